@@ -1,0 +1,1 @@
+"""What anyone can run: collect a topic into DuckDB, verify it, query it."""
