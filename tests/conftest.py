@@ -1,0 +1,47 @@
+"""What every test starts from: a person who has set nothing, on a machine that is not a CI robot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("methrics", deadline=None, print_blob=True)
+settings.load_profile("methrics")
+
+CI_MARKS = (
+    "CI",
+    "CONTINUOUS_INTEGRATION",
+    "BUILD_NUMBER",
+    "RUN_ID",
+    "APPVEYOR",
+    "BITBUCKET_BUILD_NUMBER",
+    "BUILDKITE",
+    "CIRCLECI",
+    "CIRRUS_CI",
+    "CODEBUILD_BUILD_ID",
+    "DRONE",
+    "GITHUB_ACTIONS",
+    "GITLAB_CI",
+    "JENKINS_URL",
+    "TEAMCITY_VERSION",
+    "TF_BUILD",
+    "TRAVIS",
+)
+"""Variables by which CI systems give themselves away."""
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No consent, no opt-out, no CI, and a home of its own; returns that home.
+
+    Tests run where CI=true as well, and there methrics itself would rightly stay off.
+    """
+    for name in list(os.environ):
+        if name in CI_MARKS or name == "DO_NOT_TRACK" or name.startswith("METHRICS"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "methrics-home"
+    monkeypatch.setenv("METHRICS_HOME", str(home))
+    return home

@@ -1,0 +1,275 @@
+"""Makes `.venv` ready for a Makefile target: `python3 tools/setup.py demo|test|lint|all`.
+
+Needs only Python 3.11 or newer and the package registries, and the standard library of that
+Python. A second run with nothing new to install touches no network and ends at once. Says in one
+line each what it did out of the ordinary, and what to do where it cannot go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = Path(os.environ.get("METHRICS_VENV") or ROOT / ".venv")
+STUB = ROOT / "tools" / "fastecdsa-stub"
+LOG = VENV / "setup.log"
+STAMP = VENV / "setup.json"
+
+PURPOSES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    # purpose: (extras of the distribution, dependency groups)
+    "demo": (frozenset({"aggregate"}), frozenset()),
+    "test": (frozenset({"aggregate"}), frozenset({"test"})),
+    "lint": (frozenset({"aggregate"}), frozenset({"test", "lint"})),
+    "all": (frozenset({"all"}), frozenset({"test", "lint"})),
+}
+
+FASTECDSA = "fastecdsa==2.3.2"
+"""libp2p's only dependency without a wheel; the version is the one that libp2p pins."""
+
+OLDEST = (3, 11)
+CANDIDATES = ("python3.13", "python3.12", "python3.11", "python3", "python")
+
+
+class SetupError(Exception):
+    """What is wrong and what to do about it, for people."""
+
+
+def say(text: str) -> None:
+    """One line of progress on standard error, so that a target's own output stays clean."""
+    print(f"setup: {text}", file=sys.stderr, flush=True)
+
+
+def run(command: Sequence[str | Path], env: dict[str, str] | None = None) -> tuple[bool, str]:
+    """Run quietly; all output goes to the log and comes back. True when the command succeeded."""
+    result = subprocess.run(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+        env={**os.environ, **(env or {})},
+        cwd=ROOT,
+        check=False,
+    )
+    if VENV.is_dir():
+        with LOG.open("a", encoding="utf-8") as log:
+            log.write(f"$ {' '.join(str(part) for part in command)}\n{result.stdout}\n")
+    return result.returncode == 0, result.stdout
+
+
+def tail(output: str, lines: int = 15) -> str:
+    """The end of a failed command's output, indented."""
+    return "\n".join(f"    {line}" for line in output.strip().splitlines()[-lines:])
+
+
+def version_of(python: str) -> tuple[int, int] | None:
+    """(major, minor) of an interpreter, or None if it does not run."""
+    code = "import sys; print(sys.version_info[0], sys.version_info[1])"
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    parts = done.stdout.split()
+    return (int(parts[0]), int(parts[1])) if done.returncode == 0 and len(parts) == 2 else None
+
+
+def find_python() -> str:
+    """The interpreter to build on: $PYTHON, else this one, else the newest on the path."""
+    named = os.environ.get("PYTHON")
+    if named:
+        if (version_of(named) or (0, 0)) < OLDEST:
+            raise SetupError(f"PYTHON={named} is not a Python 3.11 or newer; unset it or name another")
+        return named
+    if sys.version_info[:2] >= OLDEST and sys.prefix == sys.base_prefix:
+        return sys.executable
+    for name in CANDIDATES:
+        found = shutil.which(name)
+        if found and (version_of(found) or (0, 0)) >= OLDEST:
+            return found
+    raise SetupError(
+        "no Python 3.11 or newer found; install one (Debian: apt-get install python3 python3-venv) "
+        "or name it: make PYTHON=/path/to/python3.12 ..."
+    )
+
+
+def can_apt() -> bool:
+    """Whether system packages can be installed without asking anyone."""
+    return os.name == "posix" and os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def apt(*packages: str) -> bool:
+    """Install Debian packages; False when that does not work."""
+    say(f"installing Debian packages: {' '.join(packages)}")
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    run(["apt-get", "update", "-qq"], quiet)
+    done, _ = run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], quiet)
+    return done
+
+
+def make_venv(python: str) -> None:
+    """Create the environment, with the system's help where Debian split `venv` off."""
+    if (VENV / "bin" / "python").exists() and version_of(str(VENV / "bin" / "python")):
+        return
+    shutil.rmtree(VENV, ignore_errors=True)
+    say(f"creating {VENV} with {python}")
+    done, output = run([python, "-m", "venv", VENV])
+    if not done and can_apt():
+        major, minor = version_of(python) or OLDEST
+        if apt("python3-venv") or apt(f"python{major}.{minor}-venv"):
+            shutil.rmtree(VENV, ignore_errors=True)
+            done, output = run([python, "-m", "venv", VENV])
+    if not done:
+        shutil.rmtree(VENV, ignore_errors=True)
+        raise SetupError(
+            f"{python} cannot make a virtual environment:\n{tail(output)}\n"
+            "  on Debian or Ubuntu: apt-get install python3-venv, then run this again"
+        )
+
+
+def pip(*arguments: str) -> tuple[bool, str]:
+    """pip of the environment."""
+    command = [VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install"]
+    return run([*command, "--quiet", *arguments])
+
+
+def install_fastecdsa() -> str:
+    """Satisfy libp2p's `fastecdsa`, which has to be built; returns how it was done.
+
+    It is used by secio and P-256 keys alone, and this project speaks Noise with Ed25519 keys, so
+    that a stand-in which refuses those two loses nothing.
+    """
+    if pip("--no-deps", FASTECDSA)[0]:
+        return "built"
+    if can_apt() and apt("build-essential", "libgmp-dev", "python3-dev") and pip("--no-deps", FASTECDSA)[0]:
+        return "built after installing a compiler"
+    say("no C compiler with GMP here: fastecdsa is replaced by a stand-in (tools/fastecdsa-stub);")
+    say("  only secio and P-256 peer keys need the real one, and they are not used")
+    done, output = pip("--no-deps", str(STUB))
+    if not done:
+        raise SetupError(f"the fastecdsa stand-in cannot be installed:\n{tail(output)}")
+    return "stand-in"
+
+
+def requirements(groups: frozenset[str]) -> list[str]:
+    """The requirement strings of dependency groups in pyproject.toml."""
+    import tomllib  # only once the interpreter is known to be 3.11 or newer
+
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    return [line for group in sorted(groups) for line in table[group]]
+
+
+def install(extras: frozenset[str], groups: frozenset[str]) -> str:
+    """Install the distribution (editable) with these extras and groups; returns fastecdsa's way."""
+    started = time.monotonic()
+    say(f"installing methrics[{','.join(sorted(extras))}] {' '.join(sorted(groups))} (a minute or so)")
+    fastecdsa = install_fastecdsa()
+    done, output = pip("-e", f".[{','.join(sorted(extras))}]", *requirements(groups))
+    if not done:
+        raise SetupError(
+            f"installing failed; the whole log is {LOG}\n{tail(output)}\n"
+            "  if this is the network: try again, what was fetched is kept"
+        )
+    if "lint" in groups:
+        done, output = run([VENV / "bin" / "pyright", "--version"], pyright_env())
+        if not done:
+            say(f"pyright could not fetch itself; `make lint` will try again\n{tail(output, 3)}")
+    say(f"done in {time.monotonic() - started:.0f} s")
+    return fastecdsa
+
+
+def pyright_env() -> dict[str, str]:
+    """pyright keeps its npm package inside the environment, so that later runs are offline."""
+    return {"PYRIGHT_PYTHON_CACHE_DIR": str(VENV / "pyright"), "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+
+
+def fingerprint() -> str:
+    """Changes when the declared dependencies, this script or the folder change."""
+    hashed = hashlib.sha256(str(ROOT).encode())
+    for path in (ROOT / "pyproject.toml", Path(__file__)):
+        hashed.update(path.read_bytes())
+    return hashed.hexdigest()
+
+
+def read_stamp() -> dict[str, list[str]]:
+    """What the environment already holds; empty when unknown or out of date."""
+    try:
+        stamp = json.loads(STAMP.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return stamp if stamp.get("fingerprint") == fingerprint() else {}
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One set-up at a time, where the system has file locks."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    VENV.parent.mkdir(parents=True, exist_ok=True)
+    with (VENV.parent / f"{VENV.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def prepare(purpose: str) -> None:
+    """Bring the environment up to what `purpose` needs; at once when it is there already."""
+    extras, groups = PURPOSES[purpose]
+    stamp = read_stamp()
+    have_extras, have_groups = frozenset(stamp.get("extras", ())), frozenset(stamp.get("groups", ()))
+    if (extras <= have_extras or "all" in have_extras) and groups <= have_groups:
+        return
+    make_venv(find_python())
+    extras, groups = extras | have_extras, groups | have_groups
+    fastecdsa = install(extras, groups)
+    STAMP.write_text(
+        json.dumps(
+            {
+                "fingerprint": fingerprint(),
+                "extras": sorted(extras),
+                "groups": sorted(groups),
+                "fastecdsa": fastecdsa,
+            },
+            indent=1,
+        ),
+        encoding="utf-8",
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Entry point; 0 when the environment is ready, 2 for wrong use, 3 when it cannot be made."""
+    if len(arguments) != 1 or arguments[0] not in PURPOSES:
+        say(f"usage: python3 tools/setup.py {'|'.join(PURPOSES)}")
+        return 2
+    if sys.version_info[:2] < OLDEST:  # run by an old python3: hand over to a newer one
+        try:
+            python = find_python()
+        except SetupError as problem:
+            say(str(problem))
+            return 3
+        return subprocess.call([python, __file__, *arguments])
+    try:
+        with alone():
+            prepare(arguments[0])
+    except SetupError as problem:
+        say(str(problem))
+        return 3
+    except KeyboardInterrupt:
+        say("interrupted; run it again to go on")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
