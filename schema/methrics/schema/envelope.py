@@ -1,0 +1,213 @@
+"""Items: COSE_Sign1 (RFC 9052) with Ed25519 in one fixed layout, so it is read by slicing.
+
+    [ protected, {}, payload, signature ]
+    protected = << {1: -8, 3: content type, 4: key, ? "work": nonce} >>
+
+Any COSE library verifies an item: algorithm EdDSA, the public key itself as key id, and the
+external data `DOMAIN`. The id of an item is the SHA-256 of the bytes that are signed, so that
+signing again does not make a second item. Normative text: SPEC.md section "Items".
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+from methrics.schema.codec import head
+from methrics.schema.errors import RefusedError
+from methrics.schema.limits import CATALOG_MAX, ITEM_MAX, NOTICE_MAX, REPORT_MAX
+from methrics.schema.verdict import Reason
+
+DOMAIN: Final = b"methrics/1"
+"""External data under every signature: what is signed for another purpose never verifies here."""
+
+
+class Kind(IntEnum):
+    """What an item is; stands on the wire inside the content type."""
+
+    REPORT = 1
+    ERASURE = 2
+    CATALOG = 3
+    REVOCATION = 4
+    ANNOUNCEMENT = 5
+
+
+SIZE_MAX: Final = {
+    Kind.REPORT: REPORT_MAX,
+    Kind.ERASURE: NOTICE_MAX,
+    Kind.CATALOG: CATALOG_MAX,
+    Kind.REVOCATION: NOTICE_MAX,
+    Kind.ANNOUNCEMENT: NOTICE_MAX,
+}
+"""Bytes an item of each kind may have, envelope included."""
+
+CONTENT_TYPE: Final = 65_000
+"""CoAP content format (experimental range) of version 1; the kind is added to it."""
+
+_KINDS = {CONTENT_TYPE + kind: kind for kind in Kind}
+_EXPERIMENTAL = range(65_000, 65_536)
+
+# [ bstr(42) {1: -8, 3: u16 ... ; with a work stamp the map has four entries and a longer string.
+_PLAIN = bytes.fromhex("84582aa301270319")
+_STAMPED = bytes.fromhex("a401270319")
+_KEY_HEAD = bytes.fromhex("045820")
+_WORK_HEAD = b"\x64work"
+_SIGNATURE_HEAD = bytes.fromhex("5840")
+_SIGNED_HEAD = b"\x84\x6aSignature1"
+_SIGNED_DOMAIN = head(2, len(DOMAIN)) + DOMAIN
+
+_PLAIN_END = 3 + 42
+_TAIL = 2 + 64
+
+
+class Item(NamedTuple):
+    """One item whose structure is right; its signature is right only after `verify`.
+
+    `id` is 32 bytes, `key` the signer's raw Ed25519 public key, `payload` the encoded content,
+    `raw` the exact bytes received, `signed` those under the signature, `work` the stamp's nonce.
+    """
+
+    kind: Kind
+    id: bytes
+    key: bytes
+    payload: bytes
+    raw: bytes
+    signed: bytes
+    work: int | None
+
+    @property
+    def signature(self) -> bytes:
+        """The 64 bytes of the signature."""
+        return self.raw[-64:]
+
+
+def split(raw: bytes) -> Item:
+    """Take an item apart without looking at its signature or into its payload.
+
+    Raises RefusedError: OVERSIZE, MALFORMED for any other layout than the one above, and
+    UNKNOWN_KIND for a layout that is right and a content type of which this version knows nothing.
+    """
+    size = len(raw)
+    if size > ITEM_MAX:
+        raise RefusedError(Reason.OVERSIZE, f"an item of {size} bytes")
+    if raw.startswith(_PLAIN):
+        fields, end, work = 8, _PLAIN_END, None
+    else:
+        fields, end, work = _stamped(raw)
+    if raw[fields + 2 : fields + 5] != _KEY_HEAD or raw[end : end + 1] != b"\xa0":
+        raise _malformed("the protected header is not ours or the unprotected one is not empty")
+    payload = _payload_start(raw, end + 1)
+    if raw[-_TAIL:-64] != _SIGNATURE_HEAD or payload > size - _TAIL:
+        raise _malformed("no signature of 64 bytes ends the item")
+    content_type = raw[fields] << 8 | raw[fields + 1]
+    kind = _KINDS.get(content_type)
+    if kind is None:
+        if content_type in _EXPERIMENTAL:
+            raise RefusedError(Reason.UNKNOWN_KIND, f"content type {content_type}")
+        raise _malformed(f"content type {content_type} is not ours")
+    if size > SIZE_MAX[kind]:
+        raise RefusedError(Reason.OVERSIZE, f"a {kind.name.lower()} of {size} bytes")
+    # Protected header and payload stand in the signed bytes as they stand in the item.
+    signed = _SIGNED_HEAD + raw[1:end] + _SIGNED_DOMAIN + raw[end + 1 : -_TAIL]
+    key = raw[fields + 5 : fields + 37]
+    return Item(kind, sha256(signed).digest(), key, raw[payload:-_TAIL], raw, signed, work)
+
+
+def _malformed(message: str) -> RefusedError:
+    return RefusedError(Reason.MALFORMED, message)
+
+
+def _stamped(raw: bytes) -> tuple[int, int, int]:
+    """Offsets of the content type and of the protected header's end, and the nonce."""
+    if raw[:2] != b"\x84\x58" or len(raw) < 3:
+        raise _malformed("not an array of four that starts with a header")
+    end = 3 + raw[2]
+    work = raw[_PLAIN_END:end]
+    if raw[3:8] != _STAMPED or not work.startswith(_WORK_HEAD):
+        raise _malformed("the protected header is not ours")
+    nonce = work[len(_WORK_HEAD) :]
+    number = nonce[0] if len(nonce) == 1 else int.from_bytes(nonce[1:], "big")
+    if number >= 1 << 64 or head(0, number) != nonce:
+        raise _malformed("the work stamp is not an unsigned integer")
+    return 8, end, number
+
+
+def _payload_start(raw: bytes, at: int) -> int:
+    """Offset of the payload, whose head at `at` must be the shortest for all up to the signature."""
+    first = raw[at] if at < len(raw) else 0
+    start = at + {0x58: 2, 0x59: 3, 0x5A: 5}.get(first, 1)
+    length = len(raw) - _TAIL - start
+    if length < 0 or raw[at:start] != head(2, length):
+        raise _malformed("the payload is not a byte string that ends where the signature starts")
+    return start
+
+
+def verify(item: Item) -> None:
+    """Check the signature by libsodium's rules (RFC 8032, canonical S, no small-order point).
+
+    Raises RefusedError: FORGED, or BAD_KEY if besides the key is no point of the prime-order group.
+    """
+    from nacl.bindings import crypto_core_ed25519_is_valid_point, crypto_sign_open
+    from nacl.exceptions import BadSignatureError
+
+    try:
+        crypto_sign_open(item.raw[-64:] + item.signed, item.key)
+    except BadSignatureError:
+        if crypto_core_ed25519_is_valid_point(item.key):
+            raise RefusedError(Reason.FORGED, "the signature does not verify") from None
+        raise RefusedError(Reason.BAD_KEY, "the key is not a usable Ed25519 key") from None
+
+
+def public_key(seed: bytes) -> bytes:
+    """The Ed25519 public key (32 bytes) of a seed (32 bytes)."""
+    from nacl.bindings import crypto_sign_seed_keypair
+
+    return crypto_sign_seed_keypair(seed)[0]
+
+
+def seal(kind: Kind, payload: bytes, seed: bytes, *, work_bits: int = 0) -> bytes:
+    """Sign `payload` as an item of `kind` with the Ed25519 key of `seed` (32 bytes).
+
+    The same arguments give the same bytes. With `work_bits` a nonce is counted up from 0 until the
+    id starts with that many zero bits, which takes about 2**work_bits hashes.
+    Raises ValueError if the item would be larger than its kind allows.
+    """
+    from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
+
+    key, secret = crypto_sign_seed_keypair(seed)
+    body = head(2, len(payload)) + payload
+    protected = _protected(kind, key, None)
+    nonce = 0
+    while work_bits:
+        protected = _protected(kind, key, nonce)
+        if zero_bits(sha256(_signed(protected, body)).digest()) >= work_bits:
+            break
+        nonce += 1
+    signature = crypto_sign(_signed(protected, body), secret)[:64]
+    raw = b"\x84" + protected + b"\xa0" + body + _SIGNATURE_HEAD + signature
+    if len(raw) > SIZE_MAX[kind]:
+        raise ValueError(
+            f"a {kind.name.lower()} has at most {SIZE_MAX[kind]} bytes, not {len(raw)}"
+        )
+    return raw
+
+
+def _protected(kind: Kind, key: bytes, nonce: int | None) -> bytes:
+    """The protected header as the byte string that stands in the item."""
+    start = b"\xa3" if nonce is None else b"\xa4"
+    content_type = head(0, CONTENT_TYPE + kind)
+    fields = start + b"\x01\x27\x03" + content_type + _KEY_HEAD + key
+    if nonce is not None:
+        fields += _WORK_HEAD + head(0, nonce)
+    return head(2, len(fields)) + fields
+
+
+def _signed(protected: bytes, body: bytes) -> bytes:
+    """The Sig_structure of RFC 9052 section 4.4, both arguments with their heads."""
+    return _SIGNED_HEAD + protected + _SIGNED_DOMAIN + body
+
+
+def zero_bits(digest: bytes) -> int:
+    """How many zero bits `digest` starts with: what a work stamp is measured by."""
+    return 8 * len(digest) - int.from_bytes(digest, "big").bit_length()
