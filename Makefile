@@ -4,7 +4,6 @@
 PYTHON ?= python3
 SETUP  := $(PYTHON) tools/setup.py
 BIN    := $(or $(METHRICS_VENV),.venv)/bin
-export PYRIGHT_PYTHON_CACHE_DIR := $(abspath $(BIN)/../pyright)
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help

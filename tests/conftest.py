@@ -1,4 +1,4 @@
-"""What every test starts from: a person who has set nothing, on a machine that is not a CI robot."""
+"""What every test starts from: a person who has set nothing, on a machine that is no robot."""
 
 from __future__ import annotations
 

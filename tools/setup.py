@@ -88,7 +88,9 @@ def find_python() -> str:
     named = os.environ.get("PYTHON")
     if named:
         if (version_of(named) or (0, 0)) < OLDEST:
-            raise SetupError(f"PYTHON={named} is not a Python 3.11 or newer; unset it or name another")
+            raise SetupError(
+                f"PYTHON={named} is not a Python 3.11 or newer; unset it or name another"
+            )
         return named
     if sys.version_info[:2] >= OLDEST and sys.prefix == sys.base_prefix:
         return sys.executable
@@ -150,7 +152,11 @@ def install_fastecdsa() -> str:
     """
     if pip("--no-deps", FASTECDSA)[0]:
         return "built"
-    if can_apt() and apt("build-essential", "libgmp-dev", "python3-dev") and pip("--no-deps", FASTECDSA)[0]:
+    if (
+        can_apt()
+        and apt("build-essential", "libgmp-dev", "python3-dev")
+        and pip("--no-deps", FASTECDSA)[0]
+    ):
         return "built after installing a compiler"
     say("no C compiler with GMP here: fastecdsa is replaced by a stand-in (tools/fastecdsa-stub);")
     say("  only secio and P-256 peer keys need the real one, and they are not used")
@@ -171,7 +177,8 @@ def requirements(groups: frozenset[str]) -> list[str]:
 def install(extras: frozenset[str], groups: frozenset[str]) -> str:
     """Install the distribution (editable) with these extras and groups; returns fastecdsa's way."""
     started = time.monotonic()
-    say(f"installing methrics[{','.join(sorted(extras))}] {' '.join(sorted(groups))} (a minute or so)")
+    named = " ".join([f"methrics[{','.join(sorted(extras))}]", *sorted(groups)])
+    say(f"installing {named} (a minute or so)")
     fastecdsa = install_fastecdsa()
     done, output = pip("-e", f".[{','.join(sorted(extras))}]", *requirements(groups))
     if not done:
@@ -179,17 +186,8 @@ def install(extras: frozenset[str], groups: frozenset[str]) -> str:
             f"installing failed; the whole log is {LOG}\n{tail(output)}\n"
             "  if this is the network: try again, what was fetched is kept"
         )
-    if "lint" in groups:
-        done, output = run([VENV / "bin" / "pyright", "--version"], pyright_env())
-        if not done:
-            say(f"pyright could not fetch itself; `make lint` will try again\n{tail(output, 3)}")
     say(f"done in {time.monotonic() - started:.0f} s")
     return fastecdsa
-
-
-def pyright_env() -> dict[str, str]:
-    """pyright keeps its npm package inside the environment, so that later runs are offline."""
-    return {"PYRIGHT_PYTHON_CACHE_DIR": str(VENV / "pyright"), "PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
 
 
 def fingerprint() -> str:
@@ -227,7 +225,10 @@ def prepare(purpose: str) -> None:
     """Bring the environment up to what `purpose` needs; at once when it is there already."""
     extras, groups = PURPOSES[purpose]
     stamp = read_stamp()
-    have_extras, have_groups = frozenset(stamp.get("extras", ())), frozenset(stamp.get("groups", ()))
+    have_extras, have_groups = (
+        frozenset(stamp.get("extras", ())),
+        frozenset(stamp.get("groups", ())),
+    )
     if (extras <= have_extras or "all" in have_extras) and groups <= have_groups:
         return
     make_venv(find_python())
