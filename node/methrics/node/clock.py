@@ -1,0 +1,62 @@
+"""The one module that asks the machine for the time and for randomness.
+
+Everything else takes `now` (whole seconds UTC), a `Clock` or an `Rng` from its caller, so that
+schedules, flags and retention can be tested without waiting.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+Rng = Callable[[], float]
+"""Returns a number in [0, 1); `random.Random(seed).random` is one."""
+
+
+class Clock:
+    """The machine's clock. Tests pass a subclass that they move by hand."""
+
+    __slots__ = ()
+
+    def now(self) -> int:
+        """Whole seconds since 1970-01-01 UTC."""
+        return int(time.time())
+
+    monotonic: Callable[[], float] = staticmethod(time.monotonic)
+    """Seconds from an arbitrary start; never goes back."""
+
+    sleep: Callable[[float], None] = staticmethod(time.sleep)
+    """Blocks the calling thread; used for fractions of a millisecond on a locked outbox."""
+
+
+class ManualClock(Clock):
+    """A clock that stands still until it is moved: part of the public testing API."""
+
+    __slots__ = ("_monotonic", "_now")
+
+    def __init__(self, now: int = 1_800_000_000) -> None:
+        self._now = now
+        self._monotonic = 0.0
+
+    def now(self) -> int:
+        """The time set last."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Seconds by which the clock was moved."""
+        return self._monotonic
+
+    def sleep(self, seconds: float) -> None:
+        """Moves the clock on; returns at once."""
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Moves both readings on by `seconds`."""
+        self._monotonic += seconds
+        self._now += int(seconds)
+
+
+def system_rng() -> float:
+    """A number in [0, 1) from the operating system: schedules must not be guessable."""
+    return int.from_bytes(os.urandom(6), "big") / (1 << 48)

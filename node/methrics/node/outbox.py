@@ -1,0 +1,165 @@
+"""The app's side of the outbox: cheap, durable appends, bounded by size and age.
+
+An `Outbox` is one SQLite file per user and namespace. The app appends to `event`, sums into
+`counter` and replaces `state`; the publisher, through `methrics.node.journal.Journal`, turns them
+into reports. Times are rounded before they come here; `due` is the earliest moment at which the
+row may become a report. Every method raises StoreError, with a stable code, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+
+from methrics.node.clock import Clock
+from methrics.node.database import Database
+from methrics.schema.limits import LATE_DEFAULT
+
+SIZE_MAX = 8 * 1024 * 1024
+"""Bytes of an app's outbox: about 60,000 waiting events."""
+
+AGE_MAX = LATE_DEFAULT
+"""Seconds a recorded event waits for a publisher; later, every receiver would call it late."""
+
+ROWS_MAX = 10_000
+"""Waiting events, so that a publisher which comes back after weeks has a bounded job."""
+
+PATIENCE = 0.025
+"""Seconds an append may wait for other writers. They hold the file for tens of microseconds."""
+
+TRIM_EVERY = 256
+"""Appends between two looks at the bounds; the first append of a process looks too."""
+
+_EVENT = (
+    "INSERT INTO event (catalog, type, time, due, one_in, fields, steps) VALUES (?,?,?,?,?,?,?)"
+)
+_COUNTER = (
+    "INSERT INTO counter (catalog, type, time, due, one_in, fields, count) VALUES (?,?,?,?,?,?,?) "
+    "ON CONFLICT (type, time, fields, catalog, one_in) DO UPDATE SET count = count + excluded.count"
+)
+# An earlier due time stands: a state that is recorded all the time must still be released.
+_STATE = (
+    "INSERT INTO state (catalog, type, time, due, one_in, fields, n) VALUES (?,?,?,?,?,?,1) "
+    "ON CONFLICT (type) DO UPDATE SET catalog = excluded.catalog, time = excluded.time, "
+    "due = min(due, excluded.due), one_in = excluded.one_in, fields = excluded.fields, n = n + 1"
+)
+_DROP = (
+    "INSERT INTO dropped (reason, count) VALUES (?, ?) "
+    "ON CONFLICT (reason) DO UPDATE SET count = count + excluded.count"
+)
+
+
+class Outbox:
+    """The outbox at `path`. Nothing is opened or made before the first call."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        clock: Clock | None = None,
+        size_max: int = SIZE_MAX,
+        rows_max: int = ROWS_MAX,
+        age_max: int = AGE_MAX,
+        patience: float = PATIENCE,
+        durable: bool = False,
+    ) -> None:
+        self.path = path
+        self.clock = clock or Clock()
+        self.database = Database(
+            path, patience=patience, durable=durable, size_max=size_max, clock=self.clock
+        )
+        self._rows_max = rows_max
+        self._age_max = age_max
+        self._until_trim = 0
+        self._full = False
+
+    def exists(self) -> bool:
+        """Whether the file is there; makes nothing."""
+        return os.path.exists(self.path)
+
+    def keep_catalog(self, catalog_id: bytes, raw: bytes) -> int:
+        """Keeps the signed catalog that rows refer to. Returns its number in this outbox."""
+        self.database.execute(
+            "INSERT OR IGNORE INTO catalog (id, raw) VALUES (?, ?)", (catalog_id, raw)
+        )
+        number: int = self.database.rows("SELECT n FROM catalog WHERE id = ?", (catalog_id,))[0][0]
+        return number
+
+    def append(
+        self,
+        catalog: int,
+        type_name: str,
+        time: int,
+        due: int,
+        fields: bytes,
+        *,
+        one_in: int = 1,
+        steps: bytes | None = None,
+    ) -> bool:
+        """Keeps one event (`fields`, `steps`: CBOR). False, counted, if the outbox is full."""
+        if self._until_trim <= 0:
+            self._look_at_bounds()
+        if self._full:
+            self._until_trim -= 1
+            return False
+        self.database.execute(_EVENT, (catalog, type_name, time, due, one_in, fields, steps))
+        self._until_trim -= 1
+        return True
+
+    def add(
+        self,
+        catalog: int,
+        type_name: str,
+        window: int,
+        due: int,
+        fields: bytes,
+        n: int,
+        *,
+        one_in: int = 1,
+    ) -> None:
+        """Adds `n` to the sum of this combination of fields in the window beginning at `window`."""
+        self.database.execute(_COUNTER, (catalog, type_name, window, due, one_in, fields, n))
+
+    def set_state(
+        self, catalog: int, type_name: str, time: int, due: int, fields: bytes, *, one_in: int = 1
+    ) -> None:
+        """Replaces the latest state of a type; the first `due` stays until it is released."""
+        self.database.execute(_STATE, (catalog, type_name, time, due, one_in, fields))
+
+    def drop(self, reason: str, n: int = 1) -> None:
+        """Counts `n` events that were lost for `reason`."""
+        self.database.execute(_DROP, (reason, n))
+
+    def dropped(self) -> dict[str, int]:
+        """What was lost since this outbox began, by reason."""
+        return dict(self.database.rows("SELECT reason, count FROM dropped ORDER BY reason"))
+
+    def next_due(self) -> int | None:
+        """The earliest time at which something here may move, or None if nothing waits."""
+        found = self.database.rows(
+            "SELECT min(due) FROM (SELECT min(due) AS due FROM report WHERE state = 'due' "
+            "UNION ALL SELECT min(max(w.due, coalesce(p.next, 0))) FROM ("
+            "SELECT type, min(due) AS due FROM event GROUP BY type "
+            "UNION ALL SELECT type, min(due) FROM counter GROUP BY type "
+            "UNION ALL SELECT type, due FROM state) w LEFT JOIN pace p USING (type))"
+        )
+        due: int | None = found[0][0]
+        return due
+
+    def check(self) -> None:
+        """Begins anew if the file was removed under us, and looks at the bounds again."""
+        self.database.check()
+
+    def close(self) -> None:
+        """Closes the file; a later call opens it again."""
+        self.database.close()
+
+    def _look_at_bounds(self) -> None:
+        self._until_trim = TRIM_EVERY
+        oldest = self.clock.now() - self._age_max
+        with self.database.transaction() as con:
+            lost = con.execute("DELETE FROM event WHERE time < ?", (oldest,)).rowcount
+            lost += con.execute("DELETE FROM counter WHERE time < ?", (oldest,)).rowcount
+            if lost:
+                con.execute(_DROP, ("too-old", lost))
+            waiting = con.execute("SELECT count(*) FROM event").fetchone()[0]
+            self._full = waiting >= self._rows_max

@@ -1,0 +1,81 @@
+"""Where a user's files live. Computes names only; whoever writes a file makes its folder.
+
+Order: the caller's `home`, then METHRICS_HOME (both hold data and settings in one folder), then
+the platform's own places (XDG on Linux and BSD).
+
+    <data>/<label>-<short key>/outbox.db     what was recorded and what was released
+    <data>/<label>-<short key>/publisher.lock
+    <config>/consent.json                    the user's answers, for all apps
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+POLICY_FILE = "/etc/methrics/policy.json"
+"""The system's own word, above every user's and app's (DEB-5)."""
+
+
+class Places:
+    """The folders of one user. `data` and `config` are absolute paths."""
+
+    __slots__ = ("config", "data", "policy")
+
+    def __init__(self, data: str, config: str, policy: str = POLICY_FILE) -> None:
+        self.data = data
+        self.config = config
+        self.policy = policy
+
+    @property
+    def ledger(self) -> str:
+        """The consent ledger."""
+        return os.path.join(self.config, "consent.json")
+
+    def namespace(self, namespace: str) -> str:
+        """The folder of one namespace (`<label>-<short key>`)."""
+        return os.path.join(self.data, namespace)
+
+    def outbox(self, namespace: str) -> str:
+        """The outbox of one namespace."""
+        return os.path.join(self.data, namespace, "outbox.db")
+
+    def publisher_lock(self, namespace: str) -> str:
+        """Held by the one publisher of a namespace."""
+        return os.path.join(self.data, namespace, "publisher.lock")
+
+
+def places(
+    home: str | os.PathLike[str] | None = None,
+    *,
+    env: Mapping[str, str] = os.environ,
+    platform: str = sys.platform,
+    policy: str = POLICY_FILE,
+) -> Places:
+    """The folders for `home`, or for this user if it is None. Touches nothing."""
+    chosen = os.fspath(home) if home is not None else env.get("METHRICS_HOME", "")
+    if chosen:
+        folder = os.path.abspath(os.path.expanduser(chosen))
+        return Places(folder, folder, policy)
+    user = os.path.expanduser("~")
+    if platform == "win32":
+        local = env.get("LOCALAPPDATA") or os.path.join(user, "AppData", "Local")
+        return Places(os.path.join(local, "methrics"), os.path.join(local, "methrics"), policy)
+    if platform == "darwin":
+        library = os.path.join(user, "Library", "Application Support", "methrics")
+        return Places(library, library, policy)
+    data = _xdg(env, "XDG_DATA_HOME", os.path.join(user, ".local", "share"))
+    config = _xdg(env, "XDG_CONFIG_HOME", os.path.join(user, ".config"))
+    return Places(os.path.join(data, "methrics"), os.path.join(config, "methrics"), policy)
+
+
+def _xdg(env: Mapping[str, str], name: str, default: str) -> str:
+    # The XDG base directory specification: a relative path must be ignored.
+    value = env.get(name, "")
+    return value if os.path.isabs(value) else default
+
+
+def namespace_of(label: str, short_key: str) -> str:
+    """The one name of a namespace in folders, ledger and topic: `<label>-<short key>`."""
+    return f"{label}-{short_key}"
