@@ -113,7 +113,7 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Value, int]:
     first = data[at]
     if first < 24:
         return first, at + 1
-    if first == _TRUE or first == _FALSE:
+    if first in (_FALSE, _TRUE):
         return first == _TRUE, at + 1
     if _TEXT <= first < _TEXT_LONG:
         end = at + 1 + first - _TEXT

@@ -134,7 +134,7 @@ def _stamped(raw: bytes) -> tuple[int, int, int]:
 
 
 def _payload_start(raw: bytes, at: int) -> int:
-    """Offset of the payload, whose head at `at` must be the shortest for all up to the signature."""
+    """Offset of the payload; its head at `at` must be the shortest for all up to the signature."""
     first = raw[at] if at < len(raw) else 0
     start = at + {0x58: 2, 0x59: 3, 0x5A: 5}.get(first, 1)
     length = len(raw) - _TAIL - start

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 REPORT_MAX = 1024
-"""Bytes of one report, envelope included: about 500 reports fit in a bundle (DESIGN: wire rules)."""
+"""Bytes of one report, envelope included: hundreds of reports fit in a bundle."""
 
 CATALOG_MAX = 65_536
 """Bytes of one catalog item: half a bundle, so that a catalog always fits in one."""
@@ -33,7 +33,70 @@ EARLY_MAX = 300
 """Seconds a report's time may lie in the future: the clock skew we tolerate."""
 
 LATE_DEFAULT = 21 * 86_400
-"""Seconds after which a live report is late, unless its type says otherwise: longest schedule plus holidays."""
+"""Seconds after which a live report is late, unless its type says otherwise.
+
+The longest release schedule plus holidays.
+"""
 
 HEARTBEAT_MAX = 256
 """Bytes of a heartbeat on the wire, signature and key included (MARS-11)."""
+
+DAY = 86_400
+"""Seconds: no announcement may ask for reports more often (MARS-13)."""
+
+TIME_MAX = 253_402_300_799
+"""Unix seconds: the end of the year 9999, the last that calendars and databases agree on."""
+
+WORD_MAX = 64
+"""Characters of a name, version or selector value in a notice."""
+
+REASON_MAX = 200
+"""Characters of a revocation's reason or of an address: one line."""
+
+NEWS_TEXT_MAX = 500
+"""Characters of one piece of news: it is shown in a terminal."""
+
+ANNOUNCED_MAX = 8
+"""Pieces of news, relays or selected facts in one announcement."""
+
+SELECTED_MAX = 32
+"""Accepted values of one fact in a selector."""
+
+ENVELOPE_SIZE = 112
+"""Bytes of an item besides its payload and the payload's CBOR head: 1 + 44 + 1 + 66."""
+
+STAMP_SIZE = 14
+"""Bytes a work stamp adds at most: its key in the protected header and a nonce of 64 bits."""
+
+QUESTION_MAX = 240
+"""Bytes of an event type's question: one sentence."""
+
+WHY_MAX = 480
+"""Bytes of an event type's reason: two sentences."""
+
+CONTACT_MAX = 200
+"""Bytes of a contact, an owner or a review link."""
+
+TYPES_MAX = 64
+"""Event types of one catalog."""
+
+STEPS_MAX = 32
+"""Declared steps of a sequence, and steps in one report of it."""
+
+LINK_BITS_MAX = 64
+"""Bits: the largest entropy budget an event type may declare."""
+
+WORK_MAX = 24
+"""Bits of work a report may be asked for: about a second on a desktop, a minute on a small board."""
+
+DELAY_MIN = 300
+"""Seconds between a fact and its report at least (MIM-7)."""
+
+EVERY_MIN = 3600
+"""Seconds between two reports of a state at least: the lower clamp of a report interval (MIM-7)."""
+
+RETENTION_MAX = 3653
+"""Days a report may be kept at most: ten years."""
+
+PERIOD_MAX = 366 * 86_400
+"""Seconds of the longest delay, interval, jitter, window or lateness."""
