@@ -87,7 +87,7 @@ LINK_BITS_MAX = 64
 """Bits: the largest entropy budget an event type may declare."""
 
 WORK_MAX = 24
-"""Bits of work a report may be asked for: about a second on a desktop, a minute on a small board."""
+"""Bits of work a report may be asked for: seconds on a desktop, a minute on a small board."""
 
 DELAY_MIN = 300
 """Seconds between a fact and its report at least (MIM-7)."""
