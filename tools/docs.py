@@ -1,0 +1,63 @@
+"""Writes what the documentation can take from the code: `python tools/docs.py --write|--check`.
+
+Pages and sections that are generated say so. `--check` writes nothing and names what is out of
+date (exit code 1); the tests in tests/house run the same comparison.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pages
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+
+PAGES: dict[Path, Callable[[], str]] = {
+    REFERENCE / "cli.md": pages.cli,
+    REFERENCE / "errors.md": pages.errors,
+    REFERENCE / "settings.md": pages.settings,
+    REFERENCE / "events.md": pages.events,
+}
+
+BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end of generated -->"
+
+
+def with_section(text: str, section: str) -> str:
+    """`text` with what stands between the two marks replaced."""
+    before, _, rest = text.partition(BEGIN)
+    _, mark, after = rest.partition(END)
+    if not mark:
+        raise SystemExit(f"docs: the marks {BEGIN.strip()!r} and {END!r} are missing")
+    return f"{before}{BEGIN}\n{section.strip()}\n\n{mark}{after}"
+
+
+def wanted() -> dict[Path, str]:
+    """Every generated file with the text it should hold."""
+    texts = {path: make().rstrip() + "\n" for path, make in PAGES.items()}
+    architecture = ROOT / "ARCHITECTURE.md"
+    texts[architecture] = with_section(architecture.read_text("utf-8"), pages.module_map())
+    return texts
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 when all is up to date or was written, 1 when `--check` found a difference, 2 wrong use."""
+    if list(arguments) not in (["--write"], ["--check"]):
+        print("usage: python tools/docs.py --write|--check", file=sys.stderr)
+        return 2
+    stale = []
+    for path, text in wanted().items():
+        if not path.exists() or path.read_text("utf-8") != text:
+            stale.append(path.relative_to(ROOT))
+            if arguments[0] == "--write":
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, "utf-8")
+    for name in stale:
+        print(f"{'wrote' if arguments[0] == '--write' else 'out of date (make docs)'}: {name}")
+    return 1 if stale and arguments[0] == "--check" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

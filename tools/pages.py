@@ -1,0 +1,196 @@
+"""The generated pages of the documentation, each one function that returns Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import click
+import source
+
+import methrics.aggregate.cli as edge
+from methrics.aggregate.cli_root import root
+from methrics.schema.verdict import Decision, Reason
+
+NOTE = "This page is generated from the code by `make docs`; change the code, not the page.\n"
+
+EXIT_CODES = (
+    (edge.OK, "Done, or the answer is yes."),
+    (edge.NO, "Done, and the answer is no: things differ, a check failed, nothing was found."),
+    (edge.USAGE, "Wrong use: an unknown command or option, a missing argument."),
+    (edge.LOCAL, "Something on this machine: a file, a setting, a catalog, a missing extra."),
+    (edge.NETWORK, "The network or a peer: nobody reached, or bytes that break the rules."),
+    (edge.FAULT, "A fault in methrics itself; please report it with what `--debug` prints."),
+    (edge.INTERRUPTED, "Interrupted (Ctrl-C)."),
+    (edge.PIPE, "Whoever read the output went away (`| head`)."),
+)
+
+MEANINGS = {
+    Reason.OK: "Well formed, signed, within its catalog, in time, new.",
+    Reason.OVERSIZE: "More bytes than its kind may have; not even parsed.",
+    Reason.MALFORMED: "Not the one deterministic encoding of a known structure.",
+    Reason.BAD_KEY: "The key is not a usable Ed25519 public key.",
+    Reason.FORGED: "The signature does not verify.",
+    Reason.OFF_SCHEMA: "A field, value or shape that the catalog does not declare.",
+    Reason.EMPTY: "A report of a type with fields, without any value.",
+    Reason.UNROUNDED: "A time finer than the type's resolution.",
+    Reason.NO_WORK: "The proof of work that the type asks for is missing or too small.",
+    Reason.FOREIGN: "It belongs to another namespace than the topic it came on.",
+    Reason.DUPLICATE: "Seen before.",
+    Reason.EARLY: "Its time lies in the future by more than clocks may differ.",
+    Reason.LATE: "Its time lies further back than its type allows for live reports.",
+    Reason.UNKNOWN_KIND: "A kind of item or a version that this release does not know.",
+    Reason.UNKNOWN_CATALOG: "It names a catalog that is not here; kept aside until that arrives.",
+    Reason.ERASED: "Its author has asked for it to be forgotten.",
+    Reason.REVOKED: "Its namespace has withdrawn the event type.",
+    Reason.EXPIRED: "Its event type has expired.",
+    Reason.QUOTA: "More than this peer or topic may send for now; try later.",
+}
+
+VARIABLES = {
+    "METHRICS": "`off`, `0`, `false` or `no`: nothing is recorded or sent, whatever was allowed.",
+    "METHRICS_HOME": "One folder for data and settings, instead of the platform's own places.",
+    "METHRICS_ENVIRONMENT": "The environment the app runs in, over what the app declares.",
+    "DO_NOT_TRACK": "Any value but empty or `0`: nothing is recorded or sent.",
+    "CI": "Set by build robots: nothing is recorded or sent unless consent names CI.",
+    "PYTHON": "For `make`: the interpreter to build `.venv` on.",
+    "METHRICS_VENV": "For `make`: another place for `.venv`.",
+}
+
+_VARIABLE = re.compile(r"METHRICS(?:_[A-Z]+)*|DO_NOT_TRACK")
+
+
+def cell(text: str) -> str:
+    """Text that is safe in a table cell."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell(one) for one in line) + " |" for line in lines) + "\n"
+
+
+def _commands(group: click.Group, context: click.Context) -> Iterator[tuple[click.Context, click.Command]]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if command.hidden:
+            continue
+        inner = click.Context(command, info_name=name, parent=context, terminal_width=88)
+        yield inner, command
+        if isinstance(command, click.Group):
+            yield from _commands(command, inner)
+
+
+def cli() -> str:
+    """docs/reference/cli.md: exit codes and the help of every command."""
+    top = click.Context(root, info_name="methrics", terminal_width=88)
+    parts = [
+        "# The command line\n",
+        NOTE,
+        "`methrics` needs the extra `node`; `aggregate`, `query`, `verify` and `demo` need "
+        "`aggregate`. A command whose extra is missing says which. Errors are one line on standard "
+        "error, `methrics: what is wrong (what to do)`; results go to standard output.\n",
+        "Completion for your shell: `eval \"$(_METHRICS_COMPLETE=bash_source methrics)\"` "
+        "(or `zsh_source`, `fish_source`).\n",
+        "## Exit codes\n",
+        table(("code", "meaning"), [(f"`{code}`", text) for code, text in EXIT_CODES]),
+        f"## methrics\n\n```text\n{root.get_help(top)}\n```\n",
+    ]
+    for context, command in _commands(root, top):
+        parts.append(f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+def errors() -> str:
+    """docs/reference/errors.md: reason codes of verdicts, error codes, lint codes."""
+    reasons = [
+        (f"`{reason}`", reason.decision.name, MEANINGS[reason])
+        for decision in Decision
+        for reason in Reason
+        if reason.decision is decision
+    ]
+    codes: dict[str, list[source.Raised]] = {}
+    for one in source.raised():
+        codes.setdefault(one.code, []).append(one)
+    rows = [
+        (
+            f"`{code}`",
+            " ".join(sorted({one.error for one in ones})),
+            "; ".join(dict.fromkeys(one.message for one in ones)),
+            " ".join(sorted({f"`{one.module.removeprefix('methrics.')}`" for one in ones})),
+        )
+        for code, ones in codes.items()
+    ]
+    return "\n".join(
+        [
+            "# Errors, reasons and lint codes\n",
+            NOTE,
+            "## Reasons of verdicts\n",
+            "Every item gets one of three verdicts with one reason. REJECT is for what no honest "
+            "node sends and costs the peer that forwarded it; IGNORE is dropped, free of charge. "
+            "The codes are stable: they stand in tables, test vectors and relays' replies.\n",
+            table(("reason", "verdict", "meaning"), reasons),
+            "## Errors\n",
+            "`LocalError` (`ConfigError`, `CatalogError`, `StoreError`): this machine or its owner; "
+            "exit code 3. `RemoteError` (`RefusedError`, `UnreachableError`): a peer or the network; "
+            "exit code 4. The `code` of a `RefusedError` is a reason from the table above.\n",
+            table(("code", "error", "message", "module"), rows),
+            "## Lint codes\n",
+            "What `methrics catalog lint` finds. An error stops signing, a warning does not.\n",
+            table(("code", "severity", "meaning"), list(_lint_rows())),
+        ]
+    )
+
+
+def _lint_rows() -> Iterator[tuple[str, str, str]]:
+    from methrics.schema import rules
+
+    for code, (severity, meaning) in getattr(rules, "RULES", {}).items():
+        yield f"`{code}`", str(severity), meaning
+
+
+def variables() -> set[str]:
+    """Environment variables that the code names."""
+    texts = (text for module in source.modules() for text in module.strings())
+    return {text for text in texts if _VARIABLE.fullmatch(text)}
+
+
+def settings() -> str:
+    """docs/reference/settings.md: environment variables, settings classes, bounds."""
+    parts = [
+        "# Settings and bounds\n",
+        NOTE,
+        "## Environment variables\n",
+        table(("variable", "meaning"), [(f"`{name}`", text) for name, text in VARIABLES.items()]),
+        "## Settings\n",
+        "Each is a frozen dataclass that is checked once, when it is made.\n",
+    ]
+    for owner, (says, fields) in source.settings_classes().items():
+        rows = [(f"`{one.name}`", f"`{one.kind}`", f"`{one.default}`", one.says) for one in fields]
+        parts += [f"### {owner}\n", says + "\n", table(("field", "type", "default", "meaning"), rows)]
+    rows = [(f"`{one.name}`", f"`{one.default}`", one.says) for one in source.bounds("methrics.schema.limits")]
+    parts += [
+        "## Bounds of the wire\n",
+        "The same on every node; `schema/SPEC.md` is the normative text.\n",
+        table(("name", "value", "unit and reason"), rows),
+    ]
+    return "\n".join(parts)
+
+
+def events() -> str:
+    """docs/reference/events.md: the data dictionary of the example catalog."""
+    from methrics.schema.explain import dictionary
+    from methrics.schema.catalogs import example_catalog
+
+    return "\n".join(["# Ready-made event types\n", NOTE, dictionary(example_catalog())])
+
+
+def module_map() -> str:
+    """The module map of ARCHITECTURE.md."""
+    parts = []
+    for layer in source.LAYERS:
+        rows = [(f"`{one.short}`", one.says()) for one in source.modules() if one.layer == layer]
+        parts.append(f"### methrics.{layer}\n\n{table(('module', 'its one job'), rows)}")
+    return "\n".join(parts)

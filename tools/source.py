@@ -1,0 +1,159 @@
+"""Reads the source tree for the documentation and the house tests; imports none of it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ("schema", "node", "aggregate")
+"""The source roots, lowest first: each may import itself and those before it."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """One source file. `name` is dotted and full, `layer` one of LAYERS."""
+
+    name: str
+    layer: str
+    path: Path
+    tree: ast.Module
+
+    @property
+    def short(self) -> str:
+        """The name within its layer: `gossip.guard`; the layer's own package is `(package)`."""
+        return self.name.removeprefix(f"methrics.{self.layer}").removeprefix(".") or "(package)"
+
+    @property
+    def package(self) -> str:
+        """What relative imports start from."""
+        return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
+
+    def says(self) -> str:
+        """The first sentence of the docstring, on one line."""
+        text = " ".join((ast.get_docstring(self.tree) or "").split("\n\n")[0].split())
+        return text.rstrip(".")
+
+    def imports(self) -> Iterator[tuple[int, str]]:
+        """(line, dotted name) of all imports at any depth; `from a import b` gives a.b."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield node.lineno, alias.name
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                if node.level:
+                    parent = ".".join(self.package.split(".")[: 1 - node.level or None])
+                    base = f"{parent}.{base}".rstrip(".")
+                for alias in node.names:
+                    yield node.lineno, f"{base}.{alias.name}"
+
+    def strings(self) -> Iterator[str]:
+        """Every string constant."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+@cache
+def modules() -> tuple[Module, ...]:
+    """All modules of the three roots, by layer and name."""
+    found = []
+    for layer in LAYERS:
+        root = ROOT / layer
+        for path in sorted((root / "methrics" / layer).rglob("*.py")):
+            parts = list(path.relative_to(root).with_suffix("").parts)
+            if parts[-1] == "__init__":
+                parts.pop()
+            found.append(Module(".".join(parts), layer, path, ast.parse(path.read_text("utf-8"))))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Raised:
+    """One `SomeError("code", "message", ...)` in the source."""
+
+    code: str
+    error: str
+    message: str
+    module: str
+
+
+ERRORS = frozenset(
+    "MethricsError LocalError ConfigError CatalogError StoreError RemoteError UnreachableError".split()
+)
+
+
+def raised() -> list[Raised]:
+    """Every error of this project that is built with a literal code, by code."""
+    found = []
+    for module in modules():
+        for node in ast.walk(module.tree):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            code = node.args[0]
+            if name in ERRORS and isinstance(code, ast.Constant) and isinstance(code.value, str):
+                message = literal(node.args[1]) if len(node.args) > 1 else ""
+                found.append(Raised(code.value, name, message, module.name))
+    return sorted(found, key=lambda one: (one.code, one.module, one.message))
+
+
+def literal(node: ast.expr) -> str:
+    """A string expression as text, with `{…}` where values come in."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            part.value if isinstance(part, ast.Constant) and isinstance(part.value, str) else "…"
+            for part in node.values
+        )
+    if isinstance(node, ast.BinOp):
+        return literal(node.left) + literal(node.right)
+    return "…"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field of a settings class, or one named bound."""
+
+    owner: str
+    name: str
+    kind: str
+    default: str
+    says: str
+
+
+def settings_classes() -> dict[str, tuple[str, list[Setting]]]:
+    """Every class called …Settings or …Limits: its docstring's first line, and its fields."""
+    found: dict[str, tuple[str, list[Setting]]] = {}
+    for module in modules():
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef) and node.name.endswith(("Settings", "Limits")):
+                owner = f"{module.name}.{node.name}"
+                says = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
+                found[owner] = (says, list(_fields(owner, node.body)))
+    return found
+
+
+def bounds(name: str) -> list[Setting]:
+    """The documented constants of one module."""
+    module = next(one for one in modules() if one.name == name)
+    return list(_fields(name, module.tree.body))
+
+
+def _fields(owner: str, body: list[ast.stmt]) -> Iterator[Setting]:
+    """Assignments followed by a docstring of their own, and annotated fields without one."""
+    for position, node in enumerate(body):
+        following = body[position + 1] if position + 1 < len(body) else None
+        says = ""
+        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            says = " ".join(str(following.value.value).split())
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            default = ast.unparse(node.value) if node.value else "required"
+            yield Setting(owner, node.target.id, ast.unparse(node.annotation), default, says)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and says:
+            yield Setting(owner, node.targets[0].id, "", ast.unparse(node.value), says)
