@@ -10,7 +10,9 @@ signing again does not make a second item. Normative text: SPEC.md section "Item
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
+from functools import cache
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -148,15 +150,24 @@ def verify(item: Item) -> None:
 
     Raises RefusedError: FORGED, or BAD_KEY if besides the key is no point of the prime-order group.
     """
-    from nacl.bindings import crypto_core_ed25519_is_valid_point, crypto_sign_open
-    from nacl.exceptions import BadSignatureError
-
+    check, bad_signature = _sodium()
     try:
-        crypto_sign_open(item.raw[-64:] + item.signed, item.key)
-    except BadSignatureError:
+        check(item.raw[-64:] + item.signed, item.key)
+    except bad_signature:
+        from nacl.bindings import crypto_core_ed25519_is_valid_point
+
         if crypto_core_ed25519_is_valid_point(item.key):
             raise RefusedError(Reason.FORGED, "the signature does not verify") from None
         raise RefusedError(Reason.BAD_KEY, "the key is not a usable Ed25519 key") from None
+
+
+@cache
+def _sodium() -> tuple[Callable[[bytes, bytes], bytes], type[Exception]]:
+    """libsodium's verifier and the exception it raises, loaded when first needed (30 ms)."""
+    from nacl.bindings import crypto_sign_open
+    from nacl.exceptions import BadSignatureError
+
+    return crypto_sign_open, BadSignatureError
 
 
 def public_key(seed: bytes) -> bytes:

@@ -25,6 +25,7 @@ from methrics.schema.limits import (
     TIME_MAX,
     WORD_MAX,
 )
+from methrics.schema.reading import BARRED
 from methrics.schema.verdict import Reason
 
 ID_SIZE = 32
@@ -291,8 +292,8 @@ def _text(value: object, most: int, least: int = 1) -> str:
     """A text of `least` to `most` characters without control characters, safe to show."""
     if type(value) is not str or not least <= len(value) <= most:
         _refuse(f"a text has {least} to {most} characters")
-    if any(char < " " or "\x7f" <= char < "\xa0" for char in value):
-        _refuse("a text holds a control character")
+    if not BARRED.isdisjoint(value):
+        _refuse("a text holds a line break or control character")
     return value
 
 
