@@ -73,15 +73,15 @@ class Sequence:
         if not isinstance(value, tuple | list) or not 1 <= len(value) <= self.max_steps:
             return False
         known, before, top = self._known, 0, self.buckets
-        for pair in value:
-            if not isinstance(pair, tuple | list) or len(pair) != 2:
-                return False
-            step, offset = pair
-            if type(step) is not str or step not in known:
-                return False
-            if type(offset) is not int or not before <= offset < top:
-                return False
-            before = offset
+        try:
+            for step, offset in value:
+                if type(step) is not str or step not in known:
+                    return False
+                if type(offset) is not int or not before <= offset < top:
+                    return False
+                before = offset
+        except (TypeError, ValueError):  # not pairs
+            return False
         return True
 
     def to_wire(self) -> dict[str, object]:
@@ -166,12 +166,14 @@ class EventType:
         """
         wire = {}
         coercers = self._coerce
-        for name, raw in values.items():
-            if name not in coercers:
-                known = ", ".join(coercers) or "none"
-                raise ValueError(f"{name}: {self.name} has no such field; declared: {known}")
-            if raw is not None and (only is None or name in only):
-                wire[name] = coercers[name](raw)
+        try:
+            for name, raw in values.items():
+                coerce = coercers[name]
+                if raw is not None and (only is None or name in only):
+                    wire[name] = coerce(raw)
+        except KeyError:
+            known = ", ".join(coercers) or "none"
+            raise ValueError(f"{name}: {self.name} has no such field; declared: {known}") from None
         return wire
 
     def check_report(
@@ -188,30 +190,33 @@ class EventType:
         lateness and work need a clock or the envelope. A field that is absent was not shared.
         """
         checks = self._check
-        for name, wire in values.items():
-            check = checks.get(name)
-            if check is None or not check(wire):
-                return Reason.OFF_SCHEMA
+        try:
+            for name, wire in values.items():
+                if not checks[name](wire):
+                    return Reason.OFF_SCHEMA
+        except KeyError:
+            return Reason.OFF_SCHEMA
         if type(one_in) is not int or one_in not in self._one_in:
             return Reason.OFF_SCHEMA
-        if count is not None or self.max_count is not None:
-            most = self.max_count
-            if most is None or type(count) is not int or not 1 <= count <= most:
-                return Reason.OFF_SCHEMA
-        if self.sequence is not None:
-            if not sequence:
-                return Reason.EMPTY
-            if not self.sequence.check(sequence):
-                return Reason.OFF_SCHEMA
-        elif sequence is not None:
+        if (count is not None or self.max_count is not None) and not self._counts(count):
             return Reason.OFF_SCHEMA
-        if self._speaks and not values:
+        declared = self.sequence
+        if declared is None:
+            if sequence is not None:
+                return Reason.OFF_SCHEMA
+        elif not sequence:
+            return Reason.EMPTY
+        elif not declared.check(sequence):
+            return Reason.OFF_SCHEMA
+        if not values and self._speaks:
             return Reason.EMPTY
         if time % self.resolution:
             return Reason.UNROUNDED
-        if time >= self.expires:
-            return Reason.EXPIRED
-        return Reason.OK
+        return Reason.OK if time < self.expires else Reason.EXPIRED
+
+    def _counts(self, count: object) -> bool:
+        most = self.max_count
+        return most is not None and type(count) is int and 1 <= count <= most
 
     @cached_property
     def domain(self) -> int:
