@@ -44,7 +44,9 @@ def head(major: int, number: int) -> bytes:
     """The shortest head of a data item: major type 0..7, argument 0..2**64-1."""
     if number < 24:
         return bytes((major << 5 | number,))
-    for extra, size in ((24, 1), (25, 2), (26, 4), (27, 8)):
+    if number < 256:
+        return bytes((major << 5 | 24, number))
+    for extra, size in ((25, 2), (26, 4), (27, 8)):
         if number < 1 << 8 * size:
             return bytes((major << 5 | extra,)) + number.to_bytes(size, "big")
     raise ValueError("the number has more than 64 bits")

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from methrics.schema.codec import head
 from methrics.schema.errors import RefusedError
-from methrics.schema.limits import CATALOG_MAX, ITEM_MAX, NOTICE_MAX, REPORT_MAX
+from methrics.schema.limits import CATALOG_MAX, ENVELOPE_SIZE, ITEM_MAX, NOTICE_MAX, REPORT_MAX
 from methrics.schema.verdict import Reason
 
 DOMAIN: Final = b"methrics/1"
@@ -59,6 +59,12 @@ _SIGNATURE_HEAD = bytes.fromhex("5840")
 _SIGNED_HEAD = b"\x84\x6aSignature1"
 _SIGNED_DOMAIN = head(2, len(DOMAIN)) + DOMAIN
 
+_STARTS = {
+    _PLAIN + content_type.to_bytes(2, "big") + _KEY_HEAD: _KINDS[content_type]
+    for content_type in _KINDS
+}
+"""Everything in front of the key, for items without a stamp: nearly all of them."""
+
 _PLAIN_END = 3 + 42
 _TAIL = 2 + 64
 
@@ -93,56 +99,63 @@ def split(raw: bytes) -> Item:
     size = len(raw)
     if size > ITEM_MAX:
         raise RefusedError(Reason.OVERSIZE, f"an item of {size} bytes")
-    if raw.startswith(_PLAIN):
-        fields, end, work = 8, _PLAIN_END, None
-    else:
-        fields, end, work = _stamped(raw)
-    if raw[fields + 2 : fields + 5] != _KEY_HEAD or raw[end : end + 1] != b"\xa0":
-        raise _malformed("the protected header is not ours or the unprotected one is not empty")
-    payload = _payload_start(raw, end + 1)
-    if raw[-_TAIL:-64] != _SIGNATURE_HEAD or payload > size - _TAIL:
-        raise _malformed("no signature of 64 bytes ends the item")
-    content_type = raw[fields] << 8 | raw[fields + 1]
-    kind = _KINDS.get(content_type)
+    if size < ENVELOPE_SIZE:
+        raise _malformed(f"{size} bytes hold no item")
+    kind, end, work = _STARTS.get(raw[:13]), _PLAIN_END, None
     if kind is None:
-        if content_type in _EXPERIMENTAL:
-            raise RefusedError(Reason.UNKNOWN_KIND, f"content type {content_type}")
-        raise _malformed(f"content type {content_type} is not ours")
+        kind, end, work = _other_start(raw)
+    payload, stop = _payload(raw, end)
     if size > SIZE_MAX[kind]:
         raise RefusedError(Reason.OVERSIZE, f"a {kind.name.lower()} of {size} bytes")
     # Protected header and payload stand in the signed bytes as they stand in the item.
-    signed = _SIGNED_HEAD + raw[1:end] + _SIGNED_DOMAIN + raw[end + 1 : -_TAIL]
-    key = raw[fields + 5 : fields + 37]
-    return Item(kind, sha256(signed).digest(), key, raw[payload:-_TAIL], raw, signed, work)
+    signed = _SIGNED_HEAD + raw[1:end] + _SIGNED_DOMAIN + raw[end + 1 : stop]
+    return Item(kind, sha256(signed).digest(), raw[13:45], raw[payload:stop], raw, signed, work)
 
 
 def _malformed(message: str) -> RefusedError:
     return RefusedError(Reason.MALFORMED, message)
 
 
-def _stamped(raw: bytes) -> tuple[int, int, int]:
-    """Offsets of the content type and of the protected header's end, and the nonce."""
-    if raw[:2] != b"\x84\x58" or len(raw) < 3:
-        raise _malformed("not an array of four that starts with a header")
-    end = 3 + raw[2]
-    work = raw[_PLAIN_END:end]
-    if raw[3:8] != _STAMPED or not work.startswith(_WORK_HEAD):
-        raise _malformed("the protected header is not ours")
-    nonce = work[len(_WORK_HEAD) :]
+def _other_start(raw: bytes) -> tuple[Kind, int, int | None]:
+    """Kind, end of the protected header and nonce of an item with a stamp or an unknown kind."""
+    if raw[:8] == _PLAIN:
+        end, work = _PLAIN_END, None
+    elif raw[:2] == b"\x84\x58" and raw[3:8] == _STAMPED:
+        end = 3 + raw[2]
+        work = _nonce(raw[_PLAIN_END:end])
+    else:
+        raise _malformed("not an array of four that starts with our protected header")
+    if raw[10:13] != _KEY_HEAD:
+        raise _malformed("the key id is not a key of 32 bytes")
+    content_type = raw[8] << 8 | raw[9]
+    if content_type in _KINDS:
+        return _KINDS[content_type], end, work
+    if content_type in _EXPERIMENTAL:
+        _payload(raw, end)
+        raise RefusedError(Reason.UNKNOWN_KIND, f"content type {content_type}")
+    raise _malformed(f"content type {content_type} is not ours")
+
+
+def _nonce(stamp: bytes) -> int:
+    nonce = stamp[len(_WORK_HEAD) :]
     number = nonce[0] if len(nonce) == 1 else int.from_bytes(nonce[1:], "big")
-    if number >= 1 << 64 or head(0, number) != nonce:
-        raise _malformed("the work stamp is not an unsigned integer")
-    return 8, end, number
+    if not stamp.startswith(_WORK_HEAD) or number >= 1 << 64 or head(0, number) != nonce:
+        raise _malformed("the work stamp is not an unsigned integer in its shortest form")
+    return number
 
 
-def _payload_start(raw: bytes, at: int) -> int:
-    """Offset of the payload; its head at `at` must be the shortest for all up to the signature."""
-    first = raw[at] if at < len(raw) else 0
-    start = at + {0x58: 2, 0x59: 3, 0x5A: 5}.get(first, 1)
-    length = len(raw) - _TAIL - start
-    if length < 0 or raw[at:start] != head(2, length):
-        raise _malformed("the payload is not a byte string that ends where the signature starts")
-    return start
+def _payload(raw: bytes, end: int) -> tuple[int, int]:
+    """Start and stop of the payload, which follows an empty map at `end` and fills the item."""
+    stop = len(raw) - _TAIL
+    if raw[stop : stop + 2] != _SIGNATURE_HEAD:
+        raise _malformed("no signature of 64 bytes ends the item")
+    if raw[end : end + 1] != b"\xa0":
+        raise _malformed("the unprotected header is not empty")
+    first = raw[end + 1]
+    start = end + (3 if first == 0x58 else 4 if first == 0x59 else 6 if first == 0x5A else 2)
+    if start > stop or raw[end + 1 : start] != head(2, stop - start):
+        raise _malformed("the payload is not a byte string in its shortest form")
+    return start, stop
 
 
 def verify(item: Item) -> None:
