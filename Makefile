@@ -7,7 +7,7 @@ BIN    := $(or $(METHRICS_VENV),.venv)/bin
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint format bench notebooks vectors clean
+.PHONY: help demo test test-fast lint format docs bench notebooks clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,10 @@ format:  ## Format the code and apply the linter's safe fixes
 	@$(SETUP) lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs:  ## Write what the documentation takes from the code
+	@$(SETUP) test
+	$(BIN)/python tools/docs.py --write
 
 bench:  ## Every benchmark, short
 	@$(SETUP) test

@@ -1,0 +1,58 @@
+"""Namespace keys in files: one line of 64 hex digits (an Ed25519 seed), readable by the owner only."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from methrics.schema.errors import ConfigError, StoreError
+
+SEED_SIZE = 32
+"""Bytes of an Ed25519 seed."""
+
+_LINE = re.compile(r"[0-9a-f]{64}\n?")
+
+
+def make_key(path: Path) -> bytes:
+    """A new seed (32 bytes) in a new file with mode 0600.
+
+    Raises ConfigError if the file is there already, StoreError if it cannot be written.
+    """
+    seed = os.urandom(SEED_SIZE)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(seed.hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        raise ConfigError(
+            "key-exists", f"{path} is there already", "a namespace is its key: keep it, or name another file"
+        ) from None
+    except OSError as error:
+        raise StoreError("key-unwritable", f"cannot write {path}: {error.strerror}") from error
+    return seed
+
+
+def read_key(path: Path) -> bytes:
+    """The seed in a key file. Raises ConfigError for any other file, or one that others can read."""
+    try:
+        if os.name == "posix" and path.stat().st_mode & 0o077:
+            raise ConfigError(
+                "key-exposed", f"{path} can be read by others", f"chmod 600 {path}"
+            )
+        text = path.read_text("ascii")
+    except OSError as error:
+        raise ConfigError(
+            "key-unreadable",
+            f"cannot read {path}: {error.strerror}",
+            "make a key with `methrics catalog keygen`",
+        ) from error
+    except UnicodeDecodeError:
+        text = ""
+    if not _LINE.fullmatch(text):
+        raise ConfigError(
+            "not-a-key", f"{path} is not a key file", "it has one line of 64 hex digits"
+        )
+    return bytes.fromhex(text.strip())
