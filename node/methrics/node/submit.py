@@ -127,7 +127,7 @@ def decode_reply(data: bytes, *, boxes: int) -> list[Reason]:
     if not isinstance(value, list) or len(value) != boxes:
         raise _malformed("a reply holds one reason code per box")
     try:
-        return [Reason(code) for code in value]
+        return [Reason(str(code)) for code in value]
     except ValueError as error:
         raise _malformed("a reply holds reason codes only") from error
 

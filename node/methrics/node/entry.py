@@ -1,0 +1,92 @@
+"""Which peers this machine enters the network by: the user's own choice, before any (DEB-8).
+
+    METHRICS_RELAYS    multiaddresses of relays, separated by spaces or commas
+    METHRICS_PEERS     the same for peers of the topic, which only the route `direct` uses
+    <config>/network.json   {"relays": ["/ip4/..."], "peers": [...]}, where the names are not set
+
+An address holds the peer id of the one it belongs to (/p2p/...), so nobody else can answer for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from methrics.node.paths import Places
+from methrics.schema.errors import ConfigError
+
+ADDRESSES_MAX = 64
+"""Addresses of one kind; two are used at a time."""
+
+ADDRESS_MAX = 256
+"""Characters of one address."""
+
+FILE_MAX = 65_536
+"""Bytes of network.json that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Full multiaddresses: relays to hand reports to, peers to publish to directly."""
+
+    relays: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
+
+
+def entry_peers(places: Places, env: Mapping[str, str] = os.environ) -> Entry:
+    """The user's entry peers; none if nothing is set.
+
+    Raises ConfigError `bad-address` or `bad-network-file`, naming what is wrong.
+    """
+    named = {kind: _listed(env.get(f"METHRICS_{kind.upper()}", "")) for kind in ("relays", "peers")}
+    filed = {} if all(named.values()) else _read(os.path.join(places.config, "network.json"))
+    return Entry(
+        relays=check_addresses(named["relays"] or _array(filed, "relays")),
+        peers=check_addresses(named["peers"] or _array(filed, "peers")),
+    )
+
+
+def check_addresses(addresses: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    """The addresses, each once and in order. Raises ConfigError for what can be none."""
+    for address in addresses:
+        if len(address) > ADDRESS_MAX or not address.startswith("/") or "/p2p/" not in address:
+            raise ConfigError(
+                "bad-address",
+                f"{address[:80]!r} is no address of a peer",
+                "it looks like /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...",
+            )
+    if len(addresses) > ADDRESSES_MAX:
+        raise ConfigError("bad-address", f"at most {ADDRESSES_MAX} addresses, please")
+    return tuple(dict.fromkeys(addresses))
+
+
+def _listed(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
+def _read(path: str) -> dict[str, object]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            document = json.loads(file.read(FILE_MAX))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise _bad_file(path, str(error)) from error
+    if not isinstance(document, dict):
+        raise _bad_file(path, "not an object")
+    return document
+
+
+def _array(document: Mapping[str, object], name: str) -> list[str]:
+    value = document.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise _bad_file("network.json", f"{name} is a list of addresses")
+    return value
+
+
+def _bad_file(path: str, what: str) -> ConfigError:
+    return ConfigError(
+        "bad-network-file", f"cannot use {path}: {what}", "correct it, or move it away"
+    )
