@@ -53,7 +53,9 @@ class SwarmStatistics:
     rejected: int = 0
     """Verdicts of the validator (a late or raising validator counts as ignored)."""
     limited: int = 0
-    """Messages dropped by a limit of ours: rate, bytes, or no validator free."""
+    """Messages dropped unread, because their forwarder has lost its standing."""
+    slowed: int = 0
+    """Waits imposed on forwarders over their rate of messages or bytes."""
     malformed: int = 0
     """Frames and messages that do not decode, are oversize, or are not validly signed."""
     unsent: int = 0

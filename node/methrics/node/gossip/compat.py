@@ -1,0 +1,74 @@
+"""Make libp2p importable and quiet; imported before anything of libp2p.
+
+fastecdsa: libp2p needs it to be importable, but only secio and P-256 host keys use it, and we offer
+neither. It is published as source only, so that machines without a compiler and GMP lack it. There
+a stand-in takes its place, which satisfies the imports and fails if it is ever called.
+
+Logging: libp2p's `swarm_connection` calls the functions of the `logging` module itself, which
+installs a stderr handler on the root logger of whatever app we run in, and its records name
+addresses of peers. It gets a logger of its own; libp2p's loggers get a NullHandler and keep to
+themselves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import sys
+from types import ModuleType
+
+_STANDINS: dict[str, tuple[str, ...]] = {
+    "fastecdsa": (),
+    "fastecdsa.curve": ("Curve", "P256"),
+    "fastecdsa.keys": ("gen_private_key", "get_public_key", "export_key", "import_key"),
+    "fastecdsa.point": ("Point",),
+    "fastecdsa.encoding": (),
+    "fastecdsa.encoding.sec1": ("SEC1Encoder",),
+    "fastecdsa.encoding.util": ("int_bytelen",),
+}
+
+
+class _Absent:
+    """Stands where a name of fastecdsa would; any use says what is missing."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        raise NotImplementedError("P-256 keys need the fastecdsa package, which is not installed")
+
+
+def _importable(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
+
+
+def stand_in_for_fastecdsa() -> bool:
+    """Install the stand-in if fastecdsa cannot be imported; True if it was needed."""
+    if sys.platform == "win32" or _importable("fastecdsa.curve"):
+        return False
+    for name, members in _STANDINS.items():
+        module = ModuleType(name)
+        module.__path__ = []
+        for member in members:
+            setattr(module, member, _Absent)
+        sys.modules[name] = module
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, module)
+    return True
+
+
+def quiet_libp2p() -> None:
+    """Keep libp2p off stderr and off the root logger."""
+    logger = logging.getLogger("libp2p")
+    logger.propagate = False
+    if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+        logger.addHandler(logging.NullHandler())
+    module = importlib.import_module("libp2p.network.connection.swarm_connection")
+    module.__dict__["logging"] = logging.getLogger(module.__name__)
+
+
+stand_in_for_fastecdsa()
+quiet_libp2p()

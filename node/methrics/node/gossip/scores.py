@@ -1,0 +1,31 @@
+"""What costs a peer its standing, and what standing is worth (gossipsub 1.1, "Peer scoring").
+
+libp2p's thresholds default to minus infinity, at which nobody ever loses standing.
+"""
+
+from __future__ import annotations
+
+from libp2p.pubsub.score import ScoreParams, TopicScoreParams
+
+MESH_LEAST = 0.0
+"""Below it a peer is not kept in the mesh."""
+
+IGNORED_BELOW = -100.0
+"""Below it nothing that a peer sends is looked at."""
+
+
+def score_params() -> ScoreParams:
+    """Ten refused messages within half a minute outweigh all credit; 15 end a peer's standing for
+    about a minute. Credit is small, so that a long good record buys little mischief. Counters decay
+    once per heartbeat."""
+    return ScoreParams(
+        p2_first_message_deliveries=TopicScoreParams(weight=0.5, cap=40.0, decay=0.95),
+        p4_invalid_messages=TopicScoreParams(weight=10.0, cap=60.0, decay=0.98),
+        p5_behavior_penalty_weight=10.0,
+        p5_behavior_penalty_decay=0.98,
+        p5_behavior_penalty_threshold=0.0,
+        publish_threshold=-50.0,
+        gossip_threshold=-20.0,
+        graylist_threshold=IGNORED_BELOW,
+        accept_px_threshold=float("inf"),
+    )
