@@ -107,7 +107,7 @@ class Field:
 
     def json_schema(self) -> dict[str, object]:
         """JSON Schema (2020-12) of the wire value."""
-        return dict(self._schema)
+        return self._schema()
 
     def to_wire(self) -> dict[str, object]:
         """The map that stands in the catalog's payload."""

@@ -8,8 +8,7 @@ Codes M001 to M049 are breaches of the wire rules and are documented in SPEC.md.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from methrics.schema.errors import RefusedError
 from methrics.schema.problem import Problem
@@ -35,9 +34,14 @@ BROKEN_CHAIN = "M017"
 BAD_LINK = "M018"
 BAD_SOURCE = "M019"
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_LABEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._+/-]{0,30}[A-Za-z0-9._+/-])?")
+_LOWER = frozenset("abcdefghijklmnopqrstuvwxyz")
+_DIGIT = frozenset("0123456789")
+_LETTER_DIGIT = _LOWER | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ") | _DIGIT
+_NAME = _LOWER | _DIGIT | {"_"}
+_LABEL = _LOWER | _DIGIT | {"-"}
+_WORD = _LETTER_DIGIT | frozenset(" ._+/-")
+NAME_MAX = 32
+"""Characters of a name, a label or a word."""
 
 # Control characters, line separators and bidirectional overrides could forge what a consent screen
 # shows. The set is written out, and not taken from a Unicode table, so that every implementation
@@ -164,17 +168,18 @@ class Reader:
 
     def name(self, value: object, where: str) -> str:
         """The name of an event type, field or step."""
-        return self._match(_NAME, value, where, "lower case letters, digits and _, at most 32")
+        rule = "lower case letters, digits and _, at most 32"
+        return self._spelled(value, where, is_name, rule)
 
     def label(self, value: object, where: str) -> str:
         """The readable part of a topic."""
-        return self._match(_LABEL, value, where, "lower case letters, digits and -, at most 32")
+        rule = "lower case letters, digits and -, at most 32"
+        return self._spelled(value, where, is_label, rule)
 
     def word(self, value: object, where: str) -> str:
         """One declared value of an enum."""
-        return self._match(
-            _WORD, value, where, "letters, digits, inner spaces and ._+/-, at most 32 characters"
-        )
+        rule = "letters, digits, inner spaces and ._+/-, at most 32 characters"
+        return self._spelled(value, where, is_word, rule)
 
     def unique(self, values: Sequence[str], where: str) -> tuple[str, ...]:
         """`values`, after a complaint if one stands twice."""
@@ -183,16 +188,40 @@ class Reader:
             self.complain(REPEATED, where, f"{', '.join(twice)} stands twice; remove one")
         return tuple(values)
 
-    def _match(self, pattern: re.Pattern[str], value: object, where: str, rule: str) -> str:
+    def _spelled(self, value: object, where: str, allowed: Callable[[str], bool], rule: str) -> str:
         if value is ABSENT:
             return ""
         if type(value) is not str:
             self.complain(WRONG_TYPE, where, f"should be text, is {kind_of(value)}")
             return ""
-        if pattern.fullmatch(value) is None:
+        if not allowed(value):
             self.complain(BAD_NAME, where, f"{show(value)} is not allowed; use {rule}")
             return ""
         return value
+
+
+# Character sets and not regular expressions: compiling those would take a millisecond of every
+# embedding app's start.
+
+
+def is_name(text: str) -> bool:
+    """`[a-z][a-z0-9_]{0,31}`"""
+    return 0 < len(text) <= NAME_MAX and text[0] in _LOWER and set(text) <= _NAME
+
+
+def is_label(text: str) -> bool:
+    """`[a-z][a-z0-9-]{0,31}`"""
+    return 0 < len(text) <= NAME_MAX and text[0] in _LOWER and set(text) <= _LABEL
+
+
+def is_word(text: str) -> bool:
+    """`[A-Za-z0-9]([A-Za-z0-9 ._+/-]{0,30}[A-Za-z0-9._+/-])?`"""
+    return (
+        0 < len(text) <= NAME_MAX
+        and text[0] in _LETTER_DIGIT
+        and text[-1] != " "
+        and set(text) <= _WORD
+    )
 
 
 def show(value: object) -> str:

@@ -33,12 +33,10 @@ PART_MAX = 9_999
 UNIT_MAX = 24
 """Bytes of a bucket's unit."""
 
-_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,15})\.[0-9]{0,8}[1-9]")
-_VERSION = re.compile(r"v?([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?")
-_PARTS = {
-    2: re.compile(r"(?:0|[1-9][0-9]{0,3})\.(?:0|[1-9][0-9]{0,3})"),
-    3: re.compile(r"(?:0|[1-9][0-9]{0,3})\.(?:0|[1-9][0-9]{0,3})\.(?:0|[1-9][0-9]{0,3})"),
-}
+# Texts, not compiled at import: most catalogs need one of them, and `re` keeps what it compiled.
+_DECIMAL = r"-?(?:0|[1-9][0-9]{0,15})\.[0-9]{0,8}[1-9]"
+_VERSION = r"v?([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?"
+_PART = r"(?:0|[1-9][0-9]{0,3})"
 _MEMO_MAX = 512
 
 Coerce = Callable[[object], Wire]
@@ -58,7 +56,7 @@ class Shape:
         coerce: Coerce,
         check: Check,
         label: Callable[[Wire], str],
-        schema: dict[str, object],
+        schema: Callable[[], dict[str, object]],
     ) -> None:
         self.domain = domain
         self.column = column
@@ -110,8 +108,8 @@ def _closed(name: str, words: tuple[str, ...], rest: str) -> Shape:
     def check(wire: object) -> bool:
         return type(wire) is str and wire in table
 
-    size = max(text_size(word) for word in table)
-    return Shape(len(table), "text", size, coerce, check, str, {"enum": list(table)})
+    size = text_size(max(table, key=len))  # words and codes are ASCII
+    return Shape(len(table), "text", size, coerce, check, str, lambda: {"enum": list(table)})
 
 
 def _enum(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
@@ -154,14 +152,18 @@ def _flag(reader: Reader, where: str, name: str, params: dict[str, object]) -> S
     def label(wire: Wire) -> str:
         return "yes" if wire else "no"
 
-    return Shape(2, "bool", 1, coerce, check, label, {"type": "boolean"})
+    return Shape(2, "bool", 1, coerce, check, label, lambda: {"type": "boolean"})
 
 
-def _whole(limit: int) -> tuple[Check, dict[str, object]]:
+def _whole(limit: int) -> Check:
     def check(wire: object) -> bool:
         return type(wire) is int and 0 <= wire <= limit
 
-    return check, {"type": "integer", "minimum": 0, "maximum": limit}
+    return check
+
+
+def _whole_schema(limit: int) -> dict[str, object]:
+    return {"type": "integer", "minimum": 0, "maximum": limit}
 
 
 def _count(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
@@ -177,9 +179,11 @@ def _count(reader: Reader, where: str, name: str, params: dict[str, object]) -> 
     def label(wire: Wire) -> str:
         return f"{wire} or more" if wire == limit else str(wire)
 
-    check, schema = _whole(limit)
     column = "u8" if limit < 256 else "u16"
-    return Shape(limit + 1, column, uint_size(limit), coerce, check, label, schema)
+    size = uint_size(limit)
+    return Shape(
+        limit + 1, column, size, coerce, _whole(limit), label, lambda: _whole_schema(limit)
+    )
 
 
 def _read_edges(reader: Reader, where: str, entries: list[object]) -> list[float]:
@@ -187,7 +191,7 @@ def _read_edges(reader: Reader, where: str, entries: list[object]) -> list[float
     for entry in entries:
         if type(entry) is int and abs(entry) <= EDGE_LIMIT:
             edges.append(entry)
-        elif type(entry) is str and _DECIMAL.fullmatch(entry):
+        elif type(entry) is str and re.fullmatch(_DECIMAL, entry):
             edges.append(float(entry))
         else:
             rule = "whole numbers up to 2^53 or plain decimals such as 0.5"
@@ -218,17 +222,19 @@ def _bucket(reader: Reader, where: str, name: str, params: dict[str, object]) ->
             return f"{shown[-1]}{unit} or more"
         return f"{shown[index - 1]} to under {shown[index]}{unit}"
 
-    check, schema = _whole(len(edges))
-    if not reader.problems:
-        schema["description"] = "; ".join(f"{i}: {label(i)}" for i in range(len(edges) + 1))
-    return Shape(len(edges) + 1, "u8", uint_size(len(edges)), coerce, check, label, schema)
+    def schema() -> dict[str, object]:
+        meanings = "; ".join(f"{index}: {label(index)}" for index in range(top + 1))
+        return {**_whole_schema(top), "description": meanings}
+
+    top = len(edges)
+    return Shape(top + 1, "u8", uint_size(top), coerce, _whole(top), label, schema)
 
 
 def _version(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
     where = f"{where}.max"
     tops = [reader.uint(e, where, 0, PART_MAX) for e in reader.array(params["max"], where, 2, 3)]
     parts = len(tops)
-    canonical = _PARTS.get(parts)
+    canonical = r"\.".join([_PART] * parts)
     known: dict[str, str] = {}  # apps send one version all day, and a topic sees few of them
 
     def bounded(numbers: list[int]) -> str:
@@ -241,7 +247,7 @@ def _version(reader: Reader, where: str, name: str, params: dict[str, object]) -
             raw = _text_of(name, raw)
         wire = known.get(raw)
         if wire is None:
-            match = _VERSION.match(raw)
+            match = re.match(_VERSION, raw)
             wire = bounded([int(n or 0) for n in match.groups()[:parts]]) if match else OTHER
             if len(known) < _MEMO_MAX and len(raw) <= 64:
                 known[raw] = wire
@@ -254,7 +260,7 @@ def _version(reader: Reader, where: str, name: str, params: dict[str, object]) -
             return True
         if wire == OTHER:
             return True
-        if canonical is None or canonical.fullmatch(wire) is None:
+        if re.fullmatch(canonical, wire) is None:
             return False
         valid = bounded([int(n) for n in wire.split(".")]) == wire
         if valid and len(known) < _MEMO_MAX:
@@ -265,12 +271,12 @@ def _version(reader: Reader, where: str, name: str, params: dict[str, object]) -
     for top in tops:
         domain *= top + 1
     size = max(text_size(OTHER), text_size(".".join(map(str, tops))))
-    pattern = f"^({OTHER}|{canonical.pattern if canonical else OTHER})$"
-    schema: dict[str, object] = {
-        "type": "string",
-        "pattern": pattern,
-        "description": f"each part at most that of {'.'.join(map(str, tops))}",
-    }
+    pattern = f"^({OTHER}|{canonical})$"
+
+    def schema() -> dict[str, object]:
+        meaning = f"each part at most that of {'.'.join(map(str, tops))}"
+        return {"type": "string", "pattern": pattern, "description": meaning}
+
     return Shape(domain + 1, "text", size, coerce, check, str, schema)
 
 

@@ -9,14 +9,14 @@ label and the key it was signed with give that topic.
 
 from __future__ import annotations
 
-import re
 from hashlib import sha256
 
 from methrics.schema.errors import RefusedError
+from methrics.schema.reading import is_label
 from methrics.schema.verdict import Reason
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-_TOPIC = re.compile(r"/methrics/1/([a-z][a-z0-9-]{0,31})-([a-z2-7]{16})/cbor")
+_HEAD, _TAIL = "/methrics/1/", "/cbor"
 
 
 def short_key(key: bytes) -> str:
@@ -29,12 +29,13 @@ def short_key(key: bytes) -> str:
 
 def topic(label: str, key: bytes) -> str:
     """The gossip topic on which a namespace's items travel."""
-    return f"/methrics/1/{label}-{short_key(key)}/cbor"
+    return f"{_HEAD}{label}-{short_key(key)}{_TAIL}"
 
 
 def parse_topic(text: str) -> tuple[str, str]:
     """(label, short key) of a topic. Raises RefusedError(MALFORMED) if it is none of ours."""
-    match = _TOPIC.fullmatch(text)
-    if match is None:
+    label, dash, short = text.removeprefix(_HEAD).removesuffix(_TAIL).rpartition("-")
+    spelled = is_label(label) and len(short) == 16 and set(_ALPHABET) >= set(short)
+    if not spelled or text != f"{_HEAD}{label}{dash}{short}{_TAIL}":
         raise RefusedError(Reason.MALFORMED, "not a topic of this network")
-    return match[1], match[2]
+    return label, short
