@@ -18,6 +18,7 @@ REFERENCE = ROOT / "docs" / "reference"
 PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "cli.md": pages.cli,
     REFERENCE / "errors.md": pages.errors,
+    REFERENCE / "lint.md": pages.lint,
     REFERENCE / "settings.md": pages.settings,
     REFERENCE / "events.md": pages.events,
 }

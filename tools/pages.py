@@ -104,7 +104,7 @@ def cli() -> str:
 
 
 def errors() -> str:
-    """docs/reference/errors.md: reason codes of verdicts, error codes, lint codes."""
+    """docs/reference/errors.md: reason codes of verdicts, error codes."""
     reasons = [
         (f"`{reason}`", reason.decision.name, MEANINGS[reason])
         for decision in Decision
@@ -125,7 +125,7 @@ def errors() -> str:
     ]
     return "\n".join(
         [
-            "# Errors, reasons and lint codes\n",
+            "# Errors and reasons\n",
             NOTE,
             "## Reasons of verdicts\n",
             "Every item gets one of three verdicts with one reason. REJECT is for what no honest "
@@ -137,18 +137,23 @@ def errors() -> str:
             "exit code 3. `RemoteError` (`RefusedError`, `UnreachableError`): a peer or the network; "
             "exit code 4. The `code` of a `RefusedError` is a reason from the table above.\n",
             table(("code", "error", "message", "module"), rows),
-            "## Lint codes\n",
-            "What `methrics catalog lint` finds. An error stops signing, a warning does not.\n",
-            table(("code", "severity", "meaning"), list(_lint_rows())),
         ]
     )
 
 
-def _lint_rows() -> Iterator[tuple[str, str, str]]:
-    from methrics.schema import rules
+def lint() -> str:
+    """docs/reference/lint.md: what the catalog lint can say."""
+    from methrics.schema.lint import CODES
 
-    for code, (severity, meaning) in getattr(rules, "RULES", {}).items():
-        yield f"`{code}`", str(severity), meaning
+    rows = [(f"`{code}`", meaning) for code, meaning in CODES.items()]
+    return "\n".join(
+        [
+            "# Lint codes\n",
+            NOTE,
+            "What `methrics catalog lint` finds. An error stops signing, a warning does not.\n",
+            table(("code", "meaning"), rows),
+        ]
+    )
 
 
 def variables() -> set[str]:
@@ -182,9 +187,10 @@ def settings() -> str:
 def events() -> str:
     """docs/reference/events.md: the data dictionary of the example catalog."""
     from methrics.schema.explain import dictionary
-    from methrics.schema.catalogs import example_catalog
+    from methrics.schema.example import example_catalog
 
-    return "\n".join(["# Ready-made event types\n", NOTE, dictionary(example_catalog())])
+    title, _, text = dictionary(example_catalog()).partition("\n")
+    return f"{title}\n\n{NOTE}{text}"
 
 
 def module_map() -> str:

@@ -1,4 +1,4 @@
-"""Namespace keys in files: one line of 64 hex digits (an Ed25519 seed), readable by the owner only."""
+"""Namespace keys in files: one line of 64 hex digits (an Ed25519 seed), for the owner only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def make_key(path: Path) -> bytes:
             os.fsync(file.fileno())
     except FileExistsError:
         raise ConfigError(
-            "key-exists", f"{path} is there already", "a namespace is its key: keep it, or name another file"
+            "key-exists",
+            f"{path} is there already",
+            "a namespace is its key: keep it, or name another file",
         ) from None
     except OSError as error:
         raise StoreError("key-unwritable", f"cannot write {path}: {error.strerror}") from error
@@ -36,12 +38,10 @@ def make_key(path: Path) -> bytes:
 
 
 def read_key(path: Path) -> bytes:
-    """The seed in a key file. Raises ConfigError for any other file, or one that others can read."""
+    """The seed in a key file. Raises ConfigError for another file, or one that others can read."""
     try:
         if os.name == "posix" and path.stat().st_mode & 0o077:
-            raise ConfigError(
-                "key-exposed", f"{path} can be read by others", f"chmod 600 {path}"
-            )
+            raise ConfigError("key-exposed", f"{path} can be read by others", f"chmod 600 {path}")
         text = path.read_text("ascii")
     except OSError as error:
         raise ConfigError(

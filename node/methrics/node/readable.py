@@ -1,4 +1,4 @@
-"""An item for human eyes: CBOR diagnostic notation (RFC 8949 section 8), laid out in lines. Pure."""
+"""An item for human eyes: CBOR diagnostic notation (RFC 8949 section 8), laid out in lines."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The demo job: the whole path as real processes on this machine, ending in tables."""

@@ -1,0 +1,129 @@
+"""One app of the demo: embeds the node as any app would, plays a few days, publishes, ends.
+
+    python -m methrics.aggregate.demo.app --home DIR --catalog FILE --relay ADDRESS
+        --number N --today SECONDS --days N
+
+Everything but the clock is what a real app does. The clock is passed in, so that some days of use
+pass in a second; the publisher runs in this process to save starting one for each of those days.
+Ends with one line of JSON on standard output: what was recorded and what relays took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+import methrics.node
+from methrics.aggregate.demo.story import DAY, Person, Visit, person
+from methrics.node.clock import ManualClock
+from methrics.node.delivery import Done
+from methrics.node.entry import Entry
+from methrics.node.ledger import grant
+from methrics.node.paths import Places, places
+from methrics.node.publisher import PublisherSettings, run_publisher
+from methrics.node.recorder import Recorder
+from methrics.schema.errors import LocalError, MethricsError, RemoteError, UnreachableError
+
+PUBLISH_AT = 23 * 3600 + 40 * 60
+"""Seconds after midnight: everything recorded in the day has waited out its delay by then."""
+
+TYPES = ("heartbeat", "system", "signin")
+
+
+def play(recorder: Recorder, who: Person, visit: Visit, clock: ManualClock) -> None:
+    """What happens in the app on one day of use: three ordinary calls of the recorder."""
+    clock.advance(visit.time - clock.now())
+    recorder.record("heartbeat", **recorder.facts("heartbeat"))
+    recorder.record(
+        "system",
+        **recorder.facts("system"),
+        uptime=3,
+        cluster=1,
+        backend="sqlite",
+        transport="tls",
+    )
+    with recorder.sequence("signin", variant=who.variant, email_type="known") as signin:
+        signin.set(language=who.language, browser=who.browser, screen=who.width)
+        for step, seconds in visit.signin:
+            clock.advance(seconds)
+            signin.step(step)
+        signin.set(new_account=visit.signin[-1][0] == "signed_in")
+
+
+def publish(where: Places, namespace: str, relay: str, clock: ManualClock) -> int:
+    """Send what is due at the clock's time through the relay; how many reports it took."""
+    taken = 0
+    settings = PublisherSettings(entry=Entry(relays=(relay,)), once=True)
+
+    async def run() -> None:
+        nonlocal taken
+        done: list[Done] = []
+        await run_publisher(where, namespace, settings, clock=clock, on_pass=done.append)
+        taken = sum(one.acknowledged for one in done)
+        for one in done:
+            if one.failed is not None:
+                raise one.failed
+            if one.postponed or one.struck:
+                raise UnreachableError(
+                    "demo-refused", f"the relay did not take {one.postponed + one.struck} reports"
+                )
+
+    trio.run(run)
+    return taken
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 3 this machine, 4 the relay."""
+    parser = argparse.ArgumentParser()
+    for name in ("--home", "--catalog"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--relay", required=True)
+    for name in ("--number", "--today", "--days"):
+        parser.add_argument(name, type=int, required=True)
+    options = parser.parse_args(arguments)
+    who = person(options.number, today=options.today, days=options.days)
+    clock = ManualClock(options.today - options.days * DAY)
+    where = places(options.home)
+    try:
+        return _live(options.catalog, options.relay, where, who, clock)
+    except MethricsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 4 if isinstance(error, RemoteError) else 3
+
+
+def _live(catalog: Path, relay: str, where: Places, who: Person, clock: ManualClock) -> int:
+    recorder = methrics.node.open(
+        catalog,
+        app_version=who.version,
+        home=where.data,
+        clock=clock,
+        publisher="none",
+        strict=True,
+    )
+    assert not recorder.record("heartbeat"), "nothing is recorded before consent"
+    grant(where, recorder.namespace, TYPES, now=clock.now())
+    taken = 0
+    with recorder:
+        for visit in who.visits:
+            play(recorder, who, visit, clock)
+            midnight = clock.now() - clock.now() % DAY
+            clock.advance(midnight + PUBLISH_AT - clock.now())
+            taken += publish(where, recorder.namespace, relay, clock)
+        said = recorder.statistics()
+    if not said.recorded:
+        raise LocalError(
+            "demo-off",
+            f"nothing could be recorded here (decided by: {said.rule})",
+            "the system's policy in /etc/methrics/policy.json has the last word",
+        )
+    sys.stdout.write(json.dumps({"recorded": said.recorded, "taken": taken}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

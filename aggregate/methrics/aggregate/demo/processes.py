@@ -1,0 +1,178 @@
+"""Child processes of the demo: started, watched by their log files, and never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from methrics.node.clock import Clock
+from methrics.schema.errors import LocalError
+
+PAUSE = 0.05
+"""Seconds between two looks at what is awaited."""
+
+GRACE = 8.0
+"""Seconds a service gets to write down what it holds when it is told to stop."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class DemoError(LocalError):
+    """The demo cannot go on; the message names the log file to read."""
+
+
+@dataclass
+class Child:
+    """One running process. `log` receives its output and its errors."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.process.poll() is None
+
+    def said(self, pattern: str) -> str | None:
+        """What `pattern`'s first group (or all of it) matches in its output so far."""
+        found = re.search(pattern, self.log.read_text("utf-8", errors="replace"))
+        return None if found is None else found.group(1 if found.re.groups else 0)
+
+    def last_line(self) -> str:
+        """The last line of its output: usually what went wrong."""
+        lines = self.log.read_text("utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    def failed(self, what: str) -> DemoError:
+        """An error that says what happened to this process and where to read on."""
+        said = self.last_line()
+        return DemoError("demo-process", f"{self.name} {what}: {said}", f"see {self.log}")
+
+
+class Fleet:
+    """All processes of one demo. Leaving the `with` block stops every one of them."""
+
+    def __init__(self, logs: Path, env: dict[str, str], clock: Clock) -> None:
+        self._logs = logs
+        self._env = env
+        self._clock = clock
+        self._children: list[Child] = []
+
+    def __enter__(self) -> Fleet:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(self._children)
+
+    def start(self, name: str, module: str, arguments: Sequence[str]) -> Child:
+        """Start `python -m module arguments`; its output goes to `<logs>/<name>.log`."""
+        log = self._logs / f"{name}.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=self._env,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        child = Child(name, process, log)
+        self._children.append(child)
+        return child
+
+    def wait_until(
+        self, what: str, child: Child, look: Callable[[], object], seconds: float
+    ) -> None:
+        """Return once `look()` is true. Raises DemoError if `child` ends first or time is up."""
+        deadline = self._clock.monotonic() + seconds
+        while not look():
+            if not child.running():
+                if look():
+                    return
+                raise child.failed(f"ended with code {child.process.returncode}")
+            if self._clock.monotonic() > deadline:
+                raise child.failed(f"did not {what} within {seconds:.0f} s")
+            self._clock.sleep(PAUSE)
+
+    def run_all(
+        self,
+        jobs: Sequence[tuple[str, str, Sequence[str]]],
+        *,
+        at_once: int,
+        seconds: float,
+        done: Callable[[Child], None],
+    ) -> None:
+        """Run jobs (name, module, arguments), a few at a time; `done` hears of each that succeeds.
+
+        Raises DemoError for the first that fails or takes more than `seconds`.
+        """
+        waiting = list(reversed(jobs))
+        active: list[tuple[Child, float]] = []
+        while waiting or active:
+            while waiting and len(active) < at_once:
+                active.append((self.start(*waiting.pop()), self._clock.monotonic() + seconds))
+            for child, deadline in list(active):
+                if child.running():
+                    if self._clock.monotonic() > deadline:
+                        raise child.failed(f"took more than {seconds:.0f} s")
+                    continue
+                if child.process.returncode != 0:
+                    raise child.failed(f"ended with code {child.process.returncode}")
+                active.remove((child, deadline))
+                done(child)
+            self._clock.sleep(PAUSE)
+
+    def stop(self, children: Sequence[Child]) -> None:
+        """Ask processes to end (SIGINT, as Ctrl-C does); kill those that do not in time."""
+        asked = [child for child in children if child.running()]
+        for child in asked:
+            with contextlib.suppress(ProcessLookupError):
+                child.process.send_signal(signal.SIGINT)
+        deadline = self._clock.monotonic() + GRACE
+        for child in asked:
+            try:
+                child.process.wait(max(0.1, deadline - self._clock.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+
+
+@contextlib.contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM unwinds the stack, as Ctrl-C does, so that the children go too."""
+
+    def leave(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _die_with_parent() -> None:
+    """In the child, on Linux: end when the demo is killed in a way it cannot catch."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def quiet_environment(home: Path) -> dict[str, str]:
+    """The environment of the demo's processes: nobody's settings but the demo's own.
+
+    What they publish stays on the loopback interface, and their consent is asked of no person, so
+    DO_NOT_TRACK and CI, which speak for a person and a robot, do not apply to them.
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith("METHRICS")}
+    for name in ("DO_NOT_TRACK", "CI"):
+        env.pop(name, None)
+    return {**env, "METHRICS": "on", "METHRICS_HOME": str(home), "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,244 @@
+"""`methrics catalog`: keys, lint, signing, reading, comparing and documenting catalogs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from methrics.node.clock import Clock
+from methrics.node.keyfile import make_key, read_key
+from methrics.schema.catalog import Catalog, load, sign
+from methrics.schema.envelope import public_key
+from methrics.schema.errors import CatalogError, ConfigError, StoreError
+from methrics.schema.limits import CATALOG_MAX
+from methrics.schema.lint import ERROR, Problem, lint_text
+from methrics.schema.source import SOURCE_MAX, CatalogSource
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+@click.group()
+def catalog() -> None:
+    """Write, check, sign and read event catalogs.
+
+    A catalog declares what an app may measure. It is written as TOML, linted, and signed with the
+    key of its namespace; anyone can make a namespace, no permission needed.
+    """
+
+
+@catalog.command()
+@click.argument("file", type=FILE)
+def keygen(file: Path) -> None:
+    """Make a namespace key in FILE (mode 0600, never overwritten).
+
+    Whoever has this key can change what the app asks for, and nobody can without: keep it safe.
+    """
+    seed = make_key(file)
+    click.echo(f"wrote {file}")
+    click.echo(f"namespace {public_key(seed).hex()}")
+
+
+@catalog.command()
+@click.argument("source", type=FILE)
+@JSON
+@click.pass_context
+def lint(ctx: click.Context, source: Path, as_json: bool) -> None:
+    """Check the TOML in SOURCE; exit code 1 if it cannot be signed."""
+    usable, problems = lint_text(_text(source), Clock().now())
+    if as_json:
+        click.echo(json.dumps([_problem(one) for one in problems], indent=2))
+    else:
+        for problem in problems:
+            click.echo(f"{source}: {problem}")
+    if usable is None:
+        ctx.exit(1)
+    if not as_json:
+        warned = f", {len(problems)} warnings" if problems else ""
+        click.echo(f"{source}: {len(usable.types)} event types, ready to be signed{warned}")
+
+
+@catalog.command(name="sign")
+@click.argument("source", type=FILE)
+@click.option("--key", type=FILE, required=True, help="The namespace key (see keygen).")
+@click.option("--previous", type=FILE, help="The signed catalog that this one follows.")
+@click.option("--output", "-o", type=FILE, required=True, help="Where to write the signed catalog.")
+def sign_command(source: Path, key: Path, previous: Path | None, output: Path) -> None:
+    """Lint the TOML in SOURCE and sign it, ready to be shipped with the app."""
+    raw = sign(_linted(source), read_key(key), _load(previous) if previous else None)
+    try:
+        output.write_bytes(raw)
+    except OSError as error:
+        raise StoreError(
+            "catalog-unwritable", f"cannot write {output}: {error.strerror}"
+        ) from error
+    signed = load(raw)
+    click.echo(f"wrote {output} ({len(raw)} bytes)")
+    click.echo(f"catalog {signed.id.hex()} number {signed.number}")
+    click.echo(f"topic {signed.topic}")
+
+
+@catalog.command()
+@click.argument("file", type=FILE)
+@click.option("--consent", is_flag=True, help="What people are asked, in plain words.")
+@click.option("--schema", "as_schema", is_flag=True, help="JSON Schema of each type's reports.")
+@JSON
+def show(file: Path, consent: bool, as_schema: bool, as_json: bool) -> None:
+    """Read a signed catalog, or a TOML source, in FILE."""
+    from methrics.schema import explain
+
+    if sum([consent, as_schema, as_json]) > 1:
+        raise click.UsageError("--consent, --schema and --json are different answers; choose one")
+    declared = _either(file)
+    if consent:
+        click.echo("\n\n".join(map(explain.consent_text, declared.types.values())))
+    elif as_schema:
+        schemas = {name: explain.json_schema(one) for name, one in declared.types.items()}
+        click.echo(json.dumps(schemas, indent=2))
+    elif as_json:
+        click.echo(json.dumps(_overview(declared), indent=2))
+    else:
+        _print_overview(_overview(declared))
+
+
+@catalog.command()
+@click.argument("old", type=FILE)
+@click.argument("new", type=FILE)
+@JSON
+@click.pass_context
+def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
+    """Say what changes from OLD to NEW and what people have to be asked again.
+
+    Each may be a signed catalog or a TOML source. Exit code 1 if anything has to be asked again.
+    """
+    from methrics.schema import diff as compare
+
+    changes = compare.diff(_either(old), _either(new))
+    again = sorted(compare.asks_again(changes))
+    if as_json:
+        document = {
+            "asks_again": again,
+            "changes": [
+                {"where": one.where, "message": one.message, "asks_again": one.asks_again}
+                for one in changes
+            ],
+        }
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for change in changes:
+            click.echo(str(change))
+        click.echo(f"to be asked again: {', '.join(again) or 'nothing'}")
+    ctx.exit(1 if again else 0)
+
+
+@catalog.command()
+@click.argument("file", type=FILE)
+@click.option("--output", "-o", type=FILE, help="Write there instead of printing.")
+def docs(file: Path, output: Path | None) -> None:
+    """Write the data dictionary of the catalog in FILE, as Markdown."""
+    from methrics.schema import explain
+
+    text = explain.dictionary(_either(file))
+    if output is None:
+        click.echo(text)
+        return
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise StoreError("docs-unwritable", f"cannot write {output}: {error.strerror}") from error
+    click.echo(f"wrote {output}")
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ConfigError("file-unreadable", f"cannot read {path}: {error.strerror}") from error
+    if len(data) > limit:
+        raise CatalogError("catalog-too-large", f"{path} is larger than {limit} bytes")
+    return data
+
+
+def _text(path: Path) -> str:
+    try:
+        return _read(path, SOURCE_MAX).decode("utf-8")
+    except UnicodeDecodeError:
+        raise CatalogError(
+            "catalog-source", f"{path} is not text", "a source is TOML in UTF-8"
+        ) from None
+
+
+def _linted(path: Path) -> CatalogSource:
+    usable, problems = lint_text(_text(path), Clock().now())
+    if usable is None:
+        first = next(one for one in problems if one.severity == ERROR)
+        raise CatalogError(
+            "catalog-lint", f"{path}: {first}", f"see all with: methrics catalog lint {path}"
+        )
+    return usable
+
+
+def _load(path: Path) -> Catalog:
+    return load(_read(path, CATALOG_MAX))
+
+
+def _either(path: Path) -> Catalog | CatalogSource:
+    """A signed catalog or a linted source, by the file's ending."""
+    return _linted(path) if path.suffix == ".toml" else _load(path)
+
+
+def _problem(problem: Problem) -> dict[str, str]:
+    return {
+        "code": problem.code,
+        "severity": problem.severity,
+        "where": problem.where,
+        "message": problem.message,
+    }
+
+
+def _overview(declared: Catalog | CatalogSource) -> dict[str, Any]:
+    signed = (
+        {
+            "id": declared.id.hex(),
+            "key": declared.key.hex(),
+            "topic": declared.topic,
+            "bytes": len(declared.raw),
+        }
+        if isinstance(declared, Catalog)
+        else {}
+    )
+    return {
+        "label": declared.label,
+        "number": declared.number,
+        "previous": declared.previous.hex() if declared.previous else None,
+        "contact": declared.contact,
+        **signed,
+        "types": {
+            name: {
+                "kind": one.kind,
+                "question": one.question,
+                "owner": one.owner,
+                "expires": one.expires,
+                "retention_days": one.retention_days,
+                "bits": round(one.bits, 1),
+                "entropy_bits": one.entropy_bits,
+                "fields": [field.name for field in one.fields],
+            }
+            for name, one in declared.types.items()
+        },
+    }
+
+
+def _print_overview(overview: dict[str, Any]) -> None:
+    for key, value in overview.items():
+        if key != "types" and value is not None:
+            click.echo(f"{key:10} {value}")
+    for name, one in overview["types"].items():
+        click.echo(f"\n{name} ({one['kind']}, {one['bits']} of {one['entropy_bits']} bits)")
+        click.echo(f"  {one['question']}")
+        fields = ", ".join(one["fields"]) or "none"
+        click.echo(f"  fields: {fields}; kept {one['retention_days']} days")
