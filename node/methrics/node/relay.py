@@ -294,5 +294,5 @@ async def run_relay(
     task_status.started(relay)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(relay.mix)
-        await (stop or trio.Event()).wait()
+        await (trio.Event() if stop is None else stop).wait()
         relay.stop()

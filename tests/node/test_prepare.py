@@ -1,0 +1,266 @@
+"""What leaves the machine: only what is consented to, rounded, once, under a key of its own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import methrics.schema
+from methrics.node.flags import DAY, month_number
+from methrics.node.journal import Pace, Pending
+from methrics.node.prepare import Allowed, Identity, Prepared, prepare
+from methrics.schema.book import CatalogBook
+from methrics.schema.catalog import load, sign
+from methrics.schema.codec import encode
+from methrics.schema.items import Report
+from methrics.schema.judge import judge
+from methrics.schema.source import parse_source
+from methrics.schema.verdict import Decision
+
+EXAMPLE = Path(methrics.schema.__file__).parent / "catalogs" / "example.toml"
+CATALOG = load(sign(parse_source(EXAMPLE.read_text("utf-8")), b"s" * 32))
+HEARTBEAT = CATALOG.types["heartbeat"]
+BOOK = CatalogBook()
+BOOK.add(CATALOG)
+
+NOW = 1_800_000_000
+WEEK = 7 * DAY
+IDENTITY = Identity(b"i" * 32, 7, NOW - NOW % WEEK)
+ALL: Allowed = dict.fromkeys(CATALOG.types)
+
+
+def row(
+    type_name: str = "heartbeat",
+    values: Mapping[str, object] | None = None,
+    *,
+    table: str = "state",
+    n: int = 1,
+    time: int = NOW - 3600,
+    one_in: int = 1,
+    steps: object = None,
+    total: int | None = None,
+) -> Pending:
+    fields = encode(dict({"version": "1.2", "os": "linux"} if values is None else values))
+    packed = None if steps is None else encode(steps)
+    return Pending(table, n, 1, type_name, time, time + 300, one_in, fields, packed, total)
+
+
+def run(
+    *rows: Pending,
+    allowed: Allowed = ALL,
+    paces: Mapping[str, Pace] | None = None,
+    identity: Identity = IDENTITY,
+    now: int = NOW,
+    seed: int = 1,
+) -> Prepared:
+    return prepare(
+        rows,
+        catalogs={1: CATALOG},
+        allowed=allowed,
+        identity=identity,
+        paces=paces or {},
+        route="relay",
+        now=now,
+        rng=random.Random(seed).random,
+    )
+
+
+def reports(done: Prepared, now: int = NOW) -> list[Report]:
+    """What every receiver makes of the bytes: all of them must accept."""
+    found = []
+    for made in done.made:
+        verdict = judge(made.raw, BOOK, now)
+        assert verdict.decision is Decision.ACCEPT, verdict.reason
+        assert verdict.item is not None
+        assert verdict.item.id == made.id
+        assert isinstance(verdict.body, Report)
+        found.append(verdict.body)
+    return found
+
+
+def test_a_state_becomes_a_report_with_its_flags() -> None:
+    done = run(row())
+    (report,) = reports(done)
+    assert report.values == {
+        "version": "1.2",
+        "os": "linux",
+        "daily": True,
+        "weekly": True,
+        "monthly": True,
+        "age": 0,
+    }
+    assert report.time == (NOW - 3600) - (NOW - 3600) % 600
+    assert [made.key_index for made in done.made] == [7]
+    assert done.consumed == [row()]
+
+
+def test_mars_11_a_heartbeat_is_small() -> None:
+    done = run(row(values={"version": "9.49", "os": "windows", "country": "ZZ"}))
+    assert len(done.made[0].raw) <= 256
+
+
+def test_flags_are_told_once_per_period() -> None:
+    last = NOW - 2 * DAY
+    done = run(row(), paces={"heartbeat": Pace("heartbeat", last, 0)})
+    (report,) = reports(done)
+    assert report.values["daily"] is True
+    assert report.values["monthly"] is False
+    assert done.paces["heartbeat"].last == report.time
+
+
+@pytest.mark.parametrize(
+    ("weeks", "bucket"), [(0, 0), (1, 1), (3, 1), (4, 2), (23, 2), (24, 3), (500, 3)]
+)
+def test_mars_9_the_age_is_rough(weeks: int, bucket: int) -> None:
+    """Bucket 0 is the first week, 1 weeks two to four, 2 five to twenty-four, 3 later."""
+    done = run(row(), identity=IDENTITY._replace(install_week=NOW - weeks * WEEK))
+    assert reports(done)[0].values["age"] == bucket
+
+
+def test_mars_5_a_second_heartbeat_of_a_day_waits_for_tomorrow() -> None:
+    said = NOW - 3600
+    done = run(row(), paces={"heartbeat": Pace("heartbeat", said, NOW)})
+    assert (done.made, done.consumed) == ([], [])
+    then = done.paces["heartbeat"].next
+    assert then // DAY == NOW // DAY + 1
+    assert done.paces["heartbeat"].last == said
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.integers(0, 3 * DAY), min_size=1, max_size=60),
+    st.lists(st.integers(-2 * DAY, 2 * DAY), min_size=1, max_size=60),
+)
+def test_mars_5_at_most_one_heartbeat_per_day_whatever_the_clock_does(
+    pauses: list[int], jumps: list[int]
+) -> None:
+    now, paces = NOW, dict[str, Pace]()
+    days, months = list[int](), list[int]()
+    for pause, jump in zip(pauses, jumps, strict=False):
+        now += max(0, pause + jump) if jump > 0 else pause
+        shown = now + jump
+        done = run(row(time=shown - 400), paces=paces, now=shown)
+        paces |= done.paces
+        # What the schedule says is looked past here: only the rule itself is left to hold.
+        paces = {name: pace._replace(next=0) for name, pace in paces.items()}
+        for report in reports(done, shown):
+            days.append(report.time // DAY)
+            months += [month_number(report.time)] if report.values["monthly"] else []
+    assert len(days) == len(set(days))
+    assert len(months) == len(set(months))
+
+
+def test_a_clock_that_was_years_ahead_silences_nobody() -> None:
+    done = run(row(), paces={"heartbeat": Pace("heartbeat", NOW + 5 * 365 * DAY, 0)})
+    assert len(reports(done)) == 1
+
+
+def test_mars_8_the_next_one_is_drawn_from_the_declared_range() -> None:
+    drawn = {run(row(), seed=seed).paces["heartbeat"].next - NOW for seed in range(50)}
+    least, most = HEARTBEAT.release.every or (0, 0)
+    assert all(least <= wait <= most + HEARTBEAT.release.jitter for wait in drawn)
+    assert len(drawn) > 40
+
+
+def test_a_type_whose_next_time_has_not_come_waits() -> None:
+    done = run(row(), paces={"heartbeat": Pace("heartbeat", 0, NOW + 1)})
+    assert (done.made, done.consumed, done.paces) == ([], [], {})
+
+
+def test_one_type_is_released_once_per_pass() -> None:
+    done = run(row(n=1), row(n=2))
+    assert len(done.made) == 1
+
+
+def test_counts_are_clamped_and_sampling_is_said() -> None:
+    module = {"module": "muc", "backend": "redis"}
+    done = run(row("module", module, table="counter", total=5000))
+    assert reports(done)[0].count == 100
+    signin = row("signin", {"variant": "a"}, table="event", one_in=10, steps=[["shown", 0]])
+    report = reports(run(signin))[0]
+    assert (report.one_in, report.sequence) == (10, (("shown", 0),))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "why"),
+    [
+        (row("nothing"), "unknown-type"),
+        (row()._replace(catalog=9), "unknown-type"),
+        (row()._replace(fields=b"\xff"), "damaged"),
+        (row()._replace(fields=encode(["version"])), "damaged"),
+        (row("signin", {"variant": "a"}, steps=[["shown"]]), "damaged"),
+        (row("signin", {"variant": "a"}, steps={"shown": 0}), "damaged"),
+        (row("signin", {"variant": "a"}, steps=[[1, 0]]), "damaged"),
+        (row("signin", {"variant": "a"}), "empty"),
+        (row("system", {}), "empty"),
+        (row(values={"os": "plan9"}), "off-schema"),
+        (row(time=NOW - 22 * DAY), "late"),
+        (row("module", {"module": "muc"}, table="counter", total=0), "off-schema"),
+        (row(one_in=3), "off-schema"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_rows_that_make_no_report_are_dropped_and_counted(damaged: Pending, why: str) -> None:
+    done = run(damaged)
+    assert done.made == []
+    assert done.consumed == [damaged]
+    assert dict(done.dropped) == {why: 1}
+
+
+def test_deb_10_an_expired_type_is_dropped() -> None:
+    now = HEARTBEAT.expires
+    done = run(row(time=now - 3600), now=now)
+    assert dict(done.dropped) == {"expired": 1}
+
+
+def test_without_consent_rows_stay_where_they_are() -> None:
+    done = run(row(), allowed={"system": None})
+    assert (done.made, done.consumed, done.paces) == ([], [], {})
+
+
+VALUES: dict[str, dict[str, object]] = {
+    "heartbeat": {"version": "1.2", "os": "linux", "country": "FR"},
+    "system": {"version": "1.2", "os": "linux", "python": "3.11", "cores": 2},
+    "signin": {"variant": "a", "language": "fr", "new_account": True},
+}
+
+
+@given(
+    st.lists(st.sampled_from(sorted(VALUES)), max_size=6),
+    st.dictionaries(
+        st.sampled_from(sorted(VALUES)),
+        st.none()
+        | st.frozensets(st.sampled_from(sorted({name for v in VALUES.values() for name in v}))),
+    ),
+    st.integers(0, DAY),
+)
+def test_meth_2_nothing_leaves_beyond_what_is_consented_to(
+    names: list[str], allowed: dict[str, frozenset[str] | None], age: int
+) -> None:
+    rows = [
+        row(
+            name,
+            VALUES[name],
+            n=number,
+            time=NOW - age,
+            steps=[["shown", 0], ["signed_in", 2]] if name == "signin" else None,
+        )
+        for number, name in enumerate(names)
+    ]
+    done = run(*rows, allowed=allowed)
+    for report in reports(done):
+        fields = allowed[report.type]
+        declared = {one.name: one for one in CATALOG.types[report.type].fields}
+        assert report.type in names
+        for name, value in report.values.items():
+            assert name in declared
+            assert fields is None or name in fields
+            assert declared[name].source or value == VALUES[report.type][name]
+        assert report.time % 600 == 0
+    keys = {judge(made.raw, BOOK, NOW).item.key for made in done.made}  # type: ignore[union-attr]
+    assert len(keys) == len(done.made)
