@@ -1,0 +1,110 @@
+"""`methrics query`: SQL over a data set, ready-made views, and its digests."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import click
+
+from methrics.aggregate.dataset import Dataset, open_dataset
+from methrics.aggregate.digest import combine, digests
+from methrics.aggregate.duck import name, saying
+
+Row = Sequence[object]
+
+SHOWN_MAX = 1000
+"""Rows shown in a table; --json and --csv give all."""
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("sql", required=False)
+@click.option("--json", "form", flag_value="json", help="Print a JSON object for each row.")
+@click.option("--csv", "form", flag_value="csv", help="Print CSV.")
+@click.option("--digest", is_flag=True, help="Print the digest of each namespace and day.")
+def query(file: Path, sql: str | None, form: str | None, digest: bool) -> None:
+    """Ask FILE a question: one SELECT statement, or the name of a ready-made view.
+
+    FILE is a DuckDB file of `methrics aggregate`, running or not, or a directory of its Parquet.
+    Without SQL, lists the tables and views there are. SQL can read this data set and nothing else.
+    """
+    if digest and sql:
+        raise click.UsageError("give either SQL or --digest")
+    with open_dataset(file) as dataset:
+        if dataset.source == "parquet" and not file.is_dir():
+            click.echo(f"{file} is in use: reading its Parquet of {dataset.written}", err=True)
+        if digest:
+            _print(("namespace", "day", "reports", "digest"), _digests(dataset), form)
+        elif sql is None:
+            _print(("name", "kind", "rows", "says"), _contents(dataset), form)
+        else:
+            view = dataset.find_view(sql.strip())
+            table = dataset.to_arrow(f"FROM {name(*view.split('.'))}" if view else sql)
+            if view and form is None:
+                click.echo(f"{view}: {dataset.views()[view]}\n")
+            columns = [column.to_pylist() for column in table.columns]
+            _print(table.column_names, zip(*columns, strict=True), form)
+
+
+def _digests(dataset: Dataset) -> list[Row]:
+    """Each day of each namespace, and after them the whole namespace."""
+    with saying(dataset.path):
+        days = digests(dataset.connection)
+    rows: list[Row] = [(day.schema, day.date, day.count, day.digest.hex()) for day in days]
+    rows += [(all_.schema, "all", all_.count, all_.digest.hex()) for all_ in combine(days)]
+    return rows
+
+
+def _contents(dataset: Dataset) -> list[Row]:
+    rows: list[Row] = []
+    for table in dataset.tables():
+        found = dataset.rows(f"SELECT count(*) FROM {name(*table.split('.'))}")
+        rows.append((table, "table", found[0][0], ""))
+    rows += [(view, "view", "", says) for view, says in dataset.views().items()]
+    return rows
+
+
+def _print(columns: Sequence[str], rows: Iterable[Row], form: str | None) -> None:
+    if form == "json":
+        for row in rows:
+            click.echo(json.dumps(dict(zip(columns, map(_plain, row), strict=True))))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_plain(cell) for cell in row] for row in rows)
+    else:
+        _table(columns, list(rows))
+
+
+def _plain(cell: object) -> object:
+    """A cell as JSON has it: bytes in hex, times in ISO 8601."""
+    if isinstance(cell, bytes):
+        return cell.hex()
+    if isinstance(cell, date | datetime):
+        return cell.isoformat()
+    if isinstance(cell, Decimal):
+        return int(cell) if cell == int(cell) else float(cell)
+    if isinstance(cell, list | tuple):
+        return [_plain(one) for one in cell]
+    if isinstance(cell, dict):
+        return {str(key): _plain(value) for key, value in cell.items()}
+    return cell if cell is None or isinstance(cell, str | int | float) else str(cell)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Row]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*map(escape, columns), box=None, pad_edge=False, header_style="bold")
+    for row in rows[:SHOWN_MAX]:
+        table.add_row(*("" if cell is None else escape(str(_plain(cell))) for cell in row))
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    if len(rows) > SHOWN_MAX:
+        click.echo(f"… and {len(rows) - SHOWN_MAX} more rows; --json and --csv print them all")

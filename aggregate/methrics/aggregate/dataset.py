@@ -1,0 +1,237 @@
+"""One call to read what an aggregator wrote, whichever form it is in: `open_dataset(path)`.
+
+A file that no writer has open is read itself, read only. A live aggregator's file is locked, so the
+Parquet beside it is read. Either way the tables have the same names, the views that ship are there
+(`views/`), and the SQL that runs can read this data set and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from methrics.aggregate import views
+from methrics.aggregate.duck import (
+    SCHEMA_ALIAS,
+    Connection,
+    FileBusyError,
+    Relation,
+    attach_reader,
+    is_select,
+    literal,
+    lock_down,
+    memory,
+    name,
+    saying,
+    saying_query,
+)
+from methrics.aggregate.export import WHOLE, directory_beside, read_manifest
+from methrics.aggregate.layout import BASE, LAYOUT_VERSION
+from methrics.schema.errors import LocalError, StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+MEMORY_LIMIT = "2GB"
+"""Buffer memory of a reader; larger sorts and joins go through files in the temporary directory."""
+
+
+def open_dataset(path: Path | str, *, memory_limit: str = MEMORY_LIMIT) -> Dataset:
+    """Open a DuckDB file of `methrics aggregate`, a directory of its Parquet, or a live file.
+
+    A DuckDB file that is open here keeps writers out until the data set is closed. A live file is
+    read from the Parquet beside it, which is as old as its last export: see `Dataset.source` and
+    `Dataset.written`. Raises StoreError: store-missing, store-foreign, store-version, store-busy.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise StoreError("store-missing", f"{path} cannot be opened: there is no such file")
+    if path.is_dir():
+        return Dataset(path, None, memory_limit)
+    con = memory()
+    try:
+        attach_reader(con, path)
+    except FileBusyError as busy:
+        beside = directory_beside(path)
+        if not beside.is_dir():
+            raise StoreError(
+                "store-busy",
+                f"{path} is in use and there is no Parquet beside it yet",
+                "wait for the aggregator's first export, or stop it",
+            ) from busy
+        return Dataset(beside, None, memory_limit)
+    return Dataset(path, con, memory_limit)
+
+
+class Dataset:
+    """Tables and views of one data set, read only. Use as a context manager, or `close()` it.
+
+    For one thread at a time. Queries see one state of a file; of Parquet each query sees the
+    newest days.
+    """
+
+    def __init__(self, path: Path, attached: Connection | None, memory_limit: str) -> None:
+        self.path = path
+        """The file or directory that is read."""
+        self.source = "parquet" if attached is None else "file"
+        """`file` or `parquet`."""
+        self.written: str | None = None
+        """When the Parquet was written (ISO 8601, UTC); None for a file."""
+        self._con = attached or memory()
+        self._views: dict[str, views.View] = {}
+        try:
+            with saying(path):
+                if attached is None:
+                    self.written = str(read_manifest(path)["written"])
+                    self._bring_parquet()
+                else:
+                    self._bring_file()
+                self._bring_views()
+                lock_down(self._con, [path] if attached is None else [], memory_limit)
+        except StoreError:
+            self._con.close()
+            raise
+
+    def _bring_file(self) -> None:
+        """A view in memory for each table of the attached file."""
+        found = self._con.execute(
+            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?",
+            [SCHEMA_ALIAS],
+        ).fetchall()
+        if not {("main", table) for table in BASE} <= set(found):
+            raise StoreError("store-foreign", f"{self.path} is a DuckDB file of something else")
+        row = self._con.execute(f"SELECT layout FROM {SCHEMA_ALIAS}.meta").fetchone()
+        if row != (LAYOUT_VERSION,):
+            raise StoreError("store-version", f"{self.path} is of another version of methrics")
+        for schema, table in found:
+            self._view(schema, table, f"FROM {name(SCHEMA_ALIAS, schema, table)}")
+
+    def _bring_parquet(self) -> None:
+        """A view for each file and folder; new days are seen by the next query."""
+        for table in WHOLE:
+            file = self.path / f"{table}.parquet"
+            self._view("main", table, f"FROM read_parquet({literal(file)})")
+        self._folder("main", self.path / "item")
+        for schema in sorted(self.path.glob("types/*")):
+            for folder in sorted(schema.iterdir()):
+                self._folder(schema.name, folder)
+
+    def _folder(self, schema: str, folder: Path) -> None:
+        # `empty.parquet` has all columns; older days lack those that came later.
+        files = literal(folder / "*.parquet")
+        self._view(schema, folder.name, f"FROM read_parquet({files}, union_by_name = true)")
+
+    def _view(self, schema: str, view: str, sql: str) -> None:
+        self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {name(schema)}")
+        self._con.execute(f"CREATE VIEW {name(schema, view)} AS {sql}")
+
+    def _bring_views(self) -> None:
+        for view in views.fitting(self._shapes()):
+            full = view.name if view.schema == "main" else f"{view.schema}.{view.name}"
+            self._view(view.schema, view.name, view.sql)
+            self._views[full] = view
+
+    def _shapes(self) -> list[views.TypeShape]:
+        columns: dict[int, dict[tuple[str, str], str]] = {}
+        for number, field, source, column in self._con.execute(
+            'SELECT DISTINCT type, name, source, "column" FROM field ORDER BY ALL'
+        ).fetchall():
+            own = columns.setdefault(number, {})
+            own["name", field] = name(column)
+            if source is not None:
+                own.setdefault(("source", source), name(column))
+        present = set(self.tables())
+        return [
+            views.TypeShape(
+                schema,
+                table,
+                name(schema, table),
+                name(schema, steps) if f"{schema}.{steps}" in present else None,
+                columns.get(number, {}),
+            )
+            for number, schema, table in self._con.execute(
+                'SELECT n, schema, "table" FROM type ORDER BY n'
+            ).fetchall()
+            for steps in [f"{table}_step"]
+        ]
+
+    def tables(self) -> list[str]:
+        """Names of the tables as SQL writes them: `item`, `example.heartbeat`, …"""
+        found = self._con.execute(
+            "SELECT schema_name, view_name FROM duckdb_views() "
+            "WHERE NOT internal AND database_name = 'memory' ORDER BY ALL"
+        ).fetchall()
+        names = [view if schema == "main" else f"{schema}.{view}" for schema, view in found]
+        return [one for one in names if one not in self._views]
+
+    def views(self) -> Mapping[str, str]:
+        """Ready-made views: name -> what its numbers mean and what they do not claim."""
+        return {full: view.says for full, view in self._views.items()}
+
+    def find_view(self, text: str) -> str | None:
+        """The full name of the view that `text` names, in full or without its namespace or type.
+
+        None if there is none; raises StoreError, code query, if several fit.
+        """
+        if text in self._views:
+            return text
+        fits = [
+            full for full in self._views if full.endswith((f".{text}", f"_{text}")) and "." in full
+        ]
+        if len(fits) > 1:
+            raise StoreError("query", f"several views fit {text}", f"say one of {', '.join(fits)}")
+        return fits[0] if fits else None
+
+    def sql(self, query: str, parameters: Sequence[object] = ()) -> Relation:
+        """The rows of one SELECT as a DuckDB relation, which shows itself and runs when read.
+
+        `parameters` stand for the question marks in it. Raises StoreError, code query.
+        """
+        if not is_select(self._con, query):
+            raise StoreError("query", "only one SELECT statement can be asked")
+        with saying_query():
+            return self._con.sql(query, params=list(parameters) or None)
+
+    def to_arrow(self, query: str, parameters: Sequence[object] = ()) -> pa.Table:
+        """The rows of one SELECT as an Arrow table (`polars.from_arrow` takes it as it is)."""
+        with saying_query():
+            return self.sql(query, parameters).to_arrow_table()
+
+    def pandas(self, query: str, parameters: Sequence[object] = ()) -> pd.DataFrame:
+        """The rows of one SELECT as a pandas data frame. Raises LocalError without pandas."""
+        try:
+            import pandas as pd  # noqa: F401
+        except ImportError:
+            raise LocalError(
+                "extra-missing", "pandas is not installed", "pip install 'methrics[notebooks]'"
+            ) from None
+        with saying_query():
+            return self.sql(query, parameters).df()
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of one SELECT as Python tuples."""
+        with saying_query():
+            return self.sql(query, parameters).fetchall()
+
+    @property
+    def connection(self) -> Connection:
+        """The DuckDB connection, locked down; for what the methods here do not offer."""
+        return self._con
+
+    def close(self) -> None:
+        """Let go of the file. Safe to call twice."""
+        self._con.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

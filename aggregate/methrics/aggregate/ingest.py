@@ -1,0 +1,199 @@
+"""From gossip messages to commits: judged on worker threads, stored by one writer.
+
+    swarm -> validator (worker threads: judge) -> bounded channel -> writer (one thread: commit)
+
+The validator waits while the channel is full, and the swarm then stops reading from the peers that
+send, so memory is bounded and nothing is dropped on the way. A message counts as stored only when
+`notify` has been told of its commit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import trio
+
+from methrics.aggregate.batch import Batch, Committed
+from methrics.aggregate.quarantine import Waiting, awaited
+from methrics.aggregate.store import Store
+from methrics.node.clock import Clock
+from methrics.node.swarm import PeerId, Validator
+from methrics.schema.book import CatalogBook
+from methrics.schema.gate import BundleVerdict, judge_bundle
+from methrics.schema.judge import Verdict, judge
+from methrics.schema.seen import Seen
+from methrics.schema.verdict import Decision, Reason
+
+Notify = Callable[[Committed], None]
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """The defaults carry several times a billion users on two cores (MARS-14)."""
+
+    threads: int = min(4, os.cpu_count() or 1)
+    """Bundles judged at once: more than cores only adds waiting."""
+    queue: int = 64
+    """Judged bundles that may wait for the writer: 8 MiB at most."""
+    batch_items: int = 10_000
+    """Items at which a batch is committed without waiting for more."""
+    batch_seconds: float = 1.0
+    """Seconds a first item waits for others before it is committed."""
+    seen: int = 262_144
+    """Items remembered, so that what comes again in another bundle is not verified again."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestStatistics:
+    """Counts since the start."""
+
+    bundles: int = 0
+    """Bundles judged."""
+    accepted: int = 0
+    """Items accepted, stored or about to be."""
+    commits: int = 0
+    queued: int = 0
+    """Judged bundles that wait for the writer, now."""
+
+
+class Ingest:
+    """One pipeline into one store. Start `run` in a nursery, then join topics with `validator`.
+
+    `notify` is called in the trio thread after each commit with what it did.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        book: CatalogBook,
+        clock: Clock,
+        notify: Notify,
+        settings: IngestSettings | None = None,
+    ) -> None:
+        self._store = store
+        self._book = book
+        self._clock = clock
+        self._notify = notify
+        self._settings = settings or IngestSettings()
+        self._seen = Seen(self._settings.seen)
+        self._judges = trio.CapacityLimiter(self._settings.threads)
+        self._writer = trio.CapacityLimiter(1)
+        self._statistics = IngestStatistics()
+        self._send, self._receive = trio.open_memory_channel[BundleVerdict](self._settings.queue)
+
+    def statistics(self) -> IngestStatistics:
+        """Counts so far."""
+        return replace(self._statistics, queued=self._receive.statistics().current_buffer_used)
+
+    def validator(self, topic: str) -> Validator:
+        """The swarm's validator for `topic`."""
+
+        async def validate(peer: PeerId, message: bytes) -> Decision:
+            verdict = await trio.to_thread.run_sync(
+                self._judge, message, topic, limiter=self._judges
+            )
+            try:
+                await self._send.send(verdict)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return Decision.IGNORE  # stopping: what is not stored here is not passed on
+            old = self._statistics
+            self._statistics = replace(
+                old, bundles=old.bundles + 1, accepted=old.accepted + len(verdict.accepted)
+            )
+            return verdict.decision
+
+        return validate
+
+    def _judge(self, message: bytes, topic: str) -> BundleVerdict:
+        return judge_bundle(message, self._book, self._clock.now(), self._seen, topic=topic)
+
+    def close(self) -> None:
+        """Take nothing more in; `run` commits what it has and returns."""
+        self._send.close()
+
+    async def run(self) -> None:
+        """Commit batches until `close`. Raises StoreError when the file cannot be written."""
+        async with self._receive:
+            while verdicts := await self._gather():
+                # A commit is not abandoned half way: it ends, or it raises.
+                for done in await trio.to_thread.run_sync(
+                    self._commit, verdicts, limiter=self._writer
+                ):
+                    self._statistics = replace(
+                        self._statistics, commits=self._statistics.commits + 1
+                    )
+                    self._notify(done)
+
+    async def _gather(self) -> list[BundleVerdict]:
+        """Wait for a bundle, then a while for more; empty when closed and drained."""
+        try:
+            verdicts = [await self._receive.receive()]
+        except trio.EndOfChannel:
+            return []
+        size = len(verdicts[0].accepted)
+        with trio.move_on_after(self._settings.batch_seconds):
+            while size < self._settings.batch_items:
+                try:
+                    verdicts.append(await self._receive.receive())
+                except trio.EndOfChannel:
+                    break
+                size += len(verdicts[-1].accepted)
+        return verdicts
+
+    def _commit(self, verdicts: list[BundleVerdict]) -> list[Committed]:
+        """In the writer thread: a commit, and one more for each catalog that was waited for."""
+        done = [self._store.commit(to_batch(verdicts, self._clock.now()))]
+        for catalog in done[0].catalogs:
+            waiting = self._store.waiting(catalog)
+            if waiting:
+                done.append(self._store.commit(self._again(waiting)))
+        return done
+
+    def _again(self, waiting: list[tuple[int, int, bytes]]) -> Batch:
+        """Judge again what had waited, as of when it came."""
+        accepted: list[Verdict] = []
+        refused: Counter[Reason] = Counter()
+        samples: dict[Reason, bytes] = {}
+        for _, received, raw in waiting:
+            verdict = judge(raw, self._book, received)
+            if verdict.decision is Decision.ACCEPT:
+                accepted.append(verdict)
+            else:
+                refused[verdict.reason] += 1
+                samples.setdefault(verdict.reason, raw)
+        return Batch(
+            now=self._clock.now(),
+            accepted=accepted,
+            refused={reason: (count, samples[reason]) for reason, count in refused.items()},
+            released=[n for n, _, _ in waiting],
+        )
+
+
+def to_batch(verdicts: list[BundleVerdict], now: int) -> Batch:
+    """One batch from the verdicts on many bundles. Pure."""
+    accepted: list[Verdict] = []
+    waiting: list[Waiting] = []
+    refused: Counter[Reason] = Counter()
+    samples: dict[Reason, bytes] = {}
+    for verdict in verdicts:
+        accepted += verdict.accepted
+        if verdict.decision is Decision.REJECT:
+            # The rest of a rejected bundle was not looked at: it is one refusal.
+            refused[verdict.reason] += 1
+            samples[verdict.reason] = verdict.refused[-1].raw if verdict.refused else b""
+            continue
+        for reason, raw, item_id in verdict.refused:
+            if reason is Reason.UNKNOWN_CATALOG and item_id is not None:
+                waiting.append(Waiting(awaited(raw), item_id, raw))
+            else:
+                refused[reason] += 1
+                samples.setdefault(reason, raw)
+    return Batch(
+        now=now,
+        accepted=accepted,
+        waiting=waiting,
+        refused={reason: (count, samples[reason]) for reason, count in refused.items()},
+    )

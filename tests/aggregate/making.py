@@ -1,0 +1,186 @@
+"""Signed items for the aggregate's tests: a catalog of every kind of type, reports, erasures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+
+from methrics.aggregate.store import Batch, Committed, Store
+from methrics.schema.book import CatalogBook
+from methrics.schema.catalog import Catalog, load, sign
+from methrics.schema.envelope import Kind, seal
+from methrics.schema.items import (
+    Erasure,
+    Report,
+    Revocation,
+    encode_erasure,
+    encode_report,
+    encode_revocation,
+)
+from methrics.schema.judge import judge
+from methrics.schema.source import parse_source
+from methrics.schema.verdict import Decision
+
+NOW = 1_790_000_400
+"""2026-09-21 14:20 UTC, a multiple of 600."""
+
+DAY = 86_400
+
+_TYPE = """
+question = "How many?"
+why = "To know."
+owner = "Tests"
+review = "https://example.org/review"
+expires = 2028-07-01
+retention_days = 365
+entropy_bits = 60
+"""
+
+SOURCE = f"""
+[catalog]
+label = "{{label}}"
+contact = "https://example.org"
+
+[types.beat]
+kind = "state"
+chart = "line:os"
+{_TYPE}
+[types.beat.release]
+delay = 300
+every = [86400, 172800]
+jitter = 600
+[types.beat.fields.version]
+type = "version"
+max = [9, 49]
+says = "Version."
+[types.beat.fields.os]
+type = "enum"
+values = ["linux", "macos"]
+says = "System."
+[types.beat.fields.daily]
+type = "flag"
+source = "first_of_day"
+says = "First today."
+[types.beat.fields.age]
+type = "bucket"
+edges = [1, 4, 24]
+unit = "weeks"
+source = "install_age"
+says = "Age."
+{{extra}}
+
+[types.clicks]
+kind = "count"
+chart = "bar:button"
+{_TYPE}
+[types.clicks.release]
+delay = 600
+jitter = 600
+[types.clicks.count]
+max = 100
+window = 86400
+[types.clicks.fields.button]
+type = "enum"
+values = ["ok", "cancel"]
+says = "Which button."
+
+[types.walk]
+kind = "sequence"
+chart = "funnel"
+one_in = [1, 10]
+{_TYPE}
+[types.walk.release]
+delay = 600
+jitter = 600
+[types.walk.sequence]
+steps = ["start", "middle", "end"]
+offset_edges = [5, 60]
+max_steps = 3
+[types.walk.fields.variant]
+type = "enum"
+values = ["a", "b"]
+says = "Which design."
+"""
+
+MORE_FIELDS = """
+[types.beat.fields.country]
+type = "country"
+says = "Country."
+"""
+
+
+def seed(*parts: object) -> bytes:
+    """A 32-byte seed that depends on `parts` alone."""
+    return sha256(repr(parts).encode()).digest()
+
+
+NAMESPACE = seed("namespace")
+
+
+def catalog(
+    label: str = "test",
+    extra: str = "",
+    key: bytes = NAMESPACE,
+    previous: Catalog | None = None,
+    replace: tuple[str, str] = ("", ""),
+) -> Catalog:
+    """A signed catalog made from SOURCE."""
+    text = SOURCE.format(label=label, extra=extra)
+    if replace[0]:
+        assert replace[0] in text
+        text = text.replace(*replace)
+    return load(sign(parse_source(text), key, previous))
+
+
+def beat(of: Catalog, i: int, time: int = NOW - 7200) -> bytes:
+    """Report number `i` of the state type."""
+    values: dict[str, object] = {"os": ("linux", "macos", "other")[i % 3], "daily": i % 2 == 0}
+    if i % 4:
+        values["version"] = f"1.{i % 5}"
+        values["age"] = i % 4
+    return seal(Kind.REPORT, encode_report(Report(of.id, "beat", time, values)), seed("beat", i))
+
+
+def clicks(of: Catalog, i: int, time: int = NOW - 7200) -> bytes:
+    """Report number `i` of the count type."""
+    report = Report(of.id, "clicks", time, {"button": "ok"}, count=i % 100 + 1)
+    return seal(Kind.REPORT, encode_report(report), seed("clicks", i))
+
+
+def walk(of: Catalog, i: int, time: int = NOW - 7200) -> bytes:
+    """Report number `i` of the sequence type: one to three steps, every other one sampled."""
+    steps = (("start", 0), ("middle", 1), ("end", 2))[: i % 3 + 1]
+    report = Report(of.id, "walk", time, {"variant": "ab"[i % 2]}, None, 1 + 9 * (i % 2), steps)
+    return seal(Kind.REPORT, encode_report(report), seed("walk", i))
+
+
+def erasure(of: Catalog, raw: bytes, name: str, i: int, time: int = NOW - 7200) -> bytes:
+    """The erasure of the report `raw`, made by the function `name` with number `i`."""
+    from methrics.schema.envelope import split
+
+    body = Erasure(of.id, split(raw).id, time)
+    return seal(Kind.ERASURE, encode_erasure(body), seed(name, i))
+
+
+def revocation(type_name: str, time: int, key: bytes = NAMESPACE) -> bytes:
+    """The namespace's revocation of an event type."""
+    return seal(Kind.REVOCATION, encode_revocation(Revocation(type_name, time, "testing")), key)
+
+
+def batch(raws: Iterable[bytes], book: CatalogBook, now: int = NOW) -> Batch:
+    """A batch of items that are all accepted."""
+    verdicts = []
+    for raw in raws:
+        verdict = judge(raw, book, now)
+        assert verdict.decision is Decision.ACCEPT, verdict.reason
+        if isinstance(verdict.body, Catalog):
+            book.add(verdict.body)
+        verdicts.append(verdict)
+    return Batch(now, verdicts)
+
+
+def store_all(path: Path, raws: Iterable[bytes], now: int = NOW) -> Committed:
+    """Put items into a file in one batch, catalogs first in `raws`, and close it."""
+    with Store(path) as store:
+        return store.commit(batch(raws, CatalogBook(), now))
