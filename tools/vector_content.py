@@ -1,0 +1,293 @@
+"""Scenarios in which the bytes are right: accepted items, wrong content, circumstances, bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vector_world import (
+    CATALOG,
+    NEW,
+    TIME,
+    Scenario,
+    World,
+    event_type,
+    malleable,
+    protected,
+    seed,
+    sign_by_hand,
+)
+
+from methrics.schema.bundle import pack
+from methrics.schema.codec import encode, head
+from methrics.schema.envelope import Kind, seal, split
+
+
+def accepted(w: World) -> Iterator[Scenario]:
+    yield "ok-report", "a report of a state", {"bytes": w.report()}
+    yield (
+        "ok-report-fewer-fields",
+        "a field that is not shared",
+        {"bytes": w.report(values={"new": False})},
+    )
+    click = w.report(type="click", count=7, values={"os": "other"})
+    yield "ok-report-count", "a count", {"bytes": click}
+    steps = [["open", 0], ["done", 2]]
+    flow = w.report(type="flow", sequence=steps, values={})
+    yield "ok-report-sequence", "a sequence, no field shared", {"bytes": flow}
+    rare = w.report(type="rare", one_in=10, values={"os": "linux"})
+    yield "ok-report-sampled", "a sampled report", {"bytes": rare}
+    stamped = w.report(type="stamped", values={"os": "linux"}, work_bits=8)
+    yield "ok-report-work", "a report with its work stamp", {"bytes": stamped}
+    yield (
+        "ok-report-last-moment",
+        "exactly as late as allowed",
+        {"bytes": w.report(), "now": TIME + 21 * 86_400},
+    )
+    yield (
+        "ok-report-skewed-clock",
+        "in the future within tolerance",
+        {"bytes": w.report(), "now": TIME - 300},
+    )
+    yield (
+        "ok-report-history",
+        "long past, obtained as history",
+        {
+            "bytes": w.report(),
+            "now": TIME + 86_400 * 300,
+            "live": False,
+        },
+    )
+    yield "ok-report-on-topic", "heard on its own topic", {"bytes": w.report(), "topic": w.topic}
+    yield (
+        "ok-report-before-revocation",
+        "older than the revocation of its type",
+        {
+            "bytes": w.report(time=TIME - 600),
+            "revocations": [w.revocation()],
+        },
+    )
+    yield "ok-erasure", "an erasure by the report's key", {"bytes": w.erasure()}
+    yield "ok-catalog", "a catalog", {"bytes": w.catalog, "catalogs": []}
+    yield "ok-revocation", "a revocation", {"bytes": w.revocation()}
+    yield "ok-announcement", "an announcement", {"bytes": w.announcement()}
+    future = w.announcement(mood=[1, {"good": True}])
+    yield (
+        "ok-announcement-unknown-key",
+        "a key of a later version is passed over",
+        {"bytes": future},
+    )
+
+
+def content(w: World) -> Iterator[Scenario]:
+    def report(name: str, says: str, **change: object) -> Scenario:
+        return name, says, {"bytes": w.report(**change)}  # type: ignore[arg-type]
+
+    linux = {"os": "linux"}
+    yield report("off-schema-unknown-type", "a type the catalog does not declare", type="pong")
+    yield report(
+        "off-schema-unknown-field", "a field the type does not declare", values={"name": "eve"}
+    )
+    yield report("off-schema-unknown-value", "a value outside the enum", values={"os": "plan9"})
+    yield report("off-schema-number-for-flag", "1 for true", values={"new": 1})
+    yield report("off-schema-flag-for-number", "true for 1", values={"size": True})
+    yield report("off-schema-bucket-out-of-range", "bucket 4 of 0..3", values={"size": 4})
+    yield report("off-schema-negative-bucket", "bucket -1", values={"size": -1})
+    yield report("off-schema-nested-value", "an array as value", values={"os": ["linux"]})
+    yield report("off-schema-count-misplaced", "a count in a state", count=2)
+    yield report("off-schema-count-missing", "a count type without one", type="click", values=linux)
+    yield report(
+        "off-schema-count-too-large",
+        "over the declared maximum",
+        type="click",
+        values=linux,
+        count=1001,
+    )
+    yield report(
+        "off-schema-not-sampled",
+        "one in 7, which is not declared",
+        type="rare",
+        values=linux,
+        one_in=7,
+    )
+    yield report("empty-sequence", "no steps", type="flow", values=linux)
+    yield report(
+        "off-schema-unknown-step",
+        "an undeclared step",
+        type="flow",
+        values={},
+        sequence=[["quit", 0]],
+    )
+    back = [["open", 2], ["done", 1]]
+    yield report(
+        "off-schema-sequence-backwards", "time goes back", type="flow", values={}, sequence=back
+    )
+    yield report(
+        "off-schema-sequence-too-long",
+        "five steps of four",
+        type="flow",
+        values={},
+        sequence=[["open", 0]] * 5,
+    )
+    yield report("malformed-unknown-key", "a key that reports do not have", user="eve")
+    yield report("malformed-time-missing", "no time", time=None)
+    yield report(
+        "malformed-one-in-default", "the default written out", type="rare", values=linux, one_in=1
+    )
+    yield report("malformed-count-zero", "a count of nothing", type="click", values=linux, count=0)
+    yield report("malformed-catalog-short", "31 bytes for a catalog id", catalog=bytes(31))
+    yield report("malformed-time-negative", "a time before 1970", time=-600)
+    yield report("malformed-time-huge", "a time after the year 9999", time=2**40 * 600)
+    yield report("empty-values", "no value at all", values={})
+    yield report("unrounded-report", "a time that is no multiple of 600", time=TIME + 1)
+    yield report("unrounded-day", "coarser resolution declared", type="daily", values=linux)
+    yield report("no-work-stamp", "no work stamp", type="stamped", values=linux)
+    weak = next(
+        raw
+        for n in range(256)
+        if split(
+            raw := sign_by_hand(
+                b"\xa4" + protected()[1:] + b"\x64work" + head(0, n),
+                encode(w.body(type="stamped", values=linux)),
+            )
+        ).id[0]
+    )
+    yield "no-work-enough", "a stamp with too few zero bits", {"bytes": weak}
+    stamp = seal(Kind.REPORT, encode(w.body()), seed("report"), work_bits=1)
+    yield "off-schema-work-misplaced", "a stamp that the type does not ask for", {"bytes": stamp}
+    yield (
+        "oversize-report",
+        "a report of 1025 bytes",
+        {
+            "bytes": sign_by_hand(protected(), bytes(1025 - 114)),
+        },
+    )
+    yield "oversize-item", "65,537 zero bytes", {"bytes": bytes(65_537)}
+
+
+def circumstance(w: World) -> Iterator[Scenario]:
+    yield "early-report", "301 s in the future", {"bytes": w.report(), "now": TIME - 301}
+    yield (
+        "late-report",
+        "a second over 21 days old",
+        {"bytes": w.report(), "now": TIME + 21 * 86_400 + 1},
+    )
+    forged = malleable(w.report())
+    yield (
+        "forged-though-late",
+        "rejected by all, whatever their clock",
+        {"bytes": forged, "now": TIME + 86_400 * 99},
+    )
+    yield (
+        "unknown-catalog-report",
+        "nobody knows its catalog",
+        {"bytes": w.report(), "catalogs": []},
+    )
+    yield (
+        "forged-of-unknown-catalog",
+        "rejected with or without it",
+        {"bytes": forged, "catalogs": []},
+    )
+    yield "unknown-catalog-erasure", "an erasure", {"bytes": w.erasure(), "catalogs": []}
+    yield (
+        "unknown-catalog-revocation",
+        "a namespace nobody knows",
+        {"bytes": w.revocation(), "catalogs": []},
+    )
+    yield (
+        "revoked-report",
+        "as old as the revocation",
+        {"bytes": w.report(), "revocations": [w.revocation()]},
+    )
+    over = w.report(type="over", values={"os": "linux"})
+    yield "expired-report", "a report of an expired type", {"bytes": over}
+    end = {"bytes": w.announcement(), "now": TIME + 86_400 * 30}
+    yield "expired-announcement", "an announcement at its end", end
+    yield (
+        "early-announcement",
+        "one from the future",
+        {"bytes": w.announcement(), "now": TIME - 600},
+    )
+    yield "early-erasure", "an erasure from the future", {"bytes": w.erasure(), "now": TIME - 600}
+    elsewhere = "/methrics/1/vectors-aaaaaaaaaaaaaaaa/cbor"
+    for name in ("report", "erasure", "revocation", "announcement"):
+        raw = getattr(w, name)()
+        yield f"foreign-{name}", "on another namespace's topic", {"bytes": raw, "topic": elsewhere}
+    yield (
+        "foreign-catalog",
+        "on another namespace's topic",
+        {"bytes": w.catalog, "topic": elsewhere},
+    )
+    label = w.topic.replace("vectors", "victors")
+    yield "foreign-label", "on a topic with another label", {"bytes": w.catalog, "topic": label}
+    yield (
+        "off-schema-interval",
+        "reports more than once a day",
+        {"bytes": w.announcement(report_interval=86_399)},
+    )
+    yield (
+        "malformed-news",
+        "an escape sequence in news",
+        {
+            "bytes": w.announcement(news=[{"text": "\x1b[2J"}]),
+        },
+    )
+    yield "unrounded-announcement", "a time to the second", {"bytes": w.announcement(time=TIME + 1)}
+    yield "unrounded-revocation", "a time to the second", {"bytes": w.revocation(time=TIME + 1)}
+    no_types = w.namespace(Kind.CATALOG, CATALOG | {"types": {}})
+    yield "off-schema-catalog-empty", "a catalog without types", {"bytes": no_types, "catalogs": []}
+    free = CATALOG | {"types": {"t": event_type("event", fields=[{**NEW, "type": "text"}])}}
+    yield (
+        "off-schema-catalog-free-text",
+        "a field of free text",
+        {
+            "bytes": w.namespace(Kind.CATALOG, free),
+            "catalogs": [],
+        },
+    )
+    broken = w.namespace(Kind.CATALOG, CATALOG | {"number": 2})
+    yield (
+        "off-schema-catalog-chain",
+        "number 2 without a predecessor",
+        {"bytes": broken, "catalogs": []},
+    )
+
+
+def bundles(w: World) -> Iterator[Scenario]:
+    one, two = w.report(), w.report(name="other")
+    stranger = w.report(name="third", catalog=bytes(32))
+    cases = {
+        "ok-bundle": ("two reports", pack([one, two])),
+        "ok-bundle-catalog-first": ("a catalog and a report of it", pack([w.catalog, one])),
+        "ok-bundle-item-twice": ("one report twice", pack([one, one])),
+        "forged-in-bundle": ("one bad item of two", pack([one, malleable(two)])),
+        "ok-bundle-one-early": ("one early item of two", pack([one, w.report(time=TIME + 1200)])),
+        "unknown-catalog-in-bundle": ("one item that we cannot vouch for", pack([one, stranger])),
+        "unknown-kind-in-bundle": (
+            "one kind that we do not know",
+            pack([one, sign_by_hand(protected(kind=9), b"")]),
+        ),
+        "malformed-bundle-empty": ("no item", b"\x80"),
+        "malformed-bundle-trailing-byte": ("a byte behind it", pack([one]) + b"\x00"),
+        "malformed-bundle-cut-short": ("the last byte missing", pack([one])[:-1]),
+        "malformed-bundle-long-count": ("a count in two bytes", b"\x98\x01" + pack([one])[1:]),
+        "malformed-bundle-indefinite": (
+            "an array of indefinite length",
+            b"\x9f" + pack([one])[1:] + b"\xff",
+        ),
+        "malformed-bundle-bare-item": ("an item without bundle", one),
+        "malformed-bundle-text": ("text for an item", b"\x81\x61a"),
+        "oversize-bundle-items": ("1,025 items", b"\x99\x04\x01" + b"\x41\x00" * 1025),
+        "oversize-bundle-count": ("2**64 - 1 items", b"\x9b" + b"\xff" * 8),
+        "oversize-bundle": ("131,073 bytes", bytes(131_073)),
+    }
+    for name, (says, raw) in cases.items():
+        known = [] if name == "ok-bundle-catalog-first" else ["ok-catalog"]
+        yield name, says, {"bundle": raw, "catalogs": known}
+    yield "duplicate-bundle", "nothing new", {"bundle": pack([one]), "seen": [one]}
+    yield "ok-bundle-half-new", "one new, one known", {"bundle": pack([one, two]), "seen": [one]}
+    spoilt = pack([malleable(one), two])
+    yield (
+        "forged-known-id",
+        "a known id under a bad signature",
+        {"bundle": spoilt, "seen": [one]},
+    )

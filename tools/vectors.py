@@ -1,0 +1,133 @@
+"""Test vectors of the wire rules: one scenario per file, for implementations in any language.
+
+    python tools/vectors.py --write     make schema/vectors/v1 anew
+    python tools/vectors.py --check     fail if it differs from what would be made
+
+Everything follows from fixed seeds, so the same code always makes the same bytes. The format of
+a file is described in schema/vectors/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from vector_bytes import encoding, envelope, signature
+from vector_content import accepted, bundles, circumstance, content
+from vector_world import NOW, Scenario, World
+
+from methrics.schema.book import CatalogBook
+from methrics.schema.catalog import load
+from methrics.schema.envelope import split
+from methrics.schema.gate import BundleVerdict, judge_bundle
+from methrics.schema.judge import Verdict, judge
+from methrics.schema.seen import Seen
+
+CATALOGS = {"ok-catalog": World().catalog}
+"""Catalogs that a scenario starts with stand in the vector of that name."""
+
+FOLDER = Path(__file__).resolve().parent.parent / "schema" / "vectors" / "v1"
+
+Files = dict[str, dict[str, object]]
+"""Name to content, without `.json`."""
+
+
+def run(scenario: dict[str, object]) -> Verdict | BundleVerdict:
+    """What this implementation says about a vector (bytes as in the file, in hex)."""
+    book, seen = CatalogBook(), Seen()
+    for name in scenario["catalogs"]:  # type: ignore[attr-defined]
+        book.add(load(CATALOGS[name]))
+    for raw in scenario["revocations"]:  # type: ignore[attr-defined]
+        verdict = judge(_bytes(raw), book, 0, live=False)
+        book.revoke(verdict.item.key, verdict.body)  # type: ignore[union-attr, arg-type]
+    for raw in scenario["seen"]:  # type: ignore[attr-defined]
+        seen.add(split(_bytes(raw)))
+    now, live, topic = scenario["now"], scenario["live"], scenario["topic"]
+    if "bundle" in scenario:
+        data = _bytes(scenario["bundle"])
+        return judge_bundle(data, book, now, seen, live=live, topic=topic)  # type: ignore[arg-type]
+    data = _bytes(scenario["bytes"])
+    return judge(data, book, now, live=live, topic=topic)  # type: ignore[arg-type]
+
+
+def expected(verdict: Verdict | BundleVerdict) -> dict[str, object]:
+    """What a file says should come out."""
+    result: dict[str, object] = {"decision": verdict.decision.name, "reason": str(verdict.reason)}
+    if isinstance(verdict, BundleVerdict):
+        result["accepted"] = [found.item.id.hex() for found in verdict.accepted if found.item]
+        result["refused"] = [str(refusal.reason) for refusal in verdict.refused]
+    elif verdict.item is not None:
+        result |= {"id": verdict.item.id.hex(), "key": verdict.item.key.hex()}
+    return result
+
+
+def build() -> Files:
+    """Every file of the folder: name to content."""
+    world, files = World(), {}
+    groups: tuple[Callable[[World], Iterator[Scenario]], ...] = (
+        accepted,
+        encoding,
+        envelope,
+        signature,
+        content,
+        circumstance,
+        bundles,
+    )
+    defaults: dict[str, object] = {
+        "now": NOW,
+        "live": True,
+        "topic": None,
+        "catalogs": ["ok-catalog"],
+        "revocations": [],
+        "seen": [],
+    }
+    for group in groups:
+        for name, says, given in group(world):
+            scenario = {key: _hex(value) for key, value in (defaults | given).items()}
+            result = expected(run(scenario))
+            if name in files or not name.startswith(f"{result['reason']}-"):
+                raise ValueError(f"{name} stands twice, or its reason is {result['reason']}")
+            files[name] = {"says": says, **scenario, "expect": result}
+    return files
+
+
+def _hex(value: object) -> object:
+    if isinstance(value, bytes):
+        long = len(value) > 65_536 and value == bytes(len(value))
+        return ["00", len(value)] if long else value.hex()
+    return [_hex(item) for item in value] if isinstance(value, list) else value
+
+
+def _bytes(value: object) -> bytes:
+    """Bytes as a file writes them: hex digits, or [hex digits, how often]."""
+    if isinstance(value, list):
+        return bytes.fromhex(value[0]) * int(value[1])
+    return bytes.fromhex(str(value))
+
+
+def main() -> int:
+    """Write or compare the files; 1 if they differ."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--write", action="store_true", help="make the files anew")
+    action.add_argument("--check", action="store_true", help="fail if the files differ")
+    write = parser.parse_args().write
+    made = {f"{name}.json": json.dumps(file, indent=1) + "\n" for name, file in build().items()}
+    found = {path.name: path.read_text() for path in FOLDER.glob("*.json")}
+    if write:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        for name in found.keys() - made.keys():
+            (FOLDER / name).unlink()
+        for name, text in made.items():
+            (FOLDER / name).write_text(text)
+    stale = sorted(name for name in made.keys() | found.keys() if made.get(name) != found.get(name))
+    verb = "written" if write else "differ"
+    sys.stdout.write(f"{len(made)} vectors, {len(stale)} {verb}: {', '.join(stale) or 'none'}\n")
+    return 0 if write else int(bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
