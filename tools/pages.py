@@ -71,7 +71,10 @@ def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[st
     return "\n".join("| " + " | ".join(cell(one) for one in line) + " |" for line in lines) + "\n"
 
 
-def _commands(group: click.Group, context: click.Context) -> Iterator[tuple[click.Context, click.Command]]:
+Named = tuple[click.Context, click.Command]
+
+
+def _commands(group: click.Group, context: click.Context) -> Iterator[Named]:
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None
@@ -92,7 +95,7 @@ def cli() -> str:
         "`methrics` needs the extra `node`; `aggregate`, `query`, `verify` and `demo` need "
         "`aggregate`. A command whose extra is missing says which. Errors are one line on standard "
         "error, `methrics: what is wrong (what to do)`; results go to standard output.\n",
-        "Completion for your shell: `eval \"$(_METHRICS_COMPLETE=bash_source methrics)\"` "
+        'Completion for your shell: `eval "$(_METHRICS_COMPLETE=bash_source methrics)"` '
         "(or `zsh_source`, `fish_source`).\n",
         "## Exit codes\n",
         table(("code", "meaning"), [(f"`{code}`", text) for code, text in EXIT_CODES]),
@@ -133,9 +136,10 @@ def errors() -> str:
             "The codes are stable: they stand in tables, test vectors and relays' replies.\n",
             table(("reason", "verdict", "meaning"), reasons),
             "## Errors\n",
-            "`LocalError` (`ConfigError`, `CatalogError`, `StoreError`): this machine or its owner; "
-            "exit code 3. `RemoteError` (`RefusedError`, `UnreachableError`): a peer or the network; "
-            "exit code 4. The `code` of a `RefusedError` is a reason from the table above.\n",
+            "`LocalError` (`ConfigError`, `CatalogError`, `StoreError`): this machine or its "
+            "owner; exit code 3. `RemoteError` (`RefusedError`, `UnreachableError`): a peer or "
+            "the network; exit code 4. The `code` of a `RefusedError` is a reason from the table "
+            "above.\n",
             table(("code", "error", "message", "module"), rows),
         ]
     )
@@ -173,9 +177,11 @@ def settings() -> str:
         "Each is a frozen dataclass that is checked once, when it is made.\n",
     ]
     for owner, (says, fields) in source.settings_classes().items():
-        rows = [(f"`{one.name}`", f"`{one.kind}`", f"`{one.default}`", one.says) for one in fields]
-        parts += [f"### {owner}\n", says + "\n", table(("field", "type", "default", "meaning"), rows)]
-    rows = [(f"`{one.name}`", f"`{one.default}`", one.says) for one in source.bounds("methrics.schema.limits")]
+        rows = [(*(f"`{part}`" for part in one[1:4]), one.says) for one in fields]
+        head = ("field", "type", "default", "meaning")
+        parts += [f"### {owner}\n", says + "\n", table(head, rows)]
+    bounds = source.bounds("methrics.schema.limits")
+    rows = [(f"`{one.name}`", f"`{one.default}`", one.says) for one in bounds]
     parts += [
         "## Bounds of the wire\n",
         "The same on every node; `schema/SPEC.md` is the normative text.\n",
@@ -186,8 +192,9 @@ def settings() -> str:
 
 def events() -> str:
     """docs/reference/events.md: the data dictionary of the example catalog."""
+    from methrics.schema.catalogs import example_catalog
+
     from methrics.schema.explain import dictionary
-    from methrics.schema.example import example_catalog
 
     title, _, text = dictionary(example_catalog()).partition("\n")
     return f"{title}\n\n{NOTE}{text}"

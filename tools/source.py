@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("schema", "node", "aggregate")
@@ -82,9 +83,15 @@ class Raised:
     module: str
 
 
-ERRORS = frozenset(
-    "MethricsError LocalError ConfigError CatalogError StoreError RemoteError UnreachableError".split()
-)
+ERRORS = {
+    "MethricsError",
+    "LocalError",
+    "ConfigError",
+    "CatalogError",
+    "StoreError",
+    "RemoteError",
+    "UnreachableError",
+}
 
 
 def raised() -> list[Raised]:
@@ -94,7 +101,8 @@ def raised() -> list[Raised]:
         for node in ast.walk(module.tree):
             if not isinstance(node, ast.Call) or not node.args:
                 continue
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            function = node.func
+            name = getattr(function, "attr", "") or getattr(function, "id", "")
             code = node.args[0]
             if name in ERRORS and isinstance(code, ast.Constant) and isinstance(code.value, str):
                 message = literal(node.args[1]) if len(node.args) > 1 else ""
@@ -116,8 +124,7 @@ def literal(node: ast.expr) -> str:
     return "…"
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One field of a settings class, or one named bound."""
 
     owner: str

@@ -1,0 +1,9 @@
+"""`python -m methrics.aggregate` is the `methrics` command."""
+
+from __future__ import annotations
+
+import sys
+
+from methrics.aggregate.cli import main
+
+sys.exit(main())

@@ -1,0 +1,173 @@
+"""The demo job: starts the services, lets the apps live, waits until all has arrived, stops them.
+
+Theory of operation. Every step waits on a condition with a deadline, never for a fixed time: a
+service is up when its log names its address; the reports are in when the Parquet that each
+aggregator writes beside its file counts as many as relays acknowledged. Addresses are chosen by the
+system (port 0). Whatever happens, `Fleet` takes the processes down again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from methrics.aggregate.dataset import open_dataset
+from methrics.aggregate.demo.namespace import make_namespace
+from methrics.aggregate.demo.processes import Child, DemoError, Fleet, quiet_environment
+from methrics.aggregate.demo.story import DAY
+from methrics.aggregate.export import directory_beside
+from methrics.node.clock import Clock
+from methrics.schema.catalog import Catalog
+from methrics.schema.errors import ConfigError, StoreError
+
+ADDRESS = r"(/ip4/127\.0\.0\.1/tcp/\d+/p2p/\w+)"
+
+LISTEN = "/ip4/127.0.0.1/tcp/0"
+"""Loopback, on a port that the system chooses: nothing leaves this machine, no port is taken."""
+
+START_TIME = 60.0
+"""Seconds a service may take to say where it listens."""
+APP_TIME = 120.0
+"""Seconds one app may take for its days."""
+ARRIVE_TIME = 60.0
+"""Seconds after the last app until both aggregators have everything."""
+
+HOLD = 2.0
+"""Seconds of the relay's mix window; 30 outside of demos."""
+
+MARK = ".methrics-demo"
+"""A file by which the demo knows a folder as its own, before it clears it."""
+
+Say = Callable[[str], None]
+Tick = Callable[[int, int], None]
+"""(apps done, apps in all)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What the job leaves behind: the two files, the catalog, and how many reports were sent."""
+
+    folder: Path
+    catalog: Catalog
+    stores: tuple[Path, Path]
+    sent: int
+    processes: int
+
+
+def run_job(folder: Path, *, apps: int, days: int, clock: Clock, say: Say, tick: Tick) -> Ran:
+    """Run everything; `folder` holds data, keys and logs afterwards.
+
+    Raises LocalError (DemoError for a process that failed) with one clear line.
+    """
+    claim(folder)
+    signed, catalog = make_namespace(folder)
+    logs, env = folder / "logs", quiet_environment(folder / "home")
+    with Fleet(logs, env, clock) as fleet:
+        stores = (folder / "aggregator-a.duckdb", folder / "aggregator-b.duckdb")
+        first, first_at = _aggregator(fleet, "aggregator-a", signed, stores[0], ())
+        second, second_at = _aggregator(fleet, "aggregator-b", signed, stores[1], (first_at,))
+        relay, relay_at = _relay(fleet, signed, (first_at, second_at))
+        say(f"two aggregators and a relay are up ({relay_at.partition('/p2p/')[0]})")
+        sent = _live(fleet, folder, signed, relay_at, apps=apps, days=days, clock=clock, tick=tick)
+        say(f"{apps} apps sent {sent} reports through the relay")
+        for child, store in ((first, stores[0]), (second, stores[1])):
+            fleet.wait_until(
+                f"store all {sent} reports (it has {stored(store)})",
+                child,
+                lambda store=store: stored(store) >= sent,  # type: ignore[misc]
+                ARRIVE_TIME,
+            )
+        fleet.stop([relay, first, second])
+    return Ran(folder, catalog, stores, sent, apps + 3)
+
+
+def claim(folder: Path) -> None:
+    """Make `folder` empty and ours. Raises ConfigError if somebody else's files are in it."""
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            if not (folder / MARK).exists():
+                raise ConfigError(
+                    "demo-folder", f"{folder} holds other files", "name another with --dir"
+                )
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARK).touch()
+    except OSError as error:
+        raise StoreError(
+            "demo-folder", f"cannot use {folder}: {error.strerror}", "name another with --dir"
+        ) from error
+
+
+def stored(store: Path) -> int:
+    """Reports in the Parquet beside a live aggregator's file; 0 before there is any."""
+    beside = directory_beside(store)
+    if not beside.is_dir():
+        return 0
+    try:
+        with open_dataset(beside) as data:
+            return int(data.rows("SELECT count(*) FROM item WHERE kind = 1")[0][0])
+    except StoreError:  # in the middle of being written for the first time
+        return 0
+
+
+def _service(fleet: Fleet, name: str, arguments: list[str]) -> tuple[Child, str]:
+    child = fleet.start(name, "methrics.aggregate", arguments)
+    fleet.wait_until("say where it listens", child, lambda: child.said(ADDRESS), START_TIME)
+    address = child.said(ADDRESS)
+    assert address is not None
+    return child, address
+
+
+def _aggregator(
+    fleet: Fleet, name: str, catalog: Path, store: Path, peers: tuple[str, ...]
+) -> tuple[Child, str]:
+    arguments = ["aggregate", str(store), "--catalog", str(catalog), "--listen", LISTEN]
+    arguments += ["--export-every", "1"]
+    for peer in peers:
+        arguments += ["--peer", peer]
+    return _service(fleet, name, arguments)
+
+
+def _relay(fleet: Fleet, catalog: Path, peers: tuple[str, ...]) -> tuple[Child, str]:
+    arguments = ["relay", "--catalog", str(catalog), "--listen", LISTEN, "--hold", str(HOLD)]
+    for peer in peers:
+        arguments += ["--peer", peer]
+    return _service(fleet, "relay", arguments)
+
+
+def _live(
+    fleet: Fleet,
+    folder: Path,
+    signed: Path,
+    relay: str,
+    *,
+    apps: int,
+    days: int,
+    clock: Clock,
+    tick: Tick,
+) -> int:
+    """Let every app live its days, a few at a time; returns how many reports the relay took."""
+    today = clock.now() // DAY * DAY
+    jobs = []
+    for number in range(1, apps + 1):
+        arguments = ["--home", str(folder / "apps" / f"{number:02}"), "--catalog", str(signed)]
+        arguments += ["--relay", relay, "--number", str(number)]
+        arguments += ["--today", str(today), "--days", str(days)]
+        jobs.append((f"app-{number:02}", "methrics.aggregate.demo.app", arguments))
+    taken: list[int] = []
+
+    def done(child: Child) -> None:
+        found = child.said(r'(\{"recorded.*\})')
+        if found is None:
+            raise child.failed("did not say what it sent")
+        taken.append(int(json.loads(found)["taken"]))
+        tick(len(taken), apps)
+
+    fleet.run_all(jobs, at_once=max(2, os.cpu_count() or 2), seconds=APP_TIME, done=done)
+    if not sum(taken):
+        raise DemoError("demo-empty", "no app sent anything", f"see {folder / 'logs'}")
+    return sum(taken)
