@@ -1,4 +1,4 @@
-"""The relay in a network of memory: it mixes, forgets who came, and keeps what it cannot publish."""
+"""The relay in a network of memory: it mixes, forgets who came, keeps what it cannot publish."""
 
 from __future__ import annotations
 
@@ -95,28 +95,31 @@ async def scene(
         book = CatalogBook({TOPIC})
         book.add(CATALOG)
     network = MemoryNetwork(rng=random.Random(7))
-    async with network.open_swarm() as swarm, network.open_swarm() as peer:
-        async with trio.open_nursery() as nursery:
-            stop = trio.Event()
-            relay = await nursery.start(
-                lambda task_status: run_relay(
-                    swarm,
-                    book,
-                    chosen,
-                    clock=TrioClock(),
-                    rng=random.Random(3),
-                    worker=inline,
-                    stop=stop,
-                    task_status=task_status,
-                )
+    async with (
+        network.open_swarm() as swarm,
+        network.open_swarm() as peer,
+        trio.open_nursery() as nursery,
+    ):
+        stop = trio.Event()
+        relay = await nursery.start(
+            lambda task_status: run_relay(
+                swarm,
+                book,
+                chosen,
+                clock=TrioClock(),
+                rng=random.Random(3),
+                worker=inline,
+                stop=stop,
+                task_status=task_status,
             )
-            found = Scene(network, relay, swarm)
-            found.stop = stop
-            if collector:
-                await peer.join(TOPIC, found.collect)
-                await peer.dial(swarm.addrs[0])
-            yield found
-            nursery.cancel_scope.cancel()
+        )
+        found = Scene(network, relay, swarm)
+        found.stop = stop
+        if collector:
+            await peer.join(TOPIC, found.collect)
+            await peer.dial(swarm.addrs[0])
+        yield found
+        nursery.cancel_scope.cancel()
 
 
 async def ask(swarm: MemorySwarm, relay: Scene, *items: bytes, box: bytes = b"") -> list[Reason]:

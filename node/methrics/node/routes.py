@@ -105,17 +105,18 @@ class DirectRoute:
         self._peers_time = peers_time
 
     async def deliver(self, load: Load) -> dict[bytes, Outcome]:
-        """See `Route`. The catalog leads the first bundle."""
+        """See `Route`. The catalog leads the first bundle, for peers who do not know it yet."""
         outcomes = {item_id: Outcome(Fate.RETRY, "unreachable") for item_id, _ in load.items}
         for addr in self._addrs:
             await _dial(self._swarm, addr)
         with trio.move_on_after(self._peers_time):
             await self._swarm.wait_for_peers(load.topic, 1)
+        leading = [load.catalog]
         try:
-            await self._swarm.publish(load.topic, pack([load.catalog]))
             for chunk in chunks(load.items):
-                await self._swarm.publish(load.topic, pack([raw for _, raw in chunk]))
+                await self._swarm.publish(load.topic, pack(leading + [raw for _, raw in chunk]))
                 outcomes |= {item_id: outcome_of(Reason.OK) for item_id, _ in chunk}
+                leading = []
         except UnreachableError:
             return outcomes
         return outcomes
