@@ -6,7 +6,6 @@ schedules, flags and retention can be tested without waiting.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
@@ -57,6 +56,9 @@ class ManualClock(Clock):
         self._now += int(seconds)
 
 
-def system_rng() -> float:
-    """A number in [0, 1) from the operating system: schedules must not be guessable."""
-    return int.from_bytes(os.urandom(6), "big") / (1 << 48)
+def system_rng() -> Rng:
+    """Python's generator, seeded by the operating system and again after each fork. It draws
+    schedules, never keys. Imported when first needed: an app without consent never needs it."""
+    from random import random
+
+    return random

@@ -10,43 +10,23 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import sys
 import threading
-import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from methrics.node.clock import Clock
+from methrics.node.forks import watch
+from methrics.node.layout import BUSY, DAMAGED, code_of, lay_out, store_error
 from methrics.node.lock import FileLock
 from methrics.schema.errors import StoreError
 
-SCHEMA_VERSION = 1
-"""`PRAGMA user_version` of the files that this code reads and writes."""
-
-SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE dropped (reason TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE catalog (n INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, raw BLOB NOT NULL);
-CREATE TABLE event (
-  n INTEGER PRIMARY KEY, catalog INTEGER NOT NULL, type TEXT NOT NULL, time INTEGER NOT NULL,
-  due INTEGER NOT NULL, one_in INTEGER NOT NULL, fields BLOB NOT NULL, steps BLOB);
-CREATE TABLE counter (
-  n INTEGER PRIMARY KEY, catalog INTEGER NOT NULL, type TEXT NOT NULL, time INTEGER NOT NULL,
-  due INTEGER NOT NULL, one_in INTEGER NOT NULL, fields BLOB NOT NULL, count INTEGER NOT NULL,
-  UNIQUE (type, time, fields, catalog, one_in));
-CREATE TABLE state (
-  type TEXT PRIMARY KEY, n INTEGER NOT NULL, catalog INTEGER NOT NULL, time INTEGER NOT NULL,
-  due INTEGER NOT NULL, one_in INTEGER NOT NULL, fields BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE pace (
-  type TEXT PRIMARY KEY, last INTEGER NOT NULL, next INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE report (
-  idx INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, raw BLOB NOT NULL, catalog INTEGER NOT NULL,
-  type TEXT NOT NULL, time INTEGER NOT NULL, made INTEGER NOT NULL, due INTEGER NOT NULL,
-  route TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX report_unsent ON report (due) WHERE state = 'due';
-"""
-
 PAGE_SIZE = 1024
 """Bytes. One recorded event writes one page to the log, so small pages make it cheap (measured)."""
+
+LOG_PAGES = 4000
+"""Pages of write-ahead log at which an app's own write folds it in, which waits for the disk. The
+publisher folds it in far earlier, so that the app hardly ever has to."""
 
 SETUP_PATIENCE = 0.25
 """Seconds the first use in a process may wait while another process lays out a new file."""
@@ -57,23 +37,6 @@ RETRY_STEP = 0.0004
 BROKEN_PAUSE = 1.0
 """Seconds for which a file that could not be opened is not tried again: a full or read-only disk
 must cost the app nothing per call."""
-
-_CODES = {
-    sqlite3.SQLITE_BUSY: "outbox-busy",
-    sqlite3.SQLITE_LOCKED: "outbox-busy",
-    sqlite3.SQLITE_FULL: "outbox-full",
-    sqlite3.SQLITE_READONLY: "outbox-read-only",
-    sqlite3.SQLITE_CANTOPEN: "outbox-unopened",
-    sqlite3.SQLITE_PERM: "outbox-unopened",
-    sqlite3.SQLITE_IOERR: "outbox-disk",
-    sqlite3.SQLITE_CORRUPT: "outbox-damaged",
-    sqlite3.SQLITE_NOTADB: "outbox-damaged",
-}
-_DAMAGED = "outbox-damaged"
-_BUSY = "outbox-busy"
-
-_open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
-_fork_hooks: list[int] = []
 
 
 class Database:
@@ -89,6 +52,7 @@ class Database:
     ) -> None:
         self.path = path
         self.healed = 0
+        self.generation = 0  # moves on whenever the file is opened
         self._patience = patience
         self._durable = durable
         self._pages_max = max(64, size_max // PAGE_SIZE)
@@ -98,14 +62,13 @@ class Database:
         self._inode = 0
         self._broken: StoreError | None = None
         self._broken_until = 0.0
-        _open_databases.add(self)
-        _install_fork_hooks()
+        watch(self)
 
     def execute(self, sql: str, params: Sequence[object] = ()) -> int:
         """Runs one statement in a transaction of its own. Returns the number of rows it changed."""
         lock = self._lock
         if not (lock.acquire(False) or lock.acquire(True, self._patience)):
-            raise _store_error(_BUSY, self.path)
+            raise store_error(BUSY, self.path)
         try:
             con = self._con or self._connect()
             try:
@@ -124,7 +87,7 @@ class Database:
     def transaction(self, *, write: bool = True) -> Iterator[sqlite3.Connection]:
         """Everything inside happens or nothing does. Raises StoreError; rolls back on any error."""
         if not self._lock.acquire(True, self._patience):
-            raise _store_error(_BUSY, self.path)
+            raise store_error(BUSY, self.path)
         try:
             con = self._con or self._connect()
             self._begin(con, "BEGIN IMMEDIATE" if write else "BEGIN")
@@ -146,6 +109,26 @@ class Database:
         with self._lock:
             self._disconnect()
 
+    # -- around a fork (forks.py) ----------------------------------------------------------------
+
+    def before_fork(self, patience: float) -> bool:
+        """Closes the connection and keeps the lock. False if it could not be had in time."""
+        if not self._lock.acquire(True, patience):
+            return False
+        self._disconnect()
+        return True
+
+    def after_fork(self) -> None:
+        """Frees the lock that `before_fork` kept."""
+        self._lock.release()
+
+    def abandon(self) -> sqlite3.Connection | None:
+        """In a child, when `before_fork` failed: begins anew, and gives up the connection, which
+        must never be closed here."""
+        con, self._con = self._con, None
+        self._lock = threading.Lock()
+        return con
+
     def check(self) -> None:
         """Drops the connection if the file was removed or replaced under it (one `stat`)."""
         with self._lock:
@@ -164,9 +147,9 @@ class Database:
         deadline = self._clock.monotonic() + self._patience
         while True:
             failure = self._diagnose(error)
-            if failure.code == _DAMAGED:
+            if failure.code == DAMAGED:
                 deadline = -1.0
-            elif failure.code != _BUSY or self._clock.monotonic() >= deadline:
+            elif failure.code != BUSY or self._clock.monotonic() >= deadline:
                 raise failure from error
             else:
                 self._clock.sleep(RETRY_STEP)
@@ -185,7 +168,7 @@ class Database:
                 con.execute(how)
             except sqlite3.Error as error:
                 failure = self._diagnose(error)
-                if failure.code != _BUSY or self._clock.monotonic() >= deadline:
+                if failure.code != BUSY or self._clock.monotonic() >= deadline:
                     raise failure from error
                 self._clock.sleep(RETRY_STEP)
             else:
@@ -198,14 +181,14 @@ class Database:
             try:
                 con = self._open()
             except sqlite3.DatabaseError as error:
-                if _code(error) != _DAMAGED:
+                if code_of(error) != DAMAGED:
                     raise
                 self._move_aside()
                 con = self._open()
             self._inode = os.stat(self.path).st_ino
         except (sqlite3.Error, OSError) as error:
-            failure = _store_error(_code(error), self.path, str(error))
-            if failure.code != _BUSY:
+            failure = store_error(code_of(error), self.path, str(error))
+            if failure.code != BUSY:
                 self._broken, self._broken_until = failure, self._clock.monotonic() + BROKEN_PAUSE
             raise failure from error
         except StoreError as error:
@@ -213,6 +196,7 @@ class Database:
             raise
         self._broken = None
         self._con = con
+        self.generation += 1
         return con
 
     def _open(self) -> sqlite3.Connection:
@@ -227,49 +211,28 @@ class Database:
             con.execute(f"PRAGMA page_size = {PAGE_SIZE}")
             con.execute("PRAGMA synchronous = NORMAL")
             con.execute("PRAGMA journal_mode = WAL")
-            self._lay_out(con)
+            lay_out(con, self.path)
             con.execute(f"PRAGMA max_page_count = {self._pages_max}")
             con.execute("PRAGMA secure_delete = ON")
+            con.execute(f"PRAGMA journal_size_limit = {LOG_PAGES * PAGE_SIZE}")
             if self._durable:
                 con.execute("PRAGMA synchronous = FULL")
+            else:
+                con.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+                _close_without_checkpoint(con)
             con.execute("PRAGMA busy_timeout = 0")
         except BaseException:
             con.close()
             raise
         return con
 
-    def _lay_out(self, con: sqlite3.Connection) -> None:
-        if self._version(con) == SCHEMA_VERSION:
-            return
-        con.execute("BEGIN IMMEDIATE")
-        try:
-            if self._version(con) != SCHEMA_VERSION:
-                for statement in SCHEMA.split(";\n"):
-                    con.execute(statement)
-                con.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            con.execute("COMMIT")
-        except BaseException:
-            if con.in_transaction:
-                con.execute("ROLLBACK")
-            raise
-
-    def _version(self, con: sqlite3.Connection) -> int:
-        version: int = con.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise StoreError(
-                "outbox-newer",
-                f"the outbox {self.path} has layout {version}; the newest known is {SCHEMA_VERSION}",
-                "upgrade methrics, or give this app another METHRICS_HOME",
-            )
-        return version
-
     def _diagnose(self, error: sqlite3.Error) -> StoreError:
         """The error to raise for `error`; a damaged file is set aside on the way."""
-        code = _code(error)
-        if code == _DAMAGED:
+        code = code_of(error)
+        if code == DAMAGED:
             self._disconnect()
             self._move_aside()
-        return _store_error(code, self.path, str(error))
+        return store_error(code, self.path, str(error))
 
     def _move_aside(self) -> None:
         """Renames a damaged file to `<name>.damaged`, replacing the one before: bounded."""
@@ -288,6 +251,12 @@ class Database:
                 con.close()
 
 
+def _close_without_checkpoint(con: sqlite3.Connection) -> None:
+    # Leaving an app must not wait for the disk; the next opener reads the log. Python 3.12+.
+    if sys.version_info >= (3, 12):
+        con.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+
+
 def _is_damaged(path: str) -> bool:
     try:
         con = sqlite3.connect(path, timeout=SETUP_PATIENCE)
@@ -296,74 +265,6 @@ def _is_damaged(path: str) -> bool:
     try:
         return bool(con.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok")
     except sqlite3.Error as error:
-        return _code(error) == _DAMAGED
+        return code_of(error) == DAMAGED
     finally:
         con.close()
-
-
-def _code(error: Exception) -> str:
-    if isinstance(error, sqlite3.Error):
-        # The low byte is the primary result code (sqlite.org/rescode.html).
-        return _CODES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "outbox-disk")
-    return "outbox-read-only" if isinstance(error, PermissionError) else "outbox-disk"
-
-
-_HINTS = {
-    "outbox-busy": "another process writes to it; try again",
-    "outbox-full": "free some disk space, or publish what is waiting",
-    "outbox-read-only": "make the folder writable, or set METHRICS_HOME",
-    "outbox-unopened": "check the folder and its permissions, or set METHRICS_HOME",
-    "outbox-damaged": "it was moved aside; a fresh one is begun",
-    "outbox-disk": "check the disk",
-}
-
-
-def _store_error(code: str, path: str, detail: str = "") -> StoreError:
-    tail = f": {detail}" if detail else ""
-    return StoreError(code, f"cannot use the outbox {path}{tail}", _HINTS.get(code, ""))
-
-
-# -- forks -----------------------------------------------------------------------------------------
-
-
-def _install_fork_hooks() -> None:
-    if _fork_hooks or not hasattr(os, "register_at_fork"):
-        return
-    _fork_hooks.append(1)
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child
-    )
-
-
-_held: list[Database] = []
-_abandoned: list[sqlite3.Connection] = []
-
-
-def _before_fork() -> None:
-    """No connection crosses a fork.
-
-    A child that inherits one also inherits SQLite's belief about locks it does not own: once the
-    parent exits, a third process may truncate the shared memory that the child still maps.
-    """
-    for database in list(_open_databases):
-        if database._lock.acquire(True, 1.0):
-            _held.append(database)
-            database._disconnect()
-
-
-def _after_in_parent() -> None:
-    for database in _held:
-        database._lock.release()
-    _held.clear()
-
-
-def _after_in_child() -> None:
-    for database in _held:
-        database._lock.release()
-    for database in list(_open_databases):
-        if database not in _held:  # its lock was never got: leave the connection unclosed, for ever
-            if database._con is not None:
-                _abandoned.append(database._con)
-            database._con = None
-            database._lock = threading.Lock()
-    _held.clear()

@@ -16,12 +16,12 @@ def derived(source: str, *, last: int | None, time: int, install_week: int) -> b
     """The raw value of a field of this `source`, for a report of `time`.
 
     `last` is the time of the last report of the same type (None: there was none), `install_week`
-    any time within the ISO week of installation. The flags are bools; `install_age` is the number
-    of the current week since then, counted from 1 (MARS-9: the field's buckets make it rough).
+    any time within the ISO week of installation. The flags are bools; `install_age` is whole weeks
+    since then, 0 in the first (MARS-9: the field's buckets make it rough).
     Raises ValueError for an unknown source.
     """
     if source == "install_age":
-        return max(1, week_number(time) - week_number(install_week) + 1)
+        return max(0, week_number(time) - week_number(install_week))
     if source not in SOURCES:
         raise ValueError(f"unknown field source {source!r}")
     if last is None:

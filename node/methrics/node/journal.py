@@ -48,7 +48,7 @@ class Pending(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A report that was made, not yet journaled. `key_index` derives its key; `due`: when to send."""
+    """A report that was made, not yet journaled. `key_index` derives its key; sent at `due`."""
 
     key_index: int
     id: bytes

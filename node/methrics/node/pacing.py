@@ -32,7 +32,8 @@ class Release(Protocol):
 
 def event_due(release: Release, now: int, rng: Rng) -> int:
     """The earliest time at which what was recorded at `now` may become a report."""
-    return now + max(DELAY_MIN, release.delay) + _drawn(release.jitter, rng)
+    delay = release.delay
+    return now + (delay if delay > DELAY_MIN else DELAY_MIN) + int(rng() * (release.jitter + 1))
 
 
 def next_due(release: Release, now: int, rng: Rng, last: int | None) -> int:
@@ -53,4 +54,4 @@ def next_due(release: Release, now: int, rng: Rng, last: int | None) -> int:
 
 def _drawn(most: int, rng: Rng) -> int:
     """A whole number in 0..most, each equally likely."""
-    return min(most, int(rng() * (most + 1))) if most > 0 else 0
+    return int(rng() * (most + 1))

@@ -19,14 +19,17 @@ POLICY_FILE = "/etc/methrics/policy.json"
 
 
 class Places:
-    """The folders of one user. `data` and `config` are absolute paths."""
+    """The folders of one user, absolute. `home` is the one folder that holds both, if chosen."""
 
-    __slots__ = ("config", "data", "policy")
+    __slots__ = ("config", "data", "home", "policy")
 
-    def __init__(self, data: str, config: str, policy: str = POLICY_FILE) -> None:
+    def __init__(
+        self, data: str, config: str, policy: str = POLICY_FILE, home: str | None = None
+    ) -> None:
         self.data = data
         self.config = config
         self.policy = policy
+        self.home = home
 
     @property
     def ledger(self) -> str:
@@ -57,7 +60,7 @@ def places(
     chosen = os.fspath(home) if home is not None else env.get("METHRICS_HOME", "")
     if chosen:
         folder = os.path.abspath(os.path.expanduser(chosen))
-        return Places(folder, folder, policy)
+        return Places(folder, folder, policy, folder)
     user = os.path.expanduser("~")
     if platform == "win32":
         local = env.get("LOCALAPPDATA") or os.path.join(user, "AppData", "Local")

@@ -1,0 +1,48 @@
+"""What a recorder needs of the process: a flush when the app exits, and at most one log line."""
+
+from __future__ import annotations
+
+import atexit
+from typing import Protocol
+
+
+class Closable(Protocol):
+    """Anything with a `close` that is quick and never raises."""
+
+    def close(self) -> None: ...
+
+
+_open: set[Closable] = set()
+_state = {"registered": False, "said": False}
+
+
+def at_exit(thing: Closable) -> None:
+    """Closes `thing` when the app exits, unless `forget` comes first."""
+    _open.add(thing)
+    if not _state["registered"]:
+        _state["registered"] = True
+        atexit.register(_close_all)
+
+
+def forget(thing: Closable) -> None:
+    """`thing` was closed by its owner."""
+    _open.discard(thing)
+
+
+def say_once(text: str) -> None:
+    """One line on the logger `methrics`, the first time in this process only (DEB-4: an app must
+    not be flooded). Nothing is shown unless the app gave that logger a handler."""
+    if _state["said"]:
+        return
+    _state["said"] = True
+    import logging
+
+    logger = logging.getLogger("methrics")
+    if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+        logger.addHandler(logging.NullHandler())
+    logger.warning("%s (further such lines are only counted: Recorder.statistics())", text)
+
+
+def _close_all() -> None:
+    for thing in list(_open):
+        thing.close()

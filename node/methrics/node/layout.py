@@ -1,0 +1,98 @@
+"""The outbox's tables, their version, and what SQLite's errors are called here."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from methrics.schema.errors import StoreError
+
+SCHEMA_VERSION = 1
+"""`PRAGMA user_version` of the files that this code reads and writes."""
+
+SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE dropped (reason TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE catalog (n INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, raw BLOB NOT NULL);
+CREATE TABLE event (
+  n INTEGER PRIMARY KEY, catalog INTEGER NOT NULL, type TEXT NOT NULL, time INTEGER NOT NULL,
+  due INTEGER NOT NULL, one_in INTEGER NOT NULL DEFAULT 1, fields BLOB NOT NULL, steps BLOB);
+CREATE TABLE counter (
+  n INTEGER PRIMARY KEY, catalog INTEGER NOT NULL, type TEXT NOT NULL, time INTEGER NOT NULL,
+  due INTEGER NOT NULL, one_in INTEGER NOT NULL, fields BLOB NOT NULL, count INTEGER NOT NULL,
+  UNIQUE (type, time, fields, catalog, one_in));
+CREATE TABLE state (
+  type TEXT PRIMARY KEY, n INTEGER NOT NULL, catalog INTEGER NOT NULL, time INTEGER NOT NULL,
+  due INTEGER NOT NULL, one_in INTEGER NOT NULL, fields BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE pace (
+  type TEXT PRIMARY KEY, last INTEGER NOT NULL, next INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE report (
+  idx INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, raw BLOB NOT NULL, catalog INTEGER NOT NULL,
+  type TEXT NOT NULL, time INTEGER NOT NULL, made INTEGER NOT NULL, due INTEGER NOT NULL,
+  route TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX report_unsent ON report (due) WHERE state = 'due';
+"""
+
+BUSY = "outbox-busy"
+DAMAGED = "outbox-damaged"
+
+_CODES = {
+    sqlite3.SQLITE_BUSY: BUSY,
+    sqlite3.SQLITE_LOCKED: BUSY,
+    sqlite3.SQLITE_FULL: "outbox-full",
+    sqlite3.SQLITE_READONLY: "outbox-read-only",
+    sqlite3.SQLITE_CANTOPEN: "outbox-unopened",
+    sqlite3.SQLITE_PERM: "outbox-unopened",
+    sqlite3.SQLITE_IOERR: "outbox-disk",
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
+}
+_HINTS = {
+    BUSY: "another process writes to it; try again",
+    "outbox-full": "free some disk space, or publish what is waiting",
+    "outbox-read-only": "make the folder writable, or set METHRICS_HOME",
+    "outbox-unopened": "check the folder and its permissions, or set METHRICS_HOME",
+    DAMAGED: "it was moved aside; a fresh one is begun",
+    "outbox-disk": "check the disk",
+}
+
+
+def lay_out(con: sqlite3.Connection, path: str) -> None:
+    """Makes the tables in an empty file. Raises StoreError `outbox-newer` for a later version."""
+    if _version(con, path) == SCHEMA_VERSION:
+        return
+    con.execute("BEGIN IMMEDIATE")
+    try:
+        if _version(con, path) != SCHEMA_VERSION:
+            for statement in SCHEMA.split(";\n"):
+                con.execute(statement)
+            con.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        con.execute("COMMIT")
+    except BaseException:
+        if con.in_transaction:
+            con.execute("ROLLBACK")
+        raise
+
+
+def code_of(error: Exception) -> str:
+    """The stable code of an error that SQLite or the file system raised."""
+    if isinstance(error, sqlite3.Error):
+        # The low byte is the primary result code (sqlite.org/rescode.html).
+        return _CODES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "outbox-disk")
+    return "outbox-read-only" if isinstance(error, PermissionError) else "outbox-disk"
+
+
+def store_error(code: str, path: str, detail: str = "") -> StoreError:
+    """The error to raise for `code`, with a hint."""
+    tail = f": {detail}" if detail else ""
+    return StoreError(code, f"cannot use the outbox {path}{tail}", _HINTS.get(code, ""))
+
+
+def _version(con: sqlite3.Connection, path: str) -> int:
+    version: int = con.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            "outbox-newer",
+            f"the outbox {path} has layout {version}, not {SCHEMA_VERSION} or older",
+            "upgrade methrics, or give this app another METHRICS_HOME",
+        )
+    return version

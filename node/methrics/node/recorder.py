@@ -1,0 +1,366 @@
+"""The embedded client: what an app calls. Never raises into the app, never waits for a network.
+
+    recorder = methrics.node.open(CATALOG, app_version="1.4")
+    recorder.record("signin", language="fr")
+
+Off (the default): a call returns False within a microsecond and leaves no row, id, file, thread or
+socket. On: True means that the event is in the outbox and survives a kill -9 of the app. Anything
+else is False and counted in `statistics()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from methrics.node.clock import Clock, Rng, system_rng
+from methrics.node.ledger import ConsentSwitch
+from methrics.node.packing import FieldPacker
+from methrics.node.paths import Places, namespace_of
+from methrics.node.sequences import Sequence
+from methrics.node.settings import RecorderSettings
+from methrics.schema.codec import encode
+from methrics.schema.errors import LocalError, MethricsError
+
+if TYPE_CHECKING:
+    from methrics.node.writer import Writer
+    from methrics.schema.catalog import Catalog, EventType
+
+COUNT_MAX = 1 << 31
+"""Largest `n` of one `count` call: sums stay far within SQLite's integers."""
+
+SEQUENCES_MAX = 1000
+"""Open sequences of one recorder: an app that never ends them must not grow."""
+
+
+class Statistics(NamedTuple):
+    """What one recorder did since it was opened, in this process. `rule` names what decides about
+    consent ("answer": the user's answers per type); `dropped` counts by reason."""
+
+    namespace: str
+    rule: str
+    recorded: int
+    dropped: dict[str, int]
+
+
+class _Plan(NamedTuple):
+    """What `record` needs to know of a type beside its declaration."""
+
+    event_type: EventType
+    sourced: frozenset[str]
+    versioned: bool
+    one_in: int
+    packer: FieldPacker
+
+
+class Recorder:
+    """Made by `methrics.node.open`. Safe to share between threads, tasks and forked children."""
+
+    def __init__(
+        self,
+        catalog: Catalog | None,
+        where: Places,
+        settings: RecorderSettings,
+        *,
+        clock: Clock | None = None,
+        rng: Rng | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._places = where
+        self._settings = settings
+        self._clock = clock or Clock()
+        self._monotonic = self._clock.monotonic
+        self._rng = rng
+        self._types: Mapping[str, EventType] = catalog.types if catalog else {}
+        self.namespace = namespace_of(catalog.label, catalog.short_key) if catalog else ""
+        self._switch = ConsentSwitch(where, self.namespace, settings.environment, self._clock)
+        self._plans: dict[str, _Plan] = {}
+        self._writer: Writer | None = None
+        self._writers: dict[str, Writer] = {}
+        self._sequences: set[Sequence] = set()
+        self._recorded = 0
+        self._dropped: dict[str, int] = {}
+        self._closed = False
+
+    def record(self, type_name: str, /, **values: object) -> bool:
+        """Records one event, adds one to a count, or sets the latest state.
+
+        Values may be wide (a raw number for a bucket, any text for an enum): they are narrowed to
+        the declared wire values here, and only those are kept. True: kept, durably.
+        """
+        switch = self._switch
+        monotonic = self._monotonic()
+        if monotonic < switch.deadline and type_name not in switch.on_types:
+            return False
+        return self._guard(self._record, type_name, values, monotonic)
+
+    def count(self, type_name: str, n: int = 1, /, **values: object) -> bool:
+        """Adds `n` to a count, summed on this machine per combination of fields and window."""
+        switch = self._switch
+        monotonic = self._monotonic()
+        if monotonic < switch.deadline and type_name not in switch.on_types:
+            return False
+        return self._guard(self._record, type_name, values, monotonic, n)
+
+    def sequence(self, type_name: str, /, **values: object) -> Sequence:
+        """One interaction, as a context manager: `with r.sequence("signin") as s: s.step("start")`.
+
+        Steps stay in memory; one row is written at the end, or when the app exits. Without consent
+        the object does nothing.
+        """
+        sequence = Sequence(self)
+        if self._guard(self._begin_sequence, sequence, type_name) and values:
+            sequence.set(**values)
+        return sequence
+
+    def facts(self, type_name: str, /) -> dict[str, object]:
+        """This machine's facts for those fields of a type that have well-known names (facts.py),
+        to be passed to `record`. Without consent nothing is looked up and the answer is empty."""
+        event_type = self._types.get(type_name)
+        if event_type is None or not self._switch.effective(type_name, self._monotonic()).on:
+            return {}
+        from methrics.node.facts import machine_facts
+
+        return machine_facts(field.name for field in event_type.fields if field.source is None)
+
+    def fail(self, error: MethricsError) -> None:
+        """Counts why this recorder cannot work at all."""
+        self._drop(error.code, error)
+
+    def statistics(self) -> Statistics:
+        """Counts of this process, to be shown to a developer; they go nowhere."""
+        if self._monotonic() >= self._switch.deadline:
+            self._switch.refresh()
+        rule = self._switch.rule or ("answer" if self._switch.on_types else "default")
+        return Statistics(self.namespace, rule, self._recorded, dict(self._dropped))
+
+    def close(self) -> None:
+        """Ends open sequences and closes the outbox; quick, never raises. Later records return
+        False. Also done when the app exits."""
+        for sequence in list(self._sequences):
+            self._guard(self._end_sequence, sequence, strict=False)
+        if self._writer is not None and not self._closed:
+            self._guard(self._shut, strict=False)
+        self._closed = True
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- behind the edge: called through _guard only ---------------------------------------------
+
+    def _guard(self, work: Callable[..., bool], *args: Any, strict: bool = True) -> bool:
+        """The edge to the app: whatever goes wrong is counted, and False."""
+        try:
+            return work(*args)
+        except MethricsError as error:
+            self._drop(error.code, error)
+            if strict and self._settings.strict:
+                raise
+        except Exception as error:  # noqa: BLE001 - an app must not fail because it is measured
+            self._drop("error", error)
+        return False
+
+    def _record(
+        self, type_name: str, values: dict[str, object], monotonic: float, n: int | None = None
+    ) -> bool:
+        effective = self._switch.effective(type_name, monotonic)
+        if not effective.on:
+            return False
+        plan = self._plans.get(type_name) or self._plan(type_name)
+        event_type = plan.event_type
+        kind = event_type.kind
+        if kind == "sequence" or (n is not None and kind != "count"):
+            _misuse("wrong-kind", f"{type_name} is of kind {kind}")
+        self._complete(plan, values)
+        try:
+            fields, length = plan.packer.pack(values, effective.fields)
+        except ValueError as error:
+            raise LocalError("wrong-value", f"{type_name}: {error}") from error
+        now = self._clock.now()
+        if not self._chosen(plan, now):
+            return False
+        if not length and _says_nothing(plan, effective.fields):
+            self._drop("empty")
+            return False
+        writer = self._writer or self._open_writer()
+        if kind == "event":
+            kept = writer.event(event_type, now, fields, plan.one_in)
+        elif kind == "state":
+            kept = writer.state(event_type, now, fields, plan.one_in)
+        else:
+            kept = writer.count(event_type, now, fields, plan.one_in, _amount(n))
+        return self._kept(writer, kept, monotonic)
+
+    def _complete(self, plan: _Plan, values: dict[str, object]) -> None:
+        """Adds the app's version, and refuses what only the node may fill in."""
+        if plan.sourced and not plan.sourced.isdisjoint(values):
+            name = min(plan.sourced.intersection(values))
+            _misuse("reserved-field", f"{plan.event_type.name}.{name} is filled in by the node")
+        if plan.versioned and "version" not in values:
+            values["version"] = self._settings.app_version
+
+    def _coerced(
+        self, event_type: EventType, values: dict[str, object]
+    ) -> dict[str, str | int | bool]:
+        """The wire values of a sequence's fields, which are packed when it ends."""
+        self._complete(self._plans[event_type.name], values)
+        try:
+            return event_type.coerce(values)
+        except ValueError as error:
+            raise LocalError("wrong-value", f"{event_type.name}: {error}") from error
+
+    def _plan(self, type_name: str) -> _Plan:
+        event_type = self._types.get(type_name)
+        if event_type is None:
+            known = ", ".join(self._types) or "none"
+            _misuse("unknown-type", f"no event type {type_name!r}; declared: {known}")
+        one_in = self._settings.sampling.get(type_name, 1)
+        if one_in not in event_type.one_in:
+            allowed = ", ".join(map(str, event_type.one_in))
+            _misuse("wrong-sampling", f"{type_name}: one in {one_in} is not declared: {allowed}")
+        version = event_type.field("version")
+        plan = _Plan(
+            event_type,
+            frozenset(field.name for field in event_type.fields if field.source is not None),
+            self._settings.app_version is not None
+            and version is not None
+            and version.type == "version",
+            one_in,
+            FieldPacker(event_type),
+        )
+        self._plans[type_name] = plan
+        return plan
+
+    def _chosen(self, plan: _Plan, now: int) -> bool:
+        """Whether the recorder is open, the type alive, and the sample takes this one."""
+        if self._closed:
+            self._drop("closed")
+        elif now >= plan.event_type.expires:
+            self._drop("expired")
+        elif plan.one_in > 1 and self._draw()() * plan.one_in >= 1:
+            self._drop("not-sampled")
+        else:
+            return True
+        return False
+
+    def _begin_sequence(self, sequence: Sequence, type_name: str) -> bool:
+        if not self._switch.effective(type_name, self._monotonic()).on:
+            return False
+        plan = self._plans.get(type_name) or self._plan(type_name)
+        if plan.event_type.sequence is None:
+            _misuse("wrong-kind", f"{type_name} is of kind {plan.event_type.kind}")
+        if len(self._sequences) >= SEQUENCES_MAX:
+            _misuse("too-many-sequences", f"{SEQUENCES_MAX} sequences are open")
+        now = self._clock.now()
+        if not self._chosen(plan, now):
+            return False
+        from methrics.node.exits import at_exit
+
+        at_exit(self)
+        sequence.begin(plan.event_type, now, plan.one_in)
+        self._sequences.add(sequence)
+        return True
+
+    def _end_sequence(self, sequence: Sequence) -> bool:
+        event_type, sequence.event_type = sequence.event_type, None
+        self._sequences.discard(sequence)
+        if event_type is None or not sequence.mine:
+            return False
+        effective = self._switch.effective(event_type.name, self._monotonic())
+        if not effective.on:
+            return False
+        if not sequence.steps:
+            self._drop("empty")
+            return False
+        allowed = effective.fields
+        fields = {
+            name: value
+            for name, value in sequence.fields.items()
+            if allowed is None or name in allowed
+        }
+        writer = self._writer or self._open_writer()
+        steps = encode([list(step) for step in sequence.steps])
+        now = sequence.started
+        kept = writer.event(event_type, now, encode(fields), sequence.one_in, steps)
+        return self._kept(writer, kept, self._monotonic())
+
+    def _open_writer(self) -> Writer:
+        from methrics.node.exits import at_exit
+        from methrics.node.writer import Writer
+
+        assert self._catalog is not None
+        writer = Writer(
+            self._catalog,
+            self._places,
+            self.namespace,
+            clock=self._clock,
+            rng=self._draw(),
+            publisher=self._settings.publisher == "process",
+        )
+        writer.keep_catalog()
+        at_exit(self)
+        # Two threads may both have made one; the first is taken.
+        self._writer = self._writers.setdefault(self.namespace, writer)
+        return self._writer
+
+    def _shut(self) -> bool:
+        from methrics.node.exits import forget
+
+        assert self._writer is not None
+        forget(self)
+        self._writer.close()
+        return True
+
+    def _kept(self, writer: Writer, kept: bool, monotonic: float) -> bool:
+        if not kept:
+            self._drop("outbox-full")
+            return False
+        self._recorded += 1
+        if monotonic >= writer.look_at:
+            self._guard(self._look, writer, monotonic, strict=False)
+        return True
+
+    def _look(self, writer: Writer, monotonic: float) -> bool:
+        writer.look(monotonic)
+        return True
+
+    def _draw(self) -> Rng:
+        if self._rng is None:
+            self._rng = system_rng()
+        return self._rng
+
+    def _drop(self, reason: str, error: Exception | None = None) -> None:
+        self._dropped[reason] = self._dropped.get(reason, 0) + 1
+        if error is not None:
+            from methrics.node.exits import say_once
+
+            say_once(f"{self.namespace or 'methrics'}: not recorded: {error}")
+
+
+def _says_nothing(plan: _Plan, allowed: frozenset[str] | None) -> bool:
+    """Whether a report without the app's fields would be empty (KPI-15)."""
+    event_type = plan.event_type
+    if not event_type.fields or event_type.kind == "count":
+        return False
+    return not plan.sourced if allowed is None else plan.sourced.isdisjoint(allowed)
+
+
+def _amount(n: int | None) -> int:
+    if n is None:
+        return 1
+    if type(n) is not int or not 1 <= n <= COUNT_MAX:
+        _misuse("wrong-value", f"n must be a whole number from 1 to {COUNT_MAX}")
+    return n
+
+
+def _misuse(code: str, message: str) -> NoReturn:
+    raise LocalError(code, message)

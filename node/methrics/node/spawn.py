@@ -1,0 +1,106 @@
+"""Starts the publisher in a process of its own, when something is due and none is running.
+
+The app never waits for it and is not its parent for long: an intermediate process forks and ends,
+so that no zombie is left in the app and the publisher survives the app's exit and terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from methrics.node.lock import is_held
+from methrics.node.paths import Places
+from methrics.schema.errors import StoreError
+
+if TYPE_CHECKING:
+    from methrics.node.outbox import Outbox
+
+PAUSE = 30.0
+"""Seconds after a start in which this process starts no other: the new one needs time to lock."""
+
+REAP_TIMEOUT = 20.0
+"""Seconds a helper thread waits for the intermediate process, which lives for milliseconds."""
+
+# Run by the intermediate process: become the leader of a new session, then the publisher.
+_DETACH = "import os,sys\nif os.fork():os._exit(0)\nos.setsid()\nos.execv(sys.argv[1],sys.argv[1:])"
+
+_started: dict[str, float] = {}
+
+
+def nudge(places: Places, namespace: str, outbox: Outbox, *, inline: bool) -> None:
+    """Starts a publisher if one is wanted. `inline` does it now, for an app that is exiting;
+    otherwise a short-lived daemon thread does. Never raises."""
+    if inline:
+        _look(places, namespace, outbox, False)
+        return
+    thread = threading.Thread(
+        target=_look, args=(places, namespace, outbox, True), name="methrics-nudge", daemon=True
+    )
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads, or the interpreter is shutting down
+        return
+
+
+def wanted(places: Places, namespace: str, outbox: Outbox) -> bool:
+    """Whether something is due that no running publisher will take. Raises StoreError."""
+    due = outbox.next_due()
+    if due is None or due > outbox.clock.now():
+        return False
+    return not is_held(places.publisher_lock(namespace))
+
+
+def command(places: Places, namespace: str) -> list[str] | None:
+    """The publisher's command line, or None where this process has no Python to run it with:
+    a frozen app or an embedding server, whose `sys.executable` is the app itself."""
+    python = sys.executable
+    if not python or getattr(sys, "frozen", False):
+        return None
+    if not os.path.basename(python).lower().startswith(("python", "pypy")):
+        return None
+    home = [] if places.home is None else ["--home", places.home]
+    return [python, "-P", "-m", "methrics.node.publisher", *home, "--namespace", namespace]
+
+
+def start(argv: list[str], *, reap: bool) -> None:
+    """Runs `argv` detached, with no standard streams. Raises OSError if it cannot be started."""
+    if sys.platform == "win32":  # pragma: no cover
+        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+        _popen(argv, creationflags=flags)
+        return
+    process = _popen([argv[0], "-I", "-S", "-c", _DETACH, *argv])
+    if reap:
+        process.wait(REAP_TIMEOUT)
+
+
+def _popen(argv: list[str], creationflags: int = 0) -> subprocess.Popen[bytes]:
+    null = subprocess.DEVNULL
+    return subprocess.Popen(
+        argv, stdin=null, stdout=null, stderr=null, cwd=os.sep, creationflags=creationflags
+    )
+
+
+def _look(
+    places: Places,
+    namespace: str,
+    outbox: Outbox,
+    reap: bool,
+    start: Callable[..., None] = start,
+) -> None:
+    now = outbox.clock.monotonic()
+    started = _started.get(outbox.path)
+    if started is not None and now - started < PAUSE:
+        return
+    try:
+        argv = command(places, namespace)
+        if argv is None or not wanted(places, namespace, outbox):
+            return
+        _started[outbox.path] = now
+        start(argv, reap=reap)
+    except (StoreError, OSError, subprocess.SubprocessError):
+        return  # the next nudge tries again; nothing is lost, the outbox keeps it
