@@ -10,9 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
+from vector_world import World  # noqa: E402
+
 from methrics.schema.book import CatalogBook  # noqa: E402
 from methrics.schema.catalog import load  # noqa: E402
-from vector_world import World  # noqa: E402
 
 
 @pytest.fixture(scope="session")

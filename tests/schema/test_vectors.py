@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vector_world import NOW, World
+
 import vectors
 from methrics.schema.book import CatalogBook
 from methrics.schema.catalog import load
@@ -14,7 +16,6 @@ from methrics.schema.gate import judge_bundle
 from methrics.schema.judge import judge
 from methrics.schema.seen import Seen
 from methrics.schema.verdict import Decision, Reason
-from vector_world import NOW, World
 
 PATHS = sorted(vectors.FOLDER.glob("*.json"))
 STORES_DECIDE = {Reason.ERASED, Reason.QUOTA}
