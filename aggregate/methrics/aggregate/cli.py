@@ -44,20 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unless asked to by --debug."""
     session = Session()
     try:
-        from methrics.aggregate.cli_root import root
+        from methrics.aggregate.cli_root import run
 
-        result = root.main(
-            args=None if arguments is None else list(arguments),
-            prog_name="methrics",
-            standalone_mode=False,
-            obj=session,
-        )
+        code = run(sys.argv[1:] if arguments is None else list(arguments), session)
         sys.stdout.flush()
-        return int(result or OK)
     except SystemExit as leaving:
         return leaving.code if isinstance(leaving.code, int) else OK
     except BaseException as raised:  # noqa: BLE001 - the process edge: it ends here, in one line
         return _report(_innermost(raised), raised, debug=session.debug)
+    return code
 
 
 def _innermost(raised: BaseException) -> BaseException:
@@ -78,7 +73,8 @@ def _report(error: BaseException, raised: BaseException, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(raised)
     if line:
-        sys.stderr.write(f"methrics: {line}\n")
+        # A bare group answers with its help, which is no error message.
+        sys.stderr.write(f"{line}\n" if line.startswith("Usage: ") else f"methrics: {line}\n")
     return code
 
 
@@ -122,6 +118,8 @@ def _describe_click(error: BaseException) -> tuple[int, str] | None:
         return None
     if isinstance(error, click.Abort):
         return INTERRUPTED, "interrupted"
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return USAGE, error.format_message().removeprefix("Error: ")
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "methrics"
         return USAGE, f"{error.format_message()} (see: {path} --help)"

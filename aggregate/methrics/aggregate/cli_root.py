@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from typing import Any, NamedTuple
+import os
+from typing import NamedTuple
 
 import click
+from click.shell_completion import shell_complete
 
 
 class Entry(NamedTuple):
@@ -61,10 +63,6 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run, and let only `ctx.exit(code)` decide the exit code, never a command's value."""
-        super().invoke(ctx)
-
 
 def _version() -> str:
     """The installed version, or that there is none (a source tree on the path)."""
@@ -91,3 +89,20 @@ def root(ctx: click.Context, debug: bool) -> None:
     """
     if debug and ctx.obj is not None:
         ctx.obj.debug = True
+
+
+def run(arguments: list[str], session: object) -> int:
+    """Run a command line; returns what `ctx.exit` was given, else 0.
+
+    Raises what went wrong, click's own errors included: `Group.main` would print some of them, and
+    make a plain 1 of a reader that went away.
+    """
+    instruction = os.environ.get("_METHRICS_COMPLETE")
+    if instruction:
+        return shell_complete(root, {}, "methrics", "_METHRICS_COMPLETE", instruction)
+    try:
+        with root.make_context("methrics", arguments, obj=session) as context:
+            root.invoke(context)
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    return 0
