@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from methrics.node.clock import Clock, Rng, system_rng
 from methrics.node.ledger import ConsentSwitch
-from methrics.node.packing import FieldPacker
 from methrics.node.paths import Places, namespace_of
+from methrics.node.plan import Plan, amount, make_plan, misuse
 from methrics.node.sequences import Sequence
 from methrics.node.settings import RecorderSettings
 from methrics.schema.codec import encode
@@ -26,9 +26,6 @@ from methrics.schema.errors import LocalError, MethricsError
 if TYPE_CHECKING:
     from methrics.node.writer import Writer
     from methrics.schema.catalog import Catalog, EventType
-
-COUNT_MAX = 1 << 31
-"""Largest `n` of one `count` call: sums stay far within SQLite's integers."""
 
 SEQUENCES_MAX = 1000
 """Open sequences of one recorder: an app that never ends them must not grow."""
@@ -42,16 +39,6 @@ class Statistics(NamedTuple):
     rule: str
     recorded: int
     dropped: dict[str, int]
-
-
-class _Plan(NamedTuple):
-    """What `record` needs to know of a type beside its declaration."""
-
-    event_type: EventType
-    sourced: frozenset[str]
-    versioned: bool
-    one_in: int
-    packer: FieldPacker
 
 
 class Recorder:
@@ -75,7 +62,7 @@ class Recorder:
         self._types: Mapping[str, EventType] = catalog.types if catalog else {}
         self.namespace = namespace_of(catalog.label, catalog.short_key) if catalog else ""
         self._switch = ConsentSwitch(where, self.namespace, settings.environment, self._clock)
-        self._plans: dict[str, _Plan] = {}
+        self._plans: dict[str, Plan] = {}
         self._writer: Writer | None = None
         self._writers: dict[str, Writer] = {}
         self._sequences: set[Sequence] = set()
@@ -93,7 +80,10 @@ class Recorder:
         monotonic = self._monotonic()
         if monotonic < switch.deadline and type_name not in switch.on_types:
             return False
-        return self._guard(self._record, type_name, values, monotonic)
+        try:
+            return self._record(type_name, values, monotonic)
+        except Exception as error:  # noqa: BLE001 - an app must not fail because it is measured
+            return self._failed(error)
 
     def count(self, type_name: str, n: int = 1, /, **values: object) -> bool:
         """Adds `n` to a count, summed on this machine per combination of fields and window."""
@@ -101,7 +91,10 @@ class Recorder:
         monotonic = self._monotonic()
         if monotonic < switch.deadline and type_name not in switch.on_types:
             return False
-        return self._guard(self._record, type_name, values, monotonic, n)
+        try:
+            return self._record(type_name, values, monotonic, n)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._failed(error)
 
     def sequence(self, type_name: str, /, **values: object) -> Sequence:
         """One interaction, as a context manager: `with r.sequence("signin") as s: s.step("start")`.
@@ -161,12 +154,16 @@ class Recorder:
         """The edge to the app: whatever goes wrong is counted, and False."""
         try:
             return work(*args)
-        except MethricsError as error:
-            self._drop(error.code, error)
-            if strict and self._settings.strict:
-                raise
-        except Exception as error:  # noqa: BLE001 - an app must not fail because it is measured
+        except Exception as error:  # noqa: BLE001 - as in record
+            return self._failed(error, strict=strict)
+
+    def _failed(self, error: Exception, *, strict: bool = True) -> bool:
+        if not isinstance(error, MethricsError):
             self._drop("error", error)
+            return False
+        self._drop(error.code, error)
+        if strict and self._settings.strict:
+            raise error
         return False
 
     def _record(
@@ -179,8 +176,8 @@ class Recorder:
         event_type = plan.event_type
         kind = event_type.kind
         if kind == "sequence" or (n is not None and kind != "count"):
-            _misuse("wrong-kind", f"{type_name} is of kind {kind}")
-        self._complete(plan, values)
+            misuse("wrong-kind", f"{type_name} is of kind {kind}")
+        plan.complete(values)
         try:
             fields, length = plan.packer.pack(values, effective.fields)
         except ValueError as error:
@@ -188,7 +185,7 @@ class Recorder:
         now = self._clock.now()
         if not self._chosen(plan, now):
             return False
-        if not length and _says_nothing(plan, effective.fields):
+        if not length and plan.says_nothing(effective.fields):
             self._drop("empty")
             return False
         writer = self._writer or self._open_writer()
@@ -197,50 +194,25 @@ class Recorder:
         elif kind == "state":
             kept = writer.state(event_type, now, fields, plan.one_in)
         else:
-            kept = writer.count(event_type, now, fields, plan.one_in, _amount(n))
+            kept = writer.count(event_type, now, fields, plan.one_in, amount(n))
         return self._kept(writer, kept, monotonic)
-
-    def _complete(self, plan: _Plan, values: dict[str, object]) -> None:
-        """Adds the app's version, and refuses what only the node may fill in."""
-        if plan.sourced and not plan.sourced.isdisjoint(values):
-            name = min(plan.sourced.intersection(values))
-            _misuse("reserved-field", f"{plan.event_type.name}.{name} is filled in by the node")
-        if plan.versioned and "version" not in values:
-            values["version"] = self._settings.app_version
 
     def _coerced(
         self, event_type: EventType, values: dict[str, object]
     ) -> dict[str, str | int | bool]:
         """The wire values of a sequence's fields, which are packed when it ends."""
-        self._complete(self._plans[event_type.name], values)
+        self._plans[event_type.name].complete(values)
         try:
             return event_type.coerce(values)
         except ValueError as error:
             raise LocalError("wrong-value", f"{event_type.name}: {error}") from error
 
-    def _plan(self, type_name: str) -> _Plan:
-        event_type = self._types.get(type_name)
-        if event_type is None:
-            known = ", ".join(self._types) or "none"
-            _misuse("unknown-type", f"no event type {type_name!r}; declared: {known}")
-        one_in = self._settings.sampling.get(type_name, 1)
-        if one_in not in event_type.one_in:
-            allowed = ", ".join(map(str, event_type.one_in))
-            _misuse("wrong-sampling", f"{type_name}: one in {one_in} is not declared: {allowed}")
-        version = event_type.field("version")
-        plan = _Plan(
-            event_type,
-            frozenset(field.name for field in event_type.fields if field.source is not None),
-            self._settings.app_version is not None
-            and version is not None
-            and version.type == "version",
-            one_in,
-            FieldPacker(event_type),
-        )
+    def _plan(self, type_name: str) -> Plan:
+        plan = make_plan(self._types, type_name, self._settings)
         self._plans[type_name] = plan
         return plan
 
-    def _chosen(self, plan: _Plan, now: int) -> bool:
+    def _chosen(self, plan: Plan, now: int) -> bool:
         """Whether the recorder is open, the type alive, and the sample takes this one."""
         if self._closed:
             self._drop("closed")
@@ -257,9 +229,9 @@ class Recorder:
             return False
         plan = self._plans.get(type_name) or self._plan(type_name)
         if plan.event_type.sequence is None:
-            _misuse("wrong-kind", f"{type_name} is of kind {plan.event_type.kind}")
+            misuse("wrong-kind", f"{type_name} is of kind {plan.event_type.kind}")
         if len(self._sequences) >= SEQUENCES_MAX:
-            _misuse("too-many-sequences", f"{SEQUENCES_MAX} sequences are open")
+            misuse("too-many-sequences", f"{SEQUENCES_MAX} sequences are open")
         now = self._clock.now()
         if not self._chosen(plan, now):
             return False
@@ -344,23 +316,3 @@ class Recorder:
             from methrics.node.exits import say_once
 
             say_once(f"{self.namespace or 'methrics'}: not recorded: {error}")
-
-
-def _says_nothing(plan: _Plan, allowed: frozenset[str] | None) -> bool:
-    """Whether a report without the app's fields would be empty (KPI-15)."""
-    event_type = plan.event_type
-    if not event_type.fields or event_type.kind == "count":
-        return False
-    return not plan.sourced if allowed is None else plan.sourced.isdisjoint(allowed)
-
-
-def _amount(n: int | None) -> int:
-    if n is None:
-        return 1
-    if type(n) is not int or not 1 <= n <= COUNT_MAX:
-        _misuse("wrong-value", f"n must be a whole number from 1 to {COUNT_MAX}")
-    return n
-
-
-def _misuse(code: str, message: str) -> NoReturn:
-    raise LocalError(code, message)
