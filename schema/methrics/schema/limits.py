@@ -83,7 +83,7 @@ TYPES_MAX = 64
 STEPS_MAX = 32
 """Declared steps of a sequence, and steps in one report of it."""
 
-LINK_BITS_MAX = 64
+ENTROPY_MAX = 64
 """Bits: the largest entropy budget an event type may declare."""
 
 WORK_MAX = 24

@@ -183,9 +183,12 @@ class Reader:
 
     def unique(self, values: Sequence[str], where: str) -> tuple[str, ...]:
         """`values`, after a complaint if one stands twice."""
-        twice = sorted({value for value in values if value and values.count(value) > 1})
+        seen: set[str] = set()
+        twice: set[str] = set()
+        for value in values:
+            (twice if value in seen and value else seen).add(value)
         if twice:
-            self.complain(REPEATED, where, f"{', '.join(twice)} stands twice; remove one")
+            self.complain(REPEATED, where, f"{', '.join(sorted(twice))} stands twice; remove one")
         return tuple(values)
 
     def _spelled(self, value: object, where: str, allowed: Callable[[str], bool], rule: str) -> str:

@@ -13,8 +13,8 @@ from methrics.schema.fields import FIELDS_MAX, Field, read_field
 from methrics.schema.limits import (
     CONTACT_MAX,
     DELAY_MIN,
+    ENTROPY_MAX,
     EVERY_MIN,
-    LINK_BITS_MAX,
     PERIOD_MAX,
     QUESTION_MAX,
     REPORT_MAX,
@@ -141,7 +141,7 @@ def read_type(reader: Reader, name: str, value: object) -> EventType | None:
     sequence = _read_sequence(reader, table, where, kind)
     release = _read_release(reader, get("release", ABSENT), f"{where}.release", kind)
     entropy_bits = reader.uint(
-        get("entropy_bits", ABSENT), f"{where}.entropy_bits", 0, LINK_BITS_MAX, "bits"
+        get("entropy_bits", ABSENT), f"{where}.entropy_bits", 0, ENTROPY_MAX, "bits"
     )
     lateness = get("lateness", ABSENT)
     retention = get("retention_days", ABSENT)

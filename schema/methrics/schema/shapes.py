@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 
 from methrics.schema.places import COUNTRIES, LANGUAGES, NOWHERE
@@ -122,22 +123,32 @@ def _enum(reader: Reader, where: str, name: str, params: dict[str, object]) -> S
 
 
 def _place(
-    reader: Reader, where: str, name: str, params: dict[str, object], codes: frozenset[str]
-) -> tuple[str, ...]:
+    reader: Reader,
+    where: str,
+    name: str,
+    params: dict[str, object],
+    codes: frozenset[str],
+    rest: str,
+) -> Shape:
     if "values" not in params:
-        return tuple(sorted(codes))
+        return _closed(name, _ordered(codes), rest)
     where = f"{where}.values"
     entries = reader.array(params["values"], where, 1, len(codes))
-    order = tuple(sorted(codes))
-    return reader.unique([reader.code(entry, where, order) for entry in entries], where)
+    chosen = reader.unique([reader.code(entry, where, codes) for entry in entries], where)
+    return _closed(name, chosen, rest)
+
+
+@cache
+def _ordered(codes: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(codes))
 
 
 def _country(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
-    return _closed(name, _place(reader, where, name, params, COUNTRIES), NOWHERE)
+    return _place(reader, where, name, params, COUNTRIES, NOWHERE)
 
 
 def _language(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
-    return _closed(name, _place(reader, where, name, params, LANGUAGES), OTHER)
+    return _place(reader, where, name, params, LANGUAGES, OTHER)
 
 
 def _flag(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
