@@ -166,6 +166,7 @@ class EventType:
         """
         wire = {}
         coercers = self._coerce
+        name = ""
         try:
             for name, raw in values.items():
                 coerce = coercers[name]

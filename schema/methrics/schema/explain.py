@@ -35,14 +35,17 @@ class Described(Declares, Protocol):
     @property
     def label(self) -> str:
         """The readable part of the topic."""
+        ...
 
     @property
     def number(self) -> int:
         """Number in the chain of catalogs."""
+        ...
 
     @property
     def contact(self) -> str:
         """Whom to ask."""
+        ...
 
 
 def duration(seconds: int) -> str:

@@ -72,6 +72,7 @@ class Declares(Protocol):
     @property
     def types(self) -> Mapping[str, EventType]:
         """Event types by name."""
+        ...
 
 
 def lint(declared: Declares, now: int) -> list[Problem]:
