@@ -6,8 +6,8 @@ a stand-in takes its place, which satisfies the imports and fails if it is ever 
 
 Logging: libp2p's `swarm_connection` calls the functions of the `logging` module itself, which
 installs a stderr handler on the root logger of whatever app we run in, and its records name
-addresses of peers. It gets a logger of its own; libp2p's loggers get a NullHandler and keep to
-themselves.
+addresses of peers. It gets a logger of its own; libp2p's loggers, and those of
+multiaddr, which name addresses too, get a NullHandler and keep to themselves.
 """
 
 from __future__ import annotations
@@ -62,12 +62,13 @@ def stand_in_for_fastecdsa() -> bool:
 
 def quiet_libp2p() -> None:
     """Keep libp2p off stderr and off the root logger."""
-    logger = logging.getLogger("libp2p")
-    logger.propagate = False
-    if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-        logger.addHandler(logging.NullHandler())
     module = importlib.import_module("libp2p.network.connection.swarm_connection")
     module.__dict__["logging"] = logging.getLogger(module.__name__)
+    for name in ("libp2p", "multiaddr"):  # after the import, which clears libp2p's handlers
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            logger.addHandler(logging.NullHandler())
 
 
 stand_in_for_fastecdsa()

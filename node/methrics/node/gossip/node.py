@@ -145,12 +145,9 @@ async def open_swarm(
     network = host.get_network()
     if not isinstance(network, GuardedSwarm):
         raise TypeError("build_host gives a host on a GuardedSwarm")
-    router = Router(settings, counters)
+    failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        gossip = Gossip(host, router, settings, counters, nursery)
-        # C8: a stream that arrives before the services run would end the host.
-        async with background_trio_service(gossip), background_trio_service(router):
-            await gossip.wait_until_ready()
+        async with _running(host, settings, counters, nursery) as (gossip, router):
             async with host.run(listen_addrs=addrs):
                 try:
                     if len(host.get_transport_addrs()) < len(addrs):
@@ -158,6 +155,22 @@ async def open_swarm(
                     dialer = Dialer(host, network, settings, counters, random.Random())
                     requests = Requests(host, settings, counters)
                     yield GossipSwarm(host, gossip, router, dialer, requests, counters, nursery)
+                except Exception as error:  # noqa: BLE001 - raised again below
+                    failure = error
                 finally:
-                    nursery.cancel_scope.cancel()
                     await close_host(host)
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure  # itself, not in the groups that libp2p's nurseries would make of it
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    host: QuietHost, settings: GossipSettings, counters: Counters, nursery: trio.Nursery
+) -> AsyncIterator[tuple[Gossip, Router]]:
+    """The two gossip services. C8: a stream that arrives before they run would end the host."""
+    router = Router(settings, counters)
+    gossip = Gossip(host, router, settings, counters, nursery)
+    async with background_trio_service(gossip), background_trio_service(router):
+        await gossip.wait_until_ready()
+        yield gossip, router

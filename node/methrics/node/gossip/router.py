@@ -10,7 +10,6 @@ carries our signed addresses.
 from __future__ import annotations
 
 import random
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -55,6 +54,7 @@ class Router(GossipSub):
         self._asked: dict[bytes, int] = {}
         self._beat = 0
         self._ids: defaultdict[ID, int] = defaultdict(int)
+        self._away: dict[tuple[ID, str], float] = {}
 
     def score(self, peer: ID, topic: str) -> float:
         """Standing of a connected peer; 0 for one that is not, of which nothing is kept."""
@@ -161,9 +161,8 @@ class Router(GossipSub):
         self._beat += 1
         self._ids.clear()
         self._asked = {c: beat for c, beat in self._asked.items() if self._beat - beat < 3}
-        now = int(time.time())  # the clock of the stock back-off table
-        for topic, peers in list(self.back_off.items()):
-            self.back_off[topic] = {p: until for p, until in peers.items() if until > now}
+        now = trio.current_time()
+        self._away = {pair: until for pair, until in self._away.items() if until > now}
         self.recent_message_deliveries.clear()
         self.equivocation_detection.clear()
         self._pending_messages.clear()
@@ -219,6 +218,17 @@ class Router(GossipSub):
             self.mesh[topic].discard(sender_peer_id)
             seconds = min(prune_msg.backoff or self.prune_back_off, _BACKOFF_MAX)
             self._add_back_off(sender_peer_id, topic, False, seconds)
+
+    def _add_back_off(
+        self, peer: ID, topic: str, is_unsubscribe: bool, backoff_duration: int = 0
+    ) -> None:
+        """Stay out of the topic's mesh with `peer` for a while (stock: by the wall clock)."""
+        seconds = backoff_duration or self.prune_back_off
+        until = trio.current_time() + seconds
+        self._away[peer, topic] = max(until, self._away.get((peer, topic), 0.0))
+
+    def _check_back_off(self, peer: ID, topic: str) -> bool:
+        return self._away.get((peer, topic), 0.0) > trio.current_time()
 
     def knows(self, content: bytes) -> bool:
         """Whether a message is known; the pubsub that owns this router says so."""

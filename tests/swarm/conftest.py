@@ -1,0 +1,55 @@
+"""Each test of the contract runs twice: in memory on virtual time, and on libp2p over loopback."""
+
+from __future__ import annotations
+
+import random
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import pytest
+import trio
+import trio.testing
+
+from methrics.node.swarm import Swarm
+from methrics.node.testing import MemoryNetwork
+
+
+class Network(Protocol):
+    nowhere: str
+
+    def open(self, *, listen: bool = True) -> AbstractAsyncContextManager[Swarm]: ...
+
+
+class InMemory:
+    nowhere = "/memory/memory9999/p2p/memory9999"
+
+    def __init__(self) -> None:
+        self._network = MemoryNetwork(rng=random.Random(1))
+
+    def open(self, *, listen: bool = True) -> AbstractAsyncContextManager[Any]:
+        return self._network.open_swarm(listen=listen)
+
+
+class OnLibp2p:
+    nowhere = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWBTMi6ovWm2eXh4zUwY2QkrtcFPEZncmZD621TneDFd3K"
+
+    def open(self, *, listen: bool = True) -> AbstractAsyncContextManager[Any]:
+        from methrics.node.gossip import open_swarm
+
+        return open_swarm(listen=["/ip4/127.0.0.1/tcp/0"] if listen else [])
+
+
+@pytest.fixture(params=["memory", pytest.param("libp2p", marks=pytest.mark.wire)])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def clock(backend: str) -> object:
+    """Virtual time in memory; real time (no clock for pytest-trio to install) on sockets."""
+    return trio.testing.MockClock(autojump_threshold=0) if backend == "memory" else None
+
+
+@pytest.fixture
+def network(backend: str, clock: object) -> Network:
+    return InMemory() if backend == "memory" else OnLibp2p()
