@@ -12,7 +12,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-demo:  ## Two aggregators, a relay and 24 apps on this machine, ending in tables read by SQL
+demo:  ## Two aggregators, a relay and 20 apps on this machine, ending in tables read by SQL
 	@$(SETUP) demo
 	@$(BIN)/methrics demo $(ARGS)
 

@@ -22,7 +22,7 @@ from methrics.node.clock import Clock
     show_default=True,
     help="Where data, keys and logs go; cleared at the start of each demo.",
 )
-@click.option("--apps", type=click.IntRange(1, 500), default=24, show_default=True)
+@click.option("--apps", type=click.IntRange(1, 500), default=20, show_default=True)
 @click.option("--days", type=click.IntRange(1, 14), default=3, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of tables.")
 def demo(folder: Path, apps: int, days: int, as_json: bool) -> None:

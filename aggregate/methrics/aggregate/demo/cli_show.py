@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import dedent
 
 import click
 
@@ -18,24 +19,30 @@ from methrics.schema.envelope import split
 QUERIES = (
     (
         "Users per day (at least: only those who agreed, counted by their own machines)",
-        "SELECT day, at_least_users FROM demo.heartbeat_users_per_day ORDER BY day",
+        "SELECT * FROM demo.heartbeat_users_per_day",
     ),
     (
-        "Platforms and machines (as this machine says of itself)",
-        "SELECT os, arch, python, any_value(c.label) AS cores, count(*) AS reports "
-        "FROM demo.system s JOIN code c ON c.field = 'cores' AND c.value = s.cores "
-        "JOIN type t ON t.n = c.type AND t.name = 'system' "
-        "GROUP BY os, arch, python, s.cores ORDER BY reports DESC",
+        "Machines (what this one says of itself)",
+        """
+        SELECT os, arch, python, code.label AS cores, count(*) AS reports
+        FROM demo.system
+        JOIN type ON type.name = 'system'
+        JOIN code ON code.type = type.n AND code.field = 'cores' AND code.value = system.cores
+        GROUP BY ALL ORDER BY reports DESC
+        """,
     ),
     (
         "Versions of the app",
-        "SELECT version, count(*) AS reports FROM demo.heartbeat GROUP BY ALL ORDER BY version",
+        "SELECT version, count(*) AS heartbeats FROM demo.heartbeat GROUP BY ALL ORDER BY ALL",
     ),
     (
-        "Sign-in funnel, by design of the dialogue",
-        "SELECT step, count(*) FILTER (variant = 'a') AS a, count(*) FILTER (variant = 'b') AS b "
-        "FROM (SELECT DISTINCT n, step, variant FROM demo.signin_step JOIN demo.signin USING (n)) "
-        "GROUP BY step ORDER BY greatest(a, b) DESC, step",
+        "Sign-ins that reached each step, by design of the dialogue",
+        """
+        SELECT step, count(DISTINCT n) FILTER (variant = 'a') AS design_a,
+               count(DISTINCT n) FILTER (variant = 'b') AS design_b
+        FROM demo.signin_step JOIN demo.signin USING (n)
+        GROUP BY step ORDER BY max(i), step
+        """,
     ),
 )
 """Title and SQL; each is printed before its answer, so that it can be asked again."""
@@ -46,7 +53,8 @@ def show(ran: Ran) -> None:
     with open_dataset(ran.stores[0]) as one, open_dataset(ran.stores[1]) as two:
         for title, sql in QUERIES:
             heading(title)
-            click.echo(f"  {sql}\n")
+            sql = dedent(sql).strip()
+            click.echo(indented(sql))
             table(one, sql)
         heading("One report, as everybody can read it")
         show_report(one)
@@ -94,13 +102,12 @@ def show_report(data: Dataset) -> None:
     item = split(raw)
     click.echo(f"  id {item.id.hex()} ({len(raw)} bytes)\n")
     click.echo(indented(readable(item)))
-    click.echo("")
-    click.echo(indented(hexdump(raw)))
+    click.echo(indented(hexdump(raw)), nl=False)
 
 
 def indented(text: str) -> str:
     """Two spaces before each line."""
-    return "\n".join(f"  {line}" for line in text.splitlines())
+    return "".join(f"  {line}".rstrip() + "\n" for line in text.splitlines())
 
 
 def show_digests(paths: tuple[Path, Path], data: tuple[Dataset, Dataset]) -> None:

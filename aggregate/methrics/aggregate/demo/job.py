@@ -36,6 +36,9 @@ APP_TIME = 120.0
 ARRIVE_TIME = 60.0
 """Seconds after the last app until both aggregators have everything."""
 
+LOOK = 0.5
+"""Seconds between two looks into the aggregators' Parquet."""
+
 HOLD = 2.0
 """Seconds of the relay's mix window; 30 outside of demos."""
 
@@ -76,10 +79,11 @@ def run_job(folder: Path, *, apps: int, days: int, clock: Clock, say: Say, tick:
         say(f"{apps} apps sent {sent} reports through the relay")
         for child, store in ((first, stores[0]), (second, stores[1])):
             fleet.wait_until(
-                f"store all {sent} reports (it has {stored(store)})",
+                f"store all {sent} reports",
                 child,
                 lambda store=store: stored(store) >= sent,  # type: ignore[misc]
                 ARRIVE_TIME,
+                pause=LOOK,
             )
         fleet.stop([relay, first, second])
     return Ran(folder, catalog, stores, sent, apps + 3)
@@ -126,7 +130,7 @@ def _aggregator(
     fleet: Fleet, name: str, catalog: Path, store: Path, peers: tuple[str, ...]
 ) -> tuple[Child, str]:
     arguments = ["aggregate", str(store), "--catalog", str(catalog), "--listen", LISTEN]
-    arguments += ["--export-every", "1"]
+    arguments += ["--export-every", "2"]
     for peer in peers:
         arguments += ["--peer", peer]
     return _service(fleet, name, arguments)
@@ -167,7 +171,7 @@ def _live(
         taken.append(int(json.loads(found)["taken"]))
         tick(len(taken), apps)
 
-    fleet.run_all(jobs, at_once=max(2, os.cpu_count() or 2), seconds=APP_TIME, done=done)
+    fleet.run_all(jobs, at_once=(os.cpu_count() or 1) + 1, seconds=APP_TIME, done=done)
     if not sum(taken):
         raise DemoError("demo-empty", "no app sent anything", f"see {folder / 'logs'}")
     return sum(taken)

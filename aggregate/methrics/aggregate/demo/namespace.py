@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from methrics.node.keyfile import make_key
@@ -11,19 +12,16 @@ from methrics.schema.source import parse_source
 
 LABEL = "demo"
 
-_CHANGES = (
-    ('label = "example"', f'label = "{LABEL}"'),
-    # One heartbeat a day instead of one in 3 to 10 days: three days should have something to show.
-    ("every = [259200, 864000]\njitter = 259200", "every = [86400, 86400]\njitter = 0"),
-)
+_LABEL = re.compile(r'^label = "example"$', re.MULTILINE)
+_PACE = re.compile(r"(?<=^\[types\.heartbeat\.release\]\n).*?(?=^\[)", re.MULTILINE | re.DOTALL)
 
 
 def demo_source() -> str:
-    """The example catalog's TOML with the demo's label and a daily heartbeat."""
-    text = example_source()
-    for before, after in _CHANGES:
-        assert before in text, "the example catalog no longer holds what the demo changes in it"
-        text = text.replace(before, after, 1)
+    """The example catalog's TOML with the demo's label and a heartbeat on every day of use: a few
+    days should have something to show, and nobody is hidden by the jitter of a demo."""
+    text, labels = _LABEL.subn(f'label = "{LABEL}"', example_source())
+    text, paces = _PACE.subn("delay = 300\nevery = [86400, 86400]\njitter = 0\n\n", text)
+    assert (labels, paces) == (1, 1), "the example catalog no longer holds what the demo changes"
     return text
 
 

@@ -17,7 +17,7 @@ from types import FrameType
 from methrics.node.clock import Clock
 from methrics.schema.errors import LocalError
 
-PAUSE = 0.05
+PAUSE = 0.1
 """Seconds between two looks at what is awaited."""
 
 GRACE = 8.0
@@ -91,9 +91,17 @@ class Fleet:
         return child
 
     def wait_until(
-        self, what: str, child: Child, look: Callable[[], object], seconds: float
+        self,
+        what: str,
+        child: Child,
+        look: Callable[[], object],
+        seconds: float,
+        pause: float = PAUSE,
     ) -> None:
-        """Return once `look()` is true. Raises DemoError if `child` ends first or time is up."""
+        """Return once `look()` is true; it is asked every `pause` seconds.
+
+        Raises DemoError if `child` ends first or `seconds` are over.
+        """
         deadline = self._clock.monotonic() + seconds
         while not look():
             if not child.running():
@@ -102,7 +110,7 @@ class Fleet:
                 raise child.failed(f"ended with code {child.process.returncode}")
             if self._clock.monotonic() > deadline:
                 raise child.failed(f"did not {what} within {seconds:.0f} s")
-            self._clock.sleep(PAUSE)
+            self._clock.sleep(pause)
 
     def run_all(
         self,

@@ -1,0 +1,108 @@
+"""A data set to look at without any network: the demo's people, recorded and judged for real.
+
+    python -m methrics.aggregate.demo.sample FILE.duckdb
+
+Recorder, consent, publisher and judge are those of every app; only the way between publisher and
+file is cut short. For notebooks, the documentation's examples, and trying out SQL.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+import methrics.node
+from methrics.aggregate.batch import Batch
+from methrics.aggregate.demo.app import PUBLISH_AT, TYPES, play
+from methrics.aggregate.demo.story import DAY, person
+from methrics.aggregate.store import Store
+from methrics.node.clock import Clock, ManualClock
+from methrics.node.entry import Entry
+from methrics.node.ledger import grant
+from methrics.node.paths import places
+from methrics.node.publisher import PublisherSettings, run_publisher
+from methrics.node.routes import Load, Outcome, Route, outcome_of
+from methrics.schema.book import CatalogBook
+from methrics.schema.catalogs import example_bytes, example_catalog
+from methrics.schema.judge import judge
+from methrics.schema.verdict import Decision, Reason
+
+
+class Basket:
+    """A route that ends here: keeps what it is given."""
+
+    name = "relay"
+
+    def __init__(self) -> None:
+        self.items: list[bytes] = []
+
+    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+        """Take everything."""
+        await trio.lowlevel.checkpoint()
+        self.items += [raw for _, raw in load.items]
+        return {item_id: outcome_of(Reason.OK) for item_id, _ in load.items}
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Route]:
+        """What a publisher opens in place of the network."""
+        yield self
+
+
+def write_sample(file: Path, *, people: int = 24, days: int = 14, today: int | None = None) -> int:
+    """Write a new DuckDB file with `days` days of use by `people` installations before `today` (a
+    midnight, unix seconds; default: the last one). Returns how many reports it holds.
+
+    Raises StoreError if `file` cannot be written.
+    """
+    start = (Clock().now() if today is None else today) // DAY * DAY
+    basket = Basket()
+    with tempfile.TemporaryDirectory() as homes:
+        trio.run(_live, Path(homes), people, days, start, basket)
+    book = CatalogBook()
+    catalog = judge(example_bytes(), book, start, live=False)
+    book.add(example_catalog())
+    verdicts = [catalog, *(judge(raw, book, start, live=False) for raw in basket.items)]
+    assert all(verdict.decision is Decision.ACCEPT for verdict in verdicts)
+    with Store(file) as store:
+        return store.commit(Batch(start, verdicts)).reports
+
+
+async def _live(homes: Path, people: int, days: int, today: int, basket: Basket) -> None:
+    settings = PublisherSettings(entry=Entry(relays=("/p2p/none",)), once=True)
+    for number in range(1, people + 1):
+        who = person(number, today=today, days=days)
+        where = places(homes / str(number))
+        rng = random.Random(number)
+        clock = ManualClock(today - days * DAY)
+        recorder = methrics.node.open(
+            example_bytes(),
+            app_version=who.version,
+            home=where.data,
+            publisher="none",
+            clock=clock,
+            rng=rng.random,
+            environment="production",
+        )
+        grant(where, recorder.namespace, TYPES, now=clock.now())
+        with recorder:
+            for visit in who.visits:
+                play(recorder, who, visit, clock)
+                clock.advance(clock.now() // DAY * DAY + PUBLISH_AT - clock.now())
+                await run_publisher(
+                    where,
+                    recorder.namespace,
+                    settings,
+                    clock=clock,
+                    rng=rng,
+                    open_route=basket.open,
+                )
+
+
+if __name__ == "__main__":
+    write_sample(Path(sys.argv[1]))

@@ -1,0 +1,58 @@
+"""Blocks of code in the guides run, in order, as a reader would paste them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import source
+
+from methrics.schema.catalogs import example_bytes, example_source
+
+BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+GUIDES = ["docs/start.md", "docs/embed.md", "docs/analyse.md"]
+"""`python` and `sh` blocks of these run; what needs a network or an install is a `text` block."""
+
+
+def blocks(name: str) -> list[tuple[str, str]]:
+    return BLOCK.findall((source.ROOT / name).read_text("utf-8"))
+
+
+@pytest.fixture
+def place(tmp_path: Path, nobody: Path) -> Path:
+    """A folder as the guides assume it: an app's catalog source, its signed form, some data."""
+    (tmp_path / "app.toml").write_text(example_source(), "utf-8")
+    (tmp_path / "app.cbor").write_bytes(example_bytes())
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guide", GUIDES)
+def test_guide(guide: str, place: Path, data: Path) -> None:
+    found = blocks(guide)
+    assert found
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    python = ""
+    for language, code in found:
+        if language == "sh":
+            command = ["bash", "-euc", code]
+        else:
+            python += code
+            command = [sys.executable, "-W", "error", "-c", python]
+        done = subprocess.run(
+            command, cwd=place, env=env, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, f"{guide}:\n{code}\n{done.stdout}{done.stderr}"
+
+
+def test_the_readme_shows_what_the_demo_prints() -> None:
+    """The long block is the demo's own output, shortened: its fixed lines are those of the code."""
+    readme = (source.ROOT / "README.md").read_text("utf-8")
+    printed = (source.ROOT / "aggregate/methrics/aggregate/demo/cli_show.py").read_text("utf-8")
+    for line in ("Users per day", "Sign-ins that reached each step", "The same set in both"):
+        assert line in readme
+        assert line in printed

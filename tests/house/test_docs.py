@@ -1,0 +1,122 @@
+"""The documentation is tested: what it must name it names, links lead somewhere, blocks run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import docs
+import pages
+import pytest
+import source
+
+from methrics.aggregate.cli_root import COMMANDS
+from methrics.schema.lint import CODES
+from methrics.schema.verdict import Reason
+
+ROOT = source.ROOT
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("schema/*.md")])
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+@pytest.mark.parametrize("path", docs.PAGES, ids=lambda path: path.name)
+def test_generated_pages_are_up_to_date(path: Path) -> None:
+    assert path.read_text("utf-8") == docs.wanted()[path], "run `make docs`"
+
+
+def test_the_module_map_lists_exactly_the_modules() -> None:
+    architecture = ROOT / "ARCHITECTURE.md"
+    assert architecture.read_text("utf-8") == docs.wanted()[architecture], "run `make docs`"
+    for module in source.modules():
+        assert f"`{module.short}`" in architecture.read_text("utf-8")
+
+
+def test_every_command_is_documented() -> None:
+    page = text("docs/reference/cli.md")
+    for name in COMMANDS:
+        assert f"## methrics {name}\n" in page
+    guides = "".join(path.read_text("utf-8") for path in ROOT.glob("docs/*.md")) + text("README.md")
+    for name in COMMANDS:
+        assert f"methrics {name}" in guides, f"no guide says what `methrics {name}` is for"
+
+
+def test_every_exit_code_is_documented() -> None:
+    page = text("docs/reference/cli.md")
+    for code, _ in pages.EXIT_CODES:
+        assert f"| `{code}` |" in page
+
+
+def test_every_reason_and_error_code_is_documented() -> None:
+    page = text("docs/reference/errors.md")
+    assert set(pages.MEANINGS) == set(Reason)
+    for code in [*Reason, *(one.code for one in source.raised())]:
+        assert f"| `{code}` |" in page
+    spec = text("schema/SPEC.md")
+    for reason in Reason:
+        assert f"`{reason}`" in spec
+
+
+def test_every_lint_code_is_documented() -> None:
+    used = {word for one in source.modules() for word in one.strings()}
+    codes = {word for word in used if re.fullmatch(r"M\d{3}", word)}
+    assert codes == set(CODES)
+    for code in codes:
+        assert f"| `{code}` |" in text("docs/reference/lint.md")
+
+
+def test_every_environment_variable_is_documented() -> None:
+    missing = pages.variables() - set(pages.VARIABLES)
+    assert missing == set(), "say in tools/pages.py what they are for"
+    for name in pages.VARIABLES:
+        assert f"| `{name}` |" in text("docs/reference/settings.md")
+
+
+def test_every_bound_has_a_unit_and_a_reason() -> None:
+    page = text("docs/reference/settings.md")
+    tree = next(one for one in source.modules() if one.name == "methrics.schema.limits").tree
+    names = [
+        node.targets[0].id
+        for node in tree.body
+        if isinstance(node, source.ast.Assign) and isinstance(node.targets[0], source.ast.Name)
+    ]
+    assert names
+    for name in names:
+        assert f"| `{name}` |" in page, f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in LINK.findall(path.read_text("utf-8")):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        page = (path.parent / file).resolve() if file else path
+        assert page.exists(), target
+        if anchor and page.suffix == ".md":
+            headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+            assert anchor in anchors, target
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text("README.md").splitlines()) <= 120
+
+
+def test_paths_in_the_documentation_exist() -> None:
+    named = re.compile(r"`((?:tests|schema|node|aggregate|docs|tools|benchmarks)/[\w./-]+)`")
+    for path in PAGES:
+        for name in named.findall(path.read_text("utf-8")):
+            assert (ROOT / name).exists(), f"{path.name}: {name}"
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    page = text("docs/threat-model.md")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(test_\w+))?`", page)
+    assert len(named) > 10
+    for file, test in named:
+        body = text(file)
+        assert not test or f"def {test}(" in body, f"{file}::{test}"
