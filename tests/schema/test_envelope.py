@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from hashlib import sha256
+from hashlib import sha256, sha512
 
 import cbor2
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from nacl.bindings import crypto_core_ed25519_is_valid_point
+from nacl.bindings import (
+    crypto_core_ed25519_is_valid_point,
+    crypto_core_ed25519_scalar_mul,
+    crypto_core_ed25519_scalar_reduce,
+    crypto_scalarmult_ed25519_base_noclamp,
+    crypto_scalarmult_ed25519_noclamp,
+)
 from vector_world import World, malleable, protected, sign_by_hand
 
 from methrics.schema.envelope import (
@@ -199,3 +205,18 @@ def test_a_content_type_of_others_is_malformed(content_type: int) -> None:
 def test_importing_envelopes_does_not_load_libsodium() -> None:
     code = "import sys, methrics.schema.envelope; sys.exit('nacl' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_signature_whose_r_has_small_order_is_forged() -> None:
+    """R = identity and S = h * a satisfy the equation; only the check of R's order refuses them."""
+    key, digest = public_key(SEED), bytearray(sha512(SEED).digest()[:32])
+    digest[0] &= 248
+    digest[31] = digest[31] & 127 | 64
+    point = bytes.fromhex(SMALL_ORDER[0])
+    raw = sign_by_hand(protected(key=key), b"x")
+    challenge = crypto_core_ed25519_scalar_reduce(sha512(point + key + split(raw).signed).digest())
+    secret = crypto_core_ed25519_scalar_reduce(bytes(digest) + bytes(32))
+    scalar = crypto_core_ed25519_scalar_mul(challenge, secret)
+    multiple = crypto_scalarmult_ed25519_noclamp(challenge, key)
+    assert crypto_scalarmult_ed25519_base_noclamp(scalar) == multiple
+    assert refusal(raw[:-64] + point + scalar) is Reason.FORGED

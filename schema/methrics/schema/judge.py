@@ -135,8 +135,8 @@ def _check_work(item: Item, bits: int) -> None:
 
 
 def _erasure(item: Item, context: _Context) -> tuple[Reason, Erasure]:
-    erasure = decode_erasure(item.payload)
     _refuse_if(item.work is not None, Reason.OFF_SCHEMA, "a work stamp that nobody asked for")
+    erasure = decode_erasure(item.payload)
     _refuse_if(erasure.time % TIME_STEP != 0, Reason.UNROUNDED, "a time that is not rounded")
     catalog = context.book.get(erasure.catalog)
     if catalog is None:
