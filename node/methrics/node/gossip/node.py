@@ -147,18 +147,20 @@ async def open_swarm(
         raise TypeError("build_host gives a host on a GuardedSwarm")
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        async with _running(host, settings, counters, nursery) as (gossip, router):
-            async with host.run(listen_addrs=addrs):
-                try:
-                    if len(host.get_transport_addrs()) < len(addrs):
-                        raise ConfigError("cannot-listen", f"cannot listen on {', '.join(listen)}")
-                    dialer = Dialer(host, network, settings, counters, random.Random())
-                    requests = Requests(host, settings, counters)
-                    yield GossipSwarm(host, gossip, router, dialer, requests, counters, nursery)
-                except Exception as error:  # noqa: BLE001 - raised again below
-                    failure = error
-                finally:
-                    await close_host(host)
+        async with (
+            _running(host, settings, counters, nursery) as (gossip, router),
+            host.run(listen_addrs=addrs),
+        ):
+            try:
+                if len(host.get_transport_addrs()) < len(addrs):
+                    raise ConfigError("cannot-listen", f"cannot listen on {', '.join(listen)}")
+                dialer = Dialer(host, network, settings, counters, random.Random())
+                requests = Requests(host, settings, counters)
+                yield GossipSwarm(host, gossip, router, dialer, requests, counters, nursery)
+            except Exception as error:  # noqa: BLE001 - raised again below
+                failure = error
+            finally:
+                await close_host(host)
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure  # itself, not in the groups that libp2p's nurseries would make of it

@@ -125,6 +125,7 @@ class Gossip(Pubsub):
             await stream.reset()
             return
         self._readers[peer_id] = self._readers.get(peer_id, 0) + 1
+        self._mesh.hear(peer_id)
         try:
             await self._read(stream, peer_id)
         except (MuxedStreamError, IncompleteReadError):
@@ -136,6 +137,7 @@ class Gossip(Pubsub):
             self._readers[peer_id] -= 1
             if not self._readers[peer_id]:
                 del self._readers[peer_id]
+                self._mesh.unhear(peer_id)
                 self._handle_dead_peer(peer_id)
 
     async def _read(self, stream: INetStream, peer_id: ID) -> None:
@@ -288,7 +290,8 @@ class Gossip(Pubsub):
                 await flow.moved.wait()
 
     def handle_subscription(self, origin_id: ID, sub_message: rpc_pb2.RPC.SubOpts) -> None:
-        if 0 < len(sub_message.topicid) <= _TOPIC_SIZE_MAX:
+        topic: object = sub_message.topicid  # protobuf gives bytes where it finds no UTF-8
+        if isinstance(topic, str) and 0 < len(topic) <= _TOPIC_SIZE_MAX:
             super().handle_subscription(origin_id, sub_message)
             self.wake()
 

@@ -54,30 +54,42 @@ class Router(GossipSub):
         self._asked: dict[bytes, int] = {}
         self._beat = 0
         self._ids: defaultdict[ID, int] = defaultdict(int)
+        self._speaking: set[ID] = set()
         self._away: dict[tuple[ID, str], float] = {}
 
     def score(self, peer: ID, topic: str) -> float:
-        """Standing of a connected peer; 0 for one that is not, of which nothing is kept."""
-        if self.scorer is None or peer not in self.peer_protocol:
+        """Standing of a peer that speaks to us; 0 for any other, of which nothing is kept."""
+        if self.scorer is None or peer not in self._speaking:
             return 0.0
         return self.scorer.score(peer, [topic])
+
+    def hear(self, peer: ID) -> None:
+        """`peer` has opened a gossip stream to us: from now on it has a standing. (Stock goes by
+        the stream that we open, which a peer that only sends need not take.)"""
+        self._speaking.add(peer)
+
+    def unhear(self, peer: ID) -> None:
+        """Its stream has ended, and with it what is kept of it."""
+        self._speaking.discard(peer)
+        if self.scorer is not None:
+            self.scorer.remove_peer(peer)
 
     def trusted(self, peer: ID, topic: str) -> bool:
         """Whether anything that `peer` sends is looked at."""
         return self.score(peer, topic) >= IGNORED_BELOW
 
     def credit(self, peer: ID, topic: str) -> None:
-        if self.scorer is not None and peer in self.peer_protocol:
+        if self.scorer is not None and peer in self._speaking:
             self.scorer.on_first_delivery(peer, topic)
 
     def blame(self, peer: ID, topic: str) -> None:
         """`peer` sent a message that no honest node sends."""
-        if self.scorer is not None and peer in self.peer_protocol:
+        if self.scorer is not None and peer in self._speaking:
             self.scorer.on_invalid_message(peer, topic)
 
     def blame_frame(self, peer: ID) -> None:
         """`peer` sent bytes that no honest node sends, on no topic in particular."""
-        if self.scorer is not None and peer in self.peer_protocol:
+        if self.scorer is not None and peer in self._speaking:
             self.scorer.penalize_behavior(peer, 1.0)
 
     def topic_peers(self, topic: str) -> set[ID]:

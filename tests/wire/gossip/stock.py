@@ -1,0 +1,240 @@
+"""Stock libp2p 0.8.1 under one attack, in a process of its own: `python stock.py <case>`.
+
+Prints one JSON object if it is still alive at the end. The tests expect the flaw to be there, so
+that whoever takes up a newer libp2p learns which of our overrides are no longer needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import multiaddr
+import trio
+from libp2p import new_host
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.network.config import ConnectionConfig
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.tools.anyio_service import background_trio_service
+from libp2p.utils import encode_varint_prefixed
+
+LOOPBACK = [multiaddr.Multiaddr("/ip4/127.0.0.1/tcp/0")]
+TOPIC = "t"
+
+
+class Node:
+    def __init__(self, host: Any, pubsub: Pubsub) -> None:
+        self.host = host
+        self.pubsub = pubsub
+
+    @property
+    def info(self) -> Any:
+        return info_from_p2p_addr(self.host.get_addrs()[0])
+
+
+@contextlib.asynccontextmanager
+async def node(config: ConnectionConfig | None = None, **options: Any) -> AsyncIterator[Node]:
+    host = new_host(key_pair=create_new_key_pair(), connection_config=config)
+    spam = options.pop("spam_protection_enabled", False)
+    router = GossipSub(
+        [PROTOCOL_ID_V11], 6, 4, 12, heartbeat_interval=1, spam_protection_enabled=spam
+    )
+    pubsub = Pubsub(host, router, **options)
+    async with background_trio_service(pubsub), background_trio_service(router):
+        await pubsub.wait_until_ready()
+        async with host.run(listen_addrs=LOOPBACK):
+            try:
+                yield Node(host, pubsub)
+            finally:
+                with trio.move_on_after(2):
+                    await host.close()
+
+
+@contextlib.asynccontextmanager
+async def pair(**options: Any) -> AsyncIterator[tuple[Node, Node, Any]]:
+    """A node that has joined, one that knows it, and the first one's subscription."""
+    async with node(**options) as one, node() as two:
+        subscription = await one.pubsub.subscribe(TOPIC)
+        await two.host.connect(one.info)
+        await two.pubsub.wait_for_subscription(one.host.get_id(), TOPIC)
+        yield one, two, subscription
+
+
+async def send_frame(attacker: Node, victim: Node, frame: bytes) -> None:
+    stream = await attacker.host.new_stream(victim.host.get_id(), [PROTOCOL_ID_V11])
+    await stream.write(frame)
+    await trio.sleep(1)
+
+
+async def bad_protobuf() -> dict[str, Any]:
+    async with pair() as (one, two, _):
+        await send_frame(two, one, b"\x05\xff\xff\xff\xff\xff")
+    return {}
+
+
+async def bad_key() -> dict[str, Any]:
+    message = rpc_pb2.Message(
+        data=b"x",
+        topicIDs=[TOPIC],
+        from_id=b"\x12\x20" + bytes(32),
+        seqno=bytes(8),
+        key=b"\x08\x09\x12\x01\x00",
+        signature=bytes(64),
+    )
+    rpc = rpc_pb2.RPC(publish=[message])
+    async with pair() as (one, two, _):
+        await send_frame(two, one, encode_varint_prefixed(rpc.SerializeToString()))
+    return {}
+
+
+async def raising_validator() -> dict[str, Any]:
+    def validate(_: ID, __: rpc_pb2.Message) -> bool:
+        raise RuntimeError("on purpose")
+
+    async with pair() as (one, two, _):
+        one.pubsub.set_topic_validator(TOPIC, validate, False)
+        await two.pubsub.publish(TOPIC, b"x")
+        await trio.sleep(1)
+    return {}
+
+
+async def raising_handler() -> dict[str, Any]:
+    async def handle(_: Any) -> None:
+        raise RuntimeError("on purpose")
+
+    async with node() as one, node() as two:
+        one.host.set_stream_handler("/test/1", handle)
+        await two.host.connect(one.info)
+        await two.host.new_stream(one.host.get_id(), ["/test/1"])
+        await trio.sleep(1)
+    return {}
+
+
+async def inbound_connections() -> dict[str, Any]:
+    config = ConnectionConfig(
+        max_connections=10, min_connections=0, low_watermark=0, high_watermark=10
+    )
+    taken = 0
+    async with node(config) as one:
+        for _ in range(14):
+            async with node() as two:
+                with contextlib.suppress(Exception), trio.fail_after(3):
+                    await two.host.connect(one.info)
+                    taken += 1
+    return {"taken": taken}
+
+
+async def oversize() -> dict[str, Any]:
+    async with pair(max_inbound_rpc_size=4000) as (one, two, subscription):
+        await two.pubsub.publish(TOPIC, bytes(5000))
+        await trio.sleep(1)
+        arrived = 0
+        for n in range(12):
+            await two.pubsub.publish(TOPIC, b"small %d" % n)
+            with trio.move_on_after(0.5):
+                await subscription.get()
+                arrived += 1
+        connected = bool(two.host.get_network().get_connections(one.host.get_id()))
+    return {"arrived": arrived, "connected": connected}
+
+
+async def rate() -> dict[str, Any]:
+    arrived = 0
+    async with node(spam_protection_enabled=True) as one, node(spam_protection_enabled=True) as two:
+        subscription = await one.pubsub.subscribe(TOPIC)
+        await two.host.connect(one.info)
+        await two.pubsub.wait_for_subscription(one.host.get_id(), TOPIC)
+        for n in range(30):
+            await two.pubsub.publish(TOPIC, b"%d" % n)
+        with trio.move_on_after(1):
+            while True:
+                await subscription.get()
+                arrived += 1
+    return {"arrived": arrived}
+
+
+async def subscription_queue() -> dict[str, Any]:
+    arrived = 0
+    async with pair() as (_, two, subscription):
+        for n in range(100):
+            await two.pubsub.publish(TOPIC, b"%d" % n)
+            await trio.sleep(0.01)
+        await trio.sleep(0.5)
+        with trio.move_on_after(1):
+            while True:
+                await subscription.get()
+                arrived += 1
+    return {"arrived": arrived}
+
+
+async def unsigned() -> dict[str, Any]:
+    async with node(strict_signing=False) as one, node(strict_signing=False) as two:
+        subscription = await one.pubsub.subscribe(TOPIC)
+        await two.host.connect(one.info)
+        await two.pubsub.wait_for_subscription(one.host.get_id(), TOPIC)
+        await two.pubsub.publish(TOPIC, b"x")
+        message = await subscription.get()
+    return {"names_sender": bool(message.from_id and message.seqno)}
+
+
+async def early_stream() -> dict[str, Any]:
+    host = new_host(key_pair=create_new_key_pair())
+    router = GossipSub([PROTOCOL_ID_V11], 6, 4, 12)
+    Pubsub(host, router)
+    async with host.run(listen_addrs=LOOPBACK), node() as two:
+        await two.host.connect(info_from_p2p_addr(host.get_addrs()[0]))
+        await trio.sleep(1)
+    return {}
+
+
+async def security() -> dict[str, Any]:
+    host = new_host(key_pair=create_new_key_pair())
+    offered = host.get_network().upgrader.security_multistream.transports
+    return {"offered": [str(name) for name in offered]}
+
+
+async def root_logging() -> dict[str, Any]:
+    before = len(logging.getLogger().handlers)
+    async with pair() as (_, __, ___):
+        pass
+    return {"handlers": len(logging.getLogger().handlers) - before}
+
+
+async def shared_port() -> dict[str, Any]:
+    async with node() as one:
+        addr = multiaddr.Multiaddr(str(one.host.get_transport_addrs()[0]))
+        host = new_host(key_pair=create_new_key_pair())
+        async with host.run(listen_addrs=[addr]):
+            second = len(host.get_transport_addrs())
+    return {"second_listeners": second}
+
+
+CASES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
+    case.__name__: case
+    for case in (
+        bad_protobuf,
+        bad_key,
+        raising_validator,
+        raising_handler,
+        inbound_connections,
+        oversize,
+        rate,
+        subscription_queue,
+        unsigned,
+        early_stream,
+        security,
+        root_logging,
+        shared_port,
+    )
+}
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(trio.run(CASES[sys.argv[1]])) + "\n")

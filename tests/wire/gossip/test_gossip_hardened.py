@@ -1,0 +1,557 @@
+"""The attacks of test_gossip_stock.py, and more, on ours: it lives, and honest messages arrive."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+
+import attacker
+import pytest
+import trio
+from attacker import attack, rpc
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.pubsub.pb import rpc_pb2
+
+from methrics.node.gossip import GossipSettings, open_swarm, wire
+from methrics.schema.errors import ConfigError, UnreachableError
+from methrics.schema.limits import BUNDLE_MAX
+from methrics.schema.verdict import Decision
+
+TOPIC = "/methrics/1/attack-aaaaaaaaaaaaaaaa/cbor"
+LOOPBACK = ["/ip4/127.0.0.1/tcp/0"]
+PATIENCE = 20
+
+
+class Scene:
+    """A victim that has joined, and an honest leaf connected to it."""
+
+    def __init__(self, victim, honest) -> None:  # type: ignore[no-untyped-def]
+        self.victim = victim
+        self.honest = honest
+        self.got: list[bytes] = []
+        self._sent = 0
+
+    @property
+    def addr(self) -> str:
+        return str(self.victim.addrs[0])
+
+    async def validate(self, _: str, data: bytes) -> Decision:
+        self.got.append(data)
+        if data.startswith(b"raise"):
+            raise RuntimeError("on purpose")
+        return Decision.REJECT if data.startswith(b"reject") else Decision.ACCEPT
+
+    async def wait_for(self, data: bytes) -> None:
+        with trio.fail_after(PATIENCE):
+            while data not in self.got:
+                await trio.sleep(0.01)
+
+    async def check_alive(self) -> None:
+        """An honest message arrives."""
+        self._sent += 1
+        data = b"honest %d" % self._sent
+        with trio.fail_after(PATIENCE):
+            await self.honest.wait_for_peers(TOPIC, 1)
+        await self.honest.publish(TOPIC, data)
+        await self.wait_for(data)
+
+
+@contextlib.asynccontextmanager
+async def scene(settings: GossipSettings | None = None) -> AsyncIterator[Scene]:
+    async with (
+        open_swarm(listen=LOOPBACK, settings=settings) as victim,
+        open_swarm() as honest,
+    ):
+        the_scene = Scene(victim, honest)
+        await victim.join(TOPIC, the_scene.validate)
+        honest.keep(victim.addrs[0])
+        await the_scene.check_alive()
+        yield the_scene
+        await the_scene.check_alive()
+
+
+async def until_dropped(peer: attacker.Attacker) -> None:
+    with trio.fail_after(PATIENCE):
+        while peer.connected:
+            await trio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(b"\x05\xff\xff\xff\xff\xff", id="bad protobuf"),
+        pytest.param(b"\xff" * 12, id="endless length"),
+        pytest.param(wire.uvarint(2**40), id="huge length"),
+        pytest.param(wire.uvarint(1_048_577) + bytes(1000), id="oversize frame"),
+        pytest.param(rpc(publish=[rpc_pb2.Message()] * 300), id="too many messages"),
+    ],
+)
+async def test_undecodable_frame_drops_its_sender_only(frame: bytes) -> None:  # C1
+    async with scene() as s, attack(s.addr) as peer:
+        await peer.send(frame)
+        await until_dropped(peer)
+        assert s.victim.statistics().malformed == 1
+        await s.check_alive()
+
+
+@pytest.mark.parametrize(
+    ("sender", "key"),
+    [
+        (b"\x12\x20" + bytes(32), b"\x08\x09\x12\x01\x00"),
+        (b"\x12\x20" + bytes(32), b""),
+        (b"", b""),
+        (b"\x00\x24\x08\x01\x12\x20" + bytes(32), b""),
+        (b"\xff" * 300, b"\xff" * 300),
+    ],
+)
+async def test_undecodable_key_is_refused(sender: bytes, key: bytes) -> None:  # C1
+    message = rpc_pb2.Message(
+        data=b"x",
+        topicIDs=[TOPIC],
+        from_id=sender,
+        seqno=bytes(8),
+        key=key,
+        signature=bytes(64),
+    )
+    async with scene() as s, attack(s.addr) as peer:
+        await peer.send(rpc(publish=[message]))
+        with trio.fail_after(PATIENCE):
+            while not s.victim.statistics().malformed:
+                await trio.sleep(0.01)
+        assert b"x" not in s.got
+
+
+async def test_topic_that_is_no_text_is_not_noted() -> None:
+    async with scene() as s, attack(s.addr) as peer:
+        await peer.send(wire.uvarint(8) + b"\x0a\x06\x08\x01\x12\x02\xff\xfe")
+        await s.check_alive()
+        assert set(s.victim._gossip.peer_topics) <= {TOPIC}
+
+
+async def test_tampered_message_does_not_shadow_the_true_one() -> None:
+    """A bad signature on honest content must not make that content known."""
+    async with scene() as s, attack(s.addr) as peer:
+        forged = peer.message(TOPIC, b"true")
+        forged.signature = bytes(64)
+        await peer.send(rpc(publish=[forged]))
+        with trio.fail_after(PATIENCE):
+            while not s.victim.statistics().malformed:
+                await trio.sleep(0.01)
+        assert b"true" not in s.got
+        await s.honest.publish(TOPIC, b"true")
+        await s.wait_for(b"true")
+
+
+async def test_raising_validator_and_handler_do_not_end_the_host() -> None:  # C2
+    async def handle(_: str, body: bytes) -> bytes:
+        raise RuntimeError("on purpose")
+
+    async with scene() as s:
+        s.victim.serve("/test/1", handle, request_max=10)
+        await s.honest.publish(TOPIC, b"raise this")
+        with pytest.raises(UnreachableError):
+            await s.honest.request(
+                s.victim.peer_id, "/test/1", b"x", reply_max=10, timeout=PATIENCE
+            )
+        await s.wait_for(b"raise this")
+        await s.check_alive()
+        assert s.victim.statistics().handler_errors == 1
+        assert s.victim.statistics().validator_errors == 1
+
+
+@pytest.mark.parametrize(
+    ("connections", "cap"), [(30, 12), pytest.param(1000, 300, marks=pytest.mark.slow)]
+)
+async def test_connections_coming_and_going_use_nothing_up(
+    connections: int, cap: int
+) -> None:  # C3
+    async with scene(GossipSettings(connections_max=cap)) as s:
+        for n in range(connections):
+            if n % 3 == 2:  # and some that never say a word
+                host, port = s.addr.split("/")[2], int(s.addr.split("/")[4])
+                stream = await trio.open_tcp_stream(host, port)
+                await stream.aclose()
+            else:
+                async with attack(s.addr) as peer:
+                    assert peer.connected
+        await s.check_alive()
+        with trio.fail_after(PATIENCE):
+            while s.victim.statistics().connections > 1:
+                await trio.sleep(0.05)
+        store = s.victim._host.get_peerstore()
+        assert len(store.peer_ids()) <= 2, "only we and the honest peer are known"
+
+
+async def test_oversize_frame_does_not_partition() -> None:  # C4
+    got: list[bytes] = []
+
+    async def validate(_: str, data: bytes) -> Decision:
+        got.append(data)
+        return Decision.ACCEPT
+
+    async with open_swarm(listen=LOOPBACK) as a, open_swarm() as b:
+        await a.join(TOPIC, validate)
+        b.keep(a.addrs[0])
+        with trio.fail_after(PATIENCE):
+            await b.wait_for_peers(TOPIC, 1)
+        (target,) = b._router.topic_peers(TOPIC)
+        b._router.push(target, wire.publish_frame(bytes(2_000_000)))
+        with trio.fail_after(PATIENCE):
+            while b.peers(TOPIC):
+                await trio.sleep(0.01)
+            await b.wait_for_peers(TOPIC, 1)
+            await b.publish(TOPIC, b"healed")
+            while b"healed" not in got:
+                await trio.sleep(0.01)
+
+
+async def test_dead_stream_on_a_living_connection_heals() -> None:  # C4
+    async with scene() as s:
+        (target,) = s.honest._router.topic_peers(TOPIC)
+        await s.honest._gossip.peers[target].reset()
+        await trio.sleep(0.3)
+        await s.check_alive()
+
+
+async def test_message_over_the_cap_is_refused_and_costs_its_sender() -> None:
+    async with scene() as s, attack(s.addr) as peer:
+        await peer.send(rpc(publish=[peer.message(TOPIC, bytes(BUNDLE_MAX + 1))]))
+        with trio.fail_after(PATIENCE):
+            while not s.victim.statistics().malformed:
+                await trio.sleep(0.01)
+        assert peer.connected
+        await peer.send(rpc(publish=[peer.message(TOPIC, bytes(BUNDLE_MAX), 2)]))
+        await s.wait_for(bytes(BUNDLE_MAX))
+
+
+async def test_five_hundred_messages_at_once_all_arrive() -> None:  # C5, C6
+    async with scene() as s:
+        for n in range(500):
+            await s.honest.publish(TOPIC, b"burst %d" % n)
+        for n in range(500):
+            await s.wait_for(b"burst %d" % n)
+
+
+async def test_messages_are_signed_and_hold_no_address() -> None:  # C7
+    key_owner = GossipSettings()
+    assert key_owner.message_max == BUNDLE_MAX
+    async with scene() as s:
+        frame = s.honest._gossip.own_frame(TOPIC, b"look")
+        message = rpc_pb2.RPC.FromString(frame[1:] if frame[0] < 0x80 else frame[2:]).publish[0]
+        assert wire.validly_signed(message)
+        assert str(s.honest._host.get_id().to_bytes().hex()) == message.from_id.hex()
+        hello = s.victim._gossip.get_hello_packet()
+        assert not hello.HasField("senderRecord")
+
+
+async def test_fresh_host_key_per_swarm_unless_a_seed_is_given() -> None:
+    ids = []
+    for seed in (None, None, bytes(32), bytes(32)):
+        async with open_swarm(seed=seed) as swarm:
+            ids.append(swarm.peer_id)
+    assert len(set(ids)) == 3
+    assert ids[2] == ids[3]
+    with pytest.raises(ConfigError):
+        async with open_swarm(seed=b"short"):
+            pass
+
+
+async def test_streams_that_arrive_at_once_are_served() -> None:  # C8
+    """Peers that dial the very moment the port is open find the services running."""
+    async with open_swarm(listen=LOOPBACK, seed=bytes(32)) as first:
+        addr = first.addrs[0]
+    port = addr.split("/")[4]
+    async with trio.open_nursery() as nursery, open_swarm() as eager:
+        eager.keep(addr)
+        await trio.sleep(0.2)
+        async with open_swarm(listen=[f"/ip4/127.0.0.1/tcp/{port}"], seed=bytes(32)) as again:
+
+            async def accept(_: str, __: bytes) -> Decision:
+                return Decision.ACCEPT
+
+            await again.join(TOPIC, accept)
+            with trio.fail_after(PATIENCE):
+                await eager.wait_for_peers(TOPIC, 1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_only_noise_and_yamux_are_offered() -> None:  # C9
+    async with open_swarm() as swarm:
+        upgrader = swarm._host.get_network().upgrader
+        assert list(upgrader.security_multistream.transports) == ["/noise"]
+        assert list(upgrader.muxer_multistream.transports) == ["/yamux/1.0.0"]
+
+
+async def test_rejected_messages_cost_standing_and_ignored_ones_do_not() -> None:
+    async with scene() as s, attack(s.addr) as peer:
+        stream = await peer.stream()
+        for n in range(30):
+            frame = rpc(publish=[peer.message(TOPIC, b"reject %d" % n, n)])
+            await stream.write(frame)
+        with trio.fail_after(PATIENCE):
+            while not s.victim.statistics().limited:
+                await stream.write(rpc(publish=[peer.message(TOPIC, b"more", 99)]))
+                await trio.sleep(0.05)
+        assert 10 <= s.victim.statistics().rejected < 30
+        await s.check_alive()
+
+
+async def test_stalled_reader_does_not_hold_up_others() -> None:
+    got: list[bytes] = []
+
+    async def validate(_: str, data: bytes) -> Decision:
+        got.append(data)
+        return Decision.ACCEPT
+
+    settings = GossipSettings(stall_max=0.3)
+    async with (
+        open_swarm(listen=LOOPBACK, settings=settings) as source,
+        open_swarm() as reader,
+        attack(source.addrs[0], hold_streams=True) as staller,
+    ):
+        await reader.join(TOPIC, validate)
+        await reader.dial(source.addrs[0])
+        await staller.send(rpc(subscriptions=[rpc_pb2.RPC.SubOpts(subscribe=True, topicid=TOPIC)]))
+        with trio.fail_after(PATIENCE):
+            await source.wait_for_peers(TOPIC, 2)
+            for n in range(100):
+                await source.publish(TOPIC, b"%4d" % n + bytes(50_000))
+            while len(got) < 100:
+                await trio.sleep(0.01)
+        assert source.statistics().unsent > 0
+
+
+async def test_prune_with_addresses_makes_us_dial_nobody() -> None:
+    """Stock would connect to whatever address a stranger's PRUNE names."""
+    with socket.create_server(("127.0.0.1", 0)) as bait:
+        bait.setblocking(False)
+        async with scene() as s, attack(s.addr) as peer, attack(s.addr) as other:
+            envelope = other.host.get_peerstore().get_local_record()
+            info = rpc_pb2.PeerInfo(
+                peerID=other.host.get_id().to_bytes(),
+                signedPeerRecord=envelope.marshal_envelope(),
+            )
+            prune = rpc_pb2.ControlPrune(topicID=TOPIC, peers=[info], backoff=2**40)
+            control = rpc_pb2.ControlMessage(prune=[prune])
+            await peer.send(rpc(control=control))
+            await s.check_alive()
+        with pytest.raises(BlockingIOError):
+            bait.accept()
+
+
+async def test_control_flood_leaves_no_state() -> None:
+    async with scene() as s, attack(s.addr) as peer:
+        stream = await peer.stream()
+        for n in range(50):
+            topics = [f"/flood/{n}/{i}" for i in range(100)]
+            ids = [bytes([n, i]) * 10 for i in range(100)]
+            control = rpc_pb2.ControlMessage(
+                graft=[rpc_pb2.ControlGraft(topicID=t) for t in topics],
+                prune=[rpc_pb2.ControlPrune(topicID=t, backoff=99) for t in topics],
+                ihave=[rpc_pb2.ControlIHave(topicID=t, messageIDs=ids) for t in [*topics, TOPIC]],
+                iwant=[rpc_pb2.ControlIWant(messageIDs=ids)],
+            )
+            subscriptions = [rpc_pb2.RPC.SubOpts(subscribe=True, topicid=t) for t in topics]
+            await stream.write(rpc(control=control, subscriptions=subscriptions))
+        await s.check_alive()
+        router, gossip = s.victim._router, s.victim._gossip
+        assert {topic for _, topic in router._away} <= {TOPIC}
+        assert set(router.mesh) == {TOPIC}
+        assert len(gossip.peer_topics) <= 1 + 64
+        assert len(router.ihave_message_limits) == 0
+        assert len(router._asked) <= 64 * 4
+
+
+async def test_streams_beyond_the_limit_are_refused() -> None:
+    settings = GossipSettings(streams_per_peer=8)
+    async with scene(settings) as s, attack(s.addr) as peer:
+        opened = [await peer.muxer.open_stream() for _ in range(100)]
+        with trio.fail_after(PATIENCE):
+            while sum(stream.closed for stream in opened) < 90:
+                await trio.sleep(0.01)
+        await s.check_alive()
+
+
+async def test_requests_beyond_the_limit_are_refused() -> None:
+    release = trio.Event()
+
+    async def wait(_: str, body: bytes) -> bytes:
+        await release.wait()
+        return body
+
+    replies: list[bytes] = []
+
+    async def ask(s: Scene) -> None:
+        with contextlib.suppress(UnreachableError):
+            replies.append(
+                await s.honest.request(
+                    s.victim.peer_id, "/test/1", b"x", reply_max=9, timeout=PATIENCE
+                )
+            )
+
+    async with scene() as s:
+        s.victim.serve("/test/1", wait, request_max=10)
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(ask, s)
+            with trio.fail_after(PATIENCE):
+                while s.victim.statistics().requests_refused < 6:
+                    await trio.sleep(0.01)
+            release.set()
+        assert replies == [b"x"] * 4
+
+
+@pytest.mark.parametrize(
+    "addr",
+    [
+        "",
+        "nonsense",
+        "/ip4/127.0.0.1",
+        "/ip4/127.0.0.1/udp/1",
+        "/ip4/127.0.0.1/tcp/99999",
+        "/ip4/999.0.0.1/tcp/1",
+        "/ip4/203.0.113.7/tcp/0",
+        "/dns4/localhost/tcp/0",
+    ],
+)
+async def test_address_that_cannot_be_listened_on_is_one_clear_line(addr: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        async with open_swarm(listen=[addr]):
+            pass
+    assert "\n" not in str(caught.value)
+    assert addr in str(caught.value)
+
+
+async def test_port_in_use_is_one_clear_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match="in use"):
+            async with open_swarm(listen=[f"/ip4/127.0.0.1/tcp/{port}"]):
+                pass
+
+
+async def test_port_of_another_swarm_is_in_use() -> None:
+    async with open_swarm(listen=LOOPBACK) as first:
+        port = first.addrs[0].split("/")[4]
+        with pytest.raises(ConfigError, match="in use"):
+            async with open_swarm(listen=[f"/ip4/127.0.0.1/tcp/{port}"]):
+                pass
+
+
+async def test_killed_peer_is_noticed_and_dialled_again() -> None:
+    """SIGKILL of the other process; it comes back on the same port with the same key."""
+    code = (
+        "import sys, trio\n"
+        "from methrics.node.gossip import open_swarm\n"
+        "from methrics.schema.verdict import Decision\n"
+        "async def accept(peer, data): return Decision.ACCEPT\n"
+        "async def main():\n"
+        "    async with open_swarm(listen=[sys.argv[1]], seed=bytes(32)) as swarm:\n"
+        f"        await swarm.join({TOPIC!r}, accept)\n"
+        "        print(swarm.addrs[0], flush=True)\n"
+        "        await trio.sleep_forever()\n"
+        "trio.run(main)\n"
+    )
+
+    def start(addr: str) -> tuple[subprocess.Popen[str], str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, addr], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        return process, process.stdout.readline().strip()
+
+    def stop(process: subprocess.Popen[str]) -> None:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+    settings = GossipSettings(redial_least=0.1, redial_most=0.5)
+    async with open_swarm(settings=settings) as swarm:
+        process, addr = await trio.to_thread.run_sync(start, LOOPBACK[0])
+        try:
+            swarm.keep(addr)
+            with trio.fail_after(PATIENCE):
+                await swarm.wait_for_peers(TOPIC, 1)
+            stop(process)
+            with trio.fail_after(PATIENCE):
+                while swarm.peers(TOPIC):
+                    await trio.sleep(0.02)
+            process, _ = await trio.to_thread.run_sync(start, addr.split("/p2p/")[0])
+            with trio.fail_after(PATIENCE):
+                await swarm.wait_for_peers(TOPIC, 1)
+            assert await swarm.publish(TOPIC, b"back") == 1
+        finally:
+            stop(process)
+
+
+async def test_nothing_of_a_peer_is_kept_when_it_has_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with scene() as s:
+        async with attack(s.addr) as peer:
+            stranger = peer.host.get_id()
+            await peer.send(rpc(publish=[peer.message(TOPIC, b"hi")]))
+            await s.wait_for(b"hi")
+        network = s.victim._host.get_network()
+        with trio.fail_after(PATIENCE):
+            while network.get_connections(stranger):
+                await trio.sleep(0.01)
+        await trio.sleep(0.2)
+        assert stranger not in network.peerstore.peer_ids()
+        assert stranger not in network.auto_connector._recent_disconnects
+        scorer = s.victim._router.scorer
+        assert scorer is not None
+        assert stranger not in scorer.first_message_deliveries
+        assert scorer.ip_by_peer == {}
+    print({n:(getattr(l,'propagate',0),getattr(l,'handlers',0)) for n,l in logging.root.manager.loggerDict.items() if n.startswith(('multiaddr','libp2p.host')) or n=='libp2p'})
+    assert "127.0.0.1" not in caplog.text
+
+
+async def test_closing_leaves_no_threads_behind() -> None:
+    def ours() -> int:
+        return sum("_background_cleanup" in thread.name for thread in threading.enumerate())
+
+    before = ours()
+    async with open_swarm(listen=LOOPBACK):
+        assert ours() == before
+    assert ours() == before
+
+
+async def test_raw_garbage_before_any_handshake() -> None:
+    async with scene() as s:
+        host, port = s.addr.split("/")[2], int(s.addr.split("/")[4])
+        for garbage in (
+            b"",
+            b"\xff" * 5000,
+            b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f" + bytes(100_000),
+            b"\x13/multistream/1.0.0\n\x07/noise\n" + b"\xff" * 70_000,
+            b"\x13/multistream/1.0.0\n\x05\xff\xfe\xfd\xfc\n",
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        ):
+            stream = await trio.open_tcp_stream(host, port)
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.send_all(garbage)
+                await trio.sleep(0.02)
+            await stream.aclose()
+        await s.check_alive()
+
+
+async def test_garbage_after_the_handshake_drops_its_sender_only() -> None:
+    async with scene() as s:
+        for garbage in (
+            b"\xff" * 12,
+            b"\x00\x00\x00\x00\x00\x00\x00\x01\xff\xff\xff\xff",
+            bytes(99),
+        ):
+            async with attack(s.addr) as peer:
+                with contextlib.suppress(BaseLibp2pError):
+                    await peer.muxer.secured_conn.write(garbage)
+                await until_dropped(peer)
+        await s.check_alive()
