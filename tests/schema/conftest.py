@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,32 @@ def book(world: World) -> CatalogBook:
     book = CatalogBook()
     assert book.add(load(world.catalog))
     return book
+
+
+STRANGERS = ("cwt==3.3.0", "pycddl==0.6.4")
+"""Others' implementations of COSE and CDDL."""
+
+
+def failure(done: subprocess.CompletedProcess[str]) -> str:
+    lines = done.stderr.strip().splitlines() or ["no message"]
+    return lines[-1][:200]
+
+
+@pytest.fixture(scope="session")
+def strangers(request: pytest.FixtureRequest) -> Path:
+    """The interpreter of an environment with others' code, which wants an older cbor2 than ours.
+
+    Made once in pytest's cache; after that no network is needed.
+    """
+    assert request.config.cache is not None
+    home = Path(request.config.cache.mkdir("strangers"))
+    interpreter = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    probe = [str(interpreter), "-c", "import cwt, pycddl"]
+    if interpreter.exists() and subprocess.run(probe, check=False).returncode == 0:
+        return interpreter
+    venv.create(home, with_pip=True, clear=True)
+    pip = [str(interpreter), "-m", "pip", "install", "--quiet", *STRANGERS]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"pip cannot install {' and '.join(STRANGERS)}: {failure(done)}")
+    return interpreter

@@ -59,7 +59,7 @@ def test_every_size_limit_stands_in_the_table(value: int) -> None:
 
 def test_the_other_bounds_stand_where_they_belong() -> None:
     assert f"nested at most {DEPTH_MAX} deep" in section(1)
-    assert f"time = 0 .. {limits.TIME_MAX} " in section(3)
+    assert f"seconds = 0 .. {limits.TIME_MAX} " in section(3)
     assert f"multiples of {limits.TIME_STEP}" in section(3)
     assert f"more than {limits.EARLY_MAX} s ahead" in section(7)
     assert f"1 to {limits.WORD_MAX} characters" in section(3)
@@ -68,14 +68,14 @@ def test_the_other_bounds_stand_where_they_belong() -> None:
     assert f"at least {limits.DAY}" in section(3)
     types = section(4)
     for bound in (
-        f"1*{limits.TYPES_MAX} name",
+        f"1*{limits.TYPES_MAX} tstr",
         f"0*{fields.FIELDS_MAX} field",
         f"1 .. {limits.RETENTION_MAX}",
         f"0 .. {limits.ENTROPY_MAX}",
         f"0 .. {limits.WORK_MAX}",
-        f"period = {limits.PERIOD_MAX} ",
-        f"{limits.DELAY_MIN} .. period",
-        f"[{limits.EVERY_MIN} .. period",
+        f"{limits.PERIOD_MAX:,} s are 366 days",
+        f"{limits.DELAY_MIN} .. {limits.PERIOD_MAX}",
+        f"[{limits.EVERY_MIN} .. {limits.PERIOD_MAX}",
         f"1*{limits.STEPS_MAX} name",
         f"line200 = tstr .size (1 .. {limits.CONTACT_MAX})",
         f"line240 = tstr .size (1 .. {limits.QUESTION_MAX})",
