@@ -1,8 +1,8 @@
-"""From an app's values to the CBOR of their wire values, fast: the same few come again and again, so
-their encoded pieces are remembered.
+"""From an app's values to the CBOR of their wire values, fast: the same few come again and again,
+so their encoded pieces are remembered.
 
 The result is `encode(event_type.coerce(values))`, byte for byte; that takes 20 microseconds for
-seven fields, this takes 2.
+seven fields, this takes 3.
 """
 
 from __future__ import annotations

@@ -1,0 +1,133 @@
+"""A small signed catalog, a clock moved by hand, and a recorder that may or may not record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+import methrics.node
+from methrics.node.clock import ManualClock
+from methrics.node.journal import Journal
+from methrics.node.ledger import RECHECK, grant
+from methrics.node.paths import Places, places
+from methrics.schema.catalog import Catalog, load, sign
+from methrics.schema.source import parse_source
+
+NOW = 1_800_000_123
+
+HEAD = """
+[catalog]
+label = "shop"
+contact = "https://example.org/shop"
+"""
+TYPE = """
+[types.{name}]
+kind = "{kind}"
+question = "What is asked?"
+why = "It is needed for a test."
+owner = "Test"
+review = "https://example.org/review"
+expires = 2030-01-01
+retention_days = 30
+entropy_bits = 40
+chart = "bar:color"
+{extra}
+[types.{name}.release]
+delay = 300
+jitter = 600
+{every}
+[types.{name}.fields.color]
+type = "enum"
+values = ["red", "green"]
+says = "Which color you chose."
+[types.{name}.fields.size]
+type = "bucket"
+edges = [10, 100]
+unit = "cm"
+says = "Roughly how large it is."
+[types.{name}.fields.version]
+type = "version"
+max = [9, 9]
+says = "Which version you use."
+"""
+FIRST = """
+[types.visit.fields.daily]
+type = "flag"
+source = "first_of_day"
+says = "Whether it is your first today."
+"""
+COUNT = "[types.click.count]\nmax = 1000\nwindow = 86400\n"
+STEPS = """
+[types.buy.sequence]
+steps = ["shown", "paid", "left"]
+offset_edges = [5, 60]
+max_steps = 4
+"""
+
+
+def _declared() -> str:
+    sampled = "one_in = [1, 10]"
+    return "".join(
+        (
+            HEAD,
+            TYPE.format(name="buy", kind="sequence", extra="", every="") + STEPS,
+            TYPE.format(name="click", kind="count", extra="", every="") + COUNT,
+            TYPE.format(name="view", kind="event", extra=sampled, every=""),
+            TYPE.format(name="visit", kind="state", extra="", every="every = [86400, 172800]")
+            + FIRST,
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def shop() -> Catalog:
+    """A catalog with one type of each kind: view (event), click (count), visit (state), buy."""
+    return load(sign(parse_source(_declared()), bytes(32)), verify=False)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Places:
+    return places(tmp_path / "home", policy=str(tmp_path / "policy.json"))
+
+
+class Shop:
+    """A recorder of the shop, its user's answers, and what came to be in its outbox."""
+
+    def __init__(self, catalog: Catalog, where: Places, clock: ManualClock) -> None:
+        self.catalog = catalog
+        self.where = where
+        self.clock = clock
+        self.recorder = self.open()
+        self.namespace = self.recorder.namespace
+
+    def open(self, **options: object) -> methrics.node.Recorder:
+        options = {
+            "home": self.where.home,
+            "policy": self.where.policy,
+            "clock": self.clock,
+            "publisher": "none",
+            **options,
+        }
+        return methrics.node.open(self.catalog.raw, **options)  # type: ignore[arg-type]
+
+    def allow(self, *types: str, fields: Iterable[str] | None = None) -> None:
+        """The user's yes, noticed by every recorder."""
+        chosen = None if fields is None else list(fields)
+        grant(self.where, self.namespace, types or self.catalog.types, fields=chosen, now=NOW)
+        self.clock.advance(RECHECK)
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.where.outbox(self.namespace), clock=self.clock)
+
+
+@pytest.fixture
+def app(shop: Catalog, where: Places, clock: ManualClock) -> Shop:
+    return Shop(shop, where, clock)
