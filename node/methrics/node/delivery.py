@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from methrics.node.clock import Clock, Rng
 from methrics.node.journal import ACKNOWLEDGED, STRUCK, Journal, Receipt
@@ -25,6 +26,8 @@ from methrics.node.routes import Fate, Load, Outcome, Route
 from methrics.node.worker import Worker
 from methrics.schema.catalog import Catalog, load
 from methrics.schema.errors import CatalogError, MethricsError, StoreError
+
+E = TypeVar("E", bound=Exception)
 
 OpenRoute = Callable[[], AbstractAsyncContextManager[Route]]
 """Opens a way to the network, under a host key of its own, for one pass."""
@@ -109,10 +112,12 @@ class Delivery:
             if await self._worker(self._sendable):
                 async with self._open_route() as route:
                     await self._send_all(route, done)
-        except MethricsError as error:
-            done.failed = error
-        except OSError as error:
-            done.failed = StoreError("os", error.strerror or str(error))
+        # A route that holds a nursery wraps what is raised under it in groups.
+        except* MethricsError as group:
+            done.failed = first_leaf(group)
+        except* OSError as group:
+            error = first_leaf(group)
+            done.failed = StoreError("os", error.strerror or str(error), "check the machine")
         return done
 
     def _make(self, done: Done) -> None:
@@ -230,6 +235,12 @@ class Delivery:
             due = self._clock.now() + backoff(receipt.attempts, self._rng.random)
             journal.postpone([receipt.key_index], due)
             done.postponed += 1
+
+
+def first_leaf(group: BaseExceptionGroup[E]) -> E:
+    """The first single error in nested groups of them."""
+    first = group.exceptions[0]
+    return first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def backoff(attempts: int, rng: Rng) -> int:

@@ -186,9 +186,12 @@ async def _passes(
             due = await worker(journal.next_due)
         except StoreError:
             return LOCAL
-        if due is None or due - clock.now() > settings.idle:
+        wait = float("inf") if due is None else due - clock.now()
+        if wait <= 0 and not (done.made or done.acknowledged or done.struck):
+            wait = float("inf")  # it may not leave now (consent, route): no reason to stay awake
+        if wait > settings.idle:
             return code
-        await trio.sleep(min(settings.poll, max(1, due - clock.now())))
+        await trio.sleep(min(settings.poll, max(1.0, wait)))
 
 
 def exit_code(done: Done) -> int:
@@ -250,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _until_signal(where: Places, namespace: str, settings: PublisherSettings) -> int:
     """Run until done or told to end; either is a clean end."""
-    code = OK
+    code, failure = OK, None
     async with trio.open_nursery() as nursery:
 
         async def listen() -> None:
@@ -259,8 +262,13 @@ async def _until_signal(where: Places, namespace: str, settings: PublisherSettin
                     nursery.cancel_scope.cancel()
 
         nursery.start_soon(listen)
-        code = await run_publisher(where, namespace, settings)
+        try:
+            code = await run_publisher(where, namespace, settings)
+        except MethricsError as error:
+            failure = error
         nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
     return code
 
 

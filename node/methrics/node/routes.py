@@ -8,6 +8,7 @@ acknowledged may be sent again, over any route.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ RELAYS_AT_A_TIME = 2
 
 REQUEST_TIME = 30.0
 """Seconds for one request to a relay."""
+
+
+SETTLE_TIME = 3.0
+"""Seconds that a connection stays open after the last bundle went into its queue."""
 
 
 class Fate(StrEnum):
@@ -92,17 +97,24 @@ def merge(one: Outcome | None, two: Outcome) -> Outcome:
 class DirectRoute:
     """Publish bundles of our own on the topic, by fanout, without joining it.
 
-    An item is acknowledged when its bundle was handed to at least one peer of the topic.
+    An item is acknowledged when its bundle was handed to at least one peer of the topic and the
+    connection then had time to carry it: gossip itself confirms nothing.
     """
 
     name = "direct"
 
     def __init__(
-        self, swarm: Swarm, addrs: Sequence[str], *, peers_time: float = REQUEST_TIME
+        self,
+        swarm: Swarm,
+        addrs: Sequence[str],
+        *,
+        peers_time: float = REQUEST_TIME,
+        settle: float = SETTLE_TIME,
     ) -> None:
         self._swarm = swarm
         self._addrs = tuple(addrs)
         self._peers_time = peers_time
+        self._settle = settle
 
     async def deliver(self, load: Load) -> dict[bytes, Outcome]:
         """See `Route`. The catalog leads the first bundle, for peers who do not know it yet."""
@@ -112,13 +124,13 @@ class DirectRoute:
         with trio.move_on_after(self._peers_time):
             await self._swarm.wait_for_peers(load.topic, 1)
         leading = [load.catalog]
-        try:
+        with contextlib.suppress(UnreachableError):
             for chunk in chunks(load.items):
                 await self._swarm.publish(load.topic, pack(leading + [raw for _, raw in chunk]))
                 outcomes |= {item_id: outcome_of(Reason.OK) for item_id, _ in chunk}
                 leading = []
-        except UnreachableError:
-            return outcomes
+        if not leading:
+            await trio.sleep(self._settle)
         return outcomes
 
 
