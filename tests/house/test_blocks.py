@@ -32,7 +32,7 @@ def place(tmp_path: Path, nobody: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("guide", GUIDES)
-def test_guide(guide: str, place: Path, data: Path) -> None:
+def test_guide(guide: str, place: Path) -> None:
     found = blocks(guide)
     assert found
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -1,0 +1,120 @@
+"""What is shipped and what it needs: the wheel holds three roots, the base install needs two."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import setup as set_up
+import source
+
+ROOT = source.ROOT
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+BLOCKER = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"click", "rich", "trio", "libp2p", "multiaddr", "duckdb",
+                                      "pyarrow", "pandas", "anyio", "numpy"}:
+            raise ModuleNotFoundError(f"no {name} here", name=name)
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", BLOCKER + code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_schema_works_with_the_base_install() -> None:
+    names = [one.name for one in source.modules() if one.layer == "schema"]
+    names = [name for name in names if not name.endswith("__main__")]
+    done = python(f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_app_works_with_the_base_install() -> None:
+    done = python(
+        "import methrics.node\n"
+        "from methrics.node.clock import Clock\n"
+        "from methrics.node.ledger import grant\n"
+        "from methrics.node.paths import places\n"
+        "from methrics.schema.catalogs import example_bytes\n"
+        "recorder = methrics.node.open(example_bytes(), strict=True, publisher='none')\n"
+        "assert not recorder.record('heartbeat', os='linux')\n"
+        "grant(places(), recorder.namespace, ['heartbeat'], now=Clock().now())\n"
+        "assert recorder.record('heartbeat', **recorder.facts('heartbeat'))\n"
+        "recorder.close()\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_says_what_is_missing() -> None:
+    done = python("from methrics.aggregate.cli import main; sys.exit(main(['query', 'x']))")
+    assert done.returncode == 3
+    assert done.stderr == (
+        "methrics: this command needs click (install it with: pip install 'methrics[node]')\n"
+    )
+
+
+def test_importing_the_embedded_client_is_light() -> None:
+    code = (
+        "import sys, methrics.node, methrics.node.recorder\n"
+        "heavy = {'libp2p', 'trio', 'nacl', 'cbor2', 'duckdb', 'click', 'asyncio', 'sqlite3'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(eval(done.stdout)) <= {"cbor2"}
+
+
+def test_the_base_install_is_two_packages() -> None:
+    names = [re.split(r"[<>=!~ ]", line)[0] for line in PROJECT["project"]["dependencies"]]
+    assert names == ["cbor2", "pynacl"]
+
+
+def test_the_set_up_knows_which_fastecdsa_libp2p_wants() -> None:
+    lines = importlib.metadata.requires("libp2p") or []
+    wanted = [line.partition(";")[0].strip() for line in lines if line.startswith("fastecdsa")]
+    assert wanted == [set_up.FASTECDSA]
+    stand_in = tomllib.loads((set_up.STUB / "pyproject.toml").read_text("utf-8"))["project"]
+    assert stand_in["version"].partition("+")[0] == set_up.FASTECDSA.partition("==")[2]
+
+
+def test_the_set_up_reads_the_groups() -> None:
+    lines = set_up.requirements(frozenset({"test", "lint"}))
+    assert any(line.startswith("pytest>") for line in lines)
+    assert any(line.startswith("ruff>") for line in lines)
+    declared = set(PROJECT["project"]["optional-dependencies"])
+    for extras, groups in set_up.PURPOSES.values():
+        assert extras <= declared
+        assert groups <= set(PROJECT["dependency-groups"])
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_all_three_roots(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="the set-up installs it; this environment is another")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "-w", str(tmp_path), str(ROOT)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (metadata,) = [name for name in names if name.endswith("METADATA")]
+        assert f"Version: {PROJECT['project']['version']}" in archive.read(metadata).decode()
+    for module in source.modules():
+        assert str(module.path.relative_to(ROOT / module.layer)) in names
+    for file in ("schema/catalogs/example.cbor", "schema/py.typed", "node/py.typed"):
+        assert f"methrics/{file}" in names
+    assert any(name.startswith("methrics/aggregate/views/") for name in names)
+    assert "methrics/__init__.py" not in names
+    assert not [name for name in names if name.startswith(("tests", "docs", "tools"))]

@@ -1,0 +1,44 @@
+# pyright: strict
+"""Code of a user of the public API, checked by pyright in its strict mode and by mypy: not run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import methrics.node
+from methrics.aggregate import open_dataset
+from methrics.aggregate.verify import verify
+from methrics.node.testing import MemoryNetwork
+from methrics.schema.book import CatalogBook
+from methrics.schema.catalog import Catalog, load
+from methrics.schema.judge import judge
+from methrics.schema.verdict import Decision
+
+
+def embed(catalog: Path) -> tuple[bool, dict[str, int]]:
+    with methrics.node.open(catalog, app_version="1.4", strict=True) as recorder:
+        kept = recorder.record("heartbeat", **recorder.facts("heartbeat"))
+        with recorder.sequence("signin", variant="a") as signin:
+            signin.step("shown")
+            signin.set(language="en")
+        return kept, recorder.statistics().dropped
+
+
+def check(raw: bytes, catalog: Catalog, now: int) -> bool:
+    book = CatalogBook()
+    book.add(catalog)
+    verdict = judge(raw, book, now)
+    return verdict.decision is Decision.ACCEPT and verdict.item is not None
+
+
+def read(path: Path) -> list[str]:
+    with open_dataset(path) as data:
+        rows = data.rows("SELECT day, count(*) FROM example.signin GROUP BY day")
+        return [f"{day}: {count}" for day, count in rows] + [str(verify(data).ok)]
+
+
+def key_of(path: Path) -> bytes:
+    return load(path.read_bytes()).key
+
+
+__all__ = ["MemoryNetwork", "check", "embed", "key_of", "read"]
