@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ from methrics.schema.catalog import Catalog, load
 from methrics.schema.errors import CatalogError
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+
+GC_THRESHOLD = 200_000
+"""New objects between two looks for cycles; Python's 700 costs an eighth of all CPU time here."""
 
 SAY_EVERY = 10.0
 """Seconds between two lines about commits, for people; programs get one for each."""
@@ -95,7 +99,13 @@ def aggregate(
         export_every=export_every,
     )
     with Store(file) as store:
-        trio.run(partial(_serve, store, settings, listen, as_json))
+        # Reports in flight are many and free of cycles: do not look for those all the time.
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 10, 10)
+        try:
+            trio.run(partial(_serve, store, settings, listen, as_json))
+        finally:
+            gc.unfreeze()
 
 
 async def _serve(

@@ -87,7 +87,7 @@ def _rows(group: _Group) -> pa.Table:
     columns = {
         "n": pa.array(group.numbers, pa.int64()),
         "catalog": pa.array(group.catalogs, pa.int32()),
-        "day": pa.array([time // DAY for time in times], pa.int32()).cast(pa.date32()),
+        "day": pa.array([time // DAY for time in times], pa.date32()),
         "time": pa.array(times, _SECONDS),
         "one_in": pa.array([report.one_in for report in reports], pa.uint32()),
     }

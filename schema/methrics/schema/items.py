@@ -9,7 +9,7 @@ whether a report fits its event type is for the catalog to say, whether its time
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from methrics.schema.codec import decode, encode
@@ -128,7 +128,7 @@ def decode_report(payload: bytes) -> Report:
     if payload.startswith(_TIME_START):
         if len(_REPORTS) >= _REPORTS_MAX:
             _REPORTS.clear()
-        _REPORTS[rest] = replace(report, values=report.values.copy())
+        _REPORTS[rest] = Report(report.catalog, report.type, 0, report.values.copy())
     return report
 
 
