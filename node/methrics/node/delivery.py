@@ -23,6 +23,7 @@ from methrics.node.clock import Clock, Rng
 from methrics.node.journal import ACKNOWLEDGED, STRUCK, Journal, Receipt
 from methrics.node.prepare import Allowed, Identity, prepare
 from methrics.node.routes import Fate, Load, Outcome, Route
+from methrics.node.trail.meter import Meter
 from methrics.node.worker import Worker
 from methrics.schema.catalog import Catalog, load
 from methrics.schema.errors import CatalogError, MethricsError, StoreError
@@ -78,7 +79,8 @@ class Done:
 
 
 class Delivery:
-    """Passes over the journal of one namespace. `route_name` is the word in consent and journal."""
+    """Passes over the journal of one namespace. `route_name` is the word in consent and journal.
+    `meter` is asked in each pass for what holds back or generalises; by default nothing does."""
 
     def __init__(
         self,
@@ -90,6 +92,7 @@ class Delivery:
         clock: Clock,
         rng: random.Random,
         worker: Worker,
+        meter: Callable[[], Meter | None] = lambda: None,
     ) -> None:
         self._journal = journal
         self._consent = consent
@@ -98,6 +101,7 @@ class Delivery:
         self._clock = clock
         self._rng = rng
         self._worker = worker
+        self._meter = meter
         self._catalogs: dict[int, Catalog] = {}
         self._purged: frozenset[str] = frozenset()
 
@@ -147,6 +151,7 @@ class Delivery:
             route=self._route_name,
             now=now,
             rng=self._rng.random,
+            meter=self._meter(),
         )
         if not prepared.consumed and not prepared.paces:
             return

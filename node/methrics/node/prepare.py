@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from methrics.node.clock import Rng
@@ -19,6 +19,7 @@ from methrics.node.flags import DAY, day_number, derived, latest
 from methrics.node.identity import report_seed
 from methrics.node.journal import Made, Pace, Pending
 from methrics.node.pacing import next_due
+from methrics.node.trail.meter import Generalise, Hold, Meter
 from methrics.schema.catalog import Catalog
 from methrics.schema.codec import decode
 from methrics.schema.envelope import Kind, seal, split
@@ -35,6 +36,9 @@ Allowed = Mapping[str, frozenset[str] | None]
 GLITCH = 31 * DAY
 """Seconds: a last report further ahead than this was made while the clock was wrong."""
 
+HELD_AGAIN = 6 * 3600
+"""Seconds until the meter is asked again about a type of which it held everything back."""
+
 
 class Identity(NamedTuple):
     """What only this node knows: the seed of its keys (32 bytes), the first index not used yet, and
@@ -45,14 +49,24 @@ class Identity(NamedTuple):
     install_week: int
 
 
+class Held(NamedTuple):
+    """A waiting row whose report the meter would not let go, what it would say, and why not."""
+
+    row: Pending
+    report: Report
+    reason: str
+
+
 @dataclass(slots=True)
 class Prepared:
-    """What to journal, in one transaction. `dropped` counts rows that make no report, by reason."""
+    """What to journal, in one transaction. `dropped` counts rows that make no report, by reason.
+    `held` rows wait on: they are neither made nor consumed."""
 
     made: list[Made] = field(default_factory=list)
     consumed: list[Pending] = field(default_factory=list)
     paces: dict[str, Pace] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
+    held: list[Held] = field(default_factory=list)
 
 
 def prepare(
@@ -65,11 +79,13 @@ def prepare(
     route: str,
     now: int,
     rng: Rng,
+    meter: Meter | None = None,
 ) -> Prepared:
     """The reports to be made of `pending` at `now` (unix seconds).
 
     Rows that wait longer are in neither `made` nor `consumed`: those whose type is not allowed now,
-    and a second heartbeat of one UTC day (MARS-5), whose pace then says when to look again.
+    those that `meter` holds back (NEW-5), and a second heartbeat of one UTC day (MARS-5), whose
+    pace then says when to look again.
     """
     done = Prepared()
     for row in pending:
@@ -94,6 +110,12 @@ def prepare(
         if report is None:
             _drop(done, row, why)
             continue
+        ruling = meter(event_type, report) if meter is not None else None
+        if isinstance(ruling, Hold):
+            done.held.append(Held(row, report, ruling.reason))
+            continue
+        if isinstance(ruling, Generalise):
+            report = replace(report, values=ruling.values)
         index = identity.next_index + len(done.made)
         raw = seal(
             Kind.REPORT,
@@ -107,7 +129,16 @@ def prepare(
         done.consumed.append(row)
         then = next_due(event_type.release, now, rng, last=now)
         done.paces[row.type] = Pace(row.type, latest(last, time), then)
+    _look_again(done, paces, now)
     return done
+
+
+def _look_again(done: Prepared, paces: Mapping[str, Pace], now: int) -> None:
+    """Types of which everything was held wait a while, or they would be due all the time."""
+    for name in {held.row.type for held in done.held} - done.paces.keys():
+        pace = paces.get(name)
+        last = _credible(pace.last if pace else None, now)
+        done.paces[name] = Pace(name, last or 0, now + HELD_AGAIN)
 
 
 def _drop(done: Prepared, row: Pending, why: str) -> None:

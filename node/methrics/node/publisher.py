@@ -35,6 +35,7 @@ from methrics.node.lock import FileLock
 from methrics.node.paths import Places, places
 from methrics.node.prepare import Allowed
 from methrics.node.routes import DirectRoute, RelayRoute, Route
+from methrics.node.trail.keeping import standing_meter
 from methrics.node.worker import Threads, Worker
 from methrics.schema.errors import ConfigError, LocalError, MethricsError, StoreError
 
@@ -155,6 +156,7 @@ async def run_publisher(
         clock=clock,
         rng=rng,
         worker=worker,
+        meter=lambda: standing_meter(where, namespace),
     )
     try:
         return await _passes(delivery, journal, settings, clock, worker, on_pass)

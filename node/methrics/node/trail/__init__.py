@@ -1,0 +1,1 @@
+"""What trails a person's reports leave, measured on their own machine, before and after sending."""
