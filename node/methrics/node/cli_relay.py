@@ -1,0 +1,208 @@
+"""`methrics relay`: run a relay in the foreground until it is told to stop."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from signal import SIGINT, SIGTERM
+
+import click
+import trio
+
+from methrics.node.clock import Clock
+from methrics.node.entry import check_addresses
+from methrics.node.mixer import MixLimits
+from methrics.node.relay import Relay, RelaySettings, run_relay
+from methrics.schema.book import CatalogBook
+from methrics.schema.catalog import Catalog, load
+from methrics.schema.errors import CatalogError, ConfigError, RefusedError
+from methrics.schema.topic import parse_topic
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+SAY_EVERY = 60.0
+"""Seconds between two lines of counts."""
+
+DRAIN_TIME = 1.0
+"""Seconds that connections stay open at the end, for the last bundles to leave."""
+
+HOLD_MAX = 3600.0
+"""Seconds: a longer window protects nobody more, and a relay that ends abruptly loses it."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, given as `30`, `30s`, `500ms`, `2m` or `1h`."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        match = _DURATION.fullmatch(str(value))
+        seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0
+        if not 0 < seconds <= HOLD_MAX:
+            self.fail(f"{value!r} is no duration up to 1h, such as 30s or 2m", param, ctx)
+        return seconds
+
+
+@click.command()
+@click.option(
+    "--listen",
+    multiple=True,
+    default=("/ip4/0.0.0.0/tcp/4001",),
+    show_default=True,
+    metavar="MULTIADDR",
+    help="Where to listen; may be repeated. TCP port 0 takes a free one.",
+)
+@click.option(
+    "--catalog",
+    "catalogs",
+    type=FILE,
+    multiple=True,
+    help="A signed catalog whose namespace to carry; may be repeated.",
+)
+@click.option(
+    "--topic",
+    "topics",
+    multiple=True,
+    metavar="TOPIC",
+    help="A topic to carry; its catalogs are learnt from submitters. May be repeated.",
+)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="MULTIADDR",
+    help="A relay or aggregator to stay connected to; may be repeated.",
+)
+@click.option(
+    "--hold",
+    type=Duration(),
+    default="30s",
+    show_default=True,
+    metavar="DURATION",
+    help="How long reports are held and mixed: longer hides better, shorter is fresher.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each event.")
+def relay(
+    listen: tuple[str, ...],
+    catalogs: tuple[Path, ...],
+    topics: tuple[str, ...],
+    peers: tuple[str, ...],
+    hold: float,
+    as_json: bool,
+) -> None:
+    """Take reports in from apps, check and mix them, and publish them in bundles.
+
+    Keeps nothing on disk and no address anywhere. Ctrl-C or SIGTERM publishes what is held and
+    stops. Its address changes with every start, because its key does: nothing lasts longer.
+    """
+    loaded = [_load(path) for path in catalogs]
+    carried = _topics(loaded, topics)
+    check_addresses(peers)
+    book = CatalogBook(carried)
+    for one in loaded:
+        book.add(one)
+    settings = RelaySettings(topics=carried, mix=MixLimits(hold=hold))
+    trio.run(partial(_serve, book, settings, listen, peers, as_json))
+
+
+def _load(path: Path) -> Catalog:
+    try:
+        return load(path.read_bytes())
+    except OSError as error:
+        raise CatalogError("catalog-unreadable", f"cannot read {path}: {error.strerror}") from error
+
+
+def _topics(catalogs: list[Catalog], topics: tuple[str, ...]) -> tuple[str, ...]:
+    for topic in topics:
+        try:
+            parse_topic(topic)
+        except RefusedError as error:
+            raise ConfigError(
+                "bad-topic",
+                f"{topic!r} is no topic",
+                "it looks like /methrics/1/<label>-<key>/cbor",
+            ) from error
+    carried = tuple(sorted({*topics, *(catalog.topic for catalog in catalogs)}))
+    if not carried:
+        raise ConfigError("no-topic", "nothing to carry", "give --catalog FILE or --topic TOPIC")
+    return carried
+
+
+async def _serve(
+    book: CatalogBook,
+    settings: RelaySettings,
+    listen: tuple[str, ...],
+    peers: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    from methrics.node.gossip import open_swarm
+
+    stop = trio.Event()
+    with trio.open_signal_receiver(SIGINT, SIGTERM) as signals:
+        async with open_swarm(listen=listen) as swarm, trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, signals, stop)
+            for peer in peers:
+                swarm.keep(peer)
+            started = partial(
+                run_relay,
+                swarm,
+                book,
+                settings,
+                clock=Clock(),
+                rng=random.SystemRandom(),
+                stop=stop,
+            )
+            async with trio.open_nursery() as serving:
+                running: Relay = await serving.start(started)
+                _say_listening(as_json, swarm.addrs, settings.topics)
+                nursery.start_soon(_say_counts, running, as_json)
+            await trio.sleep(DRAIN_TIME)
+            nursery.cancel_scope.cancel()
+    _say(running, as_json, "stopped")
+
+
+async def _stop_on_signal(signals: AsyncIterator[int], stop: trio.Event) -> None:
+    async for _ in signals:
+        stop.set()
+
+
+async def _say_counts(running: Relay, as_json: bool) -> None:
+    while True:
+        await trio.sleep(SAY_EVERY)
+        _say(running, as_json, "counts")
+
+
+def _say_listening(as_json: bool, addrs: tuple[str, ...], topics: tuple[str, ...]) -> None:
+    if as_json:
+        click.echo(json.dumps({"event": "listening", "addrs": addrs, "topics": topics}))
+        return
+    for addr in addrs:
+        click.echo(f"listening on {addr}")
+    for topic in topics:
+        click.echo(f"carrying {topic}")
+
+
+def _say(running: Relay, as_json: bool, event: str) -> None:
+    """Counts, which name nobody."""
+    counts = running.statistics
+    values = {
+        "held": running.held,
+        "published": counts.published,
+        "bundles": counts.bundles,
+        "elsewhere": counts.elsewhere,
+    }
+    if as_json:
+        answers, gossip = dict(counts.answers), dict(counts.gossip)
+        click.echo(json.dumps({"event": event, **values, "answers": answers, "gossip": gossip}))
+        return
+    words = ", ".join(f"{name} {value}" for name, value in values.items())
+    click.echo(f"{event}: {words}")

@@ -1,0 +1,210 @@
+"""KPI-7: a publisher that is killed at any moment loses nothing and doubles nothing."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from methrics.node.clock import Clock, ManualClock
+from methrics.node.flags import DAY, month_number
+from methrics.node.gossip import open_swarm
+from methrics.node.journal import ACKNOWLEDGED, Journal
+from methrics.node.ledger import grant
+from methrics.node.mixer import MixLimits
+from methrics.node.paths import namespace_of, places
+from methrics.node.recorder import Recorder
+from methrics.node.relay import RelaySettings, run_relay
+from methrics.node.settings import RecorderSettings
+from methrics.node.swarm import PeerId
+from methrics.schema.book import CatalogBook
+from methrics.schema.catalog import load, sign
+from methrics.schema.gate import judge_bundle
+from methrics.schema.items import Report
+from methrics.schema.seen import Seen
+from methrics.schema.source import parse_source
+from methrics.schema.verdict import Decision
+
+pytestmark = [pytest.mark.wire, pytest.mark.slow]
+
+ABOUT = """
+question = "Does anything get lost?"
+why = "Shows that nothing gets lost."
+owner = "Tests"
+review = "https://example.org/review"
+expires = 2099-01-01
+retention_days = 30
+entropy_bits = 20
+chart = "line"
+"""
+
+SOURCE = f"""
+[catalog]
+label = "killed"
+contact = "https://example.org"
+[types.beat]
+kind = "state"
+{ABOUT}
+[types.beat.release]
+delay = 300
+every = [3600, 7200]
+jitter = 0
+[types.beat.fields.daily]
+type = "flag"
+source = "first_of_day"
+says = "Whether this is the first report of the day."
+[types.beat.fields.monthly]
+type = "flag"
+source = "first_of_month"
+says = "Whether this is the first report of the month."
+[types.click]
+kind = "event"
+{ABOUT}
+[types.click.release]
+delay = 300
+jitter = 0
+[types.click.fields.serial]
+type = "count"
+max = 999
+says = "A number that only this test uses."
+"""
+
+CATALOG = load(sign(parse_source(SOURCE), b"k" * 32))
+NAMESPACE = namespace_of(CATALOG.label, CATALOG.short_key)
+
+CHILD = """
+import sys, random, trio
+from methrics.node.clock import Clock
+from methrics.node.entry import Entry
+from methrics.node.paths import places
+from methrics.node.publisher import PublisherSettings, run_publisher
+home, namespace, relay, shift = sys.argv[1:]
+class Shifted(Clock):
+    def now(self):
+        return Clock().now() + int(shift)
+settings = PublisherSettings(entry=Entry(relays=(relay,)), once=True)
+sys.exit(trio.run(lambda: run_publisher(places(home), namespace, settings, clock=Shifted())))
+"""
+
+KILLS = 12
+CLICKS = 6
+"""Events recorded before each kill."""
+
+
+class Collector:
+    """An aggregator's ears: counts every report of every bundle, as it arrives."""
+
+    def __init__(self, book: CatalogBook) -> None:
+        self.book = book
+        self.arrived: Counter[bytes] = Counter()
+        self.reports: dict[bytes, Report] = {}
+
+    async def __call__(self, _peer: PeerId, message: bytes) -> Decision:
+        verdict = judge_bundle(message, self.book, Clock().now(), Seen(10_000))
+        for accepted in verdict.accepted:
+            if isinstance(accepted.body, Report) and accepted.item is not None:
+                self.arrived[accepted.item.id] += 1
+                self.reports[accepted.item.id] = accepted.body
+        return verdict.decision
+
+
+@asynccontextmanager
+async def relay_and_collector() -> AsyncIterator[tuple[str, Collector]]:
+    book = CatalogBook({CATALOG.topic})
+    book.add(CATALOG)
+    collector = Collector(book)
+    listen = ["/ip4/127.0.0.1/tcp/0"]
+    settings = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(hold=0.3))
+    async with (
+        open_swarm(listen=listen) as swarm,
+        open_swarm(listen=listen) as ears,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(
+            lambda task_status: run_relay(
+                swarm,
+                CatalogBook({CATALOG.topic}),
+                settings,
+                clock=Clock(),
+                rng=random.Random(1),
+                task_status=task_status,
+            )
+        )
+        await ears.join(CATALOG.topic, collector)
+        ears.keep(swarm.addrs[0])
+        with trio.fail_after(30):
+            await swarm.wait_for_peers(CATALOG.topic, 1)
+        yield swarm.addrs[0], collector
+        nursery.cancel_scope.cancel()
+
+
+def record(home: Path, now: int, serials: range) -> None:
+    settings = RecorderSettings(publisher="none", strict=True)
+    with Recorder(CATALOG, places(home), settings, clock=ManualClock(now)) as recorder:
+        assert recorder.record("beat")
+        for serial in serials:
+            assert recorder.record("click", serial=serial)
+
+
+async def run_child(home: Path, relay: str, shift: int, kill_after: float | None) -> int:
+    command = [sys.executable, "-c", CHILD, str(home), NAMESPACE, relay, str(shift)]
+    child = await trio.to_thread.run_sync(
+        lambda: subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    )
+    try:
+        if kill_after is not None:
+            await trio.sleep(kill_after)
+            child.kill()
+        out, err = await trio.to_thread.run_sync(lambda: child.communicate(timeout=60))
+        assert (out, err) == (b"", b"")
+        return child.returncode
+    finally:
+        child.kill()
+
+
+async def test_kpi_7_a_publisher_killed_at_random_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    rng = random.Random(20)
+    grant(places(tmp_path), NAMESPACE, ["beat", "click"], now=0)
+    real = Clock().now()
+    async with relay_and_collector() as (relay, collector):
+        shift = -(KILLS + 4) * DAY
+        record(tmp_path, real + shift - 3600, range(CLICKS))
+        began = time.perf_counter()
+        assert await run_child(tmp_path, relay, shift, None) == 0
+        whole = time.perf_counter() - began
+        killed = 0
+        for round_number in range(1, KILLS + 1):
+            shift += DAY
+            first = round_number * CLICKS
+            record(tmp_path, real + shift - 3600, range(first, first + CLICKS))
+            code = await run_child(tmp_path, relay, shift, whole * rng.uniform(0.4, 1.05))
+            killed += code == -9
+        # Whatever is left has waited long enough a day later, and then another publisher takes it.
+        assert await run_child(tmp_path, relay, shift + DAY, None) == 0
+        receipts = Journal(places(tmp_path).outbox(NAMESPACE)).receipts()
+        with trio.move_on_after(20):
+            while len(collector.arrived) < len(receipts):
+                await trio.sleep(0.1)
+        await trio.sleep(1)
+
+    assert killed >= 10
+    acknowledged = {one.id for one in receipts if one.state == ACKNOWLEDGED}
+    assert len(acknowledged) == len(receipts)
+    assert acknowledged == set(collector.arrived), "lost, or made outside of the journal"
+    assert set(collector.arrived.values()) == {1}
+    clicks = [one.values["serial"] for one in collector.reports.values() if one.type == "click"]
+    assert sorted(clicks, key=str) == sorted(range((KILLS + 1) * CLICKS), key=str)
+    beats = [one for one in collector.reports.values() if one.type == "beat"]
+    assert len(beats) >= 3
+    days = Counter(one.time // DAY for one in beats)
+    months = Counter(month_number(one.time) for one in beats if one.values["monthly"])
+    assert set(days.values()) == {1}
+    assert set(months.values()) == {1}
