@@ -17,7 +17,7 @@ from typing import Any
 
 from methrics.node.clock import Clock
 from methrics.node.forks import watch
-from methrics.node.layout import BUSY, DAMAGED, code_of, lay_out, store_error
+from methrics.node.layout import BUSY, DAMAGED, code_of, lay_out, layout_version, store_error
 from methrics.node.lock import FileLock
 from methrics.schema.errors import StoreError
 
@@ -33,6 +33,11 @@ SETUP_PATIENCE = 0.25
 
 RETRY_STEP = 0.0004
 """Seconds between two tries on a locked file; SQLite's own steps of 1, 2, 5, 10 ms overshoot."""
+
+HURRY = 0.002
+"""Seconds to wait instead, for HURRY_PAUSE seconds after a wait in vain: whoever stopped while
+writing must not stop us at each call."""
+HURRY_PAUSE = 1.0
 
 BROKEN_PAUSE = 1.0
 """Seconds for which a file that could not be opened is not tried again: a full or read-only disk
@@ -62,6 +67,7 @@ class Database:
         self._cursor: sqlite3.Cursor | None = None
         self._inode = 0
         self._broken: StoreError | None = None
+        self._hurry_until = 0.0
         self._broken_until = 0.0
         watch(self)
 
@@ -69,7 +75,7 @@ class Database:
         """Runs one statement in a transaction of its own. Returns the number of rows it changed."""
         lock = self._lock
         if not (lock.acquire(False) or lock.acquire(True, self._patience)):
-            raise store_error(BUSY, self.path)
+            raise store_error(BUSY, self.path, "many threads")
         try:
             # One cursor for all: a new one for each statement costs half a microsecond.
             cursor = self._cursor or self._connect()[1]
@@ -146,17 +152,21 @@ class Database:
     # -- one connection, lock held -------------------------------------------------------------
 
     def _again(self, sql: str, params: Sequence[object], error: sqlite3.Error) -> int:
-        deadline = self._clock.monotonic() + self._patience
+        now = self._clock.monotonic()
+        deadline = now + (self._patience if now >= self._hurry_until else HURRY)
         while True:
             failure = self._diagnose(error)
             if failure.code == DAMAGED:
                 deadline = -1.0
-            elif failure.code != BUSY or self._clock.monotonic() >= deadline:
+            elif failure.code != BUSY:
+                raise failure from error
+            elif self._clock.monotonic() >= deadline:
+                self._hurry_until = self._clock.monotonic() + HURRY_PAUSE
                 raise failure from error
             else:
                 self._clock.sleep(RETRY_STEP)
-            con = self._con or self._connect()[0]
             try:
+                con = self._con or self._connect()[0]
                 return con.execute(sql, params).rowcount
             except sqlite3.Error as next_error:
                 error = next_error
@@ -212,6 +222,7 @@ class Database:
         try:
             con.execute(f"PRAGMA page_size = {PAGE_SIZE}")
             con.execute("PRAGMA synchronous = NORMAL")
+            layout_version(con, self.path)  # a later layout is left as it is
             con.execute("PRAGMA journal_mode = WAL")
             lay_out(con, self.path)
             con.execute(f"PRAGMA max_page_count = {self._pages_max}")

@@ -130,7 +130,12 @@ class Journal(Outbox):
         with self.database.transaction() as con:
             found = dict(con.execute("SELECT name, value FROM meta"))
             if "seed" not in found:
-                found = {"seed": os.urandom(32), "next_index": 0, "install_week": week_start(now)}
+                found = {
+                    "next_index": 0,
+                    **found,
+                    "seed": os.urandom(32),
+                    "install_week": week_start(now),
+                }
                 con.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", found.items())
         return found["seed"], found["next_index"], found["install_week"]
 

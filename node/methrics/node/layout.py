@@ -58,11 +58,11 @@ _HINTS = {
 
 def lay_out(con: sqlite3.Connection, path: str) -> None:
     """Makes the tables in an empty file. Raises StoreError `outbox-newer` for a later version."""
-    if _version(con, path) == SCHEMA_VERSION:
+    if layout_version(con, path) == SCHEMA_VERSION:
         return
     con.execute("BEGIN IMMEDIATE")
     try:
-        if _version(con, path) != SCHEMA_VERSION:
+        if layout_version(con, path) != SCHEMA_VERSION:
             for statement in SCHEMA.split(";\n"):
                 con.execute(statement)
             con.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -87,7 +87,8 @@ def store_error(code: str, path: str, detail: str = "") -> StoreError:
     return StoreError(code, f"cannot use the outbox {path}{tail}", _HINTS.get(code, ""))
 
 
-def _version(con: sqlite3.Connection, path: str) -> int:
+def layout_version(con: sqlite3.Connection, path: str) -> int:
+    """The file's version, 0 if it is empty. StoreError `outbox-newer` for a later one."""
     version: int = con.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         raise StoreError(

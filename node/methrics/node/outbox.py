@@ -23,8 +23,9 @@ AGE_MAX = LATE_DEFAULT
 ROWS_MAX = 10_000
 """Waiting events, so that a publisher which comes back after weeks has a bounded job."""
 
-PATIENCE = 0.025
-"""Seconds an append may wait for other writers. They hold the file for tens of microseconds."""
+PATIENCE = 0.1
+"""Seconds an append may wait for other writers. They hold the file for tens of microseconds, unless
+the machine takes the processor from one just then; after one wait in vain there is no second."""
 
 TRIM_EVERY = 256
 """Appends between two looks at the bounds; the first append of a process also looks."""

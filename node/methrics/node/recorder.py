@@ -20,6 +20,7 @@ from methrics.node.paths import Places, namespace_of
 from methrics.node.plan import Plan, amount, make_plan, misuse
 from methrics.node.sequences import Sequence
 from methrics.node.settings import RecorderSettings
+from methrics.node.tally import Tally
 from methrics.schema.codec import encode
 from methrics.schema.errors import LocalError, MethricsError
 
@@ -67,7 +68,7 @@ class Recorder:
         self._writers: dict[str, Writer] = {}
         self._sequences: set[Sequence] = set()
         self._recorded = 0
-        self._dropped: dict[str, int] = {}
+        self._dropped = Tally()
         self._closed = False
 
     def record(self, type_name: str, /, **values: object) -> bool:
@@ -126,7 +127,7 @@ class Recorder:
         if self._monotonic() >= self._switch.deadline:
             self._switch.refresh()
         rule = self._switch.rule or ("answer" if self._switch.on_types else "default")
-        return Statistics(self.namespace, rule, self._recorded, dict(self._dropped))
+        return Statistics(self.namespace, rule, self._recorded, self._dropped.totals())
 
     def close(self) -> None:
         """Ends open sequences and closes the outbox; quick, never raises. Later records return
@@ -311,7 +312,7 @@ class Recorder:
         return self._rng
 
     def _drop(self, reason: str, error: Exception | None = None) -> None:
-        self._dropped[reason] = self._dropped.get(reason, 0) + 1
+        self._dropped.add(reason)
         if error is not None:
             from methrics.node.exits import say_once
 

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from methrics.node.lock import is_held
@@ -90,7 +89,6 @@ def _look(
     namespace: str,
     outbox: Outbox,
     reap: bool,
-    start: Callable[..., None] = start,
 ) -> None:
     now = outbox.clock.monotonic()
     started = _started.get(outbox.path)

@@ -1,0 +1,138 @@
+"""Starting the publisher: only when something is due, one at a time, and never in the app's way."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from methrics.node import spawn
+from methrics.node.lock import FileLock, is_held
+from methrics.node.outbox import Outbox
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What would have been started; nothing is."""
+    seen: list[list[str]] = []
+    monkeypatch.setattr(spawn, "_started", {})
+    monkeypatch.setattr(spawn, "start", lambda argv, reap: seen.append(argv))
+    return seen
+
+
+def join_helpers() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "methrics-nudge":
+            thread.join()
+
+
+def test_a_publisher_is_started_when_something_is_due(app: Shop, started: list[list[str]]) -> None:
+    app.allow()
+    recorder = app.open(publisher="process")
+    assert recorder.record("view", color="red")
+    join_helpers()
+    assert started == []
+    app.clock.advance(3600)
+    assert recorder.record("view", color="red")
+    join_helpers()
+    [argv] = started
+    assert argv[0] == sys.executable
+    assert argv[1:4] == ["-P", "-m", "methrics.node.publisher"]
+    assert argv[4:] == ["--home", app.where.home, "--namespace", app.namespace]
+    app.clock.advance(5)
+    recorder.close()
+    assert len(started) == 1, "the one just started needs time to take its lock"
+
+
+def test_none_is_started_while_one_runs(app: Shop, started: list[list[str]]) -> None:
+    app.allow()
+    recorder = app.open(publisher="process")
+    assert recorder.record("view", color="red")
+    app.clock.advance(3600)
+    with FileLock(app.where.publisher_lock(app.namespace)):
+        recorder.close()
+    assert started == []
+
+
+def test_the_last_chance_is_on_close(app: Shop, started: list[list[str]]) -> None:
+    app.allow()
+    recorder = app.open(publisher="process")
+    assert recorder.record("view", color="red")
+    join_helpers()
+    app.clock.advance(3600)
+    recorder.close()
+    assert len(started) == 1
+
+
+def test_none_is_started_for_those_who_publish_themselves(
+    app: Shop, started: list[list[str]]
+) -> None:
+    app.allow()
+    recorder = app.open(publisher="none")
+    assert recorder.record("view", color="red")
+    app.clock.advance(3600)
+    assert recorder.record("view", color="red")
+    recorder.close()
+    assert started == []
+
+
+@pytest.mark.parametrize("python", ["", None, "/opt/shop/shop", "/usr/bin/uwsgi"])
+def test_an_app_that_is_no_python_is_never_run_again(
+    app: Shop, monkeypatch: pytest.MonkeyPatch, python: str | None
+) -> None:
+    monkeypatch.setattr(sys, "executable", python)
+    assert spawn.command(app.where, "shop-x") is None
+
+
+def test_a_frozen_app_is_never_run_again(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert spawn.command(app.where, "shop-x") is None
+
+
+def test_failures_are_silent(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(argv: list[str], reap: bool) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(spawn, "start", refuse)
+    outbox = Outbox(app.where.outbox("shop-x"), clock=app.clock)
+    outbox.append(1, "view", app.clock.now(), 0, b"")
+    spawn.nudge(app.where, "shop-x", outbox, inline=True)
+
+
+WRITE = "import os,sys;open(sys.argv[1],'w').write(f'{os.getpid()} {os.getppid()} {os.getsid(0)}')"
+
+
+@pytest.mark.wire
+def test_what_is_started_is_detached_and_leaves_no_zombie(tmp_path: Path) -> None:
+    target = tmp_path / "said"
+    spawn.start([sys.executable, "-c", WRITE, str(target)], reap=True)
+    deadline = time.monotonic() + 30
+    while not (target.exists() and target.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    pid, parent, session = map(int, target.read_text().split())
+    assert session == pid != os.getsid(0)
+    assert parent != os.getpid()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_locks_exclude_and_are_asked_without_making_files(tmp_path: Path) -> None:
+    path = str(tmp_path / "folder" / "lock")
+    assert not is_held(path)
+    assert not os.path.exists(path)
+    lock = FileLock(path)
+    assert lock.try_acquire()
+    assert lock.try_acquire()
+    assert is_held(path)
+    assert not FileLock(path).try_acquire()
+    lock.release()
+    lock.release()
+    assert not is_held(path)
