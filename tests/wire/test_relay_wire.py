@@ -1,0 +1,257 @@
+"""The relay on real libp2p: its commands, and what the second hop gets to see (MARS-2)."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+import methrics.schema
+from methrics.node.clock import Clock, ManualClock
+from methrics.node.flags import DAY
+from methrics.node.gossip import open_swarm
+from methrics.node.ledger import grant
+from methrics.node.mixer import MixLimits
+from methrics.node.paths import namespace_of, places
+from methrics.node.recorder import Recorder
+from methrics.node.relay import Relay, RelaySettings, run_relay
+from methrics.node.routes import DirectRoute, Fate, Load, RelayRoute, Route
+from methrics.node.settings import RecorderSettings
+from methrics.node.swarm import PeerId, Swarm
+from methrics.schema.book import CatalogBook
+from methrics.schema.bundle import unpack
+from methrics.schema.catalog import load
+from methrics.schema.envelope import Kind, seal, split
+from methrics.schema.items import Report, encode_report
+from methrics.schema.verdict import Decision
+
+pytestmark = pytest.mark.wire
+
+SIGNED = Path(methrics.schema.__file__).parent / "catalogs" / "example.cbor"
+CATALOG = load(SIGNED.read_bytes())
+NAMESPACE = namespace_of(CATALOG.label, CATALOG.short_key)
+LISTEN = "/ip4/127.0.0.1/tcp/0"
+
+
+class Ears:
+    """A peer of the topic that keeps every message it gets, and from whom."""
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+        self.forwarders: set[PeerId] = set()
+
+    @property
+    def items(self) -> list[bytes]:
+        return [raw for message in self.messages for raw in unpack(message)]
+
+    async def __call__(self, peer: PeerId, message: bytes) -> Decision:
+        self.forwarders.add(peer)
+        self.messages.append(message)
+        return Decision.ACCEPT
+
+    async def wait_for(self, count: int) -> None:
+        with trio.fail_after(30):
+            while len(self.items) < count:
+                await trio.sleep(0.05)
+
+
+def report(number: int) -> tuple[bytes, bytes]:
+    time = Clock().now() // 600 * 600
+    payload = encode_report(Report(CATALOG.id, "heartbeat", time, {"os": "linux"}))
+    raw = seal(Kind.REPORT, payload, number.to_bytes(32, "big"))
+    return split(raw).id, raw
+
+
+@asynccontextmanager
+async def scene() -> AsyncIterator[tuple[Swarm, Relay, Ears]]:
+    settings = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(hold=0.5))
+    ears = Ears()
+    async with (
+        open_swarm(listen=[LISTEN]) as swarm,
+        open_swarm(listen=[LISTEN]) as peer,
+        trio.open_nursery() as nursery,
+    ):
+        relay: Relay = await nursery.start(
+            lambda task_status: run_relay(
+                swarm,
+                CatalogBook({CATALOG.topic}),
+                settings,
+                clock=Clock(),
+                rng=random.Random(1),
+                task_status=task_status,
+            )
+        )
+        await peer.join(CATALOG.topic, ears)
+        peer.keep(swarm.addrs[0])
+        with trio.fail_after(30):
+            await swarm.wait_for_peers(CATALOG.topic, 1)
+        yield swarm, relay, ears
+        nursery.cancel_scope.cancel()
+
+
+async def test_mars_2_the_second_hop_sees_reports_and_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG", logger="methrics")
+    async with scene() as (swarm, relay, ears):
+        items = tuple(report(number) for number in range(5))
+        async with open_swarm() as app:
+            route = RelayRoute(app, swarm.addrs, clock=Clock(), rng=random.Random(1))
+            outcomes = await route.deliver(Load(CATALOG.topic, CATALOG.raw, items))
+            name = app.peer_id
+        assert {one.fate for one in outcomes.values()} == {Fate.ACKNOWLEDGED}
+        await ears.wait_for(6)
+        assert sorted(ears.items[1:]) == sorted(raw for _, raw in items)
+        assert ears.items[0] == CATALOG.raw
+        assert ears.forwarders == {swarm.peer_id}
+        seen = b"".join(ears.messages)
+        assert name.encode() not in seen
+        assert b"127.0.0.1" not in seen
+        assert bytes([127, 0, 0, 1]) not in seen.replace(CATALOG.raw, b"")
+        assert name not in caplog.text
+        assert name not in repr(relay.statistics)
+        keys = {split(raw).key for _, raw in items}
+        assert len(keys) == 5, "no key lasts beyond one report"
+
+
+async def test_host_keys_last_for_one_pass() -> None:
+    async with open_swarm() as one:
+        first = one.peer_id
+    async with open_swarm() as two:
+        assert two.peer_id != first
+
+
+async def test_the_direct_route_reaches_the_topic() -> None:
+    async with scene() as (swarm, _, ears):
+        async with open_swarm() as app:
+            route: Route = DirectRoute(app, swarm.addrs)
+            outcomes = await route.deliver(Load(CATALOG.topic, CATALOG.raw, (report(1),)))
+        assert [one.fate for one in outcomes.values()] == [Fate.ACKNOWLEDGED]
+        await ears.wait_for(2)
+        assert ears.items == [CATALOG.raw, report(1)[1]]
+
+
+async def test_a_dead_relay_is_passed_over() -> None:
+    async with scene() as (swarm, _, ears):
+        dead = "/ip4/127.0.0.1/tcp/9/p2p/12D3KooWJcrdD88SqHwZ4vqkaD2GK8dZzgsNh74PUwVEzkyYhiev"
+        async with open_swarm() as app:
+            route = RelayRoute(
+                app, [dead, *swarm.addrs], clock=Clock(), rng=random.Random(1), timeout=10
+            )
+            outcomes = await route.deliver(Load(CATALOG.topic, CATALOG.raw, (report(1),)))
+        assert [one.fate for one in outcomes.values()] == [Fate.ACKNOWLEDGED]
+        await ears.wait_for(2)
+
+
+@contextmanager
+def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "methrics.aggregate", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+async def said(child: subprocess.Popen[str]) -> dict[str, object]:
+    """The next line of a child's output, which is one JSON object."""
+    assert child.stdout is not None
+    with trio.fail_after(30):
+        line = await trio.to_thread.run_sync(child.stdout.readline, abandon_on_cancel=True)
+    found = json.loads(line)
+    assert isinstance(found, dict)
+    return found
+
+
+def record(home: Path) -> None:
+    grant(places(home), NAMESPACE, ["heartbeat", "system"], now=0)
+    past = ManualClock(Clock().now() - 10 * DAY)
+    settings = RecorderSettings(publisher="none", strict=True)
+    with Recorder(CATALOG, places(home), settings, clock=past) as recorder:
+        assert recorder.record("heartbeat", os="linux")
+        assert recorder.record("system", os="linux", python="3.11")
+
+
+async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
+    """A relay told to stop publishes what it holds, although its window is far from over."""
+    record(tmp_path)
+    ears = Ears()
+    serving = ["relay", "--catalog", str(SIGNED), "--listen", LISTEN, "--hold", "1h", "--json"]
+    with command(*serving) as relay:
+        listening = await said(relay)
+        addrs = listening["addrs"]
+        assert isinstance(addrs, list)
+        async with open_swarm(listen=[LISTEN]) as peer:
+            await peer.join(CATALOG.topic, ears)
+            peer.keep(addrs[0])
+            with trio.fail_after(30):
+                await peer.wait_for_peers(CATALOG.topic, 1)
+            options = ["--home", str(tmp_path), "--relay", addrs[0], "--once", "--json"]
+            with command("publish", *options) as publisher:
+                out, err = await trio.to_thread.run_sync(lambda: publisher.communicate(timeout=60))
+            assert (publisher.returncode, err) == (0, "")
+            lines = [json.loads(line) for line in out.splitlines()]
+            assert [line["event"] for line in lines] == ["sent", "sent", "pass"]
+            assert ears.items == []
+            relay.send_signal(signal.SIGTERM)
+            await ears.wait_for(2)
+            assert sorted(raw.hex() for raw in ears.items) == sorted(
+                line["raw"] for line in lines[:2]
+            )
+            stopped = await said(relay)
+            assert stopped["event"] == "stopped"
+            assert (stopped["held"], stopped["published"]) == (0, 2)
+            assert await trio.to_thread.run_sync(lambda: relay.wait(timeout=30)) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "hint"),
+    [
+        (["relay"], 3, "--catalog"),
+        (["relay", "--catalog", "nowhere.cbor"], 3, "nowhere.cbor"),
+        (["relay", "--catalog", str(SIGNED), "--hold", "soon"], 2, "30s"),
+        (["relay", "--catalog", str(SIGNED), "--peer", "somebody"], 3, "/p2p/"),
+        (["relay", "--catalog", str(SIGNED), "--listen", "here"], 3, "here"),
+        (["relay", "--topic", "usage"], 3, "/methrics/1/"),
+        (["publish", "--once"], 3, "--relay"),
+        (["publish", "--once", "--relay", "somebody"], 3, "/p2p/"),
+        (["publish", "--once", "--relay", "/ip4/192.0.2.7/tcp/1/p2p/12D3"], 3, "--home"),
+        (["publish", "--direct"], 3, "--peer"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_a_wrong_command_gets_one_clear_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, hint: str
+) -> None:
+    from methrics.aggregate.cli import main
+
+    assert main(arguments) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert hint in said.err
+
+
+async def test_a_port_in_use_is_said() -> None:
+    async with open_swarm(listen=[LISTEN]) as swarm:
+        taken = swarm.addrs[0].partition("/p2p/")[0]
+        with command("relay", "--catalog", str(SIGNED), "--listen", taken) as child:
+            out, err = await trio.to_thread.run_sync(lambda: child.communicate(timeout=60))
+    assert child.returncode == 3
+    assert out == ""
+    assert err.count("\n") == 1
