@@ -120,22 +120,27 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Value, int]:
     if _TEXT <= first < _TEXT_LONG:
         end = at + 1 + first - _TEXT
         return data[at + 1 : end].decode(), end
-    number, at = _number(data, at)
-    major = first >> 5
+    major, extra = first >> 5, first & 0x1F
+    if extra < 24:
+        number, at = extra, at + 1
+    elif extra == 24 and data[at + 1] > 23:
+        number, at = data[at + 1], at + 2
+    else:
+        number, at = _number(data, at)
     if major == 0:
         return number, at
-    if major == 1:
-        return -1 - number, at
     if major == 2:
         return data[at : at + number], at + number
+    if major == 1:
+        return -1 - number, at
     if major == 3:
         return data[at : at + number].decode(), at + number
     if depth == 0:
         _refuse("the value is nested too deeply")
-    if major == 4:
-        return _read_array(data, at, number, depth - 1)
     if major == 5:
         return _read_map(data, at, number, depth - 1)
+    if major == 4:
+        return _read_array(data, at, number, depth - 1)
     _refuse(f"byte {first:#04x} starts no value that the wire carries")
 
 

@@ -1,0 +1,113 @@
+"""What judging a report costs on top of libsodium's check of its signature.
+
+    python benchmarks/bench_judge.py [--quick]
+
+verify_us           CPU microseconds of the bare check of one heartbeat's signature
+judge_us            the same for the whole verdict: structure, encoding, catalog, signature, time
+over_us             judge_us less verify_us, for values that came before (aim 12)
+over_new_us         the same for values that never came before
+over_ratio          over_us / verify_us, which drifts less with the machine
+gate_us             per report of a bundle of 250, one thread
+gate_2_threads_us   wall microseconds per report, two threads with a bundle each
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from nacl.bindings import crypto_sign_open
+
+from methrics.schema import items
+from methrics.schema.book import CatalogBook
+from methrics.schema.bundle import pack
+from methrics.schema.catalogs import example_catalog
+from methrics.schema.envelope import Kind, seal, split
+from methrics.schema.gate import judge_bundle
+from methrics.schema.items import Report, encode_report
+from methrics.schema.judge import judge
+from methrics.schema.seen import Seen
+from methrics.schema.verdict import Decision
+
+NOW = 1_800_000_000
+
+
+def heartbeats(count: int, rng: random.Random) -> list[bytes]:
+    """Signed heartbeats with random values of all their fields."""
+    catalog = example_catalog()
+    made = []
+    for _ in range(count):
+        values = {
+            "version": f"{rng.randrange(10)}.{rng.randrange(50)}",
+            "os": rng.choice(["linux", "macos", "windows", "other"]),
+            "daily": True,
+            "weekly": rng.random() < 0.2,
+            "monthly": rng.random() < 0.05,
+            "age": rng.randrange(4),
+            "country": rng.choice(["DE", "FR", "IN", "US", "ZZ"]),
+        }
+        payload = encode_report(Report(catalog.id, "heartbeat", NOW - 600, values))
+        made.append(seal(Kind.REPORT, payload, rng.randbytes(32)))
+    return made
+
+
+def cost(call: Callable[[bytes], object], raws: Sequence[bytes]) -> float:
+    """CPU microseconds per call."""
+    start = time.process_time()
+    for raw in raws:
+        call(raw)
+    return (time.process_time() - start) / len(raws) * 1e6
+
+
+def measure(raws: Sequence[bytes], rounds: int) -> dict[str, float]:
+    """Medians over rounds, in each of which all contestants take their turn."""
+    book = CatalogBook()
+    book.add(example_catalog())
+    signed = {raw: (raw[-64:] + split(raw).signed, split(raw).key) for raw in raws}
+    bundles = [pack(raws[at : at + 250]) for at in range(0, len(raws), 250)]
+    found: dict[str, list[float]] = {}
+
+    def note(name: str, value: float) -> None:
+        found.setdefault(name, []).append(value)
+
+    def verdict(raw: bytes) -> None:
+        if judge(raw, book, NOW).decision is not Decision.ACCEPT:
+            raise SystemExit("a heartbeat was refused")
+
+    for _ in range(rounds):
+        verify = cost(lambda raw: crypto_sign_open(*signed[raw]), raws)
+        items._REPORTS.clear()
+        new = cost(verdict, raws)
+        again = cost(verdict, raws)
+        note("verify_us", verify)
+        note("judge_us", again)
+        note("over_us", again - verify)
+        note("over_new_us", new - verify)
+        note("over_ratio", (again - verify) / verify)
+        seen = Seen()
+        gate = cost(lambda raw, seen=seen: judge_bundle(raw, book, NOW, seen), bundles)  # type: ignore[misc]
+        note("gate_us", gate * len(bundles) / len(raws))
+        both = Seen()
+        with ThreadPoolExecutor(2) as pool:
+            start = time.perf_counter()
+            list(pool.map(lambda raw, both=both: judge_bundle(raw, book, NOW, both), bundles))  # type: ignore[misc]
+            note("gate_2_threads_us", (time.perf_counter() - start) / len(raws) * 1e6)
+    return {name: round(statistics.median(values), 3) for name, values in found.items()}
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer reports and rounds")
+    quick = parser.parse_args().quick
+    raws = heartbeats(1000 if quick else 4000, random.Random(1))
+    print(json.dumps(measure(raws, 5 if quick else 9), indent=2))
+
+
+if __name__ == "__main__":
+    main()
