@@ -48,11 +48,13 @@ MEANINGS = {
 }
 
 VARIABLES = {
-    "METHRICS": "`off`, `0`, `false` or `no`: nothing is recorded or sent, whatever was allowed.",
+    "METHRICS": "`off`, `0`, `false` or `no`: nothing is recorded or sent, whatever was allowed. "
+    "`on`: being a build robot is no reason for off; every other reason still is.",
     "METHRICS_HOME": "One folder for data and settings, instead of the platform's own places.",
-    "METHRICS_ENVIRONMENT": "The environment the app runs in, over what the app declares.",
+    "METHRICS_RELAYS": "Addresses of relays to hand reports to, separated by spaces or commas.",
+    "METHRICS_PEERS": "The same for peers of the topic, which only the route `direct` uses.",
     "DO_NOT_TRACK": "Any value but empty or `0`: nothing is recorded or sent.",
-    "CI": "Set by build robots: nothing is recorded or sent unless consent names CI.",
+    "CI": "Set by build robots (with 17 names of single services): nothing is recorded or sent.",
     "PYTHON": "For `make`: the interpreter to build `.venv` on.",
     "METHRICS_VENV": "For `make`: another place for `.venv`.",
 }
@@ -193,7 +195,6 @@ def settings() -> str:
 def events() -> str:
     """docs/reference/events.md: the data dictionary of the example catalog."""
     from methrics.schema.catalogs import example_catalog
-
     from methrics.schema.explain import dictionary
 
     title, _, text = dictionary(example_catalog()).partition("\n")

@@ -153,12 +153,13 @@ def bounds(name: str) -> list[Setting]:
 
 
 def _fields(owner: str, body: list[ast.stmt]) -> Iterator[Setting]:
-    """Assignments followed by a docstring of their own, and annotated fields without one."""
+    """Assignments with the docstring that follows them; several in a row share one."""
     for position, node in enumerate(body):
-        following = body[position + 1] if position + 1 < len(body) else None
+        following = [one for one in body[position + 1 :] if not isinstance(one, ast.AnnAssign)]
         says = ""
-        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-            says = " ".join(str(following.value.value).split())
+        if following and isinstance(following[0], ast.Expr):
+            value = following[0].value
+            says = " ".join(str(value.value).split()) if isinstance(value, ast.Constant) else ""
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             default = ast.unparse(node.value) if node.value else "required"
             yield Setting(owner, node.target.id, ast.unparse(node.annotation), default, says)

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import source
 
+from methrics.aggregate.demo.sample import write_sample
 from methrics.schema.catalogs import example_bytes, example_source
 
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-GUIDES = ["docs/start.md", "docs/embed.md", "docs/analyse.md"]
+GUIDES = ["README.md", "docs/start.md", "docs/embed.md", "docs/analyse.md"]
 """`python` and `sh` blocks of these run; what needs a network or an install is a `text` block."""
 
 
@@ -27,6 +28,7 @@ def place(tmp_path: Path, nobody: Path) -> Path:
     """A folder as the guides assume it: an app's catalog source, its signed form, some data."""
     (tmp_path / "app.toml").write_text(example_source(), "utf-8")
     (tmp_path / "app.cbor").write_bytes(example_bytes())
+    write_sample(tmp_path / "metrics.duckdb", people=3, days=2)
     return tmp_path
 
 

@@ -71,8 +71,10 @@ def test_every_lint_code_is_documented() -> None:
 def test_every_environment_variable_is_documented() -> None:
     missing = pages.variables() - set(pages.VARIABLES)
     assert missing == set(), "say in tools/pages.py what they are for"
+    code = "".join(one.path.read_text("utf-8") for one in source.modules()) + text("Makefile")
     for name in pages.VARIABLES:
         assert f"| `{name}` |" in text("docs/reference/settings.md")
+        assert name in code, f"{name} is documented and nothing reads it"
 
 
 def test_every_bound_has_a_unit_and_a_reason() -> None:
