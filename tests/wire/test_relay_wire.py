@@ -19,6 +19,7 @@ import methrics.schema
 from methrics.node.clock import Clock, ManualClock
 from methrics.node.flags import DAY
 from methrics.node.gossip import open_swarm
+from methrics.node.journal import ACKNOWLEDGED, DUE, Journal
 from methrics.node.ledger import grant
 from methrics.node.mixer import MixLimits
 from methrics.node.paths import namespace_of, places
@@ -142,10 +143,9 @@ async def test_the_direct_route_reaches_the_topic() -> None:
 
 async def test_a_dead_relay_is_passed_over() -> None:
     async with scene() as (swarm, _, ears):
-        dead = "/ip4/127.0.0.1/tcp/9/p2p/12D3KooWJcrdD88SqHwZ4vqkaD2GK8dZzgsNh74PUwVEzkyYhiev"
         async with open_swarm() as app:
             route = RelayRoute(
-                app, [dead, *swarm.addrs], clock=Clock(), rng=random.Random(1), timeout=10
+                app, [DEAD, *swarm.addrs], clock=Clock(), rng=random.Random(1), timeout=10
             )
             outcomes = await route.deliver(Load(CATALOG.topic, CATALOG.raw, (report(1),)))
         assert [one.fate for one in outcomes.values()] == [Fate.ACKNOWLEDGED]
@@ -171,7 +171,7 @@ def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 async def said(child: subprocess.Popen[str]) -> dict[str, object]:
     """The next line of a child's output, which is one JSON object."""
     assert child.stdout is not None
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         line = await trio.to_thread.run_sync(child.stdout.readline, abandon_on_cancel=True)
     found = json.loads(line)
     assert isinstance(found, dict)
@@ -217,6 +217,44 @@ async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
             assert stopped["event"] == "stopped"
             assert (stopped["held"], stopped["published"]) == (0, 2)
             assert await trio.to_thread.run_sync(lambda: relay.wait(timeout=30)) == 0
+
+
+PUBLISHER = [sys.executable, "-P", "-m", "methrics.node.publisher"]
+DEAD = "/ip4/127.0.0.1/tcp/9/p2p/12D3KooWJcrdD88SqHwZ4vqkaD2GK8dZzgsNh74PUwVEzkyYhiev"
+
+
+async def test_publishing_to_a_dead_relay_keeps_everything(tmp_path: Path) -> None:
+    record(tmp_path)
+    with command("publish", "--home", str(tmp_path), "--relay", DEAD, "--once") as publisher:
+        out, err = await trio.to_thread.run_sync(lambda: publisher.communicate(timeout=60))
+    assert (publisher.returncode, err) == (4, "")
+    assert "postponed 2" in out
+    states = {one.state for one in Journal(places(tmp_path).outbox(NAMESPACE)).receipts()}
+    assert states == {DUE}
+
+
+async def test_publishing_goes_on_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    record(tmp_path)
+    with command("publish", "--home", str(tmp_path), "--relay", DEAD, "--json") as publisher:
+        assert (await said(publisher))["postponed"] == 2
+        publisher.send_signal(signal.SIGTERM)
+        assert await trio.to_thread.run_sync(lambda: publisher.wait(timeout=30)) == 0
+
+
+async def test_the_detached_publisher_takes_its_relays_from_the_environment(tmp_path: Path) -> None:
+    record(tmp_path)
+    async with scene() as (swarm, _, ears):
+        child = subprocess.Popen(
+            [*PUBLISHER, "--home", str(tmp_path), "--namespace", NAMESPACE],
+            env=os.environ | {"METHRICS_RELAYS": swarm.addrs[0]},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        out, err = await trio.to_thread.run_sync(lambda: child.communicate(timeout=60))
+        assert (child.returncode, out, err) == (0, b"", b"")
+        await ears.wait_for(3)
+        states = {one.state for one in Journal(places(tmp_path).outbox(NAMESPACE)).receipts()}
+        assert states == {ACKNOWLEDGED}
 
 
 @pytest.mark.parametrize(
