@@ -123,7 +123,7 @@ async def fuzz(addr: str, rng: random.Random, rounds: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "rounds"), [(0.0, 60), pytest.param(60.0, 60, marks=pytest.mark.slow)]
+    ("seconds", "rounds"), [(0.0, 25), pytest.param(60.0, 60, marks=pytest.mark.slow)]
 )
 async def test_fuzzing_peer_neither_ends_the_host_nor_holds_up_honest_peers(
     seconds: float, rounds: int
@@ -159,5 +159,5 @@ async def test_fuzzing_peer_neither_ends_the_host_nor_holds_up_honest_peers(
         with trio.fail_after(10):
             while not sent <= got:
                 await trio.sleep(0.01)
-        assert len(sent) > 20
+        assert len(sent) > 10
         assert victim.statistics().malformed > 0

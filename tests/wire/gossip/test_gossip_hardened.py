@@ -165,7 +165,7 @@ async def test_raising_validator_and_handler_do_not_end_the_host() -> None:  # C
 
 
 @pytest.mark.parametrize(
-    ("connections", "cap"), [(30, 12), pytest.param(1000, 300, marks=pytest.mark.slow)]
+    ("connections", "cap"), [(18, 8), pytest.param(1000, 300, marks=pytest.mark.slow)]
 )
 async def test_connections_coming_and_going_use_nothing_up(
     connections: int, cap: int

@@ -145,16 +145,17 @@ async def open_swarm(
     network = host.get_network()
     if not isinstance(network, GuardedSwarm):
         raise TypeError("build_host gives a host on a GuardedSwarm")
+    rng = random.Random()
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         async with (
-            _running(host, settings, counters, nursery) as (gossip, router),
+            _running(host, settings, counters, rng, nursery) as (gossip, router),
             host.run(listen_addrs=addrs),
         ):
             try:
                 if len(host.get_transport_addrs()) < len(addrs):
                     raise ConfigError("cannot-listen", f"cannot listen on {', '.join(listen)}")
-                dialer = Dialer(host, network, settings, counters, random.Random())
+                dialer = Dialer(host, network, settings, counters, rng)
                 requests = Requests(host, settings, counters)
                 yield GossipSwarm(host, gossip, router, dialer, requests, counters, nursery)
             except Exception as error:  # noqa: BLE001 - raised again below
@@ -168,10 +169,14 @@ async def open_swarm(
 
 @contextlib.asynccontextmanager
 async def _running(
-    host: QuietHost, settings: GossipSettings, counters: Counters, nursery: trio.Nursery
+    host: QuietHost,
+    settings: GossipSettings,
+    counters: Counters,
+    rng: random.Random,
+    nursery: trio.Nursery,
 ) -> AsyncIterator[tuple[Gossip, Router]]:
     """The two gossip services. C8: a stream that arrives before they run would end the host."""
-    router = Router(settings, counters)
+    router = Router(settings, counters, rng)
     gossip = Gossip(host, router, settings, counters, nursery)
     async with background_trio_service(gossip), background_trio_service(router):
         await gossip.wait_until_ready()

@@ -26,10 +26,10 @@ from libp2p.stream_muxer.exceptions import MuxedStreamError, MuxedStreamReset
 from methrics.node.contents import Contents, content_id
 from methrics.node.gossip import wire
 from methrics.node.gossip.counters import Counters
-from methrics.node.gossip.muxer import Stream
 from methrics.node.gossip.rates import Rate
 from methrics.node.gossip.router import Router
 from methrics.node.gossip.settings import GossipSettings
+from methrics.node.gossip.stream import Stream
 from methrics.node.guards import run_validator
 from methrics.node.swarm import Validator
 from methrics.schema.verdict import Decision

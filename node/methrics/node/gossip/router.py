@@ -36,7 +36,7 @@ _PART_MAX = 16
 class Router(GossipSub):
     """`counters` and `settings` are shared with the rest of the swarm."""
 
-    def __init__(self, settings: GossipSettings, counters: Counters) -> None:
+    def __init__(self, settings: GossipSettings, counters: Counters, rng: random.Random) -> None:
         super().__init__(
             protocols=[PROTOCOL_ID_V11],
             degree=settings.degree,
@@ -51,6 +51,7 @@ class Router(GossipSub):
         self.recent = Recent()
         self._heartbeat = settings.heartbeat
         self._counters = counters
+        self._rng = rng
         self._asked: dict[bytes, int] = {}
         self._beat = 0
         self._ids: defaultdict[ID, int] = defaultdict(int)
@@ -105,7 +106,7 @@ class Router(GossipSub):
         chosen = [p for p in peers if p in mesh]
         others = [p for p in peers if p not in mesh]
         missing = max(0, self.degree - len(chosen))
-        return chosen + random.sample(others, min(missing, len(others)))
+        return chosen + self._rng.sample(others, min(missing, len(others)))
 
     def push(self, peer: ID, frame: bytes) -> bool:
         """Queue a ready frame to one peer; False, and counted, if its queue is full."""
@@ -153,7 +154,7 @@ class Router(GossipSub):
                 for peer in present - mesh
                 if self.score(peer, topic) >= MESH_LEAST and not self._check_back_off(peer, topic)
             ]
-            for peer in random.sample(candidates, min(self.degree - len(mesh), len(candidates))):
+            for peer in self._rng.sample(candidates, min(self.degree - len(mesh), len(candidates))):
                 mesh.add(peer)
                 control[peer].graft.add(topicID=topic)
 
@@ -165,7 +166,7 @@ class Router(GossipSub):
             if self.score(peer, topic) >= MESH_LEAST
         ]
         if ids:
-            for peer in random.sample(others, min(self.degree, len(others))):
+            for peer in self._rng.sample(others, min(self.degree, len(others))):
                 control[peer].ihave.add(topicID=topic, messageIDs=ids)
 
     def _forget(self) -> None:

@@ -1,0 +1,162 @@
+"""One yamux stream: a buffer that its window bounds, and the peer's window in turn."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import trio
+from libp2p.abc import IMuxedStream
+from libp2p.stream_muxer.exceptions import (
+    MuxedStreamClosed,
+    MuxedStreamEOF,
+    MuxedStreamError,
+    MuxedStreamReset,
+)
+
+from methrics.node.gossip import frames
+from methrics.node.gossip.frames import Flag, Type
+
+if TYPE_CHECKING:
+    from methrics.node.gossip.muxer import Muxer
+
+
+class Stream(IMuxedStream):
+    """One stream. Reading grants the peer credit in half windows, so that updates are few."""
+
+    def __init__(self, conn: Muxer, stream_id: int, inbound: bool) -> None:
+        self.stream_id = stream_id
+        self.muxed_conn = conn
+        self.inbound = inbound
+        self.closed = False
+        self._conn = conn
+        self._buffer = bytearray()
+        self._window = frames.WINDOW  # what we let the peer send ahead
+        self._credit = frames.WINDOW  # what is left of it
+        self._consumed = 0  # read, but not yet granted again
+        self._send_window = frames.WINDOW
+        self._eof = False
+        self._reset = False
+        self._fin_sent = False
+        self._readable = trio.Event()
+        self._writable = trio.Event()
+        self._write_lock = trio.Lock()
+
+    async def widen(self, window: int) -> None:
+        """Let the peer send `window` bytes ahead from now on: for the one busy stream."""
+        extra = window - self._window
+        if extra > 0:
+            self._window += extra
+            self._credit += extra
+            await self._conn.send(Type.WINDOW, 0, self.stream_id, extra)
+
+    async def read(self, n: int | None = None) -> bytes:
+        """What has arrived, at least one byte, at most `n`.
+
+        Raises `MuxedStreamEOF` at the end and `MuxedStreamReset` if the stream was broken off.
+        """
+        while not self._buffer:
+            if self._reset:
+                raise MuxedStreamReset("the stream was reset")
+            if self._eof:
+                raise MuxedStreamEOF("the peer closed the stream")
+            await self._readable.wait()
+            self._readable = trio.Event()
+        if n is None or n < 0 or n >= len(self._buffer):
+            data = bytes(self._buffer)
+            self._buffer = bytearray()
+        else:
+            data = bytes(memoryview(self._buffer)[:n])
+            del self._buffer[:n]
+        self._conn.unread -= len(data)
+        self._consumed += len(data)
+        if self._consumed * 2 >= self._window and not (self._eof or self._reset):
+            grant, self._consumed = self._consumed, 0
+            self._credit += grant
+            await self._conn.send(Type.WINDOW, 0, self.stream_id, grant)
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Send all of `data`; waits while the peer does not read, up to `write_time_max`."""
+        async with self._write_lock:
+            sent = 0
+            while sent < len(data):
+                await self._wait_for_window()
+                size = min(self._send_window, frames.PAYLOAD_MAX, len(data) - sent)
+                self._send_window -= size
+                chunk = data if size == len(data) else data[sent : sent + size]
+                await self._conn.send(Type.DATA, 0, self.stream_id, size, chunk)
+                sent += size
+
+    async def _wait_for_window(self) -> None:
+        with trio.move_on_after(self._conn.settings.write_time_max) as scope:
+            while not self._send_window and not self.closed and not self._reset:
+                await self._writable.wait()
+                self._writable = trio.Event()
+        if self._reset or self.closed or self._fin_sent:
+            raise MuxedStreamClosed("the stream is closed")
+        if scope.cancelled_caught:
+            raise MuxedStreamError("the peer has stopped reading")
+
+    async def close(self) -> None:
+        """Say that we write no more; the peer may still write."""
+        if not self._fin_sent and not self._reset:
+            self._fin_sent = True
+            await self._conn.send(Type.WINDOW, Flag.FIN, self.stream_id, 0)
+        self._conn.forget_if_done(self)
+
+    async def reset(self) -> None:
+        """Break the stream off, both ways."""
+        if not self._reset and not self.closed:
+            self.abandon()
+            await self._conn.send(Type.WINDOW, Flag.RST, self.stream_id, 0)
+        self._conn.forget_if_done(self)
+
+    def set_deadline(self, ttl: int) -> None:
+        raise NotImplementedError("use a trio cancel scope")
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        return self._conn.get_remote_address()
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def done(self) -> bool:
+        """Whether neither side will send any more."""
+        return self._reset or (self._eof and self._fin_sent)
+
+    def take(self, data: bytes | memoryview) -> bool:
+        """Data has arrived; False if the peer sent more than it may."""
+        self._credit -= len(data)
+        if self._credit < 0 or self._eof:
+            return False
+        self._buffer += data
+        self._conn.unread += len(data)
+        self._readable.set()
+        return True
+
+    def granted(self, increment: int) -> None:
+        self._send_window += increment
+        self._writable.set()
+
+    def ended(self) -> None:
+        self._eof = True
+        self._readable.set()
+
+    def abandon(self) -> None:
+        """Nothing more goes either way: a reset, or the end of the connection."""
+        self._reset = True
+        self.closed = True
+        self._conn.unread -= len(self._buffer)
+        self._buffer = bytearray()
+        self._readable.set()
+        self._writable.set()
