@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from methrics.node.mixer import Mixer, MixLimits, chunks
+from methrics.node.mixer import ITEM_COST, Mixer, MixLimits, chunks
 from methrics.schema.bundle import unpack
 from methrics.schema.limits import BUNDLE_AIM, BUNDLE_ITEMS_MAX, BUNDLE_MAX
 from methrics.schema.verdict import Reason
@@ -98,7 +98,7 @@ def test_a_held_item_is_a_duplicate() -> None:
 def test_attack_a_full_pool_says_so_and_stays_bounded() -> None:
     mixer = Mixer(MixLimits(count=10**9, bytes_max=BUNDLE_MAX))
     answers = [mixer.add("topic", *item(number, 1024), 1.0) for number in range(200)]
-    assert answers.count(Reason.QUOTA) == 200 - BUNDLE_MAX // 1024
+    assert answers.count(Reason.QUOTA) == 200 - BUNDLE_MAX // (1024 + ITEM_COST)
     assert mixer.bytes_held <= BUNDLE_MAX
 
 
@@ -108,6 +108,15 @@ def test_what_reached_the_topic_elsewhere_is_dropped() -> None:
     mixed = mixer.take(31.0, random.Random(1))
     assert len(mixed[0].items) == 2
     assert filled([1]).discard([item(1)[0]]) == 1
+
+
+def test_what_nobody_took_waits_for_the_next_window_however_much_it_is() -> None:
+    mixer = filled(list(range(10)), count=5)
+    (mixed,) = mixer.take(2.0, random.Random(1))
+    assert mixer.put_back(mixed, 2.0) == 10
+    assert mixer.next_due(2.0) == 30.0
+    assert mixer.take(29.0, random.Random(1)) == []
+    assert len(mixer.take(30.0, random.Random(1))[0].items) == 10
 
 
 def test_everything_leaves_when_the_relay_stops() -> None:

@@ -251,6 +251,16 @@ async def test_without_peers_reports_wait(autojump_clock: trio.testing.MockClock
             assert relay.relay.held == 0
 
 
+async def test_attack_a_crowd_nobody_takes_does_not_keep_the_relay_busy(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with scene(collector=False, mix=MixLimits(hold=30, count=3)) as relay:
+        await hand_in(relay, *(report(number) for number in range(5)))
+        await trio.sleep(100)
+        assert relay.relay.held == 5
+        assert relay.relay.statistics.put_back <= 5 * 5
+
+
 async def test_stopping_publishes_what_is_held(autojump_clock: trio.testing.MockClock) -> None:
     async with scene() as relay:
         await hand_in(relay, report(1), report(2))

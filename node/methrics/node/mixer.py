@@ -23,6 +23,9 @@ _ARRAY_HEAD = 3
 _ITEM_HEAD = 5
 """Bytes of CBOR around a bundle and around each item, at most."""
 
+ITEM_COST = 400
+"""Bytes of memory that holding an item takes besides its own: two dictionary entries and its id."""
+
 
 @dataclass(frozen=True, slots=True)
 class MixLimits:
@@ -33,7 +36,7 @@ class MixLimits:
     count: int = 1000
     """Items of one topic that close its window early: four bundles, so a crowd to hide in."""
     bytes_max: int = 32 * 1024 * 1024
-    """Bytes held over all topics; beyond it the answer is `quota` and the submitter keeps it."""
+    """Bytes of memory over all topics; beyond it the answer is `quota`: the submitter keeps it."""
 
     def __post_init__(self) -> None:
         if not self.hold > 0 or self.count < 1 or self.bytes_max < BUNDLE_MAX:
@@ -53,6 +56,8 @@ class Mixed:
 class _Pool:
     closes: float
     items: dict[bytes, bytes] = field(default_factory=dict)
+    patient: bool = False
+    """Whether a crowd no longer closes the window: nobody was there to take it."""
 
 
 class Mixer:
@@ -72,23 +77,35 @@ class Mixer:
 
     @property
     def bytes_held(self) -> int:
-        """Bytes of the items in all pools."""
+        """Bytes of memory for the items in all pools."""
         return self._bytes
 
     def add(self, topic: str, item_id: bytes, raw: bytes, now: float) -> Reason:
         """Hold a verified item: OK, DUPLICATE when it is held already, QUOTA when full."""
         if item_id in self._topic_of:
             return Reason.DUPLICATE
-        if self._bytes + len(raw) > self._limits.bytes_max:
+        if self._bytes + len(raw) + ITEM_COST > self._limits.bytes_max:
             return Reason.QUOTA
+        self._pool(topic, now).items[item_id] = raw
+        self._topic_of[item_id] = topic
+        self._bytes += len(raw) + ITEM_COST
+        return Reason.OK
+
+    def put_back(self, mixed: Mixed, now: float) -> int:
+        """Hold a bundle's items until the next window ends, because nobody was there to take it.
+
+        Returns how many there was still room for.
+        """
+        self._pool(mixed.topic, now).patient = True
+        reasons = [self.add(mixed.topic, *pair, now) for pair in mixed.items]
+        return reasons.count(Reason.OK)
+
+    def _pool(self, topic: str, now: float) -> _Pool:
         pool = self._pools.get(topic)
         if pool is None:
             hold = self._limits.hold
             pool = self._pools[topic] = _Pool(closes=(now // hold + 1) * hold)
-        pool.items[item_id] = raw
-        self._topic_of[item_id] = topic
-        self._bytes += len(raw)
-        return Reason.OK
+        return pool
 
     def discard(self, ids: Iterable[bytes]) -> int:
         """Forget items that reached the topic by another way; returns how many were held."""
@@ -98,7 +115,7 @@ class Mixer:
             if topic is None:
                 continue
             pool = self._pools[topic]
-            self._bytes -= len(pool.items.pop(item_id))
+            self._bytes -= len(pool.items.pop(item_id)) + ITEM_COST
             if not pool.items:
                 del self._pools[topic]
             found += 1
@@ -118,13 +135,13 @@ class Mixer:
         return mixed
 
     def _full(self, pool: _Pool) -> bool:
-        return len(pool.items) >= self._limits.count
+        return not pool.patient and len(pool.items) >= self._limits.count
 
     def _empty(self, topic: str, pool: _Pool, rng: random.Random) -> list[Mixed]:
         del self._pools[topic]
         for item_id, raw in pool.items.items():
             del self._topic_of[item_id]
-            self._bytes -= len(raw)
+            self._bytes -= len(raw) + ITEM_COST
         # Sorted first: the result is then a function of the set and the rng, whatever the arrival
         # order, which a test can show.
         items = sorted(pool.items.items())

@@ -246,16 +246,10 @@ class Relay:
             await self._swarm.publish(mixed.topic, mixed.bundle)
         except UnreachableError:
             _log.warning("no peer of %s is connected; keeping its items", mixed.topic)
-            self._put_back(mixed)
+            self.statistics.put_back += self.mixer.put_back(mixed, trio.current_time())
             return
         self.statistics.bundles += 1
         self.statistics.published += len(mixed.items)
-
-    def _put_back(self, mixed: Mixed) -> None:
-        now = trio.current_time()
-        for item_id, raw in mixed.items:
-            if self.mixer.add(mixed.topic, item_id, raw, now) is Reason.OK:
-                self.statistics.put_back += 1
 
 
 def _item(verdict: Verdict) -> Item:
