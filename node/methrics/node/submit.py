@@ -1,10 +1,13 @@
 """What a submitter and a relay say to each other: pure codecs, bytes in and values out.
 
-`/methrics/relay/1`   request: an empty map.  reply: {"box", "topics", "expires"}.
-`/methrics/submit/1`  request: an array of boxes (boxes.py).  reply: an array of reason codes, one
-per box and in the same order.
+    ; /methrics/relay/1
+    describe-request = {}
+    description = { "box": bstr .size 32, "topics": [* tstr], "expires": uint }
+    ; /methrics/submit/1
+    submit-request = [1*64 box]     ; box = bstr, see boxes.py
+    submit-reply = [* reason]       ; reason = tstr, one per box and in the same order
 
-All of it is CBOR in the one form of SPEC.md. Every decoder raises RefusedError `oversize` or
+A request that does not decode is answered with one reason for all of it. All of it is CBOR in the one form of SPEC.md. Every decoder raises RefusedError `oversize` or
 `malformed` for anything else, in bounded time and memory.
 """
 
