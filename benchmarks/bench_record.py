@@ -424,7 +424,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="methrics-bench-"))
     try:
         catalog = sign_catalog(folder)
-        rounds, calls, turns = (3, 3000, 7) if arguments.quick else (7, 10_000, 15)
+        rounds, calls, turns = (3, 2000, 5) if arguments.quick else (7, 10_000, 15)
         report(measure_calls(folder, rounds, calls), measure_imports(catalog, turns))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

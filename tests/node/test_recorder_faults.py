@@ -244,3 +244,33 @@ def test_forked_children_record_on_their_own(app: Shop, tmp_path: Path) -> None:
     rows = Journal(app.where.outbox(app.namespace)).pending(LATER)
     assert len([row for row in rows if row.type == "view"]) == 1 + 5 * 50
     assert len([row for row in rows if row.type == "buy"]) == 1, "on exit, by the parent alone"
+
+
+ONCE = """
+import sys, time
+import methrics.node
+r = methrics.node.open(sys.argv[1], home=sys.argv[2], policy=sys.argv[3], publisher="none")
+while time.time() < float(sys.argv[4]):
+    pass
+print(r.record("view", size=1), r.statistics().dropped)
+"""
+
+
+@pytest.mark.wire
+def test_many_processes_begin_an_outbox_at_once(app: Shop, tmp_path: Path) -> None:
+    app.allow()
+    catalog = tmp_path / "shop.cbor"
+    catalog.write_bytes(app.catalog.raw)
+    home = app.where.home
+    assert home is not None
+    at = str(time.time() + 0.5)
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", ONCE, str(catalog), home, app.where.policy, at],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(8)
+    ]
+    assert {child.communicate(timeout=60)[0].strip() for child in children} == {"True {}"}
+    assert len(Journal(app.where.outbox(app.namespace)).pending(LATER)) == 8
