@@ -34,6 +34,10 @@ COMMANDS: dict[str, Entry] = {
     "verify": Entry(
         "methrics.aggregate.cli_verify", "Check every stored report again, signature and all."
     ),
+    "trail": Entry(
+        "methrics.aggregate.cli_trail",
+        "What your own reports say, who else says it, what links them.",
+    ),
     "demo": Entry(
         "methrics.aggregate.demo.cli",
         "The whole path on this machine: apps, relay, aggregators, tables.",
