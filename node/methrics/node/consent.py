@@ -2,7 +2,8 @@
 
 `decide` is pure. The order of authority: the system's policy file, DO_NOT_TRACK, METHRICS=off, CI,
 the environment the app declares, then the user's answer for this namespace, type, field and route.
-Nothing said means no. Every layer but the last can only say no.
+Nothing said means no. Every layer but the last can only say no. An upgrade of the app can take away
+from an answer (a changed question), never add to it.
 
 Environment variables:
 
@@ -14,7 +15,10 @@ Environment variables:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from methrics.schema.event_type import EventType
 
 PRODUCTION = "production"
 """The one environment that is measured (DEB-2)."""
@@ -44,27 +48,50 @@ CI_VARIABLES = (
 ROUTES = ("relay", "tor", "direct")
 """Routes a person can allow; `direct` shows an address to peers, so it is never a default."""
 
-POLICY, DO_NOT_TRACK, SWITCH, CI, ENVIRONMENT, ANSWER, DEFAULT = (
+POLICY, DO_NOT_TRACK, SWITCH, CI, ENVIRONMENT, ANSWER, CHANGED, NOT_NOW, DEFAULT = (
     "policy",
     "do-not-track",
     "methrics-off",
     "ci",
     "environment",
     "answer",
+    "changed",
+    "not-now",
     "default",
 )
-"""Names of the rules, as `Effective.rule` gives them."""
+"""Names of the rules, as `Effective.rule` gives them. The last four are the person's word: an
+answer; an answer to a question that has changed since; a postponed one; none yet."""
+
+EVERY = "*"
+"""Stands for every event type of an app, those to come included, and for every app. Event types
+and namespaces cannot be called that. Only a no is ever kept under it."""
 
 
 class Answer(NamedTuple):
     """What a person said about one event type of one namespace.
 
     `fields`: names that may be shared, None for every field. `routes`: how reports may travel.
+    `time`: when, "2026-01-31T12:00:00Z"; such texts sort by time. `later`: when the person last
+    said "not now", "" for never; with `on` an older yes stands beside it, for what that covered.
+    `shown`: the event type as the person was shown it (`EventType.to_wire`), None if the answer
+    came without a question, as a script's does. `catalog`: number of the catalog that was shown.
     """
 
     on: bool
     fields: frozenset[str] | None
     routes: frozenset[str]
+    time: str = ""
+    later: str = ""
+    shown: Mapping[str, object] | None = None
+    catalog: int = 0
+    through: str = ""
+
+    @property
+    def said(self) -> str:
+        """The answer in one word: yes, no or not-now."""
+        if self.on:
+            return "yes"
+        return "not-now" if self.later else "no"
 
 
 class Effective(NamedTuple):
@@ -114,17 +141,44 @@ def decide(
     answers: Answers,
     namespace: str,
     type_name: str,
+    declared: EventType | None = None,
 ) -> Effective:
-    """What holds for one event type of one namespace. Pure; default off."""
+    """What holds for one event type of one namespace. Pure; default off.
+
+    `declared`: the type as the app's catalog has it now. With it, an answer to a question that has
+    changed since holds only for what was asked then (see `covering`).
+    """
     rule = forbidden(policy_off=policy_off, env=env, environment=environment)
-    if rule is not None:
-        return off(rule)
-    answer = answers.get(namespace, {}).get(type_name)
+    return off(rule) if rule is not None else by_answer(answers, namespace, type_name, declared)
+
+
+def answer_of(answers: Answers, namespace: str, type_name: str) -> Answer | None:
+    """The answer that holds for one type: its own, else the app's for every type, else the
+    person's for every app."""
+    app = answers.get(namespace, {})
+    return app.get(type_name) or app.get(EVERY) or answers.get(EVERY, {}).get(EVERY)
+
+
+def by_answer(
+    answers: Answers, namespace: str, type_name: str, declared: EventType | None = None
+) -> Effective:
+    """What the person's answers alone say."""
+    answer = answer_of(answers, namespace, type_name)
     if answer is None:
         return off(DEFAULT)
-    if not answer.on or not answer.routes:
+    if not answer.on:
+        return off(NOT_NOW if answer.later else ANSWER)
+    if not answer.routes:
         return off(ANSWER)
-    return Effective(True, ANSWER, answer.fields, answer.routes)
+    if declared is None or answer.shown is None or answer.shown == declared.to_wire():
+        return Effective(True, ANSWER, answer.fields, answer.routes)
+    from methrics.node.covering import covered
+
+    still = covered(answer, declared)
+    if still.fields is None:
+        return off(CHANGED)
+    rule = CHANGED if still.changes else ANSWER
+    return Effective(True, rule, still.fields, answer.routes)
 
 
 def _set(value: str) -> bool:

@@ -1,74 +1,98 @@
-"""The consent ledger on disk: one readable JSON file per user, for all apps.
+"""The consent ledger on disk: one readable JSON file per user, for all apps (see `ledger_format`).
 
-    {"version": 1,
-     "apps": {"example-x7...": {"heartbeat": {"on": true, "fields": ["version"],
-                                              "routes": ["relay"], "time": 1800000000}}}}
-
-Written under a lock, whole or not at all; a file that cannot be read means no to everything.
+Written under a lock, whole or not at all, so that two apps or two processes never lose an answer. A
+file that cannot be read means no to everything; it is never overwritten. Only when somebody gives a
+new answer is a damaged one moved aside, to be looked at, and a new one begun.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from methrics.node.clock import Clock
 from methrics.node.consent import (
+    EVERY,
     ROUTES,
-    Answer,
     Answers,
     Effective,
-    decide,
+    by_answer,
     forbidden,
     off,
+)
+from methrics.node.ledger_file import (
+    FILE_MAX,
+    damaged,
+    move_aside,
+    read_json,
+    signature,
+    write_text,
+)
+from methrics.node.ledger_format import (
+    LEDGER_VERSION,
+    Document,
+    Edit,
+    answers,
+    apply,
+    asked,
+    empty,
+    history,
+    stamp,
+    text_of,
 )
 from methrics.node.paths import Places
 from methrics.schema.errors import ConfigError, StoreError
 
-LEDGER_VERSION = 1
-LEDGER_MAX = 1_048_576
-"""Bytes of a ledger or policy that is read; a larger one is damaged."""
+if TYPE_CHECKING:
+    from methrics.schema.catalog import Catalog
+    from methrics.schema.event_type import EventType
 
 RECHECK = 1.0
 """Seconds between two looks at the files and the environment while an app records."""
 
+SCRIPT = "script"
+"""Through what an answer came if nobody says: a program, without a question."""
+
 _changes = 0
 """Answers given by this process: a switch that sees it move looks at once (METH-15)."""
+
+_T = TypeVar("_T")
+
+
+class Ledger(NamedTuple):
+    """All that a ledger holds. `asked`: when an app last put questions by itself, "" for never.
+    `history`: changes, oldest first, as `ledger_format` shows them."""
+
+    answers: Answers
+    asked: str
+    history: list[dict[str, object]]
 
 
 def read_answers(path: str) -> Answers:
     """The answers in the ledger at `path`; none if there is no file.
 
-    Raises StoreError `ledger-damaged` if it is not one, `ledger-newer` if a later version wrote it.
+    Raises StoreError: `ledger-damaged` if it is not one, `ledger-newer` if a later version wrote
+    it, `ledger-unread` if the system refuses to read it.
     """
-    document = _read_json(path)
-    if document is None:
-        return {}
-    try:
-        version, apps = document["version"], document["apps"]
-        if not isinstance(version, int) or not isinstance(apps, dict):
-            raise TypeError("version or apps")
-        if version > LEDGER_VERSION:
-            raise StoreError(
-                "ledger-newer",
-                f"{path} was written by a newer methrics",
-                "upgrade methrics; until then nothing is recorded",
-            )
-        return {
-            str(namespace): {str(name): _answer(entry) for name, entry in types.items()}
-            for namespace, types in apps.items()
-        }
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise _damaged(path, f"unexpected content: {error}") from error
+    document = _read_ledger(path)
+    return {} if document is None else _understood(path, answers, document)
+
+
+def read_ledger(path: str) -> Ledger:
+    """Everything in the ledger at `path`. Raises StoreError as `read_answers` does."""
+    document = _read_ledger(path) or empty()
+    read = _understood
+    return Ledger(
+        read(path, answers, document), read(path, asked, document), read(path, history, document)
+    )
 
 
 def policy_off(path: str) -> bool:
     """Whether the system's policy says no: {"metrics": "off"}. A file with {"metrics": "ask"}
     leaves it to the user; any other content, or a file that cannot be read, means no."""
     try:
-        document = _read_json(path)
+        document = read_json(path)
     except StoreError:
         return True
     return document is not None and document.get("metrics") != "ask"
@@ -82,45 +106,114 @@ def grant(
     fields: Collection[str] | None = None,
     routes: Collection[str] = ("relay",),
     now: int,
-) -> None:
+    catalog: Catalog | None = None,
+    through: str = SCRIPT,
+) -> str | None:
     """Writes the user's yes to each of `types`, for `fields` (None: all) over `routes`.
 
-    Raises ConfigError for an unknown route, StoreError if the ledger cannot be read or written.
+    `catalog`: what the person was shown; without it the answer holds whatever the catalog will
+    say later, so only tests and scripts leave it out. Returns as `write` does. Raises ConfigError
+    for an unknown route, StoreError if the ledger cannot be read or written.
     """
     unknown = sorted(set(routes) - set(ROUTES))
     if unknown or not routes:
         raise ConfigError(
             "unknown-route", f"no such route: {', '.join(unknown)}", f"one of {', '.join(ROUTES)}"
         )
-    entry: dict[str, object] = {
-        "on": True,
-        "fields": None if fields is None else sorted(set(fields)),
-        "routes": sorted(set(routes)),
-        "time": now,
-    }
-    _update(places, namespace, dict.fromkeys(types, entry))
+    number, declared = (0, {}) if catalog is None else (catalog.number, catalog.types)
+    edits = [
+        Edit(namespace, name, "yes", fields, routes, declared.get(name), number) for name in types
+    ]
+    return write(places, edits, now=now, through=through)
 
 
 def withdraw(
-    places: Places, namespace: str, types: Iterable[str] | None = None, *, now: int
-) -> None:
-    """Writes the user's no to each of `types`, or to all that were ever answered (None).
+    places: Places,
+    namespace: str,
+    types: Iterable[str] | None = None,
+    *,
+    now: int,
+    through: str = SCRIPT,
+) -> str | None:
+    """Writes the user's no to each of `types`; None: to all of the app, those to come included.
 
-    Whatever waits in the outbox is not touched here; `Journal.purge` forgets it.
+    `namespace` EVERY with `types` None: to every app, those to come included. Whatever waits in
+    the outbox is not touched here; `Journal.purge` forgets it. Returns and raises as `write` does.
     """
-    chosen = list(read_answers(places.ledger).get(namespace, {}) if types is None else types)
-    entry: dict[str, object] = {"on": False, "fields": [], "routes": [], "time": now}
-    _update(places, namespace, dict.fromkeys(chosen, entry))
+    if types is not None:
+        edits = [Edit(namespace, name, "no") for name in types]
+        return write(places, edits, now=now, through=through)
+
+    def all_of(before: Answers) -> list[Edit]:
+        apps = [namespace] if namespace != EVERY else sorted({*before, EVERY})
+        return [
+            Edit(app, name, "no") for app in apps for name in sorted({*before.get(app, {}), EVERY})
+        ]
+
+    return write(places, all_of, now=now, through=through)
+
+
+def write(
+    places: Places,
+    edits: Collection[Edit] | Callable[[Answers], Collection[Edit]],
+    *,
+    now: int,
+    through: str,
+    unprompted: bool = False,
+) -> str | None:
+    """Writes answers, all or none, under the ledger's lock; `edits` may depend on those before.
+
+    `unprompted`: an app asked by itself, so no other does for a while. Returns where a damaged
+    ledger was moved to, None for the usual case. Raises StoreError if the ledger cannot be
+    written, or a later version of methrics wrote it.
+    """
+    global _changes
+    from methrics.node.lock import FileLock
+
+    path = os.path.realpath(places.ledger)  # a link stays a link
+    aside = None
+    try:
+        with FileLock(path + ".lock"):
+            try:
+                document = _read_ledger(path) or empty()
+                before = _understood(path, answers, document)
+                _understood(path, history, document)
+            except StoreError as error:
+                if error.code != "ledger-damaged":
+                    raise
+                document, before, aside = empty(), {}, move_aside(path, stamp(now))
+            chosen = edits(before) if callable(edits) else edits
+            apply(document, chosen, now=now, through=through, who=_who())
+            if unprompted:
+                document["asked"] = stamp(now)
+            _write(path, document)
+    except OSError as error:
+        raise StoreError(
+            "ledger-unwritten",
+            f"cannot write {path}: {error.strerror}",
+            "make the folder writable, or set METHRICS_HOME",
+        ) from error
+    _changes += 1
+    return aside
 
 
 class ConsentSwitch:
     """What holds now for one namespace, cheap enough to ask on every call.
 
-    `deadline` is the monotonic time until which `on_types` is to be believed; past it `refresh`
-    looks at the files (by `stat`) and the environment again.
+    `types`: the app's event types as they are now, so that an answer to a question that has
+    changed is told from one that still fits. `deadline` is the monotonic time until which
+    `on_types` is to be believed; past it `refresh` looks at the files (by `stat`) and the
+    environment again.
     """
 
-    def __init__(self, places: Places, namespace: str, environment: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        places: Places,
+        namespace: str,
+        environment: str,
+        clock: Clock,
+        types: Mapping[str, EventType] | None = None,
+    ) -> None:
         self.deadline = -1.0
         self.on_types: dict[str, Effective] = {}
         self.rule: str | None = None
@@ -128,31 +221,36 @@ class ConsentSwitch:
         self._namespace = namespace
         self._environment = environment
         self._clock = clock
+        self._types = types or {}
         self._answers: Answers = {}
+        self._answered: dict[str, Effective] = {}
         self._policy_off = False
         self._seen: tuple[object, ...] | None = None
         self._changes = 0
 
     def refresh(self) -> None:
-        """Looks again. Never raises: what cannot be read means no."""
-        self.deadline = self._clock.monotonic() + RECHECK
-        self._changes = _changes
-        seen = (_signature(self._places.ledger), _signature(self._places.policy))
+        """Looks again. Never raises: what cannot be read means no, and is said once.
+
+        The deadline moves last, so that no other thread believes what is not known yet.
+        """
+        deadline, changes = self._clock.monotonic() + RECHECK, _changes
+        seen = (signature(self._places.ledger), signature(self._places.policy))
         if seen != self._seen:
             self._policy_off = policy_off(self._places.policy)
             try:
                 self._answers = read_answers(self._places.ledger)
-            except StoreError:
+            except StoreError as error:
                 self._answers = {}
+                from methrics.node.exits import say_once
+
+                say_once(f"metrics are off: {error}")
+            decided = {one: self._decide(one) for one in self._answers.get(self._namespace, {})}
+            self._answered = {name: found for name, found in decided.items() if found.on}
             self._seen = seen
-        self.rule = forbidden(
-            policy_off=self._policy_off, env=os.environ, environment=self._environment
-        )
-        if self.rule is not None:
-            self.on_types = {}
-            return
-        decided = ((name, self._decide(name)) for name in self._answers.get(self._namespace, {}))
-        self.on_types = {name: effective for name, effective in decided if effective.on}
+        rule = forbidden(policy_off=self._policy_off, env=os.environ, environment=self._environment)
+        self.rule, self.on_types = rule, {} if rule is not None else self._answered
+        self._changes = changes
+        self.deadline = deadline
 
     def effective(self, type_name: str, monotonic: float | None = None) -> Effective:
         """What holds for one event type, after a fresh look if one is due at `monotonic` (now)."""
@@ -166,14 +264,8 @@ class ConsentSwitch:
         return off(self.rule) if self.rule is not None else self._decide(type_name)
 
     def _decide(self, type_name: str) -> Effective:
-        return decide(
-            policy_off=self._policy_off,
-            env=os.environ,
-            environment=self._environment,
-            answers=self._answers,
-            namespace=self._namespace,
-            type_name=type_name,
-        )
+        declared = self._types.get(type_name)
+        return by_answer(self._answers, self._namespace, type_name, declared)
 
 
 def changes() -> int:
@@ -181,97 +273,44 @@ def changes() -> int:
     return _changes
 
 
-def _update(places: Places, namespace: str, entries: Mapping[str, Mapping[str, object]]) -> None:
-    global _changes
-    import json
-
-    from methrics.node.lock import FileLock
-
-    path = places.ledger
-    try:
-        with FileLock(path + ".lock"):
-            read_answers(path)  # never overwrite what cannot be understood
-            document = _read_json(path) or {"version": LEDGER_VERSION, "apps": {}}
-            apps = document["apps"]
-            assert isinstance(apps, dict)
-            apps.setdefault(namespace, {}).update(entries)
-            _write(path, json.dumps(document, indent=2, sort_keys=True) + "\n")
-    except OSError as error:
-        raise StoreError(
-            "ledger-unwritten",
-            f"cannot write {path}: {error.strerror}",
-            "make the folder writable, or set METHRICS_HOME",
-        ) from error
-    _changes += 1
-
-
-def _write(path: str, text: str) -> None:
-    fresh = f"{path}.{os.getpid()}.new"
-    try:
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(fresh)
-        raise
-
-
-def _read_json(path: str) -> dict[str, object] | None:
-    """The JSON object in a file, None without one. StoreError `ledger-damaged` for all else."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(LEDGER_MAX + 1)
-    except (FileNotFoundError, NotADirectoryError):
+def _read_ledger(path: str) -> Document | None:
+    document = read_json(path)
+    if document is None:
         return None
-    except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from error
-    import json
-
-    try:
-        if len(text) > LEDGER_MAX:
-            raise ValueError("too large")
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, str(error)) from error
-    if not isinstance(document, dict):
-        raise _damaged(path, "not an object")
+    version = document.get("version")
+    if type(version) is not int:
+        raise damaged(path, "unexpected content: version")
+    if version > LEDGER_VERSION:
+        raise StoreError(
+            "ledger-newer",
+            f"{path} was written by a newer methrics",
+            "upgrade methrics; until then nothing is recorded",
+        )
     return document
 
 
-def _answer(entry: Mapping[str, object]) -> Answer:
-    on, fields, routes = entry["on"], entry["fields"], entry["routes"]
-    if not isinstance(on, bool):
-        raise TypeError("on")
-    if fields is not None and not _names(fields):
-        raise TypeError("fields")
-    if not _names(routes):
-        raise TypeError("routes")
-    assert isinstance(routes, list)
-    assert fields is None or isinstance(fields, list)
-    return Answer(
-        on, None if fields is None else frozenset(map(sys.intern, fields)), frozenset(routes)
-    )
-
-
-def _names(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
-
-
-def _signature(path: str) -> tuple[int, int, int] | None:
+def _understood(path: str, read: Callable[[Document], _T], document: Document) -> _T:
     try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+        return read(document)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise damaged(path, f"unexpected content: {error}") from error
 
 
-def _damaged(path: str, what: str) -> StoreError:
-    return StoreError(
-        "ledger-damaged",
-        f"cannot read {path}: {what}",
-        "move it away and answer again; until then nothing is recorded",
-    )
+def _write(path: str, document: Document) -> None:
+    try:
+        text = text_of(document, FILE_MAX)
+    except ValueError as error:
+        raise StoreError(
+            "ledger-full", f"{path} would grow too large: {error}", "withdraw what is not needed"
+        ) from error
+    write_text(path, text)
+
+
+def _who() -> str:
+    """The name of the person's account, for the history."""
+    from getpass import getuser
+
+    try:
+        return getuser()
+    except (KeyError, OSError, ImportError):  # an account without a name, as containers have
+        return str(os.getuid()) if hasattr(os, "getuid") else ""

@@ -62,7 +62,9 @@ class Recorder:
         self._rng = rng
         self._types: Mapping[str, EventType] = catalog.types if catalog else {}
         self.namespace = namespace_of(catalog.label, catalog.short_key) if catalog else ""
-        self._switch = ConsentSwitch(where, self.namespace, settings.environment, self._clock)
+        self._switch = ConsentSwitch(
+            where, self.namespace, settings.environment, self._clock, self._types
+        )
         self._plans: dict[str, Plan] = {}
         self._writer: Writer | None = None
         self._writers: dict[str, Writer] = {}

@@ -1,0 +1,84 @@
+"""Reading and replacing the small JSON files of a person or a system: ledger and policy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from methrics.schema.errors import StoreError
+
+FILE_MAX = 1_048_576
+"""Characters of a ledger or policy that is read; a larger one is damaged."""
+
+
+def move_aside(path: str, when: str) -> str:
+    """Renames a damaged file, so that its owner can look at it; returns its new name."""
+    first = aside = f"{path}.damaged-{when.replace(':', '')}"
+    number = 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = f"{first}-{number}"
+    os.rename(path, aside)
+    return aside
+
+
+def write_text(path: str, text: str) -> None:
+    """Replaces the file at `path` by one with `text`, whole or not at all. Raises OSError."""
+    fresh = f"{path}.{os.getpid()}.new"
+    try:
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(fresh)
+        raise
+
+
+def read_json(path: str) -> dict[str, object] | None:
+    """The JSON object in a file, None without one. StoreError for all else."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(FILE_MAX + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreError(
+            "ledger-unread",
+            f"cannot read {path}: {error.strerror}",
+            "make it readable; until then nothing is recorded",
+        ) from error
+    except ValueError as error:
+        raise damaged(path, str(error)) from error
+    import json
+
+    try:
+        if len(text) > FILE_MAX:
+            raise ValueError("too large")
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, str(error)) from error
+    if not isinstance(document, dict):
+        raise damaged(path, "not an object")
+    return document
+
+
+def signature(path: str) -> tuple[int, int, int] | None:
+    """What changes when the file does; None without one."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def damaged(path: str, what: str) -> StoreError:
+    """The error for a file with content that is not understood."""
+    return StoreError(
+        "ledger-damaged",
+        f"cannot read {path}: {what}",
+        "until it is repaired, or somebody answers again, nothing is recorded",
+    )
