@@ -171,14 +171,21 @@ async def test_connections_coming_and_going_use_nothing_up(
     connections: int, cap: int
 ) -> None:  # C3
     async with scene(GossipSettings(connections_max=cap)) as s:
-        for n in range(connections):
-            if n % 3 == 2:  # and some that never say a word
-                host, port = s.addr.split("/")[2], int(s.addr.split("/")[4])
-                stream = await trio.open_tcp_stream(host, port)
-                await stream.aclose()
-            else:
-                async with attack(s.addr) as peer:
-                    assert peer.connected
+        left = iter(range(connections))
+
+        async def come_and_go() -> None:
+            for n in left:
+                if n % 3 == 2:  # and some that never say a word
+                    host, port = s.addr.split("/")[2], int(s.addr.split("/")[4])
+                    stream = await trio.open_tcp_stream(host, port)
+                    await stream.aclose()
+                else:
+                    async with attack(s.addr) as peer:
+                        assert peer.connected
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(come_and_go)
         await s.check_alive()
         with trio.fail_after(PATIENCE):
             while s.victim.statistics().connections > 1:

@@ -4,8 +4,8 @@
         await swarm.join(topic, validator)
 
 libp2p is 0.8.1, exactly: much of it is overridden by private name, because stock it is not safe on
-an open network. Each override says what stock does; tests/wire/test_gossip_stock.py shows it, and
-fails when it is mended upstream.
+an open network. Each override says what stock does; tests/wire/gossip/test_gossip_stock.py shows
+it, and fails when it is mended upstream.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A libp2p host that is safe to leave on an open network: TCP, Noise and Yamux, nothing else.
 
 What libp2p 0.8.1 does otherwise, and why it is overridden, stands at each place. C-numbers are
-those of docs/decisions and of the regression tests in tests/wire/test_gossip_stock.py.
+those of the regression tests in tests/wire/gossip/test_gossip_stock.py.
 """
 
 from __future__ import annotations
