@@ -7,8 +7,9 @@
     submit-request = [1*64 box]     ; box = bstr, see boxes.py
     submit-reply = [* reason]       ; reason = tstr, one per box and in the same order
 
-A request that does not decode is answered with one reason for all of it. All of it is CBOR in the one form of SPEC.md. Every decoder raises RefusedError `oversize` or
-`malformed` for anything else, in bounded time and memory.
+A request that does not decode is answered with one reason for all of it. All of it is CBOR in the
+one form of SPEC.md. Every decoder raises RefusedError `oversize` or `malformed` for anything else,
+in bounded time and memory.
 """
 
 from __future__ import annotations
