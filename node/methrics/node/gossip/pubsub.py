@@ -272,6 +272,9 @@ class Gossip(Pubsub):
                 flow.moved = trio.Event()
         except BaseLibp2pError:
             self._handle_dead_peer(peer_id)
+        except Exception:  # noqa: BLE001 - C2: it would end the host
+            self._counters.contained += 1
+            self._handle_dead_peer(peer_id)
         finally:
             if self.flows.get(peer_id) is flow:
                 del self.flows[peer_id]
