@@ -65,7 +65,7 @@ class Crowd:
     @property
     def bits(self) -> float:
         """Estimated bits of identification: 0 if everyone says it."""
-        return -log2((self.sharing + 1) / (self.total + 1))
+        return max(0.0, -log2((self.sharing + 1) / (self.total + 1)))
 
     @property
     def bounds(self) -> tuple[float, float]:

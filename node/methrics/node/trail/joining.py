@@ -97,7 +97,7 @@ def _same_values(measured: Sequence[Statement]) -> list[Joint]:
         names = stable_names(first.newest.event_type)
         count = sharing(first.overlap, mask_of(first.names, names))
         words = said(first.newest.event_type, first.newest.stable)
-        says = f"all say {words}, as do {_reports(count)} of others"
+        says = f"all say {words}; so {_others(count)}"
         shown = tuple(name for name in names if name in first.newest.stable)
         chance = (len(own) - 1) / (len(own) - 1 + count)
         found.append(Joint(SAME_VALUES, own, shown, count, chance, says))
@@ -131,7 +131,7 @@ def _across(measured: Sequence[Statement]) -> list[Joint]:
         chance, count = max(chances)
         types = f"{one.newest.event_type.name} and {other.newest.event_type.name}"
         words = said(one.newest.event_type, one.newest.parts, common)
-        says = f"{types} both say {words}; {_reports(count)} of others do on the easier side"
+        says = f"{types} both say {words}; on the easier side so {_others(count)}"
         own = _in_order(lefts | rights)
         found.append(Joint(ACROSS, own, tuple(common), count, chance, says))
     return found
@@ -190,8 +190,8 @@ def _run(steps: Sequence[tuple[Own, Own, int]]) -> list[Joint]:
     flags = _flag_names(own[0])
     fit = f", with {', '.join(flags)} as they must be" if flags else ""
     says = (
-        f"each comes at the declared interval after the one before{fit}; at the crowded step "
-        f"{_reports(most)} of others would fit as well"
+        f"each comes at the declared interval after the one before{fit}; where the crowd is "
+        f"densest, so {_others(most)}"
     )
     return [Joint(FOLLOWS, own, tuple(flags), most, chance, says)]
 
@@ -210,7 +210,7 @@ def _same_time(own: Sequence[Own], others: Others) -> list[Joint]:
             counts.append(sum(others.agreeing(one, (), window=window).values()))
         # Whoever holds the report of the other types looks among these; the easiest side counts.
         fewest = min(counts)
-        says = f"both are of {moment(time)}, as are {_reports(fewest)} of others on the easier side"
+        says = f"all tell of {moment(time)} UTC; on the easier side so {_others(fewest)}"
         found.append(Joint(SAME_TIME, _in_order(group), (), fewest, 1 / (1 + fewest), says))
     return found
 
@@ -219,5 +219,7 @@ def _in_order(own: Iterable[Own]) -> tuple[Own, ...]:
     return tuple(sorted(own, key=lambda one: (one.time, one.namespace, one.index)))
 
 
-def _reports(count: int) -> str:
-    return f"{count:,} report{'' if count == 1 else 's'}"
+def _others(count: int) -> str:
+    if not count:
+        return "does no other report"
+    return "does 1 other report" if count == 1 else f"do {count:,} other reports"

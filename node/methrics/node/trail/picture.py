@@ -10,7 +10,7 @@ from methrics.node.trail.crowd import Crowd, interval, judged
 from methrics.node.trail.joining import Joint
 from methrics.node.trail.own import Own, fate, label, meaning, moment, said
 from methrics.node.trail.style import CSS
-from methrics.node.trail.text import names_of, percent, step_words
+from methrics.node.trail.text import count_words, names_of, percent, step_words
 from methrics.node.trail.timeline import level, shape, timeline
 from methrics.node.trail.uniqueness import Combination, Statement
 from methrics.node.trail.whole import Trail
@@ -63,6 +63,7 @@ def _top(trail: Trail) -> str:
     told = "Compare them with public data (<code>--data</code>) to see how far they stand out."
     if trail.statements:
         compared = [one for one in trail.statements if one.whole.total]
+        compared.sort(key=lambda one: -one.whole.bits)
         alone = sum(len(one.own) for one in compared if one.whole.sharing == 0)
         told = f"Compared with other people’s reports in <code>{escape(trail.source or '')}</code>."
         facts.append((f"{alone:,}", "say what nobody else says"))
@@ -107,10 +108,7 @@ def _statements(trail: Trail) -> str:
     more = ""
     if len(cards) > OPEN_MAX:
         rest = len(cards) - OPEN_MAX
-        more = (
-            f"<details><summary>{rest} more, with larger crowds</summary>"
-            f"{''.join(cards[OPEN_MAX:])}</details>"
-        )
+        more = f"<details><summary>{rest} more</summary>{''.join(cards[OPEN_MAX:])}</details>"
     return (
         '<section aria-labelledby="h-crowd"><h2 id="h-crowd">Who else says it</h2>'
         '<p class="soft">A bar is the crowd that you stand in, on a scale where each line is ten '
@@ -127,16 +125,16 @@ def _statement(one: Statement) -> str:
         (name,) = single.names
         words = f"{name} <b>{escape(label(newest.event_type, name, newest.parts[name]))}</b>"
         rows.append(_row(words, single, escape(meaning(newest.event_type, name))))
-    rarest = sorted(one.pairs, key=lambda pair: pair.crowd.sharing)[:PAIRS_SHOWN]
-    if rarest and len(one.pairs) > 1:
-        rows.append(_title("The rarest pairs"))
+    rarest = one.telling_pairs[:PAIRS_SHOWN]
+    if rarest:
+        rows.append(_title("Pairs that tell more than either part"))
         rows += [
             _row(escape(said(newest.event_type, newest.parts, pair.names)), pair) for pair in rarest
         ]
     rows.append(_title("One after the other"))
     rows += [
         _row(f'<span class="plus">+</span> {escape(step_words(newest, step.names[-1]))}', step)
-        for step in one.growing
+        for step in one.narrowing
     ]
     people = ""
     if one.people is not None and one.people.total:
@@ -147,7 +145,8 @@ def _statement(one: Statement) -> str:
         f'<article class="card"><div class="head"><h3>{escape(newest.name)}</h3>'
         f'<span class="badge {level(one.whole)}">{escape(one.whole.verdict)}</span>'
         f'<span class="soft">{times} {moment(newest.time)} UTC</span></div>{people}'
-        '<table><thead><tr><th scope="col">combination</th><th scope="col">crowd</th>'
+        '<table><thead><tr><th scope="col">combination</th>'
+        f'<th scope="col">{_axis(one.whole)}</th>'
         '<th scope="col" class="number">with you</th><th scope="col" class="number">bits</th>'
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></article>"
     )
@@ -167,6 +166,18 @@ def _row(words: str, one: Combination, title: str = "") -> str:
         f'<td class="number">{crowd.size:,} of {crowd.total + 1:,}</td>'
         f'<td class="number" title="{span}">{crowd.bits:.1f}</td></tr>'
     )
+
+
+def _axis(crowd: Crowd) -> str:
+    """The scale above the bars: 1, 10, 100, … up to everyone."""
+    top = log10(max(10, crowd.total + 1))
+    powers = range(int(top) + 1)
+    marks = "".join(
+        f'<span style="left:{100 * power / top:.1f}%">{10**power:,}</span>'
+        for power in powers
+        if power / top < 0.96
+    )
+    return f'<span class="axis" aria-label="crowd, you included">{marks}</span>'
 
 
 def _bar(crowd: Crowd) -> str:
@@ -227,7 +238,7 @@ def _coincidences(trail: Trail) -> str:
             + (
                 "others in that window are unknown without public data"
                 if one.others is None
-                else f"{one.others:,} other reports share that window"
+                else f"{count_words(one.others, 'other report')} in that window"
             ),
         )
         for one in trail.coincidences

@@ -39,7 +39,7 @@ p { margin: .3rem 0 .8rem; max-width: 74ch; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 1rem 1.1rem; margin: .9rem 0; }
 .wide { overflow-x: auto; }
-.wide svg { min-width: 720px; display: block; width: 100%; height: auto; }
+.wide > svg { min-width: 720px; display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font: 12px system-ui, "Segoe UI", Arial, sans-serif; }
 svg text.lane { fill: var(--ink); font-size: 13px; font-weight: 600; }
 .grid { stroke: var(--line); stroke-width: 1; }
@@ -72,6 +72,9 @@ td.bar .ground { fill: var(--rail); }
 td.bar .whisker { stroke: var(--ink); stroke-width: 1.5; vector-effect: non-scaling-stroke;
   opacity: .65; }
 td.bar .grid { vector-effect: non-scaling-stroke; }
+.axis { position: relative; display: block; height: 1.2em; }
+.axis span { position: absolute; transform: translateX(-50%); }
+.axis span:first-child { transform: none; }
 .plus { color: var(--soft); }
 .note { border-left: 4px solid var(--few); background: var(--mark); padding: .55rem .9rem;
   border-radius: 0 8px 8px 0; max-width: none; }

@@ -10,11 +10,12 @@ from methrics.node.trail.coincidence import FACT
 from methrics.node.trail.crowd import Crowd
 from methrics.node.trail.joining import Joint
 from methrics.node.trail.own import Own, fate, label, meaning, moment, said
-from methrics.node.trail.uniqueness import Statement
+from methrics.node.trail.uniqueness import Statement, statements
 from methrics.node.trail.whole import Trail
 
-REPORTS_SHOWN = 40
+REPORTS_SHOWN = 6
 STATEMENTS_SHOWN = 12
+DETAILED = 3
 PAIRS_SHOWN = 3
 FINDINGS_SHOWN = 20
 """Lines of a kind that are printed; --json and the picture hold the rest."""
@@ -41,32 +42,40 @@ def _reports(trail: Trail) -> Iterator[str]:
     for namespace, group in groupby(
         sorted(trail.own, key=lambda own: own.namespace), key=lambda own: own.namespace
     ):
-        own = list(group)
         yield f"  {namespace}"
-        if len(own) > REPORTS_SHOWN:
-            yield f"    … {len(own) - REPORTS_SHOWN} older ones: --json lists them"
-        for one in own[-REPORTS_SHOWN:]:
-            yield f"    {one.name}: of {moment(one.time)} UTC, made {moment(one.made)}; {fate(one)}"
-            yield f"      {said(one.event_type, one.parts)}"
+        own = list(group)
+        for told in sorted(statements(own), key=lambda one: one[-1].time):
+            yield from _told(told)
 
 
-def _statements(trail: Trail, statements: list[Statement]) -> Iterator[str]:
+def _told(own: tuple[Own, ...]) -> Iterator[str]:
+    """What some reports all said, and when and how each of them left."""
+    newest = own[-1]
+    yield f"    {newest.event_type.name}: {said(newest.event_type, newest.parts)}"
+    if len(own) > REPORTS_SHOWN:
+        yield f"      … {len(own) - REPORTS_SHOWN} older ones: --json lists them"
+    for one in own[-REPORTS_SHOWN:]:
+        yield f"      {one.name}: of {moment(one.time)} UTC, made {moment(one.made)}; {fate(one)}"
+
+
+def _statements(trail: Trail, measured: list[Statement]) -> Iterator[str]:
     yield ""
     yield f"WHO ELSE SAYS IT: other people's reports in {trail.source}"
-    if not statements:
+    if not measured:
         yield "  Nothing left, so there is nothing to compare."
-    for one in statements[:STATEMENTS_SHOWN]:
+    for one in measured[:DETAILED]:
         yield from _statement(one)
-    if len(statements) > STATEMENTS_SHOWN:
-        more = len(statements) - STATEMENTS_SHOWN
-        yield f"  … {more} more statements with larger crowds: --json and --html show them"
+    for one in measured[DETAILED:STATEMENTS_SHOWN]:
+        yield f"  {_heading(one)}"
+        yield f"    all of it: {with_bits(one.whole)}"
+    if len(measured) > DETAILED:
+        yield "  --html shows each of them in full, --json all there is"
 
 
 def _statement(one: Statement) -> Iterator[str]:
     newest = one.newest
     event_type, parts = newest.event_type, newest.parts
-    times = f"{len(one.own)} times, last" if len(one.own) > 1 else "once,"
-    yield f"  {newest.name}, said {times} of {moment(newest.time)} UTC"
+    yield f"  {_heading(one)}"
     yield f"    {said(event_type, parts)}"
     yield f"    all of it: {with_bits(one.whole)}"
     if one.people is not None:
@@ -75,14 +84,21 @@ def _statement(one: Statement) -> Iterator[str]:
         (name,) = single.names
         value = label(event_type, name, parts[name])
         yield f"      {name} {value}: {with_bits(single.crowd)}. {meaning(event_type, name)}"
-    rarest = sorted(one.pairs, key=lambda pair: pair.crowd.sharing)[:PAIRS_SHOWN]
-    if rarest:
-        yield "    rarest pairs:"
-    for pair in rarest:
+    pairs = one.telling_pairs[:PAIRS_SHOWN]
+    if pairs:
+        yield "    pairs that tell more than either part:"
+    for pair in pairs:
         yield f"      {said(event_type, parts, pair.names)}: {with_bits(pair.crowd)}"
     yield "    one after the other:"
-    for step in one.growing:
+    for step in one.narrowing:
         yield f"      + {step_words(newest, step.names[-1])}: {step.crowd.verdict}"
+    if len(one.narrowing) < len(one.growing):
+        yield "      and nobody else is left to look at"
+
+
+def _heading(one: Statement) -> str:
+    times = f"{len(one.own)} times, last" if len(one.own) > 1 else "once,"
+    return f"{one.newest.name}, said {times} of {moment(one.newest.time)} UTC"
 
 
 def step_words(own: Own, name: str) -> str:
@@ -124,10 +140,15 @@ def names_of(own: Iterable[Own]) -> str:
     return " and ".join(parts)
 
 
+def count_words(count: int, what: str) -> str:
+    """`no other report`, `1 other report`, `1,204 other reports`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}" if count else f"no {what}"
+
+
 def percent(probability: float) -> str:
-    """A probability for people; never rounded to certainty."""
+    """A probability for people; never rounded to certainty, for the data are not all there is."""
     if probability >= 1:
-        return "certain"
+        return "no other fits"
     return f"{min(99, max(1, round(100 * probability)))} %"
 
 
@@ -158,9 +179,8 @@ def _coincidences(trail: Trail) -> Iterator[str]:
         if one.others is None:
             crowd = "with public data (--data) the others in that window could be counted"
         else:
-            crowd = (
-                f"{one.others:,} other report{'' if one.others == 1 else 's'} share that window, "
-                f"so a guess is right {percent(one.probability or 0)}"
+            crowd = f"{count_words(one.others, 'other report')} in that window" + (
+                f", a guess is right {percent(one.probability or 0)}" if one.others else ""
             )
         yield (
             f"  {one.own.name}: {one.trace.label} at {moment(one.trace.time)} UTC, "

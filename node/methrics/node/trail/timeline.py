@@ -148,6 +148,7 @@ def _rails(scale: _Scale, lanes: Sequence[tuple[str, str]]) -> list[str]:
 
 def _arcs(scale: _Scale, joints: Iterable[Joint]) -> list[str]:
     parts: list[str] = []
+    drawn: set[tuple[Own, Own]] = set()
     for joint in joints:
         if joint.probability is None:
             continue
@@ -156,6 +157,9 @@ def _arcs(scale: _Scale, joints: Iterable[Joint]) -> list[str]:
         for one, other in pairwise(joint.own):
             if len(parts) >= ARCS_MAX:
                 return parts
+            if (one, other) in drawn:
+                continue
+            drawn.add((one, other))
             x1, y1, x2, y2 = scale.x(one.time), scale.y(one), scale.x(other.time), scale.y(other)
             lift = min(46, 12 + abs(x2 - x1) / 7) if y1 == y2 else 0
             middle = (x1 + x2) / 2 + (18 if y1 != y2 and abs(x2 - x1) < 4 else 0)

@@ -48,6 +48,27 @@ class Statement:
     overlap: Overlap
 
     @property
+    def telling_pairs(self) -> list[Combination]:
+        """Pairs that say more than either part does, the smallest crowds first."""
+        alone = {one.names[0]: one.crowd.sharing for one in self.singles}
+        return sorted(
+            (
+                pair
+                for pair in self.pairs
+                if pair.crowd.sharing < min(alone[name] for name in pair.names)
+            ),
+            key=lambda pair: pair.crowd.sharing,
+        )
+
+    @property
+    def narrowing(self) -> tuple[Combination, ...]:
+        """The growing combination, up to where nobody else is left."""
+        for place, step in enumerate(self.growing):
+            if not step.crowd.sharing:
+                return self.growing[: place + 1]
+        return self.growing
+
+    @property
     def newest(self) -> Own:
         """The report that stands for all in what depends on time."""
         return self.own[-1]
@@ -66,7 +87,7 @@ def statements(own: Iterable[Own]) -> list[tuple[Own, ...]]:
 def measure(own: Iterable[Own], others: Others) -> list[Statement]:
     """Every distinct statement, the one with the smallest crowd first."""
     measured = [_measure(group, others) for group in statements(own)]
-    return sorted(measured, key=lambda one: (one.whole.sharing, -one.newest.time))
+    return sorted(measured, key=lambda one: (one.whole.sharing, -one.whole.total, -one.newest.time))
 
 
 def _measure(group: tuple[Own, ...], others: Others) -> Statement:
