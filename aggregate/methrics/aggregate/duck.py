@@ -75,7 +75,7 @@ def _store_error(path: Path, error: BaseException) -> StoreError:
         )
     if "does not exist" in low or "no such file" in low:
         return StoreError("store-missing", f"{path} cannot be opened: there is no such file")
-    if "not a valid duckdb" in low or "serialization" in low:
+    if any(sign in low for sign in ("not a valid duckdb", "serialization", "storage version")):
         return StoreError("store-foreign", f"{path} is not a DuckDB file of this kind")
     if "no space left" in low or "file too large" in low or "could not write" in low:
         return StoreError("store-full", f"{path} cannot grow: {_reason(text)}", "free some space")

@@ -169,12 +169,8 @@ class _Check:
         raws = [row[-1] for row in chunk]
         parts = [raws[start : start + size] for start in range(0, len(raws), size)]
         verdicts = chain.from_iterable(pool.map(self._judge, parts))
-        last = None
         for (n, kind, *told, _raw), verdict in zip(chunk, verdicts, strict=True):
             report, item = verdict.body, verdict.item
-            if n == last:
-                self.found.add("item", n, "the number stands twice")
-            last = n
             if verdict.reason is not Reason.OK or item is None or not isinstance(report, Report):
                 self.found.add("item", n, f"the bytes are refused: {verdict.reason.value}")
                 continue
@@ -294,10 +290,12 @@ class _Check:
             self.found.add("item", n, "this report has been erased")
 
     def repeated(self) -> None:
-        """No item is there twice."""
+        """No item and no number is there twice."""
         twice = "SELECT min(n) FROM item GROUP BY time, id HAVING count(*) > 1"
         for (n,) in self.rows(twice):
             self.found.add("item", n, "the same item is stored more than once")
+        for (n,) in self.rows("SELECT n FROM item GROUP BY n HAVING count(*) > 1"):
+            self.found.add("item", n, "the number stands twice")
 
 
 def _within(day: date) -> str:

@@ -1,0 +1,131 @@
+"""`methrics query` and `methrics verify`, as typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import aggregate_making as making
+import pytest
+
+from methrics.aggregate.cli import main
+from methrics.aggregate.export import Exporter, directory_beside
+from methrics.aggregate.store import Store
+
+CATALOG = making.catalog()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "a.duckdb"
+    making.store_all(path, [CATALOG.raw, *(making.beat(CATALOG, i) for i in range(6))])
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main([str(one) for one in arguments])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_query_without_sql_lists_what_there_is(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "query", file, "--json")
+    rows = {row["name"]: row for row in map(json.loads, out.splitlines())}
+    assert code == 0
+    assert rows["test.beat"]["rows"] == 6
+    assert "lower bound" in rows["test.beat_users_per_day"]["says"]
+
+
+def test_query_prints_tables_json_and_csv(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sql = "SELECT os, count(*) AS n FROM test.beat GROUP BY os ORDER BY os"
+    assert "linux  2" in run(capsys, "query", file, sql)[1]
+    assert run(capsys, "query", file, sql, "--csv")[1] == "os,n\nlinux,2\nmacos,2\nother,2\n"
+    first = run(capsys, "query", file, sql, "--json")[1].splitlines()[0]
+    assert json.loads(first) == {"os": "linux", "n": 2}
+
+
+def test_query_shows_bytes_in_hex_and_times_in_iso(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run(capsys, "query", file, "SELECT id, time FROM item ORDER BY n LIMIT 1", "--json")[1]
+    row = json.loads(out)
+    assert len(bytes.fromhex(row["id"])) == 32
+    assert row["time"] == "2026-09-21T12:20:00"
+
+
+def test_a_view_says_what_its_numbers_mean(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "query", file, "users_per_day")
+    assert code == 0
+    assert "never a total" in out
+    assert "2026-09-21  3" in out
+
+
+def test_the_digest_is_that_of_each_day_and_of_all(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run(capsys, "query", file, "--digest", "--json")[1]
+    day, whole = map(json.loads, out.splitlines())
+    assert (day["day"], day["reports"], whole["day"], whole["reports"]) == (
+        "2026-09-21",
+        6,
+        "all",
+        6,
+    )
+    assert len(day["digest"]) == len(whole["digest"]) == 64
+
+
+def test_verify_says_yes_or_no_with_its_exit_code(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "verify", file)
+    assert (code, out) == (
+        0,
+        "every row is what was signed: 6 reports, 1 catalogs, 0 erasures and 0 notices\n",
+    )
+    with Store(file) as store:
+        store.cursor().execute("UPDATE test.beat SET os = 'windows' WHERE n = 2")
+    code, out, _ = run(capsys, "verify", file)
+    assert code == 1
+    assert "test.beat 2: not what the bytes say: os" in out
+    code, out, _ = run(capsys, "verify", file, "--json")
+    assert code == 1
+    assert json.loads(out)["mismatches"] == [
+        {"table": "test.beat", "n": 2, "what": "not what the bytes say: os"}
+    ]
+
+
+def test_a_live_file_is_read_with_a_word_about_it(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store(file) as store:
+        Exporter(store.cursor(), directory_beside(file)).export(store.tables(), making.NOW)
+        code, out, err = run(capsys, "query", file, "SELECT count(*) AS n FROM item", "--csv")
+    assert (code, out) == (0, "n\n6\n")
+    assert "is in use: reading its Parquet" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["query", "missing"], 3, "there is no such file"),
+        (["verify", "missing"], 3, "there is no such file"),
+        (["query", "FILE", "nonsense"], 3, "syntax error"),
+        (["query", "FILE", "DROP TABLE item"], 3, "only one SELECT"),
+        (["query", "FILE", "SELECT 1", "--digest"], 2, "either SQL or --digest"),
+        (["aggregate", "FILE", "--catalog", "missing"], 3, "cannot read missing"),
+        (["aggregate", "FILE", "--export-every", "-1"], 2, "--export-every"),
+    ],
+)
+def test_every_error_is_one_clear_line(
+    file: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    said: str,
+) -> None:
+    found, _, err = run(capsys, *(file if one == "FILE" else one for one in arguments))
+    assert found == code
+    assert said in err
+    assert err.count("\n") == 1

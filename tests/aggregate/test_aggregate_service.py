@@ -1,0 +1,256 @@
+"""Aggregators on the network in memory: real stores and threads, no sockets."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aggregate_making as making
+import pytest
+import trio
+
+from methrics.aggregate.batch import Committed
+from methrics.aggregate.dataset import open_dataset
+from methrics.aggregate.digest import combine, digests
+from methrics.aggregate.export import Exported, directory_beside
+from methrics.aggregate.ingest import Ingest, IngestSettings
+from methrics.aggregate.service import AggregatorSettings, Event, ExportFailed, run_aggregator
+from methrics.aggregate.store import Store
+from methrics.aggregate.verify import verify
+from methrics.node.clock import ManualClock
+from methrics.node.testing import MemoryNetwork, MemorySwarm
+from methrics.schema.book import CatalogBook
+from methrics.schema.bundle import pack
+from methrics.schema.errors import ConfigError, StoreError
+from methrics.schema.verdict import Decision
+
+CATALOG = making.catalog()
+BEATS = [making.beat(CATALOG, i) for i in range(40)]
+FAST = IngestSettings(threads=2, batch_seconds=0.02)
+
+
+class Running:
+    """One aggregator at work; `events` is what it was told."""
+
+    def __init__(self, swarm: MemorySwarm, store: Store) -> None:
+        self.swarm = swarm
+        self.store = store
+        self.events: list[Event] = []
+        self.stop = trio.Event()
+        self._changed = trio.Event()
+
+    def notify(self, event: Event) -> None:
+        self.events.append(event)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def told(self, kind: type) -> int:
+        return sum(isinstance(event, kind) for event in self.events)
+
+    async def until(self, total: int) -> None:
+        """Return when `total` reports are committed."""
+        with trio.fail_after(20):
+            while self.store.total != total:
+                await self._changed.wait()
+
+
+@asynccontextmanager
+async def aggregator(
+    network: MemoryNetwork, path: Path, settings: AggregatorSettings
+) -> AsyncIterator[Running]:
+    """An aggregator from its start to a clean stop."""
+    with Store(path) as store:
+        async with network.open_swarm() as swarm, trio.open_nursery() as nursery:
+            running = Running(swarm, store)
+            clock = ManualClock(making.NOW)
+            nursery.start_soon(
+                run_aggregator, swarm, store, settings, clock, running.notify, running.stop
+            )
+            yield running
+            running.stop.set()
+
+
+def settings(**more: object) -> AggregatorSettings:
+    return AggregatorSettings(**{"catalogs": [CATALOG], "ingest": FAST, **more})  # type: ignore[arg-type]
+
+
+def bundles(raws: list[bytes], rng: random.Random) -> list[bytes]:
+    """`raws` in random order, in bundles of seven."""
+    shuffled = rng.sample(raws, len(raws))
+    return [pack(shuffled[start : start + 7]) for start in range(0, len(shuffled), 7)]
+
+
+async def publish(network: MemoryNetwork, to: Running, messages: list[bytes]) -> None:
+    async with network.open_swarm(listen=False) as app:
+        await app.dial(to.swarm.addrs[0])
+        await app.wait_for_peers(CATALOG.topic, 1)
+        for message in messages:
+            await app.publish(CATALOG.topic, message)
+        await trio.sleep(0.1)
+
+
+async def test_aggregators_that_hear_different_orders_hold_the_same_digest(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    network = MemoryNetwork(rng=rng, latency=(0.0, 0.005), duplication=0.3)
+    paths = [tmp_path / "a.duckdb", tmp_path / "b.duckdb"]
+    async with (
+        aggregator(network, paths[0], settings()) as one,
+        aggregator(network, paths[1], settings()) as two,
+    ):
+        await publish(network, one, bundles(BEATS, rng))
+        await publish(network, two, bundles(BEATS, rng))
+        await one.until(40)
+        await two.until(40)
+    found = []
+    for path in paths:
+        with open_dataset(path) as dataset:
+            assert verify(dataset).ok
+            found.append(combine(digests(dataset.connection)))
+    assert found[0] == found[1]
+    assert found[0][0].count == 40
+
+
+async def test_a_catalog_is_learnt_from_the_topic_and_what_waited_is_stored(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    only_topic = settings(catalogs=(), topics=[CATALOG.topic])
+    async with aggregator(network, tmp_path / "a.duckdb", only_topic) as one:
+        await publish(network, one, [pack(BEATS[:5])])
+        with trio.fail_after(20):
+            while not one.told(Committed):
+                await trio.sleep(0.01)
+        assert one.store.total == 0
+        await publish(network, one, [pack([CATALOG.raw])])
+        await one.until(5)
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert dataset.rows("SELECT count(*) FROM quarantine") == [(0,)]
+
+
+async def test_attack_a_catalog_of_another_key_on_our_topic(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    foreign = making.catalog(key=making.seed("attacker"))
+    async with aggregator(network, tmp_path / "a.duckdb", settings()) as one:
+        await publish(network, one, [pack([foreign.raw]), pack(BEATS[:3])])
+        await one.until(3)
+        assert [catalog.id for catalog in one.store.catalogs()] == [CATALOG.id]
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert dataset.rows("SELECT reason, count FROM refusal") == [("foreign", 1)]
+
+
+async def test_attack_one_forged_report_in_a_bundle(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    forged = BEATS[9][:-1] + bytes([BEATS[9][-1] ^ 1])
+    async with aggregator(network, tmp_path / "a.duckdb", settings()) as one:
+        await publish(network, one, [pack([*BEATS[10:12], forged]), pack(BEATS[:3])])
+        await one.until(3)
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert dataset.rows("SELECT reason, count FROM refusal") == [("forged", 1)]
+
+
+async def test_what_was_taken_in_before_the_stop_is_committed_and_exported(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    slow = settings(ingest=IngestSettings(batch_seconds=3600), export_every=3600.0)
+    async with aggregator(network, tmp_path / "a.duckdb", slow) as one:
+        await publish(network, one, [pack(BEATS)])
+        assert one.store.total == 0
+    assert one.store.total == 40
+    assert isinstance(one.events[-1], Exported)
+    with open_dataset(directory_beside(tmp_path / "a.duckdb")) as parquet:
+        assert parquet.rows("SELECT count(*) FROM item") == [(40,)]
+
+
+async def test_a_reader_beside_the_running_writer_sees_the_last_export(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    path = tmp_path / "a.duckdb"
+    async with aggregator(network, path, settings(export_every=0.01)) as one:
+        await publish(network, one, [pack(BEATS[:10])])
+        await one.until(10)
+        exports = one.told(Exported)
+        with trio.fail_after(20):
+            while one.told(Exported) < exports + 1:
+                await publish(network, one, [pack(BEATS[10:20])])
+        with open_dataset(path) as dataset:
+            assert dataset.source == "parquet"
+            assert dataset.rows("SELECT count(*) FROM item")[0][0] in (10, 20)
+
+
+async def test_an_export_that_fails_is_told_and_collecting_goes_on(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    path = tmp_path / "a.duckdb"
+    directory_beside(path).mkdir()
+    (directory_beside(path) / "mine.txt").write_text("mine")
+    async with aggregator(network, path, settings(export_every=0.01)) as one:
+        await publish(network, one, [pack(BEATS[:10])])
+        await one.until(10)
+    assert one.told(ExportFailed) >= 1
+    with open_dataset(path) as dataset:
+        assert dataset.source == "file"
+        assert dataset.rows("SELECT count(*) FROM item") == [(10,)]
+
+
+async def test_an_aggregator_goes_on_with_what_is_in_its_file(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    path = tmp_path / "a.duckdb"
+    making.store_all(path, [CATALOG.raw, making.revocation("clicks", making.NOW - 7200)])
+    async with aggregator(network, path, settings(catalogs=())) as one:
+        await publish(network, one, [pack([making.clicks(CATALOG, 1)]), pack(BEATS[:2])])
+        await one.until(2)
+    with open_dataset(path) as dataset:
+        assert dataset.rows("SELECT reason FROM refusal") == [("revoked",)]
+
+
+async def test_nothing_to_collect_is_an_error(tmp_path: Path) -> None:
+    network = MemoryNetwork()
+    with Store(tmp_path / "a.duckdb") as store:
+        async with network.open_swarm() as swarm:
+            for topics, code in (((), "no-topic"), (["/other/topic"], "bad-topic")):
+                with pytest.raises(ConfigError) as caught:
+                    await run_aggregator(
+                        swarm,
+                        store,
+                        settings(catalogs=(), topics=topics),
+                        ManualClock(making.NOW),
+                        lambda event: None,
+                        trio.Event(),
+                    )
+                assert caught.value.code == code
+
+
+async def test_the_validator_waits_while_the_writer_is_behind(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.duckdb") as store:
+        store.commit(making.batch([CATALOG.raw], CatalogBook()))
+        book = CatalogBook()
+        book.add(CATALOG)
+        ingest = Ingest(
+            store, book, ManualClock(making.NOW), lambda done: None, IngestSettings(queue=1)
+        )
+        validate = ingest.validator(CATALOG.topic)
+        assert await validate("peer", pack(BEATS[:1])) is Decision.ACCEPT
+        with trio.move_on_after(0.2) as scope:
+            await validate("peer", pack(BEATS[1:2]))
+        assert scope.cancelled_caught
+        assert ingest.statistics().queued == 1
+        ingest.close()
+        assert await validate("peer", pack(BEATS[2:3])) is Decision.IGNORE
+        await ingest.run()
+        assert store.total == 1
+        assert ingest.statistics().commits == 1
+
+
+async def test_a_file_that_cannot_be_written_ends_the_aggregator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with aggregator(network, tmp_path / "a.duckdb", settings()) as one:
+            await publish(network, one, [pack(BEATS[:10])])
+            await one.until(10)
+            monkeypatch.setattr(
+                one.store, "_insert_typed", lambda derived: one.store._con.execute("nonsense")
+            )
+            await publish(network, one, [pack(BEATS[10:20])])
+            await trio.sleep(20)
+    assert caught.value.split(StoreError)[1] is None
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert dataset.rows("SELECT count(*) FROM item") == [(10,)]
