@@ -9,7 +9,6 @@ import click
 
 from methrics.aggregate.demo.cli_show import show
 from methrics.aggregate.demo.job import run_job
-from methrics.aggregate.demo.processes import terminated_like_interrupted
 from methrics.node.clock import Clock
 
 
@@ -40,10 +39,7 @@ def demo(folder: Path, apps: int, days: int, as_json: bool) -> None:
             click.echo(f"demo: {text}")
 
     say(f"two aggregators, a relay and {apps} apps, {days} days each; logs in {folder / 'logs'}")
-    with (
-        terminated_like_interrupted(),
-        click.progressbar(length=apps, label="demo: apps", hidden=as_json) as bar,
-    ):
+    with click.progressbar(length=apps, label="demo: apps", hidden=as_json) as bar:
         ran = run_job(
             folder,
             apps=apps,

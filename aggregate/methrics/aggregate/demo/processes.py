@@ -9,10 +9,11 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from methrics.node.clock import Clock
 from methrics.schema.errors import LocalError
@@ -59,20 +60,39 @@ class Child:
 
 
 class Fleet:
-    """All processes of one demo. Leaving the `with` block stops every one of them."""
+    """All processes of one demo. Leaving the `with` block stops every one of them.
+
+    Inside it SIGINT and SIGTERM are noted, and raised as KeyboardInterrupt by whatever waits: an
+    exception in the middle of a fork would be swallowed by Python's own fork hooks.
+    """
 
     def __init__(self, logs: Path, env: dict[str, str], clock: Clock) -> None:
         self._logs = logs
         self._env = env
         self._clock = clock
         self._children: list[Child] = []
+        self._interrupted = False
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Fleet:
         self._logs.mkdir(parents=True, exist_ok=True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop(self._children)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, _signal: int, _frame: FrameType | None) -> None:
+        self._interrupted = True
+
+    def _pause(self, seconds: float) -> None:
+        if not self._interrupted:
+            self._clock.sleep(seconds)
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def start(self, name: str, module: str, arguments: Sequence[str]) -> Child:
         """Start `python -m module arguments`; its output goes to `<logs>/<name>.log`."""
@@ -110,7 +130,7 @@ class Fleet:
                 raise child.failed(f"ended with code {child.process.returncode}")
             if self._clock.monotonic() > deadline:
                 raise child.failed(f"did not {what} within {seconds:.0f} s")
-            self._clock.sleep(pause)
+            self._pause(pause)
 
     def run_all(
         self,
@@ -138,7 +158,7 @@ class Fleet:
                     raise child.failed(f"ended with code {child.process.returncode}")
                 active.remove((child, deadline))
                 done(child)
-            self._clock.sleep(PAUSE)
+            self._pause(PAUSE)
 
     def stop(self, children: Sequence[Child]) -> None:
         """Ask processes to end (SIGINT, as Ctrl-C does); kill those that do not in time."""
@@ -153,20 +173,6 @@ class Fleet:
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait()
-
-
-@contextlib.contextmanager
-def terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM unwinds the stack, as Ctrl-C does, so that the children go too."""
-
-    def leave(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _die_with_parent() -> None:
