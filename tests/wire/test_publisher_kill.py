@@ -94,7 +94,9 @@ settings = PublisherSettings(entry=Entry(relays=(relay,)), once=True)
 sys.exit(trio.run(lambda: run_publisher(places(home), namespace, settings, clock=Shifted())))
 """
 
-KILLS = 12
+KILLS = 10
+ROUNDS_MAX = 16
+"""A machine that gets faster while this runs lets some publishers end before they are killed."""
 CLICKS = 6
 """Events recorded before each kill."""
 
@@ -175,18 +177,22 @@ async def test_kpi_7_a_publisher_killed_at_random_loses_and_doubles_nothing(tmp_
     grant(places(tmp_path), NAMESPACE, ["beat", "click"], now=0)
     real = Clock().now()
     async with relay_and_collector() as (relay, collector):
-        shift = -(KILLS + 4) * DAY
+        shift = -(ROUNDS_MAX + 3) * DAY
         record(tmp_path, real + shift - 3600, range(CLICKS))
         began = time.perf_counter()
         assert await run_child(tmp_path, relay, shift, None) == 0
         whole = time.perf_counter() - began
-        killed = 0
-        for round_number in range(1, KILLS + 1):
+        killed = rounds = 0
+        while killed < KILLS and rounds < ROUNDS_MAX:
+            rounds += 1
             shift += DAY
-            first = round_number * CLICKS
+            first = rounds * CLICKS
             record(tmp_path, real + shift - 3600, range(first, first + CLICKS))
-            code = await run_child(tmp_path, relay, shift, whole * rng.uniform(0.4, 1.05))
-            killed += code == -9
+            after = whole * rng.uniform(0.4, 1.0)
+            if await run_child(tmp_path, relay, shift, after) == -9:
+                killed += 1
+            else:
+                whole = after
         # Whatever is left has waited long enough a day later, and then another publisher takes it.
         assert await run_child(tmp_path, relay, shift + DAY, None) == 0
         receipts = Journal(places(tmp_path).outbox(NAMESPACE)).receipts()
@@ -195,13 +201,13 @@ async def test_kpi_7_a_publisher_killed_at_random_loses_and_doubles_nothing(tmp_
                 await trio.sleep(0.1)
         await trio.sleep(1)
 
-    assert killed >= 10
+    assert killed == KILLS
     acknowledged = {one.id for one in receipts if one.state == ACKNOWLEDGED}
     assert len(acknowledged) == len(receipts)
     assert acknowledged == set(collector.arrived), "lost, or made outside of the journal"
     assert set(collector.arrived.values()) == {1}
     clicks = [one.values["serial"] for one in collector.reports.values() if one.type == "click"]
-    assert sorted(clicks, key=str) == sorted(range((KILLS + 1) * CLICKS), key=str)
+    assert sorted(clicks, key=str) == sorted(range((rounds + 1) * CLICKS), key=str)
     beats = [one for one in collector.reports.values() if one.type == "beat"]
     assert len(beats) >= 3
     days = Counter(one.time // DAY for one in beats)
