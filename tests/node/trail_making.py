@@ -1,0 +1,84 @@
+"""People and their reports for the tests of trails, and a crowd that is a plain list."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+
+from methrics.node.identity import report_seed
+from methrics.node.journal import Receipt
+from methrics.node.trail.crowd import Overlap, Window, agreement
+from methrics.node.trail.own import Own, Parts, read_own
+from methrics.schema.catalogs import example_catalog
+from methrics.schema.envelope import Kind, seal, split
+from methrics.schema.items import Report, encode_report
+
+CATALOG = example_catalog()
+HEARTBEAT = CATALOG.types["heartbeat"]
+NAMESPACE = "example-app"
+DAY = 86_400
+START = 1_788_048_000
+"""2026-08-30 00:00 UTC, a Sunday."""
+
+
+def report(values: Mapping[str, object], time: int, type_name: str = "heartbeat") -> Report:
+    sequence = (("shown", 0), ("signed_in", 2)) if type_name == "signin" else None
+    return Report(CATALOG.id, type_name, time, dict(values), None, 1, sequence)
+
+
+def receipt(
+    index: int, said: Report, *, state: str = "acknowledged", attempts: int = 1, key: int = -1
+) -> Receipt:
+    """What the journal keeps of `said`; `key` makes two reports share a key."""
+    seed = report_seed(b"p" * 32, index if key < 0 else key)
+    raw = seal(Kind.REPORT, encode_report(said), seed)
+    made = said.time + 900
+    return Receipt(
+        index, split(raw).id, raw, 1, said.type, said.time, made, made, "relay", state, attempts
+    )
+
+
+def own_of(*said: Report, **changes: object) -> list[Own]:
+    """Own reports with indices 0, 1, 2, …"""
+    receipts = [receipt(i, one, **changes) for i, one in enumerate(said)]  # type: ignore[arg-type]
+    return read_own(receipts, {1: CATALOG}, NAMESPACE)
+
+
+class Listed:
+    """The `Others` of a list of (event type, time, parts)."""
+
+    def __init__(self, *reports: tuple[str, int, Parts]) -> None:
+        self.reports = reports
+        self.asked = 0
+
+    def counts_people(self, own: Own) -> str | None:
+        return "month" if own.event_type.name == "heartbeat" else None
+
+    def agreeing(
+        self,
+        own: Own,
+        names: Sequence[str],
+        *,
+        window: Window | None = None,
+        people: bool = False,
+    ) -> Overlap:
+        self.asked += 1
+        found: Counter[int] = Counter()
+        for type_name, time, parts in self.reports:
+            if type_name != own.event_type.name or (people and parts.get("monthly") is not True):
+                continue
+            if window is None or window[0] <= time < window[1]:
+                found[agreement(names, own.parts, parts)] += 1
+        return found
+
+
+def beat(os: str = "linux", version: str = "1.2", **more: object) -> dict[str, object]:
+    """Values of a heartbeat."""
+    flags = {"daily": True, "weekly": False, "monthly": False}
+    return {"version": version, "os": os, **flags, "age": 3, **more}
+
+
+def number(*parts: object) -> bytes:
+    """32 bytes that depend on `parts` alone."""
+    return sha256(repr(parts).encode()).digest()
