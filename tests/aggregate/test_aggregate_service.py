@@ -242,7 +242,8 @@ async def test_a_file_that_cannot_be_written_ends_the_aggregator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = MemoryNetwork(latency=(0.0, 0.001))
-    with pytest.raises(BaseExceptionGroup) as caught:
+
+    async def collect() -> None:
         async with aggregator(network, tmp_path / "a.duckdb", settings()) as one:
             await publish(network, one, [pack(BEATS[:10])])
             await one.until(10)
@@ -251,6 +252,9 @@ async def test_a_file_that_cannot_be_written_ends_the_aggregator(
             )
             await publish(network, one, [pack(BEATS[10:20])])
             await trio.sleep(20)
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await collect()
     assert caught.value.split(StoreError)[1] is None
     with open_dataset(tmp_path / "a.duckdb") as dataset:
         assert dataset.rows("SELECT count(*) FROM item") == [(10,)]
