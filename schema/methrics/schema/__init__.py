@@ -1,1 +1,1 @@
-"""What is true of bytes: types, catalogs, codec, envelopes, verdicts. No I/O, no clock, no network."""
+"""What is true of bytes: types, catalogs, envelopes, verdicts. No I/O, no clock, no network."""
