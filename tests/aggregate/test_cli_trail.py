@@ -215,7 +215,7 @@ def test_a_threshold_is_kept_and_what_it_holds_is_shown(
     assert person.trail("--data", str(person.file), "--remember") == 0
     told = capsys.readouterr().out
     assert f"{NAMESPACE}: compared with {person.file}" in told
-    assert "os freebsd, cores under 2 cores: said by 0 other reports, fewer than 3" in told
+    assert "os freebsd, cores 2 to under 4 cores: said by 0 other reports, fewer than 3" in told
     assert standing_meter(person.places, NAMESPACE) is not None
     assert person.trail("--threshold", "0") == 0
     assert standing_meter(person.places, NAMESPACE) is None

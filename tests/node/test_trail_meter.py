@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,9 +19,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from trail_making import CATALOG, DAY, HEARTBEAT, NAMESPACE, START, beat, report
 
-from methrics.node.journal import Pending
-from methrics.node.paths import places
+from methrics.node.clock import ManualClock
+from methrics.node.entry import Entry
+from methrics.node.journal import Journal, Pending
+from methrics.node.ledger import grant
+from methrics.node.paths import namespace_of, places
 from methrics.node.prepare import HELD_AGAIN, Identity, Prepared, prepare
+from methrics.node.publisher import PublisherSettings, run_publisher
+from methrics.node.routes import Fate, Load, Outcome, Route
 from methrics.node.trail.crowd import PEOPLE
 from methrics.node.trail.keeping import (
     public_path,
@@ -40,6 +48,7 @@ from methrics.node.trail.meter import (
 )
 from methrics.node.trail.own import part_names, parts_of
 from methrics.node.trail.public import Public, Row, Table, from_json, table, to_json
+from methrics.node.worker import inline
 from methrics.schema.codec import encode
 from methrics.schema.envelope import split
 from methrics.schema.errors import StoreError
@@ -278,3 +287,50 @@ scalars = st.none() | st.booleans() | st.integers(0, 9) | st.text("ab", max_size
 def test_what_is_remembered_survives_the_file(rows: dict[Row, int]) -> None:
     public = Public(NAMESPACE, "x", START, {"t": table(("a", "b"), rows)})
     assert from_json(json.loads(json.dumps(to_json(public)))) == public
+
+
+class Taking:
+    """A route that takes everything."""
+
+    name = "relay"
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+        await trio.lowlevel.checkpoint()
+        self.sent += [raw for _, raw in load.items]
+        return {item_id: Outcome(Fate.ACKNOWLEDGED, "ok") for item_id, _ in load.items}
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Route]:
+        yield self
+
+
+async def test_the_publisher_asks_the_meter_of_the_person(nobody: Path) -> None:
+    where, clock, route = places(nobody), ManualClock(START + DAY), Taking()
+    namespace = namespace_of(CATALOG.label, CATALOG.short_key)
+    grant(where, namespace, ["system"], now=START)
+    journal = Journal(where.outbox(namespace), clock=clock)
+    number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
+    journal.append(number, "system", START, START, encode({"os": "freebsd"}))
+    journal.close()
+    entry = Entry(relays=("/ip4/192.0.2.7/tcp/1/p2p/12D3KooW",))
+    chosen = PublisherSettings(entry=entry, once=True)
+
+    async def publish() -> list[dict[str, object]]:
+        code = await run_publisher(
+            where, namespace, chosen, clock=clock, open_route=route.open, worker=inline
+        )
+        assert code == 0
+        clock.advance(HELD_AGAIN)
+        return [decode_report(split(raw).payload).values for raw in route.sent]
+
+    write_threshold(where, 5)
+    assert await publish() == []
+    known = crowd_of(({"os": "linux"}, 900), ({"os": "other"}, 4))
+    write_public(where, Public(namespace, "all.duckdb", START, {"system": known}))
+    assert await publish() == []
+    known = crowd_of(({"os": "linux"}, 900), ({"os": "other"}, 5))
+    write_public(where, Public(namespace, "all.duckdb", START, {"system": known}))
+    assert await publish() == [{"os": "other"}]
