@@ -25,6 +25,8 @@ from methrics.schema.codec import encode
 from methrics.schema.errors import LocalError, MethricsError
 
 if TYPE_CHECKING:
+    from methrics.node.asking import Asking
+    from methrics.node.questions import Question
     from methrics.node.writer import Writer
     from methrics.schema.catalog import Catalog, EventType
 
@@ -119,6 +121,78 @@ class Recorder:
         from methrics.node.facts import machine_facts
 
         return machine_facts(field.name for field in event_type.fields if field.source is None)
+
+    def ask(
+        self,
+        *,
+        starts: int,
+        used_seconds: float,
+        examples: Mapping[str, Mapping[str, object]] | None = None,
+        results: str = "",
+    ) -> bool:
+        """Asks the person at the terminal, if it is time to; True if they were asked.
+
+        Call it once, at a quiet moment; it waits for the person. `starts` and `used_seconds` are
+        the app's own count of its starts and of the time it was used: methrics keeps none, because
+        before a yes it writes nothing. `examples`: event type -> what the app would record;
+        `results`: where charts of the results can be seen. Never raises but for Ctrl-C.
+        """
+
+        def work() -> bool:
+            import sys
+
+            from methrics.node.questions import Uses
+            from methrics.node.terminal import ask_in_terminal
+
+            asking = self.asking(examples=examples, results=results, surface="terminal")
+            uses = Uses(starts, used_seconds)
+            return ask_in_terminal(asking, uses, stdin=sys.stdin, stdout=sys.stdout)
+
+        return self._guard(work)
+
+    def asking(
+        self,
+        *,
+        examples: Mapping[str, Mapping[str, object]] | None = None,
+        results: str = "",
+        surface: str = "app",
+    ) -> Asking:
+        """For an app that asks in its own user interface: questions, what to show, answers.
+
+        `examples` and `results` as for `ask`; `surface` names the interface in the ledger's
+        history. Unlike the rest of a recorder, what this returns raises LocalError.
+        """
+        from methrics.node.asking import Asking
+
+        return Asking(
+            (self._catalog,) if self._catalog is not None else (),
+            self._places,
+            environment=self._settings.environment,
+            app_version=self._settings.app_version,
+            examples=examples,
+            results=results,
+            surface=surface,
+            clock=self._clock,
+        )
+
+    def questions(
+        self, *, starts: int | None = None, used_seconds: float | None = None
+    ) -> list[Question]:
+        """What the person should be asked, for an app with its own user interface. With `starts`
+        and `used_seconds` (both, as for `ask`), only when it is time to ask unbidden; without, all
+        that is open. Never raises: what cannot be read is not asked."""
+        found: list[Question] = []
+
+        def work() -> bool:
+            from methrics.node.questions import Uses
+
+            given = starts is not None or used_seconds is not None
+            uses = Uses(starts or 0, used_seconds or 0.0) if given else None
+            found.extend(self.asking().questions(uses))
+            return True
+
+        self._guard(work)
+        return found
 
     def fail(self, error: MethricsError) -> None:
         """Counts why this recorder cannot work at all."""
