@@ -14,7 +14,8 @@ from methrics.aggregate.batch import Batch
 from methrics.aggregate.dataset import open_dataset
 from methrics.aggregate.duck import memory
 from methrics.aggregate.quarantine import Waiting
-from methrics.aggregate.store import SAMPLE_MAX, Store
+from methrics.aggregate.refusals import SAMPLE_MAX
+from methrics.aggregate.store import Store
 from methrics.schema.book import CatalogBook
 from methrics.schema.envelope import split
 from methrics.schema.errors import StoreError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, cast
@@ -21,6 +21,7 @@ from methrics.aggregate.duck import Connection, moment, open_writer, saying
 from methrics.aggregate.erase import Eraser
 from methrics.aggregate.layout import BASE, LAYOUT_VERSION, CatalogEntry, Layout, TypeTable
 from methrics.aggregate.quarantine import Quarantine
+from methrics.aggregate.refusals import count_refusals
 from methrics.aggregate.rows import DAY, Derived, ItemColumns, derive
 from methrics.schema.catalog import Catalog
 from methrics.schema.envelope import Item, Kind, split
@@ -30,10 +31,6 @@ from methrics.schema.verdict import Reason
 
 RECEIVED_STEP = 3600
 """Seconds: the time of receipt is kept by the hour, too coarse to match with a network log."""
-
-SAMPLE_MAX = 256
-"""Bytes kept of one refused item for each day and reason."""
-
 
 _T = TypeVar("_T", Report, Revocation, Announcement)
 
@@ -154,7 +151,7 @@ class Store:
         self._erasures(parts.erasures, received, batch.now, done)
         self._quarantine.release(batch.released)
         done.quarantined = self._quarantine.add(batch.waiting, batch.now)
-        self._refuse(batch.now // DAY, batch.refused, done)
+        done.refused += count_refusals(self._con, batch.now // DAY, batch.refused)
         done.total = self.total
         return done
 
@@ -296,29 +293,12 @@ class Store:
         done.erasures += outcome.stored
         done.duplicates += outcome.known
         if outcome.forged:
-            sample = outcome.forged[0].raw
-            self._refuse(now // DAY, {Reason.FORGED: (len(outcome.forged), sample)}, done)
+            forged = {Reason.FORGED: (len(outcome.forged), outcome.forged[0].raw)}
+            done.refused += count_refusals(self._con, now // DAY, forged)
 
     def _gone(self, days: Counter[int]) -> None:
         self.total -= days.total()
         self._dirty.update(days)
-
-    def _refuse(
-        self, day: int, refused: Mapping[Reason, tuple[int, bytes]], done: Committed
-    ) -> None:
-        for reason, (count, sample) in refused.items():
-            done.refused += count
-            changed = _one(
-                self._con,
-                "UPDATE refusal SET count = count + ? "
-                "WHERE day = DATE '1970-01-01' + ?::INTEGER AND reason = ?",
-                [count, day, reason.value],
-            )
-            if not changed:
-                self._con.execute(
-                    "INSERT INTO refusal VALUES (DATE '1970-01-01' + ?::INTEGER, ?, ?, ?)",
-                    [day, reason.value, count, sample[:SAMPLE_MAX]],
-                )
 
     def _abandon(self) -> None:
         """After a failed commit: nothing more is written, what is durable stays as it is."""
