@@ -29,6 +29,7 @@ from methrics.node.publisher import (
     NETWORK,
     OK,
     PublisherSettings,
+    keep_publishing,
     main,
     run_publisher,
     start_thread,
@@ -489,6 +490,55 @@ def test_a_thread_of_the_app_does_the_same(tmp_path: Path) -> None:
     assert not thread.is_alive()
     assert thread.daemon
     assert threading.current_thread() is not thread
+
+
+async def test_a_task_of_the_app_goes_on_from_before_the_first_event_to_its_end(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    person.agree("heartbeat")
+    wire = Wire()
+    settings = PublisherSettings(entry=RELAY.entry, poll=3600)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            lambda: keep_publishing(
+                person.places,
+                NAMESPACE,
+                settings,
+                clock=person.clock,
+                open_route=wire.open,
+                worker=inline,
+            )
+        )
+        await trio.sleep(DAY)
+        assert not Path(person.places.data).joinpath(NAMESPACE).exists()
+        for days in (1, 2):
+            person.record()
+            await trio.sleep(2 * DAY)
+            assert len(wire.sent) == days
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("wrong", ["no-relay", "bad-address", "outbox-read-only", "bug"])
+async def test_a_task_of_the_app_never_raises_into_it(
+    autojump_clock: MockClock,
+    person: Person,
+    wrong: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    person.agree("heartbeat")
+    person.record()
+    if wrong == "bad-address":
+        monkeypatch.setenv("METHRICS_RELAYS", "somewhere")
+    if wrong == "outbox-read-only":
+        Path(person.places.publisher_lock(NAMESPACE)).mkdir()
+    if wrong == "bug":
+        monkeypatch.setattr("methrics.node.publisher.Delivery", None)
+    settings = RELAY if wrong in ("outbox-read-only", "bug") else None
+    with trio.move_on_after(3600) as scope:
+        await keep_publishing(person.places, NAMESPACE, settings, clock=person.clock, worker=inline)
+    assert scope.cancelled_caught
+    assert caplog.text.count("nothing is published") == 1, "said once, not each minute"
 
 
 async def collect(found: list[bytes], _peer: PeerId, message: bytes) -> Decision:

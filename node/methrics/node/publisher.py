@@ -3,8 +3,9 @@
     python -m methrics.node.publisher --namespace <label>-<short key> [--home DIR] [--once]
 
 starts it on its own, as the embedded client does when something is due; it ends by itself when
-nothing is due soon. In a trio app `await run_publisher(...)` is a task, elsewhere `start_thread`
-makes it a thread. At most one works on an outbox at a time, whatever started it.
+nothing is due soon. In a trio app `keep_publishing` is a task, elsewhere `start_thread` makes it a
+thread; both go on for as long as the app runs. At most one works on an outbox at a time, whatever
+started it.
 
 Exit codes: 0 done, nothing to do, or another publisher is at it; 3 something on this machine (a
 full disk, a wrong setting); 4 nobody in the network took what was due. It never ends otherwise:
@@ -43,6 +44,9 @@ OK, LOCAL, NETWORK = 0, 3, 4
 
 ROUTES = ("relay", "direct")
 
+POLL = 60.0
+"""Seconds at most between two looks at the outbox while waiting."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +62,7 @@ class PublisherSettings:
     """One pass, then end."""
     idle: float = 300.0
     """Seconds: end when nothing is due within them. Starting costs a second of processor time."""
-    poll: float = 60.0
+    poll: float = POLL
     """Seconds at most between two looks at the outbox while waiting."""
 
     def check(self) -> None:
@@ -205,15 +209,60 @@ def exit_code(done: Done) -> int:
     return OK
 
 
-def start_thread(where: Places, namespace: str, settings: PublisherSettings) -> threading.Thread:
-    """`run_publisher` in a background thread of this process, which never keeps it from ending.
+async def keep_publishing(
+    where: Places,
+    namespace: str,
+    settings: PublisherSettings | None = None,
+    *,
+    clock: Clock | None = None,
+    rng: random.Random | None = None,
+    open_route: OpenRoute | None = None,
+    worker: Worker | None = None,
+) -> None:
+    """`run_publisher` for as long as an app runs: a task of its own, which ends when cancelled.
 
-    Brings libp2p into the app's process: the process of its own is the better default.
-    Raises ConfigError for settings that cannot work.
+    Without `settings`, the user's own entry peers are looked up each time (entry.py), so that they
+    may be set later. Nothing is raised into the app: what goes wrong is said once on the logger,
+    and tried again after `settings.poll` seconds.
     """
-    settings.check()
+    said: set[str] = set()
+    while True:
+        poll = POLL if settings is None else settings.poll
+        try:
+            chosen = settings or PublisherSettings(entry=entry_peers(where))
+            await run_publisher(
+                where,
+                namespace,
+                chosen,
+                clock=clock,
+                rng=rng,
+                open_route=open_route,
+                worker=worker,
+            )
+        except Exception as error:  # noqa: BLE001 - an app must not fail because it is measured
+            code = error.code if isinstance(error, MethricsError) else type(error).__name__
+            if code not in said:
+                said.add(code)
+                _log.warning("nothing is published: %s", error)
+        await trio.sleep(poll)
+
+
+def start_thread(
+    where: Places, namespace: str, settings: PublisherSettings | None = None
+) -> threading.Thread:
+    """`keep_publishing` (with `settings.once`, one pass) in a background thread of this process,
+    which never keeps it from ending.
+
+    Brings libp2p into the app's process once something is sent: the process of its own is the
+    better default. Raises ConfigError for settings that cannot work.
+    """
+    if settings is not None:
+        settings.check()
 
     def run() -> None:
+        if settings is None or not settings.once:
+            trio.run(keep_publishing, where, namespace, settings)
+            return
         try:
             trio.run(run_publisher, where, namespace, settings)
         except MethricsError as error:
