@@ -43,7 +43,7 @@ docs:  ## Write what the documentation takes from the code
 	$(BIN)/python tools/docs.py --write
 
 bench:  ## Every benchmark, short
-	@$(SETUP) test
+	@$(SETUP) bench
 	@set -e; for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b --quick $(ARGS); done
 
 notebooks:  ## Jupyter with the notebooks

@@ -1,6 +1,6 @@
 """How much a gossip message costs: two processes on loopback, one publishes, one receives.
 
-    python benchmarks/bench_gossip.py [--messages 2000] [--bytes 57344]
+    python benchmarks/bench_gossip.py [--quick] [--messages 2000] [--bytes 57344]
 
 The receiver joins with a validator that accepts at once, so that all CPU time is the network's.
 Prints what it does, and on the last line a JSON object: `messages_per_s`, `mb_per_s` (of 10^6
@@ -65,6 +65,7 @@ async def _send(addr: str, messages: int, size: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="500 messages")
     parser.add_argument("--messages", type=int, default=2000)
     parser.add_argument("--bytes", type=int, default=57_344)
     parser.add_argument("--receive", action="store_true", help=argparse.SUPPRESS)
@@ -72,6 +73,8 @@ def main() -> None:
     if args.receive:
         trio.run(_receive, args.messages)
         return
+    if args.quick:
+        args.messages = min(args.messages, 500)
     command = [sys.executable, __file__, "--receive", "--messages", str(args.messages)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as receiver:
         assert receiver.stdout is not None

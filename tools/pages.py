@@ -73,6 +73,15 @@ def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[st
     return "\n".join("| " + " | ".join(cell(one) for one in line) + " |" for line in lines) + "\n"
 
 
+def _context(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> click.Context:
+    """A context as a call would make it: with the command's own settings, such as -h for help."""
+    width = {"terminal_width": 88, "max_content_width": 88}
+    own = {**command.context_settings, **width}
+    return click.Context(command, info_name=name, parent=parent, **own)
+
+
 Named = tuple[click.Context, click.Command]
 
 
@@ -82,7 +91,7 @@ def _commands(group: click.Group, context: click.Context) -> Iterator[Named]:
         assert command is not None
         if command.hidden:
             continue
-        inner = click.Context(command, info_name=name, parent=context, terminal_width=88)
+        inner = _context(command, name, context)
         yield inner, command
         if isinstance(command, click.Group):
             yield from _commands(command, inner)
@@ -90,7 +99,7 @@ def _commands(group: click.Group, context: click.Context) -> Iterator[Named]:
 
 def cli() -> str:
     """docs/reference/cli.md: exit codes and the help of every command."""
-    top = click.Context(root, info_name="methrics", terminal_width=88)
+    top = _context(root, "methrics")
     parts = [
         "# The command line\n",
         NOTE,

@@ -1,4 +1,4 @@
-"""Makes `.venv` ready for a Makefile target: `python3 tools/setup.py demo|test|lint|all`.
+"""Makes `.venv` ready for a Makefile target: `python3 tools/setup.py demo|test|lint|bench|all`.
 
 Needs only Python 3.11 or newer and the package registries, and the standard library of that
 Python. A second run with nothing new to install touches no network and ends at once. Says in one
@@ -29,6 +29,7 @@ PURPOSES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "demo": (frozenset({"aggregate"}), frozenset()),
     "test": (frozenset({"aggregate"}), frozenset({"test"})),
     "lint": (frozenset({"aggregate"}), frozenset({"test", "lint"})),
+    "bench": (frozenset({"aggregate"}), frozenset({"bench"})),
     "all": (frozenset({"all"}), frozenset({"test", "lint"})),
 }
 
