@@ -190,7 +190,7 @@ def main() -> None:
             data = data[size:]
         trio.run(publish, addr, topic, bundles)
         return
-    count = arguments.reports or (40_000 if arguments.quick else 250_000)
+    count = arguments.reports or (60_000 if arguments.quick else 250_000)
     catalog = example_catalog()
     reports = make_reports(catalog, count, random.Random(1), int(time.time()))
     bundles = make_bundles(reports)
