@@ -77,11 +77,11 @@ def trail(
     if threshold is not None:
         write_threshold(where, threshold)
         click.echo(f"threshold {threshold}, kept in {settings_path(where)}", err=True)
-    others_traces = None if traces is None else _read_traces(traces)
+    beside = None if traces is None else _read_traces(traces)
     clock = Clock()
     gathered = gather(where, clock, apps)
     _check_apps(gathered, apps)
-    found = _measured(where, clock, gathered, apps, data, others_traces, remember)
+    found = _measured(where, clock, gathered, apps, data, beside, remember)
     if html is not None:
         html.write_text(page(found, made=clock.now()), "utf-8")
         click.echo(f"picture written to {html}", err=True)
@@ -112,6 +112,8 @@ def _measured(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="methrics-")))
         dataset = stack.enter_context(open_dataset(local_copy(data, folder)))
+        if dataset.source == "parquet" and not Path(data).is_dir():
+            click.echo(f"{data} is in use: reading its Parquet of {dataset.written}", err=True)
         others = PublicReports(dataset, gathered.catalogs, gathered.own)
         if remember:
             for namespace, catalogs in gathered.catalogs.items():

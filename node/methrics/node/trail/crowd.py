@@ -49,9 +49,11 @@ class Others(Protocol):
         """How many others' reports of `own`'s event type agree with which of its parts `names`; a
         part absent on both sides agrees. `window` limits their times; `people` counts only first
         reports of the period (month, else week, else day) in which `own` lies."""
+        ...
 
     def counts_people(self, own: Own) -> str | None:
         """`month`, `week` or `day` if reports of this type say that they are the first of it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ def _statement(one: Statement) -> str:
         f'<span class="badge {level(one.whole)}">{escape(one.whole.verdict)}</span>'
         f'<span class="soft">{times} {moment(newest.time)} UTC</span></div>{people}'
         '<table><thead><tr><th scope="col">combination</th>'
-        f'<th scope="col">{_axis(one.whole)}</th>'
+        f'<th scope="col" class="bar">{_axis(one.whole)}</th>'
         '<th scope="col" class="number">with you</th><th scope="col" class="number">bits</th>'
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></article>"
     )

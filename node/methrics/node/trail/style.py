@@ -82,13 +82,14 @@ ul.list { list-style: none; padding: 0; margin: .3rem 0; }
 ul.list li { display: grid; grid-template-columns: 5.2rem 1fr; gap: .9rem; padding: .5rem 0;
   border-top: 1px solid var(--line); }
 ul.list li:first-child { border-top: 0; }
+.card > p:last-child, .card > ul:last-child { margin-bottom: 0; }
 .chance { font-weight: 650; font-variant-numeric: tabular-nums; color: var(--link); }
 details { margin: .6rem 0; } summary { cursor: pointer; color: var(--soft); }
 summary:focus-visible { outline: 3px solid var(--link); outline-offset: 3px; }
 code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem;
   color: var(--soft); font-size: .88rem; }
-@media (max-width: 640px) { td.bar { display: none; } ul.list li { grid-template-columns: 1fr;
+@media (max-width: 640px) { td.bar, th.bar { display: none; } ul.list li { grid-template-columns: 1fr;
   gap: .1rem; } }
 @media print { :root { --paper: #fff; } .card { break-inside: avoid; } }
 """.strip()
