@@ -119,19 +119,12 @@ def test_nothing_is_journaled_twice(outbox: Outbox, journal: Journal, clock: Man
     assert journal.identity(now)[1] == 1
 
 
-def test_the_identity_stays_until_it_is_reset(journal: Journal, clock: ManualClock) -> None:
+def test_the_identity_stays(journal: Journal, clock: ManualClock) -> None:
     now = clock.now()
     seed, index, week = journal.identity(now)
     assert (len(seed), index, week) == (32, 0, week_start(now))
     assert week % WEEK == 4 * 86_400  # a Monday
     assert journal.identity(now + 10 * WEEK) == (seed, 0, week)
-    journal.journal([made(0, now)], [], [Pace("view", now, now)])
-    journal.reset()
-    assert journal.receipts() == []
-    assert journal.paces() == {}
-    again, index, week = journal.identity(now + 10 * WEEK)
-    assert again != seed
-    assert (index, week) == (0, week_start(now + 10 * WEEK))
 
 
 def test_withdrawn_consent_forgets_all_that_has_not_left(

@@ -112,6 +112,26 @@ class Database:
         finally:
             self._lock.release()
 
+    def compact(self) -> None:
+        """Rewrites the file and empties its log, so that nothing deleted is left in either.
+
+        Raises StoreError `outbox-busy` if others use the file for longer than `patience`.
+        """
+        self.execute("VACUUM")
+        deadline = self._clock.monotonic() + self._patience
+        while True:
+            with self._lock:
+                con = self._con or self._connect()[0]
+                try:
+                    busy = con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                except sqlite3.Error as error:
+                    raise self._diagnose(error) from error
+            if not busy:
+                return
+            if self._clock.monotonic() >= deadline:
+                raise store_error(BUSY, self.path, "its log is in use")
+            self._clock.sleep(RETRY_STEP)
+
     def close(self) -> None:
         """Closes the connection; the next call opens it again."""
         with self._lock:

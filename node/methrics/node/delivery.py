@@ -20,13 +20,18 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from methrics.node.clock import Clock, Rng
+from methrics.node.erasing import routes_open, spread_again
+from methrics.node.erasures import Asked, Erasures
 from methrics.node.journal import ACKNOWLEDGED, STRUCK, Journal, Receipt
+from methrics.node.outbox import catalog_number
 from methrics.node.prepare import Allowed, Identity, prepare
 from methrics.node.routes import Fate, Load, Outcome, Route
 from methrics.node.trail.meter import Meter
 from methrics.node.worker import Worker
 from methrics.schema.catalog import Catalog, load
+from methrics.schema.envelope import split
 from methrics.schema.errors import CatalogError, MethricsError, StoreError
+from methrics.schema.items import decode_erasure
 
 E = TypeVar("E", bound=Exception)
 
@@ -40,10 +45,13 @@ class Consent:
 
     `allowed` may leave over the route in use. `withdrawn` types were said no to: what waits of
     them is forgotten. Types in neither wait (another route, a switch of this environment).
+    `erasing`: whether erasures may leave. Those are the person's own acts, so no answer about an
+    event type holds them back, only a machine that must stay silent.
     """
 
     allowed: Allowed
     withdrawn: frozenset[str] = frozenset()
+    erasing: bool = True
 
 
 AskConsent = Callable[[], Consent]
@@ -70,6 +78,8 @@ class Done:
     acknowledged: int = 0
     postponed: int = 0
     struck: int = 0
+    erased: int = 0
+    """Erasures acknowledged: one at most, since each travels alone."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Rows that made no report, and reports that nobody will take, by reason."""
     failed: MethricsError | None = None
@@ -102,6 +112,7 @@ class Delivery:
         self._rng = rng
         self._worker = worker
         self._meter = meter
+        self._erasures = Erasures(journal)
         self._catalogs: dict[int, Catalog] = {}
         self._purged: frozenset[str] = frozenset()
 
@@ -116,6 +127,10 @@ class Delivery:
             if await self._worker(self._sendable):
                 async with self._open_route() as route:
                     await self._send_all(route, done)
+                await self._worker(lambda: self._set_apart(None))
+            elif (erasure := await self._worker(self._next_erasure)) is not None:
+                async with self._open_route() as route:
+                    await self._erase(route, erasure, done)
         # A route that holds a nursery wraps what is raised under it in groups.
         except* MethricsError as group:
             done.failed = first_leaf(group)
@@ -215,7 +230,10 @@ class Delivery:
         self, route: Route, catalog: Catalog, receipts: list[Receipt], done: Done
     ) -> None:
         indices = [one.key_index for one in receipts]
-        await self._worker(lambda: self._journal.attempt(indices))
+        still = await self._worker(lambda: self._journal.attempt(indices))
+        receipts = [one for one in receipts if one.key_index in still]
+        if not receipts:
+            return
         items = tuple((one.id, one.raw) for one in receipts)
         outcomes = await route.deliver(Load(catalog.topic, catalog.raw, items))
         await self._worker(lambda: self._mark(receipts, outcomes, done))
@@ -239,6 +257,53 @@ class Delivery:
         for receipt in by_fate[Fate.RETRY]:
             due = self._clock.now() + backoff(receipt.attempts, self._rng.random)
             journal.postpone([receipt.key_index], due)
+            done.postponed += 1
+
+    def _next_erasure(self) -> Asked | None:
+        """One of the erasures that are due, drawn; the others are given moments of their own."""
+        if not self._consent().erasing:
+            return None
+        due = self._erasures.due(self._clock.now(), routes_open(self._route_name))
+        if not due:
+            return None
+        chosen = self._rng.choice(due)
+        self._set_apart(chosen)
+        self._read_catalogs()
+        return chosen
+
+    def _set_apart(self, chosen: Asked | None) -> None:
+        """Draws again when overdue erasures leave, all but `chosen`: none travels with reports or
+        with another one, or whoever sees the connection could tell that they belong together."""
+        now = self._clock.now()
+        due = self._erasures.due(now, routes_open(self._route_name))
+        others = [one.key_index for one in due if one != chosen]
+        if others:
+            moments = spread_again(len(others), now, self._rng.random)
+            self._erasures.postpone(zip(others, moments, strict=True))
+
+    async def _erase(self, route: Route, asked: Asked, done: Done) -> None:
+        item = split(asked.raw)
+        catalog = self._catalogs.get(catalog_number(decode_erasure(item.payload).catalog))
+        if catalog is None:
+            await self._worker(lambda: self._erasures.mark(asked.key_index, STRUCK))
+            return
+        if not await self._worker(lambda: self._erasures.attempt(asked.key_index)):
+            return
+        load = Load(catalog.topic, catalog.raw, ((item.id, asked.raw),))
+        outcome = (await route.deliver(load))[item.id]
+        await self._worker(lambda: self._mark_erasure(asked, outcome, done))
+
+    def _mark_erasure(self, asked: Asked, outcome: Outcome, done: Done) -> None:
+        if outcome.fate is Fate.ACKNOWLEDGED:
+            self._erasures.mark(asked.key_index, ACKNOWLEDGED, self._route_name)
+            done.erased += 1
+        elif outcome.fate is Fate.REFUSED:
+            self._erasures.mark(asked.key_index, STRUCK)
+            done.struck += 1
+            done.dropped[outcome.reason] += 1
+        else:
+            due = self._clock.now() + backoff(asked.attempts, self._rng.random)
+            self._erasures.postpone([(asked.key_index, due)])
             done.postponed += 1
 
 

@@ -85,15 +85,30 @@ class Pace(NamedTuple):
     next: int
 
 
+class Snapshot(NamedTuple):
+    """All that is to leave as of one moment. `due`: journaled reports, whenever they are due.
+    `waiting`: rows that no report was made of yet. `seed` and `install_week` are None before the
+    first report. `erasures`: when journaled erasures are due."""
+
+    due: list[Receipt]
+    waiting: list[Pending]
+    paces: dict[str, Pace]
+    seed: bytes | None
+    next_index: int
+    install_week: int | None
+    erasures: list[int]
+
+
 _REPORT = "idx, id, raw, catalog, type, time, made, due, route, state, attempts"
-_PENDING = """
-SELECT w.* FROM (
+_WAITING = """
   SELECT 'event' AS source, n, catalog, type, time, due, one_in, fields, steps, NULL FROM event
   UNION ALL
   SELECT 'counter', n, catalog, type, time, due, one_in, fields, NULL, count FROM counter
   UNION ALL
   SELECT 'state', n, catalog, type, time, due, one_in, fields, NULL, NULL FROM state
-) w LEFT JOIN pace p USING (type)
+"""
+_PENDING = f"""
+SELECT w.* FROM ({_WAITING}) w LEFT JOIN pace p USING (type)
 WHERE w.due <= ?1 AND coalesce(p.next, 0) <= ?1 ORDER BY w.due LIMIT ?2
 """
 
@@ -106,12 +121,34 @@ class Journal(Outbox):
     ) -> None:
         # Twice the app's size: making room by sending must work when the app's half is full.
         super().__init__(path, clock=clock, patience=patience, durable=True, size_max=2 * SIZE_MAX)
+        self._edits: int | None = None
 
     def pending(self, now: int, limit: int = 1000) -> list[Pending]:
         """Rows that may become reports at `now`, oldest first: their own due time has come and
         so has the type's `Pace.next`. Rows past the age limit are dropped and counted first."""
         self._look_at_bounds()
-        return [Pending(*row) for row in self.database.rows(_PENDING, (now, limit))]
+        with self.database.transaction(write=False) as con:
+            self._edits = _number(con, "edits")
+            return [Pending(*row) for row in con.execute(_PENDING, (now, limit))]
+
+    def snapshot(self) -> Snapshot:
+        """What is to leave, read in one moment; changes nothing."""
+        with self.database.transaction(write=False) as con:
+            due = con.execute(f"SELECT {_REPORT} FROM report WHERE state = 'due' ORDER BY due, idx")
+            receipts = [Receipt(*row) for row in due]
+            waiting = [Pending(*row) for row in con.execute(_WAITING)]
+            paces = {row[0]: Pace(*row) for row in con.execute("SELECT type, last, next FROM pace")}
+            meta = dict(con.execute("SELECT name, value FROM meta"))
+            erasures = con.execute("SELECT due FROM erasure WHERE state = 'due' ORDER BY due")
+            return Snapshot(
+                receipts,
+                waiting,
+                paces,
+                meta.get("seed"),
+                meta.get("next_index", 0),
+                meta.get("install_week"),
+                [row[0] for row in erasures],
+            )
 
     def catalogs(self) -> dict[int, bytes]:
         """Signed catalogs, raw, by the number that rows and receipts hold."""
@@ -146,10 +183,13 @@ class Journal(Outbox):
         the rows they were made from, moves flags, pacing and the next key index on.
 
         Raises StoreError `journal-conflict`, with nothing changed, if a consumed event has gone
-        (consent withdrawn, another publisher) or an index is not above all that were used.
+        (consent withdrawn, another publisher), if the person struck, erased or reset anything since
+        `pending` was read, or if an index is not above all that were used.
         """
         with self.database.transaction() as con:
-            next_index = _next_index(con)
+            if self._edits not in (None, _number(con, "edits")):
+                raise _conflict(self.path, "what waits was changed")
+            next_index = _number(con, "next_index")
             for report in sorted(made):
                 if report.key_index < next_index:
                     raise _conflict(self.path, f"key index {report.key_index} was used before")
@@ -185,13 +225,43 @@ class Journal(Outbox):
                 (RECEIPTS_MAX,),
             )
 
-    def attempt(self, indices: Iterable[int]) -> None:
-        """Counts an attempt, before it is made: from here on the network may have the report."""
+    def attempt(self, indices: Iterable[int]) -> set[int]:
+        """Counts an attempt, before it is made: from here on the network may have the report.
+
+        Returns those that may be sent: what was struck or erased since it was read may not.
+        """
         with self.database.transaction() as con:
-            con.executemany(
-                "UPDATE report SET attempts = attempts + 1 WHERE idx = ?",
-                [(index,) for index in indices],
-            )
+            return {
+                index
+                for index in indices
+                if con.execute(
+                    "UPDATE report SET attempts = attempts + 1 WHERE idx = ? AND state = 'due'",
+                    (index,),
+                ).rowcount
+            }
+
+    def strike(self, index: int) -> Receipt | None:
+        """Never sends report `index` again; the receipt as it was, or None if it is not due (any
+        more). One with attempts may have left before."""
+        with self.database.transaction() as con:
+            found = con.execute(
+                f"SELECT {_REPORT} FROM report WHERE idx = ? AND state = 'due'", (index,)
+            ).fetchone()
+            if found is None:
+                return None
+            con.execute("UPDATE report SET state = 'struck' WHERE idx = ?", (index,))
+            return Receipt(*found)
+
+    def strike_row(self, row: Pending) -> bool:
+        """Removes a waiting row: it never becomes a report. False if it has gone or, for a state,
+        was recorded anew."""
+        with self.database.transaction() as con:
+            gone = con.execute(
+                f"DELETE FROM {row.table} WHERE type = ? AND n = ? AND due = ? AND fields = ?",
+                (row.type, row.n, row.due, row.fields),
+            ).rowcount
+            note_edit(con)
+        return gone > 0
 
     def postpone(self, indices: Iterable[int], due: int) -> None:
         """Puts reports that could not be handed over back to `due`; counts no attempt."""
@@ -218,6 +288,7 @@ class Journal(Outbox):
         how many rows were forgotten."""
         chosen = (type_name,)
         with self.database.transaction() as con:
+            note_edit(con)
             gone = 0
             for table in ("event", "counter", "state"):
                 gone += con.execute(
@@ -235,24 +306,22 @@ class Journal(Outbox):
             )
         return gone
 
-    def reset(self) -> None:
-        """Forgets who this was: seed, install week, flags, pacing, receipts (MARS-7).
-
-        The next use makes a new identity. Reports released before can no longer be erased.
-        """
-        with self.database.transaction() as con:
-            con.execute("DELETE FROM meta")
-            con.execute("DELETE FROM pace")
-            con.execute("DELETE FROM report")
-
 
 def week_start(now: int) -> int:
     """The Monday 00:00 UTC of the ISO week of `now`, in seconds."""
     return now - (now + EPOCH_WEEK_SHIFT) % WEEK
 
 
-def _next_index(con: sqlite3.Connection) -> int:
-    found = con.execute("SELECT value FROM meta WHERE name = 'next_index'").fetchone()
+def note_edit(con: sqlite3.Connection) -> None:
+    """To be called in each transaction by which a person changes what is to leave: a publisher
+    that read it before must read it again (see `Journal.journal`)."""
+    con.execute(
+        "INSERT INTO meta VALUES ('edits', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+    )
+
+
+def _number(con: sqlite3.Connection, name: str) -> int:
+    found = con.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
     return int(found[0]) if found else 0
 
 

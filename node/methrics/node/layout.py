@@ -6,10 +6,7 @@ import sqlite3
 
 from methrics.schema.errors import StoreError
 
-SCHEMA_VERSION = 1
-"""`PRAGMA user_version` of the files that this code reads and writes."""
-
-SCHEMA = """
+_FIRST = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE dropped (reason TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE catalog (n INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, raw BLOB NOT NULL);
@@ -31,6 +28,22 @@ CREATE TABLE report (
   route TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX report_unsent ON report (due) WHERE state = 'due';
 """
+
+# `erasure.idx` is the key index of the report it is for. `old_seed` holds the seed of the keys
+# whose index is under `below`, and not under that of an older one.
+_ERASURES = """
+CREATE TABLE erasure (
+  idx INTEGER PRIMARY KEY, raw BLOB NOT NULL, made INTEGER NOT NULL, due INTEGER NOT NULL,
+  route TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX erasure_unsent ON erasure (due) WHERE state = 'due';
+CREATE TABLE old_seed (below INTEGER PRIMARY KEY, seed BLOB NOT NULL);
+"""
+
+STEPS = (_FIRST, _ERASURES)
+"""What each version of the layout adds to the one before."""
+
+SCHEMA_VERSION = len(STEPS)
+"""`PRAGMA user_version` of the files that this code reads and writes."""
 
 BUSY = "outbox-busy"
 DAMAGED = "outbox-damaged"
@@ -57,14 +70,17 @@ _HINTS = {
 
 
 def lay_out(con: sqlite3.Connection, path: str) -> None:
-    """Makes the tables in an empty file. Raises StoreError `outbox-newer` for a later version."""
+    """Makes the tables that are missing in an empty or older file.
+
+    Raises StoreError `outbox-newer` for a later version."""
     if layout_version(con, path) == SCHEMA_VERSION:
         return
     con.execute("BEGIN IMMEDIATE")
     try:
-        if layout_version(con, path) != SCHEMA_VERSION:
-            for statement in SCHEMA.split(";\n"):
-                con.execute(statement)
+        if (version := layout_version(con, path)) != SCHEMA_VERSION:
+            for step in STEPS[version:]:
+                for statement in step.split(";\n"):
+                    con.execute(statement)
             con.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         con.execute("COMMIT")
     except BaseException:

@@ -142,6 +142,7 @@ class Outbox:
         """The earliest time at which something here may move, or None if nothing waits."""
         found = self.database.rows(
             "SELECT min(due) FROM (SELECT min(due) AS due FROM report WHERE state = 'due' "
+            "UNION ALL SELECT min(due) FROM erasure WHERE state = 'due' "
             "UNION ALL SELECT min(max(w.due, coalesce(p.next, 0))) FROM ("
             "SELECT type, min(due) AS due FROM event GROUP BY type "
             "UNION ALL SELECT type, min(due) FROM counter GROUP BY type "
