@@ -213,6 +213,13 @@ def test_the_publisher_holds_generalises_and_sends() -> None:
     assert sent(prepared(waiting({"os": "freebsd"}), by=None))[0].values == {"os": "freebsd"}
 
 
+def test_equal_events_cost_one_search() -> None:
+    by = meter_of({"system": crowd_of(({"os": "other"}, 20))}, 20)
+    first = by(SYSTEM, report({"os": "freebsd"}, START, "system"))
+    assert by(SYSTEM, report({"os": "freebsd"}, START + DAY, "system")) is first
+    assert by(SYSTEM, report({"os": "other"}, START, "system")) is not first
+
+
 def test_one_held_row_does_not_hold_up_the_next() -> None:
     by = meter_of({"system": crowd_of(({"os": "linux"}, 20))}, 20)
     done = prepared(waiting({"os": "macos"}, 1), waiting({"os": "linux"}, 2), by=by)

@@ -53,6 +53,9 @@ class Hold:
     crowd: Crowd | None = None
 
 
+_KNOWN_MAX = 10_000
+"""Rulings remembered by one meter: it lives for one pass of the publisher."""
+
 Ruling = Send | Generalise | Hold
 Meter = Callable[[EventType, Report], Ruling]
 """What the publisher asks about each report before it is signed."""
@@ -97,10 +100,21 @@ def meter(event_type: EventType, report: Report, table: Table | None, threshold:
 
 
 def meter_of(types: Mapping[str, Table], threshold: int) -> Meter:
-    """A meter over what is remembered of one namespace."""
+    """A meter over what is remembered of one namespace, for reports that are otherwise valid.
+
+    What says the same gets the same ruling, so thousands of equal events cost one search.
+    """
+    known: dict[object, Ruling] = {}
 
     def ask(event_type: EventType, report: Report) -> Ruling:
-        return meter(event_type, report, types.get(event_type.name), threshold)
+        parts = parts_of(report)
+        said = frozenset((name, type(value), value) for name, value in parts.items())
+        ruling = known.get((event_type, said))
+        if ruling is None:
+            ruling = meter(event_type, report, types.get(event_type.name), threshold)
+            if len(known) < _KNOWN_MAX:
+                known[event_type, said] = ruling
+        return ruling
 
     return ask
 
@@ -118,8 +132,10 @@ def _flags(event_type: EventType) -> set[str]:
     return {one.name for one in event_type.fields if one.source in FLAGS}
 
 
-def _aligned(table: Table, names: tuple[str, ...]) -> dict[Row, int]:
+def _aligned(table: Table, names: tuple[str, ...]) -> Mapping[Row, int]:
     """The table's rows in the order of `names`; what the table does not know was not said."""
+    if names == table.names:
+        return table.rows
     place = {name: at for at, name in enumerate(table.names)}
     places = [place.get(name) for name in names]
     return {
@@ -129,13 +145,10 @@ def _aligned(table: Table, names: tuple[str, ...]) -> dict[Row, int]:
 
 
 def _count(rows: Mapping[Row, int], own: Row) -> int:
-    # A dictionary takes True for 1, the wire does not; fields have one type each, but a field may
-    # have changed its type between two catalogs.
-    return sum(
-        count
-        for row, count in rows.items()
-        if row == own and all(same(a, b) for a, b in zip(row, own, strict=True))
-    )
+    # A dictionary takes True for 1, the wire does not, and a field may have changed its type.
+    if own not in rows:
+        return 0
+    return next((count for row, count in rows.items() if all(map(same, row, own))), 0)
 
 
 def _reachable(event_type: EventType, names: tuple[str, ...], own: Row, row: Row) -> bool:

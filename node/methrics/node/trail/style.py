@@ -89,7 +89,7 @@ summary:focus-visible { outline: 3px solid var(--link); outline-offset: 3px; }
 code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem;
   color: var(--soft); font-size: .88rem; }
-@media (max-width: 640px) { td.bar, th.bar { display: none; } ul.list li { grid-template-columns: 1fr;
-  gap: .1rem; } }
+@media (max-width: 640px) { td.bar, th.bar { display: none; }
+  ul.list li { grid-template-columns: 1fr; gap: .1rem; } }
 @media print { :root { --paper: #fff; } .card { break-inside: avoid; } }
 """.strip()

@@ -11,7 +11,7 @@ from methrics.node.trail.crowd import Crowd
 from methrics.node.trail.joining import Joint
 from methrics.node.trail.own import Own, fate, label, meaning, moment, said
 from methrics.node.trail.uniqueness import Statement, statements
-from methrics.node.trail.whole import Trail
+from methrics.node.trail.whole import LAST_MAX, Trail
 
 REPORTS_SHOWN = 6
 STATEMENTS_SHOWN = 12
@@ -61,6 +61,8 @@ def _told(own: tuple[Own, ...]) -> Iterator[str]:
 def _statements(trail: Trail, measured: list[Statement]) -> Iterator[str]:
     yield ""
     yield f"WHO ELSE SAYS IT: other people's reports in {trail.source}"
+    if len(trail.left) > LAST_MAX:
+        yield f"  Measured: your newest {LAST_MAX} reports."
     if not measured:
         yield "  Nothing left, so there is nothing to compare."
     for one in measured[:DETAILED]:
