@@ -74,7 +74,7 @@ def _top(trail: Trail) -> str:
         sure = {
             own for joint in trail.joints if (joint.probability or 0) >= 0.5 for own in joint.own
         }
-        facts.append((f"{len(sure):,}", "can be joined with another, more likely than not"))
+        facts.append((f"{len(sure):,}", "can be joined with another at even odds or better"))
     if trail.threshold:
         facts.append((f"{len(trail.held):,}", f"held back: fewer than {trail.threshold} say it"))
     items = "".join(f"<li><b>{number}</b><span>{words}</span></li>" for number, words in facts)
