@@ -127,6 +127,23 @@ async def test_a_catalog_is_learnt_from_the_topic_and_what_waited_is_stored(tmp_
         assert dataset.rows("SELECT count(*) FROM quarantine") == [(0,)]
 
 
+async def test_a_latecomer_gets_the_catalog_from_a_peer(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    only_topic = settings(catalogs=(), topics=[CATALOG.topic])
+    async with (
+        aggregator(network, tmp_path / "a.duckdb", settings()) as one,
+        aggregator(network, tmp_path / "b.duckdb", only_topic) as late,
+    ):
+        await late.swarm.dial(one.swarm.addrs[0])
+        await late.swarm.wait_for_peers(CATALOG.topic, 1)
+        await publish(network, one, [pack(BEATS[:5])])
+        await one.until(5)
+        await late.until(5)
+    with open_dataset(tmp_path / "b.duckdb") as dataset:
+        assert verify(dataset).ok
+        assert dataset.rows("SELECT count(*) FROM quarantine") == [(0,)]
+
+
 async def test_attack_a_catalog_of_another_key_on_our_topic(tmp_path: Path) -> None:
     network = MemoryNetwork(latency=(0.0, 0.001))
     foreign = making.catalog(key=making.seed("attacker"))

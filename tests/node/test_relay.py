@@ -321,9 +321,9 @@ async def test_mars_2_nothing_of_the_submitter_stays_or_goes_on(
 
 def reachable_text(start: Relay) -> list[str]:
     """Every text and byte string that a relay's own memory still holds, its swarm left out."""
-    seen: set[int] = set()
+    seen: set[int] = {id(start._swarm)}
     texts: list[str] = []
-    todo: list[object] = [value for value in vars(start).values() if value is not start._swarm]
+    todo: list[object] = list(vars(start).values())
     while todo:
         one = todo.pop()
         if id(one) in seen or isinstance(one, type) or callable(one):

@@ -25,6 +25,7 @@ from methrics.aggregate.service import (
 )
 from methrics.aggregate.store import Store
 from methrics.node.clock import Clock
+from methrics.node.keyfile import own_key
 from methrics.schema.catalog import Catalog, load
 from methrics.schema.errors import CatalogError
 
@@ -76,6 +77,12 @@ SAY_EVERY = 10.0
     metavar="SECONDS",
     help="How often to bring the Parquet beside FILE up to date; 0 writes closed days only.",
 )
+@click.option(
+    "--key",
+    "key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with this aggregator's key, made if absent: its address then outlives a restart.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each event.")
 def aggregate(
     file: Path,
@@ -84,6 +91,7 @@ def aggregate(
     topics: tuple[str, ...],
     peers: tuple[str, ...],
     export_every: float,
+    key: Path | None,
     as_json: bool,
 ) -> None:
     """Collect signed reports from the network into the DuckDB file FILE.
@@ -98,18 +106,23 @@ def aggregate(
         peers=peers,
         export_every=export_every,
     )
+    seed = own_key(key) if key else None
     with Store(file) as store:
         # Reports in flight are many and free of cycles: do not look for those all the time.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 10, 10)
         try:
-            trio.run(partial(_serve, store, settings, listen, as_json))
+            trio.run(partial(_serve, store, settings, listen, seed, as_json))
         finally:
             gc.unfreeze()
 
 
 async def _serve(
-    store: Store, settings: AggregatorSettings, listen: tuple[str, ...], as_json: bool
+    store: Store,
+    settings: AggregatorSettings,
+    listen: tuple[str, ...],
+    seed: bytes | None,
+    as_json: bool,
 ) -> None:
     from methrics.node.gossip import open_swarm
 
@@ -117,7 +130,7 @@ async def _serve(
     say = _Json() if as_json else _Words(clock)
     stop = trio.Event()
     with trio.open_signal_receiver(SIGINT, SIGTERM) as signals:
-        async with open_swarm(listen=listen) as swarm, trio.open_nursery() as nursery:
+        async with open_swarm(listen=listen, seed=seed) as swarm, trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, signals, stop)
             say.listening(swarm.peer_id, swarm.addrs)
             await run_aggregator(swarm, store, settings, clock, say.event, stop)

@@ -22,12 +22,15 @@ from methrics.aggregate.store import Store
 from methrics.node.clock import Clock
 from methrics.node.swarm import PeerId, Validator
 from methrics.schema.book import CatalogBook
-from methrics.schema.gate import BundleVerdict, judge_bundle
+from methrics.schema.gate import BundleVerdict, judge_bundle, unknown_catalogs
 from methrics.schema.judge import Verdict, judge
 from methrics.schema.seen import Seen
 from methrics.schema.verdict import Decision, Reason
 
 Notify = Callable[[Committed], None]
+
+Missing = Callable[[bytes, str], None]
+"""(catalog id, topic): told of a catalog that an item names and nobody here knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ class IngestStatistics:
 class Ingest:
     """One pipeline into one store. Start `run` in a nursery, then join topics with `validator`.
 
-    `notify` is called in the trio thread after each commit with what it did.
+    `notify` is called in the trio thread after each commit with what it did, `missing` once per
+    bundle and catalog that nobody here knows.
     """
 
     def __init__(
@@ -72,8 +76,10 @@ class Ingest:
         clock: Clock,
         notify: Notify,
         settings: IngestSettings | None = None,
+        missing: Missing | None = None,
     ) -> None:
         self._store = store
+        self._missing = missing
         self._book = book
         self._clock = clock
         self._notify = notify
@@ -95,6 +101,7 @@ class Ingest:
             verdict = await trio.to_thread.run_sync(
                 self._judge, message, topic, limiter=self._judges
             )
+            self._miss(verdict, topic)
             try:
                 await self._send.send(verdict)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -106,6 +113,12 @@ class Ingest:
             return verdict.decision
 
         return validate
+
+    def _miss(self, verdict: BundleVerdict, topic: str) -> None:
+        if self._missing is None:
+            return
+        for catalog_id in unknown_catalogs(verdict):
+            self._missing(catalog_id, topic)
 
     def _judge(self, message: bytes, topic: str) -> BundleVerdict:
         return judge_bundle(message, self._book, self._clock.now(), self._seen, topic=topic)
@@ -145,8 +158,12 @@ class Ingest:
 
     def _commit(self, verdicts: list[BundleVerdict]) -> list[Committed]:
         """In the writer thread: a commit, and one more for each catalog that was waited for."""
-        done = [self._store.commit(to_batch(verdicts, self._clock.now()))]
-        for catalog in done[0].catalogs:
+        batch = to_batch(verdicts, self._clock.now())
+        done = [self._store.commit(batch)]
+        # A catalog may have been stored between the judging of an item and now.
+        late = {self._book.get(one.awaits) for one in batch.waiting} - {None}
+        for catalog in {*done[0].catalogs, *late}:
+            assert catalog is not None
             waiting = self._store.waiting(catalog)
             if waiting:
                 done.append(self._store.commit(self._again(waiting)))

@@ -13,8 +13,8 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from methrics.aggregate.duck import Connection, moment
 from methrics.schema.catalog import Catalog
-from methrics.schema.envelope import Kind, split
-from methrics.schema.items import decode_erasure, decode_report
+from methrics.schema.envelope import split
+from methrics.schema.gate import named_catalog
 from methrics.schema.limits import LATE_DEFAULT
 
 ITEMS_MAX = 100_000
@@ -107,9 +107,4 @@ class Quarantine:
 
 def awaited(raw: bytes) -> bytes:
     """What an item of an unknown catalog waits for: the catalog's id, or its namespace's key."""
-    item = split(raw)
-    if item.kind is Kind.REPORT:
-        return decode_report(item.payload).catalog
-    if item.kind is Kind.ERASURE:
-        return decode_erasure(item.payload).catalog
-    return item.key
+    return named_catalog(raw) or split(raw).key

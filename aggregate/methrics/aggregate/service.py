@@ -12,7 +12,8 @@ from methrics.aggregate.export import Exported, Exporter, directory_beside
 from methrics.aggregate.ingest import Ingest, IngestSettings
 from methrics.aggregate.rows import DAY
 from methrics.aggregate.store import Store
-from methrics.node.clock import Clock
+from methrics.node.clock import Clock, system_rng
+from methrics.node.exchange import CatalogExchange
 from methrics.node.swarm import Swarm
 from methrics.schema.book import CatalogBook
 from methrics.schema.catalog import Catalog
@@ -79,10 +80,15 @@ async def run_aggregator(
         book.add(catalog)
     if first.catalogs:
         notify(first)
-    ingest = Ingest(store, book, clock, notify, settings.ingest)
+    exchange = CatalogExchange(
+        swarm, book, system_rng(), lambda topic, bundle: ingest.validator(topic)("", bundle)
+    )
+    ingest = Ingest(store, book, clock, notify, settings.ingest, exchange.want)
     exports = _Exports(store, clock, notify, settings.export_every)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(exports.run)
+        nursery.start_soon(exchange.run)
+        exchange.serve()
         async with trio.open_nursery() as writing:
             writing.start_soon(ingest.run)
             for topic in sorted(topics):

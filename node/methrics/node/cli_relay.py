@@ -15,6 +15,7 @@ import trio
 
 from methrics.node.clock import Clock
 from methrics.node.entry import check_addresses
+from methrics.node.keyfile import own_key
 from methrics.node.mixer import MixLimits
 from methrics.node.relay import Relay, RelaySettings, run_relay
 from methrics.schema.book import CatalogBook
@@ -90,6 +91,12 @@ class Duration(click.ParamType[float]):
     metavar="DURATION",
     help="How long reports are held and mixed: longer hides better, shorter is fresher.",
 )
+@click.option(
+    "--key",
+    "key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with this relay's key, made if absent: its address then outlives a restart.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each event.")
 def relay(
     listen: tuple[str, ...],
@@ -97,12 +104,13 @@ def relay(
     topics: tuple[str, ...],
     peers: tuple[str, ...],
     hold: float,
+    key: Path | None,
     as_json: bool,
 ) -> None:
     """Take reports in from apps, check and mix them, and publish them in bundles.
 
     Keeps nothing on disk and no address anywhere. Ctrl-C or SIGTERM publishes what is held and
-    stops. Its address changes with every start, because its key does: nothing lasts longer.
+    stops. Without --key its address changes with every start.
     """
     loaded = [_load(path) for path in catalogs]
     carried = _topics(loaded, topics)
@@ -111,7 +119,8 @@ def relay(
     for one in loaded:
         book.add(one)
     settings = RelaySettings(topics=carried, mix=MixLimits(hold=hold))
-    trio.run(partial(_serve, book, settings, listen, peers, as_json))
+    seed = own_key(key) if key else None
+    trio.run(partial(_serve, book, settings, listen, seed, peers, as_json))
 
 
 def _load(path: Path) -> Catalog:
@@ -141,6 +150,7 @@ async def _serve(
     book: CatalogBook,
     settings: RelaySettings,
     listen: tuple[str, ...],
+    seed: bytes | None,
     peers: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -148,7 +158,7 @@ async def _serve(
 
     stop = trio.Event()
     with trio.open_signal_receiver(SIGINT, SIGTERM) as signals:
-        async with open_swarm(listen=listen) as swarm, trio.open_nursery() as nursery:
+        async with open_swarm(listen=listen, seed=seed) as swarm, trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, signals, stop)
             for peer in peers:
                 swarm.keep(peer)

@@ -1,4 +1,7 @@
-"""Namespace keys in files: one line of 64 hex digits (an Ed25519 seed), for the owner only."""
+"""Keys in files: one line of 64 hex digits (an Ed25519 seed), for the owner only.
+
+A namespace is its key, and so is the peer that others name in an address.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,14 @@ def make_key(path: Path) -> bytes:
     except OSError as error:
         raise StoreError("key-unwritable", f"cannot write {path}: {error.strerror}") from error
     return seed
+
+
+def own_key(path: Path) -> bytes:
+    """The seed in a key file, which is made if there is none: the identity of a lasting peer.
+
+    Raises ConfigError for another file or one that others can read, StoreError if none can be made.
+    """
+    return read_key(path) if path.exists() else make_key(path)
 
 
 def read_key(path: Path) -> bytes:

@@ -1,12 +1,13 @@
 """The relay service: takes sealed items from submitters, mixes them, publishes them as bundles.
 
-Theory of operation. Four things share one `Relay` object and one trio thread:
+Theory of operation. Five things share one `Relay` object and one trio thread:
 - `submit` (a request handler) opens and judges boxes in worker threads, then, back on the event
   loop, admits each item to the mix pool and answers one reason code per box;
 - `describe` (a request handler) tells the box key and the topics;
 - `validate` (a gossip validator, one per topic) judges the bundles of others by the same gate, so a
   relay forwards gossip like every peer, and drops from its pool what reached the topic already;
-- `mix` empties the pool when its window closes and publishes.
+- `mix` empties the pool when its window closes and publishes;
+- `exchange` answers peers that lack a catalog, and asks them for those that bundles name.
 
 What it must not know it does not keep (MARS-2, DEB-9): handlers get no address, the limiter keeps a
 keyed hash for a minute, nothing is logged about a submitter, nothing is written to a disk.
@@ -28,6 +29,7 @@ import trio
 from methrics.node import submit
 from methrics.node.boxes import BoxKey, unseal
 from methrics.node.clock import Clock
+from methrics.node.exchange import CatalogExchange
 from methrics.node.limiter import Limiter
 from methrics.node.mixer import Mixed, Mixer, MixLimits
 from methrics.node.swarm import PeerId, Swarm
@@ -37,7 +39,7 @@ from methrics.schema.bundle import pack
 from methrics.schema.catalog import Catalog
 from methrics.schema.envelope import Item, split
 from methrics.schema.errors import RefusedError, UnreachableError
-from methrics.schema.gate import judge_bundle
+from methrics.schema.gate import judge_bundle, unknown_catalogs
 from methrics.schema.items import Announcement, Erasure, Report, Revocation
 from methrics.schema.judge import Verdict, judge
 from methrics.schema.seen import Seen
@@ -110,6 +112,9 @@ class Relay:
         self._seen = Seen(settings.seen)
         self._limiter = Limiter(per_minute=settings.items_per_minute, key=rng.randbytes(32))
         self._topics = frozenset(settings.topics)
+        self.exchange = CatalogExchange(
+            swarm, book, rng.random, lambda topic, data: self.validate(topic, "", data)
+        )
         self._urgent: list[Mixed] = []
         self._wake = trio.Event()
         self._stopping = False
@@ -211,6 +216,8 @@ class Relay:
         verdict = await self._worker(
             lambda: judge_bundle(data, self._book, now, self._seen, topic=topic)
         )
+        for catalog_id in unknown_catalogs(verdict):
+            self.exchange.want(catalog_id, topic)
         known = [_item(accepted).id for accepted in verdict.accepted]
         self.statistics.elsewhere += self.mixer.discard(known)
         self.statistics.gossip[str(verdict.reason)] += 1
@@ -284,9 +291,13 @@ async def run_relay(
     for topic in settings.topics:
         await swarm.join(topic, partial(relay.validate, topic))
     swarm.serve(submit.RELAY, relay.describe, request_max=submit.DESCRIBE_MAX)
+    relay.exchange.serve()
     swarm.serve(submit.SUBMIT, relay.submit, request_max=submit.SUBMIT_MAX)
     task_status.started(relay)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(relay.mix)
-        await (trio.Event() if stop is None else stop).wait()
-        relay.stop()
+        nursery.start_soon(relay.exchange.run)
+        async with trio.open_nursery() as mixing:
+            mixing.start_soon(relay.mix)
+            await (trio.Event() if stop is None else stop).wait()
+            relay.stop()
+        nursery.cancel_scope.cancel()

@@ -12,9 +12,9 @@ from typing import NamedTuple
 from methrics.schema.book import CatalogBook
 from methrics.schema.bundle import unpack
 from methrics.schema.catalog import Catalog
-from methrics.schema.envelope import split
+from methrics.schema.envelope import Kind, split
 from methrics.schema.errors import RefusedError
-from methrics.schema.items import Revocation
+from methrics.schema.items import Revocation, decode_erasure, decode_report
 from methrics.schema.judge import Verdict, judge_item
 from methrics.schema.seen import Seen
 from methrics.schema.verdict import Decision, Reason
@@ -42,6 +42,25 @@ class BundleVerdict:
     reason: Reason
     accepted: list[Verdict] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+
+
+def unknown_catalogs(verdict: BundleVerdict) -> frozenset[bytes]:
+    """Ids of the catalogs that the bundle's reports and erasures name and the book lacks."""
+    return frozenset(
+        named_catalog(refusal.raw)
+        for refusal in verdict.refused
+        if refusal.reason is Reason.UNKNOWN_CATALOG
+    ) - {b""}
+
+
+def named_catalog(raw: bytes) -> bytes:
+    """The catalog id in a report or erasure whose structure has been judged; empty for others."""
+    item = split(raw)
+    if item.kind is Kind.REPORT:
+        return decode_report(item.payload).catalog
+    if item.kind is Kind.ERASURE:
+        return decode_erasure(item.payload).catalog
+    return b""
 
 
 _UNVOUCHED = frozenset({Reason.UNKNOWN_CATALOG, Reason.UNKNOWN_KIND})
