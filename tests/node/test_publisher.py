@@ -525,6 +525,7 @@ async def test_a_task_of_the_app_never_raises_into_it(
     wrong: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     person.agree("heartbeat")
     person.record()
@@ -539,6 +540,7 @@ async def test_a_task_of_the_app_never_raises_into_it(
         await keep_publishing(person.places, NAMESPACE, settings, clock=person.clock, worker=inline)
     assert scope.cancelled_caught
     assert caplog.text.count("nothing is published") == 1, "said once, not each minute"
+    assert capsys.readouterr().err == "", "an app that has no handler for it sees nothing"
 
 
 async def collect(found: list[bytes], _peer: PeerId, message: bytes) -> Decision:

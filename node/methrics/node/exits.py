@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import atexit
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import logging
 
 
 class Closable(Protocol):
@@ -35,12 +38,18 @@ def say_once(text: str) -> None:
     if _state["said"]:
         return
     _state["said"] = True
+    quiet_logger().warning("%s (further such lines are only counted: Recorder.statistics())", text)
+
+
+def quiet_logger() -> logging.Logger:
+    """The logger `methrics`, of which nothing is shown unless the app gave it, or the root logger,
+    a handler: without any, Python itself would print warnings into the app's standard error."""
     import logging
 
     logger = logging.getLogger("methrics")
     if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
         logger.addHandler(logging.NullHandler())
-    logger.warning("%s (further such lines are only counted: Recorder.statistics())", text)
+    return logger
 
 
 def _close_all() -> None:

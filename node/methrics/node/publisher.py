@@ -30,6 +30,7 @@ import trio
 from methrics.node.clock import Clock
 from methrics.node.delivery import AskConsent, Consent, Delivery, Done, OpenRoute
 from methrics.node.entry import Entry, entry_peers
+from methrics.node.exits import quiet_logger
 from methrics.node.journal import Journal
 from methrics.node.ledger import ConsentSwitch, read_answers
 from methrics.node.lock import FileLock
@@ -226,6 +227,7 @@ async def keep_publishing(
     and tried again after `settings.poll` seconds.
     """
     said: set[str] = set()
+    quiet_logger()
     while True:
         poll = POLL if settings is None else settings.poll
         try:

@@ -1,0 +1,38 @@
+"""Sign the catalogs of this folder again: `python docs/examples/sign.py [--check]`.
+
+The key is published, here, so anyone can sign in its name: these catalogs must never carry real
+data. Your app makes a key of its own with `methrics catalog keygen` and signs with `methrics
+catalog sign`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+from methrics.schema.catalog import sign
+from methrics.schema.source import parse_source
+
+SEED = hashlib.sha256(b"the published key of the examples").digest()
+HERE = Path(__file__).parent
+CATALOGS = {
+    HERE / "app.toml": HERE / "app.cbor",
+    HERE / "pytest_plugin/catalog.toml": HERE / "pytest_plugin/pytest_census/catalog.cbor",
+}
+
+
+def main() -> int:
+    stale = 0
+    for source, signed in CATALOGS.items():
+        raw = sign(parse_source(source.read_text("utf-8")), SEED)
+        if not signed.exists() or signed.read_bytes() != raw:
+            stale += 1
+            if "--check" not in sys.argv:
+                signed.write_bytes(raw)
+            print(signed.relative_to(HERE))
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

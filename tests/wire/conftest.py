@@ -1,0 +1,20 @@
+"""Makes the helpers beside the tests of this folder importable by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from real_network import RealNetwork
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNetwork]:
+    """A relay and an aggregator, real processes on loopback, for all tests of a module."""
+    with RealNetwork(tmp_path_factory.mktemp("network")) as found:
+        yield found

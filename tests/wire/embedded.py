@@ -1,0 +1,153 @@
+"""Running the programs of docs/examples as a reader would, and looking into their outbox."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from real_network import EXAMPLES, environment
+
+from methrics.node.clock import Clock
+from methrics.node.flags import DAY
+from methrics.node.journal import Journal, Receipt
+from methrics.node.ledger import grant
+from methrics.node.lock import is_held
+from methrics.node.paths import Places, namespace_of, places
+from methrics.schema.catalog import Catalog, load
+from methrics.schema.codec import decode
+
+CATALOG = load((EXAMPLES / "app.cbor").read_bytes())
+NAMESPACE = namespace_of(CATALOG.label, CATALOG.short_key)
+
+EARLIER = """
+import runpy, sys, time
+from methrics.node.clock import Clock
+slow = int(sys.argv[1])
+Clock.now = lambda self: int(time.time()) - slow
+del sys.argv[:2]
+if sys.argv[0] == "-m":
+    del sys.argv[0]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+else:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a program as it is, on a machine whose clock is slow."""
+
+
+class Row(NamedTuple):
+    """One waiting row of an outbox."""
+
+    type: str
+    values: dict[str, object]
+    total: int | None
+
+
+def agree(where: Places, catalog: Catalog = CATALOG) -> None:
+    """The person says yes to everything that the catalog asks."""
+    namespace = namespace_of(catalog.label, catalog.short_key)
+    grant(where, namespace, list(catalog.types), now=Clock().now())
+
+
+def waiting(where: Places, namespace: str = NAMESPACE) -> list[Row]:
+    """What was recorded and is not yet a report. Makes no file."""
+    journal = Journal(where.outbox(namespace))
+    if not journal.exists():
+        return []
+    try:
+        rows = journal.pending(Clock().now() + 400 * DAY, 100_000)
+    finally:
+        journal.close()
+    found = []
+    for row in rows:
+        values = decode(row.fields, limit=1024)
+        assert isinstance(values, dict)
+        found.append(Row(row.type, values, row.total))
+    return found
+
+
+def receipts(where: Places, namespace: str = NAMESPACE) -> list[Receipt]:
+    """What became a report."""
+    journal = Journal(where.outbox(namespace))
+    if not journal.exists():
+        return []
+    try:
+        return journal.receipts()
+    finally:
+        journal.close()
+
+
+def publishing(where: Places, namespace: str = NAMESPACE) -> bool:
+    """Whether a publisher runs."""
+    return is_held(where.publisher_lock(namespace))
+
+
+def program(name: str, *arguments: str, earlier: int = 0) -> list[str]:
+    """The command line of an example; `earlier`: seconds that its machine's clock is slow."""
+    shift = ["-c", EARLIER, str(earlier)] if earlier else []
+    return [sys.executable, "-W", "error", *shift, str(EXAMPLES / name), *arguments]
+
+
+def run(command: Sequence[str], cwd: Path, **env: str) -> str:
+    """Run to the end; what it printed. Fails if it failed or complained."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment(**env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout
+
+
+class Running:
+    """A program that goes on until it is told to stop."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def line(self) -> str:
+        """The next line that it prints."""
+        return _pipe(self.process.stdout).readline().strip()
+
+    def say(self, text: str) -> None:
+        """Write to it, and close its standard input."""
+        _pipe(self.process.stdin).write(text)
+        _pipe(self.process.stdin).close()
+
+    def stop(self) -> str:
+        """SIGTERM; the rest of what it printed. Fails if it failed or complained."""
+        self.process.terminate()
+        out, err = _pipe(self.process.stdout).read(), _pipe(self.process.stderr).read()
+        assert (self.process.wait(60), err) == (0, ""), out + err
+        return out
+
+
+@contextmanager
+def running(command: Sequence[str], cwd: Path, **env: str) -> Iterator[Running]:
+    """Start a program; it is killed at the end if it still runs."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=cwd, env=environment(**env), stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        try:
+            yield Running(process)
+        finally:
+            process.kill()
+
+
+def _pipe(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None
+    return stream
+
+
+def home(tmp_path: Path, name: str = "home") -> Places:
+    """A person's folder, not made yet."""
+    return places(tmp_path / name)

@@ -1,0 +1,133 @@
+"""A relay and an aggregator as real processes on loopback, and what the aggregator has stored."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from methrics.aggregate.dataset import open_dataset
+from methrics.schema.errors import StoreError
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
+PLUGIN = EXAMPLES / "pytest_plugin"
+
+LISTEN = "/ip4/127.0.0.1/tcp/0"
+ADDRESS = re.compile(r"/ip4/127\.0\.0\.1/tcp/\d+/p2p/\w+")
+METHRICS = [sys.executable, "-m", "methrics.aggregate"]
+
+
+def wait_until(what: str, look: Callable[[], object], seconds: float = 60) -> None:
+    """Return once `look()` is true; fail, naming `what`, after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, f"did not {what} within {seconds:.0f} s"
+        time.sleep(0.05)
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's environment, which tests have cleared of all that turns measuring off."""
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **changes}
+
+
+class Service:
+    """A process of the `methrics` command that listens; its output goes to a file."""
+
+    def __init__(self, folder: Path, name: str, arguments: Sequence[str]) -> None:
+        self._log = folder / f"{name}.log"
+        env = {key: value for key, value in os.environ.items() if not key.startswith("METHRICS")}
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*METHRICS, name, "--listen", LISTEN, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=env | {"PYTHONUNBUFFERED": "1", "METHRICS_HOME": str(folder / "home")},
+            )
+        try:
+            wait_until(f"listen ({self._log.name})", self._listens)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _listens(self) -> bool:
+        assert self.process.poll() is None, self.said()
+        return ADDRESS.search(self.said()) is not None
+
+    def said(self) -> str:
+        """Its output so far."""
+        return self._log.read_text("utf-8", errors="replace")
+
+    @property
+    def address(self) -> str:
+        """Where it listens, with its peer id."""
+        found = ADDRESS.search(self.said())
+        assert found is not None
+        return found[0]
+
+    def stop(self) -> None:
+        """As Ctrl-C does; it writes down what it holds."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            assert self.process.wait(30) == 0, self.said()
+
+    def kill(self) -> None:
+        """At once."""
+        self.process.kill()
+        self.process.wait()
+
+
+class RealNetwork:
+    """`relay` takes reports of `catalogs`; what it publishes is stored in `file`."""
+
+    def __init__(self, folder: Path, catalogs: Sequence[Path] | None = None) -> None:
+        self._folder = folder
+        self._catalogs = catalogs or (
+            EXAMPLES / "app.cbor",
+            PLUGIN / "pytest_census" / "catalog.cbor",
+        )
+        self.file = folder / "collected.duckdb"
+        self._services: list[Service] = []
+
+    def __enter__(self) -> RealNetwork:
+        known = [part for path in self._catalogs for part in ("--catalog", str(path))]
+        try:
+            collecting = [str(self.file), "--export-every", "0.5", *known]
+            self._services.append(Service(self._folder, "aggregate", collecting))
+            mixing = ["--hold", "0.3s", "--peer", self._services[0].address, *known]
+            self._services.append(Service(self._folder, "relay", mixing))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for service in reversed(self._services):
+            service.kill()
+
+    @property
+    def relay(self) -> str:
+        """The relay's address."""
+        return self._services[1].address
+
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        """The answer to `sql`, asked of the Parquet while the aggregator runs, then of its file.
+        Nothing before its first export."""
+        try:
+            with open_dataset(self.file) as data:
+                return data.rows(sql)
+        except StoreError as error:
+            if error.code in ("store-busy", "store-missing"):
+                return []
+            raise
+
+    def stop(self) -> None:
+        """End both, so that all that was taken is published and stored."""
+        for service in reversed(self._services):
+            service.stop()

@@ -1,0 +1,169 @@
+"""The programs of docs/examples: each is run as a reader runs it, before and after a yes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import pytest
+from embedded import agree, home, program, receipts, run, running, waiting
+from real_network import EXAMPLES, ROOT, environment
+
+from methrics.node.paths import Places
+
+pytestmark = pytest.mark.wire
+
+
+@pytest.fixture
+def person(tmp_path: Path, nobody: Path) -> Places:
+    """Somebody who agreed."""
+    where = home(nobody.parent, nobody.name)
+    agree(where)
+    return where
+
+
+def test_the_catalogs_are_signed_as_they_stand() -> None:
+    done = subprocess.run([sys.executable, EXAMPLES / "sign.py", "--check"], check=False)
+    assert done.returncode == 0, "run `python docs/examples/sign.py`"
+
+
+def test_every_example_is_tested_and_explained() -> None:
+    names = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb")}
+    tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_ex*.py"))
+    guide = (ROOT / "docs" / "embed.md").read_text("utf-8")
+    assert {name for name in names if name not in tests} == set()
+    assert {name for name in names if f"examples/{name})" not in guide} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("plain_script.py", ["a.png", "b.png"], "a.png: smaller\nb.png: smaller\n"),
+        ("short_cli.py", ["search", "word"], "nothing found for word\n"),
+    ],
+)
+def test_without_consent_a_program_is_the_same_and_leaves_nothing(
+    name: str, arguments: list[str], said: str, tmp_path: Path, nobody: Path
+) -> None:
+    assert run(program(name, *arguments), tmp_path) == said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plain_script(person: Places, tmp_path: Path) -> None:
+    run(program("plain_script.py", "a.png"), tmp_path)
+    rows = {row.type: row for row in waiting(person)}
+    assert set(rows) == {"heartbeat", "command"}
+    assert rows["heartbeat"].values["version"] == "1.4"
+    assert rows["heartbeat"].values["python"] == f"3.{sys.version_info[1]}"
+    assert rows["command"].values == {"name": "resize", "worked": True, "seconds": 0}
+
+
+def test_a_short_lived_command(person: Places, tmp_path: Path) -> None:
+    for argument in ("here.csv", "there.csv"):
+        run(program("short_cli.py", "export", argument), tmp_path)
+    assert [row.values["name"] for row in waiting(person)] == ["export"] * 2
+
+
+def test_a_threaded_app(person: Places, tmp_path: Path) -> None:
+    jobs = ["import a.png", "resize b.png", "dance c.png", "search"] * 25
+    with running(program("threaded_app.py"), tmp_path) as app:
+        app.say("\n".join(jobs) + "\n")
+        assert app.line().startswith("all done")
+        assert "recorded=101, dropped={}" in app.stop()
+    rows = Counter((row.type, row.values.get("name")) for row in waiting(person))
+    assert rows.pop(("heartbeat", None)) == 1
+    assert rows == {("command", name): 25 for name in ("import", "resize", "search", "other")}, (
+        "each once, and nothing that was not declared"
+    )
+
+
+def get(url: str) -> tuple[int, str]:
+    """A real HTTP request: status and body."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def sums(where: Places) -> dict[tuple[object, object], int]:
+    """What was counted per page and answer."""
+    found: Counter[tuple[object, object]] = Counter()
+    for row in waiting(where):
+        if row.type == "request":
+            assert set(row.values) == {"page", "answer"}
+            found[row.values["page"], row.values["answer"]] += row.total or 0
+    return dict(found)
+
+
+def test_an_asyncio_server(person: Places, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp", reason="pip install aiohttp")
+    with running(program("aiohttp_server.py", "0"), tmp_path) as app:
+        found = re.search(r"http://127\.0\.0\.1:\d+", app.line())
+        assert found is not None
+        for _ in range(3):
+            assert get(f"{found[0]}/search")[0] == 200
+        assert get(f"{found[0]}/people/jane")[0] == 404
+        app.stop()
+    assert sums(person) == {("search", "ok"): 3, ("other", "refused"): 1}
+    assert [row.values["os"] for row in waiting(person) if row.type == "heartbeat"]
+    raw = b"".join(path.read_bytes() for path in Path(person.data).rglob("outbox.db*"))
+    assert b"jane" not in raw
+
+
+def test_a_trio_app_without_any_relay_just_goes_on(person: Places, tmp_path: Path) -> None:
+    with running(program("trio_app.py", "0.05"), tmp_path) as app:
+        for _ in range(3):
+            assert app.line() == "worked"
+        app.stop()
+    assert len([row for row in waiting(person) if row.type == "command"]) >= 3
+    assert receipts(person) == []
+
+
+def test_a_pre_fork_server(person: Places, tmp_path: Path) -> None:
+    with running(program("prefork_server.py", "0", "3"), tmp_path) as app:
+        port = int(app.line().rpartition(" ")[2])
+        workers = {get(f"http://127.0.0.1:{port}/")[1] for _ in range(60)}
+        app.stop()
+    assert len(workers) > 1, "one worker took all of them"
+    assert sums(person) == {("home", "ok"): 60}
+    assert sorted(row.type for row in waiting(person) if row.type != "request") == [
+        "command",
+        "heartbeat",
+    ], "the parent's own, before and after the fork"
+
+
+@pytest.mark.parametrize("yes", [False, True])
+@pytest.mark.slow
+def test_a_notebook(yes: bool, tmp_path: Path, nobody: Path) -> None:
+    pytest.importorskip("ipykernel", reason="pip install ipykernel nbclient")
+    where = home(nobody.parent, nobody.name)
+    if yes:
+        agree(where)
+    notebook = tmp_path / "notebook.ipynb"
+    notebook.write_bytes((EXAMPLES / "notebook.ipynb").read_bytes())
+    (tmp_path / "app.cbor").write_bytes((EXAMPLES / "app.cbor").read_bytes())
+    own = {"JUPYTER_PLATFORM_DIRS": "1", "IPYTHONDIR": str(tmp_path / "ipython")}
+    subprocess.run(
+        ["jupyter-execute", "--inplace", notebook.name],
+        cwd=tmp_path,
+        env=environment(**own, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    said = json.dumps([cell.get("outputs") for cell in nbformat.read(notebook, 4).cells])
+    assert f"'text/plain': '{yes}'".replace("'", '"') in said
+    assert "#####" in said
+    assert ("rule='answer', recorded=2" in said) is yes
+    assert sorted(row.type for row in waiting(where)) == (["command", "heartbeat"] if yes else [])
+    assert Path(where.data).exists() is yes
