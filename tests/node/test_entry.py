@@ -36,6 +36,14 @@ def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
     assert entry_peers(places(tmp_path), {"METHRICS_RELAYS": TWO}) == Entry((TWO,), (ONE,))
 
 
+def test_the_users_relays_come_before_the_apps(tmp_path: Path) -> None:
+    assert entry_peers(places(tmp_path), {}, default_relays=[ONE]) == Entry((ONE,))
+    env = {"METHRICS_RELAYS": TWO}
+    assert entry_peers(places(tmp_path), env, default_relays=[ONE]) == Entry((TWO,))
+    with pytest.raises(ConfigError, match="no address of a peer"):
+        entry_peers(places(tmp_path), {}, default_relays=["relay.example.org"])
+
+
 @pytest.mark.parametrize("document", ["{", "[]", {"relays": ONE}, {"relays": [1]}, "[" * 60_000])
 def test_a_damaged_file_is_named(tmp_path: Path, document: object) -> None:
     write(tmp_path, document)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -17,6 +18,8 @@ from methrics.node.outbox import Outbox
 
 if TYPE_CHECKING:
     from conftest import Shop
+
+RELAY = "/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWOne"
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def join_helpers() -> None:
 
 def test_a_publisher_is_started_when_something_is_due(app: Shop, started: list[list[str]]) -> None:
     app.allow()
-    recorder = app.open(publisher="process")
+    recorder = app.open(publisher="process", relays=[RELAY])
     assert recorder.record("view", color="red")
     join_helpers()
     assert started == []
@@ -46,7 +49,8 @@ def test_a_publisher_is_started_when_something_is_due(app: Shop, started: list[l
     [argv] = started
     assert argv[0] == sys.executable
     assert argv[1:4] == ["-P", "-m", "methrics.node.publisher"]
-    assert argv[4:] == ["--home", app.where.home, "--namespace", app.namespace]
+    ours = ["--home", app.where.home, "--namespace", app.namespace]
+    assert argv[4:] == [*ours, "--default-relay", RELAY]
     app.clock.advance(5)
     recorder.close()
     assert len(started) == 1, "the one just started needs time to take its lock"
@@ -54,7 +58,7 @@ def test_a_publisher_is_started_when_something_is_due(app: Shop, started: list[l
 
 def test_none_is_started_while_one_runs(app: Shop, started: list[list[str]]) -> None:
     app.allow()
-    recorder = app.open(publisher="process")
+    recorder = app.open(publisher="process", relays=[RELAY])
     assert recorder.record("view", color="red")
     app.clock.advance(3600)
     with FileLock(app.where.publisher_lock(app.namespace)):
@@ -64,7 +68,7 @@ def test_none_is_started_while_one_runs(app: Shop, started: list[list[str]]) -> 
 
 def test_the_last_chance_is_on_close(app: Shop, started: list[list[str]]) -> None:
     app.allow()
-    recorder = app.open(publisher="process")
+    recorder = app.open(publisher="process", relays=[RELAY])
     assert recorder.record("view", color="red")
     join_helpers()
     app.clock.advance(3600)
@@ -82,6 +86,23 @@ def test_none_is_started_for_those_who_publish_themselves(
     assert recorder.record("view", color="red")
     recorder.close()
     assert started == []
+
+
+def test_none_is_started_where_nobody_could_take_a_report(
+    app: Shop, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.allow()
+    recorder = app.open(publisher="process")
+    assert recorder.record("view", color="red")
+    app.clock.advance(3600)
+    recorder.close()
+    assert started == []
+    monkeypatch.setenv("METHRICS_RELAYS", RELAY)
+    other = app.open(publisher="process")
+    assert other.record("view", color="red")
+    join_helpers()
+    assert len(started) == 1
+    other.close()
 
 
 @pytest.mark.parametrize("python", ["", None, "/opt/shop/shop", "/usr/bin/uwsgi"])
@@ -104,24 +125,47 @@ def test_failures_are_silent(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(spawn, "start", refuse)
     outbox = Outbox(app.where.outbox("shop-x"), clock=app.clock)
     outbox.append(1, "view", app.clock.now(), 0, b"")
-    spawn.nudge(app.where, "shop-x", outbox, inline=True)
+    spawn.nudge(app.where, "shop-x", outbox, (RELAY,), inline=True)
 
 
 WRITE = "import os,sys;open(sys.argv[1],'w').write(f'{os.getpid()} {os.getppid()} {os.getsid(0)}')"
 
 
 @pytest.mark.wire
-def test_what_is_started_is_detached_and_leaves_no_zombie(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reap", [True, False], ids=["in a thread", "on close"])
+def test_what_is_started_is_detached_and_leaves_no_zombie(tmp_path: Path, reap: bool) -> None:
     target = tmp_path / "said"
-    spawn.start([sys.executable, "-c", WRITE, str(target)], reap=True)
+    spawn.start([sys.executable, "-c", WRITE, str(target)], reap=reap)
     deadline = time.monotonic() + 30
     while not (target.exists() and target.read_text()) and time.monotonic() < deadline:
         time.sleep(0.01)
     pid, parent, session = map(int, target.read_text().split())
     assert session == pid != os.getsid(0)
     assert parent != os.getpid()
+    join_helpers()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+LEAVE = """
+import sys
+from methrics.node import exits, spawn
+
+class Leaving:
+    def close(self):
+        spawn.start([sys.executable, "-c", "pass"], reap=False)
+
+exits.at_exit(Leaving())
+"""
+
+
+@pytest.mark.wire
+def test_an_app_that_starts_one_as_it_exits_says_nothing() -> None:
+    """Python warns of processes that nobody waits for, in development mode on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", LEAVE], capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_locks_exclude_and_are_asked_without_making_files(tmp_path: Path) -> None:

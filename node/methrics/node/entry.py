@@ -4,6 +4,7 @@
     METHRICS_PEERS     the same for peers of the topic, which only the route `direct` uses
     <config>/network.json   {"relays": ["/ip4/..."], "peers": [...]}, where the names are not set
 
+Where a user names no relay, the app's own are used (`methrics.node.open(..., relays=[...])`).
 An address holds the peer id of the one it belongs to (/p2p/...), so nobody else can answer for it.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from methrics.node.paths import Places
@@ -35,20 +36,22 @@ class Entry:
     peers: tuple[str, ...] = ()
 
 
-def entry_peers(places: Places, env: Mapping[str, str] = os.environ) -> Entry:
-    """The user's entry peers; none if nothing is set.
+def entry_peers(
+    places: Places, env: Mapping[str, str] = os.environ, *, default_relays: Sequence[str] = ()
+) -> Entry:
+    """The user's entry peers; the app's relays where the user names none; or none at all.
 
     Raises ConfigError `bad-address` or `bad-network-file`, naming what is wrong.
     """
     named = {kind: _listed(env.get(f"METHRICS_{kind.upper()}", "")) for kind in ("relays", "peers")}
     filed = {} if all(named.values()) else _read(os.path.join(places.config, "network.json"))
     return Entry(
-        relays=check_addresses(named["relays"] or _array(filed, "relays")),
+        relays=check_addresses(named["relays"] or _array(filed, "relays") or tuple(default_relays)),
         peers=check_addresses(named["peers"] or _array(filed, "peers")),
     )
 
 
-def check_addresses(addresses: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+def check_addresses(addresses: Sequence[str]) -> tuple[str, ...]:
     """The addresses, each once and in order. Raises ConfigError for what can be none."""
     for address in addresses:
         if len(address) > ADDRESS_MAX or not address.startswith("/") or "/p2p/" not in address:

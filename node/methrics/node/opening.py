@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from methrics.node.clock import Clock, Rng
 from methrics.node.paths import POLICY_FILE, places
@@ -22,6 +22,7 @@ def open(
     sampling: Mapping[str, int] | None = None,
     publisher: str = "process",
     strict: bool = False,
+    relays: Sequence[str] = (),
     clock: Clock | None = None,
     rng: Rng | None = None,
     policy: str = POLICY_FILE,
@@ -32,7 +33,9 @@ def open(
     raises LocalError here and in every method; without, a recorder that cannot work records
     nothing and says why in `statistics()`. The settings are those of `RecorderSettings`.
     """
-    settings = RecorderSettings(app_version, environment, sampling or {}, publisher, strict)
+    settings = RecorderSettings(
+        app_version, environment, sampling or {}, publisher, strict, tuple(relays)
+    )
     where = places(home, policy=policy)
     try:
         settings.check()

@@ -28,11 +28,12 @@ from dataclasses import dataclass, field, replace
 import trio
 
 from methrics.node.clock import Clock
+from methrics.node.consent import PRODUCTION, forbidden
 from methrics.node.delivery import AskConsent, Consent, Delivery, Done, OpenRoute
 from methrics.node.entry import Entry, entry_peers
 from methrics.node.exits import quiet_logger
 from methrics.node.journal import Journal
-from methrics.node.ledger import ConsentSwitch, read_answers
+from methrics.node.ledger import ConsentSwitch, policy_off, read_answers
 from methrics.node.lock import FileLock
 from methrics.node.paths import Places, places
 from methrics.node.prepare import Allowed
@@ -86,7 +87,7 @@ class PublisherSettings:
 
 def consent_of(where: Places, namespace: str, route: str, clock: Clock) -> AskConsent:
     """What the person allows `namespace` to send over `route`, as the ledger says when asked."""
-    switch = ConsentSwitch(where, namespace, "production", clock)
+    switch = ConsentSwitch(where, namespace, PRODUCTION, clock)
 
     def ask() -> Consent:
         switch.refresh()
@@ -95,14 +96,29 @@ def consent_of(where: Places, namespace: str, route: str, clock: Clock) -> AskCo
             for name, effective in switch.on_types.items()
             if route in effective.routes
         }
+        erasing = may_erase(where)
         try:
             answers = read_answers(where.ledger).get(namespace, {})
         except StoreError:
-            return Consent({})  # what cannot be read means no, but is no reason to forget anything
+            return Consent(
+                {}, erasing=erasing
+            )  # what cannot be read means no, but is no reason to forget anything
         withdrawn = frozenset(name for name, answer in answers.items() if not answer.on)
-        return Consent(allowed, withdrawn)
+        return Consent(allowed, withdrawn, erasing)
 
     return ask
+
+
+def may_erase(where: Places) -> bool:
+    """Whether erasures may leave this machine now.
+
+    The person asked for each, so no answer about an event type holds them back, and neither does
+    DO_NOT_TRACK: being forgotten is no tracking. A machine that must stay silent is obeyed: the
+    system's policy, METHRICS=off, a build service.
+    """
+    env = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"}
+    rule = forbidden(policy_off=policy_off(where.policy), env=env, environment=PRODUCTION)
+    return rule is None
 
 
 def network_route(settings: PublisherSettings, clock: Clock, rng: random.Random) -> OpenRoute:
@@ -215,6 +231,7 @@ async def keep_publishing(
     namespace: str,
     settings: PublisherSettings | None = None,
     *,
+    relays: Sequence[str] = (),
     clock: Clock | None = None,
     rng: random.Random | None = None,
     open_route: OpenRoute | None = None,
@@ -223,15 +240,17 @@ async def keep_publishing(
     """`run_publisher` for as long as an app runs: a task of its own, which ends when cancelled.
 
     Without `settings`, the user's own entry peers are looked up each time (entry.py), so that they
-    may be set later. Nothing is raised into the app: what goes wrong is said once on the logger,
-    and tried again after `settings.poll` seconds.
+    may be set later; `relays` are the app's, used where the user names none. Nothing is raised
+    into the app: what goes wrong is said once on the logger, and tried again after
+    `settings.poll` seconds.
     """
     said: set[str] = set()
     quiet_logger()
     while True:
         poll = POLL if settings is None else settings.poll
         try:
-            chosen = settings or PublisherSettings(entry=entry_peers(where))
+            entry = entry_peers(where, default_relays=relays)
+            chosen = settings or PublisherSettings(entry=entry)
             await run_publisher(
                 where,
                 namespace,
@@ -283,6 +302,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--namespace", required=True, help="<label>-<short key>")
     parser.add_argument("--home", help="the folder in place of METHRICS_HOME")
+    parser.add_argument(
+        "--default-relay", action="append", default=[], help="used where the user names no relay"
+    )
     parser.add_argument("--route", choices=ROUTES, default="relay")
     parser.add_argument("--once", action="store_true", help="make one pass, then end")
     parser.add_argument("--idle", type=float, help="end when nothing is due within these seconds")
@@ -290,9 +312,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.ERROR)
     where = places(options.home)
     try:
-        settings = PublisherSettings(
-            route=options.route, entry=entry_peers(where), once=options.once
-        )
+        entry = entry_peers(where, default_relays=options.default_relay)
+        settings = PublisherSettings(route=options.route, entry=entry, once=options.once)
         if options.idle is not None:
             settings = replace(settings, idle=options.idle)
         return trio.run(_until_signal, where, options.namespace, settings)

@@ -354,6 +354,7 @@ class Recorder:
             clock=self._clock,
             rng=self._draw(),
             publisher=self._settings.publisher == "process",
+            relays=self._settings.relays,
         )
         writer.keep_catalog()
         at_exit(self)

@@ -19,13 +19,15 @@ PUBLISHERS = ("process", "none")
 class RecorderSettings(NamedTuple):
     """`app_version` fills a field `version` that the app leaves out. `environment`: only
     "production" is measured (DEB-2). `sampling`: event type -> one in how many is recorded, of the
-    denominators that the catalog allows (KPI-6). `strict`: wrong use raises LocalError."""
+    denominators that the catalog allows (KPI-6). `strict`: wrong use raises LocalError. `relays`:
+    full multiaddresses by which the app's reports enter the network where the user names none."""
 
     app_version: str | None = None
     environment: str = PRODUCTION
     sampling: Mapping[str, int] = {}
     publisher: str = "process"
     strict: bool = False
+    relays: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises ConfigError, with a hint, for values that cannot be meant."""
@@ -41,6 +43,10 @@ class RecorderSettings(NamedTuple):
                 f"no such publisher: {self.publisher!r}",
                 f"one of {', '.join(PUBLISHERS)}",
             )
+        if self.relays:
+            from methrics.node.entry import check_addresses
+
+            check_addresses(self.relays)
         for name, one_in in self.sampling.items():
             if type(one_in) is not int or one_in < 1:
                 raise ConfigError(

@@ -6,15 +6,17 @@ so that no zombie is left in the app and the publisher survives the app's exit a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING
 
+from methrics.node.exits import leaving
 from methrics.node.lock import is_held
 from methrics.node.paths import Places
-from methrics.schema.errors import StoreError
+from methrics.schema.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from methrics.node.outbox import Outbox
@@ -25,20 +27,28 @@ PAUSE = 30.0
 REAP_TIMEOUT = 20.0
 """Seconds a helper thread waits for the intermediate process, which lives for milliseconds."""
 
+HELPER = "methrics-nudge"
+"""Name of that thread."""
+
 # Run by the intermediate process: become the leader of a new session, then the publisher.
 _DETACH = "import os,sys\nif os.fork():os._exit(0)\nos.setsid()\nos.execv(sys.argv[1],sys.argv[1:])"
 
 _started: dict[str, float] = {}
 
 
-def nudge(places: Places, namespace: str, outbox: Outbox, *, inline: bool) -> None:
-    """Starts a publisher if one is wanted. `inline` does it now, for an app that is exiting;
-    otherwise a short-lived daemon thread does. Never raises."""
+def nudge(
+    places: Places, namespace: str, outbox: Outbox, relays: tuple[str, ...], *, inline: bool
+) -> None:
+    """Starts a publisher if one is wanted. `relays` are the app's. `inline` does it now, for an app
+    that is exiting; otherwise a short-lived daemon thread does. Never raises."""
     if inline:
-        _look(places, namespace, outbox, False)
+        _look(places, namespace, outbox, relays, False)
         return
     thread = threading.Thread(
-        target=_look, args=(places, namespace, outbox, True), name="methrics-nudge", daemon=True
+        target=_look,
+        args=(places, namespace, outbox, relays, True),
+        name="methrics-nudge",
+        daemon=True,
     )
     try:
         thread.start()
@@ -46,15 +56,21 @@ def nudge(places: Places, namespace: str, outbox: Outbox, *, inline: bool) -> No
         return
 
 
-def wanted(places: Places, namespace: str, outbox: Outbox) -> bool:
-    """Whether something is due that no running publisher will take. Raises StoreError."""
+def wanted(places: Places, namespace: str, outbox: Outbox, relays: tuple[str, ...] = ()) -> bool:
+    """Whether something is due that no running publisher takes and some relay could.
+
+    Raises StoreError, ConfigError for entry peers that cannot be used."""
     due = outbox.next_due()
     if due is None or due > outbox.clock.now():
+        return False
+    from methrics.node.entry import entry_peers
+
+    if not entry_peers(places, default_relays=relays).relays:
         return False
     return not is_held(places.publisher_lock(namespace))
 
 
-def command(places: Places, namespace: str) -> list[str] | None:
+def command(places: Places, namespace: str, relays: tuple[str, ...] = ()) -> list[str] | None:
     """The publisher's command line, or None where this process has no Python to run it with:
     a frozen app or an embedding server, whose `sys.executable` is the app itself."""
     python = sys.executable
@@ -63,17 +79,37 @@ def command(places: Places, namespace: str) -> list[str] | None:
     if not os.path.basename(python).lower().startswith(("python", "pypy")):
         return None
     home = [] if places.home is None else ["--home", places.home]
-    return [python, "-P", "-m", "methrics.node.publisher", *home, "--namespace", namespace]
+    entry = [part for relay in relays for part in ("--default-relay", relay)]
+    module = ["-m", "methrics.node.publisher"]
+    return [python, "-P", *module, *home, "--namespace", namespace, *entry]
 
 
 def start(argv: list[str], *, reap: bool) -> None:
-    """Runs `argv` detached, with no standard streams. Raises OSError if it cannot be started."""
+    """Runs `argv` detached, with no standard streams. `reap`: wait here for the intermediate
+    process. Raises OSError if it cannot be started."""
     if sys.platform == "win32":  # pragma: no cover
         flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
         _popen(argv, creationflags=flags)
         return
     process = _popen([argv[0], "-I", "-S", "-c", _DETACH, *argv])
     if reap:
+        process.wait(REAP_TIMEOUT)
+    else:
+        _leave(process)
+
+
+def _leave(process: subprocess.Popen[bytes]) -> None:
+    """Has the intermediate process waited for by a thread or, if the app is exiting, by the system;
+    Python would warn on the app's standard error of a process that nobody waits for."""
+    if not leaving():
+        with contextlib.suppress(RuntimeError):
+            threading.Thread(target=_reap, args=(process,), name=HELPER, daemon=True).start()
+            return
+    process.returncode = 0
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(subprocess.SubprocessError):
         process.wait(REAP_TIMEOUT)
 
 
@@ -88,6 +124,7 @@ def _look(
     places: Places,
     namespace: str,
     outbox: Outbox,
+    relays: tuple[str, ...],
     reap: bool,
 ) -> None:
     now = outbox.clock.monotonic()
@@ -95,10 +132,10 @@ def _look(
     if started is not None and now - started < PAUSE:
         return
     try:
-        argv = command(places, namespace)
-        if argv is None or not wanted(places, namespace, outbox):
+        argv = command(places, namespace, relays)
+        if argv is None or not wanted(places, namespace, outbox, relays):
             return
         _started[outbox.path] = now
         start(argv, reap=reap)
-    except (StoreError, OSError, subprocess.SubprocessError):
+    except (ConfigError, StoreError, OSError, subprocess.SubprocessError):
         return  # the next nudge tries again; nothing is lost, the outbox keeps it

@@ -31,6 +31,7 @@ class Writer:
         clock: Clock,
         rng: Rng,
         publisher: bool,
+        relays: tuple[str, ...],
     ) -> None:
         self.outbox = Outbox(places.outbox(namespace), clock=clock)
         self._database = self.outbox.database
@@ -39,6 +40,7 @@ class Writer:
         self._namespace = namespace
         self._rng = rng
         self._publisher = publisher
+        self._relays = relays
         self._generation = 0
         self._number = catalog_number(catalog.id)
         self._nudge_at = 0.0
@@ -109,4 +111,4 @@ class Writer:
         if self._publisher:
             from methrics.node.spawn import nudge
 
-            nudge(self._places, self._namespace, self.outbox, inline=inline)
+            nudge(self._places, self._namespace, self.outbox, self._relays, inline=inline)
