@@ -16,7 +16,7 @@ class Closable(Protocol):
 
 
 _open: set[Closable] = set()
-_state = {"registered": False, "said": False}
+_state = {"registered": False, "said": False, "leaving": False}
 
 
 def at_exit(thing: Closable) -> None:
@@ -52,6 +52,12 @@ def quiet_logger() -> logging.Logger:
     return logger
 
 
+def leaving() -> bool:
+    """Whether the app is exiting, so that nothing may be begun that somebody has to end."""
+    return _state["leaving"]
+
+
 def _close_all() -> None:
+    _state["leaving"] = True
     for thing in list(_open):
         thing.close()
