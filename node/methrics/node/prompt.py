@@ -87,7 +87,7 @@ def _decide(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> tuple[str, 
         talk.say(
             "  y      yes, share all of this, through relays that hide my address",
             "  c      choose for each kind of report, and for each field",
-            "  n      no, and do not ask again: nothing leaves, now or in later versions",
+            "  n      no, and do not ask again",
             "  never  no, and no app that uses methrics may ask again",
             "  b      first show the example reports byte for byte",
             "  Enter  not now; nothing is recorded, and nobody asks for 90 days",

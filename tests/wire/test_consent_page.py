@@ -1,0 +1,531 @@
+"""The consent page in a real browser, and against everyone else on the machine who tries it."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+
+from methrics.node.asking import Asking
+from methrics.node.clock import ManualClock
+from methrics.node.consent_page.form import FORM_MAX
+from methrics.node.consent_page.render import questions_page
+from methrics.node.consent_page.server import ConsentPage
+from methrics.node.ledger import grant, read_answers
+from methrics.node.paths import Places, namespace_of, places
+from methrics.schema.catalogs import example_bytes, example_catalog
+
+if TYPE_CHECKING:
+    from selenium.webdriver.remote.webdriver import WebDriver
+
+pytestmark = pytest.mark.wire
+
+EXAMPLE = example_catalog()
+APP = namespace_of(EXAMPLE.label, EXAMPLE.short_key)
+TYPES = list(EXAMPLE.types)
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Places:
+    return places(tmp_path / "home", policy=str(tmp_path / "policy.json"))
+
+
+@pytest.fixture
+def page(where: Places) -> Iterator[ConsentPage]:
+    asking = Asking([EXAMPLE], where, app_version="1.4", surface="page")
+    sheets = [asking.sheet(question) for question in asking.questions(everything=True)]
+    with ConsentPage(asking, sheets, overridden="") as server:
+        thread = threading.Thread(target=server.serve, daemon=True)
+        thread.start()
+        yield server
+        server.saved = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+class Visitor:
+    """A program on this machine that speaks HTTP to the page."""
+
+    def __init__(self, page: ConsentPage) -> None:
+        self.page = page
+        self.cookie = ""
+
+    def send(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, str, dict[str, str]]:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.page.server_address[1], timeout=10
+        )
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.putrequest(method, path, skip_host=True)
+        for name, value in {
+            "Host": self.page.host,
+            **({"Cookie": self.cookie} if self.cookie else {}),
+            **({"Content-Length": str(len(body))} if body is not None else {}),
+            **given,
+        }.items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        reply = connection.getresponse()
+        text = reply.read().decode()
+        found = {name.lower(): value for name, value in reply.getheaders()}
+        connection.close()
+        return reply.status, text, found
+
+    def enter(self) -> str:
+        """Follows the address; returns the page's path."""
+        parts = urlsplit(self.page.url)
+        status, _, headers = self.send("GET", f"{parts.path}?{parts.query}")
+        assert status == 303
+        self.cookie = headers["set-cookie"].partition(";")[0]
+        return headers["location"]
+
+    def form(self, **answers: str) -> bytes:
+        return urlencode({"token": self.page.form_token, **answers}).encode()
+
+    def post(self, body: bytes, **headers: str) -> int:
+        sent = {
+            "Origin": f"http://{self.page.host}",
+            "Content_Type": "application/x-www-form-urlencoded",
+            **headers,
+        }
+        return self.send("POST", f"{self.page.path}save", body, **sent)[0]
+
+
+@pytest.fixture
+def visitor(page: ConsentPage) -> Visitor:
+    return Visitor(page)
+
+
+def nothing_answered(where: Places) -> bool:
+    return read_answers(where.ledger) == {}
+
+
+def test_the_address_works_once(visitor: Visitor, page: ConsentPage, where: Places) -> None:
+    location = visitor.enter()
+    assert visitor.send("GET", location)[0] == 200
+    thief = Visitor(page)
+    parts = urlsplit(page.url)
+    status, text, headers = thief.send("GET", f"{parts.path}?{parts.query}")
+    assert status == 403
+    assert "used already" in text
+    assert "set-cookie" not in headers
+    assert thief.send("GET", location)[0] == 404
+    assert thief.post(thief.form(all="no")) == 404
+    assert nothing_answered(where)
+
+
+@pytest.mark.parametrize("token", ["", "x", "é", "A" * 5000])
+def test_a_guessed_token_opens_nothing_and_spends_nothing(visitor: Visitor, token: str) -> None:
+    assert visitor.send("GET", f"/start?{urlencode({'token': token})}")[0] == 403
+    assert visitor.enter()
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "evil.example", "evil.example:{port}", "127.0.0.1", "0.0.0.0:{port}", ""]
+)
+def test_dns_rebinding_is_refused(visitor: Visitor, where: Places, host: str) -> None:
+    location = visitor.enter()
+    given = host.format(port=visitor.page.server_address[1])
+    status, text, _ = visitor.send("GET", location, Host=given)
+    assert status == 421
+    assert visitor.page.form_token not in text
+    assert visitor.post(visitor.form(all="no"), Host=given) == 421
+    assert nothing_answered(where)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": ""},
+        {"Origin": "http://localhost"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+        {"Content_Type": "text/plain"},
+        {"Content_Type": "application/json"},
+        {"Transfer_Encoding": "chunked"},
+        {"Content_Length": "-1"},
+        {"Content_Length": "1e3"},
+        {"Content_Length": str(FORM_MAX + 1)},
+        {"Content_Length": "0000000000000000001"},
+        {"Cookie": ""},
+        {"Cookie": "methrics=guess"},
+        {"Cookie": "methrics=\xe9; a"},
+    ],
+    ids=str,
+)
+def test_a_forged_form_changes_nothing(
+    visitor: Visitor, where: Places, headers: dict[str, str]
+) -> None:
+    visitor.enter()
+    assert visitor.post(visitor.form(all="no"), **headers) in (400, 403, 404)
+    assert nothing_answered(where)
+    assert visitor.post(visitor.form(all="no")) == 200, "and the real one still works"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"all=no", b"token=guess&all=no", b"%ff%fe", b"\xff", b"&" * 30_000, b"a=1&" * 30_000],
+    ids=range(7),
+)
+def test_a_form_without_its_token_changes_nothing(
+    visitor: Visitor, where: Places, body: bytes
+) -> None:
+    visitor.enter()
+    assert visitor.post(body) in (400, 403)
+    assert nothing_answered(where)
+
+
+def test_a_look_changes_nothing(visitor: Visitor, where: Places) -> None:
+    location = visitor.enter()
+    query = visitor.form(all="no").decode()
+    for path in (location, f"{location}?{query}", f"{location}save?{query}", "/", "/favicon.ico"):
+        visitor.send("GET", path)
+    for method in ("PUT", "DELETE", "OPTIONS", "HEAD"):
+        assert visitor.send(method, f"{location}save")[0] == 501
+    assert nothing_answered(where)
+
+
+def test_nothing_may_be_loaded_stored_or_framed(visitor: Visitor) -> None:
+    location = visitor.enter()
+    _, text, headers = visitor.send("GET", location)
+    policy = headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "script-src" not in policy
+    assert "unsafe" not in policy
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "python" not in headers["server"].lower()
+    assert not re.search(r"<(script|img|iframe|link|object|embed)\b| on\w+=|style=|src=", text)
+
+
+def test_connections_that_say_nothing_block_nobody(visitor: Visitor, page: ConsentPage) -> None:
+    import socket
+
+    idle = [socket.create_connection(("127.0.0.1", page.server_address[1])) for _ in range(20)]
+    try:
+        assert visitor.send("GET", visitor.enter())[0] == 200
+    finally:
+        for one in idle:
+            one.close()
+
+
+def test_it_listens_on_loopback_only_and_asks_no_name_server(
+    where: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    def refuse(*args: object) -> None:
+        raise AssertionError("a name was looked up")
+
+    for name in ("getfqdn", "gethostbyaddr", "gethostbyname", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
+    asking = Asking([EXAMPLE], where)
+    with ConsentPage(asking, []) as server:
+        assert server.server_address[0] == "127.0.0.1"
+
+
+def test_it_ends_by_itself(where: Places) -> None:
+    class Hasty(ManualClock):
+        def monotonic(self) -> float:
+            self.advance(100)
+            return super().monotonic()
+
+    asking = Asking([EXAMPLE], where)
+    with ConsentPage(asking, [], clock=Hasty(), idle=250) as server:
+        server.timeout = 0
+        assert server.serve() is False
+    assert nothing_answered(where)
+
+
+def test_a_form_with_a_mistake_comes_back_as_it_was_sent(
+    visitor: Visitor, page: ConsentPage, where: Places
+) -> None:
+    visitor.enter()
+    body = visitor.form(**{f"answer-{n}": "yes" for n in range(4)})
+    status, text, _ = visitor.send(
+        "POST",
+        f"{page.path}save",
+        body,
+        Origin=f"http://{page.host}",
+        Content_Type="application/x-www-form-urlencoded",
+    )
+    assert status == 422
+    assert 'role="alert"' in text
+    assert text.count('value="yes" class="yes" checked') == 4
+    assert nothing_answered(where)
+
+
+def test_catalog_texts_cannot_become_markup() -> None:
+    from dataclasses import replace
+
+    asking = Asking([EXAMPLE], places("/nonexistent"))
+    sheet = asking.sheet(asking.questions()[0])
+    evil = '<script>alert(1)</script>"\'&https://x.example/"onclick=1'
+    bad = replace(sheet, asks=evil, facts=(("<b>", evil),), report=evil, note=evil)
+    text = questions_page([bad], '"><script>', overridden=evil, errors=[evil])
+    assert "<script" not in text
+    assert "<b>" not in text
+    assert not re.search(r"<a [^>]*onclick", text)
+
+
+# -- in a browser --------------------------------------------------------------------------------
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync "
+    "--window-size=900,1200"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
+    binary = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("no Chromium: apt-get install chromium chromium-driver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install it")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.binary_location = binary
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    opened = webdriver.Chrome(options=options, service=Service(driver))
+    yield opened
+    opened.quit()
+
+
+def find(browser: WebDriver, selector: str) -> Any:
+    return browser.find_element("css selector", selector)
+
+
+def press(browser: WebDriver, selector: str) -> None:
+    """A click as a person does it: after scrolling there."""
+    found = find(browser, selector)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
+    found.click()
+
+
+def wait_saved(browser: WebDriver) -> None:
+    """Until the page says so; a click does not wait for the form's answer."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, 20).until(lambda one: one.title == "Saved")
+
+
+def all_of(browser: WebDriver, selector: str) -> list[Any]:
+    return browser.find_elements("css selector", selector)
+
+
+def test_a_person_chooses_types_fields_and_routes(
+    browser: WebDriver, page: ConsentPage, where: Places
+) -> None:
+    browser.get(page.url)
+    assert "token" not in browser.current_url, "the secret does not stay in the address"
+    assert all(
+        radio.get_attribute("value") == "not-now"
+        for radio in all_of(browser, ":checked[type=radio]")
+    )
+    text = find(browser, "main").text
+    for entry in EXAMPLE.types.values():
+        for part in (entry.question, entry.why, entry.owner, entry.review):
+            assert part in text
+        for field in entry.fields:
+            assert field.says in text
+    assert "public, for ever" in text
+    assert '"type": "heartbeat"' in text
+    heartbeat, signin = TYPES.index("heartbeat"), TYPES.index("signin")
+    press(browser, f"[name=answer-{heartbeat}][value=yes]")
+    press(browser, f"[name=field-{heartbeat}][value=country]")
+    press(browser, f"[name=route-{heartbeat}][value=direct]")
+    press(browser, f"[name=answer-{signin}][value=no]")
+    press(browser, "button:not([name])")
+    wait_saved(browser)
+    said = find(browser, "[role=status]").text
+    assert "signin: off" in said
+    answers = read_answers(where.ledger)[APP]
+    assert answers["heartbeat"].fields == {
+        field.name for field in EXAMPLE.types["heartbeat"].fields
+    } - {"country"}
+    assert answers["heartbeat"].routes == {"relay", "direct"}
+    assert answers["heartbeat"].through == "page"
+    assert answers["heartbeat"].shown == EXAMPLE.types["heartbeat"].to_wire()
+    assert answers["signin"].said == "no"
+    assert answers["system"].said == "not-now"
+    assert [line for line in browser.get_log("browser") if "favicon" not in line["message"]] == []
+
+
+def test_no_to_everything_is_one_press(
+    browser: WebDriver, page: ConsentPage, where: Places
+) -> None:
+    browser.get(page.url)
+    press(browser, "button[name=all]")
+    wait_saved(browser)
+    assert {answer.said for answer in read_answers(where.ledger)[APP].values()} == {"no"}
+
+
+def test_by_keyboard_alone_in_the_order_of_the_page(
+    browser: WebDriver, page: ConsentPage, where: Places
+) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    browser.get(page.url)
+    seen: list[str] = []
+    for _ in range(400):
+        ActionChains(browser).send_keys(Keys.TAB).perform()
+        active = browser.switch_to.active_element
+        if active.tag_name == "body":
+            break
+        kind = active.get_attribute("type")
+        name = active.get_attribute("name") or active.tag_name
+        seen.append(f"{name}={active.get_attribute('value') or active.text[:20]}")
+        if name == "answer-0" and kind == "radio":
+            # The arrow keys move within the group: back from "not now" over "no" to "yes".
+            active.send_keys(Keys.ARROW_LEFT)
+            browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+        if name == "field-0" and len([one for one in seen if one.startswith("field-0")]) == 1:
+            active.send_keys(Keys.SPACE)
+        box, bar = active.rect, find(browser, ".bar").rect
+        if not active.find_elements("xpath", "ancestor::*[@class='bar']") and box["height"] < 200:
+            assert box["y"] < bar["y"] + 1, "what has the focus is not under the bar"
+        if kind == "submit" and name == "button":
+            active.send_keys(Keys.ENTER)
+            break
+    order = [TYPES[int(one[7])] for one in seen if one.startswith("answer-")]
+    assert order == TYPES, "one stop per group, in order"
+    stops = {one for one in seen if one.startswith(("field-", "route-"))}
+    wanted = sum(len(entry.fields) for entry in EXAMPLE.types.values()) + 2 * len(TYPES)
+    assert len(stops) == wanted
+    assert seen[0].startswith("a="), "first a way past the text"
+    wait_saved(browser)
+    first = EXAMPLE.types[TYPES[0]]
+    answer = read_answers(where.ledger)[APP][TYPES[0]]
+    assert answer.fields == {field.name for field in first.fields[1:]}
+
+
+def test_a_screen_reader_finds_names_groups_and_news(browser: WebDriver, page: ConsentPage) -> None:
+    browser.get(page.url)
+    for control in all_of(browser, "input:not([type=hidden]), button, summary, pre, a"):
+        if control.is_displayed():
+            assert control.accessible_name.strip(), control.get_attribute("outerHTML")
+    roles = {control.aria_role for control in all_of(browser, "input[type=checkbox]")}
+    assert roles == {"switch"}
+    assert len(all_of(browser, "fieldset.card > legend")) == len(TYPES)
+    assert len(all_of(browser, "[role=radiogroup][aria-label]")) == len(TYPES)
+    assert len(all_of(browser, "h1")) == 1
+    assert find(browser, "html").get_attribute("lang") == "en"
+    assert all_of(browser, "main")
+    assert all_of(browser, "header")
+
+
+CONTRAST = """
+const lum = c => { const v = c.map(x => { x /= 255; return x <= .03928 ? x / 12.92 :
+  Math.pow((x + .055) / 1.055, 2.4); }); return .2126 * v[0] + .7152 * v[1] + .0722 * v[2]; };
+const rgb = s => s.match(/[\\d.]+/g).map(Number);
+const bad = [];
+for (const e of document.querySelectorAll('body *')) {
+  const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+  if (!own || !e.checkVisibility() || e.matches('.skip')) continue;
+  let b = e, back = [0, 0, 0, 0];
+  while (b && (back = rgb(getComputedStyle(b).backgroundColor))[3] === 0) b = b.parentElement;
+  const fore = rgb(getComputedStyle(e).color);
+  const [x, y] = [lum(fore.slice(0, 3)), lum(back.slice(0, 3))].sort((p, q) => q - p);
+  const ratio = (x + .05) / (y + .05);
+  if (ratio < 4.5) bad.push([e.outerHTML.slice(0, 60), ratio]);
+}
+return bad;
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast_in_light_and_dark_and_fits_a_phone(
+    browser: WebDriver, page: ConsentPage, scheme: str
+) -> None:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})  # type: ignore[attr-defined]
+    browser.get(page.url)
+    paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(247, 245, 240)") == (scheme == "light")
+    assert browser.execute_script(CONTRAST) == []
+    browser.execute_cdp_cmd(  # type: ignore[attr-defined]
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": False},
+    )
+    try:
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= 320
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})  # type: ignore[attr-defined]
+
+
+def test_axe_finds_nothing(browser: WebDriver, page: ConsentPage) -> None:
+    axe = pytest.importorskip("axe_core_python", reason="axe: pip install axe-core-python")
+    script = Path(axe.__path__[0], "axe.min.js").read_text("utf-8")
+    browser.get(page.url)
+    # Through the driver, as the page itself lets no script in.
+    browser.execute_script(script)
+    found = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+    assert len(found["passes"]) > 15
+
+
+def test_answers_given_before_are_shown_and_can_be_changed(
+    browser: WebDriver, where: Places
+) -> None:
+    grant(where, APP, ["heartbeat"], fields=["os"], now=1, catalog=EXAMPLE)
+    asking = Asking([EXAMPLE], where, surface="page")
+    sheets = [asking.sheet(question) for question in asking.questions(everything=True)]
+    with ConsentPage(asking, sheets) as server:
+        thread = threading.Thread(target=server.serve, daemon=True)
+        thread.start()
+        browser.get(server.url)
+        number = TYPES.index("heartbeat")
+        chosen = all_of(browser, f"[name=field-{number}]:checked")
+        assert [one.get_attribute("value") for one in chosen] == ["os"]
+        assert all_of(browser, f"[name=answer-{number}]:checked")[0].get_attribute("value") == "yes"
+        press(browser, f"[name=answer-{number}][value=no]")
+        press(browser, "button:not([name])")
+        wait_saved(browser)
+        thread.join(10)
+    assert not read_answers(where.ledger)[APP]["heartbeat"].on
+
+
+def test_the_command_opens_the_page_and_ends_when_it_is_saved(
+    browser: WebDriver, nobody: Path, tmp_path: Path
+) -> None:
+    catalog = tmp_path / "app.cbor"
+    catalog.write_bytes(example_bytes())
+    command = [str(Path(sys.executable).parent / "methrics"), "consent", "--web", "--no-browser"]
+    process = subprocess.Popen(
+        [*command, "--catalog", str(catalog)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        browser.get(process.stdout.readline().split()[-1])
+        press(browser, "[name=answer-0][value=yes]")
+        press(browser, "button:not([name])")
+        wait_saved(browser)
+        assert process.wait(20) == 0
+        assert process.stdout.read() == "saved\n"
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    assert read_answers(str(nobody / "consent.json"))[APP][TYPES[0]].on
