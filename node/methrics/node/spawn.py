@@ -47,7 +47,7 @@ def nudge(
     thread = threading.Thread(
         target=_look,
         args=(places, namespace, outbox, relays, True),
-        name="methrics-nudge",
+        name=HELPER,
         daemon=True,
     )
     try:
