@@ -74,6 +74,46 @@ def test_attack_the_time_of_arrival_does_not_show(now: float) -> None:
     assert len(mixer.take(30.0, random.Random(1))) == 1
 
 
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_attack_what_came_together_leaves_apart(now: float, rest: float) -> None:
+    """An item leaves when the window of its own rest ends, whatever came with it."""
+    mixer = filled([1], now=now)
+    mixer.add("topic", *item(2), now, rest=rest)
+    left = {
+        name: due
+        for due in ((now // 30 + 1) * 30, ((now + rest) // 30 + 1) * 30)
+        for one in mixer.take(due, random.Random(1))
+        for name, _ in one.items
+    }
+    assert left == {
+        item(1)[0]: (now // 30 + 1) * 30,
+        item(2)[0]: ((now + rest) // 30 + 1) * 30,
+    }
+
+
+def test_attack_a_crowd_that_rests_leaves_sooner_and_room_remains() -> None:
+    mixer = Mixer(MixLimits(count=10**9, bytes_max=BUNDLE_MAX))
+    most = BUNDLE_MAX // (1024 + ITEM_COST)
+    for number in range(most):
+        mixer.add("topic", *item(number, 1024), 1.0, rest=100.0 * number)
+    assert mixer.next_due(2.0) == 2.0
+    taken = mixer.take(2.0, random.Random(1))
+    gone = sorted(int.from_bytes(name, "big") for one in taken for name, _ in one.items)
+    assert gone == list(range(len(gone))), "the soonest first"
+    assert mixer.bytes_held <= BUNDLE_MAX // 2 < mixer.bytes_held + 1024 + ITEM_COST
+    assert mixer.next_due(2.0) == 100.0 * len(gone) // 30 * 30 + 30
+
+
+def test_a_crowd_that_nobody_takes_keeps_nobody_awake() -> None:
+    mixer = Mixer(MixLimits(count=10**9, bytes_max=BUNDLE_MAX))
+    for number in range(60):
+        mixer.add("topic", *item(number, 1024), 1.0)
+    for mixed in mixer.take(2.0, random.Random(1)):
+        mixer.put_back(mixed, 2.0)
+    assert mixer.next_due(2.0) == 30.0
+    assert mixer.take(3.0, random.Random(1)) == []
+
+
 def test_a_crowd_closes_the_window_early() -> None:
     mixer = filled(list(range(9)), count=10)
     assert mixer.take(2.0, random.Random(1)) == []
@@ -126,7 +166,7 @@ def test_everything_leaves_when_the_relay_stops() -> None:
     assert mixer.next_due(1.0) is None
 
 
-@pytest.mark.parametrize("limits", [{"hold": 0}, {"count": 0}, {"bytes_max": 1}])
+@pytest.mark.parametrize("limits", [{"hold": 0}, {"count": 0}, {"bytes_max": 1}, {"linger": -1}])
 def test_limits_that_hold_nothing_are_refused(limits: dict[str, int]) -> None:
     with pytest.raises(ValueError):
         MixLimits(**limits)

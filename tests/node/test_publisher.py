@@ -561,7 +561,7 @@ async def test_from_record_to_the_topic(
         network.open_swarm() as peer,
         trio.open_nursery() as nursery,
     ):
-        settings = RelaySettings(topics=(TOPIC,), mix=MixLimits(hold=30))
+        settings = RelaySettings(topics=(TOPIC,), mix=MixLimits(hold=30, linger=0))
         await nursery.start(
             lambda task_status: run_relay(
                 relay,

@@ -89,7 +89,7 @@ class Scene:
 async def scene(
     *, book: CatalogBook | None = None, collector: bool = True, **changes: object
 ) -> AsyncIterator[Scene]:
-    fields: dict[str, object] = {"topics": (TOPIC,), "mix": MixLimits(hold=30)}
+    fields: dict[str, object] = {"topics": (TOPIC,), "mix": MixLimits(hold=30, linger=0)}
     chosen = RelaySettings(**(fields | changes))  # type: ignore[arg-type]
     if book is None:
         book = CatalogBook({TOPIC})
@@ -150,6 +150,20 @@ async def test_reports_of_many_leave_in_one_bundle(autojump_clock: trio.testing.
         assert len(relay.messages) == 1
         assert sorted(relay.collected) == sorted(report(number) for number in range(5))
         assert relay.relay.held == 0
+
+
+async def test_attack_reports_of_one_visit_leave_apart(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What one machine hands in at once is spread over a day, by default."""
+    reports = [report(number) for number in range(20)]
+    async with scene(mix=MixLimits()) as relay:
+        assert await hand_in(relay, *reports) == [Reason.OK] * 20
+        await trio.sleep(3600)
+        assert len(relay.collected) < 5
+        await trio.sleep(86_400)
+        assert sorted(relay.collected) == sorted(reports)
+        assert len(relay.messages) > 15
 
 
 async def test_a_report_is_taken_once(autojump_clock: trio.testing.MockClock) -> None:
@@ -254,7 +268,7 @@ async def test_without_peers_reports_wait(autojump_clock: trio.testing.MockClock
 async def test_attack_a_crowd_nobody_takes_does_not_keep_the_relay_busy(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with scene(collector=False, mix=MixLimits(hold=30, count=3)) as relay:
+    async with scene(collector=False, mix=MixLimits(hold=30, count=3, linger=0)) as relay:
         await hand_in(relay, *(report(number) for number in range(5)))
         await trio.sleep(100)
         assert relay.relay.held == 5

@@ -32,24 +32,32 @@ DRAIN_TIME = 1.0
 """Seconds that connections stay open at the end, for the last bundles to leave."""
 
 HOLD_MAX = 3600.0
-"""Seconds: a longer window protects nobody more, and a relay that ends abruptly loses it."""
+"""Seconds: a longer window protects nobody more."""
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+LINGER_MAX = 7 * 86_400.0
+"""Seconds: reports must still arrive well before they are late (21 days by default)."""
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 class Duration(click.ParamType[float]):
-    """Seconds, given as `30`, `30s`, `500ms`, `2m` or `1h`."""
+    """Seconds, given as `30`, `30s`, `500ms`, `2m`, `1h` or `1d`: up to `most`, 0 if `zero`."""
 
     name = "duration"
+
+    def __init__(self, most: float, *, zero: bool = False) -> None:
+        self._most = most
+        self._zero = zero
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         match = _DURATION.fullmatch(str(value))
-        seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0
-        if not 0 < seconds <= HOLD_MAX:
-            self.fail(f"{value!r} is no duration up to 1h, such as 30s or 2m", param, ctx)
+        seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else -1.0
+        if not 0 <= seconds <= self._most or not (seconds or self._zero):
+            most = f"{self._most / 3600:g}h"
+            self.fail(f"{value!r} is no duration up to {most}, such as 30s or 2m", param, ctx)
         return seconds
 
 
@@ -85,11 +93,20 @@ class Duration(click.ParamType[float]):
 )
 @click.option(
     "--hold",
-    type=Duration(),
+    type=Duration(HOLD_MAX),
     default="30s",
     show_default=True,
     metavar="DURATION",
-    help="How long reports are held and mixed: longer hides better, shorter is fresher.",
+    help="Length of a window, in which reports are shuffled and bundled.",
+)
+@click.option(
+    "--linger",
+    type=Duration(LINGER_MAX, zero=True),
+    default="1d",
+    show_default=True,
+    metavar="DURATION",
+    help="The longest that a report rests before its window, drawn for each: less than a day "
+    "shows which reports came together; 0 only for tests and demos.",
 )
 @click.option(
     "--key",
@@ -104,6 +121,7 @@ def relay(
     topics: tuple[str, ...],
     peers: tuple[str, ...],
     hold: float,
+    linger: float,
     key: Path | None,
     as_json: bool,
 ) -> None:
@@ -118,7 +136,7 @@ def relay(
     book = CatalogBook(carried)
     for one in loaded:
         book.add(one)
-    settings = RelaySettings(topics=carried, mix=MixLimits(hold=hold))
+    settings = RelaySettings(topics=carried, mix=MixLimits(hold=hold, linger=linger))
     seed = own_key(key) if key else None
     trio.run(partial(_serve, book, settings, listen, seed, peers, as_json))
 

@@ -3,7 +3,12 @@
 Pure: `now` (seconds on a steady clock) and `rng` come in, bundles go out; nothing touches a disk.
 The windows lie on a grid that does not depend on arrivals, so the moment a bundle leaves says of an
 item only in which window it arrived. A window closes early when a bundle's worth of other items
-stands in the pool already, and then everything held for that topic leaves together, shuffled.
+stands in it already, and then all of that window leaves together, shuffled.
+
+What one machine hands in at one moment would still leave in one window, and be known to belong
+together. So each item rests first, for a time of its own that its caller draws (`MixLimits.linger`
+says how long at most), and joins the window in which that ends. Where many rest, the soonest leave
+before their time: memory bounds how long items rest, never whether they are taken.
 
 An adversary that fills a window with items of its own recognises the one that is not (the n-1
 attack); more than one relay and the tor route stand against that, not this module.
@@ -14,6 +19,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from methrics.schema.bundle import pack
 from methrics.schema.limits import BUNDLE_AIM, BUNDLE_ITEMS_MAX, BUNDLE_MAX
@@ -32,7 +38,10 @@ class MixLimits:
     """How long and how much a pool holds."""
 
     hold: float = 30.0
-    """Seconds of one window: the longest an item waits. METH-1 counts from its end."""
+    """Seconds of one window. METH-1 counts from its end."""
+    linger: float = 86_400.0
+    """Seconds, at most, that a report rests before its window: a day, because people have daily
+    habits. Measured in docs/privacy-measured.md: with less, what arrives together shows."""
     count: int = 1000
     """Items of one topic that close its window early: four bundles, so a crowd to hide in."""
     bytes_max: int = 32 * 1024 * 1024
@@ -41,6 +50,8 @@ class MixLimits:
     def __post_init__(self) -> None:
         if not self.hold > 0 or self.count < 1 or self.bytes_max < BUNDLE_MAX:
             raise ValueError("hold and count are positive, bytes_max is at least one bundle")
+        if not self.linger >= 0:
+            raise ValueError("linger is not negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +63,13 @@ class Mixed:
     items: tuple[tuple[bytes, bytes], ...]
 
 
+class _Window(NamedTuple):
+    closes: float
+    topic: str
+
+
 @dataclass(slots=True)
 class _Pool:
-    closes: float
     items: dict[bytes, bytes] = field(default_factory=dict)
     patient: bool = False
     """Whether a crowd no longer closes the window: nobody was there to take it."""
@@ -65,29 +80,35 @@ class Mixer:
 
     def __init__(self, limits: MixLimits) -> None:
         self._limits = limits
-        self._pools: dict[str, _Pool] = {}
-        self._topic_of: dict[bytes, str] = {}
+        self._pools: dict[_Window, _Pool] = {}
+        self._window_of: dict[bytes, _Window] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._topic_of)
+        return len(self._window_of)
 
     def __contains__(self, item_id: bytes) -> bool:
-        return item_id in self._topic_of
+        return item_id in self._window_of
 
     @property
     def bytes_held(self) -> int:
         """Bytes of memory for the items in all pools."""
         return self._bytes
 
-    def add(self, topic: str, item_id: bytes, raw: bytes, now: float) -> Reason:
-        """Hold a verified item: OK, DUPLICATE when it is held already, QUOTA when full."""
-        if item_id in self._topic_of:
+    def add(
+        self, topic: str, item_id: bytes, raw: bytes, now: float, *, rest: float = 0.0
+    ) -> Reason:
+        """Hold a verified item for `rest` seconds and then until its window closes.
+
+        OK, DUPLICATE when it is held already, QUOTA when full.
+        """
+        if item_id in self._window_of:
             return Reason.DUPLICATE
         if self._bytes + len(raw) + ITEM_COST > self._limits.bytes_max:
             return Reason.QUOTA
-        self._pool(topic, now).items[item_id] = raw
-        self._topic_of[item_id] = topic
+        window = self._window(topic, now + rest)
+        self._pools.setdefault(window, _Pool()).items[item_id] = raw
+        self._window_of[item_id] = window
         self._bytes += len(raw) + ITEM_COST
         return Reason.OK
 
@@ -96,59 +117,73 @@ class Mixer:
 
         Returns how many there was still room for.
         """
-        self._pool(mixed.topic, now).patient = True
+        window = self._window(mixed.topic, now)
+        self._pools.setdefault(window, _Pool()).patient = True
         reasons = [self.add(mixed.topic, *pair, now) for pair in mixed.items]
         return reasons.count(Reason.OK)
 
-    def _pool(self, topic: str, now: float) -> _Pool:
-        pool = self._pools.get(topic)
-        if pool is None:
-            hold = self._limits.hold
-            pool = self._pools[topic] = _Pool(closes=(now // hold + 1) * hold)
-        return pool
+    def _window(self, topic: str, moment: float) -> _Window:
+        hold = self._limits.hold
+        return _Window((moment // hold + 1) * hold, topic)
 
     def discard(self, ids: Iterable[bytes]) -> int:
         """Forget items that reached the topic by another way; returns how many were held."""
         found = 0
         for item_id in ids:
-            topic = self._topic_of.pop(item_id, None)
-            if topic is None:
+            window = self._window_of.pop(item_id, None)
+            if window is None:
                 continue
-            pool = self._pools[topic]
+            pool = self._pools[window]
             self._bytes -= len(pool.items.pop(item_id)) + ITEM_COST
             if not pool.items:
-                del self._pools[topic]
+                del self._pools[window]
             found += 1
         return found
 
     def next_due(self, now: float) -> float | None:
         """When `take` has something to give: a time on the same clock, or None while empty."""
-        times = [now if self._full(pool) else pool.closes for pool in self._pools.values()]
+        if self._crowded() and not all(pool.patient for pool in self._pools.values()):
+            return now
+        times = [now if self._full(pool) else window.closes for window, pool in self._pools.items()]
         return min(times, default=None)
 
     def take(self, now: float, rng: random.Random, *, everything: bool = False) -> list[Mixed]:
-        """Empty each pool that is due (all of them with `everything`) into shuffled bundles."""
-        mixed: list[Mixed] = []
-        for topic, pool in sorted(self._pools.items()):
-            if everything or self._full(pool) or now >= pool.closes:
-                mixed += self._empty(topic, pool, rng)
-        return mixed
+        """Empty each window that is due (all of them with `everything`) into shuffled bundles."""
+        due = [
+            window
+            for window, pool in self._pools.items()
+            if everything or self._full(pool) or now >= window.closes
+        ]
+        taken: dict[str, dict[bytes, bytes]] = {}
+        for window in sorted(due):
+            self._release(window, taken)
+        for window in sorted(self._pools):
+            # Those that wait for a peer wait on: nobody is there to make room for them.
+            if self._crowded() and not self._pools[window].patient:
+                self._release(window, taken)
+        return [one for topic in sorted(taken) for one in _mix(topic, taken[topic], rng)]
 
     def _full(self, pool: _Pool) -> bool:
         return not pool.patient and len(pool.items) >= self._limits.count
 
-    def _empty(self, topic: str, pool: _Pool, rng: random.Random) -> list[Mixed]:
-        del self._pools[topic]
-        for item_id, raw in pool.items.items():
-            del self._topic_of[item_id]
+    def _crowded(self) -> bool:
+        """Whether so much rests that a burst might not find room."""
+        return self._bytes > self._limits.bytes_max // 2 and self._limits.linger > 0
+
+    def _release(self, window: _Window, taken: dict[str, dict[bytes, bytes]]) -> None:
+        items = self._pools.pop(window).items
+        for item_id, raw in items.items():
+            del self._window_of[item_id]
             self._bytes -= len(raw) + ITEM_COST
-        # Sorted first: the result is then a function of the set and the rng, whatever the arrival
-        # order, which a test can show.
-        items = sorted(pool.items.items())
-        rng.shuffle(items)
-        return [
-            Mixed(topic, pack([raw for _, raw in chunk]), tuple(chunk)) for chunk in chunks(items)
-        ]
+        taken.setdefault(window.topic, {}).update(items)
+
+
+def _mix(topic: str, held: dict[bytes, bytes], rng: random.Random) -> list[Mixed]:
+    # Sorted first: the result is then a function of the set and the rng, whatever the arrival
+    # order, which a test can show.
+    items = sorted(held.items())
+    rng.shuffle(items)
+    return [Mixed(topic, pack([raw for _, raw in chunk]), tuple(chunk)) for chunk in chunks(items)]
 
 
 def chunks(items: Collection[tuple[bytes, bytes]]) -> list[list[tuple[bytes, bytes]]]:

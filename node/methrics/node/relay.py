@@ -11,8 +11,9 @@ Theory of operation. Five things share one `Relay` object and one trio thread:
 
 What it must not know it does not keep (MARS-2, DEB-9): handlers get no address, the limiter keeps a
 keyed hash for a minute, nothing is logged about a submitter, nothing is written to a disk.
-An item is answered OK once it is held in memory; a relay that is killed loses what it holds, which
-is why submitters hand each report to two.
+An item is answered OK once it is held in memory, where it rests for a time drawn for it alone, so
+that what one machine hands in together does not leave together. A relay that is killed loses what
+it holds, which is why submitters hand each report to two; a relay that is stopped publishes it.
 """
 
 from __future__ import annotations
@@ -180,7 +181,8 @@ class Relay:
         if item.id in self._seen:
             return Reason.DUPLICATE
         if isinstance(verdict.body, Report | Erasure):
-            reason = self.mixer.add(topic, item.id, item.raw, trio.current_time())
+            rest = self._rng.random() * self._settings.mix.linger
+            reason = self.mixer.add(topic, item.id, item.raw, trio.current_time(), rest=rest)
         else:
             # What a namespace says of itself comes from no person, and receivers need a catalog
             # before the reports that name it: it does not wait.

@@ -137,7 +137,8 @@ def _aggregator(
 
 
 def _relay(fleet: Fleet, catalog: Path, peers: tuple[str, ...]) -> tuple[Child, str]:
-    arguments = ["relay", "--catalog", str(catalog), "--listen", LISTEN, "--hold", str(HOLD)]
+    arguments = ["relay", "--catalog", str(catalog), "--listen", LISTEN]
+    arguments += ["--hold", str(HOLD), "--linger", "0"]
     for peer in peers:
         arguments += ["--peer", peer]
     return _service(fleet, "relay", arguments)

@@ -1,0 +1,224 @@
+"""The adversary: pairs reports of one install, by all that the topic showed or by what was declared.
+
+A trial is a report, a second one of the same install, and a third of somebody else that has the
+type and the declared day of the second. The adversary is to tell the second from the third. Two
+classifiers of one kind learn it from some installs and are tried on others: one sees the declared
+values, times included, of both reports; the other sees everything. What the second can do that the
+first cannot is what the system gives away (METH-4).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from linkage_world import DAY, HOUR, Sighting, World
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+Numbers = np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Which of two reports belongs to the install of `anchor`?"""
+
+    anchor: Sighting
+    same: Sighting
+    other: Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How often each classifier chose right, by held-out install; ties count half."""
+
+    declared: Numbers
+    everything: Numbers
+    trials: int
+
+    @property
+    def gain(self) -> float:
+        """Mean over installs of what seeing everything adds to the share of right choices."""
+        return float(np.mean(self.everything - self.declared))
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and its confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+
+
+def interval(numbers: Iterable[float], confidence: float = 0.95) -> Interval:
+    """By the normal approximation; the numbers are one per held-out install."""
+    found = np.asarray(list(numbers), dtype=float)
+    spread = float(found.std(ddof=1)) / math.sqrt(len(found))
+    reach = NormalDist().inv_cdf(0.5 + confidence / 2) * spread
+    mean = float(found.mean())
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def trials(
+    sightings: Sequence[Sighting], installs: Iterable[int], rng: random.Random, most: int
+) -> list[Trial]:
+    """About `most` trials among the reports of `installs`, as many of each install."""
+    chosen = set(installs)
+    own: dict[int, list[Sighting]] = defaultdict(list)
+    alike: dict[tuple[str, int], list[Sighting]] = defaultdict(list)
+    for one in sightings:
+        if one.install in chosen:
+            own[one.install].append(one)
+            alike[one.report.type, one.report.time // DAY].append(one)
+    found = []
+    each = max(1, most // max(1, len(own)))
+    for install in sorted(own):
+        mine = own[install]
+        if len(mine) < 4:
+            continue
+        for number in range(each):
+            anchor = rng.choice(mine)
+            # Every other trial is about one day, where whatever links visits would show most.
+            near = [one for one in mine if abs(one.report.time - anchor.report.time) <= DAY]
+            same = rng.choice(near if number % 2 else mine)
+            others = [
+                one
+                for one in alike[same.report.type, same.report.time // DAY]
+                if one.install != install
+            ]
+            if same is not anchor and others:
+                found.append(Trial(anchor, same, rng.choice(others)))
+    return found
+
+
+class Features:
+    """Turns pairs of reports into numbers."""
+
+    def __init__(self, world: World) -> None:
+        self._types = sorted(world.catalog.types)
+        fields = {one.name for kind in world.catalog.types.values() for one in kind.fields}
+        self._fields = sorted(fields)
+        said: dict[tuple[str, str], Counter[object]] = defaultdict(Counter)
+        for one in world.sightings:
+            for name, value in one.report.values.items():
+                said[one.report.type, name][value] += 1
+        self._said = said
+
+    def _rarity(self, one: Sighting, name: str) -> float:
+        counts = self._said[one.report.type, name]
+        return -math.log2(counts[one.report.values[name]] / counts.total())
+
+    def declared(self, a: Sighting, b: Sighting) -> list[float]:
+        """What the reports say, the declared time included."""
+        one, two = a.report, b.report
+        kinds = sorted((self._types.index(one.type), self._types.index(two.type)))
+        row: list[float] = [*kinds, float(kinds[0] == kinds[1])]
+        agree = differ = 0.0
+        for name in self._fields:
+            if name not in one.values or name not in two.values:
+                row.append(0.5)
+                continue
+            equal = one.values[name] == two.values[name]
+            row.append(float(equal))
+            if equal:
+                agree += min(self._rarity(a, name), self._rarity(b, name))
+            else:
+                differ += 1
+        row += [agree, differ]
+        row += _times(one.time, two.time)
+        row.append(abs((one.count or 0) - (two.count or 0)))
+        row.append(float(one.sequence == two.sequence and one.sequence is not None))
+        return row
+
+    def everything(self, a: Sighting, b: Sighting) -> list[float]:
+        """That, and keys, ids, signatures, sizes, timing, order, bundles and route."""
+        row = self.declared(a, b)
+        row += _times(a.seen, b.seen)
+        row += [
+            _gap(a.seen % 60, b.seen % 60, 60),
+            _gap(a.seen % 600, b.seen % 600, 600),
+            abs(a.bundle - b.bundle),
+            float(a.bundle == b.bundle),
+            abs(a.place - b.place) if a.bundle == b.bundle else -1,
+            min(a.bundle_items, b.bundle_items),
+            abs(a.bundle_bytes - b.bundle_bytes),
+            float(a.relay == b.relay),
+            abs(len(a.raw) - len(b.raw)),
+            abs((a.seen - a.report.time) - (b.seen - b.report.time)),
+            _distance(a.key, b.key),
+            _distance(a.id, b.id),
+            _distance(a.raw[-64:], b.raw[-64:]),
+            _prefix(a.key, b.key),
+            _prefix(a.id, b.id),
+            _shared(a.key + a.raw[-64:], b.key + b.raw[-64:]),
+        ]
+        return row
+
+
+def _gap(one: float, two: float, period: float) -> float:
+    """The distance of two moments on a circle."""
+    apart = abs(one - two) % period
+    return min(apart, period - apart)
+
+
+def _times(one: float, two: float) -> list[float]:
+    apart = abs(one - two)
+    return [
+        math.log1p(apart),
+        float(one // DAY == two // DAY),
+        _gap(one % DAY, two % DAY, DAY),
+        _gap(one % HOUR, two % HOUR, HOUR),
+        _gap(one % (7 * DAY), two % (7 * DAY), 7 * DAY),
+    ]
+
+
+def _distance(one: bytes, two: bytes) -> int:
+    """Bits that differ."""
+    return (int.from_bytes(one, "big") ^ int.from_bytes(two, "big")).bit_count()
+
+
+def _prefix(one: bytes, two: bytes) -> int:
+    """Leading bits that are equal."""
+    return len(one) * 8 - (int.from_bytes(one, "big") ^ int.from_bytes(two, "big")).bit_length()
+
+
+def _shared(one: bytes, two: bytes) -> float:
+    """The share of byte pairs that both hold."""
+    left = {one[at : at + 2] for at in range(len(one) - 1)}
+    right = {two[at : at + 2] for at in range(len(two) - 1)}
+    return len(left & right) / len(left | right)
+
+
+def attack(world: World, seed: int, *, train: int = 6000, test: int = 3000) -> Score:
+    """Learn on half of the installs, choose among the reports of the other half."""
+    rng = random.Random(f"{seed}/attack")
+    numbers = sorted({one.install for one in world.sightings})
+    rng.shuffle(numbers)
+    half = len(numbers) // 2
+    features = Features(world)
+    learn = trials(world.sightings, numbers[:half], rng, train)
+    tried = trials(world.sightings, numbers[half:], rng, test)
+    right = {}
+    for view in (features.declared, features.everything):
+        rows = [row for one in learn for row in (view(one.anchor, one.same), view(one.anchor, one.other))]
+        model = HistGradientBoostingClassifier(
+            max_iter=80, max_leaf_nodes=15, min_samples_leaf=40, l2_regularization=1.0, random_state=seed
+        )
+        model.fit(np.array(rows), np.array([1, 0] * len(learn)))
+        mine = model.predict_proba(np.array([view(one.anchor, one.same) for one in tried]))[:, 1]
+        theirs = model.predict_proba(np.array([view(one.anchor, one.other) for one in tried]))[:, 1]
+        right[view.__name__] = (mine > theirs) + 0.5 * (mine == theirs)
+    owners = np.array([one.anchor.install for one in tried])
+    by_install = {
+        name: np.array([hits[owners == install].mean() for install in np.unique(owners)])
+        for name, hits in right.items()
+    }
+    return Score(by_install["declared"], by_install["everything"], len(tried))

@@ -1,0 +1,446 @@
+"""A month of many installs through the real code, under a virtual clock: recorder, outbox, publisher,
+journal, boxes, two relays with their mix pools, gossip in memory, and somebody who writes down all
+that appears on the topic.
+
+Nothing here decides what leaves or when: only people's habits are invented. `Leak` switches one
+protection off, so that a test can show that it would notice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import trio
+from trio.testing import MockClock
+
+import methrics.node
+from methrics.node import delivery, identity, opening, prepare, publisher
+from methrics.node.boxes import BoxKey
+from methrics.node.clock import Clock
+from methrics.node.entry import Entry
+from methrics.node.journal import WEEK, Journal, week_start
+from methrics.node.ledger import grant
+from methrics.node.mixer import MixLimits
+from methrics.node.outbox import Outbox
+from methrics.node.paths import Places, namespace_of, places
+from methrics.node.relay import RelaySettings, Started, run_relay
+from methrics.node.routes import RelayRoute, Route
+from methrics.node.swarm import PeerId
+from methrics.node.testing import MemoryNetwork, MemorySwarm
+from methrics.node.worker import inline
+from methrics.schema.book import CatalogBook
+from methrics.schema.bundle import unpack
+from methrics.schema.catalog import Catalog, load
+from methrics.schema.catalogs import example_catalog
+from methrics.schema.envelope import split
+from methrics.schema.items import Report, decode_report
+from methrics.schema.verdict import Decision
+
+DAY, HOUR, MINUTE = 86_400, 3600, 60
+BEGIN = week_start(1_800_000_000)
+NUDGE = 60
+"""Seconds between two looks of an app at whether a publisher is wanted (writer.NUDGE_EVERY)."""
+
+
+class Leak(StrEnum):
+    """One protection that a control switches off."""
+
+    NONE = "none"
+    REUSED_KEY = "reused key"
+    UNMIXED = "unmixed"
+    FIXED_PHASE = "fixed phase"
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What is invented of one install. `hour` None: a server that always runs."""
+
+    number: int
+    hour: float | None
+    active: float
+    length: float
+    phase: int
+    values: dict[str, dict[str, object]]
+    modules: tuple[str, ...]
+    age_weeks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One report as the topic showed it: when, in which bundle and where in it, through whom."""
+
+    install: int
+    report: Report
+    raw: bytes
+    id: bytes
+    key: bytes
+    seen: float
+    bundle: int
+    place: int
+    bundle_items: int
+    bundle_bytes: int
+    relay: str
+
+
+@dataclass(slots=True)
+class World:
+    """What a run gives: everything on the topic in order, and who the reports really came from."""
+
+    catalog: Catalog
+    installs: list[Habits]
+    sightings: list[Sighting] = field(default_factory=list)
+    made: int = 0
+
+
+class _Clock(Clock):
+    """Wall and steady clock of every install and relay: the simulation's."""
+
+    def __init__(self, source: MockClock) -> None:
+        self._source = source
+
+    def now(self) -> int:
+        return BEGIN + int(self._source.current_time())
+
+    def monotonic(self) -> float:  # type: ignore[override]
+        return self._source.current_time()
+
+
+def _skewed(rng: random.Random, values: list[object], tilt: float = 1.1) -> object:
+    """A draw in which earlier values are commoner (Zipf)."""
+    weights = [1 / (place + 1) ** tilt for place in range(len(values))]
+    return rng.choices(values, weights)[0]
+
+
+def invent(number: int, rng: random.Random) -> Habits:
+    """One install: three in ten are servers, the rest people who come at about their usual hour."""
+    server = rng.random() < 0.3
+    version = f"{rng.choice([1, 2, 2, 2])}.{_skewed(rng, list(range(8)))}"
+    system = _skewed(rng, ["linux", "windows", "macos", "freebsd"])
+    backend = _skewed(rng, ["postgresql", "sqlite", "mysql", "redis", "memory"])
+    modules = ["muc", "presence", "archive", "roster", "push", "vcard", "carbons", "search"]
+    country = _skewed(rng, ["US", "DE", "FR", "GB", "IN", "BR", "PL", "JP", "NL", "SE", "IT", "AR"])
+    values: dict[str, dict[str, object]] = {
+        "heartbeat": {"version": version, "os": system, "country": country},
+        "module": {"backend": backend},
+    }
+    if server:
+        values["system"] = {
+            "version": version,
+            "os": system,
+            "python": _skewed(rng, ["3.12", "3.11", "3.13", "3.10", "3.14"]),
+            "arch": _skewed(rng, ["x86_64", "aarch64", "armv7l"]),
+            "cores": _skewed(rng, [4, 8, 2, 16, 1, 64]),
+            "cluster": _skewed(rng, [1, 2, 3, 5, 20]),
+            "backend": backend,
+            "transport": _skewed(rng, ["tls", "websocket", "tcp"]),
+        }
+    else:
+        values["signin"] = {
+            "version": version,
+            "variant": rng.choice("ab"),
+            "email_type": _skewed(rng, ["known", "first_time", "federated"]),
+            "language": _skewed(rng, ["en", "de", "fr", "es", "pt", "pl", "ja", "ru"]),
+            "screen": _skewed(rng, [1920, 1366, 800, 400]),
+            "browser": _skewed(rng, ["chrome", "firefox", "safari", "edge"]),
+        }
+    return Habits(
+        number=number,
+        hour=None if server else rng.choice([7.5, 9.0, 9.5, 13.0, 18.0, 20.0, 21.5]) + rng.random(),
+        active=rng.uniform(0.55, 0.95),
+        length=rng.uniform(15, 150) * MINUTE,
+        phase=rng.randrange(HOUR),
+        values=values,
+        modules=tuple(sorted(rng.sample(modules, rng.randint(1, 4)))),
+        age_weeks=rng.choice([0, 1, 3, 8, 20, 60, 120]),
+    )
+
+
+class Install:
+    """One machine with the app on it."""
+
+    def __init__(self, habits: Habits, home: Path, world: _Running) -> None:
+        self.habits = habits
+        self.world = world
+        self.clock = world.clock
+        self.rng = random.Random(f"{world.seed}/install/{habits.number}")
+        self.where: Places = places(home, policy=str(home / "policy.json"))
+        catalog = world.catalog
+        self.namespace = namespace_of(catalog.label, catalog.short_key)
+        self.outbox = Outbox(self.where.outbox(self.namespace), clock=self.clock)
+        self._publishing = False
+        self._nudged = -NUDGE * 1.0
+        grant(self.where, self.namespace, catalog.types, now=BEGIN)
+        self._be_somebody()
+
+    def _be_somebody(self) -> None:
+        """The identity that the journal would draw, drawn from the seed of the run instead."""
+        journal = Journal(self.where.outbox(self.namespace), clock=self.clock)
+        week = week_start(BEGIN) - self.habits.age_weeks * WEEK
+        rows = {"seed": self.rng.randbytes(32), "next_index": 0, "install_week": week}
+        with journal.database.transaction() as con:
+            con.executemany("INSERT INTO meta VALUES (?, ?)", rows.items())
+        journal.close()
+
+    async def live(self, days: int) -> None:
+        """All the days of this install."""
+        if self.habits.hour is None:
+            await trio.sleep(self.rng.uniform(0, HOUR))
+            with trio.move_on_at(days * DAY):
+                async with trio.open_nursery() as machine:
+                    await self._serve(machine)
+            return
+        for day in range(days):
+            if self.rng.random() > self.habits.active:
+                continue
+            start = day * DAY + self.habits.hour * HOUR + self.rng.gauss(0, 40) * MINUTE
+            await trio.sleep_until(max(start, trio.current_time() + MINUTE))
+            length = self.habits.length * self.rng.uniform(0.4, 1.6)
+            async with trio.open_nursery() as machine:
+                await self._session(machine, length)
+                # The machine goes on for a while without the app; then it is switched off.
+                await trio.sleep(self.rng.uniform(0, 40) * MINUTE)
+                machine.cancel_scope.cancel()
+
+    def _open(self) -> methrics.node.Recorder:
+        return methrics.node.open(
+            self.world.catalog.raw,
+            home=self.where.home,
+            policy=self.where.policy,
+            clock=self.clock,
+            rng=self.rng.random,
+            publisher="none",
+            strict=True,
+        )
+
+    async def _serve(self, machine: trio.Nursery) -> None:
+        """A server says how it is at its own minute of every hour."""
+        with self._open() as recorder:
+            while True:
+                hour = trio.current_time() // HOUR + 1
+                await trio.sleep_until(hour * HOUR + self.habits.phase)
+                self._record(recorder, machine, hour % 6 == 0)
+                up = trio.current_time() / HOUR
+                recorder.record("system", uptime=up, **self.habits.values["system"])
+
+    async def _session(self, machine: trio.Nursery, length: float) -> None:
+        with self._open() as recorder:
+            if self.rng.random() < 0.6:
+                with recorder.sequence("signin", **self.habits.values["signin"]) as signin:
+                    for step in ("shown", "email_given", "code_sent", "code_given", "signed_in"):
+                        signin.step(step)
+                        await trio.sleep(self.rng.uniform(1, 30))
+                        if self.rng.random() < 0.1:
+                            break
+            until = trio.current_time() + length
+            while trio.current_time() < until:
+                self._record(recorder, machine, True)
+                await trio.sleep(self.rng.uniform(5, 25) * MINUTE)
+        self._nudge(machine)
+
+    def _record(self, recorder: methrics.node.Recorder, machine: trio.Nursery, more: bool) -> None:
+        recorder.record("heartbeat", **self.habits.values["heartbeat"])
+        for module in self.habits.modules if more else ():
+            n = self.rng.choice([1, 1, 2, 3])
+            recorder.count("module", n, module=module, **self.habits.values["module"])
+        if trio.current_time() >= self._nudged + NUDGE:
+            self._nudge(machine)
+
+    def _nudge(self, machine: trio.Nursery) -> None:
+        """What spawn.nudge does, with a task in place of a process."""
+        self._nudged = trio.current_time()
+        due = self.outbox.next_due()
+        if not self._publishing and due is not None and due <= self.clock.now():
+            self._publishing = True
+            machine.start_soon(self._publish)
+
+    async def _publish(self) -> None:
+        try:
+            await publisher.run_publisher(
+                self.where,
+                self.namespace,
+                publisher.PublisherSettings(entry=Entry(relays=self.world.addrs)),
+                clock=self.clock,
+                rng=self.rng,
+                open_route=self.world.open_route(self.rng),
+                worker=inline,
+            )
+        finally:
+            self._publishing = False
+
+    def ids(self) -> list[bytes]:
+        """The ids of the reports that this install made: who is who, for the judge only."""
+        journal = Journal(self.where.outbox(self.namespace), clock=self.clock)
+        found = [receipt.id for receipt in journal.receipts()]
+        journal.close()
+        self.outbox.close()
+        return found
+
+
+@dataclass
+class _Running:
+    """One run: its network and what the watcher noted."""
+
+    catalog: Catalog
+    seed: int
+    network: MemoryNetwork
+    clock: _Clock
+    addrs: tuple[str, ...] = ()
+    seen: list[tuple[float, str, bytes]] = field(default_factory=list)
+
+    def open_route(self, rng: random.Random) -> publisher.OpenRoute:
+        """A fresh host for each pass, as `publisher.network_route` gives."""
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[Route]:
+            async with self.network.open_swarm(listen=False) as swarm:
+                yield RelayRoute(swarm, self.addrs, clock=self.clock, rng=rng)
+
+        return opened
+
+    async def note(self, peer: PeerId, message: bytes) -> Decision:
+        """The watcher, who is a peer of the topic like any other."""
+        await trio.lowlevel.checkpoint()
+        self.seen.append((trio.current_time(), peer, message))
+        return Decision.ACCEPT
+
+
+async def _run(
+    running: _Running, installs: list[Install], days: int, mix: MixLimits, swarms: int
+) -> None:
+    topic = running.catalog.topic
+    async with contextlib.AsyncExitStack() as stack:
+        opened = [
+            await stack.enter_async_context(running.network.open_swarm()) for _ in range(swarms + 1)
+        ]
+        watcher = opened.pop()
+        await watcher.join(topic, running.note)
+        running.addrs = tuple(one.addrs[0] for one in opened)
+        async with trio.open_nursery() as nursery:
+            for number, swarm in enumerate(opened):
+                await nursery.start(partial(_serve_relay, running, swarm, number, mix))
+                for peer in (watcher, *opened[:number]):
+                    await swarm.dial(peer.addrs[0])
+            async with trio.open_nursery() as people:
+                for install in installs:
+                    people.start_soon(install.live, days)
+            await trio.sleep(2 * DAY)
+            nursery.cancel_scope.cancel()
+
+
+async def _serve_relay(
+    running: _Running, swarm: MemorySwarm, number: int, mix: MixLimits, *, task_status: Started
+) -> None:
+    book = CatalogBook({running.catalog.topic})
+    book.add(running.catalog)
+    await run_relay(
+        swarm,
+        book,
+        RelaySettings(topics=(running.catalog.topic,), mix=mix),
+        clock=running.clock,
+        rng=random.Random(f"{running.seed}/relay/{number}"),
+        worker=inline,
+        task_status=task_status,
+    )
+
+
+@contextlib.contextmanager
+def _home() -> Iterator[Path]:
+    """A folder in memory where the system has one: what is measured is not its disk."""
+    memory = Path("/dev/shm")
+    base = str(memory) if os.access(memory, os.W_OK) else None
+    home = Path(tempfile.mkdtemp(prefix="methrics-linkage-", dir=base))
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+_load = functools.cache(load)
+
+
+@contextlib.contextmanager
+def _leaking(leak: Leak) -> Iterator[None]:
+    """Makes the real code leak in one way."""
+    with contextlib.ExitStack() as stack:
+        # A pure function of bytes, called thousands of times with the same ones.
+        for module in (delivery, opening):
+            stack.enter_context(mock.patch.object(module, "load", _load))
+        if leak is Leak.REUSED_KEY:
+            same = lambda seed, _index: identity.report_seed(seed, 0)  # noqa: E731
+            stack.enter_context(mock.patch.object(prepare, "report_seed", same))
+        yield
+
+
+def simulate(
+    *,
+    installs: int,
+    days: int,
+    seed: int,
+    leak: Leak = Leak.NONE,
+    mix: MixLimits | None = None,
+    relays: int = 2,
+    catalog: Catalog | None = None,
+) -> World:
+    """Let `installs` live for `days`; the same arguments give the same world."""
+    rng = random.Random(f"{seed}/habits")
+    habits = [invent(number, rng) for number in range(installs)]
+    declared = catalog or example_catalog()
+    mix = mix or MixLimits()
+    network = MemoryNetwork(rng=random.Random(seed), latency=(0.02, 0.2))
+    steady = MockClock(autojump_threshold=0)
+    running = _Running(declared, seed, network, _Clock(steady))
+    environment = {"METHRICS": "on"}
+    with _home() as home, mock.patch.dict(os.environ, environment), _leaking(leak):
+        os.environ.pop("DO_NOT_TRACK", None)
+        people = [Install(one, home / str(one.number), running) for one in habits]
+        trio.run(_run, running, people, days, mix, relays, clock=steady)
+        owner = {item_id: one.habits.number for one in people for item_id in one.ids()}
+    world = World(declared, habits, made=len(owner))
+    known: set[bytes] = set()
+    for bundle, (seen, relay, message) in enumerate(running.seen):
+        items = unpack(message)
+        for place, raw in enumerate(items):
+            item = split(raw)
+            if item.id not in owner or item.id in known:
+                continue
+            known.add(item.id)
+            world.sightings.append(
+                Sighting(
+                    owner[item.id],
+                    decode_report(item.payload),
+                    raw,
+                    item.id,
+                    item.key,
+                    seen,
+                    bundle,
+                    place,
+                    len(items),
+                    len(message),
+                    relay,
+                )
+            )
+    return world
+
+
+def fingerprint(world: World) -> str:
+    """What two runs of the same seed share."""
+    told = hashlib.sha256()
+    for one in world.sightings:
+        told.update(one.raw + str(round(one.seen)).encode())
+    return told.hexdigest()
+
+
+__all__ = ["Leak", "Sighting", "World", "fingerprint", "replace", "simulate"]
