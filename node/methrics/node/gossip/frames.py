@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
@@ -33,6 +34,14 @@ class Flag(IntFlag):
     RST = 8
 
 
+class GoAway(IntEnum):
+    """Why a connection is closed, told to the peer as it is."""
+
+    NORMAL = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+
+
 class Header(NamedTuple):
     kind: Type
     flags: int
@@ -45,25 +54,57 @@ def pack(kind: Type, flags: int, stream_id: int, length: int) -> bytes:
     return _HEADER.pack(0, kind, flags, stream_id, length)
 
 
-def unpack(data: bytearray, at: int) -> Header | None:
-    """The header at `at`; None if it is incomplete, or no header of yamux version 0."""
-    if len(data) - at < HEADER:
-        return None
+class BrokenError(Exception):
+    """Bytes that no yamux peer sends."""
+
+
+class Piece(NamedTuple):
+    """A frame, or a part of one: payloads are passed on as they arrive."""
+
+    header: Header
+    payload: bytes
+    first: bool
+    last: bool
+
+
+class Parser:
+    """Cuts the bytes of a connection into frames. Holds back less than one header of them."""
+
+    def __init__(self) -> None:
+        self._pending = b""
+        self._header: Header | None = None
+        self._left = 0
+
+    def feed(self, data: bytes) -> Iterator[Piece]:
+        """The pieces that `data` completes; raises `BrokenError` where a frame breaks the rules."""
+        data = self._pending + data if self._pending else data
+        self._pending = b""
+        at = 0
+        while True:
+            header, first = self._header, False
+            if header is None:
+                if len(data) - at < HEADER:
+                    self._pending = data[at:]
+                    return
+                header, first = _unpack(data, at), True
+                at += HEADER
+                self._left = header.length if header.kind is Type.DATA else 0
+            payload = data[at : at + self._left]
+            at += len(payload)
+            self._left -= len(payload)
+            self._header = header if self._left else None
+            if payload or first:
+                yield Piece(header, payload, first, not self._left)
+            if self._left:
+                return
+
+
+def _unpack(data: bytes, at: int) -> Header:
     version, kind, flags, stream_id, length = _HEADER.unpack_from(data, at)
     if version != 0 or kind > Type.GO_AWAY:
-        return None
+        raise BrokenError("not a header of yamux version 0")
+    if (kind <= Type.WINDOW) != (stream_id != 0):
+        raise BrokenError("a frame of a stream without its number, or the reverse")
+    if kind == Type.DATA and length > _RECEIVED_MAX:
+        raise BrokenError("a frame larger than any window")
     return Header(Type(kind), flags, stream_id, length)
-
-
-def broken(data: bytearray) -> bool:
-    """Whether `data`, where a frame should begin, can begin none."""
-    return len(data) >= HEADER and (data[0] != 0 or data[1] > Type.GO_AWAY)
-
-
-def allowed(header: Header) -> bool:
-    """Whether a frame keeps the rules that concern it alone."""
-    if header.kind is Type.DATA:
-        return header.stream_id != 0 and header.length <= _RECEIVED_MAX
-    if header.kind is Type.WINDOW:
-        return header.stream_id != 0
-    return header.stream_id == 0

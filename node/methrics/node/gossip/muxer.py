@@ -10,6 +10,7 @@ nothing here is ever raised into the host.
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -26,15 +27,37 @@ from libp2p.stream_muxer.exceptions import (
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from methrics.node.gossip import frames
-from methrics.node.gossip.frames import Flag, Header, Type
+from methrics.node.gossip.frames import Flag, GoAway, Piece, Type
 from methrics.node.gossip.settings import GossipSettings
 from methrics.node.gossip.stream import Stream
 
-_REPLIES_MAX = 256
-"""Answers waiting to be sent to one peer."""
+_QUEUE_MAX = 512
+"""Frames without payload waiting to be sent to one peer; beyond, it asks faster than it reads."""
+
+_OPENED_MAX = 256
+"""Streams of our own that one connection carries at once: what go-libp2p takes."""
 
 UNREAD_MAX = 2 * 1024 * 1024
 """Bytes received and not yet read, over all streams of one connection, before it is closed."""
+
+
+class Held:
+    """Bytes received and not yet read over all connections of a host: at most `most`, or the
+    connection that holds the most of them is closed."""
+
+    def __init__(self, most: int) -> None:
+        self.total = 0
+        self._most = most
+        self._muxers: set[Muxer] = set()
+
+    def add(self, muxer: Muxer, n: int) -> None:
+        self.total += n
+        if muxer.unread:
+            self._muxers.add(muxer)
+        else:
+            self._muxers.discard(muxer)
+        if self.total > self._most:
+            max(self._muxers, key=lambda one: one.unread).end(GoAway.INTERNAL_ERROR)
 
 
 class Muxer(IMuxedConn):
@@ -43,7 +66,11 @@ class Muxer(IMuxedConn):
     on_close: Callable[[], Awaitable[Any]] | None
 
     def __init__(
-        self, conn: ISecureConn, peer_id: ID, settings: GossipSettings | None = None
+        self,
+        conn: ISecureConn,
+        peer_id: ID,
+        settings: GossipSettings | None = None,
+        held: Held | None = None,
     ) -> None:
         self.secured_conn = conn
         self.peer_id = peer_id
@@ -52,6 +79,7 @@ class Muxer(IMuxedConn):
         self.event_closed = trio.Event()
         self.on_close = None
         self.unread = 0
+        self._held = held or Held(self.settings.unread_max)
         self._initiator = conn.is_initiator
         self._next_id = 1 if conn.is_initiator else 2
         self._streams: dict[int, Stream] = {}
@@ -59,10 +87,11 @@ class Muxer(IMuxedConn):
             self.settings.streams_per_peer
         )
         self._send_lock = trio.Lock()
-        self._replies_send, self._replies = trio.open_memory_channel[tuple[Type, int, int, int]](
-            _REPLIES_MAX
-        )
+        self._queue: deque[bytes] = deque()
+        self._grants: dict[int, int] = {}
+        self._queued = trio.Event()
         self._heard = trio.current_time()
+        self._farewell: GoAway | None = GoAway.NORMAL
         self._scope = trio.CancelScope()
 
     @property
@@ -91,16 +120,26 @@ class Muxer(IMuxedConn):
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._keep_alive)
-                    nursery.start_soon(self._reply)
+                    for part in (self._keep_alive, self._send_queued, self._receive):
+                        nursery.start_soon(self._carry, part)
                     self.event_started.set()
-                    await self._receive()
-                    nursery.cancel_scope.cancel()
-        except Exception:  # noqa: BLE001 - whatever breaks a connection ends that connection only
-            pass
         finally:
             with trio.CancelScope(shield=True):
                 await self.close()
+
+    async def _carry(self, part: Callable[[], Awaitable[None]]) -> None:
+        """Whatever breaks a connection, or ends a part of it, ends that connection only. (Caught
+        here: out of a nursery that is being cancelled it would come among other exceptions.)"""
+        try:
+            await part()
+        except Exception:  # noqa: BLE001 - see above
+            self._farewell = GoAway.INTERNAL_ERROR
+        self._scope.cancel()
+
+    def end(self, reason: GoAway) -> None:
+        """Have the connection closed, soon; the peer is told why if it still reads."""
+        self._farewell = reason
+        self._scope.cancel()
 
     async def close(self) -> None:
         """End the connection and everything on it; may be called again."""
@@ -108,11 +147,15 @@ class Muxer(IMuxedConn):
             return
         self.event_closed.set()
         self.event_started.set()
+        self.hold(-self.unread)
         for stream in list(self._streams.values()):
-            stream.abandon()
+            stream.cut()
         self._streams.clear()
         self._accept_send.close()
         self._scope.cancel()
+        with trio.move_on_after(0.5) as scope, contextlib.suppress(Exception):
+            scope.shield = True
+            await self._say_farewell()
         with trio.move_on_after(1) as scope, contextlib.suppress(Exception):
             scope.shield = True
             await self.secured_conn.close()
@@ -120,13 +163,24 @@ class Muxer(IMuxedConn):
             if self.on_close is not None:
                 await self.on_close()
 
+    async def _say_farewell(self) -> None:
+        if self._farewell is not None and not self._send_lock.locked():
+            async with self._send_lock:
+                await self.secured_conn.write(frames.pack(Type.GO_AWAY, 0, 0, self._farewell))
+
     async def open_stream(self) -> Stream:
-        if self.is_closed:
-            raise MuxedStreamError("the connection is closed")
+        """A new stream. Raises `MuxedStreamError` if the connection is closed or full."""
+        opened = sum(not stream.inbound for stream in self._streams.values())
+        if self.is_closed or opened >= _OPENED_MAX or self._next_id >= 2**32:
+            raise MuxedStreamError("the connection is closed, or carries too many streams")
         stream = Stream(self, self._next_id, inbound=False)
         self._next_id += 2
         self._streams[stream.stream_id] = stream
-        await self.send(Type.WINDOW, Flag.SYN, stream.stream_id, 0)
+        try:
+            await self.send(Type.WINDOW, Flag.SYN, stream.stream_id, 0)
+        except BaseException:  # cancelled, too: the peer knows nothing of it
+            self._streams.pop(stream.stream_id, None)
+            raise
         return stream
 
     async def accept_stream(self) -> Stream:
@@ -140,7 +194,9 @@ class Muxer(IMuxedConn):
     ) -> None:
         """Write one frame whole. A frame cut short would garble all streams, so that cancelling
         waits for its end, or for the connection to be given up as stuck."""
-        frame = frames.pack(kind, flags, stream_id, length) + payload
+        await self._write(frames.pack(kind, flags, stream_id, length) + payload)
+
+    async def _write(self, frame: bytes) -> None:
         async with self._send_lock:
             if self.is_closed:
                 raise MuxedStreamClosed("the connection is closed")
@@ -148,12 +204,39 @@ class Muxer(IMuxedConn):
                 scope.shield = True
                 try:
                     await self.secured_conn.write(frame)
-                except (BaseLibp2pError, OSError, trio.BrokenResourceError):
+                except (
+                    BaseLibp2pError,
+                    OSError,
+                    trio.BrokenResourceError,
+                    trio.ClosedResourceError,
+                ):
                     self._scope.cancel()
                     raise MuxedStreamClosed("the connection broke") from None
         if scope.cancelled_caught:
             self._scope.cancel()
             raise MuxedStreamError("the peer has stopped reading")
+
+    def queue(self, kind: Type, flags: int, stream_id: int, length: int) -> None:
+        """Have a frame without payload sent, soon and in order; never waits."""
+        if len(self._queue) >= _QUEUE_MAX:
+            self.end(GoAway.PROTOCOL_ERROR)
+        elif not self.is_closed:
+            self._queue.append(frames.pack(kind, flags, stream_id, length))
+            self._queued.set()
+
+    def grant(self, stream_id: int, increment: int) -> None:
+        """Have the peer told that it may send `increment` bytes more; never waits."""
+        if stream_id in self._streams:
+            self._grants[stream_id] = self._grants.get(stream_id, 0) + increment
+            self._queued.set()
+
+    def hold(self, n: int) -> None:
+        """Note `n` more bytes as unread, or less."""
+        if self.is_closed:
+            n = -self.unread
+        if n:
+            self.unread += n
+            self._held.add(self, n)
 
     def forget_if_done(self, stream: Stream) -> None:
         if stream.done:
@@ -161,80 +244,86 @@ class Muxer(IMuxedConn):
             self._streams.pop(stream.stream_id, None)
 
     async def _receive(self) -> None:
-        pending = bytearray()
-        while True:
-            data = await self.secured_conn.read(None)
-            if not data:
-                return
+        """Act on frames until the peer ends the connection or breaks the protocol."""
+        parser = frames.Parser()
+        while data := await self.secured_conn.read(None):
             self._heard = trio.current_time()
-            pending += data
-            at = 0
-            while (header := frames.unpack(pending, at)) is not None:
-                if not frames.allowed(header):
-                    return
-                body = at + frames.HEADER
-                end = body + (header.length if header.kind is Type.DATA else 0)
-                if end > len(pending):
-                    break
-                if not self._handle(header, bytes(memoryview(pending)[body:end])):
-                    return
-                at = end
-            del pending[:at]
-            if frames.broken(pending):
+            try:
+                for piece in parser.feed(data):
+                    if piece.header.kind is Type.GO_AWAY:
+                        self._farewell = None
+                        return
+                    if not self._handle(piece):
+                        raise frames.BrokenError("not a frame that may come now")
+            except frames.BrokenError:
+                self._farewell = GoAway.PROTOCOL_ERROR
                 return
+        self._farewell = None
 
-    def _handle(self, header: Header, payload: bytes) -> bool:
-        """Act on one frame; False, or any error, ends the connection."""
-        if header.kind is Type.PING:
-            if header.flags & Flag.SYN:
-                self._replies_send.send_nowait((Type.PING, Flag.ACK, 0, header.length))
+    def _handle(self, piece: Piece) -> bool:
+        """Act on a frame, or a part of one; False if it breaks the protocol."""
+        kind, flags, stream_id, length = piece.header
+        if kind is Type.PING:
+            if flags & Flag.SYN:
+                self.queue(Type.PING, Flag.ACK, 0, length)
             return True
-        if header.kind is Type.GO_AWAY:
+        if piece.first and flags & Flag.SYN and not self._accept(stream_id):
             return False
-        if header.flags & Flag.SYN and not self._accept(header.stream_id):
-            return True
-        stream = self._streams.get(header.stream_id)
+        stream = self._streams.get(stream_id)
         if stream is None:
-            return True  # for a stream we have already dropped
-        if header.kind is Type.WINDOW:
-            stream.granted(header.length)
-        elif payload and not stream.take(payload):
+            return True  # for a stream that we have dropped, or refused
+        if kind is Type.WINDOW:
+            stream.granted(length)
+        elif piece.payload and not stream.take(piece.payload):
             return False
-        if header.flags & Flag.FIN:
+        if piece.last and flags & Flag.FIN:
             stream.ended()
-        if header.flags & Flag.RST:
+        if piece.last and flags & Flag.RST:
             stream.abandon()
         self.forget_if_done(stream)
         return self.unread <= UNREAD_MAX
 
     def _accept(self, stream_id: int) -> bool:
-        """A new stream of the peer's; refused with a reset if it holds too many."""
+        """A new stream of the peer's, reset at once if it holds too many; False if the number is
+        in use, or is none of its to give: the two sides would mean different streams by it."""
+        if stream_id in self._streams or (stream_id % 2 == 1) == self._initiator:
+            return False
         held = sum(stream.inbound for stream in self._streams.values())
         stream = Stream(self, stream_id, inbound=True)
-        taken = stream_id in self._streams or (stream_id % 2 == 1) == self._initiator
-        if not taken and held < self.settings.streams_per_peer:
-            try:
+        if held < self.settings.streams_per_peer:
+            with contextlib.suppress(trio.WouldBlock):
                 self._accept_send.send_nowait(stream)
-            except trio.WouldBlock:
-                taken = True
-            else:
                 self._streams[stream_id] = stream
-                self._replies_send.send_nowait((Type.WINDOW, Flag.ACK, stream_id, 0))
+                self.queue(Type.WINDOW, Flag.ACK, stream_id, 0)
                 return True
-        self._replies_send.send_nowait((Type.WINDOW, Flag.RST, stream_id, 0))
-        return False
+        self.queue(Type.WINDOW, Flag.RST, stream_id, 0)
+        return True
 
-    async def _reply(self) -> None:
-        """Answer the peer's frames apart from reading them, so that two full sockets cannot wait
-        for each other. A peer that asks faster than it reads fills the queue and is dropped."""
-        async for reply in self._replies:
-            await self.send(*reply)
+    async def _send_queued(self) -> None:
+        """Send what needs no waiting for, apart from reading, so that two full sockets cannot wait
+        for each other."""
+        while True:
+            await self._queued.wait()
+            self._queued = trio.Event()
+            parts = list(self._queue)
+            self._queue.clear()
+            for stream_id, increment in self._grants.items():
+                if stream_id in self._streams:
+                    parts.append(frames.pack(Type.WINDOW, 0, stream_id, increment))
+            self._grants.clear()
+            if parts:
+                await self._write(b"".join(parts))
 
     async def _keep_alive(self) -> None:
-        """Ping, and give up a connection that has been silent for three pings."""
+        """Ping, and give up a connection that has been silent for three pings.
+
+        A stream that we closed and no longer read, and that the peer does not close, is reset.
+        """
         nonce = 0
         while trio.current_time() - self._heard < 3 * self.settings.keepalive:
             await trio.sleep(self.settings.keepalive)
             nonce = (nonce + 1) % 2**32
             await self.send(Type.PING, Flag.SYN, 0, nonce)
-        self._scope.cancel()
+            since = trio.current_time() - self.settings.linger_max
+            for stream in [one for one in self._streams.values() if one.lingers(since)]:
+                stream.break_off()

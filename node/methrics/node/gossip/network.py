@@ -33,7 +33,7 @@ from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from methrics.node.gossip.counters import Counters
-from methrics.node.gossip.muxer import Muxer
+from methrics.node.gossip.muxer import Held, Muxer
 from methrics.node.gossip.settings import GossipSettings
 
 _CHUNK = 65_536
@@ -75,10 +75,11 @@ class _Muxers(MuxerMultistream):
     """Puts our muxer where stock names its own class, whatever was asked for."""
 
     settings: GossipSettings
+    held: Held
 
     async def new_conn(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
         protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
-        muxer = Muxer(conn, peer_id, self.settings)
+        muxer = Muxer(conn, peer_id, self.settings, self.held)
         return self._annotate_connection(muxer, conn, protocol)
 
 
@@ -163,6 +164,7 @@ def build_host(seed: bytes | None, settings: GossipSettings, counters: Counters)
     upgrader = TransportUpgrader(security, muxers)
     own_muxers = _Muxers(muxers)
     own_muxers.settings = settings
+    own_muxers.held = Held(settings.unread_max)
     upgrader.muxer_multistream = own_muxers
     peerstore = PeerStore()
     peerstore.add_key_pair(peer_id, key_pair)

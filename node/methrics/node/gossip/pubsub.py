@@ -144,7 +144,7 @@ class Gossip(Pubsub):
         muxed = getattr(stream, "muxed_stream", None)
         if not isinstance(muxed, Stream):
             raise MuxedStreamReset("not a stream of ours")
-        await muxed.widen(_WINDOW)
+        muxed.widen(_WINDOW)
         now = trio.current_time()
         peer = _Peer(
             peer_id,

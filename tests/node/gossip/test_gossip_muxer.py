@@ -10,7 +10,6 @@ import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
-from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import (
     MuxedConnUnavailable,
     MuxedStreamClosed,
@@ -18,64 +17,12 @@ from libp2p.stream_muxer.exceptions import (
     MuxedStreamError,
     MuxedStreamReset,
 )
+from muxer_ends import Ends, Raw, read_all
 
 from methrics.node.gossip import frames
 from methrics.node.gossip.frames import Flag, Type
-from methrics.node.gossip.muxer import UNREAD_MAX, Muxer
+from methrics.node.gossip.muxer import UNREAD_MAX
 from methrics.node.gossip.settings import GossipSettings
-
-PEER = ID(b"\x00\x01x")
-
-
-class Pipe:
-    """A secure connection over a trio stream in memory."""
-
-    def __init__(self, stream: trio.StapledStream[Any, Any], is_initiator: bool) -> None:
-        self.stream = stream
-        self.is_initiator = is_initiator
-
-    async def read(self, n: int | None = None) -> bytes:
-        return bytes(await self.stream.receive_some(n))
-
-    async def write(self, data: bytes) -> None:
-        await self.stream.send_all(data)
-
-    async def close(self) -> None:
-        await self.stream.aclose()
-
-
-class Ends:
-    def __init__(self, nursery: trio.Nursery, settings: GossipSettings | None = None) -> None:
-        left, right = trio.testing.memory_stream_pair()
-        self.one = Muxer(Pipe(left, True), PEER, settings)  # type: ignore[arg-type]
-        self.two = Muxer(Pipe(right, False), PEER, settings)  # type: ignore[arg-type]
-        nursery.start_soon(self.one.start)
-        nursery.start_soon(self.two.start)
-
-    async def stream(self) -> tuple[Any, Any]:
-        opened = await self.one.open_stream()
-        with trio.fail_after(5):
-            return opened, await self.two.accept_stream()
-
-
-class Raw:
-    """One end is a muxer; the other is the test, which writes bytes."""
-
-    def __init__(self, nursery: trio.Nursery, settings: GossipSettings | None = None) -> None:
-        left, self.wire = trio.testing.memory_stream_pair()
-        self.muxer = Muxer(Pipe(left, False), PEER, settings)  # type: ignore[arg-type]
-        nursery.start_soon(self.muxer.start)
-
-    async def until_closed(self) -> None:
-        with trio.fail_after(200):
-            await self.muxer.event_closed.wait()
-
-
-async def read_all(stream: Any, n: int) -> bytes:
-    data = b""
-    while len(data) < n:
-        data += await stream.read(65_536)
-    return data
 
 
 async def test_large_transfers_both_ways_at_once(autojump_clock: object) -> None:
