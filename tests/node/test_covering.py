@@ -10,12 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from methrics.node.clock import ManualClock
 from methrics.node.consent import Answer, decide
 from methrics.node.covering import covered
+from methrics.node.journal import Journal
+from methrics.node.ledger import grant
+from methrics.node.paths import Places, namespace_of
+from methrics.node.publisher import consent_of
+from methrics.schema.catalog import Catalog, load
 from methrics.schema.catalogs import example_catalog
+from methrics.schema.codec import encode
+from methrics.schema.envelope import Kind, seal
 from methrics.schema.event_type import EventType
 from methrics.schema.reading import Reader
-from methrics.schema.rules import read_type
+from methrics.schema.rules import Content, read_type
 
 TYPES = example_catalog().types
 SYSTEM = TYPES["system"]
@@ -197,3 +205,28 @@ def test_an_upgrade_never_adds_to_what_leaves(
         if old.type == "enum":
             assert set(new.params["values"]) <= set(old.params["values"])  # type: ignore[call-overload]
     assert after.retention_days <= before.retention_days
+
+
+def test_the_publisher_holds_back_what_the_newest_catalog_asks_beyond_an_answer(
+    shop: Catalog, where: Places, clock: ManualClock
+) -> None:
+    name = namespace_of(shop.label, shop.short_key)
+    grant(where, name, ["view", "visit"], now=1, catalog=shop)
+    ask = consent_of(where, name, "relay", clock)
+    names = {"color", "size", "version"}
+    assert ask().allowed == {"view": names, "visit": {*names, "daily"}}
+    wire = shown(shop.types["view"])
+    types = {
+        "view": changed(shop.types["view"], fields=[*wire["fields"], NEW_FIELD]),
+        "visit": changed(shop.types["visit"], why="To sell it."),
+    }
+    content = Content(shop.label, 2, shop.id, shop.contact, types)
+    raw = seal(Kind.CATALOG, encode(content.to_wire()), bytes(32))
+    newer = load(raw)
+    outbox = Journal(where.outbox(name), clock=clock)
+    outbox.keep_catalog(shop.id, shop.raw)
+    assert ask().allowed == {"view": names, "visit": {*names, "daily"}}
+    outbox.keep_catalog(newer.id, newer.raw)
+    outbox.close()
+    assert ask().allowed == {"view": names}
+    assert ask().withdrawn == frozenset(), "nothing is forgotten: the person may yet say yes"

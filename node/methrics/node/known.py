@@ -8,12 +8,14 @@ has recorded anything. Outboxes hold the catalogs of apps that were allowed to r
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from methrics.node.clock import Clock
 from methrics.node.journal import Journal
 from methrics.node.paths import Places, namespace_of
 from methrics.schema.catalog import Catalog, load
 from methrics.schema.errors import CatalogError, StoreError
+from methrics.schema.event_type import EventType
 from methrics.schema.limits import ITEM_MAX
 
 DATA_DIRS = "/usr/local/share:/usr/share"
@@ -27,14 +29,43 @@ def known_catalogs(where: Places, env: Mapping[str, str] = os.environ) -> list[C
     """
     newest: dict[str, Catalog] = {}
     for raw in [*_installed(where, env), *_recorded(where)]:
-        try:
-            catalog = load(raw)
-        except CatalogError:
+        catalog = _load(raw)
+        if catalog is None:
             continue
         name = namespace_of(catalog.label, catalog.short_key)
         if name not in newest or newest[name].number < catalog.number:
             newest[name] = catalog
     return [newest[name] for name in sorted(newest)]
+
+
+def newest_types(outbox: str, clock: Clock) -> Callable[[], Mapping[str, EventType]]:
+    """A function that gives the event types of the newest catalog in `outbox`, each time anew;
+    none without an outbox, or while it cannot be read. Catalogs are read and verified once."""
+    loaded: dict[int, Catalog | None] = {}
+
+    def newest() -> Mapping[str, EventType]:
+        journal = Journal(outbox, clock=clock)
+        if not journal.exists():
+            return {}
+        try:
+            for number, raw in journal.catalogs().items():
+                if number not in loaded:
+                    loaded[number] = _load(raw)
+        except StoreError:
+            return {}
+        finally:
+            journal.close()
+        found = [catalog for catalog in loaded.values() if catalog is not None]
+        return max(found, key=lambda one: one.number).types if found else {}
+
+    return newest
+
+
+def _load(raw: bytes) -> Catalog | None:
+    try:
+        return load(raw)
+    except CatalogError:
+        return None
 
 
 def _installed(where: Places, env: Mapping[str, str]) -> Iterator[bytes]:

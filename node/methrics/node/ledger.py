@@ -221,7 +221,7 @@ class ConsentSwitch:
         self._namespace = namespace
         self._environment = environment
         self._clock = clock
-        self._types = types or {}
+        self.types: Mapping[str, EventType] = types or {}
         self._answers: Answers = {}
         self._answered: dict[str, Effective] = {}
         self._policy_off = False
@@ -264,7 +264,7 @@ class ConsentSwitch:
         return off(self.rule) if self.rule is not None else self._decide(type_name)
 
     def _decide(self, type_name: str) -> Effective:
-        declared = self._types.get(type_name)
+        declared = self.types.get(type_name)
         return by_answer(self._answers, self._namespace, type_name, declared)
 
 

@@ -33,6 +33,7 @@ from methrics.node.delivery import AskConsent, Consent, Delivery, Done, OpenRout
 from methrics.node.entry import Entry, entry_peers
 from methrics.node.exits import quiet_logger
 from methrics.node.journal import Journal
+from methrics.node.known import newest_types
 from methrics.node.ledger import ConsentSwitch, policy_off, read_answers
 from methrics.node.lock import FileLock
 from methrics.node.paths import Places, places
@@ -86,10 +87,17 @@ class PublisherSettings:
 
 
 def consent_of(where: Places, namespace: str, route: str, clock: Clock) -> AskConsent:
-    """What the person allows `namespace` to send over `route`, as the ledger says when asked."""
+    """What the person allows `namespace` to send over `route`, as the ledger says when asked.
+
+    Answers are held against the newest catalog in the outbox: what it asks beyond them stays here.
+    """
+    newest = newest_types(where.outbox(namespace), clock)
     switch = ConsentSwitch(where, namespace, PRODUCTION, clock)
 
     def ask() -> Consent:
+        nonlocal switch
+        if (types := newest()) != switch.types:
+            switch = ConsentSwitch(where, namespace, PRODUCTION, clock, types)
         switch.refresh()
         allowed: Allowed = {
             name: effective.fields
