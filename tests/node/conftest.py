@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import random
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 import methrics.node
 from methrics.node.clock import ManualClock
+from methrics.node.delivery import Done
+from methrics.node.entry import Entry
 from methrics.node.journal import Journal
 from methrics.node.ledger import RECHECK, grant
 from methrics.node.paths import Places, places
+from methrics.node.publisher import PublisherSettings, run_publisher
+from methrics.node.routes import Fate, Load, Outcome, Route
+from methrics.node.worker import inline
 from methrics.schema.catalog import Catalog, load, sign
+from methrics.schema.envelope import Kind, split
+from methrics.schema.errors import UnreachableError
 from methrics.schema.source import parse_source
 
 NOW = 1_800_000_123
@@ -131,3 +141,80 @@ class Shop:
 @pytest.fixture
 def app(shop: Catalog, where: Places, clock: ManualClock) -> Shop:
     return Shop(shop, where, clock)
+
+
+class Post:
+    """A route that takes what it is given, or answers what a test says, and keeps it all."""
+
+    name = "relay"
+
+    def __init__(self, app: Shop) -> None:
+        self.app = app
+        self.opened: list[list[bytes]] = []
+        """For each connection, the items handed over by it."""
+        self.fate = Fate.ACKNOWLEDGED
+        self.cut = False
+        """Whether no connection can be made."""
+        self.progress = True
+        self.before: Callable[[], object] = lambda: None
+
+    @property
+    def sent(self) -> list[bytes]:
+        return [raw for items in self.opened for raw in items]
+
+    @property
+    def erasures(self) -> list[bytes]:
+        return [raw for raw in self.sent if split(raw).kind is Kind.ERASURE]
+
+    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+        await trio.lowlevel.checkpoint()
+        self.before()
+        self.opened[-1] += [raw for _, raw in load.items]
+        return {item_id: Outcome(self.fate, "ok") for item_id, _ in load.items}
+
+    def open(self) -> AbstractAsyncContextManager[Route]:
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[Route]:
+            if self.cut:
+                raise UnreachableError("unreachable", "no network")
+            self.opened.append([])
+            yield self
+
+        return opened()
+
+    def publish(self, passes: int = 1, *, route: str = "relay", seed: int = 1) -> list[Done]:
+        """That many passes of the publisher, one after the other at the same moment."""
+        rng, done = random.Random(seed), list[Done]()
+        address = ("/ip4/192.0.2.7/tcp/1/p2p/12D3KooW",)
+        settings = PublisherSettings(route, Entry(relays=address, peers=address), once=True)
+        for _ in range(passes):
+            trio.run(
+                lambda: run_publisher(
+                    self.app.where,
+                    self.app.namespace,
+                    settings,
+                    clock=self.app.clock,
+                    rng=rng,
+                    open_route=self.open,
+                    worker=inline,
+                    on_pass=done.append,
+                )
+            )
+        return done
+
+    def live(self, seconds: int) -> None:
+        """Time goes by on a machine that is on: a pass of the publisher whenever one is due."""
+        clock, journal, passes = self.app.clock, self.app.journal, 0
+        end = clock.now() + seconds
+        while (due := journal.next_due()) is not None and due <= end:
+            clock.advance(max(1 if self.progress else 600, due - clock.now()))
+            before = len(self.opened)
+            self.publish(seed=passes)
+            self.progress, passes = len(self.opened) > before, passes + 1
+        clock.advance(max(0, end - clock.now()))
+        journal.close()
+
+
+@pytest.fixture
+def post(app: Shop) -> Post:
+    return Post(app)

@@ -24,6 +24,14 @@ COMMANDS: dict[str, Entry] = {
         "methrics.node.cli_consent", "What apps on this machine may share: look, allow, stop."
     ),
     "publish": Entry("methrics.node.cli_publish", "Send what is due from this machine's outboxes."),
+    "preview": Entry(
+        "methrics.node.cli_preview", "The very reports that would leave next; strike out any."
+    ),
+    "mine": Entry(
+        "methrics.aggregate.cli_mine", "Your own reports: list, find in public data, export."
+    ),
+    "erase": Entry("methrics.node.cli_erase", "Have your own reports forgotten."),
+    "reset": Entry("methrics.node.cli_erase", "Become somebody new on this machine."),
     "relay": Entry(
         "methrics.node.cli_relay", "Run a relay: take reports in, mix them, pass them on."
     ),

@@ -172,6 +172,7 @@ def _say(namespace: str, as_json: bool, done: Done) -> None:
         "acknowledged": done.acknowledged,
         "postponed": done.postponed,
         "struck": done.struck,
+        "erased": done.erased,
         "dropped": dict(done.dropped),
         "failed": str(done.failed) if done.failed else None,
     }

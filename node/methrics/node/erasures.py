@@ -82,8 +82,9 @@ class Erasures:
                     dropped += 1
                     continue
                 done = con.execute(
-                    f"INSERT OR IGNORE INTO erasure ({_ASKED}) "
-                    f"SELECT ?, ?, ?, ?, route, '{DUE}', 0 FROM report WHERE idx = ?",
+                    f"INSERT INTO erasure ({_ASKED}) "
+                    f"SELECT ?, ?, ?, ?, route, '{DUE}', 0 FROM report WHERE idx = ? "
+                    "ON CONFLICT (idx) DO NOTHING",
                     (one.key_index, one.raw, now, one.due, one.key_index),
                 ).rowcount
                 journaled += done
