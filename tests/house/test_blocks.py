@@ -15,7 +15,14 @@ from methrics.aggregate.demo.sample import write_sample
 from methrics.schema.catalogs import example_bytes, example_source
 
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-GUIDES = ["README.md", "docs/start.md", "docs/embed.md", "docs/analyse.md", "docs/trails.md"]
+GUIDES = [
+    "README.md",
+    "docs/start.md",
+    "docs/embed.md",
+    "docs/consent.md",
+    "docs/analyse.md",
+    "docs/trails.md",
+]
 """`python` and `sh` blocks of these run; what needs a network or an install is a `text` block."""
 
 
