@@ -151,9 +151,9 @@ def _fetch_directory(address: str, folder: Path, size_max: int) -> Path:
 def _names(target: Path) -> Iterator[str]:
     """Relative names of the files, the manifest's own first; every day that it lists."""
     yield MANIFEST
+    days = _days(target / MANIFEST)
     yield "tombstone.parquet"
-    yield f"item/{EMPTY}.parquet"
-    yield from (f"item/{day}.parquet" for day in _days(target / MANIFEST))
+    yield from (f"item/{day}.parquet" for day in (EMPTY, *days))
 
 
 def _days(manifest: Path) -> Iterable[str]:

@@ -1,0 +1,57 @@
+"""People with reports of their own: real receipts, real keys, in a home of their own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import aggregate_making as making
+
+from methrics.node.clock import ManualClock
+from methrics.node.erasing import sign_all
+from methrics.node.erasures import Erasures
+from methrics.node.identity import report_seed
+from methrics.node.journal import ACKNOWLEDGED, Journal, Made, Receipt
+from methrics.node.paths import namespace_of, places
+from methrics.schema.catalog import Catalog
+from methrics.schema.envelope import Kind, seal, split
+from methrics.schema.items import Report, encode_report
+
+
+class Person:
+    """One person's outbox of the app `of`."""
+
+    def __init__(self, home: Path, of: Catalog) -> None:
+        self.home = home
+        self.catalog = of
+        self.namespace = namespace_of(of.label, of.short_key)
+        path = places(home).outbox(self.namespace)
+        self.journal = Journal(path, clock=ManualClock(making.NOW))
+        self.number = self.journal.keep_catalog(of.id, of.raw)
+
+    def send(self, times: Sequence[int], state: str | None = ACKNOWLEDGED) -> list[Receipt]:
+        """Reports of these times, made and left; with `state` None they wait to leave."""
+        made = []
+        seed, first, _ = self.journal.identity(making.NOW)
+        for index, time in enumerate(times, first):
+            values: dict[str, object] = {"os": "linux", "daily": bool(index % 2)}
+            payload = encode_report(Report(self.catalog.id, "beat", time, values))
+            raw = seal(Kind.REPORT, payload, report_seed(seed, index))
+            made.append(
+                Made(index, split(raw).id, raw, self.number, "beat", time, time, time, "relay")
+            )
+        self.journal.journal(made, [], [])
+        if state is not None:
+            self.journal.mark([one.key_index for one in made], state)
+        indices = {one.key_index for one in made}
+        return [one for one in reversed(self.journal.receipts()) if one.key_index in indices]
+
+    def erase(self, receipts: Sequence[Receipt]) -> list[bytes]:
+        """The erasures of these reports, journaled."""
+        erasures = Erasures(self.journal)
+        signed = sign_all(
+            receipts, erasures.seed_of, now=making.NOW, window=0, rng=random.Random(1).random
+        )
+        erasures.request(signed, making.NOW)
+        return [one.raw for one in signed]
