@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(os.environ.get("METHRICS_VENV") or ROOT / ".venv")
@@ -167,11 +168,16 @@ def install_fastecdsa() -> str:
     return "stand-in"
 
 
-def requirements(groups: frozenset[str]) -> list[str]:
-    """The requirement strings of dependency groups in pyproject.toml."""
+def project() -> dict[str, Any]:
+    """What pyproject.toml says."""
     import tomllib  # only once the interpreter is known to be 3.11 or newer
 
-    table = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def requirements(groups: frozenset[str]) -> list[str]:
+    """The requirement strings of dependency groups in pyproject.toml."""
+    table = project()["dependency-groups"]
     return [line for group in sorted(groups) for line in table[group]]
 
 
@@ -192,20 +198,21 @@ def install(extras: frozenset[str], groups: frozenset[str]) -> str:
 
 
 def fingerprint() -> str:
-    """Changes when the declared dependencies, this script or the folder change."""
-    hashed = hashlib.sha256(str(ROOT).encode())
-    for path in (ROOT / "pyproject.toml", Path(__file__)):
-        hashed.update(path.read_bytes())
+    """Changes when what is to be installed, this script or the folder changes."""
+    declared = project()
+    parts = [declared[key] for key in ("build-system", "project", "dependency-groups")]
+    hashed = hashlib.sha256(json.dumps([str(ROOT), parts]).encode())
+    hashed.update(Path(__file__).read_bytes())
     return hashed.hexdigest()
 
 
-def read_stamp() -> dict[str, list[str]]:
-    """What the environment already holds; empty when unknown or out of date."""
+def read_stamp() -> dict[str, Any]:
+    """What was installed last, and from which declaration; empty when unknown."""
     try:
-        stamp = json.loads(STAMP.read_text("utf-8"))
+        stamp: dict[str, Any] = json.loads(STAMP.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return stamp if stamp.get("fingerprint") == fingerprint() else {}
+    return stamp
 
 
 @contextlib.contextmanager
@@ -230,7 +237,8 @@ def prepare(purpose: str) -> None:
         frozenset(stamp.get("extras", ())),
         frozenset(stamp.get("groups", ())),
     )
-    if (extras <= have_extras or "all" in have_extras) and groups <= have_groups:
+    current = stamp.get("fingerprint") == fingerprint()
+    if current and (extras <= have_extras or "all" in have_extras) and groups <= have_groups:
         return
     make_venv(find_python())
     extras, groups = extras | have_extras, groups | have_groups

@@ -101,6 +101,26 @@ def test_the_set_up_reads_the_groups() -> None:
         assert groups <= set(PROJECT["dependency-groups"])
 
 
+def test_the_set_up_installs_once_and_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[set[str], set[str]]] = []
+
+    def install(extras: frozenset[str], groups: frozenset[str]) -> str:
+        asked.append((set(extras), set(groups)))
+        return "built"
+
+    monkeypatch.setattr(set_up, "STAMP", tmp_path / "setup.json")
+    monkeypatch.setattr(set_up, "make_venv", lambda python: None)
+    monkeypatch.setattr(set_up, "install", install)
+    for purpose in ("demo", "demo", "test", "demo", "test"):
+        set_up.prepare(purpose)
+    assert asked == [({"aggregate"}, set()), ({"aggregate"}, {"test"})]
+    monkeypatch.setattr(set_up, "fingerprint", lambda: "another")
+    set_up.prepare("demo")
+    assert asked[2:] == [({"aggregate"}, {"test"})]
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_all_three_roots(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="the set-up installs it; this environment is another")
