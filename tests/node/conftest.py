@@ -15,10 +15,11 @@ from methrics.node.clock import ManualClock
 from methrics.node.delivery import Done
 from methrics.node.entry import Entry
 from methrics.node.journal import Journal
-from methrics.node.ledger import RECHECK, grant
+from methrics.node.ledger import grant
 from methrics.node.paths import Places, places
 from methrics.node.publisher import PublisherSettings, run_publisher
 from methrics.node.routes import Fate, Load, Outcome, Route
+from methrics.node.switch import RECHECK
 from methrics.node.worker import inline
 from methrics.schema.catalog import Catalog, load, sign
 from methrics.schema.envelope import Kind, split

@@ -14,7 +14,6 @@ from methrics.node import exits
 from methrics.node.clock import ManualClock
 from methrics.node.consent import EVERY
 from methrics.node.ledger import (
-    ConsentSwitch,
     grant,
     policy_off,
     read_answers,
@@ -25,6 +24,7 @@ from methrics.node.ledger import (
 from methrics.node.ledger_file import FILE_MAX
 from methrics.node.ledger_format import HISTORY_MAX, Edit, fingerprint
 from methrics.node.paths import Places
+from methrics.node.switch import ConsentSwitch
 from methrics.schema.catalog import Catalog
 from methrics.schema.errors import ConfigError, StoreError
 

@@ -8,25 +8,16 @@ new answer is a damaged one moved aside, to be looked at, and a new one begun.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from methrics.node.clock import Clock
-from methrics.node.consent import (
-    EVERY,
-    ROUTES,
-    Answers,
-    Effective,
-    by_answer,
-    forbidden,
-    off,
-)
+from methrics.node import switch
+from methrics.node.consent import EVERY, ROUTES, Answers
 from methrics.node.ledger_file import (
     FILE_MAX,
     damaged,
     move_aside,
     read_json,
-    signature,
     write_text,
 )
 from methrics.node.ledger_format import (
@@ -46,16 +37,9 @@ from methrics.schema.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from methrics.schema.catalog import Catalog
-    from methrics.schema.event_type import EventType
-
-RECHECK = 1.0
-"""Seconds between two looks at the files and the environment while an app records."""
 
 SCRIPT = "script"
 """Through what an answer came if nobody says: a program, without a question."""
-
-_changes = 0
-"""Answers given by this process: a switch that sees it move looks at once (METH-15)."""
 
 _T = TypeVar("_T")
 
@@ -167,7 +151,6 @@ def write(
     ledger was moved to, None for the usual case. Raises StoreError if the ledger cannot be
     written, or a later version of methrics wrote it.
     """
-    global _changes
     from methrics.node.lock import FileLock
 
     path = os.path.realpath(places.ledger)  # a link stays a link
@@ -193,84 +176,8 @@ def write(
             f"cannot write {path}: {error.strerror}",
             "make the folder writable, or set METHRICS_HOME",
         ) from error
-    _changes += 1
+    switch.changed()
     return aside
-
-
-class ConsentSwitch:
-    """What holds now for one namespace, cheap enough to ask on every call.
-
-    `types`: the app's event types as they are now, so that an answer to a question that has
-    changed is told from one that still fits. `deadline` is the monotonic time until which
-    `on_types` is to be believed; past it `refresh` looks at the files (by `stat`) and the
-    environment again.
-    """
-
-    def __init__(
-        self,
-        places: Places,
-        namespace: str,
-        environment: str,
-        clock: Clock,
-        types: Mapping[str, EventType] | None = None,
-    ) -> None:
-        self.deadline = -1.0
-        self.on_types: dict[str, Effective] = {}
-        self.rule: str | None = None
-        self._places = places
-        self._namespace = namespace
-        self._environment = environment
-        self._clock = clock
-        self.types: Mapping[str, EventType] = types or {}
-        self._answers: Answers = {}
-        self._answered: dict[str, Effective] = {}
-        self._policy_off = False
-        self._seen: tuple[object, ...] | None = None
-        self._changes = 0
-
-    def refresh(self) -> None:
-        """Looks again. Never raises: what cannot be read means no, and is said once.
-
-        The deadline moves last, so that no other thread believes what is not known yet.
-        """
-        deadline, changes = self._clock.monotonic() + RECHECK, _changes
-        seen = (signature(self._places.ledger), signature(self._places.policy))
-        if seen != self._seen:
-            self._policy_off = policy_off(self._places.policy)
-            try:
-                self._answers = read_answers(self._places.ledger)
-            except StoreError as error:
-                self._answers = {}
-                from methrics.node.exits import say_once
-
-                say_once(f"metrics are off: {error}")
-            decided = {one: self._decide(one) for one in self._answers.get(self._namespace, {})}
-            self._answered = {name: found for name, found in decided.items() if found.on}
-            self._seen = seen
-        rule = forbidden(policy_off=self._policy_off, env=os.environ, environment=self._environment)
-        self.rule, self.on_types = rule, {} if rule is not None else self._answered
-        self._changes = changes
-        self.deadline = deadline
-
-    def effective(self, type_name: str, monotonic: float | None = None) -> Effective:
-        """What holds for one event type, after a fresh look if one is due at `monotonic` (now)."""
-        if monotonic is None:
-            monotonic = self._clock.monotonic()
-        if monotonic >= self.deadline or self._changes != _changes:
-            self.refresh()
-        found = self.on_types.get(type_name)
-        if found is not None:
-            return found
-        return off(self.rule) if self.rule is not None else self._decide(type_name)
-
-    def _decide(self, type_name: str) -> Effective:
-        declared = self.types.get(type_name)
-        return by_answer(self._answers, self._namespace, type_name, declared)
-
-
-def changes() -> int:
-    """How often this process changed the ledger."""
-    return _changes
 
 
 def _read_ledger(path: str) -> Document | None:

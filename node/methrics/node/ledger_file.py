@@ -66,15 +66,6 @@ def read_json(path: str) -> dict[str, object] | None:
     return document
 
 
-def signature(path: str) -> tuple[int, int, int] | None:
-    """What changes when the file does; None without one."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
-
-
 def damaged(path: str, what: str) -> StoreError:
     """The error for a file with content that is not understood."""
     return StoreError(

@@ -34,11 +34,12 @@ from methrics.node.entry import Entry, entry_peers
 from methrics.node.exits import quiet_logger
 from methrics.node.journal import Journal
 from methrics.node.known import newest_types
-from methrics.node.ledger import ConsentSwitch, policy_off, read_answers
+from methrics.node.ledger import policy_off, read_answers
 from methrics.node.lock import FileLock
 from methrics.node.paths import Places, places
 from methrics.node.prepare import Allowed
 from methrics.node.routes import DirectRoute, RelayRoute, Route
+from methrics.node.switch import ConsentSwitch
 from methrics.node.trail.keeping import standing_meter
 from methrics.node.worker import Threads, Worker
 from methrics.schema.errors import ConfigError, LocalError, MethricsError, StoreError

@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from methrics.node.clock import Clock, Rng, system_rng
-from methrics.node.ledger import ConsentSwitch
 from methrics.node.paths import Places, namespace_of
 from methrics.node.plan import Plan, amount, make_plan, misuse
 from methrics.node.sequences import Sequence
 from methrics.node.settings import RecorderSettings
+from methrics.node.switch import ConsentSwitch
 from methrics.node.tally import Tally
 from methrics.schema.codec import encode
 from methrics.schema.errors import LocalError, MethricsError

@@ -103,7 +103,7 @@ class ConsentPage(socketserver.ThreadingTCPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: ConsentPage
+    server: ConsentPage  # pyright: ignore[reportIncompatibleVariableOverride]
     timeout = REQUEST_TIMEOUT
     server_version = "methrics"
     sys_version = ""
