@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import pytest
 import trio
 from hypothesis import given
@@ -18,6 +23,7 @@ from methrics.node.gossip.dialing import parse_listen, parse_peer_addr
 from methrics.node.gossip.rates import Rate
 from methrics.node.gossip.recent import Recent
 from methrics.node.gossip.requests import parse_peer
+from methrics.schema.catalogs import example_catalog
 from methrics.schema.errors import ConfigError
 from methrics.schema.verdict import Decision
 
@@ -29,6 +35,17 @@ def test_content_ids_differ_by_topic_and_data() -> None:
     ids = {content_id(topic, data) for topic in ("a", "ab") for data in (b"", b"b", b"\0b")}
     assert len(ids) == 6
     assert all(len(content) == ID_SIZE for content in ids)
+
+
+def test_specification_says_how_messages_are_named() -> None:
+    spec = (Path(__file__).parents[2] / "schema" / "SPEC.md").read_text()
+    topics = spec.split("\n## 6. ")[1].split("\n## ")[0]
+    assert f"first {ID_SIZE} bytes of SHA-256(topic || 0x00 || data)" in topics
+    (data, topic, content) = re.findall(
+        r'data `"(\w+)"` [^`]*on\n`([^`]+)` has the id\n`([0-9a-f]+)`', topics
+    )[0]
+    assert topic == example_catalog().topic
+    assert content_id(topic, data.encode()).hex() == content
 
 
 def test_content_is_judged_once_and_its_forwarders_are_named() -> None:
@@ -125,16 +142,19 @@ def test_uvarint_is_leb128(value: int) -> None:
 def read_frames(pieces: list[bytes], frame_max: int = 1000) -> list[bytes]:
     """All frames of a stream that arrives in `pieces`."""
     rest = list(pieces)
+    held: list[int] = []
 
     async def read(_: int) -> bytes:
         return rest.pop(0) if rest else b""
 
     async def main() -> list[bytes]:
-        reader, out = wire.FrameReader(read, frame_max), []
+        reader, out = wire.FrameReader(read, frame_max, held.append), []
         while True:
             try:
                 out.append(await reader.next())
             except IncompleteReadError:
+                reader.close()
+                assert sum(held) == 0, "what it said it holds and no longer holds"
                 return out
 
     return trio.run(main)
@@ -165,12 +185,78 @@ def test_signed_messages_verify_here_and_in_stock(data: bytes, topic: str, seqno
     assert not wire.validly_signed(message)
 
 
+@pytest.mark.parametrize("seqno", [b"", bytes(7), bytes(9)])
+def test_attack_message_number_that_others_refuse(seqno: bytes) -> None:
+    """Signed well, so that it would pass; js refuses its length and would blame who forwards it."""
+    message = rpc_pb2.Message(data=b"x", topicIDs=["t"], from_id=SENDER, seqno=seqno)
+    prefix = b"libp2p-pubsub:"
+    message.signature = KEYS.private_key.sign(prefix + message.SerializeToString())
+    assert signature_validator(message)
+    assert not wire.validly_signed(message)
+
+
+def test_attack_key_of_another_beside_a_good_signature() -> None:
+    """The signature does not cover the key; go and js refuse one that is not the sender's."""
+    message = rpc_pb2.Message.FromString(wire.sign("t", b"x", SENDER, 1, KEYS.private_key))
+    message.key = KEYS.public_key.serialize()
+    assert wire.validly_signed(message)
+    for key in (create_new_key_pair(b"\1" * 32).public_key.serialize(), b"junk"):
+        message.key = key
+        assert not wire.validly_signed(message)
+
+
+RPCS = st.builds(
+    lambda topics, messages, ids, peers: rpc_pb2.RPC(
+        subscriptions=[rpc_pb2.RPC.SubOpts(subscribe=True, topicid=t) for t in topics],
+        publish=[rpc_pb2.Message(data=data, topicIDs=topics) for data in messages],
+        control=rpc_pb2.ControlMessage(
+            ihave=[rpc_pb2.ControlIHave(topicID="t", messageIDs=ids)],
+            iwant=[rpc_pb2.ControlIWant(messageIDs=ids)],
+            graft=[rpc_pb2.ControlGraft(topicID=t) for t in topics],
+            prune=[
+                rpc_pb2.ControlPrune(
+                    topicID="t",
+                    backoff=2**40,
+                    peers=[rpc_pb2.PeerInfo(peerID=p) for p in peers],
+                )
+            ],
+        ),
+    ),
+    *(st.lists(item, max_size=5) for item in (st.text(max_size=9), *[st.binary(max_size=300)] * 3)),
+)
+
+
+def fields_of(message: Any, depth: int = 0) -> int:
+    """Fields of a message and of its parts, as protobuf sees them; a peer of a PRUNE is one."""
+    count = 0
+    for descriptor, value in message.ListFields():
+        repeated = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+        values = value if repeated else [value]
+        count += len(values)
+        if descriptor.message_type is not None and descriptor.name != "peers":
+            count += sum(fields_of(one, depth + 1) for one in values)
+    return count
+
+
+@given(RPCS)
+def test_parts_of_a_frame_are_counted_without_decoding_it(rpc: rpc_pb2.RPC) -> None:
+    frame = rpc.SerializeToString()
+    parts = fields_of(rpc)
+    assert wire.count_parts(frame, 10_000) == parts
+    assert wire.count_parts(frame, 3) == min(parts, 4)
+
+
+@given(st.binary(max_size=400))
+def test_parts_of_any_bytes_are_counted_in_bounds(frame: bytes) -> None:
+    assert 0 <= wire.count_parts(frame, 50) <= 51
+
+
 @given(st.binary(max_size=60), st.binary(max_size=70), st.binary(max_size=60))
 def test_no_key_raises_out_of_the_signature_check(
     sender: bytes, signature: bytes, key: bytes
 ) -> None:
     message = rpc_pb2.Message(
-        data=b"x", topicIDs=["t"], from_id=sender, seqno=b"1", signature=signature, key=key
+        data=b"x", topicIDs=["t"], from_id=sender, seqno=bytes(8), signature=signature, key=key
     )
     assert not wire.validly_signed(message)
 

@@ -17,6 +17,7 @@ from attacker import attack, rpc
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.pubsub.pb import rpc_pb2
 
+from methrics.node.contents import content_id
 from methrics.node.gossip import GossipSettings, open_swarm, wire
 from methrics.schema.errors import ConfigError, UnreachableError
 from methrics.schema.limits import BUNDLE_MAX
@@ -89,6 +90,10 @@ async def until_dropped(peer: attacker.Attacker) -> None:
         pytest.param(wire.uvarint(2**40), id="huge length"),
         pytest.param(wire.uvarint(1_048_577) + bytes(1000), id="oversize frame"),
         pytest.param(rpc(publish=[rpc_pb2.Message()] * 300), id="too many messages"),
+        pytest.param(
+            rpc(control=rpc_pb2.ControlMessage(ihave=[rpc_pb2.ControlIHave()] * 400_000)),
+            id="too many parts",
+        ),
     ],
 )
 async def test_undecodable_frame_drops_its_sender_only(frame: bytes) -> None:  # C1
@@ -145,6 +150,62 @@ async def test_tampered_message_does_not_shadow_the_true_one() -> None:
         assert b"true" not in s.got
         await s.honest.publish(TOPIC, b"true")
         await s.wait_for(b"true")
+
+
+async def test_attack_unsigned_addition_to_a_signed_message() -> None:
+    """No signature covers fields that protobuf does not know; go refuses a message that has some,
+    and would blame us for passing it on."""
+    async with scene() as s, attack(s.addr) as peer:
+        message = peer.message(TOPIC, b"padded").SerializeToString() + b"\xfa\x3f\x03pad"
+        await peer.send(wire.publish_frame(message))
+        await s.wait_for(b"padded")
+        with trio.fail_after(PATIENCE):
+            while (kept := s.victim._router.recent.get(content_id(TOPIC, b"padded"))) is None:
+                await trio.sleep(0.01)
+        assert kept.frame == wire.publish_frame(peer.message(TOPIC, b"padded").SerializeToString())
+
+
+async def test_attack_asking_for_the_same_message_for_ever() -> None:
+    """20 bytes ask for up to 128 KiB; gossipsub 1.1 sends a message again three times at most."""
+    async with scene() as s, attack(s.addr, hold_streams=True) as peer:
+        content = content_id(TOPIC, b"big")
+        subscribe = rpc_pb2.RPC.SubOpts(subscribe=True, topicid=TOPIC)
+        await peer.send(rpc(subscriptions=[subscribe]))
+        with trio.fail_after(PATIENCE):
+            while len(s.victim.peers(TOPIC)) < 1:
+                await trio.sleep(0.01)
+        pushed: list[bytes] = []
+        s.victim._router.push = lambda _, frame: pushed.append(frame) or True
+        s.victim._router.recent.put(content, TOPIC, b"frame")
+        want = rpc_pb2.ControlMessage(iwant=[rpc_pb2.ControlIWant(messageIDs=[content])])
+        await peer.send(*[rpc(control=want)] * 20)
+        await s.check_alive()
+        assert pushed.count(b"frame") == 3
+        with trio.fail_after(PATIENCE):
+            while s.victim._router._resent:
+                await trio.sleep(0.1)
+
+
+async def test_attack_joining_and_leaving_for_ever() -> None:
+    """Each join starts three tasks; they count in the peer's rate of messages."""
+    async with scene() as s, attack(s.addr) as peer:
+        both = [rpc_pb2.RPC.SubOpts(subscribe=n % 2 == 0, topicid=TOPIC) for n in range(100)]
+        await peer.send(*[rpc(subscriptions=both)] * 5)
+        with trio.fail_after(PATIENCE):
+            while not s.victim.statistics().slowed:
+                await trio.sleep(0.01)
+
+
+async def test_stream_that_its_handler_leaves_open_is_given_back() -> None:
+    async def leave(_: object) -> None:
+        """Neither closes nor resets its stream."""
+
+    async with scene() as s, attack(s.addr) as peer:
+        s.victim._host.set_stream_handler("/test/left/1", leave)
+        opened = [(await peer.stream("/test/left/1")).muxed_stream for _ in range(100)]
+        with trio.fail_after(PATIENCE):
+            while not all(stream.closed for stream in opened):
+                await trio.sleep(0.01)
 
 
 async def test_raising_validator_and_handler_do_not_end_the_host() -> None:  # C2

@@ -115,19 +115,24 @@ class Dialer:
         network.register_notifee(_Leaving(self))
 
     def left(self, peer_id: ID) -> None:
-        event = self._kept.get(peer_id)
-        if event is not None:
-            event.set()
+        ended = self._kept.get(peer_id)
+        if ended is not None:
+            self._kept[peer_id] = trio.Event()
+            ended.set()
 
     async def dial(self, info: PeerInfo) -> None:
         """Connect once. `UnreachableError` if that fails."""
         if info.peer_id == self._host.get_id():
             raise UnreachableError("dial-failed", "the address is our own")
-        with trio.move_on_after(self._settings.dial_time_max):
-            with contextlib.suppress(BaseLibp2pError, OSError):
-                await self._host.connect(info)
-        if not self._network.get_connections(info.peer_id):
-            self._network.forget(info.peer_id)
+        try:
+            with trio.move_on_after(self._settings.dial_time_max):
+                with contextlib.suppress(BaseLibp2pError, OSError):
+                    await self._host.connect(info)
+        finally:  # cancelled, too
+            connected = bool(self._network.get_connections(info.peer_id))
+            if not connected:
+                self._network.forget(info.peer_id)
+        if not connected:
             self._counters.dials_failed += 1
             raise UnreachableError(
                 "dial-failed", "the peer does not answer at that address", "it may be down"
@@ -135,20 +140,26 @@ class Dialer:
 
     async def keep(self, info: PeerInfo) -> None:
         """Stay connected, for ever."""
-        event = self._kept[info.peer_id] = trio.Event()
         self._network.protect(info.peer_id, "kept")
-        delay = self._settings.redial_least
+        least, most = self._settings.redial_least, self._settings.redial_most
+        delay = least
         while True:
-            try:
-                await self.dial(info)
-            except UnreachableError:
-                await trio.sleep(delay * self._rng.uniform(0.5, 1.5))
-                delay = min(2 * delay, self._settings.redial_most)
-                continue
-            began = trio.current_time()
-            while self._network.get_connections(info.peer_id):
-                await event.wait()
-                event = self._kept[info.peer_id] = trio.Event()
-            if trio.current_time() - began > self._settings.redial_most:
-                delay = self._settings.redial_least
-            await trio.sleep(self._settings.redial_least * self._rng.uniform(0.1, 0.5))
+            lasted = await self._connection(info)
+            if lasted > most:
+                delay = least
+            await trio.sleep(delay * self._rng.uniform(0.5, 1.5))
+            delay = min(2 * delay, most)
+
+    async def _connection(self, info: PeerInfo) -> float:
+        """Seconds that one connection lasted; 0 if there was none."""
+        ended = self._kept.setdefault(info.peer_id, trio.Event())
+        try:
+            await self.dial(info)
+        except UnreachableError:
+            return 0.0
+        began = trio.current_time()
+        while self._network.get_connections(info.peer_id):
+            with trio.move_on_after(self._settings.redial_most):  # should word of the end be lost
+                await ended.wait()
+            ended = self._kept[info.peer_id]
+        return trio.current_time() - began

@@ -37,8 +37,9 @@ _QUEUE_MAX = 512
 _OPENED_MAX = 256
 """Streams of our own that one connection carries at once: what go-libp2p takes."""
 
-UNREAD_MAX = 2 * 1024 * 1024
-"""Bytes received and not yet read, over all streams of one connection, before it is closed."""
+UNREAD_MAX = 4 * 1024 * 1024
+"""Bytes received and not yet used, over all streams of one connection, before it is closed: the
+windows of an honest peer's gossip, the frame being put together from it, and a few replies."""
 
 
 class Held:

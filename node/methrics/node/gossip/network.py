@@ -35,6 +35,7 @@ from multiaddr import Multiaddr  # type: ignore[import-untyped]
 from methrics.node.gossip.counters import Counters
 from methrics.node.gossip.muxer import Held, Muxer
 from methrics.node.gossip.settings import GossipSettings
+from methrics.node.gossip.stream import Stream
 
 _CHUNK = 65_536
 
@@ -101,6 +102,10 @@ class GuardedSwarm(Swarm):
             except Exception:  # noqa: BLE001 - the process edge towards strangers
                 self.counters.contained += 1
                 await stream.reset()
+            finally:  # stock leaves it open, in one of the few places that a peer has
+                muxed = getattr(stream, "muxed_stream", None)
+                if isinstance(muxed, Stream):
+                    muxed.release()
 
         super().set_stream_handler(guarded)
 

@@ -40,6 +40,12 @@ _WINDOW = 1024 * 1024
 _MESSAGES_MAX = 256
 """Messages in one frame: more than fit if they are of any use."""
 
+_PARTS_MAX = 10_000
+"""Fields in one frame: twice as many as the longest IHAVE of go and js has ids."""
+
+_PARTS_PER_MESSAGE = 50
+"""Fields that take as long to work through as a message, in a peer's rate of messages."""
+
 _TOPICS_MAX = 64
 _TOPIC_SIZE_MAX = 200
 """Topics one peer may join, as far as we note it, and characters of one."""
@@ -153,14 +159,23 @@ class Gossip(Pubsub):
             Rate(self._settings.byte_rate, now),
             trio.Semaphore(self._settings.validators_per_peer),
         )
-        reader = wire.FrameReader(muxed.read, self._settings.frame_max)
-        while True:
-            frame = await reader.next()
-            rpc = rpc_pb2.RPC()
-            rpc.ParseFromString(frame)
-            await self._take_frame(peer, rpc, len(frame))
+        hold = muxed.muxed_conn.hold
+        reader = wire.FrameReader(muxed.read, self._settings.frame_max, hold)
+        try:
+            while True:
+                frame = await reader.next()
+                parts = wire.count_parts(frame, _PARTS_MAX)
+                if parts > _PARTS_MAX:
+                    raise MessageTooLarge("too many parts in one frame")
+                rpc = rpc_pb2.RPC()
+                rpc.ParseFromString(frame)
+                # No signature covers them, and go refuses a message that we pass on with them.
+                rpc.DiscardUnknownFields()
+                await self._take_frame(peer, rpc, len(frame), parts)
+        finally:
+            reader.close()
 
-    async def _take_frame(self, peer: _Peer, rpc: rpc_pb2.RPC, size: int) -> None:
+    async def _take_frame(self, peer: _Peer, rpc: rpc_pb2.RPC, size: int, parts: int) -> None:
         if len(rpc.publish) > _MESSAGES_MAX or len(rpc.subscriptions) > 2 * _TOPICS_MAX:
             raise MessageTooLarge("too many parts in one frame")
         for option in rpc.subscriptions:
@@ -170,7 +185,8 @@ class Gossip(Pubsub):
         if rpc.HasField("control"):
             await self._mesh.handle_rpc(rpc, peer.peer_id)
         now = trio.current_time()
-        wait = max(peer.messages.take(len(rpc.publish) or 1, now), peer.bytes.take(size, now))
+        units = max(1, len(rpc.publish) + len(rpc.subscriptions), parts // _PARTS_PER_MESSAGE)
+        wait = max(peer.messages.take(units, now), peer.bytes.take(size, now))
         if wait > 0:
             self._counters.slowed += 1
             await trio.sleep(wait)
@@ -201,8 +217,12 @@ class Gossip(Pubsub):
             self._mesh.blame(peer.peer_id, topic)
             return
         # Waiting here stops the reading of this peer: its window closes, and it waits in turn.
-        await peer.slots.acquire()
-        await self._slots.acquire()
+        try:
+            await peer.slots.acquire()
+            await self._slots.acquire()
+        except trio.Cancelled:
+            self.contents.forget(content)  # or it would stay under judgement for ever
+            raise
         self._nursery.start_soon(self._judge, peer, topic, content, message, validator)
 
     async def _judge(
@@ -312,7 +332,8 @@ class Gossip(Pubsub):
         """Not on the old connection, which is being dropped."""
 
     async def _drop(self, peer_id: ID) -> None:
-        with trio.move_on_after(5):
+        with trio.move_on_after(5) as scope:
+            scope.shield = True  # cut short, it would leave those unaware who wait for its end
             await self.host.disconnect(peer_id)
 
     def _knows(self, content: bytes) -> bool:

@@ -10,7 +10,7 @@ carries our signed addresses.
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import trio
@@ -25,6 +25,9 @@ from methrics.node.gossip.settings import GossipSettings
 
 _IDS_MAX = 64
 """Message ids taken from one peer per heartbeat, in IHAVE and again in IWANT."""
+
+_RESEND_MAX = 3
+"""Times one message is sent again to one peer (gossipsub 1.1): 20 bytes ask for up to 128 KiB."""
 
 _BACKOFF_MAX = 600
 """Seconds for which a PRUNE can ask us to stay away."""
@@ -54,6 +57,7 @@ class Router(GossipSub):
         self._rng = rng
         self._asked: dict[bytes, int] = {}
         self._beat = 0
+        self._resent: Counter[tuple[ID, bytes]] = Counter()
         self._ids: defaultdict[ID, int] = defaultdict(int)
         self._speaking: set[ID] = set()
         self._away: dict[tuple[ID, str], float] = {}
@@ -173,6 +177,8 @@ class Router(GossipSub):
         """Nothing that strangers make us note stays longer than it is of use."""
         self._beat += 1
         self._ids.clear()
+        for pair in [pair for pair in self._resent if self.recent.get(pair[1]) is None]:
+            del self._resent[pair]
         self._asked = {c: beat for c, beat in self._asked.items() if self._beat - beat < 3}
         now = trio.current_time()
         self._away = {pair: until for pair, until in self._away.items() if until > now}
@@ -206,7 +212,10 @@ class Router(GossipSub):
     async def handle_iwant(self, iwant_msg: rpc_pb2.ControlIWant, sender_peer_id: ID) -> None:
         for content in self._first_ids(iwant_msg.messageIDs, sender_peer_id):
             kept = self.recent.get(content)
-            if kept is not None and self.score(sender_peer_id, kept.topic) >= MESH_LEAST:
+            if kept is None or self.score(sender_peer_id, kept.topic) < MESH_LEAST:
+                continue
+            self._resent[sender_peer_id, content] += 1
+            if self._resent[sender_peer_id, content] <= _RESEND_MAX:
                 self.push(sender_peer_id, kept.frame)
 
     async def handle_graft(self, graft_msg: rpc_pb2.ControlGraft, sender_peer_id: ID) -> None:

@@ -26,7 +26,7 @@ class Stream(IMuxedStream):
 
     def __init__(self, conn: Muxer, stream_id: int, inbound: bool) -> None:
         self.stream_id = stream_id
-        self.muxed_conn = conn
+        self.muxed_conn: Muxer = conn
         self.inbound = inbound
         self.closed = False
         self._conn = conn
@@ -133,6 +133,11 @@ class Stream(IMuxedStream):
     async def reset(self) -> None:
         """Break the stream off, both ways. Never waits."""
         self.break_off()
+
+    def release(self) -> None:
+        """Nobody here uses it any more: reset it unless it was closed."""
+        if not self._closing:
+            self.break_off()
 
     def break_off(self) -> None:
         if not self.closed:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from libp2p.crypto.keys import PrivateKey
+from libp2p.crypto.serialization import deserialize_public_key
 from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
+from libp2p.peer.id import ID
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.validators import PUBSUB_SIGNING_PREFIX, signature_validator
 from nacl.bindings import crypto_sign_open
@@ -19,6 +21,9 @@ _PUBLISH_TAG = b"\x12"
 """Field 2 of an RPC, length-delimited: one published message."""
 
 _CHUNK = 65_536
+
+_INSIDE = {0: {1: 2, 2: 2, 3: 1}, 1: dict.fromkeys(range(1, 7), 2), 2: {}}
+"""Which length-delimited fields hold messages. 0: an RPC; 1: its control part; 2: their parts."""
 
 
 def uvarint(value: int) -> bytes:
@@ -55,10 +60,12 @@ def sign(topic: str, data: bytes, sender: bytes, seqno: int, key: PrivateKey) ->
 def validly_signed(message: rpc_pb2.Message) -> bool:
     """Whether the message is signed by its sender. False, never an error, for any bytes."""
     sender: bytes = message.from_id
+    if len(message.seqno) != 8:
+        return False  # js refuses it, and would blame us for passing it on
     if len(sender) != 38 or not sender.startswith(_ED25519_ID):
         return _validly_signed_otherwise(message)
-    if len(message.signature) != 64:
-        return False
+    if len(message.signature) != 64 or message.key not in (b"", sender[2:]):
+        return False  # a key of another: not covered by the signature, and refused by go and js
     unsigned = rpc_pb2.Message(
         data=message.data, topicIDs=message.topicIDs, from_id=sender, seqno=message.seqno
     )
@@ -75,17 +82,83 @@ def validly_signed(message: rpc_pb2.Message) -> bool:
 def _validly_signed_otherwise(message: rpc_pb2.Message) -> bool:
     """Senders with other kinds of key. C1: the stock check raises for keys it cannot decode."""
     try:
+        if message.key and ID.from_pubkey(deserialize_public_key(message.key)) != ID(
+            message.from_id
+        ):
+            return False
         return bool(signature_validator(message))
     except Exception:  # noqa: BLE001 - many parsers, none of which says what it may raise
         return False
 
 
-class FrameReader:
-    """Length-prefixed frames out of a stream read in large pieces; stock reads single bytes."""
+def count_parts(frame: bytes, most: int) -> int:
+    """Fields in an RPC and in its parts, counted until there are more than `most`.
 
-    def __init__(self, read: Callable[[int], Awaitable[bytes]], frame_max: int) -> None:
+    Decoding takes time and memory per field, and a frame has room for half a million empty ones.
+    What is not protobuf counts as far as it goes; decoding tells.
+    """
+    count, level, at, end = 0, 0, 0, len(frame)
+    ends: list[tuple[int, int]] = []
+    while count <= most:
+        while at >= end and ends:
+            level, end = ends.pop()
+        if at >= end:
+            break
+        count += 1
+        try:
+            tag, at = _uvarint_at(frame, at)
+            if tag & 7 == 2:
+                size, at = _uvarint_at(frame, at)
+                inside = _INSIDE[level].get(tag >> 3)
+                if inside is None:
+                    at += size
+                else:
+                    ends.append((level, end))
+                    level, end = inside, min(end, at + size)
+            elif tag & 7 == 0:
+                _, at = _uvarint_at(frame, at)
+            elif tag & 7 in (1, 5):
+                at += 8 if tag & 7 == 1 else 4
+            else:
+                break
+        except IndexError:
+            break
+    return count
+
+
+def _uvarint_at(data: bytes, at: int) -> tuple[int, int]:
+    value = data[at]
+    if value < 0x80:
+        return value, at + 1
+    value &= 0x7F
+    for i in range(1, 10):
+        byte = data[at + i]
+        value |= (byte & 0x7F) << (7 * i)
+        if byte < 0x80:
+            return value, at + i + 1
+    raise IndexError("a varint of more than ten bytes")
+
+
+class FrameReader:
+    """Length-prefixed frames out of a stream read in large pieces; stock reads single bytes.
+
+    `hold` is told how many bytes more, or less, are kept here.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], Awaitable[bytes]],
+        frame_max: int,
+        hold: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._read = read
         self._frame_max = frame_max
+        self._hold = hold
+        self._buffer = bytearray()
+
+    def close(self) -> None:
+        """Forget what no frame was made of."""
+        self._hold(-len(self._buffer))
         self._buffer = bytearray()
 
     async def next(self) -> bytes:
@@ -98,11 +171,13 @@ class FrameReader:
                 if len(self._buffer) >= size + length:
                     frame = bytes(memoryview(self._buffer)[size : size + length])
                     del self._buffer[: size + length]
+                    self._hold(-(size + length))
                     return frame
             data = await self._read(_CHUNK)
             if not data:
                 raise IncompleteReadError("the stream ended", expected_bytes=1, received_bytes=0)
             self._buffer += data
+            self._hold(len(data))
 
     def _length(self) -> tuple[int | None, int]:
         length = 0
