@@ -20,7 +20,10 @@ PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "errors.md": pages.errors,
     REFERENCE / "lint.md": pages.lint,
     REFERENCE / "settings.md": pages.settings,
-    REFERENCE / "events.md": pages.events,
+    REFERENCE / "events.md": lambda: pages.policy("data-dictionary.md"),
+    REFERENCE / "events.html": lambda: pages.policy("data-dictionary.html"),
+    REFERENCE / "privacy-notice.md": lambda: pages.policy("privacy-notice.md"),
+    REFERENCE / "privacy-notice.html": lambda: pages.policy("privacy-notice.html"),
 }
 
 BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end of generated -->"

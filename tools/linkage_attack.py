@@ -1,4 +1,4 @@
-"""The adversary: pairs reports of one install, by all that the topic showed or by what was declared.
+"""The adversary: pairs reports of one install, by all that was seen or by what was declared.
 
 A trial is a report, a second one of the same install, and a third of somebody else that has the
 type and the declared day of the second. The adversary is to tell the second from the third. Two
@@ -208,9 +208,17 @@ def attack(world: World, seed: int, *, train: int = 6000, test: int = 3000) -> S
     tried = trials(world.sightings, numbers[half:], rng, test)
     right = {}
     for view in (features.declared, features.everything):
-        rows = [row for one in learn for row in (view(one.anchor, one.same), view(one.anchor, one.other))]
+        rows = [
+            row
+            for one in learn
+            for row in (view(one.anchor, one.same), view(one.anchor, one.other))
+        ]
         model = HistGradientBoostingClassifier(
-            max_iter=80, max_leaf_nodes=15, min_samples_leaf=40, l2_regularization=1.0, random_state=seed
+            max_iter=80,
+            max_leaf_nodes=15,
+            min_samples_leaf=40,
+            l2_regularization=1.0,
+            random_state=seed,
         )
         model.fit(np.array(rows), np.array([1, 0] * len(learn)))
         mine = model.predict_proba(np.array([view(one.anchor, one.same) for one in tried]))[:, 1]

@@ -1,6 +1,7 @@
-"""A month of many installs through the real code, under a virtual clock: recorder, outbox, publisher,
-journal, boxes, two relays with their mix pools, gossip in memory, and somebody who writes down all
-that appears on the topic.
+"""A month of many installs through the real code, under a virtual clock.
+
+Recorder, outbox, publisher, journal, boxes, two relays with their mix pools, gossip in memory, and
+somebody who writes down all that appears on the topic.
 
 Nothing here decides what leaves or when: only people's habits are invented. `Leak` switches one
 protection off, so that a test can show that it would notice.
@@ -28,7 +29,6 @@ from trio.testing import MockClock
 
 import methrics.node
 from methrics.node import delivery, identity, opening, prepare, publisher
-from methrics.node.boxes import BoxKey
 from methrics.node.clock import Clock
 from methrics.node.entry import Entry
 from methrics.node.journal import WEEK, Journal, week_start

@@ -201,12 +201,16 @@ def settings() -> str:
     return "\n".join(parts)
 
 
-def events() -> str:
-    """docs/reference/events.md: the data dictionary of the example catalog."""
+def policy(name: str) -> str:
+    """A page of docs/reference about the example catalog, as `methrics catalog docs` writes it;
+    the data dictionary stands in events.md."""
+    from methrics.node.cli_catalog import FORMATS, policy_pages
     from methrics.schema.catalogs import example_catalog
-    from methrics.schema.explain import dictionary
 
-    title, _, text = dictionary(example_catalog()).partition("\n")
+    page = policy_pages(example_catalog(), FORMATS)[name]
+    if name.endswith(".html"):
+        return page
+    title, _, text = page.partition("\n")
     return f"{title}\n\n{NOTE}{text}"
 
 

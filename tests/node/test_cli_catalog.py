@@ -104,10 +104,46 @@ def test_any_catalog_file_gets_an_answer(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_docs_writes_the_dictionary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["catalog", "docs", str(folder / "app.toml"), "-o", str(folder / "d.md")]) == 0
-    assert "heartbeat" in (folder / "d.md").read_text("utf-8")
-    assert main(["catalog", "docs", str(folder / "app.toml"), "-o", str(folder)]) in (2, 3)
+PAGES = ("privacy-notice.md", "privacy-notice.html", "data-dictionary.md", "data-dictionary.html")
+
+
+def test_mim_8_docs_writes_the_policy_pages_and_notices_drift(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = folder / "app.toml", folder / "policy"
+    command = ["catalog", "docs", str(source), "--out", str(out)]
+    assert main([*command, "--check"]) == 1
+    assert not out.exists(), "a check writes nothing"
+    assert main(command) == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted(PAGES)
+    assert main([*command, "--check"]) == 0
+    capsys.readouterr()
+    source.write_text(example_source().replace("retention_days = 180", "retention_days = 90"))
+    assert main([*command, "--check"]) == 1
+    assert len(capsys.readouterr().out.splitlines()) == len(PAGES)
+    assert main([*command, "--format", "md"]) == 0
+    assert main([*command, "--format", "md", "--check"]) == 0
+    assert main([*command, "--check"]) == 1, "the html is still the old one"
+
+
+def test_a_source_and_its_signed_catalog_have_the_same_policy_pages(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sign(folder) == 0
+    out = str(folder / "policy")
+    assert main(["catalog", "docs", str(folder / "app.toml"), "--out", out]) == 0
+    assert main(["catalog", "docs", str(folder / "app.cbor"), "--out", out, "--check"]) == 0
+
+
+def test_docs_prints_or_says_why_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(folder / "app.toml")
+    capsys.readouterr()
+    assert main(["catalog", "docs", source]) == 0
+    assert capsys.readouterr().out.startswith("# Privacy notice")
+    assert main(["catalog", "docs", source, "--format", "html"]) == 0
+    assert capsys.readouterr().out.startswith("<!DOCTYPE html>")
+    assert main(["catalog", "docs", source, "--check"]) == 2
+    assert main(["catalog", "docs", source, "--out", "/proc/nowhere"]) == 3
     assert main(["catalog", "docs", str(folder / "gone.toml")]) == 3
 
 

@@ -8,17 +8,15 @@ import pytest
 from hypothesis import given, settings
 from tests.schema.declarations import type_maps, type_of
 
-from methrics.schema.catalogs import example_catalog, example_source
+from methrics.schema.catalogs import example_catalog
 from methrics.schema.event_type import KINDS, PSEUDONYMS, EventType
 from methrics.schema.explain import (
     KIND_WORDS,
     PSEUDONYM_WORDS,
     consent_text,
-    dictionary,
     duration,
     json_schema,
 )
-from methrics.schema.source import parse_source
 
 CATALOG = example_catalog()
 
@@ -80,29 +78,6 @@ def test_the_consent_text_of_the_heartbeat() -> None:
         "\n".join(lines)
     )
     assert lines[-1].startswith("  Ends: 2028-07-01. Asked for by Example maintainers (https://")
-
-
-def test_the_dictionary_says_everything_that_is_declared() -> None:
-    text = dictionary(CATALOG)
-    plain = text.replace("\\", "")
-    for entry in CATALOG.types.values():
-        assert f"## {entry.name}\n" in text
-        says_everything(entry, plain)
-    assert text == dictionary(CATALOG)
-    assert "filled in by the node (first_of_month)" in text
-    assert "| sampled | one in 1, 2, 5, 10, 100 |" in text
-
-
-def test_a_catalog_cannot_write_markup_into_the_dictionary() -> None:
-    text = (
-        example_source()
-        .replace("Which variant", "x")
-        .replace("Which of two designs", "<script>|[a](b)| `x` *y*")
-    )
-    row = next(
-        line for line in dictionary(parse_source(text)).splitlines() if line.startswith("| variant")
-    )
-    assert "\\<script\\>\\|\\[a\\](b)\\| \\`x\\` \\*y\\*" in row
 
 
 def conforms(schema: Any, value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from methrics.schema.lint import ERROR, Problem, lint_text
 from methrics.schema.source import SOURCE_MAX, CatalogSource
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+FORMATS = ("md", "html")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
@@ -136,20 +138,71 @@ def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
 
 @catalog.command()
 @click.argument("file", type=FILE)
-@click.option("--output", "-o", type=FILE, help="Write there instead of printing.")
-def docs(file: Path, output: Path | None) -> None:
-    """Write the data dictionary of the catalog in FILE, as Markdown."""
-    from methrics.schema import explain
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    help="md (Markdown) or html (one file, nothing loaded). Default: both, or md when printed.",
+)
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the pages there instead of printing them.",
+)
+@click.option(
+    "--check", is_flag=True, help="With --out: write nothing; exit code 1 on a difference."
+)
+@click.pass_context
+def docs(
+    ctx: click.Context, file: Path, formats: tuple[str, ...], folder: Path | None, check: bool
+) -> None:
+    """Write the policy page of the catalog in FILE: privacy notice and data dictionary.
 
-    text = explain.dictionary(_either(file))
-    if output is None:
-        click.echo(text)
+    Both are made from what the catalog declares, so they cannot say anything else than the app
+    does. Publish them with the app, and run this with --check wherever the app is tested.
+    """
+    if check and folder is None:
+        raise click.UsageError("--check compares with pages in a folder; give it with --out")
+    found = policy_pages(_either(file), formats or (FORMATS if folder else FORMATS[:1]))
+    if folder is None:
+        click.echo("\n".join(found.values()), nl=False)
         return
+    stale = [name for name, text in found.items() if _page(folder / name) != text]
+    if check:
+        for name in stale:
+            click.echo(f"out of date: {folder / name}")
+        ctx.exit(1 if stale else 0)
     try:
-        output.write_text(text, "utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in found.items():
+            (folder / name).write_text(text, "utf-8")
+            click.echo(f"wrote {folder / name}")
     except OSError as error:
-        raise StoreError("docs-unwritable", f"cannot write {output}: {error.strerror}") from error
-    click.echo(f"wrote {output}")
+        raise StoreError("docs-unwritable", f"cannot write {folder}: {error.strerror}") from error
+
+
+def policy_pages(declared: Catalog | CatalogSource, formats: Sequence[str]) -> dict[str, str]:
+    """The pages of a catalog by file name."""
+    from methrics.schema.dictionary import dictionary
+    from methrics.schema.document import markdown, web_page
+    from methrics.schema.notice import notice
+
+    foot = f"Generated from catalog number {declared.number} of {declared.label}."
+    pages = {"privacy-notice": notice(declared), "data-dictionary": dictionary(declared)}
+    return {
+        f"{name}.{one}": web_page(page, foot=foot) if one == "html" else markdown(page)
+        for name, page in pages.items()
+        for one in formats
+    }
+
+
+def _page(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The same definitions in words: consent text, data dictionary, and JSON Schema for others.
+"""The same definitions in words: consent text, and JSON Schema for others.
 
 Nothing here is written by hand for one catalog, so that what people read cannot drift from what
 is sent (MIM-8, KPI-13).
@@ -111,7 +111,7 @@ def consent_text(entry: EventType, *, only: Collection[str] | None = None) -> st
         f"  Kept: {entry.retention_days} days by aggregators that keep the rules; anyone can read "
         "it. You can have your reports erased."
     )
-    lines.append(f"  Ends: {_date(entry.expires)}. Asked for by {entry.owner} ({entry.review}).")
+    lines.append(f"  Ends: {date(entry.expires)}. Asked for by {entry.owner} ({entry.review}).")
     return "\n".join(lines)
 
 
@@ -120,73 +120,6 @@ def _short(field: Field) -> str:
     if len(words) <= _VALUES_SHOWN:
         return ", ".join(words)
     return f"{', '.join(words[: _VALUES_SHOWN - 1])} and {len(words) - _VALUES_SHOWN + 1} more"
-
-
-def dictionary(catalog: Described) -> str:
-    """The data dictionary of a catalog in Markdown: every type, field and value."""
-    lines = [
-        f"# Data dictionary of {catalog.label}",
-        "",
-        f"Catalog number {catalog.number}. Contact: {catalog.contact}",
-    ]
-    for entry in catalog.types.values():
-        lines += ["", *_section(entry)]
-    return "\n".join(lines) + "\n"
-
-
-def _section(entry: EventType) -> list[str]:
-    lines = [
-        f"## {entry.name}",
-        "",
-        f"**{_cell(entry.question)}**",
-        "",
-        _cell(entry.why),
-        "",
-        "| | |",
-        "|---|---|",
-        f"| kind | {entry.kind}: {KIND_WORDS[entry.kind]} |",
-        f"| release | {schedule(entry)} |",
-        f"| time | rounded to {duration(entry.resolution)} |",
-        f"| late | after {duration(entry.lateness)} |",
-        f"| links | {PSEUDONYM_WORDS[entry.pseudonym]} |",
-        f"| kept | {entry.retention_days} days |",
-        f"| expires | {_date(entry.expires)} |",
-        f"| entropy | {entry.bits:.1f} of {entry.entropy_bits} bits |",
-        f"| size | at most {entry.max_report_bytes} bytes |",
-        f"| chart | {entry.chart} |",
-        f"| owner | {_cell(entry.owner)} |",
-        f"| review | {_cell(entry.review)} |",
-    ]
-    if entry.one_in != (1,):
-        lines.append(f"| sampled | one in {', '.join(map(str, entry.one_in))} |")
-    if entry.work:
-        lines.append(f"| work | {entry.work} bits |")
-    if entry.fields:
-        lines += ["", "| field | type | values | says | bits |", "|---|---|---|---|---|"]
-        lines += [_row(field) for field in entry.fields]
-    if entry.max_count is not None and entry.window is not None:
-        lines += ["", f"Counts 1 to {entry.max_count} per {duration(entry.window)}."]
-    if entry.sequence is not None:
-        edges = ", ".join(map(duration, entry.sequence.offset_edges)) or "none"
-        lines += [
-            "",
-            f"Steps, at most {entry.sequence.max_steps}: {', '.join(entry.sequence.steps)}. "
-            f"Edges of the time since the first step: {edges}.",
-        ]
-    return lines
-
-
-def _row(field: Field) -> str:
-    source = f", filled in by the node ({field.source})" if field.source else ""
-    cells = (field.name, f"{field.type}{source}", _cell(allowed(field)), _cell(field.says))
-    return f"| {' | '.join(cells)} | {field.bits:.1f} |"
-
-
-def _cell(text: str) -> str:
-    """Text that cannot end a table cell or start markup of its own."""
-    for mark in "\\|<>[]*_`":
-        text = text.replace(mark, f"\\{mark}")
-    return text
 
 
 def json_schema(entry: EventType) -> dict[str, object]:
@@ -246,5 +179,6 @@ def _described(field: Field) -> dict[str, object]:
     return {**schema, "description": says}
 
 
-def _date(time: int) -> str:
+def date(time: int) -> str:
+    """Unix seconds as the UTC day, `2028-07-01`."""
     return datetime.fromtimestamp(time, UTC).date().isoformat()
