@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -252,3 +254,33 @@ def test_a_removed_file_is_noticed(outbox: Outbox, clock: ManualClock) -> None:
     assert outbox.append(N, "view", clock.now(), 0, b"")
     assert outbox.database.generation > generation
     assert os.path.exists(outbox.path)
+
+
+READER = """
+import sys
+from methrics.node.outbox import Outbox
+outbox = Outbox(sys.argv[1])
+outbox.dropped()
+outbox.close()
+"""
+
+
+@pytest.mark.wire
+@pytest.mark.parametrize("second", [Outbox, Journal])
+def test_two_connections_of_one_process_keep_their_locks(
+    path: str, clock: ManualClock, second: type[Outbox]
+) -> None:
+    """An app with its publisher in the same process, a notebook whose first cell ran twice: were
+    the locks of one lost by opening the other, a third process would take the log away."""
+    first = Outbox(path, clock=clock)
+    first.append(1, "view", clock.now(), 0, b"1")
+    other = second(path, clock=clock)
+    other.dropped()
+    subprocess.run([sys.executable, "-c", READER, path], check=True, timeout=60)
+    first.append(1, "view", clock.now(), 0, b"2")
+    assert os.path.exists(path + "-wal")
+    fresh = sqlite3.connect(path)
+    assert fresh.execute("SELECT count(*) FROM event").fetchone() == (2,)
+    fresh.close()
+    other.close()
+    first.close()

@@ -234,8 +234,13 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         # Made here and not by SQLite, so that nobody else on the machine can read it; SQLite
-        # gives its -wal and -shm files the same mode.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        # gives its -wal and -shm files the same mode. One that is there is left to SQLite: closing
+        # any descriptor of a file drops this process's locks on it, those of another connection
+        # included, and then the next process to close it would take the log away from under that
+        # one (sqlite.org/howtocorrupt.html, section 2.2).
+        with contextlib.suppress(FileExistsError):
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            os.close(os.open(self.path, flags, 0o600))
         con = sqlite3.connect(
             self.path, timeout=SETUP_PATIENCE, isolation_level=None, check_same_thread=False
         )
