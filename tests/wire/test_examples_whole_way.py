@@ -1,0 +1,98 @@
+"""From the examples, through a real relay, into a real aggregator's DuckDB: once each."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from embedded import (
+    agree,
+    home,
+    program,
+    publishing,
+    receipts,
+    run,
+    running,
+    waiting,
+)
+from real_network import METHRICS, RealNetwork, wait_until
+from test_examples import get
+
+from methrics.aggregate.dataset import open_dataset
+from methrics.aggregate.verify import verify
+from methrics.node.flags import DAY
+from methrics.node.journal import ACKNOWLEDGED
+from methrics.node.paths import Places
+
+pytestmark = [pytest.mark.wire, pytest.mark.slow]
+
+DAYS = 2 * DAY
+"""How slow the clock of the earlier run is: by now whatever it recorded is due, and not late."""
+
+
+def sent(where: Places) -> bool:
+    """Whether all that became a report was taken, and the publisher has ended."""
+    found = receipts(where)
+    return bool(found) and {one.state for one in found} == {ACKNOWLEDGED} and not publishing(where)
+
+
+def test_a_command_sends_what_the_one_before_recorded_and_does_not_wait(
+    network: RealNetwork, tmp_path: Path
+) -> None:
+    where = home(tmp_path)
+    agree(where)
+    env = {"METHRICS_HOME": where.data, "METHRICS_RELAYS": network.relay}
+    run(program("short_cli.py", "search", "word", earlier=DAYS), tmp_path, **env)
+    assert receipts(where) == []
+    run(program("short_cli.py", "export", "file"), tmp_path, **env)
+    wait_until("send what was due", lambda: sent(where))
+    assert [row.values["name"] for row in waiting(where)] == ["export"], "its time has not come"
+    (receipt,) = receipts(where)
+    sql = "SELECT name, worked FROM examples.command WHERE name = 'search'"
+    wait_until("store it", lambda: network.rows(sql) == [("search", True)])
+    stored = f"SELECT count(*) FROM item WHERE hex(id) = '{receipt.id.hex().upper()}'"
+    assert network.rows(stored) == [(1,)]
+
+
+def test_a_pre_fork_server_s_requests_arrive_once(network: RealNetwork, tmp_path: Path) -> None:
+    where = home(tmp_path)
+    agree(where)
+    env = {"METHRICS_HOME": where.data, "METHRICS_RELAYS": network.relay}
+    with running(program("prefork_server.py", "0", "3", earlier=DAYS), tmp_path, **env) as app:
+        port = int(app.line().rpartition(" ")[2])
+        for _ in range(30):
+            get(f"http://127.0.0.1:{port}/account")
+        app.stop()
+    publish = [*METHRICS, "publish", "--once"]
+    run(publish, tmp_path, **env)
+    run(publish, tmp_path, **env)
+    wait_until("send all", lambda: sent(where))
+    assert waiting(where) == []
+    sql = "SELECT sum(count)::INT FROM examples.request WHERE page = 'account' AND answer = 'ok'"
+    wait_until("store all", lambda: network.rows(sql) == [(30,)])
+
+
+def test_a_trio_app_publishes_in_a_task(network: RealNetwork, tmp_path: Path) -> None:
+    where = home(tmp_path)
+    agree(where)
+    env = {"METHRICS_HOME": where.data, "METHRICS_RELAYS": network.relay}
+    run(program("plain_script.py", "a.png", earlier=DAYS), tmp_path, **env)
+    with running(program("trio_app.py", "0.05"), tmp_path, **env) as app:
+        assert app.line() == "worked"
+        wait_until("send", lambda: receipts(where) and receipts(where)[0].state == ACKNOWLEDGED)
+        app.stop()
+    assert not publishing(where)
+    python = f"3.{sys.version_info[1]}"
+    sql = "SELECT DISTINCT python FROM examples.heartbeat"
+    wait_until("store it", lambda: network.rows(sql) == [(python,)])
+
+
+def test_at_the_end_each_report_verifies_and_is_there_once(network: RealNetwork) -> None:
+    network.stop()
+    with open_dataset(network.file) as data:
+        found = verify(data)
+        assert found.mismatches == []
+        assert found.reports > 4
+        rows = data.rows("SELECT count(*), count(DISTINCT id) FROM item")
+    assert rows[0][0] == rows[0][1]
