@@ -377,6 +377,9 @@ def test_no_to_everything_is_one_press(
     press(browser, "button[name=all]")
     wait_saved(browser)
     assert {answer.said for answer in read_answers(where.ledger)[APP].values()} == {"no"}
+    assert find(browser, "[role=status]").text.splitlines()[: len(TYPES)] == [
+        f"{name}: off" for name in TYPES
+    ]
 
 
 def test_by_keyboard_alone_in_the_order_of_the_page(

@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from methrics.node.asking import Asking
 from methrics.node.clock import Clock
+from methrics.node.consent import EVERY
 from methrics.node.consent_page import form, render
 from methrics.node.wording import Sheet
 from methrics.schema.errors import LocalError
@@ -147,6 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         said = [
             (edit.type, edit.said, None if edit.fields is None else sorted(edit.fields))
             for edit in given.edits
+            if edit.type != EVERY
         ]
         self._send(HTTPStatus.OK, render.message_page("Saved", render.saved_lines(said), good=True))
         self.server.saved = True
