@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.schema.declarations import catalog_maps
 
 import methrics.schema
+from methrics.node.clock import ManualClock
 from methrics.node.flags import DAY, month_number
-from methrics.node.journal import Pace, Pending
+from methrics.node.journal import Journal, Pace, Pending
+from methrics.node.ledger import grant
+from methrics.node.paths import places
 from methrics.node.prepare import Allowed, Identity, Prepared, prepare
+from methrics.node.recorder import Recorder
+from methrics.node.settings import RecorderSettings
 from methrics.schema.book import CatalogBook
-from methrics.schema.catalog import load, sign
+from methrics.schema.catalog import Catalog, load, sign
 from methrics.schema.codec import encode
-from methrics.schema.items import Report
+from methrics.schema.envelope import Kind, seal, split
+from methrics.schema.items import Report, decode_report
 from methrics.schema.judge import judge
 from methrics.schema.source import parse_source
 from methrics.schema.verdict import Decision
@@ -31,6 +39,7 @@ BOOK.add(CATALOG)
 NOW = 1_800_000_000
 WEEK = 7 * DAY
 IDENTITY = Identity(b"i" * 32, 7, NOW - NOW % WEEK)
+Consents = tuple[Allowed, Allowed]
 ALL: Allowed = dict.fromkeys(CATALOG.types)
 
 
@@ -264,3 +273,127 @@ def test_meth_2_nothing_leaves_beyond_what_is_consented_to(
         assert report.time % 600 == 0
     keys = {judge(made.raw, BOOK, NOW).item.key for made in done.made}  # type: ignore[union-attr]
     assert len(keys) == len(done.made)
+
+
+SECRET = "canary-7f3a"
+anything = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=12),
+    st.just(SECRET),
+    st.binary(max_size=4),
+    st.lists(st.just(SECRET), max_size=2),
+    st.sampled_from(["FR", "fr", "1.2", "1.2.3", "other", "ZZ"]),
+)
+
+
+@st.composite
+def use(draw: st.DrawFn) -> tuple[Catalog, dict[str, dict[str, object]], Consents]:
+    """Any catalog; what an app passes in for each type, declared or not; two consents, as the
+    person may change their mind between recording and sending."""
+    wire = draw(catalog_maps())
+    recorded: dict[str, dict[str, object]] = {}
+    for name, one in wire["types"].items():
+        # Sampling and work have tests of their own; here everything is to be let out if it can.
+        one |= {"one_in": [1], "work": 0}
+        fields = [field["name"] for field in one["fields"]]
+        fitting = {
+            field["name"]: st.sampled_from(field["values"]) | anything
+            if "values" in field
+            else anything
+            for field in one["fields"]
+        }
+        recorded[name] = draw(st.fixed_dictionaries({}, optional=fitting))
+        if draw(st.booleans()):
+            recorded[name][draw(st.sampled_from(["email", "x", *fields]))] = draw(anything)
+    types = sorted(wire["types"])
+    names = sorted({field["name"] for one in wire["types"].values() for field in one["fields"]})
+    some = st.none() | (st.frozensets(st.sampled_from(names)) if names else st.none())
+    consents = [draw(st.dictionaries(st.sampled_from(types), some)) for _ in range(2)]
+    return load(seal(Kind.CATALOG, encode(wire), b"s" * 32)), recorded, (consents[0], consents[1])
+
+
+def live(
+    catalog: Catalog,
+    recorded: Mapping[str, Mapping[str, object]],
+    agreed: Allowed,
+    allowed: Allowed,
+    home: str,
+) -> list[Report]:
+    """Everything between an app's call and the bytes that leave, in the real code."""
+    clock = ManualClock(1_700_000_000)
+    where = places(home, policy=f"{home}/policy.json")
+    app = Recorder(catalog, where, RecorderSettings(publisher="none"), clock=clock)
+    for name, fields in agreed.items():
+        grant(where, app.namespace, [name], fields=fields, now=clock.now())
+    for name, values in recorded.items():
+        kind = catalog.types[name].kind
+        if kind == "sequence":
+            with app.sequence(name, **values) as sequence:
+                sequence.step(catalog.types[name].sequence.steps[0])  # type: ignore[union-attr]
+                sequence.step(SECRET)
+        else:
+            app.record(name, **values)
+    app.close()
+    journal = Journal(where.outbox(app.namespace), clock=clock)
+    found: list[Report] = []
+    while journal.exists() and (due := journal.next_due()) is not None:
+        clock.advance(max(0, due - clock.now()))
+        done = prepare(
+            journal.pending(clock.now()),
+            catalogs={number: load(raw) for number, raw in journal.catalogs().items()},
+            allowed=allowed,
+            identity=Identity(*journal.identity(clock.now())),
+            paces=journal.paces(),
+            route="relay",
+            now=clock.now(),
+            rng=random.Random(1).random,
+        )
+        journal.journal([], done.consumed, done.paces.values())
+        for made in done.made:
+            assert SECRET.encode() not in made.raw
+            found.append(decode_report(split(made.raw).payload))
+        if not done.consumed:
+            break
+    journal.close()
+    return found
+
+
+@settings(max_examples=60)
+@given(use())
+def test_meth_2_for_any_catalog_consent_and_values_only_agreed_wire_values_leave(
+    drawn: tuple[Catalog, dict[str, dict[str, object]], Consents],
+) -> None:
+    catalog, recorded, (agreed, allowed) = drawn
+    with tempfile.TemporaryDirectory() as home:
+        found = live(catalog, recorded, agreed, allowed, home)
+    for report in found:
+        event_type = catalog.types[report.type]
+        assert report.catalog == catalog.id
+        assert report.type in agreed
+        assert report.type in allowed
+        fields = {field.name: field for field in event_type.fields}
+        for consent in (agreed, allowed):
+            chosen = consent[report.type]
+            assert report.values.keys() <= (fields.keys() if chosen is None else chosen)
+        for name, value in report.values.items():
+            assert fields[name].check(value)
+            assert name in recorded[report.type]
+        assert report.time % event_type.resolution == 0
+        assert (report.count is None) == (event_type.max_count is None)
+        assert report.count is None or 1 <= report.count <= (event_type.max_count or 0)
+        if event_type.sequence is not None:
+            assert report.sequence == ((event_type.sequence.steps[0], 0),)
+
+
+def test_the_property_is_about_something(tmp_path: Path) -> None:
+    """What was agreed to does leave by the same way."""
+    said = {"system": {"os": "linux", "python": "3.11"}, "module": {"module": SECRET}}
+    agreed: Allowed = {"system": frozenset({"os"}), "module": None}
+    found = live(CATALOG, said, agreed, agreed, str(tmp_path))
+    assert [(one.type, one.values) for one in sorted(found, key=lambda one: one.type)] == [
+        ("module", {"module": "other"}),
+        ("system", {"os": "linux"}),
+    ]
