@@ -15,12 +15,13 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from click.testing import CliRunner, Result
 
-from methrics.aggregate import mine_check
+from methrics.aggregate import cli_mine, mine_check
 from methrics.aggregate.cli import main
 from methrics.aggregate.cli_mine import mine
 from methrics.aggregate.export import Exporter
 from methrics.aggregate.mine_check import ERASED, FOUND, MISSING, OUTSIDE, Wanted, check
 from methrics.aggregate.store import Store
+from methrics.node.clock import ManualClock
 from methrics.node.journal import Receipt
 from methrics.schema.book import CatalogBook
 from methrics.schema.errors import LocalError, MethricsError, StoreError, UnreachableError
@@ -50,6 +51,12 @@ class Scene:
     @property
     def home(self) -> str:
         return str(self.person.home)
+
+
+@pytest.fixture(autouse=True)
+def a_week_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing by now is not merely on its way."""
+    monkeypatch.setattr(cli_mine, "Clock", lambda: ManualClock(NOW + 7 * DAY))
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +241,15 @@ def test_check_says_each_fate_and_fails_if_one_is_missing(scene: Scene) -> None:
         scene.receipts[1].id.hex(): ERASED,
         scene.receipts[2].id.hex(): MISSING,
     }
+
+
+def test_what_may_be_on_its_way_is_no_failure(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli_mine, "Clock", lambda: ManualClock(NOW))
+    result = run(scene, "--check", str(scene.file))
+    assert "1 missing" in result.output
+    assert result.exit_code == 0, "relays hold reports for a while"
 
 
 def test_a_person_without_reports(tmp_path: Path, scene: Scene) -> None:

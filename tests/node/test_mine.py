@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from methrics.node import cli_erase
+from methrics.node.cli_consent import consent
 from methrics.node.cli_erase import erase
 from methrics.node.erasures import Erasures
 from methrics.node.journal import ACKNOWLEDGED
@@ -230,3 +231,40 @@ def test_wrong_use_changes_nothing(app: Shop, post: Post, wrong: list[str]) -> N
     assert run(app, *wrong, "--yes").exit_code != 0
     assert Erasures(app.journal).all() == {}
     assert {one.state for one in app.journal.receipts(type_name="visit")} == {ACKNOWLEDGED}
+
+
+# -- consent taken back --------------------------------------------------------------------------
+
+
+def withdraw(app: Shop, *arguments: str, answer: str = "") -> Result:
+    assert app.where.home is not None
+    return CliRunner().invoke(
+        consent, ["withdraw", *arguments, "--home", app.where.home], input=answer
+    )
+
+
+@pytest.mark.parametrize("whom", ["--all", ""])
+def test_who_withdraws_is_told_how_to_erase(app: Shop, post: Post, whom: str) -> None:
+    fill(app, post)
+    result = withdraw(app, whom or app.namespace)
+    assert result.exit_code == 0, result.output
+    assert (
+        f"3 reports left before that and are public; to have them forgotten: methrics erase "
+        f"--app {app.namespace}" in result.output
+    )
+    assert Erasures(app.journal).all() == {}
+
+
+def test_who_withdraws_on_a_terminal_is_asked(
+    app: Shop, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(app, post)
+    monkeypatch.setattr(cli_erase, "on_a_terminal", lambda: True)
+    assert withdraw(app, app.namespace, "--type", "view").output.count("forgotten") == 1
+    withdraw(app, app.namespace, "--type", "click", answer="n\n")
+    assert Erasures(app.journal).all() == {}
+    withdraw(app, app.namespace, "--type", "click", answer="y\n")
+    click = next(one for one in mine(app) if one.receipt.type == "click")
+    assert list(Erasures(app.journal).all()) == [click.number]
+    again = withdraw(app, app.namespace, "--type", "click")
+    assert "left before that" not in again.output

@@ -245,7 +245,7 @@ def test_one_wrong_name_strikes_nothing(app: Shop) -> None:
 def test_on_a_terminal_it_asks(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(app)
     before = seen(app)
-    monkeypatch.setattr(cli_preview, "_on_a_terminal", lambda: True)
+    monkeypatch.setattr(cli_preview, "on_a_terminal", lambda: True)
     result = run(app, "--brief", answer="1, 3\n")
     assert result.output.count("never leaves") == 2
     assert [one.id for one in seen(app)] == [before[i].id for i in (1, 3, 4)]

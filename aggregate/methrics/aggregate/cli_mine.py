@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from methrics.node.clock import Clock
+from methrics.node.journal import ACKNOWLEDGED
 from methrics.node.mine import (
     FORMATS,
     ID_DIGITS,
@@ -27,6 +28,9 @@ from methrics.schema.errors import ConfigError, LocalError
 
 APP = click.option("--app", "apps", multiple=True, help="Only this namespace; repeatable.")
 HOME = click.option("--home", type=click.Path(path_type=Path), help="Instead of METHRICS_HOME.")
+
+PATIENCE = 3 * 86_400
+"""Seconds after which a report that left should be there: relays hold each for up to a day."""
 
 _NO = 1
 
@@ -52,7 +56,8 @@ def mine(
     """List your own reports: what left, when, by which route, and what became of it.
 
     With --check, all of the data is read or fetched and compared on this machine: nobody learns
-    which reports are looked for. Exit code 1 if one that left is missing.
+    which reports are looked for. Relays hold a report for up to a day. Exit code 1 if one that left
+    three days ago or earlier is missing.
     """
     if ctx.invoked_subcommand is not None:
         if apps or source or as_json or home:
@@ -90,8 +95,12 @@ def _check(found: list[Mine], source: str, as_json: bool) -> int:
     left = [one for one in found if one.left]
     checked = check(source, [Wanted(one.id, one.receipt.time) for one in left])
     states = {one.id: checked.of[one.id] for one in left}
+    old = Clock().now() - PATIENCE
     missing = any(
-        states[one.id] == MISSING and one.erasure is None and one.receipt.state == "acknowledged"
+        states[one.id] == MISSING
+        and one.erasure is None
+        and one.receipt.state == ACKNOWLEDGED
+        and one.receipt.made < old
         for one in left
     )
     if as_json:

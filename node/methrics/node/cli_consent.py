@@ -211,6 +211,7 @@ def withdraw_command(
         _say_moved(withdraw(where, EVERY, now=now, through=COMMAND))
         forgotten = sum(_purge(where, app, None) for app in apps)
         click.echo(f"every app: off; {forgotten} waiting rows forgotten")
+        _offer_erasing(where, apps, ())
         return
     assert namespace is not None
     known = read_answers(where.ledger).get(namespace, {})
@@ -230,6 +231,13 @@ def withdraw_command(
     forgotten = sum(_purge(where, namespace, name) for name in types or (None,))
     what = ", ".join(types) or "everything"
     click.echo(f"{namespace}: off: {what}; {forgotten} waiting rows forgotten")
+    _offer_erasing(where, [namespace], types)
+
+
+def _offer_erasing(where: Places, apps: list[str], types: tuple[str, ...]) -> None:
+    from methrics.node.cli_erase import offer  # brings the publisher along
+
+    offer(where, apps, types)
 
 
 def _web(where: Places, files: tuple[Path, ...], browser: bool) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
+import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -242,9 +243,26 @@ def _burn(journals: dict[str, Journal], yes: bool) -> None:
         click.echo(f"{name}: {done.receipts} receipts burned, {done.erasures} erasures given up")
 
 
-def erasable(where: Places, namespace: str, types: list[str]) -> int:
-    """How many reports of these types left and were not asked to be forgotten yet."""
-    if not os.path.exists(where.outbox(namespace)):
-        return 0
-    found = read_mine(where, Clock(), [namespace])
-    return sum(one.left and one.erasure is None and one.receipt.type in types for one in found)
+def offer(where: Places, apps: Sequence[str], types: tuple[str, ...]) -> None:
+    """Somebody took back consent: says how many reports left before, and asks on a terminal
+    whether they are to be forgotten as well."""
+    known = set(namespaces(where))
+    chosen = [app for app in apps if app in known]
+    found = read_mine(where, Clock(), chosen) if chosen else []
+    left = [one for one in _choose(found, (), types) if one.left and one.erasure is None]
+    if not left:
+        return
+    told = f"{len(left)} reports left before that and are public"
+    if not on_a_terminal():
+        names = [f"--app {app}" for app in chosen] + [f"--type {name}" for name in types]
+        command = " ".join(["methrics erase", *names])
+        click.echo(f"{told}; to have them forgotten: {command}")
+        return
+    if click.confirm(f"{told}. Have them forgotten, over {duration(WINDOW)}?", default=False):
+        done = _erase(where, left, (), (), whole=False, over=WINDOW, again=False)
+        _tell(where, done, WINDOW, False)
+
+
+def on_a_terminal() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from methrics.node.cli_erase import on_a_terminal
 from methrics.node.clock import Clock
 from methrics.node.consent import PRODUCTION, forbidden
 from methrics.node.journal import Journal
@@ -102,16 +102,12 @@ def preview(
         return
     for line in _lines(where, found, shown, len(entries), route, brief):
         click.echo(line)
-    if shown and _on_a_terminal():
+    if shown and on_a_terminal():
         words = click.prompt(
             "Strike out which? (numbers or ids, Enter for none)", default="", show_default=False
         )
         for one in _chosen(entries, tuple(words.replace(",", " ").split())):
             _strike(where, one)
-
-
-def _on_a_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _look(where: Places, apps: tuple[str, ...], route: str, clock: Clock) -> list[Preview]:

@@ -1,0 +1,294 @@
+"""From an event to its row and back: recorded, published, stored, erased, and never taken again."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from click.testing import CliRunner
+
+from methrics.aggregate.cli_mine import mine
+from methrics.aggregate.dataset import open_dataset
+from methrics.aggregate.export import directory_beside
+from methrics.aggregate.ingest import IngestSettings
+from methrics.aggregate.service import AggregatorSettings, run_aggregator
+from methrics.aggregate.store import Store
+from methrics.node.cli_erase import erase
+from methrics.node.clock import Clock, ManualClock
+from methrics.node.entry import Entry
+from methrics.node.erasures import Erasures
+from methrics.node.gossip import open_swarm
+from methrics.node.identity import report_seed
+from methrics.node.journal import ACKNOWLEDGED, Journal, Made
+from methrics.node.ledger import grant, withdraw
+from methrics.node.mixer import MixLimits
+from methrics.node.paths import Places, namespace_of, places
+from methrics.node.publisher import PublisherSettings, run_publisher
+from methrics.node.recorder import Recorder
+from methrics.node.relay import RelaySettings, run_relay
+from methrics.node.routes import Load, RelayRoute
+from methrics.node.settings import RecorderSettings
+from methrics.schema.book import CatalogBook
+from methrics.schema.catalogs import example_catalog
+from methrics.schema.envelope import Kind, seal, split
+from methrics.schema.items import Report, encode_report
+
+pytestmark = pytest.mark.wire
+
+CATALOG = example_catalog()
+NAMESPACE = namespace_of(CATALOG.label, CATALOG.short_key)
+LISTEN = ["/ip4/127.0.0.1/tcp/0"]
+DAY = 86_400
+
+
+class Scene:
+    """A relay, an aggregator behind it, and a person."""
+
+    def __init__(self, relay: str, store: Store, home: Path) -> None:
+        self.relay = relay
+        self.store = store
+        self.where: Places = places(home)
+        self.stop = trio.Event()
+        self.stopped = trio.Event()
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.where.outbox(NAMESPACE))
+
+    async def publish(self, passes: int = 1) -> int:
+        """Passes of the publisher; returns how many erasures were acknowledged."""
+        settings = PublisherSettings(entry=Entry(relays=(self.relay,)), once=True)
+        done: list[int] = []
+        for _ in range(passes):
+            await run_publisher(
+                self.where,
+                NAMESPACE,
+                settings,
+                on_pass=lambda one: done.append(one.erased),
+            )
+        return sum(done)
+
+    async def until(self, ready: Callable[[], bool]) -> None:
+        with trio.fail_after(30):
+            while not ready():
+                await trio.sleep(0.05)
+
+
+@asynccontextmanager
+async def scene(folder: Path) -> AsyncIterator[Scene]:
+    relaying = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(hold=0.3, linger=0))
+    ingest = IngestSettings(threads=1, batch_seconds=0.05)
+    async with (
+        open_swarm(listen=LISTEN) as near,
+        open_swarm(listen=LISTEN) as far,
+        trio.open_nursery() as nursery,
+    ):
+        await nursery.start(
+            lambda task_status: run_relay(
+                near,
+                CatalogBook({CATALOG.topic}),
+                relaying,
+                clock=Clock(),
+                rng=random.Random(1),
+                task_status=task_status,
+            )
+        )
+        with Store(folder / "public.duckdb") as store:
+            found = Scene(near.addrs[0], store, folder / "home")
+            settings = AggregatorSettings(
+                catalogs=[CATALOG], peers=[near.addrs[0]], ingest=ingest, export_every=0.2
+            )
+
+            async def aggregate() -> None:
+                await run_aggregator(far, store, settings, Clock(), lambda _: None, found.stop)
+                found.stopped.set()
+
+            nursery.start_soon(aggregate)
+            with trio.fail_after(30):
+                await near.wait_for_peers(CATALOG.topic, 1)
+            yield found
+            found.stop.set()
+            with trio.fail_after(30):
+                await found.stopped.wait()
+        nursery.cancel_scope.cancel()
+
+
+def record(where: Places) -> None:
+    grant(where, NAMESPACE, ["heartbeat", "system"], now=0)
+    past = ManualClock(Clock().now() - 10 * DAY)
+    settings = RecorderSettings(publisher="none", strict=True)
+    with Recorder(CATALOG, where, settings, clock=past) as recorder:
+        assert recorder.record("heartbeat", os="linux")
+        assert recorder.record("system", os="linux", python="3.11")
+
+
+def rows(store: Store) -> list[tuple[str, bytes]]:
+    """(type, id) of every report in the tables."""
+    found = store.cursor().execute(
+        "SELECT t.name, i.id FROM item i JOIN type t ON t.n = i.type ORDER BY ALL"
+    )
+    return [(name, bytes(one)) for name, one in found.fetchall()]
+
+
+def parquet(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(directory.rglob("*.parquet")))
+
+
+def in_parquet(directory: Path) -> set[bytes]:
+    with open_dataset(directory) as dataset:
+        ids = dataset.rows(f"SELECT id FROM item WHERE kind = {int(Kind.REPORT)}")
+        return {bytes(one) for (one,) in ids}
+
+
+async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
+    async with scene(tmp_path) as found:
+        record(found.where)
+        await found.publish()
+        await found.until(lambda: found.store.total == 2)
+        receipts = {one.type: one for one in found.journal.receipts()}
+        doomed, kept = receipts["heartbeat"], receipts["system"]
+        beside = directory_beside(tmp_path / "public.duckdb")
+        await found.until(lambda: beside.is_dir() and len(in_parquet(beside)) == 2)
+
+        # The person takes consent back and has one report forgotten.
+        withdraw(found.where, NAMESPACE, ["heartbeat"], now=Clock().now())
+        asked = CliRunner().invoke(
+            erase,
+            [doomed.id.hex(), "--over", "0s", "--yes", "--home", str(found.where.home)],
+        )
+        assert asked.exit_code == 0, asked.output
+        assert await found.publish(2) == 1
+        await found.until(lambda: found.store.total == 1)
+        assert rows(found.store) == [("system", kept.id)]
+        heartbeats = found.store.cursor().execute("SELECT count(*) FROM example.heartbeat")
+        assert heartbeats.fetchone() == (0,)
+        await found.until(lambda: in_parquet(beside) == {kept.id})
+        assert split(doomed.raw).signature not in parquet(beside)
+
+        # Its exact bytes come again, from somebody who kept them.
+        async with open_swarm() as someone:
+            route = RelayRoute(someone, [found.relay], clock=Clock(), rng=random.Random(2))
+            await route.deliver(Load(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
+        await trio.sleep(1.5)
+        assert rows(found.store) == [("system", kept.id)]
+        erasures = Erasures(found.journal).all()
+        assert [one.state for one in erasures.values()] == [ACKNOWLEDGED]
+
+    # An aggregator that starts anew over the same file takes it back as little.
+    async with scene(tmp_path) as found:
+        async with open_swarm() as someone:
+            route = RelayRoute(someone, [found.relay], clock=Clock(), rng=random.Random(2))
+            said = await route.deliver(
+                Load(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw), (kept.id, kept.raw)))
+            )
+            assert {one.reason for one in said.values()} == {"ok"}
+        await trio.sleep(1.5)
+        assert rows(found.store) == [("system", kept.id)]
+
+    # And the person sees it in the public file, asking nobody.
+    arguments = ["--home", str(tmp_path / "home"), "--check", str(tmp_path / "public.duckdb")]
+    checked = CliRunner().invoke(mine, arguments)
+    assert checked.exit_code == 0, checked.output
+    assert "1 erased, 1 found" in checked.output
+
+
+async def test_an_erasure_that_overtakes_its_report_keeps_it_out(tmp_path: Path) -> None:
+    async with scene(tmp_path) as found:
+        record(found.where)
+        await found.publish()
+        await found.until(lambda: found.store.total == 2)
+        doomed = found.journal.receipts(type_name="heartbeat")[0]
+    # Another aggregator, which has heard of neither.
+    other = tmp_path / "other"
+    other.mkdir()
+    async with scene(other) as found:
+        home = places(tmp_path / "home")
+        options = ["--over", "0s", "--yes", "--home", str(home.home)]
+        assert CliRunner().invoke(erase, [doomed.id.hex(), *options]).exit_code == 0
+        found.where = home
+        assert await found.publish() == 1
+        tombstones = "SELECT count(*) FROM tombstone"
+        await found.until(lambda: found.store.cursor().execute(tombstones).fetchone() == (1,))
+        async with open_swarm() as someone:
+            route = RelayRoute(someone, [found.relay], clock=Clock(), rng=random.Random(2))
+            await route.deliver(Load(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
+        confirmed = "SELECT confirmed FROM tombstone"
+        await found.until(lambda: found.store.cursor().execute(confirmed).fetchone() == (True,))
+        assert found.store.total == 0
+
+
+KILLED = """
+import sys
+from click.testing import CliRunner
+from methrics.node.cli_erase import erase
+sys.stdout.write("ready\\n"); sys.stdout.flush()
+sys.stdin.readline()
+erase(["--all", "--yes", "--home", sys.argv[1]])
+"""
+
+
+COUNT = 60
+TRIES = 40
+
+
+def left(where: Places) -> Journal:
+    """The journal of somebody of whom COUNT reports left."""
+    journal = Journal(where.outbox(NAMESPACE))
+    number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
+    now = Clock().now() // 600 * 600
+    seed, first, _ = journal.identity(now)
+    payload = encode_report(Report(CATALOG.id, "heartbeat", now, {"os": "linux"}))
+    made = []
+    for index in range(first, first + COUNT):
+        raw = seal(Kind.REPORT, payload, report_seed(seed, index))
+        report = split(raw).id, raw, number, "heartbeat", now, now, now, "relay"
+        made.append(Made(index, *report))
+    journal.journal(made, [], [])
+    journal.mark([one.key_index for one in made], ACKNOWLEDGED)
+    return journal
+
+
+def erase_killed(home: Path, after: float | None) -> None:
+    command = [sys.executable, "-c", KILLED, str(home)]
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    child.stdin.write("go\n")
+    child.stdin.flush()
+    if after is not None:
+        Clock().sleep(after)
+        child.kill()
+    child.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_kpi_7_erase_killed_at_random_is_journaled_whole_or_not_at_all(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    journal = left(places(tmp_path))
+    erasures = Erasures(journal)
+    erase_killed(tmp_path, None)
+    wanted = {index: one.raw for index, one in erasures.all().items()}
+    assert len(wanted) == COUNT
+    outcomes: Counter[int] = Counter()
+    longest = 0.4
+    for _ in range(TRIES):
+        journal.database.execute("DELETE FROM erasure")
+        after = rng.uniform(0, longest)
+        erase_killed(tmp_path, after)
+        asked = erasures.all()
+        outcomes[len(asked)] += 1
+        assert all(one.raw == wanted[index] for index, one in asked.items()), "never other bytes"
+        # Towards the moment at which one becomes the other.
+        longest = max(0.002, after) if asked else longest * 1.2
+        if min(outcomes[0], outcomes[COUNT]) >= 3:
+            break
+    assert set(outcomes) == {0, COUNT}, "whole or not at all, and both were seen"
