@@ -27,7 +27,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What would have been started; nothing is."""
     seen: list[list[str]] = []
     monkeypatch.setattr(spawn, "_started", {})
-    monkeypatch.setattr(spawn, "start", lambda argv, reap: seen.append(argv))
+    monkeypatch.setattr(spawn, "start", seen.append)
     return seen
 
 
@@ -119,13 +119,48 @@ def test_a_frozen_app_is_never_run_again(app: Shop, monkeypatch: pytest.MonkeyPa
 
 
 def test_failures_are_silent(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(argv: list[str], reap: bool) -> None:
+    def refuse(argv: list[str]) -> None:
         raise OSError("no more processes")
 
     monkeypatch.setattr(spawn, "start", refuse)
     outbox = Outbox(app.where.outbox("shop-x"), clock=app.clock)
     outbox.append(1, "view", app.clock.now(), 0, b"")
     spawn.nudge(app.where, "shop-x", outbox, (RELAY,), inline=True)
+
+
+def test_an_app_that_exits_while_its_thread_looks_starts_one_publisher(
+    app: Shop, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.allow()
+    recorder = app.open(publisher="none")
+    assert recorder.record("view", color="red")
+    recorder.close()
+    app.clock.advance(3600)
+    outbox = Outbox(app.where.outbox(app.namespace), clock=app.clock)
+    looking, go_on = threading.Event(), threading.Event()
+    wanted = spawn.wanted
+
+    def slow(*arguments: object) -> bool:
+        looking.set()
+        go_on.wait(10)
+        return wanted(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(spawn, "wanted", slow)
+    spawn.nudge(app.where, app.namespace, outbox, (RELAY,), inline=False)
+    assert looking.wait(10)
+    threading.Timer(0.02, go_on.set).start()
+    spawn.nudge(app.where, app.namespace, outbox, (RELAY,), inline=True)
+    join_helpers()
+    assert len(started) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_forked_while_a_thread_looks_can_look() -> None:
+    with spawn._lock[0]:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if spawn._lock[0].acquire(timeout=1) else 1)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 WRITE = "import os,sys;open(sys.argv[1],'w').write(f'{os.getpid()} {os.getppid()} {os.getsid(0)}')"
@@ -135,7 +170,9 @@ WRITE = "import os,sys;open(sys.argv[1],'w').write(f'{os.getpid()} {os.getppid()
 @pytest.mark.parametrize("reap", [True, False], ids=["in a thread", "on close"])
 def test_what_is_started_is_detached_and_leaves_no_zombie(tmp_path: Path, reap: bool) -> None:
     target = tmp_path / "said"
-    spawn.start([sys.executable, "-c", WRITE, str(target)], reap=reap)
+    process = spawn.start([sys.executable, "-c", WRITE, str(target)])
+    assert process is not None
+    (spawn._reap if reap else spawn._leave)(process)
     deadline = time.monotonic() + 30
     while not (target.exists() and target.read_text()) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -153,7 +190,7 @@ from methrics.node import exits, spawn
 
 class Leaving:
     def close(self):
-        spawn.start([sys.executable, "-c", "pass"], reap=False)
+        spawn._leave(spawn.start([sys.executable, "-c", "pass"]))
 
 exits.at_exit(Leaving())
 """

@@ -33,7 +33,11 @@ HELPER = "methrics-nudge"
 # Run by the intermediate process: become the leader of a new session, then the publisher.
 _DETACH = "import os,sys\nif os.fork():os._exit(0)\nos.setsid()\nos.execv(sys.argv[1],sys.argv[1:])"
 
+LOOK_PATIENCE = 0.2
+"""Seconds that an exiting app waits for such a thread in mid-look, which takes milliseconds."""
+
 _started: dict[str, float] = {}
+_lock = [threading.Lock()]
 
 
 def nudge(
@@ -84,18 +88,15 @@ def command(places: Places, namespace: str, relays: tuple[str, ...] = ()) -> lis
     return [python, "-P", *module, *home, "--namespace", namespace, *entry]
 
 
-def start(argv: list[str], *, reap: bool) -> None:
-    """Runs `argv` detached, with no standard streams. `reap`: wait here for the intermediate
-    process. Raises OSError if it cannot be started."""
+def start(argv: list[str]) -> subprocess.Popen[bytes] | None:
+    """Runs `argv` detached, with no standard streams. Raises OSError if it cannot be started.
+
+    Returns the intermediate process, which somebody has to wait for (`_reap`, `_leave`)."""
     if sys.platform == "win32":  # pragma: no cover
         flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
         _popen(argv, creationflags=flags)
-        return
-    process = _popen([argv[0], "-I", "-S", "-c", _DETACH, *argv])
-    if reap:
-        process.wait(REAP_TIMEOUT)
-    else:
-        _leave(process)
+        return None
+    return _popen([argv[0], "-I", "-S", "-c", _DETACH, *argv])
 
 
 def _leave(process: subprocess.Popen[bytes]) -> None:
@@ -127,15 +128,39 @@ def _look(
     relays: tuple[str, ...],
     reap: bool,
 ) -> None:
+    # An app may be exiting while a thread of its looks: one of the two starts the publisher, and it
+    # is started when the other goes on.
+    lock = _lock[0]
+    if not lock.acquire(timeout=LOOK_PATIENCE):
+        return
+    try:
+        process = _start_if_wanted(places, namespace, outbox, relays)
+    except (ConfigError, StoreError, OSError, subprocess.SubprocessError):
+        return  # the next nudge tries again; nothing is lost, the outbox keeps it
+    finally:
+        lock.release()
+    if process is not None:
+        (_reap if reap else _leave)(process)
+
+
+def _start_if_wanted(
+    places: Places, namespace: str, outbox: Outbox, relays: tuple[str, ...]
+) -> subprocess.Popen[bytes] | None:
     now = outbox.clock.monotonic()
     started = _started.get(outbox.path)
     if started is not None and now - started < PAUSE:
-        return
-    try:
-        argv = command(places, namespace, relays)
-        if argv is None or not wanted(places, namespace, outbox, relays):
-            return
-        _started[outbox.path] = now
-        start(argv, reap=reap)
-    except (ConfigError, StoreError, OSError, subprocess.SubprocessError):
-        return  # the next nudge tries again; nothing is lost, the outbox keeps it
+        return None
+    argv = command(places, namespace, relays)
+    if argv is None or not wanted(places, namespace, outbox, relays):
+        return None
+    _started[outbox.path] = now
+    return start(argv)
+
+
+def _renew_lock() -> None:
+    """After a fork: a thread that does not exist in the child may have held it."""
+    _lock[0] = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
