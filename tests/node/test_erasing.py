@@ -17,6 +17,7 @@ from methrics.node.erasing import (
     GAP,
     WINDOW,
     WINDOW_MAX,
+    Signed,
     routes_open,
     sign_all,
     sign_erasure,
@@ -25,7 +26,16 @@ from methrics.node.erasing import (
 )
 from methrics.node.erasures import Erasures, Outcome
 from methrics.node.identity import report_seed
-from methrics.node.journal import ACKNOWLEDGED, DUE, STRUCK, Journal, Pace, Receipt
+from methrics.node.journal import (
+    ACKNOWLEDGED,
+    DUE,
+    RECEIPTS_MAX,
+    STRUCK,
+    Journal,
+    Made,
+    Pace,
+    Receipt,
+)
 from methrics.node.ledger import withdraw
 from methrics.node.routes import Fate
 from methrics.schema.book import CatalogBook
@@ -333,3 +343,21 @@ def test_kill_before_the_transaction_ends_leaves_nothing(app: Shop, post: Post) 
         erasures.request(torn, 0)
     assert erasures.all() == {}
     assert {one.state for one in journal.receipts()} == {ACKNOWLEDGED}
+
+
+def test_receipts_and_their_erasures_never_keep_an_app_from_recording(app: Shop) -> None:
+    """As many of both as are ever kept, of the size that real ones have."""
+    app.allow()
+    assert app.recorder.record("view", color="red")
+    journal = app.journal
+    number = next(iter(journal.catalogs()))
+    made = [
+        Made(index, index.to_bytes(32, "big"), bytes(320), number, "view", 0, 0, 0, "relay")
+        for index in range(RECEIPTS_MAX)
+    ]
+    journal.journal(made, [], [])
+    journal.mark(range(RECEIPTS_MAX), ACKNOWLEDGED)
+    signed = [Signed(one.key_index, bytes(300), 0) for one in made]
+    assert Erasures(journal).request(signed, 0).journaled == RECEIPTS_MAX
+    recorded = sum(app.recorder.record("view", color="green") for _ in range(2000))
+    assert recorded == 2000

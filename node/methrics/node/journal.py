@@ -21,8 +21,8 @@ from methrics.schema.errors import StoreError
 PATIENCE = 5.0
 """Seconds the publisher waits for the app's writes: it has time, the app has not."""
 
-RECEIPTS_MAX = 20_000
-"""Receipts kept, the newest first; a heartbeat a day fills this in 54 years."""
+RECEIPTS_MAX = 10_000
+"""Receipts kept, the newest first; a heartbeat a day fills this in 27 years."""
 
 WEEK = 7 * 86_400
 EPOCH_WEEK_SHIFT = 3 * 86_400

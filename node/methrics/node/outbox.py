@@ -14,8 +14,9 @@ from methrics.node.clock import Clock
 from methrics.node.database import Database
 from methrics.schema.limits import LATE_DEFAULT
 
-SIZE_MAX = 8 * 1024 * 1024
-"""Bytes of an app's outbox: about 60,000 waiting events."""
+SIZE_MAX = 16 * 1024 * 1024
+"""Bytes of an app's outbox. ROWS_MAX waiting events and RECEIPTS_MAX receipts (`journal`), all of
+them with an erasure, take about 11 MiB: receipts never keep an app from recording."""
 
 AGE_MAX = LATE_DEFAULT
 """Seconds a recorded event waits for a publisher; later, every receiver would call it late."""
