@@ -38,8 +38,7 @@ SHOWN = 20
 
 _FIXED = {
     SIGNED: "signed and journaled: exactly these bytes leave",
-    PLANNED: "not signed yet: this is the report if it is made next; its content is fixed by what "
-    "was recorded, its key and signature when it is made",
+    PLANNED: "not signed yet: what it says is fixed, its key and signature follow",
 }
 _REASONS = {
     "not-allowed": "waits: your consent does not let it leave by this route now",
