@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -21,6 +21,7 @@ from linkage_world import DAY, HOUR, Sighting, World
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 Numbers = np.ndarray
+View = Callable[[Sighting, Sighting], list[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,9 @@ class Score:
     trials: int
 
     @property
-    def gain(self) -> float:
-        """Mean over installs of what seeing everything adds to the share of right choices."""
-        return float(np.mean(self.everything - self.declared))
+    def gain(self) -> Interval:
+        """What seeing everything adds to the share of right choices."""
+        return interval(self.everything - self.declared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,36 +198,42 @@ def _shared(one: bytes, two: bytes) -> float:
     return len(left & right) / len(left | right)
 
 
-def attack(world: World, seed: int, *, train: int = 6000, test: int = 3000) -> Score:
-    """Learn on half of the installs, choose among the reports of the other half."""
-    rng = random.Random(f"{seed}/attack")
-    numbers = sorted({one.install for one in world.sightings})
-    rng.shuffle(numbers)
-    half = len(numbers) // 2
+def attack(world: World, *, splits: int = 3, train: int = 6000, test: int = 3000) -> Score:
+    """Learn on half of the installs and choose among the reports of the other half, then the other
+    way round; `splits` times. Every install counts once, with its mean."""
     features = Features(world)
-    learn = trials(world.sightings, numbers[:half], rng, train)
-    tried = trials(world.sightings, numbers[half:], rng, test)
-    right = {}
-    for view in (features.declared, features.everything):
-        rows = [
-            row
-            for one in learn
-            for row in (view(one.anchor, one.same), view(one.anchor, one.other))
-        ]
-        model = HistGradientBoostingClassifier(
-            max_iter=80,
-            max_leaf_nodes=15,
-            min_samples_leaf=40,
-            l2_regularization=1.0,
-            random_state=seed,
-        )
-        model.fit(np.array(rows), np.array([1, 0] * len(learn)))
-        mine = model.predict_proba(np.array([view(one.anchor, one.same) for one in tried]))[:, 1]
-        theirs = model.predict_proba(np.array([view(one.anchor, one.other) for one in tried]))[:, 1]
-        right[view.__name__] = (mine > theirs) + 0.5 * (mine == theirs)
-    owners = np.array([one.anchor.install for one in tried])
-    by_install = {
-        name: np.array([hits[owners == install].mean() for install in np.unique(owners)])
-        for name, hits in right.items()
-    }
-    return Score(by_install["declared"], by_install["everything"], len(tried))
+    hits: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    tried = 0
+    for split in range(splits):
+        rng = random.Random(f"{split}/attack")
+        numbers = sorted({one.install for one in world.sightings})
+        rng.shuffle(numbers)
+        half = len(numbers) // 2
+        for learners, held_out in (
+            (numbers[:half], numbers[half:]),
+            (numbers[half:], numbers[:half]),
+        ):
+            learn = trials(world.sightings, learners, rng, train)
+            asked = trials(world.sightings, held_out, rng, test)
+            tried += len(asked)
+            for view in (features.declared, features.everything):
+                for one, right in zip(asked, _choose(view, learn, asked), strict=True):
+                    hits[one.anchor.install][view.__name__].append(right)
+    by_install = [hits[install] for install in sorted(hits)]
+    return Score(
+        np.array([np.mean(one["declared"]) for one in by_install]),
+        np.array([np.mean(one["everything"]) for one in by_install]),
+        tried,
+    )
+
+
+def _choose(view: View, learn: Sequence[Trial], asked: Sequence[Trial]) -> list[float]:
+    """1 for each trial in which a classifier that sees `view` chose right, half for a tie."""
+    rows = [view(one.anchor, other) for one in learn for other in (one.same, one.other)]
+    model = HistGradientBoostingClassifier(
+        max_iter=80, max_leaf_nodes=15, min_samples_leaf=40, l2_regularization=1.0, random_state=1
+    )
+    model.fit(np.array(rows), np.array([1, 0] * len(learn)))
+    mine = model.predict_proba(np.array([view(one.anchor, one.same) for one in asked]))[:, 1]
+    theirs = model.predict_proba(np.array([view(one.anchor, one.other) for one in asked]))[:, 1]
+    return list((mine > theirs) + 0.5 * (mine == theirs))

@@ -18,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -59,9 +59,9 @@ class Leak(StrEnum):
     """One protection that a control switches off."""
 
     NONE = "none"
-    REUSED_KEY = "reused key"
-    UNMIXED = "unmixed"
-    FIXED_PHASE = "fixed phase"
+    REUSED_KEY = "one key signs all reports of an install"
+    NO_REST = "relays publish at the next window"
+    OWN_RELAY = "each install keeps to one of four relays"
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +274,7 @@ class Install:
                 publisher.PublisherSettings(entry=Entry(relays=self.world.addrs)),
                 clock=self.clock,
                 rng=self.rng,
-                open_route=self.world.open_route(self.rng),
+                open_route=self.world.open_route(self.rng, self.habits.number),
                 worker=inline,
             )
         finally:
@@ -297,16 +297,20 @@ class _Running:
     seed: int
     network: MemoryNetwork
     clock: _Clock
+    leak: Leak
     addrs: tuple[str, ...] = ()
     seen: list[tuple[float, str, bytes]] = field(default_factory=list)
 
-    def open_route(self, rng: random.Random) -> publisher.OpenRoute:
+    def open_route(self, rng: random.Random, number: int) -> publisher.OpenRoute:
         """A fresh host for each pass, as `publisher.network_route` gives."""
+        addrs = self.addrs
+        if self.leak is Leak.OWN_RELAY:
+            addrs = (addrs[number % len(addrs)],)
 
         @asynccontextmanager
         async def opened() -> AsyncIterator[Route]:
             async with self.network.open_swarm(listen=False) as swarm:
-                yield RelayRoute(swarm, self.addrs, clock=self.clock, rng=rng)
+                yield RelayRoute(swarm, addrs, clock=self.clock, rng=rng)
 
         return opened
 
@@ -336,7 +340,7 @@ async def _run(
             async with trio.open_nursery() as people:
                 for install in installs:
                     people.start_soon(install.live, days)
-            await trio.sleep(2 * DAY)
+            await trio.sleep(3 * DAY)
             nursery.cancel_scope.cancel()
 
 
@@ -390,18 +394,17 @@ def simulate(
     days: int,
     seed: int,
     leak: Leak = Leak.NONE,
-    mix: MixLimits | None = None,
-    relays: int = 2,
     catalog: Catalog | None = None,
 ) -> World:
     """Let `installs` live for `days`; the same arguments give the same world."""
     rng = random.Random(f"{seed}/habits")
     habits = [invent(number, rng) for number in range(installs)]
     declared = catalog or example_catalog()
-    mix = mix or MixLimits()
+    mix = MixLimits(linger=0) if leak is Leak.NO_REST else MixLimits()
+    relays = 4 if leak is Leak.OWN_RELAY else 2
     network = MemoryNetwork(rng=random.Random(seed), latency=(0.02, 0.2))
     steady = MockClock(autojump_threshold=0)
-    running = _Running(declared, seed, network, _Clock(steady))
+    running = _Running(declared, seed, network, _Clock(steady), leak)
     environment = {"METHRICS": "on"}
     with _home() as home, mock.patch.dict(os.environ, environment), _leaking(leak):
         os.environ.pop("DO_NOT_TRACK", None)
@@ -443,4 +446,4 @@ def fingerprint(world: World) -> str:
     return told.hexdigest()
 
 
-__all__ = ["Leak", "Sighting", "World", "fingerprint", "replace", "simulate"]
+__all__ = ["Leak", "Sighting", "World", "fingerprint", "simulate"]

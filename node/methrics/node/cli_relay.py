@@ -105,8 +105,8 @@ class Duration(click.ParamType[float]):
     default="1d",
     show_default=True,
     metavar="DURATION",
-    help="The longest that a report rests before its window, drawn for each: less than a day "
-    "shows which reports came together; 0 only for tests and demos.",
+    help="Reports leave at a random moment of the next day, or of another period: less than a day "
+    "shows which came together; 0 only for tests and demos.",
 )
 @click.option(
     "--key",

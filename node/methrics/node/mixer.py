@@ -40,7 +40,7 @@ class MixLimits:
     hold: float = 30.0
     """Seconds of one window. METH-1 counts from its end."""
     linger: float = 86_400.0
-    """Seconds, at most, that a report rests before its window: a day, because people have daily
+    """Seconds of the period in whose next one an item leaves: a day, because people have daily
     habits. Measured in docs/privacy-measured.md: with less, what arrives together shows."""
     count: int = 1000
     """Items of one topic that close its window early: four bundles, so a crowd to hide in."""

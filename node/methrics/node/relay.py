@@ -181,8 +181,9 @@ class Relay:
         if item.id in self._seen:
             return Reason.DUPLICATE
         if isinstance(verdict.body, Report | Erasure):
-            rest = self._rng.random() * self._settings.mix.linger
-            reason = self.mixer.add(topic, item.id, item.raw, trio.current_time(), rest=rest)
+            reason = self.mixer.add(
+                topic, item.id, item.raw, trio.current_time(), rest=self._rest()
+            )
         else:
             # What a namespace says of itself comes from no person, and receivers need a catalog
             # before the reports that name it: it does not wait.
@@ -190,6 +191,14 @@ class Relay:
             reason = Reason.OK
         self._wake.set()
         return reason
+
+    def _rest(self) -> float:
+        """Seconds until a random moment of the next day (of `linger`) by the clock that all share:
+        it says on which day an item came, and nothing of the hour, whichever relay was first."""
+        linger = self._settings.mix.linger
+        if not linger:
+            return 0.0
+        return linger - self._clock.now() % linger + self._rng.random() * linger
 
     def _learn(self, verdict: Verdict) -> bool:
         """Put what a namespace says of itself into the book; False if that is full."""
