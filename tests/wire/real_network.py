@@ -100,7 +100,8 @@ class RealNetwork:
         try:
             collecting = [str(self.file), "--export-every", "0.5", *known]
             self._services.append(Service(self._folder, "aggregate", collecting))
-            mixing = ["--hold", "0.3s", "--linger", "0", "--peer", self._services[0].address, *known]
+            mixing = ["--hold", "0.3s", "--linger", "0", *known]
+            mixing += ["--peer", self._services[0].address]
             self._services.append(Service(self._folder, "relay", mixing))
         except BaseException:
             self.__exit__()

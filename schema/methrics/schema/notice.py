@@ -235,8 +235,9 @@ def _routes() -> list[Block]:
         Paragraph(
             "On the way to a relay a report is encrypted and padded, so that all look alike from "
             "outside. Relays keep nothing on disk and log no address; that they keep to it is "
-            "their word, so choose relays that you trust. They let each report rest until a moment of "
-            "the next day that is drawn for it alone, and publish it shuffled among those of others."
+            "their word, so choose relays that you trust. They let each report rest until a moment "
+            "of the next day that is drawn for it alone, and publish it shuffled among those of "
+            "others."
         ),
     ]
 
