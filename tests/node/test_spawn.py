@@ -118,14 +118,29 @@ def test_a_frozen_app_is_never_run_again(app: Shop, monkeypatch: pytest.MonkeyPa
     assert spawn.command(app.where, "shop-x") is None
 
 
-def test_failures_are_silent(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(argv: list[str]) -> None:
-        raise OSError("no more processes")
+@pytest.mark.parametrize("error", [OSError("no more processes"), RuntimeError("no more memory")])
+@pytest.mark.parametrize("inline", [True, False])
+def test_failures_are_silent(
+    app: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    inline: bool,
+) -> None:
+    tried: list[list[str]] = []
 
+    def refuse(argv: list[str]) -> None:
+        tried.append(argv)
+        raise error
+
+    monkeypatch.setattr(spawn, "_started", {})
     monkeypatch.setattr(spawn, "start", refuse)
     outbox = Outbox(app.where.outbox("shop-x"), clock=app.clock)
     outbox.append(1, "view", app.clock.now(), 0, b"")
-    spawn.nudge(app.where, "shop-x", outbox, (RELAY,), inline=True)
+    spawn.nudge(app.where, "shop-x", outbox, (RELAY,), inline=inline)
+    join_helpers()
+    assert len(tried) == 1
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_app_that_exits_while_its_thread_looks_starts_one_publisher(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from methrics.node.paths import Places
 from methrics.schema.errors import ConfigError
@@ -28,8 +28,7 @@ FILE_MAX = 65_536
 """Bytes of network.json that are read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """Full multiaddresses: relays to hand reports to, peers to publish to directly."""
 
     relays: tuple[str, ...] = ()

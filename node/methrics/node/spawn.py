@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from methrics.node.exits import leaving
 from methrics.node.lock import is_held
 from methrics.node.paths import Places
-from methrics.schema.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from methrics.node.outbox import Outbox
@@ -135,7 +134,7 @@ def _look(
         return
     try:
         process = _start_if_wanted(places, namespace, outbox, relays)
-    except (ConfigError, StoreError, OSError, subprocess.SubprocessError):
+    except Exception:  # noqa: BLE001 - the edge to the app, whose standard error is not ours
         return  # the next nudge tries again; nothing is lost, the outbox keeps it
     finally:
         lock.release()
