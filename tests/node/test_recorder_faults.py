@@ -72,10 +72,10 @@ def test_read_only_folder(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise PermissionError(13, "read-only file system")
 
-    monkeypatch.setattr(os, "makedirs", refuse)  # root may write anywhere, so permissions won't do
-    assert [app.recorder.record("view", size=1) for _ in range(3)] == [False] * 3
-    assert app.recorder.statistics().dropped == {"outbox-read-only": 3}
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "makedirs", refuse)  # root may write anywhere, so permissions won't do
+        assert [app.recorder.record("view", size=1) for _ in range(3)] == [False] * 3
+        assert app.recorder.statistics().dropped == {"outbox-read-only": 3}
     app.clock.advance(2)
     assert app.open().record("view", size=1)
 
