@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import docs
@@ -11,7 +12,9 @@ import pytest
 import source
 
 from methrics.aggregate.cli_root import COMMANDS
-from methrics.schema.lint import CODES
+from methrics.schema.fields import FIELD_TYPES, SOURCES
+from methrics.schema.lint import CODES, lint_text
+from methrics.schema.rules import _TYPE_KEYS
 from methrics.schema.verdict import Reason
 
 ROOT = source.ROOT
@@ -58,6 +61,22 @@ def test_every_reason_and_error_code_is_documented() -> None:
     spec = text("schema/SPEC.md")
     for reason in Reason:
         assert f"`{reason}`" in spec
+
+
+def test_the_catalog_in_the_guide_can_be_signed_as_it_stands() -> None:
+    page = text("docs/catalog.md")
+    block = page.partition("```toml\n")[2].partition("```")[0]
+    usable, problems = lint_text(block, int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()))
+    assert usable is not None
+    assert problems == []
+    for key in (*source_keys(), *FIELD_TYPES, *SOURCES):
+        assert f"`{key}" in page
+
+
+def source_keys() -> set[str]:
+    """What may stand in the table of an event type, as its author writes it."""
+    words = {key for key in _TYPE_KEYS if key not in ("lateness", "fields", "release")}
+    return words | {"lateness_days", "delay", "jitter", "every", "max", "window", "max_steps"}
 
 
 def test_every_lint_code_is_documented() -> None:

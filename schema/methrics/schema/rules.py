@@ -102,7 +102,10 @@ def read_content(reader: Reader, value: object) -> Content:
         reader.complain(WRONG_TYPE, "catalog.previous", "should be the 32 bytes of a catalog's id")
         previous = None
     elif (number > 1) != (previous is not None):
-        rule = "number 1 has no previous catalog, every later number names one"
+        rule = (
+            "number 1 has no previous catalog, every later number names one; "
+            "leave both out and sign with --previous"
+        )
         reader.complain(BROKEN_CHAIN, "catalog.previous", rule)
     types: dict[str, EventType] = {}
     entries = table.get("types", {})

@@ -1,6 +1,7 @@
 """Catalog sources: the TOML a developer writes, and its way to the content that gets signed.
 
-    [catalog]                label, contact; number and previous (hex) from the second one on
+    [catalog]                label, contact; number and previous (hex), if signing is not to fill
+                             them in
     [types.NAME]             kind, question, why, owner, review, expires, retention_days,
                              entropy_bits, chart; lateness_days, resolution, pseudonym,
                              one_in, work
