@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
@@ -15,11 +16,17 @@ import click
 from methrics.aggregate.dataset import Dataset, open_dataset
 from methrics.aggregate.digest import combine, digests
 from methrics.aggregate.duck import name, saying
+from methrics.schema.errors import StoreError
 
 Row = Sequence[object]
 
+_NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?")
+
 SHOWN_MAX = 1000
 """Rows shown in a table; --json and --csv give all."""
+
+UNBOUNDED = 100_000
+"""Columns of a table that goes into a file or another program: nothing wraps."""
 
 
 @click.command()
@@ -45,11 +52,26 @@ def query(file: Path, sql: str | None, form: str | None, digest: bool) -> None:
             _print(("name", "kind", "rows", "says"), _contents(dataset), form)
         else:
             view = dataset.find_view(sql.strip())
-            table = dataset.to_arrow(f"FROM {name(*view.split('.'))}" if view else sql)
+            found = view or _table_named(dataset, sql.strip())
+            table = dataset.to_arrow(f"FROM {name(*found.split('.'))}" if found else sql)
             if view and form is None:
                 click.echo(f"{view}: {dataset.views()[view]}\n")
             columns = [column.to_pylist() for column in table.columns]
             _print(table.column_names, zip(*columns, strict=True), form)
+
+
+def _table_named(dataset: Dataset, text: str) -> str | None:
+    """The table that `text` names; None if it is more than a name, and so SQL.
+
+    Raises StoreError, code query, for a name that nothing has.
+    """
+    if not _NAME.fullmatch(text):
+        return None
+    if text not in dataset.tables():
+        raise StoreError(
+            "query", f"no table or view is called {text}", f"see: methrics query {dataset.path}"
+        )
+    return text
 
 
 def _digests(dataset: Dataset) -> list[Row]:
@@ -102,9 +124,15 @@ def _table(columns: Sequence[str], rows: Sequence[Row]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*map(escape, columns), box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(escape(column), overflow="fold")  # a digest cut short is none
     for row in rows[:SHOWN_MAX]:
         table.add_row(*("" if cell is None else escape(str(_plain(cell))) for cell in row))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    console = Console(width=None if sys.stdout.isatty() else UNBOUNDED)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
     if len(rows) > SHOWN_MAX:
         click.echo(f"… and {len(rows) - SHOWN_MAX} more rows; --json and --csv print them all")

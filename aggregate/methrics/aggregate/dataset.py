@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from methrics.aggregate import views
 from methrics.aggregate.duck import (
+    FILE_HINT,
     SCHEMA_ALIAS,
     Connection,
     FileBusyError,
@@ -48,7 +49,9 @@ def open_dataset(path: Path | str, *, memory_limit: str = MEMORY_LIMIT) -> Datas
     """
     path = Path(path)
     if not path.exists():
-        raise StoreError("store-missing", f"{path} cannot be opened: there is no such file")
+        raise StoreError(
+            "store-missing", f"{path} cannot be opened: there is no such file", FILE_HINT
+        )
     if path.is_dir():
         return Dataset(path, None, memory_limit)
     con = memory()
@@ -102,7 +105,9 @@ class Dataset:
             [SCHEMA_ALIAS],
         ).fetchall()
         if not {("main", table) for table in BASE} <= set(found):
-            raise StoreError("store-foreign", f"{self.path} is a DuckDB file of something else")
+            raise StoreError(
+                "store-foreign", f"{self.path} is a DuckDB file of something else", FILE_HINT
+            )
         row = self._con.execute(f"SELECT layout FROM {SCHEMA_ALIAS}.meta").fetchone()
         if row != (LAYOUT_VERSION,):
             raise StoreError("store-version", f"{self.path} is of another version of methrics")

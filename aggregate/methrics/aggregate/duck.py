@@ -35,6 +35,9 @@ CHECKPOINT_AT = "256MB"
 """Log size at which it is folded into the file: commits stall 5 ms at p99, 74 ms at the default."""
 
 
+FILE_HINT = "name a file that `methrics aggregate` wrote"
+
+
 class FileBusyError(StoreError):
     """Another program, or another connection of this one, has the file open."""
 
@@ -74,9 +77,11 @@ def _store_error(path: Path, error: BaseException) -> StoreError:
             "store-busy", f"{path} is in use", "close the program that has it open"
         )
     if "does not exist" in low or "no such file" in low:
-        return StoreError("store-missing", f"{path} cannot be opened: there is no such file")
+        return StoreError(
+            "store-missing", f"{path} cannot be opened: there is no such file", FILE_HINT
+        )
     if any(sign in low for sign in ("not a valid duckdb", "serialization", "storage version")):
-        return StoreError("store-foreign", f"{path} is not a DuckDB file of this kind")
+        return StoreError("store-foreign", f"{path} is not a DuckDB file of this kind", FILE_HINT)
     if "no space left" in low or "file too large" in low or "could not write" in low:
         return StoreError("store-full", f"{path} cannot grow: {_reason(text)}", "free some space")
     if "permission denied" in low or "read-only" in low or "cannot open file" in low:
@@ -95,8 +100,9 @@ def _reason(text: str) -> str:
 
 
 def memory() -> Connection:
-    """A connection to an empty database in memory."""
-    return duckdb.connect(":memory:")
+    """A connection to an empty database in memory, which never fetches extensions: by itself
+    DuckDB downloads one when it is shown, say, an SQLite file."""
+    return duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
 
 
 def open_writer(path: Path) -> Connection:
@@ -113,7 +119,8 @@ def open_writer(path: Path) -> Connection:
         con.execute("SET python_enable_replacements = false")
         con.execute("SET preserve_insertion_order = true")
         con.execute(
-            f"ATTACH {literal(path)} AS {SCHEMA_ALIAS} (STORAGE_VERSION '{STORAGE_VERSION}')"
+            f"ATTACH {literal(path)} AS {SCHEMA_ALIAS} "
+            f"(TYPE duckdb, STORAGE_VERSION '{STORAGE_VERSION}')"
         )
         con.execute(f"USE {SCHEMA_ALIAS}")
     return con
@@ -124,7 +131,7 @@ def attach_reader(con: Connection, path: Path) -> None:
     with saying(path):
         if not path.exists():
             raise FileNotFoundError("no such file")
-        con.execute(f"ATTACH {literal(path)} AS {SCHEMA_ALIAS} (READ_ONLY)")
+        con.execute(f"ATTACH {literal(path)} AS {SCHEMA_ALIAS} (TYPE duckdb, READ_ONLY)")
 
 
 def lock_down(con: Connection, directories: Iterable[Path], memory_limit: str) -> None:
