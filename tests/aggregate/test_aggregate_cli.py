@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import aggregate_making as making
@@ -76,6 +78,20 @@ def test_the_digest_is_that_of_each_day_and_of_all(
     assert len(day["digest"]) == len(whole["digest"]) == 64
 
 
+def test_nothing_is_cut_off_or_wrapped_where_no_person_reads(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run(capsys, "query", file, "--digest")[1].splitlines()
+    assert [len(line.split()[-1]) for line in out[1:]] == [64, 64]
+    out = run(capsys, "query", file)[1]
+    assert "so it is a lower bound and never a total." in out
+    assert " \n" not in out
+
+
+def test_the_name_of_a_table_is_enough(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "query", file, "test.beat", "--csv")[1].count("\n") == 7
+
+
 def test_verify_says_yes_or_no_with_its_exit_code(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,11 +127,15 @@ def test_a_live_file_is_read_with_a_word_about_it(
     [
         (["query", "missing"], 3, "there is no such file"),
         (["verify", "missing"], 3, "there is no such file"),
-        (["query", "FILE", "nonsense"], 3, "syntax error"),
+        (["query", "FILE", "nonsense"], 3, "no table or view is called nonsense (see: methrics"),
+        (["query", "FILE", "SELEC 1"], 3, "syntax error"),
         (["query", "FILE", "DROP TABLE item"], 3, "only one SELECT"),
         (["query", "FILE", "SELECT 1", "--digest"], 2, "either SQL or --digest"),
         (["aggregate", "FILE", "--catalog", "missing"], 3, "cannot read missing"),
+        (["aggregate", "FILE", "--catalog", "/dev/zero"], 3, "is larger than 65536 bytes"),
         (["aggregate", "FILE", "--export-every", "-1"], 2, "--export-every"),
+        (["aggregate", "FILE", "--peer", "there"], 3, "no address of a peer"),
+        (["aggregate", "FILE", "--topic", "that"], 3, "that is no topic"),
     ],
 )
 def test_every_error_is_one_clear_line(
@@ -129,3 +149,24 @@ def test_every_error_is_one_clear_line(
     assert found == code
     assert said in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--topic", "that"], ["--peer", "there"]])
+def test_an_aggregator_that_cannot_work_leaves_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert run(capsys, "aggregate", tmp_path / "new.duckdb", *options)[0] == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["query", "verify", "aggregate"])
+def test_another_kind_of_database_is_refused_without_fetching_its_driver(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    path = tmp_path / "a.sqlite"
+    with closing(sqlite3.connect(path)) as con:
+        con.execute("CREATE TABLE a (b)")
+    topic = ["--topic", CATALOG.topic] if command == "aggregate" else []
+    code, _, err = run(capsys, command, path, *topic)
+    assert (code, err.count("\n")) == (3, 1)
+    assert "is not a DuckDB file of this kind (name a file that" in err

@@ -22,12 +22,14 @@ from methrics.aggregate.service import (
     ExportFailed,
     Joined,
     run_aggregator,
+    topics_of,
 )
 from methrics.aggregate.store import Store
+from methrics.node.catalog_file import load_catalog
 from methrics.node.clock import Clock
+from methrics.node.company import company_words, tell_company
+from methrics.node.entry import check_addresses
 from methrics.node.keyfile import own_key
-from methrics.schema.catalog import Catalog, load
-from methrics.schema.errors import CatalogError
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -102,12 +104,15 @@ def aggregate(
     """
     settings = AggregatorSettings(
         topics=topics,
-        catalogs=[_load(path) for path in catalogs],
-        peers=peers,
+        catalogs=[load_catalog(path) for path in catalogs],
+        peers=check_addresses(peers),
         export_every=export_every,
     )
+    if not file.exists():
+        topics_of(settings, ())  # a command that cannot work leaves no file behind
     seed = own_key(key) if key else None
     with Store(file) as store:
+        topics_of(settings, store.catalogs())
         # Reports in flight are many and free of cycles: do not look for those all the time.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 10, 10)
@@ -133,6 +138,8 @@ async def _serve(
         async with open_swarm(listen=listen, seed=seed) as swarm, trio.open_nursery() as nursery:
             nursery.start_soon(_stop_on_signal, signals, stop)
             say.listening(swarm.peer_id, swarm.addrs)
+            if settings.peers:
+                nursery.start_soon(tell_company, swarm, say.company)
             await run_aggregator(swarm, store, settings, clock, say.event, stop)
             nursery.cancel_scope.cancel()
     say.stopped(store)
@@ -143,13 +150,6 @@ async def _stop_on_signal(signals: AsyncIterator[int], stop: trio.Event) -> None
         stop.set()
 
 
-def _load(path: Path) -> Catalog:
-    try:
-        return load(path.read_bytes())
-    except OSError as error:
-        raise CatalogError("catalog-unreadable", f"cannot read {path}: {error.strerror}") from error
-
-
 class _Json:
     """One JSON object a line; a `commit` line is printed after the commit is on disk."""
 
@@ -158,6 +158,9 @@ class _Json:
 
     def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
         self._print("listening", peer=peer, addrs=list(addrs))
+
+    def company(self, connected: int) -> None:
+        self._print("peers", connected=connected)
 
     def event(self, event: Event) -> None:
         if isinstance(event, Joined):
@@ -196,6 +199,9 @@ class _Words:
         click.echo(f"peer {peer}")
         for addr in addrs:
             click.echo(f"listening on {addr}")
+
+    def company(self, connected: int) -> None:
+        click.echo(f"methrics: {company_words(connected)}", err=True)
 
     def event(self, event: Event) -> None:
         if isinstance(event, Joined):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -72,7 +72,7 @@ async def run_aggregator(
     Cancelling stops at once: what was not told as committed may be lost.
     Raises ConfigError if there is nothing to join, StoreError if the file cannot be written.
     """
-    topics = _topics(settings, store)
+    topics = topics_of(settings, store.catalogs())
     book = _book(topics, store)
     given = [judge(catalog.raw, book, clock.now(), live=False) for catalog in settings.catalogs]
     first = await trio.to_thread.run_sync(store.commit, Batch(clock.now(), given))
@@ -102,9 +102,13 @@ async def run_aggregator(
     await exports.once()
 
 
-def _topics(settings: AggregatorSettings, store: Store) -> set[str]:
+def topics_of(settings: AggregatorSettings, stored: Iterable[Catalog]) -> set[str]:
+    """The topics to join: those of `settings`, or else of the catalogs that are `stored`.
+
+    Raises ConfigError, no-topic or bad-topic.
+    """
     topics = set(settings.topics) | {catalog.topic for catalog in settings.catalogs}
-    topics = topics or {catalog.topic for catalog in store.catalogs()}
+    topics = topics or {catalog.topic for catalog in stored}
     if not topics:
         raise ConfigError(
             "no-topic", "there is nothing to collect", "give a --catalog or a --topic"

@@ -75,7 +75,9 @@ def sign_command(source: Path, key: Path, previous: Path | None, output: Path) -
         output.write_bytes(raw)
     except OSError as error:
         raise StoreError(
-            "catalog-unwritable", f"cannot write {output}: {error.strerror}"
+            "catalog-unwritable",
+            f"cannot write {output}: {error.strerror}",
+            "name another place with --output",
         ) from error
     signed = load(raw)
     click.echo(f"wrote {output} ({len(raw)} bytes)")
@@ -210,7 +212,9 @@ def _read(path: Path, limit: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise ConfigError("file-unreadable", f"cannot read {path}: {error.strerror}") from error
+        raise ConfigError(
+            "file-unreadable", f"cannot read {path}: {error.strerror}", "check the file's name"
+        ) from error
     if len(data) > limit:
         raise CatalogError("catalog-too-large", f"{path} is larger than {limit} bytes")
     return data

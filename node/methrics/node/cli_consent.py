@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from methrics.node.asking import Asking
+from methrics.node.catalog_file import load_catalog
 from methrics.node.cli_consent_table import show_history, show_standing
 from methrics.node.clock import Clock
 from methrics.node.consent import EVERY, ROUTES
@@ -19,8 +20,8 @@ from methrics.node.known import known_catalogs
 from methrics.node.ledger import read_answers, read_ledger, withdraw
 from methrics.node.paths import Places, namespace_of, places
 from methrics.node.standing import RULES
-from methrics.schema.catalog import Catalog, load
-from methrics.schema.errors import CatalogError, ConfigError
+from methrics.schema.catalog import Catalog
+from methrics.schema.errors import ConfigError
 from methrics.schema.explain import consent_text
 
 COMMAND = "command"
@@ -165,7 +166,7 @@ def grant_command(
 
     What is allowed is exactly what is shown: fields that a later version adds stay off.
     """
-    loaded = _load(catalog)
+    loaded = load_catalog(catalog)
     chosen = _chosen(loaded, types)
     _check_fields(loaded, chosen, fields)
     if not yes:
@@ -273,7 +274,7 @@ def _has_desktop() -> bool:
 
 def _known(where: Places, files: tuple[Path, ...]) -> list[Catalog]:
     """The catalogs in `files` first; without any, those found on this machine."""
-    return [_load(path) for path in files] if files else known_catalogs(where)
+    return [load_catalog(path) for path in files] if files else known_catalogs(where)
 
 
 def _say_moved(moved: str | None) -> None:
@@ -296,16 +297,6 @@ def _purge(where: Places, namespace: str, type_name: str | None) -> int:
         return journal.purge(type_name)
     finally:
         journal.close()
-
-
-def _load(path: Path) -> Catalog:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise CatalogError(
-            "catalog-unread", f"cannot read {path}: {error.strerror}", "give a signed catalog"
-        ) from error
-    return load(raw)
 
 
 def _chosen(catalog: Catalog, types: tuple[str, ...]) -> list[str]:

@@ -57,9 +57,9 @@ class Span(click.ParamType[int]):
     "--over",
     type=Span(),
     default=WINDOW,
-    show_default="7d",
+    show_default=False,
     metavar="TIME",
-    help="Spread the erasures over this time, such as 12h or 30d.",
+    help="Spread the erasures over this time, such as 12h or 30d.  [default: 7d]",
 )
 @click.option("--again", is_flag=True, help="Send erasures once more that have left before.")
 @YES

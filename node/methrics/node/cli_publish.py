@@ -14,16 +14,16 @@ from signal import SIGINT, SIGTERM
 import click
 import trio
 
+from methrics.node.catalog_file import load_catalog
 from methrics.node.clock import Clock
 from methrics.node.delivery import Done
 from methrics.node.entry import Entry, check_addresses, entry_peers
 from methrics.node.journal import Receipt
 from methrics.node.paths import Places, namespace_of, places
 from methrics.node.publisher import OK, PublisherSettings, run_publisher
-from methrics.schema.catalog import load
 from methrics.schema.codec import decode
 from methrics.schema.envelope import split
-from methrics.schema.errors import CatalogError, ConfigError
+from methrics.schema.errors import ConfigError
 from methrics.schema.limits import REPORT_MAX
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -129,10 +129,7 @@ def _chosen(where: Places, namespaces: tuple[str, ...], catalogs: tuple[Path, ..
 
 
 def _namespace(path: Path) -> str:
-    try:
-        catalog = load(path.read_bytes())
-    except OSError as error:
-        raise CatalogError("catalog-unreadable", f"cannot read {path}: {error.strerror}") from error
+    catalog = load_catalog(path)
     return namespace_of(catalog.label, catalog.short_key)
 
 

@@ -13,14 +13,16 @@ from signal import SIGINT, SIGTERM
 import click
 import trio
 
+from methrics.node.catalog_file import load_catalog
 from methrics.node.clock import Clock
+from methrics.node.company import company_words, tell_company
 from methrics.node.entry import check_addresses
 from methrics.node.keyfile import own_key
 from methrics.node.mixer import MixLimits
 from methrics.node.relay import Relay, RelaySettings, run_relay
 from methrics.schema.book import CatalogBook
-from methrics.schema.catalog import Catalog, load
-from methrics.schema.errors import CatalogError, ConfigError, RefusedError
+from methrics.schema.catalog import Catalog
+from methrics.schema.errors import ConfigError, RefusedError
 from methrics.schema.topic import parse_topic
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -130,7 +132,7 @@ def relay(
     Keeps nothing on disk and no address anywhere. Ctrl-C or SIGTERM publishes what is held and
     stops. Without --key its address changes with every start.
     """
-    loaded = [_load(path) for path in catalogs]
+    loaded = [load_catalog(path) for path in catalogs]
     carried = _topics(loaded, topics)
     check_addresses(peers)
     book = CatalogBook(carried)
@@ -139,13 +141,6 @@ def relay(
     settings = RelaySettings(topics=carried, mix=MixLimits(hold=hold, linger=linger))
     seed = own_key(key) if key else None
     trio.run(partial(_serve, book, settings, listen, seed, peers, as_json))
-
-
-def _load(path: Path) -> Catalog:
-    try:
-        return load(path.read_bytes())
-    except OSError as error:
-        raise CatalogError("catalog-unreadable", f"cannot read {path}: {error.strerror}") from error
 
 
 def _topics(catalogs: list[Catalog], topics: tuple[str, ...]) -> tuple[str, ...]:
@@ -193,6 +188,8 @@ async def _serve(
                 running: Relay = await serving.start(started)
                 _say_listening(as_json, swarm.addrs, settings.topics)
                 nursery.start_soon(_say_counts, running, as_json)
+                if peers:
+                    nursery.start_soon(tell_company, swarm, partial(_say_company, as_json))
             await trio.sleep(DRAIN_TIME)
             nursery.cancel_scope.cancel()
     _say(running, as_json, "stopped")
@@ -217,6 +214,13 @@ def _say_listening(as_json: bool, addrs: tuple[str, ...], topics: tuple[str, ...
         click.echo(f"listening on {addr}")
     for topic in topics:
         click.echo(f"carrying {topic}")
+
+
+def _say_company(as_json: bool, connected: int) -> None:
+    if as_json:
+        click.echo(json.dumps({"event": "peers", "connected": connected}))
+    else:
+        click.echo(f"methrics: {company_words(connected)}", err=True)
 
 
 def _say(running: Relay, as_json: bool, event: str) -> None:

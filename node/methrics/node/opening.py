@@ -11,6 +11,7 @@ from methrics.node.recorder import Recorder
 from methrics.node.settings import RecorderSettings
 from methrics.schema.catalog import load
 from methrics.schema.errors import CatalogError, MethricsError
+from methrics.schema.limits import CATALOG_MAX
 
 
 def open(
@@ -56,7 +57,7 @@ def _read(catalog: bytes | str | os.PathLike[str]) -> bytes:
         path = os.fspath(catalog)
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         with os.fdopen(fd, "rb") as file:
-            return file.read()
+            return file.read(CATALOG_MAX + 1)
     except (OSError, TypeError, ValueError) as error:
         raise CatalogError(
             "catalog-unread", f"cannot read the catalog: {error}", "pass its bytes or its file name"
