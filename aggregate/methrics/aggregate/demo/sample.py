@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from methrics.node.publisher import PublisherSettings, run_publisher
 from methrics.node.routes import Load, Outcome, Route, outcome_of
 from methrics.schema.book import CatalogBook
 from methrics.schema.catalogs import example_bytes, example_catalog
+from methrics.schema.errors import LocalError
 from methrics.schema.judge import judge
 from methrics.schema.verdict import Decision, Reason
 
@@ -104,5 +105,18 @@ async def _live(homes: Path, people: int, days: int, today: int, basket: Basket)
                 )
 
 
+def main(arguments: Sequence[str]) -> str:
+    """Write the file named in `arguments`; what to tell whoever asked. Raises SystemExit."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        raise SystemExit("usage: python -m methrics.aggregate.demo.sample FILE.duckdb")
+    file = Path(arguments[0])
+    if file.exists():
+        raise SystemExit(f"sample: {file} is there already (name a new file)")
+    try:
+        return f"wrote {file}: {write_sample(file)} reports\n"
+    except LocalError as error:
+        raise SystemExit(f"sample: {error}") from error
+
+
 if __name__ == "__main__":
-    write_sample(Path(sys.argv[1]))
+    sys.stdout.write(main(sys.argv[1:]))
