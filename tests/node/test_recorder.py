@@ -172,6 +172,17 @@ def test_wrong_use_is_counted_and_raised_only_when_strict(
     assert kept(app) == []
 
 
+def test_a_misspelt_type_is_heard_of_in_tests_without_consent_too(app: Shop) -> None:
+    strict = app.open(strict=True)
+    calls = (strict.record, strict.record, strict.count, strict.sequence)
+    for call in calls:  # the second is answered from the cached switch
+        with pytest.raises(LocalError, match="no event type 'ghost'"):
+            call("ghost")
+    assert not strict.record("view", color="red")
+    assert not app.recorder.record("ghost")
+    assert app.recorder.statistics().dropped == {}
+
+
 def test_sampling_is_by_the_declared_denominators(app: Shop) -> None:
     app.allow()
     # A record that the sample takes draws a second time, for when it is due.

@@ -59,6 +59,7 @@ class Recorder:
         self._catalog = catalog
         self._places = where
         self._settings = settings
+        self._strict = settings.strict
         self._clock = clock or Clock()
         self._monotonic = self._clock.monotonic
         self._rng = rng
@@ -84,7 +85,7 @@ class Recorder:
         switch = self._switch
         monotonic = self._monotonic()
         if monotonic < switch.deadline and type_name not in switch.on_types:
-            return False
+            return False if not self._strict else self._guard(self._off, type_name)
         try:
             return self._record(type_name, values, monotonic)
         except Exception as error:  # noqa: BLE001 - an app must not fail because it is measured
@@ -95,7 +96,7 @@ class Recorder:
         switch = self._switch
         monotonic = self._monotonic()
         if monotonic < switch.deadline and type_name not in switch.on_types:
-            return False
+            return False if not self._strict else self._guard(self._off, type_name)
         try:
             return self._record(type_name, values, monotonic, n)
         except Exception as error:  # noqa: BLE001 - as above
@@ -248,7 +249,7 @@ class Recorder:
     ) -> bool:
         effective = self._switch.effective(type_name, monotonic)
         if not effective.on:
-            return False
+            return self._off(type_name)
         plan = self._plans.get(type_name) or self._plan(type_name)
         event_type = plan.event_type
         kind = event_type.kind
@@ -284,6 +285,12 @@ class Recorder:
         except ValueError as error:
             raise LocalError("wrong-value", f"{event_type.name}: {error}") from error
 
+    def _off(self, type_name: str) -> bool:
+        """Without consent nothing is counted; an app's own test still hears of a misspelt type."""
+        if self._strict and type_name not in self._types:
+            self._plan(type_name)
+        return False
+
     def _plan(self, type_name: str) -> Plan:
         plan = make_plan(self._types, type_name, self._settings)
         self._plans[type_name] = plan
@@ -303,7 +310,7 @@ class Recorder:
 
     def _begin_sequence(self, sequence: Sequence, type_name: str) -> bool:
         if not self._switch.effective(type_name, self._monotonic()).on:
-            return False
+            return self._off(type_name)
         plan = self._plans.get(type_name) or self._plan(type_name)
         if plan.event_type.sequence is None:
             misuse("wrong-kind", f"{type_name} is of kind {plan.event_type.kind}")
