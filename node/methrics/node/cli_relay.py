@@ -186,7 +186,7 @@ async def _serve(
             )
             async with trio.open_nursery() as serving:
                 running: Relay = await serving.start(started)
-                _say_listening(as_json, swarm.addrs, settings.topics)
+                _say_listening(as_json, swarm.addrs, settings)
                 nursery.start_soon(_say_counts, running, as_json)
                 if peers:
                     nursery.start_soon(tell_company, swarm, partial(_say_company, as_json))
@@ -206,14 +206,22 @@ async def _say_counts(running: Relay, as_json: bool) -> None:
         _say(running, as_json, "counts")
 
 
-def _say_listening(as_json: bool, addrs: tuple[str, ...], topics: tuple[str, ...]) -> None:
+def _say_listening(as_json: bool, addrs: tuple[str, ...], settings: RelaySettings) -> None:
+    topics, linger = settings.topics, settings.mix.linger
     if as_json:
-        click.echo(json.dumps({"event": "listening", "addrs": addrs, "topics": topics}))
+        event = {"event": "listening", "addrs": addrs, "topics": topics, "linger": linger}
+        click.echo(json.dumps(event))
         return
     for addr in addrs:
         click.echo(f"listening on {addr}")
     for topic in topics:
         click.echo(f"carrying {topic}")
+    if linger:
+        rest = "a day" if linger == _UNITS["d"] else f"{linger:g} s"
+        click.echo(
+            f"each report leaves at a random moment of the next period of {rest} "
+            f"(--linger 0: within {settings.mix.hold:g} s, for trying things out)"
+        )
 
 
 def _say_company(as_json: bool, connected: int) -> None:
