@@ -88,6 +88,10 @@ def _store_error(path: Path, error: BaseException) -> StoreError:
         return StoreError(
             "store-denied", f"{path} cannot be written", "check the permissions of its directory"
         )
+    if "could not read enough bytes" in low or "corrupt" in low:
+        return StoreError(
+            "store-broken", f"{path} is damaged or cut short", "take a copy, or collect it anew"
+        )
     return StoreError("store-broken", f"{path}: {_first_line(error)}")
 
 

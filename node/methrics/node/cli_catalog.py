@@ -59,8 +59,9 @@ def lint(ctx: click.Context, source: Path, as_json: bool) -> None:
     if usable is None:
         ctx.exit(1)
     if not as_json:
-        warned = f", {len(problems)} warnings" if problems else ""
-        click.echo(f"{source}: {len(usable.types)} event types, ready to be signed{warned}")
+        warned = f", {_number(len(problems), 'warning')}" if problems else ""
+        types = _number(len(usable.types), "event type")
+        click.echo(f"{source}: {types}, ready to be signed{warned}")
 
 
 @catalog.command(name="sign")
@@ -198,6 +199,10 @@ def policy_pages(declared: Catalog | CatalogSource, formats: Sequence[str]) -> d
         for name, page in pages.items()
         for one in formats
     }
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _page(path: Path) -> str | None:

@@ -52,7 +52,7 @@ def notice(catalog: Described) -> Document:
 
 
 def _in_short(types: tuple[EventType, ...]) -> list[Block]:
-    kinds = "1 kind" if len(types) == 1 else f"{len(types)} kinds"
+    kinds = "is 1 kind of report" if len(types) == 1 else f"are {len(types)} kinds of reports"
     return [
         Heading(2, "In short", "in-short"),
         Bullets(
@@ -63,8 +63,7 @@ def _in_short(types: tuple[EventType, ...]) -> list[Block]:
                 ),
                 (
                     Strong("Only what this page lists."),
-                    f" There are {kinds} of reports; each has its own switch, and so has each "
-                    "field.",
+                    f" There {kinds}; each has its own switch, and so has each field.",
                 ),
                 (
                     Strong("No name, no address, no number for you."),
