@@ -252,6 +252,18 @@ def test_what_may_be_on_its_way_is_no_failure(
     assert result.exit_code == 0, "relays hold reports for a while"
 
 
+@pytest.mark.parametrize("command", ["mine", "preview"])
+def test_a_damaged_outbox_is_not_passed_over_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    outbox = tmp_path / "app-abcdefghijklmnop" / "outbox.db"
+    outbox.parent.mkdir()
+    outbox.write_bytes(b"no database" * 500)
+    assert main([command, "--home", str(tmp_path)]) == 0
+    told = capsys.readouterr().err
+    assert told == f"methrics: {outbox}.damaged is damaged: the reports in it are not listed\n"
+
+
 def test_a_person_without_reports(tmp_path: Path, scene: Scene) -> None:
     runner = CliRunner()
     assert "no report was made" in runner.invoke(mine, ["--home", str(tmp_path)]).output

@@ -14,6 +14,7 @@ from methrics.node.clock import Clock
 from methrics.node.consent import PRODUCTION, forbidden
 from methrics.node.journal import Journal
 from methrics.node.ledger import policy_off
+from methrics.node.mine import set_aside
 from methrics.node.paths import Places, places
 from methrics.node.preview import (
     HELD,
@@ -90,6 +91,8 @@ def preview(
     """
     where, clock = places(home), Clock()
     found = _look(where, apps, route, clock)
+    for path in set_aside(where):
+        click.echo(f"methrics: {path} is damaged: the reports in it are not listed", err=True)
     entries = [one for app in found for one in app.leaving]
     if struck:
         for one in _chosen(entries, struck):

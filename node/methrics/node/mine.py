@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,6 +75,13 @@ class Mine:
     def parts(self) -> Mapping[str, Wire]:
         """What it says, by field name; `count`, `one_in`, `sequence` beside them."""
         return {} if self.report is None else parts_of(self.report)
+
+
+def set_aside(where: Places) -> list[str]:
+    """Files of reports that were found damaged and moved out of the way (`database`): what they
+    held, nobody can list. To be called after reading, which is what finds them."""
+    paths = [f"{where.outbox(namespace)}.damaged" for namespace in namespaces(where)]
+    return [path for path in paths if os.path.exists(path)]
 
 
 def read_mine(where: Places, clock: Clock, chosen: Collection[str] = ()) -> list[Mine]:
