@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from methrics.aggregate.cli import main
 from methrics.aggregate.dataset import open_dataset
 from methrics.aggregate.download import local_copy
 from methrics.aggregate.export import Exporter, directory_beside
+from methrics.aggregate.own_file import write_own
 from methrics.aggregate.store import Store
 from methrics.aggregate.trail_data import PublicReports, period_of
 from methrics.node.clock import Clock, ManualClock
@@ -190,6 +192,8 @@ def test_traces_and_the_picture(
     traces = tmp_path / "traces.csv"
     traces.write_text(f"time,label\n{NOW - DAY + 30},wallet\n", "utf-8")
     picture = tmp_path / "trail.html"
+    picture.write_text("of before, for everyone to read", "utf-8")
+    picture.chmod(0o644)
     options = ("--data", str(person.file), "--traces", str(traces), "--html", str(picture))
     assert person.trail(*options) == 0
     told = capsys.readouterr().out
@@ -199,6 +203,28 @@ def test_traces_and_the_picture(
     html = picture.read_text("utf-8")
     assert "<svg" in html
     assert "country <b>IS</b>" in html
+    assert picture.stat().st_mode & 0o777 == 0o600  # it tells whose reports they are
+
+
+def test_a_picture_that_cannot_be_written_is_one_line(
+    person: Person, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert person.trail("--html", str(tmp_path / "nowhere" / "trail.html")) == 3
+    error = capsys.readouterr().err
+    assert "cannot write" in error
+    assert error.count("\n") == 1
+
+
+def test_a_pipe_is_written_to_and_stays(person: Person, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_own(pipe, b"own")
+        assert os.read(reader, 100) == b"own"
+        assert pipe.is_fifo()
+    finally:
+        os.close(reader)
 
 
 def test_a_threshold_is_kept_and_what_it_holds_is_shown(

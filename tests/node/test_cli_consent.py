@@ -68,6 +68,20 @@ def test_mistakes_change_nothing(app: Shop, catalog: str, wrong: list[str]) -> N
     assert read_answers(app.where.ledger) == {}
 
 
+def test_a_misspelt_type_is_not_taken_for_one_that_is_off(
+    app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(app, "grant", catalog, "--yes") == 0
+    before = read_answers(app.where.ledger)
+    capsys.readouterr()
+    assert run(app, "withdraw", app.namespace, "--type", "veiw") == 3
+    error = capsys.readouterr().err
+    assert f"{app.namespace} has no veiw (one of " in error
+    assert "view" in error
+    assert error.count("\n") == 1
+    assert read_answers(app.where.ledger) == before
+
+
 def test_it_says_what_overrides_the_answers(
     app: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -204,6 +205,20 @@ def test_erase_asks_first_and_says_what_cannot_be_called_back(app: Shop, post: P
     assert len(mine(app)) == 4
     assert run(app, "--all", answer="y\n").exit_code == 0
     assert len(Erasures(app.journal).all()) == 3
+
+
+def test_where_nothing_was_recorded_nothing_is_asked(tmp_path: Path) -> None:
+    result = CliRunner().invoke(erase, ["--all", "--home", str(tmp_path / "nobody")])
+    assert result.exit_code == 0
+    assert result.output == "nothing was recorded here: there is nothing to erase\n"
+
+
+def test_a_misspelt_type_is_not_taken_for_one_without_reports(app: Shop, post: Post) -> None:
+    fill(app, post)
+    result = run(app, "--type", "veiw", "--type", "view", "--yes")
+    assert isinstance(result.exception, ConfigError)
+    assert "no app on this machine has a type veiw" in str(result.exception)
+    assert "waits to leave by relay" in {fate(one) for one in mine(app)}
 
 
 def test_a_machine_that_is_silent_says_so(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
 import click
 
+from methrics.aggregate.own_file import write_own
 from methrics.node.clock import Clock
 from methrics.node.journal import ACKNOWLEDGED
 from methrics.node.mine import (
@@ -17,7 +17,6 @@ from methrics.node.mine import (
     Mine,
     fate,
     read_mine,
-    set_aside,
     to_cbor,
     to_csv,
     to_jsonl,
@@ -25,7 +24,7 @@ from methrics.node.mine import (
 )
 from methrics.node.paths import places
 from methrics.node.trail.own import moment, said
-from methrics.schema.errors import ConfigError, LocalError
+from methrics.schema.errors import ConfigError
 
 APP = click.option("--app", "apps", multiple=True, help="Only this namespace; repeatable.")
 HOME = click.option("--home", type=click.Path(path_type=Path), help="Instead of METHRICS_HOME.")
@@ -64,10 +63,7 @@ def mine(
         if apps or source or as_json or home:
             raise click.UsageError("give options after the name of the subcommand")
         return
-    where = places(home)
-    found = read_mine(where, Clock(), apps)
-    for path in set_aside(where):
-        click.echo(f"methrics: {path} is damaged: the reports in it are not listed", err=True)
+    found = read_mine(places(home), Clock(), apps)
     if source is None:
         _list(found, as_json)
         return
@@ -145,28 +141,16 @@ def export(out: Path, form: str | None, apps: tuple[str, ...], home: Path | None
             raise ConfigError("no-stream", "Parquet goes to a file", "name one, or another format")
         from methrics.aggregate.mine_parquet import write_parquet
 
-        _replace(out, b"")
+        write_own(out, b"")
         write_parquet(out, *to_rows(found))
     else:
         data = to_cbor(found) if form == "cbor" else _text(found, form).encode()
         if str(out) == "-":
             click.echo(data, nl=False)
             return
-        _replace(out, data)
+        write_own(out, data)
     click.echo(f"{len(found)} reports written to {out}", err=True)
 
 
 def _text(found: list[Mine], form: str) -> str:
     return to_csv(found) if form == "csv" else to_jsonl(found)
-
-
-def _replace(out: Path, data: bytes) -> None:
-    """Write `data` to a file that only its owner can read."""
-    try:
-        out.unlink(missing_ok=True)
-        with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-    except OSError as error:
-        raise LocalError(
-            "export-unwritten", f"cannot write {out}: {error.strerror}", "choose another file"
-        ) from error

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from methrics.aggregate.own_file import write_own
 from methrics.node.clock import Clock
 from methrics.node.paths import Places, places
 from methrics.node.trail.gather import Gathered, gather
@@ -83,7 +84,7 @@ def trail(
     _check_apps(gathered, apps)
     found = _measured(where, clock, gathered, apps, data, beside, remember)
     if html is not None:
-        html.write_text(page(found, made=clock.now()), "utf-8")
+        write_own(html, page(found, made=clock.now()).encode())
         click.echo(f"picture written to {html}", err=True)
     if as_json:
         click.echo(json.dumps(to_json(found), indent=1))

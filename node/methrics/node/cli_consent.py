@@ -228,6 +228,12 @@ def withdraw_command(
             f"no app was answered under the name {namespace}",
             "`methrics consent` prints the names",
         )
+    if unknown := sorted(set(types) - declared - set(known)):
+        raise ConfigError(
+            "unknown-type",
+            f"{namespace} has no {', '.join(unknown)}",
+            f"one of {', '.join(sorted((declared | set(known)) - {EVERY}))}",
+        )
     _say_moved(withdraw(where, namespace, list(types) or None, now=now, through=COMMAND))
     forgotten = sum(_purge(where, namespace, name) for name in types or (None,))
     what = ", ".join(types) or "everything"

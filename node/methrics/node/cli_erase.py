@@ -16,6 +16,7 @@ from methrics.node.clock import Clock
 from methrics.node.erasing import WINDOW, WINDOW_MAX, sign_all, spread
 from methrics.node.erasures import Erasures, Outcome
 from methrics.node.journal import Journal
+from methrics.node.known import known_catalogs
 from methrics.node.mine import Mine, pick, read_mine
 from methrics.node.paths import Places, places
 from methrics.node.publisher import may_erase
@@ -88,12 +89,28 @@ def erase(
         raise click.UsageError("--all goes alone")
     where = places(home)
     known = read_mine(where, Clock(), apps)
+    if not reports and not namespaces(where) and not as_json:
+        click.echo("nothing was recorded here: there is nothing to erase")
+        return
+    _check_types(where, known, types)
     chosen = _choose(known, reports, types)
     whole = not reports
     if not yes:
         _confirm(chosen, whole, over)
     outcome = _erase(where, chosen, apps, types, whole=whole, over=over, again=again)
     _tell(where, outcome, over, as_json)
+
+
+def _check_types(where: Places, known: list[Mine], types: tuple[str, ...]) -> None:
+    """A misspelt type must not look like one whose reports are all gone."""
+    names = {one.receipt.type for one in known}
+    names.update(name for catalog in known_catalogs(where) for name in catalog.types)
+    if unknown := sorted(set(types) - names):
+        raise ConfigError(
+            "unknown-type",
+            f"no app on this machine has a type {', '.join(unknown)}",
+            f"one of {', '.join(sorted(names))}",
+        )
 
 
 def _choose(known: list[Mine], reports: tuple[str, ...], types: tuple[str, ...]) -> list[Mine]:
