@@ -17,6 +17,7 @@ from methrics.node.mine import (
     Mine,
     fate,
     read_mine,
+    set_aside,
     to_cbor,
     to_csv,
     to_jsonl,
@@ -63,7 +64,10 @@ def mine(
         if apps or source or as_json or home:
             raise click.UsageError("give options after the name of the subcommand")
         return
-    found = read_mine(places(home), Clock(), apps)
+    where = places(home)
+    found = read_mine(where, Clock(), apps)
+    for path in set_aside(where):
+        click.echo(f"methrics: {path} is damaged: the reports in it are not listed", err=True)
     if source is None:
         _list(found, as_json)
         return
