@@ -106,12 +106,13 @@ async def _live(homes: Path, people: int, days: int, today: int, basket: Basket)
 
 
 def main(arguments: Sequence[str]) -> str:
-    """Write the file named in `arguments`; what to tell whoever asked. Raises SystemExit."""
+    """Write the file named in `arguments`, unless it is there: it could be somebody's real data.
+    What to tell whoever asked. Raises SystemExit."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
         raise SystemExit("usage: python -m methrics.aggregate.demo.sample FILE.duckdb")
     file = Path(arguments[0])
     if file.exists():
-        raise SystemExit(f"sample: {file} is there already (name a new file)")
+        return f"{file} is there already, and was left as it is\n"
     try:
         return f"wrote {file}: {write_sample(file)} reports\n"
     except LocalError as error:
