@@ -79,6 +79,8 @@ def _context(
     """A context as a call would make it: with the command's own settings, such as -h for help."""
     width = {"terminal_width": 88, "max_content_width": 88}
     own = {**command.context_settings, **width}
+    # Click keeps the help option of the first call: a command called alone would be without -h.
+    command._help_option = None
     return click.Context(command, info_name=name, parent=parent, **own)
 
 

@@ -67,6 +67,20 @@ def test_everything_is_said_before_the_answer(asking: Asking) -> None:
     assert "methrics consent" in out
 
 
+@pytest.mark.parametrize("typed", ["\n", ""])
+def test_who_said_yes_before_is_not_told_that_nothing_is_recorded(
+    asking: Asking, typed: str
+) -> None:
+    first, *_ = asking.questions()
+    asking.answer(first.event_type.name, "yes")
+    _, out = said(asking, typed)
+    assert "Nothing has been recorded" not in words(out)
+    assert "now; nothing is recorded" not in out
+    assert "then. Nothing is recorded" not in out
+    assert "Nothing is recorded or sent but what you said yes to before" in words(out)
+    assert "nothing more is recorded" in words(out).lower()
+
+
 def test_lines_fit_the_terminal(asking: Asking) -> None:
     for width in (40, 60, 88, 200):
         _, out = said(asking, "c\n\n\n\n\n", width=width)

@@ -15,7 +15,15 @@ from methrics.node.consent import EVERY
 from methrics.node.ledger_format import Edit
 from methrics.node.questions import CHANGED
 from methrics.node.readable import hexdump
-from methrics.node.wording import AGAIN, NAMELESS, NOTHING_YET, PUBLIC, ROUTE_WORDS, Sheet
+from methrics.node.wording import (
+    AGAIN,
+    NAMELESS,
+    NOTHING_MORE,
+    NOTHING_YET,
+    PUBLIC,
+    ROUTE_WORDS,
+    Sheet,
+)
 
 WIDTH = 88
 """Columns at most."""
@@ -30,6 +38,10 @@ _WORDS = {
     **dict.fromkeys(("b", "bytes"), BYTES),
     "never": NEVER,
 }
+
+
+MORE = {False: "", True: "more "}
+"""Whether something was allowed before -> the word that keeps "nothing is recorded" true."""
 
 
 class _GoneError(Exception):
@@ -59,11 +71,16 @@ def prompt(
     if not sheets:
         talk.say("There is nothing to decide.")
         return "not-now"
+    before = any(
+        one.answer is not None and one.answer.on for one in asking.questions(everything=True)
+    )
     try:
-        how, edits = _decide(talk, asking, sheets)
+        how, edits = _decide(talk, asking, sheets, before)
     except _GoneError as gone:
         asking.write(_all(asking, sheets, "not-now"), unprompted=unprompted)
-        talk.say("", "Not now, then. Nothing is recorded. To decide: methrics consent ask")
+        talk.say(
+            "", f"Not now, then. Nothing {MORE[before]}is recorded. To decide: methrics consent ask"
+        )
         if gone.interrupted:
             raise KeyboardInterrupt from gone
         return "not-now"
@@ -76,10 +93,12 @@ def prompt(
     return how
 
 
-def _decide(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> tuple[str, list[Edit]]:
+def _decide(
+    talk: _Talk, asking: Asking, sheets: Sequence[Sheet], before: bool
+) -> tuple[str, list[Edit]]:
     apps = ", ".join(dict.fromkeys(one.question.catalog.label for one in sheets))
     talk.title(f"May {apps} share usage reports?")
-    talk.say(NOTHING_YET, "", PUBLIC, "", NAMELESS)
+    talk.say(NOTHING_MORE if before else NOTHING_YET, "", PUBLIC, "", NAMELESS)
     for number, one in enumerate(sheets, 1):
         _show(talk, one, f"{number} of {len(sheets)}: ")
     talk.title("Your answer")
@@ -90,7 +109,7 @@ def _decide(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> tuple[str, 
             "  n      no, and do not ask again",
             "  never  no, and no app that uses methrics may ask again",
             "  b      first show the example reports byte for byte",
-            "  Enter  not now; nothing is recorded, and nobody asks for 90 days",
+            f"  Enter  not now; nothing {MORE[before]}is recorded, and nobody asks for 90 days",
         )
         how = talk.choice("y/c/n/never/b/[Enter]: ", (YES, CHOOSE, NO, NEVER, BYTES, LATER))
         if how == BYTES:

@@ -25,6 +25,10 @@ NOTHING_YET = (
     "Nothing has been recorded or sent, and nothing will be unless you say yes. "
     "The app works the same whatever you choose."
 )
+NOTHING_MORE = (
+    "Nothing is recorded or sent but what you said yes to before, and nothing more will be unless "
+    "you say yes again. The app works the same whatever you choose."
+)
 PUBLIC = (
     "What you share is public, for ever. Reports go to an open network where anyone can read, keep "
     "and publish them. You can stop at any time, and ask for your reports to be erased, but a copy "
