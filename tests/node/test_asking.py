@@ -105,6 +105,15 @@ def test_a_sheet_says_everything(asking: Asking) -> None:
         assert str(len(sheet.raw)) in sheet.note
 
 
+def test_what_is_made_up_is_not_said_to_be_of_this_machine(asking: Asking) -> None:
+    for question in asking.questions(everything=True):
+        shown = asking.sheet(question)
+        made_up = {field.name for field in shown.fields if field.made_up}
+        real = {field.name for field in shown.fields if not field.made_up and field.example}
+        assert ("of this machine" in shown.note) == bool(real), shown.title
+        assert ("The other values" in shown.note) == bool(real and made_up), shown.title
+
+
 def test_looking_and_asking_write_nothing(asking: Asking, where: Places) -> None:
     for question in asking.questions(ENOUGH):
         asking.sheet(question)

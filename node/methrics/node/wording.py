@@ -157,10 +157,13 @@ def _short(words: str) -> str:
 
 def _note(report: Report, made_up: frozenset[str], size: int) -> str:
     note = (
-        f"{size} bytes with its signature; the values are those of this machine, now. The time, in "
-        f"seconds since 1970, is {stamp(report.time)}."
+        f"{size} bytes with its signature. The time, in seconds since 1970, is "
+        f"{stamp(report.time)}."
     )
     if made_up:
         names = ", ".join(sorted(made_up))
         note += f" Only using the app can tell {names}: shown with a declared value instead."
+    if set(report.values) - made_up:
+        other = "other " if made_up else ""
+        note += f" The {other}values are those of this machine, now."
     return note
