@@ -20,41 +20,37 @@ from methrics.node.gossip.settings import GossipSettings
 from methrics.schema.errors import ConfigError, UnreachableError
 
 _HOSTS = ("ip4", "ip6", "dns", "dns4", "dns6")
+_LISTEN_FORM = "use the form /ip4/0.0.0.0/tcp/4001"
+_PEER_FORM = "use the form /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW..."
 
 
 def parse_listen(addr: str) -> Multiaddr:
     """A TCP address to listen on, like /ip4/0.0.0.0/tcp/4001. `ConfigError` if it is none."""
-    parsed = _parse(addr)
+    parsed = _parse(addr, _LISTEN_FORM)
     names = [protocol.name for protocol in parsed.protocols()]
     if len(names) != 2 or names[0] not in ("ip4", "ip6") or names[1] != "tcp":
-        raise ConfigError(
-            "bad-address", f"cannot listen on {addr!r}", "use the form /ip4/0.0.0.0/tcp/4001"
-        )
+        raise ConfigError("bad-address", f"cannot listen on {addr!r}", _LISTEN_FORM)
     return parsed
 
 
 def parse_peer_addr(addr: str) -> PeerInfo:
     """A peer's TCP address with its id. `ConfigError` if it is none."""
-    parsed = _parse(addr)
+    parsed = _parse(addr, _PEER_FORM)
     names = [protocol.name for protocol in parsed.protocols()]
     if len(names) != 3 or names[0] not in _HOSTS or names[1:] != ["tcp", "p2p"]:
-        raise ConfigError(
-            "bad-address",
-            f"{addr!r} is not the address of a peer",
-            "use the form /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW...",
-        )
+        raise ConfigError("bad-address", f"{addr!r} is not the address of a peer", _PEER_FORM)
     try:
         return info_from_p2p_addr(parsed)
     except (BaseLibp2pError, ValueError):
-        raise ConfigError("bad-address", f"{addr!r} holds no valid peer id") from None
+        raise ConfigError("bad-address", f"{addr!r} holds no valid peer id", _PEER_FORM) from None
 
 
-def _parse(addr: str) -> Multiaddr:
+def _parse(addr: str, form: str) -> Multiaddr:
     try:
         parsed = Multiaddr(addr)
         list(parsed.protocols())
     except Exception:  # noqa: BLE001 - multiaddr raises whatever its value parsers do
-        raise ConfigError("bad-address", f"{addr!r} is not a multiaddr") from None
+        raise ConfigError("bad-address", f"{addr!r} is not a multiaddr", form) from None
     return parsed
 
 
