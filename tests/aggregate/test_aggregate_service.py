@@ -24,6 +24,8 @@ from methrics.node.testing import MemoryNetwork, MemorySwarm
 from methrics.schema.book import CatalogBook
 from methrics.schema.bundle import pack
 from methrics.schema.errors import ConfigError, StoreError
+from methrics.schema.gate import judge_bundle
+from methrics.schema.seen import Seen
 from methrics.schema.verdict import Decision
 
 CATALOG = making.catalog()
@@ -142,6 +144,28 @@ async def test_a_latecomer_gets_the_catalog_from_a_peer(tmp_path: Path) -> None:
     with open_dataset(tmp_path / "b.duckdb") as dataset:
         assert verify(dataset).ok
         assert dataset.rows("SELECT count(*) FROM quarantine") == [(0,)]
+
+
+async def test_reports_may_reach_the_writer_before_their_catalog_does(tmp_path: Path) -> None:
+    book, unread = CatalogBook(), CatalogBook()
+    book.add(CATALOG)
+    waited = judge_bundle(pack(BEATS[:5]), unread, making.NOW, Seen(10))
+    ready = judge_bundle(pack(BEATS[5:10]), book, making.NOW, Seen(10))
+    assert not waited.accepted
+    for path, verdicts in (("a", [waited, ready]), ("b", [ready, waited]), ("c", [waited])):
+        with Store(tmp_path / path) as store:
+            told: list[Committed] = []
+            ingest = Ingest(store, book, ManualClock(making.NOW), told.append, FAST)
+            async with trio.open_nursery() as nursery:
+                for verdict in verdicts:
+                    await ingest.take(verdict)
+                ingest.close()
+                nursery.start_soon(ingest.run)
+            assert store.total == 5 * len(verdicts)
+            assert [one.id for one in store.catalogs()] == [CATALOG.id]
+        with open_dataset(tmp_path / path) as dataset:
+            assert verify(dataset).ok
+            assert dataset.rows("SELECT count(*) FROM quarantine") == [(0,)]
 
 
 async def test_attack_a_catalog_of_another_key_on_our_topic(tmp_path: Path) -> None:

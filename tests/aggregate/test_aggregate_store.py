@@ -286,3 +286,17 @@ def test_after_a_failed_commit_nothing_of_it_is_there_and_no_more_is_taken(
     store.close()
     with open_dataset(file) as dataset:
         assert dataset.rows("SELECT count(*) FROM item") == [(6,)]
+
+
+def test_reports_judged_before_a_revocation_do_not_outlive_it(
+    file: Path, book: CatalogBook
+) -> None:
+    revocation = making.batch([CATALOG.raw, making.revocation("beat", NOW - 7200)], book)
+    overtaken = making.batch([*BEATS, making.clicks(CATALOG, 1)], book)
+    for reopened in (False, True):
+        with Store(file) as store:
+            if not reopened:
+                store.commit(revocation)
+            done = store.commit(overtaken)
+            assert (done.reports, done.revoked) == (0 if reopened else 1, len(BEATS))
+            assert ask(store, "SELECT count(*) FROM test.beat") == [(0,)]

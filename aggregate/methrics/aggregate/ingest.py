@@ -23,6 +23,7 @@ from methrics.node.clock import Clock
 from methrics.node.swarm import PeerId, Validator
 from methrics.schema.book import CatalogBook
 from methrics.schema.gate import BundleVerdict, judge_bundle, unknown_catalogs
+from methrics.schema.items import Report
 from methrics.schema.judge import Verdict, judge
 from methrics.schema.seen import Seen
 from methrics.schema.verdict import Decision, Reason
@@ -103,16 +104,23 @@ class Ingest:
             )
             self._miss(verdict, topic)
             try:
-                await self._send.send(verdict)
+                await self.take(verdict)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return Decision.IGNORE  # stopping: what is not stored here is not passed on
-            old = self._statistics
-            self._statistics = replace(
-                old, bundles=old.bundles + 1, accepted=old.accepted + len(verdict.accepted)
-            )
             return verdict.decision
 
         return validate
+
+    async def take(self, verdict: BundleVerdict) -> None:
+        """Hand a judged bundle to the writer, waiting while it is behind.
+
+        Raises trio.ClosedResourceError or trio.BrokenResourceError when nothing more is taken in.
+        """
+        await self._send.send(verdict)
+        old = self._statistics
+        self._statistics = replace(
+            old, bundles=old.bundles + 1, accepted=old.accepted + len(verdict.accepted)
+        )
 
     def _miss(self, verdict: BundleVerdict, topic: str) -> None:
         if self._missing is None:
@@ -158,9 +166,9 @@ class Ingest:
 
     def _commit(self, verdicts: list[BundleVerdict]) -> list[Committed]:
         """In the writer thread: a commit, and one more for each catalog that was waited for."""
-        batch = to_batch(verdicts, self._clock.now())
+        batch = self._with_catalogs(to_batch(verdicts, self._clock.now()))
         done = [self._store.commit(batch)]
-        # A catalog may have been stored between the judging of an item and now.
+        # A catalog may have become known between the judging of an item and now.
         late = {self._book.get(one.awaits) for one in batch.waiting} - {None}
         for catalog in {*done[0].catalogs, *late}:
             assert catalog is not None
@@ -181,12 +189,25 @@ class Ingest:
             else:
                 refused[verdict.reason] += 1
                 samples.setdefault(verdict.reason, raw)
-        return Batch(
-            now=self._clock.now(),
-            accepted=accepted,
-            refused={reason: (count, samples[reason]) for reason, count in refused.items()},
-            released=[n for n, _, _ in waiting],
+        return self._with_catalogs(
+            Batch(
+                now=self._clock.now(),
+                accepted=accepted,
+                refused={reason: (count, samples[reason]) for reason, count in refused.items()},
+                released=[n for n, _, _ in waiting],
+            )
         )
+
+    def _with_catalogs(self, batch: Batch) -> Batch:
+        """`batch` and the catalogs of its reports that the file lacks.
+
+        A judge knows a catalog from the moment another one has read it, and its reports may
+        then overtake it on the way to the writer.
+        """
+        named = {body.catalog for *_, body in batch.accepted if isinstance(body, Report)}
+        found = (self._book.get(one) for one in self._store.lacks(named))
+        first = [judge(one.raw, self._book, batch.now, live=False) for one in found if one]
+        return replace(batch, accepted=[*first, *batch.accepted]) if first else batch
 
 
 def to_batch(verdicts: list[BundleVerdict], now: int) -> Batch:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, cast
@@ -31,6 +31,9 @@ from methrics.schema.verdict import Reason
 
 RECEIVED_STEP = 3600
 """Seconds: the time of receipt is kept by the hour, too coarse to match with a network log."""
+
+_NEVER = 1 << 63
+"""A time after every report's."""
 
 _T = TypeVar("_T", Report, Revocation, Announcement)
 
@@ -79,6 +82,9 @@ class Store:
             self.layout.add(_catalog(raw))
         self._next = _one(con, "SELECT coalesce(max(n), 0) + 1 FROM item")
         self.total = _one(con, f"SELECT count(*) FROM item WHERE kind = {int(Kind.REPORT)}")
+        self._revoked: dict[tuple[bytes, str], int] = {}
+        for key, revocation in self.revocations():
+            self._note(key, revocation)
 
     def catalogs(self) -> list[Catalog]:
         """The catalogs in the file, first seen first."""
@@ -114,10 +120,16 @@ class Store:
         with self._lock, saying(self.path):
             return self._quarantine.waiting(catalog)
 
+    def lacks(self, catalogs: Iterable[bytes]) -> set[bytes]:
+        """Those catalog ids that are not in the file."""
+        with self._lock:
+            return set(catalogs).difference(self.layout.entries)
+
     def commit(self, batch: Batch) -> Committed:
         """Store `batch` and return when it is on disk.
 
-        The result does not depend on how items are spread over batches or on their order.
+        The result does not depend on how items are spread over batches or on their order, but a
+        report's catalog is in the file already or in the same batch: see `lacks`.
         Raises StoreError; then nothing of the batch is stored, and the store takes no more.
         """
         with self._lock:
@@ -183,6 +195,7 @@ class Store:
         done.erased += len(reports) - len(kept)
         kept, known = self._unknown(kept)
         done.duplicates += known
+        kept = self._unrevoked(kept, done)
         if not kept:
             return
         columns = ItemColumns()
@@ -205,6 +218,26 @@ class Store:
         self.total += len(kept)
         self._dirty.update({time // DAY for time in columns.time})
         done.reports += len(kept)
+
+    def _unrevoked(
+        self, reports: list[tuple[Item, Report]], done: Committed
+    ) -> list[tuple[Item, Report]]:
+        """A report may have been judged before the revocation that was committed before it."""
+        if not self._revoked:
+            return reports
+        entries = self.layout.entries
+        kept = [
+            (item, report)
+            for item, report in reports
+            if report.time
+            < self._revoked.get((entries[report.catalog].catalog.key, report.type), _NEVER)
+        ]
+        done.revoked += len(reports) - len(kept)
+        return kept
+
+    def _note(self, key: bytes, revocation: Revocation) -> None:
+        of = key, revocation.type
+        self._revoked[of] = min(revocation.time, self._revoked.get(of, _NEVER))
 
     def _unknown(self, items: list[tuple[Item, _T]]) -> tuple[list[tuple[Item, _T]], int]:
         """Those of `items` that are not in the file, and how many are.
@@ -255,6 +288,7 @@ class Store:
         done.duplicates += known + known_too
         columns = ItemColumns()
         for item, revocation in revocations:
+            self._note(item.key, revocation)
             self._notice(columns, item, revocation.time, revocation.type)
         for item, announcement in announcements:
             self._notice(columns, item, announcement.time, None)
