@@ -1,0 +1,1 @@
+"""Mixpanel exports: a catalog draft made from one, and the same metrics computed on both sides."""
