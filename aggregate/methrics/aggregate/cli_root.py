@@ -88,7 +88,8 @@ def _version() -> str:
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done; 1 the answer is no; 2 wrong use; 3 this machine; 4 the network; "
-    "70 a fault in methrics; 130 interrupted. All about each command: docs/reference/cli.md",
+    "70 a fault in methrics; 130 interrupted; 141 nobody reads on. "
+    "All about each command: docs/reference/cli.md",
 )
 @click.version_option(_version(), prog_name="methrics", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="On an error, print where it came from.")

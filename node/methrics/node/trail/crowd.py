@@ -85,6 +85,8 @@ class Crowd:
         """In words: `1 of 3 reports; stands out`."""
         if not self.total:
             return f"nothing to compare with: no other {self.unit} in the data"
+        if self.sharing == self.total:
+            return f"the same for all {self.size:,} {self.unit} in the data"
         return f"{self.size:,} of {self.total + 1:,} {self.unit}; {judged(self.size)}"
 
 
