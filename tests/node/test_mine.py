@@ -283,3 +283,11 @@ def test_who_withdraws_on_a_terminal_is_asked(
     assert list(Erasures(app.journal).all()) == [click.number]
     again = withdraw(app, app.namespace, "--type", "click")
     assert "left before that" not in again.output
+
+
+def test_where_nobody_can_be_asked_the_answer_is_what_to_add(app: Shop, post: Post) -> None:
+    fill(app, post)
+    result = run(app, "--all")
+    assert result.exit_code == 2
+    assert "there was nobody to ask: add --yes" in result.output
+    assert Erasures(app.journal).all() == {}

@@ -12,6 +12,7 @@ import click
 
 from methrics.node.asking import Asking
 from methrics.node.catalog_file import load_catalog
+from methrics.node.cli_confirm import confirm
 from methrics.node.cli_consent_table import show_history, show_standing
 from methrics.node.clock import Clock
 from methrics.node.consent import EVERY, ROUTES
@@ -171,7 +172,7 @@ def grant_command(
     _check_fields(loaded, chosen, fields)
     if not yes:
         click.echo("\n\n".join(consent_text(loaded.types[name]) for name in chosen))
-        click.confirm("Allow this?", abort=True)
+        confirm("Allow this?")
     where = places(home or outer)
     asking = Asking([loaded], where, surface=COMMAND)
     namespace = namespace_of(loaded.label, loaded.short_key)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from methrics.node.cli_confirm import confirm
 from methrics.node.clock import Clock
 from methrics.node.erasing import WINDOW, WINDOW_MAX, sign_all, spread
 from methrics.node.erasures import Erasures, Outcome
@@ -133,7 +134,7 @@ def _confirm(chosen: list[Mine], whole: bool, over: int) -> None:
     if over < 86_400 and len(new) > 1:
         click.echo("In so short a time, whoever watches may guess that they are of one person.")
     click.echo("Honest aggregators delete them. A copy that somebody kept cannot be called back.")
-    click.confirm("Erase?", abort=True)
+    confirm("Erase?")
 
 
 class _Totals:
@@ -254,7 +255,7 @@ def _burn(journals: dict[str, Journal], yes: bool) -> None:
         if total.erasures:
             click.echo(f"{total.erasures} erasures that have not left never will. Wait for them?")
         click.echo("Backups and snapshots of this disk are out of its reach.")
-        click.confirm("Burn?", abort=True)
+        confirm("Burn?")
     for name, journal in journals.items():
         done = burn(journal)
         click.echo(f"{name}: {done.receipts} receipts burned, {done.erasures} erasures given up")
