@@ -76,7 +76,7 @@ def test_the_first_views_count_what_they_say(dataset: Dataset) -> None:
 def test_rows_come_as_tuples_arrow_and_relations(dataset: Dataset) -> None:
     query = "SELECT count(*) AS reports FROM item WHERE n > ?"
     assert dataset.rows(query, [0]) == [(14,)]
-    assert dataset.to_arrow(query, [0]).to_pydict() == {"reports": [14]}
+    assert dataset.arrow(query, [0]).to_pydict() == {"reports": [14]}
     assert dataset.sql(query, [0]).fetchall() == [(14,)]
 
 

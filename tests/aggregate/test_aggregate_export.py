@@ -57,7 +57,7 @@ def test_nothing_unchecked_is_exported(store: Store) -> None:
     exporter(store).export(store.tables(), NOW)
     with open_dataset(directory_beside(store.path)) as parquet:
         assert "quarantine" not in parquet.tables()
-        assert parquet.to_arrow("FROM refusal").column_names == ["day", "reason", "count"]
+        assert parquet.arrow("FROM refusal").column_names == ["day", "reason", "count"]
 
 
 def test_only_days_that_changed_are_written_again(store: Store) -> None:

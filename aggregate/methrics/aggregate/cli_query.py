@@ -53,7 +53,7 @@ def query(file: Path, sql: str | None, form: str | None, digest: bool) -> None:
         else:
             view = dataset.find_view(sql.strip())
             found = view or _table_named(dataset, sql.strip())
-            table = dataset.to_arrow(f"FROM {name(*found.split('.'))}" if found else sql)
+            table = dataset.arrow(f"FROM {name(*found.split('.'))}" if found else sql)
             if view and form is None:
                 click.echo(f"{view}: {dataset.views()[view]}\n")
             columns = [column.to_pylist() for column in table.columns]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
 from methrics.aggregate import views
 from methrics.aggregate.duck import (
@@ -29,12 +29,9 @@ from methrics.aggregate.duck import (
     saying_query,
 )
 from methrics.aggregate.export import WHOLE, directory_beside, read_manifest
+from methrics.aggregate.frames import Frames
 from methrics.aggregate.layout import BASE, LAYOUT_VERSION
-from methrics.schema.errors import LocalError, StoreError
-
-if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped]
-    import pyarrow as pa  # type: ignore[import-untyped]
+from methrics.schema.errors import StoreError
 
 MEMORY_LIMIT = "2GB"
 """Buffer memory of a reader; larger sorts and joins go through files in the temporary directory."""
@@ -69,9 +66,10 @@ def open_dataset(path: Path | str, *, memory_limit: str = MEMORY_LIMIT) -> Datas
     return Dataset(path, con, memory_limit)
 
 
-class Dataset:
+class Dataset(Frames):
     """Tables and views of one data set, read only. Use as a context manager, or `close()` it.
 
+    What hands out tables (`pandas`, `polars`, `arrow`, `rows`, `view`) stands in `Frames`.
     For one thread at a time. Queries see one state of a file; of Parquet each query sees the
     newest days.
     """
@@ -200,26 +198,9 @@ class Dataset:
         with saying_query():
             return self._con.sql(query, params=list(parameters) or None)
 
-    def to_arrow(self, query: str, parameters: Sequence[object] = ()) -> pa.Table:
-        """The rows of one SELECT as an Arrow table (`polars.from_arrow` takes it as it is)."""
-        with saying_query():
-            return self.sql(query, parameters).to_arrow_table()
-
-    def pandas(self, query: str, parameters: Sequence[object] = ()) -> pd.DataFrame:
-        """The rows of one SELECT as a pandas data frame. Raises LocalError without pandas."""
-        try:
-            import pandas as pd  # noqa: F401
-        except ImportError:
-            raise LocalError(
-                "extra-missing", "pandas is not installed", "pip install 'methrics[notebooks]'"
-            ) from None
-        with saying_query():
-            return self.sql(query, parameters).df()
-
-    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows of one SELECT as Python tuples."""
-        with saying_query():
-            return self.sql(query, parameters).fetchall()
+    def __str__(self) -> str:
+        when = f", written {self.written}" if self.written else ""
+        return f"{self.path.name} ({self.source}{when})"
 
     @property
     def connection(self) -> Connection:

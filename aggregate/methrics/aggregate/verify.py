@@ -215,7 +215,7 @@ class _Check:
             return
         names = ", ".join(name(column) for column in expected.column_names)
         order = "n, i" if one == table.steps else "n"
-        found = self.dataset.to_arrow(
+        found = self.dataset.arrow(
             f"SELECT {names} FROM {name(table.schema, one)} WHERE {where} ORDER BY {order}"
         )
         self._same(full, expected, found)
