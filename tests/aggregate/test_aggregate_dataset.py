@@ -178,3 +178,37 @@ def test_a_path_that_is_no_data_set_is_one_clear_line(tmp_path: Path, name: str)
         open_dataset(tmp_path / name)
     assert caught.value.code in {"store-missing", "store-foreign"}
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def directory(file: Path) -> Path:
+    with Store(file) as store:
+        Exporter(store.cursor(), directory_beside(file)).export(store.tables(), making.NOW)
+    return directory_beside(file)
+
+
+@pytest.mark.parametrize(
+    ("glob", "table", "rows"),
+    [
+        ("types/test/beat/2*.parquet", "test.beat", 8),
+        ("types/test/walk_step/2*.parquet", "test.walk_step", 12),
+        ("item/2*.parquet", "item", 14),
+        ("catalog.parquet", "catalog", 1),
+    ],
+)
+def test_one_parquet_file_is_one_table(directory: Path, glob: str, table: str, rows: int) -> None:
+    (file,) = directory.glob(glob)
+    with open_dataset(file) as dataset:
+        assert (dataset.tables(), dict(dataset.views())) == ([table], {})
+        assert dataset.rows(f"SELECT count(*) FROM {table}") == [(rows,)]
+        for other in (directory / "type.parquet", directory / "item" / "empty.parquet"):
+            with pytest.raises(StoreError, match="Permission"):
+                dataset.rows(f"FROM '{other}'")
+
+
+def test_a_parquet_file_elsewhere_goes_by_its_own_name(directory: Path, tmp_path: Path) -> None:
+    (file,) = directory.glob("types/test/beat/2*.parquet")
+    (tmp_path / "some day's.parquet").write_bytes(file.read_bytes())
+    with open_dataset(tmp_path / "some day's.parquet") as dataset:
+        assert dataset.tables() == ["some day's"]
+        assert dataset.rows('SELECT count(*) FROM "some day\'s"') == [(8,)]

@@ -28,7 +28,13 @@ from methrics.aggregate.duck import (
     saying,
     saying_query,
 )
-from methrics.aggregate.export import WHOLE, directory_beside, read_manifest
+from methrics.aggregate.export import (
+    WHOLE,
+    directory_beside,
+    is_parquet,
+    read_manifest,
+    table_of,
+)
 from methrics.aggregate.frames import Frames
 from methrics.aggregate.layout import BASE, LAYOUT_VERSION
 from methrics.schema.errors import StoreError
@@ -38,7 +44,8 @@ MEMORY_LIMIT = "2GB"
 
 
 def open_dataset(path: Path | str, *, memory_limit: str = MEMORY_LIMIT) -> Dataset:
-    """Open a DuckDB file of `methrics aggregate`, a directory of its Parquet, or a live file.
+    """Open a DuckDB file of `methrics aggregate`, a directory of its Parquet, or a live file; or
+    one Parquet file of such a directory, which is then the only table, without ready-made views.
 
     A DuckDB file that is open here keeps writers out until the data set is closed. A live file is
     read from the Parquet beside it, which is as old as its last export: see `Dataset.source` and
@@ -49,7 +56,7 @@ def open_dataset(path: Path | str, *, memory_limit: str = MEMORY_LIMIT) -> Datas
         raise StoreError(
             "store-missing", f"{path} cannot be opened: there is no such file", FILE_HINT
         )
-    if path.is_dir():
+    if path.is_dir() or is_parquet(path):
         return Dataset(path, None, memory_limit)
     con = memory()
     try:
@@ -85,12 +92,15 @@ class Dataset(Frames):
         self._views: dict[str, views.View] = {}
         try:
             with saying(path):
-                if attached is None:
+                if attached is not None:
+                    self._bring_file()
+                elif path.is_dir():
                     self.written = str(read_manifest(path)["written"])
                     self._bring_parquet()
                 else:
-                    self._bring_file()
-                self._bring_views()
+                    self._view(*table_of(path), f"FROM read_parquet({literal(path)})")
+                if path.is_dir() or attached is not None:
+                    self._bring_views()
                 lock_down(self._con, [path] if attached is None else [], memory_limit)
         except StoreError:
             self._con.close()

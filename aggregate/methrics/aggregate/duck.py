@@ -138,16 +138,19 @@ def attach_reader(con: Connection, path: Path) -> None:
         con.execute(f"ATTACH {literal(path)} AS {SCHEMA_ALIAS} (TYPE duckdb, READ_ONLY)")
 
 
-def lock_down(con: Connection, directories: Iterable[Path], memory_limit: str) -> None:
-    """From now on `con` reads only what is attached and below `directories`, for good.
+def lock_down(con: Connection, paths: Iterable[Path], memory_limit: str) -> None:
+    """From now on `con` reads only what is attached, and the files and folders `paths`, for good.
 
     Whoever writes the SQL cannot write files, load extensions, reach the network, read other
     files, pick up Python variables, or undo this.
     """
-    listed = ", ".join(literal(path) for path in directories)
+    paths = list(paths)
+    folders = ", ".join(literal(path) for path in paths if path.is_dir())
+    files = ", ".join(literal(path) for path in paths if not path.is_dir())
     con.execute(f"SET memory_limit = '{memory_limit}'")
     con.execute("SET python_enable_replacements = false")
-    con.execute(f"SET allowed_directories = [{listed}]")
+    con.execute(f"SET allowed_directories = [{folders}]")
+    con.execute(f"SET allowed_paths = [{files}]")
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
 

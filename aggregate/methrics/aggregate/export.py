@@ -64,6 +64,23 @@ def directory_beside(path: Path) -> Path:
     return path.with_suffix(".parquet") if path.suffix != ".parquet" else Path(f"{path}.d")
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether the file `path` is Parquet, by its first bytes. Raises StoreError (see `saying`)."""
+    with saying(path), path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def table_of(path: Path) -> tuple[str, str]:
+    """Schema and table that one file of such a directory belongs to, by its path; the schema is
+    `main` and the table the file's own name where the path does not say."""
+    folder = path.absolute().parent
+    if folder.name == "item":
+        return "main", "item"
+    if folder.parent.parent.name == "types":
+        return folder.parent.name, folder.name
+    return "main", path.stem
+
+
 def read_manifest(directory: Path) -> dict[str, Any]:
     """The manifest of a directory of ours. Raises StoreError: store-missing, store-foreign."""
     try:

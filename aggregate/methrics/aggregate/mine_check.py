@@ -21,7 +21,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 from methrics.aggregate.dataset import open_dataset
 from methrics.aggregate.download import SIZE_MAX, local_copy
 from methrics.aggregate.duck import Relation, literal, memory, saying
-from methrics.aggregate.export import EMPTY, MANIFEST
+from methrics.aggregate.export import EMPTY, MANIFEST, is_parquet
 from methrics.schema.envelope import Kind
 from methrics.schema.errors import LocalError, StoreError
 
@@ -62,7 +62,7 @@ def check(source: str, wanted: Collection[Wanted], *, size_max: int = SIZE_MAX) 
         if address.scheme in ("http", "https") and address.path.endswith("/"):
             return _check_directory(_fetch_directory(source, folder, size_max), wanted)
         path = local_copy(source, folder, size_max=size_max)
-        if path.is_file() and _is_parquet(path):
+        if path.is_file() and is_parquet(path):
             return _check_day(path, wanted)
         with open_dataset(path) as dataset:
             reports = dataset.sql(f"SELECT id FROM item WHERE kind = {_REPORT}")
@@ -129,11 +129,6 @@ def _state(
     if one.id in gone:
         return ERASED
     return MISSING if days is None or one.time // _DAY in days else OUTSIDE
-
-
-def _is_parquet(path: Path) -> bool:
-    with saying(path), path.open("rb") as file:
-        return file.read(4) == b"PAR1"
 
 
 def _fetch_directory(address: str, folder: Path, size_max: int) -> Path:
