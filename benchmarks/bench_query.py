@@ -1,0 +1,219 @@
+"""Every shipped view on ten million reports: typed columns beside the same question asked of JSON.
+
+The reports of a year, from the example catalog, stand in a file of the aggregator's own layout
+(`query_data.py` says how they are made). The same reports stand a second time in one table
+`event (id, time, properties)`, `properties` being one JSON object, as most event stores keep them;
+same engine, same file format. Each view is then read whole on one thread from either, and both have
+to give the same rows, or the bench fails. Of the JSON, a view reads its columns as
+`properties->>'$.field'`; where somebody who has only JSON would ask in another way, that other
+query stands in `query_json.py`. A new view has to be put in one of the lists there.
+
+    python benchmarks/bench_query.py [--quick] [--reports N] [--memory MB] [--keep DIR]
+
+slowest_cpu_s   CPU seconds of the slowest view from typed columns, median of 3 (aim 1 for 10
+                million reports, and as much less for fewer: `bound_s`)
+json_ratio      JSON / typed CPU of the view that gains least
+rows            reports in the file
+alone_cpu_s     CPU seconds of the slowest view where all reports are of its own type, the worst
+                case; not with --quick
+peak_mib        memory of the process that read the typed views, Python included
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import pickle
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from methrics.aggregate.dataset import Dataset
+from methrics.schema.catalogs import example_catalog
+from query_data import make_json, make_typed
+from query_json import ASKED, NO_REPORTS, SAME, JsonDataset, TypedDataset
+
+REPORTS = 10_000_000
+QUICK = 1_000_000
+BOUND = 1.0
+"""CPU seconds for ten million reports."""
+ROUNDS = 3
+
+Found = dict[str, dict[str, Any]]
+"""view -> CPU seconds of each round, and its rows."""
+
+
+def template(dataset: Dataset, view: str) -> str:
+    """`dau` for the view `example.heartbeat_dau`."""
+    tables = sorted(dataset.tables(), key=len, reverse=True)
+    for table in tables:
+        if view.startswith(f"{table}_"):
+            return view.removeprefix(f"{table}_")
+    return view
+
+
+def read_views(dataset: Dataset, rounds: int, only: str) -> Found:
+    """Read every view whole, `rounds` times."""
+    found: Found = {}
+    for view in dataset.views():
+        kind = template(dataset, view)
+        if kind not in {*SAME, *ASKED, *NO_REPORTS}:
+            raise SystemExit(f"{view}: benchmarks/query_json.py does not say how JSON is asked")
+        if only and not view.startswith(f"example.{only}_"):
+            continue
+        own = ASKED.get(kind) if isinstance(dataset, JsonDataset) else None
+        query = dataset.asked(own, view) if own else f"FROM {view}"  # type: ignore[attr-defined]
+        spent = []
+        for _ in range(rounds):
+            start = time.process_time()
+            rows = dataset.rows(query)
+            spent.append(time.process_time() - start)
+        found[view] = {"cpu": spent, "rows": rows, "kind": kind}
+        print(f"  {view:44} {statistics.median(spent):8.3f}", file=sys.stderr, flush=True)
+    return found
+
+
+def child(form: str, path: Path, memory: int, rounds: int, out: Path, only: str) -> None:
+    """A process of its own, so that its peak of memory is that of these queries."""
+    opened = JsonDataset if form == "json" else TypedDataset
+    with opened.open(path, f"{memory}MB") as dataset:
+        found = read_views(dataset, rounds, only)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    out.write_bytes(pickle.dumps((found, peak)))
+
+
+def run(form: str, path: Path, memory: int, rounds: int, only: str = "") -> tuple[Found, float]:
+    """What `child` found, and the peak of its memory in MiB."""
+    out = path.with_suffix(".found")
+    command = [sys.executable, __file__, "--child", form, str(path), str(out), only]
+    command += ["--memory", str(memory), "--rounds", str(rounds)]
+    print(f"{form} {only}".strip(), file=sys.stderr, flush=True)
+    subprocess.run(command, check=True)
+    found, peak = pickle.loads(out.read_bytes())
+    return found, peak
+
+
+def equal(one: Sequence[tuple[Any, ...]], other: Sequence[tuple[Any, ...]]) -> bool:
+    """The same rows; order apart, and the last digits of floats."""
+    if len(one) != len(other):
+        return False
+    pairs = zip(sorted(one, key=repr), sorted(other, key=repr), strict=True)
+    return all(_same(a, b) for left, right in pairs for a, b in zip(left, right, strict=True))
+
+
+def _same(a: object, b: object) -> bool:
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-9)
+    return a == b
+
+
+def seconds(found: Mapping[str, Any]) -> float:
+    """Median CPU seconds of a view."""
+    return statistics.median(found["cpu"])
+
+
+def compare(typed: Found, js: Found) -> list[tuple[str, float, float | None]]:
+    """(view, typed, JSON) CPU seconds, slowest first; fails where their rows differ."""
+    table: list[tuple[str, float, float | None]] = []
+    for view, found in typed.items():
+        if not found["rows"]:
+            raise SystemExit(f"{view}: no rows, so nothing was measured")
+        if not equal(found["rows"], js[view]["rows"]):
+            raise SystemExit(f"{view}: typed columns and JSON give different rows")
+        other = None if found["kind"] in NO_REPORTS else seconds(js[view])
+        table.append((view, seconds(found), other))
+    return sorted(table, key=lambda line: -line[1])
+
+
+def show(table: Sequence[tuple[str, float, float | None]]) -> None:
+    """The table for people."""
+    print(f"{'view':44} {'typed s':>9} {'JSON s':>9} {'ratio':>7}")
+    for view, typed, js in table:
+        both = f"{js:9.3f} {js / typed:7.1f}" if js is not None else f"{'-':>9} {'-':>7}"
+        print(f"{view:44} {typed:9.3f} {both}")
+
+
+def alone(folder: Path, memory: int, count: int, typed: Found) -> dict[str, float]:
+    """Views of one event type, on a file where all reports are of that type."""
+    found: dict[str, float] = {}
+    prefixes = {view.rpartition(f"_{one['kind']}")[0] for view, one in typed.items() if "." in view}
+    for full in sorted(prefixes):
+        only, path = full.partition(".")[2], folder / f"{full}.duckdb"
+        if not path.exists():
+            make_typed(path, example_catalog(), count, only)
+        views, _ = run("typed", path, memory, ROUNDS, only)
+        found |= {view: seconds(one) for view, one in views.items()}
+    return found
+
+
+def measure(folder: Path, count: int, memory: int, quick: bool) -> dict[str, object]:
+    """Make the files, read the views, print the table; the figures for the last line."""
+    typed_file, json_file = folder / "typed.duckdb", folder / "json.duckdb"
+    if not json_file.exists():
+        typed_file.unlink(missing_ok=True)
+        make_typed(typed_file, example_catalog(), count)
+        make_json(json_file, typed_file, example_catalog())
+    typed, peak = run("typed", typed_file, memory, ROUNDS)
+    js, json_peak = run("json", json_file, memory, 1)
+    table = compare(typed, js)
+    show(table)
+    ratios = {view: js / typed for view, typed, js in table if js is not None}
+    worst, least = table[0], min(ratios, key=lambda view: ratios[view])
+    result: dict[str, object] = {
+        "slowest_cpu_s": round(worst[1], 3),
+        "slowest": worst[0],
+        "bound_s": BOUND * count / REPORTS,
+        "json_ratio": round(ratios[least], 2),
+        "json_ratio_of": least,
+        "json_ratio_median": round(statistics.median(ratios.values()), 1),
+        "rows": count,
+        "views": len(table),
+        "memory_limit_mib": memory,
+        "peak_mib": round(peak),
+        "json_peak_mib": round(json_peak),
+        "file_mib": round(typed_file.stat().st_size / 2**20),
+        "json_file_mib": round(json_file.stat().st_size / 2**20),
+    }
+    if not quick:
+        worst_case = alone(folder, memory, count, typed)
+        print(f"\n{'all reports of its own type':44} {'typed s':>9}")
+        for view, spent in sorted(worst_case.items(), key=lambda item: -item[1]):
+            print(f"{view:44} {spent:9.3f}")
+        result["alone_cpu_s"] = round(max(worst_case.values()), 3)
+        result["alone"] = max(worst_case, key=lambda view: worst_case[view])
+    return result
+
+
+def main() -> None:
+    """Print a table, and one JSON object as the last line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="1 million reports")
+    parser.add_argument("--reports", type=int, help="how many reports")
+    parser.add_argument("--memory", type=int, default=1024, help="memory limit in MiB")
+    parser.add_argument("--keep", type=Path, help="make the files here, and use them again")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        form, path, out, only = arguments.child
+        child(form, Path(path), arguments.memory, arguments.rounds, Path(out), only)
+        return
+    count = arguments.reports or (QUICK if arguments.quick else REPORTS)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        result = measure(folder, count, arguments.memory, arguments.quick)
+    print(json.dumps(result))
+    if float(str(result["slowest_cpu_s"])) > float(str(result["bound_s"])):
+        print("slower than the bound", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
