@@ -13,7 +13,11 @@ import source
 MODULES = source.modules()
 BY_NAME = {module.name: module for module in MODULES}
 
-PUBLIC = {"methrics.node.testing", "methrics.aggregate.demo.sample"}
+PUBLIC = {
+    "methrics.node.testing",
+    "methrics.node.bridges.mixpanel",
+    "methrics.aggregate.demo.sample",
+}
 """Modules that nobody here imports because they are for other people's code and shells."""
 
 SENTENCE_MAX = 160

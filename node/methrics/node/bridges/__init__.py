@@ -1,1 +1,1 @@
-"""Bridges: apps that already count with another library keep their calls, and report here instead."""
+"""Bridges: apps that count with another library keep their calls, and report here instead."""

@@ -1,0 +1,308 @@
+"""A consumer for the official `mixpanel` Python client: `track()` records here instead.
+
+    consumer = Consumer(recorder, active=("heartbeat",))
+    mp = consumer.adopt(Mixpanel("any", consumer=consumer))
+    mp.track("anyone", "Song Played", {"Genre": "jazz"})
+
+An event goes to the event type, and its properties to the fields, that the catalog declares under
+their names (`naming`), or under those an explicit mapping gives. Whatever the catalog does not
+allow is dropped here, and counted. No id, token, profile or group is kept. Nothing is sent: this
+records, and the publisher does what it always does. The `mixpanel` package is not needed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from methrics.node.bridges.interactions import Interactions, Steps
+from methrics.node.bridges.naming import (
+    IDENTIFIERS,
+    IDENTITY_EVENTS,
+    field_name,
+    is_reserved,
+    type_name,
+)
+from methrics.node.plan import COUNT_MAX
+from methrics.node.tally import Tally
+from methrics.schema.errors import LocalError
+
+if TYPE_CHECKING:
+    from methrics.node.recorder import Recorder
+    from methrics.schema.event_type import EventType
+    from methrics.schema.fields import Field
+
+__all__ = ["Consumer", "Statistics", "Steps"]
+
+MESSAGE_MAX = 1_048_576
+"""Characters of one message: Mixpanel takes no larger event either."""
+
+DAY = 86_400
+
+_ENDPOINTS = {"people": "people", "groups": "groups", "imports": "import"}
+"""Endpoints of which nothing is taken, and the reason that is counted."""
+
+Client = TypeVar("Client")
+
+
+class Statistics(NamedTuple):
+    """What became of the calls of one consumer, in this process; names and values are not kept.
+
+    `recorded`: tracked events that were recorded. `dropped`: those that were not, by reason.
+    `left_out`: properties of recorded events that were not, by reason.
+    """
+
+    recorded: int
+    dropped: dict[str, int]
+    left_out: dict[str, int]
+
+
+class Consumer:
+    """Give it to `mixpanel.Mixpanel(..., consumer=...)`. Safe to share between threads.
+
+    `names`: event name -> event type; `properties`: property -> field, of any type. Both go before
+    the rule, and only they let a property through that begins with `$` or `mp_`. `amounts`: event
+    name -> the property that says how much to count, for types of kind `count`. `sequences`: event
+    type -> its `Steps`, or only the mapping of events to steps. `active`: types of kind `state`
+    that are recorded once a UTC day in which anything is tracked, with `recorder.facts`.
+
+    A mapping that the catalog cannot carry out raises LocalError, code wrong-mapping, if the
+    recorder is strict; else it is left out, and counted in `recorder.statistics()`. After that,
+    nothing raises but what a strict recorder raises.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        *,
+        names: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+        amounts: Mapping[str, str] | None = None,
+        sequences: Mapping[str, Steps | Mapping[str, str]] | None = None,
+        active: Collection[str] = (),
+    ) -> None:
+        self._recorder = recorder
+        self._types = recorder._types
+        self._names = dict(names or {})
+        self._properties = dict(properties or {})
+        self._amounts = dict(amounts or {})
+        self._interactions: dict[str, Interactions] = {}
+        self._active = [name for name in active if recorder._guard(self._check_active, name)]
+        self._signed: dict[str, int] = {}
+        self._fields: dict[str, dict[str, Field]] = {}
+        self._recorded = Tally()
+        self._dropped = Tally()
+        self._left_out = Tally()
+        for event, name in list(self._names.items()):
+            if not recorder._guard(self._check_type, name):
+                del self._names[event]
+        for key in list(self._properties):
+            if not recorder._guard(self._check_property, key):
+                del self._properties[key]
+        for name, how in (sequences or {}).items():
+            recorder._guard(self._add_sequence, name, how)
+
+    def send(
+        self, endpoint: str, json_message: str, api_key: object = None, api_secret: object = None
+    ) -> bool:
+        """What the client calls; True if something was recorded. The keys are not looked at."""
+        return self._recorder._guard(self._take, endpoint, json_message)
+
+    def flush(self) -> None:
+        """Nothing is buffered here: for apps that call it as they did on a BufferedConsumer."""
+        self._recorder._guard(self._expire)
+
+    def adopt(self, client: Client) -> Client:
+        """`client`, with its `alias` replaced: the one method that ignores every consumer and
+        connects to Mixpanel by itself. From here on it is dropped and counted."""
+
+        def alias(*_: object, **__: object) -> None:
+            self._dropped.add("identity")
+
+        client.alias = alias  # type: ignore[attr-defined]
+        return client
+
+    def statistics(self) -> Statistics:
+        """Counts of this process, to be shown to a developer; they go nowhere."""
+        recorded = self._recorded.totals().get("event", 0)
+        return Statistics(recorded, self._dropped.totals(), self._left_out.totals())
+
+    # -- behind the edge: called through the recorder's guard only --------------------------------
+
+    def _take(self, endpoint: str, message: str) -> bool:
+        if endpoint != "events":
+            return self._drop(_ENDPOINTS.get(endpoint, "unknown-endpoint"))
+        if len(message) > MESSAGE_MAX:
+            return self._drop("oversize")
+        try:
+            found = json.loads(message)
+        except (ValueError, RecursionError):
+            return self._drop("malformed")
+        # A BufferedConsumer hands its messages on as a list.
+        kept = [self._event(one) for one in (found if isinstance(found, list) else [found])]
+        return any(kept)
+
+    def _event(self, message: object) -> bool:
+        event = message.get("event") if isinstance(message, dict) else None
+        properties = message.get("properties") if isinstance(message, dict) else None
+        if not isinstance(event, str) or not isinstance(properties, dict):
+            return self._drop("malformed")
+        if event in IDENTITY_EVENTS:
+            return self._drop("identity")
+        self._expire()
+        self._sign(properties)
+        name = self._names.get(event) or type_name(event)
+        known = self._types.get(name) if name is not None else None
+        steps = [one for one in self._interactions if self._interactions[one].takes(event)]
+        if known is None and not steps:
+            return self._drop("unknown-event")
+        used: set[str] = set()
+        left: dict[str, str] = {}
+        outcomes = [self._step(one, event, properties, used, left) for one in steps]
+        # A sequence is recorded by its steps, whatever else bears its name.
+        if known is not None and not (known.kind == "sequence" and steps):
+            outcomes.append(self._record(known, event, properties, used, left))
+        if "" not in outcomes:
+            return self._drop(outcomes[0])
+        self._recorded.add("event")
+        for key, why in left.items():
+            if key not in used:
+                self._left_out.add(why)
+        return True
+
+    def _record(
+        self,
+        known: EventType,
+        event: str,
+        properties: dict[str, Any],
+        used: set[str],
+        left: dict[str, str],
+    ) -> str:
+        """Empty if it was recorded, else why not."""
+        if known.kind == "sequence":
+            return "no-steps"
+        values = self._values(known, properties, used, left)
+        if known.kind == "state":
+            values = {**self._recorder.facts(known.name), **values}
+        if known.kind != "count":
+            return "" if self._recorder.record(known.name, **values) else "not-recorded"
+        n = 1
+        key = self._amounts.get(event)
+        if key is not None:
+            amount = properties.get(key)
+            if isinstance(amount, bool) or not isinstance(amount, int | float):
+                return "no-amount"
+            if not amount >= 1:  # so that NaN is none either
+                return "no-amount"
+            n = int(min(amount, COUNT_MAX))
+            used.add(key)
+        return "" if self._recorder.count(known.name, n, **values) else "not-recorded"
+
+    def _step(
+        self,
+        name: str,
+        event: str,
+        properties: dict[str, Any],
+        used: set[str],
+        left: dict[str, str],
+    ) -> str:
+        values = self._values(self._types[name], properties, used, left)
+        # Python's salted hash: the id itself is not kept, even in memory.
+        who = hash((name, str(properties.get("distinct_id"))))
+        return self._interactions[name].step(event, who, values, self._recorder._monotonic())
+
+    def _sign(self, properties: dict[str, Any]) -> None:
+        """A sign of life, once a day for each type that asks for one."""
+        today = self._recorder._clock.now() // DAY
+        for name in self._active:
+            if self._signed.get(name) == today:
+                continue
+            values = self._values(self._types[name], properties, set(), {})
+            if self._recorder.record(name, **{**self._recorder.facts(name), **values}):
+                self._signed[name] = today
+
+    def _values(
+        self,
+        known: EventType,
+        properties: dict[str, Any],
+        used: set[str],
+        left: dict[str, str],
+    ) -> dict[str, object]:
+        """What the type declares, of the properties; the rest goes to `left` with its reason."""
+        fields = self._fields.get(known.name)
+        if fields is None:
+            fields = self._fields[known.name] = {field.name: field for field in known.fields}
+        values: dict[str, object] = {}
+        for key, raw in properties.items():
+            name = self._properties.get(key) or field_name(key)
+            field = fields.get(name) if name is not None else None
+            if field is None:
+                left[key] = _why_not(key)
+            elif field.source is not None:
+                left[key] = "filled-in-by-the-node"
+            elif (value := _fitting(field, raw)) is None:
+                left[key] = "empty" if raw is None else "wrong-value"
+            else:
+                values[field.name] = value
+                used.add(key)
+        return values
+
+    def _expire(self) -> bool:
+        monotonic = self._recorder._monotonic()
+        for one in self._interactions.values():
+            one.expire(monotonic)
+        return True
+
+    def _drop(self, reason: str) -> bool:
+        self._dropped.add(reason)
+        return False
+
+    def _check_type(self, name: str) -> bool:
+        if name not in self._types:
+            raise _wrong(f"no event type {name!r} in the catalog")
+        return True
+
+    def _check_property(self, key: str) -> bool:
+        if key in IDENTIFIERS:
+            raise _wrong(f"{key} identifies; no field may hold it")
+        return True
+
+    def _check_active(self, name: str) -> bool:
+        if self._check_type(name) and self._types[name].kind != "state":
+            raise _wrong(f"{name} is of kind {self._types[name].kind}; active needs a state")
+        return True
+
+    def _add_sequence(self, name: str, how: Steps | Mapping[str, str]) -> bool:
+        how = how if isinstance(how, Steps) else Steps(how)
+        self._check_type(name)
+        declared = self._types[name].sequence
+        if declared is None or not how.steps:
+            raise _wrong(f"{name} is no sequence, or was given no steps")
+        unknown = sorted(set(how.steps.values()) - set(declared.steps))
+        unknown += sorted(how.last() - set(how.steps))
+        if unknown:
+            raise _wrong(f"{name}: {', '.join(unknown)} is no declared step, or no event of it")
+        self._interactions[name] = Interactions(self._recorder, name, how)
+        return True
+
+
+def _why_not(key: str) -> str:
+    if key in IDENTIFIERS:
+        return "identifier"
+    return "reserved" if is_reserved(key) else "undeclared"
+
+
+def _fitting(field: Field, raw: object) -> object:
+    """`raw` as the field's type takes it, None if it cannot: JSON has one kind of number, and
+    Mixpanel's users write versions and levels as such."""
+    try:
+        if field.column == "text" and isinstance(raw, int | float) and not isinstance(raw, bool):
+            raw = str(raw)
+        return None if raw is None or field.coerce(raw) is None else raw
+    except (ValueError, OverflowError):
+        return None
+
+
+def _wrong(message: str) -> LocalError:
+    return LocalError("wrong-mapping", message, "see docs/mixpanel.md")
