@@ -268,6 +268,43 @@ def test_decimal_edges_are_written_exactly() -> None:
         ("fields.page", "fields.Page", "error M006 types.visit.fields: 'Page' is not allowed; "),
         ("fields.page", "fields.n", "error M012 types.visit.fields.n: n is a column of every "),
         ("[types.visit.fields.page]", "[types.visit.field.page]", "error M002 types.visit: unkn"),
+        (
+            'says = "Which page."',
+            'says = "Which page."\nrandomize = 1.0',
+            "error M004 types.visit.fields.page.randomize: should be a table, is a decimal number",
+        ),
+        (
+            'says = "Which page."',
+            'says = "Which page."\nrandomize = {}',
+            "error M003 types.visit.fields.page.randomize: epsilon is missing; add it",
+        ),
+        *(
+            (
+                'says = "Which page."',
+                f'says = "Which page."\nrandomize = {{epsilon = {epsilon}}}',
+                f"error {code} types.visit.fields.page.randomize.epsilon: should {rule}",
+            )
+            for code, rule, epsilons in (
+                ("M004", "be a number such as 1.0", ('"1"', "true")),
+                (
+                    "M005",
+                    "lie from 0.1 ",
+                    ("0", "0.0999", "-1", "10.001", "nan", "inf", "1e999999"),
+                ),
+                ("M005", "have three decimals at most", ("0.1234", "1.0000000001")),
+            )
+            for epsilon in epsilons
+        ),
+        (
+            'type = "enum"\nvalues = ["home", "help"]',
+            'type = "count"\nmax = 3\nrandomize = {epsilon = 1}',
+            "error M020 types.visit.fields.page.randomize: needs one of the types enum, flag, ",
+        ),
+        (
+            'type = "enum"\nvalues = ["home", "help"]',
+            'type = "flag"\nsource = "first_of_day"\nrandomize = {epsilon = 1}',
+            "error M020 types.visit.fields.page.randomize: a field with a source is never random",
+        ),
     ],
 )
 def test_a_mistake_gets_one_line_that_says_where_what_and_what_to_do(
@@ -277,6 +314,17 @@ def test_a_mistake_gets_one_line_that_says_where_what_and_what_to_do(
     found = judged(MINIMAL.replace(old, new))
     assert isinstance(found, list)
     assert str(found[0]).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "wire"), [("1", 1000), ("1.0", 1000), ("0.1", 100), ("10", 10_000), ("2.345", 2345)]
+)
+def test_epsilon_stands_in_thousandths_on_the_wire(epsilon: str, wire: int) -> None:
+    text = MINIMAL.replace(
+        'says = "Which page."', f'says = "Which page."\nrandomize = {{epsilon = {epsilon}}}'
+    )
+    (field,) = parse_source(text).types["visit"].fields
+    assert (field.randomize, field.to_wire()["randomize"]) == (wire, wire)
 
 
 def test_all_mistakes_are_listed_at_once() -> None:

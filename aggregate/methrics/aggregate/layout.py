@@ -8,8 +8,10 @@ their numbers, so it is never stored, only replayed.
 - `catalog` and `tombstone` hold the exact bytes of catalogs and erasures.
 - each event type has a table `<label>.<type>` with a row for each report, and `<type>_step` with
   a row for each step if it is a sequence. `n` joins them to `item`.
-- `type` and `field` say what the event types and their columns are, `code` what the numbers of
-  buckets mean.
+- `type` and `field` say what the event types and their columns are; `field.domain` is the number of
+  values, `field.epsilon` (thousandths) stands where they are answered at random. `code` lists the
+  values of every field but versions and counts: `value` numbers them in order, `text` is the column
+  as text, `low` and `high` the edges of a bucket (low <= raw value < high; NULL where it is open).
 - `refusal` counts what was refused and why; `quarantine` holds reports whose catalog is not here.
 
 Big tables have no primary key: an index on 32-byte ids makes loading 4 times slower, the file 3
@@ -25,7 +27,7 @@ from itertools import chain, count
 from methrics.aggregate.duck import name
 from methrics.schema.catalog import Catalog, EventType
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Raised when a table of `BASE` changes in a way that old readers would misread."""
 
 BASE: Mapping[str, str] = {
@@ -35,8 +37,9 @@ BASE: Mapping[str, str] = {
     "type": 'n INTEGER, schema VARCHAR, name VARCHAR, "table" VARCHAR, kind VARCHAR, '
     "question VARCHAR",
     "field": 'catalog INTEGER, type INTEGER, name VARCHAR, "column" VARCHAR, kind VARCHAR, '
-    "source VARCHAR, says VARCHAR",
-    "code": "catalog INTEGER, type INTEGER, field VARCHAR, value INTEGER, label VARCHAR",
+    "source VARCHAR, says VARCHAR, epsilon INTEGER, domain BIGINT",
+    "code": "catalog INTEGER, type INTEGER, field VARCHAR, value INTEGER, label VARCHAR, "
+    "low DOUBLE, high DOUBLE, text VARCHAR",
     "item": "n BIGINT, kind UTINYINT, catalog INTEGER, type INTEGER, time TIMESTAMP, "
     "received TIMESTAMP, id BLOB, raw BLOB",
     "tombstone": "n BIGINT, report BLOB, confirmed BOOLEAN, time TIMESTAMP, received TIMESTAMP, "

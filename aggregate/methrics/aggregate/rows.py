@@ -102,11 +102,12 @@ def _rows(group: _Group) -> pa.Table:
 def _array(cells: Sequence[object], sql: str) -> pa.Array:
     if sql == "VARCHAR":
         # A column that was a flag or a number in another catalog is text for all of them.
-        cells = [cell if cell is None or type(cell) is str else _text(cell) for cell in cells]
+        cells = [cell if cell is None or type(cell) is str else column_text(cell) for cell in cells]
     return pa.array(cells, _ARROW[sql])
 
 
-def _text(cell: object) -> str:
+def column_text(cell: object) -> str:
+    """A wire value as the text that SQL makes of its column: `true` of a flag."""
     return str(cell).lower() if isinstance(cell, bool) else str(cell)
 
 

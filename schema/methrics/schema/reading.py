@@ -33,6 +33,7 @@ OVER_BUDGET = "M016"
 BROKEN_CHAIN = "M017"
 BAD_LINK = "M018"
 BAD_SOURCE = "M019"
+BAD_RANDOMIZE = "M020"
 
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz")
 _DIGIT = frozenset("0123456789")

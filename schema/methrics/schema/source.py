@@ -8,7 +8,8 @@
     [types.NAME.release]     delay, jitter, every = [least, most] (state only); seconds
     [types.NAME.count]       max, window (seconds)
     [types.NAME.sequence]    steps, offset_edges (seconds), max_steps
-    [types.NAME.fields.F]    type, says, source, and the type's parameters
+    [types.NAME.fields.F]    type, says, source, randomize = {epsilon = 1.0}, and the type's
+                             parameters
 
 The source is only translated here; `rules` judges it, the same way it judges a catalog from the
 network. Unknown keys are refused: they are typing errors.
@@ -23,6 +24,7 @@ from decimal import Decimal
 from methrics.schema.codec import encode
 from methrics.schema.errors import CatalogError
 from methrics.schema.event_type import EventType
+from methrics.schema.fields import EPSILON_MAX, EPSILON_MIN
 from methrics.schema.limits import CATALOG_MAX, LATE_DEFAULT, TIME_STEP
 from methrics.schema.problem import Problem
 from methrics.schema.reading import (
@@ -33,6 +35,7 @@ from methrics.schema.reading import (
     UNKNOWN_KEY,
     WRONG_TYPE,
     Reader,
+    kind_of,
     show,
 )
 from methrics.schema.rules import Content, read_content
@@ -183,7 +186,29 @@ def _translate_field(reader: Reader, name: str, value: object, where: str) -> di
     wire = {**value, "name": name}
     if isinstance(edges := value.get("edges"), list):
         wire["edges"] = [_exact(edge) if isinstance(edge, Decimal) else edge for edge in edges]
+    if "randomize" in value:
+        at = f"{where}.{name}.randomize" if name.isidentifier() else where
+        wire["randomize"] = _thousandths(reader, value["randomize"], at)
     return wire
+
+
+def _thousandths(reader: Reader, value: object, where: str) -> int:
+    """`{epsilon = 1.0}` as the wire carries it, in thousandths: 1000."""
+    epsilon = reader.table(value, where, ("epsilon",)).get("epsilon", Decimal(1))
+    if isinstance(epsilon, bool) or not isinstance(epsilon, int | Decimal):
+        rule = f"should be a number such as 1.0, is {kind_of(epsilon)}"
+        reader.complain(WRONG_TYPE, f"{where}.epsilon", rule)
+        return 1000
+    number = Decimal(epsilon)
+    low, high = (Decimal(bound).scaleb(-3) for bound in (EPSILON_MIN, EPSILON_MAX))
+    if not number.is_finite() or not low <= number <= high:
+        rule = "should lie from 0.1 (hides most) to 10 (hides next to nothing)"
+        reader.complain(OUT_OF_RANGE, f"{where}.epsilon", rule)
+    elif number != number.quantize(Decimal("0.001")):
+        reader.complain(OUT_OF_RANGE, f"{where}.epsilon", "should have three decimals at most")
+    else:
+        return int(number.scaleb(3))
+    return 1000
 
 
 def _exact(number: Decimal) -> object:
