@@ -10,10 +10,11 @@ would take a fifth of the time that app grants us.
 
 from __future__ import annotations
 
-from math import log2
+from math import ceil, exp, log2
 
 from methrics.schema.reading import (
     ABSENT,
+    BAD_RANDOMIZE,
     BAD_SOURCE,
     RESERVED,
     WRONG_TYPE,
@@ -53,11 +54,18 @@ RESERVED_NAMES = frozenset(
 
 class Field:
     """One declared field.
+RANDOMIZED = ("enum", "flag", "bucket", "country", "language")
+"""Field types that can be answered at random: those of few enough values to be counted again."""
+EPSILON_MIN, EPSILON_MAX = 100, 10_000
+"""Thousandths. Below, nothing can be counted from it; above, nothing is hidden by it."""
+
 
     `domain`: number of wire values. `bits`: log2 of it. `column`: "text", "bool", "u8" or "u16".
     `max_size`: bytes of the largest wire value in CBOR. `coerce(raw)`: the app's value to the wire
     value (buckets, clamps, "other"); ValueError for a value of the wrong Python type.
-    `check(wire)`: whether a decoded value is one of the wire values; never raises.
+    `check(wire)`: whether a decoded value is one of the wire values; never raises. `randomize`:
+    thousandths of epsilon if the node answers at random, None if it answers the truth. `told`: as
+    how many values the field counts against the entropy budget.
     """
 
     __slots__ = (
@@ -74,8 +82,10 @@ class Field:
         "says",
         "source",
         "type",
+        "randomize",
     )
 
+        "told",
     def __init__(
         self,
         name: str,
@@ -87,6 +97,7 @@ class Field:
     ) -> None:
         self.name = name
         self.type = type
+        randomize: int | None = None,
         self.says = says
         self.source = source
         self.params = params
@@ -95,6 +106,8 @@ class Field:
         self.column = shape.column
         self.max_size = shape.max_size
         self.coerce = shape.coerce
+        self.randomize = randomize
+        self.told = shape.domain if randomize is None else min(shape.domain, _told(randomize))
         self.check = shape.check
         self._words = shape.label
         self._schema = shape.schema
@@ -108,6 +121,15 @@ class Field:
     def json_schema(self) -> dict[str, object]:
         """JSON Schema (2020-12) of the wire value."""
         return self._schema()
+    def listed(self) -> tuple[Wire, ...]:
+        """Every wire value, in order; () for a version or a count, which have too many."""
+        if self.type == "flag":
+            return (False, True)
+        if self.type == "bucket":
+            return tuple(range(self.domain))
+        words = self._schema().get("enum")
+        return tuple(words) if isinstance(words, list) else ()
+
 
     def to_wire(self) -> dict[str, object]:
         """The map that stands in the catalog's payload."""
@@ -117,6 +139,8 @@ class Field:
         return {**wire, **self.params}
 
     def __eq__(self, other: object) -> bool:
+        if self.randomize is not None:
+            wire["randomize"] = self.randomize
         return isinstance(other, Field) and self.to_wire() == other.to_wire()
 
     def __hash__(self) -> int:
@@ -139,7 +163,8 @@ def read_field(reader: Reader, value: object, where: str, name: str) -> Field | 
     else:
         kind = "flag"
     required, optional, shape_of = BUILDERS[kind]
-    value = reader.table(value, where, ("name", "type", "says", *required), ("source", *optional))
+    filled = ("source", "randomize", *optional)
+    value = reader.table(value, where, ("name", "type", "says", *required), filled)
     if name in RESERVED_NAMES:
         reader.complain(RESERVED, where, f"{name} is a column of every table; choose another name")
     says = reader.text(value.get("says", ABSENT), f"{where}.says", SAYS_MAX)
@@ -147,10 +172,28 @@ def read_field(reader: Reader, value: object, where: str, name: str) -> Field | 
     if len(reader.problems) > before:
         return None
     params = {key: value[key] for key in (*required, *optional) if key in value}
+    randomize = _read_randomize(reader, value, where, kind) if "randomize" in value else None
     shape = shape_of(reader, where, name, params)
     if len(reader.problems) > before:
         return None
-    return Field(name, kind, says, source, params, shape)
+    return Field(name, kind, says, source, params, shape, randomize)
+
+
+def _told(randomize: int) -> int:
+    """Values that an answer of this epsilon can tell apart: it holds at most epsilon * log2(e)
+    bits about the truth. e^epsilon is never close enough to a whole number for a rounding error
+    of a double to matter, so every implementation finds the same number."""
+    return ceil(exp(randomize / 1000))
+
+
+def _read_randomize(reader: Reader, value: dict[str, object], where: str, kind: str) -> int:
+    where = f"{where}.randomize"
+    if kind not in RANDOMIZED:
+        reader.complain(BAD_RANDOMIZE, where, f"needs one of the types {', '.join(RANDOMIZED)}")
+    elif "source" in value:
+        reader.complain(BAD_RANDOMIZE, where, "a field with a source is never random; remove one")
+    unit = "thousandths of epsilon"
+    return reader.uint(value["randomize"], where, EPSILON_MIN, EPSILON_MAX, unit)
 
 
 def _read_source(reader: Reader, value: dict[str, object], where: str, kind: str) -> str:
