@@ -53,6 +53,7 @@ CODES: dict[str, str] = {
     "M101": "the type has expired",
     "M102": "the type expires more than three years ahead",
     "M103": "reports would be late by their own schedule",
+    "M020": "a random answer on a field that cannot have one",
     "M104": "reports would be deleted before late ones have arrived",
     "M105": "a first-of-period flag or an install age outside a state",
     "M201": "warning: jitter shorter than the resolution lets arrival tell the time",
