@@ -13,6 +13,7 @@ from methrics.node.examples import example
 from methrics.node.ledger_format import stamp
 from methrics.node.questions import Question
 from methrics.node.readable import diagnostic
+from methrics.schema.chance import at_random
 from methrics.schema.codec import decode
 from methrics.schema.envelope import split
 from methrics.schema.event_type import EventType
@@ -144,6 +145,8 @@ def _field(field: Field, told: Mapping[str, object], made_up: frozenset[str]) ->
     words = field.label(value) if isinstance(value, str | int) else "left out"
     source = field.source is not None
     says = f"{field.says} Filled in by methrics on your machine." if source else field.says
+    if field.randomize is not None:
+        says = f"{says} {at_random(field)}"
     return FieldSheet(field.name, says, _short(allowed(field)), words, field.name in made_up)
 
 

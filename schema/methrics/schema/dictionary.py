@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import log2
+
+from methrics.schema.chance import at_random
 from methrics.schema.document import (
     Block,
     Code,
@@ -44,7 +47,7 @@ def _type(entry: EventType) -> list[Block]:
         ("links", PSEUDONYM_WORDS[entry.pseudonym]),
         ("kept", f"{entry.retention_days} days"),
         ("expires", date(entry.expires)),
-        ("entropy", f"{entry.bits:.1f} of {entry.entropy_bits} bits"),
+        ("entropy", f"{entry.told_bits:.1f} of {entry.entropy_bits} bits"),
         ("size", f"at most {entry.max_report_bytes} bytes"),
         ("chart", entry.chart),
         ("owner", entry.owner),
@@ -81,4 +84,7 @@ def _type(entry: EventType) -> list[Block]:
 def _field(field: Field) -> tuple[Text, ...]:
     source = f", filled in by the node ({field.source})" if field.source else ""
     kind = f"{field.type}{source}"
-    return (Code(field.name), kind, allowed(field), field.says, f"{field.bits:.1f}")
+    if field.randomize is not None:
+        kind += f", answered at random (epsilon {field.randomize / 1000:g})"
+    says = f"{field.says} {at_random(field)}".rstrip()
+    return (Code(field.name), kind, allowed(field), says, f"{log2(field.told):.1f}")

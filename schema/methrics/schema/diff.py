@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from methrics.schema.event_type import PSEUDONYMS, EventType, Release
-from methrics.schema.fields import Field
+from methrics.schema.fields import EPSILON_MAX, Field
 from methrics.schema.lint import Declares
 
 
@@ -184,6 +184,12 @@ def _diff_field(type: str, where: str, old: Field, new: Field) -> list[Change]:
     if old.source != new.source:
         message = f"was {old.source or 'the app'}, is {new.source or 'the app'}"
         changes.append(Change(type, f"{where}.source", message, True))
+    if old.randomize != new.randomize:
+        # Without it, or with a larger epsilon, an answer tells more; with a smaller one, the next
+        # answer is drawn anew and tells more together with the last, but less than that alone.
+        message = f"was {_answered(old)}, is {_answered(new)}"
+        again = old.randomize is not None and old.randomize < (new.randomize or EPSILON_MAX + 1)
+        changes.append(Change(type, f"{where}.randomize", message, again))
     for part in sorted({*old.params, *new.params}):
         before, after = old.params.get(part), new.params.get(part)
         if before != after:
@@ -191,6 +197,12 @@ def _diff_field(type: str, where: str, old: Field, new: Field) -> list[Change]:
             again = _wider(new.type, part, before, after)
             changes.append(Change(type, f"{where}.{part}", message, again))
     return changes
+
+
+def _answered(field: Field) -> str:
+    if field.randomize is None:
+        return "always the truth"
+    return f"at random with epsilon {field.randomize / 1000:g}"
 
 
 def _wider(type: str, part: str, before: object, after: object) -> bool:

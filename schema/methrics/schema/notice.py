@@ -7,6 +7,7 @@ true of every report, because every node enforces it.
 
 from __future__ import annotations
 
+from methrics.schema.chance import at_random
 from methrics.schema.document import (
     Block,
     Bullets,
@@ -135,12 +136,16 @@ def _type(entry: EventType) -> list[Block]:
         Bullets(tuple(facts)),
     ]
     if entry.fields:
-        rows = tuple((Code(field.name), field.says, _values(field)) for field in entry.fields)
+        rows = tuple((Code(field.name), _says(field), _values(field)) for field in entry.fields)
         head = ("field", "what it says about you", "what it can say")
         blocks.append(Table(f"What a report {entry.name} can say", head, rows))
     else:
         blocks.append(Paragraph("It has no fields: it says only that it happened."))
     return blocks
+
+
+def _says(field: Field) -> str:
+    return f"{field.says} {at_random(field)}".rstrip()
 
 
 def _values(field: Field) -> str:
@@ -321,13 +326,19 @@ def _entropy(types: tuple[EventType, ...]) -> list[Block]:
     rows = tuple(
         (
             (Code(entry.name),),
-            f"{entry.bits:.1f}",
+            f"{entry.told_bits:.1f}",
             f"{entry.entropy_bits}",
             _alike(entry.bits),
         )
         for entry in types
     )
     head = ("report", "bits at most", "budget", "different reports possible")
+    random = (
+        " An answer given at random counts with what it can tell about you at most; as it stays "
+        "the same, two reports can be compared by it as by any other answer."
+        if any(field.randomize is not None for entry in types for field in entry.fields)
+        else ""
+    )
     return [
         Heading(2, "How much one report can tell", "entropy"),
         Paragraph(
@@ -335,7 +346,7 @@ def _entropy(types: tuple[EventType, ...]) -> list[Block]:
             f"doubles the number, and {UNIQUE_BITS} bits would be enough to tell all people on "
             "Earth apart, if all answers were equally common and lasting. The less common your "
             "answers, the more they tell. Whoever maintains the app cannot go over the budget "
-            "without asking you again."
+            f"without asking you again.{random}"
         ),
         Table("The most that one report can tell", head, rows),
     ]

@@ -178,11 +178,11 @@ def read_type(reader: Reader, name: str, value: object) -> EventType | None:
 
 def _check_bounds(reader: Reader, where: str, found: EventType) -> None:
     # In whole numbers, so that every implementation agrees where a logarithm would round.
-    if found.domain > 1 << found.entropy_bits:
+    if found.told > 1 << found.entropy_bits:
         reader.complain(
             OVER_BUDGET,
             where,
-            f"a report can hold {found.bits:.2f} bits, its budget is {found.entropy_bits}; "
+            f"a report can hold {found.told_bits:.2f} bits, its budget is {found.entropy_bits}; "
             "remove or coarsen fields, or raise entropy_bits",
         )
     if found.max_report_bytes > REPORT_MAX:
