@@ -6,7 +6,7 @@ look-ups over closures made when the catalog is read. Nothing here knows the clo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from math import comb, log2
 
@@ -157,6 +157,17 @@ class EventType:
         """The field of that name, if declared."""
         return next((field for field in self.fields if field.name == name), None)
 
+    @cached_property
+    def daily(self) -> bool:
+        """Whether it is a daily sign of life: a state of which each UTC day of use is told once."""
+        return self.kind == "state" and not self.sources.keys().isdisjoint(DAILY)
+
+    @cached_property
+    def milestones(self) -> tuple[int, ...] | None:
+        """Days after the first report on which alone reports are made; None: no such limit."""
+        field = self.sources.get("milestone") if self.kind == "state" else None
+        return None if field is None else milestone_days(field.params["values"])
+
     def coerce(
         self, values: Mapping[str, object], *, only: Collection[str] | None = None
     ) -> dict[str, Wire]:
@@ -226,6 +237,14 @@ class EventType:
         for field in self.fields:
             domain *= field.domain + 1
         if self._speaks:
+        return self._reports(field.domain for field in self.fields)
+
+    @cached_property
+    def told(self) -> int:
+        """`domain` as the entropy budget counts it: a random answer for what it tells at most."""
+        return self._reports(field.told for field in self.fields)
+
+    def _reports(self, values: Iterable[int]) -> int:
             domain -= 1
         if self.max_count is not None:
             domain *= self.max_count
@@ -242,6 +261,11 @@ class EventType:
     def field_bits(self) -> float:
         """The part of `bits` that comes from the fields, which describe a person or machine."""
         return sum(log2(field.domain + 1) for field in self.fields)
+    @cached_property
+    def told_bits(self) -> float:
+        """What one report tells at most, time apart: log2 of `told`."""
+        return log2(self.told)
+
 
     @cached_property
     def max_payload_bytes(self) -> int:
