@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from methrics.schema.chance import odds
 from methrics.schema.event_type import EventType
 from methrics.schema.limits import TIME_STEP
 from methrics.schema.problem import ERROR, WARNING, Problem
@@ -25,6 +26,8 @@ LINKED_BITS = 16
 """Bits of fields above which a pseudonym makes a profile out of single reports."""
 RETENTION_USUAL_DAYS = 760
 """Days that year-on-year charts need: two years and a month."""
+EPSILON_USUAL = 3000
+"""Thousandths of epsilon, over all fields of a type, above which the odds shift over twentyfold."""
 SLACK_BITS = 4
 """Bits a budget may exceed the need before it stops warning of growth."""
 
@@ -55,8 +58,11 @@ CODES: dict[str, str] = {
     "M103": "reports would be late by their own schedule",
     "M020": "a random answer on a field that cannot have one",
     "M104": "reports would be deleted before late ones have arrived",
-    "M105": "a first-of-period flag or an install age outside a state",
-    "M201": "warning: jitter shorter than the resolution lets arrival tell the time",
+    "M105": "a first-of-period flag, an install age or a milestone outside a state",
+    "M106": "a sign of life for each day whose times are no whole parts of a day",
+    "M107": "a first-of-period flag in a type that speaks on milestones only",
+    "M108": "a random answer in a type that cannot count each install once",
+    "M201": "warning: jitter shorter than the resolution, or three hours, lets arrival tell the time",
     "M202": "warning: the fields could tell all people on Earth apart",
     "M203": "warning: a pseudonym on a type with many bits makes profiles",
     "M204": "warning: kept for longer than year-on-year charts need",
@@ -66,6 +72,7 @@ CODES: dict[str, str] = {
 }
 """Every code and what it means."""
 
+    "M208": "warning: random answers that hide little",
 
 class Declares(Protocol):
     """A catalog or its source."""
@@ -87,6 +94,7 @@ def lint(declared: Declares, now: int) -> list[Problem]:
         problems += _wording(entry, where)
     return problems
 
+        problems += _random(entry, where)
 
 def lint_text(text: str, now: int) -> tuple[CatalogSource | None, list[Problem]]:
     """The source in TOML text if it can be signed, and everything there is to say about it."""
@@ -150,10 +158,10 @@ def _privacy(entry: EventType, where: str) -> list[Problem]:
     if entry.retention_days > RETENTION_USUAL_DAYS:
         message = f"is longer than the {RETENTION_USUAL_DAYS} days that yearly charts need"
         problems.append(Problem("M204", f"{where}.retention_days", message, WARNING))
-    if entry.entropy_bits > entry.bits + SLACK_BITS:
+    if entry.entropy_bits > entry.told_bits + SLACK_BITS:
         message = (
-            f"is {entry.entropy_bits} where {entry.bits:.1f} are needed; lower it, so that the "
-            "lint speaks up when the type grows"
+            f"is {entry.entropy_bits} where {entry.told_bits:.1f} are needed; lower it, so that "
+            "the lint speaks up when the type grows"
         )
         problems.append(Problem("M205", f"{where}.entropy_bits", message, WARNING))
     for field in entry.fields:
@@ -173,3 +181,25 @@ def _wording(entry: EventType, where: str) -> list[Problem]:
         return []
     message = "does not end in a question mark; say what the type will answer"
     return [Problem("M206", f"{where}.question", message, WARNING)]
+def _random(entry: EventType, where: str) -> list[Problem]:
+    """What makes random answers useless, or little protection (docs/randomized.md)."""
+    problems = []
+    random = [field for field in entry.fields if field.randomize is not None]
+    names = ", ".join(field.name for field in random)
+    once = {"first_of_week", "first_of_month"} & {field.source for field in entry.fields}
+    if random and (entry.kind != "state" or not once):
+        message = (
+            f"{names} is answered at random, which can be counted only in a state with a field of "
+            "source first_of_week or first_of_month; add one"
+        )
+        problems.append(Problem("M108", f"{where}.fields", message))
+    total = sum(field.randomize or 0 for field in random)
+    if total > EPSILON_USUAL:
+        message = (
+            f"{names}: epsilon adds up to {total / 1000:g}, so that a report can make a value "
+            f"{odds(total)} times as likely as another; {EPSILON_USUAL / 1000:g} at most hides more"
+        )
+        problems.append(Problem("M208", f"{where}.fields", message, WARNING))
+    return problems
+
+
