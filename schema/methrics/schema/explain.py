@@ -10,6 +10,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Protocol
 
+from methrics.schema.chance import at_random
 from methrics.schema.event_type import EventType
 from methrics.schema.fields import Field
 from methrics.schema.lint import Declares
@@ -96,7 +97,10 @@ def consent_text(entry: EventType, *, only: Collection[str] | None = None) -> st
     shown = [field for field in entry.fields if only is None or field.name in only]
     lines = [f"{entry.name}: {entry.question}", f"  Why: {entry.why}"]
     lines.append(f"  What: {KIND_WORDS[entry.kind]}.")
-    lines += [f"    {field.name}: {field.says} ({_short(field)})" for field in shown]
+    for field in shown:
+        lines.append(f"    {field.name}: {field.says} ({_short(field)})")
+        if field.randomize is not None:
+            lines.append(f"      {at_random(field)}")
     if entry.sequence is not None:
         steps = ", ".join(entry.sequence.steps)
         edges = ", ".join(map(duration, entry.sequence.offset_edges)) or "none"
@@ -176,7 +180,8 @@ def _described(field: Field) -> dict[str, object]:
     schema = field.json_schema()
     meaning = schema.get("description")
     says = f"{field.says} ({meaning})" if meaning else field.says
-    return {**schema, "description": says}
+    random = at_random(field)
+    return {**schema, "description": f"{says} {random}" if random else says}
 
 
 def date(time: int) -> str:
