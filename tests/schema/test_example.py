@@ -42,9 +42,12 @@ def test_it_shows_what_there_is_to_declare() -> None:
         "system": "state",
         "module": "count",
         "signin": "sequence",
+        "retention": "state",
     }
     sources = [field.source for field in types["heartbeat"].fields if field.source]
     assert sources == ["first_of_day", "first_of_week", "first_of_month", "install_age"]
+    assert types["retention"].milestones == (0, 1, 7, 30)
+    assert {name for name, entry in types.items() if entry.daily} == {"heartbeat", "retention"}
 
 
 def test_a_heartbeat_is_at_most_256_bytes_with_signature_and_key() -> None:

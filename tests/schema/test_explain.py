@@ -74,10 +74,19 @@ def test_the_consent_text_of_the_heartbeat() -> None:
         "    daily: Whether this is your first report of the day, so that you are counted "
         in (lines[5])
     )
-    assert "  When: Sent every 1 day to 36 hours, at least 5 minutes later, plus up to " in (
-        "\n".join(lines)
-    )
+    assert (
+        "  When: Once for each day (UTC) on which you use it, sent at least 5 minutes later, plus up "
+        "to 3 hours at random; if several wait, 1 hour to 12 hours apart."
+    ) in lines
     assert lines[-1].startswith("  Ends: 2028-07-01. Asked for by Example maintainers (https://")
+
+
+def test_the_consent_text_of_a_type_that_speaks_on_milestones_only() -> None:
+    text = consent_text(CATALOG.types["retention"])
+    assert "(d0, d1, d7, d30)" in text
+    assert (
+        "  When: Only for your first day (UTC) and days 1, 7 and 30 after it, if you use it then, "
+    ) in text
 
 
 def conforms(schema: Any, value: Any) -> bool:

@@ -282,6 +282,13 @@ def test_every_source_names_a_field_type() -> None:
         ("M013", {"type": "bucket", "edges": list(range(65))}),
         ("M019", {"type": "enum", "values": ["a"], "source": "first_of_day"}),
         ("M019", {"type": "bucket", "edges": [1], "source": "install_age"}),
+        ("M019", {"type": "flag", "source": "milestone"}),
+        ("M019", {"type": "enum", "values": ["d1", "d7"], "source": "milestone"}),
+        ("M019", {"type": "enum", "values": ["d0", "d07"], "source": "milestone"}),
+        ("M019", {"type": "enum", "values": ["d0", "week"], "source": "milestone"}),
+        ("M019", {"type": "enum", "values": ["d0", "d7", "d1"], "source": "milestone"}),
+        ("M019", {"type": "enum", "values": ["d0", "d401"], "source": "milestone"}),
+        ("M008", {"type": "enum", "values": ["d0", "d0"], "source": "milestone"}),
     ],
 )
 def test_wrong_declarations_get_a_code_and_one_line(code: str, wire: dict[str, Any]) -> None:

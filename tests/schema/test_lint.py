@@ -19,6 +19,10 @@ NOW = 1_800_000_000
 """January 2027."""
 
 _VERSION = 'type = "version"\nmax = [9, 9, 9]'
+_DAILY = {
+    '"event"': '"state"',
+    "jitter = 600": "jitter = 10800\nevery = [3600, 43200]",
+}
 _PAGE = 'type = "enum"\nvalues = ["home", "help"]'
 
 
@@ -45,6 +49,26 @@ def test_a_signed_catalog_can_be_linted_as_well() -> None:
             "M105",
             ERROR,
             {_PAGE: 'type = "flag"\nsource = "first_of_day"', "bits = 4": "bits = 2"},
+            "types.visit.fields",
+        ),
+        (
+            "M106",
+            ERROR,
+            {
+                **_DAILY,
+                _PAGE: 'type = "flag"\nsource = "first_of_day"',
+                "bits = 4": "bits = 2\nresolution = 172800",
+            },
+            "types.visit.resolution",
+        ),
+        (
+            "M107",
+            ERROR,
+            {
+                **_DAILY,
+                _PAGE: 'type = "flag"\nsource = "first_of_week"\nsays = "Whether it is."\n'
+                '[types.visit.fields.after]\ntype = "enum"\nvalues = ["d0"]\nsource = "milestone"',
+            },
             "types.visit.fields",
         ),
         ("M201", WARNING, {"jitter = 600": "jitter = 599"}, "types.visit.release.jitter"),

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 DAY = 86_400
 
-SOURCES = ("first_of_day", "first_of_week", "first_of_month", "install_age")
+SOURCES = ("first_of_day", "first_of_week", "first_of_month", "install_age", "milestone")
 """Names of the field sources that a node fills in; an app can never set them."""
 
 
-def derived(source: str, *, last: int | None, time: int, install_week: int) -> bool | int:
+def derived(
+    source: str, *, last: int | None, time: int, install_week: int, first: int | None = None
+) -> bool | int | str:
     """The raw value of a field of this `source`, for a report of `time`.
 
     `last` is the time of the last report of the same type (None: there was none), `install_week`
-    any time within the ISO week of installation. The flags are bools; `install_age` is whole weeks
-    since then, 0 in the first (MARS-9: the field's buckets make it rough).
+    any time within the ISO week of installation, `first` any time on the day of the first report of
+    the type (None: this is it). The flags are bools; `install_age` is whole weeks since then, 0 in
+    the first (MARS-9: the field's buckets make it rough); a `milestone` is `d` and whole days.
     Raises ValueError for an unknown source.
     """
     if source == "install_age":
         return max(0, week_number(time) - week_number(install_week))
+    if source == "milestone":
+        return f"d{0 if first is None else day_number(time) - day_number(first)}"
     if source not in SOURCES:
         raise ValueError(f"unknown field source {source!r}")
     if last is None:

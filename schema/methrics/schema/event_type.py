@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from math import comb, log2
 
-from methrics.schema.fields import Field
+from methrics.schema.fields import Field, milestone_days
 from methrics.schema.limits import ENVELOPE_SIZE, STAMP_SIZE
 from methrics.schema.shapes import Wire, text_size, uint_size
 from methrics.schema.verdict import Reason
@@ -20,6 +20,9 @@ KINDS = ("event", "count", "state", "sequence")
 
 PSEUDONYMS = ("none", "session", "day")
 """How long two reports may be told to come from one person; shortest first."""
+
+DAILY = frozenset({"first_of_day", "milestone"})
+"""Sources that make a state a daily sign of life."""
 
 
 class Release:
@@ -101,7 +104,7 @@ class EventType:
     no report of that time or later), `retention_days`, `lateness` and `resolution` (seconds),
     `release`. `entropy_bits`: budget. `one_in`: allowed sampling denominators. `work`: bits of
     work its reports carry. `max_count` and `window` (seconds) for a count, `sequence` for a
-    sequence, None otherwise.
+    sequence, None otherwise. `sources`: the fields that the node fills in, by their source.
     """
 
     def __init__(
@@ -148,14 +151,11 @@ class EventType:
         self.sequence = sequence
         self.one_in = one_in
         self.work = work
+        self.sources = {field.source: field for field in fields if field.source is not None}
         self._coerce = {field.name: field.coerce for field in fields}
         self._check = {field.name: field.check for field in fields}
         self._one_in = frozenset(one_in)
         self._speaks = bool(fields) and kind in ("event", "state")
-
-    def field(self, name: str) -> Field | None:
-        """The field of that name, if declared."""
-        return next((field for field in self.fields if field.name == name), None)
 
     @cached_property
     def daily(self) -> bool:
@@ -167,6 +167,10 @@ class EventType:
         """Days after the first report on which alone reports are made; None: no such limit."""
         field = self.sources.get("milestone") if self.kind == "state" else None
         return None if field is None else milestone_days(field.params["values"])
+
+    def field(self, name: str) -> Field | None:
+        """The field of that name, if declared."""
+        return next((field for field in self.fields if field.name == name), None)
 
     def coerce(
         self, values: Mapping[str, object], *, only: Collection[str] | None = None
@@ -233,10 +237,6 @@ class EventType:
     @cached_property
     def domain(self) -> int:
         """Number of distinct reports of one time: every field may be absent, none may be empty."""
-        domain = 1
-        for field in self.fields:
-            domain *= field.domain + 1
-        if self._speaks:
         return self._reports(field.domain for field in self.fields)
 
     @cached_property
@@ -245,6 +245,10 @@ class EventType:
         return self._reports(field.told for field in self.fields)
 
     def _reports(self, values: Iterable[int]) -> int:
+        domain = 1
+        for number in values:
+            domain *= number + 1
+        if self._speaks:
             domain -= 1
         if self.max_count is not None:
             domain *= self.max_count
@@ -258,14 +262,14 @@ class EventType:
         return log2(self.domain)
 
     @cached_property
-    def field_bits(self) -> float:
-        """The part of `bits` that comes from the fields, which describe a person or machine."""
-        return sum(log2(field.domain + 1) for field in self.fields)
-    @cached_property
     def told_bits(self) -> float:
         """What one report tells at most, time apart: log2 of `told`."""
         return log2(self.told)
 
+    @cached_property
+    def field_bits(self) -> float:
+        """The part of `bits` that comes from the fields, which describe a person or machine."""
+        return sum(log2(field.domain + 1) for field in self.fields)
 
     @cached_property
     def max_payload_bytes(self) -> int:

@@ -66,11 +66,24 @@ def schedule(entry: EventType) -> str:
         parts.append(f"plus up to {duration(release.jitter)} at random")
     if release.every is not None:
         low, high = map(duration, release.every)
-        often = f"every {low}" if low == high else f"every {low} to {high}"
-        return f"Sent {often}, {', '.join(parts)}."
+        often = low if low == high else f"{low} to {high}"
+        if entry.daily:
+            days = "Once for each day (UTC) on which you use it"
+            if entry.milestones is not None:
+                days = f"Only for {_days(entry.milestones)}"
+            return f"{days}, sent {', '.join(parts)}; if several wait, {often} apart."
+        return f"Sent every {often}, {', '.join(parts)}."
     if entry.window is not None:
         return f"Summed for {duration(entry.window)}, sent {', '.join(parts)}."
     return f"Sent {', '.join(parts)}."
+
+
+def _days(milestones: tuple[int, ...]) -> str:
+    later = [str(day) for day in milestones if day]
+    if not later:
+        return "your first day (UTC)"
+    days = f"days {', '.join(later[:-1])} and {later[-1]}" if later[1:] else f"day {later[0]}"
+    return f"your first day (UTC) and {days} after it, if you use it then"
 
 
 def allowed(field: Field) -> str:
@@ -88,6 +101,8 @@ def allowed(field: Field) -> str:
     values = field.params.get("values")
     if not isinstance(values, list):
         return "any country, else ZZ" if field.type == "country" else "any language, else other"
+    if field.source == "milestone":
+        return ", ".join(map(str, values))
     rest = "ZZ" if field.type == "country" else "other"
     return f"{', '.join(map(str, values))}, else {rest}"
 

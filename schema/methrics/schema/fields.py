@@ -10,6 +10,7 @@ would take a fifth of the time that app grants us.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import ceil, exp, log2
 
 from methrics.schema.reading import (
@@ -38,8 +39,11 @@ SOURCES = {
     "first_of_week": "flag",
     "first_of_month": "flag",
     "install_age": "bucket",
+    "milestone": "enum",
 }
 """What the node itself fills in (NEW-4), and the field type each needs."""
+MILESTONE_MAX = 400
+"""Days after the first report: retention is asked about for a year and a month."""
 INSTALL_AGE_EDGES = (1, 4, 24)
 """Whole weeks since installation: first week, weeks 2-4, 5-24, later (MARS-9)."""
 
@@ -51,14 +55,14 @@ RESERVED_NAMES = frozenset(
 )
 """Names that are columns of every event type's table, or arguments of `record` and `count`."""
 
-
-class Field:
-    """One declared field.
 RANDOMIZED = ("enum", "flag", "bucket", "country", "language")
 """Field types that can be answered at random: those of few enough values to be counted again."""
 EPSILON_MIN, EPSILON_MAX = 100, 10_000
 """Thousandths. Below, nothing can be counted from it; above, nothing is hidden by it."""
 
+
+class Field:
+    """One declared field.
 
     `domain`: number of wire values. `bits`: log2 of it. `column`: "text", "bool", "u8" or "u16".
     `max_size`: bytes of the largest wire value in CBOR. `coerce(raw)`: the app's value to the wire
@@ -79,13 +83,13 @@ EPSILON_MIN, EPSILON_MAX = 100, 10_000
         "max_size",
         "name",
         "params",
+        "randomize",
         "says",
         "source",
+        "told",
         "type",
-        "randomize",
     )
 
-        "told",
     def __init__(
         self,
         name: str,
@@ -94,20 +98,20 @@ EPSILON_MIN, EPSILON_MAX = 100, 10_000
         source: str | None,
         params: dict[str, object],
         shape: Shape,
+        randomize: int | None = None,
     ) -> None:
         self.name = name
         self.type = type
-        randomize: int | None = None,
         self.says = says
         self.source = source
         self.params = params
         self.domain = shape.domain
         self.bits = log2(shape.domain)
+        self.randomize = randomize
+        self.told = shape.domain if randomize is None else min(shape.domain, _told(randomize))
         self.column = shape.column
         self.max_size = shape.max_size
         self.coerce = shape.coerce
-        self.randomize = randomize
-        self.told = shape.domain if randomize is None else min(shape.domain, _told(randomize))
         self.check = shape.check
         self._words = shape.label
         self._schema = shape.schema
@@ -118,9 +122,6 @@ EPSILON_MIN, EPSILON_MAX = 100, 10_000
             raise ValueError(f"{self.name}: not a value of this field")
         return self._words(wire)
 
-    def json_schema(self) -> dict[str, object]:
-        """JSON Schema (2020-12) of the wire value."""
-        return self._schema()
     def listed(self) -> tuple[Wire, ...]:
         """Every wire value, in order; () for a version or a count, which have too many."""
         if self.type == "flag":
@@ -130,17 +131,20 @@ EPSILON_MIN, EPSILON_MAX = 100, 10_000
         words = self._schema().get("enum")
         return tuple(words) if isinstance(words, list) else ()
 
+    def json_schema(self) -> dict[str, object]:
+        """JSON Schema (2020-12) of the wire value."""
+        return self._schema()
 
     def to_wire(self) -> dict[str, object]:
         """The map that stands in the catalog's payload."""
         wire: dict[str, object] = {"name": self.name, "type": self.type, "says": self.says}
         if self.source is not None:
             wire["source"] = self.source
+        if self.randomize is not None:
+            wire["randomize"] = self.randomize
         return {**wire, **self.params}
 
     def __eq__(self, other: object) -> bool:
-        if self.randomize is not None:
-            wire["randomize"] = self.randomize
         return isinstance(other, Field) and self.to_wire() == other.to_wire()
 
     def __hash__(self) -> int:
@@ -169,11 +173,13 @@ def read_field(reader: Reader, value: object, where: str, name: str) -> Field | 
         reader.complain(RESERVED, where, f"{name} is a column of every table; choose another name")
     says = reader.text(value.get("says", ABSENT), f"{where}.says", SAYS_MAX)
     source = _read_source(reader, value, where, kind) if "source" in value else None
+    randomize = _read_randomize(reader, value, where, kind) if "randomize" in value else None
     if len(reader.problems) > before:
         return None
     params = {key: value[key] for key in (*required, *optional) if key in value}
-    randomize = _read_randomize(reader, value, where, kind) if "randomize" in value else None
     shape = shape_of(reader, where, name, params)
+    if source == "milestone" and len(reader.problems) == before:
+        _check_milestones(reader, params["values"], f"{where}.values")
     if len(reader.problems) > before:
         return None
     return Field(name, kind, says, source, params, shape, randomize)
@@ -204,3 +210,27 @@ def _read_source(reader: Reader, value: dict[str, object], where: str, kind: str
         edges = list(INSTALL_AGE_EDGES)
         reader.complain(BAD_SOURCE, f"{where}.edges", f"{source} needs edges = {edges} (weeks)")
     return source
+
+
+def milestone_days(values: object) -> tuple[int, ...]:
+    """The days that the values of a milestone field name: `["d0", "d7"]` is (0, 7).
+
+    Raises ValueError unless they are `d0` and later days in ascending order.
+    """
+    if not isinstance(values, list):
+        raise ValueError("not a list")
+    days = tuple(int(value[1:]) for value in values if str(value[1:]).isdecimal())
+    ascending = all(before < after for before, after in pairwise(days))
+    if [f"d{day}" for day in days] != values or days[:1] != (0,) or not ascending:
+        raise ValueError("not d0 and later days")
+    if days[-1] > MILESTONE_MAX:
+        raise ValueError("too late a day")
+    return days
+
+
+def _check_milestones(reader: Reader, values: object, where: str) -> None:
+    try:
+        milestone_days(values)
+    except ValueError:
+        rule = f"a milestone is d0 or a later day up to d{MILESTONE_MAX}: d0 first, then ascending"
+        reader.complain(BAD_SOURCE, where, rule)

@@ -30,6 +30,9 @@ EPSILON_USUAL = 3000
 """Thousandths of epsilon, over all fields of a type, above which the odds shift over twentyfold."""
 SLACK_BITS = 4
 """Bits a budget may exceed the need before it stops warning of growth."""
+JITTER_ENOUGH = 3 * 3600
+"""Seconds of jitter that suit any resolution: relays let what they take rest until another day, so
+that its arrival tells no hour."""
 
 _DAY = 86_400
 
@@ -53,10 +56,10 @@ CODES: dict[str, str] = {
     "M017": "number and previous catalog do not fit",
     "M018": "a review link that is no https link",
     "M019": "a source that its field's type cannot hold",
+    "M020": "a random answer on a field that cannot have one",
     "M101": "the type has expired",
     "M102": "the type expires more than three years ahead",
     "M103": "reports would be late by their own schedule",
-    "M020": "a random answer on a field that cannot have one",
     "M104": "reports would be deleted before late ones have arrived",
     "M105": "a first-of-period flag, an install age or a milestone outside a state",
     "M106": "a sign of life for each day whose times are no whole parts of a day",
@@ -69,10 +72,10 @@ CODES: dict[str, str] = {
     "M205": "warning: the budget is far larger than the need",
     "M206": "warning: the question is not a question",
     "M207": "warning: a version of three parts",
+    "M208": "warning: random answers that hide little",
 }
 """Every code and what it means."""
 
-    "M208": "warning: random answers that hide little",
 
 class Declares(Protocol):
     """A catalog or its source."""
@@ -91,10 +94,10 @@ def lint(declared: Declares, now: int) -> list[Problem]:
         problems += _dates(entry, where, now)
         problems += _schedule(entry, where)
         problems += _privacy(entry, where)
+        problems += _random(entry, where)
         problems += _wording(entry, where)
     return problems
 
-        problems += _random(entry, where)
 
 def lint_text(text: str, now: int) -> tuple[CatalogSource | None, list[Problem]]:
     """The source in TOML text if it can be signed, and everything there is to say about it."""
@@ -134,14 +137,27 @@ def _schedule(entry: EventType, where: str) -> list[Problem]:
     if sourced and entry.kind != "state":
         message = f"{', '.join(sourced)} counts reports of a state; use kind state"
         problems.append(Problem("M105", f"{where}.fields", message))
+    return problems + _signs(entry, where)
+
+
+def _signs(entry: EventType, where: str) -> list[Problem]:
+    """What keeps a daily sign of life from counting days."""
+    problems = []
+    if entry.daily and _DAY % entry.resolution:
+        message = f"is {entry.resolution} seconds, so days blur; a day, or a part of it, is right"
+        problems.append(Problem("M106", f"{where}.resolution", message))
+    flags = [field.name for name, field in entry.sources.items() if name.startswith("first_of_")]
+    if entry.milestones is not None and flags:
+        message = f"{', '.join(flags)} would count milestones, not people; use a type of its own"
+        problems.append(Problem("M107", f"{where}.fields", message))
     return problems
 
 
 def _privacy(entry: EventType, where: str) -> list[Problem]:
     problems = []
-    step = max(entry.resolution, TIME_STEP)
+    step = min(max(entry.resolution, TIME_STEP), JITTER_ENOUGH)
     if entry.release.jitter < step:
-        message = f"is shorter than the resolution of {step} seconds; raise it to that at least"
+        message = f"is too short for times rounded to {entry.resolution} seconds; at least {step}"
         problems.append(Problem("M201", f"{where}.release.jitter", message, WARNING))
     if entry.field_bits > UNIQUE_BITS:
         message = (
@@ -171,16 +187,6 @@ def _privacy(entry: EventType, where: str) -> list[Problem]:
     return problems
 
 
-def _parts(params: Mapping[str, object]) -> list[object]:
-    most = params["max"]
-    return most if isinstance(most, list) else []
-
-
-def _wording(entry: EventType, where: str) -> list[Problem]:
-    if entry.question.rstrip().endswith("?"):
-        return []
-    message = "does not end in a question mark; say what the type will answer"
-    return [Problem("M206", f"{where}.question", message, WARNING)]
 def _random(entry: EventType, where: str) -> list[Problem]:
     """What makes random answers useless, or little protection (docs/randomized.md)."""
     problems = []
@@ -203,3 +209,13 @@ def _random(entry: EventType, where: str) -> list[Problem]:
     return problems
 
 
+def _parts(params: Mapping[str, object]) -> list[object]:
+    most = params["max"]
+    return most if isinstance(most, list) else []
+
+
+def _wording(entry: EventType, where: str) -> list[Problem]:
+    if entry.question.rstrip().endswith("?"):
+        return []
+    message = "does not end in a question mark; say what the type will answer"
+    return [Problem("M206", f"{where}.question", message, WARNING)]
