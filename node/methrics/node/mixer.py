@@ -161,7 +161,7 @@ class Mixer:
             # Those that wait for a peer wait on: nobody is there to make room for them.
             if self._crowded() and not self._pools[window].patient:
                 self._release(window, taken)
-        return [one for topic in sorted(taken) for one in _mix(topic, taken[topic], rng)]
+        return [one for topic in sorted(taken) for one in shuffled(topic, taken[topic], rng)]
 
     def _full(self, pool: _Pool) -> bool:
         return not pool.patient and len(pool.items) >= self._limits.count
@@ -178,7 +178,14 @@ class Mixer:
         taken.setdefault(window.topic, {}).update(items)
 
 
-def _mix(topic: str, held: dict[bytes, bytes], rng: random.Random) -> list[Mixed]:
+def rest(now: float, linger: float, rng: random.Random) -> float:
+    """Seconds until a random moment of the next day (of `linger`) by the clock that all share:
+    it says on which day an item came, and nothing of the hour, whichever relay was first."""
+    return linger - now % linger + rng.random() * linger if linger else 0.0
+
+
+def shuffled(topic: str, held: dict[bytes, bytes], rng: random.Random) -> list[Mixed]:
+    """The items of one window (id -> bytes) in random order, as bundles."""
     # Sorted first: the result is then a function of the set and the rng, whatever the arrival
     # order, which a test can show.
     items = sorted(held.items())

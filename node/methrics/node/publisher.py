@@ -218,12 +218,18 @@ async def _passes(
             due = await worker(journal.next_due)
         except StoreError:
             return LOCAL
-        wait = float("inf") if due is None else due - clock.now()
-        if wait <= 0 and not (done.made or done.acknowledged or done.struck):
-            wait = float("inf")  # it may not leave now (consent, route): no reason to stay awake
-        if wait > settings.idle:
+        wait = pause(done, due, clock.now(), settings)
+        if wait is None:
             return code
-        await trio.sleep(min(settings.poll, max(1.0, wait)))
+        await trio.sleep(wait)
+
+
+def pause(done: Done, due: int | None, now: int, settings: PublisherSettings) -> float | None:
+    """Seconds until the next pass, or None to end. `due`: when the next thing may move (pure)."""
+    wait = float("inf") if due is None else due - now
+    if wait <= 0 and not (done.made or done.acknowledged or done.struck):
+        return None  # it may not leave now (consent, route): no reason to stay awake
+    return None if wait > settings.idle else min(settings.poll, max(1.0, wait))
 
 
 def exit_code(done: Done) -> int:

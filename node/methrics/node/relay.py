@@ -32,7 +32,7 @@ from methrics.node.boxes import BoxKey, unseal
 from methrics.node.clock import Clock
 from methrics.node.exchange import CatalogExchange
 from methrics.node.limiter import Limiter
-from methrics.node.mixer import Mixed, Mixer, MixLimits
+from methrics.node.mixer import Mixed, Mixer, MixLimits, rest
 from methrics.node.swarm import PeerId, Swarm
 from methrics.node.worker import Threads, Worker
 from methrics.schema.book import CatalogBook
@@ -193,12 +193,7 @@ class Relay:
         return reason
 
     def _rest(self) -> float:
-        """Seconds until a random moment of the next day (of `linger`) by the clock that all share:
-        it says on which day an item came, and nothing of the hour, whichever relay was first."""
-        linger = self._settings.mix.linger
-        if not linger:
-            return 0.0
-        return linger - self._clock.now() % linger + self._rng.random() * linger
+        return rest(self._clock.now(), self._settings.mix.linger, self._rng)
 
     def _learn(self, verdict: Verdict) -> bool:
         """Put what a namespace says of itself into the book; False if that is full."""

@@ -26,6 +26,14 @@ NO_CODE = script(shown=0, email_given=14, code_sent=1, cancelled=120)
 SHY = script(shown=0, cancelled=6)
 
 
+def scripts(variant: str) -> tuple[Script, ...]:
+    """How sign-ins go, each as likely as the others. Variant b asks for the code in a friendlier
+    way, so that fewer give up on it."""
+    if variant == "b":
+        return (COMPLETE, COMPLETE, SLOW, NO_CODE, SHY)
+    return (COMPLETE, SLOW, NO_CODE, NO_CODE, SHY)
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """One day on which the app is used: when (unix seconds) and how the sign-in goes."""
@@ -50,17 +58,13 @@ class Person:
 def person(number: int, *, today: int, days: int) -> Person:
     """Person `number`'s last `days` whole days before `today` (a midnight, unix seconds).
 
-    The same number tells the same story every day. Everyone comes on at least one day. Variant b
-    asks for the code in a friendlier way, so that fewer give up on it.
+    The same number tells the same story every day. Everyone comes on at least one day.
     """
     rng = random.Random(number)
     variant = "ab"[number % 2]
-    scripts: tuple[Script, ...] = (COMPLETE, SLOW, NO_CODE, NO_CODE, SHY)
-    if variant == "b":
-        scripts = (COMPLETE, COMPLETE, SLOW, NO_CODE, SHY)
     chosen = [day for day in range(days) if rng.random() < 0.8] or [days - 1]
     visits = tuple(
-        Visit(today - (days - day) * DAY + rng.randrange(6, 21) * 3600, rng.choice(scripts))
+        Visit(today - (days - day) * DAY + rng.randrange(6, 21) * 3600, rng.choice(scripts(variant)))
         for day in chosen
     )
     return Person(
