@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from vector_world import (
     CATALOG,
     NEW,
+    OS,
     TIME,
     Scenario,
     World,
@@ -244,12 +245,30 @@ def circumstance(w: World) -> Iterator[Scenario]:
             "catalogs": [],
         },
     )
+    yield from _random(w)
     broken = w.namespace(Kind.CATALOG, CATALOG | {"number": 2})
     yield (
         "off-schema-catalog-chain",
         "number 2 without a predecessor",
         {"bytes": broken, "catalogs": []},
     )
+
+
+def _random(w: World) -> Iterator[Scenario]:
+    """Catalogs whose fields are answered at random, where they can be and where they cannot."""
+    first = {"name": "first", "type": "flag", "source": "first_of_month", "says": "Whether first."}
+    version = {"name": "version", "type": "version", "max": [9, 9], "says": "Which version."}
+    for name, says, field in (
+        ("ok-catalog-random", "a field answered at random", {**OS, "randomize": 1000}),
+        ("off-schema-catalog-random-never", "an epsilon of nothing", {**OS, "randomize": 99}),
+        ("off-schema-catalog-random-always", "an epsilon of 10.001", {**OS, "randomize": 10_001}),
+        ("off-schema-catalog-random-type", "on a version", {**version, "randomize": 1000}),
+        ("off-schema-catalog-random-source", "on a source", {**first, "randomize": 1000}),
+    ):
+        fields = [field] if "source" in field else [first, field]
+        types = {"t": event_type("state", fields=fields)}
+        raw = w.namespace(Kind.CATALOG, CATALOG | {"types": types})
+        yield name, says, {"bytes": raw, "catalogs": []}
 
 
 def bundles(w: World) -> Iterator[Scenario]:
