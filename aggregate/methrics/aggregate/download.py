@@ -1,4 +1,4 @@
-"""A public data file on this machine, wherever it is: a path, or an address fetched whole.
+"""A public data set on this machine, wherever it is: a path, or an address fetched whole.
 
 Fetching all of it tells the server nothing about which report in it is whose.
 """
@@ -6,30 +6,37 @@ Fetching all of it tells the server nothing about which report in it is whose.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, url2pathname, urlopen
+from urllib.request import url2pathname
 
-from methrics.schema.errors import ConfigError, LocalError, UnreachableError
-
-SIZE_MAX = 4 * 1024**3
-"""Bytes of a file that is fetched: some 100 million reports."""
-
-PATIENCE = 30.0
-"""Seconds without an answer, or between two pieces of it."""
-
-_PIECE = 1024 * 1024
+from methrics.aggregate.export import MANIFEST
+from methrics.aggregate.fetching import SIZE_MAX, Progress, fetch, silent
+from methrics.aggregate.mirror import mirror
+from methrics.schema.errors import ConfigError
 
 
-def local_copy(source: str, folder: Path, *, size_max: int = SIZE_MAX) -> Path:
+def is_address(source: str) -> bool:
+    """Whether `source` is an address, not a path."""
+    return "://" in source
+
+
+def local_copy(
+    source: str,
+    folder: Path,
+    *,
+    size_max: int = SIZE_MAX,
+    progress: Progress = silent,
+    ids_only: bool = False,
+) -> Path:
     """The file or directory that `source` names: itself if it is a path or a file: address, else
-    what http(s) answers, written into `folder`.
+    what http(s) answers, written into `folder`. The address of a directory of Parquet ends in a
+    slash (or leads to one by redirection), or names the manifest in it; all its files are fetched,
+    or with `ids_only` those that ids stand in.
 
     Raises ConfigError for another kind of address, UnreachableError `download-failed`, LocalError
-    `download-too-large`.
+    `download-too-large`, and StoreError for a directory of something else.
     """
-    if "://" not in source:
+    if not is_address(source):
         return Path(source)
     parts = urlsplit(source)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
@@ -38,43 +45,14 @@ def local_copy(source: str, folder: Path, *, size_max: int = SIZE_MAX) -> Path:
         raise ConfigError(
             "address", f"{source} cannot be fetched", "give a path, or a http, https or file URL"
         )
-    target = folder / (Path(parts.path).name or "data.duckdb")
-    try:
-        # The scheme was checked above, and urllib follows redirections to http(s) and ftp only.
-        with urlopen(Request(source), timeout=PATIENCE) as answer, target.open("wb") as file:
-            length = answer.headers.get("Content-Length", "0")
-            if length.isdigit() and int(length) > size_max:
-                raise _too_large(source, size_max)
-            _copy(source, answer, file, size_max)
-            short = length.isdigit() and 0 < file.tell() < int(length)
-    except HTTPError as error:
-        error.close()
-        raise _failed(source, f"{error.code} {error.reason}") from error
-    except URLError as error:
-        raise _failed(source, str(error.reason)) from error
-    except (OSError, ValueError) as error:
-        raise _failed(source, str(error)) from error
-    if short:
-        raise _failed(source, "the connection ended early")
-    return target
-
-
-def _copy(source: str, answer: IO[bytes], file: IO[bytes], size_max: int) -> None:
-    fetched = 0
-    while piece := answer.read(_PIECE):
-        fetched += len(piece)
-        if fetched > size_max:
-            raise _too_large(source, size_max)
-        file.write(piece)
-
-
-def _too_large(source: str, size_max: int) -> LocalError:
-    return LocalError(
-        "download-too-large",
-        f"{source} is larger than {size_max:,} bytes",
-        "fetch it yourself and give the file",
-    )
-
-
-def _failed(source: str, why: str) -> UnreachableError:
-    return UnreachableError("download-failed", f"{source} cannot be fetched: {why}")
+    name = Path(parts.path).name
+    if name == MANIFEST:
+        source, name = source[: source.rindex(MANIFEST)], Path(parts.path).parent.name
+    target = folder / (name or "data")
+    if not source.endswith("/"):
+        found = fetch(source, target, size_max=size_max, progress=progress)
+        if not str(found).endswith("/"):
+            return target
+        source = str(found)  # the server knows it as a directory; what came is a listing
+        target.unlink()
+    return mirror(source, target, size_max=size_max, progress=progress, ids_only=ids_only)

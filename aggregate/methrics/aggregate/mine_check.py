@@ -7,30 +7,28 @@ data: no id, no time, and not which part of the data was of interest.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import urljoin, urlsplit
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
 from methrics.aggregate.dataset import open_dataset
-from methrics.aggregate.download import SIZE_MAX, local_copy
+from methrics.aggregate.download import local_copy
 from methrics.aggregate.duck import Relation, literal, memory, saying
-from methrics.aggregate.export import EMPTY, MANIFEST, is_parquet
+from methrics.aggregate.export import is_parquet
+from methrics.aggregate.fetching import SIZE_MAX
 from methrics.schema.envelope import Kind
-from methrics.schema.errors import LocalError, StoreError
+from methrics.schema.errors import StoreError
 
 FOUND, MISSING, ERASED, OUTSIDE = "found", "missing", "erased", "outside"
 """In the data; not in it; not in it, with an erasure; of a day that the data does not cover."""
 
 _DAY = 86_400
 _BATCH = 100_000
-_MANIFEST_MAX = 64 * 1024 * 1024
 _REPORT = int(Kind.REPORT)
 
 
@@ -58,10 +56,9 @@ def check(source: str, wanted: Collection[Wanted], *, size_max: int = SIZE_MAX) 
     `local_copy` does.
     """
     with TemporaryDirectory(prefix="methrics-") as name:
-        folder, address = Path(name), urlsplit(source)
-        if address.scheme in ("http", "https") and address.path.endswith("/"):
-            return _check_directory(_fetch_directory(source, folder, size_max), wanted)
-        path = local_copy(source, folder, size_max=size_max)
+        path = local_copy(source, Path(name), size_max=size_max, ids_only=True)
+        if path.is_dir() and path.parent == Path(name):
+            return _check_directory(path, wanted)
         if path.is_file() and is_parquet(path):
             return _check_day(path, wanted)
         with open_dataset(path) as dataset:
@@ -129,36 +126,3 @@ def _state(
     if one.id in gone:
         return ERASED
     return MISSING if days is None or one.time // _DAY in days else OUTSIDE
-
-
-def _fetch_directory(address: str, folder: Path, size_max: int) -> Path:
-    """All files of the Parquet directory at `address` that ids stand in, into `folder`."""
-    target = folder / "data.parquet"
-    left = size_max
-    for name in _names(target):
-        place = target / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        local_copy(urljoin(address, name), place.parent, size_max=left)
-        left -= place.stat().st_size
-    return target
-
-
-def _names(target: Path) -> Iterator[str]:
-    """Relative names of the files, the manifest's own first; every day that it lists."""
-    yield MANIFEST
-    days = _days(target / MANIFEST)
-    yield "tombstone.parquet"
-    yield from (f"item/{day}.parquet" for day in (EMPTY, *days))
-
-
-def _days(manifest: Path) -> Iterable[str]:
-    try:
-        if manifest.stat().st_size > _MANIFEST_MAX:
-            raise LocalError("download-too-large", f"{manifest.name} is too large")
-        listed = json.loads(manifest.read_bytes())["days"].values()
-        days = sorted({str(date.fromisoformat(day)) for schema in listed for day in schema})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(
-            "store-foreign", "the address holds no Parquet directory of methrics"
-        ) from error
-    return days

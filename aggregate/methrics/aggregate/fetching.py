@@ -1,0 +1,97 @@
+"""One file over http(s), whole and bounded: every way in which that fails is one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from methrics.schema.errors import LocalError, UnreachableError
+
+SIZE_MAX = 4 * 1024**3
+"""Bytes of a data set that is fetched: some 100 million reports."""
+
+PATIENCE = 30.0
+"""Seconds without an answer, or between two pieces of it."""
+
+Progress = Callable[[str], None]
+"""Is given a short line such as `metrics.duckdb: 3.1 of 12.0 MB` whenever it has changed."""
+
+_PIECE = 1024 * 1024
+_ABSENT = frozenset({404, 410})
+
+
+def silent(line: str) -> None:
+    """The `Progress` of those who do not want to see any."""
+
+
+def fetch(
+    address: str,
+    target: Path,
+    *,
+    size_max: int = SIZE_MAX,
+    progress: Progress = silent,
+    may_be_absent: bool = False,
+) -> str | None:
+    """Write what `address` answers to the file `target`; where it was found in the end, after
+    redirections. None, and no file, if there is nothing there and `may_be_absent`.
+
+    Raises UnreachableError `download-failed`, LocalError `download-too-large`.
+    """
+    try:
+        # The caller checked the scheme, and urllib follows redirections to http(s) and ftp only.
+        with urlopen(Request(address), timeout=PATIENCE) as answer, target.open("wb") as file:
+            length = answer.headers.get("Content-Length", "")
+            size = int(length) if length.isdigit() else None
+            if size is not None and size > size_max:
+                raise too_large(address, size_max)
+            _copy(answer, file, address, size_max, lambda done: progress(_line(target, done, size)))
+            if size is not None and file.tell() < size:
+                raise failed(address, "the connection ended early")
+            return str(answer.url)
+    except HTTPError as error:
+        error.close()
+        if may_be_absent and error.code in _ABSENT:
+            return None
+        raise failed(address, f"{error.code} {error.reason}") from error
+    except URLError as error:
+        raise failed(address, str(error.reason)) from error
+    except (OSError, ValueError) as error:
+        raise failed(address, str(error)) from error
+
+
+def _copy(
+    answer: IO[bytes], file: IO[bytes], address: str, size_max: int, step: Callable[[int], None]
+) -> None:
+    fetched = 0
+    while piece := answer.read(_PIECE):
+        fetched += len(piece)
+        if fetched > size_max:
+            raise too_large(address, size_max)
+        file.write(piece)
+        step(fetched)
+
+
+def _line(target: Path, done: int, size: int | None) -> str:
+    return f"{target.name}: {megabytes(done)}" + (f" of {megabytes(size)}" if size else "") + " MB"
+
+
+def megabytes(size: int) -> str:
+    """Bytes in millions, with one decimal."""
+    return f"{size / 1e6:,.1f}"
+
+
+def too_large(address: str, size_max: int) -> LocalError:
+    """The error of more bytes than are wanted."""
+    return LocalError(
+        "download-too-large",
+        f"{address} is larger than {size_max:,} bytes",
+        "fetch it yourself and give the file",
+    )
+
+
+def failed(address: str, why: str) -> UnreachableError:
+    """The error of anything else that goes wrong on the way."""
+    return UnreachableError("download-failed", f"{address} cannot be fetched: {why}")
