@@ -17,6 +17,7 @@ PUBLIC = {
     "methrics.node.testing",
     "methrics.node.bridges.mixpanel",
     "methrics.aggregate.demo.sample",
+    "methrics.aggregate.explore",
 }
 """Modules that nobody here imports because they are for other people's code and shells."""
 

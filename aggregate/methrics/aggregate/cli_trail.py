@@ -112,8 +112,9 @@ def _measured(
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="methrics-")))
-        dataset = stack.enter_context(open_dataset(local_copy(data, folder)))
-        if dataset.source == "parquet" and not Path(data).is_dir():
+        path = local_copy(data, folder)
+        dataset = stack.enter_context(open_dataset(path))
+        if dataset.path != path:
             click.echo(f"{data} is in use: reading its Parquet of {dataset.written}", err=True)
         others = PublicReports(dataset, gathered.catalogs, gathered.own)
         if remember:
