@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from methrics.aggregate.dataset import Dataset, open_dataset
+from methrics.aggregate.dataset import FLOOR, Dataset, open_dataset
 from methrics.aggregate.digest import combine, digests
 from methrics.aggregate.duck import name, saying
 from methrics.schema.errors import StoreError
@@ -35,7 +35,21 @@ UNBOUNDED = 100_000
 @click.option("--json", "form", flag_value="json", help="Print a JSON object for each row.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 @click.option("--digest", is_flag=True, help="Print the digest of each namespace and day.")
-def query(file: Path, sql: str | None, form: str | None, digest: bool) -> None:
+@click.option(
+    "--floor",
+    type=click.IntRange(min=1),
+    default=FLOOR,
+    show_default=True,
+    help="Views show counts in steps of this and no smaller group; 1 shows all.",
+)
+@click.option(
+    "--known",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="CSV of totals known from elsewhere (day,field,value,installs) for coverage and bias.",
+)
+def query(
+    file: Path, sql: str | None, form: str | None, digest: bool, floor: int, known: Path | None
+) -> None:
     """Ask FILE a question: one SELECT statement, or the name of a ready-made view.
 
     FILE is a DuckDB file of `methrics aggregate`, running or not, or a directory of its Parquet.
@@ -43,7 +57,7 @@ def query(file: Path, sql: str | None, form: str | None, digest: bool) -> None:
     """
     if digest and sql:
         raise click.UsageError("give either SQL or --digest")
-    with open_dataset(file) as dataset:
+    with open_dataset(file, floor=floor, known=known) as dataset:
         if dataset.source == "parquet" and not file.is_dir():
             click.echo(f"{file} is in use: reading its Parquet of {dataset.written}", err=True)
         if digest:
@@ -51,13 +65,25 @@ def query(file: Path, sql: str | None, form: str | None, digest: bool) -> None:
         elif sql is None:
             _print(("name", "kind", "rows", "says"), _contents(dataset), form)
         else:
-            view = dataset.find_view(sql.strip())
-            found = view or _table_named(dataset, sql.strip())
-            table = dataset.arrow(f"FROM {name(*found.split('.'))}" if found else sql)
-            if view and form is None:
-                click.echo(f"{view}: {dataset.views()[view]}\n")
-            columns = [column.to_pylist() for column in table.columns]
-            _print(table.column_names, zip(*columns, strict=True), form)
+            _answer(dataset, sql.strip(), form)
+
+
+def _answer(dataset: Dataset, sql: str, form: str | None) -> None:
+    """The rows of a view, a table or a SELECT; around a view, what it means and leaves out."""
+    view = dataset.find_view(sql)
+    found = view or _table_named(dataset, sql)
+    table = dataset.arrow(f"FROM {name(*found.split('.'))}" if found else sql)
+    if view and form is None:
+        click.echo(f"{view}: {dataset.views()[view]}\n")
+    columns = [column.to_pylist() for column in table.columns]
+    _print(table.column_names, zip(*columns, strict=True), form)
+    if view is None:
+        return
+    if form == "json":
+        click.echo(json.dumps({"footnote": dataset.footnote(view)}))
+    else:
+        # CSV has no place for it, and a program that reads it would take it for a row.
+        click.echo(f"\n{dataset.footnote(view)}", err=form == "csv")
 
 
 def _table_named(dataset: Dataset, text: str) -> str | None:

@@ -8,6 +8,7 @@ Parquet beside it is read. Either way the tables have the same names, the views 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,28 +37,47 @@ from methrics.aggregate.export import (
     table_of,
 )
 from methrics.aggregate.frames import Frames
+from methrics.aggregate.known import Known, bring_known, read_known
 from methrics.aggregate.layout import BASE, LAYOUT_VERSION
-from methrics.schema.errors import StoreError
+from methrics.schema.errors import LocalError, StoreError
 
 MEMORY_LIMIT = "2GB"
 """Buffer memory of a reader; larger sorts and joins go through files in the temporary directory."""
 
 
-def open_dataset(path: Path | str, *, memory_limit: str = MEMORY_LIMIT) -> Dataset:
+FLOOR = 10
+"""Views round counts down to a multiple of this, and leave smaller groups out (MARS-15)."""
+
+
+def open_dataset(
+    path: Path | str,
+    *,
+    floor: int = FLOOR,
+    known: Path | str | None = None,
+    memory_limit: str = MEMORY_LIMIT,
+) -> Dataset:
     """Open a DuckDB file of `methrics aggregate`, a directory of its Parquet, or a live file; or
     one Parquet file of such a directory, which is then the only table, without ready-made views.
 
     A DuckDB file that is open here keeps writers out until the data set is closed. A live file is
     read from the Parquet beside it, which is as old as its last export: see `Dataset.source` and
-    `Dataset.written`. Raises StoreError: store-missing, store-foreign, store-version, store-busy.
+    `Dataset.written`.
+
+    Ready-made views show counts in steps of `floor`, and no group smaller than that; 1 shows all.
+    `known` is a CSV file of totals known from elsewhere, which the views coverage and bias compare
+    with. Raises StoreError: store-missing, store-foreign, store-version, store-busy; LocalError,
+    codes known and floor.
     """
     path = Path(path)
+    shows = Shows(floor, read_known(known) if known is not None else [])
+    if floor < 1:
+        raise LocalError("floor", "the floor of views is a whole number from 1 on")
     if not path.exists():
         raise StoreError(
             "store-missing", f"{path} cannot be opened: there is no such file", FILE_HINT
         )
     if path.is_dir() or is_parquet(path):
-        return Dataset(path, None, memory_limit)
+        return Dataset(path, None, memory_limit, shows)
     con = memory()
     try:
         attach_reader(con, path)
@@ -69,8 +89,16 @@ def open_dataset(path: Path | str, *, memory_limit: str = MEMORY_LIMIT) -> Datas
                 f"{path} is in use and there is no Parquet beside it yet",
                 "wait for the aggregator's first export, or stop it",
             ) from busy
-        return Dataset(beside, None, memory_limit)
-    return Dataset(path, con, memory_limit)
+        return Dataset(beside, None, memory_limit, shows)
+    return Dataset(path, con, memory_limit, shows)
+
+
+@dataclass(frozen=True, slots=True)
+class Shows:
+    """How views show: in steps of `floor`, beside the totals `known`."""
+
+    floor: int
+    known: list[Known]
 
 
 class Dataset(Frames):
@@ -81,15 +109,20 @@ class Dataset(Frames):
     newest days.
     """
 
-    def __init__(self, path: Path, attached: Connection | None, memory_limit: str) -> None:
+    def __init__(
+        self, path: Path, attached: Connection | None, memory_limit: str, shows: Shows
+    ) -> None:
         self.path = path
         """The file or directory that is read."""
         self.source = "parquet" if attached is None else "file"
         """`file` or `parquet`."""
         self.written: str | None = None
         """When the Parquet was written (ISO 8601, UTC); None for a file."""
+        self.floor = shows.floor
+        """Views show counts in steps of this."""
         self._con = attached or memory()
         self._views: dict[str, views.View] = {}
+        self._made: set[str] = set()
         try:
             with saying(path):
                 if attached is not None:
@@ -100,7 +133,7 @@ class Dataset(Frames):
                 else:
                     self._view(*table_of(path), f"FROM read_parquet({literal(path)})")
                 if path.is_dir() or attached is not None:
-                    self._bring_views()
+                    self._bring_views(shows)
                 lock_down(self._con, [path] if attached is None else [], memory_limit)
         except StoreError:
             self._con.close()
@@ -141,32 +174,42 @@ class Dataset(Frames):
         self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {name(schema)}")
         self._con.execute(f"CREATE VIEW {name(schema, view)} AS {sql}")
 
-    def _bring_views(self) -> None:
-        for view in views.fitting(self._shapes()):
-            full = view.name if view.schema == "main" else f"{view.schema}.{view.name}"
-            self._view(view.schema, view.name, view.sql)
-            self._views[full] = view
+    def _bring_views(self, shows: Shows) -> None:
+        """Which views there are. Each is made when it is first asked for: see `_make`."""
+        self._con.execute(views.SHOWN.format(floor=shows.floor))
+        bring_known(self._con, shows.known)
+        fields = {field for _, field, _, _ in shows.known if field}
+        self._views = {view.full: view for view in views.fitting(self._shapes(), fields)}
+
+    def _make(self, query: str) -> None:
+        """Make those views that `query` may name: to look into all Parquet for each takes long."""
+        low = query.lower()
+        for full, view in self._views.items():
+            if full not in self._made and view.name.lower() in low:
+                view.check(self._con)
+                self._view(view.schema, view.name, view.sql.view)
+                self._made.add(full)
 
     def _shapes(self) -> list[views.TypeShape]:
-        columns: dict[int, dict[tuple[str, str], str]] = {}
-        for number, field, source, column in self._con.execute(
-            'SELECT DISTINCT type, name, source, "column" FROM field ORDER BY ALL'
+        fields: dict[int, dict[str, views.FieldShape]] = {}
+        for number, field, column, *about in self._con.execute(
+            'SELECT type, name, "column", kind, source, epsilon, domain FROM field ORDER BY catalog'
         ).fetchall():
-            own = columns.setdefault(number, {})
-            own["name", field] = name(column)
-            if source is not None:
-                own.setdefault(("source", source), name(column))
+            # The newest catalog's word; where it no longer says a field, the last one's that did.
+            fields.setdefault(number, {})[field] = views.FieldShape(field, name(column), *about)
         present = set(self.tables())
         return [
             views.TypeShape(
+                number,
                 schema,
                 table,
+                kind,
                 name(schema, table),
                 name(schema, steps) if f"{schema}.{steps}" in present else None,
-                columns.get(number, {}),
+                tuple(fields.get(number, {}).values()),
             )
-            for number, schema, table in self._con.execute(
-                'SELECT n, schema, "table" FROM type ORDER BY n'
+            for number, schema, table, kind in self._con.execute(
+                'SELECT n, schema, "table", kind FROM type ORDER BY n'
             ).fetchall()
             for steps in [f"{table}_step"]
         ]
@@ -183,6 +226,19 @@ class Dataset(Frames):
     def views(self) -> Mapping[str, str]:
         """Ready-made views: name -> what its numbers mean and what they do not claim."""
         return {full: view.says for full, view in self._views.items()}
+
+    def footnote(self, view: str) -> str:
+        """What `view` (its full name) rounds and leaves out now, in words."""
+        if self.floor == 1:
+            return "Every count is shown as it is."
+        with saying_query():
+            found = self._con.execute(self._views[view].sql.hidden).fetchone()
+        hidden = found[0] if found else 0
+        left = "no group is" if hidden == 0 else f"{hidden} group{'s are' if hidden > 1 else ' is'}"
+        return (
+            f"Counts are rounded down to multiples of {self.floor}, all else is worked out from "
+            f"them; {left} left out for being smaller."
+        )
 
     def find_view(self, text: str) -> str | None:
         """The full name of the view that `text` names, in full or without its namespace or type.
@@ -206,6 +262,7 @@ class Dataset(Frames):
         if not is_select(self._con, query):
             raise StoreError("query", "only one SELECT statement can be asked")
         with saying_query():
+            self._make(query)
             return self._con.sql(query, params=list(parameters) or None)
 
     def __str__(self) -> str:
@@ -214,7 +271,10 @@ class Dataset(Frames):
 
     @property
     def connection(self) -> Connection:
-        """The DuckDB connection, locked down; for what the methods here do not offer."""
+        """The DuckDB connection, locked down; for what the methods here do not offer.
+
+        It knows the ready-made views that were asked for before.
+        """
         return self._con
 
     def close(self) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from methrics.aggregate.duck import Connection
 from methrics.aggregate.layout import CatalogEntry, column_name
 from methrics.aggregate.rows import column_text
+from methrics.schema.event_type import Sequence
 from methrics.schema.fields import Field
 
 
@@ -24,6 +26,8 @@ def describe(con: Connection, entry: CatalogEntry) -> None:
             about = (field.name, column, field.type, field.source, field.says)
             fields.append((entry.n, table.n, *about, field.randomize, field.domain))
             codes += [(entry.n, table.n, field.name, *code) for code in _codes(field)]
+        if event_type.sequence is not None:
+            codes += [(entry.n, table.n, *code) for code in _sequence(event_type.sequence)]
     for target, rows in (("type", types), ("field", fields), ("code", codes)):
         if rows:
             # Whole columns at once: row by row a list of countries takes a tenth of a second.
@@ -41,3 +45,13 @@ def _codes(field: Field) -> Iterator[tuple[object, ...]]:
     for value, wire in enumerate(field.listed()):
         low, high = edges[value : value + 2] if edges else (None, None)
         yield value, field.label(wire), low, high, column_text(wire)
+
+
+def _sequence(sequence: Sequence) -> Iterator[tuple[object, ...]]:
+    """(field, value, label, low, high, text) of each step and each offset bucket, in seconds."""
+    for value, step in enumerate(sequence.steps):
+        yield "step", value, step, None, None, step
+    edges = [0.0, *map(float, sequence.offset_edges), None]
+    for value, (low, high) in enumerate(pairwise(edges)):
+        label = f"{low:g} s or more" if high is None else f"{low:g} to under {high:g} s"
+        yield "offset", value, label, low, high, str(value)

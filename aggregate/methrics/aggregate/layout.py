@@ -7,11 +7,14 @@ their numbers, so it is never stored, only replayed.
   and announcements stand there too. It is the truth, all else can be derived again from it.
 - `catalog` and `tombstone` hold the exact bytes of catalogs and erasures.
 - each event type has a table `<label>.<type>` with a row for each report, and `<type>_step` with
-  a row for each step if it is a sequence. `n` joins them to `item`.
+  a row for each step if it is a sequence. `n` joins them to `item`. `reached` of a sequence has
+  bit i set if step i of its catalog was reached, `first` of a step is true where it was reached
+  first: so funnels and step times need no join of big tables.
 - `type` and `field` say what the event types and their columns are; `field.domain` is the number of
   values, `field.epsilon` (thousandths) stands where they are answered at random. `code` lists the
   values of every field but versions and counts: `value` numbers them in order, `text` is the column
   as text, `low` and `high` the edges of a bucket (low <= raw value < high; NULL where it is open).
+  Of a sequence it lists the steps as field `step` and the offset buckets (seconds) as `offset`.
 - `refusal` counts what was refused and why; `quarantine` holds reports whose catalog is not here.
 
 Big tables have no primary key: an index on 32-byte ids makes loading 4 times slower, the file 3
@@ -50,7 +53,7 @@ BASE: Mapping[str, str] = {
 """Tables of every file, and their columns. Times are UTC; `received` is rounded to the hour."""
 
 _COLUMN = {"text": "VARCHAR", "bool": "BOOLEAN", "u8": "USMALLINT", "u16": "USMALLINT"}
-_FIXED = ("n", "catalog", "day", "time", "one_in", "count")
+_FIXED = ("n", "catalog", "day", "time", "one_in", "count", "reached")
 _SCHEMAS_TAKEN = frozenset({"main", "temp", "system", "pg_catalog", "information_schema"})
 
 
@@ -189,9 +192,10 @@ class Layout:
             statements.append(f"ALTER TABLE {table.sql} ADD COLUMN count UINTEGER")
         if event_type.sequence is not None and not table.stepped:
             table.stepped = True
+            statements.append(f"ALTER TABLE {table.sql} ADD COLUMN reached UINTEGER")
             statements.append(
-                f"CREATE TABLE {table.steps_sql} "
-                "(n BIGINT, i UTINYINT, step VARCHAR, offset_bucket USMALLINT)"
+                f"CREATE TABLE {table.steps_sql} (n BIGINT, catalog INTEGER, one_in UINTEGER, "
+                "i UTINYINT, step VARCHAR, first BOOLEAN, offset_bucket USMALLINT)"
             )
         for declared in event_type.fields:
             _add_column(table, declared.name, _COLUMN[declared.column], statements)

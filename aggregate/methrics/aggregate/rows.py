@@ -52,7 +52,7 @@ class ItemColumns:
 class _Group:
     table: TypeTable
     numbers: list[int] = field(default_factory=list)
-    catalogs: list[int] = field(default_factory=list)
+    entries: list[CatalogEntry] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
 
 
@@ -74,7 +74,7 @@ def derive(numbered: Iterable[tuple[int, CatalogEntry, Report]]) -> Iterator[Der
         if group is None:
             group = groups[table.n] = _Group(table)
         group.numbers.append(n)
-        group.catalogs.append(entry.n)
+        group.entries.append(entry)
         group.reports.append(report)
     for group in groups.values():
         steps = _steps(group) if group.table.stepped else None
@@ -86,13 +86,15 @@ def _rows(group: _Group) -> pa.Table:
     times = [report.time for report in reports]
     columns = {
         "n": pa.array(group.numbers, pa.int64()),
-        "catalog": pa.array(group.catalogs, pa.int32()),
+        "catalog": pa.array([entry.n for entry in group.entries], pa.int32()),
         "day": pa.array([time // DAY for time in times], pa.date32()),
         "time": pa.array(times, _SECONDS),
         "one_in": pa.array([report.one_in for report in reports], pa.uint32()),
     }
     if group.table.counted:
         columns["count"] = pa.array([report.count for report in reports], pa.uint32())
+    if group.table.stepped:
+        columns["reached"] = pa.array(_reached(group), pa.uint32())
     for field_name, sql in group.table.columns.items():
         cells = [report.values.get(field_name) for report in reports]
         columns[column_name(field_name)] = _array(cells, sql)
@@ -111,17 +113,34 @@ def column_text(cell: object) -> str:
     return str(cell).lower() if isinstance(cell, bool) else str(cell)
 
 
+def _reached(group: _Group) -> Iterator[int | None]:
+    """For each report a bit for each step of its catalog; None if it is no sequence there."""
+    places: dict[int, dict[str, int]] = {}
+    for entry, report in zip(group.entries, group.reports, strict=True):
+        bits = places.get(entry.n)
+        if bits is None:
+            sequence = entry.catalog.types[report.type].sequence
+            steps = sequence.steps if sequence else ()
+            bits = places[entry.n] = {step: 1 << i for i, step in enumerate(steps)}
+        yield sum({bits[step] for step, _ in report.sequence}) if report.sequence else None
+
+
 def _steps(group: _Group) -> pa.Table:
     rows = [
-        (n, i, step, offset)
-        for n, report in zip(group.numbers, group.reports, strict=True)
+        (n, entry.n, report.one_in, i, step, offset)
+        for n, entry, report in zip(group.numbers, group.entries, group.reports, strict=True)
         for i, (step, offset) in enumerate(report.sequence or ())
     ]
+    first = {(row[0], row[4]): row[3] for row in reversed(rows)}
+    firsts = [first[row[0], row[4]] == row[3] for row in rows]
     return pa.table(
         {
             "n": pa.array([row[0] for row in rows], pa.int64()),
-            "i": pa.array([row[1] for row in rows], pa.uint8()),
-            "step": pa.array([row[2] for row in rows], pa.string()),
-            "offset_bucket": pa.array([row[3] for row in rows], pa.uint16()),
+            "catalog": pa.array([row[1] for row in rows], pa.int32()),
+            "one_in": pa.array([row[2] for row in rows], pa.uint32()),
+            "i": pa.array([row[3] for row in rows], pa.uint8()),
+            "step": pa.array([row[4] for row in rows], pa.string()),
+            "first": pa.array(firsts, pa.bool_()),
+            "offset_bucket": pa.array([row[5] for row in rows], pa.uint16()),
         }
     )

@@ -1,95 +1,186 @@
-"""The views that ship, one SQL file each.
+"""The views that ship, one SQL file each; `template.py` says how a file is written.
 
-A file starts with comment lines that say what the numbers mean and what they do not claim. A line
-`-- for each type with: KEY=VALUE` makes one view for every event type that has a field with that
-`source` or `name`, whose column then stands in braces under VALUE, or `steps`.
+`fitting` makes of each file one view for all data, or one for every event type that has what the
+file needs:
+
+- `source=S` or `name=F`: a field with that source or name, whose column then stands in braces under
+  that word; `no source=S`: none such;
+- `kind=K`: that kind of event type; several kinds are divided by `|`;
+- `steps`: a table of steps, which stands under `{steps}`.
+
+`{table}`, `{type}` (its number) and `{name}` always stand for the event type. A file that is for
+each field has its first query once for each fitting field, with `{field}` (its name), `{column}`
+and what the field is: `{epsilon}` (thousandths) and `{domain}` (number of values). Which fields fit
+is said by their types; by `<= N`, at most so many values; by `whole`, once more for all reports
+with an empty name and value; by `known`, those of which totals are known; by `randomized`, those
+answered at random, which fit nothing else; by `any`, every one. Fields that the node fills in for
+counting fit only `any`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-_FOR_EACH = "for each type with: "
+from methrics.aggregate.duck import Connection, literal
+from methrics.aggregate.views.template import (
+    SHOWN,
+    Composed,
+    Template,
+    ViewError,
+    check,
+    compose,
+    read,
+)
+
+__all__ = [
+    "SHOWN",
+    "FieldShape",
+    "Template",
+    "TypeShape",
+    "View",
+    "ViewError",
+    "fitting",
+    "templates",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
-    """One file: `says` is its comment, `needs` what an event type must have, None for all data."""
+class FieldShape:
+    """What a view may need to know of a field; `column` is quoted SQL."""
 
     name: str
-    says: str
-    needs: tuple[str, str] | None
-    sql: str
+    column: str
+    kind: str
+    source: str | None
+    epsilon: int | None
+    domain: int
 
 
 @dataclass(frozen=True, slots=True)
 class TypeShape:
-    """What a view may need to know of an event type; names are quoted SQL."""
+    """What a view may need to know of an event type; names of tables are quoted SQL."""
 
+    n: int
     schema: str
     type: str
+    kind: str
     table: str
     steps: str | None
-    columns: Mapping[tuple[str, str], str]
-    """("source" | "name", value) -> column"""
+    fields: tuple[FieldShape, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view that fits a data set: `schema` and `name` say where, `says` what it means."""
+    """A view that fits a data set: `schema` and `name` say where."""
 
     schema: str
     name: str
-    says: str
-    sql: str
+    template: Template
+    sql: Composed
+
+    @property
+    def full(self) -> str:
+        """Its name as SQL writes it."""
+        return self.name if self.schema == "main" else f"{self.schema}.{self.name}"
+
+    @property
+    def says(self) -> str:
+        """What its numbers mean and what they do not claim."""
+        return self.template.says
+
+    def check(self, con: Connection) -> None:
+        """Raise ViewError unless the file keeps the rules of `template`."""
+        check(con, self.template, self.sql)
 
 
 @cache
 def templates() -> tuple[Template, ...]:
-    """All files, by name."""
+    """All files, by name. Raises ViewError."""
     found = sorted(files(__name__).iterdir(), key=lambda file: file.name)
     return tuple(
-        _read(file.name.removesuffix(".sql"), file.read_text("utf-8"))
+        read(file.name.removesuffix(".sql"), file.read_text("utf-8"))
         for file in found
         if file.name.endswith(".sql")
     )
 
 
-def _read(name: str, text: str) -> Template:
-    lines = text.splitlines()
-    comment = [line[2:].strip() for line in lines if line.startswith("--")]
-    needs = [line.removeprefix(_FOR_EACH) for line in comment if line.startswith(_FOR_EACH)]
-    says = " ".join(line for line in comment if not line.startswith(_FOR_EACH))
-    key, _, value = (needs[0] if needs else "").partition("=")
-    sql = "\n".join(line for line in lines if not line.startswith("--"))
-    return Template(name, says, (key, value) if needs else None, sql)
-
-
-def fitting(types: Iterable[TypeShape]) -> Iterator[View]:
-    """The views for these event types, those for all data first."""
+def fitting(
+    types: Iterable[TypeShape],
+    known: Collection[str] = (),
+    *,
+    of: Iterable[Template] | None = None,
+) -> Iterator[View]:
+    """The views for these event types, those for all data first; `known` are fields with totals."""
     shapes = list(types)
-    for template in templates():
-        if template.needs is None:
-            yield View("main", template.name, template.says, template.sql)
+    shipped = templates() if of is None else tuple(of)
+    for template in shipped:
+        if template.types is None and template.fields is None:
+            yield View("main", template.name, template, compose(template, [{}]))
     for shape in shapes:
-        for template in templates():
-            names = _names(template, shape)
-            if names is not None:
-                sql = re.sub(r"\{(\w+)\}", lambda match, n=names: n[match[1]], template.sql)  # type: ignore[misc]
-                yield View(shape.schema, f"{shape.type}_{template.name}", template.says, sql)
+        for template in shipped:
+            fillings = list(_fillings(template, shape, known))
+            if fillings:
+                sql = compose(template, fillings)
+                yield View(shape.schema, f"{shape.type}_{template.name}", template, sql)
 
 
-def _names(template: Template, shape: TypeShape) -> dict[str, str] | None:
-    """What stands in the template's braces, or None if the type has not what it needs."""
-    if template.needs is None:
-        return None
-    names = {"table": shape.table}
-    key, value = template.needs
-    if key == "steps":
-        return None if shape.steps is None else {**names, "steps": shape.steps}
-    column = shape.columns.get((key, value))
-    return None if column is None else {**names, value: column}
+def _fillings(
+    template: Template, shape: TypeShape, known: Collection[str]
+) -> Iterator[dict[str, str]]:
+    """What stands in the braces, for each fitting field; nothing if the type does not fit."""
+    if template.types is None:
+        return
+    names = {"table": shape.table, "type": str(shape.n), "name": literal(shape.type)}
+    for need in template.types:
+        met = _meet(need, shape)
+        if met is None:
+            return
+        names |= met
+    if template.fields is None:
+        yield names
+        return
+    for field in shape.fields:
+        if _fits(field, template.fields, known):
+            yield names | {
+                "field": literal(field.name),
+                "column": field.column,
+                "epsilon": str(field.epsilon or 0),
+                "domain": str(field.domain),
+            }
+    if "whole" in template.fields or ("known" in template.fields and not known):
+        yield names | {"field": "''", "column": "''", "epsilon": "0", "domain": "1"}
+
+
+def _meet(need: str, shape: TypeShape) -> Mapping[str, str] | None:
+    """What a type that has `need` adds to the braces; None if it has it not."""
+    if need == "any":
+        return {}
+    if need == "steps":
+        return None if shape.steps is None else {"steps": shape.steps}
+    if need.startswith("no "):
+        return {} if _meet(need.removeprefix("no "), shape) is None else None
+    key, _, value = need.partition("=")
+    if key == "kind":
+        return {} if shape.kind in value.split("|") else None
+    for field in shape.fields:
+        if value == (field.source if key == "source" else field.name):
+            return {value: field.column}
+    return None
+
+
+def _fits(field: FieldShape, wanted: Collection[str], known: Collection[str]) -> bool:
+    if "any" in wanted:
+        return True
+    if field.source is not None:
+        return False
+    if "known" in wanted:
+        return field.name in known and field.epsilon is None
+    if (field.epsilon is not None) != ("randomized" in wanted):
+        return False
+    limits = [int(word.removeprefix("<= ")) for word in wanted if word.startswith("<= ")]
+    if any(field.domain > limit for limit in limits):
+        return False
+    return field.epsilon is not None or field.kind in wanted

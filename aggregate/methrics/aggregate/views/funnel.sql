@@ -1,18 +1,40 @@
 -- Of the interactions reported, how many reached each step at least once, weighted by the sampling
--- rate; steps in the order in which they are reached on average.
--- Does not say why people stopped, and a person may stand behind several interactions.
+-- rate: all of them where `field` is empty, and those with each value of each field of few values.
+-- Does not say why people stopped, and one person may stand behind several interactions.
 -- for each type with: steps
-WITH total AS (SELECT sum(one_in)::BIGINT AS interactions FROM {table}),
-reached AS (
-    SELECT s.step, s.n, min(s.i) AS place
-    FROM {steps} s
-    GROUP BY s.step, s.n
+-- for each field of: enum, flag, language, <= 16, whole
+-- labels: field, value, step, place, one_in
+-- size: interactions
+-- totals: of_interactions
+-- percents: percent
+WITH paths AS (
+    SELECT catalog, coalesce({column}::VARCHAR, '(not shared)') AS value, reached, one_in,
+        count(*) AS interactions
+    FROM {table}
+    GROUP BY ALL
+)
+SELECT {field} AS field, p.value, c.text AS step, min(c.value) AS place, p.one_in,
+    sum(p.interactions)::BIGINT AS interactions
+FROM paths p
+JOIN code c ON c.type = {type} AND c.catalog = p.catalog AND c.field = 'step'
+WHERE ((p.reached >> c.value) & 1) = 1
+GROUP BY ALL
+UNION ALL
+SELECT {field}, value, NULL, NULL, one_in, sum(interactions)::BIGINT FROM paths GROUP BY ALL
+-- shown
+WITH weighted AS (
+    SELECT field, value, step, min(place) AS place, sum(one_in * interactions)::BIGINT AS n
+    FROM shown
+    GROUP BY ALL
 )
 SELECT
-    r.step,
-    sum(x.one_in)::BIGINT AS interactions,
-    round(100.0 * sum(x.one_in) / (SELECT interactions FROM total), 1) AS percent
-FROM reached r
-JOIN {table} x ON x.n = r.n
-GROUP BY r.step
-ORDER BY avg(r.place), r.step
+    field,
+    part.value,
+    part.step,
+    part.n AS interactions,
+    whole.n AS of_interactions,
+    percent(part.n, whole.n) AS percent
+FROM weighted part
+JOIN weighted whole USING (field, value)
+WHERE part.step IS NOT NULL AND whole.step IS NULL
+ORDER BY field, part.value, part.place, part.step

@@ -1,13 +1,17 @@
 -- Signed reports in this data set for each UTC day and event type.
 -- Does not say how many people or machines there are: one machine may send several reports a day,
 -- and those who did not opt in send none.
-SELECT
-    i.time::DATE AS day,
-    t.schema AS namespace,
-    t.name AS type,
-    count(*) AS reports
-FROM item i
-JOIN type t ON t.n = i.type
-WHERE i.kind = 1
-GROUP BY ALL
-ORDER BY ALL
+-- labels: day, namespace, type
+-- size: reports
+WITH days AS (
+    SELECT epoch_us(time) // 86400000000 AS day, type, count(*) AS reports
+    FROM item
+    WHERE kind = 1
+    GROUP BY ALL
+)
+SELECT DATE '1970-01-01' + d.day::INTEGER AS day, t.schema AS namespace, t.name AS type, d.reports
+FROM days d
+JOIN type t ON t.n = d.type
+-- shown
+FROM shown
+ORDER BY day, namespace, type

@@ -1,0 +1,20 @@
+-- How many reports came without each field: who agreed to the event type may keep a field back.
+-- Does not say who did, nor what the field would have said.
+-- for each type with: any
+-- for each field of: any
+-- labels: field
+-- size: reports
+-- counts: held_back
+-- percents: percent
+WITH filled AS (
+    SELECT catalog, count(*) AS reports, count(*) - count({column}) AS held_back
+    FROM {table}
+    GROUP BY catalog
+)
+SELECT {field} AS field, sum(reports)::BIGINT AS reports, sum(held_back)::BIGINT AS held_back
+FROM filled
+SEMI JOIN (FROM field WHERE type = {type} AND name = {field}) f USING (catalog)
+-- shown
+SELECT field, reports, held_back, percent(held_back, reports) AS percent
+FROM shown
+ORDER BY field

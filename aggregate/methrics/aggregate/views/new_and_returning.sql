@@ -1,0 +1,30 @@
+-- Installs active in each ISO week (UTC, named by its Monday), at least, split by whether they were
+-- installed in that same week; `percent` is the share of the new ones.
+-- Does not know a person who installs again, or on another device, from a new one.
+-- for each type with: source=first_of_week, source=install_age
+-- labels: week, age, one_in
+-- size: installs
+-- totals: new, returning, not_shared
+-- percents: percent
+SELECT
+    date_trunc('week', day)::DATE AS week,
+    CASE
+        WHEN {install_age} = 0 THEN 'new'
+        WHEN {install_age} > 0 THEN 'returning'
+        ELSE 'not shared'
+    END AS age,
+    one_in,
+    count(*) AS installs
+FROM {table}
+WHERE {first_of_week}
+GROUP BY ALL
+-- shown
+SELECT
+    week,
+    sum(one_in * installs) FILTER (age = 'new')::BIGINT AS new,
+    sum(one_in * installs) FILTER (age = 'returning')::BIGINT AS returning,
+    sum(one_in * installs) FILTER (age = 'not shared')::BIGINT AS not_shared,
+    percent(new, new + returning) AS percent
+FROM shown
+GROUP BY week
+ORDER BY week

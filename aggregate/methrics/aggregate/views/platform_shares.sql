@@ -1,0 +1,39 @@
+-- Platforms, countries, languages and the like by calendar month (UTC), as a share of the installs
+-- active in that month.
+-- Does not claim the share among those who did not opt in: see bias.
+-- for each type with: source=first_of_month
+-- for each field of: enum, flag, country, language
+-- labels: month, field, value, one_in
+-- size: installs
+-- totals: of_installs
+-- percents: percent
+WITH parts AS (
+    SELECT
+        date_trunc('month', day)::DATE AS month,
+        coalesce({column}::VARCHAR, '(not shared)') AS value,
+        one_in,
+        count(*) AS installs
+    FROM {table}
+    WHERE {first_of_month}
+    GROUP BY ALL
+)
+SELECT month, {field} AS field, value, one_in, installs FROM parts
+UNION ALL
+SELECT month, {field}, NULL, one_in, sum(installs)::BIGINT FROM parts GROUP BY ALL
+-- shown
+WITH weighted AS (
+    SELECT month, field, value, sum(one_in * installs)::BIGINT AS installs
+    FROM shown
+    GROUP BY ALL
+)
+SELECT
+    month,
+    field,
+    part.value,
+    part.installs,
+    whole.installs AS of_installs,
+    percent(part.installs, whole.installs) AS percent
+FROM weighted part
+JOIN weighted whole USING (month, field)
+WHERE part.value IS NOT NULL AND whole.value IS NULL
+ORDER BY month, field, part.installs DESC, part.value

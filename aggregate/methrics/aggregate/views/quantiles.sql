@@ -1,0 +1,39 @@
+-- Median and 90 % point of each number that is reported in buckets. The true value among the reports
+-- lies in [low, high); `estimate` takes values to be spread evenly in between. Open where nothing
+-- bounds it.
+-- Does not weigh installs alike: who reports often weighs more than who reports rarely.
+-- for each type with: any
+-- for each field of: bucket
+-- labels: field, low, high, one_in
+-- size: reports
+-- numbers: quantile
+-- bounds: estimate
+WITH buckets AS (
+    SELECT catalog, {column} AS bucket, one_in, count(*) AS reports
+    FROM {table}
+    WHERE {column} IS NOT NULL
+    GROUP BY ALL
+)
+SELECT {field} AS field, c.low, c.high, b.one_in, sum(b.reports)::BIGINT AS reports
+FROM buckets b
+JOIN code c ON c.type = {type} AND c.catalog = b.catalog AND c.field = {field}
+    AND c.text = b.bucket::VARCHAR
+GROUP BY ALL
+-- shown
+WITH
+bins AS (
+    SELECT field, low, high, sum(one_in * reports)::BIGINT AS n
+    FROM shown
+    GROUP BY field, low, high
+),
+ranked AS (
+    SELECT *,
+        sum(n) OVER (PARTITION BY field ORDER BY low NULLS FIRST, high NULLS LAST) AS up_to,
+        sum(n) OVER (PARTITION BY field) AS whole
+    FROM bins
+)
+SELECT field, whole::BIGINT AS reports, quantile, low,
+    round(low + (high - low) * (whole * quantile / 100.0 - (up_to - n)) / n, 2) AS estimate, high
+FROM ranked, (VALUES (50), (90)) q(quantile)
+WHERE up_to >= whole * quantile / 100.0 AND up_to - n < whole * quantile / 100.0
+ORDER BY field, quantile

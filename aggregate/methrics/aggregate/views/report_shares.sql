@@ -1,0 +1,38 @@
+-- What reports say by calendar month (UTC), as a share of the reports, for an event type that does
+-- not count installs.
+-- Does not say how many installs or people: who reports often weighs more than who reports rarely.
+-- for each type with: no source=first_of_month
+-- for each field of: enum, flag, country, language, version
+-- labels: month, field, value, one_in
+-- size: reports
+-- totals: of_reports
+-- percents: percent
+WITH parts AS (
+    SELECT
+        date_trunc('month', day)::DATE AS month,
+        coalesce({column}::VARCHAR, '(not shared)') AS value,
+        one_in,
+        count(*) AS reports
+    FROM {table}
+    GROUP BY ALL
+)
+SELECT month, {field} AS field, value, one_in, reports FROM parts
+UNION ALL
+SELECT month, {field}, NULL, one_in, sum(reports)::BIGINT FROM parts GROUP BY ALL
+-- shown
+WITH weighted AS (
+    SELECT month, field, value, sum(one_in * reports)::BIGINT AS reports
+    FROM shown
+    GROUP BY ALL
+)
+SELECT
+    month,
+    field,
+    part.value,
+    part.reports,
+    whole.reports AS of_reports,
+    percent(part.reports, whole.reports) AS percent
+FROM weighted part
+JOIN weighted whole USING (month, field)
+WHERE part.value IS NOT NULL AND whole.value IS NULL
+ORDER BY month, field, part.reports DESC, part.value

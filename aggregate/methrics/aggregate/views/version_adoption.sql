@@ -1,0 +1,38 @@
+-- Versions by ISO week (UTC, named by its Monday), as a share of the installs active in that week.
+-- Does not say how much each version is used, nor who cannot update; only who opted in is counted.
+-- for each type with: source=first_of_week
+-- for each field of: version
+-- labels: week, field, value, one_in
+-- size: installs
+-- totals: of_installs
+-- percents: percent
+WITH parts AS (
+    SELECT
+        date_trunc('week', day)::DATE AS week,
+        coalesce({column}::VARCHAR, '(not shared)') AS value,
+        one_in,
+        count(*) AS installs
+    FROM {table}
+    WHERE {first_of_week}
+    GROUP BY ALL
+)
+SELECT week, {field} AS field, value, one_in, installs FROM parts
+UNION ALL
+SELECT week, {field}, NULL, one_in, sum(installs)::BIGINT FROM parts GROUP BY ALL
+-- shown
+WITH weighted AS (
+    SELECT week, field, value, sum(one_in * installs)::BIGINT AS installs
+    FROM shown
+    GROUP BY ALL
+)
+SELECT
+    week,
+    field,
+    part.value,
+    part.installs,
+    whole.installs AS of_installs,
+    percent(part.installs, whole.installs) AS percent
+FROM weighted part
+JOIN weighted whole USING (week, field)
+WHERE part.value IS NOT NULL AND whole.value IS NULL
+ORDER BY week, field, part.installs DESC, part.value
