@@ -37,7 +37,7 @@ def test_query_without_sql_lists_what_there_is(
     rows = {row["name"]: row for row in map(json.loads, out.splitlines())}
     assert code == 0
     assert rows["test.beat"]["rows"] == 6
-    assert "lower bound" in rows["test.beat_users_per_day"]["says"]
+    assert "at least" in rows["test.beat_dau"]["says"]
 
 
 def test_query_prints_tables_json_and_csv(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,10 +58,38 @@ def test_query_shows_bytes_in_hex_and_times_in_iso(
 
 
 def test_a_view_says_what_its_numbers_mean(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "query", file, "users_per_day")
+    code, out, _ = run(capsys, "query", file, "dau", "--floor", 1)
     assert code == 0
-    assert "never a total" in out
-    assert "2026-09-21  3" in out
+    assert "Does not count who did not opt in" in out
+    assert "2026-09-21         3\n" in out
+    assert out.endswith("\n\nEvery count is shown as it is.\n")
+
+
+def test_a_view_says_what_it_leaves_out(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = (
+        "Counts are rounded down to multiples of 10, all else is worked out from them; "
+        "1 group is left out for being smaller."
+    )
+    code, out, _ = run(capsys, "query", file, "dau")
+    assert (code, "2026-09-21" in out, said in out) == (0, False, True)
+    assert json.loads(run(capsys, "query", file, "dau", "--json")[1]) == {"footnote": said}
+    # A program that reads CSV would take it for a row.
+    _, out, err = run(capsys, "query", file, "dau", "--csv")
+    assert (out, err) == ("day,installs\n", f"\n{said}\n")
+
+
+def test_known_totals_are_compared_with_what_was_counted(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = tmp_path / "known.csv"
+    known.write_text("day,field,value,installs\n2026-09-21,,,30\n")
+    code, out, _ = run(capsys, "query", file, "coverage", "--floor", 1, "--known", known)
+    assert code == 0
+    assert "2026-09-21         3              30       10  no" in out
+    known.write_text("day,field,value,installs\n2026-09-21,,,many\n")
+    code, _, err = run(capsys, "query", file, "coverage", "--known", known)
+    assert code != 0
+    assert "known.csv, line 2: 'many' is not a number of installs" in err
 
 
 def test_the_digest_is_that_of_each_day_and_of_all(
@@ -84,7 +112,7 @@ def test_nothing_is_cut_off_or_wrapped_where_no_person_reads(
     out = run(capsys, "query", file, "--digest")[1].splitlines()
     assert [len(line.split()[-1]) for line in out[1:]] == [64, 64]
     out = run(capsys, "query", file)[1]
-    assert "so it is a lower bound and never a total." in out
+    assert "the last days still grow." in out
     assert " \n" not in out
 
 

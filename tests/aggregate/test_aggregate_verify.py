@@ -84,6 +84,8 @@ def test_progress_is_told_up_to_the_last_row(tmp_path: Path) -> None:
             "test.beat",
             "no item",
         ),
+        ("UPDATE test.walk SET reached = 7 WHERE n = 8", "test.walk", "reached"),
+        ("UPDATE test.walk_step SET first = NOT first WHERE n = 8", "test.walk_step", "first"),
         ("UPDATE test.walk_step SET step = 'end' WHERE n = 8", "test.walk_step", "step"),
         (
             "UPDATE test.walk_step SET offset_bucket = 2 WHERE n = 8",
@@ -92,7 +94,7 @@ def test_progress_is_told_up_to_the_last_row(tmp_path: Path) -> None:
         ),
         ("DELETE FROM test.walk_step WHERE n = 8 AND i = 1", "test.walk_step", "1 rows where 2"),
         (
-            "INSERT INTO test.walk_step VALUES (77, 0, 'start', 0)",
+            "INSERT INTO test.walk_step VALUES (77, 1, 1, 0, 'start', true, 0)",
             "test.walk_step",
             "steps of no report",
         ),

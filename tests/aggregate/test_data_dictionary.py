@@ -114,4 +114,19 @@ def test_the_example_catalog_is_described_whole() -> None:
     catalog = example_catalog()
     con = described(catalog)
     expected = sum(len(one.listed()) for kind in catalog.types.values() for one in kind.fields)
-    assert con.execute("SELECT count(*) FROM code").fetchone() == (expected,)
+    own = "field NOT IN ('step', 'offset')"
+    assert con.execute(f"SELECT count(*) FROM code WHERE {own}").fetchone() == (expected,)
+
+
+def test_steps_and_offsets_of_a_sequence_are_listed_in_order_with_seconds() -> None:
+    con = described(example_catalog())
+    found = con.execute(
+        "SELECT code.* EXCLUDE (catalog, type) FROM code JOIN type ON type.n = code.type "
+        "WHERE type.name = 'signin' AND field IN ('step', 'offset') ORDER BY code.rowid"
+    ).fetchall()
+    assert found[:2] == [
+        ("step", 0, "shown", None, None, "shown"),
+        ("step", 1, "email_given", None, None, "email_given"),
+    ]
+    assert found[6] == ("offset", 0, "0 to under 5 s", 0.0, 5.0, "0")
+    assert found[-1] == ("offset", 4, "300 s or more", 300.0, None, "4")

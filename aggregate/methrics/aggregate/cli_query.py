@@ -145,16 +145,35 @@ def _plain(cell: object) -> object:
     return cell if cell is None or isinstance(cell, str | int | float) else str(cell)
 
 
+def _is_number(cell: object) -> bool:
+    return cell is None or (isinstance(cell, int | float | Decimal) and not isinstance(cell, bool))
+
+
+def _cell(cell: object) -> str:
+    """A cell as a person reads it."""
+    from rich.markup import escape
+
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    return "" if cell is None else escape(str(_plain(cell)))
+
+
 def _table(columns: Sequence[str], rows: Sequence[Row]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(escape(column), overflow="fold")  # a digest cut short is none
-    for row in rows[:SHOWN_MAX]:
-        table.add_row(*("" if cell is None else escape(str(_plain(cell))) for cell in row))
+    shown = rows[:SHOWN_MAX]
+    for place, column in enumerate(columns):
+        number = all(_is_number(row[place]) for row in shown)
+        table.add_column(
+            escape(column),
+            overflow="fold",  # a digest cut short is none
+            justify="right" if number and shown else "left",
+        )
+    for row in shown:
+        table.add_row(*map(_cell, row))
     console = Console(width=None if sys.stdout.isatty() else UNBOUNDED)
     with console.capture() as captured:
         console.print(table)
