@@ -1,0 +1,265 @@
+"""What a draft needs to know of an export, gathered in one pass in bounded memory (pure)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from random import Random
+
+from methrics.aggregate.mixpanel.export import Tracked, hashed
+from methrics.node.bridges.naming import IDENTIFIERS, field_name, is_reserved
+from methrics.schema.places import COUNTRIES, LANGUAGES
+
+EVENTS_MAX = 256
+"""Event names looked at; what comes after is counted together."""
+PROPERTIES_MAX = 64
+"""Properties looked at for each event name."""
+PROPERTIES_TOTAL = 2000
+"""Properties looked at in all."""
+VALUES_MAX = 256
+"""Different texts remembered for each property, as many as an enum may have."""
+VALUES_TOTAL = 40_000
+"""Different texts remembered in all: what comes after is taken for free text."""
+SAMPLE = 1000
+"""Numbers kept of each property, drawn evenly from all of them."""
+NUMBER_MAX = 10**15
+"""Magnitude of a number that may be an amount of something."""
+DISTINCT_KEPT = 2048
+"""Hashes of which the number of different things is told, within about 3 % beyond that many."""
+DIFFERENT_KEPT = 256
+"""The same for the values of one property, within about 8 %."""
+
+_MASK = (1 << 64) - 1
+_DAY = 86_400
+
+USUAL = {
+    "$os": "os",
+    "$app_version_string": "version",
+    "$app_version": "version",
+    "mp_country_code": "country",
+    "$browser": "browser",
+}
+"""What Mixpanel's libraries and server add to every event and a heartbeat may say, and the names
+that ready-made event types have for it."""
+
+SHARED = frozenset({"os", "version", "country", "language", "browser", "platform"})
+"""Fields that describe a machine and not an event, when an app adds them to every event."""
+
+TEXTS = {
+    "email": re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}\.[A-Za-z]{2,24}"),
+    "url": re.compile(r"[a-z][a-z0-9+.-]{1,15}://.*", re.IGNORECASE | re.DOTALL),
+    "address": re.compile(r"\d{1,3}(\.\d{1,3}){3}|[0-9a-f]{0,4}(:[0-9a-f]{0,4}){2,7}", re.I),
+    "time": re.compile(r"\d{4}-\d\d-\d\d([T ].{0,40})?"),
+    "key": re.compile(r"[0-9a-f-]{32,36}|(?=.*\d)[0-9A-Za-z_-]{16,}", re.I),
+    "phone": re.compile(r"\+?\d[\d ()/-]{7,20}"),
+    "version": re.compile(r"v?\d{1,4}(\.\d{1,9}){1,3}([-+. ]\S{0,24})?"),
+}
+"""Shapes of text, in the order in which they are tried."""
+
+
+class Distinct:
+    """How many different hashes there were: exact up to `most`, sampled beyond
+    (Wegman's adaptive sampling: P. Flajolet, Computing 43, 1990)."""
+
+    __slots__ = ("_kept", "_level", "_most")
+
+    def __init__(self, most: int = DISTINCT_KEPT) -> None:
+        self._most = most
+        self._kept: set[int] = set()
+        self._level = 0
+
+    def add(self, hash_: int) -> None:
+        """One more, 64 even bits."""
+        if hash_ & ((1 << self._level) - 1):
+            return
+        self._kept.add(hash_)
+        while len(self._kept) > self._most:
+            self._level += 1
+            below = (1 << self._level) - 1
+            self._kept = {one for one in self._kept if not one & below}
+
+    def total(self) -> int:
+        """The number, or its estimate."""
+        return len(self._kept) << self._level
+
+
+class Room:
+    """How many more texts and properties may be remembered."""
+
+    __slots__ = ("left", "properties")
+
+    def __init__(self, left: int = VALUES_TOTAL, properties: int = PROPERTIES_TOTAL) -> None:
+        self.left = left
+        self.properties = properties
+
+
+class Property:
+    """What was seen under one name: kinds, shapes, frequent texts and who had them, numbers."""
+
+    def __init__(self, name: str, least: int) -> None:
+        self.name = name
+        self.kinds: Counter[str] = Counter()
+        """null, flag, whole, number, huge, text, list."""
+        self.shapes: Counter[str] = Counter()
+        """Of texts: the names of `TEXTS`, country, language, other."""
+        self.texts: Counter[str] | None = Counter()
+        """How often each; None if there are too many."""
+        self.people: dict[str, set[int]] = {}
+        """For each text, up to `least` people who had it."""
+        self.different = Distinct(DIFFERENT_KEPT)
+        self.numbers: list[float] = []
+        self._seen_numbers = 0
+        self._least = least
+        self._rng = Random(name)
+
+    @property
+    def present(self) -> int:
+        """Events that had a value."""
+        return self.kinds.total() - self.kinds["null"]
+
+    def add(self, value: object, person: int | None, room: Room) -> None:
+        """One more value."""
+        if value is None:
+            self.kinds["null"] += 1
+        elif isinstance(value, bool):
+            self.kinds["flag"] += 1
+        elif isinstance(value, int | float):
+            if not -NUMBER_MAX <= value <= NUMBER_MAX:  # nor is NaN
+                self.kinds["huge"] += 1
+                return
+            self.kinds["whole" if value == int(value) else "number"] += 1
+            self._add_number(value)
+        elif isinstance(value, str):
+            self.kinds["text"] += 1
+            self._add_text(value, person, room)
+        else:
+            self.kinds["list"] += 1
+
+    def _add_number(self, value: float) -> None:
+        self.different.add(hashed(repr(value)))
+        self._seen_numbers += 1
+        if len(self.numbers) < SAMPLE:
+            self.numbers.append(value)
+        elif (place := int(self._rng.random() * self._seen_numbers)) < SAMPLE:
+            self.numbers[place] = value
+
+    def _add_text(self, value: str, person: int | None, room: Room) -> None:
+        self.different.add(hashed(value))
+        self.shapes[shape_of(value)] += 1
+        if self.texts is None:
+            return
+        if value not in self.texts:
+            if len(self.texts) >= VALUES_MAX or len(value) > 255 or not room.left:
+                room.left += len(self.texts)
+                self.texts, self.people = None, {}
+                return
+            room.left -= 1
+            self.people[value] = set()
+        self.texts[value] += 1
+        had = self.people[value]
+        if person is not None and len(had) < self._least:
+            had.add(person)
+
+
+def shape_of(text: str) -> str:
+    """What the text looks like."""
+    if len(text) == 2:
+        if text in COUNTRIES:
+            return "country"
+        if text in LANGUAGES:
+            return "language"
+    if len(text) <= 512:
+        for shape, pattern in TEXTS.items():
+            if pattern.fullmatch(text):
+                return shape
+    return "other"
+
+
+class Event:
+    """What was seen of the events of one name."""
+
+    def __init__(self, name: str, least: int) -> None:
+        self.name = name
+        self.n = 0
+        self.people = Distinct()
+        self.person_days = Distinct()
+        self.properties: dict[str, Property] = {}
+        self.more_properties = 0
+        """Values of properties beyond those that are looked at."""
+        self._least = least
+
+    def add(self, one: Tracked, room: Room) -> None:
+        """One more."""
+        self.n += 1
+        if one.person is not None:
+            self.people.add(one.person)
+            self.person_days.add(_mixed(one.person, one.time // _DAY))
+        for key, value in one.properties.items():
+            if key in IDENTIFIERS or is_reserved(key):
+                continue
+            known = self.properties.get(key)
+            if known is None:
+                if len(self.properties) >= PROPERTIES_MAX or not room.properties:
+                    self.more_properties += 1
+                    continue
+                room.properties -= 1
+                known = self.properties[key] = Property(key, self._least)
+            known.add(value, one.person, room)
+
+
+class Summary:
+    """What was seen of a whole export. `least`: how many people make a value worth a name."""
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+        self.events: dict[str, Event] = {}
+        self.more_events = 0
+        """Events of names beyond those that are looked at."""
+        self.people = Distinct()
+        self.n = 0
+        self.first: int | None = None
+        self.last = 0
+        self.shared: dict[str, Property] = {}
+        """What is on every event: field name -> values."""
+        self.reserved: Counter[str] = Counter()
+        """Properties that Mixpanel makes and that identify, and how often."""
+        self._room = Room()
+
+    def add_all(self, events: Iterable[Tracked]) -> None:
+        """Every event of an export."""
+        for one in events:
+            self.add(one)
+
+    def add(self, one: Tracked) -> None:
+        """One more event."""
+        self.n += 1
+        self.first = one.time if self.first is None else min(self.first, one.time)
+        self.last = max(self.last, one.time)
+        if one.person is not None:
+            self.people.add(one.person)
+        known = self.events.get(one.event)
+        if known is None and len(self.events) < EVENTS_MAX:
+            known = self.events[one.event] = Event(one.event, self.least)
+        if known is None:
+            self.more_events += 1
+        else:
+            known.add(one, self._room)
+        for key, value in one.properties.items():
+            name = USUAL.get(key) or field_name(key)
+            if name in SHARED:
+                shared = self.shared.setdefault(name, Property(key, self.least))
+                if shared.name == key:  # the first spelling only, or values would count twice
+                    shared.add(value, one.person, self._room)
+            elif (key in IDENTIFIERS or is_reserved(key)) and (
+                key in self.reserved or len(self.reserved) < PROPERTIES_MAX
+            ):
+                self.reserved[key] += 1
+
+
+def _mixed(a: int, b: int) -> int:
+    """64 even bits of two numbers (the finaliser of SplitMix64)."""
+    z = (a + b * 0x9E3779B97F4A7C15) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return z ^ (z >> 31)
