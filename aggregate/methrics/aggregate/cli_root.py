@@ -46,6 +46,10 @@ COMMANDS: dict[str, Entry] = {
         "methrics.aggregate.cli_trail",
         "What your own reports say, who else says it, what links them.",
     ),
+    "simulate": Entry(
+        "methrics.aggregate.simulate.cli",
+        "A data set of people who do not exist, with the truth beside it.",
+    ),
     "demo": Entry(
         "methrics.aggregate.demo.cli",
         "The whole path on this machine: apps, relay, aggregators, tables.",

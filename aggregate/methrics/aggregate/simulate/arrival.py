@@ -1,0 +1,172 @@
+"""What the aggregator makes of a simulated topic: judged bundle by bundle, committed day by day.
+
+Judge and store are the real ones. The judge's clock is the moment at which a bundle appears. Once a
+week the aggregator is started again, and with that forgets what passed: it then knows old reports
+by its file alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from methrics.aggregate.batch import Batch
+from methrics.aggregate.ingest import IngestSettings, to_batch
+from methrics.aggregate.simulate.attackers import Attackers
+from methrics.aggregate.simulate.settings import DAY, Settings
+from methrics.aggregate.simulate.transport import Heard, Resting, bundles
+from methrics.aggregate.store import Store
+from methrics.schema.book import CatalogBook
+from methrics.schema.catalog import Catalog
+from methrics.schema.gate import BundleVerdict, judge_bundle
+from methrics.schema.judge import judge
+from methrics.schema.seen import Seen
+from methrics.schema.verdict import Decision
+
+RESTART_EVERY = 7
+"""Days between two starts of the aggregator."""
+
+TOGETHER = 32
+"""Bundles that one thread judges before it looks for more."""
+
+
+class Arrival:
+    """The aggregator's side of one simulation: hand it the days in order."""
+
+    def __init__(self, store: Store, catalog: Catalog, settings: Settings, threads: int) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._settings = settings
+        self._attackers = Attackers(settings, catalog)
+        self._mixing = random.Random(f"{settings.seed}/mixing")
+        self._losing = random.Random(f"{settings.seed}/loss")
+        self._book = CatalogBook()
+        self._seen = Seen(IngestSettings().seen)
+        self._pool = ThreadPoolExecutor(threads)
+        self._late: list[Resting] = []
+        self._floods: set[bytes] = set()
+        self.fates: dict[str, list[bytes]] = defaultdict(list)
+        """What became of reports that are not stored, by id."""
+        self.attacks: Counter[tuple[str, int, str]] = Counter()
+        """(kind of attack, day, reason) -> items."""
+        first = judge(catalog.raw, self._book, settings.start, live=False)
+        self._book.add(catalog)
+        store.commit(Batch(settings.start, [first]))
+
+    def day(self, day: int, items: list[Resting], *, attacked: bool) -> None:
+        """All that appears on the topic on `day` (days since 1970-01-01), and one commit."""
+        if day % RESTART_EVERY == 0:
+            self._seen = Seen(IngestSettings().seen)
+        if attacked:
+            flood = self._attackers.flood(day)
+            self._floods.update(one.id for one in flood)
+            self._late += flood
+        end = (day + 1) * DAY
+        now = [one for one in self._late if one.closes < end]
+        self._late = [one for one in self._late if one.closes >= end]
+        heard = list(bundles(self._catalog.topic, [*items, *now], self._mixing))
+        heard = self._lose(heard, day)
+        if attacked:
+            heard = self._attack(heard, day, end)
+        heard.sort(key=_time)
+        self._commit(heard, day)
+
+    def rest(self) -> int | None:
+        """The day on which the last item that is still held appears, or None."""
+        return max((one.closes // DAY for one in self._late), default=None)
+
+    def close(self) -> None:
+        """Ends the judging threads."""
+        self._pool.shutdown()
+
+    def _lose(self, heard: list[Heard], day: int) -> list[Heard]:
+        share = self._settings.loss
+        if not share:
+            return heard
+        kept = []
+        for one in heard:
+            if self._losing.random() >= share:
+                kept.append(one)
+                continue
+            for item_id in one.ids:
+                self._gone(item_id, day, "lost")
+        return kept
+
+    def _gone(self, item_id: bytes, day: int, why: str) -> None:
+        if item_id in self._floods:
+            self.attacks["flood", day, why] += 1
+        else:
+            self.fates[why].append(item_id)
+
+    def _attack(self, heard: list[Heard], day: int, end: int) -> list[Heard]:
+        honest = heard
+        heard, again = self._attackers.poison(heard)
+        later = [one for one in again if one.closes < end]
+        self._late += [one for one in again if one.closes >= end]
+        heard += bundles(self._catalog.topic, later, self._mixing)
+        heard += self._attackers.publish(day)
+        # What is replayed today passed before today.
+        self._attackers.overhear(honest)
+        return heard
+
+    def _commit(self, heard: list[Heard], day: int) -> None:
+        verdicts = []
+        for run in _runs(heard):
+            verdicts += self._judge(run)
+        self._note(heard, verdicts, day)
+        now = heard[-1].time if heard else (day + 1) * DAY - 1
+        done = self._store.commit(to_batch(verdicts, now))
+        if done.duplicates:
+            # The judge had forgotten them and the file had not.
+            self.attacks["replay", day, "ok"] -= done.duplicates
+            self.attacks["replay", day, "known"] += done.duplicates
+
+    def _judge(self, heard: list[Heard]) -> list[BundleVerdict]:
+        parts = [heard[at : at + TOGETHER] for at in range(0, len(heard), TOGETHER)]
+        return [verdict for found in self._pool.map(self._judge_some, parts) for verdict in found]
+
+    def _judge_some(self, heard: list[Heard]) -> list[BundleVerdict]:
+        topic = self._catalog.topic
+        return [
+            judge_bundle(one.bundle, self._book, one.time, self._seen, topic=topic) for one in heard
+        ]
+
+    def _note(self, heard: list[Heard], verdicts: list[BundleVerdict], day: int) -> None:
+        """What the verdicts mean for the truth."""
+        for one, verdict in zip(heard, verdicts, strict=True):
+            if one.kind:
+                if verdict.decision is Decision.REJECT:
+                    self.attacks[one.kind, day, verdict.reason] += 1
+                    continue
+                for refusal in verdict.refused:
+                    self.attacks[one.kind, day, refusal.reason] += 1
+                if verdict.accepted:
+                    self.attacks[one.kind, day, "ok"] += len(verdict.accepted)
+                continue
+            for refusal in verdict.refused:
+                if refusal.id is not None:
+                    self._gone(refusal.id, day, refusal.reason)
+            if self._floods:
+                ids = {accepted.item.id for accepted in verdict.accepted if accepted.item}
+                if flooded := len(ids & self._floods):
+                    self.attacks["flood", day, "ok"] += flooded
+
+
+def _runs(heard: list[Heard]) -> Iterator[list[Heard]]:
+    """Stretches without an item that comes twice: those may be judged side by side, and the verdict
+    on each bundle is then the same however many threads there are."""
+    run: list[Heard] = []
+    ids: set[bytes] = set()
+    for one in heard:
+        if not ids.isdisjoint(one.ids):
+            yield run
+            run, ids = [], set()
+        run.append(one)
+        ids.update(one.ids)
+    yield run
+
+
+def _time(one: Heard) -> int:
+    return one.time

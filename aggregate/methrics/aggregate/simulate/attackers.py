@@ -1,0 +1,142 @@
+"""Those who want the numbers wrong: what they put on the topic, from what anyone can know.
+
+- A **flooder** signs reports of installs that do not exist, well formed, each with a key of its
+  own. Nobody can tell them from people; the table `attack` knows how many there were.
+- A **forger** publishes bundles in which something is wrong: a signature, a value, a time, the
+  encoding. One relay is theirs: it puts a forged item among the reports that it was handed.
+- A **replayer** publishes old reports again, within and after the time in which they may come late.
+- A **squatter** signs a catalog under the same label with another key, and reports for it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from methrics.aggregate.simulate.settings import DAY, Settings
+from methrics.aggregate.simulate.transport import LIMITS, Heard, Resting, closes
+from methrics.schema.bundle import pack, unpack
+from methrics.schema.catalog import Catalog, load, sign
+from methrics.schema.catalogs import example_source
+from methrics.schema.envelope import Kind, seal, split
+from methrics.schema.items import Report, encode_report
+from methrics.schema.source import parse_source
+
+POISONED = 5
+"""One in so many of a forger's bundles is an honest one with a forged item in it."""
+
+REPLAYED_AT_ONCE = 50
+"""Old reports in one bundle of a replayer."""
+
+KEPT = 200
+"""Reports of each day that a replayer keeps."""
+
+
+class Attackers:
+    """All attackers of one simulation; the same settings give the same attacks."""
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self._settings = settings
+        self._catalog = catalog
+        self._rng = random.Random(f"{settings.seed}/attackers")
+        self._kept: list[bytes] = []
+        self._forging = 0
+        self._squat: Catalog | None = None
+
+    def flood(self, day: int) -> list[Resting]:
+        """The reports that flooders hand to relays on `day`, which mix them with all others."""
+        found = []
+        for _ in range(self._settings.flooders):
+            handed = day * DAY + self._rng.randrange(DAY)
+            raw = self._report(day)
+            arrives = closes(handed, self._rng, mix=self._settings.mix)
+            found.append(Resting(arrives, split(raw).id, raw))
+        return found
+
+    def overhear(self, heard: list[Heard]) -> None:
+        """What a replayer keeps of a day's honest bundles."""
+        if not self._settings.replayers:
+            return
+        items = [raw for one in heard for raw in unpack(one.bundle)]
+        self._kept += self._rng.sample(items, min(KEPT, len(items)))
+
+    def poison(self, heard: list[Heard]) -> tuple[list[Heard], list[Resting]]:
+        """The bundles of a day when one relay is a forger's: those it spoils, and the reports in
+        them once more, as the other relay that holds them publishes them later on that day."""
+        count = min(self._settings.forgers // POISONED, len(heard))
+        again: list[Resting] = []
+        heard = list(heard)
+        for place in sorted(self._rng.sample(range(len(heard)), count)):
+            good = heard[place]
+            items = unpack(good.bundle)
+            bad = self._spoiled(items[0])
+            ids = ()
+            heard[place] = Heard(good.time, pack([*items, bad]), ids, "poison")
+            left = DAY - good.time % DAY if self._settings.mix else LIMITS.hold
+            for item_id, raw in zip(good.ids, items, strict=True):
+                moment = good.time + self._rng.random() * left
+                later = int((moment // LIMITS.hold + 1) * LIMITS.hold)
+                again.append(Resting(later, item_id, raw))
+        return heard, again
+
+    def publish(self, day: int) -> list[Heard]:
+        """What forgers, replayers and squatters publish on the topic by themselves."""
+        rng, settings = self._rng, self._settings
+        found = [
+            self._heard(day, "forge", [self._forgery(day)])
+            for _ in range(settings.forgers - settings.forgers // POISONED)
+        ]
+        old = rng.choices(self._kept, k=settings.replayers) if self._kept else []
+        old = list(dict.fromkeys(old))
+        found += [
+            self._heard(day, "replay", old[at : at + REPLAYED_AT_ONCE])
+            for at in range(0, len(old), REPLAYED_AT_ONCE)
+        ]
+        found += [
+            self._heard(day, "squat", [self._squatted(day, number)])
+            for number in range(settings.squatters)
+        ]
+        return found
+
+    def _heard(self, day: int, kind: str, items: list[bytes]) -> Heard:
+        ids = tuple(split(raw).id for raw in items) if kind == "replay" else ()
+        return Heard(day * DAY + self._rng.randrange(DAY), pack(items), ids, kind)
+
+    def _report(self, day: int, catalog: Catalog | None = None, **changes: object) -> bytes:
+        """A heartbeat of somebody who does not exist and always comes for the first time."""
+        values: dict[str, object] = {
+            "version": f"1.{self._rng.randrange(2, 5)}",
+            "os": "freebsd",
+            "daily": True,
+            "weekly": True,
+            "monthly": True,
+            "age": 0,
+            "country": self._rng.choice(("CH", "NO", "US")),
+        }
+        named = (catalog or self._catalog).id
+        report = replace(Report(named, "heartbeat", day * DAY, values), **changes)  # type: ignore[arg-type]
+        return seal(Kind.REPORT, encode_report(report), self._rng.randbytes(32))
+
+    def _forgery(self, day: int) -> bytes:
+        self._forging += 1
+        kinds: tuple[Callable[[], bytes], ...] = (
+            lambda: self._spoiled(self._report(day)),
+            lambda: self._report(day, values={"os": "the os of Anna Muster"}),
+            lambda: self._report(day, time=day * DAY + 1),
+            lambda: self._report(day, type="secrets"),
+            lambda: self._rng.randbytes(200),
+        )
+        return kinds[self._forging % len(kinds)]()
+
+    def _spoiled(self, raw: bytes) -> bytes:
+        """An item one bit of whose signature is another."""
+        return raw[:-1] + bytes((raw[-1] ^ 1,))
+
+    def _squatted(self, day: int, number: int) -> bytes:
+        if self._squat is None:
+            raw = sign(parse_source(example_source()), self._rng.randbytes(32))
+            self._squat = load(raw)
+        if number % 2 == 0:
+            return self._squat.raw
+        return self._report(day, self._squat)

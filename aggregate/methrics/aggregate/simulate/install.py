@@ -1,0 +1,295 @@
+"""One install of an app under a virtual clock: the real recorder and publisher, without a disk.
+
+Recorder, sequences, writer, pacing, flags, keys, signing and delivery are those of every app. Only
+three things are other: the outbox is in memory (`memory`), consent is what the caller says, and the
+way to a relay ends in a list. Whoever drives it says what happens when:
+
+    install.to(time); recorder = install.open("1.4"); recorder.record("heartbeat")
+    install.to(later); install.close(); install.off(later + 600)
+
+The publisher works when a real one would: it is looked for at most once a minute while the app
+records, and when the app ends; it goes on while something is due soon; a machine that is switched
+off publishes nothing. What waits then leaves the next time, late, or never.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+
+from methrics.aggregate.simulate.memory import MemoryJournal
+from methrics.node.clock import ManualClock
+from methrics.node.consent import Effective, off
+from methrics.node.delivery import ALL, Consent, Delivery, Done
+from methrics.node.exits import forget
+from methrics.node.journal import Journal, Receipt
+from methrics.node.outbox import catalog_number
+from methrics.node.paths import places
+from methrics.node.plan import Plan
+from methrics.node.publisher import PublisherSettings, pause
+from methrics.node.recorder import Recorder
+from methrics.node.routes import Load, Outcome, Route, outcome_of
+from methrics.node.settings import RecorderSettings
+from methrics.node.spawn import PAUSE
+from methrics.node.switch import ConsentSwitch
+from methrics.node.writer import Writer
+from methrics.schema.catalog import Catalog
+from methrics.schema.event_type import EventType
+from methrics.schema.verdict import Reason
+
+T = TypeVar("T")
+
+Fields = Mapping[str, frozenset[str] | None]
+"""Event types that the person allows and, for each, the fields (None: all)."""
+
+Relay = Callable[[Receipt, EventType, int], Reason]
+"""What a relay says of a report that is handed to it at a true time (unix seconds)."""
+
+_NOWHERE = places("/nonexistent")
+_ROUTE = "relay"
+# What an idle publisher would find when it looks every minute, it finds at once when it is due.
+_PUBLISHER = PublisherSettings(poll=PublisherSettings().idle)
+
+
+class Departure(NamedTuple):
+    """A report that left the machine: when by the true clock, and its receipt."""
+
+    time: int
+    receipt: Receipt
+
+
+def taking_all(_receipt: Receipt, _event_type: EventType, _now: int) -> Reason:
+    """A relay that takes everything."""
+    return Reason.OK
+
+
+class Install:
+    """One install. `seed`: 32 bytes, of which its keys are made. `rng` draws what recorder and
+    publisher draw. `time`: true unix seconds at which it begins; `skew`: seconds by which the
+    machine's clock is ahead of it. `plans` may be shared by installs of one catalog."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        seed: bytes,
+        rng: random.Random,
+        consent: Fields,
+        time: int,
+        skew: int = 0,
+        sampling: Mapping[str, int] | None = None,
+        relay: Relay = taking_all,
+        plans: dict[str, dict[str, Plan]] | None = None,
+    ) -> None:
+        self.catalog = catalog
+        self.clock = ManualClock(time + skew)
+        self.skew = skew
+        self.consent = consent
+        self.sampling = dict(sampling or {})
+        self.rng = rng
+        self.sent: list[Departure] = []
+        self.refused: list[tuple[Departure, Reason]] = []
+        """What relays will never take."""
+        self.dropped: dict[str, int] = {}
+        """What the app recorded and no row was kept of, by reason."""
+        self._relay = relay
+        self._plans = {} if plans is None else plans
+        self._app: Recorder | None = None
+        self._wake: int | None = None
+        self._started = -PAUSE
+        self.journal = self._store(seed)
+        self._delivery = Delivery(
+            self.journal,
+            self._asked,
+            lambda: _Way(self),
+            _ROUTE,
+            clock=self.clock,
+            rng=rng,
+            worker=_at_once,
+        )
+        # Read and verified once by the caller, not once for each of ten thousand installs.
+        self._delivery._catalogs[catalog_number(catalog.id)] = catalog
+
+    @property
+    def time(self) -> int:
+        """The true time, unix seconds."""
+        return self.clock.now() - self.skew
+
+    def open(self, app_version: str | None = None) -> Recorder:
+        """The app starts: a recorder as `methrics.node.open` gives."""
+        if self._app is not None:
+            self.close()
+        self._app = self._start(RecorderSettings(app_version, sampling=self.sampling, strict=True))
+        return self._app
+
+    def to(self, time: int) -> None:
+        """Time passes until the true `time`; the publisher does its work on the way."""
+        while self._wake is not None and self._wake <= time:
+            self._move(self._wake)
+            self._pass()
+        self._move(time)
+
+    def close(self) -> None:
+        """The app ends; a publisher that it started goes on."""
+        if self._app is None:
+            return
+        self._app.close()
+        for reason, n in self._app.statistics().dropped.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + n
+        forget(self._app)
+        self._app = None
+        self.to(self.time)
+
+    def off(self, time: int) -> None:
+        """The machine is switched off at the true `time`, and the app and the publisher with it."""
+        self.to(time)
+        self.close()
+        self._wake = None
+
+    def nudge(self) -> None:
+        """Starts the publisher if something is due (`spawn.nudge`)."""
+        now, steady = self.clock.now(), self.clock.monotonic()
+        if self._wake is not None or steady - self._started < PAUSE:
+            return
+        due = self.journal.next_due()
+        if due is not None and due <= now:
+            self._started = steady
+            self._wake = self.time
+
+    # -- what a test replaces by the real thing ---------------------------------------------------
+
+    def _store(self, seed: bytes) -> Journal:
+        return MemoryJournal(seed, clock=self.clock)
+
+    def _start(self, settings: RecorderSettings) -> Recorder:
+        return _App(self, settings)
+
+    # -- behind -----------------------------------------------------------------------------------
+
+    def _move(self, time: int) -> None:
+        if time > self.time:
+            self.clock.advance(time - self.time)
+
+    def _pass(self) -> None:
+        done: Done = _run(self._delivery.publish_due())
+        if done.failed is not None:
+            raise done.failed
+        wait = pause(done, self.journal.next_due(), self.clock.now(), _PUBLISHER)
+        self._wake = None if wait is None else self.time + int(wait)
+
+    def _asked(self) -> Consent:
+        return Consent(self.consent)
+
+    def take(self, load: Load) -> dict[bytes, Outcome]:
+        """What the relays say of a load; what they take is `sent`."""
+        said = {}
+        now = self.time
+        wanted = {item_id for item_id, _ in load.items}
+        for receipt in self.journal.due(self.clock.now(), ALL):
+            if receipt.id not in wanted:
+                continue
+            reason = self._relay(receipt, self.catalog.types[receipt.type], now)
+            outcome = said[receipt.id] = outcome_of(reason)
+            if reason is Reason.OK:
+                self.sent.append(Departure(now, receipt))
+            elif outcome.fate == "refused":
+                self.refused.append((Departure(now, receipt), reason))
+        return said
+
+
+class _App(Recorder):
+    """A recorder whose rows go to the memory of an install, with the consent that was given."""
+
+    def __init__(self, install: Install, settings: RecorderSettings) -> None:
+        super().__init__(
+            install.catalog, _NOWHERE, settings, clock=install.clock, rng=install.rng.random
+        )
+        self._install = install
+        self._switch = _Said(install.consent)
+        key = f"{settings.app_version}/{sorted(settings.sampling.items())}"
+        self._plans = install._plans.setdefault(key, {})
+
+    def _open_writer(self) -> Writer:
+        self._writer = _MemoryWriter(self._install)
+        self._writer.keep_catalog()
+        return self._writer
+
+
+class _MemoryWriter(Writer):
+    """The writer over an outbox in memory."""
+
+    def __init__(self, install: Install) -> None:
+        self.outbox = install.journal
+        self._database = install.journal.database
+        self._catalog = install.catalog
+        self._rng = install.rng.random
+        self._generation = 0
+        self._number = catalog_number(install.catalog.id)
+        self._nudge_at = 0.0
+        self.look_at = 0.0
+        self._install = install
+
+    def _nudge(self, *, inline: bool) -> None:
+        self._install.nudge()
+
+
+class _Said(ConsentSwitch):
+    """Consent that was given once and stands."""
+
+    def __init__(self, consent: Fields) -> None:
+        routes = frozenset({_ROUTE})
+        self.deadline = float("inf")
+        self.rule = None
+        self.types = {}
+        self.on_types = {
+            name: Effective(True, "answer", fields, routes) for name, fields in consent.items()
+        }
+
+    def refresh(self) -> None:
+        """There is nothing to look at."""
+
+    def effective(self, type_name: str, monotonic: float | None = None) -> Effective:
+        """See `ConsentSwitch.effective`."""
+        return self.on_types.get(type_name) or off("default")
+
+
+class _Way(AbstractAsyncContextManager[Route]):
+    """The route of an install: opened for a pass, and ending in its list."""
+
+    name = _ROUTE
+
+    def __init__(self, install: Install) -> None:
+        self._install = install
+
+    async def __aenter__(self) -> Route:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+        """See `Route`."""
+        return self._install.take(load)
+
+
+async def _at_once(call: Callable[[], T], /) -> T:
+    """The worker of a simulation: no thread, and no checkpoint, so that no event loop is needed."""
+    return call()
+
+
+def _run(task: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that never waits for anything."""
+    try:
+        task.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    raise RuntimeError("a simulated pass waited")

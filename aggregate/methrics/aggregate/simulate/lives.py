@@ -1,0 +1,212 @@
+"""One install after another lives its days: what is recorded, what leaves, and what was true.
+
+Everything of an install follows from the settings and its profile, so installs can be spread over
+processes in any way.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+
+from methrics.aggregate.simulate import truth
+from methrics.aggregate.simulate.install import Install
+from methrics.aggregate.simulate.memory import MemoryJournal
+from methrics.aggregate.simulate.population import Profile, Visit, visits
+from methrics.aggregate.simulate.settings import DAY, Settings
+from methrics.aggregate.simulate.transport import answer, closes
+from methrics.node.plan import Plan
+from methrics.node.recorder import Recorder
+from methrics.schema.catalog import Catalog
+
+Plans = dict[str, dict[str, Plan]]
+
+PHONES = {"android": 390, "ios": 390}
+"""Screens of phones, in pixels."""
+
+
+def live(profiles: Iterable[Profile], settings: Settings, catalog: Catalog) -> truth.Rows:
+    """The lives of some installs: the rows of the truth tables, reports with their bytes."""
+    rows = truth.Rows()
+    plans: Plans = {}
+    for profile in profiles:
+        _live(profile, settings, catalog, plans, rows)
+    return rows
+
+
+def make_install(
+    profile: Profile, settings: Settings, catalog: Catalog, plans: Plans | None = None
+) -> Install:
+    """The install of a profile, before its first day."""
+    rng = random.Random(f"{settings.seed}/node/{profile.n}")
+    return Install(
+        catalog,
+        seed=rng.randbytes(32),
+        rng=rng,
+        consent={name: fields for name, fields in profile.consent.items() if name in catalog.types},
+        time=settings.start,
+        skew=profile.skew,
+        sampling={"signin": settings.one_in},
+        relay=answer,
+        plans=plans,
+    )
+
+
+def _live(
+    profile: Profile, settings: Settings, catalog: Catalog, plans: Plans, rows: truth.Rows
+) -> None:
+    rows.install(profile, settings)
+    install = make_install(profile, settings, catalog, plans) if profile.consent else None
+    rng = random.Random(f"{settings.seed}/acts/{profile.n}")
+    tools = tool_of(profile, catalog)
+    if tools is not None:
+        rows.answer.add(profile.n, "assistive", "tool", tools)
+    active: dict[int, tuple[str, int]] = {}
+    for visit in visits(profile, settings):
+        for day in {visit.start // DAY, visit.end // DAY}:
+            active[day] = (visit.version, active.get(day, ("", 0))[1] + (day == visit.start // DAY))
+        if install is not None:
+            use(install, profile, visit, tools)
+        _note(profile, visit, rng, rows)
+    for day, (version, sessions) in active.items():
+        rows.active.add(profile.n, day, version, sessions)
+    if install is not None:
+        _collect(install, profile, settings, rows)
+
+
+def use(install: Install, profile: Profile, visit: Visit, tool: str | None) -> None:
+    """What the app records in one visit: ordinary calls of the recorder."""
+    install.to(visit.start)
+    app = install.open(visit.version)
+    app.record("heartbeat", os=profile.os, country=profile.zone.country)
+    if profile.kind == "server":
+        _serve(app, profile, visit)
+    else:
+        app.record("retention", os=profile.os)
+        if tool is not None:
+            app.record("assistive", tool=tool)
+        _sign_in(install, app, profile, visit)
+    for module, n in visit.uses:
+        app.count("module", n, module=module, backend=profile.backend)
+    install.to(visit.end)
+    app.record("heartbeat", os=profile.os, country=profile.zone.country)
+    install.close()
+    install.off(visit.off)
+
+
+def _serve(app: Recorder, profile: Profile, visit: Visit) -> None:
+    app.record(
+        "system",
+        os=profile.os,
+        python=("3.11", "3.12", "3.13")[profile.n % 3],
+        arch="x86_64" if profile.n % 4 else "aarch64",
+        cores=1 << profile.n % 6,
+        uptime=24 * visit.age + 1,
+        cluster=1 if profile.n % 3 else 3,
+        backend=profile.backend,
+        transport="tls",
+    )
+
+
+def _sign_in(install: Install, app: Recorder, profile: Profile, visit: Visit) -> None:
+    if not visit.signin:
+        return
+    at = visit.start
+    with app.sequence(
+        "signin",
+        variant=profile.variant,
+        email_type=email_type(profile, visit),
+        language=profile.language,
+        browser=profile.browser,
+        screen=PHONES.get(profile.os, profile.screen),
+        new_account=visit.age == 0 and visit.signin[-1][0] == "signed_in",
+    ) as signin:
+        for step, pause in visit.signin:
+            at += pause
+            install.to(at)
+            signin.step(step)
+
+
+def email_type(profile: Profile, visit: Visit) -> str:
+    """The kind of address that is given in a sign-in."""
+    if profile.federated:
+        return "federated"
+    return "first_time" if visit.age == 0 else "known"
+
+
+def tool_of(profile: Profile, catalog: Catalog) -> str | None:
+    """What the person would truly answer to the question about assistive technology."""
+    declared = catalog.types.get("assistive")
+    field = declared.field("tool") if declared is not None else None
+    if field is None or profile.kind == "server":
+        return None
+    words = [word for word in field.listed() if isinstance(word, str)]
+    # The first word is the answer of those who use none.
+    return words[0] if profile.tool == 0 else words[1 + profile.tool % (len(words) - 1)]
+
+
+def _note(profile: Profile, visit: Visit, rng: random.Random, rows: truth.Rows) -> None:
+    """The truth of one visit, whoever agreed to tell it."""
+    day = visit.start // DAY
+    if visit.signin and profile.kind != "server":
+        rows.session.add(
+            profile.n,
+            day,
+            visit.start,
+            visit.version,
+            profile.variant,
+            email_type(profile, visit),
+            visit.age == 0 and visit.signin[-1][0] == "signed_in",
+            [step for step, _ in visit.signin],
+            _since_first([pause for _, pause in visit.signin]),
+        )
+    for module, n in visit.uses:
+        rows.event.add(profile.n, day, "module", module, profile.backend, n)
+
+
+def _since_first(pauses: list[int]) -> list[int]:
+    """Seconds of each step after the first one."""
+    found, at = [], 0
+    for pause in pauses[1:]:
+        at += pause
+        found.append(at)
+    return [0, *found]
+
+
+def _collect(install: Install, profile: Profile, settings: Settings, rows: truth.Rows) -> None:
+    """What left, what relays would not take, and what never left."""
+    way = random.Random(f"{settings.seed}/way/{profile.n}")
+    for sent, receipt in install.sent:
+        arrives = closes(sent, way, mix=settings.mix)
+        rows.report.add(
+            receipt.id,
+            profile.n,
+            receipt.type,
+            receipt.time,
+            receipt.made - install.skew,
+            sent,
+            arrives,
+            receipt.raw,
+        )
+    store = install.journal
+    assert isinstance(store, MemoryJournal)
+    unsent: Counter[tuple[str, int, str]] = Counter()
+    for (_, receipt), reason in install.refused:
+        unsent[receipt.type, receipt.time // DAY, reason] += 1
+    for receipt in store.untaken():
+        unsent[receipt.type, receipt.time // DAY, "untaken"] += 1
+    told = {(receipt.type, receipt.time // DAY) for _, receipt in install.sent}
+    for why, left in (
+        ("waiting", store.waiting()),
+        ("too-old", store.too_old),
+        ("dropped", store.unmade),
+    ):
+        for row in left:
+            declared = install.catalog.types[row.type]
+            # A day that was told already, or that is no milestone, has nothing to say.
+            quiet = declared.milestones or (declared.daily and (row.type, row.time // DAY) in told)
+            if not quiet or why == "waiting":
+                unsent[row.type, row.time // DAY, why] += 1
+    for (type_name, day, why), n in unsent.items():
+        rows.unsent.add(profile.n, type_name, day, why, n)

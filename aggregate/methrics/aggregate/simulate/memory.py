@@ -1,0 +1,277 @@
+"""An outbox and its journal in memory: what SQLite holds for one install, as plain dictionaries.
+
+Ten thousand files would take longer to open than their reports take to sign. Everything that
+decides anything stays the real code: the recorder and its writer append here, the publisher's
+delivery reads, makes and marks here. A test runs both stores side by side and compares the bytes.
+
+One install, one process at a time, nothing withdrawn or erased: what only other programs could
+change between two calls is not looked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from methrics.node.clock import Clock
+from methrics.node.flags import DAY
+from methrics.node.journal import (
+    DUE,
+    Journal,
+    Made,
+    Pace,
+    Pending,
+    Receipt,
+    week_start,
+)
+from methrics.node.outbox import AGE_MAX, ROWS_MAX, catalog_number
+
+_Counted = tuple[str, int, bytes, int, int]
+
+
+class _NoErasures:
+    """Stands where the SQLite file is, for the two things that are asked of it directly."""
+
+    generation = 0
+    """Never replaced by a fresh file."""
+
+    def rows(self, _sql: str, _parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Nobody here asks for an erasure."""
+        return []
+
+
+class MemoryJournal(Journal):
+    """One install's outbox and journal. `seed` (32 bytes) is its secret, drawn by the caller."""
+
+    def __init__(self, seed: bytes, *, clock: Clock) -> None:
+        self.path = ":memory:"
+        self.clock = clock
+        self.database = _NoErasures()  # type: ignore[assignment]  # see _NoErasures
+        self._seed = seed
+        self._install_week: int | None = None
+        self._next_index = 0
+        self._catalogs: dict[int, bytes] = {}
+        self._numbers = 0
+        self._events: dict[int, Pending] = {}
+        self._counters: dict[_Counted, Pending] = {}
+        self._states: dict[tuple[str, int], Pending] = {}
+        self._paces: dict[str, Pace] = {}
+        self._waiting: dict[int, Receipt] = {}
+        self._dropped: Counter[str] = Counter()
+        self.too_old: list[Pending] = []
+        """Rows that no publisher came for in time."""
+        self.unmade: list[Pending] = []
+        """Rows that the publisher took and made no report of."""
+
+    def exists(self) -> bool:
+        """Always there."""
+        return True
+
+    def keep_catalog(self, catalog_id: bytes, raw: bytes) -> int:
+        """See `Outbox.keep_catalog`."""
+        number = catalog_number(catalog_id)
+        self._catalogs[number] = raw
+        return number
+
+    def append(
+        self,
+        catalog: int,
+        type_name: str,
+        time: int,
+        due: int,
+        fields: bytes,
+        one_in: int = 1,
+        steps: bytes | None = None,
+    ) -> bool:
+        """See `Outbox.append`."""
+        if len(self._events) >= ROWS_MAX:
+            return False
+        n = self._number()
+        self._events[n] = Pending(
+            "event", n, catalog, type_name, time, due, one_in, fields, steps, None
+        )
+        return True
+
+    def add(
+        self,
+        catalog: int,
+        type_name: str,
+        window: int,
+        due: int,
+        fields: bytes,
+        n: int,
+        one_in: int = 1,
+    ) -> None:
+        """See `Outbox.add`."""
+        key = (type_name, window, fields, catalog, one_in)
+        known = self._counters.get(key)
+        if known is not None:
+            self._counters[key] = known._replace(total=(known.total or 0) + n)
+            return
+        number = self._number()
+        self._counters[key] = Pending(
+            "counter", number, catalog, type_name, window, due, one_in, fields, None, n
+        )
+
+    def set_state(
+        self,
+        catalog: int,
+        type_name: str,
+        time: int,
+        due: int,
+        fields: bytes,
+        one_in: int = 1,
+        period: int = 0,
+    ) -> None:
+        """See `Outbox.set_state`."""
+        known = self._states.get((type_name, period))
+        n = 1
+        if known is not None:
+            due, n = min(known.due, due), known.n + 1
+        self._states[type_name, period] = Pending(
+            "state", n, catalog, type_name, time, due, one_in, fields, None, None, period
+        )
+
+    def drop(self, reason: str, n: int = 1) -> None:
+        """See `Outbox.drop`."""
+        self._dropped[reason] += n
+
+    def dropped(self) -> dict[str, int]:
+        """See `Outbox.dropped`."""
+        return dict(self._dropped)
+
+    def next_due(self) -> int | None:
+        """See `Outbox.next_due`."""
+        times = [receipt.due for receipt in self._waiting.values()]
+        told: set[str] = set()
+        for row in self._rows():
+            if row.table == "state":
+                if row.type in told:
+                    continue
+                told.add(row.type)
+            pace = self._paces.get(row.type)
+            times.append(row.due if pace is None or pace.next < row.due else pace.next)
+        return min(times, default=None)
+
+    def check(self) -> None:
+        """Nobody removes a dictionary."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def pending(self, now: int, limit: int = 1000) -> list[Pending]:
+        """See `Journal.pending`."""
+        self._trim(now - AGE_MAX)
+        found = []
+        for row in self._rows():
+            pace = self._paces.get(row.type)
+            if row.due <= now and (pace is None or pace.next <= now):
+                found.append(row)
+        found.sort(key=_when)
+        return found[:limit]
+
+    def catalogs(self) -> dict[int, bytes]:
+        """See `Journal.catalogs`."""
+        return self._catalogs
+
+    def paces(self) -> dict[str, Pace]:
+        """See `Journal.paces`."""
+        return self._paces
+
+    def identity(self, now: int) -> tuple[bytes, int, int]:
+        """See `Journal.identity`; the seed is the one given."""
+        if self._install_week is None:
+            self._install_week = week_start(now)
+        return self._seed, self._next_index, self._install_week
+
+    def journal(
+        self, made: Sequence[Made], consumed: Iterable[Pending], paces: Iterable[Pace]
+    ) -> None:
+        """See `Journal.journal`."""
+        for one in made:
+            self._next_index = one.key_index + 1
+            self._waiting[one.key_index] = Receipt(*one, DUE, 0)
+        told = Counter((one.type, one.time // DAY) for one in made)
+        for row in consumed:
+            if told[row.type, row.time // DAY]:
+                told[row.type, row.time // DAY] -= 1
+            else:
+                self.unmade.append(row)
+            self._remove(row)
+        for pace in paces:
+            self._paces[pace.type] = pace
+
+    def due(self, now: int, limit: int = 1000) -> list[Receipt]:
+        """See `Journal.due`."""
+        found = [receipt for receipt in self._waiting.values() if receipt.due <= now]
+        found.sort(key=_receipt_due)
+        return found[:limit]
+
+    def mark(self, indices: Iterable[int], state: str, route: str | None = None) -> None:
+        """See `Journal.mark`. Receipts of what is done are not kept: nobody here erases."""
+        for index in indices:
+            del self._waiting[index]
+
+    def attempt(self, indices: Iterable[int]) -> set[int]:
+        """See `Journal.attempt`."""
+        found = set(indices)
+        for index in found:
+            receipt = self._waiting[index]
+            self._waiting[index] = receipt._replace(attempts=receipt.attempts + 1)
+        return found
+
+    def postpone(self, indices: Iterable[int], due: int) -> None:
+        """See `Journal.postpone`."""
+        for index in indices:
+            self._waiting[index] = self._waiting[index]._replace(due=due)
+
+    def receipt(self, index: int) -> Receipt:
+        """A report that is journaled and not done with."""
+        return self._waiting[index]
+
+    def waiting(self) -> list[Pending]:
+        """Rows that no report was made of yet."""
+        return self._rows()
+
+    def untaken(self) -> list[Receipt]:
+        """Reports that were made and nobody took yet."""
+        return list(self._waiting.values())
+
+    def _rows(self) -> list[Pending]:
+        """What waits; a state is due when those of earlier periods are (`journal._WAITING`)."""
+        found = [*self._events.values(), *self._counters.values()]
+        latest: dict[str, int] = {}
+        for key in sorted(self._states):
+            row = self._states[key]
+            due = latest[row.type] = max(row.due, latest.get(row.type, row.due))
+            found.append(row if due == row.due else row._replace(due=due))
+        return found
+
+    def _number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def _trim(self, oldest: int) -> None:
+        gone = [row for row in self._events.values() if row.time < oldest]
+        gone += [row for row in self._counters.values() if row.time < oldest]
+        gone += [row for row in self._states.values() if row.period > 0 and row.time < oldest]
+        for row in gone:
+            self._remove(row)
+            self.drop("too-old")
+        self.too_old += gone
+
+    def _remove(self, row: Pending) -> None:
+        if row.table == "event":
+            del self._events[row.n]
+        elif row.table == "counter":
+            del self._counters[row.type, row.time, row.fields, row.catalog, row.one_in]
+        else:
+            del self._states[row.type, row.period]
+
+
+def _when(row: Pending) -> tuple[int, int]:
+    return row.due, row.time
+
+
+def _receipt_due(receipt: Receipt) -> int:
+    return receipt.due

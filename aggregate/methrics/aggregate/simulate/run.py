@@ -1,0 +1,242 @@
+"""A simulation from its settings to its two files: `data.duckdb` and `truth.duckdb`.
+
+First all installs live their days, spread over processes. Then the topic is played in order of
+time into a real aggregator's judge and store. Last the truth is written beside it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+
+from methrics.aggregate.digest import combine, digests
+from methrics.aggregate.simulate import truth
+from methrics.aggregate.simulate.arrival import Arrival
+from methrics.aggregate.simulate.lives import live
+from methrics.aggregate.simulate.population import Profile, invent
+from methrics.aggregate.simulate.settings import DAY, Settings
+from methrics.aggregate.simulate.signing import RawCost, raw_cost
+from methrics.aggregate.simulate.transport import Resting
+from methrics.aggregate.store import Store
+from methrics.schema.catalogs import example_catalog
+from methrics.schema.errors import ConfigError
+
+DATA, TRUTH = "data.duckdb", "truth.duckdb"
+
+TOGETHER = 25
+"""Installs that a process lives at a time: enough to keep it busy, few enough for a smooth bar."""
+
+ALONE = 150
+"""Installs up to which starting processes costs more than it saves."""
+
+Tell = Callable[[str, int, int], None]
+"""(what is being done, how much is done, of how much)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lived:
+    """The lives of some installs: their tables, and what living them and bare signing cost."""
+
+    tables: dict[str, pa.Table]
+    reports: int
+    cpu: float
+    raw: RawCost
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a simulation made and what it cost. CPU times are in seconds, over all processes."""
+
+    installs: int
+    sharing: int
+    days: int
+    reports: int
+    stored: int
+    refused: int
+    digest: str
+    truth: str
+    generate_cpu_s: float
+    store_cpu_s: float
+    wall_s: float
+    reports_per_cpu_s: float
+    total_reports_per_cpu_s: float
+    raw_sign_per_cpu_s: float
+    raw_keypair_and_sign_per_cpu_s: float
+    sign_ratio: float
+    signing_share: float
+
+    def told(self) -> dict[str, object]:
+        """As one flat object."""
+        return asdict(self)
+
+
+def simulate(
+    folder: Path, settings: Settings, *, processes: int = 2, tell: Tell = lambda *_: None
+) -> Summary:
+    """Make `folder` with both files in it.
+
+    Raises ConfigError for settings that cannot be, and if there is a file of that name already:
+    nothing is overwritten. StoreError if a file cannot be written.
+    """
+    settings.check()
+    refuse_to_overwrite(folder)
+    started = time.perf_counter()
+    profiles = invent(settings)
+    parts: list[Lived] = []
+    lives = _lives(profiles, settings, processes)
+    for done, part in enumerate(lives, 1):
+        parts.append(part)
+        tell("living", min(done * TOGETHER, len(profiles)), len(profiles))
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = time.process_time()
+    with Store(folder / DATA) as store:
+        arrival = Arrival(store, example_catalog(), settings, processes)
+        try:
+            _play(arrival, parts, settings, tell)
+        finally:
+            arrival.close()
+        store_cpu = time.process_time() - begun
+        told = _told(store)
+    tell("writing the truth", 0, 1)
+    extra = _extra(settings, arrival)
+    truth.write(folder / TRUTH, [*(part.tables for part in parts), extra], arrival.fates)
+    tell("writing the truth", 1, 1)
+    return _summary(folder, settings, profiles, parts, told, store_cpu, started)
+
+
+def refuse_to_overwrite(folder: Path) -> None:
+    """Raises ConfigError if one of the files is there."""
+    for name in (DATA, TRUTH):
+        if (folder / name).exists():
+            raise ConfigError(
+                "simulation-exists", f"{folder / name} is there already", "name another directory"
+            )
+
+
+def _lives(profiles: list[Profile], settings: Settings, processes: int) -> Iterator[Lived]:
+    chunks = [profiles[at : at + TOGETHER] for at in range(0, len(profiles), TOGETHER)]
+    work = partial(live_some, settings)
+    if processes < 2 or len(profiles) <= ALONE:
+        yield from map(work, chunks)
+        return
+    # A fork of a process with threads may stop for ever; these start afresh.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        yield from pool.map(work, chunks)
+
+
+def live_some(settings: Settings, profiles: list[Profile]) -> Lived:
+    """The lives of some installs, in this process."""
+    begun = time.process_time()
+    rows = live(profiles, settings, example_catalog())
+    cpu = time.process_time() - begun
+    reports = len(rows.report)
+    return Lived(rows.arrow(), reports, cpu, raw_cost())
+
+
+def _play(arrival: Arrival, parts: Iterable[Lived], settings: Settings, tell: Tell) -> None:
+    """Every day's arrivals, then those that are still on their way when the days are over."""
+    found = [part.tables["report"] for part in parts if "report" in part.tables]
+    reports = _in_order(found)
+    times = reports["arrived"].cast(pa.int64()).to_numpy() if reports is not None else None
+    day, stop = settings.start // DAY, settings.start // DAY + settings.days
+    last = stop
+    if times is not None:
+        last = max(stop, int(times[-1]) // DAY + 1)
+    at = 0
+    while day < max(last, (arrival.rest() or 0) + 1):
+        items: list[Resting] = []
+        if reports is not None and times is not None:
+            until = int(times.searchsorted((day + 1) * DAY))
+            items = _resting(reports.slice(at, until - at))
+            at = until
+        arrival.day(day, items, attacked=day < stop)
+        day += 1
+        begin = settings.start // DAY
+        tell("storing", min(day - begin, last - begin), last - begin)
+
+
+def _in_order(found: list[pa.Table]) -> pa.Table | None:
+    """All reports by time of arrival. Offsets of 64 bits: their bytes may exceed 2 GiB."""
+    if not found:
+        return None
+    table = pa.concat_tables(found).select(["arrived", "id", "raw"])
+    table = table.set_column(2, "raw", table["raw"].cast(pa.large_binary()))
+    return table.take(pc.sort_indices(table, sort_keys=[("arrived", "ascending")]))
+
+
+def _resting(rows: pa.Table) -> list[Resting]:
+    columns = (
+        rows["arrived"].cast(pa.int64()).to_pylist(),
+        rows["id"].to_pylist(),
+        rows["raw"].to_pylist(),
+    )
+    return [Resting(*row) for row in zip(*columns, strict=True)]
+
+
+def _extra(settings: Settings, arrival: Arrival) -> dict[str, pa.Table]:
+    attacks = truth.Columns("attack")
+    for (kind, day, reason), items in sorted(arrival.attacks.items()):
+        if items:
+            attacks.add(kind, day, reason, items)
+    run = truth.Columns("run")
+    for name, value in settings.told().items():
+        run.add(name, str(value))
+    return {"attack": attacks.arrow(), "run": run.arrow()}
+
+
+class Stored(NamedTuple):
+    """What is in the data set: reports, refusals, and the digest of the app's namespace."""
+
+    reports: int
+    refused: int
+    digest: str
+
+
+def _told(store: Store) -> Stored:
+    con = store.cursor()
+    refused = con.execute("SELECT coalesce(sum(count), 0)::BIGINT FROM refusal").fetchall()[0][0]
+    found = combine(digests(con))
+    return Stored(store.total, refused, found[0].digest.hex() if found else "")
+
+
+def _summary(
+    folder: Path,
+    settings: Settings,
+    profiles: list[Profile],
+    parts: list[Lived],
+    stored: Stored,
+    store_cpu: float,
+    started: float,
+) -> Summary:
+    reports = sum(part.reports for part in parts)
+    cpu = sum(part.cpu for part in parts)
+    raw = sum((part.raw for part in parts), RawCost())
+    return Summary(
+        installs=len(profiles),
+        sharing=sum(bool(profile.consent) for profile in profiles),
+        days=settings.days,
+        reports=reports,
+        stored=stored.reports,
+        refused=stored.refused,
+        digest=stored.digest,
+        truth=truth.digest(folder / TRUTH),
+        generate_cpu_s=round(cpu, 2),
+        store_cpu_s=round(store_cpu, 2),
+        wall_s=round(time.perf_counter() - started, 2),
+        reports_per_cpu_s=round(reports / cpu, 1),
+        total_reports_per_cpu_s=round(reports / (cpu + store_cpu), 1),
+        raw_sign_per_cpu_s=round(1 / raw.sign_s, 1),
+        raw_keypair_and_sign_per_cpu_s=round(1 / (raw.keypair_s + raw.sign_s), 1),
+        sign_ratio=round(reports / cpu * raw.sign_s, 3),
+        signing_share=round(reports * (raw.keypair_s + raw.sign_s) / cpu, 3),
+    )

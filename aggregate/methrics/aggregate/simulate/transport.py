@@ -1,0 +1,69 @@
+"""The way from a machine to the topic: what relays answer, when they publish, what gets lost.
+
+Pure. The rules are the relays' own (`methrics.node.mixer`, `methrics.schema.judge`); tests compare
+the short cuts taken here with them. Left out: relays have memory for all that rests, so none
+publishes before its time, and two always answer.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+from methrics.node.journal import Receipt
+from methrics.node.mixer import MixLimits, rest, shuffled
+from methrics.node.routes import RELAYS_AT_A_TIME
+from methrics.schema.event_type import EventType
+from methrics.schema.limits import EARLY_MAX
+from methrics.schema.verdict import Reason
+
+LIMITS = MixLimits()
+
+
+class Resting(NamedTuple):
+    """An item that a relay holds until `closes` (unix seconds): it leaves in that window."""
+
+    closes: int
+    id: bytes
+    raw: bytes
+
+
+class Heard(NamedTuple):
+    """A bundle on the topic at `time`, and who is behind it ("" for honest relays)."""
+
+    time: int
+    bundle: bytes
+    ids: tuple[bytes, ...]
+    kind: str = ""
+
+
+def answer(receipt: Receipt, event_type: EventType, now: int) -> Reason:
+    """What a relay says of an honest machine's report: all that can be wrong with it is its time,
+    as of the relay's clock (`now`, unix seconds). The end of `judge._report`."""
+    if now >= event_type.expires:
+        return Reason.EXPIRED
+    if receipt.time > now + EARLY_MAX:
+        return Reason.EARLY
+    return Reason.LATE if now - receipt.time > event_type.lateness else Reason.OK
+
+
+def closes(handed: int, rng: random.Random, *, mix: bool = True) -> int:
+    """When the window ends in which a report appears that was handed over at `handed`: each relay
+    lets it rest for a time of its own, and once one has published it the others drop it."""
+    linger = LIMITS.linger if mix else 0.0
+    moment = handed + min(rest(handed, linger, rng) for _ in range(RELAYS_AT_A_TIME))
+    return int((moment // LIMITS.hold + 1) * LIMITS.hold)
+
+
+def bundles(topic: str, items: Iterable[Resting], rng: random.Random) -> Iterator[Heard]:
+    """What relays publish of `items`, in order of time: each window shuffled and packed."""
+    for time, window in groupby(sorted(items), key=_closes):
+        held = {one.id: one.raw for one in window}
+        for mixed in shuffled(topic, held, rng):
+            yield Heard(time, mixed.bundle, tuple(item_id for item_id, _ in mixed.items))
+
+
+def _closes(one: Resting) -> int:
+    return one.closes
