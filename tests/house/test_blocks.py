@@ -62,6 +62,6 @@ def test_the_readme_shows_what_the_demo_prints() -> None:
     """The long block is the demo's own output, shortened: its fixed lines are those of the code."""
     readme = (source.ROOT / "README.md").read_text("utf-8")
     printed = (source.ROOT / "aggregate/methrics/aggregate/demo/cli_show.py").read_text("utf-8")
-    for line in ("Users per day", "Sign-ins that reached each step", "The same set in both"):
+    for line in ("Installs per day", "Sign-ins that reached each step", "The same set in both"):
         assert line in readme
         assert line in printed

@@ -33,7 +33,7 @@ def test_the_demo_ends_in_tables_that_anybody_can_ask_again(tmp_path: Path) -> N
     done = demo(folder, "--apps", "4", "--days", "2")
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stderr == ""
-    for said in ("Users per day", "all right", "84582aa3 0127", "signed_in"):
+    for said in ("Installs per day", "all right", "84582aa3 0127", "signed_in"):
         assert said.replace(" ", "") in done.stdout.replace(" ", "")
     digests = [line.split()[-1] for line in done.stdout.splitlines() if " reports  " in line]
     assert len(digests) == 2

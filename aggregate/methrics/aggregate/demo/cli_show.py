@@ -18,8 +18,8 @@ from methrics.schema.envelope import split
 
 QUERIES = (
     (
-        "Users per day (at least: only those who agreed, counted by their own machines)",
-        "SELECT * FROM demo.heartbeat_users_per_day",
+        "Installs per day (at least: only those who agreed, counted by their own machines)",
+        "SELECT * FROM demo.heartbeat_dau",
     ),
     (
         "Machines (what this one says of itself)",
@@ -38,19 +38,24 @@ QUERIES = (
     (
         "Sign-ins that reached each step, by design of the dialogue",
         """
-        SELECT step, count(DISTINCT n) FILTER (variant = 'a') AS design_a,
-               count(DISTINCT n) FILTER (variant = 'b') AS design_b
-        FROM demo.signin_step JOIN demo.signin USING (n)
-        GROUP BY step ORDER BY max(i), step
+        SELECT value AS design, step, interactions, percent
+        FROM demo.signin_funnel WHERE field = 'variant'
         """,
     ),
 )
 """Title and SQL; each is printed before its answer, so that it can be asked again."""
 
+FLOOR_SAID = (
+    "All counts as they are (floor=1), for these are few and made up. Views of real data are\n"
+    "opened with the floor of 10: counts in tens, and no group smaller than that."
+)
+
 
 def show(ran: Ran) -> None:
     """Print everything. Raises DemoError if the aggregators differ or a row does not verify."""
-    with open_dataset(ran.stores[0]) as one, open_dataset(ran.stores[1]) as two:
+    first, second = ran.stores
+    with open_dataset(first, floor=1) as one, open_dataset(second, floor=1) as two:
+        click.echo(f"\n{FLOOR_SAID}")
         for title, sql in QUERIES:
             heading(title)
             sql = dedent(sql).strip()
@@ -135,7 +140,7 @@ def snippet(path: Path) -> str:
     return (
         f"  {path}\n\n"
         "  from methrics.aggregate import open_dataset\n"
-        f'  with open_dataset("{path}") as data:\n'
-        '      print(data.sql("SELECT * FROM reports_per_day"))\n\n'
-        f"  or: methrics query {path} reports_per_day\n"
+        f'  with open_dataset("{path}", floor=1) as data:\n'
+        '      print(data.sql("SELECT * FROM demo.heartbeat_dau"))\n\n'
+        f"  or: methrics query {path} dau --floor 1\n"
     )
