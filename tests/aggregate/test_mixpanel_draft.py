@@ -158,6 +158,7 @@ events = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.binary(max_size=40) | (events | json_values).map(lambda o: json.dumps(o).encode()))
 )
