@@ -17,8 +17,10 @@ from methrics.node.flags import (
     month_number,
     week_number,
 )
+from methrics.node.journal import Pace
 
-TIMES = st.integers(min_value=0, max_value=4_000_000_000)
+NEVER = Pace("visit", 0, 0)
+TIMES = st.integers(min_value=DAY, max_value=4_000_000_000)
 
 
 def moment(*when: int) -> int:
@@ -42,21 +44,23 @@ def test_one_first_report_per_period_whatever_the_clock_does(times: list[int], s
         "first_of_week": week_number,
         "first_of_month": month_number,
     }[source]
-    last, firsts = None, []
+    pace, firsts = Pace("visit", 0, 0), []
     for time in times:
-        if derived(source, last=last, time=time, install_week=0):
+        if derived(source, pace=pace, time=time, install_week=0):
             firsts.append(number(time))
-        last = latest(last, time)
+        pace = pace._replace(last=latest(pace.last, time))
     assert len(firsts) == len(set(firsts))
     assert max(map(number, times)) in firsts
 
 
 def test_a_month_begins_in_the_middle_of_a_week() -> None:
     tuesday, wednesday = moment(2026, 6, 30), moment(2026, 7, 1)
-    said = {name: derived(name, last=tuesday, time=wednesday, install_week=0) for name in SOURCES}
+    pace = Pace("visit", tuesday, 0, first_day=tuesday)
+    said = {name: derived(name, pace=pace, time=wednesday, install_week=0) for name in SOURCES}
     assert said["first_of_day"] is True
     assert said["first_of_week"] is False
     assert said["first_of_month"] is True
+    assert said["milestone"] == "d1"
 
 
 @pytest.mark.parametrize(
@@ -69,19 +73,19 @@ def test_install_age_falls_into_the_declared_buckets(weeks: int, bucket: int) ->
 
     installed = moment(2026, 1, 1)
     age = derived(
-        "install_age", last=None, time=installed + weeks * 7 * DAY, install_week=installed
+        "install_age", pace=NEVER, time=installed + weeks * 7 * DAY, install_week=installed
     )
     assert age == weeks
     assert bisect_right(INSTALL_AGE_EDGES, age) == bucket
 
 
 def test_install_age_is_never_negative() -> None:
-    assert derived("install_age", last=None, time=5, install_week=moment(2026, 1, 1)) == 0
+    assert derived("install_age", pace=NEVER, time=5, install_week=moment(2026, 1, 1)) == 0
 
 
 def test_unknown_source() -> None:
     with pytest.raises(ValueError, match="shoe_size"):
-        derived("shoe_size", last=None, time=0, install_week=0)
+        derived("shoe_size", pace=NEVER, time=0, install_week=0)
 
 
 def test_the_sources_are_those_of_the_schema() -> None:

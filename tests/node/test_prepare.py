@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,18 @@ from tests.schema.declarations import names as declared_names
 import methrics.schema
 from methrics.node.clock import ManualClock
 from methrics.node.flags import DAY, month_number
-from methrics.node.journal import Journal, Pace, Pending
+from methrics.node.journal import Journal, Pace, Pending, week_start
 from methrics.node.ledger import grant
 from methrics.node.paths import places
-from methrics.node.prepare import Allowed, Identity, Prepared, prepare
+from methrics.node.prepare import (
+    NO_MILESTONE,
+    OUT_OF_ORDER,
+    SAID,
+    Allowed,
+    Identity,
+    Prepared,
+    prepare,
+)
 from methrics.node.recorder import Recorder
 from methrics.node.settings import RecorderSettings
 from methrics.schema.book import CatalogBook
@@ -105,7 +114,7 @@ def test_a_state_becomes_a_report_with_its_flags() -> None:
         "monthly": True,
         "age": 0,
     }
-    assert report.time == (NOW - 3600) - (NOW - 3600) % 600
+    assert report.time == (NOW - 3600) - (NOW - 3600) % DAY
     assert [made.key_index for made in done.made] == [7]
     assert done.consumed == [row()]
 
@@ -133,13 +142,65 @@ def test_mars_9_the_age_is_rough(weeks: int, bucket: int) -> None:
     assert reports(done)[0].values["age"] == bucket
 
 
-def test_mars_5_a_second_heartbeat_of_a_day_waits_for_tomorrow() -> None:
-    said = NOW - 3600
-    done = run(row(), paces={"heartbeat": Pace("heartbeat", said, NOW)})
-    assert (done.made, done.consumed) == ([], [])
-    then = done.paces["heartbeat"].next
-    assert then // DAY == NOW // DAY + 1
-    assert done.paces["heartbeat"].last == said
+def test_mars_5_a_second_heartbeat_of_a_day_makes_no_report() -> None:
+    said = Pace("heartbeat", NOW - NOW % DAY, NOW)
+    done = run(row(), paces={"heartbeat": said})
+    assert (done.made, done.consumed, done.paces) == ([], [row()], {})
+    assert (done.quiet, done.dropped) == ({SAID: 1}, {})
+    done = run(row(time=NOW - DAY), paces={"heartbeat": said})
+    assert (done.made, done.quiet, done.dropped) == ([], {}, {OUT_OF_ORDER: 1})
+
+
+def test_days_that_waited_together_are_told_in_their_order_and_apart() -> None:
+    rows = [row(time=NOW - days * DAY) for days in (1, 3, 2)]
+    paces, times = dict[str, Pace](), []
+    for now in range(NOW, NOW + 40 * 3600, 3600):
+        done = run(*rows, paces=paces, now=now, seed=now)
+        assert len(done.made) <= 1
+        rows = [one for one in rows if one not in done.consumed]
+        paces |= done.paces
+        times += [(report.time // DAY, now) for report in reports(done, now)]
+    assert [day for day, _ in times] == [NOW // DAY - days for days in (3, 2, 1)]
+    assert all(after - before >= 3600 for (_, before), (_, after) in pairwise(times))
+
+
+def retention(day: int, pace: Pace | None = None) -> Prepared:
+    paces = {"retention": pace} if pace else {}
+    return run(row("retention", {"os": "linux"}, time=day * DAY + 9), paces=paces, now=day * DAY + 9)
+
+
+def test_a_type_with_milestones_speaks_on_those_days_only() -> None:
+    first, pace, said = NOW // DAY, None, list[tuple[int, object]]()
+    for day in (0, 1, 2, 7, 29, 30, 31, 60):
+        done = retention(first + day, pace)
+        said += [(day, report.values["milestone"]) for report in reports(done, (first + day) * DAY + 9)]
+        assert done.quiet == ({} if done.made else {NO_MILESTONE: 1})
+        assert not done.dropped
+        pace = {"retention": pace, **done.paces}["retention"]
+        assert pace is not None
+        pace = pace._replace(next=0)
+        assert (pace.first_day is not None) == (day < 30)
+    assert said == [(0, "d0"), (1, "d1"), (7, "d7"), (30, "d30")]
+    assert pace is not None
+    assert (pace.first_day, pace.first_week) == (None, week_start(first * DAY))
+
+
+def test_mars_7_the_first_day_goes_when_no_milestone_is_ahead() -> None:
+    first = NOW // DAY * DAY
+    told = retention(first // DAY).paces["retention"]
+    assert told.first_day == first
+    done = retention(first // DAY + 33, told)
+    assert done.paces["retention"]._replace(next=0) == Pace(
+        "retention", first, 0, first_week=week_start(first)
+    )
+    later = first + 30 * DAY + CATALOG.types["retention"].lateness + DAY
+    assert run(paces={"retention": told}, now=later).paces == {}
+    assert run(paces={"retention": told}, now=later + 1).paces.keys() == {"retention"}
+
+
+def test_who_was_there_before_a_type_had_milestones_is_not_new() -> None:
+    done = retention(NOW // DAY, Pace("retention", NOW - 9 * DAY, 0))
+    assert (done.made, done.quiet) == ([], {NO_MILESTONE: 1})
 
 
 @settings(max_examples=60)

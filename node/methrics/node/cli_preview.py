@@ -43,7 +43,8 @@ _FIXED = {
 }
 _REASONS = {
     "not-allowed": "waits: your consent does not let it leave by this route now",
-    "not-yet": "waits: one report of this kind a day is enough",
+    "said-already": "makes no report: this day was told already",
+    "no-milestone": "makes no report: only the first day and a few later ones are told",
     "withdrawn": "you said no to this type: forgotten at the next pass",
 }
 _RULES = {

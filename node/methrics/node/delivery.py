@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -22,8 +22,8 @@ from typing import TypeVar
 from methrics.node.clock import Clock, Rng
 from methrics.node.erasing import routes_open, spread_again
 from methrics.node.erasures import Asked, Erasures
-from methrics.node.journal import ACKNOWLEDGED, STRUCK, Journal, Receipt
-from methrics.node.outbox import catalog_number
+from methrics.node.journal import ACKNOWLEDGED, STRUCK, Journal, Pending, Receipt
+from methrics.node.outbox import AGE_MAX, catalog_number
 from methrics.node.prepare import Allowed, Identity, prepare
 from methrics.node.routes import Fate, Load, Outcome, Route
 from methrics.node.trail.meter import Meter
@@ -161,7 +161,7 @@ class Delivery:
             pending,
             catalogs=self._catalogs,
             allowed=allowed,
-            identity=Identity(*journal.identity(now)),
+            identity=Identity(*journal.identity(installed(pending, now))),
             paces=journal.paces(),
             route=self._route_name,
             now=now,
@@ -305,6 +305,12 @@ class Delivery:
             due = self._clock.now() + backoff(asked.attempts, self._rng.random)
             self._erasures.postpone([(asked.key_index, due)])
             done.postponed += 1
+
+
+def installed(pending: Iterable[Pending], now: int) -> int:
+    """When an outbox that has no identity yet says it was installed: what was recorded first
+    decides that, not when a publisher came to it, and not a clock that stood at 1970."""
+    return min((row.time for row in pending if now - AGE_MAX < row.time < now), default=now)
 
 
 def first_leaf(group: BaseExceptionGroup[E]) -> E:

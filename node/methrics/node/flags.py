@@ -1,10 +1,15 @@
 """What a node says about time so that a network without identifiers can count people (NEW-4).
 
-Pure: from the time of the last report of a type, the week of installation and the time of this
-report. Days, ISO weeks and months are UTC. Brave's usage ping counts this way.
+Pure: from what is kept of a type's reports, the week of installation and the time of this report. Days, ISO weeks and months are UTC. Brave's usage ping counts this way.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from methrics.node.journal import Pace
+    from methrics.schema.event_type import EventType
 
 DAY = 86_400
 
@@ -12,24 +17,22 @@ SOURCES = ("first_of_day", "first_of_week", "first_of_month", "install_age", "mi
 """Names of the field sources that a node fills in; an app can never set them."""
 
 
-def derived(
-    source: str, *, last: int | None, time: int, install_week: int, first: int | None = None
-) -> bool | int | str:
+def derived(source: str, *, pace: Pace, time: int, install_week: int) -> bool | int | str:
     """The raw value of a field of this `source`, for a report of `time`.
 
-    `last` is the time of the last report of the same type (None: there was none), `install_week`
-    any time within the ISO week of installation, `first` any time on the day of the first report of
-    the type (None: this is it). The flags are bools; `install_age` is whole weeks since then, 0 in
-    the first (MARS-9: the field's buckets make it rough); a `milestone` is `d` and whole days.
+    `pace` tells of the reports of the type before it, `install_week` is any time within the ISO
+    week of installation. The flags are bools; `install_age` is whole weeks since then, 0 in the
+    first (MARS-9: the field's buckets make it rough); a `milestone` is `d` and whole days.
     Raises ValueError for an unknown source.
     """
     if source == "install_age":
         return max(0, week_number(time) - week_number(install_week))
     if source == "milestone":
-        return f"d{0 if first is None else day_number(time) - day_number(first)}"
+        return f"d{after_first(pace, time)}"
     if source not in SOURCES:
         raise ValueError(f"unknown field source {source!r}")
-    if last is None:
+    last = pace.last
+    if not last:
         return True
     # A clock set back must not count a person twice: only a later period is a new one.
     if source == "first_of_day":
@@ -39,9 +42,31 @@ def derived(
     return month_number(time) > month_number(last)
 
 
-def latest(last: int | None, time: int) -> int:
+def after_first(pace: Pace, time: int) -> int | None:
+    """Whole days from the type's first report to one of `time`; 0 if that is the first.
+
+    None if nobody knows any more: all milestones have passed, or there were reports before the
+    type had milestones.
+    """
+    if pace.first_day is not None:
+        return day_number(time) - day_number(pace.first_day)
+    return None if pace.last or pace.first_week is not None else 0
+
+
+def period(event_type: EventType, time: int) -> int:
+    """Which day, ISO week or month `time` lies in, whatever the shortest is that the type's reports
+    are counted by; 0 for a type of which only the latest state matters."""
+    sources = event_type.sources
+    if event_type.daily:
+        return day_number(time)
+    if "first_of_week" in sources:
+        return week_number(time)
+    return month_number(time) if "first_of_month" in sources else 0
+
+
+def latest(last: int, time: int) -> int:
     """What to keep as the new `last`: never an earlier time than before."""
-    return time if last is None else max(last, time)
+    return max(last, time)
 
 
 def day_number(time: int) -> int:

@@ -33,7 +33,8 @@ DUE, SENT, ACKNOWLEDGED, STRUCK = "due", "sent", "acknowledged", "struck"
 
 
 class Pending(NamedTuple):
-    """One waiting row. `table` is event, counter or state; `total` stands in counters only."""
+    """One waiting row. `table` is event, counter or state; `total` stands in counters only,
+    `period` (see `flags.period`) in states."""
 
     table: str
     n: int
@@ -45,6 +46,7 @@ class Pending(NamedTuple):
     fields: bytes
     steps: bytes | None
     total: int | None
+    period: int = 0
 
 
 class Made(NamedTuple):
@@ -78,11 +80,18 @@ class Receipt(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """Per type: the time of the last report made, and the earliest moment for the next one."""
+    """What is kept per type between two reports, times in unix seconds.
+
+    `last`: that of the last report (0: none yet). `next`: the earliest moment for the next one.
+    Types with milestones besides: `first_day`, when the day of the first report began, and once no
+    milestone is ahead instead `first_week`, when its ISO week began.
+    """
 
     type: str
     last: int
     next: int
+    first_day: int | None = None
+    first_week: int | None = None
 
 
 class Snapshot(NamedTuple):
@@ -101,15 +110,18 @@ class Snapshot(NamedTuple):
 
 _REPORT = "idx, id, raw, catalog, type, time, made, due, route, state, attempts"
 _WAITING = """
-  SELECT 'event' AS source, n, catalog, type, time, due, one_in, fields, steps, NULL FROM event
+  SELECT 'event' AS source, n, catalog, type, time, due, one_in, fields, steps, NULL, 0 FROM event
   UNION ALL
-  SELECT 'counter', n, catalog, type, time, due, one_in, fields, NULL, count FROM counter
+  SELECT 'counter', n, catalog, type, time, due, one_in, fields, NULL, count, 0 FROM counter
   UNION ALL
-  SELECT 'state', n, catalog, type, time, due, one_in, fields, NULL, NULL FROM state
+  SELECT 'state', n, catalog, type, time, max(due) OVER (PARTITION BY type ORDER BY period),
+  one_in, fields, NULL, NULL, period FROM state
 """
+"""A state waits for those of earlier periods, or their flags would be told by the wrong one."""
+_PACES = "SELECT type, last, next, first_day, first_week FROM pace"
 _PENDING = f"""
 SELECT w.* FROM ({_WAITING}) w LEFT JOIN pace p USING (type)
-WHERE w.due <= ?1 AND coalesce(p.next, 0) <= ?1 ORDER BY w.due LIMIT ?2
+WHERE w.due <= ?1 AND coalesce(p.next, 0) <= ?1 ORDER BY w.due, w.time LIMIT ?2
 """
 
 
@@ -137,7 +149,7 @@ class Journal(Outbox):
             due = con.execute(f"SELECT {_REPORT} FROM report WHERE state = 'due' ORDER BY due, idx")
             receipts = [Receipt(*row) for row in due]
             waiting = [Pending(*row) for row in con.execute(_WAITING)]
-            paces = {row[0]: Pace(*row) for row in con.execute("SELECT type, last, next FROM pace")}
+            paces = {row[0]: Pace(*row) for row in con.execute(_PACES)}
             meta = dict(con.execute("SELECT name, value FROM meta"))
             erasures = con.execute("SELECT due FROM erasure WHERE state = 'due' ORDER BY due")
             return Snapshot(
@@ -156,8 +168,7 @@ class Journal(Outbox):
 
     def paces(self) -> dict[str, Pace]:
         """What flags and pacing need to know of each type that was ever reported."""
-        rows = self.database.rows("SELECT type, last, next FROM pace")
-        return {row[0]: Pace(*row) for row in rows}
+        return {row[0]: Pace(*row) for row in self.database.rows(_PACES)}
 
     def identity(self, now: int) -> tuple[bytes, int, int]:
         """(seed of 32 bytes, next index, time at which the ISO week of the installation began).
@@ -201,7 +212,7 @@ class Journal(Outbox):
             for row in consumed:
                 if not _consume(con, row):
                     raise _conflict(self.path, f"a waiting {row.type} has gone")
-            con.executemany("INSERT OR REPLACE INTO pace VALUES (?, ?, ?)", paces)
+            con.executemany("INSERT OR REPLACE INTO pace VALUES (?, ?, ?, ?, ?)", paces)
 
     def due(self, now: int, limit: int = 1000) -> list[Receipt]:
         """Journaled reports to be sent at `now`, oldest first."""
@@ -255,10 +266,12 @@ class Journal(Outbox):
     def strike_row(self, row: Pending) -> bool:
         """Removes a waiting row: it never becomes a report. False if it has gone or, for a state,
         was recorded anew."""
+        # The number of an event may be used again; when a state is due may follow from another.
+        own, value = ("period", row.period) if row.table == "state" else ("due", row.due)
         with self.database.transaction() as con:
             gone = con.execute(
-                f"DELETE FROM {row.table} WHERE type = ? AND n = ? AND due = ? AND fields = ?",
-                (row.type, row.n, row.due, row.fields),
+                f"DELETE FROM {row.table} WHERE type = ? AND n = ? AND {own} = ? AND fields = ?",
+                (row.type, row.n, value, row.fields),
             ).rowcount
             note_edit(con)
         return gone > 0
@@ -338,10 +351,12 @@ def _consume(con: sqlite3.Connection, row: Pending) -> bool:
         con.execute("DELETE FROM counter WHERE n = ? AND count <= 0", (row.n,))
         return done.rowcount == 1
     # A state recorded since it was read stays, for the next time. One that has gone was withdrawn.
-    if not con.execute("SELECT 1 FROM state WHERE type = ?", (row.type,)).fetchone():
+    mine = (row.type, row.period)
+    if not con.execute("SELECT 1 FROM state WHERE type = ? AND period = ?", mine).fetchone():
         return False
     con.execute(
-        "DELETE FROM state WHERE type = ? AND n = ? AND time = ?", (row.type, row.n, row.time)
+        "DELETE FROM state WHERE type = ? AND period = ? AND n = ? AND time = ?",
+        (*mine, row.n, row.time),
     )
     return True
 

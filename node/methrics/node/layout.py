@@ -39,7 +39,21 @@ CREATE INDEX erasure_unsent ON erasure (due) WHERE state = 'due';
 CREATE TABLE old_seed (below INTEGER PRIMARY KEY, seed BLOB NOT NULL);
 """
 
-STEPS = (_FIRST, _ERASURES)
+# `state.period` is the day, week or month that a state is about (`flags.period`), so that none takes
+# the place of one that nobody has been told of yet; 0 where only the latest matters.
+_PERIODS = """
+CREATE TABLE state_of_period (
+  type TEXT NOT NULL, period INTEGER NOT NULL, n INTEGER NOT NULL, catalog INTEGER NOT NULL,
+  time INTEGER NOT NULL, due INTEGER NOT NULL, one_in INTEGER NOT NULL, fields BLOB NOT NULL,
+  PRIMARY KEY (type, period)) WITHOUT ROWID;
+INSERT INTO state_of_period SELECT type, 0, n, catalog, time, due, one_in, fields FROM state;
+DROP TABLE state;
+ALTER TABLE state_of_period RENAME TO state;
+ALTER TABLE pace ADD COLUMN first_day INTEGER;
+ALTER TABLE pace ADD COLUMN first_week INTEGER;
+"""
+
+STEPS = (_FIRST, _ERASURES, _PERIODS)
 """What each version of the layout adds to the one before."""
 
 SCHEMA_VERSION = len(STEPS)

@@ -1,7 +1,7 @@
 """The app's side of the outbox: cheap, durable appends, bounded by size and age.
 
 An `Outbox` is one SQLite file per user and namespace. The app appends to `event`, sums into
-`counter` and replaces `state`; the publisher, through `methrics.node.journal.Journal`, turns them
+`counter` and replaces `state`, of which it keeps one for each day or other period that is counted; the publisher, through `methrics.node.journal.Journal`, turns them
 into reports. Times are rounded before they come here; `due` is the earliest moment at which the
 row may become a report. Every method raises StoreError, with a stable code, and nothing else.
 """
@@ -42,9 +42,10 @@ _COUNTER = (
 )
 # An earlier due time stands: a state that is recorded all the time must still be released.
 _STATE = (
-    "INSERT INTO state (catalog, type, time, due, one_in, fields, n) VALUES (?,?,?,?,?,?,1) "
-    "ON CONFLICT (type) DO UPDATE SET catalog = excluded.catalog, time = excluded.time, "
-    "due = min(due, excluded.due), one_in = excluded.one_in, fields = excluded.fields, n = n + 1"
+    "INSERT INTO state (catalog, type, period, time, due, one_in, fields, n) "
+    "VALUES (?,?,?,?,?,?,?,1) ON CONFLICT (type, period) DO UPDATE SET catalog = excluded.catalog, "
+    "time = excluded.time, due = min(due, excluded.due), one_in = excluded.one_in, "
+    "fields = excluded.fields, n = n + 1"
 )
 _DROP = (
     "INSERT INTO dropped (reason, count) VALUES (?, ?) "
@@ -126,10 +127,21 @@ class Outbox:
         self.database.execute(_COUNTER, (catalog, type_name, window, due, one_in, fields, n))
 
     def set_state(
-        self, catalog: int, type_name: str, time: int, due: int, fields: bytes, one_in: int = 1
+        self,
+        catalog: int,
+        type_name: str,
+        time: int,
+        due: int,
+        fields: bytes,
+        one_in: int = 1,
+        period: int = 0,
     ) -> None:
-        """Replaces the latest state of a type; the first `due` stays until it is released."""
-        self.database.execute(_STATE, (catalog, type_name, time, due, one_in, fields))
+        """Replaces the latest state of a type in this period (`flags.period`); the first `due`
+        stays until it is released."""
+        if self._until_trim <= 0:
+            self._look_at_bounds()
+        self.database.execute(_STATE, (catalog, type_name, period, time, due, one_in, fields))
+        self._until_trim -= 1
 
     def drop(self, reason: str, n: int = 1) -> None:
         """Counts `n` events that were lost for `reason`."""
@@ -147,7 +159,9 @@ class Outbox:
             "UNION ALL SELECT min(max(w.due, coalesce(p.next, 0))) FROM ("
             "SELECT type, min(due) AS due FROM event GROUP BY type "
             "UNION ALL SELECT type, min(due) FROM counter GROUP BY type "
-            "UNION ALL SELECT type, due FROM state) w LEFT JOIN pace p USING (type))"
+            # The columns beside a minimum are those of its row (sqlite.org/lang_select.html).
+            "UNION ALL SELECT type, due FROM (SELECT type, min(period), due FROM state "
+            "GROUP BY type)) w LEFT JOIN pace p USING (type))"
         )
         due: int | None = found[0][0]
         return due
@@ -178,6 +192,10 @@ class Outbox:
         with self.database.transaction() as con:
             lost = con.execute("DELETE FROM event WHERE time < ?", (oldest,)).rowcount
             lost += con.execute("DELETE FROM counter WHERE time < ?", (oldest,)).rowcount
+            # The latest state is no older than what it says; days that nobody was told of are.
+            lost += con.execute(
+                "DELETE FROM state WHERE period > 0 AND time < ?", (oldest,)
+            ).rowcount
             if lost:
                 con.execute(_DROP, ("too-old", lost))
 

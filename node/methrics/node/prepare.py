@@ -12,17 +12,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import NamedTuple
 
 from methrics.node.clock import Rng
-from methrics.node.flags import DAY, day_number, derived, latest
+from methrics.node.flags import DAY, after_first, day_number, derived, latest
 from methrics.node.identity import report_seed
-from methrics.node.journal import Made, Pace, Pending
+from methrics.node.journal import Made, Pace, Pending, week_start
 from methrics.node.pacing import next_due
 from methrics.node.trail.meter import Generalise, Hold, Meter
 from methrics.schema.catalog import Catalog
 from methrics.schema.codec import decode
-from methrics.schema.envelope import Kind, seal, split
+from methrics.schema.envelope import Kind, sign_item
 from methrics.schema.errors import RefusedError
 from methrics.schema.event_type import EventType
 from methrics.schema.items import Report, encode_report
@@ -59,14 +60,22 @@ class Held(NamedTuple):
 
 @dataclass(slots=True)
 class Prepared:
-    """What to journal, in one transaction. `dropped` counts rows that make no report, by reason.
-    `held` rows wait on: they are neither made nor consumed."""
+    """What to journal, in one transaction. `dropped` counts rows that were lost, by reason;
+    `quiet` those that have nothing to say, and so are no loss: of a day already told, or of one
+    that is no milestone. `held` rows wait on: they are neither made nor consumed."""
 
     made: list[Made] = field(default_factory=list)
     consumed: list[Pending] = field(default_factory=list)
     paces: dict[str, Pace] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
+    quiet: Counter[str] = field(default_factory=Counter)
     held: list[Held] = field(default_factory=list)
+
+
+SAID, NO_MILESTONE = "said-already", "no-milestone"
+"""Why a row is quiet."""
+OUT_OF_ORDER = "out-of-order"
+"""Why a row is dropped whose day is before one already told: a clock was set back."""
 
 
 def prepare(
@@ -83,30 +92,28 @@ def prepare(
 ) -> Prepared:
     """The reports to be made of `pending` at `now` (unix seconds).
 
-    Rows that wait longer are in neither `made` nor `consumed`: those whose type is not allowed now,
-    those that `meter` holds back (NEW-5), and a second heartbeat of one UTC day (MARS-5), whose
-    pace then says when to look again.
+    Rows are taken in the order of their own times, so that flags are those of the days that the
+    reports are about, however late and however many at once they are made. Rows that wait longer
+    are in neither `made` nor `consumed`: those whose type is not allowed now, those that `meter`
+    holds back (NEW-5), and those whose type has its next moment later.
     """
     done = Prepared()
-    for row in pending:
-        pace = done.paces.get(row.type) or paces.get(row.type)
-        if pace is not None and pace.next > now:
+    for row in sorted(pending, key=attrgetter("time")):
+        known = done.paces.get(row.type) or paces.get(row.type)
+        if known is not None and known.next > now:
             continue
         catalog = catalogs.get(row.catalog)
         event_type = catalog.types.get(row.type) if catalog else None
         if catalog is None or event_type is None:
             _drop(done, row, "unknown-type")
             continue
-        time = row.time - row.time % event_type.resolution
-        last = _credible(pace.last if pace else None, now)
         if row.type not in allowed:
             continue
-        late = now - time > event_type.lateness
-        if not late and _said_today(event_type, time, last):
-            tomorrow = (now // DAY + 1) * DAY + int(rng() * event_type.resolution)
-            done.paces[row.type] = Pace(row.type, last or 0, tomorrow)
+        time = row.time - row.time % event_type.resolution
+        pace = _credible(known, now) if known is not None else Pace(row.type, 0, 0)
+        if event_type.daily and _nothing_to_say(done, row, event_type, time, pace):
             continue
-        report, why = _report(row, event_type, catalog.id, time, last, allowed, identity, now)
+        report, why = _report(row, event_type, catalog, time, pace, allowed, identity, now)
         if report is None:
             _drop(done, row, why)
             continue
@@ -117,28 +124,76 @@ def prepare(
         if isinstance(ruling, Generalise):
             report = replace(report, values=ruling.values)
         index = identity.next_index + len(done.made)
-        raw = seal(
-            Kind.REPORT,
-            encode_report(report),
-            report_seed(identity.seed, index),
-            work_bits=event_type.work,
-        )
+        seed = report_seed(identity.seed, index)
+        item = sign_item(Kind.REPORT, encode_report(report), seed, work_bits=event_type.work)
         done.made.append(
-            Made(index, split(raw).id, raw, row.catalog, row.type, time, now, now, route)
+            Made(index, item.id, item.raw, row.catalog, row.type, time, now, now, route)
         )
         done.consumed.append(row)
         then = next_due(event_type.release, now, rng, last=now)
-        done.paces[row.type] = Pace(row.type, latest(last, time), then)
+        done.paces[row.type] = _told(event_type, pace, time)._replace(next=then)
     _look_again(done, paces, now)
+    _forget_days(done, paces, catalogs, now)
     return done
+
+
+def _nothing_to_say(
+    done: Prepared, row: Pending, event_type: EventType, time: int, pace: Pace
+) -> bool:
+    """Consumes a row of a daily sign of life that is about a day already told (MARS-5), or about
+    none that its type speaks of."""
+    if pace.last and day_number(time) <= day_number(pace.last):
+        if day_number(time) == day_number(pace.last):
+            done.quiet[SAID] += 1
+        else:
+            done.dropped[OUT_OF_ORDER] += 1
+        done.consumed.append(row)
+        return True
+    milestones = event_type.milestones
+    if milestones is None or (after := after_first(pace, time)) in milestones:
+        return False
+    done.quiet[NO_MILESTONE] += 1
+    done.consumed.append(row)
+    if after is not None and after > milestones[-1]:
+        done.paces[row.type] = _without_day(pace)
+    return True
+
+
+def _told(event_type: EventType, pace: Pace, time: int) -> Pace:
+    """The pace after a report of `time`: of a type with milestones, the first day is kept as long
+    as one of them is ahead."""
+    told = pace._replace(last=latest(pace.last, time))
+    if event_type.milestones is None:
+        return told
+    if pace.first_day is None:
+        told = told._replace(first_day=day_number(time) * DAY, first_week=None)
+    return told if after_first(told, time) != event_type.milestones[-1] else _without_day(told)
+
+
+def _without_day(pace: Pace) -> Pace:
+    """Of the first day only its ISO week is kept (MARS-7)."""
+    week = None if pace.first_day is None else week_start(pace.first_day)
+    return pace._replace(first_day=None, first_week=week)
+
+
+def _forget_days(
+    done: Prepared, paces: Mapping[str, Pace], catalogs: Mapping[int, Catalog], now: int
+) -> None:
+    """Drops first days of which every milestone has passed, though the app was not used since."""
+    for pace in paces.values():
+        if pace.first_day is None or pace.type in done.paces:
+            continue
+        found = [one.types[pace.type] for one in catalogs.values() if pace.type in one.types]
+        ends = [one.milestones[-1] * DAY + one.lateness for one in found if one.milestones]
+        if ends and now > pace.first_day + DAY + max(ends):
+            done.paces[pace.type] = _without_day(pace)
 
 
 def _look_again(done: Prepared, paces: Mapping[str, Pace], now: int) -> None:
     """Types of which everything was held wait a while, or they would be due all the time."""
     for name in {held.row.type for held in done.held} - done.paces.keys():
-        pace = paces.get(name)
-        last = _credible(pace.last if pace else None, now)
-        done.paces[name] = Pace(name, last or 0, now + HELD_AGAIN)
+        pace = _credible(paces.get(name) or Pace(name, 0, 0), now)
+        done.paces[name] = pace._replace(next=now + HELD_AGAIN)
 
 
 def _drop(done: Prepared, row: Pending, why: str) -> None:
@@ -146,26 +201,22 @@ def _drop(done: Prepared, row: Pending, why: str) -> None:
     done.dropped[why] += 1
 
 
-def _credible(last: int | None, now: int) -> int | None:
-    """The time of the last report, forgotten if it lies so far ahead that the clock was wrong:
-    otherwise one bad battery would silence a machine for years."""
-    return None if last is None or last > now + GLITCH else last
-
-
-def _said_today(event_type: EventType, time: int, last: int | None) -> bool:
-    """Whether a state with a first-of-day flag, which is a daily sign of life, is told already."""
-    daily = event_type.kind == "state" and any(
-        one.source == "first_of_day" for one in event_type.fields
-    )
-    return daily and last is not None and day_number(time) <= day_number(last)
+def _credible(pace: Pace, now: int) -> Pace:
+    """Without times that lie so far ahead that the clock was wrong when they were kept: otherwise
+    one bad battery would silence a machine for years."""
+    if pace.last > now + GLITCH:
+        pace = pace._replace(last=0)
+    if pace.first_day is not None and pace.first_day > now + GLITCH:
+        pace = pace._replace(first_day=None)
+    return pace
 
 
 def _report(
     row: Pending,
     event_type: EventType,
-    catalog_id: bytes,
+    catalog: Catalog,
     time: int,
-    last: int | None,
+    pace: Pace,
     allowed: Allowed,
     identity: Identity,
     now: int,
@@ -176,7 +227,7 @@ def _report(
     if now - time > event_type.lateness:
         return None, Reason.LATE
     try:
-        values = _values(row, event_type, allowed[row.type], time, last, identity.install_week)
+        values = _values(row, event_type, catalog, allowed[row.type], time, pace, identity)
         sequence = _steps(row.steps)
     except (RefusedError, ValueError):
         return None, "damaged"
@@ -186,17 +237,18 @@ def _report(
     reason = event_type.check_report(values, count, row.one_in, sequence, time)
     if reason is not Reason.OK:
         return None, reason
-    report = Report(catalog_id, row.type, time, values, count, row.one_in, sequence)
+    report = Report(catalog.id, row.type, time, values, count, row.one_in, sequence)
     return report, Reason.OK
 
 
 def _values(
     row: Pending,
     event_type: EventType,
+    catalog: Catalog,
     fields: frozenset[str] | None,
     time: int,
-    last: int | None,
-    install_week: int,
+    pace: Pace,
+    identity: Identity,
 ) -> dict[str, object]:
     """The consented fields: as recorded, or filled in here where the catalog names a source."""
     recorded = decode(row.fields, limit=REPORT_MAX)
@@ -208,7 +260,7 @@ def _values(
             continue
         if one.source is not None:
             values[one.name] = one.coerce(
-                derived(one.source, last=last, time=time, install_week=install_week)
+                derived(one.source, pace=pace, time=time, install_week=identity.install_week)
             )
         elif one.name in recorded:
             values[one.name] = recorded[one.name]

@@ -13,6 +13,7 @@ import hashlib
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from methrics.node.clock import Clock
 from methrics.node.delivery import Consent
@@ -33,9 +34,6 @@ to leave by this route now; something that makes no report."""
 
 NO_SEED = bytes(32)
 """Stands for the seed of a node that has not made one yet."""
-
-_TRIES = 3
-"""Times that one row is looked at: a second sign of life of a day waits for the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,35 +197,31 @@ class _Making:
 
     def all(self, now: int) -> list[Leaving]:
         """Every waiting row, in the order in which reports would be made of them."""
-        rows = self._snapshot.waiting
-        queue = [(self._start(row, now), place, 0) for place, row in enumerate(rows)]
+        rows = sorted(self._snapshot.waiting, key=attrgetter("time"))
+        queue = [(self._start(row, now), place) for place, row in enumerate(rows)]
         heapq.heapify(queue)
         found = []
         while queue:
-            start, place, tries = heapq.heappop(queue)
+            start, place = heapq.heappop(queue)
             row = rows[place]
             later = self._start(row, start)
-            if later > start and tries < _TRIES:
-                heapq.heappush(queue, (later, place, tries))
-                continue
-            one = self._one(row, start)
-            if one is None and tries < _TRIES:
-                heapq.heappush(queue, (self._start(row, start), place, tries + 1))
-                continue
-            found.append(one or self._leaving(row, start, WAITS, "not-yet"))
+            if later > start:
+                heapq.heappush(queue, (later, place))
+            else:
+                found.append(self._one(row, start))
         return found
 
     def _start(self, row: Pending, now: int) -> int:
         pace = self._paces.get(row.type)
         return max(now, row.due, pace.next if pace else 0)
 
-    def _one(self, row: Pending, now: int) -> Leaving | None:
-        """What becomes of `row` at `now`; None if it waits for another day."""
+    def _one(self, row: Pending, now: int) -> Leaving:
+        """What becomes of `row` at `now`."""
         if row.type not in self._consent.allowed:
             return self._leaving(row, now, *_withheld(self._consent, row.type))
         done = self._prepare(row, now)
+        self._paces |= {} if done.held else done.paces
         if done.made:
-            self._paces |= done.paces
             self._index += 1
             made = done.made[0]
             one = self._leaving(row, now, PLANNED, "")
@@ -237,10 +231,7 @@ class _Making:
             held = done.held[0]
             one = self._leaving(row, now, HELD, held.reason)
             return replace(one, time=held.report.time, report=held.report)
-        if done.dropped:
-            return self._leaving(row, now, NEVER, next(iter(done.dropped)))
-        self._paces |= done.paces
-        return None
+        return self._leaving(row, now, NEVER, next(iter(done.dropped + done.quiet)))
 
     def _prepare(self, row: Pending, now: int) -> Prepared:
         kept = self._snapshot

@@ -28,8 +28,8 @@ _LEFT = "(state IN ('sent', 'acknowledged') OR attempts > 0)"
 def renew(journal: Journal) -> None:
     """The next report comes from a new seed and a new installation week.
 
-    Flags begin anew, so that the next report is a first of its day, week and month. The schedule
-    stays: nothing leaves sooner because of it. What waits, leaves as the new one.
+    Flags and milestones begin anew, so that the next report is a first of its day, week and month,
+    and of its type. The schedule stays: nothing leaves sooner because of it. What waits, leaves as the new one.
     """
     with journal.database.transaction() as con:
         note_edit(con)
@@ -43,7 +43,7 @@ def renew(journal: Journal) -> None:
             "DELETE FROM old_seed WHERE below <= coalesce((SELECT min(idx) FROM report), 1 << 62)"
         )
         con.execute("DELETE FROM meta WHERE name IN ('seed', 'install_week')")
-        con.execute("UPDATE pace SET last = 0")
+        con.execute("UPDATE pace SET last = 0, first_day = NULL, first_week = NULL")
 
 
 def to_burn(journal: Journal) -> Burned:
@@ -69,7 +69,7 @@ def burn(journal: Journal) -> Burned:
             con.execute(f"DELETE FROM {table}")
         # The running index stays: a publisher at work must not mistake a new report for an old one.
         con.execute("DELETE FROM meta WHERE name IN ('seed', 'install_week')")
-        con.execute("UPDATE pace SET last = 0")
+        con.execute("UPDATE pace SET last = 0, first_day = NULL, first_week = NULL")
     journal.database.compact()
     damaged = journal.path + ".damaged"
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from methrics.node.clock import Clock, Rng
+from methrics.node.flags import period
 from methrics.node.outbox import Outbox, catalog_number
 from methrics.node.pacing import event_due
 from methrics.node.paths import Places
@@ -85,10 +86,12 @@ class Writer:
         return True
 
     def state(self, event_type: EventType, now: int, fields: bytes, one_in: int) -> bool:
-        """Replaces the latest state. Raises StoreError."""
+        """Replaces the latest state, or that of today. Raises StoreError."""
         due = event_due(event_type.release, now, self._rng)
         time = now - now % event_type.resolution
-        self.outbox.set_state(self._number, event_type.name, time, due, fields, one_in)
+        self.outbox.set_state(
+            self._number, event_type.name, time, due, fields, one_in, period(event_type, time)
+        )
         if self._database.generation != self._generation:
             self.keep_catalog()
         return True

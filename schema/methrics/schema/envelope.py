@@ -191,30 +191,42 @@ def public_key(seed: bytes) -> bytes:
 
 
 def seal(kind: Kind, payload: bytes, seed: bytes, *, work_bits: int = 0) -> bytes:
+    """The bytes of `sign_item` with the same arguments."""
+    return sign_item(kind, payload, seed, work_bits=work_bits).raw
+
+
+def sign_item(kind: Kind, payload: bytes, seed: bytes, *, work_bits: int = 0) -> Item:
     """Sign `payload` as an item of `kind` with the Ed25519 key of `seed` (32 bytes).
 
     The same arguments give the same bytes. With `work_bits` a nonce is counted up from 0 until the
     id starts with that many zero bits, which takes about 2**work_bits hashes.
     Raises ValueError if the item would be larger than its kind allows.
     """
-    from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
-
-    key, secret = crypto_sign_seed_keypair(seed)
+    make_keys, sign = _signer()
+    key, secret = make_keys(seed)
     body = head(2, len(payload)) + payload
-    protected = _protected(kind, key, None)
-    nonce = 0
-    while work_bits:
+    nonce = 0 if work_bits else None
+    while True:
         protected = _protected(kind, key, nonce)
-        if zero_bits(sha256(_signed(protected, body)).digest()) >= work_bits:
+        signed = _signed(protected, body)
+        digest = sha256(signed).digest()
+        if nonce is None or zero_bits(digest) >= work_bits:
             break
         nonce += 1
-    signature = crypto_sign(_signed(protected, body), secret)[:64]
-    raw = b"\x84" + protected + b"\xa0" + body + _SIGNATURE_HEAD + signature
+    raw = b"\x84" + protected + b"\xa0" + body + _SIGNATURE_HEAD + sign(signed, secret)[:64]
     if len(raw) > SIZE_MAX[kind]:
         raise ValueError(
             f"a {kind.name.lower()} has at most {SIZE_MAX[kind]} bytes, not {len(raw)}"
         )
-    return raw
+    return Item(kind, digest, key, payload, raw, signed, nonce)
+
+
+@cache
+def _signer() -> tuple[Callable[[bytes], tuple[bytes, bytes]], Callable[[bytes, bytes], bytes]]:
+    """libsodium's key maker and signer, loaded when first needed."""
+    from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
+
+    return crypto_sign_seed_keypair, crypto_sign
 
 
 def _protected(kind: Kind, key: bytes, nonce: int | None) -> bytes:
