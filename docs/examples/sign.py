@@ -18,6 +18,7 @@ SEED = hashlib.sha256(b"the published key of the examples").digest()
 HERE = Path(__file__).parent
 CATALOGS = {
     HERE / "app.toml": HERE / "app.cbor",
+    HERE / "otel.toml": HERE / "otel.cbor",
     HERE / "pytest_plugin/catalog.toml": HERE / "pytest_plugin/pytest_census/catalog.cbor",
 }
 

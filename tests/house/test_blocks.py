@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ GUIDES = [
     "docs/consent.md",
     "docs/analyse.md",
     "docs/trails.md",
+    "docs/otel.md",
 ]
 """`python` and `sh` blocks of these run; what needs a network or an install is a `text` block."""
 
@@ -35,6 +37,7 @@ def place(tmp_path: Path, nobody: Path) -> Path:
     """A folder as the guides assume it: an app's catalog source, its signed form, some data."""
     (tmp_path / "app.toml").write_text(example_source(), "utf-8")
     (tmp_path / "app.cbor").write_bytes(example_bytes())
+    shutil.copy(source.ROOT / "docs/examples/otel.cbor", tmp_path)
     write_sample(tmp_path / "metrics.duckdb", people=3, days=2)
     return tmp_path
 

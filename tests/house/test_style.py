@@ -16,6 +16,7 @@ BY_NAME = {module.name: module for module in MODULES}
 PUBLIC = {
     "methrics.node.testing",
     "methrics.node.bridges.mixpanel",
+    "methrics.node.bridges.otel",
     "methrics.aggregate.demo.sample",
     "methrics.aggregate.explore",
 }
@@ -62,6 +63,7 @@ def test_layers_import_only_downward() -> None:
         # The simulator compares its rates with bare libsodium, in the same run.
         ("nacl", ["methrics.schema.", "methrics.node.", "methrics.aggregate.simulate.signing"]),
         ("cbor2", ["methrics.schema.codec"]),
+        ("opentelemetry", ["methrics.node.bridges.otel"]),
     ],
 )
 def test_one_place_imports(package: str, allowed: list[str]) -> None:

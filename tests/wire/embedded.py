@@ -46,10 +46,10 @@ class Row(NamedTuple):
     total: int | None
 
 
-def agree(where: Places, catalog: Catalog = CATALOG) -> None:
-    """The person says yes to everything that the catalog asks."""
+def agree(where: Places, catalog: Catalog = CATALOG, *, ago: int = 0) -> None:
+    """The person says yes to everything that the catalog asks, or said so `ago` seconds ago."""
     namespace = namespace_of(catalog.label, catalog.short_key)
-    grant(where, namespace, list(catalog.types), now=Clock().now())
+    grant(where, namespace, list(catalog.types), now=Clock().now() - ago)
 
 
 def waiting(where: Places, namespace: str = NAMESPACE) -> list[Row]:
@@ -91,13 +91,13 @@ def program(name: str, *arguments: str, earlier: int = 0) -> list[str]:
     return [sys.executable, "-W", "error", *shift, str(EXAMPLES / name), *arguments]
 
 
-def run(command: Sequence[str], cwd: Path, **env: str) -> str:
-    """Run to the end; what it printed. Fails if it failed or complained."""
+def run(command: Sequence[str], cwd: Path, *, given: str = "", **env: str) -> str:
+    """Run to the end; what it printed. Fails if it failed or complained. `given`: its input."""
     done = subprocess.run(
         command,
         cwd=cwd,
         env=environment(**env),
-        stdin=subprocess.DEVNULL,
+        input=given,
         capture_output=True,
         text=True,
         check=False,

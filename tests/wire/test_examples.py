@@ -17,7 +17,8 @@ import pytest
 from embedded import agree, home, program, receipts, run, running, waiting
 from real_network import EXAMPLES, ROOT, environment
 
-from methrics.node.paths import Places
+from methrics.node.paths import Places, namespace_of
+from methrics.schema.catalog import load
 
 pytestmark = pytest.mark.wire
 
@@ -127,6 +128,35 @@ def test_a_trio_app_without_any_relay_just_goes_on(person: Places, tmp_path: Pat
         app.stop()
     assert len([row for row in waiting(person) if row.type == "command"]) >= 3
     assert receipts(person) == []
+
+
+def test_an_app_that_measures_with_opentelemetry(tmp_path: Path, nobody: Path) -> None:
+    pytest.importorskip("opentelemetry.sdk", reason="pip install 'methrics[otel]'")
+    catalog = load((EXAMPLES / "otel.cbor").read_bytes())
+    namespace = namespace_of(catalog.label, catalog.short_key)
+    where = home(nobody.parent, nobody.name)
+    jobs = "import jane.png\nresize jane.png\ndance jane.png\nimport\n"
+    said = "import jane.png: done\nresize jane.png: done\ndance jane.png: done\nimport : done\n"
+    assert run(program("otel_app.py"), tmp_path, given=jobs) == said
+    assert list(tmp_path.iterdir()) == []
+    agree(where, catalog, ago=60)
+    assert run(program("otel_app.py"), tmp_path, given=jobs) == said
+    rows = waiting(where, namespace)
+    done = [row for row in rows if row.type == "jobs_done"]
+    assert {(row.values["job_kind"], row.values["job_ok"]): row.total for row in done} == {
+        ("import", True): 1,
+        ("resize", True): 1,
+        ("other", True): 1,
+        ("import", False): 1,
+    }
+    assert all(len(row.values) == 2 for row in done)
+    assert [(row.values, row.total) for row in rows if row.type == "jobs_duration"] == [
+        ({"seconds": 0}, 4)
+    ]
+    (state,) = (row for row in rows if row.type == "memory_used")
+    assert state.values.keys() == {"megabytes"}
+    assert len(rows) == 6
+    assert b"jane" not in Path(where.outbox(namespace)).read_bytes()
 
 
 def test_a_pre_fork_server(person: Places, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from methrics.node.clock import Clock
-from methrics.node.consent import Answers, Effective, by_answer, forbidden, off
+from methrics.node.consent import Answers, Effective, answer_of, by_answer, forbidden, off
 from methrics.node.paths import Places
 from methrics.schema.errors import StoreError
 
@@ -79,6 +79,12 @@ class ConsentSwitch:
         if found is not None:
             return found
         return off(self.rule) if self.rule is not None else self._decide(type_name)
+
+    def said(self, type_name: str) -> str:
+        """When the person gave the answer seen last, as `Answer.time`; "" if there is none. For
+        bridges: what was summed up since before a yes is not covered by it."""
+        answer = answer_of(self._answers, self._namespace, type_name)
+        return answer.time if answer is not None else ""
 
     def _read(self, ledger: object | None, policy: object | None) -> None:
         """The files that are there. Without any, as on most machines, nothing is imported."""

@@ -13,15 +13,15 @@ class Tally:
         self._counts: dict[str, int] = {}
         self._watched = False
 
-    def add(self, reason: str) -> None:
-        """Counts one more."""
+    def add(self, reason: str, n: int = 1) -> None:
+        """Counts `n` more."""
         if not self._watched:
             from methrics.node.forks import watch
 
             watch(self)
             self._watched = True
         with self._lock:
-            self._counts[reason] = self._counts.get(reason, 0) + 1
+            self._counts[reason] = self._counts.get(reason, 0) + n
 
     def totals(self) -> dict[str, int]:
         """What was counted so far, by reason."""

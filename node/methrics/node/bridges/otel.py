@@ -1,0 +1,322 @@
+"""A metric exporter for the official OpenTelemetry SDK: declared instruments are recorded here.
+
+    exporter = Exporter(recorder)
+    reader = PeriodicExportingMetricReader(exporter)
+    metrics.set_meter_provider(MeterProvider(metric_readers=[reader], views=exporter.views()))
+
+An instrument goes to the event type, and its attributes to the fields, that the catalog declares
+under their names (`naming`), or under those an explicit mapping gives. Whatever the catalog does
+not allow is dropped here, and counted. Resources, scopes, units, exemplars and times are not looked
+at. Nothing is sent: this records, and the publisher does what it always does.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from opentelemetry.sdk import metrics as sdk
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    ExponentialHistogram,
+    Gauge,
+    Histogram,
+    Metric,
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    Sum,
+)
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+
+from methrics.node.bridges.batch import Batch, parts
+from methrics.node.bridges.declared import Declared, Target
+from methrics.node.bridges.histograms import bounds_for, explicit, exponential, inside, spread
+from methrics.node.bridges.streams import Interval, Streams
+from methrics.node.exits import at_exit
+from methrics.node.forks import watch
+from methrics.node.tally import Tally
+
+if TYPE_CHECKING:
+    from methrics.node.recorder import Recorder
+
+__all__ = ["Exporter", "Statistics"]
+
+DELTA, CUMULATIVE = AggregationTemporality.DELTA, AggregationTemporality.CUMULATIVE
+
+TEMPORALITY: dict[type, AggregationTemporality] = {
+    sdk.Counter: DELTA,
+    sdk.ObservableCounter: DELTA,
+    sdk.Histogram: DELTA,
+    sdk.UpDownCounter: CUMULATIVE,
+    sdk.ObservableUpDownCounter: CUMULATIVE,
+}
+"""What a count wants is what came since the last export; what goes up and down is a level."""
+
+
+class Statistics(NamedTuple):
+    """What became of the measurements of one exporter, in this process.
+
+    `recorded`: how much was counted, and how many states were set. `dropped`: what was not, by
+    reason (docs/otel.md says of what). `left_out`: attributes that were not recorded, by reason.
+    """
+
+    recorded: int
+    dropped: dict[str, int]
+    left_out: dict[str, int]
+
+
+class Exporter(MetricExporter):
+    """Give it to a `PeriodicExportingMetricReader`, before anything is measured.
+
+    `instruments`: instrument -> event type; `attributes`: attribute -> field, of any type. Both go
+    before the rule. `values`: instrument -> the bucket field that takes the value of a gauge or
+    histogram; by default the field `value`, or else the only bucket field.
+
+    A mapping that the catalog cannot carry out raises LocalError, code wrong-mapping, if the
+    recorder is strict; else it is left out, and counted in `recorder.statistics()`. After that,
+    nothing raises but what a strict recorder raises.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        *,
+        instruments: Mapping[str, str] | None = None,
+        attributes: Mapping[str, str] | None = None,
+        values: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(preferred_temporality=TEMPORALITY)
+        self._recorder = recorder
+        self._declared = Declared(
+            recorder._types, instruments or {}, attributes or {}, values or {}, recorder._guard
+        )
+        self._streams = Streams()
+        self._recorded = Tally()
+        self._dropped = Tally()
+        self._left_out = Tally()
+        self._closed = False
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        watch(self)
+        # The provider, made after this, flushes at exit: before the recorder, which goes last.
+        at_exit(recorder)
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+    ) -> MetricExportResult:
+        """What the reader calls; SUCCESS if all was looked at. Kept durably once it returns."""
+        patience = max(0.0, timeout_millis / 1000)
+        deadline = self._recorder._monotonic() + patience
+        if not self._lock.acquire(True, min(patience, threading.TIMEOUT_MAX)):
+            self._dropped.add("timeout")
+            return MetricExportResult.FAILURE
+        try:
+            done = self._recorder._guard(self._export, metrics_data, deadline)
+        finally:
+            self._lock.release()
+        return MetricExportResult.SUCCESS if done else MetricExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """True: nothing is buffered here."""
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """Later exports record nothing. The recorder is the app's, and stays open."""
+        self._closed = True
+
+    def views(self) -> list[View]:
+        """For `MeterProvider(views=...)`: each declared histogram has the buckets of its field, so
+        that all of it can be counted. Views hold for every reader of the provider."""
+        return [
+            View(
+                instrument_type=sdk.Histogram,
+                instrument_name=pattern,
+                aggregation=ExplicitBucketHistogramAggregation(bounds_for(target.edges)),
+            )
+            for pattern, target in self._declared.patterns()
+            if target.event_type.kind == "count" and target.edges
+        ]
+
+    def statistics(self) -> Statistics:
+        """Counts of this process, to be shown to a developer; they go nowhere."""
+        recorded = sum(self._recorded.totals().values())
+        return Statistics(recorded, self._dropped.totals(), self._left_out.totals())
+
+    # -- behind the edge: called through the recorder's guard only --------------------------------
+
+    def _export(self, metrics_data: MetricsData, deadline: float) -> bool:
+        if self._closed:
+            self._dropped.add("closed")
+            return False
+        batch = Batch()
+        for scope, metric in self._metrics(metrics_data):
+            target = self._declared.target(metric.name)
+            if target is None:
+                self._dropped.add("undeclared", len(metric.data.data_points))
+                continue
+            on = self._switch_on(target)
+            data = metric.data
+            if isinstance(data, Gauge):
+                self._level(target, data.data_points, on, batch)
+            elif isinstance(data, Sum) and not data.is_monotonic:
+                if data.aggregation_temporality is CUMULATIVE and target.kind == "state":
+                    self._level(target, data.data_points, on, batch)
+                elif on:
+                    self._dropped.add("not-monotonic", len(data.data_points))
+            else:
+                self._amounts(scope, metric.name, data, target, on, batch)
+        return self._write(batch, deadline)
+
+    def _metrics(self, metrics_data: MetricsData) -> Iterator[tuple[object, Metric]]:
+        """Each stream once: another view of an instrument tells the same things again."""
+        seen: set[tuple[object, str]] = set()
+        for resource in metrics_data.resource_metrics:
+            for scoped in resource.scope_metrics:
+                for metric in scoped.metrics:
+                    if (scoped.scope, metric.name) in seen:
+                        self._dropped.add("second-view", len(metric.data.data_points))
+                        continue
+                    seen.add((scoped.scope, metric.name))
+                    yield scoped.scope, metric
+
+    def _switch_on(self, target: Target) -> bool:
+        return self._recorder._switch.effective(target.name, self._recorder._monotonic()).on
+
+    def _level(self, target: Target, points: Any, on: bool, batch: Batch) -> None:
+        """A gauge, or what goes up and down, as the latest state."""
+        if not on:
+            return
+        if target.kind != "state" or target.value is None:
+            why = "wrong-kind" if target.kind != "state" else "no-bucket-field"
+            self._dropped.add(why, len(points))
+        elif len(points) > 1:  # a state says one thing, and which of these is not ours to choose
+            self._dropped.add("several-at-once", len(points))
+        else:
+            (point,) = points
+            fields = self._fields(target, point.attributes)
+            try:
+                target.value.coerce(point.value)
+            except ValueError:
+                self._dropped.add("not-a-number")
+                return
+            batch.set(target.name, {**fields, target.value.name: point.value})
+
+    def _amounts(
+        self,
+        scope: object,
+        name: str,
+        data: Sum | Histogram | ExponentialHistogram,
+        target: Target,
+        on: bool,
+        batch: Batch,
+    ) -> None:
+        """What was added or observed since the last export, as counts."""
+        if target.kind != "count" or (not isinstance(data, Sum) and target.ambiguous):
+            if on:
+                why = "wrong-kind" if target.kind != "count" else "no-bucket-field"
+                self._dropped.add(why, len(data.data_points))
+            return
+        said = self._recorder._switch.said(target.name)
+        delta = data.aggregation_temporality is DELTA
+        for point in data.data_points:
+            interval = self._streams.interval((scope, name), point, delta=delta)
+            if not on:
+                continue
+            if why := interval.refused or self._streams.not_covered(interval, said):
+                self._dropped.add(why)
+            elif isinstance(data, Sum):
+                self._sum(target, interval, batch)
+            else:
+                self._observed(target, interval, batch)
+
+    def _sum(self, target: Target, interval: Interval, batch: Batch) -> None:
+        n = interval.point.value
+        if n != n or n in (float("inf"), float("-inf")) or n != int(n):
+            self._dropped.add("not-whole")
+        elif n < 0:
+            self._dropped.add("reset")
+        elif n:
+            fields = self._fields(target, interval.point.attributes, value=False)
+            batch.add(target.name, fields, int(n))
+
+    def _observed(self, target: Target, interval: Interval, batch: Batch) -> None:
+        point = interval.point
+        if not point.count:
+            return
+        fields = self._fields(target, point.attributes)
+        if target.value is None:
+            batch.add(target.name, fields, point.count)
+            return
+        if point.sum != point.sum:  # NaN was observed, and stands in one of the buckets
+            self._dropped.add("not-a-number", point.count)
+            return
+        pieces = (
+            explicit(point.explicit_bounds, point.bucket_counts)
+            if hasattr(point, "explicit_bounds")
+            else exponential(
+                point.scale,
+                point.zero_count,
+                (point.positive.offset, point.positive.bucket_counts),
+                (point.negative.offset, point.negative.bucket_counts),
+            )
+        )
+        field = target.value
+        found, unsure = spread(pieces, lambda one: int(field.coerce(one)), point.min, point.max)
+        for bucket, n in found.items():
+            batch.add(target.name, {**fields, field.name: inside(target.edges, bucket)}, n)
+        if unsure:
+            self._dropped.add("between-buckets", unsure)
+
+    def _fields(self, target: Target, attributes: Any, *, value: bool = True) -> dict[str, object]:
+        fields, left = self._declared.fields(target, attributes or {}, value=value)
+        for why in left:
+            self._left_out.add(why)
+        return fields
+
+    def _write(self, batch: Batch, deadline: float) -> bool:
+        """Into the outbox. What is not written by the deadline is dropped."""
+        recorder = self._recorder
+        in_time = True
+        for name, fields, n in batch.counts.values():
+            in_time = in_time and recorder._monotonic() < deadline
+            for part in parts(n):
+                kept = in_time and recorder.count(name, part, **fields)
+                self._tell(kept, in_time, part)
+        for name, state in batch.states.items():
+            in_time = in_time and recorder._monotonic() < deadline
+            if name in batch.clashes:
+                self._dropped.add("several-at-once", batch.clashes[name])
+            else:
+                kept = in_time and recorder.record(name, **state)
+                self._tell(kept, in_time, 1)
+        return in_time
+
+    def _tell(self, kept: bool, in_time: bool, n: int) -> None:
+        if kept:
+            self._recorded.add("recorded", n)
+        else:
+            self._dropped.add("not-recorded" if in_time else "timeout", n)
+
+    # -- part of `forks.Forkable` ------------------------------------------------------------------
+
+    def before_fork(self, patience: float) -> bool:
+        """No other thread is within an export while the process forks."""
+        return self._lock.acquire(True, patience)
+
+    def after_fork(self) -> None:
+        """A child inherits what the SDK has summed up, which is the parent's to export."""
+        if os.getpid() != self._pid:
+            self._begin_in_child()
+        self._lock.release()
+
+    def abandon(self) -> None:
+        """As above, where an export was under way."""
+        self._lock = threading.Lock()
+        self._begin_in_child()
+
+    def _begin_in_child(self) -> None:
+        self._pid = os.getpid()
+        self._streams.forked(self._recorder._clock.now())
