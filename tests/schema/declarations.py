@@ -7,7 +7,14 @@ from typing import Any
 from hypothesis import strategies as st
 
 from methrics.schema.event_type import EventType
-from methrics.schema.fields import RESERVED_NAMES, Field, read_field
+from methrics.schema.fields import (
+    EPSILON_MAX,
+    EPSILON_MIN,
+    RANDOMIZED,
+    RESERVED_NAMES,
+    Field,
+    read_field,
+)
 from methrics.schema.limits import ENVELOPE_SIZE, REPORT_MAX
 from methrics.schema.places import COUNTRIES, LANGUAGES
 from methrics.schema.reading import Reader
@@ -59,7 +66,10 @@ def field_maps(draw: st.DrawFn, *, name: str | None = None, small: bool = False)
         st.sampled_from(("enum", "flag", "bucket", "version", "country", "language", "count"))
     )
     params = draw(_params(kind, small))
-    return {"name": name or draw(names), "type": kind, "says": draw(prose), **params}
+    wire = {"name": name or draw(names), "type": kind, "says": draw(prose), **params}
+    if kind in RANDOMIZED and draw(st.integers(0, 3)) == 0:
+        wire["randomize"] = draw(st.integers(EPSILON_MIN, EPSILON_MAX))
+    return wire
 
 
 def field_of(wire: dict[str, Any]) -> Field:

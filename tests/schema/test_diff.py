@@ -89,6 +89,29 @@ def test_narrowing_and_rewording_do_not_ask_again(old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("1.5", "1.501", "was at random with epsilon 1.5, is at random with epsilon 1.501"),
+        ("1.5", None, "was at random with epsilon 1.5, is always the truth"),
+        ("1.5", "1.499", None),
+        (None, "10", None),
+    ],
+)
+def test_an_answer_that_hides_less_asks_again(
+    old: str | None, new: str | None, line: str | None
+) -> None:
+    def source(epsilon: str | None) -> str:
+        random = f"\nrandomize = {{epsilon = {epsilon}}}" if epsilon else ""
+        return MINIMAL.replace('says = "Which page."', f'says = "Which page."{random}')
+
+    changes = diff(parse_source(source(old)), parse_source(source(new)))
+    assert [str(change) for change in changes if change.asks_again] == (
+        [f"types.visit.fields.page.randomize: {line} (asks again)"] if line else []
+    )
+    assert [change.where for change in changes] == ["types.visit.fields.page.randomize"]
+
+
+@pytest.mark.parametrize(
     ("old", "new", "again"),
     [
         ("delay = 600", "delay = 300", True),

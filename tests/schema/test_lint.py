@@ -23,6 +23,7 @@ _DAILY = {
     '"event"': '"state"',
     "jitter = 600": "jitter = 10800\nevery = [3600, 43200]",
 }
+_RANDOM = "randomize = {epsilon = 1}"
 _PAGE = 'type = "enum"\nvalues = ["home", "help"]'
 
 
@@ -100,6 +101,26 @@ def test_a_signed_catalog_can_be_linted_as_well() -> None:
             WARNING,
             {_PAGE: _VERSION, "entropy_bits = 4": "entropy_bits = 10"},
             "types.visit.fields.page",
+        ),
+        ("M108", ERROR, {_PAGE: f"{_PAGE}\n{_RANDOM}"}, "types.visit.fields"),
+        (
+            "M108",
+            ERROR,
+            {**_DAILY, _PAGE: f"{_PAGE}\n{_RANDOM}"},
+            "types.visit.fields",
+        ),
+        (
+            "M208",
+            WARNING,
+            {
+                **_DAILY,
+                "bits = 4": "bits = 6",
+                _PAGE: 'type = "flag"\nsource = "first_of_month"',
+                'says = "Which page."': 'says = "Whether it is."\n[types.visit.fields.a]\n'
+                f'{_PAGE}\nsays = "Which."\n{_RANDOM}\n[types.visit.fields.b]\n'
+                'type = "flag"\nsays = "Whether."\nrandomize = {epsilon = 2.001}',
+            },
+            "types.visit.fields",
         ),
     ],
 )

@@ -17,20 +17,27 @@ COUNT_MAX = 1 << 31
 
 
 class Plan(NamedTuple):
-    """`sourced`: fields that the node fills in when a report is made. `version`: the app's, if the
-    type has a field for it. `one_in`: the sampling that the app chose."""
+    """`sourced`: fields that the node fills in when a report is made. `random`: fields that it
+    answers at random. `version`: the app's, if the type has a field for it. `one_in`: the sampling
+    that the app chose."""
 
     event_type: EventType
     sourced: frozenset[str]
+    random: frozenset[str]
     version: str | None
     one_in: int
     packer: FieldPacker
 
     def complete(self, values: dict[str, object]) -> None:
-        """Adds the app's version. Raises LocalError for what only the node may fill in."""
+        """Adds the app's version. Raises LocalError for what only the node may fill in, and for a
+        field that is answered at random and left out: that it is missing would tell the truth."""
         if self.sourced and not self.sourced.isdisjoint(values):
             name = min(self.sourced.intersection(values))
             misuse("reserved-field", f"{self.event_type.name}.{name} is filled in by the node")
+        for name in self.random:
+            if values.get(name) is None:
+                where = f"{self.event_type.name}.{name}"
+                misuse("wrong-value", f"{where} is answered at random, so it must always be given")
         if self.version is not None and "version" not in values:
             values["version"] = self.version
 
@@ -56,6 +63,7 @@ def make_plan(types: Mapping[str, EventType], type_name: str, settings: Recorder
     return Plan(
         event_type,
         frozenset(field.name for field in event_type.fields if field.source is not None),
+        frozenset(field.name for field in event_type.fields if field.randomize is not None),
         settings.app_version if takes_version else None,
         one_in,
         FieldPacker(event_type),

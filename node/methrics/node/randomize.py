@@ -21,28 +21,28 @@ DRAW_SIZE = 8
 _PERSON = b"methrics-answer1"
 
 
-def respond(field: Field, wire: Wire, *, seed: bytes, namespace: bytes, type: str) -> Wire:
-    """What the install with this 32-byte `seed` answers where `wire` is the truth.
+def respond(field: Field, truth: object, *, seed: bytes, namespace: bytes, type: str) -> object:
+    """What the install with this 32-byte `seed` answers where the wire value `truth` is true.
 
-    The wire value itself if the field is not answered at random. `namespace`: its key; `type`: the
-    event type's name. Raises ValueError for what is no wire value of the field.
+    `truth` as it is if the field is not answered at random. `namespace`: its key; `type`: the event
+    type's name. Raises ValueError for what is no wire value of a field that is.
     """
     if field.randomize is None:
-        return wire
-    if not field.check(wire):
+        return truth
+    if not field.check(truth):
         raise ValueError(f"{field.name}: not a value of this field")
     # In an order of its own, so that a list in another order is not asked again.
     values = sorted(field.listed())
-    truth, other = shares(len(values), field.randomize)
-    draw = _draw(field, values, wire, seed, namespace, type)
-    if draw < truth:
-        return wire
-    values.remove(wire)
-    return values[(draw - truth) // other]
+    honest, other = shares(len(values), field.randomize)
+    draw = _draw(field, values, truth, seed, namespace, type)
+    if draw < honest:
+        return truth
+    rest = [value for value in values if value != truth]
+    return rest[(draw - honest) // other]
 
 
 def _draw(
-    field: Field, values: list[Wire], wire: Wire, seed: bytes, namespace: bytes, type: str
+    field: Field, values: list[Wire], truth: object, seed: bytes, namespace: bytes, type: str
 ) -> int:
     """0..2^64-1, as if by lot, from everything that decides what the answer can be.
 
@@ -51,6 +51,6 @@ def _draw(
     """
     meaning = [field.params.get("edges", []), field.params.get("unit", "")]
     asked = [namespace, type, field.name, field.type, field.randomize, meaning, list(values)]
-    message = encode([*asked, wire])
+    message = encode([*asked, truth])
     found = hashlib.blake2b(message, digest_size=DRAW_SIZE, key=seed, person=_PERSON).digest()
     return int.from_bytes(found, "big")
