@@ -1,40 +1,50 @@
 -- How the installs counted here differ from all there are, where the totals of a field's values are
--- known (`--known`): the share of each value here and in truth, over the days of which both are known,
+-- known (`--known`): the share of each value here and in truth, over the days on which both are there,
 -- and the share of its installs that is seen here.
 -- Does not correct any number; without known totals it is empty, and bias is unknown, not absent.
 -- for each type with: source=first_of_day
 -- for each field of: known
--- labels: field, value, one_in
+-- labels: field, value, one_in, known_installs, known_whole
 -- size: installs
--- numbers: known_installs
 -- percents: percent, known_percent, seen_percent
-WITH parts AS (
+WITH
+parts AS (
     SELECT day, {column}::VARCHAR AS value, one_in, count(*) AS installs
     FROM {table}
     WHERE {first_of_day} AND {column} IS NOT NULL
     GROUP BY ALL
-)
-SELECT {field} AS field, value, one_in, sum(installs)::BIGINT AS installs
-FROM parts
-SEMI JOIN (FROM known WHERE field = {field} AND field <> '') k USING (day)
-GROUP BY ALL
--- shown
-WITH
-here AS (SELECT field, value, sum(one_in * installs)::BIGINT AS installs FROM shown GROUP BY ALL),
+),
+both_there AS (
+    FROM parts SEMI JOIN (FROM known WHERE field = {field}) k USING (day)
+),
 truth AS (
-    SELECT field, value, sum(installs)::BIGINT AS known_installs
-    FROM known
-    WHERE field <> ''
+    SELECT value, sum(installs)::BIGINT AS known_installs,
+        sum(sum(installs)) OVER ()::BIGINT AS known_whole
+    FROM known SEMI JOIN both_there USING (day)
+    WHERE field = {field} AND field <> ''
+    GROUP BY value
+)
+SELECT {field} AS field, value, one_in, known_installs, known_whole,
+    sum(installs)::BIGINT AS installs
+FROM both_there JOIN truth USING (value)
+GROUP BY ALL
+UNION ALL
+SELECT {field}, NULL, one_in, NULL, NULL, sum(installs)::BIGINT FROM both_there GROUP BY ALL
+-- shown
+WITH weighted AS (
+    SELECT field, value, known_installs, known_whole, sum(one_in * installs)::BIGINT AS installs
+    FROM shown
     GROUP BY ALL
 )
 SELECT
     field,
-    value,
-    installs,
-    known_installs,
-    percent(installs, sum(installs) OVER (PARTITION BY field)) AS percent,
-    percent(known_installs, sum(known_installs) OVER (PARTITION BY field)) AS known_percent,
-    percent(installs, known_installs) AS seen_percent
-FROM here
-JOIN truth USING (field, value)
-ORDER BY field, installs DESC, value
+    part.value,
+    part.installs,
+    part.known_installs,
+    percent(part.installs, whole.installs) AS percent,
+    percent(part.known_installs, part.known_whole) AS known_percent,
+    percent(part.installs, part.known_installs) AS seen_percent
+FROM weighted part
+JOIN weighted whole USING (field)
+WHERE part.value IS NOT NULL AND whole.value IS NULL
+ORDER BY field, part.installs DESC, part.value

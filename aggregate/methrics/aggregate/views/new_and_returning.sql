@@ -4,7 +4,7 @@
 -- for each type with: source=first_of_week, source=install_age
 -- labels: week, age, one_in
 -- size: installs
--- totals: new, returning, not_shared
+-- totals: new_installs, returning_installs, not_shared
 -- percents: percent
 SELECT
     date_trunc('week', day)::DATE AS week,
@@ -21,10 +21,10 @@ GROUP BY ALL
 -- shown
 SELECT
     week,
-    sum(one_in * installs) FILTER (age = 'new')::BIGINT AS new,
-    sum(one_in * installs) FILTER (age = 'returning')::BIGINT AS returning,
+    sum(one_in * installs) FILTER (age = 'new')::BIGINT AS new_installs,
+    sum(one_in * installs) FILTER (age = 'returning')::BIGINT AS returning_installs,
     sum(one_in * installs) FILTER (age = 'not shared')::BIGINT AS not_shared,
-    percent(new, new + returning) AS percent
+    percent(new_installs, new_installs + returning_installs) AS percent
 FROM shown
 GROUP BY week
 ORDER BY week
