@@ -10,6 +10,8 @@ another, as if somebody else had answered.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
+from typing import NamedTuple
 
 from methrics.schema.chance import shares
 from methrics.schema.codec import encode
@@ -31,26 +33,35 @@ def respond(field: Field, truth: object, *, seed: bytes, namespace: bytes, type:
         return truth
     if not field.check(truth):
         raise ValueError(f"{field.name}: not a value of this field")
-    # In an order of its own, so that a list in another order is not asked again.
-    values = sorted(field.listed())
-    honest, other = shares(len(values), field.randomize)
-    draw = _draw(field, values, truth, seed, namespace, type)
-    if draw < honest:
-        return truth
-    rest = [value for value in values if value != truth]
-    return rest[(draw - honest) // other]
-
-
-def _draw(
-    field: Field, values: list[Wire], truth: object, seed: bytes, namespace: bytes, type: str
-) -> int:
-    """0..2^64-1, as if by lot, from everything that decides what the answer can be.
-
-    Values and epsilon are among it: two answers to differing questions from one draw could tell
-    together what neither tells alone, while independent ones add up to the sum of both epsilons.
-    """
-    meaning = [field.params.get("edges", []), field.params.get("unit", "")]
-    asked = [namespace, type, field.name, field.type, field.randomize, meaning, list(values)]
-    message = encode([*asked, truth])
+    question = _question(field)
+    # CBOR items delimit themselves: no two truths or questions come to the same bytes.
+    message = encode([namespace, type]) + question.asked + encode(truth)
     found = hashlib.blake2b(message, digest_size=DRAW_SIZE, key=seed, person=_PERSON).digest()
-    return int.from_bytes(found, "big")
+    draw = int.from_bytes(found, "big")
+    if draw < question.honest:
+        return truth
+    rest = [value for value in question.values if value != truth]
+    return rest[(draw - question.honest) // question.other]
+
+
+class _Question(NamedTuple):
+    """A field as a question: its values in an order of their own, so that a list in another order
+    is not asked anew; the shares of draws; and all that decides what the answers can be, as bytes.
+
+    Values and epsilon are in these bytes: two answers to differing questions from one draw could
+    tell together what neither tells alone, while independent ones add up to both epsilons.
+    """
+
+    values: tuple[Wire, ...]
+    honest: int
+    other: int
+    asked: bytes
+
+
+@lru_cache(maxsize=64)
+def _question(field: Field) -> _Question:
+    values, epsilon = sorted(field.listed()), field.randomize or 0
+    honest, other = shares(len(values), epsilon)
+    meaning = [field.params.get("edges", []), field.params.get("unit", "")]
+    asked = encode([field.name, field.type, epsilon, *meaning, list(values)])
+    return _Question(tuple(values), honest, other, asked)
