@@ -9,10 +9,11 @@ whether a report fits its event type is for the catalog to say, whether its time
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import NoReturn
 
-from methrics.schema.codec import decode, encode
+from methrics.schema.codec import decode, encode, head
 from methrics.schema.errors import RefusedError
 from methrics.schema.limits import (
     ANNOUNCED_MAX,
@@ -99,41 +100,62 @@ class Announcement:
 
 def encode_report(report: Report) -> bytes:
     """The payload of a report. Raises ValueError if it would not decode again."""
-    body: dict[str, object] = {
-        "catalog": report.catalog,
-        "type": report.type,
-        "time": report.time,
-        "values": report.values,
-    }
-    if report.count is not None:
-        body["count"] = report.count
-    if report.one_in != 1:
-        body["one_in"] = report.one_in
-    if report.sequence is not None:
-        body["sequence"] = report.sequence
-    return _checked(body, decode_report)
+    # Put together from pieces that are remembered: the same few names and values come all the time.
+    values = report.values
+    parts = [
+        b"\x64time" + head(0, report.time) + b"\x64type" + _piece(str, report.type),
+        b"" if report.count is None else b"\x65count" + head(0, report.count),
+        b"" if report.one_in == 1 else b"\x66one_in" + head(0, report.one_in),
+        b"\x66values" + head(5, len(values)),
+        # Deterministic CBOR orders keys by their encoded bytes, and no key is the start of another.
+        *sorted([_piece(str, name) + _any(value) for name, value in values.items()]),
+        b"\x67catalog" + head(2, len(report.catalog)) + report.catalog,
+        b"" if report.sequence is None else b"\x68sequence" + encode(report.sequence),
+    ]
+    entries = 4 + (report.count is not None) + (report.one_in != 1) + (report.sequence is not None)
+    return _read_again(head(5, entries) + b"".join(parts), decode_report)
+
+
+def _any(value: object) -> bytes:
+    kind = type(value)
+    return _piece(kind, value) if kind in _SMALL else encode(value)
+
+
+_SMALL = frozenset({str, int, bool})
+
+
+@lru_cache(4096)
+def _piece(_kind: type, value: object) -> bytes:
+    """The encoding of a word or number; the kind tells True from 1."""
+    return encode(value)
 
 
 def decode_report(payload: bytes) -> Report:
     """The report in `payload`. Raises RefusedError: OVERSIZE, MALFORMED."""
     # Fields have few values by design, so reports that differ in nothing but their time abound:
     # what one of them says is remembered by all bytes but those of the time, which needs 4 bytes.
-    rest = payload[_TIME_END:]
+    if payload[1:_TIME] != _TIME_KEY or payload[:1] not in _REMEMBERED:
+        return _decode_report(payload)
+    rest = payload[:1] + payload[_TIME_END:]
     known = _REPORTS.get(rest)
-    if known is not None and payload.startswith(_TIME_START):
-        time = int.from_bytes(payload[_TIME_END - 4 : _TIME_END], "big")
+    if known is not None:
+        time = int.from_bytes(payload[_TIME:_TIME_END], "big")
         if time > 0xFFFF:
-            return Report(known.catalog, known.type, time, known.values.copy())
+            values = known.values.copy()
+            return Report(known.catalog, known.type, time, values, known.count, known.one_in)
     report = _decode_report(payload)
-    if payload.startswith(_TIME_START):
+    if report.sequence is None:
         if len(_REPORTS) >= _REPORTS_MAX:
             _REPORTS.clear()
-        _REPORTS[rest] = Report(report.catalog, report.type, 0, report.values.copy())
+        _REPORTS[rest] = replace(report, values=report.values.copy())
     return report
 
 
-_TIME_START = b"\xa4\x64time\x1a"
-_TIME_END = len(_TIME_START) + 4
+_TIME_KEY = b"\x64time\x1a"
+_TIME = 1 + len(_TIME_KEY)
+_TIME_END = _TIME + 4
+_REMEMBERED = (b"\xa4", b"\xa5")
+"""Heads of a map with the four entries of every report, or one more: a count or a sampling rate."""
 _REPORTS: dict[bytes, Report] = {}
 _REPORTS_MAX = 8192
 """Reports remembered: at most 20 MB of the largest, about 5 MB of heartbeats."""
@@ -270,7 +292,10 @@ def _refuse(message: str) -> NoReturn:
 
 def _checked(body: object, decoder: object) -> bytes:
     """The encoding of `body`, which `decoder` must accept, so that nothing unreadable is signed."""
-    payload = encode(body)
+    return _read_again(encode(body), decoder)
+
+
+def _read_again(payload: bytes, decoder: object) -> bytes:
     try:
         decoder(payload)  # type: ignore[operator]  # one of the decoders above
     except RefusedError as error:

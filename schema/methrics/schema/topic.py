@@ -9,6 +9,7 @@ label and the key it was signed with give that topic.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 
 from methrics.schema.errors import RefusedError
@@ -19,6 +20,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _HEAD, _TAIL = "/methrics/1/", "/cbor"
 
 
+@lru_cache(1024)
 def short_key(key: bytes) -> str:
     """16 letters and digits that stand for a namespace key (32 bytes). ValueError if not 32."""
     if len(key) != 32:
