@@ -33,15 +33,15 @@ def respond(field: Field, truth: object, *, seed: bytes, namespace: bytes, type:
         return truth
     if not field.check(truth):
         raise ValueError(f"{field.name}: not a value of this field")
-    question = _question(field)
+    question = _question(field, namespace, type)
     # CBOR items delimit themselves: no two truths or questions come to the same bytes.
-    message = encode([namespace, type]) + question.asked + encode(truth)
+    message = question.asked + encode(truth)
     found = hashlib.blake2b(message, digest_size=DRAW_SIZE, key=seed, person=_PERSON).digest()
     draw = int.from_bytes(found, "big")
     if draw < question.honest:
         return truth
-    rest = [value for value in question.values if value != truth]
-    return rest[(draw - question.honest) // question.other]
+    lot = (draw - question.honest) // question.other  # among all values but the truth
+    return question.values[lot + (lot >= question.values.index(truth))]
 
 
 class _Question(NamedTuple):
@@ -59,9 +59,9 @@ class _Question(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _question(field: Field) -> _Question:
+def _question(field: Field, namespace: bytes, type: str) -> _Question:
     values, epsilon = sorted(field.listed()), field.randomize or 0
     honest, other = shares(len(values), epsilon)
     meaning = [field.params.get("edges", []), field.params.get("unit", "")]
-    asked = encode([field.name, field.type, epsilon, *meaning, list(values)])
+    asked = encode([namespace, type, field.name, field.type, epsilon, *meaning, list(values)])
     return _Question(tuple(values), honest, other, asked)
