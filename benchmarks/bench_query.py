@@ -2,11 +2,11 @@
 
 The reports of a year, from the example catalog, stand in a file of the aggregator's own layout
 (`query_data.py` says how they are made). The same reports stand a second time in one table
-`event (id, time, properties)`, `properties` being one JSON object, as most event stores keep them;
-same engine, same file format. Each view is then read whole on one thread from either, and both have
-to give the same rows, or the bench fails. Of the JSON, a view reads its columns as
-`properties->>'$.field'`; where somebody who has only JSON would ask in another way, that other
-query stands in `query_json.py`. A new view has to be put in one of the lists there.
+`event (id, time, received, properties)`, `properties` being one JSON object, as most event stores
+keep them; same engine, same file format. Each view is then read whole on one thread from either,
+and both have to give the same rows, or the bench fails. Of the JSON the columns that a view uses
+are taken out once, as `properties->>'$.field'`; where somebody who has only JSON would ask in
+another way, that other query stands in `query_json.py`. A new view has to be put in a list there.
 
     python benchmarks/bench_query.py [--quick] [--reports N] [--memory MB] [--keep DIR]
 
@@ -35,9 +35,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from methrics.aggregate.dataset import Dataset
 from methrics.schema.catalogs import example_catalog
-from query_data import make_json, make_typed
+from query_data import make_json, make_known, make_typed
 from query_json import ASKED, NO_REPORTS, SAME, JsonDataset, TypedDataset
 
 REPORTS = 10_000_000
@@ -50,32 +49,22 @@ Found = dict[str, dict[str, Any]]
 """view -> CPU seconds of each round, and its rows."""
 
 
-def template(dataset: Dataset, view: str) -> str:
-    """`dau` for the view `example.heartbeat_dau`."""
-    tables = sorted(dataset.tables(), key=len, reverse=True)
-    for table in tables:
-        if view.startswith(f"{table}_"):
-            return view.removeprefix(f"{table}_")
-    return view
-
-
-def read_views(dataset: Dataset, rounds: int, only: str) -> Found:
-    """Read every view whole, `rounds` times."""
+def read_views(dataset: TypedDataset, rounds: int, only: str) -> Found:
+    """Read every view whole, `rounds` times; with `only`, those of one event type."""
     found: Found = {}
-    for view in dataset.views():
-        kind = template(dataset, view)
+    for view, kind, event in dataset.kinds():
         if kind not in {*SAME, *ASKED, *NO_REPORTS}:
             raise SystemExit(f"{view}: benchmarks/query_json.py does not say how JSON is asked")
-        if only and not view.startswith(f"example.{only}_"):
+        if only and event != only:
             continue
-        own = ASKED.get(kind) if isinstance(dataset, JsonDataset) else None
-        query = dataset.asked(own, view) if own else f"FROM {view}"  # type: ignore[attr-defined]
+        js = isinstance(dataset, JsonDataset)
+        query = dataset.asked(view, event) if js else f"FROM {view}"
         spent = []
         for _ in range(rounds):
             start = time.process_time()
             rows = dataset.rows(query)
             spent.append(time.process_time() - start)
-        found[view] = {"cpu": spent, "rows": rows, "kind": kind}
+        found[view] = {"cpu": spent, "rows": rows, "kind": kind, "event": event}
         print(f"  {view:44} {statistics.median(spent):8.3f}", file=sys.stderr, flush=True)
     return found
 
@@ -83,7 +72,7 @@ def read_views(dataset: Dataset, rounds: int, only: str) -> Found:
 def child(form: str, path: Path, memory: int, rounds: int, out: Path, only: str) -> None:
     """A process of its own, so that its peak of memory is that of these queries."""
     opened = JsonDataset if form == "json" else TypedDataset
-    with opened.open(path, f"{memory}MB") as dataset:
+    with opened.open(path, path.with_name("known.csv"), f"{memory}MiB") as dataset:
         found = read_views(dataset, rounds, only)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     out.write_bytes(pickle.dumps((found, peak)))
@@ -143,9 +132,8 @@ def show(table: Sequence[tuple[str, float, float | None]]) -> None:
 def alone(folder: Path, memory: int, count: int, typed: Found) -> dict[str, float]:
     """Views of one event type, on a file where all reports are of that type."""
     found: dict[str, float] = {}
-    prefixes = {view.rpartition(f"_{one['kind']}")[0] for view, one in typed.items() if "." in view}
-    for full in sorted(prefixes):
-        only, path = full.partition(".")[2], folder / f"{full}.duckdb"
+    for only in sorted({one["event"] for one in typed.values()} - {""}):
+        path = folder / f"{only}.duckdb"
         if not path.exists():
             make_typed(path, example_catalog(), count, only)
         views, _ = run("typed", path, memory, ROUNDS, only)
@@ -160,6 +148,7 @@ def measure(folder: Path, count: int, memory: int, quick: bool) -> dict[str, obj
         typed_file.unlink(missing_ok=True)
         make_typed(typed_file, example_catalog(), count)
         make_json(json_file, typed_file, example_catalog())
+        make_known(folder / "known.csv", example_catalog())
     typed, peak = run("typed", typed_file, memory, ROUNDS)
     js, json_peak = run("json", json_file, memory, 1)
     table = compare(typed, js)

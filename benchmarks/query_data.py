@@ -9,6 +9,7 @@ function of the row's number, so the same call gives the same rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from zlib import crc32
 
@@ -18,7 +19,7 @@ from methrics.aggregate.store import Batch, Store
 from methrics.schema import places
 from methrics.schema.book import CatalogBook
 from methrics.schema.catalog import Catalog
-from methrics.schema.event_type import EventType
+from methrics.schema.event_type import EventType, Sequence
 from methrics.schema.fields import Field
 from methrics.schema.judge import judge
 
@@ -128,13 +129,14 @@ def _items(
 
 def _typed(con: Connection, event_type: EventType, table: TypeTable) -> None:
     """The table of one event type, from `item`."""
-    sampled = ", ".join(str(one) for one in event_type.one_in)
-    picked = (
-        f"([{sampled}])[1 + floor({len(event_type.one_in)} * {_uniform('one_in')} ** 4)::INTEGER]"
-    )
+    rates = ", ".join(str(one) for one in event_type.one_in)
+    place = f"floor({len(event_type.one_in)} * {_uniform('one_in')} ** 4)"
+    picked = f"([{rates}])[1 + {place}::INTEGER]"
     columns = {"n": "n", "catalog": "1", "day": "time::DATE", "time": "time", "one_in": picked}
     if table.counted:
         columns["count"] = f"1 + floor(20 * {_uniform('count')} ** 3)::UINTEGER"
+    if event_type.sequence is not None:
+        columns["reached"] = f"((1 << {_length(event_type.sequence)}) - 1)::UINTEGER"
     for field in event_type.fields:
         columns[column_name(field.name)] = _cell(field, event_type.name)
     listed = ", ".join(f"{sql} AS {name(column)}" for column, sql in columns.items())
@@ -142,24 +144,29 @@ def _typed(con: Connection, event_type: EventType, table: TypeTable) -> None:
         f"INSERT INTO {table.sql} BY NAME "
         f"SELECT {listed} FROM item WHERE type = {table.n} ORDER BY n"
     )
-    if event_type.sequence is not None and table.stepped:
-        _steps(con, event_type, table)
+    if event_type.sequence is not None:
+        _steps(con, event_type.sequence, table)
 
 
-def _steps(con: Connection, event_type: EventType, table: TypeTable) -> None:
-    """Each sequence goes on to its next step in four cases of five, later and later."""
-    assert event_type.sequence is not None
-    steps = ", ".join(literal(step) for step in event_type.sequence.steps)
-    most = min(event_type.sequence.max_steps, len(event_type.sequence.steps))
-    edges = len(event_type.sequence.offset_edges)
-    length = f"least({most}, 1 + floor(ln(1 - {_uniform('length')}) / ln(0.8)))::INTEGER"
+def _length(sequence: Sequence) -> str:
+    """SQL for the number of steps: in four cases of five there is one more."""
+    most = min(sequence.max_steps, len(sequence.steps))
+    return f"least({most}, 1 + floor(ln(1 - {_uniform('length')}) / ln(0.8)))::INTEGER"
+
+
+def _steps(con: Connection, sequence: Sequence, table: TypeTable) -> None:
+    """The steps of each sequence in their order, none twice, later and later."""
+    steps = ", ".join(literal(step) for step in sequence.steps)
+    edges = len(sequence.offset_edges)
     con.execute(
-        f"""INSERT INTO {table.steps_sql}
-        WITH long AS (SELECT n, unnest(range({length})) AS i FROM {table.sql})
+        f"""INSERT INTO {table.steps_sql} BY NAME
+        WITH long AS (
+            SELECT n, catalog, one_in, unnest(range({_length(sequence)})) AS i FROM {table.sql}
+        )
         SELECT
-            n, i, ([{steps}])[i + 1],
+            n, catalog, one_in, i, ([{steps}])[i + 1] AS step, true AS first,
             CASE WHEN i = 0 THEN 0
-            ELSE least({edges}, i + floor(3 * {_uniform("offset")}))::USMALLINT END
+            ELSE least({edges}, i + floor(3 * {_uniform("offset")}))::USMALLINT END AS offset_bucket
         FROM long ORDER BY n, i"""
     )
 
@@ -194,6 +201,17 @@ def make_typed(path: Path, catalog: Catalog, rows: int, only: str = "") -> dict[
     return {one.replace('"', ""): count for one, count in counts.items()}
 
 
+def make_known(path: Path, catalog: Catalog) -> None:
+    """Totals as if known from elsewhere, for the views that compare with such."""
+    lines = ["day,field,value,installs"]
+    systems = catalog.types["heartbeat"].field("os").params["values"]
+    for day in range(START // 86_400, START // 86_400 + DAYS):
+        date = datetime.fromtimestamp(day * 86_400, UTC).date()
+        lines.append(f"{date},,,{20_000 + day % 7}")
+        lines += [f"{date},os,{system},{1000 + day % 5}" for system in systems]  # type: ignore[attr-defined]
+    path.write_text("\n".join(lines) + "\n")
+
+
 def _text(field: str, kind: str, column: str) -> str:
     """SQL for `,"field":value`, nothing where it is NULL."""
     quoted = "'\"' || {} || '\"'" if kind in ("enum", "version", "country", "language") else "{}"
@@ -224,8 +242,8 @@ def _objects(catalog: Catalog, tables: list[TypeTable]) -> Iterator[str]:
 def make_json(path: Path, typed: Path, catalog: Catalog) -> None:
     """Make the file `path`: one table `event` with a row of JSON for each report in `typed`.
 
-    The small tables which are no reports (`type`, `field`, `code`, ...) are copied as they are; the
-    event types' tables are there without rows, to say what their columns are.
+    The small tables which are no reports (`type`, `field`, `code`, ...) are copied as they are; all
+    others are there without rows.
     """
     with Store(typed) as store:
         tables = store.tables()
@@ -234,13 +252,19 @@ def make_json(path: Path, typed: Path, catalog: Catalog) -> None:
     con.execute(f"ATTACH {literal(path)} AS js (STORAGE_VERSION 'v1.5.0')")
     con.execute("USE methrics")
     for base in BASE:
-        if base != "item":
-            con.execute(f"CREATE TABLE js.{base} AS FROM methrics.{base}")
+        none = " LIMIT 0" if base == "item" else ""
+        con.execute(f"CREATE TABLE js.{base} AS FROM methrics.{base}{none}")
     for table in tables:
         con.execute(f"CREATE SCHEMA IF NOT EXISTS js.{name(table.schema)}")
-        con.execute(f"CREATE TABLE js.{table.sql} AS FROM methrics.{table.sql} LIMIT 0")
-    con.execute("CREATE TABLE js.event (id BIGINT, time TIMESTAMP, properties JSON)")
+        for one in (table.sql, *([table.steps_sql] if table.stepped else [])):
+            con.execute(f"CREATE TABLE js.{one} AS FROM methrics.{one} LIMIT 0")
+    con.execute(
+        "CREATE TABLE js.event (id BIGINT, time TIMESTAMP, received TIMESTAMP, properties JSON)"
+    )
     objects = " UNION ALL ".join(f"({one})" for one in _objects(catalog, tables))
-    con.execute(f"INSERT INTO js.event SELECT n, time, properties FROM ({objects}) ORDER BY n")
+    con.execute(
+        "INSERT INTO js.event SELECT n, o.time, i.received, properties "
+        f"FROM ({objects}) o JOIN item i USING (n) ORDER BY n"
+    )
     con.execute("CHECKPOINT js")
     con.close()

@@ -2,111 +2,155 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from methrics.aggregate.dataset import Dataset
-from methrics.aggregate.duck import SCHEMA_ALIAS, attach_reader, literal, memory, name
-from methrics.aggregate.layout import BASE
+from methrics.aggregate.dataset import Dataset, Shows
+from methrics.aggregate.duck import attach_reader, literal, memory, name
+from methrics.aggregate.known import read_known
 
 SAME = frozenset(
     {
-        "platforms",
-        "users_per_day",
-        "users_per_month",
-        "versions",
+        "bias",
+        "counts",
+        "coverage",
+        "dau",
+        "events",
+        "funnel",
+        "held_back",
+        "mau",
+        "new_and_returning",
+        "platform_shares",
+        "quantiles",
+        "randomized",
+        "report_shares",
+        "retention",
+        "sessions",
+        "step_times",
+        "stickiness",
+        "version_adoption",
+        "wau",
     }
 )
-"""Views whose SQL is asked of the JSON as it stands, each column being read from the object."""
+"""Views whose SQL is asked of the JSON as it stands: see `JsonDataset.asked`."""
 
 NO_REPORTS = frozenset({"refusals"})
 """Views of small tables which are no reports: the same either way."""
 
 ASKED = {
     "reports_per_day": """
-        SELECT time::DATE, 'example', properties->>'$.event', count(*)
-        FROM event GROUP BY ALL""",
-    "funnel": """
-        WITH own AS (
-            SELECT id, (properties->>'$.one_in')::INTEGER AS one_in,
-                from_json(properties->'$.sequence', '["JSON"]') AS steps
-            FROM event WHERE properties->>'$.event' = '{type}'
-        ),
-        step AS (
-            SELECT id, one_in, unnest(range(len(steps))) AS i, unnest(steps)->>'$[0]' AS step
-            FROM own
-        ),
-        reached AS (SELECT step, id, one_in, min(i) AS place FROM step GROUP BY ALL)
-        SELECT step, sum(one_in)::BIGINT,
-            round(100.0 * sum(one_in) / (SELECT sum(one_in) FROM own), 1)
-        FROM reached GROUP BY step""",
+        SELECT time::DATE, 'example', properties->>'$.event', shown(count(*))
+        FROM event
+        GROUP BY ALL
+        HAVING shown(count(*)) IS NOT NULL""",
+    "arrivals": """
+        SELECT days_later, n, sum(n) OVER (ORDER BY days_later) AS by_then,
+            round(100.0 * by_then / sum(n) OVER ())
+        FROM (
+            SELECT greatest(0, received::DATE - time::DATE) AS days_later, shown(count(*)) AS n
+            FROM event
+            WHERE properties->>'$.event' = {event}
+            GROUP BY ALL
+            HAVING shown(count(*)) IS NOT NULL
+        )""",
 }
-"""Views asked of the JSON in words of its own: {type} is the event type."""
+"""Views asked of the JSON in words of its own."""
+
+_LIST = "from_json(properties->'$.sequence', '[\"JSON\"]')"
+
+_STEPS = f"""
+    SELECT id AS n, 1 AS catalog, one_in, i, step->>'$[0]' AS step,
+        (step->>'$[1]')::USMALLINT AS offset_bucket,
+        list_position(list_transform(steps, lambda x: x->>'$[0]'), step->>'$[0]') = i + 1 AS first
+    FROM (
+        SELECT *, unnest(range(len(steps))) AS i, unnest(steps) AS step
+        FROM (
+            SELECT id, (properties->>'$.one_in')::UINTEGER AS one_in, {_LIST} AS steps
+            FROM event
+            WHERE {{}}
+        )
+    )"""
+"""The steps of all sequences for which a condition holds."""
 
 
 class TypedDataset(Dataset):
     """An aggregator's file, read on one thread."""
 
     @classmethod
-    def open(cls, path: Path, memory_limit: str) -> Self:
-        """As `open_dataset` opens a file."""
+    def open(cls, path: Path, known: Path, memory_limit: str) -> Self:
+        """As `open_dataset` opens a file, with the floor that it has by itself."""
         con = memory()
         con.execute("SET threads = 1")
         attach_reader(con, path)
-        return cls(path, con, memory_limit)
+        return cls(path, con, memory_limit, Shows(10, read_known(known)))
+
+    def kinds(self) -> Iterator[tuple[str, str, str]]:
+        """(view, its file's name, event type or nothing) for every view."""
+        for view in self._views.values():
+            kind = view.template.name
+            yield view.full, kind, view.name.removesuffix(kind).removesuffix("_")
 
 
 class JsonDataset(TypedDataset):
-    """The file of `make_json`, with every typed table replaced by a view of the JSON."""
+    """The file of `make_json`: `event` and the small tables, and no typed ones."""
 
-    def _bring_file(self) -> None:
-        for table in BASE:
-            if table != "item":
-                self._view("main", table, f"FROM {name(SCHEMA_ALIAS, table)}")
-        self._view("main", "event", f"FROM {name(SCHEMA_ALIAS, 'event')}")
-        self._view(
-            "main",
-            "item",
-            "SELECT e.id AS n, 1 AS kind, 1 AS catalog, t.n AS type, e.time "
-            "FROM event e JOIN type t ON t.name = e.properties->>'$.event'",
-        )
-        types = self._con.execute('SELECT n, schema, name, "table", kind FROM type').fetchall()
-        for number, schema, type_name, table, kind in types:
-            self._typed(number, schema, type_name, table, kind)
+    def asked(self, full: str, event: str) -> str:
+        """The SQL by which the view `full` is asked of the JSON.
 
-    def _typed(self, number: int, schema: str, type_name: str, table: str, kind: str) -> None:
+        The view's own, reading its event type's table from a query in front that takes each column
+        that is used out of the objects, once.
+        """
+        view = self._views[full]
+        if view.template.name in NO_REPORTS:
+            return f"FROM {full}"
+        if view.template.name in ASKED:
+            return ASKED[view.template.name].replace("{event}", literal(event))
+        sql = view.sql.view
+        fronts = []
+        for table, front in self._fronts(view.schema, event, sql):
+            if table in sql:
+                sql = sql.replace(table, front.partition(" ")[0])
+                fronts.append(front)
+        if not fronts or "item" in sql.split():
+            raise SystemExit(f"{full}: reads tables that benchmarks/query_json.py does not know")
+        return f"WITH {', '.join(fronts)}, {sql.removeprefix('WITH ')}"
+
+    def _fronts(self, schema: str, event: str, sql: str) -> Iterator[tuple[str, str]]:
+        """(table, the query in its place) for the table of steps and that of the event type."""
+        number, table = self.rows(
+            'SELECT n, "table" FROM type WHERE schema = ? AND name = ?', [schema, event]
+        )[0]
         columns = {
             "n": "id",
             "catalog": "1",
             "day": "time::DATE",
             "time": "time",
             "one_in": "(properties->>'$.one_in')::UINTEGER",
+            "count": "(properties->>'$.count')::UINTEGER",
+            "reached": self._reached(number),
         }
-        if kind == "count":
-            columns["count"] = "(properties->>'$.count')::UINTEGER"
-        for field, column, sql in self._con.execute(
-            'SELECT f.name, f."column", c.data_type FROM field f JOIN duckdb_columns() c '
-            'ON c.column_name = f."column" WHERE f.type = ? AND c.schema_name = ? '
-            "AND c.table_name = ? AND c.database_name = ?",
-            [number, schema, table, SCHEMA_ALIAS],
-        ).fetchall():
-            columns[column] = f"(properties->>'$.{field}')::{sql}"
-        listed = ", ".join(f"{sql} AS {name(column)}" for column, sql in columns.items())
-        where = f"properties->>'$.event' = {literal(type_name)}"
-        self._view(schema, table, f"SELECT {listed} FROM event WHERE {where}")
-        if kind == "sequence":
-            self._view(
-                schema,
-                f"{table}_step",
-                "SELECT id AS n, i, step->>'$[0]' AS step, (step->>'$[1]')::USMALLINT AS "
-                "offset_bucket FROM (SELECT id, unnest(range(len(steps))) AS i, "
-                "unnest(steps) AS step FROM (SELECT id, from_json(properties->'$.sequence', "
-                f"'[\"JSON\"]') AS steps FROM event WHERE {where}))",
-            )
+        for field, column, kind in self.rows(
+            'SELECT DISTINCT name, "column", kind FROM field WHERE type = ?', [number]
+        ):
+            cast = {"flag": "::BOOLEAN", "bucket": "::USMALLINT", "count": "::USMALLINT"}
+            columns[column] = f"(properties->>'$.{field}'){cast.get(kind, '')}"
+        used = set(re.findall(r"\w+", sql))
+        listed = ", ".join(f"{sql} AS {name(own)}" for own, sql in columns.items() if own in used)
+        where = f"properties->>'$.event' = {literal(event)}"
+        yield name(schema, f"{table}_step"), f"json_step AS MATERIALIZED ({_STEPS.format(where)})"
+        yield (
+            name(schema, table),
+            f"json_event AS MATERIALIZED (SELECT {listed} FROM event WHERE {where})",
+        )
 
-    def asked(self, query: str, view: str) -> str:
-        """`query` for the event type of `view`."""
-        for (type_name,) in self.rows("SELECT name FROM type ORDER BY len(name) DESC"):
-            if f".{type_name}_" in view:
-                return query.replace("{type}", type_name)
-        return query
+    def _reached(self, number: int) -> str:
+        """Which steps a sequence reached, as the typed column says it."""
+        found = self.rows(
+            "SELECT text FROM code WHERE type = ? AND field = 'step' ORDER BY value", [number]
+        )
+        steps = ", ".join(literal(step) for (step,) in found)
+        reached = f"list_distinct(list_transform({_LIST}, lambda x: x->>'$[0]'))"
+        bit = f"1 << (list_position([{steps}], x) - 1)"
+        return f"list_sum(list_transform({reached}, lambda x: {bit}))::UINTEGER"
