@@ -65,7 +65,8 @@ class Consumer:
     the rule, and only they let a property through that begins with `$` or `mp_`. `amounts`: event
     name -> the property that says how much to count, for types of kind `count`. `sequences`: event
     type -> its `Steps`, or only the mapping of events to steps. `active`: types of kind `state`
-    that are recorded once a UTC day in which anything is tracked, with `recorder.facts`.
+    that are recorded once a UTC day in which anything is tracked. `facts`: whether a state gets
+    this machine's facts (`recorder.facts`) where no property says otherwise.
 
     A mapping that the catalog cannot carry out raises LocalError, code wrong-mapping, if the
     recorder is strict; else it is left out, and counted in `recorder.statistics()`. After that,
@@ -81,6 +82,7 @@ class Consumer:
         amounts: Mapping[str, str] | None = None,
         sequences: Mapping[str, Steps | Mapping[str, str]] | None = None,
         active: Collection[str] = (),
+        facts: bool = True,
     ) -> None:
         self._recorder = recorder
         self._types = recorder._types
@@ -89,6 +91,7 @@ class Consumer:
         self._amounts = dict(amounts or {})
         self._interactions: dict[str, Interactions] = {}
         self._active = [name for name in active if recorder._guard(self._check_active, name)]
+        self._facts = facts
         self._signed: dict[str, int] = {}
         self._fields: dict[str, dict[str, Field]] = {}
         self._recorded = Tally()
@@ -183,7 +186,7 @@ class Consumer:
         if known.kind == "sequence":
             return "no-steps"
         values = self._values(known, properties, used, left)
-        if known.kind == "state":
+        if known.kind == "state" and self._facts:
             values = {**self._recorder.facts(known.name), **values}
         if known.kind != "count":
             return "" if self._recorder.record(known.name, **values) else "not-recorded"
@@ -219,7 +222,9 @@ class Consumer:
             if self._signed.get(name) == today:
                 continue
             values = self._values(self._types[name], properties, set(), {})
-            if self._recorder.record(name, **{**self._recorder.facts(name), **values}):
+            if self._facts:
+                values = {**self._recorder.facts(name), **values}
+            if self._recorder.record(name, **values):
                 self._signed[name] = today
 
     def _values(
@@ -241,7 +246,7 @@ class Consumer:
                 left[key] = _why_not(key)
             elif field.source is not None:
                 left[key] = "filled-in-by-the-node"
-            elif (value := _fitting(field, raw)) is None:
+            elif (value := fitting(field, raw)) is None:
                 left[key] = "empty" if raw is None else "wrong-value"
             else:
                 values[field.name] = value
@@ -293,7 +298,7 @@ def _why_not(key: str) -> str:
     return "reserved" if is_reserved(key) else "undeclared"
 
 
-def _fitting(field: Field, raw: object) -> object:
+def fitting(field: Field, raw: object) -> object:
     """`raw` as the field's type takes it, None if it cannot: JSON has one kind of number, and
     Mixpanel's users write versions and levels as such."""
     try:

@@ -1,0 +1,151 @@
+"""An export as a table that SQL can count: what a catalog declares of each event, and no more.
+
+`did(n, person, event, type, step, time, day, raw, own, sign)`: `person` a hash or NULL, `type` and
+`step` by the rule for names, `time` unix seconds UTC, `day` in the project's time zone, `raw` the
+declared properties as JSON, `own` and `sign` the same as words of the catalog, for the event's type
+and for the types that stand for activity. What Mixpanel takes for one event sent twice stands once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import IO, NamedTuple
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa  # type: ignore[import-untyped]
+
+from methrics.aggregate.duck import Connection, literal, memory
+from methrics.aggregate.mixpanel.export import Tracked, hashed, read_export
+from methrics.aggregate.mixpanel.sketch import USUAL
+from methrics.node.bridges.mixpanel import fitting
+from methrics.node.bridges.naming import field_name, type_name
+from methrics.schema.catalog import Catalog
+from methrics.schema.event_type import EventType
+
+BATCH = 10_000
+"""Events of one insertion."""
+MEMORY = "1GB"
+"""Buffer memory; a larger export goes through files in the temporary directory."""
+
+_LOADED = pa.schema(
+    [
+        *(("n", pa.int64()), ("person", pa.uint64()), ("event", pa.string())),
+        *(("type", pa.string()), ("step", pa.string()), ("time", pa.int64())),
+        *(("insert_id", pa.uint64()), ("raw", pa.string())),
+        *(("own", pa.string()), ("sign", pa.string())),
+    ]
+)
+
+# docs.mixpanel.com/reference/event-deduplication, "query time": all four are the same; the newest
+# is taken. Without an insert id nothing is a repetition.
+_DID = """
+CREATE TABLE did AS
+SELECT * EXCLUDE (insert_id),
+    (make_timestamptz(time * 1000000) AT TIME ZONE {zone})::DATE AS day
+FROM loaded
+QUALIFY insert_id IS NULL
+    OR row_number() OVER (PARTITION BY event, person, time, insert_id ORDER BY n DESC) = 1
+"""
+
+
+class Plan(NamedTuple):
+    """A catalog as an export meets it."""
+
+    catalog: Catalog
+    signs: list[EventType]
+    """Types that stand for activity of any kind: states with a field that the node fills in."""
+    sequences: list[EventType]
+
+    def own(self, event: str) -> EventType | None:
+        """The type of kind event or count that an event belongs to."""
+        known = self.catalog.types.get(type_name(event) or "")
+        return known if known is not None and known.kind in ("event", "count") else None
+
+    def step(self, event: str) -> str | None:
+        """The step that an event is."""
+        name = type_name(event)
+        for one in self.sequences:
+            if one.sequence is not None and name in one.sequence.steps:
+                return name
+        return None
+
+
+def plan(catalog: Catalog) -> Plan:
+    """What of a catalog can be compared."""
+    types = list(catalog.types.values())
+    signs = [one for one in types if any(field.source is not None for field in one.fields)]
+    return Plan(catalog, signs, [one for one in types if one.kind == "sequence"])
+
+
+def load(
+    file: IO[bytes],
+    how: Plan,
+    refused: Counter[str],
+    *,
+    zone: ZoneInfo,
+    local: bool,
+    tell: Callable[[int], object] = lambda _: None,
+) -> Connection:
+    """A database with the table `did`; `refused` counts lines that are no events, and `repeated`.
+
+    `zone`: the project's; `local`: times in the file are in it, too. `tell` hears of each batch.
+    """
+    con = memory()
+    con.execute(f"SET memory_limit = '{MEMORY}'")
+    con.execute("SET TimeZone = 'UTC'")
+    con.register("incoming", _LOADED.empty_table())
+    con.execute("CREATE TABLE loaded AS FROM incoming")
+    con.unregister("incoming")
+    read = read_export(file, refused, local=zone if local else None)
+    done = 0
+    while batch := list(islice(read, BATCH)):
+        columns = zip(*(_row(done + n, one, how) for n, one in enumerate(batch)), strict=True)
+        con.register("incoming", pa.table(list(map(list, columns)), schema=_LOADED))
+        con.execute("INSERT INTO loaded FROM incoming")
+        con.unregister("incoming")
+        done += len(batch)
+        tell(done)
+    con.execute(_DID.format(zone=literal(zone.key)))
+    kept = con.execute("SELECT count(*) FROM did").fetchall()[0][0]
+    refused["repeated"] = done - kept
+    con.execute("DROP TABLE loaded")
+    return con
+
+
+def _row(n: int, one: Tracked, how: Plan) -> tuple[object, ...]:
+    own, step = how.own(one.event), how.step(one.event)
+    types = [known for known in (own, *how.signs) if known is not None]
+    types += [known for known in how.sequences if step is not None]
+    raw: dict[str, object] = {}
+    for key, value in one.properties.items():
+        name = USUAL.get(key) or field_name(key)
+        if name is None or isinstance(value, dict | list) or name in raw:
+            continue
+        if any(known.field(name) is not None for known in types):
+            raw[name] = value
+    return (
+        n,
+        one.person,
+        one.event.encode("utf-8", "replace").decode(),
+        own.name if own is not None else None,
+        step,
+        one.time,
+        hashed(one.insert_id) if one.insert_id else None,
+        json.dumps(raw),
+        json.dumps(_said(raw, [own] if own is not None else [])),
+        json.dumps(_said(raw, how.signs)),
+    )
+
+
+def _said(raw: dict[str, object], types: Iterable[EventType]) -> dict[str, str]:
+    """The declared values as their column in a data set shows them."""
+    said = {}
+    for known in types:
+        for field in known.fields:
+            if field.source is None and (value := fitting(field, raw.get(field.name))) is not None:
+                wire = field.coerce(value)
+                said[field.name] = str(wire).lower() if isinstance(wire, bool) else str(wire)
+    return said

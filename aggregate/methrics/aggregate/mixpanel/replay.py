@@ -1,0 +1,146 @@
+"""An export lived through again: each distinct_id an install, and its reports in a data set.
+
+Every event goes through the consumer of the bridge into a real recorder; reports are made, signed,
+judged and stored by the code of every app and aggregator (`simulate.install`). Machines stay on,
+everybody agrees, nothing is lost: what then differs from Mixpanel is a matter of definition.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+from methrics.aggregate.batch import Batch
+from methrics.aggregate.duck import Connection
+from methrics.aggregate.mixpanel.activity import Plan
+from methrics.aggregate.simulate.install import Install
+from methrics.aggregate.store import Store
+from methrics.node.bridges.mixpanel import Consumer, Steps
+from methrics.node.plan import Plan as RecordingPlan
+from methrics.schema.book import CatalogBook
+from methrics.schema.judge import judge
+from methrics.schema.verdict import Decision
+
+IDLE = 1800
+"""Seconds without an event after which the app has ended: Mixpanel begins another session then."""
+AFTERWARDS = 7 * 86_400
+"""Seconds that machines stay on after the last event, so that all reports leave."""
+TOGETHER = 5000
+"""Reports of one commit."""
+STUCK = 3600
+"""Seconds to wait when what is due does not leave."""
+
+_EVENTS = """
+SELECT person, time, event, raw FROM did WHERE person IS NOT NULL ORDER BY person, time, n
+"""
+
+Event = tuple[int, int, str, str]
+"""Person, time, name, declared properties as JSON."""
+
+
+def replay(
+    con: Connection, how: Plan, file: Path, *, seed: int = 1, tell: Callable[[int], object]
+) -> Counter[str]:
+    """Write the reports of all people to the new DuckDB `file`; what the bridge dropped or left
+    out, by reason. `tell` hears of each person. Raises StoreError."""
+    steps = _sequences(con, how)
+    dropped: Counter[str] = Counter()
+    plans: dict[str, dict[str, RecordingPlan]] = {}
+    book, waiting = CatalogBook(), list[bytes]()
+    with Store(file) as store:
+        first = judge(how.catalog.raw, book, 0, live=False)
+        book.add(how.catalog)
+        store.commit(Batch(0, [first]))
+        for number, (_, events) in enumerate(groupby(_read(con), key=lambda one: one[0])):
+            rng = random.Random(f"{seed}/{number}")
+            waiting += _live(list(events), how, steps, rng, plans, dropped)
+            if len(waiting) >= TOGETHER:
+                _commit(store, book, waiting)
+                waiting = []
+            tell(number + 1)
+        _commit(store, book, waiting)
+    return dropped
+
+
+def _read(con: Connection) -> Iterator[Event]:
+    found = con.execute(_EVENTS)
+    while rows := found.fetchmany(10_000):
+        yield from rows
+
+
+def _sequences(con: Connection, how: Plan) -> dict[str, Steps]:
+    """How the export's events become the declared interactions: by the rule for names."""
+    rows = con.execute("SELECT DISTINCT step, event FROM did WHERE step IS NOT NULL").fetchall()
+    made = {}
+    for one in how.sequences:
+        assert one.sequence is not None
+        order = {step: place for place, step in enumerate(one.sequence.steps)}
+        own = sorted((order[step], event, step) for step, event in rows if step in order)
+        if own:
+            made[one.name] = Steps({event: step for _, event, step in own}, timeout=IDLE)
+    return made
+
+
+def _live(
+    events: list[Event],
+    how: Plan,
+    steps: dict[str, Steps],
+    rng: random.Random,
+    plans: dict[str, dict[str, RecordingPlan]],
+    dropped: Counter[str],
+) -> list[bytes]:
+    """The reports of one install."""
+    install = Install(
+        how.catalog,
+        seed=rng.randbytes(32),
+        rng=rng,
+        consent=dict.fromkeys(how.catalog.types),
+        time=events[0][1],
+        plans=plans,
+    )
+    signs = [one.name for one in how.signs]
+    consumer: Consumer | None = None
+    before = 0
+    for _, time, event, raw in events:
+        if consumer is None or time - before > IDLE:
+            _close(install, consumer, dropped)
+            _pass_time(install, time)
+            consumer = Consumer(install.open(), sequences=steps, active=signs, facts=False)
+        install.to(time)
+        before = time
+        # Values are JSON already: the message is the one that the official client sends.
+        consumer.send("events", f'{{"event":{json.dumps(event)},"properties":{raw}}}')
+    _close(install, consumer, dropped)
+    _pass_time(install, before + AFTERWARDS)
+    return [one.receipt.raw for one in install.sent]
+
+
+def _close(install: Install, consumer: Consumer | None, dropped: Counter[str]) -> None:
+    """The app ends."""
+    install.close()
+    if consumer is not None:
+        dropped.update(consumer.statistics().dropped)
+
+
+def _pass_time(install: Install, until: int) -> None:
+    """The machine is on until then, and looks after its outbox whenever something is due."""
+    sent = -1
+    while (due := install.journal.next_due()) is not None and due <= until:
+        wait = 61 if len(install.sent) > sent else STUCK
+        sent = len(install.sent)
+        install.to(min(until, max(due, install.time + wait)))
+        if install.time >= until:
+            break
+        install.nudge()
+        install.to(install.time)
+    install.to(until)
+
+
+def _commit(store: Store, book: CatalogBook, items: Iterable[bytes]) -> None:
+    verdicts = [judge(raw, book, 0, live=False) for raw in items]
+    assert all(one.decision is Decision.ACCEPT for one in verdicts)
+    store.commit(Batch(0, verdicts))
