@@ -53,6 +53,7 @@ VARIABLES = {
     "METHRICS_HOME": "One folder for data and settings, instead of the platform's own places.",
     "METHRICS_RELAYS": "Addresses of relays to hand reports to, separated by spaces or commas.",
     "METHRICS_PEERS": "The same for peers of the topic, which only the route `direct` uses.",
+    "METHRICS_DATA": "The data that notebooks open in place of the example: a path or an address.",
     "DO_NOT_TRACK": "Any value but empty or `0`: nothing is recorded or sent.",
     "CI": "Set by build robots (with 17 names of single services): nothing is recorded or sent.",
     "PYTHON": "For `make`: the interpreter to build `.venv` on.",

@@ -19,6 +19,7 @@ PUBLIC = {
     "methrics.node.bridges.otel",
     "methrics.aggregate.demo.sample",
     "methrics.aggregate.explore",
+    "methrics.aggregate.plots",
 }
 """Modules that nobody here imports because they are for other people's code and shells."""
 

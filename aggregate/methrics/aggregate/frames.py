@@ -32,8 +32,8 @@ SHOWN = 20
 """Rows of a view that a notebook shows by itself."""
 
 
-class Frames:
-    """The part of a data set that hands out tables. See `Dataset`, which supplies the rest."""
+class Tables:
+    """What hands out tables: rows in any form from SQL, which `sql` runs."""
 
     def sql(self, query: str, parameters: Sequence[object] = ()) -> Relation:
         """The rows of one SELECT as a DuckDB relation."""
@@ -41,14 +41,6 @@ class Frames:
 
     def tables(self) -> list[str]:
         """Names of the tables."""
-        raise NotImplementedError
-
-    def views(self) -> Mapping[str, str]:
-        """Ready-made views: name -> what its numbers mean and what they do not claim."""
-        raise NotImplementedError
-
-    def find_view(self, text: str) -> str | None:
-        """The full name of the view that `text` names, None if there is none."""
         raise NotImplementedError
 
     def arrow(self, query: str, parameters: Sequence[object] = ()) -> pa.Table:
@@ -79,6 +71,29 @@ class Frames:
         """The rows of one SELECT as Python tuples."""
         with saying_query():
             return self.sql(query, parameters).fetchall()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def contents(self) -> list[tuple[str, str, str]]:
+        """All there is to ask: (table or view, its name, what it holds or means)."""
+        return [("table", table, HOLDS.get(table, "")) for table in self.tables()]
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows of it: its contents."""
+        return html_table(("", "name", "what it holds"), self.contents(), title=str(self))
+
+
+class Frames(Tables):
+    """The part of a data set that hands out tables. See `Dataset`, which supplies the rest."""
+
+    def views(self) -> Mapping[str, str]:
+        """Ready-made views: name -> what its numbers mean and what they do not claim."""
+        raise NotImplementedError
+
+    def find_view(self, text: str) -> str | None:
+        """The full name of the view that `text` names, None if there is none."""
+        raise NotImplementedError
 
     def view(self, text: str) -> ViewRows:
         """One ready-made view, by its full name or without its namespace or type.
@@ -113,18 +128,17 @@ class Frames:
             found.append(("table", table, words))
         return found + [("view", view, says) for view, says in self.views().items()]
 
-    def _repr_html_(self) -> str:
-        """What Jupyter shows of a data set: its contents."""
-        return html_table(("", "name", "what it holds"), self.contents(), title=str(self))
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ViewRows:
     """A ready-made view of a data set: its rows in any form, and `says`, what they mean."""
 
     of: Frames
     name: str
     says: str
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.says}>"
 
     @property
     def query(self) -> str:

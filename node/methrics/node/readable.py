@@ -61,6 +61,6 @@ def readable(item: Item) -> str:
 def hexdump(data: bytes, *, width: int = 32) -> str:
     """Bytes in hex, `width` a line, with the offset before them."""
     return "\n".join(
-        f"{start:04x}  {data[start : start + width].hex(' ', 2)}"
+        f"{start:04x}  {data[start : start + width].hex(' ', -2)}"
         for start in range(0, len(data), width)
     )

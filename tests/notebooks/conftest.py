@@ -1,0 +1,8 @@
+"""Makes the tools importable: the notebooks are run here by what also writes their outputs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))

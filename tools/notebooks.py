@@ -1,0 +1,180 @@
+"""Runs the notebooks and keeps their outputs: `python tools/notebooks.py --write|--check [NAME…]`.
+
+`--write` runs them in order, with every warning an error, on newly made example data, and stores
+the outputs without what changes from run to run. Beside them stands a digest of the code that made
+them, so `--check` needs to run nothing: it names the notebooks whose code was changed since (exit
+code 1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nbclient
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "notebooks"
+SECONDS = 300
+"""A cell may take so long."""
+
+PRELUDE = """
+import warnings
+
+warnings.simplefilter("error")
+warnings.simplefilter("ignore", PendingDeprecationWarning)
+"""
+"""Runs before the first cell and is not stored; that last kind ipykernel gives when it ends."""
+
+FIXED = {
+    "JUPYTER_PLATFORM_DIRS": "1",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+}
+"""Environment of every run."""
+
+Notebook = Any
+"""An `nbformat.NotebookNode`."""
+
+_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+
+
+def paths() -> list[Path]:
+    """All notebooks, in their order."""
+    return sorted(FOLDER.glob("*.ipynb"))
+
+
+def read(path: Path) -> Notebook:
+    """The notebook in a file."""
+    return nbformat.read(path, as_version=4)
+
+
+def code_of(notebook: Notebook) -> list[str]:
+    """The sources of its code cells."""
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def digest(notebook: Notebook) -> str:
+    """What stands beside the outputs: SHA-256 over the code that made them, in hex."""
+    state = hashlib.sha256()
+    for source in code_of(notebook):
+        text = source.encode()
+        state.update(len(text).to_bytes(8, "big") + text)
+    return state.hexdigest()
+
+
+def is_fresh(notebook: Notebook) -> bool:
+    """Whether its outputs were made by its code."""
+    return notebook.metadata.get("methrics") == {"code": digest(notebook)}
+
+
+def executed(notebook: Notebook, home: Path) -> Notebook:
+    """The notebook with the outputs of a run, made fit to be stored. `home` is the METHRICS_HOME of
+    the run, where the example data are made unless they are there.
+
+    Raises nbclient.exceptions.CellExecutionError where a cell fails or warns.
+    """
+    notebook = nbformat.from_dict(notebook)
+    own = {"METHRICS_HOME": str(home), "IPYTHONDIR": str(home / "ipython"), **FIXED}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("METHRICS")}
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(PRELUDE))
+    with tempfile.TemporaryDirectory(prefix="methrics-notebook-") as folder:
+        client = nbclient.NotebookClient(
+            notebook,
+            timeout=SECONDS,
+            kernel_name="python3",
+            record_timing=False,
+            resources={"metadata": {"path": folder}},
+            extra_arguments=["--log-level=ERROR"],
+        )
+        client.execute(env=env | own)
+    del notebook.cells[0]
+    return clean(notebook)
+
+
+def clean(notebook: Notebook) -> Notebook:
+    """The notebook without what changes from run to run and from machine to machine."""
+    count = 0
+    for place, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{place}"
+        cell.metadata = {}
+        if cell.cell_type == "code":
+            count += 1
+            cell.execution_count = count
+            cell.outputs = [_clean_output(one, count) for one in _joined(cell.outputs)]
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+        "methrics": {"code": digest(notebook)},
+    }
+    notebook.nbformat_minor = 5
+    return nbformat.from_dict(notebook)
+
+
+def _joined(outputs: Sequence[Any]) -> list[Any]:
+    """Pieces of one stream together: how a kernel cuts them depends on its speed."""
+    found: list[Any] = []
+    for one in outputs:
+        last = found[-1] if found else None
+        if one.output_type == "stream" and last and last.get("name") == one.name:
+            last.text += one.text
+        else:
+            found.append(one)
+    return found
+
+
+def _clean_output(output: Any, count: int) -> Any:
+    if "execution_count" in output:
+        output.execution_count = count
+    if "metadata" in output:
+        output.metadata = {}
+    data = output.get("data", {})
+    if "image/png" in data:
+        png = base64.b64decode(data["image/png"])
+        data["image/png"] = base64.b64encode(bare_png(png)).decode()
+        data["text/plain"] = "<Figure>"
+    return output
+
+
+def bare_png(png: bytes) -> bytes:
+    """A PNG without texts, times and resolutions (RFC 2083: length, type, data, check sum)."""
+    found, start = png[:8], 8
+    while start < len(png):
+        end = start + 12 + int.from_bytes(png[start : start + 4], "big")
+        if png[start + 4 : start + 8] in _KEPT:
+            found += png[start:end]
+        start = end
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 when all is fresh or was written, 1 when `--check` found an old one."""
+    parser = argparse.ArgumentParser(description="Run the notebooks and keep their outputs.")
+    job = parser.add_mutually_exclusive_group(required=True)
+    job.add_argument("--write", action="store_true", help="run them and store what they show")
+    job.add_argument("--check", action="store_true", help="name those with outputs of older code")
+    parser.add_argument("--home", type=Path, help="keep the example data here, to run again sooner")
+    parser.add_argument("names", nargs="*", help="only notebooks whose name starts like this")
+    options = parser.parse_args(arguments)
+    chosen = [p for p in paths() if not options.names or p.name.startswith(tuple(options.names))]
+    if options.check:
+        old = [path for path in chosen if not is_fresh(read(path))]
+        for path in old:
+            print(f"out of date (python tools/notebooks.py --write): {path.name}")
+        return 1 if old else 0
+    with tempfile.TemporaryDirectory(prefix="methrics-notebooks-") as home:
+        for path in chosen:
+            nbformat.write(executed(read(path), options.home or Path(home)), path)
+            print(f"wrote {path.name}: {path.stat().st_size // 1000} KB", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
