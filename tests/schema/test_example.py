@@ -43,10 +43,12 @@ def test_it_shows_what_there_is_to_declare() -> None:
         "module": "count",
         "signin": "sequence",
         "retention": "state",
+        "assistive": "state",
     }
     sources = [field.source for field in types["heartbeat"].fields if field.source]
     assert sources == ["first_of_day", "first_of_week", "first_of_month", "install_age"]
     assert types["retention"].milestones == (0, 1, 7, 30)
+    assert [field.randomize for field in types["assistive"].fields] == [1000, None]
     assert {name for name, entry in types.items() if entry.daily} == {"heartbeat", "retention"}
 
 

@@ -30,7 +30,7 @@ def example_bytes() -> bytes:
 
 
 def example_catalog() -> Catalog:
-    """The example catalog: heartbeat, system, module, signin and retention."""
+    """The example catalog: heartbeat, system, module, signin, retention and assistive."""
     return load(example_bytes(), verify=False)
 
 
