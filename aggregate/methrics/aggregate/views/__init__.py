@@ -4,7 +4,8 @@
 file needs:
 
 - `source=S` or `name=F`: a field with that source or name, whose column then stands in braces under
-  that word; `no source=S`: none such;
+  that word; `no source=S`: none such; of several sources divided by `|` it is the first that is
+  there, whose column is `{first}`, and `{period}` the day, week or month that it begins;
 - `kind=K`: that kind of event type; several kinds are divided by `|`;
 - `steps`: a table of steps, which stands under `{steps}`.
 
@@ -165,9 +166,11 @@ def _meet(need: str, shape: TypeShape) -> Mapping[str, str] | None:
     key, _, value = need.partition("=")
     if key == "kind":
         return {} if shape.kind in value.split("|") else None
-    for field in shape.fields:
-        if value == (field.source if key == "source" else field.name):
-            return {value: field.column}
+    for wanted in value.split("|"):
+        for field in shape.fields:
+            if wanted == (field.source if key == "source" else field.name):
+                period = wanted.removeprefix("first_of_")
+                return {wanted: field.column, "first": field.column, "period": literal(period)}
     return None
 
 

@@ -44,14 +44,15 @@ RESULT_READS = frozenset({"shown", "code", "known"})
 _MARK = "-- shown"
 _FOR_TYPE = "for each type with"
 _FOR_FIELD = "for each field of"
-COUNTED = ("labels", "size", "counts", "sums")
+COUNTED = ("labels", "size", "counts")
 RESULT = ("totals", "percents", "bounds", "numbers")
 KINDS = (*COUNTED, *RESULT)
 """What a column is. Of the first query: `labels`, names, days, and numbers that count nobody;
-`size`, how many reports are behind the row; `counts`, reports too; `sums`, what those reports add
-up to, cut in the same proportion as `size`. Of the second, which may show those of the first again:
-`totals` add up what is shown, `percents` are rounded to whole numbers, `bounds` are ends of
-intervals and estimates between them, and `numbers` are none of these, such as days."""
+`size`, how many reports are behind the row; `counts`, reports too. There are no sums over reports,
+for a sum beside a larger one gives away what the difference holds: group by what is to be added up,
+and add up in the second query. Of that one, which may show the same columns again: `totals` add up
+what is shown, `percents` are rounded to whole numbers, `bounds` are ends of intervals and estimates
+between them, and `numbers` are none of these, such as days."""
 
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(.*\))(\[\])*")
 
@@ -128,16 +129,10 @@ def compose(template: Template, fillings: Sequence[Mapping[str, str]]) -> Compos
     parts = [fill(template.counted, names) for names in fillings]
     counted = parts[0] if len(parts) == 1 else "\nUNION ALL\n".join(f"({one})" for one in parts)
     size = name(template.size)
-    lets = {
-        "labels": "{column}",
-        "size": "shown({column}) AS {column}",
-        "counts": "shown({column}) AS {column}",
-        "sums": f"shown({{column}} * shown({size}) // {size}) AS {{column}}",
-    }
     columns = ", ".join(
-        lets[kind].format(column=name(column))
+        name(column) if kind == "labels" else f"shown({name(column)}) AS {name(column)}"
         for column, kind in template.kinds.items()
-        if kind in lets
+        if kind in COUNTED
     )
     rounded = [name(column) for column, kind in template.kinds.items() if kind == "percents"]
     star = ", ".join(f"round({column})::BIGINT AS {column}" for column in rounded)

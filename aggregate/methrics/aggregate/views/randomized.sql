@@ -1,0 +1,81 @@
+-- How many installs truly have each value of a field that is answered at random, by the first day of
+-- the month (or ISO week, if only that is marked), each install once; `reports` is how many answered.
+-- With the 95 % interval that random answers, sampling and the floor leave open. An estimate below
+-- nobody, or above all who answered, is cut off there.
+-- Does not claim that estimates add up to `reports`: each is made by itself. Does not speak of those
+-- who did not answer: see bias.
+-- for each type with: source=first_of_month|first_of_week
+-- for each field of: randomized
+-- labels: period, field, catalog, one_in, epsilon, domain, answer
+-- size: reports
+-- bounds: estimate, low, high
+WITH answers AS (
+    SELECT date_trunc({period}, day)::DATE AS period, catalog, one_in, {column}::VARCHAR AS answer
+    FROM {table}
+    WHERE {first} AND {column} IS NOT NULL
+),
+cells AS (
+    SELECT period, catalog, one_in, answer, count(*) AS reports
+    FROM answers
+    GROUP BY GROUPING SETS ((period, catalog, one_in), (period, catalog, one_in, answer))
+)
+SELECT c.period, {field} AS field, c.catalog, c.one_in, f.epsilon, f.domain, c.answer, c.reports
+FROM cells c
+JOIN field f ON f.type = {type} AND f.catalog = c.catalog AND f.name = {field}
+-- shown
+WITH
+-- p: chance of the truth, q: of one particular other value; of a catalog that asks for the truth
+-- they are 1 and 0. d tells one answer from another, `spread` and `slope` are the variance that an
+-- install adds to an estimate without the value, and how much more it adds with it.
+whole AS (
+    SELECT *, p - q AS d, q * (1 - q) / (p - q) ** 2 AS spread, (1 - p - q) / (p - q) AS slope
+    FROM (
+        SELECT *,
+            coalesce(exp(epsilon / 1000.0) / (exp(epsilon / 1000.0) + domain - 1), 1) AS p,
+            coalesce(1 / (exp(epsilon / 1000.0) + domain - 1), 0) AS q
+        FROM shown
+        WHERE answer IS NULL
+    )
+),
+-- c of n reports hold the value; the floor leaves open by how many more, up to `less`.
+cells AS (
+    SELECT w.*, code.value AS place, code.label AS value, w.reports AS n,
+        coalesce(s.reports, 0) AS c, shown_step() - 1 AS less
+    FROM whole w
+    JOIN code ON code.type = {type} AND code.catalog = w.catalog AND code.field = w.field
+    LEFT JOIN shown s ON s.period = w.period AND s.field = w.field AND s.catalog = w.catalog
+        AND s.one_in = w.one_in AND s.answer = code.text
+),
+sums AS (
+    SELECT period, field, value,
+        min(place) AS place,
+        sum(n)::BIGINT AS reports,
+        -- A sample does not say exactly how many answered, so it bounds nobody from above.
+        CASE WHEN max(one_in) = 1 THEN sum(n + less) ELSE 'infinity'::DOUBLE END AS most,
+        sum(one_in * (c + less / 2 - (n + less / 2) * q) / d) AS estimate,
+        sum(one_in * (c - (n + less) * q) / d) AS at_least,
+        sum(one_in * (c + less - n * q) / d) AS at_most,
+        sum(one_in * ((n + less) * spread + slope * (c + less / 2 - (n + less / 2) * q) / d)
+            + one_in * (one_in - 1) * (c * (1 - q) ** 2 + (n + less - c) * q ** 2) / d ** 2
+        ) AS variance,
+        sum(n * one_in * (slope + (one_in - 1) * (1 + slope))) / sum(n * one_in) AS slope
+    FROM cells
+    GROUP BY period, field, value
+),
+-- Where e^2 = z^2 * (variance + slope * e) for an error e: the interval holds each number of
+-- installs for which so many answers are likely, which stays right for values that few have.
+errors AS (
+    SELECT *, 1.959964 ** 2 * slope / 2 AS middle,
+        sqrt((1.959964 ** 2 * slope / 2) ** 2 + 1.959964 ** 2 * greatest(variance, 0)) AS width
+    FROM sums
+)
+SELECT
+    period,
+    field,
+    value,
+    reports,
+    round(least(greatest(estimate, 0), most))::BIGINT AS estimate,
+    floor(least(greatest(at_least + middle - width, 0), most))::BIGINT AS low,
+    ceil(least(greatest(at_most + middle + width, 0), most))::BIGINT AS high
+FROM errors
+ORDER BY period, field, place
