@@ -20,6 +20,7 @@ from methrics.node.flags import DAY, after_first, day_number, derived, latest
 from methrics.node.identity import report_seed
 from methrics.node.journal import Made, Pace, Pending, week_start
 from methrics.node.pacing import next_due
+from methrics.node.randomize import respond
 from methrics.node.trail.meter import Generalise, Hold, Meter
 from methrics.schema.catalog import Catalog
 from methrics.schema.codec import decode
@@ -263,7 +264,9 @@ def _values(
                 derived(one.source, pace=pace, time=time, install_week=identity.install_week)
             )
         elif one.name in recorded:
-            values[one.name] = recorded[one.name]
+            truth = recorded[one.name]
+            seed, key = identity.seed, catalog.key
+            values[one.name] = respond(one, truth, seed=seed, namespace=key, type=event_type.name)
     return values
 
 
