@@ -134,6 +134,7 @@ def invent(number: int, rng: random.Random) -> Habits:
     country = _skewed(rng, ["US", "DE", "FR", "GB", "IN", "BR", "PL", "JP", "NL", "SE", "IT", "AR"])
     values: dict[str, dict[str, object]] = {
         "heartbeat": {"version": version, "os": system, "country": country},
+        "retention": {"os": system},
         "module": {"backend": backend},
     }
     if server:
@@ -251,7 +252,8 @@ class Install:
         self._nudge(machine)
 
     def _record(self, recorder: methrics.node.Recorder, machine: trio.Nursery, more: bool) -> None:
-        recorder.record("heartbeat", **self.habits.values["heartbeat"])
+        for sign in ("heartbeat", "retention"):
+            recorder.record(sign, **self.habits.values[sign])
         for module in self.habits.modules if more else ():
             n = self.rng.choice([1, 1, 2, 3])
             recorder.count("module", n, module=module, **self.habits.values["module"])

@@ -149,7 +149,9 @@ def test_new_4_every_active_day_week_and_month_and_milestone_is_told_exactly_onc
         months = [month_number(day * DAY) for day in days(told, "monthly")]
         assert months == sorted({month_number(day * DAY) for day in active})
         first = min(active)
-        back = [(report.time // DAY, report.values["milestone"]) for report in install.of("retention")]
+        back = [
+            (report.time // DAY, report.values["milestone"]) for report in install.of("retention")
+        ]
         assert back == [(first + n, f"d{n}") for n in (0, 1, 7, 30) if first + n in active]
         # The week of installation is that of the first use, whenever the publisher came.
         ages = {0: 0, 1: 1, 2: 1, 3: 1}

@@ -12,6 +12,7 @@ import pytest
 
 from methrics.node.clock import ManualClock
 from methrics.node.journal import ACKNOWLEDGED, STRUCK, WEEK, Journal, Made, Pace, week_start
+from methrics.node.layout import STEPS
 from methrics.node.outbox import Outbox, catalog_number
 from methrics.schema.errors import StoreError
 
@@ -208,6 +209,52 @@ def test_a_later_layout_is_refused_and_left_alone(path: str, clock: ManualClock)
     assert Path(path).read_bytes() == before
 
 
+@pytest.mark.parametrize("version", range(1, len(STEPS)))
+def test_an_outbox_of_an_earlier_layout_goes_on(
+    path: str, clock: ManualClock, version: int
+) -> None:
+    os.makedirs(os.path.dirname(path))
+    now = clock.now()
+    con = sqlite3.connect(path)
+    con.executescript("".join(STEPS[:version]))
+    con.execute(f"PRAGMA user_version = {version}")
+    con.execute("INSERT INTO state VALUES ('visit', 4, ?, ?, ?, 1, ?)", (N, now, now + 5, b"old"))
+    con.execute("INSERT INTO pace VALUES ('visit', ?, ?)", (now - 9, now - 1))
+    con.execute("INSERT INTO meta VALUES ('next_index', 7)")
+    con.commit()
+    con.close()
+    outbox, journal = Outbox(path, clock=clock), Journal(path, clock=clock)
+    assert outbox.next_due() == now + 5
+    outbox.set_state(N, "visit", now, now + 2, b"new", period=20_833)
+    assert outbox.next_due() == now + 5  # the earlier one first
+    rows = journal.pending(now + 5)
+    assert [(row.fields, row.n, row.period) for row in rows] == [
+        (b"old", 4, 0),
+        (b"new", 1, 20_833),
+    ]
+    assert journal.paces() == {"visit": Pace("visit", now - 9, now - 1)}
+    pace = Pace("visit", now, now, first_day=5)
+    journal.journal([made(7, now)], rows, [pace])
+    assert (journal.pending(now + 5), journal.paces()) == ([], {"visit": pace})
+
+
+def test_each_day_of_a_sign_of_life_is_kept_until_somebody_is_told(
+    outbox: Outbox, journal: Journal, clock: ManualClock
+) -> None:
+    now = clock.now()
+    for day, due, fields in ((2, 10, b"b"), (1, 90, b"a"), (3, 20, b"c"), (2, 5, b"later")):
+        outbox.set_state(N, "visit", now, now + due, fields, period=day)
+    assert outbox.next_due() == now + 90
+    assert journal.pending(now + 89) == []
+    first, second, third = journal.pending(now + 90)
+    assert (first.fields, second.fields, third.fields) == (b"a", b"later", b"c")
+    assert journal.strike_row(second)
+    assert not journal.strike_row(second)
+    outbox.set_state(N, "visit", now, now, b"again", period=3)
+    assert not journal.strike_row(third)
+    assert [row.fields for row in journal.pending(now + 90)] == [b"a", b"again"]
+
+
 @pytest.mark.parametrize("damage", ["garbage", "torn", "flipped"])
 def test_a_damaged_file_is_moved_aside_and_a_fresh_one_begun(
     outbox: Outbox, clock: ManualClock, damage: str
@@ -258,6 +305,7 @@ def test_a_removed_file_is_noticed(outbox: Outbox, clock: ManualClock) -> None:
 
 READER = """
 import sys
+from methrics.node.layout import STEPS
 from methrics.node.outbox import Outbox
 outbox = Outbox(sys.argv[1])
 outbox.dropped()

@@ -166,14 +166,16 @@ def test_days_that_waited_together_are_told_in_their_order_and_apart() -> None:
 
 def retention(day: int, pace: Pace | None = None) -> Prepared:
     paces = {"retention": pace} if pace else {}
-    return run(row("retention", {"os": "linux"}, time=day * DAY + 9), paces=paces, now=day * DAY + 9)
+    now = day * DAY + 9
+    return run(row("retention", {"os": "linux"}, time=now), paces=paces, now=now)
 
 
 def test_a_type_with_milestones_speaks_on_those_days_only() -> None:
     first, pace, said = NOW // DAY, None, list[tuple[int, object]]()
     for day in (0, 1, 2, 7, 29, 30, 31, 60):
         done = retention(first + day, pace)
-        said += [(day, report.values["milestone"]) for report in reports(done, (first + day) * DAY + 9)]
+        found = reports(done, (first + day) * DAY + 9)
+        said += [(day, report.values["milestone"]) for report in found]
         assert done.quiet == ({} if done.made else {NO_MILESTONE: 1})
         assert not done.dropped
         pace = {"retention": pace, **done.paces}["retention"]

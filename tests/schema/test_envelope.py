@@ -26,6 +26,7 @@ from methrics.schema.envelope import (
     Kind,
     public_key,
     seal,
+    sign_item,
     split,
     verify,
     zero_bits,
@@ -220,3 +221,17 @@ def test_a_signature_whose_r_has_small_order_is_forged() -> None:
     multiple = crypto_scalarmult_ed25519_noclamp(challenge, key)
     assert crypto_scalarmult_ed25519_base_noclamp(scalar) == multiple
     assert refusal(raw[:-64] + point + scalar) is Reason.FORGED
+
+
+@given(st.sampled_from(list(Kind)), st.binary(max_size=200), st.binary(min_size=32, max_size=32))
+def test_what_is_signed_is_what_is_read(kind: Kind, payload: bytes, seed: bytes) -> None:
+    item = sign_item(kind, payload, seed)
+    assert item == split(item.raw)
+    assert item.raw == seal(kind, payload, seed)
+
+
+def test_a_stamped_item_is_what_is_read() -> None:
+    item = sign_item(Kind.REPORT, b"stamped", SEED, work_bits=5)
+    assert item == split(item.raw)
+    assert item.work is not None
+    assert zero_bits(item.id) >= 5

@@ -75,8 +75,8 @@ def test_the_consent_text_of_the_heartbeat() -> None:
         in (lines[5])
     )
     assert (
-        "  When: Once for each day (UTC) on which you use it, sent at least 5 minutes later, plus up "
-        "to 3 hours at random; if several wait, 1 hour to 12 hours apart."
+        "  When: Once for each day (UTC) on which you use it, sent at least 5 minutes later, plus "
+        "up to 3 hours at random; if several wait, 1 hour to 12 hours apart."
     ) in lines
     assert lines[-1].startswith("  Ends: 2028-07-01. Asked for by Example maintainers (https://")
 

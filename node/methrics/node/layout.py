@@ -39,8 +39,8 @@ CREATE INDEX erasure_unsent ON erasure (due) WHERE state = 'due';
 CREATE TABLE old_seed (below INTEGER PRIMARY KEY, seed BLOB NOT NULL);
 """
 
-# `state.period` is the day, week or month that a state is about (`flags.period`), so that none takes
-# the place of one that nobody has been told of yet; 0 where only the latest matters.
+# `state.period` is the day, week or month that a state is about (`flags.period`), so that none
+# takes the place of one that nobody has been told of yet; 0 where only the latest matters.
 _PERIODS = """
 CREATE TABLE state_of_period (
   type TEXT NOT NULL, period INTEGER NOT NULL, n INTEGER NOT NULL, catalog INTEGER NOT NULL,

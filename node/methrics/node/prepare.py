@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -251,10 +252,9 @@ def _values(
     pace: Pace,
     identity: Identity,
 ) -> dict[str, object]:
-    """The consented fields: as recorded, or filled in here where the catalog names a source."""
-    recorded = decode(row.fields, limit=REPORT_MAX)
-    if not isinstance(recorded, dict):
-        raise ValueError("the recorded values are not a map")
+    """The consented fields: as recorded, answered at random if the catalog says so, or filled in
+    here where it names a source."""
+    recorded = _recorded(row.fields)
     values: dict[str, object] = {}
     for one in event_type.fields:
         if fields is not None and one.name not in fields:
@@ -268,6 +268,15 @@ def _values(
             seed, key = identity.seed, catalog.key
             values[one.name] = respond(one, truth, seed=seed, namespace=key, type=event_type.name)
     return values
+
+
+@lru_cache(1024)
+def _recorded(fields: bytes) -> Mapping[str, object]:
+    """What the app recorded; a machine says the same day by day."""
+    recorded = decode(fields, limit=REPORT_MAX)
+    if not isinstance(recorded, dict):
+        raise ValueError("the recorded values are not a map")
+    return recorded
 
 
 def _steps(steps: bytes | None) -> tuple[tuple[str, int], ...] | None:

@@ -32,6 +32,9 @@ SIGNED, PLANNED, HELD, WAITS, NEVER = "signed", "planned", "held", "waits", "nev
 """A journaled report; one that would be made; held back by the person's own threshold; not allowed
 to leave by this route now; something that makes no report."""
 
+UNDRAWN = "undrawn"
+"""Reason of a planned report: its random answers are drawn with the first report of the app."""
+
 NO_SEED = bytes(32)
 """Stands for the seed of a node that has not made one yet."""
 
@@ -41,7 +44,7 @@ class Leaving:
     """One thing that is to leave, or not.
 
     `id`: 8 hex digits that name it, the same as long as it is the same. `state`: SIGNED, PLANNED,
-    HELD, WAITS or NEVER; `reason` says why in the last three. `earliest`: unix seconds before which
+    HELD, WAITS or NEVER; `reason` says why in the last three, or UNDRAWN. `earliest`: unix seconds before which
     nothing leaves. `report` and `raw` (the exact bytes) are None and b"" where no report is made.
     `attempts`: how often sending was tried; such a report may have left already.
     """
@@ -226,12 +229,21 @@ class _Making:
             made = done.made[0]
             one = self._leaving(row, now, PLANNED, "")
             report = decode_report(split(made.raw).payload)
-            return replace(one, time=made.time, report=report, raw=made.raw)
+            reason = UNDRAWN if self._undrawn_answers(row, report) else ""
+            return replace(one, time=made.time, report=report, raw=made.raw, reason=reason)
         if done.held:
             held = done.held[0]
             one = self._leaving(row, now, HELD, held.reason)
             return replace(one, time=held.report.time, report=held.report)
         return self._leaving(row, now, NEVER, next(iter(done.dropped + done.quiet)))
+
+    def _undrawn_answers(self, row: Pending, report: Report) -> bool:
+        """Whether `report` holds a random answer, and the seed that decides it is not made yet."""
+        catalog = self._catalogs.get(row.catalog)
+        if self._snapshot.seed is not None or catalog is None:
+            return False
+        fields = catalog.types[row.type].fields
+        return any(one.randomize is not None and one.name in report.values for one in fields)
 
     def _prepare(self, row: Pending, now: int) -> Prepared:
         kept = self._snapshot

@@ -28,8 +28,9 @@ _LEFT = "(state IN ('sent', 'acknowledged') OR attempts > 0)"
 def renew(journal: Journal) -> None:
     """The next report comes from a new seed and a new installation week.
 
-    Flags and milestones begin anew, so that the next report is a first of its day, week and month,
-    and of its type. The schedule stays: nothing leaves sooner because of it. What waits, leaves as the new one.
+    Flags and milestones begin anew, so that the next report is a first of its day, week, month
+    and type. The schedule stays: nothing leaves sooner because of it. What waits, leaves as the new
+    one.
     """
     with journal.database.transaction() as con:
         note_edit(con)

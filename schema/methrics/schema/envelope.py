@@ -65,6 +65,9 @@ _STARTS = {
 }
 """Everything in front of the key, for items without a stamp: nearly all of them."""
 
+_OPENINGS = {kind: start[1:] for start, kind in _STARTS.items()}
+"""The same without the head of the array, by kind."""
+
 _PLAIN_END = 3 + 42
 _TAIL = 2 + 64
 
@@ -208,7 +211,7 @@ def sign_item(kind: Kind, payload: bytes, seed: bytes, *, work_bits: int = 0) ->
     nonce = 0 if work_bits else None
     while True:
         protected = _protected(kind, key, nonce)
-        signed = _signed(protected, body)
+        signed = _SIGNED_HEAD + protected + _SIGNED_DOMAIN + body
         digest = sha256(signed).digest()
         if nonce is None or zero_bits(digest) >= work_bits:
             break
@@ -231,17 +234,11 @@ def _signer() -> tuple[Callable[[bytes], tuple[bytes, bytes]], Callable[[bytes, 
 
 def _protected(kind: Kind, key: bytes, nonce: int | None) -> bytes:
     """The protected header as the byte string that stands in the item."""
-    start = b"\xa3" if nonce is None else b"\xa4"
-    content_type = head(0, CONTENT_TYPE + kind)
-    fields = start + b"\x01\x27\x03" + content_type + _KEY_HEAD + key
-    if nonce is not None:
-        fields += _WORK_HEAD + head(0, nonce)
+    if nonce is None:
+        return _OPENINGS[kind] + key
+    content_type = (CONTENT_TYPE + kind).to_bytes(2, "big")
+    fields = _STAMPED + content_type + _KEY_HEAD + key + _WORK_HEAD + head(0, nonce)
     return head(2, len(fields)) + fields
-
-
-def _signed(protected: bytes, body: bytes) -> bytes:
-    """The Sig_structure of RFC 9052 section 4.4, both arguments with their heads."""
-    return _SIGNED_HEAD + protected + _SIGNED_DOMAIN + body
 
 
 def zero_bits(digest: bytes) -> int:

@@ -65,7 +65,7 @@ CODES: dict[str, str] = {
     "M106": "a sign of life for each day whose times are no whole parts of a day",
     "M107": "a first-of-period flag in a type that speaks on milestones only",
     "M108": "a random answer in a type that cannot count each install once",
-    "M201": "warning: jitter shorter than the resolution, or three hours, lets arrival tell the time",
+    "M201": "warning: jitter shorter than resolution and three hours lets arrival tell the time",
     "M202": "warning: the fields could tell all people on Earth apart",
     "M203": "warning: a pseudonym on a type with many bits makes profiles",
     "M204": "warning: kept for longer than year-on-year charts need",
