@@ -50,6 +50,9 @@ COMMANDS: dict[str, Entry] = {
         "methrics.aggregate.simulate.cli",
         "A data set of people who do not exist, with the truth beside it.",
     ),
+    "mixpanel": Entry(
+        "methrics.aggregate.mixpanel.cli", "Move an app from Mixpanel: draft, and compare numbers."
+    ),
     "demo": Entry(
         "methrics.aggregate.demo.cli",
         "The whole path on this machine: apps, relay, aggregators, tables.",

@@ -37,6 +37,7 @@ REASONS = {
     "terminated-early": "Mixpanel's note that the export is not whole",
     "no-event": "no object with a text `event` and an object `properties`",
     "no-time": "no `time`, or one that no clock shows",
+    "repeated": "sent twice: same event, distinct_id, time and $insert_id",
     "identity": "$identify, $create_alias or $merge: joins ids, and is no activity",
 }
 """Why a line is not read as an event."""
@@ -154,4 +155,4 @@ def _offset(wall: int, zone: ZoneInfo, known: dict[int, int]) -> int:
 
 def count_reasons(refused: Counter[str]) -> Iterable[tuple[str, int, str]]:
     """Reason, lines and what it means, most lines first."""
-    return [(reason, n, REASONS[reason]) for reason, n in refused.most_common()]
+    return [(reason, n, REASONS[reason]) for reason, n in refused.most_common() if n]

@@ -63,12 +63,13 @@ def retention(con: Connection, days: Sequence[int], *, calendar: bool) -> Number
         if calendar
         else f"bool_or(time >= second + after * {_DAY} AND time < second + (after + 1) * {_DAY})"
     )
+    born = "SELECT person, min(day) AS first, min(time) AS second FROM did WHERE person IS NOT NULL"
+    afters = f"SELECT unnest({list(days)}) AS after"
     return _numbers(
         con,
-        "WITH born AS (SELECT person, min(day) AS first, min(time) AS second FROM did "
-        "WHERE person IS NOT NULL GROUP BY person), "
-        f"back AS (SELECT date_trunc('week', first)::DATE AS cohort, after, person, {again} AS came "
-        f"FROM did JOIN born USING (person), (SELECT unnest({list(days)}) AS after) GROUP BY ALL) "
+        f"WITH born AS ({born} GROUP BY person), "
+        "back AS (SELECT date_trunc('week', first)::DATE AS cohort, after, person, "
+        f"{again} AS came FROM did JOIN born USING (person), ({afters}) GROUP BY ALL) "
         "SELECT cohort || ' d' || after, count(*) FROM back WHERE came GROUP BY ALL",
     )
 

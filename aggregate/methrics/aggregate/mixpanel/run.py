@@ -1,0 +1,101 @@
+"""An export from its file to a draft, and from its file to a comparison."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from methrics.aggregate.dataset import open_dataset
+from methrics.aggregate.mixpanel.activity import load as load_events
+from methrics.aggregate.mixpanel.activity import plan
+from methrics.aggregate.mixpanel.compare import Metric, compare
+from methrics.aggregate.mixpanel.draft import draft
+from methrics.aggregate.mixpanel.export import open_export, read_export
+from methrics.aggregate.mixpanel.replay import replay
+from methrics.aggregate.mixpanel.sketch import Summary
+from methrics.aggregate.mixpanel.toml import Draft
+from methrics.schema.catalog import Catalog, load, sign
+from methrics.schema.errors import LocalError
+from methrics.schema.source import parse_source
+
+SEED = sha256(b"the published key of comparisons").digest()
+"""Signs a catalog that only a comparison uses."""
+TOLD = 10_000
+"""Events between two words about progress."""
+
+Tell = Callable[[str, int, int | None], object]
+"""Hears of the work: what is done, how much of it, out of how many if that is known."""
+
+Funnels = Mapping[str, Sequence[str]]
+
+
+class How(NamedTuple):
+    """How to read an export. `zone`: the project's; `local`: its times are in it instead of UTC.
+    `least`: how many people make an event or a value worth a name."""
+
+    funnels: Funnels
+    zone: ZoneInfo
+    local: bool
+    least: int
+    label: str
+    now: int
+
+
+class Compared(NamedTuple):
+    """A comparison: its metrics, what was not read, and what the bridge dropped, by reason."""
+
+    metrics: list[Metric]
+    refused: Counter[str]
+    dropped: Counter[str]
+
+
+def make_draft(path: Path, how: How, refused: Counter[str], tell: Tell) -> tuple[Draft, Summary]:
+    """The draft for the export at `path`, and what was seen of it; `refused` counts what was not
+    read. Raises StoreError, and LocalError: wrong-funnel, empty-export."""
+    seen = Summary(how.least)
+    with open_export(path) as file:
+        for one in read_export(file, refused, local=how.zone if how.local else None):
+            seen.add(one)
+            if not seen.n % TOLD:
+                tell("reading", seen.n, None)
+    _check(path, seen.n)
+    return draft(seen, label=how.label, now=how.now, funnels=how.funnels), seen
+
+
+def make_comparison(path: Path, signed: Catalog | None, how: How, tell: Tell) -> Compared:
+    """The same metrics on both sides, of the export at `path`. Without a catalog, a draft made
+    from it is used. Raises StoreError, and LocalError: wrong-funnel, empty-export."""
+    if signed is None:
+        made, _ = make_draft(path, how, Counter(), tell)
+        signed = load(sign(parse_source(made.source(filled=True)), SEED))
+    known, refused = plan(signed), Counter[str]()
+    with open_export(path) as file:
+        con = load_events(
+            file,
+            known,
+            refused,
+            zone=how.zone,
+            local=how.local,
+            tell=lambda n: tell("counting", n, None),
+        )
+    with con, tempfile.TemporaryDirectory() as folder:
+        ((people, events),) = con.execute(
+            "SELECT count(DISTINCT person), count(*) FROM did"
+        ).fetchall()
+        _check(path, events)
+        file_here = Path(folder, "here.duckdb")
+        dropped = replay(con, known, file_here, tell=lambda n: tell("reporting", n, people))
+        with open_dataset(file_here, floor=1) as data:
+            return Compared([*compare(con, data, known, how.zone.key)], refused, dropped)
+
+
+def _check(path: Path, events: int) -> None:
+    if not events:
+        raise LocalError(
+            "empty-export", f"{path} holds no event", "name a raw event export, one event a line"
+        )
