@@ -103,12 +103,12 @@ def encode_report(report: Report) -> bytes:
     # Put together from pieces that are remembered: the same few names and values come all the time.
     values = report.values
     parts = [
-        b"\x64time" + head(0, report.time) + b"\x64type" + _piece(str, report.type),
+        b"\x64time" + head(0, report.time) + b"\x64type" + _piece(report.type),
         b"" if report.count is None else b"\x65count" + head(0, report.count),
         b"" if report.one_in == 1 else b"\x66one_in" + head(0, report.one_in),
         b"\x66values" + head(5, len(values)),
         # Deterministic CBOR orders keys by their encoded bytes, and no key is the start of another.
-        *sorted([_piece(str, name) + _any(value) for name, value in values.items()]),
+        *sorted([_piece(name) + _any(value) for name, value in values.items()]),
         b"\x67catalog" + head(2, len(report.catalog)) + report.catalog,
         b"" if report.sequence is None else b"\x68sequence" + encode(report.sequence),
     ]
@@ -117,16 +117,14 @@ def encode_report(report: Report) -> bytes:
 
 
 def _any(value: object) -> bytes:
-    kind = type(value)
-    return _piece(kind, value) if kind in _SMALL else encode(value)
-
-
-_SMALL = frozenset({str, int, bool})
+    if isinstance(value, str | int):
+        return _piece(value, type(value) is bool)
+    return encode(value)
 
 
 @lru_cache(4096)
-def _piece(_kind: type, value: object) -> bytes:
-    """The encoding of a word or number; the kind tells True from 1."""
+def _piece(value: str | int, _is_flag: bool = False) -> bytes:
+    """The encoding of a word or number; what is remembered of 1 must not answer for True."""
     return encode(value)
 
 

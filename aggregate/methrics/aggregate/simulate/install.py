@@ -1,8 +1,9 @@
 """One install of an app under a virtual clock: the real recorder and publisher, without a disk.
 
-Recorder, sequences, writer, pacing, flags, keys, signing and delivery are those of every app. Only
-three things are other: the outbox is in memory (`memory`), consent is what the caller says, and the
-way to a relay ends in a list. Whoever drives it says what happens when:
+Recorder, sequences, writer, pacing, flags, keys and signing are those of every app. Only three
+things are other: the outbox is in memory (`memory`), consent is what the caller says, and a pass of
+the publisher hands over to a relay that is a function. A test makes the same acts through the real
+outbox, journal and delivery and compares the bytes. Whoever drives it says what happens when:
 
     install.to(time); recorder = install.open("1.4"); recorder.record("heartbeat")
     install.to(later); install.close(); install.off(later + 600)
@@ -15,23 +16,22 @@ off publishes nothing. What waits then leaves the next time, late, or never.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from methrics.aggregate.simulate.memory import MemoryJournal
 from methrics.node.clock import ManualClock
 from methrics.node.consent import Effective, off
-from methrics.node.delivery import ALL, Consent, Delivery, Done
+from methrics.node.delivery import ALL, Done, backoff
 from methrics.node.exits import forget
-from methrics.node.journal import Journal, Receipt
+from methrics.node.journal import ACKNOWLEDGED, STRUCK, Journal, Pending, Receipt
 from methrics.node.outbox import catalog_number
 from methrics.node.paths import places
 from methrics.node.plan import Plan
+from methrics.node.prepare import Identity, prepare
 from methrics.node.publisher import PublisherSettings, pause
 from methrics.node.recorder import Recorder
-from methrics.node.routes import Load, Outcome, Route, outcome_of
+from methrics.node.routes import Fate, outcome_of
 from methrics.node.settings import RecorderSettings
 from methrics.node.spawn import PAUSE
 from methrics.node.switch import ConsentSwitch
@@ -39,8 +39,6 @@ from methrics.node.writer import Writer
 from methrics.schema.catalog import Catalog
 from methrics.schema.event_type import EventType
 from methrics.schema.verdict import Reason
-
-T = TypeVar("T")
 
 Fields = Mapping[str, frozenset[str] | None]
 """Event types that the person allows and, for each, the fields (None: all)."""
@@ -100,18 +98,8 @@ class Install:
         self._app: Recorder | None = None
         self._wake: int | None = None
         self._started = -PAUSE
+        self._catalogs = {catalog_number(catalog.id): catalog}
         self.journal = self._store(seed)
-        self._delivery = Delivery(
-            self.journal,
-            self._asked,
-            lambda: _Way(self),
-            _ROUTE,
-            clock=self.clock,
-            rng=rng,
-            worker=_at_once,
-        )
-        # Read and verified once by the caller, not once for each of ten thousand installs.
-        self._delivery._catalogs[catalog_number(catalog.id)] = catalog
 
     @property
     def time(self) -> int:
@@ -174,30 +162,62 @@ class Install:
             self.clock.advance(time - self.time)
 
     def _pass(self) -> None:
-        done: Done = _run(self._delivery.publish_due())
-        if done.failed is not None:
-            raise done.failed
+        done = Done()
+        self.publish(done)
         wait = pause(done, self.journal.next_due(), self.clock.now(), _PUBLISHER)
         self._wake = None if wait is None else self.time + int(wait)
 
-    def _asked(self) -> Consent:
-        return Consent(self.consent)
-
-    def take(self, load: Load) -> dict[bytes, Outcome]:
-        """What the relays say of a load; what they take is `sent`."""
-        said = {}
-        now = self.time
-        wanted = {item_id for item_id, _ in load.items}
-        for receipt in self.journal.due(self.clock.now(), ALL):
-            if receipt.id not in wanted:
+    def publish(self, done: Done) -> None:
+        """One pass over the journal, as `methrics.node.delivery.Delivery` makes it."""
+        now = self.clock.now()
+        pending = self.journal.pending(now, ALL)
+        if pending:
+            self._make(pending, now, done)
+        for receipt in self.journal.due(now, ALL):
+            index, event_type = receipt.key_index, self.catalog.types[receipt.type]
+            if now - receipt.time > event_type.lateness or now >= event_type.expires:
+                self.journal.mark((index,), STRUCK)
+                self.journal.drop("late")
+                self.refused.append((Departure(self.time, receipt), Reason.LATE))
                 continue
-            reason = self._relay(receipt, self.catalog.types[receipt.type], now)
-            outcome = said[receipt.id] = outcome_of(reason)
-            if reason is Reason.OK:
-                self.sent.append(Departure(now, receipt))
-            elif outcome.fate == "refused":
-                self.refused.append((Departure(now, receipt), reason))
-        return said
+            self.hand_over(receipt, event_type, done)
+
+    def _make(self, pending: list[Pending], now: int, done: Done) -> None:
+        journal = self.journal
+        made = prepare(
+            pending,
+            catalogs=self._catalogs,
+            allowed=self.consent,
+            identity=Identity(*journal.identity(min(now, *(row.time for row in pending)))),
+            paces=journal.paces(),
+            route=_ROUTE,
+            now=now,
+            rng=self.rng.random,
+        )
+        journal.journal(made.made, made.consumed, made.paces.values())
+        for reason, n in made.dropped.items():
+            journal.drop(reason, n)
+        done.made += len(made.made)
+
+    def hand_over(self, receipt: Receipt, event_type: EventType, done: Done) -> None:
+        """What a relay says of a report, and what follows."""
+        journal, index, now = self.journal, receipt.key_index, self.time
+        journal.attempt((index,))
+        reason = self._relay(receipt, event_type, now)
+        fate = outcome_of(reason).fate
+        if fate is Fate.ACKNOWLEDGED:
+            journal.mark((index,), ACKNOWLEDGED, _ROUTE)
+            self.sent.append(Departure(now, receipt))
+            done.acknowledged += 1
+        elif fate is Fate.REFUSED:
+            journal.mark((index,), STRUCK, _ROUTE)
+            journal.drop(reason)
+            self.refused.append((Departure(now, receipt), reason))
+            done.struck += 1
+        else:
+            due = self.clock.now() + backoff(receipt.attempts, self.rng.random)
+            journal.postpone((index,), due)
+            done.postponed += 1
 
 
 class _App(Recorder):
@@ -254,42 +274,3 @@ class _Said(ConsentSwitch):
     def effective(self, type_name: str, monotonic: float | None = None) -> Effective:
         """See `ConsentSwitch.effective`."""
         return self.on_types.get(type_name) or off("default")
-
-
-class _Way(AbstractAsyncContextManager[Route]):
-    """The route of an install: opened for a pass, and ending in its list."""
-
-    name = _ROUTE
-
-    def __init__(self, install: Install) -> None:
-        self._install = install
-
-    async def __aenter__(self) -> Route:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
-
-    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
-        """See `Route`."""
-        return self._install.take(load)
-
-
-async def _at_once(call: Callable[[], T], /) -> T:
-    """The worker of a simulation: no thread, and no checkpoint, so that no event loop is needed."""
-    return call()
-
-
-def _run(task: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns that never waits for anything."""
-    try:
-        task.send(None)
-    except StopIteration as done:
-        value: T = done.value
-        return value
-    raise RuntimeError("a simulated pass waited")

@@ -16,6 +16,7 @@ from methrics.aggregate.simulate.memory import MemoryJournal
 from methrics.aggregate.simulate.population import Profile, Visit, visits
 from methrics.aggregate.simulate.settings import DAY, Settings
 from methrics.aggregate.simulate.transport import answer, closes
+from methrics.node.flags import week_number
 from methrics.node.plan import Plan
 from methrics.node.recorder import Recorder
 from methrics.schema.catalog import Catalog
@@ -59,15 +60,16 @@ def _live(
     rows.install(profile, settings)
     install = make_install(profile, settings, catalog, plans) if profile.consent else None
     rng = random.Random(f"{settings.seed}/acts/{profile.n}")
-    tools = tool_of(profile, catalog)
-    if tools is not None:
-        rows.answer.add(profile.n, "assistive", "tool", tools)
+    tool = tool_of(profile, catalog)
+    if tool is not None:
+        rows.answer.add(profile.n, "assistive", "tool", tool)
+    app = App(install, profile, tool) if install is not None else None
     active: dict[int, tuple[str, int]] = {}
     for visit in visits(profile, settings):
         for day in {visit.start // DAY, visit.end // DAY}:
             active[day] = (visit.version, active.get(day, ("", 0))[1] + (day == visit.start // DAY))
-        if install is not None:
-            use(install, profile, visit, tools)
+        if app is not None:
+            app.use(visit)
         _note(profile, visit, rng, rows)
     for day, (version, sessions) in active.items():
         rows.active.add(profile.n, day, version, sessions)
@@ -75,24 +77,45 @@ def _live(
         _collect(install, profile, settings, rows)
 
 
-def use(install: Install, profile: Profile, visit: Visit, tool: str | None) -> None:
-    """What the app records in one visit: ordinary calls of the recorder."""
-    install.to(visit.start)
-    app = install.open(visit.version)
-    app.record("heartbeat", os=profile.os, country=profile.zone.country)
-    if profile.kind == "server":
-        _serve(app, profile, visit)
-    else:
+class App:
+    """The app on one machine, and what it remembers between two starts: when it told what."""
+
+    def __init__(self, install: Install, profile: Profile, tool: str | None) -> None:
+        self._install = install
+        self._profile = profile
+        self._tool = tool
+        self._day = self._week = 0
+
+    def use(self, visit: Visit) -> None:
+        """What is recorded in one visit: ordinary calls of the recorder."""
+        install, profile = self._install, self._profile
+        install.to(visit.start)
+        app = install.open(visit.version)
+        self._sign_of_life(app)
+        if profile.kind == "server":
+            _serve(app, profile, visit)
+        elif visit.signin:
+            _sign_in(install, app, profile, visit)
+        for module, n in visit.uses:
+            app.count("module", n, module=module, backend=profile.backend)
+        install.to(visit.end)
+        self._sign_of_life(app)
+        install.close()
+        install.off(visit.off)
+
+    def _sign_of_life(self, app: Recorder) -> None:
+        """Once a day, by the machine's own clock."""
+        profile, day = self._profile, self._install.clock.now() // DAY
+        if day == self._day:
+            return
+        self._day = day
+        app.record("heartbeat", os=profile.os, country=profile.zone.country)
+        if profile.kind == "server":
+            return
         app.record("retention", os=profile.os)
-        if tool is not None:
-            app.record("assistive", tool=tool)
-        _sign_in(install, app, profile, visit)
-    for module, n in visit.uses:
-        app.count("module", n, module=module, backend=profile.backend)
-    install.to(visit.end)
-    app.record("heartbeat", os=profile.os, country=profile.zone.country)
-    install.close()
-    install.off(visit.off)
+        if self._tool is not None and week_number(day * DAY) != self._week:
+            self._week = week_number(day * DAY)
+            app.record("assistive", tool=self._tool)
 
 
 def _serve(app: Recorder, profile: Profile, visit: Visit) -> None:
@@ -110,8 +133,6 @@ def _serve(app: Recorder, profile: Profile, visit: Visit) -> None:
 
 
 def _sign_in(install: Install, app: Recorder, profile: Profile, visit: Visit) -> None:
-    if not visit.signin:
-        return
     at = visit.start
     with app.sequence(
         "signin",

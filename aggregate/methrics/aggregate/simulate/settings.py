@@ -17,6 +17,10 @@ DAYS_MAX = 540
 """The example catalog's event types expire after that (days from START)."""
 
 
+ONE_IN = (1, 2, 5, 10, 100)
+"""Samplings that the example catalog declares for sign-ins."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The same settings give the same data set, byte for byte."""
@@ -64,6 +68,8 @@ class Settings:
         for name in ("flooders", "forgers", "replayers", "squatters"):
             if getattr(self, name) < 0:
                 raise _bad(name, "0 or more")
+        if self.one_in not in ONE_IN:
+            raise _bad("one_in", f"one of {', '.join(map(str, ONE_IN))}")
         if self.start % DAY:
             raise _bad("start", "a midnight, UTC")
 

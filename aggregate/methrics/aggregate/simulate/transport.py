@@ -42,7 +42,7 @@ class Heard(NamedTuple):
 def answer(receipt: Receipt, event_type: EventType, now: int) -> Reason:
     """What a relay says of an honest machine's report: all that can be wrong with it is its time,
     as of the relay's clock (`now`, unix seconds). The end of `judge._report`."""
-    if now >= event_type.expires:
+    if receipt.time >= event_type.expires:
         return Reason.EXPIRED
     if receipt.time > now + EARLY_MAX:
         return Reason.EARLY

@@ -1,0 +1,147 @@
+"""An install made of the real parts only: recorder, ledger, SQLite, journal, delivery and judge.
+
+Driven by the same acts as the one in memory, so that a test can compare what leaves both.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from unittest import mock
+
+import trio
+
+import methrics.node
+from methrics.aggregate.simulate.install import Departure, Fields, Install, Relay
+from methrics.node.clock import Clock
+from methrics.node.delivery import Delivery, Done
+from methrics.node.journal import Journal
+from methrics.node.ledger import grant
+from methrics.node.paths import namespace_of, places
+from methrics.node.publisher import consent_of
+from methrics.node.recorder import Recorder
+from methrics.node.routes import Fate, Load, Outcome, Route, outcome_of
+from methrics.node.settings import RecorderSettings
+from methrics.node.worker import inline
+from methrics.schema.catalog import Catalog
+from methrics.schema.verdict import Reason
+
+
+class SeededJournal(Journal):
+    """The real journal; its seed is drawn from the test's hat instead of the system's."""
+
+    def __init__(self, path: str, seed: bytes, clock: Clock) -> None:
+        super().__init__(path, clock=clock)
+        self._seed = seed
+
+    def identity(self, now: int) -> tuple[bytes, int, int]:
+        with mock.patch("methrics.node.journal.os.urandom", return_value=self._seed):
+            return super().identity(now)
+
+
+class RealInstall(Install):
+    """Everything but the driving is what an app has."""
+
+    def __init__(
+        self,
+        home: Path,
+        catalog: Catalog,
+        *,
+        seed: bytes,
+        rng: random.Random,
+        consent: Fields,
+        time: int,
+        skew: int,
+        sampling: Mapping[str, int],
+        relay: Relay,
+    ) -> None:
+        self._where = places(home, policy=str(home / "policy.json"))
+        self._namespace = namespace_of(catalog.label, catalog.short_key)
+        for name, fields in consent.items():
+            grant(self._where, self._namespace, (name,), fields=fields, now=time)
+        super().__init__(
+            catalog,
+            seed=seed,
+            rng=rng,
+            consent=consent,
+            time=time,
+            skew=skew,
+            sampling=sampling,
+            relay=relay,
+        )
+        self._delivery = Delivery(
+            self.journal,
+            consent_of(self._where, self._namespace, "relay", self.clock),
+            self._route,
+            "relay",
+            clock=self.clock,
+            rng=rng,
+            worker=inline,
+        )
+
+    name = "relay"
+
+    def _store(self, seed: bytes) -> Journal:
+        return SeededJournal(self._where.outbox(self._namespace), seed, self.clock)
+
+    def _start(self, settings: RecorderSettings) -> Recorder:
+        return methrics.node.open(
+            self.catalog.raw,
+            app_version=settings.app_version,
+            home=self._where.home,
+            policy=self._where.policy,
+            sampling=settings.sampling,
+            strict=True,
+            clock=self.clock,
+            rng=self.rng.random,
+        )
+
+    def nudge(self) -> None:
+        # Before the first row there is no file, and asking must not make one.
+        if self.journal.exists():
+            super().nudge()
+
+    def publish(self, done: Done) -> None:
+        found = trio.run(self._delivery.publish_due)
+        assert found.failed is None
+        done.made, done.acknowledged = found.made, found.acknowledged
+        done.struck, done.postponed = found.struck, found.postponed
+
+    @asynccontextmanager
+    async def _route(self) -> AsyncIterator[Route]:
+        yield self
+
+    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+        await trio.lowlevel.checkpoint()
+        receipts = {receipt.id: receipt for receipt in self.journal.receipts(state="due")}
+        said = {}
+        for item_id, raw in load.items:
+            receipt = receipts[item_id]
+            assert receipt.raw == raw
+            reason = self._relay(receipt, self.catalog.types[receipt.type], self.time)
+            said[item_id] = outcome_of(reason)
+            if said[item_id].fate is Fate.ACKNOWLEDGED:
+                # Attempts are counted before a report is sent, and in memory after.
+                self.sent.append(Departure(self.time, receipt._replace(attempts=0)))
+            elif said[item_id].fate is Fate.REFUSED:
+                self.refused.append((Departure(self.time, receipt._replace(attempts=0)), reason))
+        return said
+
+    def end(self) -> None:
+        """Closes the file."""
+        self.close()
+        self.journal.close()
+
+
+def spawning(install: RealInstall) -> mock._patch[object]:
+    """The recorder's own look at whether a publisher is wanted starts the test's publisher."""
+
+    def nudge(*_args: object, **_options: object) -> None:
+        install.nudge()
+
+    return mock.patch("methrics.node.spawn.nudge", nudge)
+
+
+__all__ = ["RealInstall", "Reason", "spawning"]
