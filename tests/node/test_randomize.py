@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from typing import Any
 
@@ -10,9 +11,25 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.schema.declarations import field_maps, field_of
 
+from methrics.node.delivery import Consent
+from methrics.node.journal import Pending, Snapshot
+from methrics.node.plan import make_plan
+from methrics.node.prepare import Identity, Prepared, prepare
+from methrics.node.preview import PLANNED, UNDRAWN
+from methrics.node.preview import plan as plan_preview
+from methrics.node.questions import NEW, Question
 from methrics.node.randomize import respond
+from methrics.node.settings import RecorderSettings
+from methrics.node.trail.own import meaning
+from methrics.node.wording import sheet
+from methrics.schema.catalogs import example_catalog
 from methrics.schema.chance import DRAWS, chances, shares
+from methrics.schema.codec import encode
+from methrics.schema.envelope import split
+from methrics.schema.errors import LocalError
 from methrics.schema.fields import EPSILON_MAX, EPSILON_MIN, Field
+from methrics.schema.items import decode_report
+from methrics.schema.verdict import Reason
 
 NAMESPACE = bytes(range(32))
 seeds = st.binary(min_size=32, max_size=32)
@@ -148,3 +165,87 @@ def test_every_draw_gives_an_answer_and_each_as_many_as_its_share(
         assert 0 <= (draw - truth) // other < values - 1
     assert (DRAWS - 1 - truth) // other == values - 2
     assert (DRAWS - truth) % other == 0
+
+
+CATALOG = example_catalog()
+ASSISTIVE = CATALOG.types["assistive"]
+NOW = 1_800_000_000
+
+
+def waiting(tool: str = "magnifier", n: int = 1, time: int = NOW - 86_400) -> Pending:
+    fields = encode({"tool": tool})
+    return Pending("state", n, 1, "assistive", time, time + 300, 1, fields, None, None)
+
+
+def made(seed: bytes, *rows: Pending, paces: Any = None, fields: Any = None) -> Prepared:
+    return prepare(
+        rows,
+        catalogs={1: CATALOG},
+        allowed={"assistive": fields},
+        identity=Identity(seed, 0, NOW),
+        paces=paces or {},
+        route="relay",
+        now=NOW,
+        rng=random.Random(1).random,
+    )
+
+
+def test_attack_the_reports_of_years_all_say_the_one_answer() -> None:
+    field = ASSISTIVE.fields[0]
+    for n in range(12):
+        expected = respond(
+            field, "magnifier", seed=install(n), namespace=CATALOG.key, type="assistive"
+        )
+        told = set()
+        for days in range(1, 20):
+            (one,) = made(install(n), waiting(time=NOW - 86_400 * days)).made
+            told.add(decode_report(split(one.raw).payload).values["tool"])
+        assert told == {expected}
+
+
+def test_reports_of_a_type_hold_random_answers_and_the_rest_as_it_is() -> None:
+    said: Counter[object] = Counter()
+    for n in range(300):
+        (one,) = made(install(n), waiting()).made
+        values = decode_report(split(one.raw).payload).values
+        assert values["monthly"] is True
+        assert ASSISTIVE.check_report(values, None, 1, None, one.time) is Reason.OK
+        said[values["tool"]] += 1
+    assert set(said) == set(ASSISTIVE.fields[0].listed())
+    assert 70 < said["magnifier"] < 145  # 0.352 of 300
+
+
+def test_a_random_field_that_is_not_shared_is_left_out() -> None:
+    (one,) = made(install(1), waiting(), fields=frozenset({"monthly"})).made
+    assert set(decode_report(split(one.raw).payload).values) == {"monthly"}
+
+
+def test_a_random_field_cannot_be_left_out_by_the_app() -> None:
+    plan = make_plan(CATALOG.types, "assistive", RecorderSettings())
+    for values in ({}, {"tool": None}):
+        with pytest.raises(LocalError, match=r"assistive\.tool is answered at random, so it must"):
+            plan.complete(dict(values))
+    plan.complete({"tool": "none"})
+
+
+@pytest.mark.parametrize("seed", [None, install(4)])
+def test_a_preview_before_the_first_report_says_that_its_answers_are_not_drawn_yet(
+    seed: bytes | None,
+) -> None:
+    snapshot = Snapshot([], [waiting()], {}, seed, 0, None, [])
+    (one,) = plan_preview("ns", snapshot, {1: CATALOG}, Consent({"assistive": None}), "relay", NOW)
+    assert (one.state, one.reason) == (PLANNED, UNDRAWN if seed is None else "")
+    assert one.report is not None
+    if seed is not None:
+        (leaves,) = made(seed, waiting()).made
+        assert decode_report(split(leaves.raw).payload).values == one.report.values
+
+
+def test_a_person_reads_what_the_chances_are_before_and_after() -> None:
+    asked = Question(CATALOG, ASSISTIVE, NEW)
+    shown = sheet(asked, now=NOW, seed=install(2), values={"tool": "voice"})
+    tool = next(field for field in shown.fields if field.name == "tool")
+    assert "Answered at random on your machine: the truth in 35 % of cases" in tool.says
+    assert "tool: one of the answers that chance can give." in shown.note
+    assert "those of this machine" in shown.note  # the flag
+    assert meaning(ASSISTIVE, "tool").endswith("if any. (random: true in 35 %)")

@@ -153,3 +153,16 @@ def test_consent_text_and_json_schema_say_that_the_answer_is_random() -> None:
     assert words in consent_text(entry)
     assert words in str(json_schema(entry))
     assert "random" not in consent_text(plain).replace("at random.", "") + str(json_schema(plain))
+
+
+@pytest.mark.parametrize("values", [2, 3, 6, 30, 250])
+@pytest.mark.parametrize("epsilon", [100, 693, 1000, 3000, 10_000])
+def test_opendp_finds_the_same_epsilon_in_these_chances(values: int, epsilon: int) -> None:
+    from opendp.measurements import make_randomized_response
+    from opendp.mod import enable_features
+
+    enable_features("contrib")
+    truth, _ = shares(values, epsilon)
+    words = [f"v{n}" for n in range(values)]
+    measurement = make_randomized_response(words, truth / DRAWS)
+    assert measurement.map(1) == pytest.approx(epsilon / 1000, rel=1e-9)

@@ -21,6 +21,7 @@ from methrics.node.preview import (
     NEVER,
     PLANNED,
     SIGNED,
+    UNDRAWN,
     Leaving,
     Preview,
     choose,
@@ -45,6 +46,7 @@ _REASONS = {
     "not-allowed": "waits: your consent does not let it leave by this route now",
     "said-already": "makes no report: this day was told already",
     "no-milestone": "makes no report: only the first day and a few later ones are told",
+    UNDRAWN: "answers at random are drawn with the first report: those shown are examples",
     "withdrawn": "you said no to this type: forgotten at the next pass",
 }
 _RULES = {
@@ -242,7 +244,7 @@ def _as_json(number: int, one: Leaving) -> dict[str, object]:
         "time": one.time,
         "earliest": one.earliest,
         "attempts": one.attempts,
-        "content_fixed": one.state in (SIGNED, PLANNED),
+        "content_fixed": one.state in (SIGNED, PLANNED) and one.reason != UNDRAWN,
         "bytes_fixed": one.state == SIGNED,
     }
     if one.report is not None:

@@ -44,8 +44,9 @@ class Leaving:
     """One thing that is to leave, or not.
 
     `id`: 8 hex digits that name it, the same as long as it is the same. `state`: SIGNED, PLANNED,
-    HELD, WAITS or NEVER; `reason` says why in the last three, or UNDRAWN. `earliest`: unix seconds before which
-    nothing leaves. `report` and `raw` (the exact bytes) are None and b"" where no report is made.
+    HELD, WAITS or NEVER; `reason` says why in the last three, or UNDRAWN. `earliest`: unix seconds
+    before which nothing leaves. `report` and `raw` (the exact bytes) are None and b"" where no
+    report is made.
     `attempts`: how often sending was tried; such a report may have left already.
     """
 

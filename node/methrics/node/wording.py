@@ -104,7 +104,7 @@ def sheet(
         tuple(_field(field, told, made_up) for field in entry.fields),
         diagnostic(decode(split(shown.raw).payload, limit=ITEM_MAX)) if shown else "",
         shown.raw if shown else b"",
-        _note(shown.report, made_up, len(shown.raw)) if shown else "",
+        _note(entry, shown.report, made_up, len(shown.raw)) if shown else "",
     )
 
 
@@ -158,7 +158,9 @@ def _short(words: str) -> str:
     return f"{', '.join(listed[: _VALUES_SHOWN - 1])} and {more} more"
 
 
-def _note(report: Report, made_up: frozenset[str], size: int) -> str:
+def _note(entry: EventType, report: Report, made_up: frozenset[str], size: int) -> str:
+    random = {one.name for one in entry.fields if one.randomize is not None} & report.values.keys()
+    made_up -= random
     note = (
         f"{size} bytes with its signature. The time, in seconds since 1970, is "
         f"{stamp(report.time)}."
@@ -166,7 +168,9 @@ def _note(report: Report, made_up: frozenset[str], size: int) -> str:
     if made_up:
         names = ", ".join(sorted(made_up))
         note += f" Only using the app can tell {names}: shown with a declared value instead."
-    if set(report.values) - made_up:
-        other = "other " if made_up else ""
+    if random:
+        note += f" {', '.join(sorted(random))}: one of the answers that chance can give."
+    if set(report.values) - made_up - random:
+        other = "other " if made_up or random else ""
         note += f" The {other}values are those of this machine, now."
     return note

@@ -61,6 +61,11 @@ def at_random(field: Field) -> str:
     )
 
 
+def truth_in(field: Field) -> str:
+    """The same in a few words, beside a value that was answered: "(random: true in 35 %)"."""
+    return "" if field.randomize is None else f"(random: true in {percent(chances(field)[0])})"
+
+
 def odds(epsilon: int) -> str:
     """e^epsilon in words, rounded up: how far an answer can shift what is thought of a person."""
     factor = float(_EXACT.exp(_EXACT.divide(Decimal(epsilon), Decimal(1000))))

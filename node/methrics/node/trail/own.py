@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from methrics.node.journal import ACKNOWLEDGED, DUE, SENT, STRUCK, Receipt
 from methrics.schema.catalog import Catalog
+from methrics.schema.chance import truth_in
 from methrics.schema.envelope import Kind, split
 from methrics.schema.errors import RefusedError
 from methrics.schema.event_type import EventType
@@ -168,7 +169,7 @@ def meaning(event_type: EventType, name: str) -> str:
     """What a part tells about the person, as the catalog says it."""
     declared = event_type.field(name)
     if declared is not None:
-        return declared.says
+        return f"{declared.says} {truth_in(declared)}".rstrip()
     return {
         "count": "How often it happened.",
         "one_in": "How many events this report stands for.",
