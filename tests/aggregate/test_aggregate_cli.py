@@ -144,7 +144,7 @@ def test_a_live_file_is_read_with_a_word_about_it(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Store(file) as store:
-        Exporter(store.cursor(), directory_beside(file)).export(store.tables(), making.NOW)
+        Exporter(store.cursor(), directory_beside(file)).export(store.tables, making.NOW)
         code, out, err = run(capsys, "query", file, "SELECT count(*) AS n FROM item", "--csv")
     assert (code, out) == (0, "n\n6\n")
     assert "is in use: reading its Parquet" in err

@@ -148,7 +148,7 @@ def test_attack_change_the_parquet(tmp_path: Path) -> None:
     file = tmp_path / "a.duckdb"
     making.store_all(file, RAWS)
     with Store(file) as store:
-        Exporter(store.cursor(), directory_beside(file)).export(store.tables(), making.NOW)
+        Exporter(store.cursor(), directory_beside(file)).export(store.tables, making.NOW)
     day = directory_beside(file) / "types" / "test" / "beat" / "2026-09-21.parquet"
     from methrics.aggregate.duck import memory
 

@@ -50,7 +50,7 @@ Steps = tuple[tuple[str, int], ...]
 def heartbeat(os: str, time: int = NOW - DAY, **more: object) -> Report:
     flags = {"daily": True, "weekly": False, "monthly": False}
     values = {"version": "1.2", "os": os, **flags, "age": 3, **more}
-    return Report(CATALOG.id, "heartbeat", time, values)
+    return Report(CATALOG.id, "heartbeat", time - time % DAY, values)
 
 
 def signin(*steps: tuple[str, int], one_in: int = 1, **values: object) -> Report:
@@ -140,7 +140,7 @@ def test_the_crowd_is_counted_as_by_hand_and_without_oneself(person: Person, for
     if form == "parquet":
         path = directory_beside(person.file)
         with Store(person.file) as store:
-            Exporter(store.cursor(), path).export(store.tables(), NOW)
+            Exporter(store.cursor(), path).export(store.tables, NOW)
     own = person.own()
     with open_dataset(path) as dataset:
         others = PublicReports(dataset, {NAMESPACE: [CATALOG]}, own)
@@ -152,7 +152,8 @@ def test_the_crowd_is_counted_as_by_hand_and_without_oneself(person: Person, for
         assert others.counts_people(linux) == "month"
         counted = others.agreeing(linux, ("os",), people=True)
         assert dict(counted) == {0b1: 15, 0b0: 8}
-        window = (NOW - DAY, NOW - DAY + 600)
+        yesterday = NOW - NOW % DAY - DAY
+        window = (yesterday, yesterday + 600)
         assert sum(others.agreeing(linux, (), window=window).values()) == 6 + 8 + 1
 
 

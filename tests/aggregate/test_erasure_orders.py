@@ -88,10 +88,10 @@ def test_erased_bytes_leave_the_parquet_and_the_file_when_it_is_rewritten(
     with Store(file) as store:
         store.commit(making.batch([CATALOG.raw, *reports], CatalogBook()))
         exporter = Exporter(store.cursor(), beside)
-        exporter.export(store.tables(), making.NOW)
+        exporter.export(store.tables, making.NOW)
         assert _parquet_ids(beside) == {split(raw).id for raw in reports}
         store.commit(making.batch(erasures, _book()))
-        exporter.export(store.tables(), making.NOW)
+        exporter.export(store.tables, making.NOW)
         assert _parquet_ids(beside) == {split(reports[3]).id}
     old = file.read_bytes()
     # What DuckDB deletes stays in the file until it is written anew: told in docs/own-data.md.

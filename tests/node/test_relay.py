@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -44,6 +44,7 @@ CATALOG = load(sign(SOURCE, NAMESPACE))
 STRANGE = load(sign(SOURCE, b"x" * 32))
 TOPIC = CATALOG.topic
 BASE = 1_800_000_000
+TODAY = BASE - BASE % 86_400
 
 
 class TrioClock(Clock):
@@ -57,7 +58,7 @@ def report(number: int, catalog: Catalog = CATALOG, **changes: object) -> bytes:
     fields: dict[str, object] = {
         "catalog": catalog.id,
         "type": "heartbeat",
-        "time": BASE,
+        "time": TODAY,
         "values": {"os": "linux"},
     }
     payload = encode_report(Report(**(fields | changes)))  # type: ignore[arg-type]
@@ -182,9 +183,9 @@ async def test_every_refusal_has_its_reason(autojump_clock: trio.testing.MockClo
         Reason.MALFORMED: b"no item",
         Reason.OFF_SCHEMA: report(1, values={"os": "plan9"}),
         Reason.EMPTY: report(1, values={}),
-        Reason.UNROUNDED: report(1, time=BASE + 1),
-        Reason.EARLY: report(1, time=BASE + 1200),
-        Reason.LATE: report(1, time=BASE - 22 * 86_400),
+        Reason.UNROUNDED: report(1, time=TODAY + 1),
+        Reason.EARLY: report(1, time=TODAY + 86_400),
+        Reason.LATE: report(1, time=TODAY - 22 * 86_400),
         Reason.UNKNOWN_CATALOG: report(1, STRANGE),
         Reason.FOREIGN: STRANGE.raw,
     }
@@ -228,10 +229,10 @@ async def test_a_catalog_is_learned_and_published_before_its_reports(
 async def test_erasures_and_revocations_pass(autojump_clock: trio.testing.MockClock) -> None:
     erasure = seal(
         Kind.ERASURE,
-        encode_erasure(Erasure(CATALOG.id, split(report(1)).id, BASE)),
+        encode_erasure(Erasure(CATALOG.id, split(report(1)).id, TODAY)),
         (1).to_bytes(32, "big"),
     )
-    revoked = seal(Kind.REVOCATION, encode_revocation(Revocation("system", BASE, "no")), NAMESPACE)
+    revoked = seal(Kind.REVOCATION, encode_revocation(Revocation("system", TODAY, "no")), NAMESPACE)
     async with scene() as relay:
         assert await hand_in(relay, erasure, revoked) == [Reason.OK, Reason.OK]
         await trio.sleep(31)
@@ -282,6 +283,58 @@ async def test_stopping_publishes_what_is_held(autojump_clock: trio.testing.Mock
         await trio.sleep(1)
         assert sorted(relay.collected) == sorted([report(1), report(2)])
         assert await hand_in(relay, report(3)) == [Reason.QUOTA]
+
+
+async def test_a_stop_while_bundles_are_on_their_way_publishes_the_rest_too(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene() as relay:
+        at_once = relay.swarm.publish
+
+        async def slowly(topic: str, bundle: bytes) -> None:
+            await trio.sleep(2)
+            await at_once(topic, bundle)
+
+        monkeypatch.setattr(relay.swarm, "publish", slowly)
+        await hand_in(relay, report(1))
+        await trio.sleep(30.5)
+        assert relay.collected == []
+        assert await hand_in(relay, report(2)) == [Reason.OK]
+        relay.stop.set()
+        await trio.sleep(6)
+        assert sorted(relay.collected) == sorted([report(1), report(2)])
+
+
+async def test_what_is_still_being_judged_when_the_relay_stops_is_not_said_to_be_held(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(call: Callable[[], object]) -> object:
+        await trio.sleep(3)
+        return call()
+
+    answers: list[Reason] = []
+
+    async def submit_one(relay: Scene) -> None:
+        answers.extend(await hand_in(relay, report(1)))
+
+    async with scene() as relay, trio.open_nursery() as nursery:
+        monkeypatch.setattr(relay.relay, "_worker", slowly)
+        nursery.start_soon(submit_one, relay)
+        await trio.sleep(1)
+        relay.stop.set()
+        await trio.sleep(5)
+        assert answers == [Reason.QUOTA]
+        assert relay.relay.held == 0
+
+
+async def test_what_there_was_no_room_to_put_back_may_be_handed_in_again(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(collector=False) as relay:
+        await hand_in(relay, report(1))
+        monkeypatch.setattr(relay.relay.mixer, "put_back", lambda mixed, now: 0)
+        await trio.sleep(31)
+        assert await hand_in(relay, report(1)) == [Reason.OK]
 
 
 async def test_what_another_relay_published_is_not_published_again(

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -110,7 +110,7 @@ class Exporter:
 
     def export(
         self,
-        tables: Iterable[TypeTable],
+        tables: Callable[[], Iterable[TypeTable]],
         now: int,
         days: Collection[int] | None = None,
         *,
@@ -118,6 +118,7 @@ class Exporter:
     ) -> Exported:
         """Bring `days` (since 1970-01-01) up to date, or all of them; `now` goes in the manifest.
 
+        `tables` gives the event types' tables, those that a commit is making included.
         The first export looks at all days whatever `days` says. With `closed_only` the UTC day of
         `now` and later ones are left alone. Raises StoreError.
         """
@@ -133,7 +134,7 @@ class Exporter:
             stale = {key[1] for key in found.keys() | looked_at if _differ(before, found, key)}
             moves = [self._whole(table, query) for table, query in WHOLE.items()]
             gone: list[Path] = []
-            for folder, query in _folders(tables):
+            for folder, query in _folders(self._there(tables)):
                 self._day_files(folder, query, stale, moves, gone)
             self._days = {k: v for k, v in before.items() if k not in looked_at} | found
             moves.append(self._manifest(now))
@@ -150,6 +151,13 @@ class Exporter:
             yield
         finally:
             self._con.execute("ROLLBACK")
+
+    def _there(self, tables: Callable[[], Iterable[TypeTable]]) -> list[TypeTable]:
+        """The tables of this snapshot. They are asked for once it stands: asked for before, they
+        could lack one whose reports it holds, and whose day then counts as exported."""
+        query = "SELECT schema_name, table_name FROM duckdb_tables()"
+        there = set(self._con.execute(query).fetchall())
+        return [table for table in tables() if (table.schema, table.table) in there]
 
     def _stored(self) -> dict[tuple[str, int], DayDigest]:
         """What the directory says it holds; makes the directory if there is none."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import trio
@@ -22,8 +22,9 @@ from methrics.aggregate.store import Store
 from methrics.node.clock import Clock
 from methrics.node.swarm import PeerId, Validator
 from methrics.schema.book import CatalogBook
+from methrics.schema.catalog import Catalog
 from methrics.schema.gate import BundleVerdict, judge_bundle, unknown_catalogs
-from methrics.schema.items import Report
+from methrics.schema.items import Report, Revocation
 from methrics.schema.judge import Verdict, judge
 from methrics.schema.seen import Seen
 from methrics.schema.verdict import Decision, Reason
@@ -104,7 +105,10 @@ class Ingest:
             )
             self._miss(verdict, topic)
             try:
-                await self.take(verdict)
+                # A swarm gives a validator so much time. What was judged is remembered as seen, so
+                # giving up now, on a slow disk, would lose it for good: waiting slows the peers.
+                with trio.CancelScope(shield=True):
+                    await self.take(verdict)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return Decision.IGNORE  # stopping: what is not stored here is not passed on
             return verdict.decision
@@ -138,15 +142,18 @@ class Ingest:
     async def run(self) -> None:
         """Commit batches until `close`. Raises StoreError when the file cannot be written."""
         async with self._receive:
+            for done in await trio.to_thread.run_sync(self._left_over, limiter=self._writer):
+                self._tell(done)
             while verdicts := await self._gather():
                 # A commit is not abandoned half way: it ends, or it raises.
                 for done in await trio.to_thread.run_sync(
                     self._commit, verdicts, limiter=self._writer
                 ):
-                    self._statistics = replace(
-                        self._statistics, commits=self._statistics.commits + 1
-                    )
-                    self._notify(done)
+                    self._tell(done)
+
+    def _tell(self, done: Committed) -> None:
+        self._statistics = replace(self._statistics, commits=self._statistics.commits + 1)
+        self._notify(done)
 
     async def _gather(self) -> list[BundleVerdict]:
         """Wait for a bundle, then a while for more; empty when closed and drained."""
@@ -169,13 +176,19 @@ class Ingest:
         batch = self._with_catalogs(to_batch(verdicts, self._clock.now()))
         done = [self._store.commit(batch)]
         # A catalog may have become known between the judging of an item and now.
-        late = {self._book.get(one.awaits) for one in batch.waiting} - {None}
-        for catalog in {*done[0].catalogs, *late}:
-            assert catalog is not None
-            waiting = self._store.waiting(catalog)
-            if waiting:
-                done.append(self._store.commit(self._again(waiting)))
-        return done
+        awaited = {one.awaits for one in batch.waiting}
+        late = [one for one in self._book if awaited and not awaited.isdisjoint((one.id, one.key))]
+        return done + self._release({*done[0].catalogs, *late})
+
+    def _left_over(self) -> list[Committed]:
+        """In the writer thread, once: what a process that was killed between the commit of a
+        catalog and the one after it left waiting."""
+        return self._release(one for one in self._store.catalogs() if self._book.get(one.id))
+
+    def _release(self, catalogs: Iterable[Catalog]) -> list[Committed]:
+        """One commit for each of `catalogs` that something waits for."""
+        found = (self._store.waiting(catalog) for catalog in catalogs)
+        return [self._store.commit(self._again(waiting)) for waiting in found if waiting]
 
     def _again(self, waiting: list[tuple[int, int, bytes]]) -> Batch:
         """Judge again what had waited, as of when it came."""
@@ -186,6 +199,8 @@ class Ingest:
             verdict = judge(raw, self._book, received)
             if verdict.decision is Decision.ACCEPT:
                 accepted.append(verdict)
+                if isinstance(verdict.body, Revocation) and verdict.item is not None:
+                    self._book.revoke(verdict.item.key, verdict.body)
             else:
                 refused[verdict.reason] += 1
                 samples.setdefault(verdict.reason, raw)

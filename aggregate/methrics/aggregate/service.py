@@ -161,9 +161,7 @@ class _Exports:
             return
         try:
             exported = await trio.to_thread.run_sync(
-                lambda: self._exporter.export(
-                    self._store.tables(), now, due, closed_only=closed_only
-                )
+                lambda: self._exporter.export(self._store.tables, now, due, closed_only=closed_only)
             )
         except StoreError as error:
             self._notify(ExportFailed(error))

@@ -150,6 +150,8 @@ class Relay:
             allowed = 0
         now = self._clock.now()
         verdicts = await self._worker(partial(self._open_all, boxes[:allowed], now))
+        if self._stopping:  # since we began: what is held may have been published for the last time
+            return self._answer([Reason.QUOTA] * len(boxes))
         reasons = [self._admit(verdict) for verdict in verdicts]
         return self._answer(reasons + [Reason.QUOTA] * (len(boxes) - allowed))
 
@@ -237,7 +239,10 @@ class Relay:
                 with trio.move_on_at(float("inf") if due is None else due):
                     await self._wake.wait()
                 self._wake = trio.Event()
-                await self._publish_due(everything=self._stopping)
+                if not self._stopping:
+                    await self._publish_due()
+            # Also after a stop that came while bundles were on their way out.
+            await self._publish_due(everything=True)
 
     def stop(self) -> None:
         """Answer `quota` from now on, and give `mix` at most `flush_time` to publish the rest."""
@@ -260,6 +265,9 @@ class Relay:
         except UnreachableError:
             _log.warning("no peer of %s is connected; keeping its items", mixed.topic)
             self.statistics.put_back += self.mixer.put_back(mixed, trio.current_time())
+            for item_id, _ in mixed.items:
+                if item_id not in self.mixer:  # no room any more: whoever has it may bring it again
+                    self._seen.discard(item_id)
             return
         self.statistics.bundles += 1
         self.statistics.published += len(mixed.items)

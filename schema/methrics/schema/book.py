@@ -1,12 +1,13 @@
 """The catalogs a node knows, and what their namespaces have revoked: where `judge` looks things up.
 
 Bounded, because anyone can sign catalogs: what is known stays, what is too much is not taken in.
-Threads may share a book: each change is one dictionary operation, so none sees half of one.
+Threads may share a book: changes are made one after the other, and none is seen by half.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from threading import Lock
 
 from methrics.schema.catalog import Catalog
 from methrics.schema.items import Revocation
@@ -31,6 +32,7 @@ class CatalogBook:
         self._catalogs: dict[bytes, Catalog] = {}
         self._topic_of: dict[bytes, str] = {}
         self._namespaces: dict[bytes, dict[str, int]] = {}
+        self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._catalogs)
@@ -48,14 +50,15 @@ class CatalogBook:
 
     def add(self, catalog: Catalog) -> bool:
         """Take a catalog in. False if its topic is not ours or the book is full."""
-        if catalog.id in self._catalogs:
+        with self._lock:
+            if catalog.id in self._catalogs:
+                return True
+            if not self.allows(catalog) or len(self._catalogs) >= self._capacity:
+                return False
+            self._topic_of[catalog.id] = catalog.topic
+            self._namespaces.setdefault(catalog.key, {})
+            self._catalogs[catalog.id] = catalog
             return True
-        if not self.allows(catalog) or len(self._catalogs) >= self._capacity:
-            return False
-        self._topic_of[catalog.id] = catalog.topic
-        self._namespaces.setdefault(catalog.key, {})
-        self._catalogs[catalog.id] = catalog
-        return True
 
     def get(self, catalog_id: bytes) -> Catalog | None:
         """The catalog with that id, if known."""
@@ -74,15 +77,16 @@ class CatalogBook:
 
         False if the namespace is not known or has revoked too many names.
         """
-        revoked = self._namespaces.get(namespace_key)
-        if revoked is None:
-            return False
-        if revocation.type not in revoked and len(revoked) >= REVOCATIONS_MAX:
-            return False
-        revoked[revocation.type] = min(
-            revocation.time, revoked.get(revocation.type, revocation.time)
-        )
-        return True
+        with self._lock:
+            revoked = self._namespaces.get(namespace_key)
+            if revoked is None:
+                return False
+            if revocation.type not in revoked and len(revoked) >= REVOCATIONS_MAX:
+                return False
+            revoked[revocation.type] = min(
+                revocation.time, revoked.get(revocation.type, revocation.time)
+            )
+            return True
 
     def revoked(self, catalog: Catalog, type: str, time: int) -> bool:
         """Whether reports of this type and time (unix seconds) have been revoked."""
