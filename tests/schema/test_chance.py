@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 from fractions import Fraction
 from math import ceil, exp, log2
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -166,3 +167,18 @@ def test_opendp_finds_the_same_epsilon_in_these_chances(values: int, epsilon: in
     words = [f"v{n}" for n in range(values)]
     measurement = make_randomized_response(words, truth / DRAWS)
     assert measurement.map(1) == pytest.approx(epsilon / 1000, rel=1e-9)
+
+
+def test_the_table_of_costs_is_what_the_chances_make_of_it() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "randomized.md").read_text("utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if "-fold |" in line]
+    assert len(rows) == 8
+    for epsilon, shift, *costs in rows:
+        thousandths = round(1000 * float(epsilon))
+        assert shift == f"{odds(thousandths)}-fold"
+        for values, told, installs in zip((2, 6, 20), costs[::2], costs[1::2], strict=True):
+            truth, other = (share / DRAWS for share in shares(values, thousandths))
+            variance = 0.2 * truth * (1 - truth) + 0.8 * other * (1 - other)
+            needed = (1.959964 / 0.05) ** 2 * variance / (truth - other) ** 2
+            assert told == f"{100 * truth:.1f} %"
+            assert needed <= int(installs.replace(",", "")) < 1.1 * needed
