@@ -282,7 +282,7 @@ def test_every_view_is_the_same_from_parquet(path: Path) -> None:
     with making.make(path, tables) as data:
         expected = _everything(data)
     with Store(path) as store:
-        Exporter(store.cursor(), directory_beside(path)).export(store.tables(), 0)
+        Exporter(store.cursor(), directory_beside(path)).export(store.tables, 0)
     with open_dataset(directory_beside(path)) as data:
         assert _everything(data) == expected
 

@@ -60,6 +60,11 @@ daily = {{ type = "flag", source = "first_of_day", says = "First today." }}
 weekly = {{ type = "flag", source = "first_of_week", says = "First this week." }}
 monthly = {{ type = "flag", source = "first_of_month", says = "First this month." }}
 age = {{ type = "bucket", edges = [1, 4, 24], unit = "weeks", source = "install_age", says = "A." }}
+[types.beat.fields.tool]
+type = "enum"
+values = ["zoom", "braille"]
+randomize = {{ epsilon = 1.0 }}
+says = "Tool."
 
 [types.keep]
 kind = "state"

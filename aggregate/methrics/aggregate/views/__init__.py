@@ -28,6 +28,7 @@ from importlib.resources import files
 from methrics.aggregate.duck import Connection, literal
 from methrics.aggregate.views.template import (
     SHOWN,
+    WHOLE,
     Composed,
     Template,
     ViewError,
@@ -152,7 +153,7 @@ def _fillings(
                 "domain": str(field.domain),
             }
     if "whole" in template.fields or ("known" in template.fields and not known):
-        yield names | {"field": "''", "column": "''", "epsilon": "0", "domain": "1"}
+        yield names | {"field": "''", "column": WHOLE, "epsilon": "0", "domain": "1"}
 
 
 def _meet(need: str, shape: TypeShape) -> Mapping[str, str] | None:

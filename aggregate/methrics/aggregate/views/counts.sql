@@ -9,15 +9,24 @@
 -- totals: counted
 SELECT
     date_trunc('month', day)::DATE AS month,
-    {field} AS field,
-    coalesce({column}::VARCHAR, '(not shared)') AS value,
     one_in,
     CASE
         WHEN count < 8 OR shown_step() = 1 THEN count
         ELSE 1 << floor(log2(count))::INTEGER
     END AS each,
+    {columns},
     count(*) AS reports
 FROM {table}
+GROUP BY ALL
+-- each
+SELECT
+    month,
+    {field} AS field,
+    coalesce({column}::VARCHAR, '(not shared)') AS value,
+    one_in,
+    each,
+    sum(reports)::BIGINT AS reports
+FROM {bundle}
 GROUP BY ALL
 -- shown
 SELECT

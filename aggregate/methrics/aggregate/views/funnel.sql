@@ -7,10 +7,14 @@
 -- size: interactions
 -- totals: of_interactions
 -- percents: percent
+SELECT catalog, reached, one_in, {columns}, count(*) AS interactions
+FROM {table}
+GROUP BY ALL
+-- each
 WITH paths AS (
     SELECT catalog, coalesce({column}::VARCHAR, '(not shared)') AS value, reached, one_in,
-        count(*) AS interactions
-    FROM {table}
+        sum(interactions) AS interactions
+    FROM {bundle}
     GROUP BY ALL
 )
 SELECT {field} AS field, p.value, c.text AS step, min(c.value) AS place, p.one_in,

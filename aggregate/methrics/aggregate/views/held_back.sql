@@ -6,14 +6,15 @@
 -- size: reports
 -- counts: held_back
 -- percents: percent
-WITH filled AS (
-    SELECT catalog, count(*) AS reports, count(*) - count({column}) AS held_back
-    FROM {table}
-    GROUP BY catalog
-)
-SELECT {field} AS field, sum(reports)::BIGINT AS reports, sum(held_back)::BIGINT AS held_back
-FROM filled
+SELECT catalog, count(*) AS reports, {filled}
+FROM {table}
+GROUP BY catalog
+-- each
+SELECT {field} AS field, sum(reports)::BIGINT AS reports,
+    sum(reports - {column})::BIGINT AS held_back
+FROM {bundle}
 SEMI JOIN (FROM field WHERE type = {type} AND name = {field}) f USING (catalog)
+HAVING count(*) > 0
 -- shown
 SELECT field, reports, held_back, percent(held_back, reports) AS percent
 FROM shown

@@ -7,19 +7,21 @@
 -- size: installs
 -- totals: of_installs
 -- percents: percent
-WITH parts AS (
-    SELECT
-        date_trunc('month', day)::DATE AS month,
-        coalesce({column}::VARCHAR, '(not shared)') AS value,
-        one_in,
-        count(*) AS installs
-    FROM {table}
-    WHERE {first_of_month}
-    GROUP BY ALL
-)
-SELECT month, {field} AS field, value, one_in, installs FROM parts
+SELECT date_trunc('month', day)::DATE AS month, one_in, {columns}, count(*) AS installs
+FROM {table}
+WHERE {first_of_month}
+GROUP BY ALL
+-- each
+SELECT
+    month,
+    {field} AS field,
+    coalesce({column}::VARCHAR, '(not shared)') AS value,
+    one_in,
+    sum(installs)::BIGINT AS installs
+FROM {bundle}
+GROUP BY ALL
 UNION ALL
-SELECT month, {field}, NULL, one_in, sum(installs)::BIGINT FROM parts GROUP BY ALL
+SELECT month, {field}, NULL, one_in, sum(installs)::BIGINT FROM {bundle} GROUP BY ALL
 -- shown
 WITH weighted AS (
     SELECT month, field, value, sum(one_in * installs)::BIGINT AS installs

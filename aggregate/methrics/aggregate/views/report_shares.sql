@@ -7,18 +7,20 @@
 -- size: reports
 -- totals: of_reports
 -- percents: percent
-WITH parts AS (
-    SELECT
-        date_trunc('month', day)::DATE AS month,
-        coalesce({column}::VARCHAR, '(not shared)') AS value,
-        one_in,
-        count(*) AS reports
-    FROM {table}
-    GROUP BY ALL
-)
-SELECT month, {field} AS field, value, one_in, reports FROM parts
+SELECT date_trunc('month', day)::DATE AS month, one_in, {columns}, count(*) AS reports
+FROM {table}
+GROUP BY ALL
+-- each
+SELECT
+    month,
+    {field} AS field,
+    coalesce({column}::VARCHAR, '(not shared)') AS value,
+    one_in,
+    sum(reports)::BIGINT AS reports
+FROM {bundle}
+GROUP BY ALL
 UNION ALL
-SELECT month, {field}, NULL, one_in, sum(reports)::BIGINT FROM parts GROUP BY ALL
+SELECT month, {field}, NULL, one_in, sum(reports)::BIGINT FROM {bundle} GROUP BY ALL
 -- shown
 WITH weighted AS (
     SELECT month, field, value, sum(one_in * reports)::BIGINT AS reports

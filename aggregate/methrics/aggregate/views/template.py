@@ -18,6 +18,11 @@ them only labels as they are: every count goes through the macro `shown`, and a 
 so whatever it works out (percents, intervals, quantiles) says no more about a small group than the
 counts that are shown. That is the one place where small groups are protected, and no file can do
 without it.
+
+The first query of a file that is for each field may be two, with a line `-- each` between them: one
+that reads the table for as many fields at once as have few values together (`{columns}`, or
+`{filled}` which counts the rows that have each), and one for each field, that reads what came of it
+(`FROM {bundle}`). That spares reading a large table once for every field.
 """
 
 from __future__ import annotations
@@ -41,7 +46,15 @@ SHOWN = (
 RESULT_READS = frozenset({"shown", "code", "known"})
 """All that a second query may read: what is shown, the dictionary of codes, known totals."""
 
+BUNDLE_MAX = 600
+"""Combinations of values, NULL included, of the fields that are read at once: a few hundred groups
+cost little more than one, hundreds of thousands cost more than reading the table again."""
+
 _MARK = "-- shown"
+_EACH = "-- each"
+WHOLE = "''"
+"""The column in a filling for all reports, whatever their fields say."""
+
 _FOR_TYPE = "for each type with"
 _FOR_FIELD = "for each field of"
 COUNTED = ("labels", "size", "counts")
@@ -71,6 +84,7 @@ class Template:
     fields: tuple[str, ...] | None
     kinds: Mapping[str, str]
     """column -> kind"""
+    bundled: str | None
     counted: str
     result: str
 
@@ -86,8 +100,12 @@ def read(view: str, text: str) -> Template:
     if not marked:
         raise ViewError(f"{view}: no line `{_MARK}` before the query of what is shown")
     lines = head.splitlines()
-    comment = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
-    counted = "\n".join(line for line in lines if not line.startswith("--"))
+    comment = [
+        line.removeprefix("--").strip() for line in lines if line.startswith("--") and line != _EACH
+    ]
+    parts = _queries(head).split(f"\n{_EACH}\n")
+    if len(parts) > 2:
+        raise ViewError(f"{view}: more than one line `{_EACH}`")
     header = {key: value for key, value in map(_declared, comment) if key}
     if unknown := set(header) - {_FOR_TYPE, _FOR_FIELD, *KINDS}:
         raise ViewError(f"{view}: the header cannot say {', '.join(sorted(unknown))}")
@@ -98,7 +116,14 @@ def read(view: str, text: str) -> Template:
         raise ViewError(f"{view}: the header names a column twice")
     says = " ".join(line for line in comment if not _declared(line)[0])
     types, fields = header.get(_FOR_TYPE), header.get(_FOR_FIELD)
-    return Template(view, says, types, fields, kinds, counted.strip(), result.strip())
+    bundled = parts[0].strip() if len(parts) == 2 else None
+    return Template(view, says, types, fields, kinds, bundled, parts[-1].strip(), result.strip())
+
+
+def _queries(head: str) -> str:
+    """`head` without its comment and header."""
+    lines = head.splitlines()
+    return "\n".join(line for line in lines if line == _EACH or not line.startswith("--"))
 
 
 def _declared(line: str) -> tuple[str, tuple[str, ...]]:
@@ -126,6 +151,7 @@ class Composed:
 
 def compose(template: Template, fillings: Sequence[Mapping[str, str]]) -> Composed:
     """The SQL of one view; with one filling for each field if it is for each field."""
+    bundles, fillings = _bundle(template, fillings)
     parts = [fill(template.counted, names) for names in fillings]
     counted = parts[0] if len(parts) == 1 else "\nUNION ALL\n".join(f"({one})" for one in parts)
     size = name(template.size)
@@ -138,16 +164,51 @@ def compose(template: Template, fillings: Sequence[Mapping[str, str]]) -> Compos
     star = ", ".join(f"round({column})::BIGINT AS {column}" for column in rounded)
     result = fill(template.result, fillings[0])
     view = (
-        f"WITH counted AS (\n{counted}\n),\n"
+        f"WITH {bundles}counted AS (\n{counted}\n),\n"
         f"shown AS (SELECT {columns} FROM counted WHERE shown({size}) IS NOT NULL)\n"
         f"SELECT *{f' REPLACE ({star})' if star else ''} FROM (\n"
         f"{result}\n)"
     )
     hidden = (
-        f"WITH counted AS (\n{counted}\n)\n"
+        f"WITH {bundles}counted AS (\n{counted}\n)\n"
         f"SELECT count(*) FROM counted WHERE {size} > 0 AND shown({size}) IS NULL"
     )
-    return Composed(view, counted, result, hidden)
+    whole = f"WITH {bundles}counted AS (\n{counted}\n)\nFROM counted"
+    return Composed(view, whole, result, hidden)
+
+
+def _bundle(
+    template: Template, fillings: Sequence[Mapping[str, str]]
+) -> tuple[str, Sequence[Mapping[str, str]]]:
+    """The queries that read several fields at once, and what stands in the braces of each field."""
+    if template.bundled is None:
+        return "", fillings
+    bundles: list[list[str]] = [[]]
+    sizes = [1]
+    placed: list[dict[str, str]] = []
+    for names in sorted(fillings, key=lambda names: int(names["domain"])):
+        values = int(names["domain"]) + 1
+        together = sizes[-1] * values <= BUNDLE_MAX or "{columns}" not in template.bundled
+        if bundles[-1] and names["column"] != WHOLE and not together:
+            bundles.append([])
+            sizes.append(1)
+        column = WHOLE
+        if names["column"] != WHOLE:
+            bundles[-1].append(names["column"])
+            sizes[-1] *= values
+            column = f"field_{len(bundles[-1])}"  # its own name could be that of a label
+        placed.append({**names, "column": column, "bundle": f"bundle_{len(bundles)}"})
+    sql = ""
+    for number, columns in enumerate(bundles, start=1):
+        named = [f"{column} AS field_{i}" for i, column in enumerate(columns, start=1)]
+        filled = [f"count({column}) AS field_{i}" for i, column in enumerate(columns, start=1)]
+        lists = {
+            "columns": ", ".join(named) or "NULL AS nothing",
+            "filled": ", ".join(filled) or "NULL AS nothing",
+        }
+        query = fill(template.bundled, {**fillings[0], **lists})
+        sql += f"bundle_{number} AS MATERIALIZED (\n{query}\n),\n"
+    return sql, placed
 
 
 def check(con: Connection, template: Template, sql: Composed) -> None:

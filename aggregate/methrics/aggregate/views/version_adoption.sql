@@ -6,19 +6,21 @@
 -- size: installs
 -- totals: of_installs
 -- percents: percent
-WITH parts AS (
-    SELECT
-        date_trunc('week', day)::DATE AS week,
-        coalesce({column}::VARCHAR, '(not shared)') AS value,
-        one_in,
-        count(*) AS installs
-    FROM {table}
-    WHERE {first_of_week}
-    GROUP BY ALL
-)
-SELECT week, {field} AS field, value, one_in, installs FROM parts
+SELECT date_trunc('week', day)::DATE AS week, one_in, {columns}, count(*) AS installs
+FROM {table}
+WHERE {first_of_week}
+GROUP BY ALL
+-- each
+SELECT
+    week,
+    {field} AS field,
+    coalesce({column}::VARCHAR, '(not shared)') AS value,
+    one_in,
+    sum(installs)::BIGINT AS installs
+FROM {bundle}
+GROUP BY ALL
 UNION ALL
-SELECT week, {field}, NULL, one_in, sum(installs)::BIGINT FROM parts GROUP BY ALL
+SELECT week, {field}, NULL, one_in, sum(installs)::BIGINT FROM {bundle} GROUP BY ALL
 -- shown
 WITH weighted AS (
     SELECT week, field, value, sum(one_in * installs)::BIGINT AS installs
