@@ -25,6 +25,7 @@ from methrics.aggregate.mixpanel.draft import draft
 from methrics.aggregate.mixpanel.export import Tracked, open_export, read_export
 from methrics.aggregate.mixpanel.replay import replay
 from methrics.aggregate.mixpanel.sketch import Summary
+from methrics.aggregate.views import templates
 from methrics.schema.catalog import load as load_catalog
 from methrics.schema.catalog import sign
 from methrics.schema.source import parse_source
@@ -258,6 +259,16 @@ def test_the_same_export_and_seed_give_the_same_reports(world: World, tmp_path: 
             ids.append(data.rows("SELECT id FROM item ORDER BY id"))
         con.close()
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_the_views_that_the_guide_names_are_there() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "mixpanel.md"
+    named = set(re.findall(r"`(?:TYPE|heartbeat|retention)_(\w+)`", guide.read_text("utf-8")))
+    known = {one.name for one in templates()}
+    assert named - known == {"step"}, "a table"
+    # Counts of anything that arrives, and what is known of the missing, are no statistics there.
+    ours = {"arrivals", "bias", "coverage", "held_back", "refusals", "reports_per_day"}
+    assert known - named == ours
 
 
 # -- the command line ------------------------------------------------------------------------------

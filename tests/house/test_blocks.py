@@ -24,6 +24,7 @@ GUIDES = [
     "docs/analyse.md",
     "docs/trails.md",
     "docs/otel.md",
+    "docs/mixpanel.md",
 ]
 """`python` and `sh` blocks of these run; what needs a network or an install is a `text` block."""
 
