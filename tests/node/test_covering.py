@@ -166,12 +166,16 @@ def upgrades(draw: st.DrawFn) -> tuple[EventType, EventType]:
     wire = copy.deepcopy(shown(before))
     wire["fields"] = [one for one in wire["fields"] if draw(st.integers(0, 5))]
     for one in wire["fields"]:
-        if "values" in one and one["type"] == "enum" and draw(st.booleans()):
+        if one["type"] == "enum" and "source" not in one and draw(st.booleans()):
             one["values"] = draw(
                 st.lists(st.sampled_from([*one["values"], "n1", "n2"]), min_size=1, unique=True)
             )
         if not draw(st.integers(0, 4)):
             one["says"] = "Something else."
+        if "randomize" in one and draw(st.booleans()):
+            one["randomize"] = draw(st.integers(500, 1500))
+            if one["randomize"] > 1400:
+                del one["randomize"]
     if draw(st.booleans()):
         wire["fields"].append(dict(NEW_FIELD))
     if not draw(st.integers(0, 3)):
@@ -202,6 +206,9 @@ def test_an_upgrade_never_adds_to_what_leaves(
         old, new = known[name], after.field(name)
         assert new is not None
         assert new.says == old.says
+        if old.randomize is not None:
+            assert new.randomize is not None
+            assert new.randomize <= old.randomize
         if old.type == "enum":
             assert set(new.params["values"]) <= set(old.params["values"])  # type: ignore[call-overload]
     assert after.retention_days <= before.retention_days
