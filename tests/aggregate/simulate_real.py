@@ -98,6 +98,10 @@ class RealInstall(Install):
             rng=self.rng.random,
         )
 
+    def _stop(self, app: Recorder) -> None:
+        app.close()
+        self.retire(app)
+
     def nudge(self) -> None:
         # Before the first row there is no file, and asking must not make one.
         if self.journal.exists():

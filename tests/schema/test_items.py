@@ -222,3 +222,15 @@ def test_the_memory_of_reports_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     for n in range(50):
         decode_report(encode_report(Report(bytes(32), "t", 1_800_000_000, {"n": n})))
     assert len(items._REPORTS) <= 10
+
+
+def test_what_is_remembered_of_one_value_is_not_written_for_another() -> None:
+    for time in (1_800_000_000, 1_800_000_600):
+        for value in (True, 1, "1"):
+            report = Report(bytes(32), "t", time, {"a": value})
+            assert decode_report(encode_report(report)) == report
+            assert encode(value) in encode_report(report)
+        counted = Report(bytes(32), "t", time, {"a": 1}, count=7, one_in=5)
+        assert decode_report(encode_report(counted)) == counted
+    with pytest.raises(ValueError, match="does not carry"):
+        encode_report(Report(bytes(32), "t", 1_800_000_000, {"a": {1}}))

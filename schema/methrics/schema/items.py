@@ -100,6 +100,35 @@ class Announcement:
 
 def encode_report(report: Report) -> bytes:
     """The payload of a report. Raises ValueError if it would not decode again."""
+    # As for reading: reports that differ in nothing but their time are put around that time.
+    values = report.values
+    if report.sequence is not None or not 0xFFFF < report.time < 1 << 32:
+        return _encode_report(report)
+    try:
+        # The kinds tell True from 1.
+        said = (
+            report.catalog,
+            report.type,
+            *values.items(),
+            *map(type, values.values()),
+            report.count,
+            report.one_in,
+        )
+        known = _ENCODED.get(said)
+    except TypeError:  # a value that is no value, and cannot be remembered
+        return _encode_report(report)
+    if known is None:
+        payload = _encode_report(report)
+        if len(_ENCODED) >= _REPORTS_MAX:
+            _ENCODED.clear()
+        known = _ENCODED[said] = payload[:_TIME], payload[_TIME_END:]
+    return known[0] + report.time.to_bytes(4, "big") + known[1]
+
+
+_ENCODED: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
+
+
+def _encode_report(report: Report) -> bytes:
     # Put together from pieces that are remembered: the same few names and values come all the time.
     values = report.values
     parts = [

@@ -142,15 +142,18 @@ class MemoryJournal(Journal):
 
     def next_due(self) -> int | None:
         """See `Outbox.next_due`."""
+        paces = self._paces
         times = [receipt.due for receipt in self._waiting.values()]
-        told: set[str] = set()
-        for row in self._rows():
-            if row.table == "state":
-                if row.type in told:
-                    continue
-                told.add(row.type)
-            pace = self._paces.get(row.type)
-            times.append(row.due if pace is None or pace.next < row.due else pace.next)
+        first: dict[str, tuple[int, int]] = {}
+        for (type_name, period), row in self._states.items():
+            if type_name not in first or period < first[type_name][0]:
+                first[type_name] = period, row.due
+        waiting = [(type_name, due) for type_name, (_, due) in first.items()]
+        waiting += [(row.type, row.due) for row in self._events.values()]
+        waiting += [(row.type, row.due) for row in self._counters.values()]
+        for type_name, due in waiting:
+            pace = paces.get(type_name)
+            times.append(due if pace is None or pace.next < due else pace.next)
         return min(times, default=None)
 
     def check(self) -> None:
@@ -162,11 +165,12 @@ class MemoryJournal(Journal):
     def pending(self, now: int, limit: int = 1000) -> list[Pending]:
         """See `Journal.pending`."""
         self._trim(now - AGE_MAX)
-        found = []
-        for row in self._rows():
-            pace = self._paces.get(row.type)
-            if row.due <= now and (pace is None or pace.next <= now):
-                found.append(row)
+        paces = self._paces
+        found = [
+            row
+            for row in self._rows()
+            if row.due <= now and ((pace := paces.get(row.type)) is None or pace.next <= now)
+        ]
         found.sort(key=_when)
         return found[:limit]
 
@@ -191,12 +195,15 @@ class MemoryJournal(Journal):
         for one in made:
             self._next_index = one.key_index + 1
             self._waiting[one.key_index] = Receipt(*one, DUE, 0)
-        told = Counter((one.type, one.time // DAY) for one in made)
+        consumed = list(consumed)
+        if len(consumed) > len(made):
+            told = Counter((one.type, one.time // DAY) for one in made)
+            for row in consumed:
+                if told[row.type, row.time // DAY]:
+                    told[row.type, row.time // DAY] -= 1
+                else:
+                    self.unmade.append(row)
         for row in consumed:
-            if told[row.type, row.time // DAY]:
-                told[row.type, row.time // DAY] -= 1
-            else:
-                self.unmade.append(row)
             self._remove(row)
         for pace in paces:
             self._paces[pace.type] = pace
