@@ -162,6 +162,17 @@ def plan_of_the_funnel() -> Plan:
     return plan(load_catalog(sign(parse_source(made.source(filled=True)), bytes(32))))
 
 
+def test_some_people_are_whole_people(world: World) -> None:
+    refused: Counter[str] = Counter()
+    with world.export.open("rb") as lines:
+        con = load(lines, world.how, refused, zone=UTC_ZONE, local=False, people=5)
+    own = "SELECT person, count(*) FROM did GROUP BY ALL ORDER BY ALL"
+    some = con.execute(own).fetchall()
+    assert len(some) == 5
+    assert set(some) <= set(world.con.execute(own).fetchall())
+    con.close()
+
+
 def test_what_was_sent_twice_is_counted_once(world: World) -> None:
     assert world.refused == {**making.BROKEN, "repeated": 51}
     ((events,),) = world.con.execute("SELECT count(*) FROM did").fetchall()
@@ -291,6 +302,8 @@ def test_draft_writes_a_file_that_only_a_person_can_finish(
     assert "people, 2026-03-02 to 2026-03-13" in said.err
     assert "not read: 4 lines, not-json" in said.err
     assert "left out: Song Played / Title: " in said.err
+    assert cli.main(["mixpanel", "draft", str(small), "-o", str(output)]) == cli.LOCAL
+    assert "is there already" in capsys.readouterr().err
     assert cli.main(["catalog", "lint", str(output)]) == cli.NO
     said = capsys.readouterr()
     assert "M007 types.signin.why" in said.out + said.err

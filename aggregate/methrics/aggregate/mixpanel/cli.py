@@ -25,6 +25,9 @@ from methrics.schema.reading import is_label
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
+LEFT_SHOWN = 100
+"""Lines about what was left out; all of them stand in the draft."""
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -96,18 +99,14 @@ def draft(
     if output is None:
         click.echo(made.source(), nl=False)
     else:
-        try:
-            output.write_text(made.source(), "utf-8")
-        except OSError as error:
-            raise StoreError(
-                "catalog-unwritable",
-                f"cannot write {output}: {error.strerror}",
-                "name another place",
-            ) from error
+        _write(output, made.source())
     _say(export, seen, refused)
-    for one in made.left_out:
+    for one in made.left_out[:LEFT_SHOWN]:
         what = " / ".join(filter(None, (one.event or "every event", one.key)))
         click.echo(f"left out: {_plain(what)}: {one.why}", err=True)
+    if len(made.left_out) > LEFT_SHOWN:
+        more = len(made.left_out) - LEFT_SHOWN
+        click.echo(f"left out: {more} more; the draft names all of them", err=True)
     if output is not None:
         click.echo(f"wrote {output}: {len(made.types)} event types; write what stands empty, then:")
         click.echo(f"  methrics catalog lint {output}")
@@ -116,6 +115,9 @@ def draft(
 @mixpanel.command()
 @_reading
 @click.option("--catalog", type=FILE, help="A signed catalog; without, a draft is made.")
+@click.option(
+    "--people", type=click.IntRange(1), help="Compare so many people only, drawn evenly: quicker."
+)
 @click.option("--each", is_flag=True, help="Print each day, week and value, not only the worst.")
 @click.option("--json", "form", flag_value="json", help="Print a JSON object for each row.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
@@ -126,6 +128,7 @@ def compare(
     least: int,
     zone: str,
     local: bool,
+    people: int | None,
     each: bool,
     form: str | None,
 ) -> None:
@@ -136,7 +139,7 @@ def compare(
     real code, and the views are asked, without a floor. What differs then is a matter of
     definition, and the last column says of which. Here nobody opts out, and nothing is lost.
     """
-    how = _how(funnels, zone, local, least, "comparison")
+    how = _how(funnels, zone, local, least, "comparison")._replace(people=people)
     with _telling() as tell:
         found = make_comparison(export, load_catalog(catalog) if catalog else None, how, tell)
     show = _each if each else _worst
@@ -203,6 +206,21 @@ def _how(funnels: tuple[str, ...], zone: str, local: bool, least: int, label: st
             f"no such time zone: {zone}; {hint}", param_hint="--zone"
         ) from error
     return How(read, known, local, least, label, Clock().now())
+
+
+def _write(output: Path, text: str) -> None:
+    """A new file: a draft that somebody works on is not lost to another one."""
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise StoreError(
+            "draft-exists", f"{output} is there already", "name another file, or remove it"
+        ) from None
+    except OSError as error:
+        raise StoreError(
+            "catalog-unwritable", f"cannot write {output}: {error.strerror}", "name another file"
+        ) from error
 
 
 def _say(export: Path, seen: Summary, refused: Counter[str]) -> None:

@@ -36,7 +36,8 @@ Funnels = Mapping[str, Sequence[str]]
 
 class How(NamedTuple):
     """How to read an export. `zone`: the project's; `local`: its times are in it instead of UTC.
-    `least`: how many people make an event or a value worth a name."""
+    `least`: how many people make an event or a value worth a name. `people`: how many of them a
+    comparison looks at, None for all."""
 
     funnels: Funnels
     zone: ZoneInfo
@@ -44,6 +45,7 @@ class How(NamedTuple):
     least: int
     label: str
     now: int
+    people: int | None = None
 
 
 class Compared(NamedTuple):
@@ -81,6 +83,7 @@ def make_comparison(path: Path, signed: Catalog | None, how: How, tell: Tell) ->
             refused,
             zone=how.zone,
             local=how.local,
+            people=how.people,
             tell=lambda n: tell("counting", n, None),
         )
     with con, tempfile.TemporaryDirectory() as folder:

@@ -36,9 +36,9 @@ def rolling(con: Connection, days: int) -> Numbers:
     """People who did anything in so many days up to each day: Mixpanel's WAU and MAU."""
     return _numbers(
         con,
-        "SELECT ends.day, count(DISTINCT person) FROM (SELECT DISTINCT day FROM did) ends "
-        f"JOIN did ON did.day <= ends.day AND did.day > ends.day - {days} "
-        "WHERE person IS NOT NULL GROUP BY ALL",
+        "WITH days AS (SELECT DISTINCT person, day FROM did WHERE person IS NOT NULL) "
+        "SELECT ends.day, count(DISTINCT person) FROM (SELECT DISTINCT day FROM days) ends "
+        f"JOIN days ON days.day <= ends.day AND days.day > ends.day - {days} GROUP BY ALL",
     )
 
 
