@@ -193,7 +193,9 @@ class Dataset(Frames):
     def _shapes(self) -> list[views.TypeShape]:
         fields: dict[int, dict[str, views.FieldShape]] = {}
         for number, field, column, *about in self._con.execute(
-            'SELECT type, name, "column", kind, source, epsilon, domain FROM field ORDER BY catalog'
+            # Once some catalog had it answered at random, it is never shown as plain answers.
+            'SELECT type, name, "column", kind, source, '
+            "max(epsilon) OVER (PARTITION BY type, name), domain FROM field ORDER BY catalog"
         ).fetchall():
             # The newest catalog's word; where it no longer says a field, the last one's that did.
             fields.setdefault(number, {})[field] = views.FieldShape(field, name(column), *about)

@@ -1,7 +1,7 @@
 """Random answers: what a node says instead of the truth where a field has `randomize` (pure)
 
 Local differential privacy by RAPPOR's permanent randomised response (Erlingsson, Pihur and Korolova
-2014), without a memory: the lot is drawn by a keyed hash of the truth, so the same truth of the same
+2014), without a memory: the lot is drawn by a keyed hash of the truth, so the same truth of one
 install gets the same answer for ever and nobody can average a thousand reports. The key is the seed
 that only the node knows and keeps anyway; after a reset it is another, as if somebody else had
 answered.
