@@ -3,8 +3,8 @@
 Randomised response: Warner 1965; of k values: Kairouz, Bonawitz and Ramage 2016. A field with
 `randomize` is answered with the truth in some share of all draws, and otherwise with any of its
 other values, each as often. The shares are whole numbers out of 2^64, so that what is promised,
-that no answer is more than e^epsilon times as likely for one truth as for another, holds exactly and
-not only up to a rounding error.
+that no answer is more than e^epsilon times as likely for one truth as for another, holds exactly
+and not only up to a rounding error.
 """
 
 from __future__ import annotations
