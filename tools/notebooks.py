@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import io
 import os
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from typing import Any
 
 import nbclient
 import nbformat
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
@@ -34,6 +36,9 @@ warnings.simplefilter("ignore", PendingDeprecationWarning)
 """
 """Runs before the first cell and is not stored; that last kind ipykernel gives when it ends."""
 
+COLORS = 64
+"""Colours of a stored picture: those of a chart and the shades at its edges."""
+
 FIXED = {
     "JUPYTER_PLATFORM_DIRS": "1",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
@@ -42,8 +47,6 @@ FIXED = {
 
 Notebook = Any
 """An `nbformat.NotebookNode`."""
-
-_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 
 def paths() -> list[Path]:
@@ -119,9 +122,12 @@ def clean(notebook: Notebook) -> Notebook:
 
 
 def _joined(outputs: Sequence[Any]) -> list[Any]:
-    """Pieces of one stream together: how a kernel cuts them depends on its speed."""
+    """Pieces of one stream together, for how a kernel cuts them depends on its speed; and nothing of
+    what is written beside the results, such as progress."""
     found: list[Any] = []
     for one in outputs:
+        if one.get("name") == "stderr":
+            continue
         last = found[-1] if found else None
         if one.output_type == "stream" and last and last.get("name") == one.name:
             last.text += one.text
@@ -138,20 +144,21 @@ def _clean_output(output: Any, count: int) -> Any:
     data = output.get("data", {})
     if "image/png" in data:
         png = base64.b64decode(data["image/png"])
-        data["image/png"] = base64.b64encode(bare_png(png)).decode()
+        data["image/png"] = base64.b64encode(small_png(png)).decode()
         data["text/plain"] = "<Figure>"
     return output
 
 
-def bare_png(png: bytes) -> bytes:
-    """A PNG without texts, times and resolutions (RFC 2083: length, type, data, check sum)."""
-    found, start = png[:8], 8
-    while start < len(png):
-        end = start + 12 + int.from_bytes(png[start : start + 4], "big")
-        if png[start + 4 : start + 8] in _KEPT:
-            found += png[start:end]
-        start = end
-    return found
+def small_png(png: bytes) -> bytes:
+    """A PNG of at most `COLORS` colours, without texts, times and resolutions: a chart needs no
+    more and is a third of the size. One that was made so before stays as it is."""
+    with Image.open(io.BytesIO(png)) as image:
+        if image.mode == "P" and not image.info:
+            return png
+        plain = image.convert("RGB")
+    found = io.BytesIO()
+    plain.quantize(COLORS, dither=Image.Dither.NONE).save(found, "PNG", optimize=True)
+    return found.getvalue()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -39,14 +39,11 @@ def chart(title: str, *, x: str = "", y: str = "", width: float = 8.5, height: f
 
 
 def dates(axes: Axes) -> None:
-    """Dates on the x axis as few words as they need."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    """Dates on the x axis, as days of a month."""
+    from matplotlib.dates import AutoDateLocator, DateFormatter
 
-    locator = AutoDateLocator(maxticks=9)  # type: ignore[no-untyped-call]
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(
-        ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
-    )
+    axes.xaxis.set_major_locator(AutoDateLocator(maxticks=8))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(DateFormatter("%d %b"))  # type: ignore[no-untyped-call]
 
 
 def legend(axes: Axes, title: str = "") -> None:
