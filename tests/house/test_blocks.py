@@ -25,6 +25,7 @@ GUIDES = [
     "docs/trails.md",
     "docs/otel.md",
     "docs/mixpanel.md",
+    "docs/simulate.md",
 ]
 """`python` and `sh` blocks of these run; what needs a network or an install is a `text` block."""
 
