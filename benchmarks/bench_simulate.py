@@ -1,0 +1,101 @@
+"""Reports that the simulator makes per CPU second, against libsodium's bare signing.
+
+    python benchmarks/bench_simulate.py [--quick]
+
+Three parts, each measured alone in this process. *Generation* is what an install does with acts
+that stand ready: recorder, pacing, flags, keys, encoding, signing, and a publisher that hands over.
+*Lives* adds inventing what people do and writing down the truth. *Storing* is the aggregator's
+side: mixing, judging (which checks each signature) and committing. Bare signing is measured after
+every few installs, so that both meet the same machine; ratios are medians over those turns.
+
+reports_per_cpu_s              generation
+raw_sign_per_cpu_s             signatures of 200 bytes by libsodium, with keys that stand ready
+sign_ratio                     the first over the second (aim 0.3; a key pair for each report costs
+                               as much as its signature, so 0.5 is the most that can be had)
+raw_keypair_sign_per_cpu_s     key pair from a seed, and signature: the least a report can cost
+keypair_sign_ratio             generation over that: the share of Ed25519 in it
+lives_per_cpu_s                reports per CPU second of lives
+total_reports_per_cpu_s        of lives and storing together
+bound_by                       what takes most of generation
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from methrics.aggregate.simulate import Settings, simulate
+from methrics.aggregate.simulate.lives import App, Plans, make_install, tool_of
+from methrics.aggregate.simulate.population import Profile, Visit, invent, visits
+from methrics.aggregate.simulate.signing import raw_cost
+from methrics.schema.catalogs import example_catalog
+
+TURN = 10
+"""Installs between two measurements of bare signing."""
+
+
+def generate(people: list[tuple[Profile, list[Visit]]], settings: Settings) -> dict[str, float]:
+    """CPU time of installs that live through visits that were invented before."""
+    catalog = example_catalog()
+    plans: Plans = {}
+    ratios, pair_ratios, rates, signs, pairs = [], [], [], [], []
+    reports = 0
+    for at in range(0, len(people), TURN):
+        made = 0
+        gc.collect()
+        begun = time.process_time()
+        for profile, acts in people[at : at + TURN]:
+            install = make_install(profile, settings, catalog, plans)
+            app = App(install, profile, tool_of(profile, catalog))
+            for visit in acts:
+                app.use(visit)
+            made += len(install.sent)
+        cpu = time.process_time() - begun
+        raw = raw_cost(400)
+        if at == 0 or made < 50:
+            continue  # the first turn pays for imports and caches
+        reports += made
+        rates.append(made / cpu)
+        signs.append(1 / raw.sign_s)
+        pairs.append(1 / (raw.sign_s + raw.keypair_s))
+        ratios.append(rates[-1] / signs[-1])
+        pair_ratios.append(rates[-1] / pairs[-1])
+    return {
+        "reports": reports,
+        "reports_per_cpu_s": round(statistics.median(rates)),
+        "raw_sign_per_cpu_s": round(statistics.median(signs)),
+        "sign_ratio": round(statistics.median(ratios), 3),
+        "raw_keypair_sign_per_cpu_s": round(statistics.median(pairs)),
+        "keypair_sign_ratio": round(statistics.median(pair_ratios), 3),
+    }
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="less than a minute")
+    quick = parser.parse_args().quick
+    settings = Settings(installs=240 if quick else 1200, days=40 if quick else 90, opt_in=1.0)
+    people = [(one, list(visits(one, settings))) for one in invent(settings)]
+    result: dict[str, object] = dict(generate(people, settings))
+    whole = Settings(installs=100 if quick else 600, days=40 if quick else 90)
+    with tempfile.TemporaryDirectory() as folder:
+        told = simulate(Path(folder) / "world", whole, processes=1)
+    share = float(result["keypair_sign_ratio"])  # type: ignore[arg-type]  # a number by name
+    result |= {
+        "lives_per_cpu_s": round(told.reports_per_cpu_s),
+        "total_reports_per_cpu_s": round(told.total_reports_per_cpu_s),
+        "bound_by": "Ed25519 key pairs and signatures" if share >= 0.5 else "Python around them",
+    }
+    for name, value in result.items():
+        print(f"{name:28} {value:>34}")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
