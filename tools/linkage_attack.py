@@ -19,6 +19,7 @@ from statistics import NormalDist
 import numpy as np
 from linkage_world import DAY, HOUR, Sighting, World
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 Numbers = np.ndarray
 View = Callable[[Sighting, Sighting], list[float]]
@@ -233,7 +234,12 @@ def _choose(view: View, learn: Sequence[Trial], asked: Sequence[Trial]) -> list[
     model = HistGradientBoostingClassifier(
         max_iter=80, max_leaf_nodes=15, min_samples_leaf=40, l2_regularization=1.0, random_state=1
     )
-    model.fit(np.array(rows), np.array([1, 0] * len(learn)))
-    mine = model.predict_proba(np.array([view(one.anchor, one.same) for one in asked]))[:, 1]
-    theirs = model.predict_proba(np.array([view(one.anchor, one.other) for one in asked]))[:, 1]
+    mine, theirs = (
+        np.array([view(one.anchor, other) for one, other in pairs])
+        for pairs in ([(one, one.same) for one in asked], [(one, one.other) for one in asked])
+    )
+    # One thread: on a busy machine several spend nearly all of their time waiting for one another.
+    with threadpool_limits(1):
+        model.fit(np.array(rows), np.array([1, 0] * len(learn)))
+        mine, theirs = (model.predict_proba(rows)[:, 1] for rows in (mine, theirs))
     return list((mine > theirs) + 0.5 * (mine == theirs))

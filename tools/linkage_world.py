@@ -28,7 +28,7 @@ import trio
 from trio.testing import MockClock
 
 import methrics.node
-from methrics.node import delivery, identity, opening, prepare, publisher
+from methrics.node import delivery, identity, known, opening, prepare, publisher
 from methrics.node.clock import Clock
 from methrics.node.entry import Entry
 from methrics.node.journal import WEEK, Journal, week_start
@@ -382,7 +382,7 @@ def _leaking(leak: Leak) -> Iterator[None]:
     """Makes the real code leak in one way."""
     with contextlib.ExitStack() as stack:
         # A pure function of bytes, called thousands of times with the same ones.
-        for module in (delivery, opening):
+        for module in (delivery, known, opening):
             stack.enter_context(mock.patch.object(module, "load", _load))
         if leak is Leak.REUSED_KEY:
             same = lambda seed, _index: identity.report_seed(seed, 0)  # noqa: E731
