@@ -39,7 +39,7 @@ def test_the_demo_ends_in_tables_that_anybody_can_ask_again(tmp_path: Path) -> N
     assert len(digests) == 2
     assert digests[0] == digests[1]
     for title, sql in QUERIES:
-        with open_dataset(folder / "aggregator-b.duckdb") as data:
+        with open_dataset(folder / "aggregator-b.duckdb", floor=1) as data:
             assert data.rows(sql), title
 
 
@@ -53,7 +53,7 @@ def test_the_lines_it_shows_for_python_work(tmp_path: Path) -> None:
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     ).stdout
-    assert "heartbeat" in out
+    assert "installs" in out
     # Again in the same folder: it is the demo's own, so it is cleared.
     again = demo(folder, "--apps", "1", "--days", "1", "--json")
     assert json.loads(again.stdout)["sent"] == said["sent"]
