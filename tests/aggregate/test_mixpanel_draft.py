@@ -382,6 +382,10 @@ def test_a_summary_of_a_hostile_export_stays_small() -> None:
         properties: dict[str, object] = {f"p{rng.randrange(500)}": f"{n} {k}" for k in range(9)}
         properties[f"n{rng.randrange(500)}"] = rng.random()
         seen.add(Tracked(f"event {n % 400}", n, making.START, None, properties))
+    seen.add(Tracked("x" * 10**6, 1, making.START, None, {}))
+    seen.add(Tracked("event 0", 1, making.START, None, {"x" * 10**6: 1, "$" + "x" * 10**6: 1}))
+    assert not any(len(key) > 255 for key in (*seen.events, *seen.reserved))
+    assert not any(len(key) > 255 for event in seen.events.values() for key in event.properties)
     kept = [one for event in seen.events.values() for one in event.properties.values()]
     assert len(seen.events) == EVENTS_MAX
     assert seen.more_events > 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from methrics.aggregate.mixpanel.infer import Declared, field_of
-from methrics.aggregate.mixpanel.sketch import SHARED, Event, Summary
+from methrics.aggregate.mixpanel.sketch import Event, Summary
 from methrics.aggregate.mixpanel.toml import YEAR, Draft, Drafted, LeftOut, known_type
 from methrics.node.bridges.naming import field_name, type_name
 from methrics.schema.errors import LocalError
@@ -97,8 +97,6 @@ def _fields(event: Event, summary: Summary, left: list[LeftOut]) -> list[Declare
     for seen in order:
         name = field_name(seen.name)
         field: Declared | str
-        if name in SHARED:
-            continue  # about the person, not the event: the heartbeat says it
         if name is None:
             field = "its name gives no name of a field; map it with `properties`"
         elif name in found:

@@ -105,7 +105,9 @@ def _text(seen: Property, name: str, words: set[str], least: int) -> Declared | 
 def _place(seen: Property, name: str, kind: str, least: int) -> Declared | str:
     codes = COUNTRIES if kind == "country" else LANGUAGES
     values: list[object] = [
-        one for one in sorted(seen.texts or ()) if one in codes and len(seen.people[one]) >= least
+        one
+        for one, text in sorted((seen.texts or {}).items())
+        if one in codes and len(text.people) >= least
     ]
     if not values:
         return f"no value that at least {least} people share"
@@ -118,13 +120,14 @@ def _enum(seen: Property, name: str, least: int) -> Declared | str:
     different = seen.different.total()
     if seen.texts is None:
         return f"free text: about {different} different values"
-    shared = [one for one in seen.texts if len(seen.people[one]) >= least]
+    texts = seen.texts
+    shared = [one for one in texts if len(texts[one].people) >= least]
     if not shared:
         return f"no value that at least {least} people share"
     usable = [one for one in shared if is_word(one) and one != "other"]
-    usable.sort(key=lambda one: (-seen.texts[one] if seen.texts else 0, one))
+    usable.sort(key=lambda one: (-texts[one].n, one))
     values = usable[:ENUM_MAX]
-    covered = sum(seen.texts[one] for one in values) / seen.kinds["text"]
+    covered = sum(texts[one].n for one in values) / seen.kinds["text"]
     if covered < COVERED:
         return f"free text: {different} different values, of which few are shared by many"
     if different == 1:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from random import Random
 
 from methrics.aggregate.mixpanel.export import Tracked, hashed
-from methrics.node.bridges.naming import IDENTIFIERS, field_name, is_reserved
+from methrics.node.bridges.naming import IDENTIFIERS, SOURCE_MAX, field_name, is_reserved
 from methrics.schema.places import COUNTRIES, LANGUAGES
 
 EVENTS_MAX = 256
@@ -94,6 +95,17 @@ class Room:
         self.properties = properties
 
 
+class Text:
+    """One text: what it looks like, how often it was there, and up to `least` who had it."""
+
+    __slots__ = ("n", "people", "shape")
+
+    def __init__(self, shape: str) -> None:
+        self.shape = shape
+        self.n = 0
+        self.people: set[int] = set()
+
+
 class Property:
     """What was seen under one name: kinds, shapes, frequent texts and who had them, numbers."""
 
@@ -103,15 +115,13 @@ class Property:
         """null, flag, whole, number, huge, text, list."""
         self.shapes: Counter[str] = Counter()
         """Of texts: the names of `TEXTS`, country, language, other."""
-        self.texts: Counter[str] | None = Counter()
-        """How often each; None if there are too many."""
-        self.people: dict[str, set[int]] = {}
-        """For each text, up to `least` people who had it."""
+        self.texts: dict[str, Text] | None = {}
+        """Each text once; None if there are too many."""
         self.different = Distinct(DIFFERENT_KEPT)
         self.numbers: list[float] = []
         self._seen_numbers = 0
         self._least = least
-        self._rng = Random(name)
+        self._rng: Random | None = None
 
     @property
     def present(self) -> int:
@@ -141,25 +151,33 @@ class Property:
         self._seen_numbers += 1
         if len(self.numbers) < SAMPLE:
             self.numbers.append(value)
-        elif (place := int(self._rng.random() * self._seen_numbers)) < SAMPLE:
+            return
+        if self._rng is None:
+            self._rng = Random(self.name)
+        if (place := int(self._rng.random() * self._seen_numbers)) < SAMPLE:
             self.numbers[place] = value
 
     def _add_text(self, value: str, person: int | None, room: Room) -> None:
-        self.different.add(hashed(value))
-        self.shapes[shape_of(value)] += 1
+        known = self.texts.get(value) if self.texts is not None else None
+        if known is None:
+            known = Text(shape_of(value))
+            self.different.add(hashed(value))
+            self._keep(value, known, room)
+        self.shapes[known.shape] += 1
+        known.n += 1
+        if person is not None and len(known.people) < self._least:
+            known.people.add(person)
+
+    def _keep(self, value: str, text: Text, room: Room) -> None:
+        """Remember a text that is new, if there is room."""
         if self.texts is None:
             return
-        if value not in self.texts:
-            if len(self.texts) >= VALUES_MAX or len(value) > 255 or not room.left:
-                room.left += len(self.texts)
-                self.texts, self.people = None, {}
-                return
+        if len(self.texts) >= VALUES_MAX or len(value) > 255 or not room.left:
+            room.left += len(self.texts)
+            self.texts = None
+        else:
             room.left -= 1
-            self.people[value] = set()
-        self.texts[value] += 1
-        had = self.people[value]
-        if person is not None and len(had) < self._least:
-            had.add(person)
+            self.texts[value] = text
 
 
 def shape_of(text: str) -> str:
@@ -196,11 +214,12 @@ class Event:
             self.people.add(one.person)
             self.person_days.add(_mixed(one.person, one.time // _DAY))
         for key, value in one.properties.items():
-            if key in IDENTIFIERS or is_reserved(key):
-                continue
+            if role(key) is not None:
+                continue  # about the person, not the event: the heartbeat says it
             known = self.properties.get(key)
             if known is None:
-                if len(self.properties) >= PROPERTIES_MAX or not room.properties:
+                full = len(self.properties) >= PROPERTIES_MAX or not room.properties
+                if full or len(key) > SOURCE_MAX:
                     self.more_properties += 1
                     continue
                 room.properties -= 1
@@ -239,22 +258,36 @@ class Summary:
         if one.person is not None:
             self.people.add(one.person)
         known = self.events.get(one.event)
-        if known is None and len(self.events) < EVENTS_MAX:
+        if known is None and len(self.events) < EVENTS_MAX and len(one.event) <= SOURCE_MAX:
             known = self.events[one.event] = Event(one.event, self.least)
         if known is None:
             self.more_events += 1
         else:
             known.add(one, self._room)
         for key, value in one.properties.items():
-            name = USUAL.get(key) or field_name(key)
-            if name in SHARED:
-                shared = self.shared.setdefault(name, Property(key, self.least))
+            name = role(key)
+            if name:
+                shared = self.shared.get(name)
+                if shared is None:
+                    shared = self.shared[name] = Property(key, self.least)
                 if shared.name == key:  # the first spelling only, or values would count twice
                     shared.add(value, one.person, self._room)
-            elif (key in IDENTIFIERS or is_reserved(key)) and (
-                key in self.reserved or len(self.reserved) < PROPERTIES_MAX
-            ):
+            elif name == "" and (key in self.reserved or len(self.reserved) < PROPERTIES_MAX):
                 self.reserved[key] += 1
+
+
+def role(key: str) -> str | None:
+    """The field of a heartbeat that a property is, empty for one of Mixpanel's own or one that
+    identifies, None for one of the event."""
+    return _role(key) if len(key) <= SOURCE_MAX else None
+
+
+@lru_cache(maxsize=4096)
+def _role(key: str) -> str | None:
+    name = USUAL.get(key) or field_name(key)
+    if name in SHARED:
+        return name
+    return "" if key in IDENTIFIERS or is_reserved(key) else None
 
 
 def _mixed(a: int, b: int) -> int:

@@ -38,19 +38,30 @@ def is_reserved(name: str) -> bool:
     return name.startswith(("$", "mp_"))
 
 
-@lru_cache(maxsize=2048)
 def type_name(event: str) -> str | None:
     """The event type an event of this name belongs to, None if the rule gives no name."""
-    if len(event) > SOURCE_MAX or event.startswith("$"):
+    return _type_name(event) if len(event) <= SOURCE_MAX else None
+
+
+def field_name(key: str) -> str | None:
+    """The field a property of this name belongs to, None if the rule gives no name."""
+    return _field_name(key) if len(key) <= SOURCE_MAX else None
+
+
+# The same few names come again and again; long ones are not remembered.
+
+
+@lru_cache(maxsize=2048)
+def _type_name(event: str) -> str | None:
+    if event.startswith("$"):
         return None
     name = _snake(event)
     return name if is_name(name) else None
 
 
 @lru_cache(maxsize=2048)
-def field_name(key: str) -> str | None:
-    """The field a property of this name belongs to, None if the rule gives no name."""
-    if len(key) > SOURCE_MAX or is_reserved(key) or key in IDENTIFIERS:
+def _field_name(key: str) -> str | None:
+    if is_reserved(key) or key in IDENTIFIERS:
         return None
     name = _snake(key)
     if name in RESERVED_NAMES:
