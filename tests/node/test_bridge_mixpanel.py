@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 from pathlib import Path
@@ -344,6 +345,7 @@ def test_no_message_raises_into_the_app(shop: Catalog, message: str) -> None:
     [
         {"names": {"View": "nothing"}},
         {"properties": {"distinct_id": "color"}},
+        {"properties": {"Shade": "nothing"}},
         {"active": ("view",)},
         {"active": ("nothing",)},
         {"sequences": {"view": {"A": "shown"}}},
@@ -373,6 +375,20 @@ def test_a_recorder_that_cannot_work_makes_a_consumer_that_does_nothing(
     consumer = Consumer(dead, names={"View": "view"}, active=("visit",))
     Mixpanel(TOKEN, consumer=consumer).track(WHO, "View")
     assert consumer.statistics().dropped == {"unknown-event": 1}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_does_not_report_what_its_parent_began(agreed: Shop) -> None:
+    mp, consumer = client(agreed, sequences={"buy": FUNNEL})
+    mp.track(WHO, "Dialogue shown")
+    child = os.fork()
+    if not child:
+        mp.track(WHO, "Left")
+        os._exit(0 if consumer.statistics().dropped == {"no-interaction": 1} else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert rows(agreed) == []
+    mp.track(WHO, "Left")
+    assert rows(agreed) == [("buy", {})]
 
 
 def test_threads_share_a_consumer(agreed: Shop) -> None:

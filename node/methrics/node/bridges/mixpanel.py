@@ -100,8 +100,8 @@ class Consumer:
         for event, name in list(self._names.items()):
             if not recorder._guard(self._check_type, name):
                 del self._names[event]
-        for key in list(self._properties):
-            if not recorder._guard(self._check_property, key):
+        for key, field in list(self._properties.items()):
+            if not recorder._guard(self._check_property, key, field):
                 del self._properties[key]
         for name, how in (sequences or {}).items():
             recorder._guard(self._add_sequence, name, how)
@@ -268,9 +268,11 @@ class Consumer:
             raise _wrong(f"no event type {name!r} in the catalog")
         return True
 
-    def _check_property(self, key: str) -> bool:
+    def _check_property(self, key: str, field: str) -> bool:
         if key in IDENTIFIERS:
             raise _wrong(f"{key} identifies; no field may hold it")
+        if not any(one.field(field) for one in self._types.values()):
+            raise _wrong(f"no event type in the catalog has a field {field!r}")
         return True
 
     def _check_active(self, name: str) -> bool:
