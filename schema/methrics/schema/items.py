@@ -9,7 +9,7 @@ whether a report fits its event type is for the catalog to say, whether its time
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NoReturn
 
@@ -174,7 +174,8 @@ def decode_report(payload: bytes) -> Report:
     if report.sequence is None:
         if len(_REPORTS) >= _REPORTS_MAX:
             _REPORTS.clear()
-        _REPORTS[rest] = replace(report, values=report.values.copy())
+        values = report.values.copy()
+        _REPORTS[rest] = Report(report.catalog, report.type, 0, values, report.count, report.one_in)
     return report
 
 

@@ -142,19 +142,20 @@ class MemoryJournal(Journal):
 
     def next_due(self) -> int | None:
         """See `Outbox.next_due`."""
+        best = min([receipt.due for receipt in self._waiting.values()], default=None)
+        first: dict[str, Pending] = {}
+        for row in self._states.values():
+            known = first.get(row.type)
+            if known is None or row.period < known.period:
+                first[row.type] = row
         paces = self._paces
-        times = [receipt.due for receipt in self._waiting.values()]
-        first: dict[str, tuple[int, int]] = {}
-        for (type_name, period), row in self._states.items():
-            if type_name not in first or period < first[type_name][0]:
-                first[type_name] = period, row.due
-        waiting = [(type_name, due) for type_name, (_, due) in first.items()]
-        waiting += [(row.type, row.due) for row in self._events.values()]
-        waiting += [(row.type, row.due) for row in self._counters.values()]
-        for type_name, due in waiting:
-            pace = paces.get(type_name)
-            times.append(due if pace is None or pace.next < due else pace.next)
-        return min(times, default=None)
+        for rows in (self._events.values(), self._counters.values(), first.values()):
+            for row in rows:
+                pace = paces.get(row.type)
+                due = row.due if pace is None or pace.next < row.due else pace.next
+                if best is None or due < best:
+                    best = due
+        return best
 
     def check(self) -> None:
         """Nobody removes a dictionary."""
