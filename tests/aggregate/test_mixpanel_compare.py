@@ -311,6 +311,17 @@ def test_draft_writes_a_file_that_only_a_person_can_finish(
     assert "[types.song_played]" in capsys.readouterr().out
 
 
+def catalog_for(export: Path) -> Path:
+    """A signed catalog, as its author made it from the draft."""
+    seen = Summary(3)
+    with open_export(export) as file:
+        seen.add_all(read_export(file, Counter()))
+    made = draft(seen, label="music", now=making.START, funnels={"signin": making.STEPS})
+    signed = export.with_name("music.cbor")
+    signed.write_bytes(sign(parse_source(made.source(filled=True)), bytes(range(32))))
+    return signed
+
+
 def test_compare_prints_both_sides(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["mixpanel", "compare", str(small), "--least", "3", "--funnel", FUNNEL]
     assert cli.main(command) == cli.OK
@@ -320,7 +331,8 @@ def test_compare_prints_both_sides(small: Path, capsys: pytest.CaptureFixture[st
     assert any(re.match(r"DAU .* (\d+) of \1\b", row) for row in rows)
     assert any(row.startswith("WAU, rolling ") and "not here" in row for row in rows)
     assert "not counted: 1 lines, repeated" in said.err
-    assert cli.main([*command, "--each", "--json"]) == cli.OK
+    signed = ["--catalog", str(catalog_for(small))]
+    assert cli.main(["mixpanel", "compare", str(small), *signed, "--each", "--json"]) == cli.OK
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     days = [row for row in rows if row["metric"] == "DAU"]
     assert len(days) > 5

@@ -185,6 +185,8 @@ class Consumer:
         """Empty if it was recorded, else why not."""
         if known.kind == "sequence":
             return "no-steps"
+        if not self._on(known.name):
+            return "not-recorded"
         values = self._values(known, properties, used, left)
         if known.kind == "state" and self._facts:
             values = {**self._recorder.facts(known.name), **values}
@@ -210,7 +212,9 @@ class Consumer:
         used: set[str],
         left: dict[str, str],
     ) -> str:
-        values = self._values(self._types[name], properties, used, left)
+        values: dict[str, object] = {}
+        if self._on(name):
+            values = self._values(self._types[name], properties, used, left)
         # Python's salted hash: the id itself is not kept, even in memory.
         who = hash((name, str(properties.get("distinct_id"))))
         return self._interactions[name].step(event, who, values, self._recorder._monotonic())
@@ -219,13 +223,18 @@ class Consumer:
         """A sign of life, once a day for each type that asks for one."""
         today = self._recorder._clock.now() // DAY
         for name in self._active:
-            if self._signed.get(name) == today:
+            if self._signed.get(name) == today or not self._on(name):
                 continue
             values = self._values(self._types[name], properties, set(), {})
             if self._facts:
                 values = {**self._recorder.facts(name), **values}
             if self._recorder.record(name, **values):
                 self._signed[name] = today
+
+    def _on(self, name: str) -> bool:
+        """Whether the person agreed: if not, nobody's properties are looked at."""
+        recorder = self._recorder
+        return recorder._switch.effective(name, recorder._monotonic()).on
 
     def _values(
         self,
