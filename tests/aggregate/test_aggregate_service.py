@@ -20,6 +20,7 @@ from methrics.aggregate.service import AggregatorSettings, Event, ExportFailed, 
 from methrics.aggregate.store import Store
 from methrics.aggregate.verify import verify
 from methrics.node.clock import ManualClock
+from methrics.node.contents import content_id
 from methrics.node.guards import run_validator
 from methrics.node.swarm import Validator
 from methrics.node.testing import MemoryNetwork, MemorySwarm
@@ -98,7 +99,10 @@ async def publish(network: MemoryNetwork, to: Running, messages: list[bytes]) ->
         await app.wait_for_peers(CATALOG.topic, 1)
         for message in messages:
             await app.publish(CATALOG.topic, message)
-        await trio.sleep(0.1)
+        judged = {content_id(CATALOG.topic, message) for message in messages}
+        with trio.fail_after(60):
+            while any(to.swarm._contents.decision(one) is None for one in judged):
+                await trio.sleep(0.01)
 
 
 async def test_aggregators_that_hear_different_orders_hold_the_same_digest(tmp_path: Path) -> None:

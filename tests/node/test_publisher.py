@@ -486,7 +486,7 @@ def test_the_process_says_in_one_line_what_is_missing(
 def test_a_thread_of_the_app_does_the_same(tmp_path: Path) -> None:
     person = Person(tmp_path)
     thread = start_thread(person.places, NAMESPACE, RELAY)
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert thread.daemon
     assert threading.current_thread() is not thread

@@ -157,12 +157,12 @@ def test_an_app_that_exits_while_its_thread_looks_starts_one_publisher(
 
     def slow(*arguments: object) -> bool:
         looking.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return wanted(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(spawn, "wanted", slow)
     spawn.nudge(app.where, app.namespace, outbox, (RELAY,), inline=False)
-    assert looking.wait(10)
+    assert looking.wait(60)
     threading.Timer(0.02, go_on.set).start()
     spawn.nudge(app.where, app.namespace, outbox, (RELAY,), inline=True)
     join_helpers()
@@ -174,7 +174,7 @@ def test_a_child_forked_while_a_thread_looks_can_look() -> None:
     with spawn._lock[0]:
         child = os.fork()
         if child == 0:
-            os._exit(0 if spawn._lock[0].acquire(timeout=1) else 1)
+            os._exit(0 if spawn._lock[0].acquire(timeout=60) else 1)
         assert os.waitpid(child, 0)[1] == 0
 
 

@@ -48,7 +48,7 @@ def page(where: Places) -> Iterator[ConsentPage]:
         thread.start()
         yield server
         server.saved = True
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -63,7 +63,7 @@ class Visitor:
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, str, dict[str, str]]:
         connection = http.client.HTTPConnection(
-            "127.0.0.1", self.page.server_address[1], timeout=10
+            "127.0.0.1", self.page.server_address[1], timeout=60
         )
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.putrequest(method, path, skip_host=True)
@@ -505,7 +505,7 @@ def test_answers_given_before_are_shown_and_can_be_changed(
         press(browser, f"[name=answer-{number}][value=no]")
         press(browser, "button:not([name])")
         wait_saved(browser)
-        thread.join(10)
+        thread.join(60)
     assert not read_answers(where.ledger)[APP]["heartbeat"].on
 
 

@@ -89,7 +89,7 @@ def test_a_threaded_app(person: Places, tmp_path: Path) -> None:
 def get(url: str) -> tuple[int, str]:
     """A real HTTP request: status and body."""
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -145,7 +145,7 @@ async def test_a_dead_relay_is_passed_over() -> None:
     async with scene() as (swarm, _, ears):
         async with open_swarm() as app:
             route = RelayRoute(
-                app, [DEAD, *swarm.addrs], clock=Clock(), rng=random.Random(1), timeout=10
+                app, [DEAD, *swarm.addrs], clock=Clock(), rng=random.Random(1), timeout=60
             )
             outcomes = await route.deliver(Load(CATALOG.topic, CATALOG.raw, (report(1),)))
         assert [one.fate for one in outcomes.values()] == [Fate.ACKNOWLEDGED]

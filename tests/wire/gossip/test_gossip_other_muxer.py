@@ -59,7 +59,7 @@ async def connected(dialler: str) -> AsyncIterator[tuple[Any, stock.Node]]:
             await ours.dial(str(other.host.get_addrs()[0]))
         else:
             await other.host.connect(info_from_p2p_addr(Multiaddr(ours.addrs[0])))
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             await ours.wait_for_peers(stock.TOPIC, 1)
         yield ours, other
 
@@ -117,7 +117,7 @@ async def test_streams_come_and_go_and_nothing_is_left(dialler: str) -> None:
             with pytest.raises(StreamError):
                 await stream.read(1)
             await stream.close()
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while len(here._streams) > before:
                 await trio.sleep(0.02)
         assert ours.peers(stock.TOPIC) == {str(peer)}
@@ -128,7 +128,7 @@ async def test_streams_come_and_go_and_nothing_is_left(dialler: str) -> None:
 async def test_leaving_is_noticed_at_once(leaver: str) -> None:
     async with connected("stock") as (ours, other):
         here, there = muxers(ours, other)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             if leaver == "we":
                 await here.close()
                 await there.event_shutting_down.wait()
