@@ -64,7 +64,7 @@ def make_reports(catalog: Catalog, count: int, rng: random.Random, now: int) -> 
         }
         if rng.random() < 1 / 3:
             values["country"] = COUNTRIES[min(59, int(rng.expovariate(0.1)))]
-        time_ = (now - rng.randrange(3 * 86_400)) // 600 * 600
+        time_ = (now - rng.randrange(3 * 86_400)) // 86_400 * 86_400
         payload = encode_report(Report(catalog.id, "heartbeat", time_, values))
         reports.append(seal(Kind.REPORT, payload, rng.randbytes(32)))
     return reports

@@ -39,7 +39,7 @@ def make_bundles(count: int, size: int, now: int) -> list[bytes]:
         reports = []
         for _ in range(size):
             values: dict[str, object] = {"os": "linux", "version": f"1.{rng.randrange(10)}"}
-            report = Report(CATALOG.id, "heartbeat", now // 600 * 600 - 7200, values)
+            report = Report(CATALOG.id, "heartbeat", now // 86_400 * 86_400, values)
             reports.append(seal(Kind.REPORT, encode_report(report), rng.randbytes(32)))
         bundles.append(pack(reports))
     return bundles

@@ -242,7 +242,7 @@ def left(where: Places) -> Journal:
     """The journal of somebody of whom COUNT reports left."""
     journal = Journal(where.outbox(NAMESPACE))
     number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
-    now = Clock().now() // 600 * 600
+    now = Clock().now() // 86_400 * 86_400
     seed, first, _ = journal.identity(now)
     payload = encode_report(Report(CATALOG.id, "heartbeat", now, {"os": "linux"}))
     made = []

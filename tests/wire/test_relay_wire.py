@@ -60,13 +60,13 @@ class Ears:
         return Decision.ACCEPT
 
     async def wait_for(self, count: int) -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while len(self.items) < count:
                 await trio.sleep(0.05)
 
 
 def report(number: int) -> tuple[bytes, bytes]:
-    time = Clock().now() // 600 * 600
+    time = Clock().now() // 86_400 * 86_400
     payload = encode_report(Report(CATALOG.id, "heartbeat", time, {"os": "linux"}))
     raw = seal(Kind.REPORT, payload, number.to_bytes(32, "big"))
     return split(raw).id, raw
@@ -93,7 +93,7 @@ async def scene() -> AsyncIterator[tuple[Swarm, Relay, Ears]]:
         )
         await peer.join(CATALOG.topic, ears)
         peer.keep(swarm.addrs[0])
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await swarm.wait_for_peers(CATALOG.topic, 1)
         yield swarm, relay, ears
         nursery.cancel_scope.cancel()
@@ -199,7 +199,7 @@ async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
         async with open_swarm(listen=[LISTEN]) as peer:
             await peer.join(CATALOG.topic, ears)
             peer.keep(addrs[0])
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await peer.wait_for_peers(CATALOG.topic, 1)
             options = ["--home", str(tmp_path), "--relay", addrs[0], "--once", "--json"]
             with command("publish", *options) as publisher:
