@@ -7,6 +7,7 @@ time into a real aggregator's judge and store. Last the truth is written beside 
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -84,6 +85,8 @@ def simulate(
 ) -> Summary:
     """Make `folder` with both files in it.
 
+    More than one process start afresh, so a script that asks for them keeps its own work under
+    `if __name__ == "__main__"`. `tell` hears how far it is.
     Raises ConfigError for settings that cannot be, and if there is a file of that name already:
     nothing is overwritten. StoreError if a file cannot be written.
     """
@@ -128,10 +131,15 @@ def _lives(profiles: list[Profile], settings: Settings, processes: int) -> Itera
     if processes < 2 or len(profiles) <= ALONE:
         yield from map(work, chunks)
         return
-    # A fork of a process with threads may stop for ever; these start afresh.
+    # A fork of a process with threads may stop for ever; these start afresh. An interrupt is for
+    # the process that gives them work: what they have not begun is then not begun at all.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=ignore)
+    try:
         yield from pool.map(work, chunks)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def live_some(settings: Settings, profiles: list[Profile]) -> Lived:
