@@ -46,7 +46,7 @@ bench:  ## Every benchmark, short
 	@$(SETUP) bench
 	@set -e; for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b --quick $(ARGS); done
 
-notebooks:  ## Jupyter with the notebooks
+notebooks:  ## Jupyter with the notebooks; what they ask: docs/notebooks.md
 	@$(SETUP) all
 	$(BIN)/jupyter lab notebooks
 

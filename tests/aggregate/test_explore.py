@@ -21,10 +21,17 @@ from methrics.aggregate import explore
 from methrics.aggregate.dataset import Dataset
 from methrics.aggregate.explore import open_data
 from methrics.aggregate.export import Exporter
+from methrics.aggregate.simulate import Settings
 from methrics.aggregate.store import Store
 from methrics.node.clock import ManualClock
 from methrics.schema.book import CatalogBook
-from methrics.schema.errors import ConfigError, LocalError, MethricsError, UnreachableError
+from methrics.schema.errors import (
+    ConfigError,
+    LocalError,
+    MethricsError,
+    StoreError,
+    UnreachableError,
+)
 
 NOW, DAY = making.NOW, making.DAY
 CATALOG = making.catalog()
@@ -35,7 +42,7 @@ def put(folder: Path, raws: list[bytes], now: int) -> None:
     book.add(CATALOG)
     with Store(folder / "a.duckdb") as store:
         store.commit(making.batch(raws, book))
-        Exporter(store.cursor(), folder / "a.parquet").export(store.tables(), now)
+        Exporter(store.cursor(), folder / "a.parquet").export(store.tables, now)
 
 
 class Site:
@@ -91,7 +98,7 @@ def site(made: Path, tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def data(made: Path) -> Iterator[Dataset]:
-    with open_data(made / "a.duckdb") as found:
+    with open_data(made / "a.duckdb", floor=1) as found:
         yield found
 
 
@@ -312,6 +319,8 @@ def test_a_view_is_all_of_them_and_says_what_it_means(data: Dataset) -> None:
     assert view.rows() == rows == view.sql().fetchall()
     assert view.polars().rows() == rows
     assert len(view.pandas()) == len(view.arrow()) == len(rows) > 2
+    with open_data(data.path.with_name("a.parquet")) as floored:
+        assert floored.view("reports_per_day").rows() == [], "no group under ten"
     with pytest.raises(LocalError, match=r"there is no view nonsense .*reports_per_day"):
         data.view("nonsense")
 
@@ -339,3 +348,33 @@ def test_attack_markup_in_a_cell_stays_text() -> None:
     for tag in ("<a>", "<script>", "<i>"):
         assert tag not in page
     assert "None" not in page
+
+
+def test_example_data_are_made_once_and_have_a_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explore, "EXAMPLE", Settings(installs=4, days=3, seed=2))
+    source = explore.example_data()
+    made = Path(source).stat().st_mtime_ns
+    assert explore.example_data() == source
+    assert Path(source).stat().st_mtime_ns == made
+    assert explore.example_data(loss=0.5) != source
+    assert not list(Path(source).parents[1].glob("making-*"))
+    with open_data(source) as found:
+        assert "example.heartbeat" in found.tables()
+    truth = explore.open_truth(source)
+    assert truth is not None
+    assert truth.rows("SELECT count(*) FROM install") == [(4,)]
+    assert truth.rows("SELECT value FROM run WHERE name = 'seed'") == [("2",)]
+    assert "install" in truth._repr_html_()
+    for forbidden in ("DROP VIEW install", "FROM '/etc/passwd'", "SELECT 1; SELECT 2"):
+        with pytest.raises(StoreError):
+            truth.rows(forbidden)
+    truth.close()
+
+
+def test_ones_own_data_take_the_place_of_the_example(
+    monkeypatch: pytest.MonkeyPatch, data: Dataset
+) -> None:
+    monkeypatch.setenv("METHRICS_DATA", str(data.path))
+    assert explore.example_data() == str(data.path)
+    assert explore.open_truth(data.path) is None, "nobody knows what real people did"
+    assert explore.open_truth("https://example.org/a.duckdb") is None

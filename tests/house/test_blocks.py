@@ -22,6 +22,7 @@ GUIDES = [
     "docs/embed.md",
     "docs/consent.md",
     "docs/analyse.md",
+    "docs/notebooks.md",
     "docs/trails.md",
     "docs/otel.md",
     "docs/mixpanel.md",

@@ -42,7 +42,7 @@ from methrics.node.clock import Clock
 from methrics.node.paths import places
 from methrics.schema.errors import StoreError
 
-EXAMPLE = Settings(installs=1000, days=56, seed=1)
+EXAMPLE = Settings(installs=700, days=56, seed=1)
 """The people of the example: two months, and enough of them to see something."""
 
 _EVERY = 0.2
