@@ -42,14 +42,22 @@ def failure(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def strangers(request: pytest.FixtureRequest) -> Path:
+def strangers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment with others' code, which wants an older cbor2 than ours.
 
-    Made once in pytest's cache; after that no network is needed.
+    Made once in pytest's cache; after that no network is needed. Without that cache (`-p
+    no:cacheprovider`) it is made each time.
     """
-    assert request.config.cache is not None
-    home = Path(request.config.cache.mkdir("strangers"))
-    interpreter = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    fcntl = pytest.importorskip("fcntl")
+    cache = getattr(request.config, "cache", None)
+    home = Path(cache.mkdir("strangers") if cache else tmp_path_factory.mktemp("strangers"))
+    with home.with_suffix(".lock").open("w") as lock:  # of several workers, one makes it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _made(home)
+
+
+def _made(home: Path) -> Path:
+    interpreter = home / "bin" / "python"
     probe = [str(interpreter), "-c", "import cwt, pycddl"]
     if interpreter.exists() and subprocess.run(probe, check=False).returncode == 0:
         return interpreter

@@ -23,9 +23,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def js_script(pytestconfig: pytest.Config) -> Path:
     """The script of the js peer, with its packages beside it."""
-    if pytestconfig.cache is None:
+    cache = getattr(pytestconfig, "cache", None)
+    if cache is None:
         pytest.skip("the cache that would hold the packages is switched off")
     try:
-        return jspeer.install(pytestconfig.cache.mkdir("interop-js"))
+        return jspeer.install(cache.mkdir("interop-js"))
     except jspeer.UnavailableError as error:
         pytest.skip(str(error))
