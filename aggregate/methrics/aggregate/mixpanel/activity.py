@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
+from pathlib import Path
 from typing import IO, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -28,7 +29,7 @@ from methrics.schema.event_type import EventType
 BATCH = 10_000
 """Events of one insertion."""
 MEMORY = "1GB"
-"""Buffer memory; a larger export goes through files in the temporary directory."""
+"""Buffer memory; a larger export goes through files in a temporary folder."""
 
 _LOADED = pa.schema(
     [
@@ -88,16 +89,19 @@ def load(
     zone: ZoneInfo,
     local: bool,
     people: int | None = None,
+    spill: Path | None = None,
     tell: Callable[[int], object] = lambda _: None,
 ) -> Connection:
     """A database with the table `did`; `refused` counts lines that are no events, and `repeated`.
 
     `zone`: the project's; `local`: times in the file are in it, too. `people`: how many to look at,
-    drawn evenly; the events of others, and of nobody, are not in the table. `tell` hears of each
-    batch.
+    drawn evenly; the events of others, and of nobody, are not in the table. `spill`: a folder for
+    what memory has no room for. `tell` hears of each batch.
     """
     con = memory()
     con.execute(f"SET memory_limit = '{MEMORY}'")
+    if spill is not None:
+        con.execute(f"SET temp_directory = {literal(spill)}")
     con.execute("SET TimeZone = 'UTC'")
     con.register("incoming", _LOADED.empty_table())
     con.execute("CREATE TABLE loaded AS FROM incoming")

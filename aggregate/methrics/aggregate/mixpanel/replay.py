@@ -11,7 +11,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 from methrics.aggregate.batch import Batch
@@ -57,7 +57,7 @@ def replay(
         store.commit(Batch(0, [first]))
         for number, (_, events) in enumerate(groupby(_read(con), key=lambda one: one[0])):
             rng = random.Random(f"{seed}/{number}")
-            waiting += _live(list(events), how, steps, rng, plans, dropped)
+            waiting += _live(events, how, steps, rng, plans, dropped)
             if len(waiting) >= TOGETHER:
                 _commit(store, book, waiting)
                 waiting = []
@@ -86,7 +86,7 @@ def _sequences(con: Connection, how: Plan) -> dict[str, Steps]:
 
 
 def _live(
-    events: list[Event],
+    events: Iterator[Event],
     how: Plan,
     steps: dict[str, Steps],
     rng: random.Random,
@@ -94,18 +94,19 @@ def _live(
     dropped: Counter[str],
 ) -> list[bytes]:
     """The reports of one install."""
+    first = next(events)
     install = Install(
         how.catalog,
         seed=rng.randbytes(32),
         rng=rng,
         consent=dict.fromkeys(how.catalog.types),
-        time=events[0][1],
+        time=first[1],
         plans=plans,
     )
     signs = [one.name for one in how.signs]
     consumer: Consumer | None = None
     before = 0
-    for _, time, event, raw in events:
+    for _, time, event, raw in chain([first], events):
         if consumer is None or time - before > IDLE:
             _close(install, consumer, dropped)
             _pass_time(install, time)

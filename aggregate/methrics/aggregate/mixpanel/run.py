@@ -76,25 +76,26 @@ def make_comparison(path: Path, signed: Catalog | None, how: How, tell: Tell) ->
         made, _ = make_draft(path, how, Counter(), tell)
         signed = load(sign(parse_source(made.source(filled=True)), SEED))
     known, refused = plan(signed), Counter[str]()
-    with open_export(path) as file:
-        con = load_events(
-            file,
-            known,
-            refused,
-            zone=how.zone,
-            local=how.local,
-            people=how.people,
-            tell=lambda n: tell("counting", n, None),
-        )
-    with con, tempfile.TemporaryDirectory() as folder:
-        ((people, events),) = con.execute(
-            "SELECT count(DISTINCT person), count(*) FROM did"
-        ).fetchall()
-        _check(path, events)
-        file_here = Path(folder, "here.duckdb")
-        dropped = replay(con, known, file_here, tell=lambda n: tell("reporting", n, people))
-        with open_dataset(file_here, floor=1) as data:
-            return Compared([*compare(con, data, known, how.zone.key)], refused, dropped)
+    with tempfile.TemporaryDirectory() as folder:
+        with open_export(path) as file:
+            con = load_events(
+                file,
+                known,
+                refused,
+                zone=how.zone,
+                local=how.local,
+                people=how.people,
+                spill=Path(folder, "spill"),
+                tell=lambda n: tell("counting", n, None),
+            )
+        with con:
+            counts = "SELECT count(DISTINCT person), count(*) FROM did"
+            ((people, events),) = con.execute(counts).fetchall()
+            _check(path, events)
+            here = Path(folder, "here.duckdb")
+            dropped = replay(con, known, here, tell=lambda n: tell("reporting", n, people))
+            with open_dataset(here, floor=1) as data:
+                return Compared([*compare(con, data, known, how.zone.key)], refused, dropped)
 
 
 def _check(path: Path, events: int) -> None:
