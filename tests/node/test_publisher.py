@@ -345,6 +345,21 @@ async def test_one_publisher_per_outbox(autojump_clock: MockClock, person: Perso
     assert len(wire.sent) == 1
 
 
+async def test_who_only_looks_whether_one_runs_does_not_keep_one_from_running(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    person.agree("heartbeat")
+    person.record()
+    await trio.sleep(DAY)
+    wire, looking = Wire(), FileLock(person.places.publisher_lock(NAMESPACE))
+    assert looking.try_acquire()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(person.publish, wire)
+        await trio.sleep(0.07)
+        looking.release()
+    assert len(wire.sent) == 1
+
+
 async def test_no_outbox_means_no_file_and_no_socket(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:

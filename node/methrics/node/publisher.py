@@ -51,6 +51,10 @@ ROUTES = ("relay", "direct")
 POLL = 60.0
 """Seconds at most between two looks at the outbox while waiting."""
 
+LOCK_TRIES, LOCK_STEP = 5, 0.05
+"""Tries to get the lock, and seconds between them: who asks whether a publisher runs (`is_held`)
+has it for a moment, and must not keep the one from running that is just starting."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -172,8 +176,12 @@ async def run_publisher(
     if not journal.exists():
         return OK
     try:
-        if not lock.try_acquire():
-            return OK
+        for left in reversed(range(LOCK_TRIES)):
+            if lock.try_acquire():
+                break
+            if not left:
+                return OK
+            await trio.sleep(LOCK_STEP)
     except OSError as error:
         raise StoreError(
             "outbox-read-only", f"cannot lock {lock.path}: {error.strerror}", "set METHRICS_HOME"
