@@ -1,6 +1,7 @@
 """What a node says about time so that a network without identifiers can count people (NEW-4).
 
-Pure: from what is kept of a type's reports, the week of installation and the time of this report. Days, ISO weeks and months are UTC. Brave's usage ping counts this way.
+Pure: from what is kept of a type's reports, the week of installation and the time of this report.
+Days, ISO weeks and months are UTC. Brave's usage ping counts this way.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def prepare(
         )
         done.consumed.append(row)
         then = next_due(event_type.release, now, rng, last=now)
-        done.paces[row.type] = _told(event_type, pace, time)._replace(next=then)
+        done.paces[row.type] = _told(event_type, pace, time, then)
     _look_again(done, paces, now)
     _forget_days(done, paces, catalogs, now)
     return done
@@ -161,10 +161,10 @@ def _nothing_to_say(
     return True
 
 
-def _told(event_type: EventType, pace: Pace, time: int) -> Pace:
-    """The pace after a report of `time`: of a type with milestones, the first day is kept as long
-    as one of them is ahead."""
-    told = pace._replace(last=latest(pace.last, time))
+def _told(event_type: EventType, pace: Pace, time: int, then: int) -> Pace:
+    """The pace after a report of `time`, the next one being due `then`: of a type with milestones,
+    the first day is kept as long as one of them is ahead."""
+    told = Pace(pace.type, latest(pace.last, time), then, pace.first_day, pace.first_week)
     if event_type.milestones is None:
         return told
     if pace.first_day is None:
@@ -264,9 +264,15 @@ def _values(
                 derived(one.source, pace=pace, time=time, install_week=identity.install_week)
             )
         elif one.name in recorded:
-            truth = recorded[one.name]
-            seed, key = identity.seed, catalog.key
-            values[one.name] = respond(one, truth, seed=seed, namespace=key, type=event_type.name)
+            values[one.name] = recorded[one.name]
+            if one.randomize is not None:
+                values[one.name] = respond(
+                    one,
+                    recorded[one.name],
+                    seed=identity.seed,
+                    namespace=catalog.key,
+                    type=event_type.name,
+                )
     return values
 
 
