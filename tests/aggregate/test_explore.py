@@ -130,6 +130,11 @@ def test_paths_and_addresses_open_alike(site: Site, form: str) -> None:
         assert found.rows(steps) == own.rows(steps) != []
 
 
+def test_a_file_that_is_being_written_is_read_beside_it(made: Path) -> None:
+    with Store(made / "a.duckdb"), open_data(made / "a.duckdb") as found:
+        assert (found.source, len(found.rows(ALL))) == ("parquet", 3)
+
+
 @pytest.mark.wire
 def test_one_parquet_file_at_an_address(site: Site) -> None:
     day = min(site.directory.glob("types/test/beat/2*.parquet"))
@@ -364,7 +369,9 @@ def test_example_data_are_made_once_and_have_a_truth(monkeypatch: pytest.MonkeyP
     assert truth is not None
     assert truth.rows("SELECT count(*) FROM install") == [(4,)]
     assert truth.rows("SELECT value FROM run WHERE name = 'seed'") == [("2",)]
-    assert "install" in truth._repr_html_()
+    assert all(words for _, _, words in truth.contents())
+    assert {name for _, name, _ in truth.contents()} == set(explore.TRUTH_HOLDS)
+    assert "first and last day" in truth._repr_html_()
     for forbidden in ("DROP VIEW install", "FROM '/etc/passwd'", "SELECT 1; SELECT 2"):
         with pytest.raises(StoreError):
             truth.rows(forbidden)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import methrics.node
 from methrics.aggregate import open_dataset
+from methrics.aggregate.explore import open_data
 from methrics.aggregate.verify import verify
 from methrics.node.testing import MemoryNetwork
 from methrics.schema.book import CatalogBook
@@ -37,8 +38,14 @@ def read(path: Path) -> list[str]:
         return [f"{day}: {count}" for day, count in rows] + [str(verify(data).ok)]
 
 
+def explore(address: str) -> list[str]:
+    with open_data(address, floor=1) as data:
+        view = data.view("heartbeat_dau")
+        return [view.says, *(str(row) for row in view.rows())]
+
+
 def key_of(path: Path) -> bytes:
     return load(path.read_bytes()).key
 
 
-__all__ = ["MemoryNetwork", "check", "embed", "key_of", "read"]
+__all__ = ["MemoryNetwork", "check", "embed", "explore", "key_of", "read"]

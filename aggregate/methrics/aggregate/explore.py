@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -44,6 +44,21 @@ from methrics.schema.errors import StoreError
 
 EXAMPLE = Settings(installs=700, days=56, seed=1)
 """The people of the example: two months, and enough of them to see something."""
+
+TRUTH_HOLDS: Mapping[str, str] = {
+    "install": "Every install: its person, first and last day, and what it is.",
+    "consent": "The event types, and fields, that an install's owner allows.",
+    "active": "The days on which an install was used.",
+    "session": "Every sign-in, with its steps.",
+    "event": "What was counted in one session.",
+    "answer": "True answers to questions that are answered at random.",
+    "report": "Every report that left a machine, and what became of it.",
+    "lost": "Reports that left and are not in the data.",
+    "unsent": "What was recorded and never left.",
+    "attack": "What attackers published on a day, and what became of it.",
+    "run": "The settings.",
+}
+"""Tables of a simulation's truth, in words."""
 
 _EVERY = 0.2
 """Seconds between two lines of progress."""
@@ -147,6 +162,10 @@ class Truth(Tables):
     def tables(self) -> list[str]:
         """Names of the tables."""
         return self._tables
+
+    def contents(self) -> list[tuple[str, str, str]]:
+        """All there is to ask: ("table", its name, what it holds)."""
+        return [("table", table, TRUTH_HOLDS.get(table, "")) for table in self._tables]
 
     def __str__(self) -> str:
         return self._path.name
