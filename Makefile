@@ -6,6 +6,9 @@ SETUP  := $(PYTHON) tools/setup.py
 BIN    := $(or $(METHRICS_VENV),.venv)/bin
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
+# Test files run side by side, one worker per core; `make test WORKERS=` for one after the other.
+WORKERS ?= -n logical --maxprocesses 4 --dist loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast lint format docs bench notebooks clean
 
@@ -18,12 +21,12 @@ demo:  ## Two aggregators, a relay and 20 apps on this machine, ending in tables
 
 test:  ## All tests: fast ones, then those with real sockets and processes
 	@$(SETUP) test
-	$(BIN)/python -m pytest -q -m "not wire and not slow" $(ARGS)
-	$(BIN)/python -m pytest -q -m "wire or slow" $(ARGS)
+	$(BIN)/python -m pytest -q -m "not wire and not slow" $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -q -m "wire or slow" $(WORKERS) $(ARGS)
 
 test-fast:  ## Tests without network or processes
 	@$(SETUP) test
-	$(BIN)/python -m pytest -q -m "not wire and not slow" $(ARGS)
+	$(BIN)/python -m pytest -q -m "not wire and not slow" $(WORKERS) $(ARGS)
 
 lint:  ## Style, types and layers
 	@$(SETUP) lint
