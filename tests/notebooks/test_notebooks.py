@@ -101,7 +101,7 @@ def test_it_runs_and_prints_what_is_stored(path: Path, home: Path) -> None:
 
 @pytest.mark.slow
 def test_a_warning_stops_it_and_a_run_leaves_no_trace(home: Path) -> None:
-    with pytest.raises(CellExecutionError, match="UserWarning: careful"):
+    with pytest.raises(CellExecutionError, match=r"(?s)UserWarning.*: careful"):
         notebooks.executed(small("import warnings", "warnings.warn('careful')"), home)
     told = "import sys\nprint(1)\nprint('fetching …', file=sys.stderr)"
     found = notebooks.executed(small(told, "print(2)\nprint(3)\n4"), home)
