@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -191,7 +192,8 @@ def test_product_text_speaks_of_the_product() -> None:
     for path in files:
         if path.suffix not in {".py", ".md", ".toml", ".sql", ".ipynb", ".txt", ".json"}:
             continue
-        text = path.read_text("utf-8")
+        # A picture in a notebook is no text: its letters may spell anything.
+        text = re.sub(r'"image/png": "[^"]*"', "", path.read_text("utf-8"))
         found += [f"{path.relative_to(source.ROOT)}: {word}" for word in forbidden if word in text]
     assert found == []
 

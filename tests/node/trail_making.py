@@ -10,11 +10,20 @@ from methrics.node.identity import report_seed
 from methrics.node.journal import Receipt
 from methrics.node.trail.crowd import Overlap, Window, agreement
 from methrics.node.trail.own import Own, Parts, read_own
-from methrics.schema.catalogs import example_catalog
+from methrics.schema.catalog import load, sign
+from methrics.schema.catalogs import example_seed, example_source
 from methrics.schema.envelope import Kind, seal, split
 from methrics.schema.items import Report, encode_report
+from methrics.schema.source import parse_source
 
-CATALOG = example_catalog()
+SOURCE = example_source()
+for shipped, finer in (("resolution = 86400\n", ""), ("[3600, 43200]", "[86400, 129600]")):
+    assert SOURCE.index(shipped) < SOURCE.index("[types.system]")
+    SOURCE = SOURCE.replace(shipped, finer, 1)
+
+CATALOG = load(sign(parse_source(SOURCE), example_seed()))
+"""The example, but its heartbeats tell the time to ten minutes, and there is one a day at most."""
+
 HEARTBEAT = CATALOG.types["heartbeat"]
 NAMESPACE = "example-app"
 DAY = 86_400

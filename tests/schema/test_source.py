@@ -65,7 +65,7 @@ def toml(value: Any) -> str:
     """A value in TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
+    if isinstance(value, int | float):
         return str(value)
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -93,7 +93,12 @@ def as_source(wire: dict[str, Any]) -> str:
                 lines.append(f"lateness_days = {value // 86_400}")
             elif key == "fields":
                 fields = {
-                    field["name"]: {k: v for k, v in field.items() if k != "name"}
+                    field["name"]: {
+                        # In thousandths on the wire, which has no fractions.
+                        k: {"epsilon": v / 1000} if k == "randomize" else v
+                        for k, v in field.items()
+                        if k != "name"
+                    }
                     for field in value
                 }
                 lines.append(f"fields = {toml(fields)}")
