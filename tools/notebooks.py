@@ -122,8 +122,8 @@ def clean(notebook: Notebook) -> Notebook:
 
 
 def _joined(outputs: Sequence[Any]) -> list[Any]:
-    """Pieces of one stream together, for how a kernel cuts them depends on its speed; and nothing of
-    what is written beside the results, such as progress."""
+    """Pieces of one stream together, for how a kernel cuts them depends on its speed; and nothing
+    of what is written beside the results, such as progress."""
     found: list[Any] = []
     for one in outputs:
         if one.get("name") == "stderr":
