@@ -1,0 +1,181 @@
+"""How far each number that the views give is from the truth, in one world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import ceil, nan
+from typing import Any
+
+from truth_queries import ANSWERS, EXACT, VALUES
+from truth_worlds import World
+
+Rows = list[tuple[Any, ...]]
+
+HEARTBEAT, SIGNIN = "example.heartbeat", "example.signin"
+
+
+def found(world: World, view: str) -> Rows:
+    """The rows of a view."""
+    return world.data.rows(f"FROM {view}")
+
+
+def true(world: World, view: str) -> Rows:
+    """What they would be if nothing were lost and nobody lied."""
+    return world.truth.rows(EXACT[view])
+
+
+def added(view: str, column: int) -> Callable[[World], float]:
+    """Percent by which a count, summed over all rows, differs from the truth."""
+
+    def measure(world: World) -> float:
+        ours = sum(row[column] or 0 for row in found(world, view))
+        theirs = sum(row[column] or 0 for row in true(world, view))
+        return 100 * (ours / theirs - 1)
+
+    return measure
+
+
+def retained(after: int) -> Callable[[World], float]:
+    """Points by which the share of installs active so many days later differs, over all cohorts
+    whose time is over; NaN if there is none yet."""
+
+    def share(rows: Rows, cohorts: set[Any]) -> float:
+        part = sum(row[2] for row in rows if row[1] == after and row[0] in cohorts)
+        whole = sum(row[2] for row in rows if row[1] == 0 and row[0] in cohorts)
+        return 100 * part / whole if whole else nan
+
+    def measure(world: World) -> float:
+        rows = true(world, "example.retention_retention")
+        cohorts = {row[0] for row in rows if row[1] == after and row[5]}
+        return share(found(world, "example.retention_retention"), cohorts) - share(rows, cohorts)
+
+    return measure
+
+
+def shares(view: str, field: str) -> Callable[[World], float]:
+    """Mean of the points by which the shares of a field's values differ, whatever the sign."""
+
+    def of(rows: Rows) -> Mapping[object, float]:
+        return {(row[0], row[2]): 100 * row[3] / row[4] for row in rows if row[1] == field}
+
+    def measure(world: World) -> float:
+        ours, theirs = of(found(world, view)), of(true(world, view))
+        off = [abs(ours.get(key, 0) - theirs.get(key, 0)) for key in ours.keys() | theirs.keys()]
+        return sum(off) / len(off)
+
+    return measure
+
+
+def _signed_in(rows: Rows, field: str, value: str) -> float:
+    """Percent of interactions that end well."""
+    row = next(row for row in rows if row[:3] == (field, value, "signed_in"))
+    return 100 * row[3] / row[4]
+
+
+def converted(world: World) -> float:
+    """Points by which the share of sign-ins that succeed differs."""
+    view = f"{SIGNIN}_funnel"
+    return _signed_in(found(world, view), "", "") - _signed_in(true(world, view), "", "")
+
+
+def compared(world: World) -> float:
+    """Points by which the gain of variant b over a differs."""
+
+    def gain(rows: Rows) -> float:
+        return _signed_in(rows, "variant", "b") - _signed_in(rows, "variant", "a")
+
+    return gain(found(world, f"{SIGNIN}_funnel")) - gain(true(world, f"{SIGNIN}_funnel"))
+
+
+def bounded(world: World) -> float:
+    """Percent of true quantiles that lie within the bounds that the views give."""
+    held = []
+    for view, sql in VALUES.items():
+        values: dict[str, list[float]] = {}
+        for about, value in world.truth.rows(sql):
+            values.setdefault(about, []).append(value)
+        for about, _, quantile, low, _, high in found(world, view):
+            own = sorted(values[about])
+            exact = own[ceil(len(own) * quantile / 100) - 1]
+            held.append((low is None or low <= exact) and (high is None or exact < high))
+    return 100 * sum(held) / len(held)
+
+
+def days_held(world: World) -> float:
+    """Percent of days whose true number of sign-ins lies in the interval given."""
+    truth = dict(row[:2] for row in true(world, f"{SIGNIN}_events"))
+    rows = found(world, f"{SIGNIN}_events")
+    return 100 * sum(low <= truth[day] <= high for day, _, _, low, high in rows) / len(rows)
+
+
+def _answers(world: World) -> list[tuple[int, Any]]:
+    """(true number, row) for each answer of each month."""
+    pairs = []
+    for view, sql in ANSWERS.items():
+        truth = {row[:3]: row[3] for row in world.truth.rows(sql)}
+        pairs += [(truth.get(row[:3], 0), row) for row in found(world, view)]
+    return pairs
+
+
+def random_off(world: World) -> float:
+    """Mean of the points by which estimates of random answers differ, of those who answered."""
+    off = [100 * abs(row[4] - number) / row[3] for number, row in _answers(world)]
+    return sum(off) / len(off)
+
+
+def random_held(world: World) -> float:
+    """Percent of the intervals of random answers that hold the truth."""
+    held = [row[5] <= number <= row[6] for number, row in _answers(world)]
+    return 100 * sum(held) / len(held)
+
+
+INSTALLS: Mapping[str, Callable[[World], float]] = {
+    "DAU, %": added(f"{HEARTBEAT}_dau", 1),
+    "WAU, %": added(f"{HEARTBEAT}_wau", 1),
+    "MAU, %": added(f"{HEARTBEAT}_mau", 1),
+    "new, %": added(f"{HEARTBEAT}_new_and_returning", 1),
+    "d1": retained(1),
+    "d7": retained(7),
+    "d30": retained(30),
+    "versions": shares(f"{HEARTBEAT}_version_adoption", "version"),
+    "systems": shares(f"{HEARTBEAT}_platform_shares", "os"),
+}
+"""Numbers of installs: percent of the count, or points of a hundred where there is no sign."""
+
+USE: Mapping[str, Callable[[World], float]] = {
+    "sign-ins, %": added(f"{SIGNIN}_events", 2),
+    "days held": days_held,
+    "succeed": converted,
+    "b less a": compared,
+    "modules, %": added("example.module_counts", 4),
+    "quantiles held": bounded,
+    "random": random_off,
+    "random held": random_held,
+}
+"""Numbers of use, likewise."""
+
+
+def told(world: World) -> dict[str, float]:
+    """Who is behind the numbers at all: percents of what everybody did, whoever agreed."""
+    everybody = world.truth.one("SELECT count(*) FROM active")
+    people = world.truth.one(
+        "SELECT count(DISTINCT (person, day)) FROM active JOIN install ON n = install"
+    )
+    agreed = world.truth.one("SELECT count(*) FROM beats")
+    seen = sum(row[1] for row in found(world, f"{HEARTBEAT}_dau"))
+    bias = [abs(row[4] - row[5]) for row in found(world, f"{HEARTBEAT}_bias")]
+    return {
+        "agreed": 100 * agreed / everybody,
+        "seen": 100 * seen / everybody,
+        "of people": 100 * seen / people,
+        "bias": max(bias),
+    }
+
+
+def errors(world: World) -> dict[str, float]:
+    """All of the above by name."""
+    measures = {**INSTALLS, **USE}
+    found = {name: measure(world) for name, measure in measures.items()} | told(world)
+    answered = [row[3] for _, row in _answers(world)]
+    beats = world.truth.one("SELECT count(*) FROM beats") / world.settings.days
+    return found | {"answering": sum(answered) / len(answered), "beats": beats}
