@@ -118,6 +118,9 @@ class _Clock(Clock):
         return self._source.current_time()
 
 
+TOOLS = ("screen_reader", "magnifier", "voice", "switch")
+
+
 def _skewed(rng: random.Random, values: list[object], tilt: float = 1.1) -> object:
     """A draw in which earlier values are commoner (Zipf)."""
     weights = [1 / (place + 1) ** tilt for place in range(len(values))]
@@ -136,6 +139,7 @@ def invent(number: int, rng: random.Random) -> Habits:
         "heartbeat": {"version": version, "os": system, "country": country},
         "retention": {"os": system},
         "module": {"backend": backend},
+        "assistive": {"tool": _skewed(random.Random(f"{number}/tool"), ["none", *TOOLS], 2.5)},
     }
     if server:
         values["system"] = {
@@ -252,7 +256,7 @@ class Install:
         self._nudge(machine)
 
     def _record(self, recorder: methrics.node.Recorder, machine: trio.Nursery, more: bool) -> None:
-        for sign in ("heartbeat", "retention"):
+        for sign in ("heartbeat", "retention", "assistive"):
             recorder.record(sign, **self.habits.values[sign])
         for module in self.habits.modules if more else ():
             n = self.rng.choice([1, 1, 2, 3])

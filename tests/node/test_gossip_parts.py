@@ -38,7 +38,7 @@ def test_content_ids_differ_by_topic_and_data() -> None:
 
 
 def test_specification_says_how_messages_are_named() -> None:
-    spec = (Path(__file__).parents[2] / "schema" / "SPEC.md").read_text()
+    spec = (Path(__file__).parents[2] / "schema" / "SPEC.md").read_text("utf-8")
     topics = spec.split("\n## 6. ")[1].split("\n## ")[0]
     assert f"first {ID_SIZE} bytes of SHA-256(topic || 0x00 || data)" in topics
     (data, topic, content) = re.findall(

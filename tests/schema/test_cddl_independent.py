@@ -16,7 +16,7 @@ from methrics.schema.envelope import split
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 
 SPEC = Path(__file__).parents[2] / "schema" / "SPEC.md"
-CDDL = "\n".join(re.findall(r"```cddl\n(.*?)```", SPEC.read_text(), re.DOTALL))
+CDDL = "\n".join(re.findall(r"```cddl\n(.*?)```", SPEC.read_text("utf-8"), re.DOTALL))
 
 
 def matches(strangers: Path, data: list[tuple[str, bytes]]) -> list[bool]:

@@ -18,7 +18,7 @@ from methrics.schema.reading import BARRED
 from methrics.schema.rules import CHARTS
 from methrics.schema.verdict import Decision, Reason
 
-SPEC = (Path(__file__).parents[2] / "schema" / "SPEC.md").read_text()
+SPEC = (Path(__file__).parents[2] / "schema" / "SPEC.md").read_text("utf-8")
 REPORT = json.loads((vectors.FOLDER / "ok-report.json").read_text())
 
 
