@@ -271,6 +271,17 @@ def test_arrivals_say_how_many_days_reports_take(path: Path) -> None:
         assert data.rows("FROM test.host_arrivals") == [(1, 3, 3, 75), (5, 1, 4, 100)]
 
 
+def test_a_type_goes_before_the_view_of_its_name(path: Path) -> None:
+    source = making.SOURCE.replace("types.host", "types.beat_dau")
+    tables = {"beat": beats(2, daily=True), "beat_dau": rows(3, arch="x86_64")}
+    with making.make(path, tables, [making.catalog(source)], floor=1) as data:
+        assert data.rows("SELECT arch FROM test.beat_dau") == [("x86_64",)] * 3
+        assert "test.beat_dau" in data.tables()
+        held = data.rows("FROM test.beat_dau_held_back")
+        assert held == [("arch", 3, 0, 0), ("cores", 3, 3, 100)]
+        assert data.rows("FROM test.beat_coverage") == [(MONDAY, 2, None, None, False)]
+
+
 def test_every_view_is_the_same_from_parquet(path: Path) -> None:
     tables = {
         "beat": beats(30, daily=True, weekly=True, monthly=True, os="linux", version="1.0"),

@@ -179,7 +179,9 @@ class Dataset(Frames):
         self._con.execute(views.SHOWN.format(floor=shows.floor))
         bring_known(self._con, shows.known)
         fields = {field for _, field, _, _ in shows.known if field}
-        self._views = {view.full: view for view in views.fitting(self._shapes(), fields)}
+        tables = set(self.tables())  # a type called heartbeat_dau goes before the view of that name
+        found = views.fitting(self._shapes(), fields)
+        self._views = {view.full: view for view in found if view.full not in tables}
 
     def _make(self, query: str) -> None:
         """Make those views that `query` may name: to look into all Parquet for each takes long."""
