@@ -61,9 +61,9 @@ def query(
         if dataset.source == "parquet" and not file.is_dir():
             click.echo(f"{file} is in use: reading its Parquet of {dataset.written}", err=True)
         if digest:
-            _print(("namespace", "day", "reports", "digest"), _digests(dataset), form)
+            print_rows(("namespace", "day", "reports", "digest"), _digests(dataset), form)
         elif sql is None:
-            _print(("name", "kind", "rows", "says"), _contents(dataset), form)
+            print_rows(("name", "kind", "rows", "says"), _contents(dataset), form)
         else:
             _answer(dataset, sql.strip(), form)
 
@@ -76,7 +76,7 @@ def _answer(dataset: Dataset, sql: str, form: str | None) -> None:
     if view and form is None:
         click.echo(f"{view}: {dataset.views()[view]}\n")
     columns = [column.to_pylist() for column in table.columns]
-    _print(table.column_names, zip(*columns, strict=True), form)
+    print_rows(table.column_names, zip(*columns, strict=True), form)
     if view is None:
         return
     if form == "json":
@@ -118,7 +118,8 @@ def _contents(dataset: Dataset) -> list[Row]:
     return rows
 
 
-def _print(columns: Sequence[str], rows: Iterable[Row], form: str | None) -> None:
+def print_rows(columns: Sequence[str], rows: Iterable[Row], form: str | None) -> None:
+    """Print rows as `form` says: json, csv, or else a table."""
     if form == "json":
         for row in rows:
             click.echo(json.dumps(dict(zip(columns, map(_plain, row), strict=True))))

@@ -21,7 +21,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from methrics.aggregate.duck import Connection, literal, memory
 from methrics.aggregate.mixpanel.export import Tracked, hashed, read_export
 from methrics.aggregate.mixpanel.sketch import USUAL
-from methrics.node.bridges.mixpanel import fitting
+from methrics.node.bridges.declared import fitting
 from methrics.node.bridges.naming import field_name, type_name
 from methrics.schema.catalog import Catalog
 from methrics.schema.event_type import EventType

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from methrics.aggregate.cli_query import _print as print_rows
+from methrics.aggregate.cli_query import print_rows
 from methrics.aggregate.mixpanel.compare import Metric
 from methrics.aggregate.mixpanel.export import count_reasons
 from methrics.aggregate.mixpanel.run import How, Tell, make_comparison, make_draft

@@ -104,7 +104,7 @@ class Declared:
                 left.append("undeclared")
             elif field.name in found:
                 left.append("taken")
-            elif (fits := _fitting(field, attributes[key])) is None:
+            elif (fits := fitting(field, attributes[key])) is None:
                 left.append("wrong-value")
             else:
                 found[field.name] = fits
@@ -126,13 +126,14 @@ class Declared:
         return True
 
 
-def _fitting(field: Field, raw: object) -> object:
-    """`raw` as the field's type takes it, None if it cannot: a status is often a number."""
+def fitting(field: Field, raw: object) -> object:
+    """`raw` as the field's type takes it, None if it cannot: a status, a version or a level is
+    often a number."""
     try:
         if field.column == "text" and isinstance(raw, int | float) and not isinstance(raw, bool):
             raw = str(raw)
         return None if raw is None or field.coerce(raw) is None else raw
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

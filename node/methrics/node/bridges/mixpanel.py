@@ -16,6 +16,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from methrics.node.bridges.declared import fitting
 from methrics.node.bridges.interactions import Interactions, Steps
 from methrics.node.bridges.naming import (
     IDENTIFIERS,
@@ -307,17 +308,6 @@ def _why_not(key: str) -> str:
     if key in IDENTIFIERS:
         return "identifier"
     return "reserved" if is_reserved(key) else "undeclared"
-
-
-def fitting(field: Field, raw: object) -> object:
-    """`raw` as the field's type takes it, None if it cannot: JSON has one kind of number, and
-    Mixpanel's users write versions and levels as such."""
-    try:
-        if field.column == "text" and isinstance(raw, int | float) and not isinstance(raw, bool):
-            raw = str(raw)
-        return None if raw is None or field.coerce(raw) is None else raw
-    except (ValueError, OverflowError):
-        return None
 
 
 def _wrong(message: str) -> LocalError:
