@@ -70,7 +70,7 @@ def test_odd_and_broken_lines_are_counted_by_their_reason() -> None:
     (some, *_) = making.events(1)
     found, refused = read(*making.odd_lines(some), json.dumps(some).encode())
     assert dict(refused) == making.BROKEN
-    assert {*refused, "repeated"} == set(REASONS)
+    assert {*refused, "repeated", "damaged"} == set(REASONS)
     assert [one.event for one in found] == ["Rare Event", "Rare Event", "Nobody's", some["event"]]
     assert [one.person is None for one in found] == [False, False, True, False]
     assert found[2].time == making.START + 5000, "milliseconds are understood"
@@ -127,8 +127,20 @@ def test_a_packed_export_is_unpacked_and_a_missing_one_is_said(tmp_path: Path) -
     path.write_bytes(gzip.compress(line))
     with open_export(path) as file:
         assert len(list(read_export(file, Counter()))) == 1
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="is not there"):
         open_export(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize("keep", [slice(None, -20), slice(1, None)], ids=["cut", "no-gzip"])
+def test_a_damaged_packed_export_is_read_as_far_as_it_goes(tmp_path: Path, keep: slice) -> None:
+    path = tmp_path / "export.jsonl.gz"
+    lines = [json.dumps(one).encode() for one in making.events(20)]
+    packed = gzip.compress(b"\n".join(lines))
+    path.write_bytes(packed[keep])
+    refused: Counter[str] = Counter()
+    with open_export(path) as file:
+        assert len(list(read_export(file, refused))) < len(lines)
+    assert refused["damaged"] == 1
 
 
 def test_an_id_is_told_apart_without_being_kept() -> None:

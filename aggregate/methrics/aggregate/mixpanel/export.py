@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -21,6 +22,7 @@ from zoneinfo import ZoneInfo
 
 from methrics.aggregate.duck import saying
 from methrics.node.bridges.naming import IDENTITY_EVENTS
+from methrics.schema.errors import StoreError
 
 LINE_MAX = 1_048_576
 """Bytes of a line: Mixpanel takes no larger event."""
@@ -34,6 +36,7 @@ MILLISECONDS = 100_000_000_000
 REASONS = {
     "oversize": "longer than a mebibyte",
     "not-json": "no JSON, or cut short",
+    "damaged": "the packed file is cut short or damaged, and ends here",
     "terminated-early": "Mixpanel's note that the export is not whole",
     "no-event": "no object with a text `event` and an object `properties`",
     "no-time": "no `time`, or one that no clock shows",
@@ -56,6 +59,10 @@ class Tracked(NamedTuple):
 
 def open_export(path: Path) -> AbstractContextManager[IO[bytes]]:
     """The lines of the file, unpacked if its name ends in .gz. Raises StoreError."""
+    if not path.exists():
+        raise StoreError(
+            "store-missing", f"{path} is not there", "name a raw event export of Mixpanel"
+        )
     with saying(path):
         if path.suffix == ".gz":
             return cast(IO[bytes], gzip.open(path, "rb"))
@@ -89,16 +96,25 @@ def read_export(
 def _lines(file: IO[bytes], refused: Counter[str]) -> Iterator[bytes]:
     """Lines without their ends, none empty, none longer than the limit."""
     first = True
-    while line := file.readline(LINE_MAX + 1):
+    while line := _read_line(file, LINE_MAX + 1, refused):
         if len(line) > LINE_MAX and not line.endswith(b"\n"):
             refused["oversize"] += 1
-            while (rest := file.readline(LINE_MAX)) and not rest.endswith(b"\n"):
+            while (rest := _read_line(file, LINE_MAX, refused)) and not rest.endswith(b"\n"):
                 pass
         else:
             text = (line.removeprefix(b"\xef\xbb\xbf") if first else line).strip()
             if text:
                 yield text
         first = False
+
+
+def _read_line(file: IO[bytes], most: int, refused: Counter[str]) -> bytes:
+    """The next line; none where a packed file is damaged, which is counted once."""
+    try:
+        return file.readline(most)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        refused["damaged"] = 1
+        return b""
 
 
 def _tracked(found: object, refused: Counter[str]) -> Tracked | None:
