@@ -79,4 +79,5 @@ class Settings:
 
 
 def _bad(name: str, wanted: str) -> ConfigError:
-    return ConfigError("bad-simulation", f"{name.replace('_', '-')} is not {wanted}", wanted)
+    option = name.replace("_", "-")
+    return ConfigError("bad-simulation", f"{option} is not {wanted}", f"give another --{option}")

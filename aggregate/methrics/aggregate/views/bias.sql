@@ -1,6 +1,6 @@
 -- How the installs counted here differ from all there are, where the totals of a field's values are
 -- known (`--known`): the share of each value here and in truth, over the days on which both are there,
--- and the share of its installs that is seen here.
+-- and the share of its installs that is seen here. An install counts once on each of those days.
 -- Does not correct any number; without known totals it is empty, and bias is unknown, not absent.
 -- for each type with: source=first_of_day
 -- for each field of: known

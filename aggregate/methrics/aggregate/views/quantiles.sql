@@ -1,6 +1,6 @@
--- Median and 90 % point of each number that is reported in buckets. The true value among the reports
--- lies in [low, high); `estimate` takes values to be spread evenly in between. Open where nothing
--- bounds it.
+-- Median and 90 % point of each number that is reported in buckets. Of the reports that are shown the
+-- true value lies in [low, high); `estimate` takes values to be spread evenly in between. Open where
+-- nothing bounds it.
 -- Does not weigh installs alike: who reports often weighs more than who reports rarely.
 -- for each type with: any
 -- for each field of: bucket

@@ -1,6 +1,6 @@
 -- When interactions first reached each step, in seconds after their first step: the median and the
--- time by which 90 % of those who reached it had. The true value lies in [low, high); `estimate` takes
--- times to be spread evenly in between. Open where nothing bounds it.
+-- time by which 90 % of those who reached it had. Of those that are shown the true value lies in
+-- [low, high); `estimate` takes times to be spread evenly in between. Open where nothing bounds it.
 -- Does not time those who never got there, nor any one person.
 -- for each type with: steps
 -- labels: step, place, low, high, one_in
