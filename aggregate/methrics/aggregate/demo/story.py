@@ -64,7 +64,9 @@ def person(number: int, *, today: int, days: int) -> Person:
     variant = "ab"[number % 2]
     chosen = [day for day in range(days) if rng.random() < 0.8] or [days - 1]
     visits = tuple(
-        Visit(today - (days - day) * DAY + rng.randrange(6, 21) * 3600, rng.choice(scripts(variant)))
+        Visit(
+            today - (days - day) * DAY + rng.randrange(6, 21) * 3600, rng.choice(scripts(variant))
+        )
         for day in chosen
     )
     return Person(
