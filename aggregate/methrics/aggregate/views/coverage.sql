@@ -1,6 +1,7 @@
 -- Installs counted on each UTC day and, where the total is known (`--known`), the share of them that
 -- is seen here: who opted in and whose report arrived. Without known totals read "at least".
--- `complete` is false while reports of that day may still come: relays hold them up to two days.
+-- `complete` is false in the two days for which relays may hold reports; later ones still come from
+-- machines that were off: see arrivals.
 -- Does not say whether those who are missing are like those who are here: see bias.
 -- for each type with: source=first_of_day
 -- labels: day, one_in, newest

@@ -1,6 +1,6 @@
 -- Of the installs first active in each ISO week (UTC, named by its Monday), how many were active
--- exactly `after` days later, at least. `complete` is false while reports of that day may still come:
--- relays hold them up to two days.
+-- exactly `after` days later, at least. `complete` is false in the two days for which relays may hold
+-- reports; later ones still come from machines that were off: see arrivals.
 -- Does not say that the others left: they may have been active on other days, or withdrawn.
 -- for each type with: source=milestone
 -- labels: cohort, after, one_in, newest
