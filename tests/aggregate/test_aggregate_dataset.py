@@ -211,3 +211,18 @@ def test_a_parquet_file_elsewhere_goes_by_its_own_name(directory: Path, tmp_path
     with open_dataset(tmp_path / "some day's.parquet") as dataset:
         assert dataset.tables() == ["some day's"]
         assert dataset.rows('SELECT count(*) FROM "some day\'s"') == [(8,)]
+
+
+def test_what_does_not_fit_into_memory_leaves_nothing_where_one_stands(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
+    with open_dataset(dataset.path, memory_limit="60MB") as small:
+        small.connection.execute("SELECT hash(range) AS h, range FROM range(6000000) ORDER BY h")
+        assert [*elsewhere.glob("methrics-*/*")]
+        assert not [*here.iterdir()]
+    assert not [*elsewhere.iterdir()]

@@ -7,6 +7,8 @@ finds a file locked gets `FileBusyError` and reads the Parquet beside it (`datas
 from __future__ import annotations
 
 import os
+import secrets
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,8 +107,12 @@ def _reason(text: str) -> str:
 
 def memory() -> Connection:
     """A connection to an empty database in memory, which never fetches extensions: by itself
-    DuckDB downloads one when it is shown, say, an SQLite file."""
-    return duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
+    DuckDB downloads one when it is shown, say, an SQLite file. What does not fit into memory goes
+    through a temporary folder that DuckDB makes when it needs it, and removes: else one in the
+    current folder."""
+    spill = Path(tempfile.gettempdir(), f"methrics-{secrets.token_hex(8)}")
+    config = {"autoinstall_known_extensions": "false", "temp_directory": str(spill)}
+    return duckdb.connect(":memory:", config=config)
 
 
 def open_writer(path: Path) -> Connection:
