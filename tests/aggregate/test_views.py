@@ -194,6 +194,21 @@ def test_buckets_of_two_catalogs_with_other_edges_are_not_mixed_up(path: Path) -
         ]
 
 
+def test_bounds_hold_where_a_bucket_of_one_catalog_holds_those_of_another(path: Path) -> None:
+    first = making.catalog()
+    wider = making.SOURCE.replace("edges = [2, 4, 8]", "edges = [1, 100, 300]").replace(
+        'label = "test"', f'label = "test"\nnumber = 2\nprevious = "{first.id.hex()}"'
+    )
+    # Sixty have 99 cores, said as 1 to 99; fifty have 3, said as 2 to 3: nine in ten have up to 99.
+    tables = {"host": [*rows(50, cores=1), *rows(60, cores=1, catalog=2)]}
+    with making.make(path, tables, [first, making.catalog(wider, first)], floor=1) as data:
+        ((low, estimate, high),) = data.rows(
+            "SELECT low, estimate, high FROM test.host_quantiles WHERE quantile = 90"
+        )
+    assert (low, high) == (2.0, 100.0)
+    assert low <= estimate < high
+
+
 def test_sessions_and_events_are_weighted_and_events_have_their_interval(path: Path) -> None:
     with making.make(path, {"walk": WALKS}, floor=1) as data:
         assert data.rows("FROM test.walk_sessions") == [(MONDAY, 18)]

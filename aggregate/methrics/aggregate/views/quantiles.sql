@@ -29,11 +29,17 @@ bins AS (
 ranked AS (
     SELECT *,
         sum(n) OVER (PARTITION BY field ORDER BY low NULLS FIRST, high NULLS LAST) AS up_to,
+        sum(n) OVER (PARTITION BY field ORDER BY high NULLS LAST) AS under,
         sum(n) OVER (PARTITION BY field) AS whole
     FROM bins
+),
+-- Buckets of catalogs with other edges overlap: each end then has its own order.
+found AS (
+    SELECT *, (SELECT min(o.high) FROM ranked o WHERE o.field = r.field AND o.under >= rank) AS top
+    FROM (SELECT *, whole * quantile / 100.0 AS rank FROM ranked, (VALUES (50), (90)) q(quantile)) r
+    WHERE up_to >= rank AND up_to - n < rank
 )
 SELECT field, whole::BIGINT AS reports, quantile, low,
-    round(low + (high - low) * (whole * quantile / 100.0 - (up_to - n)) / n, 2) AS estimate, high
-FROM ranked, (VALUES (50), (90)) q(quantile)
-WHERE up_to >= whole * quantile / 100.0 AND up_to - n < whole * quantile / 100.0
+    round(low + (top - low) * (rank - (up_to - n)) / n, 2) AS estimate, top AS high
+FROM found
 ORDER BY field, quantile

@@ -31,12 +31,17 @@ bins AS (
 ranked AS (
     SELECT *,
         sum(n) OVER (PARTITION BY step ORDER BY low NULLS FIRST, high NULLS LAST) AS up_to,
+        sum(n) OVER (PARTITION BY step ORDER BY high NULLS LAST) AS under,
         sum(n) OVER (PARTITION BY step) AS whole
     FROM bins
+),
+-- Buckets of catalogs with other edges overlap: each end then has its own order.
+found AS (
+    SELECT *, (SELECT min(o.high) FROM ranked o WHERE o.step = r.step AND o.under >= rank) AS top
+    FROM (SELECT *, whole * quantile / 100.0 AS rank FROM ranked, (VALUES (50), (90)) q(quantile)) r
+    WHERE up_to >= rank AND up_to - n < rank
 )
 SELECT step, whole::BIGINT AS interactions, quantile, low,
-    round(low + (high - low) * (whole * quantile / 100.0 - (up_to - n)) / n, 1) AS estimate,
-    high
-FROM ranked, (VALUES (50), (90)) q(quantile)
-WHERE up_to >= whole * quantile / 100.0 AND up_to - n < whole * quantile / 100.0
+    round(low + (top - low) * (rank - (up_to - n)) / n, 1) AS estimate, top AS high
+FROM found
 ORDER BY place, step, quantile
