@@ -111,8 +111,10 @@ def memory() -> Connection:
     through a temporary folder that DuckDB makes when it needs it, and removes: else one in the
     current folder."""
     spill = Path(tempfile.gettempdir(), f"methrics-{secrets.token_hex(8)}")
-    config = {"autoinstall_known_extensions": "false", "temp_directory": str(spill)}
-    return duckdb.connect(":memory:", config=config)
+    return duckdb.connect(
+        ":memory:",
+        config={"autoinstall_known_extensions": "false", "temp_directory": str(spill)},
+    )
 
 
 def open_writer(path: Path) -> Connection:

@@ -1,5 +1,6 @@
 -- Events for each UTC day: each report stands for `one_in` of them. With the 95 % interval that comes
--- from the sampling alone (the estimator of Horvitz and Thompson), widened by what the floor hides.
+-- from the sampling alone (the estimator of Horvitz and Thompson), widened by what the floor takes
+-- from the groups that are shown.
 -- Does not count what nobody agreed to report or what was lost; the last days still grow.
 -- for each type with: kind=event|sequence
 -- labels: day, one_in
