@@ -79,7 +79,7 @@ def contents(entry: EventType) -> list[tuple[object, ...]]:
     found: list[tuple[object, ...]] = []
     for values in product(*options):
         given_values = {n: v for n, v in zip(names, values, strict=True) if v is not None}
-        for count, one_in, sequence in product(counts, [*entry.one_in, 7], sequences):
+        for count, one_in, sequence in product(counts, sorted({*entry.one_in, 7}), sequences):
             reason = entry.check_report(given_values, count, one_in, sequence, 0)
             if reason is Reason.OK:
                 found.append((values, count, one_in, sequence))
