@@ -226,3 +226,9 @@ def test_what_does_not_fit_into_memory_leaves_nothing_where_one_stands(
         assert [*elsewhere.glob("methrics-*/*")]
         assert not [*here.iterdir()]
     assert not [*elsewhere.iterdir()]
+
+
+@pytest.mark.parametrize("floor", [0, -1, 1.5])
+def test_a_floor_is_a_whole_number(dataset: Dataset, floor: float) -> None:
+    with pytest.raises(LocalError, match="whole number"):
+        open_dataset(dataset.path, floor=floor)  # type: ignore[arg-type]

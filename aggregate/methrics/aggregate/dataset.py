@@ -70,7 +70,7 @@ def open_dataset(
     """
     path = Path(path)
     shows = Shows(floor, read_known(known) if known is not None else [])
-    if floor < 1:
+    if not isinstance(floor, int) or floor < 1:
         raise LocalError("floor", "the floor of views is a whole number from 1 on")
     if not path.exists():
         raise StoreError(
