@@ -72,10 +72,19 @@ def test_a_view_says_what_it_leaves_out(file: Path, capsys: pytest.CaptureFixtur
     )
     code, out, _ = run(capsys, "query", file, "dau")
     assert (code, "2026-09-21" in out, said in out) == (0, False, True)
-    assert json.loads(run(capsys, "query", file, "dau", "--json")[1]) == {"footnote": said}
-    # A program that reads CSV would take it for a row.
-    _, out, err = run(capsys, "query", file, "dau", "--csv")
-    assert (out, err) == ("day,installs\n", f"\n{said}\n")
+    # A program that reads rows would take it for one.
+    for form, head in (("--csv", "day,installs\n"), ("--json", "")):
+        _, out, err = run(capsys, "query", file, "dau", form)
+        assert (out, err) == (head, f"\n{said}\n")
+
+
+def test_the_memory_of_a_query_is_bounded_as_told(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = "SELECT value FROM duckdb_settings() WHERE name = 'memory_limit'"
+    assert "190.7 MiB" in run(capsys, "query", file, asked, "--memory", "200MB")[1]
+    code, _, err = run(capsys, "query", file, asked, "--memory", "much")
+    assert (code, "--memory much" in err) == (2, True)
 
 
 def test_known_totals_are_compared_with_what_was_counted(

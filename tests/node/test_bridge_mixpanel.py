@@ -405,9 +405,14 @@ def test_threads_share_a_consumer(agreed: Shop) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert consumer.statistics()[:2] == (240, {})
+    # On a slow machine one may find the outbox busy, is not made to wait, and is counted.
+    recorded, dropped, _ = consumer.statistics()
+    lost = dropped.pop("outbox-busy", 0)
+    assert (recorded + lost, dropped) == (240, {})
     found = [name for name, _ in rows(agreed)]
-    assert (found.count("view"), found.count("buy")) == (80, 80)
+    assert found.count("view") <= 80
+    assert found.count("buy") <= 80
+    assert len(found) >= 160 - lost
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from methrics.aggregate.dataset import FLOOR, Dataset, open_dataset
+from methrics.aggregate.dataset import FLOOR, MEMORY_LIMIT, Dataset, open_dataset
 from methrics.aggregate.digest import combine, digests
 from methrics.aggregate.duck import name, saying
 from methrics.schema.errors import StoreError
@@ -21,6 +21,8 @@ from methrics.schema.errors import StoreError
 Row = Sequence[object]
 
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?")
+
+_SIZE = re.compile(r"[0-9]+(\.[0-9]+)? ?[KMGT]i?B")
 
 SHOWN_MAX = 1000
 """Rows shown in a table; --json and --csv give all."""
@@ -47,8 +49,21 @@ UNBOUNDED = 100_000
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="CSV of totals known from elsewhere (day,field,value,installs) for coverage and bias.",
 )
+@click.option(
+    "--memory",
+    default=MEMORY_LIMIT,
+    show_default=True,
+    metavar="SIZE",
+    help="Memory for sorting and joining; what is larger goes through temporary files.",
+)
 def query(
-    file: Path, sql: str | None, form: str | None, digest: bool, floor: int, known: Path | None
+    file: Path,
+    sql: str | None,
+    form: str | None,
+    digest: bool,
+    floor: int,
+    known: Path | None,
+    memory: str,
 ) -> None:
     """Ask FILE a question: one SELECT statement, or the name of a ready-made view.
 
@@ -57,7 +72,9 @@ def query(
     """
     if digest and sql:
         raise click.UsageError("give either SQL or --digest")
-    with open_dataset(file, floor=floor, known=known) as dataset:
+    if not _SIZE.fullmatch(memory):
+        raise click.UsageError(f"--memory {memory}: give a number and a unit, such as 2GB")
+    with open_dataset(file, memory_limit=memory, floor=floor, known=known) as dataset:
         if dataset.source == "parquet" and not file.is_dir():
             click.echo(f"{file} is in use: reading its Parquet of {dataset.written}", err=True)
         if digest:
@@ -77,13 +94,9 @@ def _answer(dataset: Dataset, sql: str, form: str | None) -> None:
         click.echo(f"{view}: {dataset.views()[view]}\n")
     columns = [column.to_pylist() for column in table.columns]
     print_rows(table.column_names, zip(*columns, strict=True), form)
-    if view is None:
-        return
-    if form == "json":
-        click.echo(json.dumps({"footnote": dataset.footnote(view)}))
-    else:
-        # CSV has no place for it, and a program that reads it would take it for a row.
-        click.echo(f"\n{dataset.footnote(view)}", err=form == "csv")
+    if view is not None:
+        # A program that reads rows would take it for one.
+        click.echo(f"\n{dataset.footnote(view)}", err=form is not None)
 
 
 def _table_named(dataset: Dataset, text: str) -> str | None:

@@ -155,7 +155,7 @@ def lock_down(con: Connection, paths: Iterable[Path], memory_limit: str) -> None
     paths = list(paths)
     folders = ", ".join(literal(path) for path in paths if path.is_dir())
     files = ", ".join(literal(path) for path in paths if not path.is_dir())
-    con.execute(f"SET memory_limit = '{memory_limit}'")
+    con.execute(f"SET memory_limit = {literal(memory_limit)}")
     con.execute("SET python_enable_replacements = false")
     con.execute(f"SET allowed_directories = [{folders}]")
     con.execute(f"SET allowed_paths = [{files}]")

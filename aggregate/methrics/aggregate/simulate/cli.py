@@ -23,7 +23,9 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _DEFAULT = {field.name: field.default for field in fields(Settings)}
 
 
-def _option(name: str, help_text: str, kind: type = int) -> Callable[[_Command], _Command]:
+def _option(
+    name: str, help_text: str, kind: type | click.IntRange = int
+) -> Callable[[_Command], _Command]:
     default = _DEFAULT[name]
     flag = f"--{name.replace('_', '-')}"
     return click.option(flag, name, type=kind, default=default, show_default=True, help=help_text)
@@ -31,8 +33,8 @@ def _option(name: str, help_text: str, kind: type = int) -> Callable[[_Command],
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-@_option("installs", "Installs of the app.")
-@_option("days", "Days that are simulated.")
+@_option("installs", "Installs of the app.", click.IntRange(min=1))
+@_option("days", "Days that are simulated.", click.IntRange(min=1))
 @_option("seed", "The same seed and options give the same bytes.")
 @_option("opt_in", "Share of installs whose owner agrees.", float)
 @_option("churn", "Share of installs given up within 30 days.", float)
