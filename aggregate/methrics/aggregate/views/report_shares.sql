@@ -7,7 +7,7 @@
 -- size: reports
 -- totals: of_reports
 -- percents: percent
-SELECT date_trunc('month', day)::DATE AS month, one_in, {columns}, count(*) AS reports
+SELECT day - (day(day) - 1)::INTEGER AS month, one_in, {columns}, count(*) AS reports
 FROM {table}
 GROUP BY ALL
 -- each
