@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from methrics.node import exits
 from methrics.node.clock import ManualClock
-from methrics.node.consent import EVERY
+from methrics.node.consent import EVERY, Effective, by_answer
 from methrics.node.ledger import (
     grant,
     policy_off,
@@ -309,3 +310,37 @@ def test_two_apps_that_say_yes_and_no_at_once_keep_every_answer(where: Places) -
         assert said == {f"t{i}": bool(i % 2) for i in range(20)}
         mine = [entry for entry in ledger.history if entry["app"] == app]
         assert len(mine) == 30, "each change stands in the history, once"
+
+
+@pytest.mark.parametrize("forbidden_here", [False, True])
+def test_a_look_is_whole_though_another_thread_has_begun_one(
+    where: Places, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, forbidden_here: bool
+) -> None:
+    grant(where, "shop", ["view"], now=0)
+    if forbidden_here:
+        Path(where.policy).write_text('{"metrics": "off"}')
+    looking, go_on = threading.Event(), threading.Event()
+    one = ConsentSwitch(where, "shop", "production", clock)
+    other = threading.Thread(target=one.refresh)
+
+    def slow_policy(path: str) -> bool:
+        if threading.current_thread() is other:
+            looking.set()
+            assert go_on.wait(60)
+        return policy_off(path)
+
+    def decide(*question: object) -> Effective:
+        if other.ident is None and threading.current_thread() is not other:
+            other.start()
+            assert looking.wait(60)
+        return by_answer(*question)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("methrics.node.ledger.policy_off", slow_policy)
+    monkeypatch.setattr("methrics.node.switch.by_answer", decide)
+    try:
+        assert one.effective("view").on is not forbidden_here
+        assert (one.rule is not None) is forbidden_here
+    finally:
+        go_on.set()
+        other.join()
+    assert one.effective("view").on is not forbidden_here

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from methrics.node.clock import Clock
 from methrics.node.consent import Answers, Effective, answer_of, by_answer, forbidden, off
@@ -19,6 +19,16 @@ RECHECK = 1.0
 
 _changes = 0
 """Answers given by this process: a switch that sees it move looks at once (METH-15)."""
+
+
+class _Known(NamedTuple):
+    """What the files said when they were looked at: put in place whole, so that of several threads
+    that look at once each goes by one look."""
+
+    seen: tuple[object, ...] | None
+    policy_off: bool
+    answers: Answers
+    answered: dict[str, Effective]
 
 
 class ConsentSwitch:
@@ -46,10 +56,7 @@ class ConsentSwitch:
         self._environment = environment
         self._clock = clock
         self.types: Mapping[str, EventType] = types or {}
-        self._answers: Answers = {}
-        self._answered: dict[str, Effective] = {}
-        self._policy_off = False
-        self._seen: tuple[object, ...] | None = None
+        self._known = _Known(None, False, {}, {})
         self._changes = 0
 
     def refresh(self) -> None:
@@ -59,13 +66,12 @@ class ConsentSwitch:
         """
         deadline, changes = self._clock.monotonic() + RECHECK, _changes
         seen = (_signature(self._places.ledger), _signature(self._places.policy))
-        if seen != self._seen:
-            self._read(*seen)
-            decided = {one: self._decide(one) for one in self._answers.get(self._namespace, {})}
-            self._answered = {name: found for name, found in decided.items() if found.on}
-            self._seen = seen
-        rule = forbidden(policy_off=self._policy_off, env=os.environ, environment=self._environment)
-        self.rule, self.on_types = rule, {} if rule is not None else self._answered
+        known = self._known
+        if seen != known.seen:
+            self._known = known = self._read(*seen)
+        off_by = known.policy_off
+        rule = forbidden(policy_off=off_by, env=os.environ, environment=self._environment)
+        self.rule, self.on_types = rule, {} if rule is not None else known.answered
         self._changes = changes
         self.deadline = deadline
 
@@ -78,32 +84,37 @@ class ConsentSwitch:
         found = self.on_types.get(type_name)
         if found is not None:
             return found
-        return off(self.rule) if self.rule is not None else self._decide(type_name)
+        if self.rule is not None:
+            return off(self.rule)
+        return self._decide(type_name, self._known.answers)
 
     def said(self, type_name: str) -> str:
         """When the person gave the answer seen last, as `Answer.time`; "" if there is none. For
         bridges: what was summed up since before a yes is not covered by it."""
-        answer = answer_of(self._answers, self._namespace, type_name)
+        answer = answer_of(self._known.answers, self._namespace, type_name)
         return answer.time if answer is not None else ""
 
-    def _read(self, ledger: object | None, policy: object | None) -> None:
+    def _read(self, ledger: object | None, policy: object | None) -> _Known:
         """The files that are there. Without any, as on most machines, nothing is imported."""
-        self._policy_off, self._answers = False, {}
+        seen = (ledger, policy)
         if ledger is None and policy is None:
-            return
+            return _Known(seen, False, {}, {})
         from methrics.node.ledger import policy_off, read_answers
 
-        self._policy_off = policy_off(self._places.policy)
+        forbidden_here = policy_off(self._places.policy)
+        answers: Answers = {}
         try:
-            self._answers = read_answers(self._places.ledger)
+            answers = read_answers(self._places.ledger)
         except StoreError as error:
             from methrics.node.exits import say_once
 
             say_once(f"metrics are off: {error}")
+        decided = {one: self._decide(one, answers) for one in answers.get(self._namespace, {})}
+        answered = {name: found for name, found in decided.items() if found.on}
+        return _Known(seen, forbidden_here, answers, answered)
 
-    def _decide(self, type_name: str) -> Effective:
-        declared = self.types.get(type_name)
-        return by_answer(self._answers, self._namespace, type_name, declared)
+    def _decide(self, type_name: str, answers: Answers) -> Effective:
+        return by_answer(answers, self._namespace, type_name, self.types.get(type_name))
 
 
 def changed() -> None:
