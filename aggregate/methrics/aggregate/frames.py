@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -32,16 +33,16 @@ SHOWN = 20
 """Rows of a view that a notebook shows by itself."""
 
 
-class Tables:
+class Tables(ABC):
     """What hands out tables: rows in any form from SQL, which `sql` runs."""
 
+    @abstractmethod
     def sql(self, query: str, parameters: Sequence[object] = ()) -> Relation:
         """The rows of one SELECT as a DuckDB relation."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tables(self) -> list[str]:
         """Names of the tables."""
-        raise NotImplementedError
 
     def arrow(self, query: str, parameters: Sequence[object] = ()) -> pa.Table:
         """The rows of one SELECT as an Arrow table. Raises StoreError, code query."""
@@ -87,13 +88,13 @@ class Tables:
 class Frames(Tables):
     """The part of a data set that hands out tables. See `Dataset`, which supplies the rest."""
 
+    @abstractmethod
     def views(self) -> Mapping[str, str]:
         """Ready-made views: name -> what its numbers mean and what they do not claim."""
-        raise NotImplementedError
 
+    @abstractmethod
     def find_view(self, text: str) -> str | None:
         """The full name of the view that `text` names, None if there is none."""
-        raise NotImplementedError
 
     def view(self, text: str) -> ViewRows:
         """One ready-made view, by its full name or without its namespace or type.

@@ -264,15 +264,11 @@ def _values(
                 derived(one.source, pace=pace, time=time, install_week=identity.install_week)
             )
         elif one.name in recorded:
-            values[one.name] = recorded[one.name]
+            wire = recorded[one.name]
             if one.randomize is not None:
-                values[one.name] = respond(
-                    one,
-                    recorded[one.name],
-                    seed=identity.seed,
-                    namespace=catalog.key,
-                    type=event_type.name,
-                )
+                seed, key = identity.seed, catalog.key
+                wire = respond(one, wire, seed=seed, namespace=key, type=event_type.name)
+            values[one.name] = wire
     return values
 
 

@@ -69,8 +69,7 @@ class ConsentSwitch:
         known = self._known
         if seen != known.seen:
             self._known = known = self._read(*seen)
-        off_by = known.policy_off
-        rule = forbidden(policy_off=off_by, env=os.environ, environment=self._environment)
+        rule = forbidden(policy_off=known.policy_off, env=os.environ, environment=self._environment)
         self.rule, self.on_types = rule, {} if rule is not None else known.answered
         self._changes = changes
         self.deadline = deadline
@@ -101,7 +100,6 @@ class ConsentSwitch:
             return _Known(seen, False, {}, {})
         from methrics.node.ledger import policy_off, read_answers
 
-        forbidden_here = policy_off(self._places.policy)
         answers: Answers = {}
         try:
             answers = read_answers(self._places.ledger)
@@ -111,7 +109,7 @@ class ConsentSwitch:
             say_once(f"metrics are off: {error}")
         decided = {one: self._decide(one, answers) for one in answers.get(self._namespace, {})}
         answered = {name: found for name, found in decided.items() if found.on}
-        return _Known(seen, forbidden_here, answers, answered)
+        return _Known(seen, policy_off(self._places.policy), answers, answered)
 
     def _decide(self, type_name: str, answers: Answers) -> Effective:
         return by_answer(answers, self._namespace, type_name, self.types.get(type_name))
