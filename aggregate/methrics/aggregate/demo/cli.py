@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -39,7 +40,9 @@ def demo(folder: Path, apps: int, days: int, as_json: bool) -> None:
             click.echo(f"demo: {text}")
 
     say(f"two aggregators, a relay and {apps} apps, {days} days each; logs in {folder / 'logs'}")
-    with click.progressbar(length=apps, label="demo: apps", hidden=as_json) as bar:
+    # Without a terminal the bar would be its label alone, before there are any apps.
+    hidden = as_json or not sys.stdout.isatty()
+    with click.progressbar(length=apps, label="demo: apps", hidden=hidden) as bar:
         ran = run_job(
             folder,
             apps=apps,
