@@ -73,9 +73,9 @@ def run(code: str, env: dict[str, str], *arguments: str) -> tuple[float, float]:
 
 def prepare(kind: str, home: Path, env: dict[str, str]) -> None:
     """Consent, and for `due` an event of two days ago."""
-    from methrics.node.ledger import grant
+    from methrics.node.consent.ledger import grant
     from methrics.node.paths import namespace_of, places
-    from methrics.schema.catalog import load
+    from methrics.schema.catalog.catalog import load
 
     catalog = load(CATALOG.read_bytes())
     namespace = namespace_of(catalog.label, catalog.short_key)
@@ -92,7 +92,7 @@ def stop_publisher(home: Path) -> None:
             words = entry.read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if "methrics.node.publisher" in words and str(home) in words:
+        if "methrics.node.publish.publisher" in words and str(home) in words:
             os.kill(int(entry.parent.name), 9)
 
 

@@ -18,8 +18,8 @@ import time
 
 import trio
 
-from methrics.node.gossip import GossipSettings, open_swarm
-from methrics.schema.verdict import Decision
+from methrics.node.network.libp2p import GossipSettings, open_swarm
+from methrics.schema.wire.verdict import Decision
 
 _TOPIC = "/methrics/1/bench-aaaaaaaaaaaaaaaa/cbor"
 _SETTINGS = GossipSettings(message_rate=100_000, byte_rate=1e9)

@@ -29,20 +29,20 @@ from pathlib import Path
 import trio
 from nacl.bindings import crypto_sign_open
 
-from methrics.aggregate.dataset import open_dataset
-from methrics.schema import places
-from methrics.schema.bundle import Packer, unpack
-from methrics.schema.catalog import Catalog
-from methrics.schema.catalogs import example_bytes, example_catalog
-from methrics.schema.envelope import Kind, seal, split
-from methrics.schema.items import Report, encode_report
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.schema.catalog import regions as places
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.example import example_bytes, example_catalog
+from methrics.schema.wire.bundle import Packer, unpack
+from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.items import Report, encode_report
 
 COUNTRIES = sorted(places.COUNTRIES)[::4]
 
 MARS = 1653
 """Reports per second from a billion users (MARS-14)."""
 
-AGGREGATE = "import sys; from methrics.aggregate.cli import main; sys.exit(main())"
+AGGREGATE = "import sys; from methrics.aggregate.cli.main import main; sys.exit(main())"
 
 
 def make_reports(catalog: Catalog, count: int, rng: random.Random, now: int) -> list[bytes]:
@@ -100,7 +100,7 @@ def cpu_seconds(pid: int) -> float:
 
 async def publish(addr: str, topic: str, bundles: list[bytes]) -> None:
     """The publishing process: all bundles, as fast as the receiver lets it."""
-    from methrics.node.gossip import open_swarm
+    from methrics.node.network.libp2p import open_swarm
 
     async with open_swarm(listen=[]) as swarm:
         await swarm.dial(addr)

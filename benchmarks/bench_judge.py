@@ -23,16 +23,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from nacl.bindings import crypto_sign_open
 
-from methrics.schema import items
-from methrics.schema.book import CatalogBook
-from methrics.schema.bundle import pack
-from methrics.schema.catalogs import example_catalog
-from methrics.schema.envelope import Kind, seal, split
-from methrics.schema.gate import judge_bundle
-from methrics.schema.items import Report, encode_report
-from methrics.schema.judge import judge
-from methrics.schema.seen import Seen
-from methrics.schema.verdict import Decision
+from methrics.schema.example import example_catalog
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import judge_bundle
+from methrics.schema.judging.judge import judge
+from methrics.schema.judging.seen import Seen
+from methrics.schema.wire import items
+from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.items import Report, encode_report
+from methrics.schema.wire.verdict import Decision
 
 NOW = 1_800_000_000
 

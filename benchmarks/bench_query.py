@@ -35,7 +35,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from methrics.schema.catalogs import example_catalog
+from methrics.schema.example import example_catalog
 from query_data import make_json, make_known, make_typed
 from query_json import ASKED, NO_REPORTS, SAME, JsonDataset, TypedDataset
 

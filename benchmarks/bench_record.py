@@ -258,7 +258,7 @@ NEEDS = {name: code.split()[1].strip(";,") for name, code in IMPORTS.items()}
 
 def _recorder(home: Path, *, grant: bool = True):  # type: ignore[no-untyped-def]
     import methrics.node
-    from methrics.node.ledger import grant as allow
+    from methrics.node.consent.ledger import grant as allow
     from methrics.node.paths import places
 
     raw = (home.parent / "bench.cbor").read_bytes()
@@ -384,8 +384,8 @@ def measure_imports(catalog: Path, rounds: int) -> dict[str, dict[str, float]]:
 
 def sign_catalog(folder: Path) -> Path:
     """A signed catalog for the bench."""
-    from methrics.schema.catalog import sign
-    from methrics.schema.source import parse_source
+    from methrics.schema.catalog.catalog import sign
+    from methrics.schema.catalog.source import parse_source
 
     path = folder / "bench.cbor"
     path.write_bytes(sign(parse_source(SOURCE), bytes(32)))

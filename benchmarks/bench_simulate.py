@@ -33,7 +33,7 @@ from methrics.aggregate.simulate import Settings, simulate
 from methrics.aggregate.simulate.lives import App, Plans, make_install, tool_of
 from methrics.aggregate.simulate.population import Profile, Visit, invent, visits
 from methrics.aggregate.simulate.signing import raw_cost
-from methrics.schema.catalogs import example_catalog
+from methrics.schema.example import example_catalog
 
 TURN = 10
 """Installs between two measurements of bare signing."""

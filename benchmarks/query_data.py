@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from zlib import crc32
 
-from methrics.aggregate.duck import Connection, literal, memory, name, open_writer
-from methrics.aggregate.layout import BASE, TypeTable, column_name
-from methrics.aggregate.store import Batch, Store
-from methrics.schema import places
-from methrics.schema.book import CatalogBook
-from methrics.schema.catalog import Catalog
-from methrics.schema.event_type import EventType, Sequence
-from methrics.schema.fields import Field
-from methrics.schema.judge import judge
+from methrics.aggregate.store.duck import Connection, literal, memory, name, open_writer
+from methrics.aggregate.store.store import Batch, Store
+from methrics.aggregate.store.tables import BASE, TypeTable, column_name
+from methrics.schema.catalog import regions as places
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.catalog.event_type import EventType, Sequence
+from methrics.schema.catalog.fields import Field
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import judge
 
 START = 1_767_225_600
 """2026-01-01 UTC."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from methrics.aggregate.dataset import Dataset, Shows
-from methrics.aggregate.duck import attach_reader, literal, memory, name
-from methrics.aggregate.known import read_known
+from methrics.aggregate.read.dataset import Dataset, Shows
+from methrics.aggregate.read.totals import read_known
+from methrics.aggregate.store.duck import attach_reader, literal, memory, name
 
 SAME = frozenset(
     {

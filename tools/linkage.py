@@ -1,7 +1,7 @@
 """Measures what reports give away and writes it down: `python tools/linkage.py --write|--check`.
 
 Needs scikit-learn (dependency group `test`) and some minutes: six simulated months. `--check`
-compares only what needs no simulation; the tests under tests/node/test_linkage.py do the rest.
+compares only what needs no simulation; the tests under tests/node/mine/test_linkage.py do the rest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from linkage_bits import declared, measure, pseudonyms
 from linkage_world import Leak, World, simulate
 
-from methrics.schema.catalogs import example_catalog
+from methrics.schema.example import example_catalog
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "privacy-measured.md"
 
@@ -101,7 +101,7 @@ _TEXT = """# What reports give away, measured
 
 This page is written by `python tools/linkage.py --write`, from simulated months of many installs;
 the seed is fixed. People's habits are invented, all else is the code that runs: recorder, outbox,
-publisher, boxes, two relays, gossip. `tests/node/test_linkage.py` measures it again, smaller.
+publisher, boxes, two relays, gossip. `tests/node/mine/test_linkage.py` measures it again, smaller.
 
 ## Can reports of one install be told?
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from linkage_world import DAY, HOUR, Sighting, World
 
-from methrics.schema.catalog import Catalog
+from methrics.schema.catalog.catalog import Catalog
 
 
 class Bits(NamedTuple):

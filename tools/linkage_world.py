@@ -28,26 +28,29 @@ import trio
 from trio.testing import MockClock
 
 import methrics.node
-from methrics.node import delivery, identity, known, opening, prepare, publisher
 from methrics.node.clock import Clock
-from methrics.node.entry import Entry
-from methrics.node.journal import WEEK, Journal, week_start
-from methrics.node.ledger import grant
-from methrics.node.mixer import MixLimits
-from methrics.node.outbox import Outbox
+from methrics.node.consent import apps as known
+from methrics.node.consent.ledger import grant
+from methrics.node.network.memory import MemoryNetwork, MemorySwarm
+from methrics.node.network.swarm import PeerId
+from methrics.node.outbox.journal import WEEK, Journal, week_start
+from methrics.node.outbox.outbox import Outbox
 from methrics.node.paths import Places, namespace_of, places
-from methrics.node.relay import RelaySettings, Started, run_relay
-from methrics.node.routes import RelayRoute, Route
-from methrics.node.swarm import PeerId
-from methrics.node.testing import MemoryNetwork, MemorySwarm
-from methrics.node.worker import inline
-from methrics.schema.book import CatalogBook
-from methrics.schema.bundle import unpack
-from methrics.schema.catalog import Catalog, load
-from methrics.schema.catalogs import example_catalog
-from methrics.schema.envelope import split
-from methrics.schema.items import Report, decode_report
-from methrics.schema.verdict import Decision
+from methrics.node.process.worker import inline
+from methrics.node.publish import delivery, publisher
+from methrics.node.publish.entry import Entry
+from methrics.node.publish.routes import RelayRoute, Route
+from methrics.node.record import opening
+from methrics.node.relay.mixer import MixLimits
+from methrics.node.relay.relay import RelaySettings, Started, run_relay
+from methrics.node.report import identity, prepare
+from methrics.schema.catalog.catalog import Catalog, load
+from methrics.schema.example import example_catalog
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.bundle import unpack
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.items import Report, decode_report
+from methrics.schema.wire.verdict import Decision
 
 DAY, HOUR, MINUTE = 86_400, 3600, 60
 BEGIN = week_start(1_800_000_000)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import click
 import source
 
-import methrics.aggregate.cli as edge
-from methrics.aggregate.cli_root import root
-from methrics.schema.verdict import Decision, Reason
+import methrics.aggregate.cli.main as edge
+from methrics.aggregate.cli.root import root
+from methrics.schema.wire.verdict import Decision, Reason
 
 NOTE = "This page is generated from the code by `make docs`; change the code, not the page.\n"
 
@@ -161,7 +161,7 @@ def errors() -> str:
 
 def lint() -> str:
     """docs/reference/lint.md: what the catalog lint can say."""
-    from methrics.schema.lint import CODES
+    from methrics.schema.catalog.lint import CODES
 
     rows = [(f"`{code}`", meaning) for code, meaning in CODES.items()]
     return "\n".join(
@@ -194,7 +194,7 @@ def settings() -> str:
         rows = [(*(f"`{part}`" for part in one[1:4]), one.says) for one in fields]
         head = ("field", "type", "default", "meaning")
         parts += [f"### {owner}\n", says + "\n", table(head, rows)]
-    bounds = source.bounds("methrics.schema.limits")
+    bounds = source.bounds("methrics.schema.wire.limits")
     rows = [(f"`{one.name}`", f"`{one.default}`", one.says) for one in bounds]
     parts += [
         "## Bounds of the wire\n",
@@ -207,8 +207,8 @@ def settings() -> str:
 def policy(name: str) -> str:
     """A page of docs/reference about the example catalog, as `methrics catalog docs` writes it;
     the data dictionary stands in events.md."""
-    from methrics.node.cli_catalog import FORMATS, policy_pages
-    from methrics.schema.catalogs import example_catalog
+    from methrics.node.cli.catalog import FORMATS, policy_pages
+    from methrics.schema.example import example_catalog
 
     page = policy_pages(example_catalog(), FORMATS)[name]
     if name.endswith(".html"):

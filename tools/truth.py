@@ -22,8 +22,8 @@ from truth_queries import ANSWERS, EXACT, EXEMPT, LOOSE, VALUES
 from truth_words import TEXT
 from truth_worlds import make
 
+from methrics.aggregate.read.views import templates
 from methrics.aggregate.simulate import Settings, run
-from methrics.aggregate.views import templates
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "numbers-measured.md"
 

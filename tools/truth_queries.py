@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from methrics.aggregate.duck import Connection, attach_reader, memory
+from methrics.aggregate.store.duck import Connection, attach_reader, memory
 
 NOT_SHARED = "(not shared)"
 

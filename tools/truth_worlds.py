@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from truth_queries import Truth, write_known
 
-from methrics.aggregate.dataset import Dataset, open_dataset
+from methrics.aggregate.read.dataset import Dataset, open_dataset
 from methrics.aggregate.simulate import DATA, TRUTH, Settings, lives, simulate
 from methrics.aggregate.simulate.install import Install
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from vector_world import Scenario, World, malleable, protected, sign_by_hand
 
-from methrics.schema.codec import encode, head
-from methrics.schema.envelope import CONTENT_TYPE, Kind, split
+from methrics.schema.wire.codec import encode, head
+from methrics.schema.wire.envelope import CONTENT_TYPE, Kind, split
 
 
 def encoding(w: World) -> Iterator[Scenario]:

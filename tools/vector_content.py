@@ -18,9 +18,9 @@ from vector_world import (
     sign_by_hand,
 )
 
-from methrics.schema.bundle import pack
-from methrics.schema.codec import encode, head
-from methrics.schema.envelope import Kind, seal, split
+from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.codec import encode, head
+from methrics.schema.wire.envelope import Kind, seal, split
 
 
 def accepted(w: World) -> Iterator[Scenario]:

@@ -9,9 +9,9 @@ from hashlib import sha256
 
 from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
-from methrics.schema.catalog import load
-from methrics.schema.codec import encode, head
-from methrics.schema.envelope import CONTENT_TYPE, DOMAIN, Kind, seal, split
+from methrics.schema.catalog.catalog import load
+from methrics.schema.wire.codec import encode, head
+from methrics.schema.wire.envelope import CONTENT_TYPE, DOMAIN, Kind, seal, split
 
 NOW = 1_800_000_000
 TIME = NOW - 600

@@ -19,12 +19,12 @@ from vector_bytes import encoding, envelope, signature
 from vector_content import accepted, bundles, circumstance, content
 from vector_world import NOW, Scenario, World
 
-from methrics.schema.book import CatalogBook
-from methrics.schema.catalog import load
-from methrics.schema.envelope import split
-from methrics.schema.gate import BundleVerdict, judge_bundle
-from methrics.schema.judge import Verdict, judge
-from methrics.schema.seen import Seen
+from methrics.schema.catalog.catalog import load
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import BundleVerdict, judge_bundle
+from methrics.schema.judging.judge import Verdict, judge
+from methrics.schema.judging.seen import Seen
+from methrics.schema.wire.envelope import split
 
 CATALOGS = {"ok-catalog": World().catalog}
 """Catalogs that a scenario starts with stand in the vector of that name."""

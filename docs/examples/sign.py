@@ -11,8 +11,8 @@ import hashlib
 import sys
 from pathlib import Path
 
-from methrics.schema.catalog import sign
-from methrics.schema.source import parse_source
+from methrics.schema.catalog.catalog import sign
+from methrics.schema.catalog.source import parse_source
 
 SEED = hashlib.sha256(b"the published key of the examples").digest()
 HERE = Path(__file__).parent

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
-from methrics.aggregate.store import Batch, Committed, Store
-from methrics.schema.book import CatalogBook
-from methrics.schema.catalog import Catalog, load, sign
-from methrics.schema.envelope import Kind, seal
-from methrics.schema.items import (
+from methrics.aggregate.store.store import Batch, Committed, Store
+from methrics.schema.catalog.catalog import Catalog, load, sign
+from methrics.schema.catalog.source import parse_source
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import judge
+from methrics.schema.wire.envelope import Kind, seal
+from methrics.schema.wire.items import (
     Erasure,
     Report,
     Revocation,
@@ -18,9 +20,7 @@ from methrics.schema.items import (
     encode_report,
     encode_revocation,
 )
-from methrics.schema.judge import judge
-from methrics.schema.source import parse_source
-from methrics.schema.verdict import Decision
+from methrics.schema.wire.verdict import Decision
 
 NOW = 1_790_000_400
 """2026-09-21 14:20 UTC, a multiple of 600."""
@@ -157,7 +157,7 @@ def walk(of: Catalog, i: int, time: int = NOW - 7200) -> bytes:
 
 def erasure(of: Catalog, raw: bytes, name: str, i: int, time: int = NOW - 7200) -> bytes:
     """The erasure of the report `raw`, made by the function `name` with number `i`."""
-    from methrics.schema.envelope import split
+    from methrics.schema.wire.envelope import split
 
     body = Erasure(of.id, split(raw).id, time)
     return seal(Kind.ERASURE, encode_erasure(body), seed(name, i))

@@ -9,14 +9,14 @@ from pathlib import Path
 import aggregate_making as making
 
 from methrics.node.clock import ManualClock
-from methrics.node.erasing import sign_all
-from methrics.node.erasures import Erasures
-from methrics.node.identity import report_seed
-from methrics.node.journal import ACKNOWLEDGED, Journal, Made, Receipt
+from methrics.node.outbox.erasures import Erasures
+from methrics.node.outbox.journal import ACKNOWLEDGED, Journal, Made, Receipt
 from methrics.node.paths import namespace_of, places
-from methrics.schema.catalog import Catalog
-from methrics.schema.envelope import Kind, seal, split
-from methrics.schema.items import Report, encode_report
+from methrics.node.report.erasure import sign_all
+from methrics.node.report.identity import report_seed
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.items import Report, encode_report
 
 
 class Person:

@@ -16,17 +16,17 @@ import trio
 import methrics.node
 from methrics.aggregate.simulate.install import Departure, Fields, Install, Relay
 from methrics.node.clock import Clock
-from methrics.node.delivery import Delivery, Done
-from methrics.node.journal import Journal
-from methrics.node.ledger import grant
+from methrics.node.consent.ledger import grant
+from methrics.node.outbox.journal import Journal
 from methrics.node.paths import namespace_of, places
-from methrics.node.publisher import consent_of
-from methrics.node.recorder import Recorder
-from methrics.node.routes import Fate, Load, Outcome, Route, outcome_of
-from methrics.node.settings import RecorderSettings
-from methrics.node.worker import inline
-from methrics.schema.catalog import Catalog
-from methrics.schema.verdict import Reason
+from methrics.node.process.worker import inline
+from methrics.node.publish.delivery import Delivery, Done
+from methrics.node.publish.publisher import consent_of
+from methrics.node.publish.routes import Fate, Load, Outcome, Route, outcome_of
+from methrics.node.record.recorder import Recorder
+from methrics.node.record.settings import RecorderSettings
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.wire.verdict import Reason
 
 
 class SeededJournal(Journal):
@@ -37,7 +37,7 @@ class SeededJournal(Journal):
         self._seed = seed
 
     def identity(self, now: int) -> tuple[bytes, int, int]:
-        with mock.patch("methrics.node.journal.os.urandom", return_value=self._seed):
+        with mock.patch("methrics.node.outbox.journal.os.urandom", return_value=self._seed):
             return super().identity(now)
 
 
@@ -145,7 +145,7 @@ def spawning(install: RealInstall) -> mock._patch[object]:
     def nudge(*_args: object, **_options: object) -> None:
         install.nudge()
 
-    return mock.patch("methrics.node.spawn.nudge", nudge)
+    return mock.patch("methrics.node.publish.spawn.nudge", nudge)
 
 
 __all__ = ["RealInstall", "Reason", "spawning"]

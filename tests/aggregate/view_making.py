@@ -14,13 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from methrics.aggregate.dataset import Dataset, open_dataset
-from methrics.aggregate.duck import name, open_writer
-from methrics.aggregate.store import Batch, Store
-from methrics.schema.book import CatalogBook
-from methrics.schema.catalog import Catalog, load, sign
-from methrics.schema.judge import judge
-from methrics.schema.source import parse_source
+from methrics.aggregate.read.dataset import Dataset, open_dataset
+from methrics.aggregate.store.duck import name, open_writer
+from methrics.aggregate.store.store import Batch, Store
+from methrics.schema.catalog.catalog import Catalog, load, sign
+from methrics.schema.catalog.source import parse_source
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import judge
 
 MONDAY = date(2026, 6, 1)
 """Also the first day of a month."""

@@ -13,7 +13,7 @@ import pytest
 import source
 
 from methrics.aggregate.demo.sample import write_sample
-from methrics.schema.catalogs import example_bytes, example_source
+from methrics.schema.example import example_bytes, example_source
 
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GUIDES = [
@@ -67,7 +67,7 @@ def test_guide(guide: str, place: Path) -> None:
 def test_the_readme_shows_what_the_demo_prints() -> None:
     """The long block is the demo's own output, shortened: its fixed lines are those of the code."""
     readme = (source.ROOT / "README.md").read_text("utf-8")
-    printed = (source.ROOT / "aggregate/methrics/aggregate/demo/cli_show.py").read_text("utf-8")
+    printed = (source.ROOT / "aggregate/methrics/aggregate/cli/demo_tables.py").read_text("utf-8")
     for line in ("Installs per day", "Sign-ins that reached each step", "The same set in both"):
         assert line in readme
         assert line in printed

@@ -11,11 +11,11 @@ import pages
 import pytest
 import source
 
-from methrics.aggregate.cli_root import COMMANDS
-from methrics.schema.fields import FIELD_TYPES, SOURCES
-from methrics.schema.lint import CODES, lint_text
-from methrics.schema.rules import _TYPE_KEYS
-from methrics.schema.verdict import Reason
+from methrics.aggregate.cli.root import COMMANDS
+from methrics.schema.catalog.fields import FIELD_TYPES, SOURCES
+from methrics.schema.catalog.lint import CODES, lint_text
+from methrics.schema.catalog.rules import _TYPE_KEYS
+from methrics.schema.wire.verdict import Reason
 
 ROOT = source.ROOT
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("schema/*.md")])
@@ -98,7 +98,7 @@ def test_every_environment_variable_is_documented() -> None:
 
 def test_every_bound_has_a_unit_and_a_reason() -> None:
     page = text("docs/reference/settings.md")
-    tree = next(one for one in source.modules() if one.name == "methrics.schema.limits").tree
+    tree = next(one for one in source.modules() if one.name == "methrics.schema.wire.limits").tree
     names = [
         node.targets[0].id
         for node in tree.body

@@ -48,9 +48,9 @@ def test_an_app_works_with_the_base_install() -> None:
     done = python(
         "import methrics.node\n"
         "from methrics.node.clock import Clock\n"
-        "from methrics.node.ledger import grant\n"
+        "from methrics.node.consent.ledger import grant\n"
         "from methrics.node.paths import places\n"
-        "from methrics.schema.catalogs import example_bytes\n"
+        "from methrics.schema.example import example_bytes\n"
         "recorder = methrics.node.open(example_bytes(), strict=True, publisher='none')\n"
         "assert not recorder.record('heartbeat', os='linux')\n"
         "grant(places(), recorder.namespace, ['heartbeat'], now=Clock().now())\n"
@@ -61,7 +61,7 @@ def test_an_app_works_with_the_base_install() -> None:
 
 
 def test_the_command_says_what_is_missing() -> None:
-    done = python("from methrics.aggregate.cli import main; sys.exit(main(['query', 'x']))")
+    done = python("from methrics.aggregate.cli.main import main; sys.exit(main(['query', 'x']))")
     assert done.returncode == 3
     assert done.stderr == (
         "methrics: this command needs click (install it with: pip install 'methrics[node]')\n"
@@ -70,7 +70,7 @@ def test_the_command_says_what_is_missing() -> None:
 
 def test_importing_the_embedded_client_is_light() -> None:
     code = (
-        "import sys, methrics.node, methrics.node.recorder\n"
+        "import sys, methrics.node, methrics.node.record.recorder\n"
         "heavy = {'libp2p', 'trio', 'nacl', 'cbor2', 'duckdb', 'click', 'asyncio', 'sqlite3',"
         " 'opentelemetry'}\n"
         "print(sorted(heavy & set(sys.modules)))"
@@ -134,7 +134,7 @@ def test_the_wheel_holds_all_three_roots(tmp_path: Path) -> None:
         assert f"Version: {PROJECT['project']['version']}" in archive.read(metadata).decode()
     for module in source.modules():
         assert str(module.path.relative_to(ROOT / module.layer)) in names
-    for file in ("schema/catalogs/example.cbor", "schema/py.typed", "node/py.typed"):
+    for file in ("schema/example/example.cbor", "schema/py.typed", "node/py.typed"):
         assert f"methrics/{file}" in names
     assert any(name.startswith("methrics/aggregate/views/") for name in names)
     assert "methrics/__init__.py" not in names

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import methrics.node
 from methrics.aggregate import open_dataset
-from methrics.aggregate.explore import open_data
-from methrics.aggregate.verify import verify
-from methrics.node.testing import MemoryNetwork
-from methrics.schema.book import CatalogBook
-from methrics.schema.catalog import Catalog, load
-from methrics.schema.judge import judge
-from methrics.schema.verdict import Decision
+from methrics.aggregate.notebook.explore import open_data
+from methrics.aggregate.read.verify import verify
+from methrics.node.network.memory import MemoryNetwork
+from methrics.schema.catalog.catalog import Catalog, load
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import judge
+from methrics.schema.wire.verdict import Decision
 
 
 def embed(catalog: Path) -> tuple[bool, dict[str, int]]:

@@ -12,19 +12,19 @@ import trio
 
 import methrics.node
 from methrics.node.clock import ManualClock
-from methrics.node.delivery import Done
-from methrics.node.entry import Entry
-from methrics.node.journal import Journal
-from methrics.node.ledger import grant
+from methrics.node.consent.ledger import grant
+from methrics.node.consent.switch import RECHECK
+from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Places, places
-from methrics.node.publisher import PublisherSettings, run_publisher
-from methrics.node.routes import Fate, Load, Outcome, Route
-from methrics.node.switch import RECHECK
-from methrics.node.worker import inline
-from methrics.schema.catalog import Catalog, load, sign
-from methrics.schema.envelope import Kind, split
+from methrics.node.process.worker import inline
+from methrics.node.publish.delivery import Done
+from methrics.node.publish.entry import Entry
+from methrics.node.publish.publisher import PublisherSettings, run_publisher
+from methrics.node.publish.routes import Fate, Load, Outcome, Route
+from methrics.schema.catalog.catalog import Catalog, load, sign
+from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import UnreachableError
-from methrics.schema.source import parse_source
+from methrics.schema.wire.envelope import Kind, split
 
 NOW = 1_800_000_123
 

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
-from methrics.node.identity import report_seed
-from methrics.node.journal import Receipt
-from methrics.node.trail.crowd import Overlap, Window, agreement
-from methrics.node.trail.own import Own, Parts, read_own
-from methrics.schema.catalog import load, sign
-from methrics.schema.catalogs import example_seed, example_source
-from methrics.schema.envelope import Kind, seal, split
-from methrics.schema.items import Report, encode_report
-from methrics.schema.source import parse_source
+from methrics.node.mine.trail.own import Own, Parts, read_own
+from methrics.node.outbox.journal import Receipt
+from methrics.node.report.identity import report_seed
+from methrics.node.report.threshold.crowd import Overlap, Window, agreement
+from methrics.schema.catalog.catalog import load, sign
+from methrics.schema.catalog.source import parse_source
+from methrics.schema.example import example_seed, example_source
+from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.items import Report, encode_report
 
 SOURCE = example_source()
 for shipped, finer in (("resolution = 86400\n", ""), ("[3600, 43200]", "[86400, 129600]")):

@@ -14,8 +14,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from vector_world import World  # noqa: E402
 
-from methrics.schema.book import CatalogBook  # noqa: E402
-from methrics.schema.catalog import load  # noqa: E402
+from methrics.schema.catalog.catalog import load  # noqa: E402
+from methrics.schema.judging.book import CatalogBook  # noqa: E402
 
 
 @pytest.fixture(scope="session")

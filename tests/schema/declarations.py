@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from methrics.schema.event_type import EventType
-from methrics.schema.fields import (
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.catalog.fields import (
     EPSILON_MAX,
     EPSILON_MIN,
     RANDOMIZED,
@@ -15,10 +15,10 @@ from methrics.schema.fields import (
     Field,
     read_field,
 )
-from methrics.schema.limits import ENVELOPE_SIZE, REPORT_MAX
-from methrics.schema.places import COUNTRIES, LANGUAGES
-from methrics.schema.reading import Reader
-from methrics.schema.rules import read_content, read_type
+from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES
+from methrics.schema.catalog.rules import read_content, read_type
+from methrics.schema.wire.limits import ENVELOPE_SIZE, REPORT_MAX
+from methrics.schema.wire.reading import Reader
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,31}", fullmatch=True).filter(
     lambda name: name not in RESERVED_NAMES

@@ -10,8 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from methrics.node.swarm import Swarm
-from methrics.node.testing import MemoryNetwork
+from methrics.node.network.memory import MemoryNetwork
+from methrics.node.network.swarm import Swarm
 
 
 class Network(Protocol):
@@ -34,7 +34,7 @@ class OnLibp2p:
     nowhere = "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWBTMi6ovWm2eXh4zUwY2QkrtcFPEZncmZD621TneDFd3K"
 
     def open(self, *, listen: bool = True) -> AbstractAsyncContextManager[Any]:
-        from methrics.node.gossip import open_swarm
+        from methrics.node.network.libp2p import open_swarm
 
         return open_swarm(listen=["/ip4/127.0.0.1/tcp/0"] if listen else [])
 

@@ -7,9 +7,9 @@ import random
 import pytest
 import trio
 
-from methrics.node.testing import MemoryNetwork, MemorySwarm
+from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.schema.errors import UnreachableError
-from methrics.schema.verdict import Decision
+from methrics.schema.wire.verdict import Decision
 
 TOPIC = "/methrics/1/memory-aaaaaaaaaaaaaaaa/cbor"
 

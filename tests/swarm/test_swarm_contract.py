@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import pytest
 import trio
 
-from methrics.node.swarm import Swarm, Validator
+from methrics.node.network.swarm import Swarm, Validator
 from methrics.schema.errors import ConfigError, UnreachableError
-from methrics.schema.limits import BUNDLE_MAX
-from methrics.schema.verdict import Decision
+from methrics.schema.wire.limits import BUNDLE_MAX
+from methrics.schema.wire.verdict import Decision
 
 TOPIC = "/methrics/1/contract-aaaaaaaaaaaaaaaa/cbor"
 OTHER = "/methrics/1/other-bbbbbbbbbbbbbbbb/cbor"

@@ -10,7 +10,7 @@ import pytest
 from truth_queries import ANSWERS, EXACT, EXEMPT, LOOSE, VALUES
 from truth_worlds import World
 
-from methrics.schema.verdict import Reason
+from methrics.schema.wire.verdict import Reason
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from truth_measures import INSTALLS, USE, errors
 from truth_worlds import World
 
 import truth
-from methrics.aggregate.views import templates
+from methrics.aggregate.read.views import templates
 
 
 def test_the_page_says_of_every_view_how_it_is_compared() -> None:

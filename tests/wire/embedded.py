@@ -12,13 +12,13 @@ from typing import IO, NamedTuple
 from real_network import EXAMPLES, environment
 
 from methrics.node.clock import Clock
-from methrics.node.flags import DAY
-from methrics.node.journal import Journal, Receipt
-from methrics.node.ledger import grant
-from methrics.node.lock import is_held
+from methrics.node.consent.ledger import grant
+from methrics.node.outbox.journal import Journal, Receipt
 from methrics.node.paths import Places, namespace_of, places
-from methrics.schema.catalog import Catalog, load
-from methrics.schema.codec import decode
+from methrics.node.process.lock import is_held
+from methrics.node.report.flags import DAY
+from methrics.schema.catalog.catalog import Catalog, load
+from methrics.schema.wire.codec import decode
 
 CATALOG = load((EXAMPLES / "app.cbor").read_bytes())
 NAMESPACE = namespace_of(CATALOG.label, CATALOG.short_key)

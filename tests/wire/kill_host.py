@@ -20,16 +20,16 @@ from typing import Any
 
 import trio
 
-import methrics.node.gossip
+import methrics.node.network.libp2p
 from methrics.node.clock import Clock
-from methrics.node.entry import Entry
-from methrics.node.journal import Journal
+from methrics.node.outbox.journal import Journal
 from methrics.node.paths import namespace_of, places
-from methrics.node.publisher import PublisherSettings, run_publisher
-from methrics.node.recorder import Recorder
-from methrics.node.routes import RelayRoute
-from methrics.node.settings import RecorderSettings
-from methrics.schema.catalog import Catalog, load
+from methrics.node.publish.entry import Entry
+from methrics.node.publish.publisher import PublisherSettings, run_publisher
+from methrics.node.publish.routes import RelayRoute
+from methrics.node.record.recorder import Recorder
+from methrics.node.record.settings import RecorderSettings
+from methrics.schema.catalog.catalog import Catalog, load
 
 STEPS = ((Journal, "journal"), (Journal, "attempt"), (RelayRoute, "deliver"), (Journal, "mark"))
 """What a publisher says it has come to, each the moment before it does it."""
@@ -79,7 +79,7 @@ def record(catalog: Catalog, job: dict[str, Any]) -> int:
 
 def main() -> None:
     catalog = load(Path(sys.argv[1]).read_bytes())
-    assert methrics.node.gossip.open_swarm
+    assert methrics.node.network.libp2p.open_swarm
     assert threading.active_count() == 1, "a fork would lose threads"
     say("ready")
     for line in sys.stdin:

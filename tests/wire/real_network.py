@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from methrics.aggregate.dataset import open_dataset
+from methrics.aggregate.read.dataset import open_dataset
 from methrics.schema.errors import StoreError
 
 ROOT = Path(__file__).resolve().parents[2]

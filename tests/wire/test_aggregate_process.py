@@ -15,20 +15,20 @@ from pathlib import Path
 import pytest
 import trio
 
-from methrics.aggregate.dataset import open_dataset
-from methrics.aggregate.verify import verify
-from methrics.node.gossip import open_swarm
-from methrics.node.swarm import Swarm
-from methrics.schema.bundle import pack
-from methrics.schema.catalogs import example_bytes, example_catalog
-from methrics.schema.envelope import Kind, seal
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.verify import verify
+from methrics.node.network.libp2p import open_swarm
+from methrics.node.network.swarm import Swarm
 from methrics.schema.errors import UnreachableError
-from methrics.schema.items import Report, encode_report
+from methrics.schema.example import example_bytes, example_catalog
+from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.envelope import Kind, seal
+from methrics.schema.wire.items import Report, encode_report
 
 pytestmark = pytest.mark.wire
 
 CATALOG = example_catalog()
-MAIN = "import sys; from methrics.aggregate.cli import main; sys.exit(main())"
+MAIN = "import sys; from methrics.aggregate.cli.main import main; sys.exit(main())"
 
 
 def make_bundles(count: int, size: int, now: int) -> list[bytes]:

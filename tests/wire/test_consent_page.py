@@ -15,14 +15,14 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from methrics.node.asking import Asking
 from methrics.node.clock import ManualClock
-from methrics.node.consent_page.form import FORM_MAX
-from methrics.node.consent_page.render import questions_page
-from methrics.node.consent_page.server import ConsentPage
-from methrics.node.ledger import grant, read_answers
+from methrics.node.consent.asking import Asking
+from methrics.node.consent.ledger import grant, read_answers
+from methrics.node.consent.page.form import FORM_MAX
+from methrics.node.consent.page.render import questions_page
+from methrics.node.consent.page.server import ConsentPage
 from methrics.node.paths import Places, namespace_of, places
-from methrics.schema.catalogs import example_bytes, example_catalog
+from methrics.schema.example import example_bytes, example_catalog
 
 if TYPE_CHECKING:
     from selenium.webdriver.remote.webdriver import WebDriver

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from methrics.aggregate import open_dataset
-from methrics.aggregate.cli import main
-from methrics.aggregate.demo.cli_show import QUERIES, snippet
+from methrics.aggregate.cli.demo_tables import QUERIES, snippet
+from methrics.aggregate.cli.main import main
 from methrics.aggregate.demo.processes import DemoError, Fleet, quiet_environment
 from methrics.node.clock import Clock
 

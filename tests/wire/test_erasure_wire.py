@@ -14,31 +14,31 @@ import pytest
 import trio
 from click.testing import CliRunner
 
-from methrics.aggregate.cli_mine import mine
-from methrics.aggregate.dataset import open_dataset
-from methrics.aggregate.export import directory_beside
-from methrics.aggregate.ingest import IngestSettings
-from methrics.aggregate.service import AggregatorSettings, run_aggregator
-from methrics.aggregate.store import Store
-from methrics.node.cli_erase import erase
+from methrics.aggregate.cli.mine import mine
+from methrics.aggregate.collect.ingest import IngestSettings
+from methrics.aggregate.collect.service import AggregatorSettings, run_aggregator
+from methrics.aggregate.parquet.export import directory_beside
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.store.store import Store
+from methrics.node.cli.erase import erase
 from methrics.node.clock import Clock, ManualClock
-from methrics.node.entry import Entry
-from methrics.node.erasures import Erasures
-from methrics.node.gossip import open_swarm
-from methrics.node.identity import report_seed
-from methrics.node.journal import ACKNOWLEDGED, Journal, Made
-from methrics.node.ledger import grant, withdraw
-from methrics.node.mixer import MixLimits
+from methrics.node.consent.ledger import grant, withdraw
+from methrics.node.network.libp2p import open_swarm
+from methrics.node.outbox.erasures import Erasures
+from methrics.node.outbox.journal import ACKNOWLEDGED, Journal, Made
 from methrics.node.paths import Places, namespace_of, places
-from methrics.node.publisher import PublisherSettings, run_publisher
-from methrics.node.recorder import Recorder
-from methrics.node.relay import RelaySettings, run_relay
-from methrics.node.routes import Load, RelayRoute
-from methrics.node.settings import RecorderSettings
-from methrics.schema.book import CatalogBook
-from methrics.schema.catalogs import example_catalog
-from methrics.schema.envelope import Kind, seal, split
-from methrics.schema.items import Report, encode_report
+from methrics.node.publish.entry import Entry
+from methrics.node.publish.publisher import PublisherSettings, run_publisher
+from methrics.node.publish.routes import Load, RelayRoute
+from methrics.node.record.recorder import Recorder
+from methrics.node.record.settings import RecorderSettings
+from methrics.node.relay.mixer import MixLimits
+from methrics.node.relay.relay import RelaySettings, run_relay
+from methrics.node.report.identity import report_seed
+from methrics.schema.example import example_catalog
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.items import Report, encode_report
 
 pytestmark = pytest.mark.wire
 
@@ -227,7 +227,7 @@ async def test_an_erasure_that_overtakes_its_report_keeps_it_out(tmp_path: Path)
 KILLED = """
 import sys
 from click.testing import CliRunner
-from methrics.node.cli_erase import erase
+from methrics.node.cli.erase import erase
 sys.stdout.write("ready\\n"); sys.stdout.flush()
 sys.stdin.readline()
 erase(["--all", "--yes", "--home", sys.argv[1]])

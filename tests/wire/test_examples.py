@@ -18,7 +18,7 @@ from embedded import agree, home, program, receipts, run, running, waiting
 from real_network import EXAMPLES, ROOT, environment
 
 from methrics.node.paths import Places, namespace_of
-from methrics.schema.catalog import load
+from methrics.schema.catalog.catalog import load
 
 pytestmark = pytest.mark.wire
 

@@ -14,12 +14,12 @@ import pytest
 from embedded import EARLIER, home, publishing, receipts, waiting
 from real_network import METHRICS, PLUGIN, RealNetwork, environment, wait_until
 
-from methrics.node.facts import machine_facts
-from methrics.node.flags import DAY
-from methrics.node.journal import ACKNOWLEDGED
-from methrics.node.lock import FileLock
+from methrics.node.outbox.journal import ACKNOWLEDGED
 from methrics.node.paths import Places, namespace_of
-from methrics.schema.catalog import load
+from methrics.node.process.lock import FileLock
+from methrics.node.report.facts import machine_facts
+from methrics.node.report.flags import DAY
+from methrics.schema.catalog.catalog import load
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 

@@ -19,11 +19,11 @@ from embedded import (
 from real_network import METHRICS, RealNetwork, wait_until
 from test_examples import get
 
-from methrics.aggregate.dataset import open_dataset
-from methrics.aggregate.verify import verify
-from methrics.node.flags import DAY
-from methrics.node.journal import ACKNOWLEDGED
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.verify import verify
+from methrics.node.outbox.journal import ACKNOWLEDGED
 from methrics.node.paths import Places
+from methrics.node.report.flags import DAY
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 

@@ -22,17 +22,17 @@ import pytest
 from real_network import RealNetwork, environment
 from test_publisher_kill import SOURCE
 
-from methrics.aggregate.dataset import open_dataset
-from methrics.aggregate.verify import verify
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.verify import verify
 from methrics.node.clock import Clock
-from methrics.node.flags import DAY, month_number
-from methrics.node.journal import ACKNOWLEDGED, Journal, Receipt
-from methrics.node.ledger import grant
+from methrics.node.consent.ledger import grant
+from methrics.node.outbox.journal import ACKNOWLEDGED, Journal, Receipt
 from methrics.node.paths import namespace_of, places
-from methrics.schema.catalog import load, sign
-from methrics.schema.envelope import split
-from methrics.schema.items import Report, decode_report
-from methrics.schema.source import parse_source
+from methrics.node.report.flags import DAY, month_number
+from methrics.schema.catalog.catalog import load, sign
+from methrics.schema.catalog.source import parse_source
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.items import Report, decode_report
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 

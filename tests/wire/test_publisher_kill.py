@@ -15,23 +15,23 @@ import pytest
 import trio
 
 from methrics.node.clock import Clock, ManualClock
-from methrics.node.flags import DAY, month_number
-from methrics.node.gossip import open_swarm
-from methrics.node.journal import ACKNOWLEDGED, Journal
-from methrics.node.ledger import grant
-from methrics.node.mixer import MixLimits
+from methrics.node.consent.ledger import grant
+from methrics.node.network.libp2p import open_swarm
+from methrics.node.network.swarm import PeerId
+from methrics.node.outbox.journal import ACKNOWLEDGED, Journal
 from methrics.node.paths import namespace_of, places
-from methrics.node.recorder import Recorder
-from methrics.node.relay import RelaySettings, run_relay
-from methrics.node.settings import RecorderSettings
-from methrics.node.swarm import PeerId
-from methrics.schema.book import CatalogBook
-from methrics.schema.catalog import load, sign
-from methrics.schema.gate import judge_bundle
-from methrics.schema.items import Report
-from methrics.schema.seen import Seen
-from methrics.schema.source import parse_source
-from methrics.schema.verdict import Decision
+from methrics.node.record.recorder import Recorder
+from methrics.node.record.settings import RecorderSettings
+from methrics.node.relay.mixer import MixLimits
+from methrics.node.relay.relay import RelaySettings, run_relay
+from methrics.node.report.flags import DAY, month_number
+from methrics.schema.catalog.catalog import load, sign
+from methrics.schema.catalog.source import parse_source
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import judge_bundle
+from methrics.schema.judging.seen import Seen
+from methrics.schema.wire.items import Report
+from methrics.schema.wire.verdict import Decision
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 
@@ -83,9 +83,9 @@ NAMESPACE = namespace_of(CATALOG.label, CATALOG.short_key)
 CHILD = """
 import sys, random, trio
 from methrics.node.clock import Clock
-from methrics.node.entry import Entry
+from methrics.node.publish.entry import Entry
 from methrics.node.paths import places
-from methrics.node.publisher import PublisherSettings, run_publisher
+from methrics.node.publish.publisher import PublisherSettings, run_publisher
 home, namespace, relay, shift = sys.argv[1:]
 class Shifted(Clock):
     def now(self):

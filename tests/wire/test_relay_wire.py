@@ -17,27 +17,27 @@ import trio
 
 import methrics.schema
 from methrics.node.clock import Clock, ManualClock
-from methrics.node.flags import DAY
-from methrics.node.gossip import open_swarm
-from methrics.node.journal import ACKNOWLEDGED, DUE, Journal
-from methrics.node.ledger import grant
-from methrics.node.mixer import MixLimits
+from methrics.node.consent.ledger import grant
+from methrics.node.network.libp2p import open_swarm
+from methrics.node.network.swarm import PeerId, Swarm
+from methrics.node.outbox.journal import ACKNOWLEDGED, DUE, Journal
 from methrics.node.paths import namespace_of, places
-from methrics.node.recorder import Recorder
-from methrics.node.relay import Relay, RelaySettings, run_relay
-from methrics.node.routes import DirectRoute, Fate, Load, RelayRoute, Route
-from methrics.node.settings import RecorderSettings
-from methrics.node.swarm import PeerId, Swarm
-from methrics.schema.book import CatalogBook
-from methrics.schema.bundle import unpack
-from methrics.schema.catalog import load
-from methrics.schema.envelope import Kind, seal, split
-from methrics.schema.items import Report, encode_report
-from methrics.schema.verdict import Decision
+from methrics.node.publish.routes import DirectRoute, Fate, Load, RelayRoute, Route
+from methrics.node.record.recorder import Recorder
+from methrics.node.record.settings import RecorderSettings
+from methrics.node.relay.mixer import MixLimits
+from methrics.node.relay.relay import Relay, RelaySettings, run_relay
+from methrics.node.report.flags import DAY
+from methrics.schema.catalog.catalog import load
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.bundle import unpack
+from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.items import Report, encode_report
+from methrics.schema.wire.verdict import Decision
 
 pytestmark = pytest.mark.wire
 
-SIGNED = Path(methrics.schema.__file__).parent / "catalogs" / "example.cbor"
+SIGNED = Path(methrics.schema.__file__).parent / "example" / "example.cbor"
 CATALOG = load(SIGNED.read_bytes())
 NAMESPACE = namespace_of(CATALOG.label, CATALOG.short_key)
 LISTEN = "/ip4/127.0.0.1/tcp/0"
@@ -219,7 +219,7 @@ async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
             assert await trio.to_thread.run_sync(lambda: relay.wait(timeout=30)) == 0
 
 
-PUBLISHER = [sys.executable, "-P", "-m", "methrics.node.publisher"]
+PUBLISHER = [sys.executable, "-P", "-m", "methrics.node.publish.publisher"]
 DEAD = "/ip4/127.0.0.1/tcp/9/p2p/12D3KooWJcrdD88SqHwZ4vqkaD2GK8dZzgsNh74PUwVEzkyYhiev"
 
 
@@ -276,7 +276,7 @@ async def test_the_detached_publisher_takes_its_relays_from_the_environment(tmp_
 def test_a_wrong_command_gets_one_clear_line(
     capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, hint: str
 ) -> None:
-    from methrics.aggregate.cli import main
+    from methrics.aggregate.cli.main import main
 
     assert main(arguments) == code
     said = capsys.readouterr()

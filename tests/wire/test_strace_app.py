@@ -20,7 +20,7 @@ import pytest
 from embedded import CATALOG, NAMESPACE, agree, home, receipts, waiting
 from real_network import EXAMPLES, environment, wait_until
 
-from methrics.node.flags import DAY
+from methrics.node.report.flags import DAY
 
 pytestmark = pytest.mark.wire
 
@@ -126,7 +126,7 @@ def _tell_publishers(folder: Path, told: set[int]) -> None:
     """A publisher that could not reach anyone tries again for hours: once it tried, it may end."""
     for path in folder.glob("calls.*"):
         pid, text = int(path.suffix[1:]), path.read_text("utf-8", "replace")
-        if pid not in told and "methrics.node.publisher" in text and "htons(9)" in text:
+        if pid not in told and "methrics.node.publish.publisher" in text and "htons(9)" in text:
             told.add(pid)
             os.kill(pid, signal.SIGTERM)
 
@@ -200,7 +200,7 @@ def test_deb_1_without_consent_the_system_sees_the_same_app(why: str, tmp_path: 
     if why != "nobody asked":
         agree(where)
         if why == "no":
-            from methrics.node.ledger import withdraw
+            from methrics.node.consent.ledger import withdraw
 
             withdraw(where, NAMESPACE, list(CATALOG.types), now=0)
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from methrics.aggregate.dataset import Dataset, open_dataset
+    from methrics.aggregate.read.dataset import Dataset, open_dataset
 
 __all__ = ["Dataset", "open_dataset"]
 
@@ -17,7 +17,7 @@ __all__ = ["Dataset", "open_dataset"]
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from methrics.aggregate import dataset
+    from methrics.aggregate.read import dataset
 
     value: object = getattr(dataset, name)
     globals()[name] = value

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from methrics.aggregate.cli import main
+from methrics.aggregate.cli.main import main
 
 sys.exit(main())

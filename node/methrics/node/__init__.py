@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from methrics.node.opening import open
-    from methrics.node.recorder import Recorder, Statistics
-    from methrics.node.sequences import Sequence
+    from methrics.node.record.opening import open
+    from methrics.node.record.recorder import Recorder, Statistics
+    from methrics.node.record.sequences import Sequence
 
 __all__ = ["Recorder", "Sequence", "Statistics", "open"]
 
 _HOMES = {
-    "Recorder": "methrics.node.recorder",
-    "Sequence": "methrics.node.sequences",
-    "Statistics": "methrics.node.recorder",
-    "open": "methrics.node.opening",
+    "Recorder": "methrics.node.record.recorder",
+    "Sequence": "methrics.node.record.sequences",
+    "Statistics": "methrics.node.record.recorder",
+    "open": "methrics.node.record.opening",
 }
 
 

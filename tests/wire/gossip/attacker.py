@@ -13,10 +13,10 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.exceptions import MuxedConnError
 from multiaddr import Multiaddr
 
-from methrics.node.gossip import wire
-from methrics.node.gossip.counters import Counters
-from methrics.node.gossip.network import build_host, close_host
-from methrics.node.gossip.settings import GossipSettings
+from methrics.node.network.libp2p import wire
+from methrics.node.network.libp2p.counters import Counters
+from methrics.node.network.libp2p.network import build_host, close_host
+from methrics.node.network.libp2p.settings import GossipSettings
 
 MESHSUB = "/meshsub/1.1.0"
 

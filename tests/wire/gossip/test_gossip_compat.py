@@ -7,8 +7,8 @@ import sys
 
 EXCHANGE = """
 import trio
-from methrics.node.gossip import open_swarm
-from methrics.schema.verdict import Decision
+from methrics.node.network.libp2p import open_swarm
+from methrics.schema.wire.verdict import Decision
 async def main():
     done = trio.Event()
     async def accept(peer, data):

@@ -12,8 +12,8 @@ from attacker import MESHSUB, Attacker, attack, rpc
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.pubsub.pb import rpc_pb2
 
-from methrics.node.gossip import open_swarm, wire
-from methrics.schema.verdict import Decision
+from methrics.node.network.libp2p import open_swarm, wire
+from methrics.schema.wire.verdict import Decision
 
 TOPIC = "/methrics/1/fuzz-aaaaaaaaaaaaaaaa/cbor"
 GONE = (BaseLibp2pError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)

@@ -17,11 +17,11 @@ from attacker import attack, rpc
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.pubsub.pb import rpc_pb2
 
-from methrics.node.contents import content_id
-from methrics.node.gossip import GossipSettings, open_swarm, wire
+from methrics.node.network.contents import content_id
+from methrics.node.network.libp2p import GossipSettings, open_swarm, wire
 from methrics.schema.errors import ConfigError, UnreachableError
-from methrics.schema.limits import BUNDLE_MAX
-from methrics.schema.verdict import Decision
+from methrics.schema.wire.limits import BUNDLE_MAX
+from methrics.schema.wire.verdict import Decision
 
 TOPIC = "/methrics/1/attack-aaaaaaaaaaaaaaaa/cbor"
 LOOPBACK = ["/ip4/127.0.0.1/tcp/0"]
@@ -519,8 +519,8 @@ async def test_killed_peer_is_noticed_and_dialled_again() -> None:
     """SIGKILL of the other process; it comes back on the same port with the same key."""
     code = (
         "import sys, trio\n"
-        "from methrics.node.gossip import open_swarm\n"
-        "from methrics.schema.verdict import Decision\n"
+        "from methrics.node.network.libp2p import open_swarm\n"
+        "from methrics.schema.wire.verdict import Decision\n"
         "async def accept(peer, data): return Decision.ACCEPT\n"
         "async def main():\n"
         "    async with open_swarm(listen=[sys.argv[1]], seed=bytes(32)) as swarm:\n"

@@ -16,9 +16,9 @@ from libp2p.peer.peerinfo import info_from_p2p_addr
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
-from methrics.node.gossip import open_swarm
-from methrics.node.gossip.muxer import Muxer
-from methrics.schema.verdict import Decision
+from methrics.node.network.libp2p import open_swarm
+from methrics.node.network.libp2p.muxer import Muxer
+from methrics.schema.wire.verdict import Decision
 
 LOOPBACK = ["/ip4/127.0.0.1/tcp/0"]
 ECHO = "/test/echo/1"

@@ -1,4 +1,4 @@
-"""Stock libp2p 0.8.1 still has the flaws that `methrics.node.gossip` overrides.
+"""Stock libp2p 0.8.1 still has the flaws that `methrics.node.network.libp2p` overrides.
 
 A test that fails here is good news: the flaw was mended, and the override named beside it can go.
 The same attacks on ours are in test_gossip_hardened.py.

@@ -18,15 +18,15 @@ from jspeer import JsPeer, js_peer
 from libp2p.network.stream.exceptions import StreamError
 from libp2p.peer.id import ID
 
-from methrics.node.gossip import GossipSettings, open_swarm
-from methrics.schema.book import CatalogBook
-from methrics.schema.bundle import pack
-from methrics.schema.catalogs import example_bytes, example_catalog
-from methrics.schema.envelope import Kind, seal
-from methrics.schema.gate import judge_bundle
-from methrics.schema.items import Report, encode_report
-from methrics.schema.seen import Seen
-from methrics.schema.verdict import Decision
+from methrics.node.network.libp2p import GossipSettings, open_swarm
+from methrics.schema.example import example_bytes, example_catalog
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import judge_bundle
+from methrics.schema.judging.seen import Seen
+from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.envelope import Kind, seal
+from methrics.schema.wire.items import Report, encode_report
+from methrics.schema.wire.verdict import Decision
 
 LOOPBACK = ["/ip4/127.0.0.1/tcp/0"]
 ECHO = "/interop/echo/1"

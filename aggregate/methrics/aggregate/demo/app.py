@@ -19,14 +19,14 @@ from pathlib import Path
 import trio
 
 import methrics.node
-from methrics.aggregate.demo.story import DAY, Person, Visit, person
+from methrics.aggregate.simulate.story import DAY, Person, Visit, person
 from methrics.node.clock import ManualClock
-from methrics.node.delivery import Done
-from methrics.node.entry import Entry
-from methrics.node.ledger import grant
+from methrics.node.consent.ledger import grant
 from methrics.node.paths import Places, places
-from methrics.node.publisher import PublisherSettings, run_publisher
-from methrics.node.recorder import Recorder
+from methrics.node.publish.delivery import Done
+from methrics.node.publish.entry import Entry
+from methrics.node.publish.publisher import PublisherSettings, run_publisher
+from methrics.node.record.recorder import Recorder
 from methrics.schema.errors import LocalError, MethricsError, RemoteError, UnreachableError
 
 PUBLISH_AT = 23 * 3600 + 40 * 60

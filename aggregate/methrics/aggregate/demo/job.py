@@ -15,13 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from methrics.aggregate.dataset import open_dataset
 from methrics.aggregate.demo.namespace import make_namespace
 from methrics.aggregate.demo.processes import Child, DemoError, Fleet, quiet_environment
-from methrics.aggregate.demo.story import DAY
-from methrics.aggregate.export import directory_beside
+from methrics.aggregate.parquet.export import directory_beside
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.simulate.story import DAY
 from methrics.node.clock import Clock
-from methrics.schema.catalog import Catalog
+from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, StoreError
 
 ADDRESS = r"(/ip4/127\.0\.0\.1/tcp/\d+/p2p/\w+)"

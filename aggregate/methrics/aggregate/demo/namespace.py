@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from methrics.node.keyfile import make_key
-from methrics.schema.catalog import Catalog, load, sign
-from methrics.schema.catalogs import example_source
-from methrics.schema.source import parse_source
+from methrics.node.cli.keyfile import make_key
+from methrics.schema.catalog.catalog import Catalog, load, sign
+from methrics.schema.catalog.source import parse_source
+from methrics.schema.example import example_source
 
 LABEL = "demo"
 

@@ -18,21 +18,21 @@ from pathlib import Path
 import trio
 
 import methrics.node
-from methrics.aggregate.batch import Batch
 from methrics.aggregate.demo.app import PUBLISH_AT, TYPES, play
-from methrics.aggregate.demo.story import DAY, person
-from methrics.aggregate.store import Store
+from methrics.aggregate.simulate.story import DAY, person
+from methrics.aggregate.store.batch import Batch
+from methrics.aggregate.store.store import Store
 from methrics.node.clock import Clock, ManualClock
-from methrics.node.entry import Entry
-from methrics.node.ledger import grant
+from methrics.node.consent.ledger import grant
 from methrics.node.paths import places
-from methrics.node.publisher import PublisherSettings, run_publisher
-from methrics.node.routes import Load, Outcome, Route, outcome_of
-from methrics.schema.book import CatalogBook
-from methrics.schema.catalogs import example_bytes, example_catalog
+from methrics.node.publish.entry import Entry
+from methrics.node.publish.publisher import PublisherSettings, run_publisher
+from methrics.node.publish.routes import Load, Outcome, Route, outcome_of
 from methrics.schema.errors import LocalError
-from methrics.schema.judge import judge
-from methrics.schema.verdict import Decision, Reason
+from methrics.schema.example import example_bytes, example_catalog
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import judge
+from methrics.schema.wire.verdict import Decision, Reason
 
 
 class Basket:

@@ -18,13 +18,13 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from methrics.aggregate.duck import Connection, literal, memory
 from methrics.aggregate.mixpanel.export import Tracked, hashed, read_export
 from methrics.aggregate.mixpanel.sketch import USUAL
+from methrics.aggregate.store.duck import Connection, literal, memory
 from methrics.node.bridges.declared import fitting
 from methrics.node.bridges.naming import field_name, type_name
-from methrics.schema.catalog import Catalog
-from methrics.schema.event_type import EventType
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.catalog.event_type import EventType
 
 BATCH = 10_000
 """Events of one insertion."""

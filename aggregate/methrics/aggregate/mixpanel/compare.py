@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from methrics.aggregate.dataset import Dataset
-from methrics.aggregate.duck import Connection, literal, name
 from methrics.aggregate.mixpanel import theirs
 from methrics.aggregate.mixpanel.activity import Plan
 from methrics.aggregate.mixpanel.replay import IDLE
 from methrics.aggregate.mixpanel.theirs import Numbers
+from methrics.aggregate.read.dataset import Dataset
+from methrics.aggregate.store.duck import Connection, literal, name
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.catalog.fields import Field
 from methrics.schema.errors import StoreError
-from methrics.schema.event_type import EventType
-from methrics.schema.fields import Field
 
 WEEK = 7 * 86_400
 

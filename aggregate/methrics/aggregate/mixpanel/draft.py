@@ -14,7 +14,7 @@ from methrics.aggregate.mixpanel.sketch import Event, Summary
 from methrics.aggregate.mixpanel.toml import YEAR, Draft, Drafted, LeftOut, known_type
 from methrics.node.bridges.naming import field_name, type_name
 from methrics.schema.errors import LocalError
-from methrics.schema.limits import TYPES_MAX
+from methrics.schema.wire.limits import TYPES_MAX
 
 OFTEN = 5
 """Events of a name for each person and day from which on they are counted, not reported singly."""

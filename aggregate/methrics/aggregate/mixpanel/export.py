@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
-from methrics.aggregate.duck import saying
+from methrics.aggregate.store.duck import saying
 from methrics.node.bridges.naming import IDENTITY_EVENTS
 from methrics.schema.errors import StoreError
 

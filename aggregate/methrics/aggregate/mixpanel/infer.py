@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from methrics.aggregate.mixpanel.sketch import Property
-from methrics.schema.places import COUNTRIES, LANGUAGES
-from methrics.schema.reading import is_word
+from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES
+from methrics.schema.wire.reading import is_word
 
 MOST = 0.95
 """Share of values that must agree on what they are; the rest becomes `other`."""

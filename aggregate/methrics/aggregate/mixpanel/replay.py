@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, groupby
 from pathlib import Path
 
-from methrics.aggregate.batch import Batch
-from methrics.aggregate.duck import Connection
 from methrics.aggregate.mixpanel.activity import Plan
 from methrics.aggregate.simulate.install import Install
-from methrics.aggregate.store import Store
+from methrics.aggregate.store.batch import Batch
+from methrics.aggregate.store.duck import Connection
+from methrics.aggregate.store.store import Store
 from methrics.node.bridges.mixpanel import Consumer, Steps
-from methrics.node.plan import Plan as RecordingPlan
-from methrics.schema.book import CatalogBook
-from methrics.schema.judge import judge
-from methrics.schema.verdict import Decision
+from methrics.node.record.plan import Plan as RecordingPlan
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import judge
+from methrics.schema.wire.verdict import Decision
 
 IDLE = 1800
 """Seconds without an event after which the app has ended: Mixpanel begins another session then."""

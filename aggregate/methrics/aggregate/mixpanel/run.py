@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from methrics.aggregate.dataset import open_dataset
 from methrics.aggregate.mixpanel.activity import load as load_events
 from methrics.aggregate.mixpanel.activity import plan
 from methrics.aggregate.mixpanel.compare import Metric, compare
@@ -19,9 +18,10 @@ from methrics.aggregate.mixpanel.export import open_export, read_export
 from methrics.aggregate.mixpanel.replay import replay
 from methrics.aggregate.mixpanel.sketch import Summary
 from methrics.aggregate.mixpanel.toml import Draft
-from methrics.schema.catalog import Catalog, load, sign
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.schema.catalog.catalog import Catalog, load, sign
+from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import LocalError
-from methrics.schema.source import parse_source
 
 SEED = sha256(b"the published key of comparisons").digest()
 """Signs a catalog that only a comparison uses."""

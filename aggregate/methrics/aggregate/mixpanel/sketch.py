@@ -10,7 +10,7 @@ from random import Random
 
 from methrics.aggregate.mixpanel.export import Tracked, hashed
 from methrics.node.bridges.naming import IDENTIFIERS, SOURCE_MAX, field_name, is_reserved
-from methrics.schema.places import COUNTRIES, LANGUAGES
+from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES
 
 EVENTS_MAX = 256
 """Event names looked at; what comes after is counted together."""

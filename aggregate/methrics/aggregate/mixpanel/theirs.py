@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from methrics.aggregate.duck import Connection, literal
+from methrics.aggregate.store.duck import Connection, literal
 
 Numbers = dict[str, float]
 """What a number is about, such as a day -> the number."""

@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from methrics.aggregate.mixpanel.infer import Declared
-from methrics.schema.event_type import EventType
-from methrics.schema.limits import ENTROPY_MAX
-from methrics.schema.source import CatalogSource, read_source
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.catalog.source import CatalogSource, read_source
+from methrics.schema.wire.limits import ENTROPY_MAX
 
 YEAR = 365 * 86_400
 """Seconds ahead that a draft's types expire."""

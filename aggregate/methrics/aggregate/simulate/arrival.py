@@ -12,18 +12,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from methrics.aggregate.batch import Batch
-from methrics.aggregate.ingest import IngestSettings, to_batch
+from methrics.aggregate.collect.ingest import IngestSettings, to_batch
 from methrics.aggregate.simulate.attackers import Attackers
 from methrics.aggregate.simulate.settings import DAY, Settings
 from methrics.aggregate.simulate.transport import Heard, Resting, bundles
-from methrics.aggregate.store import Store
-from methrics.schema.book import CatalogBook
-from methrics.schema.catalog import Catalog
-from methrics.schema.gate import BundleVerdict, judge_bundle
-from methrics.schema.judge import judge
-from methrics.schema.seen import Seen
-from methrics.schema.verdict import Decision
+from methrics.aggregate.store.batch import Batch
+from methrics.aggregate.store.store import Store
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import BundleVerdict, judge_bundle
+from methrics.schema.judging.judge import judge
+from methrics.schema.judging.seen import Seen
+from methrics.schema.wire.verdict import Decision
 
 RESTART_EVERY = 7
 """Days between two starts of the aggregator."""

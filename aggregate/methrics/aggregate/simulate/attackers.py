@@ -16,12 +16,12 @@ from dataclasses import replace
 
 from methrics.aggregate.simulate.settings import DAY, Settings
 from methrics.aggregate.simulate.transport import LIMITS, Heard, Resting, closes
-from methrics.schema.bundle import pack, unpack
-from methrics.schema.catalog import Catalog, load, sign
-from methrics.schema.catalogs import example_source
-from methrics.schema.envelope import Kind, seal, split
-from methrics.schema.items import Report, encode_report
-from methrics.schema.source import parse_source
+from methrics.schema.catalog.catalog import Catalog, load, sign
+from methrics.schema.catalog.source import parse_source
+from methrics.schema.example import example_source
+from methrics.schema.wire.bundle import pack, unpack
+from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.items import Report, encode_report
 
 POISONED = 5
 """One in so many of a forger's bundles is an honest one with a forged item in it."""

@@ -22,24 +22,24 @@ from typing import NamedTuple
 
 from methrics.aggregate.simulate.memory import MemoryJournal
 from methrics.node.clock import ManualClock
-from methrics.node.consent import Effective, off
-from methrics.node.delivery import ALL, Done, backoff
-from methrics.node.exits import forget
-from methrics.node.journal import ACKNOWLEDGED, STRUCK, Journal, Pending, Receipt
-from methrics.node.outbox import catalog_number
+from methrics.node.consent.decide import Effective, off
+from methrics.node.consent.switch import ConsentSwitch
+from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, Journal, Pending, Receipt
+from methrics.node.outbox.outbox import catalog_number
 from methrics.node.paths import places
-from methrics.node.plan import Plan
-from methrics.node.prepare import Identity, prepare
-from methrics.node.publisher import PublisherSettings, pause
-from methrics.node.recorder import Recorder
-from methrics.node.routes import Fate, outcome_of
-from methrics.node.settings import RecorderSettings
-from methrics.node.spawn import PAUSE
-from methrics.node.switch import ConsentSwitch
-from methrics.node.writer import Writer
-from methrics.schema.catalog import Catalog
-from methrics.schema.event_type import EventType
-from methrics.schema.verdict import Reason
+from methrics.node.process.exits import forget
+from methrics.node.publish.delivery import ALL, Done, backoff
+from methrics.node.publish.publisher import PublisherSettings, pause
+from methrics.node.publish.routes import Fate, outcome_of
+from methrics.node.publish.spawn import PAUSE
+from methrics.node.record.plan import Plan
+from methrics.node.record.recorder import Recorder
+from methrics.node.record.settings import RecorderSettings
+from methrics.node.record.writer import Writer
+from methrics.node.report.prepare import Identity, prepare
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.wire.verdict import Reason
 
 Fields = Mapping[str, frozenset[str] | None]
 """Event types that the person allows and, for each, the fields (None: all)."""
@@ -187,7 +187,7 @@ class Install:
         self._wake = None if wait is None else self.time + int(wait)
 
     def publish(self, done: Done) -> None:
-        """One pass over the journal, as `methrics.node.delivery.Delivery` makes it."""
+        """One pass over the journal, as `methrics.node.publish.delivery.Delivery` makes it."""
         now = self.clock.now()
         pending = self.journal.pending(now, ALL)
         if pending:

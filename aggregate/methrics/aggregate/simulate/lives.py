@@ -16,10 +16,10 @@ from methrics.aggregate.simulate.memory import MemoryJournal
 from methrics.aggregate.simulate.population import Profile, Visit, visits
 from methrics.aggregate.simulate.settings import DAY, Settings
 from methrics.aggregate.simulate.transport import answer, closes
-from methrics.node.flags import week_number
-from methrics.node.plan import Plan
-from methrics.node.recorder import Recorder
-from methrics.schema.catalog import Catalog
+from methrics.node.record.plan import Plan
+from methrics.node.record.recorder import Recorder
+from methrics.node.report.flags import week_number
+from methrics.schema.catalog.catalog import Catalog
 
 Plans = dict[str, dict[str, Plan]]
 

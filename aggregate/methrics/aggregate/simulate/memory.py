@@ -14,8 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from methrics.node.clock import Clock
-from methrics.node.flags import DAY
-from methrics.node.journal import (
+from methrics.node.outbox.journal import (
     DUE,
     Journal,
     Made,
@@ -24,7 +23,8 @@ from methrics.node.journal import (
     Receipt,
     week_start,
 )
-from methrics.node.outbox import AGE_MAX, ROWS_MAX, catalog_number
+from methrics.node.outbox.outbox import AGE_MAX, ROWS_MAX, catalog_number
+from methrics.node.report.flags import DAY
 
 _Counted = tuple[str, int, bytes, int, int]
 

@@ -11,8 +11,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from methrics.aggregate.demo.story import BROWSERS, WIDTHS, Script, scripts
 from methrics.aggregate.simulate.settings import DAY, Settings
+from methrics.aggregate.simulate.story import BROWSERS, WIDTHS, Script, scripts
 from methrics.aggregate.simulate.zones import ZONES, Zone
 
 HOUR, MINUTE = 3600, 60

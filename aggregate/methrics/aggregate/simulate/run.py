@@ -19,7 +19,6 @@ from typing import NamedTuple
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
-from methrics.aggregate.digest import combine, digests
 from methrics.aggregate.simulate import truth
 from methrics.aggregate.simulate.arrival import Arrival
 from methrics.aggregate.simulate.lives import live
@@ -27,9 +26,10 @@ from methrics.aggregate.simulate.population import Profile, invent
 from methrics.aggregate.simulate.settings import DAY, Settings
 from methrics.aggregate.simulate.signing import RawCost, raw_cost
 from methrics.aggregate.simulate.transport import Resting
-from methrics.aggregate.store import Store
-from methrics.schema.catalogs import example_catalog
+from methrics.aggregate.store.digest import combine, digests
+from methrics.aggregate.store.store import Store
 from methrics.schema.errors import ConfigError
+from methrics.schema.example import example_catalog
 
 DATA, TRUTH = "data.duckdb", "truth.duckdb"
 

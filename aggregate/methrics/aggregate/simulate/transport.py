@@ -1,6 +1,6 @@
 """The way from a machine to the topic: what relays answer, when they publish, what gets lost.
 
-Pure. The rules are the relays' own (`methrics.node.mixer`, `methrics.schema.judge`); tests compare
+Pure. The rules are the relays' own (`methrics.node.relay.mixer`, `methrics.schema.judging.judge`); tests compare
 the short cuts taken here with them. Left out: relays have memory for all that rests, so none
 publishes before its time, and two always answer.
 """
@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
-from methrics.node.journal import Receipt
-from methrics.node.mixer import MixLimits, rest, shuffled
-from methrics.node.routes import RELAYS_AT_A_TIME
-from methrics.schema.event_type import EventType
-from methrics.schema.limits import EARLY_MAX
-from methrics.schema.verdict import Reason
+from methrics.node.outbox.journal import Receipt
+from methrics.node.publish.routes import RELAYS_AT_A_TIME
+from methrics.node.relay.mixer import MixLimits, rest, shuffled
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.wire.limits import EARLY_MAX
+from methrics.schema.wire.verdict import Reason
 
 LIMITS = MixLimits()
 

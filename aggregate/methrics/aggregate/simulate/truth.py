@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from methrics.aggregate.duck import Connection, name, open_writer, saying
 from methrics.aggregate.simulate.settings import DAY, Settings
+from methrics.aggregate.store.duck import Connection, name, open_writer, saying
 
 if TYPE_CHECKING:
     from methrics.aggregate.simulate.population import Profile

@@ -9,8 +9,8 @@ from methrics.node.bridges.naming import field_name, type_name
 from methrics.schema.errors import LocalError
 
 if TYPE_CHECKING:
-    from methrics.schema.event_type import EventType
-    from methrics.schema.fields import Field
+    from methrics.schema.catalog.event_type import EventType
+    from methrics.schema.catalog.fields import Field
 
 NAMES_MAX = 2048
 """Names of instruments remembered; a program that makes up more starts over."""

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from methrics.node.recorder import Recorder
-    from methrics.node.sequences import Sequence
+    from methrics.node.record.recorder import Recorder
+    from methrics.node.record.sequences import Sequence
 
 TIMEOUT = 1800.0
 """Seconds: half an hour, after which most analytics begin another session too."""
@@ -108,7 +108,7 @@ class Interactions:
 
     def _watch(self) -> None:
         if not self._watched:
-            from methrics.node.forks import watch
+            from methrics.node.process.forks import watch
 
             watch(self)
             self._watched = True

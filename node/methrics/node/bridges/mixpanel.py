@@ -25,14 +25,14 @@ from methrics.node.bridges.naming import (
     is_reserved,
     type_name,
 )
-from methrics.node.plan import COUNT_MAX
-from methrics.node.tally import Tally
+from methrics.node.process.tally import Tally
+from methrics.node.record.plan import COUNT_MAX
 from methrics.schema.errors import LocalError
 
 if TYPE_CHECKING:
-    from methrics.node.recorder import Recorder
-    from methrics.schema.event_type import EventType
-    from methrics.schema.fields import Field
+    from methrics.node.record.recorder import Recorder
+    from methrics.schema.catalog.event_type import EventType
+    from methrics.schema.catalog.fields import Field
 
 __all__ = ["Consumer", "Statistics", "Steps"]
 

@@ -12,8 +12,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from methrics.schema.fields import RESERVED_NAMES
-from methrics.schema.reading import is_name
+from methrics.schema.catalog.fields import RESERVED_NAMES
+from methrics.schema.wire.reading import is_name
 
 SOURCE_MAX = 255
 """Characters of a name that is looked at; Mixpanel takes no longer ones."""

@@ -35,12 +35,12 @@ from methrics.node.bridges.batch import Batch, parts
 from methrics.node.bridges.declared import Declared, Target
 from methrics.node.bridges.histograms import bounds_for, explicit, exponential, inside, spread
 from methrics.node.bridges.streams import Interval, Streams
-from methrics.node.exits import at_exit
-from methrics.node.forks import watch
-from methrics.node.tally import Tally
+from methrics.node.process.exits import at_exit
+from methrics.node.process.forks import watch
+from methrics.node.process.tally import Tally
 
 if TYPE_CHECKING:
-    from methrics.node.recorder import Recorder
+    from methrics.node.record.recorder import Recorder
 
 __all__ = ["Exporter", "Statistics"]
 

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from methrics.node.ledger_format import stamp
+from methrics.node.consent.ledger_format import stamp
 
 STREAMS_MAX = 10_000
 """Cumulative streams remembered: instruments times their combinations of attributes."""

@@ -1,0 +1,1 @@
+"""The `methrics` command and those of its subcommands that need a data set."""

@@ -1,0 +1,230 @@
+"""`methrics aggregate`: run an aggregator in the foreground until it is told to stop."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from signal import SIGINT, SIGTERM
+
+import click
+import trio
+
+from methrics.aggregate.collect.service import (
+    AggregatorSettings,
+    Event,
+    ExportFailed,
+    Joined,
+    run_aggregator,
+    topics_of,
+)
+from methrics.aggregate.parquet.export import Exported
+from methrics.aggregate.store.batch import Committed
+from methrics.aggregate.store.digest import combine, digests
+from methrics.aggregate.store.store import Store
+from methrics.node.cli.catalog_file import load_catalog
+from methrics.node.cli.keyfile import own_key
+from methrics.node.clock import Clock
+from methrics.node.network.connected import company_words, tell_company
+from methrics.node.publish.entry import check_addresses
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+GC_THRESHOLD = 200_000
+"""New objects between two looks for cycles; Python's 700 costs an eighth of all CPU time here."""
+
+SAY_EVERY = 10.0
+"""Seconds between two lines about commits, for people; programs get one for each."""
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@click.option(
+    "--listen",
+    multiple=True,
+    default=("/ip4/0.0.0.0/tcp/0",),
+    show_default=True,
+    metavar="MULTIADDR",
+    help="Where to listen; may be repeated. TCP port 0 takes a free one.",
+)
+@click.option(
+    "--catalog",
+    "catalogs",
+    type=FILE,
+    multiple=True,
+    help="A signed catalog whose reports to collect; may be repeated.",
+)
+@click.option(
+    "--topic",
+    "topics",
+    multiple=True,
+    metavar="TOPIC",
+    help="A topic to collect from; its catalogs are learnt from the network. May be repeated.",
+)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="MULTIADDR",
+    help="A relay or aggregator to stay connected to; may be repeated.",
+)
+@click.option(
+    "--export-every",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often to bring the Parquet beside FILE up to date; 0 writes closed days only.",
+)
+@click.option(
+    "--key",
+    "key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with this aggregator's key, made if absent: its address then outlives a restart.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each event.")
+def aggregate(
+    file: Path,
+    listen: tuple[str, ...],
+    catalogs: tuple[Path, ...],
+    topics: tuple[str, ...],
+    peers: tuple[str, ...],
+    export_every: float,
+    key: Path | None,
+    as_json: bool,
+) -> None:
+    """Collect signed reports from the network into the DuckDB file FILE.
+
+    Without --catalog and --topic, goes on with the namespaces that are in FILE. Ctrl-C or SIGTERM
+    stores what has arrived and stops. While this runs FILE is locked: read it with
+    `methrics query FILE` or `open_dataset`, which take the Parquet beside it.
+    """
+    settings = AggregatorSettings(
+        topics=topics,
+        catalogs=[load_catalog(path) for path in catalogs],
+        peers=check_addresses(peers),
+        export_every=export_every,
+    )
+    if not file.exists():
+        topics_of(settings, ())  # a command that cannot work leaves no file behind
+    seed = own_key(key) if key else None
+    with Store(file) as store:
+        topics_of(settings, store.catalogs())
+        # Reports in flight are many and free of cycles: do not look for those all the time.
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 10, 10)
+        try:
+            trio.run(partial(_serve, store, settings, listen, seed, as_json))
+        finally:
+            gc.unfreeze()
+
+
+async def _serve(
+    store: Store,
+    settings: AggregatorSettings,
+    listen: tuple[str, ...],
+    seed: bytes | None,
+    as_json: bool,
+) -> None:
+    from methrics.node.network.libp2p import open_swarm
+
+    clock = Clock()
+    say = _Json() if as_json else _Words(clock)
+    stop = trio.Event()
+    with trio.open_signal_receiver(SIGINT, SIGTERM) as signals:
+        async with open_swarm(listen=listen, seed=seed) as swarm, trio.open_nursery() as nursery:
+            nursery.start_soon(_stop_on_signal, signals, stop)
+            say.listening(swarm.peer_id, swarm.addrs)
+            if settings.peers:
+                nursery.start_soon(tell_company, swarm, say.company)
+            await run_aggregator(swarm, store, settings, clock, say.event, stop)
+            nursery.cancel_scope.cancel()
+    say.stopped(store)
+
+
+async def _stop_on_signal(signals: AsyncIterator[int], stop: trio.Event) -> None:
+    async for _ in signals:
+        stop.set()
+
+
+class _Json:
+    """One JSON object a line; a `commit` line is printed after the commit is on disk."""
+
+    def _print(self, event: str, **values: object) -> None:
+        click.echo(json.dumps({"event": event, **values}))
+
+    def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
+        self._print("listening", peer=peer, addrs=list(addrs))
+
+    def company(self, connected: int) -> None:
+        self._print("peers", connected=connected)
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, Joined):
+            self._print("joined", topic=event.topic)
+        elif isinstance(event, Committed):
+            for catalog in event.catalogs:
+                self._print(
+                    "catalog", id=catalog.id.hex(), label=catalog.label, number=catalog.number
+                )
+            names = [name for name in Committed.__slots__ if name != "catalogs"]
+            self._print("commit", **{name: getattr(event, name) for name in names})
+        elif isinstance(event, Exported):
+            days = [str(day) for day in event.days]
+            self._print("export", days=days, files=event.files, reports=event.reports)
+        else:
+            self._print("export-failed", code=event.error.code, message=str(event.error))
+
+    def stopped(self, store: Store) -> None:
+        found = combine(digests(store.cursor()))
+        namespaces = [
+            {"namespace": one.schema, "reports": one.count, "digest": one.digest.hex()}
+            for one in found
+        ]
+        self._print("stopped", reports=store.total, namespaces=namespaces)
+
+
+@dataclass
+class _Words:
+    """Lines for people, not too many."""
+
+    clock: Clock
+    since: float = 0.0
+    gathered: Committed = field(default_factory=Committed)
+
+    def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
+        click.echo(f"peer {peer}")
+        for addr in addrs:
+            click.echo(f"listening on {addr}")
+
+    def company(self, connected: int) -> None:
+        click.echo(f"methrics: {company_words(connected)}", err=True)
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, Joined):
+            click.echo(f"collecting from {event.topic}")
+        elif isinstance(event, Committed):
+            for catalog in event.catalogs:
+                click.echo(f"catalog {catalog.label} number {catalog.number}")
+            self._committed(event)
+        elif isinstance(event, ExportFailed):
+            click.echo(f"methrics: the export is late: {event.error}", err=True)
+
+    def _committed(self, done: Committed) -> None:
+        gathered = self.gathered
+        gathered.reports += done.reports
+        gathered.refused += done.refused
+        gathered.erased += done.erased
+        if self.clock.monotonic() - self.since >= SAY_EVERY:
+            refused = f", refused {gathered.refused}" if gathered.refused else ""
+            erased = f", erased {gathered.erased}" if gathered.erased else ""
+            click.echo(f"stored {gathered.reports} reports{refused}{erased}; {done.total} in all")
+            self.gathered, self.since = Committed(), self.clock.monotonic()
+
+    def stopped(self, store: Store) -> None:
+        click.echo(f"stopped; {store.total} reports in {store.path}")
+        for one in combine(digests(store.cursor())):
+            click.echo(f"digest {one.schema} {one.digest.hex()} over {one.count} reports")

@@ -1,0 +1,60 @@
+"""`methrics demo`: the whole path on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from methrics.aggregate.cli.demo_tables import show
+from methrics.aggregate.demo.job import run_job
+from methrics.node.clock import Clock
+
+
+@click.command()
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo-data"),
+    show_default=True,
+    help="Where data, keys and logs go; cleared at the start of each demo.",
+)
+@click.option("--apps", type=click.IntRange(1, 500), default=20, show_default=True)
+@click.option("--days", type=click.IntRange(1, 14), default=3, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of tables.")
+def demo(folder: Path, apps: int, days: int, as_json: bool) -> None:
+    """Run two aggregators, a relay and many small apps as processes on this machine.
+
+    Each app embeds the node, is allowed to share, plays some days of use with a clock of its own,
+    and publishes through the relay, over TCP, Noise and Yamux on the loopback interface. At the
+    end the reports are read back from the DuckDB file and every one is verified.
+    """
+    clock = Clock()
+    started = clock.monotonic()
+
+    def say(text: str) -> None:
+        if not as_json:
+            click.echo(f"demo: {text}")
+
+    say(f"two aggregators, a relay and {apps} apps, {days} days each; logs in {folder / 'logs'}")
+    # Without a terminal the bar would be its label alone, before there are any apps.
+    hidden = as_json or not sys.stdout.isatty()
+    with click.progressbar(length=apps, label="demo: apps", hidden=hidden) as bar:
+        ran = run_job(
+            folder,
+            apps=apps,
+            days=days,
+            clock=clock,
+            say=say,
+            tick=lambda _done, _all: bar.update(1),
+        )
+    took = round(clock.monotonic() - started, 1)
+    if as_json:
+        stores = [str(store) for store in ran.stores]
+        click.echo(json.dumps({"sent": ran.sent, "stores": stores, "seconds": took}))
+        return
+    show(ran)
+    click.echo(f"demo: {ran.processes} processes, {ran.sent} reports, {took} s")

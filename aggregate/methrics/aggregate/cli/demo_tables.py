@@ -1,0 +1,146 @@
+"""What the demo prints at its end: tables asked by SQL, digests, one report beside its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from textwrap import dedent
+
+import click
+
+from methrics.aggregate.demo.job import Ran
+from methrics.aggregate.demo.processes import DemoError
+from methrics.aggregate.read.dataset import Dataset, open_dataset
+from methrics.aggregate.read.verify import verify
+from methrics.aggregate.store.digest import combine, digests
+from methrics.schema.wire.diagnostic import hexdump, readable
+from methrics.schema.wire.envelope import split
+
+QUERIES = (
+    (
+        "Installs per day (at least: only those who agreed, counted by their own machines)",
+        "SELECT * FROM demo.heartbeat_dau",
+    ),
+    (
+        "Machines (what this one says of itself)",
+        """
+        SELECT os, arch, python, code.label AS cores, count(*) AS reports
+        FROM demo.system
+        JOIN type ON type.name = 'system'
+        JOIN code ON code.type = type.n AND code.field = 'cores' AND code.value = system.cores
+        GROUP BY ALL ORDER BY reports DESC
+        """,
+    ),
+    (
+        "Versions of the app",
+        "SELECT version, count(*) AS heartbeats FROM demo.heartbeat GROUP BY ALL ORDER BY ALL",
+    ),
+    (
+        "Sign-ins that reached each step, by design of the dialogue",
+        """
+        SELECT value AS design, step, interactions, percent
+        FROM demo.signin_funnel WHERE field = 'variant'
+        """,
+    ),
+)
+"""Title and SQL; each is printed before its answer, so that it can be asked again."""
+
+FLOOR_SAID = (
+    "All counts as they are (floor=1), for these are few and made up. Views of real data are\n"
+    "opened with the floor of 10: counts in tens, and no group smaller than that."
+)
+
+
+def show(ran: Ran) -> None:
+    """Print everything. Raises DemoError if the aggregators differ or a row does not verify."""
+    first, second = ran.stores
+    with open_dataset(first, floor=1) as one, open_dataset(second, floor=1) as two:
+        click.echo(f"\n{FLOOR_SAID}")
+        for title, sql in QUERIES:
+            heading(title)
+            sql = dedent(sql).strip()
+            click.echo(indented(sql))
+            table(one, sql)
+        heading("One report, as everybody can read it")
+        show_report(one)
+        heading("The same set in both aggregators")
+        show_digests(ran.stores, (one, two))
+        heading("Every row again: signature, rules, and the columns derived from the bytes")
+        for path, data in zip(ran.stores, (one, two), strict=True):
+            show_verified(path, data)
+    heading("Open it yourself")
+    click.echo(snippet(ran.stores[0]))
+
+
+def heading(text: str) -> None:
+    """A title over a part of the output."""
+    click.echo(f"\n{click.style(text, bold=True)}")
+
+
+def table(data: Dataset, sql: str) -> None:
+    """The answer to `sql`, in columns."""
+    relation = data.sql(sql)
+    rows = [[str(one) for one in row] for row in relation.fetchall()]
+    for line in columns([str(name) for name in relation.columns], rows):
+        click.echo(f"  {line}")
+
+
+def columns(head: list[str], rows: list[list[str]]) -> Iterable[str]:
+    """Lines of a plain table; numbers are right-aligned."""
+    right = [all(row[i].isdigit() for row in rows) for i in range(len(head))]
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, ["-" * width for width in widths], *rows]:
+        cells = (
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        )
+        yield "  ".join(cells).rstrip()
+
+
+def show_report(data: Dataset) -> None:
+    """The newest heartbeat: its parts in diagnostic notation, and its bytes."""
+    sql = (
+        "SELECT i.raw FROM item i JOIN demo.heartbeat h USING (n) "
+        "ORDER BY i.time DESC, i.id LIMIT 1"
+    )
+    raw = bytes(data.rows(sql)[0][0])
+    item = split(raw)
+    click.echo(f"  id {item.id.hex()} ({len(raw)} bytes)\n")
+    click.echo(indented(readable(item)))
+    click.echo(indented(hexdump(raw)), nl=False)
+
+
+def indented(text: str) -> str:
+    """Two spaces before each line."""
+    return "".join(f"  {line}".rstrip() + "\n" for line in text.splitlines())
+
+
+def show_digests(paths: tuple[Path, Path], data: tuple[Dataset, Dataset]) -> None:
+    """Both digests; equal ones prove equal sets of reports."""
+    found = [combine(digests(one.connection)) for one in data]
+    for path, namespaces in zip(paths, found, strict=True):
+        for one in namespaces:
+            click.echo(f"  {path.name}  {one.count} reports  {one.digest.hex()}")
+    if found[0] != found[1]:
+        raise DemoError("demo-differs", "the aggregators do not hold the same reports")
+
+
+def show_verified(path: Path, data: Dataset) -> None:
+    """How many rows were checked, and that none was wrong."""
+    result = verify(data)
+    if not result.ok:
+        raise DemoError(
+            "demo-unverified", f"{path.name}: {result.wrong} rows are wrong: {result.mismatches[0]}"
+        )
+    click.echo(f"  {path.name}  {result.reports} reports, {result.catalogs} catalog: all right")
+
+
+def snippet(path: Path) -> str:
+    """Lines of Python that open the file; they work as they stand."""
+    return (
+        f"  {path}\n\n"
+        "  from methrics.aggregate import open_dataset\n"
+        f'  with open_dataset("{path}", floor=1) as data:\n'
+        '      print(data.sql("SELECT * FROM demo.heartbeat_dau"))\n\n'
+        f"  or: methrics query {path} dau --floor 1\n"
+    )

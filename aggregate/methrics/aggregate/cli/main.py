@@ -1,0 +1,128 @@
+"""The `methrics` command: the process edge where every error becomes one clear line.
+
+Exit codes (docs/reference/cli.md): 0 done; 1 the answer is no, or things differ; 2 wrong use;
+3 something on this machine; 4 the network or a peer; 70 a fault in methrics itself;
+130 interrupted; 141 the reader of the output went away.
+
+Imports nothing outside the standard library, so that it can say what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from methrics.schema.errors import MethricsError, RemoteError
+
+OK, NO, USAGE, LOCAL, NETWORK, FAULT, INTERRUPTED, PIPE = 0, 1, 2, 3, 4, 70, 130, 141
+
+EXTRA_OF = {
+    "click": "node",
+    "rich": "node",
+    "trio": "node",
+    "libp2p": "node",
+    "multiaddr": "node",
+    "duckdb": "aggregate",
+    "pyarrow": "aggregate",
+    "pandas": "notebooks",
+}
+"""Which extra of the distribution brings a module."""
+
+
+@dataclass(slots=True)
+class Session:
+    """What the root options say to this edge."""
+
+    debug: bool = False
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; never raises and never prints a traceback
+    unless asked to by --debug."""
+    session = Session()
+    try:
+        from methrics.aggregate.cli.root import run
+
+        code = run(sys.argv[1:] if arguments is None else list(arguments), session)
+        sys.stdout.flush()
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else OK
+    except BaseException as raised:  # noqa: BLE001 - the process edge: it ends here, in one line
+        return _report(_innermost(raised), raised, debug=session.debug)
+    return code
+
+
+def _innermost(raised: BaseException) -> BaseException:
+    """The first cause inside the groups that task nurseries wrap errors in; a fault of this
+    machine or network is preferred, because its line says what to do."""
+    if not isinstance(raised, BaseExceptionGroup):
+        return raised
+    leaves = [_innermost(one) for one in raised.exceptions]
+    return next((leaf for leaf in leaves if isinstance(leaf, MethricsError)), leaves[0])
+
+
+def _report(error: BaseException, raised: BaseException, *, debug: bool) -> int:
+    """Say one line about `error` on standard error; the exit code for it."""
+    code, line = _describe(error)
+    if code == PIPE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code
+    if debug:
+        traceback.print_exception(raised)
+    if line:
+        # A bare group answers with its help, which is no error message.
+        sys.stderr.write(f"{line}\n" if line.startswith("Usage: ") else f"methrics: {line}\n")
+    return code
+
+
+def _describe(error: BaseException) -> tuple[int, str]:
+    """Exit code and line for whatever ended the command."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted"
+    if isinstance(error, BrokenPipeError):
+        return PIPE, ""
+    if isinstance(error, MethricsError):
+        return (NETWORK if isinstance(error, RemoteError) else LOCAL), str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return _describe_missing(error)
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return LOCAL, f"{error.strerror or error}{where}"
+    return _describe_click(error) or (
+        FAULT,
+        f"a fault in methrics: {type(error).__name__}: {error} "
+        "(please report it with what `methrics --debug ...` prints)",
+    )
+
+
+def _describe_missing(error: ModuleNotFoundError) -> tuple[int, str]:
+    """A module that an extra would bring."""
+    module = (error.name or "").partition(".")[0]
+    extra = EXTRA_OF.get(module)
+    if extra is None:
+        return (
+            FAULT,
+            f"a module is missing: {error.name} (reinstall with: pip install 'methrics[all]')",
+        )
+    return LOCAL, f"this command needs {module} (install it with: pip install 'methrics[{extra}]')"
+
+
+def _describe_click(error: BaseException) -> tuple[int, str] | None:
+    """Wrong use, as the command-line library tells it; None for anything else."""
+    try:
+        import click
+    except ImportError:
+        return None
+    if isinstance(error, click.Abort):
+        return INTERRUPTED, "interrupted"
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return USAGE, error.format_message().removeprefix("Error: ")
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx else "methrics"
+        return USAGE, f"{error.format_message()} (see: {path} --help)"
+    if isinstance(error, click.ClickException):
+        return LOCAL, error.format_message()
+    return None

@@ -1,0 +1,160 @@
+"""`methrics mine`: one's own reports; whether public data holds them; all of them as a file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from methrics.aggregate.mine.own_file import write_own
+from methrics.node.clock import Clock
+from methrics.node.mine.reports import (
+    FORMATS,
+    ID_DIGITS,
+    Mine,
+    fate,
+    read_mine,
+    set_aside,
+    to_cbor,
+    to_csv,
+    to_jsonl,
+    to_rows,
+)
+from methrics.node.mine.trail.own import moment, said
+from methrics.node.outbox.journal import ACKNOWLEDGED
+from methrics.node.paths import places
+from methrics.schema.errors import ConfigError
+
+APP = click.option("--app", "apps", multiple=True, help="Only this namespace; repeatable.")
+HOME = click.option("--home", type=click.Path(path_type=Path), help="Instead of METHRICS_HOME.")
+
+PATIENCE = 3 * 86_400
+"""Seconds after which a report that left should be there: relays hold each for up to a day."""
+
+_NO = 1
+
+
+@click.group(invoke_without_command=True)
+@APP
+@click.option(
+    "--check",
+    "source",
+    metavar="FILE|DIR|URL",
+    help="Look for your reports in an aggregator's data: its file, its Parquet, or their address.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@HOME
+@click.pass_context
+def mine(
+    ctx: click.Context,
+    apps: tuple[str, ...],
+    source: str | None,
+    as_json: bool,
+    home: Path | None,
+) -> None:
+    """List your own reports: what left, when, by which route, and what became of it.
+
+    With --check, all of the data is read or fetched and compared on this machine: nobody learns
+    which reports are looked for. Relays hold a report for up to a day. Exit code 1 if one that left
+    three days ago or earlier is missing.
+    """
+    if ctx.invoked_subcommand is not None:
+        if apps or source or as_json or home:
+            raise click.UsageError("give options after the name of the subcommand")
+        return
+    where = places(home)
+    found = read_mine(where, Clock(), apps)
+    for path in set_aside(where):
+        click.echo(f"methrics: {path} is damaged: the reports in it are not listed", err=True)
+    if source is None:
+        _list(found, as_json)
+        return
+    ctx.exit(_check(found, source, as_json))
+
+
+def _list(found: list[Mine], as_json: bool) -> None:
+    if as_json:
+        click.echo(to_jsonl(found), nl=False)
+        return
+    if not found:
+        click.echo("no report was made here yet")
+    for one in found:
+        click.echo(_line(one, fate(one)))
+
+
+def _line(one: Mine, state: str) -> str:
+    words = said(one.event_type, one.parts) if one.event_type else ""
+    made = moment(one.receipt.made)
+    return (
+        f"{one.id.hex()[:ID_DIGITS]}  {one.namespace} {one.number:<4} {one.receipt.type}  "
+        f"{made} UTC  {state}  {words}".rstrip()
+    )
+
+
+def _check(found: list[Mine], source: str, as_json: bool) -> int:
+    from methrics.aggregate.mine.check import FOUND, MISSING, Wanted, check
+
+    left = [one for one in found if one.left]
+    checked = check(source, [Wanted(one.id, one.receipt.time) for one in left])
+    states = {one.id: checked.of[one.id] for one in left}
+    old = Clock().now() - PATIENCE
+    missing = any(
+        states[one.id] == MISSING
+        and one.erasure is None
+        and one.receipt.state == ACKNOWLEDGED
+        and one.receipt.made < old
+        for one in left
+    )
+    if as_json:
+        for one in left:
+            record = {"id": one.id.hex(), "app": one.namespace, "type": one.receipt.type}
+            click.echo(json.dumps({**record, "state": states[one.id], "fate": fate(one)}))
+        return _NO if missing else 0
+    for one in left:
+        still = states[one.id] == FOUND and one.erasure is not None
+        click.echo(_line(one, f"{states[one.id]}{', ' + fate(one) if still else ''}"))
+    counts = Counter(states.values())
+    summary = ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "none of yours"
+    click.echo(f"{summary}; {checked.total:,} reports compared on this machine")
+    return _NO if missing else 0
+
+
+@mine.command()
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="Default: by the name of OUT, else jsonl.",
+)
+@APP
+@HOME
+def export(out: Path, form: str | None, apps: tuple[str, ...], home: Path | None) -> None:
+    """Write all your own reports to the file OUT (- for standard output): values, receipts and the
+    exact bytes.
+
+    Whoever gets the file knows which reports are yours; it is made readable for you alone. It holds
+    no key: nobody can erase with it.
+    """
+    form = form or (out.suffix[1:] if out.suffix[1:] in FORMATS else "jsonl")
+    found = read_mine(places(home), Clock(), apps)
+    if form == "parquet":
+        if str(out) == "-":
+            raise ConfigError("no-stream", "Parquet goes to a file", "name one, or another format")
+        from methrics.aggregate.mine.parquet_file import write_parquet
+
+        write_own(out, b"")
+        write_parquet(out, *to_rows(found))
+    else:
+        data = to_cbor(found) if form == "cbor" else _text(found, form).encode()
+        if str(out) == "-":
+            click.echo(data, nl=False)
+            return
+        write_own(out, data)
+    click.echo(f"{len(found)} reports written to {out}", err=True)
+
+
+def _text(found: list[Mine], form: str) -> str:
+    return to_csv(found) if form == "csv" else to_jsonl(found)

@@ -1,0 +1,80 @@
+"""`methrics verify`: every stored row's signature and derivation again, from the file alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.verify import Verification
+from methrics.aggregate.read.verify import verify as check
+
+TOLD_MAX = 20
+"""Mismatches printed one by one for people; --json prints up to 1,000."""
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.pass_context
+def verify(ctx: click.Context, file: Path, as_json: bool) -> None:
+    """Check every report in FILE again; exit code 1 if anything is not what was signed.
+
+    FILE is a DuckDB file of `methrics aggregate`, running or not, or a directory of its Parquet.
+    Each row's signature is verified and each column compared with what the signed bytes say.
+    """
+    with open_dataset(file) as dataset:
+        if dataset.source == "parquet" and not file.is_dir():
+            click.echo(f"{file} is in use: checking its Parquet of {dataset.written}", err=True)
+        if as_json:
+            found = check(dataset)
+        else:
+            with _bar() as bar:
+                task = bar.add_task("verifying", total=None)
+                found = check(
+                    dataset, lambda done, total: bar.update(task, completed=done, total=total)
+                )
+    (_print_json if as_json else _print_words)(found)
+    if not found.ok:
+        ctx.exit(1)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def _print_json(found: Verification) -> None:
+    mismatches = [{"table": one.table, "n": one.n, "what": one.what} for one in found.mismatches]
+    counts = {
+        "catalogs": found.catalogs,
+        "reports": found.reports,
+        "notices": found.notices,
+        "erasures": found.erasures,
+    }
+    answer = {"ok": found.ok, **counts, "wrong": found.wrong, "mismatches": mismatches}
+    click.echo(json.dumps(answer, indent=1))
+
+
+def _print_words(found: Verification) -> None:
+    for one in found.mismatches[:TOLD_MAX]:
+        click.echo(str(one))
+    if found.wrong > TOLD_MAX:
+        click.echo(f"… and {found.wrong - TOLD_MAX} more")
+    checked = (
+        f"{found.reports} reports, {found.catalogs} catalogs, {found.erasures} erasures "
+        f"and {found.notices} notices"
+    )
+    if found.ok:
+        click.echo(f"every row is what was signed: {checked}")
+    else:
+        click.echo(f"{found.wrong} mismatches in {checked}")

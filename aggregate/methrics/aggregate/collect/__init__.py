@@ -1,0 +1,1 @@
+"""Collecting: from gossip messages to judged and committed items."""

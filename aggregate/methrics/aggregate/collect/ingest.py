@@ -1,0 +1,252 @@
+"""From gossip messages to commits: judged on worker threads, stored by one writer.
+
+    swarm -> validator (worker threads: judge) -> bounded channel -> writer (one thread: commit)
+
+The validator waits while the channel is full, and the swarm then stops reading from the peers that
+send, so memory is bounded and nothing is dropped on the way. A message counts as stored only when
+`notify` has been told of its commit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import trio
+
+from methrics.aggregate.store.batch import Batch, Committed
+from methrics.aggregate.store.quarantine import Waiting, awaited
+from methrics.aggregate.store.store import Store
+from methrics.node.clock import Clock
+from methrics.node.network.swarm import PeerId, Validator
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import BundleVerdict, judge_bundle, unknown_catalogs
+from methrics.schema.judging.judge import Verdict, judge
+from methrics.schema.judging.seen import Seen
+from methrics.schema.wire.items import Report, Revocation
+from methrics.schema.wire.verdict import Decision, Reason
+
+Notify = Callable[[Committed], None]
+
+Missing = Callable[[bytes, str], None]
+"""(catalog id, topic): told of a catalog that an item names and nobody here knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """The defaults carry several times a billion users on two cores (MARS-14)."""
+
+    threads: int = min(4, os.cpu_count() or 1)
+    """Bundles judged at once: more than cores only adds waiting."""
+    queue: int = 64
+    """Judged bundles that may wait for the writer: 8 MiB at most."""
+    batch_items: int = 10_000
+    """Items at which a batch is committed without waiting for more."""
+    batch_seconds: float = 1.0
+    """Seconds a first item waits for others before it is committed."""
+    seen: int = 262_144
+    """Items remembered, so that what comes again in another bundle is not verified again."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestStatistics:
+    """Counts since the start."""
+
+    bundles: int = 0
+    """Bundles judged."""
+    accepted: int = 0
+    """Items accepted, stored or about to be."""
+    commits: int = 0
+    queued: int = 0
+    """Judged bundles that wait for the writer, now."""
+
+
+class Ingest:
+    """One pipeline into one store. Start `run` in a nursery, then join topics with `validator`.
+
+    `notify` is called in the trio thread after each commit with what it did, `missing` once per
+    bundle and catalog that nobody here knows.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        book: CatalogBook,
+        clock: Clock,
+        notify: Notify,
+        settings: IngestSettings | None = None,
+        missing: Missing | None = None,
+    ) -> None:
+        self._store = store
+        self._missing = missing
+        self._book = book
+        self._clock = clock
+        self._notify = notify
+        self._settings = settings or IngestSettings()
+        self._seen = Seen(self._settings.seen)
+        self._judges = trio.CapacityLimiter(self._settings.threads)
+        self._writer = trio.CapacityLimiter(1)
+        self._statistics = IngestStatistics()
+        self._send, self._receive = trio.open_memory_channel[BundleVerdict](self._settings.queue)
+
+    def statistics(self) -> IngestStatistics:
+        """Counts so far."""
+        return replace(self._statistics, queued=self._receive.statistics().current_buffer_used)
+
+    def validator(self, topic: str) -> Validator:
+        """The swarm's validator for `topic`."""
+
+        async def validate(peer: PeerId, message: bytes) -> Decision:
+            verdict = await trio.to_thread.run_sync(
+                self._judge, message, topic, limiter=self._judges
+            )
+            self._miss(verdict, topic)
+            try:
+                # A swarm gives a validator so much time. What was judged is remembered as seen, so
+                # giving up now, on a slow disk, would lose it for good: waiting slows the peers.
+                with trio.CancelScope(shield=True):
+                    await self.take(verdict)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return Decision.IGNORE  # stopping: what is not stored here is not passed on
+            return verdict.decision
+
+        return validate
+
+    async def take(self, verdict: BundleVerdict) -> None:
+        """Hand a judged bundle to the writer, waiting while it is behind.
+
+        Raises trio.ClosedResourceError or trio.BrokenResourceError when nothing more is taken in.
+        """
+        await self._send.send(verdict)
+        old = self._statistics
+        self._statistics = replace(
+            old, bundles=old.bundles + 1, accepted=old.accepted + len(verdict.accepted)
+        )
+
+    def _miss(self, verdict: BundleVerdict, topic: str) -> None:
+        if self._missing is None:
+            return
+        for catalog_id in unknown_catalogs(verdict):
+            self._missing(catalog_id, topic)
+
+    def _judge(self, message: bytes, topic: str) -> BundleVerdict:
+        return judge_bundle(message, self._book, self._clock.now(), self._seen, topic=topic)
+
+    def close(self) -> None:
+        """Take nothing more in; `run` commits what it has and returns."""
+        self._send.close()
+
+    async def run(self) -> None:
+        """Commit batches until `close`. Raises StoreError when the file cannot be written."""
+        async with self._receive:
+            for done in await trio.to_thread.run_sync(self._left_over, limiter=self._writer):
+                self._tell(done)
+            while verdicts := await self._gather():
+                # A commit is not abandoned half way: it ends, or it raises.
+                for done in await trio.to_thread.run_sync(
+                    self._commit, verdicts, limiter=self._writer
+                ):
+                    self._tell(done)
+
+    def _tell(self, done: Committed) -> None:
+        self._statistics = replace(self._statistics, commits=self._statistics.commits + 1)
+        self._notify(done)
+
+    async def _gather(self) -> list[BundleVerdict]:
+        """Wait for a bundle, then a while for more; empty when closed and drained."""
+        try:
+            verdicts = [await self._receive.receive()]
+        except trio.EndOfChannel:
+            return []
+        size = len(verdicts[0].accepted)
+        with trio.move_on_after(self._settings.batch_seconds):
+            while size < self._settings.batch_items:
+                try:
+                    verdicts.append(await self._receive.receive())
+                except trio.EndOfChannel:
+                    break
+                size += len(verdicts[-1].accepted)
+        return verdicts
+
+    def _commit(self, verdicts: list[BundleVerdict]) -> list[Committed]:
+        """In the writer thread: a commit, and one more for each catalog that was waited for."""
+        batch = self._with_catalogs(to_batch(verdicts, self._clock.now()))
+        done = [self._store.commit(batch)]
+        # A catalog may have become known between the judging of an item and now.
+        awaited = {one.awaits for one in batch.waiting}
+        late = [one for one in self._book if awaited and not awaited.isdisjoint((one.id, one.key))]
+        return done + self._release({*done[0].catalogs, *late})
+
+    def _left_over(self) -> list[Committed]:
+        """In the writer thread, once: what a process that was killed between the commit of a
+        catalog and the one after it left waiting."""
+        return self._release(one for one in self._store.catalogs() if self._book.get(one.id))
+
+    def _release(self, catalogs: Iterable[Catalog]) -> list[Committed]:
+        """One commit for each of `catalogs` that something waits for."""
+        found = (self._store.waiting(catalog) for catalog in catalogs)
+        return [self._store.commit(self._again(waiting)) for waiting in found if waiting]
+
+    def _again(self, waiting: list[tuple[int, int, bytes]]) -> Batch:
+        """Judge again what had waited, as of when it came."""
+        accepted: list[Verdict] = []
+        refused: Counter[Reason] = Counter()
+        samples: dict[Reason, bytes] = {}
+        for _, received, raw in waiting:
+            verdict = judge(raw, self._book, received)
+            if verdict.decision is Decision.ACCEPT:
+                accepted.append(verdict)
+                if isinstance(verdict.body, Revocation) and verdict.item is not None:
+                    self._book.revoke(verdict.item.key, verdict.body)
+            else:
+                refused[verdict.reason] += 1
+                samples.setdefault(verdict.reason, raw)
+        return self._with_catalogs(
+            Batch(
+                now=self._clock.now(),
+                accepted=accepted,
+                refused={reason: (count, samples[reason]) for reason, count in refused.items()},
+                released=[n for n, _, _ in waiting],
+            )
+        )
+
+    def _with_catalogs(self, batch: Batch) -> Batch:
+        """`batch` and the catalogs of its reports that the file lacks.
+
+        A judge knows a catalog from the moment another one has read it, and its reports may
+        then overtake it on the way to the writer.
+        """
+        named = {body.catalog for *_, body in batch.accepted if isinstance(body, Report)}
+        found = (self._book.get(one) for one in self._store.lacks(named))
+        first = [judge(one.raw, self._book, batch.now, live=False) for one in found if one]
+        return replace(batch, accepted=[*first, *batch.accepted]) if first else batch
+
+
+def to_batch(verdicts: list[BundleVerdict], now: int) -> Batch:
+    """One batch from the verdicts on many bundles. Pure."""
+    accepted: list[Verdict] = []
+    waiting: list[Waiting] = []
+    refused: Counter[Reason] = Counter()
+    samples: dict[Reason, bytes] = {}
+    for verdict in verdicts:
+        accepted += verdict.accepted
+        if verdict.decision is Decision.REJECT:
+            # The rest of a rejected bundle was not looked at: it is one refusal.
+            refused[verdict.reason] += 1
+            samples[verdict.reason] = verdict.refused[-1].raw if verdict.refused else b""
+            continue
+        for reason, raw, item_id in verdict.refused:
+            if reason is Reason.UNKNOWN_CATALOG and item_id is not None:
+                waiting.append(Waiting(awaited(raw), item_id, raw))
+            else:
+                refused[reason] += 1
+                samples.setdefault(reason, raw)
+    return Batch(
+        now=now,
+        accepted=accepted,
+        waiting=waiting,
+        refused={reason: (count, samples[reason]) for reason, count in refused.items()},
+    )

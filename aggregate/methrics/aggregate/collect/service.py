@@ -1,0 +1,171 @@
+"""The aggregator: joins topics, learns catalogs, stores what it judges right, exports Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from methrics.aggregate.collect.ingest import Ingest, IngestSettings
+from methrics.aggregate.parquet.export import Exported, Exporter, directory_beside
+from methrics.aggregate.store.batch import Batch, Committed
+from methrics.aggregate.store.rows import DAY
+from methrics.aggregate.store.store import Store
+from methrics.node.clock import Clock, system_rng
+from methrics.node.network.swarm import Swarm
+from methrics.node.relay.catalog_exchange import CatalogExchange
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.errors import ConfigError, RefusedError, StoreError
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import judge
+from methrics.schema.wire.topic import parse_topic
+
+CLOSED_EVERY = 600.0
+"""Seconds between looks for days that have closed, when the running day is not exported."""
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorSettings:
+    """What an aggregator takes part in, and how often it shows it."""
+
+    topics: Collection[str] = ()
+    """Topics to join besides those of `catalogs`; their catalogs are learnt from the network."""
+    catalogs: Sequence[Catalog] = ()
+    peers: Sequence[str] = ()
+    """Addresses to stay connected to."""
+    export_every: float = 60.0
+    """Seconds between exports of the days that changed; 0 exports closed days only."""
+    ingest: IngestSettings = field(default_factory=IngestSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A topic has been joined."""
+
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFailed:
+    """An export could not be written; it is tried again."""
+
+    error: StoreError
+
+
+Event = Joined | Committed | Exported | ExportFailed
+Notify = Callable[[Event], None]
+
+
+async def run_aggregator(
+    swarm: Swarm,
+    store: Store,
+    settings: AggregatorSettings,
+    clock: Clock,
+    notify: Notify,
+    stop: trio.Event,
+) -> None:
+    """Collect until `stop` is set, then commit and export all that was taken in, and return.
+
+    Without topics or catalogs in `settings`, the topics of the catalogs in the file are joined.
+    `notify` is told of everything in the trio thread; what it was told is committed stays.
+    Cancelling stops at once: what was not told as committed may be lost.
+    Raises ConfigError if there is nothing to join, StoreError if the file cannot be written.
+    """
+    topics = topics_of(settings, store.catalogs())
+    book = _book(topics, store)
+    given = [judge(catalog.raw, book, clock.now(), live=False) for catalog in settings.catalogs]
+    first = await trio.to_thread.run_sync(store.commit, Batch(clock.now(), given))
+    for catalog in settings.catalogs:
+        book.add(catalog)
+    if first.catalogs:
+        notify(first)
+    exchange = CatalogExchange(
+        swarm, book, system_rng(), lambda topic, bundle: ingest.validator(topic)("", bundle)
+    )
+    ingest = Ingest(store, book, clock, notify, settings.ingest, exchange.want)
+    exports = _Exports(store, clock, notify, settings.export_every)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(exports.run)
+        nursery.start_soon(exchange.run)
+        exchange.serve()
+        async with trio.open_nursery() as writing:
+            writing.start_soon(ingest.run)
+            for topic in sorted(topics):
+                await swarm.join(topic, ingest.validator(topic))
+                notify(Joined(topic))
+            for peer in settings.peers:
+                swarm.keep(peer)
+            await stop.wait()
+            ingest.close()
+        nursery.cancel_scope.cancel()
+    await exports.once()
+
+
+def topics_of(settings: AggregatorSettings, stored: Iterable[Catalog]) -> set[str]:
+    """The topics to join: those of `settings`, or else of the catalogs that are `stored`.
+
+    Raises ConfigError, no-topic or bad-topic.
+    """
+    topics = set(settings.topics) | {catalog.topic for catalog in settings.catalogs}
+    topics = topics or {catalog.topic for catalog in stored}
+    if not topics:
+        raise ConfigError(
+            "no-topic", "there is nothing to collect", "give a --catalog or a --topic"
+        )
+    for topic in topics:
+        try:
+            parse_topic(topic)
+        except RefusedError:
+            raise ConfigError(
+                "bad-topic", f"{topic} is no topic", "it looks like /methrics/1/label-key/cbor"
+            ) from None
+    return topics
+
+
+def _book(topics: set[str], store: Store) -> CatalogBook:
+    """The catalogs and revocations in the file, as far as they are of our topics."""
+    book = CatalogBook(topics)
+    for catalog in store.catalogs():
+        book.add(catalog)
+    for key, revocation in store.revocations():
+        book.revoke(key, revocation)
+    return book
+
+
+class _Exports:
+    """Parquet beside the file, now and then; a failure is told and tried again."""
+
+    def __init__(self, store: Store, clock: Clock, notify: Notify, every: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._notify = notify
+        self._every = every
+        self._exporter = Exporter(store.cursor(), directory_beside(store.path))
+        self._pending: set[int] = set()
+        self._begun = False
+
+    async def run(self) -> None:
+        """Export for ever."""
+        while True:
+            await self.once()
+            await trio.sleep(self._every or CLOSED_EVERY)
+
+    async def once(self) -> None:
+        """Export the days that changed."""
+        self._pending |= self._store.take_changed()
+        now = self._clock.now()
+        closed_only = not self._every
+        due = {day for day in self._pending if not closed_only or day < now // DAY}
+        if self._begun and not due:
+            return
+        try:
+            exported = await trio.to_thread.run_sync(
+                lambda: self._exporter.export(self._store.tables, now, due, closed_only=closed_only)
+            )
+        except StoreError as error:
+            self._notify(ExportFailed(error))
+            return
+        self._begun = True
+        self._pending -= due
+        self._notify(exported)

@@ -1,0 +1,1 @@
+"""A person's own reports in public data: find them locally, compare them with others."""

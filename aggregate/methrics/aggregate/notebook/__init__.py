@@ -1,0 +1,1 @@
+"""What notebooks call: opening data from anywhere, example data, plots."""

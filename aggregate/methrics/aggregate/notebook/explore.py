@@ -1,0 +1,206 @@
+"""One call for notebooks: `open_data(source)` opens a path or an address alike.
+
+from methrics.aggregate.notebook.explore import open_data
+
+data = open_data("https://example.org/metrics.parquet/")
+data                                    # in Jupyter: tables and views, and what each means
+data.view("heartbeat_dau").pandas()     # or .polars(), .arrow(), .rows()
+data.pandas("SELECT day, count(*) FROM example.signin GROUP BY day")
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TextIO
+
+from methrics.aggregate.parquet.download import is_address, local_copy
+from methrics.aggregate.parquet.fetching import SIZE_MAX, Progress
+from methrics.aggregate.read.dataset import FLOOR, MEMORY_LIMIT, Dataset, open_dataset
+from methrics.aggregate.read.frames import Tables
+from methrics.aggregate.simulate import DATA, TRUTH, Settings, simulate
+from methrics.aggregate.store.duck import (
+    SCHEMA_ALIAS,
+    Relation,
+    attach_reader,
+    is_select,
+    lock_down,
+    memory,
+    name,
+    saying_query,
+)
+from methrics.node.clock import Clock
+from methrics.node.paths import places
+from methrics.schema.errors import StoreError
+
+EXAMPLE = Settings(installs=700, days=56, seed=1)
+"""The people of the example: two months, and enough of them to see something."""
+
+TRUTH_HOLDS: Mapping[str, str] = {
+    "install": "Every install: its person, first and last day, and what it is.",
+    "consent": "The event types, and fields, that an install's owner allows.",
+    "active": "The days on which an install was used.",
+    "session": "Every sign-in, with its steps.",
+    "event": "What was counted in one session.",
+    "answer": "True answers to questions that are answered at random.",
+    "report": "Every report that left a machine, and what became of it.",
+    "lost": "Reports that left and are not in the data.",
+    "unsent": "What was recorded and never left.",
+    "attack": "What attackers published on a day, and what became of it.",
+    "run": "The settings.",
+}
+"""Tables of a simulation's truth, in words."""
+
+_EVERY = 0.2
+"""Seconds between two lines of progress."""
+
+
+def open_data(
+    source: Path | str,
+    *,
+    floor: int = FLOOR,
+    known: Path | str | None = None,
+    keep: Path | str | None = None,
+    size_max: int = SIZE_MAX,
+    memory_limit: str = MEMORY_LIMIT,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Open what `source` names: a path or a file, http or https address of a DuckDB file, of a
+    directory of Parquet (its address ends in a slash), or of one Parquet file.
+
+    What is fetched (at most `size_max` bytes) is checked against its manifest, if it has one, and
+    written to the folder `keep`, or to a temporary one that goes with the data set. `progress` is
+    given a line now and then; by default it shows where a person is likely to look on. `floor`,
+    `known` and `memory_limit` are those of `open_dataset`, whose errors and those of `local_copy`
+    are raised.
+    """
+    source = str(source)
+    if not is_address(source):
+        path = Path(source).expanduser()
+        return open_dataset(path, floor=floor, known=known, memory_limit=memory_limit)
+    folder = Path(tempfile.mkdtemp(prefix="methrics-")) if keep is None else Path(keep)
+    try:
+        with _Line(sys.stderr, Clock()) as line:
+            path = local_copy(source, folder, size_max=size_max, progress=progress or line)
+        data = open_dataset(path, floor=floor, known=known, memory_limit=memory_limit)
+    except BaseException:
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if keep is None:
+        weakref.finalize(data, shutil.rmtree, folder, ignore_errors=True)
+    return data
+
+
+def example_data(**changes: float) -> str:
+    """The source that notebooks open unless their reader has a better one: METHRICS_DATA, or the
+    path of simulated data.
+
+    They are written the first time, into a folder of the user's own data, which can be removed at
+    any time. `changes` are settings of the simulation (`loss=0.1`, `flooders=20`, …: see
+    `methrics simulate`); with any of them METHRICS_DATA does not count. Raises ConfigError.
+    """
+    told = os.environ.get("METHRICS_DATA")
+    if told and not changes:
+        return told
+    settings = replace(EXAMPLE, **changes)  # type: ignore[arg-type]  # names and values are checked
+    key = json.dumps([version("methrics"), settings.told()])
+    short = hashlib.sha256(key.encode()).hexdigest()[:12]
+    folder = Path(places().data, "example", short)
+    if not (folder / TRUTH).exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            tempfile.TemporaryDirectory(prefix="making-", dir=folder.parent) as new,
+            _Line(sys.stderr, Clock()) as line,
+        ):
+            made = Path(new, "data")
+            simulate(made, settings, tell=lambda what, done, total: line(f"{what} {done}/{total}"))
+            shutil.rmtree(folder, ignore_errors=True)
+            made.rename(folder)
+    return str(folder / DATA)
+
+
+def open_truth(source: Path | str) -> Truth | None:
+    """What simulated people really did: the file beside the data `source`, None if there is none,
+    as of all data about real people. Raises StoreError if it cannot be read."""
+    path = Path(source).with_name(TRUTH)
+    return None if is_address(str(source)) or not path.exists() else Truth(path)
+
+
+class Truth(Tables):
+    """The tables of a simulation's truth; docs/simulate.md explains them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._con = memory()
+        attach_reader(self._con, path)
+        found = self._con.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? ORDER BY 1",
+            [SCHEMA_ALIAS],
+        ).fetchall()
+        self._tables = [table for (table,) in found]
+        for table in self._tables:
+            self._con.execute(f"CREATE VIEW {name(table)} AS FROM {name(SCHEMA_ALIAS, table)}")
+        lock_down(self._con, [], MEMORY_LIMIT)
+
+    def sql(self, query: str, parameters: Sequence[object] = ()) -> Relation:
+        """The rows of one SELECT as a DuckDB relation. Raises StoreError, code query."""
+        if not is_select(self._con, query):
+            raise StoreError("query", "only one SELECT statement can be asked")
+        with saying_query():
+            return self._con.sql(query, params=list(parameters) or None)
+
+    def tables(self) -> list[str]:
+        """Names of the tables."""
+        return self._tables
+
+    def contents(self) -> list[tuple[str, str, str]]:
+        """All there is to ask: ("table", its name, what it holds)."""
+        return [("table", table, TRUTH_HOLDS.get(table, "")) for table in self._tables]
+
+    def __str__(self) -> str:
+        return self._path.name
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._con.close()
+
+
+class _Line:
+    """One line of a terminal or a notebook, written over and over, and gone in the end."""
+
+    def __init__(self, stream: TextIO, clock: Clock) -> None:
+        self._stream = stream if stream.isatty() or "ipykernel" in sys.modules else None
+        self._clock = clock
+        self._due = 0.0
+        self._width = 0
+
+    def __call__(self, line: str) -> None:
+        if self._stream is None or self._clock.monotonic() < self._due:
+            return
+        self._due = self._clock.monotonic() + _EVERY
+        self._write(line)
+
+    def _write(self, line: str) -> None:
+        assert self._stream is not None
+        self._stream.write("\r" + line.ljust(self._width))
+        self._stream.flush()
+        self._width = len(line)
+
+    def __enter__(self) -> _Line:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._stream is not None and self._width:
+            self._write("")
+            self._stream.write("\r")
+            self._stream.flush()

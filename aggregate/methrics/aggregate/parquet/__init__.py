@@ -1,0 +1,1 @@
+"""Parquet: exports beside the file, and fetching them from elsewhere."""

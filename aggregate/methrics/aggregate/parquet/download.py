@@ -1,0 +1,58 @@
+"""A public data set on this machine, wherever it is: a path, or an address fetched whole.
+
+Fetching all of it tells the server nothing about which report in it is whose.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from methrics.aggregate.parquet.export import MANIFEST
+from methrics.aggregate.parquet.fetching import SIZE_MAX, Progress, fetch, silent
+from methrics.aggregate.parquet.mirror import mirror
+from methrics.schema.errors import ConfigError
+
+
+def is_address(source: str) -> bool:
+    """Whether `source` is an address, not a path."""
+    return "://" in source
+
+
+def local_copy(
+    source: str,
+    folder: Path,
+    *,
+    size_max: int = SIZE_MAX,
+    progress: Progress = silent,
+    ids_only: bool = False,
+) -> Path:
+    """The file or directory that `source` names: itself if it is a path or a file: address, else
+    what http(s) answers, written into `folder`. The address of a directory of Parquet ends in a
+    slash (or leads to one by redirection), or names the manifest in it; all its files are fetched,
+    or with `ids_only` those that ids stand in.
+
+    Raises ConfigError for another kind of address, UnreachableError `download-failed`, LocalError
+    `download-too-large`, and StoreError for a directory of something else.
+    """
+    if not is_address(source):
+        return Path(source)
+    parts = urlsplit(source)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(url2pathname(parts.path))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            "address", f"{source} cannot be fetched", "give a path, or a http, https or file URL"
+        )
+    name = Path(parts.path).name
+    if name == MANIFEST:
+        source, name = source[: source.rindex(MANIFEST)], Path(parts.path).parent.name
+    target = folder / (name or "data")
+    if not source.endswith("/"):
+        found = fetch(source, target, size_max=size_max, progress=progress)
+        if not str(found).endswith("/"):
+            return target
+        source = str(found)  # the server knows it as a directory; what came is a listing
+        target.unlink()
+    return mirror(source, target, size_max=size_max, progress=progress, ids_only=ids_only)

@@ -1,0 +1,258 @@
+"""Parquet beside the file: what others read while the writer holds its file, and what they copy.
+
+    metrics.parquet/
+      manifest.json                           layout, time written, count and digest of each day
+      catalog.parquet  type.parquet  field.parquet  code.parquet  tombstone.parquet
+      refusal.parquet
+      item/2026-01-31.parquet                 exact signed bytes, so `verify` works from here alone
+      types/example/heartbeat/2026-01-31.parquet
+
+Every file is written under another name and renamed, so readers see the old one or the new one.
+A day is written again when its digest changes: late reports, erasures and revocations all do that,
+and erased rows are gone from the new file. Each folder holds an `empty.parquet` without rows, which
+carries the columns. Samples of refused bytes and the quarantine stay in the file: nobody has
+checked what they say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from methrics.aggregate.store.digest import DayDigest, digests
+from methrics.aggregate.store.duck import Connection, literal, saying
+from methrics.aggregate.store.rows import DAY
+from methrics.aggregate.store.tables import LAYOUT_VERSION, TypeTable
+from methrics.schema.errors import StoreError
+
+MANIFEST = "manifest.json"
+EMPTY = "empty"
+"""Name, without suffix, of the file that holds a folder's columns and no rows."""
+
+WHOLE: Mapping[str, str] = {
+    "catalog": "SELECT * FROM catalog ORDER BY n",
+    "type": "SELECT * FROM type ORDER BY n",
+    "field": "SELECT * FROM field ORDER BY ALL",
+    "code": "SELECT * FROM code ORDER BY ALL",
+    "tombstone": "SELECT * FROM tombstone WHERE confirmed ORDER BY n",
+    "refusal": "SELECT day, reason, count FROM refusal ORDER BY ALL",
+}
+"""Tables that are one file each, and what goes into it."""
+
+_EPOCH = date(1970, 1, 1)
+_FOREVER = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What one export wrote."""
+
+    days: tuple[date, ...]
+    files: int
+    reports: int
+    """Reports in those days."""
+
+
+def directory_beside(path: Path) -> Path:
+    """Where the Parquet of the file `path` stands: `metrics.duckdb` -> `metrics.parquet/`."""
+    return path.with_suffix(".parquet") if path.suffix != ".parquet" else Path(f"{path}.d")
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the file `path` is Parquet, by its first bytes. Raises StoreError (see `saying`)."""
+    with saying(path), path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def table_of(path: Path) -> tuple[str, str]:
+    """Schema and table that one file of such a directory belongs to, by its path; the schema is
+    `main` and the table the file's own name where the path does not say."""
+    folder = path.absolute().parent
+    if folder.name == "item":
+        return "main", "item"
+    if folder.parent.parent.name == "types":
+        return folder.parent.name, folder.name
+    return "main", path.stem
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a directory of ours. Raises StoreError: store-missing, store-foreign."""
+    try:
+        manifest = json.loads((directory / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise StoreError(
+            "store-foreign", f"{directory} is not a methrics Parquet directory: no {MANIFEST}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise StoreError("store-foreign", f"{directory / MANIFEST} cannot be read") from error
+    if not isinstance(manifest, dict) or manifest.get("layout") != LAYOUT_VERSION:
+        raise StoreError("store-version", f"{directory} was written by another version of methrics")
+    return manifest
+
+
+class Exporter:
+    """Keeps one directory equal to one file, a few days at a time.
+
+    `con` is a connection of the exporter's own, used by one thread at a time.
+    """
+
+    def __init__(self, con: Connection, directory: Path) -> None:
+        self._con = con
+        self.directory = directory
+        self._days: dict[tuple[str, int], DayDigest] = {}
+        self._compared = False
+
+    def export(
+        self,
+        tables: Callable[[], Iterable[TypeTable]],
+        now: int,
+        days: Collection[int] | None = None,
+        *,
+        closed_only: bool = False,
+    ) -> Exported:
+        """Bring `days` (since 1970-01-01) up to date, or all of them; `now` goes in the manifest.
+
+        `tables` gives the event types' tables, those that a commit is making included.
+        The first export looks at all days whatever `days` says. With `closed_only` the UTC day of
+        `now` and later ones are left alone. Raises StoreError.
+        """
+        with saying(self.directory), self._snapshot():
+            wanted = days if self._compared else None
+            before = self._days if self._compared else self._stored()
+            end = now // DAY if closed_only else _FOREVER
+            found = {
+                (day.schema, day.day): day for day in digests(self._con, wanted) if day.day < end
+            }
+            looked_at = {key for key in before if wanted is None or key[1] in wanted}
+            looked_at = {key for key in looked_at if key[1] < end}
+            stale = {key[1] for key in found.keys() | looked_at if _differ(before, found, key)}
+            moves = [self._whole(table, query) for table, query in WHOLE.items()]
+            gone: list[Path] = []
+            for folder, query in _folders(self._there(tables)):
+                self._day_files(folder, query, stale, moves, gone)
+            self._days = {k: v for k, v in before.items() if k not in looked_at} | found
+            moves.append(self._manifest(now))
+            _publish(moves, gone)
+            self._compared = True
+        counts = [day.count for day in found.values() if day.day in stale]
+        return Exported(tuple(_date(day) for day in sorted(stale)), len(moves), sum(counts))
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """All queries of one export see the same commit."""
+        self._con.execute("BEGIN TRANSACTION READ ONLY")
+        try:
+            yield
+        finally:
+            self._con.execute("ROLLBACK")
+
+    def _there(self, tables: Callable[[], Iterable[TypeTable]]) -> list[TypeTable]:
+        """The tables of this snapshot. They are asked for once it stands: asked for before, they
+        could lack one whose reports it holds, and whose day then counts as exported."""
+        query = "SELECT schema_name, table_name FROM duckdb_tables()"
+        there = set(self._con.execute(query).fetchall())
+        return [table for table in tables() if (table.schema, table.table) in there]
+
+    def _stored(self) -> dict[tuple[str, int], DayDigest]:
+        """What the directory says it holds; makes the directory if there is none."""
+        self.directory.mkdir(exist_ok=True)
+        for left in self.directory.rglob("*.tmp"):
+            left.unlink()
+        if not any(self.directory.iterdir()):
+            return {}
+        known: dict[tuple[str, int], DayDigest] = {}
+        for schema, days in read_manifest(self.directory)["days"].items():
+            for text, entry in days.items():
+                day = (date.fromisoformat(text) - _EPOCH).days
+                key, digest = bytes.fromhex(entry["key"]), bytes.fromhex(entry["digest"])
+                known[schema, day] = DayDigest(key, schema, day, entry["count"], digest)
+        return known
+
+    def _whole(self, table: str, query: str) -> tuple[Path, Path]:
+        return self._copy(query, self.directory / f"{table}.parquet")
+
+    def _day_files(
+        self,
+        folder: Path,
+        query: str,
+        days: Iterable[int],
+        moves: list[tuple[Path, Path]],
+        gone: list[Path],
+    ) -> None:
+        """Write one table's files of `days`; those of days that are empty now go."""
+        folder = self.directory / folder
+        folder.mkdir(parents=True, exist_ok=True)
+        moves.append(self._copy(f"{query} LIMIT 0", folder / f"{EMPTY}.parquet"))
+        for day in days:
+            target = folder / f"{_date(day)}.parquet"
+            start, end = literal(str(_date(day))), literal(str(_date(day + 1)))
+            where = f"x.time >= TIMESTAMP {start} AND x.time < TIMESTAMP {end}"
+            rows = f"{query} WHERE {where}"
+            if self._con.execute(f"SELECT 1 FROM ({rows}) LIMIT 1").fetchone():
+                moves.append(self._copy(f"{rows} ORDER BY ALL", target))
+            else:
+                gone.append(target)
+
+    def _copy(self, query: str, target: Path) -> tuple[Path, Path]:
+        written = target.with_name(target.name + ".tmp")
+        self._con.execute(
+            f"COPY ({query}) TO {literal(written)} (FORMAT parquet, COMPRESSION zstd)"
+        )
+        return written, target
+
+    def _manifest(self, now: int) -> tuple[Path, Path]:
+        days: dict[str, dict[str, object]] = {}
+        for (schema, _), day in sorted(self._days.items()):
+            entry = {"count": day.count, "digest": day.digest.hex(), "key": day.key.hex()}
+            days.setdefault(schema, {})[str(day.date)] = entry
+        text = {
+            "layout": LAYOUT_VERSION,
+            "written": datetime.fromtimestamp(now, UTC).isoformat(),
+            "days": days,
+        }
+        target = self.directory / MANIFEST
+        written = target.with_name(target.name + ".tmp")
+        written.write_text(json.dumps(text, indent=1) + "\n")
+        return written, target
+
+
+def _folders(tables: Iterable[TypeTable]) -> Iterator[tuple[Path, str]]:
+    """Folder and rows of every table kept by day; `x.time` is the time of a row."""
+    yield Path("item"), "SELECT x.* FROM item x"
+    for table in tables:
+        base = Path("types", table.schema)
+        yield base / table.table, f"SELECT x.* FROM {table.sql} x"
+        if table.stepped:
+            steps = f"SELECT s.* FROM {table.steps_sql} s JOIN {table.sql} x ON x.n = s.n"
+            yield base / table.steps, steps
+
+
+def _differ(
+    before: Mapping[tuple[str, int], DayDigest],
+    after: Mapping[tuple[str, int], DayDigest],
+    key: tuple[str, int],
+) -> bool:
+    old, new = before.get(key), after.get(key)
+    return old is None or new is None or (old.count, old.digest) != (new.count, new.digest)
+
+
+def _date(day: int) -> date:
+    return _EPOCH + timedelta(days=day)
+
+
+def _publish(moves: Iterable[tuple[Path, Path]], gone: Iterable[Path]) -> None:
+    """Make what was written visible, the manifest last; all the bytes reach the disk before."""
+    moves = list(moves)
+    for written, _ in moves:
+        with written.open("rb") as file:
+            os.fsync(file.fileno())
+    for written, target in moves:
+        written.replace(target)
+    for path in gone:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,227 @@
+"""A directory of Parquet at an address, fetched whole: its manifest says what to fetch.
+
+Which files exist follows from the manifest (the days) and from the table `type` (the folders). The
+owner may write new days meanwhile, so the manifest is read again until it has not changed and the
+days here have the digests that it says: what is incomplete or altered is refused, never counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+from methrics.aggregate.parquet.export import EMPTY, MANIFEST, WHOLE
+from methrics.aggregate.parquet.fetching import (
+    Progress,
+    failed,
+    fetch,
+    megabytes,
+    silent,
+    too_large,
+)
+from methrics.aggregate.store.digest import digests
+from methrics.aggregate.store.duck import Connection, literal, memory, saying
+from methrics.aggregate.store.tables import LAYOUT_VERSION
+from methrics.schema.errors import StoreError
+
+_MANIFEST_MAX = 64 * 1024 * 1024
+_ROUNDS = 5
+_NAME = re.compile(r"[a-z0-9_]{1,200}")
+_IDS = ("tombstone",)
+
+Days = Mapping[str, Mapping[str, tuple[int, str]]]
+"""schema -> day -> (count, digest)"""
+
+
+def mirror(
+    address: str,
+    target: Path,
+    *,
+    size_max: int,
+    progress: Progress = silent,
+    ids_only: bool = False,
+) -> Path:
+    """Fetch the directory at `address` (which ends in a slash) into the new directory `target`.
+
+    `ids_only`: only the tables that ids stand in, `item` and `tombstone`. Raises StoreError
+    `store-foreign`, `store-version` and `store-broken`, and the errors of `fetch`.
+    """
+    job = _Mirror(address, target, size_max, progress, ids_only)
+    wrong: frozenset[str] = frozenset()
+    for _ in range(_ROUNDS):
+        changed = job.manifest()
+        wrong = frozenset() if changed or ids_only else job.wrong_days()
+        if not changed and not wrong:
+            return target
+        job.bring(wrong)
+    if not wrong:
+        raise failed(address, "it changes faster than it can be fetched")
+    raise StoreError(
+        "store-broken",
+        f"the files at {address} are not those that their manifest lists ({min(wrong)})",
+        "try again later, or tell whoever publishes them",
+    )
+
+
+class _Mirror:
+    def __init__(
+        self, address: str, target: Path, size_max: int, progress: Progress, ids_only: bool
+    ) -> None:
+        self._address = address
+        self._target = target
+        self._size_max = size_max
+        self._progress = progress
+        self._ids_only = ids_only
+        self._text = b""
+        self._days: Days = {}
+        self._before: Days = {}
+        self._sizes: dict[str, int] = {}
+        self._wanted = 0
+        target.mkdir(parents=True)
+
+    def manifest(self) -> bool:
+        """Read the manifest; whether it has changed since the last time."""
+        self._get(MANIFEST, size_max=_MANIFEST_MAX)
+        text = (self._target / MANIFEST).read_bytes()
+        if text == self._text:
+            return False
+        self._text, self._before = text, self._days
+        self._days = self._read(text)
+        return True
+
+    def _read(self, text: bytes) -> Days:
+        try:
+            manifest = json.loads(text)
+            layout, listed = manifest.get("layout", LAYOUT_VERSION), manifest["days"]
+            days = {
+                str(schema): {str(date.fromisoformat(day)): _entry(one) for day, one in own.items()}
+                for schema, own in listed.items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(
+                "store-foreign",
+                "the address holds no Parquet directory of methrics",
+                f"it must lead to the folder that holds {MANIFEST}",
+            ) from error
+        if layout != LAYOUT_VERSION and not self._ids_only:
+            raise StoreError(
+                "store-version", f"{self._address} was written by another version of methrics"
+            )
+        return days
+
+    def bring(self, wrong: Collection[str]) -> None:
+        """Fetch what the manifest lists, but for the days that are here and not `wrong`."""
+        listed = {day for own in self._days.values() for day in own}
+        was = {day for own in self._before.values() for day in own}
+        stale = sorted(day for day in listed | was if day in wrong or self._changed(day))
+        days = [day for day in stale if day in listed]
+        whole = _IDS if self._ids_only else WHOLE
+        self._wanted = len(self._sizes) + len(whole) + len(days)
+        for table in whole:
+            self._get(f"{table}.parquet")
+        for gone in set(stale) - set(days):
+            for path in self._target.rglob(f"{gone}.parquet"):
+                path.unlink()
+        self._folder("item", days)
+        if not self._ids_only:
+            folders = self._folders()
+            self._wanted += len(folders) * len(days)
+            for folder in folders:
+                self._folder(folder, days)
+
+    def _changed(self, day: str) -> bool:
+        return any(
+            self._days.get(schema, {}).get(day) != self._before.get(schema, {}).get(day)
+            for schema in {*self._days, *self._before}
+        )
+
+    def _folders(self) -> list[str]:
+        """Folders of the event types, and of the steps of those that are sequences."""
+        con = memory()
+        try:
+            with saying(self._target):
+                table = literal(self._target / "type.parquet")
+                found = con.execute(
+                    f'SELECT DISTINCT schema, "table" FROM read_parquet({table}) ORDER BY ALL'
+                ).fetchall()
+        finally:
+            con.close()
+        if not all(_NAME.fullmatch(str(name)) for row in found for name in row):
+            raise StoreError("store-foreign", f"{self._address} names tables that cannot be")
+        types = [f"types/{schema}/{table}" for schema, table in found]
+        stepped = [f"{one}_step" for one in types]
+        return types + [one for one in stepped if self._get(f"{one}/{EMPTY}.parquet", absent=True)]
+
+    def _folder(self, folder: str, days: list[str]) -> None:
+        self._get(f"{folder}/{EMPTY}.parquet")
+        for day in days:
+            self._get(f"{folder}/{day}.parquet", absent=folder != "item")
+
+    def _get(self, name: str, *, absent: bool = False, size_max: int | None = None) -> bool:
+        """Fetch one file; whether it is there. Without `absent` it must be."""
+        left = self._size_max - sum(self._sizes.values()) + self._sizes.get(name, 0)
+        place = self._target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        bound = left if size_max is None else min(left, size_max)
+        if bound <= 0:
+            raise too_large(self._address, self._size_max)
+        address = urljoin(self._address, name)
+        if fetch(address, place, size_max=bound, may_be_absent=absent) is None:
+            place.unlink(missing_ok=True)
+            with suppress(OSError):
+                place.parent.rmdir()  # a folder that is here is a table
+            return False
+        self._sizes[name] = place.stat().st_size
+        done, size = len(self._sizes), megabytes(sum(self._sizes.values()))
+        self._progress(f"{self._target.name}: {done} of {max(done, self._wanted)} files, {size} MB")
+        return True
+
+    def wrong_days(self) -> frozenset[str]:
+        """Days of which the files are not what the manifest says: by the digest of their reports,
+        and by how many rows the tables of the event types hold."""
+        con = memory()
+        try:
+            with saying(self._target):
+                for table, files in (("catalog", "catalog"), ("item", "item/*")):
+                    path = literal(self._target / f"{files}.parquet")
+                    con.execute(f"CREATE VIEW {table} AS FROM read_parquet({path})")
+                found = {
+                    (one.schema, str(one.date)): (one.count, one.digest.hex())
+                    for one in digests(con)
+                }
+                rows = self._rows(con)
+        finally:
+            con.close()
+        said = {
+            (schema, day): one for schema, own in self._days.items() for day, one in own.items()
+        }
+        return frozenset(
+            key[1]
+            for key in {*said, *found, *rows}
+            if said.get(key) != found.get(key) or said.get(key, (0,))[0] != rows[key]
+        )
+
+    def _rows(self, con: Connection) -> Counter[tuple[str, str]]:
+        """How many reports of a schema the tables of its event types hold on a day."""
+        rows: Counter[tuple[str, str]] = Counter()
+        for folder in self._target.glob("types/*/*"):
+            if folder.name.endswith("_step"):
+                continue
+            files = literal(folder / "*.parquet")
+            for day, count in con.execute(
+                f"SELECT time::DATE, count(*) FROM read_parquet({files}, union_by_name = true) "
+                "GROUP BY ALL"
+            ).fetchall():
+                rows[folder.parent.name, str(day)] += count
+        return rows
+
+
+def _entry(one: Mapping[str, Any]) -> tuple[int, str]:
+    return int(one.get("count", 0)), str(one.get("digest", ""))

@@ -1,0 +1,1 @@
+"""Reading a data set: SQL, views, data frames, and verifying every row again."""

@@ -1,0 +1,200 @@
+"""A data set in a notebook: pandas, Polars or Arrow from SQL or a view, and a table of contents."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from methrics.aggregate.store.duck import Relation, name, saying_query
+from methrics.schema.errors import LocalError, StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
+    import polars as pl
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+HOLDS: Mapping[str, str] = {
+    "item": "The exact signed bytes of every report, once, under a small number n.",
+    "catalog": "The signed catalogs: what each namespace declares.",
+    "type": "The event types: their tables, and the question that each answers.",
+    "field": "The columns of those tables: what each says about a person.",
+    "code": "What the numbers in a column mean.",
+    "tombstone": "Reports that were erased: their ids, never their content.",
+    "refusal": "How often something was refused on which day, and why.",
+    "quarantine": "Items whose catalog is not here yet. Nobody has checked what they say.",
+    "meta": "The version of the file's layout.",
+}
+"""Tables of every data set, in words."""
+
+SHOWN = 20
+"""Rows of a view that a notebook shows by itself."""
+
+
+class Tables(ABC):
+    """What hands out tables: rows in any form from SQL, which `sql` runs."""
+
+    @abstractmethod
+    def sql(self, query: str, parameters: Sequence[object] = ()) -> Relation:
+        """The rows of one SELECT as a DuckDB relation."""
+
+    @abstractmethod
+    def tables(self) -> list[str]:
+        """Names of the tables."""
+
+    def arrow(self, query: str, parameters: Sequence[object] = ()) -> pa.Table:
+        """The rows of one SELECT as an Arrow table. Raises StoreError, code query."""
+        with saying_query():
+            return self.sql(query, parameters).to_arrow_table()
+
+    def pandas(self, query: str, parameters: Sequence[object] = ()) -> pd.DataFrame:
+        """The rows of one SELECT as a pandas data frame. Raises LocalError without pandas."""
+        try:
+            import pandas as pd  # noqa: F401
+        except ImportError:
+            raise _missing("pandas") from None
+        with saying_query():
+            return self.sql(query, parameters).df()
+
+    def polars(self, query: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
+        """The rows of one SELECT as a Polars data frame. Raises LocalError without Polars."""
+        try:
+            import polars as pl
+        except ImportError:
+            raise _missing("polars") from None
+        frame = pl.from_arrow(self.arrow(query, parameters))
+        assert isinstance(frame, pl.DataFrame), "a table becomes a frame, never a series"
+        return frame
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of one SELECT as Python tuples."""
+        with saying_query():
+            return self.sql(query, parameters).fetchall()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def contents(self) -> list[tuple[str, str, str]]:
+        """All there is to ask: (table or view, its name, what it holds or means)."""
+        return [("table", table, HOLDS.get(table, "")) for table in self.tables()]
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows of it: its contents."""
+        return html_table(("", "name", "what it holds"), self.contents(), title=str(self))
+
+
+class Frames(Tables):
+    """The part of a data set that hands out tables. See `Dataset`, which supplies the rest."""
+
+    @abstractmethod
+    def views(self) -> Mapping[str, str]:
+        """Ready-made views: name -> what its numbers mean and what they do not claim."""
+
+    @abstractmethod
+    def find_view(self, text: str) -> str | None:
+        """The full name of the view that `text` names, None if there is none."""
+
+    def view(self, text: str) -> ViewRows:
+        """One ready-made view, by its full name or without its namespace or type.
+
+        Raises StoreError, code query, if there is none or several fit.
+        """
+        found = self.find_view(text)
+        if found is None:
+            known = ", ".join(self.views()) or "none"
+            raise StoreError("query", f"there is no view {text}", f"there are: {known}")
+        return ViewRows(self, found, self.views()[found])
+
+    def contents(self) -> list[tuple[str, str, str]]:
+        """All there is to ask: (table or view, its name, what it holds or means)."""
+        questions = {
+            f"{schema}.{table}": (kind, question)
+            for schema, table, kind, question in (
+                self.rows('SELECT schema, "table", kind, question FROM type')
+                if "type" in self.tables()
+                else ()
+            )
+        }
+        found = []
+        for table in self.tables():
+            of = table.removesuffix("_step")
+            if table in questions:
+                words = questions[table][1]
+            elif of in questions:
+                words = f"The steps of {of}, a row for each; n joins them."
+            else:
+                words = HOLDS.get(table, "")
+            found.append(("table", table, words))
+        return found + [("view", view, says) for view, says in self.views().items()]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ViewRows:
+    """A ready-made view of a data set: its rows in any form, and `says`, what they mean."""
+
+    of: Frames
+    name: str
+    says: str
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.says}>"
+
+    @property
+    def query(self) -> str:
+        """The SELECT that gives all its rows."""
+        return f"FROM {name(*self.name.split('.'))}"
+
+    def sql(self) -> Relation:
+        """Its rows as a DuckDB relation."""
+        return self.of.sql(self.query)
+
+    def arrow(self) -> pa.Table:
+        """Its rows as an Arrow table."""
+        return self.of.arrow(self.query)
+
+    def pandas(self) -> pd.DataFrame:
+        """Its rows as a pandas data frame."""
+        return self.of.pandas(self.query)
+
+    def polars(self) -> pl.DataFrame:
+        """Its rows as a Polars data frame."""
+        return self.of.polars(self.query)
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Its rows as Python tuples."""
+        return self.of.rows(self.query)
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows of a view: what it means, and its first rows."""
+        table = self.of.arrow(f"{self.query} LIMIT {SHOWN}")
+        rows = list(zip(*table.to_pydict().values(), strict=True))
+        return html_table(table.column_names, rows, title=self.name, says=self.says)
+
+
+def html_table(
+    heads: Sequence[str], rows: Sequence[Sequence[object]], *, title: str, says: str = ""
+) -> str:
+    """Rows as HTML that Jupyter styles like its own tables; None is an empty cell."""
+    head = "".join(f"<th>{escape(one)}</th>" for one in heads)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td style="text-align: left">{"" if cell is None else escape(str(cell))}</td>'
+            for cell in row
+        )
+        + "</tr>"
+        for row in rows
+    )
+    words = f"<p>{escape(says)}</p>" if says else ""
+    return (
+        f"<p><b>{escape(title)}</b></p>{words}"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _missing(package: str) -> LocalError:
+    return LocalError(
+        "extra-missing", f"{package} is not installed", "pip install 'methrics[notebooks]'"
+    )

@@ -1,0 +1,71 @@
+"""Totals known from elsewhere, which views set beside what was counted: one CSV file.
+
+    day,field,value,installs
+    2026-07-01,,,5200
+    2026-07-01,os,linux,1900
+
+`field` and `value` are empty in the totals of a day.
+"""
+
+from __future__ import annotations
+
+import csv
+from datetime import date
+from pathlib import Path
+
+from methrics.aggregate.store.duck import Connection
+from methrics.schema.errors import LocalError
+
+COLUMNS = ("day", "field", "value", "installs")
+
+Known = tuple[date, str, str, int]
+"""(UTC day, field, value, installs)."""
+
+
+def read_known(path: Path | str) -> list[Known]:
+    """The totals in the CSV file `path`. Raises LocalError, code known, with the line's number."""
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            if tuple(next(reader, ())) != COLUMNS:
+                raise _error(path, 1, f"the first line should be {','.join(COLUMNS)}")
+            return _rows(path, reader)
+    except OSError as error:
+        raise LocalError("known", f"{path} cannot be read: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise LocalError("known", f"{path} is not CSV in UTF-8: {error}") from error
+
+
+def _rows(path: Path | str, reader: object) -> list[Known]:
+    rows: dict[tuple[date, str, str], int] = {}
+    for row in reader:  # type: ignore[attr-defined]
+        line = reader.line_num  # type: ignore[attr-defined]
+        if not row:
+            continue
+        if len(row) != len(COLUMNS):
+            raise _error(path, line, f"{len(row)} columns in place of {len(COLUMNS)}")
+        day, field, value, installs = (cell.strip() for cell in row)
+        try:
+            key = date.fromisoformat(day), field, value
+        except ValueError:
+            raise _error(path, line, f"{day!r} is not a day such as 2026-07-01") from None
+        if not (installs.isascii() and installs.isdecimal() and len(installs) <= 15):
+            raise _error(path, line, f"{installs!r} is not a number of installs")
+        if bool(field) != bool(value):
+            raise _error(path, line, "field and value are both there or both empty")
+        if key in rows:
+            raise _error(path, line, "the same day, field and value stand there twice")
+        rows[key] = int(installs)
+    return [(*key, installs) for key, installs in rows.items()]
+
+
+def _error(path: Path | str, line: int, text: str) -> LocalError:
+    return LocalError("known", f"{path}, line {line}: {text}")
+
+
+def bring_known(con: Connection, rows: list[Known]) -> None:
+    """Make the table `known`."""
+    con.execute("CREATE TABLE known (day DATE, field VARCHAR, value VARCHAR, installs BIGINT)")
+    if rows:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        con.execute("INSERT INTO known SELECT unnest(?), unnest(?), unnest(?), unnest(?)", columns)

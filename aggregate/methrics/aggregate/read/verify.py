@@ -1,0 +1,318 @@
+"""Every stored row again, from the file alone: its signature, and what its columns should say.
+
+Nothing but the namespace keys in the table `catalog` is taken on trust, and those are what the
+catalogs are signed with. Each report's bytes are judged as any node judges them, and each column
+of `item` and of the typed tables is compared with what the bytes say (NEW-1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]
+
+from methrics.aggregate.read.dataset import Dataset
+from methrics.aggregate.store.duck import literal, moment, name, saying
+from methrics.aggregate.store.rows import DAY, Derived, derive
+from methrics.aggregate.store.tables import CatalogEntry, Layout, TypeTable
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import Verdict, judge
+from methrics.schema.wire.envelope import Kind
+from methrics.schema.wire.items import Erasure, Report
+from methrics.schema.wire.verdict import Reason
+
+CHUNK = 10_000
+"""Rows checked at a time: a few megabytes."""
+
+SHOWN_MAX = 1000
+"""Mismatches told one by one; more are only counted."""
+
+THREADS = 2
+"""Signatures checked side by side; libsodium runs without Python's lock."""
+
+Progress = Callable[[int, int], None]
+"""(rows checked, rows in all)"""
+
+_ROW = ("n", "kind", "catalog", "type", "time", "id")
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One row that does not say what its bytes say; `n` is its number where it has one."""
+
+    table: str
+    n: int | None
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.table} {'' if self.n is None else self.n}: {self.what}"
+
+
+@dataclass(slots=True)
+class Verification:
+    """What was checked and what was wrong."""
+
+    catalogs: int = 0
+    reports: int = 0
+    notices: int = 0
+    erasures: int = 0
+    mismatches: list[Mismatch] = field(default_factory=list)
+    """The first `SHOWN_MAX`."""
+    wrong: int = 0
+    """How many there are."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row is right."""
+        return not self.wrong
+
+    def add(self, table: str, n: int | None, what: str) -> None:
+        """Note a mismatch."""
+        self.wrong += 1
+        if len(self.mismatches) < SHOWN_MAX:
+            self.mismatches.append(Mismatch(table, n, what))
+
+
+def verify(dataset: Dataset, progress: Progress = lambda done, total: None) -> Verification:
+    """Check every row of `dataset`. Raises StoreError only if it cannot be read at all."""
+    check = _Check(dataset)
+    with saying(dataset.path):
+        check.catalogs()
+        check.reports(progress)
+        check.notices()
+        check.erasures()
+        check.repeated()
+    return check.found
+
+
+class _Check:
+    def __init__(self, dataset: Dataset) -> None:
+        self.rows = dataset.rows
+        self.dataset = dataset
+        self.found = Verification()
+        self.book = CatalogBook(capacity=1 << 62)
+        self.layout = Layout()
+
+    def catalogs(self) -> None:
+        """Signatures of catalogs, their columns, and the tables that follow from them."""
+        columns = "n, id, key, label, number, schema, raw"
+        for n, *told, raw in self.rows(f"SELECT {columns} FROM catalog ORDER BY n"):
+            self.found.catalogs += 1
+            verdict = judge(raw, self.book, 0, live=False)
+            catalog = verdict.body
+            if verdict.reason is not Reason.OK or not isinstance(catalog, Catalog):
+                self.found.add("catalog", n, f"the bytes are refused: {verdict.reason.value}")
+                continue
+            self.book.add(catalog)
+            self.layout.add(catalog)
+            entry = self.layout.entries[catalog.id]
+            right = [catalog.id, catalog.key, catalog.label, catalog.number, entry.schema]
+            if entry.n != n or told != right:
+                self.found.add("catalog", n, "the columns are not what the bytes say")
+        told_types = self.rows(
+            'SELECT n, schema, name, "table", kind, question FROM type ORDER BY n'
+        )
+        tables = self.layout.tables()
+        if told_types != [(t.n, t.schema, t.type, t.table, t.kind, t.question) for t in tables]:
+            self.found.add("type", None, "the event types are not those of the catalogs")
+        present = set(self.dataset.tables())
+        for table in tables:
+            for one in (table.table, table.steps) if table.stepped else (table.table,):
+                if f"{table.schema}.{one}" not in present:
+                    self.found.add(f"{table.schema}.{one}", None, "the table is missing")
+
+    def reports(self, progress: Progress) -> None:
+        """Every report against its bytes, and its row in its typed table."""
+        kind = int(Kind.REPORT)
+        total = self.rows(f"SELECT count(*) FROM item WHERE kind = {kind}")[0][0]
+        progress(0, total)
+        days = self.rows(f"SELECT DISTINCT time::DATE FROM item WHERE kind = {kind} ORDER BY 1")
+        with ThreadPoolExecutor(THREADS) as pool:
+            for (day,) in days:
+                last = -(1 << 62)
+                for chunk in self._chunks(day):
+                    numbered = self._items(chunk, pool)
+                    end = chunk[-1][0]
+                    self._typed(day, numbered, last, end)
+                    last = end
+                    self.found.reports += len(chunk)
+                    progress(self.found.reports, total)
+                self._strays(f"n > {last} AND day = {literal(str(day))}", "no item has this number")
+        listed = ", ".join(f"DATE {literal(str(day))}" for (day,) in days) or "NULL"
+        self._strays(f"(day NOT IN ({listed})) IS NOT FALSE", "no item is of this day")
+
+    def _chunks(self, day: date) -> Iterator[list[tuple[Any, ...]]]:
+        """Rows of `item` of one day, in order of n."""
+        # A cursor of its own: another query on the same connection would end this one.
+        cursor = self.dataset.connection.cursor()
+        reader = cursor.sql(
+            "SELECT n, kind, catalog, type, epoch(time)::BIGINT AS time, id, raw FROM item "
+            f"WHERE kind = {int(Kind.REPORT)} AND {_within(day)} ORDER BY n"
+        ).to_arrow_reader(CHUNK)
+        for batch in reader:
+            if len(batch):
+                columns = [column.to_pylist() for column in batch.columns]
+                yield list(zip(*columns, strict=True))
+
+    def _items(
+        self, chunk: list[tuple[Any, ...]], pool: ThreadPoolExecutor
+    ) -> list[tuple[int, CatalogEntry, Report]]:
+        """Judge the bytes of each row and compare its columns; returns what can be derived."""
+        good: list[tuple[int, CatalogEntry, Report]] = []
+        size = -(-len(chunk) // THREADS)
+        raws = [row[-1] for row in chunk]
+        parts = [raws[start : start + size] for start in range(0, len(raws), size)]
+        verdicts = chain.from_iterable(pool.map(self._judge, parts))
+        for (n, kind, *told, _raw), verdict in zip(chunk, verdicts, strict=True):
+            report, item = verdict.body, verdict.item
+            if verdict.reason is not Reason.OK or item is None or not isinstance(report, Report):
+                self.found.add("item", n, f"the bytes are refused: {verdict.reason.value}")
+                continue
+            entry = self.layout.entries[report.catalog]
+            right = (item.kind, entry.n, entry.tables[report.type].n, report.time, item.id)
+            wrong = [
+                column
+                for column, one, other in zip(_ROW[1:], (kind, *told), right, strict=True)
+                if one != other
+            ]
+            if wrong:
+                self.found.add("item", n, f"not what the bytes say: {', '.join(wrong)}")
+            good.append((n, entry, report))
+        return good
+
+    def _judge(self, raws: list[bytes]) -> list[Verdict]:
+        return [judge(raw, self.book, 0, live=False) for raw in raws]
+
+    def _typed(
+        self, day: date, numbered: list[tuple[int, CatalogEntry, Report]], last: int, end: int
+    ) -> None:
+        """Compare the typed rows numbered over `last` up to `end` with what they should be."""
+        derived = {one.table.n: one for one in derive(numbered)}
+        for table in self.layout.tables():
+            own = derived.get(table.n, Derived(table, None, None))
+            where = f"day = {literal(str(day))} AND n > {last} AND n <= {end}"
+            self._compare(table, table.table, own.rows, where)
+            if table.stepped:
+                where = (
+                    f"n > {last} AND n <= {end} AND n IN (SELECT n FROM {table.sql} WHERE {where})"
+                )
+                self._compare(table, table.steps, own.steps, where)
+
+    def _compare(self, table: TypeTable, one: str, expected: pa.Table | None, where: str) -> None:
+        full = f"{table.schema}.{one}"
+        if full not in self.dataset.tables():
+            return
+        if expected is None:
+            rows = f"SELECT n FROM {name(table.schema, one)} WHERE {where}"
+            for (n,) in self.rows(rows):
+                self.found.add(full, n, "no item says this")
+            return
+        names = ", ".join(name(column) for column in expected.column_names)
+        order = "n, i" if one == table.steps else "n"
+        found = self.dataset.arrow(
+            f"SELECT {names} FROM {name(table.schema, one)} WHERE {where} ORDER BY {order}"
+        )
+        self._same(full, expected, found)
+
+    def _same(self, full: str, expected: pa.Table, found: pa.Table) -> None:
+        try:
+            found = found.cast(expected.schema)
+        except pa.ArrowInvalid:
+            self.found.add(full, None, "the columns have other types")
+            return
+        if found.equals(expected):
+            return
+        right = _by_number(expected)
+        stored = _by_number(found)
+        for n in sorted(right.keys() | stored.keys(), key=lambda n: (n is None, n)):
+            if n not in stored:
+                self.found.add(full, n, "the row is missing")
+            elif n not in right:
+                self.found.add(full, n, "no item says this")
+            elif right[n] != stored[n]:
+                wrong = _differing(right[n], stored[n])
+                self.found.add(full, n, f"not what the bytes say: {wrong}")
+
+    def _strays(self, where: str, what: str) -> None:
+        for table in self.layout.tables():
+            full = f"{table.schema}.{table.table}"
+            if full in self.dataset.tables():
+                for (n,) in self.rows(f"SELECT n FROM {table.sql} WHERE {where}"):
+                    self.found.add(full, n, what)
+
+    def notices(self) -> None:
+        """Revocations and announcements in `item`, and steps that belong to no report."""
+        rows = self.rows(
+            "SELECT n, kind, epoch(time)::BIGINT, id, raw FROM item "
+            f"WHERE kind IS DISTINCT FROM {int(Kind.REPORT)} ORDER BY n"
+        )
+        for n, kind, time, item_id, raw in rows:
+            self.found.notices += 1
+            verdict = judge(raw, self.book, 0, live=False)
+            item, body = verdict.item, verdict.body
+            if verdict.reason is not Reason.OK or item is None or body is None:
+                self.found.add("item", n, f"the bytes are refused: {verdict.reason.value}")
+            elif isinstance(body, Report | Catalog | Erasure):
+                self.found.add("item", n, "the kind is not what the bytes say")
+            elif (item.kind, body.time, item.id) != (kind, time, item_id):
+                self.found.add("item", n, "not what the bytes say")
+        for table in self.layout.tables():
+            full = f"{table.schema}.{table.steps}"
+            if table.stepped and full in self.dataset.tables():
+                strays = f"SELECT DISTINCT n FROM {table.steps_sql} ANTI JOIN {table.sql} USING (n)"
+                for (n,) in self.rows(strays):
+                    self.found.add(full, n, "steps of no report")
+
+    def erasures(self) -> None:
+        """Tombstones against their bytes, and that what is erased is gone."""
+        columns = "n, report, epoch(time)::BIGINT, id, raw"
+        for n, report, time, item_id, raw in self.rows(
+            f"SELECT {columns} FROM tombstone ORDER BY n"
+        ):
+            self.found.erasures += 1
+            verdict = judge(raw, self.book, 0, live=False)
+            item, body = verdict.item, verdict.body
+            if verdict.reason is not Reason.OK or item is None or not isinstance(body, Erasure):
+                self.found.add("tombstone", n, f"the bytes are refused: {verdict.reason.value}")
+            elif (body.report, body.time, item.id) != (report, time, item_id):
+                self.found.add("tombstone", n, "not what the bytes say")
+        back = (
+            "SELECT x.n FROM item x JOIN tombstone t ON t.report = x.id AND t.time = x.time "
+            "WHERE t.confirmed"
+        )
+        for (n,) in self.rows(back):
+            self.found.add("item", n, "this report has been erased")
+
+    def repeated(self) -> None:
+        """No item and no number is there twice."""
+        twice = "SELECT min(n) FROM item GROUP BY time, id HAVING count(*) > 1"
+        for (n,) in self.rows(twice):
+            self.found.add("item", n, "the same item is stored more than once")
+        for (n,) in self.rows("SELECT n FROM item GROUP BY n HAVING count(*) > 1"):
+            self.found.add("item", n, "the number stands twice")
+
+
+def _within(day: date) -> str:
+    start = (day - date(1970, 1, 1)) // timedelta(days=1) * DAY
+    return f"time >= {moment(start)} AND time < {moment(start + DAY)}"
+
+
+def _by_number(table: pa.Table) -> dict[Any, list[dict[str, Any]]]:
+    """The rows of each n: one, or several where they are steps."""
+    rows: dict[Any, list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        rows.setdefault(row["n"], []).append(row)
+    return rows
+
+
+def _differing(right: list[dict[str, Any]], stored: list[dict[str, Any]]) -> str:
+    if len(right) != len(stored):
+        return f"{len(stored)} rows where {len(right)} should be"
+    pairs = zip(right, stored, strict=True)
+    return ", ".join(sorted({key for a, b in pairs for key in a if a[key] != b[key]}))

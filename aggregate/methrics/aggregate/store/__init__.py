@@ -1,0 +1,1 @@
+"""The DuckDB file: tables, the one writer, erasures, quarantine, refusals and digests."""

@@ -1,0 +1,83 @@
+"""What goes into one commit and what comes out of it, and items sorted by kind. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from methrics.aggregate.store.quarantine import Waiting
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.judging.judge import Verdict
+from methrics.schema.wire.envelope import Item
+from methrics.schema.wire.items import Announcement, Erasure, Report, Revocation
+from methrics.schema.wire.verdict import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one commit takes. `now` is the time of receipt, unix seconds."""
+
+    now: int
+    accepted: Sequence[Verdict] = ()
+    waiting: Sequence[Waiting] = ()
+    """Items whose catalog is unknown."""
+    refused: Mapping[Reason, tuple[int, bytes]] = field(default_factory=dict)
+    """reason -> (how many, one of them)"""
+    released: Sequence[int] = ()
+    """Quarantine numbers of items that are judged again in this batch, and so leave it."""
+
+
+@dataclass(slots=True)
+class Committed:
+    """What one commit did; durable when the caller sees it."""
+
+    reports: int = 0
+    duplicates: int = 0
+    erased: int = 0
+    """Reports that an erasure took away or kept out."""
+    erasures: int = 0
+    revoked: int = 0
+    """Reports that a revocation took away."""
+    notices: int = 0
+    """Revocations and announcements."""
+    catalogs: list[Catalog] = field(default_factory=list)
+    quarantined: int = 0
+    refused: int = 0
+    total: int = 0
+    """Reports in the file now."""
+
+
+@dataclass(slots=True)
+class Sorted:
+    """The accepted items of a batch by kind, each once."""
+
+    catalogs: list[tuple[Item, Catalog]] = field(default_factory=list)
+    reports: list[tuple[Item, Report]] = field(default_factory=list)
+    erasures: list[tuple[Item, Erasure]] = field(default_factory=list)
+    revocations: list[tuple[Item, Revocation]] = field(default_factory=list)
+    announcements: list[tuple[Item, Announcement]] = field(default_factory=list)
+    repeated: int = 0
+
+
+def sort(accepted: Iterable[Verdict]) -> Sorted:
+    """Sort accepted items by kind, each once. Raises ValueError for a verdict without a body."""
+    parts = Sorted()
+    seen: set[bytes] = set()
+    for _, _, item, body in accepted:
+        if item is None or body is None:
+            raise ValueError("an accepted verdict has an item and a body")
+        if item.id in seen:
+            parts.repeated += 1
+            continue
+        seen.add(item.id)
+        if isinstance(body, Report):
+            parts.reports.append((item, body))
+        elif isinstance(body, Erasure):
+            parts.erasures.append((item, body))
+        elif isinstance(body, Catalog):
+            parts.catalogs.append((item, body))
+        elif isinstance(body, Revocation):
+            parts.revocations.append((item, body))
+        else:
+            parts.announcements.append((item, body))
+    return parts

@@ -1,0 +1,57 @@
+"""The data dictionary inside the file: what its types, columns and bucket numbers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from methrics.aggregate.store.duck import Connection
+from methrics.aggregate.store.rows import column_text
+from methrics.aggregate.store.tables import CatalogEntry, column_name
+from methrics.schema.catalog.event_type import Sequence
+from methrics.schema.catalog.fields import Field
+
+
+def describe(con: Connection, entry: CatalogEntry) -> None:
+    """Write what the tables `type`, `field` and `code` say about a catalog, in one transaction."""
+    known = {n for (n,) in con.execute("SELECT n FROM type").fetchall()}
+    types, fields, codes = [], [], []
+    for event_type in entry.catalog.types.values():
+        table = entry.tables[event_type.name]
+        if table.n not in known:
+            row = (table.n, table.schema, table.type, table.table, table.kind, table.question)
+            types.append(row)
+        for field in event_type.fields:
+            column = column_name(field.name)
+            about = (field.name, column, field.type, field.source, field.says)
+            fields.append((entry.n, table.n, *about, field.randomize, field.domain))
+            codes += [(entry.n, table.n, field.name, *code) for code in _codes(field)]
+        if event_type.sequence is not None:
+            codes += [(entry.n, table.n, *code) for code in _sequence(event_type.sequence)]
+    for target, rows in (("type", types), ("field", fields), ("code", codes)):
+        if rows:
+            # Whole columns at once: row by row a list of countries takes a tenth of a second.
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            places = ", ".join(["unnest(?)"] * len(columns))
+            con.execute(f"INSERT INTO {target} SELECT {places}", columns)
+
+
+def _codes(field: Field) -> Iterator[tuple[object, ...]]:
+    """(value, label, low, high, text) of each wire value of a field that lists them."""
+    edges: list[float | None] = [None] * (field.domain + 1 if field.type == "bucket" else 0)
+    declared = field.params.get("edges")
+    if edges and isinstance(declared, list):
+        edges[1:-1] = map(float, declared)
+    for value, wire in enumerate(field.listed()):
+        low, high = edges[value : value + 2] if edges else (None, None)
+        yield value, field.label(wire), low, high, column_text(wire)
+
+
+def _sequence(sequence: Sequence) -> Iterator[tuple[object, ...]]:
+    """(field, value, label, low, high, text) of each step and each offset bucket, in seconds."""
+    for value, step in enumerate(sequence.steps):
+        yield "step", value, step, None, None, step
+    edges = [0.0, *map(float, sequence.offset_edges), None]
+    for value, (low, high) in enumerate(pairwise(edges)):
+        label = f"{low:g} s or more" if high is None else f"{low:g} to under {high:g} s"
+        yield "offset", value, label, low, high, str(value)

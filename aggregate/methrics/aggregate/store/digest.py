@@ -1,0 +1,130 @@
+"""What two aggregators compare: for each namespace and day, a count and a digest of the set.
+
+    digest = SHA-256( "methrics/1 digest" || namespace key (32) || day (8) || ids (32 each)
+                      || count (8) )
+
+`day` is days since 1970-01-01 and, like `count`, big-endian. `ids` are the ids of the day's
+reports in ascending order of (time, id). So it does not depend on the order in which reports
+arrived, and nobody can find another set with the same digest without breaking SHA-256: a sum or
+XOR of hashes, which could be kept up to date for free, can be forged by linear algebra or a
+birthday search over ids that anyone may mint.
+
+A reconciliation protocol walks the same order: a range of (time, id) is a run of the same
+sequence, ids are hashes already, and a count and a (salted) XOR over a run cost one pass. Those
+are hints about where to look; this digest is what proves that two sets are equal.
+
+Erased reports are not in the set. The digest of a whole namespace, for one line on a chart, is
+SHA-256 over "methrics/1 digests", the key, and (day, count, digest) of its days in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import pyarrow as pa  # type: ignore[import-untyped]
+
+from methrics.aggregate.store.duck import Connection
+from methrics.schema.errors import StoreError
+from methrics.schema.wire.envelope import Kind
+
+_EPOCH = date(1970, 1, 1)
+_DAY_DOMAIN = b"methrics/1 digest"
+_ALL_DOMAIN = b"methrics/1 digests"
+
+
+@dataclass(frozen=True, slots=True)
+class DayDigest:
+    """One namespace's reports of one UTC day."""
+
+    key: bytes
+    schema: str
+    day: int
+    count: int
+    digest: bytes
+
+    @property
+    def date(self) -> date:
+        """The day as a date."""
+        return _EPOCH + timedelta(days=self.day)
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceDigest:
+    """One namespace's reports of all days."""
+
+    key: bytes
+    schema: str
+    count: int
+    digest: bytes
+
+
+def day_digest(key: bytes, day: int, ids: Iterable[bytes | memoryview]) -> tuple[int, bytes]:
+    """Count and digest of one day; `ids` in (time, id) order, in pieces of whole ids."""
+    state = hashlib.sha256(_DAY_DOMAIN + key + day.to_bytes(8, "big"))
+    size = 0
+    for piece in ids:
+        state.update(piece)
+        size += len(piece)
+    count = size // 32
+    state.update(count.to_bytes(8, "big"))
+    return count, state.digest()
+
+
+def combine(days: Iterable[DayDigest]) -> list[NamespaceDigest]:
+    """One digest for each namespace from those of its days, in any order."""
+    by_key: dict[bytes, list[DayDigest]] = {}
+    for day in days:
+        by_key.setdefault(day.key, []).append(day)
+    found = []
+    for key, own in sorted(by_key.items()):
+        state = hashlib.sha256(_ALL_DOMAIN + key)
+        for day in sorted(own, key=lambda day: day.day):
+            state.update(day.day.to_bytes(8, "big") + day.count.to_bytes(8, "big") + day.digest)
+        found.append(
+            NamespaceDigest(key, own[0].schema, sum(day.count for day in own), state.digest())
+        )
+    return found
+
+
+def digests(con: Connection, days: Collection[int] | None = None) -> list[DayDigest]:
+    """The digests of all days that hold reports, or of those among `days`, from the tables.
+
+    `con` sees the tables `item` and `catalog`, in a file or as Parquet.
+    """
+    found = []
+    for key, schema, day in con.execute(
+        "SELECT DISTINCT c.key, c.schema, date_diff('day', DATE '1970-01-01', i.time::DATE) "
+        "FROM item i JOIN catalog c ON c.n = i.catalog WHERE i.kind = ? ORDER BY ALL",
+        [int(Kind.REPORT)],
+    ).fetchall():
+        if days is None or day in days:
+            count, digest = day_digest(key, day, _ids(con, key, day))
+            found.append(DayDigest(key, schema, day, count, digest))
+    return found
+
+
+def _ids(con: Connection, key: bytes, day: int) -> Iterator[memoryview]:
+    start = _EPOCH + timedelta(days=day)
+    found = con.sql(
+        "SELECT i.id FROM item i JOIN catalog c ON c.n = i.catalog "
+        "WHERE i.kind = ? AND c.key = ? AND i.time >= ?::DATE AND i.time < ?::DATE "
+        "ORDER BY i.time, i.id",
+        params=[int(Kind.REPORT), key, start, start + timedelta(days=1)],
+    )
+    for batch in found.to_arrow_reader(100_000):
+        ids = _fixed(batch.column(0))
+        data = ids.buffers()[1]
+        if data is not None and len(ids):
+            yield memoryview(data)[ids.offset * 32 : (ids.offset + len(ids)) * 32]
+
+
+def _fixed(ids: pa.Array) -> pa.Array:
+    try:
+        return ids.cast(pa.binary(32))
+    except pa.ArrowInvalid:
+        raise StoreError(
+            "store-broken", "an id in the table item has not 32 bytes", "run `methrics verify`"
+        ) from None

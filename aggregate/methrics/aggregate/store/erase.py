@@ -1,0 +1,189 @@
+"""Erasures and revocations: rows go, tombstones stay, and the order of arrival does not matter.
+
+An erasure is signed with the report's own key and names the report's id, catalog and time. Whether
+the key is the report's can be told only from the report itself, so an erasure that comes first is
+kept as a tombstone that is not `confirmed`, and settled when the report arrives: the right key
+keeps the report out for good, any other is forged and forgotten. Anyone can make unconfirmed ones,
+so they are bounded.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]
+
+from methrics.aggregate.store.duck import Connection, moment
+from methrics.aggregate.store.tables import TypeTable
+from methrics.schema.wire.envelope import Item, Kind, split
+from methrics.schema.wire.items import Erasure, Report, decode_erasure, decode_report
+
+PENDING_MAX = 100_000
+"""Unconfirmed tombstones held at most, the newest."""
+
+_SECONDS = pa.timestamp("s")
+_REPORT = int(Kind.REPORT)
+
+
+@dataclass(slots=True)
+class Erased:
+    """What a set of erasures did."""
+
+    days: Counter[int] = field(default_factory=Counter)
+    """day -> reports taken away"""
+    stored: int = 0
+    known: int = 0
+    forged: list[Item] = field(default_factory=list)
+
+
+class Eraser:
+    """The table `tombstone`, and deleting. Every method runs inside the caller's transaction."""
+
+    def __init__(self, con: Connection) -> None:
+        self._con = con
+        row = con.execute(
+            "SELECT coalesce(max(n), 0), count(*), count(*) FILTER (NOT confirmed) FROM tombstone"
+        ).fetchone()
+        self._last, self._size, self._pending = row or (0, 0, 0)
+
+    def keep_out(self, reports: list[tuple[Item, Report]]) -> list[tuple[Item, Report]]:
+        """Those of `reports` that no erasure forbids; settles the erasures that came first."""
+        if not self._size:
+            return reports
+        found = self._match(
+            [item.id for item, _ in reports],
+            None,
+            "SELECT b.i, t.n, t.confirmed, t.raw FROM incoming b JOIN tombstone t "
+            "ON t.report = b.id",
+        )
+        erased: set[int] = set()
+        right: list[int] = []
+        wrong: list[int] = []
+        for i, n, confirmed, raw in found:
+            item, report = reports[i]
+            if _allowed(split(raw), item, report):
+                erased.add(i)
+                if not confirmed:
+                    right.append(n)
+            else:
+                wrong.append(n)
+        self._on("UPDATE tombstone SET confirmed = true", right)
+        self._on("DELETE FROM tombstone", wrong)
+        self._pending -= len(right) + len(wrong)
+        self._size -= len(wrong)
+        return [pair for i, pair in enumerate(reports) if i not in erased]
+
+    def erase(
+        self, erasures: list[tuple[Item, Erasure]], tables: Iterable[TypeTable], received: int
+    ) -> Erased:
+        """Take away the reports that `erasures` name, and leave tombstones."""
+        done = Erased()
+        known = self._match(
+            [item.id for item, _ in erasures],
+            None,
+            "SELECT b.i FROM incoming b JOIN tombstone t ON t.id = b.id",
+        )
+        stored = {row[0] for row in known}
+        new = [pair for i, pair in enumerate(erasures) if i not in stored]
+        done.known = len(erasures) - len(new)
+        targets = self._match(
+            [erasure.report for _, erasure in new],
+            [erasure.time for _, erasure in new],
+            "SELECT b.i, x.n, x.raw FROM incoming b JOIN item x "
+            f"ON x.time = b.time AND x.id = b.id AND x.kind = {_REPORT}",
+        )
+        doomed: list[int] = []
+        confirmed: set[int] = set()
+        forged: set[int] = set()
+        for i, n, raw in targets:
+            target = split(raw)
+            if _allowed(new[i][0], target, decode_report(target.payload)):
+                doomed.append(n)
+                confirmed.add(i)
+            else:
+                forged.add(i)
+                done.forged.append(new[i][0])
+        kept = [(*pair, i in confirmed) for i, pair in enumerate(new) if i not in forged]
+        self._bury(kept, received)
+        done.stored = len(kept)
+        done.days = self._delete(doomed, tables)
+        return done
+
+    def _bury(self, kept: list[tuple[Item, Erasure, bool]], received: int) -> None:
+        """Write tombstones, and forget the oldest unconfirmed ones over the bound."""
+        columns = pa.table(
+            {
+                "n": pa.array(range(self._last + 1, self._last + 1 + len(kept)), pa.int64()),
+                "report": pa.array([erasure.report for _, erasure, _ in kept], pa.binary()),
+                "confirmed": pa.array([confirmed for _, _, confirmed in kept], pa.bool_()),
+                "time": pa.array([erasure.time for _, erasure, _ in kept], _SECONDS),
+                "received": pa.array([received] * len(kept), _SECONDS),
+                "id": pa.array([item.id for item, _, _ in kept], pa.binary()),
+                "raw": pa.array([item.raw for item, _, _ in kept], pa.binary()),
+            }
+        )
+        self._con.register("incoming", columns)
+        self._con.execute("INSERT INTO tombstone BY NAME SELECT * FROM incoming")
+        self._con.unregister("incoming")
+        self._last += len(kept)
+        self._size += len(kept)
+        self._pending += sum(not confirmed for _, _, confirmed in kept)
+        excess = self._pending - PENDING_MAX
+        if excess > 0:
+            self._con.execute(
+                "DELETE FROM tombstone WHERE n IN (SELECT n FROM tombstone WHERE NOT confirmed "
+                f"ORDER BY n LIMIT {excess})"
+            )
+            self._pending -= excess
+            self._size -= excess
+
+    def revoke(self, table: TypeTable, time: int) -> Counter[int]:
+        """Take away the reports of one event type from `time` on; returns how many of each day."""
+        numbers = self._con.execute(
+            f"SELECT n FROM {table.sql} WHERE time >= {moment(time)}"
+        ).fetchall()
+        return self._delete([n for (n,) in numbers], [table])
+
+    def _delete(self, numbers: list[int], tables: Iterable[TypeTable]) -> Counter[int]:
+        """Delete reports by number from `item` and from `tables`."""
+        if not numbers:
+            return Counter()
+        self._con.register("doomed", pa.table({"n": pa.array(numbers, pa.int64())}))
+        days = self._con.execute(
+            "SELECT date_diff('day', DATE '1970-01-01', time::DATE), count(*) FROM item "
+            "WHERE n IN (SELECT n FROM doomed) GROUP BY 1"
+        ).fetchall()
+        names = ["item"]
+        for table in tables:
+            names += [table.sql, table.steps_sql] if table.stepped else [table.sql]
+        for target in names:
+            self._con.execute(f"DELETE FROM {target} WHERE n IN (SELECT n FROM doomed)")
+        self._con.unregister("doomed")
+        return Counter(dict(days))
+
+    def _on(self, statement: str, numbers: list[int]) -> None:
+        """Run `statement` on the tombstones with these numbers."""
+        if numbers:
+            self._con.execute(f"{statement} WHERE n IN (SELECT unnest(?))", [numbers])
+
+    def _match(self, ids: list[bytes], times: list[int] | None, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of `sql`, which joins with `incoming(i, id, time)`."""
+        columns = {
+            "i": pa.array(range(len(ids)), pa.int32()),
+            "id": pa.array(ids, pa.binary()),
+        }
+        if times is not None:
+            columns["time"] = pa.array(times, _SECONDS)
+        self._con.register("incoming", pa.table(columns))
+        found = self._con.execute(sql).fetchall()
+        self._con.unregister("incoming")
+        return found
+
+
+def _allowed(erasure: Item, target: Item, report: Report) -> bool:
+    """Whether `erasure` is signed by the report's own key and says the same about it."""
+    body = decode_erasure(erasure.payload)
+    return (erasure.key, body.catalog, body.time) == (target.key, report.catalog, report.time)

@@ -1,0 +1,146 @@
+"""Reports to columns: the one derivation of every table from the signed bytes.
+
+Pure. The writer inserts what comes out of here and `verify` compares the tables with it again.
+Columns are built whole, one list per column: no dictionary or tuple is made per row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa  # type: ignore[import-untyped]
+
+from methrics.aggregate.store.tables import CatalogEntry, TypeTable, column_name
+from methrics.schema.wire.items import Report
+
+DAY = 86_400
+"""Seconds of a UTC day."""
+
+_SECONDS = pa.timestamp("s")
+_ARROW = {"VARCHAR": pa.string(), "BOOLEAN": pa.bool_(), "USMALLINT": pa.uint16()}
+
+
+@dataclass(slots=True)
+class ItemColumns:
+    """Rows of `item`, as columns."""
+
+    n: list[int] = field(default_factory=list)
+    kind: list[int] = field(default_factory=list)
+    catalog: list[int | None] = field(default_factory=list)
+    type: list[int | None] = field(default_factory=list)
+    time: list[int] = field(default_factory=list)
+    id: list[bytes] = field(default_factory=list)
+    raw: list[bytes] = field(default_factory=list)
+
+    def table(self) -> pa.Table:
+        """The columns as Arrow; `received` is the caller's to add."""
+        return pa.table(
+            {
+                "n": pa.array(self.n, pa.int64()),
+                "kind": pa.array(self.kind, pa.uint8()),
+                "catalog": pa.array(self.catalog, pa.int32()),
+                "type": pa.array(self.type, pa.int32()),
+                "time": pa.array(self.time, _SECONDS),
+                "id": pa.array(self.id, pa.binary()),
+                "raw": pa.array(self.raw, pa.binary()),
+            }
+        )
+
+
+@dataclass(slots=True)
+class _Group:
+    table: TypeTable
+    numbers: list[int] = field(default_factory=list)
+    entries: list[CatalogEntry] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """Rows of one event type's table, and of its table of steps; None where there are none."""
+
+    table: TypeTable
+    rows: pa.Table | None
+    steps: pa.Table | None
+
+
+def derive(numbered: Iterable[tuple[int, CatalogEntry, Report]]) -> Iterator[Derived]:
+    """The typed rows of reports, each given with its number and its catalog's entry."""
+    groups: dict[int, _Group] = {}
+    for n, entry, report in numbered:
+        table = entry.tables[report.type]
+        group = groups.get(table.n)
+        if group is None:
+            group = groups[table.n] = _Group(table)
+        group.numbers.append(n)
+        group.entries.append(entry)
+        group.reports.append(report)
+    for group in groups.values():
+        steps = _steps(group) if group.table.stepped else None
+        yield Derived(group.table, _rows(group), steps)
+
+
+def _rows(group: _Group) -> pa.Table:
+    reports = group.reports
+    times = [report.time for report in reports]
+    columns = {
+        "n": pa.array(group.numbers, pa.int64()),
+        "catalog": pa.array([entry.n for entry in group.entries], pa.int32()),
+        "day": pa.array([time // DAY for time in times], pa.date32()),
+        "time": pa.array(times, _SECONDS),
+        "one_in": pa.array([report.one_in for report in reports], pa.uint32()),
+    }
+    if group.table.counted:
+        columns["count"] = pa.array([report.count for report in reports], pa.uint32())
+    if group.table.stepped:
+        columns["reached"] = pa.array(_reached(group), pa.uint32())
+    for field_name, sql in group.table.columns.items():
+        cells = [report.values.get(field_name) for report in reports]
+        columns[column_name(field_name)] = _array(cells, sql)
+    return pa.table(columns)
+
+
+def _array(cells: Sequence[object], sql: str) -> pa.Array:
+    if sql == "VARCHAR":
+        # A column that was a flag or a number in another catalog is text for all of them.
+        cells = [cell if cell is None or type(cell) is str else column_text(cell) for cell in cells]
+    return pa.array(cells, _ARROW[sql])
+
+
+def column_text(cell: object) -> str:
+    """A wire value as the text that SQL makes of its column: `true` of a flag."""
+    return str(cell).lower() if isinstance(cell, bool) else str(cell)
+
+
+def _reached(group: _Group) -> Iterator[int | None]:
+    """For each report a bit for each step of its catalog; None if it is no sequence there."""
+    places: dict[int, dict[str, int]] = {}
+    for entry, report in zip(group.entries, group.reports, strict=True):
+        bits = places.get(entry.n)
+        if bits is None:
+            sequence = entry.catalog.types[report.type].sequence
+            steps = sequence.steps if sequence else ()
+            bits = places[entry.n] = {step: 1 << i for i, step in enumerate(steps)}
+        yield sum({bits[step] for step, _ in report.sequence}) if report.sequence else None
+
+
+def _steps(group: _Group) -> pa.Table:
+    rows = [
+        (n, entry.n, report.one_in, i, step, offset)
+        for n, entry, report in zip(group.numbers, group.entries, group.reports, strict=True)
+        for i, (step, offset) in enumerate(report.sequence or ())
+    ]
+    first = {(row[0], row[4]): row[3] for row in reversed(rows)}
+    firsts = [first[row[0], row[4]] == row[3] for row in rows]
+    return pa.table(
+        {
+            "n": pa.array([row[0] for row in rows], pa.int64()),
+            "catalog": pa.array([row[1] for row in rows], pa.int32()),
+            "one_in": pa.array([row[2] for row in rows], pa.uint32()),
+            "i": pa.array([row[3] for row in rows], pa.uint8()),
+            "step": pa.array([row[4] for row in rows], pa.string()),
+            "first": pa.array(firsts, pa.bool_()),
+            "offset_bucket": pa.array([row[5] for row in rows], pa.uint16()),
+        }
+    )

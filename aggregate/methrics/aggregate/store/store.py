@@ -1,0 +1,373 @@
+"""The writer of one file: batches in, and only what `commit` has returned for is acknowledged.
+
+One store has one writer thread: `commit` is not to be called by two at once. Reading and exporting
+go through `cursor()`, from any thread, and see whole commits.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar, cast
+
+import pyarrow as pa  # type: ignore[import-untyped]
+
+from methrics.aggregate.store.batch import Batch, Committed, Sorted, sort
+from methrics.aggregate.store.dictionary import describe
+from methrics.aggregate.store.duck import Connection, moment, open_writer, saying
+from methrics.aggregate.store.erase import Eraser
+from methrics.aggregate.store.quarantine import Quarantine
+from methrics.aggregate.store.refusals import count_refusals
+from methrics.aggregate.store.rows import DAY, Derived, ItemColumns, derive
+from methrics.aggregate.store.tables import BASE, LAYOUT_VERSION, CatalogEntry, Layout, TypeTable
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.errors import StoreError
+from methrics.schema.wire.envelope import Item, Kind, split
+from methrics.schema.wire.items import Announcement, Erasure, Report, Revocation, decode_revocation
+from methrics.schema.wire.verdict import Reason
+
+RECEIVED_STEP = 3600
+"""Seconds: the time of receipt is kept by the hour, too coarse to match with a network log."""
+
+_NEVER = 1 << 63
+"""A time after every report's."""
+
+_T = TypeVar("_T", Report, Revocation, Announcement)
+
+
+class Store:
+    """One DuckDB file, open for writing. Use as a context manager, or `close()` it.
+
+    Raises StoreError, FileBusyError if another program has the file open.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._con = open_writer(self.path)
+        self._lock = threading.Lock()
+        self._closed = False
+        self.layout = Layout()
+        self._dirty: set[int] = set()
+        try:
+            with saying(self.path):
+                self._load()
+        except StoreError:
+            self._con.close()
+            raise
+        self._eraser = Eraser(self._con)
+        self._quarantine = Quarantine(self._con)
+
+    def _load(self) -> None:
+        con = self._con
+        tables = {
+            row[0] for row in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+        }
+        if not tables:
+            con.execute("BEGIN")
+            for table, columns in BASE.items():
+                con.execute(f"CREATE TABLE {table} ({columns})")
+            con.execute("INSERT INTO meta VALUES (?)", [LAYOUT_VERSION])
+            con.execute("COMMIT")
+        elif not tables.issuperset(BASE):
+            raise StoreError("store-foreign", f"{self.path} is a DuckDB file of something else")
+        layout = _one(con, "SELECT layout FROM meta")
+        if layout != LAYOUT_VERSION:
+            raise StoreError(
+                "store-version", f"{self.path} has layout {layout}, this program {LAYOUT_VERSION}"
+            )
+        for (raw,) in con.execute("SELECT raw FROM catalog ORDER BY n").fetchall():
+            self.layout.add(_catalog(raw))
+        self._next = _one(con, "SELECT coalesce(max(n), 0) + 1 FROM item")
+        self.total = _one(con, f"SELECT count(*) FROM item WHERE kind = {int(Kind.REPORT)}")
+        self._revoked: dict[tuple[bytes, str], int] = {}
+        for key, revocation in self.revocations():
+            self._note(key, revocation)
+
+    def catalogs(self) -> list[Catalog]:
+        """The catalogs in the file, first seen first."""
+        return [entry.catalog for entry in self.layout.entries.values()]
+
+    def revocations(self) -> list[tuple[bytes, Revocation]]:
+        """(namespace key, revocation) for every revocation in the file."""
+        found = self._con.execute(
+            f"SELECT raw FROM item WHERE kind = {int(Kind.REVOCATION)}"
+        ).fetchall()
+        items = [split(raw) for (raw,) in found]
+        return [(item.key, decode_revocation(item.payload)) for item in items]
+
+    def cursor(self) -> Connection:
+        """A second connection, for reading or exporting from another thread."""
+        cursor = self._con.cursor()
+        cursor.execute("USE methrics")
+        return cursor
+
+    def tables(self) -> list[TypeTable]:
+        """The event types' tables, as of the last commit."""
+        with self._lock:
+            return self.layout.tables()
+
+    def take_changed(self) -> set[int]:
+        """Days (since 1970-01-01) that changed since this was last called."""
+        with self._lock:
+            changed, self._dirty = self._dirty, set()
+            return changed
+
+    def waiting(self, catalog: Catalog) -> list[tuple[int, int, bytes]]:
+        """(quarantine number, time of receipt, raw) of items that wait for `catalog`."""
+        with self._lock, saying(self.path):
+            return self._quarantine.waiting(catalog)
+
+    def lacks(self, catalogs: Iterable[bytes]) -> set[bytes]:
+        """Those catalog ids that are not in the file."""
+        with self._lock:
+            return set(catalogs).difference(self.layout.entries)
+
+    def commit(self, batch: Batch) -> Committed:
+        """Store `batch` and return when it is on disk.
+
+        The result does not depend on how items are spread over batches or on their order, but a
+        report's catalog is in the file already or in the same batch: see `lacks`.
+        Raises StoreError; then nothing of the batch is stored, and the store takes no more.
+        """
+        with self._lock:
+            if self._closed:
+                raise StoreError("store-closed", f"{self.path} is closed after an error")
+            before = self._next, self.total
+            try:
+                with saying(self.path):
+                    self._con.execute("BEGIN")
+                    done = self._commit(batch)
+                    self._con.execute("COMMIT")
+            except StoreError:
+                # What the layout and the counters say may be ahead of the file: start afresh.
+                self._next, self.total = before
+                self._abandon()
+                raise
+            return done
+
+    def _commit(self, batch: Batch) -> Committed:
+        done = Committed()
+        received = batch.now - batch.now % RECEIVED_STEP
+        parts = sort(batch.accepted)
+        done.duplicates += parts.repeated
+        for item, catalog in parts.catalogs:
+            if self._add_catalog(item, catalog, received):
+                done.catalogs.append(catalog)
+            else:
+                done.duplicates += 1
+        self._reports(parts.reports, received, done)
+        self._notices(parts, received, done)
+        self._erasures(parts.erasures, received, batch.now, done)
+        self._quarantine.release(batch.released)
+        done.quarantined = self._quarantine.add(batch.waiting, batch.now)
+        done.refused += count_refusals(self._con, batch.now // DAY, batch.refused)
+        done.total = self.total
+        return done
+
+    def _add_catalog(self, item: Item, catalog: Catalog, received: int) -> bool:
+        if catalog.id in self.layout.entries:
+            return False
+        for statement in self.layout.add(catalog):
+            self._con.execute(statement)
+        entry = self.layout.entries[catalog.id]
+        self._con.execute(
+            f"INSERT INTO catalog VALUES (?, ?, ?, ?, ?, ?, {moment(received)}, ?)",
+            [
+                entry.n,
+                catalog.id,
+                catalog.key,
+                catalog.label,
+                catalog.number,
+                entry.schema,
+                item.raw,
+            ],
+        )
+        describe(self._con, entry)
+        return True
+
+    def _reports(self, reports: list[tuple[Item, Report]], received: int, done: Committed) -> None:
+        if not reports:
+            return
+        kept = self._eraser.keep_out(reports)
+        done.erased += len(reports) - len(kept)
+        kept, known = self._unknown(kept)
+        done.duplicates += known
+        kept = self._unrevoked(kept, done)
+        if not kept:
+            return
+        columns = ItemColumns()
+        numbered: list[tuple[int, CatalogEntry, Report]] = []
+        entries = self.layout.entries
+        for n, (item, report) in enumerate(kept, self._next):
+            entry = entries[report.catalog]
+            columns.n.append(n)
+            columns.kind.append(Kind.REPORT)
+            columns.catalog.append(entry.n)
+            columns.type.append(entry.tables[report.type].n)
+            columns.time.append(report.time)
+            columns.id.append(item.id)
+            columns.raw.append(item.raw)
+            numbered.append((n, entry, report))
+        self._insert_items(columns, received)
+        for derived in derive(numbered):
+            self._insert_typed(derived)
+        self._next += len(kept)
+        self.total += len(kept)
+        self._dirty.update({time // DAY for time in columns.time})
+        done.reports += len(kept)
+
+    def _unrevoked(
+        self, reports: list[tuple[Item, Report]], done: Committed
+    ) -> list[tuple[Item, Report]]:
+        """A report may have been judged before the revocation that was committed before it."""
+        if not self._revoked:
+            return reports
+        entries = self.layout.entries
+        kept = [
+            (item, report)
+            for item, report in reports
+            if report.time
+            < self._revoked.get((entries[report.catalog].catalog.key, report.type), _NEVER)
+        ]
+        done.revoked += len(reports) - len(kept)
+        return kept
+
+    def _note(self, key: bytes, revocation: Revocation) -> None:
+        of = key, revocation.type
+        self._revoked[of] = min(revocation.time, self._revoked.get(of, _NEVER))
+
+    def _unknown(self, items: list[tuple[Item, _T]]) -> tuple[list[tuple[Item, _T]], int]:
+        """Those of `items` that are not in the file, and how many are.
+
+        An item says its time, and DuckDB passes the range of times in a batch on to the scan of
+        `item`, so the search reads only what is stored about those times.
+        """
+        if not items:
+            return items, 0
+        incoming = pa.table(
+            {
+                "i": pa.array(range(len(items)), pa.int32()),
+                "time": pa.array([body.time for _, body in items], pa.timestamp("s")),
+                "id": pa.array([item.id for item, _ in items], pa.binary()),
+            }
+        )
+        self._con.register("incoming", incoming)
+        found = self._con.execute(
+            "SELECT b.i FROM incoming b JOIN item x ON x.time = b.time AND x.id = b.id"
+        ).fetchall()
+        self._con.unregister("incoming")
+        known = {row[0] for row in found}
+        if not known:
+            return items, 0
+        return [pair for i, pair in enumerate(items) if i not in known], len(known)
+
+    def _insert_items(self, columns: ItemColumns, received: int) -> None:
+        self._con.register("incoming", columns.table())
+        self._con.execute(
+            f"INSERT INTO item BY NAME SELECT *, {moment(received)} AS received FROM incoming"
+        )
+        self._con.unregister("incoming")
+
+    def _insert_typed(self, derived: Derived) -> None:
+        for target, rows in (
+            (derived.table.sql, derived.rows),
+            (derived.table.steps_sql, derived.steps),
+        ):
+            if rows is not None and len(rows):
+                self._con.register("incoming", rows)
+                self._con.execute(f"INSERT INTO {target} BY NAME SELECT * FROM incoming")
+                self._con.unregister("incoming")
+
+    def _notices(self, parts: Sorted, received: int, done: Committed) -> None:
+        """Store revocations and announcements; a revocation also takes away what it is about."""
+        revocations, known = self._unknown(parts.revocations)
+        announcements, known_too = self._unknown(parts.announcements)
+        done.duplicates += known + known_too
+        columns = ItemColumns()
+        for item, revocation in revocations:
+            self._note(item.key, revocation)
+            self._notice(columns, item, revocation.time, revocation.type)
+        for item, announcement in announcements:
+            self._notice(columns, item, announcement.time, None)
+        if not columns.n:
+            return
+        self._insert_items(columns, received)
+        done.notices += len(columns.n)
+        for item, revocation in revocations:
+            entry = self.layout.newest(item.key)
+            table = entry.tables.get(revocation.type) if entry else None
+            if table is not None:
+                days = self._eraser.revoke(table, revocation.time)
+                self._gone(days)
+                done.revoked += days.total()
+
+    def _notice(self, columns: ItemColumns, item: Item, time: int, type_name: str | None) -> None:
+        entry = self.layout.newest(item.key)
+        table = entry.tables.get(type_name) if entry and type_name else None
+        columns.n.append(self._next)
+        columns.kind.append(item.kind)
+        columns.catalog.append(entry.n if entry else None)
+        columns.type.append(table.n if table else None)
+        columns.time.append(time)
+        columns.id.append(item.id)
+        columns.raw.append(item.raw)
+        self._next += 1
+
+    def _erasures(
+        self, erasures: list[tuple[Item, Erasure]], received: int, now: int, done: Committed
+    ) -> None:
+        if not erasures:
+            return
+        outcome = self._eraser.erase(erasures, self.layout.tables(), received)
+        self._gone(outcome.days)
+        done.erased += outcome.days.total()
+        done.erasures += outcome.stored
+        done.duplicates += outcome.known
+        if outcome.forged:
+            forged = {Reason.FORGED: (len(outcome.forged), outcome.forged[0].raw)}
+            done.refused += count_refusals(self._con, now // DAY, forged)
+
+    def _gone(self, days: Counter[int]) -> None:
+        self.total -= days.total()
+        self._dirty.update(days)
+
+    def _abandon(self) -> None:
+        """After a failed commit: nothing more is written, what is durable stays as it is."""
+        self._closed = True
+        self._con.close()
+
+    def close(self) -> None:
+        """Fold the log into the file and let go of it. Safe to call twice. Raises StoreError."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                with saying(self.path):
+                    self._con.execute("CHECKPOINT")
+            finally:
+                self._con.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _catalog(raw: bytes) -> Catalog:
+    item = split(raw)
+    return Catalog.from_payload(item.payload, key=item.key, id=item.id, raw=raw)
+
+
+def _one(con: Connection, sql: str, parameters: Sequence[object] = ()) -> int:
+    row = con.execute(sql, list(parameters)).fetchone()
+    return cast(int, row[0]) if row else 0

@@ -1,0 +1,1 @@
+"""Commands for the person, the app developer and the relay operator."""

@@ -1,0 +1,306 @@
+"""`methrics catalog`: keys, lint, signing, reading, comparing and documenting catalogs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from methrics.node.cli.keyfile import make_key, read_key
+from methrics.node.clock import Clock
+from methrics.schema.catalog.catalog import Catalog, load, sign
+from methrics.schema.catalog.lint import ERROR, Problem, lint_text
+from methrics.schema.catalog.source import SOURCE_MAX, CatalogSource
+from methrics.schema.errors import CatalogError, ConfigError, StoreError
+from methrics.schema.wire.envelope import public_key
+from methrics.schema.wire.limits import CATALOG_MAX
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+FORMATS = ("md", "html")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+@click.group()
+def catalog() -> None:
+    """Write, check, sign and read event catalogs.
+
+    A catalog declares what an app may measure. It is written as TOML, linted, and signed with the
+    key of its namespace; anyone can make a namespace, no permission needed.
+    """
+
+
+@catalog.command()
+@click.argument("file", type=FILE)
+def keygen(file: Path) -> None:
+    """Make a namespace key in FILE (mode 0600, never overwritten).
+
+    Whoever has this key can change what the app asks for, and nobody can without: keep it safe.
+    """
+    seed = make_key(file)
+    click.echo(f"wrote {file}")
+    click.echo(f"namespace {public_key(seed).hex()}")
+
+
+@catalog.command()
+@click.argument("source", type=FILE)
+@JSON
+@click.pass_context
+def lint(ctx: click.Context, source: Path, as_json: bool) -> None:
+    """Check the TOML in SOURCE; exit code 1 if it cannot be signed."""
+    usable, problems = lint_text(_text(source), Clock().now())
+    if as_json:
+        click.echo(json.dumps([_problem(one) for one in problems], indent=2))
+    else:
+        for problem in problems:
+            click.echo(f"{source}: {problem}")
+    if usable is None:
+        ctx.exit(1)
+    if not as_json:
+        warned = f", {_number(len(problems), 'warning')}" if problems else ""
+        types = _number(len(usable.types), "event type")
+        click.echo(f"{source}: {types}, ready to be signed{warned}")
+
+
+@catalog.command(name="sign")
+@click.argument("source", type=FILE)
+@click.option("--key", type=FILE, required=True, help="The namespace key (see keygen).")
+@click.option("--previous", type=FILE, help="The signed catalog that this one follows.")
+@click.option("--output", "-o", type=FILE, required=True, help="Where to write the signed catalog.")
+def sign_command(source: Path, key: Path, previous: Path | None, output: Path) -> None:
+    """Lint the TOML in SOURCE and sign it, ready to be shipped with the app."""
+    raw = sign(_linted(source), read_key(key), _load(previous) if previous else None)
+    try:
+        output.write_bytes(raw)
+    except OSError as error:
+        raise StoreError(
+            "catalog-unwritable",
+            f"cannot write {output}: {error.strerror}",
+            "name another place with --output",
+        ) from error
+    signed = load(raw)
+    click.echo(f"wrote {output} ({len(raw)} bytes)")
+    click.echo(f"catalog {signed.id.hex()} number {signed.number}")
+    click.echo(f"topic {signed.topic}")
+
+
+@catalog.command()
+@click.argument("file", type=FILE)
+@click.option("--consent", is_flag=True, help="What people are asked, in plain words.")
+@click.option("--schema", "as_schema", is_flag=True, help="JSON Schema of each type's reports.")
+@JSON
+def show(file: Path, consent: bool, as_schema: bool, as_json: bool) -> None:
+    """Read a signed catalog, or a TOML source, in FILE."""
+    from methrics.schema.pages import explain
+
+    if sum([consent, as_schema, as_json]) > 1:
+        raise click.UsageError("--consent, --schema and --json are different answers; choose one")
+    declared = _either(file)
+    if consent:
+        click.echo("\n\n".join(map(explain.consent_text, declared.types.values())))
+    elif as_schema:
+        schemas = {name: explain.json_schema(one) for name, one in declared.types.items()}
+        click.echo(json.dumps(schemas, indent=2))
+    elif as_json:
+        click.echo(json.dumps(_overview(declared), indent=2))
+    else:
+        _print_overview(_overview(declared))
+
+
+@catalog.command()
+@click.argument("old", type=FILE)
+@click.argument("new", type=FILE)
+@JSON
+@click.pass_context
+def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
+    """Say what changes from OLD to NEW and what people have to be asked again.
+
+    Each may be a signed catalog or a TOML source. Exit code 1 if anything has to be asked again.
+    """
+    from methrics.schema.catalog import diff as compare
+
+    changes = compare.diff(_either(old), _either(new))
+    again = sorted(compare.asks_again(changes))
+    if as_json:
+        document = {
+            "asks_again": again,
+            "changes": [
+                {"where": one.where, "message": one.message, "asks_again": one.asks_again}
+                for one in changes
+            ],
+        }
+        click.echo(json.dumps(document, indent=2))
+    else:
+        for change in changes:
+            click.echo(str(change))
+        click.echo(f"to be asked again: {', '.join(again) or 'nothing'}")
+    ctx.exit(1 if again else 0)
+
+
+@catalog.command()
+@click.argument("file", type=FILE)
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    help="md (Markdown) or html (one file, nothing loaded). Default: both, or md when printed.",
+)
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the pages there instead of printing them.",
+)
+@click.option(
+    "--check", is_flag=True, help="With --out: write nothing; exit code 1 on a difference."
+)
+@click.pass_context
+def docs(
+    ctx: click.Context, file: Path, formats: tuple[str, ...], folder: Path | None, check: bool
+) -> None:
+    """Write the policy page of the catalog in FILE: privacy notice and data dictionary.
+
+    Both are made from what the catalog declares, so they cannot say anything else than the app
+    does. Publish them with the app, and run this with --check wherever the app is tested.
+    """
+    if check and folder is None:
+        raise click.UsageError("--check compares with pages in a folder; give it with --out")
+    found = policy_pages(_either(file), formats or (FORMATS if folder else FORMATS[:1]))
+    if folder is None:
+        click.echo("\n".join(found.values()), nl=False)
+        return
+    stale = [name for name, text in found.items() if _page(folder / name) != text]
+    if check:
+        for name in stale:
+            click.echo(f"out of date: {folder / name}")
+        ctx.exit(1 if stale else 0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in found.items():
+            (folder / name).write_text(text, "utf-8")
+            click.echo(f"wrote {folder / name}")
+    except OSError as error:
+        raise StoreError("docs-unwritable", f"cannot write {folder}: {error.strerror}") from error
+
+
+def policy_pages(declared: Catalog | CatalogSource, formats: Sequence[str]) -> dict[str, str]:
+    """The pages of a catalog by file name."""
+    from methrics.schema.pages.dictionary import dictionary
+    from methrics.schema.pages.document import markdown, web_page
+    from methrics.schema.pages.notice import notice
+
+    foot = f"Generated from catalog number {declared.number} of {declared.label}."
+    pages = {"privacy-notice": notice(declared), "data-dictionary": dictionary(declared)}
+    return {
+        f"{name}.{one}": web_page(page, foot=foot) if one == "html" else markdown(page)
+        for name, page in pages.items()
+        for one in formats
+    }
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
+def _page(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ConfigError(
+            "file-unreadable", f"cannot read {path}: {error.strerror}", "check the file's name"
+        ) from error
+    if len(data) > limit:
+        raise CatalogError("catalog-too-large", f"{path} is larger than {limit} bytes")
+    return data
+
+
+def _text(path: Path) -> str:
+    try:
+        return _read(path, SOURCE_MAX).decode("utf-8")
+    except UnicodeDecodeError:
+        raise CatalogError(
+            "catalog-source", f"{path} is not text", "a source is TOML in UTF-8"
+        ) from None
+
+
+def _linted(path: Path) -> CatalogSource:
+    usable, problems = lint_text(_text(path), Clock().now())
+    if usable is None:
+        first = next(one for one in problems if one.severity == ERROR)
+        raise CatalogError(
+            "catalog-lint", f"{path}: {first}", f"see all with: methrics catalog lint {path}"
+        )
+    return usable
+
+
+def _load(path: Path) -> Catalog:
+    return load(_read(path, CATALOG_MAX))
+
+
+def _either(path: Path) -> Catalog | CatalogSource:
+    """A signed catalog or a linted source, by the file's ending."""
+    return _linted(path) if path.suffix == ".toml" else _load(path)
+
+
+def _problem(problem: Problem) -> dict[str, str]:
+    return {
+        "code": problem.code,
+        "severity": problem.severity,
+        "where": problem.where,
+        "message": problem.message,
+    }
+
+
+def _overview(declared: Catalog | CatalogSource) -> dict[str, Any]:
+    signed = (
+        {
+            "id": declared.id.hex(),
+            "key": declared.key.hex(),
+            "topic": declared.topic,
+            "bytes": len(declared.raw),
+        }
+        if isinstance(declared, Catalog)
+        else {}
+    )
+    return {
+        "label": declared.label,
+        "number": declared.number,
+        "previous": declared.previous.hex() if declared.previous else None,
+        "contact": declared.contact,
+        **signed,
+        "types": {
+            name: {
+                "kind": one.kind,
+                "question": one.question,
+                "owner": one.owner,
+                "expires": one.expires,
+                "retention_days": one.retention_days,
+                "bits": round(one.told_bits, 1),
+                "entropy_bits": one.entropy_bits,
+                "fields": [field.name for field in one.fields],
+            }
+            for name, one in declared.types.items()
+        },
+    }
+
+
+def _print_overview(overview: dict[str, Any]) -> None:
+    for key, value in overview.items():
+        if key != "types" and value is not None:
+            click.echo(f"{key:10} {value}")
+    for name, one in overview["types"].items():
+        click.echo(f"\n{name} ({one['kind']}, {one['bits']} of {one['entropy_bits']} bits)")
+        click.echo(f"  {one['question']}")
+        fields = ", ".join(one["fields"]) or "none"
+        click.echo(f"  fields: {fields}; kept {one['retention_days']} days")

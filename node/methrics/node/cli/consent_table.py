@@ -1,0 +1,137 @@
+"""What `methrics consent` prints: what holds for each app and event type, and the history."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+import click
+
+from methrics.node.consent.apps import known_catalogs
+from methrics.node.consent.decide import EVERY, PRODUCTION, forbidden
+from methrics.node.consent.ledger import policy_off, read_answers
+from methrics.node.consent.overview import RULES, Standing, standing
+from methrics.node.paths import Places
+
+_DECIDED = {"answer": "your answer", "changed": "changed question", "default": "nobody yet"}
+"""Rules as the table calls them; the others by their own name."""
+
+_WIDE = 160
+"""Columns where no terminal says how many there are."""
+
+
+def show_standing(where: Places, as_json: bool) -> None:
+    """The effective state of everything, as tables or one JSON object. Raises StoreError."""
+    answers = read_answers(where.ledger)
+    policy = policy_off(where.policy)
+    overridden = forbidden(policy_off=policy, env=os.environ, environment=PRODUCTION)
+    rows = standing(answers, known_catalogs(where), policy_off=policy, env=os.environ)
+    if as_json:
+        apps: dict[str, dict[str, object]] = {}
+        for row in rows:
+            apps.setdefault(row.namespace, {})[row.type] = _json(row)
+        document = {"ledger": where.ledger, "overridden_by": overridden, "apps": apps}
+        click.echo(json.dumps(document, indent=2))
+        return
+    click.echo(f"answers in {where.ledger}")
+    if overridden is not None:
+        click.echo(f"overridden: {RULES[overridden]}")
+    if not rows:
+        click.echo("no app was answered yet: everything is off")
+        return
+    for namespace, group in groupby(rows, key=lambda row: row.namespace):
+        click.echo(f"\n{_app(namespace)}")
+        head = ("  type", "state", "fields", "routes", "decided by", "since")
+        _table(head, [_row(row) for row in group])
+    again = [row for row in rows if row.changes]
+    if again:
+        click.echo("\nasks for more than you agreed to; decide with: methrics consent ask")
+        for row in again:
+            for change in row.changes:
+                click.echo(f"  {row.namespace} {row.type}: {change}")
+
+
+def show_history(entries: Sequence[Mapping[str, object]]) -> None:
+    """Changes of answers as a table, oldest first."""
+    if not entries:
+        click.echo("no answer was given yet")
+        return
+
+    def text(entry: Mapping[str, object], key: str) -> str:
+        return str(entry.get(key, ""))
+
+    rows = [
+        (
+            text(entry, "time").replace("T", " "),
+            text(entry, "who"),
+            text(entry, "through"),
+            _app(text(entry, "app")),
+            _type(text(entry, "type")),
+            text(entry, "answer"),
+            _listed(entry.get("fields")) if entry.get("answer") == "yes" else "",
+            _listed(entry.get("routes")),
+        )
+        for entry in entries
+    ]
+    _table(("when", "who", "through", "app", "type", "answer", "fields", "routes"), rows)
+
+
+def _json(row: Standing) -> dict[str, object]:
+    effective, answer = row.effective, row.answer
+    return {
+        "on": effective.on,
+        "rule": effective.rule,
+        "fields": None if effective.fields is None else sorted(effective.fields),
+        "routes": sorted(effective.routes),
+        "answer": None if answer is None else answer.said,
+        "since": None if answer is None else answer.time,
+        "through": None if answer is None else answer.through,
+        "changes": list(row.changes),
+    }
+
+
+def _row(row: Standing) -> tuple[str, ...]:
+    effective = row.effective
+    fields = ""
+    if effective.on:
+        fields = _listed(None if effective.fields is None else sorted(effective.fields))
+        if effective.fields is not None and len(effective.fields) == row.declared:
+            fields = f"all {row.declared}"
+    return (
+        f"  {_type(row.type)}",
+        "on" if effective.on else "off",
+        fields,
+        ", ".join(sorted(effective.routes)),
+        _DECIDED.get(effective.rule, effective.rule),
+        row.answer.time[:10] if row.answer is not None else "",
+    )
+
+
+def _app(namespace: str) -> str:
+    return "every app" if namespace == EVERY else namespace
+
+
+def _type(name: str) -> str:
+    return "every other" if name == EVERY else name
+
+
+def _listed(names: object) -> str:
+    if names is None:
+        return "every field"
+    return ", ".join(map(str, names)) if isinstance(names, list) else ""
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)

@@ -1,0 +1,286 @@
+"""`methrics erase` and `methrics reset`: have own reports forgotten; become somebody new here."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from methrics.node.cli.confirm import confirm
+from methrics.node.clock import Clock
+from methrics.node.consent.apps import known_catalogs
+from methrics.node.mine.reports import Mine, pick, read_mine
+from methrics.node.mine.reset import Burned, burn, renew, to_burn
+from methrics.node.mine.trail.gather import namespaces
+from methrics.node.outbox.erasures import Erasures, Outcome
+from methrics.node.outbox.journal import Journal
+from methrics.node.paths import Places, places
+from methrics.node.publish.publisher import may_erase
+from methrics.node.report.erasure import WINDOW, WINDOW_MAX, sign_all, spread
+from methrics.schema.errors import ConfigError
+from methrics.schema.pages.explain import duration
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+HOME = click.option("--home", type=click.Path(path_type=Path), help="Instead of METHRICS_HOME.")
+YES = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+class Span(click.ParamType[int]):
+    """Seconds, given as `30m`, `12h` or `7d`."""
+
+    name = "span"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """See the class."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d{1,6})([smhd])", str(value).strip())
+        seconds = int(found[1]) * _UNITS[found[2]] if found else -1
+        if not 0 <= seconds <= WINDOW_MAX:
+            self.fail(f"{value!r} is no time up to 60d, such as 12h or 7d", param, ctx)
+        return seconds
+
+
+@click.command()
+@click.argument("reports", nargs=-1, metavar="[REPORT]...")
+@click.option("--type", "types", multiple=True, help="Every report of this type; repeatable.")
+@click.option("--app", "apps", multiple=True, help="Only this namespace; repeatable.")
+@click.option("--all", "everything", is_flag=True, help="Every report of every app.")
+@click.option(
+    "--over",
+    type=Span(),
+    default=WINDOW,
+    show_default=False,
+    metavar="TIME",
+    help="Spread the erasures over this time, such as 12h or 30d.  [default: 7d]",
+)
+@click.option("--again", is_flag=True, help="Send erasures once more that have left before.")
+@YES
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@HOME
+def erase(
+    reports: tuple[str, ...],
+    types: tuple[str, ...],
+    apps: tuple[str, ...],
+    everything: bool,
+    over: int,
+    again: bool,
+    yes: bool,
+    as_json: bool,
+    home: Path | None,
+) -> None:
+    """Have own reports forgotten: REPORT is a number or id as `methrics mine` prints them.
+
+    What has not left is dropped at once. For each report that has, an erasure is signed with that
+    report's own key; they leave one by one, each at a random moment, so that nothing shows they are
+    of one person. It says nothing about later reports: `methrics consent` does.
+    """
+    if not (reports or types or apps or everything):
+        raise click.UsageError("name reports, --type, --app or --all")
+    if everything and (reports or types or apps):
+        raise click.UsageError("--all goes alone")
+    where = places(home)
+    known = read_mine(where, Clock(), apps)
+    if not reports and not namespaces(where) and not as_json:
+        click.echo("nothing was recorded here: there is nothing to erase")
+        return
+    _check_types(where, known, types)
+    chosen = _choose(known, reports, types)
+    whole = not reports
+    if not yes:
+        _confirm(chosen, whole, over)
+    outcome = _erase(where, chosen, apps, types, whole=whole, over=over, again=again)
+    _tell(where, outcome, over, as_json)
+
+
+def _check_types(where: Places, known: list[Mine], types: tuple[str, ...]) -> None:
+    """A misspelt type must not look like one whose reports are all gone."""
+    names = {one.receipt.type for one in known}
+    names.update(name for catalog in known_catalogs(where) for name in catalog.types)
+    if unknown := sorted(set(types) - names):
+        raise ConfigError(
+            "unknown-type",
+            f"no app on this machine has a type {', '.join(unknown)}",
+            f"one of {', '.join(sorted(names))}",
+        )
+
+
+def _choose(known: list[Mine], reports: tuple[str, ...], types: tuple[str, ...]) -> list[Mine]:
+    found = pick(known, reports) if reports else known
+    if types:
+        found = [one for one in found if one.receipt.type in types]
+    return found
+
+
+def _confirm(chosen: list[Mine], whole: bool, over: int) -> None:
+    left = [one for one in chosen if one.left]
+    new = [one for one in left if one.erasure is None]
+    click.echo(
+        f"{len(new)} reports have left: an erasure for each, within {duration(over)} from now"
+    )
+    if len(left) > len(new):
+        click.echo(f"{len(left) - len(new)} were asked to be forgotten before")
+    if len(chosen) > len(left) or whole:
+        click.echo(f"{len(chosen) - len(left)} reports and what waits to become one: dropped here")
+    if over < 86_400 and len(new) > 1:
+        click.echo("In so short a time, whoever watches may guess that they are of one person.")
+    click.echo("Honest aggregators delete them. A copy that somebody kept cannot be called back.")
+    confirm("Erase?")
+
+
+class _Totals:
+    """What was done over all apps."""
+
+    def __init__(self) -> None:
+        self.journaled = self.dropped = self.already = self.again = self.waiting = 0
+
+    def add(self, outcome: Outcome) -> None:
+        self.journaled += outcome.journaled
+        self.dropped += outcome.dropped
+        self.already += outcome.already
+
+
+def _erase(
+    where: Places,
+    chosen: list[Mine],
+    apps: tuple[str, ...],
+    types: tuple[str, ...],
+    *,
+    whole: bool,
+    over: int,
+    again: bool,
+) -> _Totals:
+    by_app: dict[str, list[Mine]] = defaultdict(list)
+    for one in chosen:
+        by_app[one.namespace].append(one)
+    if whole:  # what waits is dropped even where no report was made
+        for name in apps or namespaces(where):
+            by_app.setdefault(name, [])
+    totals, rng, clock = _Totals(), random.SystemRandom().random, Clock()
+    for namespace, own in by_app.items():
+        journal = Journal(where.outbox(namespace), clock=clock)
+        try:
+            erasures, now = Erasures(journal), clock.now()
+            if whole:
+                totals.waiting += sum(map(erasures.forget_waiting, types or (None,)))
+            new = [one.receipt for one in own if one.erasure is None]
+            signed = sign_all(new, erasures.seed_of, now=now, window=over, rng=rng)
+            totals.add(erasures.request(signed, now))
+            old = [one.number for one in own if one.erasure is not None]
+            totals.already += len(old)
+            if again:
+                moments = spread(len(old), now, over, rng)
+                totals.again += erasures.ask_again(zip(old, moments, strict=True))
+        finally:
+            journal.close()
+    return totals
+
+
+def _tell(where: Places, done: _Totals, over: int, as_json: bool) -> None:
+    held = not may_erase(where)
+    if as_json:
+        click.echo(json.dumps({**vars(done), "window": over, "held": held}))
+        return
+    click.echo(f"dropped, never left: {done.dropped} reports, {done.waiting} that waited")
+    click.echo(f"to be forgotten: {done.journaled} reports, asked within {duration(over)}")
+    if done.already:
+        more = f", {done.again} of them once more" if done.again else ""
+        click.echo(f"asked for before: {done.already}{more}")
+    if done.journaled or done.again:
+        click.echo(
+            "They leave while an app publishes, or with: methrics publish"
+            if not held
+            else "They wait: this machine is told to stay silent (system policy, METHRICS=off, CI)"
+        )
+
+
+@click.command()
+@click.option("--app", "apps", multiple=True, help="Only this namespace; repeatable.")
+@click.option(
+    "--burn", "burning", is_flag=True, help="Also destroy the receipts and keys of old reports."
+)
+@YES
+@HOME
+def reset(apps: tuple[str, ...], burning: bool, yes: bool, home: Path | None) -> None:
+    """Become somebody new on this machine: new keys, a new week of installation.
+
+    What left before stays public. Its receipts are kept, so that you can still find and erase it.
+    With --burn they are destroyed as well: nothing on this machine tells any more which reports
+    were yours, and neither you nor anybody can find or erase them.
+    """
+    where = places(home)
+    known = namespaces(where)
+    if unknown := sorted(set(apps) - set(known)):
+        raise ConfigError(
+            "unknown-namespace",
+            f"nothing was recorded here under the name {', '.join(unknown)}",
+            f"recorded here: {', '.join(known) or 'nothing'}",
+        )
+    chosen = [name for name in known if not apps or name in apps]
+    if not chosen:
+        click.echo("nothing was recorded here: there is nothing to reset")
+        return
+    journals = {name: Journal(where.outbox(name)) for name in chosen}
+    try:
+        if burning:
+            _burn(journals, yes)
+            return
+        for name, journal in journals.items():
+            renew(journal)
+            click.echo(f"{name}: new keys and a new week from the next report on; receipts kept")
+    finally:
+        for journal in journals.values():
+            journal.close()
+
+
+def _burn(journals: dict[str, Journal], yes: bool) -> None:
+    losses = [to_burn(journal) for journal in journals.values()]
+    total = Burned(*(sum(column) for column in zip(*losses, strict=True)))
+    if not yes:
+        click.echo(
+            f"This destroys the receipts and keys of {total.receipts} reports that left. They stay "
+            "public, and nobody will ever be able to find or erase them as yours."
+        )
+        if total.unsent:
+            click.echo(f"{total.unsent} reports that have not left never will.")
+        if total.erasures:
+            click.echo(f"{total.erasures} erasures that have not left never will. Wait for them?")
+        click.echo("Backups and snapshots of this disk are out of its reach.")
+        confirm("Burn?")
+    for name, journal in journals.items():
+        done = burn(journal)
+        click.echo(f"{name}: {done.receipts} receipts burned, {done.erasures} erasures given up")
+
+
+def offer(where: Places, apps: Sequence[str], types: tuple[str, ...]) -> None:
+    """Somebody took back consent: says how many reports left before, and asks on a terminal
+    whether they are to be forgotten as well."""
+    known = set(namespaces(where))
+    chosen = [app for app in apps if app in known]
+    found = read_mine(where, Clock(), chosen) if chosen else []
+    left = [one for one in _choose(found, (), types) if one.left and one.erasure is None]
+    if not left:
+        return
+    told = f"{len(left)} reports left before that and are public"
+    if not on_a_terminal():
+        names = [f"--app {app}" for app in chosen] + [f"--type {name}" for name in types]
+        command = " ".join(["methrics erase", *names])
+        click.echo(f"{told}; to have them forgotten: {command}")
+        return
+    if click.confirm(f"{told}. Have them forgotten, over {duration(WINDOW)}?", default=False):
+        done = _erase(where, left, (), (), whole=False, over=WINDOW, again=False)
+        _tell(where, done, WINDOW, False)
+
+
+def on_a_terminal() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()

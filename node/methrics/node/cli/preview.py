@@ -1,0 +1,255 @@
+"""`methrics preview`: the very reports that would leave next, and when; strike out any of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from methrics.node.cli.erase import on_a_terminal
+from methrics.node.clock import Clock
+from methrics.node.consent.decide import PRODUCTION, forbidden
+from methrics.node.consent.ledger import policy_off
+from methrics.node.mine.preview import (
+    HELD,
+    NEVER,
+    PLANNED,
+    SIGNED,
+    UNDRAWN,
+    Leaving,
+    Preview,
+    choose,
+    look,
+    strike,
+)
+from methrics.node.mine.reports import set_aside
+from methrics.node.mine.trail.gather import namespaces
+from methrics.node.mine.trail.own import label, meaning, moment, part_names, parts_of
+from methrics.node.outbox.journal import Journal
+from methrics.node.paths import Places, places
+from methrics.node.publish.publisher import ROUTES, consent_of
+from methrics.schema.errors import ConfigError
+from methrics.schema.wire.diagnostic import hexdump, readable
+from methrics.schema.wire.envelope import split
+
+SHOWN = 20
+"""Reports shown at once; those behind them leave later."""
+
+_FIXED = {
+    SIGNED: "signed and journaled: exactly these bytes leave",
+    PLANNED: "not signed yet: what it says is fixed, its key and signature follow",
+}
+_REASONS = {
+    "not-allowed": "waits: your consent does not let it leave by this route now",
+    "said-already": "makes no report: this day was told already",
+    "no-milestone": "makes no report: only the first day and a few later ones are told",
+    UNDRAWN: "answers at random are drawn with the first report: those shown are examples",
+    "withdrawn": "you said no to this type: forgotten at the next pass",
+}
+_RULES = {
+    "policy": "the system's policy file says no",
+    "do-not-track": "DO_NOT_TRACK is set",
+    "methrics-off": "METHRICS=off is set",
+    "ci": "this looks like a build service",
+}
+
+
+@click.command()
+@click.option("--app", "apps", multiple=True, help="Only this namespace; repeat for several.")
+@click.option(
+    "--route",
+    type=click.Choice(ROUTES),
+    default="relay",
+    show_default=True,
+    help="What would leave by this route.",
+)
+@click.option(
+    "--strike",
+    "struck",
+    multiple=True,
+    metavar="N|ID",
+    help="Strike out a report by its number or, safer, its id: it never leaves. Repeatable.",
+)
+@click.option("--all", "everything", is_flag=True, help=f"Show all, not the first {SHOWN}.")
+@click.option("--brief", is_flag=True, help="Plain words only, no CBOR and no hex.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option("--home", type=click.Path(path_type=Path), help="Instead of METHRICS_HOME.")
+def preview(
+    apps: tuple[str, ...],
+    route: str,
+    struck: tuple[str, ...],
+    everything: bool,
+    brief: bool,
+    as_json: bool,
+    home: Path | None,
+) -> None:
+    """Show the very reports that would leave next, and when.
+
+    Each in plain words, in CBOR diagnostic notation and in hex, made by the encoder that makes
+    them. Looking changes nothing and opens no network. On a terminal you are asked which to strike
+    out; what is struck out never leaves.
+    """
+    where, clock = places(home), Clock()
+    found = _look(where, apps, route, clock)
+    for path in set_aside(where):
+        click.echo(f"methrics: {path} is damaged: the reports in it are not listed", err=True)
+    entries = [one for app in found for one in app.leaving]
+    if struck:
+        for one in _chosen(entries, struck):
+            _strike(where, one)
+        return
+    shown = entries if everything else entries[:SHOWN]
+    if as_json:
+        click.echo(json.dumps(_document(where, found, entries), indent=1))
+        return
+    for line in _lines(where, found, shown, len(entries), route, brief):
+        click.echo(line)
+    if shown and on_a_terminal():
+        words = click.prompt(
+            "Strike out which? (numbers or ids, Enter for none)", default="", show_default=False
+        )
+        for one in _chosen(entries, tuple(words.replace(",", " ").split())):
+            _strike(where, one)
+
+
+def _look(where: Places, apps: tuple[str, ...], route: str, clock: Clock) -> list[Preview]:
+    known = namespaces(where)
+    if unknown := sorted(set(apps) - set(known)):
+        raise ConfigError(
+            "unknown-namespace",
+            f"nothing was recorded here under the name {', '.join(unknown)}",
+            f"recorded here: {', '.join(known) or 'nothing'}",
+        )
+    chosen = [name for name in known if not apps or name in apps]
+    found = [
+        look(where, name, consent_of(where, name, route, clock)(), route, clock) for name in chosen
+    ]
+    return [one for one in found if one is not None]
+
+
+def _chosen(entries: list[Leaving], words: tuple[str, ...]) -> list[Leaving]:
+    """The entries that `words` name, all or none: numbers are of one and the same list."""
+    found: dict[tuple[str, str], Leaving] = {}
+    for word in words:
+        one = choose(entries, word)
+        if one is None:
+            raise ConfigError(
+                "unknown-report", f"no report is called {word}", "`methrics preview` lists them"
+            )
+        found[one.namespace, one.id] = one
+    return list(found.values())
+
+
+def _strike(where: Places, one: Leaving) -> None:
+    journal = Journal(where.outbox(one.namespace))
+    try:
+        done = strike(journal, one)
+    finally:
+        journal.close()
+    name = f"{one.id} ({one.type} of {moment(one.time)} UTC)"
+    click.echo(
+        {
+            "struck": f"struck out {name}: it never leaves",
+            "tried": f"struck out {name}: not sent again, but sending was tried before, so it may "
+            f"have left; `methrics erase {one.id}` asks for it to be forgotten",
+            "gone": f"{name} is not what it was: look again",
+        }[done]
+    )
+
+
+def _lines(
+    where: Places,
+    found: list[Preview],
+    shown: list[Leaving],
+    total: int,
+    route: str,
+    brief: bool,
+) -> Iterator[str]:
+    rule = _rule(where)
+    if rule is not None:
+        yield f"nothing leaves now: {_RULES[rule]}"
+    if not total:
+        yield "nothing waits to leave"
+    for number, one in enumerate(shown, 1):
+        yield ""
+        yield from _words(number, one, route)
+        if one.raw and not brief:
+            yield ""
+            yield readable(split(one.raw))
+            yield ""
+            yield hexdump(one.raw)
+    if total > len(shown):
+        yield ""
+        yield f"and {total - len(shown)} more behind these (--all)"
+    for app in found:
+        if app.erasures:
+            yield ""
+            yield (
+                f"{app.namespace}: {len(app.erasures)} erasures wait, the last until "
+                f"{moment(app.erasures[-1])} UTC"
+            )
+
+
+def _words(number: int, one: Leaving, route: str) -> Iterator[str]:
+    yield f"{number}  {one.id}  {one.type} of {moment(one.time)} UTC, {one.namespace}"
+    if one.state in (SIGNED, PLANNED):
+        yield f"   leaves by {route}, not before {moment(one.earliest)} UTC; the publisher's passes"
+        yield "   and the relay's mixing then decide the moment"
+        yield f"   {_FIXED[one.state]} ({len(one.raw)} bytes)"
+    if one.attempts:
+        yield f"   sending was tried {one.attempts} times: it may have left already"
+    if one.reason:
+        yield f"   {_why(one)}"
+    event_type = one.catalog.types.get(one.type) if one.catalog else None
+    if one.report is None or event_type is None:
+        return
+    parts = parts_of(one.report)
+    for name in part_names(event_type):
+        if name in parts:
+            value = label(event_type, name, parts[name])
+            yield f"   {name:<14} {value:<14} {meaning(event_type, name)}"
+
+
+def _why(one: Leaving) -> str:
+    if one.state == HELD:
+        return f"held back by your threshold: {one.reason}"
+    if one.state == NEVER:
+        return _REASONS.get(one.reason, f"makes no report: {one.reason}")
+    return _REASONS.get(one.reason, one.reason)
+
+
+def _rule(where: Places) -> str | None:
+    return forbidden(policy_off=policy_off(where.policy), env=os.environ, environment=PRODUCTION)
+
+
+def _document(where: Places, found: list[Preview], entries: list[Leaving]) -> dict[str, object]:
+    return {
+        "overridden_by": _rule(where),
+        "leaving": [_as_json(number, one) for number, one in enumerate(entries, 1)],
+        "erasures": {app.namespace: app.erasures for app in found if app.erasures},
+    }
+
+
+def _as_json(number: int, one: Leaving) -> dict[str, object]:
+    document: dict[str, object] = {
+        "number": number,
+        "id": one.id,
+        "namespace": one.namespace,
+        "state": one.state,
+        "reason": one.reason,
+        "type": one.type,
+        "time": one.time,
+        "earliest": one.earliest,
+        "attempts": one.attempts,
+        "content_fixed": one.state in (SIGNED, PLANNED) and one.reason != UNDRAWN,
+        "bytes_fixed": one.state == SIGNED,
+    }
+    if one.report is not None:
+        document["says"] = parts_of(one.report)
+    if one.raw:
+        document["diagnostic"] = readable(split(one.raw))
+        document["raw"] = one.raw.hex()
+    return document

@@ -1,0 +1,1 @@
+"""Consent: the ledger, the decision, the questions, and the surfaces that ask a person."""

@@ -1,0 +1,105 @@
+"""Which apps on this machine can be asked about: catalogs that came with apps or stand in outboxes.
+
+A package that installs an app may put its signed catalog into `methrics/catalogs/` of a data folder
+(XDG_DATA_DIRS, such as /usr/share), so that one look shows a person every app, before any of them
+has recorded anything. Outboxes hold the catalogs of apps that were allowed to record.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from methrics.node.clock import Clock
+from methrics.node.outbox.journal import Journal
+from methrics.node.paths import Places, namespace_of
+from methrics.schema.catalog.catalog import Catalog, load
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.errors import CatalogError, StoreError
+from methrics.schema.wire.limits import ITEM_MAX
+
+DATA_DIRS = "/usr/local/share:/usr/share"
+"""Where the system's packages keep data, unless XDG_DATA_DIRS says otherwise."""
+
+
+def known_catalogs(where: Places, env: Mapping[str, str] = os.environ) -> list[Catalog]:
+    """The newest catalog of each app found, by name. What cannot be read or verified is left out.
+
+    With a home chosen (METHRICS_HOME), only that folder is looked at.
+    """
+    newest: dict[str, Catalog] = {}
+    for raw in [*_installed(where, env), *_recorded(where)]:
+        catalog = _load(raw)
+        if catalog is None:
+            continue
+        name = namespace_of(catalog.label, catalog.short_key)
+        if name not in newest or newest[name].number < catalog.number:
+            newest[name] = catalog
+    return [newest[name] for name in sorted(newest)]
+
+
+def newest_types(outbox: str, clock: Clock) -> Callable[[], Mapping[str, EventType]]:
+    """A function that gives the event types of the newest catalog in `outbox`, each time anew;
+    none without an outbox, or while it cannot be read. Catalogs are read and verified once."""
+    loaded: dict[int, Catalog | None] = {}
+
+    def newest() -> Mapping[str, EventType]:
+        journal = Journal(outbox, clock=clock)
+        if not journal.exists():
+            return {}
+        try:
+            for number, raw in journal.catalogs().items():
+                if number not in loaded:
+                    loaded[number] = _load(raw)
+        except StoreError:
+            return {}
+        finally:
+            journal.close()
+        found = [catalog for catalog in loaded.values() if catalog is not None]
+        return max(found, key=lambda one: one.number).types if found else {}
+
+    return newest
+
+
+def _load(raw: bytes) -> Catalog | None:
+    try:
+        return load(raw)
+    except CatalogError:
+        return None
+
+
+def _installed(where: Places, env: Mapping[str, str]) -> Iterator[bytes]:
+    folders = [os.path.join(where.data, "catalogs")]
+    if where.home is None:
+        system = (env.get("XDG_DATA_DIRS") or DATA_DIRS).split(os.pathsep)
+        folders += [
+            os.path.join(one, "methrics", "catalogs") for one in system if os.path.isabs(one)
+        ]
+    for folder in folders:
+        for name in _names(folder):
+            if name.endswith(".cbor"):
+                try:
+                    with open(os.path.join(folder, name), "rb") as file:
+                        yield file.read(ITEM_MAX + 1)
+                except OSError:
+                    continue
+
+
+def _recorded(where: Places) -> Iterator[bytes]:
+    for name in _names(where.data):
+        journal = Journal(where.outbox(name))
+        if not journal.exists():
+            continue
+        try:
+            yield from journal.catalogs().values()
+        except StoreError:
+            continue
+        finally:
+            journal.close()
+
+
+def _names(folder: str) -> Iterable[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return ()

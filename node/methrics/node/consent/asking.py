@@ -1,0 +1,232 @@
+"""Asking a person, for every surface: which questions stand, what to show, and writing the answer.
+
+An app with a user interface of its own uses `Asking` directly; the terminal prompt and the local
+page are built on it. Nothing is written before the person answers.
+
+    asking = recorder.asking(examples={"signin": {"variant": "a"}})
+    for question in asking.questions():
+        show(asking.sheet(question))
+        asking.answer(question.event_type.name, "yes", fields=["os", "version"])
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+
+from methrics.node.clock import Clock
+from methrics.node.consent.decide import EVERY, PRODUCTION, ROUTES, Answers, forbidden
+from methrics.node.consent.ledger import Ledger, policy_off, read_ledger, withdraw, write
+from methrics.node.consent.ledger_format import SAID, Edit
+from methrics.node.consent.questions import Question, Uses, every_question, questions, undecided
+from methrics.node.consent.wording import Sheet, sheet
+from methrics.node.outbox.journal import Journal
+from methrics.node.paths import Places, namespace_of
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.errors import ConfigError, StoreError
+
+DEFAULT_ROUTES = ("relay",)
+
+
+class Asking:
+    """The open questions of one or more apps to one person.
+
+    `surface` is the word in the ledger's history for how the answer came ("app", "terminal",
+    "page"). `examples`: event type -> values that the app would record, for the example reports;
+    `results`: where charts of the results can be seen. `moved`: where a damaged ledger was moved to
+    when an answer was written, None if that did not happen.
+    """
+
+    def __init__(
+        self,
+        catalogs: Iterable[Catalog],
+        places: Places,
+        *,
+        environment: str = PRODUCTION,
+        app_version: str | None = None,
+        examples: Mapping[str, Mapping[str, object]] | None = None,
+        results: str = "",
+        surface: str = "app",
+        clock: Clock | None = None,
+    ) -> None:
+        self.catalogs = tuple(catalogs)
+        self.places = places
+        self.surface = surface
+        self.moved: str | None = None
+        self._environment = environment
+        self._app_version = app_version
+        self._examples = examples or {}
+        self._results = results
+        self._clock = clock or Clock()
+        self._seed = os.urandom(32)  # of the examples' keys; gone with this object
+
+    def forbidden(self) -> str | None:
+        """The rule above the person's answers that says no, None if there is none."""
+        return forbidden(
+            policy_off=policy_off(self.places.policy),
+            env=os.environ,
+            environment=self._environment,
+        )
+
+    def questions(self, uses: Uses | None = None, *, everything: bool = False) -> list[Question]:
+        """What to ask now. `uses` given: the app asks by itself, so every reason to keep quiet
+        counts. `everything`: decided types as well, for a page of settings.
+
+        Raises StoreError if the ledger cannot be read, unless it is merely damaged: then nothing
+        counts as answered, but no app asks by itself.
+        """
+        ledger = self._ledger()
+        now = self._clock.now()
+        if everything:
+            return every_question(self.catalogs, _answers(ledger), now=now)
+        if ledger is None and uses is not None:
+            return []
+        return questions(
+            self.catalogs,
+            _answers(ledger),
+            now=now,
+            uses=uses,
+            forbidden=self.forbidden(),
+            asked=ledger.asked if ledger else "",
+        )
+
+    def sheet(self, question: Question) -> Sheet:
+        """What a person has to be shown about `question`, with an example report."""
+        return sheet(
+            question,
+            now=self._clock.now(),
+            seed=self._seed,
+            values=self._examples.get(question.event_type.name),
+            app_version=self._app_version,
+            results=self._results,
+        )
+
+    def answer(
+        self,
+        type_name: str,
+        said: str,
+        *,
+        fields: Collection[str] | None = None,
+        routes: Collection[str] = DEFAULT_ROUTES,
+        namespace: str | None = None,
+    ) -> None:
+        """Writes one answer: "yes", "no" or "not-now". `fields`: those that may leave, None for all
+        that were shown. `namespace` is needed only when several apps are asked about at once.
+
+        Raises ConfigError for what cannot be answered, StoreError if it cannot be written.
+        """
+        self.write([self.edit(type_name, said, fields=fields, routes=routes, namespace=namespace)])
+
+    def edit(
+        self,
+        type_name: str,
+        said: str,
+        *,
+        fields: Collection[str] | None = None,
+        routes: Collection[str] = DEFAULT_ROUTES,
+        namespace: str | None = None,
+    ) -> Edit:
+        """One checked answer, for `write`. Raises ConfigError."""
+        catalog = self._catalog(type_name, namespace)
+        event_type = catalog.types[type_name]
+        declared = {field.name for field in event_type.fields}
+        if said not in SAID:
+            raise ConfigError("unknown-answer", f"no such answer: {said}", "yes, no or not-now")
+        unknown = sorted(set(fields or ()) - declared)
+        if unknown:
+            raise ConfigError(
+                "unknown-field",
+                f"no such field: {', '.join(unknown)}",
+                f"one of {', '.join(sorted(declared))}",
+            )
+        astray = sorted(set(routes) - set(ROUTES))
+        if astray or (said == "yes" and not routes):
+            raise ConfigError(
+                "unknown-route",
+                f"no such route: {', '.join(astray) or 'none'}",
+                f"one of {', '.join(ROUTES)}",
+            )
+        app = namespace_of(catalog.label, catalog.short_key)
+        return Edit(app, type_name, said, fields, routes, event_type, catalog.number)
+
+    def same_answer(self, asked: Collection[Question], said: str) -> list[Edit]:
+        """One answer to all of `asked`, for `write`. A no to an app of which nothing was allowed
+        covers its event types to come: they are not asked about either."""
+        edits = [self.edit(one.event_type.name, said, namespace=one.namespace) for one in asked]
+        if said == "no":
+            allowed = {
+                one.namespace
+                for one in self.questions(everything=True)
+                if one.answer is not None and one.answer.on
+            }
+            apps = dict.fromkeys(one.namespace for one in asked)
+            edits += [Edit(app, EVERY, "no") for app in apps if app not in allowed]
+        return edits
+
+    def write(self, edits: Collection[Edit], *, unprompted: bool = False) -> None:
+        """Writes several answers, all or none. `unprompted`: the app asked by itself, so no other
+        does for a while. What was recorded of a type now refused is forgotten."""
+        now = self._clock.now()
+        moved = write(self.places, edits, now=now, through=self.surface, unprompted=unprompted)
+        self.moved = self.moved or moved
+        for edit in edits:
+            if edit.said == "no":
+                self._forget(edit.namespace, edit.type)
+
+    def refuse_all(self) -> None:
+        """No to every app of this person, those to come included."""
+        withdraw(self.places, EVERY, now=self._clock.now(), through=self.surface)
+        for catalog in self.catalogs:
+            self._forget(namespace_of(catalog.label, catalog.short_key), None)
+
+    def status_line(self) -> str | None:
+        """One line for a log or a status bar until the person decides; None from then on, and
+        wherever a higher rule says no (MIM-1). Raises StoreError as `questions` does."""
+        ledger = self._ledger()
+        if self.forbidden() is not None or ledger is None:
+            return None
+        if not undecided(self.catalogs, ledger.answers, now=self._clock.now()):
+            return None
+        names = ", ".join(dict.fromkeys(catalog.label for catalog in self.catalogs))
+        return f"{names}: usage reports are off until you decide: methrics consent ask"
+
+    def _ledger(self) -> Ledger | None:
+        try:
+            return read_ledger(self.places.ledger)
+        except StoreError as error:
+            if error.code != "ledger-damaged":
+                raise
+            return None
+
+    def _catalog(self, type_name: str, namespace: str | None) -> Catalog:
+        found = [
+            catalog
+            for catalog in self.catalogs
+            if type_name in catalog.types
+            and namespace in (None, namespace_of(catalog.label, catalog.short_key))
+        ]
+        if not found:
+            known = sorted({name for catalog in self.catalogs for name in catalog.types})
+            raise ConfigError(
+                "unknown-type",
+                f"no event type {type_name} to answer",
+                f"one of {', '.join(known)}",
+            )
+        if len(found) > 1:
+            raise ConfigError(
+                "ambiguous-type", f"several apps have an event type {type_name}", "name the app"
+            )
+        return found[0]
+
+    def _forget(self, namespace: str, type_name: str | None) -> None:
+        journal = Journal(self.places.outbox(namespace), clock=self._clock)
+        if not journal.exists():
+            return
+        try:
+            journal.purge(type_name)
+        finally:
+            journal.close()
+
+
+def _answers(ledger: Ledger | None) -> Answers:
+    return {} if ledger is None else ledger.answers

@@ -1,0 +1,100 @@
+"""One example report, exactly as it would leave, for a person who is asked about its event type.
+
+It is made by `prepare`, which makes every report, from this machine's own facts and what the app
+says it would record; the key is thrown away, and nothing is kept or sent. What only a real use of
+the app could tell is filled with a declared value, and named in `made_up`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from methrics.node.outbox.journal import Pending
+from methrics.node.report.facts import machine_facts
+from methrics.node.report.prepare import Identity, prepare
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.catalog.fields import Field, Wire
+from methrics.schema.wire.codec import encode
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.items import Report, decode_report
+
+_STEPS_SHOWN = 3
+
+
+class Example(NamedTuple):
+    """`raw`: the report's bytes, signature and all. `report`: what they say. `made_up`: fields
+    (and "sequence", "count") whose values stand for what only the app will know."""
+
+    raw: bytes
+    report: Report
+    made_up: frozenset[str]
+
+
+def example(
+    catalog: Catalog,
+    event_type: EventType,
+    *,
+    now: int,
+    seed: bytes,
+    values: Mapping[str, object] | None = None,
+    app_version: str | None = None,
+    fields: Collection[str] | None = None,
+) -> Example | None:
+    """The report of one use at `now`, signed with a key derived from `seed` (32 bytes).
+
+    `values`: what the app would record, wide or narrow; what it leaves out is taken from this
+    machine's facts. `fields`: the fields agreed to, None for all. None if such a report would say
+    nothing, or the type has expired. Raises ValueError for values that the type cannot take.
+    """
+    told = machine_facts(field.name for field in event_type.fields if field.source is None)
+    if app_version is not None and event_type.field("version") is not None:
+        told["version"] = app_version
+    told |= values or {}
+    wire = event_type.coerce(told)
+    own = [field for field in event_type.fields if field.source is None]
+    unknown = [field for field in own if field.name not in wire]
+    wire |= {field.name: _stand_in(field) for field in unknown}
+    made_up = {field.name for field in unknown}
+    steps = None
+    if event_type.sequence is not None:
+        shown = event_type.sequence.steps[: min(_STEPS_SHOWN, event_type.sequence.max_steps)]
+        last = event_type.sequence.buckets - 1
+        steps = encode([[step, min(place, last)] for place, step in enumerate(shown)])
+        made_up.add("sequence")
+    total = 1 if event_type.kind == "count" else None
+    row = Pending(
+        "event", 0, 0, event_type.name, now, now, event_type.one_in[0], encode(wire), steps, total
+    )
+    prepared = prepare(
+        [row],
+        catalogs={0: catalog},
+        allowed={event_type.name: None if fields is None else frozenset(fields)},
+        identity=Identity(seed, 0, now),
+        paces={},
+        route="relay",
+        now=now,
+        rng=random.Random(0).random,
+    )
+    if not prepared.made:
+        return None
+    raw = prepared.made[0].raw
+    report = decode_report(split(raw).payload)
+    left = made_up & {*report.values, "sequence"}
+    return Example(raw, report, frozenset(left))
+
+
+def _stand_in(field: Field) -> Wire:
+    """A wire value that the type declares, for what cannot be known yet."""
+    if field.type == "flag":
+        return False
+    if field.type == "version":
+        return field.coerce("1.0")
+    if field.type in ("bucket", "count"):
+        return min(1, field.domain - 1)
+    declared = field.params.get("values")
+    if isinstance(declared, list) and declared:
+        return str(declared[0])
+    return "en" if field.type == "language" else "ZZ"

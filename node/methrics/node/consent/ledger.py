@@ -1,0 +1,223 @@
+"""The consent ledger on disk: one readable JSON file per user, for all apps (see `ledger_format`).
+
+Written under a lock, whole or not at all, so that two apps or two processes never lose an answer. A
+file that cannot be read means no to everything; it is never overwritten. Only when somebody gives a
+new answer is a damaged one moved aside, to be looked at, and a new one begun.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from methrics.node.consent import switch
+from methrics.node.consent.decide import EVERY, ROUTES, Answers
+from methrics.node.consent.ledger_file import (
+    FILE_MAX,
+    damaged,
+    move_aside,
+    read_json,
+    write_text,
+)
+from methrics.node.consent.ledger_format import (
+    LEDGER_VERSION,
+    Document,
+    Edit,
+    answers,
+    apply,
+    asked,
+    empty,
+    history,
+    stamp,
+    text_of,
+)
+from methrics.node.paths import Places
+from methrics.schema.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from methrics.schema.catalog.catalog import Catalog
+
+SCRIPT = "script"
+"""Through what an answer came if nobody says: a program, without a question."""
+
+_T = TypeVar("_T")
+
+
+class Ledger(NamedTuple):
+    """All that a ledger holds. `asked`: when an app last put questions by itself, "" for never.
+    `history`: changes, oldest first, as `ledger_format` shows them."""
+
+    answers: Answers
+    asked: str
+    history: list[dict[str, object]]
+
+
+def read_answers(path: str) -> Answers:
+    """The answers in the ledger at `path`; none if there is no file.
+
+    Raises StoreError: `ledger-damaged` if it is not one, `ledger-newer` if a later version wrote
+    it, `ledger-unread` if the system refuses to read it.
+    """
+    document = _read_ledger(path)
+    return {} if document is None else _understood(path, answers, document)
+
+
+def read_ledger(path: str) -> Ledger:
+    """Everything in the ledger at `path`. Raises StoreError as `read_answers` does."""
+    document = _read_ledger(path) or empty()
+    read = _understood
+    return Ledger(
+        read(path, answers, document), read(path, asked, document), read(path, history, document)
+    )
+
+
+def policy_off(path: str) -> bool:
+    """Whether the system's policy says no: {"metrics": "off"}. A file with {"metrics": "ask"}
+    leaves it to the user; any other content, or a file that cannot be read, means no."""
+    try:
+        document = read_json(path)
+    except StoreError:
+        return True
+    return document is not None and document.get("metrics") != "ask"
+
+
+def grant(
+    places: Places,
+    namespace: str,
+    types: Iterable[str],
+    *,
+    fields: Collection[str] | None = None,
+    routes: Collection[str] = ("relay",),
+    now: int,
+    catalog: Catalog | None = None,
+    through: str = SCRIPT,
+) -> str | None:
+    """Writes the user's yes to each of `types`, for `fields` (None: all) over `routes`.
+
+    `catalog`: what the person was shown; without it the answer holds whatever the catalog will
+    say later, so only tests and scripts leave it out. Returns as `write` does. Raises ConfigError
+    for an unknown route, StoreError if the ledger cannot be read or written.
+    """
+    unknown = sorted(set(routes) - set(ROUTES))
+    if unknown or not routes:
+        raise ConfigError(
+            "unknown-route", f"no such route: {', '.join(unknown)}", f"one of {', '.join(ROUTES)}"
+        )
+    number, declared = (0, {}) if catalog is None else (catalog.number, catalog.types)
+    edits = [
+        Edit(namespace, name, "yes", fields, routes, declared.get(name), number) for name in types
+    ]
+    return write(places, edits, now=now, through=through)
+
+
+def withdraw(
+    places: Places,
+    namespace: str,
+    types: Iterable[str] | None = None,
+    *,
+    now: int,
+    through: str = SCRIPT,
+) -> str | None:
+    """Writes the user's no to each of `types`; None: to all of the app, those to come included.
+
+    `namespace` EVERY with `types` None: to every app, those to come included. Whatever waits in
+    the outbox is not touched here; `Journal.purge` forgets it. Returns and raises as `write` does.
+    """
+    if types is not None:
+        edits = [Edit(namespace, name, "no") for name in types]
+        return write(places, edits, now=now, through=through)
+
+    def all_of(before: Answers) -> list[Edit]:
+        apps = [namespace] if namespace != EVERY else sorted({*before, EVERY})
+        return [
+            Edit(app, name, "no") for app in apps for name in sorted({*before.get(app, {}), EVERY})
+        ]
+
+    return write(places, all_of, now=now, through=through)
+
+
+def write(
+    places: Places,
+    edits: Collection[Edit] | Callable[[Answers], Collection[Edit]],
+    *,
+    now: int,
+    through: str,
+    unprompted: bool = False,
+) -> str | None:
+    """Writes answers, all or none, under the ledger's lock; `edits` may depend on those before.
+
+    `unprompted`: an app asked by itself, so no other does for a while. Returns where a damaged
+    ledger was moved to, None for the usual case. Raises StoreError if the ledger cannot be
+    written, or a later version of methrics wrote it.
+    """
+    from methrics.node.process.lock import FileLock
+
+    path = os.path.realpath(places.ledger)  # a link stays a link
+    aside = None
+    try:
+        with FileLock(path + ".lock"):
+            try:
+                document = _read_ledger(path) or empty()
+                before = _understood(path, answers, document)
+                _understood(path, history, document)
+            except StoreError as error:
+                if error.code != "ledger-damaged":
+                    raise
+                document, before, aside = empty(), {}, move_aside(path, stamp(now))
+            chosen = edits(before) if callable(edits) else edits
+            apply(document, chosen, now=now, through=through, who=_who())
+            if unprompted:
+                document["asked"] = stamp(now)
+            _write(path, document)
+    except OSError as error:
+        raise StoreError(
+            "ledger-unwritten",
+            f"cannot write {path}: {error.strerror}",
+            "make the folder writable, or set METHRICS_HOME",
+        ) from error
+    switch.changed()
+    return aside
+
+
+def _read_ledger(path: str) -> Document | None:
+    document = read_json(path)
+    if document is None:
+        return None
+    version = document.get("version")
+    if type(version) is not int:
+        raise damaged(path, "unexpected content: version")
+    if version > LEDGER_VERSION:
+        raise StoreError(
+            "ledger-newer",
+            f"{path} was written by a newer methrics",
+            "upgrade methrics; until then nothing is recorded",
+        )
+    return document
+
+
+def _understood(path: str, read: Callable[[Document], _T], document: Document) -> _T:
+    try:
+        return read(document)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise damaged(path, f"unexpected content: {error}") from error
+
+
+def _write(path: str, document: Document) -> None:
+    try:
+        text = text_of(document, FILE_MAX)
+    except ValueError as error:
+        raise StoreError(
+            "ledger-full", f"{path} would grow too large: {error}", "withdraw what is not needed"
+        ) from error
+    write_text(path, text)
+
+
+def _who() -> str:
+    """The name of the person's account, for the history."""
+    from getpass import getuser
+
+    try:
+        return getuser()
+    except (KeyError, OSError, ImportError):  # an account without a name, as containers have
+        return str(os.getuid()) if hasattr(os, "getuid") else ""

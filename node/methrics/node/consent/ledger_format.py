@@ -1,0 +1,201 @@
+"""What the consent ledger looks like inside: answers, history, questions as shown (pure).
+
+    {"version": 1,
+     "asked": "2026-01-31T12:00:00Z",
+     "apps": {"example-x7...": {"heartbeat": {
+        "answer": "yes", "fields": ["os", "version"], "routes": ["relay"],
+        "time": "2026-01-31T12:00:00Z", "through": "terminal",
+        "catalog": 1, "question": "0f3a..."}}},
+     "history": [{"time": ..., "who": "ann", "through": "terminal", "app": ..., "type": ...,
+                  "answer": "yes", "fields": ..., "routes": ..., "catalog": 1, "question": ...}],
+     "questions": {"0f3a...": {"kind": "state", "question": ..., "fields": [...]}}}
+
+`question` names the event type exactly as the person was shown it, kept once under `questions`.
+`fields` null: all of them. "later" beside a yes: a changed question was put off at that time.
+Times are UTC texts, which sort by time. Keys of later versions of methrics are kept as they are.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from methrics.node.consent.decide import Answer, Answers
+
+if TYPE_CHECKING:
+    from methrics.schema.catalog.event_type import EventType
+
+LEDGER_VERSION = 1
+HISTORY_MAX = 1000
+"""Changes kept, newest: some 250 KB, read only when the file has changed."""
+
+SAID = ("yes", "no", "not-now")
+"""What a person can answer."""
+
+Document = dict[str, object]
+
+
+class Edit(NamedTuple):
+    """One answer to be written. `shown`: the event type the person was shown, None for a script;
+    `catalog`: the number of its catalog. `said`: one of SAID; with "yes", `fields` (None: all that
+    there are) and `routes` say how far it goes."""
+
+    namespace: str
+    type: str
+    said: str
+    fields: Collection[str] | None = ()
+    routes: Collection[str] = ()
+    shown: EventType | None = None
+    catalog: int = 0
+
+
+def stamp(now: int) -> str:
+    """Unix seconds as a UTC text: 1800000000 is "2027-01-15T08:00:00Z"."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+
+
+def empty() -> Document:
+    """A ledger in which nothing was answered."""
+    return {"version": LEDGER_VERSION, "asked": "", "apps": {}, "history": [], "questions": {}}
+
+
+def answers(document: Mapping[str, object]) -> Answers:
+    """Every answer in a ledger. Raises KeyError, TypeError, ValueError or AttributeError if it is
+    none."""
+    shown = document.get("questions", {})
+    if not isinstance(shown, dict):
+        raise TypeError("questions")
+    apps = document["apps"]
+    if not isinstance(apps, dict):
+        raise TypeError("apps")
+    return {
+        str(namespace): {str(name): _answer(entry, shown) for name, entry in types.items()}
+        for namespace, types in apps.items()
+    }
+
+
+def asked(document: Mapping[str, object]) -> str:
+    """When an app last put questions on its own account, "" for never."""
+    return _text(document, "asked")
+
+
+def history(document: Mapping[str, object]) -> list[dict[str, object]]:
+    """Every change of an answer, oldest first."""
+    entries = document.get("history", [])
+    if not isinstance(entries, list):
+        raise TypeError("history")
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def text_of(document: Document, limit: int) -> str:
+    """The ledger as JSON text of at most `limit` characters: of a ledger that grows too large,
+    the older half of the history goes. ValueError if that does not help."""
+    import json
+
+    while len(text := json.dumps(document, indent=2, ensure_ascii=False) + "\n") > limit:
+        entries = document["history"]
+        if not isinstance(entries, list) or not entries:
+            raise ValueError("too many answers")
+        del entries[: (len(entries) + 1) // 2]
+    return text
+
+
+def apply(document: Document, edits: Collection[Edit], *, now: int, through: str, who: str) -> None:
+    """Writes answers into a ledger that `answers` could read. Every edit also goes into the
+    history. Raises as `answers` does."""
+    apps, questions = document["apps"], document.setdefault("questions", {})
+    entries = document.setdefault("history", [])
+    if not isinstance(apps, dict) or not isinstance(questions, dict):
+        raise TypeError("apps or questions")
+    if not isinstance(entries, list):
+        raise TypeError("history")
+    when = stamp(now)
+    for edit in edits:
+        types = apps.setdefault(edit.namespace, {})
+        question = ""
+        if edit.shown is not None:
+            question, wire = fingerprint(edit.shown)
+            questions[question] = wire
+        entry = _entry(edit, when, through, question)
+        before = types.get(edit.type)
+        if edit.said == "not-now" and before is not None and before.get("answer") == "yes":
+            # An older yes stays, for what it covered; only the changed question is put off.
+            types[edit.type] = {**before, "later": when}
+        else:
+            types[edit.type] = entry
+        note = {"time": when, "who": who, "through": through}
+        note |= {"app": edit.namespace, "type": edit.type}
+        entries.append(note | {k: v for k, v in entry.items() if k not in ("time", "through")})
+    del entries[:-HISTORY_MAX]
+    document["apps"] = {name: dict(sorted(apps[name].items())) for name in sorted(apps)}
+    used = {entry.get("question") for types in apps.values() for entry in types.values()}
+    document["questions"] = {key: questions[key] for key in sorted(used & questions.keys())}
+
+
+def fingerprint(shown: EventType) -> tuple[str, dict[str, object]]:
+    """An event type's name in the ledger (the first 32 hex digits of the SHA-256 of its
+    deterministic CBOR) and its content."""
+    import hashlib
+
+    from methrics.schema.wire.codec import encode
+
+    wire = shown.to_wire()
+    return hashlib.sha256(encode({shown.name: wire})).hexdigest()[:32], wire
+
+
+def _entry(edit: Edit, when: str, through: str, question: str) -> dict[str, object]:
+    yes = edit.said == "yes"
+    fields: list[str] | None = sorted(set(edit.fields or ())) if yes else []
+    if yes and edit.fields is None:
+        # All fields means those that were shown, never those that a later version adds.
+        fields = [one.name for one in edit.shown.fields] if edit.shown is not None else None
+    entry: dict[str, object] = {
+        "answer": edit.said,
+        "fields": fields,
+        "routes": sorted(set(edit.routes)) if yes else [],
+        "time": when,
+        "through": through,
+    }
+    return entry | {"catalog": edit.catalog, "question": question} if question else entry
+
+
+def _answer(entry: Mapping[str, object], questions: Mapping[str, object]) -> Answer:
+    said, fields, routes = entry["answer"], entry["fields"], entry["routes"]
+    if said not in SAID:
+        raise ValueError("answer")
+    if fields is not None and not _names(fields):
+        raise TypeError("fields")
+    if not _names(routes):
+        raise TypeError("routes")
+    assert isinstance(routes, list)
+    assert fields is None or isinstance(fields, list)
+    catalog, question = entry.get("catalog", 0), _text(entry, "question")
+    when = _text(entry, "time")
+    if type(catalog) is not int:
+        raise TypeError("catalog")
+    shown = questions[question] if question else None
+    if shown is not None and not isinstance(shown, dict):
+        raise TypeError("questions")
+    return Answer(
+        said == "yes",
+        None if fields is None else frozenset(map(sys.intern, fields)),
+        frozenset(routes),
+        when,
+        {"yes": _text(entry, "later"), "not-now": when}.get(str(said), ""),
+        shown,
+        catalog,
+        _text(entry, "through"),
+    )
+
+
+def _text(entry: Mapping[str, object], key: str) -> str:
+    value = entry.get(key, "")
+    if not isinstance(value, str):
+        raise TypeError(key)
+    return value
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)

@@ -1,0 +1,74 @@
+"""What holds now for every app and event type of a person, and the rule that decided (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from methrics.node.consent.covering import covered
+from methrics.node.consent.decide import (
+    EVERY,
+    PRODUCTION,
+    Answer,
+    Answers,
+    Effective,
+    answer_of,
+    decide,
+)
+from methrics.node.paths import namespace_of
+from methrics.schema.catalog.catalog import Catalog
+
+RULES = {
+    "policy": "the system's policy file says no, whatever is answered here",
+    "do-not-track": "DO_NOT_TRACK is set, so nothing is recorded",
+    "methrics-off": "METHRICS=off is set, so nothing is recorded",
+    "ci": "this looks like a build service, so nothing is recorded (METHRICS=on to allow it)",
+    "environment": "the app says that it does not run in production",
+    "answer": "your answer",
+    "changed": "what is asked has changed since you said yes",
+    "not-now": "you said not now",
+    "default": "not decided, so off",
+}
+"""Each rule of `consent.decide` in words."""
+
+
+class Standing(NamedTuple):
+    """One event type. `declared`: number of fields its catalog has, None if that is not known here;
+    `changes`: what asks for more than the person agreed to."""
+
+    namespace: str
+    type: str
+    effective: Effective
+    answer: Answer | None
+    declared: int | None
+    changes: tuple[str, ...]
+
+
+def standing(
+    answers: Answers, catalogs: Iterable[Catalog], *, policy_off: bool, env: Mapping[str, str]
+) -> list[Standing]:
+    """Every type that was answered or is declared, by app and name, for an app in production."""
+    types = {
+        (namespace_of(catalog.label, catalog.short_key), name): entry
+        for catalog in catalogs
+        for name, entry in catalog.types.items()
+    }
+    answered = {(app, name) for app, entries in answers.items() for name in entries}
+    rows = []
+    for namespace, name in sorted(types.keys() | answered):
+        declared = types.get((namespace, name))
+        answer = answer_of(answers, namespace, name)
+        effective = decide(
+            policy_off=policy_off,
+            env=env,
+            environment=PRODUCTION,
+            answers=answers,
+            namespace=namespace,
+            type_name=name,
+            declared=declared,
+        )
+        asks = declared is not None and answer is not None and answer.on and name != EVERY
+        changes = covered(answer, declared).changes if asks and answer and declared else ()
+        number = None if declared is None else len(declared.fields)
+        rows.append(Standing(namespace, name, effective, answer, number, changes))
+    return rows

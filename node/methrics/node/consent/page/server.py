@@ -1,0 +1,245 @@
+"""Serves the page to one browser on this machine, until the person has decided or gone away.
+
+Bound to 127.0.0.1 alone. The address holds a token that works once and is exchanged for a cookie
+under a path nobody else knows, so that neither another web page (DNS rebinding, forged forms) nor
+another program on this machine that never saw the address can read or answer. Answers are taken by
+POST only, from a form that this server sent, with the browser naming this server as its origin.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import socketserver
+import threading
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from http.server import BaseHTTPRequestHandler
+from urllib.parse import parse_qs, urlsplit
+
+from methrics.node.clock import Clock
+from methrics.node.consent.asking import Asking
+from methrics.node.consent.decide import EVERY
+from methrics.node.consent.page import form, render
+from methrics.node.consent.wording import Sheet
+from methrics.schema.errors import LocalError
+
+IDLE = 900.0
+"""Seconds without a request after which the page ends by itself."""
+REQUEST_TIMEOUT = 10
+"""Seconds a browser may take for one request: it opens connections that it never uses."""
+
+COOKIE = "methrics"
+HTML = "text/html; charset=utf-8"
+
+
+class ConsentPage(socketserver.ThreadingTCPServer):
+    """The page at `url`, for the questions of `sheets`. `serve` runs it; use it as a context
+    manager. `overridden`: in words, a rule that says no to everything."""
+
+    daemon_threads = True
+    allow_reuse_address = False
+    timeout = 0.5
+
+    def __init__(
+        self,
+        asking: Asking,
+        sheets: list[Sheet],
+        *,
+        overridden: str = "",
+        clock: Clock | None = None,
+        idle: float = IDLE,
+    ) -> None:
+        self.asking = asking
+        self.sheets = sheets
+        self.overridden = overridden
+        self.saved = False
+        self.seen = False
+        self._clock = clock or Clock()
+        self._idle = idle
+        self._deadline = self._clock.monotonic() + idle
+        self._guard = threading.Lock()
+        self._token = secrets.token_urlsafe(24)
+        self._unused = True
+        self.session = secrets.token_urlsafe(24)
+        self.form_token = secrets.token_urlsafe(24)
+        self.path = f"/{secrets.token_urlsafe(12)}/"
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.host = f"127.0.0.1:{self.server_address[1]}"
+        self.url = f"http://{self.host}/start?token={self._token}"
+
+    def serve(self) -> bool:
+        """Answers requests until answers are saved (True), or nobody asked for `idle` seconds."""
+        while not self.saved and self._clock.monotonic() < self._deadline:
+            self.handle_request()
+        return self.saved
+
+    def touch(self) -> None:
+        """Somebody is there."""
+        self._deadline = self._clock.monotonic() + self._idle
+
+    def redeem(self, token: str) -> bool:
+        """Whether `token` is the one of the address, and this its first use."""
+        with self._guard:
+            good = self._unused and hmac.compare_digest(token.encode(), self._token.encode())
+            self._unused = self._unused and not good
+        return good
+
+    def save(self, sent: form.Form) -> form.Given:
+        """Writes what the form says, once; the errors of one that cannot be taken."""
+        with self._guard:
+            if self.saved:
+                return form.Given([], ["Your answers were saved already."])
+            given = form.answers(self.asking, self.sheets, sent)
+            if given.errors:
+                return given
+            try:
+                self.asking.write(given.edits)
+            except LocalError as error:
+                return form.Given([], [str(error)])
+            return given
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that goes away in the middle is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ConsentPage  # pyright: ignore[reportIncompatibleVariableOverride]
+    timeout = REQUEST_TIMEOUT
+    server_version = "methrics"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """The address with the token, or the page."""
+        if not self._from_here():
+            return
+        parts = urlsplit(self.path)
+        if parts.path == "/start":
+            self._start(parse_qs(parts.query).get("token", [""])[0])
+        elif parts.path == self.server.path and self._known():
+            self.server.seen = True
+            self._page(HTTPStatus.OK)
+        else:
+            self._refuse(HTTPStatus.NOT_FOUND, "There is no such page.")
+
+    def do_POST(self) -> None:
+        """The form."""
+        if not self._from_here():
+            return
+        if self.path != f"{self.server.path}save" or not self._known():
+            self._refuse(HTTPStatus.NOT_FOUND, "There is no such page.")
+            return
+        origin = f"http://{self.server.host}"
+        if self.headers.get("Origin") != origin or self._elsewhere():
+            self._refuse(HTTPStatus.FORBIDDEN, "This form was not sent from its own page.")
+            return
+        sent = self._form()
+        if sent is None:
+            self._refuse(HTTPStatus.BAD_REQUEST, "This is not the form of the page.")
+            return
+        token = (sent.get("token") or [""])[0]
+        if not hmac.compare_digest(token.encode(), self.server.form_token.encode()):
+            self._refuse(HTTPStatus.FORBIDDEN, "This form was not sent from its own page.")
+            return
+        given = self.server.save(sent)
+        if given.errors:
+            self._page(HTTPStatus.UNPROCESSABLE_ENTITY, given.errors, sent)
+            return
+        said = [
+            (edit.type, edit.said, None if edit.fields is None else sorted(edit.fields))
+            for edit in given.edits
+            if edit.type != EVERY
+        ]
+        self._send(HTTPStatus.OK, render.message_page("Saved", render.saved_lines(said), good=True))
+        self.server.saved = True
+
+    def _from_here(self) -> bool:
+        """Only by our own address: a name that somebody points at 127.0.0.1 is not ours."""
+        self.server.touch()
+        if self.headers.get_all("Host") == [self.server.host]:
+            return True
+        self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "This page has another address.")
+        return False
+
+    def _elsewhere(self) -> bool:
+        return self.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin"
+
+    def _known(self) -> bool:
+        try:
+            found = SimpleCookie(self.headers.get("Cookie", "")).get(COOKIE)
+        except CookieError:
+            return False
+        if found is None:
+            return False
+        return hmac.compare_digest(found.value.encode(), self.server.session.encode())
+
+    def _start(self, token: str) -> None:
+        if not self.server.redeem(token):
+            self._refuse(
+                HTTPStatus.FORBIDDEN,
+                "This address was used already, or is not complete. "
+                "If you did not open it yourself, stop here and run the command again.",
+            )
+            return
+        cookie = f"{COOKIE}={self.server.session}; Path={self.server.path}; HttpOnly; SameSite=Lax"
+        self._headers(HTTPStatus.SEE_OTHER, 0, {"Location": self.server.path, "Set-Cookie": cookie})
+
+    def _form(self) -> form.Form | None:
+        length = self.headers.get("Content-Length", "")
+        kind = self.headers.get_content_type()
+        if not (length.isascii() and length.isdigit() and len(length) < 9):
+            return None
+        if int(length) > form.FORM_MAX:
+            return None
+        if kind != "application/x-www-form-urlencoded" or "Transfer-Encoding" in self.headers:
+            return None
+        try:
+            return form.parse(self.rfile.read(int(length)))
+        except ValueError:
+            return None
+
+    def _page(
+        self,
+        status: HTTPStatus,
+        errors: list[str] | None = None,
+        given: form.Form | None = None,
+    ) -> None:
+        server = self.server
+        self._send(
+            status,
+            render.questions_page(
+                server.sheets,
+                server.form_token,
+                overridden=server.overridden,
+                errors=errors or (),
+                given=given,
+            ),
+        )
+
+    def _refuse(self, status: HTTPStatus, why: str) -> None:
+        self._send(status, render.message_page("Not here", [why], good=False))
+
+    def _send(self, status: HTTPStatus, text: str) -> None:
+        body = text.encode()
+        self._headers(status, len(body), {"Content-Type": HTML})
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def _headers(self, status: HTTPStatus, length: int, more: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {
+            "Content-Length": str(length),
+            "Content-Security-Policy": render.policy(),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
+            "Referrer-Policy": "same-origin",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            **more,
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is logged: the address holds a secret."""

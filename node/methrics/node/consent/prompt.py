@@ -1,0 +1,262 @@
+"""The consent prompt of a terminal: plain text, keyboard only, and Enter is never a yes.
+
+Streams are passed in, so that tests can be the person. Whoever ends the input or presses Ctrl-C has
+said "not now".
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+from methrics.node.consent.asking import DEFAULT_ROUTES, Asking
+from methrics.node.consent.decide import EVERY
+from methrics.node.consent.ledger_format import Edit
+from methrics.node.consent.questions import CHANGED
+from methrics.node.consent.wording import (
+    AGAIN,
+    NAMELESS,
+    NOTHING_MORE,
+    NOTHING_YET,
+    PUBLIC,
+    ROUTE_WORDS,
+    Sheet,
+)
+from methrics.schema.wire.diagnostic import hexdump
+
+WIDTH = 88
+"""Columns at most."""
+
+YES, NO, LATER, CHOOSE, BYTES, NEVER = "y", "n", "l", "c", "b", "never"
+
+_WORDS = {
+    **dict.fromkeys(("y", "yes"), YES),
+    **dict.fromkeys(("n", "no"), NO),
+    **dict.fromkeys(("", "l", "later", "not now", "not-now"), LATER),
+    **dict.fromkeys(("c", "choose"), CHOOSE),
+    **dict.fromkeys(("b", "bytes"), BYTES),
+    "never": NEVER,
+}
+
+
+MORE = {False: "", True: "more "}
+"""Whether something was allowed before -> the word that keeps "nothing is recorded" true."""
+
+
+class _GoneError(Exception):
+    """The person closed the terminal or pressed Ctrl-C; `interrupted` tells them apart."""
+
+    def __init__(self, interrupted: bool) -> None:
+        super().__init__(interrupted)
+        self.interrupted = interrupted
+
+
+def prompt(
+    asking: Asking,
+    sheets: Sequence[Sheet],
+    *,
+    stdin: TextIO,
+    stdout: TextIO,
+    width: int = WIDTH,
+    unprompted: bool = False,
+) -> str:
+    """Puts `sheets` to the person and writes the answer; returns "yes", "no", "not-now" or
+    "choose" for how it went, or "never" for a no to every app.
+
+    `unprompted`: the app asks by itself. Raises StoreError if the answer cannot be written, and
+    KeyboardInterrupt after Ctrl-C, when "not now" has been written.
+    """
+    talk = _Talk(stdin, stdout, min(max(width, 40), WIDTH))
+    if not sheets:
+        talk.say("There is nothing to decide.")
+        return "not-now"
+    before = any(
+        one.answer is not None and one.answer.on for one in asking.questions(everything=True)
+    )
+    try:
+        how, edits = _decide(talk, asking, sheets, before)
+    except _GoneError as gone:
+        asking.write(_all(asking, sheets, "not-now"), unprompted=unprompted)
+        talk.say(
+            "", f"Not now, then. Nothing {MORE[before]}is recorded. To decide: methrics consent ask"
+        )
+        if gone.interrupted:
+            raise KeyboardInterrupt from gone
+        return "not-now"
+    if how == NEVER:
+        asking.refuse_all()
+        talk.say("No app that uses methrics will ask again, and none may record. " + AGAIN)
+        return NEVER
+    asking.write(edits, unprompted=unprompted)
+    talk.say(*_summary(edits), AGAIN)
+    return how
+
+
+def _decide(
+    talk: _Talk, asking: Asking, sheets: Sequence[Sheet], before: bool
+) -> tuple[str, list[Edit]]:
+    apps = ", ".join(dict.fromkeys(one.question.catalog.label for one in sheets))
+    talk.title(f"May {apps} share usage reports?")
+    talk.say(NOTHING_MORE if before else NOTHING_YET, "", PUBLIC, "", NAMELESS)
+    for number, one in enumerate(sheets, 1):
+        _show(talk, one, f"{number} of {len(sheets)}: ")
+    talk.title("Your answer")
+    while True:
+        talk.say(
+            "  y      yes, share all of this, through relays that hide my address",
+            "  c      choose for each kind of report, and for each field",
+            "  n      no, and do not ask again",
+            "  never  no, and no app that uses methrics may ask again",
+            "  b      first show the example reports byte for byte",
+            f"  Enter  not now; nothing {MORE[before]}is recorded, and nobody asks for 90 days",
+        )
+        how = talk.choice("y/c/n/never/b/[Enter]: ", (YES, CHOOSE, NO, NEVER, BYTES, LATER))
+        if how == BYTES:
+            for one in sheets:
+                talk.raw("", f"{one.title}:", hexdump(one.raw))
+            talk.say("")
+        elif how == CHOOSE:
+            return "choose", _choose(talk, asking, sheets)
+        elif how == NEVER:
+            return NEVER, []
+        else:
+            said = {YES: "yes", NO: "no", LATER: "not-now"}[how]
+            return said, _all(asking, sheets, said)
+
+
+def _all(asking: Asking, sheets: Iterable[Sheet], said: str) -> list[Edit]:
+    return asking.same_answer([one.question for one in sheets], said)
+
+
+def _choose(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> list[Edit]:
+    """One answer per type, then its fields; the routes once for all."""
+    answers: list[tuple[Sheet, str, list[str] | None]] = []
+    for one in sheets:
+        talk.say("", f"{one.title}: {one.asks}")
+        how = talk.choice("y = yes, n = no, [Enter] = not now: ", (YES, NO, LATER))
+        said = {YES: "yes", NO: "no", LATER: "not-now"}[how]
+        fields = _fields(talk, one) if said == "yes" and one.fields else None
+        answers.append((one, said, fields))
+    routes: Sequence[str] = DEFAULT_ROUTES
+    if any(said == "yes" for _, said, _ in answers):
+        talk.say("", "How may these reports travel?", f"  relay   {ROUTE_WORDS['relay']}")
+        talk.say(f"  direct  {ROUTE_WORDS['direct']}")
+        line = talk.ask("direct = also directly, [Enter] = through relays only: ")
+        routes = ("relay", "direct") if line.strip().lower() == "direct" else DEFAULT_ROUTES
+    return [
+        asking.edit(one.title, said, fields=fields, routes=routes, namespace=one.question.namespace)
+        for one, said, fields in answers
+    ]
+
+
+def _fields(talk: _Talk, one: Sheet) -> list[str]:
+    """The fields to share. Leaving out is by number, so that nothing has to be spelled."""
+    for number, field in enumerate(one.fields, 1):
+        talk.say(f"  {number:2} {field.name}: {field.says}")
+    while True:
+        line = talk.ask("Numbers of fields to leave out, [Enter] = none: ")
+        try:
+            left_out = {int(word) for word in line.replace(",", " ").split()}
+        except ValueError:
+            left_out = {0}
+        if left_out <= set(range(1, len(one.fields) + 1)):
+            return [
+                field.name for number, field in enumerate(one.fields, 1) if number not in left_out
+            ]
+        talk.say(f"Please give numbers from 1 to {len(one.fields)}.")
+
+
+def _show(talk: _Talk, one: Sheet, count: str) -> None:
+    talk.title(f"{count}{one.title} ({one.question.catalog.label})")
+    talk.say(one.asks)
+    if one.question.state == CHANGED:
+        talk.say("", "You said yes to this before. It now asks for more:")
+        talk.say(*(f"  {change}" for change in one.news))
+    talk.say("")
+    for label, text in one.facts:
+        talk.fact(label, text)
+    if one.fields:
+        talk.say("", "It can say about you, and nothing else:")
+        for field in one.fields:
+            talk.fact(f"  {field.name}", f"{field.says} Can be: {field.can_be}.", 16)
+    if one.report:
+        talk.say("", "A real report, exactly as it would leave:", "")
+        talk.raw(textwrap.indent(one.report, "    "))
+        talk.say("", one.note)
+
+
+def _summary(edits: Iterable[Edit]) -> list[str]:
+    lines = [""]
+    for edit in edits:
+        if edit.type == EVERY:
+            continue
+        names = None if edit.fields is None else ", ".join(sorted(edit.fields)) or "no field"
+        what = {"yes": f"on ({names or 'every field'})", "no": "off", "not-now": "not now"}
+        lines.append(f"{edit.type}: {what[edit.said]}")
+    return lines
+
+
+class _Talk:
+    """Lines to and from the person."""
+
+    def __init__(self, stdin: TextIO, stdout: TextIO, width: int) -> None:
+        self._in = stdin
+        self._out = stdout
+        self._width = width
+
+    def title(self, text: str) -> None:
+        """A line that starts a part."""
+        self._out.write(f"\n{text}\n{'-' * min(len(text), self._width)}\n")
+
+    def say(self, *lines: str) -> None:
+        """Paragraphs, broken at the width; what is indented stays so."""
+        for line in lines:
+            indent = " " * (len(line) - len(line.lstrip()))
+            wrapped = textwrap.wrap(
+                line,
+                self._width,
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            self._out.write("\n".join(wrapped) + "\n")
+
+    def fact(self, label: str, text: str, column: int = 12) -> None:
+        """A label and what belongs to it, in two columns."""
+        head = f"{label:<{column}} "
+        wrapped = textwrap.wrap(
+            text,
+            self._width,
+            initial_indent=head,
+            subsequent_indent=" " * len(head[: column + 1]),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        self._out.write("\n".join(wrapped) + "\n")
+
+    def raw(self, *lines: str) -> None:
+        """Lines as they are."""
+        self._out.write("\n".join(lines) + "\n")
+
+    def ask(self, question: str) -> str:
+        """One line of the person's. Raises _GoneError."""
+        self._out.write(f"\n{question}")
+        self._out.flush()
+        try:
+            line = self._in.readline()
+        except KeyboardInterrupt:
+            raise _GoneError(True) from None
+        except (OSError, UnicodeDecodeError):
+            raise _GoneError(False) from None
+        if not line:
+            raise _GoneError(False)
+        return line
+
+    def choice(self, question: str, allowed: Sequence[str]) -> str:
+        """One of `allowed`; asks again until it is one."""
+        while True:
+            word = _WORDS.get(self.ask(question).strip().lower(), "")
+            if word in allowed:
+                return word
+            self.say("Please type one of the answers above.")

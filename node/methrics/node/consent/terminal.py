@@ -1,0 +1,52 @@
+"""When an app may put the prompt to the person at its terminal, and the status line otherwise."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import TextIO
+
+from methrics.node.consent.asking import Asking
+from methrics.node.consent.decide import in_ci
+from methrics.node.consent.prompt import WIDTH, prompt
+from methrics.node.consent.questions import Uses
+
+
+def ask_in_terminal(
+    asking: Asking, uses: Uses, *, stdin: TextIO | None, stdout: TextIO | None
+) -> bool:
+    """Asks if it is time to and somebody is there; True if the person was asked.
+
+    Otherwise one line goes to the logger `methrics.consent` until the person has decided (MIM-1).
+    Raises StoreError if the ledger cannot be read or written, and KeyboardInterrupt after Ctrl-C.
+    """
+    if stdin is not None and stdout is not None and somebody_there(stdin, stdout):
+        due = asking.questions(uses)
+        if due:
+            width = shutil.get_terminal_size((WIDTH, 24)).columns
+            sheets = [asking.sheet(question) for question in due]
+            prompt(asking, sheets, stdin=stdin, stdout=stdout, width=width, unprompted=True)
+            return True
+    line = asking.status_line()
+    if line is not None:
+        import logging
+
+        logging.getLogger("methrics.consent").info(line)
+    return False
+
+
+def somebody_there(stdin: TextIO, stdout: TextIO) -> bool:
+    """Whether a person can see and answer: both ends are a terminal, this process has it, and it
+    is no build service, whatever METHRICS says."""
+    if in_ci(os.environ):
+        return False
+    try:
+        if not (stdin.isatty() and stdout.isatty()):
+            return False
+        if sys.platform == "win32":
+            return True
+        # A job in the background would be stopped for reading.
+        return os.tcgetpgrp(stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError):  # closed, or no file at all
+        return False

@@ -1,0 +1,176 @@
+"""What a person is told before deciding: the same in a terminal, on the page, in an app's own UI.
+
+Everything about an event type comes from its catalog, so that what is read cannot drift from what
+is sent; the example is a report made by the encoder that makes all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from methrics.node.consent.example import example
+from methrics.node.consent.ledger_format import stamp
+from methrics.node.consent.questions import Question
+from methrics.schema.catalog.chance import at_random
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.catalog.fields import Field
+from methrics.schema.pages.explain import KIND_WORDS, PSEUDONYM_WORDS, allowed, duration, schedule
+from methrics.schema.wire.codec import decode
+from methrics.schema.wire.diagnostic import diagnostic
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.items import Report
+from methrics.schema.wire.limits import ITEM_MAX
+
+NOTHING_YET = (
+    "Nothing has been recorded or sent, and nothing will be unless you say yes. "
+    "The app works the same whatever you choose."
+)
+NOTHING_MORE = (
+    "Nothing is recorded or sent but what you said yes to before, and nothing more will be unless "
+    "you say yes again. The app works the same whatever you choose."
+)
+PUBLIC = (
+    "What you share is public, for ever. Reports go to an open network where anyone can read, keep "
+    "and publish them. You can stop at any time, and ask for your reports to be erased, but a copy "
+    "that somebody kept cannot be called back."
+)
+NAMELESS = (
+    "No report holds your name, an account, a number of your device, or any text you typed. Times "
+    "are rounded, and each report is signed with a key that is used once."
+)
+AGAIN = "Change your mind whenever you like: methrics consent"
+ROUTE_WORDS = {
+    "relay": "Through relays, which hide your network address. The usual way.",
+    "tor": "Through Tor, which hides your network address from the relays as well.",
+    "direct": "Directly. Whoever you are connected to then sees your network address.",
+}
+"""The routes a person can allow, in plain words."""
+
+_VALUES_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSheet:
+    """One field: its `name`, what it `says` about the person, the values it can have (`can_be`),
+    the value in the example (`example`), and whether that is `made_up`."""
+
+    name: str
+    says: str
+    can_be: str
+    example: str
+    made_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """All that is shown about one question. `facts`: (label, text) pairs in order; `report`: the
+    example in CBOR diagnostic notation; `raw`: its exact bytes, b"" if there can be none."""
+
+    question: Question
+    title: str
+    asks: str
+    news: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    fields: tuple[FieldSheet, ...]
+    report: str
+    raw: bytes
+    note: str
+
+
+def sheet(
+    question: Question,
+    *,
+    now: int,
+    seed: bytes,
+    values: Mapping[str, object] | None = None,
+    app_version: str | None = None,
+    results: str = "",
+) -> Sheet:
+    """What to show about `question` at `now`. `values`: what the app would record, for the example;
+    `results`: where the app publishes its charts. Raises ValueError for values that do not fit."""
+    entry = question.event_type
+    shown = example(
+        question.catalog, entry, now=now, seed=seed, values=values, app_version=app_version
+    )
+    told = shown.report.values if shown else {}
+    made_up = shown.made_up if shown else frozenset()
+    return Sheet(
+        question,
+        entry.name,
+        entry.question,
+        question.changes,
+        tuple(_facts(question, results)),
+        tuple(_field(field, told, made_up) for field in entry.fields),
+        diagnostic(decode(split(shown.raw).payload, limit=ITEM_MAX)) if shown else "",
+        shown.raw if shown else b"",
+        _note(entry, shown.report, made_up, len(shown.raw)) if shown else "",
+    )
+
+
+def _facts(question: Question, results: str) -> list[tuple[str, str]]:
+    entry, catalog = question.event_type, question.catalog
+    facts = [
+        ("Why", entry.why),
+        ("Who asks", f"{entry.owner}. Contact: {catalog.contact}. Reviewed at {entry.review}"),
+        ("What leaves", f"{KIND_WORDS[entry.kind].capitalize()}.{_more(entry)}"),
+        ("When", f"{schedule(entry)} Its time is rounded to {duration(entry.resolution)}."),
+        ("Links", PSEUDONYM_WORDS[entry.pseudonym]),
+        (
+            "Kept",
+            f"{entry.retention_days} days by those who keep the rules; by others for ever.",
+        ),
+        ("Ends", f"On {stamp(entry.expires)[:10]}; nothing of this kind is sent after that."),
+    ]
+    seen = "Anyone can collect the reports and count them, on the topic " + catalog.topic
+    facts.append(("Results", f"See {results}. {seen}." if results else f"{seen}."))
+    return facts
+
+
+def _more(entry: EventType) -> str:
+    if entry.sequence is not None:
+        steps = ", ".join(entry.sequence.steps)
+        edges = ", ".join(map(duration, entry.sequence.offset_edges)) or "none"
+        return (
+            f" At most {entry.sequence.max_steps} of these steps: {steps}; for each only which of "
+            f"these had passed since the first: {edges}."
+        )
+    if entry.max_count is not None:
+        return f" How often: 1 to {entry.max_count}."
+    return ""
+
+
+def _field(field: Field, told: Mapping[str, object], made_up: frozenset[str]) -> FieldSheet:
+    value = told.get(field.name)
+    words = field.label(value) if isinstance(value, str | int) else "left out"
+    source = field.source is not None
+    says = f"{field.says} Filled in by methrics on your machine." if source else field.says
+    if field.randomize is not None:
+        says = f"{says} {at_random(field)}"
+    return FieldSheet(field.name, says, _short(allowed(field)), words, field.name in made_up)
+
+
+def _short(words: str) -> str:
+    listed = words.split(", ")
+    if len(listed) <= _VALUES_SHOWN:
+        return words
+    more = len(listed) - _VALUES_SHOWN + 1
+    return f"{', '.join(listed[: _VALUES_SHOWN - 1])} and {more} more"
+
+
+def _note(entry: EventType, report: Report, made_up: frozenset[str], size: int) -> str:
+    random = {one.name for one in entry.fields if one.randomize is not None} & report.values.keys()
+    made_up -= random
+    note = (
+        f"{size} bytes with its signature. The time, in seconds since 1970, is "
+        f"{stamp(report.time)}."
+    )
+    if made_up:
+        names = ", ".join(sorted(made_up))
+        note += f" Only using the app can tell {names}: shown with a declared value instead."
+    if random:
+        note += f" {', '.join(sorted(random))}: one of the answers that chance can give."
+    if set(report.values) - made_up - random:
+        other = "other " if made_up or random else ""
+        note += f" The {other}values are those of this machine, now."
+    return note

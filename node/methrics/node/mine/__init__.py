@@ -1,0 +1,1 @@
+"""A person's own reports: list, preview, reset, and what trails they leave."""

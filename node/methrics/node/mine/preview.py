@@ -1,0 +1,287 @@
+"""What would leave next, made by the very encoder that makes it, without changing anything.
+
+A journaled report is fixed to the byte: exactly those bytes leave, or none. What still waits is
+shown as the report that would be made of it if nothing else happened first: what it says is fixed
+by what was recorded; its key and so its bytes follow when it is made (a report made before it takes
+the key shown here), the moment it leaves is drawn then. Nothing of the schedule is drawn here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+
+from methrics.node.clock import Clock
+from methrics.node.outbox.journal import Journal, Pending, Receipt, Snapshot, week_start
+from methrics.node.paths import Places
+from methrics.node.publish.delivery import Consent
+from methrics.node.report.prepare import Identity, Prepared, prepare
+from methrics.node.report.threshold.keeping import standing_meter
+from methrics.node.report.threshold.meter import Meter
+from methrics.schema.catalog.catalog import Catalog, load
+from methrics.schema.errors import CatalogError, RefusedError
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.items import Report, decode_report
+from methrics.schema.wire.verdict import Reason
+
+SIGNED, PLANNED, HELD, WAITS, NEVER = "signed", "planned", "held", "waits", "never"
+"""A journaled report; one that would be made; held back by the person's own threshold; not allowed
+to leave by this route now; something that makes no report."""
+
+UNDRAWN = "undrawn"
+"""Reason of a planned report: its random answers are drawn with the first report of the app."""
+
+NO_SEED = bytes(32)
+"""Stands for the seed of a node that has not made one yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """One thing that is to leave, or not.
+
+    `id`: 8 hex digits that name it, the same as long as it is the same. `state`: SIGNED, PLANNED,
+    HELD, WAITS or NEVER; `reason` says why in the last three, or UNDRAWN. `earliest`: unix seconds
+    before which nothing leaves. `report` and `raw` (the exact bytes) are None and b"" where no
+    report is made.
+    `attempts`: how often sending was tried; such a report may have left already.
+    """
+
+    namespace: str
+    id: str
+    state: str
+    type: str
+    time: int
+    earliest: int
+    catalog: Catalog | None
+    source: Pending | Receipt
+    report: Report | None = None
+    raw: bytes = b""
+    reason: str = ""
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class Preview:
+    """What one app would send. `erasures`: when journaled erasures are due (unix seconds)."""
+
+    namespace: str
+    leaving: list[Leaving] = field(default_factory=list)
+    erasures: list[int] = field(default_factory=list)
+
+
+def look(
+    where: Places, namespace: str, consent: Consent, route: str, clock: Clock
+) -> Preview | None:
+    """What `namespace` would send by `route`, soonest first; None if it has no outbox."""
+    journal = Journal(where.outbox(namespace), clock=clock)
+    if not journal.exists():
+        return None
+    try:
+        snapshot = journal.snapshot()
+        catalogs = read_catalogs(journal)
+    finally:
+        journal.close()
+    meter = standing_meter(where, namespace)
+    found = plan(namespace, snapshot, catalogs, consent, route, clock.now(), meter)
+    return Preview(namespace, found, snapshot.erasures)
+
+
+def plan(
+    namespace: str,
+    snapshot: Snapshot,
+    catalogs: Mapping[int, Catalog],
+    consent: Consent,
+    route: str,
+    now: int,
+    meter: Meter | None = None,
+) -> list[Leaving]:
+    """What would leave, as seen at `now`, soonest first. Pure."""
+    signed = [_signed(namespace, one, catalogs, consent, now) for one in snapshot.due]
+    made = _Making(namespace, snapshot, catalogs, consent, route, meter)
+    found = signed + made.all(now)
+    return sorted(found, key=lambda one: (one.state == NEVER, one.earliest, one.id))
+
+
+def strike(journal: Journal, one: Leaving) -> str:
+    """Keeps `one` from ever leaving. Returns what happened: `struck`, `tried` (it may have left
+    before, it is not sent again) or `gone` (it is not what it was: look again)."""
+    if isinstance(one.source, Receipt):
+        before = journal.strike(one.source.key_index)
+        if before is None:
+            return "gone"
+        return "tried" if before.attempts else "struck"
+    return "struck" if journal.strike_row(one.source) else "gone"
+
+
+def choose(found: list[Leaving], word: str) -> Leaving | None:
+    """The entry that a person names by its place in the list, from 1, or by its id's beginning."""
+    if word.isdecimal() and len(word) < 6:
+        place = int(word)
+        return found[place - 1] if 1 <= place <= len(found) else None
+    fits = [one for one in found if len(word) >= 4 and one.id.startswith(word.lower())]
+    return fits[0] if len(fits) == 1 else None
+
+
+def read_catalogs(journal: Journal) -> dict[int, Catalog]:
+    """The catalogs that rows and receipts name, by their number."""
+    found = {}
+    for number, raw in journal.catalogs().items():
+        with contextlib.suppress(CatalogError):
+            found[number] = load(raw)
+    return found
+
+
+def _signed(
+    namespace: str,
+    receipt: Receipt,
+    catalogs: Mapping[int, Catalog],
+    consent: Consent,
+    now: int,
+) -> Leaving:
+    catalog = catalogs.get(receipt.catalog)
+    event_type = catalog.types.get(receipt.type) if catalog else None
+    try:
+        report = decode_report(split(receipt.raw).payload)
+    except RefusedError:
+        report = None
+    one = Leaving(
+        namespace,
+        receipt.id.hex()[:8],
+        SIGNED,
+        receipt.type,
+        receipt.time,
+        max(now, receipt.due),
+        catalog,
+        receipt,
+        report,
+        receipt.raw,
+        attempts=receipt.attempts,
+    )
+    if event_type is None or report is None:
+        return replace(one, state=NEVER, reason="unknown-type")
+    if one.earliest - receipt.time > event_type.lateness:
+        return replace(one, state=NEVER, reason=str(Reason.LATE))
+    if one.earliest >= event_type.expires:
+        return replace(one, state=NEVER, reason=str(Reason.EXPIRED))
+    if receipt.type not in consent.allowed:
+        state, reason = _withheld(consent, receipt.type)
+        return replace(one, state=state, reason=reason)
+    return one
+
+
+def _withheld(consent: Consent, type_name: str) -> tuple[str, str]:
+    """State and reason of what consent does not let go now."""
+    return (NEVER, "withdrawn") if type_name in consent.withdrawn else (WAITS, "not-allowed")
+
+
+class _Making:
+    """The publisher's next passes, played through on a copy of what they would find."""
+
+    def __init__(
+        self,
+        namespace: str,
+        snapshot: Snapshot,
+        catalogs: Mapping[int, Catalog],
+        consent: Consent,
+        route: str,
+        meter: Meter | None,
+    ) -> None:
+        self._namespace = namespace
+        self._snapshot = snapshot
+        self._catalogs = catalogs
+        self._consent = consent
+        self._route = route
+        self._meter = meter
+        self._paces = dict(snapshot.paces)
+        self._index = snapshot.next_index
+
+    def all(self, now: int) -> list[Leaving]:
+        """Every waiting row, in the order in which reports would be made of them."""
+        rows = sorted(self._snapshot.waiting, key=attrgetter("time"))
+        queue = [(self._start(row, now), place) for place, row in enumerate(rows)]
+        heapq.heapify(queue)
+        found = []
+        while queue:
+            start, place = heapq.heappop(queue)
+            row = rows[place]
+            later = self._start(row, start)
+            if later > start:
+                heapq.heappush(queue, (later, place))
+            else:
+                found.append(self._one(row, start))
+        return found
+
+    def _start(self, row: Pending, now: int) -> int:
+        pace = self._paces.get(row.type)
+        return max(now, row.due, pace.next if pace else 0)
+
+    def _one(self, row: Pending, now: int) -> Leaving:
+        """What becomes of `row` at `now`."""
+        if row.type not in self._consent.allowed:
+            return self._leaving(row, now, *_withheld(self._consent, row.type))
+        done = self._prepare(row, now)
+        self._paces |= {} if done.held else done.paces
+        if done.made:
+            self._index += 1
+            made = done.made[0]
+            one = self._leaving(row, now, PLANNED, "")
+            report = decode_report(split(made.raw).payload)
+            reason = UNDRAWN if self._undrawn_answers(row, report) else ""
+            return replace(one, time=made.time, report=report, raw=made.raw, reason=reason)
+        if done.held:
+            held = done.held[0]
+            one = self._leaving(row, now, HELD, held.reason)
+            return replace(one, time=held.report.time, report=held.report)
+        return self._leaving(row, now, NEVER, next(iter(done.dropped + done.quiet)))
+
+    def _undrawn_answers(self, row: Pending, report: Report) -> bool:
+        """Whether `report` holds a random answer, and the seed that decides it is not made yet."""
+        catalog = self._catalogs.get(row.catalog)
+        if self._snapshot.seed is not None or catalog is None:
+            return False
+        fields = catalog.types[row.type].fields
+        return any(one.randomize is not None and one.name in report.values for one in fields)
+
+    def _prepare(self, row: Pending, now: int) -> Prepared:
+        kept = self._snapshot
+        week = week_start(now) if kept.install_week is None else kept.install_week
+        return prepare(
+            [row],
+            catalogs=self._catalogs,
+            allowed=self._consent.allowed,
+            identity=Identity(kept.seed or NO_SEED, self._index, week),
+            paces=self._paces,
+            route=self._route,
+            now=now,
+            rng=_undrawn,
+            meter=self._meter,
+        )
+
+    def _leaving(self, row: Pending, earliest: int, state: str, reason: str) -> Leaving:
+        return Leaving(
+            self._namespace,
+            _name(self._namespace, row),
+            state,
+            row.type,
+            row.time,
+            earliest,
+            self._catalogs.get(row.catalog),
+            row,
+            reason=reason,
+        )
+
+
+def _undrawn() -> float:
+    """What is drawn when a report is made is left open here, at its earliest."""
+    return 0.0
+
+
+def _name(namespace: str, row: Pending) -> str:
+    """An id for a waiting row: another one when a state is recorded anew, the same when a counter
+    counts on."""
+    parts = (namespace, row.table, row.n, row.type, row.time, row.due, row.fields, row.steps)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]

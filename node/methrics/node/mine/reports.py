@@ -1,0 +1,260 @@
+"""A person's own reports: what left, when, by which route, what became of it; and as a file (pure).
+
+Read from the receipts alone, so nobody is asked. An export holds what the person's machine knows of
+its reports, but no key: with those, whoever got the file could erase them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from methrics.node.clock import Clock
+from methrics.node.mine.preview import read_catalogs
+from methrics.node.mine.trail.gather import namespaces
+from methrics.node.mine.trail.own import parts_of
+from methrics.node.outbox.erasures import Asked, Erasures, state_words
+from methrics.node.outbox.journal import ACKNOWLEDGED, SENT, STRUCK, Journal, Receipt
+from methrics.node.paths import Places
+from methrics.node.report.erasure import has_left
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.catalog.fields import Wire
+from methrics.schema.errors import ConfigError, RefusedError
+from methrics.schema.wire.codec import encode
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.items import Report, decode_report
+
+FORMATS = ("cbor", "jsonl", "csv", "parquet")
+"""Forms of an export; `parquet` needs the extra `aggregate`."""
+
+VERSION = 1
+"""Of the CBOR export."""
+
+ID_DIGITS = 12
+"""Hex digits of a report's id that are shown, and enough to name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """One own report: its receipt, what it says (None if damaged), its erasure if one was asked
+    for, its event type and catalog if they are known here."""
+
+    namespace: str
+    receipt: Receipt
+    report: Report | None
+    erasure: Asked | None
+    catalog: Catalog | None
+
+    @property
+    def id(self) -> bytes:
+        """The report's id, 32 bytes."""
+        return self.receipt.id
+
+    @property
+    def number(self) -> int:
+        """The index of its key: with the namespace, a name that only this machine knows."""
+        return self.receipt.key_index
+
+    @property
+    def left(self) -> bool:
+        """Whether anybody else can have it."""
+        return has_left(self.receipt)
+
+    @property
+    def event_type(self) -> EventType | None:
+        """Its declaration."""
+        return self.catalog.types.get(self.receipt.type) if self.catalog else None
+
+    @property
+    def parts(self) -> Mapping[str, Wire]:
+        """What it says, by field name; `count`, `one_in`, `sequence` beside them."""
+        return {} if self.report is None else parts_of(self.report)
+
+
+def set_aside(where: Places) -> list[str]:
+    """Files of reports that were found damaged and moved out of the way (`database`): what they
+    held, nobody can list. To be called after reading, which is what finds them."""
+    paths = [f"{where.outbox(namespace)}.damaged" for namespace in namespaces(where)]
+    return [path for path in paths if os.path.exists(path)]
+
+
+def read_mine(where: Places, clock: Clock, chosen: Collection[str] = ()) -> list[Mine]:
+    """All own reports of the chosen namespaces (none chosen: all), oldest first.
+
+    Raises StoreError, and ConfigError `unknown-namespace`.
+    """
+    known = namespaces(where)
+    if unknown := sorted(set(chosen) - set(known)):
+        raise ConfigError(
+            "unknown-namespace",
+            f"nothing was recorded here under the name {', '.join(unknown)}",
+            f"recorded here: {', '.join(known) or 'nothing'}",
+        )
+    found: list[Mine] = []
+    for namespace in known:
+        if chosen and namespace not in chosen:
+            continue
+        journal = Journal(where.outbox(namespace), clock=clock)
+        try:
+            erasures, catalogs = Erasures(journal).all(), read_catalogs(journal)
+            for receipt in journal.receipts():
+                asked = erasures.get(receipt.key_index)
+                catalog = catalogs.get(receipt.catalog)
+                found.append(Mine(namespace, receipt, _report(receipt.raw), asked, catalog))
+        finally:
+            journal.close()
+    return sorted(found, key=lambda one: (one.receipt.made, one.namespace, one.number))
+
+
+def _report(raw: bytes) -> Report | None:
+    try:
+        return decode_report(split(raw).payload)
+    except RefusedError:
+        return None
+
+
+def pick(found: Iterable[Mine], words: Iterable[str]) -> list[Mine]:
+    """The reports that `words` name: each a number (with one app only) or the beginning of an id.
+
+    Raises ConfigError `unknown-report` for one that names none, or several.
+    """
+    found = list(found)
+    chosen: dict[bytes, Mine] = {}
+    for word in words:
+        if word.isdecimal() and len(word) < 6:
+            fits = [one for one in found if one.number == int(word)]
+        else:
+            fits = [
+                one for one in found if len(word) >= 6 and one.id.hex().startswith(word.lower())
+            ]
+        if len(fits) != 1:
+            several = "more than one report is" if fits else "no own report is"
+            raise ConfigError(
+                "unknown-report",
+                f"{several} called {word}",
+                "`methrics mine` lists ids and numbers; name the app as well with --app",
+            )
+        chosen[fits[0].id] = fits[0]
+    return list(chosen.values())
+
+
+def fate(one: Mine) -> str:
+    """What became of a report, in words."""
+    receipt, route = one.receipt, one.receipt.route
+    if one.erasure is not None:
+        return state_words(one.erasure)
+    if receipt.state in (SENT, ACKNOWLEDGED):
+        return f"left by {route}"
+    if receipt.state == STRUCK:
+        return f"may have left by {route}, not sent again" if one.left else "struck out, never left"
+    return f"may have left by {route}, tried again" if one.left else f"waits to leave by {route}"
+
+
+def as_record(one: Mine) -> dict[str, object]:
+    """A report with all that is known of it, in JSON's types except for the bytes `id`, `key`,
+    `catalog` and `raw`. Times are unix seconds."""
+    report, asked = one.report, one.erasure
+    record: dict[str, object] = {
+        "app": one.namespace,
+        "number": one.number,
+        "type": one.receipt.type,
+        "time": one.receipt.time,
+        "values": dict(report.values) if report else {},
+        "state": one.receipt.state,
+        "left": one.left,
+        "route": one.receipt.route,
+        "made": one.receipt.made,
+        "attempts": one.receipt.attempts,
+        "id": one.id,
+        "raw": one.receipt.raw,
+    }
+    if report is not None:
+        record["catalog"] = report.catalog
+        record["key"] = split(one.receipt.raw).key
+        record["one_in"] = report.one_in
+        if report.count is not None:
+            record["count"] = report.count
+        if report.sequence is not None:
+            record["sequence"] = [list(step) for step in report.sequence]
+    if asked is not None:
+        record["erasure"] = {
+            "state": asked.state,
+            "made": asked.made,
+            "due": asked.due,
+            "attempts": asked.attempts,
+            "raw": asked.raw,
+        }
+    return record
+
+
+def to_cbor(found: Iterable[Mine]) -> bytes:
+    """One CBOR map: `version` and `reports`, an array of records; bytes stand as bytes."""
+    return encode({"version": VERSION, "reports": [as_record(one) for one in found]})
+
+
+def to_jsonl(found: Iterable[Mine]) -> str:
+    """One JSON object a line; bytes stand in hex."""
+    return "".join(json.dumps(_hex(as_record(one)), ensure_ascii=False) + "\n" for one in found)
+
+
+def to_csv(found: Iterable[Mine]) -> str:
+    """Comma-separated values (RFC 4180) with a head; see `to_rows`."""
+    columns, rows = to_rows(found)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(["" if cell is None else _cell(cell) for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def to_rows(found: Iterable[Mine]) -> tuple[list[str], list[list[object]]]:
+    """Column names and rows, flat: a column `value.<field>` for each field that any report has,
+    `sequence` and `erasure` as text, bytes as bytes, None where a report has nothing to say."""
+    records = [as_record(one) for one in found]
+    fields = sorted({name for record in records for name in _mapping(record["values"])})
+    fixed = [
+        "app", "number", "type", "time", "utc", "state", "left", "route", "made", "attempts",
+        "erasure", "count", "one_in", "sequence",
+    ]  # fmt: skip
+    tail = ["id", "key", "catalog", "raw"]
+    rows = []
+    for record in records:
+        flat = {**record, "utc": _utc(record["time"]), "erasure": None, "sequence": None}
+        if asked := _mapping(record.get("erasure", {})):
+            flat["erasure"] = asked["state"]
+        if "sequence" in record:
+            flat["sequence"] = json.dumps(record["sequence"])
+        values = _mapping(record["values"])
+        rows.append(
+            [flat.get(name) for name in fixed]
+            + [values.get(name) for name in fields]
+            + [flat.get(name) for name in tail]
+        )
+    return [*fixed, *(f"value.{name}" for name in fields), *tail], rows
+
+
+def _utc(time: object) -> str:
+    seconds = time if isinstance(time, int) else 0
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _hex(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _hex(one) for key, one in value.items()}
+    return value.hex() if isinstance(value, bytes) else value

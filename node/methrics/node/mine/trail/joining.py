@@ -1,0 +1,225 @@
+"""Which own reports could be joined with one another, why, and how likely that would be right.
+
+No key, address or identifier joins them (each report has a key of its own), so all that is left is
+what they say and when. Somebody who holds one report and looks for another of the same person finds
+the own ones among those of others; the share of own ones is the probability of a right guess. It is
+a bound from one side only: whoever knows more about the person can do better.
+
+Each finding is a set of reports, so whether two are joined does not depend on which comes first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+from methrics.node.mine.trail.own import Own, moment, said, stable_names
+from methrics.node.mine.trail.uniqueness import Statement
+from methrics.node.report.threshold.crowd import Others, mask_of, sharing
+
+SAME_KEY, SAME_VALUES, ACROSS, FOLLOWS, SAME_TIME = (
+    "same-key",
+    "same-values",
+    "across-types",
+    "follows",
+    "same-time",
+)
+"""Ways to join: one pseudonym; equal stable values; equal values in reports of two event types;
+one report at the declared interval after another, with flags that fit; the same rounded time."""
+
+FLOOR = 0.05
+"""Guesses that are right less often are not told: most pairs of reports are such."""
+
+LIKELY = 0.5
+"""Steps of a run that are right at least this often are told as one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """Own reports that could be told to come from one person.
+
+    `others` are reports of other people among which they would have to be found; None where the
+    data cannot say. `probability` is that of a right guess; for a run, of all its steps together.
+    """
+
+    way: str
+    own: tuple[Own, ...]
+    names: tuple[str, ...]
+    others: int | None
+    probability: float | None
+    says: str
+
+
+def join(own: Sequence[Own], measured: Sequence[Statement], others: Others) -> list[Joint]:
+    """All findings, the surest first. `measured` are the statements of `own`."""
+    found = [
+        *_same_key(own),
+        *_same_values(measured),
+        *_across(measured),
+        *_follows(own, others),
+        *_same_time(own, others),
+    ]
+    worth = [one for one in found if one.probability is None or one.probability >= FLOOR]
+    return sorted(worth, key=lambda one: (-(one.probability or 0.0), -len(one.own), one.way))
+
+
+def joined(found: Iterable[Joint], one: Own, other: Own) -> list[Joint]:
+    """The findings by which two reports could be joined, in either order."""
+    return [joint for joint in found if one in joint.own and other in joint.own and one != other]
+
+
+def _same_key(own: Sequence[Own]) -> list[Joint]:
+    groups: dict[bytes, list[Own]] = defaultdict(list)
+    for one in own:
+        groups[one.key].append(one)
+    says = "they were signed with the same key"
+    return [
+        Joint(SAME_KEY, tuple(group), (), 0, 1.0, says)
+        for group in groups.values()
+        if len(group) > 1
+    ]
+
+
+def _same_values(measured: Sequence[Statement]) -> list[Joint]:
+    groups: dict[tuple[object, ...], list[Statement]] = defaultdict(list)
+    for one in measured:
+        stable = frozenset((name, type(value), value) for name, value in one.newest.stable.items())
+        if stable:
+            groups[one.newest.namespace, one.newest.event_type.name, stable].append(one)
+    found = []
+    for group in groups.values():
+        own = _in_order(report for one in group for report in one.own)
+        if len(own) < 2:
+            continue
+        first = group[0]
+        names = stable_names(first.newest.event_type)
+        count = sharing(first.overlap, mask_of(first.names, names))
+        words = said(first.newest.event_type, first.newest.stable)
+        says = f"all say {words}; so {_others(count)}"
+        shown = tuple(name for name in names if name in first.newest.stable)
+        chance = (len(own) - 1) / (len(own) - 1 + count)
+        found.append(Joint(SAME_VALUES, own, shown, count, chance, says))
+    return found
+
+
+def _across(measured: Sequence[Statement]) -> list[Joint]:
+    """Reports of two event types of one app that agree in the fields both have."""
+    best: dict[tuple[object, ...], tuple[set[Own], set[Own], Statement, Statement]] = {}
+    for one, other in combinations(measured, 2):
+        left, right = one.newest, other.newest
+        if left.namespace != right.namespace or left.event_type.name == right.event_type.name:
+            continue
+        common = sorted(set(left.stable) & set(right.stable))
+        if not common or any(left.parts[name] != right.parts[name] for name in common):
+            continue
+        if left.event_type.name > right.event_type.name:
+            one, other, left, right = other, one, right, left
+        values = tuple((name, type(left.parts[name]), left.parts[name]) for name in common)
+        key = (left.namespace, left.event_type.name, right.event_type.name, values)
+        entry = best.setdefault(key, (set(), set(), one, other))
+        entry[0].update(one.own)
+        entry[1].update(other.own)
+    found = []
+    for lefts, rights, one, other in best.values():
+        common = sorted(set(one.newest.stable) & set(other.newest.stable))
+        chances = []
+        for side, mine in ((one, len(lefts)), (other, len(rights))):
+            count = sharing(side.overlap, mask_of(side.names, common))
+            chances.append((mine / (mine + count), count))
+        chance, count = max(chances)
+        types = f"{one.newest.event_type.name} and {other.newest.event_type.name}"
+        words = said(one.newest.event_type, one.newest.parts, common)
+        says = f"{types} both say {words}; on the easier side so {_others(count)}"
+        own = _in_order(lefts | rights)
+        found.append(Joint(ACROSS, own, tuple(common), count, chance, says))
+    return found
+
+
+def _follows(own: Sequence[Own], others: Others) -> list[Joint]:
+    """Reports of a state that come one after the other at its declared interval."""
+    groups: dict[tuple[str, str], list[Own]] = defaultdict(list)
+    for one in own:
+        if one.event_type.release.every is not None:
+            groups[one.namespace, one.event_type.name].append(one)
+    found: list[Joint] = []
+    for group in groups.values():
+        run: list[tuple[Own, Own, int]] = []
+        for before, after in pairwise(_in_order(group)):
+            count = _successors(before, after, others)
+            if count is not None and 1 / (1 + count) >= LIKELY:
+                run.append((before, after, count))
+                continue
+            found += _run(run)
+            run = []
+            if count is not None:
+                found += _run([(before, after, count)])
+        found += _run(run)
+    return found
+
+
+def _successors(before: Own, after: Own, others: Others) -> int | None:
+    """Reports of others that could as well be the one after `before`; None if `after` is not
+    where somebody would look for it."""
+    release, resolution = before.event_type.release, before.event_type.resolution
+    least, most = release.every or (0, 0)
+    window = (
+        before.time + least - resolution,
+        before.time + most + release.jitter + 2 * resolution,
+    )
+    if not window[0] <= after.time < window[1] or before.stable != after.stable:
+        return None
+    names = [*stable_names(after.event_type), *_flag_names(after)]
+    return sharing(others.agreeing(after, names, window=window), mask_of(names, names))
+
+
+def _flag_names(own: Own) -> list[str]:
+    stable = stable_names(own.event_type)
+    return [field.name for field in own.event_type.fields if field.name not in stable]
+
+
+def _run(steps: Sequence[tuple[Own, Own, int]]) -> list[Joint]:
+    if not steps:
+        return []
+    own = (steps[0][0], *(after for _, after, _ in steps))
+    chance = 1.0
+    for _, _, count in steps:
+        chance *= 1 / (1 + count)
+    most = max(count for _, _, count in steps)
+    flags = _flag_names(own[0])
+    fit = f", with {', '.join(flags)} as they must be" if flags else ""
+    says = (
+        f"each comes at the declared interval after the one before{fit}; where the crowd is "
+        f"densest, so {_others(most)}"
+    )
+    return [Joint(FOLLOWS, own, tuple(flags), most, chance, says)]
+
+
+def _same_time(own: Sequence[Own], others: Others) -> list[Joint]:
+    groups: dict[tuple[str, int], list[Own]] = defaultdict(list)
+    for one in own:
+        groups[one.namespace, one.time].append(one)
+    found = []
+    for (_, time), group in groups.items():
+        if len({one.event_type.name for one in group}) < 2:
+            continue
+        counts = []
+        for one in _in_order({report.event_type.name: report for report in group}.values()):
+            window = (time, time + one.event_type.resolution)
+            counts.append(sum(others.agreeing(one, (), window=window).values()))
+        # Whoever holds the report of the other types looks among these; the easiest side counts.
+        fewest = min(counts)
+        says = f"all tell of {moment(time)} UTC; on the easier side so {_others(fewest)}"
+        found.append(Joint(SAME_TIME, _in_order(group), (), fewest, 1 / (1 + fewest), says))
+    return found
+
+
+def _in_order(own: Iterable[Own]) -> tuple[Own, ...]:
+    return tuple(sorted(own, key=lambda one: (one.time, one.namespace, one.index)))
+
+
+def _others(count: int) -> str:
+    if not count:
+        return "does no other report"
+    return "does 1 other report" if count == 1 else f"do {count:,} other reports"

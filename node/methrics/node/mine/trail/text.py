@@ -1,0 +1,209 @@
+"""The trail in words, for a terminal: lines of text, nothing that needs a wide screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from math import isfinite
+
+from methrics.node.mine.trail.coincidence import FACT
+from methrics.node.mine.trail.joining import Joint
+from methrics.node.mine.trail.own import Own, fate, label, meaning, moment, said
+from methrics.node.mine.trail.uniqueness import Statement, statements
+from methrics.node.mine.trail.whole import LAST_MAX, Trail
+from methrics.node.report.threshold.crowd import Crowd
+
+REPORTS_SHOWN = 6
+STATEMENTS_SHOWN = 12
+DETAILED = 3
+PAIRS_SHOWN = 3
+FINDINGS_SHOWN = 20
+"""Lines of a kind that are printed; --json and the picture hold the rest."""
+
+
+def lines(trail: Trail) -> Iterator[str]:
+    """The trail, line by line."""
+    yield from _reports(trail)
+    if trail.statements is not None:
+        yield from _statements(trail, trail.statements)
+    if trail.joints is not None:
+        yield from _joints(trail.joints)
+    if trail.coincidences is not None:
+        yield from _coincidences(trail)
+    yield from _meter(trail)
+
+
+def _reports(trail: Trail) -> Iterator[str]:
+    left = len(trail.left)
+    yield f"YOUR REPORTS: {left} left this machine, {len(trail.own) - left} did not"
+    if not trail.own:
+        yield "  Nothing was ever made into a report here."
+        return
+    for namespace, group in groupby(
+        sorted(trail.own, key=lambda own: own.namespace), key=lambda own: own.namespace
+    ):
+        yield f"  {namespace}"
+        own = list(group)
+        for told in sorted(statements(own), key=lambda one: one[-1].time):
+            yield from _told(told)
+
+
+def _told(own: tuple[Own, ...]) -> Iterator[str]:
+    """What some reports all said, and when and how each of them left."""
+    newest = own[-1]
+    yield f"    {newest.event_type.name}: {said(newest.event_type, newest.parts)}"
+    if len(own) > REPORTS_SHOWN:
+        yield f"      … {len(own) - REPORTS_SHOWN} older ones: --json lists them"
+    for one in own[-REPORTS_SHOWN:]:
+        yield f"      {one.name}: of {moment(one.time)} UTC, made {moment(one.made)}; {fate(one)}"
+
+
+def _statements(trail: Trail, measured: list[Statement]) -> Iterator[str]:
+    yield ""
+    yield f"WHO ELSE SAYS IT: other people's reports in {trail.source}"
+    if len(trail.left) > LAST_MAX:
+        yield f"  Measured: your newest {LAST_MAX} reports."
+    if not measured:
+        yield "  Nothing left, so there is nothing to compare."
+    for one in measured[:DETAILED]:
+        yield from _statement(one)
+    for one in measured[DETAILED:STATEMENTS_SHOWN]:
+        yield f"  {_heading(one)}"
+        yield f"    all of it: {with_bits(one.whole)}"
+    if len(measured) > DETAILED:
+        yield "  --html shows each of them in full, --json all there is"
+
+
+def _statement(one: Statement) -> Iterator[str]:
+    newest = one.newest
+    event_type, parts = newest.event_type, newest.parts
+    yield f"  {_heading(one)}"
+    yield f"    {said(event_type, parts)}"
+    yield f"    all of it: {with_bits(one.whole)}"
+    if one.people is not None:
+        yield f"    people of that {one.period} with your set-up: {with_bits(one.people)}"
+    for single in one.singles:
+        (name,) = single.names
+        value = label(event_type, name, parts[name])
+        yield f"      {name} {value}: {with_bits(single.crowd)}. {meaning(event_type, name)}"
+    pairs = one.telling_pairs[:PAIRS_SHOWN]
+    if pairs:
+        yield "    pairs that tell more than either part:"
+    for pair in pairs:
+        yield f"      {said(event_type, parts, pair.names)}: {with_bits(pair.crowd)}"
+    yield "    one after the other:"
+    for step in one.narrowing:
+        yield f"      + {step_words(newest, step.names[-1])}: {step.crowd.verdict}"
+    if len(one.narrowing) < len(one.growing):
+        yield "      and nobody else is left to look at"
+
+
+def _heading(one: Statement) -> str:
+    times = f"{len(one.own)} times, last" if len(one.own) > 1 else "once,"
+    return f"{one.newest.name}, said {times} of {moment(one.newest.time)} UTC"
+
+
+def step_words(own: Own, name: str) -> str:
+    """The newest part of a growing combination, in words."""
+    if name in own.parts:
+        return f"{name} {label(own.event_type, name, own.parts[name])}"
+    return name
+
+
+def with_bits(crowd: Crowd) -> str:
+    """A verdict with its bits and their uncertainty."""
+    return f"{crowd.verdict} ({bits_words(crowd)})" if crowd.total else crowd.verdict
+
+
+def bits_words(crowd: Crowd) -> str:
+    """`4.2 bits, 3.1 to 6.0`."""
+    least, most = crowd.bounds
+    span = f"{least:.1f} to {most:.1f}" if isfinite(most) else f"{least:.1f} or more"
+    return f"{crowd.bits:.1f} bits, {span}"
+
+
+def joint_words(joint: Joint) -> str:
+    """A finding on one line."""
+    chance = "" if joint.probability is None else f"{percent(joint.probability)}: "
+    return f"{chance}{names_of(joint.own)}: {joint.says}"
+
+
+def names_of(own: Iterable[Own]) -> str:
+    """`heartbeat 3, 4, 7 and system 5`, shortened where there are many."""
+    parts = []
+    for kind, group in groupby(
+        sorted(own, key=lambda one: (one.event_type.name, one.index)),
+        key=lambda one: one.event_type.name,
+    ):
+        indices = [one.index for one in group]
+        few = ", ".join(map(str, indices[:6]))
+        more = f" and {len(indices) - 6} more" if len(indices) > 6 else ""
+        parts.append(f"{kind} {few}{more}")
+    return " and ".join(parts)
+
+
+def count_words(count: int, what: str) -> str:
+    """`no other report`, `1 other report`, `1,204 other reports`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}" if count else f"no {what}"
+
+
+def percent(probability: float) -> str:
+    """A probability for people; never rounded to certainty, for the data are not all there is."""
+    if probability >= 1:
+        return "no other fits"
+    return f"{min(99, max(1, round(100 * probability)))} %"
+
+
+def _joints(joints: list[Joint]) -> Iterator[str]:
+    yield ""
+    yield "WHAT COULD BE JOINED, with the chance that a guess is right"
+    if not joints:
+        yield "  No two of your reports, as far as these data tell (under 5 % each)."
+    yield from (f"  {joint_words(joint)}" for joint in joints[:FINDINGS_SHOWN])
+    if len(joints) > FINDINGS_SHOWN:
+        yield f"  … {len(joints) - FINDINGS_SHOWN} weaker ones: --json lists them"
+
+
+def _coincidences(trail: Trail) -> Iterator[str]:
+    found, labels = trail.coincidences or [], trail.beside or []
+    yield ""
+    yield "CLOSE IN TIME to the other traces"
+    if not found:
+        yield "  None of your reports."
+    for beside in labels[:FINDINGS_SHOWN]:
+        note = "far more than chance" if beside.telling else "no more than chance may do"
+        yield (
+            f"  {beside.label}: beside {beside.close} of {beside.total} reports, "
+            f"{beside.expected:.1f} expected; {note}"
+        )
+    for one in found[:FINDINGS_SHOWN]:
+        window = "what it tells happened" if one.window == FACT else "it came out"
+        if one.others is None:
+            crowd = "with public data (--data) the others in that window could be counted"
+        else:
+            crowd = f"{count_words(one.others, 'other report')} in that window" + (
+                f", a guess is right {percent(one.probability or 0)}" if one.others else ""
+            )
+        yield (
+            f"  {one.own.name}: {one.trace.label} at {moment(one.trace.time)} UTC, "
+            f"when {window}; {crowd}"
+        )
+    if len(found) > FINDINGS_SHOWN:
+        yield f"  … {len(found) - FINDINGS_SHOWN} with larger crowds: --json lists them"
+
+
+def _meter(trail: Trail) -> Iterator[str]:
+    yield ""
+    if not trail.threshold:
+        yield "BEFORE SENDING: no threshold is set, everything consented to is sent"
+        yield "  `methrics trail --threshold 20` sends only what 20 others say as well."
+        return
+    yield f"BEFORE SENDING: at least {trail.threshold} others must say the same"
+    for namespace, (source, made) in sorted(trail.remembered.items()):
+        yield f"  {namespace}: compared with {source} as of {moment(made)} UTC"
+    if not trail.remembered:
+        yield "  Nothing is remembered of what others say, so all is held back:"
+        yield "  `methrics trail --data FILE --remember` learns it."
+    yield f"  {len(trail.held)} held back"
+    for held in trail.held[:FINDINGS_SHOWN]:
+        yield f"    {held.event_type.name} of {moment(held.time)} UTC: {held.reason}"

@@ -1,0 +1,180 @@
+"""The whole trail: own reports, who else says what they say, and what links them; as JSON too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+
+from methrics.node.mine.trail.coincidence import Beside, Coincidence, beside, coincide
+from methrics.node.mine.trail.gather import Gathered, HeldBack
+from methrics.node.mine.trail.joining import Joint, join
+from methrics.node.mine.trail.own import Own, fate, label, said
+from methrics.node.mine.trail.traces import Trace
+from methrics.node.mine.trail.uniqueness import Combination, Statement, measure
+from methrics.node.report.threshold.crowd import Crowd, Others
+
+LAST_MAX = 200
+"""Newest reports that are measured; each costs questions to the public data."""
+
+
+@dataclass(slots=True)
+class Trail:
+    """All that `methrics trail` tells. `own` are all reports, oldest first; what follows is about
+    the newest `LAST_MAX` that left. Lists that need public data or traces are None without."""
+
+    own: list[Own]
+    held: list[HeldBack]
+    threshold: int = 0
+    source: str | None = None
+    """The file or address of the public data."""
+    remembered: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Namespace -> (source, unix time) of what the meter knows."""
+    statements: list[Statement] | None = None
+    joints: list[Joint] | None = None
+    coincidences: list[Coincidence] | None = None
+    beside: list[Beside] | None = None
+
+    @property
+    def left(self) -> list[Own]:
+        """The reports that somebody may have."""
+        return [one for one in self.own if one.left]
+
+
+def trace(
+    gathered: Gathered,
+    others: Others | None = None,
+    traces: Sequence[Trace] | None = None,
+    *,
+    source: str | None = None,
+    threshold: int = 0,
+    remembered: Mapping[str, tuple[str, int]] | None = None,
+) -> Trail:
+    """The trail of what was gathered, measured against the public data and traces, if any."""
+    trail = Trail(gathered.own, gathered.held, threshold, source, dict(remembered or {}))
+    newest = trail.left[-LAST_MAX:]
+    if others is not None:
+        trail.statements = measure(newest, others)
+        trail.joints = join(newest, trail.statements, others)
+    if traces is not None:
+        trail.coincidences = coincide(newest, traces, others)
+        trail.beside = beside(newest, traces)
+    return trail
+
+
+def to_json(trail: Trail) -> dict[str, object]:
+    """The trail for programs."""
+    document: dict[str, object] = {
+        "threshold": trail.threshold,
+        "public_data": trail.source,
+        "remembered": {
+            namespace: {"source": source, "time": made}
+            for namespace, (source, made) in trail.remembered.items()
+        },
+        "reports": [_own(one) for one in trail.own],
+        "held": [
+            {
+                "namespace": one.namespace,
+                "type": one.event_type.name,
+                "time": one.time,
+                "says": dict(one.parts),
+                "reason": one.reason,
+            }
+            for one in trail.held
+        ],
+    }
+    if trail.statements is not None:
+        document["statements"] = [_statement(one) for one in trail.statements]
+    if trail.joints is not None:
+        document["joined"] = [
+            {
+                "way": one.way,
+                "reports": [_ref(own) for own in one.own],
+                "names": list(one.names),
+                "others": one.others,
+                "probability": one.probability,
+                "says": one.says,
+            }
+            for one in trail.joints
+        ]
+    if trail.coincidences is not None:
+        document["coincidences"] = [
+            {
+                "report": _ref(one.own),
+                "label": one.trace.label,
+                "time": one.trace.time,
+                "window": one.window,
+                "others": one.others,
+                "probability": one.probability,
+            }
+            for one in trail.coincidences
+        ]
+    if trail.beside is not None:
+        document["labels"] = [
+            {
+                "label": one.label,
+                "close": one.close,
+                "of": one.total,
+                "expected": round(one.expected, 3),
+                "telling": one.telling,
+            }
+            for one in trail.beside
+        ]
+    return document
+
+
+def _ref(own: Own) -> dict[str, object]:
+    return {"namespace": own.namespace, "index": own.index}
+
+
+def _own(own: Own) -> dict[str, object]:
+    return {
+        **_ref(own),
+        "id": own.id.hex(),
+        "type": own.event_type.name,
+        "time": own.time,
+        "made": own.made,
+        "route": own.route,
+        "state": own.state,
+        "left": own.left,
+        "fate": fate(own),
+        "says": dict(own.parts),
+        "words": said(own.event_type, own.parts),
+    }
+
+
+def _statement(one: Statement) -> dict[str, object]:
+    newest = one.newest
+    return {
+        "namespace": newest.namespace,
+        "type": newest.event_type.name,
+        "reports": [own.index for own in one.own],
+        "says": dict(newest.parts),
+        "whole": _crowd(one.whole),
+        "people": None if one.people is None else {**_crowd(one.people), "period": one.period},
+        "singles": [_combination(newest, combination) for combination in one.singles],
+        "pairs": [_combination(newest, combination) for combination in one.pairs],
+        "growing": [_combination(newest, combination) for combination in one.growing],
+    }
+
+
+def _combination(own: Own, one: Combination) -> dict[str, object]:
+    words = {
+        name: label(own.event_type, name, own.parts[name])
+        for name in one.names
+        if name in own.parts
+    }
+    return {"names": list(one.names), "words": words, **_crowd(one.crowd)}
+
+
+def _crowd(crowd: Crowd) -> dict[str, object]:
+    least, most = crowd.bounds
+    return {
+        "others": crowd.sharing,
+        "of_others": crowd.total,
+        "unit": crowd.unit,
+        "bits": round(crowd.bits, 3),
+        "bits_least": round(least, 3),
+        "bits_most": round(most, 3) if isfinite(most) else None,
+        "verdict": crowd.verdict,
+    }

@@ -1,0 +1,1 @@
+"""The swarm: topics, requests and peers; in memory for tests, on libp2p for real."""

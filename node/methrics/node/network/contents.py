@@ -1,0 +1,99 @@
+"""What a swarm remembers of message contents, so that each is judged once (pure, bounded).
+
+The same message arrives from several peers. The first arrival starts its validator; while that
+runs, and for `ttl` seconds after, further arrivals are duplicates. Whoever forwarded a content
+that turns out to be REJECT is named, once each, so that all of them pay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from methrics.schema.wire.verdict import Decision
+
+ID_SIZE = 20
+"""Bytes of a message id: enough against collisions, and what IHAVE messages carry."""
+
+_FORWARDERS_MAX = 64
+"""Forwarders remembered per content; a node has fewer mesh peers than this."""
+
+
+def content_id(topic: str, data: bytes) -> bytes:
+    """The gossip message id: the first 20 bytes of SHA-256(topic, 0x00, data).
+
+    By content, so that one bundle published by two relays is one message; with the topic, so that
+    publishing it on a wrong topic, where it is refused, cannot make it unwelcome on the right one.
+    """
+    return hashlib.sha256(topic.encode() + b"\0" + data).digest()[:ID_SIZE]
+
+
+@dataclass(slots=True)
+class _Entry:
+    expires: float
+    decision: Decision | None = None
+    forwarders: set[str] = field(default_factory=set)
+
+
+class Contents:
+    """Known contents, oldest forgotten first. `now` is any monotonic time in seconds."""
+
+    def __init__(self, *, ttl: float = 120.0, capacity: int = 65_536) -> None:
+        self._ttl = ttl
+        self._capacity = capacity
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def knows(self, content: bytes, now: float) -> bool:
+        """Whether `content` is being judged or was judged less than `ttl` seconds ago."""
+        entry = self._entries.get(content)
+        return entry is not None and (entry.decision is None or entry.expires > now)
+
+    def arrive(self, content: bytes, peer: str, now: float) -> bool:
+        """Note that `peer` sent `content`; True if it is new and is now to be judged."""
+        self._forget(now)
+        entry = self._entries.get(content)
+        if entry is None:
+            self._entries[content] = _Entry(now + self._ttl, None, {peer})
+            return True
+        if entry.decision is None and len(entry.forwarders) < _FORWARDERS_MAX:
+            entry.forwarders.add(peer)
+        return False
+
+    def settle(self, content: bytes, decision: Decision) -> frozenset[str]:
+        """Set the verdict; returns everyone who sent `content` while it was judged."""
+        entry = self._entries.get(content)
+        if entry is None:
+            return frozenset()
+        entry.decision = decision
+        forwarders, entry.forwarders = frozenset(entry.forwarders), set()
+        return forwarders
+
+    def own(self, content: bytes, now: float) -> None:
+        """Note a message of our own: its echo from the network is a duplicate."""
+        self._forget(now)
+        self._entries[content] = _Entry(now + self._ttl, Decision.ACCEPT)
+        self._entries.move_to_end(content)
+
+    def forget(self, content: bytes) -> None:
+        """Unknow `content`: it was dropped unjudged and may come again."""
+        self._entries.pop(content, None)
+
+    def decision(self, content: bytes) -> Decision | None:
+        """The verdict, or None while it is judged or if it is unknown."""
+        entry = self._entries.get(content)
+        return None if entry is None else entry.decision
+
+    def _forget(self, now: float) -> None:
+        entries = self._entries
+        while entries:
+            content = next(iter(entries))
+            entry = entries[content]
+            if entry.expires > now and len(entries) < self._capacity:
+                return
+            if entry.decision is None and len(entries) < self._capacity:
+                return  # still judged: its validator has a time limit of its own
+            del entries[content]

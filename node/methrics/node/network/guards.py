@@ -1,0 +1,42 @@
+"""The edge between a swarm and the code it calls: whatever a callback raises stops here.
+
+A validator or a request handler runs on bytes that strangers chose. If it fails, the swarm and the
+process that holds it must go on; the failure is logged for the owner and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from methrics.node.network.swarm import Handler, PeerId, Validator
+from methrics.schema.wire.verdict import Decision
+
+_log = logging.getLogger(__name__)
+
+
+async def run_validator(
+    validator: Validator, peer: PeerId, data: bytes, limit: float
+) -> Decision | None:
+    """The validator's verdict, or None if it raised or took longer than `limit` seconds."""
+    with trio.move_on_after(limit):
+        try:
+            return await validator(peer, data)
+        except Exception:  # noqa: BLE001 - a process edge: see the module text
+            _log.exception("a validator failed on a message of %d bytes", len(data))
+            return None
+    _log.warning("a validator took longer than %g s on a message of %d bytes", limit, len(data))
+    return None
+
+
+async def run_handler(handler: Handler, peer: PeerId, body: bytes, limit: float) -> bytes | None:
+    """The handler's reply, or None if it raised or took longer than `limit` seconds."""
+    with trio.move_on_after(limit):
+        try:
+            return await handler(peer, body)
+        except Exception:  # noqa: BLE001 - a process edge: see the module text
+            _log.exception("a request handler failed on a request of %d bytes", len(body))
+            return None
+    _log.warning("a request handler took longer than %g s", limit)
+    return None

@@ -1,0 +1,161 @@
+"""Addresses: parse them, listen on them, dial them, and keep dialling those that matter."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import random
+import socket
+
+import trio
+from libp2p.abc import INetConn, INotifee
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.peer.id import ID
+from libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
+from multiaddr import Multiaddr  # type: ignore[import-untyped]
+
+from methrics.node.network.libp2p.counters import Counters
+from methrics.node.network.libp2p.network import GuardedSwarm, QuietHost
+from methrics.node.network.libp2p.settings import GossipSettings
+from methrics.schema.errors import ConfigError, UnreachableError
+
+_HOSTS = ("ip4", "ip6", "dns", "dns4", "dns6")
+_LISTEN_FORM = "use the form /ip4/0.0.0.0/tcp/4001"
+_PEER_FORM = "use the form /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW..."
+
+
+def parse_listen(addr: str) -> Multiaddr:
+    """A TCP address to listen on, like /ip4/0.0.0.0/tcp/4001. `ConfigError` if it is none."""
+    parsed = _parse(addr, _LISTEN_FORM)
+    names = [protocol.name for protocol in parsed.protocols()]
+    if len(names) != 2 or names[0] not in ("ip4", "ip6") or names[1] != "tcp":
+        raise ConfigError("bad-address", f"cannot listen on {addr!r}", _LISTEN_FORM)
+    return parsed
+
+
+def parse_peer_addr(addr: str) -> PeerInfo:
+    """A peer's TCP address with its id. `ConfigError` if it is none."""
+    parsed = _parse(addr, _PEER_FORM)
+    names = [protocol.name for protocol in parsed.protocols()]
+    if len(names) != 3 or names[0] not in _HOSTS or names[1:] != ["tcp", "p2p"]:
+        raise ConfigError("bad-address", f"{addr!r} is not the address of a peer", _PEER_FORM)
+    try:
+        return info_from_p2p_addr(parsed)
+    except (BaseLibp2pError, ValueError):
+        raise ConfigError("bad-address", f"{addr!r} holds no valid peer id", _PEER_FORM) from None
+
+
+def _parse(addr: str, form: str) -> Multiaddr:
+    try:
+        parsed = Multiaddr(addr)
+        list(parsed.protocols())
+    except Exception:  # noqa: BLE001 - multiaddr raises whatever its value parsers do
+        raise ConfigError("bad-address", f"{addr!r} is not a multiaddr", form) from None
+    return parsed
+
+
+def check_free(addr: Multiaddr) -> None:
+    """Raise `ConfigError` if the port is taken or the address is not ours.
+
+    libp2p listens with SO_REUSEPORT, with which a second process of the same user takes half of
+    the first one's connections and neither learns of it.
+    """
+    family = socket.AF_INET6 if addr.protocols()[0].name == "ip6" else socket.AF_INET
+    host = addr.value_for_protocol("ip6" if family is socket.AF_INET6 else "ip4")
+    port = int(addr.value_for_protocol("tcp") or 0)
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
+            reason = "the port is in use" if in_use else str(error.strerror)
+            raise ConfigError(
+                "cannot-listen", f"cannot listen on {addr}: {reason}", "choose another port"
+            ) from None
+
+
+class _Leaving(INotifee):
+    """Wakes the redial of a kept peer when its connection ends."""
+
+    def __init__(self, dialer: Dialer) -> None:
+        self._dialer = dialer
+
+    async def disconnected(self, network: object, conn: INetConn) -> None:
+        self._dialer.left(conn.muxed_conn.peer_id)
+
+    async def connected(self, network: object, conn: object) -> None: ...
+    async def opened_stream(self, network: object, stream: object) -> None: ...
+    async def closed_stream(self, network: object, stream: object) -> None: ...
+    async def listen(self, network: object, multiaddr: object) -> None: ...
+    async def listen_close(self, network: object, multiaddr: object) -> None: ...
+
+
+class Dialer:
+    """Connects a host to addresses. Stock forgets a bootstrap peer after three failures."""
+
+    def __init__(
+        self,
+        host: QuietHost,
+        network: GuardedSwarm,
+        settings: GossipSettings,
+        counters: Counters,
+        rng: random.Random,
+    ) -> None:
+        self._host = host
+        self._network = network
+        self._settings = settings
+        self._counters = counters
+        self._rng = rng
+        self._kept: dict[ID, trio.Event] = {}
+        network.register_notifee(_Leaving(self))
+
+    def left(self, peer_id: ID) -> None:
+        ended = self._kept.get(peer_id)
+        if ended is not None:
+            self._kept[peer_id] = trio.Event()
+            ended.set()
+
+    async def dial(self, info: PeerInfo) -> None:
+        """Connect once. `UnreachableError` if that fails."""
+        if info.peer_id == self._host.get_id():
+            raise UnreachableError("dial-failed", "the address is our own")
+        try:
+            with trio.move_on_after(self._settings.dial_time_max):
+                with contextlib.suppress(BaseLibp2pError, OSError):
+                    await self._host.connect(info)
+        finally:  # cancelled, too
+            connected = bool(self._network.get_connections(info.peer_id))
+            if not connected:
+                self._network.forget(info.peer_id)
+        if not connected:
+            self._counters.dials_failed += 1
+            raise UnreachableError(
+                "dial-failed", "the peer does not answer at that address", "it may be down"
+            )
+
+    async def keep(self, info: PeerInfo) -> None:
+        """Stay connected, for ever."""
+        self._network.protect(info.peer_id, "kept")
+        least, most = self._settings.redial_least, self._settings.redial_most
+        delay = least
+        while True:
+            lasted = await self._connection(info)
+            if lasted > most:
+                delay = least
+            await trio.sleep(delay * self._rng.uniform(0.5, 1.5))
+            delay = min(2 * delay, most)
+
+    async def _connection(self, info: PeerInfo) -> float:
+        """Seconds that one connection lasted; 0 if there was none."""
+        ended = self._kept.setdefault(info.peer_id, trio.Event())
+        try:
+            await self.dial(info)
+        except UnreachableError:
+            return 0.0
+        began = trio.current_time()
+        while self._network.get_connections(info.peer_id):
+            with trio.move_on_after(self._settings.redial_most):  # should word of the end be lost
+                await ended.wait()
+            ended = self._kept[info.peer_id]
+        return trio.current_time() - began

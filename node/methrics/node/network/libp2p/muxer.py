@@ -1,0 +1,330 @@
+"""Yamux for one connection: many streams over it, each with bounded memory.
+
+In place of libp2p's own (0.8.1), which keeps whatever a peer sends past its window, takes any
+number of streams from a peer, breaks a stream whose reader pauses for 5 s, and formats several log
+lines per frame. The protocol is that of https://github.com/hashicorp/yamux/blob/master/spec.md;
+`frames.py` is its pure part, `stream.py` one stream. Any breach of it closes the connection:
+nothing here is ever raised into the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+from libp2p.abc import IMuxedConn, ISecureConn
+from libp2p.connection_types import ConnectionType
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.peer.id import ID
+from libp2p.stream_muxer.exceptions import (
+    MuxedConnUnavailable,
+    MuxedStreamClosed,
+    MuxedStreamError,
+)
+from multiaddr import Multiaddr  # type: ignore[import-untyped]
+
+from methrics.node.network.libp2p import frames
+from methrics.node.network.libp2p.frames import Flag, GoAway, Piece, Type
+from methrics.node.network.libp2p.settings import GossipSettings
+from methrics.node.network.libp2p.stream import Stream
+
+_QUEUE_MAX = 512
+"""Frames without payload waiting to be sent to one peer; beyond, it asks faster than it reads."""
+
+_OPENED_MAX = 256
+"""Streams of our own that one connection carries at once: what go-libp2p takes."""
+
+UNREAD_MAX = 4 * 1024 * 1024
+"""Bytes received and not yet used, over all streams of one connection, before it is closed: the
+windows of an honest peer's gossip, the frame being put together from it, and a few replies."""
+
+
+class Held:
+    """Bytes received and not yet read over all connections of a host: at most `most`, or the
+    connection that holds the most of them is closed."""
+
+    def __init__(self, most: int) -> None:
+        self.total = 0
+        self._most = most
+        self._muxers: set[Muxer] = set()
+
+    def add(self, muxer: Muxer, n: int) -> None:
+        self.total += n
+        if muxer.unread:
+            self._muxers.add(muxer)
+        else:
+            self._muxers.discard(muxer)
+        if self.total > self._most:
+            max(self._muxers, key=lambda one: one.unread).end(GoAway.INTERNAL_ERROR)
+
+
+class Muxer(IMuxedConn):
+    """The connection. `start` runs it until it ends and then tells `on_close`, once."""
+
+    on_close: Callable[[], Awaitable[Any]] | None
+
+    def __init__(
+        self,
+        conn: ISecureConn,
+        peer_id: ID,
+        settings: GossipSettings | None = None,
+        held: Held | None = None,
+    ) -> None:
+        self.secured_conn = conn
+        self.peer_id = peer_id
+        self.settings = settings or GossipSettings()
+        self.event_started = trio.Event()
+        self.event_closed = trio.Event()
+        self.on_close = None
+        self.unread = 0
+        self._held = held or Held(self.settings.unread_max)
+        self._initiator = conn.is_initiator
+        self._next_id = 1 if conn.is_initiator else 2
+        self._streams: dict[int, Stream] = {}
+        self._accept_send, self._accept_receive = trio.open_memory_channel[Stream](
+            self.settings.streams_per_peer
+        )
+        self._send_lock = trio.Lock()
+        self._queue: deque[bytes] = deque()
+        self._grants: dict[int, int] = {}
+        self._queued = trio.Event()
+        self._heard = trio.current_time()
+        self._farewell: GoAway | None = GoAway.NORMAL
+        self._scope = trio.CancelScope()
+
+    @property
+    def is_initiator(self) -> bool:
+        return self._initiator
+
+    @property
+    def is_established(self) -> bool:
+        return self.event_started.is_set() and not self.is_closed
+
+    @property
+    def is_closed(self) -> bool:
+        return self.event_closed.is_set()
+
+    def get_transport_addresses(self) -> list[Multiaddr]:
+        return self.secured_conn.get_transport_addresses()
+
+    def get_connection_type(self) -> ConnectionType:
+        return self.secured_conn.get_connection_type()
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        return self.secured_conn.get_remote_address()
+
+    async def start(self) -> None:
+        """Carry the connection until it closes. Raises nothing."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    for part in (self._keep_alive, self._send_queued, self._receive):
+                        nursery.start_soon(self._carry, part)
+                    self.event_started.set()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.close()
+
+    async def _carry(self, part: Callable[[], Awaitable[None]]) -> None:
+        """Whatever breaks a connection, or ends a part of it, ends that connection only. (Caught
+        here: out of a nursery that is being cancelled it would come among other exceptions.)"""
+        try:
+            await part()
+        except Exception:  # noqa: BLE001 - see above
+            self._farewell = GoAway.INTERNAL_ERROR
+        self._scope.cancel()
+
+    def end(self, reason: GoAway) -> None:
+        """Have the connection closed, soon; the peer is told why if it still reads."""
+        self._farewell = reason
+        self._scope.cancel()
+
+    async def close(self) -> None:
+        """End the connection and everything on it; may be called again."""
+        if self.event_closed.is_set():
+            return
+        self.event_closed.set()
+        self.event_started.set()
+        self.hold(-self.unread)
+        for stream in list(self._streams.values()):
+            stream.cut()
+        self._streams.clear()
+        self._accept_send.close()
+        self._scope.cancel()
+        with trio.move_on_after(0.5) as scope, contextlib.suppress(Exception):
+            scope.shield = True
+            await self._say_farewell()
+        with trio.move_on_after(1) as scope, contextlib.suppress(Exception):
+            scope.shield = True
+            await self.secured_conn.close()
+        with contextlib.suppress(Exception):
+            if self.on_close is not None:
+                await self.on_close()
+
+    async def _say_farewell(self) -> None:
+        if self._farewell is not None and not self._send_lock.locked():
+            async with self._send_lock:
+                await self.secured_conn.write(frames.pack(Type.GO_AWAY, 0, 0, self._farewell))
+
+    async def open_stream(self) -> Stream:
+        """A new stream. Raises `MuxedStreamError` if the connection is closed or full."""
+        opened = sum(not stream.inbound for stream in self._streams.values())
+        if self.is_closed or opened >= _OPENED_MAX or self._next_id >= 2**32:
+            raise MuxedStreamError("the connection is closed, or carries too many streams")
+        stream = Stream(self, self._next_id, inbound=False)
+        self._next_id += 2
+        self._streams[stream.stream_id] = stream
+        try:
+            await self.send(Type.WINDOW, Flag.SYN, stream.stream_id, 0)
+        except BaseException:  # cancelled, too: the peer knows nothing of it
+            self._streams.pop(stream.stream_id, None)
+            raise
+        return stream
+
+    async def accept_stream(self) -> Stream:
+        try:
+            return await self._accept_receive.receive()
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            raise MuxedConnUnavailable("the connection is closed") from None
+
+    async def send(
+        self, kind: Type, flags: int, stream_id: int, length: int, payload: bytes = b""
+    ) -> None:
+        """Write one frame whole. A frame cut short would garble all streams, so that cancelling
+        waits for its end, or for the connection to be given up as stuck."""
+        await self._write(frames.pack(kind, flags, stream_id, length) + payload)
+
+    async def _write(self, frame: bytes) -> None:
+        async with self._send_lock:
+            if self.is_closed:
+                raise MuxedStreamClosed("the connection is closed")
+            with trio.move_on_after(self.settings.write_time_max) as scope:
+                scope.shield = True
+                try:
+                    await self.secured_conn.write(frame)
+                except (
+                    BaseLibp2pError,
+                    OSError,
+                    trio.BrokenResourceError,
+                    trio.ClosedResourceError,
+                ):
+                    self._scope.cancel()
+                    raise MuxedStreamClosed("the connection broke") from None
+        if scope.cancelled_caught:
+            self._scope.cancel()
+            raise MuxedStreamError("the peer has stopped reading")
+
+    def queue(self, kind: Type, flags: int, stream_id: int, length: int) -> None:
+        """Have a frame without payload sent, soon and in order; never waits."""
+        if len(self._queue) >= _QUEUE_MAX:
+            self.end(GoAway.PROTOCOL_ERROR)
+        elif not self.is_closed:
+            self._queue.append(frames.pack(kind, flags, stream_id, length))
+            self._queued.set()
+
+    def grant(self, stream_id: int, increment: int) -> None:
+        """Have the peer told that it may send `increment` bytes more; never waits."""
+        if stream_id in self._streams:
+            self._grants[stream_id] = self._grants.get(stream_id, 0) + increment
+            self._queued.set()
+
+    def hold(self, n: int) -> None:
+        """Note `n` more bytes as unread, or less."""
+        if self.is_closed:
+            n = -self.unread
+        if n:
+            self.unread += n
+            self._held.add(self, n)
+
+    def forget_if_done(self, stream: Stream) -> None:
+        if stream.done:
+            stream.closed = True
+            self._streams.pop(stream.stream_id, None)
+
+    async def _receive(self) -> None:
+        """Act on frames until the peer ends the connection or breaks the protocol."""
+        parser = frames.Parser()
+        while data := await self.secured_conn.read(None):
+            self._heard = trio.current_time()
+            try:
+                for piece in parser.feed(data):
+                    if piece.header.kind is Type.GO_AWAY:
+                        self._farewell = None
+                        return
+                    if not self._handle(piece):
+                        raise frames.BrokenError("not a frame that may come now")
+            except frames.BrokenError:
+                self._farewell = GoAway.PROTOCOL_ERROR
+                return
+        self._farewell = None
+
+    def _handle(self, piece: Piece) -> bool:
+        """Act on a frame, or a part of one; False if it breaks the protocol."""
+        kind, flags, stream_id, length = piece.header
+        if kind is Type.PING:
+            if flags & Flag.SYN:
+                self.queue(Type.PING, Flag.ACK, 0, length)
+            return True
+        if piece.first and flags & Flag.SYN and not self._accept(stream_id):
+            return False
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return True  # for a stream that we have dropped, or refused
+        if kind is Type.WINDOW:
+            stream.granted(length)
+        elif piece.payload and not stream.take(piece.payload):
+            return False
+        if piece.last and flags & Flag.FIN:
+            stream.ended()
+        if piece.last and flags & Flag.RST:
+            stream.abandon()
+        self.forget_if_done(stream)
+        return self.unread <= UNREAD_MAX
+
+    def _accept(self, stream_id: int) -> bool:
+        """A new stream of the peer's, reset at once if it holds too many; False if the number is
+        in use, or is none of its to give: the two sides would mean different streams by it."""
+        if stream_id in self._streams or (stream_id % 2 == 1) == self._initiator:
+            return False
+        held = sum(stream.inbound for stream in self._streams.values())
+        stream = Stream(self, stream_id, inbound=True)
+        if held < self.settings.streams_per_peer:
+            with contextlib.suppress(trio.WouldBlock):
+                self._accept_send.send_nowait(stream)
+                self._streams[stream_id] = stream
+                self.queue(Type.WINDOW, Flag.ACK, stream_id, 0)
+                return True
+        self.queue(Type.WINDOW, Flag.RST, stream_id, 0)
+        return True
+
+    async def _send_queued(self) -> None:
+        """Send what needs no waiting for, apart from reading, so that two full sockets cannot wait
+        for each other."""
+        while True:
+            await self._queued.wait()
+            self._queued = trio.Event()
+            parts = list(self._queue)
+            self._queue.clear()
+            for stream_id, increment in self._grants.items():
+                if stream_id in self._streams:
+                    parts.append(frames.pack(Type.WINDOW, 0, stream_id, increment))
+            self._grants.clear()
+            if parts:
+                await self._write(b"".join(parts))
+
+    async def _keep_alive(self) -> None:
+        """Ping, and give up a connection that has been silent for three pings.
+
+        A stream that we closed and no longer read, and that the peer does not close, is reset.
+        """
+        nonce = 0
+        while trio.current_time() - self._heard < 3 * self.settings.keepalive:
+            await trio.sleep(self.settings.keepalive)
+            nonce = (nonce + 1) % 2**32
+            await self.send(Type.PING, Flag.SYN, 0, nonce)
+            since = trio.current_time() - self.settings.linger_max
+            for stream in [one for one in self._streams.values() if one.lingers(since)]:
+                stream.break_off()

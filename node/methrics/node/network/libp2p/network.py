@@ -1,0 +1,199 @@
+"""A libp2p host that is safe to leave on an open network: TCP, Noise and Yamux, nothing else.
+
+What libp2p 0.8.1 does otherwise, and why it is overridden, stands at each place. C-numbers are
+those of the regression tests in tests/wire/gossip/test_gossip_stock.py.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import trio
+from libp2p.abc import IMuxedConn, INetConn, INetStream, IRawConnection, ISecureConn
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
+from libp2p.custom_types import StreamHandlerFn, TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.identity.identify_push.identify_push import ID_PUSH
+from libp2p.io.abc import ReadWriteCloser
+from libp2p.network.config import ConnectionConfig
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.network.connection.swarm_connection import SwarmConn
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.peer.peerstore import PeerStore
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as Noise
+from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.transport.tcp.tcp import TCP
+from libp2p.transport.upgrader import TransportUpgrader
+from multiaddr import Multiaddr  # type: ignore[import-untyped]
+
+from methrics.node.network.libp2p.counters import Counters
+from methrics.node.network.libp2p.muxer import Held, Muxer
+from methrics.node.network.libp2p.settings import GossipSettings
+from methrics.node.network.libp2p.stream import Stream
+
+_CHUNK = 65_536
+
+
+class BufferedStream(ReadWriteCloser):
+    """Reads ahead, so that the 2-byte length of each Noise message costs no system call.
+
+    It also never asks the socket for more than it holds: the stock reader passes on whatever
+    length a stranger announces, before any key is agreed.
+    """
+
+    def __init__(self, stream: ReadWriteCloser) -> None:
+        self._stream = stream
+        self._buffer = b""
+        self._at = 0
+
+    async def read(self, n: int | None = None) -> bytes:
+        if self._at == len(self._buffer):
+            self._buffer = await self._stream.read(_CHUNK)
+            self._at = 0
+        if n is None:
+            n = _CHUNK
+        data = self._buffer[self._at : self._at + n]
+        self._at += len(data)
+        return data
+
+    async def write(self, data: bytes) -> None:
+        await self._stream.write(data)
+
+    async def close(self) -> None:
+        await self._stream.close()
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        return self._stream.get_remote_address()
+
+
+class _Muxers(MuxerMultistream):
+    """Puts our muxer where stock names its own class, whatever was asked for."""
+
+    settings: GossipSettings
+    held: Held
+
+    async def new_conn(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
+        protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
+        muxer = Muxer(conn, peer_id, self.settings, self.held)
+        return self._annotate_connection(muxer, conn, protocol)
+
+
+class _ConnectionEndedError(Exception):
+    """Ends the task of an inbound connection; caught by the swarm, which frees its slot."""
+
+
+class GuardedSwarm(Swarm):
+    """C1, C2, C3, and the addresses of peers forgotten when they leave."""
+
+    counters: Counters
+
+    def set_stream_handler(self, stream_handler: StreamHandlerFn) -> None:
+        """C1, C2: an exception of any stream's handler would end the host; reset the stream."""
+
+        async def guarded(stream: INetStream) -> None:
+            try:
+                await stream_handler(stream)
+            except Exception:  # noqa: BLE001 - the process edge towards strangers
+                self.counters.contained += 1
+                await stream.reset()
+            finally:  # stock leaves it open, in one of the few places that a peer has
+                muxed = getattr(stream, "muxed_stream", None)
+                if isinstance(muxed, Stream):
+                    muxed.release()
+
+        super().set_stream_handler(guarded)
+
+    async def upgrade_inbound_raw_conn(
+        self, raw_conn: IRawConnection, maddr: Multiaddr
+    ) -> IMuxedConn:
+        """C3: stock holds the task and slot of an inbound connection until the swarm ends, so
+        that a listener takes a fixed number of connections in its life; wait for its own end."""
+        if isinstance(raw_conn, RawConnection):
+            raw_conn.stream = BufferedStream(raw_conn.stream)
+        muxed = await super().upgrade_inbound_raw_conn(raw_conn, maddr)
+        if isinstance(muxed, Muxer):
+            await muxed.event_closed.wait()
+        raise _ConnectionEndedError
+
+    async def upgrade_outbound_raw_conn(
+        self, raw_conn: IRawConnection, peer_id: ID, pre_scope: Any = None
+    ) -> SwarmConn:
+        if isinstance(raw_conn, RawConnection):
+            raw_conn.stream = BufferedStream(raw_conn.stream)
+        return await super().upgrade_outbound_raw_conn(raw_conn, peer_id, pre_scope)
+
+    async def notify_disconnected(self, conn: INetConn) -> None:
+        """No address is kept beyond its connection (MARS-2, DEB-9), and no failed dial is held
+        against the peer: stock refuses to dial it for 60 s."""
+        await super().notify_disconnected(conn)
+        peer_id = conn.muxed_conn.peer_id
+        if not self.get_connections(peer_id):
+            self.forget(peer_id)
+
+    def forget(self, peer_id: ID) -> None:
+        """Drop what the peerstore and the dialer hold of a peer."""
+        self.unblock_peer(peer_id)
+        self.auto_connector._recent_disconnects.pop(peer_id, None)
+        if peer_id != self.self_id and peer_id in self.peerstore.peer_ids():
+            self.peerstore.clear_peerdata(peer_id)
+
+    def _schedule_auto_connect(self) -> None:
+        """Stock dials peers out of its peerstore when it has few; we dial what we are told to."""
+
+
+class QuietHost(BasicHost):
+    """Answers identify and ping, asks for neither, and takes no pushed addresses."""
+
+    def __init__(self, network: Swarm) -> None:
+        super().__init__(network, disable_identify_address_discovery=True)
+        self.multiselect.remove_handler(ID_PUSH)
+
+    def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
+        """Nothing of the answer is of use to us; it would only be kept."""
+
+
+def build_host(seed: bytes | None, settings: GossipSettings, counters: Counters) -> QuietHost:
+    """A host with the key of `seed` (32 bytes), or a fresh one: no id outlives the process."""
+    key_pair = create_new_key_pair(seed if seed is not None else secrets.token_bytes(32))
+    peer_id = ID.from_pubkey(key_pair.public_key)
+    # C9: stock also accepts plaintext and offers secio.
+    noise = Noise(key_pair, noise_privkey=create_new_x25519_key_pair().private_key)
+    security = {TProtocol(NOISE): noise}
+    muxers = {TProtocol(YAMUX): Yamux}
+    upgrader = TransportUpgrader(security, muxers)
+    own_muxers = _Muxers(muxers)
+    own_muxers.settings = settings
+    own_muxers.held = Held(settings.unread_max)
+    upgrader.muxer_multistream = own_muxers
+    peerstore = PeerStore()
+    peerstore.add_key_pair(peer_id, key_pair)
+    most = settings.connections_max
+    swarm = GuardedSwarm(
+        peer_id,
+        peerstore,
+        upgrader,
+        [TCP()],
+        connection_config=ConnectionConfig(
+            min_connections=0,
+            low_watermark=0,
+            high_watermark=most,
+            max_connections=most,
+            inbound_upgrade_timeout=settings.dial_time_max,
+            outbound_upgrade_timeout=settings.dial_time_max,
+        ),
+    )
+    swarm.counters = counters
+    return QuietHost(swarm)
+
+
+async def close_host(host: BasicHost) -> None:
+    """Leaving `host.run` without this keeps sockets open. Bounded by 3 s, cancelled or not."""
+    with trio.move_on_after(3) as scope:
+        scope.shield = True
+        await host.close()

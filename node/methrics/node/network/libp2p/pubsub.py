@@ -1,0 +1,340 @@
+"""Messages in and out: frames from peers, one verdict per content, one queue per peer.
+
+A `Pubsub` of libp2p 0.8.1 with its receive path replaced. Stock, bytes of a stranger that do not
+decode end the host (C1), so do errors of ours (C2); a validator can only say yes or no, and no
+costs score; one message from three peers is validated three times; each message gets a task,
+however many there are; and a gossip stream that dies while its connection lives cuts two peers off
+from each other for good (C4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import trio
+from google.protobuf.message import DecodeError
+from libp2p.abc import INetStream
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.host.basic_host import BasicHost
+from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
+from libp2p.peer.id import ID
+from libp2p.pubsub.pb import rpc_pb2
+from libp2p.pubsub.pubsub import Pubsub
+from libp2p.pubsub.rpc_queue import RpcQueue
+from libp2p.stream_muxer.exceptions import MuxedStreamError, MuxedStreamReset
+
+from methrics.node.network.contents import Contents, content_id
+from methrics.node.network.guards import run_validator
+from methrics.node.network.libp2p import wire
+from methrics.node.network.libp2p.counters import Counters
+from methrics.node.network.libp2p.rates import Rate
+from methrics.node.network.libp2p.router import Router
+from methrics.node.network.libp2p.settings import GossipSettings
+from methrics.node.network.libp2p.stream import Stream
+from methrics.node.network.swarm import Validator
+from methrics.schema.wire.verdict import Decision
+
+_WINDOW = 1024 * 1024
+"""Bytes a peer may send ahead on its gossip stream: a frame of the largest size, or 18 bundles."""
+
+_MESSAGES_MAX = 256
+"""Messages in one frame: more than fit if they are of any use."""
+
+_PARTS_MAX = 10_000
+"""Fields in one frame: twice as many as the longest IHAVE of go and js has ids."""
+
+_PARTS_PER_MESSAGE = 50
+"""Fields that take as long to work through as a message, in a peer's rate of messages."""
+
+_TOPICS_MAX = 64
+_TOPIC_SIZE_MAX = 200
+"""Topics one peer may join, as far as we note it, and characters of one."""
+
+
+@dataclass(slots=True)
+class Flow:
+    """How sending to one peer goes."""
+
+    progress: float
+    """When something was last taken from its queue, or found it empty (trio time)."""
+    moved: trio.Event = field(default_factory=trio.Event)
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What is kept of a forwarder while it has a gossip stream."""
+
+    peer_id: ID
+    text: str
+    messages: Rate
+    bytes: Rate
+    slots: trio.Semaphore
+
+
+class Gossip(Pubsub):
+    """`nursery` carries the validators; it must outlive the pubsub service."""
+
+    def __init__(
+        self,
+        host: BasicHost,
+        router: Router,
+        settings: GossipSettings,
+        counters: Counters,
+        nursery: trio.Nursery,
+    ) -> None:
+        super().__init__(
+            host,
+            router,
+            strict_signing=True,  # C7: the alternative still sends sender and number
+            max_subscriptions_per_peer=_TOPICS_MAX,
+            max_inbound_rpc_size=settings.frame_max,
+        )
+        self.seen_messages.stop()  # a thread per instance, which nothing else would end
+        self.contents = Contents(ttl=settings.seen_ttl, capacity=settings.seen_max)
+        self.validators: dict[str, Validator] = {}
+        self.flows: dict[ID, Flow] = {}
+        self.changed = trio.Event()
+        self._mesh = router
+        self._settings = settings
+        self._counters = counters
+        self._nursery = nursery
+        self._slots = trio.Semaphore(settings.validators_max)
+        self._readers: dict[ID, int] = {}
+        router.knows = self._knows  # type: ignore[method-assign]
+
+    def wake(self) -> None:
+        """Tell those who wait for peers that something has changed."""
+        self.changed.set()
+        self.changed = trio.Event()
+
+    def get_hello_packet(self) -> rpc_pb2.RPC:
+        """What we have joined, without the signed addresses that stock adds."""
+        subscriptions = [
+            rpc_pb2.RPC.SubOpts(subscribe=True, topicid=topic) for topic in self.topic_ids
+        ]
+        return rpc_pb2.RPC(subscriptions=subscriptions)
+
+    def _build_announce_rpc(
+        self, topic_id: str, subscribe: bool
+    ) -> tuple[rpc_pb2.RPC, rpc_pb2.RPC.SubOpts]:
+        option = rpc_pb2.RPC.SubOpts(subscribe=subscribe, topicid=topic_id)
+        return rpc_pb2.RPC(subscriptions=[option]), option
+
+    async def stream_handler(self, stream: INetStream) -> None:
+        """Read a peer's gossip stream to its end, and then drop the peer's connection (C4).
+
+        The two sides of a pair of streams forget each other at different times; only a new
+        connection makes both say again what they have joined.
+        """
+        peer_id = stream.muxed_conn.peer_id
+        if self._readers.get(peer_id, 0) >= 2:
+            await stream.reset()
+            return
+        self._readers[peer_id] = self._readers.get(peer_id, 0) + 1
+        self._mesh.hear(peer_id)
+        try:
+            await self._read(stream, peer_id)
+        except (MuxedStreamError, IncompleteReadError):
+            pass  # the ordinary end of a stream or connection
+        except (DecodeError, MessageTooLarge, UnicodeDecodeError):
+            self._counters.malformed += 1
+            self._mesh.blame_frame(peer_id)
+        finally:
+            self._readers[peer_id] -= 1
+            if not self._readers[peer_id]:
+                del self._readers[peer_id]
+                self._mesh.unhear(peer_id)
+                self._handle_dead_peer(peer_id)
+
+    async def _read(self, stream: INetStream, peer_id: ID) -> None:
+        muxed = getattr(stream, "muxed_stream", None)
+        if not isinstance(muxed, Stream):
+            raise MuxedStreamReset("not a stream of ours")
+        muxed.widen(_WINDOW)
+        now = trio.current_time()
+        peer = _Peer(
+            peer_id,
+            str(peer_id),
+            Rate(self._settings.message_rate, now),
+            Rate(self._settings.byte_rate, now),
+            trio.Semaphore(self._settings.validators_per_peer),
+        )
+        hold = muxed.muxed_conn.hold
+        reader = wire.FrameReader(muxed.read, self._settings.frame_max, hold)
+        try:
+            while True:
+                frame = await reader.next()
+                parts = wire.count_parts(frame, _PARTS_MAX)
+                if parts > _PARTS_MAX:
+                    raise MessageTooLarge("too many parts in one frame")
+                rpc = rpc_pb2.RPC()
+                rpc.ParseFromString(frame)
+                # No signature covers them, and go refuses a message that we pass on with them.
+                rpc.DiscardUnknownFields()
+                await self._take_frame(peer, rpc, len(frame), parts)
+        finally:
+            reader.close()
+
+    async def _take_frame(self, peer: _Peer, rpc: rpc_pb2.RPC, size: int, parts: int) -> None:
+        if len(rpc.publish) > _MESSAGES_MAX or len(rpc.subscriptions) > 2 * _TOPICS_MAX:
+            raise MessageTooLarge("too many parts in one frame")
+        for option in rpc.subscriptions:
+            self.handle_subscription(peer.peer_id, option)
+        for message in rpc.publish:
+            await self._take_message(peer, message)
+        if rpc.HasField("control"):
+            await self._mesh.handle_rpc(rpc, peer.peer_id)
+        now = trio.current_time()
+        units = max(1, len(rpc.publish) + len(rpc.subscriptions), parts // _PARTS_PER_MESSAGE)
+        wait = max(peer.messages.take(units, now), peer.bytes.take(size, now))
+        if wait > 0:
+            self._counters.slowed += 1
+            await trio.sleep(wait)
+
+    async def _take_message(self, peer: _Peer, message: rpc_pb2.Message) -> None:
+        counters, data = self._counters, message.data
+        counters.received += 1
+        counters.received_bytes += len(data)
+        topic = message.topicIDs[0] if len(message.topicIDs) == 1 else ""
+        validator = self.validators.get(topic)
+        if validator is None or not 0 < len(data) <= self._settings.message_max:
+            counters.malformed += 1
+            if validator is not None:
+                self._mesh.blame(peer.peer_id, topic)
+            return
+        if not self._mesh.trusted(peer.peer_id, topic):
+            counters.limited += 1
+            return
+        content = content_id(topic, data)
+        if not self.contents.arrive(content, peer.text, trio.current_time()):
+            counters.duplicates += 1
+            if self.contents.decision(content) is Decision.REJECT:
+                self._mesh.blame(peer.peer_id, topic)
+            return
+        if not wire.validly_signed(message):
+            self.contents.forget(content)
+            counters.malformed += 1
+            self._mesh.blame(peer.peer_id, topic)
+            return
+        # Waiting here stops the reading of this peer: its window closes, and it waits in turn.
+        try:
+            await peer.slots.acquire()
+            await self._slots.acquire()
+        except trio.Cancelled:
+            self.contents.forget(content)  # or it would stay under judgement for ever
+            raise
+        self._nursery.start_soon(self._judge, peer, topic, content, message, validator)
+
+    async def _judge(
+        self,
+        peer: _Peer,
+        topic: str,
+        content: bytes,
+        message: rpc_pb2.Message,
+        validator: Validator,
+    ) -> None:
+        limit = self._settings.validator_time_max
+        try:
+            decision = await run_validator(validator, peer.text, message.data, limit)
+        finally:
+            peer.slots.release()
+            self._slots.release()
+        if decision is None:
+            self._counters.validator_errors += 1
+            decision = Decision.IGNORE
+        forwarders = self.contents.settle(content, decision)
+        if decision is Decision.ACCEPT:
+            self._counters.accepted += 1
+            self._mesh.credit(peer.peer_id, topic)
+            self._forward(topic, content, message, {peer.text, *forwarders})
+        elif decision is Decision.IGNORE:
+            self._counters.ignored += 1
+        else:
+            self._counters.rejected += 1
+            for text in {peer.text, *forwarders}:
+                self._mesh.blame(ID.from_string(text), topic)
+
+    def _forward(
+        self, topic: str, content: bytes, message: rpc_pb2.Message, known_to: set[str]
+    ) -> None:
+        frame = wire.publish_frame(message.SerializeToString())
+        self._mesh.recent.put(content, topic, frame)
+        origin: bytes = message.from_id
+        for peer_id in self._mesh.mesh.get(topic, ()):
+            if peer_id.to_bytes() != origin and str(peer_id) not in known_to:
+                self._mesh.push(peer_id, frame)
+
+    def own_frame(self, topic: str, data: bytes) -> bytes:
+        """Sign `data` as a message of our own and note it as known; returns its frame."""
+        key = self.sign_key
+        if key is None:
+            raise RuntimeError("a strictly signing pubsub has a key")
+        self.counter += 1
+        message = wire.sign(topic, data, self.my_id.to_bytes(), self.counter, key)
+        frame = wire.publish_frame(message)
+        content = content_id(topic, data)
+        self.contents.own(content, trio.current_time())
+        self._mesh.recent.put(content, topic, frame)
+        return frame
+
+    async def handle_sending_messages(
+        self, peer_id: ID, stream: INetStream, queue: RpcQueue
+    ) -> None:
+        """Write a peer's queue to its stream; a failure of any kind drops the peer (C4)."""
+        flow = self.flows[peer_id] = Flow(trio.current_time())
+        muxed = getattr(stream, "muxed_stream", stream)
+        try:
+            while (item := await queue.pop()) is not None:
+                frame = item if isinstance(item, bytes) else wire.rpc_frame(item)
+                await muxed.write(frame)
+                flow.progress = trio.current_time()
+                flow.moved.set()
+                flow.moved = trio.Event()
+        except BaseLibp2pError:
+            self._handle_dead_peer(peer_id)
+        except Exception:  # noqa: BLE001 - C2: it would end the host
+            self._counters.contained += 1
+            self._handle_dead_peer(peer_id)
+        finally:
+            if self.flows.get(peer_id) is flow:
+                del self.flows[peer_id]
+                flow.moved.set()
+
+    async def wait_for_room(self, peer_id: ID) -> None:
+        """Wait while the peer's queue is long (C6), unless it has made no progress lately."""
+        while True:
+            queue, flow = self.peer_queues.get(peer_id), self.flows.get(peer_id)
+            if queue is None or flow is None or len(queue) < self._settings.queue_wait:
+                return
+            patience = flow.progress + self._settings.stall_max - trio.current_time()
+            if patience <= 0:
+                return
+            with trio.move_on_after(patience):
+                await flow.moved.wait()
+
+    def handle_subscription(self, origin_id: ID, sub_message: rpc_pb2.RPC.SubOpts) -> None:
+        topic: object = sub_message.topicid  # protobuf gives bytes where it finds no UTF-8
+        if isinstance(topic, str) and 0 < len(topic) <= _TOPIC_SIZE_MAX:
+            super().handle_subscription(origin_id, sub_message)
+            self.wake()
+
+    async def _handle_new_peer(self, peer_id: ID) -> None:
+        await super()._handle_new_peer(peer_id)
+        self.wake()
+
+    def _handle_dead_peer(self, peer_id: ID) -> None:
+        super()._handle_dead_peer(peer_id)
+        self.wake()
+        if self.manager.is_running and self._peer_is_connected(peer_id):
+            self.manager.run_task(self._drop, peer_id)
+
+    def _schedule_peer_stream_retry(self, peer_id: ID) -> None:
+        """Not on the old connection, which is being dropped."""
+
+    async def _drop(self, peer_id: ID) -> None:
+        with trio.move_on_after(5) as scope:
+            scope.shield = True  # cut short, it would leave those unaware who wait for its end
+            await self.host.disconnect(peer_id)
+
+    def _knows(self, content: bytes) -> bool:
+        return self.contents.knows(content, trio.current_time())

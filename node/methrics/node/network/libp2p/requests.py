@@ -1,0 +1,136 @@
+"""One request and one reply on a stream of its own.
+
+Each is four bytes of length, big-endian, and that many bytes. The stream's protocol name says what
+the bytes mean. A request that is not answered (refused, oversize, failed, too slow) ends in a
+reset of the stream, without a reason: the asker can do nothing about any.
+"""
+
+from __future__ import annotations
+
+import trio
+from libp2p.abc import INetStream
+from libp2p.custom_types import TProtocol
+from libp2p.exceptions import BaseLibp2pError
+from libp2p.host.basic_host import BasicHost
+from libp2p.io.exceptions import IOException
+from libp2p.peer.id import ID
+
+from methrics.node.network.guards import run_handler
+from methrics.node.network.libp2p.counters import Counters
+from methrics.node.network.libp2p.settings import GossipSettings
+from methrics.node.network.swarm import Handler, PeerId
+from methrics.schema.errors import UnreachableError
+
+_LENGTH = 4
+
+
+class _OversizeError(Exception):
+    """The other side announced more bytes than we take."""
+
+
+async def _read_message(stream: INetStream, most: int) -> bytes:
+    header = await _read_exactly(stream, _LENGTH)
+    length = int.from_bytes(header, "big")
+    if length > most:
+        raise _OversizeError
+    return await _read_exactly(stream, length)
+
+
+async def _read_exactly(stream: INetStream, n: int) -> bytes:
+    data = bytearray()
+    while len(data) < n:
+        part = await stream.read(n - len(data))
+        if not part:
+            raise IOException("the stream ended early")
+        data += part
+    return bytes(data)
+
+
+async def _write_message(stream: INetStream, body: bytes) -> None:
+    await stream.write(len(body).to_bytes(_LENGTH, "big") + body)
+
+
+class Requests:
+    """Both ends of requests on one host."""
+
+    def __init__(self, host: BasicHost, settings: GossipSettings, counters: Counters) -> None:
+        self._host = host
+        self._settings = settings
+        self._counters = counters
+        self._running: dict[ID, int] = {}
+
+    def serve(self, protocol: str, handler: Handler, request_max: int) -> None:
+        """Answer `protocol` from now on."""
+
+        async def answer(stream: INetStream) -> None:
+            peer_id = stream.muxed_conn.peer_id
+            mine = self._running.get(peer_id, 0)
+            busy = sum(self._running.values()) >= self._settings.requests_max
+            if busy or mine >= self._settings.requests_per_peer:
+                self._counters.requests_refused += 1
+                await stream.reset()
+                return
+            self._running[peer_id] = mine + 1
+            try:
+                await self._answer(stream, handler, request_max)
+            finally:
+                self._running[peer_id] -= 1
+                if not self._running[peer_id]:
+                    del self._running[peer_id]
+
+        self._host.set_stream_handler(TProtocol(protocol), answer)
+
+    async def _answer(self, stream: INetStream, handler: Handler, request_max: int) -> None:
+        limit = self._settings.request_time_max
+        with trio.move_on_after(limit):
+            try:
+                body = await _read_message(stream, request_max)
+                peer = str(stream.muxed_conn.peer_id)
+                reply = await run_handler(handler, peer, body, limit)
+                if reply is None:
+                    self._counters.handler_errors += 1
+                    await stream.reset()
+                    return
+                await _write_message(stream, reply)
+                await stream.close()
+            except (BaseLibp2pError, _OversizeError):
+                self._counters.requests_refused += 1
+                await stream.reset()
+                return
+            self._counters.requests += 1
+            return
+        self._counters.requests_refused += 1
+        await stream.reset()
+
+    async def ask(self, peer_id: ID, protocol: str, body: bytes, reply_max: int) -> bytes:
+        """The peer's reply. `UnreachableError` if there is none; takes as long as it takes."""
+        stream: INetStream | None = None
+        try:
+            stream = await self._host.new_stream(peer_id, [TProtocol(protocol)])
+            await _write_message(stream, body)
+            reply = await _read_message(stream, reply_max)
+            await stream.close()
+        except BaseLibp2pError:
+            raise UnreachableError(
+                "no-reply", f"the peer gave no reply to {protocol}", "it may not serve it"
+            ) from None
+        except _OversizeError:
+            raise UnreachableError(
+                "reply-oversize", f"the peer's reply is over {reply_max} bytes"
+            ) from None
+        else:
+            stream, done = None, reply
+            return done
+        finally:
+            if stream is not None:
+                with trio.move_on_after(1) as scope:
+                    scope.shield = True
+                    await stream.reset()
+
+
+def parse_peer(peer: PeerId) -> ID | None:
+    """The peer id that `peer` spells, or None."""
+    try:
+        return ID.from_string(peer)
+    except Exception:  # noqa: BLE001 - three parsers of text, each with errors of its own
+        return None

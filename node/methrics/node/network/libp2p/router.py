@@ -1,0 +1,281 @@
+"""The mesh: whom to send to, what to repair, on which words of a peer to act.
+
+A `GossipSub` of libp2p 0.8.1 with its heartbeat, its control handlers and its sending replaced.
+Stock, a heartbeat that raises ends the host; PRUNE makes us dial addresses that a stranger names;
+state grows with every topic name a stranger invents and with every delivery; a GRAFT meant for one
+peer is repeated to the next; each message is parsed and measured again per peer; and every frame
+carries our signed addresses.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import trio
+from libp2p.peer.id import ID
+from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from libp2p.pubsub.pb import rpc_pb2
+
+from methrics.node.network.libp2p.counters import Counters
+from methrics.node.network.libp2p.recent import Recent
+from methrics.node.network.libp2p.scores import IGNORED_BELOW, MESH_LEAST, score_params
+from methrics.node.network.libp2p.settings import GossipSettings
+
+_IDS_MAX = 64
+"""Message ids taken from one peer per heartbeat, in IHAVE and again in IWANT."""
+
+_RESEND_MAX = 3
+"""Times one message is sent again to one peer (gossipsub 1.1): 20 bytes ask for up to 128 KiB."""
+
+_BACKOFF_MAX = 600
+"""Seconds for which a PRUNE can ask us to stay away."""
+
+_PART_MAX = 16
+"""Control parts of one kind looked at in one frame."""
+
+
+class Router(GossipSub):
+    """`counters` and `settings` are shared with the rest of the swarm."""
+
+    def __init__(self, settings: GossipSettings, counters: Counters, rng: random.Random) -> None:
+        super().__init__(
+            protocols=[PROTOCOL_ID_V11],
+            degree=settings.degree,
+            degree_low=settings.degree_low,
+            degree_high=settings.degree_high,
+            score_params=score_params(),
+            adaptive_gossip_enabled=False,
+            spam_protection_enabled=False,  # C5: 10 messages a second, our own included
+            eclipse_protection_enabled=False,
+            max_pending_messages_per_peer=1,
+        )
+        self.recent = Recent()
+        self._heartbeat = settings.heartbeat
+        self._counters = counters
+        self._rng = rng
+        self._asked: dict[bytes, int] = {}
+        self._beat = 0
+        self._resent: Counter[tuple[ID, bytes]] = Counter()
+        self._ids: defaultdict[ID, int] = defaultdict(int)
+        self._speaking: set[ID] = set()
+        self._away: dict[tuple[ID, str], float] = {}
+
+    def score(self, peer: ID, topic: str) -> float:
+        """Standing of a peer that speaks to us; 0 for any other, of which nothing is kept."""
+        if self.scorer is None or peer not in self._speaking:
+            return 0.0
+        return self.scorer.score(peer, [topic])
+
+    def hear(self, peer: ID) -> None:
+        """`peer` has opened a gossip stream to us: from now on it has a standing. (Stock goes by
+        the stream that we open, which a peer that only sends need not take.)"""
+        self._speaking.add(peer)
+
+    def unhear(self, peer: ID) -> None:
+        """Its stream has ended, and with it what is kept of it."""
+        self._speaking.discard(peer)
+        if self.scorer is not None:
+            self.scorer.remove_peer(peer)
+
+    def trusted(self, peer: ID, topic: str) -> bool:
+        """Whether anything that `peer` sends is looked at."""
+        return self.score(peer, topic) >= IGNORED_BELOW
+
+    def credit(self, peer: ID, topic: str) -> None:
+        if self.scorer is not None and peer in self._speaking:
+            self.scorer.on_first_delivery(peer, topic)
+
+    def blame(self, peer: ID, topic: str) -> None:
+        """`peer` sent a message that no honest node sends."""
+        if self.scorer is not None and peer in self._speaking:
+            self.scorer.on_invalid_message(peer, topic)
+
+    def blame_frame(self, peer: ID) -> None:
+        """`peer` sent bytes that no honest node sends, on no topic in particular."""
+        if self.scorer is not None and peer in self._speaking:
+            self.scorer.penalize_behavior(peer, 1.0)
+
+    def topic_peers(self, topic: str) -> set[ID]:
+        """Peers that are registered and have joined `topic`."""
+        if self.pubsub is None:
+            return set()
+        return {p for p in self.pubsub.peer_topics.get(topic, ()) if p in self.pubsub.peers}
+
+    def targets(self, topic: str) -> list[ID]:
+        """Whom an own message goes to: the mesh, filled up to the degree with other peers."""
+        peers = [p for p in self.topic_peers(topic) if self.score(p, topic) >= MESH_LEAST]
+        mesh = self.mesh.get(topic, set())
+        chosen = [p for p in peers if p in mesh]
+        others = [p for p in peers if p not in mesh]
+        missing = max(0, self.degree - len(chosen))
+        return chosen + self._rng.sample(others, min(missing, len(others)))
+
+    def push(self, peer: ID, frame: bytes) -> bool:
+        """Queue a ready frame to one peer; False, and counted, if its queue is full."""
+        queue = None if self.pubsub is None else self.pubsub.peer_queues.get(peer)
+        if queue is not None and queue.push(frame):  # type: ignore[arg-type]
+            return True
+        self._counters.unsent += 1
+        return False
+
+    async def heartbeat(self) -> None:
+        while True:
+            await trio.sleep(self._heartbeat)
+            try:
+                await self.beat()
+            except Exception:  # noqa: BLE001 - C2: a raising heartbeat would end the host
+                self._counters.contained += 1
+
+    async def beat(self) -> None:
+        """One heartbeat: repair the mesh, tell others what they may have missed, forget."""
+        control: defaultdict[ID, rpc_pb2.ControlMessage] = defaultdict(rpc_pb2.ControlMessage)
+        for topic in list(self.mesh):
+            self._repair(topic, control)
+            self._gossip(topic, control)
+        for peer, message in control.items():
+            await self.emit_control_message(message, peer)
+        self.recent.shift()
+        if self.scorer is not None:
+            self.scorer.on_heartbeat()
+        self._forget()
+
+    def _repair(self, topic: str, control: defaultdict[ID, rpc_pb2.ControlMessage]) -> None:
+        mesh = self.mesh[topic]
+        present = self.topic_peers(topic)
+        mesh &= present
+        poor = {peer for peer in mesh if self.score(peer, topic) < MESH_LEAST}
+        by_score = sorted(mesh - poor, key=lambda peer: self.score(peer, topic), reverse=True)
+        surplus = by_score[self.degree :] if len(by_score) > self.degree_high else []
+        for peer in [*poor, *surplus]:
+            mesh.discard(peer)
+            self._add_back_off(peer, topic, False)
+            control[peer].prune.add(topicID=topic, backoff=self.prune_back_off)
+        if len(mesh) < self.degree_low:
+            candidates = [
+                peer
+                for peer in present - mesh
+                if self.score(peer, topic) >= MESH_LEAST and not self._check_back_off(peer, topic)
+            ]
+            for peer in self._rng.sample(candidates, min(self.degree - len(mesh), len(candidates))):
+                mesh.add(peer)
+                control[peer].graft.add(topicID=topic)
+
+    def _gossip(self, topic: str, control: defaultdict[ID, rpc_pb2.ControlMessage]) -> None:
+        ids = self.recent.window(topic)[:_IDS_MAX]
+        others = [
+            peer
+            for peer in self.topic_peers(topic) - self.mesh[topic]
+            if self.score(peer, topic) >= MESH_LEAST
+        ]
+        if ids:
+            for peer in self._rng.sample(others, min(self.degree, len(others))):
+                control[peer].ihave.add(topicID=topic, messageIDs=ids)
+
+    def _forget(self) -> None:
+        """Nothing that strangers make us note stays longer than it is of use."""
+        self._beat += 1
+        self._ids.clear()
+        for pair in [pair for pair in self._resent if self.recent.get(pair[1]) is None]:
+            del self._resent[pair]
+        self._asked = {c: beat for c, beat in self._asked.items() if self._beat - beat < 3}
+        now = trio.current_time()
+        self._away = {pair: until for pair, until in self._away.items() if until > now}
+        self.recent_message_deliveries.clear()
+        self.equivocation_detection.clear()
+        self._pending_messages.clear()
+
+    async def handle_rpc(self, rpc: rpc_pb2.RPC, sender_peer_id: ID) -> None:
+        control = rpc.control
+        for ihave in control.ihave[:_PART_MAX]:
+            await self.handle_ihave(ihave, sender_peer_id)
+        for iwant in control.iwant[:_PART_MAX]:
+            await self.handle_iwant(iwant, sender_peer_id)
+        for graft in control.graft[:_PART_MAX]:
+            await self.handle_graft(graft, sender_peer_id)
+        for prune in control.prune[:_PART_MAX]:
+            await self.handle_prune(prune, sender_peer_id)
+
+    async def handle_ihave(self, ihave_msg: rpc_pb2.ControlIHave, sender_peer_id: ID) -> None:
+        topic = ihave_msg.topicID
+        if topic not in self.mesh or self.score(sender_peer_id, topic) < MESH_LEAST:
+            return
+        wanted = []
+        for content in self._first_ids(ihave_msg.messageIDs, sender_peer_id):
+            if content not in self._asked and not self.knows(content):
+                self._asked[content] = self._beat
+                wanted.append(content)
+        if wanted:
+            await self.emit_iwant(wanted, sender_peer_id)
+
+    async def handle_iwant(self, iwant_msg: rpc_pb2.ControlIWant, sender_peer_id: ID) -> None:
+        for content in self._first_ids(iwant_msg.messageIDs, sender_peer_id):
+            kept = self.recent.get(content)
+            if kept is None or self.score(sender_peer_id, kept.topic) < MESH_LEAST:
+                continue
+            self._resent[sender_peer_id, content] += 1
+            if self._resent[sender_peer_id, content] <= _RESEND_MAX:
+                self.push(sender_peer_id, kept.frame)
+
+    async def handle_graft(self, graft_msg: rpc_pb2.ControlGraft, sender_peer_id: ID) -> None:
+        topic = graft_msg.topicID
+        mesh = self.mesh.get(topic)
+        if mesh is None or sender_peer_id in mesh:
+            return
+        refused = (
+            self._check_back_off(sender_peer_id, topic)
+            or self.score(sender_peer_id, topic) < MESH_LEAST
+            or len(mesh) >= self.degree_high
+        )
+        if refused:
+            self._add_back_off(sender_peer_id, topic, False)
+            await self.emit_prune(topic, sender_peer_id, False, False)
+        else:
+            mesh.add(sender_peer_id)
+
+    async def handle_prune(self, prune_msg: rpc_pb2.ControlPrune, sender_peer_id: ID) -> None:
+        topic = prune_msg.topicID
+        if topic in self.mesh:
+            self.mesh[topic].discard(sender_peer_id)
+            seconds = min(prune_msg.backoff or self.prune_back_off, _BACKOFF_MAX)
+            self._add_back_off(sender_peer_id, topic, False, seconds)
+
+    def _add_back_off(
+        self, peer: ID, topic: str, is_unsubscribe: bool, backoff_duration: int = 0
+    ) -> None:
+        """Stay out of the topic's mesh with `peer` for a while (stock: by the wall clock)."""
+        seconds = backoff_duration or self.prune_back_off
+        until = trio.current_time() + seconds
+        self._away[peer, topic] = max(until, self._away.get((peer, topic), 0.0))
+
+    def _check_back_off(self, peer: ID, topic: str) -> bool:
+        return self._away.get((peer, topic), 0.0) > trio.current_time()
+
+    def knows(self, content: bytes) -> bool:
+        """Whether a message is known; the pubsub that owns this router says so."""
+        return False
+
+    def _first_ids(self, ids: Sequence[bytes], peer: ID) -> list[bytes]:
+        allowed = max(0, _IDS_MAX - self._ids[peer])
+        taken = list(ids[:allowed])
+        self._ids[peer] += len(taken)
+        return taken
+
+    async def emit_control_message(self, control_msg: rpc_pb2.ControlMessage, to_peer: ID) -> None:
+        rpc = rpc_pb2.RPC()
+        rpc.control.CopyFrom(control_msg)
+        self.send_rpc(to_peer, rpc, priority=True)
+
+    def _track_peer_ip(self, peer_id: ID) -> None:
+        """No peer's address is kept (MARS-2)."""
+
+    async def flush_pending_messages(self, peer_id: ID) -> None:
+        """Nothing is queued for peers that have not said what they joined."""
+
+    async def send_recent_messages(self, peer_id: ID, topic: str) -> None:
+        """Tell a peer that has just joined what it may have missed; stock writes all of it into
+        the stream, past the queue and between the halves of other frames."""
+        ids = self.recent.window(topic)[:_IDS_MAX]
+        if ids:
+            await self.emit_ihave(topic, ids, peer_id)

@@ -1,0 +1,206 @@
+"""One yamux stream: a buffer that its window bounds, and the peer's window in turn."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import trio
+from libp2p.abc import IMuxedStream
+from libp2p.stream_muxer.exceptions import (
+    MuxedStreamClosed,
+    MuxedStreamEOF,
+    MuxedStreamError,
+    MuxedStreamReset,
+)
+
+from methrics.node.network.libp2p import frames
+from methrics.node.network.libp2p.frames import Flag, Type
+
+if TYPE_CHECKING:
+    from methrics.node.network.libp2p.muxer import Muxer
+
+
+class Stream(IMuxedStream):
+    """One stream. Reading grants the peer credit in half windows, so that updates are few."""
+
+    def __init__(self, conn: Muxer, stream_id: int, inbound: bool) -> None:
+        self.stream_id = stream_id
+        self.muxed_conn: Muxer = conn
+        self.inbound = inbound
+        self.closed = False
+        self._conn = conn
+        self._buffer = bytearray()
+        self._window = frames.WINDOW  # what we let the peer send ahead
+        self._credit = frames.WINDOW  # what is left of it
+        self._consumed = 0  # read, but not yet granted again
+        self._send_window = frames.WINDOW
+        self._eof = False
+        self._reset = False
+        self._closing = False
+        self._fin_sent = False
+        self._readers = 0
+        self._used = trio.current_time()  # when we last read, or closed
+        self._changed = trio.Event()
+        self._write_lock = trio.Lock()
+
+    def widen(self, window: int) -> None:
+        """Let the peer send `window` bytes ahead from now on: for the one busy stream."""
+        extra = window - self._window
+        if extra > 0:
+            self._window += extra
+            self._credit += extra
+            self._conn.grant(self.stream_id, extra)
+
+    async def read(self, n: int | None = None) -> bytes:
+        """What has arrived, at least one byte, at most `n`.
+
+        Raises `MuxedStreamEOF` at the end and `MuxedStreamReset` if the stream was broken off, by
+        a reset at once, by the end of the connection once all that had arrived is read.
+        """
+        while not self._buffer:
+            if self._eof and not self._reset:
+                raise MuxedStreamEOF("the peer closed the stream")
+            if self._reset or self.closed:
+                raise MuxedStreamReset("the stream was reset")
+            self._readers += 1
+            try:
+                await self._changed.wait()
+            finally:
+                self._readers -= 1
+        if n is None or n < 0 or n >= len(self._buffer):
+            data = bytes(self._buffer)
+            self._buffer = bytearray()
+        else:
+            data = bytes(memoryview(self._buffer)[:n])
+            del self._buffer[:n]
+        self._used = trio.current_time()
+        self._conn.hold(-len(data))
+        self._consumed += len(data)
+        if self._consumed * 2 >= self._window and not (self._eof or self.closed):
+            self._credit += self._consumed
+            self._conn.grant(self.stream_id, self._consumed)
+            self._consumed = 0
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Send all of `data`; waits while the peer does not read, up to `write_time_max`."""
+        async with self._write_lock:
+            try:
+                await self._write(data)
+            finally:
+                if self._closing:
+                    self._finish()
+
+    async def _write(self, data: bytes) -> None:
+        sent = 0
+        while sent < len(data):
+            await self._wait_for_window()
+            size = min(self._send_window, frames.PAYLOAD_MAX, len(data) - sent)
+            self._send_window -= size
+            chunk = data if size == len(data) else data[sent : sent + size]
+            try:
+                await self._conn.send(Type.DATA, 0, self.stream_id, size, chunk)
+            except BaseException:
+                self._send_window += size  # cancelled: nothing of the frame has gone out
+                raise
+            sent += size
+
+    async def _wait_for_window(self) -> None:
+        with trio.move_on_after(self._conn.settings.write_time_max) as scope:
+            while not (self._send_window or self.closed or self._closing):
+                await self._changed.wait()
+        if self.closed or self._closing:
+            raise MuxedStreamClosed("the stream is closed")
+        if scope.cancelled_caught:
+            raise MuxedStreamError("the peer has stopped reading")
+
+    async def close(self) -> None:
+        """Say that we write no more; the peer may still write. Never waits: a write that is still
+        going on is ended first, by itself."""
+        self._closing = True
+        self._used = trio.current_time()
+        self._wake()
+        if not self._write_lock.locked():
+            self._finish()
+
+    def _finish(self) -> None:
+        if not self._fin_sent and not self.closed:
+            self._fin_sent = True
+            self._conn.queue(Type.WINDOW, Flag.FIN, self.stream_id, 0)
+        self._conn.forget_if_done(self)
+
+    async def reset(self) -> None:
+        """Break the stream off, both ways. Never waits."""
+        self.break_off()
+
+    def release(self) -> None:
+        """Nobody here uses it any more: reset it unless it was closed."""
+        if not self._closing:
+            self.break_off()
+
+    def break_off(self) -> None:
+        if not self.closed:
+            self.abandon()
+            self._conn.queue(Type.WINDOW, Flag.RST, self.stream_id, 0)
+        self._conn.forget_if_done(self)
+
+    def set_deadline(self, ttl: int) -> None:
+        raise NotImplementedError("use a trio cancel scope")
+
+    def get_remote_address(self) -> tuple[str, int] | None:
+        return self._conn.get_remote_address()
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    @property
+    def done(self) -> bool:
+        """Whether neither side will send any more."""
+        return self._reset or (self._eof and self._fin_sent)
+
+    def lingers(self, since: float) -> bool:
+        """Whether we are through with it since before `since`, and only the peer's end lacks."""
+        return self._fin_sent and not self._eof and not self._readers and self._used < since
+
+    def take(self, data: bytes | memoryview) -> bool:
+        """Data has arrived; False if the peer sent more than it may."""
+        self._credit -= len(data)
+        if self._credit < 0 or self._eof:
+            return False
+        self._buffer += data
+        self._conn.hold(len(data))
+        self._wake()
+        return True
+
+    def granted(self, increment: int) -> None:
+        self._send_window += increment
+        self._wake()
+
+    def ended(self) -> None:
+        self._eof = True
+        self._wake()
+
+    def abandon(self) -> None:
+        """A reset: nothing more goes either way, and what is unread is lost."""
+        self._reset = True
+        self._conn.hold(-len(self._buffer))
+        self._buffer = bytearray()
+        self.cut()
+
+    def cut(self) -> None:
+        """The end of the connection: what has arrived may still be read."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()

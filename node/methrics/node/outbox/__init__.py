@@ -1,0 +1,1 @@
+"""The outbox: one SQLite file per app with recorded events, reports and erasures."""

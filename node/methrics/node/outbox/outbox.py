@@ -1,0 +1,207 @@
+"""The app's side of the outbox: cheap, durable appends, bounded by size and age.
+
+An `Outbox` is one SQLite file per user and namespace. The app appends to `event`, sums into
+`counter` and replaces `state`, of which one stays for each period that is counted by; the
+publisher, through `methrics.node.outbox.journal.Journal`, turns them into reports. Times are rounded
+before they come here; `due` is the earliest moment at which the row may become a report. Every
+method raises StoreError, with a stable code, and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+
+from methrics.node.clock import Clock
+from methrics.node.outbox.database import Database
+from methrics.schema.wire.limits import LATE_DEFAULT
+
+SIZE_MAX = 16 * 1024 * 1024
+"""Bytes of an app's outbox. ROWS_MAX waiting events and RECEIPTS_MAX receipts (`journal`), all of
+them with an erasure, take about 11 MiB: receipts never keep an app from recording."""
+
+AGE_MAX = LATE_DEFAULT
+"""Seconds a recorded event waits for a publisher; later, every receiver would call it late."""
+
+ROWS_MAX = 10_000
+"""Waiting events, so that a publisher which comes back after weeks has a bounded job."""
+
+PATIENCE = 0.1
+"""Seconds an append may wait for other writers. They hold the file for tens of microseconds, unless
+the machine takes the processor from one just then; after one wait in vain there is no second."""
+
+TRIM_EVERY = 256
+"""Appends between two looks at the bounds; the first append of a process also looks."""
+
+# Most events need neither `one_in` nor `steps`, and each column costs half a microsecond.
+_PLAIN = "INSERT INTO event (catalog, type, time, due, fields) VALUES (?,?,?,?,?)"
+_EVENT = (
+    "INSERT INTO event (catalog, type, time, due, one_in, fields, steps) VALUES (?,?,?,?,?,?,?)"
+)
+_COUNTER = (
+    "INSERT INTO counter (catalog, type, time, due, one_in, fields, count) VALUES (?,?,?,?,?,?,?) "
+    "ON CONFLICT (type, time, fields, catalog, one_in) DO UPDATE SET count = count + excluded.count"
+)
+# An earlier due time stands: a state that is recorded all the time must still be released.
+_STATE = (
+    "INSERT INTO state (catalog, type, period, time, due, one_in, fields, n) "
+    "VALUES (?,?,?,?,?,?,?,1) ON CONFLICT (type, period) DO UPDATE SET catalog = excluded.catalog, "
+    "time = excluded.time, due = min(due, excluded.due), one_in = excluded.one_in, "
+    "fields = excluded.fields, n = n + 1"
+)
+_DROP = (
+    "INSERT INTO dropped (reason, count) VALUES (?, ?) "
+    "ON CONFLICT (reason) DO UPDATE SET count = count + excluded.count"
+)
+
+
+class Outbox:
+    """The outbox at `path`. Nothing is opened or made before the first call."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        clock: Clock | None = None,
+        size_max: int = SIZE_MAX,
+        rows_max: int = ROWS_MAX,
+        age_max: int = AGE_MAX,
+        patience: float = PATIENCE,
+        durable: bool = False,
+    ) -> None:
+        self.path = path
+        self.clock = clock or Clock()
+        self.database = Database(
+            path, patience=patience, durable=durable, size_max=size_max, clock=self.clock
+        )
+        self._rows_max = rows_max
+        self._age_max = age_max
+        self._until_trim = 0
+        self._full = False
+        self._trimmed = False
+
+    def exists(self) -> bool:
+        """Whether the file is there; makes nothing."""
+        return os.path.exists(self.path)
+
+    def keep_catalog(self, catalog_id: bytes, raw: bytes) -> int:
+        """Keeps the signed catalog that rows refer to. Returns its number (`catalog_number`)."""
+        number = catalog_number(catalog_id)
+        self.database.execute(
+            "INSERT OR IGNORE INTO catalog (n, id, raw) VALUES (?, ?, ?)", (number, catalog_id, raw)
+        )
+        return number
+
+    def append(
+        self,
+        catalog: int,
+        type_name: str,
+        time: int,
+        due: int,
+        fields: bytes,
+        one_in: int = 1,
+        steps: bytes | None = None,
+    ) -> bool:
+        """Keeps one event (`fields`, `steps`: CBOR). False, counted, if the outbox is full."""
+        if self._until_trim <= 0:
+            self._look_at_bounds()
+        if self._full:
+            self._until_trim -= 1
+            return False
+        if one_in == 1 and steps is None:
+            self.database.execute(_PLAIN, (catalog, type_name, time, due, fields))
+        else:
+            self.database.execute(_EVENT, (catalog, type_name, time, due, one_in, fields, steps))
+        self._until_trim -= 1
+        return True
+
+    def add(
+        self,
+        catalog: int,
+        type_name: str,
+        window: int,
+        due: int,
+        fields: bytes,
+        n: int,
+        one_in: int = 1,
+    ) -> None:
+        """Adds `n` to the sum of this combination of fields in the window beginning at `window`."""
+        self.database.execute(_COUNTER, (catalog, type_name, window, due, one_in, fields, n))
+
+    def set_state(
+        self,
+        catalog: int,
+        type_name: str,
+        time: int,
+        due: int,
+        fields: bytes,
+        one_in: int = 1,
+        period: int = 0,
+    ) -> None:
+        """Replaces the latest state of a type in this period (`flags.period`); the first `due`
+        stays until it is released."""
+        if self._until_trim <= 0:
+            self._look_at_bounds()
+        self.database.execute(_STATE, (catalog, type_name, period, time, due, one_in, fields))
+        self._until_trim -= 1
+
+    def drop(self, reason: str, n: int = 1) -> None:
+        """Counts `n` events that were lost for `reason`."""
+        self.database.execute(_DROP, (reason, n))
+
+    def dropped(self) -> dict[str, int]:
+        """What was lost since this outbox began, by reason."""
+        return dict(self.database.rows("SELECT reason, count FROM dropped ORDER BY reason"))
+
+    def next_due(self) -> int | None:
+        """The earliest time at which something here may move, or None if nothing waits."""
+        found = self.database.rows(
+            "SELECT min(due) FROM (SELECT min(due) AS due FROM report WHERE state = 'due' "
+            "UNION ALL SELECT min(due) FROM erasure WHERE state = 'due' "
+            "UNION ALL SELECT min(max(w.due, coalesce(p.next, 0))) FROM ("
+            "SELECT type, min(due) AS due FROM event GROUP BY type "
+            "UNION ALL SELECT type, min(due) FROM counter GROUP BY type "
+            # The columns beside a minimum are those of its row (sqlite.org/lang_select.html).
+            "UNION ALL SELECT type, due FROM (SELECT type, min(period), due FROM state "
+            "GROUP BY type)) w LEFT JOIN pace p USING (type))"
+        )
+        due: int | None = found[0][0]
+        return due
+
+    def check(self) -> None:
+        """Begins anew if the file was removed under us, and looks at the bounds again."""
+        self.database.check()
+
+    def close(self) -> None:
+        """Closes the file; a later call opens it again."""
+        self.database.close()
+
+    def _look_at_bounds(self) -> None:
+        self._until_trim = TRIM_EVERY
+        oldest = self.clock.now() - self._age_max
+        # Rows are numbered in the order they came, so both ends tell enough without a scan.
+        first = self.database.rows("SELECT n, time FROM event ORDER BY n LIMIT 1")
+        last = self.database.rows("SELECT max(n) FROM event")[0][0] or 0
+        if not self._trimmed or (first and first[0][1] < oldest):
+            self._trim(oldest)
+            self._trimmed = True
+        self._full = False
+        if first and last - first[0][0] + 1 >= self._rows_max:
+            waiting = self.database.rows("SELECT count(*) FROM event")[0][0]
+            self._full = waiting >= self._rows_max
+
+    def _trim(self, oldest: int) -> None:
+        with self.database.transaction() as con:
+            lost = con.execute("DELETE FROM event WHERE time < ?", (oldest,)).rowcount
+            lost += con.execute("DELETE FROM counter WHERE time < ?", (oldest,)).rowcount
+            # The latest state is no older than what it says; days that nobody was told of are.
+            lost += con.execute(
+                "DELETE FROM state WHERE period > 0 AND time < ?", (oldest,)
+            ).rowcount
+            if lost:
+                con.execute(_DROP, ("too-old", lost))
+
+
+def catalog_number(catalog_id: bytes) -> int:
+    """What rows hold instead of a 32-byte catalog id: its first 48 bits, the same in every file,
+    so that rows written while a damaged file is replaced still name the right catalog."""
+    return int.from_bytes(catalog_id[:6], "big")

@@ -1,0 +1,1 @@
+"""What the process and its machine need care with: locks, threads, forks, exit, logging."""

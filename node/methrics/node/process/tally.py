@@ -1,0 +1,40 @@
+"""Counts by reason, exact over threads and safe over forks."""
+
+from __future__ import annotations
+
+import threading
+
+
+class Tally:
+    """`add` counts, `totals` tells. A fork waits until no other thread is within `add`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+        self._watched = False
+
+    def add(self, reason: str, n: int = 1) -> None:
+        """Counts `n` more."""
+        if not self._watched:
+            from methrics.node.process.forks import watch
+
+            watch(self)
+            self._watched = True
+        with self._lock:
+            self._counts[reason] = self._counts.get(reason, 0) + n
+
+    def totals(self) -> dict[str, int]:
+        """What was counted so far, by reason."""
+        return dict(self._counts)
+
+    def before_fork(self, patience: float) -> bool:
+        """Part of `forks.Forkable`."""
+        return self._lock.acquire(True, patience)
+
+    def after_fork(self) -> None:
+        """Part of `forks.Forkable`."""
+        self._lock.release()
+
+    def abandon(self) -> None:
+        """Part of `forks.Forkable`."""
+        self._lock = threading.Lock()

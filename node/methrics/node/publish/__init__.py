@@ -1,0 +1,1 @@
+"""The publisher: sends what is due from an outbox by the allowed route."""

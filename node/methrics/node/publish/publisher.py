@@ -1,0 +1,374 @@
+"""The publisher: the one process, task or thread that sends what an outbox holds.
+
+    python -m methrics.node.publish.publisher --namespace <label>-<short key> [--home DIR] [--once]
+
+starts it on its own, as the embedded client does when something is due; it ends by itself when
+nothing is due soon. In a trio app `keep_publishing` is a task, elsewhere `start_thread` makes it a
+thread; both go on for as long as the app runs. At most one works on an outbox at a time, whatever
+started it.
+
+Exit codes: 0 done, nothing to do, or another publisher is at it; 3 something on this machine (a
+full disk, a wrong setting); 4 nobody in the network took what was due. It never ends otherwise:
+trouble is counted, said once, and tried again later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import trio
+
+from methrics.node.clock import Clock
+from methrics.node.consent.apps import newest_types
+from methrics.node.consent.decide import PRODUCTION, forbidden
+from methrics.node.consent.ledger import policy_off, read_answers
+from methrics.node.consent.switch import ConsentSwitch
+from methrics.node.outbox.journal import Journal
+from methrics.node.paths import Places, places
+from methrics.node.process.exits import quiet_logger
+from methrics.node.process.lock import FileLock
+from methrics.node.process.worker import Threads, Worker
+from methrics.node.publish.delivery import AskConsent, Consent, Delivery, Done, OpenRoute
+from methrics.node.publish.entry import Entry, entry_peers
+from methrics.node.publish.routes import DirectRoute, RelayRoute, Route
+from methrics.node.report.prepare import Allowed
+from methrics.node.report.threshold.keeping import standing_meter
+from methrics.schema.errors import ConfigError, LocalError, MethricsError, StoreError
+
+OK, LOCAL, NETWORK = 0, 3, 4
+
+ROUTES = ("relay", "direct")
+
+POLL = 60.0
+"""Seconds at most between two looks at the outbox while waiting."""
+
+LOCK_TRIES, LOCK_STEP = 5, 0.05
+"""Tries to get the lock, and seconds between them: who asks whether a publisher runs (`is_held`)
+has it for a moment, and must not keep the one from running that is just starting."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherSettings:
+    """What the owner of a publisher chooses."""
+
+    route: str = "relay"
+    """relay or direct; a type leaves only by a route that its consent names."""
+    entry: Entry = field(default_factory=Entry)
+    """Whom to hand reports to."""
+    once: bool = False
+    """One pass, then end."""
+    idle: float = 300.0
+    """Seconds: end when nothing is due within them. Starting costs a second of processor time."""
+    poll: float = POLL
+    """Seconds at most between two looks at the outbox while waiting."""
+
+    def check(self) -> None:
+        """Raises ConfigError if there is no such route or nobody to hand reports to."""
+        if self.route not in ROUTES:
+            raise ConfigError("unknown-route", f"no such route: {self.route}", "relay or direct")
+        if self.route == "relay" and not self.entry.relays:
+            raise ConfigError(
+                "no-relay",
+                "no relay is known, so nothing can be sent",
+                "set METHRICS_RELAYS, or give --relay ADDRESS",
+            )
+        if self.route == "direct" and not self.entry.peers:
+            raise ConfigError(
+                "no-peer",
+                "no peer is known, so nothing can be sent directly",
+                "set METHRICS_PEERS, or give --peer ADDRESS",
+            )
+
+
+def consent_of(where: Places, namespace: str, route: str, clock: Clock) -> AskConsent:
+    """What the person allows `namespace` to send over `route`, as the ledger says when asked.
+
+    Answers are held against the newest catalog in the outbox: what it asks beyond them stays here.
+    """
+    newest = newest_types(where.outbox(namespace), clock)
+    switch = ConsentSwitch(where, namespace, PRODUCTION, clock)
+
+    def ask() -> Consent:
+        nonlocal switch
+        if (types := newest()) != switch.types:
+            switch = ConsentSwitch(where, namespace, PRODUCTION, clock, types)
+        switch.refresh()
+        allowed: Allowed = {
+            name: effective.fields
+            for name, effective in switch.on_types.items()
+            if route in effective.routes
+        }
+        erasing = may_erase(where)
+        try:
+            answers = read_answers(where.ledger).get(namespace, {})
+        except StoreError:
+            return Consent(
+                {}, erasing=erasing
+            )  # what cannot be read means no, but is no reason to forget anything
+        withdrawn = frozenset(name for name, answer in answers.items() if not answer.on)
+        return Consent(allowed, withdrawn, erasing)
+
+    return ask
+
+
+def may_erase(where: Places) -> bool:
+    """Whether erasures may leave this machine now.
+
+    The person asked for each, so no answer about an event type holds them back, and neither does
+    DO_NOT_TRACK: being forgotten is no tracking. A machine that must stay silent is obeyed: the
+    system's policy, METHRICS=off, a build service.
+    """
+    env = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"}
+    rule = forbidden(policy_off=policy_off(where.policy), env=env, environment=PRODUCTION)
+    return rule is None
+
+
+def network_route(settings: PublisherSettings, clock: Clock, rng: random.Random) -> OpenRoute:
+    """The route over libp2p, from a host whose key and peer id live for one pass only."""
+
+    @asynccontextmanager
+    async def open_route() -> AsyncIterator[Route]:
+        from methrics.node.network.libp2p import open_swarm
+
+        async with open_swarm() as swarm:
+            if settings.route == "direct":
+                yield DirectRoute(swarm, settings.entry.peers)
+            else:
+                yield RelayRoute(swarm, settings.entry.relays, clock=clock, rng=rng)
+
+    return open_route
+
+
+async def run_publisher(
+    where: Places,
+    namespace: str,
+    settings: PublisherSettings,
+    *,
+    clock: Clock | None = None,
+    rng: random.Random | None = None,
+    open_route: OpenRoute | None = None,
+    worker: Worker | None = None,
+    on_pass: Callable[[Done], None] | None = None,
+) -> int:
+    """Publish what `namespace` has due until nothing is due soon; returns the exit code.
+
+    `open_route` replaces the network in tests. `on_pass` is told of every pass. May be cancelled at
+    any point; a publisher started later goes on where this one stopped. Raises ConfigError for
+    settings that cannot work.
+    """
+    settings.check()
+    clock = clock or Clock()
+    rng = rng or random.SystemRandom()
+    worker = worker or Threads(1)
+    lock = FileLock(where.publisher_lock(namespace))
+    journal = Journal(where.outbox(namespace), clock=clock)
+    if not journal.exists():
+        return OK
+    try:
+        for left in reversed(range(LOCK_TRIES)):
+            if lock.try_acquire():
+                break
+            if not left:
+                return OK
+            await trio.sleep(LOCK_STEP)
+    except OSError as error:
+        raise StoreError(
+            "outbox-read-only", f"cannot lock {lock.path}: {error.strerror}", "set METHRICS_HOME"
+        ) from error
+    delivery = Delivery(
+        journal,
+        consent_of(where, namespace, settings.route, clock),
+        open_route or network_route(settings, clock, rng),
+        settings.route,
+        clock=clock,
+        rng=rng,
+        worker=worker,
+        meter=lambda: standing_meter(where, namespace),
+    )
+    try:
+        return await _passes(delivery, journal, settings, clock, worker, on_pass)
+    finally:
+        journal.close()
+        lock.release()
+
+
+async def _passes(
+    delivery: Delivery,
+    journal: Journal,
+    settings: PublisherSettings,
+    clock: Clock,
+    worker: Worker,
+    on_pass: Callable[[Done], None] | None,
+) -> int:
+    said: set[str] = set()
+    while True:
+        done = await delivery.publish_due()
+        if on_pass is not None:
+            on_pass(done)
+        if done.failed is not None and done.failed.code not in said:
+            said.add(done.failed.code)
+            _log.warning("%s", done.failed)
+        code = exit_code(done)
+        if settings.once or isinstance(done.failed, LocalError):
+            return code
+        try:
+            due = await worker(journal.next_due)
+        except StoreError:
+            return LOCAL
+        wait = pause(done, due, clock.now(), settings)
+        if wait is None:
+            return code
+        await trio.sleep(wait)
+
+
+def pause(done: Done, due: int | None, now: int, settings: PublisherSettings) -> float | None:
+    """Seconds until the next pass, or None to end. `due`: when the next thing may move (pure)."""
+    wait = float("inf") if due is None else due - now
+    if wait <= 0 and not (done.made or done.acknowledged or done.struck):
+        return None  # it may not leave now (consent, route): no reason to stay awake
+    return None if wait > settings.idle else min(settings.poll, max(1.0, wait))
+
+
+def exit_code(done: Done) -> int:
+    """What a pass means to whoever started the publisher."""
+    if isinstance(done.failed, LocalError):
+        return LOCAL
+    if done.failed is not None or (done.postponed and not done.acknowledged):
+        return NETWORK
+    return OK
+
+
+async def keep_publishing(
+    where: Places,
+    namespace: str,
+    settings: PublisherSettings | None = None,
+    *,
+    relays: Sequence[str] = (),
+    clock: Clock | None = None,
+    rng: random.Random | None = None,
+    open_route: OpenRoute | None = None,
+    worker: Worker | None = None,
+) -> None:
+    """`run_publisher` for as long as an app runs: a task of its own, which ends when cancelled.
+
+    Without `settings`, the user's own entry peers are looked up each time (entry.py), so that they
+    may be set later; `relays` are the app's, used where the user names none. Nothing is raised
+    into the app: what goes wrong is said once on the logger, and tried again after
+    `settings.poll` seconds.
+    """
+    said: set[str] = set()
+    quiet_logger()
+    while True:
+        poll = POLL if settings is None else settings.poll
+        try:
+            entry = entry_peers(where, default_relays=relays)
+            chosen = settings or PublisherSettings(entry=entry)
+            await run_publisher(
+                where,
+                namespace,
+                chosen,
+                clock=clock,
+                rng=rng,
+                open_route=open_route,
+                worker=worker,
+            )
+        except Exception as error:  # noqa: BLE001 - an app must not fail because it is measured
+            code = error.code if isinstance(error, MethricsError) else type(error).__name__
+            if code not in said:
+                said.add(code)
+                _log.warning("nothing is published: %s", error)
+        await trio.sleep(poll)
+
+
+def start_thread(
+    where: Places, namespace: str, settings: PublisherSettings | None = None
+) -> threading.Thread:
+    """`keep_publishing` (with `settings.once`, one pass) in a background thread of this process,
+    which never keeps it from ending.
+
+    Brings libp2p into the app's process once something is sent: the process of its own is the
+    better default. Raises ConfigError for settings that cannot work.
+    """
+    if settings is not None:
+        settings.check()
+
+    def run() -> None:
+        if settings is None or not settings.once:
+            trio.run(keep_publishing, where, namespace, settings)
+            return
+        try:
+            trio.run(run_publisher, where, namespace, settings)
+        except MethricsError as error:
+            _log.warning("%s", error)
+
+    thread = threading.Thread(target=run, name="methrics-publisher", daemon=True)
+    thread.start()
+    return thread
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The process of its own. Says at most one line on standard error; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m methrics.node.publish.publisher",
+        description="Send what one outbox has due, then end.",
+    )
+    parser.add_argument("--namespace", required=True, help="<label>-<short key>")
+    parser.add_argument("--home", help="the folder in place of METHRICS_HOME")
+    parser.add_argument(
+        "--default-relay", action="append", default=[], help="used where the user names no relay"
+    )
+    parser.add_argument("--route", choices=ROUTES, default="relay")
+    parser.add_argument("--once", action="store_true", help="make one pass, then end")
+    parser.add_argument("--idle", type=float, help="end when nothing is due within these seconds")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR)
+    where = places(options.home)
+    try:
+        entry = entry_peers(where, default_relays=options.default_relay)
+        settings = PublisherSettings(route=options.route, entry=entry, once=options.once)
+        if options.idle is not None:
+            settings = replace(settings, idle=options.idle)
+        return trio.run(_until_signal, where, options.namespace, settings)
+    except MethricsError as error:
+        sys.stderr.write(f"methrics: {error}\n")
+        return LOCAL if isinstance(error, LocalError) else NETWORK
+    except OSError as error:
+        sys.stderr.write(f"methrics: {error.strerror or error}\n")
+        return LOCAL
+
+
+async def _until_signal(where: Places, namespace: str, settings: PublisherSettings) -> int:
+    """Run until done or told to end; either is a clean end."""
+    code, failure = OK, None
+    async with trio.open_nursery() as nursery:
+
+        async def listen() -> None:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+
+        nursery.start_soon(listen)
+        try:
+            code = await run_publisher(where, namespace, settings)
+        except MethricsError as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return code
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main())

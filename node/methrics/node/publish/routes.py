@@ -1,0 +1,237 @@
+"""The ways by which reports reach their topic, and what became of each report.
+
+`RelayRoute` (the default) seals every item for up to two relays: they see our address, the topic
+sees theirs. `DirectRoute` publishes by itself, so its peers see who published: it needs a consent
+of its own. Both are idempotent, because the id of an item is its content: whatever was not
+acknowledged may be sent again, over any route.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import trio
+
+from methrics.node.clock import Clock
+from methrics.node.network.swarm import PeerId, Swarm
+from methrics.node.relay import submit
+from methrics.node.relay.boxes import seal
+from methrics.node.relay.mixer import chunks
+from methrics.schema.errors import ConfigError, RefusedError, RemoteError, UnreachableError
+from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.verdict import Reason
+
+RELAYS_AT_A_TIME = 2
+"""Relays that get each item: one may fail or lie, and more would only learn more."""
+
+REQUEST_TIME = 30.0
+"""Seconds for one request to a relay."""
+
+
+SETTLE_TIME = 3.0
+"""Seconds that a connection stays open after the last bundle went into its queue."""
+
+
+class Fate(StrEnum):
+    """What became of one item."""
+
+    ACKNOWLEDGED = "acknowledged"
+    """Someone who passes it on has it."""
+    RETRY = "retry"
+    """Nobody took it now; later somebody may."""
+    REFUSED = "refused"
+    """It will not be taken, however often it is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The fate of one item and the reason code behind it (`ok`, or what the relay said)."""
+
+    fate: Fate
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is to be delivered: `items` (id, exact bytes) of one namespace, whose catalog goes along
+    when a relay does not know it."""
+
+    topic: str
+    catalog: bytes
+    items: tuple[tuple[bytes, bytes], ...]
+
+
+class Route(Protocol):
+    """One way out. `name` is the word in consent and journal."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+        """Try once; an outcome for every id of `load`. Raises nothing of the network's."""
+        ...
+
+
+_RETRIED = frozenset({Reason.QUOTA, Reason.EARLY, Reason.UNKNOWN_CATALOG, Reason.FOREIGN})
+"""Refusals that say something of the relay or of the moment, not of the item."""
+
+
+def outcome_of(reason: Reason) -> Outcome:
+    """What a relay's reason code for an item means to its submitter."""
+    if reason in (Reason.OK, Reason.DUPLICATE):
+        return Outcome(Fate.ACKNOWLEDGED, str(reason))
+    return Outcome(Fate.RETRY if reason in _RETRIED else Fate.REFUSED, str(reason))
+
+
+def merge(one: Outcome | None, two: Outcome) -> Outcome:
+    """The better of what two relays said: any acknowledgement counts, and doubt means retry."""
+    order = (Fate.ACKNOWLEDGED, Fate.RETRY, Fate.REFUSED)
+    return two if one is None or order.index(two.fate) < order.index(one.fate) else one
+
+
+class DirectRoute:
+    """Publish bundles of our own on the topic, by fanout, without joining it.
+
+    An item is acknowledged when its bundle was handed to at least one peer of the topic and the
+    connection then had time to carry it: gossip itself confirms nothing.
+    """
+
+    name = "direct"
+
+    def __init__(
+        self,
+        swarm: Swarm,
+        addrs: Sequence[str],
+        *,
+        peers_time: float = REQUEST_TIME,
+        settle: float = SETTLE_TIME,
+    ) -> None:
+        self._swarm = swarm
+        self._addrs = tuple(addrs)
+        self._peers_time = peers_time
+        self._settle = settle
+
+    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+        """See `Route`. The catalog leads the first bundle, for peers who do not know it yet."""
+        outcomes = {item_id: Outcome(Fate.RETRY, "unreachable") for item_id, _ in load.items}
+        for addr in self._addrs:
+            await _dial(self._swarm, addr)
+        with trio.move_on_after(self._peers_time):
+            await self._swarm.wait_for_peers(load.topic, 1)
+        leading = [load.catalog]
+        with contextlib.suppress(UnreachableError):
+            for chunk in chunks(load.items):
+                await self._swarm.publish(load.topic, pack(leading + [raw for _, raw in chunk]))
+                outcomes |= {item_id: outcome_of(Reason.OK) for item_id, _ in chunk}
+                leading = []
+        if not leading:
+            await trio.sleep(self._settle)
+        return outcomes
+
+
+class RelayRoute:
+    """Hand every item, sealed, to up to two of the relays at `addrs` (the user's own list)."""
+
+    name = "relay"
+
+    def __init__(
+        self,
+        swarm: Swarm,
+        addrs: Sequence[str],
+        *,
+        clock: Clock,
+        rng: random.Random,
+        timeout: float = REQUEST_TIME,
+    ) -> None:
+        if not addrs:
+            raise ConfigError(
+                "no-relay", "no relay is known", "give one with --relay, or METHRICS_RELAYS"
+            )
+        self._swarm = swarm
+        self._addrs = tuple(dict.fromkeys(addrs))
+        self._clock = clock
+        self._rng = rng
+        self._timeout = timeout
+
+    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+        """See `Route`. Relays are tried in random order until two of them have answered."""
+        outcomes = {item_id: Outcome(Fate.RETRY, "unreachable") for item_id, _ in load.items}
+        answered: dict[bytes, Outcome] = {}
+        waiting = self._rng.sample(self._addrs, len(self._addrs))
+
+        async def visit() -> None:
+            while waiting:
+                addr = waiting.pop()
+                try:
+                    said = await self._hand_to(addr, load)
+                except RemoteError:
+                    continue
+                for item_id, outcome in said.items():
+                    answered[item_id] = merge(answered.get(item_id), outcome)
+                return
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(RELAYS_AT_A_TIME, len(waiting))):
+                nursery.start_soon(visit)
+        return outcomes | answered
+
+    async def _hand_to(self, addr: str, load: Load) -> dict[bytes, Outcome]:
+        """One relay's word on every item. Raises RemoteError if it cannot be used."""
+        with trio.move_on_after(self._timeout):
+            peer = await self._swarm.dial(addr)
+            box_key = await self._describe(peer, load.topic)
+            boxes = {item_id: seal(raw, box_key) for item_id, raw in load.items}
+            said = await self._submit(peer, boxes)
+            unknown = {i: boxes[i] for i, reason in said.items() if reason is _UNKNOWN}
+            if unknown:
+                await self._submit(peer, {b"": seal(load.catalog, box_key)})
+                said |= await self._submit(peer, unknown)
+            return {item_id: outcome_of(reason) for item_id, reason in said.items()}
+        raise UnreachableError("too-slow", "the relay did not answer in time")
+
+    async def _describe(self, peer: PeerId, topic: str) -> bytes:
+        """The relay's box key, if it carries `topic` and its description is still valid."""
+        reply = await self._swarm.request(
+            peer,
+            submit.RELAY,
+            submit.DESCRIBE_REQUEST,
+            reply_max=submit.DESCRIPTION_MAX,
+            timeout=self._timeout,
+        )
+        description = submit.decode_description(reply)
+        if topic not in description.topics:
+            raise RefusedError(Reason.FOREIGN, "the relay does not carry this topic")
+        if description.expires <= self._clock.now():
+            raise RefusedError(Reason.EXPIRED, "the relay's description is out of date")
+        return description.box
+
+    async def _submit(self, peer: PeerId, boxes: Mapping[bytes, bytes]) -> dict[bytes, Reason]:
+        said: dict[bytes, Reason] = {}
+        ids = iter(boxes)
+        for request in submit.split_request(list(boxes.values())):
+            reply = await self._swarm.request(
+                peer,
+                submit.SUBMIT,
+                submit.encode_request(request),
+                reply_max=submit.REPLY_MAX,
+                timeout=self._timeout,
+            )
+            reasons = submit.decode_reply(reply, boxes=len(request))
+            said |= {next(ids): reason for reason in reasons}
+        return said
+
+
+_UNKNOWN = Reason.UNKNOWN_CATALOG
+
+
+async def _dial(swarm: Swarm, addr: str) -> None:
+    """Connect if that works; a dead peer is not our caller's trouble."""
+    try:
+        await swarm.dial(addr)
+    except UnreachableError:
+        return

@@ -1,0 +1,165 @@
+"""Starts the publisher in a process of its own, when something is due and none is running.
+
+The app never waits for it and is not its parent for long: an intermediate process forks and ends,
+so that no zombie is left in the app and the publisher survives the app's exit and terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from methrics.node.paths import Places
+from methrics.node.process.exits import leaving
+from methrics.node.process.lock import is_held
+
+if TYPE_CHECKING:
+    from methrics.node.outbox.outbox import Outbox
+
+PAUSE = 30.0
+"""Seconds after a start in which this process starts no other: the new one needs time to lock."""
+
+REAP_TIMEOUT = 20.0
+"""Seconds a helper thread waits for the intermediate process, which lives for milliseconds."""
+
+HELPER = "methrics-nudge"
+"""Name of that thread."""
+
+# Run by the intermediate process: become the leader of a new session, then the publisher.
+_DETACH = "import os,sys\nif os.fork():os._exit(0)\nos.setsid()\nos.execv(sys.argv[1],sys.argv[1:])"
+
+LOOK_PATIENCE = 0.2
+"""Seconds that an exiting app waits for such a thread in mid-look, which takes milliseconds."""
+
+_started: dict[str, float] = {}
+_lock = [threading.Lock()]
+
+
+def nudge(
+    places: Places, namespace: str, outbox: Outbox, relays: tuple[str, ...], *, inline: bool
+) -> None:
+    """Starts a publisher if one is wanted. `relays` are the app's. `inline` does it now, for an app
+    that is exiting; otherwise a short-lived daemon thread does. Never raises."""
+    if inline:
+        _look(places, namespace, outbox, relays, False)
+        return
+    thread = threading.Thread(
+        target=_look,
+        args=(places, namespace, outbox, relays, True),
+        name=HELPER,
+        daemon=True,
+    )
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads, or the interpreter is shutting down
+        return
+
+
+def wanted(places: Places, namespace: str, outbox: Outbox, relays: tuple[str, ...] = ()) -> bool:
+    """Whether something is due that no running publisher takes and some relay could.
+
+    Raises StoreError, ConfigError for entry peers that cannot be used."""
+    due = outbox.next_due()
+    if due is None or due > outbox.clock.now():
+        return False
+    from methrics.node.publish.entry import entry_peers
+
+    if not entry_peers(places, default_relays=relays).relays:
+        return False
+    return not is_held(places.publisher_lock(namespace))
+
+
+def command(places: Places, namespace: str, relays: tuple[str, ...] = ()) -> list[str] | None:
+    """The publisher's command line, or None where this process has no Python to run it with:
+    a frozen app or an embedding server, whose `sys.executable` is the app itself."""
+    python = sys.executable
+    if not python or getattr(sys, "frozen", False):
+        return None
+    if not os.path.basename(python).lower().startswith(("python", "pypy")):
+        return None
+    home = [] if places.home is None else ["--home", places.home]
+    entry = [part for relay in relays for part in ("--default-relay", relay)]
+    module = ["-m", "methrics.node.publish.publisher"]
+    return [python, "-P", *module, *home, "--namespace", namespace, *entry]
+
+
+def start(argv: list[str]) -> subprocess.Popen[bytes] | None:
+    """Runs `argv` detached, with no standard streams. Raises OSError if it cannot be started.
+
+    Returns the intermediate process, which somebody has to wait for (`_reap`, `_leave`)."""
+    if sys.platform == "win32":  # pragma: no cover
+        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+        _popen(argv, creationflags=flags)
+        return None
+    return _popen([argv[0], "-I", "-S", "-c", _DETACH, *argv])
+
+
+def _leave(process: subprocess.Popen[bytes]) -> None:
+    """Has the intermediate process waited for by a thread or, if the app is exiting, by the system;
+    Python would warn on the app's standard error of a process that nobody waits for."""
+    if not leaving():
+        with contextlib.suppress(RuntimeError):
+            threading.Thread(target=_reap, args=(process,), name=HELPER, daemon=True).start()
+            return
+    process.returncode = 0
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(subprocess.SubprocessError):
+        process.wait(REAP_TIMEOUT)
+
+
+def _popen(argv: list[str], creationflags: int = 0) -> subprocess.Popen[bytes]:
+    null = subprocess.DEVNULL
+    return subprocess.Popen(
+        argv, stdin=null, stdout=null, stderr=null, cwd=os.sep, creationflags=creationflags
+    )
+
+
+def _look(
+    places: Places,
+    namespace: str,
+    outbox: Outbox,
+    relays: tuple[str, ...],
+    reap: bool,
+) -> None:
+    # An app may be exiting while a thread of its looks: one of the two starts the publisher, and it
+    # is started when the other goes on.
+    lock = _lock[0]
+    if not lock.acquire(timeout=LOOK_PATIENCE):
+        return
+    try:
+        process = _start_if_wanted(places, namespace, outbox, relays)
+    except Exception:  # noqa: BLE001 - the edge to the app, whose standard error is not ours
+        return  # the next nudge tries again; nothing is lost, the outbox keeps it
+    finally:
+        lock.release()
+    if process is not None:
+        (_reap if reap else _leave)(process)
+
+
+def _start_if_wanted(
+    places: Places, namespace: str, outbox: Outbox, relays: tuple[str, ...]
+) -> subprocess.Popen[bytes] | None:
+    now = outbox.clock.monotonic()
+    started = _started.get(outbox.path)
+    if started is not None and now - started < PAUSE:
+        return None
+    argv = command(places, namespace, relays)
+    if argv is None or not wanted(places, namespace, outbox, relays):
+        return None
+    _started[outbox.path] = now
+    return start(argv)
+
+
+def _renew_lock() -> None:
+    """After a fork: a thread that does not exist in the child may have held it."""
+    _lock[0] = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -1,0 +1,1 @@
+"""The recorder: what an app calls; checks an event and appends it to the outbox."""

@@ -1,0 +1,68 @@
+"""From an app's values to the CBOR of their wire values, fast: the same few come again and again,
+so their encoded pieces are remembered.
+
+The result is `encode(event_type.coerce(values))`, byte for byte; that takes 20 microseconds for
+seven fields, this takes 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from methrics.schema.catalog.fields import FIELDS_MAX
+from methrics.schema.wire.codec import encode, head
+
+if TYPE_CHECKING:
+    from methrics.schema.catalog.event_type import EventType
+
+REMEMBERED_MAX = 512
+"""Pieces remembered per field; an app that sends more different wire values starts over."""
+
+_MAP = 5
+_HEADS = tuple(head(_MAP, count) for count in range(FIELDS_MAX + 1))
+
+Remembered = dict[str | int, bytes]
+Coerce = Callable[[object], str | int | bool]
+
+
+class FieldPacker:
+    """Packs values for one event type."""
+
+    __slots__ = ("_event_type", "_slots")
+
+    def __init__(self, event_type: EventType) -> None:
+        self._event_type = event_type
+        # Deterministic CBOR orders keys by their encoded bytes: shorter ones first.
+        ordered = sorted(event_type.fields, key=lambda field: (len(field.name), field.name))
+        self._slots: list[tuple[str, Remembered, Coerce]] = [
+            (field.name, {}, field.coerce) for field in ordered
+        ]
+
+    def pack(self, values: Mapping[str, object], only: frozenset[str] | None) -> tuple[bytes, int]:
+        """(CBOR map, number of fields in it). None, and fields outside `only`, are left out.
+
+        Raises ValueError for a field that is not declared or a value of the wrong Python type.
+        """
+        parts = [b""]
+        declared = 0
+        for name, remembered, coerce in self._slots:
+            if name in values:
+                declared += 1
+                raw = values[name]
+                if raw is not None and (only is None or name in only):
+                    wire = coerce(raw)
+                    # One field's wire values are all of one type: 1 and True never meet here.
+                    parts.append(remembered.get(wire) or _piece(name, remembered, wire))
+        if declared != len(values):
+            self._event_type.coerce(values)  # says which field is not declared
+        count = len(parts) - 1
+        parts[0] = _HEADS[count]
+        return b"".join(parts), count
+
+
+def _piece(name: str, remembered: Remembered, wire: str | int | bool) -> bytes:
+    if len(remembered) >= REMEMBERED_MAX:
+        remembered.clear()
+    part = remembered[wire] = encode(name) + encode(wire)
+    return part

@@ -1,0 +1,84 @@
+"""What `record` needs to know of an event type beside its declaration, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from methrics.node.record.packing import FieldPacker
+from methrics.node.record.settings import RecorderSettings
+from methrics.schema.errors import LocalError
+
+if TYPE_CHECKING:
+    from methrics.schema.catalog.event_type import EventType
+
+COUNT_MAX = 1 << 31
+"""Largest `n` of one `count` call: sums stay far within SQLite's integers."""
+
+
+class Plan(NamedTuple):
+    """`sourced`: fields that the node fills in when a report is made. `random`: fields that it
+    answers at random. `version`: the app's, if the type has a field for it. `one_in`: the sampling
+    that the app chose."""
+
+    event_type: EventType
+    sourced: frozenset[str]
+    random: frozenset[str]
+    version: str | None
+    one_in: int
+    packer: FieldPacker
+
+    def complete(self, values: dict[str, object]) -> None:
+        """Adds the app's version. Raises LocalError for what only the node may fill in, and for a
+        field that is answered at random and left out: that it is missing would tell the truth."""
+        if self.sourced and not self.sourced.isdisjoint(values):
+            name = min(self.sourced.intersection(values))
+            misuse("reserved-field", f"{self.event_type.name}.{name} is filled in by the node")
+        for name in self.random:
+            if values.get(name) is None:
+                where = f"{self.event_type.name}.{name}"
+                misuse("wrong-value", f"{where} is answered at random, so it must always be given")
+        if self.version is not None and "version" not in values:
+            values["version"] = self.version
+
+    def says_nothing(self, allowed: frozenset[str] | None) -> bool:
+        """Whether a report without the app's fields would be empty (KPI-15)."""
+        if not self.event_type.fields or self.event_type.kind == "count":
+            return False
+        return not self.sourced if allowed is None else self.sourced.isdisjoint(allowed)
+
+
+def make_plan(types: Mapping[str, EventType], type_name: str, settings: RecorderSettings) -> Plan:
+    """Raises LocalError for a type, or a sampling, that the catalog does not declare."""
+    event_type = types.get(type_name)
+    if event_type is None:
+        known = ", ".join(types) or "none"
+        misuse("unknown-type", f"no event type {type_name!r}; declared: {known}")
+    one_in = settings.sampling.get(type_name, 1)
+    if one_in not in event_type.one_in:
+        allowed = ", ".join(map(str, event_type.one_in))
+        misuse("wrong-sampling", f"{type_name}: one in {one_in} is not declared: {allowed}")
+    version = event_type.field("version")
+    takes_version = version is not None and version.type == "version"
+    return Plan(
+        event_type,
+        frozenset(field.name for field in event_type.fields if field.source is not None),
+        frozenset(field.name for field in event_type.fields if field.randomize is not None),
+        settings.app_version if takes_version else None,
+        one_in,
+        FieldPacker(event_type),
+    )
+
+
+def amount(n: int | None) -> int:
+    """How much to count: 1 unless the app says. Raises LocalError for no sensible number."""
+    if n is None:
+        return 1
+    if type(n) is not int or not 1 <= n <= COUNT_MAX:
+        misuse("wrong-value", f"n must be a whole number from 1 to {COUNT_MAX}")
+    return n
+
+
+def misuse(code: str, message: str) -> NoReturn:
+    """Raises LocalError: the app uses its recorder wrongly."""
+    raise LocalError(code, message)

@@ -1,0 +1,403 @@
+"""The embedded client: what an app calls. Never raises into the app, never waits for a network.
+
+    recorder = methrics.node.open(CATALOG, app_version="1.4")
+    recorder.record("signin", language="fr")
+
+Off (the default): a call returns False within a microsecond and leaves no row, id, file, thread or
+socket. On: True means that the event is in the outbox and survives a kill -9 of the app. Anything
+else is False and counted in `statistics()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from methrics.node.clock import Clock, Rng, system_rng
+from methrics.node.consent.switch import ConsentSwitch
+from methrics.node.paths import Places, namespace_of
+from methrics.node.process.tally import Tally
+from methrics.node.record.plan import Plan, amount, make_plan, misuse
+from methrics.node.record.sequences import Sequence
+from methrics.node.record.settings import RecorderSettings
+from methrics.schema.errors import LocalError, MethricsError
+from methrics.schema.wire.codec import encode
+
+if TYPE_CHECKING:
+    from methrics.node.consent.asking import Asking
+    from methrics.node.consent.questions import Question
+    from methrics.node.record.writer import Writer
+    from methrics.schema.catalog.catalog import Catalog, EventType
+
+SEQUENCES_MAX = 1000
+"""Open sequences of one recorder: an app that never ends them must not grow."""
+
+
+class Statistics(NamedTuple):
+    """What one recorder did since it was opened, in this process. `rule` names what decides about
+    consent ("answer": the user's answers per type); `dropped` counts by reason."""
+
+    namespace: str
+    rule: str
+    recorded: int
+    dropped: dict[str, int]
+
+
+class Recorder:
+    """Made by `methrics.node.open`. Safe to share between threads, tasks and forked children."""
+
+    def __init__(
+        self,
+        catalog: Catalog | None,
+        where: Places,
+        settings: RecorderSettings,
+        *,
+        clock: Clock | None = None,
+        rng: Rng | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._places = where
+        self._settings = settings
+        self._strict = settings.strict
+        self._clock = clock or Clock()
+        self._monotonic = self._clock.monotonic
+        self._rng = rng
+        self._types: Mapping[str, EventType] = catalog.types if catalog else {}
+        self.namespace = namespace_of(catalog.label, catalog.short_key) if catalog else ""
+        self._switch = ConsentSwitch(
+            where, self.namespace, settings.environment, self._clock, self._types
+        )
+        self._plans: dict[str, Plan] = {}
+        self._writer: Writer | None = None
+        self._writers: dict[str, Writer] = {}
+        self._sequences: set[Sequence] = set()
+        self._recorded = 0
+        self._dropped = Tally()
+        self._closed = False
+
+    def record(self, type_name: str, /, **values: object) -> bool:
+        """Records one event, adds one to a count, or sets the latest state.
+
+        Values may be wide (a raw number for a bucket, any text for an enum): they are narrowed to
+        the declared wire values here, and only those are kept. True: kept, durably.
+        """
+        switch = self._switch
+        monotonic = self._monotonic()
+        if monotonic < switch.deadline and type_name not in switch.on_types:
+            return False if not self._strict else self._guard(self._off, type_name)
+        try:
+            return self._record(type_name, values, monotonic)
+        except Exception as error:  # noqa: BLE001 - an app must not fail because it is measured
+            return self._failed(error)
+
+    def count(self, type_name: str, n: int = 1, /, **values: object) -> bool:
+        """Adds `n` to a count, summed on this machine per combination of fields and window."""
+        switch = self._switch
+        monotonic = self._monotonic()
+        if monotonic < switch.deadline and type_name not in switch.on_types:
+            return False if not self._strict else self._guard(self._off, type_name)
+        try:
+            return self._record(type_name, values, monotonic, n)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._failed(error)
+
+    def sequence(self, type_name: str, /, **values: object) -> Sequence:
+        """One interaction, as a context manager: `with r.sequence("signin") as s: s.step("start")`.
+
+        Steps stay in memory; one row is written at the end, or when the app exits. Without consent
+        the object does nothing.
+        """
+        sequence = Sequence(self)
+        if self._guard(self._begin_sequence, sequence, type_name) and values:
+            sequence.set(**values)
+        return sequence
+
+    def facts(self, type_name: str, /) -> dict[str, object]:
+        """This machine's facts for those fields of a type that have well-known names (facts.py),
+        to be passed to `record`. Without consent nothing is looked up and the answer is empty."""
+        event_type = self._types.get(type_name)
+        if event_type is None or not self._switch.effective(type_name, self._monotonic()).on:
+            return {}
+        from methrics.node.report.facts import machine_facts
+
+        return machine_facts(field.name for field in event_type.fields if field.source is None)
+
+    def ask(
+        self,
+        *,
+        starts: int,
+        used_seconds: float,
+        examples: Mapping[str, Mapping[str, object]] | None = None,
+        results: str = "",
+    ) -> bool:
+        """Asks the person at the terminal, if it is time to; True if they were asked.
+
+        Call it once, at a quiet moment; it waits for the person. `starts` and `used_seconds` are
+        the app's own count of its starts and of the time it was used: methrics keeps none, because
+        before a yes it writes nothing. `examples`: event type -> what the app would record;
+        `results`: where charts of the results can be seen. Never raises but for Ctrl-C.
+        """
+
+        def work() -> bool:
+            import sys
+
+            from methrics.node.consent.questions import Uses
+            from methrics.node.consent.terminal import ask_in_terminal
+
+            asking = self.asking(examples=examples, results=results, surface="terminal")
+            uses = Uses(starts, used_seconds)
+            return ask_in_terminal(asking, uses, stdin=sys.stdin, stdout=sys.stdout)
+
+        return self._guard(work)
+
+    def asking(
+        self,
+        *,
+        examples: Mapping[str, Mapping[str, object]] | None = None,
+        results: str = "",
+        surface: str = "app",
+    ) -> Asking:
+        """For an app that asks in its own user interface: questions, what to show, answers.
+
+        `examples` and `results` as for `ask`; `surface` names the interface in the ledger's
+        history. Unlike the rest of a recorder, what this returns raises LocalError.
+        """
+        from methrics.node.consent.asking import Asking
+
+        return Asking(
+            (self._catalog,) if self._catalog is not None else (),
+            self._places,
+            environment=self._settings.environment,
+            app_version=self._settings.app_version,
+            examples=examples,
+            results=results,
+            surface=surface,
+            clock=self._clock,
+        )
+
+    def questions(
+        self, *, starts: int | None = None, used_seconds: float | None = None
+    ) -> list[Question]:
+        """What the person should be asked, for an app with its own user interface. With `starts`
+        and `used_seconds` (both, as for `ask`), only when it is time to ask unbidden; without, all
+        that is open. Never raises: what cannot be read is not asked."""
+        found: list[Question] = []
+
+        def work() -> bool:
+            from methrics.node.consent.questions import Uses
+
+            given = starts is not None or used_seconds is not None
+            uses = Uses(starts or 0, used_seconds or 0.0) if given else None
+            found.extend(self.asking().questions(uses))
+            return True
+
+        self._guard(work)
+        return found
+
+    def fail(self, error: MethricsError) -> None:
+        """Counts why this recorder cannot work at all."""
+        self._drop(error.code, error)
+
+    def statistics(self) -> Statistics:
+        """Counts of this process, to be shown to a developer; they go nowhere."""
+        if self._monotonic() >= self._switch.deadline:
+            self._switch.refresh()
+        rule = self._switch.rule or ("answer" if self._switch.on_types else "default")
+        return Statistics(self.namespace, rule, self._recorded, self._dropped.totals())
+
+    def close(self) -> None:
+        """Ends open sequences and closes the outbox; quick, never raises. Later records return
+        False. Also done when the app exits."""
+        for sequence in list(self._sequences):
+            self._guard(self._end_sequence, sequence, strict=False)
+        if self._writer is not None and not self._closed:
+            self._guard(self._shut, strict=False)
+        self._closed = True
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- behind the edge: called through _guard only ---------------------------------------------
+
+    def _guard(self, work: Callable[..., bool], *args: Any, strict: bool = True) -> bool:
+        """The edge to the app: whatever goes wrong is counted, and False."""
+        try:
+            return work(*args)
+        except Exception as error:  # noqa: BLE001 - as in record
+            return self._failed(error, strict=strict)
+
+    def _failed(self, error: Exception, *, strict: bool = True) -> bool:
+        if not isinstance(error, MethricsError):
+            self._drop("error", error)
+            return False
+        self._drop(error.code, error)
+        if strict and self._settings.strict:
+            raise error
+        return False
+
+    def _record(
+        self, type_name: str, values: dict[str, object], monotonic: float, n: int | None = None
+    ) -> bool:
+        effective = self._switch.effective(type_name, monotonic)
+        if not effective.on:
+            return self._off(type_name)
+        plan = self._plans.get(type_name) or self._plan(type_name)
+        event_type = plan.event_type
+        kind = event_type.kind
+        if kind == "sequence" or (n is not None and kind != "count"):
+            misuse("wrong-kind", f"{type_name} is of kind {kind}")
+        plan.complete(values)
+        try:
+            fields, length = plan.packer.pack(values, effective.fields)
+        except ValueError as error:
+            raise LocalError("wrong-value", f"{type_name}: {error}") from error
+        now = self._clock.now()
+        if not self._chosen(plan, now):
+            return False
+        if not length and plan.says_nothing(effective.fields):
+            self._drop("empty")
+            return False
+        writer = self._writer or self._open_writer()
+        if kind == "event":
+            kept = writer.event(event_type, now, fields, plan.one_in)
+        elif kind == "state":
+            kept = writer.state(event_type, now, fields, plan.one_in)
+        else:
+            kept = writer.count(event_type, now, fields, plan.one_in, amount(n))
+        return self._kept(writer, kept, monotonic)
+
+    def _coerced(
+        self, event_type: EventType, values: dict[str, object]
+    ) -> dict[str, str | int | bool]:
+        """The wire values of a sequence's fields, which are packed when it ends."""
+        self._plans[event_type.name].complete(values)
+        try:
+            return event_type.coerce(values)
+        except ValueError as error:
+            raise LocalError("wrong-value", f"{event_type.name}: {error}") from error
+
+    def _off(self, type_name: str) -> bool:
+        """Without consent nothing is counted; an app's own test still hears of a misspelt type."""
+        if self._strict and type_name not in self._types:
+            self._plan(type_name)
+        return False
+
+    def _plan(self, type_name: str) -> Plan:
+        plan = make_plan(self._types, type_name, self._settings)
+        self._plans[type_name] = plan
+        return plan
+
+    def _chosen(self, plan: Plan, now: int) -> bool:
+        """Whether the recorder is open, the type alive, and the sample takes this one."""
+        if self._closed:
+            self._drop("closed")
+        elif now >= plan.event_type.expires:
+            self._drop("expired")
+        elif plan.one_in > 1 and self._draw()() * plan.one_in >= 1:
+            self._drop("not-sampled")
+        else:
+            return True
+        return False
+
+    def _begin_sequence(self, sequence: Sequence, type_name: str) -> bool:
+        if not self._switch.effective(type_name, self._monotonic()).on:
+            return self._off(type_name)
+        plan = self._plans.get(type_name) or self._plan(type_name)
+        if plan.event_type.sequence is None:
+            misuse("wrong-kind", f"{type_name} is of kind {plan.event_type.kind}")
+        if len(self._sequences) >= SEQUENCES_MAX:
+            misuse("too-many-sequences", f"{SEQUENCES_MAX} sequences are open")
+        now = self._clock.now()
+        if not self._chosen(plan, now):
+            return False
+        from methrics.node.process.exits import at_exit
+
+        at_exit(self)
+        sequence.begin(plan.event_type, now, plan.one_in)
+        self._sequences.add(sequence)
+        return True
+
+    def _end_sequence(self, sequence: Sequence) -> bool:
+        event_type, sequence.event_type = sequence.event_type, None
+        self._sequences.discard(sequence)
+        if event_type is None or not sequence.mine:
+            return False
+        effective = self._switch.effective(event_type.name, self._monotonic())
+        if not effective.on:
+            return False
+        if not sequence.steps:
+            self._drop("empty")
+            return False
+        allowed = effective.fields
+        fields = {
+            name: value
+            for name, value in sequence.fields.items()
+            if allowed is None or name in allowed
+        }
+        writer = self._writer or self._open_writer()
+        steps = encode([list(step) for step in sequence.steps])
+        now = sequence.started
+        kept = writer.event(event_type, now, encode(fields), sequence.one_in, steps)
+        return self._kept(writer, kept, self._monotonic())
+
+    def _open_writer(self) -> Writer:
+        from methrics.node.process.exits import at_exit
+        from methrics.node.record.writer import Writer
+
+        assert self._catalog is not None
+        writer = Writer(
+            self._catalog,
+            self._places,
+            self.namespace,
+            clock=self._clock,
+            rng=self._draw(),
+            publisher=self._settings.publisher == "process",
+            relays=self._settings.relays,
+        )
+        writer.keep_catalog()
+        at_exit(self)
+        # Two threads may both have made one; the first is taken.
+        self._writer = self._writers.setdefault(self.namespace, writer)
+        return self._writer
+
+    def _shut(self) -> bool:
+        from methrics.node.process.exits import forget
+
+        assert self._writer is not None
+        forget(self)
+        self._writer.close()
+        return True
+
+    def _kept(self, writer: Writer, kept: bool, monotonic: float) -> bool:
+        if not kept:
+            self._drop("outbox-full")
+            return False
+        self._recorded += 1
+        if monotonic >= writer.look_at:
+            self._guard(self._look, writer, monotonic, strict=False)
+        return True
+
+    def _look(self, writer: Writer, monotonic: float) -> bool:
+        writer.look(monotonic)
+        return True
+
+    def _draw(self) -> Rng:
+        if self._rng is None:
+            self._rng = system_rng()
+        return self._rng
+
+    def _drop(self, reason: str, error: Exception | None = None) -> None:
+        self._dropped.add(reason)
+        if error is not None:
+            from methrics.node.process.exits import say_once
+
+            say_once(f"{self.namespace or 'methrics'}: not recorded: {error}")

@@ -1,0 +1,106 @@
+"""A `sequence`: the steps of one interaction, in memory until they are recorded as one event."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from methrics.schema.errors import LocalError
+
+if TYPE_CHECKING:
+    from methrics.node.record.recorder import Recorder
+    from methrics.schema.catalog.event_type import EventType
+
+
+class Sequence:
+    """Made by `Recorder.sequence`. Steps hold a name and a bucket of seconds since the first step;
+    nothing finer is kept. Not to be shared between threads; a forked child does not end it."""
+
+    __slots__ = (
+        "_first",
+        "_pid",
+        "_recorder",
+        "event_type",
+        "fields",
+        "one_in",
+        "started",
+        "steps",
+    )
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._first: float | None = None
+        self._pid = 0
+        self.event_type: EventType | None = None
+        self.fields: dict[str, str | int | bool] = {}
+        self.one_in = 1
+        self.started = 0
+        self.steps: list[tuple[str, int]] = []
+
+    def begin(self, event_type: EventType, now: int, one_in: int) -> None:
+        """Called by the recorder when consent is given; until then every method does nothing."""
+        self.event_type = event_type
+        self.started = now
+        self.one_in = one_in
+        self._pid = os.getpid()
+
+    def step(self, name: str, /) -> bool:
+        """Adds a declared step, now. False, counted, past the type's `max_steps`."""
+        if self.event_type is None:
+            return False
+        return self._recorder._guard(self._step, name)
+
+    def set(self, **values: object) -> bool:
+        """Sets fields, as `record` takes them; a later value replaces an earlier one."""
+        if self.event_type is None:
+            return False
+        return self._recorder._guard(self._set, values)
+
+    def finish(self) -> bool:
+        """Records the sequence, once. False without consent, and for one without steps (KPI-15)."""
+        if self.event_type is None:
+            return False
+        return self._recorder._guard(self._recorder._end_sequence, self)
+
+    @property
+    def mine(self) -> bool:
+        """Whether this process began it: a forked child must not record it a second time."""
+        return self._pid == os.getpid()
+
+    def __enter__(self) -> Sequence:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Also after an exception: where people give up is what a funnel is for.
+        self.finish()
+
+    def _step(self, name: str) -> bool:
+        event_type = self.event_type
+        assert event_type is not None
+        declared = event_type.sequence
+        assert declared is not None
+        if name not in declared.steps:
+            known = ", ".join(declared.steps)
+            raise LocalError(
+                "unknown-step", f"{event_type.name} has no step {name!r}; declared: {known}"
+            )
+        if len(self.steps) >= declared.max_steps:
+            self._recorder._drop("too-many-steps")
+            return False
+        now = self._recorder._monotonic()
+        if self._first is None:
+            self._first = now
+        self.steps.append((name, bisect_right(declared.offset_edges, now - self._first)))
+        return True
+
+    def _set(self, values: dict[str, object]) -> bool:
+        assert self.event_type is not None
+        self.fields.update(self._recorder._coerced(self.event_type, values))
+        return True

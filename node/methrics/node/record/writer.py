@@ -1,0 +1,117 @@
+"""The way from a checked event to a row: rounding, drawing when it is due, and the outbox."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from methrics.node.clock import Clock, Rng
+from methrics.node.outbox.outbox import Outbox, catalog_number
+from methrics.node.paths import Places
+from methrics.node.report.flags import period
+from methrics.node.report.pacing import event_due
+
+if TYPE_CHECKING:
+    from methrics.schema.catalog.catalog import Catalog, EventType
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at whether the outbox file is still where it was."""
+
+NUDGE_EVERY = 60.0
+"""Seconds between two looks at whether a publisher should be started."""
+
+
+class Writer:
+    """Writes rows of one catalog. Made on the first event with consent, never before."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        places: Places,
+        namespace: str,
+        *,
+        clock: Clock,
+        rng: Rng,
+        publisher: bool,
+        relays: tuple[str, ...],
+    ) -> None:
+        self.outbox = Outbox(places.outbox(namespace), clock=clock)
+        self._database = self.outbox.database
+        self._catalog = catalog
+        self._places = places
+        self._namespace = namespace
+        self._rng = rng
+        self._publisher = publisher
+        self._relays = relays
+        self._generation = 0
+        self._number = catalog_number(catalog.id)
+        self._nudge_at = 0.0
+        self.look_at = 0.0
+
+    def keep_catalog(self) -> None:
+        """To be called before the first row; later done whenever the file was opened anew (a fork,
+        a damaged file replaced), which may be after a row: a catalog's number never changes."""
+        self.outbox.keep_catalog(self._catalog.id, self._catalog.raw)
+        self._generation = self._database.generation
+
+    def event(
+        self,
+        event_type: EventType,
+        now: int,
+        fields: bytes,
+        one_in: int = 1,
+        steps: bytes | None = None,
+    ) -> bool:
+        """One event or sequence. False if the outbox is full. Raises StoreError."""
+        kept = self.outbox.append(
+            self._number,
+            event_type.name,
+            now - now % event_type.resolution,
+            event_due(event_type.release, now, self._rng),
+            fields,
+            one_in,
+            steps,
+        )
+        if self._database.generation != self._generation:
+            self.keep_catalog()
+        return kept
+
+    def count(self, event_type: EventType, now: int, fields: bytes, one_in: int, n: int) -> bool:
+        """Adds to the running window, which is due some time after its end. Raises StoreError."""
+        window = event_type.window or event_type.resolution
+        start = now - now % window
+        due = event_due(event_type.release, start + window, self._rng)
+        self.outbox.add(self._number, event_type.name, start, due, fields, n, one_in)
+        if self._database.generation != self._generation:
+            self.keep_catalog()
+        return True
+
+    def state(self, event_type: EventType, now: int, fields: bytes, one_in: int) -> bool:
+        """Replaces the latest state, or that of today. Raises StoreError."""
+        due = event_due(event_type.release, now, self._rng)
+        time = now - now % event_type.resolution
+        self.outbox.set_state(
+            self._number, event_type.name, time, due, fields, one_in, period(event_type, time)
+        )
+        if self._database.generation != self._generation:
+            self.keep_catalog()
+        return True
+
+    def look(self, monotonic: float) -> None:
+        """Once a second, after a row: is the file still there? Once a minute: is a publisher
+        wanted? Raises StoreError."""
+        self.look_at = monotonic + LOOK_EVERY
+        self.outbox.check()
+        if monotonic >= self._nudge_at:
+            self._nudge_at = monotonic + NUDGE_EVERY
+            self._nudge(inline=False)
+
+    def close(self) -> None:
+        """Starts a publisher if something is due, and closes the file. Raises StoreError."""
+        self._nudge(inline=True)
+        self.outbox.close()
+
+    def _nudge(self, *, inline: bool) -> None:
+        if self._publisher:
+            from methrics.node.publish.spawn import nudge
+
+            nudge(self._places, self._namespace, self.outbox, self._relays, inline=inline)

@@ -1,0 +1,1 @@
+"""Relays: take sealed reports in, check and mix them, publish them in bundles."""

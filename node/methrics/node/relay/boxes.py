@@ -1,0 +1,90 @@
+"""Boxes: one item, padded and sealed to a relay, so that a wiretap learns neither what nor how big.
+
+A box is `crypto_box_seal` (libsodium sealed box: X25519, XSalsa20-Poly1305, a fresh sender key per
+box) over the item padded with ISO/IEC 7816-4 padding to a multiple of `BOX_STEP`. Every report is
+smaller than one step, so all boxes that hold a report are equally long.
+A relay makes its box key when it starts and forgets it when it ends: what a wiretap recorded cannot
+be opened later, and nothing lasting ties a relay's runs together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nacl.bindings import (
+    crypto_box_keypair,
+    crypto_box_PUBLICKEYBYTES,
+    crypto_box_seal,
+    crypto_box_seal_open,
+    crypto_box_SEALBYTES,
+    crypto_box_seed_keypair,
+    sodium_pad,
+    sodium_unpad,
+)
+from nacl.exceptions import CryptoError
+from nacl.exceptions import RuntimeError as SodiumError
+
+from methrics.schema.errors import RefusedError
+from methrics.schema.wire.limits import ITEM_MAX
+from methrics.schema.wire.verdict import Reason
+
+BOX_STEP = 1280
+"""Bytes: the padded length of a box's content is a multiple. Above the largest report (1,024)."""
+
+BOX_MAX = (ITEM_MAX // BOX_STEP + 1) * BOX_STEP + crypto_box_SEALBYTES
+"""Bytes of the box that holds the largest item."""
+
+KEY_SIZE = crypto_box_PUBLICKEYBYTES
+"""Bytes of a box key."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxKey:
+    """A relay's key pair for one run; `public` goes into its description."""
+
+    public: bytes
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def fresh(cls) -> BoxKey:
+        """A new key pair from the system's randomness."""
+        return cls(*crypto_box_keypair())
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> BoxKey:
+        """The key pair of a 32-byte seed, for tests and vectors."""
+        return cls(*crypto_box_seed_keypair(seed))
+
+
+def seal(item: bytes, key: bytes) -> bytes:
+    """The box holding `item` for the relay whose public box key is `key` (32 bytes).
+
+    Raises RefusedError `oversize` when the item is larger than any item may be, and `bad-key` when
+    nothing can be sealed for that key: not 32 bytes, or a point of small order.
+    """
+    if len(item) > ITEM_MAX:
+        raise RefusedError(Reason.OVERSIZE, f"an item has at most {ITEM_MAX} bytes")
+    if len(key) != KEY_SIZE:
+        raise RefusedError(Reason.BAD_KEY, f"a box key has {KEY_SIZE} bytes")
+    try:
+        return crypto_box_seal(sodium_pad(item, BOX_STEP), key)
+    except SodiumError as error:
+        raise RefusedError(Reason.BAD_KEY, "nothing can be sealed for this box key") from error
+
+
+def unseal(box: bytes, key: BoxKey) -> bytes:
+    """The item inside `box`; RefusedError `oversize` or `malformed` for anything else."""
+    if len(box) > BOX_MAX:
+        raise RefusedError(Reason.OVERSIZE, "the box is larger than any item needs")
+    content = len(box) - crypto_box_SEALBYTES
+    if content <= 0 or content % BOX_STEP:
+        raise RefusedError(Reason.MALFORMED, "the box is not padded to a whole number of steps")
+    try:
+        padded = crypto_box_seal_open(box, key.public, key.secret)
+        item = sodium_unpad(padded, BOX_STEP)
+    except CryptoError as error:
+        raise RefusedError(Reason.MALFORMED, "the box does not open with this key") from error
+    # One form per item: padding that adds a whole step more than needed is refused.
+    if len(item) // BOX_STEP + 1 != content // BOX_STEP:
+        raise RefusedError(Reason.MALFORMED, "the box is padded more than it needs to be")
+    return item

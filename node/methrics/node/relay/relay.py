@@ -1,0 +1,317 @@
+"""The relay service: takes sealed items from submitters, mixes them, publishes them as bundles.
+
+Theory of operation. Five things share one `Relay` object and one trio thread:
+- `submit` (a request handler) opens and judges boxes in worker threads, then, back on the event
+  loop, admits each item to the mix pool and answers one reason code per box;
+- `describe` (a request handler) tells the box key and the topics;
+- `validate` (a gossip validator, one per topic) judges the bundles of others by the same gate, so a
+  relay forwards gossip like every peer, and drops from its pool what reached the topic already;
+- `mix` empties the pool when its window closes and publishes;
+- `exchange` answers peers that lack a catalog, and asks them for those that bundles name.
+
+What it must not know it does not keep (MARS-2, DEB-9): handlers get no address, the limiter keeps a
+keyed hash for a minute, nothing is logged about a submitter, nothing is written to a disk.
+An item is answered OK once it is held in memory, where it rests for a time drawn for it alone, so
+that what one machine hands in together does not leave together. A relay that is killed loses what
+it holds, which is why submitters hand each report to two; a relay that is stopped publishes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from methrics.node.clock import Clock
+from methrics.node.network.swarm import PeerId, Swarm
+from methrics.node.process.worker import Threads, Worker
+from methrics.node.relay import submit
+from methrics.node.relay.boxes import BoxKey, unseal
+from methrics.node.relay.catalog_exchange import CatalogExchange
+from methrics.node.relay.limiter import Limiter
+from methrics.node.relay.mixer import Mixed, Mixer, MixLimits, rest
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.errors import RefusedError, UnreachableError
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import judge_bundle, unknown_catalogs
+from methrics.schema.judging.judge import Verdict, judge
+from methrics.schema.judging.seen import Seen
+from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.envelope import Item, split
+from methrics.schema.wire.items import Announcement, Erasure, Report, Revocation
+from methrics.schema.wire.topic import short_key
+from methrics.schema.wire.verdict import Decision, Reason
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """What a relay's owner chooses."""
+
+    topics: tuple[str, ...]
+    """Topics it carries; items of other namespaces are refused as `foreign`."""
+    mix: MixLimits = field(default_factory=MixLimits)
+    items_per_minute: int = 600
+    """Items one connection may hand in each minute, and at once: an app has a few per day."""
+    description_life: int = 3600
+    """Seconds for which a description is valid."""
+    seen: int = 500_000
+    """Ids of items remembered to drop duplicates: two hours at 60 reports per second."""
+    threads: int = 4
+    """Threads that open and judge at once."""
+    flush_time: float = 5.0
+    """Seconds that publishing what is held may take when the relay is stopped."""
+
+
+@dataclass(slots=True)
+class RelayStatistics:
+    """Counts since the start. They name no submitter, no peer and no report."""
+
+    requests: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    """Boxes by the reason code they were answered with."""
+    gossip: Counter[str] = field(default_factory=Counter)
+    """Bundles of others by the reason of their verdict."""
+    bundles: int = 0
+    published: int = 0
+    """Items that left in own bundles."""
+    elsewhere: int = 0
+    """Held items that another relay published first."""
+    put_back: int = 0
+    """Items held for one more window because no peer of the topic was connected."""
+
+
+class Relay:
+    """One relay's state, all of it in memory. Use `run_relay`, or the parts in a test."""
+
+    def __init__(
+        self,
+        swarm: Swarm,
+        book: CatalogBook,
+        settings: RelaySettings,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        key: BoxKey | None = None,
+        worker: Worker | None = None,
+    ) -> None:
+        self.statistics = RelayStatistics()
+        self.mixer = Mixer(settings.mix)
+        self._swarm = swarm
+        self._book = book
+        self._settings = settings
+        self._clock = clock
+        self._rng = rng
+        self._key = key or BoxKey.fresh()
+        self._worker = worker or Threads(settings.threads)
+        self._seen = Seen(settings.seen)
+        self._limiter = Limiter(per_minute=settings.items_per_minute, key=rng.randbytes(32))
+        self._topics = frozenset(settings.topics)
+        self.exchange = CatalogExchange(
+            swarm, book, rng.random, lambda topic, data: self.validate(topic, "", data)
+        )
+        self._urgent: list[Mixed] = []
+        self._wake = trio.Event()
+        self._stopping = False
+        self._flushing = trio.CancelScope()
+
+    @property
+    def held(self) -> int:
+        """Items in the mix pool."""
+        return len(self.mixer)
+
+    async def describe(self, _peer: PeerId, body: bytes) -> bytes:
+        """Answer `/methrics/relay/1`."""
+        await trio.lowlevel.checkpoint()
+        try:
+            submit.decode_describe_request(body)
+        except RefusedError:
+            return b""
+        expires = self._clock.now() + self._settings.description_life
+        topics = tuple(sorted(self._topics))
+        return submit.encode_description(submit.Description(self._key.public, topics, expires))
+
+    async def submit(self, peer: PeerId, body: bytes) -> bytes:
+        """Answer `/methrics/submit/1`: a request that does not decode gets one code for all."""
+        self.statistics.requests += 1
+        try:
+            boxes = submit.decode_request(body)
+        except RefusedError as error:
+            await trio.lowlevel.checkpoint()
+            return self._answer([Reason(error.code)])
+        allowed = self._limiter.take(peer, len(boxes), trio.current_time())
+        if self._stopping:
+            allowed = 0
+        now = self._clock.now()
+        verdicts = await self._worker(partial(self._open_all, boxes[:allowed], now))
+        if self._stopping:  # since we began: what is held may have been published for the last time
+            return self._answer([Reason.QUOTA] * len(boxes))
+        reasons = [self._admit(verdict) for verdict in verdicts]
+        return self._answer(reasons + [Reason.QUOTA] * (len(boxes) - allowed))
+
+    def _answer(self, reasons: list[Reason]) -> bytes:
+        self.statistics.answers.update(str(reason) for reason in reasons)
+        return submit.encode_reply(reasons)
+
+    def _open_all(self, boxes: list[bytes], now: int) -> list[Verdict | Reason]:
+        """In a worker thread: open, judge and place each box. A catalog counts for later boxes."""
+        return [self._open(box, now) for box in boxes]
+
+    def _open(self, box: bytes, now: int) -> Verdict | Reason:
+        try:
+            raw = unseal(box, self._key)
+        except RefusedError as error:
+            return Reason(error.code)
+        verdict = judge(raw, self._book, now)
+        if verdict.decision is not Decision.ACCEPT:
+            return verdict.reason
+        if self._topic(verdict) not in self._topics:
+            return Reason.FOREIGN
+        return verdict if self._learn(verdict) else Reason.QUOTA
+
+    def _admit(self, verdict: Verdict | Reason) -> Reason:
+        """On the event loop: put an accepted item into the pool, or say why not."""
+        if isinstance(verdict, Reason):
+            return verdict
+        item, topic = _item(verdict), self._topic(verdict)
+        if item.id in self._seen:
+            return Reason.DUPLICATE
+        if isinstance(verdict.body, Report | Erasure):
+            reason = self.mixer.add(
+                topic, item.id, item.raw, trio.current_time(), rest=self._rest()
+            )
+        else:
+            # What a namespace says of itself comes from no person, and receivers need a catalog
+            # before the reports that name it: it does not wait.
+            self._urgent.append(Mixed(topic, pack([item.raw]), ((item.id, item.raw),)))
+            reason = Reason.OK
+        self._wake.set()
+        return reason
+
+    def _rest(self) -> float:
+        return rest(self._clock.now(), self._settings.mix.linger, self._rng)
+
+    def _learn(self, verdict: Verdict) -> bool:
+        """Put what a namespace says of itself into the book; False if that is full."""
+        if isinstance(verdict.body, Catalog):
+            return self._book.add(verdict.body)
+        if isinstance(verdict.body, Revocation):
+            return self._book.revoke(_item(verdict).key, verdict.body)
+        return True
+
+    def _topic(self, verdict: Verdict) -> str:
+        """Where an accepted item belongs; empty if to no topic we know."""
+        body = verdict.body
+        if isinstance(body, Catalog):
+            return self._book.topic_of(body)
+        if isinstance(body, Report | Erasure):
+            catalog = self._book.get(body.catalog)
+            return self._book.topic_of(catalog) if catalog else ""
+        if isinstance(body, Revocation | Announcement):
+            mark = f"-{short_key(_item(verdict).key)}/"
+            return next((topic for topic in sorted(self._topics) if mark in topic), "")
+        return ""
+
+    async def validate(self, topic: str, _peer: PeerId, data: bytes) -> Decision:
+        """Judge a bundle of others on `topic`; the same gate as on every node."""
+        now = self._clock.now()
+        verdict = await self._worker(
+            lambda: judge_bundle(data, self._book, now, self._seen, topic=topic)
+        )
+        for catalog_id in unknown_catalogs(verdict):
+            self.exchange.want(catalog_id, topic)
+        known = [_item(accepted).id for accepted in verdict.accepted]
+        self.statistics.elsewhere += self.mixer.discard(known)
+        self.statistics.gossip[str(verdict.reason)] += 1
+        return verdict.decision
+
+    async def mix(self) -> None:
+        """Publish whatever is due until `stop` is called, then publish all that is held."""
+        with trio.CancelScope() as self._flushing:
+            while not self._stopping:
+                due = self.mixer.next_due(trio.current_time())
+                with trio.move_on_at(float("inf") if due is None else due):
+                    await self._wake.wait()
+                self._wake = trio.Event()
+                if not self._stopping:
+                    await self._publish_due()
+            # Also after a stop that came while bundles were on their way out.
+            await self._publish_due(everything=True)
+
+    def stop(self) -> None:
+        """Answer `quota` from now on, and give `mix` at most `flush_time` to publish the rest."""
+        self._stopping = True
+        self._flushing.deadline = trio.current_time() + self._settings.flush_time
+        self._wake.set()
+
+    async def _publish_due(self, *, everything: bool = False) -> None:
+        urgent, self._urgent = self._urgent, []
+        mixed = self.mixer.take(trio.current_time(), self._rng, everything=everything)
+        for one in urgent + mixed:
+            await self._publish(one)
+
+    async def _publish(self, mixed: Mixed) -> None:
+        # Seen before it leaves: our own items must not come back to us as new.
+        for _, raw in mixed.items:
+            self._seen.add(split(raw))
+        try:
+            await self._swarm.publish(mixed.topic, mixed.bundle)
+        except UnreachableError:
+            _log.warning("no peer of %s is connected; keeping its items", mixed.topic)
+            self.statistics.put_back += self.mixer.put_back(mixed, trio.current_time())
+            for item_id, _ in mixed.items:
+                if item_id not in self.mixer:  # no room any more: whoever has it may bring it again
+                    self._seen.discard(item_id)
+            return
+        self.statistics.bundles += 1
+        self.statistics.published += len(mixed.items)
+
+
+def _item(verdict: Verdict) -> Item:
+    if verdict.item is None:
+        raise ValueError("an accepted verdict has an item")
+    return verdict.item
+
+
+class Started(Protocol):
+    """What `nursery.start` passes in: told of the relay once it answers."""
+
+    def started(self, relay: Relay, /) -> None: ...
+
+
+async def run_relay(
+    swarm: Swarm,
+    book: CatalogBook,
+    settings: RelaySettings,
+    *,
+    clock: Clock,
+    rng: random.Random,
+    worker: Worker | None = None,
+    stop: trio.Event | None = None,
+    task_status: Started = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `stop` is set (then publish what is held and return) or until cancelled.
+
+    `book` holds the catalogs known at the start and learns more. With `nursery.start` the caller
+    gets the `Relay` once it answers. Raises ConfigError if the swarm is a leaf.
+    """
+    relay = Relay(swarm, book, settings, clock=clock, rng=rng, worker=worker)
+    for topic in settings.topics:
+        await swarm.join(topic, partial(relay.validate, topic))
+    swarm.serve(submit.RELAY, relay.describe, request_max=submit.DESCRIBE_MAX)
+    relay.exchange.serve()
+    swarm.serve(submit.SUBMIT, relay.submit, request_max=submit.SUBMIT_MAX)
+    task_status.started(relay)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(relay.exchange.run)
+        async with trio.open_nursery() as mixing:
+            mixing.start_soon(relay.mix)
+            await (trio.Event() if stop is None else stop).wait()
+            relay.stop()
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,154 @@
+"""What a submitter and a relay say to each other: pure codecs, bytes in and values out.
+
+    ; /methrics/relay/1
+    describe-request = {}
+    description = { "box": bstr .size 32, "topics": [* tstr], "expires": uint }
+    ; /methrics/submit/1
+    submit-request = [1*64 box]     ; box = bstr, see boxes.py
+    submit-reply = [* reason]       ; reason = tstr, one per box and in the same order
+
+A request that does not decode is answered with one reason for all of it. All of it is CBOR in the
+one form of SPEC.md. Every decoder raises RefusedError `oversize` or `malformed` for anything else,
+in bounded time and memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from methrics.node.relay.boxes import BOX_MAX, KEY_SIZE
+from methrics.schema.errors import RefusedError
+from methrics.schema.wire.codec import decode, encode
+from methrics.schema.wire.verdict import Reason
+
+SUBMIT = "/methrics/submit/1"
+RELAY = "/methrics/relay/1"
+
+BOXES_MAX = 64
+"""Boxes in one request: bounds the work of one request to about 10 ms of a relay's processor."""
+
+SUBMIT_MAX = 2 * BOX_MAX + BOXES_MAX * 8
+"""Bytes of a submit request: one box with the largest item (a catalog) and 48 with a report."""
+
+TOPICS_MAX = 256
+"""Topics one relay offers to carry."""
+
+TOPIC_MAX = 128
+"""Bytes of one topic name."""
+
+DESCRIPTION_MAX = TOPICS_MAX * (TOPIC_MAX + 2) + 128
+"""Bytes of a description."""
+
+REPLY_MAX = BOXES_MAX * 32 + 8
+"""Bytes of a submit reply; the longest reason code has 15."""
+
+DESCRIBE_REQUEST = encode({})
+"""The request of `/methrics/relay/1`: an empty map, which leaves room."""
+
+DESCRIBE_MAX = 64
+"""Bytes of a describe request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a relay says of itself: nothing that outlives its process.
+
+    `box` 32 bytes, its X25519 box key; `topics` sorted names it carries; `expires` unix seconds,
+    after which the description must be asked for again.
+    """
+
+    box: bytes
+    topics: tuple[str, ...]
+    expires: int
+
+
+def encode_description(description: Description) -> bytes:
+    """The reply of `/methrics/relay/1`."""
+    return encode(
+        {
+            "box": description.box,
+            "topics": list(description.topics),
+            "expires": description.expires,
+        }
+    )
+
+
+def decode_description(data: bytes) -> Description:
+    """Read the reply of `/methrics/relay/1`."""
+    value = decode(data, limit=DESCRIPTION_MAX)
+    if not isinstance(value, dict) or value.keys() != {"box", "topics", "expires"}:
+        raise _malformed("a description has box, topics and expires")
+    box, topics, expires = value["box"], value["topics"], value["expires"]
+    if not isinstance(box, bytes) or len(box) != KEY_SIZE:
+        raise _malformed(f"a box key has {KEY_SIZE} bytes")
+    if not isinstance(expires, int) or isinstance(expires, bool) or expires < 0:
+        raise _malformed("expires is a time in whole seconds")
+    if not isinstance(topics, list) or len(topics) > TOPICS_MAX:
+        raise _malformed(f"topics is an array of at most {TOPICS_MAX}")
+    names = [name for name in topics if isinstance(name, str)]
+    if len(names) != len(topics) or any(len(name.encode()) > TOPIC_MAX for name in names):
+        raise _malformed(f"a topic is text of at most {TOPIC_MAX} bytes")
+    if names != sorted(set(names)):
+        raise _malformed("topics stand in order, each once")
+    return Description(box, tuple(names), expires)
+
+
+def decode_describe_request(data: bytes) -> None:
+    """Check the request of `/methrics/relay/1`: it asks for nothing but the description."""
+    if decode(data, limit=DESCRIBE_MAX) != {}:
+        raise _malformed("a describe request is an empty map")
+
+
+def encode_request(boxes: Sequence[bytes]) -> bytes:
+    """The request of `/methrics/submit/1`; ValueError unless it holds 1 to `BOXES_MAX` boxes."""
+    if not 1 <= len(boxes) <= BOXES_MAX:
+        raise ValueError(f"a request holds 1 to {BOXES_MAX} boxes, not {len(boxes)}")
+    return encode(list(boxes))
+
+
+def decode_request(data: bytes) -> list[bytes]:
+    """The boxes of a request, not opened."""
+    value = decode(data, limit=SUBMIT_MAX)
+    if not isinstance(value, list) or not 1 <= len(value) <= BOXES_MAX:
+        raise _malformed(f"a request is an array of 1 to {BOXES_MAX} boxes")
+    boxes = [box for box in value if isinstance(box, bytes)]
+    if len(boxes) != len(value):
+        raise _malformed("a box is a byte string")
+    if any(len(box) > BOX_MAX for box in boxes):
+        raise RefusedError(Reason.OVERSIZE, "a box is larger than any item needs")
+    return boxes
+
+
+def encode_reply(reasons: Sequence[Reason]) -> bytes:
+    """The reply of `/methrics/submit/1`: one code per box."""
+    return encode([str(reason) for reason in reasons])
+
+
+def decode_reply(data: bytes, *, boxes: int) -> list[Reason]:
+    """The reasons of a reply to a request of `boxes` boxes."""
+    value = decode(data, limit=REPLY_MAX)
+    if not isinstance(value, list) or len(value) != boxes:
+        raise _malformed("a reply holds one reason code per box")
+    try:
+        return [Reason(str(code)) for code in value]
+    except ValueError as error:
+        raise _malformed("a reply holds reason codes only") from error
+
+
+def split_request(boxes: Sequence[bytes]) -> list[list[bytes]]:
+    """The same boxes in as few requests as the limits allow, in order."""
+    requests: list[list[bytes]] = []
+    size = SUBMIT_MAX
+    for box in boxes:
+        needed = len(box) + 8
+        if not requests or size + needed > SUBMIT_MAX or len(requests[-1]) == BOXES_MAX:
+            requests.append([])
+            size = 8
+        requests[-1].append(box)
+        size += needed
+    return requests
+
+
+def _malformed(message: str) -> RefusedError:
+    return RefusedError(Reason.MALFORMED, message)

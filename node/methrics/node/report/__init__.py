@@ -1,0 +1,1 @@
+"""From recorded events to signed reports: day flags, random answers, one-time keys, pacing."""

@@ -1,0 +1,298 @@
+"""From what an app recorded to what leaves the machine: a pure function.
+
+Waiting rows, catalogs, consent, the node's own state and the time go in; signed reports and the
+state after them come out. Nothing else builds reports, so what this module leaves out never leaves
+the machine: only types and fields that are consented to now, whatever was recorded before (METH-2,
+METH-5); times rounded down to the type's resolution (KPI-3); a fresh key for each report (METH-4).
+A catalog's `pseudonym` says how long reports *may* be told to belong together; we never need that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from operator import attrgetter
+from typing import NamedTuple
+
+from methrics.node.clock import Rng
+from methrics.node.outbox.journal import Made, Pace, Pending, week_start
+from methrics.node.report.flags import DAY, after_first, day_number, derived, latest
+from methrics.node.report.identity import report_seed
+from methrics.node.report.pacing import next_due
+from methrics.node.report.randomize import respond
+from methrics.node.report.threshold.meter import Generalise, Hold, Meter
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.errors import RefusedError
+from methrics.schema.wire.codec import decode
+from methrics.schema.wire.envelope import Kind, sign_item
+from methrics.schema.wire.items import Report, encode_report
+from methrics.schema.wire.limits import REPORT_MAX
+from methrics.schema.wire.verdict import Reason
+
+Allowed = Mapping[str, frozenset[str] | None]
+"""The person's consent at this moment: event types by name and, for each, the names of its fields
+(None: every field). A type that is absent is off."""
+
+GLITCH = 31 * DAY
+"""Seconds: a last report further ahead than this was made while the clock was wrong."""
+
+HELD_AGAIN = 6 * 3600
+"""Seconds until the meter is asked again about a type of which it held everything back."""
+
+
+class Identity(NamedTuple):
+    """What only this node knows: the seed of its keys (32 bytes), the first index not used yet, and
+    a time in the ISO week of its installation. The shape of `Journal.identity`."""
+
+    seed: bytes
+    next_index: int
+    install_week: int
+
+
+class Held(NamedTuple):
+    """A waiting row whose report the meter would not let go, what it would say, and why not."""
+
+    row: Pending
+    report: Report
+    reason: str
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What to journal, in one transaction. `dropped` counts rows that were lost, by reason;
+    `quiet` those that have nothing to say, and so are no loss: of a day already told, or of one
+    that is no milestone. `held` rows wait on: they are neither made nor consumed."""
+
+    made: list[Made] = field(default_factory=list)
+    consumed: list[Pending] = field(default_factory=list)
+    paces: dict[str, Pace] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+    quiet: Counter[str] = field(default_factory=Counter)
+    held: list[Held] = field(default_factory=list)
+
+
+SAID, NO_MILESTONE = "said-already", "no-milestone"
+"""Why a row is quiet."""
+OUT_OF_ORDER = "out-of-order"
+"""Why a row is dropped whose day is before one already told: a clock was set back."""
+
+
+def prepare(
+    pending: Iterable[Pending],
+    *,
+    catalogs: Mapping[int, Catalog],
+    allowed: Allowed,
+    identity: Identity,
+    paces: Mapping[str, Pace],
+    route: str,
+    now: int,
+    rng: Rng,
+    meter: Meter | None = None,
+) -> Prepared:
+    """The reports to be made of `pending` at `now` (unix seconds).
+
+    Rows are taken in the order of their own times, so that flags are those of the days that the
+    reports are about, however late and however many at once they are made. Rows that wait longer
+    are in neither `made` nor `consumed`: those whose type is not allowed now, those that `meter`
+    holds back (NEW-5), and those whose type has its next moment later.
+    """
+    done = Prepared()
+    for row in sorted(pending, key=attrgetter("time")):
+        known = done.paces.get(row.type) or paces.get(row.type)
+        if known is not None and known.next > now:
+            continue
+        catalog = catalogs.get(row.catalog)
+        event_type = catalog.types.get(row.type) if catalog else None
+        if catalog is None or event_type is None:
+            _drop(done, row, "unknown-type")
+            continue
+        if row.type not in allowed:
+            continue
+        time = row.time - row.time % event_type.resolution
+        pace = _credible(known, now) if known is not None else Pace(row.type, 0, 0)
+        if event_type.daily and _nothing_to_say(done, row, event_type, time, pace):
+            continue
+        report, why = _report(row, event_type, catalog, time, pace, allowed, identity, now)
+        if report is None:
+            _drop(done, row, why)
+            continue
+        ruling = meter(event_type, report) if meter is not None else None
+        if isinstance(ruling, Hold):
+            done.held.append(Held(row, report, ruling.reason))
+            continue
+        if isinstance(ruling, Generalise):
+            report = replace(report, values=ruling.values)
+        index = identity.next_index + len(done.made)
+        seed = report_seed(identity.seed, index)
+        item = sign_item(Kind.REPORT, encode_report(report), seed, work_bits=event_type.work)
+        done.made.append(
+            Made(index, item.id, item.raw, row.catalog, row.type, time, now, now, route)
+        )
+        done.consumed.append(row)
+        then = next_due(event_type.release, now, rng, last=now)
+        done.paces[row.type] = _told(event_type, pace, time, then)
+    _look_again(done, paces, now)
+    _forget_days(done, paces, catalogs, now)
+    return done
+
+
+def _nothing_to_say(
+    done: Prepared, row: Pending, event_type: EventType, time: int, pace: Pace
+) -> bool:
+    """Consumes a row of a daily sign of life that is about a day already told (MARS-5), or about
+    none that its type speaks of."""
+    if pace.last and day_number(time) <= day_number(pace.last):
+        if day_number(time) == day_number(pace.last):
+            done.quiet[SAID] += 1
+        else:
+            done.dropped[OUT_OF_ORDER] += 1
+        done.consumed.append(row)
+        return True
+    milestones = event_type.milestones
+    if milestones is None or (after := after_first(pace, time)) in milestones:
+        return False
+    done.quiet[NO_MILESTONE] += 1
+    done.consumed.append(row)
+    if after is not None and after > milestones[-1]:
+        done.paces[row.type] = _without_day(pace)
+    return True
+
+
+def _told(event_type: EventType, pace: Pace, time: int, then: int) -> Pace:
+    """The pace after a report of `time`, the next one being due `then`: of a type with milestones,
+    the first day is kept as long as one of them is ahead."""
+    told = Pace(pace.type, latest(pace.last, time), then, pace.first_day, pace.first_week)
+    if event_type.milestones is None:
+        return told
+    if pace.first_day is None:
+        told = told._replace(first_day=day_number(time) * DAY, first_week=None)
+    return told if after_first(told, time) != event_type.milestones[-1] else _without_day(told)
+
+
+def _without_day(pace: Pace) -> Pace:
+    """Of the first day only its ISO week is kept (MARS-7)."""
+    week = None if pace.first_day is None else week_start(pace.first_day)
+    return pace._replace(first_day=None, first_week=week)
+
+
+def _forget_days(
+    done: Prepared, paces: Mapping[str, Pace], catalogs: Mapping[int, Catalog], now: int
+) -> None:
+    """Drops first days of which every milestone has passed, though the app was not used since."""
+    for pace in paces.values():
+        if pace.first_day is None or pace.type in done.paces:
+            continue
+        found = [one.types[pace.type] for one in catalogs.values() if pace.type in one.types]
+        ends = [one.milestones[-1] * DAY + one.lateness for one in found if one.milestones]
+        if ends and now > pace.first_day + DAY + max(ends):
+            done.paces[pace.type] = _without_day(pace)
+
+
+def _look_again(done: Prepared, paces: Mapping[str, Pace], now: int) -> None:
+    """Types of which everything was held wait a while, or they would be due all the time."""
+    for name in {held.row.type for held in done.held} - done.paces.keys():
+        pace = _credible(paces.get(name) or Pace(name, 0, 0), now)
+        done.paces[name] = pace._replace(next=now + HELD_AGAIN)
+
+
+def _drop(done: Prepared, row: Pending, why: str) -> None:
+    done.consumed.append(row)
+    done.dropped[why] += 1
+
+
+def _credible(pace: Pace, now: int) -> Pace:
+    """Without times that lie so far ahead that the clock was wrong when they were kept: otherwise
+    one bad battery would silence a machine for years."""
+    if pace.last > now + GLITCH:
+        pace = pace._replace(last=0)
+    if pace.first_day is not None and pace.first_day > now + GLITCH:
+        pace = pace._replace(first_day=None)
+    return pace
+
+
+def _report(
+    row: Pending,
+    event_type: EventType,
+    catalog: Catalog,
+    time: int,
+    pace: Pace,
+    allowed: Allowed,
+    identity: Identity,
+    now: int,
+) -> tuple[Report | None, str]:
+    """The report of one row, or None and why there is none."""
+    if now >= event_type.expires:
+        return None, Reason.EXPIRED
+    if now - time > event_type.lateness:
+        return None, Reason.LATE
+    try:
+        values = _values(row, event_type, catalog, allowed[row.type], time, pace, identity)
+        sequence = _steps(row.steps)
+    except (RefusedError, ValueError):
+        return None, "damaged"
+    count = None
+    if event_type.max_count is not None:
+        count = min(row.total or 0, event_type.max_count)
+    reason = event_type.check_report(values, count, row.one_in, sequence, time)
+    if reason is not Reason.OK:
+        return None, reason
+    report = Report(catalog.id, row.type, time, values, count, row.one_in, sequence)
+    return report, Reason.OK
+
+
+def _values(
+    row: Pending,
+    event_type: EventType,
+    catalog: Catalog,
+    fields: frozenset[str] | None,
+    time: int,
+    pace: Pace,
+    identity: Identity,
+) -> dict[str, object]:
+    """The consented fields: as recorded, answered at random if the catalog says so, or filled in
+    here where it names a source."""
+    recorded = _recorded(row.fields)
+    values: dict[str, object] = {}
+    for one in event_type.fields:
+        if fields is not None and one.name not in fields:
+            continue
+        if one.source is not None:
+            values[one.name] = one.coerce(
+                derived(one.source, pace=pace, time=time, install_week=identity.install_week)
+            )
+        elif one.name in recorded:
+            wire = recorded[one.name]
+            if one.randomize is not None:
+                seed, key = identity.seed, catalog.key
+                wire = respond(one, wire, seed=seed, namespace=key, type=event_type.name)
+            values[one.name] = wire
+    return values
+
+
+@lru_cache(1024)
+def _recorded(fields: bytes) -> Mapping[str, object]:
+    """What the app recorded; a machine says the same day by day."""
+    recorded = decode(fields, limit=REPORT_MAX)
+    if not isinstance(recorded, dict):
+        raise ValueError("the recorded values are not a map")
+    return recorded
+
+
+def _steps(steps: bytes | None) -> tuple[tuple[str, int], ...] | None:
+    if steps is None:
+        return None
+    pairs = decode(steps, limit=REPORT_MAX)
+    if not isinstance(pairs, list):
+        raise ValueError("the recorded steps are not a list")
+    found = []
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError("a recorded step is a name and an offset")
+        name, offset = pair
+        if not isinstance(name, str) or not isinstance(offset, int):
+            raise ValueError("a recorded step is a name and an offset")
+        found.append((name, offset))
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""The threshold: how many others must say the same before a report may be sent."""

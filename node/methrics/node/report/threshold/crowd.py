@@ -1,0 +1,142 @@
+"""How large a crowd is, and how many bits of identification a share of it amounts to.
+
+The person is counted into the crowd: of n others k say the same, so the person is one of k + 1
+among n + 1, and -log2((k + 1) / (n + 1)) bits set those k + 1 apart. The added one (Laplace's rule
+of succession) keeps the estimate finite when nobody else was seen to say the same. Its uncertainty
+is the 95 % score interval of k of n (E. B. Wilson, Journal of the American Statistical Association
+22, 1927, p. 209; for small n see L. D. Brown, T. T. Cai, A. DasGupta, Statistical Science 16, 2001,
+p. 101): with few others in the data it is wide, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, log2, sqrt
+from typing import Protocol
+
+from methrics.node.mine.trail.own import Own, Parts
+from methrics.schema.catalog.fields import Wire
+
+Z = 1.959963984540054
+"""Standard normal quantile of 97.5 %, for intervals of 95 %."""
+
+ALONE, FEW, GROUP = 1, 10, 100
+"""Sizes of a crowd, the person included: alone; fewer than what public displays may show (MARS-15);
+fewer than what hides one without further thought."""
+
+REPORTS, PEOPLE = "reports", "people"
+"""What a crowd counts. People are counted by their first report of a period (NEW-4)."""
+
+Overlap = Mapping[int, int]
+"""Others' reports by agreement with given names: bit i is set where the i-th part is the same."""
+
+Window = tuple[int, int]
+"""Unix seconds, from the first up to but not including the second."""
+
+
+class Others(Protocol):
+    """Public reports of other people. Who implements it leaves the person's own reports out."""
+
+    def agreeing(
+        self,
+        own: Own,
+        names: Sequence[str],
+        *,
+        window: Window | None = None,
+        people: bool = False,
+    ) -> Overlap:
+        """How many others' reports of `own`'s event type agree with which of its parts `names`; a
+        part absent on both sides agrees. `window` limits their times; `people` counts only first
+        reports of the period (month, else week, else day) in which `own` lies."""
+        ...
+
+    def counts_people(self, own: Own) -> str | None:
+        """`month`, `week` or `day` if reports of this type say that they are the first of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """`sharing` of `total` others, in `unit`s; the person is in neither number."""
+
+    sharing: int
+    total: int
+    unit: str = REPORTS
+
+    @property
+    def bits(self) -> float:
+        """Estimated bits of identification: 0 if everyone says it."""
+        return max(0.0, -log2((self.sharing + 1) / (self.total + 1)))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """(least, most) bits that fit what was seen; the most is infinite if nobody shares it."""
+        low, high = interval(self.sharing, self.total)
+        return max(0.0, -log2(high)), -log2(low) if low > 0 else inf
+
+    @property
+    def size(self) -> int:
+        """The crowd with the person in it."""
+        return self.sharing + 1
+
+    @property
+    def verdict(self) -> str:
+        """In words: `1 of 3 reports; stands out`."""
+        if not self.total:
+            return f"nothing to compare with: no other {self.unit} in the data"
+        if self.sharing == self.total:
+            return f"the same for all {self.size:,} {self.unit} in the data"
+        return f"{self.size:,} of {self.total + 1:,} {self.unit}; {judged(self.size)}"
+
+
+def judged(size: int) -> str:
+    """A crowd's size, the person included, in words."""
+    if size <= ALONE:
+        return "stands out"
+    if size < FEW:
+        return "nearly stands out"
+    return "one of a small group" if size < GROUP else "lost in the crowd"
+
+
+def interval(sharing: int, total: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of which `sharing` of `total` were seen."""
+    if total <= 0:
+        return 0.0, 1.0
+    share, square = sharing / total, Z * Z
+    middle = share + square / (2 * total)
+    spread = Z * sqrt(share * (1 - share) / total + square / (4 * total * total))
+    scale = 1 + square / total
+    # At the ends the formula is exact but rounding is not.
+    low = 0.0 if sharing == 0 else max(0.0, (middle - spread) / scale)
+    high = 1.0 if sharing == total else min(1.0, (middle + spread) / scale)
+    return low, high
+
+
+def mask_of(names: Sequence[str], chosen: Collection[str]) -> int:
+    """The bits of `chosen` among `names`."""
+    return sum(1 << place for place, name in enumerate(names) if name in chosen)
+
+
+def agreement(names: Sequence[str], mine: Parts, theirs: Mapping[str, Wire | None]) -> int:
+    """The bits of `names` in which two reports say the same, or both say nothing."""
+    mask = 0
+    for place, name in enumerate(names):
+        if same(mine.get(name), theirs.get(name)):
+            mask |= 1 << place
+    return mask
+
+
+def same(one: Wire | None, other: Wire | None) -> bool:
+    """Equal on the wire, where True is not 1."""
+    return type(one) is type(other) and one == other
+
+
+def sharing(overlap: Overlap, mask: int) -> int:
+    """How many others agree in all of `mask`."""
+    return sum(count for agreed, count in overlap.items() if agreed & mask == mask)
+
+
+def crowd(overlap: Overlap, mask: int, unit: str = REPORTS) -> Crowd:
+    """The crowd that agrees in all of `mask`."""
+    return Crowd(sharing(overlap, mask), sum(overlap.values()), unit)

@@ -1,0 +1,129 @@
+"""The files of the meter: the person's threshold, and what was remembered of the public data.
+
+    <config>/trail.json                       {"version": 1, "threshold": 20}
+    <data>/<label>-<short key>/public.json    see `public`
+
+Both are written whole or not at all. A file that cannot be read holds everything back: it may be
+the one that said so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+
+from methrics.node.paths import Places
+from methrics.node.report.threshold.meter import Hold, Meter, meter_of
+from methrics.node.report.threshold.public import Public, from_json, to_json
+from methrics.schema.errors import StoreError
+
+VERSION = 1
+SETTINGS_MAX = 65_536
+PUBLIC_MAX = 64 * 1024 * 1024
+"""Bytes of either file that are read."""
+
+
+def settings_path(where: Places) -> str:
+    """The person's threshold, for all apps."""
+    return os.path.join(where.config, "trail.json")
+
+
+def public_path(where: Places, namespace: str) -> str:
+    """What is remembered of the public data of one namespace."""
+    return os.path.join(where.namespace(namespace), "public.json")
+
+
+def read_threshold(where: Places) -> int:
+    """How many others must say what a report says; 0 (the default) sends everything.
+
+    Raises StoreError `trail-damaged`.
+    """
+    path = settings_path(where)
+    document = _read(path, SETTINGS_MAX)
+    if document is None:
+        return 0
+    threshold = document.get("threshold") if isinstance(document, dict) else None
+    if type(threshold) is not int or threshold < 0:
+        raise _damaged(path, "there is no threshold in it")
+    return threshold
+
+
+def write_threshold(where: Places, threshold: int) -> None:
+    """Keep the person's threshold. Raises StoreError `trail-unwritten`."""
+    _write(settings_path(where), {"version": VERSION, "threshold": threshold}, indent=2)
+
+
+def read_public(where: Places, namespace: str) -> Public | None:
+    """What is remembered of a namespace; None if nothing is.
+
+    Raises StoreError `trail-damaged` or `public-damaged`.
+    """
+    document = _read(public_path(where, namespace), PUBLIC_MAX)
+    return None if document is None else from_json(document)
+
+
+def write_public(where: Places, public: Public) -> str:
+    """Remember; returns the file's name. Raises StoreError `trail-unwritten`."""
+    path = public_path(where, public.namespace)
+    _write(path, to_json(public), indent=None)
+    return path
+
+
+def standing_meter(where: Places, namespace: str) -> Meter | None:
+    """The meter that holds now for reports of `namespace`; None where everything may be sent.
+
+    Never raises: what cannot be read holds everything back and says why.
+    """
+    try:
+        threshold = read_threshold(where)
+        if not threshold:
+            return None
+        public = read_public(where, namespace)
+    except StoreError as error:
+        held = Hold(str(error))
+        return lambda event_type, report: held
+    return meter_of({} if public is None else public.types, threshold)
+
+
+def _read(path: str, most: int) -> object | None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(most + 1)
+        if len(text) > most:
+            raise ValueError("too large")
+        document: object = json.loads(text)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
+    return document
+
+
+def _write(path: str, document: object, *, indent: int | None) -> None:
+    fresh = f"{path}.{os.getpid()}.new"
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=indent, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(fresh)
+        raise StoreError(
+            "trail-unwritten",
+            f"cannot write {path}: {error.strerror}",
+            "make the folder writable, or set METHRICS_HOME",
+        ) from error
+
+
+def _damaged(path: str, what: str) -> StoreError:
+    return StoreError(
+        "trail-damaged",
+        f"cannot read {path}: {what}",
+        "remove it and set it again; until then nothing new is sent",
+    )

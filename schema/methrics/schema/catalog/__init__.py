@@ -1,0 +1,1 @@
+"""Catalogs: event types, fields, the rules and the lint they must pass, and what changed"""

@@ -1,0 +1,156 @@
+"""Catalogs: what an app declares it may measure, signed by its namespace key.
+
+A namespace is an Ed25519 key and needs nobody's permission (METH-9). A catalog with number n + 1
+names the id of number n, so that the history of what was asked cannot be rewritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from methrics.schema.catalog.event_type import EventType, Release, Sequence
+from methrics.schema.catalog.rules import Content, read_content
+from methrics.schema.errors import CatalogError, RefusedError
+from methrics.schema.wire.codec import decode, encode
+from methrics.schema.wire.envelope import Kind, seal, split, verify
+from methrics.schema.wire.limits import CATALOG_MAX
+from methrics.schema.wire.reading import Reader
+from methrics.schema.wire.topic import short_key, topic
+
+if TYPE_CHECKING:
+    from methrics.schema.catalog.source import CatalogSource
+
+__all__ = ["Catalog", "EventType", "Release", "Sequence", "load", "sign"]
+
+
+class Catalog:
+    """One signed catalog; immutable by convention.
+
+    `id`: 32 bytes, that of its item. `key`: 32 bytes, the namespace. `raw`: the item's exact bytes.
+    `number`: 1 and up; `previous`: id of the one before, None for number 1. `types`: by name.
+    """
+
+    __slots__ = ("_content", "contact", "id", "key", "label", "number", "previous", "raw", "types")
+
+    def __init__(self, content: Content, key: bytes, id: bytes, raw: bytes) -> None:
+        self._content = content
+        self.id = id
+        self.key = key
+        self.raw = raw
+        self.label = content.label
+        self.number = content.number
+        self.previous = content.previous
+        self.contact = content.contact
+        self.types: Mapping[str, EventType] = MappingProxyType(content.types)
+
+    @classmethod
+    def from_payload(cls, payload: bytes, key: bytes, id: bytes, raw: bytes) -> Catalog:
+        """Read a payload whose signature was, or will be, checked by the caller.
+
+        Raises RefusedError: OVERSIZE, MALFORMED, or OFF_SCHEMA for a breach of a catalog's rules.
+        """
+        reader = Reader(strict=True)
+        return cls(read_content(reader, decode(payload, limit=CATALOG_MAX)), key, id, raw)
+
+    def to_payload(self) -> bytes:
+        """The payload's bytes, encoded again from what was read."""
+        return encode(self._content.to_wire())
+
+    @property
+    def short_key(self) -> str:
+        """16 letters and digits that stand for the namespace key."""
+        return short_key(self.key)
+
+    @property
+    def topic(self) -> str:
+        """The gossip topic of this namespace."""
+        return topic(self.label, self.key)
+
+    def follows(self, older: Catalog) -> bool:
+        """Whether this is the catalog right after `older`, of the same namespace and label."""
+        return (
+            self.key == older.key
+            and self.label == older.label
+            and self.number == older.number + 1
+            and self.previous == older.id
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Catalog) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"Catalog({self.label!r}, number={self.number}, id={self.id.hex()[:16]})"
+
+
+def load(raw: bytes, *, verify: bool = True) -> Catalog:
+    """The catalog in a file's bytes (one signed item).
+
+    `verify=False` skips the signature and with it libsodium: for a catalog that ships inside the
+    app that loads it. Raises CatalogError, which says why, for anything but a catalog.
+    """
+    try:
+        item = split(raw)
+        if item.kind is not Kind.CATALOG:
+            raise CatalogError(
+                "not-a-catalog",
+                f"this is a signed {item.kind.name.lower()}, not a catalog",
+                "give the file that `methrics catalog sign` wrote",
+            )
+        if verify:
+            _verify(item)
+        return Catalog.from_payload(item.payload, item.key, item.id, item.raw)
+    except RefusedError as error:
+        raise CatalogError(
+            "catalog-refused",
+            f"not a valid signed catalog: {error.message}",
+            "compile the TOML source with `methrics catalog sign`",
+        ) from error
+
+
+_verify = verify
+
+
+def sign(source: CatalogSource, seed: bytes, previous: Catalog | None = None) -> bytes:
+    """The signed item of `source` under the namespace key of `seed` (32 bytes).
+
+    With `previous` the catalog is chained to it: its number follows and its id is named. Without,
+    the source's own number and previous stand. The same arguments give the same bytes.
+    Raises CatalogError if `previous` belongs to another namespace or label, or the source says
+    another number, or the item would be larger than CATALOG_MAX.
+    """
+    content = source.content
+    if previous is not None:
+        content = _chained(content, previous)
+    try:
+        raw = seal(Kind.CATALOG, encode(content.to_wire()), seed)
+    except ValueError as error:
+        raise CatalogError("catalog-too-large", str(error), "declare fewer types") from error
+    if previous is not None and not load(raw, verify=False).follows(previous):
+        raise CatalogError(
+            "catalog-chain",
+            "the previous catalog was signed with another key",
+            "sign with the key of the namespace",
+        )
+    return raw
+
+
+def _chained(content: Content, previous: Catalog) -> Content:
+    if content.label != previous.label:
+        raise CatalogError(
+            "catalog-chain",
+            f"the previous catalog has the label {previous.label}, this one {content.label}",
+            "keep the label, or start a new namespace with number 1",
+        )
+    number = previous.number + 1
+    if content.previous is not None and (content.number, content.previous) != (number, previous.id):
+        raise CatalogError(
+            "catalog-chain",
+            f"the source names another predecessor than catalog {previous.number}",
+            "leave number and previous out of the source, they follow from the file given",
+        )
+    return Content(content.label, number, previous.id, content.contact, content.types)

@@ -1,0 +1,337 @@
+"""One event type: what an app may record, and what every node lets pass.
+
+`coerce` runs inside `record()` and `check_report` once per report received, so both are dictionary
+look-ups over closures made when the catalog is read. Nothing here knows the clock or the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
+from math import comb, log2
+
+from methrics.schema.catalog.fields import Field, milestone_days
+from methrics.schema.catalog.shapes import Wire, text_size, uint_size
+from methrics.schema.wire.limits import ENVELOPE_SIZE, STAMP_SIZE
+from methrics.schema.wire.verdict import Reason
+
+KINDS = ("event", "count", "state", "sequence")
+"""Each occurrence; summed on the machine; latest only; declared steps of one interaction."""
+
+PSEUDONYMS = ("none", "session", "day")
+"""How long two reports may be told to come from one person; shortest first."""
+
+DAILY = frozenset({"first_of_day", "milestone"})
+"""Sources that make a state a daily sign of life."""
+
+
+class Release:
+    """When a report leaves the machine, in seconds.
+
+    `delay`: least time between the fact and its report. `every`: (least, most) time between two
+    reports of a state, None for other kinds. `jitter`: most time added at random.
+    """
+
+    __slots__ = ("delay", "every", "jitter")
+
+    def __init__(self, delay: int, every: tuple[int, int] | None, jitter: int) -> None:
+        self.delay = delay
+        self.every = every
+        self.jitter = jitter
+
+    def to_wire(self) -> dict[str, object]:
+        """The map that stands in the catalog's payload."""
+        wire: dict[str, object] = {"delay": self.delay, "jitter": self.jitter}
+        return wire if self.every is None else {**wire, "every": list(self.every)}
+
+
+class Sequence:
+    """Declared steps of one interaction: at most `max_steps` of `steps`, in order of time.
+
+    `offset_edges`: seconds since the first step, ascending; an offset is the number of edges it
+    has reached, 0..len(offset_edges), and never decreases.
+    """
+
+    __slots__ = ("_known", "buckets", "max_steps", "offset_edges", "steps")
+
+    def __init__(
+        self, steps: tuple[str, ...], offset_edges: tuple[int, ...], max_steps: int
+    ) -> None:
+        self.steps = steps
+        self.offset_edges = offset_edges
+        self.max_steps = max_steps
+        self.buckets = len(offset_edges) + 1
+        self._known = frozenset(steps)
+
+    @property
+    def domain(self) -> int:
+        """Number of distinct sequences: any step at each place, offsets that never decrease."""
+        return sum(
+            len(self.steps) ** length * comb(length + self.buckets - 1, length)
+            for length in range(1, self.max_steps + 1)
+        )
+
+    def check(self, value: object) -> bool:
+        """Whether a decoded list or tuple of [step, offset] pairs is one of them; never raises."""
+        if not isinstance(value, tuple | list) or not 1 <= len(value) <= self.max_steps:
+            return False
+        known, before, top = self._known, 0, self.buckets
+        try:
+            for step, offset in value:
+                if type(step) is not str or step not in known:
+                    return False
+                if type(offset) is not int or not before <= offset < top:
+                    return False
+                before = offset
+        except (TypeError, ValueError):  # not pairs
+            return False
+        return True
+
+    def to_wire(self) -> dict[str, object]:
+        """The map that stands in the catalog's payload."""
+        return {
+            "steps": list(self.steps),
+            "offset_edges": list(self.offset_edges),
+            "max_steps": self.max_steps,
+        }
+
+
+class EventType:
+    """One event type of a catalog; immutable by convention.
+
+    Text: `name`, `kind` (KINDS), `question` it answers, `why` it is needed, `owner`, `review`
+    (link), `pseudonym` (PSEUDONYMS), `chart` (kind, or kind:field). Time: `expires` (unix seconds;
+    no report of that time or later), `retention_days`, `lateness` and `resolution` (seconds),
+    `release`. `entropy_bits`: budget. `one_in`: allowed sampling denominators. `work`: bits of
+    work its reports carry. `max_count` and `window` (seconds) for a count, `sequence` for a
+    sequence, None otherwise. `sources`: the fields that the node fills in, by their source.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        kind: str,
+        question: str,
+        why: str,
+        owner: str,
+        review: str,
+        expires: int,
+        retention_days: int,
+        lateness: int,
+        resolution: int,
+        release: Release,
+        pseudonym: str,
+        entropy_bits: int,
+        chart: str,
+        fields: tuple[Field, ...],
+        max_count: int | None = None,
+        window: int | None = None,
+        sequence: Sequence | None = None,
+        one_in: tuple[int, ...] = (1,),
+        work: int = 0,
+    ) -> None:
+        self.name = name
+        self.kind = kind
+        self.question = question
+        self.why = why
+        self.owner = owner
+        self.review = review
+        self.expires = expires
+        self.retention_days = retention_days
+        self.lateness = lateness
+        self.resolution = resolution
+        self.release = release
+        self.pseudonym = pseudonym
+        self.entropy_bits = entropy_bits
+        self.chart = chart
+        self.fields = fields
+        self.max_count = max_count
+        self.window = window
+        self.sequence = sequence
+        self.one_in = one_in
+        self.work = work
+        self.sources = {field.source: field for field in fields if field.source is not None}
+        self._coerce = {field.name: field.coerce for field in fields}
+        self._check = {field.name: field.check for field in fields}
+        self._one_in = frozenset(one_in)
+        self._speaks = bool(fields) and kind in ("event", "state")
+
+    @cached_property
+    def daily(self) -> bool:
+        """Whether it is a daily sign of life: a state of which each UTC day of use is told once."""
+        return self.kind == "state" and not self.sources.keys().isdisjoint(DAILY)
+
+    @cached_property
+    def milestones(self) -> tuple[int, ...] | None:
+        """Days after the first report on which alone reports are made; None: no such limit."""
+        field = self.sources.get("milestone") if self.kind == "state" else None
+        return None if field is None else milestone_days(field.params["values"])
+
+    def field(self, name: str) -> Field | None:
+        """The field of that name, if declared."""
+        return next((field for field in self.fields if field.name == name), None)
+
+    def coerce(
+        self, values: Mapping[str, object], *, only: Collection[str] | None = None
+    ) -> dict[str, Wire]:
+        """The app's values as wire values; None and fields outside `only` (consent) are left out.
+
+        Raises ValueError for a field that is not declared or a value of the wrong Python type.
+        """
+        wire = {}
+        coercers = self._coerce
+        name = ""
+        try:
+            for name, raw in values.items():
+                coerce = coercers[name]
+                if raw is not None and (only is None or name in only):
+                    wire[name] = coerce(raw)
+        except KeyError:
+            known = ", ".join(coercers) or "none"
+            raise ValueError(f"{name}: {self.name} has no such field; declared: {known}") from None
+        return wire
+
+    def check_report(
+        self,
+        values: Mapping[str, object],
+        count: object,
+        one_in: object,
+        sequence: object,
+        time: int,
+    ) -> Reason:
+        """OK, or why a report with this content is refused; never raises.
+
+        Checks OFF_SCHEMA, EMPTY, UNROUNDED and EXPIRED against this declaration alone: earliness,
+        lateness and work need a clock or the envelope. A field that is absent was not shared.
+        """
+        checks = self._check
+        try:
+            for name, wire in values.items():
+                if not checks[name](wire):
+                    return Reason.OFF_SCHEMA
+        except KeyError:
+            return Reason.OFF_SCHEMA
+        if type(one_in) is not int or one_in not in self._one_in:
+            return Reason.OFF_SCHEMA
+        if (count is not None or self.max_count is not None) and not self._counts(count):
+            return Reason.OFF_SCHEMA
+        declared = self.sequence
+        if declared is None:
+            if sequence is not None:
+                return Reason.OFF_SCHEMA
+        elif not sequence:
+            return Reason.EMPTY
+        elif not declared.check(sequence):
+            return Reason.OFF_SCHEMA
+        if not values and self._speaks:
+            return Reason.EMPTY
+        if time % self.resolution:
+            return Reason.UNROUNDED
+        return Reason.OK if time < self.expires else Reason.EXPIRED
+
+    def _counts(self, count: object) -> bool:
+        most = self.max_count
+        return most is not None and type(count) is int and 1 <= count <= most
+
+    @cached_property
+    def domain(self) -> int:
+        """Number of distinct reports of one time: every field may be absent, none may be empty."""
+        return self._reports(field.domain for field in self.fields)
+
+    @cached_property
+    def told(self) -> int:
+        """`domain` as the entropy budget counts it: a random answer for what it tells at most."""
+        return self._reports(field.told for field in self.fields)
+
+    def _reports(self, values: Iterable[int]) -> int:
+        domain = 1
+        for number in values:
+            domain *= number + 1
+        if self._speaks:
+            domain -= 1
+        if self.max_count is not None:
+            domain *= self.max_count
+        if self.sequence is not None:
+            domain *= self.sequence.domain
+        return domain * len(self.one_in)
+
+    @cached_property
+    def bits(self) -> float:
+        """Entropy of one report at most, time apart: log2 of `domain`."""
+        return log2(self.domain)
+
+    @cached_property
+    def told_bits(self) -> float:
+        """What one report tells at most, time apart: log2 of `told`."""
+        return log2(self.told)
+
+    @cached_property
+    def field_bits(self) -> float:
+        """The part of `bits` that comes from the fields, which describe a person or machine."""
+        return sum(log2(field.domain + 1) for field in self.fields)
+
+    @cached_property
+    def max_payload_bytes(self) -> int:
+        """Bytes of the largest payload of a report of this type."""
+        size = 1 + text_size("catalog") + uint_size(32) + 32
+        size += text_size("type") + text_size(self.name)
+        size += text_size("time") + uint_size(self.expires - 1)
+        size += text_size("values") + uint_size(len(self.fields))
+        size += sum(text_size(field.name) + field.max_size for field in self.fields)
+        if self.max_count is not None:
+            size += text_size("count") + uint_size(self.max_count)
+        if self.one_in != (1,):
+            size += text_size("one_in") + uint_size(max(self.one_in))
+        if self.sequence is not None:
+            step = max(text_size(name) for name in self.sequence.steps)
+            pair = 1 + step + uint_size(self.sequence.buckets - 1)
+            size += text_size("sequence") + uint_size(self.sequence.max_steps)
+            size += self.sequence.max_steps * pair
+        return size
+
+    @cached_property
+    def max_report_bytes(self) -> int:
+        """Bytes of the largest report of this type on the wire, signature and key included."""
+        payload = self.max_payload_bytes
+        stamp = STAMP_SIZE if self.work else 0
+        return ENVELOPE_SIZE + stamp + uint_size(payload) + payload
+
+    def to_wire(self) -> dict[str, object]:
+        """The map that stands in the catalog's payload."""
+        wire: dict[str, object] = {
+            "kind": self.kind,
+            "question": self.question,
+            "why": self.why,
+            "owner": self.owner,
+            "review": self.review,
+            "expires": self.expires,
+            "retention_days": self.retention_days,
+            "lateness": self.lateness,
+            "resolution": self.resolution,
+            "release": self.release.to_wire(),
+            "pseudonym": self.pseudonym,
+            "entropy_bits": self.entropy_bits,
+            "chart": self.chart,
+            "fields": [field.to_wire() for field in self.fields],
+            "one_in": list(self.one_in),
+            "work": self.work,
+        }
+        if self.max_count is not None:
+            wire["count"] = {"max": self.max_count, "window": self.window}
+        if self.sequence is not None:
+            wire["sequence"] = self.sequence.to_wire()
+        return wire
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, EventType)
+            and self.name == other.name
+            and self.to_wire() == other.to_wire()
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.kind, self.expires))
+
+    def __repr__(self) -> str:
+        return f"EventType({self.name!r}, {self.kind!r}, {len(self.fields)} fields)"

@@ -1,0 +1,221 @@
+"""The privacy lint: what a machine can say about a catalog before anyone is asked to agree to it.
+
+Breaches of the wire rules (M001 to M049, see `reading`) make a source unusable and are found by
+`read_source`. What follows needs today's date or judgement. Errors stop signing; warnings do not.
+Codes are stable and documented in docs/reference/lint.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from methrics.schema.catalog.chance import odds
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.catalog.source import CatalogSource, read_source
+from methrics.schema.wire.limits import TIME_STEP
+from methrics.schema.wire.problem import ERROR, WARNING, Problem
+
+__all__ = ["CODES", "ERROR", "WARNING", "Problem", "lint", "lint_text"]
+
+EXPIRY_MAX_DAYS = 3 * 366
+"""Days ahead a type may expire: long enough for a release, short enough to be asked for again."""
+UNIQUE_BITS = 33
+"""Bits that tell all people on Earth apart."""
+LINKED_BITS = 16
+"""Bits of fields above which a pseudonym makes a profile out of single reports."""
+RETENTION_USUAL_DAYS = 760
+"""Days that year-on-year charts need: two years and a month."""
+EPSILON_USUAL = 3000
+"""Thousandths of epsilon, over all fields of a type, above which the odds shift over twentyfold."""
+SLACK_BITS = 4
+"""Bits a budget may exceed the need before it stops warning of growth."""
+JITTER_ENOUGH = 3 * 3600
+"""Seconds of jitter that suit any resolution: relays let what they take rest until another day, so
+that its arrival tells no hour."""
+
+_DAY = 86_400
+
+CODES: dict[str, str] = {
+    "M001": "the source is not TOML",
+    "M002": "a key that is not known",
+    "M003": "a key that is mandatory is missing",
+    "M004": "a value of the wrong type",
+    "M005": "a number out of its range",
+    "M006": "a name that is not allowed",
+    "M007": "a text that is empty, too long or not one line",
+    "M008": "something stands twice",
+    "M009": "a list that should ascend does not",
+    "M010": "a word that is not in its closed list",
+    "M011": "a table that does not belong to this kind of event type, or a missing one that does",
+    "M012": "a name that is reserved",
+    "M013": "a list that is too short or too long",
+    "M014": "a release sooner than the lower clamp",
+    "M015": "a report could be larger than a report may be",
+    "M016": "a report could hold more bits than its entropy budget",
+    "M017": "number and previous catalog do not fit",
+    "M018": "a review link that is no https link",
+    "M019": "a source that its field's type cannot hold",
+    "M020": "a random answer on a field that cannot have one",
+    "M101": "the type has expired",
+    "M102": "the type expires more than three years ahead",
+    "M103": "reports would be late by their own schedule",
+    "M104": "reports would be deleted before late ones have arrived",
+    "M105": "a first-of-period flag, an install age or a milestone outside a state",
+    "M106": "a sign of life for each day whose times are no whole parts of a day",
+    "M107": "a first-of-period flag in a type that speaks on milestones only",
+    "M108": "a random answer in a type that cannot count each install once",
+    "M201": "warning: jitter shorter than resolution and three hours lets arrival tell the time",
+    "M202": "warning: the fields could tell all people on Earth apart",
+    "M203": "warning: a pseudonym on a type with many bits makes profiles",
+    "M204": "warning: kept for longer than year-on-year charts need",
+    "M205": "warning: the budget is far larger than the need",
+    "M206": "warning: the question is not a question",
+    "M207": "warning: a version of three parts",
+    "M208": "warning: random answers that hide little",
+}
+"""Every code and what it means."""
+
+
+class Declares(Protocol):
+    """A catalog or its source."""
+
+    @property
+    def types(self) -> Mapping[str, EventType]:
+        """Event types by name."""
+        ...
+
+
+def lint(declared: Declares, now: int) -> list[Problem]:
+    """What is wrong with, or doubtful in, each event type at the time `now` (unix seconds)."""
+    problems: list[Problem] = []
+    for name, entry in declared.types.items():
+        where = f"types.{name}"
+        problems += _dates(entry, where, now)
+        problems += _schedule(entry, where)
+        problems += _privacy(entry, where)
+        problems += _random(entry, where)
+        problems += _wording(entry, where)
+    return problems
+
+
+def lint_text(text: str, now: int) -> tuple[CatalogSource | None, list[Problem]]:
+    """The source in TOML text if it can be signed, and everything there is to say about it."""
+    found = read_source(text)
+    if not isinstance(found, CatalogSource):
+        return None, found
+    problems = lint(found, now)
+    bad = any(problem.severity == ERROR for problem in problems)
+    return (None if bad else found), problems
+
+
+def _dates(entry: EventType, where: str, now: int) -> list[Problem]:
+    if entry.expires <= now:
+        message = "has passed; set a new date, or remove the type"
+        return [Problem("M101", f"{where}.expires", message)]
+    if entry.expires > now + EXPIRY_MAX_DAYS * _DAY:
+        message = "is more than three years ahead; set an earlier date and renew it then"
+        return [Problem("M102", f"{where}.expires", message)]
+    return []
+
+
+def _schedule(entry: EventType, where: str) -> list[Problem]:
+    problems = []
+    release = entry.release
+    # A state is sent as it is then, so the interval between two reports does not age it.
+    longest = release.delay + release.jitter + (entry.window or 0) + entry.resolution
+    if longest > entry.lateness:
+        message = (
+            f"delay, jitter, window and resolution add up to {longest} seconds, after "
+            f"{entry.lateness} a report is late; shorten them or raise lateness_days"
+        )
+        problems.append(Problem("M103", f"{where}.release", message))
+    if entry.retention_days * _DAY < entry.lateness:
+        message = "is shorter than lateness_days; late reports would be deleted on arrival"
+        problems.append(Problem("M104", f"{where}.retention_days", message))
+    sourced = [field.name for field in entry.fields if field.source is not None]
+    if sourced and entry.kind != "state":
+        message = f"{', '.join(sourced)} counts reports of a state; use kind state"
+        problems.append(Problem("M105", f"{where}.fields", message))
+    return problems + _signs(entry, where)
+
+
+def _signs(entry: EventType, where: str) -> list[Problem]:
+    """What keeps a daily sign of life from counting days."""
+    problems = []
+    if entry.daily and _DAY % entry.resolution:
+        message = f"is {entry.resolution} seconds, so days blur; a day, or a part of it, is right"
+        problems.append(Problem("M106", f"{where}.resolution", message))
+    flags = [field.name for name, field in entry.sources.items() if name.startswith("first_of_")]
+    if entry.milestones is not None and flags:
+        message = f"{', '.join(flags)} would count milestones, not people; use a type of its own"
+        problems.append(Problem("M107", f"{where}.fields", message))
+    return problems
+
+
+def _privacy(entry: EventType, where: str) -> list[Problem]:
+    problems = []
+    step = min(max(entry.resolution, TIME_STEP), JITTER_ENOUGH)
+    if entry.release.jitter < step:
+        message = f"is too short for times rounded to {entry.resolution} seconds; at least {step}"
+        problems.append(Problem("M201", f"{where}.release.jitter", message, WARNING))
+    if entry.field_bits > UNIQUE_BITS:
+        message = (
+            f"fields hold {entry.field_bits:.1f} bits, {UNIQUE_BITS} tell all people on Earth "
+            "apart; coarsen some, or split the type"
+        )
+        problems.append(Problem("M202", f"{where}.fields", message, WARNING))
+    if entry.pseudonym != "none" and entry.field_bits > LINKED_BITS:
+        message = (
+            f"links reports of {entry.field_bits:.1f} bits to one person for a {entry.pseudonym}; "
+            "use none, or fewer fields"
+        )
+        problems.append(Problem("M203", f"{where}.pseudonym", message, WARNING))
+    if entry.retention_days > RETENTION_USUAL_DAYS:
+        message = f"is longer than the {RETENTION_USUAL_DAYS} days that yearly charts need"
+        problems.append(Problem("M204", f"{where}.retention_days", message, WARNING))
+    if entry.entropy_bits > entry.told_bits + SLACK_BITS:
+        message = (
+            f"is {entry.entropy_bits} where {entry.told_bits:.1f} are needed; lower it, so that "
+            "the lint speaks up when the type grows"
+        )
+        problems.append(Problem("M205", f"{where}.entropy_bits", message, WARNING))
+    for field in entry.fields:
+        if field.type == "version" and len(_parts(field.params)) > 2:
+            message = "has three parts; two tell less about a person and chart better"
+            problems.append(Problem("M207", f"{where}.fields.{field.name}", message, WARNING))
+    return problems
+
+
+def _random(entry: EventType, where: str) -> list[Problem]:
+    """What makes random answers useless, or little protection (docs/randomized.md)."""
+    problems = []
+    random = [field for field in entry.fields if field.randomize is not None]
+    names = ", ".join(field.name for field in random)
+    once = {"first_of_week", "first_of_month"} & {field.source for field in entry.fields}
+    if random and (entry.kind != "state" or not once):
+        message = (
+            f"{names} is answered at random, which can be counted only in a state with a field of "
+            "source first_of_week or first_of_month; add one"
+        )
+        problems.append(Problem("M108", f"{where}.fields", message))
+    total = sum(field.randomize or 0 for field in random)
+    if total > EPSILON_USUAL:
+        message = (
+            f"{names}: epsilon adds up to {total / 1000:g}, so that a report can make a value "
+            f"{odds(total)} times as likely as another; {EPSILON_USUAL / 1000:g} at most hides more"
+        )
+        problems.append(Problem("M208", f"{where}.fields", message, WARNING))
+    return problems
+
+
+def _parts(params: Mapping[str, object]) -> list[object]:
+    most = params["max"]
+    return most if isinstance(most, list) else []
+
+
+def _wording(entry: EventType, where: str) -> list[Problem]:
+    if entry.question.rstrip().endswith("?"):
+        return []
+    message = "does not end in a question mark; say what the type will answer"
+    return [Problem("M206", f"{where}.question", message, WARNING)]

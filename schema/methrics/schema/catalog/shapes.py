@@ -1,0 +1,304 @@
+"""What each field type makes of its parameters: coercion, wire check, column, label, sizes.
+
+One function per type gives all of them, so that no two can disagree. They are closures instead of
+methods because `coerce` runs inside `record()` and `check` once per value of every report received.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
+
+from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES, NOWHERE
+from methrics.schema.wire.reading import DISORDERED, RESERVED, WRONG_TYPE, Reader, kind_of
+
+Wire = str | int | bool
+"""A value as it stands in a report."""
+
+OTHER = "other"
+"""The wire value of an enum, version or language that the declaration does not name."""
+
+WORDS_MAX = 256
+"""Declared values of one enum."""
+EDGES_MAX = 64
+"""Edges of one bucket field, so that its index fits a u8 column."""
+EDGE_LIMIT = 2**53 - 1
+"""Magnitude of an edge: exact in every language's double."""
+COUNT_MAX = 65_535
+"""Largest value of a count field, so that it fits a u16 column."""
+PART_MAX = 9_999
+"""Largest part of a version."""
+UNIT_MAX = 24
+"""Bytes of a bucket's unit."""
+
+# Texts, not compiled at import: most catalogs need one of them, and `re` keeps what it compiled.
+_DECIMAL = r"-?(?:0|[1-9][0-9]{0,15})\.[0-9]{0,8}[1-9]"
+_VERSION = r"v?([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?"
+_PART = r"(?:0|[1-9][0-9]{0,3})"
+_MEMO_MAX = 512
+
+Coerce = Callable[[object], Wire]
+Check = Callable[[object], bool]
+
+
+class Shape:
+    """What a field type makes of its parameters; a field copies it."""
+
+    __slots__ = ("check", "coerce", "column", "domain", "label", "max_size", "schema")
+
+    def __init__(
+        self,
+        domain: int,
+        column: str,
+        max_size: int,
+        coerce: Coerce,
+        check: Check,
+        label: Callable[[Wire], str],
+        schema: Callable[[], dict[str, object]],
+    ) -> None:
+        self.domain = domain
+        self.column = column
+        self.max_size = max_size
+        self.coerce = coerce
+        self.check = check
+        self.label = label
+        self.schema = schema
+
+
+def text_size(text: str) -> int:
+    """Bytes of a text string in deterministic CBOR."""
+    size = len(text.encode())
+    return uint_size(size) + size
+
+
+def uint_size(value: int) -> int:
+    """Bytes of an unsigned integer, or of a header with that argument, in deterministic CBOR."""
+    if value < 24:
+        return 1
+    if value < 1 << 8:
+        return 2
+    if value < 1 << 16:
+        return 3
+    return 5 if value < 1 << 32 else 9
+
+
+def _text_of(name: str, raw: object) -> str:
+    if isinstance(raw, str):
+        return str.__str__(raw)  # a StrEnum member is text too
+    raise ValueError(f"{name}: should be text, is {kind_of(raw)}")
+
+
+def _number_of(name: str, raw: object) -> float:
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        return raw
+    raise ValueError(f"{name}: should be a number, is {kind_of(raw)}")
+
+
+def _closed(name: str, words: tuple[str, ...], rest: str) -> Shape:
+    """Text out of a closed list, with `rest` for everything else."""
+    table = {word: word for word in (*words, rest)}
+
+    def coerce(raw: object) -> Wire:
+        if type(raw) is not str:
+            raw = _text_of(name, raw)
+        return table.get(raw, rest)
+
+    def check(wire: object) -> bool:
+        return type(wire) is str and wire in table
+
+    size = text_size(max(table, key=len))  # words and codes are ASCII
+    return Shape(len(table), "text", size, coerce, check, str, lambda: {"enum": list(table)})
+
+
+def _enum(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
+    where = f"{where}.values"
+    entries = reader.array(params["values"], where, 1, WORDS_MAX)
+    words = reader.unique([reader.word(entry, where) for entry in entries], where)
+    if OTHER in words:
+        reader.complain(RESERVED, where, f"{OTHER} is always there; leave it out")
+    return _closed(name, words, OTHER)
+
+
+def _place(
+    reader: Reader,
+    where: str,
+    name: str,
+    params: dict[str, object],
+    codes: frozenset[str],
+    rest: str,
+) -> Shape:
+    if "values" not in params:
+        return _closed(name, _ordered(codes), rest)
+    where = f"{where}.values"
+    entries = reader.array(params["values"], where, 1, len(codes))
+    chosen = reader.unique([reader.code(entry, where, codes) for entry in entries], where)
+    return _closed(name, chosen, rest)
+
+
+@cache
+def _ordered(codes: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(codes))
+
+
+def _country(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
+    return _place(reader, where, name, params, COUNTRIES, NOWHERE)
+
+
+def _language(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
+    return _place(reader, where, name, params, LANGUAGES, OTHER)
+
+
+def _flag(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
+    def coerce(raw: object) -> Wire:
+        if raw is True or raw is False:
+            return raw
+        raise ValueError(f"{name}: should be True or False, is {kind_of(raw)}")
+
+    def check(wire: object) -> bool:
+        return wire is True or wire is False
+
+    def label(wire: Wire) -> str:
+        return "yes" if wire else "no"
+
+    return Shape(2, "bool", 1, coerce, check, label, lambda: {"type": "boolean"})
+
+
+def _whole(limit: int) -> Check:
+    def check(wire: object) -> bool:
+        return type(wire) is int and 0 <= wire <= limit
+
+    return check
+
+
+def _whole_schema(limit: int) -> dict[str, object]:
+    return {"type": "integer", "minimum": 0, "maximum": limit}
+
+
+def _count(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
+    limit = reader.uint(params["max"], f"{where}.max", 1, COUNT_MAX)
+
+    def coerce(raw: object) -> Wire:
+        if type(raw) is not int:
+            if not isinstance(raw, int) or isinstance(raw, bool):
+                raise ValueError(f"{name}: should be a whole number, is {kind_of(raw)}")
+            raw = int(raw)
+        return limit if raw > limit else max(raw, 0)
+
+    def label(wire: Wire) -> str:
+        return f"{wire} or more" if wire == limit else str(wire)
+
+    column = "u8" if limit < 256 else "u16"
+    size = uint_size(limit)
+    return Shape(
+        limit + 1, column, size, coerce, _whole(limit), label, lambda: _whole_schema(limit)
+    )
+
+
+def _read_edges(reader: Reader, where: str, entries: list[object]) -> list[float]:
+    edges: list[float] = []
+    for entry in entries:
+        if type(entry) is int and abs(entry) <= EDGE_LIMIT:
+            edges.append(entry)
+        elif type(entry) is str and re.fullmatch(_DECIMAL, entry):
+            edges.append(float(entry))
+        else:
+            rule = "whole numbers up to 2^53 or plain decimals such as 0.5"
+            reader.complain(WRONG_TYPE, where, f"should be {rule}")
+    if any(low >= high for low, high in pairwise(edges)):
+        reader.complain(DISORDERED, where, "should be ascending, none twice; sort them")
+    return edges
+
+
+def _bucket(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
+    entries = reader.array(params["edges"], f"{where}.edges", 1, EDGES_MAX) or [0]
+    edges = _read_edges(reader, f"{where}.edges", entries)
+    unit = f" {reader.text(params['unit'], f'{where}.unit', UNIT_MAX)}" if "unit" in params else ""
+    shown = [str(entry) for entry in entries]
+
+    def coerce(raw: object) -> Wire:
+        if type(raw) is not int and type(raw) is not float:
+            raw = _number_of(name, raw)
+        if raw != raw:
+            raise ValueError(f"{name}: is not a number (NaN)")
+        return bisect_right(edges, raw)
+
+    def label(wire: Wire) -> str:
+        index = int(wire)
+        if index == 0:
+            return f"under {shown[0]}{unit}"
+        if index == len(shown):
+            return f"{shown[-1]}{unit} or more"
+        return f"{shown[index - 1]} to under {shown[index]}{unit}"
+
+    def schema() -> dict[str, object]:
+        meanings = "; ".join(f"{index}: {label(index)}" for index in range(top + 1))
+        return {**_whole_schema(top), "description": meanings}
+
+    top = len(edges)
+    return Shape(top + 1, "u8", uint_size(top), coerce, _whole(top), label, schema)
+
+
+def _version(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
+    where = f"{where}.max"
+    tops = [reader.uint(e, where, 0, PART_MAX) for e in reader.array(params["max"], where, 2, 3)]
+    parts = len(tops)
+    canonical = r"\.".join([_PART] * parts)
+    known: dict[str, str] = {}  # apps send one version all day, and a topic sees few of them
+
+    def bounded(numbers: list[int]) -> str:
+        if any(n > top for n, top in zip(numbers, tops, strict=True)):
+            return OTHER
+        return ".".join(map(str, numbers))
+
+    def coerce(raw: object) -> Wire:
+        if type(raw) is not str:
+            raw = _text_of(name, raw)
+        wire = known.get(raw)
+        if wire is None:
+            match = re.match(_VERSION, raw)
+            wire = bounded([int(n or 0) for n in match.groups()[:parts]]) if match else OTHER
+            if len(known) < _MEMO_MAX and len(raw) <= 64:
+                known[raw] = wire
+        return wire
+
+    def check(wire: object) -> bool:
+        if type(wire) is not str:
+            return False
+        if known.get(wire) == wire:
+            return True
+        if wire == OTHER:
+            return True
+        if re.fullmatch(canonical, wire) is None:
+            return False
+        valid = bounded([int(n) for n in wire.split(".")]) == wire
+        if valid and len(known) < _MEMO_MAX:
+            known[wire] = wire
+        return valid
+
+    domain = 1
+    for top in tops:
+        domain *= top + 1
+    size = max(text_size(OTHER), text_size(".".join(map(str, tops))))
+    pattern = f"^({OTHER}|{canonical})$"
+
+    def schema() -> dict[str, object]:
+        meaning = f"each part at most that of {'.'.join(map(str, tops))}"
+        return {"type": "string", "pattern": pattern, "description": meaning}
+
+    return Shape(domain + 1, "text", size, coerce, check, str, schema)
+
+
+Builder = Callable[[Reader, str, str, dict[str, object]], Shape]
+BUILDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Builder]] = {
+    "enum": (("values",), (), _enum),
+    "flag": ((), (), _flag),
+    "bucket": (("edges",), ("unit",), _bucket),
+    "version": (("max",), (), _version),
+    "country": ((), ("values",), _country),
+    "language": ((), ("values",), _language),
+    "count": (("max",), (), _count),
+}
+"""Per field type: required parameters, optional ones, and what makes its shape."""

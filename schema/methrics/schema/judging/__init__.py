@@ -1,0 +1,1 @@
+"""Verdicts: whether an item or a bundle is accepted, given the known catalogs and the time."""

@@ -1,0 +1,140 @@
+"""The verdict on a bundle: what to keep of it, and whether to pass it on.
+
+Pure but for the two memories it is given, both of which threads may share; nearly all of its time
+is libsodium's, which runs without Python's lock, so several worker threads judge side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.errors import RefusedError
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import Verdict, judge_item
+from methrics.schema.judging.seen import Seen
+from methrics.schema.wire.bundle import unpack
+from methrics.schema.wire.envelope import Kind, split
+from methrics.schema.wire.items import Revocation, decode_erasure, decode_report
+from methrics.schema.wire.verdict import Decision, Reason
+
+
+class Refusal(NamedTuple):
+    """An item that was not accepted: why, its bytes, and its id if it has an item's structure."""
+
+    reason: Reason
+    raw: bytes
+    id: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class BundleVerdict:
+    """The decision on passing a bundle on, its reason, and the items one by one.
+
+    ACCEPT: pass it on. IGNORE: do not, but keep `accepted`, which need not be empty: a bundle with
+    an item that we cannot check ourselves (UNKNOWN_CATALOG, UNKNOWN_KIND) is not passed on, since
+    we cannot vouch for it. REJECT: one item was rejected, so nothing is kept, `accepted` is empty
+    and `refused` ends with the culprit.
+    """
+
+    decision: Decision
+    reason: Reason
+    accepted: list[Verdict] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+
+
+def unknown_catalogs(verdict: BundleVerdict) -> frozenset[bytes]:
+    """Ids of the catalogs that the bundle's reports and erasures name and the book lacks."""
+    return frozenset(
+        named_catalog(refusal.raw)
+        for refusal in verdict.refused
+        if refusal.reason is Reason.UNKNOWN_CATALOG
+    ) - {b""}
+
+
+def named_catalog(raw: bytes) -> bytes:
+    """The catalog id in a report or erasure whose structure has been judged; empty for others."""
+    item = split(raw)
+    if item.kind is Kind.REPORT:
+        return decode_report(item.payload).catalog
+    if item.kind is Kind.ERASURE:
+        return decode_erasure(item.payload).catalog
+    return b""
+
+
+_UNVOUCHED = frozenset({Reason.UNKNOWN_CATALOG, Reason.UNKNOWN_KIND})
+
+
+def judge_bundle(
+    raw: bytes,
+    book: CatalogBook,
+    now: int,
+    seen: Seen,
+    *,
+    live: bool = True,
+    topic: str | None = None,
+) -> BundleVerdict:
+    """Judge the bytes of a bundle; never raises for any bytes. `now` is in unix seconds.
+
+    Accepted catalogs and revocations go into `book` at once, for the items behind them. Accepted
+    items go into `seen` unless the bundle is rejected: whoever then fails to keep one has to
+    `seen.discard` it. `live` and `topic` are as for `judge`.
+    """
+    try:
+        items = unpack(raw)
+    except RefusedError as error:
+        return BundleVerdict(Decision.REJECT, Reason(error.code), [], [])
+    accepted: list[Verdict] = []
+    refused: list[Refusal] = []
+    for data in items:
+        verdict = _judge(data, book, now, seen, live, topic)
+        if verdict.decision is Decision.ACCEPT:
+            accepted.append(verdict)
+            continue
+        refused.append(Refusal(verdict.reason, data, verdict.item and verdict.item.id))
+        if verdict.decision is Decision.REJECT:
+            return BundleVerdict(Decision.REJECT, verdict.reason, [], refused)
+    fresh = []
+    for verdict in accepted:
+        assert verdict.item is not None
+        if seen.add(verdict.item):
+            fresh.append(verdict)
+        else:
+            refused.append(Refusal(Reason.DUPLICATE, verdict.item.raw, verdict.item.id))
+    return _decide(fresh, refused)
+
+
+def _decide(accepted: list[Verdict], refused: list[Refusal]) -> BundleVerdict:
+    unvouched = next((refusal for refusal in refused if refusal.reason in _UNVOUCHED), None)
+    if unvouched is not None:
+        return BundleVerdict(Decision.IGNORE, unvouched.reason, accepted, refused)
+    if not accepted:
+        return BundleVerdict(Decision.IGNORE, refused[0].reason, accepted, refused)
+    return BundleVerdict(Decision.ACCEPT, Reason.OK, accepted, refused)
+
+
+def _judge(
+    raw: bytes, book: CatalogBook, now: int, seen: Seen, live: bool, topic: str | None
+) -> Verdict:
+    """The verdict on one item of a bundle, after which the book knows what it says."""
+    try:
+        item = split(raw)
+    except RefusedError as error:
+        reason = Reason(error.code)
+        return Verdict(reason.decision, reason)
+    if seen.holds(item):
+        return Verdict(Decision.IGNORE, Reason.DUPLICATE, item)
+    verdict = judge_item(item, book, now, live=live, topic=topic)
+    if verdict.decision is Decision.ACCEPT and not _learn(verdict, book):
+        return Verdict(Decision.IGNORE, Reason.QUOTA, item, verdict.body)
+    return verdict
+
+
+def _learn(verdict: Verdict, book: CatalogBook) -> bool:
+    """Put an accepted catalog or revocation into the book. False if there is no room."""
+    if isinstance(verdict.body, Catalog):
+        return book.add(verdict.body)
+    if isinstance(verdict.body, Revocation) and verdict.item is not None:
+        return book.revoke(verdict.item.key, verdict.body)
+    return True

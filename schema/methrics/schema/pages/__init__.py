@@ -1,0 +1,1 @@
+"""Pages generated from a catalog: consent text, privacy notice, data dictionary."""

@@ -1,0 +1,204 @@
+"""The same definitions in words: consent text, and JSON Schema for others.
+
+Nothing here is written by hand for one catalog, so that what people read cannot drift from what
+is sent (MIM-8, KPI-13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Protocol
+
+from methrics.schema.catalog.chance import at_random
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.catalog.fields import Field
+from methrics.schema.catalog.lint import Declares
+
+KIND_WORDS = {
+    "event": "one report for each time it happens",
+    "count": "one report per period with how often it happened, counted on your machine",
+    "state": "one report of how things are at that time",
+    "sequence": "one report of the steps you took, once you are done",
+}
+PSEUDONYM_WORDS = {
+    "none": "Each report has a key of its own: nothing in it tells that two of them are yours.",
+    "session": "The reports of one session can be told to come from the same person.",
+    "day": "The reports of one day can be told to come from the same person.",
+}
+_VALUES_SHOWN = 12
+_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
+
+class Described(Declares, Protocol):
+    """A catalog or its source, with what it says about itself."""
+
+    @property
+    def label(self) -> str:
+        """The readable part of the topic."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """Number in the chain of catalogs."""
+        ...
+
+    @property
+    def contact(self) -> str:
+        """Whom to ask."""
+        ...
+
+
+def duration(seconds: int) -> str:
+    """Seconds in the largest unit that fits exactly: 259200 is "3 days"."""
+    for size, unit in _UNITS:
+        if seconds and seconds % size == 0:
+            count = seconds // size
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return "no time"
+
+
+def schedule(entry: EventType) -> str:
+    """When reports of this type leave, in one sentence."""
+    release = entry.release
+    parts = [f"at least {duration(release.delay)} later"]
+    if release.jitter:
+        parts.append(f"plus up to {duration(release.jitter)} at random")
+    if release.every is not None:
+        low, high = map(duration, release.every)
+        often = low if low == high else f"{low} to {high}"
+        if entry.daily:
+            days = "Once for each day (UTC) on which you use it"
+            if entry.milestones is not None:
+                days = f"Only for {_days(entry.milestones)}"
+            return f"{days}, sent {', '.join(parts)}; if several wait, {often} apart."
+        return f"Sent every {often}, {', '.join(parts)}."
+    if entry.window is not None:
+        return f"Summed for {duration(entry.window)}, sent {', '.join(parts)}."
+    return f"Sent {', '.join(parts)}."
+
+
+def _days(milestones: tuple[int, ...]) -> str:
+    later = [str(day) for day in milestones if day]
+    if not later:
+        return "your first day (UTC)"
+    days = f"days {', '.join(later[:-1])} and {later[-1]}" if later[1:] else f"day {later[0]}"
+    return f"your first day (UTC) and {days} after it, if you use it then"
+
+
+def allowed(field: Field) -> str:
+    """What a field can say, in words."""
+    if field.type == "flag":
+        return "yes or no"
+    if field.type == "version":
+        most = field.params["max"]
+        parts = most if isinstance(most, list) else []
+        return f"up to {'.'.join(map(str, parts))}, else other"
+    if field.type == "count":
+        return f"0 to {field.params['max']}, larger ones as {field.params['max']}"
+    if field.type == "bucket":
+        return ", ".join(field.label(index) for index in range(field.domain))
+    values = field.params.get("values")
+    if not isinstance(values, list):
+        return "any country, else ZZ" if field.type == "country" else "any language, else other"
+    if field.source == "milestone":
+        return ", ".join(map(str, values))
+    rest = "ZZ" if field.type == "country" else "other"
+    return f"{', '.join(map(str, values))}, else {rest}"
+
+
+def consent_text(entry: EventType, *, only: Collection[str] | None = None) -> str:
+    """What a person reads before agreeing to one event type; `only` limits it to these fields."""
+    shown = [field for field in entry.fields if only is None or field.name in only]
+    lines = [f"{entry.name}: {entry.question}", f"  Why: {entry.why}"]
+    lines.append(f"  What: {KIND_WORDS[entry.kind]}.")
+    for field in shown:
+        lines.append(f"    {field.name}: {field.says} ({_short(field)})")
+        if field.randomize is not None:
+            lines.append(f"      {at_random(field)}")
+    if entry.sequence is not None:
+        steps = ", ".join(entry.sequence.steps)
+        edges = ", ".join(map(duration, entry.sequence.offset_edges)) or "none"
+        lines.append(f"    steps: at most {entry.sequence.max_steps} of {steps}; since the first")
+        lines.append(f"      step only which of these was reached: {edges}")
+    if entry.max_count is not None:
+        lines.append(f"    count: how often, 1 to {entry.max_count}")
+    lines.append(f"    time: rounded to {duration(entry.resolution)}")
+    lines.append(f"  When: {schedule(entry)}")
+    lines.append(f"  Links: {PSEUDONYM_WORDS[entry.pseudonym]}")
+    lines.append(
+        f"  Kept: {entry.retention_days} days by aggregators that keep the rules; anyone can read "
+        "it. You can have your reports erased."
+    )
+    lines.append(f"  Ends: {date(entry.expires)}. Asked for by {entry.owner} ({entry.review}).")
+    return "\n".join(lines)
+
+
+def _short(field: Field) -> str:
+    words = allowed(field).split(", ")
+    if len(words) <= _VALUES_SHOWN:
+        return ", ".join(words)
+    return f"{', '.join(words[: _VALUES_SHOWN - 1])} and {len(words) - _VALUES_SHOWN + 1} more"
+
+
+def json_schema(entry: EventType) -> dict[str, object]:
+    """JSON Schema (2020-12) of a report's payload, written as JSON with the catalog id in hex."""
+    values: dict[str, object] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {field.name: _described(field) for field in entry.fields},
+    }
+    if entry.fields and entry.kind in ("event", "state"):
+        values["minProperties"] = 1
+    properties: dict[str, object] = {
+        "catalog": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "type": {"const": entry.name},
+        "time": {
+            "type": "integer",
+            "minimum": 0,
+            "multipleOf": entry.resolution,
+            "exclusiveMaximum": entry.expires,
+        },
+        "values": values,
+    }
+    required = ["catalog", "type", "time", "values"]
+    if entry.max_count is not None:
+        properties["count"] = {"type": "integer", "minimum": 1, "maximum": entry.max_count}
+        required.append("count")
+    if entry.one_in != (1,):
+        properties["one_in"] = {"enum": list(entry.one_in)}
+    if entry.sequence is not None:
+        pair = {
+            "type": "array",
+            "prefixItems": [
+                {"enum": list(entry.sequence.steps)},
+                {"type": "integer", "minimum": 0, "maximum": entry.sequence.buckets - 1},
+            ],
+            "minItems": 2,
+            "maxItems": 2,
+        }
+        most = entry.sequence.max_steps
+        properties["sequence"] = {"type": "array", "items": pair, "minItems": 1, "maxItems": most}
+        required.append("sequence")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": entry.name,
+        "description": entry.question,
+        "type": "object",
+        "additionalProperties": False,
+        "required": required,
+        "properties": properties,
+    }
+
+
+def _described(field: Field) -> dict[str, object]:
+    schema = field.json_schema()
+    meaning = schema.get("description")
+    says = f"{field.says} ({meaning})" if meaning else field.says
+    random = at_random(field)
+    return {**schema, "description": f"{says} {random}" if random else says}
+
+
+def date(time: int) -> str:
+    """Unix seconds as the UTC day, `2028-07-01`."""
+    return datetime.fromtimestamp(time, UTC).date().isoformat()

@@ -1,0 +1,1 @@
+"""The wire: encoding, signed items, bundles, topics, and every limit. Bytes in, values out."""

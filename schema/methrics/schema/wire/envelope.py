@@ -1,0 +1,246 @@
+"""Items: COSE_Sign1 (RFC 9052) with Ed25519 in one fixed layout, so it is read by slicing.
+
+    [ protected, {}, payload, signature ]
+    protected = << {1: -8, 3: content type, 4: key, ? "work": nonce} >>
+
+Any COSE library verifies an item: algorithm EdDSA, the public key itself as key id, and the
+external data `DOMAIN`. The id of an item is the SHA-256 of the bytes that are signed, so that
+signing again does not make a second item. Normative text: SPEC.md section "Items".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from functools import cache
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+from methrics.schema.errors import RefusedError
+from methrics.schema.wire.codec import head
+from methrics.schema.wire.limits import CATALOG_MAX, ENVELOPE_SIZE, ITEM_MAX, NOTICE_MAX, REPORT_MAX
+from methrics.schema.wire.verdict import Reason
+
+DOMAIN: Final = b"methrics/1"
+"""External data under every signature: what is signed for another purpose never verifies here."""
+
+
+class Kind(IntEnum):
+    """What an item is; stands on the wire inside the content type."""
+
+    REPORT = 1
+    ERASURE = 2
+    CATALOG = 3
+    REVOCATION = 4
+    ANNOUNCEMENT = 5
+
+
+SIZE_MAX: Final = {
+    Kind.REPORT: REPORT_MAX,
+    Kind.ERASURE: NOTICE_MAX,
+    Kind.CATALOG: CATALOG_MAX,
+    Kind.REVOCATION: NOTICE_MAX,
+    Kind.ANNOUNCEMENT: NOTICE_MAX,
+}
+"""Bytes an item of each kind may have, envelope included."""
+
+CONTENT_TYPE: Final = 65_000
+"""CoAP content format (experimental range) of version 1; the kind is added to it."""
+
+_KINDS = {CONTENT_TYPE + kind: kind for kind in Kind}
+_EXPERIMENTAL = range(65_000, 65_536)
+
+# [ bstr(42) {1: -8, 3: u16 ... ; with a work stamp the map has four entries and a longer string.
+_PLAIN = bytes.fromhex("84582aa301270319")
+_STAMPED = bytes.fromhex("a401270319")
+_KEY_HEAD = bytes.fromhex("045820")
+_WORK_HEAD = b"\x64work"
+_SIGNATURE_HEAD = bytes.fromhex("5840")
+_SIGNED_HEAD = b"\x84\x6aSignature1"
+_SIGNED_DOMAIN = head(2, len(DOMAIN)) + DOMAIN
+
+_STARTS = {
+    _PLAIN + content_type.to_bytes(2, "big") + _KEY_HEAD: _KINDS[content_type]
+    for content_type in _KINDS
+}
+"""Everything in front of the key, for items without a stamp: nearly all of them."""
+
+_OPENINGS = {kind: start[1:] for start, kind in _STARTS.items()}
+"""The same without the head of the array, by kind."""
+
+_PLAIN_END = 3 + 42
+_TAIL = 2 + 64
+
+
+class Item(NamedTuple):
+    """One item whose structure is right; its signature is right only after `verify`.
+
+    `id` is 32 bytes, `key` the signer's raw Ed25519 public key, `payload` the encoded content,
+    `raw` the exact bytes received, `signed` those under the signature, `work` the stamp's nonce.
+    """
+
+    kind: Kind
+    id: bytes
+    key: bytes
+    payload: bytes
+    raw: bytes
+    signed: bytes
+    work: int | None
+
+    @property
+    def signature(self) -> bytes:
+        """The 64 bytes of the signature."""
+        return self.raw[-64:]
+
+
+def split(raw: bytes) -> Item:
+    """Take an item apart without looking at its signature or into its payload.
+
+    Raises RefusedError: OVERSIZE, MALFORMED for any other layout than the one above, and
+    UNKNOWN_KIND for a layout that is right and a content type of which this version knows nothing.
+    """
+    size = len(raw)
+    if size > ITEM_MAX:
+        raise RefusedError(Reason.OVERSIZE, f"an item of {size} bytes")
+    if size < ENVELOPE_SIZE:
+        raise _malformed(f"{size} bytes hold no item")
+    kind, end, work = _STARTS.get(raw[:13]), _PLAIN_END, None
+    if kind is None:
+        kind, end, work = _other_start(raw)
+    payload, stop = _payload(raw, end)
+    if size > SIZE_MAX[kind]:
+        raise RefusedError(Reason.OVERSIZE, f"a {kind.name.lower()} of {size} bytes")
+    # Protected header and payload stand in the signed bytes as they stand in the item.
+    signed = _SIGNED_HEAD + raw[1:end] + _SIGNED_DOMAIN + raw[end + 1 : stop]
+    return Item(kind, sha256(signed).digest(), raw[13:45], raw[payload:stop], raw, signed, work)
+
+
+def _malformed(message: str) -> RefusedError:
+    return RefusedError(Reason.MALFORMED, message)
+
+
+def _other_start(raw: bytes) -> tuple[Kind, int, int | None]:
+    """Kind, end of the protected header and nonce of an item with a stamp or an unknown kind."""
+    if raw[:8] == _PLAIN:
+        end, work = _PLAIN_END, None
+    elif raw[:2] == b"\x84\x58" and raw[3:8] == _STAMPED:
+        end = 3 + raw[2]
+        work = _nonce(raw[_PLAIN_END:end])
+    else:
+        raise _malformed("not an array of four that starts with our protected header")
+    if raw[10:13] != _KEY_HEAD:
+        raise _malformed("the key id is not a key of 32 bytes")
+    content_type = raw[8] << 8 | raw[9]
+    if content_type in _KINDS:
+        return _KINDS[content_type], end, work
+    if content_type in _EXPERIMENTAL:
+        _payload(raw, end)
+        raise RefusedError(Reason.UNKNOWN_KIND, f"content type {content_type}")
+    raise _malformed(f"content type {content_type} is not ours")
+
+
+def _nonce(stamp: bytes) -> int:
+    nonce = stamp[len(_WORK_HEAD) :]
+    number = nonce[0] if len(nonce) == 1 else int.from_bytes(nonce[1:], "big")
+    if not stamp.startswith(_WORK_HEAD) or number >= 1 << 64 or head(0, number) != nonce:
+        raise _malformed("the work stamp is not an unsigned integer in its shortest form")
+    return number
+
+
+def _payload(raw: bytes, end: int) -> tuple[int, int]:
+    """Start and stop of the payload, which follows an empty map at `end` and fills the item."""
+    stop = len(raw) - _TAIL
+    if raw[stop : stop + 2] != _SIGNATURE_HEAD:
+        raise _malformed("no signature of 64 bytes ends the item")
+    if raw[end : end + 1] != b"\xa0":
+        raise _malformed("the unprotected header is not empty")
+    first = raw[end + 1]
+    start = end + (3 if first == 0x58 else 4 if first == 0x59 else 6 if first == 0x5A else 2)
+    if start > stop or raw[end + 1 : start] != head(2, stop - start):
+        raise _malformed("the payload is not a byte string in its shortest form")
+    return start, stop
+
+
+def verify(item: Item) -> None:
+    """Check the signature by libsodium's rules (RFC 8032, canonical S, no small-order point).
+
+    Raises RefusedError: FORGED, or BAD_KEY if besides the key is no point of the prime-order group.
+    """
+    check, bad_signature = _sodium()
+    try:
+        check(item.raw[-64:] + item.signed, item.key)
+    except bad_signature:
+        from nacl.bindings import crypto_core_ed25519_is_valid_point
+
+        if crypto_core_ed25519_is_valid_point(item.key):
+            raise RefusedError(Reason.FORGED, "the signature does not verify") from None
+        raise RefusedError(Reason.BAD_KEY, "the key is not a usable Ed25519 key") from None
+
+
+@cache
+def _sodium() -> tuple[Callable[[bytes, bytes], bytes], type[Exception]]:
+    """libsodium's verifier and the exception it raises, loaded when first needed (30 ms)."""
+    from nacl.bindings import crypto_sign_open
+    from nacl.exceptions import BadSignatureError
+
+    return crypto_sign_open, BadSignatureError
+
+
+def public_key(seed: bytes) -> bytes:
+    """The Ed25519 public key (32 bytes) of a seed (32 bytes)."""
+    from nacl.bindings import crypto_sign_seed_keypair
+
+    return crypto_sign_seed_keypair(seed)[0]
+
+
+def seal(kind: Kind, payload: bytes, seed: bytes, *, work_bits: int = 0) -> bytes:
+    """The bytes of `sign_item` with the same arguments."""
+    return sign_item(kind, payload, seed, work_bits=work_bits).raw
+
+
+def sign_item(kind: Kind, payload: bytes, seed: bytes, *, work_bits: int = 0) -> Item:
+    """Sign `payload` as an item of `kind` with the Ed25519 key of `seed` (32 bytes).
+
+    The same arguments give the same bytes. With `work_bits` a nonce is counted up from 0 until the
+    id starts with that many zero bits, which takes about 2**work_bits hashes.
+    Raises ValueError if the item would be larger than its kind allows.
+    """
+    make_keys, sign = _signer()
+    key, secret = make_keys(seed)
+    body = head(2, len(payload)) + payload
+    nonce = 0 if work_bits else None
+    while True:
+        protected = _protected(kind, key, nonce)
+        signed = _SIGNED_HEAD + protected + _SIGNED_DOMAIN + body
+        digest = sha256(signed).digest()
+        if nonce is None or zero_bits(digest) >= work_bits:
+            break
+        nonce += 1
+    raw = b"\x84" + protected + b"\xa0" + body + _SIGNATURE_HEAD + sign(signed, secret)[:64]
+    if len(raw) > SIZE_MAX[kind]:
+        raise ValueError(
+            f"a {kind.name.lower()} has at most {SIZE_MAX[kind]} bytes, not {len(raw)}"
+        )
+    return Item(kind, digest, key, payload, raw, signed, nonce)
+
+
+@cache
+def _signer() -> tuple[Callable[[bytes], tuple[bytes, bytes]], Callable[[bytes, bytes], bytes]]:
+    """libsodium's key maker and signer, loaded when first needed."""
+    from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
+
+    return crypto_sign_seed_keypair, crypto_sign
+
+
+def _protected(kind: Kind, key: bytes, nonce: int | None) -> bytes:
+    """The protected header as the byte string that stands in the item."""
+    if nonce is None:
+        return _OPENINGS[kind] + key
+    content_type = (CONTENT_TYPE + kind).to_bytes(2, "big")
+    fields = _STAMPED + content_type + _KEY_HEAD + key + _WORK_HEAD + head(0, nonce)
+    return head(2, len(fields)) + fields
+
+
+def zero_bits(digest: bytes) -> int:
+    """How many zero bits `digest` starts with: what a work stamp is measured by."""
+    return 8 * len(digest) - int.from_bytes(digest, "big").bit_length()

@@ -1,0 +1,393 @@
+"""Aggregators on the network in memory: real stores and threads, no sockets."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aggregate_making as making
+import pytest
+import trio
+
+from methrics.aggregate.collect.ingest import Ingest, IngestSettings, to_batch
+from methrics.aggregate.collect.service import (
+    AggregatorSettings,
+    Event,
+    ExportFailed,
+    run_aggregator,
+)
+from methrics.aggregate.parquet.export import Exported, directory_beside
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.verify import verify
+from methrics.aggregate.store.batch import Committed
+from methrics.aggregate.store.digest import combine, digests
+from methrics.aggregate.store.store import Store
+from methrics.node.clock import ManualClock
+from methrics.node.network.contents import content_id
+from methrics.node.network.guards import run_validator
+from methrics.node.network.memory import MemoryNetwork, MemorySwarm
+from methrics.node.network.swarm import Validator
+from methrics.schema.errors import ConfigError, StoreError
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import judge_bundle
+from methrics.schema.judging.seen import Seen
+from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.verdict import Decision
+
+CATALOG = making.catalog()
+BEATS = [making.beat(CATALOG, i) for i in range(40)]
+FAST = IngestSettings(threads=2, batch_seconds=0.02)
+
+
+class Running:
+    """One aggregator at work; `events` is what it was told."""
+
+    def __init__(self, swarm: MemorySwarm, store: Store) -> None:
+        self.swarm = swarm
+        self.store = store
+        self.events: list[Event] = []
+        self.stop = trio.Event()
+        self._changed = trio.Event()
+
+    def notify(self, event: Event) -> None:
+        self.events.append(event)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def told(self, kind: type) -> int:
+        return sum(isinstance(event, kind) for event in self.events)
+
+    async def until(self, total: int) -> None:
+        """Return when `total` reports are committed."""
+        with trio.fail_after(60):
+            while self.total != total:
+                await self._changed.wait()
+
+    @property
+    def total(self) -> int:
+        """Reports in the file as of the last commit that was told; the store's own count runs
+        ahead of the disk."""
+        return next((one.total for one in self.events[::-1] if isinstance(one, Committed)), 0)
+
+
+@asynccontextmanager
+async def aggregator(
+    network: MemoryNetwork, path: Path, settings: AggregatorSettings
+) -> AsyncIterator[Running]:
+    """An aggregator from its start to a clean stop."""
+    with Store(path) as store:
+        async with network.open_swarm() as swarm, trio.open_nursery() as nursery:
+            running = Running(swarm, store)
+            clock = ManualClock(making.NOW)
+            nursery.start_soon(
+                run_aggregator, swarm, store, settings, clock, running.notify, running.stop
+            )
+            yield running
+            running.stop.set()
+
+
+def settings(**more: object) -> AggregatorSettings:
+    return AggregatorSettings(**{"catalogs": [CATALOG], "ingest": FAST, **more})  # type: ignore[arg-type]
+
+
+def bundles(raws: list[bytes], rng: random.Random) -> list[bytes]:
+    """`raws` in random order, in bundles of seven."""
+    shuffled = rng.sample(raws, len(raws))
+    return [pack(shuffled[start : start + 7]) for start in range(0, len(shuffled), 7)]
+
+
+async def publish(network: MemoryNetwork, to: Running, messages: list[bytes]) -> None:
+    async with network.open_swarm(listen=False) as app:
+        await app.dial(to.swarm.addrs[0])
+        await app.wait_for_peers(CATALOG.topic, 1)
+        for message in messages:
+            await app.publish(CATALOG.topic, message)
+        judged = {content_id(CATALOG.topic, message) for message in messages}
+        with trio.fail_after(60):
+            while any(to.swarm._contents.decision(one) is None for one in judged):
+                await trio.sleep(0.01)
+
+
+async def test_aggregators_that_hear_different_orders_hold_the_same_digest(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    network = MemoryNetwork(rng=rng, latency=(0.0, 0.005), duplication=0.3)
+    paths = [tmp_path / "a.duckdb", tmp_path / "b.duckdb"]
+    async with (
+        aggregator(network, paths[0], settings()) as one,
+        aggregator(network, paths[1], settings()) as two,
+    ):
+        await publish(network, one, bundles(BEATS, rng))
+        await publish(network, two, bundles(BEATS, rng))
+        await one.until(40)
+        await two.until(40)
+    found = []
+    for path in paths:
+        with open_dataset(path) as dataset:
+            assert verify(dataset).ok
+            found.append(combine(digests(dataset.connection)))
+    assert found[0] == found[1]
+    assert found[0][0].count == 40
+
+
+async def test_a_catalog_is_learnt_from_the_topic_and_what_waited_is_stored(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    only_topic = settings(catalogs=(), topics=[CATALOG.topic])
+    async with aggregator(network, tmp_path / "a.duckdb", only_topic) as one:
+        await publish(network, one, [pack(BEATS[:5])])
+        with trio.fail_after(60):
+            while not one.told(Committed):
+                await trio.sleep(0.01)
+        assert one.store.total == 0
+        await publish(network, one, [pack([CATALOG.raw])])
+        await one.until(5)
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert dataset.rows("SELECT count(*) FROM quarantine") == [(0,)]
+
+
+async def test_a_latecomer_gets_the_catalog_from_a_peer(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    only_topic = settings(catalogs=(), topics=[CATALOG.topic])
+    async with (
+        aggregator(network, tmp_path / "a.duckdb", settings()) as one,
+        aggregator(network, tmp_path / "b.duckdb", only_topic) as late,
+    ):
+        await late.swarm.dial(one.swarm.addrs[0])
+        await late.swarm.wait_for_peers(CATALOG.topic, 1)
+        await publish(network, one, [pack(BEATS[:5])])
+        await one.until(5)
+        await late.until(5)
+    with open_dataset(tmp_path / "b.duckdb") as dataset:
+        assert verify(dataset).ok
+        assert dataset.rows("SELECT count(*) FROM quarantine") == [(0,)]
+
+
+async def test_reports_may_reach_the_writer_before_their_catalog_does(tmp_path: Path) -> None:
+    book, unread = CatalogBook(), CatalogBook()
+    book.add(CATALOG)
+    waited = judge_bundle(pack(BEATS[:5]), unread, making.NOW, Seen(10))
+    ready = judge_bundle(pack(BEATS[5:10]), book, making.NOW, Seen(10))
+    assert not waited.accepted
+    for path, verdicts in (("a", [waited, ready]), ("b", [ready, waited]), ("c", [waited])):
+        with Store(tmp_path / path) as store:
+            told: list[Committed] = []
+            ingest = Ingest(store, book, ManualClock(making.NOW), told.append, FAST)
+            async with trio.open_nursery() as nursery:
+                for verdict in verdicts:
+                    await ingest.take(verdict)
+                ingest.close()
+                nursery.start_soon(ingest.run)
+            assert store.total == 5 * len(verdicts)
+            assert [one.id for one in store.catalogs()] == [CATALOG.id]
+        with open_dataset(tmp_path / path) as dataset:
+            assert verify(dataset).ok
+            assert dataset.rows("SELECT count(*) FROM quarantine") == [(0,)]
+
+
+async def test_attack_a_catalog_of_another_key_on_our_topic(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    foreign = making.catalog(key=making.seed("attacker"))
+    async with aggregator(network, tmp_path / "a.duckdb", settings()) as one:
+        await publish(network, one, [pack([foreign.raw]), pack(BEATS[:3])])
+        await one.until(3)
+        assert [catalog.id for catalog in one.store.catalogs()] == [CATALOG.id]
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert dataset.rows("SELECT reason, count FROM refusal") == [("foreign", 1)]
+
+
+async def test_attack_one_forged_report_in_a_bundle(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    forged = BEATS[9][:-1] + bytes([BEATS[9][-1] ^ 1])
+    async with aggregator(network, tmp_path / "a.duckdb", settings()) as one:
+        await publish(network, one, [pack([*BEATS[10:12], forged]), pack(BEATS[:3])])
+        await one.until(3)
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert dataset.rows("SELECT reason, count FROM refusal") == [("forged", 1)]
+
+
+async def test_what_was_taken_in_before_the_stop_is_committed_and_exported(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    slow = settings(ingest=IngestSettings(batch_seconds=3600), export_every=3600.0)
+    async with aggregator(network, tmp_path / "a.duckdb", slow) as one:
+        await publish(network, one, [pack(BEATS)])
+        assert one.store.total == 0
+    assert one.store.total == 40
+    assert isinstance(one.events[-1], Exported)
+    with open_dataset(directory_beside(tmp_path / "a.duckdb")) as parquet:
+        assert parquet.rows("SELECT count(*) FROM item") == [(40,)]
+
+
+async def test_a_reader_beside_the_running_writer_sees_the_last_export(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    path = tmp_path / "a.duckdb"
+    async with aggregator(network, path, settings(export_every=0.01)) as one:
+        await publish(network, one, [pack(BEATS[:10])])
+        await one.until(10)
+        found = 0
+        with trio.fail_after(60):
+            while found != 10:
+                await trio.sleep(0.01)
+                if not one.told(Exported):
+                    continue
+                with open_dataset(path) as dataset:
+                    assert dataset.source == "parquet"
+                    found = dataset.rows("SELECT count(*) FROM item")[0][0]
+                    assert found in (0, 10)
+
+
+async def test_an_export_that_fails_is_told_and_collecting_goes_on(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    path = tmp_path / "a.duckdb"
+    directory_beside(path).mkdir()
+    (directory_beside(path) / "mine.txt").write_text("mine")
+    async with aggregator(network, path, settings(export_every=0.01)) as one:
+        await publish(network, one, [pack(BEATS[:10])])
+        await one.until(10)
+    assert one.told(ExportFailed) >= 1
+    with open_dataset(path) as dataset:
+        assert dataset.source == "file"
+        assert dataset.rows("SELECT count(*) FROM item") == [(10,)]
+
+
+async def test_an_aggregator_goes_on_with_what_is_in_its_file(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    path = tmp_path / "a.duckdb"
+    making.store_all(path, [CATALOG.raw, making.revocation("clicks", making.NOW - 7200)])
+    async with aggregator(network, path, settings(catalogs=())) as one:
+        await publish(network, one, [pack([making.clicks(CATALOG, 1)]), pack(BEATS[:2])])
+        await one.until(2)
+    with open_dataset(path) as dataset:
+        assert dataset.rows("SELECT reason FROM refusal") == [("revoked",)]
+
+
+async def test_nothing_to_collect_is_an_error(tmp_path: Path) -> None:
+    network = MemoryNetwork()
+    with Store(tmp_path / "a.duckdb") as store:
+        async with network.open_swarm() as swarm:
+            for topics, code in (((), "no-topic"), (["/other/topic"], "bad-topic")):
+                with pytest.raises(ConfigError) as caught:
+                    await run_aggregator(
+                        swarm,
+                        store,
+                        settings(catalogs=(), topics=topics),
+                        ManualClock(making.NOW),
+                        lambda event: None,
+                        trio.Event(),
+                    )
+                assert caught.value.code == code
+
+
+async def test_the_validator_waits_while_the_writer_is_behind(tmp_path: Path) -> None:
+    """Beyond the time that a swarm gives it: what was judged once is not judged again."""
+    with Store(tmp_path / "a.duckdb") as store:
+        store.commit(making.batch([CATALOG.raw], CatalogBook()))
+        book = CatalogBook()
+        book.add(CATALOG)
+        ingest = Ingest(
+            store, book, ManualClock(making.NOW), lambda done: None, IngestSettings(queue=1)
+        )
+        validate = ingest.validator(CATALOG.topic)
+        assert await validate("peer", pack(BEATS[:1])) is Decision.ACCEPT
+        decisions: list[Decision | None] = []
+
+        async def wait() -> None:
+            decisions.append(await run_validator(validate, "peer", pack(BEATS[1:2]), limit=0.5))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.sleep(0.8)
+            assert not decisions
+            assert ingest.statistics().queued == 1
+            nursery.start_soon(ingest.run)
+            with trio.fail_after(60):
+                while not decisions:
+                    await trio.sleep(0.01)
+            ingest.close()
+        assert decisions == [Decision.ACCEPT]
+        assert await validate("peer", pack(BEATS[2:3])) is Decision.IGNORE
+        assert store.total == 2
+
+
+async def test_when_nothing_more_is_taken_in_those_who_wait_are_told(tmp_path: Path) -> None:
+    book = CatalogBook()
+    book.add(CATALOG)
+    with Store(tmp_path / "a.duckdb") as store:
+        store.commit(making.batch([CATALOG.raw], CatalogBook()))
+        for end in ("close", "cancel"):
+            ingest = Ingest(
+                store, book, ManualClock(making.NOW), lambda done: None, IngestSettings(queue=0)
+            )
+            validate = ingest.validator(CATALOG.topic)
+            decisions: list[Decision] = []
+
+            async def wait(validate: Validator, decisions: list[Decision]) -> None:
+                decisions.append(await validate("peer", pack(BEATS[1:2])))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait, validate, decisions)
+                with trio.fail_after(60):
+                    while not ingest._send.statistics().tasks_waiting_send:
+                        await trio.sleep(0.01)
+                if end == "close":
+                    ingest.close()
+                else:
+                    with trio.CancelScope() as scope:
+                        scope.cancel()
+                        await ingest.run()
+            assert decisions == [Decision.IGNORE]
+
+
+async def test_a_revocation_may_be_judged_before_its_catalog_and_stored_after(
+    tmp_path: Path,
+) -> None:
+    revoked = making.revocation("clicks", making.NOW - 7200)
+    book = CatalogBook()
+    seen = Seen(10)
+    early = judge_bundle(pack([revoked]), book, making.NOW, seen)
+    first = judge_bundle(pack([CATALOG.raw]), book, making.NOW, seen)
+    one_by_one = IngestSettings(batch_items=1, batch_seconds=0.02)
+    with Store(tmp_path / "a.duckdb") as store:
+        ingest = Ingest(store, book, ManualClock(making.NOW), lambda done: None, one_by_one)
+        async with trio.open_nursery() as nursery:
+            for verdict in (first, early):
+                await ingest.take(verdict)
+            ingest.close()
+            nursery.start_soon(ingest.run)
+        assert len(store.revocations()) == 1
+        assert book.revoked(CATALOG, "clicks", making.NOW)
+
+
+async def test_what_a_kill_left_waiting_is_stored_at_the_next_start(tmp_path: Path) -> None:
+    waited = judge_bundle(pack(BEATS[:5]), CatalogBook(), making.NOW, Seen(10))
+    with Store(tmp_path / "a.duckdb") as store:
+        store.commit(to_batch([waited], making.NOW))
+        store.commit(making.batch([CATALOG.raw], CatalogBook()))
+        assert store.total == 0
+    network = MemoryNetwork()
+    async with aggregator(network, tmp_path / "a.duckdb", settings()) as one:
+        await one.until(5)
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert dataset.rows("SELECT count(*) FROM quarantine") == [(0,)]
+
+
+async def test_a_file_that_cannot_be_written_ends_the_aggregator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+
+    async def collect() -> None:
+        async with aggregator(network, tmp_path / "a.duckdb", settings()) as one:
+            await publish(network, one, [pack(BEATS[:10])])
+            await one.until(10)
+            monkeypatch.setattr(
+                one.store, "_insert_typed", lambda derived: one.store._con.execute("nonsense")
+            )
+            await publish(network, one, [pack(BEATS[10:20])])
+            await trio.sleep(20)
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await collect()
+    assert caught.value.split(StoreError)[1] is None
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert dataset.rows("SELECT count(*) FROM item") == [(10,)]

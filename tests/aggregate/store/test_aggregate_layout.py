@@ -1,0 +1,94 @@
+"""How catalogs become tables."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import aggregate_making as making
+from hypothesis import given
+from hypothesis import strategies as st
+
+from methrics.aggregate.store.tables import Layout, column_name, table_name
+from methrics.schema.catalog.catalog import Catalog
+
+NAMES = st.from_regex(
+    r"(n|day|time|count|one_in|catalog|step|a|a_step)_{0,3}(_step)?", fullmatch=True
+)
+
+
+@given(NAMES, NAMES)
+def test_no_two_fields_share_a_column_and_none_takes_one_of_ours(one: str, other: str) -> None:
+    assert (column_name(one) == column_name(other)) == (one == other)
+    assert column_name(one) not in {"n", "catalog", "day", "time", "one_in", "count"}
+
+
+@given(NAMES, NAMES)
+def test_no_type_takes_the_table_of_another_ones_steps(one: str, other: str) -> None:
+    assert (table_name(one) == table_name(other)) == (one == other)
+    assert table_name(one) != table_name(other) + "_step"
+
+
+def test_a_known_catalog_needs_no_room() -> None:
+    layout = Layout()
+    assert layout.add(making.catalog())
+    assert layout.add(making.catalog()) == []
+
+
+def test_two_namespaces_with_one_label_get_two_schemas() -> None:
+    layout = Layout()
+    other = making.catalog(key=making.seed("other"))
+    for catalog in (making.catalog(), other):
+        layout.add(catalog)
+    assert layout.schemas() == ["test", f"test_{other.short_key}"]
+
+
+def test_attack_a_label_that_is_a_schema_of_duckdb() -> None:
+    layout = Layout()
+    catalog = making.catalog(label="main")
+    layout.add(catalog)
+    assert layout.schemas() == [f"main_{catalog.short_key}"]
+
+
+def test_attack_a_label_made_of_someone_elses_label_and_key() -> None:
+    layout = Layout()
+    other = making.catalog(key=making.seed("other"))
+    squatter = making.catalog(label=f"test-{other.short_key}", key=making.seed("squatter"))
+    for catalog in (making.catalog(), squatter, other):
+        layout.add(catalog)
+    assert len(set(layout.schemas())) == 3
+
+
+def versions() -> list[Catalog]:
+    """Catalogs of one namespace: one more field, and one whose flag has become a bucket."""
+    first = making.catalog()
+    second = making.catalog(extra=making.MORE_FIELDS, previous=first)
+    flag = 'type = "flag"\nsource = "first_of_day"'
+    bucket = 'type = "bucket"\nedges = [1, 2]\nunit = "days"'
+    third = making.catalog(extra=making.MORE_FIELDS, previous=second, replace=(flag, bucket))
+    return [first, second, third]
+
+
+def test_new_fields_add_columns_and_changed_ones_become_text_in_any_order() -> None:
+    for order in permutations(versions()):
+        layout = Layout()
+        for catalog in order:
+            layout.add(catalog)
+        table = next(table for table in layout.tables() if table.type == "beat")
+        assert table.columns == {
+            "version": "VARCHAR",
+            "os": "VARCHAR",
+            "daily": "VARCHAR",
+            "age": "USMALLINT",
+            "country": "VARCHAR",
+        }
+
+
+def test_the_newest_catalog_is_that_of_the_highest_number() -> None:
+    first, second, third = versions()
+    layout = Layout()
+    for catalog in (third, first, second):
+        layout.add(catalog)
+    newest = layout.newest(first.key)
+    assert newest is not None
+    assert newest.catalog == third
+    assert layout.newest(b"\0" * 32) is None

@@ -1,0 +1,302 @@
+"""The writer: what a commit stores, counts, refuses and survives."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import aggregate_making as making
+import pytest
+
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.store import erase, quarantine
+from methrics.aggregate.store.batch import Batch
+from methrics.aggregate.store.duck import memory
+from methrics.aggregate.store.quarantine import Waiting
+from methrics.aggregate.store.refusals import SAMPLE_MAX
+from methrics.aggregate.store.store import Store
+from methrics.schema.errors import StoreError
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.verdict import Reason
+
+NOW = making.NOW
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "a.duckdb"
+
+
+@pytest.fixture
+def book() -> CatalogBook:
+    book = CatalogBook()
+    book.add(making.catalog())
+    return book
+
+
+CATALOG = making.catalog()
+BEATS = [making.beat(CATALOG, i) for i in range(6)]
+
+
+def ask(store: Store, sql: str) -> list[tuple[object, ...]]:
+    return store.cursor().execute(sql).fetchall()
+
+
+def test_reports_of_every_kind_are_stored_with_their_exact_bytes(file: Path) -> None:
+    raws = [*BEATS, *(making.clicks(CATALOG, i) for i in range(3)), making.walk(CATALOG, 2)]
+    done = making.store_all(file, [CATALOG.raw, *raws])
+    assert (done.reports, done.total, done.duplicates) == (10, 10, 0)
+    with Store(file) as store:
+        assert [raw for (raw,) in ask(store, "SELECT raw FROM item ORDER BY n")] == raws
+        assert ask(store, "SELECT count FROM test.clicks ORDER BY n") == [(1,), (2,), (3,)]
+        steps = ask(store, "SELECT i, step, offset_bucket FROM test.walk_step ORDER BY i")
+        assert steps == [(0, "start", 0), (1, "middle", 1), (2, "end", 2)]
+        assert ask(store, "SELECT version, os, daily, age FROM test.beat ORDER BY n LIMIT 2") == [
+            (None, "linux", True, None),
+            ("1.1", "macos", False, 1),
+        ]
+        assert store.total == 10
+
+
+def test_the_file_is_readable_by_older_duckdb(file: Path) -> None:
+    Store(file).close()
+    con = memory()
+    con.execute(f"ATTACH '{file}' AS m (READ_ONLY)")
+    tags = con.execute("SELECT tags FROM duckdb_databases() WHERE database_name = 'm'").fetchone()
+    assert tags is not None
+    assert tags[0]["storage_version"].startswith("v1.5.0")
+
+
+def test_big_tables_have_no_index(file: Path) -> None:
+    making.store_all(file, [CATALOG.raw, *BEATS])
+    with Store(file) as store:
+        assert ask(store, "SELECT * FROM duckdb_indexes()") == []
+        assert (
+            ask(store, "SELECT * FROM duckdb_constraints() WHERE database_name = 'methrics'") == []
+        )
+
+
+def test_the_same_items_again_change_nothing(file: Path, book: CatalogBook) -> None:
+    making.store_all(file, [CATALOG.raw, *BEATS, BEATS[0]])
+    with Store(file) as store:
+        done = store.commit(making.batch([CATALOG.raw, *BEATS], book))
+        assert (done.reports, done.duplicates, done.total) == (0, 7, 6)
+        assert (
+            ask(store, "SELECT count(*) FROM item")
+            == ask(store, "SELECT count(*) FROM test.beat")
+            == [(6,)]
+        )
+
+
+def test_time_of_receipt_is_kept_by_the_hour(file: Path) -> None:
+    making.store_all(file, [CATALOG.raw, *BEATS], NOW)
+    with Store(file) as store:
+        (received,) = ask(store, "SELECT DISTINCT epoch(received)::BIGINT FROM item")
+        assert received == (NOW // 3600 * 3600,)
+        assert NOW % 3600 != 0
+
+
+def test_a_later_catalog_adds_columns_to_the_same_table(file: Path) -> None:
+    later = making.catalog(extra=making.MORE_FIELDS, previous=CATALOG)
+    making.store_all(file, [CATALOG.raw, BEATS[0]])
+    making.store_all(file, [later.raw, making.beat(later, 9)])
+    with Store(file) as store:
+        found = ask(store, "SELECT catalog, os, country FROM test.beat ORDER BY n")
+        assert found == [(1, "linux", None), (2, "linux", None)]
+
+
+@pytest.mark.parametrize("first", ["report", "erasure", "together"])
+def test_an_erasure_takes_the_report_away_and_keeps_it_out(
+    file: Path, book: CatalogBook, first: str
+) -> None:
+    walk = making.walk(CATALOG, 2)
+    gone = making.erasure(CATALOG, walk, "walk", 2)
+    orders = {"report": [[walk], [gone]], "erasure": [[gone], [walk]], "together": [[gone, walk]]}
+    with Store(file) as store:
+        store.commit(making.batch([CATALOG.raw, *BEATS], book))
+        done = [store.commit(making.batch(raws, book)) for raws in orders[first]]
+        assert sum(one.erased for one in done) == 1
+        assert store.commit(making.batch([walk], book)).erased == 1
+        assert store.commit(making.batch([gone], book)).duplicates == 1
+        assert store.total == 6
+        for table in ("test.walk", "test.walk_step"):
+            assert ask(store, f"SELECT * FROM {table}") == []
+        assert ask(store, "SELECT confirmed FROM tombstone") == [(True,)]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_attack_erase_the_report_of_another(file: Path, book: CatalogBook, order: int) -> None:
+    forged = making.erasure(CATALOG, BEATS[0], "someone else", 0)
+    with Store(file) as store:
+        store.commit(making.batch([CATALOG.raw], book))
+        for raw in [BEATS[0], forged][::order]:
+            store.commit(making.batch([raw], book))
+        assert store.total == 1
+        assert ask(store, "SELECT * FROM tombstone") == []
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_erasure_that_is_wrong_about_its_report_does_nothing(
+    file: Path, book: CatalogBook, order: int
+) -> None:
+    wrong = making.erasure(CATALOG, BEATS[0], "beat", 0, time=NOW - 8400)
+    with Store(file) as store:
+        store.commit(making.batch([CATALOG.raw], book))
+        for raw in [BEATS[0], wrong][::order]:
+            store.commit(making.batch([raw], book))
+        assert store.total == 1
+
+
+def test_attack_erasures_of_reports_that_do_not_exist(
+    file: Path, book: CatalogBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erase, "PENDING_MAX", 3)
+    true = making.erasure(CATALOG, BEATS[0], "beat", 0)
+    false = [making.erasure(CATALOG, making.beat(CATALOG, i), "x", i) for i in range(50, 58)]
+    with Store(file) as store:
+        store.commit(making.batch([CATALOG.raw, BEATS[0], true], book))
+        for raw in false:
+            store.commit(making.batch([raw], book))
+        assert ask(store, "SELECT confirmed, count(*) FROM tombstone GROUP BY 1 ORDER BY 1") == [
+            (False, 3),
+            (True, 1),
+        ]
+    with Store(file) as store:
+        store.commit(making.batch(false[:1], book))
+        assert ask(store, "SELECT count(*) FROM tombstone") == [(4,)]
+
+
+def test_a_revocation_takes_away_the_reports_from_its_time_on(
+    file: Path, book: CatalogBook
+) -> None:
+    old = making.beat(CATALOG, 7, NOW - 86_400)
+    with Store(file) as store:
+        store.commit(making.batch([CATALOG.raw, *BEATS, old, making.clicks(CATALOG, 1)], book))
+        revocation = making.revocation("beat", NOW - 7200)
+        done = store.commit(making.batch([revocation], book))
+        assert (done.revoked, done.notices, store.total) == (6, 1, 2)
+        assert ask(store, "SELECT count(*) FROM test.beat") == [(1,)]
+        assert [one.type for _, one in store.revocations()] == ["beat"]
+        again = store.commit(making.batch([revocation], book))
+        assert (again.notices, again.duplicates) == (0, 1)
+
+
+def test_refusals_are_counted_by_day_and_reason_with_one_short_sample(file: Path) -> None:
+    with Store(file) as store:
+        refused = {Reason.FORGED: (3, b"x" * 1000), Reason.LATE: (1, b"late")}
+        assert store.commit(Batch(NOW, refused=refused)).refused == 4
+        store.commit(Batch(NOW, refused={Reason.FORGED: (2, b"y")}))
+        store.commit(Batch(NOW + 86_400, refused={Reason.FORGED: (1, b"z")}))
+        found = ask(
+            store, "SELECT reason, count, octet_length(sample) FROM refusal ORDER BY day, reason"
+        )
+        assert found == [("forged", 5, SAMPLE_MAX), ("late", 1, 4), ("forged", 1, 1)]
+
+
+def test_what_waits_for_a_catalog_is_kept_once_and_handed_back(file: Path) -> None:
+    waiting = [Waiting(CATALOG.id, split(raw).id, raw) for raw in BEATS]
+    with Store(file) as store:
+        assert store.commit(Batch(NOW + 1, waiting=[*waiting, waiting[0]])).quarantined == 6
+        assert store.commit(Batch(NOW + 2, waiting=waiting)).quarantined == 0
+    with Store(file) as store:
+        back = store.waiting(CATALOG)
+        assert [raw for _, _, raw in back] == BEATS
+        assert {received for _, received, _ in back} == {NOW + 600}
+        store.commit(Batch(NOW, released=[n for n, _, _ in back]))
+        assert store.waiting(CATALOG) == []
+
+
+def test_attack_fill_the_quarantine(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quarantine, "ITEMS_MAX", 4)
+    with Store(file) as store:
+        for i in range(10):
+            store.commit(Batch(NOW, waiting=[Waiting(bytes(32), making.seed(i), b"raw %d" % i)]))
+        found = ask(store, "SELECT raw FROM quarantine ORDER BY n")
+        assert found == [(b"raw %d" % i,) for i in range(6, 10)]
+        store.commit(Batch(NOW + quarantine.AGE_MAX + 1200, waiting=[Waiting(b"", b"new", b"new")]))
+        assert ask(store, "SELECT raw FROM quarantine") == [(b"new",)]
+
+
+def test_days_that_changed_are_told_once(file: Path, book: CatalogBook) -> None:
+    day = (NOW - 7200) // 86_400
+    with Store(file) as store:
+        store.commit(making.batch([CATALOG.raw, *BEATS], book))
+        assert store.take_changed() == {day}
+        store.commit(making.batch(BEATS, book))
+        assert store.take_changed() == set()
+        store.commit(making.batch([making.erasure(CATALOG, BEATS[0], "beat", 0)], book))
+        assert store.take_changed() == {day}
+
+
+def test_a_second_writer_is_told_that_the_file_is_in_use(file: Path) -> None:
+    with Store(file), pytest.raises(StoreError, match="is in use") as caught:
+        Store(file)
+    assert caught.value.code == "store-busy"
+
+
+def test_a_file_of_something_else_is_left_alone(file: Path) -> None:
+    file.write_bytes(b"not a database" * 1000)
+    with pytest.raises(StoreError, match="is not a DuckDB file"):
+        Store(file)
+    assert file.read_bytes() == b"not a database" * 1000
+
+
+def test_a_duckdb_file_of_something_else_is_left_alone(file: Path) -> None:
+    con = memory()
+    con.execute(f"ATTACH '{file}' AS other")
+    con.execute("CREATE TABLE other.theirs (a INTEGER)")
+    con.close()
+    with pytest.raises(StoreError, match="DuckDB file of"):
+        Store(file)
+
+
+def test_a_file_of_another_layout_is_refused(file: Path) -> None:
+    with Store(file) as store:
+        store.cursor().execute("UPDATE meta SET layout = 99")
+    with pytest.raises(StoreError, match="layout 99"):
+        Store(file)
+
+
+def test_a_missing_directory_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be"):
+        Store(tmp_path / "no" / "where.duckdb")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
+def test_a_read_only_directory_is_one_clear_line(tmp_path: Path) -> None:
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(StoreError, match="cannot be written") as caught:
+        Store(tmp_path / "a.duckdb")
+    assert "\n" not in str(caught.value)
+
+
+def test_after_a_failed_commit_nothing_of_it_is_there_and_no_more_is_taken(
+    file: Path, book: CatalogBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(file)
+    store.commit(making.batch([CATALOG.raw, *BEATS], book))
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_insert_typed", lambda derived: store._con.execute("SELECT nonsense"))
+        with pytest.raises(StoreError):
+            store.commit(making.batch([making.beat(CATALOG, 20)], book))
+    with pytest.raises(StoreError, match="closed after an error"):
+        store.commit(making.batch([making.beat(CATALOG, 21)], book))
+    store.close()
+    with open_dataset(file) as dataset:
+        assert dataset.rows("SELECT count(*) FROM item") == [(6,)]
+
+
+def test_reports_judged_before_a_revocation_do_not_outlive_it(
+    file: Path, book: CatalogBook
+) -> None:
+    revocation = making.batch([CATALOG.raw, making.revocation("beat", NOW - 7200)], book)
+    overtaken = making.batch([*BEATS, making.clicks(CATALOG, 1)], book)
+    for reopened in (False, True):
+        with Store(file) as store:
+            if not reopened:
+                store.commit(revocation)
+            done = store.commit(overtaken)
+            assert (done.reports, done.revoked) == (0 if reopened else 1, len(BEATS))
+            assert ask(store, "SELECT count(*) FROM test.beat") == [(0,)]

@@ -1,0 +1,204 @@
+"""`methrics consent`: look, allow, stop, each with one clear line."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from methrics.aggregate.cli.main import main
+from methrics.node.consent.ledger import grant, read_answers
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+
+@pytest.fixture
+def catalog(app: Shop, tmp_path: Path) -> str:
+    path = tmp_path / "shop.cbor"
+    path.write_bytes(app.catalog.raw)
+    return str(path)
+
+
+def run(app: Shop, *arguments: str) -> int:
+    assert app.where.home is not None
+    return main(["consent", *arguments, "--home", app.where.home])
+
+
+def test_from_nothing_to_yes_to_no(
+    app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(app, "show") == 0
+    assert "everything is off" in capsys.readouterr().out
+    assert run(app, "grant", catalog, "--type", "view", "--field", "color", "--yes") == 0
+    assert run(app, "show") == 0
+    assert "view  on     color   relay   your answer" in capsys.readouterr().out
+    app.clock.advance(2)
+    assert app.recorder.record("view", color="red", size=5)
+    assert not app.recorder.record("visit", color="red")
+    assert run(app, "withdraw", app.namespace) == 0
+    assert "1 waiting rows forgotten" in capsys.readouterr().out
+    assert run(app, "show", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["apps"][app.namespace]["view"]["on"] is False
+    assert app.journal.pending(1 << 40) == []
+
+
+def test_all_fields_means_those_of_today(app: Shop, catalog: str) -> None:
+    assert run(app, "grant", catalog, "--yes") == 0
+    answers = read_answers(app.where.ledger)[app.namespace]
+    assert set(answers) == set(app.catalog.types)
+    assert answers["view"].fields == {"color", "size", "version"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["grant", "{catalog}", "--type", "ghost", "--yes"],
+        ["grant", "{catalog}", "--field", "shoe_size", "--yes"],
+        ["grant", "no-such-file", "--yes"],
+        ["withdraw", "nobody-knows-it"],
+    ],
+)
+def test_mistakes_change_nothing(app: Shop, catalog: str, wrong: list[str]) -> None:
+    assert run(app, *(part.format(catalog=catalog) for part in wrong)) != 0
+    assert read_answers(app.where.ledger) == {}
+
+
+def test_a_misspelt_type_is_not_taken_for_one_that_is_off(
+    app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(app, "grant", catalog, "--yes") == 0
+    before = read_answers(app.where.ledger)
+    capsys.readouterr()
+    assert run(app, "withdraw", app.namespace, "--type", "veiw") == 3
+    error = capsys.readouterr().err
+    assert f"{app.namespace} has no veiw (one of " in error
+    assert "view" in error
+    assert error.count("\n") == 1
+    assert read_answers(app.where.ledger) == before
+
+
+def test_it_says_what_overrides_the_answers(
+    app: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    assert run(app, "show") == 0
+    assert "DO_NOT_TRACK" in capsys.readouterr().out
+
+
+def test_alone_it_shows_every_type_of_every_app_that_is_known(
+    app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(app.where.data) / "catalogs"
+    folder.mkdir(parents=True)
+    (folder / "shop.cbor").write_bytes(app.catalog.raw)
+    (folder / "broken.cbor").write_bytes(b"nonsense")
+    assert run(app) == 0
+    out = capsys.readouterr().out
+    assert app.namespace in out
+    for name in app.catalog.types:
+        assert f"{name} " in out
+    assert out.count("nobody yet") == 4
+    assert run(app, "grant", catalog, "--type", "view", "--yes") == 0
+    assert run(app, "--json") == 0
+    shown = json.loads(capsys.readouterr().out.partition("\n")[2])["apps"][app.namespace]
+    assert shown["view"]["rule"] == "answer"
+    assert shown["view"]["through"] == "command"
+    assert shown["click"] == {
+        "on": False,
+        "rule": "default",
+        "fields": [],
+        "routes": [],
+        "answer": None,
+        "since": None,
+        "through": None,
+        "changes": [],
+    }
+
+
+def test_it_says_when_what_is_asked_has_changed(
+    app: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = Path(app.where.ledger)
+    grant(app.where, app.namespace, ["view"], now=1, catalog=app.catalog)
+    ledger.write_text(ledger.read_text().replace("It is needed for a test.", "Another purpose."))
+    folder = Path(app.where.data) / "catalogs"
+    folder.mkdir(parents=True)
+    (folder / "shop.cbor").write_bytes(app.catalog.raw)
+    assert run(app) == 0
+    out = capsys.readouterr().out
+    assert "changed question" in out
+    assert "Another purpose." in out
+    app.clock.advance(2)
+    assert not app.recorder.record("view", color="red")
+
+
+def test_withdrawing_everything(
+    app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(app, "grant", catalog, "--yes")
+    app.clock.advance(2)
+    assert app.recorder.record("view", color="red")
+    assert run(app, "withdraw", "--all") == 0
+    assert "every app: off; 1 waiting rows forgotten" in capsys.readouterr().out
+    assert run(app) == 0
+    out = capsys.readouterr().out
+    assert "every app\n" in out
+    assert " on " not in out
+    for wrong in ([], [app.namespace, "--all"], ["--all", "--type", "view"]):
+        assert run(app, "withdraw", *wrong) == 2
+
+
+def test_the_history_as_a_table_and_for_programs(
+    app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(app, "history") == 0
+    assert "no answer" in capsys.readouterr().out
+    run(app, "grant", catalog, "--type", "view", "--field", "color", "--yes")
+    run(app, "withdraw", app.namespace, "--type", "view")
+    capsys.readouterr()
+    assert run(app, "history") == 0
+    out = capsys.readouterr().out
+    assert "color" in out
+    assert "command" in out
+    assert run(app, "history", app.namespace, "--json") == 0
+    entries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [entry["answer"] for entry in entries] == ["yes", "no"]
+    assert run(app, "history", "another") == 0
+
+
+def test_asking_wants_a_person(
+    app: Shop, catalog: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert run(app, "ask", catalog) == 3
+    assert "no terminal" in capsys.readouterr().err
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    assert run(app, "ask", catalog) == 0
+    assert "DO_NOT_TRACK" in capsys.readouterr().out
+    assert read_answers(app.where.ledger) == {}
+
+
+def test_the_page_needs_an_app(app: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(app, "--web") == 1
+    assert "--catalog" in capsys.readouterr().out
+    assert main(["consent", "--web", "history"]) == 2
+
+
+def test_a_damaged_ledger_is_one_line_until_somebody_answers(
+    app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = Path(app.where.ledger)
+    ledger.parent.mkdir(parents=True)
+    ledger.write_text("{")
+    assert run(app) == 3
+    captured = capsys.readouterr()
+    assert len(captured.err.splitlines()) == 1
+    assert ledger.read_text() == "{"
+    assert run(app, "grant", catalog, "--yes") == 0
+    assert "was damaged; it is kept as" in capsys.readouterr().err
+    assert run(app) == 0

@@ -1,0 +1,96 @@
+"""Consent: who decides, in which order, over every combination."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from methrics.node.consent.decide import CI_VARIABLES, Answer, Answers, decide
+
+YES = Answer(True, frozenset({"color"}), frozenset({"relay"}))
+NO = Answer(False, frozenset(), frozenset())
+LEDGERS: dict[str, Answers] = {
+    "none": {},
+    "yes": {"shop": {"view": YES}},
+    "no": {"shop": {"view": NO}},
+    "other app": {"bank": {"view": YES}},
+    "other type": {"shop": {"buy": YES}},
+    "no route": {"shop": {"view": YES._replace(routes=frozenset())}},
+}
+
+
+@pytest.mark.parametrize("ledger", LEDGERS)
+def test_every_combination_is_decided_by_the_highest_authority(ledger: str) -> None:
+    for policy, track, switch, ci, environment in itertools.product(
+        (False, True),
+        (None, "", "0", "1", "yes"),
+        (None, "", "off", "OFF", "0", "on", "nonsense"),
+        (None, "", "false", "true"),
+        ("production", "test", ""),
+    ):
+        env = {"DO_NOT_TRACK": track, "METHRICS": switch, "CI": ci}
+        found = decide(
+            policy_off=policy,
+            env={name: value for name, value in env.items() if value is not None},
+            environment=environment,
+            answers=LEDGERS[ledger],
+            namespace="shop",
+            type_name="view",
+        )
+        if policy:
+            expected = "policy"
+        elif track in ("1", "yes"):
+            expected = "do-not-track"
+        elif switch in ("off", "OFF", "0"):
+            expected = "methrics-off"
+        elif ci == "true" and switch != "on":
+            expected = "ci"
+        elif environment != "production":
+            expected = "environment"
+        else:
+            expected = "answer" if ledger in ("yes", "no", "no route") else "default"
+        assert found.rule == expected
+        assert found.on == (expected == "answer" and ledger == "yes")
+        if found.on:
+            assert (found.fields, found.routes) == (YES.fields, YES.routes)
+        else:
+            assert not found.fields
+            assert found.fields is not None
+            assert not found.routes
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["DO_NOT_TRACK", "METHRICS", "HOME", *CI_VARIABLES]), st.text(max_size=6)
+    ),
+    st.booleans(),
+    st.text(max_size=12),
+)
+def test_nothing_but_the_users_answer_ever_turns_it_on(
+    env: dict[str, str], policy_off: bool, environment: str
+) -> None:
+    for answers in (LEDGERS["none"], LEDGERS["no"], LEDGERS["other app"], LEDGERS["other type"]):
+        assert not decide(
+            policy_off=policy_off,
+            env=env,
+            environment=environment,
+            answers=answers,
+            namespace="shop",
+            type_name="view",
+        ).on
+
+
+@pytest.mark.parametrize("name", CI_VARIABLES)
+def test_each_build_service_is_noticed(name: str) -> None:
+    found = decide(
+        policy_off=False,
+        env={name: "https://builds.example"},
+        environment="production",
+        answers=LEDGERS["yes"],
+        namespace="shop",
+        type_name="view",
+    )
+    assert found.rule == "ci"

@@ -1,0 +1,172 @@
+"""The terminal prompt: it says everything, takes only clear answers, and Enter is never a yes."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from methrics.node.clock import ManualClock
+from methrics.node.consent.asking import Asking
+from methrics.node.consent.decide import EVERY
+from methrics.node.consent.ledger import grant, read_answers
+from methrics.node.consent.prompt import prompt
+from methrics.node.consent.wording import Sheet
+from methrics.node.paths import Places, namespace_of
+from methrics.schema.catalog.catalog import Catalog
+
+if TYPE_CHECKING:
+    from methrics.node.consent.decide import Answer
+
+
+@pytest.fixture
+def asking(shop: Catalog, where: Places, clock: ManualClock) -> Asking:
+    return Asking([shop], where, clock=clock, surface="terminal")
+
+
+def sheets(asking: Asking) -> list[Sheet]:
+    return [asking.sheet(question) for question in asking.questions()]
+
+
+def said(asking: Asking, typed: str, **options: object) -> tuple[str, str]:
+    out = io.StringIO()
+    how = prompt(asking, sheets(asking), stdin=io.StringIO(typed), stdout=out, **options)  # type: ignore[arg-type]
+    return how, out.getvalue()
+
+
+def answers(asking: Asking) -> dict[str, Answer]:
+    catalog = asking.catalogs[0]
+    name = namespace_of(catalog.label, catalog.short_key)
+    return dict(read_answers(asking.places.ledger).get(name, {}))
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_everything_is_said_before_the_answer(asking: Asking) -> None:
+    shown = sheets(asking)
+    _, out = said(asking, "\n")
+    text = words(out[: out.index("Your answer")])
+    for part in (
+        "Nothing has been recorded",
+        "public, for ever",
+        "erased",
+        "key that is used once",
+    ):
+        assert part in text
+    for one in shown:
+        for part in (one.asks, *(words(fact) for _, fact in one.facts)):
+            assert words(part) in text
+        for field in one.fields:
+            assert words(field.says) in text
+        assert words(one.report) in text
+    assert "methrics consent" in out
+
+
+@pytest.mark.parametrize("typed", ["\n", ""])
+def test_who_said_yes_before_is_not_told_that_nothing_is_recorded(
+    asking: Asking, typed: str
+) -> None:
+    first, *_ = asking.questions()
+    asking.answer(first.event_type.name, "yes")
+    _, out = said(asking, typed)
+    assert "Nothing has been recorded" not in words(out)
+    assert "now; nothing is recorded" not in out
+    assert "then. Nothing is recorded" not in out
+    assert "Nothing is recorded or sent but what you said yes to before" in words(out)
+    assert "nothing more is recorded" in words(out).lower()
+
+
+def test_lines_fit_the_terminal(asking: Asking) -> None:
+    for width in (40, 60, 88, 200):
+        _, out = said(asking, "c\n\n\n\n\n", width=width)
+        prose = [line for line in out.splitlines() if not line.startswith("    ")]
+        assert max(map(len, prose)) <= max(min(width, 88), 75), width
+
+
+def test_yes_is_for_what_was_shown_and_through_relays(asking: Asking, shop: Catalog) -> None:
+    how, out = said(asking, "y\n")
+    assert how == "yes"
+    for name, answer in answers(asking).items():
+        assert answer.on
+        assert answer.fields == {field.name for field in shop.types[name].fields}
+        assert answer.routes == {"relay"}
+        assert answer.through == "terminal"
+        assert f"{name}: on" in out
+
+
+def test_no_covers_later_versions_of_an_app_of_which_nothing_is_allowed(asking: Asking) -> None:
+    assert said(asking, "n\n")[0] == "no"
+    found = answers(asking)
+    assert {answer.said for answer in found.values()} == {"no"}
+    assert EVERY in found
+    assert asking.questions() == []
+
+
+def test_no_to_what_is_new_leaves_what_is_allowed_alone(
+    asking: Asking, where: Places, shop: Catalog
+) -> None:
+    name = namespace_of(shop.label, shop.short_key)
+    grant(where, name, ["view"], now=1, catalog=shop)
+    said(asking, "n\n")
+    found = answers(asking)
+    assert found["view"].on
+    assert EVERY not in found
+
+
+def test_never_is_for_every_app(asking: Asking, where: Places) -> None:
+    how, out = said(asking, "never\n")
+    assert how == "never"
+    assert "No app" in out
+    assert read_answers(where.ledger)[EVERY][EVERY].said == "no"
+
+
+@pytest.mark.parametrize("nonsense", ["yeah", "j", "1", "yes please", "\x1b[A", "ok", "true"])
+def test_only_a_clear_answer_counts(asking: Asking, nonsense: str) -> None:
+    how, out = said(asking, f"{nonsense}\n")
+    assert how == "not-now"
+    assert "Please type" in out
+
+
+def test_choosing_types_fields_and_routes(asking: Asking) -> None:
+    # buy without its second field, no to view, later to click, yes to visit; directly as well
+    how, out = said(asking, "c\ny\n2\nn\n\ny\n\ndirect\n")
+    assert how == "choose"
+    found = answers(asking)
+    assert found["buy"].fields == {"color", "version"}
+    assert found["buy"].routes == {"relay", "direct"}
+    assert found["view"].said == "no"
+    assert found["click"].said == "not-now"
+    assert found["visit"].fields == {"color", "size", "version", "daily"}
+    assert "buy: on (color, version)" in out
+
+
+def test_fields_to_leave_out_must_be_numbers_that_stand_there(asking: Asking) -> None:
+    _, out = said(asking, "c\ny\nall\n0\n9\n1, 2 3\n\n\n\n\n")
+    assert out.count("Please give numbers from 1 to 3.") == 3
+    assert answers(asking)["buy"].fields == frozenset()
+
+
+def test_bytes_are_shown_on_request(asking: Asking) -> None:
+    shown = sheets(asking)
+    _, out = said(asking, "b\n\n")
+    assert "".join(shown[0].raw[:32].hex(" ", 2)) in out
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(st.lists(st.sampled_from(["", "n", "c", "l", "b", "2", "x", "direct", "never"])))
+def test_whatever_is_typed_without_a_yes_nothing_is_allowed(
+    asking: Asking, lines: list[str]
+) -> None:
+    said(asking, "".join(f"{line}\n" for line in lines))
+    assert not any(answer.on for answer in answers(asking).values())
+
+
+def test_an_empty_list_asks_nothing(asking: Asking) -> None:
+    out = io.StringIO()
+    assert prompt(asking, [], stdin=io.StringIO("y\n"), stdout=out) == "not-now"
+    assert answers(asking) == {}

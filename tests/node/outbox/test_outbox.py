@@ -1,0 +1,334 @@
+"""The outbox and its journal: bounded, atomic, and the same bytes for ever."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from methrics.node.clock import ManualClock
+from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, WEEK, Journal, Made, Pace, week_start
+from methrics.node.outbox.outbox import Outbox, catalog_number
+from methrics.node.outbox.tables import STEPS
+from methrics.schema.errors import StoreError
+
+CATALOG = bytes(range(32))
+N = catalog_number(CATALOG)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "shop" / "outbox.db")
+
+
+@pytest.fixture
+def outbox(path: str, clock: ManualClock) -> Outbox:
+    box = Outbox(path, clock=clock)
+    box.keep_catalog(CATALOG, b"signed")
+    return box
+
+
+@pytest.fixture
+def journal(outbox: Outbox, clock: ManualClock) -> Journal:
+    return Journal(outbox.path, clock=clock)
+
+
+def made(index: int, now: int, *, due: int = 0, type_name: str = "view") -> Made:
+    return Made(index, bytes([index]) * 32, b"raw%d" % index, N, type_name, now, now, due, "relay")
+
+
+def test_files_are_for_their_owner_only(outbox: Outbox) -> None:
+    folder = os.path.dirname(outbox.path)
+    assert os.stat(folder).st_mode & 0o077 == 0
+    for name in os.listdir(folder):
+        assert os.stat(os.path.join(folder, name)).st_mode & 0o077 == 0
+
+
+def test_counts_are_summed_and_states_replaced(
+    outbox: Outbox, journal: Journal, clock: ManualClock
+) -> None:
+    now = clock.now()
+    for n in (1, 2, 3):
+        outbox.add(N, "click", now, now, b"red", n)
+    outbox.add(N, "click", now, now, b"green", 10)
+    outbox.add(N, "click", now + 86_400, now, b"red", 5)
+    outbox.set_state(N, "visit", now, now + 10, b"old")
+    outbox.set_state(N, "visit", now + 1, now + 99, b"new")
+    rows = journal.pending(now + 10)
+    assert sorted((r.fields, r.total) for r in rows if r.table == "counter") == [
+        (b"green", 10),
+        (b"red", 5),
+        (b"red", 6),
+    ]
+    [state] = [row for row in rows if row.table == "state"]
+    assert (state.fields, state.time, state.due) == (b"new", now + 1, now + 10)
+    assert journal.catalogs() == {N: b"signed"}
+
+
+def test_rows_wait_for_their_own_time_and_for_their_types(
+    outbox: Outbox, journal: Journal, clock: ManualClock
+) -> None:
+    now = clock.now()
+    outbox.append(N, "view", now, now + 5, b"")
+    outbox.append(N, "visit", now, now + 5, b"")
+    journal.journal([], [], [Pace("visit", now, now + 50)])
+    assert outbox.next_due() == now + 5
+    assert journal.pending(now + 4) == []
+    assert [row.type for row in journal.pending(now + 5)] == ["view"]
+    assert {row.type for row in journal.pending(now + 50)} == {"view", "visit"}
+
+
+def test_a_report_takes_the_place_of_what_it_was_made_from(
+    outbox: Outbox, journal: Journal, clock: ManualClock
+) -> None:
+    now = clock.now()
+    outbox.append(N, "view", now, now, b"a", one_in=10, steps=b"s")
+    outbox.add(N, "click", now, now, b"b", 4)
+    outbox.set_state(N, "visit", now, now, b"c")
+    rows = journal.pending(now)
+    assert {(row.type, row.one_in, row.steps) for row in rows} == {
+        ("view", 10, b"s"),
+        ("click", 1, None),
+        ("visit", 1, None),
+    }
+    outbox.add(N, "click", now, now, b"b", 3)  # counted while reports were being made
+    outbox.set_state(N, "visit", now, now + 7, b"d")
+    journal.journal([made(0, now), made(1, now, due=now + 9)], rows, [Pace("visit", now, now)])
+    left = {row.type: row for row in journal.pending(now + 7)}
+    assert left.keys() == {"click", "visit"}
+    assert left["click"].total == 3
+    assert left["visit"].fields == b"d"
+    assert [r.key_index for r in journal.due(now)] == [0]
+    assert [r.raw for r in journal.due(now + 9)] == [b"raw0", b"raw1"]
+    assert journal.identity(now)[1] == 2
+    assert journal.paces() == {"visit": Pace("visit", now, now)}
+
+
+def test_nothing_is_journaled_twice(outbox: Outbox, journal: Journal, clock: ManualClock) -> None:
+    now = clock.now()
+    outbox.append(N, "view", now, now, b"a")
+    rows = journal.pending(now)
+    journal.journal([made(0, now)], rows, [])
+    for reports, consumed in (([made(1, now)], rows), ([made(0, now)], [])):
+        with pytest.raises(StoreError) as caught:
+            journal.journal(reports, consumed, [Pace("view", 1, 1)])
+        assert caught.value.code == "journal-conflict"
+    assert len(journal.receipts()) == 1
+    assert journal.paces() == {}
+    assert journal.identity(now)[1] == 1
+
+
+def test_the_identity_stays(journal: Journal, clock: ManualClock) -> None:
+    now = clock.now()
+    seed, index, week = journal.identity(now)
+    assert (len(seed), index, week) == (32, 0, week_start(now))
+    assert week % WEEK == 4 * 86_400  # a Monday
+    assert journal.identity(now + 10 * WEEK) == (seed, 0, week)
+
+
+def test_withdrawn_consent_forgets_all_that_has_not_left(
+    outbox: Outbox, journal: Journal, clock: ManualClock
+) -> None:
+    now = clock.now()
+    for name in ("view", "click"):
+        outbox.append(N, name, now, now, b"")
+        outbox.add(N, name, now, now, b"", 1)
+        outbox.set_state(N, name, now, now, b"")
+    journal.journal(
+        [made(0, now), made(1, now), made(2, now), made(3, now, type_name="click")], [], []
+    )
+    journal.attempt([1])
+    journal.mark([2], ACKNOWLEDGED, "direct")
+    assert journal.purge("view") == 4
+    assert {row.type for row in journal.pending(now)} == {"click"}
+    assert {r.key_index: r.state for r in journal.receipts(type_name="view")} == {
+        1: STRUCK,
+        2: ACKNOWLEDGED,
+    }
+    assert [r.key_index for r in journal.due(now)] == [3]
+    assert journal.receipts(state=ACKNOWLEDGED)[0].route == "direct"
+    assert journal.purge() == 4
+
+
+def test_postponed_reports_come_again_and_attempts_are_counted(
+    journal: Journal, clock: ManualClock
+) -> None:
+    now = clock.now()
+    journal.journal([made(0, now)], [], [])
+    journal.attempt([0])
+    journal.postpone([0], now + 60)
+    assert journal.due(now + 59) == []
+    assert journal.due(now + 60)[0].attempts == 1
+    assert journal.next_due() == now + 60
+
+
+def test_the_outbox_is_bounded_in_rows_and_says_so(path: str, clock: ManualClock) -> None:
+    outbox = Outbox(path, clock=clock, rows_max=300)
+    kept = sum(outbox.append(N, "view", clock.now(), 0, b"") for _ in range(2000))
+    assert 300 <= kept <= 512
+    clock.advance(22 * 86_400)
+    assert any(outbox.append(N, "view", clock.now(), 0, b"") for _ in range(600))
+    assert outbox.dropped() == {"too-old": kept}
+
+
+def test_the_outbox_is_bounded_in_bytes(path: str, clock: ManualClock) -> None:
+    outbox = Outbox(path, clock=clock, size_max=200_000)
+
+    def fill() -> None:
+        while True:
+            outbox.append(N, "view", clock.now(), 0, bytes(200))
+
+    with pytest.raises(StoreError) as caught:
+        fill()
+    assert caught.value.code == "outbox-full"
+    waiting = len(Journal(path, clock=clock).pending(clock.now(), limit=10_000))
+    assert waiting > 500
+    outbox.close()
+    assert os.path.getsize(path) <= 200_704
+    # The publisher has more room, so that it can make reports of what waits.
+    journal = Journal(path, clock=clock)
+    journal.journal([made(0, clock.now())], journal.pending(clock.now()), [])
+    assert outbox.append(N, "view", clock.now(), 0, bytes(200))
+
+
+def test_a_later_layout_is_refused_and_left_alone(path: str, clock: ManualClock) -> None:
+    os.makedirs(os.path.dirname(path))
+    con = sqlite3.connect(path)
+    con.execute("PRAGMA user_version = 99")
+    con.execute("CREATE TABLE future (a)")
+    con.commit()
+    con.close()
+    before = Path(path).read_bytes()
+    with pytest.raises(StoreError, match="upgrade methrics") as caught:
+        Outbox(path, clock=clock).append(N, "view", 0, 0, b"")
+    assert caught.value.code == "outbox-newer"
+    assert Path(path).read_bytes() == before
+
+
+@pytest.mark.parametrize("version", range(1, len(STEPS)))
+def test_an_outbox_of_an_earlier_layout_goes_on(
+    path: str, clock: ManualClock, version: int
+) -> None:
+    os.makedirs(os.path.dirname(path))
+    now = clock.now()
+    con = sqlite3.connect(path)
+    con.executescript("".join(STEPS[:version]))
+    con.execute(f"PRAGMA user_version = {version}")
+    con.execute("INSERT INTO state VALUES ('visit', 4, ?, ?, ?, 1, ?)", (N, now, now + 5, b"old"))
+    con.execute("INSERT INTO pace VALUES ('visit', ?, ?)", (now - 9, now - 1))
+    con.execute("INSERT INTO meta VALUES ('next_index', 7)")
+    con.commit()
+    con.close()
+    outbox, journal = Outbox(path, clock=clock), Journal(path, clock=clock)
+    assert outbox.next_due() == now + 5
+    outbox.set_state(N, "visit", now, now + 2, b"new", period=20_833)
+    assert outbox.next_due() == now + 5  # the earlier one first
+    rows = journal.pending(now + 5)
+    assert [(row.fields, row.n, row.period) for row in rows] == [
+        (b"old", 4, 0),
+        (b"new", 1, 20_833),
+    ]
+    assert journal.paces() == {"visit": Pace("visit", now - 9, now - 1)}
+    pace = Pace("visit", now, now, first_day=5)
+    journal.journal([made(7, now)], rows, [pace])
+    assert (journal.pending(now + 5), journal.paces()) == ([], {"visit": pace})
+
+
+def test_each_day_of_a_sign_of_life_is_kept_until_somebody_is_told(
+    outbox: Outbox, journal: Journal, clock: ManualClock
+) -> None:
+    now = clock.now()
+    for day, due, fields in ((2, 10, b"b"), (1, 90, b"a"), (3, 20, b"c"), (2, 5, b"later")):
+        outbox.set_state(N, "visit", now, now + due, fields, period=day)
+    assert outbox.next_due() == now + 90
+    assert journal.pending(now + 89) == []
+    first, second, third = journal.pending(now + 90)
+    assert (first.fields, second.fields, third.fields) == (b"a", b"later", b"c")
+    assert journal.strike_row(second)
+    assert not journal.strike_row(second)
+    outbox.set_state(N, "visit", now, now, b"again", period=3)
+    assert not journal.strike_row(third)
+    assert [row.fields for row in journal.pending(now + 90)] == [b"a", b"again"]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "torn", "flipped"])
+def test_a_damaged_file_is_moved_aside_and_a_fresh_one_begun(
+    outbox: Outbox, clock: ManualClock, damage: str
+) -> None:
+    for _ in range(500):
+        outbox.append(N, "view", clock.now(), 0, bytes(100))
+    outbox.close()
+    path = Path(outbox.path)
+    whole = path.read_bytes()
+    ruined = {
+        "garbage": b"not a database at all" * 200,
+        "torn": whole[:3000],
+        "flipped": whole[:1024] + bytes(len(whole) - 1024),
+    }[damage]
+    path.write_bytes(ruined)
+    for suffix in ("-wal", "-shm"):
+        Path(outbox.path + suffix).unlink(missing_ok=True)
+    fresh = Outbox(outbox.path, clock=clock)
+    assert fresh.append(N, "view", clock.now(), 0, b"")
+    assert fresh.database.healed == 1
+    assert Path(outbox.path + ".damaged").exists()
+    assert len(Journal(outbox.path, clock=clock).pending(clock.now())) == 1
+
+
+def test_a_locked_outbox_is_waited_for_briefly(outbox: Outbox, clock: ManualClock) -> None:
+    blocker = sqlite3.connect(outbox.path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    before = clock.monotonic()
+    with pytest.raises(StoreError) as caught:
+        outbox.append(N, "view", clock.now(), 0, b"")
+    assert caught.value.code == "outbox-busy"
+    assert 0 < clock.monotonic() - before < 0.2
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert outbox.append(N, "view", clock.now(), 0, b"")
+
+
+def test_a_removed_file_is_noticed(outbox: Outbox, clock: ManualClock) -> None:
+    outbox.append(N, "view", clock.now(), 0, b"")
+    for name in os.listdir(os.path.dirname(outbox.path)):
+        os.unlink(os.path.join(os.path.dirname(outbox.path), name))
+    generation = outbox.database.generation
+    outbox.check()
+    assert outbox.append(N, "view", clock.now(), 0, b"")
+    assert outbox.database.generation > generation
+    assert os.path.exists(outbox.path)
+
+
+READER = """
+import sys
+from methrics.node.outbox.tables import STEPS
+from methrics.node.outbox.outbox import Outbox
+outbox = Outbox(sys.argv[1])
+outbox.dropped()
+outbox.close()
+"""
+
+
+@pytest.mark.wire
+@pytest.mark.parametrize("second", [Outbox, Journal])
+def test_two_connections_of_one_process_keep_their_locks(
+    path: str, clock: ManualClock, second: type[Outbox]
+) -> None:
+    """An app with its publisher in the same process, a notebook whose first cell ran twice: were
+    the locks of one lost by opening the other, a third process would take the log away."""
+    first = Outbox(path, clock=clock)
+    first.append(1, "view", clock.now(), 0, b"1")
+    other = second(path, clock=clock)
+    other.dropped()
+    subprocess.run([sys.executable, "-c", READER, path], check=True, timeout=60)
+    first.append(1, "view", clock.now(), 0, b"2")
+    assert os.path.exists(path + "-wal")
+    fresh = sqlite3.connect(path)
+    assert fresh.execute("SELECT count(*) FROM event").fetchone() == (2,)
+    fresh.close()
+    other.close()
+    first.close()

@@ -1,0 +1,615 @@
+"""The publisher over a network of memory: durable first, consent at every step, nothing twice."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+import methrics.schema
+from methrics.node.clock import Clock
+from methrics.node.consent.ledger import grant, withdraw
+from methrics.node.network.memory import MemoryNetwork
+from methrics.node.network.swarm import PeerId
+from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, Journal
+from methrics.node.paths import Places, namespace_of, places
+from methrics.node.process.lock import FileLock
+from methrics.node.process.worker import inline
+from methrics.node.publish.delivery import BACKOFF, Done, backoff
+from methrics.node.publish.entry import Entry
+from methrics.node.publish.publisher import (
+    LOCAL,
+    NETWORK,
+    OK,
+    PublisherSettings,
+    keep_publishing,
+    main,
+    run_publisher,
+    start_thread,
+)
+from methrics.node.publish.routes import DirectRoute, Fate, Load, Outcome, RelayRoute, Route
+from methrics.node.record.recorder import Recorder
+from methrics.node.record.settings import RecorderSettings
+from methrics.node.relay.mixer import MixLimits
+from methrics.node.relay.relay import RelaySettings, run_relay
+from methrics.node.report.flags import DAY
+from methrics.schema.catalog.catalog import load, sign
+from methrics.schema.catalog.source import parse_source
+from methrics.schema.errors import ConfigError, StoreError
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import judge
+from methrics.schema.wire.bundle import unpack
+from methrics.schema.wire.items import Report
+from methrics.schema.wire.verdict import Decision
+
+EXAMPLE = Path(methrics.schema.__file__).parent / "example" / "example.toml"
+CATALOG = load(sign(parse_source(EXAMPLE.read_text("utf-8")), b"s" * 32))
+TOPIC = CATALOG.topic
+NAMESPACE = namespace_of(CATALOG.label, CATALOG.short_key)
+BASE = 1_800_000_000
+RELAY = PublisherSettings(entry=Entry(relays=("/ip4/192.0.2.7/tcp/1/p2p/12D3KooW",)), once=True)
+
+
+class DayClock(Clock):
+    """Wall time that moves with the simulated clock, and that a test may set forward or back."""
+
+    def __init__(self) -> None:
+        self.shift = 0
+
+    def now(self) -> int:
+        return BASE + self.shift + int(trio.current_time())
+
+
+class Wire:
+    """A route that answers what a test says, and keeps what it was given."""
+
+    name = "relay"
+
+    def __init__(self, *fates: Fate, reason: str = "ok") -> None:
+        self.fates = list(fates)
+        self.reason = reason
+        self.loads: list[Load] = []
+        self.opened = 0
+        self.before: Callable[[], object] = lambda: None
+
+    @property
+    def sent(self) -> list[bytes]:
+        return [raw for load in self.loads for _, raw in load.items]
+
+    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+        await trio.lowlevel.checkpoint()
+        self.before()
+        self.loads.append(load)
+        fate = self.fates.pop(0) if self.fates else Fate.ACKNOWLEDGED
+        return {item_id: Outcome(fate, self.reason) for item_id, _ in load.items}
+
+    def open(self) -> AbstractAsyncContextManager[Route]:
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[Route]:
+            self.opened += 1
+            yield self
+
+        return opened()
+
+
+class Person:
+    """Someone with an app: a home, a clock, consent and an outbox."""
+
+    def __init__(self, home: Path) -> None:
+        self.places: Places = places(home)
+        self.clock = DayClock()
+        self.passes: list[Done] = []
+
+    def agree(self, *types: str, **changes: object) -> None:
+        grant(self.places, NAMESPACE, types, now=self.clock.now(), **changes)  # type: ignore[arg-type]
+
+    def refuse(self, *types: str) -> None:
+        withdraw(self.places, NAMESPACE, types, now=self.clock.now())
+
+    def record(self, type_name: str = "heartbeat", **values: object) -> bool:
+        settings = RecorderSettings(publisher="none", strict=True)
+        with Recorder(CATALOG, self.places, settings, clock=self.clock) as recorder:
+            return recorder.record(type_name, **(values or {"os": "linux"}))
+
+    @property
+    def journal(self) -> Journal:
+        return Journal(self.places.outbox(NAMESPACE), clock=self.clock)
+
+    def states(self) -> dict[str, int]:
+        journal = self.journal
+        found = Counter(receipt.state for receipt in journal.receipts())
+        journal.close()
+        return dict(found)
+
+    async def publish(self, wire: Wire, settings: PublisherSettings = RELAY, seed: int = 1) -> int:
+        return await run_publisher(
+            self.places,
+            NAMESPACE,
+            settings,
+            clock=self.clock,
+            rng=random.Random(seed),
+            open_route=wire.open,
+            worker=inline,
+            on_pass=self.passes.append,
+        )
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    found = Person(tmp_path)
+    grant(found.places, NAMESPACE, ("heartbeat", "system", "module"), now=BASE)
+    return found
+
+
+def report_of(raw: bytes, now: int) -> Report:
+    book = CatalogBook()
+    book.add(CATALOG)
+    verdict = judge(raw, book, now)
+    assert verdict.decision is Decision.ACCEPT, verdict.reason
+    assert isinstance(verdict.body, Report)
+    return verdict.body
+
+
+LONG = 15 * DAY
+"""Seconds after which whatever the example catalog declares is due, and none of it late."""
+
+
+async def test_what_is_due_leaves_once(autojump_clock: MockClock, person: Person) -> None:
+    wire = Wire()
+    assert person.record()
+    assert await person.publish(wire) == OK
+    assert wire.opened == 0, "nothing is due yet: no socket"
+    await trio.sleep(LONG)
+    assert await person.publish(wire) == OK
+    assert await person.publish(wire) == OK
+    assert len(wire.sent) == 1
+    report = report_of(wire.sent[0], person.clock.now())
+    assert report.values["monthly"] is True
+    assert person.states() == {ACKNOWLEDGED: 1}
+    assert wire.opened == 1
+
+
+async def test_the_journal_holds_the_bytes_before_they_are_sent(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    wire = Wire()
+    person.record()
+    await trio.sleep(LONG)
+    held: list[bytes] = []
+    wire.before = lambda: held.extend(one.raw for one in person.journal.receipts())
+    await person.publish(wire)
+    assert held == wire.sent != []
+
+
+async def test_what_nobody_took_is_tried_again_later_byte_for_byte(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    wire = Wire(Fate.RETRY, Fate.RETRY)
+    person.record()
+    await trio.sleep(LONG)
+    assert await person.publish(wire) == NETWORK
+    assert await person.publish(wire) == OK, "not due again yet"
+    assert len(wire.sent) == 1
+    await trio.sleep(BACKOFF[0] * 2)
+    assert await person.publish(wire) == NETWORK
+    await trio.sleep(BACKOFF[0] * 4)
+    assert await person.publish(wire) == OK
+    assert len(wire.sent) == 3
+    assert len(set(wire.sent)) == 1
+    assert person.states() == {ACKNOWLEDGED: 1}
+
+
+async def test_what_is_refused_is_not_sent_again(autojump_clock: MockClock, person: Person) -> None:
+    wire = Wire(Fate.REFUSED, reason="revoked")
+    person.record()
+    await trio.sleep(LONG)
+    await person.publish(wire)
+    await trio.sleep(DAY)
+    await person.publish(wire)
+    assert len(wire.sent) == 1
+    assert person.states() == {STRUCK: 1}
+    assert person.journal.dropped() == {"revoked": 1}
+
+
+async def test_a_report_nobody_took_in_time_is_struck(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    wire = Wire(*[Fate.RETRY] * 99)
+    person.record()
+    await trio.sleep(LONG)
+    await person.publish(wire)
+    await trio.sleep(LONG)
+    assert await person.publish(wire) == OK
+    assert len(wire.sent) == 1
+    assert person.states() == {STRUCK: 1}
+
+
+async def test_meth_15_off_is_instant_even_for_what_was_journaled(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    wire = Wire(Fate.RETRY)
+    person.record()
+    await trio.sleep(LONG)
+    await person.publish(wire)
+    person.refuse("heartbeat")
+    await trio.sleep(DAY)
+    await person.publish(wire)
+    assert len(wire.sent) == 1
+    assert person.states() == {STRUCK: 1}
+
+
+async def test_what_waits_is_forgotten_when_consent_goes(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    wire = Wire()
+    person.record()
+    person.refuse("heartbeat")
+    await person.publish(wire)
+    person.agree("heartbeat")
+    await trio.sleep(LONG)
+    await person.publish(wire)
+    assert wire.sent == []
+
+
+@pytest.mark.parametrize("name", ["DO_NOT_TRACK", "CI"])
+async def test_a_switch_of_the_environment_holds_everything_back_and_forgets_nothing(
+    autojump_clock: MockClock, person: Person, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    wire = Wire()
+    person.record()
+    await trio.sleep(LONG)
+    monkeypatch.setenv(name, "1")
+    assert await person.publish(wire) == OK
+    assert wire.opened == 0
+    monkeypatch.delenv(name)
+    await person.publish(wire)
+    assert len(wire.sent) == 1
+
+
+async def test_mars_6_a_type_leaves_only_by_the_route_agreed_to(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    wire = Wire()
+    direct = PublisherSettings(route="direct", entry=Entry(peers=("/p2p/1",)), once=True)
+    person.record()
+    await trio.sleep(LONG)
+    await person.publish(wire, direct)
+    assert wire.sent == []
+    person.agree("heartbeat", routes=("relay", "direct"))
+    await person.publish(wire, direct)
+    assert len(wire.sent) == 1
+
+
+async def test_fields_withdrawn_after_recording_do_not_leave(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    wire = Wire()
+    person.record("system", os="linux", python="3.11")
+    person.agree("system", fields=["python"])
+    await trio.sleep(LONG)
+    await person.publish(wire)
+    assert report_of(wire.sent[0], person.clock.now()).values == {"python": "3.11"}
+
+
+async def test_counts_are_summed_into_one_report(autojump_clock: MockClock, person: Person) -> None:
+    wire = Wire()
+    for _ in range(5):
+        person.record("module", module="muc")
+    await trio.sleep(LONG)
+    await person.publish(wire)
+    assert [report_of(raw, person.clock.now()).count for raw in wire.sent] == [5]
+
+
+async def test_a_loop_waits_for_what_comes_and_ends_when_idle(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    wire = Wire(Fate.RETRY)
+    patient = PublisherSettings(entry=RELAY.entry, idle=LONG)
+    person.record()
+    assert await person.publish(wire, patient) == OK
+    assert len(wire.sent) == 2, "once refused for the moment, once taken"
+    hasty = PublisherSettings(entry=RELAY.entry, idle=1)
+    person.record("system", os="linux")
+    before = trio.current_time()
+    assert await person.publish(wire, hasty) == OK
+    assert trio.current_time() == before
+
+
+async def test_what_may_not_leave_keeps_nobody_awake(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    person.record()
+    person.agree("heartbeat", routes=("direct",))
+    await trio.sleep(LONG)
+    wire = Wire()
+    assert await person.publish(wire, PublisherSettings(entry=RELAY.entry, idle=60)) == OK
+    assert (wire.sent, len(person.passes)) == ([], 1)
+
+
+async def test_one_publisher_per_outbox(autojump_clock: MockClock, person: Person) -> None:
+    wire = Wire()
+    person.record()
+    await trio.sleep(LONG)
+    with FileLock(person.places.publisher_lock(NAMESPACE)):
+        assert await person.publish(wire) == OK
+        assert wire.sent == []
+    await person.publish(wire)
+    assert len(wire.sent) == 1
+
+
+async def test_who_only_looks_whether_one_runs_does_not_keep_one_from_running(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    person.agree("heartbeat")
+    person.record()
+    await trio.sleep(DAY)
+    wire, looking = Wire(), FileLock(person.places.publisher_lock(NAMESPACE))
+    assert looking.try_acquire()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(person.publish, wire)
+        await trio.sleep(0.07)
+        looking.release()
+    assert len(wire.sent) == 1
+
+
+async def test_no_outbox_means_no_file_and_no_socket(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    wire, person = Wire(), Person(tmp_path / "new")
+    assert await person.publish(wire) == OK
+    assert wire.opened == 0
+    assert not (tmp_path / "new").exists()
+
+
+async def test_a_full_disk_ends_it_cleanly(
+    autojump_clock: MockClock,
+    person: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wire = Wire()
+    person.record()
+    await trio.sleep(LONG)
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("outbox-full", "cannot use the outbox: disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "journal", full)
+        assert await person.publish(wire, PublisherSettings(entry=RELAY.entry)) == LOCAL
+    assert wire.sent == []
+    assert caplog.text.count("disk is full") == 1
+    assert await person.publish(wire) == OK
+    assert len(wire.sent) == 1
+
+
+async def test_a_disk_that_fills_up_after_sending_doubles_nothing(
+    autojump_clock: MockClock, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = Wire()
+    person.record()
+    await trio.sleep(LONG)
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("outbox-full", "cannot use the outbox: disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "mark", full)
+        assert await person.publish(wire) == LOCAL
+    assert await person.publish(wire) == OK
+    assert len(wire.sent) == 2
+    assert len(set(wire.sent)) == 1
+
+
+async def test_a_damaged_outbox_ends_it_cleanly(autojump_clock: MockClock, person: Person) -> None:
+    person.record()
+    await trio.sleep(LONG)
+    Path(person.places.outbox(NAMESPACE)).write_bytes(b"not a database" * 1000)
+    assert await person.publish(Wire()) in (OK, LOCAL)
+
+
+async def test_rows_that_change_under_a_pass_are_read_again(
+    autojump_clock: MockClock, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire, calls = Wire(), [0]
+    person.record("module", module="muc")
+    await trio.sleep(LONG)
+    stock = Journal.journal
+
+    def racing(journal: Journal, *arguments: object) -> None:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise StoreError("journal-conflict", "a waiting module has gone")
+        stock(journal, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Journal, "journal", racing)
+    assert await person.publish(wire) == OK
+    assert len(wire.sent) == 1
+
+
+@pytest.mark.parametrize("shift", [-400 * DAY, 400 * DAY])
+async def test_a_skewed_clock_is_survived(
+    autojump_clock: MockClock, person: Person, shift: int
+) -> None:
+    wire = Wire()
+    person.record()
+    await trio.sleep(LONG)
+    person.clock.shift = shift
+    assert await person.publish(wire) == OK
+    person.clock.shift = 0
+    assert await person.publish(wire) == OK
+    assert len(wire.sent) <= 1
+
+
+async def test_cancelled_in_the_middle_it_goes_on_where_it_stopped(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    class Stuck(Wire):
+        async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+            self.loads.append(load)
+            await trio.sleep_forever()
+            raise AssertionError
+
+    stuck, wire = Stuck(), Wire()
+    person.record()
+    await trio.sleep(LONG)
+    with trio.move_on_after(5):
+        await person.publish(stuck)
+    assert await person.publish(wire) == OK
+    assert stuck.sent == wire.sent != []
+
+
+def test_backoff_grows_and_stays_within_bounds() -> None:
+    rng = random.Random(1).random
+    waits = [backoff(attempts, rng) for attempts in range(40)]
+    assert waits[0] >= BACKOFF[0]
+    assert all(wait <= BACKOFF[1] for wait in waits)
+    assert min(waits[20:]) >= BACKOFF[1] // 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        PublisherSettings(),
+        PublisherSettings(route="direct"),
+        PublisherSettings(route="pigeon", entry=RELAY.entry),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: PublisherSettings) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings.check()
+    assert caught.value.hint
+
+
+def test_the_process_says_in_one_line_what_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--namespace", NAMESPACE]) == LOCAL
+    said = capsys.readouterr().err
+    assert said.startswith("methrics: no relay is known")
+    assert said.count("\n") == 1
+
+
+def test_a_thread_of_the_app_does_the_same(tmp_path: Path) -> None:
+    person = Person(tmp_path)
+    thread = start_thread(person.places, NAMESPACE, RELAY)
+    thread.join(60)
+    assert not thread.is_alive()
+    assert thread.daemon
+    assert threading.current_thread() is not thread
+
+
+async def test_a_task_of_the_app_goes_on_from_before_the_first_event_to_its_end(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    person.agree("heartbeat")
+    wire = Wire()
+    settings = PublisherSettings(entry=RELAY.entry, poll=3600)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            lambda: keep_publishing(
+                person.places,
+                NAMESPACE,
+                settings,
+                clock=person.clock,
+                open_route=wire.open,
+                worker=inline,
+            )
+        )
+        await trio.sleep(DAY)
+        assert not Path(person.places.data).joinpath(NAMESPACE).exists()
+        for days in (1, 2):
+            person.record()
+            await trio.sleep(2 * DAY)
+            assert len(wire.sent) == days
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("wrong", ["no-relay", "bad-address", "outbox-read-only", "bug"])
+async def test_a_task_of_the_app_never_raises_into_it(
+    autojump_clock: MockClock,
+    person: Person,
+    wrong: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    person.agree("heartbeat")
+    person.record()
+    if wrong == "bad-address":
+        monkeypatch.setenv("METHRICS_RELAYS", "somewhere")
+    if wrong == "outbox-read-only":
+        Path(person.places.publisher_lock(NAMESPACE)).mkdir()
+    if wrong == "bug":
+        monkeypatch.setattr("methrics.node.publish.publisher.Delivery", None)
+    settings = RELAY if wrong in ("outbox-read-only", "bug") else None
+    with trio.move_on_after(3600) as scope:
+        await keep_publishing(person.places, NAMESPACE, settings, clock=person.clock, worker=inline)
+    assert scope.cancelled_caught
+    assert caplog.text.count("nothing is published") == 1, "said once, not each minute"
+    assert capsys.readouterr().err == "", "an app that has no handler for it sees nothing"
+
+
+async def collect(found: list[bytes], _peer: PeerId, message: bytes) -> Decision:
+    found += unpack(message)
+    return Decision.ACCEPT
+
+
+@pytest.mark.parametrize("way", ["relay", "direct"])
+async def test_from_record_to_the_topic(
+    autojump_clock: MockClock, person: Person, way: str
+) -> None:
+    """The whole path in memory, over links that lose and double what they carry."""
+    network = MemoryNetwork(rng=random.Random(3), latency=(0.01, 0.3), duplication=0.3)
+    found: list[bytes] = []
+    person.agree("heartbeat", "system", routes=("relay", "direct"))
+    async with (
+        network.open_swarm() as relay,
+        network.open_swarm() as peer,
+        trio.open_nursery() as nursery,
+    ):
+        settings = RelaySettings(topics=(TOPIC,), mix=MixLimits(hold=30, linger=0))
+        await nursery.start(
+            lambda task_status: run_relay(
+                relay,
+                CatalogBook({TOPIC}),
+                settings,
+                clock=person.clock,
+                rng=random.Random(3),
+                worker=inline,
+                task_status=task_status,
+            )
+        )
+        await peer.join(TOPIC, partial(collect, found))
+        await peer.dial(relay.addrs[0])
+
+        @asynccontextmanager
+        async def open_route() -> AsyncIterator[Route]:
+            async with network.open_swarm(listen=False) as app:
+                if way == "direct":
+                    yield DirectRoute(app, relay.addrs)
+                else:
+                    rng = random.Random(1)
+                    yield RelayRoute(app, relay.addrs, clock=person.clock, rng=rng)
+
+        wire = Wire()
+        wire.open = open_route  # type: ignore[method-assign]
+        person.record()
+        person.record("system", os="linux")
+        await trio.sleep(LONG)
+        entry = Entry(relays=("/p2p/1",), peers=("/p2p/1",))
+        code = await person.publish(wire, PublisherSettings(route=way, entry=entry, once=True))
+        await trio.sleep(40)
+        assert code == OK
+        kinds = [report_of(raw, person.clock.now()).type for raw in found if raw != CATALOG.raw]
+        assert sorted(kinds) == ["heartbeat", "system"]
+        assert found.count(CATALOG.raw) == 1
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,248 @@
+"""Routes: what a submitter concludes from what relays say, or do not say."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+import methrics.schema
+from methrics.node.clock import Clock
+from methrics.node.network.memory import MemoryNetwork, MemorySwarm
+from methrics.node.network.swarm import PeerId
+from methrics.node.publish.routes import (
+    DirectRoute,
+    Fate,
+    Load,
+    Outcome,
+    RelayRoute,
+    merge,
+    outcome_of,
+)
+from methrics.node.relay import submit
+from methrics.node.relay.boxes import BoxKey, unseal
+from methrics.schema.catalog.catalog import load, sign
+from methrics.schema.catalog.source import parse_source
+from methrics.schema.errors import ConfigError
+from methrics.schema.wire.bundle import unpack
+from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.items import Report, encode_report
+from methrics.schema.wire.verdict import Decision, Reason
+
+EXAMPLE = Path(methrics.schema.__file__).parent / "example" / "example.toml"
+CATALOG = load(sign(parse_source(EXAMPLE.read_text("utf-8")), b"s" * 32))
+TOPIC = CATALOG.topic
+BASE = 1_800_000_000
+
+
+class TrioClock(Clock):
+    """Wall time that moves with the simulated clock."""
+
+    def now(self) -> int:
+        return BASE + int(trio.current_time())
+
+
+def report(number: int) -> tuple[bytes, bytes]:
+    payload = encode_report(Report(CATALOG.id, "heartbeat", BASE, {"os": "linux"}))
+    raw = seal(Kind.REPORT, payload, number.to_bytes(32, "big"))
+    return split(raw).id, raw
+
+
+def load_of(count: int) -> Load:
+    return Load(TOPIC, CATALOG.raw, tuple(report(number) for number in range(count)))
+
+
+class StandIn:
+    """A relay that says what a test tells it to, and remembers what it was handed."""
+
+    def __init__(self, swarm: MemorySwarm, say: Reason | str, knows: bool = True) -> None:
+        self.addr = swarm.addrs[0]
+        self.key = BoxKey.fresh()
+        self.say = say
+        self.knows = knows
+        self.items: list[bytes] = []
+        self.peers: set[PeerId] = set()
+        self.topics: tuple[str, ...] = (TOPIC,)
+        self.expires = BASE + 10_000
+        swarm.serve(submit.RELAY, self.describe, request_max=submit.DESCRIBE_MAX)
+        swarm.serve(submit.SUBMIT, self.submit, request_max=submit.SUBMIT_MAX)
+
+    async def describe(self, peer: PeerId, body: bytes) -> bytes:
+        if self.say == "silent":
+            await trio.sleep_forever()
+        if self.say == "garbage":
+            return b"\xff"
+        description = submit.Description(self.key.public, self.topics, self.expires)
+        return submit.encode_description(description)
+
+    async def submit(self, peer: PeerId, body: bytes) -> bytes:
+        self.peers.add(peer)
+        said: list[Reason] = []
+        for box in submit.decode_request(body):
+            raw = unseal(box, self.key)
+            if raw == CATALOG.raw:
+                self.knows = True
+                said.append(Reason.OK)
+                continue
+            self.items.append(raw)
+            said.append(Reason(self.say) if self.knows else Reason.UNKNOWN_CATALOG)
+        return submit.encode_reply(said[:-1] if self.say == "short" else said)
+
+
+@asynccontextmanager
+async def relays(*says: Reason | str) -> AsyncIterator[tuple[MemorySwarm, list[StandIn]]]:
+    network = MemoryNetwork(rng=random.Random(1))
+    async with AsyncExitStack() as stack:
+        swarms = [await stack.enter_async_context(network.open_swarm()) for _ in says]
+        app = await stack.enter_async_context(network.open_swarm(listen=False))
+        yield app, [StandIn(swarm, say) for swarm, say in zip(swarms, says, strict=True)]
+
+
+def route_to(swarm: MemorySwarm, addrs: Sequence[str], seed: int = 1) -> RelayRoute:
+    return RelayRoute(swarm, addrs, clock=TrioClock(), rng=random.Random(seed), timeout=10)
+
+
+async def deliver(*says: Reason | str, count: int = 1, knows: bool = True) -> list[Outcome]:
+    async with relays(*says) as (app, found):
+        for one in found:
+            one.knows = knows
+        outcomes = await route_to(app, [one.addr for one in found]).deliver(load_of(count))
+        assert set(outcomes) == {report(number)[0] for number in range(count)}
+        return list(outcomes.values())
+
+
+@pytest.mark.parametrize(
+    ("reason", "fate"),
+    [
+        (Reason.OK, Fate.ACKNOWLEDGED),
+        (Reason.DUPLICATE, Fate.ACKNOWLEDGED),
+        (Reason.QUOTA, Fate.RETRY),
+        (Reason.EARLY, Fate.RETRY),
+        (Reason.UNKNOWN_CATALOG, Fate.RETRY),
+        (Reason.FOREIGN, Fate.RETRY),
+        (Reason.LATE, Fate.REFUSED),
+        (Reason.REVOKED, Fate.REFUSED),
+        (Reason.OFF_SCHEMA, Fate.REFUSED),
+    ],
+)
+def test_what_a_reason_means(reason: Reason, fate: Fate) -> None:
+    assert outcome_of(reason) == Outcome(fate, str(reason))
+
+
+@given(st.lists(st.sampled_from(list(Reason)), min_size=1, max_size=4))
+def test_the_best_word_counts(reasons: list[Reason]) -> None:
+    merged = None
+    for reason in reasons:
+        merged = merge(merged, outcome_of(reason))
+    assert merged is not None
+    fates = {outcome_of(reason).fate for reason in reasons}
+    best = next(fate for fate in Fate if fate in fates)
+    assert merged.fate is best
+
+
+async def test_two_relays_get_everything(autojump_clock: trio.testing.MockClock) -> None:
+    async with relays(Reason.OK, Reason.OK, Reason.OK) as (app, found):
+        outcomes = await route_to(app, [one.addr for one in found]).deliver(load_of(3))
+        assert {one.fate for one in outcomes.values()} == {Fate.ACKNOWLEDGED}
+        assert sorted(len(one.items) for one in found) == [0, 3, 3]
+
+
+async def test_dead_relays_are_passed_over(autojump_clock: trio.testing.MockClock) -> None:
+    dead = "/memory/gone/p2p/gone"
+    async with relays(Reason.OK) as (app, found):
+        for seed in range(8):
+            route = route_to(app, [dead, found[0].addr, dead + "1" * 0, dead], seed)
+            (outcome,) = (await route.deliver(load_of(1))).values()
+            assert outcome.fate is Fate.ACKNOWLEDGED
+
+
+@pytest.mark.parametrize("says", ["silent", "garbage", "short"])
+async def test_attack_a_relay_that_breaks_the_rules_costs_nothing_but_time(
+    autojump_clock: trio.testing.MockClock, says: str
+) -> None:
+    assert [one.fate for one in await deliver(says)] == [Fate.RETRY]
+    assert [one.fate for one in await deliver(says, Reason.OK)] == [Fate.ACKNOWLEDGED]
+
+
+async def test_attack_one_relay_cannot_talk_the_other_out_of_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    assert [one.fate for one in await deliver(Reason.FORGED, Reason.OK)] == [Fate.ACKNOWLEDGED]
+    assert [one.fate for one in await deliver(Reason.FORGED, Reason.QUOTA)] == [Fate.RETRY]
+    assert await deliver(Reason.LATE, Reason.LATE) == [Outcome(Fate.REFUSED, "late")]
+
+
+async def test_nobody_there_means_later(autojump_clock: trio.testing.MockClock) -> None:
+    async with relays() as (app, _):
+        route = route_to(app, ["/memory/gone/p2p/gone"])
+        assert list((await route.deliver(load_of(1))).values()) == [
+            Outcome(Fate.RETRY, "unreachable")
+        ]
+
+
+async def test_an_unknown_catalog_is_sent_and_the_reports_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    assert {one.fate for one in await deliver(Reason.OK, count=5, knows=False)} == {
+        Fate.ACKNOWLEDGED
+    }
+
+
+async def test_many_reports_take_several_requests(autojump_clock: trio.testing.MockClock) -> None:
+    assert [one.fate for one in await deliver(Reason.OK, count=150)] == [Fate.ACKNOWLEDGED] * 150
+
+
+@pytest.mark.parametrize("change", [{"topics": ("other",)}, {"expires": BASE}])
+async def test_a_relay_that_does_not_serve_us_gets_nothing(
+    autojump_clock: trio.testing.MockClock, change: dict[str, object]
+) -> None:
+    async with relays(Reason.OK) as (app, found):
+        for name, value in change.items():
+            setattr(found[0], name, value)
+        (outcome,) = (await route_to(app, [found[0].addr]).deliver(load_of(1))).values()
+        assert outcome.fate is Fate.RETRY
+        assert found[0].items == []
+
+
+def test_a_relay_route_needs_a_relay() -> None:
+    with pytest.raises(ConfigError):
+        RelayRoute(None, [], clock=Clock(), rng=random.Random(1))  # type: ignore[arg-type]
+
+
+async def collect(messages: list[bytes], _peer: PeerId, message: bytes) -> Decision:
+    messages.append(message)
+    return Decision.ACCEPT
+
+
+async def test_the_direct_route_publishes_without_joining(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork(rng=random.Random(1))
+    messages: list[bytes] = []
+    async with network.open_swarm() as peer, network.open_swarm(listen=False) as app:
+        await peer.join(TOPIC, partial(collect, messages))
+        route = DirectRoute(app, [peer.addrs[0]])
+        outcomes = await route.deliver(load_of(3))
+        await trio.sleep(1)
+        assert {one.fate for one in outcomes.values()} == {Fate.ACKNOWLEDGED}
+        raws = [raw for message in messages for raw in unpack(message)]
+        assert raws[0] == CATALOG.raw
+        assert sorted(raws[1:]) == sorted(raw for _, raw in load_of(3).items)
+        assert peer.peers(TOPIC) == frozenset()
+
+
+async def test_the_direct_route_gives_up_without_peers(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork(rng=random.Random(1))
+    async with network.open_swarm(listen=False) as app:
+        route = DirectRoute(app, ["/memory/gone/p2p/gone"])
+        assert {one.fate for one in (await route.deliver(load_of(2))).values()} == {Fate.RETRY}

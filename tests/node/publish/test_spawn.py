@@ -1,0 +1,235 @@
+"""Starting the publisher: only when something is due, one at a time, and never in the app's way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from methrics.node.outbox.outbox import Outbox
+from methrics.node.process.lock import FileLock, is_held
+from methrics.node.publish import spawn
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+RELAY = "/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWOne"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What would have been started; nothing is."""
+    seen: list[list[str]] = []
+    monkeypatch.setattr(spawn, "_started", {})
+    monkeypatch.setattr(spawn, "start", seen.append)
+    return seen
+
+
+def join_helpers() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "methrics-nudge":
+            thread.join()
+
+
+def test_a_publisher_is_started_when_something_is_due(app: Shop, started: list[list[str]]) -> None:
+    app.allow()
+    recorder = app.open(publisher="process", relays=[RELAY])
+    assert recorder.record("view", color="red")
+    join_helpers()
+    assert started == []
+    app.clock.advance(3600)
+    assert recorder.record("view", color="red")
+    join_helpers()
+    [argv] = started
+    assert argv[0] == sys.executable
+    assert argv[1:4] == ["-P", "-m", "methrics.node.publish.publisher"]
+    ours = ["--home", app.where.home, "--namespace", app.namespace]
+    assert argv[4:] == [*ours, "--default-relay", RELAY]
+    app.clock.advance(5)
+    recorder.close()
+    assert len(started) == 1, "the one just started needs time to take its lock"
+
+
+def test_none_is_started_while_one_runs(app: Shop, started: list[list[str]]) -> None:
+    app.allow()
+    recorder = app.open(publisher="process", relays=[RELAY])
+    assert recorder.record("view", color="red")
+    app.clock.advance(3600)
+    with FileLock(app.where.publisher_lock(app.namespace)):
+        recorder.close()
+    assert started == []
+
+
+def test_the_last_chance_is_on_close(app: Shop, started: list[list[str]]) -> None:
+    app.allow()
+    recorder = app.open(publisher="process", relays=[RELAY])
+    assert recorder.record("view", color="red")
+    join_helpers()
+    app.clock.advance(3600)
+    recorder.close()
+    assert len(started) == 1
+
+
+def test_none_is_started_for_those_who_publish_themselves(
+    app: Shop, started: list[list[str]]
+) -> None:
+    app.allow()
+    recorder = app.open(publisher="none")
+    assert recorder.record("view", color="red")
+    app.clock.advance(3600)
+    assert recorder.record("view", color="red")
+    recorder.close()
+    assert started == []
+
+
+def test_none_is_started_where_nobody_could_take_a_report(
+    app: Shop, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.allow()
+    recorder = app.open(publisher="process")
+    assert recorder.record("view", color="red")
+    app.clock.advance(3600)
+    recorder.close()
+    assert started == []
+    monkeypatch.setenv("METHRICS_RELAYS", RELAY)
+    other = app.open(publisher="process")
+    assert other.record("view", color="red")
+    join_helpers()
+    assert len(started) == 1
+    other.close()
+
+
+@pytest.mark.parametrize("python", ["", None, "/opt/shop/shop", "/usr/bin/uwsgi"])
+def test_an_app_that_is_no_python_is_never_run_again(
+    app: Shop, monkeypatch: pytest.MonkeyPatch, python: str | None
+) -> None:
+    monkeypatch.setattr(sys, "executable", python)
+    assert spawn.command(app.where, "shop-x") is None
+
+
+def test_a_frozen_app_is_never_run_again(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert spawn.command(app.where, "shop-x") is None
+
+
+@pytest.mark.parametrize("error", [OSError("no more processes"), RuntimeError("no more memory")])
+@pytest.mark.parametrize("inline", [True, False])
+def test_failures_are_silent(
+    app: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    inline: bool,
+) -> None:
+    tried: list[list[str]] = []
+
+    def refuse(argv: list[str]) -> None:
+        tried.append(argv)
+        raise error
+
+    monkeypatch.setattr(spawn, "_started", {})
+    monkeypatch.setattr(spawn, "start", refuse)
+    outbox = Outbox(app.where.outbox("shop-x"), clock=app.clock)
+    outbox.append(1, "view", app.clock.now(), 0, b"")
+    spawn.nudge(app.where, "shop-x", outbox, (RELAY,), inline=inline)
+    join_helpers()
+    assert len(tried) == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_app_that_exits_while_its_thread_looks_starts_one_publisher(
+    app: Shop, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.allow()
+    recorder = app.open(publisher="none")
+    assert recorder.record("view", color="red")
+    recorder.close()
+    app.clock.advance(3600)
+    outbox = Outbox(app.where.outbox(app.namespace), clock=app.clock)
+    looking, go_on = threading.Event(), threading.Event()
+    wanted = spawn.wanted
+
+    def slow(*arguments: object) -> bool:
+        looking.set()
+        go_on.wait(60)
+        return wanted(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(spawn, "wanted", slow)
+    spawn.nudge(app.where, app.namespace, outbox, (RELAY,), inline=False)
+    assert looking.wait(60)
+    threading.Timer(0.02, go_on.set).start()
+    spawn.nudge(app.where, app.namespace, outbox, (RELAY,), inline=True)
+    join_helpers()
+    assert len(started) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_forked_while_a_thread_looks_can_look() -> None:
+    with spawn._lock[0]:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if spawn._lock[0].acquire(timeout=60) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+WRITE = "import os,sys;open(sys.argv[1],'w').write(f'{os.getpid()} {os.getppid()} {os.getsid(0)}')"
+
+
+@pytest.mark.wire
+@pytest.mark.parametrize("reap", [True, False], ids=["in a thread", "on close"])
+def test_what_is_started_is_detached_and_leaves_no_zombie(tmp_path: Path, reap: bool) -> None:
+    target = tmp_path / "said"
+    process = spawn.start([sys.executable, "-c", WRITE, str(target)])
+    assert process is not None
+    (spawn._reap if reap else spawn._leave)(process)
+    deadline = time.monotonic() + 30
+    while not (target.exists() and target.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    pid, parent, session = map(int, target.read_text().split())
+    assert session == pid != os.getsid(0)
+    assert parent != os.getpid()
+    join_helpers()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+LEAVE = """
+import sys
+from methrics.node.process import exits
+from methrics.node.publish import spawn
+
+class Leaving:
+    def close(self):
+        spawn._leave(spawn.start([sys.executable, "-c", "pass"]))
+
+exits.at_exit(Leaving())
+"""
+
+
+@pytest.mark.wire
+def test_an_app_that_starts_one_as_it_exits_says_nothing() -> None:
+    """Python warns of processes that nobody waits for, in development mode on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", LEAVE], capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_locks_exclude_and_are_asked_without_making_files(tmp_path: Path) -> None:
+    path = str(tmp_path / "folder" / "lock")
+    assert not is_held(path)
+    assert not os.path.exists(path)
+    lock = FileLock(path)
+    assert lock.try_acquire()
+    assert lock.try_acquire()
+    assert is_held(path)
+    assert not FileLock(path).try_acquire()
+    lock.release()
+    lock.release()
+    assert not is_held(path)

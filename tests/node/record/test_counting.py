@@ -1,0 +1,218 @@
+"""NEW-4: sums of what nodes say are the true numbers of active installs and of those who return.
+
+An install is counted by itself here, and exactly, so that sums over installs are exact as well. All
+goes through the real outbox, journal and `prepare`; publishers come whenever they like.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from methrics.node.clock import ManualClock
+from methrics.node.mine.reset import renew
+from methrics.node.outbox.journal import Journal
+from methrics.node.paths import places
+from methrics.node.publish.delivery import installed
+from methrics.node.record.writer import Writer
+from methrics.node.report.flags import DAY, month_number, week_number
+from methrics.node.report.prepare import Identity, prepare
+from methrics.schema.example import example_catalog
+from methrics.schema.wire.codec import encode
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.items import Report, decode_report
+
+HOUR = 3600
+BEGIN = 1_800_576_000
+"""Friday 2027-01-22 00:00 UTC: a month ends after ten days, in the middle of a week."""
+
+CATALOG = example_catalog()
+TYPES = ("heartbeat", "retention")
+WIRE = encode({"os": "linux"})
+
+
+class Install:
+    """One install: several processes that record, and a publisher's passes, under one clock."""
+
+    def __init__(self, home: str, processes: int = 3) -> None:
+        where = places(Path(home) / "home")
+        self.clock = ManualClock(BEGIN)
+        self.rng = random.Random(1).random
+        self.writers = [
+            Writer(
+                CATALOG,
+                where,
+                "shop",
+                clock=self.clock,
+                rng=self.rng,
+                publisher=False,
+                relays=(),
+            )
+            for _ in range(processes)
+        ]
+        self.journal = Journal(where.outbox("shop"), clock=self.clock)
+        self.writers[0].keep_catalog()
+        self.said: list[Report] = []
+
+    def record(self, at: int, process: int = 0) -> None:
+        self.clock.advance(at - self.clock.now())
+        for name in TYPES:
+            self.writers[process].state(CATALOG.types[name], at, WIRE, 1)
+
+    def publish(self, at: int) -> None:
+        """What `Delivery` does before it sends."""
+        self.clock.advance(at - self.clock.now())
+        pending = self.journal.pending(at)
+        if not pending:
+            return
+        done = prepare(
+            pending,
+            catalogs={row.catalog: CATALOG for row in pending},
+            allowed=dict.fromkeys(TYPES),
+            identity=Identity(*self.journal.identity(installed(pending, at))),
+            paces=self.journal.paces(),
+            route="relay",
+            now=at,
+            rng=self.rng,
+        )
+        self.journal.journal(done.made, done.consumed, done.paces.values())
+        assert not done.held
+        self.said += [decode_report(split(one.raw).payload) for one in done.made]
+        self.lost = done.dropped
+
+    def drain(self, at: int) -> None:
+        """Passes until nothing waits any more."""
+        while self.journal.snapshot().waiting:
+            at += 3 * HOUR
+            self.publish(at)
+
+    def close(self) -> None:
+        for writer in self.writers:
+            writer.outbox.close()
+        self.journal.close()
+
+    def of(self, name: str) -> list[Report]:
+        return [report for report in self.said if report.type == name]
+
+
+def days(reports: Iterable[Report], flag: str) -> list[int]:
+    return [report.time // DAY for report in reports if report.values[flag] is True]
+
+
+USES = st.lists(
+    st.tuples(
+        st.integers(0, 45) | st.sampled_from([0, 1, 7, 30]),
+        st.integers(0, DAY - 1) | st.sampled_from([0, DAY - 1]),
+        st.integers(0, 2),
+    ),
+    min_size=1,
+    max_size=30,
+)
+"""Day, second of it, and which process."""
+PASSES = st.lists(st.integers(0, 36 * HOUR), max_size=20)
+"""Seconds from one pass of a publisher to the next; later one comes each day."""
+
+
+@settings(max_examples=20, deadline=None)
+@given(USES, PASSES)
+# One second before midnight and one after, published when only the second is due by itself.
+@example([(0, DAY - 1, 0), (1, 0, 1)], [DAY, *[600] * 20])
+def test_new_4_every_active_day_week_and_month_and_milestone_is_told_exactly_once(
+    uses: list[tuple[int, int, int]], pauses: list[int]
+) -> None:
+    uses.sort()
+    events = [(BEGIN + day * DAY + second, process) for day, second, process in uses]
+    now = BEGIN
+    for pause in (*pauses, *[DAY] * 45):
+        now += pause
+        events.append((now, -1))
+    with tempfile.TemporaryDirectory() as home:
+        install = Install(home)
+        for at, process in sorted(events):
+            if process < 0:
+                install.publish(at)
+            else:
+                install.record(at, process)
+        install.drain(max(events)[0])
+        active = {BEGIN // DAY + day for day, _, _ in uses}
+        told = install.of("heartbeat")
+        assert days(told, "daily") == sorted(active)
+        assert len(told) == len(active)
+        weeks = [week_number(day * DAY) for day in days(told, "weekly")]
+        assert weeks == sorted({week_number(day * DAY) for day in active})
+        months = [month_number(day * DAY) for day in days(told, "monthly")]
+        assert months == sorted({month_number(day * DAY) for day in active})
+        first = min(active)
+        back = [
+            (report.time // DAY, report.values["milestone"]) for report in install.of("retention")
+        ]
+        assert back == [(first + n, f"d{n}") for n in (0, 1, 7, 30) if first + n in active]
+        # The week of installation is that of the first use, whenever the publisher came.
+        ages = {0: 0, 1: 1, 2: 1, 3: 1}
+        begun = week_number(first * DAY)
+        for report in told:
+            assert report.values["age"] == ages.get(week_number(report.time) - begun, 2)
+        install.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2 * DAY), st.integers(-20 * DAY, 20 * DAY), st.booleans()),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_new_4_nobody_is_counted_twice_whatever_the_clock_does(
+    steps: list[tuple[int, int, bool]],
+) -> None:
+    """Real seconds that pass, what the clock shows too much, and whether a publisher comes."""
+    with tempfile.TemporaryDirectory() as home:
+        install, real = Install(home), BEGIN
+        for passed, wrong, published in steps:
+            real += passed
+            install.record(real + wrong)
+            if published:
+                install.publish(real + wrong)
+        install.drain(real)
+        told = install.of("heartbeat")
+        assert max(Counter(report.time // DAY for report in told).values(), default=1) == 1
+        for flag, number in (("weekly", week_number), ("monthly", month_number)):
+            periods = Counter(number(day * DAY) for day in days(told, flag))
+            assert max(periods.values(), default=1) == 1
+        back = Counter(report.values["milestone"] for report in install.of("retention"))
+        assert max(back.values(), default=1) == 1
+        install.close()
+
+
+def test_what_nobody_came_for_in_three_weeks_is_dropped_and_counted() -> None:
+    with tempfile.TemporaryDirectory() as home:
+        install = Install(home)
+        for day in range(30):
+            install.record(BEGIN + day * DAY + HOUR)
+        assert len(install.journal.snapshot().waiting) == 60
+        now = BEGIN + 30 * DAY
+        install.publish(now)
+        assert install.journal.dropped() == {"too-old": 2 * 9}
+        assert [report.time for report in install.of("heartbeat")] == [BEGIN + 9 * DAY]
+        install.close()
+
+
+def test_after_a_reset_somebody_new_begins() -> None:
+    with tempfile.TemporaryDirectory() as home:
+        install = Install(home)
+        install.record(BEGIN)
+        install.drain(BEGIN)
+        renew(install.journal)
+        install.record(BEGIN + 5 * DAY)
+        install.drain(BEGIN + 5 * DAY)
+        said = [(report.time, report.values["milestone"]) for report in install.of("retention")]
+        assert said == [(BEGIN, "d0"), (BEGIN + 5 * DAY, "d0")]
+        assert days(install.of("heartbeat"), "monthly") == [BEGIN // DAY, BEGIN // DAY + 5]
+        install.close()

@@ -1,0 +1,150 @@
+"""Catalogs by id from peers: found late, checked, and never asked for without end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from methrics.node.network.memory import MemoryNetwork, MemorySwarm
+from methrics.node.network.swarm import PeerId
+from methrics.node.relay.catalog_exchange import (
+    PAUSE_FIRST,
+    PEERS_MAX,
+    PROTOCOL,
+    WANTED_MAX,
+    CatalogExchange,
+)
+from methrics.schema.catalog.catalog import Catalog, load, sign
+from methrics.schema.catalog.source import parse_source
+from methrics.schema.example import example_catalog, example_source
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.bundle import unpack
+from methrics.schema.wire.verdict import Decision
+
+CATALOG = example_catalog()
+OTHER = load(sign(parse_source(example_source()), b"o" * 32))
+TOPIC = CATALOG.topic
+
+
+class Seeker:
+    """A peer that lacks the catalog; `learnt` is what it was given to judge."""
+
+    def __init__(self, swarm: MemorySwarm) -> None:
+        self.book = CatalogBook([TOPIC])
+        self.learnt: list[tuple[str, list[bytes]]] = []
+        self.exchange = CatalogExchange(swarm, self.book, random.Random(3).random, self._learn)
+
+    async def _learn(self, topic: str, bundle: bytes) -> Decision:
+        await trio.lowlevel.checkpoint()
+        self.learnt.append((topic, unpack(bundle)))
+        self.book.add(CATALOG)
+        return Decision.ACCEPT
+
+
+async def accept(_peer: PeerId, _data: bytes) -> Decision:
+    await trio.lowlevel.checkpoint()
+    return Decision.ACCEPT
+
+
+@asynccontextmanager
+async def scene(
+    network: MemoryNetwork, replies: list[bytes | None]
+) -> AsyncIterator[tuple[Seeker, list[bytes]]]:
+    """A seeker, a peer per reply (None: it does not serve this), and what they are asked."""
+    asked: list[bytes] = []
+    async with trio.open_nursery() as nursery, network.open_swarm() as swarm:
+        await swarm.join(TOPIC, accept)
+        for reply in replies:
+            peer = await nursery.start(holder, network, reply, asked)
+            await swarm.dial(peer)
+        await swarm.wait_for_peers(TOPIC, len(replies))
+        seeker = Seeker(swarm)
+        nursery.start_soon(seeker.exchange.run)
+        yield seeker, asked
+        nursery.cancel_scope.cancel()
+
+
+async def holder(
+    network: MemoryNetwork,
+    reply: bytes | None,
+    asked: list[bytes],
+    task_status: Any = trio.TASK_STATUS_IGNORED,
+) -> None:
+    async def answer(_peer: PeerId, body: bytes) -> bytes:
+        await trio.lowlevel.checkpoint()
+        asked.append(body)
+        return reply or b""
+
+    async with network.open_swarm() as swarm:
+        await swarm.join(TOPIC, accept)
+        if reply is not None:
+            swarm.serve(PROTOCOL, answer, request_max=32)
+        task_status.started(swarm.addrs[0])
+        await trio.sleep_forever()
+
+
+async def test_a_catalog_is_found_at_whichever_peer_has_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with scene(MemoryNetwork(), [None, b"", CATALOG.raw]) as (seeker, asked):
+        seeker.exchange.want(CATALOG.id, TOPIC)
+        seeker.exchange.want(CATALOG.id, TOPIC)
+        await trio.sleep(PAUSE_FIRST)
+    assert seeker.learnt == [(TOPIC, [CATALOG.raw])]
+    assert set(asked) == {CATALOG.id}
+
+
+@pytest.mark.parametrize("lie", [OTHER.raw, CATALOG.raw[:-1], b"\xff" * 99, CATALOG.raw + b"\x00"])
+async def test_attack_a_peer_that_answers_with_something_else(
+    autojump_clock: trio.testing.MockClock, lie: bytes
+) -> None:
+    async with scene(MemoryNetwork(), [lie]) as (seeker, asked):
+        seeker.exchange.want(CATALOG.id, TOPIC)
+        await trio.sleep(PAUSE_FIRST / 2)
+        assert len(asked) == 1
+    assert seeker.learnt == []
+
+
+async def test_attack_reports_that_name_catalogs_which_do_not_exist(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    names = random.Random(1)
+    async with scene(MemoryNetwork(), [b""] * 2) as (seeker, asked):
+        for _ in range(WANTED_MAX * 4):
+            seeker.exchange.want(names.randbytes(32), TOPIC)
+        await trio.sleep(86_400)
+        assert len(set(asked)) == WANTED_MAX
+        attempts = len(asked) / (WANTED_MAX * 2)
+        assert attempts <= 9
+        # What was looked for long enough is forgotten, which makes room for what is real.
+        seeker.exchange.want(CATALOG.id, TOPIC)
+        await trio.sleep(PAUSE_FIRST)
+        assert CATALOG.id in asked
+    assert PEERS_MAX >= 2
+
+
+async def test_it_answers_for_what_is_in_the_book_and_nothing_else(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork()
+
+    async def learn(_topic: str, _bundle: bytes) -> None:
+        raise AssertionError("nothing was wanted")
+
+    async with network.open_swarm() as swarm, network.open_swarm() as asker:
+        book = CatalogBook([TOPIC])
+        known: Catalog = CATALOG
+        book.add(known)
+        CatalogExchange(swarm, book, random.Random(1).random, learn).serve()
+        await asker.dial(swarm.addrs[0])
+        for body, expected in [(known.id, known.raw), (OTHER.id, b""), (b"", b""), (b"x", b"")]:
+            reply = await asker.request(
+                swarm.peer_id, PROTOCOL, body, reply_max=100_000, timeout=5.0
+            )
+            assert reply == expected

@@ -1,0 +1,53 @@
+"""The limit per connection: fair over time, bounded in memory, and blind to who it limits."""
+
+from __future__ import annotations
+
+import gc
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from methrics.node.relay.limiter import Limiter
+
+
+def limiter(per_minute: int = 60, capacity: int = 100) -> Limiter:
+    return Limiter(per_minute=per_minute, key=b"k" * 32, capacity=capacity)
+
+
+def test_a_burst_is_served_then_refilled_by_the_minute() -> None:
+    limits = limiter()
+    assert limits.take("peer", 80, now=0) == 60
+    assert limits.take("peer", 10, now=0) == 0
+    assert limits.take("peer", 10, now=5) == 5
+    assert limits.take("other", 10, now=5) == 10
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 50)), max_size=40))
+def test_nobody_gets_more_than_a_burst_and_the_rate(steps: list[tuple[float, int]]) -> None:
+    limits, now, given_out = limiter(), 0.0, 0
+    for pause, wanted in steps:
+        now += pause
+        given_out += limits.take("peer", wanted, now)
+    assert given_out <= 60 + now + 1e-6
+
+
+def test_attack_many_identities_do_not_grow_the_memory() -> None:
+    limits = limiter(capacity=50)
+    for number in range(1000):
+        limits.take(f"peer{number}", 60, now=0)
+    assert len(limits) <= 50
+
+
+def test_quiet_peers_are_forgotten() -> None:
+    limits = limiter()
+    for number in range(20):
+        limits.take(f"peer{number}", 60, now=0)
+    limits.take("late", 1, now=61)
+    assert len(limits) == 1
+
+
+def test_no_peer_id_stays_in_memory() -> None:
+    limits = limiter()
+    limits.take("12D3KooW-somebody", 1, now=0)
+    held = [*gc.get_referents(limits), *limits._left]
+    assert "12D3KooW" not in repr(held)

@@ -1,0 +1,363 @@
+"""Erasures: signed by the report's own key, unlinkable in time, journaled first, sent alone."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from itertools import pairwise
+from statistics import correlation
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from methrics.node.consent.ledger import withdraw
+from methrics.node.outbox.erasures import Erasures, Outcome
+from methrics.node.outbox.journal import (
+    ACKNOWLEDGED,
+    DUE,
+    RECEIPTS_MAX,
+    STRUCK,
+    Journal,
+    Made,
+    Pace,
+    Receipt,
+)
+from methrics.node.publish.routes import Fate
+from methrics.node.relay.boxes import BOX_STEP, BoxKey, seal
+from methrics.node.report.erasure import (
+    GAP,
+    WINDOW,
+    WINDOW_MAX,
+    Signed,
+    routes_open,
+    sign_all,
+    sign_erasure,
+    spread,
+    spread_again,
+)
+from methrics.node.report.identity import report_seed
+from methrics.schema.errors import LocalError, RefusedError, StoreError
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import judge
+from methrics.schema.wire.envelope import Kind, split
+from methrics.schema.wire.items import Erasure
+from methrics.schema.wire.verdict import Decision
+
+if TYPE_CHECKING:
+    from conftest import Post, Shop
+
+DAY = 86_400
+
+
+def publish(app: Shop, post: Post, reports: int = 3) -> list[Receipt]:
+    """Reports of views that left."""
+    app.allow()
+    for size in range(reports):
+        assert app.recorder.record("view", size=size * 40, color="red")
+    app.clock.advance(DAY)
+    post.publish()
+    with_journal = app.journal
+    receipts = with_journal.receipts()
+    with_journal.close()
+    assert [one.state for one in receipts] == [ACKNOWLEDGED] * reports
+    return receipts
+
+
+def ask(app: Shop, receipts: list[Receipt], window: int = WINDOW, seed: int = 1) -> Outcome:
+    journal = app.journal
+    try:
+        erasures, now = Erasures(journal), app.clock.now()
+        rng = random.Random(seed).random
+        signed = sign_all(receipts, erasures.seed_of, now=now, window=window, rng=rng)
+        return erasures.request(signed, now)
+    finally:
+        journal.close()
+
+
+def test_an_erasure_is_signed_by_the_key_of_its_report_alone(app: Shop, post: Post) -> None:
+    receipts = publish(app, post)
+    ask(app, receipts)
+    book = CatalogBook()
+    book.add(app.catalog)
+    asked = Erasures(app.journal).all()
+    for receipt in receipts:
+        raw = asked[receipt.key_index].raw
+        verdict = judge(raw, book, app.clock.now())
+        assert verdict.decision is Decision.ACCEPT
+        assert isinstance(verdict.body, Erasure)
+        assert verdict.body.report == receipt.id
+        assert verdict.body.time == receipt.time
+        assert verdict.item is not None
+        assert verdict.item.key == split(receipt.raw).key
+    keys = {split(one.raw).key for one in asked.values()}
+    assert len(keys) == len(receipts), "no key is of two erasures"
+
+
+def test_the_same_bytes_whenever_it_is_made(app: Shop, post: Post) -> None:
+    one = publish(app, post, 1)[0]
+    seed = report_seed(Erasures(app.journal).seed_of(one.key_index), one.key_index)
+    assert sign_erasure(one.raw, seed) == sign_erasure(one.raw, seed)
+    with pytest.raises(LocalError, match="not among those"):
+        sign_erasure(one.raw, bytes(32))
+    with pytest.raises(RefusedError):
+        sign_erasure(one.raw[:-1], seed)
+
+
+def test_its_box_is_as_long_as_that_of_a_report(app: Shop, post: Post) -> None:
+    one = publish(app, post, 1)[0]
+    ask(app, [one])
+    raw = Erasures(app.journal).all()[one.key_index].raw
+    assert len(raw) < BOX_STEP
+    key = BoxKey.fresh().public
+    assert len(seal(raw, key)) == len(seal(one.raw, key))
+
+
+# -- when they leave -----------------------------------------------------------------------------
+
+
+def test_linkage_moments_are_spread_and_tell_nothing_of_the_order() -> None:
+    moments = spread(2000, 0, WINDOW, random.Random(3).random)
+    days = Counter(moment // DAY for moment in moments)
+    assert set(days) == set(range(7)), "every day of the window"
+    assert max(days.values()) < 2 * min(days.values())
+    assert abs(correlation(range(2000), moments)) < 0.1, "older reports are not forgotten first"
+    gaps = [later - earlier for earlier, later in pairwise(sorted(moments))]
+    assert len(set(gaps)) > 300, "no fixed beat"
+
+
+@given(st.integers(0, 50), st.integers(0, WINDOW_MAX), st.integers(0, 2**32), st.integers())
+def test_moments_stay_in_the_window(count: int, window: int, now: int, seed: int) -> None:
+    moments = spread(count, now, window, random.Random(seed).random)
+    assert len(moments) == count
+    assert all(now <= moment <= now + window for moment in moments)
+    again = spread_again(count, now, random.Random(seed).random)
+    assert all(now + GAP[0] <= one <= now + GAP[0] + count * GAP[1] for one in again)
+
+
+@pytest.mark.parametrize("window", [-1, WINDOW_MAX + 1])
+def test_a_window_has_bounds(window: int) -> None:
+    with pytest.raises(ValueError, match="window"):
+        spread(1, 0, window, random.random)
+
+
+def test_linkage_one_erasure_in_a_pass_and_never_with_reports(app: Shop, post: Post) -> None:
+    receipts = publish(app, post, 12)
+    ask(app, receipts, window=DAY)
+    app.recorder.record("view", color="green")
+    post.opened.clear()
+    post.live(4 * DAY)
+    kinds = [[split(raw).kind for raw in connection] for connection in post.opened]
+    assert all(len(set(connection)) == 1 for connection in kinds), "never side by side"
+    assert all(len(one) == 1 for one in kinds if one[0] is Kind.ERASURE), "each travels alone"
+    assert len(post.erasures) == len(set(post.erasures)) == 12
+    assert sum(connection[0] is Kind.REPORT for connection in kinds) == 1
+
+
+def test_linkage_a_machine_that_was_off_sends_no_burst(app: Shop, post: Post) -> None:
+    receipts = publish(app, post, 20)
+    ask(app, receipts)
+    app.clock.advance(30 * DAY)
+    post.opened.clear()
+    post.publish(5)
+    assert len(post.opened) == 1, "one, and the others are drawn again"
+    post.live(20 * GAP[1])
+    assert len(post.erasures) == 20
+
+
+def test_the_order_in_which_they_leave_is_not_that_of_the_reports(app: Shop, post: Post) -> None:
+    receipts = publish(app, post, 12)
+    ask(app, receipts, window=DAY)
+    post.opened.clear()
+    post.live(3 * DAY)
+    by_key = {split(one.raw).key: one.key_index for one in receipts}
+    order = [by_key[split(raw).key] for raw in post.erasures]
+    assert sorted(order) == sorted(by_key.values())
+    assert order not in (sorted(order), sorted(order, reverse=True))
+
+
+# -- what is asked, once -------------------------------------------------------------------------
+
+
+def test_what_never_left_is_dropped_and_needs_no_erasure(app: Shop, post: Post) -> None:
+    app.allow()
+    app.recorder.record("view", color="red")
+    app.clock.advance(DAY)
+    post.cut = True
+    post.publish()
+    journal = app.journal
+    assert [(one.state, one.attempts) for one in journal.receipts()] == [(DUE, 0)]
+    assert ask(app, journal.receipts()) == Outcome(0, 1, 0)
+    assert journal.receipts() == []
+    assert Erasures(journal).all() == {}
+
+
+def test_what_may_have_left_is_not_sent_again_but_erased(app: Shop, post: Post) -> None:
+    app.allow()
+    app.recorder.record("view", color="red")
+    app.clock.advance(DAY)
+    post.fate = Fate.RETRY
+    post.publish()
+    assert ask(app, app.journal.receipts(), window=0) == Outcome(1, 0, 0)
+    assert [one.state for one in app.journal.receipts()] == [STRUCK]
+    post.fate = Fate.ACKNOWLEDGED
+    post.opened.clear()
+    post.live(2 * DAY)
+    assert [split(raw).kind for raw in post.sent] == [Kind.ERASURE]
+
+
+def test_asking_twice_sends_once_and_again_sends_the_same_bytes(app: Shop, post: Post) -> None:
+    receipts = publish(app, post, 2)
+    assert ask(app, receipts, window=0) == Outcome(2, 0, 0)
+    assert ask(app, receipts, window=0, seed=9) == Outcome(0, 0, 2)
+    post.opened.clear()
+    post.live(DAY)
+    first = sorted(post.sent)
+    assert len(first) == 2
+    erasures = Erasures(app.journal)
+    assert erasures.ask_again([(0, app.clock.now()), (1, app.clock.now())]) == 2
+    post.live(DAY)
+    assert sorted(post.sent) == sorted(first * 2)
+    assert {one.state for one in erasures.all().values()} == {ACKNOWLEDGED}
+
+
+def test_a_report_erased_while_it_is_being_sent_does_not_leave(app: Shop, post: Post) -> None:
+    """The publisher has read it as due; the person erases it; then the publisher goes on."""
+    app.allow()
+    app.recorder.record("view", color="red")
+    app.recorder.record("click", color="red")
+    app.clock.advance(3 * DAY)
+    journal = app.journal
+    attempt = Journal.attempt
+
+    def interfering(self: Journal, indices: list[int]) -> set[int]:
+        if not post.sent:
+            views = [one for one in app.journal.receipts() if one.type == "view"]
+            assert ask(app, views) == Outcome(0, 1, 0)
+        return attempt(self, indices)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "attempt", interfering)
+        post.publish()
+    assert [one.type for one in journal.receipts()] == ["click"]
+    assert len(post.sent) == 1
+
+
+def test_a_publisher_that_read_before_an_edit_reads_again(app: Shop, post: Post) -> None:
+    app.allow()
+    app.recorder.record("visit", color="red")
+    journal, other = app.journal, app.journal
+    rows = journal.pending(app.clock.now() + DAY)
+    assert Erasures(other).forget_waiting("visit") == 1
+    app.recorder.record("visit", color="green")  # the same row number as before
+    with pytest.raises(StoreError, match="changed"):
+        journal.journal([], rows, [Pace("visit", 0, 0)])
+
+
+# -- consent, routes, trouble --------------------------------------------------------------------
+
+
+def test_it_leaves_although_consent_was_withdrawn(app: Shop, post: Post) -> None:
+    receipts = publish(app, post, 1)
+    withdraw(app.where, app.namespace, ["view"], now=app.clock.now())
+    ask(app, receipts, window=0)
+    post.opened.clear()
+    done = post.publish()
+    assert [one.erased for one in done] == [1]
+    assert [split(raw).kind for raw in post.sent] == [Kind.ERASURE]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "leaves"),
+    [("DO_NOT_TRACK", "1", True), ("METHRICS", "off", False), ("CI", "true", False)],
+)
+def test_a_machine_that_must_stay_silent_is_obeyed(
+    app: Shop,
+    post: Post,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    leaves: bool,
+) -> None:
+    ask(app, publish(app, post, 1), window=0)
+    post.opened.clear()
+    monkeypatch.setenv(name, value)
+    post.publish()
+    assert len(post.erasures) == leaves
+    monkeypatch.delenv(name)
+    post.publish()
+    assert len(post.erasures) == 1
+
+
+def test_it_leaves_by_a_route_that_hides_as_much_as_that_of_its_report() -> None:
+    assert routes_open("direct") == {"direct"}
+    assert routes_open("relay") == {"relay", "direct"}
+    assert routes_open("tor") == {"tor", "relay", "direct"}
+
+
+def test_a_report_that_left_by_relay_is_not_erased_in_the_open(app: Shop, post: Post) -> None:
+    ask(app, publish(app, post, 1), window=0)
+    post.opened.clear()
+    post.publish(route="direct")
+    assert post.sent == []
+    post.publish()
+    assert len(post.erasures) == 1
+
+
+def test_what_nobody_took_is_tried_again_byte_for_byte(app: Shop, post: Post) -> None:
+    ask(app, publish(app, post, 1), window=0)
+    post.opened.clear()
+    post.fate = Fate.RETRY
+    assert [one.postponed for one in post.publish(3)] == [1, 0, 0]
+    post.fate = Fate.ACKNOWLEDGED
+    post.live(DAY)
+    assert len(post.sent) == 2
+    assert len(set(post.sent)) == 1
+
+
+def test_what_everybody_refuses_is_given_up(app: Shop, post: Post) -> None:
+    ask(app, publish(app, post, 1), window=0)
+    post.fate = Fate.REFUSED
+    post.publish()
+    assert [one.state for one in Erasures(app.journal).all().values()] == [STRUCK]
+    assert app.journal.next_due() is None
+
+
+def test_the_publisher_is_wanted_for_erasures_alone(app: Shop, post: Post) -> None:
+    receipts = publish(app, post, 1)
+    assert app.journal.next_due() is None
+    ask(app, receipts)
+    due = app.journal.next_due()
+    assert due == Erasures(app.journal).all()[0].due
+    assert Erasures(app.journal).all()[0].state == DUE
+
+
+def test_kill_before_the_transaction_ends_leaves_nothing(app: Shop, post: Post) -> None:
+    receipts = publish(app, post, 3)
+    journal = app.journal
+    erasures = Erasures(journal)
+    signed = sign_all(receipts, erasures.seed_of, now=0, window=0, rng=random.Random(1).random)
+    torn = [*signed[:2], signed[2]._replace(raw=None)]  # type: ignore[arg-type]  # refused by SQLite
+    with pytest.raises(StoreError):
+        erasures.request(torn, 0)
+    assert erasures.all() == {}
+    assert {one.state for one in journal.receipts()} == {ACKNOWLEDGED}
+
+
+def test_receipts_and_their_erasures_never_keep_an_app_from_recording(app: Shop) -> None:
+    """As many of both as are ever kept, of the size that real ones have."""
+    app.allow()
+    assert app.recorder.record("view", color="red")
+    journal = app.journal
+    number = next(iter(journal.catalogs()))
+    made = [
+        Made(index, index.to_bytes(32, "big"), bytes(320), number, "view", 0, 0, 0, "relay")
+        for index in range(RECEIPTS_MAX)
+    ]
+    journal.journal(made, [], [])
+    journal.mark(range(RECEIPTS_MAX), ACKNOWLEDGED)
+    signed = [Signed(one.key_index, bytes(300), 0) for one in made]
+    assert Erasures(journal).request(signed, 0).journaled == RECEIPTS_MAX
+    recorded = sum(app.recorder.record("view", color="green") for _ in range(2000))
+    assert recorded == 2000

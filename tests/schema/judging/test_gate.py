@@ -1,0 +1,189 @@
+"""Verdicts on bundles: what is kept, what is passed on, and what attackers cannot make of it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vector_world import CATALOG, NOW, TIME, World, malleable, protected, sign_by_hand
+
+from methrics.schema.catalog.catalog import load
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import BundleVerdict, judge_bundle
+from methrics.schema.judging.seen import Seen
+from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.verdict import Decision, Reason
+
+WORLD = World()
+REPORTS = [WORLD.report(name=f"person {n}") for n in range(40)]
+BAD = {
+    Reason.MALFORMED: b"junk",
+    Reason.FORGED: malleable(REPORTS[0]),
+    Reason.OFF_SCHEMA: WORLD.report(values={"name": "eve"}),
+    Reason.EMPTY: WORLD.report(values={}),
+    Reason.UNROUNDED: WORLD.report(time=TIME + 1),
+}
+HARMLESS = {
+    Reason.EARLY: WORLD.report(time=TIME + 1200),
+    Reason.LATE: WORLD.report(time=TIME - 86_400 * 30),
+    Reason.EXPIRED: WORLD.report(type="over", values={"os": "linux"}),
+}
+UNVOUCHED = {
+    Reason.UNKNOWN_CATALOG: WORLD.report(catalog=bytes(32)),
+    Reason.UNKNOWN_KIND: sign_by_hand(protected(9), b"x"),
+}
+
+
+def known() -> CatalogBook:
+    book = CatalogBook()
+    assert book.add(load(WORLD.catalog))
+    return book
+
+
+def kept(verdict: BundleVerdict) -> list[bytes]:
+    return [found.item.raw for found in verdict.accepted if found.item is not None]
+
+
+@given(st.binary(max_size=300) | st.lists(st.binary(max_size=200), min_size=1).map(pack))
+def test_any_bytes_get_a_verdict(raw: bytes) -> None:
+    verdict = judge_bundle(raw, known(), NOW, Seen())
+    assert verdict.decision is not Decision.ACCEPT
+    assert verdict.accepted == []
+
+
+@given(st.lists(st.sampled_from(REPORTS), min_size=1, max_size=30), st.data())
+def test_each_report_is_kept_once_however_often_it_comes(
+    raws: list[bytes], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(0, len(raws) - 1))
+    book, seen = known(), Seen()
+    found = []
+    for part in (raws[:cut], raws[cut:], raws):
+        if part:
+            verdict = judge_bundle(pack(part), book, NOW, seen)
+            found += kept(verdict)
+            assert (verdict.decision is Decision.ACCEPT) == bool(verdict.accepted)
+    assert sorted(found) == sorted(set(raws))
+
+
+@pytest.mark.parametrize("reason", BAD)
+@pytest.mark.parametrize("at", [0, 3, 6])
+def test_one_bad_item_rejects_the_bundle_and_nothing_is_kept(reason: Reason, at: int) -> None:
+    raws = REPORTS[1:7]
+    raws.insert(at, BAD[reason])
+    book, seen = known(), Seen()
+    verdict = judge_bundle(pack(raws), book, NOW, seen)
+    assert (verdict.decision, verdict.reason) == (Decision.REJECT, reason)
+    assert verdict.accepted == []
+    assert verdict.refused[-1].raw == BAD[reason]
+    assert len(seen) == 0
+    honest = judge_bundle(pack(REPORTS[1:7]), book, NOW, seen)
+    assert kept(honest) == REPORTS[1:7]  # the honest copy is not taken for a duplicate
+
+
+@pytest.mark.parametrize("reason", HARMLESS)
+def test_a_harmless_item_is_left_out_and_the_rest_passes(reason: Reason) -> None:
+    verdict = judge_bundle(pack([HARMLESS[reason], REPORTS[0]]), known(), NOW, Seen())
+    assert verdict.decision is Decision.ACCEPT
+    assert [refusal.reason for refusal in verdict.refused] == [reason]
+    alone = judge_bundle(pack([HARMLESS[reason]]), known(), NOW, Seen())
+    assert (alone.decision, alone.reason) == (Decision.IGNORE, reason)
+
+
+@pytest.mark.parametrize("reason", UNVOUCHED)
+def test_what_we_cannot_check_is_not_passed_on_but_the_rest_is_kept(reason: Reason) -> None:
+    """Behind it could stand what others, who can check it, would blame us for."""
+    verdict = judge_bundle(pack([UNVOUCHED[reason], REPORTS[0]]), known(), NOW, Seen())
+    assert (verdict.decision, verdict.reason) == (Decision.IGNORE, reason)
+    assert kept(verdict) == [REPORTS[0]]
+
+
+def test_attack_poisoned_duplicate() -> None:
+    """A known id under a bad signature must not pass as a duplicate: others would reject it."""
+    book, seen = known(), Seen()
+    assert judge_bundle(pack([REPORTS[0]]), book, NOW, seen).decision is Decision.ACCEPT
+    spoilt = pack([malleable(REPORTS[0]), REPORTS[1]])
+    verdict = judge_bundle(spoilt, book, NOW, seen)
+    assert (verdict.decision, verdict.reason) == (Decision.REJECT, Reason.FORGED)
+
+
+def test_attack_forged_behind_a_clock() -> None:
+    """A forged item that is late here may not be late there: it is rejected in both places."""
+    late = malleable(HARMLESS[Reason.LATE])
+    for now in (NOW, NOW - 86_400 * 30):
+        verdict = judge_bundle(pack([REPORTS[0], late]), known(), now, Seen())
+        assert verdict.reason is Reason.FORGED
+
+
+def test_a_catalog_opens_the_way_for_the_reports_behind_it() -> None:
+    book = CatalogBook({WORLD.topic})
+    verdict = judge_bundle(pack([WORLD.catalog, *REPORTS]), book, NOW, Seen(), topic=WORLD.topic)
+    assert verdict.decision is Decision.ACCEPT
+    assert kept(verdict) == [WORLD.catalog, *REPORTS]
+    assert book.get(WORLD.catalog_id) is not None
+
+
+def test_a_revocation_works_on_the_reports_behind_it() -> None:
+    book = known()
+    verdict = judge_bundle(pack([WORLD.revocation(), REPORTS[0]]), book, NOW, Seen())
+    assert kept(verdict) == [WORLD.revocation()]
+    assert [refusal.reason for refusal in verdict.refused] == [Reason.REVOKED]
+
+
+def test_a_full_book_takes_no_catalog_and_says_so() -> None:
+    book = CatalogBook(capacity=1)
+    assert book.add(load(WORLD.namespace(Kind.CATALOG, CATALOG | {"contact": "first"})))
+    verdict = judge_bundle(pack([WORLD.catalog]), book, NOW, Seen())
+    assert (verdict.decision, verdict.reason) == (Decision.IGNORE, Reason.QUOTA)
+
+
+def test_history_passes_the_gate_without_a_clock() -> None:
+    raw = pack([HARMLESS[Reason.LATE]])
+    assert judge_bundle(raw, known(), NOW, Seen(), live=False).decision is Decision.ACCEPT
+
+
+def test_two_threads_keep_each_report_once() -> None:
+    book, seen = known(), Seen()
+    bundles = [pack(REPORTS[n : n + 10]) for n in range(0, 30, 5)] * 4
+    with ThreadPoolExecutor(4) as pool:
+        verdicts = list(pool.map(lambda raw: judge_bundle(raw, book, NOW, seen), bundles))
+    found = [raw for verdict in verdicts for raw in kept(verdict)]
+    assert sorted(found) == sorted(REPORTS[:35])
+
+
+def test_what_could_not_be_kept_may_come_again() -> None:
+    book, seen = known(), Seen()
+    judge_bundle(pack([REPORTS[0]]), book, NOW, seen)
+    seen.discard(split(REPORTS[0]).id)
+    assert judge_bundle(pack([REPORTS[0]]), book, NOW, seen).decision is Decision.ACCEPT
+
+
+@given(st.integers(1, 20), st.lists(st.integers(0, 60), max_size=200))
+def test_seen_remembers_the_last_and_stays_bounded(capacity: int, picks: list[int]) -> None:
+    seen = Seen(capacity)
+    order: list[bytes] = []
+    for pick in picks:
+        item = ITEMS[pick]
+        fresh = seen.add(item)
+        if fresh:
+            order.append(item.id)
+        else:
+            assert item.id in seen
+        assert len(seen) <= 2 * capacity
+        assert all(recent in seen for recent in order[-capacity:])
+
+
+ITEMS = [split(seal(Kind.REPORT, b"%d" % n, bytes(32))) for n in range(61)]
+
+
+def test_seen_knows_an_item_by_its_signature_too() -> None:
+    seen = Seen()
+    assert seen.add(ITEMS[0])
+    assert not seen.add(ITEMS[0])
+    assert seen.holds(ITEMS[0])
+    assert not seen.holds(split(malleable(ITEMS[0].raw)))
+    with pytest.raises(ValueError, match="at least one"):
+        Seen(0)

@@ -1,0 +1,246 @@
+"""Verdicts on items: any bytes get one, the same everywhere, and rejection never depends on us."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vector_world import CATALOG, NOW, TIME, World, event_type, malleable, protected, sign_by_hand
+
+from methrics.schema.catalog.catalog import load
+from methrics.schema.errors import RefusedError
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import judge, judge_item
+from methrics.schema.wire.codec import encode
+from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.items import Announcement, Erasure, Report, Revocation
+from methrics.schema.wire.topic import parse_topic
+from methrics.schema.wire.verdict import Decision, Reason
+
+WORLD = World()
+DAY = 86_400
+wires = st.booleans() | st.integers(-2, 9) | st.sampled_from(["linux", "macos", "other", "x", ""])
+noise = st.recursive(
+    wires | st.binary(max_size=40),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=12,
+)
+
+
+def known() -> CatalogBook:
+    book = CatalogBook()
+    assert book.add(load(WORLD.catalog))
+    return book
+
+
+BOOK = known()
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_get_a_verdict(raw: bytes) -> None:
+    verdict = judge(raw, BOOK, NOW)
+    assert verdict.decision is verdict.reason.decision is not Decision.ACCEPT
+
+
+@given(st.sampled_from(Kind), noise.map(encode) | st.binary(max_size=200))
+def test_any_signed_payload_gets_a_verdict(kind: Kind, payload: bytes) -> None:
+    verdict = judge(seal(kind, payload, bytes(32)), BOOK, NOW)
+    assert verdict.reason is not Reason.FORGED
+    assert verdict.decision is verdict.reason.decision
+
+
+def mutated(body: Any, draw: Any) -> Any:
+    """`body` with something in it replaced, taken away or added."""
+    if isinstance(body, dict) and body and draw(st.booleans()):
+        key = draw(st.sampled_from(sorted(body)))
+        return {**body, key: mutated(body[key], draw)}
+    if isinstance(body, dict) and body and draw(st.booleans()):
+        gone = draw(st.sampled_from(sorted(body)))
+        return {key: value for key, value in body.items() if key != gone}
+    if isinstance(body, dict) and draw(st.booleans()):
+        return {**body, draw(st.text(max_size=5)): draw(noise)}
+    return draw(noise)
+
+
+@given(st.data())
+def test_any_signed_catalog_gets_a_verdict(data: st.DataObject) -> None:
+    body = mutated(CATALOG, data.draw)
+    try:
+        raw = WORLD.namespace(Kind.CATALOG, body)
+    except ValueError:
+        return  # nested too deeply to be encoded at all
+    verdict = judge(raw, CatalogBook(), NOW)
+    assert verdict.reason in (Reason.OK, Reason.OFF_SCHEMA, Reason.MALFORMED)
+
+
+@given(st.data())
+def test_any_change_to_a_report_that_is_accepted_is_within_the_schema(data: st.DataObject) -> None:
+    """What nodes let pass holds declared fields and declared values only (METH-2)."""
+    body = mutated(WORLD.body(), data.draw)
+    verdict = judge(seal(Kind.REPORT, encode(body), bytes(32)), BOOK, NOW)
+    if verdict.decision is Decision.ACCEPT:
+        report = verdict.body
+        assert isinstance(report, Report)
+        allowed = {"os": ("linux", "macos", "other"), "new": (True, False), "size": range(4)}
+        for name, value in report.values.items():
+            assert value in allowed[name]
+            assert isinstance(value, bool) == (name == "new")
+
+
+def test_the_body_is_what_was_said() -> None:
+    report = judge(WORLD.report(), BOOK, NOW).body
+    values = {"os": "linux", "new": True, "size": 2}
+    assert report == Report(WORLD.catalog_id, "ping", TIME, values)
+    erasure = judge(WORLD.erasure(), BOOK, NOW).body
+    assert erasure == Erasure(WORLD.catalog_id, split(WORLD.report()).id, TIME)
+    assert judge(WORLD.catalog, BOOK, NOW).body == load(WORLD.catalog)
+    assert judge(WORLD.revocation(), BOOK, NOW).body == Revocation("ping", TIME, "no longer needed")
+    announcement = judge(WORLD.announcement(), BOOK, NOW).body
+    assert isinstance(announcement, Announcement)
+    assert announcement.newest_version == "2.0"
+
+
+def test_a_verdict_on_a_split_item_is_that_on_its_bytes() -> None:
+    for raw in (WORLD.report(), WORLD.catalog, malleable(WORLD.report())):
+        assert judge_item(split(raw), BOOK, NOW) == judge(raw, BOOK, NOW)
+
+
+everything = [
+    WORLD.report(),
+    WORLD.erasure(),
+    WORLD.catalog,
+    WORLD.revocation(),
+    WORLD.announcement(),
+]
+
+
+@given(
+    st.sampled_from(everything),
+    st.integers(0, 2**33),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, WORLD.topic]),
+)
+def test_what_one_node_accepts_no_other_node_rejects(
+    raw: bytes, now: int, live: bool, informed: bool, topic: str | None
+) -> None:
+    """Else a node would be blamed for passing on what it found right."""
+    book = known() if informed else CatalogBook()
+    verdict = judge(raw, book, now, live=live, topic=topic)
+    assert verdict.decision is not Decision.REJECT
+
+
+@given(st.sampled_from(everything), st.integers(0, 2**33), st.booleans(), st.booleans())
+def test_what_is_forged_is_rejected_by_all_whatever_their_clock_and_catalogs(
+    raw: bytes, now: int, live: bool, informed: bool
+) -> None:
+    book = known() if informed else CatalogBook()
+    assert judge(malleable(raw), book, now, live=live).decision is Decision.REJECT
+
+
+@given(st.integers(0, 2**33), st.integers(0, 2**33))
+def test_history_is_judged_without_a_clock(one: int, other: int) -> None:
+    for raw in everything:
+        assert judge(raw, BOOK, one, live=False) == judge(raw, BOOK, other, live=False)
+
+
+@pytest.mark.parametrize(
+    ("now", "reason"),
+    [
+        (TIME - 301, Reason.EARLY),
+        (TIME - 300, Reason.OK),
+        (TIME, Reason.OK),
+        (TIME + 21 * DAY, Reason.OK),
+        (TIME + 21 * DAY + 1, Reason.LATE),
+    ],
+)
+def test_a_report_lives_between_early_and_late(now: int, reason: Reason) -> None:
+    assert judge(WORLD.report(), BOOK, now).reason is reason
+
+
+@pytest.mark.parametrize("name", ["report", "erasure", "revocation", "announcement", "catalog"])
+def test_a_needless_work_stamp_is_free_content_and_refused(name: str) -> None:
+    raw = WORLD.catalog if name == "catalog" else getattr(WORLD, name)()
+    item = split(raw)
+    signer = "report" if name in ("report", "erasure") else "namespace"
+    header = b"\xa4" + protected(item.kind, item.key)[1:] + b"\x64work\x01"
+    stamped = sign_by_hand(header, item.payload, name=signer)
+    assert judge(stamped, BOOK, NOW).reason is Reason.OFF_SCHEMA
+
+
+def test_a_stranger_cannot_revoke_announce_or_declare_on_a_topic() -> None:
+    stranger = {
+        Kind.CATALOG: CATALOG,
+        Kind.REVOCATION: {"type": "ping", "time": TIME, "reason": ""},
+        Kind.ANNOUNCEMENT: {"time": TIME, "expires": TIME + DAY * 30 - DAY * 30 % 600},
+    }
+    only_ours = CatalogBook({WORLD.topic})
+    only_ours.add(load(WORLD.catalog))
+    for kind, body in stranger.items():
+        raw = WORLD.namespace(kind, body, name="stranger")
+        assert judge(raw, BOOK, NOW, topic=WORLD.topic).reason is Reason.FOREIGN
+        assert judge(raw, only_ours, NOW).reason is Reason.FOREIGN
+        assert judge(WORLD.namespace(kind, body), only_ours, NOW).reason is Reason.OK
+
+
+def test_a_book_full_of_topics_still_keeps_each_report_on_its_own() -> None:
+    other = WORLD.namespace(Kind.CATALOG, CATALOG, name="other namespace")
+    both = known()
+    assert both.add(load(other))
+    report = WORLD.report(catalog=split(other).id)
+    assert judge(report, both, NOW, topic=load(other).topic).reason is Reason.OK
+    assert judge(report, both, NOW, topic=WORLD.topic).reason is Reason.FOREIGN
+
+
+def test_a_revocation_takes_hold_from_its_time_for_its_type_and_namespace_only() -> None:
+    book, key = known(), load(WORLD.catalog).key
+    assert book.revoke(key, Revocation("ping", TIME, ""))
+    assert judge(WORLD.report(), book, NOW).reason is Reason.REVOKED
+    assert judge(WORLD.report(), book, NOW, live=False).reason is Reason.REVOKED
+    assert judge(WORLD.report(time=TIME - 600), book, NOW).reason is Reason.OK
+    click = WORLD.report(type="click", count=1, values={})
+    assert judge(click, book, NOW).reason is Reason.OK
+    assert book.revoke(key, Revocation("ping", TIME + 600, ""))  # a later one changes nothing
+    assert judge(WORLD.report(), book, NOW).reason is Reason.REVOKED
+
+
+def test_a_book_is_bounded_and_keeps_what_it_has() -> None:
+    book = CatalogBook(capacity=2)
+    catalogs = [
+        load(WORLD.namespace(Kind.CATALOG, CATALOG | {"contact": f"c{n}"})) for n in range(3)
+    ]
+    assert [book.add(catalog) for catalog in catalogs] == [True, True, False]
+    assert book.add(catalogs[0])
+    assert list(book) == catalogs[:2]
+    assert book.get(catalogs[2].id) is None
+    key = catalogs[0].key
+    assert all(book.revoke(key, Revocation(f"t{n}", TIME, "")) for n in range(1024))
+    assert not book.revoke(key, Revocation("one more", TIME, ""))
+    assert book.revoke(key, Revocation("t7", TIME, ""))
+    assert not book.revoke(bytes(32), Revocation("ping", TIME, ""))
+
+
+def test_a_book_for_some_topics_takes_no_others() -> None:
+    catalog = load(WORLD.catalog)
+    assert CatalogBook({catalog.topic}).add(catalog)
+    elsewhere = CatalogBook({"/methrics/1/other-aaaaaaaaaaaaaaaa/cbor"})
+    assert not elsewhere.add(catalog)
+    assert len(elsewhere) == 0
+    with pytest.raises(RefusedError):
+        CatalogBook({"news"})
+    assert parse_topic(catalog.topic) == ("vectors", catalog.short_key)
+
+
+@given(st.integers(1, 3))
+def test_work_is_what_the_type_asks_for(extra: int) -> None:
+    enough = WORLD.report(type="stamped", values={"os": "linux"}, work_bits=8 + extra)
+    assert judge(enough, BOOK, NOW).reason is Reason.OK
+
+
+def test_an_event_type_of_the_vectors_is_complete() -> None:
+    """Guards the tests above: a world whose catalog were refused would make them hollow."""
+    lonely = CATALOG | {"types": {"t": event_type("event")}}
+    assert judge(WORLD.namespace(Kind.CATALOG, lonely), CatalogBook(), NOW).reason is Reason.OK
+    assert len(load(WORLD.catalog).types) == 7

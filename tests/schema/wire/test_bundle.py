@@ -1,0 +1,131 @@
+"""Bundles: strict, bounded, and filled to their aim."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import cbor2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from methrics.schema.errors import RefusedError
+from methrics.schema.wire.bundle import Packer, pack, unpack
+from methrics.schema.wire.codec import decode, head
+from methrics.schema.wire.limits import BUNDLE_AIM, BUNDLE_ITEMS_MAX, BUNDLE_MAX, ITEM_MAX
+from methrics.schema.wire.verdict import Reason
+
+items = st.lists(st.binary(max_size=400), min_size=1, max_size=40)
+
+
+def refusal(data: bytes) -> Reason:
+    with pytest.raises(RefusedError) as caught:
+        unpack(data)
+    return Reason(caught.value.code)
+
+
+def unpacked(data: bytes) -> list[bytes] | None:
+    """None for a refusal; any other exception is a failure."""
+    try:
+        return unpack(data)
+    except RefusedError:
+        return None
+
+
+@given(items)
+def test_bundles_survive(raws: list[bytes]) -> None:
+    bundle = pack(raws)
+    assert unpack(bundle) == raws
+    assert bundle == cbor2.dumps(raws)
+
+
+@given(st.binary(max_size=100) | items.map(cbor2.dumps))
+def test_any_bytes_unpack_to_what_packs_to_them_or_are_refused(data: bytes) -> None:
+    found = unpacked(data)
+    if found is not None:
+        assert pack(found) == data
+        assert decode(data, limit=BUNDLE_MAX) == found
+
+
+@given(items, st.data())
+def test_a_changed_bundle_is_another_or_refused(raws: list[bytes], data: st.DataObject) -> None:
+    raw = pack(raws)
+    at = data.draw(st.integers(0, len(raw) - 1))
+    changed = raw[:at] + bytes([data.draw(st.integers(0, 255))]) + raw[at + 1 :]
+    found = unpacked(changed)
+    assert found is None or pack(found) == changed
+
+
+@pytest.mark.parametrize(
+    "hex_bytes",
+    [
+        *("", "80", "a0", "00", "8141", "814100ff", "9f4100ff", "815f4100ff", "98014100"),
+        *("81580100", "816100", "8180", "81", "8258", "815900", "81590001ff", "ff", "9c"),
+        *("815c", "81f6", "d28100"),
+    ],
+)
+def test_it_refuses(hex_bytes: str) -> None:
+    assert refusal(bytes.fromhex(hex_bytes)) is Reason.MALFORMED
+
+
+@pytest.mark.parametrize("count", [BUNDLE_ITEMS_MAX + 1, 2**16, 2**32, 2**64 - 1])
+def test_a_bundle_of_too_many_items_costs_nothing(count: int) -> None:
+    bomb = head(4, count) + b"\x40" * 100_000
+    tracemalloc.start()
+    assert refusal(bomb) is Reason.OVERSIZE
+    assert tracemalloc.get_traced_memory()[1] < 50_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("length", [ITEM_MAX + 1, 2**32, 2**64 - 1])
+def test_an_item_too_long_is_refused_whatever_follows(length: int) -> None:
+    assert refusal(b"\x81" + head(2, length) + b"x") is Reason.OVERSIZE
+
+
+def test_size_comes_first() -> None:
+    assert refusal(bytes(BUNDLE_MAX + 1)) is Reason.OVERSIZE
+
+
+def test_what_unpack_would_refuse_is_not_packed() -> None:
+    for raws in (
+        [],
+        [b"x" * (ITEM_MAX + 1)],
+        [b""] * (BUNDLE_ITEMS_MAX + 1),
+        [b"x" * ITEM_MAX] * 2,
+    ):
+        with pytest.raises(ValueError):
+            pack(raws)
+
+
+@given(st.lists(st.integers(1, ITEM_MAX), min_size=1, max_size=30))
+def test_a_packer_bundles_everything_once_and_in_order(sizes: list[int]) -> None:
+    raws = [bytes([n]) * size for n, size in enumerate(sizes)]
+    packer, found = Packer(), []
+    for raw in raws:
+        if packer.add(raw):
+            found += unpack(packer.take())
+    if len(packer):
+        found += unpack(packer.take())
+    assert found == raws
+    assert (len(packer), packer.size) == (0, 0)
+
+
+def test_a_packer_is_full_at_its_aim_or_at_the_number_of_items() -> None:
+    packer = Packer(aim=1000)
+    assert [packer.add(b"x" * 300) for _ in range(4)] == [False, False, False, True]
+    with pytest.raises(ValueError, match="full"):
+        packer.add(b"x")
+    packer.take()
+    assert [packer.add(b"x") for _ in range(3)] == [False] * 3
+    many = Packer()
+    assert [many.add(b"x") for _ in range(BUNDLE_ITEMS_MAX)].index(True) == BUNDLE_ITEMS_MAX - 1
+
+
+def test_a_packer_refuses_what_no_bundle_may_hold() -> None:
+    for raw in (b"", b"x" * (ITEM_MAX + 1)):
+        with pytest.raises(ValueError, match="bytes"):
+            Packer().add(raw)
+    with pytest.raises(ValueError, match="aims"):
+        Packer(aim=BUNDLE_AIM + 1)
+    with pytest.raises(ValueError, match="empty"):
+        Packer().take()

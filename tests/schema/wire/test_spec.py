@@ -1,0 +1,141 @@
+"""SPEC.md says what the code does: codes, limits, kinds, words and worked bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cbor2
+import pytest
+
+import vectors
+from methrics.schema.catalog import fields
+from methrics.schema.catalog.event_type import KINDS, PSEUDONYMS
+from methrics.schema.catalog.rules import CHARTS
+from methrics.schema.wire import limits, reading
+from methrics.schema.wire.codec import DEPTH_MAX
+from methrics.schema.wire.envelope import CONTENT_TYPE, DOMAIN, Kind, split
+from methrics.schema.wire.reading import BARRED
+from methrics.schema.wire.verdict import Decision, Reason
+
+SPEC = (Path(__file__).parents[3] / "schema" / "SPEC.md").read_text("utf-8")
+REPORT = json.loads((vectors.FOLDER / "ok-report.json").read_text())
+
+
+def section(number: int) -> str:
+    return SPEC.split(f"\n## {number}. ")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_stands_with_its_verdict(reason: Reason) -> None:
+    assert f"\n| `{reason}` | {reason.decision.name} |" in section(8)
+
+
+def test_no_reason_stands_that_does_not_exist() -> None:
+    rows = re.findall(r"\n\| `([a-z-]+)` \| ([A-Z]+) \|", section(8))
+    assert {Reason(name): Decision[verdict] for name, verdict in rows} == {
+        reason: reason.decision for reason in Reason
+    }
+
+
+def test_every_reason_that_bytes_alone_give_stands_in_the_order_of_checks() -> None:
+    missing = {str(reason) for reason in Reason if f"`{reason}`" not in section(7)}
+    assert missing == {"ok", "empty", "erased", "quota"}  # the first by section 4, two by stores
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        limits.REPORT_MAX,
+        limits.NOTICE_MAX,
+        limits.CATALOG_MAX,
+        limits.BUNDLE_MAX,
+        limits.BUNDLE_ITEMS_MAX,
+    ],
+)
+def test_every_size_limit_stands_in_the_table(value: int) -> None:
+    assert f"{value:,}" in section(1)
+
+
+def test_the_other_bounds_stand_where_they_belong() -> None:
+    assert f"nested at most {DEPTH_MAX} deep" in section(1)
+    assert f"seconds = 0 .. {limits.TIME_MAX} " in section(3)
+    assert f"multiples of {limits.TIME_STEP}" in section(3)
+    assert f"more than {limits.EARLY_MAX} s ahead" in section(7)
+    assert f"1 to {limits.WORD_MAX} characters" in section(3)
+    assert f"0 to {limits.REASON_MAX}\n" in section(3)
+    assert f"1 to {limits.NEWS_TEXT_MAX} (news)" in section(3)
+    assert f"at least {limits.DAY}" in section(3)
+    types = section(4)
+    for bound in (
+        f"1*{limits.TYPES_MAX} tstr",
+        f"0*{fields.FIELDS_MAX} field",
+        f"1 .. {limits.RETENTION_MAX}",
+        f"0 .. {limits.ENTROPY_MAX}",
+        f"0 .. {limits.WORK_MAX}",
+        f"{limits.PERIOD_MAX:,} s are 366 days",
+        f"{limits.DELAY_MIN} .. {limits.PERIOD_MAX}",
+        f"[{limits.EVERY_MIN} .. {limits.PERIOD_MAX}",
+        f"1*{limits.STEPS_MAX} name",
+        f"line200 = tstr .size (1 .. {limits.CONTACT_MAX})",
+        f"line240 = tstr .size (1 .. {limits.QUESTION_MAX})",
+        f"line480 = tstr .size (1 .. {limits.WHY_MAX})",
+    ):
+        assert bound in types, bound
+
+
+def test_every_word_of_a_catalog_stands_in_its_section() -> None:
+    words = [*KINDS, *PSEUDONYMS, *fields.FIELD_TYPES, *fields.SOURCES]
+    assert [word for word in words if f'"{word}"' not in section(4)] == []
+    assert [chart for chart in CHARTS if chart not in section(4)] == []
+    assert [
+        name for name in fields.RESERVED_NAMES if not re.search(rf"\b{name}\b", section(4))
+    ] == []
+
+
+def test_every_rule_of_a_catalog_stands_with_its_code() -> None:
+    codes = {value for value in vars(reading).values() if re.fullmatch(r"M0\d\d", str(value))}
+    assert {code for code in codes if code not in section(4)} == set()
+
+
+def test_the_barred_characters_are_those_of_the_code() -> None:
+    text = re.search(r"none of U\+([0-9A-F, -]+)", section(3).replace("\n  ", " "))
+    assert text is not None
+    barred: set[str] = set()
+    for part in text[1].split(","):
+        first, _, last = part.strip().partition("-")
+        barred |= {chr(n) for n in range(int(first, 16), int(last or first, 16) + 1)}
+    assert barred == set(BARRED)
+
+
+def test_every_kind_stands_with_its_content_type() -> None:
+    types = " / ".join(str(CONTENT_TYPE + kind) for kind in Kind)
+    assert f"content-type = {types}" in section(2)
+    assert " | ".join(kind.name.lower() for kind in Kind) in section(2)
+    assert f"'{DOMAIN.decode()}'" in section(2)
+
+
+def test_the_worked_bytes_are_those_of_the_vector() -> None:
+    blocks = [re.sub(r"\s", "", block) for block in re.findall(r"```text\n(.*?)```", SPEC, re.S)]
+    item = split(bytes.fromhex(blocks[0]))
+    assert item.raw.hex() == REPORT["bytes"]
+    assert blocks[-1] == item.id.hex() == REPORT["expect"]["id"]
+    assert f"a report of {len(item.raw)} bytes" in section(9)
+    assert f"58 {len(item.payload):02x} a4" in section(9)
+    assert f"payload of {len(item.payload)} bytes" in section(9)
+    for piece in ("84 6a 5369676e617475726531", "58 2a", "4a 6d657468726963732f31"):
+        assert piece in section(9)
+        assert bytes.fromhex(piece) in item.signed
+
+
+def test_the_diagnostic_notation_says_what_the_bytes_say() -> None:
+    item = split(bytes.fromhex(REPORT["bytes"]))
+    body = cbor2.loads(item.payload)
+    notation = section(9)
+    assert f"{{ 1: -8, 3: 65001, 4: h'{item.key.hex()}' }}" in notation
+    assert f'"time": {body["time"]}' in notation
+    assert f'"type": "{body["type"]}"' in notation
+    assert f'"values": {json.dumps(body["values"])[1:-1]}'.replace(": ", ": { ", 1) in notation
+    assert f"h'{body['catalog'].hex()}'" in notation
+    assert f"h'{item.signature.hex()}'" in notation

@@ -1,0 +1,84 @@
+"""The published vectors: as the generator makes them, judged as they say, and fragile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vector_world import NOW, World
+
+import vectors
+from methrics.schema.catalog.catalog import load
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import judge_bundle
+from methrics.schema.judging.judge import judge
+from methrics.schema.judging.seen import Seen
+from methrics.schema.wire.verdict import Decision, Reason
+
+PATHS = sorted(vectors.FOLDER.glob("*.json"))
+STORES_DECIDE = {Reason.ERASED, Reason.QUOTA}
+"""Reasons that depend on a store or a relay's limits, for which no vector can stand."""
+
+
+def content(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_the_folder_holds_what_the_generator_makes() -> None:
+    assert {path.stem: content(path) for path in PATHS} == vectors.build()
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_vector_is_judged_as_it_says(path: Path) -> None:
+    scenario = content(path)
+    assert vectors.expected(vectors.run(scenario)) == scenario["expect"]
+    assert path.stem.startswith(scenario["expect"]["reason"] + "-")
+
+
+def test_every_reason_has_a_vector() -> None:
+    reasons = {Reason(content(path)["expect"]["reason"]) for path in PATHS}
+    assert reasons == set(Reason) - STORES_DECIDE
+
+
+def test_a_generator_that_contradicts_its_names_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "NOW", NOW + 86_400 * 30)
+    with pytest.raises(ValueError, match="ok-report stands twice, or its reason is late"):
+        vectors.build()
+
+
+ITEMS = [path for path in PATHS if path.stem.startswith("ok-") and "bytes" in content(path)]
+
+
+@pytest.mark.parametrize("path", ITEMS, ids=lambda path: path.stem)
+def test_no_item_with_one_byte_changed_is_accepted(path: Path, book: CatalogBook) -> None:
+    scenario = content(path)
+    raw = bytes.fromhex(scenario["bytes"])
+    step = 1 if len(raw) < 400 else 7
+    for at in range(0, len(raw), step):
+        for flip in (0x01, 0x80):
+            changed = raw[:at] + bytes([raw[at] ^ flip]) + raw[at + 1 :]
+            verdict = judge(changed, book, scenario["now"], live=scenario["live"])
+            assert verdict.decision is not Decision.ACCEPT, (at, flip)
+
+
+def test_no_byte_changed_in_a_bundle_lets_a_changed_item_through(world: World) -> None:
+    raw = bytes.fromhex(content(vectors.FOLDER / "ok-bundle.json")["bundle"])
+    honest = {world.report(), world.report(name="other")}
+    for at in range(len(raw)):
+        book = CatalogBook()
+        book.add(load(world.catalog))
+        changed = raw[:at] + bytes([raw[at] ^ 0x20]) + raw[at + 1 :]
+        verdict = judge_bundle(changed, book, NOW, Seen())
+        assert verdict.decision is not Decision.ACCEPT
+        assert all(found.item and found.item.raw in honest for found in verdict.accepted)
+
+
+def test_no_item_cut_short_or_prolonged_is_accepted(world: World, book: CatalogBook) -> None:
+    raw = world.report()
+    for size in range(len(raw)):
+        assert judge(raw[:size], book, NOW).reason is Reason.MALFORMED
+    for more in (b"\x00", b"\xf6", raw):
+        assert judge(raw + more, book, NOW).decision is Decision.REJECT
