@@ -92,7 +92,7 @@ def stop_publisher(home: Path) -> None:
             words = entry.read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if "methrics.node.publish.publisher" in words and str(home) in words:
+        if "methrics.node.publisher" in words and str(home) in words:
             os.kill(int(entry.parent.name), 9)
 
 

@@ -18,7 +18,7 @@ import trio
 
 import methrics.node
 from methrics.node.paths import places
-from methrics.node.publish.publisher import keep_publishing
+from methrics.node.publisher import keep_publishing
 
 CATALOG = Path(__file__).with_name("app.cbor")
 

@@ -15,7 +15,7 @@ MODULES = source.modules()
 BY_NAME = {module.name: module for module in MODULES}
 
 PUBLIC = {
-    "methrics.node.network.memory",
+    "methrics.node.testing",
     "methrics.node.bridges.mixpanel",
     "methrics.node.bridges.otel",
     "methrics.aggregate.demo.sample",

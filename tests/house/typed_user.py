@@ -9,7 +9,7 @@ import methrics.node
 from methrics.aggregate import open_dataset
 from methrics.aggregate.notebook.explore import open_data
 from methrics.aggregate.read.verify import verify
-from methrics.node.network.memory import MemoryNetwork
+from methrics.node.testing import MemoryNetwork
 from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import judge

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
-from methrics.node.mine.trail.own import Own, Parts, read_own
+from methrics.node.mine.trail.others import Overlap, Window, agreement
+from methrics.node.mine.trail.own import Own, read_own
 from methrics.node.outbox.journal import Receipt
 from methrics.node.report.identity import report_seed
-from methrics.node.report.threshold.crowd import Overlap, Window, agreement
+from methrics.node.report.parts import Parts
 from methrics.schema.catalog.catalog import load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.example import example_seed, example_source

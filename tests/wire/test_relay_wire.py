@@ -219,7 +219,7 @@ async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
             assert await trio.to_thread.run_sync(lambda: relay.wait(timeout=30)) == 0
 
 
-PUBLISHER = [sys.executable, "-P", "-m", "methrics.node.publish.publisher"]
+PUBLISHER = [sys.executable, "-P", "-m", "methrics.node.publisher"]
 DEAD = "/ip4/127.0.0.1/tcp/9/p2p/12D3KooWJcrdD88SqHwZ4vqkaD2GK8dZzgsNh74PUwVEzkyYhiev"
 
 

@@ -126,7 +126,7 @@ def _tell_publishers(folder: Path, told: set[int]) -> None:
     """A publisher that could not reach anyone tries again for hours: once it tried, it may end."""
     for path in folder.glob("calls.*"):
         pid, text = int(path.suffix[1:]), path.read_text("utf-8", "replace")
-        if pid not in told and "methrics.node.publish.publisher" in text and "htons(9)" in text:
+        if pid not in told and "methrics.node.publisher" in text and "htons(9)" in text:
             told.add(pid)
             os.kill(pid, signal.SIGTERM)
 

@@ -25,11 +25,12 @@ from methrics.aggregate.store.store import Store
 from methrics.node.clock import Clock, ManualClock
 from methrics.node.consent.ledger import grant
 from methrics.node.mine.trail.gather import gather
-from methrics.node.mine.trail.own import Own, part_names, parts_of
+from methrics.node.mine.trail.others import agreement
+from methrics.node.mine.trail.own import Own
 from methrics.node.outbox.journal import ACKNOWLEDGED, Journal, Made, Pending
 from methrics.node.paths import namespace_of, places
 from methrics.node.report.identity import report_seed
-from methrics.node.report.threshold.crowd import agreement
+from methrics.node.report.parts import part_names, parts_of
 from methrics.node.report.threshold.keeping import read_public, standing_meter
 from methrics.schema.errors import ConfigError, LocalError, UnreachableError
 from methrics.schema.example import example_catalog

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from methrics.node.consent.decide import CI_VARIABLES, Answer, Answers, decide
+from methrics.node.consent.answer import Answer, Answers
+from methrics.node.consent.decide import CI_VARIABLES, decide
 
 YES = Answer(True, frozenset({"color"}), frozenset({"relay"}))
 NO = Answer(False, frozenset(), frozenset())

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from methrics.node.clock import ManualClock
+from methrics.node.consent.answer import Answer
 from methrics.node.consent.covering import covered
-from methrics.node.consent.decide import Answer, decide
+from methrics.node.consent.decide import decide
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Places, namespace_of

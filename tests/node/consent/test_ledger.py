@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from methrics.node.clock import ManualClock
-from methrics.node.consent.decide import EVERY, Effective, by_answer
+from methrics.node.consent.answer import EVERY, Effective
+from methrics.node.consent.decide import by_answer
 from methrics.node.consent.ledger import (
     grant,
     policy_off,

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from methrics.node.clock import ManualClock
+from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import Asking
-from methrics.node.consent.decide import EVERY
 from methrics.node.consent.ledger import grant, read_answers
 from methrics.node.consent.prompt import prompt
 from methrics.node.consent.wording import Sheet
@@ -19,7 +19,7 @@ from methrics.node.paths import Places, namespace_of
 from methrics.schema.catalog.catalog import Catalog
 
 if TYPE_CHECKING:
-    from methrics.node.consent.decide import Answer
+    from methrics.node.consent.answer import Answer
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from methrics.node.consent.decide import EVERY, Answer, Answers
+from methrics.node.consent.answer import EVERY, Answer, Answers
 from methrics.node.consent.ledger_format import stamp
 from methrics.node.consent.questions import (
     STARTS_MIN,

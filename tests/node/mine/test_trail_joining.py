@@ -24,8 +24,9 @@ from methrics.node.mine.trail.joining import (
     join,
     joined,
 )
-from methrics.node.mine.trail.own import Own, fate, said
+from methrics.node.mine.trail.own import Own, fate
 from methrics.node.mine.trail.uniqueness import ABSENT, measure
+from methrics.node.report.parts import said
 
 
 def find(own: list[Own], crowd: Listed) -> dict[str, Joint]:

@@ -25,13 +25,13 @@ from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import inline
 from methrics.node.publish.delivery import BACKOFF, Done, backoff
 from methrics.node.publish.entry import Entry
+from methrics.node.publish.process import main
 from methrics.node.publish.publisher import (
     LOCAL,
     NETWORK,
     OK,
     PublisherSettings,
     keep_publishing,
-    main,
     run_publisher,
     start_thread,
 )

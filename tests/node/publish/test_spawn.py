@@ -48,7 +48,7 @@ def test_a_publisher_is_started_when_something_is_due(app: Shop, started: list[l
     join_helpers()
     [argv] = started
     assert argv[0] == sys.executable
-    assert argv[1:4] == ["-P", "-m", "methrics.node.publish.publisher"]
+    assert argv[1:4] == ["-P", "-m", "methrics.node.publisher"]
     ours = ["--home", app.where.home, "--namespace", app.namespace]
     assert argv[4:] == [*ours, "--default-relay", RELAY]
     app.clock.advance(5)

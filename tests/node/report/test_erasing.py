@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from methrics.node.consent.ledger import withdraw
-from methrics.node.outbox.erasures import Erasures, Outcome
+from methrics.node.outbox.erasures import Erasures, Outcome, Signed
 from methrics.node.outbox.journal import (
     ACKNOWLEDGED,
     DUE,
@@ -30,7 +30,6 @@ from methrics.node.report.erasure import (
     GAP,
     WINDOW,
     WINDOW_MAX,
-    Signed,
     routes_open,
     sign_all,
     sign_erasure,

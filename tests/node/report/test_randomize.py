@@ -15,11 +15,11 @@ from methrics.node.consent.questions import NEW, Question
 from methrics.node.consent.wording import sheet
 from methrics.node.mine.preview import PLANNED, UNDRAWN
 from methrics.node.mine.preview import plan as plan_preview
-from methrics.node.mine.trail.own import meaning
 from methrics.node.outbox.journal import Pending, Snapshot
 from methrics.node.publish.delivery import Consent
 from methrics.node.record.plan import make_plan
 from methrics.node.record.settings import RecorderSettings
+from methrics.node.report.parts import meaning
 from methrics.node.report.prepare import Identity, Prepared, prepare
 from methrics.node.report.randomize import respond
 from methrics.schema.catalog.chance import DRAWS, chances, shares

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from methrics.node.report.threshold.crowd import (
-    Crowd,
-    Z,
-    agreement,
-    crowd,
-    interval,
-    judged,
-    mask_of,
-    sharing,
-)
+from methrics.node.mine.trail.others import agreement, crowd, mask_of, sharing
+from methrics.node.report.threshold.crowd import Crowd, Z, interval, judged
 
 totals = st.integers(0, 5_000_000)
 

@@ -21,13 +21,13 @@ from trail_making import CATALOG, DAY, HEARTBEAT, NAMESPACE, START, beat, report
 
 from methrics.node.clock import ManualClock
 from methrics.node.consent.ledger import grant
-from methrics.node.mine.trail.own import part_names, parts_of
 from methrics.node.outbox.journal import Journal, Pending
 from methrics.node.paths import namespace_of, places
 from methrics.node.process.worker import inline
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.publish.routes import Fate, Load, Outcome, Route
+from methrics.node.report.parts import part_names, parts_of
 from methrics.node.report.prepare import HELD_AGAIN, Identity, Prepared, prepare
 from methrics.node.report.threshold.crowd import PEOPLE
 from methrics.node.report.threshold.keeping import (

@@ -22,9 +22,10 @@ from methrics.node.mine.reports import (
     to_jsonl,
     to_rows,
 )
-from methrics.node.mine.trail.own import moment, said
+from methrics.node.mine.trail.own import moment
 from methrics.node.outbox.journal import ACKNOWLEDGED
 from methrics.node.paths import places
+from methrics.node.report.parts import said
 from methrics.schema.errors import ConfigError
 
 APP = click.option("--app", "apps", multiple=True, help="Only this namespace; repeatable.")

@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 
 from methrics.aggregate.read.dataset import Dataset
 from methrics.aggregate.store.duck import moment, name
-from methrics.node.mine.trail.own import FLAGS, Own, part_names
+from methrics.node.mine.trail.others import Overlap, Window
+from methrics.node.mine.trail.own import Own
 from methrics.node.report.flags import DAY
-from methrics.node.report.threshold.crowd import PEOPLE, REPORTS, Overlap, Window
+from methrics.node.report.parts import FLAGS, part_names
+from methrics.node.report.threshold.crowd import PEOPLE, REPORTS
 from methrics.node.report.threshold.public import ROWS_MAX, Public, Row, Table
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType

@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 from methrics.aggregate.simulate.memory import MemoryJournal
 from methrics.node.clock import ManualClock
-from methrics.node.consent.decide import Effective, off
+from methrics.node.consent.answer import Effective
+from methrics.node.consent.decide import off
 from methrics.node.consent.switch import ConsentSwitch
 from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, Journal, Pending, Receipt
 from methrics.node.outbox.outbox import catalog_number

@@ -1,8 +1,9 @@
 """The way from a machine to the topic: what relays answer, when they publish, what gets lost.
 
-Pure. The rules are the relays' own (`methrics.node.relay.mixer`, `methrics.schema.judging.judge`); tests compare
-the short cuts taken here with them. Left out: relays have memory for all that rests, so none
-publishes before its time, and two always answer.
+Pure. The rules are the relays' own (`methrics.node.relay.mixer`,
+`methrics.schema.judging.judge`); tests compare the short cuts taken here with them.
+Left out: relays have memory for all that rests, so none publishes before its time, and two always
+answer.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.confirm import confirm
 from methrics.node.cli.consent_table import show_history, show_standing
 from methrics.node.clock import Clock
+from methrics.node.consent.answer import EVERY, ROUTES
 from methrics.node.consent.apps import known_catalogs
 from methrics.node.consent.asking import Asking
-from methrics.node.consent.decide import EVERY, ROUTES
 from methrics.node.consent.ledger import read_answers, read_ledger, withdraw
 from methrics.node.consent.overview import RULES
 from methrics.node.outbox.journal import Journal

@@ -10,8 +10,9 @@ from itertools import groupby
 
 import click
 
+from methrics.node.consent.answer import EVERY
 from methrics.node.consent.apps import known_catalogs
-from methrics.node.consent.decide import EVERY, PRODUCTION, forbidden
+from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import policy_off, read_answers
 from methrics.node.consent.overview import RULES, Standing, standing
 from methrics.node.paths import Places

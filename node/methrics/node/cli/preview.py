@@ -27,10 +27,11 @@ from methrics.node.mine.preview import (
 )
 from methrics.node.mine.reports import set_aside
 from methrics.node.mine.trail.gather import namespaces
-from methrics.node.mine.trail.own import label, meaning, moment, part_names, parts_of
+from methrics.node.mine.trail.own import moment
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Places, places
 from methrics.node.publish.publisher import ROUTES, consent_of
+from methrics.node.report.parts import label, meaning, part_names, parts_of
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.diagnostic import hexdump, readable
 from methrics.schema.wire.envelope import split

@@ -15,7 +15,8 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 
 from methrics.node.clock import Clock
-from methrics.node.consent.decide import EVERY, PRODUCTION, ROUTES, Answers, forbidden
+from methrics.node.consent.answer import EVERY, ROUTES, Answers
+from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import Ledger, policy_off, read_ledger, withdraw, write
 from methrics.node.consent.ledger_format import SAID, Edit
 from methrics.node.consent.questions import Question, Uses, every_question, questions, undecided

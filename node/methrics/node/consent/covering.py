@@ -9,8 +9,8 @@ The rule, chosen so that an upgrade can only ever narrow what leaves:
 - what asks for less, or is only worded differently, changes nothing, and neither does anything that
   happens to a field the person had left out.
 
-What counts as more is decided in one place, `methrics.schema.catalog.diff`, which `methrics catalog diff`
-shows to the catalog's author.
+What counts as more is decided in one place, `methrics.schema.catalog.diff`, which
+`methrics catalog diff` shows to the catalog's author.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from methrics.node.consent.decide import Answer
+from methrics.node.consent.answer import Answer
 from methrics.schema.catalog.diff import diff
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.rules import read_type

@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from methrics.node.consent import switch
-from methrics.node.consent.decide import EVERY, ROUTES, Answers
+from methrics.node.consent import changes
+from methrics.node.consent.answer import EVERY, ROUTES, Answers
 from methrics.node.consent.ledger_file import (
     FILE_MAX,
     damaged,
@@ -176,7 +176,7 @@ def write(
             f"cannot write {path}: {error.strerror}",
             "make the folder writable, or set METHRICS_HOME",
         ) from error
-    switch.changed()
+    changes.note()
     return aside
 
 

@@ -22,7 +22,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from methrics.node.consent.decide import Answer, Answers
+from methrics.node.consent.answer import Answer, Answers
 
 if TYPE_CHECKING:
     from methrics.schema.catalog.event_type import EventType

@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from methrics.node.consent.answer import EVERY, Answer, Answers, Effective
 from methrics.node.consent.covering import covered
-from methrics.node.consent.decide import (
-    EVERY,
-    PRODUCTION,
-    Answer,
-    Answers,
-    Effective,
-    answer_of,
-    decide,
-)
+from methrics.node.consent.decide import PRODUCTION, answer_of, decide
 from methrics.node.paths import namespace_of
 from methrics.schema.catalog.catalog import Catalog
 

@@ -10,8 +10,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import DEFAULT_ROUTES, Asking
-from methrics.node.consent.decide import EVERY
 from methrics.node.consent.ledger_format import Edit
 from methrics.node.consent.questions import CHANGED
 from methrics.node.consent.wording import (

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from methrics.node.consent.answer import Answer, Answers
 from methrics.node.consent.covering import covered
-from methrics.node.consent.decide import Answer, Answers, answer_of
+from methrics.node.consent.decide import answer_of
 from methrics.node.consent.ledger_format import stamp
 from methrics.node.paths import namespace_of
 from methrics.schema.catalog.catalog import Catalog

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from methrics.node.clock import Clock
-from methrics.node.consent.decide import Answers, Effective, answer_of, by_answer, forbidden, off
+from methrics.node.consent import changes
+from methrics.node.consent.answer import Answers, Effective
+from methrics.node.consent.decide import answer_of, by_answer, forbidden, off
 from methrics.node.paths import Places
 from methrics.schema.errors import StoreError
 
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
 
 RECHECK = 1.0
 """Seconds between two looks at the files and the environment while an app records."""
-
-_changes = 0
-"""Answers given by this process: a switch that sees it move looks at once (METH-15)."""
 
 
 class _Known(NamedTuple):
@@ -64,21 +63,21 @@ class ConsentSwitch:
 
         The deadline moves last, so that no other thread believes what is not known yet.
         """
-        deadline, changes = self._clock.monotonic() + RECHECK, _changes
+        deadline, count = self._clock.monotonic() + RECHECK, changes.count()
         seen = (_signature(self._places.ledger), _signature(self._places.policy))
         known = self._known
         if seen != known.seen:
             self._known = known = self._read(*seen)
         rule = forbidden(policy_off=known.policy_off, env=os.environ, environment=self._environment)
         self.rule, self.on_types = rule, {} if rule is not None else known.answered
-        self._changes = changes
+        self._changes = count
         self.deadline = deadline
 
     def effective(self, type_name: str, monotonic: float | None = None) -> Effective:
         """What holds for one event type, after a fresh look if one is due at `monotonic` (now)."""
         if monotonic is None:
             monotonic = self._clock.monotonic()
-        if monotonic >= self.deadline or self._changes != _changes:
+        if monotonic >= self.deadline or self._changes != changes.count():
             self.refresh()
         found = self.on_types.get(type_name)
         if found is not None:
@@ -113,12 +112,6 @@ class ConsentSwitch:
 
     def _decide(self, type_name: str, answers: Answers) -> Effective:
         return by_answer(answers, self._namespace, type_name, self.types.get(type_name))
-
-
-def changed() -> None:
-    """To be called when this process has changed the ledger."""
-    global _changes
-    _changes += 1
 
 
 def _signature(path: str) -> tuple[int, int, int] | None:

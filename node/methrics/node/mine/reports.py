@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from methrics.node.clock import Clock
 from methrics.node.mine.preview import read_catalogs
 from methrics.node.mine.trail.gather import namespaces
-from methrics.node.mine.trail.own import parts_of
 from methrics.node.outbox.erasures import Asked, Erasures, state_words
 from methrics.node.outbox.journal import ACKNOWLEDGED, SENT, STRUCK, Journal, Receipt
 from methrics.node.paths import Places
 from methrics.node.report.erasure import has_left
+from methrics.node.report.parts import parts_of
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.fields import Wire

@@ -10,8 +10,16 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from methrics.node.outbox.journal import ACKNOWLEDGED, DUE, STRUCK, Journal, note_edit
-from methrics.node.report.erasure import Signed
 from methrics.schema.errors import LocalError
+
+
+class Signed(NamedTuple):
+    """An erasure that was made, not yet journaled: of the report with that key index, the exact
+    bytes, and when it may leave (unix seconds)."""
+
+    key_index: int
+    raw: bytes
+    due: int
 
 
 class Asked(NamedTuple):

@@ -2,9 +2,9 @@
 
 An `Outbox` is one SQLite file per user and namespace. The app appends to `event`, sums into
 `counter` and replaces `state`, of which one stays for each period that is counted by; the
-publisher, through `methrics.node.outbox.journal.Journal`, turns them into reports. Times are rounded
-before they come here; `due` is the earliest moment at which the row may become a report. Every
-method raises StoreError, with a stable code, and nothing else.
+publisher, through `methrics.node.outbox.journal.Journal`, turns them into reports. Times are
+rounded before they come here; `due` is the earliest moment at which the row may become a report.
+Every method raises StoreError, with a stable code, and nothing else.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """The publisher: the one process, task or thread that sends what an outbox holds.
 
-    python -m methrics.node.publish.publisher --namespace <label>-<short key> [--home DIR] [--once]
-
-starts it on its own, as the embedded client does when something is due; it ends by itself when
-nothing is due soon. In a trio app `keep_publishing` is a task, elsewhere `start_thread` makes it a
-thread; both go on for as long as the app runs. At most one works on an outbox at a time, whatever
-started it.
+The embedded client starts a process (`python -m methrics.node.publisher`) when something is due; it
+ends by itself when nothing is due soon. In a trio app `keep_publishing` is a task,
+elsewhere `start_thread` makes it a thread; both go on for as long as the app runs. At most one
+works on an outbox at a time, whatever started it.
 
 Exit codes: 0 done, nothing to do, or another publisher is at it; 3 something on this machine (a
 full disk, a wrong setting); 4 nobody in the network took what was due. It never ends otherwise:
@@ -14,16 +12,13 @@ trouble is counted, said once, and tried again later.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import random
-import signal
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import trio
 
@@ -33,7 +28,7 @@ from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import policy_off, read_answers
 from methrics.node.consent.switch import ConsentSwitch
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import Places, places
+from methrics.node.paths import Places
 from methrics.node.process.exits import quiet_logger
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import Threads, Worker
@@ -315,60 +310,3 @@ def start_thread(
     thread = threading.Thread(target=run, name="methrics-publisher", daemon=True)
     thread.start()
     return thread
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The process of its own. Says at most one line on standard error; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m methrics.node.publish.publisher",
-        description="Send what one outbox has due, then end.",
-    )
-    parser.add_argument("--namespace", required=True, help="<label>-<short key>")
-    parser.add_argument("--home", help="the folder in place of METHRICS_HOME")
-    parser.add_argument(
-        "--default-relay", action="append", default=[], help="used where the user names no relay"
-    )
-    parser.add_argument("--route", choices=ROUTES, default="relay")
-    parser.add_argument("--once", action="store_true", help="make one pass, then end")
-    parser.add_argument("--idle", type=float, help="end when nothing is due within these seconds")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.ERROR)
-    where = places(options.home)
-    try:
-        entry = entry_peers(where, default_relays=options.default_relay)
-        settings = PublisherSettings(route=options.route, entry=entry, once=options.once)
-        if options.idle is not None:
-            settings = replace(settings, idle=options.idle)
-        return trio.run(_until_signal, where, options.namespace, settings)
-    except MethricsError as error:
-        sys.stderr.write(f"methrics: {error}\n")
-        return LOCAL if isinstance(error, LocalError) else NETWORK
-    except OSError as error:
-        sys.stderr.write(f"methrics: {error.strerror or error}\n")
-        return LOCAL
-
-
-async def _until_signal(where: Places, namespace: str, settings: PublisherSettings) -> int:
-    """Run until done or told to end; either is a clean end."""
-    code, failure = OK, None
-    async with trio.open_nursery() as nursery:
-
-        async def listen() -> None:
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()
-
-        nursery.start_soon(listen)
-        try:
-            code = await run_publisher(where, namespace, settings)
-        except MethricsError as error:
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return code
-
-
-if __name__ == "__main__":
-    os.umask(0o077)
-    sys.exit(main())

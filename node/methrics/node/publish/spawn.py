@@ -83,7 +83,7 @@ def command(places: Places, namespace: str, relays: tuple[str, ...] = ()) -> lis
         return None
     home = [] if places.home is None else ["--home", places.home]
     entry = [part for relay in relays for part in ("--default-relay", relay)]
-    module = ["-m", "methrics.node.publish.publisher"]
+    module = ["-m", "methrics.node.publisher"]
     return [python, "-P", *module, *home, "--namespace", namespace, *entry]
 
 

@@ -11,9 +11,9 @@ in a row but are drawn again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from methrics.node.clock import Rng
+from methrics.node.outbox.erasures import Signed
 from methrics.node.outbox.journal import Receipt
 from methrics.node.report.identity import report_seed
 from methrics.schema.errors import LocalError
@@ -32,15 +32,6 @@ a relay's mixing windows pass in between, and a machine that is on for an hour a
 
 HIDING = ("tor", "relay", "direct")
 """Routes, the one that hides most first."""
-
-
-class Signed(NamedTuple):
-    """An erasure that was made, not yet journaled: of the report with that key index, the exact
-    bytes, and when it may leave (unix seconds)."""
-
-    key_index: int
-    raw: bytes
-    due: int
 
 
 def sign_erasure(raw: bytes, key_seed: bytes) -> bytes:

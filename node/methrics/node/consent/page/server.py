@@ -18,8 +18,8 @@ from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 
 from methrics.node.clock import Clock
+from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import Asking
-from methrics.node.consent.decide import EVERY
 from methrics.node.consent.page import form, render
 from methrics.node.consent.wording import Sheet
 from methrics.schema.errors import LocalError

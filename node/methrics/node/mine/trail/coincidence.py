@@ -14,9 +14,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from methrics.node.mine.trail.others import Others, Window
 from methrics.node.mine.trail.own import Own
 from methrics.node.mine.trail.traces import Trace
-from methrics.node.report.threshold.crowd import Others, Window
 
 FACT, RELEASE = "fact", "release"
 """The window in which it happened; the one in which its report came out."""

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from methrics.node.clock import Clock
 from methrics.node.consent.ledger import read_answers
-from methrics.node.mine.trail.own import Own, Parts, parts_of, read_own
+from methrics.node.mine.trail.own import Own, read_own
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Places
+from methrics.node.report.parts import Parts, parts_of
 from methrics.node.report.prepare import Identity, prepare
 from methrics.node.report.threshold.keeping import standing_meter
 from methrics.node.report.threshold.meter import Hold, Meter, Ruling

@@ -15,9 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from methrics.node.mine.trail.own import Own, moment, said, stable_names
+from methrics.node.mine.trail.others import Others, mask_of, sharing
+from methrics.node.mine.trail.own import Own, moment
 from methrics.node.mine.trail.uniqueness import Statement
-from methrics.node.report.threshold.crowd import Others, mask_of, sharing
+from methrics.node.report.parts import said, stable_names
 
 SAME_KEY, SAME_VALUES, ACROSS, FOLLOWS, SAME_TIME = (
     "same-key",

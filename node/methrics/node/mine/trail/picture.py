@@ -7,12 +7,13 @@ from html import escape
 from math import isfinite, log10
 
 from methrics.node.mine.trail.joining import Joint
-from methrics.node.mine.trail.own import Own, fate, label, meaning, moment, said
+from methrics.node.mine.trail.own import Own, fate, moment
 from methrics.node.mine.trail.style import CSS
 from methrics.node.mine.trail.text import count_words, names_of, percent, step_words
 from methrics.node.mine.trail.timeline import level, shape, timeline
 from methrics.node.mine.trail.uniqueness import Combination, Statement
 from methrics.node.mine.trail.whole import Trail
+from methrics.node.report.parts import label, meaning, said
 from methrics.node.report.threshold.crowd import Crowd, interval, judged
 
 OPEN_MAX = 4

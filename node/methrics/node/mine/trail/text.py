@@ -8,9 +8,10 @@ from math import isfinite
 
 from methrics.node.mine.trail.coincidence import FACT
 from methrics.node.mine.trail.joining import Joint
-from methrics.node.mine.trail.own import Own, fate, label, meaning, moment, said
+from methrics.node.mine.trail.own import Own, fate, moment
 from methrics.node.mine.trail.uniqueness import Statement, statements
 from methrics.node.mine.trail.whole import LAST_MAX, Trail
+from methrics.node.report.parts import label, meaning, said
 from methrics.node.report.threshold.crowd import Crowd
 
 REPORTS_SHOWN = 6

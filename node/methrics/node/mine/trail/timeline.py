@@ -9,9 +9,10 @@ from itertools import pairwise
 
 from methrics.node.mine.trail.coincidence import Coincidence
 from methrics.node.mine.trail.joining import LIKELY, Joint
-from methrics.node.mine.trail.own import Own, moment, said
+from methrics.node.mine.trail.own import Own, moment
 from methrics.node.mine.trail.text import percent
 from methrics.node.report.flags import DAY
+from methrics.node.report.parts import said
 from methrics.node.report.threshold.crowd import ALONE, FEW, GROUP, Crowd
 
 WIDTH, LEFT, RIGHT = 1000, 150, 26

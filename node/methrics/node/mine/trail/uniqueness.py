@@ -13,17 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from methrics.node.mine.trail.own import Own, part_names, stable_names
+from methrics.node.mine.trail.others import Others, Overlap, crowd, mask_of, sharing
+from methrics.node.mine.trail.own import Own
 from methrics.node.report.flags import DAY
-from methrics.node.report.threshold.crowd import (
-    PEOPLE,
-    Crowd,
-    Others,
-    Overlap,
-    crowd,
-    mask_of,
-    sharing,
-)
+from methrics.node.report.parts import part_names, stable_names
+from methrics.node.report.threshold.crowd import PEOPLE, Crowd
 
 ABSENT = "what is left out"
 ON_THE_DAY = "that day"

@@ -9,10 +9,12 @@ from math import isfinite
 from methrics.node.mine.trail.coincidence import Beside, Coincidence, beside, coincide
 from methrics.node.mine.trail.gather import Gathered, HeldBack
 from methrics.node.mine.trail.joining import Joint, join
-from methrics.node.mine.trail.own import Own, fate, label, said
+from methrics.node.mine.trail.others import Others
+from methrics.node.mine.trail.own import Own, fate
 from methrics.node.mine.trail.traces import Trace
 from methrics.node.mine.trail.uniqueness import Combination, Statement, measure
-from methrics.node.report.threshold.crowd import Crowd, Others
+from methrics.node.report.parts import label, said
+from methrics.node.report.threshold.crowd import Crowd
 
 LAST_MAX = 200
 """Newest reports that are measured; each costs questions to the public data."""

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
-from libp2p.abc import IMuxedConn, ISecureConn
+from libp2p.abc import ISecureConn
 from libp2p.connection_types import ConnectionType
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.peer.id import ID
@@ -27,6 +27,7 @@ from libp2p.stream_muxer.exceptions import (
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from methrics.node.network.libp2p import frames
+from methrics.node.network.libp2p.carrier import Carrier
 from methrics.node.network.libp2p.frames import Flag, GoAway, Piece, Type
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.libp2p.stream import Stream
@@ -61,7 +62,7 @@ class Held:
             max(self._muxers, key=lambda one: one.unread).end(GoAway.INTERNAL_ERROR)
 
 
-class Muxer(IMuxedConn):
+class Muxer(Carrier):
     """The connection. `start` runs it until it ends and then tells `on_close`, once."""
 
     on_close: Callable[[], Awaitable[Any]] | None
@@ -239,10 +240,9 @@ class Muxer(IMuxedConn):
             self.unread += n
             self._held.add(self, n)
 
-    def forget_if_done(self, stream: Stream) -> None:
-        if stream.done:
-            stream.closed = True
-            self._streams.pop(stream.stream_id, None)
+    def forget(self, stream_id: int) -> None:
+        """Drop a stream that is done."""
+        self._streams.pop(stream_id, None)
 
     async def _receive(self) -> None:
         """Act on frames until the peer ends the connection or breaks the protocol."""
@@ -281,7 +281,7 @@ class Muxer(IMuxedConn):
             stream.ended()
         if piece.last and flags & Flag.RST:
             stream.abandon()
-        self.forget_if_done(stream)
+        stream.forget_if_done()
         return self.unread <= UNREAD_MAX
 
     def _accept(self, stream_id: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import trio
 from libp2p.abc import IMuxedStream
@@ -15,18 +14,16 @@ from libp2p.stream_muxer.exceptions import (
 )
 
 from methrics.node.network.libp2p import frames
+from methrics.node.network.libp2p.carrier import Carrier
 from methrics.node.network.libp2p.frames import Flag, Type
-
-if TYPE_CHECKING:
-    from methrics.node.network.libp2p.muxer import Muxer
 
 
 class Stream(IMuxedStream):
     """One stream. Reading grants the peer credit in half windows, so that updates are few."""
 
-    def __init__(self, conn: Muxer, stream_id: int, inbound: bool) -> None:
+    def __init__(self, conn: Carrier, stream_id: int, inbound: bool) -> None:
         self.stream_id = stream_id
-        self.muxed_conn: Muxer = conn
+        self.muxed_conn: Carrier = conn
         self.inbound = inbound
         self.closed = False
         self._conn = conn
@@ -128,7 +125,7 @@ class Stream(IMuxedStream):
         if not self._fin_sent and not self.closed:
             self._fin_sent = True
             self._conn.queue(Type.WINDOW, Flag.FIN, self.stream_id, 0)
-        self._conn.forget_if_done(self)
+        self.forget_if_done()
 
     async def reset(self) -> None:
         """Break the stream off, both ways. Never waits."""
@@ -143,7 +140,7 @@ class Stream(IMuxedStream):
         if not self.closed:
             self.abandon()
             self._conn.queue(Type.WINDOW, Flag.RST, self.stream_id, 0)
-        self._conn.forget_if_done(self)
+        self.forget_if_done()
 
     def set_deadline(self, ttl: int) -> None:
         raise NotImplementedError("use a trio cancel scope")
@@ -166,6 +163,12 @@ class Stream(IMuxedStream):
     def done(self) -> bool:
         """Whether neither side will send any more."""
         return self._reset or (self._eof and self._fin_sent)
+
+    def forget_if_done(self) -> None:
+        """Has the connection drop this stream once neither side will send any more."""
+        if self.done:
+            self.closed = True
+            self._conn.forget(self.stream_id)
 
     def lingers(self, since: float) -> bool:
         """Whether we are through with it since before `since`, and only the peer's end lacks."""

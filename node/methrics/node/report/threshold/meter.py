@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from methrics.node.mine.trail.own import FLAGS, Parts, part_names, parts_of, said
+from methrics.node.report.parts import FLAGS, Parts, part_names, parts_of, said
 from methrics.node.report.threshold.crowd import REPORTS, Crowd, same
 from methrics.node.report.threshold.public import Row, Table
 from methrics.schema.catalog.event_type import EventType

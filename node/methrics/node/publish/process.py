@@ -1,0 +1,79 @@
+"""The publisher as a process: `python -m methrics.node.publisher`, its options and exit codes.
+
+python -m methrics.node.publisher --namespace <label>-<short key> [--home DIR] [--once]
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import trio
+
+from methrics.node.paths import Places, places
+from methrics.node.publish.entry import entry_peers
+from methrics.node.publish.publisher import (
+    LOCAL,
+    NETWORK,
+    OK,
+    ROUTES,
+    PublisherSettings,
+    run_publisher,
+)
+from methrics.schema.errors import LocalError, MethricsError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The process of its own. Says at most one line on standard error; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m methrics.node.publisher",
+        description="Send what one outbox has due, then end.",
+    )
+    parser.add_argument("--namespace", required=True, help="<label>-<short key>")
+    parser.add_argument("--home", help="the folder in place of METHRICS_HOME")
+    parser.add_argument(
+        "--default-relay", action="append", default=[], help="used where the user names no relay"
+    )
+    parser.add_argument("--route", choices=ROUTES, default="relay")
+    parser.add_argument("--once", action="store_true", help="make one pass, then end")
+    parser.add_argument("--idle", type=float, help="end when nothing is due within these seconds")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR)
+    where = places(options.home)
+    try:
+        entry = entry_peers(where, default_relays=options.default_relay)
+        settings = PublisherSettings(route=options.route, entry=entry, once=options.once)
+        if options.idle is not None:
+            settings = replace(settings, idle=options.idle)
+        return trio.run(_until_signal, where, options.namespace, settings)
+    except MethricsError as error:
+        sys.stderr.write(f"methrics: {error}\n")
+        return LOCAL if isinstance(error, LocalError) else NETWORK
+    except OSError as error:
+        sys.stderr.write(f"methrics: {error.strerror or error}\n")
+        return LOCAL
+
+
+async def _until_signal(where: Places, namespace: str, settings: PublisherSettings) -> int:
+    """Run until done or told to end; either is a clean end."""
+    code, failure = OK, None
+    async with trio.open_nursery() as nursery:
+
+        async def listen() -> None:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+
+        nursery.start_soon(listen)
+        try:
+            code = await run_publisher(where, namespace, settings)
+        except MethricsError as error:
+            failure = error
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return code

@@ -1,0 +1,100 @@
+"""The parts of a report: what it says, by name, and each in plain words.
+
+What a report says is a map of parts: its values by field name, and beside them `count`, `one_in`
+(only when sampled) and `sequence` (as text), whose names no field can have. A declared part that
+is not there was not shared, and everyone can see that it was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from methrics.schema.catalog.chance import truth_in
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.catalog.fields import Wire
+from methrics.schema.wire.items import Report
+
+Parts = Mapping[str, Wire]
+"""What a report says, by name; a part that is absent was not shared."""
+
+FLAGS = frozenset({"first_of_day", "first_of_week", "first_of_month"})
+"""Sources of fields that say when a report came, not from whom: they change from day to day."""
+
+_PASSING = frozenset({"count", "sequence"})
+"""Parts that tell of one occurrence and so differ between reports of one person."""
+
+
+def parts_of(report: Report) -> dict[str, Wire]:
+    """What a report says."""
+    parts: dict[str, Wire] = {
+        name: value for name, value in report.values.items() if isinstance(value, str | int)
+    }
+    if report.count is not None:
+        parts["count"] = report.count
+    if report.one_in != 1:
+        parts["one_in"] = report.one_in
+    if report.sequence is not None:
+        parts["sequence"] = sequence_text(report.sequence)
+    return parts
+
+
+def sequence_text(steps: Iterable[tuple[str, int]]) -> str:
+    """Steps and offset buckets as one comparable text: `shown@0 signed_in@2`."""
+    return " ".join(f"{step}@{offset}" for step, offset in steps)
+
+
+def part_names(event_type: EventType) -> tuple[str, ...]:
+    """Every part a report of this type may have, in the catalog's order."""
+    names = [one.name for one in event_type.fields]
+    names += ["count"] if event_type.max_count is not None else []
+    names += ["one_in"] if event_type.one_in != (1,) else []
+    names += ["sequence"] if event_type.sequence is not None else []
+    return tuple(names)
+
+
+def stable_names(event_type: EventType) -> tuple[str, ...]:
+    """Those of `part_names` that tell about the person or machine, not about the moment."""
+    passing = _PASSING | {one.name for one in event_type.fields if one.source in FLAGS}
+    return tuple(name for name in part_names(event_type) if name not in passing)
+
+
+def label(event_type: EventType, name: str, value: Wire | None) -> str:
+    """One part's value in words: `1.2`, `yes`, `4 to under 24 weeks`, `not shared`."""
+    if value is None:
+        return "not shared"
+    declared = event_type.field(name)
+    if declared is not None and declared.check(value):
+        return declared.label(value)
+    if name == "sequence":
+        steps = (step.partition("@") for step in str(value).split())
+        return ", ".join(f"{step} ({_since(event_type, offset)})" for step, _, offset in steps)
+    return f"1 in {value}" if name == "one_in" else str(value)
+
+
+def _since(event_type: EventType, offset: str) -> str:
+    edges = event_type.sequence.offset_edges if event_type.sequence else ()
+    reached = int(offset)
+    return f"from {edges[reached - 1]} s" if 0 < reached <= len(edges) else "at once"
+
+
+def meaning(event_type: EventType, name: str) -> str:
+    """What a part tells about the person, as the catalog says it."""
+    declared = event_type.field(name)
+    if declared is not None:
+        return f"{declared.says} {truth_in(declared)}".rstrip()
+    return {
+        "count": "How often it happened.",
+        "one_in": "How many events this report stands for.",
+        "sequence": "The steps you took, and roughly when.",
+    }[name]
+
+
+def said(event_type: EventType, parts: Parts, names: Iterable[str] | None = None) -> str:
+    """Parts on one line: `version 1.2, os linux, daily yes`."""
+    chosen = part_names(event_type) if names is None else names
+    words = [
+        f"{name} {label(event_type, name, parts.get(name))}"
+        for name in chosen
+        if names is not None or name in parts
+    ]
+    return ", ".join(words) or "nothing but its type"
