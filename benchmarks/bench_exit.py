@@ -25,6 +25,8 @@ import tempfile
 import time
 from pathlib import Path
 
+SHOWS = ("DEB-4",)
+
 ROOT = Path(__file__).resolve().parent.parent
 CATALOG = ROOT / "docs" / "examples" / "app.cbor"
 DAY = 86_400

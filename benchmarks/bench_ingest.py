@@ -37,6 +37,8 @@ from methrics.schema.wire.bundle import Packer, unpack
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Report, encode_report
 
+SHOWS = ("MARS-14",)
+
 COUNTRIES = sorted(places.COUNTRIES)[::4]
 
 MARS = 1653

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pages
+import requirements
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -24,6 +25,7 @@ PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "events.html": lambda: pages.policy("data-dictionary.html"),
     REFERENCE / "privacy-notice.md": lambda: pages.policy("privacy-notice.md"),
     REFERENCE / "privacy-notice.html": lambda: pages.policy("privacy-notice.html"),
+    ROOT / "docs" / "requirements.md": requirements.page,
 }
 
 BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end of generated -->"
@@ -47,12 +49,18 @@ def wanted() -> dict[Path, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 when all is up to date or was written, 1 when `--check` found a difference, 2 wrong use."""
+    """0 when all is up to date or was written, 1 when `--check` found a difference or a requirement
+    claims what no test shows, 2 wrong use."""
     if list(arguments) not in (["--write"], ["--check"]):
         print("usage: python tools/docs.py --write|--check", file=sys.stderr)
         return 2
+    try:
+        texts = wanted()
+    except requirements.RequirementError as error:
+        print(f"docs: {error}", file=sys.stderr)
+        return 1
     stale = []
-    for path, text in wanted().items():
+    for path, text in texts.items():
         if not path.exists() or path.read_text("utf-8") != text:
             stale.append(path.relative_to(ROOT))
             if arguments[0] == "--write":

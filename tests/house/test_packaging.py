@@ -136,6 +136,6 @@ def test_the_wheel_holds_all_three_roots(tmp_path: Path) -> None:
         assert str(module.path.relative_to(ROOT / module.layer)) in names
     for file in ("schema/example/example.cbor", "schema/py.typed", "node/py.typed"):
         assert f"methrics/{file}" in names
-    assert any(name.startswith("methrics/aggregate/views/") for name in names)
+    assert any(name.startswith("methrics/aggregate/read/views/") for name in names)
     assert "methrics/__init__.py" not in names
     assert not [name for name in names if name.startswith(("tests", "docs", "tools"))]

@@ -92,6 +92,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("notebooks")
 
 
+@pytest.mark.shows("METH-18")
 @pytest.mark.slow
 @EACH
 def test_it_runs_and_prints_what_is_stored(path: Path, home: Path) -> None:

@@ -370,6 +370,7 @@ def test_a_person_chooses_types_fields_and_routes(
     assert [line for line in browser.get_log("browser") if "favicon" not in line["message"]] == []
 
 
+@pytest.mark.shows("KPI-12")
 def test_no_to_everything_is_one_press(
     browser: WebDriver, page: ConsentPage, where: Places
 ) -> None:

@@ -147,6 +147,7 @@ def in_parquet(directory: Path) -> set[bytes]:
         return {bytes(one) for (one,) in ids}
 
 
+@pytest.mark.shows("METH-16", "NEW-3")
 async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
     async with scene(tmp_path) as found:
         record(found.where)

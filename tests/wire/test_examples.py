@@ -44,6 +44,7 @@ def test_every_example_is_tested_and_explained() -> None:
     assert {name for name in names if f"examples/{name})" not in guide} == set()
 
 
+@pytest.mark.shows("MIM-2")
 @pytest.mark.parametrize(
     ("name", "arguments", "said"),
     [

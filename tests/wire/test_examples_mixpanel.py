@@ -39,6 +39,7 @@ def watched(*arguments: str) -> list[str]:
     ]
 
 
+@pytest.mark.shows("METH-10")
 def test_with_the_mixpanel_client_an_app_records_here(tmp_path: Path, nobody: Path) -> None:
     where = home(nobody.parent, nobody.name)
     agree(where)

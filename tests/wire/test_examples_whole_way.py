@@ -37,6 +37,7 @@ def sent(where: Places) -> bool:
     return bool(found) and {one.state for one in found} == {ACKNOWLEDGED} and not publishing(where)
 
 
+@pytest.mark.shows("METH-1")
 def test_a_command_sends_what_the_one_before_recorded_and_does_not_wait(
     network: RealNetwork, tmp_path: Path
 ) -> None:

@@ -170,6 +170,7 @@ def kill_a_hundred(
     return dead, tried
 
 
+@pytest.mark.shows("KPI-7")
 def test_kpi_7_a_hundred_kills(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")  # noqa: T201 - shown by pytest when the test fails

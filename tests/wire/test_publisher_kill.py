@@ -172,6 +172,7 @@ async def run_child(home: Path, relay: str, shift: int, kill_after: float | None
         child.kill()
 
 
+@pytest.mark.shows("KPI-7")
 async def test_kpi_7_a_publisher_killed_at_random_loses_and_doubles_nothing(tmp_path: Path) -> None:
     rng = random.Random(20)
     grant(places(tmp_path), NAMESPACE, ["beat", "click"], now=0)

@@ -99,6 +99,7 @@ async def scene() -> AsyncIterator[tuple[Swarm, Relay, Ears]]:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.shows("MARS-2", "DEB-9", "NEW-6")
 async def test_mars_2_the_second_hop_sees_reports_and_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -124,6 +125,7 @@ async def test_mars_2_the_second_hop_sees_reports_and_nobody(
         assert len(keys) == 5, "no key lasts beyond one report"
 
 
+@pytest.mark.shows("MARS-2", "KPI-14")
 async def test_host_keys_last_for_one_pass() -> None:
     async with open_swarm() as one:
         first = one.peer_id

@@ -193,6 +193,7 @@ subprocess.run(["true"])
     assert any("execve" in call.name for call in seen.others)
 
 
+@pytest.mark.shows("MIM-2", "DEB-1")
 @pytest.mark.parametrize("why", ["nobody asked", "no", "DO_NOT_TRACK", "CI"])
 def test_deb_1_without_consent_the_system_sees_the_same_app(why: str, tmp_path: Path) -> None:
     where = home(tmp_path)
@@ -222,6 +223,7 @@ def allowed(name: str, folder: str) -> bool:
     return name == os.devnull or Path(name).parent == Path(folder) or Path(name) == Path(folder)
 
 
+@pytest.mark.shows("METH-12", "DEB-4", "KPI-14")
 @pytest.mark.parametrize("due", [False, True])
 def test_deb_4_with_consent_the_app_itself_writes_its_outbox_and_nothing_else(
     due: bool, tmp_path: Path

@@ -30,6 +30,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     return code, told.out, told.err
 
 
+@pytest.mark.shows("MARS-5")
 def test_query_without_sql_lists_what_there_is(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -57,6 +58,7 @@ def test_query_shows_bytes_in_hex_and_times_in_iso(
     assert row["time"] == "2026-09-21T12:20:00"
 
 
+@pytest.mark.shows("DEB-7")
 def test_a_view_says_what_its_numbers_mean(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "query", file, "dau", "--floor", 1)
     assert code == 0
@@ -65,6 +67,7 @@ def test_a_view_says_what_its_numbers_mean(file: Path, capsys: pytest.CaptureFix
     assert out.endswith("\n\nEvery count is shown as it is.\n")
 
 
+@pytest.mark.shows("MARS-15")
 def test_a_view_says_what_it_leaves_out(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = (
         "Counts are rounded down to multiples of 10, all else is worked out from them; "

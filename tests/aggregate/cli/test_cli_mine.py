@@ -115,6 +115,7 @@ def sources(scene: Scene, server: Server) -> dict[str, str]:
     }
 
 
+@pytest.mark.shows("METH-17")
 @pytest.mark.parametrize("how", ["file", "directory", "file url", "http file", "http directory"])
 def test_meth_17_found_erased_and_missing(scene: Scene, server: Server, how: str) -> None:
     checked = check(sources(scene, server)[how], wanted(scene.receipts))
@@ -129,6 +130,7 @@ def test_one_days_file_says_nothing_of_other_days(scene: Scene, server: Server) 
         assert [checked.of[one.id] for one in scene.receipts] == [FOUND, OUTSIDE, OUTSIDE]
 
 
+@pytest.mark.shows("METH-17")
 @pytest.mark.parametrize("path", ["public.duckdb", "public.parquet/"])
 def test_attack_the_aggregator_learns_nothing_of_whose_reports_are_asked_for(
     scene: Scene, server: Server, tmp_path: Path, path: str
@@ -273,6 +275,7 @@ def test_a_person_without_reports(tmp_path: Path, scene: Scene) -> None:
     assert "none of yours; 31 reports" in result.output
 
 
+@pytest.mark.shows("METH-6")
 @pytest.mark.parametrize("form", ["cbor", "jsonl", "csv", "parquet"])
 def test_meth_6_export(scene: Scene, tmp_path: Path, form: str) -> None:
     out = tmp_path / f"own.{form}"

@@ -135,6 +135,7 @@ def brute(own: Own, names: tuple[str, ...]) -> Counter[int]:
     )
 
 
+@pytest.mark.shows("METH-3")
 @pytest.mark.parametrize("form", ["file", "parquet"])
 def test_the_crowd_is_counted_as_by_hand_and_without_oneself(person: Person, form: str) -> None:
     path = person.file
@@ -158,6 +159,7 @@ def test_the_crowd_is_counted_as_by_hand_and_without_oneself(person: Person, for
         assert sum(others.agreeing(linux, (), window=window).values()) == 6 + 8 + 1
 
 
+@pytest.mark.shows("METH-3")
 def test_own_reports_stand_out_or_not_in_words(
     person: Person, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,6 +190,7 @@ def test_json_of_the_whole_trail(person: Person, capsys: pytest.CaptureFixture[s
     assert {one["way"] for one in document["joined"]} == {"same-time"}
 
 
+@pytest.mark.shows("METH-3")
 def test_traces_and_the_picture(
     person: Person, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +232,7 @@ def test_a_pipe_is_written_to_and_stays(person: Person, tmp_path: Path) -> None:
         os.close(reader)
 
 
+@pytest.mark.shows("METH-14")
 def test_a_threshold_is_kept_and_what_it_holds_is_shown(
     person: Person, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aggregate_making as making
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,6 +78,7 @@ def test_the_expected_end_is_the_right_one() -> None:
     assert EXPECTED["test.clicks"] == []
 
 
+@pytest.mark.shows("NEW-2")
 @settings(max_examples=8)
 @given(st.permutations([*ITEMS, *ITEMS[:5]]), st.lists(st.integers(1, 6), min_size=20, max_size=20))
 def test_every_order_and_every_cut_into_batches_ends_the_same(

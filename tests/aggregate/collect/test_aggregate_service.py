@@ -110,6 +110,7 @@ async def publish(network: MemoryNetwork, to: Running, messages: list[bytes]) ->
                 await trio.sleep(0.01)
 
 
+@pytest.mark.shows("NEW-2")
 async def test_aggregators_that_hear_different_orders_hold_the_same_digest(tmp_path: Path) -> None:
     rng = random.Random(7)
     network = MemoryNetwork(rng=rng, latency=(0.0, 0.005), duplication=0.3)
@@ -131,6 +132,7 @@ async def test_aggregators_that_hear_different_orders_hold_the_same_digest(tmp_p
     assert found[0][0].count == 40
 
 
+@pytest.mark.shows("METH-9")
 async def test_a_catalog_is_learnt_from_the_topic_and_what_waited_is_stored(tmp_path: Path) -> None:
     network = MemoryNetwork(latency=(0.0, 0.001))
     only_topic = settings(catalogs=(), topics=[CATALOG.topic])
@@ -391,3 +393,29 @@ async def test_a_file_that_cannot_be_written_ends_the_aggregator(
     assert caught.value.split(StoreError)[1] is None
     with open_dataset(tmp_path / "a.duckdb") as dataset:
         assert dataset.rows("SELECT count(*) FROM item") == [(10,)]
+
+
+@pytest.mark.shows("MARS-10", "DEB-9")
+async def test_deb_9_nothing_of_a_peer_or_its_address_is_stored_or_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    path = tmp_path / "a.duckdb"
+    async with aggregator(network, path, settings()) as one, network.open_swarm() as peer:
+        names = [*peer.addrs, peer.peer_id, *one.swarm.addrs, one.swarm.peer_id]
+        await peer.dial(one.swarm.addrs[0])
+        await peer.wait_for_peers(CATALOG.topic, 1)
+        await peer.publish(CATALOG.topic, pack(BEATS[:5]))
+        await peer.publish(CATALOG.topic, b"no bundle")
+        await one.until(5)
+        with trio.fail_after(60):
+            while one.swarm.statistics().rejected < 1:
+                await trio.sleep(0.01)
+    assert len(names) == 4
+    with open_dataset(path, floor=1) as dataset:
+        stored = {table: dataset.rows(f"FROM {table}") for table in dataset.tables()}
+    assert len(stored["item"]) == 5
+    assert stored["refusal"]
+    held = repr(stored) + repr(one.events) + caplog.text
+    assert not [name for name in names if name in held]

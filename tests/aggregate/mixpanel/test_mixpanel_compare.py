@@ -200,6 +200,7 @@ EQUAL = {
 }
 
 
+@pytest.mark.shows("METH-10")
 @pytest.mark.parametrize("title", sorted(EQUAL))
 def test_where_the_definitions_agree_the_numbers_are_equal(
     metrics: dict[str, Metric], title: str
@@ -272,6 +273,7 @@ def test_the_same_export_and_seed_give_the_same_reports(world: World, tmp_path: 
     assert ids[0] == ids[1] != ids[2]
 
 
+@pytest.mark.shows("METH-10")
 def test_the_views_that_the_guide_names_are_there() -> None:
     guide = Path(__file__).parents[3] / "docs" / "mixpanel.md"
     named = set(re.findall(r"`(?:TYPE|heartbeat|retention)_(\w+)`", guide.read_text("utf-8")))
@@ -291,6 +293,7 @@ def small(tmp_path: Path) -> Path:
     return making.write(tmp_path / "export.jsonl", made, *making.odd_lines(made[0]))
 
 
+@pytest.mark.shows("METH-10")
 def test_draft_writes_a_file_that_only_a_person_can_finish(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -322,6 +325,7 @@ def catalog_for(export: Path) -> Path:
     return signed
 
 
+@pytest.mark.shows("METH-10")
 def test_compare_prints_both_sides(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["mixpanel", "compare", str(small), "--least", "3", "--funnel", FUNNEL]
     assert cli.main(command) == cli.OK

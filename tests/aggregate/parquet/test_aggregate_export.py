@@ -41,6 +41,7 @@ def rows(dataset: Dataset, table: str) -> list[tuple[object, ...]]:
     return dataset.rows(f"FROM {table} ORDER BY ALL")
 
 
+@pytest.mark.shows("MARS-16", "METH-13", "METH-18")
 def test_the_parquet_holds_what_the_file_holds(store: Store) -> None:
     done = exporter(store).export(store.tables, NOW)
     assert (len(done.days), done.reports) == (2, 9)
@@ -164,6 +165,7 @@ def test_a_directory_of_something_else_is_left_alone(store: Store) -> None:
     assert [path.name for path in directory.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.shows("NEW-7")
 def test_the_manifest_proves_each_day(store: Store) -> None:
     exporter(store).export(store.tables, NOW)
     manifest = json.loads((directory_beside(store.path) / "manifest.json").read_text())

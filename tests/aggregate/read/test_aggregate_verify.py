@@ -45,6 +45,7 @@ def _flip(store: Store, rows: str) -> None:
     cursor.execute(f"UPDATE {table} SET raw = ? {where}", [raw[:-1] + bytes([raw[-1] ^ 1])])
 
 
+@pytest.mark.shows("NEW-1")
 def test_what_the_writer_wrote_is_right_and_all_of_it_is_checked(tmp_path: Path) -> None:
     found = tampered(tmp_path)
     assert found.mismatches == []
@@ -61,6 +62,7 @@ def test_progress_is_told_up_to_the_last_row(tmp_path: Path) -> None:
     assert told[-1] == (10, 10)
 
 
+@pytest.mark.shows("NEW-1")
 @pytest.mark.parametrize(
     ("statement", "table", "what"),
     [
@@ -144,6 +146,7 @@ def test_a_mismatch_names_its_row_and_only_that(tmp_path: Path) -> None:
     assert found.wrong == 1
 
 
+@pytest.mark.shows("NEW-1")
 def test_attack_change_the_parquet(tmp_path: Path) -> None:
     file = tmp_path / "a.duckdb"
     making.store_all(file, RAWS)

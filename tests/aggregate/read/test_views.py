@@ -19,6 +19,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "a.duckdb"
 
 
+@pytest.mark.shows("METH-8", "NEW-4")
 def test_installs_by_day_week_and_month_are_first_reports_of_each(path: Path) -> None:
     tables = {
         "beat": [
@@ -71,6 +72,7 @@ def test_new_installs_are_those_of_the_same_week(path: Path) -> None:
         assert data.rows("FROM test.beat_new_and_returning") == [(MONDAY, 1, 3, 5, 25)]
 
 
+@pytest.mark.shows("METH-8", "NEW-4")
 def test_retention_is_by_the_week_of_the_first_day(path: Path) -> None:
     tables = {
         "keep": [
@@ -92,6 +94,7 @@ def test_retention_is_by_the_week_of_the_first_day(path: Path) -> None:
         ]
 
 
+@pytest.mark.shows("METH-8")
 def test_versions_are_shares_of_the_installs_of_a_week(path: Path) -> None:
     tables = {
         "beat": [
@@ -139,6 +142,7 @@ WALKS = [
 ]
 
 
+@pytest.mark.shows("METH-8", "KPI-1", "KPI-4")
 def test_a_funnel_counts_each_interaction_once_a_step_in_the_declared_order(path: Path) -> None:
     with making.make(path, {"walk": WALKS}, floor=1) as data:
         found = data.rows("FROM test.walk_funnel")
@@ -209,6 +213,7 @@ def test_bounds_hold_where_a_bucket_of_one_catalog_holds_those_of_another(path: 
     assert low <= estimate < high
 
 
+@pytest.mark.shows("KPI-6")
 def test_sessions_and_events_are_weighted_and_events_have_their_interval(path: Path) -> None:
     with making.make(path, {"walk": WALKS}, floor=1) as data:
         assert data.rows("FROM test.walk_sessions") == [(MONDAY, 18)]
@@ -236,6 +241,7 @@ KNOWN = """day,field,value,installs
 """
 
 
+@pytest.mark.shows("DEB-7")
 def test_coverage_and_bias_are_against_known_totals(path: Path, tmp_path: Path) -> None:
     known = tmp_path / "known.csv"
     known.write_text(KNOWN)
@@ -297,6 +303,7 @@ def test_a_type_goes_before_the_view_of_its_name(path: Path) -> None:
         assert data.rows("FROM test.beat_coverage") == [(MONDAY, 2, None, None, False)]
 
 
+@pytest.mark.shows("METH-20", "NEW-7")
 def test_every_view_is_the_same_from_parquet(path: Path) -> None:
     tables = {
         "beat": beats(30, daily=True, weekly=True, monthly=True, os="linux", version="1.0"),
@@ -317,6 +324,7 @@ def _everything(data: Dataset) -> dict[str, list[tuple[object, ...]]]:
     return {view: data.rows(f"FROM {view}") for view in data.views()}
 
 
+@pytest.mark.shows("DEB-7")
 def test_every_view_says_what_it_does_not_claim_in_few_lines() -> None:
     from methrics.aggregate.read.views import templates
 

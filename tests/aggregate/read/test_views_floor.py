@@ -151,6 +151,7 @@ def random_tables(seed: int) -> dict[str, list[Row]]:
     }
 
 
+@pytest.mark.shows("MARS-15")
 @pytest.mark.parametrize("seed", range(3))
 def test_no_view_shows_a_count_under_the_floor_or_between_its_steps(
     tmp_path: Path, seed: int
@@ -201,6 +202,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any, 
         return {view: data.rows(f"FROM {view}") for view in data.views()}
 
 
+@pytest.mark.shows("MARS-15")
 @settings(
     max_examples=5,
     deadline=None,
@@ -223,6 +225,7 @@ def test_attack_subtract_what_is_shown_from_a_total(
             assert data.rows(f"FROM {view}") == shown, view
 
 
+@pytest.mark.shows("MARS-15")
 def test_the_footnote_counts_the_groups_that_are_left_out(tmp_path: Path) -> None:
     tables = {"host": [*making.rows(10, cores=1), *making.rows(9, later(1), cores=1)]}
     path = tmp_path / "a.duckdb"

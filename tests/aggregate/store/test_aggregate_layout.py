@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import aggregate_making as making
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.schema.declarations import type_maps
 
+from methrics.aggregate.store.duck import name
 from methrics.aggregate.store.tables import Layout, column_name, table_name
-from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.catalog.catalog import Catalog, load
+from methrics.schema.errors import CatalogError
+from methrics.schema.wire.codec import encode
+from methrics.schema.wire.envelope import Kind, seal
 
 NAMES = st.from_regex(
     r"(n|day|time|count|one_in|catalog|step|a|a_step)_{0,3}(_step)?", fullmatch=True
@@ -34,6 +41,7 @@ def test_a_known_catalog_needs_no_room() -> None:
     assert layout.add(making.catalog()) == []
 
 
+@pytest.mark.shows("METH-9")
 def test_two_namespaces_with_one_label_get_two_schemas() -> None:
     layout = Layout()
     other = making.catalog(key=making.seed("other"))
@@ -92,3 +100,23 @@ def test_the_newest_catalog_is_that_of_the_highest_number() -> None:
     assert newest is not None
     assert newest.catalog == third
     assert layout.newest(b"\0" * 32) is None
+
+
+@pytest.mark.shows("METH-13")
+@given(type_maps())
+def test_meth_13_every_field_is_a_public_column_and_none_can_be_private(
+    wire: dict[str, Any],
+) -> None:
+    content = {"label": "any", "number": 1, "contact": "c", "types": {"sample": wire}}
+    layout = Layout()
+    statements = layout.add(load(seal(Kind.CATALOG, encode(content), making.seed("any"))))
+    (table,) = layout.tables()
+    assert table.columns.keys() == {field["name"] for field in wire["fields"]}
+    for field_name, sql in table.columns.items():
+        column = name(column_name(field_name))
+        assert f"ALTER TABLE {table.sql} ADD COLUMN {column} {sql}" in statements
+    for secret in (wire, *wire["fields"]):
+        secret["private"] = True
+        with pytest.raises(CatalogError, match="unknown key 'private'"):
+            load(seal(Kind.CATALOG, encode(content), making.seed("any")))
+        del secret["private"]

@@ -44,6 +44,7 @@ def ask(store: Store, sql: str) -> list[tuple[object, ...]]:
     return store.cursor().execute(sql).fetchall()
 
 
+@pytest.mark.shows("NEW-1")
 def test_reports_of_every_kind_are_stored_with_their_exact_bytes(file: Path) -> None:
     raws = [*BEATS, *(making.clicks(CATALOG, i) for i in range(3)), making.walk(CATALOG, 2)]
     done = making.store_all(file, [CATALOG.raw, *raws])
@@ -90,6 +91,7 @@ def test_the_same_items_again_change_nothing(file: Path, book: CatalogBook) -> N
         )
 
 
+@pytest.mark.shows("MARS-16")
 def test_time_of_receipt_is_kept_by_the_hour(file: Path) -> None:
     making.store_all(file, [CATALOG.raw, *BEATS], NOW)
     with Store(file) as store:
@@ -168,6 +170,7 @@ def test_attack_erasures_of_reports_that_do_not_exist(
         assert ask(store, "SELECT count(*) FROM tombstone") == [(4,)]
 
 
+@pytest.mark.shows("METH-15")
 def test_a_revocation_takes_away_the_reports_from_its_time_on(
     file: Path, book: CatalogBook
 ) -> None:

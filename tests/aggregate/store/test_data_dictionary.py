@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from methrics.aggregate.store.dictionary import describe
 from methrics.aggregate.store.duck import Connection, memory
 from methrics.aggregate.store.tables import BASE, Layout
@@ -67,6 +69,7 @@ def test_a_field_says_how_many_values_it_has_and_whether_they_are_answered_at_ra
     ]
 
 
+@pytest.mark.shows("KPI-13")
 def test_codes_list_every_value_with_its_text_label_and_edges() -> None:
     con = described(kinds())
     found = con.execute(

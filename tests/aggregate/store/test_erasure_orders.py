@@ -59,6 +59,7 @@ def wanted(
     return found
 
 
+@pytest.mark.shows("NEW-3")
 @pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())

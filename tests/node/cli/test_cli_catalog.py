@@ -27,6 +27,7 @@ def sign(folder: Path, *options: str, source: str = "app.toml", to: str = "app.c
     return main(["catalog", "sign", source, "--key", key, "-o", to, *options])
 
 
+@pytest.mark.shows("METH-9")
 def test_from_key_to_signed_catalog(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["catalog", "lint", str(folder / "app.toml")]) == 0
     assert sign(folder) == 0
@@ -107,6 +108,7 @@ def test_any_catalog_file_gets_an_answer(
 PAGES = ("privacy-notice.md", "privacy-notice.html", "data-dictionary.md", "data-dictionary.html")
 
 
+@pytest.mark.shows("MIM-8")
 def test_mim_8_docs_writes_the_policy_pages_and_notices_drift(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,6 +28,7 @@ def run(app: Shop, *arguments: str) -> int:
     return main(["consent", *arguments, "--home", app.where.home])
 
 
+@pytest.mark.shows("KPI-12")
 def test_from_nothing_to_yes_to_no(
     app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

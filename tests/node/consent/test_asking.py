@@ -41,6 +41,7 @@ def asking(shop: Catalog, where: Places, clock: ManualClock) -> Asking:
     return Asking([shop], where, clock=clock, app_version="4.5.6", results="https://r.example")
 
 
+@pytest.mark.shows("METH-19")
 @pytest.mark.parametrize("name", list(example_catalog().types))
 def test_the_example_is_a_report_that_every_node_takes(name: str) -> None:
     catalog = example_catalog()
@@ -91,6 +92,7 @@ def test_two_examples_of_one_person_share_no_key(asking: Asking) -> None:
     assert one[12:44] != two[12:44]
 
 
+@pytest.mark.shows("METH-19")
 def test_a_sheet_says_everything(asking: Asking) -> None:
     for question in asking.questions():
         entry, sheet = question.event_type, asking.sheet(question)
@@ -303,6 +305,7 @@ def test_nobody_is_asked_without_a_terminal_or_from_the_background(
     assert not os.path.exists(app.where.ledger)
 
 
+@pytest.mark.shows("MIM-1")
 def test_mim_1_a_status_line_until_the_person_decides(
     app: Shop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ LEDGERS: dict[str, Answers] = {
 }
 
 
+@pytest.mark.shows("MIM-9", "DEB-2", "DEB-5")
 @pytest.mark.parametrize("ledger", LEDGERS)
 def test_every_combination_is_decided_by_the_highest_authority(ledger: str) -> None:
     for policy, track, switch, ci, environment in itertools.product(
@@ -63,6 +64,7 @@ def test_every_combination_is_decided_by_the_highest_authority(ledger: str) -> N
             assert not found.routes
 
 
+@pytest.mark.shows("DEB-1")
 @given(
     st.dictionaries(
         st.sampled_from(["DO_NOT_TRACK", "METHRICS", "HOME", *CI_VARIABLES]), st.text(max_size=6)
@@ -84,6 +86,7 @@ def test_nothing_but_the_users_answer_ever_turns_it_on(
         ).on
 
 
+@pytest.mark.shows("MIM-9")
 @pytest.mark.parametrize("name", CI_VARIABLES)
 def test_each_build_service_is_noticed(name: str) -> None:
     found = decide(

@@ -222,6 +222,7 @@ def test_a_ledger_never_grows_beyond_what_is_read(where: Places) -> None:
     assert len(read_answers(where.ledger)["shop"]) == 450
 
 
+@pytest.mark.shows("DEB-5")
 @pytest.mark.parametrize(
     ("content", "off"),
     [
@@ -242,6 +243,7 @@ def test_a_policy_that_is_not_understood_means_no(
     assert policy_off(where.policy) is off
 
 
+@pytest.mark.shows("DEB-5")
 def test_a_switch_notices_files_and_environment_within_a_second(
     where: Places, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

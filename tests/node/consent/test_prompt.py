@@ -47,6 +47,7 @@ def words(text: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.mark.shows("METH-19")
 def test_everything_is_said_before_the_answer(asking: Asking) -> None:
     shown = sheets(asking)
     _, out = said(asking, "\n")
@@ -132,6 +133,7 @@ def test_only_a_clear_answer_counts(asking: Asking, nonsense: str) -> None:
     assert "Please type" in out
 
 
+@pytest.mark.shows("METH-5")
 def test_choosing_types_fields_and_routes(asking: Asking) -> None:
     # buy without its second field, no to view, later to click, yes to visit; directly as well
     how, out = said(asking, "c\ny\n2\nn\n\ny\n\ndirect\n")

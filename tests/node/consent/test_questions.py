@@ -62,6 +62,7 @@ def due(
 ALL = list(EXAMPLE.types)
 
 
+@pytest.mark.shows("DEB-6")
 @pytest.mark.parametrize("starts", [0, 1, STARTS_MIN - 1, STARTS_MIN, 99])
 @pytest.mark.parametrize("seconds", [0, USED_MIN - 1, USED_MIN, 1e9])
 def test_only_after_some_starts_and_five_minutes(starts: int, seconds: float) -> None:
@@ -75,6 +76,7 @@ def test_never_when_a_higher_rule_says_no(rule: str, uses: Uses | None) -> None:
     assert due({}, uses=uses, forbidden=rule) == []
 
 
+@pytest.mark.shows("DEB-6")
 def test_no_is_final() -> None:
     refused = {APP: dict.fromkeys(ALL, NO)}
     for uses in (ENOUGH, None):
@@ -88,6 +90,7 @@ def test_no_stays_final_for_a_type_that_has_changed() -> None:
     assert due({APP: dict.fromkeys(ALL, stale)}, uses=None) == []
 
 
+@pytest.mark.shows("DEB-6")
 def test_not_now_waits_ninety_days() -> None:
     assert WAIT == 90 * 86_400
     assert due({APP: dict.fromkeys(ALL, put_off(WAIT - 1))}) == []
@@ -95,6 +98,7 @@ def test_not_now_waits_ninety_days() -> None:
     assert due({APP: dict.fromkeys(ALL, put_off(1))}, uses=None) == ALL, "the person wants to"
 
 
+@pytest.mark.shows("DEB-6")
 def test_a_person_is_asked_once_for_all_apps() -> None:
     lately, long_ago = stamp(NOW - WAIT + 1), stamp(NOW - WAIT)
     assert due({}, asked=lately) == []
@@ -129,6 +133,7 @@ def test_an_expired_type_is_not_asked_about() -> None:
     assert every_question([EXAMPLE], {}, now=late) == []
 
 
+@pytest.mark.shows("MIM-1")
 def test_the_status_line_stands_until_every_type_is_decided() -> None:
     def open_now(answers: Answers) -> bool:
         return undecided([EXAMPLE], answers, now=NOW)

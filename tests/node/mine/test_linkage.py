@@ -44,6 +44,7 @@ def test_everything_that_was_made_is_seen_and_only_that(usual: World) -> None:
     assert len({one.key for one in usual.sightings}) == usual.made
 
 
+@pytest.mark.shows("METH-4")
 def test_meth_4_seeing_everything_pairs_no_better_than_seeing_the_values(usual: World) -> None:
     score = small(usual)
     assert score.gain.mean < MARGIN_SMALL
@@ -107,6 +108,7 @@ def test_the_page_names_the_budgets_that_the_catalog_has() -> None:
     assert linkage.main(["--check"]) == 0, "run python tools/linkage.py --write"
 
 
+@pytest.mark.shows("METH-4")
 @pytest.mark.slow
 def test_meth_4_with_many_installs_over_a_month() -> None:
     world = simulate(installs=36, days=30, seed=2)

@@ -113,6 +113,7 @@ def test_names(app: Shop, post: Post) -> None:
 # -- METH-6: exports ---------------------------------------------------------------------------
 
 
+@pytest.mark.shows("METH-6")
 def test_meth_6_cbor_holds_the_exact_bytes(app: Shop, post: Post) -> None:
     found = fill(app, post)
     document = decode(to_cbor(found), limit=1 << 20)
@@ -121,6 +122,7 @@ def test_meth_6_cbor_holds_the_exact_bytes(app: Shop, post: Post) -> None:
     assert document["reports"][0]["values"] == dict(found[0].report.values)  # type: ignore[union-attr]
 
 
+@pytest.mark.shows("METH-6")
 def test_meth_6_json_lines_and_csv_say_the_same(app: Shop, post: Post) -> None:
     found = fill(app, post)
     run(app, found[0].id.hex(), "--yes")

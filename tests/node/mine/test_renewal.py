@@ -46,6 +46,7 @@ def files(app: Shop) -> bytes:
     )
 
 
+@pytest.mark.shows("MARS-7")
 def test_mars_7_a_new_seed_and_a_new_week(app: Shop, post: Post) -> None:
     visit(app, post)
     journal = app.journal

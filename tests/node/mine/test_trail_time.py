@@ -70,6 +70,7 @@ def test_any_bytes_are_traces_or_one_error(rest: bytes) -> None:
         assert all(trace.label.isprintable() for trace in found)
 
 
+@pytest.mark.shows("METH-3")
 def test_a_trace_in_the_window_is_found_with_its_crowd() -> None:
     own = own_of(report(beat(), START))
     crowd = Listed(

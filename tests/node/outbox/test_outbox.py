@@ -41,6 +41,7 @@ def made(index: int, now: int, *, due: int = 0, type_name: str = "view") -> Made
     return Made(index, bytes([index]) * 32, b"raw%d" % index, N, type_name, now, now, due, "relay")
 
 
+@pytest.mark.shows("KPI-14")
 def test_files_are_for_their_owner_only(outbox: Outbox) -> None:
     folder = os.path.dirname(outbox.path)
     assert os.stat(folder).st_mode & 0o077 == 0
@@ -166,6 +167,7 @@ def test_postponed_reports_come_again_and_attempts_are_counted(
     assert journal.next_due() == now + 60
 
 
+@pytest.mark.shows("KPI-7")
 def test_the_outbox_is_bounded_in_rows_and_says_so(path: str, clock: ManualClock) -> None:
     outbox = Outbox(path, clock=clock, rows_max=300)
     kept = sum(outbox.append(N, "view", clock.now(), 0, b"") for _ in range(2000))
@@ -175,6 +177,7 @@ def test_the_outbox_is_bounded_in_rows_and_says_so(path: str, clock: ManualClock
     assert outbox.dropped() == {"too-old": kept}
 
 
+@pytest.mark.shows("KPI-7")
 def test_the_outbox_is_bounded_in_bytes(path: str, clock: ManualClock) -> None:
     outbox = Outbox(path, clock=clock, size_max=200_000)
 

@@ -25,6 +25,7 @@ def test_nothing_set_means_nobody(tmp_path: Path) -> None:
     assert entry_peers(places(tmp_path), {}) == Entry()
 
 
+@pytest.mark.shows("DEB-8")
 def test_the_environment_names_several(tmp_path: Path) -> None:
     env = {"METHRICS_RELAYS": f"{ONE}, {TWO} {ONE}", "METHRICS_PEERS": TWO}
     assert entry_peers(places(tmp_path), env) == Entry((ONE, TWO), (TWO,))
@@ -36,6 +37,7 @@ def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
     assert entry_peers(places(tmp_path), {"METHRICS_RELAYS": TWO}) == Entry((TWO,), (ONE,))
 
 
+@pytest.mark.shows("DEB-8")
 def test_the_users_relays_come_before_the_apps(tmp_path: Path) -> None:
     assert entry_peers(places(tmp_path), {}, default_relays=[ONE]) == Entry((ONE,))
     env = {"METHRICS_RELAYS": TWO}

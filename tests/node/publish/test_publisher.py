@@ -177,6 +177,7 @@ async def test_what_is_due_leaves_once(autojump_clock: MockClock, person: Person
     assert wire.opened == 1
 
 
+@pytest.mark.shows("MIM-4")
 async def test_the_journal_holds_the_bytes_before_they_are_sent(
     autojump_clock: MockClock, person: Person
 ) -> None:
@@ -189,6 +190,7 @@ async def test_the_journal_holds_the_bytes_before_they_are_sent(
     assert held == wire.sent != []
 
 
+@pytest.mark.shows("MIM-4")
 async def test_what_nobody_took_is_tried_again_later_byte_for_byte(
     autojump_clock: MockClock, person: Person
 ) -> None:
@@ -219,6 +221,7 @@ async def test_what_is_refused_is_not_sent_again(autojump_clock: MockClock, pers
     assert person.journal.dropped() == {"revoked": 1}
 
 
+@pytest.mark.shows("KPI-7")
 async def test_a_report_nobody_took_in_time_is_struck(
     autojump_clock: MockClock, person: Person
 ) -> None:
@@ -232,6 +235,7 @@ async def test_a_report_nobody_took_in_time_is_struck(
     assert person.states() == {STRUCK: 1}
 
 
+@pytest.mark.shows("METH-15")
 async def test_meth_15_off_is_instant_even_for_what_was_journaled(
     autojump_clock: MockClock, person: Person
 ) -> None:
@@ -259,6 +263,7 @@ async def test_what_waits_is_forgotten_when_consent_goes(
     assert wire.sent == []
 
 
+@pytest.mark.shows("MIM-9")
 @pytest.mark.parametrize("name", ["DO_NOT_TRACK", "CI"])
 async def test_a_switch_of_the_environment_holds_everything_back_and_forgets_nothing(
     autojump_clock: MockClock, person: Person, monkeypatch: pytest.MonkeyPatch, name: str
@@ -274,6 +279,7 @@ async def test_a_switch_of_the_environment_holds_everything_back_and_forgets_not
     assert len(wire.sent) == 1
 
 
+@pytest.mark.shows("MARS-6")
 async def test_mars_6_a_type_leaves_only_by_the_route_agreed_to(
     autojump_clock: MockClock, person: Person
 ) -> None:
@@ -563,6 +569,7 @@ async def collect(found: list[bytes], _peer: PeerId, message: bytes) -> Decision
     return Decision.ACCEPT
 
 
+@pytest.mark.shows("METH-1")
 @pytest.mark.parametrize("way", ["relay", "direct"])
 async def test_from_record_to_the_topic(
     autojump_clock: MockClock, person: Person, way: str
@@ -613,3 +620,24 @@ async def test_from_record_to_the_topic(
         assert sorted(kinds) == ["heartbeat", "system"]
         assert found.count(CATALOG.raw) == 1
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.shows("MARS-8")
+async def test_mars_8_the_next_time_outlasts_a_restart(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    wire = Wire()
+    person.record("system", os="linux")
+    await trio.sleep(LONG)
+    await person.publish(wire, seed=1)
+    drawn = person.journal.paces()["system"].next
+    wait = drawn - person.clock.now()
+    assert wait >= 3 * 3600
+    person.record("system", os="linux")
+    await trio.sleep(wait - 60)
+    await person.publish(wire, seed=2)
+    assert (len(wire.sent), person.journal.paces()["system"].next) == (1, drawn)
+    await trio.sleep(60)
+    await person.publish(wire, seed=3)
+    assert len(wire.sent) == 2
+    assert person.journal.paces()["system"].next > drawn

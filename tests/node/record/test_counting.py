@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -119,6 +120,7 @@ PASSES = st.lists(st.integers(0, 36 * HOUR), max_size=20)
 """Seconds from one pass of a publisher to the next; later one comes each day."""
 
 
+@pytest.mark.shows("NEW-4")
 @settings(max_examples=20, deadline=None)
 @given(USES, PASSES)
 # One second before midnight and one after, published when only the second is due by itself.
@@ -161,6 +163,7 @@ def test_new_4_every_active_day_week_and_month_and_milestone_is_told_exactly_onc
         install.close()
 
 
+@pytest.mark.shows("NEW-4")
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(

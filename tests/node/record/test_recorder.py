@@ -37,6 +37,7 @@ def kept(app: Shop) -> list[dict[str, object]]:
     return [decode(row.fields, limit=999) for row in app.journal.pending(LATER)]  # type: ignore[misc]
 
 
+@pytest.mark.shows("METH-5", "DEB-1")
 def test_off_touches_nothing(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("no network, no thread, no random bytes without consent")
@@ -95,6 +96,7 @@ def test_an_app_without_consent_loads_no_heavy_module(app: Shop, tmp_path: Path)
     assert not (tmp_path / "user").exists()
 
 
+@pytest.mark.shows("METH-14", "KPI-3")
 def test_values_are_narrowed_before_they_are_kept(app: Shop) -> None:
     app.allow()
     recorder = app.open(app_version="3.2.1")
@@ -107,6 +109,7 @@ def test_values_are_narrowed_before_they_are_kept(app: Shop) -> None:
     assert app.journal.catalogs() == {row.catalog: app.catalog.raw}
 
 
+@pytest.mark.shows("METH-5")
 def test_only_types_and_fields_with_consent_are_kept(app: Shop) -> None:
     app.allow("view", fields=["color"])
     assert app.recorder.record("view", color="red", size=5)
@@ -183,6 +186,7 @@ def test_a_misspelt_type_is_heard_of_in_tests_without_consent_too(app: Shop) -> 
     assert app.recorder.statistics().dropped == {}
 
 
+@pytest.mark.shows("KPI-6")
 def test_sampling_is_by_the_declared_denominators(app: Shop) -> None:
     app.allow()
     # A record that the sample takes draws a second time, for when it is due.
@@ -195,6 +199,7 @@ def test_sampling_is_by_the_declared_denominators(app: Shop) -> None:
     assert not app.open(sampling={"view": 3}).record("view", color="red")
 
 
+@pytest.mark.shows("METH-15", "DEB-10")
 def test_expired_types_are_not_recorded(app: Shop) -> None:
     app.allow()
     app.clock.advance(10 * 365 * 86_400)
@@ -202,6 +207,7 @@ def test_expired_types_are_not_recorded(app: Shop) -> None:
     assert app.recorder.statistics().dropped == {"expired": 1}
 
 
+@pytest.mark.shows("METH-15")
 def test_withdrawn_consent_stops_at_once(app: Shop) -> None:
     from methrics.node.consent.ledger import withdraw
 
@@ -290,3 +296,14 @@ def test_the_public_names() -> None:
         assert getattr(methrics.node, name)
     with pytest.raises(AttributeError):
         methrics.node.nonsense  # noqa: B018
+
+
+@pytest.mark.shows("MIM-3")
+def test_mim_3_unknown_words_are_only_counted(app: Shop) -> None:
+    app.allow()
+    for color in ("a module of mine", "another of mine"):
+        assert app.recorder.count("click", 2, color=color)
+    [row] = app.journal.pending(LATER)
+    assert (kept(app), row.total) == ([{"color": "other"}], 4)
+    folder = Path(app.where.namespace(app.namespace))
+    assert all(b"of mine" not in path.read_bytes() for path in folder.iterdir())

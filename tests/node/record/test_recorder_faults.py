@@ -42,6 +42,7 @@ def no_room() -> Iterator[None]:
     signal.signal(signal.SIGXFSZ, handler)
 
 
+@pytest.mark.shows("DEB-4")
 def test_full_disk(app: Shop, no_room: None, caplog: pytest.LogCaptureFixture) -> None:
     app.allow()
     with caplog.at_level(logging.DEBUG):
@@ -144,6 +145,7 @@ def test_a_newer_outbox_is_left_alone(app: Shop) -> None:
     assert app.recorder.statistics().dropped == {"outbox-newer": 1}
 
 
+@pytest.mark.shows("DEB-4")
 def test_an_error_of_our_own_does_not_reach_the_app(
     app: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ def steps(row: Pending) -> object:
     return decode(row.steps, limit=999)
 
 
+@pytest.mark.shows("KPI-2", "KPI-4")
 def test_one_row_with_bucketed_offsets(app: Shop) -> None:
     app.allow()
     begun = app.clock.now()
@@ -49,6 +50,7 @@ def test_one_row_with_bucketed_offsets(app: Shop) -> None:
     assert buy.check_report({}, None, 1, steps(row), row.time) is Reason.OK
 
 
+@pytest.mark.shows("KPI-4")
 def test_steps_are_bounded_and_counted(app: Shop) -> None:
     app.allow()
     with app.recorder.sequence("buy") as sequence:
@@ -58,6 +60,7 @@ def test_steps_are_bounded_and_counted(app: Shop) -> None:
     assert len(rows(app)) == 1
 
 
+@pytest.mark.shows("KPI-15")
 def test_empty_sequences_are_refused(app: Shop) -> None:
     app.allow()
     with app.recorder.sequence("buy", color="red"):
@@ -79,6 +82,7 @@ def test_giving_up_is_recorded_and_the_error_goes_on(app: Shop) -> None:
     assert len(rows(app)) == 1
 
 
+@pytest.mark.shows("KPI-15")
 def test_open_sequences_are_recorded_on_exit(app: Shop) -> None:
     app.allow()
     app.recorder.sequence("buy").step("shown")
@@ -87,6 +91,7 @@ def test_open_sequences_are_recorded_on_exit(app: Shop) -> None:
     assert len(rows(app)) == 1
 
 
+@pytest.mark.shows("MIM-2")
 def test_consent_withdrawn_in_between(app: Shop) -> None:
     from methrics.node.consent.ledger import grant, withdraw
 

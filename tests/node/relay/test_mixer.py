@@ -52,6 +52,7 @@ def test_nothing_is_lost_and_nothing_doubled(numbers: list[int], seed: int) -> N
     assert (len(mixer), mixer.bytes_held) == (0, 0)
 
 
+@pytest.mark.shows("NEW-6")
 @given(st.permutations(list(range(40))))
 def test_attack_the_order_of_arrival_does_not_show(order: list[int]) -> None:
     one = filled(list(range(40))).take(31.0, random.Random(5))

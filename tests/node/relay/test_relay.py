@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
+import io
 import logging
+import os
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -142,6 +146,7 @@ async def hand_in(relay: Scene, *items: bytes) -> list[Reason]:
         return await ask(app, relay, *items)
 
 
+@pytest.mark.shows("NEW-6")
 async def test_reports_of_many_leave_in_one_bundle(autojump_clock: trio.testing.MockClock) -> None:
     async with scene() as relay:
         for number in range(5):
@@ -153,6 +158,7 @@ async def test_reports_of_many_leave_in_one_bundle(autojump_clock: trio.testing.
         assert relay.relay.held == 0
 
 
+@pytest.mark.shows("NEW-6")
 async def test_attack_reports_of_one_visit_leave_apart(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -176,6 +182,7 @@ async def test_a_report_is_taken_once(autojump_clock: trio.testing.MockClock) ->
         assert relay.collected == [report(1)]
 
 
+@pytest.mark.shows("METH-12", "KPI-3", "KPI-8", "KPI-15")
 async def test_every_refusal_has_its_reason(autojump_clock: trio.testing.MockClock) -> None:
     forged = report(1)[:-1] + bytes([report(1)[-1] ^ 1])
     wrong = {
@@ -349,6 +356,7 @@ async def test_what_another_relay_published_is_not_published_again(
         assert relay.relay.statistics.elsewhere == 1
 
 
+@pytest.mark.shows("METH-12")
 async def test_a_relay_forwards_what_is_right_and_stops_what_is_not(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -368,6 +376,7 @@ async def test_a_relay_forwards_what_is_right_and_stops_what_is_not(
         }
 
 
+@pytest.mark.shows("MARS-2", "MARS-16", "DEB-9")
 async def test_mars_2_nothing_of_the_submitter_stays_or_goes_on(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -404,3 +413,28 @@ def reachable_text(start: Relay) -> list[str]:
             todo += gc.get_referents(one)
     assert len(seen) > 50
     return texts
+
+
+@pytest.mark.shows("KPI-8")
+async def test_kpi_8_a_relay_opens_no_file(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+
+    def noting(call: Callable[..., object]) -> Callable[..., object]:
+        def note(*arguments: object, **options: object) -> object:
+            opened.append(arguments)
+            return call(*arguments, **options)
+
+        return note
+
+    for module, name in ((builtins, "open"), (io, "open"), (os, "open"), (sqlite3, "connect")):
+        monkeypatch.setattr(module, name, noting(getattr(module, name)))
+    async with scene() as relay:
+        assert await hand_in(relay, report(1), b"no item") == [Reason.OK, Reason.MALFORMED]
+        await trio.sleep(31)
+        await hand_in(relay, report(2))
+        relay.stop.set()
+        await trio.sleep(31)
+    assert sorted(relay.collected) == sorted([report(1), report(2)])
+    assert opened == []

@@ -75,6 +75,7 @@ def ask(app: Shop, receipts: list[Receipt], window: int = WINDOW, seed: int = 1)
         journal.close()
 
 
+@pytest.mark.shows("NEW-3")
 def test_an_erasure_is_signed_by_the_key_of_its_report_alone(app: Shop, post: Post) -> None:
     receipts = publish(app, post)
     ask(app, receipts)
@@ -141,6 +142,7 @@ def test_a_window_has_bounds(window: int) -> None:
         spread(1, 0, window, random.random)
 
 
+@pytest.mark.shows("NEW-3")
 def test_linkage_one_erasure_in_a_pass_and_never_with_reports(app: Shop, post: Post) -> None:
     receipts = publish(app, post, 12)
     ask(app, receipts, window=DAY)
@@ -257,6 +259,7 @@ def test_a_publisher_that_read_before_an_edit_reads_again(app: Shop, post: Post)
 # -- consent, routes, trouble --------------------------------------------------------------------
 
 
+@pytest.mark.shows("MIM-2")
 def test_it_leaves_although_consent_was_withdrawn(app: Shop, post: Post) -> None:
     receipts = publish(app, post, 1)
     withdraw(app.where, app.namespace, ["view"], now=app.clock.now())

@@ -63,6 +63,7 @@ def test_a_month_begins_in_the_middle_of_a_week() -> None:
     assert said["milestone"] == "d1"
 
 
+@pytest.mark.shows("MARS-9")
 @pytest.mark.parametrize(
     ("weeks", "bucket"), [(0, 0), (1, 1), (3, 1), (4, 2), (23, 2), (24, 3), (500, 3)]
 )

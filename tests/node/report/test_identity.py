@@ -20,6 +20,7 @@ def test_libsodium_derives_the_same(seed: bytes, index: int) -> None:
     assert report_seed(seed, index) == expected
 
 
+@pytest.mark.shows("METH-4", "KPI-14")
 def test_no_two_indices_share_a_key() -> None:
     assert len({report_seed(SEED, index) for index in range(1000)}) == 1000
 

@@ -119,6 +119,7 @@ def test_a_state_becomes_a_report_with_its_flags() -> None:
     assert done.consumed == [row()]
 
 
+@pytest.mark.shows("MARS-11")
 def test_mars_11_a_heartbeat_is_small() -> None:
     done = run(row(values={"version": "9.49", "os": "windows", "country": "ZZ"}))
     assert len(done.made[0].raw) <= 256
@@ -133,6 +134,7 @@ def test_flags_are_told_once_per_period() -> None:
     assert done.paces["heartbeat"].last == report.time
 
 
+@pytest.mark.shows("MARS-7", "MARS-9")
 @pytest.mark.parametrize(
     ("weeks", "bucket"), [(0, 0), (1, 1), (3, 1), (4, 2), (23, 2), (24, 3), (500, 3)]
 )
@@ -142,6 +144,7 @@ def test_mars_9_the_age_is_rough(weeks: int, bucket: int) -> None:
     assert reports(done)[0].values["age"] == bucket
 
 
+@pytest.mark.shows("MARS-5")
 def test_mars_5_a_second_heartbeat_of_a_day_makes_no_report() -> None:
     said = Pace("heartbeat", NOW - NOW % DAY, NOW)
     done = run(row(), paces={"heartbeat": said})
@@ -187,6 +190,7 @@ def test_a_type_with_milestones_speaks_on_those_days_only() -> None:
     assert (pace.first_day, pace.first_week) == (None, week_start(first * DAY))
 
 
+@pytest.mark.shows("MARS-7")
 def test_mars_7_the_first_day_goes_when_no_milestone_is_ahead() -> None:
     first = NOW // DAY * DAY
     told = retention(first // DAY).paces["retention"]
@@ -205,6 +209,7 @@ def test_who_was_there_before_a_type_had_milestones_is_not_new() -> None:
     assert (done.made, done.quiet) == ([], {NO_MILESTONE: 1})
 
 
+@pytest.mark.shows("MARS-5")
 @settings(max_examples=60)
 @given(
     st.lists(st.integers(0, 3 * DAY), min_size=1, max_size=60),
@@ -234,6 +239,7 @@ def test_a_clock_that_was_years_ahead_silences_nobody() -> None:
     assert len(reports(done)) == 1
 
 
+@pytest.mark.shows("MARS-8")
 def test_mars_8_the_next_one_is_drawn_from_the_declared_range() -> None:
     drawn = {run(row(), seed=seed).paces["heartbeat"].next - NOW for seed in range(50)}
     least, most = HEARTBEAT.release.every or (0, 0)
@@ -251,6 +257,7 @@ def test_one_type_is_released_once_per_pass() -> None:
     assert len(done.made) == 1
 
 
+@pytest.mark.shows("KPI-6")
 def test_counts_are_clamped_and_sampling_is_said() -> None:
     module = {"module": "muc", "backend": "redis"}
     done = run(row("module", module, table="counter", total=5000))
@@ -286,6 +293,7 @@ def test_rows_that_make_no_report_are_dropped_and_counted(damaged: Pending, why:
     assert dict(done.dropped) == {why: 1}
 
 
+@pytest.mark.shows("METH-15", "DEB-10")
 def test_deb_10_an_expired_type_is_dropped() -> None:
     now = HEARTBEAT.expires
     done = run(row(time=now - 3600), now=now)
@@ -304,6 +312,7 @@ VALUES: dict[str, dict[str, object]] = {
 }
 
 
+@pytest.mark.shows("METH-2")
 @given(
     st.lists(st.sampled_from(sorted(VALUES)), max_size=6),
     st.dictionaries(
@@ -460,6 +469,7 @@ def live(
     return found
 
 
+@pytest.mark.shows("METH-2")
 @settings(max_examples=100)
 @given(use())
 def test_meth_2_for_any_catalog_consent_and_values_only_agreed_wire_values_leave(

@@ -148,6 +148,7 @@ def spoken(values: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+@pytest.mark.shows("NEW-5")
 @given(
     values_of, st.lists(st.tuples(values_of, st.integers(1, 60)), max_size=12), st.integers(1, 40)
 )
@@ -201,6 +202,7 @@ def sent(done: Prepared) -> list[Report]:
     return [decode_report(split(made.raw).payload) for made in done.made]
 
 
+@pytest.mark.shows("NEW-5")
 def test_the_publisher_holds_generalises_and_sends() -> None:
     known = {"system": crowd_of(({"os": "linux"}, 20), ({"os": "other"}, 20))}
     by = meter_of(known, 20)
@@ -314,6 +316,7 @@ class Taking:
         yield self
 
 
+@pytest.mark.shows("NEW-5")
 async def test_the_publisher_asks_the_meter_of_the_person(nobody: Path) -> None:
     where, clock, route = places(nobody), ManualClock(START + DAY), Taking()
     namespace = namespace_of(CATALOG.label, CATALOG.short_key)

@@ -86,6 +86,7 @@ def contents(entry: EventType) -> list[tuple[object, ...]]:
     return found
 
 
+@pytest.mark.shows("NEW-8")
 @settings(max_examples=40)
 @given(type_maps(small=True))
 def test_entropy_is_the_logarithm_of_all_possible_reports(wire: dict[str, Any]) -> None:
@@ -230,6 +231,7 @@ def test_a_changed_value_makes_another_catalog_or_is_refused(
     refused_or_read(payload)
 
 
+@pytest.mark.shows("METH-7", "METH-11", "METH-16", "KPI-11")
 @pytest.mark.parametrize("path", [p for p in PATHS if p and isinstance(p[-1], str)])
 def test_no_key_can_be_left_out_but_what_is_optional(path: tuple[object, ...]) -> None:
     *parents, last = path
@@ -292,6 +294,7 @@ def test_a_type_whose_reports_could_be_too_large_is_refused() -> None:
         read(encode(wire))
 
 
+@pytest.mark.shows("NEW-8")
 def test_the_budget_is_compared_exactly() -> None:
     base = replaced(WIRE, ("types", "module", "fields"), [])
     wire = replaced(base, ("types", "module", "chart"), "line")

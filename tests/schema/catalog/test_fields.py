@@ -126,6 +126,7 @@ def test_a_field_reads_back_from_what_it_writes(wire: dict[str, Any]) -> None:
     assert field_of(declared.to_wire()) == declared
 
 
+@pytest.mark.shows("MIM-3")
 def test_an_enum_knows_its_words_and_calls_the_rest_other() -> None:
     class Words(StrEnum):
         LINUX = "linux"
@@ -216,6 +217,7 @@ def test_counts_are_clamped() -> None:
             declared.coerce(value)
 
 
+@pytest.mark.shows("MARS-10")
 def test_places_are_closed_lists() -> None:
     country, language = field("country"), field("language")
     assert (country.domain, language.domain) == (250, 184)

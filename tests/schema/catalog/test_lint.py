@@ -39,6 +39,7 @@ def test_a_signed_catalog_can_be_linted_as_well() -> None:
     assert {problem.code for problem in lint(example_catalog(), 2_000_000_000)} == {"M101"}
 
 
+@pytest.mark.shows("NEW-8")
 @pytest.mark.parametrize(
     ("code", "severity", "changes", "where"),
     [

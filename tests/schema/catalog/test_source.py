@@ -185,6 +185,7 @@ def test_decimal_edges_are_written_exactly() -> None:
     assert [field.coerce(raw) for raw in (-1, -0.5, 0.1, 2.49, 2.5, 11)] == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.shows("METH-11", "MIM-7", "KPI-11")
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [

@@ -69,6 +69,7 @@ def test_each_report_is_kept_once_however_often_it_comes(
     assert sorted(found) == sorted(set(raws))
 
 
+@pytest.mark.shows("METH-12")
 @pytest.mark.parametrize("reason", BAD)
 @pytest.mark.parametrize("at", [0, 3, 6])
 def test_one_bad_item_rejects_the_bundle_and_nothing_is_kept(reason: Reason, at: int) -> None:
@@ -126,6 +127,7 @@ def test_a_catalog_opens_the_way_for_the_reports_behind_it() -> None:
     assert book.get(WORLD.catalog_id) is not None
 
 
+@pytest.mark.shows("METH-15")
 def test_a_revocation_works_on_the_reports_behind_it() -> None:
     book = known()
     verdict = judge_bundle(pack([WORLD.revocation(), REPORTS[0]]), book, NOW, Seen())

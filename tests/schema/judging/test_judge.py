@@ -75,6 +75,7 @@ def test_any_signed_catalog_gets_a_verdict(data: st.DataObject) -> None:
     assert verdict.reason in (Reason.OK, Reason.OFF_SCHEMA, Reason.MALFORMED)
 
 
+@pytest.mark.shows("MARS-1", "METH-2")
 @given(st.data())
 def test_any_change_to_a_report_that_is_accepted_is_within_the_schema(data: st.DataObject) -> None:
     """What nodes let pass holds declared fields and declared values only (METH-2)."""
@@ -132,6 +133,7 @@ def test_what_one_node_accepts_no_other_node_rejects(
     assert verdict.decision is not Decision.REJECT
 
 
+@pytest.mark.shows("MARS-12")
 @given(st.sampled_from(everything), st.integers(0, 2**33), st.booleans(), st.booleans())
 def test_what_is_forged_is_rejected_by_all_whatever_their_clock_and_catalogs(
     raw: bytes, now: int, live: bool, informed: bool
@@ -170,6 +172,7 @@ def test_a_needless_work_stamp_is_free_content_and_refused(name: str) -> None:
     assert judge(stamped, BOOK, NOW).reason is Reason.OFF_SCHEMA
 
 
+@pytest.mark.shows("MARS-12", "DEB-10")
 def test_a_stranger_cannot_revoke_announce_or_declare_on_a_topic() -> None:
     stranger = {
         Kind.CATALOG: CATALOG,
@@ -194,6 +197,7 @@ def test_a_book_full_of_topics_still_keeps_each_report_on_its_own() -> None:
     assert judge(report, both, NOW, topic=WORLD.topic).reason is Reason.FOREIGN
 
 
+@pytest.mark.shows("METH-15", "DEB-10")
 def test_a_revocation_takes_hold_from_its_time_for_its_type_and_namespace_only() -> None:
     book, key = known(), load(WORLD.catalog).key
     assert book.revoke(key, Revocation("ping", TIME, ""))

@@ -80,6 +80,7 @@ def said(text: str) -> str:
     return "".join(one.content for one in rendered(text) if one.type in ("text", "code_inline"))
 
 
+@pytest.mark.shows("KPI-13")
 @given(type_maps())
 @settings(max_examples=60)
 def test_both_pages_say_everything_that_is_declared(wire: dict[str, Any]) -> None:
@@ -125,6 +126,7 @@ def words_of(document: Document) -> str:
     return "\n".join(lines) + "\n"
 
 
+@pytest.mark.shows("MARS-10")
 def test_only_who_asks_for_a_country_may_learn_one() -> None:
     bare = type_of({**_wire("heartbeat"), "fields": _wire("heartbeat")["fields"][:2]})
     assert "beyond the country" in words_of(notice(CATALOG))

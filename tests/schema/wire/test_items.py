@@ -82,6 +82,7 @@ def test_revocations_survive(name: str, time: int, reason: str) -> None:
     assert decode_revocation(encode_revocation(revocation)) == revocation
 
 
+@pytest.mark.shows("MARS-12")
 @given(announcements)
 def test_announcements_survive(announcement: Announcement) -> None:
     assert decode_announcement(encode_announcement(announcement)) == announcement
@@ -141,6 +142,7 @@ def test_an_unknown_key_is_refused(decoder: Callable[[bytes], object]) -> None:
         decoder(encode(GOOD[decoder] | {"user": "eve"}))
 
 
+@pytest.mark.shows("MARS-12")
 def test_an_announcement_passes_over_keys_it_does_not_know() -> None:
     body = {"time": 0, "expires": 1, "mood": [{"deep": True}], "news": [{"text": "a", "tone": 1}]}
     assert decode_announcement(encode(body)) == Announcement(0, 1, news=(News("a"),))
@@ -176,12 +178,14 @@ def test_an_announcement_is_refused(change: dict[str, object]) -> None:
     assert caught.value.code == Reason.MALFORMED
 
 
+@pytest.mark.shows("MARS-13")
 def test_an_announcement_cannot_ask_for_reports_more_than_daily() -> None:
     with pytest.raises(RefusedError) as caught:
         decode_announcement(encode({"time": 0, "expires": 1, "report_interval": 86_399}))
     assert caught.value.code == Reason.OFF_SCHEMA
 
 
+@pytest.mark.shows("MARS-4")
 def test_a_selector_is_evaluated_by_the_reader() -> None:
     announcement = Announcement(0, 1, selector={"os": ("linux", "macos"), "version": ("1",)})
     assert announcement.concerns({"os": "linux", "version": "1", "lang": "de"})

@@ -31,6 +31,7 @@ def test_the_folder_holds_what_the_generator_makes() -> None:
     assert {path.stem: content(path) for path in PATHS} == vectors.build()
 
 
+@pytest.mark.shows("KPI-3")
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_a_vector_is_judged_as_it_says(path: Path) -> None:
     scenario = content(path)

@@ -309,6 +309,7 @@ async def test_five_hundred_messages_at_once_all_arrive() -> None:  # C5, C6
             await s.wait_for(b"burst %d" % n)
 
 
+@pytest.mark.shows("MARS-2")
 async def test_messages_are_signed_and_hold_no_address() -> None:  # C7
     key_owner = GossipSettings()
     assert key_owner.message_max == BUNDLE_MAX
