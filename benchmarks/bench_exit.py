@@ -76,13 +76,13 @@ def run(code: str, env: dict[str, str], *arguments: str) -> tuple[float, float]:
 def prepare(kind: str, home: Path, env: dict[str, str]) -> None:
     """Consent, and for `due` an event of two days ago."""
     from methrics.node.consent.ledger import grant
-    from methrics.node.paths import namespace_of, places
+    from methrics.node.paths import namespace_of, user_paths
     from methrics.schema.catalog.catalog import load
 
     catalog = load(CATALOG.read_bytes())
     namespace = namespace_of(catalog.label, catalog.short_key)
     if kind in ("on", "due"):
-        grant(places(home), namespace, list(catalog.types), now=0)
+        grant(user_paths(home), namespace, list(catalog.types), now=0)
     if kind == "due":
         run(MEASURED, env, str(2 * DAY))
 

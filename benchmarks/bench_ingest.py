@@ -30,7 +30,7 @@ import trio
 from nacl.bindings import crypto_sign_open
 
 from methrics.aggregate.read.dataset import open_dataset
-from methrics.schema.catalog import regions as places
+from methrics.schema.catalog import regions
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.example import example_bytes, example_catalog
 from methrics.schema.wire.bundle import Packer, unpack
@@ -39,7 +39,7 @@ from methrics.schema.wire.items import Report, encode_report
 
 SHOWS = ("MARS-14",)
 
-COUNTRIES = sorted(places.COUNTRIES)[::4]
+COUNTRIES = sorted(regions.COUNTRIES)[::4]
 
 MARS = 1653
 """Reports per second from a billion users (MARS-14)."""

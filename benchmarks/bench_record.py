@@ -259,7 +259,7 @@ NEEDS = {name: code.split()[1].strip(";,") for name, code in IMPORTS.items()}
 def _recorder(home: Path, *, grant: bool = True):  # type: ignore[no-untyped-def]
     import methrics.node
     from methrics.node.consent.ledger import grant as allow
-    from methrics.node.paths import places
+    from methrics.node.paths import user_paths
 
     raw = (home.parent / "bench.cbor").read_bytes()
     with contextlib.suppress(KeyError):
@@ -267,7 +267,7 @@ def _recorder(home: Path, *, grant: bool = True):  # type: ignore[no-untyped-def
     os.environ["METHRICS"] = "on"  # a bench on a build service measures the same thing
     recorder = methrics.node.open(raw, home=home, publisher="none")
     if grant:
-        allow(places(home), recorder.namespace, ["signin"], now=0)
+        allow(user_paths(home), recorder.namespace, ["signin"], now=0)
     recorder.statistics()
     return recorder
 

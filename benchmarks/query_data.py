@@ -16,7 +16,7 @@ from zlib import crc32
 from methrics.aggregate.store.duck import Connection, literal, memory, name, open_writer
 from methrics.aggregate.store.store import Batch, Store
 from methrics.aggregate.store.tables import BASE, TypeTable, column_name
-from methrics.schema.catalog import regions as places
+from methrics.schema.catalog import regions
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType, Sequence
 from methrics.schema.catalog.fields import Field
@@ -76,7 +76,7 @@ def value(field: Field, type_name: str) -> str:
     if field.type == "version":
         return _version(list(params["max"]), salt)  # type: ignore[call-overload]
     if field.type == "country":
-        return _pick(sorted(places.COUNTRIES)[::4], salt)
+        return _pick(sorted(regions.COUNTRIES)[::4], salt)
     rest = [] if field.source == "milestone" else ["other"]
     return _pick([*params["values"], *rest], salt)  # type: ignore[misc]
 

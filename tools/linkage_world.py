@@ -35,7 +35,7 @@ from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.node.network.swarm import PeerId
 from methrics.node.outbox.journal import WEEK, Journal, week_start
 from methrics.node.outbox.outbox import Outbox
-from methrics.node.paths import Places, namespace_of, places
+from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.worker import inline
 from methrics.node.publish import delivery, publisher
 from methrics.node.publish.entry import Entry
@@ -184,18 +184,18 @@ class Install:
         self.world = world
         self.clock = world.clock
         self.rng = random.Random(f"{world.seed}/install/{habits.number}")
-        self.where: Places = places(home, policy=str(home / "policy.json"))
+        self.paths: Paths = user_paths(home, policy=str(home / "policy.json"))
         catalog = world.catalog
         self.namespace = namespace_of(catalog.label, catalog.short_key)
-        self.outbox = Outbox(self.where.outbox(self.namespace), clock=self.clock)
+        self.outbox = Outbox(self.paths.outbox(self.namespace), clock=self.clock)
         self._publishing = False
         self._nudged = -NUDGE * 1.0
-        grant(self.where, self.namespace, catalog.types, now=BEGIN)
+        grant(self.paths, self.namespace, catalog.types, now=BEGIN)
         self._be_somebody()
 
     def _be_somebody(self) -> None:
         """The identity that the journal would draw, drawn from the seed of the run instead."""
-        journal = Journal(self.where.outbox(self.namespace), clock=self.clock)
+        journal = Journal(self.paths.outbox(self.namespace), clock=self.clock)
         week = week_start(BEGIN) - self.habits.age_weeks * WEEK
         rows = {"seed": self.rng.randbytes(32), "next_index": 0, "install_week": week}
         with journal.database.transaction() as con:
@@ -225,8 +225,8 @@ class Install:
     def _open(self) -> methrics.node.Recorder:
         return methrics.node.open(
             self.world.catalog.raw,
-            home=self.where.home,
-            policy=self.where.policy,
+            home=self.paths.home,
+            policy=self.paths.policy,
             clock=self.clock,
             rng=self.rng.random,
             publisher="none",
@@ -278,7 +278,7 @@ class Install:
     async def _publish(self) -> None:
         try:
             await publisher.run_publisher(
-                self.where,
+                self.paths,
                 self.namespace,
                 publisher.PublisherSettings(entry=Entry(relays=self.world.addrs)),
                 clock=self.clock,
@@ -291,7 +291,7 @@ class Install:
 
     def ids(self) -> list[bytes]:
         """The ids of the reports that this install made: who is who, for the judge only."""
-        journal = Journal(self.where.outbox(self.namespace), clock=self.clock)
+        journal = Journal(self.paths.outbox(self.namespace), clock=self.clock)
         found = [receipt.id for receipt in journal.receipts()]
         journal.close()
         self.outbox.close()

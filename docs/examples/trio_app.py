@@ -17,7 +17,7 @@ from pathlib import Path
 import trio
 
 import methrics.node
-from methrics.node.paths import places
+from methrics.node.paths import user_paths
 from methrics.node.publisher import keep_publishing
 
 CATALOG = Path(__file__).with_name("app.cbor")
@@ -38,7 +38,7 @@ async def main(every: float) -> None:
     recorder.record("heartbeat", **recorder.facts("heartbeat"))
     with recorder, trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(keep_publishing, places(), recorder.namespace)
+            nursery.start_soon(keep_publishing, user_paths(), recorder.namespace)
             nursery.start_soon(work, recorder, every)
             async for _ in signals:
                 nursery.cancel_scope.cancel()

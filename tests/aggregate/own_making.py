@@ -11,7 +11,7 @@ import aggregate_making as making
 from methrics.node.clock import ManualClock
 from methrics.node.outbox.erasures import Erasures
 from methrics.node.outbox.journal import ACKNOWLEDGED, Journal, Made, Receipt
-from methrics.node.paths import namespace_of, places
+from methrics.node.paths import namespace_of, user_paths
 from methrics.node.report.erasure import sign_all
 from methrics.node.report.identity import report_seed
 from methrics.schema.catalog.catalog import Catalog
@@ -26,7 +26,7 @@ class Person:
         self.home = home
         self.catalog = of
         self.namespace = namespace_of(of.label, of.short_key)
-        path = places(home).outbox(self.namespace)
+        path = user_paths(home).outbox(self.namespace)
         self.journal = Journal(path, clock=ManualClock(making.NOW))
         self.number = self.journal.keep_catalog(of.id, of.raw)
 

@@ -18,7 +18,7 @@ from methrics.aggregate.simulate.install import Departure, Fields, Install, Rela
 from methrics.node.clock import Clock
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import namespace_of, places
+from methrics.node.paths import namespace_of, user_paths
 from methrics.node.process.worker import inline
 from methrics.node.publish.delivery import Delivery, Done
 from methrics.node.publish.publisher import consent_of
@@ -57,10 +57,10 @@ class RealInstall(Install):
         sampling: Mapping[str, int],
         relay: Relay,
     ) -> None:
-        self._where = places(home, policy=str(home / "policy.json"))
+        self._paths = user_paths(home, policy=str(home / "policy.json"))
         self._namespace = namespace_of(catalog.label, catalog.short_key)
         for name, fields in consent.items():
-            grant(self._where, self._namespace, (name,), fields=fields, now=time)
+            grant(self._paths, self._namespace, (name,), fields=fields, now=time)
         super().__init__(
             catalog,
             seed=seed,
@@ -73,7 +73,7 @@ class RealInstall(Install):
         )
         self._delivery = Delivery(
             self.journal,
-            consent_of(self._where, self._namespace, "relay", self.clock),
+            consent_of(self._paths, self._namespace, "relay", self.clock),
             self._route,
             "relay",
             clock=self.clock,
@@ -84,14 +84,14 @@ class RealInstall(Install):
     name = "relay"
 
     def _store(self, seed: bytes) -> Journal:
-        return SeededJournal(self._where.outbox(self._namespace), seed, self.clock)
+        return SeededJournal(self._paths.outbox(self._namespace), seed, self.clock)
 
     def _start(self, settings: RecorderSettings) -> Recorder:
         return methrics.node.open(
             self.catalog.raw,
             app_version=settings.app_version,
-            home=self._where.home,
-            policy=self._where.policy,
+            home=self._paths.home,
+            policy=self._paths.policy,
             sampling=settings.sampling,
             strict=True,
             clock=self.clock,

@@ -49,11 +49,11 @@ def test_an_app_works_with_the_base_install() -> None:
         "import methrics.node\n"
         "from methrics.node.clock import Clock\n"
         "from methrics.node.consent.ledger import grant\n"
-        "from methrics.node.paths import places\n"
+        "from methrics.node.paths import user_paths\n"
         "from methrics.schema.example import example_bytes\n"
         "recorder = methrics.node.open(example_bytes(), strict=True, publisher='none')\n"
         "assert not recorder.record('heartbeat', os='linux')\n"
-        "grant(places(), recorder.namespace, ['heartbeat'], now=Clock().now())\n"
+        "grant(user_paths(), recorder.namespace, ['heartbeat'], now=Clock().now())\n"
         "assert recorder.record('heartbeat', **recorder.facts('heartbeat'))\n"
         "recorder.close()\n"
     )

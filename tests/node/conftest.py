@@ -15,7 +15,7 @@ from methrics.node.clock import ManualClock
 from methrics.node.consent.ledger import grant
 from methrics.node.consent.switch import RECHECK
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import Places, places
+from methrics.node.paths import Paths, user_paths
 from methrics.node.process.worker import inline
 from methrics.node.publish.delivery import Done
 from methrics.node.publish.entry import Entry
@@ -104,24 +104,24 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def where(tmp_path: Path) -> Places:
-    return places(tmp_path / "home", policy=str(tmp_path / "policy.json"))
+def paths(tmp_path: Path) -> Paths:
+    return user_paths(tmp_path / "home", policy=str(tmp_path / "policy.json"))
 
 
 class Shop:
     """A recorder of the shop, its user's answers, and what came to be in its outbox."""
 
-    def __init__(self, catalog: Catalog, where: Places, clock: ManualClock) -> None:
+    def __init__(self, catalog: Catalog, paths: Paths, clock: ManualClock) -> None:
         self.catalog = catalog
-        self.where = where
+        self.paths = paths
         self.clock = clock
         self.recorder = self.open()
         self.namespace = self.recorder.namespace
 
     def open(self, **options: object) -> methrics.node.Recorder:
         options = {
-            "home": self.where.home,
-            "policy": self.where.policy,
+            "home": self.paths.home,
+            "policy": self.paths.policy,
             "clock": self.clock,
             "publisher": "none",
             **options,
@@ -131,17 +131,17 @@ class Shop:
     def allow(self, *types: str, fields: Iterable[str] | None = None) -> None:
         """The user's yes, noticed by every recorder."""
         chosen = None if fields is None else list(fields)
-        grant(self.where, self.namespace, types or self.catalog.types, fields=chosen, now=NOW)
+        grant(self.paths, self.namespace, types or self.catalog.types, fields=chosen, now=NOW)
         self.clock.advance(RECHECK)
 
     @property
     def journal(self) -> Journal:
-        return Journal(self.where.outbox(self.namespace), clock=self.clock)
+        return Journal(self.paths.outbox(self.namespace), clock=self.clock)
 
 
 @pytest.fixture
-def app(shop: Catalog, where: Places, clock: ManualClock) -> Shop:
-    return Shop(shop, where, clock)
+def app(shop: Catalog, paths: Paths, clock: ManualClock) -> Shop:
+    return Shop(shop, paths, clock)
 
 
 class Post:
@@ -191,7 +191,7 @@ class Post:
         for _ in range(passes):
             trio.run(
                 lambda: run_publisher(
-                    self.app.where,
+                    self.app.paths,
                     self.app.namespace,
                     settings,
                     clock=self.app.clock,

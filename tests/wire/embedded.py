@@ -14,7 +14,7 @@ from real_network import EXAMPLES, environment
 from methrics.node.clock import Clock
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.journal import Journal, Receipt
-from methrics.node.paths import Places, namespace_of, places
+from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.lock import is_held
 from methrics.node.report.flags import DAY
 from methrics.schema.catalog.catalog import Catalog, load
@@ -46,15 +46,15 @@ class Row(NamedTuple):
     total: int | None
 
 
-def agree(where: Places, catalog: Catalog = CATALOG, *, ago: int = 0) -> None:
+def agree(paths: Paths, catalog: Catalog = CATALOG, *, ago: int = 0) -> None:
     """The person says yes to everything that the catalog asks, or said so `ago` seconds ago."""
     namespace = namespace_of(catalog.label, catalog.short_key)
-    grant(where, namespace, list(catalog.types), now=Clock().now() - ago)
+    grant(paths, namespace, list(catalog.types), now=Clock().now() - ago)
 
 
-def waiting(where: Places, namespace: str = NAMESPACE) -> list[Row]:
+def waiting(paths: Paths, namespace: str = NAMESPACE) -> list[Row]:
     """What was recorded and is not yet a report. Makes no file."""
-    journal = Journal(where.outbox(namespace))
+    journal = Journal(paths.outbox(namespace))
     if not journal.exists():
         return []
     try:
@@ -69,9 +69,9 @@ def waiting(where: Places, namespace: str = NAMESPACE) -> list[Row]:
     return found
 
 
-def receipts(where: Places, namespace: str = NAMESPACE) -> list[Receipt]:
+def receipts(paths: Paths, namespace: str = NAMESPACE) -> list[Receipt]:
     """What became a report."""
-    journal = Journal(where.outbox(namespace))
+    journal = Journal(paths.outbox(namespace))
     if not journal.exists():
         return []
     try:
@@ -80,9 +80,9 @@ def receipts(where: Places, namespace: str = NAMESPACE) -> list[Receipt]:
         journal.close()
 
 
-def publishing(where: Places, namespace: str = NAMESPACE) -> bool:
+def publishing(paths: Paths, namespace: str = NAMESPACE) -> bool:
     """Whether a publisher runs."""
-    return is_held(where.publisher_lock(namespace))
+    return is_held(paths.publisher_lock(namespace))
 
 
 def program(name: str, *arguments: str, earlier: int = 0) -> list[str]:
@@ -148,6 +148,6 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
-def home(tmp_path: Path, name: str = "home") -> Places:
+def home(tmp_path: Path, name: str = "home") -> Paths:
     """A person's folder, not made yet."""
-    return places(tmp_path / name)
+    return user_paths(tmp_path / name)

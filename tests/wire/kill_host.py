@@ -23,7 +23,7 @@ import trio
 import methrics.node.network.libp2p
 from methrics.node.clock import Clock
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import namespace_of, places
+from methrics.node.paths import namespace_of, user_paths
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.publish.routes import RelayRoute
@@ -63,12 +63,16 @@ def publish(catalog: Catalog, job: dict[str, Any]) -> int:
     settings = PublisherSettings(entry=Entry(relays=(job["relay"],)), once=True)
     namespace = namespace_of(catalog.label, catalog.short_key)
     clock = shifted(job["shift"])
-    return trio.run(lambda: run_publisher(places(job["home"]), namespace, settings, clock=clock))
+    return trio.run(
+        lambda: run_publisher(user_paths(job["home"]), namespace, settings, clock=clock)
+    )
 
 
 def record(catalog: Catalog, job: dict[str, Any]) -> int:
     settings = RecorderSettings(publisher="none", strict=True)
-    with Recorder(catalog, places(job["home"]), settings, clock=shifted(job["shift"])) as recorder:
+    with Recorder(
+        catalog, user_paths(job["home"]), settings, clock=shifted(job["shift"])
+    ) as recorder:
         recorder.record("beat")
         for serial in range(job["first"], job["first"] + job["count"]):
             if recorder.record("click", serial=serial):

@@ -21,7 +21,7 @@ from methrics.node.consent.ledger import grant, read_answers
 from methrics.node.consent.page.form import FORM_MAX
 from methrics.node.consent.page.render import questions_page
 from methrics.node.consent.page.server import ConsentPage
-from methrics.node.paths import Places, namespace_of, places
+from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.schema.example import example_bytes, example_catalog
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ TYPES = list(EXAMPLE.types)
 
 
 @pytest.fixture
-def where(tmp_path: Path) -> Places:
-    return places(tmp_path / "home", policy=str(tmp_path / "policy.json"))
+def paths(tmp_path: Path) -> Paths:
+    return user_paths(tmp_path / "home", policy=str(tmp_path / "policy.json"))
 
 
 @pytest.fixture
-def page(where: Places) -> Iterator[ConsentPage]:
-    asking = Asking([EXAMPLE], where, app_version="1.4", surface="page")
+def page(paths: Paths) -> Iterator[ConsentPage]:
+    asking = Asking([EXAMPLE], paths, app_version="1.4", surface="page")
     sheets = [asking.sheet(question) for question in asking.questions(everything=True)]
     with ConsentPage(asking, sheets, overridden="") as server:
         thread = threading.Thread(target=server.serve, daemon=True)
@@ -106,11 +106,11 @@ def visitor(page: ConsentPage) -> Visitor:
     return Visitor(page)
 
 
-def nothing_answered(where: Places) -> bool:
-    return read_answers(where.ledger) == {}
+def nothing_answered(paths: Paths) -> bool:
+    return read_answers(paths.ledger) == {}
 
 
-def test_the_address_works_once(visitor: Visitor, page: ConsentPage, where: Places) -> None:
+def test_the_address_works_once(visitor: Visitor, page: ConsentPage, paths: Paths) -> None:
     location = visitor.enter()
     assert visitor.send("GET", location)[0] == 200
     thief = Visitor(page)
@@ -121,7 +121,7 @@ def test_the_address_works_once(visitor: Visitor, page: ConsentPage, where: Plac
     assert "set-cookie" not in headers
     assert thief.send("GET", location)[0] == 404
     assert thief.post(thief.form(all="no")) == 404
-    assert nothing_answered(where)
+    assert nothing_answered(paths)
 
 
 @pytest.mark.parametrize("token", ["", "x", "é", "A" * 5000])
@@ -133,14 +133,14 @@ def test_a_guessed_token_opens_nothing_and_spends_nothing(visitor: Visitor, toke
 @pytest.mark.parametrize(
     "host", ["localhost", "evil.example", "evil.example:{port}", "127.0.0.1", "0.0.0.0:{port}", ""]
 )
-def test_dns_rebinding_is_refused(visitor: Visitor, where: Places, host: str) -> None:
+def test_dns_rebinding_is_refused(visitor: Visitor, paths: Paths, host: str) -> None:
     location = visitor.enter()
     given = host.format(port=visitor.page.server_address[1])
     status, text, _ = visitor.send("GET", location, Host=given)
     assert status == 421
     assert visitor.page.form_token not in text
     assert visitor.post(visitor.form(all="no"), Host=given) == 421
-    assert nothing_answered(where)
+    assert nothing_answered(paths)
 
 
 @pytest.mark.parametrize(
@@ -166,11 +166,11 @@ def test_dns_rebinding_is_refused(visitor: Visitor, where: Places, host: str) ->
     ids=str,
 )
 def test_a_forged_form_changes_nothing(
-    visitor: Visitor, where: Places, headers: dict[str, str]
+    visitor: Visitor, paths: Paths, headers: dict[str, str]
 ) -> None:
     visitor.enter()
     assert visitor.post(visitor.form(all="no"), **headers) in (400, 403, 404)
-    assert nothing_answered(where)
+    assert nothing_answered(paths)
     assert visitor.post(visitor.form(all="no")) == 200, "and the real one still works"
 
 
@@ -180,21 +180,21 @@ def test_a_forged_form_changes_nothing(
     ids=range(7),
 )
 def test_a_form_without_its_token_changes_nothing(
-    visitor: Visitor, where: Places, body: bytes
+    visitor: Visitor, paths: Paths, body: bytes
 ) -> None:
     visitor.enter()
     assert visitor.post(body) in (400, 403)
-    assert nothing_answered(where)
+    assert nothing_answered(paths)
 
 
-def test_a_look_changes_nothing(visitor: Visitor, where: Places) -> None:
+def test_a_look_changes_nothing(visitor: Visitor, paths: Paths) -> None:
     location = visitor.enter()
     query = visitor.form(all="no").decode()
     for path in (location, f"{location}?{query}", f"{location}save?{query}", "/", "/favicon.ico"):
         visitor.send("GET", path)
     for method in ("PUT", "DELETE", "OPTIONS", "HEAD"):
         assert visitor.send(method, f"{location}save")[0] == 501
-    assert nothing_answered(where)
+    assert nothing_answered(paths)
 
 
 def test_nothing_may_be_loaded_stored_or_framed(visitor: Visitor) -> None:
@@ -223,7 +223,7 @@ def test_connections_that_say_nothing_block_nobody(visitor: Visitor, page: Conse
 
 
 def test_it_listens_on_loopback_only_and_asks_no_name_server(
-    where: Places, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import socket
 
@@ -232,26 +232,26 @@ def test_it_listens_on_loopback_only_and_asks_no_name_server(
 
     for name in ("getfqdn", "gethostbyaddr", "gethostbyname", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
-    asking = Asking([EXAMPLE], where)
+    asking = Asking([EXAMPLE], paths)
     with ConsentPage(asking, []) as server:
         assert server.server_address[0] == "127.0.0.1"
 
 
-def test_it_ends_by_itself(where: Places) -> None:
+def test_it_ends_by_itself(paths: Paths) -> None:
     class Hasty(ManualClock):
         def monotonic(self) -> float:
             self.advance(100)
             return super().monotonic()
 
-    asking = Asking([EXAMPLE], where)
+    asking = Asking([EXAMPLE], paths)
     with ConsentPage(asking, [], clock=Hasty(), idle=250) as server:
         server.timeout = 0
         assert server.serve() is False
-    assert nothing_answered(where)
+    assert nothing_answered(paths)
 
 
 def test_a_form_with_a_mistake_comes_back_as_it_was_sent(
-    visitor: Visitor, page: ConsentPage, where: Places
+    visitor: Visitor, page: ConsentPage, paths: Paths
 ) -> None:
     visitor.enter()
     body = visitor.form(**{f"answer-{n}": "yes" for n in range(4)})
@@ -265,13 +265,13 @@ def test_a_form_with_a_mistake_comes_back_as_it_was_sent(
     assert status == 422
     assert 'role="alert"' in text
     assert text.count('value="yes" class="yes" checked') == 4
-    assert nothing_answered(where)
+    assert nothing_answered(paths)
 
 
 def test_catalog_texts_cannot_become_markup() -> None:
     from dataclasses import replace
 
-    asking = Asking([EXAMPLE], places("/nonexistent"))
+    asking = Asking([EXAMPLE], user_paths("/nonexistent"))
     sheet = asking.sheet(asking.questions()[0])
     evil = '<script>alert(1)</script>"\'&https://x.example/"onclick=1'
     bad = replace(sheet, asks=evil, facts=(("<b>", evil),), report=evil, note=evil)
@@ -333,7 +333,7 @@ def all_of(browser: WebDriver, selector: str) -> list[Any]:
 
 
 def test_a_person_chooses_types_fields_and_routes(
-    browser: WebDriver, page: ConsentPage, where: Places
+    browser: WebDriver, page: ConsentPage, paths: Paths
 ) -> None:
     browser.get(page.url)
     assert "token" not in browser.current_url, "the secret does not stay in the address"
@@ -358,7 +358,7 @@ def test_a_person_chooses_types_fields_and_routes(
     wait_saved(browser)
     said = find(browser, "[role=status]").text
     assert "signin: off" in said
-    answers = read_answers(where.ledger)[APP]
+    answers = read_answers(paths.ledger)[APP]
     assert answers["heartbeat"].fields == {
         field.name for field in EXAMPLE.types["heartbeat"].fields
     } - {"country"}
@@ -371,20 +371,18 @@ def test_a_person_chooses_types_fields_and_routes(
 
 
 @pytest.mark.shows("KPI-12")
-def test_no_to_everything_is_one_press(
-    browser: WebDriver, page: ConsentPage, where: Places
-) -> None:
+def test_no_to_everything_is_one_press(browser: WebDriver, page: ConsentPage, paths: Paths) -> None:
     browser.get(page.url)
     press(browser, "button[name=all]")
     wait_saved(browser)
-    assert {answer.said for answer in read_answers(where.ledger)[APP].values()} == {"no"}
+    assert {answer.said for answer in read_answers(paths.ledger)[APP].values()} == {"no"}
     assert find(browser, "[role=status]").text.splitlines()[: len(TYPES)] == [
         f"{name}: off" for name in TYPES
     ]
 
 
 def test_by_keyboard_alone_in_the_order_of_the_page(
-    browser: WebDriver, page: ConsentPage, where: Places
+    browser: WebDriver, page: ConsentPage, paths: Paths
 ) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
@@ -419,7 +417,7 @@ def test_by_keyboard_alone_in_the_order_of_the_page(
     assert seen[0].startswith("a="), "first a way past the text"
     wait_saved(browser)
     first = EXAMPLE.types[TYPES[0]]
-    answer = read_answers(where.ledger)[APP][TYPES[0]]
+    answer = read_answers(paths.ledger)[APP][TYPES[0]]
     assert answer.fields == {field.name for field in first.fields[1:]}
 
 
@@ -490,10 +488,10 @@ def test_axe_finds_nothing(browser: WebDriver, page: ConsentPage) -> None:
 
 
 def test_answers_given_before_are_shown_and_can_be_changed(
-    browser: WebDriver, where: Places
+    browser: WebDriver, paths: Paths
 ) -> None:
-    grant(where, APP, ["heartbeat"], fields=["os"], now=1, catalog=EXAMPLE)
-    asking = Asking([EXAMPLE], where, surface="page")
+    grant(paths, APP, ["heartbeat"], fields=["os"], now=1, catalog=EXAMPLE)
+    asking = Asking([EXAMPLE], paths, surface="page")
     sheets = [asking.sheet(question) for question in asking.questions(everything=True)]
     with ConsentPage(asking, sheets) as server:
         thread = threading.Thread(target=server.serve, daemon=True)
@@ -507,7 +505,7 @@ def test_answers_given_before_are_shown_and_can_be_changed(
         press(browser, "button:not([name])")
         wait_saved(browser)
         thread.join(60)
-    assert not read_answers(where.ledger)[APP]["heartbeat"].on
+    assert not read_answers(paths.ledger)[APP]["heartbeat"].on
 
 
 def test_the_command_opens_the_page_and_ends_when_it_is_saved(

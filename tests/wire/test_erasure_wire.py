@@ -26,7 +26,7 @@ from methrics.node.consent.ledger import grant, withdraw
 from methrics.node.network.libp2p import open_swarm
 from methrics.node.outbox.erasures import Erasures
 from methrics.node.outbox.journal import ACKNOWLEDGED, Journal, Made
-from methrics.node.paths import Places, namespace_of, places
+from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.publish.routes import Load, RelayRoute
@@ -54,13 +54,13 @@ class Scene:
     def __init__(self, relay: str, store: Store, home: Path) -> None:
         self.relay = relay
         self.store = store
-        self.where: Places = places(home)
+        self.paths: Paths = user_paths(home)
         self.stop = trio.Event()
         self.stopped = trio.Event()
 
     @property
     def journal(self) -> Journal:
-        return Journal(self.where.outbox(NAMESPACE))
+        return Journal(self.paths.outbox(NAMESPACE))
 
     async def publish(self, passes: int = 1) -> int:
         """Passes of the publisher; returns how many erasures were acknowledged."""
@@ -68,7 +68,7 @@ class Scene:
         done: list[int] = []
         for _ in range(passes):
             await run_publisher(
-                self.where,
+                self.paths,
                 NAMESPACE,
                 settings,
                 on_pass=lambda one: done.append(one.erased),
@@ -120,11 +120,11 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
         nursery.cancel_scope.cancel()
 
 
-def record(where: Places) -> None:
-    grant(where, NAMESPACE, ["heartbeat", "system"], now=0)
+def record(paths: Paths) -> None:
+    grant(paths, NAMESPACE, ["heartbeat", "system"], now=0)
     past = ManualClock(Clock().now() - 10 * DAY)
     settings = RecorderSettings(publisher="none", strict=True)
-    with Recorder(CATALOG, where, settings, clock=past) as recorder:
+    with Recorder(CATALOG, paths, settings, clock=past) as recorder:
         assert recorder.record("heartbeat", os="linux")
         assert recorder.record("system", os="linux", python="3.11")
 
@@ -150,7 +150,7 @@ def in_parquet(directory: Path) -> set[bytes]:
 @pytest.mark.shows("METH-16", "NEW-3")
 async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
     async with scene(tmp_path) as found:
-        record(found.where)
+        record(found.paths)
         await found.publish()
         await found.until(lambda: found.store.total == 2)
         receipts = {one.type: one for one in found.journal.receipts()}
@@ -159,10 +159,10 @@ async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
         await found.until(lambda: beside.is_dir() and len(in_parquet(beside)) == 2)
 
         # The person takes consent back and has one report forgotten.
-        withdraw(found.where, NAMESPACE, ["heartbeat"], now=Clock().now())
+        withdraw(found.paths, NAMESPACE, ["heartbeat"], now=Clock().now())
         asked = CliRunner().invoke(
             erase,
-            [doomed.id.hex(), "--over", "0s", "--yes", "--home", str(found.where.home)],
+            [doomed.id.hex(), "--over", "0s", "--yes", "--home", str(found.paths.home)],
         )
         assert asked.exit_code == 0, asked.output
         assert await found.publish(2) == 1
@@ -202,7 +202,7 @@ async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
 
 async def test_an_erasure_that_overtakes_its_report_keeps_it_out(tmp_path: Path) -> None:
     async with scene(tmp_path) as found:
-        record(found.where)
+        record(found.paths)
         await found.publish()
         await found.until(lambda: found.store.total == 2)
         doomed = found.journal.receipts(type_name="heartbeat")[0]
@@ -210,10 +210,10 @@ async def test_an_erasure_that_overtakes_its_report_keeps_it_out(tmp_path: Path)
     other = tmp_path / "other"
     other.mkdir()
     async with scene(other) as found:
-        home = places(tmp_path / "home")
+        home = user_paths(tmp_path / "home")
         options = ["--over", "0s", "--yes", "--home", str(home.home)]
         assert CliRunner().invoke(erase, [doomed.id.hex(), *options]).exit_code == 0
-        found.where = home
+        found.paths = home
         assert await found.publish() == 1
         tombstones = "SELECT count(*) FROM tombstone"
         await found.until(lambda: found.store.cursor().execute(tombstones).fetchone() == (1,))
@@ -239,9 +239,9 @@ COUNT = 60
 TRIES = 40
 
 
-def left(where: Places) -> Journal:
+def left(paths: Paths) -> Journal:
     """The journal of somebody of whom COUNT reports left."""
-    journal = Journal(where.outbox(NAMESPACE))
+    journal = Journal(paths.outbox(NAMESPACE))
     number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
     now = Clock().now() // 86_400 * 86_400
     seed, first, _ = journal.identity(now)
@@ -274,7 +274,7 @@ def erase_killed(home: Path, after: float | None) -> None:
 @pytest.mark.slow
 def test_kpi_7_erase_killed_at_random_is_journaled_whole_or_not_at_all(tmp_path: Path) -> None:
     rng = random.Random(7)
-    journal = left(places(tmp_path))
+    journal = left(user_paths(tmp_path))
     erasures = Erasures(journal)
     erase_killed(tmp_path, None)
     wanted = {index: one.raw for index, one in erasures.all().items()}

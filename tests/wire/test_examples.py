@@ -17,18 +17,18 @@ import pytest
 from embedded import agree, home, program, receipts, run, running, waiting
 from real_network import EXAMPLES, ROOT, environment
 
-from methrics.node.paths import Places, namespace_of
+from methrics.node.paths import Paths, namespace_of
 from methrics.schema.catalog.catalog import load
 
 pytestmark = pytest.mark.wire
 
 
 @pytest.fixture
-def person(tmp_path: Path, nobody: Path) -> Places:
+def person(tmp_path: Path, nobody: Path) -> Paths:
     """Somebody who agreed."""
-    where = home(nobody.parent, nobody.name)
-    agree(where)
-    return where
+    paths = home(nobody.parent, nobody.name)
+    agree(paths)
+    return paths
 
 
 def test_the_catalogs_are_signed_as_they_stand() -> None:
@@ -59,7 +59,7 @@ def test_without_consent_a_program_is_the_same_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_plain_script(person: Places, tmp_path: Path) -> None:
+def test_a_plain_script(person: Paths, tmp_path: Path) -> None:
     run(program("plain_script.py", "a.png"), tmp_path)
     rows = {row.type: row for row in waiting(person)}
     assert set(rows) == {"heartbeat", "command"}
@@ -68,13 +68,13 @@ def test_a_plain_script(person: Places, tmp_path: Path) -> None:
     assert rows["command"].values == {"name": "resize", "worked": True, "seconds": 0}
 
 
-def test_a_short_lived_command(person: Places, tmp_path: Path) -> None:
+def test_a_short_lived_command(person: Paths, tmp_path: Path) -> None:
     for argument in ("here.csv", "there.csv"):
         run(program("short_cli.py", "export", argument), tmp_path)
     assert [row.values["name"] for row in waiting(person)] == ["export"] * 2
 
 
-def test_a_threaded_app(person: Places, tmp_path: Path) -> None:
+def test_a_threaded_app(person: Paths, tmp_path: Path) -> None:
     jobs = ["import a.png", "resize b.png", "dance c.png", "search"] * 25
     with running(program("threaded_app.py"), tmp_path) as app:
         app.say("\n".join(jobs) + "\n")
@@ -97,17 +97,17 @@ def get(url: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-def sums(where: Places) -> dict[tuple[object, object], int]:
+def sums(paths: Paths) -> dict[tuple[object, object], int]:
     """What was counted per page and answer."""
     found: Counter[tuple[object, object]] = Counter()
-    for row in waiting(where):
+    for row in waiting(paths):
         if row.type == "request":
             assert set(row.values) == {"page", "answer"}
             found[row.values["page"], row.values["answer"]] += row.total or 0
     return dict(found)
 
 
-def test_an_asyncio_server(person: Places, tmp_path: Path) -> None:
+def test_an_asyncio_server(person: Paths, tmp_path: Path) -> None:
     pytest.importorskip("aiohttp", reason="pip install aiohttp")
     with running(program("aiohttp_server.py", "0"), tmp_path) as app:
         found = re.search(r"http://127\.0\.0\.1:\d+", app.line())
@@ -122,7 +122,7 @@ def test_an_asyncio_server(person: Places, tmp_path: Path) -> None:
     assert b"jane" not in raw
 
 
-def test_a_trio_app_without_any_relay_just_goes_on(person: Places, tmp_path: Path) -> None:
+def test_a_trio_app_without_any_relay_just_goes_on(person: Paths, tmp_path: Path) -> None:
     with running(program("trio_app.py", "0.05"), tmp_path) as app:
         for _ in range(3):
             assert app.line() == "worked"
@@ -135,14 +135,14 @@ def test_an_app_that_measures_with_opentelemetry(tmp_path: Path, nobody: Path) -
     pytest.importorskip("opentelemetry.sdk", reason="pip install 'methrics[otel]'")
     catalog = load((EXAMPLES / "otel.cbor").read_bytes())
     namespace = namespace_of(catalog.label, catalog.short_key)
-    where = home(nobody.parent, nobody.name)
+    paths = home(nobody.parent, nobody.name)
     jobs = "import jane.png\nresize jane.png\ndance jane.png\nimport\n"
     said = "import jane.png: done\nresize jane.png: done\ndance jane.png: done\nimport : done\n"
     assert run(program("otel_app.py"), tmp_path, given=jobs) == said
     assert list(tmp_path.iterdir()) == []
-    agree(where, catalog, ago=60)
+    agree(paths, catalog, ago=60)
     assert run(program("otel_app.py"), tmp_path, given=jobs) == said
-    rows = waiting(where, namespace)
+    rows = waiting(paths, namespace)
     done = [row for row in rows if row.type == "jobs_done"]
     assert {(row.values["job_kind"], row.values["job_ok"]): row.total for row in done} == {
         ("import", True): 1,
@@ -157,10 +157,10 @@ def test_an_app_that_measures_with_opentelemetry(tmp_path: Path, nobody: Path) -
     (state,) = (row for row in rows if row.type == "memory_used")
     assert state.values.keys() == {"megabytes"}
     assert len(rows) == 6
-    assert b"jane" not in Path(where.outbox(namespace)).read_bytes()
+    assert b"jane" not in Path(paths.outbox(namespace)).read_bytes()
 
 
-def test_a_pre_fork_server(person: Places, tmp_path: Path) -> None:
+def test_a_pre_fork_server(person: Paths, tmp_path: Path) -> None:
     with running(program("prefork_server.py", "0", "3"), tmp_path) as app:
         port = int(app.line().rpartition(" ")[2])
         workers = {get(f"http://127.0.0.1:{port}/")[1] for _ in range(60)}
@@ -177,9 +177,9 @@ def test_a_pre_fork_server(person: Places, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_notebook(yes: bool, tmp_path: Path, nobody: Path) -> None:
     pytest.importorskip("ipykernel", reason="pip install ipykernel nbclient")
-    where = home(nobody.parent, nobody.name)
+    paths = home(nobody.parent, nobody.name)
     if yes:
-        agree(where)
+        agree(paths)
     notebook = tmp_path / "notebook.ipynb"
     notebook.write_bytes((EXAMPLES / "notebook.ipynb").read_bytes())
     (tmp_path / "app.cbor").write_bytes((EXAMPLES / "app.cbor").read_bytes())
@@ -196,5 +196,5 @@ def test_a_notebook(yes: bool, tmp_path: Path, nobody: Path) -> None:
     assert f"'text/plain': '{yes}'".replace("'", '"') in said
     assert "#####" in said
     assert ("rule='answer', recorded=2" in said) is yes
-    assert sorted(row.type for row in waiting(where)) == (["command", "heartbeat"] if yes else [])
-    assert Path(where.data).exists() is yes
+    assert sorted(row.type for row in waiting(paths)) == (["command", "heartbeat"] if yes else [])
+    assert Path(paths.data).exists() is yes

@@ -15,7 +15,7 @@ from embedded import EARLIER, home, publishing, receipts, waiting
 from real_network import METHRICS, PLUGIN, RealNetwork, environment, wait_until
 
 from methrics.node.outbox.journal import ACKNOWLEDGED
-from methrics.node.paths import Places, namespace_of
+from methrics.node.paths import Paths, namespace_of
 from methrics.node.process.lock import FileLock
 from methrics.node.report.facts import machine_facts
 from methrics.node.report.flags import DAY
@@ -84,13 +84,13 @@ def run(installed: Path, tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def person(tmp_path: Path) -> Places:
+def person(tmp_path: Path) -> Paths:
     return home(tmp_path)
 
 
-def agree(where: Places) -> None:
+def agree(paths: Paths) -> None:
     """As the README says: `methrics consent grant`."""
-    command = [*METHRICS, "consent", "grant", str(SIGNED), "--yes", "--home", where.data]
+    command = [*METHRICS, "consent", "grant", str(SIGNED), "--yes", "--home", paths.data]
     subprocess.run(command, check=True, capture_output=True, env=environment())
 
 
@@ -113,7 +113,7 @@ def test_the_catalog_lints_clean() -> None:
     assert "ready to be signed" in done.stdout
 
 
-def test_without_a_yes_nothing_at_all_is_written(run: Run, person: Places, tmp_path: Path) -> None:
+def test_without_a_yes_nothing_at_all_is_written(run: Run, person: Paths, tmp_path: Path) -> None:
     bare = told(run("-p", "no:census"))
     before = files(tmp_path)
     assert told(run(METHRICS_HOME=person.data)) == bare
@@ -122,7 +122,7 @@ def test_without_a_yes_nothing_at_all_is_written(run: Run, person: Places, tmp_p
     assert files(tmp_path) == before
 
 
-def test_with_a_yes_each_run_keeps_one_row_the_latest(run: Run, person: Places) -> None:
+def test_with_a_yes_each_run_keeps_one_row_the_latest(run: Run, person: Paths) -> None:
     agree(person)
     for _ in range(2):
         told(run(METHRICS_HOME=person.data))
@@ -136,7 +136,7 @@ def test_with_a_yes_each_run_keeps_one_row_the_latest(run: Run, person: Places) 
         assert row.values["python"] == machine_facts(["python"])["python"]
 
 
-def test_a_build_service_stays_silent_whatever_its_user_said(run: Run, person: Places) -> None:
+def test_a_build_service_stays_silent_whatever_its_user_said(run: Run, person: Paths) -> None:
     agree(person)
     before = files(Path(person.data))
     told(run(METHRICS_HOME=person.data, CI="true"))
@@ -145,7 +145,7 @@ def test_a_build_service_stays_silent_whatever_its_user_said(run: Run, person: P
 
 @pytest.mark.parametrize("trouble", ["no folder", "no catalog", "busy"])
 def test_trouble_of_ours_is_no_trouble_of_theirs(
-    trouble: str, run: Run, person: Places, installed: Path
+    trouble: str, run: Run, person: Paths, installed: Path
 ) -> None:
     bare = told(run("-p", "no:census"))
     agree(person)
@@ -168,7 +168,7 @@ def test_trouble_of_ours_is_no_trouble_of_theirs(
 
 
 def test_from_a_test_run_to_the_versions_in_use(
-    network: RealNetwork, run: Run, person: Places
+    network: RealNetwork, run: Run, person: Paths
 ) -> None:
     agree(person)
     env = {"METHRICS_HOME": person.data, "METHRICS_RELAYS": network.relay}

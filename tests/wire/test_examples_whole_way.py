@@ -22,7 +22,7 @@ from test_examples import get
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
 from methrics.node.outbox.journal import ACKNOWLEDGED
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.node.report.flags import DAY
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
@@ -31,25 +31,25 @@ DAYS = 2 * DAY
 """How slow the clock of the earlier run is: by now whatever it recorded is due, and not late."""
 
 
-def sent(where: Places) -> bool:
+def sent(paths: Paths) -> bool:
     """Whether all that became a report was taken, and the publisher has ended."""
-    found = receipts(where)
-    return bool(found) and {one.state for one in found} == {ACKNOWLEDGED} and not publishing(where)
+    found = receipts(paths)
+    return bool(found) and {one.state for one in found} == {ACKNOWLEDGED} and not publishing(paths)
 
 
 @pytest.mark.shows("METH-1")
 def test_a_command_sends_what_the_one_before_recorded_and_does_not_wait(
     network: RealNetwork, tmp_path: Path
 ) -> None:
-    where = home(tmp_path)
-    agree(where)
-    env = {"METHRICS_HOME": where.data, "METHRICS_RELAYS": network.relay}
+    paths = home(tmp_path)
+    agree(paths)
+    env = {"METHRICS_HOME": paths.data, "METHRICS_RELAYS": network.relay}
     run(program("short_cli.py", "search", "word", earlier=DAYS), tmp_path, **env)
-    assert receipts(where) == []
+    assert receipts(paths) == []
     run(program("short_cli.py", "export", "file"), tmp_path, **env)
-    wait_until("send what was due", lambda: sent(where))
-    assert [row.values["name"] for row in waiting(where)] == ["export"], "its time has not come"
-    (receipt,) = receipts(where)
+    wait_until("send what was due", lambda: sent(paths))
+    assert [row.values["name"] for row in waiting(paths)] == ["export"], "its time has not come"
+    (receipt,) = receipts(paths)
     sql = "SELECT name, worked FROM examples.command WHERE name = 'search'"
     wait_until("store it", lambda: network.rows(sql) == [("search", True)])
     stored = f"SELECT count(*) FROM item WHERE hex(id) = '{receipt.id.hex().upper()}'"
@@ -57,9 +57,9 @@ def test_a_command_sends_what_the_one_before_recorded_and_does_not_wait(
 
 
 def test_a_pre_fork_server_s_requests_arrive_once(network: RealNetwork, tmp_path: Path) -> None:
-    where = home(tmp_path)
-    agree(where)
-    env = {"METHRICS_HOME": where.data, "METHRICS_RELAYS": network.relay}
+    paths = home(tmp_path)
+    agree(paths)
+    env = {"METHRICS_HOME": paths.data, "METHRICS_RELAYS": network.relay}
     with running(program("prefork_server.py", "0", "3", earlier=DAYS), tmp_path, **env) as app:
         port = int(app.line().rpartition(" ")[2])
         for _ in range(30):
@@ -68,22 +68,22 @@ def test_a_pre_fork_server_s_requests_arrive_once(network: RealNetwork, tmp_path
     publish = [*METHRICS, "publish", "--once"]
     run(publish, tmp_path, **env)
     run(publish, tmp_path, **env)
-    wait_until("send all", lambda: sent(where))
-    assert waiting(where) == []
+    wait_until("send all", lambda: sent(paths))
+    assert waiting(paths) == []
     sql = "SELECT sum(count)::INT FROM examples.request WHERE page = 'account' AND answer = 'ok'"
     wait_until("store all", lambda: network.rows(sql) == [(30,)])
 
 
 def test_a_trio_app_publishes_in_a_task(network: RealNetwork, tmp_path: Path) -> None:
-    where = home(tmp_path)
-    agree(where)
-    env = {"METHRICS_HOME": where.data, "METHRICS_RELAYS": network.relay}
+    paths = home(tmp_path)
+    agree(paths)
+    env = {"METHRICS_HOME": paths.data, "METHRICS_RELAYS": network.relay}
     run(program("plain_script.py", "a.png", earlier=DAYS), tmp_path, **env)
     with running(program("trio_app.py", "0.05"), tmp_path, **env) as app:
         assert app.line() == "worked"
-        wait_until("send", lambda: receipts(where) and receipts(where)[0].state == ACKNOWLEDGED)
+        wait_until("send", lambda: receipts(paths) and receipts(paths)[0].state == ACKNOWLEDGED)
         app.stop()
-    assert not publishing(where)
+    assert not publishing(paths)
     python = f"3.{sys.version_info[1]}"
     sql = "SELECT DISTINCT python FROM examples.heartbeat"
     wait_until("store it", lambda: network.rows(sql) == [(python,)])

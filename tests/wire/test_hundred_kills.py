@@ -27,7 +27,7 @@ from methrics.aggregate.read.verify import verify
 from methrics.node.clock import Clock
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.journal import ACKNOWLEDGED, Journal, Receipt
-from methrics.node.paths import namespace_of, places
+from methrics.node.paths import namespace_of, user_paths
 from methrics.node.report.flags import DAY, month_number
 from methrics.schema.catalog.catalog import load, sign
 from methrics.schema.catalog.source import parse_source
@@ -126,13 +126,13 @@ class Home:
     """One of the people: where they keep things, and how far their time has come."""
 
     def __init__(self, folder: Path, number: int) -> None:
-        self.where = places(folder / f"home-{number}")
+        self.paths = user_paths(folder / f"home-{number}")
         self.shift = -(DAYS + 1) * DAY
         self.round = 0
-        grant(self.where, NAMESPACE, ["beat", "click"], now=0)
+        grant(self.paths, NAMESPACE, ["beat", "click"], now=0)
 
     def receipts(self) -> list[Receipt]:
-        journal = Journal(self.where.outbox(NAMESPACE))
+        journal = Journal(self.paths.outbox(NAMESPACE))
         try:
             return journal.receipts()
         finally:
@@ -151,11 +151,11 @@ def kill_a_hundred(
         home = homes[tried // CLICKS % HOMES]
         home.shift = min(home.shift + advance, -DAY)
         step = rng.choice(list(STEPS))
-        where = {"home": home.where.data}
+        paths = {"home": home.paths.data}
         recorder = recorders.begin(
-            role="record", shift=home.shift - 3600, first=tried, count=CLICKS, **where
+            role="record", shift=home.shift - 3600, first=tried, count=CLICKS, **paths
         )
-        publisher = publishers.begin(role="publish", shift=home.shift, relay=relay, **where)
+        publisher = publishers.begin(role="publish", shift=home.shift, relay=relay, **paths)
         kept = str(tried + rng.randrange(CLICKS + 2))
         tried += CLICKS
         with ThreadPoolExecutor(1) as beside:
@@ -188,7 +188,7 @@ def test_kpi_7_a_hundred_kills(tmp_path: Path) -> None:
         for home in homes:
             # A day later whatever was put off is due; nobody kills this one.
             last = publishers.begin(
-                role="publish", shift=home.shift + DAY, relay=network.relay, home=home.where.data
+                role="publish", shift=home.shift + DAY, relay=network.relay, home=home.paths.data
             )
             assert publishers.end(last, "", 0) == 0
         network.stop()

@@ -19,7 +19,7 @@ from methrics.node.consent.ledger import grant
 from methrics.node.network.libp2p import open_swarm
 from methrics.node.network.swarm import PeerId
 from methrics.node.outbox.journal import ACKNOWLEDGED, Journal
-from methrics.node.paths import namespace_of, places
+from methrics.node.paths import namespace_of, user_paths
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits
@@ -84,14 +84,14 @@ CHILD = """
 import sys, random, trio
 from methrics.node.clock import Clock
 from methrics.node.publish.entry import Entry
-from methrics.node.paths import places
+from methrics.node.paths import user_paths
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
 home, namespace, relay, shift = sys.argv[1:]
 class Shifted(Clock):
     def now(self):
         return Clock().now() + int(shift)
 settings = PublisherSettings(entry=Entry(relays=(relay,)), once=True)
-sys.exit(trio.run(lambda: run_publisher(places(home), namespace, settings, clock=Shifted())))
+sys.exit(trio.run(lambda: run_publisher(user_paths(home), namespace, settings, clock=Shifted())))
 """
 
 KILLS = 10
@@ -150,7 +150,7 @@ async def relay_and_collector() -> AsyncIterator[tuple[str, Collector]]:
 
 def record(home: Path, now: int, serials: range) -> None:
     settings = RecorderSettings(publisher="none", strict=True)
-    with Recorder(CATALOG, places(home), settings, clock=ManualClock(now)) as recorder:
+    with Recorder(CATALOG, user_paths(home), settings, clock=ManualClock(now)) as recorder:
         assert recorder.record("beat")
         for serial in serials:
             assert recorder.record("click", serial=serial)
@@ -175,7 +175,7 @@ async def run_child(home: Path, relay: str, shift: int, kill_after: float | None
 @pytest.mark.shows("KPI-7")
 async def test_kpi_7_a_publisher_killed_at_random_loses_and_doubles_nothing(tmp_path: Path) -> None:
     rng = random.Random(20)
-    grant(places(tmp_path), NAMESPACE, ["beat", "click"], now=0)
+    grant(user_paths(tmp_path), NAMESPACE, ["beat", "click"], now=0)
     real = Clock().now()
     async with relay_and_collector() as (relay, collector):
         shift = -(ROUNDS_MAX + 3) * DAY
@@ -196,7 +196,7 @@ async def test_kpi_7_a_publisher_killed_at_random_loses_and_doubles_nothing(tmp_
                 whole = after
         # Whatever is left has waited long enough a day later, and then another publisher takes it.
         assert await run_child(tmp_path, relay, shift + DAY, None) == 0
-        receipts = Journal(places(tmp_path).outbox(NAMESPACE)).receipts()
+        receipts = Journal(user_paths(tmp_path).outbox(NAMESPACE)).receipts()
         with trio.move_on_after(20):
             while len(collector.arrived) < len(receipts):
                 await trio.sleep(0.1)

@@ -21,7 +21,7 @@ from methrics.node.consent.ledger import grant
 from methrics.node.network.libp2p import open_swarm
 from methrics.node.network.swarm import PeerId, Swarm
 from methrics.node.outbox.journal import ACKNOWLEDGED, DUE, Journal
-from methrics.node.paths import namespace_of, places
+from methrics.node.paths import namespace_of, user_paths
 from methrics.node.publish.routes import DirectRoute, Fate, Load, RelayRoute, Route
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
@@ -181,10 +181,10 @@ async def said(child: subprocess.Popen[str]) -> dict[str, object]:
 
 
 def record(home: Path) -> None:
-    grant(places(home), NAMESPACE, ["heartbeat", "system"], now=0)
+    grant(user_paths(home), NAMESPACE, ["heartbeat", "system"], now=0)
     past = ManualClock(Clock().now() - 10 * DAY)
     settings = RecorderSettings(publisher="none", strict=True)
-    with Recorder(CATALOG, places(home), settings, clock=past) as recorder:
+    with Recorder(CATALOG, user_paths(home), settings, clock=past) as recorder:
         assert recorder.record("heartbeat", os="linux")
         assert recorder.record("system", os="linux", python="3.11")
 
@@ -231,7 +231,7 @@ async def test_publishing_to_a_dead_relay_keeps_everything(tmp_path: Path) -> No
         out, err = await trio.to_thread.run_sync(lambda: publisher.communicate(timeout=60))
     assert (publisher.returncode, err) == (4, "")
     assert "postponed 2" in out
-    states = {one.state for one in Journal(places(tmp_path).outbox(NAMESPACE)).receipts()}
+    states = {one.state for one in Journal(user_paths(tmp_path).outbox(NAMESPACE)).receipts()}
     assert states == {DUE}
 
 
@@ -255,7 +255,7 @@ async def test_the_detached_publisher_takes_its_relays_from_the_environment(tmp_
         out, err = await trio.to_thread.run_sync(lambda: child.communicate(timeout=60))
         assert (child.returncode, out, err) == (0, b"", b"")
         await ears.wait_for(3)
-        states = {one.state for one in Journal(places(tmp_path).outbox(NAMESPACE)).receipts()}
+        states = {one.state for one in Journal(user_paths(tmp_path).outbox(NAMESPACE)).receipts()}
         assert states == {ACKNOWLEDGED}
 
 

@@ -196,17 +196,17 @@ subprocess.run(["true"])
 @pytest.mark.shows("MIM-2", "DEB-1")
 @pytest.mark.parametrize("why", ["nobody asked", "no", "DO_NOT_TRACK", "CI"])
 def test_deb_1_without_consent_the_system_sees_the_same_app(why: str, tmp_path: Path) -> None:
-    where = home(tmp_path)
-    env = {"METHRICS_HOME": where.data}
+    paths = home(tmp_path)
+    env = {"METHRICS_HOME": paths.data}
     if why != "nobody asked":
-        agree(where)
+        agree(paths)
         if why == "no":
             from methrics.node.consent.ledger import withdraw
 
-            withdraw(where, NAMESPACE, list(CATALOG.types), now=0)
+            withdraw(paths, NAMESPACE, list(CATALOG.types), now=0)
         else:
             env[why] = "1"
-    before = sorted(Path(where.data).rglob("*"))
+    before = sorted(Path(paths.data).rglob("*"))
     plain = traced(tmp_path / "plain", ["-c", PLAIN])
     app = traced(tmp_path / "app", ["-c", USES_ALL, str(EXAMPLES / "app.cbor")], **env)
     for calls in (app, plain):
@@ -214,8 +214,8 @@ def test_deb_1_without_consent_the_system_sees_the_same_app(why: str, tmp_path: 
         assert network(calls.own) == []
         assert changed(calls.own) == []
         assert started(calls.own) == [], "no process and no thread"
-    assert sorted(Path(where.data).rglob("*")) == before
-    assert touched(app.own, where.data) <= {where.ledger}, "only the answers were looked for"
+    assert sorted(Path(paths.data).rglob("*")) == before
+    assert touched(app.own, paths.data) <= {paths.ledger}, "only the answers were looked for"
 
 
 def allowed(name: str, folder: str) -> bool:
@@ -228,12 +228,12 @@ def allowed(name: str, folder: str) -> bool:
 def test_deb_4_with_consent_the_app_itself_writes_its_outbox_and_nothing_else(
     due: bool, tmp_path: Path
 ) -> None:
-    where = home(tmp_path)
-    agree(where)
+    paths = home(tmp_path)
+    agree(paths)
     catalog = str(EXAMPLES / "app.cbor")
     # A relay at which nobody answers: whoever tries to reach it is seen doing so.
     env = {
-        "METHRICS_HOME": where.data,
+        "METHRICS_HOME": paths.data,
         "METHRICS_RELAYS": "/ip4/127.0.0.1/tcp/9/p2p/"
         "12D3KooWJcrdD88SqHwZ4vqkaD2GK8dZzgsNh74PUwVEzkyYhiev",
     }
@@ -241,11 +241,11 @@ def test_deb_4_with_consent_the_app_itself_writes_its_outbox_and_nothing_else(
         traced(tmp_path / "earlier", ["-c", USES_ALL, catalog, str(2 * DAY)], **env)
     app = traced(tmp_path / "app", ["-c", USES_ALL, catalog], **env)
     assert network(app.own) == []
-    folder = where.namespace(NAMESPACE)
+    folder = paths.namespace(NAMESPACE)
     assert [name for name in changed(app.own) if not allowed(name, folder)] == []
     assert any(name.endswith("outbox.db-wal") for name in changed(app.own))
-    assert touched(app.own, where.data) <= {
-        where.data, where.ledger, folder, f"{where.config}/network.json",
+    assert touched(app.own, paths.data) <= {
+        paths.data, paths.ledger, folder, f"{paths.config}/network.json",
         *(f"{folder}/{name}" for name in
           ("outbox.db", "outbox.db-wal", "outbox.db-shm", "outbox.db-journal", "outbox.db.lock",
            "publisher.lock")),
@@ -254,9 +254,9 @@ def test_deb_4_with_consent_the_app_itself_writes_its_outbox_and_nothing_else(
     assert len(processes) == int(due), "a publisher, only if something is due"
     if not due:
         assert app.others == []
-        assert len(waiting(where)) == 3 + 1 + 1
+        assert len(waiting(paths)) == 3 + 1 + 1
         return
     programs = {call.arguments.split('"')[1] for call in app.others if call.name == "execve"}
     assert sys.executable in programs, "a Python of its own (libp2p, in there, looks for libraries)"
     assert {call.name for call in network(app.others)} >= {"socket", "connect"}
-    assert {one.state for one in receipts(where)} == {"due"}
+    assert {one.state for one in receipts(paths)} == {"due"}

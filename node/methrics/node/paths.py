@@ -18,7 +18,7 @@ POLICY_FILE = "/etc/methrics/policy.json"
 """The system's own word, above every user's and app's (DEB-5)."""
 
 
-class Places:
+class Paths:
     """The folders of one user, absolute. `home` is the one folder that holds both, if chosen."""
 
     __slots__ = ("config", "data", "home", "policy")
@@ -49,28 +49,28 @@ class Places:
         return os.path.join(self.data, namespace, "publisher.lock")
 
 
-def places(
+def user_paths(
     home: str | os.PathLike[str] | None = None,
     *,
     env: Mapping[str, str] = os.environ,
     platform: str = sys.platform,
     policy: str = POLICY_FILE,
-) -> Places:
+) -> Paths:
     """The folders for `home`, or for this user if it is None. Touches nothing."""
     chosen = os.fspath(home) if home is not None else env.get("METHRICS_HOME", "")
     if chosen:
         folder = os.path.abspath(os.path.expanduser(chosen))
-        return Places(folder, folder, policy, folder)
+        return Paths(folder, folder, policy, folder)
     user = os.path.expanduser("~")
     if platform == "win32":
         local = env.get("LOCALAPPDATA") or os.path.join(user, "AppData", "Local")
-        return Places(os.path.join(local, "methrics"), os.path.join(local, "methrics"), policy)
+        return Paths(os.path.join(local, "methrics"), os.path.join(local, "methrics"), policy)
     if platform == "darwin":
         library = os.path.join(user, "Library", "Application Support", "methrics")
-        return Places(library, library, policy)
+        return Paths(library, library, policy)
     data = _xdg(env, "XDG_DATA_HOME", os.path.join(user, ".local", "share"))
     config = _xdg(env, "XDG_CONFIG_HOME", os.path.join(user, ".config"))
-    return Places(os.path.join(data, "methrics"), os.path.join(config, "methrics"), policy)
+    return Paths(os.path.join(data, "methrics"), os.path.join(config, "methrics"), policy)
 
 
 def _xdg(env: Mapping[str, str], name: str, default: str) -> str:

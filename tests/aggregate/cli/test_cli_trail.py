@@ -28,7 +28,7 @@ from methrics.node.mine.trail.gather import gather
 from methrics.node.mine.trail.others import agreement
 from methrics.node.mine.trail.own import Own
 from methrics.node.outbox.journal import ACKNOWLEDGED, Journal, Made, Pending
-from methrics.node.paths import namespace_of, places
+from methrics.node.paths import namespace_of, user_paths
 from methrics.node.report.identity import report_seed
 from methrics.node.report.parts import part_names, parts_of
 from methrics.node.report.threshold.keeping import read_public, standing_meter
@@ -86,10 +86,10 @@ class Person:
     """A home with an outbox of own reports, and a public file in which they stand among others."""
 
     def __init__(self, home: Path, folder: Path) -> None:
-        self.places = places(home)
+        self.paths = user_paths(home)
         self.home = home
         self.file = folder / "public.duckdb"
-        journal = Journal(self.places.outbox(NAMESPACE), clock=ManualClock(NOW))
+        journal = Journal(self.paths.outbox(NAMESPACE), clock=ManualClock(NOW))
         number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
         made = []
         for i, report in enumerate(MINE):
@@ -107,7 +107,7 @@ class Person:
             store.commit(batch(raws, CatalogBook(), NOW))
 
     def own(self) -> list[Own]:
-        return gather(self.places, ManualClock(NOW)).own
+        return gather(self.paths, ManualClock(NOW)).own
 
     def trail(self, *options: str) -> int:
         return main(["trail", "--home", str(self.home), *options])
@@ -115,7 +115,7 @@ class Person:
     def wait(self, values: dict[str, object]) -> None:
         """Something recorded that no publisher has seen yet."""
         now = Clock().now()  # as the command sees it: what is weeks old would be dropped
-        journal = Journal(self.places.outbox(NAMESPACE))
+        journal = Journal(self.paths.outbox(NAMESPACE))
         number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
         journal.append(number, "system", now - now % 600 - 600, now, encode(values))
         journal.close()
@@ -236,7 +236,7 @@ def test_a_pipe_is_written_to_and_stays(person: Person, tmp_path: Path) -> None:
 def test_a_threshold_is_kept_and_what_it_holds_is_shown(
     person: Person, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    grant(person.places, NAMESPACE, ["system"], now=NOW)
+    grant(person.paths, NAMESPACE, ["system"], now=NOW)
     person.wait({"os": "freebsd", "cores": 1})
     assert person.trail() == 0
     assert "no threshold is set" in capsys.readouterr().out
@@ -248,14 +248,14 @@ def test_a_threshold_is_kept_and_what_it_holds_is_shown(
     told = capsys.readouterr().out
     assert f"{NAMESPACE}: compared with {person.file}" in told
     assert "os freebsd, cores 2 to under 4 cores: said by 0 other reports, fewer than 3" in told
-    assert standing_meter(person.places, NAMESPACE) is not None
+    assert standing_meter(person.paths, NAMESPACE) is not None
     assert person.trail("--threshold", "0") == 0
-    assert standing_meter(person.places, NAMESPACE) is None
+    assert standing_meter(person.paths, NAMESPACE) is None
 
 
 def test_what_is_remembered_counts_people_where_it_can(person: Person) -> None:
     assert person.trail("--data", str(person.file), "--remember") == 0
-    public = read_public(person.places, NAMESPACE)
+    public = read_public(person.paths, NAMESPACE)
     assert public is not None
     beat = public.types["heartbeat"]
     assert (beat.unit, beat.period, beat.others) == ("people", "the month from 2026-09-01", 23)
@@ -274,12 +274,12 @@ def test_what_is_remembered_counts_people_where_it_can(person: Person) -> None:
 
 
 def test_looking_changes_nothing(person: Person) -> None:
-    grant(person.places, NAMESPACE, ["system"], now=NOW)
+    grant(person.paths, NAMESPACE, ["system"], now=NOW)
     person.wait({"os": "freebsd"})
     assert person.trail("--threshold", "3") == 0
 
     def waiting() -> tuple[list[Pending], list[int], object]:
-        journal = Journal(person.places.outbox(NAMESPACE))
+        journal = Journal(person.paths.outbox(NAMESPACE))
         try:
             indices = [one.key_index for one in journal.receipts()]
             return journal.pending(1 << 40), indices, journal.paces()

@@ -18,7 +18,7 @@ import methrics.node
 from methrics.node.bridges.mixpanel import Consumer, Steps
 from methrics.node.bridges.naming import IDENTIFIERS, field_name, type_name
 from methrics.node.clock import ManualClock
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.node.report.flags import DAY
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.fields import RESERVED_NAMES
@@ -66,7 +66,7 @@ def test_without_consent_nothing_is_recorded_and_no_file_is_made(app: Shop) -> N
     mp.track(WHO, "view", {"color": "red"})
     mp.track(WHO, "Shown")
     assert rows(app) == []
-    assert not Path(app.where.data).exists()
+    assert not Path(app.paths.data).exists()
     assert consumer.statistics().recorded == 0
     assert consumer.statistics().dropped == {"not-recorded": 2}
 
@@ -369,9 +369,9 @@ def test_a_wrong_mapping_raises_in_the_app_s_own_tests_only(
 
 
 def test_a_recorder_that_cannot_work_makes_a_consumer_that_does_nothing(
-    where: Places, clock: ManualClock
+    paths: Paths, clock: ManualClock
 ) -> None:
-    dead = methrics.node.open(b"no catalog", home=where.home, clock=clock)
+    dead = methrics.node.open(b"no catalog", home=paths.home, clock=clock)
     consumer = Consumer(dead, names={"View": "view"}, active=("visit",))
     Mixpanel(TOKEN, consumer=consumer).track(WHO, "View")
     assert consumer.statistics().dropped == {"unknown-event": 1}

@@ -51,7 +51,7 @@ from methrics.node.bridges.otel import Exporter
 from methrics.node.clock import ManualClock
 from methrics.node.consent.ledger import grant, withdraw
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import places
+from methrics.node.paths import user_paths
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import LocalError
 from methrics.schema.wire.codec import decode
@@ -134,7 +134,7 @@ def test_what_an_app_counts_leaves_as_reports_and_nothing_else_does(
     telemetry.meter.create_counter("jane.secret").add(1)
     assert trace.get_current_span() is trace.INVALID_SPAN
     telemetry.flush()
-    raw = b"".join(path.read_bytes() for path in Path(app.where.data).rglob("outbox.db*"))
+    raw = b"".join(path.read_bytes() for path in Path(app.paths.data).rglob("outbox.db*"))
     app.clock.advance(3 * 86_400)
     post.publish()
     raw += b"".join(post.sent)
@@ -418,7 +418,7 @@ def test_off_keeps_nothing_and_opens_nothing(app: Shop) -> None:
     telemetry.flush()
     telemetry.provider.shutdown()
     assert telemetry.exporter.statistics() == (0, {"second-view": 1}, {})
-    assert not Path(app.where.data).exists()
+    assert not Path(app.paths.data).exists()
 
 
 def test_fields_that_are_not_shared_are_not_kept(app: Shop) -> None:
@@ -446,9 +446,9 @@ def test_nothing_is_lost_or_doubled_and_nothing_from_before_a_yes_is_counted(
 ) -> None:
     clock = ManualClock()
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        where = places(folder, policy=f"{folder}/policy.json")
+        paths = user_paths(folder, policy=f"{folder}/policy.json")
         recorder = methrics.node.open(
-            shop.raw, home=folder, policy=where.policy, publisher="none", clock=clock
+            shop.raw, home=folder, policy=paths.policy, publisher="none", clock=clock
         )
         for module in (metric_reader_storage, _view_instrument_match):
             patch.setattr(module, "time_ns", lambda: clock.now() * 10**9)
@@ -482,14 +482,14 @@ def test_nothing_is_lost_or_doubled_and_nothing_from_before_a_yes_is_counted(
                 waiting.clear()
                 clean = True
             elif step == "yes":
-                grant(where, recorder.namespace, ["click"], now=clock.now())
+                grant(paths, recorder.namespace, ["click"], now=clock.now())
                 on, clean = True, False  # what was added since the last export came before it
             else:
-                withdraw(where, recorder.namespace, ["click"], now=clock.now())
+                withdraw(paths, recorder.namespace, ["click"], now=clock.now())
                 on = False
         found = {
             str(color): n
-            for (color, _), n in sums(Journal(where.outbox(recorder.namespace))).items()
+            for (color, _), n in sums(Journal(paths.outbox(recorder.namespace))).items()
         }
         assert found == {color: n for color, n in expected.items() if n}
         assert exporter.statistics().recorded == expected.total()
@@ -577,7 +577,7 @@ else:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_child_does_not_count_again_what_its_parent_counts(app: Shop, tmp_path: Path) -> None:
     run(FORK, app, tmp_path)
-    outbox = Journal(app.where.outbox(app.namespace))
+    outbox = Journal(app.paths.outbox(app.namespace))
     assert sums(outbox) == {("red", None): 3, ("green", None): 3}
 
 
@@ -601,16 +601,16 @@ for color in ("red", "green"):
 
 def test_what_was_measured_last_is_recorded_when_the_app_exits(app: Shop, tmp_path: Path) -> None:
     run(EXIT, app, tmp_path)
-    outbox = Journal(app.where.outbox(app.namespace))
+    outbox = Journal(app.paths.outbox(app.namespace))
     assert sums(outbox) == {("red", None): 3, ("green", None): 3}
 
 
 def run(code: str, app: Shop, folder: Path) -> None:
     """A program of its own, on the machine of somebody who agreed long ago."""
-    grant(app.where, app.namespace, ["click"], now=1_700_000_000)
+    grant(app.paths, app.namespace, ["click"], now=1_700_000_000)
     catalog = folder / "shop.cbor"
     catalog.write_bytes(app.catalog.raw)
-    paths = (str(catalog), app.where.home, app.where.policy)
+    paths = (str(catalog), app.paths.home, app.paths.policy)
     subprocess.run([sys.executable, "-W", "error", "-c", code, *paths], check=True, timeout=60)
 
 

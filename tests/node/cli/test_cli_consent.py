@@ -24,8 +24,8 @@ def catalog(app: Shop, tmp_path: Path) -> str:
 
 
 def run(app: Shop, *arguments: str) -> int:
-    assert app.where.home is not None
-    return main(["consent", *arguments, "--home", app.where.home])
+    assert app.paths.home is not None
+    return main(["consent", *arguments, "--home", app.paths.home])
 
 
 @pytest.mark.shows("KPI-12")
@@ -50,7 +50,7 @@ def test_from_nothing_to_yes_to_no(
 
 def test_all_fields_means_those_of_today(app: Shop, catalog: str) -> None:
     assert run(app, "grant", catalog, "--yes") == 0
-    answers = read_answers(app.where.ledger)[app.namespace]
+    answers = read_answers(app.paths.ledger)[app.namespace]
     assert set(answers) == set(app.catalog.types)
     assert answers["view"].fields == {"color", "size", "version"}
 
@@ -66,21 +66,21 @@ def test_all_fields_means_those_of_today(app: Shop, catalog: str) -> None:
 )
 def test_mistakes_change_nothing(app: Shop, catalog: str, wrong: list[str]) -> None:
     assert run(app, *(part.format(catalog=catalog) for part in wrong)) != 0
-    assert read_answers(app.where.ledger) == {}
+    assert read_answers(app.paths.ledger) == {}
 
 
 def test_a_misspelt_type_is_not_taken_for_one_that_is_off(
     app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(app, "grant", catalog, "--yes") == 0
-    before = read_answers(app.where.ledger)
+    before = read_answers(app.paths.ledger)
     capsys.readouterr()
     assert run(app, "withdraw", app.namespace, "--type", "veiw") == 3
     error = capsys.readouterr().err
     assert f"{app.namespace} has no veiw (one of " in error
     assert "view" in error
     assert error.count("\n") == 1
-    assert read_answers(app.where.ledger) == before
+    assert read_answers(app.paths.ledger) == before
 
 
 def test_it_says_what_overrides_the_answers(
@@ -94,7 +94,7 @@ def test_it_says_what_overrides_the_answers(
 def test_alone_it_shows_every_type_of_every_app_that_is_known(
     app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = Path(app.where.data) / "catalogs"
+    folder = Path(app.paths.data) / "catalogs"
     folder.mkdir(parents=True)
     (folder / "shop.cbor").write_bytes(app.catalog.raw)
     (folder / "broken.cbor").write_bytes(b"nonsense")
@@ -124,10 +124,10 @@ def test_alone_it_shows_every_type_of_every_app_that_is_known(
 def test_it_says_when_what_is_asked_has_changed(
     app: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ledger = Path(app.where.ledger)
-    grant(app.where, app.namespace, ["view"], now=1, catalog=app.catalog)
+    ledger = Path(app.paths.ledger)
+    grant(app.paths, app.namespace, ["view"], now=1, catalog=app.catalog)
     ledger.write_text(ledger.read_text().replace("It is needed for a test.", "Another purpose."))
-    folder = Path(app.where.data) / "catalogs"
+    folder = Path(app.paths.data) / "catalogs"
     folder.mkdir(parents=True)
     (folder / "shop.cbor").write_bytes(app.catalog.raw)
     assert run(app) == 0
@@ -181,7 +181,7 @@ def test_asking_wants_a_person(
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     assert run(app, "ask", catalog) == 0
     assert "DO_NOT_TRACK" in capsys.readouterr().out
-    assert read_answers(app.where.ledger) == {}
+    assert read_answers(app.paths.ledger) == {}
 
 
 def test_the_page_needs_an_app(app: Shop, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,7 +193,7 @@ def test_the_page_needs_an_app(app: Shop, capsys: pytest.CaptureFixture[str]) ->
 def test_a_damaged_ledger_is_one_line_until_somebody_answers(
     app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ledger = Path(app.where.ledger)
+    ledger = Path(app.paths.ledger)
     ledger.parent.mkdir(parents=True)
     ledger.write_text("{")
     assert run(app) == 3

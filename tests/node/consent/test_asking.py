@@ -21,7 +21,7 @@ from methrics.node.consent.asking import Asking
 from methrics.node.consent.example import example
 from methrics.node.consent.ledger import read_answers, read_ledger
 from methrics.node.consent.questions import Uses
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError
 from methrics.schema.example import example_catalog
@@ -37,8 +37,8 @@ ENOUGH = Uses(3, 300)
 
 
 @pytest.fixture
-def asking(shop: Catalog, where: Places, clock: ManualClock) -> Asking:
-    return Asking([shop], where, clock=clock, app_version="4.5.6", results="https://r.example")
+def asking(shop: Catalog, paths: Paths, clock: ManualClock) -> Asking:
+    return Asking([shop], paths, clock=clock, app_version="4.5.6", results="https://r.example")
 
 
 @pytest.mark.shows("METH-19")
@@ -86,7 +86,7 @@ def test_the_example_keeps_to_the_fields_agreed_to(fields: set[str]) -> None:
 
 
 def test_two_examples_of_one_person_share_no_key(asking: Asking) -> None:
-    other = Asking(asking.catalogs, asking.places)
+    other = Asking(asking.catalogs, asking.paths)
     question = asking.questions()[0]
     one, two = asking.sheet(question).raw, other.sheet(question).raw
     assert one[12:44] != two[12:44]
@@ -116,19 +116,19 @@ def test_what_is_made_up_is_not_said_to_be_of_this_machine(asking: Asking) -> No
         assert ("The other values" in shown.note) == bool(real and made_up), shown.title
 
 
-def test_looking_and_asking_write_nothing(asking: Asking, where: Places) -> None:
+def test_looking_and_asking_write_nothing(asking: Asking, paths: Paths) -> None:
     for question in asking.questions(ENOUGH):
         asking.sheet(question)
     assert asking.status_line()
-    assert not os.path.exists(where.config)
-    assert not os.path.exists(where.data)
+    assert not os.path.exists(paths.config)
+    assert not os.path.exists(paths.data)
 
 
 def test_answers_are_kept_with_what_was_shown(asking: Asking, app: Shop, shop: Catalog) -> None:
     asking.answer("view", "yes", fields=["color"])
     asking.answer("visit", "no")
     asking.answer("click", "not-now")
-    answers = read_answers(app.where.ledger)[app.namespace]
+    answers = read_answers(app.paths.ledger)[app.namespace]
     assert {name: one.said for name, one in answers.items()} == {
         "view": "yes",
         "visit": "no",
@@ -153,13 +153,13 @@ def test_answers_are_kept_with_what_was_shown(asking: Asking, app: Shop, shop: C
     ],
 )
 def test_a_wrong_answer_writes_nothing(
-    asking: Asking, where: Places, arguments: tuple[str, str, dict[str, Any]], code: str
+    asking: Asking, paths: Paths, arguments: tuple[str, str, dict[str, Any]], code: str
 ) -> None:
     name, said, more = arguments
     with pytest.raises(ConfigError) as error:
         asking.answer(name, said, **more)
     assert error.value.code == code
-    assert not os.path.exists(where.ledger)
+    assert not os.path.exists(paths.ledger)
 
 
 def test_a_no_forgets_what_was_recorded(asking: Asking, app: Shop) -> None:
@@ -175,14 +175,14 @@ def test_no_to_every_app_is_final_for_apps_to_come(asking: Asking, app: Shop) ->
     asking.answer("view", "yes")
     asking.refuse_all()
     assert not any(app.recorder.record(name) for name in app.catalog.types)
-    later = Asking([example_catalog()], app.where, clock=app.clock)
+    later = Asking([example_catalog()], app.paths, clock=app.clock)
     assert later.questions() == []
     assert later.status_line() is None
 
 
-def test_a_damaged_ledger_asks_nobody_unbidden(asking: Asking, where: Places) -> None:
-    os.makedirs(where.config)
-    Path(where.ledger).write_text("{")
+def test_a_damaged_ledger_asks_nobody_unbidden(asking: Asking, paths: Paths) -> None:
+    os.makedirs(paths.config)
+    Path(paths.ledger).write_text("{")
     assert asking.questions(ENOUGH) == []
     assert asking.status_line() is None
     assert len(asking.questions()) == 4, "but somebody who wants to can answer again"
@@ -230,12 +230,12 @@ def test_ask_puts_the_prompt_to_a_person_who_knows_the_app(app: Shop, person: Pe
     assert person.read() == ""
     assert app.recorder.ask(starts=3, used_seconds=300)
     assert "public, for ever" in person.read()
-    answers = read_answers(app.where.ledger)[app.namespace]
+    answers = read_answers(app.paths.ledger)[app.namespace]
     assert all(answer.on for answer in answers.values())
     assert {answer.routes for answer in answers.values()} == {frozenset({"relay"})}
     assert not app.recorder.ask(starts=4, used_seconds=400), "once"
     assert app.recorder.record("view", color="red")
-    ledger = read_ledger(app.where.ledger)
+    ledger = read_ledger(app.paths.ledger)
     assert {entry["through"] for entry in ledger.history} == {"terminal"}
     assert ledger.asked
 
@@ -244,7 +244,7 @@ def test_ask_puts_the_prompt_to_a_person_who_knows_the_app(app: Shop, person: Pe
 def test_enter_end_of_input_and_later_are_never_a_yes(app: Shop, person: Person, text: str) -> None:
     person.types(text)
     assert app.recorder.ask(starts=3, used_seconds=300)
-    answers = read_answers(app.where.ledger)[app.namespace]
+    answers = read_answers(app.paths.ledger)[app.namespace]
     assert {answer.said for answer in answers.values()} == {"not-now"}
     assert not app.recorder.record("view", color="red")
     app.clock.advance(89 * 86_400)
@@ -264,7 +264,7 @@ def test_ctrl_c_is_not_now_and_still_ends_the_app(
     monkeypatch.setattr(person.keyboard, "readline", interrupt)
     with pytest.raises(KeyboardInterrupt):
         app.recorder.ask(starts=3, used_seconds=300)
-    answers = read_answers(app.where.ledger)[app.namespace]
+    answers = read_answers(app.paths.ledger)[app.namespace]
     assert {answer.said for answer in answers.values()} == {"not-now"}
 
 
@@ -286,7 +286,7 @@ def test_nobody_is_asked_where_a_rule_says_no(
         monkeypatch.setenv("METHRICS", "on")
         assert not app.recorder.ask(starts=3, used_seconds=300), "nobody sits at a build service"
     assert person.read() == ""
-    assert not os.path.exists(app.where.ledger)
+    assert not os.path.exists(app.paths.ledger)
 
 
 def test_nobody_is_asked_without_a_terminal_or_from_the_background(
@@ -302,7 +302,7 @@ def test_nobody_is_asked_without_a_terminal_or_from_the_background(
     person.types("y\n")
     person.keyboard.close()
     assert not app.recorder.ask(starts=3, used_seconds=300)
-    assert not os.path.exists(app.where.ledger)
+    assert not os.path.exists(app.paths.ledger)
 
 
 @pytest.mark.shows("MIM-1")
@@ -327,8 +327,8 @@ def test_mim_1_a_status_line_until_the_person_decides(
     assert lines() == []
 
 
-def test_a_recorder_without_a_catalog_asks_nothing(where: Places, person: Person) -> None:
-    recorder = methrics.node.open(b"nonsense", home=where.home)
+def test_a_recorder_without_a_catalog_asks_nothing(paths: Paths, person: Person) -> None:
+    recorder = methrics.node.open(b"nonsense", home=paths.home)
     assert recorder.questions() == []
     assert not recorder.ask(starts=3, used_seconds=300)
 

@@ -16,7 +16,7 @@ from methrics.node.consent.covering import covered
 from methrics.node.consent.decide import decide
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import Places, namespace_of
+from methrics.node.paths import Paths, namespace_of
 from methrics.node.publish.publisher import consent_of
 from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.catalog.event_type import EventType
@@ -216,11 +216,11 @@ def test_an_upgrade_never_adds_to_what_leaves(
 
 
 def test_the_publisher_holds_back_what_the_newest_catalog_asks_beyond_an_answer(
-    shop: Catalog, where: Places, clock: ManualClock
+    shop: Catalog, paths: Paths, clock: ManualClock
 ) -> None:
     name = namespace_of(shop.label, shop.short_key)
-    grant(where, name, ["view", "visit"], now=1, catalog=shop)
-    ask = consent_of(where, name, "relay", clock)
+    grant(paths, name, ["view", "visit"], now=1, catalog=shop)
+    ask = consent_of(paths, name, "relay", clock)
     names = {"color", "size", "version"}
     assert ask().allowed == {"view": names, "visit": {*names, "daily"}}
     wire = shown(shop.types["view"])
@@ -231,7 +231,7 @@ def test_the_publisher_holds_back_what_the_newest_catalog_asks_beyond_an_answer(
     content = Content(shop.label, 2, shop.id, shop.contact, types)
     raw = seal(Kind.CATALOG, encode(content.to_wire()), bytes(32))
     newer = load(raw)
-    outbox = Journal(where.outbox(name), clock=clock)
+    outbox = Journal(paths.outbox(name), clock=clock)
     outbox.keep_catalog(shop.id, shop.raw)
     assert ask().allowed == {"view": names, "visit": {*names, "daily"}}
     outbox.keep_catalog(newer.id, newer.raw)

@@ -25,32 +25,32 @@ from methrics.node.consent.ledger import (
 from methrics.node.consent.ledger_file import FILE_MAX
 from methrics.node.consent.ledger_format import HISTORY_MAX, Edit, fingerprint
 from methrics.node.consent.switch import ConsentSwitch
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.node.process import exits
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, StoreError
 
 
-def test_grant_then_withdraw(where: Places) -> None:
-    grant(where, "shop", ["view", "buy"], fields=["color"], routes=["relay", "tor"], now=7)
-    withdraw(where, "shop", ["buy"], now=8)
-    answers = read_answers(where.ledger)["shop"]
+def test_grant_then_withdraw(paths: Paths) -> None:
+    grant(paths, "shop", ["view", "buy"], fields=["color"], routes=["relay", "tor"], now=7)
+    withdraw(paths, "shop", ["buy"], now=8)
+    answers = read_answers(paths.ledger)["shop"]
     assert answers["view"].on
     assert answers["view"].fields == {"color"}
     assert answers["view"].routes == {"relay", "tor"}
     assert not answers["buy"].on
-    withdraw(where, "shop", now=9)
-    assert not any(answer.on for answer in read_answers(where.ledger)["shop"].values())
-    assert os.stat(where.ledger).st_mode & 0o077 == 0
-    entry = json.loads(Path(where.ledger).read_text())["apps"]["shop"]["view"]
+    withdraw(paths, "shop", now=9)
+    assert not any(answer.on for answer in read_answers(paths.ledger)["shop"].values())
+    assert os.stat(paths.ledger).st_mode & 0o077 == 0
+    entry = json.loads(Path(paths.ledger).read_text())["apps"]["shop"]["view"]
     assert (entry["answer"], entry["time"]) == ("no", "1970-01-01T00:00:09Z")
 
 
 @pytest.mark.parametrize("routes", [["carrier-pigeon"], []])
-def test_unknown_routes_are_refused(where: Places, routes: list[str]) -> None:
+def test_unknown_routes_are_refused(paths: Paths, routes: list[str]) -> None:
     with pytest.raises(ConfigError):
-        grant(where, "shop", ["view"], routes=routes, now=0)
-    assert not os.path.exists(where.ledger)
+        grant(paths, "shop", ["view"], routes=routes, now=0)
+    assert not os.path.exists(paths.ledger)
 
 
 YES = b'{"answer": "yes", "fields": ["color"], "routes": ["relay"]'
@@ -76,79 +76,79 @@ DAMAGED = [
 
 @pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
 def test_a_damaged_ledger_means_no_and_is_kept_until_somebody_answers_again(
-    where: Places, clock: ManualClock, content: bytes
+    paths: Paths, clock: ManualClock, content: bytes
 ) -> None:
-    os.makedirs(where.config)
-    path = Path(where.ledger)
+    os.makedirs(paths.config)
+    path = Path(paths.ledger)
     path.write_bytes(content)
     with pytest.raises(StoreError, match=r"consent\.json"):
-        read_ledger(where.ledger)
-    switch = ConsentSwitch(where, "shop", "production", clock)
+        read_ledger(paths.ledger)
+    switch = ConsentSwitch(paths, "shop", "production", clock)
     assert not switch.effective("view").on
     assert path.read_bytes() == content, "looking changes nothing"
-    aside = grant(where, "shop", ["view"], now=0)
+    aside = grant(paths, "shop", ["view"], now=0)
     assert aside is not None
     assert Path(aside).read_bytes() == content, "moved aside, whole"
     assert switch.effective("view").on
     path.write_bytes(content)
-    again = withdraw(where, "shop", ["view"], now=0)
+    again = withdraw(paths, "shop", ["view"], now=0)
     assert again not in (None, aside), "two damaged ledgers do not overwrite each other"
     assert not switch.effective("view").on
 
 
 def test_a_damaged_ledger_is_said_in_one_line(
-    where: Places,
+    paths: Paths,
     clock: ManualClock,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(exits._state, "said", False)
-    os.makedirs(where.config)
-    Path(where.ledger).write_bytes(b"{")
-    switch = ConsentSwitch(where, "shop", "production", clock)
+    os.makedirs(paths.config)
+    Path(paths.ledger).write_bytes(b"{")
+    switch = ConsentSwitch(paths, "shop", "production", clock)
     for _ in range(5):
         clock.advance(2)
         assert not switch.effective("view").on
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert where.ledger in caplog.text
+    assert paths.ledger in caplog.text
 
 
 def test_a_ledger_of_a_later_version_means_no_and_is_never_replaced(
-    where: Places, clock: ManualClock
+    paths: Paths, clock: ManualClock
 ) -> None:
-    os.makedirs(where.config)
+    os.makedirs(paths.config)
     content = b'{"version": 99, "apps": {}}'
-    Path(where.ledger).write_bytes(content)
+    Path(paths.ledger).write_bytes(content)
     for work in (grant, withdraw):
         with pytest.raises(StoreError, match="newer"):
-            work(where, "shop", ["view"], now=0)
-    assert Path(where.ledger).read_bytes() == content
-    assert sorted(os.listdir(where.config)) == ["consent.json", "consent.json.lock"]
-    assert not ConsentSwitch(where, "shop", "production", clock).effective("view").on
+            work(paths, "shop", ["view"], now=0)
+    assert Path(paths.ledger).read_bytes() == content
+    assert sorted(os.listdir(paths.config)) == ["consent.json", "consent.json.lock"]
+    assert not ConsentSwitch(paths, "shop", "production", clock).effective("view").on
 
 
-def test_a_ledger_that_may_not_be_read_is_not_moved(where: Places, clock: ManualClock) -> None:
-    os.makedirs(where.ledger)  # as unreadable as a file without permission, for root as well
+def test_a_ledger_that_may_not_be_read_is_not_moved(paths: Paths, clock: ManualClock) -> None:
+    os.makedirs(paths.ledger)  # as unreadable as a file without permission, for root as well
     with pytest.raises(StoreError) as error:
-        grant(where, "shop", ["view"], now=0)
+        grant(paths, "shop", ["view"], now=0)
     assert error.value.code == "ledger-unread"
-    assert os.path.isdir(where.ledger)
-    assert not ConsentSwitch(where, "shop", "production", clock).effective("view").on
+    assert os.path.isdir(paths.ledger)
+    assert not ConsentSwitch(paths, "shop", "production", clock).effective("view").on
 
 
-def test_a_ledger_that_is_a_link_stays_one(where: Places, tmp_path: Path) -> None:
-    os.makedirs(where.config)
+def test_a_ledger_that_is_a_link_stays_one(paths: Paths, tmp_path: Path) -> None:
+    os.makedirs(paths.config)
     kept = tmp_path / "dotfiles.json"
-    os.symlink(kept, where.ledger)
-    grant(where, "shop", ["view"], now=0)
-    assert os.path.islink(where.ledger)
+    os.symlink(kept, paths.ledger)
+    grant(paths, "shop", ["view"], now=0)
+    assert os.path.islink(paths.ledger)
     assert "shop" in json.loads(kept.read_text())["apps"]
 
 
-def test_the_history_says_who_what_when_and_through_what(where: Places, shop: Catalog) -> None:
-    grant(where, "shop", ["view"], fields=["color"], now=7, catalog=shop, through="terminal")
-    withdraw(where, "shop", ["view"], now=8, through="command")
-    first, second = read_ledger(where.ledger).history
+def test_the_history_says_who_what_when_and_through_what(paths: Paths, shop: Catalog) -> None:
+    grant(paths, "shop", ["view"], fields=["color"], now=7, catalog=shop, through="terminal")
+    withdraw(paths, "shop", ["view"], now=8, through="command")
+    first, second = read_ledger(paths.ledger).history
     assert first["time"] == "1970-01-01T00:00:07Z"
     assert first["who"]
     assert (first["through"], first["app"], first["type"]) == ("terminal", "shop", "view")
@@ -157,40 +157,40 @@ def test_the_history_says_who_what_when_and_through_what(where: Places, shop: Ca
     assert (second["through"], second["answer"], second["fields"]) == ("command", "no", [])
 
 
-def test_a_yes_keeps_the_question_as_it_was_shown(where: Places, shop: Catalog) -> None:
-    grant(where, "shop", ["view", "click"], now=7, catalog=shop)
-    answers = read_answers(where.ledger)["shop"]
+def test_a_yes_keeps_the_question_as_it_was_shown(paths: Paths, shop: Catalog) -> None:
+    grant(paths, "shop", ["view", "click"], now=7, catalog=shop)
+    answers = read_answers(paths.ledger)["shop"]
     for name in ("view", "click"):
         assert answers[name].shown == shop.types[name].to_wire()
         assert answers[name].catalog == 1
         assert answers[name].fields == {"color", "size", "version"}, "all that were shown, by name"
-    withdraw(where, "shop", now=8)
-    assert json.loads(Path(where.ledger).read_text())["questions"] == {}, "what no yes needs goes"
+    withdraw(paths, "shop", now=8)
+    assert json.loads(Path(paths.ledger).read_text())["questions"] == {}, "what no yes needs goes"
 
 
 def test_no_to_an_app_and_to_every_app_covers_what_is_to_come(
-    where: Places, clock: ManualClock
+    paths: Paths, clock: ManualClock
 ) -> None:
-    grant(where, "shop", ["view"], now=0)
-    withdraw(where, "shop", now=1)
-    switch = ConsentSwitch(where, "shop", "production", clock)
+    grant(paths, "shop", ["view"], now=0)
+    withdraw(paths, "shop", now=1)
+    switch = ConsentSwitch(paths, "shop", "production", clock)
     for name in ("view", "new"):
         assert switch.effective(name).rule == "answer"
         assert not switch.effective(name).on
-    grant(where, "shop", ["new"], now=2)
+    grant(paths, "shop", ["new"], now=2)
     assert switch.effective("new").on, "a later yes to one type is a yes"
-    withdraw(where, EVERY, now=3)
+    withdraw(paths, EVERY, now=3)
     assert not switch.effective("new").on
-    assert not ConsentSwitch(where, "other", "production", clock).effective("view").on
-    assert ConsentSwitch(where, "other", "production", clock).effective("view").rule == "answer"
+    assert not ConsentSwitch(paths, "other", "production", clock).effective("view").on
+    assert ConsentSwitch(paths, "other", "production", clock).effective("view").rule == "answer"
 
 
-def test_not_now_leaves_an_older_yes_alone_and_replaces_no(where: Places) -> None:
-    grant(where, "shop", ["view"], now=1)
-    withdraw(where, "shop", ["click"], now=1)
+def test_not_now_leaves_an_older_yes_alone_and_replaces_no(paths: Paths) -> None:
+    grant(paths, "shop", ["view"], now=1)
+    withdraw(paths, "shop", ["click"], now=1)
     edits = [Edit("shop", name, "not-now") for name in ("view", "click", "visit")]
-    write(where, edits, now=2, through="test")
-    answers = read_answers(where.ledger)["shop"]
+    write(paths, edits, now=2, through="test")
+    answers = read_answers(paths.ledger)["shop"]
     assert {name: answer.said for name, answer in answers.items()} == {
         "view": "yes",
         "click": "not-now",
@@ -199,27 +199,27 @@ def test_not_now_leaves_an_older_yes_alone_and_replaces_no(where: Places) -> Non
     assert {answer.later for answer in answers.values()} == {"1970-01-01T00:00:02Z"}
 
 
-def test_a_long_history_loses_its_oldest_changes_first(where: Places) -> None:
+def test_a_long_history_loses_its_oldest_changes_first(paths: Paths) -> None:
     edits = [Edit("shop", f"t{n}", "no") for n in range(HISTORY_MAX)]
-    write(where, edits, now=0, through="test")
-    withdraw(where, "shop", ["last"], now=1)
-    history = read_ledger(where.ledger).history
+    write(paths, edits, now=0, through="test")
+    withdraw(paths, "shop", ["last"], now=1)
+    history = read_ledger(paths.ledger).history
     assert len(history) == HISTORY_MAX
     assert history[0]["type"] == "t1"
     assert history[-1]["type"] == "last"
 
 
-def test_a_ledger_never_grows_beyond_what_is_read(where: Places) -> None:
+def test_a_ledger_never_grows_beyond_what_is_read(paths: Paths) -> None:
     long = "x" * 900
-    write(where, [Edit("shop", f"{long}{n}", "no") for n in range(450)], now=0, through="test")
+    write(paths, [Edit("shop", f"{long}{n}", "no") for n in range(450)], now=0, through="test")
     for n in range(5):
-        write(where, [Edit("shop", f"{long}{n}", "no")] * 300, now=n, through="test")
-    assert os.path.getsize(where.ledger) <= FILE_MAX
-    assert len(read_answers(where.ledger)["shop"]) == 450, "the history goes, answers stay"
+        write(paths, [Edit("shop", f"{long}{n}", "no")] * 300, now=n, through="test")
+    assert os.path.getsize(paths.ledger) <= FILE_MAX
+    assert len(read_answers(paths.ledger)["shop"]) == 450, "the history goes, answers stay"
     with pytest.raises(StoreError) as error:
-        write(where, [Edit("shop", f"{long}y{n}", "no") for n in range(999)], now=9, through="test")
+        write(paths, [Edit("shop", f"{long}y{n}", "no") for n in range(999)], now=9, through="test")
     assert error.value.code == "ledger-full"
-    assert len(read_answers(where.ledger)["shop"]) == 450
+    assert len(read_answers(paths.ledger)["shop"]) == 450
 
 
 @pytest.mark.shows("DEB-5")
@@ -236,78 +236,78 @@ def test_a_ledger_never_grows_beyond_what_is_read(where: Places) -> None:
     ],
 )
 def test_a_policy_that_is_not_understood_means_no(
-    where: Places, content: str | None, off: bool
+    paths: Paths, content: str | None, off: bool
 ) -> None:
     if content is not None:
-        Path(where.policy).write_text(content)
-    assert policy_off(where.policy) is off
+        Path(paths.policy).write_text(content)
+    assert policy_off(paths.policy) is off
 
 
 @pytest.mark.shows("DEB-5")
 def test_a_switch_notices_files_and_environment_within_a_second(
-    where: Places, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    switch = ConsentSwitch(where, "shop", "production", clock)
+    switch = ConsentSwitch(paths, "shop", "production", clock)
     assert switch.effective("view").rule == "default"
-    grant(where, "shop", ["view"], now=0)
+    grant(paths, "shop", ["view"], now=0)
     assert switch.effective("view").on, "an answer given in this process holds at once"
-    Path(where.policy).write_text('{"metrics": "off"}')
+    Path(paths.policy).write_text('{"metrics": "off"}')
     assert switch.effective("view").on
     clock.advance(1)
     assert switch.effective("view").rule == "policy"
-    os.unlink(where.policy)
+    os.unlink(paths.policy)
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     clock.advance(1)
     assert switch.effective("view").rule == "do-not-track"
 
 
-def test_an_unwritable_folder_is_one_clear_error(where: Places) -> None:
-    Path(where.config).parent.mkdir(parents=True, exist_ok=True)
-    Path(where.config).write_text("a file where a folder should be")
+def test_an_unwritable_folder_is_one_clear_error(paths: Paths) -> None:
+    Path(paths.config).parent.mkdir(parents=True, exist_ok=True)
+    Path(paths.config).write_text("a file where a folder should be")
     with pytest.raises(StoreError, match="cannot write"):
-        grant(where, "shop", ["view"], now=0)
+        grant(paths, "shop", ["view"], now=0)
 
 
 GRANT = """
 import sys
 from methrics.node.consent.ledger import grant
-from methrics.node.paths import places
-where = places(sys.argv[1])
+from methrics.node.paths import user_paths
+paths = user_paths(sys.argv[1])
 for i in range(25):
-    grant(where, "shop", [f"{sys.argv[2]}{i}"], now=i)
+    grant(paths, "shop", [f"{sys.argv[2]}{i}"], now=i)
 """
 
 
 @pytest.mark.wire
-def test_answers_given_by_several_processes_at_once_are_all_kept(where: Places) -> None:
-    assert where.home is not None
+def test_answers_given_by_several_processes_at_once_are_all_kept(paths: Paths) -> None:
+    assert paths.home is not None
     children = [
-        subprocess.Popen([sys.executable, "-c", GRANT, where.home, name]) for name in "abcd"
+        subprocess.Popen([sys.executable, "-c", GRANT, paths.home, name]) for name in "abcd"
     ]
     assert [child.wait(60) for child in children] == [0] * 4
-    assert set(read_answers(where.ledger)["shop"]) == {f"{n}{i}" for n in "abcd" for i in range(25)}
-    assert len(read_ledger(where.ledger).history) == 100
+    assert set(read_answers(paths.ledger)["shop"]) == {f"{n}{i}" for n in "abcd" for i in range(25)}
+    assert len(read_ledger(paths.ledger).history) == 100
 
 
 MIXED = """
 import sys
 from methrics.node.consent.ledger import grant, withdraw
-from methrics.node.paths import places
-where, app = places(sys.argv[1]), sys.argv[2]
+from methrics.node.paths import user_paths
+paths, app = user_paths(sys.argv[1]), sys.argv[2]
 for i in range(20):
-    grant(where, app, [f"t{i}"], fields=["a"], now=i)
+    grant(paths, app, [f"t{i}"], fields=["a"], now=i)
     if i % 2:
-        withdraw(where, app, [f"t{i - 1}"], now=i)
+        withdraw(paths, app, [f"t{i - 1}"], now=i)
 """
 
 
 @pytest.mark.wire
-def test_two_apps_that_say_yes_and_no_at_once_keep_every_answer(where: Places) -> None:
-    assert where.home is not None
+def test_two_apps_that_say_yes_and_no_at_once_keep_every_answer(paths: Paths) -> None:
+    assert paths.home is not None
     apps = ("shop", "bank")
-    children = [subprocess.Popen([sys.executable, "-c", MIXED, where.home, app]) for app in apps]
+    children = [subprocess.Popen([sys.executable, "-c", MIXED, paths.home, app]) for app in apps]
     assert [child.wait(60) for child in children] == [0, 0]
-    ledger = read_ledger(where.ledger)
+    ledger = read_ledger(paths.ledger)
     for app in apps:
         said = {name: answer.on for name, answer in ledger.answers[app].items()}
         assert said == {f"t{i}": bool(i % 2) for i in range(20)}
@@ -317,13 +317,13 @@ def test_two_apps_that_say_yes_and_no_at_once_keep_every_answer(where: Places) -
 
 @pytest.mark.parametrize("forbidden_here", [False, True])
 def test_a_look_is_whole_though_another_thread_has_begun_one(
-    where: Places, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, forbidden_here: bool
+    paths: Paths, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, forbidden_here: bool
 ) -> None:
-    grant(where, "shop", ["view"], now=0)
+    grant(paths, "shop", ["view"], now=0)
     if forbidden_here:
-        Path(where.policy).write_text('{"metrics": "off"}')
+        Path(paths.policy).write_text('{"metrics": "off"}')
     looking, go_on = threading.Event(), threading.Event()
-    one = ConsentSwitch(where, "shop", "production", clock)
+    one = ConsentSwitch(paths, "shop", "production", clock)
     other = threading.Thread(target=one.refresh)
 
     def slow_policy(path: str) -> bool:

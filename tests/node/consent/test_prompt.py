@@ -15,7 +15,7 @@ from methrics.node.consent.asking import Asking
 from methrics.node.consent.ledger import grant, read_answers
 from methrics.node.consent.prompt import prompt
 from methrics.node.consent.wording import Sheet
-from methrics.node.paths import Places, namespace_of
+from methrics.node.paths import Paths, namespace_of
 from methrics.schema.catalog.catalog import Catalog
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def asking(shop: Catalog, where: Places, clock: ManualClock) -> Asking:
-    return Asking([shop], where, clock=clock, surface="terminal")
+def asking(shop: Catalog, paths: Paths, clock: ManualClock) -> Asking:
+    return Asking([shop], paths, clock=clock, surface="terminal")
 
 
 def sheets(asking: Asking) -> list[Sheet]:
@@ -40,7 +40,7 @@ def said(asking: Asking, typed: str, **options: object) -> tuple[str, str]:
 def answers(asking: Asking) -> dict[str, Answer]:
     catalog = asking.catalogs[0]
     name = namespace_of(catalog.label, catalog.short_key)
-    return dict(read_answers(asking.places.ledger).get(name, {}))
+    return dict(read_answers(asking.paths.ledger).get(name, {}))
 
 
 def words(text: str) -> str:
@@ -109,21 +109,21 @@ def test_no_covers_later_versions_of_an_app_of_which_nothing_is_allowed(asking: 
 
 
 def test_no_to_what_is_new_leaves_what_is_allowed_alone(
-    asking: Asking, where: Places, shop: Catalog
+    asking: Asking, paths: Paths, shop: Catalog
 ) -> None:
     name = namespace_of(shop.label, shop.short_key)
-    grant(where, name, ["view"], now=1, catalog=shop)
+    grant(paths, name, ["view"], now=1, catalog=shop)
     said(asking, "n\n")
     found = answers(asking)
     assert found["view"].on
     assert EVERY not in found
 
 
-def test_never_is_for_every_app(asking: Asking, where: Places) -> None:
+def test_never_is_for_every_app(asking: Asking, paths: Paths) -> None:
     how, out = said(asking, "never\n")
     assert how == "never"
     assert "No app" in out
-    assert read_answers(where.ledger)[EVERY][EVERY].said == "no"
+    assert read_answers(paths.ledger)[EVERY][EVERY].said == "no"
 
 
 @pytest.mark.parametrize("nonsense", ["yeah", "j", "1", "yes please", "\x1b[A", "ok", "true"])

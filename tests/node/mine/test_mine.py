@@ -45,14 +45,14 @@ def fill(app: Shop, post: Post) -> list[Mine]:
 
 
 def mine(app: Shop) -> list[Mine]:
-    return read_mine(app.where, app.clock)
+    return read_mine(app.paths, app.clock)
 
 
 def run(app: Shop, *arguments: str, answer: str = "") -> Result:
-    assert app.where.home is not None
+    assert app.paths.home is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli_erase, "Clock", lambda: app.clock)
-        return CliRunner().invoke(erase, [*arguments, "--home", app.where.home], input=answer)
+        return CliRunner().invoke(erase, [*arguments, "--home", app.paths.home], input=answer)
 
 
 def test_what_left_when_and_by_which_route(app: Shop, post: Post) -> None:
@@ -254,9 +254,9 @@ def test_wrong_use_changes_nothing(app: Shop, post: Post, wrong: list[str]) -> N
 
 
 def withdraw(app: Shop, *arguments: str, answer: str = "") -> Result:
-    assert app.where.home is not None
+    assert app.paths.home is not None
     return CliRunner().invoke(
-        consent, ["withdraw", *arguments, "--home", app.where.home], input=answer
+        consent, ["withdraw", *arguments, "--home", app.paths.home], input=answer
     )
 
 

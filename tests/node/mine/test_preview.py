@@ -27,8 +27,8 @@ DAY = 86_400
 
 
 def seen(app: Shop, route: str = "relay") -> list[Leaving]:
-    consent = consent_of(app.where, app.namespace, route, app.clock)()
-    found = look(app.where, app.namespace, consent, route, app.clock)
+    consent = consent_of(app.paths, app.namespace, route, app.clock)()
+    found = look(app.paths, app.namespace, consent, route, app.clock)
     assert found is not None
     return found.leaving
 
@@ -92,23 +92,23 @@ def test_looking_changes_nothing_and_opens_no_network(
     monkeypatch.setattr("random.random", None)
     monkeypatch.setattr("os.urandom", None)
     before = dump(app)
-    files = {path.name: path.stat().st_size for path in Path(app.where.data).rglob("*.db")}
+    files = {path.name: path.stat().st_size for path in Path(app.paths.data).rglob("*.db")}
     first = seen(app)
     assert first == seen(app), "nothing is drawn"
     assert [one.state for one in first] == [PLANNED] * 5
     assert run(app).exit_code == 0
     assert run(app, "--json").exit_code == 0
     assert dump(app) == before
-    assert {p.name: p.stat().st_size for p in Path(app.where.data).rglob("*.db")} == files
+    assert {p.name: p.stat().st_size for p in Path(app.paths.data).rglob("*.db")} == files
     assert "seed" not in "".join(line for line in before if "meta" in line), "no identity yet"
     monkeypatch.undo()
 
 
 def test_looking_makes_no_file(app: Shop) -> None:
-    consent = consent_of(app.where, app.namespace, "relay", app.clock)()
-    assert look(app.where, app.namespace, consent, "relay", app.clock) is None
+    consent = consent_of(app.paths, app.namespace, "relay", app.clock)()
+    assert look(app.paths, app.namespace, consent, "relay", app.clock) is None
     assert run(app).output == "nothing waits to leave\n"
-    assert not Path(app.where.data).exists()
+    assert not Path(app.paths.data).exists()
 
 
 def test_nothing_leaves_sooner_than_it_was_said(app: Shop, post: Post) -> None:
@@ -143,7 +143,7 @@ def test_it_says_why_something_does_not_leave(app: Shop) -> None:
     app.recorder.record("view", color="red")
     app.recorder.record("click", color="red")
     assert {one.state for one in seen(app, "direct")} == {WAITS}
-    withdraw(app.where, app.namespace, ["click"], now=app.clock.now())
+    withdraw(app.paths, app.namespace, ["click"], now=app.clock.now())
     app.clock.advance(2)
     assert {(one.type, one.state) for one in seen(app)} == {("view", PLANNED), ("click", NEVER)}
     app.clock.advance(40 * DAY)
@@ -156,7 +156,7 @@ def test_it_says_why_something_does_not_leave(app: Shop) -> None:
 def test_what_the_persons_threshold_holds_back_is_shown_as_held(app: Shop) -> None:
     app.allow()
     app.recorder.record("view", color="red")
-    write_threshold(app.where, 50)
+    write_threshold(app.paths, 50)
     (one,) = seen(app)
     assert one.state == HELD
     assert one.report is not None
@@ -256,11 +256,11 @@ def test_on_a_terminal_it_asks(app: Shop, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def run(app: Shop, *arguments: str, answer: str = "") -> Result:
-    assert app.where.home is not None
+    assert app.paths.home is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli_preview, "Clock", lambda: app.clock)
         return CliRunner().invoke(
-            cli_preview.preview, [*arguments, "--home", app.where.home], input=answer
+            cli_preview.preview, [*arguments, "--home", app.paths.home], input=answer
         )
 
 
@@ -292,7 +292,7 @@ def test_json_for_programs(app: Shop, post: Post) -> None:
 
 
 def test_through_the_one_command(app: Shop, capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.where.home is not None
-    assert main(["preview", "--home", app.where.home]) == 0
+    assert app.paths.home is not None
+    assert main(["preview", "--home", app.paths.home]) == 0
     assert "nothing waits" in capsys.readouterr().out
-    assert main(["preview", "--home", app.where.home, "--app", "ghost"]) == 3
+    assert main(["preview", "--home", app.paths.home, "--app", "ghost"]) == 3

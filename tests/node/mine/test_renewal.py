@@ -27,8 +27,8 @@ DAY = 86_400
 
 
 def run(app: Shop, *arguments: str, answer: str = "") -> Result:
-    assert app.where.home is not None
-    return CliRunner().invoke(reset, [*arguments, "--home", app.where.home], input=answer)
+    assert app.paths.home is not None
+    return CliRunner().invoke(reset, [*arguments, "--home", app.paths.home], input=answer)
 
 
 def visit(app: Shop, post: Post, color: str = "red") -> Receipt:
@@ -42,7 +42,7 @@ def visit(app: Shop, post: Post, color: str = "red") -> Receipt:
 def files(app: Shop) -> bytes:
     """Every byte of every file of this app."""
     return b"".join(
-        path.read_bytes() for path in sorted(Path(app.where.data).rglob("*")) if path.is_file()
+        path.read_bytes() for path in sorted(Path(app.paths.data).rglob("*")) if path.is_file()
     )
 
 
@@ -188,7 +188,7 @@ def test_burning_gives_up_what_has_not_left(app: Shop, post: Post) -> None:
 def test_nothing_to_reset(app: Shop) -> None:
     assert "nothing to reset" in run(app).output
     assert run(app, "--app", "ghost").exit_code != 0
-    assert not Path(app.where.data).exists()
+    assert not Path(app.paths.data).exists()
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from methrics.node.paths import places
+from methrics.node.paths import user_paths
 from methrics.node.publish.entry import ADDRESSES_MAX, Entry, check_addresses, entry_peers
 from methrics.schema.errors import ConfigError
 
@@ -22,35 +22,35 @@ def write(home: Path, document: object) -> None:
 
 
 def test_nothing_set_means_nobody(tmp_path: Path) -> None:
-    assert entry_peers(places(tmp_path), {}) == Entry()
+    assert entry_peers(user_paths(tmp_path), {}) == Entry()
 
 
 @pytest.mark.shows("DEB-8")
 def test_the_environment_names_several(tmp_path: Path) -> None:
     env = {"METHRICS_RELAYS": f"{ONE}, {TWO} {ONE}", "METHRICS_PEERS": TWO}
-    assert entry_peers(places(tmp_path), env) == Entry((ONE, TWO), (TWO,))
+    assert entry_peers(user_paths(tmp_path), env) == Entry((ONE, TWO), (TWO,))
 
 
 def test_the_environment_comes_before_the_file(tmp_path: Path) -> None:
     write(tmp_path, {"relays": [ONE], "peers": [ONE]})
-    assert entry_peers(places(tmp_path), {}) == Entry((ONE,), (ONE,))
-    assert entry_peers(places(tmp_path), {"METHRICS_RELAYS": TWO}) == Entry((TWO,), (ONE,))
+    assert entry_peers(user_paths(tmp_path), {}) == Entry((ONE,), (ONE,))
+    assert entry_peers(user_paths(tmp_path), {"METHRICS_RELAYS": TWO}) == Entry((TWO,), (ONE,))
 
 
 @pytest.mark.shows("DEB-8")
 def test_the_users_relays_come_before_the_apps(tmp_path: Path) -> None:
-    assert entry_peers(places(tmp_path), {}, default_relays=[ONE]) == Entry((ONE,))
+    assert entry_peers(user_paths(tmp_path), {}, default_relays=[ONE]) == Entry((ONE,))
     env = {"METHRICS_RELAYS": TWO}
-    assert entry_peers(places(tmp_path), env, default_relays=[ONE]) == Entry((TWO,))
+    assert entry_peers(user_paths(tmp_path), env, default_relays=[ONE]) == Entry((TWO,))
     with pytest.raises(ConfigError, match="no address of a peer"):
-        entry_peers(places(tmp_path), {}, default_relays=["relay.example.org"])
+        entry_peers(user_paths(tmp_path), {}, default_relays=["relay.example.org"])
 
 
 @pytest.mark.parametrize("document", ["{", "[]", {"relays": ONE}, {"relays": [1]}, "[" * 60_000])
 def test_a_damaged_file_is_named(tmp_path: Path, document: object) -> None:
     write(tmp_path, document)
     with pytest.raises(ConfigError) as caught:
-        entry_peers(places(tmp_path), {})
+        entry_peers(user_paths(tmp_path), {})
     assert caught.value.code == "bad-network-file"
     assert "network.json" in str(caught.value)
 

@@ -20,7 +20,7 @@ from methrics.node.consent.ledger import grant, withdraw
 from methrics.node.network.memory import MemoryNetwork
 from methrics.node.network.swarm import PeerId
 from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, Journal
-from methrics.node.paths import Places, namespace_of, places
+from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import inline
 from methrics.node.publish.delivery import BACKOFF, Done, backoff
@@ -104,24 +104,24 @@ class Person:
     """Someone with an app: a home, a clock, consent and an outbox."""
 
     def __init__(self, home: Path) -> None:
-        self.places: Places = places(home)
+        self.paths: Paths = user_paths(home)
         self.clock = DayClock()
         self.passes: list[Done] = []
 
     def agree(self, *types: str, **changes: object) -> None:
-        grant(self.places, NAMESPACE, types, now=self.clock.now(), **changes)  # type: ignore[arg-type]
+        grant(self.paths, NAMESPACE, types, now=self.clock.now(), **changes)  # type: ignore[arg-type]
 
     def refuse(self, *types: str) -> None:
-        withdraw(self.places, NAMESPACE, types, now=self.clock.now())
+        withdraw(self.paths, NAMESPACE, types, now=self.clock.now())
 
     def record(self, type_name: str = "heartbeat", **values: object) -> bool:
         settings = RecorderSettings(publisher="none", strict=True)
-        with Recorder(CATALOG, self.places, settings, clock=self.clock) as recorder:
+        with Recorder(CATALOG, self.paths, settings, clock=self.clock) as recorder:
             return recorder.record(type_name, **(values or {"os": "linux"}))
 
     @property
     def journal(self) -> Journal:
-        return Journal(self.places.outbox(NAMESPACE), clock=self.clock)
+        return Journal(self.paths.outbox(NAMESPACE), clock=self.clock)
 
     def states(self) -> dict[str, int]:
         journal = self.journal
@@ -131,7 +131,7 @@ class Person:
 
     async def publish(self, wire: Wire, settings: PublisherSettings = RELAY, seed: int = 1) -> int:
         return await run_publisher(
-            self.places,
+            self.paths,
             NAMESPACE,
             settings,
             clock=self.clock,
@@ -145,7 +145,7 @@ class Person:
 @pytest.fixture
 def person(tmp_path: Path) -> Person:
     found = Person(tmp_path)
-    grant(found.places, NAMESPACE, ("heartbeat", "system", "module"), now=BASE)
+    grant(found.paths, NAMESPACE, ("heartbeat", "system", "module"), now=BASE)
     return found
 
 
@@ -344,7 +344,7 @@ async def test_one_publisher_per_outbox(autojump_clock: MockClock, person: Perso
     wire = Wire()
     person.record()
     await trio.sleep(LONG)
-    with FileLock(person.places.publisher_lock(NAMESPACE)):
+    with FileLock(person.paths.publisher_lock(NAMESPACE)):
         assert await person.publish(wire) == OK
         assert wire.sent == []
     await person.publish(wire)
@@ -357,7 +357,7 @@ async def test_who_only_looks_whether_one_runs_does_not_keep_one_from_running(
     person.agree("heartbeat")
     person.record()
     await trio.sleep(DAY)
-    wire, looking = Wire(), FileLock(person.places.publisher_lock(NAMESPACE))
+    wire, looking = Wire(), FileLock(person.paths.publisher_lock(NAMESPACE))
     assert looking.try_acquire()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(person.publish, wire)
@@ -418,7 +418,7 @@ async def test_a_disk_that_fills_up_after_sending_doubles_nothing(
 async def test_a_damaged_outbox_ends_it_cleanly(autojump_clock: MockClock, person: Person) -> None:
     person.record()
     await trio.sleep(LONG)
-    Path(person.places.outbox(NAMESPACE)).write_bytes(b"not a database" * 1000)
+    Path(person.paths.outbox(NAMESPACE)).write_bytes(b"not a database" * 1000)
     assert await person.publish(Wire()) in (OK, LOCAL)
 
 
@@ -506,7 +506,7 @@ def test_the_process_says_in_one_line_what_is_missing(
 
 def test_a_thread_of_the_app_does_the_same(tmp_path: Path) -> None:
     person = Person(tmp_path)
-    thread = start_thread(person.places, NAMESPACE, RELAY)
+    thread = start_thread(person.paths, NAMESPACE, RELAY)
     thread.join(60)
     assert not thread.is_alive()
     assert thread.daemon
@@ -522,7 +522,7 @@ async def test_a_task_of_the_app_goes_on_from_before_the_first_event_to_its_end(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             lambda: keep_publishing(
-                person.places,
+                person.paths,
                 NAMESPACE,
                 settings,
                 clock=person.clock,
@@ -531,7 +531,7 @@ async def test_a_task_of_the_app_goes_on_from_before_the_first_event_to_its_end(
             )
         )
         await trio.sleep(DAY)
-        assert not Path(person.places.data).joinpath(NAMESPACE).exists()
+        assert not Path(person.paths.data).joinpath(NAMESPACE).exists()
         for days in (1, 2):
             person.record()
             await trio.sleep(2 * DAY)
@@ -553,12 +553,12 @@ async def test_a_task_of_the_app_never_raises_into_it(
     if wrong == "bad-address":
         monkeypatch.setenv("METHRICS_RELAYS", "somewhere")
     if wrong == "outbox-read-only":
-        Path(person.places.publisher_lock(NAMESPACE)).mkdir()
+        Path(person.paths.publisher_lock(NAMESPACE)).mkdir()
     if wrong == "bug":
         monkeypatch.setattr("methrics.node.publish.publisher.Delivery", None)
     settings = RELAY if wrong in ("outbox-read-only", "bug") else None
     with trio.move_on_after(3600) as scope:
-        await keep_publishing(person.places, NAMESPACE, settings, clock=person.clock, worker=inline)
+        await keep_publishing(person.paths, NAMESPACE, settings, clock=person.clock, worker=inline)
     assert scope.cancelled_caught
     assert caplog.text.count("nothing is published") == 1, "said once, not each minute"
     assert capsys.readouterr().err == "", "an app that has no handler for it sees nothing"

@@ -49,7 +49,7 @@ def test_a_publisher_is_started_when_something_is_due(app: Shop, started: list[l
     [argv] = started
     assert argv[0] == sys.executable
     assert argv[1:4] == ["-P", "-m", "methrics.node.publisher"]
-    ours = ["--home", app.where.home, "--namespace", app.namespace]
+    ours = ["--home", app.paths.home, "--namespace", app.namespace]
     assert argv[4:] == [*ours, "--default-relay", RELAY]
     app.clock.advance(5)
     recorder.close()
@@ -61,7 +61,7 @@ def test_none_is_started_while_one_runs(app: Shop, started: list[list[str]]) -> 
     recorder = app.open(publisher="process", relays=[RELAY])
     assert recorder.record("view", color="red")
     app.clock.advance(3600)
-    with FileLock(app.where.publisher_lock(app.namespace)):
+    with FileLock(app.paths.publisher_lock(app.namespace)):
         recorder.close()
     assert started == []
 
@@ -110,12 +110,12 @@ def test_an_app_that_is_no_python_is_never_run_again(
     app: Shop, monkeypatch: pytest.MonkeyPatch, python: str | None
 ) -> None:
     monkeypatch.setattr(sys, "executable", python)
-    assert spawn.command(app.where, "shop-x") is None
+    assert spawn.command(app.paths, "shop-x") is None
 
 
 def test_a_frozen_app_is_never_run_again(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert spawn.command(app.where, "shop-x") is None
+    assert spawn.command(app.paths, "shop-x") is None
 
 
 @pytest.mark.parametrize("error", [OSError("no more processes"), RuntimeError("no more memory")])
@@ -135,9 +135,9 @@ def test_failures_are_silent(
 
     monkeypatch.setattr(spawn, "_started", {})
     monkeypatch.setattr(spawn, "start", refuse)
-    outbox = Outbox(app.where.outbox("shop-x"), clock=app.clock)
+    outbox = Outbox(app.paths.outbox("shop-x"), clock=app.clock)
     outbox.append(1, "view", app.clock.now(), 0, b"")
-    spawn.nudge(app.where, "shop-x", outbox, (RELAY,), inline=inline)
+    spawn.nudge(app.paths, "shop-x", outbox, (RELAY,), inline=inline)
     join_helpers()
     assert len(tried) == 1
     assert capsys.readouterr() == ("", "")
@@ -151,7 +151,7 @@ def test_an_app_that_exits_while_its_thread_looks_starts_one_publisher(
     assert recorder.record("view", color="red")
     recorder.close()
     app.clock.advance(3600)
-    outbox = Outbox(app.where.outbox(app.namespace), clock=app.clock)
+    outbox = Outbox(app.paths.outbox(app.namespace), clock=app.clock)
     looking, go_on = threading.Event(), threading.Event()
     wanted = spawn.wanted
 
@@ -161,10 +161,10 @@ def test_an_app_that_exits_while_its_thread_looks_starts_one_publisher(
         return wanted(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(spawn, "wanted", slow)
-    spawn.nudge(app.where, app.namespace, outbox, (RELAY,), inline=False)
+    spawn.nudge(app.paths, app.namespace, outbox, (RELAY,), inline=False)
     assert looking.wait(60)
     threading.Timer(0.02, go_on.set).start()
-    spawn.nudge(app.where, app.namespace, outbox, (RELAY,), inline=True)
+    spawn.nudge(app.paths, app.namespace, outbox, (RELAY,), inline=True)
     join_helpers()
     assert len(started) == 1
 

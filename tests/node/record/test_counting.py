@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from methrics.node.clock import ManualClock
 from methrics.node.mine.reset import renew
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import places
+from methrics.node.paths import user_paths
 from methrics.node.publish.delivery import installed
 from methrics.node.record.writer import Writer
 from methrics.node.report.flags import DAY, month_number, week_number
@@ -42,13 +42,13 @@ class Install:
     """One install: several processes that record, and a publisher's passes, under one clock."""
 
     def __init__(self, home: str, processes: int = 3) -> None:
-        where = places(Path(home) / "home")
+        paths = user_paths(Path(home) / "home")
         self.clock = ManualClock(BEGIN)
         self.rng = random.Random(1).random
         self.writers = [
             Writer(
                 CATALOG,
-                where,
+                paths,
                 "shop",
                 clock=self.clock,
                 rng=self.rng,
@@ -57,7 +57,7 @@ class Install:
             )
             for _ in range(processes)
         ]
-        self.journal = Journal(where.outbox("shop"), clock=self.clock)
+        self.journal = Journal(paths.outbox("shop"), clock=self.clock)
         self.writers[0].keep_catalog()
         self.said: list[Report] = []
 

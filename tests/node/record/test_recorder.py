@@ -64,8 +64,8 @@ def test_off_touches_nothing(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None
         recorder.close()
         assert recorder.statistics().rule == "default"
         assert recorder.statistics().dropped == {}
-    assert app.where.home is not None
-    assert not os.path.exists(app.where.home)
+    assert app.paths.home is not None
+    assert not os.path.exists(app.paths.home)
 
 
 OFF = """
@@ -213,7 +213,7 @@ def test_withdrawn_consent_stops_at_once(app: Shop) -> None:
 
     app.allow()
     assert app.recorder.record("view", color="red")
-    withdraw(app.where, app.namespace, ["view"], now=0)
+    withdraw(app.paths, app.namespace, ["view"], now=0)
     assert not app.recorder.record("view", color="red")
 
 

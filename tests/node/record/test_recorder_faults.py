@@ -83,7 +83,7 @@ def test_read_only_folder(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_where_the_folder_should_be(app: Shop) -> None:
     app.allow()
-    folder = Path(app.where.namespace(app.namespace))
+    folder = Path(app.paths.namespace(app.namespace))
     folder.write_text("in the way")
     assert [app.recorder.record("view", size=1) for _ in range(3)] == [False] * 3
     assert sum(app.recorder.statistics().dropped.values()) == 3
@@ -96,7 +96,7 @@ def test_a_file_where_the_folder_should_be(app: Shop) -> None:
 def test_damage_under_a_running_app(app: Shop) -> None:
     app.allow()
     assert app.recorder.record("view", size=1)
-    path = Path(app.where.outbox(app.namespace))
+    path = Path(app.paths.outbox(app.namespace))
     app.recorder._writer.outbox.close()  # type: ignore[union-attr]
     path.write_bytes(b"garbage" * 1000)
     assert app.recorder.record("view", size=2)
@@ -110,7 +110,7 @@ def test_the_folder_is_removed_under_a_running_app(app: Shop) -> None:
 
     app.allow()
     assert app.recorder.record("view", size=1)
-    shutil.rmtree(app.where.namespace(app.namespace))
+    shutil.rmtree(app.paths.namespace(app.namespace))
     app.clock.advance(2)
     assert app.recorder.record("view", size=2)  # still into the old file; then the loss is noticed
     assert app.recorder.record("view", size=3)
@@ -120,7 +120,7 @@ def test_the_folder_is_removed_under_a_running_app(app: Shop) -> None:
 def test_a_locked_outbox_delays_the_app_by_milliseconds(app: Shop) -> None:
     app.allow()
     assert app.recorder.record("view", size=1)
-    blocker = sqlite3.connect(app.where.outbox(app.namespace), isolation_level=None)
+    blocker = sqlite3.connect(app.paths.outbox(app.namespace), isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     before = app.clock.monotonic()
     assert not app.recorder.record("view", size=2)
@@ -136,7 +136,7 @@ def test_a_locked_outbox_delays_the_app_by_milliseconds(app: Shop) -> None:
 
 def test_a_newer_outbox_is_left_alone(app: Shop) -> None:
     app.allow()
-    path = app.where.outbox(app.namespace)
+    path = app.paths.outbox(app.namespace)
     os.makedirs(os.path.dirname(path))
     con = sqlite3.connect(path)
     con.execute("PRAGMA user_version = 7")
@@ -178,11 +178,11 @@ while True:
 def start(app: Shop, tmp_path: Path, who: int) -> subprocess.Popen[bytes]:
     catalog = tmp_path / "shop.cbor"
     catalog.write_bytes(app.catalog.raw)
-    home = app.where.home
+    home = app.paths.home
     assert home is not None
     log = str(tmp_path / f"log{who}")
     return subprocess.Popen(
-        [sys.executable, "-c", APP, str(catalog), home, app.where.policy, log, str(who)]
+        [sys.executable, "-c", APP, str(catalog), home, app.paths.policy, log, str(who)]
     )
 
 
@@ -204,7 +204,7 @@ def test_every_record_that_returned_true_survives_a_kill(app: Shop, tmp_path: Pa
             child.kill()
             child.wait()
     said = sum(log.stat().st_size for log in logs)
-    rows = len(Journal(app.where.outbox(app.namespace)).pending(LATER, limit=100_000))
+    rows = len(Journal(app.paths.outbox(app.namespace)).pending(LATER, limit=100_000))
     # A child may be killed after the row was kept and before it could say so.
     assert said <= rows <= said + 12
     assert said > 400
@@ -234,16 +234,16 @@ def test_forked_children_record_on_their_own(app: Shop, tmp_path: Path) -> None:
     app.allow()
     catalog = tmp_path / "shop.cbor"
     catalog.write_bytes(app.catalog.raw)
-    home = app.where.home
+    home = app.paths.home
     assert home is not None
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", FORK, str(catalog), home, app.where.policy],
+        [sys.executable, "-W", "error", "-c", FORK, str(catalog), home, app.paths.policy],
         capture_output=True,
         text=True,
         check=True,
     )
     assert (done.stdout.strip(), done.stderr) == ("[0, 0, 0, 0] 0", "")
-    rows = Journal(app.where.outbox(app.namespace)).pending(LATER)
+    rows = Journal(app.paths.outbox(app.namespace)).pending(LATER)
     assert len([row for row in rows if row.type == "view"]) == 1 + 5 * 50
     assert len([row for row in rows if row.type == "buy"]) == 1, "on exit, by the parent alone"
 
@@ -263,16 +263,16 @@ def test_many_processes_begin_an_outbox_at_once(app: Shop, tmp_path: Path) -> No
     app.allow()
     catalog = tmp_path / "shop.cbor"
     catalog.write_bytes(app.catalog.raw)
-    home = app.where.home
+    home = app.paths.home
     assert home is not None
     at = str(time.time() + 0.5)
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", ONCE, str(catalog), home, app.where.policy, at],
+            [sys.executable, "-c", ONCE, str(catalog), home, app.paths.policy, at],
             stdout=subprocess.PIPE,
             text=True,
         )
         for _ in range(8)
     ]
     assert {child.communicate(timeout=60)[0].strip() for child in children} == {"True {}"}
-    assert len(Journal(app.where.outbox(app.namespace)).pending(LATER)) == 8
+    assert len(Journal(app.paths.outbox(app.namespace)).pending(LATER)) == 8

@@ -99,9 +99,9 @@ def test_consent_withdrawn_in_between(app: Shop) -> None:
     fewer, none = app.recorder.sequence("buy", color="red", size=5), app.recorder.sequence("buy")
     fewer.step("shown")
     none.step("shown")
-    grant(app.where, app.namespace, ["buy"], fields=["size"], now=0)
+    grant(app.paths, app.namespace, ["buy"], fields=["size"], now=0)
     assert fewer.finish()
-    withdraw(app.where, app.namespace, now=0)
+    withdraw(app.paths, app.namespace, now=0)
     assert not none.finish()
     assert [decode(row.fields, limit=999) for row in rows(app)] == [{"size": 0}]
 

@@ -262,7 +262,7 @@ def test_a_publisher_that_read_before_an_edit_reads_again(app: Shop, post: Post)
 @pytest.mark.shows("MIM-2")
 def test_it_leaves_although_consent_was_withdrawn(app: Shop, post: Post) -> None:
     receipts = publish(app, post, 1)
-    withdraw(app.where, app.namespace, ["view"], now=app.clock.now())
+    withdraw(app.paths, app.namespace, ["view"], now=app.clock.now())
     ask(app, receipts, window=0)
     post.opened.clear()
     done = post.publish()

@@ -19,7 +19,7 @@ import methrics.schema
 from methrics.node.clock import ManualClock
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.journal import Journal, Pace, Pending, week_start
-from methrics.node.paths import places
+from methrics.node.paths import user_paths
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.report.flags import DAY, month_number
@@ -432,10 +432,10 @@ def live(
 ) -> list[Report]:
     """Everything between an app's call and the bytes that leave, in the real code."""
     clock = ManualClock(1_700_000_000)
-    where = places(home, policy=f"{home}/policy.json")
-    app = Recorder(catalog, where, RecorderSettings(publisher="none"), clock=clock)
+    paths = user_paths(home, policy=f"{home}/policy.json")
+    app = Recorder(catalog, paths, RecorderSettings(publisher="none"), clock=clock)
     for name, fields in agreed.items():
-        grant(where, app.namespace, [name], fields=fields, now=clock.now())
+        grant(paths, app.namespace, [name], fields=fields, now=clock.now())
     for name, values in recorded.items():
         kind = catalog.types[name].kind
         if kind == "sequence":
@@ -445,7 +445,7 @@ def live(
         else:
             app.record(name, **values)
     app.close()
-    journal = Journal(where.outbox(app.namespace), clock=clock)
+    journal = Journal(paths.outbox(app.namespace), clock=clock)
     found: list[Report] = []
     while journal.exists() and (due := journal.next_due()) is not None:
         clock.advance(max(0, due - clock.now()))

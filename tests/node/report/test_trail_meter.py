@@ -22,7 +22,7 @@ from trail_making import CATALOG, DAY, HEARTBEAT, NAMESPACE, START, beat, report
 from methrics.node.clock import ManualClock
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.journal import Journal, Pending
-from methrics.node.paths import namespace_of, places
+from methrics.node.paths import namespace_of, user_paths
 from methrics.node.process.worker import inline
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
@@ -231,32 +231,32 @@ def test_one_held_row_does_not_hold_up_the_next() -> None:
 
 
 def test_files_of_the_person(nobody: Path) -> None:
-    where = places(nobody)
-    assert read_threshold(where) == 0
-    assert standing_meter(where, NAMESPACE) is None
-    write_threshold(where, 7)
-    assert json.loads(Path(settings_path(where)).read_text("utf-8"))["threshold"] == 7
+    paths = user_paths(nobody)
+    assert read_threshold(paths) == 0
+    assert standing_meter(paths, NAMESPACE) is None
+    write_threshold(paths, 7)
+    assert json.loads(Path(settings_path(paths)).read_text("utf-8"))["threshold"] == 7
     said = report({"os": "linux"}, START, "system")
-    by = standing_meter(where, NAMESPACE)
+    by = standing_meter(paths, NAMESPACE)
     assert by is not None
     assert isinstance(by(SYSTEM, said), Hold)
     public = Public(NAMESPACE, "all.duckdb", START, {"system": crowd_of(({"os": "linux"}, 7))})
-    write_public(where, public)
-    assert read_public(where, NAMESPACE) == public
-    by = standing_meter(where, NAMESPACE)
+    write_public(paths, public)
+    assert read_public(paths, NAMESPACE) == public
+    by = standing_meter(paths, NAMESPACE)
     assert by is not None
     assert isinstance(by(SYSTEM, said), Send)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"threshold": true}', '{"threshold": -1}'])
 def test_a_damaged_setting_holds_everything_back(nobody: Path, text: str) -> None:
-    where = places(nobody)
-    write_threshold(where, 0)
-    Path(settings_path(where)).write_text(text, "utf-8")
+    paths = user_paths(nobody)
+    write_threshold(paths, 0)
+    Path(settings_path(paths)).write_text(text, "utf-8")
     with pytest.raises(StoreError) as caught:
-        read_threshold(where)
+        read_threshold(paths)
     assert caught.value.code == "trail-damaged"
-    by = standing_meter(where, NAMESPACE)
+    by = standing_meter(paths, NAMESPACE)
     assert by is not None
     assert isinstance(by(SYSTEM, report({"os": "linux"}, START, "system")), Hold)
 
@@ -275,16 +275,16 @@ def test_a_damaged_setting_holds_everything_back(nobody: Path, text: str) -> Non
 def test_damaged_memory_of_the_public_data_holds_everything_back(
     nobody: Path, change: dict[str, object]
 ) -> None:
-    where = places(nobody)
-    write_threshold(where, 1)
+    paths = user_paths(nobody)
+    write_threshold(paths, 1)
     public = Public(NAMESPACE, "all.duckdb", START, {"system": crowd_of(({"os": "linux"}, 7))})
-    write_public(where, public)
+    write_public(paths, public)
     document = {**to_json(public), **change}
-    Path(public_path(where, NAMESPACE)).write_text(json.dumps(document), "utf-8")
+    Path(public_path(paths, NAMESPACE)).write_text(json.dumps(document), "utf-8")
     with pytest.raises(StoreError) as caught:
-        read_public(where, NAMESPACE)
+        read_public(paths, NAMESPACE)
     assert caught.value.code == "public-damaged"
-    by = standing_meter(where, NAMESPACE)
+    by = standing_meter(paths, NAMESPACE)
     assert by is not None
     assert isinstance(by(SYSTEM, report({"os": "linux"}, START, "system")), Hold)
 
@@ -318,10 +318,10 @@ class Taking:
 
 @pytest.mark.shows("NEW-5")
 async def test_the_publisher_asks_the_meter_of_the_person(nobody: Path) -> None:
-    where, clock, route = places(nobody), ManualClock(START + DAY), Taking()
+    paths, clock, route = user_paths(nobody), ManualClock(START + DAY), Taking()
     namespace = namespace_of(CATALOG.label, CATALOG.short_key)
-    grant(where, namespace, ["system"], now=START)
-    journal = Journal(where.outbox(namespace), clock=clock)
+    grant(paths, namespace, ["system"], now=START)
+    journal = Journal(paths.outbox(namespace), clock=clock)
     number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
     journal.append(number, "system", START, START, encode({"os": "freebsd"}))
     journal.close()
@@ -330,17 +330,17 @@ async def test_the_publisher_asks_the_meter_of_the_person(nobody: Path) -> None:
 
     async def publish() -> list[dict[str, object]]:
         code = await run_publisher(
-            where, namespace, chosen, clock=clock, open_route=route.open, worker=inline
+            paths, namespace, chosen, clock=clock, open_route=route.open, worker=inline
         )
         assert code == 0
         clock.advance(HELD_AGAIN)
         return [decode_report(split(raw).payload).values for raw in route.sent]
 
-    write_threshold(where, 5)
+    write_threshold(paths, 5)
     assert await publish() == []
     known = crowd_of(({"os": "linux"}, 900), ({"os": "other"}, 4))
-    write_public(where, Public(namespace, "all.duckdb", START, {"system": known}))
+    write_public(paths, Public(namespace, "all.duckdb", START, {"system": known}))
     assert await publish() == []
     known = crowd_of(({"os": "linux"}, 900), ({"os": "other"}, 5))
-    write_public(where, Public(namespace, "all.duckdb", START, {"system": known}))
+    write_public(paths, Public(namespace, "all.duckdb", START, {"system": known}))
     assert await publish() == [{"os": "other"}]

@@ -24,7 +24,7 @@ from methrics.node.mine.reports import (
 )
 from methrics.node.mine.trail.own import moment
 from methrics.node.outbox.journal import ACKNOWLEDGED
-from methrics.node.paths import places
+from methrics.node.paths import user_paths
 from methrics.node.report.parts import said
 from methrics.schema.errors import ConfigError
 
@@ -65,9 +65,9 @@ def mine(
         if apps or source or as_json or home:
             raise click.UsageError("give options after the name of the subcommand")
         return
-    where = places(home)
-    found = read_mine(where, Clock(), apps)
-    for path in set_aside(where):
+    paths = user_paths(home)
+    found = read_mine(paths, Clock(), apps)
+    for path in set_aside(paths):
         click.echo(f"methrics: {path} is damaged: the reports in it are not listed", err=True)
     if source is None:
         _list(found, as_json)
@@ -140,7 +140,7 @@ def export(out: Path, form: str | None, apps: tuple[str, ...], home: Path | None
     no key: nobody can erase with it.
     """
     form = form or (out.suffix[1:] if out.suffix[1:] in FORMATS else "jsonl")
-    found = read_mine(places(home), Clock(), apps)
+    found = read_mine(user_paths(home), Clock(), apps)
     if form == "parquet":
         if str(out) == "-":
             raise ConfigError("no-stream", "Parquet goes to a file", "name one, or another format")

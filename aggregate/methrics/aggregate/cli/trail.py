@@ -16,7 +16,7 @@ from methrics.node.mine.trail.picture import page
 from methrics.node.mine.trail.text import lines
 from methrics.node.mine.trail.traces import Trace, read_traces
 from methrics.node.mine.trail.whole import Trail, to_json, trace
-from methrics.node.paths import Places, places
+from methrics.node.paths import Paths, user_paths
 from methrics.node.report.threshold.keeping import (
     public_path,
     read_public,
@@ -74,15 +74,15 @@ def trail(
     """
     if remember and data is None:
         raise click.UsageError("--remember needs --data")
-    where = places(home)
+    paths = user_paths(home)
     if threshold is not None:
-        write_threshold(where, threshold)
-        click.echo(f"threshold {threshold}, kept in {settings_path(where)}", err=True)
+        write_threshold(paths, threshold)
+        click.echo(f"threshold {threshold}, kept in {settings_path(paths)}", err=True)
     beside = None if traces is None else _read_traces(traces)
     clock = Clock()
-    gathered = gather(where, clock, apps)
+    gathered = gather(paths, clock, apps)
     _check_apps(gathered, apps)
-    found = _measured(where, clock, gathered, apps, data, beside, remember)
+    found = _measured(paths, clock, gathered, apps, data, beside, remember)
     if html is not None:
         write_own(html, page(found, made=clock.now()).encode())
         click.echo(f"picture written to {html}", err=True)
@@ -94,7 +94,7 @@ def trail(
 
 
 def _measured(
-    where: Places,
+    paths: Paths,
     clock: Clock,
     gathered: Gathered,
     apps: tuple[str, ...],
@@ -102,9 +102,9 @@ def _measured(
     traces: list[Trace] | None,
     remember: bool,
 ) -> Trail:
-    threshold = read_threshold(where)
+    threshold = read_threshold(paths)
     if data is None:
-        remembered = _remembered(where, gathered)
+        remembered = _remembered(paths, gathered)
         return trace(gathered, None, traces, threshold=threshold, remembered=remembered)
     from methrics.aggregate.mine.crowd import PublicReports
     from methrics.aggregate.parquet.download import local_copy
@@ -120,22 +120,22 @@ def _measured(
         if remember:
             for namespace, catalogs in gathered.catalogs.items():
                 public = others.remember(namespace, catalogs, data, clock.now())
-                write_public(where, public)
-                kept = public_path(where, namespace)
+                write_public(paths, public)
+                kept = public_path(paths, namespace)
                 click.echo(f"{namespace}: what others say is kept in {kept}", err=True)
-            gathered = gather(where, clock, apps)  # what is held depends on what is remembered
+            gathered = gather(paths, clock, apps)  # what is held depends on what is remembered
         return trace(
             gathered,
             others,
             traces,
             source=data,
             threshold=threshold,
-            remembered=_remembered(where, gathered),
+            remembered=_remembered(paths, gathered),
         )
 
 
-def _remembered(where: Places, gathered: Gathered) -> dict[str, tuple[str, int]]:
-    found = {name: read_public(where, name) for name in gathered.catalogs}
+def _remembered(paths: Paths, gathered: Gathered) -> dict[str, tuple[str, int]]:
+    found = {name: read_public(paths, name) for name in gathered.catalogs}
     return {name: (one.source, one.made) for name, one in found.items() if one is not None}
 
 

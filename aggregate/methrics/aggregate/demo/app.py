@@ -22,7 +22,7 @@ import methrics.node
 from methrics.aggregate.simulate.story import DAY, Person, Visit, person
 from methrics.node.clock import ManualClock
 from methrics.node.consent.ledger import grant
-from methrics.node.paths import Places, places
+from methrics.node.paths import Paths, user_paths
 from methrics.node.publish.delivery import Done
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
@@ -55,7 +55,7 @@ def play(recorder: Recorder, who: Person, visit: Visit, clock: ManualClock) -> N
         signin.set(new_account=visit.signin[-1][0] == "signed_in")
 
 
-def publish(where: Places, namespace: str, relay: str, clock: ManualClock) -> int:
+def publish(paths: Paths, namespace: str, relay: str, clock: ManualClock) -> int:
     """Send what is due at the clock's time through the relay; how many reports it took."""
     taken = 0
     settings = PublisherSettings(entry=Entry(relays=(relay,)), once=True)
@@ -63,7 +63,7 @@ def publish(where: Places, namespace: str, relay: str, clock: ManualClock) -> in
     async def run() -> None:
         nonlocal taken
         done: list[Done] = []
-        await run_publisher(where, namespace, settings, clock=clock, on_pass=done.append)
+        await run_publisher(paths, namespace, settings, clock=clock, on_pass=done.append)
         taken = sum(one.acknowledged for one in done)
         for one in done:
             if one.failed is not None:
@@ -88,32 +88,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     who = person(options.number, today=options.today, days=options.days)
     clock = ManualClock(options.today - options.days * DAY)
-    where = places(options.home)
+    paths = user_paths(options.home)
     try:
-        return _live(options.catalog, options.relay, where, who, clock)
+        return _live(options.catalog, options.relay, paths, who, clock)
     except MethricsError as error:
         sys.stderr.write(f"{error}\n")
         return 4 if isinstance(error, RemoteError) else 3
 
 
-def _live(catalog: Path, relay: str, where: Places, who: Person, clock: ManualClock) -> int:
+def _live(catalog: Path, relay: str, paths: Paths, who: Person, clock: ManualClock) -> int:
     recorder = methrics.node.open(
         catalog,
         app_version=who.version,
-        home=where.data,
+        home=paths.data,
         clock=clock,
         publisher="none",
         strict=True,
     )
     assert not recorder.record("heartbeat"), "nothing is recorded before consent"
-    grant(where, recorder.namespace, TYPES, now=clock.now())
+    grant(paths, recorder.namespace, TYPES, now=clock.now())
     taken = 0
     with recorder:
         for visit in who.visits:
             play(recorder, who, visit, clock)
             midnight = clock.now() - clock.now() % DAY
             clock.advance(midnight + PUBLISH_AT - clock.now())
-            taken += publish(where, recorder.namespace, relay, clock)
+            taken += publish(paths, recorder.namespace, relay, clock)
         said = recorder.statistics()
     if not said.recorded:
         raise LocalError(

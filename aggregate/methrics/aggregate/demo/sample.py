@@ -24,7 +24,7 @@ from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import Clock, ManualClock
 from methrics.node.consent.ledger import grant
-from methrics.node.paths import places
+from methrics.node.paths import user_paths
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.publish.routes import Load, Outcome, Route, outcome_of
@@ -78,25 +78,25 @@ async def _live(homes: Path, people: int, days: int, today: int, basket: Basket)
     settings = PublisherSettings(entry=Entry(relays=("/p2p/none",)), once=True)
     for number in range(1, people + 1):
         who = person(number, today=today, days=days)
-        where = places(homes / str(number))
+        paths = user_paths(homes / str(number))
         rng = random.Random(number)
         clock = ManualClock(today - days * DAY)
         recorder = methrics.node.open(
             example_bytes(),
             app_version=who.version,
-            home=where.data,
+            home=paths.data,
             publisher="none",
             clock=clock,
             rng=rng.random,
             environment="production",
         )
-        grant(where, recorder.namespace, TYPES, now=clock.now())
+        grant(paths, recorder.namespace, TYPES, now=clock.now())
         with recorder:
             for visit in who.visits:
                 play(recorder, who, visit, clock)
                 clock.advance(clock.now() // DAY * DAY + PUBLISH_AT - clock.now())
                 await run_publisher(
-                    where,
+                    paths,
                     recorder.namespace,
                     settings,
                     clock=clock,

@@ -39,7 +39,7 @@ from methrics.aggregate.store.duck import (
     saying_query,
 )
 from methrics.node.clock import Clock
-from methrics.node.paths import places
+from methrics.node.paths import user_paths
 from methrics.schema.errors import StoreError
 
 EXAMPLE = Settings(installs=700, days=56, seed=1)
@@ -115,7 +115,7 @@ def example_data(**changes: float) -> str:
     settings = replace(EXAMPLE, **changes)  # type: ignore[arg-type]  # names and values are checked
     key = json.dumps([version("methrics"), settings.told()])
     short = hashlib.sha256(key.encode()).hexdigest()[:12]
-    folder = Path(places().data, "example", short)
+    folder = Path(user_paths().data, "example", short)
     if not (folder / TRUTH).exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with (

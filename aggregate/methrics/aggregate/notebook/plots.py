@@ -62,15 +62,15 @@ def intervals(
     name: str = "estimate, 95 % interval",
 ) -> None:
     """One row for each label: the estimate and its interval, and the truth where it is known."""
-    places = range(len(labels))
+    paths = range(len(labels))
     below = [max(0.0, one - low) for one, low in zip(estimates, lows, strict=True)]
     above = [max(0.0, high - one) for one, high in zip(estimates, highs, strict=True)]
     axes.errorbar(
-        estimates, places, xerr=[below, above], fmt="o", capsize=4, color=COLORS[0], label=name
+        estimates, paths, xerr=[below, above], fmt="o", capsize=4, color=COLORS[0], label=name
     )
     if truths is not None:
-        axes.plot(truths, places, "D", color=TRUTH, fillstyle="none", markersize=8, label="truth")
-    axes.set_yticks(list(places), labels)
+        axes.plot(truths, paths, "D", color=TRUTH, fillstyle="none", markersize=8, label="truth")
+    axes.set_yticks(list(paths), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(axis="x", color="#dddddd", linewidth=0.8)
     axes.grid(visible=False, axis="y")

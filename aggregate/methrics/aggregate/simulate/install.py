@@ -27,7 +27,7 @@ from methrics.node.consent.decide import off
 from methrics.node.consent.switch import ConsentSwitch
 from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, Journal, Pending, Receipt
 from methrics.node.outbox.outbox import catalog_number
-from methrics.node.paths import places
+from methrics.node.paths import user_paths
 from methrics.node.process.exits import forget
 from methrics.node.publish.delivery import ALL, Done, backoff
 from methrics.node.publish.publisher import PublisherSettings, pause
@@ -48,7 +48,7 @@ Fields = Mapping[str, frozenset[str] | None]
 Relay = Callable[[Receipt, EventType, int], Reason]
 """What a relay says of a report that is handed to it at a true time (unix seconds)."""
 
-_NOWHERE = places("/nonexistent")
+_NOWHERE = user_paths("/nonexistent")
 _ROUTE = "relay"
 # What an idle publisher would find when it looks every minute, it finds at once when it is due.
 _PUBLISHER = PublisherSettings(poll=PublisherSettings().idle)

@@ -32,8 +32,8 @@ def describe(con: Connection, entry: CatalogEntry) -> None:
         if rows:
             # Whole columns at once: row by row a list of countries takes a tenth of a second.
             columns = [list(column) for column in zip(*rows, strict=True)]
-            places = ", ".join(["unnest(?)"] * len(columns))
-            con.execute(f"INSERT INTO {target} SELECT {places}", columns)
+            paths = ", ".join(["unnest(?)"] * len(columns))
+            con.execute(f"INSERT INTO {target} SELECT {paths}", columns)
 
 
 def _codes(field: Field) -> Iterator[tuple[object, ...]]:

@@ -20,7 +20,7 @@ from methrics.node.consent.asking import Asking
 from methrics.node.consent.ledger import read_answers, read_ledger, withdraw
 from methrics.node.consent.overview import RULES
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import Places, namespace_of, places
+from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError
 from methrics.schema.pages.explain import consent_text
@@ -70,8 +70,8 @@ def consent(
             raise click.UsageError("--json, --web and --catalog stand after the command's name")
         return
     if web:
-        ctx.exit(_web(places(home), catalogs, browser))
-    show_standing(places(home), as_json)
+        ctx.exit(_web(user_paths(home), catalogs, browser))
+    show_standing(user_paths(home), as_json)
 
 
 @consent.command()
@@ -80,7 +80,7 @@ def consent(
 @click.pass_obj
 def show(outer: Path | None, home: Path | None, as_json: bool) -> None:
     """The same as `methrics consent` alone."""
-    show_standing(places(home or outer), as_json)
+    show_standing(user_paths(home or outer), as_json)
 
 
 @consent.command()
@@ -94,8 +94,8 @@ def ask(outer: Path | None, catalogs: tuple[Path, ...], home: Path | None) -> No
     """
     from methrics.node.consent.prompt import WIDTH, prompt
 
-    where = places(home or outer)
-    asking = Asking(_known(where, catalogs), where, surface="terminal")
+    paths = user_paths(home or outer)
+    asking = Asking(_known(paths, catalogs), paths, surface="terminal")
     rule = asking.forbidden()
     if rule is not None:
         click.echo(f"nothing to decide: {RULES[rule]}")
@@ -123,10 +123,10 @@ def ask(outer: Path | None, catalogs: tuple[Path, ...], home: Path | None) -> No
 @click.pass_obj
 def history(outer: Path | None, namespace: str | None, home: Path | None, as_json: bool) -> None:
     """Every change of an answer: when, who, through what, and to what; oldest first."""
-    where = places(home or outer)
+    paths = user_paths(home or outer)
     entries = [
         entry
-        for entry in read_ledger(where.ledger).history
+        for entry in read_ledger(paths.ledger).history
         if namespace is None or entry.get("app") == namespace
     ]
     if as_json:
@@ -173,8 +173,8 @@ def grant_command(
     if not yes:
         click.echo("\n\n".join(consent_text(loaded.types[name]) for name in chosen))
         confirm("Allow this?")
-    where = places(home or outer)
-    asking = Asking([loaded], where, surface=COMMAND)
+    paths = user_paths(home or outer)
+    asking = Asking([loaded], paths, surface=COMMAND)
     namespace = namespace_of(loaded.label, loaded.short_key)
     edits = []
     for name in chosen:
@@ -207,19 +207,19 @@ def withdraw_command(
     """
     if everything == (namespace is not None) or (everything and types):
         raise click.UsageError("give a NAMESPACE, with --type if you like, or --all")
-    where, now = places(home or outer), Clock().now()
+    paths, now = user_paths(home or outer), Clock().now()
     if everything:
-        apps = _outboxes(where)
-        _say_moved(withdraw(where, EVERY, now=now, through=COMMAND))
-        forgotten = sum(_purge(where, app, None) for app in apps)
+        apps = _outboxes(paths)
+        _say_moved(withdraw(paths, EVERY, now=now, through=COMMAND))
+        forgotten = sum(_purge(paths, app, None) for app in apps)
         click.echo(f"every app: off; {forgotten} waiting rows forgotten")
-        _offer_erasing(where, apps, ())
+        _offer_erasing(paths, apps, ())
         return
     assert namespace is not None
-    known = read_answers(where.ledger).get(namespace, {})
+    known = read_answers(paths.ledger).get(namespace, {})
     declared = {
         name
-        for catalog in known_catalogs(where)
+        for catalog in known_catalogs(paths)
         if namespace_of(catalog.label, catalog.short_key) == namespace
         for name in catalog.types
     }
@@ -235,24 +235,24 @@ def withdraw_command(
             f"{namespace} has no {', '.join(unknown)}",
             f"one of {', '.join(sorted((declared | set(known)) - {EVERY}))}",
         )
-    _say_moved(withdraw(where, namespace, list(types) or None, now=now, through=COMMAND))
-    forgotten = sum(_purge(where, namespace, name) for name in types or (None,))
+    _say_moved(withdraw(paths, namespace, list(types) or None, now=now, through=COMMAND))
+    forgotten = sum(_purge(paths, namespace, name) for name in types or (None,))
     what = ", ".join(types) or "everything"
     click.echo(f"{namespace}: off: {what}; {forgotten} waiting rows forgotten")
-    _offer_erasing(where, [namespace], types)
+    _offer_erasing(paths, [namespace], types)
 
 
-def _offer_erasing(where: Places, apps: list[str], types: tuple[str, ...]) -> None:
+def _offer_erasing(paths: Paths, apps: list[str], types: tuple[str, ...]) -> None:
     from methrics.node.cli.erase import offer  # brings the publisher along
 
-    offer(where, apps, types)
+    offer(paths, apps, types)
 
 
-def _web(where: Places, files: tuple[Path, ...], browser: bool) -> int:
+def _web(paths: Paths, files: tuple[Path, ...], browser: bool) -> int:
     """Serves the page until the person has decided: 0; or has gone away: 1."""
     from methrics.node.consent.page.server import ConsentPage
 
-    asking = Asking(_known(where, files), where, surface="page")
+    asking = Asking(_known(paths, files), paths, surface="page")
     asked = asking.questions(everything=True)
     if not asked:
         click.echo("no app was found to decide about; give its catalog: --catalog app.cbor")
@@ -279,9 +279,9 @@ def _has_desktop() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _known(where: Places, files: tuple[Path, ...]) -> list[Catalog]:
+def _known(paths: Paths, files: tuple[Path, ...]) -> list[Catalog]:
     """The catalogs in `files` first; without any, those found on this machine."""
-    return [load_catalog(path) for path in files] if files else known_catalogs(where)
+    return [load_catalog(path) for path in files] if files else known_catalogs(paths)
 
 
 def _say_moved(moved: str | None) -> None:
@@ -289,15 +289,15 @@ def _say_moved(moved: str | None) -> None:
         click.echo(f"methrics: the ledger was damaged; it is kept as {moved}", err=True)
 
 
-def _outboxes(where: Places) -> list[str]:
+def _outboxes(paths: Paths) -> list[str]:
     try:
-        return sorted(os.listdir(where.data))
+        return sorted(os.listdir(paths.data))
     except OSError:
         return []
 
 
-def _purge(where: Places, namespace: str, type_name: str | None) -> int:
-    journal = Journal(where.outbox(namespace))
+def _purge(paths: Paths, namespace: str, type_name: str | None) -> int:
+    journal = Journal(paths.outbox(namespace))
     if not journal.exists():
         return 0
     try:

@@ -15,7 +15,7 @@ from methrics.node.consent.apps import known_catalogs
 from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import policy_off, read_answers
 from methrics.node.consent.overview import RULES, Standing, standing
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 
 _DECIDED = {"answer": "your answer", "changed": "changed question", "default": "nobody yet"}
 """Rules as the table calls them; the others by their own name."""
@@ -24,20 +24,20 @@ _WIDE = 160
 """Columns where no terminal says how many there are."""
 
 
-def show_standing(where: Places, as_json: bool) -> None:
+def show_standing(paths: Paths, as_json: bool) -> None:
     """The effective state of everything, as tables or one JSON object. Raises StoreError."""
-    answers = read_answers(where.ledger)
-    policy = policy_off(where.policy)
+    answers = read_answers(paths.ledger)
+    policy = policy_off(paths.policy)
     overridden = forbidden(policy_off=policy, env=os.environ, environment=PRODUCTION)
-    rows = standing(answers, known_catalogs(where), policy_off=policy, env=os.environ)
+    rows = standing(answers, known_catalogs(paths), policy_off=policy, env=os.environ)
     if as_json:
         apps: dict[str, dict[str, object]] = {}
         for row in rows:
             apps.setdefault(row.namespace, {})[row.type] = _json(row)
-        document = {"ledger": where.ledger, "overridden_by": overridden, "apps": apps}
+        document = {"ledger": paths.ledger, "overridden_by": overridden, "apps": apps}
         click.echo(json.dumps(document, indent=2))
         return
-    click.echo(f"answers in {where.ledger}")
+    click.echo(f"answers in {paths.ledger}")
     if overridden is not None:
         click.echo(f"overridden: {RULES[overridden]}")
     if not rows:

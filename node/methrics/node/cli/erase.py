@@ -20,7 +20,7 @@ from methrics.node.mine.reset import Burned, burn, renew, to_burn
 from methrics.node.mine.trail.gather import namespaces
 from methrics.node.outbox.erasures import Erasures, Outcome
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import Places, places
+from methrics.node.paths import Paths, user_paths
 from methrics.node.publish.publisher import may_erase
 from methrics.node.report.erasure import WINDOW, WINDOW_MAX, sign_all, spread
 from methrics.schema.errors import ConfigError
@@ -88,24 +88,24 @@ def erase(
         raise click.UsageError("name reports, --type, --app or --all")
     if everything and (reports or types or apps):
         raise click.UsageError("--all goes alone")
-    where = places(home)
-    known = read_mine(where, Clock(), apps)
-    if not reports and not namespaces(where) and not as_json:
+    paths = user_paths(home)
+    known = read_mine(paths, Clock(), apps)
+    if not reports and not namespaces(paths) and not as_json:
         click.echo("nothing was recorded here: there is nothing to erase")
         return
-    _check_types(where, known, types)
+    _check_types(paths, known, types)
     chosen = _choose(known, reports, types)
     whole = not reports
     if not yes:
         _confirm(chosen, whole, over)
-    outcome = _erase(where, chosen, apps, types, whole=whole, over=over, again=again)
-    _tell(where, outcome, over, as_json)
+    outcome = _erase(paths, chosen, apps, types, whole=whole, over=over, again=again)
+    _tell(paths, outcome, over, as_json)
 
 
-def _check_types(where: Places, known: list[Mine], types: tuple[str, ...]) -> None:
+def _check_types(paths: Paths, known: list[Mine], types: tuple[str, ...]) -> None:
     """A misspelt type must not look like one whose reports are all gone."""
     names = {one.receipt.type for one in known}
-    names.update(name for catalog in known_catalogs(where) for name in catalog.types)
+    names.update(name for catalog in known_catalogs(paths) for name in catalog.types)
     if unknown := sorted(set(types) - names):
         raise ConfigError(
             "unknown-type",
@@ -150,7 +150,7 @@ class _Totals:
 
 
 def _erase(
-    where: Places,
+    paths: Paths,
     chosen: list[Mine],
     apps: tuple[str, ...],
     types: tuple[str, ...],
@@ -163,11 +163,11 @@ def _erase(
     for one in chosen:
         by_app[one.namespace].append(one)
     if whole:  # what waits is dropped even where no report was made
-        for name in apps or namespaces(where):
+        for name in apps or namespaces(paths):
             by_app.setdefault(name, [])
     totals, rng, clock = _Totals(), random.SystemRandom().random, Clock()
     for namespace, own in by_app.items():
-        journal = Journal(where.outbox(namespace), clock=clock)
+        journal = Journal(paths.outbox(namespace), clock=clock)
         try:
             erasures, now = Erasures(journal), clock.now()
             if whole:
@@ -185,8 +185,8 @@ def _erase(
     return totals
 
 
-def _tell(where: Places, done: _Totals, over: int, as_json: bool) -> None:
-    held = not may_erase(where)
+def _tell(paths: Paths, done: _Totals, over: int, as_json: bool) -> None:
+    held = not may_erase(paths)
     if as_json:
         click.echo(json.dumps({**vars(done), "window": over, "held": held}))
         return
@@ -217,8 +217,8 @@ def reset(apps: tuple[str, ...], burning: bool, yes: bool, home: Path | None) ->
     With --burn they are destroyed as well: nothing on this machine tells any more which reports
     were yours, and neither you nor anybody can find or erase them.
     """
-    where = places(home)
-    known = namespaces(where)
+    paths = user_paths(home)
+    known = namespaces(paths)
     if unknown := sorted(set(apps) - set(known)):
         raise ConfigError(
             "unknown-namespace",
@@ -229,7 +229,7 @@ def reset(apps: tuple[str, ...], burning: bool, yes: bool, home: Path | None) ->
     if not chosen:
         click.echo("nothing was recorded here: there is nothing to reset")
         return
-    journals = {name: Journal(where.outbox(name)) for name in chosen}
+    journals = {name: Journal(paths.outbox(name)) for name in chosen}
     try:
         if burning:
             _burn(journals, yes)
@@ -261,12 +261,12 @@ def _burn(journals: dict[str, Journal], yes: bool) -> None:
         click.echo(f"{name}: {done.receipts} receipts burned, {done.erasures} erasures given up")
 
 
-def offer(where: Places, apps: Sequence[str], types: tuple[str, ...]) -> None:
+def offer(paths: Paths, apps: Sequence[str], types: tuple[str, ...]) -> None:
     """Somebody took back consent: says how many reports left before, and asks on a terminal
     whether they are to be forgotten as well."""
-    known = set(namespaces(where))
+    known = set(namespaces(paths))
     chosen = [app for app in apps if app in known]
-    found = read_mine(where, Clock(), chosen) if chosen else []
+    found = read_mine(paths, Clock(), chosen) if chosen else []
     left = [one for one in _choose(found, (), types) if one.left and one.erasure is None]
     if not left:
         return
@@ -277,8 +277,8 @@ def offer(where: Places, apps: Sequence[str], types: tuple[str, ...]) -> None:
         click.echo(f"{told}; to have them forgotten: {command}")
         return
     if click.confirm(f"{told}. Have them forgotten, over {duration(WINDOW)}?", default=False):
-        done = _erase(where, left, (), (), whole=False, over=WINDOW, again=False)
-        _tell(where, done, WINDOW, False)
+        done = _erase(paths, left, (), (), whole=False, over=WINDOW, again=False)
+        _tell(paths, done, WINDOW, False)
 
 
 def on_a_terminal() -> bool:

@@ -29,7 +29,7 @@ from methrics.node.mine.reports import set_aside
 from methrics.node.mine.trail.gather import namespaces
 from methrics.node.mine.trail.own import moment
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import Places, places
+from methrics.node.paths import Paths, user_paths
 from methrics.node.publish.publisher import ROUTES, consent_of
 from methrics.node.report.parts import label, meaning, part_names, parts_of
 from methrics.schema.errors import ConfigError
@@ -93,31 +93,31 @@ def preview(
     them. Looking changes nothing and opens no network. On a terminal you are asked which to strike
     out; what is struck out never leaves.
     """
-    where, clock = places(home), Clock()
-    found = _look(where, apps, route, clock)
-    for path in set_aside(where):
+    paths, clock = user_paths(home), Clock()
+    found = _look(paths, apps, route, clock)
+    for path in set_aside(paths):
         click.echo(f"methrics: {path} is damaged: the reports in it are not listed", err=True)
     entries = [one for app in found for one in app.leaving]
     if struck:
         for one in _chosen(entries, struck):
-            _strike(where, one)
+            _strike(paths, one)
         return
     shown = entries if everything else entries[:SHOWN]
     if as_json:
-        click.echo(json.dumps(_document(where, found, entries), indent=1))
+        click.echo(json.dumps(_document(paths, found, entries), indent=1))
         return
-    for line in _lines(where, found, shown, len(entries), route, brief):
+    for line in _lines(paths, found, shown, len(entries), route, brief):
         click.echo(line)
     if shown and on_a_terminal():
         words = click.prompt(
             "Strike out which? (numbers or ids, Enter for none)", default="", show_default=False
         )
         for one in _chosen(entries, tuple(words.replace(",", " ").split())):
-            _strike(where, one)
+            _strike(paths, one)
 
 
-def _look(where: Places, apps: tuple[str, ...], route: str, clock: Clock) -> list[Preview]:
-    known = namespaces(where)
+def _look(paths: Paths, apps: tuple[str, ...], route: str, clock: Clock) -> list[Preview]:
+    known = namespaces(paths)
     if unknown := sorted(set(apps) - set(known)):
         raise ConfigError(
             "unknown-namespace",
@@ -126,7 +126,7 @@ def _look(where: Places, apps: tuple[str, ...], route: str, clock: Clock) -> lis
         )
     chosen = [name for name in known if not apps or name in apps]
     found = [
-        look(where, name, consent_of(where, name, route, clock)(), route, clock) for name in chosen
+        look(paths, name, consent_of(paths, name, route, clock)(), route, clock) for name in chosen
     ]
     return [one for one in found if one is not None]
 
@@ -144,8 +144,8 @@ def _chosen(entries: list[Leaving], words: tuple[str, ...]) -> list[Leaving]:
     return list(found.values())
 
 
-def _strike(where: Places, one: Leaving) -> None:
-    journal = Journal(where.outbox(one.namespace))
+def _strike(paths: Paths, one: Leaving) -> None:
+    journal = Journal(paths.outbox(one.namespace))
     try:
         done = strike(journal, one)
     finally:
@@ -162,14 +162,14 @@ def _strike(where: Places, one: Leaving) -> None:
 
 
 def _lines(
-    where: Places,
+    paths: Paths,
     found: list[Preview],
     shown: list[Leaving],
     total: int,
     route: str,
     brief: bool,
 ) -> Iterator[str]:
-    rule = _rule(where)
+    rule = _rule(paths)
     if rule is not None:
         yield f"nothing leaves now: {_RULES[rule]}"
     if not total:
@@ -222,13 +222,13 @@ def _why(one: Leaving) -> str:
     return _REASONS.get(one.reason, one.reason)
 
 
-def _rule(where: Places) -> str | None:
-    return forbidden(policy_off=policy_off(where.policy), env=os.environ, environment=PRODUCTION)
+def _rule(paths: Paths) -> str | None:
+    return forbidden(policy_off=policy_off(paths.policy), env=os.environ, environment=PRODUCTION)
 
 
-def _document(where: Places, found: list[Preview], entries: list[Leaving]) -> dict[str, object]:
+def _document(paths: Paths, found: list[Preview], entries: list[Leaving]) -> dict[str, object]:
     return {
-        "overridden_by": _rule(where),
+        "overridden_by": _rule(paths),
         "leaving": [_as_json(number, one) for number, one in enumerate(entries, 1)],
         "erasures": {app.namespace: app.erasures for app in found if app.erasures},
     }

@@ -17,7 +17,7 @@ import trio
 from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.clock import Clock
 from methrics.node.outbox.journal import Receipt
-from methrics.node.paths import Places, namespace_of, places
+from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.publish.delivery import Done
 from methrics.node.publish.entry import Entry, check_addresses, entry_peers
 from methrics.node.publish.publisher import OK, PublisherSettings, run_publisher
@@ -87,8 +87,8 @@ def publish(
     Only what was consented to is sent, exactly as shown. Without --once it goes on until Ctrl-C or
     SIGTERM. An app that publishes by itself needs no such command.
     """
-    where = places(home)
-    known = entry_peers(where)
+    paths = user_paths(home)
+    known = entry_peers(paths)
     settings = PublisherSettings(
         route="direct" if direct else "relay",
         entry=Entry(
@@ -99,17 +99,17 @@ def publish(
         idle=float("inf"),
     )
     settings.check()
-    chosen = _chosen(where, namespaces, catalogs)
-    code = trio.run(partial(_publish, where, chosen, settings, as_json))
+    chosen = _chosen(paths, namespaces, catalogs)
+    code = trio.run(partial(_publish, paths, chosen, settings, as_json))
     ctx.exit(code)
 
 
-def _chosen(where: Places, namespaces: tuple[str, ...], catalogs: tuple[Path, ...]) -> list[str]:
+def _chosen(paths: Paths, namespaces: tuple[str, ...], catalogs: tuple[Path, ...]) -> list[str]:
     """The namespaces asked for, or all that have an outbox."""
     named = [*namespaces, *(_namespace(path) for path in catalogs)]
     try:
         present = sorted(
-            name for name in os.listdir(where.data) if os.path.exists(where.outbox(name))
+            name for name in os.listdir(paths.data) if os.path.exists(paths.outbox(name))
         )
     except FileNotFoundError:
         present = []
@@ -122,7 +122,7 @@ def _chosen(where: Places, namespaces: tuple[str, ...], catalogs: tuple[Path, ..
     if not present:
         raise ConfigError(
             "no-outbox",
-            f"no app has recorded anything under {where.data}",
+            f"no app has recorded anything under {paths.data}",
             "allow one with `methrics consent`, or name another folder with --home",
         )
     return list(dict.fromkeys(named)) or present
@@ -134,7 +134,7 @@ def _namespace(path: Path) -> str:
 
 
 async def _publish(
-    where: Places, namespaces: list[str], settings: PublisherSettings, as_json: bool
+    paths: Paths, namespaces: list[str], settings: PublisherSettings, as_json: bool
 ) -> int:
     """One publisher per namespace, together; the gravest of their exit codes."""
     codes: list[int] = [OK]
@@ -143,7 +143,7 @@ async def _publish(
     async def one(namespace: str) -> None:
         say = partial(_say, namespace, as_json)
         codes.append(
-            await run_publisher(where, namespace, settings, clock=Clock(), rng=rng, on_pass=say)
+            await run_publisher(paths, namespace, settings, clock=Clock(), rng=rng, on_pass=say)
         )
 
     with trio.open_signal_receiver(SIGINT, SIGTERM) as signals:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from methrics.node.clock import Clock
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import Places, namespace_of
+from methrics.node.paths import Paths, namespace_of
 from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.errors import CatalogError, StoreError
@@ -22,13 +22,13 @@ DATA_DIRS = "/usr/local/share:/usr/share"
 """Where the system's packages keep data, unless XDG_DATA_DIRS says otherwise."""
 
 
-def known_catalogs(where: Places, env: Mapping[str, str] = os.environ) -> list[Catalog]:
+def known_catalogs(paths: Paths, env: Mapping[str, str] = os.environ) -> list[Catalog]:
     """The newest catalog of each app found, by name. What cannot be read or verified is left out.
 
     With a home chosen (METHRICS_HOME), only that folder is looked at.
     """
     newest: dict[str, Catalog] = {}
-    for raw in [*_installed(where, env), *_recorded(where)]:
+    for raw in [*_installed(paths, env), *_recorded(paths)]:
         catalog = _load(raw)
         if catalog is None:
             continue
@@ -68,9 +68,9 @@ def _load(raw: bytes) -> Catalog | None:
         return None
 
 
-def _installed(where: Places, env: Mapping[str, str]) -> Iterator[bytes]:
-    folders = [os.path.join(where.data, "catalogs")]
-    if where.home is None:
+def _installed(paths: Paths, env: Mapping[str, str]) -> Iterator[bytes]:
+    folders = [os.path.join(paths.data, "catalogs")]
+    if paths.home is None:
         system = (env.get("XDG_DATA_DIRS") or DATA_DIRS).split(os.pathsep)
         folders += [
             os.path.join(one, "methrics", "catalogs") for one in system if os.path.isabs(one)
@@ -85,9 +85,9 @@ def _installed(where: Places, env: Mapping[str, str]) -> Iterator[bytes]:
                     continue
 
 
-def _recorded(where: Places) -> Iterator[bytes]:
-    for name in _names(where.data):
-        journal = Journal(where.outbox(name))
+def _recorded(paths: Paths) -> Iterator[bytes]:
+    for name in _names(paths.data):
+        journal = Journal(paths.outbox(name))
         if not journal.exists():
             continue
         try:

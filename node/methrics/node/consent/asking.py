@@ -22,7 +22,7 @@ from methrics.node.consent.ledger_format import SAID, Edit
 from methrics.node.consent.questions import Question, Uses, every_question, questions, undecided
 from methrics.node.consent.wording import Sheet, sheet
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import Places, namespace_of
+from methrics.node.paths import Paths, namespace_of
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, StoreError
 
@@ -41,7 +41,7 @@ class Asking:
     def __init__(
         self,
         catalogs: Iterable[Catalog],
-        places: Places,
+        paths: Paths,
         *,
         environment: str = PRODUCTION,
         app_version: str | None = None,
@@ -51,7 +51,7 @@ class Asking:
         clock: Clock | None = None,
     ) -> None:
         self.catalogs = tuple(catalogs)
-        self.places = places
+        self.paths = paths
         self.surface = surface
         self.moved: str | None = None
         self._environment = environment
@@ -64,7 +64,7 @@ class Asking:
     def forbidden(self) -> str | None:
         """The rule above the person's answers that says no, None if there is none."""
         return forbidden(
-            policy_off=policy_off(self.places.policy),
+            policy_off=policy_off(self.paths.policy),
             env=os.environ,
             environment=self._environment,
         )
@@ -168,7 +168,7 @@ class Asking:
         """Writes several answers, all or none. `unprompted`: the app asked by itself, so no other
         does for a while. What was recorded of a type now refused is forgotten."""
         now = self._clock.now()
-        moved = write(self.places, edits, now=now, through=self.surface, unprompted=unprompted)
+        moved = write(self.paths, edits, now=now, through=self.surface, unprompted=unprompted)
         self.moved = self.moved or moved
         for edit in edits:
             if edit.said == "no":
@@ -176,7 +176,7 @@ class Asking:
 
     def refuse_all(self) -> None:
         """No to every app of this person, those to come included."""
-        withdraw(self.places, EVERY, now=self._clock.now(), through=self.surface)
+        withdraw(self.paths, EVERY, now=self._clock.now(), through=self.surface)
         for catalog in self.catalogs:
             self._forget(namespace_of(catalog.label, catalog.short_key), None)
 
@@ -193,7 +193,7 @@ class Asking:
 
     def _ledger(self) -> Ledger | None:
         try:
-            return read_ledger(self.places.ledger)
+            return read_ledger(self.paths.ledger)
         except StoreError as error:
             if error.code != "ledger-damaged":
                 raise
@@ -220,7 +220,7 @@ class Asking:
         return found[0]
 
     def _forget(self, namespace: str, type_name: str | None) -> None:
-        journal = Journal(self.places.outbox(namespace), clock=self._clock)
+        journal = Journal(self.paths.outbox(namespace), clock=self._clock)
         if not journal.exists():
             return
         try:

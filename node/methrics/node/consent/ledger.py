@@ -32,7 +32,7 @@ from methrics.node.consent.ledger_format import (
     stamp,
     text_of,
 )
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.schema.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def policy_off(path: str) -> bool:
 
 
 def grant(
-    places: Places,
+    paths: Paths,
     namespace: str,
     types: Iterable[str],
     *,
@@ -108,11 +108,11 @@ def grant(
     edits = [
         Edit(namespace, name, "yes", fields, routes, declared.get(name), number) for name in types
     ]
-    return write(places, edits, now=now, through=through)
+    return write(paths, edits, now=now, through=through)
 
 
 def withdraw(
-    places: Places,
+    paths: Paths,
     namespace: str,
     types: Iterable[str] | None = None,
     *,
@@ -126,7 +126,7 @@ def withdraw(
     """
     if types is not None:
         edits = [Edit(namespace, name, "no") for name in types]
-        return write(places, edits, now=now, through=through)
+        return write(paths, edits, now=now, through=through)
 
     def all_of(before: Answers) -> list[Edit]:
         apps = [namespace] if namespace != EVERY else sorted({*before, EVERY})
@@ -134,11 +134,11 @@ def withdraw(
             Edit(app, name, "no") for app in apps for name in sorted({*before.get(app, {}), EVERY})
         ]
 
-    return write(places, all_of, now=now, through=through)
+    return write(paths, all_of, now=now, through=through)
 
 
 def write(
-    places: Places,
+    paths: Paths,
     edits: Collection[Edit] | Callable[[Answers], Collection[Edit]],
     *,
     now: int,
@@ -153,7 +153,7 @@ def write(
     """
     from methrics.node.process.lock import FileLock
 
-    path = os.path.realpath(places.ledger)  # a link stays a link
+    path = os.path.realpath(paths.ledger)  # a link stays a link
     aside = None
     try:
         with FileLock(path + ".lock"):

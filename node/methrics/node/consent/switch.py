@@ -10,7 +10,7 @@ from methrics.node.clock import Clock
 from methrics.node.consent import changes
 from methrics.node.consent.answer import Answers, Effective
 from methrics.node.consent.decide import answer_of, by_answer, forbidden, off
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.schema.errors import StoreError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ConsentSwitch:
 
     def __init__(
         self,
-        places: Places,
+        paths: Paths,
         namespace: str,
         environment: str,
         clock: Clock,
@@ -50,7 +50,7 @@ class ConsentSwitch:
         self.deadline = -1.0
         self.on_types: dict[str, Effective] = {}
         self.rule: str | None = None
-        self._places = places
+        self._paths = paths
         self._namespace = namespace
         self._environment = environment
         self._clock = clock
@@ -64,7 +64,7 @@ class ConsentSwitch:
         The deadline moves last, so that no other thread believes what is not known yet.
         """
         deadline, count = self._clock.monotonic() + RECHECK, changes.count()
-        seen = (_signature(self._places.ledger), _signature(self._places.policy))
+        seen = (_signature(self._paths.ledger), _signature(self._paths.policy))
         known = self._known
         if seen != known.seen:
             self._known = known = self._read(*seen)
@@ -101,14 +101,14 @@ class ConsentSwitch:
 
         answers: Answers = {}
         try:
-            answers = read_answers(self._places.ledger)
+            answers = read_answers(self._paths.ledger)
         except StoreError as error:
             from methrics.node.process.exits import say_once
 
             say_once(f"metrics are off: {error}")
         decided = {one: self._decide(one, answers) for one in answers.get(self._namespace, {})}
         answered = {name: found for name, found in decided.items() if found.on}
-        return _Known(seen, policy_off(self._places.policy), answers, answered)
+        return _Known(seen, policy_off(self._paths.policy), answers, answered)
 
     def _decide(self, type_name: str, answers: Answers) -> Effective:
         return by_answer(answers, self._namespace, type_name, self.types.get(type_name))

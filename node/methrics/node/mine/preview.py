@@ -17,7 +17,7 @@ from operator import attrgetter
 
 from methrics.node.clock import Clock
 from methrics.node.outbox.journal import Journal, Pending, Receipt, Snapshot, week_start
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.node.publish.delivery import Consent
 from methrics.node.report.prepare import Identity, Prepared, prepare
 from methrics.node.report.threshold.keeping import standing_meter
@@ -74,10 +74,10 @@ class Preview:
 
 
 def look(
-    where: Places, namespace: str, consent: Consent, route: str, clock: Clock
+    paths: Paths, namespace: str, consent: Consent, route: str, clock: Clock
 ) -> Preview | None:
     """What `namespace` would send by `route`, soonest first; None if it has no outbox."""
-    journal = Journal(where.outbox(namespace), clock=clock)
+    journal = Journal(paths.outbox(namespace), clock=clock)
     if not journal.exists():
         return None
     try:
@@ -85,7 +85,7 @@ def look(
         catalogs = read_catalogs(journal)
     finally:
         journal.close()
-    meter = standing_meter(where, namespace)
+    meter = standing_meter(paths, namespace)
     found = plan(namespace, snapshot, catalogs, consent, route, clock.now(), meter)
     return Preview(namespace, found, snapshot.erasures)
 

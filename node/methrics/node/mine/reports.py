@@ -19,7 +19,7 @@ from methrics.node.mine.preview import read_catalogs
 from methrics.node.mine.trail.gather import namespaces
 from methrics.node.outbox.erasures import Asked, Erasures, state_words
 from methrics.node.outbox.journal import ACKNOWLEDGED, SENT, STRUCK, Journal, Receipt
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.node.report.erasure import has_left
 from methrics.node.report.parts import parts_of
 from methrics.schema.catalog.catalog import Catalog
@@ -77,19 +77,19 @@ class Mine:
         return {} if self.report is None else parts_of(self.report)
 
 
-def set_aside(where: Places) -> list[str]:
+def set_aside(paths: Paths) -> list[str]:
     """Files of reports that were found damaged and moved out of the way (`database`): what they
     held, nobody can list. To be called after reading, which is what finds them."""
-    paths = [f"{where.outbox(namespace)}.damaged" for namespace in namespaces(where)]
-    return [path for path in paths if os.path.exists(path)]
+    found = [f"{paths.outbox(namespace)}.damaged" for namespace in namespaces(paths)]
+    return [path for path in found if os.path.exists(path)]
 
 
-def read_mine(where: Places, clock: Clock, chosen: Collection[str] = ()) -> list[Mine]:
+def read_mine(paths: Paths, clock: Clock, chosen: Collection[str] = ()) -> list[Mine]:
     """All own reports of the chosen namespaces (none chosen: all), oldest first.
 
     Raises StoreError, and ConfigError `unknown-namespace`.
     """
-    known = namespaces(where)
+    known = namespaces(paths)
     if unknown := sorted(set(chosen) - set(known)):
         raise ConfigError(
             "unknown-namespace",
@@ -100,7 +100,7 @@ def read_mine(where: Places, clock: Clock, chosen: Collection[str] = ()) -> list
     for namespace in known:
         if chosen and namespace not in chosen:
             continue
-        journal = Journal(where.outbox(namespace), clock=clock)
+        journal = Journal(paths.outbox(namespace), clock=clock)
         try:
             erasures, catalogs = Erasures(journal).all(), read_catalogs(journal)
             for receipt in journal.receipts():

@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.schema.errors import ConfigError
 
 ADDRESSES_MAX = 64
@@ -36,14 +36,14 @@ class Entry(NamedTuple):
 
 
 def entry_peers(
-    places: Places, env: Mapping[str, str] = os.environ, *, default_relays: Sequence[str] = ()
+    paths: Paths, env: Mapping[str, str] = os.environ, *, default_relays: Sequence[str] = ()
 ) -> Entry:
     """The user's entry peers; the app's relays where the user names none; or none at all.
 
     Raises ConfigError `bad-address` or `bad-network-file`, naming what is wrong.
     """
     named = {kind: _listed(env.get(f"METHRICS_{kind.upper()}", "")) for kind in ("relays", "peers")}
-    filed = {} if all(named.values()) else _read(os.path.join(places.config, "network.json"))
+    filed = {} if all(named.values()) else _read(os.path.join(paths.config, "network.json"))
     return Entry(
         relays=check_addresses(named["relays"] or _array(filed, "relays") or tuple(default_relays)),
         peers=check_addresses(named["peers"] or _array(filed, "peers")),

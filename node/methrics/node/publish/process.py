@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import trio
 
-from methrics.node.paths import Places, places
+from methrics.node.paths import Paths, user_paths
 from methrics.node.publish.entry import entry_peers
 from methrics.node.publish.publisher import (
     LOCAL,
@@ -43,13 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--idle", type=float, help="end when nothing is due within these seconds")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.ERROR)
-    where = places(options.home)
+    paths = user_paths(options.home)
     try:
-        entry = entry_peers(where, default_relays=options.default_relay)
+        entry = entry_peers(paths, default_relays=options.default_relay)
         settings = PublisherSettings(route=options.route, entry=entry, once=options.once)
         if options.idle is not None:
             settings = replace(settings, idle=options.idle)
-        return trio.run(_until_signal, where, options.namespace, settings)
+        return trio.run(_until_signal, paths, options.namespace, settings)
     except MethricsError as error:
         sys.stderr.write(f"methrics: {error}\n")
         return LOCAL if isinstance(error, LocalError) else NETWORK
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return LOCAL
 
 
-async def _until_signal(where: Places, namespace: str, settings: PublisherSettings) -> int:
+async def _until_signal(paths: Paths, namespace: str, settings: PublisherSettings) -> int:
     """Run until done or told to end; either is a clean end."""
     code, failure = OK, None
     async with trio.open_nursery() as nursery:
@@ -70,7 +70,7 @@ async def _until_signal(where: Places, namespace: str, settings: PublisherSettin
 
         nursery.start_soon(listen)
         try:
-            code = await run_publisher(where, namespace, settings)
+            code = await run_publisher(paths, namespace, settings)
         except MethricsError as error:
             failure = error
         nursery.cancel_scope.cancel()

@@ -28,7 +28,7 @@ from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import policy_off, read_answers
 from methrics.node.consent.switch import ConsentSwitch
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.node.process.exits import quiet_logger
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import Threads, Worker
@@ -86,27 +86,27 @@ class PublisherSettings:
             )
 
 
-def consent_of(where: Places, namespace: str, route: str, clock: Clock) -> AskConsent:
+def consent_of(paths: Paths, namespace: str, route: str, clock: Clock) -> AskConsent:
     """What the person allows `namespace` to send over `route`, as the ledger says when asked.
 
     Answers are held against the newest catalog in the outbox: what it asks beyond them stays here.
     """
-    newest = newest_types(where.outbox(namespace), clock)
-    switch = ConsentSwitch(where, namespace, PRODUCTION, clock)
+    newest = newest_types(paths.outbox(namespace), clock)
+    switch = ConsentSwitch(paths, namespace, PRODUCTION, clock)
 
     def ask() -> Consent:
         nonlocal switch
         if (types := newest()) != switch.types:
-            switch = ConsentSwitch(where, namespace, PRODUCTION, clock, types)
+            switch = ConsentSwitch(paths, namespace, PRODUCTION, clock, types)
         switch.refresh()
         allowed: Allowed = {
             name: effective.fields
             for name, effective in switch.on_types.items()
             if route in effective.routes
         }
-        erasing = may_erase(where)
+        erasing = may_erase(paths)
         try:
-            answers = read_answers(where.ledger).get(namespace, {})
+            answers = read_answers(paths.ledger).get(namespace, {})
         except StoreError:
             return Consent(
                 {}, erasing=erasing
@@ -117,7 +117,7 @@ def consent_of(where: Places, namespace: str, route: str, clock: Clock) -> AskCo
     return ask
 
 
-def may_erase(where: Places) -> bool:
+def may_erase(paths: Paths) -> bool:
     """Whether erasures may leave this machine now.
 
     The person asked for each, so no answer about an event type holds them back, and neither does
@@ -125,7 +125,7 @@ def may_erase(where: Places) -> bool:
     system's policy, METHRICS=off, a build service.
     """
     env = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"}
-    rule = forbidden(policy_off=policy_off(where.policy), env=env, environment=PRODUCTION)
+    rule = forbidden(policy_off=policy_off(paths.policy), env=env, environment=PRODUCTION)
     return rule is None
 
 
@@ -146,7 +146,7 @@ def network_route(settings: PublisherSettings, clock: Clock, rng: random.Random)
 
 
 async def run_publisher(
-    where: Places,
+    paths: Paths,
     namespace: str,
     settings: PublisherSettings,
     *,
@@ -166,8 +166,8 @@ async def run_publisher(
     clock = clock or Clock()
     rng = rng or random.SystemRandom()
     worker = worker or Threads(1)
-    lock = FileLock(where.publisher_lock(namespace))
-    journal = Journal(where.outbox(namespace), clock=clock)
+    lock = FileLock(paths.publisher_lock(namespace))
+    journal = Journal(paths.outbox(namespace), clock=clock)
     if not journal.exists():
         return OK
     try:
@@ -183,13 +183,13 @@ async def run_publisher(
         ) from error
     delivery = Delivery(
         journal,
-        consent_of(where, namespace, settings.route, clock),
+        consent_of(paths, namespace, settings.route, clock),
         open_route or network_route(settings, clock, rng),
         settings.route,
         clock=clock,
         rng=rng,
         worker=worker,
-        meter=lambda: standing_meter(where, namespace),
+        meter=lambda: standing_meter(paths, namespace),
     )
     try:
         return await _passes(delivery, journal, settings, clock, worker, on_pass)
@@ -245,7 +245,7 @@ def exit_code(done: Done) -> int:
 
 
 async def keep_publishing(
-    where: Places,
+    paths: Paths,
     namespace: str,
     settings: PublisherSettings | None = None,
     *,
@@ -267,10 +267,10 @@ async def keep_publishing(
     while True:
         poll = POLL if settings is None else settings.poll
         try:
-            entry = entry_peers(where, default_relays=relays)
+            entry = entry_peers(paths, default_relays=relays)
             chosen = settings or PublisherSettings(entry=entry)
             await run_publisher(
-                where,
+                paths,
                 namespace,
                 chosen,
                 clock=clock,
@@ -287,7 +287,7 @@ async def keep_publishing(
 
 
 def start_thread(
-    where: Places, namespace: str, settings: PublisherSettings | None = None
+    paths: Paths, namespace: str, settings: PublisherSettings | None = None
 ) -> threading.Thread:
     """`keep_publishing` (with `settings.once`, one pass) in a background thread of this process,
     which never keeps it from ending.
@@ -300,10 +300,10 @@ def start_thread(
 
     def run() -> None:
         if settings is None or not settings.once:
-            trio.run(keep_publishing, where, namespace, settings)
+            trio.run(keep_publishing, paths, namespace, settings)
             return
         try:
-            trio.run(run_publisher, where, namespace, settings)
+            trio.run(run_publisher, paths, namespace, settings)
         except MethricsError as error:
             _log.warning("%s", error)
 

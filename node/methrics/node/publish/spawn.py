@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.node.process.exits import leaving
 from methrics.node.process.lock import is_held
 
@@ -40,16 +40,16 @@ _lock = [threading.Lock()]
 
 
 def nudge(
-    places: Places, namespace: str, outbox: Outbox, relays: tuple[str, ...], *, inline: bool
+    paths: Paths, namespace: str, outbox: Outbox, relays: tuple[str, ...], *, inline: bool
 ) -> None:
     """Starts a publisher if one is wanted. `relays` are the app's. `inline` does it now, for an app
     that is exiting; otherwise a short-lived daemon thread does. Never raises."""
     if inline:
-        _look(places, namespace, outbox, relays, False)
+        _look(paths, namespace, outbox, relays, False)
         return
     thread = threading.Thread(
         target=_look,
-        args=(places, namespace, outbox, relays, True),
+        args=(paths, namespace, outbox, relays, True),
         name=HELPER,
         daemon=True,
     )
@@ -59,7 +59,7 @@ def nudge(
         return
 
 
-def wanted(places: Places, namespace: str, outbox: Outbox, relays: tuple[str, ...] = ()) -> bool:
+def wanted(paths: Paths, namespace: str, outbox: Outbox, relays: tuple[str, ...] = ()) -> bool:
     """Whether something is due that no running publisher takes and some relay could.
 
     Raises StoreError, ConfigError for entry peers that cannot be used."""
@@ -68,12 +68,12 @@ def wanted(places: Places, namespace: str, outbox: Outbox, relays: tuple[str, ..
         return False
     from methrics.node.publish.entry import entry_peers
 
-    if not entry_peers(places, default_relays=relays).relays:
+    if not entry_peers(paths, default_relays=relays).relays:
         return False
-    return not is_held(places.publisher_lock(namespace))
+    return not is_held(paths.publisher_lock(namespace))
 
 
-def command(places: Places, namespace: str, relays: tuple[str, ...] = ()) -> list[str] | None:
+def command(paths: Paths, namespace: str, relays: tuple[str, ...] = ()) -> list[str] | None:
     """The publisher's command line, or None where this process has no Python to run it with:
     a frozen app or an embedding server, whose `sys.executable` is the app itself."""
     python = sys.executable
@@ -81,7 +81,7 @@ def command(places: Places, namespace: str, relays: tuple[str, ...] = ()) -> lis
         return None
     if not os.path.basename(python).lower().startswith(("python", "pypy")):
         return None
-    home = [] if places.home is None else ["--home", places.home]
+    home = [] if paths.home is None else ["--home", paths.home]
     entry = [part for relay in relays for part in ("--default-relay", relay)]
     module = ["-m", "methrics.node.publisher"]
     return [python, "-P", *module, *home, "--namespace", namespace, *entry]
@@ -121,7 +121,7 @@ def _popen(argv: list[str], creationflags: int = 0) -> subprocess.Popen[bytes]:
 
 
 def _look(
-    places: Places,
+    paths: Paths,
     namespace: str,
     outbox: Outbox,
     relays: tuple[str, ...],
@@ -133,7 +133,7 @@ def _look(
     if not lock.acquire(timeout=LOOK_PATIENCE):
         return
     try:
-        process = _start_if_wanted(places, namespace, outbox, relays)
+        process = _start_if_wanted(paths, namespace, outbox, relays)
     except Exception:  # noqa: BLE001 - the edge to the app, whose standard error is not ours
         return  # the next nudge tries again; nothing is lost, the outbox keeps it
     finally:
@@ -143,14 +143,14 @@ def _look(
 
 
 def _start_if_wanted(
-    places: Places, namespace: str, outbox: Outbox, relays: tuple[str, ...]
+    paths: Paths, namespace: str, outbox: Outbox, relays: tuple[str, ...]
 ) -> subprocess.Popen[bytes] | None:
     now = outbox.clock.monotonic()
     started = _started.get(outbox.path)
     if started is not None and now - started < PAUSE:
         return None
-    argv = command(places, namespace, relays)
-    if argv is None or not wanted(places, namespace, outbox, relays):
+    argv = command(paths, namespace, relays)
+    if argv is None or not wanted(paths, namespace, outbox, relays):
         return None
     _started[outbox.path] = now
     return start(argv)

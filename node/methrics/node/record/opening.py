@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from methrics.node.clock import Clock, Rng
-from methrics.node.paths import POLICY_FILE, places
+from methrics.node.paths import POLICY_FILE, user_paths
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.schema.catalog.catalog import load
@@ -37,17 +37,17 @@ def open(
     settings = RecorderSettings(
         app_version, environment, sampling or {}, publisher, strict, tuple(relays)
     )
-    where = places(home, policy=policy)
+    paths = user_paths(home, policy=policy)
     try:
         settings.check()
         loaded = load(_read(catalog), verify=False)
     except MethricsError as error:
         if strict:
             raise
-        dead = Recorder(None, where, settings, clock=clock, rng=rng)
+        dead = Recorder(None, paths, settings, clock=clock, rng=rng)
         dead.fail(error)
         return dead
-    return Recorder(loaded, where, settings, clock=clock, rng=rng)
+    return Recorder(loaded, paths, settings, clock=clock, rng=rng)
 
 
 def _read(catalog: bytes | str | os.PathLike[str]) -> bytes:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from methrics.node.clock import Clock, Rng, system_rng
 from methrics.node.consent.switch import ConsentSwitch
-from methrics.node.paths import Places, namespace_of
+from methrics.node.paths import Paths, namespace_of
 from methrics.node.process.tally import Tally
 from methrics.node.record.plan import Plan, amount, make_plan, misuse
 from methrics.node.record.sequences import Sequence
@@ -50,14 +50,14 @@ class Recorder:
     def __init__(
         self,
         catalog: Catalog | None,
-        where: Places,
+        paths: Paths,
         settings: RecorderSettings,
         *,
         clock: Clock | None = None,
         rng: Rng | None = None,
     ) -> None:
         self._catalog = catalog
-        self._places = where
+        self._paths = paths
         self._settings = settings
         self._strict = settings.strict
         self._clock = clock or Clock()
@@ -66,7 +66,7 @@ class Recorder:
         self._types: Mapping[str, EventType] = catalog.types if catalog else {}
         self.namespace = namespace_of(catalog.label, catalog.short_key) if catalog else ""
         self._switch = ConsentSwitch(
-            where, self.namespace, settings.environment, self._clock, self._types
+            paths, self.namespace, settings.environment, self._clock, self._types
         )
         self._plans: dict[str, Plan] = {}
         self._writer: Writer | None = None
@@ -167,7 +167,7 @@ class Recorder:
 
         return Asking(
             (self._catalog,) if self._catalog is not None else (),
-            self._places,
+            self._paths,
             environment=self._settings.environment,
             app_version=self._settings.app_version,
             examples=examples,
@@ -356,7 +356,7 @@ class Recorder:
         assert self._catalog is not None
         writer = Writer(
             self._catalog,
-            self._places,
+            self._paths,
             self.namespace,
             clock=self._clock,
             rng=self._draw(),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from methrics.node.clock import Clock, Rng
 from methrics.node.outbox.outbox import Outbox, catalog_number
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.node.report.flags import period
 from methrics.node.report.pacing import event_due
 
@@ -26,7 +26,7 @@ class Writer:
     def __init__(
         self,
         catalog: Catalog,
-        places: Places,
+        paths: Paths,
         namespace: str,
         *,
         clock: Clock,
@@ -34,10 +34,10 @@ class Writer:
         publisher: bool,
         relays: tuple[str, ...],
     ) -> None:
-        self.outbox = Outbox(places.outbox(namespace), clock=clock)
+        self.outbox = Outbox(paths.outbox(namespace), clock=clock)
         self._database = self.outbox.database
         self._catalog = catalog
-        self._places = places
+        self._paths = paths
         self._namespace = namespace
         self._rng = rng
         self._publisher = publisher
@@ -114,4 +114,4 @@ class Writer:
         if self._publisher:
             from methrics.node.publish.spawn import nudge
 
-            nudge(self._places, self._namespace, self.outbox, self._relays, inline=inline)
+            nudge(self._paths, self._namespace, self.outbox, self._relays, inline=inline)

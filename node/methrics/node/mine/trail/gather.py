@@ -14,7 +14,7 @@ from methrics.node.clock import Clock
 from methrics.node.consent.ledger import read_answers
 from methrics.node.mine.trail.own import Own, read_own
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.node.report.parts import Parts, parts_of
 from methrics.node.report.prepare import Identity, prepare
 from methrics.node.report.threshold.keeping import standing_meter
@@ -50,23 +50,23 @@ class Gathered:
     catalogs: dict[str, list[Catalog]] = field(default_factory=dict)
 
 
-def namespaces(where: Places) -> list[str]:
+def namespaces(paths: Paths) -> list[str]:
     """Namespaces that have an outbox here."""
     try:
-        names = os.listdir(where.data)
+        names = os.listdir(paths.data)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(name for name in names if os.path.exists(where.outbox(name)))
+    return sorted(name for name in names if os.path.exists(paths.outbox(name)))
 
 
-def gather(where: Places, clock: Clock, chosen: Collection[str] | None = None) -> Gathered:
+def gather(paths: Paths, clock: Clock, chosen: Collection[str] | None = None) -> Gathered:
     """All reports of the chosen namespaces (None: all), oldest first. Raises StoreError."""
     found = Gathered()
-    answers = read_answers(where.ledger)
-    for namespace in namespaces(where):
+    answers = read_answers(paths.ledger)
+    for namespace in namespaces(paths):
         if chosen and namespace not in chosen:
             continue
-        journal = Journal(where.outbox(namespace), clock=clock)
+        journal = Journal(paths.outbox(namespace), clock=clock)
         try:
             catalogs = _catalogs(journal)
             found.catalogs[namespace] = sorted(catalogs.values(), key=lambda one: one.number)
@@ -76,7 +76,7 @@ def gather(where: Places, clock: Clock, chosen: Collection[str] | None = None) -
                 for name, answer in answers.get(namespace, {}).items()
                 if answer.on
             }
-            meter = standing_meter(where, namespace)
+            meter = standing_meter(paths, namespace)
             if meter is not None:
                 now = clock.now()
                 found.held += _held(journal, namespace, catalogs, allowed, meter, now)

@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 
-from methrics.node.paths import Places
+from methrics.node.paths import Paths
 from methrics.node.report.threshold.meter import Hold, Meter, meter_of
 from methrics.node.report.threshold.public import Public, from_json, to_json
 from methrics.schema.errors import StoreError
@@ -24,22 +24,22 @@ PUBLIC_MAX = 64 * 1024 * 1024
 """Bytes of either file that are read."""
 
 
-def settings_path(where: Places) -> str:
+def settings_path(paths: Paths) -> str:
     """The person's threshold, for all apps."""
-    return os.path.join(where.config, "trail.json")
+    return os.path.join(paths.config, "trail.json")
 
 
-def public_path(where: Places, namespace: str) -> str:
+def public_path(paths: Paths, namespace: str) -> str:
     """What is remembered of the public data of one namespace."""
-    return os.path.join(where.namespace(namespace), "public.json")
+    return os.path.join(paths.namespace(namespace), "public.json")
 
 
-def read_threshold(where: Places) -> int:
+def read_threshold(paths: Paths) -> int:
     """How many others must say what a report says; 0 (the default) sends everything.
 
     Raises StoreError `trail-damaged`.
     """
-    path = settings_path(where)
+    path = settings_path(paths)
     document = _read(path, SETTINGS_MAX)
     if document is None:
         return 0
@@ -49,37 +49,37 @@ def read_threshold(where: Places) -> int:
     return threshold
 
 
-def write_threshold(where: Places, threshold: int) -> None:
+def write_threshold(paths: Paths, threshold: int) -> None:
     """Keep the person's threshold. Raises StoreError `trail-unwritten`."""
-    _write(settings_path(where), {"version": VERSION, "threshold": threshold}, indent=2)
+    _write(settings_path(paths), {"version": VERSION, "threshold": threshold}, indent=2)
 
 
-def read_public(where: Places, namespace: str) -> Public | None:
+def read_public(paths: Paths, namespace: str) -> Public | None:
     """What is remembered of a namespace; None if nothing is.
 
     Raises StoreError `trail-damaged` or `public-damaged`.
     """
-    document = _read(public_path(where, namespace), PUBLIC_MAX)
+    document = _read(public_path(paths, namespace), PUBLIC_MAX)
     return None if document is None else from_json(document)
 
 
-def write_public(where: Places, public: Public) -> str:
+def write_public(paths: Paths, public: Public) -> str:
     """Remember; returns the file's name. Raises StoreError `trail-unwritten`."""
-    path = public_path(where, public.namespace)
+    path = public_path(paths, public.namespace)
     _write(path, to_json(public), indent=None)
     return path
 
 
-def standing_meter(where: Places, namespace: str) -> Meter | None:
+def standing_meter(paths: Paths, namespace: str) -> Meter | None:
     """The meter that holds now for reports of `namespace`; None where everything may be sent.
 
     Never raises: what cannot be read holds everything back and says why.
     """
     try:
-        threshold = read_threshold(where)
+        threshold = read_threshold(paths)
         if not threshold:
             return None
-        public = read_public(where, namespace)
+        public = read_public(paths, namespace)
     except StoreError as error:
         held = Hold(str(error))
         return lambda event_type, report: held
