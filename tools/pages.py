@@ -42,6 +42,7 @@ MEANINGS = {
     Reason.UNKNOWN_KIND: "A kind of item or a version that this release does not know.",
     Reason.UNKNOWN_CATALOG: "It names a catalog that is not here; kept aside until that arrives.",
     Reason.ERASED: "Its author has asked for it to be forgotten.",
+    Reason.WRONG_KEY: "An erasure that the key of the report it names has not signed.",
     Reason.REVOKED: "Its namespace has withdrawn the event type.",
     Reason.EXPIRED: "Its event type has expired.",
     Reason.QUOTA: "More than this peer or topic may send for now; try later.",

@@ -129,6 +129,7 @@ def content(w: World) -> Iterator[Scenario]:
         values={},
         sequence=[["open", 0]] * 5,
     )
+    yield from _shapes(w)
     yield report("malformed-unknown-key", "a key that reports do not have", user="eve")
     yield report("malformed-time-missing", "no time", time=None)
     yield report(
@@ -163,6 +164,76 @@ def content(w: World) -> Iterator[Scenario]:
         },
     )
     yield "oversize-item", "65,537 zero bytes", {"bytes": bytes(65_537)}
+
+
+def _shapes(w: World) -> Iterator[Scenario]:
+    """Where a payload stops having the shape of a report, and what then only the catalog refuses."""
+    for name, says, change in (
+        ("malformed-values-array", "an array for values", {"values": []}),
+        ("off-schema-values-map", "a map as value", {"values": {"os": {"is": "linux"}}}),
+        ("off-schema-values-bytes", "bytes as value", {"values": {"os": b"linux"}}),
+        ("off-schema-values-large", "bucket 2^64 - 1", {"values": {"size": 2**64 - 1}}),
+        ("malformed-count-text", "a text for a count", {"type": "click", "count": "7"}),
+        ("malformed-count-flag", "true for a count", {"type": "click", "count": True}),
+        ("malformed-sequence-empty", "a sequence without steps", {"sequence": []}),
+        ("malformed-sequence-map", "a map for a sequence", {"sequence": {}}),
+        ("malformed-sequence-step", "a step without offset", {"sequence": [["open"]]}),
+        ("malformed-sequence-offset", "an offset of -1", {"sequence": [["open", -1]]}),
+        ("malformed-sequence-flag", "false for an offset", {"sequence": [["open", False]]}),
+        ("off-schema-sequence-offset", "offset 3 of 0..2", {"sequence": [["open", 3]]}),
+    ):
+        of_flow = {"type": "flow", "values": {}} if "sequence" in change else {}
+        yield name, says, {"bytes": w.report(**of_flow, **change)}  # type: ignore[arg-type]
+    misplaced = w.report(sequence=[["open", 0]])
+    yield "off-schema-sequence-misplaced", "a sequence in a state", {"bytes": misplaced}
+
+
+def _announcements(w: World) -> Iterator[Scenario]:
+    """Which fault counts, where a text ends, and when an announcement may expire."""
+    news = {"text": "Version 2 is out.", "url": "http://example.org/2"}
+    for name, says, change in (
+        ("malformed-announcement-url", "a url without https", {"news": [news]}),
+        (
+            "malformed-announcement-two-faults",
+            "that, and an interval under a day, and a time to the second",
+            {"news": [news], "report_interval": 600, "time": TIME + 1},
+        ),
+        (
+            "off-schema-announcement-two-faults",
+            "an interval under a day, and a time to the second",
+            {"report_interval": 600, "time": TIME + 1},
+        ),
+        ("malformed-announcement-at-once", "ends when it starts", {"expires": TIME}),
+        ("malformed-announcement-before", "ends before it starts", {"expires": TIME - 600}),
+        ("malformed-announcement-endless", "no end", {"expires": None}),
+        ("malformed-announcement-interval", "an interval of -1", {"report_interval": -1}),
+        ("ok-announcement-version-64", "64 bytes in 32 characters", {"newest_version": "µ" * 32}),
+        (
+            "malformed-announcement-version-65",
+            "65 bytes in 33 characters",
+            {"newest_version": "µ" * 32 + "s"},
+        ),
+        ("ok-announcement-news-500", "500 bytes", {"news": [{"text": "µ" * 250}]}),
+        ("malformed-announcement-news-501", "501", {"news": [{"text": "µ" * 250 + "s"}]}),
+        ("malformed-announcement-news-nine", "nine news", {"news": [{"text": "a"}] * 9}),
+        ("ok-announcement-selector", "no value fits", {"selector": {"os": []}}),
+        (
+            "malformed-announcement-selector",
+            "33 values of one fact",
+            {"selector": {"os": [f"v{n}" for n in range(33)]}},
+        ),
+    ):
+        yield name, says, {"bytes": w.announcement(**change)}
+    body = {"type": "ping", "time": TIME, "reason": "µ" * 100}
+    yield "ok-revocation-reason-200", "200 bytes", {"bytes": w.namespace(Kind.REVOCATION, body)}
+    body["reason"] = "µ" * 100 + "s"
+    raw = w.namespace(Kind.REVOCATION, body)
+    yield "malformed-revocation-reason-201", "201 bytes in 101 characters", {"bytes": raw}
+    for name, says, payload in (
+        ("malformed-revocation-array", "an array as payload", b"\x80"),
+        ("malformed-revocation-key", "an unknown key", encode(body | {"reason": "", "user": 1})),
+    ):
+        yield name, says, {"bytes": seal(Kind.REVOCATION, payload, seed("namespace"))}
 
 
 def circumstance(w: World) -> Iterator[Scenario]:
@@ -232,6 +303,7 @@ def circumstance(w: World) -> Iterator[Scenario]:
             "bytes": w.announcement(news=[{"text": "\x1b[2J"}]),
         },
     )
+    yield from _announcements(w)
     yield "unrounded-announcement", "a time to the second", {"bytes": w.announcement(time=TIME + 1)}
     yield "unrounded-revocation", "a time to the second", {"bytes": w.revocation(time=TIME + 1)}
     no_types = w.namespace(Kind.CATALOG, CATALOG | {"types": {}})
@@ -310,3 +382,23 @@ def bundles(w: World) -> Iterator[Scenario]:
         "a known id under a bad signature",
         {"bundle": spoilt, "seen": [one]},
     )
+    elsewhere = "/methrics/1/vectors-aaaaaaaaaaaaaaaa/cbor"
+    label = w.topic.replace("vectors", "victors")
+    for name, raw, topic in (
+        ("report", one, elsewhere),
+        ("erasure", w.erasure(), elsewhere),
+        ("catalog", w.catalog, label),
+        ("revocation", w.revocation(), elsewhere),
+        ("announcement", w.announcement(), elsewhere),
+    ):
+        yield (
+            f"foreign-known-{name}",
+            "known, and on another namespace's topic",
+            {"bundle": pack([raw]), "seen": [raw], "topic": topic},
+        )
+    again = {"bundle": pack([one]), "seen": [one], "topic": w.topic}
+    yield "duplicate-on-topic", "known, and on its own topic", again
+    huge = b"\x81\x5a\x00\x01\x00\x01"
+    yield "oversize-bundle-item", "an item of 65,537 bytes, cut short", {"bundle": huge}
+    small = b"\x82\x41"
+    yield "malformed-bundle-first-fault", "cut short before it", {"bundle": small + huge[1:]}

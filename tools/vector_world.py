@@ -132,7 +132,7 @@ class World:
         return seal(Kind.ERASURE, encode(body), seed("report"))
 
     def announcement(self, **change: object) -> bytes:
-        """A signed announcement."""
+        """A signed announcement; None takes a key away."""
         body = {
             "time": TIME,
             "expires": TIME + 86_400 * 30,
@@ -141,7 +141,8 @@ class World:
             "report_interval": 86_400 * 3,
             "selector": {"os": ["linux"]},
         }
-        return self.namespace(Kind.ANNOUNCEMENT, body | change)
+        said = {key: value for key, value in (body | change).items() if value is not None}
+        return self.namespace(Kind.ANNOUNCEMENT, said)
 
 
 def malleable(raw: bytes) -> bytes:

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vector_bytes import encoding, envelope, signature
+from vector_catalogs import catalogs
 from vector_content import accepted, bundles, circumstance, content
+from vector_points import points
 from vector_world import NOW, Scenario, World
 
 from methrics.schema.catalog.catalog import load
@@ -72,7 +74,9 @@ def build() -> Files:
         encoding,
         envelope,
         signature,
+        points,
         content,
+        catalogs,
         circumstance,
         bundles,
     )

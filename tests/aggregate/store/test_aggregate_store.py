@@ -130,13 +130,16 @@ def test_an_erasure_takes_the_report_away_and_keeps_it_out(
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_attack_erase_the_report_of_another(file: Path, book: CatalogBook, order: int) -> None:
-    forged = making.erasure(CATALOG, BEATS[0], "someone else", 0)
+    wrong = making.erasure(CATALOG, BEATS[0], "someone else", 0)
     with Store(file) as store:
         store.commit(making.batch([CATALOG.raw], book))
-        for raw in [BEATS[0], forged][::order]:
-            store.commit(making.batch([raw], book))
+        done = [store.commit(making.batch([raw], book)) for raw in [BEATS[0], wrong][::order]]
         assert store.total == 1
         assert ask(store, "SELECT * FROM tombstone") == []
+        assert sum(one.refused for one in done) == 1
+        assert ask(store, "SELECT reason, count, sample FROM refusal") == [
+            ("wrong-key", 1, wrong[:SAMPLE_MAX])
+        ]
 
 
 @pytest.mark.parametrize("order", [1, -1])

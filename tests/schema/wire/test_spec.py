@@ -41,7 +41,8 @@ def test_no_reason_stands_that_does_not_exist() -> None:
 
 def test_every_reason_that_bytes_alone_give_stands_in_the_order_of_checks() -> None:
     missing = {str(reason) for reason in Reason if f"`{reason}`" not in section(7)}
-    assert missing == {"ok", "empty", "erased", "quota"}  # the first by section 4, two by stores
+    # The first two by section 4, the others by what a node stores or takes in.
+    assert missing == {"ok", "empty", "erased", "wrong-key", "quota"}
 
 
 @pytest.mark.parametrize(

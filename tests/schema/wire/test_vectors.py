@@ -18,7 +18,7 @@ from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.verdict import Decision, Reason
 
 PATHS = sorted(vectors.FOLDER.glob("*.json"))
-STORES_DECIDE = {Reason.ERASED, Reason.QUOTA}
+STORES_DECIDE = {Reason.ERASED, Reason.WRONG_KEY, Reason.QUOTA}
 """Reasons that depend on a store or a relay's limits, for which no vector can stand."""
 
 

@@ -3,8 +3,8 @@
 An erasure is signed with the report's own key and names the report's id, catalog and time. Whether
 the key is the report's can be told only from the report itself, so an erasure that comes first is
 kept as a tombstone that is not `confirmed`, and settled when the report arrives: the right key
-keeps the report out for good, any other is forged and forgotten. Anyone can make unconfirmed ones,
-so they are bounded.
+keeps the report out for good; with any other, the erasure is counted as `wrong-key` and forgotten.
+Anyone can make unconfirmed ones, so they are bounded.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ class Erased:
     """day -> reports taken away"""
     stored: int = 0
     known: int = 0
-    forged: list[Item] = field(default_factory=list)
 
 
 class Eraser:
@@ -48,6 +47,12 @@ class Eraser:
             "SELECT coalesce(max(n), 0), count(*), count(*) FILTER (NOT confirmed) FROM tombstone"
         ).fetchone()
         self._last, self._size, self._pending = row or (0, 0, 0)
+        self._wrong: list[bytes] = []
+
+    def take_wrong(self) -> list[bytes]:
+        """The erasures that turned out not to be signed by their report's key, since last asked."""
+        wrong, self._wrong = self._wrong, []
+        return wrong
 
     def keep_out(self, reports: list[tuple[Item, Report]]) -> list[tuple[Item, Report]]:
         """Those of `reports` that no erasure forbids; settles the erasures that came first."""
@@ -70,6 +75,7 @@ class Eraser:
                     right.append(n)
             else:
                 wrong.append(n)
+                self._wrong.append(raw)
         self._on("UPDATE tombstone SET confirmed = true", right)
         self._on("DELETE FROM tombstone", wrong)
         self._pending -= len(right) + len(wrong)
@@ -97,16 +103,16 @@ class Eraser:
         )
         doomed: list[int] = []
         confirmed: set[int] = set()
-        forged: set[int] = set()
+        wrong: set[int] = set()
         for i, n, raw in targets:
             target = split(raw)
             if _allowed(new[i][0], target, decode_report(target.payload)):
                 doomed.append(n)
                 confirmed.add(i)
             else:
-                forged.add(i)
-                done.forged.append(new[i][0])
-        kept = [(*pair, i in confirmed) for i, pair in enumerate(new) if i not in forged]
+                wrong.add(i)
+                self._wrong.append(new[i][0].raw)
+        kept = [(*pair, i in confirmed) for i, pair in enumerate(new) if i not in wrong]
         self._bury(kept, received)
         done.stored = len(kept)
         done.days = self._delete(doomed, tables)

@@ -160,10 +160,13 @@ class Store:
                 done.duplicates += 1
         self._reports(parts.reports, received, done)
         self._notices(parts, received, done)
-        self._erasures(parts.erasures, received, batch.now, done)
+        self._erasures(parts.erasures, received, done)
         self._quarantine.release(batch.released)
         done.quarantined = self._quarantine.add(batch.waiting, batch.now)
-        done.refused += count_refusals(self._con, batch.now // DAY, batch.refused)
+        refused = dict(batch.refused)
+        if wrong := self._eraser.take_wrong():
+            refused[Reason.WRONG_KEY] = len(wrong), wrong[0]
+        done.refused += count_refusals(self._con, batch.now // DAY, refused)
         done.total = self.total
         return done
 
@@ -317,7 +320,7 @@ class Store:
         self._next += 1
 
     def _erasures(
-        self, erasures: list[tuple[Item, Erasure]], received: int, now: int, done: Committed
+        self, erasures: list[tuple[Item, Erasure]], received: int, done: Committed
     ) -> None:
         if not erasures:
             return
@@ -326,9 +329,6 @@ class Store:
         done.erased += outcome.days.total()
         done.erasures += outcome.stored
         done.duplicates += outcome.known
-        if outcome.forged:
-            forged = {Reason.FORGED: (len(outcome.forged), outcome.forged[0].raw)}
-            done.refused += count_refusals(self._con, now // DAY, forged)
 
     def _gone(self, days: Counter[int]) -> None:
         self.total -= days.total()

@@ -39,6 +39,8 @@ _DECIMAL = r"-?(?:0|[1-9][0-9]{0,15})\.[0-9]{0,8}[1-9]"
 _VERSION = r"v?([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?"
 _PART = r"(?:0|[1-9][0-9]{0,3})"
 _MEMO_MAX = 512
+_BILLION = 10**9
+"""A decimal has at most nine digits behind the point."""
 
 Coerce = Callable[[object], Wire]
 Check = Callable[[object], bool]
@@ -199,15 +201,21 @@ def _count(reader: Reader, where: str, name: str, params: dict[str, object]) -> 
 
 def _read_edges(reader: Reader, where: str, entries: list[object]) -> list[float]:
     edges: list[float] = []
+    exact: list[int] = []
     for entry in entries:
         if type(entry) is int and abs(entry) <= EDGE_LIMIT:
             edges.append(entry)
+            exact.append(entry * _BILLION)
         elif type(entry) is str and re.fullmatch(_DECIMAL, entry):
             edges.append(float(entry))
+            whole, _, fraction = entry.partition(".")
+            exact.append(int(whole + fraction.ljust(9, "0")))
         else:
-            rule = "whole numbers up to 2^53 or plain decimals such as 0.5"
+            rule = "whole numbers up to 2^53 - 1 or plain decimals such as 0.5"
             reader.complain(WRONG_TYPE, where, f"should be {rule}")
-    if any(low >= high for low, high in pairwise(edges)):
+    # Compared in billionths: as doubles, two decimals of many digits could look equal here and
+    # not elsewhere, and then one node would reject the catalogs that another accepts.
+    if any(low >= high for low, high in pairwise(exact)):
         reader.complain(DISORDERED, where, "should be ascending, none twice; sort them")
     return edges
 

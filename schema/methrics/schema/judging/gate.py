@@ -15,8 +15,9 @@ from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Verdict, judge_item
 from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.bundle import unpack
-from methrics.schema.wire.envelope import Kind, split
+from methrics.schema.wire.envelope import Item, Kind, split
 from methrics.schema.wire.items import Revocation, decode_erasure, decode_report
+from methrics.schema.wire.topic import parse_topic, short_key
 from methrics.schema.wire.verdict import Decision, Reason
 
 
@@ -55,7 +56,10 @@ def unknown_catalogs(verdict: BundleVerdict) -> frozenset[bytes]:
 
 def named_catalog(raw: bytes) -> bytes:
     """The catalog id in a report or erasure whose structure has been judged; empty for others."""
-    item = split(raw)
+    return _named(split(raw))
+
+
+def _named(item: Item) -> bytes:
     if item.kind is Kind.REPORT:
         return decode_report(item.payload).catalog
     if item.kind is Kind.ERASURE:
@@ -124,11 +128,23 @@ def _judge(
         reason = Reason(error.code)
         return Verdict(reason.decision, reason)
     if seen.holds(item):
-        return Verdict(Decision.IGNORE, Reason.DUPLICATE, item)
+        # A known item on the topic of another namespace is rejected by those to whom it is new:
+        # whoever called it a duplicate would pass it on and be blamed.
+        foreign = topic is not None and _foreign(item, book, topic)
+        reason = Reason.FOREIGN if foreign else Reason.DUPLICATE
+        return Verdict(reason.decision, reason, item)
     verdict = judge_item(item, book, now, live=live, topic=topic)
     if verdict.decision is Decision.ACCEPT and not _learn(verdict, book):
         return Verdict(Decision.IGNORE, Reason.QUOTA, item, verdict.body)
     return verdict
+
+
+def _foreign(item: Item, book: CatalogBook, topic: str) -> bool:
+    """Whether an item that was accepted before belongs to another topic than this one."""
+    if item.kind in (Kind.REVOCATION, Kind.ANNOUNCEMENT):
+        return parse_topic(topic)[1] != short_key(item.key)
+    catalog = book.get(item.id if item.kind is Kind.CATALOG else _named(item))
+    return catalog is not None and book.topic_of(catalog) != topic
 
 
 def _learn(verdict: Verdict, book: CatalogBook) -> bool:

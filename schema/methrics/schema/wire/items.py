@@ -280,8 +280,6 @@ def decode_announcement(payload: bytes) -> Announcement:
     """
     body = _map(payload)
     interval = _number(body, "report_interval", 0) if "report_interval" in body else None
-    if interval is not None and interval < DAY:
-        raise RefusedError(Reason.OFF_SCHEMA, "a report interval of less than a day")
     version = body.get("newest_version")
     time, expires = _time(body, "time"), _time(body, "expires")
     if expires <= time:
@@ -289,7 +287,7 @@ def decode_announcement(payload: bytes) -> Announcement:
     selector = body.get("selector", {})
     if type(selector) is not dict or len(selector) > ANNOUNCED_MAX:
         _refuse("a selector is a small map")
-    return Announcement(
+    found = Announcement(
         time=time,
         expires=expires,
         news=tuple(_news(news) for news in _list(body, "news", ANNOUNCED_MAX)),
@@ -303,6 +301,10 @@ def decode_announcement(payload: bytes) -> Announcement:
             for name in selector
         },
     )
+    # Last: what is malformed is called so, whatever else is wrong with it.
+    if interval is not None and interval < DAY:
+        raise RefusedError(Reason.OFF_SCHEMA, "a report interval of less than a day")
+    return found
 
 
 def _news(news: object) -> News:
@@ -366,9 +368,9 @@ def _number(body: Mapping[str, object], name: str, least: int) -> int:
 
 
 def _text(value: object, most: int, least: int = 1) -> str:
-    """A text of `least` to `most` characters without control characters, safe to show."""
-    if type(value) is not str or not least <= len(value) <= most:
-        _refuse(f"a text has {least} to {most} characters")
+    """A text of `least` to `most` bytes of UTF-8 without control characters, safe to show."""
+    if type(value) is not str or not least <= len(value.encode()) <= most:
+        _refuse(f"a text has {least} to {most} bytes")
     if not BARRED.isdisjoint(value):
         _refuse("a text holds a line break or control character")
     return value

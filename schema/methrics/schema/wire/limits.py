@@ -48,13 +48,13 @@ TIME_MAX = 253_402_300_799
 """Unix seconds: the end of the year 9999, the last that calendars and databases agree on."""
 
 WORD_MAX = 64
-"""Characters of a name, version or selector value in a notice."""
+"""Bytes of a name, version or selector value in a notice."""
 
 REASON_MAX = 200
-"""Characters of a revocation's reason or of an address: one line."""
+"""Bytes of a revocation's reason or of an address: one line."""
 
 NEWS_TEXT_MAX = 500
-"""Characters of one piece of news: it is shown in a terminal."""
+"""Bytes of one piece of news: it is shown in a terminal."""
 
 ANNOUNCED_MAX = 8
 """Pieces of news, relays or selected facts in one announcement."""

@@ -52,6 +52,11 @@ BARRED = frozenset(
     + [chr(n) for n in (0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)]
 )
 
+# Written out for the same reason: what Python calls white space grows with Unicode.
+_BLANK = "".join(
+    chr(n) for n in (0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)
+)
+
 _KINDS = {
     "dict": "a table",
     "list": "a list",
@@ -116,7 +121,7 @@ class Reader:
         if type(value) is not str:
             self.complain(WRONG_TYPE, where, f"should be text, is {kind_of(value)}")
             return ""
-        if not empty and not value.strip():
+        if not empty and not value.strip(_BLANK):
             self.complain(BAD_TEXT, where, "is empty; say it in one sentence")
         elif not BARRED.isdisjoint(value):
             self.complain(BAD_TEXT, where, "has a line break or control character; use one line")

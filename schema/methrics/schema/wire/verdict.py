@@ -38,6 +38,7 @@ class Reason(StrEnum):
     UNKNOWN_KIND = "unknown-kind"
     UNKNOWN_CATALOG = "unknown-catalog"
     ERASED = "erased"
+    WRONG_KEY = "wrong-key"
     REVOKED = "revoked"
     EXPIRED = "expired"
     QUOTA = "quota"
@@ -58,6 +59,7 @@ _IGNORED = frozenset(
         Reason.UNKNOWN_KIND,
         Reason.UNKNOWN_CATALOG,
         Reason.ERASED,
+        Reason.WRONG_KEY,
         Reason.REVOKED,
         Reason.EXPIRED,
         Reason.QUOTA,

@@ -1,0 +1,100 @@
+"""Signatures on which Ed25519 libraries part: points of small and of mixed order, R and S at edges.
+
+With A = aB + T the point of the key and R = rB + U, where T and U are of small order, the signature
+R || S with S = r + h a fulfils the equation exactly if U + h T is the identity, and the equation
+times the cofactor in any case. What SPEC.md makes of each is what libsodium makes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha512
+from itertools import count
+
+import edwards as ed
+from vector_world import TIME, Scenario, World, protected, seed, sign_by_hand
+
+from methrics.schema.wire.codec import encode
+from methrics.schema.wire.envelope import split
+
+_SECRET = ed.secret_of(seed("report"))
+
+
+def signed_with(
+    w: World,
+    *,
+    key: bytes | None = None,
+    torsion: int = 0,
+    small_key: bool = False,
+    r: bytes | None = None,
+    r_torsion: int | None = 0,
+    small_r: bool = False,
+    exact: bool = True,
+    multiple: int = 0,
+) -> bytes:
+    """A report with S = r + h a + `multiple` * L, whose equation holds exactly or times 8 only.
+
+    T is `TORSION[torsion]`, a is 0 with `small_key`; U and r likewise, and U is what the equation
+    needs if `r_torsion` is None. `key` and `r` are other encodings of these points. What is signed,
+    or r, is varied until the equation is as asked for.
+    """
+    a = 0 if small_key else _SECRET
+    point = ed.add(ed.times(a, ed.BASE), ed.TORSION[torsion])
+    key = key or ed.encode(point)
+    for attempt in count():
+        body = encode(w.body(time=TIME - 600 * attempt if small_r else TIME))
+        start = sign_by_hand(protected(key=key), body)
+        nonce = 0 if small_r else int.from_bytes(sha512(b"%d" % attempt).digest(), "little") % ed.L
+        u = attempt % 8 if r_torsion is None else r_torsion
+        data = r or ed.encode(ed.add(ed.times(nonce, ed.BASE), ed.TORSION[u]))
+        h = ed.challenge(data, key, split(start).signed)
+        if ((u + h * torsion) % 8 == 0) is exact:
+            s = (nonce + h * a) % ed.L + multiple * ed.L
+            return start[:-64] + data + s.to_bytes(32, "little")
+    raise AssertionError
+
+
+def points(w: World) -> Iterator[Scenario]:
+    """Every key of small order in every encoding, mixed keys, then R and S with the usual key."""
+    forms = ("", "-other-form", "-third-form", "-fourth-form")
+    for n, point in enumerate(ed.TORSION):
+        for form, key in zip(forms, ed.encodings(point), strict=False):
+            raw = signed_with(w, key=key, torsion=n, small_key=True)
+            yield f"bad-key-torsion-{n}{form}", f"{n} times a point of order 8; S = r", {"bytes": raw}
+    raw = signed_with(w, torsion=1, small_key=True, r_torsion=None, small_r=True)
+    yield "bad-key-torsion-all", "key and R of small order, S = 0", {"bytes": raw}
+    cases = {
+        "ok-key-mixed": ("a key of mixed order, h a multiple of 8", {"torsion": 1}),
+        "ok-key-mixed-2": ("a key plus the point of order 2, h even", {"torsion": 4}),
+        "ok-key-mixed-r-mixed": (
+            "key and R of mixed order, which cancel out",
+            {"torsion": 1, "r_torsion": None},
+        ),
+        "bad-key-mixed": (
+            "a key of mixed order: holds times the cofactor only",
+            {"torsion": 1, "exact": False},
+        ),
+        "bad-key-mixed-2": (
+            "a key plus the point of order 2, h odd",
+            {"torsion": 4, "exact": False},
+        ),
+        "bad-key-mixed-r-small": (
+            "a key of mixed order and R of small order, which cancel out",
+            {"torsion": 1, "r_torsion": None, "small_r": True},
+        ),
+        "forged-r-mixed": (
+            "R of mixed order: holds times the cofactor only",
+            {"r_torsion": 1, "exact": False},
+        ),
+        "forged-s-largest": ("S + 14 L, below 2^256", {"multiple": 14}),
+        "forged-s-twice": ("S + 2 L", {"multiple": 2}),
+    }
+    for name, (says, how) in cases.items():
+        yield name, says, {"bytes": signed_with(w, **how)}  # type: ignore[arg-type]
+    for n, point in enumerate(ed.TORSION):
+        for form, data in zip(forms, ed.encodings(point), strict=False):
+            raw = signed_with(w, r=data, r_torsion=n, small_r=True, exact=n == 0)
+            yield f"forged-r-torsion-{n}{form}", f"R is {n} times a point of order 8", {"bytes": raw}
+    off = next(data for y in count(2) if ed.decode(data := y.to_bytes(32, "little")) is None)
+    raw = sign_by_hand(protected(), encode(w.body()))
+    yield "forged-r-off-curve", "R is no point", {"bytes": raw[:-64] + off + raw[-32:]}
