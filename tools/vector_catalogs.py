@@ -58,12 +58,20 @@ def _edges() -> Iterator[_Body]:
         ("off-schema-catalog-edges-close", "the same, descending", close[::-1]),
         ("ok-catalog-edges-mixed", "2^53 - 1 and a tenth more", [whole, f"{whole}.1"]),
         ("off-schema-catalog-edges-mixed", "the same, descending", [f"{whole}.1", whole]),
-        ("ok-catalog-edges-negative", "-0.5, -0.25, 0, 0.000000001", ["-0.5", "-0.25", 0, "0.000000001"]),
+        (
+            "ok-catalog-edges-small",
+            "below and above 0",
+            ["-0.5", "-0.25", 0, "0.000000001"],
+        ),
         ("off-schema-catalog-edges-negative", "-0.25 before -0.5", ["-0.25", "-0.5"]),
         ("off-schema-catalog-edges-twice", "an edge twice", ["0.5", "0.5"]),
         ("off-schema-catalog-edge-zeros", "a decimal that ends in 0", ["0.50"]),
         ("off-schema-catalog-edge-long", "a decimal of ten places", ["0.1234567891"]),
-        ("off-schema-catalog-edge-large-decimal", "17 digits before the point", ["10000000000000000.5"]),
+        (
+            "off-schema-catalog-edge-digits",
+            "17 digits before the point",
+            ["10000000000000000.5"],
+        ),
         ("off-schema-catalog-edge-flag", "true for an edge", [True]),
         ("off-schema-catalog-edge-newline", "a decimal and a line feed", ["0.5\n"]),
     ):
@@ -80,7 +88,11 @@ def _texts() -> Iterator[_Body]:
     for name, says, text in (
         ("ok-catalog-says-240", "240 bytes in 120 characters", "µ" * 120),
         ("off-schema-catalog-says-241", "241 bytes in 121 characters", "µ" * 120 + "s"),
-        ("off-schema-catalog-blank", "a line of blanks", " \u00a0\u1680\u2000\u200a\u202f\u205f\u3000"),
+        (
+            "off-schema-catalog-blank",
+            "a line of blanks",
+            " \u00a0\u1680\u2000\u200a\u202f\u205f\u3000",
+        ),
         ("ok-catalog-not-blank", "invisible, but not blank by the list", "\u180e\u200b"),
         ("off-schema-catalog-barred", "a bidirectional override", "abc\u202edef"),
     ):

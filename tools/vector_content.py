@@ -167,7 +167,7 @@ def content(w: World) -> Iterator[Scenario]:
 
 
 def _shapes(w: World) -> Iterator[Scenario]:
-    """Where a payload stops having the shape of a report, and what then only the catalog refuses."""
+    """Where a payload stops having a report's shape, and what then only the catalog refuses."""
     for name, says, change in (
         ("malformed-values-array", "an array for values", {"values": []}),
         ("off-schema-values-map", "a map as value", {"values": {"os": {"is": "linux"}}}),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from hashlib import sha512
 from itertools import count
 
-import edwards as ed
+import vector_edwards as ed
 from vector_world import TIME, Scenario, World, protected, seed, sign_by_hand
 
 from methrics.schema.wire.codec import encode
@@ -55,12 +55,19 @@ def signed_with(
 
 
 def points(w: World) -> Iterator[Scenario]:
-    """Every key of small order in every encoding, mixed keys, then R and S with the usual key."""
+    """Every key of small order in every encoding, mixed keys, then R and S with the usual key.
+
+    E is `TORSION[1]`, a point of order 8.
+    """
     forms = ("", "-other-form", "-third-form", "-fourth-form")
     for n, point in enumerate(ed.TORSION):
         for form, key in zip(forms, ed.encodings(point), strict=False):
             raw = signed_with(w, key=key, torsion=n, small_key=True)
-            yield f"bad-key-torsion-{n}{form}", f"{n} times a point of order 8; S = r", {"bytes": raw}
+            yield (
+                f"bad-key-torsion-{n}{form}",
+                f"the key is {n} times E; S = r",
+                {"bytes": raw},
+            )
     raw = signed_with(w, torsion=1, small_key=True, r_torsion=None, small_r=True)
     yield "bad-key-torsion-all", "key and R of small order, S = 0", {"bytes": raw}
     cases = {
@@ -94,7 +101,11 @@ def points(w: World) -> Iterator[Scenario]:
     for n, point in enumerate(ed.TORSION):
         for form, data in zip(forms, ed.encodings(point), strict=False):
             raw = signed_with(w, r=data, r_torsion=n, small_r=True, exact=n == 0)
-            yield f"forged-r-torsion-{n}{form}", f"R is {n} times a point of order 8", {"bytes": raw}
+            yield (
+                f"forged-r-torsion-{n}{form}",
+                f"R is {n} times E",
+                {"bytes": raw},
+            )
     off = next(data for y in count(2) if ed.decode(data := y.to_bytes(32, "little")) is None)
     raw = sign_by_hand(protected(), encode(w.body()))
     yield "forged-r-off-curve", "R is no point", {"bytes": raw[:-64] + off + raw[-32:]}

@@ -1,6 +1,6 @@
 """Test vectors of the wire rules: one scenario per file, for implementations in any language.
 
-    python tools/vectors.py --write     make schema/vectors/v1 anew
+    python tools/vectors.py --write     make schema/vectors anew
     python tools/vectors.py --check     fail if it differs from what would be made
 
 Everything follows from fixed seeds, so the same code always makes the same bytes. The format of
@@ -19,9 +19,11 @@ from vector_bytes import encoding, envelope, signature
 from vector_catalogs import catalogs
 from vector_content import accepted, bundles, circumstance, content
 from vector_points import points
+from vector_requests import requests
 from vector_world import NOW, Scenario, World
 
 from methrics.schema.catalog.catalog import load
+from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import BundleVerdict, judge_bundle
 from methrics.schema.judging.judge import Verdict, judge
@@ -32,6 +34,9 @@ CATALOGS = {"ok-catalog": World().catalog}
 """Catalogs that a scenario starts with stand in the vector of that name."""
 
 FOLDER = Path(__file__).resolve().parent.parent / "schema" / "vectors" / "v1"
+
+LISTS = {"countries.txt": COUNTRIES, "languages.txt": LANGUAGES}
+"""The closed lists that fields may take codes from: files beside the vectors."""
 
 Files = dict[str, dict[str, object]]
 """Name to content, without `.json`."""
@@ -98,18 +103,43 @@ def build() -> Files:
     return files
 
 
+def build_requests() -> Files:
+    """Every file of the folder `requests`: name to content."""
+    files: Files = {}
+    for name, says, given in requests(World()):
+        if name in files:
+            raise ValueError(f"{name} stands twice")
+        files[name] = {"says": says, **{key: _hex(value) for key, value in given.items()}}
+    return files
+
+
+def build_lists() -> dict[str, str]:
+    """The files of codes: name to text."""
+    return {name: "".join(f"{code}\n" for code in sorted(codes)) for name, codes in LISTS.items()}
+
+
 def _hex(value: object) -> object:
     if isinstance(value, bytes):
-        long = len(value) > 65_536 and value == bytes(len(value))
-        return ["00", len(value)] if long else value.hex()
+        start = value.rstrip(b"\x00")
+        zeros = ["00", len(value) - len(start)]
+        if len(value) <= 65_536 or len(start) > 256:
+            return value.hex()
+        return [start.hex(), 1, *zeros] if start else zeros
+    if isinstance(value, dict):
+        return {key: _hex(item) for key, item in value.items()}
     return [_hex(item) for item in value] if isinstance(value, list) else value
 
 
 def _bytes(value: object) -> bytes:
-    """Bytes as a file writes them: hex digits, or [hex digits, how often]."""
+    """Bytes as a file writes them: hex digits, or [hex digits, how often, hex digits, ...]."""
     if isinstance(value, list):
-        return bytes.fromhex(value[0]) * int(value[1])
+        pairs = zip(value[::2], value[1::2], strict=True)
+        return b"".join(bytes.fromhex(digits) * int(often) for digits, often in pairs)
     return bytes.fromhex(str(value))
+
+
+def _text(file: dict[str, object]) -> str:
+    return json.dumps(file, indent=1) + "\n"
 
 
 def main() -> int:
@@ -119,17 +149,21 @@ def main() -> int:
     action.add_argument("--write", action="store_true", help="make the files anew")
     action.add_argument("--check", action="store_true", help="fail if the files differ")
     write = parser.parse_args().write
-    made = {f"{name}.json": json.dumps(file, indent=1) + "\n" for name, file in build().items()}
-    found = {path.name: path.read_text() for path in FOLDER.glob("*.json")}
+    made = {f"v1/{name}.json": _text(file) for name, file in build().items()}
+    made |= {f"v1/requests/{name}.json": _text(file) for name, file in build_requests().items()}
+    made |= build_lists()
+    top = FOLDER.parent
+    paths = [*FOLDER.rglob("*.json"), *top.glob("*.txt")]
+    found = {path.relative_to(top).as_posix(): path.read_text() for path in paths}
     if write:
-        FOLDER.mkdir(parents=True, exist_ok=True)
+        (FOLDER / "requests").mkdir(parents=True, exist_ok=True)
         for name in found.keys() - made.keys():
-            (FOLDER / name).unlink()
+            (top / name).unlink()
         for name, text in made.items():
-            (FOLDER / name).write_text(text)
+            (top / name).write_text(text)
     stale = sorted(name for name in made.keys() | found.keys() if made.get(name) != found.get(name))
     verb = "written" if write else "differ"
-    sys.stdout.write(f"{len(made)} vectors, {len(stale)} {verb}: {', '.join(stale) or 'none'}\n")
+    sys.stdout.write(f"{len(made)} files, {len(stale)} {verb}: {', '.join(stale) or 'none'}\n")
     return 0 if write else int(bool(stale))
 
 

@@ -249,7 +249,7 @@ def test_decimal_edges_are_written_exactly() -> None:
         (
             'type = "enum"\nvalues = ["home", "help"]',
             'type = "bucket"\nedges = [1.123456789012]',
-            "error M004 types.visit.fields.page.edges: should be whole numbers up to 2^53 or ",
+            "error M004 types.visit.fields.page.edges: should be whole numbers up to 2^53 - 1 ",
         ),
         ("delay = 300", "delay = 60", "error M014 types.visit.release.delay: should be at least "),
         ("jitter = 600", "", "error M003 types.visit.release: jitter is missing; add it"),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import cbor2
 import pytest
 
 import vectors
-from methrics.schema.catalog import fields
+from methrics.schema.catalog import fields, shapes
 from methrics.schema.catalog.event_type import KINDS, PSEUDONYMS
 from methrics.schema.catalog.rules import CHARTS
 from methrics.schema.wire import limits, reading
@@ -21,6 +23,10 @@ from methrics.schema.wire.verdict import Decision, Reason
 
 SPEC = (Path(__file__).parents[3] / "schema" / "SPEC.md").read_text("utf-8")
 REPORT = json.loads((vectors.FOLDER / "ok-report.json").read_text())
+
+
+WORKED = 11
+"""The section of worked bytes."""
 
 
 def section(number: int) -> str:
@@ -64,9 +70,12 @@ def test_the_other_bounds_stand_where_they_belong() -> None:
     assert f"seconds = 0 .. {limits.TIME_MAX} " in section(3)
     assert f"multiples of {limits.TIME_STEP}" in section(3)
     assert f"more than {limits.EARLY_MAX} s ahead" in section(7)
-    assert f"1 to {limits.WORD_MAX} characters" in section(3)
-    assert f"0 to {limits.REASON_MAX}\n" in section(3)
-    assert f"1 to {limits.NEWS_TEXT_MAX} (news)" in section(3)
+    assert f"text64 = tstr .size (1 .. {limits.WORD_MAX})" in section(3)
+    assert f'"reason" => tstr .size (0 .. {limits.REASON_MAX})' in section(3)
+    assert f"text200 = tstr .size (1 .. {limits.REASON_MAX})" in section(3)
+    assert f"text500 = tstr .size (1 .. {limits.NEWS_TEXT_MAX})" in section(3)
+    assert section(3).count(f"[0*{limits.ANNOUNCED_MAX} ") == 2
+    assert f"{{0*{limits.ANNOUNCED_MAX} tstr => [0*{limits.SELECTED_MAX} text64]}}" in section(3)
     assert f"at least {limits.DAY}" in section(3)
     types = section(4)
     for bound in (
@@ -79,6 +88,8 @@ def test_the_other_bounds_stand_where_they_belong() -> None:
         f"{limits.DELAY_MIN} .. {limits.PERIOD_MAX}",
         f"[{limits.EVERY_MIN} .. {limits.PERIOD_MAX}",
         f"1*{limits.STEPS_MAX} name",
+        f"line24 = tstr .size (1 .. {shapes.UNIT_MAX})",
+        f"from -{shapes.EDGE_LIMIT} to {shapes.EDGE_LIMIT} ",
         f"line200 = tstr .size (1 .. {limits.CONTACT_MAX})",
         f"line240 = tstr .size (1 .. {limits.QUESTION_MAX})",
         f"line480 = tstr .size (1 .. {limits.WHY_MAX})",
@@ -103,11 +114,15 @@ def test_every_rule_of_a_catalog_stands_with_its_code() -> None:
 def test_the_barred_characters_are_those_of_the_code() -> None:
     text = re.search(r"none of U\+([0-9A-F, -]+)", section(3).replace("\n  ", " "))
     assert text is not None
-    barred: set[str] = set()
-    for part in text[1].split(","):
+    assert characters(text[1]) == set(BARRED)
+
+
+def characters(ranges: str) -> set[str]:
+    found: set[str] = set()
+    for part in ranges.split(","):
         first, _, last = part.strip().partition("-")
-        barred |= {chr(n) for n in range(int(first, 16), int(last or first, 16) + 1)}
-    assert barred == set(BARRED)
+        found |= {chr(n) for n in range(int(first, 16), int(last or first, 16) + 1)}
+    return found
 
 
 def test_every_kind_stands_with_its_content_type() -> None:
@@ -118,22 +133,69 @@ def test_every_kind_stands_with_its_content_type() -> None:
 
 
 def test_the_worked_bytes_are_those_of_the_vector() -> None:
-    blocks = [re.sub(r"\s", "", block) for block in re.findall(r"```text\n(.*?)```", SPEC, re.S)]
+    blocks = worked_blocks()
     item = split(bytes.fromhex(blocks[0]))
     assert item.raw.hex() == REPORT["bytes"]
-    assert blocks[-1] == item.id.hex() == REPORT["expect"]["id"]
-    assert f"a report of {len(item.raw)} bytes" in section(9)
-    assert f"58 {len(item.payload):02x} a4" in section(9)
-    assert f"payload of {len(item.payload)} bytes" in section(9)
+    assert blocks[2] == item.id.hex() == REPORT["expect"]["id"]
+    assert f"a report of {len(item.raw)} bytes" in section(WORKED)
+    assert f"58 {len(item.payload):02x} a4" in section(WORKED)
+    assert f"payload of {len(item.payload)} bytes" in section(WORKED)
     for piece in ("84 6a 5369676e617475726531", "58 2a", "4a 6d657468726963732f31"):
-        assert piece in section(9)
+        assert piece in section(WORKED)
         assert bytes.fromhex(piece) in item.signed
+
+
+def test_the_worked_submission_is_that_of_the_vectors() -> None:
+    def frame(body: str) -> str:
+        return f"{len(body) // 2:08x}{body}"
+
+    describe, submit = request_vector("describe-request"), request_vector("submit-ok")
+    _, _, _, asked, submitted = worked_blocks()
+    assert asked == frame(describe["request"]) + frame(describe["expect"]["reply"])
+    start, reply = submitted.split("...")
+    assert frame(submit["request"]).startswith(start)
+    assert len(start) > 60
+    assert reply == frame(submit["expect"]["reply"])
+    assert f"a frame of {len(submit['request']) // 2:,} bytes" in section(WORKED)
+
+
+def worked_blocks() -> list[str]:
+    found = re.findall(r"```text\n(.*?)```", section(WORKED), re.S)
+    return [re.sub(r"\s", "", block) for block in found]
+
+
+def request_vector(name: str) -> dict[str, Any]:
+    path = vectors.FOLDER / "requests" / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", vectors.LISTS)
+def test_the_lists_of_codes_have_the_size_and_digest_that_are_given(name: str) -> None:
+    text = (vectors.FOLDER.parent / name).read_bytes()
+    row = re.search(rf"\| \[`{name}`\].*\| (\d+) \| `([0-9a-f]+)` \|", section(4))
+    assert row is not None
+    assert row.groups() == (str(text.count(b"\n")), sha256(text).hexdigest())
+    assert text.decode().split() == sorted(vectors.LISTS[name])
+
+
+def test_the_rule_of_the_largest_report_is_that_of_the_code() -> None:
+    """The same catalog fits with 1,024 bytes and does not with one more: see the vectors."""
+    assert f"has at most {limits.REPORT_MAX:,} bytes" in section(4)
+    assert f"report {limits.ENVELOPE_SIZE} + head" in section(4)
+    assert f"and {limits.STAMP_SIZE} more if `work`" in section(4)
+
+
+def test_the_characters_that_make_a_blank_line_are_those_of_the_code() -> None:
+    text = re.search(r"none but U\+([0-9A-F, -]+)", section(4))
+    assert text is not None
+    assert characters(text[1]) == set(reading.BLANK)
 
 
 def test_the_diagnostic_notation_says_what_the_bytes_say() -> None:
     item = split(bytes.fromhex(REPORT["bytes"]))
     body = cbor2.loads(item.payload)
-    notation = section(9)
+    notation = section(WORKED)
     assert f"{{ 1: -8, 3: 65001, 4: h'{item.key.hex()}' }}" in notation
     assert f'"time": {body["time"]}' in notation
     assert f'"type": "{body["type"]}"' in notation

@@ -29,6 +29,10 @@ def content(path: Path) -> dict[str, Any]:
 
 def test_the_folder_holds_what_the_generator_makes() -> None:
     assert {path.stem: content(path) for path in PATHS} == vectors.build()
+    requests = (vectors.FOLDER / "requests").glob("*.json")
+    assert {path.stem: content(path) for path in requests} == vectors.build_requests()
+    lists = vectors.FOLDER.parent.glob("*.txt")
+    assert {path.name: path.read_text() for path in lists} == vectors.build_lists()
 
 
 @pytest.mark.shows("KPI-3")

@@ -53,7 +53,7 @@ BARRED = frozenset(
 )
 
 # Written out for the same reason: what Python calls white space grows with Unicode.
-_BLANK = "".join(
+BLANK = "".join(
     chr(n) for n in (0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)
 )
 
@@ -121,7 +121,7 @@ class Reader:
         if type(value) is not str:
             self.complain(WRONG_TYPE, where, f"should be text, is {kind_of(value)}")
             return ""
-        if not empty and not value.strip(_BLANK):
+        if not empty and not value.strip(BLANK):
             self.complain(BAD_TEXT, where, "is empty; say it in one sentence")
         elif not BARRED.isdisjoint(value):
             self.complain(BAD_TEXT, where, "has a line break or control character; use one line")
