@@ -150,6 +150,11 @@ def network(calls: list[Call]) -> list[Call]:
     return [call for call in calls if call.name in NETWORK]
 
 
+def to_peer(call: Call) -> bool:
+    """Whether the call names an internet address to connect or to send to."""
+    return call.name in ("connect", "sendto", "sendmsg", "sendmmsg") and "AF_INET" in call.arguments
+
+
 def started(calls: list[Call]) -> list[Call]:
     return [call for call in calls if call.name in STARTS]
 
@@ -258,5 +263,7 @@ def test_deb_4_with_consent_the_app_itself_writes_its_outbox_and_nothing_else(
         return
     programs = {call.arguments.split('"')[1] for call in app.others if call.name == "execve"}
     assert sys.executable in programs, "a Python of its own (libp2p, in there, looks for libraries)"
-    assert {call.name for call in network(app.others)} >= {"socket", "connect"}
+    reached = {call.arguments.partition(", ")[2] for call in network(app.others) if to_peer(call)}
+    relay = '{sa_family=AF_INET, sin_port=htons(9), sin_addr=inet_addr("127.0.0.1")}, 16'
+    assert reached == {relay}, "the relay that the person chose, and no name server"
     assert {one.state for one in receipts(paths)} == {"due"}

@@ -66,6 +66,7 @@ def test_none_is_started_while_one_runs(app: Shop, started: list[list[str]]) -> 
     assert started == []
 
 
+@pytest.mark.shows("KPI-15")
 def test_the_last_chance_is_on_close(app: Shop, started: list[list[str]]) -> None:
     app.allow()
     recorder = app.open(publisher="process", relays=[RELAY])
@@ -181,6 +182,7 @@ def test_a_child_forked_while_a_thread_looks_can_look() -> None:
 WRITE = "import os,sys;open(sys.argv[1],'w').write(f'{os.getpid()} {os.getppid()} {os.getsid(0)}')"
 
 
+@pytest.mark.shows("KPI-14")
 @pytest.mark.wire
 @pytest.mark.parametrize("reap", [True, False], ids=["in a thread", "on close"])
 def test_what_is_started_is_detached_and_leaves_no_zombie(tmp_path: Path, reap: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +47,7 @@ def test_quiet_peers_are_forgotten() -> None:
     assert len(limits) == 1
 
 
+@pytest.mark.shows("DEB-9")
 def test_no_peer_id_stays_in_memory() -> None:
     limits = limiter()
     limits.take("12D3KooW-somebody", 1, now=0)

@@ -29,6 +29,7 @@ from methrics.node.relay.relay import Relay, RelaySettings, run_relay
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import judge
 from methrics.schema.wire.bundle import pack, unpack
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import (
@@ -196,8 +197,11 @@ async def test_every_refusal_has_its_reason(autojump_clock: trio.testing.MockClo
         Reason.UNKNOWN_CATALOG: report(1, STRANGE),
         Reason.FOREIGN: STRANGE.raw,
     }
+    book = CatalogBook({TOPIC})
+    book.add(CATALOG)
+    everyone = [judge(raw, book, BASE, topic=TOPIC).reason for raw in wrong.values()]
     async with scene() as relay:
-        assert await hand_in(relay, *wrong.values()) == list(wrong)
+        assert await hand_in(relay, *wrong.values()) == everyone == list(wrong)
         await trio.sleep(31)
         assert relay.collected == []
 

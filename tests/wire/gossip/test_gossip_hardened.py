@@ -574,6 +574,7 @@ class _Lines(logging.Handler):
         self.lines.append(record.getMessage())
 
 
+@pytest.mark.shows("DEB-9")
 async def test_nothing_of_a_peer_is_kept_when_it_has_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
