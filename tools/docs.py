@@ -20,6 +20,7 @@ PAGES: dict[Path, Callable[[], str]] = {
     REFERENCE / "cli.md": pages.cli,
     REFERENCE / "errors.md": pages.errors,
     REFERENCE / "lint.md": pages.lint,
+    REFERENCE / "modules.md": pages.modules,
     REFERENCE / "settings.md": pages.settings,
     REFERENCE / "events.md": lambda: pages.policy("data-dictionary.md"),
     REFERENCE / "events.html": lambda: pages.policy("data-dictionary.html"),
@@ -44,7 +45,7 @@ def wanted() -> dict[Path, str]:
     """Every generated file with the text it should hold."""
     texts = {path: make().rstrip() + "\n" for path, make in PAGES.items()}
     architecture = ROOT / "ARCHITECTURE.md"
-    texts[architecture] = with_section(architecture.read_text("utf-8"), pages.module_map())
+    texts[architecture] = with_section(architecture.read_text("utf-8"), pages.rooms())
     return texts
 
 

@@ -218,10 +218,23 @@ def policy(name: str) -> str:
     return f"{title}\n\n{NOTE}{text}"
 
 
-def module_map() -> str:
-    """The module map of ARCHITECTURE.md."""
+def rooms() -> str:
+    """The rooms section of ARCHITECTURE.md: each package's rooms, from the edges to the ground."""
     parts = []
+    for layer in reversed(source.LAYERS):
+        rows = []
+        for floor in source.floors(layer):
+            for name in floor:
+                module = source.named(f"methrics.{layer}.{name}")
+                rows.append((f"`{name}`", module.says()))
+        parts.append(f"### methrics.{layer}\n\n{table(('room', 'its job'), rows)}")
+    return "\n".join(parts)
+
+
+def modules() -> str:
+    """docs/reference/modules.md: every module, by room."""
+    parts = ["# Modules\n", "Every module and its one job, generated from the docstrings.\n"]
     for layer in source.LAYERS:
         rows = [(f"`{one.short}`", one.says()) for one in source.modules() if one.layer == layer]
-        parts.append(f"### methrics.{layer}\n\n{table(('module', 'its one job'), rows)}")
+        parts.append(f"## methrics.{layer}\n\n{table(('module', 'its one job'), rows)}")
     return "\n".join(parts)

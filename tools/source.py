@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -71,6 +72,22 @@ def modules() -> tuple[Module, ...]:
                 parts.pop()
             found.append(Module(".".join(parts), layer, path, ast.parse(path.read_text("utf-8"))))
     return tuple(found)
+
+
+def named(name: str) -> Module:
+    """The module or package with this full dotted name."""
+    return next(one for one in modules() if one.name == name)
+
+
+def floors(layer: str) -> list[list[str]]:
+    """The rooms of one package by floor, highest first, as the import-linter contract has them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    (contract,) = [
+        one
+        for one in project["tool"]["importlinter"]["contracts"]
+        if one.get("containers") == [f"methrics.{layer}"]
+    ]
+    return [[name.strip() for name in line.split("|")] for line in contract["layers"]]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from methrics.schema.catalog.catalog import sign
-from methrics.schema.catalog.source import parse_source
+from methrics.schema import parse_source, sign
 
 SEED = hashlib.sha256(b"the published key of the examples").digest()
 HERE = Path(__file__).parent

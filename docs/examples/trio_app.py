@@ -17,7 +17,7 @@ from pathlib import Path
 import trio
 
 import methrics.node
-from methrics.node.paths import user_paths
+from methrics.node import user_paths
 from methrics.node.publisher import keep_publishing
 
 CATALOG = Path(__file__).with_name("app.cbor")

@@ -33,10 +33,22 @@ def test_generated_pages_are_up_to_date(path: Path) -> None:
 
 
 def test_the_module_map_lists_exactly_the_modules() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \|", text("docs/reference/modules.md"), re.MULTILINE)
+    assert sorted(rows) == sorted(module.short for module in source.modules())
+
+
+def test_the_architecture_lists_every_room_and_names_modules_that_exist() -> None:
     architecture = ROOT / "ARCHITECTURE.md"
-    assert architecture.read_text("utf-8") == docs.wanted()[architecture], "run `make docs`"
-    for module in source.modules():
-        assert f"`{module.short}`" in architecture.read_text("utf-8")
+    page = architecture.read_text("utf-8")
+    assert page == docs.wanted()[architecture], "run `make docs`"
+    for layer in source.LAYERS:
+        for floor in source.floors(layer):
+            for room in floor:
+                assert f"| `{room}` |" in page
+    known = {module.name for module in source.modules()}
+    named = set(re.findall(r"`(methrics(?:\.\w+)+)`", page))
+    assert len(named) > 30
+    assert named - known == set()
 
 
 def test_every_command_is_documented() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import tomllib
 from collections.abc import Iterable
@@ -136,6 +137,62 @@ def test_no_package_file_hides_the_other_roots() -> None:
     for layer in source.LAYERS:
         here = [path.name for path in (source.ROOT / layer / "methrics").iterdir()]
         assert [name for name in here if name != "__pycache__"] == [layer]
+
+
+FRONTS = {
+    "methrics.schema",
+    "methrics.node",
+    "methrics.node.publisher",
+    "methrics.node.testing",
+    "methrics.node.bridges.mixpanel",
+    "methrics.node.bridges.otel",
+    "methrics.aggregate",
+}
+"""What an app, a test of an app or an analyst may import."""
+
+INSIDE = {"methrics.node.network.libp2p", "methrics.aggregate.simulate"}
+"""Rooms with a front of their own, for the rooms above them."""
+
+
+def test_a_package_shows_what_is_public() -> None:
+    for module in MODULES:
+        if module.path.name != "__init__.py" or module.name in FRONTS | INSIDE:
+            continue
+        if any(isinstance(node, ast.FunctionDef) for node in module.tree.body):
+            continue  # code of its own: `example`, `views`
+        assert "__all__: list[str] = []" in module.path.read_text("utf-8"), module.name
+
+
+def test_every_public_name_can_be_imported() -> None:
+    for name in sorted(FRONTS):
+        front = importlib.import_module(name)
+        assert front.__all__
+        for public in front.__all__:
+            assert getattr(front, public) is not None
+            assert public in dir(front)
+        with pytest.raises(AttributeError):
+            front.nonsense  # noqa: B018
+
+
+def test_guides_and_examples_import_public_names_only() -> None:
+    imported = re.compile(r"^\s*(?:from|import) (methrics[\w.]*)", re.MULTILINE)
+    docs = source.ROOT / "docs"
+    pages = [source.ROOT / "README.md", *docs.glob("*.md"), *docs.glob("examples/**/*.py")]
+    found = {
+        f"{path.relative_to(source.ROOT)}: {name}"
+        for path in pages
+        for name in imported.findall(path.read_text("utf-8"))
+        if name not in FRONTS
+    }
+    assert found == set()
+
+
+def test_tests_mirror_the_rooms() -> None:
+    for layer in source.LAYERS:
+        rooms = {room for floor in source.floors(layer) for room in floor}
+        folders = {path for path in (source.ROOT / "tests" / layer).iterdir() if path.is_dir()}
+        names = {path.name for path in folders if any(path.glob("**/test_*.py"))}
+        assert names - rooms == set()
 
 
 def reached() -> set[str]:

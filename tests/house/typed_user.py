@@ -6,14 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import methrics.node
-from methrics.aggregate import open_dataset
-from methrics.aggregate.notebook.explore import open_data
-from methrics.aggregate.read.verify import verify
+from methrics.aggregate import open_data, open_dataset, verify
 from methrics.node.testing import MemoryNetwork
-from methrics.schema.catalog.catalog import Catalog, load
-from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import judge
-from methrics.schema.wire.verdict import Decision
+from methrics.schema import Catalog, CatalogBook, Decision, judge, load
 
 
 def embed(catalog: Path) -> tuple[bool, dict[str, int]]:

@@ -1,28 +1,31 @@
 """What anyone can run: collect a topic into DuckDB, verify it, query it.
 
-`open_dataset` is the one call by which notebooks, commands and users read. Names are loaded when
-they are first used (PEP 562): the `methrics` command lives here and starts without duckdb.
+`open_dataset` reads what an aggregator wrote; `open_data` does so for notebooks, from a path or an
+address alike. Names are loaded when they are first used, so that the `methrics` command, which
+lives here, starts without duckdb.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from methrics.schema.lazy import front
+
 if TYPE_CHECKING:
+    from methrics.aggregate.notebook.explore import example_data, open_data, open_truth
     from methrics.aggregate.read.dataset import Dataset, open_dataset
+    from methrics.aggregate.read.verify import verify
 
-__all__ = ["Dataset", "open_dataset"]
+__all__ = ["Dataset", "example_data", "open_data", "open_dataset", "open_truth", "verify"]
 
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from methrics.aggregate.read import dataset
-
-    value: object = getattr(dataset, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = front(
+    __name__,
+    {
+        "Dataset": "methrics.aggregate.read.dataset",
+        "example_data": "methrics.aggregate.notebook.explore",
+        "open_data": "methrics.aggregate.notebook.explore",
+        "open_dataset": "methrics.aggregate.read.dataset",
+        "open_truth": "methrics.aggregate.notebook.explore",
+        "verify": "methrics.aggregate.read.verify",
+    },
+)

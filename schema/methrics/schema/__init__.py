@@ -1,1 +1,58 @@
-"""What is true of bytes: types, catalogs, envelopes, verdicts. No I/O, no clock, no network."""
+"""What is true of bytes: encoding, catalogs, verdicts. No I/O, no clock, no network.
+
+Public names, for whoever checks or signs items: sign and load a catalog, judge an item, read one in
+diagnostic notation. Each is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from methrics.schema.lazy import front
+
+if TYPE_CHECKING:
+    from methrics.schema.catalog.catalog import Catalog, load, sign
+    from methrics.schema.catalog.source import parse_source
+    from methrics.schema.example import example_bytes, example_catalog, example_source
+    from methrics.schema.judging.book import CatalogBook
+    from methrics.schema.judging.judge import judge
+    from methrics.schema.wire.diagnostic import diagnostic, hexdump
+    from methrics.schema.wire.envelope import split
+    from methrics.schema.wire.verdict import Decision, Reason
+
+__all__ = [
+    "Catalog",
+    "CatalogBook",
+    "Decision",
+    "Reason",
+    "diagnostic",
+    "example_bytes",
+    "example_catalog",
+    "example_source",
+    "hexdump",
+    "judge",
+    "load",
+    "parse_source",
+    "sign",
+    "split",
+]
+
+__getattr__, __dir__ = front(
+    __name__,
+    {
+        "Catalog": "methrics.schema.catalog.catalog",
+        "CatalogBook": "methrics.schema.judging.book",
+        "Decision": "methrics.schema.wire.verdict",
+        "Reason": "methrics.schema.wire.verdict",
+        "diagnostic": "methrics.schema.wire.diagnostic",
+        "example_bytes": "methrics.schema.example",
+        "example_catalog": "methrics.schema.example",
+        "example_source": "methrics.schema.example",
+        "hexdump": "methrics.schema.wire.diagnostic",
+        "judge": "methrics.schema.judging.judge",
+        "load": "methrics.schema.catalog.catalog",
+        "parse_source": "methrics.schema.catalog.source",
+        "sign": "methrics.schema.catalog.catalog",
+        "split": "methrics.schema.wire.envelope",
+    },
+)

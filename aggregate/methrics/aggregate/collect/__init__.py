@@ -1,1 +1,3 @@
 """Collecting: from gossip messages to judged and committed items."""
+
+__all__: list[str] = []

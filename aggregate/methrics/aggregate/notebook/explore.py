@@ -1,6 +1,6 @@
 """One call for notebooks: `open_data(source)` opens a path or an address alike.
 
-from methrics.aggregate.notebook.explore import open_data
+from methrics.aggregate import open_data
 
 data = open_data("https://example.org/metrics.parquet/")
 data                                    # in Jupyter: tables and views, and what each means

@@ -1,1 +1,3 @@
 """The recorder: what an app calls; checks an event and appends it to the outbox."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """From recorded events to signed reports: day flags, random answers, one-time keys, pacing."""
+
+__all__: list[str] = []

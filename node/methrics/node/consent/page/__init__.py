@@ -1,1 +1,3 @@
 """The local page on which a person decides: `methrics consent --web`."""
+
+__all__: list[str] = []
