@@ -19,11 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FAMILIES = {
     "MARS": (16, "A message of the day that carries a usage report"),
-    "METH": (20, "Open metrics that nobody owns"),
+    "METH": (20, "Open metrics without an owner"),
     "MIM": (9, "Metrics of a server that operators install"),
     "DEB": (10, "What people object to in telemetry of free software"),
     "KPI": (15, "Measuring one interaction"),
-    "NEW": (8, "What none of the earlier systems has"),
+    "NEW": (8, "Features that none of the earlier systems has"),
 }
 """For each prefix of an id: the number of its requirements, and the heading they stand under."""
 
@@ -204,12 +204,12 @@ in tests and benches; change those, not the page.
 
 Five earlier systems and debates define this project: the usage reports that Mailpile planned
 (MARS), the open metrics discussed at Status (METH), the system metrics of MongooseIM (MIM), the
-debates on tracking in Django and Debian (DEB) and Mozilla's back end for Persona (KPI). NEW is what
-none of them has. Each id is one thing that they promised or were criticised for.
+debates on tracking in Django and Debian (DEB) and Mozilla's back end for Persona (KPI). NEW stands
+for features that none of them has. Each id stands for one promise or one criticism.
 
 - **met**: the tests and benches named under it show all of the sentence.
 - **partly**: they show a part; the page says what is missing.
-- **not yet**: nothing shows it.
+- **not yet**: no test or bench shows it.
 
 A test names what it shows with `@pytest.mark.shows("MARS-5")`. `make docs` and `make test` fail if
 a requirement is said to be met, or partly met, and no test or bench shows it.

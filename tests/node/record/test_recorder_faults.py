@@ -117,6 +117,7 @@ def test_the_folder_is_removed_under_a_running_app(app: Shop) -> None:
     assert len(app.journal.pending(LATER)) == 1
 
 
+@pytest.mark.shows("DEB-4")
 def test_a_locked_outbox_delays_the_app_by_milliseconds(app: Shop) -> None:
     app.allow()
     assert app.recorder.record("view", size=1)

@@ -126,7 +126,6 @@ def words_of(document: Document) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.shows("MARS-10")
 def test_only_who_asks_for_a_country_may_learn_one() -> None:
     bare = type_of({**_wire("heartbeat"), "fields": _wire("heartbeat")["fields"][:2]})
     assert "beyond the country" in words_of(notice(CATALOG))
