@@ -1,4 +1,4 @@
-"""Every exception this project raises on purpose: one small tree that says whose fault it is.
+"""The exceptions of this project: one small tree that shows whose fault an error is.
 
 `LocalError` means something on this machine, or what its owner asked for, is wrong.
 `RemoteError` means a peer sent something wrong or did not answer.

@@ -1,3 +1,3 @@
-"""The `methrics` command and those of its subcommands that need a data set."""
+"""The `methrics` command, and the subcommands that read or collect data."""
 
 __all__: list[str] = []

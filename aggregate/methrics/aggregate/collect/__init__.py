@@ -1,3 +1,3 @@
-"""Collecting: from gossip messages to judged and committed items."""
+"""The aggregator service: from gossip messages to judged and committed items."""
 
 __all__: list[str] = []

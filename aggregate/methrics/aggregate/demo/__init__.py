@@ -1,3 +1,3 @@
-"""The demo job: the whole path as real processes on this machine, ending in tables."""
+"""`methrics demo`: relay, aggregators and apps as real processes on one machine, then tables."""
 
 __all__: list[str] = []

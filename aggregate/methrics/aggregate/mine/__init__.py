@@ -1,3 +1,3 @@
-"""A person's own reports in public data: find them locally, compare them with others."""
+"""A person's own reports in public data: finding them and comparing them, locally."""
 
 __all__: list[str] = []

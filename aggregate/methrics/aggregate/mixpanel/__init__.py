@@ -1,3 +1,3 @@
-"""Mixpanel exports: a catalog draft made from one, and the same metrics computed on both sides."""
+"""Moving from Mixpanel: a catalog draft from an export, the same metrics on both sides."""
 
 __all__: list[str] = []

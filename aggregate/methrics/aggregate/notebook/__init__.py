@@ -1,3 +1,3 @@
-"""What notebooks call: opening data from anywhere, example data, plots."""
+"""Functions for notebooks: open data from a path or an address, example data, plots."""
 
 __all__: list[str] = []

@@ -1,3 +1,3 @@
-"""Parquet: exports beside the file, and fetching them from elsewhere."""
+"""Parquet exports: writing them beside the DuckDB file, fetching them from an address."""
 
 __all__: list[str] = []

@@ -1,3 +1,3 @@
-"""Reading a data set: SQL, views, data frames, and verifying every row again."""
+"""Reading a data set: SQL, views, data frames, verification of every stored row."""
 
 __all__: list[str] = []

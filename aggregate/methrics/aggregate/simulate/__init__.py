@@ -1,4 +1,4 @@
-"""A population with known truth: real reports of people who do not exist, through the real path.
+"""Simulated people with known behaviour, whose real reports take the real path into a data set.
 
 People are invented (`population`); recorder, publisher, flags, pacing, keys and signatures are the
 real ones (`install`), and so are the judge and the store that the reports end in (`arrival`). What

@@ -1,3 +1,3 @@
-"""The DuckDB file: tables, the one writer, erasures, quarantine, refusals and digests."""
+"""The DuckDB file: tables, the single writer, erasures, quarantine, refusals, digests."""
 
 __all__: list[str] = []

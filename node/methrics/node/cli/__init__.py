@@ -1,3 +1,3 @@
-"""Commands for the person, the app developer and the relay operator."""
+"""Commands for a person, an app developer and a relay operator."""
 
 __all__: list[str] = []

@@ -1,3 +1,3 @@
-"""Consent: the ledger, the decision, the questions, and the surfaces that ask a person."""
+"""Consent: the ledger, the decision, the questions, and every way to ask a person."""
 
 __all__: list[str] = []

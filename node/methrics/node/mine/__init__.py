@@ -1,3 +1,3 @@
-"""A person's own reports: list, preview, reset, and what trails they leave."""
+"""A person's own reports: list, preview, reset, and what could link them to the person."""
 
 __all__: list[str] = []

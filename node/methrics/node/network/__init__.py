@@ -1,3 +1,3 @@
-"""The swarm: topics, requests and peers; in memory for tests, on libp2p for real."""
+"""The swarm: topics, requests and peers. In memory for tests; on libp2p in production."""
 
 __all__: list[str] = []

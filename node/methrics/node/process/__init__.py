@@ -1,3 +1,3 @@
-"""What the process and its machine need care with: locks, threads, forks, exit, logging."""
+"""Process-level helpers: file locks, worker threads, forks, exit hooks, logging."""
 
 __all__: list[str] = []

@@ -1,3 +1,3 @@
-"""The publisher: sends what is due from an outbox by the allowed route."""
+"""The publisher: sends due reports from an outbox by the allowed route."""
 
 __all__: list[str] = []

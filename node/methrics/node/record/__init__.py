@@ -1,3 +1,3 @@
-"""The recorder: what an app calls; checks an event and appends it to the outbox."""
+"""The recorder that an app calls: checks an event and appends it to the outbox."""
 
 __all__: list[str] = []

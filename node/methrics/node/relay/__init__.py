@@ -1,3 +1,3 @@
-"""Relays: take sealed reports in, check and mix them, publish them in bundles."""
+"""Relays: accept sealed reports, check and mix them, publish them in bundles."""
 
 __all__: list[str] = []

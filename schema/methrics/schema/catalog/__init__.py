@@ -1,3 +1,3 @@
-"""Catalogs: event types, fields, the rules and the lint they must pass, and what changed"""
+"""Catalogs: event types, fields, rules, the privacy lint, and the difference between two catalogs."""
 
 __all__: list[str] = []

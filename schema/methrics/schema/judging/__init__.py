@@ -1,3 +1,3 @@
-"""Verdicts: whether an item or a bundle is accepted, given the known catalogs and the time."""
+"""The verdict on an item or a bundle, given the known catalogs and the time."""
 
 __all__: list[str] = []

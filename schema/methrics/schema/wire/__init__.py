@@ -1,3 +1,3 @@
-"""The wire: encoding, signed items, bundles, topics, and every limit. Bytes in, values out."""
+"""The wire format: encoding, signed items, bundles, topics, limits. Bytes in, values out."""
 
 __all__: list[str] = []

@@ -1,3 +1,3 @@
-"""The threshold: how many others must say the same before a report may be sent."""
+"""The threshold: how many other people must share the same values before a report is sent."""
 
 __all__: list[str] = []
