@@ -1,3 +1,3 @@
-"""From recorded events to signed reports: day flags, randomized response, keys, pacing, threshold."""
+"""From recorded events to signed reports: flags, randomized response, keys, pacing, threshold."""
 
 __all__: list[str] = []

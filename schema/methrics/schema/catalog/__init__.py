@@ -1,3 +1,3 @@
-"""Catalogs: event types, fields, rules, the privacy lint, and the difference between two catalogs."""
+"""Catalogs: event types, fields, rules, privacy lint, and the difference between two catalogs."""
 
 __all__: list[str] = []
