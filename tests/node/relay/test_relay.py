@@ -95,7 +95,11 @@ class Scene:
 async def scene(
     *, book: CatalogBook | None = None, collector: bool = True, **changes: object
 ) -> AsyncIterator[Scene]:
-    fields: dict[str, object] = {"topics": (TOPIC,), "mix": MixLimits(hold=30, linger=0)}
+    fields: dict[str, object] = {
+        "topics": (TOPIC,),
+        "mix": MixLimits(hold=30, linger=0),
+        "catalog_every": None,
+    }
     chosen = RelaySettings(**(fields | changes))  # type: ignore[arg-type]
     if book is None:
         book = CatalogBook({TOPIC})
@@ -235,6 +239,53 @@ async def test_a_catalog_is_learned_and_published_before_its_reports(
         assert relay.collected == [CATALOG.raw]
         await trio.sleep(31)
         assert relay.collected == [CATALOG.raw, report(1)]
+
+
+async def test_the_newest_catalog_leads_a_bundle_every_six_hours(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    book = CatalogBook({TOPIC})
+    later = load(sign(SOURCE, NAMESPACE, CATALOG))
+    for catalog in (later, CATALOG):
+        assert book.add(catalog)
+    every = RelaySettings(()).catalog_every
+    async with scene(book=book, catalog_every=every) as relay:
+        for number, pause in ((1, 0.0), (2, 21_540.0), (3, 0.0), (4, 0.0)):
+            assert await hand_in(relay, report(number)) == [Reason.OK]
+            await trio.sleep(31)
+            await trio.sleep(pause)
+        assert [unpack(message) for message in relay.messages] == [
+            [later.raw, report(1)],
+            [report(2)],
+            [later.raw, report(3)],
+            [report(4)],
+        ]
+        assert relay.relay.statistics.published == 4
+
+
+async def test_a_catalog_that_was_handed_in_need_not_lead_the_next_bundle(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with scene(book=CatalogBook({TOPIC}), catalog_every=21_600.0) as relay:
+        assert await hand_in(relay, CATALOG.raw, report(1)) == [Reason.OK, Reason.OK]
+        await trio.sleep(31)
+        later = sign(SOURCE, NAMESPACE, CATALOG)
+        assert await hand_in(relay, report(2), later) == [Reason.OK, Reason.OK]
+        await trio.sleep(31)
+        assert relay.collected == [CATALOG.raw, report(1), later, report(2)]
+
+
+async def test_a_catalog_that_no_peer_took_leads_the_next_bundle_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with scene(collector=False, catalog_every=21_600.0) as relay:
+        assert await hand_in(relay, report(1)) == [Reason.OK]
+        await trio.sleep(100)
+        async with relay.network.open_swarm() as late:
+            await late.join(TOPIC, relay.collect)
+            await late.dial(relay.swarm.addrs[0])
+            await trio.sleep(61)
+            assert relay.collected == [CATALOG.raw, report(1)]
 
 
 async def test_erasures_and_revocations_pass(autojump_clock: trio.testing.MockClock) -> None:

@@ -189,3 +189,18 @@ def test_seen_knows_an_item_by_its_signature_too() -> None:
     assert not seen.holds(split(malleable(ITEMS[0].raw)))
     with pytest.raises(ValueError, match="at least one"):
         Seen(0)
+
+
+@pytest.mark.parametrize("kind", ["report", "erasure", "catalog", "revocation", "announcement"])
+def test_attack_a_known_item_on_the_topic_of_another_namespace(kind: str) -> None:
+    """Those to whom it is new reject it there, so a node that knows it must not pass it on."""
+    raw = WORLD.catalog if kind == "catalog" else getattr(WORLD, kind)()
+    book, seen = known(), Seen()
+    bundle = pack([raw])
+    assert judge_bundle(bundle, book, NOW, seen, topic=WORLD.topic).decision is Decision.ACCEPT
+    again = judge_bundle(bundle, book, NOW, seen, topic=WORLD.topic)
+    assert (again.decision, again.reason) == (Decision.IGNORE, Reason.DUPLICATE)
+    elsewhere = "/methrics/1/vectors-aaaaaaaaaaaaaaaa/cbor"
+    for memory in (seen, Seen()):
+        verdict = judge_bundle(bundle, book, NOW, memory, topic=elsewhere)
+        assert (verdict.decision, verdict.reason) == (Decision.REJECT, Reason.FOREIGN)

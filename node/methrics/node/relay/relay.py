@@ -6,7 +6,8 @@ Theory of operation. Five things share one `Relay` object and one trio thread:
 - `describe` (a request handler) tells the box key and the topics;
 - `validate` (a gossip validator, one per topic) judges the bundles of others by the same gate, so a
   relay forwards gossip like every peer, and drops from its pool what reached the topic already;
-- `mix` empties the pool when its window closes and publishes;
+- `mix` empties the pool when its window closes and publishes, now and then with the newest catalog
+  in front;
 - `exchange` answers peers that lack a catalog, and asks them for those that bundles name.
 
 What it must not know it does not keep (MARS-2, DEB-9): handlers get no address, the limiter keeps a
@@ -33,6 +34,7 @@ from methrics.node.process.worker import Threads, Worker
 from methrics.node.relay import submit
 from methrics.node.relay.boxes import BoxKey, unseal
 from methrics.node.relay.catalog_exchange import CatalogExchange
+from methrics.node.relay.catalog_lead import CatalogLead
 from methrics.node.relay.limiter import Limiter
 from methrics.node.relay.mixer import Mixed, Mixer, MixLimits, rest
 from methrics.schema.catalog.catalog import Catalog
@@ -65,6 +67,9 @@ class RelaySettings:
     """Ids of items remembered to drop duplicates: two hours at 60 reports per second."""
     threads: int = 4
     """Threads that open and judge at once."""
+    catalog_every: float | None = 21_600.0
+    """Seconds after which a bundle takes the newest catalog of its topic along again, for nodes
+    that joined late: at most 64 KiB in six hours. None: never."""
     flush_time: float = 5.0
     """Seconds that publishing what is held may take when the relay is stopped."""
 
@@ -116,6 +121,7 @@ class Relay:
         self.exchange = CatalogExchange(
             swarm, book, rng.random, lambda topic, data: self.validate(topic, "", data)
         )
+        self._lead = CatalogLead(book, settings.catalog_every)
         self._urgent: list[Mixed] = []
         self._wake = trio.Event()
         self._stopping = False
@@ -257,11 +263,17 @@ class Relay:
             await self._publish(one)
 
     async def _publish(self, mixed: Mixed) -> None:
+        bundle, ids = mixed.bundle, [item_id for item_id, _ in mixed.items]
+        raws = [raw for _, raw in mixed.items]
+        catalog = self._lead.due(mixed.topic, bundle, ids, trio.current_time())
+        if catalog is not None:
+            bundle, ids = pack([catalog.raw, *raws]), [catalog.id, *ids]
+            self._seen.add(split(catalog.raw))
         # Seen before it leaves: our own items must not come back to us as new.
-        for _, raw in mixed.items:
+        for raw in raws:
             self._seen.add(split(raw))
         try:
-            await self._swarm.publish(mixed.topic, mixed.bundle)
+            await self._swarm.publish(mixed.topic, bundle)
         except UnreachableError:
             _log.warning("no peer of %s is connected; keeping its items", mixed.topic)
             self.statistics.put_back += self.mixer.put_back(mixed, trio.current_time())
@@ -269,6 +281,7 @@ class Relay:
                 if item_id not in self.mixer:  # no room any more: whoever has it may bring it again
                     self._seen.discard(item_id)
             return
+        self._lead.published(mixed.topic, ids, trio.current_time())
         self.statistics.bundles += 1
         self.statistics.published += len(mixed.items)
 
