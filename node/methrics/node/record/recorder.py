@@ -108,7 +108,7 @@ class Recorder:
         Steps stay in memory; one row is written at the end, or when the app exits. Without consent
         the object does nothing.
         """
-        sequence = Sequence(self)
+        sequence = Sequence(_Owner(self))
         if self._guard(self._begin_sequence, sequence, type_name) and values:
             sequence.set(**values)
         return sequence
@@ -401,3 +401,29 @@ class Recorder:
             from methrics.node.process.exits import say_once
 
             say_once(f"{self.namespace or 'methrics'}: not recorded: {error}")
+
+
+class _Owner:
+    """The `SequenceOwner` of one recorder."""
+
+    __slots__ = ("_recorder",)
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def guard(self, work: Callable[..., bool], *args: object) -> bool:
+        return self._recorder._guard(work, *args)
+
+    def monotonic(self) -> float:
+        return self._recorder._monotonic()
+
+    def coerce(
+        self, event_type: EventType, values: dict[str, object]
+    ) -> dict[str, str | int | bool]:
+        return self._recorder._coerced(event_type, values)
+
+    def drop(self, reason: str) -> None:
+        self._recorder._drop(reason)
+
+    def end(self, sequence: Sequence) -> bool:
+        return self._recorder._end_sequence(sequence)

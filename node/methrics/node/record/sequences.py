@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from methrics.schema.errors import LocalError
 
 if TYPE_CHECKING:
-    from methrics.node.record.recorder import Recorder
     from methrics.schema.catalog.event_type import EventType
+
+
+class SequenceOwner(Protocol):
+    """What a sequence needs of the recorder that began it. Only `guard` may be called outside of
+    work that runs under `guard`: the others raise MethricsError."""
+
+    def guard(self, work: Callable[..., bool], *args: object) -> bool:
+        """`work(*args)`. If it raises, the error is counted and the result is False."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+    def coerce(
+        self, event_type: EventType, values: dict[str, object]
+    ) -> dict[str, str | int | bool]:
+        """The wire values of some of the type's fields."""
+
+    def drop(self, reason: str) -> None:
+        """Counts one step or sequence that is not recorded."""
+
+    def end(self, sequence: Sequence) -> bool:
+        """Records the sequence, once. False if it is not recorded."""
 
 
 class Sequence:
@@ -20,8 +42,8 @@ class Sequence:
 
     __slots__ = (
         "_first",
+        "_owner",
         "_pid",
-        "_recorder",
         "event_type",
         "fields",
         "one_in",
@@ -29,8 +51,8 @@ class Sequence:
         "steps",
     )
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    def __init__(self, owner: SequenceOwner) -> None:
+        self._owner = owner
         self._first: float | None = None
         self._pid = 0
         self.event_type: EventType | None = None
@@ -50,19 +72,19 @@ class Sequence:
         """Adds a declared step, now. False, counted, past the type's `max_steps`."""
         if self.event_type is None:
             return False
-        return self._recorder._guard(self._step, name)
+        return self._owner.guard(self._step, name)
 
     def set(self, **values: object) -> bool:
         """Sets fields, as `record` takes them; a later value replaces an earlier one."""
         if self.event_type is None:
             return False
-        return self._recorder._guard(self._set, values)
+        return self._owner.guard(self._set, values)
 
     def finish(self) -> bool:
         """Records the sequence, once. False without consent, and for one without steps (KPI-15)."""
         if self.event_type is None:
             return False
-        return self._recorder._guard(self._recorder._end_sequence, self)
+        return self._owner.guard(self._owner.end, self)
 
     @property
     def mine(self) -> bool:
@@ -92,9 +114,9 @@ class Sequence:
                 "unknown-step", f"{event_type.name} has no step {name!r}; declared: {known}"
             )
         if len(self.steps) >= declared.max_steps:
-            self._recorder._drop("too-many-steps")
+            self._owner.drop("too-many-steps")
             return False
-        now = self._recorder._monotonic()
+        now = self._owner.monotonic()
         if self._first is None:
             self._first = now
         self.steps.append((name, bisect_right(declared.offset_edges, now - self._first)))
@@ -102,5 +124,5 @@ class Sequence:
 
     def _set(self, values: dict[str, object]) -> bool:
         assert self.event_type is not None
-        self.fields.update(self._recorder._coerced(self.event_type, values))
+        self.fields.update(self._owner.coerce(self.event_type, values))
         return True
