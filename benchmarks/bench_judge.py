@@ -35,6 +35,7 @@ from methrics.schema.wire.items import Report, encode_report
 from methrics.schema.wire.verdict import Decision
 
 NOW = 1_800_000_000
+TODAY = NOW - NOW % example_catalog().types["heartbeat"].resolution
 
 
 def heartbeats(count: int, rng: random.Random) -> list[bytes]:
@@ -51,7 +52,7 @@ def heartbeats(count: int, rng: random.Random) -> list[bytes]:
             "age": rng.randrange(4),
             "country": rng.choice(["DE", "FR", "IN", "US", "ZZ"]),
         }
-        payload = encode_report(Report(catalog.id, "heartbeat", NOW - 600, values))
+        payload = encode_report(Report(catalog.id, "heartbeat", TODAY, values))
         made.append(seal(Kind.REPORT, payload, rng.randbytes(32)))
     return made
 

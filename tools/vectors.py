@@ -25,8 +25,8 @@ from vector_world import NOW, Scenario, World
 from methrics.schema.catalog.catalog import load
 from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.gate import BundleVerdict, judge_bundle
-from methrics.schema.judging.judge import Verdict, judge
+from methrics.schema.judging.gate import BundleVerdict, judge_bundle, learn
+from methrics.schema.judging.judge import Accepted, Verdict, judge
 from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.envelope import split
 
@@ -49,7 +49,8 @@ def run(scenario: dict[str, object]) -> Verdict | BundleVerdict:
         book.add(load(CATALOGS[name]))
     for raw in scenario["revocations"]:  # type: ignore[attr-defined]
         verdict = judge(_bytes(raw), book, 0, live=False)
-        book.revoke(verdict.item.key, verdict.body)  # type: ignore[union-attr, arg-type]
+        assert isinstance(verdict, Accepted)
+        learn(verdict, book)
     for raw in scenario["seen"]:  # type: ignore[attr-defined]
         seen.add(split(_bytes(raw)))
     now, live, topic = scenario["now"], scenario["live"], scenario["topic"]
@@ -64,7 +65,7 @@ def expected(verdict: Verdict | BundleVerdict) -> dict[str, object]:
     """What a file says should come out."""
     result: dict[str, object] = {"decision": verdict.decision.name, "reason": str(verdict.reason)}
     if isinstance(verdict, BundleVerdict):
-        result["accepted"] = [found.item.id.hex() for found in verdict.accepted if found.item]
+        result["accepted"] = [found.item.id.hex() for found in verdict.accepted]
         result["refused"] = [str(refusal.reason) for refusal in verdict.refused]
     elif verdict.item is not None:
         result |= {"id": verdict.item.id.hex(), "key": verdict.item.key.hex()}

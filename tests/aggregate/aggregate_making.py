@@ -10,7 +10,7 @@ from methrics.aggregate.store.store import Batch, Committed, Store
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import judge
+from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.envelope import Kind, seal
 from methrics.schema.wire.items import (
     Erasure,
@@ -20,7 +20,6 @@ from methrics.schema.wire.items import (
     encode_report,
     encode_revocation,
 )
-from methrics.schema.wire.verdict import Decision
 
 NOW = 1_790_000_400
 """2026-09-21 14:20 UTC, a multiple of 600."""
@@ -173,7 +172,7 @@ def batch(raws: Iterable[bytes], book: CatalogBook, now: int = NOW) -> Batch:
     verdicts = []
     for raw in raws:
         verdict = judge(raw, book, now)
-        assert verdict.decision is Decision.ACCEPT, verdict.reason
+        assert isinstance(verdict, Accepted), verdict.reason
         if isinstance(verdict.body, Catalog):
             book.add(verdict.body)
         verdicts.append(verdict)

@@ -8,7 +8,7 @@ from pathlib import Path
 import methrics.node
 from methrics.aggregate import open_data, open_dataset, verify
 from methrics.node.testing import MemoryNetwork
-from methrics.schema import Catalog, CatalogBook, Decision, judge, load
+from methrics.schema import Accepted, Catalog, CatalogBook, judge, load
 
 
 def embed(catalog: Path) -> tuple[bool, dict[str, int]]:
@@ -24,7 +24,7 @@ def check(raw: bytes, catalog: Catalog, now: int) -> bool:
     book = CatalogBook()
     book.add(catalog)
     verdict = judge(raw, book, now)
-    return verdict.decision is Decision.ACCEPT and verdict.item is not None
+    return isinstance(verdict, Accepted) and verdict.item.raw == raw
 
 
 def read(path: Path) -> list[str]:

@@ -112,7 +112,7 @@ class Collector:
     async def __call__(self, _peer: PeerId, message: bytes) -> Decision:
         verdict = judge_bundle(message, self.book, Clock().now(), Seen(10_000))
         for accepted in verdict.accepted:
-            if isinstance(accepted.body, Report) and accepted.item is not None:
+            if isinstance(accepted.body, Report):
                 self.arrived[accepted.item.id] += 1
                 self.reports[accepted.item.id] = accepted.body
         return verdict.decision

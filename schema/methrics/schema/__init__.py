@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.source import parse_source
     from methrics.schema.example import example_bytes, example_catalog, example_source
     from methrics.schema.judging.book import CatalogBook
-    from methrics.schema.judging.judge import judge
+    from methrics.schema.judging.judge import Accepted, Refused, judge
     from methrics.schema.wire.diagnostic import diagnostic, hexdump
     from methrics.schema.wire.envelope import split
     from methrics.schema.wire.verdict import Decision, Reason
 
 __all__ = [
+    "Accepted",
     "Catalog",
     "CatalogBook",
     "Decision",
     "Reason",
+    "Refused",
     "diagnostic",
     "example_bytes",
     "example_catalog",
@@ -40,10 +42,12 @@ __all__ = [
 __getattr__, __dir__ = front(
     __name__,
     {
+        "Accepted": "methrics.schema.judging.judge",
         "Catalog": "methrics.schema.catalog.catalog",
         "CatalogBook": "methrics.schema.judging.book",
         "Decision": "methrics.schema.wire.verdict",
         "Reason": "methrics.schema.wire.verdict",
+        "Refused": "methrics.schema.judging.judge",
         "diagnostic": "methrics.schema.wire.diagnostic",
         "example_bytes": "methrics.schema.example",
         "example_catalog": "methrics.schema.example",

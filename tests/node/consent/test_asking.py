@@ -26,8 +26,7 @@ from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError
 from methrics.schema.example import example_catalog
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import judge
-from methrics.schema.wire.verdict import Decision
+from methrics.schema.judging.judge import Accepted, judge
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -50,7 +49,7 @@ def test_the_example_is_a_report_that_every_node_takes(name: str) -> None:
     book = CatalogBook()
     book.add(catalog)
     verdict = judge(shown.raw, book, NOW)
-    assert verdict.decision is Decision.ACCEPT, verdict.reason
+    assert isinstance(verdict, Accepted), verdict.reason
     assert verdict.body == shown.report
     assert shown.report.time % 600 == 0
     assert shown.made_up <= {*shown.report.values, "sequence"}

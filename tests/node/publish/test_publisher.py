@@ -45,7 +45,7 @@ from methrics.schema.catalog.catalog import load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import ConfigError, StoreError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import judge
+from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.bundle import unpack
 from methrics.schema.wire.items import Report
 from methrics.schema.wire.verdict import Decision
@@ -153,7 +153,7 @@ def report_of(raw: bytes, now: int) -> Report:
     book = CatalogBook()
     book.add(CATALOG)
     verdict = judge(raw, book, now)
-    assert verdict.decision is Decision.ACCEPT, verdict.reason
+    assert isinstance(verdict, Accepted), verdict.reason
     assert isinstance(verdict.body, Report)
     return verdict.body
 

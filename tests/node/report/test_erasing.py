@@ -39,10 +39,9 @@ from methrics.node.report.erasure import (
 from methrics.node.report.identity import report_seed
 from methrics.schema.errors import LocalError, RefusedError, StoreError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import judge
+from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.envelope import Kind, split
 from methrics.schema.wire.items import Erasure
-from methrics.schema.wire.verdict import Decision
 
 if TYPE_CHECKING:
     from conftest import Post, Shop
@@ -85,11 +84,10 @@ def test_an_erasure_is_signed_by_the_key_of_its_report_alone(app: Shop, post: Po
     for receipt in receipts:
         raw = asked[receipt.key_index].raw
         verdict = judge(raw, book, app.clock.now())
-        assert verdict.decision is Decision.ACCEPT
+        assert isinstance(verdict, Accepted)
         assert isinstance(verdict.body, Erasure)
         assert verdict.body.report == receipt.id
         assert verdict.body.time == receipt.time
-        assert verdict.item is not None
         assert verdict.item.key == split(receipt.raw).key
     keys = {split(one.raw).key for one in asked.values()}
     assert len(keys) == len(receipts), "no key is of two erasures"

@@ -35,11 +35,10 @@ from methrics.node.report.prepare import (
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import judge
+from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.codec import encode
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Report, decode_report
-from methrics.schema.wire.verdict import Decision
 
 EXAMPLE = Path(methrics.schema.__file__).parent / "example" / "example.toml"
 CATALOG = load(sign(parse_source(EXAMPLE.read_text("utf-8")), b"s" * 32))
@@ -95,8 +94,7 @@ def reports(done: Prepared, now: int = NOW) -> list[Report]:
     found = []
     for made in done.made:
         verdict = judge(made.raw, BOOK, now)
-        assert verdict.decision is Decision.ACCEPT, verdict.reason
-        assert verdict.item is not None
+        assert isinstance(verdict, Accepted), verdict.reason
         assert verdict.item.id == made.id
         assert isinstance(verdict.body, Report)
         found.append(verdict.body)

@@ -12,7 +12,7 @@ from vector_world import CATALOG, NOW, TIME, World, event_type, malleable, prote
 from methrics.schema.catalog.catalog import load
 from methrics.schema.errors import RefusedError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import judge, judge_item
+from methrics.schema.judging.judge import Accepted, Body, accept, judge, judge_item
 from methrics.schema.wire.codec import encode
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Announcement, Erasure, Report, Revocation
@@ -81,7 +81,7 @@ def test_any_change_to_a_report_that_is_accepted_is_within_the_schema(data: st.D
     """What nodes let pass holds declared fields and declared values only (METH-2)."""
     body = mutated(WORLD.body(), data.draw)
     verdict = judge(seal(Kind.REPORT, encode(body), bytes(32)), BOOK, NOW)
-    if verdict.decision is Decision.ACCEPT:
+    if isinstance(verdict, Accepted):
         report = verdict.body
         assert isinstance(report, Report)
         allowed = {"os": ("linux", "macos", "other"), "new": (True, False), "size": range(4)}
@@ -90,15 +90,21 @@ def test_any_change_to_a_report_that_is_accepted_is_within_the_schema(data: st.D
             assert isinstance(value, bool) == (name == "new")
 
 
+def body_of(raw: bytes) -> Body:
+    verdict = judge(raw, BOOK, NOW)
+    assert isinstance(verdict, Accepted)
+    return verdict.body
+
+
 def test_the_body_is_what_was_said() -> None:
-    report = judge(WORLD.report(), BOOK, NOW).body
+    report = body_of(WORLD.report())
     values = {"os": "linux", "new": True, "size": 2}
     assert report == Report(WORLD.catalog_id, "ping", TIME, values)
-    erasure = judge(WORLD.erasure(), BOOK, NOW).body
+    erasure = body_of(WORLD.erasure())
     assert erasure == Erasure(WORLD.catalog_id, split(WORLD.report()).id, TIME)
-    assert judge(WORLD.catalog, BOOK, NOW).body == load(WORLD.catalog)
-    assert judge(WORLD.revocation(), BOOK, NOW).body == Revocation("ping", TIME, "no longer needed")
-    announcement = judge(WORLD.announcement(), BOOK, NOW).body
+    assert body_of(WORLD.catalog) == load(WORLD.catalog)
+    assert body_of(WORLD.revocation()) == Revocation("ping", TIME, "no longer needed")
+    announcement = body_of(WORLD.announcement())
     assert isinstance(announcement, Announcement)
     assert announcement.newest_version == "2.0"
 
@@ -248,3 +254,10 @@ def test_an_event_type_of_the_vectors_is_complete() -> None:
     lonely = CATALOG | {"types": {"t": event_type("event")}}
     assert judge(WORLD.namespace(Kind.CATALOG, lonely), CatalogBook(), NOW).reason is Reason.OK
     assert len(load(WORLD.catalog).types) == 7
+
+
+def test_what_ought_to_be_accepted_and_is_not_is_an_error() -> None:
+    assert accept(WORLD.report(), BOOK, NOW) == judge(WORLD.report(), BOOK, NOW)
+    with pytest.raises(RefusedError) as refused:
+        accept(WORLD.report(), CatalogBook(), NOW)
+    assert refused.value.code == Reason.UNKNOWN_CATALOG

@@ -23,10 +23,10 @@ from methrics.node.clock import Clock
 from methrics.node.network.swarm import PeerId, Validator
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.gate import BundleVerdict, judge_bundle, unknown_catalogs
-from methrics.schema.judging.judge import Verdict, judge
+from methrics.schema.judging.gate import BundleVerdict, judge_bundle, learn, unknown_catalogs
+from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.judging.seen import Seen
-from methrics.schema.wire.items import Report, Revocation
+from methrics.schema.wire.items import Report
 from methrics.schema.wire.verdict import Decision, Reason
 
 Notify = Callable[[Committed], None]
@@ -192,15 +192,14 @@ class Ingest:
 
     def _again(self, waiting: list[tuple[int, int, bytes]]) -> Batch:
         """Judge again what had waited, as of when it came."""
-        accepted: list[Verdict] = []
+        accepted: list[Accepted] = []
         refused: Counter[Reason] = Counter()
         samples: dict[Reason, bytes] = {}
         for _, received, raw in waiting:
             verdict = judge(raw, self._book, received)
-            if verdict.decision is Decision.ACCEPT:
+            if isinstance(verdict, Accepted):
                 accepted.append(verdict)
-                if isinstance(verdict.body, Revocation) and verdict.item is not None:
-                    self._book.revoke(verdict.item.key, verdict.body)
+                learn(verdict, self._book)
             else:
                 refused[verdict.reason] += 1
                 samples.setdefault(verdict.reason, raw)
@@ -219,15 +218,16 @@ class Ingest:
         A judge knows a catalog from the moment another one has read it, and its reports may
         then overtake it on the way to the writer.
         """
-        named = {body.catalog for *_, body in batch.accepted if isinstance(body, Report)}
+        named = {body.catalog for _, body in batch.accepted if isinstance(body, Report)}
         found = (self._book.get(one) for one in self._store.lacks(named))
-        first = [judge(one.raw, self._book, batch.now, live=False) for one in found if one]
+        judged = (judge(one.raw, self._book, batch.now, live=False) for one in found if one)
+        first = [verdict for verdict in judged if isinstance(verdict, Accepted)]
         return replace(batch, accepted=[*first, *batch.accepted]) if first else batch
 
 
 def to_batch(verdicts: list[BundleVerdict], now: int) -> Batch:
     """One batch from the verdicts on many bundles. Pure."""
-    accepted: list[Verdict] = []
+    accepted: list[Accepted] = []
     waiting: list[Waiting] = []
     refused: Counter[Reason] = Counter()
     samples: dict[Reason, bytes] = {}

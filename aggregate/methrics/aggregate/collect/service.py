@@ -18,7 +18,7 @@ from methrics.node.relay.catalog_exchange import CatalogExchange
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, RefusedError, StoreError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import judge
+from methrics.schema.judging.judge import accept
 from methrics.schema.wire.topic import parse_topic
 
 CLOSED_EVERY = 600.0
@@ -74,8 +74,9 @@ async def run_aggregator(
     """
     topics = topics_of(settings, store.catalogs())
     book = _book(topics, store)
-    given = [judge(catalog.raw, book, clock.now(), live=False) for catalog in settings.catalogs]
-    first = await trio.to_thread.run_sync(store.commit, Batch(clock.now(), given))
+    anywhere, now = CatalogBook(), clock.now()
+    given = [accept(catalog.raw, anywhere, now, live=False) for catalog in settings.catalogs]
+    first = await trio.to_thread.run_sync(store.commit, Batch(now, given))
     for catalog in settings.catalogs:
         book.add(catalog)
     if first.catalogs:

@@ -31,8 +31,8 @@ from methrics.node.publish.routes import Load, Outcome, Route, outcome_of
 from methrics.schema.errors import LocalError
 from methrics.schema.example import example_bytes, example_catalog
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import judge
-from methrics.schema.wire.verdict import Decision, Reason
+from methrics.schema.judging.judge import accept
+from methrics.schema.wire.verdict import Reason
 
 
 class Basket:
@@ -66,12 +66,11 @@ def write_sample(file: Path, *, people: int = 24, days: int = 14, today: int | N
     with tempfile.TemporaryDirectory() as homes:
         trio.run(_live, Path(homes), people, days, start, basket)
     book = CatalogBook()
-    catalog = judge(example_bytes(), book, start, live=False)
+    catalog = accept(example_bytes(), book, start, live=False)
     book.add(example_catalog())
-    verdicts = [catalog, *(judge(raw, book, start, live=False) for raw in basket.items)]
-    assert all(verdict.decision is Decision.ACCEPT for verdict in verdicts)
+    reports = [accept(raw, book, start, live=False) for raw in basket.items]
     with Store(file) as store:
-        return store.commit(Batch(start, verdicts)).reports
+        return store.commit(Batch(start, [catalog, *reports])).reports
 
 
 async def _live(homes: Path, people: int, days: int, today: int, basket: Basket) -> None:

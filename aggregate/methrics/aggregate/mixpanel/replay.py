@@ -22,8 +22,7 @@ from methrics.aggregate.store.store import Store
 from methrics.node.bridges.mixpanel import Consumer, Steps
 from methrics.node.record.plan import Plan as RecordingPlan
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import judge
-from methrics.schema.wire.verdict import Decision
+from methrics.schema.judging.judge import accept
 
 IDLE = 1800
 """Seconds without an event after which the app has ended: Mixpanel begins another session then."""
@@ -52,7 +51,7 @@ def replay(
     plans: dict[str, dict[str, RecordingPlan]] = {}
     book, waiting = CatalogBook(), list[bytes]()
     with Store(file) as store:
-        first = judge(how.catalog.raw, book, 0, live=False)
+        first = accept(how.catalog.raw, book, 0, live=False)
         book.add(how.catalog)
         store.commit(Batch(0, [first]))
         for number, (_, events) in enumerate(groupby(_read(con), key=lambda one: one[0])):
@@ -142,6 +141,4 @@ def _pass_time(install: Install, until: int) -> None:
 
 
 def _commit(store: Store, book: CatalogBook, items: Iterable[bytes]) -> None:
-    verdicts = [judge(raw, book, 0, live=False) for raw in items]
-    assert all(one.decision is Decision.ACCEPT for one in verdicts)
-    store.commit(Batch(0, verdicts))
+    store.commit(Batch(0, [accept(raw, book, 0, live=False) for raw in items]))

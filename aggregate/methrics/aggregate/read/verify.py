@@ -22,10 +22,9 @@ from methrics.aggregate.store.rows import DAY, Derived, derive
 from methrics.aggregate.store.tables import CatalogEntry, Layout, TypeTable
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import Verdict, judge
+from methrics.schema.judging.judge import Accepted, Body, Verdict, judge
 from methrics.schema.wire.envelope import Kind
 from methrics.schema.wire.items import Erasure, Report
-from methrics.schema.wire.verdict import Reason
 
 CHUNK = 10_000
 """Rows checked at a time: a few megabytes."""
@@ -105,8 +104,8 @@ class _Check:
         for n, *told, raw in self.rows(f"SELECT {columns} FROM catalog ORDER BY n"):
             self.found.catalogs += 1
             verdict = judge(raw, self.book, 0, live=False)
-            catalog = verdict.body
-            if verdict.reason is not Reason.OK or not isinstance(catalog, Catalog):
+            catalog = _body(verdict)
+            if not isinstance(catalog, Catalog):
                 self.found.add("catalog", n, f"the bytes are refused: {verdict.reason.value}")
                 continue
             self.book.add(catalog)
@@ -170,8 +169,8 @@ class _Check:
         parts = [raws[start : start + size] for start in range(0, len(raws), size)]
         verdicts = chain.from_iterable(pool.map(self._judge, parts))
         for (n, kind, *told, _raw), verdict in zip(chunk, verdicts, strict=True):
-            report, item = verdict.body, verdict.item
-            if verdict.reason is not Reason.OK or item is None or not isinstance(report, Report):
+            report, item = _body(verdict), verdict.item
+            if item is None or not isinstance(report, Report):
                 self.found.add("item", n, f"the bytes are refused: {verdict.reason.value}")
                 continue
             entry = self.layout.entries[report.catalog]
@@ -255,8 +254,8 @@ class _Check:
         for n, kind, time, item_id, raw in rows:
             self.found.notices += 1
             verdict = judge(raw, self.book, 0, live=False)
-            item, body = verdict.item, verdict.body
-            if verdict.reason is not Reason.OK or item is None or body is None:
+            item, body = verdict.item, _body(verdict)
+            if item is None or body is None:
                 self.found.add("item", n, f"the bytes are refused: {verdict.reason.value}")
             elif isinstance(body, Report | Catalog | Erasure):
                 self.found.add("item", n, "the kind is not what the bytes say")
@@ -277,8 +276,8 @@ class _Check:
         ):
             self.found.erasures += 1
             verdict = judge(raw, self.book, 0, live=False)
-            item, body = verdict.item, verdict.body
-            if verdict.reason is not Reason.OK or item is None or not isinstance(body, Erasure):
+            item, body = verdict.item, _body(verdict)
+            if item is None or not isinstance(body, Erasure):
                 self.found.add("tombstone", n, f"the bytes are refused: {verdict.reason.value}")
             elif (body.report, body.time, item.id) != (report, time, item_id):
                 self.found.add("tombstone", n, "not what the bytes say")
@@ -296,6 +295,10 @@ class _Check:
             self.found.add("item", n, "the same item is stored more than once")
         for (n,) in self.rows("SELECT n FROM item GROUP BY n HAVING count(*) > 1"):
             self.found.add("item", n, "the number stands twice")
+
+
+def _body(verdict: Verdict) -> Body | None:
+    return verdict.body if isinstance(verdict, Accepted) else None
 
 
 def _within(day: date) -> str:

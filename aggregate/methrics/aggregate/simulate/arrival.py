@@ -21,7 +21,7 @@ from methrics.aggregate.store.store import Store
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import BundleVerdict, judge_bundle
-from methrics.schema.judging.judge import judge
+from methrics.schema.judging.judge import accept
 from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.verdict import Decision
 
@@ -51,7 +51,7 @@ class Arrival:
         """What became of reports that are not stored, by id."""
         self.attacks: Counter[tuple[str, int, str]] = Counter()
         """(kind of attack, day, reason) -> items."""
-        first = judge(catalog.raw, self._book, settings.start, live=False)
+        first = accept(catalog.raw, self._book, settings.start, live=False)
         self._book.add(catalog)
         store.commit(Batch(settings.start, [first]))
 
@@ -149,7 +149,7 @@ class Arrival:
                 if refusal.id is not None:
                     self._gone(refusal.id, day, refusal.reason)
             if self._floods:
-                ids = {accepted.item.id for accepted in verdict.accepted if accepted.item}
+                ids = {accepted.item.id for accepted in verdict.accepted}
                 if flooded := len(ids & self._floods):
                     self.attacks["flood", day, "ok"] += flooded
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from methrics.aggregate.store.quarantine import Waiting
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.judging.judge import Verdict
+from methrics.schema.judging.judge import Accepted
 from methrics.schema.wire.envelope import Item
 from methrics.schema.wire.items import Announcement, Erasure, Report, Revocation
 from methrics.schema.wire.verdict import Reason
@@ -18,7 +18,7 @@ class Batch:
     """What one commit takes. `now` is the time of receipt, unix seconds."""
 
     now: int
-    accepted: Sequence[Verdict] = ()
+    accepted: Sequence[Accepted] = ()
     waiting: Sequence[Waiting] = ()
     """Items whose catalog is unknown."""
     refused: Mapping[Reason, tuple[int, bytes]] = field(default_factory=dict)
@@ -59,13 +59,11 @@ class Sorted:
     repeated: int = 0
 
 
-def sort(accepted: Iterable[Verdict]) -> Sorted:
-    """Sort accepted items by kind, each once. Raises ValueError for a verdict without a body."""
+def sort(accepted: Iterable[Accepted]) -> Sorted:
+    """Sort accepted items by kind, each once."""
     parts = Sorted()
     seen: set[bytes] = set()
-    for _, _, item, body in accepted:
-        if item is None or body is None:
-            raise ValueError("an accepted verdict has an item and a body")
+    for item, body in accepted:
         if item.id in seen:
             parts.repeated += 1
             continue

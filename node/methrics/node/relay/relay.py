@@ -40,12 +40,12 @@ from methrics.node.relay.mixer import Mixed, Mixer, MixLimits, rest
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import RefusedError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.gate import judge_bundle, unknown_catalogs
-from methrics.schema.judging.judge import Verdict, judge
+from methrics.schema.judging.gate import judge_bundle, learn, unknown_catalogs
+from methrics.schema.judging.judge import Accepted, Refused, judge
 from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.bundle import pack
-from methrics.schema.wire.envelope import Item, split
-from methrics.schema.wire.items import Announcement, Erasure, Report, Revocation
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.items import Erasure, Report
 from methrics.schema.wire.topic import short_key
 from methrics.schema.wire.verdict import Decision, Reason
 
@@ -155,40 +155,40 @@ class Relay:
         if self._stopping:
             allowed = 0
         now = self._clock.now()
-        verdicts = await self._worker(partial(self._open_all, boxes[:allowed], now))
+        opened = await self._worker(partial(self._open_all, boxes[:allowed], now))
         if self._stopping:  # since we began: what is held may have been published for the last time
             return self._answer([Reason.QUOTA] * len(boxes))
-        reasons = [self._admit(verdict) for verdict in verdicts]
+        reasons = [self._admit(one) for one in opened]
         return self._answer(reasons + [Reason.QUOTA] * (len(boxes) - allowed))
 
     def _answer(self, reasons: list[Reason]) -> bytes:
         self.statistics.answers.update(str(reason) for reason in reasons)
         return submit.encode_reply(reasons)
 
-    def _open_all(self, boxes: list[bytes], now: int) -> list[Verdict | Reason]:
+    def _open_all(self, boxes: list[bytes], now: int) -> list[Accepted | Reason]:
         """In a worker thread: open, judge and place each box. A catalog counts for later boxes."""
         return [self._open(box, now) for box in boxes]
 
-    def _open(self, box: bytes, now: int) -> Verdict | Reason:
+    def _open(self, box: bytes, now: int) -> Accepted | Reason:
         try:
             raw = unseal(box, self._key)
         except RefusedError as error:
             return Reason(error.code)
         verdict = judge(raw, self._book, now)
-        if verdict.decision is not Decision.ACCEPT:
+        if isinstance(verdict, Refused):
             return verdict.reason
         if self._topic(verdict) not in self._topics:
             return Reason.FOREIGN
-        return verdict if self._learn(verdict) else Reason.QUOTA
+        return verdict if learn(verdict, self._book) else Reason.QUOTA
 
-    def _admit(self, verdict: Verdict | Reason) -> Reason:
-        """On the event loop: put an accepted item into the pool, or say why not."""
-        if isinstance(verdict, Reason):
-            return verdict
-        item, topic = _item(verdict), self._topic(verdict)
+    def _admit(self, opened: Accepted | Reason) -> Reason:
+        """On the event loop: put an accepted item into the pool; the reason code to answer."""
+        if isinstance(opened, Reason):
+            return opened
+        item, topic = opened.item, self._topic(opened)
         if item.id in self._seen:
             return Reason.DUPLICATE
-        if isinstance(verdict.body, Report | Erasure):
+        if isinstance(opened.body, Report | Erasure):
             reason = self.mixer.add(
                 topic, item.id, item.raw, trio.current_time(), rest=self._rest()
             )
@@ -203,26 +203,16 @@ class Relay:
     def _rest(self) -> float:
         return rest(self._clock.now(), self._settings.mix.linger, self._rng)
 
-    def _learn(self, verdict: Verdict) -> bool:
-        """Put what a namespace says of itself into the book; False if that is full."""
-        if isinstance(verdict.body, Catalog):
-            return self._book.add(verdict.body)
-        if isinstance(verdict.body, Revocation):
-            return self._book.revoke(_item(verdict).key, verdict.body)
-        return True
-
-    def _topic(self, verdict: Verdict) -> str:
-        """Where an accepted item belongs; empty if to no topic we know."""
-        body = verdict.body
+    def _topic(self, accepted: Accepted) -> str:
+        """The topic to which an item belongs; empty if it is none that we know."""
+        body = accepted.body
         if isinstance(body, Catalog):
             return self._book.topic_of(body)
         if isinstance(body, Report | Erasure):
             catalog = self._book.get(body.catalog)
             return self._book.topic_of(catalog) if catalog else ""
-        if isinstance(body, Revocation | Announcement):
-            mark = f"-{short_key(_item(verdict).key)}/"
-            return next((topic for topic in sorted(self._topics) if mark in topic), "")
-        return ""
+        mark = f"-{short_key(accepted.item.key)}/"
+        return next((topic for topic in sorted(self._topics) if mark in topic), "")
 
     async def validate(self, topic: str, _peer: PeerId, data: bytes) -> Decision:
         """Judge a bundle of others on `topic`; the same gate as on every node."""
@@ -232,7 +222,7 @@ class Relay:
         )
         for catalog_id in unknown_catalogs(verdict):
             self.exchange.want(catalog_id, topic)
-        known = [_item(accepted).id for accepted in verdict.accepted]
+        known = [accepted.item.id for accepted in verdict.accepted]
         self.statistics.elsewhere += self.mixer.discard(known)
         self.statistics.gossip[str(verdict.reason)] += 1
         return verdict.decision
@@ -284,12 +274,6 @@ class Relay:
         self._lead.published(mixed.topic, ids, trio.current_time())
         self.statistics.bundles += 1
         self.statistics.published += len(mixed.items)
-
-
-def _item(verdict: Verdict) -> Item:
-    if verdict.item is None:
-        raise ValueError("an accepted verdict has an item")
-    return verdict.item
 
 
 class Started(Protocol):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import RefusedError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import Verdict, judge_item
+from methrics.schema.judging.judge import Accepted, Refused, Verdict, judge_item
 from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.bundle import unpack
 from methrics.schema.wire.envelope import Item, Kind, split
@@ -41,7 +41,7 @@ class BundleVerdict:
 
     decision: Decision
     reason: Reason
-    accepted: list[Verdict] = field(default_factory=list)
+    accepted: list[Accepted] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
 
 
@@ -89,27 +89,26 @@ def judge_bundle(
         items = unpack(raw)
     except RefusedError as error:
         return BundleVerdict(Decision.REJECT, Reason(error.code), [], [])
-    accepted: list[Verdict] = []
+    accepted: list[Accepted] = []
     refused: list[Refusal] = []
     for data in items:
         verdict = _judge(data, book, now, seen, live, topic)
-        if verdict.decision is Decision.ACCEPT:
+        if isinstance(verdict, Accepted):
             accepted.append(verdict)
             continue
         refused.append(Refusal(verdict.reason, data, verdict.item and verdict.item.id))
         if verdict.decision is Decision.REJECT:
             return BundleVerdict(Decision.REJECT, verdict.reason, [], refused)
     fresh = []
-    for verdict in accepted:
-        assert verdict.item is not None
-        if seen.add(verdict.item):
-            fresh.append(verdict)
+    for one in accepted:
+        if seen.add(one.item):
+            fresh.append(one)
         else:
-            refused.append(Refusal(Reason.DUPLICATE, verdict.item.raw, verdict.item.id))
+            refused.append(Refusal(Reason.DUPLICATE, one.item.raw, one.item.id))
     return _decide(fresh, refused)
 
 
-def _decide(accepted: list[Verdict], refused: list[Refusal]) -> BundleVerdict:
+def _decide(accepted: list[Accepted], refused: list[Refusal]) -> BundleVerdict:
     unvouched = next((refusal for refusal in refused if refusal.reason in _UNVOUCHED), None)
     if unvouched is not None:
         return BundleVerdict(Decision.IGNORE, unvouched.reason, accepted, refused)
@@ -125,17 +124,16 @@ def _judge(
     try:
         item = split(raw)
     except RefusedError as error:
-        reason = Reason(error.code)
-        return Verdict(reason.decision, reason)
+        return Refused(Reason(error.code))
     if seen.holds(item):
         # A known item on the topic of another namespace is rejected by those to whom it is new:
         # whoever called it a duplicate would pass it on and be blamed.
         foreign = topic is not None and _foreign(item, book, topic)
         reason = Reason.FOREIGN if foreign else Reason.DUPLICATE
-        return Verdict(reason.decision, reason, item)
+        return Refused(reason, item)
     verdict = judge_item(item, book, now, live=live, topic=topic)
-    if verdict.decision is Decision.ACCEPT and not _learn(verdict, book):
-        return Verdict(Decision.IGNORE, Reason.QUOTA, item, verdict.body)
+    if isinstance(verdict, Accepted) and not learn(verdict, book):
+        return Refused(Reason.QUOTA, item)
     return verdict
 
 
@@ -147,10 +145,10 @@ def _foreign(item: Item, book: CatalogBook, topic: str) -> bool:
     return catalog is not None and book.topic_of(catalog) != topic
 
 
-def _learn(verdict: Verdict, book: CatalogBook) -> bool:
-    """Put an accepted catalog or revocation into the book. False if there is no room."""
-    if isinstance(verdict.body, Catalog):
-        return book.add(verdict.body)
-    if isinstance(verdict.body, Revocation) and verdict.item is not None:
-        return book.revoke(verdict.item.key, verdict.body)
+def learn(accepted: Accepted, book: CatalogBook) -> bool:
+    """Put a catalog or a revocation into the book. False if there is no room."""
+    if isinstance(accepted.body, Catalog):
+        return book.add(accepted.body)
+    if isinstance(accepted.body, Revocation):
+        return book.revoke(accepted.item.key, accepted.body)
     return True

@@ -33,18 +33,41 @@ Body = Report | Erasure | Catalog | Revocation | Announcement
 """What an item says, once decoded."""
 
 
-class Verdict(NamedTuple):
-    """A decision on an item and its reason.
+class Accepted(NamedTuple):
+    """The verdict on an item that is well formed, well signed and allowed now."""
 
-    `item` is None if the bytes have no item's structure, `body` is None if the payload was refused.
-    An ignored item is as well formed and as well signed as an accepted one, unless the reason is
-    UNKNOWN_KIND.
+    item: Item
+    body: Body
+
+    @property
+    def decision(self) -> Decision:
+        """ACCEPT."""
+        return Decision.ACCEPT
+
+    @property
+    def reason(self) -> Reason:
+        """OK."""
+        return Reason.OK
+
+
+class Refused(NamedTuple):
+    """The verdict on an item that is ignored or rejected, which follows from `reason`.
+
+    `item` is None if the bytes do not have the structure of an item. An ignored item is as well
+    formed and as well signed as an accepted one, unless the reason is UNKNOWN_KIND.
     """
 
-    decision: Decision
     reason: Reason
     item: Item | None = None
-    body: Body | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """IGNORE or REJECT."""
+        return self.reason.decision
+
+
+Verdict = Accepted | Refused
+"""A decision on one item and its reason."""
 
 
 class _Context(NamedTuple):
@@ -66,29 +89,31 @@ def judge(
     try:
         item = split(raw)
     except RefusedError as error:
-        return _refused(Reason(error.code))
+        return Refused(Reason(error.code))
     return judge_item(item, book, now, live=live, topic=topic)
+
+
+def accept(raw: bytes, book: CatalogBook, now: int, *, live: bool = True) -> Accepted:
+    """As `judge`, for bytes that ought to be accepted. Raises RefusedError if they are not."""
+    verdict = judge(raw, book, now, live=live)
+    if isinstance(verdict, Refused):
+        raise RefusedError(verdict.reason, "an item that was to be accepted is refused")
+    return verdict
 
 
 def judge_item(
     item: Item, book: CatalogBook, now: int, *, live: bool = True, topic: str | None = None
 ) -> Verdict:
     """As `judge`, for an item already split."""
-    body: Body
+    found: Body | Reason
     try:
         if item.kind is Kind.REPORT:
-            reason, body = _report(item, book, now, live, topic)
+            found = _report(item, book, now, live, topic)
         else:
-            reason, body = _JUDGES[item.kind](item, _Context(book, now, live, topic))
+            found = _JUDGES[item.kind](item, _Context(book, now, live, topic))
     except RefusedError as error:
-        return _refused(Reason(error.code), item)
-    if reason is Reason.OK:
-        return Verdict(Decision.ACCEPT, reason, item, body)
-    return _refused(reason, item, body)
-
-
-def _refused(reason: Reason, item: Item | None = None, body: Body | None = None) -> Verdict:
-    return Verdict(reason.decision, reason, item, body)
+        return Refused(Reason(error.code), item)
+    return Refused(found, item) if isinstance(found, Reason) else Accepted(item, found)
 
 
 def _refuse_if(breach: bool, reason: Reason, message: str) -> None:
@@ -98,33 +123,33 @@ def _refuse_if(breach: bool, reason: Reason, message: str) -> None:
 
 def _report(
     item: Item, book: CatalogBook, now: int, live: bool, topic: str | None
-) -> tuple[Reason, Report]:
+) -> Report | Reason:
     report = decode_report(item.payload)
     catalog = book.get(report.catalog)
     if catalog is None:
         verify(item)
-        return Reason.UNKNOWN_CATALOG, report
+        return Reason.UNKNOWN_CATALOG
     if topic is not None and book.topic_of(catalog) != topic:
-        return Reason.FOREIGN, report
+        return Reason.FOREIGN
     declared = catalog.types.get(report.type)
     if declared is None:
-        return Reason.OFF_SCHEMA, report
+        return Reason.OFF_SCHEMA
     time = report.time
     reason = declared.check_report(
         report.values, report.count, report.one_in, report.sequence, time
     )
     if reason is not Reason.OK and reason is not Reason.EXPIRED:
-        return reason, report
+        return reason
     if declared.work or item.work is not None:
         _check_work(item, declared.work)
     verify(item)
     if reason is Reason.EXPIRED:
-        return reason, report
+        return reason
     if live and not now - declared.lateness <= time <= now + EARLY_MAX:
-        return (Reason.EARLY if time > now else Reason.LATE), report
+        return Reason.EARLY if time > now else Reason.LATE
     if book.revoked(catalog, report.type, time):
-        return Reason.REVOKED, report
-    return Reason.OK, report
+        return Reason.REVOKED
+    return report
 
 
 def _check_work(item: Item, bits: int) -> None:
@@ -134,20 +159,20 @@ def _check_work(item: Item, bits: int) -> None:
     _refuse_if(not stamped or zero_bits(item.id) < bits, Reason.NO_WORK, "too little work")
 
 
-def _erasure(item: Item, context: _Context) -> tuple[Reason, Erasure]:
+def _erasure(item: Item, context: _Context) -> Erasure | Reason:
     _refuse_if(item.work is not None, Reason.OFF_SCHEMA, "a work stamp that nobody asked for")
     erasure = decode_erasure(item.payload)
     _refuse_if(erasure.time % TIME_STEP != 0, Reason.UNROUNDED, "a time that is not rounded")
     catalog = context.book.get(erasure.catalog)
     if catalog is None:
         verify(item)
-        return Reason.UNKNOWN_CATALOG, erasure
+        return Reason.UNKNOWN_CATALOG
     if context.topic is not None and context.book.topic_of(catalog) != context.topic:
-        return Reason.FOREIGN, erasure
+        return Reason.FOREIGN
     verify(item)
     if context.live and erasure.time > context.now + EARLY_MAX:
-        return Reason.EARLY, erasure
-    return Reason.OK, erasure
+        return Reason.EARLY
+    return erasure
 
 
 def _check_namespace(item: Item, context: _Context) -> None:
@@ -161,7 +186,7 @@ def _check_namespace(item: Item, context: _Context) -> None:
     verify(item)
 
 
-def _catalog(item: Item, context: _Context) -> tuple[Reason, Catalog]:
+def _catalog(item: Item, context: _Context) -> Catalog | Reason:
     # The signature comes first here: reading a catalog costs a hundred times as much.
     _check_namespace(item, context)
     catalog = context.book.get(item.id)
@@ -169,32 +194,32 @@ def _catalog(item: Item, context: _Context) -> tuple[Reason, Catalog]:
         catalog = Catalog.from_payload(item.payload, item.key, item.id, item.raw)
     heard = context.topic
     allowed = context.book.allows(catalog) if heard is None else catalog.topic == heard
-    return (Reason.OK if allowed else Reason.FOREIGN), catalog
+    return catalog if allowed else Reason.FOREIGN
 
 
-def _revocation(item: Item, context: _Context) -> tuple[Reason, Revocation]:
+def _revocation(item: Item, context: _Context) -> Revocation | Reason:
     _check_namespace(item, context)
     revocation = decode_revocation(item.payload)
     _refuse_if(revocation.time % TIME_STEP != 0, Reason.UNROUNDED, "a time that is not rounded")
     known = context.book.knows_namespace(item.key)
-    return (Reason.OK if known else Reason.UNKNOWN_CATALOG), revocation
+    return revocation if known else Reason.UNKNOWN_CATALOG
 
 
-def _announcement(item: Item, context: _Context) -> tuple[Reason, Announcement]:
+def _announcement(item: Item, context: _Context) -> Announcement | Reason:
     _check_namespace(item, context)
     announcement = decode_announcement(item.payload)
     unrounded = announcement.time % TIME_STEP != 0 or announcement.expires % TIME_STEP != 0
     _refuse_if(unrounded, Reason.UNROUNDED, "a time that is not rounded")
     if not context.book.knows_namespace(item.key):
-        return Reason.UNKNOWN_CATALOG, announcement
+        return Reason.UNKNOWN_CATALOG
     if context.live and announcement.time > context.now + EARLY_MAX:
-        return Reason.EARLY, announcement
+        return Reason.EARLY
     if context.live and announcement.expires <= context.now:
-        return Reason.EXPIRED, announcement
-    return Reason.OK, announcement
+        return Reason.EXPIRED
+    return announcement
 
 
-_JUDGES: dict[Kind, Callable[[Item, _Context], tuple[Reason, Body]]] = {
+_JUDGES: dict[Kind, Callable[[Item, _Context], Body | Reason]] = {
     Kind.ERASURE: _erasure,
     Kind.CATALOG: _catalog,
     Kind.REVOCATION: _revocation,
