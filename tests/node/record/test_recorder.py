@@ -305,5 +305,5 @@ def test_mim_3_unknown_words_are_only_counted(app: Shop) -> None:
         assert app.recorder.count("click", 2, color=color)
     [row] = app.journal.pending(LATER)
     assert (kept(app), row.total) == ([{"color": "other"}], 4)
-    folder = Path(app.where.namespace(app.namespace))
+    folder = Path(app.paths.namespace(app.namespace))
     assert all(b"of mine" not in path.read_bytes() for path in folder.iterdir())
