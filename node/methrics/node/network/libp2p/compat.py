@@ -17,6 +17,18 @@ import importlib.util
 import logging
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from typing_extensions import override as override
+else:
+    M = TypeVar("M")
+
+    def override(method: M) -> M:
+        """`typing.override`, which Python 3.11 lacks."""
+        method.__override__ = True
+        return method
+
 
 _STANDINS: dict[str, tuple[str, ...]] = {
     "fastecdsa": (),

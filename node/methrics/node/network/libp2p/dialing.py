@@ -14,6 +14,7 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
+from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.network import GuardedSwarm, QuietHost
 from methrics.node.network.libp2p.settings import GossipSettings
@@ -81,13 +82,19 @@ class _Leaving(INotifee):
     def __init__(self, dialer: Dialer) -> None:
         self._dialer = dialer
 
+    @override
     async def disconnected(self, network: object, conn: INetConn) -> None:
         self._dialer.left(conn.muxed_conn.peer_id)
 
+    @override
     async def connected(self, network: object, conn: object) -> None: ...
+    @override
     async def opened_stream(self, network: object, stream: object) -> None: ...
+    @override
     async def closed_stream(self, network: object, stream: object) -> None: ...
+    @override
     async def listen(self, network: object, multiaddr: object) -> None: ...
+    @override
     async def listen_close(self, network: object, multiaddr: object) -> None: ...
 
 

@@ -28,6 +28,7 @@ from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from methrics.node.network.libp2p import frames
 from methrics.node.network.libp2p.carrier import Carrier
+from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.frames import Flag, GoAway, Piece, Type
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.libp2p.stream import Stream
@@ -97,26 +98,33 @@ class Muxer(Carrier):
         self._scope = trio.CancelScope()
 
     @property
+    @override
     def is_initiator(self) -> bool:
         return self._initiator
 
     @property
+    @override
     def is_established(self) -> bool:
         return self.event_started.is_set() and not self.is_closed
 
     @property
+    @override
     def is_closed(self) -> bool:
         return self.event_closed.is_set()
 
+    @override
     def get_transport_addresses(self) -> list[Multiaddr]:
         return self.secured_conn.get_transport_addresses()
 
+    @override
     def get_connection_type(self) -> ConnectionType:
         return self.secured_conn.get_connection_type()
 
+    @override
     def get_remote_address(self) -> tuple[str, int] | None:
         return self.secured_conn.get_remote_address()
 
+    @override
     async def start(self) -> None:
         """Carry the connection until it closes. Raises nothing."""
         try:
@@ -143,6 +151,7 @@ class Muxer(Carrier):
         self._farewell = reason
         self._scope.cancel()
 
+    @override
     async def close(self) -> None:
         """End the connection and everything on it; may be called again."""
         if self.event_closed.is_set():
@@ -170,6 +179,7 @@ class Muxer(Carrier):
             async with self._send_lock:
                 await self.secured_conn.write(frames.pack(Type.GO_AWAY, 0, 0, self._farewell))
 
+    @override
     async def open_stream(self) -> Stream:
         """A new stream. Raises `MuxedStreamError` if the connection is closed or full."""
         opened = sum(not stream.inbound for stream in self._streams.values())
@@ -185,12 +195,14 @@ class Muxer(Carrier):
             raise
         return stream
 
+    @override
     async def accept_stream(self) -> Stream:
         try:
             return await self._accept_receive.receive()
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise MuxedConnUnavailable("the connection is closed") from None
 
+    @override
     async def send(
         self, kind: Type, flags: int, stream_id: int, length: int, payload: bytes = b""
     ) -> None:
@@ -218,6 +230,7 @@ class Muxer(Carrier):
             self._scope.cancel()
             raise MuxedStreamError("the peer has stopped reading")
 
+    @override
     def queue(self, kind: Type, flags: int, stream_id: int, length: int) -> None:
         """Have a frame without payload sent, soon and in order; never waits."""
         if len(self._queue) >= _QUEUE_MAX:
@@ -226,12 +239,14 @@ class Muxer(Carrier):
             self._queue.append(frames.pack(kind, flags, stream_id, length))
             self._queued.set()
 
+    @override
     def grant(self, stream_id: int, increment: int) -> None:
         """Have the peer told that it may send `increment` bytes more; never waits."""
         if stream_id in self._streams:
             self._grants[stream_id] = self._grants.get(stream_id, 0) + increment
             self._queued.set()
 
+    @override
     def hold(self, n: int) -> None:
         """Note `n` more bytes as unread, or less."""
         if self.is_closed:
@@ -240,6 +255,7 @@ class Muxer(Carrier):
             self.unread += n
             self._held.add(self, n)
 
+    @override
     def forget(self, stream_id: int) -> None:
         """Drop a stream that is done."""
         self._streams.pop(stream_id, None)

@@ -32,6 +32,7 @@ from libp2p.transport.tcp.tcp import TCP
 from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
+from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.muxer import Held, Muxer
 from methrics.node.network.libp2p.settings import GossipSettings
@@ -52,6 +53,7 @@ class BufferedStream(ReadWriteCloser):
         self._buffer = b""
         self._at = 0
 
+    @override
     async def read(self, n: int | None = None) -> bytes:
         if self._at == len(self._buffer):
             self._buffer = await self._stream.read(_CHUNK)
@@ -62,12 +64,15 @@ class BufferedStream(ReadWriteCloser):
         self._at += len(data)
         return data
 
+    @override
     async def write(self, data: bytes) -> None:
         await self._stream.write(data)
 
+    @override
     async def close(self) -> None:
         await self._stream.close()
 
+    @override
     def get_remote_address(self) -> tuple[str, int] | None:
         return self._stream.get_remote_address()
 
@@ -78,6 +83,7 @@ class _Muxers(MuxerMultistream):
     settings: GossipSettings
     held: Held
 
+    @override
     async def new_conn(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
         protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
         muxer = Muxer(conn, peer_id, self.settings, self.held)
@@ -93,6 +99,7 @@ class GuardedSwarm(Swarm):
 
     counters: Counters
 
+    @override
     def set_stream_handler(self, stream_handler: StreamHandlerFn) -> None:
         """C1, C2: an exception of any stream's handler would end the host; reset the stream."""
 
@@ -109,6 +116,7 @@ class GuardedSwarm(Swarm):
 
         super().set_stream_handler(guarded)
 
+    @override
     async def upgrade_inbound_raw_conn(
         self, raw_conn: IRawConnection, maddr: Multiaddr
     ) -> IMuxedConn:
@@ -121,6 +129,7 @@ class GuardedSwarm(Swarm):
             await muxed.event_closed.wait()
         raise _ConnectionEndedError
 
+    @override
     async def upgrade_outbound_raw_conn(
         self, raw_conn: IRawConnection, peer_id: ID, pre_scope: Any = None
     ) -> SwarmConn:
@@ -128,6 +137,7 @@ class GuardedSwarm(Swarm):
             raw_conn.stream = BufferedStream(raw_conn.stream)
         return await super().upgrade_outbound_raw_conn(raw_conn, peer_id, pre_scope)
 
+    @override
     async def notify_disconnected(self, conn: INetConn) -> None:
         """No address is kept beyond its connection (MARS-2, DEB-9), and no failed dial is held
         against the peer: stock refuses to dial it for 60 s."""
@@ -143,6 +153,7 @@ class GuardedSwarm(Swarm):
         if peer_id != self.self_id and peer_id in self.peerstore.peer_ids():
             self.peerstore.clear_peerdata(peer_id)
 
+    @override
     def _schedule_auto_connect(self) -> None:
         """Stock dials peers out of its peerstore when it has few; we dial what we are told to."""
 
@@ -154,6 +165,7 @@ class QuietHost(BasicHost):
         super().__init__(network, disable_identify_address_discovery=True)
         self.multiselect.remove_handler(ID_PUSH)
 
+    @override
     def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
         """Nothing of the answer is of use to us; it would only be kept."""
 

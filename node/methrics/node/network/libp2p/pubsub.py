@@ -26,6 +26,7 @@ from libp2p.stream_muxer.exceptions import MuxedStreamError, MuxedStreamReset
 from methrics.node.network.contents import Contents, content_id
 from methrics.node.network.guards import run_validator
 from methrics.node.network.libp2p import wire
+from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.rates import Rate
 from methrics.node.network.libp2p.router import Router
@@ -107,6 +108,7 @@ class Gossip(Pubsub):
         self.changed.set()
         self.changed = trio.Event()
 
+    @override
     def get_hello_packet(self) -> rpc_pb2.RPC:
         """What we have joined, without the signed addresses that stock adds."""
         subscriptions = [
@@ -114,12 +116,14 @@ class Gossip(Pubsub):
         ]
         return rpc_pb2.RPC(subscriptions=subscriptions)
 
+    @override
     def _build_announce_rpc(
         self, topic_id: str, subscribe: bool
     ) -> tuple[rpc_pb2.RPC, rpc_pb2.RPC.SubOpts]:
         option = rpc_pb2.RPC.SubOpts(subscribe=subscribe, topicid=topic_id)
         return rpc_pb2.RPC(subscriptions=[option]), option
 
+    @override
     async def stream_handler(self, stream: INetStream) -> None:
         """Read a peer's gossip stream to its end, and then drop the peer's connection (C4).
 
@@ -277,6 +281,7 @@ class Gossip(Pubsub):
         self._mesh.recent.put(content, topic, frame)
         return frame
 
+    @override
     async def handle_sending_messages(
         self, peer_id: ID, stream: INetStream, queue: RpcQueue
     ) -> None:
@@ -312,22 +317,26 @@ class Gossip(Pubsub):
             with trio.move_on_after(patience):
                 await flow.moved.wait()
 
+    @override
     def handle_subscription(self, origin_id: ID, sub_message: rpc_pb2.RPC.SubOpts) -> None:
         topic: object = sub_message.topicid  # protobuf gives bytes where it finds no UTF-8
         if isinstance(topic, str) and 0 < len(topic) <= _TOPIC_SIZE_MAX:
             super().handle_subscription(origin_id, sub_message)
             self.wake()
 
+    @override
     async def _handle_new_peer(self, peer_id: ID) -> None:
         await super()._handle_new_peer(peer_id)
         self.wake()
 
+    @override
     def _handle_dead_peer(self, peer_id: ID) -> None:
         super()._handle_dead_peer(peer_id)
         self.wake()
         if self.manager.is_running and self._peer_is_connected(peer_id):
             self.manager.run_task(self._drop, peer_id)
 
+    @override
     def _schedule_peer_stream_retry(self, peer_id: ID) -> None:
         """Not on the old connection, which is being dropped."""
 

@@ -18,6 +18,7 @@ from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
 from libp2p.pubsub.pb import rpc_pb2
 
+from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.recent import Recent
 from methrics.node.network.libp2p.scores import IGNORED_BELOW, MESH_LEAST, score_params
@@ -120,6 +121,7 @@ class Router(GossipSub):
         self._counters.unsent += 1
         return False
 
+    @override
     async def heartbeat(self) -> None:
         while True:
             await trio.sleep(self._heartbeat)
@@ -186,6 +188,7 @@ class Router(GossipSub):
         self.equivocation_detection.clear()
         self._pending_messages.clear()
 
+    @override
     async def handle_rpc(self, rpc: rpc_pb2.RPC, sender_peer_id: ID) -> None:
         control = rpc.control
         for ihave in control.ihave[:_PART_MAX]:
@@ -197,6 +200,7 @@ class Router(GossipSub):
         for prune in control.prune[:_PART_MAX]:
             await self.handle_prune(prune, sender_peer_id)
 
+    @override
     async def handle_ihave(self, ihave_msg: rpc_pb2.ControlIHave, sender_peer_id: ID) -> None:
         topic = ihave_msg.topicID
         if topic not in self.mesh or self.score(sender_peer_id, topic) < MESH_LEAST:
@@ -209,6 +213,7 @@ class Router(GossipSub):
         if wanted:
             await self.emit_iwant(wanted, sender_peer_id)
 
+    @override
     async def handle_iwant(self, iwant_msg: rpc_pb2.ControlIWant, sender_peer_id: ID) -> None:
         for content in self._first_ids(iwant_msg.messageIDs, sender_peer_id):
             kept = self.recent.get(content)
@@ -218,6 +223,7 @@ class Router(GossipSub):
             if self._resent[sender_peer_id, content] <= _RESEND_MAX:
                 self.push(sender_peer_id, kept.frame)
 
+    @override
     async def handle_graft(self, graft_msg: rpc_pb2.ControlGraft, sender_peer_id: ID) -> None:
         topic = graft_msg.topicID
         mesh = self.mesh.get(topic)
@@ -234,6 +240,7 @@ class Router(GossipSub):
         else:
             mesh.add(sender_peer_id)
 
+    @override
     async def handle_prune(self, prune_msg: rpc_pb2.ControlPrune, sender_peer_id: ID) -> None:
         topic = prune_msg.topicID
         if topic in self.mesh:
@@ -241,6 +248,7 @@ class Router(GossipSub):
             seconds = min(prune_msg.backoff or self.prune_back_off, _BACKOFF_MAX)
             self._add_back_off(sender_peer_id, topic, False, seconds)
 
+    @override
     def _add_back_off(
         self, peer: ID, topic: str, is_unsubscribe: bool, backoff_duration: int = 0
     ) -> None:
@@ -249,6 +257,7 @@ class Router(GossipSub):
         until = trio.current_time() + seconds
         self._away[peer, topic] = max(until, self._away.get((peer, topic), 0.0))
 
+    @override
     def _check_back_off(self, peer: ID, topic: str) -> bool:
         return self._away.get((peer, topic), 0.0) > trio.current_time()
 
@@ -262,17 +271,21 @@ class Router(GossipSub):
         self._ids[peer] += len(taken)
         return taken
 
+    @override
     async def emit_control_message(self, control_msg: rpc_pb2.ControlMessage, to_peer: ID) -> None:
         rpc = rpc_pb2.RPC()
         rpc.control.CopyFrom(control_msg)
         self.send_rpc(to_peer, rpc, priority=True)
 
+    @override
     def _track_peer_ip(self, peer_id: ID) -> None:
         """No peer's address is kept (MARS-2)."""
 
+    @override
     async def flush_pending_messages(self, peer_id: ID) -> None:
         """Nothing is queued for peers that have not said what they joined."""
 
+    @override
     async def send_recent_messages(self, peer_id: ID, topic: str) -> None:
         """Tell a peer that has just joined what it may have missed; stock writes all of it into
         the stream, past the queue and between the halves of other frames."""

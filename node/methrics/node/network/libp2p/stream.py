@@ -15,6 +15,7 @@ from libp2p.stream_muxer.exceptions import (
 
 from methrics.node.network.libp2p import frames
 from methrics.node.network.libp2p.carrier import Carrier
+from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.frames import Flag, Type
 
 
@@ -49,6 +50,7 @@ class Stream(IMuxedStream):
             self._credit += extra
             self._conn.grant(self.stream_id, extra)
 
+    @override
     async def read(self, n: int | None = None) -> bytes:
         """What has arrived, at least one byte, at most `n`.
 
@@ -80,6 +82,7 @@ class Stream(IMuxedStream):
             self._consumed = 0
         return data
 
+    @override
     async def write(self, data: bytes) -> None:
         """Send all of `data`; waits while the peer does not read, up to `write_time_max`."""
         async with self._write_lock:
@@ -112,6 +115,7 @@ class Stream(IMuxedStream):
         if scope.cancelled_caught:
             raise MuxedStreamError("the peer has stopped reading")
 
+    @override
     async def close(self) -> None:
         """Say that we write no more; the peer may still write. Never waits: a write that is still
         going on is ended first, by itself."""
@@ -127,6 +131,7 @@ class Stream(IMuxedStream):
             self._conn.queue(Type.WINDOW, Flag.FIN, self.stream_id, 0)
         self.forget_if_done()
 
+    @override
     async def reset(self) -> None:
         """Break the stream off, both ways. Never waits."""
         self.break_off()
@@ -142,15 +147,19 @@ class Stream(IMuxedStream):
             self._conn.queue(Type.WINDOW, Flag.RST, self.stream_id, 0)
         self.forget_if_done()
 
+    @override
     def set_deadline(self, ttl: int) -> None:
         raise NotImplementedError("use a trio cancel scope")
 
+    @override
     def get_remote_address(self) -> tuple[str, int] | None:
         return self._conn.get_remote_address()
 
+    @override
     async def __aenter__(self) -> Stream:
         return self
 
+    @override
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
