@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import UnreachableError
 from methrics.schema.wire.envelope import Kind, split
+
+sys.path.insert(0, str(Path(__file__).parent))  # modules that several tests share
 
 NOW = 1_800_000_123
 

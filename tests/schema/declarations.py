@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from hypothesis import strategies as st
@@ -17,8 +18,9 @@ from methrics.schema.catalog.fields import (
 )
 from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES
 from methrics.schema.catalog.rules import read_content, read_type
+from methrics.schema.catalog.shapes import UNIT_MAX
 from methrics.schema.wire.limits import ENVELOPE_SIZE, REPORT_MAX
-from methrics.schema.wire.reading import Reader
+from methrics.schema.wire.reading import BARRED, BLANK, Reader
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,31}", fullmatch=True).filter(
     lambda name: name not in RESERVED_NAMES
@@ -32,6 +34,33 @@ prose = st.text(
 ).map(lambda text: f"x{text}")
 
 
+def texts(most: int) -> st.SearchStrategy[str]:
+    """Lines of 1 to `most` bytes, often of exactly as many, in characters of 1 to 4 bytes."""
+    character = st.characters(codec="utf-8", exclude_characters=[*BARRED])
+    return (
+        st.text(character, min_size=1, max_size=most)
+        .map(lambda text: text.encode()[:most].decode(errors="ignore"))
+        .filter(lambda text: bool(text.strip(BLANK)))
+    )
+
+
+decimals = st.builds(
+    "{}{}.{}{}".format,
+    st.sampled_from(["", "-"]),
+    st.integers(0, 10**16 - 1) | st.integers(10**15, 10**15 + 3),
+    st.text("0123456789", max_size=8),
+    st.integers(1, 9),
+)
+"""Every form of a decimal edge, and many that are the same double."""
+wholes = st.integers(-(2**53) + 1, 2**53 - 1) | st.sampled_from([-(2**53) + 1, 0, 2**53 - 1])
+
+
+def edges(most: int) -> st.SearchStrategy[list[int | str]]:
+    """Whole and decimal edges in their exact order."""
+    entries = st.lists(wholes | decimals, min_size=1, max_size=most, unique_by=Fraction)
+    return entries.map(lambda found: sorted(found, key=Fraction))
+
+
 def ascending(low: int, high: int, *, most: int, least: int = 1) -> st.SearchStrategy[list[int]]:
     """Sorted lists of distinct integers."""
     return st.lists(st.integers(low, high), min_size=least, max_size=most, unique=True).map(sorted)
@@ -43,8 +72,9 @@ def _params(kind: str, small: bool) -> st.SearchStrategy[dict[str, Any]]:
         values = st.lists(words, min_size=1, max_size=few, unique=True)
         return st.fixed_dictionaries({"values": values})
     if kind == "bucket":
-        edges = ascending(-(2**53) + 1, 2**53 - 1, most=3 if small else 64)
-        return st.fixed_dictionaries({"edges": edges}, optional={"unit": st.just("items")})
+        return st.fixed_dictionaries(
+            {"edges": edges(3 if small else 64)}, optional={"unit": texts(UNIT_MAX)}
+        )
     if kind == "version":
         top = st.integers(0, 2 if small else 9999)
         return st.fixed_dictionaries({"max": st.lists(top, min_size=2, max_size=3)})

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
+from itertools import pairwise
 from math import inf, log2, nan
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.schema.declarations import field_maps, field_of
+from tests.schema.declarations import decimals, field_maps, field_of, texts, wholes
 
 from methrics.schema.catalog.fields import FIELD_TYPES, SOURCES, Field, read_field
 from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES
 from methrics.schema.errors import RefusedError
 from methrics.schema.wire.codec import encode
-from methrics.schema.wire.reading import Reader
+from methrics.schema.wire.reading import BARRED, BLANK, Reader
 
 # Whatever a CBOR decoder could ever hand us, and some of what an app could.
 decodable = st.recursive(
@@ -124,6 +126,36 @@ def test_a_field_reads_back_from_what_it_writes(wire: dict[str, Any]) -> None:
     declared = field_of(wire)
     assert declared.to_wire() == wire
     assert field_of(declared.to_wire()) == declared
+
+
+def allowed(wire: dict[str, Any]) -> bool:
+    reader = Reader(strict=False)
+    read_field(reader, wire, "field", "sample")
+    return not reader.problems
+
+
+BUCKET = {"name": "sample", "type": "bucket", "says": "Something."}
+close = st.sampled_from(["1000000000000000.11", "1000000000000000.12", "1000000000000000.125"])
+
+
+@given(st.lists(wholes | decimals | close, min_size=1, max_size=4))
+def test_edges_are_in_order_by_their_exact_values(edges: list[int | str]) -> None:
+    ascending = all(low < high for low, high in pairwise(map(Fraction, edges)))
+    assert allowed(BUCKET | {"edges": edges}) is ascending
+
+
+@given(st.lists(close, min_size=2, max_size=3, unique=True))
+def test_edges_that_are_one_double_bucket_without_error(edges: list[str]) -> None:
+    declared = field_of(BUCKET | {"edges": sorted(edges)})
+    assert declared.coerce(1e15) == 0
+    assert declared.coerce(1e15 + 1) == len(edges)
+
+
+@given(st.text(max_size=26) | texts(24) | texts(26))
+def test_a_unit_is_a_line_of_at_most_24_bytes(unit: str) -> None:
+    line = bool(unit.strip(BLANK)) and BARRED.isdisjoint(unit)
+    fits = line and len(unit.encode()) <= 24
+    assert allowed(BUCKET | {"edges": [1], "unit": unit}) is fits
 
 
 @pytest.mark.shows("MIM-3")

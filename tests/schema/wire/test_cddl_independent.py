@@ -63,10 +63,86 @@ def test_all_that_is_accepted_has_the_shapes_of_the_specification(strangers: Pat
         "malformed-encoding-float",
         "malformed-encoding-null",
         "malformed-encoding-integer-key",
+        "malformed-values-array",
+        "malformed-count-text",
+        "malformed-sequence-empty",
+        "malformed-sequence-step",
+        "malformed-sequence-offset",
+        "malformed-announcement-endless",
+        "malformed-announcement-interval",
+        "malformed-announcement-version-65",
+        "malformed-announcement-news-501",
+        "malformed-announcement-news-nine",
+        "malformed-announcement-selector",
+        "malformed-revocation-reason-201",
+        "malformed-revocation-array",
+        "malformed-revocation-key",
         "off-schema-catalog-empty",
         "off-schema-catalog-free-text",
+        "off-schema-catalog-array",
+        "off-schema-catalog-unit-25",
+        "off-schema-catalog-unit-empty",
+        "off-schema-catalog-edge-flag",
+        "off-schema-catalog-expires",
     ],
 )
 def test_what_breaks_a_shape_does_not_match_the_specification(strangers: Path, name: str) -> None:
     item = split(vector(name))
     assert matches(strangers, [(item.kind.name.lower(), item.payload)]) == [False]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "off-schema-negative-bucket",
+        "off-schema-nested-value",
+        "off-schema-values-bytes",
+        "off-schema-values-large",
+        "off-schema-number-for-flag",
+        "off-schema-sequence-offset",
+    ],
+)
+def test_what_only_the_catalog_refuses_has_the_shape_of_a_report(
+    strangers: Path, name: str
+) -> None:
+    assert matches(strangers, [("report", split(vector(name)).payload)]) == [True]
+
+
+def test_requests_and_replies_have_the_shapes_of_the_specification(strangers: Path) -> None:
+    data: list[tuple[str, bytes]] = []
+    for path in sorted((vectors.FOLDER / "requests").glob("*.json")):
+        kind = path.stem.partition("-")[0]
+        given = json.loads(path.read_text())
+        expect = given["expect"]
+        if kind == "description" and expect["result"] == "ok":
+            data.append(("description", bytes.fromhex(given["reply"])))
+        if kind == "boxes" and expect["result"] == "ok":
+            data.append(("submit-request", bytes.fromhex(given["request"])))
+        if kind == "submit":
+            data.append(("submit-reply", bytes.fromhex(expect["reply"])))
+        if kind == "describe" and expect["reply"]:
+            data.append(("describe-request", bytes.fromhex(given["request"])))
+            data.append(("description", bytes.fromhex(expect["reply"])))
+    assert len(data) > 20
+    assert matches(strangers, data) == [True] * len(data)
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "key"),
+    [
+        ("description", "description-expires-negative", "reply"),
+        ("description", "description-expires-flag", "reply"),
+        ("description", "description-key-short", "reply"),
+        ("submit-request", "boxes-none", "request"),
+        ("submit-request", "boxes-65", "request"),
+        ("submit-request", "boxes-map", "request"),
+        ("describe-request", "describe-request-array", "request"),
+        ("submit-reply", "answers-number", "reply"),
+        ("submit-reply", "answers-text", "reply"),
+    ],
+)
+def test_what_breaks_the_shape_of_a_request_or_reply_does_not_match(
+    strangers: Path, rule: str, name: str, key: str
+) -> None:
+    raw = vector(f"requests/{name}", key)
+    assert matches(strangers, [(rule, raw)]) == [False]

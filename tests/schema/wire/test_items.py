@@ -29,7 +29,8 @@ from methrics.schema.wire.items import (
     encode_report,
     encode_revocation,
 )
-from methrics.schema.wire.limits import TIME_MAX
+from methrics.schema.wire.limits import TIME_MAX, WORD_MAX
+from methrics.schema.wire.reading import BARRED
 from methrics.schema.wire.verdict import Reason
 
 ids = st.binary(min_size=32, max_size=32)
@@ -173,9 +174,23 @@ def test_an_announcement_passes_over_keys_it_does_not_know() -> None:
     ],
 )
 def test_an_announcement_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(RefusedError) as caught:
-        decode_announcement(encode({"time": 0, "expires": 1} | change))
-    assert caught.value.code == Reason.MALFORMED
+    for also in ({}, {"report_interval": 1}):  # malformed, whatever else is wrong with it
+        with pytest.raises(RefusedError) as caught:
+            decode_announcement(encode({"time": 0, "expires": 1} | also | change))
+        assert caught.value.code == Reason.MALFORMED
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=70), st.integers(0, 70))
+def test_a_text_is_measured_in_bytes(start: str, cut: int) -> None:
+    said = start.encode()[:cut].decode(errors="ignore")
+    fits = 1 <= len(said.encode()) <= WORD_MAX and BARRED.isdisjoint(said)
+    for change in ({"newest_version": said}, {"selector": {said: []}}, {"selector": {"a": [said]}}):
+        try:
+            decode_announcement(encode({"time": 0, "expires": 1} | change))
+        except RefusedError as error:
+            assert (error.code, fits) == (Reason.MALFORMED, False)
+        else:
+            assert fits
 
 
 @pytest.mark.shows("MARS-13")

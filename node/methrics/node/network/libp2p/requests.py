@@ -24,15 +24,19 @@ from methrics.schema.errors import UnreachableError
 _LENGTH = 4
 
 
-class _OversizeError(Exception):
+class OversizeError(Exception):
     """The other side announced more bytes than we take."""
 
 
-async def _read_message(stream: INetStream, most: int) -> bytes:
+async def read_message(stream: INetStream, most: int) -> bytes:
+    """The body of the next message on `stream`; what follows it is not read.
+
+    Raises OversizeError for a length over `most` bytes, IOException if the stream ends early.
+    """
     header = await _read_exactly(stream, _LENGTH)
     length = int.from_bytes(header, "big")
     if length > most:
-        raise _OversizeError
+        raise OversizeError
     return await _read_exactly(stream, length)
 
 
@@ -84,7 +88,7 @@ class Requests:
         limit = self._settings.request_time_max
         with trio.move_on_after(limit):
             try:
-                body = await _read_message(stream, request_max)
+                body = await read_message(stream, request_max)
                 peer = str(stream.muxed_conn.peer_id)
                 reply = await run_handler(handler, peer, body, limit)
                 if reply is None:
@@ -93,7 +97,7 @@ class Requests:
                     return
                 await _write_message(stream, reply)
                 await stream.close()
-            except (BaseLibp2pError, _OversizeError):
+            except (BaseLibp2pError, OversizeError):
                 self._counters.requests_refused += 1
                 await stream.reset()
                 return
@@ -108,13 +112,13 @@ class Requests:
         try:
             stream = await self._host.new_stream(peer_id, [TProtocol(protocol)])
             await _write_message(stream, body)
-            reply = await _read_message(stream, reply_max)
+            reply = await read_message(stream, reply_max)
             await stream.close()
         except BaseLibp2pError:
             raise UnreachableError(
                 "no-reply", f"the peer gave no reply to {protocol}", "it may not serve it"
             ) from None
-        except _OversizeError:
+        except OversizeError:
             raise UnreachableError(
                 "reply-oversize", f"the peer's reply is over {reply_max} bytes"
             ) from None

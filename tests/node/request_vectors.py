@@ -1,0 +1,44 @@
+"""The published vectors of requests and messages, as tests read them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from methrics.schema.catalog.catalog import load
+from methrics.schema.judging.book import CatalogBook
+
+V1 = Path(__file__).parents[2] / "schema" / "vectors" / "v1"
+FOLDER = V1 / "requests"
+
+
+def names(kind: str) -> list[str]:
+    """The vectors of a kind; a kind without any is a mistake."""
+    found = sorted(path.stem for path in FOLDER.glob(f"{kind}-*.json"))
+    assert found, kind
+    return found
+
+
+def vector(name: str) -> dict[str, Any]:
+    """What is given and expected, as in the file."""
+    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
+    return found
+
+
+def octets(value: object) -> bytes:
+    """Bytes as a file writes them: hex digits, or [hex digits, how often, hex digits, ...]."""
+    if isinstance(value, list):
+        pairs = zip(value[::2], value[1::2], strict=True)
+        return b"".join(bytes.fromhex(digits) * often for digits, often in pairs)
+    assert isinstance(value, str)
+    return bytes.fromhex(value)
+
+
+def book_of(catalogs: list[str]) -> CatalogBook:
+    """A book that knows the catalogs of these vectors."""
+    book = CatalogBook()
+    for name in catalogs:
+        raw = json.loads((V1 / f"{name}.json").read_text())["bytes"]
+        assert book.add(load(bytes.fromhex(raw)))
+    return book
