@@ -1,7 +1,8 @@
-"""Measures what reports give away and writes it down: `python tools/linkage.py --write|--check`.
+"""Measures what reports give away and writes the page: `python tools/linkage.py --write|--check`.
 
-Needs scikit-learn (dependency group `test`) and some minutes: six simulated months. `--check`
-compares only what needs no simulation; the tests under tests/node/mine/test_linkage.py do the rest.
+Needs scikit-learn (dependency group `test`) and some minutes, for four simulated populations.
+`--check` compares only the table that needs no simulation; tests/node/mine/test_linkage.py checks
+the rest.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ SIZES = {
     Leak.OWN_RELAY: (40, 14),
     Leak.REUSED_KEY: (24, 10),
 }
-"""Installs and days: the controls show at once."""
+"""Installs and days. Smaller populations suffice for the controls, whose effect is large."""
 
 MARGIN = 0.03
-"""The most that the upper end of the interval of the gain may be: three points of a hundred."""
+"""The upper end of the gain's interval must stay below this: three percentage points."""
 
 BEGIN, END = "<!-- from the catalog -->\n", "<!-- end -->\n"
 
@@ -39,7 +40,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def budgets() -> str:
-    """The part of the page that follows from the catalog alone."""
+    """The table of the page that needs only the catalog, no simulation."""
     rows = [
         [f"`{name}`", f"{most:.1f}", str(budget)]
         for name, (most, budget) in declared(example_catalog()).items()
@@ -90,7 +91,12 @@ def page() -> str:
         budgets=budgets(),
         bits=table(["report", "measured", "rarest report", "at most"], bits),
         held=table(
-            ["a key lasts for", "reports joined", "bits about whose", "said by one install only"],
+            [
+                "a key lasts for",
+                "reports linked",
+                "bits about the install",
+                "unique to one install",
+            ],
             held,
         ),
         installs=SIZES[Leak.NONE][0],
@@ -99,59 +105,68 @@ def page() -> str:
 
 _TEXT = """# What reports give away, measured
 
-This page is written by `python tools/linkage.py --write`, from simulated months of many installs;
-the seed is fixed. People's habits are invented, all else is the code that runs: recorder, outbox,
-publisher, boxes, two relays, gossip. `tests/node/mine/test_linkage.py` measures it again, smaller.
+`python tools/linkage.py --write` writes this page from simulated months of many installs, with a
+fixed seed. People's habits are invented; all other parts are the real code: recorder, outbox,
+publisher, boxes, two relays, gossip. `tests/node/mine/test_linkage.py` repeats the measurement
+with fewer installs.
 
-## Can reports of one install be told?
+## Can two reports of one install be linked?
 
-Somebody holds one report, and is shown two more: one of the same install, one of another, of the
-same type and day. A classifier (gradient boosted trees), trained on other installs, says which is
-which. Guessing is right in 50 of 100 trials. One classifier sees what the reports declare, their
-times included; the other sees everything that the topic shows: keys, ids, signatures, sizes, the
-moment of publication, the bundle and the place in it, the relay. METH-4 asks that it does no
-better; the test fails if the upper end of the interval of the gain reaches {margin} points on
-default settings.
+An attacker holds one report and sees two more of the same type and day: one of the same install,
+one of another install. A classifier (gradient boosted trees), trained on other installs, decides
+which of the two is from the same install. Guessing would be right in 50 of 100 trials. One
+classifier sees only the declared values and times of the reports. The other sees everything that
+the topic shows: keys, ids, signatures, sizes, the moment of publication, the bundle and the
+position in it, the relay. METH-4 requires that the second classifier does no better than the
+first. With default settings, the test fails if the upper end of the gain's interval reaches
+{margin} percentage points.
 
 {linkage}
-The lines under the first are controls, which switch one protection off. The second line is how
-relays worked at first: a machine that was off hands in all that came due at its next start, which
-then left in one window of 30 seconds. Since then [reports rest](decisions/0009-linger.md). The
-third shows what a relay used by few tells: the route by which a report came. Two relays that many
-use tell nothing.
+Each line below the first is a control that switches one protection off. The second line shows
+relays without rest: a machine that was off submits all due reports at its next start, and they
+leave in one batch window of 30 seconds. With default settings [reports
+rest](decisions/0009-rest.md). The third line shows a relay that few installs use: the relay that
+publishes a report helps to recognise the install. If many installs share two relays, this reveals
+nothing.
 
-## What do the values themselves tell?
+## How much do the values reveal?
 
-That classifiers are right so often from the values alone is no fault of the network: a stable
-combination of version, system and country, said every day, links itself. So types have a budget:
+The classifiers are often right from the values alone, and no network can prevent that: an install
+that reports the same combination of version, system and country every day can be recognised by
+it. So each event type has an entropy budget:
 
 {budgets}
-Fewer bits are needed, because not all combinations occur. Measured among {installs} invented
-installs, for the values of one report (a bit halves the crowd; among few, the rarest reports
-stand alone):
+Real reports reveal fewer bits than that, because not all combinations occur. The next table shows
+the bits of one report's values among {installs} simulated installs. Each bit halves the number of
+installs that could have sent the report. In a population this small, the rarest reports are
+unique:
 
 {bits}
 ## What would a longer pseudonym cost?
 
-One key for several reports joins what they say. The more is joined, the more it says about whose
-they are, and the more often nobody else says it:
+If one key signed several reports, it would link their values. The more reports a key links, the
+more bits they reveal together about their install, and the more often only one install has these
+values:
 
 {held}
-Here, as everywhere on this page, {installs} installs are a small crowd: in a larger one, fewer
-stand alone. `methrics trail` measures the same on your own reports against a real public file.
+As everywhere on this page, {installs} installs are a small population; in a larger one, fewer
+installs are unique. `methrics trail` makes the same measurement for your own reports and a real
+public data set.
 
 ## What this does not show
 
 - The relay that opens a box sees which reports came over one connection. Rest and mixing protect
-  against everybody else; see the [threat model](threat-model.md#not-stopped).
-- The `direct` route has no relay, so nothing rests: its peers see who sends what, and when.
-- Whoever watches the wires of many people sees when they reach a relay. With a day of rest that
-  says on which days somebody used the app, not which reports are theirs.
-- The gain is a mean over installs with invented habits. Somebody who is away for weeks, and comes
-  back, hands in old reports of known days: those arrive later than others of that day, and that
-  shows.
-- A relay whose memory is full lets reports go early, and one that is told not to linger does so
-  always.
+  against everyone else; see the [threat model](threat-model.md#not-stopped).
+- The `direct` route has no relay, so reports do not rest: the peers see who sends which report,
+  and when.
+- An observer of many people's connections sees when each of them reaches a relay. Because reports
+  rest for a day, this reveals the days on which a person used the app, but not which reports are
+  theirs.
+- The gain is a mean over installs with invented habits. A machine that was off for weeks submits
+  old reports, and these can be recognised because they arrive later than other reports of the
+  same day.
+- A relay whose memory is full publishes reports early. A relay that is configured without rest
+  always publishes at the next batch window.
 """
 
 

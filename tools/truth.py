@@ -1,7 +1,7 @@
-"""Measures how attacks and losses move each number: `python tools/truth.py --write`.
+"""Measures how attacks and losses change each number: `python tools/truth.py --write`.
 
-Simulated populations through the real code, views against the truth; some minutes on two cores.
-`--print` does the same with few installs and prints the page, to look at.
+Runs simulated populations through the real code and compares the views with the truth. Takes some
+minutes on two cores. `--print` does the same with few installs and prints the page.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Size:
 USUAL = Size(250, 60, (1, 2))
 SMALL = Size(100, 50, (1,))
 
-BASE = "as it comes"
+BASE = "default"
 
 LIVES: Mapping[str, tuple[Mapping[str, object], bool]] = {
-    # name -> what is other than usual, and whether machines run until all is published
+    # name -> settings that differ from the default, and whether machines run until all is published
     BASE: ({}, False),
     "all is published": ({"skew": 0.0}, True),
     "no clock is wrong": ({"skew": 0.0}, False),
@@ -56,7 +56,7 @@ LIVES: Mapping[str, tuple[Mapping[str, object], bool]] = {
 }
 
 FLOOD = 4
-"""False reports a day: a tenth of the honest ones."""
+"""False reports per day: a tenth of the honest ones."""
 
 WAYS: Mapping[str, Mapping[str, object]] = {
     "loss of 1 %": {"loss": 0.01},
@@ -68,7 +68,7 @@ WAYS: Mapping[str, Mapping[str, object]] = {
     "replayers": {"replayers": 100},
     "squatters": {"squatters": 20},
 }
-"""The same lives on another way to the aggregator."""
+"""The reports of the default lives again, with losses or attackers on their way."""
 
 AGREE = (BASE, "3 of 10 agree", "9 of 10 agree", "everybody has one device", "two devices each")
 
@@ -77,7 +77,7 @@ Found = dict[str, dict[str, float]]
 
 
 def live_once(job: tuple[str, Size, int]) -> tuple[int, Found]:
-    """All scenarios of some lives under one seed: people live once, their reports travel often."""
+    """The errors of all scenarios that share `lives` and a seed; lives are simulated once."""
     lives, size, seed = job
     other, waits = LIVES[lives]
     usual = Settings(installs=size.installs, days=size.days, seed=seed, **other)  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ def measure(size: Size, *, processes: int = 2, only: Sequence[str] = tuple(LIVES
 
 
 def cell(worlds: Sequence[Found], scenario: str, number: str) -> str:
-    """The mean over seeds, with the largest distance from it unless that is nothing."""
+    """The mean over seeds, and the largest distance from it unless that rounds to zero."""
     values = [world[scenario][number] for world in worlds if scenario in world]
     if not values or any(math.isnan(value) for value in values):
         return "–"
@@ -122,7 +122,7 @@ def cell(worlds: Sequence[Found], scenario: str, number: str) -> str:
     return text if spread < 0.05 else f"{text} ±{spread:.1f}"
 
 
-SIGNED = ("d1", "d7", "d30", "succeed", "b less a")
+SIGNED = ("d1", "d7", "d30", "succeed", "b minus a")
 
 
 def table(worlds: Sequence[Found], rows: Sequence[str], numbers: Sequence[str]) -> str:
@@ -134,14 +134,14 @@ def table(worlds: Sequence[Found], rows: Sequence[str], numbers: Sequence[str]) 
 
 COMPARED = {
     "exact": "equal to the truth, row by row",
-    "loose": "equal, but for days and versions at midnight that the truth leaves open",
-    "bounds": "the true quantile lies within the bounds",
-    "interval": "the interval holds the truth as often as it says",
+    "loose": "equal, except around midnight, where the truth allows two answers",
+    "bounds": "the true quantile lies within the stated bounds",
+    "interval": "95 % of the intervals contain the true value",
 }
 
 
 def compared() -> str:
-    """Each view, and how a test compares it with the truth; from the code alone."""
+    """The table of views and how a test compares each with the truth; needs no simulation."""
     how: dict[str, set[str]] = {}
     for kind, views in (("exact", EXACT), ("bounds", VALUES), ("interval", ANSWERS)):
         for view in views:
@@ -149,7 +149,7 @@ def compared() -> str:
             how.setdefault(_template(view), set()).add(words)
     for view, why in EXEMPT.items():
         how.setdefault(_template(view), set()).add(f"not compared: {why}")
-    lines = ["| view | without loss and lies |", "| --- | --- |"]
+    lines = ["| view | without losses and attacks |", "| --- | --- |"]
     lines += [f"| `{view}` | {'; '.join(sorted(how[view]))} |" for view in sorted(how)]
     return "\n".join(lines) + "\n"
 
@@ -175,14 +175,14 @@ def page(size: Size, worlds: Sequence[Found]) -> str:
 
 
 def quoted(worlds: Sequence[Found]) -> dict[str, float]:
-    """What the words say again."""
+    """The figures that the text of the page repeats."""
 
     def mean(scenario: str, number: str) -> float:
         values = [world[scenario][number] for world in worlds if scenario in world]
         return statistics.fmean(values) if values else math.nan
 
     def flooded(number: str) -> float:
-        """What a false report per hundred honest ones adds."""
+        """Percent that one false report per hundred honest ones adds to `number`."""
         added = mean("flooders, 4 a day", number) - mean(BASE, number)
         return added * mean(BASE, "beats") / (100 * FLOOD)
 
@@ -194,7 +194,7 @@ def quoted(worlds: Sequence[Found]) -> dict[str, float]:
         "flood_week": flooded("WAU, %"),
         "flood_month": flooded("MAU, %"),
         "flood_new": flooded("new, %"),
-        "sampled": abs(mean("1 sign-in in 10 is reported", "b less a")),
+        "sampled": abs(mean("1 sign-in in 10 is reported", "b minus a")),
         "answering": answering,
         "random": random,
         "random_many": random * math.sqrt(answering / 10_000),

@@ -144,13 +144,13 @@ INSTALLS: Mapping[str, Callable[[World], float]] = {
 
 USE: Mapping[str, Callable[[World], float]] = {
     "sign-ins, %": added(f"{SIGNIN}_events", 2),
-    "days held": days_held,
+    "days covered": days_held,
     "succeed": converted,
-    "b less a": compared,
+    "b minus a": compared,
     "modules, %": added("example.module_counts", 4),
-    "quantiles held": bounded,
+    "quantiles covered": bounded,
     "random": random_off,
-    "random held": random_held,
+    "random covered": random_held,
 }
 """Numbers of use, likewise."""
 

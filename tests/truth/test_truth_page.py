@@ -47,8 +47,8 @@ def test_errors_are_nothing_without_loss_and_below_nothing_with_it(
     for number in ("DAU, %", "WAU, %", "MAU, %", "new, %", "sign-ins, %", "modules, %"):
         assert honest[number] == 0
         assert lossy[number] < -1
-    for number in ("d1", "d7", "d30", "systems", "succeed", "b less a"):
+    for number in ("d1", "d7", "d30", "systems", "succeed", "b minus a"):
         assert honest[number] == 0
-    assert honest["quantiles held"] == honest["days held"] == 100
+    assert honest["quantiles covered"] == honest["days covered"] == 100
     assert flooded["DAU, %"] > 10
     assert flooded["sign-ins, %"] == flooded["succeed"] == 0
