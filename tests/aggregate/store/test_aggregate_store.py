@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import aggregate_making as making
@@ -292,6 +293,32 @@ def test_after_a_failed_commit_nothing_of_it_is_there_and_no_more_is_taken(
     store.close()
     with open_dataset(file) as dataset:
         assert dataset.rows("SELECT count(*) FROM item") == [(6,)]
+
+
+def test_a_commit_that_fails_while_an_export_reads_is_one_clear_error(
+    file: Path, monkeypatch: pytest.MonkeyPatch, book: CatalogBook
+) -> None:
+    store = Store(file)
+    store.commit(making.batch([CATALOG.raw, *BEATS[:2]], book))
+    cursor, begun = store.cursor(), threading.Event()
+
+    def read() -> None:
+        begun.set()
+        with pytest.raises(Exception, match=r"[Ii]nterrupt"):
+            cursor.execute("SELECT count(*) FROM range(1_000_000) a, range(1_000_000) b").fetchall()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    begun.wait()
+    monkeypatch.setattr(store, "_insert_typed", lambda derived: store._con.execute("nonsense"))
+    with pytest.raises(StoreError, match="nonsense"):
+        store.commit(making.batch(BEATS[2:], book))
+    while reader.is_alive():
+        cursor.interrupt()
+        reader.join(0.05)
+    store.close()
+    with open_dataset(file) as dataset:
+        assert dataset.rows("SELECT count(*) FROM item") == [(2,)]
 
 
 def test_reports_judged_before_a_revocation_do_not_outlive_it(

@@ -6,6 +6,7 @@ go through `cursor()`, from any thread, and see whole commits.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -49,6 +50,7 @@ class Store:
         self._con = open_writer(self.path)
         self._lock = threading.Lock()
         self._closed = False
+        self._failed = False
         self.layout = Layout()
         self._dirty: set[int] = set()
         try:
@@ -133,7 +135,7 @@ class Store:
         Raises StoreError; then nothing of the batch is stored, and the store takes no more.
         """
         with self._lock:
-            if self._closed:
+            if self._closed or self._failed:
                 raise StoreError("store-closed", f"{self.path} is closed after an error")
             before = self._next, self.total
             try:
@@ -335,19 +337,28 @@ class Store:
         self._dirty.update(days)
 
     def _abandon(self) -> None:
-        """After a failed commit: nothing more is written, what is durable stays as it is."""
-        self._closed = True
-        self._con.close()
+        """Take no more after a failed commit; what is durable stays as it is.
+
+        The connection stays open until `close`: DuckDB refuses to close one while a cursor of it,
+        such as the exporter's, works in another thread.
+        """
+        self._failed = True
+        with contextlib.suppress(StoreError), saying(self.path):
+            self._con.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Fold the log into the file and let go of it. Safe to call twice. Raises StoreError."""
+        """Fold the log into the file, unless a commit failed, and let go of it. Safe to call twice.
+
+        No cursor may be at work then. Raises StoreError.
+        """
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             try:
-                with saying(self.path):
-                    self._con.execute("CHECKPOINT")
+                if not self._failed:
+                    with saying(self.path):
+                        self._con.execute("CHECKPOINT")
             finally:
                 self._con.close()
 
