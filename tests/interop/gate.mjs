@@ -1,0 +1,94 @@
+// The verdict on a bundle: schema/SPEC.md, sections 5 and 7.
+
+import { Reader } from './cbor.mjs'
+import { hex, readItem } from './item.mjs'
+import { judge } from './judge.mjs'
+import { Refusal, decision, demand } from './verdict.mjs'
+
+const BUNDLE_MAX = 131072
+const ITEMS_MAX = 1024n
+const ARRAY = 4
+
+/** The bytes of each item of a bundle; a Refusal `oversize` or `malformed`. */
+export function unpack (bytes) {
+  demand(bytes.length <= BUNDLE_MAX, 'oversize')
+  const reader = new Reader(bytes)
+  const [major, count] = reader.head()
+  demand(major === ARRAY && count > 0n, 'malformed', 'no array of items')
+  demand(count <= ITEMS_MAX, 'oversize')
+  const items = Array.from({ length: Number(count) }, () => reader.byteString())
+  reader.end()
+  return items
+}
+
+/** Items that passed: their ids, and for each id the signatures that it came with. */
+export class Seen {
+  #signatures = new Map()
+
+  add ({ id, signature }) {
+    this.#signatures.set(hex(id), hex(signature))
+  }
+
+  hasId ({ id }) {
+    return this.#signatures.has(hex(id))
+  }
+
+  has ({ id, signature }) {
+    return this.#signatures.get(hex(id)) === hex(signature)
+  }
+
+  /** What is true of either. */
+  static union (one, other) {
+    return { hasId: (item) => one.hasId(item) || other.hasId(item), has: (item) => one.has(item) || other.has(item) }
+  }
+}
+
+function judgeOnce (bytes, situation, seen) {
+  try {
+    const item = readItem(bytes)
+    if (seen.has(item)) return { reason: 'duplicate', item, body: null }
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+  }
+  const verdict = judge(bytes, situation)
+  if (verdict.reason === 'ok' && seen.hasId(verdict.item)) return { ...verdict, reason: 'duplicate' }
+  return verdict
+}
+
+/**
+ * Judges a bundle in a situation as `judge` takes it, with a `Seen` of items that passed before.
+ *
+ * Returns { reason, accepted: items to keep, refused: the reasons of the others in order }. Neither the situation's
+ * book nor `seen` is changed.
+ */
+export function judgeBundle (bytes, situation, seen) {
+  let parts
+  try {
+    parts = unpack(bytes)
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error
+    return { reason: error.reason, accepted: [], refused: [] }
+  }
+  const book = situation.book.copy()
+  const here = new Seen()
+  const accepted = []
+  const refused = []
+  for (const part of parts) {
+    const { reason, item, body } = judgeOnce(part, { ...situation, book }, Seen.union(seen, here))
+    if (decision(reason) === 'REJECT') return { reason, accepted: [], refused: [reason] }
+    if (reason !== 'ok') {
+      refused.push(reason)
+      continue
+    }
+    here.add(item)
+    book.add({ item, body })
+    accepted.push(item)
+  }
+  return { reason: reasonOf(accepted, refused), accepted, refused }
+}
+
+function reasonOf (accepted, refused) {
+  const unjudged = refused.find((reason) => reason === 'unknown-catalog' || reason === 'unknown-kind')
+  if (unjudged !== undefined) return unjudged
+  return accepted.length ? 'ok' : refused[0]
+}

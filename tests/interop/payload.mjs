@@ -1,0 +1,90 @@
+// Payloads but catalogs: schema/SPEC.md, section 3. Each reader takes decoded CBOR and returns a plain object.
+
+import { characters, demandKeys, isId, isInteger, isPlainText } from './shape.mjs'
+import { demand } from './verdict.mjs'
+
+const LAST_SECOND = 253402300799n
+const TICK = 600n
+const DAY = 86400n
+const MOST_ENTRIES = 8
+const MOST_VALUES = 32
+
+const malformed = (condition, detail) => demand(condition, 'malformed', detail)
+const isSeconds = (value) => isInteger(value, 0n, LAST_SECOND)
+const isText = (value, most, least = 1) => isPlainText(value, least, most, characters)
+
+function demandRounded (...times) {
+  for (const time of times) demand(time % TICK === 0n, 'unrounded')
+}
+
+function isStep (value) {
+  return Array.isArray(value) && value.length === 2 && typeof value[0] === 'string' && isInteger(value[1], 0n)
+}
+
+function readReport (map) {
+  demandKeys(map, ['catalog', 'type', 'time', 'values'], ['count', 'one_in', 'sequence'], 'malformed')
+  const { catalog, type, time, values, count, one_in: oneIn, sequence } = Object.fromEntries(map)
+  malformed(isId(catalog), 'catalog')
+  malformed(typeof type === 'string', 'type')
+  malformed(isSeconds(time), 'time')
+  // A value of any shape: whether it fits its field is a question for the catalog.
+  malformed(values instanceof Map, 'values')
+  malformed(count === undefined || isInteger(count, 1n), 'count')
+  malformed(oneIn === undefined || isInteger(oneIn, 2n), 'one_in')
+  malformed(sequence === undefined || (Array.isArray(sequence) && sequence.every(isStep)), 'sequence')
+  return { catalog, type, time, values, count, oneIn: oneIn ?? 1n, sequence }
+}
+
+function readErasure (map) {
+  demandKeys(map, ['catalog', 'report', 'time'], [], 'malformed')
+  const { catalog, report, time } = Object.fromEntries(map)
+  malformed(isId(catalog) && isId(report) && isSeconds(time), 'erasure')
+  demandRounded(time)
+  return { catalog, report, time }
+}
+
+function readRevocation (map) {
+  demandKeys(map, ['type', 'time', 'reason'], [], 'malformed')
+  const { type, time, reason } = Object.fromEntries(map)
+  malformed(isText(type, 64) && isSeconds(time) && isText(reason, 200, 0), 'revocation')
+  demandRounded(time)
+  return { type, time, reason }
+}
+
+function isNews (entry) {
+  if (!(entry instanceof Map) || !isText(entry.get('text'), 500)) return false
+  const url = entry.get('url')
+  return url === undefined || (isText(url, 200) && url.startsWith('https://'))
+}
+
+function isSelector (value) {
+  return value instanceof Map && value.size <= MOST_ENTRIES && [...value].every(([name, allowed]) =>
+    isText(name, 64) && Array.isArray(allowed) && allowed.length <= MOST_VALUES && allowed.every((one) => isText(one, 64)))
+}
+
+const isListOf = (test) => (value) => Array.isArray(value) && value.length <= MOST_ENTRIES && value.every(test)
+
+const ANNOUNCED = {
+  news: isListOf(isNews),
+  newest_version: (value) => isText(value, 64),
+  report_interval: (value) => isInteger(value, 0n),
+  relays: isListOf((value) => isText(value, 200)),
+  selector: isSelector
+}
+
+function readAnnouncement (map) {
+  malformed(map instanceof Map, 'no map')
+  const [time, expires] = [map.get('time'), map.get('expires')]
+  malformed(isSeconds(time) && isSeconds(expires) && expires > time, 'times')
+  for (const [key, test] of Object.entries(ANNOUNCED)) malformed(!map.has(key) || test(map.get(key)), key)
+  demand(!map.has('report_interval') || map.get('report_interval') >= DAY, 'off-schema', 'more than once a day')
+  demandRounded(time, expires)
+  return { time, expires }
+}
+
+const READERS = { report: readReport, erasure: readErasure, revocation: readRevocation, announcement: readAnnouncement }
+
+/** The payload of a kind but `catalog`; a Refusal `malformed`, `off-schema` or `unrounded` if it breaks a rule. */
+export function readPayload (kind, value) {
+  return READERS[kind](value)
+}
