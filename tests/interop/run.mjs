@@ -7,7 +7,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { bytesOf, readVectors, situationOfVector, verdictOn } from './vectors.mjs'
 
-const [folder, mode, most = '512'] = process.argv.slice(2)
+const [folder, mode, most = '128'] = process.argv.slice(2)
 const vectors = readVectors(folder)
 const say = (line) => process.stdout.write(JSON.stringify(line) + '\n')
 

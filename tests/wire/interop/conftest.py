@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.interop import javascript
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-
-import jspeer  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,12 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def js_script(pytestconfig: pytest.Config) -> Path:
+def js_script(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The script of the js peer, with its packages beside it."""
-    cache = getattr(pytestconfig, "cache", None)
-    if cache is None:
-        pytest.skip("the cache that would hold the packages is switched off")
-    try:
-        return jspeer.install(cache.mkdir("interop-js"))
-    except jspeer.UnavailableError as error:
-        pytest.skip(str(error))
+    packages = javascript.packages(pytestconfig, HERE)
+    folder = tmp_path_factory.mktemp("js-peer")
+    return javascript.assemble(packages, [HERE / "peer.mjs"], folder) / "peer.mjs"

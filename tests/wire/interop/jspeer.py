@@ -1,4 +1,4 @@
-"""A js-libp2p peer in a process of its own: `peer.mjs`, installed once and driven by JSON lines."""
+"""A js-libp2p peer in a process of its own: `peer.mjs`, driven by JSON lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from functools import partial
@@ -16,37 +15,7 @@ from typing import Any
 
 import trio
 
-HERE = Path(__file__).parent
-_SOURCES = ("package.json", "package-lock.json", "peer.mjs")
 _PATIENCE = 60
-
-
-class UnavailableError(Exception):
-    """There is no Node.js here, or its packages cannot be had."""
-
-
-def install(folder: Path) -> Path:
-    """Put the peer and its packages into `folder`, unless they are there; returns the script.
-
-    Raises `UnavailableError` where that cannot be done.
-    """
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        raise UnavailableError("node and npm are not on the path")
-    contents = b"".join((HERE / name).read_bytes() for name in _SOURCES)
-    ready = folder / f"installed-{hashlib.sha256(contents).hexdigest()[:16]}"
-    if not ready.exists():
-        for name in _SOURCES:
-            shutil.copy(HERE / name, folder / name)
-        command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, check=False, timeout=300
-        )
-        if done.returncode != 0:
-            errors = [line for line in done.stderr.splitlines() if "npm error" in line]
-            raise UnavailableError("npm ci failed: " + "; ".join(errors[:2]))
-        ready.touch()
-    return folder / "peer.mjs"
 
 
 class JsPeer:
