@@ -127,7 +127,7 @@ export function readCatalog (map) {
 
 function checkSequence (declared, sequence) {
   if (declared === undefined) return offSchema(sequence === undefined, 'a sequence out of place')
-  demand(sequence !== undefined && sequence.length > 0, 'empty', 'no steps')
+  demand(sequence !== undefined, 'empty', 'no sequence')
   offSchema(sequence.length <= declared.maxSteps, 'too many steps')
   let previous = 0n
   for (const [step, offset] of sequence) {

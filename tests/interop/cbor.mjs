@@ -14,6 +14,7 @@ const SIMPLE = 7
 const FALSE = 20n
 const TRUE = 21n
 const DEEPEST = 8
+const UINT_MAX = 2n ** 64n - 1n
 
 // ignoreBOM keeps U+FEFF at the start of a text, which the decoder would drop otherwise.
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -52,10 +53,11 @@ export class Reader {
     return [first >> 5, argument]
   }
 
-  /** The contents of a byte string. */
-  byteString () {
+  /** The contents of a byte string; a Refusal `oversize` if it has more than `most` bytes, at hand or not. */
+  byteString (most = UINT_MAX) {
     const [major, length] = this.head()
     malformed(major === BYTES, 'no byte string')
+    demand(length <= most, 'oversize')
     return this.take(length)
   }
 
@@ -109,6 +111,14 @@ export class Reader {
     return entries
   }
 
+  /** The contents of an array of one to `count` byte strings of at most `each` bytes, read from front to back. */
+  byteStrings ({ count: most, countReason, each }) {
+    const [major, count] = this.head()
+    malformed(major === ARRAY && count > 0n, 'no array, or an empty one')
+    demand(count <= most, countReason, 'too many')
+    return Array.from({ length: Number(count) }, () => this.byteString(each))
+  }
+
   end () {
     malformed(this.left === 0, 'bytes behind the value')
   }
@@ -128,6 +138,15 @@ export function decodeHeader (bytes) {
   const value = reader.value(DEEPEST, [UINT, TEXT])
   reader.end()
   return value
+}
+
+/** The byte strings of an array that is all of `bytes`, within limits { total, count, countReason, each }. */
+export function readByteStrings (bytes, limits) {
+  demand(bytes.length <= limits.total, 'oversize')
+  const reader = new Reader(bytes)
+  const strings = reader.byteStrings(limits)
+  reader.end()
+  return strings
 }
 
 /** The head of a CBOR data item: its major type and argument in the fewest bytes. */

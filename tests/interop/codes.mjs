@@ -1,9 +1,17 @@
-// The closed lists of codes that fields of type country and language draw from.
+// The closed lists of codes that fields of type country and language draw from: schema/SPEC.md, section 4.
 
-const list = (text) => new Set(text.trim().split(/\s+/))
+import { createHash } from 'node:crypto'
+
+/** The set of codes in `text`, which as a file of one code per line must have the digest that the SPEC gives. */
+function list (digest, text) {
+  const codes = text.trim().split(/\s+/)
+  const actual = createHash('sha256').update(codes.join('\n') + '\n').digest('hex')
+  if (actual !== digest) throw new Error(`a list of codes has the digest ${actual}`)
+  return new Set(codes)
+}
 
 /** ISO 3166-1 alpha-2. */
-export const COUNTRIES = list(`
+export const COUNTRIES = list('801ef127f0b3e6b4e971c239c9b8475caedb65c17573d84ca1b57eed72523a0e', `
   AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ
   CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR
   GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP
@@ -13,7 +21,7 @@ export const COUNTRIES = list(`
   UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW`)
 
 /** ISO 639-1. */
-export const LANGUAGES = list(`
+export const LANGUAGES = list('646d6b21a18544f9542fdc6e03bcb0b9f415f9746444b06bab15f2d580b051b7', `
   aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo es
   et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka kg ki
   kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no

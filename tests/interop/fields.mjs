@@ -5,22 +5,25 @@
 
 import { encode } from './cbor.mjs'
 import { COUNTRIES, LANGUAGES } from './codes.mjs'
-import { demandKeys, isInteger, isPlainText, utf8Size } from './shape.mjs'
+import { demandKeys, isInteger, isPlainText } from './shape.mjs'
 import { demand } from './verdict.mjs'
 
 const NAME = /^[a-z][a-z0-9_]{0,31}$/
 const WORD = /^[A-Za-z0-9]([A-Za-z0-9 ._+/-]{0,30}[A-Za-z0-9._+/-])?$/
 const DECIMAL = /^-?(0|[1-9][0-9]{0,15})\.[0-9]{0,8}[1-9]$/
+const BLANK = /^[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]*$/
 const NUMBER = /^(0|[1-9][0-9]*)$/
 const RESERVED = ['report', 'time', 'day', 'received', 'count', 'one_in', 'sequence', 'step', 'offset', 'position', 'only', 'n']
 const OTHER = 'other'
 const SCALE = 9
 const LAST_MILESTONE = 400n
+const EDGE_MAX = 2n ** 53n - 1n
+const UNIT_MAX = 24
 
 const offSchema = (condition, detail) => demand(condition, 'off-schema', detail)
 
 export const isName = (value) => typeof value === 'string' && NAME.test(value)
-export const isLine = (value, most) => isPlainText(value, 1, most, utf8Size) && value.trim() !== ''
+export const isLine = (value, most) => isPlainText(value, 1, most) && !BLANK.test(value)
 export const isArray = (value, least, most) => Array.isArray(value) && value.length >= least && value.length <= most
 export const ascends = (values) => values.every((value, i) => i === 0 || values[i - 1] < value)
 export const isDistinct = (values) => new Set(values).size === values.length
@@ -51,7 +54,7 @@ function readFlag () {
 
 /** An edge as an integer, scaled so that every decimal is whole: edges are compared exactly. */
 function scaled (edge) {
-  if (typeof edge === 'bigint') return edge * 10n ** BigInt(SCALE)
+  if (isInteger(edge, -EDGE_MAX, EDGE_MAX)) return edge * 10n ** BigInt(SCALE)
   offSchema(typeof edge === 'string' && DECIMAL.test(edge), 'M004, M006')
   const [whole, fraction] = edge.split('.')
   return BigInt(whole.replace('-', '') + fraction.padEnd(SCALE, '0')) * (edge.startsWith('-') ? -1n : 1n)
@@ -61,7 +64,7 @@ function readBucket (map) {
   const edges = map.get('edges')
   offSchema(isArray(edges, 1, 64), 'M013')
   offSchema(ascends(edges.map(scaled)), 'M009')
-  offSchema(!map.has('unit') || typeof map.get('unit') === 'string', 'M004')
+  offSchema(!map.has('unit') || isLine(map.get('unit'), UNIT_MAX), 'M004, M007')
   return index(BigInt(edges.length))
 }
 

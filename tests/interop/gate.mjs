@@ -1,25 +1,11 @@
 // The verdict on a bundle: schema/SPEC.md, sections 5 and 7.
 
-import { Reader } from './cbor.mjs'
+import { readByteStrings } from './cbor.mjs'
 import { hex, readItem } from './item.mjs'
-import { judge } from './judge.mjs'
-import { Refusal, decision, demand } from './verdict.mjs'
+import { checkForeign, judge } from './judge.mjs'
+import { Refusal, decision } from './verdict.mjs'
 
-const BUNDLE_MAX = 131072
-const ITEMS_MAX = 1024n
-const ARRAY = 4
-
-/** The bytes of each item of a bundle; a Refusal `oversize` or `malformed`. */
-export function unpack (bytes) {
-  demand(bytes.length <= BUNDLE_MAX, 'oversize')
-  const reader = new Reader(bytes)
-  const [major, count] = reader.head()
-  demand(major === ARRAY && count > 0n, 'malformed', 'no array of items')
-  demand(count <= ITEMS_MAX, 'oversize')
-  const items = Array.from({ length: Number(count) }, () => reader.byteString())
-  reader.end()
-  return items
-}
+const BUNDLE = { total: 131072, count: 1024n, countReason: 'oversize', each: 65536n }
 
 /** Items that passed: their ids, and for each id the signatures that it came with. */
 export class Seen {
@@ -43,12 +29,17 @@ export class Seen {
   }
 }
 
-function judgeOnce (bytes, situation, seen) {
+/** The verdict on an item of which `seen` may know that it passed before. */
+export function judgeOnce (bytes, situation, seen) {
   try {
     const item = readItem(bytes)
-    if (seen.has(item)) return { reason: 'duplicate', item, body: null }
+    if (seen.has(item)) {
+      checkForeign(item, situation)
+      return { reason: 'duplicate', item, body: null }
+    }
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
+    return { reason: error.reason, item: null, body: null }
   }
   const verdict = judge(bytes, situation)
   if (verdict.reason === 'ok' && seen.hasId(verdict.item)) return { ...verdict, reason: 'duplicate' }
@@ -64,7 +55,7 @@ function judgeOnce (bytes, situation, seen) {
 export function judgeBundle (bytes, situation, seen) {
   let parts
   try {
-    parts = unpack(bytes)
+    parts = readByteStrings(bytes, BUNDLE)
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
     return { reason: error.reason, accepted: [], refused: [] }
@@ -75,11 +66,9 @@ export function judgeBundle (bytes, situation, seen) {
   const refused = []
   for (const part of parts) {
     const { reason, item, body } = judgeOnce(part, { ...situation, book }, Seen.union(seen, here))
-    if (decision(reason) === 'REJECT') return { reason, accepted: [], refused: [reason] }
-    if (reason !== 'ok') {
-      refused.push(reason)
-      continue
-    }
+    if (reason !== 'ok') refused.push(reason)
+    if (decision(reason) === 'REJECT') return { reason, accepted: [], refused }
+    if (reason !== 'ok') continue
     here.add(item)
     book.add({ item, body })
     accepted.push(item)

@@ -49,20 +49,35 @@ export class Book {
 
 const shortKeyOf = (topic) => topic.slice(0, -'/cbor'.length).split('-').at(-1)
 
-function checkNamespace (item, topic) {
-  if (topic === null) return
-  demand(shortKeyOf(topicOf('any', item.key)) === shortKeyOf(topic), 'foreign', 'another namespace')
+function checkNamespace (key, topics) {
+  const shortKey = shortKeyOf(topicOf('any', key))
+  demand(topics === null || topics.some((topic) => shortKeyOf(topic) === shortKey), 'foreign', 'another namespace')
+}
+
+function checkTopic (topic, topics) {
+  demand(topics === null || topics.includes(topic), 'foreign', 'another topic')
 }
 
 /** Step 2 for items that the namespace key signs. */
-function readSignedByNamespace (item, topic) {
-  checkNamespace(item, topic)
+function readSignedByNamespace (item, topics) {
+  checkNamespace(item.key, topics)
   checkSignature(item)
   const payload = decode(item.payload)
   if (item.kind !== 'catalog') return readPayload(item.kind, payload)
   const body = readCatalog(payload)
-  demand(topic === null || topicOf(body.label, item.key) === topic, 'foreign', 'another label')
+  checkTopic(topicOf(body.label, item.key), topics)
   return body
+}
+
+/** The comparison with the topic that even a known item has to pass. */
+export function checkForeign (item, { topics, book }) {
+  if (SIGNED_BY_NAMESPACE.includes(item.kind)) {
+    checkNamespace(item.key, topics)
+    if (item.kind === 'catalog') checkTopic(topicOf(readCatalog(decode(item.payload)).label, item.key), topics)
+  } else {
+    const catalog = book.catalog(readPayload(item.kind, decode(item.payload)).catalog)
+    if (catalog !== undefined) checkTopic(catalog.topic, topics)
+  }
 }
 
 /** Step 7 for what names a catalog. */
@@ -89,13 +104,13 @@ function judgeErasure (item, body, situation) {
 }
 
 /** Step 3: the catalog that a report or an erasure names. */
-function knownCatalog (item, body, { topic, book }) {
+function knownCatalog (item, body, { topics, book }) {
   const catalog = book.catalog(body.catalog)
   if (catalog === undefined) {
     checkSignature(item)
     demand(false, 'unknown-catalog')
   }
-  demand(topic === null || catalog.topic === topic, 'foreign', 'a catalog of another topic')
+  checkTopic(catalog.topic, topics)
   return catalog
 }
 
@@ -118,14 +133,15 @@ const JUDGES = {
 export function judgeRead (item, situation) {
   demand(item.kind === 'report' || item.work === undefined, 'off-schema', 'a needless work stamp')
   const body = SIGNED_BY_NAMESPACE.includes(item.kind)
-    ? readSignedByNamespace(item, situation.topic)
+    ? readSignedByNamespace(item, situation.topics)
     : readPayload(item.kind, decode(item.payload))
   JUDGES[item.kind](item, body, situation)
   return body
 }
 
 /**
- * Judges the bytes of an item in a situation { now: BigInt, live, topic: string or null, book }.
+ * Judges the bytes of an item in a situation { now: BigInt, live, topics, book }. `topics` are those that the item
+ * may belong to, or null if there is none to compare with.
  *
  * Returns { reason, item, body }: `item` is null unless its layout could be read, `body` unless the reason is `ok`.
  */

@@ -1,6 +1,6 @@
 // Payloads but catalogs: schema/SPEC.md, section 3. Each reader takes decoded CBOR and returns a plain object.
 
-import { characters, demandKeys, isId, isInteger, isPlainText } from './shape.mjs'
+import { demandKeys, isId, isInteger, isPlainText } from './shape.mjs'
 import { demand } from './verdict.mjs'
 
 const LAST_SECOND = 253402300799n
@@ -11,7 +11,7 @@ const MOST_VALUES = 32
 
 const malformed = (condition, detail) => demand(condition, 'malformed', detail)
 const isSeconds = (value) => isInteger(value, 0n, LAST_SECOND)
-const isText = (value, most, least = 1) => isPlainText(value, least, most, characters)
+const isText = (value, most, least = 1) => isPlainText(value, least, most)
 
 function demandRounded (...times) {
   for (const time of times) demand(time % TICK === 0n, 'unrounded')
@@ -19,6 +19,10 @@ function demandRounded (...times) {
 
 function isStep (value) {
   return Array.isArray(value) && value.length === 2 && typeof value[0] === 'string' && isInteger(value[1], 0n)
+}
+
+function isSequence (value) {
+  return Array.isArray(value) && value.length > 0 && value.every(isStep)
 }
 
 function readReport (map) {
@@ -31,7 +35,7 @@ function readReport (map) {
   malformed(values instanceof Map, 'values')
   malformed(count === undefined || isInteger(count, 1n), 'count')
   malformed(oneIn === undefined || isInteger(oneIn, 2n), 'one_in')
-  malformed(sequence === undefined || (Array.isArray(sequence) && sequence.every(isStep)), 'sequence')
+  malformed(sequence === undefined || isSequence(sequence), 'sequence')
   return { catalog, type, time, values, count, oneIn: oneIn ?? 1n, sequence }
 }
 

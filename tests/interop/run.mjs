@@ -1,10 +1,13 @@
 // Judges every vector of a folder and prints each verdict as a line of JSON: {name, verdict, expected, agrees}.
 //
-// Usage: node run.mjs VECTORS_DIR [flips [MOST]]
-// With `flips`, every vector is judged with any one byte of it changed instead, at MOST places of each vector at
-// most, and the lines are {name, places, accepted: places where the changed bytes were accepted all the same}.
+// Usage: node run.mjs VECTORS_DIR [requests | flips [MOST]]
+// With `requests`, the vectors of streams and messages below the folder are run instead, and `verdict` is the outcome.
+// With `flips`, every vector whose name starts with `ok-` is judged with any one byte of it changed instead, at MOST
+// places of each at most, and the lines are {name, places, accepted: places where the changed bytes were accepted}.
 
+import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import { outcome } from './requests.mjs'
 import { bytesOf, readVectors, situationOfVector, verdictOn } from './vectors.mjs'
 
 const [folder, mode, most = '128'] = process.argv.slice(2)
@@ -26,15 +29,27 @@ function acceptedAlthoughChanged (bytes, isBundle, situation, at) {
   })
 }
 
-for (const [name, vector] of vectors) {
+function judgeVector (name, vector, mode) {
   const isBundle = vector.bundle !== undefined
   const bytes = bytesOf(isBundle ? vector.bundle : vector.bytes)
   const situation = situationOfVector(vector, vectors)
   if (mode === 'flips') {
     const at = places(bytes.length, Number(most))
-    say({ name, places: at.length, accepted: acceptedAlthoughChanged(bytes, isBundle, situation, at) })
-  } else {
-    const verdict = verdictOn(bytes, isBundle, situation)
-    say({ name, verdict, expected: vector.expect, agrees: isDeepStrictEqual(verdict, vector.expect) })
+    return { name, places: at.length, accepted: acceptedAlthoughChanged(bytes, isBundle, situation, at) }
+  }
+  return compared(name, verdictOn(bytes, isBundle, situation), vector.expect)
+}
+
+function compared (name, verdict, expected) {
+  return { name, verdict, expected, agrees: isDeepStrictEqual(verdict, expected) }
+}
+
+if (mode === 'requests') {
+  for (const [name, vector] of readVectors(join(folder, 'requests'))) {
+    say(compared(name, outcome(name, vector, vectors), vector.expect))
+  }
+} else {
+  for (const [name, vector] of vectors) {
+    if (mode !== 'flips' || name.startsWith('ok-')) say(judgeVector(name, vector, mode))
   }
 }

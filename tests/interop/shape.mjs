@@ -16,16 +16,13 @@ export function isId (value) {
   return value instanceof Uint8Array && value.length === 32
 }
 
-/** Whether it is text without the characters that section 3 bars, of a size within both ends. */
-export function isPlainText (value, least, most, size) {
-  return typeof value === 'string' && !BARRED.test(value) && size(value) >= least && size(value) <= most
-}
-
-/** The number of code points of a text. */
-export const characters = (text) => [...text].length
-
 /** The number of bytes of a text in UTF-8. */
 export const utf8Size = (text) => Buffer.byteLength(text, 'utf8')
+
+/** Whether it is text without the characters that section 3 bars, of a number of bytes within both ends. */
+export function isPlainText (value, least, most) {
+  return typeof value === 'string' && !BARRED.test(value) && utf8Size(value) >= least && utf8Size(value) <= most
+}
 
 /** Throws a Refusal unless `value` is a map with all of `mandatory` and no keys but those and `optional`. */
 export function demandKeys (value, mandatory, optional, reason) {

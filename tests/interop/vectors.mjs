@@ -16,9 +16,10 @@ export function readVectors (folder) {
   return new Map(names.map((name) => [basename(name, '.json'), JSON.parse(readFileSync(join(folder, name), 'utf8'))]))
 }
 
-/** Bytes from hex digits, or from [hex digits, how often repeated]. */
+/** Bytes from hex digits, or from [hex digits, how often repeated, hex digits, how often repeated, ...]. */
 export function bytesOf (told) {
-  return typeof told === 'string' ? Buffer.from(told, 'hex') : Buffer.from(told[0].repeat(told[1]), 'hex')
+  if (typeof told === 'string') return Buffer.from(told, 'hex')
+  return Buffer.concat(told.flatMap((digits, i) => i % 2 ? [] : [Buffer.from(digits.repeat(told[i + 1]), 'hex')]))
 }
 
 /** What a node knows and when it judges: `catalogs`, `revocations` and `seen` are the bytes of items known beforehand. */
@@ -34,7 +35,7 @@ export function situationOf ({ now, live, topic, catalogs, revocations, seen }) 
   }
   const passed = new Seen()
   for (const bytes of seen) passed.add(readItem(bytes))
-  return { now: BigInt(now), live, topic, book, seen: passed }
+  return { now: BigInt(now), live, topics: topic === null ? null : [topic], book, seen: passed }
 }
 
 /** The situation of one of `vectors`. */
