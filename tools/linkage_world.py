@@ -409,7 +409,7 @@ def simulate(
     rng = random.Random(f"{seed}/habits")
     habits = [invent(number, rng) for number in range(installs)]
     declared = catalog or example_catalog()
-    mix = MixLimits(linger=0) if leak is Leak.NO_REST else MixLimits()
+    mix = MixLimits(rest=0) if leak is Leak.NO_REST else MixLimits()
     relays = 4 if leak is Leak.OWN_RELAY else 2
     network = MemoryNetwork(rng=random.Random(seed), latency=(0.02, 0.2))
     steady = MockClock(autojump_threshold=0)

@@ -83,7 +83,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(folder: Path) -> AsyncIterator[Scene]:
-    relaying = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(hold=0.3, linger=0))
+    relaying = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(batch_window=0.3, rest=0))
     ingest = IngestSettings(threads=1, batch_seconds=0.05)
     async with (
         open_swarm(listen=LISTEN) as near,

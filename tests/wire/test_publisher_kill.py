@@ -124,7 +124,7 @@ async def relay_and_collector() -> AsyncIterator[tuple[str, Collector]]:
     book.add(CATALOG)
     collector = Collector(book)
     listen = ["/ip4/127.0.0.1/tcp/0"]
-    settings = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(hold=0.3, linger=0))
+    settings = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(batch_window=0.3, rest=0))
     async with (
         open_swarm(listen=listen) as swarm,
         open_swarm(listen=listen) as ears,

@@ -74,7 +74,7 @@ def report(number: int) -> tuple[bytes, bytes]:
 
 @asynccontextmanager
 async def scene() -> AsyncIterator[tuple[Swarm, Relay, Ears]]:
-    settings = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(hold=0.5, linger=0))
+    settings = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(batch_window=0.5, rest=0))
     ears = Ears()
     async with (
         open_swarm(listen=[LISTEN]) as swarm,

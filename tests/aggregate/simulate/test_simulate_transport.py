@@ -15,7 +15,7 @@ from methrics.aggregate.simulate.settings import START, Settings
 from methrics.aggregate.simulate.transport import LIMITS, Resting, answer, bundles, closes
 from methrics.aggregate.simulate.zones import ZONES
 from methrics.node.outbox.journal import Receipt
-from methrics.node.relay.mixer import Mixer, MixLimits, rest
+from methrics.node.relay.mixer import Mixer, MixLimits, draw_rest
 from methrics.schema.errors import ConfigError
 from methrics.schema.example import example_catalog
 from methrics.schema.judging.book import CatalogBook
@@ -78,8 +78,10 @@ def test_bundles_are_those_of_two_relays() -> None:
         ours = iter((one, two))
         resting.append(Resting(closes(handed, _Fixed(ours)), raw[:32], raw))
         again = iter((one, two))
-        linger = LIMITS.linger
-        left = min(rest(handed, linger, _Fixed(again)), rest(handed, linger, _Fixed(again)))
+        period = LIMITS.rest
+        left = min(
+            draw_rest(handed, period, _Fixed(again)), draw_rest(handed, period, _Fixed(again))
+        )
         mixer.add("topic", raw[:32], raw, handed, rest=left)
     theirs = []
     mixing = random.Random(5)
@@ -89,7 +91,7 @@ def test_bundles_are_those_of_two_relays() -> None:
     assert ours_too == theirs
     assert len(ours_too) > 300
     for time, bundle in ours_too:
-        assert time % LIMITS.hold == 0
+        assert time % LIMITS.batch_window == 0
         for raw in unpack(bundle):
             handed = draws[int.from_bytes(raw[:4], "big")][0]
             assert time // DAY == handed // DAY + 1 or time % DAY == 0, "the next day, UTC"

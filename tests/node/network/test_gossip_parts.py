@@ -20,7 +20,6 @@ from libp2p.pubsub.validators import signature_validator
 from methrics.node.network.contents import ID_SIZE, Contents, content_id
 from methrics.node.network.libp2p import GossipSettings, wire
 from methrics.node.network.libp2p.dialing import parse_listen, parse_peer_addr
-from methrics.node.network.libp2p.rates import Rate
 from methrics.node.network.libp2p.recent import Recent
 from methrics.node.network.libp2p.requests import parse_peer
 from methrics.schema.errors import ConfigError
@@ -85,22 +84,6 @@ def test_contents_stay_bounded(arrivals: list[tuple[bytes, bool]]) -> None:
         if settled:
             contents.settle(content, Decision.ACCEPT)
         assert len(contents) <= 8
-
-
-@given(st.lists(st.tuples(st.floats(0, 2), st.floats(0, 20)), max_size=100))
-def test_rate_is_kept_in_the_long_run(steps: list[tuple[float, float]]) -> None:
-    rate, now, used = Rate(10, 0.0), 0.0, 0.0
-    for pause, amount in steps:
-        now += pause
-        now += rate.take(amount, now)
-        used += amount
-    assert used <= 10 * (now + 1) + 1e-6
-
-
-def test_rate_lets_a_burst_of_a_second_through() -> None:
-    rate = Rate(100, 0.0)
-    assert [rate.take(1, 0.0) for _ in range(100)] == [0.0] * 100
-    assert rate.take(50, 0.0) == pytest.approx(0.5)
 
 
 def test_recent_forgets_with_the_heartbeats() -> None:

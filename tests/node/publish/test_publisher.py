@@ -200,9 +200,9 @@ async def test_what_nobody_took_is_tried_again_later_byte_for_byte(
     assert await person.publish(wire) == NETWORK
     assert await person.publish(wire) == OK, "not due again yet"
     assert len(wire.sent) == 1
-    await trio.sleep(BACKOFF[0] * 2)
+    await trio.sleep(BACKOFF.least)
     assert await person.publish(wire) == NETWORK
-    await trio.sleep(BACKOFF[0] * 4)
+    await trio.sleep(BACKOFF.least * 2)
     assert await person.publish(wire) == OK
     assert len(wire.sent) == 3
     assert len(set(wire.sent)) == 1
@@ -476,9 +476,9 @@ async def test_cancelled_in_the_middle_it_goes_on_where_it_stopped(
 def test_backoff_grows_and_stays_within_bounds() -> None:
     rng = random.Random(1).random
     waits = [backoff(attempts, rng) for attempts in range(40)]
-    assert waits[0] >= BACKOFF[0]
-    assert all(wait <= BACKOFF[1] for wait in waits)
-    assert min(waits[20:]) >= BACKOFF[1] // 2
+    assert waits[0] >= BACKOFF.least / 2
+    assert all(wait <= BACKOFF.most for wait in waits)
+    assert min(waits[20:]) >= BACKOFF.most // 2
 
 
 @pytest.mark.parametrize(
@@ -583,7 +583,7 @@ async def test_from_record_to_the_topic(
         network.open_swarm() as peer,
         trio.open_nursery() as nursery,
     ):
-        settings = RelaySettings(topics=(TOPIC,), mix=MixLimits(hold=30, linger=0))
+        settings = RelaySettings(topics=(TOPIC,), mix=MixLimits(batch_window=30, rest=0))
         await nursery.start(
             lambda task_status: run_relay(
                 relay,

@@ -51,5 +51,5 @@ def test_quiet_peers_are_forgotten() -> None:
 def test_no_peer_id_stays_in_memory() -> None:
     limits = limiter()
     limits.take("12D3KooW-somebody", 1, now=0)
-    held = [*gc.get_referents(limits), *limits._left]
-    assert "12D3KooW" not in repr(held)
+    kept = [*gc.get_referents(limits), *limits._buckets]
+    assert "12D3KooW" not in repr(kept)

@@ -1,4 +1,4 @@
-"""The mix pool: bounded, order-forgetting, and silent about when an item came."""
+"""The mix pool: bounded, and its bundles tell neither the order nor the time of arrival."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_nothing_is_lost_and_nothing_doubled(numbers: list[int], seed: int) -> N
     out = [raw for one in mixed for raw in unpack(one.bundle)]
     assert sorted(out) == sorted(item(number)[1] for number in numbers)
     assert all(len(one.bundle) <= BUNDLE_MAX for one in mixed)
-    assert (len(mixer), mixer.bytes_held) == (0, 0)
+    assert (len(mixer), mixer.bytes_used) == (0, 0)
 
 
 @pytest.mark.shows("NEW-6")
@@ -69,14 +69,14 @@ def test_items_are_shuffled() -> None:
 @given(st.floats(0, 29.9, exclude_max=False))
 def test_attack_the_time_of_arrival_does_not_show(now: float) -> None:
     """Whenever in a window an item arrives, it leaves at the same moment."""
-    mixer = filled([1], now=now, hold=30.0)
+    mixer = filled([1], now=now, batch_window=30.0)
     assert mixer.next_due(now) == 30.0
     assert mixer.take(29.99, random.Random(1)) == []
     assert len(mixer.take(30.0, random.Random(1))) == 1
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))
-def test_attack_what_came_together_leaves_apart(now: float, rest: float) -> None:
+def test_attack_items_that_came_together_leave_apart(now: float, rest: float) -> None:
     """An item leaves when the window of its own rest ends, whatever came with it."""
     mixer = filled([1], now=now)
     mixer.add("topic", *item(2), now, rest=rest)
@@ -101,11 +101,11 @@ def test_attack_a_crowd_that_rests_leaves_sooner_and_room_remains() -> None:
     taken = mixer.take(2.0, random.Random(1))
     gone = sorted(int.from_bytes(name, "big") for one in taken for name, _ in one.items)
     assert gone == list(range(len(gone))), "the soonest first"
-    assert mixer.bytes_held <= BUNDLE_MAX // 2 < mixer.bytes_held + 1024 + ITEM_COST
+    assert mixer.bytes_used <= BUNDLE_MAX // 2 < mixer.bytes_used + 1024 + ITEM_COST
     assert mixer.next_due(2.0) == 100.0 * len(gone) // 30 * 30 + 30
 
 
-def test_a_crowd_that_nobody_takes_keeps_nobody_awake() -> None:
+def test_items_that_no_peer_takes_do_not_wake_the_relay() -> None:
     mixer = Mixer(MixLimits(count=10**9, bytes_max=BUNDLE_MAX))
     for number in range(60):
         mixer.add("topic", *item(number, 1024), 1.0)
@@ -130,20 +130,20 @@ def test_topics_do_not_mix() -> None:
     assert [(one.topic, len(one.items)) for one in mixed] == [("other", 1), ("topic", 2)]
 
 
-def test_a_held_item_is_a_duplicate() -> None:
+def test_a_pooled_item_is_a_duplicate() -> None:
     mixer = filled([1])
     assert mixer.add("topic", *item(1), 2.0) is Reason.DUPLICATE
     assert item(1)[0] in mixer
 
 
-def test_attack_a_full_pool_says_so_and_stays_bounded() -> None:
+def test_attack_a_full_pool_answers_quota_and_stays_bounded() -> None:
     mixer = Mixer(MixLimits(count=10**9, bytes_max=BUNDLE_MAX))
     answers = [mixer.add("topic", *item(number, 1024), 1.0) for number in range(200)]
     assert answers.count(Reason.QUOTA) == 200 - BUNDLE_MAX // (1024 + ITEM_COST)
-    assert mixer.bytes_held <= BUNDLE_MAX
+    assert mixer.bytes_used <= BUNDLE_MAX
 
 
-def test_what_reached_the_topic_elsewhere_is_dropped() -> None:
+def test_items_that_another_relay_published_are_dropped() -> None:
     mixer = filled([1, 2, 3])
     assert mixer.discard([item(2)[0], item(9)[0]]) == 1
     mixed = mixer.take(31.0, random.Random(1))
@@ -151,7 +151,7 @@ def test_what_reached_the_topic_elsewhere_is_dropped() -> None:
     assert filled([1]).discard([item(1)[0]]) == 1
 
 
-def test_what_nobody_took_waits_for_the_next_window_however_much_it_is() -> None:
+def test_items_that_no_peer_took_wait_for_the_next_window_however_many() -> None:
     mixer = filled(list(range(10)), count=5)
     (mixed,) = mixer.take(2.0, random.Random(1))
     assert mixer.put_back(mixed, 2.0) == 10
@@ -167,7 +167,9 @@ def test_everything_leaves_when_the_relay_stops() -> None:
     assert mixer.next_due(1.0) is None
 
 
-@pytest.mark.parametrize("limits", [{"hold": 0}, {"count": 0}, {"bytes_max": 1}, {"linger": -1}])
-def test_limits_that_hold_nothing_are_refused(limits: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "limits", [{"batch_window": 0}, {"count": 0}, {"bytes_max": 1}, {"rest": -1}]
+)
+def test_limits_that_make_no_sense_are_refused(limits: dict[str, int]) -> None:
     with pytest.raises(ValueError):
         MixLimits(**limits)

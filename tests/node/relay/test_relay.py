@@ -97,7 +97,7 @@ async def scene(
 ) -> AsyncIterator[Scene]:
     fields: dict[str, object] = {
         "topics": (TOPIC,),
-        "mix": MixLimits(hold=30, linger=0),
+        "mix": MixLimits(batch_window=30, rest=0),
         "catalog_every": None,
     }
     chosen = RelaySettings(**(fields | changes))  # type: ignore[arg-type]
@@ -160,7 +160,7 @@ async def test_reports_of_many_leave_in_one_bundle(autojump_clock: trio.testing.
         await trio.sleep(31)
         assert len(relay.messages) == 1
         assert sorted(relay.collected) == sorted(report(number) for number in range(5))
-        assert relay.relay.held == 0
+        assert relay.relay.pooled == 0
 
 
 @pytest.mark.shows("NEW-6")
@@ -319,22 +319,22 @@ async def test_without_peers_reports_wait(autojump_clock: trio.testing.MockClock
     async with scene(collector=False) as relay:
         assert await hand_in(relay, report(1)) == [Reason.OK]
         await trio.sleep(100)
-        assert relay.relay.held == 1
+        assert relay.relay.pooled == 1
         async with relay.network.open_swarm() as late:
             await late.join(TOPIC, relay.collect)
             await late.dial(relay.swarm.addrs[0])
             await trio.sleep(61)
             assert relay.collected == [report(1)]
-            assert relay.relay.held == 0
+            assert relay.relay.pooled == 0
 
 
 async def test_attack_a_crowd_nobody_takes_does_not_keep_the_relay_busy(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with scene(collector=False, mix=MixLimits(hold=30, count=3, linger=0)) as relay:
+    async with scene(collector=False, mix=MixLimits(batch_window=30, count=3, rest=0)) as relay:
         await hand_in(relay, *(report(number) for number in range(5)))
         await trio.sleep(100)
-        assert relay.relay.held == 5
+        assert relay.relay.pooled == 5
         assert relay.relay.statistics.put_back <= 5 * 5
 
 
@@ -386,7 +386,7 @@ async def test_what_is_still_being_judged_when_the_relay_stops_is_not_said_to_be
         relay.stop.set()
         await trio.sleep(5)
         assert answers == [Reason.QUOTA]
-        assert relay.relay.held == 0
+        assert relay.relay.pooled == 0
 
 
 async def test_what_there_was_no_room_to_put_back_may_be_handed_in_again(

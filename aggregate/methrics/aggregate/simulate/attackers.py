@@ -73,10 +73,10 @@ class Attackers:
             bad = self._spoiled(items[0])
             ids = ()
             heard[place] = Heard(good.time, pack([*items, bad]), ids, "poison")
-            left = DAY - good.time % DAY if self._settings.mix else LIMITS.hold
+            left = DAY - good.time % DAY if self._settings.mix else LIMITS.batch_window
             for item_id, raw in zip(good.ids, items, strict=True):
                 moment = good.time + self._rng.random() * left
-                later = int((moment // LIMITS.hold + 1) * LIMITS.hold)
+                later = int((moment // LIMITS.batch_window + 1) * LIMITS.batch_window)
                 again.append(Resting(later, item_id, raw))
         return heard, again
 

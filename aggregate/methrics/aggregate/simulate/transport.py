@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from methrics.node.outbox.journal import Receipt
 from methrics.node.publish.routes import RELAYS_AT_A_TIME
-from methrics.node.relay.mixer import MixLimits, rest, shuffled
+from methrics.node.relay.mixer import MixLimits, draw_rest, shuffled
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.wire.limits import EARLY_MAX
 from methrics.schema.wire.verdict import Reason
@@ -53,9 +53,9 @@ def answer(receipt: Receipt, event_type: EventType, now: int) -> Reason:
 def closes(handed: int, rng: random.Random, *, mix: bool = True) -> int:
     """When the window ends in which a report appears that was handed over at `handed`: each relay
     lets it rest for a time of its own, and once one has published it the others drop it."""
-    linger = LIMITS.linger if mix else 0.0
-    moment = handed + min(rest(handed, linger, rng) for _ in range(RELAYS_AT_A_TIME))
-    return int((moment // LIMITS.hold + 1) * LIMITS.hold)
+    period = LIMITS.rest if mix else 0.0
+    moment = handed + min(draw_rest(handed, period, rng) for _ in range(RELAYS_AT_A_TIME))
+    return int((moment // LIMITS.batch_window + 1) * LIMITS.batch_window)
 
 
 def bundles(topic: str, items: Iterable[Resting], rng: random.Random) -> Iterator[Heard]:

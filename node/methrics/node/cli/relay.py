@@ -138,7 +138,7 @@ def relay(
     book = CatalogBook(carried)
     for one in loaded:
         book.add(one)
-    settings = RelaySettings(topics=carried, mix=MixLimits(hold=hold, linger=linger))
+    settings = RelaySettings(topics=carried, mix=MixLimits(batch_window=hold, rest=linger))
     seed = own_key(key) if key else None
     trio.run(partial(_serve, book, settings, listen, seed, peers, as_json))
 
@@ -207,7 +207,7 @@ async def _say_counts(running: Relay, as_json: bool) -> None:
 
 
 def _say_listening(as_json: bool, addrs: tuple[str, ...], settings: RelaySettings) -> None:
-    topics, linger = settings.topics, settings.mix.linger
+    topics, linger = settings.topics, settings.mix.rest
     if as_json:
         event = {"event": "listening", "addrs": addrs, "topics": topics, "linger": linger}
         click.echo(json.dumps(event))
@@ -220,7 +220,7 @@ def _say_listening(as_json: bool, addrs: tuple[str, ...], settings: RelaySetting
         rest = "a day" if linger == _UNITS["d"] else f"{linger:g} s"
         click.echo(
             f"each report leaves at a random moment of the next period of {rest} "
-            f"(--linger 0: within {settings.mix.hold:g} s, for trying things out)"
+            f"(--linger 0: within {settings.mix.batch_window:g} s, for trying things out)"
         )
 
 
@@ -235,7 +235,7 @@ def _say(running: Relay, as_json: bool, event: str) -> None:
     """Counts, which name nobody."""
     counts = running.statistics
     values = {
-        "held": running.held,
+        "held": running.pooled,
         "published": counts.published,
         "bundles": counts.bundles,
         "elsewhere": counts.elsewhere,

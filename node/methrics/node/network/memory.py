@@ -22,6 +22,7 @@ from dataclasses import replace
 
 import trio
 
+from methrics.node.backoff import Backoff
 from methrics.node.network.contents import Contents, content_id
 from methrics.node.network.guards import run_handler, run_validator
 from methrics.node.network.swarm import Handler, PeerId, SwarmStatistics, Validator, check_message
@@ -29,7 +30,7 @@ from methrics.schema.errors import ConfigError, UnreachableError
 from methrics.schema.wire.verdict import Decision
 
 _CALLBACK_TIME_MAX = 30.0
-_BACKOFF = (0.5, 30.0)
+_REDIAL = Backoff(0.5, 30.0)
 
 
 class MemoryNetwork:
@@ -230,17 +231,16 @@ class MemorySwarm:
 
     async def _keep(self, target: PeerId) -> None:
         rng = self._network._rng(self._peer_id, f"keep/{target}")
-        least, most = _BACKOFF
-        delay = least
+        failures = 0
         while True:
             while target in self._links:
-                delay = least
+                failures = 0
                 await self._changed.wait()
             try:
                 self._connect(target)
             except UnreachableError:
-                await trio.sleep(delay * rng.uniform(0.5, 1.5))
-                delay = min(delay * 2, most)
+                await trio.sleep(_REDIAL.drawn(failures, rng.random))
+                failures += 1
 
     def _send(self, target: MemorySwarm, topic: str, data: bytes) -> None:
         for delay in self._network._delays(self._peer_id, target._peer_id):

@@ -19,6 +19,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from methrics.node.backoff import Backoff
 from methrics.node.clock import Clock, Rng
 from methrics.node.outbox.erasures import Asked, Erasures
 from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, Journal, Pending, Receipt
@@ -63,8 +64,8 @@ ALL = 50_000
 BATCH = 200
 """Reports of one delivery: what one relay takes within its limit per connection."""
 
-BACKOFF = (60, 6 * 3600)
-"""Seconds (least, most) before a report that nobody took is tried again; doubled each time."""
+BACKOFF = Backoff(120, 6 * 3600)
+"""Seconds before a report that no relay took is sent again: half of the time at least."""
 
 CONFLICTS_MAX = 3
 """Times that rows may change under one pass, which an app may do at any moment."""
@@ -320,8 +321,5 @@ def first_leaf(group: BaseExceptionGroup[E]) -> E:
 
 
 def backoff(attempts: int, rng: Rng) -> int:
-    """Seconds to wait after `attempts` earlier tries: doubled each time, within `BACKOFF`, and
-    drawn from the upper half, so that a returning relay is not met by everyone at once."""
-    least, most = BACKOFF
-    ceiling = min(most, least << min(attempts + 1, 16))
-    return int(ceiling * (0.5 + rng() / 2))
+    """Whole seconds to wait after an attempt that failed, with `attempts` failed ones before it."""
+    return int(BACKOFF.drawn(attempts, rng))

@@ -1,10 +1,10 @@
-"""Boxes: one item, padded and sealed to a relay, so that a wiretap learns neither what nor how big.
+"""Boxes: one item, padded and sealed to a relay; a wiretap learns neither its content nor its size.
 
 A box is `crypto_box_seal` (libsodium sealed box: X25519, XSalsa20-Poly1305, a fresh sender key per
 box) over the item padded with ISO/IEC 7816-4 padding to a multiple of `BOX_STEP`. Every report is
 smaller than one step, so all boxes that hold a report are equally long.
-A relay makes its box key when it starts and forgets it when it ends: what a wiretap recorded cannot
-be opened later, and nothing lasting ties a relay's runs together.
+A relay makes its box key when it starts and forgets it when it ends. So boxes that a wiretap
+recorded cannot be opened later, and the key does not link one run of a relay to the next.
 """
 
 from __future__ import annotations

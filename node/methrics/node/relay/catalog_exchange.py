@@ -3,10 +3,11 @@
     request = the id of a catalog, 32 bytes
     reply   = the catalog item's bytes, or nothing if the peer does not have it
 
-A report names its catalog by id, so whoever joins a topic late asks the topic's peers for what it
-names. The reply is what its id says or it is thrown away, so any peer will do; it is then judged
-like a bundle that arrived on the topic. Anyone can send reports that name catalogs which do not
-exist: what is asked for is bounded, and asked for less and less often.
+A report names its catalog by id. A node that lacks that catalog asks the peers of the topic for it.
+A reply with another id than the one asked for is thrown away, so any peer may be asked; the catalog
+is then judged like a bundle that arrived on the topic. Anyone can send reports that name catalogs
+which do not exist, so the number of wanted catalogs is bounded, and the pauses between attempts
+double.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import trio
 
+from methrics.node.backoff import Backoff
 from methrics.node.clock import Rng
 from methrics.node.network.swarm import PeerId, Swarm
 from methrics.schema.errors import RefusedError, UnreachableError
@@ -30,7 +32,7 @@ ID_SIZE = 32
 """Bytes of a request."""
 
 WANTED_MAX = 256
-"""Catalogs looked for at once; what is named beyond that is looked for when it is named again."""
+"""Catalogs looked for at once. One named beyond that is looked for when it is named again."""
 
 PEERS_MAX = 4
 """Peers asked in one attempt: one honest peer that has it is enough."""
@@ -38,8 +40,11 @@ PEERS_MAX = 4
 REPLY_TIME = 10.0
 """Seconds a peer may take."""
 
-PAUSE_FIRST, PAUSE_MAX = 30.0, 3600.0
-"""Seconds between attempts for one catalog: doubled each time, forgotten after the longest."""
+PAUSES = Backoff(30.0, 1920.0)
+"""Seconds between attempts for one catalog."""
+
+ATTEMPTS_MAX = 8
+"""Attempts for one catalog, over an hour in all; then it is looked for only if named again."""
 
 Learn = Callable[[str, bytes], Awaitable[object]]
 """(topic, bundle): judges a fetched catalog as if it had arrived on its topic."""
@@ -49,11 +54,11 @@ Learn = Callable[[str, bytes], Awaitable[object]]
 class _Wanted:
     topic: str
     next: float
-    pause: float
+    attempts: int = 0
 
 
 class CatalogExchange:
-    """Answers for the catalogs in `book` and looks for those that `want` names."""
+    """Answers requests for the catalogs in `book`, and looks for those passed to `want`."""
 
     def __init__(self, swarm: Swarm, book: CatalogBook, rng: Rng, learn: Learn) -> None:
         self._swarm = swarm
@@ -73,14 +78,14 @@ class CatalogExchange:
         return catalog.raw if catalog is not None else b""
 
     def want(self, catalog_id: bytes, topic: str) -> None:
-        """Look for a catalog that an item on `topic` named; cheap, any number of times."""
+        """Look for a catalog that an item on `topic` names. Cheap; may be called for each item."""
         if catalog_id in self._wanted or len(self._wanted) >= WANTED_MAX:
             return
-        self._wanted[catalog_id] = _Wanted(topic, trio.current_time(), PAUSE_FIRST)
+        self._wanted[catalog_id] = _Wanted(topic, trio.current_time())
         self._wake.set()
 
     async def run(self) -> None:
-        """Look for what is wanted until cancelled."""
+        """Look for the wanted catalogs until cancelled."""
         while True:
             soonest = min((wanted.next for wanted in self._wanted.values()), default=float("inf"))
             with trio.move_on_at(soonest):
@@ -96,11 +101,11 @@ class CatalogExchange:
             raw = await self._fetch(catalog_id, wanted.topic)
             if raw is not None:
                 await self._learn(wanted.topic, pack([raw]))
-        if self._book.get(catalog_id) is not None or wanted.pause > PAUSE_MAX:
+        wanted.attempts += 1
+        if self._book.get(catalog_id) is not None or wanted.attempts == ATTEMPTS_MAX:
             del self._wanted[catalog_id]
             return
-        wanted.next = trio.current_time() + wanted.pause
-        wanted.pause *= 2
+        wanted.next = trio.current_time() + PAUSES.wait(wanted.attempts - 1)
 
     async def _fetch(self, catalog_id: bytes, topic: str) -> bytes | None:
         peers = sorted(self._swarm.peers(topic), key=lambda _: self._rng())

@@ -1,7 +1,7 @@
-"""How many items one connection may hand in (pure): a token bucket per peer, in bounded memory.
+"""How many items one peer may hand in (pure): a token bucket per peer, in bounded memory.
 
-Peers are told apart by a keyed hash whose key is drawn for this process, so that even the memory of
-a relay holds no peer id, and nothing is kept longer than it takes a bucket to fill again.
+The key of a bucket is a keyed hash of the peer's id, whose own key is drawn for this process: even
+the memory of a relay holds no peer id. A bucket is forgotten once it is full again.
 """
 
 from __future__ import annotations
@@ -9,37 +9,39 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 
+from methrics.node.token_bucket import TokenBucket
+
 _CAPACITY = 65_536
-"""Peers told apart at once; beyond it the longest quiet one starts afresh."""
+"""Peers that have a bucket at once; beyond it the peer that was quiet for longest loses its own."""
 
 
 class Limiter:
     """`per_minute` items a minute for each peer, and as many at once."""
 
     def __init__(self, *, per_minute: int, key: bytes, capacity: int = _CAPACITY) -> None:
-        self._most = float(per_minute)
-        self._rate = per_minute / 60
+        self._per_minute = per_minute
         self._key = key
         self._capacity = capacity
-        self._left: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[bytes, TokenBucket] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._left)
+        return len(self._buckets)
 
     def take(self, peer: str, wanted: int, now: float) -> int:
         """How many of `wanted` items `peer` may hand in at `now` (steady clock, seconds)."""
         self._forget(now)
         name = hashlib.blake2b(peer.encode(), digest_size=16, key=self._key).digest()
-        left, since = self._left.pop(name, (self._most, now))
-        left = min(self._most, left + (now - since) * self._rate)
-        given = min(wanted, int(left))
-        self._left[name] = (left - given, now)
-        return given
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            size = float(self._per_minute)
+            bucket = self._buckets[name] = TokenBucket(rate=size / 60, size=size, now=now)
+        self._buckets.move_to_end(name)
+        return bucket.take(wanted, now)
 
     def _forget(self, now: float) -> None:
-        while self._left:
-            left, since = next(iter(self._left.values()))
-            full = left + (now - since) * self._rate >= self._most
-            if not full and len(self._left) < self._capacity:
+        buckets = self._buckets
+        while buckets:
+            quietest = next(iter(buckets.values()))
+            if not quietest.is_full(now) and len(buckets) < self._capacity:
                 return
-            self._left.popitem(last=False)
+            buckets.popitem(last=False)

@@ -1,17 +1,16 @@
-"""The mix pool of a relay: holds verified items for a window, forgets their order, packs bundles.
+"""The mix pool of a relay: keeps verified items for a while, shuffles them, packs bundles.
 
 Pure: `now` (seconds on a steady clock) and `rng` come in, bundles go out; nothing touches a disk.
-The windows lie on a grid that does not depend on arrivals, so the moment a bundle leaves says of an
-item only in which window it arrived. A window closes early when a bundle's worth of other items
-stands in it already, and then all of that window leaves together, shuffled.
 
-What one machine hands in at one moment would still leave in one window, and be known to belong
-together. So each item rests first, for a time of its own that its caller draws (`MixLimits.linger`
-says how long at most), and joins the window in which that ends. Where many rest, the soonest leave
-before their time: memory bounds how long items rest, never whether they are taken.
+Each item first rests for a time that its caller draws for it alone, so that items which one machine
+hands in together do not leave together. The item then joins the batch window in which its rest
+ends. Batch windows begin at fixed times, whatever arrives, so the time at which a bundle leaves
+tells only the window. When a window closes, its items leave shuffled. A window closes early once it
+has `MixLimits.count` items. When more than half of the memory is in use, the windows that would
+close next are emptied first: short memory shortens the rest, and items are still taken in.
 
-An adversary that fills a window with items of its own recognises the one that is not (the n-1
-attack); more than one relay and the tor route stand against that, not this module.
+An adversary who fills a window with own items recognises the one that is not (the n-1 attack). This
+module does not stop that attack; submitters make it harder by using more than one relay.
 """
 
 from __future__ import annotations
@@ -30,33 +29,37 @@ _ITEM_HEAD = 5
 """Bytes of CBOR around a bundle and around each item, at most."""
 
 ITEM_COST = 400
-"""Bytes of memory that holding an item takes besides its own: two dictionary entries and its id."""
+"""Bytes of memory that an item takes besides its own: two dictionary entries and its id."""
 
 
 @dataclass(frozen=True, slots=True)
 class MixLimits:
-    """How long and how much a pool holds."""
+    """How long items stay in a pool, and how many."""
 
-    hold: float = 30.0
-    """Seconds of one window. METH-1 counts from its end."""
-    linger: float = 86_400.0
-    """Seconds of the period in whose next one an item leaves: a day, because people have daily
-    habits. Measured in docs/privacy-measured.md: with less, what arrives together shows."""
+    batch_window: float = 30.0
+    """Seconds of one batch window. METH-1 counts from its end."""
+    rest: float = 86_400.0
+    """Seconds of a period: an item leaves at a drawn moment of the period after the one in which it
+    came. A day, because people have daily habits. docs/privacy-measured.md has the measurement:
+    with a shorter period, items that arrive together can be told to belong together."""
     count: int = 1000
-    """Items of one topic that close its window early: four bundles, so a crowd to hide in."""
+    """Items of one topic that close its batch window early: four bundles to be one of many in."""
     bytes_max: int = 32 * 1024 * 1024
-    """Bytes of memory over all topics; beyond it the answer is `quota`: the submitter keeps it."""
+    """Bytes of memory over all topics. When it is full, the answer is `quota`, and the submitter
+    keeps the item."""
 
     def __post_init__(self) -> None:
-        if not self.hold > 0 or self.count < 1 or self.bytes_max < BUNDLE_MAX:
-            raise ValueError("hold and count are positive, bytes_max is at least one bundle")
-        if not self.linger >= 0:
-            raise ValueError("linger is not negative")
+        if not self.batch_window > 0 or self.count < 1 or self.bytes_max < BUNDLE_MAX:
+            raise ValueError(
+                "batch_window and count must be positive, bytes_max must fit one bundle"
+            )
+        if not self.rest >= 0:
+            raise ValueError("rest must not be negative")
 
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """One bundle ready to publish on `topic`; `items` are the (id, bytes) it holds."""
+    """One bundle ready to publish on `topic`, and its items as (id, bytes)."""
 
     topic: str
     bundle: bytes
@@ -72,7 +75,7 @@ class _Window(NamedTuple):
 class _Pool:
     items: dict[bytes, bytes] = field(default_factory=dict)
     patient: bool = False
-    """Whether a crowd no longer closes the window: nobody was there to take it."""
+    """Whether the window waits for its end however many items it has: no peer was connected."""
 
 
 class Mixer:
@@ -91,16 +94,16 @@ class Mixer:
         return item_id in self._window_of
 
     @property
-    def bytes_held(self) -> int:
+    def bytes_used(self) -> int:
         """Bytes of memory for the items in all pools."""
         return self._bytes
 
     def add(
         self, topic: str, item_id: bytes, raw: bytes, now: float, *, rest: float = 0.0
     ) -> Reason:
-        """Hold a verified item for `rest` seconds and then until its window closes.
+        """Keep a verified item for `rest` seconds and then until its window closes.
 
-        OK, DUPLICATE when it is held already, QUOTA when full.
+        Returns OK, DUPLICATE if the item is in a pool already, or QUOTA if the memory is full.
         """
         if item_id in self._window_of:
             return Reason.DUPLICATE
@@ -113,7 +116,7 @@ class Mixer:
         return Reason.OK
 
     def put_back(self, mixed: Mixed, now: float) -> int:
-        """Hold a bundle's items until the next window ends, because nobody was there to take it.
+        """Keep the items of a bundle, which no peer was there to take, until the next window ends.
 
         Returns how many there was still room for.
         """
@@ -123,11 +126,11 @@ class Mixer:
         return reasons.count(Reason.OK)
 
     def _window(self, topic: str, moment: float) -> _Window:
-        hold = self._limits.hold
-        return _Window((moment // hold + 1) * hold, topic)
+        length = self._limits.batch_window
+        return _Window((moment // length + 1) * length, topic)
 
     def discard(self, ids: Iterable[bytes]) -> int:
-        """Forget items that reached the topic by another way; returns how many were held."""
+        """Forget items that reached the topic by another way; returns how many were in a pool."""
         found = 0
         for item_id in ids:
             window = self._window_of.pop(item_id, None)
@@ -141,7 +144,7 @@ class Mixer:
         return found
 
     def next_due(self, now: float) -> float | None:
-        """When `take` has something to give: a time on the same clock, or None while empty."""
+        """When `take` will return bundles: a time on the same clock, or None while empty."""
         if self._crowded() and not all(pool.patient for pool in self._pools.values()):
             return now
         times = [now if self._full(pool) else window.closes for window, pool in self._pools.items()]
@@ -158,7 +161,7 @@ class Mixer:
         for window in sorted(due):
             self._release(window, taken)
         for window in sorted(self._pools):
-            # Those that wait for a peer wait on: nobody is there to make room for them.
+            # A window that waits for a peer cannot be emptied: it waits on.
             if self._crowded() and not self._pools[window].patient:
                 self._release(window, taken)
         return [one for topic in sorted(taken) for one in shuffled(topic, taken[topic], rng)]
@@ -167,8 +170,8 @@ class Mixer:
         return not pool.patient and len(pool.items) >= self._limits.count
 
     def _crowded(self) -> bool:
-        """Whether so much rests that a burst might not find room."""
-        return self._bytes > self._limits.bytes_max // 2 and self._limits.linger > 0
+        """Whether so many items rest that a burst might not find room."""
+        return self._bytes > self._limits.bytes_max // 2 and self._limits.rest > 0
 
     def _release(self, window: _Window, taken: dict[str, dict[bytes, bytes]]) -> None:
         items = self._pools.pop(window).items
@@ -178,23 +181,25 @@ class Mixer:
         taken.setdefault(window.topic, {}).update(items)
 
 
-def rest(now: float, linger: float, rng: random.Random) -> float:
-    """Seconds until a random moment of the next day (of `linger`) by the clock that all share:
-    it says on which day an item came, and nothing of the hour, whichever relay was first."""
-    return linger - now % linger + rng.random() * linger if linger else 0.0
+def draw_rest(now: float, period: float, rng: random.Random) -> float:
+    """Seconds from `now` (unix seconds) to a random moment of the next period.
+
+    Periods begin at the same time on every relay. So the moment at which an item leaves tells in
+    which period it came, and not the hour, even to those who see which of two relays was first.
+    """
+    return period - now % period + rng.random() * period if period else 0.0
 
 
-def shuffled(topic: str, held: dict[bytes, bytes], rng: random.Random) -> list[Mixed]:
+def shuffled(topic: str, pooled: dict[bytes, bytes], rng: random.Random) -> list[Mixed]:
     """The items of one window (id -> bytes) in random order, as bundles."""
-    # Sorted first: the result is then a function of the set and the rng, whatever the arrival
-    # order, which a test can show.
-    items = sorted(held.items())
+    # Sorted first, so that the result depends on the set and the rng, not on the order of arrival.
+    items = sorted(pooled.items())
     rng.shuffle(items)
     return [Mixed(topic, pack([raw for _, raw in chunk]), tuple(chunk)) for chunk in chunks(items)]
 
 
 def chunks(items: Collection[tuple[bytes, bytes]]) -> list[list[tuple[bytes, bytes]]]:
-    """Split (id, bytes) pairs, in order, into what fits one bundle each: BUNDLE_AIM bytes or less.
+    """Split (id, bytes) pairs, in order, into groups that fit one bundle each (BUNDLE_AIM bytes).
 
     An item larger than the aim (a catalog) gets a bundle of its own, still under BUNDLE_MAX.
     """

@@ -3,18 +3,17 @@
 Theory of operation. Five things share one `Relay` object and one trio thread:
 - `submit` (a request handler) opens and judges boxes in worker threads, then, back on the event
   loop, admits each item to the mix pool and answers one reason code per box;
-- `describe` (a request handler) tells the box key and the topics;
-- `validate` (a gossip validator, one per topic) judges the bundles of others by the same gate, so a
-  relay forwards gossip like every peer, and drops from its pool what reached the topic already;
-- `mix` empties the pool when its window closes and publishes, now and then with the newest catalog
-  in front;
-- `exchange` answers peers that lack a catalog, and asks them for those that bundles name.
+- `describe` (a request handler) answers with the box key and the topics;
+- `validate` (a gossip validator, one per topic) judges the bundles of others by the same gate as
+  every peer, and drops from the pool the items that reached the topic already;
+- `mix` publishes each batch window when it closes, now and then with the newest catalog in front;
+- `exchange` answers peers that lack a catalog, and asks peers for catalogs that bundles name.
 
-What it must not know it does not keep (MARS-2, DEB-9): handlers get no address, the limiter keeps a
-keyed hash for a minute, nothing is logged about a submitter, nothing is written to a disk.
-An item is answered OK once it is held in memory, where it rests for a time drawn for it alone, so
-that what one machine hands in together does not leave together. A relay that is killed loses what
-it holds, which is why submitters hand each report to two; a relay that is stopped publishes it.
+A relay keeps nothing about its submitters (MARS-2, DEB-9): handlers get no address, the limiter
+keeps a keyed hash for a minute, no log line is about a submitter, and nothing is written to a disk.
+The answer OK means that the item is in memory. There it rests for a time drawn for it alone, so
+that items which one machine hands in together do not leave together. A relay that is stopped
+publishes its pool. A relay that is killed loses it, so submitters hand each report to two relays.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from methrics.node.relay.boxes import BoxKey, unseal
 from methrics.node.relay.catalog_exchange import CatalogExchange
 from methrics.node.relay.catalog_lead import CatalogLead
 from methrics.node.relay.limiter import Limiter
-from methrics.node.relay.mixer import Mixed, Mixer, MixLimits, rest
+from methrics.node.relay.mixer import Mixed, Mixer, MixLimits, draw_rest
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import RefusedError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
@@ -57,21 +56,21 @@ class RelaySettings:
     """What a relay's owner chooses."""
 
     topics: tuple[str, ...]
-    """Topics it carries; items of other namespaces are refused as `foreign`."""
+    """Topics that the relay carries; items of other topics are refused as `foreign`."""
     mix: MixLimits = field(default_factory=MixLimits)
     items_per_minute: int = 600
-    """Items one connection may hand in each minute, and at once: an app has a few per day."""
+    """Items that one peer may hand in each minute, and at once: an app has a few per day."""
     description_life: int = 3600
     """Seconds for which a description is valid."""
     seen: int = 500_000
     """Ids of items remembered to drop duplicates: two hours at 60 reports per second."""
     threads: int = 4
-    """Threads that open and judge at once."""
+    """Threads that open and judge boxes at once."""
     catalog_every: float | None = 21_600.0
-    """Seconds after which a bundle takes the newest catalog of its topic along again, for nodes
-    that joined late: at most 64 KiB in six hours. None: never."""
+    """Seconds after which a bundle carries the newest catalog of its topic again, for nodes that
+    joined late: at most 64 KiB in six hours. None: never."""
     flush_time: float = 5.0
-    """Seconds that publishing what is held may take when the relay is stopped."""
+    """Seconds that publishing the pool may take when the relay is stopped."""
 
 
 @dataclass(slots=True)
@@ -80,16 +79,17 @@ class RelayStatistics:
 
     requests: int = 0
     answers: Counter[str] = field(default_factory=Counter)
-    """Boxes by the reason code they were answered with."""
+    """Boxes by the reason code of their answer."""
     gossip: Counter[str] = field(default_factory=Counter)
     """Bundles of others by the reason of their verdict."""
     bundles: int = 0
+    """Bundles that this relay made and published."""
     published: int = 0
-    """Items that left in own bundles."""
+    """Items in those bundles."""
     elsewhere: int = 0
-    """Held items that another relay published first."""
+    """Pooled items that another relay published first."""
     put_back: int = 0
-    """Items held for one more window because no peer of the topic was connected."""
+    """Items that stay for one more window because no peer of the topic was connected."""
 
 
 class Relay:
@@ -128,7 +128,7 @@ class Relay:
         self._flushing = trio.CancelScope()
 
     @property
-    def held(self) -> int:
+    def pooled(self) -> int:
         """Items in the mix pool."""
         return len(self.mixer)
 
@@ -144,7 +144,7 @@ class Relay:
         return submit.encode_description(submit.Description(self._key.public, topics, expires))
 
     async def submit(self, peer: PeerId, body: bytes) -> bytes:
-        """Answer `/methrics/submit/1`: a request that does not decode gets one code for all."""
+        """Answer `/methrics/submit/1`. One code answers a request that does not decode."""
         self.statistics.requests += 1
         try:
             boxes = submit.decode_request(body)
@@ -156,7 +156,7 @@ class Relay:
             allowed = 0
         now = self._clock.now()
         opened = await self._worker(partial(self._open_all, boxes[:allowed], now))
-        if self._stopping:  # since we began: what is held may have been published for the last time
+        if self._stopping:  # meanwhile; the pool may have been published for the last time
             return self._answer([Reason.QUOTA] * len(boxes))
         reasons = [self._admit(one) for one in opened]
         return self._answer(reasons + [Reason.QUOTA] * (len(boxes) - allowed))
@@ -193,15 +193,15 @@ class Relay:
                 topic, item.id, item.raw, trio.current_time(), rest=self._rest()
             )
         else:
-            # What a namespace says of itself comes from no person, and receivers need a catalog
-            # before the reports that name it: it does not wait.
+            # Items that are signed by the app's developer are about no person and need not rest,
+            # and receivers need a catalog before the reports that name it.
             self._urgent.append(Mixed(topic, pack([item.raw]), ((item.id, item.raw),)))
             reason = Reason.OK
         self._wake.set()
         return reason
 
     def _rest(self) -> float:
-        return rest(self._clock.now(), self._settings.mix.linger, self._rng)
+        return draw_rest(self._clock.now(), self._settings.mix.rest, self._rng)
 
     def _topic(self, accepted: Accepted) -> str:
         """The topic to which an item belongs; empty if it is none that we know."""
@@ -215,7 +215,7 @@ class Relay:
         return next((topic for topic in sorted(self._topics) if mark in topic), "")
 
     async def validate(self, topic: str, _peer: PeerId, data: bytes) -> Decision:
-        """Judge a bundle of others on `topic`; the same gate as on every node."""
+        """Judge a bundle of others on `topic` by the same gate as every node."""
         now = self._clock.now()
         verdict = await self._worker(
             lambda: judge_bundle(data, self._book, now, self._seen, topic=topic)
@@ -228,7 +228,7 @@ class Relay:
         return verdict.decision
 
     async def mix(self) -> None:
-        """Publish whatever is due until `stop` is called, then publish all that is held."""
+        """Publish what is due until `stop` is called, then publish the whole pool."""
         with trio.CancelScope() as self._flushing:
             while not self._stopping:
                 due = self.mixer.next_due(trio.current_time())
@@ -268,7 +268,7 @@ class Relay:
             _log.warning("no peer of %s is connected; keeping its items", mixed.topic)
             self.statistics.put_back += self.mixer.put_back(mixed, trio.current_time())
             for item_id, _ in mixed.items:
-                if item_id not in self.mixer:  # no room any more: whoever has it may bring it again
+                if item_id not in self.mixer:  # there was no room: it may be handed in again
                     self._seen.discard(item_id)
             return
         self._lead.published(mixed.topic, ids, trio.current_time())
@@ -277,7 +277,7 @@ class Relay:
 
 
 class Started(Protocol):
-    """What `nursery.start` passes in: told of the relay once it answers."""
+    """The task status of `nursery.start`, which gets the relay once it answers requests."""
 
     def started(self, relay: Relay, /) -> None: ...
 
@@ -293,10 +293,11 @@ async def run_relay(
     stop: trio.Event | None = None,
     task_status: Started = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until `stop` is set (then publish what is held and return) or until cancelled.
+    """Serve until `stop` is set (then publish the pool and return) or until cancelled.
 
     `book` holds the catalogs known at the start and learns more. With `nursery.start` the caller
-    gets the `Relay` once it answers. Raises ConfigError if the swarm is a leaf.
+    gets the `Relay` once it answers requests. Raises ConfigError for a topic that is joined or a
+    protocol that is served already.
     """
     relay = Relay(swarm, book, settings, clock=clock, rng=rng, worker=worker)
     for topic in settings.topics:

@@ -1,4 +1,4 @@
-"""What a submitter and a relay say to each other: pure codecs, bytes in and values out.
+"""The requests and replies between a submitter and a relay: pure codecs, bytes in, values out.
 
     ; /methrics/relay/1
     describe-request = {}
@@ -7,9 +7,9 @@
     submit-request = [1*64 box]     ; box = bstr, see boxes.py
     submit-reply = [* reason]       ; reason = tstr, one per box and in the same order
 
-A request that does not decode is answered with one reason for all of it. All of it is CBOR in the
-one form of SPEC.md. Every decoder raises RefusedError `oversize` or `malformed` for anything else,
-in bounded time and memory.
+A request that does not decode is answered with one reason for all of its boxes. Requests and
+replies are CBOR in the one form of SPEC.md. For anything else, every decoder raises RefusedError
+`oversize` or `malformed`, in bounded time and memory.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ REPLY_MAX = BOXES_MAX * 32 + 8
 """Bytes of a submit reply; the longest reason code has 15."""
 
 DESCRIBE_REQUEST = encode({})
-"""The request of `/methrics/relay/1`: an empty map, which leaves room."""
+"""The request of `/methrics/relay/1`: an empty map, to which a later version may add keys."""
 
 DESCRIBE_MAX = 64
 """Bytes of a describe request."""
@@ -52,10 +52,10 @@ DESCRIBE_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a relay says of itself: nothing that outlives its process.
+    """How a relay describes itself; nothing in it outlives the relay's process.
 
-    `box` 32 bytes, its X25519 box key; `topics` sorted names it carries; `expires` unix seconds,
-    after which the description must be asked for again.
+    `box`: its X25519 box key, 32 bytes. `topics`: those that it carries, sorted. `expires`: unix
+    seconds; after that a submitter must ask for the description again.
     """
 
     box: bytes
@@ -90,12 +90,12 @@ def decode_description(data: bytes) -> Description:
     if len(names) != len(topics) or any(len(name.encode()) > TOPIC_MAX for name in names):
         raise _malformed(f"a topic is text of at most {TOPIC_MAX} bytes")
     if names != sorted(set(names)):
-        raise _malformed("topics stand in order, each once")
+        raise _malformed("topics must be sorted, each once")
     return Description(box, tuple(names), expires)
 
 
 def decode_describe_request(data: bytes) -> None:
-    """Check the request of `/methrics/relay/1`: it asks for nothing but the description."""
+    """Check the request of `/methrics/relay/1`, which must be an empty map."""
     if decode(data, limit=DESCRIBE_MAX) != {}:
         raise _malformed("a describe request is an empty map")
 

@@ -14,6 +14,7 @@ from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
+from methrics.node.backoff import Backoff
 from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.network import GuardedSwarm, QuietHost
@@ -144,14 +145,14 @@ class Dialer:
     async def keep(self, info: PeerInfo) -> None:
         """Stay connected, for ever."""
         self._network.protect(info.peer_id, "kept")
-        least, most = self._settings.redial_least, self._settings.redial_most
-        delay = least
+        backoff = Backoff(self._settings.redial_least, self._settings.redial_most)
+        failures = 0
         while True:
             lasted = await self._connection(info)
-            if lasted > most:
-                delay = least
-            await trio.sleep(delay * self._rng.uniform(0.5, 1.5))
-            delay = min(2 * delay, most)
+            if lasted > backoff.most:
+                failures = 0
+            await trio.sleep(backoff.drawn(failures, self._rng.random))
+            failures += 1
 
     async def _connection(self, info: PeerInfo) -> float:
         """Seconds that one connection lasted; 0 if there was none."""

@@ -28,11 +28,11 @@ from methrics.node.network.guards import run_validator
 from methrics.node.network.libp2p import wire
 from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters
-from methrics.node.network.libp2p.rates import Rate
 from methrics.node.network.libp2p.router import Router
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.libp2p.stream import Stream
 from methrics.node.network.swarm import Validator
+from methrics.node.token_bucket import TokenBucket
 from methrics.schema.wire.verdict import Decision
 
 _WINDOW = 1024 * 1024
@@ -67,8 +67,8 @@ class _Peer:
 
     peer_id: ID
     text: str
-    messages: Rate
-    bytes: Rate
+    messages: TokenBucket
+    bytes: TokenBucket
     slots: trio.Semaphore
 
 
@@ -159,8 +159,8 @@ class Gossip(Pubsub):
         peer = _Peer(
             peer_id,
             str(peer_id),
-            Rate(self._settings.message_rate, now),
-            Rate(self._settings.byte_rate, now),
+            _one_second(self._settings.message_rate, now),
+            _one_second(self._settings.byte_rate, now),
             trio.Semaphore(self._settings.validators_per_peer),
         )
         hold = muxed.muxed_conn.hold
@@ -190,7 +190,7 @@ class Gossip(Pubsub):
             await self._mesh.handle_rpc(rpc, peer.peer_id)
         now = trio.current_time()
         units = max(1, len(rpc.publish) + len(rpc.subscriptions), parts // _PARTS_PER_MESSAGE)
-        wait = max(peer.messages.take(units, now), peer.bytes.take(size, now))
+        wait = max(peer.messages.spend(units, now), peer.bytes.spend(size, now))
         if wait > 0:
             self._counters.slowed += 1
             await trio.sleep(wait)
@@ -347,3 +347,8 @@ class Gossip(Pubsub):
 
     def _knows(self, content: bytes) -> bool:
         return self.contents.knows(content, trio.current_time())
+
+
+def _one_second(rate: float, now: float) -> TokenBucket:
+    """A bucket that lets a burst of one second's worth pass."""
+    return TokenBucket(rate=rate, size=rate, now=now)

@@ -1,0 +1,41 @@
+"""A token bucket: so much at once, and so much per second (pure)."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """Holds at most `size` tokens, gains `rate` tokens per second, and is full at the start.
+
+    `now` is in seconds on a clock that never goes back.
+    """
+
+    __slots__ = ("_now", "_rate", "_size", "_tokens")
+
+    def __init__(self, *, rate: float, size: float, now: float) -> None:
+        self._rate = rate
+        self._size = size
+        self._tokens = size
+        self._now = now
+
+    def take(self, wanted: int, now: float) -> int:
+        """Takes as many whole tokens as there are, at most `wanted`; returns how many."""
+        self._fill(now)
+        taken = max(0, min(wanted, int(self._tokens)))
+        self._tokens -= taken
+        return taken
+
+    def spend(self, amount: float, now: float) -> float:
+        """Takes `amount` tokens, more than there are if need be; returns the seconds to wait until
+        none is owed."""
+        self._fill(now)
+        self._tokens -= amount
+        return max(0.0, -self._tokens / self._rate)
+
+    def is_full(self, now: float) -> bool:
+        """Whether the bucket is as it was at the start, so that it may be forgotten."""
+        self._fill(now)
+        return self._tokens >= self._size
+
+    def _fill(self, now: float) -> None:
+        self._tokens = min(self._size, self._tokens + (now - self._now) * self._rate)
+        self._now = now
