@@ -22,7 +22,8 @@ import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {"click", "rich", "trio", "libp2p", "multiaddr", "duckdb",
-                                      "pyarrow", "pandas", "anyio", "numpy"}:
+                                      "pyarrow", "pandas", "anyio", "numpy",
+                                      "jinja2", "markupsafe"}:
             raise ModuleNotFoundError(f"no {name} here", name=name)
 sys.meta_path.insert(0, Blocker())
 """
@@ -137,5 +138,8 @@ def test_the_wheel_holds_all_three_roots(tmp_path: Path) -> None:
     for file in ("schema/example/example.cbor", "schema/py.typed", "node/py.typed"):
         assert f"methrics/{file}" in names
     assert any(name.startswith("methrics/aggregate/read/views/") for name in names)
+    for pattern in ("*/templates/*", "*.css"):
+        for path in (ROOT / "node").rglob(pattern):
+            assert str(path.relative_to(ROOT / "node")) in names
     assert "methrics/__init__.py" not in names
     assert not [name for name in names if name.startswith(("tests", "docs", "tools"))]

@@ -67,6 +67,7 @@ def test_layers_import_only_downward() -> None:
         ("nacl", ["methrics.schema.", "methrics.node.", "methrics.aggregate.simulate.signing"]),
         ("cbor2", ["methrics.schema.wire.codec"]),
         ("opentelemetry", ["methrics.node.bridges.otel"]),
+        ("jinja2", ["methrics.node.html.templates"]),
     ],
 )
 def test_one_place_imports(package: str, allowed: list[str]) -> None:

@@ -15,8 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from trail_making import DAY, NAMESPACE, START, Listed, beat, own_of, report
 
 from methrics.node.mine.trail.gather import Gathered, HeldBack
-from methrics.node.mine.trail.picture import page
-from methrics.node.mine.trail.style import CSS
+from methrics.node.mine.trail.picture import page, style
 from methrics.node.mine.trail.text import lines, names_of, percent
 from methrics.node.mine.trail.traces import Trace
 from methrics.node.mine.trail.whole import Trail, to_json, trace
@@ -120,7 +119,7 @@ def luminance(colour: str) -> float:
 
 def test_all_text_has_contrast_in_both_themes() -> None:
     """WCAG 2.2, 1.4.3: at least 4.5 to 1."""
-    themes = re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)[:2]
+    themes = re.findall(r":root \{(.*?)\}", style(), re.DOTALL)[:2]
     assert len(themes) == 2
     for theme in themes:
         colours = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", theme))
@@ -166,3 +165,17 @@ def test_many_reports_are_named_in_short() -> None:
         "50 %",
         "1 %",
     ]
+
+
+@pytest.mark.parametrize(
+    "text", ["<script>alert(1)</script>", "' onload='x", '"><svg onload=x>', "{{ 7 * 7 }}&lt;b&gt;"]
+)
+def test_attack_no_label_changes_the_tags_of_the_picture(text: str) -> None:
+    def tags(words: str) -> list[str]:
+        checker = Checker()
+        traces = [Trace(START + 60, words)]
+        checker.feed(page(trail(traces=traces, source=words), made=START))
+        return checker.seen
+
+    assert tags(text) == tags("harmless")
+    assert text not in page(trail(traces=[Trace(START + 60, text)], source=text), made=START)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from tests.schema.declarations import catalog_maps, type_maps, type_of
 
+from methrics.node.html.document import web_page
 from methrics.schema.catalog.chance import at_random
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.example import example_catalog
@@ -29,7 +30,6 @@ from methrics.schema.pages.document import (
     is_link,
     markdown,
     plain,
-    web_page,
     words,
 )
 from methrics.schema.pages.explain import PSEUDONYM_WORDS, Described

@@ -22,6 +22,7 @@ OK, NO, USAGE, LOCAL, NETWORK, FAULT, INTERRUPTED, PIPE = 0, 1, 2, 3, 4, 70, 130
 EXTRA_OF = {
     "click": "node",
     "rich": "node",
+    "jinja2": "node",
     "trio": "node",
     "libp2p": "node",
     "multiaddr": "node",

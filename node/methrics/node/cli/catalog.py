@@ -188,8 +188,9 @@ def docs(
 
 def policy_pages(declared: Catalog | CatalogSource, formats: Sequence[str]) -> dict[str, str]:
     """The pages of a catalog by file name."""
+    from methrics.node.html.document import web_page
     from methrics.schema.pages.dictionary import dictionary
-    from methrics.schema.pages.document import markdown, web_page
+    from methrics.schema.pages.document import markdown
     from methrics.schema.pages.notice import notice
 
     foot = f"Generated from catalog number {declared.number} of {declared.label}."

@@ -1,4 +1,4 @@
-"""The page's HTML (pure): one document without scripts, images or anything from elsewhere."""
+"""The page's HTML (pure): one document without scripts or images that loads nothing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from html import escape
 from importlib.resources import files
 
 from methrics.node.consent.questions import ANSWERED, CHANGED, NEW
 from methrics.node.consent.wording import AGAIN, NAMELESS, NOTHING_YET, PUBLIC, ROUTE_WORDS, Sheet
+from methrics.node.html.templates import render
 from methrics.schema.wire.diagnostic import hexdump
 
 OFFERED = ("relay", "direct")
@@ -23,7 +24,39 @@ _ANSWERS = {
     "no": "No, never",
     "not-now": "Not now",
 }
-_STANDS = {"yes": "You said yes to this.", "no": "You said no to this."}
+_SO_FAR = {"yes": "You said yes to this.", "no": "You said no to this."}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A radio button or switch: the `value` that the form sends, its `label`, and whether it is
+    `on`."""
+
+    value: str
+    label: str
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One question as the page shows it. `number` names its inputs; `changed`: what it asks for has
+    changed since a yes; `so_far`: the answer that holds, in words; `fields`: those switched on."""
+
+    number: int
+    sheet: Sheet
+    changed: bool
+    so_far: str
+    answers: tuple[Option, ...]
+    fields: frozenset[str]
+    routes: tuple[Option, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a text: an https address to link, or plain text."""
+
+    text: str
+    link: bool
 
 
 @cache
@@ -52,52 +85,29 @@ def questions_page(
 ) -> str:
     """The page with every question. `overridden`: in words, the rule that says no to everything;
     `errors` and `given` (the form as it was sent) for a form that could not be taken."""
-    names = _names(sheets)
-    parts = [
-        '<a class="skip" href="#answers">Skip to your answers</a>',
-        f"<header><h1>May {escape(names)} share usage reports?</h1>",
-        f'<p class="lead">{escape(_lead(sheets))}</p></header><main>',
-    ]
-    wrong = list(errors)
-    if wrong:
-        listed = "".join(f"<p>{escape(text)}</p>" for text in wrong)
-        parts.append(f'<div class="error" role="alert"><h2>Not saved yet</h2>{listed}</div>')
-    if overridden:
-        parts.append(
-            '<div class="notice"><h2>Off, whatever you answer</h2>'
-            f"<p>{escape(overridden)}</p></div>"
-        )
-    parts += [
-        f'<section class="public"><h2>Before you say yes</h2><p>{escape(PUBLIC)}</p></section>',
-        f"<p>{escape(NAMELESS)}</p>",
-        '<form method="post" action="save" id="answers" autocomplete="off">',
-        f'<input type="hidden" name="token" value="{escape(token)}">',
-    ]
-    app = ""
-    for number, one in enumerate(sheets):
-        if one.question.namespace != app:
-            app = one.question.namespace
-            label = escape(one.question.catalog.label)
-            parts.append(f'<h2 class="app">{label} <code>{escape(app)}</code></h2>')
-        parts.append(_card(number, one, given or {}))
-    parts.append(
-        '<div class="bar"><div><p>Nothing is saved before you press a button.</p>'
-        '<button type="submit">Save my answers</button>'
-        '<button type="submit" class="quiet" name="all" value="no">No to everything</button>'
-        "</div></div></form></main>"
+    return _page(
+        "questions.html",
+        title="Usage reports: your choice",
+        apps=_names(sheets),
+        lead=_lead(sheets),
+        errors=list(errors),
+        overridden=overridden,
+        public=PUBLIC,
+        nameless=NAMELESS,
+        token=token,
+        cards=[_card(number, one, given or {}) for number, one in enumerate(sheets)],
+        pieces=_pieces,
+        hexdump=hexdump,
     )
-    return _document("Usage reports: your choice", "".join(parts))
 
 
 def message_page(title: str, lines: Iterable[str], *, good: bool) -> str:
-    """A page that only says something."""
-    said = "".join(f"<p>{escape(line)}</p>" for line in lines)
-    kind = "notice done" if good else "notice"
-    return _document(
-        title,
-        f'<main><h1>{escape(title)}</h1><div class="{kind}" role="status" aria-live="polite">'
-        f"{said}</div></main>",
-    )
+    """A page with a heading and some sentences, and no form."""
+    return _page("message.html", title=title, lines=list(lines), good=good)
+
+
+def _page(template: str, **values: object) -> str:
+    return render("methrics.node.consent.page", template, style=style(), **values)
 
 
 def saved_lines(answers: Iterable[tuple[str, str, Sequence[str] | None]]) -> list[str]:
@@ -120,120 +130,57 @@ def _lead(sheets: Sequence[Sheet]) -> str:
     return NOTHING_YET
 
 
-def _card(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> str:
-    parts = [
-        f'<fieldset class="card"><legend><span class="type">{escape(one.title)}</span>'
-        f'<span class="asks">{escape(one.asks)}</span></legend>',
-        _standing(one),
-        _choices(number, one, given),
-        "<dl>",
-        *(f"<dt>{escape(label)}</dt><dd>{_linked(text)}</dd>" for label, text in one.facts),
-        "</dl>",
-        _fields(number, one, given),
-        _routes(number, one, given),
-    ]
-    if one.report:
-        parts.append(
-            "<details open><summary>A real report, exactly as it would leave</summary>"
-            f'<pre tabindex="0" aria-label="Example report of {escape(one.title)}">'
-            f"{escape(one.report)}</pre>"
-            f'<p class="hint">{escape(one.note)}</p>'
-            "<details><summary>The same, byte for byte</summary>"
-            f'<pre tabindex="0" aria-label="Bytes of the example report of {escape(one.title)}">'
-            f"{escape(hexdump(one.raw, width=16))}</pre></details></details>"
-        )
-    return "".join(parts) + "</fieldset>"
-
-
-def _linked(text: str) -> str:
-    """Text with its https addresses as links, which open beside this page."""
-    return _LINK.sub(
-        lambda found: (
-            f'<a href="{found[0]}" target="_blank" rel="noopener noreferrer">{found[0]}</a>'
-        ),
-        escape(text),
+def _card(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> Card:
+    return Card(
+        number=number,
+        sheet=one,
+        changed=one.question.state == CHANGED,
+        so_far=_so_far(one),
+        answers=_answers(number, one, given),
+        fields=_fields(number, one, given),
+        routes=_routes(number, one, given),
     )
 
 
-def _standing(one: Sheet) -> str:
+def _pieces(text: str) -> list[Piece]:
+    """`text` split at its https addresses, which the page links."""
+    parts = re.split(f"({_LINK.pattern})", text)
+    return [Piece(part, link=bool(place % 2)) for place, part in enumerate(parts)]
+
+
+def _so_far(one: Sheet) -> str:
     question = one.question
-    if question.state == CHANGED:
-        listed = "".join(f"<p>{escape(text)}</p>" for text in one.news)
-        return (
-            '<div class="notice"><h2>This has changed</h2><p>You said yes before; what is new '
-            f"stays off until you say yes to it.</p>{listed}</div>"
-        )
-    if question.state == ANSWERED and question.answer is not None:
-        when = f" On {question.answer.time[:10]}." if question.answer.time else ""
-        return f'<p class="hint">{_STANDS[question.answer.said]}{escape(when)}</p>'
-    return ""
+    if question.state != ANSWERED or question.answer is None:
+        return ""
+    when = f" On {question.answer.time[:10]}." if question.answer.time else ""
+    return f"{_SO_FAR[question.answer.said]}{when}"
 
 
-def _choices(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> str:
+def _answers(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> tuple[Option, ...]:
     question = one.question
     said = "not-now"
     if question.state == ANSWERED and question.answer is not None:
         said = question.answer.said
     said = (given.get(f"answer-{number}") or [said])[0]
     offered = ("yes", "no") if question.state == ANSWERED else ("yes", "no", "not-now")
-    labels = "".join(
-        f'<label><input type="radio" name="answer-{number}" value="{value}" class="{value}"'
-        f"{' checked' if value == said else ''}>{_ANSWERS[value]}</label>"
-        for value in offered
-    )
-    return (
-        '<div class="choices" role="radiogroup" '
-        f'aria-label="Your answer about {escape(one.title)}">{labels}</div>'
-    )
+    return tuple(Option(value, _ANSWERS[value], on=value == said) for value in offered)
 
 
-def _fields(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> str:
-    if not one.fields:
-        return ""
-    name = f"field-{number}"
-    chosen = set(given[name]) if given and name in given else _chosen_fields(one, bool(given))
-    rows = "".join(
-        f'<label class="row"><input type="checkbox" role="switch" name="{name}" '
-        f'value="{escape(field.name)}"{" checked" if field.name in chosen else ""}>'
-        f'<span><span class="name">{escape(field.name)}</span>. {escape(field.says)}</span>'
-        f'<span class="more">Can be: {escape(field.can_be)}. '
-        f"{'For example' if field.made_up else 'Here'}: {escape(field.example)}.</span></label>"
-        for field in one.fields
-    )
-    return (
-        '<fieldset class="part"><legend>What it may say about you, and nothing else</legend>'
-        f'<p class="hint">Yes shares what is switched on.</p>{rows}</fieldset>'
-    )
-
-
-def _chosen_fields(one: Sheet, sent: bool) -> set[str]:
+def _fields(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> frozenset[str]:
+    if given:
+        return frozenset(given.get(f"field-{number}", ()))
     question = one.question
-    if sent:
-        return set()
     if question.state == NEW or question.answer is None or not question.answer.on:
-        return {field.name for field in one.fields}
-    return set(question.still)
+        return frozenset(field.name for field in one.fields)
+    return frozenset(question.still)
 
 
-def _routes(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> str:
-    name, answer = f"route-{number}", one.question.answer
+def _routes(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> tuple[Option, ...]:
+    answer = one.question.answer
     allowed = set(answer.routes) if answer is not None and answer.on else {"relay"}
-    chosen = set(given.get(name, ())) if given else allowed
-    offered = [route for route in ROUTE_WORDS if route in OFFERED or route in allowed]
-    rows = "".join(
-        f'<label class="row"><input type="checkbox" role="switch" name="{name}" value="{route}"'
-        f"{' checked' if route in chosen else ''}>"
-        f'<span><span class="name">{route}</span>. {escape(ROUTE_WORDS[route])}</span></label>'
-        for route in offered
-    )
-    return f'<fieldset class="part"><legend>How it may travel</legend>{rows}</fieldset>'
-
-
-def _document(title: str, body: str) -> str:
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{escape(title)}</title><style>{style()}</style></head>"
-        f'<body><div class="page">{body}</div></body></html>'
+    chosen = set(given.get(f"route-{number}", ())) if given else allowed
+    return tuple(
+        Option(route, words, on=route in chosen)
+        for route, words in ROUTE_WORDS.items()
+        if route in OFFERED or route in allowed
     )

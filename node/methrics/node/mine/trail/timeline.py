@@ -1,10 +1,10 @@
-"""The timeline of own reports as SVG: a lane per event type, arcs between what can be joined."""
+"""The timeline of own reports: a lane per event type, arcs between reports that can be joined."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 from itertools import pairwise
 
 from methrics.node.mine.trail.coincidence import Coincidence
@@ -32,23 +32,69 @@ def level(crowd: Crowd | None) -> str:
     return "few" if crowd.size < FEW else "group" if crowd.size < GROUP else "crowd"
 
 
-def shape(kind: str, x: float, y: float, size: float, title: str = "") -> str:
-    """The mark of a level: diamond, triangle, square, circle; a ring where nothing is known."""
-    inner = f"<title>{escape(title)}</title>" if title else ""
-    name = f'class="mark {kind}"'
-    if kind == "alone":
-        points = f"{x},{y - size} {x + size},{y} {x},{y + size} {x - size},{y}"
-        return f'<polygon {name} points="{points}">{inner}</polygon>'
-    if kind == "few":
-        points = f"{x},{y - size} {x + size},{y + size * 0.8} {x - size},{y + size * 0.8}"
-        return f'<polygon {name} points="{points}">{inner}</polygon>'
-    if kind == "group":
-        half = size * 0.8
-        return (
-            f'<rect {name} x="{x - half}" y="{y - half}" width="{2 * half}" height="{2 * half}">'
-            f"{inner}</rect>"
-        )
-    return f'<circle {name} cx="{x}" cy="{y}" r="{size * 0.85}">{inner}</circle>'
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A moment on the axis, at `x`."""
+
+    x: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The line of one event type, at `y`. `app` is empty while there is only one app."""
+
+    y: float
+    type_name: str
+    app: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arc:
+    """A link between two reports. `kind`: CSS classes; `thick`: stroke width; `path`: SVG path."""
+
+    kind: str
+    thick: float
+    path: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beam:
+    """A trace from elsewhere at `x`, and the report beside it at (`to_x`, `to_y`)."""
+
+    x: float
+    to_x: float
+    to_y: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One report. `level`: the CSS class of its crowd's size."""
+
+    level: str
+    x: float
+    y: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The drawing, in units of its view box. `about`: the drawing in words; `left`, `right`: where
+    lanes start and end; `foot`: where the axis stands."""
+
+    width: int
+    height: int
+    left: int
+    right: int
+    foot: int
+    about: str
+    ticks: tuple[Tick, ...]
+    lanes: tuple[Lane, ...]
+    arcs: tuple[Arc, ...]
+    beams: tuple[Beam, ...]
+    marks: tuple[Mark, ...]
 
 
 class _Scale:
@@ -87,103 +133,93 @@ def timeline(
     crowds: Mapping[Own, Crowd],
     joints: Iterable[Joint],
     coincidences: Iterable[Coincidence],
-) -> str:
-    """The SVG; empty text if there is no report. `crowds` is who else says what a report says."""
-    if not own:
-        return ""
+) -> Timeline:
+    """The drawing of these reports, at least one. `crowds`: who else says what a report says."""
     lanes = list(dict.fromkeys(lane_of(one) for one in own))
     scale = _Scale(own, lanes)
     close = list(coincidences)
     height = TOP + LANE * (len(lanes) - 1) + (70 if close else 30) + FOOT
     alone = sum(level(crowds.get(one)) == "alone" for one in own)
-    desc = (
-        f"{len(own)} reports from {moment(own[0].time)} to {moment(own[-1].time)} UTC in "
-        f"{len(lanes)} event types. {alone} of them say what nobody else says. Arcs connect "
-        "reports that could be joined with one another; the list below names them all."
+    return Timeline(
+        width=WIDTH,
+        height=height,
+        left=LEFT,
+        right=WIDTH - RIGHT,
+        foot=height - FOOT + 4,
+        about=(
+            f"{len(own)} reports from {moment(own[0].time)} to {moment(own[-1].time)} UTC in "
+            f"{len(lanes)} event types. {alone} of them say what nobody else says. Arcs connect "
+            "reports that could be joined with one another; the list below names them all."
+        ),
+        ticks=_ticks(scale),
+        lanes=_lanes(scale, lanes),
+        arcs=_arcs(scale, joints),
+        beams=_beams(scale, close),
+        marks=tuple(_mark(scale, one, crowds.get(one)) for one in own),
     )
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="line-t line-d">',
-        f'<title id="line-t">Timeline of your reports</title><desc id="line-d">{desc}</desc>',
-        *_axis(scale, height),
-        *_rails(scale, lanes),
-        *_arcs(scale, joints),
-        *_traces(scale, close, height),
-    ]
-    for one in own:
-        crowd = crowds.get(one)
-        says = said(one.event_type, one.parts)
-        verdict = f"\n{crowd.verdict}" if crowd is not None else ""
-        title = f"{one.name}, {moment(one.time)} UTC\n{says}{verdict}"
-        parts.append(shape(level(crowd), scale.x(one.time), scale.y(one), 7, title))
-    return "".join([*parts, "</svg>"])
 
 
-def _axis(scale: _Scale, height: int) -> list[str]:
-    parts = []
-    foot = height - FOOT + 4
-    ticks = scale.ticks()
-    days = all(tick % DAY == 0 for tick in ticks)
-    for tick in ticks:
-        x = scale.x(tick)
-        when = datetime.fromtimestamp(tick, UTC)
-        words = f"{when.day} {when:%b}" if days else f"{when:%H:%M}"
-        parts.append(f'<line class="grid" x1="{x}" y1="12" x2="{x}" y2="{foot}"/>')
-        parts.append(f'<text x="{x}" y="{foot + 18}" text-anchor="middle">{words}</text>')
-    return parts
+def _mark(scale: _Scale, one: Own, crowd: Crowd | None) -> Mark:
+    says = said(one.event_type, one.parts)
+    verdict = f"\n{crowd.verdict}" if crowd is not None else ""
+    title = f"{one.name}, {moment(one.time)} UTC\n{says}{verdict}"
+    return Mark(level(crowd), scale.x(one.time), scale.y(one), title)
 
 
-def _rails(scale: _Scale, lanes: Sequence[tuple[str, str]]) -> list[str]:
-    parts = []
-    apps = {namespace for namespace, _ in lanes}
-    for lane in lanes:
-        y = scale.lane(lane)
-        parts.append(
-            f'<line class="rail" x1="{LEFT}" y1="{y}" x2="{WIDTH - RIGHT}" y2="{y}"/>'
-            f'<text class="lane" x="8" y="{y + 4}">{escape(lane[1][:18])}</text>'
+def _ticks(scale: _Scale) -> tuple[Tick, ...]:
+    times = scale.ticks()
+    days = all(time % DAY == 0 for time in times)
+    ticks = []
+    for time in times:
+        when = datetime.fromtimestamp(time, UTC)
+        ticks.append(Tick(scale.x(time), f"{when.day} {when:%b}" if days else f"{when:%H:%M}"))
+    return tuple(ticks)
+
+
+def _lanes(scale: _Scale, lanes: Sequence[tuple[str, str]]) -> tuple[Lane, ...]:
+    several = len({namespace for namespace, _ in lanes}) > 1
+    return tuple(
+        Lane(
+            scale.lane((namespace, name)),
+            name[:18],
+            namespace.rpartition("-")[0][:20] if several else "",
         )
-        if len(apps) > 1:
-            app = lane[0].rpartition("-")[0][:20]
-            parts.append(f'<text x="8" y="{y + 20}">{escape(app)}</text>')
-    return parts
+        for namespace, name in lanes
+    )
 
 
-def _arcs(scale: _Scale, joints: Iterable[Joint]) -> list[str]:
-    parts: list[str] = []
-    drawn: set[tuple[Own, Own]] = set()
+def _arcs(scale: _Scale, joints: Iterable[Joint]) -> tuple[Arc, ...]:
+    arcs: dict[tuple[Own, Own], Arc] = {}
     for joint in joints:
         if joint.probability is None:
             continue
-        kind = "arc" if joint.probability >= LIKELY else "arc weak"
-        thick = round(1 + 2 * joint.probability, 1)
-        for one, other in pairwise(joint.own):
-            if len(parts) >= ARCS_MAX:
-                return parts
-            if (one, other) in drawn:
-                continue
-            drawn.add((one, other))
-            x1, y1, x2, y2 = scale.x(one.time), scale.y(one), scale.x(other.time), scale.y(other)
-            lift = min(46, 12 + abs(x2 - x1) / 7) if y1 == y2 else 0
-            middle = (x1 + x2) / 2 + (18 if y1 != y2 and abs(x2 - x1) < 4 else 0)
-            title = escape(f"{percent(joint.probability)}: {joint.says}")
-            parts.append(
-                f'<path class="{kind}" stroke-width="{thick}" opacity=".75" '
-                f'd="M{x1},{y1} Q{middle},{(y1 + y2) / 2 - 2 * lift} {x2},{y2}">'
-                f"<title>{title}</title></path>"
-            )
-    return parts
+        for pair in pairwise(joint.own):
+            if len(arcs) >= ARCS_MAX:
+                break
+            if pair not in arcs:
+                arcs[pair] = _arc(scale, *pair, joint.probability, joint.says)
+    return tuple(arcs.values())
 
 
-def _traces(scale: _Scale, close: Sequence[Coincidence], height: int) -> list[str]:
-    if not close:
-        return []
-    base = height - FOOT - 12
-    parts = [f'<text class="lane" x="8" y="{base + 4}">other traces</text>']
-    for one in close:
-        x = scale.x(min(max(one.trace.time, scale.start), scale.end))
-        title = escape(f"{one.trace.label}, {moment(one.trace.time)} UTC, beside {one.own.name}")
-        parts.append(
-            f'<line class="beam" x1="{x}" y1="{base - 10}" x2="{scale.x(one.own.time)}" '
-            f'y2="{scale.y(one.own) + 8}"/><line class="trace" x1="{x}" y1="{base - 10}" x2="{x}" '
-            f'y2="{base + 6}"><title>{title}</title></line>'
+def _arc(scale: _Scale, one: Own, other: Own, probability: float, why: str) -> Arc:
+    x1, y1, x2, y2 = scale.x(one.time), scale.y(one), scale.x(other.time), scale.y(other)
+    lift = min(46, 12 + abs(x2 - x1) / 7) if y1 == y2 else 0
+    middle = (x1 + x2) / 2 + (18 if y1 != y2 and abs(x2 - x1) < 4 else 0)
+    return Arc(
+        kind="arc" if probability >= LIKELY else "arc weak",
+        thick=round(1 + 2 * probability, 1),
+        path=f"M{x1},{y1} Q{middle},{(y1 + y2) / 2 - 2 * lift} {x2},{y2}",
+        title=f"{percent(probability)}: {why}",
+    )
+
+
+def _beams(scale: _Scale, close: Sequence[Coincidence]) -> tuple[Beam, ...]:
+    return tuple(
+        Beam(
+            x=scale.x(min(max(one.trace.time, scale.start), scale.end)),
+            to_x=scale.x(one.own.time),
+            to_y=scale.y(one.own) + 8,
+            title=f"{one.trace.label}, {moment(one.trace.time)} UTC, beside {one.own.name}",
         )
-    return parts
+        for one in close
+    )
