@@ -132,7 +132,7 @@ def measure(folder: Path, catalog: Catalog, bundles: list[bytes], count: int) ->
     wire.write_bytes(b"".join(len(one).to_bytes(4, "big") + one for one in bundles))
     options = ["--listen", "/ip4/127.0.0.1/tcp/0", "--catalog", str(signed), "--json"]
     aggregator = subprocess.Popen(
-        [sys.executable, "-c", AGGREGATE, "aggregate", str(file), *options, "--export-every", "0"],
+        [sys.executable, "-c", AGGREGATE, "aggregate", str(file), *options, "--export-every", "0s"],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -8,22 +8,11 @@ from collections.abc import Iterator
 import click
 import source
 
-import methrics.aggregate.cli.main as edge
+from methrics.aggregate.cli.main import EXIT_CODES
 from methrics.aggregate.cli.root import root
 from methrics.schema.wire.verdict import Decision, Reason
 
 NOTE = "This page is generated from the code by `make docs`; change the code, not the page.\n"
-
-EXIT_CODES = (
-    (edge.OK, "Done, or the answer is yes."),
-    (edge.NO, "Done, and the answer is no: things differ, a check failed, nothing was found."),
-    (edge.USAGE, "Wrong use: an unknown command or option, a missing argument."),
-    (edge.LOCAL, "Something on this machine: a file, a setting, a catalog, a missing extra."),
-    (edge.NETWORK, "The network or a peer: nobody reached, or bytes that break the rules."),
-    (edge.FAULT, "A fault in methrics itself; please report it with what `--debug` prints."),
-    (edge.INTERRUPTED, "Interrupted (Ctrl-C)."),
-    (edge.PIPE, "Whoever read the output went away (`| head`)."),
-)
 
 MEANINGS = {
     Reason.OK: "Well formed, signed, within its catalog, in time, new.",
@@ -50,13 +39,13 @@ MEANINGS = {
 
 VARIABLES = {
     "METHRICS": "`off`, `0`, `false` or `no`: nothing is recorded or sent, whatever was allowed. "
-    "`on`: being a build robot is no reason for off; every other reason still is.",
+    "`on`: CI does not switch it off; every other reason still does.",
     "METHRICS_HOME": "One folder for data and settings, instead of the platform's own places.",
     "METHRICS_RELAYS": "Addresses of relays to hand reports to, separated by spaces or commas.",
     "METHRICS_PEERS": "The same for peers of the topic, which only the route `direct` uses.",
     "METHRICS_DATA": "The data that notebooks open in place of the example: a path or an address.",
     "DO_NOT_TRACK": "Any value but empty or `0`: nothing is recorded or sent.",
-    "CI": "Set by build robots (with 17 names of single services): nothing is recorded or sent.",
+    "CI": "Set by CI services, as are 17 variables of single ones: nothing is recorded or sent.",
     "PYTHON": "For `make`: the interpreter to build `.venv` on.",
     "METHRICS_VENV": "For `make`: another place for `.venv`.",
 }
@@ -108,12 +97,16 @@ def cli() -> str:
         "# The command line\n",
         NOTE,
         "`methrics` needs the extra `node`; `aggregate`, `query`, `verify` and `demo` need "
-        "`aggregate`. A command whose extra is missing says which. Errors are one line on standard "
-        "error, `methrics: what is wrong (what to do)`; results go to standard output.\n",
+        "`aggregate`. If an extra is missing, the command names it. Results go to standard output; "
+        "an error is one line on standard error, `methrics: what is wrong (what to do)`.\n",
+        "One option means the same everywhere. `--app NAME` chooses an app that this machine "
+        "knows, by its name, its label or the beginning of its name; `--catalog FILE` chooses an "
+        "app by its signed catalog. `--home DIRECTORY` stands in place of METHRICS_HOME. A "
+        "duration is a number and a unit: `90s`, `10m`, `2h`, `3d`, `1w`.\n",
         'Completion for your shell: `eval "$(_METHRICS_COMPLETE=bash_source methrics)"` '
         "(or `zsh_source`, `fish_source`).\n",
         "## Exit codes\n",
-        table(("code", "meaning"), [(f"`{code}`", text) for code, text in EXIT_CODES]),
+        table(("code", "meaning"), [(f"`{one.code}`", one.meaning) for one in EXIT_CODES]),
         f"## methrics\n\n```text\n{root.get_help(top)}\n```\n",
     ]
     for context, command in _commands(root, top):

@@ -98,9 +98,9 @@ class RealNetwork:
     def __enter__(self) -> RealNetwork:
         known = [part for path in self._catalogs for part in ("--catalog", str(path))]
         try:
-            collecting = [str(self.file), "--export-every", "0.5", *known]
+            collecting = [str(self.file), "--export-every", "0.5s", *known]
             self._services.append(Service(self._folder, "aggregate", collecting))
-            mixing = ["--hold", "0.3s", "--linger", "0", *known]
+            mixing = ["--batch-window", "0.3s", "--rest", "0s", *known]
             mixing += ["--peer", self._services[0].address]
             self._services.append(Service(self._folder, "relay", mixing))
         except BaseException:

@@ -156,7 +156,7 @@ async def test_attack_sigkill_in_mid_ingest_twenty_times(tmp_path: Path) -> None
 async def test_sigterm_stores_what_has_arrived_and_says_the_digest(tmp_path: Path) -> None:
     file = tmp_path / "a.duckdb"
     bundles = make_bundles(8, 25, _now())
-    async with running(file, "--export-every", "0.2") as aggregator, open_swarm() as swarm:
+    async with running(file, "--export-every", "0.2s") as aggregator, open_swarm() as swarm:
         await feed(swarm, await aggregator.listening(), bundles)
         with trio.fail_after(60):
             while aggregator.acknowledged < 200:

@@ -193,7 +193,16 @@ async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
     """A relay told to stop publishes what it holds, although its window is far from over."""
     record(tmp_path)
     ears = Ears()
-    serving = ["relay", "--catalog", str(SIGNED), "--listen", LISTEN, "--hold", "1h", "--json"]
+    serving = [
+        "relay",
+        "--catalog",
+        str(SIGNED),
+        "--listen",
+        LISTEN,
+        "--batch-window",
+        "1h",
+        "--json",
+    ]
     with command(*serving) as relay:
         listening = await said(relay)
         addrs = listening["addrs"]
@@ -218,7 +227,7 @@ async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
             )
             stopped = await said(relay)
             assert stopped["event"] == "stopped"
-            assert (stopped["held"], stopped["published"]) == (0, 2)
+            assert (stopped["pooled"], stopped["published"]) == (0, 2)
             assert await trio.to_thread.run_sync(lambda: relay.wait(timeout=30)) == 0
 
 
@@ -265,14 +274,15 @@ async def test_the_detached_publisher_takes_its_relays_from_the_environment(tmp_
     [
         (["relay"], 3, "--catalog"),
         (["relay", "--catalog", "nowhere.cbor"], 3, "nowhere.cbor"),
-        (["relay", "--catalog", str(SIGNED), "--hold", "soon"], 2, "30s"),
+        (["relay", "--catalog", str(SIGNED), "--rest", "soon"], 2, "90s"),
+        (["relay", "--catalog", str(SIGNED), "--batch-window", "30"], 2, "30s is seconds"),
         (["relay", "--catalog", str(SIGNED), "--peer", "somebody"], 3, "/p2p/"),
         (["relay", "--catalog", str(SIGNED), "--listen", "here"], 3, "here"),
         (["relay", "--topic", "usage"], 3, "/methrics/1/"),
         (["publish", "--once"], 3, "--relay"),
         (["publish", "--once", "--relay", "somebody"], 3, "/p2p/"),
         (["publish", "--once", "--relay", "/ip4/192.0.2.7/tcp/1/p2p/12D3"], 3, "--home"),
-        (["publish", "--direct"], 3, "--peer"),
+        (["publish", "--route", "direct"], 3, "--peer"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )

@@ -93,6 +93,30 @@ def test_wrong_use_is_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.count("\n") == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("trial", "methrics has no command trial (did you mean trail?)"),
+        ("consent grand", "methrics consent has no command grand (did you mean grant?)"),
+        ("mine zzz", "methrics mine has no command zzz (known here: export)"),
+    ],
+)
+def test_a_misspelt_command_is_met_with_a_suggestion(
+    words: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words.split()) == 2
+    assert capsys.readouterr().err == f"methrics: {line}\n"
+
+
+def test_help_groups_the_commands_by_reader(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    told = capsys.readouterr().out
+    places = [told.index(f"\n{title}:\n") for title in ("First commands", *cli_root.SECTIONS)]
+    assert places == sorted(places)
+    for command, _ in cli_root.FIRST:
+        assert told.index(command) < places[1]
+
+
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     said = capsys.readouterr().out

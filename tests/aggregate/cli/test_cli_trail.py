@@ -112,6 +112,9 @@ class Person:
     def trail(self, *options: str) -> int:
         return main(["trail", "--home", str(self.home), *options])
 
+    def threshold(self, *options: str) -> int:
+        return main(["threshold", *options, "--home", str(self.home)])
+
     def wait(self, values: dict[str, object]) -> None:
         """Something recorded that no publisher has seen yet."""
         now = Clock().now()  # as the command sees it: what is weeks old would be dropped
@@ -240,21 +243,54 @@ def test_a_threshold_is_kept_and_what_it_holds_is_shown(
     person.wait({"os": "freebsd", "cores": 1})
     assert person.trail() == 0
     assert "no threshold is set" in capsys.readouterr().out
-    assert person.trail("--threshold", "3") == 0
+    assert person.threshold("set", "3") == 0
+    told = capsys.readouterr().out
+    assert "every report is withheld until you run: methrics threshold remember" in told
+    assert person.trail() == 0
     told = capsys.readouterr().out
     assert "1 held back" in told
     assert "nothing is known of what others say" in told
-    assert person.trail("--data", str(person.file), "--remember") == 0
+    assert person.threshold() == 0
+    told = capsys.readouterr().out
+    assert "threshold 3: a report leaves if so many other reports say the same" in told
+    assert f"every report is withheld, for lack of public data: {NAMESPACE}" in told
+    assert person.threshold("remember", str(person.file), "--app", CATALOG.label) == 0
+    assert f"{NAMESPACE}: summary kept in " in capsys.readouterr().out
+    assert person.trail() == 0
     told = capsys.readouterr().out
     assert f"{NAMESPACE}: compared with {person.file}" in told
     assert "os freebsd, cores 2 to under 4 cores: said by 0 other reports, fewer than 3" in told
     assert standing_meter(person.paths, NAMESPACE) is not None
-    assert person.trail("--threshold", "0") == 0
+    assert person.threshold("show", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["threshold"] == 3
+    assert shown["compared_with"][NAMESPACE]["source"] == str(person.file)
+    assert person.threshold("off") == 0
     assert standing_meter(person.paths, NAMESPACE) is None
+    capsys.readouterr()
+    assert person.threshold() == 0
+    assert "threshold off: every report that you agreed to is sent" in capsys.readouterr().out
+
+
+def test_a_look_at_the_trail_sets_no_threshold(person: Person) -> None:
+    for option in ("--threshold", "--remember"):
+        assert person.trail("--data", str(person.file), option) == 2
+    assert person.trail("--data", str(person.file)) == 0
+    assert standing_meter(person.paths, NAMESPACE) is None
+    assert read_public(person.paths, NAMESPACE) is None
+
+
+def test_nothing_is_remembered_where_nothing_was_recorded(
+    person: Person, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    home = tmp_path / "empty"
+    assert main(["threshold", "remember", str(person.file), "--home", str(home)]) == 0
+    assert "nothing to compare yet" in capsys.readouterr().out
+    assert not home.exists()
 
 
 def test_what_is_remembered_counts_people_where_it_can(person: Person) -> None:
-    assert person.trail("--data", str(person.file), "--remember") == 0
+    assert person.threshold("remember", str(person.file)) == 0
     public = read_public(person.paths, NAMESPACE)
     assert public is not None
     beat = public.types["heartbeat"]
@@ -276,7 +312,7 @@ def test_what_is_remembered_counts_people_where_it_can(person: Person) -> None:
 def test_looking_changes_nothing(person: Person) -> None:
     grant(person.paths, NAMESPACE, ["system"], now=NOW)
     person.wait({"os": "freebsd"})
-    assert person.trail("--threshold", "3") == 0
+    assert person.threshold("set", "3") == 0
 
     def waiting() -> tuple[list[Pending], list[int], object]:
         journal = Journal(person.paths.outbox(NAMESPACE))
@@ -303,12 +339,10 @@ def test_a_home_where_nothing_was_recorded(
 @pytest.mark.parametrize(
     ("options", "code", "line"),
     [
-        (("--remember",), 2, "--remember needs --data"),
-        (("--threshold", "-1"), 2, "-1 is not in the range"),
         (("--data", "nowhere.duckdb"), 3, "there is no such file"),
         (("--data", "gopher://x/y"), 3, "gopher://x/y cannot be fetched"),
         (("--traces", "nowhere.csv"), 3, "cannot read nowhere.csv"),
-        (("--app", "nobody-here"), 3, "nothing was recorded here under the name nobody-here"),
+        (("--app", "nobody-here"), 2, "no app here is called nobody-here (known here: none)"),
     ],
 )
 def test_wrong_use_is_one_line(
@@ -319,6 +353,28 @@ def test_wrong_use_is_one_line(
     line: str,
 ) -> None:
     assert main(["trail", *options]) == code
+    error = capsys.readouterr().err
+    assert line in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "line"),
+    [
+        (("set", "0"), 2, "0 is not in the range"),
+        (("set",), 2, "Missing argument"),
+        (("--json", "off"), 2, "after the name of the subcommand"),
+        (("remember", "nowhere.duckdb", "--app", "nobody-here"), 2, "no app here is called"),
+    ],
+)
+def test_wrong_use_of_the_threshold_is_one_line(
+    nobody: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    code: int,
+    line: str,
+) -> None:
+    assert main(["threshold", *options]) == code
     error = capsys.readouterr().err
     assert line in error
     assert error.count("\n") == 1

@@ -295,4 +295,4 @@ def test_through_the_one_command(app: Shop, capsys: pytest.CaptureFixture[str]) 
     assert app.paths.home is not None
     assert main(["preview", "--home", app.paths.home]) == 0
     assert "nothing waits" in capsys.readouterr().out
-    assert main(["preview", "--home", app.paths.home, "--app", "ghost"]) == 3
+    assert main(["preview", "--home", app.paths.home, "--app", "ghost"]) == 2

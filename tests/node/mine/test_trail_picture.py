@@ -142,7 +142,7 @@ def test_the_text_tells_it_all() -> None:
 def test_text_without_anything_still_says_what_to_do() -> None:
     told = "\n".join(lines(trace(Gathered())))
     assert "Nothing was ever made into a report here." in told
-    assert "--threshold 20" in told
+    assert "methrics threshold set 20" in told
 
 
 def test_json_holds_numbers_that_any_reader_takes() -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from signal import SIGINT, SIGTERM
 
 import click
 import trio
@@ -26,15 +24,27 @@ from methrics.aggregate.store.batch import Committed
 from methrics.aggregate.store.digest import combine, digests
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.catalog_file import load_catalog
+from methrics.node.cli.durations import Duration
 from methrics.node.cli.keyfile import own_key
+from methrics.node.cli.options import (
+    CATALOGS,
+    FILE,
+    PEERS,
+    json_option,
+    key_option,
+    listen_option,
+    topics_option,
+)
 from methrics.node.clock import Clock
 from methrics.node.network.connected import company_words, tell_company
+from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
-
-FILE = click.Path(path_type=Path, dir_okay=False)
 
 GC_THRESHOLD = 200_000
 """New objects between two looks for cycles; Python's 700 costs an eighth of all CPU time here."""
+
+EXPORT_MAX = 86_400.0
+"""Seconds between two exports at most: those who copy the Parquet expect yesterday in it."""
 
 SAY_EVERY = 10.0
 """Seconds between two lines about commits, for people; programs get one for each."""
@@ -42,50 +52,20 @@ SAY_EVERY = 10.0
 
 @click.command()
 @click.argument("file", type=FILE)
-@click.option(
-    "--listen",
-    multiple=True,
-    default=("/ip4/0.0.0.0/tcp/0",),
-    show_default=True,
-    metavar="MULTIADDR",
-    help="Where to listen; may be repeated. TCP port 0 takes a free one.",
-)
-@click.option(
-    "--catalog",
-    "catalogs",
-    type=FILE,
-    multiple=True,
-    help="A signed catalog whose reports to collect; may be repeated.",
-)
-@click.option(
-    "--topic",
-    "topics",
-    multiple=True,
-    metavar="TOPIC",
-    help="A topic to collect from; its catalogs are learnt from the network. May be repeated.",
-)
-@click.option(
-    "--peer",
-    "peers",
-    multiple=True,
-    metavar="MULTIADDR",
-    help="A relay or aggregator to stay connected to; may be repeated.",
-)
+@listen_option("/ip4/0.0.0.0/tcp/0")
+@CATALOGS
+@topics_option("A topic to collect from; its catalogs are learnt from the network. Repeatable.")
+@PEERS
 @click.option(
     "--export-every",
-    type=click.FloatRange(min=0),
-    default=60.0,
+    type=Duration(most=EXPORT_MAX),
+    default="1m",
     show_default=True,
-    metavar="SECONDS",
-    help="How often to bring the Parquet beside FILE up to date; 0 writes closed days only.",
+    metavar="DURATION",
+    help="How often to bring the Parquet beside FILE up to date; 0s writes closed days only.",
 )
-@click.option(
-    "--key",
-    "key",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File with this aggregator's key, made if absent: its address then outlives a restart.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each event.")
+@key_option("aggregator")
+@json_option("Print a JSON object for each event.")
 def aggregate(
     file: Path,
     listen: tuple[str, ...],
@@ -98,8 +78,8 @@ def aggregate(
 ) -> None:
     """Collect signed reports from the network into the DuckDB file FILE.
 
-    Without --catalog and --topic, goes on with the namespaces that are in FILE. Ctrl-C or SIGTERM
-    stores what has arrived and stops. While this runs FILE is locked: read it with
+    Without --catalog and --topic it goes on with the apps that are in FILE. Ctrl-C or SIGTERM
+    stores what has arrived, then ends. While this runs FILE is locked: read it with
     `methrics query FILE` or `open_dataset`, which take the Parquet beside it.
     """
     settings = AggregatorSettings(
@@ -134,20 +114,16 @@ async def _serve(
     clock = Clock()
     say = _Json() if as_json else _Words(clock)
     stop = trio.Event()
-    with trio.open_signal_receiver(SIGINT, SIGTERM) as signals:
+    async with trio.open_nursery() as listening:
+        await listening.start(on_stop_signal, stop.set)
         async with open_swarm(listen=listen, seed=seed) as swarm, trio.open_nursery() as nursery:
-            nursery.start_soon(_stop_on_signal, signals, stop)
             say.listening(swarm.peer_id, swarm.addrs)
             if settings.peers:
                 nursery.start_soon(tell_company, swarm, say.company)
             await run_aggregator(swarm, store, settings, clock, say.event, stop)
             nursery.cancel_scope.cancel()
+        listening.cancel_scope.cancel()
     say.stopped(store)
-
-
-async def _stop_on_signal(signals: AsyncIterator[int], stop: trio.Event) -> None:
-    async for _ in signals:
-        stop.set()
 
 
 class _Json:

@@ -1,10 +1,6 @@
 """The `methrics` command: the process edge where every error becomes one clear line.
 
-Exit codes (docs/reference/cli.md): 0 done; 1 the answer is no, or things differ; 2 wrong use;
-3 something on this machine; 4 the network or a peer; 70 a fault in methrics itself;
-130 interrupted; 141 the reader of the output went away.
-
-Imports nothing outside the standard library, so that it can say what is missing.
+Imports only the standard library and `methrics.schema.errors`, so that it can name what is missing.
 """
 
 from __future__ import annotations
@@ -14,10 +10,50 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from methrics.schema.errors import MethricsError, RemoteError
 
 OK, NO, USAGE, LOCAL, NETWORK, FAULT, INTERRUPTED, PIPE = 0, 1, 2, 3, 4, 70, 130, 141
+
+
+class ExitCode(NamedTuple):
+    """An exit code of every command: in a few words for --help, in a sentence for the reference."""
+
+    code: int
+    brief: str
+    meaning: str
+
+
+EXIT_CODES = (
+    ExitCode(OK, "done", "Done, or the answer is yes."),
+    ExitCode(
+        NO, "the answer is no", "Done, and the answer is no: things differ, or a check failed."
+    ),
+    ExitCode(
+        USAGE,
+        "wrong use",
+        "Wrong use: an unknown command, option or name, or a missing argument.",
+    ),
+    ExitCode(
+        LOCAL,
+        "a problem on this machine",
+        "A problem on this machine: a file, a setting, a catalog, a missing extra.",
+    ),
+    ExitCode(
+        NETWORK,
+        "a problem of the network",
+        "A problem of the network or a peer: no peer answered, or its bytes break the rules.",
+    ),
+    ExitCode(
+        FAULT,
+        "a fault in methrics",
+        "A fault in methrics itself; please report it with what `--debug` prints.",
+    ),
+    ExitCode(INTERRUPTED, "interrupted", "Interrupted (Ctrl-C)."),
+    ExitCode(PIPE, "the output pipe was closed", "The output pipe was closed (`| head`)."),
+)
+"""Every exit code; `methrics --help` and docs/reference/cli.md print this table."""
 
 EXTRA_OF = {
     "click": "node",
@@ -30,12 +66,12 @@ EXTRA_OF = {
     "pyarrow": "aggregate",
     "pandas": "notebooks",
 }
-"""Which extra of the distribution brings a module."""
+"""The extra of the distribution that installs each module."""
 
 
 @dataclass(slots=True)
 class Session:
-    """What the root options say to this edge."""
+    """The options of `methrics` itself, for the edge."""
 
     debug: bool = False
 
@@ -74,13 +110,13 @@ def _report(error: BaseException, raised: BaseException, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(raised)
     if line:
-        # A bare group answers with its help, which is no error message.
+        # A group without a command prints its help, which is not an error message.
         sys.stderr.write(f"{line}\n" if line.startswith("Usage: ") else f"methrics: {line}\n")
     return code
 
 
 def _describe(error: BaseException) -> tuple[int, str]:
-    """Exit code and line for whatever ended the command."""
+    """Exit code and line for the error that ended the command."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted"
     if isinstance(error, BrokenPipeError):
@@ -100,7 +136,7 @@ def _describe(error: BaseException) -> tuple[int, str]:
 
 
 def _describe_missing(error: ModuleNotFoundError) -> tuple[int, str]:
-    """A module that an extra would bring."""
+    """Exit code and line for a missing module: the extra that installs it, if one does."""
     module = (error.name or "").partition(".")[0]
     extra = EXTRA_OF.get(module)
     if extra is None:
@@ -112,7 +148,7 @@ def _describe_missing(error: ModuleNotFoundError) -> tuple[int, str]:
 
 
 def _describe_click(error: BaseException) -> tuple[int, str] | None:
-    """Wrong use, as the command-line library tells it; None for anything else."""
+    """Exit code and line for an error of the command-line library; None for any other."""
     try:
         import click
     except ImportError:
@@ -123,7 +159,8 @@ def _describe_click(error: BaseException) -> tuple[int, str] | None:
         return USAGE, error.format_message().removeprefix("Error: ")
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "methrics"
-        return USAGE, f"{error.format_message()} (see: {path} --help)"
+        hint = getattr(error, "hint", "") or f"see: {path} --help"
+        return USAGE, f"{error.format_message()} ({hint})"
     if isinstance(error, click.ClickException):
         return LOCAL, error.format_message()
     return None

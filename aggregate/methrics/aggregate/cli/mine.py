@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from methrics.aggregate.mine.own_file import write_own
+from methrics.node.cli.naming import CommandGroup, resolve_apps
+from methrics.node.cli.options import APPS, HOME, json_option
 from methrics.node.clock import Clock
 from methrics.node.mine.reports import (
     FORMATS,
@@ -22,14 +24,12 @@ from methrics.node.mine.reports import (
     to_jsonl,
     to_rows,
 )
+from methrics.node.mine.trail.gather import namespaces
 from methrics.node.mine.trail.own import moment
 from methrics.node.outbox.journal import ACKNOWLEDGED
 from methrics.node.paths import user_paths
 from methrics.node.report.parts import said
 from methrics.schema.errors import ConfigError
-
-APP = click.option("--app", "apps", multiple=True, help="Only this namespace; repeatable.")
-HOME = click.option("--home", type=click.Path(path_type=Path), help="Instead of METHRICS_HOME.")
 
 PATIENCE = 3 * 86_400
 """Seconds after which a report that left should be there: relays hold each for up to a day."""
@@ -37,15 +37,15 @@ PATIENCE = 3 * 86_400
 _NO = 1
 
 
-@click.group(invoke_without_command=True)
-@APP
+@click.group(cls=CommandGroup, invoke_without_command=True)
+@APPS
 @click.option(
     "--check",
     "source",
     metavar="FILE|DIR|URL",
     help="Look for your reports in an aggregator's data: its file, its Parquet, or their address.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@json_option()
 @HOME
 @click.pass_context
 def mine(
@@ -66,7 +66,7 @@ def mine(
             raise click.UsageError("give options after the name of the subcommand")
         return
     paths = user_paths(home)
-    found = read_mine(paths, Clock(), apps)
+    found = read_mine(paths, Clock(), resolve_apps(apps, namespaces(paths)))
     for path in set_aside(paths):
         click.echo(f"methrics: {path} is damaged: the reports in it are not listed", err=True)
     if source is None:
@@ -130,7 +130,7 @@ def _check(found: list[Mine], source: str, as_json: bool) -> int:
     type=click.Choice(FORMATS),
     help="Default: by the name of OUT, else jsonl.",
 )
-@APP
+@APPS
 @HOME
 def export(out: Path, form: str | None, apps: tuple[str, ...], home: Path | None) -> None:
     """Write all your own reports to the file OUT (- for standard output): values, receipts and the
@@ -140,7 +140,8 @@ def export(out: Path, form: str | None, apps: tuple[str, ...], home: Path | None
     no key: nobody can erase with it.
     """
     form = form or (out.suffix[1:] if out.suffix[1:] in FORMATS else "jsonl")
-    found = read_mine(user_paths(home), Clock(), apps)
+    paths = user_paths(home)
+    found = read_mine(paths, Clock(), resolve_apps(apps, namespaces(paths)))
     if form == "parquet":
         if str(out) == "-":
             raise ConfigError("no-stream", "Parquet goes to a file", "name one, or another format")

@@ -10,62 +10,77 @@ from typing import NamedTuple
 import click
 from click.shell_completion import shell_complete
 
+from methrics.aggregate.cli.main import EXIT_CODES
+from methrics.node.cli.naming import CommandGroup
+
 
 class Entry(NamedTuple):
-    """Where a command lives and what `methrics --help` says of it."""
+    """Where a command lives, and its line in `methrics --help`."""
 
     module: str
     help: str
 
 
-COMMANDS: dict[str, Entry] = {
-    "catalog": Entry("methrics.node.cli.catalog", "Write, check, sign and read event catalogs."),
-    "consent": Entry(
-        "methrics.node.cli.consent", "What apps on this machine may share: look, allow, stop."
-    ),
-    "publish": Entry("methrics.node.cli.publish", "Send what is due from this machine's outboxes."),
-    "preview": Entry(
-        "methrics.node.cli.preview", "The very reports that would leave next; strike out any."
-    ),
-    "mine": Entry(
-        "methrics.aggregate.cli.mine", "Your own reports: list, find in public data, export."
-    ),
-    "erase": Entry("methrics.node.cli.erase", "Have your own reports forgotten."),
-    "reset": Entry("methrics.node.cli.erase", "Become somebody new on this machine."),
-    "relay": Entry(
-        "methrics.node.cli.relay", "Run a relay: take reports in, mix them, pass them on."
-    ),
-    "aggregate": Entry(
-        "methrics.aggregate.cli.aggregate", "Collect reports from the network into a DuckDB file."
-    ),
-    "query": Entry("methrics.aggregate.cli.query", "Ask a data set a question in SQL."),
-    "verify": Entry(
-        "methrics.aggregate.cli.verify", "Check every stored report again, signature and all."
-    ),
-    "trail": Entry(
-        "methrics.aggregate.cli.trail",
-        "What your own reports say, who else says it, what links them.",
-    ),
-    "simulate": Entry(
-        "methrics.aggregate.cli.simulate",
-        "A data set of people who do not exist, with the truth beside it.",
-    ),
-    "mixpanel": Entry(
-        "methrics.aggregate.cli.mixpanel", "Move an app from Mixpanel: draft, and compare numbers."
-    ),
-    "demo": Entry(
-        "methrics.aggregate.cli.demo",
-        "The whole path on this machine: apps, relay, aggregators, tables.",
-    ),
+FIRST = (
+    ("methrics demo", "See the whole path on this machine, from apps to tables."),
+    ("methrics consent", "See and change what apps on this machine may share."),
+    ("methrics preview", "See the reports that would leave this machine next."),
+)
+"""Three commands to start with, for any reader; they neither send nor change own data."""
+
+SECTIONS: dict[str, dict[str, Entry]] = {
+    "Your own data": {
+        "consent": Entry("methrics.node.cli.consent", "See and change what apps may share."),
+        "preview": Entry("methrics.node.cli.preview", "See the next reports; strike out any."),
+        "publish": Entry("methrics.node.cli.publish", "Send the reports that are due."),
+        "mine": Entry(
+            "methrics.aggregate.cli.mine", "List your reports, find them in public data, export."
+        ),
+        "trail": Entry(
+            "methrics.aggregate.cli.trail", "See what your reports reveal and what links them."
+        ),
+        "threshold": Entry(
+            "methrics.aggregate.cli.threshold", "Withhold reports that too few others share."
+        ),
+        "erase": Entry("methrics.node.cli.erase", "Have your reports forgotten."),
+        "reset": Entry("methrics.node.cli.erase", "Start anew with new keys."),
+    },
+    "Your app": {
+        "catalog": Entry(
+            "methrics.node.cli.catalog", "Write, check, sign and read event catalogs."
+        ),
+        "mixpanel": Entry(
+            "methrics.aggregate.cli.mixpanel", "Move an app from Mixpanel; compare the numbers."
+        ),
+    },
+    "Run the network": {
+        "relay": Entry("methrics.node.cli.relay", "Take in reports, mix them, pass them on."),
+        "aggregate": Entry(
+            "methrics.aggregate.cli.aggregate", "Collect reports into a DuckDB file."
+        ),
+    },
+    "Ask the data": {
+        "query": Entry("methrics.aggregate.cli.query", "Ask a data set in SQL, or by a view."),
+        "verify": Entry(
+            "methrics.aggregate.cli.verify", "Check the signature and columns of every report."
+        ),
+    },
+    "Try it": {
+        "demo": Entry("methrics.aggregate.cli.demo", "Run apps, a relay and aggregators here."),
+        "simulate": Entry("methrics.aggregate.cli.simulate", "Make a data set of invented people."),
+    },
 }
+"""The commands by whom they are for."""
+
+COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
 
-class LazyGroup(click.Group):
+class LazyGroup(CommandGroup):
     """A group that knows its commands by name and imports one only when it is called, so that
     help is quick and a missing extra costs only the commands which need it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, in the order of the data's way."""
+        """All commands, section by section."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -78,9 +93,17 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands in the help text, without loading any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+        """The lists of commands in the help text, without loading any command."""
+        with formatter.section("First commands"):
+            formatter.write_dl(FIRST)
+        for title, entries in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, entry.help) for name, entry in entries.items()])
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands before the options: whoever asks for help here looks for a command."""
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
 
 
 def _version() -> str:
@@ -94,9 +117,8 @@ def _version() -> str:
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done; 1 the answer is no; 2 wrong use; 3 this machine; 4 the network; "
-    "70 a fault in methrics; 130 interrupted; 141 nobody reads on. "
-    "All about each command: docs/reference/cli.md",
+    epilog=f"Exit codes: {'; '.join(f'{one.code} {one.brief}' for one in EXIT_CODES)}. "
+    "All options of every command: docs/reference/cli.md",
 )
 @click.version_option(_version(), prog_name="methrics", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="On an error, print where it came from.")
@@ -104,18 +126,18 @@ def _version() -> str:
 def root(ctx: click.Context, debug: bool) -> None:
     """Public, consented, serverless usage metrics.
 
-    Apps record events locally; with their user's consent they publish small signed reports to an
-    open peer-to-peer network, where anyone can collect, check and count them.
+    Apps record events on their user's machine. With that user's consent they publish small signed
+    reports to an open peer-to-peer network, where anyone can collect, check and count them.
     """
     if debug and ctx.obj is not None:
         ctx.obj.debug = True
 
 
 def run(arguments: list[str], session: object) -> int:
-    """Run a command line; returns what `ctx.exit` was given, else 0.
+    """Run a command line; returns the code that `ctx.exit` was given, else 0.
 
-    Raises what went wrong, click's own errors included: `Group.main` would print some of them, and
-    make a plain 1 of a reader that went away.
+    Every error is raised, click's own included: `Group.main` would print some of them itself, and
+    return a plain 1 where the output pipe was closed.
     """
     instruction = os.environ.get("_METHRICS_COMPLETE")
     if instruction:

@@ -39,8 +39,8 @@ ARRIVE_TIME = 60.0
 LOOK = 0.5
 """Seconds between two looks into the aggregators' Parquet."""
 
-HOLD = 2.0
-"""Seconds of the relay's mix window; 30 outside of demos."""
+BATCH_WINDOW = "2s"
+"""The relay's batch window; 30 s outside of demos."""
 
 MARK = ".methrics-demo"
 """A file by which the demo knows a folder as its own, before it clears it."""
@@ -130,7 +130,7 @@ def _aggregator(
     fleet: Fleet, name: str, catalog: Path, store: Path, peers: tuple[str, ...]
 ) -> tuple[Child, str]:
     arguments = ["aggregate", str(store), "--catalog", str(catalog), "--listen", LISTEN]
-    arguments += ["--export-every", "2"]
+    arguments += ["--export-every", "2s"]
     for peer in peers:
         arguments += ["--peer", peer]
     return _service(fleet, name, arguments)
@@ -138,7 +138,7 @@ def _aggregator(
 
 def _relay(fleet: Fleet, catalog: Path, peers: tuple[str, ...]) -> tuple[Child, str]:
     arguments = ["relay", "--catalog", str(catalog), "--listen", LISTEN]
-    arguments += ["--hold", str(HOLD), "--linger", "0"]
+    arguments += ["--batch-window", BATCH_WINDOW, "--rest", "0s"]
     for peer in peers:
         arguments += ["--peer", peer]
     return _service(fleet, "relay", arguments)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from methrics.node.cli.keyfile import make_key, read_key
+from methrics.node.cli.naming import CommandGroup
 from methrics.node.clock import Clock
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.lint import ERROR, Problem, lint_text
@@ -23,7 +24,7 @@ FORMATS = ("md", "html")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def catalog() -> None:
     """Write, check, sign and read event catalogs.
 

@@ -13,6 +13,7 @@ import click
 from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.confirm import confirm
 from methrics.node.cli.consent_table import show_history, show_standing
+from methrics.node.cli.naming import CommandGroup
 from methrics.node.clock import Clock
 from methrics.node.consent.answer import EVERY, ROUTES
 from methrics.node.consent.apps import known_catalogs
@@ -38,7 +39,7 @@ HOME = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=CommandGroup, invoke_without_command=True)
 @HOME
 @JSON
 @click.option("--web", is_flag=True, help="Decide on a page in your browser, for every app.")

@@ -1,10 +1,9 @@
-"""`methrics erase` and `methrics reset`: have own reports forgotten; become somebody new here."""
+"""`methrics erase` has own reports forgotten; `methrics reset` starts anew with other keys."""
 
 from __future__ import annotations
 
 import json
 import random
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,6 +12,9 @@ from pathlib import Path
 import click
 
 from methrics.node.cli.confirm import confirm
+from methrics.node.cli.durations import Duration, duration_text
+from methrics.node.cli.naming import check_names, resolve_apps
+from methrics.node.cli.options import APPS, HOME, TYPES, YES, json_option
 from methrics.node.clock import Clock
 from methrics.node.consent.apps import known_catalogs
 from methrics.node.mine.reports import Mine, pick, read_mine
@@ -23,72 +25,49 @@ from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, user_paths
 from methrics.node.publish.publisher import may_erase
 from methrics.node.report.erasure import WINDOW, WINDOW_MAX, sign_all, spread
-from methrics.schema.errors import ConfigError
 from methrics.schema.pages.explain import duration
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-HOME = click.option("--home", type=click.Path(path_type=Path), help="Instead of METHRICS_HOME.")
-YES = click.option("--yes", is_flag=True, help="Do not ask.")
-
-
-class Span(click.ParamType[int]):
-    """Seconds, given as `30m`, `12h` or `7d`."""
-
-    name = "span"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """See the class."""
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"(\d{1,6})([smhd])", str(value).strip())
-        seconds = int(found[1]) * _UNITS[found[2]] if found else -1
-        if not 0 <= seconds <= WINDOW_MAX:
-            self.fail(f"{value!r} is no time up to 60d, such as 12h or 7d", param, ctx)
-        return seconds
 
 
 @click.command()
 @click.argument("reports", nargs=-1, metavar="[REPORT]...")
-@click.option("--type", "types", multiple=True, help="Every report of this type; repeatable.")
-@click.option("--app", "apps", multiple=True, help="Only this namespace; repeatable.")
+@TYPES
+@APPS
 @click.option("--all", "everything", is_flag=True, help="Every report of every app.")
 @click.option(
     "--over",
-    type=Span(),
-    default=WINDOW,
-    show_default=False,
-    metavar="TIME",
-    help="Spread the erasures over this time, such as 12h or 30d.  [default: 7d]",
+    type=Duration(most=WINDOW_MAX),
+    default=duration_text(WINDOW),
+    show_default=True,
+    metavar="DURATION",
+    help="Spread the erasures over this time.",
 )
 @click.option("--again", is_flag=True, help="Send erasures once more that have left before.")
 @YES
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@json_option()
 @HOME
 def erase(
     reports: tuple[str, ...],
     types: tuple[str, ...],
     apps: tuple[str, ...],
     everything: bool,
-    over: int,
+    over: float,
     again: bool,
     yes: bool,
     as_json: bool,
     home: Path | None,
 ) -> None:
-    """Have own reports forgotten: REPORT is a number or id as `methrics mine` prints them.
+    """Have your own reports forgotten. REPORT is a number or an id that `methrics mine` prints.
 
-    What has not left is dropped at once. For each report that has, an erasure is signed with that
-    report's own key; they leave one by one, each at a random moment, so that nothing shows they are
-    of one person. It says nothing about later reports: `methrics consent` does.
+    A report that has not left is dropped at once. For one that has, an erasure is signed with that
+    report's own key. Erasures leave one by one, each at a random moment, so that nothing shows that
+    they come from one person. Later reports go on: `methrics consent` stops those.
     """
     if not (reports or types or apps or everything):
         raise click.UsageError("name reports, --type, --app or --all")
     if everything and (reports or types or apps):
         raise click.UsageError("--all goes alone")
     paths = user_paths(home)
+    apps, window = resolve_apps(apps, namespaces(paths)), int(over)
     known = read_mine(paths, Clock(), apps)
     if not reports and not namespaces(paths) and not as_json:
         click.echo("nothing was recorded here: there is nothing to erase")
@@ -97,21 +76,16 @@ def erase(
     chosen = _choose(known, reports, types)
     whole = not reports
     if not yes:
-        _confirm(chosen, whole, over)
-    outcome = _erase(paths, chosen, apps, types, whole=whole, over=over, again=again)
-    _tell(paths, outcome, over, as_json)
+        _confirm(chosen, whole, window)
+    outcome = _erase(paths, chosen, apps, types, whole=whole, over=window, again=again)
+    _tell(paths, outcome, window, as_json)
 
 
 def _check_types(paths: Paths, known: list[Mine], types: tuple[str, ...]) -> None:
     """A misspelt type must not look like one whose reports are all gone."""
     names = {one.receipt.type for one in known}
     names.update(name for catalog in known_catalogs(paths) for name in catalog.types)
-    if unknown := sorted(set(types) - names):
-        raise ConfigError(
-            "unknown-type",
-            f"no app on this machine has a type {', '.join(unknown)}",
-            f"one of {', '.join(sorted(names))}",
-        )
+    check_names(types, names, kind="event type", owner="this machine")
 
 
 def _choose(known: list[Mine], reports: tuple[str, ...], types: tuple[str, ...]) -> list[Mine]:
@@ -204,28 +178,20 @@ def _tell(paths: Paths, done: _Totals, over: int, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--app", "apps", multiple=True, help="Only this namespace; repeatable.")
-@click.option(
-    "--burn", "burning", is_flag=True, help="Also destroy the receipts and keys of old reports."
-)
+@APPS
+@click.option("--burn", "burning", is_flag=True, help="Also destroy the receipts of old reports.")
 @YES
 @HOME
 def reset(apps: tuple[str, ...], burning: bool, yes: bool, home: Path | None) -> None:
-    """Become somebody new on this machine: new keys, a new week of installation.
+    """Start anew on this machine: new keys, and a new week of installation.
 
-    What left before stays public. Its receipts are kept, so that you can still find and erase it.
-    With --burn they are destroyed as well: nothing on this machine tells any more which reports
-    were yours, and neither you nor anybody can find or erase them.
+    Reports that left before stay public. Their receipts are kept, so that you can still find and
+    erase them. With --burn the receipts and their keys are destroyed: then this machine no longer
+    knows which reports were yours, and you cannot find or erase them either.
     """
     paths = user_paths(home)
     known = namespaces(paths)
-    if unknown := sorted(set(apps) - set(known)):
-        raise ConfigError(
-            "unknown-namespace",
-            f"nothing was recorded here under the name {', '.join(unknown)}",
-            f"recorded here: {', '.join(known) or 'nothing'}",
-        )
-    chosen = [name for name in known if not apps or name in apps]
+    chosen = resolve_apps(apps, known) or known
     if not chosen:
         click.echo("nothing was recorded here: there is nothing to reset")
         return

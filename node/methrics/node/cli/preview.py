@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 
 from methrics.node.cli.erase import on_a_terminal
+from methrics.node.cli.naming import resolve_apps
+from methrics.node.cli.options import APPS, HOME, json_option, route_option
 from methrics.node.clock import Clock
 from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import policy_off
@@ -30,7 +32,7 @@ from methrics.node.mine.trail.gather import namespaces
 from methrics.node.mine.trail.own import moment
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, user_paths
-from methrics.node.publish.publisher import ROUTES, consent_of
+from methrics.node.publish.publisher import consent_of
 from methrics.node.report.parts import label, meaning, part_names, parts_of
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.diagnostic import hexdump, readable
@@ -59,14 +61,8 @@ _RULES = {
 
 
 @click.command()
-@click.option("--app", "apps", multiple=True, help="Only this namespace; repeat for several.")
-@click.option(
-    "--route",
-    type=click.Choice(ROUTES),
-    default="relay",
-    show_default=True,
-    help="What would leave by this route.",
-)
+@APPS
+@route_option("The reports that would leave by this route.")
 @click.option(
     "--strike",
     "struck",
@@ -76,8 +72,8 @@ _RULES = {
 )
 @click.option("--all", "everything", is_flag=True, help=f"Show all, not the first {SHOWN}.")
 @click.option("--brief", is_flag=True, help="Plain words only, no CBOR and no hex.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
-@click.option("--home", type=click.Path(path_type=Path), help="Instead of METHRICS_HOME.")
+@json_option()
+@HOME
 def preview(
     apps: tuple[str, ...],
     route: str,
@@ -118,13 +114,7 @@ def preview(
 
 def _look(paths: Paths, apps: tuple[str, ...], route: str, clock: Clock) -> list[Preview]:
     known = namespaces(paths)
-    if unknown := sorted(set(apps) - set(known)):
-        raise ConfigError(
-            "unknown-namespace",
-            f"nothing was recorded here under the name {', '.join(unknown)}",
-            f"recorded here: {', '.join(known) or 'nothing'}",
-        )
-    chosen = [name for name in known if not apps or name in apps]
+    chosen = resolve_apps(apps, known) or known
     found = [
         look(paths, name, consent_of(paths, name, route, clock)(), route, clock) for name in chosen
     ]

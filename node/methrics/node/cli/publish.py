@@ -1,23 +1,24 @@
-"""`methrics publish`: send what is due from this machine's outboxes, and show what was sent."""
+"""`methrics publish`: sends the reports that are due, and prints each that was sent."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from signal import SIGINT, SIGTERM
 
 import click
 import trio
 
 from methrics.node.cli.catalog_file import load_catalog
+from methrics.node.cli.naming import listed, resolve_apps
+from methrics.node.cli.options import APPS, CATALOGS, HOME, json_option, route_option
 from methrics.node.clock import Clock
+from methrics.node.mine.trail.gather import namespaces
 from methrics.node.outbox.journal import Receipt
 from methrics.node.paths import Paths, namespace_of, user_paths
+from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.delivery import Done
 from methrics.node.publish.entry import Entry, check_addresses, entry_peers
 from methrics.node.publish.publisher import OK, PublisherSettings, run_publisher
@@ -26,71 +27,49 @@ from methrics.schema.wire.codec import decode
 from methrics.schema.wire.envelope import split
 from methrics.schema.wire.limits import REPORT_MAX
 
-FILE = click.Path(path_type=Path, dir_okay=False)
-
 
 @click.command()
-@click.option(
-    "--home",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="The folder that holds outboxes and consent, in place of METHRICS_HOME.",
-)
-@click.option(
-    "--namespace",
-    "namespaces",
-    multiple=True,
-    metavar="NAME",
-    help="Only this app (<label>-<short key>); may be repeated. Default: all on this machine.",
-)
-@click.option(
-    "--catalog",
-    "catalogs",
-    type=FILE,
-    multiple=True,
-    help="Only the app whose signed catalog this is; may be repeated.",
-)
+@APPS
+@CATALOGS
 @click.option(
     "--relay",
     "relays",
     multiple=True,
     metavar="MULTIADDR",
-    help="A relay to hand reports to; may be repeated. Default: METHRICS_RELAYS, network.json.",
+    help="A relay to hand reports to; repeatable. Default: METHRICS_RELAYS, then network.json.",
 )
 @click.option(
     "--peer",
     "peers",
     multiple=True,
     metavar="MULTIADDR",
-    help="With --direct, a peer of the topic; may be repeated. Default: METHRICS_PEERS.",
+    help="For --route direct, a peer of the topic; repeatable. Default: METHRICS_PEERS.",
 )
-@click.option(
-    "--direct",
-    is_flag=True,
-    help="Publish by yourself: peers see your address. Sends only types that allow it.",
-)
+@route_option("direct: without a relay, so that peers see your address; only types that allow it.")
 @click.option("--once", is_flag=True, help="Send what is due now, then end (for cron).")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each report sent.")
+@json_option("Print a JSON object for each report sent.")
+@HOME
 @click.pass_context
 def publish(
     ctx: click.Context,
-    home: Path | None,
-    namespaces: tuple[str, ...],
+    apps: tuple[str, ...],
     catalogs: tuple[Path, ...],
     relays: tuple[str, ...],
     peers: tuple[str, ...],
-    direct: bool,
+    route: str,
     once: bool,
     as_json: bool,
+    home: Path | None,
 ) -> None:
-    """Send what is due from this machine's outboxes, over relays unless told otherwise.
+    """Send the reports that are due, of every app on this machine unless some are chosen.
 
-    Only what was consented to is sent, exactly as shown. Without --once it goes on until Ctrl-C or
-    SIGTERM. An app that publishes by itself needs no such command.
+    Only what you agreed to is sent. Without --once this goes on until Ctrl-C or SIGTERM. An app
+    that publishes by itself does not need it.
     """
     paths = user_paths(home)
     known = entry_peers(paths)
     settings = PublisherSettings(
-        route="direct" if direct else "relay",
+        route=route,
         entry=Entry(
             relays=check_addresses(relays) or known.relays,
             peers=check_addresses(peers) or known.peers,
@@ -99,44 +78,39 @@ def publish(
         idle=float("inf"),
     )
     settings.check()
-    chosen = _chosen(paths, namespaces, catalogs)
+    chosen = _chosen(paths, apps, catalogs)
     code = trio.run(partial(_publish, paths, chosen, settings, as_json))
     ctx.exit(code)
 
 
-def _chosen(paths: Paths, namespaces: tuple[str, ...], catalogs: tuple[Path, ...]) -> list[str]:
-    """The namespaces asked for, or all that have an outbox."""
-    named = [*namespaces, *(_namespace(path) for path in catalogs)]
-    try:
-        present = sorted(
-            name for name in os.listdir(paths.data) if os.path.exists(paths.outbox(name))
-        )
-    except FileNotFoundError:
-        present = []
-    if missing := [name for name in named if name not in present]:
-        raise ConfigError(
-            "no-outbox",
-            f"nothing was ever recorded for {missing[0]}",
-            f"recorded here: {', '.join(present) or 'nothing'}",
-        )
+def _chosen(paths: Paths, apps: tuple[str, ...], catalogs: tuple[Path, ...]) -> list[str]:
+    """The apps asked for, or all that have an outbox."""
+    present = namespaces(paths)
     if not present:
         raise ConfigError(
             "no-outbox",
             f"no app has recorded anything under {paths.data}",
             "allow one with `methrics consent`, or name another folder with --home",
         )
+    named = [*resolve_apps(apps, present), *(_app_of(path) for path in catalogs)]
+    if missing := [name for name in named if name not in present]:
+        raise ConfigError(
+            "no-outbox",
+            f"nothing was ever recorded for {missing[0]}",
+            f"recorded here: {listed(present)}",
+        )
     return list(dict.fromkeys(named)) or present
 
 
-def _namespace(path: Path) -> str:
+def _app_of(path: Path) -> str:
     catalog = load_catalog(path)
     return namespace_of(catalog.label, catalog.short_key)
 
 
 async def _publish(
-    paths: Paths, namespaces: list[str], settings: PublisherSettings, as_json: bool
+    paths: Paths, chosen: list[str], settings: PublisherSettings, as_json: bool
 ) -> int:
-    """One publisher per namespace, together; the gravest of their exit codes."""
+    """Run one publisher for each app, side by side; returns the highest of their exit codes."""
     codes: list[int] = [OK]
     rng = random.SystemRandom()
 
@@ -146,19 +120,13 @@ async def _publish(
             await run_publisher(paths, namespace, settings, clock=Clock(), rng=rng, on_pass=say)
         )
 
-    with trio.open_signal_receiver(SIGINT, SIGTERM) as signals:
-        async with trio.open_nursery() as listening:
-            listening.start_soon(_cancel_on_signal, signals, listening.cancel_scope)
-            async with trio.open_nursery() as nursery:
-                for namespace in namespaces:
-                    nursery.start_soon(one, namespace)
-            listening.cancel_scope.cancel()
+    async with trio.open_nursery() as listening:
+        await listening.start(on_stop_signal, listening.cancel_scope.cancel)
+        async with trio.open_nursery() as nursery:
+            for namespace in chosen:
+                nursery.start_soon(one, namespace)
+        listening.cancel_scope.cancel()
     return max(codes)
-
-
-async def _cancel_on_signal(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
-    async for _ in signals:
-        scope.cancel()
 
 
 def _say(namespace: str, as_json: bool, done: Done) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from dataclasses import replace
 import trio
 
 from methrics.node.paths import Paths, user_paths
+from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import entry_peers
 from methrics.node.publish.publisher import (
     LOCAL,
@@ -62,13 +62,7 @@ async def _until_signal(paths: Paths, namespace: str, settings: PublisherSetting
     """Run until done or told to end; either is a clean end."""
     code, failure = OK, None
     async with trio.open_nursery() as nursery:
-
-        async def listen() -> None:
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()
-
-        nursery.start_soon(listen)
+        await nursery.start(on_stop_signal, nursery.cancel_scope.cancel)
         try:
             code = await run_publisher(paths, namespace, settings)
         except MethricsError as error:

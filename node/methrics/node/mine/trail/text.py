@@ -197,14 +197,14 @@ def _meter(trail: Trail) -> Iterator[str]:
     yield ""
     if not trail.threshold:
         yield "BEFORE SENDING: no threshold is set, everything consented to is sent"
-        yield "  `methrics trail --threshold 20` sends only what 20 others say as well."
+        yield "  `methrics threshold set 20` sends only what 20 others say as well."
         return
     yield f"BEFORE SENDING: at least {trail.threshold} others must say the same"
     for namespace, (source, made) in sorted(trail.remembered.items()):
         yield f"  {namespace}: compared with {source} as of {moment(made)} UTC"
     if not trail.remembered:
         yield "  Nothing is remembered of what others say, so all is held back:"
-        yield "  `methrics trail --data FILE --remember` learns it."
+        yield "  `methrics threshold remember FILE` learns it."
     yield f"  {len(trail.held)} held back"
     for held in trail.held[:FINDINGS_SHOWN]:
         yield f"    {held.event_type.name} of {moment(held.time)} UTC: {held.reason}"

@@ -68,9 +68,7 @@ def meter(event_type: EventType, report: Report, table: Table | None, threshold:
     or Generalise with a smaller crowd; generalised values always pass `EventType.check_report`.
     """
     if table is None:
-        return Hold(
-            "nothing is known of what others say; see methrics trail --data FILE --remember"
-        )
+        return Hold("nothing is known of what others say; see methrics threshold remember FILE")
     mine = parts_of(report)
     compared = _compared(event_type, table)
     own = tuple(mine.get(name) for name in compared)

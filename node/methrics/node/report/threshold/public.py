@@ -1,7 +1,7 @@
 """What others say, in short: the public data as it is remembered on this machine.
 
 One table per event type: how many reports or people said each combination, without any time. It is
-made from a public data set (`methrics trail --data FILE --remember`), kept as readable JSON, and
+made from a public data set (`methrics threshold remember FILE`), kept as readable JSON, and
 asked before sending, so that nobody has to be asked then.
 
     {"version": 1, "namespace": "example-x7...", "source": "metrics.duckdb", "made": 1800000000,
@@ -93,7 +93,7 @@ def from_json(document: Any) -> Public:
         raise StoreError(
             "public-damaged",
             "what was remembered of the public data cannot be read",
-            "make it anew with `methrics trail --data FILE --remember`",
+            "make it anew with `methrics threshold remember FILE`",
         ) from error
 
 

@@ -1,0 +1,36 @@
+"""Opens the public data that `methrics trail` and `methrics threshold` compare own reports with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import click
+
+from methrics.node.mine.trail.gather import Gathered
+
+if TYPE_CHECKING:
+    from methrics.aggregate.mine.crowd import PublicReports
+
+
+@contextmanager
+def open_public(source: str, gathered: Gathered) -> Iterator[PublicReports]:
+    """The reports in `source` (a file, a directory of Parquet, or the address of either) without
+    the person's own. An address is fetched whole, so that its owner learns nothing about them.
+
+    Raises ConfigError, StoreError or UnreachableError.
+    """
+    from methrics.aggregate.mine.crowd import PublicReports
+    from methrics.aggregate.parquet.download import local_copy
+    from methrics.aggregate.read.dataset import open_dataset
+
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="methrics-")))
+        path = local_copy(source, folder)
+        dataset = stack.enter_context(open_dataset(path))
+        if dataset.path != path:
+            click.echo(f"{source} is in use: reading its Parquet of {dataset.written}", err=True)
+        yield PublicReports(dataset, gathered.catalogs, gathered.own)

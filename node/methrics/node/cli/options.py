@@ -1,0 +1,88 @@
+"""Options that several commands share, so that one thing has one name and one help text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_Option = Callable[[_Command], _Command]
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+"""A file; whether it exists is said by whoever reads it, with a hint."""
+
+ROUTES = ("relay", "direct")
+"""How reports can reach the topic."""
+
+APPS = click.option(
+    "--app",
+    "apps",
+    multiple=True,
+    metavar="NAME",
+    help="Only this app: its name, its label, or the beginning of its name; repeatable.",
+)
+CATALOGS = click.option(
+    "--catalog",
+    "catalogs",
+    type=FILE,
+    multiple=True,
+    help="The app whose signed catalog FILE is; repeatable.",
+)
+HOME = click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of data and settings, in place of METHRICS_HOME.",
+)
+YES = click.option("--yes", is_flag=True, help="Do not ask.")
+TYPES = click.option(
+    "--type", "types", multiple=True, metavar="TYPE", help="Only this event type; repeatable."
+)
+PEERS = click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="MULTIADDR",
+    help="A relay or aggregator to stay connected to; repeatable.",
+)
+
+
+def json_option(help_text: str = "Print JSON, for programs.") -> _Option[_Command]:
+    """`--json`, as the parameter `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help=help_text)
+
+
+def route_option(help_text: str) -> _Option[_Command]:
+    """`--route`, one of ROUTES; relay unless given."""
+    return click.option(
+        "--route", type=click.Choice(ROUTES), default="relay", show_default=True, help=help_text
+    )
+
+
+def listen_option(default: str) -> _Option[_Command]:
+    """`--listen`, addresses to accept connections at."""
+    return click.option(
+        "--listen",
+        multiple=True,
+        default=(default,),
+        show_default=True,
+        metavar="MULTIADDR",
+        help="Where to listen; repeatable. TCP port 0 takes a free one.",
+    )
+
+
+def topics_option(help_text: str) -> _Option[_Command]:
+    """`--topic`, for apps whose catalog is not at hand."""
+    return click.option("--topic", "topics", multiple=True, metavar="TOPIC", help=help_text)
+
+
+def key_option(owner: str) -> _Option[_Command]:
+    """`--key`, the file with the lasting key of a peer."""
+    return click.option(
+        "--key",
+        type=FILE,
+        help=f"File with this {owner}'s key, made if absent, so that its address outlives a "
+        "restart.",
+    )

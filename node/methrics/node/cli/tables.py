@@ -1,0 +1,76 @@
+"""The one table printer: columns that fit a terminal, and plain lines without cuts elsewhere."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from shutil import get_terminal_size
+
+import click
+
+Row = Sequence[object]
+
+UNBOUNDED = 100_000
+"""Columns where the output is no terminal: nothing wraps, nothing is cut."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain_value(cell: object) -> object:
+    """A cell in JSON's types: bytes in hex, times in ISO 8601, whole decimals as integers."""
+    if isinstance(cell, bytes):
+        return cell.hex()
+    if isinstance(cell, date | datetime):
+        return cell.isoformat()
+    if isinstance(cell, Decimal):
+        return int(cell) if cell == int(cell) else float(cell)
+    if isinstance(cell, list | tuple):
+        return [plain_value(one) for one in cell]
+    if isinstance(cell, dict):
+        return {str(key): plain_value(value) for key, value in cell.items()}
+    return cell if cell is None or isinstance(cell, str | int | float) else str(cell)
+
+
+def cell_text(cell: object) -> str:
+    """A cell as a person reads it; control characters, which could move the cursor, become `?`."""
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    return "" if cell is None else _CONTROL.sub("?", str(plain_value(cell)))
+
+
+def table_lines(
+    head: Sequence[str], rows: Iterable[Row], *, indent: int = 0, width: int | None = None
+) -> list[str]:
+    """The lines of a table. Columns of numbers are right-aligned; a cell wider than its column is
+    continued below, never cut. `width`: columns at most, None for as many as it takes.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.padding import Padding
+    from rich.table import Table
+
+    shown = list(rows)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, name in enumerate(head):
+        number = bool(shown) and all(_is_number(row[place]) for row in shown)
+        table.add_column(escape(name), overflow="fold", justify="right" if number else "left")
+    for row in shown:
+        table.add_row(*(escape(cell_text(cell)) for cell in row))
+    console = Console(width=width or UNBOUNDED)
+    with console.capture() as captured:
+        console.print(Padding(table, (0, 0, 0, indent)))
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def print_table(head: Sequence[str], rows: Iterable[Row], *, indent: int = 0) -> None:
+    """Print a table on standard output: as wide as the terminal, or plain lines without any."""
+    width = get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in table_lines(head, rows, indent=indent, width=width):
+        click.echo(line)
+
+
+def _is_number(cell: object) -> bool:
+    return cell is None or (isinstance(cell, int | float | Decimal) and not isinstance(cell, bool))

@@ -1,0 +1,29 @@
+"""Signals that ask a long-running command to stop: Ctrl-C, SIGTERM, and a terminal that closes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import trio
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """SIGINT, SIGTERM and SIGHUP; without SIGHUP where it does not exist (Windows) or is ignored:
+    `nohup` ignores it for a command that is to outlive its terminal."""
+    found = [signal.SIGINT, signal.SIGTERM]
+    hang_up = getattr(signal, "SIGHUP", None)
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        found.append(hang_up)
+    return tuple(found)
+
+
+async def on_stop_signal(
+    act: Callable[[], object], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Call `act` at each stop signal until cancelled; to be begun with `await nursery.start(...)`,
+    after which no such signal ends the process by itself."""
+    with trio.open_signal_receiver(*stop_signals()) as signals:
+        task_status.started()
+        async for _ in signals:
+            act()
