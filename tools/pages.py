@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 import source
 
-from methrics.aggregate.cli.main import EXIT_CODES
+from methrics.aggregate.cli.exit_codes import EXIT_CODES
 from methrics.aggregate.cli.root import root
 from methrics.schema.wire.verdict import Decision, Reason
 

@@ -11,7 +11,7 @@ import pages
 import pytest
 import source
 
-from methrics.aggregate.cli.main import EXIT_CODES
+from methrics.aggregate.cli.exit_codes import EXIT_CODES
 from methrics.aggregate.cli.root import COMMANDS
 from methrics.schema.catalog.fields import FIELD_TYPES, SOURCES
 from methrics.schema.catalog.lint import CODES, lint_text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from textwrap import dedent
 
@@ -13,6 +12,7 @@ from methrics.aggregate.demo.processes import DemoError
 from methrics.aggregate.read.dataset import Dataset, open_dataset
 from methrics.aggregate.read.verify import verify
 from methrics.aggregate.store.digest import combine, digests
+from methrics.node.cli.tables import print_table
 from methrics.schema.wire.diagnostic import hexdump, readable
 from methrics.schema.wire.envelope import split
 
@@ -80,21 +80,7 @@ def heading(text: str) -> None:
 def table(data: Dataset, sql: str) -> None:
     """The answer to `sql`, in columns."""
     relation = data.sql(sql)
-    rows = [[str(one) for one in row] for row in relation.fetchall()]
-    for line in columns([str(name) for name in relation.columns], rows):
-        click.echo(f"  {line}")
-
-
-def columns(head: list[str], rows: list[list[str]]) -> Iterable[str]:
-    """Lines of a plain table; numbers are right-aligned."""
-    right = [all(row[i].isdigit() for row in rows) for i in range(len(head))]
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    for row in [head, ["-" * width for width in widths], *rows]:
-        cells = (
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(row, widths, right, strict=True)
-        )
-        yield "  ".join(cells).rstrip()
+    print_table(relation.columns, relation.fetchall(), indent=2)
 
 
 def show_report(data: Dataset) -> None:

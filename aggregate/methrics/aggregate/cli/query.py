@@ -7,8 +7,6 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import click
@@ -16,9 +14,8 @@ import click
 from methrics.aggregate.read.dataset import FLOOR, MEMORY_LIMIT, Dataset, open_dataset
 from methrics.aggregate.store.digest import combine, digests
 from methrics.aggregate.store.duck import name, saying
+from methrics.node.cli.tables import Row, plain_value, print_table
 from methrics.schema.errors import StoreError
-
-Row = Sequence[object]
 
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?")
 
@@ -26,9 +23,6 @@ _SIZE = re.compile(r"[0-9]+(\.[0-9]+)? ?[KMGT]i?B")
 
 SHOWN_MAX = 1000
 """Rows shown in a table; --json and --csv give all."""
-
-UNBOUNDED = 100_000
-"""Columns of a table that goes into a file or another program: nothing wraps."""
 
 
 @click.command()
@@ -132,66 +126,16 @@ def _contents(dataset: Dataset) -> list[Row]:
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Row], form: str | None) -> None:
-    """Print rows as `form` says: json, csv, or else a table."""
+    """Print rows in the given form: `json`, `csv`, or a table if None."""
     if form == "json":
         for row in rows:
-            click.echo(json.dumps(dict(zip(columns, map(_plain, row), strict=True))))
+            click.echo(json.dumps(dict(zip(columns, map(plain_value, row), strict=True))))
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([_plain(cell) for cell in row] for row in rows)
+        writer.writerows([plain_value(cell) for cell in row] for row in rows)
     else:
-        _table(columns, list(rows))
-
-
-def _plain(cell: object) -> object:
-    """A cell as JSON has it: bytes in hex, times in ISO 8601."""
-    if isinstance(cell, bytes):
-        return cell.hex()
-    if isinstance(cell, date | datetime):
-        return cell.isoformat()
-    if isinstance(cell, Decimal):
-        return int(cell) if cell == int(cell) else float(cell)
-    if isinstance(cell, list | tuple):
-        return [_plain(one) for one in cell]
-    if isinstance(cell, dict):
-        return {str(key): _plain(value) for key, value in cell.items()}
-    return cell if cell is None or isinstance(cell, str | int | float) else str(cell)
-
-
-def _is_number(cell: object) -> bool:
-    return cell is None or (isinstance(cell, int | float | Decimal) and not isinstance(cell, bool))
-
-
-def _cell(cell: object) -> str:
-    """A cell as a person reads it."""
-    from rich.markup import escape
-
-    if isinstance(cell, bool):
-        return "yes" if cell else "no"
-    return "" if cell is None else escape(str(_plain(cell)))
-
-
-def _table(columns: Sequence[str], rows: Sequence[Row]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    shown = rows[:SHOWN_MAX]
-    for place, column in enumerate(columns):
-        number = all(_is_number(row[place]) for row in shown)
-        table.add_column(
-            escape(column),
-            overflow="fold",  # a digest cut short is none
-            justify="right" if number and shown else "left",
-        )
-    for row in shown:
-        table.add_row(*map(_cell, row))
-    console = Console(width=None if sys.stdout.isatty() else UNBOUNDED)
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        click.echo(line.rstrip())
-    if len(rows) > SHOWN_MAX:
-        click.echo(f"… and {len(rows) - SHOWN_MAX} more rows; --json and --csv print them all")
+        found = list(rows)
+        print_table(columns, found[:SHOWN_MAX])
+        if len(found) > SHOWN_MAX:
+            click.echo(f"… and {len(found) - SHOWN_MAX} more rows; --json and --csv print them all")

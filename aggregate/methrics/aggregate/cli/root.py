@@ -10,7 +10,7 @@ from typing import NamedTuple
 import click
 from click.shell_completion import shell_complete
 
-from methrics.aggregate.cli.main import EXIT_CODES
+from methrics.aggregate.cli.exit_codes import EXIT_CODES
 from methrics.node.cli.naming import CommandGroup
 
 

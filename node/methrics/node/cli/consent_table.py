@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import click
 
+from methrics.node.cli.tables import print_table
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.apps import known_catalogs
 from methrics.node.consent.decide import PRODUCTION, forbidden
@@ -19,9 +19,6 @@ from methrics.node.paths import Paths
 
 _DECIDED = {"answer": "your answer", "changed": "changed question", "default": "nobody yet"}
 """Rules as the table calls them; the others by their own name."""
-
-_WIDE = 160
-"""Columns where no terminal says how many there are."""
 
 
 def show_standing(paths: Paths, as_json: bool) -> None:
@@ -45,8 +42,8 @@ def show_standing(paths: Paths, as_json: bool) -> None:
         return
     for namespace, group in groupby(rows, key=lambda row: row.namespace):
         click.echo(f"\n{_app(namespace)}")
-        head = ("  type", "state", "fields", "routes", "decided by", "since")
-        _table(head, [_row(row) for row in group])
+        head = ("type", "state", "fields", "routes", "decided by", "since")
+        print_table(head, [_row(row) for row in group], indent=2)
     again = [row for row in rows if row.changes]
     if again:
         click.echo("\nasks for more than you agreed to; decide with: methrics consent ask")
@@ -77,7 +74,7 @@ def show_history(entries: Sequence[Mapping[str, object]]) -> None:
         )
         for entry in entries
     ]
-    _table(("when", "who", "through", "app", "type", "answer", "fields", "routes"), rows)
+    print_table(("when", "who", "through", "app", "type", "answer", "fields", "routes"), rows)
 
 
 def _json(row: Standing) -> dict[str, object]:
@@ -102,7 +99,7 @@ def _row(row: Standing) -> tuple[str, ...]:
         if effective.fields is not None and len(effective.fields) == row.declared:
             fields = f"all {row.declared}"
     return (
-        f"  {_type(row.type)}",
+        _type(row.type),
         "on" if effective.on else "off",
         fields,
         ", ".join(sorted(effective.routes)),
@@ -123,16 +120,3 @@ def _listed(names: object) -> str:
     if names is None:
         return "every field"
     return ", ".join(map(str, names)) if isinstance(names, list) else ""
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in head:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)

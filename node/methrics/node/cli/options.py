@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_Option = Callable[[_Command], _Command]
+
+
+class _Option(Protocol):
+    """Adds an option to a command."""
+
+    def __call__(self, command: _Command, /) -> _Command: ...
+
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 """A file; whether it exists is said by whoever reads it, with a hint."""
@@ -49,19 +55,19 @@ PEERS = click.option(
 )
 
 
-def json_option(help_text: str = "Print JSON, for programs.") -> _Option[_Command]:
+def json_option(help_text: str = "Print JSON, for programs.") -> _Option:
     """`--json`, as the parameter `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help=help_text)
 
 
-def route_option(help_text: str) -> _Option[_Command]:
+def route_option(help_text: str) -> _Option:
     """`--route`, one of ROUTES; relay unless given."""
     return click.option(
         "--route", type=click.Choice(ROUTES), default="relay", show_default=True, help=help_text
     )
 
 
-def listen_option(default: str) -> _Option[_Command]:
+def listen_option(default: str) -> _Option:
     """`--listen`, addresses to accept connections at."""
     return click.option(
         "--listen",
@@ -73,12 +79,12 @@ def listen_option(default: str) -> _Option[_Command]:
     )
 
 
-def topics_option(help_text: str) -> _Option[_Command]:
+def topics_option(help_text: str) -> _Option:
     """`--topic`, for apps whose catalog is not at hand."""
     return click.option("--topic", "topics", multiple=True, metavar="TOPIC", help=help_text)
 
 
-def key_option(owner: str) -> _Option[_Command]:
+def key_option(owner: str) -> _Option:
     """`--key`, the file with the lasting key of a peer."""
     return click.option(
         "--key",

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from typing import Protocol
 
 import trio
+
+
+class _Started(Protocol):
+    """How a task tells `nursery.start` that it is ready."""
+
+    def started(self) -> None: ...
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
@@ -19,7 +26,7 @@ def stop_signals() -> tuple[signal.Signals, ...]:
 
 
 async def on_stop_signal(
-    act: Callable[[], object], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    act: Callable[[], object], *, task_status: _Started = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Call `act` at each stop signal until cancelled; to be begun with `await nursery.start(...)`,
     after which no such signal ends the process by itself."""
