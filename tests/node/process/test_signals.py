@@ -24,7 +24,7 @@ async def test_each_stop_signal_calls_the_function(number: signal.Signals, hang_
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     called = trio.Event()
     async with trio.open_nursery() as nursery:
-        await nursery.start(on_stop_signal, called.set)
+        await on_stop_signal(nursery, called.set)
         os.kill(os.getpid(), number)
         with trio.fail_after(10):
             await called.wait()

@@ -115,7 +115,7 @@ async def _serve(
     say = _Json() if as_json else _Words(clock)
     stop = trio.Event()
     async with trio.open_nursery() as listening:
-        await listening.start(on_stop_signal, stop.set)
+        await on_stop_signal(listening, stop.set)
         async with open_swarm(listen=listen, seed=seed) as swarm, trio.open_nursery() as nursery:
             say.listening(swarm.peer_id, swarm.addrs)
             if settings.peers:

@@ -121,7 +121,7 @@ async def _publish(
         )
 
     async with trio.open_nursery() as listening:
-        await listening.start(on_stop_signal, listening.cancel_scope.cancel)
+        await on_stop_signal(listening, listening.cancel_scope.cancel)
         async with trio.open_nursery() as nursery:
             for namespace in chosen:
                 nursery.start_soon(one, namespace)

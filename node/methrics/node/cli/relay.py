@@ -123,7 +123,7 @@ async def _serve(
 
     stop = trio.Event()
     async with trio.open_nursery() as listening:
-        await listening.start(on_stop_signal, stop.set)
+        await on_stop_signal(listening, stop.set)
         async with open_swarm(listen=listen, seed=seed) as swarm, trio.open_nursery() as nursery:
             for peer in peers:
                 swarm.keep(peer)

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import trio
-
-
-class _Started(Protocol):
-    """How a task tells `nursery.start` that it is ready."""
-
-    def started(self) -> None: ...
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
@@ -25,11 +20,21 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     return tuple(found)
 
 
-async def on_stop_signal(
+class _Started(Protocol):
+    """How a task tells `nursery.start` that it is ready."""
+
+    def started(self) -> None: ...
+
+
+async def on_stop_signal(nursery: trio.Nursery, act: Callable[[], object]) -> None:
+    """Call `act` at each stop signal, in a task of `nursery`, until that is cancelled. Once this
+    has returned, no such signal ends the process by itself."""
+    await nursery.start(partial(_listen, act))
+
+
+async def _listen(
     act: Callable[[], object], *, task_status: _Started = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Call `act` at each stop signal until cancelled; to be begun with `await nursery.start(...)`,
-    after which no such signal ends the process by itself."""
     with trio.open_signal_receiver(*stop_signals()) as signals:
         task_status.started()
         async for _ in signals:

@@ -62,7 +62,7 @@ async def _until_signal(paths: Paths, namespace: str, settings: PublisherSetting
     """Run until done or told to end; either is a clean end."""
     code, failure = OK, None
     async with trio.open_nursery() as nursery:
-        await nursery.start(on_stop_signal, nursery.cancel_scope.cancel)
+        await on_stop_signal(nursery, nursery.cancel_scope.cancel)
         try:
             code = await run_publisher(paths, namespace, settings)
         except MethricsError as error:
