@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import random
+import tomllib
 import tracemalloc
 from collections import Counter
 from decimal import Decimal
@@ -385,6 +386,18 @@ def test_a_funnel_that_cannot_be_one(funnel: dict[str, list[str]]) -> None:
     with pytest.raises(LocalError) as raised:
         draft(summary(people=5), label="any", now=NOW, funnels=funnel)
     assert raised.value.code == "wrong-funnel"
+
+
+@pytest.mark.parametrize("name", ['a "b" \\ c', "a\x7fb", "a\u2028b", "a\n[types.evil]", "a # b"])
+def test_attack_no_name_in_an_export_breaks_the_draft(name: str) -> None:
+    seen = Summary(1)
+    for person in range(4):
+        properties: dict[str, object] = {name: "yes" if person % 2 else "no", "plain": person}
+        seen.add(Tracked(name, person, making.START, None, properties))
+    made = draft(seen, label="any", now=NOW)
+    assert set(tomllib.loads(made.source())["types"]) == {one.name for one in made.types}
+    usable, problems = lint_text(made.source(filled=True), NOW)
+    assert usable is not None, problems
 
 
 def test_a_summary_of_a_hostile_export_stays_small() -> None:

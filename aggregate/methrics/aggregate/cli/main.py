@@ -30,6 +30,7 @@ EXTRA_OF = {
     "libp2p": "node",
     "multiaddr": "node",
     "duckdb": "aggregate",
+    "tomlkit": "aggregate",
     "pyarrow": "aggregate",
     "pandas": "notebooks",
 }

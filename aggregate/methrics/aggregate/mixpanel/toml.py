@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import NamedTuple
+
+import tomlkit
+from tomlkit.items import Item, Table
+from tomlkit.toml_document import TOMLDocument
 
 from methrics.aggregate.mixpanel.infer import Declared
 from methrics.schema.catalog.event_type import EventType
@@ -31,39 +35,37 @@ _HINT = {
     "contact": "whom can people ask? a link or an address",
 }
 
-_RELEASE = "delay = 600\njitter = 7200"
-_DAILY = """resolution = 86400"""
-_DAILY_RELEASE = "delay = 300\nevery = [3600, 43200]\njitter = 10800"
-_FLAGS = """
-[types.heartbeat.fields.daily]
-type = "flag"
-source = "first_of_day"
-says = "Whether this is your first report of the day, so that you are counted once."
-
-[types.heartbeat.fields.weekly]
-type = "flag"
-source = "first_of_week"
-says = "Whether this is your first report of the week, so that you are counted once."
-
-[types.heartbeat.fields.monthly]
-type = "flag"
-source = "first_of_month"
-says = "Whether this is your first report of the month, so that you are counted once."
-
-[types.heartbeat.fields.age]
-type = "bucket"
-edges = [1, 4, 24]
-unit = "weeks"
-source = "install_age"
-says = "Roughly how long ago you began to use the app."
-"""
-_MILESTONE = """
-[types.retention.fields.milestone]
-type = "enum"
-values = ["d0", "d1", "d7", "d30"]
-source = "milestone"
-says = "That this is your first day with the app, or the day 1, 7 or 30 days after it."
-"""
+_INTRODUCTION = (
+    "A draft made from a Mixpanel export. Fill in the empty strings and delete what you do not",
+    "need, then: methrics catalog lint, methrics catalog sign.",
+)
+_RELEASE = {"delay": 600, "jitter": 7200}
+_DAILY_RELEASE = {"delay": 300, "every": [3600, 43200], "jitter": 10800}
+_ONCE = "Whether this is your first report of the {}, so that you are counted once."
+_SIGNS: dict[str, dict[str, dict[str, object]]] = {
+    "heartbeat": {
+        "daily": {"type": "flag", "source": "first_of_day", "says": _ONCE.format("day")},
+        "weekly": {"type": "flag", "source": "first_of_week", "says": _ONCE.format("week")},
+        "monthly": {"type": "flag", "source": "first_of_month", "says": _ONCE.format("month")},
+        "age": {
+            "type": "bucket",
+            "edges": [1, 4, 24],
+            "unit": "weeks",
+            "source": "install_age",
+            "says": "Roughly how long ago you began to use the app.",
+        },
+    },
+    "retention": {
+        "milestone": {
+            "type": "enum",
+            "values": ["d0", "d1", "d7", "d30"],
+            "source": "milestone",
+            "says": "That this is your first day with the app, "
+            "or the day 1, 7 or 30 days after it.",
+        },
+    },
+}
+"""Fields that the node fills in, of the types that stand for any activity."""
 
 
 class LeftOut(NamedTuple):
@@ -99,10 +101,10 @@ class Draft(NamedTuple):
 
     def source(self, *, filled: bool = False) -> str:
         """The catalog source. `filled`: with stand-ins where a person has to write."""
-        expires = datetime.fromtimestamp(self.expires, UTC).date().isoformat()
+        expires = datetime.fromtimestamp(self.expires, UTC).date()
         parts = [_head(self, filled=filled)]
         parts += [_typed(one, expires, filled=filled, left=self._left(one)) for one in self.types]
-        return "\n".join(parts)
+        return "\n".join(map(tomlkit.dumps, parts))
 
     def _left(self, one: Drafted) -> list[LeftOut]:
         return [left for left in self.left_out if left.event == one.event and left.key]
@@ -115,55 +117,74 @@ def known_type(one: Drafted, now: int) -> EventType | None:
     return found.types[one.name] if isinstance(found, CatalogSource) else None
 
 
-def _head(whole: Draft, *, filled: bool) -> str:
-    lines = [
-        "# A draft made from a Mixpanel export. Write what stands empty, throw out what you do not",
-        "# need, then: methrics catalog lint, methrics catalog sign.",
-        "",
-        "[catalog]",
-        f"label = {_quoted(whole.label)}",
-        _human("contact", filled=filled),
-        "",
-    ]
+def _head(whole: Draft, *, filled: bool) -> TOMLDocument:
+    part = tomlkit.document()
+    part.add(
+        tomlkit.comment("A draft made from a Mixpanel export. Fill in the empty strings, delete")
+    )
+    part.add(
+        tomlkit.comment("what you do not need, then: methrics catalog lint, methrics catalog sign.")
+    )
+    part.add(tomlkit.nl())
+    catalog = tomlkit.table()
+    catalog.add("label", whole.label)
+    catalog.add("contact", _human("contact", filled=filled))
+    catalog.add(tomlkit.nl())
     for left in whole.left_out:
         if not left.event:
-            lines.append(f"# left out, on every event: {_comment(left.key)} ({left.why})")
+            text = f"left out, on every event: {_comment(left.key)} ({left.why})"
+            catalog.add(tomlkit.comment(text))
         elif not left.key:
-            lines.append(f"# left out: {_comment(left.event)}, {left.n} events ({left.why})")
-    return "\n".join(lines) + "\n"
+            text = f"left out: {_comment(left.event)}, {left.n} events ({left.why})"
+            catalog.add(tomlkit.comment(text))
+    part.add("catalog", catalog)
+    return part
 
 
-def _typed(one: Drafted, expires: str, *, filled: bool, left: list[LeftOut]) -> str:
-    lines = [f"# {_comment(one.event)}"]
-    lines += [f"# left out: {_comment(each.key)} ({each.why})" for each in left]
-    lines += [f"[types.{one.name}]", f'kind = "{one.kind}"']
-    lines += [_human(key, filled=filled) for key in _HUMAN]
-    lines += [f"expires = {expires}", "retention_days = 365"]
+def _typed(one: Drafted, expires: date, *, filled: bool, left: list[LeftOut]) -> TOMLDocument:
+    part = tomlkit.document()
+    entry = tomlkit.table()
+    entry.add(tomlkit.comment(_comment(one.event)))
+    for each in left:
+        entry.add(tomlkit.comment(f"left out: {_comment(each.key)} ({each.why})"))
+    entry.add("kind", one.kind)
+    for key in _HUMAN:
+        entry.add(key, _human(key, filled=filled))
+    entry.add("expires", expires)
+    entry.add("retention_days", 365)
     if one.kind == "state":
-        lines.append(_DAILY)
-    lines += [f"entropy_bits = {_bits(one, filled=filled)}", f'chart = "{_chart(one)}"', ""]
-    lines.append(f"[types.{one.name}.release]")
-    lines.append(_DAILY_RELEASE if one.kind == "state" else _RELEASE)
+        entry.add("resolution", 86_400)
+    entry.add("entropy_bits", _bits(one, filled=filled))
+    entry.add("chart", _chart(one))
+    _add_table(entry, "release", _DAILY_RELEASE if one.kind == "state" else _RELEASE)
     if one.kind == "count":
-        lines += ["", f"[types.{one.name}.count]", "max = 1000", "window = 86400"]
+        _add_table(entry, "count", {"max": 1000, "window": 86_400})
     elif one.kind == "sequence":
-        steps = ", ".join(_quoted(step) for step in one.steps)
-        lines += ["", f"[types.{one.name}.sequence]", f"steps = [{steps}]"]
-        lines += ["offset_edges = [10, 60, 300]", f"max_steps = {len(one.steps)}"]
-    text = "\n".join(lines) + "\n"
-    text += {"heartbeat": _FLAGS, "retention": _MILESTONE}.get(one.name, "")
-    return text + "".join(_field(one.name, field) for field in one.fields)
+        most = len(one.steps)
+        steps = {"steps": list(one.steps), "offset_edges": [10, 60, 300], "max_steps": most}
+        _add_table(entry, "sequence", steps)
+    fields = tomlkit.table(is_super_table=True)
+    for name, parameters in _SIGNS.get(one.name, {}).items():
+        _add_table(fields, name, parameters)
+    for field in one.fields:
+        parameters = {"type": field.type, **field.params, "says": field.says}
+        _add_table(fields, field.name, parameters, note=field.note)
+    if fields:
+        entry.add("fields", fields)
+    types = tomlkit.table(is_super_table=True)
+    types.add(one.name, entry)
+    part.add("types", types)
+    return part
 
 
-def _field(type_name: str, field: Declared) -> str:
-    lines = ["", f"[types.{type_name}.fields.{field.name}]"]
-    if field.note:
-        lines.insert(1, f"# {field.note}")
-    lines.append(f'type = "{field.type}"')
-    for key, values in field.params.items():
-        lines.append(f"{key} = [{', '.join(map(_literal, values))}]")
-    lines.append(f"says = {_quoted(field.says)}")
-    return "\n".join(lines) + "\n"
+def _add_table(parent: Table, name: str, values: Mapping[str, object], *, note: str = "") -> None:
+    """Adds `[parent.name]` after an empty line, with `note` as a comment in front of its values."""
+    found = tomlkit.table()
+    if note:
+        found.add(tomlkit.comment(note))
+    for key, value in values.items():
+        found.add(key, _item(value))
+    parent.add(name, found)
 
 
 def _bits(one: Drafted, *, filled: bool) -> int:
@@ -184,23 +205,20 @@ def _chart(one: Drafted) -> str:
     return f"bar:{named[0]}" if named else "line"
 
 
-def _human(key: str, *, filled: bool) -> str:
+def _human(key: str, *, filled: bool) -> Item:
+    """A text that a person has to write: a stand-in, or empty with a hint."""
     if filled:
-        return f"{key} = {_quoted(_FILLED[key])}"
-    return f'{key} = ""  # write: {_HINT[key]}'
+        return tomlkit.string(_FILLED[key])
+    return tomlkit.string("").comment(f"write: {_HINT[key]}")
 
 
-def _literal(value: object) -> str:
-    return (
-        f"{value:f}"
-        if isinstance(value, Decimal)
-        else (str(value) if isinstance(value, int) else _quoted(str(value)))
-    )
-
-
-def _quoted(text: str) -> str:
-    """A TOML string."""
-    return json.dumps(text, ensure_ascii=False)
+def _item(value: object) -> Item:
+    """A value of a field's declaration. Decimals keep their digits."""
+    if isinstance(value, list):
+        found = tomlkit.array()
+        found.extend(map(_item, value))
+        return found
+    return tomlkit.value(f"{value:f}") if isinstance(value, Decimal) else tomlkit.item(value)
 
 
 def _comment(text: str) -> str:
