@@ -20,9 +20,9 @@ from methrics.node.consent.ledger import grant
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.process.worker import inline
-from methrics.node.publish.delivery import Delivery, Done
+from methrics.node.publish.delivery import Delivery, PassResult
 from methrics.node.publish.publisher import consent_of
-from methrics.node.publish.routes import Fate, Load, Outcome, Route, outcome_of
+from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route, outcome_of
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.schema.catalog.catalog import Catalog
@@ -107,7 +107,7 @@ class RealInstall(Install):
         if self.journal.exists():
             super().nudge()
 
-    def publish(self, done: Done) -> None:
+    def publish(self, done: PassResult) -> None:
         found = trio.run(self._delivery.publish_due)
         assert found.failed is None
         done.made, done.acknowledged = found.made, found.acknowledged
@@ -117,11 +117,11 @@ class RealInstall(Install):
     async def _route(self) -> AsyncIterator[Route]:
         yield self
 
-    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+    async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         await trio.lowlevel.checkpoint()
         receipts = {receipt.id: receipt for receipt in self.journal.receipts(state="due")}
         said = {}
-        for item_id, raw in load.items:
+        for item_id, raw in outgoing.items:
             receipt = receipts[item_id]
             assert receipt.raw == raw
             reason = self._relay(receipt, self.catalog.types[receipt.type], self.time)

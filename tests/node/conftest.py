@@ -18,10 +18,10 @@ from methrics.node.consent.switch import RECHECK
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, user_paths
 from methrics.node.process.worker import inline
-from methrics.node.publish.delivery import Done
+from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
-from methrics.node.publish.routes import Fate, Load, Outcome, Route
+from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import UnreachableError
@@ -170,11 +170,11 @@ class Post:
     def erasures(self) -> list[bytes]:
         return [raw for raw in self.sent if split(raw).kind is Kind.ERASURE]
 
-    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+    async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         await trio.lowlevel.checkpoint()
         self.before()
-        self.opened[-1] += [raw for _, raw in load.items]
-        return {item_id: Outcome(self.fate, "ok") for item_id, _ in load.items}
+        self.opened[-1] += [raw for _, raw in outgoing.items]
+        return {item_id: Outcome(self.fate, "ok") for item_id, _ in outgoing.items}
 
     def open(self) -> AbstractAsyncContextManager[Route]:
         @asynccontextmanager
@@ -186,9 +186,9 @@ class Post:
 
         return opened()
 
-    def publish(self, passes: int = 1, *, route: str = "relay", seed: int = 1) -> list[Done]:
+    def publish(self, passes: int = 1, *, route: str = "relay", seed: int = 1) -> list[PassResult]:
         """That many passes of the publisher, one after the other at the same moment."""
-        rng, done = random.Random(seed), list[Done]()
+        rng, done = random.Random(seed), list[PassResult]()
         address = ("/ip4/192.0.2.7/tcp/1/p2p/12D3KooW",)
         settings = PublisherSettings(route, Entry(relays=address, peers=address), once=True)
         for _ in range(passes):

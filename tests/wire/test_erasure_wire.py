@@ -29,7 +29,7 @@ from methrics.node.outbox.journal import ACKNOWLEDGED, Journal, Made
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
-from methrics.node.publish.routes import Load, RelayRoute
+from methrics.node.publish.routes import Outgoing, RelayRoute
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits
@@ -176,7 +176,7 @@ async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
         # Its exact bytes come again, from somebody who kept them.
         async with open_swarm() as someone:
             route = RelayRoute(someone, [found.relay], clock=Clock(), rng=random.Random(2))
-            await route.deliver(Load(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
+            await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
         await trio.sleep(1.5)
         assert rows(found.store) == [("system", kept.id)]
         erasures = Erasures(found.journal).all()
@@ -187,7 +187,7 @@ async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
         async with open_swarm() as someone:
             route = RelayRoute(someone, [found.relay], clock=Clock(), rng=random.Random(2))
             said = await route.deliver(
-                Load(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw), (kept.id, kept.raw)))
+                Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw), (kept.id, kept.raw)))
             )
             assert {one.reason for one in said.values()} == {"ok"}
         await trio.sleep(1.5)
@@ -219,7 +219,7 @@ async def test_an_erasure_that_overtakes_its_report_keeps_it_out(tmp_path: Path)
         await found.until(lambda: found.store.cursor().execute(tombstones).fetchone() == (1,))
         async with open_swarm() as someone:
             route = RelayRoute(someone, [found.relay], clock=Clock(), rng=random.Random(2))
-            await route.deliver(Load(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
+            await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
         confirmed = "SELECT confirmed FROM tombstone"
         await found.until(lambda: found.store.cursor().execute(confirmed).fetchone() == (True,))
         assert found.store.total == 0

@@ -22,7 +22,7 @@ from methrics.node.network.libp2p import open_swarm
 from methrics.node.network.swarm import PeerId, Swarm
 from methrics.node.outbox.journal import ACKNOWLEDGED, DUE, Journal
 from methrics.node.paths import namespace_of, user_paths
-from methrics.node.publish.routes import DirectRoute, Fate, Load, RelayRoute, Route
+from methrics.node.publish.routes import DirectRoute, Fate, Outgoing, RelayRoute, Route
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits
@@ -108,7 +108,7 @@ async def test_mars_2_the_second_hop_sees_reports_and_nobody(
         items = tuple(report(number) for number in range(5))
         async with open_swarm() as app:
             route = RelayRoute(app, swarm.addrs, clock=Clock(), rng=random.Random(1))
-            outcomes = await route.deliver(Load(CATALOG.topic, CATALOG.raw, items))
+            outcomes = await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, items))
             name = app.peer_id
         assert {one.fate for one in outcomes.values()} == {Fate.ACKNOWLEDGED}
         await ears.wait_for(6)
@@ -137,7 +137,7 @@ async def test_the_direct_route_reaches_the_topic() -> None:
     async with scene() as (swarm, _, ears):
         async with open_swarm() as app:
             route: Route = DirectRoute(app, swarm.addrs)
-            outcomes = await route.deliver(Load(CATALOG.topic, CATALOG.raw, (report(1),)))
+            outcomes = await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, (report(1),)))
         assert [one.fate for one in outcomes.values()] == [Fate.ACKNOWLEDGED]
         await ears.wait_for(2)
         assert ears.items == [CATALOG.raw, report(1)[1]]
@@ -149,7 +149,7 @@ async def test_a_dead_relay_is_passed_over() -> None:
             route = RelayRoute(
                 app, [DEAD, *swarm.addrs], clock=Clock(), rng=random.Random(1), timeout=60
             )
-            outcomes = await route.deliver(Load(CATALOG.topic, CATALOG.raw, (report(1),)))
+            outcomes = await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, (report(1),)))
         assert [one.fate for one in outcomes.values()] == [Fate.ACKNOWLEDGED]
         await ears.wait_for(2)
 

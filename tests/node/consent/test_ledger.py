@@ -102,7 +102,7 @@ def test_a_damaged_ledger_is_said_in_one_line(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(exits._state, "said", False)
+    monkeypatch.setitem(exits._state, "warned", False)
     os.makedirs(paths.config)
     Path(paths.ledger).write_bytes(b"{")
     switch = ConsentSwitch(paths, "shop", "production", clock)

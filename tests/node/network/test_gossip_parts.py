@@ -18,10 +18,18 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.validators import signature_validator
 
 from methrics.node.network.contents import ID_SIZE, Contents, content_id
-from methrics.node.network.libp2p import GossipSettings, wire
+from methrics.node.network.libp2p import GossipSettings
 from methrics.node.network.libp2p.dialing import parse_listen, parse_peer_addr
 from methrics.node.network.libp2p.recent import Recent
 from methrics.node.network.libp2p.requests import parse_peer
+from methrics.node.network.libp2p.rpc import (
+    FrameReader,
+    count_parts,
+    publish_frame,
+    sign,
+    uvarint,
+    validly_signed,
+)
 from methrics.schema.errors import ConfigError
 from methrics.schema.example import example_catalog
 from methrics.schema.wire.verdict import Decision
@@ -116,7 +124,7 @@ def test_recent_stays_within_its_bytes(puts: list[tuple[bytes, int]]) -> None:
 
 @given(st.integers(0, 2**63))
 def test_uvarint_is_leb128(value: int) -> None:
-    data = wire.uvarint(value)
+    data = uvarint(value)
     assert sum((byte & 0x7F) << (7 * i) for i, byte in enumerate(data)) == value
     assert all(byte & 0x80 for byte in data[:-1])
     assert not data[-1] & 0x80
@@ -125,19 +133,19 @@ def test_uvarint_is_leb128(value: int) -> None:
 def read_frames(pieces: list[bytes], frame_max: int = 1000) -> list[bytes]:
     """All frames of a stream that arrives in `pieces`."""
     rest = list(pieces)
-    held: list[int] = []
+    counted: list[int] = []
 
     async def read(_: int) -> bytes:
         return rest.pop(0) if rest else b""
 
     async def main() -> list[bytes]:
-        reader, out = wire.FrameReader(read, frame_max, held.append), []
+        reader, out = FrameReader(read, frame_max, counted.append), []
         while True:
             try:
                 out.append(await reader.next())
             except IncompleteReadError:
                 reader.close()
-                assert sum(held) == 0, "what it said it holds and no longer holds"
+                assert sum(counted) == 0, "each byte is counted as unread and then as read"
                 return out
 
     return trio.run(main)
@@ -145,13 +153,13 @@ def read_frames(pieces: list[bytes], frame_max: int = 1000) -> list[bytes]:
 
 @given(st.lists(st.binary(max_size=300), max_size=10), st.data())
 def test_frames_are_read_however_they_are_cut(bodies: list[bytes], data: st.DataObject) -> None:
-    stream = b"".join(wire.uvarint(len(body)) + body for body in bodies)
+    stream = b"".join(uvarint(len(body)) + body for body in bodies)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
     pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True) if a < b]
     assert read_frames(pieces) == bodies
 
 
-@pytest.mark.parametrize("start", [wire.uvarint(1001), b"\xff" * 10, b"\xff" * 9 + b"\x01"])
+@pytest.mark.parametrize("start", [uvarint(1001), b"\xff" * 10, b"\xff" * 9 + b"\x01"])
 def test_frame_over_the_limit_is_refused_before_it_is_read(start: bytes) -> None:
     with pytest.raises(MessageTooLarge):
         read_frames([start])
@@ -159,13 +167,13 @@ def test_frame_over_the_limit_is_refused_before_it_is_read(start: bytes) -> None
 
 @given(st.binary(max_size=500), st.text(max_size=30), st.integers(0, 2**64 - 1))
 def test_signed_messages_verify_here_and_in_stock(data: bytes, topic: str, seqno: int) -> None:
-    frame = wire.publish_frame(wire.sign(topic, data, SENDER, seqno, KEYS.private_key))
+    frame = publish_frame(sign(topic, data, SENDER, seqno, KEYS.private_key))
     (body,) = read_frames([frame])
     (message,) = rpc_pb2.RPC.FromString(body).publish
-    assert wire.validly_signed(message)
+    assert validly_signed(message)
     assert signature_validator(message)
     message.data += b"x"
-    assert not wire.validly_signed(message)
+    assert not validly_signed(message)
 
 
 @pytest.mark.parametrize("seqno", [b"", bytes(7), bytes(9)])
@@ -175,17 +183,17 @@ def test_attack_message_number_that_others_refuse(seqno: bytes) -> None:
     prefix = b"libp2p-pubsub:"
     message.signature = KEYS.private_key.sign(prefix + message.SerializeToString())
     assert signature_validator(message)
-    assert not wire.validly_signed(message)
+    assert not validly_signed(message)
 
 
 def test_attack_key_of_another_beside_a_good_signature() -> None:
     """The signature does not cover the key; go and js refuse one that is not the sender's."""
-    message = rpc_pb2.Message.FromString(wire.sign("t", b"x", SENDER, 1, KEYS.private_key))
+    message = rpc_pb2.Message.FromString(sign("t", b"x", SENDER, 1, KEYS.private_key))
     message.key = KEYS.public_key.serialize()
-    assert wire.validly_signed(message)
+    assert validly_signed(message)
     for key in (create_new_key_pair(b"\1" * 32).public_key.serialize(), b"junk"):
         message.key = key
-        assert not wire.validly_signed(message)
+        assert not validly_signed(message)
 
 
 RPCS = st.builds(
@@ -225,13 +233,13 @@ def fields_of(message: Any, depth: int = 0) -> int:
 def test_parts_of_a_frame_are_counted_without_decoding_it(rpc: rpc_pb2.RPC) -> None:
     frame = rpc.SerializeToString()
     parts = fields_of(rpc)
-    assert wire.count_parts(frame, 10_000) == parts
-    assert wire.count_parts(frame, 3) == min(parts, 4)
+    assert count_parts(frame, 10_000) == parts
+    assert count_parts(frame, 3) == min(parts, 4)
 
 
 @given(st.binary(max_size=400))
 def test_parts_of_any_bytes_are_counted_in_bounds(frame: bytes) -> None:
-    assert 0 <= wire.count_parts(frame, 50) <= 51
+    assert 0 <= count_parts(frame, 50) <= 51
 
 
 @given(st.binary(max_size=60), st.binary(max_size=70), st.binary(max_size=60))
@@ -241,7 +249,7 @@ def test_no_key_raises_out_of_the_signature_check(
     message = rpc_pb2.Message(
         data=b"x", topicIDs=["t"], from_id=sender, seqno=bytes(8), signature=signature, key=key
     )
-    assert not wire.validly_signed(message)
+    assert not validly_signed(message)
 
 
 @given(st.text(max_size=60))

@@ -23,7 +23,7 @@ from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, Journal
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import inline
-from methrics.node.publish.delivery import BACKOFF, Done, backoff
+from methrics.node.publish.delivery import BACKOFF, PassResult, backoff
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.process import main
 from methrics.node.publish.publisher import (
@@ -35,7 +35,7 @@ from methrics.node.publish.publisher import (
     run_publisher,
     start_thread,
 )
-from methrics.node.publish.routes import DirectRoute, Fate, Load, Outcome, RelayRoute, Route
+from methrics.node.publish.routes import DirectRoute, Fate, Outcome, Outgoing, RelayRoute, Route
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits
@@ -76,20 +76,20 @@ class Wire:
     def __init__(self, *fates: Fate, reason: str = "ok") -> None:
         self.fates = list(fates)
         self.reason = reason
-        self.loads: list[Load] = []
+        self.outgoing: list[Outgoing] = []
         self.opened = 0
         self.before: Callable[[], object] = lambda: None
 
     @property
     def sent(self) -> list[bytes]:
-        return [raw for load in self.loads for _, raw in load.items]
+        return [raw for outgoing in self.outgoing for _, raw in outgoing.items]
 
-    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+    async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         await trio.lowlevel.checkpoint()
         self.before()
-        self.loads.append(load)
+        self.outgoing.append(outgoing)
         fate = self.fates.pop(0) if self.fates else Fate.ACKNOWLEDGED
-        return {item_id: Outcome(fate, self.reason) for item_id, _ in load.items}
+        return {item_id: Outcome(fate, self.reason) for item_id, _ in outgoing.items}
 
     def open(self) -> AbstractAsyncContextManager[Route]:
         @asynccontextmanager
@@ -106,7 +106,7 @@ class Person:
     def __init__(self, home: Path) -> None:
         self.paths: Paths = user_paths(home)
         self.clock = DayClock()
-        self.passes: list[Done] = []
+        self.passes: list[PassResult] = []
 
     def agree(self, *types: str, **changes: object) -> None:
         grant(self.paths, NAMESPACE, types, now=self.clock.now(), **changes)  # type: ignore[arg-type]
@@ -459,8 +459,8 @@ async def test_cancelled_in_the_middle_it_goes_on_where_it_stopped(
     autojump_clock: MockClock, person: Person
 ) -> None:
     class Stuck(Wire):
-        async def deliver(self, load: Load) -> dict[bytes, Outcome]:
-            self.loads.append(load)
+        async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
+            self.outgoing.append(outgoing)
             await trio.sleep_forever()
             raise AssertionError
 

@@ -21,8 +21,8 @@ from methrics.node.network.swarm import PeerId
 from methrics.node.publish.routes import (
     DirectRoute,
     Fate,
-    Load,
     Outcome,
+    Outgoing,
     RelayRoute,
     merge,
     outcome_of,
@@ -56,8 +56,8 @@ def report(number: int) -> tuple[bytes, bytes]:
     return split(raw).id, raw
 
 
-def load_of(count: int) -> Load:
-    return Load(TOPIC, CATALOG.raw, tuple(report(number) for number in range(count)))
+def outgoing_of(count: int) -> Outgoing:
+    return Outgoing(TOPIC, CATALOG.raw, tuple(report(number) for number in range(count)))
 
 
 class StandIn:
@@ -114,7 +114,7 @@ async def deliver(*says: Reason | str, count: int = 1, knows: bool = True) -> li
     async with relays(*says) as (app, found):
         for one in found:
             one.knows = knows
-        outcomes = await route_to(app, [one.addr for one in found]).deliver(load_of(count))
+        outcomes = await route_to(app, [one.addr for one in found]).deliver(outgoing_of(count))
         assert set(outcomes) == {report(number)[0] for number in range(count)}
         return list(outcomes.values())
 
@@ -150,7 +150,7 @@ def test_the_best_word_counts(reasons: list[Reason]) -> None:
 
 async def test_two_relays_get_everything(autojump_clock: trio.testing.MockClock) -> None:
     async with relays(Reason.OK, Reason.OK, Reason.OK) as (app, found):
-        outcomes = await route_to(app, [one.addr for one in found]).deliver(load_of(3))
+        outcomes = await route_to(app, [one.addr for one in found]).deliver(outgoing_of(3))
         assert {one.fate for one in outcomes.values()} == {Fate.ACKNOWLEDGED}
         assert sorted(len(one.items) for one in found) == [0, 3, 3]
 
@@ -160,7 +160,7 @@ async def test_dead_relays_are_passed_over(autojump_clock: trio.testing.MockCloc
     async with relays(Reason.OK) as (app, found):
         for seed in range(8):
             route = route_to(app, [dead, found[0].addr, dead + "1" * 0, dead], seed)
-            (outcome,) = (await route.deliver(load_of(1))).values()
+            (outcome,) = (await route.deliver(outgoing_of(1))).values()
             assert outcome.fate is Fate.ACKNOWLEDGED
 
 
@@ -183,7 +183,7 @@ async def test_attack_one_relay_cannot_talk_the_other_out_of_it(
 async def test_nobody_there_means_later(autojump_clock: trio.testing.MockClock) -> None:
     async with relays() as (app, _):
         route = route_to(app, ["/memory/gone/p2p/gone"])
-        assert list((await route.deliver(load_of(1))).values()) == [
+        assert list((await route.deliver(outgoing_of(1))).values()) == [
             Outcome(Fate.RETRY, "unreachable")
         ]
 
@@ -207,7 +207,7 @@ async def test_a_relay_that_does_not_serve_us_gets_nothing(
     async with relays(Reason.OK) as (app, found):
         for name, value in change.items():
             setattr(found[0], name, value)
-        (outcome,) = (await route_to(app, [found[0].addr]).deliver(load_of(1))).values()
+        (outcome,) = (await route_to(app, [found[0].addr]).deliver(outgoing_of(1))).values()
         assert outcome.fate is Fate.RETRY
         assert found[0].items == []
 
@@ -230,12 +230,12 @@ async def test_the_direct_route_publishes_without_joining(
     async with network.open_swarm() as peer, network.open_swarm(listen=False) as app:
         await peer.join(TOPIC, partial(collect, messages))
         route = DirectRoute(app, [peer.addrs[0]])
-        outcomes = await route.deliver(load_of(3))
+        outcomes = await route.deliver(outgoing_of(3))
         await trio.sleep(1)
         assert {one.fate for one in outcomes.values()} == {Fate.ACKNOWLEDGED}
         raws = [raw for message in messages for raw in unpack(message)]
         assert raws[0] == CATALOG.raw
-        assert sorted(raws[1:]) == sorted(raw for _, raw in load_of(3).items)
+        assert sorted(raws[1:]) == sorted(raw for _, raw in outgoing_of(3).items)
         assert peer.peers(TOPIC) == frozenset()
 
 
@@ -245,4 +245,4 @@ async def test_the_direct_route_gives_up_without_peers(
     network = MemoryNetwork(rng=random.Random(1))
     async with network.open_swarm(listen=False) as app:
         route = DirectRoute(app, ["/memory/gone/p2p/gone"])
-        assert {one.fate for one in (await route.deliver(load_of(2))).values()} == {Fate.RETRY}
+        assert {one.fate for one in (await route.deliver(outgoing_of(2))).values()} == {Fate.RETRY}

@@ -30,7 +30,7 @@ LATER = 1 << 40
 @pytest.fixture(autouse=True)
 def quiet() -> None:
     """Each test is a process's first: one log line is allowed again."""
-    exits._state["said"] = False
+    exits._state["warned"] = False
 
 
 def kept(app: Shop) -> list[dict[str, object]]:

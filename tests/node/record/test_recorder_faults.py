@@ -28,7 +28,7 @@ LATER = 1 << 40
 
 @pytest.fixture(autouse=True)
 def quiet() -> None:
-    exits._state["said"] = False
+    exits._state["warned"] = False
 
 
 @pytest.fixture

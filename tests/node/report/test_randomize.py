@@ -17,7 +17,7 @@ from methrics.node.mine.preview import PLANNED, UNDRAWN
 from methrics.node.mine.preview import plan as plan_preview
 from methrics.node.outbox.journal import Pending, Snapshot
 from methrics.node.publish.delivery import Consent
-from methrics.node.record.plan import make_plan
+from methrics.node.record.compiled import compile_type
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.report.parts import meaning
 from methrics.node.report.prepare import Identity, Prepared, prepare
@@ -221,7 +221,7 @@ def test_a_random_field_that_is_not_shared_is_left_out() -> None:
 
 
 def test_a_random_field_cannot_be_left_out_by_the_app() -> None:
-    plan = make_plan(CATALOG.types, "assistive", RecorderSettings())
+    plan = compile_type(CATALOG.types, "assistive", RecorderSettings())
     for values in ({}, {"tool": None}):
         with pytest.raises(LocalError, match=r"assistive\.tool is answered at random, so it must"):
             plan.complete(dict(values))

@@ -26,7 +26,7 @@ from methrics.node.paths import namespace_of, user_paths
 from methrics.node.process.worker import inline
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
-from methrics.node.publish.routes import Fate, Load, Outcome, Route
+from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
 from methrics.node.report.parts import part_names, parts_of
 from methrics.node.report.prepare import HELD_AGAIN, Identity, Prepared, prepare
 from methrics.node.report.threshold.crowd import PEOPLE
@@ -306,10 +306,10 @@ class Taking:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
 
-    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+    async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         await trio.lowlevel.checkpoint()
-        self.sent += [raw for _, raw in load.items]
-        return {item_id: Outcome(Fate.ACKNOWLEDGED, "ok") for item_id, _ in load.items}
+        self.sent += [raw for _, raw in outgoing.items]
+        return {item_id: Outcome(Fate.ACKNOWLEDGED, "ok") for item_id, _ in outgoing.items}
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Route]:

@@ -13,9 +13,9 @@ from libp2p.pubsub.pb import rpc_pb2
 from libp2p.stream_muxer.exceptions import MuxedConnError
 from multiaddr import Multiaddr
 
-from methrics.node.network.libp2p import wire
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.network import build_host, close_host
+from methrics.node.network.libp2p.rpc import rpc_frame, sign
 from methrics.node.network.libp2p.settings import GossipSettings
 
 MESHSUB = "/meshsub/1.1.0"
@@ -51,7 +51,7 @@ class Attacker:
     def message(self, topic: str, data: bytes, seqno: int = 1) -> rpc_pb2.Message:
         """A validly signed message of the attacker's."""
         key = self.host.get_private_key()
-        raw = wire.sign(topic, data, self.host.get_id().to_bytes(), seqno, key)
+        raw = sign(topic, data, self.host.get_id().to_bytes(), seqno, key)
         return rpc_pb2.Message.FromString(raw)
 
 
@@ -77,7 +77,7 @@ async def attack(addr: str, *, hold_streams: bool = False) -> AsyncIterator[Atta
 
 def rpc(**fields: Any) -> bytes:
     """A frame of an RPC with these fields."""
-    return wire.rpc_frame(rpc_pb2.RPC(**fields))
+    return rpc_frame(rpc_pb2.RPC(**fields))
 
 
 ENDED = (MuxedConnError,)

@@ -12,7 +12,8 @@ from attacker import MESHSUB, Attacker, attack, rpc
 from libp2p.exceptions import BaseLibp2pError
 from libp2p.pubsub.pb import rpc_pb2
 
-from methrics.node.network.libp2p import open_swarm, wire
+from methrics.node.network.libp2p import open_swarm
+from methrics.node.network.libp2p.rpc import uvarint
 from methrics.schema.wire.verdict import Decision
 
 TOPIC = "/methrics/1/fuzz-aaaaaaaaaaaaaaaa/cbor"
@@ -24,7 +25,7 @@ Attack = Callable[[Attacker, random.Random], Awaitable[None]]
 async def random_frames(peer: Attacker, rng: random.Random) -> None:
     for _ in range(rng.randrange(1, 5)):
         body = rng.randbytes(rng.choice((0, 1, 7, 200, 5000)))
-        await peer.send(wire.uvarint(len(body)) + body)
+        await peer.send(uvarint(len(body)) + body)
 
 
 async def random_bytes(peer: Attacker, rng: random.Random) -> None:

@@ -18,7 +18,8 @@ from libp2p.exceptions import BaseLibp2pError
 from libp2p.pubsub.pb import rpc_pb2
 
 from methrics.node.network.contents import content_id
-from methrics.node.network.libp2p import GossipSettings, open_swarm, wire
+from methrics.node.network.libp2p import GossipSettings, open_swarm
+from methrics.node.network.libp2p.rpc import publish_frame, uvarint, validly_signed
 from methrics.schema.errors import ConfigError, UnreachableError
 from methrics.schema.wire.limits import BUNDLE_MAX
 from methrics.schema.wire.verdict import Decision
@@ -87,8 +88,8 @@ async def until_dropped(peer: attacker.Attacker) -> None:
     [
         pytest.param(b"\x05\xff\xff\xff\xff\xff", id="bad protobuf"),
         pytest.param(b"\xff" * 12, id="endless length"),
-        pytest.param(wire.uvarint(2**40), id="huge length"),
-        pytest.param(wire.uvarint(1_048_577) + bytes(1000), id="oversize frame"),
+        pytest.param(uvarint(2**40), id="huge length"),
+        pytest.param(uvarint(1_048_577) + bytes(1000), id="oversize frame"),
         pytest.param(rpc(publish=[rpc_pb2.Message()] * 300), id="too many messages"),
         pytest.param(
             rpc(control=rpc_pb2.ControlMessage(ihave=[rpc_pb2.ControlIHave()] * 400_000)),
@@ -133,7 +134,7 @@ async def test_undecodable_key_is_refused(sender: bytes, key: bytes) -> None:  #
 
 async def test_topic_that_is_no_text_is_not_noted() -> None:
     async with scene() as s, attack(s.addr) as peer:
-        await peer.send(wire.uvarint(8) + b"\x0a\x06\x08\x01\x12\x02\xff\xfe")
+        await peer.send(uvarint(8) + b"\x0a\x06\x08\x01\x12\x02\xff\xfe")
         await s.check_alive()
         assert set(s.victim._gossip.peer_topics) <= {TOPIC}
 
@@ -157,12 +158,12 @@ async def test_attack_unsigned_addition_to_a_signed_message() -> None:
     and would blame us for passing it on."""
     async with scene() as s, attack(s.addr) as peer:
         message = peer.message(TOPIC, b"padded").SerializeToString() + b"\xfa\x3f\x03pad"
-        await peer.send(wire.publish_frame(message))
+        await peer.send(publish_frame(message))
         await s.wait_for(b"padded")
         with trio.fail_after(PATIENCE):
             while (kept := s.victim._router.recent.get(content_id(TOPIC, b"padded"))) is None:
                 await trio.sleep(0.01)
-        assert kept.frame == wire.publish_frame(peer.message(TOPIC, b"padded").SerializeToString())
+        assert kept.frame == publish_frame(peer.message(TOPIC, b"padded").SerializeToString())
 
 
 async def test_attack_asking_for_the_same_message_for_ever() -> None:
@@ -268,7 +269,7 @@ async def test_oversize_frame_does_not_partition() -> None:  # C4
         with trio.fail_after(PATIENCE):
             await b.wait_for_peers(TOPIC, 1)
         (target,) = b._router.topic_peers(TOPIC)
-        b._router.push(target, wire.publish_frame(bytes(2_000_000)))
+        b._router.push(target, publish_frame(bytes(2_000_000)))
         with trio.fail_after(PATIENCE):
             while b.peers(TOPIC):
                 await trio.sleep(0.01)
@@ -316,7 +317,7 @@ async def test_messages_are_signed_and_hold_no_address() -> None:  # C7
     async with scene() as s:
         frame = s.honest._gossip.own_frame(TOPIC, b"look")
         message = rpc_pb2.RPC.FromString(frame[1:] if frame[0] < 0x80 else frame[2:]).publish[0]
-        assert wire.validly_signed(message)
+        assert validly_signed(message)
         assert str(s.honest._host.get_id().to_bytes().hex()) == message.from_id.hex()
         hello = s.victim._gossip.get_hello_packet()
         assert not hello.HasField("senderRecord")

@@ -36,7 +36,7 @@ from methrics.node.cli.options import (
     topics_option,
 )
 from methrics.node.clock import Clock
-from methrics.node.network.connected import company_words, tell_company
+from methrics.node.network.connected import connectivity_line, report_connectivity
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
 
@@ -119,7 +119,7 @@ async def _serve(
         async with open_swarm(listen=listen, seed=seed) as swarm, trio.open_nursery() as nursery:
             say.listening(swarm.peer_id, swarm.addrs)
             if settings.peers:
-                nursery.start_soon(tell_company, swarm, say.company)
+                nursery.start_soon(report_connectivity, swarm, say.connectivity)
             await run_aggregator(swarm, store, settings, clock, say.event, stop)
             nursery.cancel_scope.cancel()
         listening.cancel_scope.cancel()
@@ -135,7 +135,7 @@ class _Json:
     def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
         self._print("listening", peer=peer, addrs=list(addrs))
 
-    def company(self, connected: int) -> None:
+    def connectivity(self, connected: int) -> None:
         self._print("peers", connected=connected)
 
     def event(self, event: Event) -> None:
@@ -176,8 +176,8 @@ class _Words:
         for addr in addrs:
             click.echo(f"listening on {addr}")
 
-    def company(self, connected: int) -> None:
-        click.echo(f"methrics: {company_words(connected)}", err=True)
+    def connectivity(self, connected: int) -> None:
+        click.echo(f"methrics: {connectivity_line(connected)}", err=True)
 
     def event(self, event: Event) -> None:
         if isinstance(event, Joined):

@@ -23,7 +23,7 @@ from methrics.aggregate.simulate.story import DAY, Person, Visit, person
 from methrics.node.clock import ManualClock
 from methrics.node.consent.ledger import grant
 from methrics.node.paths import Paths, user_paths
-from methrics.node.publish.delivery import Done
+from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.record.recorder import Recorder
@@ -62,7 +62,7 @@ def publish(paths: Paths, namespace: str, relay: str, clock: ManualClock) -> int
 
     async def run() -> None:
         nonlocal taken
-        done: list[Done] = []
+        done: list[PassResult] = []
         await run_publisher(paths, namespace, settings, clock=clock, on_pass=done.append)
         taken = sum(one.acknowledged for one in done)
         for one in done:

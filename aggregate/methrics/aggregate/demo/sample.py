@@ -27,7 +27,7 @@ from methrics.node.consent.ledger import grant
 from methrics.node.paths import user_paths
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
-from methrics.node.publish.routes import Load, Outcome, Route, outcome_of
+from methrics.node.publish.routes import Outcome, Outgoing, Route, outcome_of
 from methrics.schema.errors import LocalError
 from methrics.schema.example import example_bytes, example_catalog
 from methrics.schema.judging.book import CatalogBook
@@ -43,11 +43,11 @@ class Basket:
     def __init__(self) -> None:
         self.items: list[bytes] = []
 
-    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+    async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         """Take everything."""
         await trio.lowlevel.checkpoint()
-        self.items += [raw for _, raw in load.items]
-        return {item_id: outcome_of(Reason.OK) for item_id, _ in load.items}
+        self.items += [raw for _, raw in outgoing.items]
+        return {item_id: outcome_of(Reason.OK) for item_id, _ in outgoing.items}
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Route]:

@@ -20,7 +20,7 @@ from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.duck import Connection
 from methrics.aggregate.store.store import Store
 from methrics.node.bridges.mixpanel import Consumer, Steps
-from methrics.node.record.plan import Plan as RecordingPlan
+from methrics.node.record.compiled import CompiledType
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import accept
 
@@ -48,7 +48,7 @@ def replay(
     out, by reason. `tell` hears of each person. Raises StoreError."""
     steps = _sequences(con, how)
     dropped: Counter[str] = Counter()
-    plans: dict[str, dict[str, RecordingPlan]] = {}
+    compiled: dict[str, dict[str, CompiledType]] = {}
     book, waiting = CatalogBook(), list[bytes]()
     with Store(file) as store:
         first = accept(how.catalog.raw, book, 0, live=False)
@@ -56,7 +56,7 @@ def replay(
         store.commit(Batch(0, [first]))
         for number, (_, events) in enumerate(groupby(_read(con), key=lambda one: one[0])):
             rng = random.Random(f"{seed}/{number}")
-            waiting += _live(events, how, steps, rng, plans, dropped)
+            waiting += _live(events, how, steps, rng, compiled, dropped)
             if len(waiting) >= TOGETHER:
                 _commit(store, book, waiting)
                 waiting = []
@@ -89,7 +89,7 @@ def _live(
     how: Plan,
     steps: dict[str, Steps],
     rng: random.Random,
-    plans: dict[str, dict[str, RecordingPlan]],
+    compiled: dict[str, dict[str, CompiledType]],
     dropped: Counter[str],
 ) -> list[bytes]:
     """The reports of one install."""
@@ -100,7 +100,7 @@ def _live(
         rng=rng,
         consent=dict.fromkeys(how.catalog.types),
         time=first[1],
-        plans=plans,
+        compiled=compiled,
     )
     signs = [one.name for one in how.signs]
     consumer: Consumer | None = None

@@ -29,11 +29,11 @@ from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, Journal, Pending,
 from methrics.node.outbox.outbox import catalog_number
 from methrics.node.paths import user_paths
 from methrics.node.process.exits import forget
-from methrics.node.publish.delivery import ALL, Done, backoff
+from methrics.node.publish.delivery import ALL, PassResult, backoff
 from methrics.node.publish.publisher import PublisherSettings, pause
 from methrics.node.publish.routes import Fate, outcome_of
 from methrics.node.publish.spawn import PAUSE
-from methrics.node.record.plan import Plan
+from methrics.node.record.compiled import CompiledType
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.record.writer import Writer
@@ -69,7 +69,7 @@ def taking_all(_receipt: Receipt, _event_type: EventType, _now: int) -> Reason:
 class Install:
     """One install. `seed`: 32 bytes, of which its keys are made. `rng` draws what recorder and
     publisher draw. `time`: true unix seconds at which it begins; `skew`: seconds by which the
-    machine's clock is ahead of it. `plans` may be shared by installs of one catalog."""
+    machine's clock is ahead of it. `compiled` may be shared by installs of one catalog."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Install:
         skew: int = 0,
         sampling: Mapping[str, int] | None = None,
         relay: Relay = taking_all,
-        plans: dict[str, dict[str, Plan]] | None = None,
+        compiled: dict[str, dict[str, CompiledType]] | None = None,
     ) -> None:
         self.catalog = catalog
         self.clock = ManualClock(time + skew)
@@ -94,7 +94,7 @@ class Install:
         self.refused: list[tuple[Departure, Reason]] = []
         """What relays will never take."""
         self._relay = relay
-        self._plans = {} if plans is None else plans
+        self._compiled = {} if compiled is None else compiled
         self._app: Recorder | None = None
         self._idle: _App | None = None
         self._dropped: Counter[str] = Counter()
@@ -182,12 +182,12 @@ class Install:
             self.clock.advance(time - self.time)
 
     def _pass(self) -> None:
-        done = Done()
+        done = PassResult()
         self.publish(done)
         wait = pause(done, self.journal.next_due(), self.clock.now(), _PUBLISHER)
         self._wake = None if wait is None else self.time + int(wait)
 
-    def publish(self, done: Done) -> None:
+    def publish(self, done: PassResult) -> None:
         """One pass over the journal, as `methrics.node.publish.delivery.Delivery` makes it."""
         now = self.clock.now()
         pending = self.journal.pending(now, ALL)
@@ -202,7 +202,7 @@ class Install:
                 continue
             self.hand_over(receipt, event_type, done)
 
-    def _make(self, pending: list[Pending], now: int, done: Done) -> None:
+    def _make(self, pending: list[Pending], now: int, done: PassResult) -> None:
         journal = self.journal
         made = prepare(
             pending,
@@ -219,7 +219,7 @@ class Install:
             journal.drop(reason, n)
         done.made += len(made.made)
 
-    def hand_over(self, receipt: Receipt, event_type: EventType, done: Done) -> None:
+    def hand_over(self, receipt: Receipt, event_type: EventType, done: PassResult) -> None:
         """What a relay says of a report, and what follows."""
         journal, index, now = self.journal, receipt.key_index, self.time
         reason = self._relay(receipt, event_type, now)
@@ -254,7 +254,7 @@ class _App(Recorder):
         self._spare: Writer | None = None
         self._switch = _Said(install.consent)
         key = f"{settings.app_version}/{sorted(settings.sampling.items())}"
-        self._plans = install._plans.setdefault(key, {})
+        self._compiled = install._compiled.setdefault(key, {})
 
     def begin(self) -> None:
         """A start after the first: nothing was written or looked at yet."""

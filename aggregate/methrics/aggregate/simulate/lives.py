@@ -16,12 +16,12 @@ from methrics.aggregate.simulate.memory import MemoryJournal
 from methrics.aggregate.simulate.population import Profile, Visit, visits
 from methrics.aggregate.simulate.settings import DAY, Settings
 from methrics.aggregate.simulate.transport import answer, closes
-from methrics.node.record.plan import Plan
+from methrics.node.record.compiled import CompiledType
 from methrics.node.record.recorder import Recorder
 from methrics.node.report.flags import week_number
 from methrics.schema.catalog.catalog import Catalog
 
-Plans = dict[str, dict[str, Plan]]
+CompiledTypes = dict[str, dict[str, CompiledType]]
 
 PHONES = {"android": 390, "ios": 390}
 """Screens of phones, in pixels."""
@@ -30,14 +30,14 @@ PHONES = {"android": 390, "ios": 390}
 def live(profiles: Iterable[Profile], settings: Settings, catalog: Catalog) -> truth.Rows:
     """The lives of some installs: the rows of the truth tables, reports with their bytes."""
     rows = truth.Rows()
-    plans: Plans = {}
+    compiled: CompiledTypes = {}
     for profile in profiles:
-        _live(profile, settings, catalog, plans, rows)
+        _live(profile, settings, catalog, compiled, rows)
     return rows
 
 
 def make_install(
-    profile: Profile, settings: Settings, catalog: Catalog, plans: Plans | None = None
+    profile: Profile, settings: Settings, catalog: Catalog, compiled: CompiledTypes | None = None
 ) -> Install:
     """The install of a profile, before its first day."""
     rng = random.Random(f"{settings.seed}/node/{profile.n}")
@@ -50,15 +50,19 @@ def make_install(
         skew=profile.skew,
         sampling={"signin": settings.one_in},
         relay=answer,
-        plans=plans,
+        compiled=compiled,
     )
 
 
 def _live(
-    profile: Profile, settings: Settings, catalog: Catalog, plans: Plans, rows: truth.Rows
+    profile: Profile,
+    settings: Settings,
+    catalog: Catalog,
+    compiled: CompiledTypes,
+    rows: truth.Rows,
 ) -> None:
     rows.install(profile, settings)
-    install = make_install(profile, settings, catalog, plans) if profile.consent else None
+    install = make_install(profile, settings, catalog, compiled) if profile.consent else None
     rng = random.Random(f"{settings.seed}/acts/{profile.n}")
     tool = tool_of(profile, catalog)
     if tool is not None:

@@ -19,7 +19,7 @@ from methrics.node.mine.trail.gather import namespaces
 from methrics.node.outbox.journal import Receipt
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.signals import on_stop_signal
-from methrics.node.publish.delivery import Done
+from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry, check_addresses, entry_peers
 from methrics.node.publish.publisher import OK, PublisherSettings, run_publisher
 from methrics.schema.errors import ConfigError
@@ -129,17 +129,17 @@ async def _publish(
     return max(codes)
 
 
-def _say(namespace: str, as_json: bool, done: Done) -> None:
-    for receipt in done.sent:
+def _say(namespace: str, as_json: bool, result: PassResult) -> None:
+    for receipt in result.sent:
         click.echo(json.dumps(_as_json(namespace, receipt)) if as_json else _in_words(receipt))
     summary = {
-        "made": done.made,
-        "acknowledged": done.acknowledged,
-        "postponed": done.postponed,
-        "struck": done.struck,
-        "erased": done.erased,
-        "dropped": dict(done.dropped),
-        "failed": str(done.failed) if done.failed else None,
+        "made": result.made,
+        "acknowledged": result.acknowledged,
+        "postponed": result.postponed,
+        "struck": result.struck,
+        "erased": result.erased,
+        "dropped": dict(result.dropped),
+        "failed": str(result.failed) if result.failed else None,
     }
     if as_json:
         click.echo(json.dumps({"event": "pass", "namespace": namespace, **summary}))

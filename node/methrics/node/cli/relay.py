@@ -22,7 +22,7 @@ from methrics.node.cli.options import (
     topics_option,
 )
 from methrics.node.clock import Clock
-from methrics.node.network.connected import company_words, tell_company
+from methrics.node.network.connected import connectivity_line, report_connectivity
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
 from methrics.node.relay.mixer import MixLimits
@@ -141,7 +141,9 @@ async def _serve(
                 _say_listening(as_json, swarm.addrs, settings)
                 nursery.start_soon(_say_counts, running, as_json)
                 if peers:
-                    nursery.start_soon(tell_company, swarm, partial(_say_company, as_json))
+                    nursery.start_soon(
+                        report_connectivity, swarm, partial(_say_connectivity, as_json)
+                    )
             await trio.sleep(DRAIN_TIME)
             nursery.cancel_scope.cancel()
         listening.cancel_scope.cancel()
@@ -172,11 +174,11 @@ def _say_listening(as_json: bool, addrs: tuple[str, ...], settings: RelaySetting
         )
 
 
-def _say_company(as_json: bool, connected: int) -> None:
+def _say_connectivity(as_json: bool, connected: int) -> None:
     if as_json:
         click.echo(json.dumps({"event": "peers", "connected": connected}))
     else:
-        click.echo(f"methrics: {company_words(connected)}", err=True)
+        click.echo(f"methrics: {connectivity_line(connected)}", err=True)
 
 
 def _say(running: Relay, as_json: bool, event: str) -> None:

@@ -103,9 +103,9 @@ class ConsentSwitch:
         try:
             answers = read_answers(self._paths.ledger)
         except StoreError as error:
-            from methrics.node.process.exits import say_once
+            from methrics.node.process.exits import warn_once
 
-            say_once(f"metrics are off: {error}")
+            warn_once(f"metrics are off: {error}")
         decided = {one: self._decide(one, answers) for one in answers.get(self._namespace, {})}
         answered = {name: found for name, found in decided.items() if found.on}
         return _Known(seen, policy_off(self._paths.policy), answers, answered)

@@ -1,4 +1,4 @@
-"""Tells whether anybody is connected: what those who redial for ever say of it."""
+"""Reports when the first peer connects or the last one leaves."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ LOOK_EVERY = 5.0
 """Seconds between looks: the first leaves time for the first dial."""
 
 
-async def tell_company(swarm: Swarm, tell: Callable[[int], None]) -> None:
-    """Calls `tell` with the number of connected peers at the first look, and whenever it has
-    become zero or is no longer zero. Runs until it is cancelled."""
+async def report_connectivity(swarm: Swarm, report: Callable[[int], None]) -> None:
+    """Calls `report` with the number of connected peers: once after `LOOK_EVERY` seconds, and then
+    whenever the number becomes zero or is no longer zero. Runs until it is cancelled."""
     before: bool | None = None
     while True:
         await trio.sleep(LOOK_EVERY)
         connected = swarm.statistics().connections
         if before is not bool(connected):
             before = bool(connected)
-            tell(connected)
+            report(connected)
 
 
-def company_words(connected: int) -> str:
-    """The line for people."""
+def connectivity_line(connected: int) -> str:
+    """The number of connected peers as a line of text."""
     if connected:
         return f"connected to {connected} {'peer' if connected == 1 else 'peers'}"
-    return "no peer is connected (is the address right, and its owner up?); dialling on"
+    return "no peer is connected (is the address right, and the peer running?); dialling on"

@@ -16,7 +16,7 @@ class Closable(Protocol):
 
 
 _open: set[Closable] = set()
-_state = {"registered": False, "said": False, "leaving": False}
+_state = {"registered": False, "warned": False, "leaving": False}
 
 
 def at_exit(thing: Closable) -> None:
@@ -32,12 +32,12 @@ def forget(thing: Closable) -> None:
     _open.discard(thing)
 
 
-def say_once(text: str) -> None:
+def warn_once(text: str) -> None:
     """One line on the logger `methrics`, the first time in this process only (DEB-4: an app must
     not be flooded). Nothing is shown unless the app gave that logger a handler."""
-    if _state["said"]:
+    if _state["warned"]:
         return
-    _state["said"] = True
+    _state["warned"] = True
     quiet_logger().warning("%s (further such lines are only counted: Recorder.statistics())", text)
 
 

@@ -1,12 +1,11 @@
-"""One pass of the publisher over one outbox: make what is due, journal it, send it, mark it.
+"""One pass of the publisher over one outbox: make due reports, journal, send and mark them.
 
-The order is what makes it safe to be killed anywhere: a report is in the journal, and its flags are
-used up, before anything is sent; an attempt is counted before it is made; and only what a route
-acknowledged is marked so. What was sent but not marked is sent again, byte for byte, and whoever
-has it already drops it.
+The order makes it safe to be killed at any point. A report is in the journal, and its flags are
+used up, before it is sent. An attempt is counted before it is made. Only a report that a route
+acknowledged is marked as acknowledged. A report that was sent but not marked is sent again, byte
+for byte, and receivers that have it already drop it.
 
-The synchronous half of each step runs in a worker, so that a pass may live in an app's own trio
-loop.
+The blocking half of each step runs in a worker, so that a pass may run in an app's own trio loop.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from methrics.node.outbox.erasures import Asked, Erasures
 from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, Journal, Pending, Receipt
 from methrics.node.outbox.outbox import AGE_MAX, catalog_number
 from methrics.node.process.worker import Worker
-from methrics.node.publish.routes import Fate, Load, Outcome, Route
+from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
 from methrics.node.report.erasure import routes_open, spread_again
 from methrics.node.report.prepare import Allowed, Identity, prepare
 from methrics.node.report.threshold.meter import Meter
@@ -42,12 +41,13 @@ OpenRoute = Callable[[], AbstractAsyncContextManager[Route]]
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What the person says at this very moment.
+    """The person's consent at one moment.
 
-    `allowed` may leave over the route in use. `withdrawn` types were said no to: what waits of
-    them is forgotten. Types in neither wait (another route, a switch of this environment).
-    `erasing`: whether erasures may leave. Those are the person's own acts, so no answer about an
-    event type holds them back, only a machine that must stay silent.
+    `allowed`: types that may leave over the route in use. `withdrawn`: types that the person said
+    no to; their waiting rows are deleted. All other types wait, because only another route is
+    allowed or a setting of this environment forbids them. `erasing`: whether erasures may leave.
+    The person asked for each erasure, so only a rule for the whole machine can stop them, not an
+    answer about an event type.
     """
 
     allowed: Allowed
@@ -56,33 +56,33 @@ class Consent:
 
 
 AskConsent = Callable[[], Consent]
-"""Asked again before each step, so that off is instant (METH-15)."""
+"""Called again before each step, so that a withdrawal takes effect at once (METH-15)."""
 
 ALL = 50_000
-"""Rows or reports read at once: more than an outbox holds, so that none hides behind others."""
+"""Rows or reports read at once: more than an outbox holds, so each one is looked at."""
 
 BATCH = 200
-"""Reports of one delivery: what one relay takes within its limit per connection."""
+"""Reports of one delivery: within the number that one relay takes from one peer at once."""
 
 BACKOFF = Backoff(120, 6 * 3600)
 """Seconds before a report that no relay took is sent again: half of the time at least."""
 
 CONFLICTS_MAX = 3
-"""Times that rows may change under one pass, which an app may do at any moment."""
+"""Times that a pass starts again because the app changed rows while it ran."""
 
 
 @dataclass(slots=True)
-class Done:
-    """What one pass did: counts, and nothing that names a report's content."""
+class PassResult:
+    """Counts of what one pass did; they do not name any report's content."""
 
     made: int = 0
     acknowledged: int = 0
     postponed: int = 0
     struck: int = 0
     erased: int = 0
-    """Erasures acknowledged: one at most, since each travels alone."""
+    """Erasures acknowledged: one at most, since each is sent alone."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """Rows that made no report, and reports that nobody will take, by reason."""
+    """Rows that became no report, and reports that no relay will ever take, by reason."""
     failed: MethricsError | None = None
     """Why the pass ended early."""
     sent: list[Receipt] = field(default_factory=list)
@@ -90,8 +90,9 @@ class Done:
 
 
 class Delivery:
-    """Passes over the journal of one namespace. `route_name` is the word in consent and journal.
-    `meter` is asked in each pass for what holds back or generalises; by default nothing does."""
+    """Makes passes over the journal of one namespace. `route_name` is the word for the route in
+    consent and journal. `meter` gives the threshold of each pass, which withholds or generalises
+    reports; by default there is none."""
 
     def __init__(
         self,
@@ -117,41 +118,41 @@ class Delivery:
         self._catalogs: dict[int, Catalog] = {}
         self._purged: frozenset[str] = frozenset()
 
-    async def publish_due(self) -> Done:
-        """Make and send all that is due now. Raises nothing of this project: see `Done.failed`.
+    async def publish_due(self) -> PassResult:
+        """Make and send all that is due now. Errors are in `PassResult.failed`, not raised.
 
         No socket is opened when nothing is due. May be cancelled at any point.
         """
-        done = Done()
+        result = PassResult()
         try:
-            await self._worker(lambda: self._make(done))
+            await self._worker(lambda: self._make(result))
             if await self._worker(self._sendable):
                 async with self._open_route() as route:
-                    await self._send_all(route, done)
+                    await self._send_all(route, result)
                 await self._worker(lambda: self._set_apart(None))
             elif (erasure := await self._worker(self._next_erasure)) is not None:
                 async with self._open_route() as route:
-                    await self._erase(route, erasure, done)
+                    await self._erase(route, erasure, result)
         # A route that holds a nursery wraps what is raised under it in groups.
         except* MethricsError as group:
-            done.failed = first_leaf(group)
+            result.failed = first_leaf(group)
         except* OSError as group:
             error = first_leaf(group)
-            done.failed = StoreError("os", error.strerror or str(error), "check the machine")
-        return done
+            result.failed = StoreError("os", error.strerror or str(error), "check the machine")
+        return result
 
-    def _make(self, done: Done) -> None:
-        """Turn waiting rows into journaled reports."""
+    def _make(self, result: PassResult) -> None:
+        """Turn due rows into journaled reports."""
         for attempt in range(CONFLICTS_MAX):
             try:
-                self._make_once(done)
+                self._make_once(result)
             except StoreError as error:
                 if error.code != "journal-conflict" or attempt + 1 == CONFLICTS_MAX:
                     raise
             else:
                 return
 
-    def _make_once(self, done: Done) -> None:
+    def _make_once(self, result: PassResult) -> None:
         journal, now = self._journal, self._clock.now()
         allowed = self._allowed()
         pending = journal.pending(now, ALL)
@@ -174,11 +175,11 @@ class Delivery:
         journal.journal(prepared.made, prepared.consumed, prepared.paces.values())
         for reason, n in prepared.dropped.items():
             journal.drop(reason, n)
-        done.made += len(prepared.made)
-        done.dropped.update(prepared.dropped)
+        result.made += len(prepared.made)
+        result.dropped.update(prepared.dropped)
 
     def _allowed(self) -> Allowed:
-        """What may leave now. What was said no to is forgotten on the way."""
+        """The types that may leave now. Deletes the rows of types that the person withdrew."""
         consent = self._consent()
         for name in sorted(consent.withdrawn - self._purged):
             self._journal.purge(name)
@@ -192,7 +193,7 @@ class Delivery:
                     self._catalogs[number] = load(raw)
 
     def _sendable(self) -> list[Receipt]:
-        """Due reports that may still leave: consented to at this moment, and not too late."""
+        """Due reports that may still leave: with consent at this moment, and not too late."""
         now, allowed = self._clock.now(), self._allowed()
         self._read_catalogs()
         sendable: list[Receipt] = []
@@ -213,7 +214,7 @@ class Delivery:
             return True
         return now - receipt.time > event_type.lateness or now >= event_type.expires
 
-    async def _send_all(self, route: Route, done: Done) -> None:
+    async def _send_all(self, route: Route, result: PassResult) -> None:
         tried: set[int] = set()
         while True:
             found = await self._worker(self._sendable)
@@ -225,10 +226,10 @@ class Delivery:
             for receipt in batch:
                 by_catalog[receipt.catalog].append(receipt)
             for number, receipts in sorted(by_catalog.items()):
-                await self._send(route, self._catalogs[number], receipts, done)
+                await self._send(route, self._catalogs[number], receipts, result)
 
     async def _send(
-        self, route: Route, catalog: Catalog, receipts: list[Receipt], done: Done
+        self, route: Route, catalog: Catalog, receipts: list[Receipt], result: PassResult
     ) -> None:
         indices = [one.key_index for one in receipts]
         still = await self._worker(lambda: self._journal.attempt(indices))
@@ -236,32 +237,34 @@ class Delivery:
         if not receipts:
             return
         items = tuple((one.id, one.raw) for one in receipts)
-        outcomes = await route.deliver(Load(catalog.topic, catalog.raw, items))
-        await self._worker(lambda: self._mark(receipts, outcomes, done))
+        outcomes = await route.deliver(Outgoing(catalog.topic, catalog.raw, items))
+        await self._worker(lambda: self._mark(receipts, outcomes, result))
 
-    def _mark(self, receipts: list[Receipt], outcomes: dict[bytes, Outcome], done: Done) -> None:
+    def _mark(
+        self, receipts: list[Receipt], outcomes: dict[bytes, Outcome], result: PassResult
+    ) -> None:
         by_fate: dict[Fate, list[Receipt]] = defaultdict(list)
         for receipt in receipts:
             by_fate[outcomes[receipt.id].fate].append(receipt)
         journal, name = self._journal, self._route_name
         if taken := by_fate[Fate.ACKNOWLEDGED]:
             journal.mark([one.key_index for one in taken], ACKNOWLEDGED, name)
-            done.acknowledged += len(taken)
-            done.sent += taken
+            result.acknowledged += len(taken)
+            result.sent += taken
         if refused := by_fate[Fate.REFUSED]:
             journal.mark([one.key_index for one in refused], STRUCK, name)
-            done.struck += len(refused)
+            result.struck += len(refused)
             reasons = Counter(outcomes[one.id].reason for one in refused)
             for reason, n in reasons.items():
                 journal.drop(reason, n)
-            done.dropped.update(reasons)
+            result.dropped.update(reasons)
         for receipt in by_fate[Fate.RETRY]:
             due = self._clock.now() + backoff(receipt.attempts, self._rng.random)
             journal.postpone([receipt.key_index], due)
-            done.postponed += 1
+            result.postponed += 1
 
     def _next_erasure(self) -> Asked | None:
-        """One of the erasures that are due, drawn; the others are given moments of their own."""
+        """One due erasure, drawn at random; the other due erasures are put off to later times."""
         if not self._consent().erasing:
             return None
         due = self._erasures.due(self._clock.now(), routes_open(self._route_name))
@@ -273,8 +276,9 @@ class Delivery:
         return chosen
 
     def _set_apart(self, chosen: Asked | None) -> None:
-        """Draws again when overdue erasures leave, all but `chosen`: none travels with reports or
-        with another one, or whoever sees the connection could tell that they belong together."""
+        """Puts off all due erasures but `chosen` to newly drawn times. An erasure is never sent
+        together with reports or with another erasure: an observer of the connection could tell
+        that they belong together."""
         now = self._clock.now()
         due = self._erasures.due(now, routes_open(self._route_name))
         others = [one.key_index for one in due if one != chosen]
@@ -282,7 +286,7 @@ class Delivery:
             moments = spread_again(len(others), now, self._rng.random)
             self._erasures.postpone(zip(others, moments, strict=True))
 
-    async def _erase(self, route: Route, asked: Asked, done: Done) -> None:
+    async def _erase(self, route: Route, asked: Asked, result: PassResult) -> None:
         item = split(asked.raw)
         catalog = self._catalogs.get(catalog_number(decode_erasure(item.payload).catalog))
         if catalog is None:
@@ -290,32 +294,32 @@ class Delivery:
             return
         if not await self._worker(lambda: self._erasures.attempt(asked.key_index)):
             return
-        load = Load(catalog.topic, catalog.raw, ((item.id, asked.raw),))
-        outcome = (await route.deliver(load))[item.id]
-        await self._worker(lambda: self._mark_erasure(asked, outcome, done))
+        outgoing = Outgoing(catalog.topic, catalog.raw, ((item.id, asked.raw),))
+        outcome = (await route.deliver(outgoing))[item.id]
+        await self._worker(lambda: self._mark_erasure(asked, outcome, result))
 
-    def _mark_erasure(self, asked: Asked, outcome: Outcome, done: Done) -> None:
+    def _mark_erasure(self, asked: Asked, outcome: Outcome, result: PassResult) -> None:
         if outcome.fate is Fate.ACKNOWLEDGED:
             self._erasures.mark(asked.key_index, ACKNOWLEDGED, self._route_name)
-            done.erased += 1
+            result.erased += 1
         elif outcome.fate is Fate.REFUSED:
             self._erasures.mark(asked.key_index, STRUCK)
-            done.struck += 1
-            done.dropped[outcome.reason] += 1
+            result.struck += 1
+            result.dropped[outcome.reason] += 1
         else:
             due = self._clock.now() + backoff(asked.attempts, self._rng.random)
             self._erasures.postpone([(asked.key_index, due)])
-            done.postponed += 1
+            result.postponed += 1
 
 
 def installed(pending: Iterable[Pending], now: int) -> int:
-    """When an outbox that has no identity yet says it was installed: what was recorded first
-    decides that, not when a publisher came to it, and not a clock that stood at 1970."""
+    """The time of installation for an outbox that has no identity yet: that of the first recorded
+    row, not that of the first pass. Times long past (a clock that stood at 1970) do not count."""
     return min((row.time for row in pending if now - AGE_MAX < row.time < now), default=now)
 
 
 def first_leaf(group: BaseExceptionGroup[E]) -> E:
-    """The first single error in nested groups of them."""
+    """The first error in nested exception groups."""
     first = group.exceptions[0]
     return first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
 

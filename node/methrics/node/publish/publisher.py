@@ -1,13 +1,13 @@
 """The publisher: the one process, task or thread that sends what an outbox holds.
 
-The embedded client starts a process (`python -m methrics.node.publisher`) when something is due; it
-ends by itself when nothing is due soon. In a trio app `keep_publishing` is a task,
-elsewhere `start_thread` makes it a thread; both go on for as long as the app runs. At most one
-works on an outbox at a time, whatever started it.
+The recorder starts a process (`python -m methrics.node.publisher`) when something is due; the
+process ends when nothing is due soon. A trio app may run `keep_publishing` as a task, and any other
+app may call `start_thread`; both go on for as long as the app runs. A lock makes sure that one
+publisher at a time works on an outbox.
 
-Exit codes: 0 done, nothing to do, or another publisher is at it; 3 something on this machine (a
-full disk, a wrong setting); 4 nobody in the network took what was due. It never ends otherwise:
-trouble is counted, said once, and tried again later.
+Exit codes: 0 done, nothing to do, or another publisher is running; 3 a problem on this machine (a
+full disk, a wrong setting); 4 no relay took what was due. Other problems do not end a publisher:
+they are counted, logged once, and tried again later.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from methrics.node.paths import Paths
 from methrics.node.process.exits import quiet_logger
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import Threads, Worker
-from methrics.node.publish.delivery import AskConsent, Consent, Delivery, Done, OpenRoute
+from methrics.node.publish.delivery import AskConsent, Consent, Delivery, OpenRoute, PassResult
 from methrics.node.publish.entry import Entry, entry_peers
 from methrics.node.publish.routes import DirectRoute, RelayRoute, Route
 from methrics.node.report.prepare import Allowed
@@ -47,20 +47,20 @@ POLL = 60.0
 """Seconds at most between two looks at the outbox while waiting."""
 
 LOCK_TRIES, LOCK_STEP = 5, 0.05
-"""Tries to get the lock, and seconds between them: who asks whether a publisher runs (`is_held`)
-has it for a moment, and must not keep the one from running that is just starting."""
+"""Tries to get the lock, and seconds between them: `is_held` takes the lock for a moment to see
+whether a publisher runs, which must not stop a publisher that is just starting."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PublisherSettings:
-    """What the owner of a publisher chooses."""
+    """The settings of one publisher."""
 
     route: str = "relay"
-    """relay or direct; a type leaves only by a route that its consent names."""
+    """relay or direct; a type leaves only by a route that the person allowed for it."""
     entry: Entry = field(default_factory=Entry)
-    """Whom to hand reports to."""
+    """The relays or peers that get the reports."""
     once: bool = False
     """One pass, then end."""
     idle: float = 300.0
@@ -69,7 +69,7 @@ class PublisherSettings:
     """Seconds at most between two looks at the outbox while waiting."""
 
     def check(self) -> None:
-        """Raises ConfigError if there is no such route or nobody to hand reports to."""
+        """Raises ConfigError if there is no such route, or no relay or peer for it."""
         if self.route not in ROUTES:
             raise ConfigError("unknown-route", f"no such route: {self.route}", "relay or direct")
         if self.route == "relay" and not self.entry.relays:
@@ -87,9 +87,10 @@ class PublisherSettings:
 
 
 def consent_of(paths: Paths, namespace: str, route: str, clock: Clock) -> AskConsent:
-    """What the person allows `namespace` to send over `route`, as the ledger says when asked.
+    """A function that reads from the ledger what `namespace` may send over `route` now.
 
-    Answers are held against the newest catalog in the outbox: what it asks beyond them stays here.
+    It compares the person's answers with the newest catalog in the outbox: fields that the catalog
+    added since an answer do not leave.
     """
     newest = newest_types(paths.outbox(namespace), clock)
     switch = ConsentSwitch(paths, namespace, PRODUCTION, clock)
@@ -108,9 +109,8 @@ def consent_of(paths: Paths, namespace: str, route: str, clock: Clock) -> AskCon
         try:
             answers = read_answers(paths.ledger).get(namespace, {})
         except StoreError:
-            return Consent(
-                {}, erasing=erasing
-            )  # what cannot be read means no, but is no reason to forget anything
+            # An unreadable ledger allows nothing, but withdraws nothing either: no row is deleted.
+            return Consent({}, erasing=erasing)
         withdrawn = frozenset(name for name, answer in answers.items() if not answer.on)
         return Consent(allowed, withdrawn, erasing)
 
@@ -120,9 +120,9 @@ def consent_of(paths: Paths, namespace: str, route: str, clock: Clock) -> AskCon
 def may_erase(paths: Paths) -> bool:
     """Whether erasures may leave this machine now.
 
-    The person asked for each, so no answer about an event type holds them back, and neither does
-    DO_NOT_TRACK: being forgotten is no tracking. A machine that must stay silent is obeyed: the
-    system's policy, METHRICS=off, a build service.
+    The person asked for each erasure, so it leaves whatever the answers about event types are, and
+    despite DO_NOT_TRACK, because an erasure tracks nobody. Rules for the whole machine are obeyed:
+    the system's policy, METHRICS=off, CI.
     """
     env = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"}
     rule = forbidden(policy_off=policy_off(paths.policy), env=env, environment=PRODUCTION)
@@ -154,13 +154,13 @@ async def run_publisher(
     rng: random.Random | None = None,
     open_route: OpenRoute | None = None,
     worker: Worker | None = None,
-    on_pass: Callable[[Done], None] | None = None,
+    on_pass: Callable[[PassResult], None] | None = None,
 ) -> int:
     """Publish what `namespace` has due until nothing is due soon; returns the exit code.
 
-    `open_route` replaces the network in tests. `on_pass` is told of every pass. May be cancelled at
-    any point; a publisher started later goes on where this one stopped. Raises ConfigError for
-    settings that cannot work.
+    `open_route` replaces the network in tests. `on_pass` gets the result of every pass. May be
+    cancelled at any point; a publisher started later goes on where this one stopped. Raises
+    ConfigError for settings that cannot work.
     """
     settings.check()
     clock = clock or Clock()
@@ -204,42 +204,44 @@ async def _passes(
     settings: PublisherSettings,
     clock: Clock,
     worker: Worker,
-    on_pass: Callable[[Done], None] | None,
+    on_pass: Callable[[PassResult], None] | None,
 ) -> int:
-    said: set[str] = set()
+    logged: set[str] = set()
     while True:
-        done = await delivery.publish_due()
+        result = await delivery.publish_due()
         if on_pass is not None:
-            on_pass(done)
-        if done.failed is not None and done.failed.code not in said:
-            said.add(done.failed.code)
-            _log.warning("%s", done.failed)
-        code = exit_code(done)
-        if settings.once or isinstance(done.failed, LocalError):
+            on_pass(result)
+        if result.failed is not None and result.failed.code not in logged:
+            logged.add(result.failed.code)
+            _log.warning("%s", result.failed)
+        code = exit_code(result)
+        if settings.once or isinstance(result.failed, LocalError):
             return code
         try:
             due = await worker(journal.next_due)
         except StoreError:
             return LOCAL
-        wait = pause(done, due, clock.now(), settings)
+        wait = pause(result, due, clock.now(), settings)
         if wait is None:
             return code
         await trio.sleep(wait)
 
 
-def pause(done: Done, due: int | None, now: int, settings: PublisherSettings) -> float | None:
-    """Seconds until the next pass, or None to end. `due`: when the next thing may move (pure)."""
+def pause(
+    result: PassResult, due: int | None, now: int, settings: PublisherSettings
+) -> float | None:
+    """Seconds until the next pass, or None to end (pure). `due`: when the next row or report is."""
     wait = float("inf") if due is None else due - now
-    if wait <= 0 and not (done.made or done.acknowledged or done.struck):
-        return None  # it may not leave now (consent, route): no reason to stay awake
+    if wait <= 0 and not (result.made or result.acknowledged or result.struck):
+        return None  # what is due may not leave now (consent, route): no reason to keep running
     return None if wait > settings.idle else min(settings.poll, max(1.0, wait))
 
 
-def exit_code(done: Done) -> int:
-    """What a pass means to whoever started the publisher."""
-    if isinstance(done.failed, LocalError):
+def exit_code(result: PassResult) -> int:
+    """The exit code of a publisher whose last pass had this result."""
+    if isinstance(result.failed, LocalError):
         return LOCAL
-    if done.failed is not None or (done.postponed and not done.acknowledged):
+    if result.failed is not None or (result.postponed and not result.acknowledged):
         return NETWORK
     return OK
 
@@ -258,11 +260,11 @@ async def keep_publishing(
     """`run_publisher` for as long as an app runs: a task of its own, which ends when cancelled.
 
     Without `settings`, the user's own entry peers are looked up each time (entry.py), so that they
-    may be set later; `relays` are the app's, used where the user names none. Nothing is raised
-    into the app: what goes wrong is said once on the logger, and tried again after
+    may be set later; `relays` are the app's, used where the user names none. No error is raised
+    into the app: each kind of error is logged once, and publishing is tried again after
     `settings.poll` seconds.
     """
-    said: set[str] = set()
+    logged: set[str] = set()
     quiet_logger()
     while True:
         poll = POLL if settings is None else settings.poll
@@ -280,8 +282,8 @@ async def keep_publishing(
             )
         except Exception as error:  # noqa: BLE001 - an app must not fail because it is measured
             code = error.code if isinstance(error, MethricsError) else type(error).__name__
-            if code not in said:
-                said.add(code)
+            if code not in logged:
+                logged.add(code)
                 _log.warning("nothing is published: %s", error)
         await trio.sleep(poll)
 
@@ -290,10 +292,10 @@ def start_thread(
     paths: Paths, namespace: str, settings: PublisherSettings | None = None
 ) -> threading.Thread:
     """`keep_publishing` (with `settings.once`, one pass) in a background thread of this process,
-    which never keeps it from ending.
+    which does not keep the process from ending.
 
-    Brings libp2p into the app's process once something is sent: the process of its own is the
-    better default. Raises ConfigError for settings that cannot work.
+    Loads libp2p into the app's process once something is sent, so a separate process is the better
+    default. Raises ConfigError for settings that cannot work.
     """
     if settings is not None:
         settings.check()

@@ -1,9 +1,10 @@
-"""The ways by which reports reach their topic, and what became of each report.
+"""The routes by which reports reach their topic, and the outcome for each report.
 
-`RelayRoute` (the default) seals every item for up to two relays: they see our address, the topic
-sees theirs. `DirectRoute` publishes by itself, so its peers see who published: it needs a consent
-of its own. Both are idempotent, because the id of an item is its content: whatever was not
-acknowledged may be sent again, over any route.
+`RelayRoute` (the default) seals every item for up to two relays: the relays see this machine's
+address, and the topic sees only theirs. `DirectRoute` publishes on the topic itself, so its peers
+see this machine's address; it needs a consent of its own. Sending an item twice does no harm,
+because its id is a hash of its content: an item that was not acknowledged may be sent again, over
+any route.
 """
 
 from __future__ import annotations
@@ -27,39 +28,39 @@ from methrics.schema.wire.bundle import pack
 from methrics.schema.wire.verdict import Reason
 
 RELAYS_AT_A_TIME = 2
-"""Relays that get each item: one may fail or lie, and more would only learn more."""
+"""Relays that get each item: one may fail or lie, and each further one learns something."""
 
 REQUEST_TIME = 30.0
 """Seconds for one request to a relay."""
 
 
 SETTLE_TIME = 3.0
-"""Seconds that a connection stays open after the last bundle went into its queue."""
+"""Seconds that a connection stays open after the last bundle was queued for it."""
 
 
 class Fate(StrEnum):
-    """What became of one item."""
+    """The outcome for one item."""
 
     ACKNOWLEDGED = "acknowledged"
-    """Someone who passes it on has it."""
+    """A relay, or a peer of the topic, has it."""
     RETRY = "retry"
-    """Nobody took it now; later somebody may."""
+    """It was not taken now; a later try may succeed."""
     REFUSED = "refused"
-    """It will not be taken, however often it is sent."""
+    """It will never be taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The fate of one item and the reason code behind it (`ok`, or what the relay said)."""
+    """The fate of one item and its reason code (`ok`, or the relay's answer)."""
 
     fate: Fate
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What is to be delivered: `items` (id, exact bytes) of one namespace, whose catalog goes along
-    when a relay does not know it."""
+class Outgoing:
+    """What a route is to deliver: `items` (id, exact bytes) of one namespace on its `topic`.
+    `catalog` (bytes) is sent too if a relay does not know it."""
 
     topic: str
     catalog: bytes
@@ -67,38 +68,38 @@ class Load:
 
 
 class Route(Protocol):
-    """One way out. `name` is the word in consent and journal."""
+    """One way to the topic. `name` is its word in consent and journal."""
 
     @property
     def name(self) -> str: ...
 
-    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
-        """Try once; an outcome for every id of `load`. Raises nothing of the network's."""
+    async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
+        """Tries once; returns an outcome for every id. Network errors become outcomes."""
         ...
 
 
 _RETRIED = frozenset({Reason.QUOTA, Reason.EARLY, Reason.UNKNOWN_CATALOG, Reason.FOREIGN})
-"""Refusals that say something of the relay or of the moment, not of the item."""
+"""Refusals that are due to the relay or to the moment, not to the item."""
 
 
 def outcome_of(reason: Reason) -> Outcome:
-    """What a relay's reason code for an item means to its submitter."""
+    """The outcome that follows from a relay's reason code for an item."""
     if reason in (Reason.OK, Reason.DUPLICATE):
         return Outcome(Fate.ACKNOWLEDGED, str(reason))
     return Outcome(Fate.RETRY if reason in _RETRIED else Fate.REFUSED, str(reason))
 
 
 def merge(one: Outcome | None, two: Outcome) -> Outcome:
-    """The better of what two relays said: any acknowledgement counts, and doubt means retry."""
+    """The better of two relays' outcomes: acknowledged before retry, retry before refused."""
     order = (Fate.ACKNOWLEDGED, Fate.RETRY, Fate.REFUSED)
     return two if one is None or order.index(two.fate) < order.index(one.fate) else one
 
 
 class DirectRoute:
-    """Publish bundles of our own on the topic, by fanout, without joining it.
+    """Publishes own bundles on the topic, by fanout, without joining it.
 
-    An item is acknowledged when its bundle was handed to at least one peer of the topic and the
-    connection then had time to carry it: gossip itself confirms nothing.
+    Gossip has no confirmations. An item counts as acknowledged when its bundle was queued for at
+    least one peer of the topic and the connection then stayed open for `settle` seconds.
     """
 
     name = "direct"
@@ -116,17 +117,17 @@ class DirectRoute:
         self._peers_time = peers_time
         self._settle = settle
 
-    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
-        """See `Route`. The catalog leads the first bundle, for peers who do not know it yet."""
-        outcomes = {item_id: Outcome(Fate.RETRY, "unreachable") for item_id, _ in load.items}
+    async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
+        """See `Route`. The first bundle starts with the catalog, for peers that lack it."""
+        outcomes = {item_id: Outcome(Fate.RETRY, "unreachable") for item_id, _ in outgoing.items}
         for addr in self._addrs:
             await _dial(self._swarm, addr)
         with trio.move_on_after(self._peers_time):
-            await self._swarm.wait_for_peers(load.topic, 1)
-        leading = [load.catalog]
+            await self._swarm.wait_for_peers(outgoing.topic, 1)
+        leading = [outgoing.catalog]
         with contextlib.suppress(UnreachableError):
-            for chunk in chunks(load.items):
-                await self._swarm.publish(load.topic, pack(leading + [raw for _, raw in chunk]))
+            for chunk in chunks(outgoing.items):
+                await self._swarm.publish(outgoing.topic, pack(leading + [raw for _, raw in chunk]))
                 outcomes |= {item_id: outcome_of(Reason.OK) for item_id, _ in chunk}
                 leading = []
         if not leading:
@@ -135,7 +136,7 @@ class DirectRoute:
 
 
 class RelayRoute:
-    """Hand every item, sealed, to up to two of the relays at `addrs` (the user's own list)."""
+    """Hands every item, sealed, to up to two of the relays at `addrs` (the user's own list)."""
 
     name = "relay"
 
@@ -158,9 +159,9 @@ class RelayRoute:
         self._rng = rng
         self._timeout = timeout
 
-    async def deliver(self, load: Load) -> dict[bytes, Outcome]:
+    async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         """See `Route`. Relays are tried in random order until two of them have answered."""
-        outcomes = {item_id: Outcome(Fate.RETRY, "unreachable") for item_id, _ in load.items}
+        outcomes = {item_id: Outcome(Fate.RETRY, "unreachable") for item_id, _ in outgoing.items}
         answered: dict[bytes, Outcome] = {}
         waiting = self._rng.sample(self._addrs, len(self._addrs))
 
@@ -168,10 +169,10 @@ class RelayRoute:
             while waiting:
                 addr = waiting.pop()
                 try:
-                    said = await self._hand_to(addr, load)
+                    found = await self._hand_to(addr, outgoing)
                 except RemoteError:
                     continue
-                for item_id, outcome in said.items():
+                for item_id, outcome in found.items():
                     answered[item_id] = merge(answered.get(item_id), outcome)
                 return
 
@@ -180,18 +181,18 @@ class RelayRoute:
                 nursery.start_soon(visit)
         return outcomes | answered
 
-    async def _hand_to(self, addr: str, load: Load) -> dict[bytes, Outcome]:
-        """One relay's word on every item. Raises RemoteError if it cannot be used."""
+    async def _hand_to(self, addr: str, outgoing: Outgoing) -> dict[bytes, Outcome]:
+        """One relay's outcome for every item. Raises RemoteError if the relay cannot be used."""
         with trio.move_on_after(self._timeout):
             peer = await self._swarm.dial(addr)
-            box_key = await self._describe(peer, load.topic)
-            boxes = {item_id: seal(raw, box_key) for item_id, raw in load.items}
-            said = await self._submit(peer, boxes)
-            unknown = {i: boxes[i] for i, reason in said.items() if reason is _UNKNOWN}
+            box_key = await self._describe(peer, outgoing.topic)
+            boxes = {item_id: seal(raw, box_key) for item_id, raw in outgoing.items}
+            reasons = await self._submit(peer, boxes)
+            unknown = {i: boxes[i] for i, reason in reasons.items() if reason is _UNKNOWN}
             if unknown:
-                await self._submit(peer, {b"": seal(load.catalog, box_key)})
-                said |= await self._submit(peer, unknown)
-            return {item_id: outcome_of(reason) for item_id, reason in said.items()}
+                await self._submit(peer, {b"": seal(outgoing.catalog, box_key)})
+                reasons |= await self._submit(peer, unknown)
+            return {item_id: outcome_of(reason) for item_id, reason in reasons.items()}
         raise UnreachableError("too-slow", "the relay did not answer in time")
 
     async def _describe(self, peer: PeerId, topic: str) -> bytes:
@@ -211,7 +212,7 @@ class RelayRoute:
         return description.box
 
     async def _submit(self, peer: PeerId, boxes: Mapping[bytes, bytes]) -> dict[bytes, Reason]:
-        said: dict[bytes, Reason] = {}
+        answers: dict[bytes, Reason] = {}
         ids = iter(boxes)
         for request in submit.split_request(list(boxes.values())):
             reply = await self._swarm.request(
@@ -222,15 +223,15 @@ class RelayRoute:
                 timeout=self._timeout,
             )
             reasons = submit.decode_reply(reply, boxes=len(request))
-            said |= {next(ids): reason for reason in reasons}
-        return said
+            answers |= {next(ids): reason for reason in reasons}
+        return answers
 
 
 _UNKNOWN = Reason.UNKNOWN_CATALOG
 
 
 async def _dial(swarm: Swarm, addr: str) -> None:
-    """Connect if that works; a dead peer is not our caller's trouble."""
+    """Connects if the peer answers; otherwise does nothing."""
     try:
         await swarm.dial(addr)
     except UnreachableError:

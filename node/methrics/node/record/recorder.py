@@ -18,7 +18,7 @@ from methrics.node.clock import Clock, Rng, system_rng
 from methrics.node.consent.switch import ConsentSwitch
 from methrics.node.paths import Paths, namespace_of
 from methrics.node.process.tally import Tally
-from methrics.node.record.plan import Plan, amount, make_plan, misuse
+from methrics.node.record.compiled import CompiledType, amount, compile_type, misuse
 from methrics.node.record.sequences import Sequence
 from methrics.node.record.settings import RecorderSettings
 from methrics.schema.errors import LocalError, MethricsError
@@ -68,7 +68,7 @@ class Recorder:
         self._switch = ConsentSwitch(
             paths, self.namespace, settings.environment, self._clock, self._types
         )
-        self._plans: dict[str, Plan] = {}
+        self._compiled: dict[str, CompiledType] = {}
         self._writer: Writer | None = None
         self._writers: dict[str, Writer] = {}
         self._sequences: set[Sequence] = set()
@@ -250,36 +250,36 @@ class Recorder:
         effective = self._switch.effective(type_name, monotonic)
         if not effective.on:
             return self._off(type_name)
-        plan = self._plans.get(type_name) or self._plan(type_name)
-        event_type = plan.event_type
+        compiled = self._compiled.get(type_name) or self._compile(type_name)
+        event_type = compiled.event_type
         kind = event_type.kind
         if kind == "sequence" or (n is not None and kind != "count"):
             misuse("wrong-kind", f"{type_name} is of kind {kind}")
-        plan.complete(values)
+        compiled.complete(values)
         try:
-            fields, length = plan.packer.pack(values, effective.fields)
+            fields, length = compiled.packer.pack(values, effective.fields)
         except ValueError as error:
             raise LocalError("wrong-value", f"{type_name}: {error}") from error
         now = self._clock.now()
-        if not self._chosen(plan, now):
+        if not self._chosen(compiled, now):
             return False
-        if not length and plan.says_nothing(effective.fields):
+        if not length and compiled.says_nothing(effective.fields):
             self._drop("empty")
             return False
         writer = self._writer or self._open_writer()
         if kind == "event":
-            kept = writer.event(event_type, now, fields, plan.one_in)
+            kept = writer.event(event_type, now, fields, compiled.one_in)
         elif kind == "state":
-            kept = writer.state(event_type, now, fields, plan.one_in)
+            kept = writer.state(event_type, now, fields, compiled.one_in)
         else:
-            kept = writer.count(event_type, now, fields, plan.one_in, amount(n))
+            kept = writer.count(event_type, now, fields, compiled.one_in, amount(n))
         return self._kept(writer, kept, monotonic)
 
     def _coerced(
         self, event_type: EventType, values: dict[str, object]
     ) -> dict[str, str | int | bool]:
         """The wire values of a sequence's fields, which are packed when it ends."""
-        self._plans[event_type.name].complete(values)
+        self._compiled[event_type.name].complete(values)
         try:
             return event_type.coerce(values)
         except ValueError as error:
@@ -288,21 +288,21 @@ class Recorder:
     def _off(self, type_name: str) -> bool:
         """Without consent nothing is counted; an app's own test still hears of a misspelt type."""
         if self._strict and type_name not in self._types:
-            self._plan(type_name)
+            self._compile(type_name)
         return False
 
-    def _plan(self, type_name: str) -> Plan:
-        plan = make_plan(self._types, type_name, self._settings)
-        self._plans[type_name] = plan
-        return plan
+    def _compile(self, type_name: str) -> CompiledType:
+        compiled = compile_type(self._types, type_name, self._settings)
+        self._compiled[type_name] = compiled
+        return compiled
 
-    def _chosen(self, plan: Plan, now: int) -> bool:
+    def _chosen(self, compiled: CompiledType, now: int) -> bool:
         """Whether the recorder is open, the type alive, and the sample takes this one."""
         if self._closed:
             self._drop("closed")
-        elif now >= plan.event_type.expires:
+        elif now >= compiled.event_type.expires:
             self._drop("expired")
-        elif plan.one_in > 1 and self._draw()() * plan.one_in >= 1:
+        elif compiled.one_in > 1 and self._draw()() * compiled.one_in >= 1:
             self._drop("not-sampled")
         else:
             return True
@@ -311,18 +311,18 @@ class Recorder:
     def _begin_sequence(self, sequence: Sequence, type_name: str) -> bool:
         if not self._switch.effective(type_name, self._monotonic()).on:
             return self._off(type_name)
-        plan = self._plans.get(type_name) or self._plan(type_name)
-        if plan.event_type.sequence is None:
-            misuse("wrong-kind", f"{type_name} is of kind {plan.event_type.kind}")
+        compiled = self._compiled.get(type_name) or self._compile(type_name)
+        if compiled.event_type.sequence is None:
+            misuse("wrong-kind", f"{type_name} is of kind {compiled.event_type.kind}")
         if len(self._sequences) >= SEQUENCES_MAX:
             misuse("too-many-sequences", f"{SEQUENCES_MAX} sequences are open")
         now = self._clock.now()
-        if not self._chosen(plan, now):
+        if not self._chosen(compiled, now):
             return False
         from methrics.node.process.exits import at_exit
 
         at_exit(self)
-        sequence.begin(plan.event_type, now, plan.one_in)
+        sequence.begin(compiled.event_type, now, compiled.one_in)
         self._sequences.add(sequence)
         return True
 
@@ -398,9 +398,9 @@ class Recorder:
     def _drop(self, reason: str, error: Exception | None = None) -> None:
         self._dropped.add(reason)
         if error is not None:
-            from methrics.node.process.exits import say_once
+            from methrics.node.process.exits import warn_once
 
-            say_once(f"{self.namespace or 'methrics'}: not recorded: {error}")
+            warn_once(f"{self.namespace or 'methrics'}: not recorded: {error}")
 
 
 class _Owner:

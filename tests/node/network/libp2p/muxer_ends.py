@@ -10,7 +10,7 @@ from libp2p.peer.id import ID
 
 from methrics.node.network.libp2p import frames
 from methrics.node.network.libp2p.frames import Flag, Type
-from methrics.node.network.libp2p.muxer import Held, Muxer
+from methrics.node.network.libp2p.muxer import Muxer, Unread
 from methrics.node.network.libp2p.settings import GossipSettings
 
 PEER = ID(b"\x00\x01x")
@@ -55,13 +55,13 @@ class Raw:
         nursery: trio.Nursery,
         settings: GossipSettings | None = None,
         *,
-        held: Held | None = None,
+        all_unread: Unread | None = None,
         narrow: bool = False,
     ) -> None:
         left, self.wire = (
             trio.testing.lockstep_stream_pair() if narrow else trio.testing.memory_stream_pair()
         )
-        self.muxer = Muxer(Pipe(left, False), PEER, settings, held)  # type: ignore[arg-type]
+        self.muxer = Muxer(Pipe(left, False), PEER, settings, all_unread)  # type: ignore[arg-type]
         nursery.start_soon(self.muxer.start)
 
     async def answers(self) -> list[frames.Piece]:

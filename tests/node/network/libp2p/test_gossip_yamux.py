@@ -20,7 +20,7 @@ from muxer_ends import Ends, Raw, read_all
 
 from methrics.node.network.libp2p import frames
 from methrics.node.network.libp2p.frames import Flag, GoAway, Header, Type
-from methrics.node.network.libp2p.muxer import Held
+from methrics.node.network.libp2p.muxer import Unread
 from methrics.node.network.libp2p.settings import GossipSettings
 
 NO_PINGS = GossipSettings(keepalive=10_000)
@@ -186,7 +186,7 @@ async def test_closed_stream_that_the_peer_never_closes_is_reset_in_the_end(
     autojump_clock: object,
 ) -> None:
     async with trio.open_nursery() as nursery:
-        raw = Raw(nursery, GossipSettings(keepalive=10, linger_max=60))
+        raw = Raw(nursery, GossipSettings(keepalive=10, close_wait_max=60))
         nursery.start_soon(keep_speaking, raw)
         left, read = await raw.muxer.open_stream(), await raw.muxer.open_stream()
         await left.close()
@@ -240,9 +240,9 @@ async def test_what_arrived_before_the_connection_ended_can_be_read(
 async def test_fullest_connection_gives_way_when_all_together_hold_too_much(
     autojump_clock: object,
 ) -> None:
-    held = Held(500_000)
+    unread = Unread(500_000)
     async with trio.open_nursery() as nursery:
-        modest, greedy = Raw(nursery, held=held), Raw(nursery, held=held)
+        modest, greedy = Raw(nursery, all_unread=unread), Raw(nursery, all_unread=unread)
         await modest.accepted(1)
         await modest.wire.send_all(frames.pack(Type.DATA, 0, 1, 100_000) + bytes(100_000))
         for stream_id in (1, 3):
@@ -251,9 +251,9 @@ async def test_fullest_connection_gives_way_when_all_together_hold_too_much(
             await greedy.wire.send_all(frame + bytes(210_000))
         await greedy.until_closed()
         assert modest.muxer.is_established
-        assert held.total == modest.muxer.unread == 100_000
+        assert unread.total == modest.muxer.unread == 100_000
         await modest.muxer.close()
-        assert held.total == 0
+        assert unread.total == 0
 
 
 async def test_reading_waits_for_no_writing(autojump_clock: object) -> None:

@@ -10,8 +10,8 @@ from libp2p.pubsub.pb import rpc_pb2
 from request_vectors import names, octets, vector
 
 from methrics.node.network.contents import content_id
-from methrics.node.network.libp2p import wire
 from methrics.node.network.libp2p.requests import OversizeError, read_message
+from methrics.node.network.libp2p.rpc import validly_signed
 
 
 class Stream:
@@ -61,7 +61,7 @@ def test_a_message_is_signed_or_not_as_the_vector_says(name: str) -> None:
     message = rpc_pb2.Message()
     message.ParseFromString(octets(given["message"]))
     expect = given["expect"]
-    assert wire.validly_signed(message) is (expect["result"] == "ok")
+    assert validly_signed(message) is (expect["result"] == "ok")
     if expect["result"] == "ok":
         assert list(message.topicIDs) == [expect["topic"]]
         assert (message.data, message.from_id) == (octets(expect["data"]), octets(expect["from"]))

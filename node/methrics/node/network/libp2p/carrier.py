@@ -34,7 +34,7 @@ class Carrier(IMuxedConn):
         """Tells the peer that it may send `increment` bytes more on that stream."""
 
     @abstractmethod
-    def hold(self, n: int) -> None:
+    def count_unread(self, n: int) -> None:
         """Counts `n` more bytes as received and unread; a negative `n` counts them as read."""
 
     @abstractmethod

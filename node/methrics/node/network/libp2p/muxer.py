@@ -44,7 +44,7 @@ UNREAD_MAX = 4 * 1024 * 1024
 windows of an honest peer's gossip, the frame being put together from it, and a few replies."""
 
 
-class Held:
+class Unread:
     """Bytes received and not yet read over all connections of a host: at most `most`, or the
     connection that holds the most of them is closed."""
 
@@ -73,7 +73,7 @@ class Muxer(Carrier):
         conn: ISecureConn,
         peer_id: ID,
         settings: GossipSettings | None = None,
-        held: Held | None = None,
+        all_unread: Unread | None = None,
     ) -> None:
         self.secured_conn = conn
         self.peer_id = peer_id
@@ -82,7 +82,7 @@ class Muxer(Carrier):
         self.event_closed = trio.Event()
         self.on_close = None
         self.unread = 0
-        self._held = held or Held(self.settings.unread_max)
+        self._all_unread = all_unread or Unread(self.settings.unread_max)
         self._initiator = conn.is_initiator
         self._next_id = 1 if conn.is_initiator else 2
         self._streams: dict[int, Stream] = {}
@@ -158,7 +158,7 @@ class Muxer(Carrier):
             return
         self.event_closed.set()
         self.event_started.set()
-        self.hold(-self.unread)
+        self.count_unread(-self.unread)
         for stream in list(self._streams.values()):
             stream.cut()
         self._streams.clear()
@@ -247,13 +247,13 @@ class Muxer(Carrier):
             self._queued.set()
 
     @override
-    def hold(self, n: int) -> None:
+    def count_unread(self, n: int) -> None:
         """Note `n` more bytes as unread, or less."""
         if self.is_closed:
             n = -self.unread
         if n:
             self.unread += n
-            self._held.add(self, n)
+            self._all_unread.add(self, n)
 
     @override
     def forget(self, stream_id: int) -> None:
@@ -305,9 +305,9 @@ class Muxer(Carrier):
         in use, or is none of its to give: the two sides would mean different streams by it."""
         if stream_id in self._streams or (stream_id % 2 == 1) == self._initiator:
             return False
-        held = sum(stream.inbound for stream in self._streams.values())
+        inbound = sum(stream.inbound for stream in self._streams.values())
         stream = Stream(self, stream_id, inbound=True)
-        if held < self.settings.streams_per_peer:
+        if inbound < self.settings.streams_per_peer:
             with contextlib.suppress(trio.WouldBlock):
                 self._accept_send.send_nowait(stream)
                 self._streams[stream_id] = stream
@@ -341,6 +341,6 @@ class Muxer(Carrier):
             await trio.sleep(self.settings.keepalive)
             nonce = (nonce + 1) % 2**32
             await self.send(Type.PING, Flag.SYN, 0, nonce)
-            since = trio.current_time() - self.settings.linger_max
-            for stream in [one for one in self._streams.values() if one.lingers(since)]:
+            since = trio.current_time() - self.settings.close_wait_max
+            for stream in [one for one in self._streams.values() if one.awaits_close(since)]:
                 stream.break_off()

@@ -34,7 +34,7 @@ from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters
-from methrics.node.network.libp2p.muxer import Held, Muxer
+from methrics.node.network.libp2p.muxer import Muxer, Unread
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.libp2p.stream import Stream
 
@@ -81,12 +81,12 @@ class _Muxers(MuxerMultistream):
     """Puts our muxer where stock names its own class, whatever was asked for."""
 
     settings: GossipSettings
-    held: Held
+    all_unread: Unread
 
     @override
     async def new_conn(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
         protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
-        muxer = Muxer(conn, peer_id, self.settings, self.held)
+        muxer = Muxer(conn, peer_id, self.settings, self.all_unread)
         return self._annotate_connection(muxer, conn, protocol)
 
 
@@ -181,7 +181,7 @@ def build_host(seed: bytes | None, settings: GossipSettings, counters: Counters)
     upgrader = TransportUpgrader(security, muxers)
     own_muxers = _Muxers(muxers)
     own_muxers.settings = settings
-    own_muxers.held = Held(settings.unread_max)
+    own_muxers.all_unread = Unread(settings.unread_max)
     upgrader.muxer_multistream = own_muxers
     peerstore = PeerStore()
     peerstore.add_key_pair(peer_id, key_pair)

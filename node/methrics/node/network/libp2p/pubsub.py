@@ -25,10 +25,17 @@ from libp2p.stream_muxer.exceptions import MuxedStreamError, MuxedStreamReset
 
 from methrics.node.network.contents import Contents, content_id
 from methrics.node.network.guards import run_validator
-from methrics.node.network.libp2p import wire
 from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.router import Router
+from methrics.node.network.libp2p.rpc import (
+    FrameReader,
+    count_parts,
+    publish_frame,
+    rpc_frame,
+    sign,
+    validly_signed,
+)
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.libp2p.stream import Stream
 from methrics.node.network.swarm import Validator
@@ -163,12 +170,12 @@ class Gossip(Pubsub):
             _one_second(self._settings.byte_rate, now),
             trio.Semaphore(self._settings.validators_per_peer),
         )
-        hold = muxed.muxed_conn.hold
-        reader = wire.FrameReader(muxed.read, self._settings.frame_max, hold)
+        count_unread = muxed.muxed_conn.count_unread
+        reader = FrameReader(muxed.read, self._settings.frame_max, count_unread)
         try:
             while True:
                 frame = await reader.next()
-                parts = wire.count_parts(frame, _PARTS_MAX)
+                parts = count_parts(frame, _PARTS_MAX)
                 if parts > _PARTS_MAX:
                     raise MessageTooLarge("too many parts in one frame")
                 rpc = rpc_pb2.RPC()
@@ -215,7 +222,7 @@ class Gossip(Pubsub):
             if self.contents.decision(content) is Decision.REJECT:
                 self._mesh.blame(peer.peer_id, topic)
             return
-        if not wire.validly_signed(message):
+        if not validly_signed(message):
             self.contents.forget(content)
             counters.malformed += 1
             self._mesh.blame(peer.peer_id, topic)
@@ -261,7 +268,7 @@ class Gossip(Pubsub):
     def _forward(
         self, topic: str, content: bytes, message: rpc_pb2.Message, known_to: set[str]
     ) -> None:
-        frame = wire.publish_frame(message.SerializeToString())
+        frame = publish_frame(message.SerializeToString())
         self._mesh.recent.put(content, topic, frame)
         origin: bytes = message.from_id
         for peer_id in self._mesh.mesh.get(topic, ()):
@@ -274,8 +281,8 @@ class Gossip(Pubsub):
         if key is None:
             raise RuntimeError("a strictly signing pubsub has a key")
         self.counter += 1
-        message = wire.sign(topic, data, self.my_id.to_bytes(), self.counter, key)
-        frame = wire.publish_frame(message)
+        message = sign(topic, data, self.my_id.to_bytes(), self.counter, key)
+        frame = publish_frame(message)
         content = content_id(topic, data)
         self.contents.own(content, trio.current_time())
         self._mesh.recent.put(content, topic, frame)
@@ -290,7 +297,7 @@ class Gossip(Pubsub):
         muxed = getattr(stream, "muxed_stream", stream)
         try:
             while (item := await queue.pop()) is not None:
-                frame = item if isinstance(item, bytes) else wire.rpc_frame(item)
+                frame = item if isinstance(item, bytes) else rpc_frame(item)
                 await muxed.write(frame)
                 flow.progress = trio.current_time()
                 flow.moved.set()

@@ -52,7 +52,7 @@ class GossipSettings:
     unread_max: int = 134_217_728
     """Bytes received and not yet read, over all connections; beyond, the connection that holds the
     most of them is dropped, so that many peers together cannot fill the memory."""
-    linger_max: float = 60.0
+    close_wait_max: float = 60.0
     """Seconds a stream that we have closed may wait for the peer to close it too."""
     requests_per_peer: int = 4
     requests_max: int = 64

@@ -74,7 +74,7 @@ class Stream(IMuxedStream):
             data = bytes(memoryview(self._buffer)[:n])
             del self._buffer[:n]
         self._used = trio.current_time()
-        self._conn.hold(-len(data))
+        self._conn.count_unread(-len(data))
         self._consumed += len(data)
         if self._consumed * 2 >= self._window and not (self._eof or self.closed):
             self._credit += self._consumed
@@ -179,7 +179,7 @@ class Stream(IMuxedStream):
             self.closed = True
             self._conn.forget(self.stream_id)
 
-    def lingers(self, since: float) -> bool:
+    def awaits_close(self, since: float) -> bool:
         """Whether we are through with it since before `since`, and only the peer's end lacks."""
         return self._fin_sent and not self._eof and not self._readers and self._used < since
 
@@ -189,7 +189,7 @@ class Stream(IMuxedStream):
         if self._credit < 0 or self._eof:
             return False
         self._buffer += data
-        self._conn.hold(len(data))
+        self._conn.count_unread(len(data))
         self._wake()
         return True
 
@@ -204,7 +204,7 @@ class Stream(IMuxedStream):
     def abandon(self) -> None:
         """A reset: nothing more goes either way, and what is unread is lost."""
         self._reset = True
-        self._conn.hold(-len(self._buffer))
+        self._conn.count_unread(-len(self._buffer))
         self._buffer = bytearray()
         self.cut()
 

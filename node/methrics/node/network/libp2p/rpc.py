@@ -1,4 +1,4 @@
-"""Gossip frames and signed messages as bytes (the libp2p pubsub protocol, StrictSign)."""
+"""Pubsub RPCs and signed messages as bytes (the libp2p pubsub protocol, StrictSign)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _PUBLISH_TAG = b"\x12"
 _CHUNK = 65_536
 
 _INSIDE = {0: {1: 2, 2: 2, 3: 1}, 1: dict.fromkeys(range(1, 7), 2), 2: {}}
-"""Which length-delimited fields hold messages. 0: an RPC; 1: its control part; 2: their parts."""
+"""The length-delimited fields that contain messages, by level. 0: an RPC; 1: its control part; 2:
+the parts of that."""
 
 
 def uvarint(value: int) -> bytes:
@@ -80,14 +81,14 @@ def validly_signed(message: rpc_pb2.Message) -> bool:
 
 
 def _validly_signed_otherwise(message: rpc_pb2.Message) -> bool:
-    """Senders with other kinds of key. C1: the stock check raises for keys it cannot decode."""
+    """For senders with other kinds of key. C1: the stock check raises for keys it cannot decode."""
     try:
         if message.key and ID.from_pubkey(deserialize_public_key(message.key)) != ID(
             message.from_id
         ):
             return False
         return bool(signature_validator(message))
-    except Exception:  # noqa: BLE001 - many parsers, none of which says what it may raise
+    except Exception:  # noqa: BLE001 - several parsers that do not document their errors
         return False
 
 
@@ -95,7 +96,7 @@ def count_parts(frame: bytes, most: int) -> int:
     """Fields in an RPC and in its parts, counted until there are more than `most`.
 
     Decoding takes time and memory per field, and a frame has room for half a million empty ones.
-    What is not protobuf counts as far as it goes; decoding tells.
+    In bytes that are not protobuf, the fields before the first error are counted.
     """
     count, level, at, end = 0, 0, 0, len(frame)
     ends: list[tuple[int, int]] = []
@@ -140,29 +141,29 @@ def _uvarint_at(data: bytes, at: int) -> tuple[int, int]:
 
 
 class FrameReader:
-    """Length-prefixed frames out of a stream read in large pieces; stock reads single bytes.
+    """Reads length-prefixed frames from a stream, in large pieces; stock reads single bytes.
 
-    `hold` is told how many bytes more, or less, are kept here.
+    `count_unread` is called with the number of bytes that the buffer gained (or lost, below 0).
     """
 
     def __init__(
         self,
         read: Callable[[int], Awaitable[bytes]],
         frame_max: int,
-        hold: Callable[[int], None] = lambda _: None,
+        count_unread: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._read = read
         self._frame_max = frame_max
-        self._hold = hold
+        self._count_unread = count_unread
         self._buffer = bytearray()
 
     def close(self) -> None:
-        """Forget what no frame was made of."""
-        self._hold(-len(self._buffer))
+        """Drops the bytes of an unfinished frame."""
+        self._count_unread(-len(self._buffer))
         self._buffer = bytearray()
 
     async def next(self) -> bytes:
-        """The next frame. `MessageTooLarge` or `IncompleteReadError` if there is none."""
+        """The next frame. Raises `MessageTooLarge` or `IncompleteReadError`."""
         while True:
             length, size = self._length()
             if length is not None:
@@ -171,13 +172,13 @@ class FrameReader:
                 if len(self._buffer) >= size + length:
                     frame = bytes(memoryview(self._buffer)[size : size + length])
                     del self._buffer[: size + length]
-                    self._hold(-(size + length))
+                    self._count_unread(-(size + length))
                     return frame
             data = await self._read(_CHUNK)
             if not data:
                 raise IncompleteReadError("the stream ended", expected_bytes=1, received_bytes=0)
             self._buffer += data
-            self._hold(len(data))
+            self._count_unread(len(data))
 
     def _length(self) -> tuple[int | None, int]:
         length = 0

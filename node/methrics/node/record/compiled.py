@@ -16,7 +16,7 @@ COUNT_MAX = 1 << 31
 """Largest `n` of one `count` call: sums stay far within SQLite's integers."""
 
 
-class Plan(NamedTuple):
+class CompiledType(NamedTuple):
     """`sourced`: fields that the node fills in when a report is made. `random`: fields that it
     answers at random. `version`: the app's, if the type has a field for it. `one_in`: the sampling
     that the app chose."""
@@ -48,7 +48,9 @@ class Plan(NamedTuple):
         return not self.sourced if allowed is None else self.sourced.isdisjoint(allowed)
 
 
-def make_plan(types: Mapping[str, EventType], type_name: str, settings: RecorderSettings) -> Plan:
+def compile_type(
+    types: Mapping[str, EventType], type_name: str, settings: RecorderSettings
+) -> CompiledType:
     """Raises LocalError for a type, or a sampling, that the catalog does not declare."""
     event_type = types.get(type_name)
     if event_type is None:
@@ -60,7 +62,7 @@ def make_plan(types: Mapping[str, EventType], type_name: str, settings: Recorder
         misuse("wrong-sampling", f"{type_name}: one in {one_in} is not declared: {allowed}")
     version = event_type.field("version")
     takes_version = version is not None and version.type == "version"
-    return Plan(
+    return CompiledType(
         event_type,
         frozenset(field.name for field in event_type.fields if field.source is not None),
         frozenset(field.name for field in event_type.fields if field.randomize is not None),
