@@ -351,6 +351,14 @@ def bundles(w: World) -> Iterator[Scenario]:
         "ok-bundle-catalog-first": ("a catalog and a report of it", pack([w.catalog, one])),
         "ok-bundle-item-twice": ("one report twice", pack([one, one])),
         "forged-in-bundle": ("one bad item of two", pack([one, malleable(two)])),
+        "ok-bundle-twice-then-early": (
+            "one report twice, and an early one",
+            pack([one, one, w.report(time=TIME + 1200)]),
+        ),
+        "malformed-in-bundle-after-twice": (
+            "one report twice, and then no item",
+            pack([one, one, b"no item"]),
+        ),
         "ok-bundle-one-early": ("one early item of two", pack([one, w.report(time=TIME + 1200)])),
         "unknown-catalog-in-bundle": ("one item that we cannot vouch for", pack([one, stranger])),
         "unknown-kind-in-bundle": (

@@ -266,18 +266,23 @@ def _messages(w: World) -> Iterator[Scenario]:
     sequence = (1).to_bytes(8, "big")
 
     def message(
-        *, data: bytes = bundle, number: bytes = sequence, prefix: bytes = b"libp2p-pubsub:"
+        *,
+        data: bytes = bundle,
+        number: bytes = sequence,
+        topics: int = 1,
+        prefix: bytes = b"libp2p-pubsub:",
     ) -> bytes:
-        body = _field(1, peer) + _field(2, data) + _field(3, number) + _field(4, topic)
+        body = _field(1, peer) + _field(2, data) + _field(3, number) + _field(4, topic) * topics
         return body + _field(5, crypto_sign(prefix + body, secret)[:64])
 
-    good = message()
+    good, two_topics = message(), message(topics=2)
     bare = good[: -len(_field(5, bytes(64)))]
     content = sha256(topic + b"\x00" + bundle).digest()[:20]
     right = {"result": "ok", "topic": w.topic, "data": bundle, "from": peer, "id": content}
     for name, says, raw in (
         ("ok", "a message", good),
         ("ok-key", "with the key of its sender", good + _field(6, key)),
+        ("ok-data-twice", "data twice, of which the last counts", _field(2, b"first") + good),
         ("ok-unknown", "an unknown field, which is not passed on", good + _field(15, b"\x00")),
     ):
         yield f"message-{name}", says, {"message": raw, "expect": right}
@@ -289,6 +294,7 @@ def _messages(w: World) -> Iterator[Scenario]:
         ("sequence", "a sequence number of 7 bytes", message(number=bytes(7))),
         ("no-sequence", "no sequence number", message(number=b"")),
         ("key", "the key of another", good + _field(6, b"\x08\x01\x12\x20" + stranger)),
+        ("topic-twice", "two topics", two_topics),
         ("key-broken", "a key that is none", good + _field(6, b"\x00")),
     ):
         yield f"message-{name}", says, {"message": raw, "expect": {"result": "none"}}

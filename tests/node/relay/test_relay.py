@@ -28,6 +28,7 @@ from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import Relay, RelaySettings, run_relay
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
+from methrics.schema.errors import ConfigError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import judge
 from methrics.schema.wire.bundle import pack, unpack
@@ -313,6 +314,13 @@ async def test_attack_one_connection_cannot_fill_the_pool(
             await trio.sleep(12)
             assert await ask(app, relay, report(10), report(11)) == [Reason.OK] * 2
         assert await hand_in(relay, report(12)) == [Reason.OK]
+
+
+def test_a_relay_carries_no_more_topics_than_its_description_may_name() -> None:
+    topics = tuple(f"topic {n}" for n in range(submit.TOPICS_MAX + 1))
+    assert RelaySettings(topics[1:]).topics == topics[1:]
+    with pytest.raises(ConfigError, match="at most 256 topics, not 257"):
+        RelaySettings(topics)
 
 
 async def test_without_peers_reports_wait(autojump_clock: trio.testing.MockClock) -> None:

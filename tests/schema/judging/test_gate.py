@@ -191,6 +191,28 @@ def test_seen_knows_an_item_by_its_signature_too() -> None:
         Seen(0)
 
 
+def test_attack_a_known_catalog_under_another_label_that_the_book_has_no_room_for() -> None:
+    """The label is part of the topic, and only the payload names it."""
+    seen = Seen()
+    bundle = pack([WORLD.catalog])
+    assert judge_bundle(bundle, CatalogBook(), NOW, seen).decision is Decision.ACCEPT
+    label = WORLD.topic.replace("vectors", "victors")
+    verdict = judge_bundle(bundle, CatalogBook(capacity=0), NOW, seen, topic=label)
+    assert (verdict.decision, verdict.reason) == (Decision.REJECT, Reason.FOREIGN)
+
+
+@given(st.lists(st.sampled_from([*REPORTS[:3], *HARMLESS.values()]), min_size=1, max_size=9))
+def test_the_refused_stand_in_the_order_of_the_bundle(raws: list[bytes]) -> None:
+    verdict = judge_bundle(pack(raws), known(), NOW, Seen())
+    reasons = {raw: reason for reason, raw in HARMLESS.items()}
+    expected = [
+        (reasons.get(raw, Reason.DUPLICATE), raw)
+        for at, raw in enumerate(raws)
+        if raw in reasons or raw in raws[:at]
+    ]
+    assert [(refusal.reason, refusal.raw) for refusal in verdict.refused] == expected
+
+
 @pytest.mark.parametrize("kind", ["report", "erasure", "catalog", "revocation", "announcement"])
 def test_attack_a_known_item_on_the_topic_of_another_namespace(kind: str) -> None:
     """Those to whom it is new reject it there, so a node that knows it must not pass it on."""

@@ -37,7 +37,7 @@ from methrics.node.relay.catalog_lead import CatalogLead
 from methrics.node.relay.limiter import Limiter
 from methrics.node.relay.mixer import Mixed, Mixer, MixLimits, draw_rest
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.errors import RefusedError, UnreachableError
+from methrics.schema.errors import ConfigError, RefusedError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import judge_bundle, learn, unknown_catalogs
 from methrics.schema.judging.judge import Accepted, Refused, judge
@@ -71,6 +71,14 @@ class RelaySettings:
     joined late: at most 64 KiB in six hours. None: never."""
     flush_time: float = 5.0
     """Seconds that publishing the pool may take when the relay is stopped."""
+
+    def __post_init__(self) -> None:
+        if len(self.topics) > submit.TOPICS_MAX:
+            raise ConfigError(
+                "too-many-topics",
+                f"a relay carries at most {submit.TOPICS_MAX} topics, not {len(self.topics)}",
+                "run a second relay for the others",
+            )
 
 
 @dataclass(slots=True)

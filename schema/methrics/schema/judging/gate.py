@@ -89,21 +89,22 @@ def judge_bundle(
         items = unpack(raw)
     except RefusedError as error:
         return BundleVerdict(Decision.REJECT, Reason(error.code), [], [])
-    accepted: list[Accepted] = []
+    accepted: dict[bytes, Accepted] = {}
     refused: list[Refusal] = []
     for data in items:
         verdict = _judge(data, book, now, seen, live, topic)
         if isinstance(verdict, Accepted):
-            accepted.append(verdict)
+            if accepted.setdefault(verdict.item.id, verdict) is not verdict:
+                refused.append(Refusal(Reason.DUPLICATE, data, verdict.item.id))
             continue
         refused.append(Refusal(verdict.reason, data, verdict.item and verdict.item.id))
         if verdict.decision is Decision.REJECT:
             return BundleVerdict(Decision.REJECT, verdict.reason, [], refused)
     fresh = []
-    for one in accepted:
+    for one in accepted.values():
         if seen.add(one.item):
             fresh.append(one)
-        else:
+        else:  # another thread has judged it meanwhile, or it came under another signature
             refused.append(Refusal(Reason.DUPLICATE, one.item.raw, one.item.id))
     return _decide(fresh, refused)
 
@@ -125,7 +126,9 @@ def _judge(
         item = split(raw)
     except RefusedError as error:
         return Refused(Reason(error.code))
-    if seen.holds(item):
+    # A catalog that the book has no room for is judged again: only its payload names its label.
+    placed = item.kind is not Kind.CATALOG or book.get(item.id) is not None
+    if placed and seen.holds(item):
         # A known item on the topic of another namespace is rejected by those to whom it is new:
         # whoever called it a duplicate would pass it on and be blamed.
         foreign = topic is not None and _foreign(item, book, topic)

@@ -61,7 +61,8 @@ def test_a_message_is_signed_or_not_as_the_vector_says(name: str) -> None:
     message = rpc_pb2.Message()
     message.ParseFromString(octets(given["message"]))
     expect = given["expect"]
-    assert validly_signed(message) is (expect["result"] == "ok")
+    right = len(message.topicIDs) == 1 and validly_signed(message)
+    assert right is (expect["result"] == "ok")
     if expect["result"] == "ok":
         assert list(message.topicIDs) == [expect["topic"]]
         assert (message.data, message.from_id) == (octets(expect["data"]), octets(expect["from"]))
