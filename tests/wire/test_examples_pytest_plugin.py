@@ -90,7 +90,16 @@ def person(tmp_path: Path) -> Paths:
 
 def agree(paths: Paths) -> None:
     """As the README says: `methrics consent grant`."""
-    command = [*METHRICS, "consent", "grant", str(SIGNED), "--yes", "--home", paths.data]
+    command = [
+        *METHRICS,
+        "consent",
+        "grant",
+        "--catalog",
+        str(SIGNED),
+        "--yes",
+        "--home",
+        paths.data,
+    ]
     subprocess.run(command, check=True, capture_output=True, env=environment())
 
 

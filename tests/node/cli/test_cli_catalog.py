@@ -47,6 +47,19 @@ def test_show_reads_sources_and_signed_catalogs_alike(
     assert "heartbeat" in capsys.readouterr().out
 
 
+def test_a_source_that_is_not_signed_says_so_before_its_consent_text(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["catalog", "show", str(folder / "app.toml"), "--consent"]) == 0
+    source = capsys.readouterr().out
+    assert source.startswith("example is not signed: its topic and catalog id are stand-ins here\n")
+    assert sign(folder) == 0
+    capsys.readouterr()
+    assert main(["catalog", "show", str(folder / "app.cbor"), "--consent"]) == 0
+    assert capsys.readouterr().out.startswith("\nMay example share usage reports?\n")
+
+
 def test_show_answers_one_question(folder: Path) -> None:
     assert main(["catalog", "show", str(folder / "app.toml"), "--json", "--consent"]) == 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,13 +35,15 @@ def test_from_nothing_to_yes_to_no(
 ) -> None:
     assert run(app, "show") == 0
     assert "everything is off" in capsys.readouterr().out
-    assert run(app, "grant", catalog, "--type", "view", "--field", "color", "--yes") == 0
+    assert (
+        run(app, "grant", "--catalog", catalog, "--type", "view", "--field", "color", "--yes") == 0
+    )
     assert run(app, "show") == 0
     assert "view  on     color   relay   your answer" in capsys.readouterr().out
     app.clock.advance(2)
     assert app.recorder.record("view", color="red", size=5)
     assert not app.recorder.record("visit", color="red")
-    assert run(app, "withdraw", app.namespace) == 0
+    assert run(app, "withdraw", "--app", app.namespace) == 0
     assert "1 waiting rows forgotten" in capsys.readouterr().out
     assert run(app, "show", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
@@ -49,7 +52,7 @@ def test_from_nothing_to_yes_to_no(
 
 
 def test_all_fields_means_those_of_today(app: Shop, catalog: str) -> None:
-    assert run(app, "grant", catalog, "--yes") == 0
+    assert run(app, "grant", "--catalog", catalog, "--yes") == 0
     answers = read_answers(app.paths.ledger)[app.namespace]
     assert set(answers) == set(app.catalog.types)
     assert answers["view"].fields == {"color", "size", "version"}
@@ -58,10 +61,12 @@ def test_all_fields_means_those_of_today(app: Shop, catalog: str) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        ["grant", "{catalog}", "--type", "ghost", "--yes"],
-        ["grant", "{catalog}", "--field", "shoe_size", "--yes"],
-        ["grant", "no-such-file", "--yes"],
-        ["withdraw", "nobody-knows-it"],
+        ["grant", "--catalog", "{catalog}", "--type", "ghost", "--yes"],
+        ["grant", "--catalog", "{catalog}", "--field", "shoe_size", "--yes"],
+        ["grant", "--catalog", "no-such-file", "--yes"],
+        ["grant", "--app", "shop", "--yes"],
+        ["grant", "--yes"],
+        ["withdraw", "--app", "nobody-knows-it"],
     ],
 )
 def test_mistakes_change_nothing(app: Shop, catalog: str, wrong: list[str]) -> None:
@@ -72,13 +77,12 @@ def test_mistakes_change_nothing(app: Shop, catalog: str, wrong: list[str]) -> N
 def test_a_misspelt_type_is_not_taken_for_one_that_is_off(
     app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(app, "grant", catalog, "--yes") == 0
+    assert run(app, "grant", "--catalog", catalog, "--yes") == 0
     before = read_answers(app.paths.ledger)
     capsys.readouterr()
-    assert run(app, "withdraw", app.namespace, "--type", "veiw") == 3
+    assert run(app, "withdraw", "--app", app.namespace, "--type", "veiw") == 2
     error = capsys.readouterr().err
-    assert f"{app.namespace} has no veiw (one of " in error
-    assert "view" in error
+    assert f"{app.namespace} has no event type veiw (did you mean view?)" in error
     assert error.count("\n") == 1
     assert read_answers(app.paths.ledger) == before
 
@@ -104,7 +108,7 @@ def test_alone_it_shows_every_type_of_every_app_that_is_known(
     for name in app.catalog.types:
         assert f"{name} " in out
     assert out.count("nobody yet") == 4
-    assert run(app, "grant", catalog, "--type", "view", "--yes") == 0
+    assert run(app, "grant", "--catalog", catalog, "--type", "view", "--yes") == 0
     assert run(app, "--json") == 0
     shown = json.loads(capsys.readouterr().out.partition("\n")[2])["apps"][app.namespace]
     assert shown["view"]["rule"] == "answer"
@@ -141,7 +145,7 @@ def test_it_says_when_what_is_asked_has_changed(
 def test_withdrawing_everything(
     app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(app, "grant", catalog, "--yes")
+    run(app, "grant", "--catalog", catalog, "--yes")
     app.clock.advance(2)
     assert app.recorder.record("view", color="red")
     assert run(app, "withdraw", "--all") == 0
@@ -150,7 +154,7 @@ def test_withdrawing_everything(
     out = capsys.readouterr().out
     assert "every app\n" in out
     assert " on " not in out
-    for wrong in ([], [app.namespace, "--all"], ["--all", "--type", "view"]):
+    for wrong in ([], ["--app", app.namespace, "--all"], ["--all", "--type", "view"]):
         assert run(app, "withdraw", *wrong) == 2
 
 
@@ -159,27 +163,28 @@ def test_the_history_as_a_table_and_for_programs(
 ) -> None:
     assert run(app, "history") == 0
     assert "no answer" in capsys.readouterr().out
-    run(app, "grant", catalog, "--type", "view", "--field", "color", "--yes")
-    run(app, "withdraw", app.namespace, "--type", "view")
+    run(app, "grant", "--catalog", catalog, "--type", "view", "--field", "color", "--yes")
+    run(app, "withdraw", "--app", app.namespace, "--type", "view")
     capsys.readouterr()
     assert run(app, "history") == 0
     out = capsys.readouterr().out
     assert "color" in out
     assert "command" in out
-    assert run(app, "history", app.namespace, "--json") == 0
+    assert run(app, "history", "--app", "shop", "--json") == 0
     entries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [entry["answer"] for entry in entries] == ["yes", "no"]
-    assert run(app, "history", "another") == 0
+    assert run(app, "history", "--app", "another") == 2
+    assert f"known here: {app.namespace}" in capsys.readouterr().err
 
 
 def test_asking_wants_a_person(
     app: Shop, catalog: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
-    assert run(app, "ask", catalog) == 3
+    assert run(app, "ask", "--catalog", catalog) == 3
     assert "no terminal" in capsys.readouterr().err
     monkeypatch.setenv("DO_NOT_TRACK", "1")
-    assert run(app, "ask", catalog) == 0
+    assert run(app, "ask", "--catalog", catalog) == 0
     assert "DO_NOT_TRACK" in capsys.readouterr().out
     assert read_answers(app.paths.ledger) == {}
 
@@ -200,6 +205,77 @@ def test_a_damaged_ledger_is_one_line_until_somebody_answers(
     captured = capsys.readouterr()
     assert len(captured.err.splitlines()) == 1
     assert ledger.read_text() == "{"
-    assert run(app, "grant", catalog, "--yes") == 0
+    assert run(app, "grant", "--catalog", catalog, "--yes") == 0
     assert "was damaged; it is kept as" in capsys.readouterr().err
     assert run(app) == 0
+
+
+def installed(app: Shop) -> None:
+    folder = Path(app.paths.data) / "catalogs"
+    folder.mkdir(parents=True)
+    (folder / "shop.cbor").write_bytes(app.catalog.raw)
+
+
+def test_an_app_that_is_known_here_is_chosen_by_its_label(
+    app: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed(app)
+    assert run(app, "grant", "--app", "shop", "--type", "view", "--yes") == 0
+    assert set(read_answers(app.paths.ledger)[app.namespace]) == {"view"}
+    capsys.readouterr()
+    assert run(app, "--app", "shop", "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)["apps"]) == {app.namespace}
+    assert run(app, "show", "--app", "shpo") == 2
+    assert f"did you mean {app.namespace}?" in capsys.readouterr().err
+    assert run(app, "withdraw", "--app", "shop") == 0
+    assert not read_answers(app.paths.ledger)[app.namespace]["view"].on
+
+
+def test_what_a_signed_catalog_asks_is_shown_before_the_app_is_here(
+    app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(app, "--catalog", catalog) == 0
+    out = capsys.readouterr().out
+    assert app.namespace in out
+    assert out.count("nobody yet") == 4
+
+
+def test_granting_shows_what_is_allowed_and_asks(
+    app: Shop, catalog: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert run(app, "grant", "--catalog", catalog, "--type", "view") == 130
+    out = capsys.readouterr().out
+    assert "May shop share usage reports?" in out
+    assert "1 of 1: view (shop)" in out
+    assert read_answers(app.paths.ledger) == {}
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert run(app, "grant", "--catalog", catalog, "--type", "view") == 0
+    assert read_answers(app.paths.ledger)[app.namespace]["view"].on
+
+
+def test_the_prompt_and_catalog_show_print_the_same_text(
+    app: Shop,
+    catalog: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert main(["catalog", "show", catalog, "--consent"]) == 0
+    shown = capsys.readouterr().out
+    for entry in app.catalog.types.values():
+        assert entry.question in shown
+    monkeypatch.setenv("COLUMNS", "88")
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    out = Terminal()
+    monkeypatch.setattr("sys.stdout", out)
+    assert run(app, "ask", "--catalog", catalog) == 0
+    assert clockless(out.getvalue()).startswith(clockless(shown))
+
+
+def clockless(text: str) -> str:
+    """The text without the seconds and minutes of "now", which pass between two commands."""
+    return re.sub(r"2\d{3}-\d\d-\d\dT[\d:]+Z|\b1[78]\d{8}\b", "<now>", text)

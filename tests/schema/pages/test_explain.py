@@ -1,4 +1,4 @@
-"""Consent text, data dictionary and JSON Schema: all that is declared is said."""
+"""The words of durations, kinds and pseudonyms, and JSON Schema: all that is declared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from methrics.schema.example import example_catalog
 from methrics.schema.pages.explain import (
     KIND_WORDS,
     PSEUDONYM_WORDS,
-    consent_text,
     duration,
     json_schema,
 )
@@ -41,52 +40,6 @@ def test_durations(seconds: int, words: str) -> None:
 def test_every_kind_and_pseudonym_has_words() -> None:
     assert tuple(KIND_WORDS) == KINDS
     assert tuple(PSEUDONYM_WORDS) == PSEUDONYMS
-
-
-def says_everything(entry: EventType, text: str) -> None:
-    for field in entry.fields:
-        assert field.name in text
-        assert field.says in text
-    if entry.sequence is not None:
-        assert all(step in text for step in entry.sequence.steps)
-    for needed in (entry.question, entry.why, entry.owner, entry.review):
-        assert needed in text
-    assert f"{entry.retention_days} days" in text
-    assert PSEUDONYM_WORDS[entry.pseudonym] in text
-
-
-@given(type_maps())
-def test_consent_text_says_everything_that_is_declared(wire: dict[str, Any]) -> None:
-    entry = type_of(wire)
-    says_everything(entry, consent_text(entry))
-
-
-def test_consent_text_can_be_limited_to_the_fields_agreed_to() -> None:
-    text = consent_text(CATALOG.types["heartbeat"], only={"os"})
-    assert "Which kind of operating system you use." in text
-    assert "country" not in text
-
-
-def test_the_consent_text_of_the_heartbeat() -> None:
-    lines = consent_text(CATALOG.types["heartbeat"]).splitlines()
-    assert lines[0].startswith("heartbeat: How many people use the app")
-    assert (
-        "    daily: Whether this is your first report of the day, so that you are counted "
-        in (lines[5])
-    )
-    assert (
-        "  When: Once for each day (UTC) on which you use it, sent at least 5 minutes later, plus "
-        "up to 3 hours at random; if several wait, 1 hour to 12 hours apart."
-    ) in lines
-    assert lines[-1].startswith("  Ends: 2028-07-01. Asked for by Example maintainers (https://")
-
-
-def test_the_consent_text_of_a_type_that_speaks_on_milestones_only() -> None:
-    text = consent_text(CATALOG.types["retention"])
-    assert "(d0, d1, d7, d30)" in text
-    assert (
-        "  When: Only for your first day (UTC) and days 1, 7 and 30 after it, if you use it then, "
-    ) in text
 
 
 def conforms(schema: Any, value: Any) -> bool:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from methrics.node.cli.keyfile import make_key, read_key
+from methrics.node.cli.catalog_file import load_catalog
+from methrics.node.cli.keyfile import SEED_SIZE, make_key, read_key
 from methrics.node.cli.naming import CommandGroup
+from methrics.node.cli.options import FILE, json_option
 from methrics.node.clock import Clock
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.lint import ERROR, Problem, lint_text
 from methrics.schema.catalog.source import SOURCE_MAX, CatalogSource
 from methrics.schema.errors import CatalogError, ConfigError, StoreError
 from methrics.schema.wire.envelope import public_key
-from methrics.schema.wire.limits import CATALOG_MAX
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 FORMATS = ("md", "html")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 @click.group(cls=CommandGroup)
@@ -47,7 +47,7 @@ def keygen(file: Path) -> None:
 
 @catalog.command()
 @click.argument("source", type=FILE)
-@JSON
+@json_option()
 @click.pass_context
 def lint(ctx: click.Context, source: Path, as_json: bool) -> None:
     """Check the TOML in SOURCE; exit code 1 if it cannot be signed."""
@@ -72,7 +72,7 @@ def lint(ctx: click.Context, source: Path, as_json: bool) -> None:
 @click.option("--output", "-o", type=FILE, required=True, help="Where to write the signed catalog.")
 def sign_command(source: Path, key: Path, previous: Path | None, output: Path) -> None:
     """Lint the TOML in SOURCE and sign it, ready to be shipped with the app."""
-    raw = sign(_linted(source), read_key(key), _load(previous) if previous else None)
+    raw = sign(_linted(source), read_key(key), load_catalog(previous) if previous else None)
     try:
         output.write_bytes(raw)
     except OSError as error:
@@ -91,18 +91,18 @@ def sign_command(source: Path, key: Path, previous: Path | None, output: Path) -
 @click.argument("file", type=FILE)
 @click.option("--consent", is_flag=True, help="What people are asked, in plain words.")
 @click.option("--schema", "as_schema", is_flag=True, help="JSON Schema of each type's reports.")
-@JSON
+@json_option()
 def show(file: Path, consent: bool, as_schema: bool, as_json: bool) -> None:
     """Read a signed catalog, or a TOML source, in FILE."""
-    from methrics.schema.pages import explain
-
     if sum([consent, as_schema, as_json]) > 1:
         raise click.UsageError("--consent, --schema and --json are different answers; choose one")
     declared = _either(file)
     if consent:
-        click.echo("\n\n".join(map(explain.consent_text, declared.types.values())))
+        _print_consent(declared)
     elif as_schema:
-        schemas = {name: explain.json_schema(one) for name, one in declared.types.items()}
+        from methrics.schema.pages.explain import json_schema
+
+        schemas = {name: json_schema(one) for name, one in declared.types.items()}
         click.echo(json.dumps(schemas, indent=2))
     elif as_json:
         click.echo(json.dumps(_overview(declared), indent=2))
@@ -113,7 +113,7 @@ def show(file: Path, consent: bool, as_schema: bool, as_json: bool) -> None:
 @catalog.command()
 @click.argument("old", type=FILE)
 @click.argument("new", type=FILE)
-@JSON
+@json_option()
 @click.pass_context
 def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
     """Say what changes from OLD to NEW and what people have to be asked again.
@@ -214,22 +214,18 @@ def _page(path: Path) -> str | None:
         return None
 
 
-def _read(path: Path, limit: int) -> bytes:
+def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            data = file.read(SOURCE_MAX + 1)
     except OSError as error:
         raise ConfigError(
             "file-unreadable", f"cannot read {path}: {error.strerror}", "check the file's name"
         ) from error
-    if len(data) > limit:
-        raise CatalogError("catalog-too-large", f"{path} is larger than {limit} bytes")
-    return data
-
-
-def _text(path: Path) -> str:
+    if len(data) > SOURCE_MAX:
+        raise CatalogError("catalog-too-large", f"{path} is larger than {SOURCE_MAX} bytes")
     try:
-        return _read(path, SOURCE_MAX).decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError:
         raise CatalogError(
             "catalog-source", f"{path} is not text", "a source is TOML in UTF-8"
@@ -246,13 +242,9 @@ def _linted(path: Path) -> CatalogSource:
     return usable
 
 
-def _load(path: Path) -> Catalog:
-    return load(_read(path, CATALOG_MAX))
-
-
 def _either(path: Path) -> Catalog | CatalogSource:
     """A signed catalog or a linted source, by the file's ending."""
-    return _linted(path) if path.suffix == ".toml" else _load(path)
+    return _linted(path) if path.suffix == ".toml" else load_catalog(path)
 
 
 def _problem(problem: Problem) -> dict[str, str]:
@@ -295,6 +287,24 @@ def _overview(declared: Catalog | CatalogSource) -> dict[str, Any]:
             for name, one in declared.types.items()
         },
     }
+
+
+def _print_consent(declared: Catalog | CatalogSource) -> None:
+    """Print what people read before they decide, as `methrics consent ask` shows it."""
+    from methrics.node.consent.questions import every_question
+    from methrics.node.consent.screen import screen
+    from methrics.node.consent.wording import sheet
+
+    now = Clock().now()
+    if isinstance(declared, CatalogSource):
+        click.echo(f"{declared.label} is not signed: its topic and catalog id are stand-ins here")
+        declared = load(sign(declared, os.urandom(SEED_SIZE)))
+    seed = os.urandom(SEED_SIZE)
+    sheets = [sheet(one, now=now, seed=seed) for one in every_question([declared], {}, now=now)]
+    if not sheets:
+        click.echo("every event type has expired: people are not asked about any")
+        return
+    click.echo(screen(sheets, before=False), nl=False)
 
 
 def _print_overview(overview: dict[str, Any]) -> None:

@@ -1,9 +1,13 @@
-"""A signed catalog out of a file that a person named on the command line."""
+"""Signed catalogs that a person chose on the command line: by a file, or by the app's name."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from methrics.node.cli.naming import resolve_apps
+from methrics.node.consent.apps import known_catalogs
+from methrics.node.paths import Paths, namespace_of
 from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.errors import CatalogError
 from methrics.schema.wire.limits import CATALOG_MAX
@@ -12,7 +16,7 @@ HINT = "give the file that `methrics catalog sign` wrote"
 
 
 def load_catalog(path: Path) -> Catalog:
-    """The catalog in the file `path`, of which no more is read than a catalog can have.
+    """The catalog in the file `path`; no more bytes are read than a catalog can have.
 
     Raises CatalogError: catalog-unreadable, catalog-too-large, and those of `catalog.load`.
     """
@@ -26,3 +30,15 @@ def load_catalog(path: Path) -> Catalog:
     if len(raw) > CATALOG_MAX:
         raise CatalogError("catalog-too-large", f"{path} is larger than {CATALOG_MAX} bytes", HINT)
     return load(raw)
+
+
+def chosen_catalogs(paths: Paths, apps: Sequence[str], files: Iterable[Path]) -> list[Catalog]:
+    """The catalogs in `files`, and those of `apps` among the apps found on this machine; without
+    either, all that are found. Raises CatalogError, WrongNameError."""
+    chosen = [load_catalog(file) for file in files]
+    if chosen and not apps:
+        return chosen
+    found = {namespace_of(one.label, one.short_key): one for one in known_catalogs(paths)}
+    if not apps:
+        return list(found.values())
+    return chosen + [found[name] for name in resolve_apps(apps, found)]

@@ -6,27 +6,44 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 
 import click
 
+from methrics.node.cli.catalog_file import load_catalog
+from methrics.node.cli.naming import resolve_apps
 from methrics.node.cli.tables import print_table
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.apps import known_catalogs
 from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import policy_off, read_answers
-from methrics.node.consent.overview import RULES, Standing, standing
-from methrics.node.paths import Paths
+from methrics.node.consent.overview import RULES, OverviewRow, overview
+from methrics.node.paths import Paths, namespace_of
 
 _DECIDED = {"answer": "your answer", "changed": "changed question", "default": "nobody yet"}
 """Rules as the table calls them; the others by their own name."""
 
 
-def show_standing(paths: Paths, as_json: bool) -> None:
-    """The effective state of everything, as tables or one JSON object. Raises StoreError."""
+def show_overview(
+    paths: Paths, as_json: bool, apps: Sequence[str] = (), files: Sequence[Path] = ()
+) -> None:
+    """Print what holds for each app and event type, as tables or one JSON object: for the apps in
+    `apps` (as typed) and those whose signed catalogs `files` are, or for all.
+
+    Raises StoreError, CatalogError, WrongNameError.
+    """
     answers = read_answers(paths.ledger)
     policy = policy_off(paths.policy)
     overridden = forbidden(policy_off=policy, env=os.environ, environment=PRODUCTION)
-    rows = standing(answers, known_catalogs(paths), policy_off=policy, env=os.environ)
+    given = [load_catalog(file) for file in files]
+    named = {namespace_of(one.label, one.short_key) for one in given}
+    found = [
+        one for one in known_catalogs(paths) if namespace_of(one.label, one.short_key) not in named
+    ]
+    rows = overview(answers, [*found, *given], policy_off=policy, env=os.environ)
+    if apps or given:
+        named.update(resolve_apps(apps, {row.namespace for row in rows} - {EVERY}))
+        rows = [row for row in rows if row.namespace in named]
     if as_json:
         apps: dict[str, dict[str, object]] = {}
         for row in rows:
@@ -77,7 +94,7 @@ def show_history(entries: Sequence[Mapping[str, object]]) -> None:
     print_table(("when", "who", "through", "app", "type", "answer", "fields", "routes"), rows)
 
 
-def _json(row: Standing) -> dict[str, object]:
+def _json(row: OverviewRow) -> dict[str, object]:
     effective, answer = row.effective, row.answer
     return {
         "on": effective.on,
@@ -91,7 +108,7 @@ def _json(row: Standing) -> dict[str, object]:
     }
 
 
-def _row(row: Standing) -> tuple[str, ...]:
+def _row(row: OverviewRow) -> tuple[str, ...]:
     effective = row.effective
     fields = ""
     if effective.on:

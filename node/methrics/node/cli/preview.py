@@ -15,6 +15,7 @@ from methrics.node.cli.options import APPS, HOME, json_option, route_option
 from methrics.node.clock import Clock
 from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import policy_off
+from methrics.node.consent.overview import RULES
 from methrics.node.mine.preview import (
     HELD,
     NEVER,
@@ -51,12 +52,6 @@ _REASONS = {
     "no-milestone": "makes no report: only the first day and a few later ones are told",
     UNDRAWN: "answers at random are drawn with the first report: those shown are examples",
     "withdrawn": "you said no to this type: forgotten at the next pass",
-}
-_RULES = {
-    "policy": "the system's policy file says no",
-    "do-not-track": "DO_NOT_TRACK is set",
-    "methrics-off": "METHRICS=off is set",
-    "ci": "this looks like a build service",
 }
 
 
@@ -161,7 +156,7 @@ def _lines(
 ) -> Iterator[str]:
     rule = _rule(paths)
     if rule is not None:
-        yield f"nothing leaves now: {_RULES[rule]}"
+        yield f"nothing leaves now: {RULES[rule]}"
     if not total:
         yield "nothing waits to leave"
     for number, one in enumerate(shown, 1):

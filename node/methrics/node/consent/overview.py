@@ -12,22 +12,23 @@ from methrics.node.paths import namespace_of
 from methrics.schema.catalog.catalog import Catalog
 
 RULES = {
-    "policy": "the system's policy file says no, whatever is answered here",
-    "do-not-track": "DO_NOT_TRACK is set, so nothing is recorded",
-    "methrics-off": "METHRICS=off is set, so nothing is recorded",
-    "ci": "this looks like a build service, so nothing is recorded (METHRICS=on to allow it)",
+    "policy": "the system's policy file says no, so nothing is recorded or sent",
+    "do-not-track": "DO_NOT_TRACK is set, so nothing is recorded or sent",
+    "methrics-off": "METHRICS=off is set, so nothing is recorded or sent",
+    "ci": "this looks like CI, so nothing is recorded or sent (METHRICS=on allows it)",
     "environment": "the app says that it does not run in production",
     "answer": "your answer",
     "changed": "what is asked has changed since you said yes",
     "not-now": "you said not now",
     "default": "not decided, so off",
 }
-"""Each rule of `consent.decide` in words."""
+"""Each rule of `consent.decide` in words, for a person."""
 
 
-class Standing(NamedTuple):
-    """One event type. `declared`: number of fields its catalog has, None if that is not known here;
-    `changes`: what asks for more than the person agreed to."""
+class OverviewRow(NamedTuple):
+    """What holds for one event type of one app. `declared`: number of fields in its catalog, None
+    if the catalog is not on this machine; `changes`: what asks for more than the person agreed to.
+    """
 
     namespace: str
     type: str
@@ -37,9 +38,9 @@ class Standing(NamedTuple):
     changes: tuple[str, ...]
 
 
-def standing(
+def overview(
     answers: Answers, catalogs: Iterable[Catalog], *, policy_off: bool, env: Mapping[str, str]
-) -> list[Standing]:
+) -> list[OverviewRow]:
     """Every type that was answered or is declared, by app and name, for an app in production."""
     types = {
         (namespace_of(catalog.label, catalog.short_key), name): entry
@@ -63,5 +64,5 @@ def standing(
         asks = declared is not None and answer is not None and answer.on and name != EVERY
         changes = covered(answer, declared).changes if asks and answer and declared else ()
         number = None if declared is None else len(declared.fields)
-        rows.append(Standing(namespace, name, effective, answer, number, changes))
+        rows.append(OverviewRow(namespace, name, effective, answer, number, changes))
     return rows

@@ -6,27 +6,15 @@ said "not now".
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import DEFAULT_ROUTES, Asking
 from methrics.node.consent.ledger_format import Edit
-from methrics.node.consent.questions import CHANGED
-from methrics.node.consent.wording import (
-    AGAIN,
-    NAMELESS,
-    NOTHING_MORE,
-    NOTHING_YET,
-    PUBLIC,
-    ROUTE_WORDS,
-    Sheet,
-)
+from methrics.node.consent.screen import WIDTH, bounded, paragraphs, screen, title
+from methrics.node.consent.wording import AGAIN, ROUTE_WORDS, Sheet
 from methrics.schema.wire.diagnostic import hexdump
-
-WIDTH = 88
-"""Columns at most."""
 
 YES, NO, LATER, CHOOSE, BYTES, NEVER = "y", "n", "l", "c", "b", "never"
 
@@ -67,7 +55,7 @@ def prompt(
     `unprompted`: the app asks by itself. Raises StoreError if the answer cannot be written, and
     KeyboardInterrupt after Ctrl-C, when "not now" has been written.
     """
-    talk = _Talk(stdin, stdout, min(max(width, 40), WIDTH))
+    talk = _Talk(stdin, stdout, bounded(width))
     if not sheets:
         talk.say("There is nothing to decide.")
         return "not-now"
@@ -96,12 +84,8 @@ def prompt(
 def _decide(
     talk: _Talk, asking: Asking, sheets: Sequence[Sheet], before: bool
 ) -> tuple[str, list[Edit]]:
-    apps = ", ".join(dict.fromkeys(one.question.catalog.label for one in sheets))
-    talk.title(f"May {apps} share usage reports?")
-    talk.say(NOTHING_MORE if before else NOTHING_YET, "", PUBLIC, "", NAMELESS)
-    for number, one in enumerate(sheets, 1):
-        _show(talk, one, f"{number} of {len(sheets)}: ")
-    talk.title("Your answer")
+    talk.write(screen(sheets, before=before, width=talk.width))
+    talk.write(title("Your answer", talk.width))
     while True:
         talk.say(
             "  y      yes, share all of this, through relays that hide my address",
@@ -114,7 +98,7 @@ def _decide(
         how = talk.choice("y/c/n/never/b/[Enter]: ", (YES, CHOOSE, NO, NEVER, BYTES, LATER))
         if how == BYTES:
             for one in sheets:
-                talk.raw("", f"{one.title}:", hexdump(one.raw))
+                talk.write(f"\n{one.title}:\n{hexdump(one.raw)}\n")
             talk.say("")
         elif how == CHOOSE:
             return "choose", _choose(talk, asking, sheets)
@@ -167,25 +151,6 @@ def _fields(talk: _Talk, one: Sheet) -> list[str]:
         talk.say(f"Please give numbers from 1 to {len(one.fields)}.")
 
 
-def _show(talk: _Talk, one: Sheet, count: str) -> None:
-    talk.title(f"{count}{one.title} ({one.question.catalog.label})")
-    talk.say(one.asks)
-    if one.question.state == CHANGED:
-        talk.say("", "You said yes to this before. It now asks for more:")
-        talk.say(*(f"  {change}" for change in one.news))
-    talk.say("")
-    for label, text in one.facts:
-        talk.fact(label, text)
-    if one.fields:
-        talk.say("", "It can say about you, and nothing else:")
-        for field in one.fields:
-            talk.fact(f"  {field.name}", f"{field.says} Can be: {field.can_be}.", 16)
-    if one.report:
-        talk.say("", "A real report, exactly as it would leave:", "")
-        talk.raw(textwrap.indent(one.report, "    "))
-        talk.say("", one.note)
-
-
 def _summary(edits: Iterable[Edit]) -> list[str]:
     lines = [""]
     for edit in edits:
@@ -203,41 +168,15 @@ class _Talk:
     def __init__(self, stdin: TextIO, stdout: TextIO, width: int) -> None:
         self._in = stdin
         self._out = stdout
-        self._width = width
+        self.width = width
 
-    def title(self, text: str) -> None:
-        """A line that starts a part."""
-        self._out.write(f"\n{text}\n{'-' * min(len(text), self._width)}\n")
+    def write(self, text: str) -> None:
+        """Text as it is."""
+        self._out.write(text)
 
-    def say(self, *lines: str) -> None:
-        """Paragraphs, broken at the width; what is indented stays so."""
-        for line in lines:
-            indent = " " * (len(line) - len(line.lstrip()))
-            wrapped = textwrap.wrap(
-                line,
-                self._width,
-                subsequent_indent=indent,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            self._out.write("\n".join(wrapped) + "\n")
-
-    def fact(self, label: str, text: str, column: int = 12) -> None:
-        """A label and what belongs to it, in two columns."""
-        head = f"{label:<{column}} "
-        wrapped = textwrap.wrap(
-            text,
-            self._width,
-            initial_indent=head,
-            subsequent_indent=" " * len(head[: column + 1]),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        self._out.write("\n".join(wrapped) + "\n")
-
-    def raw(self, *lines: str) -> None:
-        """Lines as they are."""
-        self._out.write("\n".join(lines) + "\n")
+    def say(self, *texts: str) -> None:
+        """Paragraphs, broken at the width."""
+        self._out.write(paragraphs(*texts, width=self.width))
 
     def ask(self, question: str) -> str:
         """One line of the person's. Raises _GoneError."""

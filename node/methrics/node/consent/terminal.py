@@ -9,8 +9,9 @@ from typing import TextIO
 
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.decide import in_ci
-from methrics.node.consent.prompt import WIDTH, prompt
+from methrics.node.consent.prompt import prompt
 from methrics.node.consent.questions import Uses
+from methrics.node.consent.screen import WIDTH
 
 
 def ask_in_terminal(

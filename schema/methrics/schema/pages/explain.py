@@ -1,12 +1,10 @@
-"""The same definitions in words: consent text, and JSON Schema for others.
+"""What a catalog declares, in words for people and as JSON Schema for programs.
 
-Nothing here is written by hand for one catalog, so that what people read cannot drift from what
-is sent (MIM-8, KPI-13).
+Every text is generated from the catalog, so that it agrees with what is sent (MIM-8, KPI-13).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -26,7 +24,6 @@ PSEUDONYM_WORDS = {
     "session": "The reports of one session can be told to come from the same person.",
     "day": "The reports of one day can be told to come from the same person.",
 }
-_VALUES_SHOWN = 12
 _UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -105,40 +102,6 @@ def allowed(field: Field) -> str:
         return ", ".join(map(str, values))
     rest = "ZZ" if field.type == "country" else "other"
     return f"{', '.join(map(str, values))}, else {rest}"
-
-
-def consent_text(entry: EventType, *, only: Collection[str] | None = None) -> str:
-    """What a person reads before agreeing to one event type; `only` limits it to these fields."""
-    shown = [field for field in entry.fields if only is None or field.name in only]
-    lines = [f"{entry.name}: {entry.question}", f"  Why: {entry.why}"]
-    lines.append(f"  What: {KIND_WORDS[entry.kind]}.")
-    for field in shown:
-        lines.append(f"    {field.name}: {field.says} ({_short(field)})")
-        if field.randomize is not None:
-            lines.append(f"      {at_random(field)}")
-    if entry.sequence is not None:
-        steps = ", ".join(entry.sequence.steps)
-        edges = ", ".join(map(duration, entry.sequence.offset_edges)) or "none"
-        lines.append(f"    steps: at most {entry.sequence.max_steps} of {steps}; since the first")
-        lines.append(f"      step only which of these was reached: {edges}")
-    if entry.max_count is not None:
-        lines.append(f"    count: how often, 1 to {entry.max_count}")
-    lines.append(f"    time: rounded to {duration(entry.resolution)}")
-    lines.append(f"  When: {schedule(entry)}")
-    lines.append(f"  Links: {PSEUDONYM_WORDS[entry.pseudonym]}")
-    lines.append(
-        f"  Kept: {entry.retention_days} days by aggregators that keep the rules; anyone can read "
-        "it. You can have your reports erased."
-    )
-    lines.append(f"  Ends: {date(entry.expires)}. Asked for by {entry.owner} ({entry.review}).")
-    return "\n".join(lines)
-
-
-def _short(field: Field) -> str:
-    words = allowed(field).split(", ")
-    if len(words) <= _VALUES_SHOWN:
-        return ", ".join(words)
-    return f"{', '.join(words[: _VALUES_SHOWN - 1])} and {len(words) - _VALUES_SHOWN + 1} more"
 
 
 def json_schema(entry: EventType) -> dict[str, object]:

@@ -1,0 +1,178 @@
+"""`methrics consent grant` and `methrics consent withdraw`: answers given on the command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from methrics.node.cli.catalog_file import chosen_catalogs
+from methrics.node.cli.confirm import confirm
+from methrics.node.cli.naming import check_names, resolve_apps
+from methrics.node.cli.options import APPS, CATALOGS, HOME, TYPES, YES
+from methrics.node.clock import Clock
+from methrics.node.consent.answer import EVERY, ROUTES
+from methrics.node.consent.apps import known_catalogs
+from methrics.node.consent.asking import Asking
+from methrics.node.consent.ledger import read_answers, withdraw
+from methrics.node.consent.screen import screen
+from methrics.node.outbox.journal import Journal
+from methrics.node.paths import Paths, namespace_of, user_paths
+from methrics.schema.catalog.catalog import Catalog
+
+COMMAND = "command"
+"""The word in the ledger's history for answers given by these commands."""
+
+
+@click.command(name="grant")
+@APPS
+@CATALOGS
+@TYPES
+@click.option(
+    "--field", "fields", multiple=True, metavar="FIELD", help="Share only this field; repeatable."
+)
+@click.option(
+    "--route",
+    "routes",
+    multiple=True,
+    type=click.Choice(ROUTES),
+    default=["relay"],
+    show_default=True,
+    help="How reports may leave; direct shows your address to peers. Repeatable.",
+)
+@YES
+@HOME
+@click.pass_obj
+def grant_command(
+    outer: Path | None,
+    apps: tuple[str, ...],
+    catalogs: tuple[Path, ...],
+    types: tuple[str, ...],
+    fields: tuple[str, ...],
+    routes: tuple[str, ...],
+    yes: bool,
+    home: Path | None,
+) -> None:
+    """Allow event types of the app chosen by --app or --catalog; all of them unless some are named.
+
+    You allow exactly what is shown: fields that a later version adds stay off.
+    """
+    if not (apps or catalogs):
+        raise click.UsageError("choose an app: --catalog FILE, or --app NAME")
+    paths = user_paths(home or outer)
+    loaded = chosen_catalogs(paths, apps, catalogs)
+    for catalog in loaded:
+        check_names(types, catalog.types, kind="event type", owner=_name(catalog))
+        _check_fields(catalog, types, fields)
+    asking = Asking(loaded, paths, surface=COMMAND)
+    if not yes:
+        asked = [
+            question
+            for question in asking.questions(everything=True)
+            if not types or question.event_type.name in types
+        ]
+        before = any(one.answer is not None and one.answer.on for one in asked)
+        click.echo(screen([asking.sheet(question) for question in asked], before=before))
+        confirm("Allow this?")
+    edits = []
+    for catalog in loaded:
+        for name in dict.fromkeys(types or catalog.types):
+            declared = [field.name for field in catalog.types[name].fields]
+            shared = [field for field in declared if not fields or field in fields]
+            edits.append(
+                asking.edit(name, "yes", fields=shared, routes=routes, namespace=_name(catalog))
+            )
+    asking.write(edits)
+    say_moved(asking.moved)
+    for catalog in loaded:
+        click.echo(f"{_name(catalog)}: on: {', '.join(dict.fromkeys(types or catalog.types))}")
+
+
+@click.command(name="withdraw")
+@APPS
+@TYPES
+@click.option("--all", "everything", is_flag=True, help="Every app, later ones included.")
+@HOME
+@click.pass_obj
+def withdraw_command(
+    outer: Path | None,
+    apps: tuple[str, ...],
+    types: tuple[str, ...],
+    everything: bool,
+    home: Path | None,
+) -> None:
+    """Stop event types of the app chosen by --app at once, and forget what was not sent yet.
+
+    Without --type this stops the whole app, with the event types of its later versions.
+    """
+    if everything == bool(apps) or (everything and types):
+        raise click.UsageError("give --app NAME, with --type if you like, or --all")
+    paths, now = user_paths(home or outer), Clock().now()
+    if everything:
+        kept = _outboxes(paths)
+        say_moved(withdraw(paths, EVERY, now=now, through=COMMAND))
+        forgotten = sum(_purge(paths, app, None) for app in kept)
+        click.echo(f"every app: off; {forgotten} waiting rows forgotten")
+        _offer_erasing(paths, kept, ())
+        return
+    known = _types_by_app(paths)
+    chosen = resolve_apps(apps, known)
+    for app in chosen:
+        check_names(types, known[app] - {EVERY}, kind="event type", owner=app)
+    for app in chosen:
+        say_moved(withdraw(paths, app, list(types) or None, now=now, through=COMMAND))
+        forgotten = sum(_purge(paths, app, name) for name in types or (None,))
+        stopped = ", ".join(types) or "every event type"
+        click.echo(f"{app}: off: {stopped}; {forgotten} waiting rows forgotten")
+    _offer_erasing(paths, list(chosen), types)
+
+
+def say_moved(moved: str | None) -> None:
+    """Report on standard error that a damaged ledger was kept under another name."""
+    if moved is not None:
+        click.echo(f"methrics: the ledger was damaged; it is kept as {moved}", err=True)
+
+
+def _types_by_app(paths: Paths) -> dict[str, set[str]]:
+    """The event types of every app that was answered or whose catalog is on this machine."""
+    known = {
+        app: set(answers) for app, answers in read_answers(paths.ledger).items() if app != EVERY
+    }
+    for catalog in known_catalogs(paths):
+        known.setdefault(_name(catalog), set()).update(catalog.types)
+    return known
+
+
+def _offer_erasing(paths: Paths, apps: list[str], types: tuple[str, ...]) -> None:
+    from methrics.node.cli.erase import offer  # imports the publisher
+
+    offer(paths, apps, types)
+
+
+def _name(catalog: Catalog) -> str:
+    return namespace_of(catalog.label, catalog.short_key)
+
+
+def _outboxes(paths: Paths) -> list[str]:
+    try:
+        return sorted(os.listdir(paths.data))
+    except OSError:
+        return []
+
+
+def _purge(paths: Paths, namespace: str, type_name: str | None) -> int:
+    journal = Journal(paths.outbox(namespace))
+    if not journal.exists():
+        return 0
+    try:
+        return journal.purge(type_name)
+    finally:
+        journal.close()
+
+
+def _check_fields(catalog: Catalog, types: tuple[str, ...], fields: tuple[str, ...]) -> None:
+    chosen = types or tuple(catalog.types)
+    declared = {field.name for name in chosen for field in catalog.types[name].fields}
+    owner = ", ".join(types) or _name(catalog)
+    check_names(fields, declared, kind="field", owner=owner)
