@@ -45,10 +45,10 @@ def show_overview(
         named.update(resolve_apps(apps, {row.namespace for row in rows} - {EVERY}))
         rows = [row for row in rows if row.namespace in named]
     if as_json:
-        apps: dict[str, dict[str, object]] = {}
+        by_app: dict[str, dict[str, object]] = {}
         for row in rows:
-            apps.setdefault(row.namespace, {})[row.type] = _json(row)
-        document = {"ledger": paths.ledger, "overridden_by": overridden, "apps": apps}
+            by_app.setdefault(row.namespace, {})[row.type] = _json(row)
+        document = {"ledger": paths.ledger, "overridden_by": overridden, "apps": by_app}
         click.echo(json.dumps(document, indent=2))
         return
     click.echo(f"answers in {paths.ledger}")
