@@ -33,11 +33,12 @@ from methrics.node.consent import apps as known
 from methrics.node.consent.ledger import grant
 from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.node.network.swarm import PeerId
+from methrics.node.outbox import found
 from methrics.node.outbox.journal import WEEK, Journal, week_start
 from methrics.node.outbox.outbox import Outbox
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.worker import inline
-from methrics.node.publish import delivery, publisher
+from methrics.node.publish import publisher
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.routes import RelayRoute, Route
 from methrics.node.record import opening
@@ -389,7 +390,7 @@ def _leaking(leak: Leak) -> Iterator[None]:
     """Makes the real code leak in one way."""
     with contextlib.ExitStack() as stack:
         # A pure function of bytes, called thousands of times with the same ones.
-        for module in (delivery, known, opening):
+        for module in (found, known, opening):
             stack.enter_context(mock.patch.object(module, "load", _load))
         if leak is Leak.REUSED_KEY:
             same = lambda seed, _index: identity.report_seed(seed, 0)  # noqa: E731

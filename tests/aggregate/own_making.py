@@ -10,7 +10,8 @@ import aggregate_making as making
 
 from methrics.node.clock import ManualClock
 from methrics.node.outbox.erasures import Erasures
-from methrics.node.outbox.journal import ACKNOWLEDGED, Journal, Made, Receipt
+from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.rows import ACKNOWLEDGED, Receipt
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.report.erasure import sign_all
 from methrics.node.report.identity import report_seed
@@ -28,20 +29,30 @@ class Person:
         self.namespace = namespace_of(of.label, of.short_key)
         path = user_paths(home).outbox(self.namespace)
         self.journal = Journal(path, clock=ManualClock(making.NOW))
-        self.number = self.journal.keep_catalog(of.id, of.raw)
+        self.number = self.journal.outbox.keep_catalog(of.id, of.raw)
 
     def send(self, times: Sequence[int], state: str | None = ACKNOWLEDGED) -> list[Receipt]:
         """Reports of these times, made and left; with `state` None they wait to leave."""
         made = []
-        seed, first, _ = self.journal.identity(making.NOW)
-        for index, time in enumerate(times, first):
+        known = self.journal.identity(making.NOW)
+        for index, time in enumerate(times, known.next_index):
             values: dict[str, object] = {"os": "linux", "daily": bool(index % 2)}
             payload = encode_report(Report(self.catalog.id, "beat", time, values))
-            raw = seal(Kind.REPORT, payload, report_seed(seed, index))
+            raw = seal(Kind.REPORT, payload, report_seed(known.seed, index))
             made.append(
-                Made(index, split(raw).id, raw, self.number, "beat", time, time, time, "relay")
+                Receipt(
+                    key_index=index,
+                    id=split(raw).id,
+                    raw=raw,
+                    catalog=self.number,
+                    type="beat",
+                    time=time,
+                    made=time,
+                    due=time,
+                    route="relay",
+                )
             )
-        self.journal.journal(made, [], [])
+        self.journal.journal(made, [], [], token=self.journal.pending(0).token)
         if state is not None:
             self.journal.mark([one.key_index for one in made], state)
         indices = {one.key_index for one in made}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -17,7 +18,9 @@ import methrics.node
 from methrics.aggregate.simulate.install import Departure, Fields, Install, Relay
 from methrics.node.clock import Clock
 from methrics.node.consent.ledger import grant
+from methrics.node.outbox.erasures import Erasures
 from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.rows import Identity
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.process.worker import inline
 from methrics.node.publish.delivery import Delivery, PassResult
@@ -36,7 +39,7 @@ class SeededJournal(Journal):
         super().__init__(path, clock=clock)
         self._seed = seed
 
-    def identity(self, now: int) -> tuple[bytes, int, int]:
+    def identity(self, now: int) -> Identity:
         with mock.patch("methrics.node.outbox.journal.os.urandom", return_value=self._seed):
             return super().identity(now)
 
@@ -71,8 +74,11 @@ class RealInstall(Install):
             sampling=sampling,
             relay=relay,
         )
+        self.disk = SeededJournal(self._paths.outbox(self._namespace), seed, self.clock)
+        self.journal = self.disk
         self._delivery = Delivery(
-            self.journal,
+            self.disk,
+            Erasures(self.disk),
             consent_of(self._paths, self._namespace, "relay", self.clock),
             self._route,
             "relay",
@@ -82,9 +88,6 @@ class RealInstall(Install):
         )
 
     name = "relay"
-
-    def _store(self, seed: bytes) -> Journal:
-        return SeededJournal(self._paths.outbox(self._namespace), seed, self.clock)
 
     def _start(self, settings: RecorderSettings) -> Recorder:
         return methrics.node.open(
@@ -104,7 +107,7 @@ class RealInstall(Install):
 
     def nudge(self) -> None:
         # Before the first row there is no file, and asking must not make one.
-        if self.journal.exists():
+        if self.disk.exists():
             super().nudge()
 
     def publish(self, done: PassResult) -> None:
@@ -119,7 +122,7 @@ class RealInstall(Install):
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         await trio.lowlevel.checkpoint()
-        receipts = {receipt.id: receipt for receipt in self.journal.receipts(state="due")}
+        receipts = {receipt.id: receipt for receipt in self.disk.receipts(state="due")}
         said = {}
         for item_id, raw in outgoing.items:
             receipt = receipts[item_id]
@@ -128,15 +131,15 @@ class RealInstall(Install):
             said[item_id] = outcome_of(reason)
             if said[item_id].fate is Fate.ACKNOWLEDGED:
                 # Attempts are counted before a report is sent, and in memory after.
-                self.sent.append(Departure(self.time, receipt._replace(attempts=0)))
+                self.sent.append(Departure(self.time, replace(receipt, attempts=0)))
             elif said[item_id].fate is Fate.REFUSED:
-                self.refused.append((Departure(self.time, receipt._replace(attempts=0)), reason))
+                self.refused.append((Departure(self.time, replace(receipt, attempts=0)), reason))
         return said
 
     def end(self) -> None:
         """Closes the file."""
         self.close()
-        self.journal.close()
+        self.disk.close()
 
 
 def spawning(install: RealInstall) -> mock._patch[object]:

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
+from methrics.node.mine.own import ReadableReport, own_reports, readable
 from methrics.node.mine.trail.others import Overlap, Window, agreement
-from methrics.node.mine.trail.own import Own, read_own
-from methrics.node.outbox.journal import Receipt
+from methrics.node.outbox.rows import Receipt
 from methrics.node.report.identity import report_seed
 from methrics.node.report.parts import Parts
 from methrics.schema.catalog.catalog import load, sign
@@ -45,14 +45,24 @@ def receipt(
     raw = seal(Kind.REPORT, encode_report(said), seed)
     made = said.time + 900
     return Receipt(
-        index, split(raw).id, raw, 1, said.type, said.time, made, made, "relay", state, attempts
+        key_index=index,
+        id=split(raw).id,
+        raw=raw,
+        catalog=1,
+        type=said.type,
+        time=said.time,
+        made=made,
+        due=made,
+        route="relay",
+        state=state,
+        attempts=attempts,
     )
 
 
-def own_of(*said: Report, **changes: object) -> list[Own]:
+def own_of(*said: Report, **changes: object) -> list[ReadableReport]:
     """Own reports with indices 0, 1, 2, …"""
     receipts = [receipt(i, one, **changes) for i, one in enumerate(said)]  # type: ignore[arg-type]
-    return read_own(receipts, {1: CATALOG}, NAMESPACE)
+    return readable(own_reports(receipts, {1: CATALOG}, NAMESPACE))
 
 
 class Listed:
@@ -62,12 +72,12 @@ class Listed:
         self.reports = reports
         self.asked = 0
 
-    def counts_people(self, own: Own) -> str | None:
+    def counts_people(self, own: ReadableReport) -> str | None:
         return "month" if own.event_type.name == "heartbeat" else None
 
     def agreeing(
         self,
-        own: Own,
+        own: ReadableReport,
         names: Sequence[str],
         *,
         window: Window | None = None,

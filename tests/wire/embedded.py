@@ -13,7 +13,8 @@ from real_network import EXAMPLES, environment
 
 from methrics.node.clock import Clock
 from methrics.node.consent.ledger import grant
-from methrics.node.outbox.journal import Journal, Receipt
+from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.rows import Receipt
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.lock import is_held
 from methrics.node.report.flags import DAY
@@ -58,7 +59,7 @@ def waiting(paths: Paths, namespace: str = NAMESPACE) -> list[Row]:
     if not journal.exists():
         return []
     try:
-        rows = journal.pending(Clock().now() + 400 * DAY, 100_000)
+        rows = journal.pending(Clock().now() + 400 * DAY, 100_000).rows
     finally:
         journal.close()
     found = []

@@ -25,7 +25,8 @@ from methrics.node.clock import Clock, ManualClock
 from methrics.node.consent.ledger import grant, withdraw
 from methrics.node.network.libp2p import open_swarm
 from methrics.node.outbox.erasures import Erasures
-from methrics.node.outbox.journal import ACKNOWLEDGED, Journal, Made
+from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.rows import ACKNOWLEDGED, Receipt
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
@@ -242,16 +243,27 @@ TRIES = 40
 def left(paths: Paths) -> Journal:
     """The journal of somebody of whom COUNT reports left."""
     journal = Journal(paths.outbox(NAMESPACE))
-    number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
+    number = journal.outbox.keep_catalog(CATALOG.id, CATALOG.raw)
     now = Clock().now() // 86_400 * 86_400
-    seed, first, _ = journal.identity(now)
+    known = journal.identity(now)
     payload = encode_report(Report(CATALOG.id, "heartbeat", now, {"os": "linux"}))
     made = []
-    for index in range(first, first + COUNT):
-        raw = seal(Kind.REPORT, payload, report_seed(seed, index))
-        report = split(raw).id, raw, number, "heartbeat", now, now, now, "relay"
-        made.append(Made(index, *report))
-    journal.journal(made, [], [])
+    for index in range(known.next_index, known.next_index + COUNT):
+        raw = seal(Kind.REPORT, payload, report_seed(known.seed, index))
+        made.append(
+            Receipt(
+                key_index=index,
+                id=split(raw).id,
+                raw=raw,
+                catalog=number,
+                type="heartbeat",
+                time=now,
+                made=now,
+                due=now,
+                route="relay",
+            )
+        )
+    journal.journal(made, [], [], token=journal.pending(0).token)
     journal.mark([one.key_index for one in made], ACKNOWLEDGED)
     return journal
 

@@ -14,7 +14,7 @@ import pytest
 from embedded import EARLIER, home, publishing, receipts, waiting
 from real_network import METHRICS, PLUGIN, RealNetwork, environment, wait_until
 
-from methrics.node.outbox.journal import ACKNOWLEDGED
+from methrics.node.outbox.rows import ACKNOWLEDGED
 from methrics.node.paths import Paths, namespace_of
 from methrics.node.process.lock import FileLock
 from methrics.node.report.facts import machine_facts

@@ -18,7 +18,8 @@ from methrics.node.clock import Clock, ManualClock
 from methrics.node.consent.ledger import grant
 from methrics.node.network.libp2p import open_swarm
 from methrics.node.network.swarm import PeerId
-from methrics.node.outbox.journal import ACKNOWLEDGED, Journal
+from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.rows import ACKNOWLEDGED
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings

@@ -20,7 +20,8 @@ from methrics.node.clock import Clock, ManualClock
 from methrics.node.consent.ledger import grant
 from methrics.node.network.libp2p import open_swarm
 from methrics.node.network.swarm import PeerId, Swarm
-from methrics.node.outbox.journal import ACKNOWLEDGED, DUE, Journal
+from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.rows import ACKNOWLEDGED, DUE
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.publish.routes import DirectRoute, Fate, Outgoing, RelayRoute, Route
 from methrics.node.record.recorder import Recorder

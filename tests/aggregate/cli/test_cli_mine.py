@@ -23,7 +23,7 @@ from methrics.aggregate.mine.check import ERASED, FOUND, MISSING, OUTSIDE, Wante
 from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import ManualClock
-from methrics.node.outbox.journal import Receipt
+from methrics.node.outbox.rows import Receipt
 from methrics.schema.errors import LocalError, MethricsError, StoreError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
 

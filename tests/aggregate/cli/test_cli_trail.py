@@ -24,14 +24,15 @@ from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import Clock, ManualClock
 from methrics.node.consent.ledger import grant
+from methrics.node.mine.own import ReadableReport
 from methrics.node.mine.trail.gather import gather
 from methrics.node.mine.trail.others import agreement
-from methrics.node.mine.trail.own import Own
-from methrics.node.outbox.journal import ACKNOWLEDGED, Journal, Made, Pending
+from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.rows import ACKNOWLEDGED, Pending, Receipt
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.report.identity import report_seed
 from methrics.node.report.parts import part_names, parts_of
-from methrics.node.report.threshold.keeping import read_public, standing_meter
+from methrics.node.report.threshold.keeping import read_public, threshold_meter
 from methrics.schema.errors import ConfigError, LocalError, UnreachableError
 from methrics.schema.example import example_catalog
 from methrics.schema.judging.book import CatalogBook
@@ -90,14 +91,25 @@ class Person:
         self.home = home
         self.file = folder / "public.duckdb"
         journal = Journal(self.paths.outbox(NAMESPACE), clock=ManualClock(NOW))
-        number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
+        number = journal.outbox.keep_catalog(CATALOG.id, CATALOG.raw)
         made = []
         for i, report in enumerate(MINE):
             raw = seal(Kind.REPORT, encode_report(report), report_seed(b"m" * 32, i))
             left = report.time + 900
-            row = (number, report.type, report.time, left, left, "relay")
-            made.append(Made(i, split(raw).id, raw, *row))
-        journal.journal(made, [], [])
+            made.append(
+                Receipt(
+                    key_index=i,
+                    id=split(raw).id,
+                    raw=raw,
+                    catalog=number,
+                    type=report.type,
+                    time=report.time,
+                    made=left,
+                    due=left,
+                    route="relay",
+                )
+            )
+        journal.journal(made, [], [], token=journal.pending(0).token)
         journal.mark([one.key_index for one in made], ACKNOWLEDGED, "relay")
         journal.close()
         raws = [CATALOG.raw, *(one.raw for one in made)]
@@ -106,7 +118,7 @@ class Person:
         with Store(self.file) as store:
             store.commit(batch(raws, CatalogBook(), NOW))
 
-    def own(self) -> list[Own]:
+    def own(self) -> list[ReadableReport]:
         return gather(self.paths, ManualClock(NOW)).own
 
     def trail(self, *options: str) -> int:
@@ -119,8 +131,8 @@ class Person:
         """Something recorded that no publisher has seen yet."""
         now = Clock().now()  # as the command sees it: what is weeks old would be dropped
         journal = Journal(self.paths.outbox(NAMESPACE))
-        number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
-        journal.append(number, "system", now - now % 600 - 600, now, encode(values))
+        number = journal.outbox.keep_catalog(CATALOG.id, CATALOG.raw)
+        journal.outbox.append(number, "system", now - now % 600 - 600, now, encode(values))
         journal.close()
 
 
@@ -129,7 +141,7 @@ def person(nobody: Path, tmp_path: Path) -> Person:
     return Person(nobody, tmp_path)
 
 
-def brute(own: Own, names: tuple[str, ...]) -> Counter[int]:
+def brute(own: ReadableReport, names: tuple[str, ...]) -> Counter[int]:
     """The same numbers, counted one by one."""
     return Counter(
         agreement(names, own.parts, parts_of(report))
@@ -260,13 +272,13 @@ def test_a_threshold_is_kept_and_what_it_holds_is_shown(
     told = capsys.readouterr().out
     assert f"{NAMESPACE}: compared with {person.file}" in told
     assert "os freebsd, cores 2 to under 4 cores: said by 0 other reports, fewer than 3" in told
-    assert standing_meter(person.paths, NAMESPACE) is not None
+    assert threshold_meter(person.paths, NAMESPACE) is not None
     assert person.threshold("show", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["threshold"] == 3
     assert shown["compared_with"][NAMESPACE]["source"] == str(person.file)
     assert person.threshold("off") == 0
-    assert standing_meter(person.paths, NAMESPACE) is None
+    assert threshold_meter(person.paths, NAMESPACE) is None
     capsys.readouterr()
     assert person.threshold() == 0
     assert "threshold off: every report that you agreed to is sent" in capsys.readouterr().out
@@ -276,7 +288,7 @@ def test_a_look_at_the_trail_sets_no_threshold(person: Person) -> None:
     for option in ("--threshold", "--remember"):
         assert person.trail("--data", str(person.file), option) == 2
     assert person.trail("--data", str(person.file)) == 0
-    assert standing_meter(person.paths, NAMESPACE) is None
+    assert threshold_meter(person.paths, NAMESPACE) is None
     assert read_public(person.paths, NAMESPACE) is None
 
 
@@ -318,7 +330,7 @@ def test_looking_changes_nothing(person: Person) -> None:
         journal = Journal(person.paths.outbox(NAMESPACE))
         try:
             indices = [one.key_index for one in journal.receipts()]
-            return journal.pending(1 << 40), indices, journal.paces()
+            return journal.pending(1 << 40).rows, indices, journal.paces()
         finally:
             journal.close()
 

@@ -8,19 +8,20 @@ delivery, and a relay that judges what it is given with the real judge.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from simulate_real import RealInstall, spawning
 
-from methrics.aggregate.simulate.install import Fields, Install, Relay
+from methrics.aggregate.simulate.install import Departure, Fields, Install, Relay
 from methrics.aggregate.simulate.lives import App, make_install, tool_of
-from methrics.aggregate.simulate.memory import MemoryJournal
 from methrics.aggregate.simulate.population import Profile, invent, visits
 from methrics.aggregate.simulate.settings import START, Settings
 from methrics.aggregate.simulate.transport import answer
-from methrics.node.outbox.journal import Receipt
+from methrics.node.outbox.rows import DUE, Pending, Receipt
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.example import example_catalog
 from methrics.schema.judging.book import CatalogBook
@@ -77,31 +78,38 @@ def twins(
     return Twins(memory, real)
 
 
+def as_made(departure: Departure) -> tuple[int, Receipt]:
+    return departure.time, replace(departure.receipt, state=DUE, attempts=0)
+
+
+def unnumbered(rows: Iterable[Pending]) -> list[tuple[object, ...]]:
+    """The rows in one order, without the numbers that their store gave them."""
+    return sorted(astuple(replace(row, n=0)) for row in rows)
+
+
+def in_order(receipts: Iterable[Receipt]) -> list[Receipt]:
+    made = [replace(one, state=DUE, attempts=0) for one in receipts]
+    return sorted(made, key=lambda one: one.key_index)
+
+
 def same(pair: Twins) -> int:
     """Everything that can be told of both is equal; the number of reports that left."""
     memory, real = pair
     assert [one.receipt.raw for one in memory.sent] == [one.receipt.raw for one in real.sent]
-    assert [(one.time, one.receipt[:9]) for one in memory.sent] == [
-        (one.time, one.receipt[:9]) for one in real.sent
-    ]
+    assert [as_made(one) for one in memory.sent] == [as_made(one) for one in real.sent]
     assert [(one.time, one.receipt.id, why) for one, why in memory.refused] == [
         (one.time, one.receipt.id, why) for one, why in real.refused
     ]
-    store = memory.journal
-    assert isinstance(store, MemoryJournal)
-    if not real.journal.exists():
+    store = memory.memory
+    if not real.disk.exists():
         assert not memory.sent
         assert not store.waiting()
         return 0
-    shot = real.journal.snapshot()
-    assert sorted(row._replace(n=0) for row in store.waiting()) == sorted(
-        row._replace(n=0) for row in shot.waiting
-    )
-    assert sorted(receipt[:9] for receipt in store.untaken()) == sorted(
-        receipt[:9] for receipt in shot.due
-    )
+    shot = real.disk.snapshot()
+    assert unnumbered(store.waiting()) == unnumbered(shot.waiting)
+    assert in_order(store.untaken()) == in_order(shot.due)
     assert store.paces() == shot.paces
-    assert store.next_due() == real.journal.next_due()
+    assert store.next_due() == real.disk.next_due()
     assert memory.dropped == real.dropped
     assert memory.rng.getstate() == real.rng.getstate()
     return len(memory.sent)
@@ -169,8 +177,7 @@ def test_clocks_that_are_wrong(skew: int, tmp_path: Path) -> None:
         assert not pair.memory.sent
     elif skew == 100 * DAY:
         assert not pair.memory.sent
-        assert isinstance(pair.memory.journal, MemoryJournal)
-        assert pair.memory.journal.untaken(), "what is too early is tried again, again and again"
+        assert pair.memory.memory.untaken(), "what is too early is tried again, again and again"
     else:
         assert pair.memory.sent
         assert not late
@@ -190,7 +197,7 @@ def test_one_field_and_two_types(tmp_path: Path) -> None:
 def test_nobody_agreed(tmp_path: Path) -> None:
     pair = twins(tmp_path, consent={})
     assert both(pair, 1, 5) == 0
-    assert not Path(pair.real.journal.path).exists()
+    assert not Path(pair.real.disk.path).exists()
 
 
 def test_relays_that_are_full_at_random(tmp_path: Path) -> None:
@@ -223,8 +230,7 @@ def test_three_weeks_without_a_publisher(tmp_path: Path) -> None:
             install.off(install.time + 5 * HOUR)
     same(pair)
     pair.real.end()
-    assert isinstance(pair.memory.journal, MemoryJournal)
-    assert len(pair.memory.journal.too_old) == 3
+    assert len(pair.memory.memory.too_old) == 3
 
 
 def chosen() -> list[Profile]:

@@ -14,7 +14,7 @@ from methrics.aggregate.simulate.population import invent, visits
 from methrics.aggregate.simulate.settings import START, Settings
 from methrics.aggregate.simulate.transport import LIMITS, Resting, answer, bundles, closes
 from methrics.aggregate.simulate.zones import ZONES
-from methrics.node.outbox.journal import Receipt
+from methrics.node.outbox.rows import Receipt
 from methrics.node.relay.mixer import Mixer, MixLimits, draw_rest
 from methrics.schema.errors import ConfigError
 from methrics.schema.example import example_catalog
@@ -35,7 +35,17 @@ def receipt(time: int) -> Receipt:
     values: dict[str, object] = {"module": "muc", "backend": "redis"}
     report = Report(CATALOG.id, "module", time, values, count=3)
     raw = seal(Kind.REPORT, encode_report(report), b"k" * 32)
-    return Receipt(0, split(raw).id, raw, 0, "module", time, time, time, "relay", "due", 0)
+    return Receipt(
+        key_index=0,
+        id=split(raw).id,
+        raw=raw,
+        catalog=0,
+        type="module",
+        time=time,
+        made=time,
+        due=time,
+        route="relay",
+    )
 
 
 @pytest.mark.parametrize(

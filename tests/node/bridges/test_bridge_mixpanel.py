@@ -51,7 +51,7 @@ def client(app: Shop, **options: object) -> tuple[Mixpanel, Consumer]:
 def rows(app: Shop) -> list[tuple[str, object]]:
     """What waits in the outbox, sorted: type and values."""
     journal = app.journal
-    found = journal.pending(app.clock.now() + 400 * DAY, 1000) if journal.exists() else []
+    found = journal.pending(app.clock.now() + 400 * DAY, 1000).rows if journal.exists() else []
     journal.close()
     return sorted(((row.type, decode(row.fields, limit=1024)) for row in found), key=repr)
 
@@ -106,7 +106,7 @@ def test_a_count_is_summed_and_may_have_an_amount(agreed: Shop) -> None:
     for wrong in (0, -1, "4", None, True, float("nan")):
         mp.track(WHO, "Clicked", {"color": "red", "times": wrong})
     journal = agreed.journal
-    (row,) = journal.pending(agreed.clock.now() + 400 * DAY, 10)
+    (row,) = journal.pending(agreed.clock.now() + 400 * DAY, 10).rows
     journal.close()
     assert row.total == 7
     assert consumer.statistics().dropped == {"no-amount": 6}

@@ -106,7 +106,7 @@ def sums(of: Shop | Journal) -> dict[tuple[object, ...], int]:
     """What waits in the outbox of the count `click`: total by (color, size)."""
     found: Counter[tuple[object, ...]] = Counter()
     journal = of if isinstance(of, Journal) else of.journal
-    rows = journal.pending(LATER) if journal.exists() else []
+    rows = journal.pending(LATER).rows if journal.exists() else []
     journal.close()
     for row in rows:
         if row.type == "click":
@@ -118,7 +118,7 @@ def sums(of: Shop | Journal) -> dict[tuple[object, ...], int]:
 
 
 def state(app: Shop) -> object:
-    rows = [row for row in app.journal.pending(LATER) if row.type == "visit"]
+    rows = [row for row in app.journal.pending(LATER).rows if row.type == "visit"]
     return [decode(row.fields, limit=999) for row in rows]
 
 

@@ -48,7 +48,7 @@ def test_from_nothing_to_yes_to_no(
     assert run(app, "show", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["apps"][app.namespace]["view"]["on"] is False
-    assert app.journal.pending(1 << 40) == []
+    assert app.journal.pending(1 << 40).rows == []
 
 
 def test_all_fields_means_those_of_today(app: Shop, catalog: str) -> None:

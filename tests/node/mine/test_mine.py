@@ -14,9 +14,10 @@ from click.testing import CliRunner, Result
 from methrics.node.cli import erase as cli_erase
 from methrics.node.cli.consent import consent
 from methrics.node.cli.erase import erase
-from methrics.node.mine.reports import Mine, fate, pick, read_mine, to_cbor, to_csv, to_jsonl
+from methrics.node.mine.own import OwnReport
+from methrics.node.mine.reports import pick, read_mine, to_cbor, to_csv, to_jsonl
 from methrics.node.outbox.erasures import Erasures
-from methrics.node.outbox.journal import ACKNOWLEDGED
+from methrics.node.outbox.rows import ACKNOWLEDGED
 from methrics.node.publish.routes import Fate
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.codec import decode
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 DAY = 86_400
 
 
-def fill(app: Shop, post: Post) -> list[Mine]:
+def fill(app: Shop, post: Post) -> list[OwnReport]:
     """A visit, a click and a purchase that left; a view that did not."""
     app.allow()
     app.recorder.record("visit", color="red", size=50)
@@ -44,7 +45,7 @@ def fill(app: Shop, post: Post) -> list[Mine]:
     return mine(app)
 
 
-def mine(app: Shop) -> list[Mine]:
+def mine(app: Shop) -> list[OwnReport]:
     return read_mine(app.paths, app.clock)
 
 
@@ -57,7 +58,7 @@ def run(app: Shop, *arguments: str, answer: str = "") -> Result:
 
 def test_what_left_when_and_by_which_route(app: Shop, post: Post) -> None:
     found = fill(app, post)
-    told = {one.receipt.type: (one.left, fate(one)) for one in found}
+    told = {one.receipt.type: (one.may_have_left, one.fate) for one in found}
     assert told == {
         "visit": (True, "left by relay"),
         "click": (True, "left by relay"),
@@ -75,24 +76,24 @@ def test_every_fate_has_words(app: Shop, post: Post) -> None:
     app.clock.advance(DAY)
     post.fate = Fate.RETRY
     post.publish()
-    assert fate(mine(app)[0]) == "may have left by relay, tried again"
+    assert mine(app)[0].fate == "may have left by relay, will be tried again"
     journal = app.journal
     journal.strike(0)
-    assert fate(mine(app)[0]) == "may have left by relay, not sent again"
+    assert mine(app)[0].fate == "may have left by relay, will not be sent again"
     journal.database.execute("UPDATE report SET attempts = 0")
-    assert fate(mine(app)[0]) == "struck out, never left"
+    assert mine(app)[0].fate == "struck out, never left"
     journal.database.execute("UPDATE report SET attempts = 1")
     run(app, "--all", "--yes", "--over", "0s")
-    assert fate(mine(app)[0]) == "erasure waits to leave"
+    assert mine(app)[0].fate == "erasure waits to leave"
     post.publish()
-    assert fate(mine(app)[0]) == "erasure tried, tried again"
+    assert mine(app)[0].fate == "erasure tried, will be tried again"
     post.fate = Fate.ACKNOWLEDGED
     post.live(DAY)
-    assert fate(mine(app)[0]) == "erasure left by relay"
+    assert mine(app)[0].fate == "erasure left by relay"
     post.fate = Fate.REFUSED
-    Erasures(journal).ask_again([(0, app.clock.now())])
+    Erasures(journal).request_again([(0, app.clock.now())])
     post.publish()
-    assert fate(mine(app)[0]) == "erasure refused by everybody"
+    assert mine(app)[0].fate == "erasure refused by every relay"
 
 
 def test_names(app: Shop, post: Post) -> None:
@@ -170,7 +171,7 @@ def test_erase_a_type_drops_what_waits_of_it(app: Shop, post: Post) -> None:
     app.recorder.record("click", color="red")
     result = run(app, "--type", "view", "--yes")
     assert "dropped, never left: 1 reports, 1 that waited" in result.output
-    assert {one.type for one in app.journal.pending(1 << 40)} == {"click"}
+    assert {one.type for one in app.journal.pending(1 << 40).rows} == {"click"}
     assert {one.receipt.type for one in mine(app)} == {"visit", "click", "buy"}
     assert Erasures(app.journal).all() == {}
 
@@ -220,7 +221,7 @@ def test_a_misspelt_type_is_not_taken_for_one_without_reports(app: Shop, post: P
     result = run(app, "--type", "veiw", "--type", "view", "--yes")
     assert result.exit_code == 2
     assert "this machine has no event type veiw" in result.output
-    assert "waits to leave by relay" in {fate(one) for one in mine(app)}
+    assert "waits to leave by relay" in {one.fate for one in mine(app)}
 
 
 def test_a_machine_that_is_silent_says_so(

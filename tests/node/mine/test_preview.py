@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from methrics.aggregate.cli.main import main
 from methrics.node.cli import preview as cli_preview
 from methrics.node.consent.ledger import withdraw
-from methrics.node.mine.preview import HELD, NEVER, PLANNED, SIGNED, WAITS, Leaving, look
-from methrics.node.outbox.journal import STRUCK
+from methrics.node.mine.preview import NEVER, PLANNED, SIGNED, WAITS, WITHHELD, Leaving, look
+from methrics.node.outbox.rows import STRUCK
 from methrics.node.publish.publisher import consent_of
 from methrics.node.publish.routes import Fate
 from methrics.node.report.threshold.keeping import write_threshold
@@ -158,7 +158,7 @@ def test_what_the_persons_threshold_holds_back_is_shown_as_held(app: Shop) -> No
     app.recorder.record("view", color="red")
     write_threshold(app.paths, 50)
     (one,) = seen(app)
-    assert one.state == HELD
+    assert one.state == WITHHELD
     assert one.report is not None
     assert one.raw == b"", "it is not signed"
     assert "threshold" in run(app).output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from methrics.node.cli.erase import reset
 from methrics.node.mine.reset import Burned, burn, renew, to_burn
 from methrics.node.outbox.erasures import Erasures
-from methrics.node.outbox.journal import Journal, Made, Receipt, week_start
+from methrics.node.outbox.journal import Journal, week_start
+from methrics.node.outbox.rows import Receipt
 from methrics.node.report.erasure import sign_all
 from methrics.schema.errors import LocalError, StoreError
 from methrics.schema.wire.envelope import Kind, split
@@ -29,6 +31,21 @@ DAY = 86_400
 def run(app: Shop, *arguments: str, answer: str = "") -> Result:
     assert app.paths.home is not None
     return CliRunner().invoke(reset, [*arguments, "--home", app.paths.home], input=answer)
+
+
+def empty_report(index: int, catalog: int) -> Receipt:
+    """A journaled report of no content."""
+    return Receipt(
+        key_index=index,
+        id=index.to_bytes(32, "big"),
+        raw=b"",
+        catalog=catalog,
+        type="view",
+        time=0,
+        made=0,
+        due=0,
+        route="relay",
+    )
 
 
 def visit(app: Shop, post: Post, color: str = "red") -> Receipt:
@@ -50,20 +67,20 @@ def files(app: Shop) -> bytes:
 def test_mars_7_a_new_seed_and_a_new_week(app: Shop, post: Post) -> None:
     visit(app, post)
     journal = app.journal
-    seed, index, week = journal.identity(app.clock.now())
+    old = journal.identity(app.clock.now())
     app.clock.advance(70 * DAY)
     assert run(app).exit_code == 0
-    new_seed, new_index, new_week = journal.identity(app.clock.now())
-    assert new_seed != seed
-    assert new_week == week_start(app.clock.now()) > week
-    assert new_index == index, "an index names one report of this outbox for ever"
+    new = journal.identity(app.clock.now())
+    assert new.seed != old.seed
+    assert new.install_week == week_start(app.clock.now()) > old.install_week
+    assert new.next_index == old.next_index, "an index names one report of this outbox for ever"
 
 
 def test_flags_begin_anew_and_nothing_leaves_sooner(app: Shop, post: Post) -> None:
     visit(app, post)
     pace = app.journal.paces()["visit"]
     renew(app.journal)
-    assert app.journal.paces()["visit"] == pace._replace(last=0)
+    assert app.journal.paces()["visit"] == replace(pace, last=0)
     app.recorder.record("visit", color="red")
     post.live(5 * DAY)
     newest = app.journal.receipts()[0]
@@ -113,12 +130,12 @@ def test_a_publisher_at_work_does_not_sign_as_the_old_one(app: Shop, post: Post)
     app.recorder.record("view", color="red")
     journal, other = app.journal, app.journal
     now = app.clock.now() + DAY
-    rows = journal.pending(now)
+    pending = journal.pending(now)
     journal.identity(now)
     renew(other)
-    made = Made(0, bytes(32), b"", rows[0].catalog, "view", 0, 0, 0, "relay")
+    made = empty_report(0, pending.rows[0].catalog)
     with pytest.raises(StoreError, match="changed"):
-        journal.journal([made], rows, [])
+        journal.journal([made], pending.rows, [], token=pending.token)
 
 
 # -- burning -------------------------------------------------------------------------------------
@@ -145,7 +162,7 @@ def test_burned_means_not_a_byte_is_left(app: Shop, post: Post) -> None:
     assert "2 receipts burned, 1 erasures given up" in result.output
     found = files(app)
     assert [secret for secret in secrets if secret in found] == []
-    assert len(app.journal.pending(app.clock.now() + DAY)) == 1, "what waits is no receipt"
+    assert len(app.journal.pending(app.clock.now() + DAY).rows) == 1, "what waits is no receipt"
     reader.close()
 
 
@@ -167,9 +184,9 @@ def test_burning_says_what_it_costs_and_asks(app: Shop, post: Post) -> None:
     assert refused.exit_code != 0
     assert "1 reports that left" in refused.output
     assert "nobody will ever be able to find or erase them as yours" in refused.output
-    assert to_burn(app.journal) == Burned(1, 0, 0)
+    assert to_burn(app.journal) == Burned(receipts=1, unsent=0, erasures=0)
     assert run(app, "--burn", answer="y\n").exit_code == 0
-    assert to_burn(app.journal) == Burned(0, 0, 0)
+    assert to_burn(app.journal) == Burned(receipts=0, unsent=0, erasures=0)
 
 
 def test_burning_gives_up_what_has_not_left(app: Shop, post: Post) -> None:
@@ -201,10 +218,10 @@ def test_each_kept_receipt_has_the_seed_it_was_made_with(
     made_with: dict[int, bytes] = {}
     for step in steps:
         if step == "use":
-            seed, index, _ = journal.identity(DAY)
-            report = Made(index, index.to_bytes(32, "big"), b"", 1, "t", 0, 0, 0, "relay")
-            journal.journal([report], [], [])
-            made_with[index] = seed
+            known = journal.identity(DAY)
+            report = empty_report(known.next_index, 1)
+            journal.journal([report], [], [], token=journal.pending(0).token)
+            made_with[known.next_index] = known.seed
         elif step == "renew":
             renew(journal)
         elif made_with:

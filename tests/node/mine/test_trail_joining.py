@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from trail_making import DAY, START, Listed, beat, own_of, report
 
+from methrics.node.mine.own import ReadableReport
 from methrics.node.mine.trail.joining import (
     ACROSS,
     FOLLOWS,
@@ -24,12 +25,11 @@ from methrics.node.mine.trail.joining import (
     join,
     joined,
 )
-from methrics.node.mine.trail.own import Own, fate
 from methrics.node.mine.trail.uniqueness import ABSENT, measure
 from methrics.node.report.parts import said
 
 
-def find(own: list[Own], crowd: Listed) -> dict[str, Joint]:
+def find(own: list[ReadableReport], crowd: Listed) -> dict[str, Joint]:
     found = join(own, measure(own, crowd), crowd)
     return {one.way: one for one in found}
 
@@ -108,7 +108,7 @@ reports = st.tuples(
 )
 
 
-def made(drawn: list[tuple[str, str, str, int]]) -> list[Own]:
+def made(drawn: list[tuple[str, str, str, int]]) -> list[ReadableReport]:
     said_ = []
     for type_name, version, os, at in drawn:
         time = START + at * 54_000
@@ -174,16 +174,15 @@ def test_silence_is_a_step_of_its_own() -> None:
     ("state", "attempts", "left", "words"),
     [
         ("acknowledged", 1, True, "left by relay"),
-        ("sent", 1, True, "handed over by relay"),
-        ("struck", 1, True, "may have left by relay, not sent again"),
+        ("struck", 1, True, "may have left by relay, will not be sent again"),
         ("struck", 0, False, "struck out, never left"),
         ("due", 0, False, "waits to leave by relay"),
-        ("due", 2, True, "tried by relay, may have left, tried again"),
+        ("due", 2, True, "may have left by relay, will be tried again"),
     ],
 )
 def test_what_became_of_a_report_in_words(
     state: str, attempts: int, left: bool, words: str
 ) -> None:
     (own,) = own_of(report(beat(), START), state=state, attempts=attempts)
-    assert (own.left, fate(own)) == (left, words)
+    assert (own.may_have_left, own.fate) == (left, words)
     assert said(own.event_type, own.parts).startswith("version 1.2, os linux, daily yes")

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from trail_making import DAY, NAMESPACE, START, Listed, beat, own_of, report
 
-from methrics.node.mine.trail.gather import Gathered, HeldBack
+from methrics.node.mine.trail.gather import Gathered, WithheldRow
 from methrics.node.mine.trail.picture import page, style
 from methrics.node.mine.trail.text import lines, names_of, percent
 from methrics.node.mine.trail.traces import Trace
@@ -29,7 +29,13 @@ def trail(**changes: object) -> Trail:
         report({"version": "1.2", "os": "freebsd"}, START, "system"),
         report({"version": "1.2", "variant": "a"}, START + DAY, "signin"),
     )
-    held = [HeldBack(NAMESPACE, own[0].event_type, START, own[0].parts, f"because {HOSTILE}")]
+    withheld = WithheldRow(
+        namespace=NAMESPACE,
+        event_type=own[0].event_type,
+        time=START,
+        parts=own[0].parts,
+        reason=f"because {HOSTILE}",
+    )
     crowd = Listed(
         *[("heartbeat", START, beat(monthly=True))] * 200,
         *[("heartbeat", START, beat("freebsd"))] * 3,
@@ -43,7 +49,7 @@ def trail(**changes: object) -> Trail:
         "remembered": {NAMESPACE: (HOSTILE, START)},
         **changes,
     }
-    return trace(Gathered(own, held), **options)  # type: ignore[arg-type]
+    return trace(Gathered(own, [withheld]), **options)  # type: ignore[arg-type]
 
 
 class Checker(HTMLParser):

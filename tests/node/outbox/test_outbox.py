@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from methrics.node.clock import ManualClock
-from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, WEEK, Journal, Made, Pace, week_start
+from methrics.node.outbox.journal import WEEK, Journal, week_start
 from methrics.node.outbox.outbox import Outbox, catalog_number
+from methrics.node.outbox.rows import ACKNOWLEDGED, DUE, NEVER_LEFT, STRUCK, Pace, Receipt
 from methrics.node.outbox.tables import STEPS
 from methrics.schema.errors import StoreError
 
@@ -37,8 +38,18 @@ def journal(outbox: Outbox, clock: ManualClock) -> Journal:
     return Journal(outbox.path, clock=clock)
 
 
-def made(index: int, now: int, *, due: int = 0, type_name: str = "view") -> Made:
-    return Made(index, bytes([index]) * 32, b"raw%d" % index, N, type_name, now, now, due, "relay")
+def made(index: int, now: int, *, due: int = 0, type_name: str = "view") -> Receipt:
+    return Receipt(
+        key_index=index,
+        id=bytes([index]) * 32,
+        raw=b"raw%d" % index,
+        catalog=N,
+        type=type_name,
+        time=now,
+        made=now,
+        due=due,
+        route="relay",
+    )
 
 
 @pytest.mark.shows("KPI-14")
@@ -59,7 +70,7 @@ def test_counts_are_summed_and_states_replaced(
     outbox.add(N, "click", now + 86_400, now, b"red", 5)
     outbox.set_state(N, "visit", now, now + 10, b"old")
     outbox.set_state(N, "visit", now + 1, now + 99, b"new")
-    rows = journal.pending(now + 10)
+    rows = journal.pending(now + 10).rows
     assert sorted((r.fields, r.total) for r in rows if r.table == "counter") == [
         (b"green", 10),
         (b"red", 5),
@@ -76,11 +87,12 @@ def test_rows_wait_for_their_own_time_and_for_their_types(
     now = clock.now()
     outbox.append(N, "view", now, now + 5, b"")
     outbox.append(N, "visit", now, now + 5, b"")
-    journal.journal([], [], [Pace("visit", now, now + 50)])
+    pace = Pace(type="visit", last=now, next=now + 50)
+    journal.journal([], [], [pace], token=journal.pending(now).token)
     assert outbox.next_due() == now + 5
-    assert journal.pending(now + 4) == []
-    assert [row.type for row in journal.pending(now + 5)] == ["view"]
-    assert {row.type for row in journal.pending(now + 50)} == {"view", "visit"}
+    assert journal.pending(now + 4).rows == []
+    assert [row.type for row in journal.pending(now + 5).rows] == ["view"]
+    assert {row.type for row in journal.pending(now + 50).rows} == {"view", "visit"}
 
 
 def test_a_report_takes_the_place_of_what_it_was_made_from(
@@ -90,45 +102,51 @@ def test_a_report_takes_the_place_of_what_it_was_made_from(
     outbox.append(N, "view", now, now, b"a", one_in=10, steps=b"s")
     outbox.add(N, "click", now, now, b"b", 4)
     outbox.set_state(N, "visit", now, now, b"c")
-    rows = journal.pending(now)
-    assert {(row.type, row.one_in, row.steps) for row in rows} == {
+    pending = journal.pending(now)
+    assert {(row.type, row.one_in, row.steps) for row in pending.rows} == {
         ("view", 10, b"s"),
         ("click", 1, None),
         ("visit", 1, None),
     }
     outbox.add(N, "click", now, now, b"b", 3)  # counted while reports were being made
     outbox.set_state(N, "visit", now, now + 7, b"d")
-    journal.journal([made(0, now), made(1, now, due=now + 9)], rows, [Pace("visit", now, now)])
-    left = {row.type: row for row in journal.pending(now + 7)}
+    journal.journal(
+        [made(0, now), made(1, now, due=now + 9)],
+        pending.rows,
+        [Pace(type="visit", last=now, next=now)],
+        token=pending.token,
+    )
+    left = {row.type: row for row in journal.pending(now + 7).rows}
     assert left.keys() == {"click", "visit"}
     assert left["click"].total == 3
     assert left["visit"].fields == b"d"
     assert [r.key_index for r in journal.due(now)] == [0]
     assert [r.raw for r in journal.due(now + 9)] == [b"raw0", b"raw1"]
-    assert journal.identity(now)[1] == 2
-    assert journal.paces() == {"visit": Pace("visit", now, now)}
+    assert journal.identity(now).next_index == 2
+    assert journal.paces() == {"visit": Pace(type="visit", last=now, next=now)}
 
 
 def test_nothing_is_journaled_twice(outbox: Outbox, journal: Journal, clock: ManualClock) -> None:
     now = clock.now()
     outbox.append(N, "view", now, now, b"a")
-    rows = journal.pending(now)
-    journal.journal([made(0, now)], rows, [])
-    for reports, consumed in (([made(1, now)], rows), ([made(0, now)], [])):
+    pending = journal.pending(now)
+    journal.journal([made(0, now)], pending.rows, [], token=pending.token)
+    for reports, consumed in (([made(1, now)], pending.rows), ([made(0, now)], [])):
         with pytest.raises(StoreError) as caught:
-            journal.journal(reports, consumed, [Pace("view", 1, 1)])
+            journal.journal(reports, consumed, [Pace(type="view", last=1)], token=pending.token)
         assert caught.value.code == "journal-conflict"
     assert len(journal.receipts()) == 1
     assert journal.paces() == {}
-    assert journal.identity(now)[1] == 1
+    assert journal.identity(now).next_index == 1
 
 
 def test_the_identity_stays(journal: Journal, clock: ManualClock) -> None:
     now = clock.now()
-    seed, index, week = journal.identity(now)
-    assert (len(seed), index, week) == (32, 0, week_start(now))
-    assert week % WEEK == 4 * 86_400  # a Monday
-    assert journal.identity(now + 10 * WEEK) == (seed, 0, week)
+    known = journal.identity(now)
+    assert len(known.seed) == 32
+    assert (known.next_index, known.install_week) == (0, week_start(now))
+    assert known.install_week % WEEK == 4 * 86_400  # a Monday
+    assert journal.identity(now + 10 * WEEK) == known
 
 
 def test_withdrawn_consent_forgets_all_that_has_not_left(
@@ -140,12 +158,15 @@ def test_withdrawn_consent_forgets_all_that_has_not_left(
         outbox.add(N, name, now, now, b"", 1)
         outbox.set_state(N, name, now, now, b"")
     journal.journal(
-        [made(0, now), made(1, now), made(2, now), made(3, now, type_name="click")], [], []
+        [made(0, now), made(1, now), made(2, now), made(3, now, type_name="click")],
+        [],
+        [],
+        token=journal.pending(now).token,
     )
     journal.attempt([1])
     journal.mark([2], ACKNOWLEDGED, "direct")
     assert journal.purge("view") == 4
-    assert {row.type for row in journal.pending(now)} == {"click"}
+    assert {row.type for row in journal.pending(now).rows} == {"click"}
     assert {r.key_index: r.state for r in journal.receipts(type_name="view")} == {
         1: STRUCK,
         2: ACKNOWLEDGED,
@@ -155,11 +176,38 @@ def test_withdrawn_consent_forgets_all_that_has_not_left(
     assert journal.purge() == 4
 
 
+@pytest.mark.parametrize("attempts", [0, 1])
+@pytest.mark.parametrize("state", [DUE, ACKNOWLEDGED, STRUCK])
+def test_sql_and_receipts_agree_on_what_may_have_left(
+    journal: Journal, clock: ManualClock, state: str, attempts: int
+) -> None:
+    journal.journal([made(0, clock.now())], [], [], token=journal.pending(clock.now()).token)
+    journal.database.execute("UPDATE report SET state = ?, attempts = ?", (state, attempts))
+    (receipt,) = journal.receipts()
+    never_left = journal.database.rows(f"SELECT count(*) FROM report WHERE {NEVER_LEFT}")
+    assert receipt.may_have_left == (never_left == [(0,)])
+
+
+def test_a_token_is_stale_once_a_person_changed_what_waits(
+    outbox: Outbox, journal: Journal, clock: ManualClock
+) -> None:
+    now = clock.now()
+    outbox.append(N, "view", now, now, b"a")
+    before = journal.pending(now)
+    journal.purge("click")
+    with pytest.raises(StoreError, match="a person changed what waits") as caught:
+        journal.journal([made(0, now)], before.rows, [], token=before.token)
+    assert caught.value.code == "journal-conflict"
+    again = journal.pending(now)
+    journal.journal([made(0, now)], again.rows, [], token=again.token)
+    assert [one.key_index for one in journal.receipts()] == [0]
+
+
 def test_postponed_reports_come_again_and_attempts_are_counted(
     journal: Journal, clock: ManualClock
 ) -> None:
     now = clock.now()
-    journal.journal([made(0, now)], [], [])
+    journal.journal([made(0, now)], [], [], token=journal.pending(now).token)
     journal.attempt([0])
     journal.postpone([0], now + 60)
     assert journal.due(now + 59) == []
@@ -188,13 +236,14 @@ def test_the_outbox_is_bounded_in_bytes(path: str, clock: ManualClock) -> None:
     with pytest.raises(StoreError) as caught:
         fill()
     assert caught.value.code == "outbox-full"
-    waiting = len(Journal(path, clock=clock).pending(clock.now(), limit=10_000))
+    waiting = len(Journal(path, clock=clock).pending(clock.now(), limit=10_000).rows)
     assert waiting > 500
     outbox.close()
     assert os.path.getsize(path) <= 200_704
     # The publisher has more room, so that it can make reports of what waits.
     journal = Journal(path, clock=clock)
-    journal.journal([made(0, clock.now())], journal.pending(clock.now()), [])
+    pending = journal.pending(clock.now())
+    journal.journal([made(0, clock.now())], pending.rows, [], token=pending.token)
     assert outbox.append(N, "view", clock.now(), 0, bytes(200))
 
 
@@ -230,15 +279,15 @@ def test_an_outbox_of_an_earlier_layout_goes_on(
     assert outbox.next_due() == now + 5
     outbox.set_state(N, "visit", now, now + 2, b"new", period=20_833)
     assert outbox.next_due() == now + 5  # the earlier one first
-    rows = journal.pending(now + 5)
-    assert [(row.fields, row.n, row.period) for row in rows] == [
+    pending = journal.pending(now + 5)
+    assert [(row.fields, row.n, row.period) for row in pending.rows] == [
         (b"old", 4, 0),
         (b"new", 1, 20_833),
     ]
-    assert journal.paces() == {"visit": Pace("visit", now - 9, now - 1)}
-    pace = Pace("visit", now, now, first_day=5)
-    journal.journal([made(7, now)], rows, [pace])
-    assert (journal.pending(now + 5), journal.paces()) == ([], {"visit": pace})
+    assert journal.paces() == {"visit": Pace(type="visit", last=now - 9, next=now - 1)}
+    pace = Pace(type="visit", last=now, next=now, first_day=5)
+    journal.journal([made(7, now)], pending.rows, [pace], token=pending.token)
+    assert (journal.pending(now + 5).rows, journal.paces()) == ([], {"visit": pace})
 
 
 def test_each_day_of_a_sign_of_life_is_kept_until_somebody_is_told(
@@ -248,14 +297,14 @@ def test_each_day_of_a_sign_of_life_is_kept_until_somebody_is_told(
     for day, due, fields in ((2, 10, b"b"), (1, 90, b"a"), (3, 20, b"c"), (2, 5, b"later")):
         outbox.set_state(N, "visit", now, now + due, fields, period=day)
     assert outbox.next_due() == now + 90
-    assert journal.pending(now + 89) == []
-    first, second, third = journal.pending(now + 90)
+    assert journal.pending(now + 89).rows == []
+    first, second, third = journal.pending(now + 90).rows
     assert (first.fields, second.fields, third.fields) == (b"a", b"later", b"c")
     assert journal.strike_row(second)
     assert not journal.strike_row(second)
     outbox.set_state(N, "visit", now, now, b"again", period=3)
     assert not journal.strike_row(third)
-    assert [row.fields for row in journal.pending(now + 90)] == [b"a", b"again"]
+    assert [row.fields for row in journal.pending(now + 90).rows] == [b"a", b"again"]
 
 
 @pytest.mark.parametrize("damage", ["garbage", "torn", "flipped"])
@@ -279,7 +328,7 @@ def test_a_damaged_file_is_moved_aside_and_a_fresh_one_begun(
     assert fresh.append(N, "view", clock.now(), 0, b"")
     assert fresh.database.healed == 1
     assert Path(outbox.path + ".damaged").exists()
-    assert len(Journal(outbox.path, clock=clock).pending(clock.now())) == 1
+    assert len(Journal(outbox.path, clock=clock).pending(clock.now()).rows) == 1
 
 
 def test_a_locked_outbox_is_waited_for_briefly(outbox: Outbox, clock: ManualClock) -> None:
@@ -319,14 +368,14 @@ outbox.close()
 @pytest.mark.wire
 @pytest.mark.parametrize("second", [Outbox, Journal])
 def test_two_connections_of_one_process_keep_their_locks(
-    path: str, clock: ManualClock, second: type[Outbox]
+    path: str, clock: ManualClock, second: type[Outbox | Journal]
 ) -> None:
     """An app with its publisher in the same process, a notebook whose first cell ran twice: were
     the locks of one lost by opening the other, a third process would take the log away."""
     first = Outbox(path, clock=clock)
     first.append(1, "view", clock.now(), 0, b"1")
     other = second(path, clock=clock)
-    other.dropped()
+    other.next_due()
     subprocess.run([sys.executable, "-c", READER, path], check=True, timeout=60)
     first.append(1, "view", clock.now(), 0, b"2")
     assert os.path.exists(path + "-wal")

@@ -19,7 +19,8 @@ from methrics.node.clock import Clock
 from methrics.node.consent.ledger import grant, withdraw
 from methrics.node.network.memory import MemoryNetwork
 from methrics.node.network.swarm import PeerId
-from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, Journal
+from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import inline
@@ -218,7 +219,7 @@ async def test_what_is_refused_is_not_sent_again(autojump_clock: MockClock, pers
     await person.publish(wire)
     assert len(wire.sent) == 1
     assert person.states() == {STRUCK: 1}
-    assert person.journal.dropped() == {"revoked": 1}
+    assert person.journal.outbox.dropped() == {"revoked": 1}
 
 
 @pytest.mark.shows("KPI-7")
@@ -430,11 +431,11 @@ async def test_rows_that_change_under_a_pass_are_read_again(
     await trio.sleep(LONG)
     stock = Journal.journal
 
-    def racing(journal: Journal, *arguments: object) -> None:
+    def racing(journal: Journal, *arguments: object, token: int) -> None:
         calls[0] += 1
         if calls[0] == 1:
             raise StoreError("journal-conflict", "a waiting module has gone")
-        stock(journal, *arguments)  # type: ignore[arg-type]
+        stock(journal, *arguments, token=token)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Journal, "journal", racing)
     assert await person.publish(wire) == OK

@@ -23,7 +23,7 @@ from methrics.node.paths import user_paths
 from methrics.node.publish.delivery import installed
 from methrics.node.record.writer import Writer
 from methrics.node.report.flags import DAY, month_number, week_number
-from methrics.node.report.prepare import Identity, prepare
+from methrics.node.report.prepare import prepare
 from methrics.schema.example import example_catalog
 from methrics.schema.wire.codec import encode
 from methrics.schema.wire.envelope import split
@@ -70,20 +70,20 @@ class Install:
         """What `Delivery` does before it sends."""
         self.clock.advance(at - self.clock.now())
         pending = self.journal.pending(at)
-        if not pending:
+        if not pending.rows:
             return
         done = prepare(
-            pending,
-            catalogs={row.catalog: CATALOG for row in pending},
+            pending.rows,
+            catalogs={row.catalog: CATALOG for row in pending.rows},
             allowed=dict.fromkeys(TYPES),
-            identity=Identity(*self.journal.identity(installed(pending, at))),
+            identity=self.journal.identity(installed(pending.rows, at)),
             paces=self.journal.paces(),
             route="relay",
             now=at,
             rng=self.rng,
         )
-        self.journal.journal(done.made, done.consumed, done.paces.values())
-        assert not done.held
+        self.journal.journal(done.made, done.consumed, done.paces.values(), token=pending.token)
+        assert not done.withheld
         self.said += [decode_report(split(one.raw).payload) for one in done.made]
         self.lost = done.dropped
 
@@ -202,7 +202,7 @@ def test_what_nobody_came_for_in_three_weeks_is_dropped_and_counted() -> None:
         assert len(install.journal.snapshot().waiting) == 60
         now = BEGIN + 30 * DAY
         install.publish(now)
-        assert install.journal.dropped() == {"too-old": 2 * 9}
+        assert install.journal.outbox.dropped() == {"too-old": 2 * 9}
         assert [report.time for report in install.of("heartbeat")] == [BEGIN + 9 * DAY]
         install.close()
 

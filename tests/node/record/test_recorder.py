@@ -34,7 +34,7 @@ def quiet() -> None:
 
 
 def kept(app: Shop) -> list[dict[str, object]]:
-    return [decode(row.fields, limit=999) for row in app.journal.pending(LATER)]  # type: ignore[misc]
+    return [decode(row.fields, limit=999) for row in app.journal.pending(LATER).rows]  # type: ignore[misc]
 
 
 @pytest.mark.shows("METH-5", "DEB-1")
@@ -102,7 +102,7 @@ def test_values_are_narrowed_before_they_are_kept(app: Shop) -> None:
     recorder = app.open(app_version="3.2.1")
     assert recorder.record("view", color="ultraviolet", size=55)
     assert kept(app) == [{"color": "other", "size": 1, "version": "3.2"}]
-    [row] = app.journal.pending(LATER)
+    [row] = app.journal.pending(LATER).rows
     assert row.time % 600 == 0
     assert 0 <= app.clock.now() - row.time < 600
     assert 300 <= row.due - app.clock.now() <= 900
@@ -127,10 +127,10 @@ def test_each_kind_has_its_own_rows(app: Shop) -> None:
     assert r.count("click", color="green")
     assert r.record("visit", color="red")
     assert r.record("visit", color="green")
-    rows = {(row.table, row.fields): row.total for row in app.journal.pending(LATER)}
+    rows = {(row.table, row.fields): row.total for row in app.journal.pending(LATER).rows}
     assert sorted(total for total in rows.values() if total) == [1, 5]
     assert [fields for table, fields in rows if table == "state"] == [b"\xa1ecoloregreen"]
-    window = next(row for row in app.journal.pending(LATER) if row.table == "counter")
+    window = next(row for row in app.journal.pending(LATER).rows if row.table == "counter")
     assert window.time % 86_400 == 0
     assert window.due >= window.time + 86_400 + 300
 
@@ -193,7 +193,7 @@ def test_sampling_is_by_the_declared_denominators(app: Shop) -> None:
     drawn = iter([0.05, 0.5, 0.5, 0.0999, 0.5, 0.1])
     recorder = app.open(sampling={"view": 10}, rng=lambda: next(drawn))
     assert [recorder.record("view", color="red") for _ in range(3)] == [True, False, True]
-    assert [row.one_in for row in app.journal.pending(LATER)] == [10, 10]
+    assert [row.one_in for row in app.journal.pending(LATER).rows] == [10, 10]
     assert not recorder.record("view", color="red")
     assert recorder.statistics().dropped == {"not-sampled": 2}
     assert not app.open(sampling={"view": 3}).record("view", color="red")
@@ -260,7 +260,7 @@ def test_many_threads_share_a_recorder(app: Shop) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results.count(True) == len(app.journal.pending(LATER, limit=9999))
+    assert results.count(True) == len(app.journal.pending(LATER, limit=9999).rows)
     assert results.count(True) + sum(app.recorder.statistics().dropped.values()) == 800
 
 
@@ -303,7 +303,7 @@ def test_mim_3_unknown_words_are_only_counted(app: Shop) -> None:
     app.allow()
     for color in ("a module of mine", "another of mine"):
         assert app.recorder.count("click", 2, color=color)
-    [row] = app.journal.pending(LATER)
+    [row] = app.journal.pending(LATER).rows
     assert (kept(app), row.total) == ([{"color": "other"}], 4)
     folder = Path(app.paths.namespace(app.namespace))
     assert all(b"of mine" not in path.read_bytes() for path in folder.iterdir())

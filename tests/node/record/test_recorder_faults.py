@@ -64,7 +64,7 @@ def test_full_outbox(app: Shop) -> None:
     con.execute(f"PRAGMA max_page_count = {pages}")
     results = [app.recorder.record("view", size=i) for i in range(300)]
     assert app.recorder.statistics().dropped == {"outbox-full": results.count(False)}
-    assert len(app.journal.pending(LATER)) == 1 + results.count(True)
+    assert len(app.journal.pending(LATER).rows) == 1 + results.count(True)
 
 
 def test_read_only_folder(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_damage_under_a_running_app(app: Shop) -> None:
     app.recorder._writer.outbox.close()  # type: ignore[union-attr]
     path.write_bytes(b"garbage" * 1000)
     assert app.recorder.record("view", size=2)
-    assert len(app.journal.pending(LATER)) == 1
+    assert len(app.journal.pending(LATER).rows) == 1
     assert app.journal.catalogs() != {}, "the fresh file knows what its rows refer to"
     assert Path(str(path) + ".damaged").exists()
 
@@ -114,7 +114,7 @@ def test_the_folder_is_removed_under_a_running_app(app: Shop) -> None:
     app.clock.advance(2)
     assert app.recorder.record("view", size=2)  # still into the old file; then the loss is noticed
     assert app.recorder.record("view", size=3)
-    assert len(app.journal.pending(LATER)) == 1
+    assert len(app.journal.pending(LATER).rows) == 1
 
 
 @pytest.mark.shows("DEB-4")
@@ -205,7 +205,7 @@ def test_every_record_that_returned_true_survives_a_kill(app: Shop, tmp_path: Pa
             child.kill()
             child.wait()
     said = sum(log.stat().st_size for log in logs)
-    rows = len(Journal(app.paths.outbox(app.namespace)).pending(LATER, limit=100_000))
+    rows = len(Journal(app.paths.outbox(app.namespace)).pending(LATER, limit=100_000).rows)
     # A child may be killed after the row was kept and before it could say so.
     assert said <= rows <= said + 12
     assert said > 400
@@ -244,7 +244,7 @@ def test_forked_children_record_on_their_own(app: Shop, tmp_path: Path) -> None:
         check=True,
     )
     assert (done.stdout.strip(), done.stderr) == ("[0, 0, 0, 0] 0", "")
-    rows = Journal(app.paths.outbox(app.namespace)).pending(LATER)
+    rows = Journal(app.paths.outbox(app.namespace)).pending(LATER).rows
     assert len([row for row in rows if row.type == "view"]) == 1 + 5 * 50
     assert len([row for row in rows if row.type == "buy"]) == 1, "on exit, by the parent alone"
 
@@ -276,4 +276,4 @@ def test_many_processes_begin_an_outbox_at_once(app: Shop, tmp_path: Path) -> No
         for _ in range(8)
     ]
     assert {child.communicate(timeout=60)[0].strip() for child in children} == {"True {}"}
-    assert len(Journal(app.paths.outbox(app.namespace)).pending(LATER)) == 8
+    assert len(Journal(app.paths.outbox(app.namespace)).pending(LATER).rows) == 8

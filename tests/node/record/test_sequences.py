@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from methrics.node.outbox.journal import Pending
+from methrics.node.outbox.rows import Pending
 from methrics.node.process import exits
 from methrics.node.record.recorder import SEQUENCES_MAX
 from methrics.schema.errors import LocalError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def rows(app: Shop) -> list[Pending]:
-    return app.journal.pending(1 << 40)
+    return app.journal.pending(1 << 40).rows
 
 
 def steps(row: Pending) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from statistics import correlation
 from typing import TYPE_CHECKING
@@ -13,17 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from methrics.node.consent.ledger import withdraw
-from methrics.node.outbox.erasures import Erasures, Outcome, Signed
-from methrics.node.outbox.journal import (
-    ACKNOWLEDGED,
-    DUE,
-    RECEIPTS_MAX,
-    STRUCK,
-    Journal,
-    Made,
-    Pace,
-    Receipt,
-)
+from methrics.node.outbox.erasures import ErasureCounts, Erasures, SignedErasure
+from methrics.node.outbox.journal import RECEIPTS_MAX, Journal
+from methrics.node.outbox.rows import ACKNOWLEDGED, DUE, STRUCK, Pace, Receipt
 from methrics.node.publish.routes import Fate
 from methrics.node.relay.boxes import BOX_STEP, BoxKey, seal
 from methrics.node.report.erasure import (
@@ -63,7 +56,7 @@ def publish(app: Shop, post: Post, reports: int = 3) -> list[Receipt]:
     return receipts
 
 
-def ask(app: Shop, receipts: list[Receipt], window: int = WINDOW, seed: int = 1) -> Outcome:
+def ask(app: Shop, receipts: list[Receipt], window: int = WINDOW, seed: int = 1) -> ErasureCounts:
     journal = app.journal
     try:
         erasures, now = Erasures(journal), app.clock.now()
@@ -187,7 +180,7 @@ def test_what_never_left_is_dropped_and_needs_no_erasure(app: Shop, post: Post) 
     post.publish()
     journal = app.journal
     assert [(one.state, one.attempts) for one in journal.receipts()] == [(DUE, 0)]
-    assert ask(app, journal.receipts()) == Outcome(0, 1, 0)
+    assert ask(app, journal.receipts()) == ErasureCounts(dropped=1)
     assert journal.receipts() == []
     assert Erasures(journal).all() == {}
 
@@ -198,7 +191,7 @@ def test_what_may_have_left_is_not_sent_again_but_erased(app: Shop, post: Post) 
     app.clock.advance(DAY)
     post.fate = Fate.RETRY
     post.publish()
-    assert ask(app, app.journal.receipts(), window=0) == Outcome(1, 0, 0)
+    assert ask(app, app.journal.receipts(), window=0) == ErasureCounts(journaled=1, already=0)
     assert [one.state for one in app.journal.receipts()] == [STRUCK]
     post.fate = Fate.ACKNOWLEDGED
     post.opened.clear()
@@ -208,14 +201,14 @@ def test_what_may_have_left_is_not_sent_again_but_erased(app: Shop, post: Post) 
 
 def test_asking_twice_sends_once_and_again_sends_the_same_bytes(app: Shop, post: Post) -> None:
     receipts = publish(app, post, 2)
-    assert ask(app, receipts, window=0) == Outcome(2, 0, 0)
-    assert ask(app, receipts, window=0, seed=9) == Outcome(0, 0, 2)
+    assert ask(app, receipts, window=0) == ErasureCounts(journaled=2, already=0)
+    assert ask(app, receipts, window=0, seed=9) == ErasureCounts(already=2)
     post.opened.clear()
     post.live(DAY)
     first = sorted(post.sent)
     assert len(first) == 2
     erasures = Erasures(app.journal)
-    assert erasures.ask_again([(0, app.clock.now()), (1, app.clock.now())]) == 2
+    assert erasures.request_again([(0, app.clock.now()), (1, app.clock.now())]) == 2
     post.live(DAY)
     assert sorted(post.sent) == sorted(first * 2)
     assert {one.state for one in erasures.all().values()} == {ACKNOWLEDGED}
@@ -233,7 +226,7 @@ def test_a_report_erased_while_it_is_being_sent_does_not_leave(app: Shop, post: 
     def interfering(self: Journal, indices: list[int]) -> set[int]:
         if not post.sent:
             views = [one for one in app.journal.receipts() if one.type == "view"]
-            assert ask(app, views) == Outcome(0, 1, 0)
+            assert ask(app, views) == ErasureCounts(dropped=1)
         return attempt(self, indices)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -247,11 +240,11 @@ def test_a_publisher_that_read_before_an_edit_reads_again(app: Shop, post: Post)
     app.allow()
     app.recorder.record("visit", color="red")
     journal, other = app.journal, app.journal
-    rows = journal.pending(app.clock.now() + DAY)
+    waiting = journal.pending(app.clock.now() + DAY)
     assert Erasures(other).forget_waiting("visit") == 1
     app.recorder.record("visit", color="green")  # the same row number as before
     with pytest.raises(StoreError, match="changed"):
-        journal.journal([], rows, [Pace("visit", 0, 0)])
+        journal.journal([], waiting.rows, [Pace(type="visit")], token=waiting.token)
 
 
 # -- consent, routes, trouble --------------------------------------------------------------------
@@ -338,7 +331,7 @@ def test_kill_before_the_transaction_ends_leaves_nothing(app: Shop, post: Post) 
     journal = app.journal
     erasures = Erasures(journal)
     signed = sign_all(receipts, erasures.seed_of, now=0, window=0, rng=random.Random(1).random)
-    torn = [*signed[:2], signed[2]._replace(raw=None)]  # type: ignore[arg-type]  # refused by SQLite
+    torn = [*signed[:2], replace(signed[2], raw=None)]  # type: ignore[arg-type]  # refused by SQLite
     with pytest.raises(StoreError):
         erasures.request(torn, 0)
     assert erasures.all() == {}
@@ -352,12 +345,22 @@ def test_receipts_and_their_erasures_never_keep_an_app_from_recording(app: Shop)
     journal = app.journal
     number = next(iter(journal.catalogs()))
     made = [
-        Made(index, index.to_bytes(32, "big"), bytes(320), number, "view", 0, 0, 0, "relay")
+        Receipt(
+            key_index=index,
+            id=index.to_bytes(32, "big"),
+            raw=bytes(320),
+            catalog=number,
+            type="view",
+            time=0,
+            made=0,
+            due=0,
+            route="relay",
+        )
         for index in range(RECEIPTS_MAX)
     ]
-    journal.journal(made, [], [])
+    journal.journal(made, [], [], token=journal.pending(0).token)
     journal.mark(range(RECEIPTS_MAX), ACKNOWLEDGED)
-    signed = [Signed(one.key_index, bytes(300), 0) for one in made]
+    signed = [SignedErasure(key_index=one.key_index, raw=bytes(300), due=0) for one in made]
     assert Erasures(journal).request(signed, 0).journaled == RECEIPTS_MAX
     recorded = sum(app.recorder.record("view", color="green") for _ in range(2000))
     assert recorded == 2000

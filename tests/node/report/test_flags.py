@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from methrics.node.outbox.journal import Pace
+from methrics.node.outbox.rows import Pace
 from methrics.node.report.flags import (
     DAY,
     SOURCES,
@@ -19,7 +20,7 @@ from methrics.node.report.flags import (
     week_number,
 )
 
-NEVER = Pace("visit", 0, 0)
+NEVER = Pace(type="visit", last=0, next=0)
 TIMES = st.integers(min_value=DAY, max_value=4_000_000_000)
 
 
@@ -44,18 +45,18 @@ def test_one_first_report_per_period_whatever_the_clock_does(times: list[int], s
         "first_of_week": week_number,
         "first_of_month": month_number,
     }[source]
-    pace, firsts = Pace("visit", 0, 0), []
+    pace, firsts = Pace(type="visit", last=0, next=0), []
     for time in times:
         if derived(source, pace=pace, time=time, install_week=0):
             firsts.append(number(time))
-        pace = pace._replace(last=latest(pace.last, time))
+        pace = replace(pace, last=latest(pace.last, time))
     assert len(firsts) == len(set(firsts))
     assert max(map(number, times)) in firsts
 
 
 def test_a_month_begins_in_the_middle_of_a_week() -> None:
     tuesday, wednesday = moment(2026, 6, 30), moment(2026, 7, 1)
-    pace = Pace("visit", tuesday, 0, first_day=tuesday)
+    pace = Pace(type="visit", last=tuesday, next=0, first_day=tuesday)
     said = {name: derived(name, pace=pace, time=wednesday, install_week=0) for name in SOURCES}
     assert said["first_of_day"] is True
     assert said["first_of_week"] is False

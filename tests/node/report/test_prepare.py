@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from tests.schema.declarations import names as declared_names
 import methrics.schema
 from methrics.node.clock import ManualClock
 from methrics.node.consent.ledger import grant
-from methrics.node.outbox.journal import Journal, Pace, Pending, week_start
+from methrics.node.outbox.journal import Journal, week_start
+from methrics.node.outbox.rows import Pace, Pending
 from methrics.node.paths import user_paths
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
@@ -48,7 +50,7 @@ BOOK.add(CATALOG)
 
 NOW = 1_800_000_000
 WEEK = 7 * DAY
-IDENTITY = Identity(b"i" * 32, 7, NOW - NOW % WEEK)
+IDENTITY = Identity(seed=b"i" * 32, next_index=7, install_week=NOW - NOW % WEEK)
 Consents = tuple[Allowed, Allowed]
 ALL: Allowed = dict.fromkeys(CATALOG.types)
 
@@ -66,7 +68,18 @@ def row(
 ) -> Pending:
     fields = encode(dict({"version": "1.2", "os": "linux"} if values is None else values))
     packed = None if steps is None else encode(steps)
-    return Pending(table, n, 1, type_name, time, time + 300, one_in, fields, packed, total)
+    return Pending(
+        table=table,
+        n=n,
+        catalog=1,
+        type=type_name,
+        time=time,
+        due=time + 300,
+        one_in=one_in,
+        fields=fields,
+        steps=packed,
+        total=total,
+    )
 
 
 def run(
@@ -125,7 +138,7 @@ def test_mars_11_a_heartbeat_is_small() -> None:
 
 def test_flags_are_told_once_per_period() -> None:
     last = NOW - 2 * DAY
-    done = run(row(), paces={"heartbeat": Pace("heartbeat", last, 0)})
+    done = run(row(), paces={"heartbeat": Pace(type="heartbeat", last=last, next=0)})
     (report,) = reports(done)
     assert report.values["daily"] is True
     assert report.values["monthly"] is False
@@ -138,13 +151,13 @@ def test_flags_are_told_once_per_period() -> None:
 )
 def test_mars_9_the_age_is_rough(weeks: int, bucket: int) -> None:
     """Bucket 0 is the first week, 1 weeks two to four, 2 five to twenty-four, 3 later."""
-    done = run(row(), identity=IDENTITY._replace(install_week=NOW - weeks * WEEK))
+    done = run(row(), identity=replace(IDENTITY, install_week=NOW - weeks * WEEK))
     assert reports(done)[0].values["age"] == bucket
 
 
 @pytest.mark.shows("MARS-5")
 def test_mars_5_a_second_heartbeat_of_a_day_makes_no_report() -> None:
-    said = Pace("heartbeat", NOW - NOW % DAY, NOW)
+    said = Pace(type="heartbeat", last=NOW - NOW % DAY, next=NOW)
     done = run(row(), paces={"heartbeat": said})
     assert (done.made, done.consumed, done.paces) == ([], [row()], {})
     assert (done.quiet, done.dropped) == ({SAID: 1}, {})
@@ -181,7 +194,7 @@ def test_a_type_with_milestones_speaks_on_those_days_only() -> None:
         assert not done.dropped
         pace = {"retention": pace, **done.paces}["retention"]
         assert pace is not None
-        pace = pace._replace(next=0)
+        pace = replace(pace, next=0)
         assert (pace.first_day is not None) == (day < 30)
     assert said == [(0, "d0"), (1, "d1"), (7, "d7"), (30, "d30")]
     assert pace is not None
@@ -194,8 +207,8 @@ def test_mars_7_the_first_day_goes_when_no_milestone_is_ahead() -> None:
     told = retention(first // DAY).paces["retention"]
     assert told.first_day == first
     done = retention(first // DAY + 33, told)
-    assert done.paces["retention"]._replace(next=0) == Pace(
-        "retention", first, 0, first_week=week_start(first)
+    assert replace(done.paces["retention"], next=0) == Pace(
+        type="retention", last=first, first_week=week_start(first)
     )
     later = first + 30 * DAY + CATALOG.types["retention"].lateness + DAY
     assert run(paces={"retention": told}, now=later).paces == {}
@@ -203,7 +216,7 @@ def test_mars_7_the_first_day_goes_when_no_milestone_is_ahead() -> None:
 
 
 def test_who_was_there_before_a_type_had_milestones_is_not_new() -> None:
-    done = retention(NOW // DAY, Pace("retention", NOW - 9 * DAY, 0))
+    done = retention(NOW // DAY, Pace(type="retention", last=NOW - 9 * DAY, next=0))
     assert (done.made, done.quiet) == ([], {NO_MILESTONE: 1})
 
 
@@ -224,7 +237,7 @@ def test_mars_5_at_most_one_heartbeat_per_day_whatever_the_clock_does(
         done = run(row(time=shown - 400), paces=paces, now=shown)
         paces |= done.paces
         # What the schedule says is looked past here: only the rule itself is left to hold.
-        paces = {name: pace._replace(next=0) for name, pace in paces.items()}
+        paces = {name: replace(pace, next=0) for name, pace in paces.items()}
         for report in reports(done, shown):
             days.append(report.time // DAY)
             months += [month_number(report.time)] if report.values["monthly"] else []
@@ -233,7 +246,7 @@ def test_mars_5_at_most_one_heartbeat_per_day_whatever_the_clock_does(
 
 
 def test_a_clock_that_was_years_ahead_silences_nobody() -> None:
-    done = run(row(), paces={"heartbeat": Pace("heartbeat", NOW + 5 * 365 * DAY, 0)})
+    done = run(row(), paces={"heartbeat": Pace(type="heartbeat", last=NOW + 5 * 365 * DAY, next=0)})
     assert len(reports(done)) == 1
 
 
@@ -246,7 +259,7 @@ def test_mars_8_the_next_one_is_drawn_from_the_declared_range() -> None:
 
 
 def test_a_type_whose_next_time_has_not_come_waits() -> None:
-    done = run(row(), paces={"heartbeat": Pace("heartbeat", 0, NOW + 1)})
+    done = run(row(), paces={"heartbeat": Pace(type="heartbeat", last=0, next=NOW + 1)})
     assert (done.made, done.consumed, done.paces) == ([], [], {})
 
 
@@ -269,9 +282,9 @@ def test_counts_are_clamped_and_sampling_is_said() -> None:
     ("damaged", "why"),
     [
         (row("nothing"), "unknown-type"),
-        (row()._replace(catalog=9), "unknown-type"),
-        (row()._replace(fields=b"\xff"), "damaged"),
-        (row()._replace(fields=encode(["version"])), "damaged"),
+        (replace(row(), catalog=9), "unknown-type"),
+        (replace(row(), fields=b"\xff"), "damaged"),
+        (replace(row(), fields=encode(["version"])), "damaged"),
         (row("signin", {"variant": "a"}, steps=[["shown"]]), "damaged"),
         (row("signin", {"variant": "a"}, steps={"shown": 0}), "damaged"),
         (row("signin", {"variant": "a"}, steps=[[1, 0]]), "damaged"),
@@ -447,17 +460,18 @@ def live(
     found: list[Report] = []
     while journal.exists() and (due := journal.next_due()) is not None:
         clock.advance(max(0, due - clock.now()))
+        pending = journal.pending(clock.now())
         done = prepare(
-            journal.pending(clock.now()),
+            pending.rows,
             catalogs={number: load(raw) for number, raw in journal.catalogs().items()},
             allowed=allowed,
-            identity=Identity(*journal.identity(clock.now())),
+            identity=journal.identity(clock.now()),
             paces=journal.paces(),
             route="relay",
             now=clock.now(),
             rng=random.Random(1).random,
         )
-        journal.journal([], done.consumed, done.paces.values())
+        journal.journal([], done.consumed, done.paces.values(), token=pending.token)
         for made in done.made:
             assert SECRET.encode() not in made.raw
             found.append(decode_report(split(made.raw).payload))

@@ -15,12 +15,12 @@ from methrics.node.consent.questions import NEW, Question
 from methrics.node.consent.wording import sheet
 from methrics.node.mine.preview import PLANNED, UNDRAWN
 from methrics.node.mine.preview import plan as plan_preview
-from methrics.node.outbox.journal import Pending, Snapshot
+from methrics.node.outbox.rows import Identity, Pending, Snapshot
 from methrics.node.publish.delivery import Consent
 from methrics.node.record.compiled import compile_type
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.report.parts import meaning
-from methrics.node.report.prepare import Identity, Prepared, prepare
+from methrics.node.report.prepare import Prepared, prepare
 from methrics.node.report.randomize import respond
 from methrics.schema.catalog.chance import DRAWS, chances, shares
 from methrics.schema.catalog.fields import EPSILON_MAX, EPSILON_MIN, Field
@@ -174,7 +174,16 @@ NOW = 1_800_000_000
 
 def waiting(tool: str = "magnifier", n: int = 1, time: int = NOW - 86_400) -> Pending:
     fields = encode({"tool": tool})
-    return Pending("state", n, 1, "assistive", time, time + 300, 1, fields, None, None)
+    return Pending(
+        table="state",
+        n=n,
+        catalog=1,
+        type="assistive",
+        time=time,
+        due=time + 300,
+        one_in=1,
+        fields=fields,
+    )
 
 
 def made(seed: bytes, *rows: Pending, paces: Any = None, fields: Any = None) -> Prepared:
@@ -182,7 +191,7 @@ def made(seed: bytes, *rows: Pending, paces: Any = None, fields: Any = None) -> 
         rows,
         catalogs={1: CATALOG},
         allowed={"assistive": fields},
-        identity=Identity(seed, 0, NOW),
+        identity=Identity(seed=seed, next_index=0, install_week=NOW),
         paces=paces or {},
         route="relay",
         now=NOW,
@@ -232,7 +241,7 @@ def test_a_random_field_cannot_be_left_out_by_the_app() -> None:
 def test_a_preview_before_the_first_report_says_that_its_answers_are_not_drawn_yet(
     seed: bytes | None,
 ) -> None:
-    snapshot = Snapshot([], [waiting()], {}, seed, 0, None, [])
+    snapshot = Snapshot(due=[], waiting=[waiting()], paces={}, seed=seed, erasures=[])
     (one,) = plan_preview("ns", snapshot, {1: CATALOG}, Consent({"assistive": None}), "relay", NOW)
     assert (one.state, one.reason) == (PLANNED, UNDRAWN if seed is None else "")
     assert one.report is not None

@@ -21,30 +21,32 @@ from trail_making import CATALOG, DAY, HEARTBEAT, NAMESPACE, START, beat, report
 
 from methrics.node.clock import ManualClock
 from methrics.node.consent.ledger import grant
-from methrics.node.outbox.journal import Journal, Pending
+from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.rows import Identity, Pending
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.process.worker import inline
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
 from methrics.node.report.parts import part_names, parts_of
-from methrics.node.report.prepare import HELD_AGAIN, Identity, Prepared, prepare
+from methrics.node.report.prepare import WITHHELD_AGAIN, Prepared, prepare
 from methrics.node.report.threshold.crowd import PEOPLE
 from methrics.node.report.threshold.keeping import (
     public_path,
     read_public,
     read_threshold,
     settings_path,
-    standing_meter,
+    threshold_meter,
     write_public,
     write_threshold,
 )
 from methrics.node.report.threshold.meter import (
     COARSE,
     Generalise,
-    Hold,
     Meter,
+    Ruling,
     Send,
+    Withhold,
     meter,
     meter_of,
 )
@@ -66,7 +68,7 @@ def crowd_of(*rows: tuple[dict[str, object], int]) -> Table:
     return table(NAMES, counts)  # type: ignore[arg-type]
 
 
-def ask(values: dict[str, object], known: Table | None, threshold: int) -> Send | Generalise | Hold:
+def ask(values: dict[str, object], known: Table | None, threshold: int) -> Ruling:
     return meter(SYSTEM, report(values, START, "system"), known, threshold)
 
 
@@ -75,7 +77,7 @@ def test_a_large_enough_crowd_lets_it_go() -> None:
     ruling = ask({"os": "linux"}, known, 20)
     assert isinstance(ruling, Send)
     assert (ruling.crowd.sharing, ruling.crowd.total) == (20, 25)
-    assert isinstance(ask({"os": "linux"}, known, 21), Hold)
+    assert isinstance(ask({"os": "linux"}, known, 21), Withhold)
 
 
 def test_a_word_becomes_other_where_others_say_other() -> None:
@@ -96,13 +98,13 @@ def test_a_bucket_is_left_out_and_never_moved() -> None:
 
 def test_what_is_not_shared_stays_unshared() -> None:
     known = crowd_of(({"os": "linux", "arch": "x86_64"}, 900))
-    assert isinstance(ask({"os": "linux"}, known, 10), Hold)
+    assert isinstance(ask({"os": "linux"}, known, 10), Withhold)
 
 
 def test_nothing_known_or_no_such_crowd_is_held_with_a_reason() -> None:
-    assert isinstance(ask({"os": "linux"}, None, 1), Hold)
+    assert isinstance(ask({"os": "linux"}, None, 1), Withhold)
     ruling = ask({"os": "linux"}, crowd_of(({"os": "windows"}, 900)), 20)
-    assert isinstance(ruling, Hold)
+    assert isinstance(ruling, Withhold)
     assert "os linux: said by 0 other reports, fewer than 20" in ruling.reason
 
 
@@ -111,7 +113,7 @@ def test_the_rest_of_a_report_must_be_said_by_the_crowd_too() -> None:
     names = part_names(SIGNIN)
     said = report({"variant": "a"}, START, "signin")
     rows = {tuple({**parts_of(said), "sequence": "shown@0"}.get(name) for name in names): 900}
-    assert isinstance(meter(SIGNIN, said, table(names, rows), 5), Hold)
+    assert isinstance(meter(SIGNIN, said, table(names, rows), 5), Withhold)
     same = {tuple(parts_of(said).get(name) for name in names): 900}
     assert isinstance(meter(SIGNIN, said, table(names, same), 5), Send)
 
@@ -164,7 +166,7 @@ def test_never_under_the_threshold_and_never_off_the_schema(
             counts[key] = counts.get(key, 0) + n  # type: ignore[index]
     said = report(spoken(mine), START, "system")
     ruling = meter(SYSTEM, said, table(NAMES, counts), threshold)
-    if isinstance(ruling, Hold):
+    if isinstance(ruling, Withhold):
         assert ruling.reason
         return
     sent = said if isinstance(ruling, Send) else replace(said, values=ruling.values)
@@ -181,7 +183,16 @@ def test_never_under_the_threshold_and_never_off_the_schema(
 
 def waiting(values: dict[str, object], n: int = 1, type_name: str = "system") -> Pending:
     time = START + n * 600
-    return Pending("event", n, 1, type_name, time, time, 1, encode(values), None, None)
+    return Pending(
+        table="event",
+        n=n,
+        catalog=1,
+        type=type_name,
+        time=time,
+        due=time,
+        one_in=1,
+        fields=encode(values),
+    )
 
 
 def prepared(*rows: Pending, by: Meter | None) -> Prepared:
@@ -189,7 +200,7 @@ def prepared(*rows: Pending, by: Meter | None) -> Prepared:
         rows,
         catalogs={1: CATALOG},
         allowed={"system": None},
-        identity=Identity(b"i" * 32, 0, START),
+        identity=Identity(seed=b"i" * 32, next_index=0, install_week=START),
         paces={},
         route="relay",
         now=START + DAY,
@@ -208,8 +219,8 @@ def test_the_publisher_holds_generalises_and_sends() -> None:
     by = meter_of(known, 20)
     held = prepared(waiting({"os": "linux", "arch": "s390x", "cores": 5}), by=meter_of({}, 20))
     assert (held.made, held.consumed, held.dropped) == ([], [], {})
-    assert [one.report.values["arch"] for one in held.held] == ["s390x"]
-    assert held.paces["system"].next == START + DAY + HELD_AGAIN
+    assert [one.report.values["arch"] for one in held.withheld] == ["s390x"]
+    assert held.paces["system"].next == START + DAY + WITHHELD_AGAIN
     assert sent(prepared(waiting({"os": "linux"}), by=by))[0].values == {"os": "linux"}
     assert sent(prepared(waiting({"os": "freebsd"}), by=by))[0].values == {"os": "other"}
     assert sent(prepared(waiting({"os": "freebsd"}), by=None))[0].values == {"os": "freebsd"}
@@ -226,24 +237,24 @@ def test_one_held_row_does_not_hold_up_the_next() -> None:
     by = meter_of({"system": crowd_of(({"os": "linux"}, 20))}, 20)
     done = prepared(waiting({"os": "macos"}, 1), waiting({"os": "linux"}, 2), by=by)
     assert [one.values for one in sent(done)] == [{"os": "linux"}]
-    assert [one.row.n for one in done.held] == [1]
-    assert done.paces["system"].next != START + DAY + HELD_AGAIN
+    assert [one.row.n for one in done.withheld] == [1]
+    assert done.paces["system"].next != START + DAY + WITHHELD_AGAIN
 
 
 def test_files_of_the_person(nobody: Path) -> None:
     paths = user_paths(nobody)
     assert read_threshold(paths) == 0
-    assert standing_meter(paths, NAMESPACE) is None
+    assert threshold_meter(paths, NAMESPACE) is None
     write_threshold(paths, 7)
     assert json.loads(Path(settings_path(paths)).read_text("utf-8"))["threshold"] == 7
     said = report({"os": "linux"}, START, "system")
-    by = standing_meter(paths, NAMESPACE)
+    by = threshold_meter(paths, NAMESPACE)
     assert by is not None
-    assert isinstance(by(SYSTEM, said), Hold)
+    assert isinstance(by(SYSTEM, said), Withhold)
     public = Public(NAMESPACE, "all.duckdb", START, {"system": crowd_of(({"os": "linux"}, 7))})
     write_public(paths, public)
     assert read_public(paths, NAMESPACE) == public
-    by = standing_meter(paths, NAMESPACE)
+    by = threshold_meter(paths, NAMESPACE)
     assert by is not None
     assert isinstance(by(SYSTEM, said), Send)
 
@@ -256,9 +267,9 @@ def test_a_damaged_setting_holds_everything_back(nobody: Path, text: str) -> Non
     with pytest.raises(StoreError) as caught:
         read_threshold(paths)
     assert caught.value.code == "trail-damaged"
-    by = standing_meter(paths, NAMESPACE)
+    by = threshold_meter(paths, NAMESPACE)
     assert by is not None
-    assert isinstance(by(SYSTEM, report({"os": "linux"}, START, "system")), Hold)
+    assert isinstance(by(SYSTEM, report({"os": "linux"}, START, "system")), Withhold)
 
 
 @pytest.mark.parametrize(
@@ -284,9 +295,9 @@ def test_damaged_memory_of_the_public_data_holds_everything_back(
     with pytest.raises(StoreError) as caught:
         read_public(paths, NAMESPACE)
     assert caught.value.code == "public-damaged"
-    by = standing_meter(paths, NAMESPACE)
+    by = threshold_meter(paths, NAMESPACE)
     assert by is not None
-    assert isinstance(by(SYSTEM, report({"os": "linux"}, START, "system")), Hold)
+    assert isinstance(by(SYSTEM, report({"os": "linux"}, START, "system")), Withhold)
 
 
 scalars = st.none() | st.booleans() | st.integers(0, 9) | st.text("ab", max_size=2)
@@ -322,8 +333,8 @@ async def test_the_publisher_asks_the_meter_of_the_person(nobody: Path) -> None:
     namespace = namespace_of(CATALOG.label, CATALOG.short_key)
     grant(paths, namespace, ["system"], now=START)
     journal = Journal(paths.outbox(namespace), clock=clock)
-    number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
-    journal.append(number, "system", START, START, encode({"os": "freebsd"}))
+    number = journal.outbox.keep_catalog(CATALOG.id, CATALOG.raw)
+    journal.outbox.append(number, "system", START, START, encode({"os": "freebsd"}))
     journal.close()
     entry = Entry(relays=("/ip4/192.0.2.7/tcp/1/p2p/12D3KooW",))
     chosen = PublisherSettings(entry=entry, once=True)
@@ -333,7 +344,7 @@ async def test_the_publisher_asks_the_meter_of_the_person(nobody: Path) -> None:
             paths, namespace, chosen, clock=clock, open_route=route.open, worker=inline
         )
         assert code == 0
-        clock.advance(HELD_AGAIN)
+        clock.advance(WITHHELD_AGAIN)
         return [decode_report(split(raw).payload).values for raw in route.sent]
 
     write_threshold(paths, 5)

@@ -12,11 +12,10 @@ from methrics.aggregate.mine.own_file import write_own
 from methrics.node.cli.naming import CommandGroup, resolve_apps
 from methrics.node.cli.options import APPS, HOME, json_option
 from methrics.node.clock import Clock
+from methrics.node.mine.own import OwnReport, moment
 from methrics.node.mine.reports import (
     FORMATS,
     ID_DIGITS,
-    Mine,
-    fate,
     read_mine,
     set_aside,
     to_cbor,
@@ -24,9 +23,8 @@ from methrics.node.mine.reports import (
     to_jsonl,
     to_rows,
 )
-from methrics.node.mine.trail.gather import namespaces
-from methrics.node.mine.trail.own import moment
-from methrics.node.outbox.journal import ACKNOWLEDGED
+from methrics.node.outbox.found import namespaces_here
+from methrics.node.outbox.rows import ACKNOWLEDGED
 from methrics.node.paths import user_paths
 from methrics.node.report.parts import said
 from methrics.schema.errors import ConfigError
@@ -66,7 +64,7 @@ def mine(
             raise click.UsageError("give options after the name of the subcommand")
         return
     paths = user_paths(home)
-    found = read_mine(paths, Clock(), resolve_apps(apps, namespaces(paths)))
+    found = read_mine(paths, Clock(), resolve_apps(apps, namespaces_here(paths)))
     for path in set_aside(paths):
         click.echo(f"methrics: {path} is damaged: the reports in it are not listed", err=True)
     if source is None:
@@ -75,17 +73,17 @@ def mine(
     ctx.exit(_check(found, source, as_json))
 
 
-def _list(found: list[Mine], as_json: bool) -> None:
+def _list(found: list[OwnReport], as_json: bool) -> None:
     if as_json:
         click.echo(to_jsonl(found), nl=False)
         return
     if not found:
         click.echo("no report was made here yet")
     for one in found:
-        click.echo(_line(one, fate(one)))
+        click.echo(_line(one, one.fate))
 
 
-def _line(one: Mine, state: str) -> str:
+def _line(one: OwnReport, state: str) -> str:
     words = said(one.event_type, one.parts) if one.event_type else ""
     made = moment(one.receipt.made)
     return (
@@ -94,10 +92,10 @@ def _line(one: Mine, state: str) -> str:
     )
 
 
-def _check(found: list[Mine], source: str, as_json: bool) -> int:
+def _check(found: list[OwnReport], source: str, as_json: bool) -> int:
     from methrics.aggregate.mine.check import FOUND, MISSING, Wanted, check
 
-    left = [one for one in found if one.left]
+    left = [one for one in found if one.may_have_left]
     checked = check(source, [Wanted(one.id, one.receipt.time) for one in left])
     states = {one.id: checked.of[one.id] for one in left}
     old = Clock().now() - PATIENCE
@@ -111,11 +109,11 @@ def _check(found: list[Mine], source: str, as_json: bool) -> int:
     if as_json:
         for one in left:
             record = {"id": one.id.hex(), "app": one.namespace, "type": one.receipt.type}
-            click.echo(json.dumps({**record, "state": states[one.id], "fate": fate(one)}))
+            click.echo(json.dumps({**record, "state": states[one.id], "fate": one.fate}))
         return _NO if missing else 0
     for one in left:
         still = states[one.id] == FOUND and one.erasure is not None
-        click.echo(_line(one, f"{states[one.id]}{', ' + fate(one) if still else ''}"))
+        click.echo(_line(one, f"{states[one.id]}{', ' + one.fate if still else ''}"))
     counts = Counter(states.values())
     summary = ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "none of yours"
     click.echo(f"{summary}; {checked.total:,} reports compared on this machine")
@@ -141,7 +139,7 @@ def export(out: Path, form: str | None, apps: tuple[str, ...], home: Path | None
     """
     form = form or (out.suffix[1:] if out.suffix[1:] in FORMATS else "jsonl")
     paths = user_paths(home)
-    found = read_mine(paths, Clock(), resolve_apps(apps, namespaces(paths)))
+    found = read_mine(paths, Clock(), resolve_apps(apps, namespaces_here(paths)))
     if form == "parquet":
         if str(out) == "-":
             raise ConfigError("no-stream", "Parquet goes to a file", "name one, or another format")
@@ -158,5 +156,5 @@ def export(out: Path, form: str | None, apps: tuple[str, ...], home: Path | None
     click.echo(f"{len(found)} reports written to {out}", err=True)
 
 
-def _text(found: list[Mine], form: str) -> str:
+def _text(found: list[OwnReport], form: str) -> str:
     return to_csv(found) if form == "csv" else to_jsonl(found)

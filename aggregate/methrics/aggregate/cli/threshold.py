@@ -11,8 +11,9 @@ from methrics.aggregate.cli.public_data import open_public
 from methrics.node.cli.naming import CommandGroup, resolve_apps
 from methrics.node.cli.options import APPS, HOME, json_option
 from methrics.node.clock import Clock
-from methrics.node.mine.trail.gather import gather, namespaces
-from methrics.node.mine.trail.own import moment
+from methrics.node.mine.own import moment
+from methrics.node.mine.trail.gather import gather
+from methrics.node.outbox.found import namespaces_here
 from methrics.node.paths import Paths, user_paths
 from methrics.node.report.threshold.keeping import (
     public_path,
@@ -66,7 +67,7 @@ def set_command(outer: Path | None, others: int, home: Path | None) -> None:
     paths = user_paths(home or outer)
     write_threshold(paths, others)
     click.echo(f"threshold {others}, kept in {settings_path(paths)}")
-    if not any(read_public(paths, name) for name in namespaces(paths)):
+    if not any(read_public(paths, name) for name in namespaces_here(paths)):
         click.echo(f"every report is withheld until you run: {REMEMBER}")
 
 
@@ -92,7 +93,7 @@ def remember(outer: Path | None, data: str, apps: tuple[str, ...], home: Path | 
     then, because the summary stays as old as the data it came from.
     """
     paths, clock = user_paths(home or outer), Clock()
-    gathered = gather(paths, clock, resolve_apps(apps, namespaces(paths)))
+    gathered = gather(paths, clock, resolve_apps(apps, namespaces_here(paths)))
     if not gathered.catalogs:
         click.echo("no app has recorded anything here: there is nothing to compare yet")
         return
@@ -104,7 +105,7 @@ def remember(outer: Path | None, data: str, apps: tuple[str, ...], home: Path | 
 
 def _show(paths: Paths, as_json: bool) -> None:
     others = read_threshold(paths)
-    public = {name: read_public(paths, name) for name in namespaces(paths)}
+    public = {name: read_public(paths, name) for name in namespaces_here(paths)}
     known = {name: one for name, one in public.items() if one is not None}
     if as_json:
         compared = {name: {"source": one.source, "made": one.made} for name, one in known.items()}

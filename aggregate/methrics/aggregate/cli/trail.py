@@ -12,11 +12,12 @@ from methrics.aggregate.mine.own_file import write_own
 from methrics.node.cli.naming import resolve_apps
 from methrics.node.cli.options import APPS, FILE, HOME, json_option
 from methrics.node.clock import Clock
-from methrics.node.mine.trail.gather import Gathered, gather, namespaces
+from methrics.node.mine.trail.gather import Gathered, gather
 from methrics.node.mine.trail.picture import page
 from methrics.node.mine.trail.text import lines
 from methrics.node.mine.trail.traces import Trace, read_traces
 from methrics.node.mine.trail.whole import Trail, to_json, trace
+from methrics.node.outbox.found import namespaces_here
 from methrics.node.paths import Paths, user_paths
 from methrics.node.report.threshold.keeping import read_public, read_threshold
 from methrics.schema.errors import ConfigError
@@ -51,7 +52,7 @@ def trail(
     reports that too few others share, see `methrics threshold`.
     """
     paths, clock = user_paths(home), Clock()
-    chosen = resolve_apps(apps, namespaces(paths))
+    chosen = resolve_apps(apps, namespaces_here(paths))
     beside = None if traces is None else _read_traces(traces)
     found = _measured(paths, gather(paths, clock, chosen), data, beside)
     if html is not None:

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 from methrics.aggregate.read.dataset import Dataset
 from methrics.aggregate.store.duck import moment, name
+from methrics.node.mine.own import ReadableReport
 from methrics.node.mine.trail.others import Overlap, Window
-from methrics.node.mine.trail.own import Own
 from methrics.node.report.flags import DAY
 from methrics.node.report.parts import FLAGS, part_names
 from methrics.node.report.threshold.crowd import PEOPLE, REPORTS
@@ -61,7 +61,10 @@ class PublicReports:
     """
 
     def __init__(
-        self, dataset: Dataset, namespaces: Mapping[str, Sequence[Catalog]], own: Sequence[Own]
+        self,
+        dataset: Dataset,
+        namespaces: Mapping[str, Sequence[Catalog]],
+        own: Sequence[ReadableReport],
     ) -> None:
         self._dataset = dataset
         self._tables: dict[tuple[str, str], _Table] = {}
@@ -92,7 +95,7 @@ class PublicReports:
             stepped = f"{schema}.{table}_step" in present
             self._tables[namespace, type_name] = _Table(schema, table, stepped, dict(fields))
 
-    def counts_people(self, own: Own) -> str | None:
+    def counts_people(self, own: ReadableReport) -> str | None:
         """The period whose first reports count people, if reports of this type say so."""
         table = self._tables.get((own.namespace, own.event_type.name))
         found = _people_field(own.event_type)
@@ -102,7 +105,7 @@ class PublicReports:
 
     def agreeing(
         self,
-        own: Own,
+        own: ReadableReport,
         names: Sequence[str],
         *,
         window: Window | None = None,

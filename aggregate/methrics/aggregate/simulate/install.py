@@ -25,8 +25,9 @@ from methrics.node.clock import ManualClock
 from methrics.node.consent.answer import Effective
 from methrics.node.consent.decide import off
 from methrics.node.consent.switch import ConsentSwitch
-from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, Journal, Pending, Receipt
+from methrics.node.outbox.interfaces import PublisherJournal
 from methrics.node.outbox.outbox import catalog_number
+from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, PendingRows, Receipt
 from methrics.node.paths import user_paths
 from methrics.node.process.exits import forget
 from methrics.node.publish.delivery import ALL, PassResult, backoff
@@ -37,7 +38,7 @@ from methrics.node.record.compiled import CompiledType
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.record.writer import Writer
-from methrics.node.report.prepare import Identity, prepare
+from methrics.node.report.prepare import prepare
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.wire.verdict import Reason
@@ -101,7 +102,8 @@ class Install:
         self._wake: int | None = None
         self._started = -PAUSE
         self._catalogs = {catalog_number(catalog.id): catalog}
-        self.journal = self._store(seed)
+        self.memory = MemoryJournal(seed, clock=self.clock)
+        self.journal: PublisherJournal = self.memory
 
     @property
     def time(self) -> int:
@@ -154,9 +156,6 @@ class Install:
 
     # -- what a test replaces by the real thing ---------------------------------------------------
 
-    def _store(self, seed: bytes) -> Journal:
-        return MemoryJournal(seed, clock=self.clock)
-
     def _start(self, settings: RecorderSettings) -> Recorder:
         idle, self._idle = self._idle, None
         if idle is not None and idle.settings == settings:
@@ -191,7 +190,7 @@ class Install:
         """One pass over the journal, as `methrics.node.publish.delivery.Delivery` makes it."""
         now = self.clock.now()
         pending = self.journal.pending(now, ALL)
-        if pending:
+        if pending.rows:
             self._make(pending, now, done)
         for receipt in self.journal.due(now, ALL):
             index, event_type = receipt.key_index, self.catalog.types[receipt.type]
@@ -202,19 +201,19 @@ class Install:
                 continue
             self.hand_over(receipt, event_type, done)
 
-    def _make(self, pending: list[Pending], now: int, done: PassResult) -> None:
+    def _make(self, pending: PendingRows, now: int, done: PassResult) -> None:
         journal = self.journal
         made = prepare(
-            pending,
+            pending.rows,
             catalogs=self._catalogs,
             allowed=self.consent,
-            identity=Identity(*journal.identity(min(now, *(row.time for row in pending)))),
+            identity=journal.identity(min(now, *(row.time for row in pending.rows))),
             paces=journal.paces(),
             route=_ROUTE,
             now=now,
             rng=self.rng.random,
         )
-        journal.journal(made.made, made.consumed, made.paces.values())
+        journal.journal(made.made, made.consumed, made.paces.values(), token=pending.token)
         for reason, n in made.dropped.items():
             journal.drop(reason, n)
         done.made += len(made.made)
@@ -281,8 +280,8 @@ class _MemoryWriter(Writer):
     """The writer over an outbox in memory."""
 
     def __init__(self, install: Install) -> None:
-        self.outbox = install.journal
-        self._database = install.journal.database
+        self.outbox = install.memory
+        self._database = install.memory.database
         self._catalog = install.catalog
         self._rng = install.rng.random
         self._generation = 0

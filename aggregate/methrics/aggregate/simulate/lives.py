@@ -12,7 +12,6 @@ from collections.abc import Iterable
 
 from methrics.aggregate.simulate import truth
 from methrics.aggregate.simulate.install import Install
-from methrics.aggregate.simulate.memory import MemoryJournal
 from methrics.aggregate.simulate.population import Profile, Visit, visits
 from methrics.aggregate.simulate.settings import DAY, Settings
 from methrics.aggregate.simulate.transport import answer, closes
@@ -214,8 +213,7 @@ def _collect(install: Install, profile: Profile, settings: Settings, rows: truth
             arrives,
             receipt.raw,
         )
-    store = install.journal
-    assert isinstance(store, MemoryJournal)
+    store = install.memory
     unsent: Counter[tuple[str, int, str]] = Counter()
     for (_, receipt), reason in install.refused:
         unsent[receipt.type, receipt.time // DAY, reason] += 1

@@ -12,41 +12,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from methrics.node.clock import Clock
-from methrics.node.outbox.journal import (
-    DUE,
-    Journal,
-    Made,
-    Pace,
-    Pending,
-    Receipt,
-    week_start,
-)
+from methrics.node.outbox.journal import week_start
 from methrics.node.outbox.outbox import AGE_MAX, ROWS_MAX, catalog_number
+from methrics.node.outbox.rows import Identity, Pace, Pending, PendingRows, Receipt
 from methrics.node.report.flags import DAY
 
 _Counted = tuple[str, int, bytes, int, int]
 
 
-class _NoErasures:
-    """Stands where the SQLite file is, for the two things that are asked of it directly."""
+class _NeverReplaced:
+    """Stands for the SQLite file, whose generation the recorder's writer looks at."""
 
     generation = 0
-    """Never replaced by a fresh file."""
-
-    def rows(self, _sql: str, _parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        """Nobody here asks for an erasure."""
-        return []
 
 
-class MemoryJournal(Journal):
-    """One install's outbox and journal. `seed` (32 bytes) is its secret, drawn by the caller."""
+class MemoryJournal:
+    """One install's outbox and journal: an `AppOutbox` and a `PublisherJournal`.
+
+    `seed` (32 bytes) is the install's secret, drawn by the caller.
+    """
 
     def __init__(self, seed: bytes, *, clock: Clock) -> None:
         self.path = ":memory:"
         self.clock = clock
-        self.database = _NoErasures()  # type: ignore[assignment]  # see _NoErasures
+        self.database = _NeverReplaced()
         self._seed = seed
         self._install_week: int | None = None
         self._next_index = 0
@@ -59,13 +51,9 @@ class MemoryJournal(Journal):
         self._waiting: dict[int, Receipt] = {}
         self._dropped: Counter[str] = Counter()
         self.too_old: list[Pending] = []
-        """Rows that no publisher came for in time."""
+        """Rows that no publisher took in time."""
         self.unmade: list[Pending] = []
         """Rows that the publisher took and made no report of."""
-
-    def exists(self) -> bool:
-        """Always there."""
-        return True
 
     def keep_catalog(self, catalog_id: bytes, raw: bytes) -> int:
         """See `Outbox.keep_catalog`."""
@@ -88,7 +76,15 @@ class MemoryJournal(Journal):
             return False
         n = self._number()
         self._events[n] = Pending(
-            "event", n, catalog, type_name, time, due, one_in, fields, steps, None
+            table="event",
+            n=n,
+            catalog=catalog,
+            type=type_name,
+            time=time,
+            due=due,
+            one_in=one_in,
+            fields=fields,
+            steps=steps,
         )
         return True
 
@@ -106,11 +102,19 @@ class MemoryJournal(Journal):
         key = (type_name, window, fields, catalog, one_in)
         known = self._counters.get(key)
         if known is not None:
-            self._counters[key] = known._replace(total=(known.total or 0) + n)
+            self._counters[key] = replace(known, total=(known.total or 0) + n)
             return
         number = self._number()
         self._counters[key] = Pending(
-            "counter", number, catalog, type_name, window, due, one_in, fields, None, n
+            table="counter",
+            n=number,
+            catalog=catalog,
+            type=type_name,
+            time=window,
+            due=due,
+            one_in=one_in,
+            fields=fields,
+            total=n,
         )
 
     def set_state(
@@ -129,7 +133,15 @@ class MemoryJournal(Journal):
         if known is not None:
             due, n = min(known.due, due), known.n + 1
         self._states[type_name, period] = Pending(
-            "state", n, catalog, type_name, time, due, one_in, fields, None, None, period
+            table="state",
+            n=n,
+            catalog=catalog,
+            type=type_name,
+            time=time,
+            due=due,
+            one_in=one_in,
+            fields=fields,
+            period=period,
         )
 
     def drop(self, reason: str, n: int = 1) -> None:
@@ -163,7 +175,7 @@ class MemoryJournal(Journal):
     def close(self) -> None:
         """Nothing to close."""
 
-    def pending(self, now: int, limit: int = 1000) -> list[Pending]:
+    def pending(self, now: int, limit: int = 1000) -> PendingRows:
         """See `Journal.pending`."""
         self._trim(now - AGE_MAX)
         paces = self._paces
@@ -173,7 +185,7 @@ class MemoryJournal(Journal):
             if row.due <= now and ((pace := paces.get(row.type)) is None or pace.next <= now)
         ]
         found.sort(key=_when)
-        return found[:limit]
+        return PendingRows(rows=found[:limit], token=0)
 
     def catalogs(self) -> dict[int, bytes]:
         """See `Journal.catalogs`."""
@@ -183,19 +195,26 @@ class MemoryJournal(Journal):
         """See `Journal.paces`."""
         return self._paces
 
-    def identity(self, now: int) -> tuple[bytes, int, int]:
+    def identity(self, now: int) -> Identity:
         """See `Journal.identity`; the seed is the one given."""
         if self._install_week is None:
             self._install_week = week_start(now)
-        return self._seed, self._next_index, self._install_week
+        return Identity(
+            seed=self._seed, next_index=self._next_index, install_week=self._install_week
+        )
 
     def journal(
-        self, made: Sequence[Made], consumed: Iterable[Pending], paces: Iterable[Pace]
+        self,
+        made: Sequence[Receipt],
+        consumed: Iterable[Pending],
+        paces: Iterable[Pace],
+        *,
+        token: int,
     ) -> None:
-        """See `Journal.journal`."""
+        """See `Journal.journal`. Nobody changes what waits, so any `token` holds."""
         for one in made:
             self._next_index = one.key_index + 1
-            self._waiting[one.key_index] = Receipt(*one, DUE, 0)
+            self._waiting[one.key_index] = one
         consumed = list(consumed)
         if len(consumed) > len(made):
             told = Counter((one.type, one.time // DAY) for one in made)
@@ -225,13 +244,17 @@ class MemoryJournal(Journal):
         found = set(indices)
         for index in found:
             receipt = self._waiting[index]
-            self._waiting[index] = receipt._replace(attempts=receipt.attempts + 1)
+            self._waiting[index] = replace(receipt, attempts=receipt.attempts + 1)
         return found
+
+    def purge(self, type_name: str | None = None) -> int:
+        """See `Journal.purge`. Consent is never withdrawn here, so nothing is deleted."""
+        return 0
 
     def postpone(self, indices: Iterable[int], due: int) -> None:
         """See `Journal.postpone`."""
         for index in indices:
-            self._waiting[index] = self._waiting[index]._replace(due=due)
+            self._waiting[index] = replace(self._waiting[index], due=due)
 
     def receipt(self, index: int) -> Receipt:
         """A report that is journaled and not done with."""
@@ -252,7 +275,7 @@ class MemoryJournal(Journal):
         for key in sorted(self._states):
             row = self._states[key]
             due = latest[row.type] = max(row.due, latest.get(row.type, row.due))
-            found.append(row if due == row.due else row._replace(due=due))
+            found.append(row if due == row.due else replace(row, due=due))
         return found
 
     def _number(self) -> int:

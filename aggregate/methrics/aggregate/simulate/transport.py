@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
-from methrics.node.outbox.journal import Receipt
+from methrics.node.outbox.rows import Receipt
 from methrics.node.publish.routes import RELAYS_AT_A_TIME
 from methrics.node.relay.mixer import MixLimits, draw_rest, shuffled
 from methrics.schema.catalog.event_type import EventType

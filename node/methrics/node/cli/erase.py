@@ -17,10 +17,11 @@ from methrics.node.cli.naming import check_names, resolve_apps
 from methrics.node.cli.options import APPS, HOME, TYPES, YES, json_option
 from methrics.node.clock import Clock
 from methrics.node.consent.apps import known_catalogs
-from methrics.node.mine.reports import Mine, pick, read_mine
+from methrics.node.mine.own import OwnReport
+from methrics.node.mine.reports import pick, read_mine
 from methrics.node.mine.reset import Burned, burn, renew, to_burn
-from methrics.node.mine.trail.gather import namespaces
-from methrics.node.outbox.erasures import Erasures, Outcome
+from methrics.node.outbox.erasures import ErasureCounts, Erasures
+from methrics.node.outbox.found import namespaces_here
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, user_paths
 from methrics.node.publish.publisher import may_erase
@@ -67,9 +68,9 @@ def erase(
     if everything and (reports or types or apps):
         raise click.UsageError("--all goes alone")
     paths = user_paths(home)
-    apps, window = resolve_apps(apps, namespaces(paths)), int(over)
+    apps, window = resolve_apps(apps, namespaces_here(paths)), int(over)
     known = read_mine(paths, Clock(), apps)
-    if not reports and not namespaces(paths) and not as_json:
+    if not reports and not namespaces_here(paths) and not as_json:
         click.echo("nothing was recorded here: there is nothing to erase")
         return
     _check_types(paths, known, types)
@@ -81,22 +82,24 @@ def erase(
     _tell(paths, outcome, window, as_json)
 
 
-def _check_types(paths: Paths, known: list[Mine], types: tuple[str, ...]) -> None:
+def _check_types(paths: Paths, known: list[OwnReport], types: tuple[str, ...]) -> None:
     """A misspelt type must not look like one whose reports are all gone."""
     names = {one.receipt.type for one in known}
     names.update(name for catalog in known_catalogs(paths) for name in catalog.types)
     check_names(types, names, kind="event type", owner="this machine")
 
 
-def _choose(known: list[Mine], reports: tuple[str, ...], types: tuple[str, ...]) -> list[Mine]:
+def _choose(
+    known: list[OwnReport], reports: tuple[str, ...], types: tuple[str, ...]
+) -> list[OwnReport]:
     found = pick(known, reports) if reports else known
     if types:
         found = [one for one in found if one.receipt.type in types]
     return found
 
 
-def _confirm(chosen: list[Mine], whole: bool, over: int) -> None:
-    left = [one for one in chosen if one.left]
+def _confirm(chosen: list[OwnReport], whole: bool, over: int) -> None:
+    left = [one for one in chosen if one.may_have_left]
     new = [one for one in left if one.erasure is None]
     click.echo(
         f"{len(new)} reports have left: an erasure for each, within {duration(over)} from now"
@@ -117,7 +120,7 @@ class _Totals:
     def __init__(self) -> None:
         self.journaled = self.dropped = self.already = self.again = self.waiting = 0
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: ErasureCounts) -> None:
         self.journaled += outcome.journaled
         self.dropped += outcome.dropped
         self.already += outcome.already
@@ -125,7 +128,7 @@ class _Totals:
 
 def _erase(
     paths: Paths,
-    chosen: list[Mine],
+    chosen: list[OwnReport],
     apps: tuple[str, ...],
     types: tuple[str, ...],
     *,
@@ -133,11 +136,11 @@ def _erase(
     over: int,
     again: bool,
 ) -> _Totals:
-    by_app: dict[str, list[Mine]] = defaultdict(list)
+    by_app: dict[str, list[OwnReport]] = defaultdict(list)
     for one in chosen:
         by_app[one.namespace].append(one)
     if whole:  # what waits is dropped even where no report was made
-        for name in apps or namespaces(paths):
+        for name in apps or namespaces_here(paths):
             by_app.setdefault(name, [])
     totals, rng, clock = _Totals(), random.SystemRandom().random, Clock()
     for namespace, own in by_app.items():
@@ -153,7 +156,7 @@ def _erase(
             totals.already += len(old)
             if again:
                 moments = spread(len(old), now, over, rng)
-                totals.again += erasures.ask_again(zip(old, moments, strict=True))
+                totals.again += erasures.request_again(zip(old, moments, strict=True))
         finally:
             journal.close()
     return totals
@@ -190,7 +193,7 @@ def reset(apps: tuple[str, ...], burning: bool, yes: bool, home: Path | None) ->
     knows which reports were yours, and you cannot find or erase them either.
     """
     paths = user_paths(home)
-    known = namespaces(paths)
+    known = namespaces_here(paths)
     chosen = resolve_apps(apps, known) or known
     if not chosen:
         click.echo("nothing was recorded here: there is nothing to reset")
@@ -210,7 +213,11 @@ def reset(apps: tuple[str, ...], burning: bool, yes: bool, home: Path | None) ->
 
 def _burn(journals: dict[str, Journal], yes: bool) -> None:
     losses = [to_burn(journal) for journal in journals.values()]
-    total = Burned(*(sum(column) for column in zip(*losses, strict=True)))
+    total = Burned(
+        receipts=sum(one.receipts for one in losses),
+        unsent=sum(one.unsent for one in losses),
+        erasures=sum(one.erasures for one in losses),
+    )
     if not yes:
         click.echo(
             f"This destroys the receipts and keys of {total.receipts} reports that left. They stay "
@@ -230,10 +237,10 @@ def _burn(journals: dict[str, Journal], yes: bool) -> None:
 def offer(paths: Paths, apps: Sequence[str], types: tuple[str, ...]) -> None:
     """Somebody took back consent: says how many reports left before, and asks on a terminal
     whether they are to be forgotten as well."""
-    known = set(namespaces(paths))
+    known = set(namespaces_here(paths))
     chosen = [app for app in apps if app in known]
     found = read_mine(paths, Clock(), chosen) if chosen else []
-    left = [one for one in _choose(found, (), types) if one.left and one.erasure is None]
+    left = [one for one in _choose(found, (), types) if one.may_have_left and one.erasure is None]
     if not left:
         return
     told = f"{len(left)} reports left before that and are public"

@@ -16,12 +16,13 @@ from methrics.node.clock import Clock
 from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import policy_off
 from methrics.node.consent.overview import RULES
+from methrics.node.mine.own import moment
 from methrics.node.mine.preview import (
-    HELD,
     NEVER,
     PLANNED,
     SIGNED,
     UNDRAWN,
+    WITHHELD,
     Leaving,
     Preview,
     choose,
@@ -29,8 +30,7 @@ from methrics.node.mine.preview import (
     strike,
 )
 from methrics.node.mine.reports import set_aside
-from methrics.node.mine.trail.gather import namespaces
-from methrics.node.mine.trail.own import moment
+from methrics.node.outbox.found import namespaces_here
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, user_paths
 from methrics.node.publish.publisher import consent_of
@@ -108,7 +108,7 @@ def preview(
 
 
 def _look(paths: Paths, apps: tuple[str, ...], route: str, clock: Clock) -> list[Preview]:
-    known = namespaces(paths)
+    known = namespaces_here(paths)
     chosen = resolve_apps(apps, known) or known
     found = [
         look(paths, name, consent_of(paths, name, route, clock)(), route, clock) for name in chosen
@@ -200,7 +200,7 @@ def _words(number: int, one: Leaving, route: str) -> Iterator[str]:
 
 
 def _why(one: Leaving) -> str:
-    if one.state == HELD:
+    if one.state == WITHHELD:
         return f"held back by your threshold: {one.reason}"
     if one.state == NEVER:
         return _REASONS.get(one.reason, f"makes no report: {one.reason}")

@@ -15,8 +15,8 @@ from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.naming import listed, resolve_apps
 from methrics.node.cli.options import APPS, CATALOGS, HOME, json_option, route_option
 from methrics.node.clock import Clock
-from methrics.node.mine.trail.gather import namespaces
-from methrics.node.outbox.journal import Receipt
+from methrics.node.outbox.found import namespaces_here
+from methrics.node.outbox.rows import Receipt
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.delivery import PassResult
@@ -85,7 +85,7 @@ def publish(
 
 def _chosen(paths: Paths, apps: tuple[str, ...], catalogs: tuple[Path, ...]) -> list[str]:
     """The apps asked for, or all that have an outbox."""
-    present = namespaces(paths)
+    present = namespaces_here(paths)
     if not present:
         raise ConfigError(
             "no-outbox",

@@ -7,10 +7,12 @@ has recorded anything. Outboxes hold the catalogs of apps that were allowed to r
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from methrics.node.clock import Clock
+from methrics.node.outbox.found import namespaces_here, read_catalogs
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, namespace_of
 from methrics.schema.catalog.catalog import Catalog, load
@@ -28,10 +30,7 @@ def known_catalogs(paths: Paths, env: Mapping[str, str] = os.environ) -> list[Ca
     With a home chosen (METHRICS_HOME), only that folder is looked at.
     """
     newest: dict[str, Catalog] = {}
-    for raw in [*_installed(paths, env), *_recorded(paths)]:
-        catalog = _load(raw)
-        if catalog is None:
-            continue
+    for catalog in [*_installed(paths, env), *_recorded(paths)]:
         name = namespace_of(catalog.label, catalog.short_key)
         if name not in newest or newest[name].number < catalog.number:
             newest[name] = catalog
@@ -41,34 +40,25 @@ def known_catalogs(paths: Paths, env: Mapping[str, str] = os.environ) -> list[Ca
 def newest_types(outbox: str, clock: Clock) -> Callable[[], Mapping[str, EventType]]:
     """A function that gives the event types of the newest catalog in `outbox`, each time anew;
     none without an outbox, or while it cannot be read. Catalogs are read and verified once."""
-    loaded: dict[int, Catalog | None] = {}
+    loaded: dict[int, Catalog] = {}
 
     def newest() -> Mapping[str, EventType]:
+        nonlocal loaded
         journal = Journal(outbox, clock=clock)
         if not journal.exists():
             return {}
         try:
-            for number, raw in journal.catalogs().items():
-                if number not in loaded:
-                    loaded[number] = _load(raw)
+            loaded = read_catalogs(journal, loaded)
         except StoreError:
             return {}
         finally:
             journal.close()
-        found = [catalog for catalog in loaded.values() if catalog is not None]
-        return max(found, key=lambda one: one.number).types if found else {}
+        return max(loaded.values(), key=lambda one: one.number).types if loaded else {}
 
     return newest
 
 
-def _load(raw: bytes) -> Catalog | None:
-    try:
-        return load(raw)
-    except CatalogError:
-        return None
-
-
-def _installed(paths: Paths, env: Mapping[str, str]) -> Iterator[bytes]:
+def _installed(paths: Paths, env: Mapping[str, str]) -> Iterator[Catalog]:
     folders = [os.path.join(paths.data, "catalogs")]
     if paths.home is None:
         system = (env.get("XDG_DATA_DIRS") or DATA_DIRS).split(os.pathsep)
@@ -78,20 +68,18 @@ def _installed(paths: Paths, env: Mapping[str, str]) -> Iterator[bytes]:
     for folder in folders:
         for name in _names(folder):
             if name.endswith(".cbor"):
-                try:
-                    with open(os.path.join(folder, name), "rb") as file:
-                        yield file.read(ITEM_MAX + 1)
-                except OSError:
-                    continue
+                with (
+                    contextlib.suppress(OSError, CatalogError),
+                    open(os.path.join(folder, name), "rb") as file,
+                ):
+                    yield load(file.read(ITEM_MAX + 1))
 
 
-def _recorded(paths: Paths) -> Iterator[bytes]:
-    for name in _names(paths.data):
+def _recorded(paths: Paths) -> Iterator[Catalog]:
+    for name in namespaces_here(paths):
         journal = Journal(paths.outbox(name))
-        if not journal.exists():
-            continue
         try:
-            yield from journal.catalogs().values()
+            yield from read_catalogs(journal).values()
         except StoreError:
             continue
         finally:

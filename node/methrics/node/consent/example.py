@@ -11,9 +11,9 @@ import random
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from methrics.node.outbox.journal import Pending
+from methrics.node.outbox.rows import Identity, Pending
 from methrics.node.report.facts import machine_facts
-from methrics.node.report.prepare import Identity, prepare
+from methrics.node.report.prepare import prepare
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.fields import Field, Wire
@@ -66,13 +66,22 @@ def example(
         made_up.add("sequence")
     total = 1 if event_type.kind == "count" else None
     row = Pending(
-        "event", 0, 0, event_type.name, now, now, event_type.one_in[0], encode(wire), steps, total
+        table="event",
+        n=0,
+        catalog=0,
+        type=event_type.name,
+        time=now,
+        due=now,
+        one_in=event_type.one_in[0],
+        fields=encode(wire),
+        steps=steps,
+        total=total,
     )
     prepared = prepare(
         [row],
         catalogs={0: catalog},
         allowed={event_type.name: None if fields is None else frozenset(fields)},
-        identity=Identity(seed, 0, now),
+        identity=Identity(seed=seed, next_index=0, install_week=now),
         paces={},
         route="relay",
         now=now,

@@ -8,7 +8,6 @@ the key shown here), the moment it leaves is drawn then. Nothing of the schedule
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import heapq
 from collections.abc import Mapping
@@ -16,19 +15,21 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from methrics.node.clock import Clock
-from methrics.node.outbox.journal import Journal, Pending, Receipt, Snapshot, week_start
+from methrics.node.outbox.found import read_catalogs
+from methrics.node.outbox.journal import Journal, week_start
+from methrics.node.outbox.rows import Identity, Pending, Receipt, Snapshot
 from methrics.node.paths import Paths
 from methrics.node.publish.delivery import Consent
-from methrics.node.report.prepare import Identity, Prepared, prepare
-from methrics.node.report.threshold.keeping import standing_meter
+from methrics.node.report.prepare import Prepared, prepare
+from methrics.node.report.threshold.keeping import threshold_meter
 from methrics.node.report.threshold.meter import Meter
-from methrics.schema.catalog.catalog import Catalog, load
-from methrics.schema.errors import CatalogError, RefusedError
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.errors import RefusedError
 from methrics.schema.wire.envelope import split
 from methrics.schema.wire.items import Report, decode_report
 from methrics.schema.wire.verdict import Reason
 
-SIGNED, PLANNED, HELD, WAITS, NEVER = "signed", "planned", "held", "waits", "never"
+SIGNED, PLANNED, WITHHELD, WAITS, NEVER = "signed", "planned", "withheld", "waits", "never"
 """A journaled report; one that would be made; held back by the person's own threshold; not allowed
 to leave by this route now; something that makes no report."""
 
@@ -39,15 +40,14 @@ NO_SEED = bytes(32)
 """Stands for the seed of a node that has not made one yet."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Leaving:
     """One thing that is to leave, or not.
 
     `id`: 8 hex digits that name it, the same as long as it is the same. `state`: SIGNED, PLANNED,
-    HELD, WAITS or NEVER; `reason` says why in the last three, or UNDRAWN. `earliest`: unix seconds
-    before which nothing leaves. `report` and `raw` (the exact bytes) are None and b"" where no
-    report is made.
-    `attempts`: how often sending was tried; such a report may have left already.
+    WITHHELD, WAITS or NEVER; `reason` tells why in the last three, or is UNDRAWN. `earliest`: unix
+    seconds before which it does not leave. `report` and `raw` (the exact bytes) are None and b""
+    where no report is made.
     """
 
     namespace: str
@@ -61,7 +61,11 @@ class Leaving:
     report: Report | None = None
     raw: bytes = b""
     reason: str = ""
-    attempts: int = 0
+
+    @property
+    def attempts(self) -> int:
+        """How often sending was tried; after that the report may have left already."""
+        return self.source.attempts if isinstance(self.source, Receipt) else 0
 
 
 @dataclass(slots=True)
@@ -85,7 +89,7 @@ def look(
         catalogs = read_catalogs(journal)
     finally:
         journal.close()
-    meter = standing_meter(paths, namespace)
+    meter = threshold_meter(paths, namespace)
     found = plan(namespace, snapshot, catalogs, consent, route, clock.now(), meter)
     return Preview(namespace, found, snapshot.erasures)
 
@@ -113,7 +117,7 @@ def strike(journal: Journal, one: Leaving) -> str:
         before = journal.strike(one.source.key_index)
         if before is None:
             return "gone"
-        return "tried" if before.attempts else "struck"
+        return "tried" if before.may_have_left else "struck"
     return "struck" if journal.strike_row(one.source) else "gone"
 
 
@@ -124,15 +128,6 @@ def choose(found: list[Leaving], word: str) -> Leaving | None:
         return found[place - 1] if 1 <= place <= len(found) else None
     fits = [one for one in found if len(word) >= 4 and one.id.startswith(word.lower())]
     return fits[0] if len(fits) == 1 else None
-
-
-def read_catalogs(journal: Journal) -> dict[int, Catalog]:
-    """The catalogs that rows and receipts name, by their number."""
-    found = {}
-    for number, raw in journal.catalogs().items():
-        with contextlib.suppress(CatalogError):
-            found[number] = load(raw)
-    return found
 
 
 def _signed(
@@ -149,17 +144,16 @@ def _signed(
     except RefusedError:
         report = None
     one = Leaving(
-        namespace,
-        receipt.id.hex()[:8],
-        SIGNED,
-        receipt.type,
-        receipt.time,
-        max(now, receipt.due),
-        catalog,
-        receipt,
-        report,
-        receipt.raw,
-        attempts=receipt.attempts,
+        namespace=namespace,
+        id=receipt.id.hex()[:8],
+        state=SIGNED,
+        type=receipt.type,
+        time=receipt.time,
+        earliest=max(now, receipt.due),
+        catalog=catalog,
+        source=receipt,
+        report=report,
+        raw=receipt.raw,
     )
     if event_type is None or report is None:
         return replace(one, state=NEVER, reason="unknown-type")
@@ -168,12 +162,12 @@ def _signed(
     if one.earliest >= event_type.expires:
         return replace(one, state=NEVER, reason=str(Reason.EXPIRED))
     if receipt.type not in consent.allowed:
-        state, reason = _withheld(consent, receipt.type)
+        state, reason = _not_allowed(consent, receipt.type)
         return replace(one, state=state, reason=reason)
     return one
 
 
-def _withheld(consent: Consent, type_name: str) -> tuple[str, str]:
+def _not_allowed(consent: Consent, type_name: str) -> tuple[str, str]:
     """State and reason of what consent does not let go now."""
     return (NEVER, "withdrawn") if type_name in consent.withdrawn else (WAITS, "not-allowed")
 
@@ -222,9 +216,9 @@ class _Making:
     def _one(self, row: Pending, now: int) -> Leaving:
         """What becomes of `row` at `now`."""
         if row.type not in self._consent.allowed:
-            return self._leaving(row, now, *_withheld(self._consent, row.type))
+            return self._leaving(row, now, *_not_allowed(self._consent, row.type))
         done = self._prepare(row, now)
-        self._paces |= {} if done.held else done.paces
+        self._paces |= {} if done.withheld else done.paces
         if done.made:
             self._index += 1
             made = done.made[0]
@@ -232,10 +226,10 @@ class _Making:
             report = decode_report(split(made.raw).payload)
             reason = UNDRAWN if self._undrawn_answers(row, report) else ""
             return replace(one, time=made.time, report=report, raw=made.raw, reason=reason)
-        if done.held:
-            held = done.held[0]
-            one = self._leaving(row, now, HELD, held.reason)
-            return replace(one, time=held.report.time, report=held.report)
+        if done.withheld:
+            withheld = done.withheld[0]
+            one = self._leaving(row, now, WITHHELD, withheld.reason)
+            return replace(one, time=withheld.report.time, report=withheld.report)
         return self._leaving(row, now, NEVER, next(iter(done.dropped + done.quiet)))
 
     def _undrawn_answers(self, row: Pending, report: Report) -> bool:
@@ -253,7 +247,7 @@ class _Making:
             [row],
             catalogs=self._catalogs,
             allowed=self._consent.allowed,
-            identity=Identity(kept.seed or NO_SEED, self._index, week),
+            identity=Identity(seed=kept.seed or NO_SEED, next_index=self._index, install_week=week),
             paces=self._paces,
             route=self._route,
             now=now,
@@ -263,14 +257,14 @@ class _Making:
 
     def _leaving(self, row: Pending, earliest: int, state: str, reason: str) -> Leaving:
         return Leaving(
-            self._namespace,
-            _name(self._namespace, row),
-            state,
-            row.type,
-            row.time,
-            earliest,
-            self._catalogs.get(row.catalog),
-            row,
+            namespace=self._namespace,
+            id=_name(self._namespace, row),
+            state=state,
+            type=row.type,
+            time=row.time,
+            earliest=earliest,
+            catalog=self._catalogs.get(row.catalog),
+            source=row,
             reason=reason,
         )
 

@@ -11,24 +11,16 @@ import io
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from methrics.node.clock import Clock
-from methrics.node.mine.preview import read_catalogs
-from methrics.node.mine.trail.gather import namespaces
-from methrics.node.outbox.erasures import Asked, Erasures, state_words
-from methrics.node.outbox.journal import ACKNOWLEDGED, SENT, STRUCK, Journal, Receipt
+from methrics.node.mine.own import OwnReport, read_own
+from methrics.node.outbox.found import choose_namespaces, namespaces_here, read_catalogs
+from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths
-from methrics.node.report.erasure import has_left
-from methrics.node.report.parts import parts_of
-from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.catalog.event_type import EventType
-from methrics.schema.catalog.fields import Wire
-from methrics.schema.errors import ConfigError, RefusedError
+from methrics.schema.errors import ConfigError
 from methrics.schema.wire.codec import encode
 from methrics.schema.wire.envelope import split
-from methrics.schema.wire.items import Report, decode_report
 
 FORMATS = ("cbor", "jsonl", "csv", "parquet")
 """Forms of an export; `parquet` needs the extra `aggregate`."""
@@ -40,92 +32,35 @@ ID_DIGITS = 12
 """Hex digits of a report's id that are shown, and enough to name it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mine:
-    """One own report: its receipt, what it says (None if damaged), its erasure if one was asked
-    for, its event type and catalog if they are known here."""
-
-    namespace: str
-    receipt: Receipt
-    report: Report | None
-    erasure: Asked | None
-    catalog: Catalog | None
-
-    @property
-    def id(self) -> bytes:
-        """The report's id, 32 bytes."""
-        return self.receipt.id
-
-    @property
-    def number(self) -> int:
-        """The index of its key: with the namespace, a name that only this machine knows."""
-        return self.receipt.key_index
-
-    @property
-    def left(self) -> bool:
-        """Whether anybody else can have it."""
-        return has_left(self.receipt)
-
-    @property
-    def event_type(self) -> EventType | None:
-        """Its declaration."""
-        return self.catalog.types.get(self.receipt.type) if self.catalog else None
-
-    @property
-    def parts(self) -> Mapping[str, Wire]:
-        """What it says, by field name; `count`, `one_in`, `sequence` beside them."""
-        return {} if self.report is None else parts_of(self.report)
-
-
 def set_aside(paths: Paths) -> list[str]:
     """Files of reports that were found damaged and moved out of the way (`database`): what they
     held, nobody can list. To be called after reading, which is what finds them."""
-    found = [f"{paths.outbox(namespace)}.damaged" for namespace in namespaces(paths)]
+    found = [f"{paths.outbox(namespace)}.damaged" for namespace in namespaces_here(paths)]
     return [path for path in found if os.path.exists(path)]
 
 
-def read_mine(paths: Paths, clock: Clock, chosen: Collection[str] = ()) -> list[Mine]:
+def read_mine(paths: Paths, clock: Clock, chosen: Collection[str] = ()) -> list[OwnReport]:
     """All own reports of the chosen namespaces (none chosen: all), oldest first.
 
     Raises StoreError, and ConfigError `unknown-namespace`.
     """
-    known = namespaces(paths)
-    if unknown := sorted(set(chosen) - set(known)):
-        raise ConfigError(
-            "unknown-namespace",
-            f"nothing was recorded here under the name {', '.join(unknown)}",
-            f"recorded here: {', '.join(known) or 'nothing'}",
-        )
-    found: list[Mine] = []
-    for namespace in known:
-        if chosen and namespace not in chosen:
-            continue
+    found: list[OwnReport] = []
+    for namespace in choose_namespaces(paths, chosen):
         journal = Journal(paths.outbox(namespace), clock=clock)
         try:
-            erasures, catalogs = Erasures(journal).all(), read_catalogs(journal)
-            for receipt in journal.receipts():
-                asked = erasures.get(receipt.key_index)
-                catalog = catalogs.get(receipt.catalog)
-                found.append(Mine(namespace, receipt, _report(receipt.raw), asked, catalog))
+            found += read_own(journal, read_catalogs(journal), namespace)
         finally:
             journal.close()
-    return sorted(found, key=lambda one: (one.receipt.made, one.namespace, one.number))
+    return sorted(found, key=lambda one: (one.made, one.namespace, one.number))
 
 
-def _report(raw: bytes) -> Report | None:
-    try:
-        return decode_report(split(raw).payload)
-    except RefusedError:
-        return None
-
-
-def pick(found: Iterable[Mine], words: Iterable[str]) -> list[Mine]:
+def pick(found: Iterable[OwnReport], words: Iterable[str]) -> list[OwnReport]:
     """The reports that `words` name: each a number (with one app only) or the beginning of an id.
 
     Raises ConfigError `unknown-report` for one that names none, or several.
     """
     found = list(found)
-    chosen: dict[bytes, Mine] = {}
+    chosen: dict[bytes, OwnReport] = {}
     for word in words:
         if word.isdecimal() and len(word) < 6:
             fits = [one for one in found if one.number == int(word)]
@@ -144,32 +79,20 @@ def pick(found: Iterable[Mine], words: Iterable[str]) -> list[Mine]:
     return list(chosen.values())
 
 
-def fate(one: Mine) -> str:
-    """What became of a report, in words."""
-    receipt, route = one.receipt, one.receipt.route
-    if one.erasure is not None:
-        return state_words(one.erasure)
-    if receipt.state in (SENT, ACKNOWLEDGED):
-        return f"left by {route}"
-    if receipt.state == STRUCK:
-        return f"may have left by {route}, not sent again" if one.left else "struck out, never left"
-    return f"may have left by {route}, tried again" if one.left else f"waits to leave by {route}"
-
-
-def as_record(one: Mine) -> dict[str, object]:
+def as_record(one: OwnReport) -> dict[str, object]:
     """A report with all that is known of it, in JSON's types except for the bytes `id`, `key`,
     `catalog` and `raw`. Times are unix seconds."""
-    report, asked = one.report, one.erasure
+    report, erasure = one.report, one.erasure
     record: dict[str, object] = {
         "app": one.namespace,
         "number": one.number,
         "type": one.receipt.type,
-        "time": one.receipt.time,
+        "time": one.time,
         "values": dict(report.values) if report else {},
         "state": one.receipt.state,
-        "left": one.left,
+        "left": one.may_have_left,
         "route": one.receipt.route,
-        "made": one.receipt.made,
+        "made": one.made,
         "attempts": one.receipt.attempts,
         "id": one.id,
         "raw": one.receipt.raw,
@@ -182,28 +105,28 @@ def as_record(one: Mine) -> dict[str, object]:
             record["count"] = report.count
         if report.sequence is not None:
             record["sequence"] = [list(step) for step in report.sequence]
-    if asked is not None:
+    if erasure is not None:
         record["erasure"] = {
-            "state": asked.state,
-            "made": asked.made,
-            "due": asked.due,
-            "attempts": asked.attempts,
-            "raw": asked.raw,
+            "state": erasure.state,
+            "made": erasure.made,
+            "due": erasure.due,
+            "attempts": erasure.attempts,
+            "raw": erasure.raw,
         }
     return record
 
 
-def to_cbor(found: Iterable[Mine]) -> bytes:
+def to_cbor(found: Iterable[OwnReport]) -> bytes:
     """One CBOR map: `version` and `reports`, an array of records; bytes stand as bytes."""
     return encode({"version": VERSION, "reports": [as_record(one) for one in found]})
 
 
-def to_jsonl(found: Iterable[Mine]) -> str:
+def to_jsonl(found: Iterable[OwnReport]) -> str:
     """One JSON object a line; bytes stand in hex."""
     return "".join(json.dumps(_hex(as_record(one)), ensure_ascii=False) + "\n" for one in found)
 
 
-def to_csv(found: Iterable[Mine]) -> str:
+def to_csv(found: Iterable[OwnReport]) -> str:
     """Comma-separated values (RFC 4180) with a head; see `to_rows`."""
     columns, rows = to_rows(found)
     text = io.StringIO()
@@ -213,7 +136,7 @@ def to_csv(found: Iterable[Mine]) -> str:
     return text.getvalue()
 
 
-def to_rows(found: Iterable[Mine]) -> tuple[list[str], list[list[object]]]:
+def to_rows(found: Iterable[OwnReport]) -> tuple[list[str], list[list[object]]]:
     """Column names and rows, flat: a column `value.<field>` for each field that any report has,
     `sequence` and `erasure` as text, bytes as bytes, None where a report has nothing to say."""
     records = [as_record(one) for one in found]

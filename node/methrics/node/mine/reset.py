@@ -7,22 +7,21 @@ erased. `burn` keeps nothing: afterwards not even this machine can tell which re
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from methrics.node.outbox.journal import Journal, note_edit
+from methrics.node.outbox.rows import NEVER_LEFT
 from methrics.schema.errors import StoreError
 
 
-class Burned(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burned:
     """What was destroyed: receipts of reports that left, reports that now never leave, erasures
     that now never leave."""
 
     receipts: int
     unsent: int
     erasures: int
-
-
-_LEFT = "(state IN ('sent', 'acknowledged') OR attempts > 0)"
 
 
 def renew(journal: Journal) -> None:
@@ -50,11 +49,11 @@ def renew(journal: Journal) -> None:
 def to_burn(journal: Journal) -> Burned:
     """What `burn` would destroy."""
     ((receipts, unsent),) = journal.database.rows(
-        f"SELECT count(*) FILTER (WHERE {_LEFT}), "
-        f"count(*) FILTER (WHERE NOT {_LEFT} AND state = 'due') FROM report"
+        f"SELECT count(*) FILTER (WHERE NOT {NEVER_LEFT}), "
+        f"count(*) FILTER (WHERE {NEVER_LEFT} AND state = 'due') FROM report"
     )
     ((erasures,),) = journal.database.rows("SELECT count(*) FROM erasure WHERE state = 'due'")
-    return Burned(receipts, unsent, erasures)
+    return Burned(receipts=receipts, unsent=unsent, erasures=erasures)
 
 
 def burn(journal: Journal) -> Burned:

@@ -1,30 +1,36 @@
-"""The erasures of one outbox: journaled before they leave, and what became of each.
+"""The erasures in an outbox: journaled before they leave, and what became of each.
 
-Beside the journal, in the same file. One transaction either journals an erasure and stops its
-report, or does nothing: a kill -9 leaves one or the other.
+They stand in the journal's file. One transaction journals an erasure and stops its report, so a
+process that is killed leaves both done or neither.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
-from methrics.node.outbox.journal import ACKNOWLEDGED, DUE, STRUCK, Journal, note_edit
+from methrics.node.outbox.journal import Journal, note_edit
+from methrics.node.outbox.rows import ACKNOWLEDGED, DUE, NEVER_LEFT, STRUCK, from_row
 from methrics.schema.errors import LocalError
 
 
-class Signed(NamedTuple):
-    """An erasure that was made, not yet journaled: of the report with that key index, the exact
-    bytes, and when it may leave (unix seconds)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedErasure:
+    """A signed erasure that is not journaled yet. `key_index` is that of its report, `raw` its
+    exact bytes, `due` when it may leave (unix seconds)."""
 
     key_index: int
     raw: bytes
     due: int
 
 
-class Asked(NamedTuple):
-    """A journaled erasure of the report with that key index. `due`, `made`: unix seconds; `route`:
-    by which it may leave or has left; `state`: due, acknowledged, or struck (nobody takes it)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournaledErasure:
+    """An erasure in the journal.
+
+    `key_index` is that of its report. `made` and `due`: unix seconds. `route`: by which it may
+    leave or has left. `state`: due, acknowledged, or struck (every relay refused it).
+    """
 
     key_index: int
     raw: bytes
@@ -34,17 +40,28 @@ class Asked(NamedTuple):
     state: str
     attempts: int
 
+    @property
+    def words(self) -> str:
+        """What became of the erasure, for a person."""
+        if self.state == ACKNOWLEDGED:
+            return f"erasure left by {self.route}"
+        if self.state == STRUCK:
+            return "erasure refused by every relay"
+        return "erasure tried, will be tried again" if self.attempts else "erasure waits to leave"
 
-class Outcome(NamedTuple):
-    """What a request did: erasures journaled; reports and waiting rows that will now never leave;
-    reports whose erasure was asked for before."""
 
-    journaled: int
-    dropped: int
-    already: int
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureCounts:
+    """The result of a request. `journaled`: erasures that will leave. `dropped`: reports deleted
+    here, which never left. `already`: reports whose erasure was requested before."""
+
+    journaled: int = 0
+    dropped: int = 0
+    already: int = 0
 
 
-_ASKED = "idx, raw, made, due, route, state, attempts"
+_COLUMNS = "idx, raw, made, due, route, state, attempts"
+_FIELDS = ("key_index", "raw", "made", "due", "route", "state", "attempts")
 _WAITING = ("event", "counter", "state")
 
 
@@ -68,29 +85,26 @@ class Erasures:
             raise LocalError(
                 "no-seed",
                 "the keys of these reports are not on this machine any more",
-                "without them nobody can erase the reports",
+                "without the keys the reports cannot be erased",
             )
         return bytes(rows[0][0])
 
-    def request(self, signed: Sequence[Signed], now: int) -> Outcome:
-        """Journals the erasures of reports that may have left, and drops those that never did.
+    def request(self, signed: Sequence[SignedErasure], now: int) -> ErasureCounts:
+        """Journals the erasures of reports that may have left, and deletes reports that never left.
 
-        Which of the two is decided here, in one transaction with the publisher's own marks.
+        Whether a report may have left is looked up in the same transaction, so a publisher that is
+        sending at this moment cannot come between.
         """
         journaled = dropped = already = 0
         with self._database.transaction() as con:
             note_edit(con)
             for one in signed:
                 key = (one.key_index,)
-                if con.execute(
-                    "DELETE FROM report WHERE idx = ? AND attempts = 0 "
-                    f"AND state IN ('{DUE}', '{STRUCK}')",
-                    key,
-                ).rowcount:
+                if con.execute(f"DELETE FROM report WHERE idx = ? AND {NEVER_LEFT}", key).rowcount:
                     dropped += 1
                     continue
                 done = con.execute(
-                    f"INSERT INTO erasure ({_ASKED}) "
+                    f"INSERT INTO erasure ({_COLUMNS}) "
                     f"SELECT ?, ?, ?, ?, route, '{DUE}', 0 FROM report WHERE idx = ? "
                     "ON CONFLICT (idx) DO NOTHING",
                     (one.key_index, one.raw, now, one.due, one.key_index),
@@ -100,11 +114,14 @@ class Erasures:
                 con.execute(
                     f"UPDATE report SET state = '{STRUCK}' WHERE idx = ? AND state = '{DUE}'", key
                 )
-        return Outcome(journaled, dropped, already)
+        return ErasureCounts(journaled=journaled, dropped=dropped, already=already)
 
-    def ask_again(self, moments: Iterable[tuple[int, int]]) -> int:
-        """Lets erasures leave once more, byte for byte, for somebody who missed them. `moments`:
-        (key index, unix seconds). Returns how many will."""
+    def request_again(self, moments: Iterable[tuple[int, int]]) -> int:
+        """Lets erasures leave once more, byte for byte, for an aggregator that missed them.
+
+        `moments`: pairs of a key index and the unix seconds at which its erasure is due. Returns
+        how many erasures will leave again.
+        """
         with self._database.transaction() as con:
             return sum(
                 con.execute(
@@ -116,7 +133,8 @@ class Erasures:
             )
 
     def forget_waiting(self, type_name: str | None = None) -> int:
-        """Drops what was recorded and is not yet a report, of one type or of all."""
+        """Deletes recorded rows of which no report was made yet, of one type or of all. Returns how
+        many."""
         with self._database.transaction() as con:
             note_edit(con)
             return sum(
@@ -126,21 +144,21 @@ class Erasures:
                 for table in _WAITING
             )
 
-    def due(self, now: int, routes: Collection[str]) -> list[Asked]:
-        """Those to be sent at `now`, of reports that left by one of `routes`; earliest first."""
+    def due(self, now: int, routes: Collection[str]) -> list[JournaledErasure]:
+        """Erasures to be sent at `now` whose report left by one of `routes`, earliest first."""
         rows = self._database.rows(
-            f"SELECT {_ASKED} FROM erasure WHERE state = '{DUE}' AND due <= ? ORDER BY due, idx",
+            f"SELECT {_COLUMNS} FROM erasure WHERE state = '{DUE}' AND due <= ? ORDER BY due, idx",
             (now,),
         )
-        return [one for one in map(Asked._make, rows) if one.route in routes]
+        return [one for one in map(_erasure, rows) if one.route in routes]
 
-    def all(self) -> dict[int, Asked]:
+    def all(self) -> dict[int, JournaledErasure]:
         """Every erasure, by the key index of its report."""
-        rows = self._database.rows(f"SELECT {_ASKED} FROM erasure")
-        return {row[0]: Asked(*row) for row in rows}
+        rows = self._database.rows(f"SELECT {_COLUMNS} FROM erasure")
+        return {row[0]: _erasure(row) for row in rows}
 
     def attempt(self, index: int) -> bool:
-        """Counts an attempt before it is made; False if the erasure is not due any more."""
+        """Counts an attempt before it is made. False if the erasure is not due any more."""
         return bool(
             self._database.execute(
                 f"UPDATE erasure SET attempts = attempts + 1 WHERE idx = ? AND state = '{DUE}'",
@@ -149,13 +167,13 @@ class Erasures:
         )
 
     def mark(self, index: int, state: str, route: str | None = None) -> None:
-        """Sets what became of one: acknowledged or struck, and by which route."""
+        """Sets the state of one erasure, acknowledged or struck, and the route that it took."""
         with self._database.transaction() as con:
             con.execute(
                 "UPDATE erasure SET state = ?, route = coalesce(?, route) WHERE idx = ?",
                 (state, route, index),
             )
-            # A receipt that is no longer kept needs no erasure that has left.
+            # An erasure that left is of no use once the receipt of its report is gone.
             con.execute(
                 f"DELETE FROM erasure WHERE state != '{DUE}' AND idx != ? "
                 "AND NOT EXISTS (SELECT 1 FROM report WHERE report.idx = erasure.idx)",
@@ -163,17 +181,13 @@ class Erasures:
             )
 
     def postpone(self, moments: Iterable[tuple[int, int]]) -> None:
-        """Moves erasures that did not leave: (key index, unix seconds)."""
+        """Sets new due times of erasures that did not leave: pairs of a key index and unix
+        seconds."""
         with self._database.transaction() as con:
             con.executemany(
                 f"UPDATE erasure SET due = ?2 WHERE idx = ?1 AND state = '{DUE}'", list(moments)
             )
 
 
-def state_words(asked: Asked) -> str:
-    """What became of an erasure, in words."""
-    if asked.state == ACKNOWLEDGED:
-        return f"erasure left by {asked.route}"
-    if asked.state == STRUCK:
-        return "erasure refused by everybody"
-    return "erasure waits to leave" if not asked.attempts else "erasure tried, tried again"
+def _erasure(row: Iterable[object]) -> JournaledErasure:
+    return from_row(JournaledErasure, _FIELDS, row)

@@ -1,8 +1,8 @@
-"""The publisher's side of the outbox: what waits, what was made of it, what became of it.
+"""The publisher's side of the outbox: what waits, the reports made of it, and what became of them.
 
-A report is journaled before it is sent: its exact bytes, the index that derives its key, the
-flags it used up and the removal of what it was made from are one durable transaction (KPI-7,
-MIM-4). Whatever happens after that, the same bytes are sent again, never a second report.
+A report is journaled before it is sent. One durable transaction keeps its exact bytes and the index
+of its key, moves flags and pacing on, and removes the rows that the report was made from (KPI-7,
+MIM-4). If the machine stops after that, the same bytes are sent again, never a second report.
 
     pending(now) -> rows -> [make reports] -> journal(...) -> due(now) -> [send] -> mark(...)
 """
@@ -12,103 +12,41 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from operator import attrgetter
 
 from methrics.node.clock import Clock
 from methrics.node.outbox.outbox import SIZE_MAX, Outbox
+from methrics.node.outbox.rows import (
+    NEVER_LEFT,
+    Identity,
+    Pace,
+    Pending,
+    PendingRows,
+    Receipt,
+    Snapshot,
+    from_row,
+)
 from methrics.schema.errors import StoreError
 
 PATIENCE = 5.0
 """Seconds the publisher waits for the app's writes: it has time, the app has not."""
 
 RECEIPTS_MAX = 10_000
-"""Receipts kept, the newest first; a heartbeat a day fills this in 27 years."""
+"""Receipts kept, the newest first. A heartbeat a day makes that many in 27 years."""
 
 WEEK = 7 * 86_400
 EPOCH_WEEK_SHIFT = 3 * 86_400
 """1970-01-01 was a Thursday; ISO weeks begin on Monday."""
 
-DUE, SENT, ACKNOWLEDGED, STRUCK = "due", "sent", "acknowledged", "struck"
-"""States of a report: to be sent; handed over; taken by a relay or peer; not to be sent (again)."""
-
-
-class Pending(NamedTuple):
-    """One waiting row. `table` is event, counter or state; `total` stands in counters only,
-    `period` (see `flags.period`) in states."""
-
-    table: str
-    n: int
-    catalog: int
-    type: str
-    time: int
-    due: int
-    one_in: int
-    fields: bytes
-    steps: bytes | None
-    total: int | None
-    period: int = 0
-
-
-class Made(NamedTuple):
-    """A report that was made, not yet journaled. `key_index` derives its key; sent at `due`."""
-
-    key_index: int
-    id: bytes
-    raw: bytes
-    catalog: int
-    type: str
-    time: int
-    made: int
-    due: int
-    route: str
-
-
-class Receipt(NamedTuple):
-    """A journaled report: what the node keeps of each report it released."""
-
-    key_index: int
-    id: bytes
-    raw: bytes
-    catalog: int
-    type: str
-    time: int
-    made: int
-    due: int
-    route: str
-    state: str
-    attempts: int
-
-
-class Pace(NamedTuple):
-    """What is kept per type between two reports, times in unix seconds.
-
-    `last`: that of the last report (0: none yet). `next`: the earliest moment for the next one.
-    Types with milestones besides: `first_day`, when the day of the first report began, and once no
-    milestone is ahead instead `first_week`, when its ISO week began.
-    """
-
-    type: str
-    last: int
-    next: int
-    first_day: int | None = None
-    first_week: int | None = None
-
-
-class Snapshot(NamedTuple):
-    """All that is to leave as of one moment. `due`: journaled reports, whenever they are due.
-    `waiting`: rows that no report was made of yet. `seed` and `install_week` are None before the
-    first report. `erasures`: when journaled erasures are due."""
-
-    due: list[Receipt]
-    waiting: list[Pending]
-    paces: dict[str, Pace]
-    seed: bytes | None
-    next_index: int
-    install_week: int | None
-    erasures: list[int]
-
-
+_RECEIPT = (
+    "key_index", "id", "raw", "catalog", "type", "time", "made", "due", "route", "state",
+    "attempts",
+)  # fmt: skip
 _REPORT = "idx, id, raw, catalog, type, time, made, due, route, state, attempts"
+_KEPT = attrgetter(*_RECEIPT[:-2])
+_ROW = (
+    "table", "n", "catalog", "type", "time", "due", "one_in", "fields", "steps", "total", "period",
+)  # fmt: skip
 _WAITING = """
   SELECT 'event' AS source, n, catalog, type, time, due, one_in, fields, steps, NULL, 0 FROM event
   UNION ALL
@@ -117,49 +55,72 @@ _WAITING = """
   SELECT 'state', n, catalog, type, time, max(due) OVER (PARTITION BY type ORDER BY period),
   one_in, fields, NULL, NULL, period FROM state
 """
-"""A state waits for those of earlier periods, or their flags would be told by the wrong one."""
-_PACES = "SELECT type, last, next, first_day, first_week FROM pace"
+"""A state is due after the states of earlier periods, or it would take the flags that belong to
+their reports."""
+_PACE = ("type", "last", "next", "first_day", "first_week")
+_PACES = f"SELECT {', '.join(_PACE)} FROM pace"
+_SAVED = attrgetter(*_PACE)
 _PENDING = f"""
 SELECT w.* FROM ({_WAITING}) w LEFT JOIN pace p USING (type)
 WHERE w.due <= ?1 AND coalesce(p.next, 0) <= ?1 ORDER BY w.due, w.time LIMIT ?2
 """
 
 
-class Journal(Outbox):
-    """The same file, opened by the publisher and the tools: each commit survives a power cut."""
+class Journal:
+    """The outbox file at `path`, opened by the publisher and the tools. Each commit is durable.
+
+    `outbox` is the app's side of the same file, over the same connection. Every method raises
+    StoreError, with a stable code, and nothing else.
+    """
 
     def __init__(
         self, path: str, *, clock: Clock | None = None, patience: float = PATIENCE
     ) -> None:
         # Twice the app's size: making room by sending must work when the app's half is full.
-        super().__init__(path, clock=clock, patience=patience, durable=True, size_max=2 * SIZE_MAX)
-        self._edits: int | None = None
+        self.outbox = Outbox(
+            path, clock=clock, patience=patience, durable=True, size_max=2 * SIZE_MAX
+        )
+        self.path = path
+        self.database = self.outbox.database
 
-    def pending(self, now: int, limit: int = 1000) -> list[Pending]:
+    def exists(self) -> bool:
+        """Whether the file is there; makes nothing."""
+        return self.outbox.exists()
+
+    def close(self) -> None:
+        """Closes the file; a later call opens it again."""
+        self.outbox.close()
+
+    def drop(self, reason: str, n: int = 1) -> None:
+        """Counts `n` rows or reports that were lost for `reason`."""
+        self.outbox.drop(reason, n)
+
+    def next_due(self) -> int | None:
+        """See `Outbox.next_due`."""
+        return self.outbox.next_due()
+
+    def pending(self, now: int, limit: int = 1000) -> PendingRows:
         """Rows that may become reports at `now`, oldest first: their own due time has come and
         so has the type's `Pace.next`. Rows past the age limit are dropped and counted first."""
-        self._look_at_bounds()
+        self.outbox.look_at_bounds()
         with self.database.transaction(write=False) as con:
-            self._edits = _number(con, "edits")
-            return [Pending(*row) for row in con.execute(_PENDING, (now, limit))]
+            token = _number(con, "edits")
+            return PendingRows(rows=_pending(con.execute(_PENDING, (now, limit))), token=token)
 
     def snapshot(self) -> Snapshot:
-        """What is to leave, read in one moment; changes nothing."""
+        """All that is to leave, read in one moment; changes nothing."""
         with self.database.transaction(write=False) as con:
             due = con.execute(f"SELECT {_REPORT} FROM report WHERE state = 'due' ORDER BY due, idx")
-            receipts = [Receipt(*row) for row in due]
-            waiting = [Pending(*row) for row in con.execute(_WAITING)]
-            paces = {row[0]: Pace(*row) for row in con.execute(_PACES)}
-            meta = dict(con.execute("SELECT name, value FROM meta"))
             erasures = con.execute("SELECT due FROM erasure WHERE state = 'due' ORDER BY due")
+            meta = dict(con.execute("SELECT name, value FROM meta"))
             return Snapshot(
-                receipts,
-                waiting,
-                paces,
-                meta.get("seed"),
-                meta.get("next_index", 0),
-                meta.get("install_week"),
-                [row[0] for row in erasures],
+                due=_receipts(due),
+                waiting=_pending(con.execute(_WAITING)),
+                paces=_paces(con.execute(_PACES)),
+                seed=meta.get("seed"),
+                next_index=meta.get("next_index", 0),
+                install_week=meta.get("install_week"),
+                erasures=[row[0] for row in erasures],
             )
 
     def catalogs(self) -> dict[int, bytes]:
@@ -168,12 +129,12 @@ class Journal(Outbox):
 
     def paces(self) -> dict[str, Pace]:
         """What flags and pacing need to know of each type that was ever reported."""
-        return {row[0]: Pace(*row) for row in self.database.rows(_PACES)}
+        return _paces(self.database.rows(_PACES))
 
-    def identity(self, now: int) -> tuple[bytes, int, int]:
-        """(seed of 32 bytes, next index, time at which the ISO week of the installation began).
+    def identity(self, now: int) -> Identity:
+        """The secret of this installation, made on first use, that is after consent.
 
-        Made on first use, that is after consent. Only the week of the first use is kept (MARS-7).
+        Of the first use only its ISO week is kept (MARS-7).
         """
         with self.database.transaction() as con:
             found = dict(con.execute("SELECT name, value FROM meta"))
@@ -185,45 +146,59 @@ class Journal(Outbox):
                     "install_week": week_start(now),
                 }
                 con.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", found.items())
-        return found["seed"], found["next_index"], found["install_week"]
+        return Identity(
+            seed=found["seed"],
+            next_index=found["next_index"],
+            install_week=found["install_week"],
+        )
 
     def journal(
-        self, made: Sequence[Made], consumed: Iterable[Pending], paces: Iterable[Pace]
+        self,
+        made: Sequence[Receipt],
+        consumed: Iterable[Pending],
+        paces: Iterable[Pace],
+        *,
+        token: int,
     ) -> None:
         """One durable transaction, to be done before anything is sent: keeps the reports, removes
         the rows they were made from, moves flags, pacing and the next key index on.
 
-        Raises StoreError `journal-conflict`, with nothing changed, if a consumed event has gone
-        (consent withdrawn, another publisher), if the person struck, erased or reset anything since
-        `pending` was read, or if an index is not above all that were used.
+        `token` is that of `pending`. Raises StoreError `journal-conflict`, with nothing changed, if
+        a consumed row is gone (consent was withdrawn, another publisher took it), if the person
+        struck, erased or reset anything since `token` was read, or if a key index was used before.
         """
         with self.database.transaction() as con:
-            if self._edits not in (None, _number(con, "edits")):
-                raise _conflict(self.path, "what waits was changed")
+            if token != _number(con, "edits"):
+                raise _conflict(self.path, "a person changed what waits")
             next_index = _number(con, "next_index")
-            for report in sorted(made):
+            for report in sorted(made, key=attrgetter("key_index")):
                 if report.key_index < next_index:
                     raise _conflict(self.path, f"key index {report.key_index} was used before")
                 next_index = report.key_index + 1
             con.executemany(
-                f"INSERT INTO report ({_REPORT}) VALUES (?,?,?,?,?,?,?,?,?,'due',0)", made
+                f"INSERT INTO report ({_REPORT}) VALUES (?,?,?,?,?,?,?,?,?,'due',0)",
+                map(_KEPT, made),
             )
             con.execute("INSERT OR REPLACE INTO meta VALUES ('next_index', ?)", (next_index,))
             for row in consumed:
                 if not _consume(con, row):
-                    raise _conflict(self.path, f"a waiting {row.type} has gone")
-            con.executemany("INSERT OR REPLACE INTO pace VALUES (?, ?, ?, ?, ?)", paces)
+                    raise _conflict(self.path, f"a waiting {row.type} is gone")
+            con.executemany(
+                "INSERT OR REPLACE INTO pace VALUES (?, ?, ?, ?, ?)", map(_SAVED, paces)
+            )
 
     def due(self, now: int, limit: int = 1000) -> list[Receipt]:
         """Journaled reports to be sent at `now`, oldest first."""
-        rows = self.database.rows(
-            f"SELECT {_REPORT} FROM report WHERE state = 'due' AND due <= ? ORDER BY due LIMIT ?",
-            (now, limit),
+        return _receipts(
+            self.database.rows(
+                f"SELECT {_REPORT} FROM report WHERE state = 'due' AND due <= ? "
+                "ORDER BY due LIMIT ?",
+                (now, limit),
+            )
         )
-        return [Receipt(*row) for row in rows]
 
     def mark(self, indices: Iterable[int], state: str, route: str | None = None) -> None:
-        """Sets what became of reports, and by which route. `state`: sent, acknowledged, struck."""
+        """Sets the state of reports, acknowledged or struck, and the route that they took."""
         with self.database.transaction() as con:
             con.executemany(
                 "UPDATE report SET state = ?, route = coalesce(?, route), "
@@ -239,7 +214,7 @@ class Journal(Outbox):
     def attempt(self, indices: Iterable[int]) -> set[int]:
         """Counts an attempt, before it is made: from here on the network may have the report.
 
-        Returns those that may be sent: what was struck or erased since it was read may not.
+        Returns the indices that may be sent, without those struck or erased since they were read.
         """
         with self.database.transaction() as con:
             return {
@@ -252,8 +227,8 @@ class Journal(Outbox):
             }
 
     def strike(self, index: int) -> Receipt | None:
-        """Never sends report `index` again; the receipt as it was, or None if it is not due (any
-        more). One with attempts may have left before."""
+        """Never sends report `index` again. Returns the receipt as it was before, or None if the
+        report is not due, or not any more."""
         with self.database.transaction() as con:
             found = con.execute(
                 f"SELECT {_REPORT} FROM report WHERE idx = ? AND state = 'due'", (index,)
@@ -261,12 +236,12 @@ class Journal(Outbox):
             if found is None:
                 return None
             con.execute("UPDATE report SET state = 'struck' WHERE idx = ?", (index,))
-            return Receipt(*found)
+            return from_row(Receipt, _RECEIPT, found)
 
     def strike_row(self, row: Pending) -> bool:
-        """Removes a waiting row: it never becomes a report. False if it has gone or, for a state,
+        """Removes a waiting row: it never becomes a report. False if it is gone or, for a state,
         was recorded anew."""
-        # The number of an event may be used again; when a state is due may follow from another.
+        # SQLite may use the number of an event again; `due` of a state may be that of another one.
         own, value = ("period", row.period) if row.table == "state" else ("due", row.due)
         with self.database.transaction() as con:
             gone = con.execute(
@@ -287,18 +262,19 @@ class Journal(Outbox):
     def receipts(
         self, *, type_name: str | None = None, state: str | None = None, limit: int = -1
     ) -> list[Receipt]:
-        """What was released or is about to be, newest first."""
-        rows = self.database.rows(
-            f"SELECT {_REPORT} FROM report WHERE (?1 IS NULL OR type = ?1) "
-            "AND (?2 IS NULL OR state = ?2) ORDER BY idx DESC LIMIT ?3",
-            (type_name, state, limit),
+        """Journaled reports, whether they left or not, newest first."""
+        return _receipts(
+            self.database.rows(
+                f"SELECT {_REPORT} FROM report WHERE (?1 IS NULL OR type = ?1) "
+                "AND (?2 IS NULL OR state = ?2) ORDER BY idx DESC LIMIT ?3",
+                (type_name, state, limit),
+            )
         )
-        return [Receipt(*row) for row in rows]
 
     def purge(self, type_name: str | None = None) -> int:
-        """Consent was withdrawn, for one type or for all: forgets what waits and what was never
-        tried; what may have left stays as a receipt, struck, so that it can be erased. Returns
-        how many rows were forgotten."""
+        """Forgets what a person withdrew consent to, for one type or for all: rows that wait and
+        reports that cannot have left. Reports that may have left are struck; their receipts stay,
+        so that they can be erased. Returns how many rows were deleted."""
         chosen = (type_name,)
         with self.database.transaction() as con:
             note_edit(con)
@@ -309,7 +285,7 @@ class Journal(Outbox):
                 ).rowcount
             gone += con.execute(
                 "DELETE FROM report WHERE (?1 IS NULL OR type = ?1) "
-                "AND state = 'due' AND attempts = 0",
+                f"AND state = 'due' AND {NEVER_LEFT}",
                 chosen,
             ).rowcount
             con.execute(
@@ -326,11 +302,24 @@ def week_start(now: int) -> int:
 
 
 def note_edit(con: sqlite3.Connection) -> None:
-    """To be called in each transaction by which a person changes what is to leave: a publisher
-    that read it before must read it again (see `Journal.journal`)."""
+    """Makes older tokens of `Journal.pending` invalid. To be called in each transaction by which a
+    person changes what is to leave, so that a publisher reads it again."""
     con.execute(
         "INSERT INTO meta VALUES ('edits', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
     )
+
+
+def _receipts(rows: Iterable[Sequence[object]]) -> list[Receipt]:
+    return [from_row(Receipt, _RECEIPT, row) for row in rows]
+
+
+def _pending(rows: Iterable[Sequence[object]]) -> list[Pending]:
+    return [from_row(Pending, _ROW, row) for row in rows]
+
+
+def _paces(rows: Iterable[Sequence[object]]) -> dict[str, Pace]:
+    paces = [from_row(Pace, _PACE, row) for row in rows]
+    return {pace.type: pace for pace in paces}
 
 
 def _number(con: sqlite3.Connection, name: str) -> int:
@@ -350,7 +339,7 @@ def _consume(con: sqlite3.Connection, row: Pending) -> bool:
         )
         con.execute("DELETE FROM counter WHERE n = ? AND count <= 0", (row.n,))
         return done.rowcount == 1
-    # A state recorded since it was read stays, for the next time. One that has gone was withdrawn.
+    # A state recorded since it was read stays for the next pass. If it is gone, it was withdrawn.
     mine = (row.type, row.period)
     if not con.execute("SELECT 1 FROM state WHERE type = ? AND period = ?", mine).fetchone():
         return False

@@ -103,7 +103,7 @@ class Outbox:
     ) -> bool:
         """Keeps one event (`fields`, `steps`: CBOR). False, counted, if the outbox is full."""
         if self._until_trim <= 0:
-            self._look_at_bounds()
+            self.look_at_bounds()
         if self._full:
             self._until_trim -= 1
             return False
@@ -140,7 +140,7 @@ class Outbox:
         """Replaces the latest state of a type in this period (`flags.period`); the first `due`
         stays until it is released."""
         if self._until_trim <= 0:
-            self._look_at_bounds()
+            self.look_at_bounds()
         self.database.execute(_STATE, (catalog, type_name, period, time, due, one_in, fields))
         self._until_trim -= 1
 
@@ -175,7 +175,8 @@ class Outbox:
         """Closes the file; a later call opens it again."""
         self.database.close()
 
-    def _look_at_bounds(self) -> None:
+    def look_at_bounds(self) -> None:
+        """Drops rows that are too old, and finds out whether the outbox is full."""
         self._until_trim = TRIM_EVERY
         oldest = self.clock.now() - self._age_max
         # Rows are numbered in the order they came, so both ends tell enough without a scan.

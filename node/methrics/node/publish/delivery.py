@@ -10,7 +10,6 @@ The blocking half of each step runs in a worker, so that a pass may run in an ap
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
@@ -20,16 +19,18 @@ from typing import TypeVar
 
 from methrics.node.backoff import Backoff
 from methrics.node.clock import Clock, Rng
-from methrics.node.outbox.erasures import Asked, Erasures
-from methrics.node.outbox.journal import ACKNOWLEDGED, STRUCK, Journal, Pending, Receipt
+from methrics.node.outbox.erasures import Erasures, JournaledErasure
+from methrics.node.outbox.found import read_catalogs
+from methrics.node.outbox.interfaces import PublisherJournal
 from methrics.node.outbox.outbox import AGE_MAX, catalog_number
+from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, Pending, Receipt
 from methrics.node.process.worker import Worker
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
 from methrics.node.report.erasure import routes_open, spread_again
-from methrics.node.report.prepare import Allowed, Identity, prepare
+from methrics.node.report.prepare import Allowed, prepare
 from methrics.node.report.threshold.meter import Meter
-from methrics.schema.catalog.catalog import Catalog, load
-from methrics.schema.errors import CatalogError, MethricsError, StoreError
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.errors import MethricsError, StoreError
 from methrics.schema.wire.envelope import split
 from methrics.schema.wire.items import decode_erasure
 
@@ -96,7 +97,8 @@ class Delivery:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: PublisherJournal,
+        erasures: Erasures,
         consent: AskConsent,
         open_route: OpenRoute,
         route_name: str,
@@ -114,7 +116,7 @@ class Delivery:
         self._rng = rng
         self._worker = worker
         self._meter = meter
-        self._erasures = Erasures(journal)
+        self._erasures = erasures
         self._catalogs: dict[int, Catalog] = {}
         self._purged: frozenset[str] = frozenset()
 
@@ -156,14 +158,14 @@ class Delivery:
         journal, now = self._journal, self._clock.now()
         allowed = self._allowed()
         pending = journal.pending(now, ALL)
-        if not pending or not allowed:
+        if not pending.rows or not allowed:
             return
         self._read_catalogs()
         prepared = prepare(
-            pending,
+            pending.rows,
             catalogs=self._catalogs,
             allowed=allowed,
-            identity=Identity(*journal.identity(installed(pending, now))),
+            identity=journal.identity(installed(pending.rows, now)),
             paces=journal.paces(),
             route=self._route_name,
             now=now,
@@ -172,7 +174,9 @@ class Delivery:
         )
         if not prepared.consumed and not prepared.paces:
             return
-        journal.journal(prepared.made, prepared.consumed, prepared.paces.values())
+        journal.journal(
+            prepared.made, prepared.consumed, prepared.paces.values(), token=pending.token
+        )
         for reason, n in prepared.dropped.items():
             journal.drop(reason, n)
         result.made += len(prepared.made)
@@ -187,10 +191,7 @@ class Delivery:
         return consent.allowed
 
     def _read_catalogs(self) -> None:
-        for number, raw in self._journal.catalogs().items():
-            if number not in self._catalogs:
-                with contextlib.suppress(CatalogError):
-                    self._catalogs[number] = load(raw)
+        self._catalogs = read_catalogs(self._journal, self._catalogs)
 
     def _sendable(self) -> list[Receipt]:
         """Due reports that may still leave: with consent at this moment, and not too late."""
@@ -263,7 +264,7 @@ class Delivery:
             journal.postpone([receipt.key_index], due)
             result.postponed += 1
 
-    def _next_erasure(self) -> Asked | None:
+    def _next_erasure(self) -> JournaledErasure | None:
         """One due erasure, drawn at random; the other due erasures are put off to later times."""
         if not self._consent().erasing:
             return None
@@ -275,7 +276,7 @@ class Delivery:
         self._read_catalogs()
         return chosen
 
-    def _set_apart(self, chosen: Asked | None) -> None:
+    def _set_apart(self, chosen: JournaledErasure | None) -> None:
         """Puts off all due erasures but `chosen` to newly drawn times. An erasure is never sent
         together with reports or with another erasure: an observer of the connection could tell
         that they belong together."""
@@ -286,7 +287,7 @@ class Delivery:
             moments = spread_again(len(others), now, self._rng.random)
             self._erasures.postpone(zip(others, moments, strict=True))
 
-    async def _erase(self, route: Route, asked: Asked, result: PassResult) -> None:
+    async def _erase(self, route: Route, asked: JournaledErasure, result: PassResult) -> None:
         item = split(asked.raw)
         catalog = self._catalogs.get(catalog_number(decode_erasure(item.payload).catalog))
         if catalog is None:
@@ -298,7 +299,7 @@ class Delivery:
         outcome = (await route.deliver(outgoing))[item.id]
         await self._worker(lambda: self._mark_erasure(asked, outcome, result))
 
-    def _mark_erasure(self, asked: Asked, outcome: Outcome, result: PassResult) -> None:
+    def _mark_erasure(self, asked: JournaledErasure, outcome: Outcome, result: PassResult) -> None:
         if outcome.fate is Fate.ACKNOWLEDGED:
             self._erasures.mark(asked.key_index, ACKNOWLEDGED, self._route_name)
             result.erased += 1

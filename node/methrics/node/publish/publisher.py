@@ -27,6 +27,7 @@ from methrics.node.consent.apps import newest_types
 from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import policy_off, read_answers
 from methrics.node.consent.switch import ConsentSwitch
+from methrics.node.outbox.erasures import Erasures
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths
 from methrics.node.process.exits import quiet_logger
@@ -36,7 +37,7 @@ from methrics.node.publish.delivery import AskConsent, Consent, Delivery, OpenRo
 from methrics.node.publish.entry import Entry, entry_peers
 from methrics.node.publish.routes import DirectRoute, RelayRoute, Route
 from methrics.node.report.prepare import Allowed
-from methrics.node.report.threshold.keeping import standing_meter
+from methrics.node.report.threshold.keeping import threshold_meter
 from methrics.schema.errors import ConfigError, LocalError, MethricsError, StoreError
 
 OK, LOCAL, NETWORK = 0, 3, 4
@@ -183,13 +184,14 @@ async def run_publisher(
         ) from error
     delivery = Delivery(
         journal,
+        Erasures(journal),
         consent_of(paths, namespace, settings.route, clock),
         open_route or network_route(settings, clock, rng),
         settings.route,
         clock=clock,
         rng=rng,
         worker=worker,
-        meter=lambda: standing_meter(paths, namespace),
+        meter=lambda: threshold_meter(paths, namespace),
     )
     try:
         return await _passes(delivery, journal, settings, clock, worker, on_pass)

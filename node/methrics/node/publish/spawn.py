@@ -18,7 +18,7 @@ from methrics.node.process.exits import leaving
 from methrics.node.process.lock import is_held
 
 if TYPE_CHECKING:
-    from methrics.node.outbox.outbox import Outbox
+    from methrics.node.outbox.interfaces import AppOutbox
 
 PAUSE = 30.0
 """Seconds after a start in which this process starts no other: the new one needs time to lock."""
@@ -40,7 +40,7 @@ _lock = [threading.Lock()]
 
 
 def nudge(
-    paths: Paths, namespace: str, outbox: Outbox, relays: tuple[str, ...], *, inline: bool
+    paths: Paths, namespace: str, outbox: AppOutbox, relays: tuple[str, ...], *, inline: bool
 ) -> None:
     """Starts a publisher if one is wanted. `relays` are the app's. `inline` does it now, for an app
     that is exiting; otherwise a short-lived daemon thread does. Never raises."""
@@ -59,7 +59,7 @@ def nudge(
         return
 
 
-def wanted(paths: Paths, namespace: str, outbox: Outbox, relays: tuple[str, ...] = ()) -> bool:
+def wanted(paths: Paths, namespace: str, outbox: AppOutbox, relays: tuple[str, ...] = ()) -> bool:
     """Whether something is due that no running publisher takes and some relay could.
 
     Raises StoreError, ConfigError for entry peers that cannot be used."""
@@ -123,7 +123,7 @@ def _popen(argv: list[str], creationflags: int = 0) -> subprocess.Popen[bytes]:
 def _look(
     paths: Paths,
     namespace: str,
-    outbox: Outbox,
+    outbox: AppOutbox,
     relays: tuple[str, ...],
     reap: bool,
 ) -> None:
@@ -143,7 +143,7 @@ def _look(
 
 
 def _start_if_wanted(
-    paths: Paths, namespace: str, outbox: Outbox, relays: tuple[str, ...]
+    paths: Paths, namespace: str, outbox: AppOutbox, relays: tuple[str, ...]
 ) -> subprocess.Popen[bytes] | None:
     now = outbox.clock.monotonic()
     started = _started.get(outbox.path)

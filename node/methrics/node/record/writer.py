@@ -11,6 +11,7 @@ from methrics.node.report.flags import period
 from methrics.node.report.pacing import event_due
 
 if TYPE_CHECKING:
+    from methrics.node.outbox.interfaces import AppOutbox, Generations
     from methrics.schema.catalog.catalog import Catalog, EventType
 
 LOOK_EVERY = 1.0
@@ -34,8 +35,8 @@ class Writer:
         publisher: bool,
         relays: tuple[str, ...],
     ) -> None:
-        self.outbox = Outbox(paths.outbox(namespace), clock=clock)
-        self._database = self.outbox.database
+        self.outbox: AppOutbox = Outbox(paths.outbox(namespace), clock=clock)
+        self._database: Generations = self.outbox.database
         self._catalog = catalog
         self._paths = paths
         self._namespace = namespace

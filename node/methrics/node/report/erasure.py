@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from methrics.node.clock import Rng
-from methrics.node.outbox.erasures import Signed
-from methrics.node.outbox.journal import Receipt
+from methrics.node.outbox.erasures import SignedErasure
+from methrics.node.outbox.rows import Receipt
 from methrics.node.report.identity import report_seed
 from methrics.schema.errors import LocalError
 from methrics.schema.wire.envelope import Kind, public_key, seal, split
@@ -59,17 +59,17 @@ def sign_all(
     now: int,
     window: int,
     rng: Rng,
-) -> list[Signed]:
+) -> list[SignedErasure]:
     """An erasure for each of `receipts`, each due at a moment of its own.
 
     `seed_of` gives the node's seed for a key index. Raises as `sign_erasure` does.
     """
     moments = spread(len(receipts), now, window, rng)
     return [
-        Signed(
-            one.key_index,
-            sign_erasure(one.raw, report_seed(seed_of(one.key_index), one.key_index)),
-            due,
+        SignedErasure(
+            key_index=one.key_index,
+            raw=sign_erasure(one.raw, report_seed(seed_of(one.key_index), one.key_index)),
+            due=due,
         )
         for one, due in zip(receipts, moments, strict=True)
     ]
@@ -100,8 +100,3 @@ def routes_open(route: str) -> frozenset[str]:
     if route not in HIDING:
         return frozenset({route})
     return frozenset(HIDING[HIDING.index(route) :])
-
-
-def has_left(receipt: Receipt) -> bool:
-    """Whether anybody can have the report: it was handed over, or handing it over was tried."""
-    return receipt.state in ("sent", "acknowledged") or receipt.attempts > 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from methrics.node.outbox.journal import Pace
+    from methrics.node.outbox.rows import Pace
     from methrics.schema.catalog.event_type import EventType
 
 DAY = 86_400

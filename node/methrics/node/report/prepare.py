@@ -14,15 +14,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from operator import attrgetter
-from typing import NamedTuple
 
 from methrics.node.clock import Rng
-from methrics.node.outbox.journal import Made, Pace, Pending, week_start
+from methrics.node.outbox.journal import week_start
+from methrics.node.outbox.rows import Identity, Pace, Pending, Receipt
 from methrics.node.report.flags import DAY, after_first, day_number, derived, latest
 from methrics.node.report.identity import report_seed
 from methrics.node.report.pacing import next_due
 from methrics.node.report.randomize import respond
-from methrics.node.report.threshold.meter import Generalise, Hold, Meter
+from methrics.node.report.threshold.meter import Generalise, Meter, Withhold
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.errors import RefusedError
@@ -39,21 +39,13 @@ Allowed = Mapping[str, frozenset[str] | None]
 GLITCH = 31 * DAY
 """Seconds: a last report further ahead than this was made while the clock was wrong."""
 
-HELD_AGAIN = 6 * 3600
+WITHHELD_AGAIN = 6 * 3600
 """Seconds until the meter is asked again about a type of which it held everything back."""
 
 
-class Identity(NamedTuple):
-    """What only this node knows: the seed of its keys (32 bytes), the first index not used yet, and
-    a time in the ISO week of its installation. The shape of `Journal.identity`."""
-
-    seed: bytes
-    next_index: int
-    install_week: int
-
-
-class Held(NamedTuple):
-    """A waiting row whose report the meter would not let go, what it would say, and why not."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """A pending row whose report the meter withheld, that report, and the reason in words."""
 
     row: Pending
     report: Report
@@ -64,14 +56,14 @@ class Held(NamedTuple):
 class Prepared:
     """What to journal, in one transaction. `dropped` counts rows that were lost, by reason;
     `quiet` those that have nothing to say, and so are no loss: of a day already told, or of one
-    that is no milestone. `held` rows wait on: they are neither made nor consumed."""
+    that is no milestone. `withheld` rows wait on: they are neither made nor consumed."""
 
-    made: list[Made] = field(default_factory=list)
+    made: list[Receipt] = field(default_factory=list)
     consumed: list[Pending] = field(default_factory=list)
     paces: dict[str, Pace] = field(default_factory=dict)
     dropped: Counter[str] = field(default_factory=Counter)
     quiet: Counter[str] = field(default_factory=Counter)
-    held: list[Held] = field(default_factory=list)
+    withheld: list[Withheld] = field(default_factory=list)
 
 
 SAID, NO_MILESTONE = "said-already", "no-milestone"
@@ -112,7 +104,7 @@ def prepare(
         if row.type not in allowed:
             continue
         time = row.time - row.time % event_type.resolution
-        pace = _credible(known, now) if known is not None else Pace(row.type, 0, 0)
+        pace = _credible(known, now) if known is not None else Pace(type=row.type)
         if event_type.daily and _nothing_to_say(done, row, event_type, time, pace):
             continue
         report, why = _report(row, event_type, catalog, time, pace, allowed, identity, now)
@@ -120,8 +112,8 @@ def prepare(
             _drop(done, row, why)
             continue
         ruling = meter(event_type, report) if meter is not None else None
-        if isinstance(ruling, Hold):
-            done.held.append(Held(row, report, ruling.reason))
+        if isinstance(ruling, Withhold):
+            done.withheld.append(Withheld(row=row, report=report, reason=ruling.reason))
             continue
         if isinstance(ruling, Generalise):
             report = replace(report, values=ruling.values)
@@ -129,7 +121,17 @@ def prepare(
         seed = report_seed(identity.seed, index)
         item = sign_item(Kind.REPORT, encode_report(report), seed, work_bits=event_type.work)
         done.made.append(
-            Made(index, item.id, item.raw, row.catalog, row.type, time, now, now, route)
+            Receipt(
+                key_index=index,
+                id=item.id,
+                raw=item.raw,
+                catalog=row.catalog,
+                type=row.type,
+                time=time,
+                made=now,
+                due=now,
+                route=route,
+            )
         )
         done.consumed.append(row)
         then = next_due(event_type.release, now, rng, last=now)
@@ -164,18 +166,18 @@ def _nothing_to_say(
 def _told(event_type: EventType, pace: Pace, time: int, then: int) -> Pace:
     """The pace after a report of `time`, the next one being due `then`: of a type with milestones,
     the first day is kept as long as one of them is ahead."""
-    told = Pace(pace.type, latest(pace.last, time), then, pace.first_day, pace.first_week)
+    told = replace(pace, last=latest(pace.last, time), next=then)
     if event_type.milestones is None:
         return told
     if pace.first_day is None:
-        told = told._replace(first_day=day_number(time) * DAY, first_week=None)
+        told = replace(told, first_day=day_number(time) * DAY, first_week=None)
     return told if after_first(told, time) != event_type.milestones[-1] else _without_day(told)
 
 
 def _without_day(pace: Pace) -> Pace:
     """Of the first day only its ISO week is kept (MARS-7)."""
     week = None if pace.first_day is None else week_start(pace.first_day)
-    return pace._replace(first_day=None, first_week=week)
+    return replace(pace, first_day=None, first_week=week)
 
 
 def _forget_days(
@@ -193,9 +195,9 @@ def _forget_days(
 
 def _look_again(done: Prepared, paces: Mapping[str, Pace], now: int) -> None:
     """Types of which everything was held wait a while, or they would be due all the time."""
-    for name in {held.row.type for held in done.held} - done.paces.keys():
-        pace = _credible(paces.get(name) or Pace(name, 0, 0), now)
-        done.paces[name] = pace._replace(next=now + HELD_AGAIN)
+    for name in {one.row.type for one in done.withheld} - done.paces.keys():
+        pace = _credible(paces.get(name) or Pace(type=name), now)
+        done.paces[name] = replace(pace, next=now + WITHHELD_AGAIN)
 
 
 def _drop(done: Prepared, row: Pending, why: str) -> None:
@@ -207,9 +209,9 @@ def _credible(pace: Pace, now: int) -> Pace:
     """Without times that lie so far ahead that the clock was wrong when they were kept: otherwise
     one bad battery would silence a machine for years."""
     if pace.last > now + GLITCH:
-        pace = pace._replace(last=0)
+        pace = replace(pace, last=0)
     if pace.first_day is not None and pace.first_day > now + GLITCH:
-        pace = pace._replace(first_day=None)
+        pace = replace(pace, first_day=None)
     return pace
 
 

@@ -10,8 +10,8 @@ answered.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 from methrics.schema.catalog.chance import shares
 from methrics.schema.catalog.fields import Field, Wire
@@ -44,7 +44,8 @@ def respond(field: Field, truth: object, *, seed: bytes, namespace: bytes, type:
     return question.values[lot + (lot >= question.values.index(truth))]
 
 
-class _Question(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
     """A field as a question: its values in an order of their own, so that a list in another order
     is not asked anew; the shares of draws; and all that decides what the answers can be, as bytes.
 
@@ -64,4 +65,4 @@ def _question(field: Field, namespace: bytes, type: str) -> _Question:
     honest, other = shares(len(values), epsilon)
     meaning = [field.params.get("edges", []), field.params.get("unit", "")]
     asked = encode([namespace, type, field.name, field.type, epsilon, *meaning, list(values)])
-    return _Question(tuple(values), honest, other, asked)
+    return _Question(values=tuple(values), honest=honest, other=other, asked=asked)

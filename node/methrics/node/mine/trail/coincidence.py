@@ -14,8 +14,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from methrics.node.mine.own import ReadableReport
 from methrics.node.mine.trail.others import Others, Window
-from methrics.node.mine.trail.own import Own
 from methrics.node.mine.trail.traces import Trace
 
 FACT, RELEASE = "fact", "release"
@@ -33,7 +33,7 @@ class Coincidence:
     """One own report and the nearest trace of one label in one of its windows. `others` share the
     window; None without public data."""
 
-    own: Own
+    own: ReadableReport
     trace: Trace
     window: str
     others: int | None
@@ -60,17 +60,17 @@ class Beside:
         return self.close >= 2 and self.close >= WORTH * self.expected
 
 
-def fact_window(own: Own) -> Window:
+def fact_window(own: ReadableReport) -> Window:
     """When what the report tells may have happened."""
     return own.time, own.time + own.event_type.resolution
 
 
-def release_window(own: Own) -> Window:
+def release_window(own: ReadableReport) -> Window:
     """When the report itself became public."""
     return own.made, own.made + SPREAD
 
 
-def released_with(own: Own) -> Window:
+def released_with(own: ReadableReport) -> Window:
     """Times that reports of this type may say which became public in the same window."""
     release = own.event_type.release
     waited = release.delay + release.jitter + (release.every[1] if release.every else 0)
@@ -79,7 +79,7 @@ def released_with(own: Own) -> Window:
 
 
 def coincide(
-    own: Sequence[Own], traces: Sequence[Trace], others: Others | None
+    own: Sequence[ReadableReport], traces: Sequence[Trace], others: Others | None
 ) -> list[Coincidence]:
     """Every own report that has a trace in a window, the smallest anonymity set first. `traces`
     oldest first."""
@@ -105,7 +105,7 @@ def coincide(
     )
 
 
-def beside(own: Sequence[Own], traces: Sequence[Trace]) -> list[Beside]:
+def beside(own: Sequence[ReadableReport], traces: Sequence[Trace]) -> list[Beside]:
     """For each label, how often it stands beside own reports; the least likely by chance first."""
     if not own:
         return []

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
+from methrics.node.mine.own import ReadableReport, moment
 from methrics.node.mine.trail.others import Others, mask_of, sharing
-from methrics.node.mine.trail.own import Own, moment
 from methrics.node.mine.trail.uniqueness import Statement
 from methrics.node.report.parts import said, stable_names
 
@@ -46,14 +46,16 @@ class Joint:
     """
 
     way: str
-    own: tuple[Own, ...]
+    own: tuple[ReadableReport, ...]
     names: tuple[str, ...]
     others: int | None
     probability: float | None
     says: str
 
 
-def join(own: Sequence[Own], measured: Sequence[Statement], others: Others) -> list[Joint]:
+def join(
+    own: Sequence[ReadableReport], measured: Sequence[Statement], others: Others
+) -> list[Joint]:
     """All findings, the surest first. `measured` are the statements of `own`."""
     found = [
         *_same_key(own),
@@ -66,13 +68,13 @@ def join(own: Sequence[Own], measured: Sequence[Statement], others: Others) -> l
     return sorted(worth, key=lambda one: (-(one.probability or 0.0), -len(one.own), one.way))
 
 
-def joined(found: Iterable[Joint], one: Own, other: Own) -> list[Joint]:
+def joined(found: Iterable[Joint], one: ReadableReport, other: ReadableReport) -> list[Joint]:
     """The findings by which two reports could be joined, in either order."""
     return [joint for joint in found if one in joint.own and other in joint.own and one != other]
 
 
-def _same_key(own: Sequence[Own]) -> list[Joint]:
-    groups: dict[bytes, list[Own]] = defaultdict(list)
+def _same_key(own: Sequence[ReadableReport]) -> list[Joint]:
+    groups: dict[bytes, list[ReadableReport]] = defaultdict(list)
     for one in own:
         groups[one.key].append(one)
     says = "they were signed with the same key"
@@ -107,7 +109,9 @@ def _same_values(measured: Sequence[Statement]) -> list[Joint]:
 
 def _across(measured: Sequence[Statement]) -> list[Joint]:
     """Reports of two event types of one app that agree in the fields both have."""
-    best: dict[tuple[object, ...], tuple[set[Own], set[Own], Statement, Statement]] = {}
+    best: dict[
+        tuple[object, ...], tuple[set[ReadableReport], set[ReadableReport], Statement, Statement]
+    ] = {}
     for one, other in combinations(measured, 2):
         left, right = one.newest, other.newest
         if left.namespace != right.namespace or left.event_type.name == right.event_type.name:
@@ -138,15 +142,15 @@ def _across(measured: Sequence[Statement]) -> list[Joint]:
     return found
 
 
-def _follows(own: Sequence[Own], others: Others) -> list[Joint]:
+def _follows(own: Sequence[ReadableReport], others: Others) -> list[Joint]:
     """Reports of a state that come one after the other at its declared interval."""
-    groups: dict[tuple[str, str], list[Own]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[ReadableReport]] = defaultdict(list)
     for one in own:
         if one.event_type.release.every is not None:
             groups[one.namespace, one.event_type.name].append(one)
     found: list[Joint] = []
     for group in groups.values():
-        run: list[tuple[Own, Own, int]] = []
+        run: list[tuple[ReadableReport, ReadableReport, int]] = []
         for before, after in pairwise(_in_order(group)):
             count = _successors(before, after, others)
             if count is not None and 1 / (1 + count) >= LIKELY:
@@ -160,7 +164,7 @@ def _follows(own: Sequence[Own], others: Others) -> list[Joint]:
     return found
 
 
-def _successors(before: Own, after: Own, others: Others) -> int | None:
+def _successors(before: ReadableReport, after: ReadableReport, others: Others) -> int | None:
     """Reports of others that could as well be the one after `before`; None if `after` is not
     where somebody would look for it."""
     release, resolution = before.event_type.release, before.event_type.resolution
@@ -175,12 +179,12 @@ def _successors(before: Own, after: Own, others: Others) -> int | None:
     return sharing(others.agreeing(after, names, window=window), mask_of(names, names))
 
 
-def _flag_names(own: Own) -> list[str]:
+def _flag_names(own: ReadableReport) -> list[str]:
     stable = stable_names(own.event_type)
     return [field.name for field in own.event_type.fields if field.name not in stable]
 
 
-def _run(steps: Sequence[tuple[Own, Own, int]]) -> list[Joint]:
+def _run(steps: Sequence[tuple[ReadableReport, ReadableReport, int]]) -> list[Joint]:
     if not steps:
         return []
     own = (steps[0][0], *(after for _, after, _ in steps))
@@ -197,8 +201,8 @@ def _run(steps: Sequence[tuple[Own, Own, int]]) -> list[Joint]:
     return [Joint(FOLLOWS, own, tuple(flags), most, chance, says)]
 
 
-def _same_time(own: Sequence[Own], others: Others) -> list[Joint]:
-    groups: dict[tuple[str, int], list[Own]] = defaultdict(list)
+def _same_time(own: Sequence[ReadableReport], others: Others) -> list[Joint]:
+    groups: dict[tuple[str, int], list[ReadableReport]] = defaultdict(list)
     for one in own:
         groups[one.namespace, one.time].append(one)
     found = []
@@ -216,8 +220,8 @@ def _same_time(own: Sequence[Own], others: Others) -> list[Joint]:
     return found
 
 
-def _in_order(own: Iterable[Own]) -> tuple[Own, ...]:
-    return tuple(sorted(own, key=lambda one: (one.time, one.namespace, one.index)))
+def _in_order(own: Iterable[ReadableReport]) -> tuple[ReadableReport, ...]:
+    return tuple(sorted(own, key=lambda one: (one.time, one.namespace, one.number)))
 
 
 def _others(count: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from methrics.node.mine.trail.own import Own
+from methrics.node.mine.own import ReadableReport
 from methrics.node.report.parts import Parts
 from methrics.node.report.threshold.crowd import REPORTS, Crowd, same
 from methrics.schema.catalog.fields import Wire
@@ -22,7 +22,7 @@ class Others(Protocol):
 
     def agreeing(
         self,
-        own: Own,
+        own: ReadableReport,
         names: Sequence[str],
         *,
         window: Window | None = None,
@@ -33,7 +33,7 @@ class Others(Protocol):
         reports of the period (month, else week, else day) in which `own` lies."""
         ...
 
-    def counts_people(self, own: Own) -> str | None:
+    def counts_people(self, own: ReadableReport) -> str | None:
         """`month`, `week` or `day` if reports of this type say that they are the first of it."""
         ...
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 from math import isfinite, log10
 
 from methrics.node.html.templates import render
-from methrics.node.mine.trail.own import Own, fate, moment
+from methrics.node.mine.own import ReadableReport, moment
 from methrics.node.mine.trail.text import count_words, names_of, percent, step_words
 from methrics.node.mine.trail.timeline import Timeline, level, timeline
 from methrics.node.mine.trail.uniqueness import Combination, Statement
@@ -90,7 +90,6 @@ def page(trail: Trail, *, made: int) -> str:
         listed_max=LISTED_MAX,
         chance=_chance,
         count_words=count_words,
-        fate=fate,
         judged=judged,
         level=level,
         moment=moment,
@@ -124,11 +123,14 @@ def _facts(trail: Trail) -> list[tuple[str, str]]:
         }
         facts.append((f"{len(sure):,}", "can be joined with another at even odds or better"))
     if trail.threshold:
-        facts.append((f"{len(trail.held):,}", f"held back: fewer than {trail.threshold} say it"))
+        words = f"withheld: fewer than {trail.threshold} say it"
+        facts.append((f"{len(trail.withheld):,}", words))
     return facts
 
 
-def _line(trail: Trail, shown: list[Own], crowds: dict[Own, Crowd]) -> Timeline | None:
+def _line(
+    trail: Trail, shown: list[ReadableReport], crowds: dict[ReadableReport, Crowd]
+) -> Timeline | None:
     """The timeline of the reports to show; None without any."""
     if not shown:
         return None

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from math import isfinite
 
+from methrics.node.mine.own import ReadableReport, moment
 from methrics.node.mine.trail.coincidence import FACT
 from methrics.node.mine.trail.joining import Joint
-from methrics.node.mine.trail.own import Own, fate, moment
 from methrics.node.mine.trail.uniqueness import Statement, statements
 from methrics.node.mine.trail.whole import LAST_MAX, Trail
 from methrics.node.report.parts import label, meaning, said
@@ -49,14 +49,14 @@ def _reports(trail: Trail) -> Iterator[str]:
             yield from _told(told)
 
 
-def _told(own: tuple[Own, ...]) -> Iterator[str]:
+def _told(own: tuple[ReadableReport, ...]) -> Iterator[str]:
     """What some reports all said, and when and how each of them left."""
     newest = own[-1]
     yield f"    {newest.event_type.name}: {said(newest.event_type, newest.parts)}"
     if len(own) > REPORTS_SHOWN:
         yield f"      … {len(own) - REPORTS_SHOWN} older ones: --json lists them"
     for one in own[-REPORTS_SHOWN:]:
-        yield f"      {one.name}: of {moment(one.time)} UTC, made {moment(one.made)}; {fate(one)}"
+        yield f"      {one.name}: of {moment(one.time)} UTC, made {moment(one.made)}; {one.fate}"
 
 
 def _statements(trail: Trail, measured: list[Statement]) -> Iterator[str]:
@@ -104,7 +104,7 @@ def _heading(one: Statement) -> str:
     return f"{one.newest.name}, said {times} of {moment(one.newest.time)} UTC"
 
 
-def step_words(own: Own, name: str) -> str:
+def step_words(own: ReadableReport, name: str) -> str:
     """The newest part of a growing combination, in words."""
     if name in own.parts:
         return f"{name} {label(own.event_type, name, own.parts[name])}"
@@ -129,14 +129,14 @@ def joint_words(joint: Joint) -> str:
     return f"{chance}{names_of(joint.own)}: {joint.says}"
 
 
-def names_of(own: Iterable[Own]) -> str:
+def names_of(own: Iterable[ReadableReport]) -> str:
     """`heartbeat 3, 4, 7 and system 5`, shortened where there are many."""
     parts = []
     for kind, group in groupby(
-        sorted(own, key=lambda one: (one.event_type.name, one.index)),
+        sorted(own, key=lambda one: (one.event_type.name, one.number)),
         key=lambda one: one.event_type.name,
     ):
-        indices = [one.index for one in group]
+        indices = [one.number for one in group]
         few = ", ".join(map(str, indices[:6]))
         more = f" and {len(indices) - 6} more" if len(indices) > 6 else ""
         parts.append(f"{kind} {few}{more}")
@@ -205,6 +205,6 @@ def _meter(trail: Trail) -> Iterator[str]:
     if not trail.remembered:
         yield "  Nothing is remembered of what others say, so all is held back:"
         yield "  `methrics threshold remember FILE` learns it."
-    yield f"  {len(trail.held)} held back"
-    for held in trail.held[:FINDINGS_SHOWN]:
+    yield f"  {len(trail.withheld)} held back"
+    for held in trail.withheld[:FINDINGS_SHOWN]:
         yield f"    {held.event_type.name} of {moment(held.time)} UTC: {held.reason}"

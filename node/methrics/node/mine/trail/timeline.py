@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from methrics.node.mine.own import ReadableReport, moment
 from methrics.node.mine.trail.coincidence import Coincidence
 from methrics.node.mine.trail.joining import LIKELY, Joint
-from methrics.node.mine.trail.own import Own, moment
 from methrics.node.mine.trail.text import percent
 from methrics.node.report.flags import DAY
 from methrics.node.report.parts import said
@@ -100,7 +100,7 @@ class Timeline:
 class _Scale:
     """Time to x, event type to y."""
 
-    def __init__(self, own: Sequence[Own], lanes: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, own: Sequence[ReadableReport], lanes: Sequence[tuple[str, str]]) -> None:
         times = [one.time for one in own]
         self.start, self.end = min(times), max(times)
         self.end = max(self.end, self.start + 3600)
@@ -110,7 +110,7 @@ class _Scale:
         share = (time - self.start) / (self.end - self.start)
         return round(LEFT + 14 + share * (WIDTH - LEFT - RIGHT - 28), 1)
 
-    def y(self, own: Own) -> float:
+    def y(self, own: ReadableReport) -> float:
         return self.lane(lane_of(own))
 
     def lane(self, lane: tuple[str, str]) -> float:
@@ -123,14 +123,14 @@ class _Scale:
         return list(range(first, self.end + 1, step))
 
 
-def lane_of(own: Own) -> tuple[str, str]:
+def lane_of(own: ReadableReport) -> tuple[str, str]:
     """Reports of one event type of one namespace share a lane."""
     return own.namespace, own.event_type.name
 
 
 def timeline(
-    own: Sequence[Own],
-    crowds: Mapping[Own, Crowd],
+    own: Sequence[ReadableReport],
+    crowds: Mapping[ReadableReport, Crowd],
     joints: Iterable[Joint],
     coincidences: Iterable[Coincidence],
 ) -> Timeline:
@@ -159,7 +159,7 @@ def timeline(
     )
 
 
-def _mark(scale: _Scale, one: Own, crowd: Crowd | None) -> Mark:
+def _mark(scale: _Scale, one: ReadableReport, crowd: Crowd | None) -> Mark:
     says = said(one.event_type, one.parts)
     verdict = f"\n{crowd.verdict}" if crowd is not None else ""
     title = f"{one.name}, {moment(one.time)} UTC\n{says}{verdict}"
@@ -189,7 +189,7 @@ def _lanes(scale: _Scale, lanes: Sequence[tuple[str, str]]) -> tuple[Lane, ...]:
 
 
 def _arcs(scale: _Scale, joints: Iterable[Joint]) -> tuple[Arc, ...]:
-    arcs: dict[tuple[Own, Own], Arc] = {}
+    arcs: dict[tuple[ReadableReport, ReadableReport], Arc] = {}
     for joint in joints:
         if joint.probability is None:
             continue
@@ -201,7 +201,9 @@ def _arcs(scale: _Scale, joints: Iterable[Joint]) -> tuple[Arc, ...]:
     return tuple(arcs.values())
 
 
-def _arc(scale: _Scale, one: Own, other: Own, probability: float, why: str) -> Arc:
+def _arc(
+    scale: _Scale, one: ReadableReport, other: ReadableReport, probability: float, why: str
+) -> Arc:
     x1, y1, x2, y2 = scale.x(one.time), scale.y(one), scale.x(other.time), scale.y(other)
     lift = min(46, 12 + abs(x2 - x1) / 7) if y1 == y2 else 0
     middle = (x1 + x2) / 2 + (18 if y1 != y2 and abs(x2 - x1) < 4 else 0)

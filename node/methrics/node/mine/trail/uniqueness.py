@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from methrics.node.mine.own import ReadableReport
 from methrics.node.mine.trail.others import Others, Overlap, crowd, mask_of, sharing
-from methrics.node.mine.trail.own import Own
 from methrics.node.report.flags import DAY
 from methrics.node.report.parts import part_names, stable_names
 from methrics.node.report.threshold.crowd import PEOPLE, Crowd
@@ -39,7 +39,7 @@ class Statement:
     first; `whole` is the crowd that says exactly this, at any time. `people` is the crowd of people
     with the same stable parts in the `period` of the newest report, where they can be counted."""
 
-    own: tuple[Own, ...]
+    own: tuple[ReadableReport, ...]
     singles: tuple[Combination, ...]
     pairs: tuple[Combination, ...]
     growing: tuple[Combination, ...]
@@ -71,14 +71,14 @@ class Statement:
         return self.growing
 
     @property
-    def newest(self) -> Own:
+    def newest(self) -> ReadableReport:
         """The report that stands for all in what depends on time."""
         return self.own[-1]
 
 
-def statements(own: Iterable[Own]) -> list[tuple[Own, ...]]:
+def statements(own: Iterable[ReadableReport]) -> list[tuple[ReadableReport, ...]]:
     """Own reports that say the same, together, oldest first."""
-    groups: dict[tuple[object, ...], list[Own]] = defaultdict(list)
+    groups: dict[tuple[object, ...], list[ReadableReport]] = defaultdict(list)
     for one in own:
         # A flag and a number may be equal in Python, never on the wire.
         said = frozenset((name, type(value), value) for name, value in one.parts.items())
@@ -86,13 +86,13 @@ def statements(own: Iterable[Own]) -> list[tuple[Own, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-def measure(own: Iterable[Own], others: Others) -> list[Statement]:
+def measure(own: Iterable[ReadableReport], others: Others) -> list[Statement]:
     """Every distinct statement, the one with the smallest crowd first."""
     measured = [_measure(group, others) for group in statements(own)]
     return sorted(measured, key=lambda one: (one.whole.sharing, -one.whole.total, -one.newest.time))
 
 
-def _measure(group: tuple[Own, ...], others: Others) -> Statement:
+def _measure(group: tuple[ReadableReport, ...], others: Others) -> Statement:
     newest = group[-1]
     names = part_names(newest.event_type)
     shared = [name for name in names if name in newest.parts]
@@ -121,7 +121,11 @@ def _measure(group: tuple[Own, ...], others: Others) -> Statement:
 
 
 def _growing(
-    newest: Own, names: Sequence[str], shared: Sequence[str], overlap: Overlap, others: Others
+    newest: ReadableReport,
+    names: Sequence[str],
+    shared: Sequence[str],
+    overlap: Overlap,
+    others: Others,
 ) -> list[Combination]:
     steps: list[Combination] = []
     chosen: list[str] = []

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
+from methrics.node.mine.own import ReadableReport
 from methrics.node.mine.trail.coincidence import Beside, Coincidence, beside, coincide
-from methrics.node.mine.trail.gather import Gathered, HeldBack
+from methrics.node.mine.trail.gather import Gathered, WithheldRow
 from methrics.node.mine.trail.joining import Joint, join
 from methrics.node.mine.trail.others import Others
-from methrics.node.mine.trail.own import Own, fate
 from methrics.node.mine.trail.traces import Trace
 from methrics.node.mine.trail.uniqueness import Combination, Statement, measure
 from methrics.node.report.parts import label, said
@@ -25,8 +25,8 @@ class Trail:
     """All that `methrics trail` tells. `own` are all reports, oldest first; what follows is about
     the newest `LAST_MAX` that left. Lists that need public data or traces are None without."""
 
-    own: list[Own]
-    held: list[HeldBack]
+    own: list[ReadableReport]
+    withheld: list[WithheldRow]
     threshold: int = 0
     source: str | None = None
     """The file or address of the public data."""
@@ -38,9 +38,9 @@ class Trail:
     beside: list[Beside] | None = None
 
     @property
-    def left(self) -> list[Own]:
+    def left(self) -> list[ReadableReport]:
         """The reports that somebody may have."""
-        return [one for one in self.own if one.left]
+        return [one for one in self.own if one.may_have_left]
 
 
 def trace(
@@ -53,7 +53,7 @@ def trace(
     remembered: Mapping[str, tuple[str, int]] | None = None,
 ) -> Trail:
     """The trail of what was gathered, measured against the public data and traces, if any."""
-    trail = Trail(gathered.own, gathered.held, threshold, source, dict(remembered or {}))
+    trail = Trail(gathered.own, gathered.withheld, threshold, source, dict(remembered or {}))
     newest = trail.left[-LAST_MAX:]
     if others is not None:
         trail.statements = measure(newest, others)
@@ -74,7 +74,7 @@ def to_json(trail: Trail) -> dict[str, object]:
             for namespace, (source, made) in trail.remembered.items()
         },
         "reports": [_own(one) for one in trail.own],
-        "held": [
+        "withheld": [
             {
                 "namespace": one.namespace,
                 "type": one.event_type.name,
@@ -82,7 +82,7 @@ def to_json(trail: Trail) -> dict[str, object]:
                 "says": dict(one.parts),
                 "reason": one.reason,
             }
-            for one in trail.held
+            for one in trail.withheld
         ],
     }
     if trail.statements is not None:
@@ -125,21 +125,21 @@ def to_json(trail: Trail) -> dict[str, object]:
     return document
 
 
-def _ref(own: Own) -> dict[str, object]:
-    return {"namespace": own.namespace, "index": own.index}
+def _ref(own: ReadableReport) -> dict[str, object]:
+    return {"namespace": own.namespace, "index": own.number}
 
 
-def _own(own: Own) -> dict[str, object]:
+def _own(own: ReadableReport) -> dict[str, object]:
     return {
         **_ref(own),
         "id": own.id.hex(),
         "type": own.event_type.name,
         "time": own.time,
         "made": own.made,
-        "route": own.route,
-        "state": own.state,
-        "left": own.left,
-        "fate": fate(own),
+        "route": own.receipt.route,
+        "state": own.receipt.state,
+        "left": own.may_have_left,
+        "fate": own.fate,
         "says": dict(own.parts),
         "words": said(own.event_type, own.parts),
     }
@@ -150,7 +150,7 @@ def _statement(one: Statement) -> dict[str, object]:
     return {
         "namespace": newest.namespace,
         "type": newest.event_type.name,
-        "reports": [own.index for own in one.own],
+        "reports": [own.number for own in one.own],
         "says": dict(newest.parts),
         "whole": _crowd(one.whole),
         "people": None if one.people is None else {**_crowd(one.people), "period": one.period},
@@ -160,7 +160,7 @@ def _statement(one: Statement) -> dict[str, object]:
     }
 
 
-def _combination(own: Own, one: Combination) -> dict[str, object]:
+def _combination(own: ReadableReport, one: Combination) -> dict[str, object]:
     words = {
         name: label(own.event_type, name, own.parts[name])
         for name in one.names

@@ -14,7 +14,7 @@ import json
 import os
 
 from methrics.node.paths import Paths
-from methrics.node.report.threshold.meter import Hold, Meter, meter_of
+from methrics.node.report.threshold.meter import Meter, Withhold, meter_of
 from methrics.node.report.threshold.public import Public, from_json, to_json
 from methrics.schema.errors import StoreError
 
@@ -70,7 +70,7 @@ def write_public(paths: Paths, public: Public) -> str:
     return path
 
 
-def standing_meter(paths: Paths, namespace: str) -> Meter | None:
+def threshold_meter(paths: Paths, namespace: str) -> Meter | None:
     """The meter that holds now for reports of `namespace`; None where everything may be sent.
 
     Never raises: what cannot be read holds everything back and says why.
@@ -81,8 +81,8 @@ def standing_meter(paths: Paths, namespace: str) -> Meter | None:
             return None
         public = read_public(paths, namespace)
     except StoreError as error:
-        held = Hold(str(error))
-        return lambda event_type, report: held
+        withhold = Withhold(str(error))
+        return lambda event_type, report: withhold
     return meter_of({} if public is None else public.types, threshold)
 
 

@@ -46,7 +46,7 @@ class Generalise:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Withhold:
     """Do not send it; why, in words."""
 
     reason: str
@@ -56,7 +56,7 @@ class Hold:
 _KNOWN_MAX = 10_000
 """Rulings remembered by one meter: it lives for one pass of the publisher."""
 
-Ruling = Send | Generalise | Hold
+Ruling = Send | Generalise | Withhold
 Meter = Callable[[EventType, Report], Ruling]
 """What the publisher asks about each report before it is signed."""
 
@@ -68,7 +68,7 @@ def meter(event_type: EventType, report: Report, table: Table | None, threshold:
     or Generalise with a smaller crowd; generalised values always pass `EventType.check_report`.
     """
     if table is None:
-        return Hold("nothing is known of what others say; see methrics threshold remember FILE")
+        return Withhold("nothing is known of what others say; see methrics threshold remember FILE")
     mine = parts_of(report)
     compared = _compared(event_type, table)
     own = tuple(mine.get(name) for name in compared)
@@ -90,7 +90,7 @@ def meter(event_type: EventType, report: Report, table: Table | None, threshold:
     if best is not None:
         return best[1]
     words = said(event_type, mine, [name for name in compared if name in mine])
-    return Hold(
+    return Withhold(
         f"{words}: said by {crowd.sharing} other {table.unit}, fewer than {threshold}, and no less "
         "telling version is said by enough",
         crowd,

@@ -1,0 +1,155 @@
+"""A person's own reports, read back from the receipts on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from methrics.node.outbox.erasures import Erasures, JournaledErasure
+from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, Receipt
+from methrics.node.report.parts import Parts, parts_of, stable_names
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.catalog.fields import Wire
+from methrics.schema.errors import RefusedError
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.items import Report, decode_report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnReport:
+    """One of the person's reports. `namespace` and `number` name it, for this machine alone.
+
+    `report` is the decoded report, None if its bytes are damaged; `parts` are its values by name.
+    `event_type` is None if the catalog is not in the outbox any more. `erasure` is None unless one
+    was requested. Two own reports are equal if namespace and receipt are.
+    """
+
+    namespace: str
+    receipt: Receipt
+    report: Report | None = field(default=None, compare=False)
+    event_type: EventType | None = field(default=None, compare=False)
+    parts: Parts = field(default_factory=dict, compare=False)
+    erasure: JournaledErasure | None = field(default=None, compare=False)
+
+    @property
+    def id(self) -> bytes:
+        """The report's id, 32 bytes."""
+        return self.receipt.id
+
+    @property
+    def number(self) -> int:
+        """The index of the report's key."""
+        return self.receipt.key_index
+
+    @property
+    def time(self) -> int:
+        """The time in the report, unix seconds."""
+        return self.receipt.time
+
+    @property
+    def made(self) -> int:
+        """When the report was made, unix seconds: shortly before it left."""
+        return self.receipt.made
+
+    @property
+    def may_have_left(self) -> bool:
+        """Whether anybody else can have the report."""
+        return self.receipt.may_have_left
+
+    @property
+    def name(self) -> str:
+        """A short name for links and pictures: `heartbeat 12`."""
+        return f"{self.receipt.type} {self.number}"
+
+    @property
+    def fate(self) -> str:
+        """What became of the report, for a person."""
+        if self.erasure is not None:
+            return self.erasure.words
+        state, route = self.receipt.state, self.receipt.route
+        if state == ACKNOWLEDGED:
+            return f"left by {route}"
+        if state == STRUCK:
+            tried = f"may have left by {route}, will not be sent again"
+            return tried if self.may_have_left else "struck out, never left"
+        tried = f"may have left by {route}, will be tried again"
+        return tried if self.may_have_left else f"waits to leave by {route}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadableReport(OwnReport):
+    """An own report whose bytes can be decoded and whose event type is known. A trail measures only
+    these. `key` is the public key that the report was signed with, 32 bytes."""
+
+    report: Report = field(compare=False)
+    event_type: EventType = field(compare=False)
+    key: bytes = field(compare=False)
+
+    @property
+    def stable(self) -> dict[str, Wire]:
+        """The values that the same person is likely to send again."""
+        names = stable_names(self.event_type)
+        return {name: self.parts[name] for name in names if name in self.parts}
+
+
+def read_own(journal: Journal, catalogs: Mapping[int, Catalog], namespace: str) -> list[OwnReport]:
+    """The own reports in the journal of `namespace`, newest first. Raises StoreError."""
+    return own_reports(journal.receipts(), catalogs, namespace, Erasures(journal).all())
+
+
+def own_reports(
+    receipts: Iterable[Receipt],
+    catalogs: Mapping[int, Catalog],
+    namespace: str,
+    erasures: Mapping[int, JournaledErasure] | None = None,
+) -> list[OwnReport]:
+    """The own report of each receipt, in the same order. `erasures`: by key index."""
+    requested = erasures or {}
+    return [
+        _own_report(one, catalogs.get(one.catalog), namespace, requested.get(one.key_index))
+        for one in receipts
+    ]
+
+
+def readable(own: Iterable[OwnReport]) -> list[ReadableReport]:
+    """The readable ones of `own`, by the time in the report, oldest first."""
+    found = [one for one in own if isinstance(one, ReadableReport)]
+    return sorted(found, key=lambda one: (one.time, one.namespace, one.number))
+
+
+def moment(time: int) -> str:
+    """Unix seconds as `2026-09-21 14:20`, in UTC."""
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _own_report(
+    receipt: Receipt, catalog: Catalog | None, namespace: str, erasure: JournaledErasure | None
+) -> OwnReport:
+    event_type = catalog.types.get(receipt.type) if catalog else None
+    try:
+        item = split(receipt.raw)
+        report = decode_report(item.payload)
+    except RefusedError:
+        return OwnReport(
+            namespace=namespace, receipt=receipt, event_type=event_type, erasure=erasure
+        )
+    if event_type is None:
+        return OwnReport(
+            namespace=namespace,
+            receipt=receipt,
+            report=report,
+            parts=parts_of(report),
+            erasure=erasure,
+        )
+    return ReadableReport(
+        namespace=namespace,
+        receipt=receipt,
+        report=report,
+        event_type=event_type,
+        parts=parts_of(report),
+        key=item.key,
+        erasure=erasure,
+    )
