@@ -265,7 +265,7 @@ def withdraw(app: Shop, *arguments: str, answer: str = "") -> Result:
 @pytest.mark.parametrize("whom", ["--all", ""])
 def test_who_withdraws_is_told_how_to_erase(app: Shop, post: Post, whom: str) -> None:
     fill(app, post)
-    result = withdraw(app, whom or app.namespace)
+    result = withdraw(app, *([whom] if whom else ["--app", app.namespace]))
     assert result.exit_code == 0, result.output
     assert (
         f"3 reports left before that and are public; to have them forgotten: methrics erase "
@@ -279,13 +279,13 @@ def test_who_withdraws_on_a_terminal_is_asked(
 ) -> None:
     fill(app, post)
     monkeypatch.setattr(cli_erase, "on_a_terminal", lambda: True)
-    assert withdraw(app, app.namespace, "--type", "view").output.count("forgotten") == 1
-    withdraw(app, app.namespace, "--type", "click", answer="n\n")
+    assert withdraw(app, "--app", app.namespace, "--type", "view").output.count("forgotten") == 1
+    withdraw(app, "--app", app.namespace, "--type", "click", answer="n\n")
     assert Erasures(app.journal).all() == {}
-    withdraw(app, app.namespace, "--type", "click", answer="y\n")
+    withdraw(app, "--app", app.namespace, "--type", "click", answer="y\n")
     click = next(one for one in mine(app) if one.receipt.type == "click")
     assert list(Erasures(app.journal).all()) == [click.number]
-    again = withdraw(app, app.namespace, "--type", "click")
+    again = withdraw(app, "--app", app.namespace, "--type", "click")
     assert "left before that" not in again.output
 
 
