@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import mixpanel_making as making
 import pytest
 
+from methrics.aggregate.cli import exit_codes
 from methrics.aggregate.cli import main as cli
 from methrics.aggregate.mixpanel import theirs
 from methrics.aggregate.mixpanel.activity import Plan, load, plan
@@ -299,18 +300,18 @@ def test_draft_writes_a_file_that_only_a_person_can_finish(
 ) -> None:
     output = tmp_path / "draft.toml"
     options = ["--label", "music", "--least", "3", "--funnel", FUNNEL, "-o", str(output)]
-    assert cli.main(["mixpanel", "draft", str(small), *options]) == cli.OK
+    assert cli.main(["mixpanel", "draft", str(small), *options]) == exit_codes.OK
     said = capsys.readouterr()
     assert "write what stands empty" in said.out
     assert "people, 2026-03-02 to 2026-03-13" in said.err
     assert "not read: 4 lines, not-json" in said.err
     assert "left out: Song Played / Title: " in said.err
-    assert cli.main(["mixpanel", "draft", str(small), "-o", str(output)]) == cli.LOCAL
+    assert cli.main(["mixpanel", "draft", str(small), "-o", str(output)]) == exit_codes.LOCAL
     assert "is there already" in capsys.readouterr().err
-    assert cli.main(["catalog", "lint", str(output)]) == cli.NO
+    assert cli.main(["catalog", "lint", str(output)]) == exit_codes.NO
     said = capsys.readouterr()
     assert "M007 types.signin.why" in said.out + said.err
-    assert cli.main(["mixpanel", "draft", str(small), "--least", "3"]) == cli.OK
+    assert cli.main(["mixpanel", "draft", str(small), "--least", "3"]) == exit_codes.OK
     assert "[types.song_played]" in capsys.readouterr().out
 
 
@@ -328,7 +329,7 @@ def catalog_for(export: Path) -> Path:
 @pytest.mark.shows("METH-10")
 def test_compare_prints_both_sides(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["mixpanel", "compare", str(small), "--least", "3", "--funnel", FUNNEL]
-    assert cli.main(command) == cli.OK
+    assert cli.main(command) == exit_codes.OK
     said = capsys.readouterr()
     head, *rows = said.out.splitlines()
     assert head.split() == ["metric", "at", "Mixpanel", "here", "difference", "equal", "why"]
@@ -336,7 +337,8 @@ def test_compare_prints_both_sides(small: Path, capsys: pytest.CaptureFixture[st
     assert any(row.startswith("WAU, rolling ") and "not here" in row for row in rows)
     assert "not counted: 1 lines, repeated" in said.err
     signed = ["--catalog", str(catalog_for(small))]
-    assert cli.main(["mixpanel", "compare", str(small), *signed, "--each", "--json"]) == cli.OK
+    command = ["mixpanel", "compare", str(small), *signed, "--each", "--json"]
+    assert cli.main(command) == exit_codes.OK
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     days = [row for row in rows if row["metric"] == "DAU"]
     assert len(days) > 5
@@ -346,10 +348,10 @@ def test_compare_prints_both_sides(small: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        (["--zone", "Mars/Olympus"], cli.USAGE, "no such time zone"),
-        (["--funnel", "signin"], cli.USAGE, "NAME=A>B>C"),
-        (["--funnel", "signin=A>B"], cli.LOCAL, "the export has no event 'A'"),
-        (["--catalog", "/nonexistent"], cli.LOCAL, "cannot read"),
+        (["--zone", "Mars/Olympus"], exit_codes.USAGE, "no such time zone"),
+        (["--funnel", "signin"], exit_codes.USAGE, "NAME=A>B>C"),
+        (["--funnel", "signin=A>B"], exit_codes.LOCAL, "the export has no event 'A'"),
+        (["--catalog", "/nonexistent"], exit_codes.LOCAL, "cannot read"),
     ],
 )
 def test_wrong_use_is_one_line(
@@ -365,7 +367,7 @@ def test_an_export_without_events_is_said(
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n{\n")
     for command in ("draft", "compare"):
-        assert cli.main(["mixpanel", command, str(empty)]) == cli.LOCAL
+        assert cli.main(["mixpanel", command, str(empty)]) == exit_codes.LOCAL
         assert "holds no event" in capsys.readouterr().err
-    assert cli.main(["mixpanel", "draft", str(tmp_path / "none")]) == cli.LOCAL
-    assert cli.main(["mixpanel", "draft", str(empty), "--label", "My App"]) == cli.USAGE
+    assert cli.main(["mixpanel", "draft", str(tmp_path / "none")]) == exit_codes.LOCAL
+    assert cli.main(["mixpanel", "draft", str(empty), "--label", "My App"]) == exit_codes.USAGE
