@@ -254,7 +254,7 @@ def test_a_person_reads_what_the_chances_are_before_and_after() -> None:
     asked = Question(CATALOG, ASSISTIVE, NEW)
     shown = sheet(asked, now=NOW, seed=install(2), values={"tool": "voice"})
     tool = next(field for field in shown.fields if field.name == "tool")
-    assert "Answered at random on your machine: the truth in 35 % of cases" in tool.says
+    assert "your machine reports the true value in 35 % of cases" in tool.says
     assert "tool: one of the answers that chance can give." in shown.note
     assert "those of this machine" in shown.note  # the flag
-    assert meaning(ASSISTIVE, "tool").endswith("if any. (random: true in 35 %)")
+    assert meaning(ASSISTIVE, "tool").endswith("if any. (randomized: true in 35 %)")

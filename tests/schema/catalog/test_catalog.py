@@ -433,7 +433,7 @@ class TestChain:
         text = example_source().replace(
             'label = "example"', chained.replace(self.first.id.hex(), "00" * 32)
         )
-        with pytest.raises(CatalogError, match="another predecessor"):
+        with pytest.raises(CatalogError, match="another previous catalog"):
             sign(parse_source(text), example_seed(), previous=self.first)
 
 

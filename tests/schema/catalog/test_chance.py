@@ -1,4 +1,4 @@
-"""Random answers in whole numbers: what is promised of them holds exactly."""
+"""Randomized response in whole numbers: its promises hold exactly."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_shares_are_the_same_whatever_the_app_does_to_its_arithmetic() -> No
 
 @pytest.mark.parametrize(("values", "epsilon"), [(1, 1000), (0, 1000), (3, 0), (3, -5)])
 def test_nothing_to_choose_from_is_refused(values: int, epsilon: int) -> None:
-    with pytest.raises(ValueError, match="no random answer"):
+    with pytest.raises(ValueError, match="no randomized response"):
         shares(values, epsilon)
 
 
@@ -127,9 +127,12 @@ def test_fields_of_few_values_list_them_in_order(kind: str) -> None:
 
 def test_a_field_tells_in_words_what_its_chances_are() -> None:
     text = at_random(random_field(1000))
-    assert "the truth in 35 % of cases, else one of the 5 other values, by lot" in text
-    assert "more than 2.8-fold" in text
-    assert "the other value." in at_random(random_field(1000, 2))
+    assert (
+        "the true value in 35 % of cases, and otherwise one of the 5 other values at random."
+        in text
+    )
+    assert "by a factor of at most 2.8." in text
+    assert "otherwise the other value." in at_random(random_field(1000, 2))
     assert (at_random(random_field(None)), chances(random_field(None))) == ("", (1.0, 0.0))
     truth, other = chances(random_field(1000))
     assert truth == pytest.approx(exp(1) / (exp(1) + 5))
@@ -150,7 +153,7 @@ def test_json_schema_says_that_the_answer_is_random() -> None:
         MINIMAL.replace(says, f"{says}\nrandomize = {{epsilon = 2}}")
     ).types.values()
     (plain,) = parse_source(MINIMAL).types.values()
-    words = "Answered at random on your machine: the truth in 79 % of cases"
+    words = "Uses randomized response: your machine reports the true value in 79 % of cases"
     assert words in str(json_schema(entry))
     assert "random" not in str(json_schema(plain))
 

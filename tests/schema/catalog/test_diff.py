@@ -91,8 +91,8 @@ def test_narrowing_and_rewording_do_not_ask_again(old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line"),
     [
-        ("1.5", "1.501", "was at random with epsilon 1.5, is at random with epsilon 1.501"),
-        ("1.5", None, "was at random with epsilon 1.5, is always the truth"),
+        ("1.5", "1.501", "was randomized with epsilon 1.5, is randomized with epsilon 1.501"),
+        ("1.5", None, "was randomized with epsilon 1.5, is always the true value"),
         ("1.5", "1.499", None),
         (None, "10", None),
     ],

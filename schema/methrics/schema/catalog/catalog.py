@@ -1,7 +1,7 @@
-"""Catalogs: what an app declares it may measure, signed by its namespace key.
+"""Catalogs: an app's declaration of everything it may measure, signed by its namespace key.
 
-A namespace is an Ed25519 key and needs nobody's permission (METH-9). A catalog with number n + 1
-names the id of number n, so that the history of what was asked cannot be rewritten.
+The namespace key is an Ed25519 key that anyone can make (METH-9). A catalog with number n + 1
+contains the id of catalog n, so nobody can rewrite the history of what people were asked.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ __all__ = ["Catalog", "EventType", "Release", "Sequence", "load", "sign"]
 class Catalog:
     """One signed catalog; immutable by convention.
 
-    `id`: 32 bytes, that of its item. `key`: 32 bytes, the namespace. `raw`: the item's exact bytes.
-    `number`: 1 and up; `previous`: id of the one before, None for number 1. `types`: by name.
+    `id`: 32 bytes, the id of its item. `key`: the namespace key, 32 bytes. `raw`: the item's exact
+    bytes. `number`: from 1. `previous`: id of the previous catalog, None for number 1. `types`:
+    event types by name.
     """
 
     __slots__ = ("_content", "contact", "id", "key", "label", "number", "previous", "raw", "types")
@@ -47,20 +48,20 @@ class Catalog:
 
     @classmethod
     def from_payload(cls, payload: bytes, key: bytes, id: bytes, raw: bytes) -> Catalog:
-        """Read a payload whose signature was, or will be, checked by the caller.
+        """The catalog in a payload. The caller checks the signature, before or after.
 
-        Raises RefusedError: OVERSIZE, MALFORMED, or OFF_SCHEMA for a breach of a catalog's rules.
+        Raises RefusedError: OVERSIZE, MALFORMED, or OFF_SCHEMA if it breaks a rule for catalogs.
         """
         reader = Reader(strict=True)
         return cls(read_content(reader, decode(payload, limit=CATALOG_MAX)), key, id, raw)
 
     def to_payload(self) -> bytes:
-        """The payload's bytes, encoded again from what was read."""
+        """The payload's bytes, encoded again from the parsed content."""
         return encode(self._content.to_wire())
 
     @property
     def short_key(self) -> str:
-        """16 letters and digits that stand for the namespace key."""
+        """16 letters and digits, derived from the namespace key."""
         return short_key(self.key)
 
     @property
@@ -69,7 +70,7 @@ class Catalog:
         return topic(self.label, self.key)
 
     def follows(self, older: Catalog) -> bool:
-        """Whether this is the catalog right after `older`, of the same namespace and label."""
+        """Whether this catalog directly follows `older`, with the same namespace key and label."""
         return (
             self.key == older.key
             and self.label == older.label
@@ -90,8 +91,8 @@ class Catalog:
 def load(raw: bytes, *, verify: bool = True) -> Catalog:
     """The catalog in a file's bytes (one signed item).
 
-    `verify=False` skips the signature and with it libsodium: for a catalog that ships inside the
-    app that loads it. Raises CatalogError, which says why, for anything but a catalog.
+    `verify=False` skips the signature check and does not load libsodium; use it for a catalog that
+    ships inside the app. Raises CatalogError with the reason if the bytes are not a catalog.
     """
     try:
         item = split(raw)
@@ -118,10 +119,10 @@ _verify = verify
 def sign(source: CatalogSource, seed: bytes, previous: Catalog | None = None) -> bytes:
     """The signed item of `source` under the namespace key of `seed` (32 bytes).
 
-    With `previous` the catalog is chained to it: its number follows and its id is named. Without,
-    the source's own number and previous stand. The same arguments give the same bytes.
-    Raises CatalogError if `previous` belongs to another namespace or label, or the source says
-    another number, or the item would be larger than CATALOG_MAX.
+    With `previous`, the new catalog gets the next number and contains the id of `previous`. Without
+    it, the source's own number and previous apply. The same arguments give the same bytes.
+    Raises CatalogError if `previous` has another namespace key or label, if the source has another
+    number, or if the item would be larger than CATALOG_MAX.
     """
     content = source.content
     if previous is not None:
@@ -150,7 +151,7 @@ def _chained(content: Content, previous: Catalog) -> Content:
     if content.previous is not None and (content.number, content.previous) != (number, previous.id):
         raise CatalogError(
             "catalog-chain",
-            f"the source names another predecessor than catalog {previous.number}",
-            "leave number and previous out of the source, they follow from the file given",
+            f"the source names another previous catalog than catalog {previous.number}",
+            "leave number and previous out of the source; --previous sets them",
         )
     return Content(content.label, number, previous.id, content.contact, content.types)

@@ -1,8 +1,8 @@
-"""What changed between two catalogs, and which event types a person has to be asked about again.
+"""The changes between two catalogs, and the event types that people must be asked about again.
 
-The rule: whatever could tell more about a person, or tell it longer, sooner or to a finer time,
-asks again, for that type only. What tells less, and what is only worded differently in ways that
-do not change what leaves the machine, does not.
+People are asked again about an event type if its reports could reveal more about a person, are
+kept longer, leave sooner, or have more precise times. They are not asked again if its reports
+reveal less, or if only wording changes that does not affect the reports.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from methrics.schema.catalog.lint import Declares
 
 
 class Change:
-    """One difference. `asks_again`: whether earlier consent to `type` no longer covers it."""
+    """One difference. `asks_again`: whether it needs a new answer for the event type `type`."""
 
     __slots__ = ("asks_again", "message", "type", "where")
 
@@ -33,7 +33,7 @@ class Change:
 
 
 def diff(old: Declares, new: Declares) -> list[Change]:
-    """Every difference between two catalogs or sources that matters to the people asked."""
+    """All differences between two catalogs or sources that matter to the people asked."""
     changes: list[Change] = []
     for name in new.types:
         if name not in old.types:
@@ -63,7 +63,7 @@ def _diff_type(old: EventType, new: EventType) -> list[Change]:
     for part in ("question", "why", "owner"):
         before, after = getattr(old, part), getattr(new, part)
         if before != after:
-            # The purpose is part of what was agreed to (METH-11); the question is only its wording.
+            # People agreed to a purpose (METH-11); the question only words it.
             note(part, f"was {before!r}, is {after!r}", part != "question")
     for part in ("review", "chart", "entropy_bits", "work", "lateness"):
         before, after = getattr(old, part), getattr(new, part)
@@ -72,7 +72,7 @@ def _diff_type(old: EventType, new: EventType) -> list[Change]:
     for part in ("retention_days", "expires"):
         before, after = getattr(old, part), getattr(new, part)
         if before != after:
-            # A renewed expiry is a longer collection of the same facts: said, not asked again.
+            # A later expiry collects the same facts for longer: it is listed, but not asked again.
             note(part, f"was {before}, is {after}", part == "retention_days" and after > before)
     before, after = PSEUDONYMS.index(old.pseudonym), PSEUDONYMS.index(new.pseudonym)
     if before != after:
@@ -97,7 +97,7 @@ def _diff_release(name: str, old: Release, new: Release) -> list[Change]:
             message = f"was {before} seconds, is {after}"
             changes.append(Change(name, f"{where}.{part}", message, after < before))
     if old.every != new.every:
-        # Reports that come more often, or at more even intervals, tell more about their sender.
+        # Reports that leave more often, or at more regular intervals, reveal more about a person.
         again = old.every is None or (
             new.every is not None
             and (new.every[0] < old.every[0] or _spread(new.every) < _spread(old.every))
@@ -171,7 +171,7 @@ def _diff_fields(old: EventType, new: EventType) -> list[Change]:
         if name in before and before[name] != after[name]:
             changes += _diff_field(new.name, f"{where}.{name}", before[name], after[name])
     if not changes and list(before) != list(after):
-        changes.append(Change(new.name, where, "stand in another order", False))
+        changes.append(Change(new.name, where, "are in another order", False))
     return changes
 
 
@@ -185,8 +185,8 @@ def _diff_field(type: str, where: str, old: Field, new: Field) -> list[Change]:
         message = f"was {old.source or 'the app'}, is {new.source or 'the app'}"
         changes.append(Change(type, f"{where}.source", message, True))
     if old.randomize != new.randomize:
-        # Without it, or with a larger epsilon, an answer tells more; with a smaller one, the next
-        # answer is drawn anew and tells more together with the last, but less than that alone.
+        # Without randomized response, or with a larger epsilon, an answer reveals more. With a
+        # smaller epsilon, the next answer adds to the last one, but less than another such answer.
         message = f"was {_answered(old)}, is {_answered(new)}"
         again = old.randomize is not None and old.randomize < (new.randomize or EPSILON_MAX + 1)
         changes.append(Change(type, f"{where}.randomize", message, again))
@@ -201,12 +201,12 @@ def _diff_field(type: str, where: str, old: Field, new: Field) -> list[Change]:
 
 def _answered(field: Field) -> str:
     if field.randomize is None:
-        return "always the truth"
-    return f"at random with epsilon {field.randomize / 1000:g}"
+        return "always the true value"
+    return f"randomized with epsilon {field.randomize / 1000:g}"
 
 
 def _wider(type: str, part: str, before: object, after: object) -> bool:
-    """Whether values that were one to the reader can now be told apart."""
+    """Whether a reader can now distinguish values that were indistinguishable before."""
     if part == "unit":
         return True  # the same edges mean something else
     if after is None:

@@ -1,7 +1,8 @@
-"""One event type: what an app may record, and what every node lets pass.
+"""One event type: the events that an app may record, and the reports that every node accepts.
 
-`coerce` runs inside `record()` and `check_report` once per report received, so both are dictionary
-look-ups over closures made when the catalog is read. Nothing here knows the clock or the network.
+`coerce` runs inside `record()`, and `check_report` runs once per received report. For speed both
+look up closures in dictionaries that are built when the catalog is read. Nothing here uses the
+clock or the network.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from methrics.schema.wire.limits import ENVELOPE_SIZE, STAMP_SIZE
 from methrics.schema.wire.verdict import Reason
 
 KINDS = ("event", "count", "state", "sequence")
-"""Each occurrence; summed on the machine; latest only; declared steps of one interaction."""
+"""One report per occurrence; sums made on the machine; latest values; steps of an interaction."""
 
 PSEUDONYMS = ("none", "session", "day")
-"""How long two reports may be told to come from one person; shortest first."""
+"""How long reports of one person may be linked; shortest first."""
 
 DAILY = frozenset({"first_of_day", "milestone"})
-"""Sources that make a state a daily sign of life."""
+"""Sources that make a state count days of use."""
 
 
 class Release:
     """When a report leaves the machine, in seconds.
 
-    `delay`: least time between the fact and its report. `every`: (least, most) time between two
-    reports of a state, None for other kinds. `jitter`: most time added at random.
+    `delay`: minimum time between the event and its report. `jitter`: maximum random time added to
+    it. `every`: (least, most) time between two reports of a state, None for other kinds.
     """
 
     __slots__ = ("delay", "every", "jitter")
@@ -40,7 +41,7 @@ class Release:
         self.jitter = jitter
 
     def to_wire(self) -> dict[str, object]:
-        """The map that stands in the catalog's payload."""
+        """The map for the catalog's payload."""
         wire: dict[str, object] = {"delay": self.delay, "jitter": self.jitter}
         return wire if self.every is None else {**wire, "every": list(self.every)}
 
@@ -48,8 +49,8 @@ class Release:
 class Sequence:
     """Declared steps of one interaction: at most `max_steps` of `steps`, in order of time.
 
-    `offset_edges`: seconds since the first step, ascending; an offset is the number of edges it
-    has reached, 0..len(offset_edges), and never decreases.
+    `offset_edges`: seconds since the first step, ascending. The offset of a step is the number of
+    edges at or below its time, 0..len(offset_edges), and never decreases within a sequence.
     """
 
     __slots__ = ("_known", "buckets", "max_steps", "offset_edges", "steps")
@@ -65,14 +66,14 @@ class Sequence:
 
     @property
     def domain(self) -> int:
-        """Number of distinct sequences: any step at each place, offsets that never decrease."""
+        """Number of distinct sequences: any step at each position, with non-decreasing offsets."""
         return sum(
             len(self.steps) ** length * comb(length + self.buckets - 1, length)
             for length in range(1, self.max_steps + 1)
         )
 
     def check(self, value: object) -> bool:
-        """Whether a decoded list or tuple of [step, offset] pairs is one of them; never raises."""
+        """Whether a decoded list or tuple of [step, offset] pairs is valid; never raises."""
         if not isinstance(value, tuple | list) or not 1 <= len(value) <= self.max_steps:
             return False
         known, before, top = self._known, 0, self.buckets
@@ -88,7 +89,7 @@ class Sequence:
         return True
 
     def to_wire(self) -> dict[str, object]:
-        """The map that stands in the catalog's payload."""
+        """The map for the catalog's payload."""
         return {
             "steps": list(self.steps),
             "offset_edges": list(self.offset_edges),
@@ -100,11 +101,12 @@ class EventType:
     """One event type of a catalog; immutable by convention.
 
     Text: `name`, `kind` (KINDS), `question` it answers, `why` it is needed, `owner`, `review`
-    (link), `pseudonym` (PSEUDONYMS), `chart` (kind, or kind:field). Time: `expires` (unix seconds;
-    no report of that time or later), `retention_days`, `lateness` and `resolution` (seconds),
-    `release`. `entropy_bits`: budget. `one_in`: allowed sampling denominators. `work`: bits of
-    work its reports carry. `max_count` and `window` (seconds) for a count, `sequence` for a
-    sequence, None otherwise. `sources`: the fields that the node fills in, by their source.
+    (link), `pseudonym` (PSEUDONYMS), `chart` (kind, or kind:field). Time: `expires` (Unix seconds;
+    reports of that time or later are refused), `retention_days`, `lateness` and `resolution`
+    (seconds), `release`. `entropy_bits`: the entropy budget. `one_in`: allowed sampling
+    denominators. `work`: bits of proof of work in each report. `max_count` and `window` (seconds):
+    of a count, else None. `sequence`: of a sequence, else None. `sources`: source -> the field
+    that the node fills in.
     """
 
     def __init__(
@@ -159,12 +161,12 @@ class EventType:
 
     @cached_property
     def daily(self) -> bool:
-        """Whether it is a daily sign of life: a state of which each UTC day of use is told once."""
+        """Whether it counts days of use: a state that makes one report for each UTC day of use."""
         return self.kind == "state" and not self.sources.keys().isdisjoint(DAILY)
 
     @cached_property
     def milestones(self) -> tuple[int, ...] | None:
-        """Days after the first report on which alone reports are made; None: no such limit."""
+        """The days after the first report on which reports are made; None: on every day."""
         field = self.sources.get("milestone") if self.kind == "state" else None
         return None if field is None else milestone_days(field.params["values"])
 
@@ -175,9 +177,9 @@ class EventType:
     def coerce(
         self, values: Mapping[str, object], *, only: Collection[str] | None = None
     ) -> dict[str, Wire]:
-        """The app's values as wire values; None and fields outside `only` (consent) are left out.
+        """The app's values as wire values, without None and fields outside `only` (consent).
 
-        Raises ValueError for a field that is not declared or a value of the wrong Python type.
+        Raises ValueError for an undeclared field or a value of the wrong Python type.
         """
         wire = {}
         coercers = self._coerce
@@ -200,10 +202,11 @@ class EventType:
         sequence: object,
         time: int,
     ) -> Reason:
-        """OK, or why a report with this content is refused; never raises.
+        """OK, or the reason to refuse a report with this content; never raises.
 
-        Checks OFF_SCHEMA, EMPTY, UNROUNDED and EXPIRED against this declaration alone: earliness,
-        lateness and work need a clock or the envelope. A field that is absent was not shared.
+        Checks OFF_SCHEMA, EMPTY, UNROUNDED and EXPIRED, which need only this declaration. Checks
+        for early and late reports and for work need a clock or the envelope. An absent field was
+        not shared, which is valid.
         """
         checks = self._check
         try:
@@ -236,12 +239,12 @@ class EventType:
 
     @cached_property
     def domain(self) -> int:
-        """Number of distinct reports of one time: every field may be absent, none may be empty."""
+        """Number of distinct reports with one time. Any field may be absent."""
         return self._reports(field.domain for field in self.fields)
 
     @cached_property
     def told(self) -> int:
-        """`domain` as the entropy budget counts it: a random answer for what it tells at most."""
+        """`domain` for the entropy budget: a randomized field counts only what it can reveal."""
         return self._reports(field.told for field in self.fields)
 
     def _reports(self, values: Iterable[int]) -> int:
@@ -258,12 +261,12 @@ class EventType:
 
     @cached_property
     def bits(self) -> float:
-        """Entropy of one report at most, time apart: log2 of `domain`."""
+        """Maximum entropy of one report, without its time: log2 of `domain`."""
         return log2(self.domain)
 
     @cached_property
     def told_bits(self) -> float:
-        """What one report tells at most, time apart: log2 of `told`."""
+        """Maximum bits that one report can reveal, without its time: log2 of `told`."""
         return log2(self.told)
 
     @cached_property
@@ -273,7 +276,7 @@ class EventType:
 
     @cached_property
     def max_payload_bytes(self) -> int:
-        """Bytes of the largest payload of a report of this type."""
+        """Size in bytes of the largest payload of a report of this type."""
         size = 1 + text_size("catalog") + uint_size(32) + 32
         size += text_size("type") + text_size(self.name)
         size += text_size("time") + uint_size(self.expires - 1)
@@ -292,13 +295,13 @@ class EventType:
 
     @cached_property
     def max_report_bytes(self) -> int:
-        """Bytes of the largest report of this type on the wire, signature and key included."""
+        """Size in bytes of the largest report of this type, with signature and key."""
         payload = self.max_payload_bytes
         stamp = STAMP_SIZE if self.work else 0
         return ENVELOPE_SIZE + stamp + uint_size(payload) + payload
 
     def to_wire(self) -> dict[str, object]:
-        """The map that stands in the catalog's payload."""
+        """The map for the catalog's payload."""
         wire: dict[str, object] = {
             "kind": self.kind,
             "question": self.question,

@@ -1,11 +1,11 @@
-"""Fields: everything a report can say, each with a small closed set of wire values.
+"""Fields: the values that a report can hold, each from a small closed set of wire values.
 
-There is no free text and no unbounded number (DESIGN: privacy by the type system). One definition
-per field gives the app-side coercion, the wire check, the table column, the label for people, the
-size bound and the number of wire values, from which the entropy budget follows (NEW-8).
+No field holds free text or an unbounded number, so the type system protects privacy. The definition
+of a field gives its coercion in the app, its wire check, its table column, its label for people,
+its maximum size and its number of wire values, which the entropy budget counts (NEW-8).
 
-This module is loaded by every embedding app, so it does without dataclasses, whose import alone
-would take a fifth of the time that app grants us.
+Every embedding app loads this module. It does without dataclasses, because importing them would
+take a fifth of the time that our import may take.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIELD_TYPES = tuple(BUILDERS)
 FIELDS_MAX = 32
 """Fields of one event type: keeps reports small and consent screens readable."""
 SAYS_MAX = 240
-"""Bytes of `says`: one sentence on a consent screen."""
+"""Bytes of a field's text `says`: one sentence on a consent screen."""
 
 SOURCES = {
     "first_of_day": "flag",
@@ -41,9 +41,9 @@ SOURCES = {
     "install_age": "bucket",
     "milestone": "enum",
 }
-"""What the node itself fills in (NEW-4), and the field type each needs."""
+"""Source of a field that the node fills in (NEW-4) -> the field type that it needs."""
 MILESTONE_MAX = 400
-"""Days after the first report: retention is asked about for a year and a month."""
+"""Days after the first report: enough to ask about retention for a year and a month."""
 INSTALL_AGE_EDGES = (1, 4, 24)
 """Whole weeks since installation: first week, weeks 2-4, 5-24, later (MARS-9)."""
 
@@ -53,12 +53,12 @@ RESERVED_NAMES = frozenset(
         *("step", "offset", "position", "only", "n"),
     }
 )
-"""Names that are columns of every event type's table, or arguments of `record` and `count`."""
+"""Names that are columns of each event type's table, or parameters of `record` and `count`."""
 
 RANDOMIZED = ("enum", "flag", "bucket", "country", "language")
-"""Field types that can be answered at random: those of few enough values to be counted again."""
+"""Field types that can use randomized response; types with more values could not be counted."""
 EPSILON_MIN, EPSILON_MAX = 100, 10_000
-"""Thousandths. Below, nothing can be counted from it; above, nothing is hidden by it."""
+"""Thousandths. A smaller epsilon makes counting impossible; a larger one hides nothing."""
 
 
 class Field:
@@ -68,8 +68,8 @@ class Field:
     `max_size`: bytes of the largest wire value in CBOR. `coerce(raw)`: the app's value to the wire
     value (buckets, clamps, "other"); ValueError for a value of the wrong Python type.
     `check(wire)`: whether a decoded value is one of the wire values; never raises. `randomize`:
-    thousandths of epsilon if the node answers at random, None if it answers the truth. `told`: as
-    how many values the field counts against the entropy budget.
+    thousandths of epsilon of a field with randomized response, else None. `told`: the number of
+    values that the entropy budget counts for the field.
     """
 
     __slots__ = (
@@ -117,7 +117,7 @@ class Field:
         self._schema = shape.schema
 
     def label(self, wire: Wire) -> str:
-        """The wire value in words, for tables and consent screens. ValueError if it is none."""
+        """The wire value in words, for tables and consent screens. ValueError if it is invalid."""
         if not self.check(wire):
             raise ValueError(f"{self.name}: not a value of this field")
         return self._words(wire)
@@ -136,7 +136,7 @@ class Field:
         return self._schema()
 
     def to_wire(self) -> dict[str, object]:
-        """The map that stands in the catalog's payload."""
+        """The map for the catalog's payload."""
         wire: dict[str, object] = {"name": self.name, "type": self.type, "says": self.says}
         if self.source is not None:
             wire["source"] = self.source
@@ -155,7 +155,7 @@ class Field:
 
 
 def read_field(reader: Reader, value: object, where: str, name: str) -> Field | None:
-    """The field declared by one payload map; complaints go to `reader`, with None after one."""
+    """The field that a payload map declares. Reports problems to `reader`, and then gives None."""
     before = len(reader.problems)
     if type(value) is not dict:
         reader.complain(WRONG_TYPE, where, f"should be a table, is {kind_of(value)}")
@@ -186,9 +186,9 @@ def read_field(reader: Reader, value: object, where: str, name: str) -> Field | 
 
 
 def _told(randomize: int) -> int:
-    """Values that an answer of this epsilon can tell apart: it holds at most epsilon * log2(e)
-    bits about the truth. e^epsilon is never close enough to a whole number for a rounding error
-    of a double to matter, so every implementation finds the same number."""
+    """How many true values an answer of this epsilon can distinguish, at most: it reveals at most
+    epsilon * log2(e) bits. No e^epsilon is so close to a whole number that the rounding error of
+    a double matters, so every implementation finds the same number."""
     return ceil(exp(randomize / 1000))
 
 
@@ -197,7 +197,11 @@ def _read_randomize(reader: Reader, value: dict[str, object], where: str, kind: 
     if kind not in RANDOMIZED:
         reader.complain(BAD_RANDOMIZE, where, f"needs one of the types {', '.join(RANDOMIZED)}")
     elif "source" in value:
-        reader.complain(BAD_RANDOMIZE, where, "a field with a source is never random; remove one")
+        reader.complain(
+            BAD_RANDOMIZE,
+            where,
+            "a field with a source cannot be randomized; remove one of the two",
+        )
     unit = "thousandths of epsilon"
     return reader.uint(value["randomize"], where, EPSILON_MIN, EPSILON_MAX, unit)
 
@@ -213,7 +217,7 @@ def _read_source(reader: Reader, value: dict[str, object], where: str, kind: str
 
 
 def milestone_days(values: object) -> tuple[int, ...]:
-    """The days that the values of a milestone field name: `["d0", "d7"]` is (0, 7).
+    """The days named by the values of a milestone field: `["d0", "d7"]` gives (0, 7).
 
     Raises ValueError unless they are `d0` and later days in ascending order.
     """

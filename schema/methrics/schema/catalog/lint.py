@@ -1,7 +1,7 @@
-"""The privacy lint: what a machine can say about a catalog before anyone is asked to agree to it.
+"""The privacy lint: finds problems in a catalog before anyone is asked to agree to it.
 
-Breaches of the wire rules (M001 to M049, see `reading`) make a source unusable and are found by
-`read_source`. What follows needs today's date or judgement. Errors stop signing; warnings do not.
+`read_source` finds breaches of the wire rules (M001 to M049, see `reading`), which make a source
+unusable. The checks here need today's date or judgement. Errors prevent signing; warnings do not.
 Codes are stable and documented in docs/reference/lint.md.
 """
 
@@ -19,62 +19,62 @@ from methrics.schema.wire.problem import ERROR, WARNING, Problem
 __all__ = ["CODES", "ERROR", "WARNING", "Problem", "lint", "lint_text"]
 
 EXPIRY_MAX_DAYS = 3 * 366
-"""Days ahead a type may expire: long enough for a release, short enough to be asked for again."""
+"""A type may expire at most this many days ahead, so that its use is reviewed regularly."""
 UNIQUE_BITS = 33
-"""Bits that tell all people on Earth apart."""
+"""Bits that suffice to identify each person on Earth."""
 LINKED_BITS = 16
-"""Bits of fields above which a pseudonym makes a profile out of single reports."""
+"""If the fields have more bits, a pseudonym turns single reports into a profile."""
 RETENTION_USUAL_DAYS = 760
-"""Days that year-on-year charts need: two years and a month."""
+"""Days of data that year-on-year charts need: two years and a month."""
 EPSILON_USUAL = 3000
-"""Thousandths of epsilon, over all fields of a type, above which the odds shift over twentyfold."""
+"""Thousandths of epsilon, summed over a type's fields; above, odds change more than twentyfold."""
 SLACK_BITS = 4
-"""Bits a budget may exceed the need before it stops warning of growth."""
+"""Bits by which a budget may exceed the need. A larger one would not notice a growing type."""
 JITTER_ENOUGH = 3 * 3600
-"""Seconds of jitter that suit any resolution: relays let what they take rest until another day, so
-that its arrival tells no hour."""
+"""Seconds of jitter that suffice for any resolution: relays let reports rest until another day, so
+their arrival does not reveal the hour."""
 
 _DAY = 86_400
 
 CODES: dict[str, str] = {
     "M001": "the source is not TOML",
-    "M002": "a key that is not known",
-    "M003": "a key that is mandatory is missing",
+    "M002": "an unknown key",
+    "M003": "a mandatory key is missing",
     "M004": "a value of the wrong type",
     "M005": "a number out of its range",
     "M006": "a name that is not allowed",
     "M007": "a text that is empty, too long or not one line",
-    "M008": "something stands twice",
-    "M009": "a list that should ascend does not",
+    "M008": "a duplicate entry",
+    "M009": "a list that is not in ascending order",
     "M010": "a word that is not in its closed list",
-    "M011": "a table that does not belong to this kind of event type, or a missing one that does",
+    "M011": "a table that does not fit the kind of the event type, or a missing table",
     "M012": "a name that is reserved",
     "M013": "a list that is too short or too long",
-    "M014": "a release sooner than the lower clamp",
-    "M015": "a report could be larger than a report may be",
-    "M016": "a report could hold more bits than its entropy budget",
-    "M017": "number and previous catalog do not fit",
-    "M018": "a review link that is no https link",
-    "M019": "a source that its field's type cannot hold",
-    "M020": "a random answer on a field that cannot have one",
+    "M014": "a release delay or interval below the minimum",
+    "M015": "a report could exceed the size limit",
+    "M016": "a report could hold more bits than the entropy budget",
+    "M017": "the number does not fit the previous catalog",
+    "M018": "a review link that does not start with https://",
+    "M019": "a source that does not fit the type of the field",
+    "M020": "randomized response on a field that cannot use it",
     "M101": "the type has expired",
     "M102": "the type expires more than three years ahead",
-    "M103": "reports would be late by their own schedule",
-    "M104": "reports would be deleted before late ones have arrived",
+    "M103": "reports would be late even if sent on schedule",
+    "M104": "the retention is shorter than the allowed lateness",
     "M105": "a first-of-period flag, an install age or a milestone outside a state",
-    "M106": "a sign of life for each day whose times are no whole parts of a day",
-    "M107": "a first-of-period flag in a type that speaks on milestones only",
-    "M108": "a random answer in a type that cannot count each install once",
-    "M201": "warning: jitter shorter than resolution and three hours lets arrival tell the time",
-    "M202": "warning: the fields could tell all people on Earth apart",
-    "M203": "warning: a pseudonym on a type with many bits makes profiles",
-    "M204": "warning: kept for longer than year-on-year charts need",
-    "M205": "warning: the budget is far larger than the need",
+    "M106": "a type that counts days, with a resolution that does not divide a day",
+    "M107": "a first-of-period flag in a type that reports on milestones only",
+    "M108": "randomized response in a type that cannot count each install once",
+    "M201": "warning: the jitter is so short that the arrival of a report reveals its time",
+    "M202": "warning: the fields could identify each person on Earth",
+    "M203": "warning: a pseudonym on a type with many bits allows profiles",
+    "M204": "warning: reports are kept longer than year-on-year charts need",
+    "M205": "warning: the entropy budget is far larger than needed",
     "M206": "warning: the question is not a question",
-    "M207": "warning: a version of three parts",
-    "M208": "warning: random answers that hide little",
+    "M207": "warning: a version with three parts",
+    "M208": "warning: randomized response that hides little",
 }
-"""Every code and what it means."""
+"""Code -> meaning."""
 
 
 class Declares(Protocol):
@@ -87,7 +87,7 @@ class Declares(Protocol):
 
 
 def lint(declared: Declares, now: int) -> list[Problem]:
-    """What is wrong with, or doubtful in, each event type at the time `now` (unix seconds)."""
+    """Errors and warnings for each event type at the time `now` (Unix seconds)."""
     problems: list[Problem] = []
     for name, entry in declared.types.items():
         where = f"types.{name}"
@@ -100,7 +100,7 @@ def lint(declared: Declares, now: int) -> list[Problem]:
 
 
 def lint_text(text: str, now: int) -> tuple[CatalogSource | None, list[Problem]]:
-    """The source in TOML text if it can be signed, and everything there is to say about it."""
+    """The source in TOML text, None if it cannot be signed, and all errors and warnings."""
     found = read_source(text)
     if not isinstance(found, CatalogSource):
         return None, found
@@ -122,12 +122,12 @@ def _dates(entry: EventType, where: str, now: int) -> list[Problem]:
 def _schedule(entry: EventType, where: str) -> list[Problem]:
     problems = []
     release = entry.release
-    # A state is sent as it is then, so the interval between two reports does not age it.
+    # A state is read when its report is made, so the interval `every` does not make it late.
     longest = release.delay + release.jitter + (entry.window or 0) + entry.resolution
     if longest > entry.lateness:
         message = (
-            f"delay, jitter, window and resolution add up to {longest} seconds, after "
-            f"{entry.lateness} a report is late; shorten them or raise lateness_days"
+            f"delay, jitter, window and resolution add up to {longest} seconds, but reports are "
+            f"late after {entry.lateness}; shorten them or raise lateness_days"
         )
         problems.append(Problem("M103", f"{where}.release", message))
     if entry.retention_days * _DAY < entry.lateness:
@@ -141,14 +141,16 @@ def _schedule(entry: EventType, where: str) -> list[Problem]:
 
 
 def _signs(entry: EventType, where: str) -> list[Problem]:
-    """What keeps a daily sign of life from counting days."""
+    """Mistakes in a type that should count days or milestones."""
     problems = []
     if entry.daily and _DAY % entry.resolution:
-        message = f"is {entry.resolution} seconds, so days blur; a day, or a part of it, is right"
+        message = (
+            f"is {entry.resolution} seconds, which does not divide a day; use 86400 or a divisor"
+        )
         problems.append(Problem("M106", f"{where}.resolution", message))
     flags = [field.name for name, field in entry.sources.items() if name.startswith("first_of_")]
     if entry.milestones is not None and flags:
-        message = f"{', '.join(flags)} would count milestones, not people; use a type of its own"
+        message = f"{', '.join(flags)} would count milestones, not people; use a separate type"
         problems.append(Problem("M107", f"{where}.fields", message))
     return problems
 
@@ -157,12 +159,14 @@ def _privacy(entry: EventType, where: str) -> list[Problem]:
     problems = []
     step = min(max(entry.resolution, TIME_STEP), JITTER_ENOUGH)
     if entry.release.jitter < step:
-        message = f"is too short for times rounded to {entry.resolution} seconds; at least {step}"
+        message = (
+            f"is too short for times rounded to {entry.resolution} seconds; set at least {step}"
+        )
         problems.append(Problem("M201", f"{where}.release.jitter", message, WARNING))
     if entry.field_bits > UNIQUE_BITS:
         message = (
-            f"fields hold {entry.field_bits:.1f} bits, {UNIQUE_BITS} tell all people on Earth "
-            "apart; coarsen some, or split the type"
+            f"fields hold {entry.field_bits:.1f} bits, and {UNIQUE_BITS} suffice to identify each "
+            "person on Earth; coarsen some fields, or split the type"
         )
         problems.append(Problem("M202", f"{where}.fields", message, WARNING))
     if entry.pseudonym != "none" and entry.field_bits > LINKED_BITS:
@@ -176,34 +180,34 @@ def _privacy(entry: EventType, where: str) -> list[Problem]:
         problems.append(Problem("M204", f"{where}.retention_days", message, WARNING))
     if entry.entropy_bits > entry.told_bits + SLACK_BITS:
         message = (
-            f"is {entry.entropy_bits} where {entry.told_bits:.1f} are needed; lower it, so that "
-            "the lint speaks up when the type grows"
+            f"is {entry.entropy_bits}, but only {entry.told_bits:.1f} are needed; lower it, so "
+            "that the lint notices when the type grows"
         )
         problems.append(Problem("M205", f"{where}.entropy_bits", message, WARNING))
     for field in entry.fields:
         if field.type == "version" and len(_parts(field.params)) > 2:
-            message = "has three parts; two tell less about a person and chart better"
+            message = "has three parts; two reveal less about a person and are easier to chart"
             problems.append(Problem("M207", f"{where}.fields.{field.name}", message, WARNING))
     return problems
 
 
 def _random(entry: EventType, where: str) -> list[Problem]:
-    """What makes random answers useless, or little protection (docs/randomized.md)."""
+    """Mistakes that make randomized response useless or weak (docs/randomized.md)."""
     problems = []
     random = [field for field in entry.fields if field.randomize is not None]
     names = ", ".join(field.name for field in random)
     once = {"first_of_week", "first_of_month"} & {field.source for field in entry.fields}
     if random and (entry.kind != "state" or not once):
         message = (
-            f"{names} is answered at random, which can be counted only in a state with a field of "
-            "source first_of_week or first_of_month; add one"
+            f"{names} uses randomized response, which needs a state with a field of source "
+            "first_of_week or first_of_month; add one"
         )
         problems.append(Problem("M108", f"{where}.fields", message))
     total = sum(field.randomize or 0 for field in random)
     if total > EPSILON_USUAL:
         message = (
-            f"{names}: epsilon adds up to {total / 1000:g}, so that a report can make a value "
-            f"{odds(total)} times as likely as another; {EPSILON_USUAL / 1000:g} at most hides more"
+            f"{names}: epsilon adds up to {total / 1000:g}, so a report can make a value "
+            f"{odds(total)} times as likely as another; choose at most {EPSILON_USUAL / 1000:g}"
         )
         problems.append(Problem("M208", f"{where}.fields", message, WARNING))
     return problems
@@ -217,5 +221,5 @@ def _parts(params: Mapping[str, object]) -> list[object]:
 def _wording(entry: EventType, where: str) -> list[Problem]:
     if entry.question.rstrip().endswith("?"):
         return []
-    message = "does not end in a question mark; say what the type will answer"
+    message = "does not end in a question mark; write the question that the type answers"
     return [Problem("M206", f"{where}.question", message, WARNING)]

@@ -1,7 +1,7 @@
-"""The rules of a catalog's payload, for every node that reads one and for the author of its source.
+"""The rules for a catalog's payload, applied by every node that reads one and by the lint.
 
-What is checked here is what the bytes alone decide. Judgements that need today's date, or that
-reasonable people could overrule, are in `lint`.
+These rules need only the bytes. `lint` has the checks that need today's date, and advice that an
+author may overrule.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from methrics.schema.wire.reading import (
 )
 
 CHARTS = ("line", "bar", "stack", "funnel", "table")
-"""Default charts; all but the funnel may name a field, as in `stack:os`."""
+"""Default charts. All except the funnel may name a field, as in `stack:os`."""
 
 NUMBER_MAX = 2**32 - 1
 TIME_MAX = 2**32 - 1
@@ -61,7 +61,7 @@ _CATALOG_KEYS = ("label", "number", "contact", "types")
 
 
 class Content:
-    """What a catalog says, without its key: the common part of catalogs and their sources."""
+    """The content of a catalog without its key: the common part of catalogs and their sources."""
 
     __slots__ = ("contact", "label", "number", "previous", "types")
 
@@ -91,7 +91,7 @@ class Content:
 
 
 def read_content(reader: Reader, value: object) -> Content:
-    """A catalog's content from its payload's map; of use only if `reader` has no complaint."""
+    """A catalog's content from its payload's map; valid only if `reader` found no problem."""
     table = reader.table(value, "catalog", _CATALOG_KEYS, ("previous",))
     get = table.get
     label = reader.label(get("label", ABSENT), "catalog.label")
@@ -103,7 +103,7 @@ def read_content(reader: Reader, value: object) -> Content:
         previous = None
     elif (number > 1) != (previous is not None):
         rule = (
-            "number 1 has no previous catalog, every later number names one; "
+            "number 1 has no previous catalog, and every later number needs one; "
             "leave both out and sign with --previous"
         )
         reader.complain(BROKEN_CHAIN, "catalog.previous", rule)
@@ -125,7 +125,7 @@ def read_content(reader: Reader, value: object) -> Content:
 
 
 def read_type(reader: Reader, name: str, value: object) -> EventType | None:
-    """One event type from its map; None after a complaint."""
+    """One event type from its map; None if `reader` found a problem."""
     where = f"types.{name}"
     before = len(reader.problems)
     table = reader.table(value, where, _TYPE_KEYS, ("count", "sequence"))
@@ -177,7 +177,7 @@ def read_type(reader: Reader, name: str, value: object) -> EventType | None:
 
 
 def _check_bounds(reader: Reader, where: str, found: EventType) -> None:
-    # In whole numbers, so that every implementation agrees where a logarithm would round.
+    # In whole numbers, because logarithms round differently between implementations.
     if found.told > 1 << found.entropy_bits:
         reader.complain(
             OVER_BUDGET,
@@ -189,7 +189,7 @@ def _check_bounds(reader: Reader, where: str, found: EventType) -> None:
         reader.complain(
             TOO_LARGE,
             where,
-            f"a report could have {found.max_report_bytes} bytes, the limit is {REPORT_MAX}; "
+            f"a report could have {found.max_report_bytes} bytes, but the limit is {REPORT_MAX}; "
             "remove or shorten fields or steps",
         )
 
@@ -202,7 +202,7 @@ def _read_fields(reader: Reader, value: object, where: str) -> tuple[Field, ...]
             continue
         name = reader.name(entry["name"], where)
         if name in fields:
-            reader.complain(REPEATED, f"{where}.{name}", "stands twice; remove one")
+            reader.complain(REPEATED, f"{where}.{name}", "is a duplicate; remove one")
         elif name:
             field = read_field(reader, entry, f"{where}.{name}", name)
             if field is not None:
@@ -285,11 +285,11 @@ def _read_chart(
         return ""
     chart, colon, by = value.partition(":")
     if chart not in CHARTS:
-        reader.complain(UNKNOWN_WORD, where, f"{show(chart)} is none of {', '.join(CHARTS)}")
+        reader.complain(UNKNOWN_WORD, where, f"{show(chart)} is not one of {', '.join(CHARTS)}")
     elif (chart == "funnel") and kind != "sequence":
         reader.complain(MISPLACED, where, "a funnel needs kind sequence; choose another chart")
     elif colon and by not in {field.name for field in fields}:
-        reader.complain(BAD_NAME, where, f"{show(by)} is no field of this type")
+        reader.complain(BAD_NAME, where, f"{show(by)} is not a field of this type")
     return value
 
 
@@ -302,4 +302,4 @@ def _read_one_in(reader: Reader, value: object, where: str) -> tuple[int, ...]:
 
 def _ascending(reader: Reader, numbers: list[int], where: str) -> None:
     if any(low >= high for low, high in pairwise(numbers)):
-        reader.complain(DISORDERED, where, "should be ascending, none twice; sort them")
+        reader.complain(DISORDERED, where, "should be ascending without duplicates; sort them")

@@ -1,7 +1,8 @@
-"""What each field type makes of its parameters: coercion, wire check, column, label, sizes.
+"""The shape of each field type, made from its parameters: coercion, check, column, label, sizes.
 
-One function per type gives all of them, so that no two can disagree. They are closures instead of
-methods because `coerce` runs inside `record()` and `check` once per value of every report received.
+One function per type makes all of these, so they cannot contradict each other. They are closures
+instead of methods for speed: `coerce` runs inside `record()`, and `check` runs once per value of
+every received report.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES, NOWHERE
 from methrics.schema.wire.reading import DISORDERED, RESERVED, WRONG_TYPE, Reader, kind_of
 
 Wire = str | int | bool
-"""A value as it stands in a report."""
+"""A value in a report."""
 
 OTHER = "other"
-"""The wire value of an enum, version or language that the declaration does not name."""
+"""The wire value for every enum value, version or language that is not declared."""
 
 WORDS_MAX = 256
-"""Declared values of one enum."""
+"""Most declared values of one enum."""
 EDGES_MAX = 64
-"""Edges of one bucket field, so that its index fits a u8 column."""
+"""Most edges of one bucket field, so that its index fits a u8 column."""
 EDGE_LIMIT = 2**53 - 1
-"""Magnitude of an edge: exact in every language's double."""
+"""Largest magnitude of an edge: exact as a double, in every language."""
 COUNT_MAX = 65_535
 """Largest value of a count field, so that it fits a u16 column."""
 PART_MAX = 9_999
@@ -34,20 +35,20 @@ PART_MAX = 9_999
 UNIT_MAX = 24
 """Bytes of a bucket's unit."""
 
-# Texts, not compiled at import: most catalogs need one of them, and `re` keeps what it compiled.
+# Not compiled at import, because most catalogs need only one of them; `re` caches them.
 _DECIMAL = r"-?(?:0|[1-9][0-9]{0,15})\.[0-9]{0,8}[1-9]"
 _VERSION = r"v?([0-9]{1,9})(?:\.([0-9]{1,9}))?(?:\.([0-9]{1,9}))?"
 _PART = r"(?:0|[1-9][0-9]{0,3})"
 _MEMO_MAX = 512
 _BILLION = 10**9
-"""A decimal has at most nine digits behind the point."""
+"""A decimal has at most nine digits after the point."""
 
 Coerce = Callable[[object], Wire]
 Check = Callable[[object], bool]
 
 
 class Shape:
-    """What a field type makes of its parameters; a field copies it."""
+    """Functions and sizes of a field, made from its type and parameters; a field copies them."""
 
     __slots__ = ("check", "coerce", "column", "domain", "label", "max_size", "schema")
 
@@ -71,13 +72,13 @@ class Shape:
 
 
 def text_size(text: str) -> int:
-    """Bytes of a text string in deterministic CBOR."""
+    """Size in bytes of a text string in deterministic CBOR."""
     size = len(text.encode())
     return uint_size(size) + size
 
 
 def uint_size(value: int) -> int:
-    """Bytes of an unsigned integer, or of a header with that argument, in deterministic CBOR."""
+    """Size in bytes of an unsigned integer, or a header with this argument, in CBOR."""
     if value < 24:
         return 1
     if value < 1 << 8:
@@ -89,7 +90,7 @@ def uint_size(value: int) -> int:
 
 def _text_of(name: str, raw: object) -> str:
     if isinstance(raw, str):
-        return str.__str__(raw)  # a StrEnum member is text too
+        return str.__str__(raw)  # a StrEnum member is a subclass of str
     raise ValueError(f"{name}: should be text, is {kind_of(raw)}")
 
 
@@ -100,7 +101,7 @@ def _number_of(name: str, raw: object) -> float:
 
 
 def _closed(name: str, words: tuple[str, ...], rest: str) -> Shape:
-    """Text out of a closed list, with `rest` for everything else."""
+    """Text from a closed list; every other text becomes `rest`."""
     table = {word: word for word in (*words, rest)}
 
     def coerce(raw: object) -> Wire:
@@ -120,7 +121,7 @@ def _enum(reader: Reader, where: str, name: str, params: dict[str, object]) -> S
     entries = reader.array(params["values"], where, 1, WORDS_MAX)
     words = reader.unique([reader.word(entry, where) for entry in entries], where)
     if OTHER in words:
-        reader.complain(RESERVED, where, f"{OTHER} is always there; leave it out")
+        reader.complain(RESERVED, where, f"{OTHER} is always included; leave it out")
     return _closed(name, words, OTHER)
 
 
@@ -213,10 +214,10 @@ def _read_edges(reader: Reader, where: str, entries: list[object]) -> list[float
         else:
             rule = "whole numbers up to 2^53 - 1 or plain decimals such as 0.5"
             reader.complain(WRONG_TYPE, where, f"should be {rule}")
-    # Compared in billionths: as doubles, two decimals of many digits could look equal here and
-    # not elsewhere, and then one node would reject the catalogs that another accepts.
+    # Compared in billionths. As doubles, two decimals with many digits could be equal for one node
+    # and not for another, and one would reject catalogs that the other accepts.
     if any(low >= high for low, high in pairwise(exact)):
-        reader.complain(DISORDERED, where, "should be ascending, none twice; sort them")
+        reader.complain(DISORDERED, where, "should be ascending without duplicates; sort them")
     return edges
 
 
@@ -254,7 +255,9 @@ def _version(reader: Reader, where: str, name: str, params: dict[str, object]) -
     tops = [reader.uint(e, where, 0, PART_MAX) for e in reader.array(params["max"], where, 2, 3)]
     parts = len(tops)
     canonical = r"\.".join([_PART] * parts)
-    known: dict[str, str] = {}  # apps send one version all day, and a topic sees few of them
+    known: dict[
+        str, str
+    ] = {}  # an app always passes the same version, and a topic has few versions
 
     def bounded(numbers: list[int]) -> str:
         if any(n > top for n, top in zip(numbers, tops, strict=True)):
@@ -293,7 +296,7 @@ def _version(reader: Reader, where: str, name: str, params: dict[str, object]) -
     pattern = f"^({OTHER}|{canonical})$"
 
     def schema() -> dict[str, object]:
-        meaning = f"each part at most that of {'.'.join(map(str, tops))}"
+        meaning = f"each part is at most the same part of {'.'.join(map(str, tops))}"
         return {"type": "string", "pattern": pattern, "description": meaning}
 
     return Shape(domain + 1, "text", size, coerce, check, str, schema)
@@ -309,4 +312,4 @@ BUILDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Builder]] = {
     "language": ((), ("values",), _language),
     "count": (("max",), (), _count),
 }
-"""Per field type: required parameters, optional ones, and what makes its shape."""
+"""Field type -> required parameters, optional parameters, and the function for its shape."""

@@ -1,7 +1,7 @@
-"""Catalog sources: the TOML a developer writes, and its way to the content that gets signed.
+"""Catalog sources: reads the TOML that a developer writes into the content that gets signed.
 
-    [catalog]                label, contact; number and previous (hex), if signing is not to fill
-                             them in
+    [catalog]                label, contact; number and previous (hex), unless signing fills them
+                             in
     [types.NAME]             kind, question, why, owner, review, expires, retention_days,
                              entropy_bits, chart; lateness_days, resolution, pseudonym,
                              one_in, work
@@ -11,8 +11,8 @@
     [types.NAME.fields.F]    type, says, source, randomize = {epsilon = 1.0}, and the type's
                              parameters
 
-The source is only translated here; `rules` judges it, the same way it judges a catalog from the
-network. Unknown keys are refused: they are typing errors.
+This module only translates the source. `rules` then checks it like a catalog from the network.
+Unknown keys are refused, because they are usually typing errors.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from methrics.schema.wire.reading import (
 )
 
 SOURCE_MAX = 4 * CATALOG_MAX
-"""Characters of a source: four times what it may become, for comments and layout."""
+"""Most characters of a source: four times the limit of a catalog, for comments and layout."""
 
 _DAY = 86_400
 _DEFAULTS: dict[str, object] = {
@@ -54,7 +54,7 @@ _DEFAULTS: dict[str, object] = {
 
 
 class CatalogSource:
-    """A source that keeps every wire rule, ready to be linted and signed."""
+    """A source that breaks no wire rule, ready to be linted and signed."""
 
     __slots__ = ("content",)
 
@@ -73,12 +73,12 @@ class CatalogSource:
 
     @property
     def previous(self) -> bytes | None:
-        """Id of the catalog before, None for number 1."""
+        """Id of the previous catalog, None for number 1."""
         return self.content.previous
 
     @property
     def contact(self) -> str:
-        """Whom to ask."""
+        """Whom to contact with questions."""
         return self.content.contact
 
     @property
@@ -92,7 +92,7 @@ class CatalogSource:
 
 
 def read_source(text: str) -> CatalogSource | list[Problem]:
-    """The source in TOML text, or every breach of the wire rules in it; never raises."""
+    """The source in TOML text, or all problems that break a wire rule; never raises."""
     if len(text) > SOURCE_MAX:
         return [Problem(SYNTAX, "source", f"is longer than {SOURCE_MAX} characters; shorten it")]
     try:
@@ -100,15 +100,15 @@ def read_source(text: str) -> CatalogSource | list[Problem]:
     except tomllib.TOMLDecodeError as error:
         return [Problem(SYNTAX, "source", f"is not TOML: {_one_line(error)}")]
     except (ValueError, ArithmeticError, RecursionError) as error:
-        # Integers of thousands of digits, impossible numbers and bottomless nesting.
-        return [Problem(SYNTAX, "source", f"holds a value nobody can mean: {_one_line(error)}")]
+        # Integers of thousands of digits, invalid numbers, and nesting that is too deep.
+        return [Problem(SYNTAX, "source", f"has an invalid value: {_one_line(error)}")]
     reader = Reader(strict=False)
     content = read_content(reader, _translate(reader, document))
     return reader.problems or CatalogSource(content)
 
 
 def parse_source(text: str) -> CatalogSource:
-    """The source in TOML text. Raises CatalogError with the first problem and their number."""
+    """The source in TOML text. Raises CatalogError with the first problem if there are any."""
     found = read_source(text)
     if isinstance(found, CatalogSource):
         return found
@@ -123,7 +123,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _translate(reader: Reader, document: dict[str, object]) -> dict[str, object]:
-    """The payload's map as far as the source allows; `rules` complains about the rest."""
+    """The payload's map, as far as the source is valid; `rules` reports all other problems."""
     wire: dict[str, object] = {}
     for key in document:
         if key not in ("catalog", "types"):
@@ -182,7 +182,9 @@ def _translate_field(reader: Reader, name: str, value: object, where: str) -> di
         reader.complain(WRONG_TYPE, where, f"{show(name)} should be a table with type and says")
         return {"name": name, "type": "flag", "says": "-"}
     if "name" in value:
-        reader.complain(UNKNOWN_KEY, where, f"unknown key name in {show(name)}; the table names it")
+        reader.complain(
+            UNKNOWN_KEY, where, f"unknown key name in {show(name)}; its table has the name"
+        )
     wire = {**value, "name": name}
     if isinstance(edges := value.get("edges"), list):
         wire["edges"] = [_exact(edge) if isinstance(edge, Decimal) else edge for edge in edges]
@@ -193,7 +195,7 @@ def _translate_field(reader: Reader, name: str, value: object, where: str) -> di
 
 
 def _thousandths(reader: Reader, value: object, where: str) -> int:
-    """`{epsilon = 1.0}` as the wire carries it, in thousandths: 1000."""
+    """`{epsilon = 1.0}` in thousandths, as on the wire: 1000."""
     epsilon = reader.table(value, where, ("epsilon",)).get("epsilon", Decimal(1))
     if isinstance(epsilon, bool) or not isinstance(epsilon, int | Decimal):
         rule = f"should be a number such as 1.0, is {kind_of(epsilon)}"
@@ -202,7 +204,7 @@ def _thousandths(reader: Reader, value: object, where: str) -> int:
     number = Decimal(epsilon)
     low, high = (Decimal(bound).scaleb(-3) for bound in (EPSILON_MIN, EPSILON_MAX))
     if not number.is_finite() or not low <= number <= high:
-        rule = "should lie from 0.1 (hides most) to 10 (hides next to nothing)"
+        rule = "should lie from 0.1 (hides most) to 10 (hides almost nothing)"
         reader.complain(OUT_OF_RANGE, f"{where}.epsilon", rule)
     elif number != number.quantize(Decimal("0.001")):
         reader.complain(OUT_OF_RANGE, f"{where}.epsilon", "should have three decimals at most")
@@ -212,7 +214,7 @@ def _thousandths(reader: Reader, value: object, where: str) -> int:
 
 
 def _exact(number: Decimal) -> object:
-    """A decimal as the wire carries it: a whole number, or text in its shortest plain form."""
+    """A decimal as on the wire: a whole number, or text in its shortest plain form."""
     if not number.is_finite() or not -16 <= number.adjusted() <= 16 or len(str(number)) > 40:
         return number  # `rules` refuses it
     if number == number.to_integral_value():
@@ -221,7 +223,7 @@ def _exact(number: Decimal) -> object:
 
 
 def _midnight(reader: Reader, value: object, where: str) -> int:
-    """A TOML date as the unix time of its start in UTC."""
+    """A TOML date as the Unix time of its start in UTC."""
     if type(value) is not date:
         reader.complain(WRONG_TYPE, where, "should be a date such as 2027-01-31, without quotes")
     elif not 1970 < value.year < 2106:

@@ -1,7 +1,7 @@
-"""The catalog that ships with the package, and the published key that signed it.
+"""The catalog that ships with the package, and the published key that signs it.
 
-Everyone has the key, so the namespace proves nothing: it is for demonstrations, tests and first
-steps. `python -m methrics.schema.example` compiles the source again.
+Everyone has this key, so its signature proves nothing: use it only for demonstrations, tests and
+first steps. `python -m methrics.schema.example` compiles the source again.
 """
 
 from __future__ import annotations
