@@ -24,8 +24,8 @@ test:  ## All tests: fast ones, then those with real sockets and processes
 	$(BIN)/python -m pytest -q -m "not wire and not slow" $(WORKERS) $(ARGS)
 	$(BIN)/python -m pytest -q -m "wire or slow" $(WORKERS) $(ARGS)
 
-test-fast:  ## Tests without network or processes
-	@$(SETUP) test
+test-fast:  ## Tests without network, processes or large packages
+	@$(SETUP) test-fast
 	$(BIN)/python -m pytest -q -m "not wire and not slow" $(WORKERS) $(ARGS)
 
 lint:  ## Style, types and layers

@@ -1,4 +1,4 @@
-"""What every test starts from: a person who has set nothing, on a machine that is no robot."""
+"""What every test starts from: a person who has set nothing, on a machine that is not CI."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CI_MARKS = (
     "TF_BUILD",
     "TRAVIS",
 )
-"""Variables by which CI systems give themselves away."""
+"""Variables that CI systems set."""
 
 
 @pytest.fixture(autouse=True)

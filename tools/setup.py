@@ -1,8 +1,9 @@
-"""Makes `.venv` ready for a Makefile target: `python3 tools/setup.py demo|test|lint|bench|all`.
+"""Makes `.venv` ready for a Makefile target: `python3 tools/setup.py PURPOSE`.
 
-Needs only Python 3.11 or newer and the package registries, and the standard library of that
-Python. A second run with nothing new to install touches no network and ends at once. Says in one
-line each what it did out of the ordinary, and what to do where it cannot go on.
+PURPOSE is demo, test-fast, test, lint, bench or all. The script needs only the standard library of
+Python 3.11 or newer and the package registries. A second run with nothing new to install uses no
+network and ends at once. The script prints one line for each unusual step, and how to continue
+when it cannot.
 """
 
 from __future__ import annotations
@@ -25,13 +26,17 @@ STUB = ROOT / "tools" / "fastecdsa-stub"
 LOG = VENV / "setup.log"
 STAMP = VENV / "setup.json"
 
+TESTS = frozenset({"test", "test-wire", "test-heavy", "bench"})
+"""The dependency groups of all tests. Tests run the benchmarks as well."""
+
 PURPOSES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     # purpose: (extras of the distribution, dependency groups)
     "demo": (frozenset({"aggregate"}), frozenset()),
-    "test": (frozenset({"aggregate"}), frozenset({"test"})),
-    "lint": (frozenset({"aggregate"}), frozenset({"test", "lint"})),
+    "test-fast": (frozenset({"aggregate"}), frozenset({"test"})),
+    "test": (frozenset({"aggregate"}), TESTS),
+    "lint": (frozenset({"aggregate"}), TESTS | {"lint"}),
     "bench": (frozenset({"aggregate"}), frozenset({"bench"})),
-    "all": (frozenset({"all"}), frozenset({"test", "lint"})),
+    "all": (frozenset({"all"}), TESTS | {"lint"}),
 }
 
 FASTECDSA = "fastecdsa==2.3.2"
@@ -42,7 +47,7 @@ CANDIDATES = ("python3.13", "python3.12", "python3.11", "python3", "python")
 
 
 class SetupError(Exception):
-    """What is wrong and what to do about it, for people."""
+    """The environment cannot be made; the message tells a person what to do."""
 
 
 def say(text: str) -> None:
@@ -112,7 +117,7 @@ def can_apt() -> bool:
 
 
 def apt(*packages: str) -> bool:
-    """Install Debian packages; False when that does not work."""
+    """Install Debian packages; False when that fails."""
     say(f"installing Debian packages: {' '.join(packages)}")
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     run(["apt-get", "update", "-qq"], quiet)
@@ -121,7 +126,7 @@ def apt(*packages: str) -> bool:
 
 
 def make_venv(python: str) -> None:
-    """Create the environment, with the system's help where Debian split `venv` off."""
+    """Create the environment. Debian packages `venv` separately: install that package if needed."""
     if (VENV / "bin" / "python").exists() and version_of(str(VENV / "bin" / "python")):
         return
     shutil.rmtree(VENV, ignore_errors=True)
@@ -149,8 +154,8 @@ def pip(*arguments: str) -> tuple[bool, str]:
 def install_fastecdsa() -> str:
     """Satisfy libp2p's `fastecdsa`, which has to be built; returns how it was done.
 
-    It is used by secio and P-256 keys alone, and this project speaks Noise with Ed25519 keys, so
-    that a stand-in which refuses those two loses nothing.
+    libp2p uses it only for secio and P-256 keys. This project uses Noise with Ed25519 keys, so a
+    stand-in that refuses secio and P-256 is enough.
     """
     if pip("--no-deps", FASTECDSA)[0]:
         return "built"
@@ -169,7 +174,7 @@ def install_fastecdsa() -> str:
 
 
 def project() -> dict[str, Any]:
-    """What pyproject.toml says."""
+    """The content of pyproject.toml."""
     import tomllib  # only once the interpreter is known to be 3.11 or newer
 
     return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -182,7 +187,8 @@ def requirements(groups: frozenset[str]) -> list[str]:
 
 
 def install(extras: frozenset[str], groups: frozenset[str]) -> str:
-    """Install the distribution (editable) with these extras and groups; returns fastecdsa's way."""
+    """Install the distribution (editable) with these extras and groups; returns how fastecdsa was
+    installed."""
     started = time.monotonic()
     named = " ".join([f"methrics[{','.join(sorted(extras))}]", *sorted(groups)])
     say(f"installing {named} (a minute or so)")
@@ -198,7 +204,7 @@ def install(extras: frozenset[str], groups: frozenset[str]) -> str:
 
 
 def fingerprint() -> str:
-    """Changes when what is to be installed, this script or the folder changes."""
+    """A hash of the declared packages, this script and the folder: if it changes, install again."""
     declared = project()
     parts = [declared[key] for key in ("build-system", "project", "dependency-groups")]
     hashed = hashlib.sha256(json.dumps([str(ROOT), parts]).encode())
@@ -207,7 +213,7 @@ def fingerprint() -> str:
 
 
 def read_stamp() -> dict[str, Any]:
-    """What was installed last, and from which declaration; empty when unknown."""
+    """The record of the last installation: fingerprint, extras and groups; empty if unknown."""
     try:
         stamp: dict[str, Any] = json.loads(STAMP.read_text("utf-8"))
     except (OSError, ValueError):
@@ -230,7 +236,7 @@ def alone() -> Iterator[None]:
 
 
 def prepare(purpose: str) -> None:
-    """Bring the environment up to what `purpose` needs; at once when it is there already."""
+    """Install what `purpose` needs; returns at once if everything is installed."""
     extras, groups = PURPOSES[purpose]
     stamp = read_stamp()
     have_extras, have_groups = (

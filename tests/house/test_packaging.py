@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import setup as set_up
 import source
+from tests import needed
+from tests.needed import need
 
 ROOT = source.ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -95,6 +97,7 @@ def test_the_set_up_knows_which_fastecdsa_libp2p_wants() -> None:
 
 def test_the_set_up_reads_the_groups() -> None:
     lines = set_up.requirements(frozenset({"test", "lint"}))
+    assert not any(line.startswith(("selenium", "scikit-learn", "opendp")) for line in lines)
     assert any(line.startswith("pytest>") for line in lines)
     assert any(line.startswith("ruff>") for line in lines)
     declared = set(PROJECT["project"]["optional-dependencies"])
@@ -115,7 +118,7 @@ def test_the_set_up_installs_once_and_keeps_what_was_there(
     monkeypatch.setattr(set_up, "STAMP", tmp_path / "setup.json")
     monkeypatch.setattr(set_up, "make_venv", lambda python: None)
     monkeypatch.setattr(set_up, "install", install)
-    for purpose in ("demo", "demo", "test", "demo", "test"):
+    for purpose in ("demo", "demo", "test-fast", "demo", "test-fast"):
         set_up.prepare(purpose)
     assert asked == [({"aggregate"}, set()), ({"aggregate"}, {"test"})]
     monkeypatch.setattr(set_up, "fingerprint", lambda: "another")
@@ -125,7 +128,7 @@ def test_the_set_up_installs_once_and_keeps_what_was_there(
 
 @pytest.mark.slow
 def test_the_wheel_holds_all_three_roots(tmp_path: Path) -> None:
-    pytest.importorskip("hatchling", reason="the set-up installs it; this environment is another")
+    need("hatchling")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, "-w", str(tmp_path), str(ROOT)], check=True)
     (wheel,) = tmp_path.glob("*.whl")
@@ -143,3 +146,34 @@ def test_the_wheel_holds_all_three_roots(tmp_path: Path) -> None:
             assert str(path.relative_to(ROOT / "node")) in names
     assert "methrics/__init__.py" not in names
     assert not [name for name in names if name.startswith(("tests", "docs", "tools"))]
+
+
+def test_all_tests_install_every_group_but_that_of_the_linters() -> None:
+    groups = set(PROJECT["dependency-groups"])
+    assert set_up.PURPOSES["test"][1] == groups - {"lint"}
+    assert set_up.PURPOSES["test-fast"][1] == {"test"}
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for target, purpose in (("test", "test"), ("test-fast", "test-fast"), ("lint", "lint")):
+        assert re.search(rf"^{target}:.*\n\t@\$\(SETUP\) {purpose}\n", makefile, re.MULTILINE)
+
+
+def test_ci_fails_a_test_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needed, "IN_CI", True)
+    with pytest.raises(ModuleNotFoundError):
+        need("no_such_package_of_ours")
+    monkeypatch.setattr(needed, "IN_CI", False)
+    with pytest.raises(pytest.skip.Exception, match="make test"):
+        need("no_such_package_of_ours")
+    assert need("json").dumps([]) == "[]"
+
+
+def test_no_test_skips_by_itself_for_a_missing_package() -> None:
+    """`tests.needed.need` alone may: it fails in CI. fcntl is part of Python, on some systems."""
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if "pytest.importorskip(" in line.replace("pytest.importorskip(" + '"fcntl")', "")
+    ]
+    assert [line for line in found if not line.startswith("tests/house/test_packaging.py")] == []
+    assert "export CI=true" in (ROOT / ".ci" / "run").read_text("utf-8")

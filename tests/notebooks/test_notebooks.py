@@ -9,13 +9,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from nbclient.exceptions import CellExecutionError
-from PIL import Image, ImageChops
-from PIL.PngImagePlugin import PngInfo
+from tests.needed import need
 
-import notebooks
+nbformat = need("nbformat")
+need("nbclient")
+need("PIL")
+
+from nbclient.exceptions import CellExecutionError  # noqa: E402
+from PIL import Image, ImageChops  # noqa: E402
+from PIL.PngImagePlugin import PngInfo  # noqa: E402
+
+import notebooks  # noqa: E402
 
 PATHS = notebooks.paths()
 EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
+from tests.needed import need
 
 from methrics.node.clock import ManualClock
 from methrics.node.consent.asking import Asking
@@ -296,7 +297,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
     driver = shutil.which("chromedriver")
     if binary is None or driver is None:
         pytest.skip("no Chromium: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install it")
+    webdriver = need("selenium.webdriver")
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
@@ -477,7 +478,7 @@ def test_text_has_contrast_in_light_and_dark_and_fits_a_phone(
 
 
 def test_axe_finds_nothing(browser: WebDriver, page: ConsentPage) -> None:
-    axe = pytest.importorskip("axe_core_python", reason="axe: pip install axe-core-python")
+    axe = need("axe_core_python")
     script = Path(axe.__path__[0], "axe.min.js").read_text("utf-8")
     browser.get(page.url)
     # Through the driver, as the page itself lets no script in.

@@ -12,10 +12,10 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
-import nbformat
 import pytest
 from embedded import agree, home, program, receipts, run, running, waiting
 from real_network import EXAMPLES, ROOT, environment
+from tests.needed import need
 
 from methrics.node.paths import Paths, namespace_of
 from methrics.schema.catalog.catalog import load
@@ -108,7 +108,7 @@ def sums(paths: Paths) -> dict[tuple[object, object], int]:
 
 
 def test_an_asyncio_server(person: Paths, tmp_path: Path) -> None:
-    pytest.importorskip("aiohttp", reason="pip install aiohttp")
+    need("aiohttp")
     with running(program("aiohttp_server.py", "0"), tmp_path) as app:
         found = re.search(r"http://127\.0\.0\.1:\d+", app.line())
         assert found is not None
@@ -132,7 +132,7 @@ def test_a_trio_app_without_any_relay_just_goes_on(person: Paths, tmp_path: Path
 
 
 def test_an_app_that_measures_with_opentelemetry(tmp_path: Path, nobody: Path) -> None:
-    pytest.importorskip("opentelemetry.sdk", reason="pip install 'methrics[otel]'")
+    need("opentelemetry.sdk")
     catalog = load((EXAMPLES / "otel.cbor").read_bytes())
     namespace = namespace_of(catalog.label, catalog.short_key)
     paths = home(nobody.parent, nobody.name)
@@ -176,7 +176,9 @@ def test_a_pre_fork_server(person: Paths, tmp_path: Path) -> None:
 @pytest.mark.parametrize("yes", [False, True])
 @pytest.mark.slow
 def test_a_notebook(yes: bool, tmp_path: Path, nobody: Path) -> None:
-    pytest.importorskip("ipykernel", reason="pip install ipykernel nbclient")
+    need("ipykernel")
+    need("nbclient")
+    nbformat = need("nbformat")
     paths = home(nobody.parent, nobody.name)
     if yes:
         agree(paths)

@@ -16,6 +16,7 @@ import aggregate_making as making
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.needed import need
 
 from methrics.aggregate.notebook import explore
 from methrics.aggregate.notebook.explore import open_data
@@ -310,6 +311,8 @@ def test_nothing_is_written_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_every_frame_holds_the_same_rows(data: Dataset) -> None:
+    need("pandas")
+    need("polars")
     rows = data.rows(ALL)
     assert [tuple(row) for row in data.polars(ALL).rows()] == rows
     assert list(zip(*data.arrow(ALL).to_pydict().values(), strict=True)) == rows
@@ -318,6 +321,8 @@ def test_every_frame_holds_the_same_rows(data: Dataset) -> None:
 
 
 def test_a_view_is_all_of_them_and_says_what_it_means(data: Dataset) -> None:
+    need("pandas")
+    need("polars")
     view = data.view("reports_per_day")
     assert view.says == data.views()["reports_per_day"]
     rows = data.rows("FROM reports_per_day")

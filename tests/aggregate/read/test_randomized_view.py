@@ -8,12 +8,14 @@ from math import ceil, exp, floor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import view_making as making
+from tests.needed import need
 from view_making import MONDAY, later
 
 from methrics.aggregate.read.dataset import Dataset
+
+np = need("numpy")
 
 Z = 1.959964
 RANDOM = """

@@ -12,11 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.needed import need
 
 TOOLS = Path(__file__).resolve().parents[3] / "tools"
 sys.path.insert(0, str(TOOLS))
 
-pytest.importorskip("sklearn", reason="the dependency group `test` installs it")
+need("sklearn")
 
 import linkage  # noqa: E402
 from linkage_attack import Features, Score, attack, interval, trials  # noqa: E402

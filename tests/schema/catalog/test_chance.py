@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.needed import need
 from tests.schema.catalog.test_source import MINIMAL
 from tests.schema.declarations import field_of
 
@@ -161,10 +162,8 @@ def test_json_schema_says_that_the_answer_is_random() -> None:
 @pytest.mark.parametrize("values", [2, 3, 6, 30, 250])
 @pytest.mark.parametrize("epsilon", [100, 693, 1000, 3000, 10_000])
 def test_opendp_finds_the_same_epsilon_in_these_chances(values: int, epsilon: int) -> None:
-    from opendp.measurements import make_randomized_response
-    from opendp.mod import enable_features
-
-    enable_features("contrib")
+    need("opendp.mod").enable_features("contrib")
+    make_randomized_response = need("opendp.measurements").make_randomized_response
     truth, _ = shares(values, epsilon)
     words = [f"v{n}" for n in range(values)]
     measurement = make_randomized_response(words, truth / DRAWS)
