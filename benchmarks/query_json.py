@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from methrics.aggregate.read.dataset import Dataset, Shows
-from methrics.aggregate.read.totals import read_known
+from methrics.aggregate.read.totals import read_known_totals
 from methrics.aggregate.store.duck import attach_reader, literal, memory, name
 
 SAME = frozenset(
@@ -84,7 +84,7 @@ class TypedDataset(Dataset):
         con = memory()
         con.execute("SET threads = 1")
         attach_reader(con, path)
-        return cls(path, con, memory_limit, Shows(10, read_known(known)))
+        return cls(path, con, memory_limit, Shows(10, read_known_totals(known)))
 
     def kinds(self) -> Iterator[tuple[str, str, str]]:
         """(view, its file's name, event type or nothing) for every view."""

@@ -352,7 +352,7 @@ def test_jupyter_shows_a_view_with_its_meaning(data: Dataset) -> None:
 
 
 def test_attack_markup_in_a_cell_stays_text() -> None:
-    from methrics.aggregate.read.frames import html_table
+    from methrics.aggregate.read.dataframes import html_table
 
     page = html_table(["<a>"], [["<script>"], [None]], title="<b>", says="<i>")
     for tag in ("<a>", "<script>", "<i>"):

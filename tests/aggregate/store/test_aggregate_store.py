@@ -11,7 +11,7 @@ import aggregate_making as making
 import pytest
 
 from methrics.aggregate.read.dataset import open_dataset
-from methrics.aggregate.store import erase, quarantine
+from methrics.aggregate.store import erasures, quarantine
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.duck import memory
 from methrics.aggregate.store.quarantine import Waiting
@@ -158,7 +158,7 @@ def test_an_erasure_that_is_wrong_about_its_report_does_nothing(
 def test_attack_erasures_of_reports_that_do_not_exist(
     file: Path, book: CatalogBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(erase, "PENDING_MAX", 3)
+    monkeypatch.setattr(erasures, "PENDING_MAX", 3)
     true = making.erasure(CATALOG, BEATS[0], "beat", 0)
     false = [making.erasure(CATALOG, making.beat(CATALOG, i), "x", i) for i in range(50, 58)]
     with Store(file) as store:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from methrics.aggregate.store.dictionary import describe
+from methrics.aggregate.store.dictionary_tables import describe
 from methrics.aggregate.store.duck import Connection, memory
 from methrics.aggregate.store.tables import BASE, Layout
 from methrics.schema.catalog.catalog import load, sign

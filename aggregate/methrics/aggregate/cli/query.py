@@ -13,7 +13,7 @@ import click
 
 from methrics.aggregate.read.dataset import FLOOR, MEMORY_LIMIT, Dataset, open_dataset
 from methrics.aggregate.store.digest import combine, digests
-from methrics.aggregate.store.duck import name, saying
+from methrics.aggregate.store.duck import name, translated_errors
 from methrics.node.cli.tables import Row, plain_value, print_table
 from methrics.schema.errors import StoreError
 
@@ -109,7 +109,7 @@ def _table_named(dataset: Dataset, text: str) -> str | None:
 
 def _digests(dataset: Dataset) -> list[Row]:
     """Each day of each namespace, and after them the whole namespace."""
-    with saying(dataset.path):
+    with translated_errors(dataset.path):
         days = digests(dataset.connection)
     rows: list[Row] = [(day.schema, day.date, day.count, day.digest.hex()) for day in days]
     rows += [(all_.schema, "all", all_.count, all_.digest.hex()) for all_ in combine(days)]

@@ -20,7 +20,7 @@ from methrics.aggregate.parquet.download import local_copy
 from methrics.aggregate.parquet.export import is_parquet
 from methrics.aggregate.parquet.fetching import SIZE_MAX
 from methrics.aggregate.read.dataset import open_dataset
-from methrics.aggregate.store.duck import Relation, literal, memory, saying
+from methrics.aggregate.store.duck import Relation, literal, memory, translated_errors
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.envelope import Kind
 
@@ -76,7 +76,7 @@ def _check_directory(path: Path, wanted: Collection[Wanted]) -> Checked:
     """A directory of Parquet of which only the files with ids are here."""
     con = memory()
     try:
-        with saying(path):
+        with translated_errors(path):
             items = con.sql(f"FROM read_parquet({literal(path / 'item' / '*.parquet')})")
             erased = con.sql(f"FROM read_parquet({literal(path / 'tombstone.parquet')})")
             reports = items.filter(f"kind = {_REPORT}").project("id")
@@ -89,7 +89,7 @@ def _check_day(path: Path, wanted: Collection[Wanted]) -> Checked:
     """One Parquet file of the table `item`: knows nothing of erasures and of other days."""
     con = memory()
     try:
-        with saying(path):
+        with translated_errors(path):
             rows = con.sql(f"FROM read_parquet({literal(path)})")
             if not {"id", "kind", "time"} <= set(rows.columns):
                 raise StoreError(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
-from methrics.aggregate.store.duck import saying
+from methrics.aggregate.store.duck import translated_errors
 from methrics.node.bridges.naming import IDENTITY_EVENTS
 from methrics.schema.errors import StoreError
 
@@ -63,7 +63,7 @@ def open_export(path: Path) -> AbstractContextManager[IO[bytes]]:
         raise StoreError(
             "store-missing", f"{path} is not there", "name a raw event export of Mixpanel"
         )
-    with saying(path):
+    with translated_errors(path):
         if path.suffix == ".gz":
             return cast(IO[bytes], gzip.open(path, "rb"))
         return path.open("rb")

@@ -25,8 +25,8 @@ from typing import TextIO
 
 from methrics.aggregate.parquet.download import is_address, local_copy
 from methrics.aggregate.parquet.fetching import SIZE_MAX, Progress
+from methrics.aggregate.read.dataframes import Tables
 from methrics.aggregate.read.dataset import FLOOR, MEMORY_LIMIT, Dataset, open_dataset
-from methrics.aggregate.read.frames import Tables
 from methrics.aggregate.simulate import DATA, TRUTH, Settings, simulate
 from methrics.aggregate.store.duck import (
     SCHEMA_ALIAS,
@@ -36,7 +36,7 @@ from methrics.aggregate.store.duck import (
     lock_down,
     memory,
     name,
-    saying_query,
+    translated_query_errors,
 )
 from methrics.node.clock import Clock
 from methrics.node.paths import user_paths
@@ -156,7 +156,7 @@ class Truth(Tables):
         """The rows of one SELECT as a DuckDB relation. Raises StoreError, code query."""
         if not is_select(self._con, query):
             raise StoreError("query", "only one SELECT statement can be asked")
-        with saying_query():
+        with translated_query_errors():
             return self._con.sql(query, params=list(parameters) or None)
 
     def tables(self) -> list[str]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from methrics.aggregate.store.digest import DayDigest, digests
-from methrics.aggregate.store.duck import Connection, literal, saying
+from methrics.aggregate.store.duck import Connection, literal, translated_errors
 from methrics.aggregate.store.rows import DAY
 from methrics.aggregate.store.tables import LAYOUT_VERSION, TypeTable
 from methrics.schema.errors import StoreError
@@ -65,8 +65,8 @@ def directory_beside(path: Path) -> Path:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether the file `path` is Parquet, by its first bytes. Raises StoreError (see `saying`)."""
-    with saying(path), path.open("rb") as file:
+    """Whether the file `path` is Parquet, by its first bytes. Raises StoreError."""
+    with translated_errors(path), path.open("rb") as file:
         return file.read(4) == b"PAR1"
 
 
@@ -122,7 +122,7 @@ class Exporter:
         The first export looks at all days whatever `days` says. With `closed_only` the UTC day of
         `now` and later ones are left alone. Raises StoreError.
         """
-        with saying(self.directory), self._snapshot():
+        with translated_errors(self.directory), self._snapshot():
             wanted = days if self._compared else None
             before = self._days if self._compared else self._stored()
             end = now // DAY if closed_only else _FOREVER

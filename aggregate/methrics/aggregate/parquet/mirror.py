@@ -27,7 +27,7 @@ from methrics.aggregate.parquet.fetching import (
     too_large,
 )
 from methrics.aggregate.store.digest import digests
-from methrics.aggregate.store.duck import Connection, literal, memory, saying
+from methrics.aggregate.store.duck import Connection, literal, memory, translated_errors
 from methrics.aggregate.store.tables import LAYOUT_VERSION
 from methrics.schema.errors import StoreError
 
@@ -146,7 +146,7 @@ class _Mirror:
         """Folders of the event types, and of the steps of those that are sequences."""
         con = memory()
         try:
-            with saying(self._target):
+            with translated_errors(self._target):
                 table = literal(self._target / "type.parquet")
                 found = con.execute(
                     f'SELECT DISTINCT schema, "table" FROM read_parquet({table}) ORDER BY ALL'
@@ -188,7 +188,7 @@ class _Mirror:
         and by how many rows the tables of the event types hold."""
         con = memory()
         try:
-            with saying(self._target):
+            with translated_errors(self._target):
                 for table, files in (("catalog", "catalog"), ("item", "item/*")):
                     path = literal(self._target / f"{files}.parquet")
                     con.execute(f"CREATE VIEW {table} AS FROM read_parquet({path})")

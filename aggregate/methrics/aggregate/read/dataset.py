@@ -21,8 +21,8 @@ from methrics.aggregate.parquet.export import (
     table_of,
 )
 from methrics.aggregate.read import views
-from methrics.aggregate.read.frames import Frames
-from methrics.aggregate.read.totals import Known, bring_known, read_known
+from methrics.aggregate.read.dataframes import TablesAndViews
+from methrics.aggregate.read.totals import KnownTotal, create_known_totals, read_known_totals
 from methrics.aggregate.store.duck import (
     FILE_HINT,
     SCHEMA_ALIAS,
@@ -35,8 +35,8 @@ from methrics.aggregate.store.duck import (
     lock_down,
     memory,
     name,
-    saying,
-    saying_query,
+    translated_errors,
+    translated_query_errors,
 )
 from methrics.aggregate.store.tables import BASE, LAYOUT_VERSION
 from methrics.schema.errors import LocalError, StoreError
@@ -69,7 +69,7 @@ def open_dataset(
     codes known and floor.
     """
     path = Path(path)
-    shows = Shows(floor, read_known(known) if known is not None else [])
+    shows = Shows(floor, read_known_totals(known) if known is not None else [])
     if not isinstance(floor, int) or floor < 1:
         raise LocalError("floor", "the floor of views is a whole number from 1 on")
     if not path.exists():
@@ -98,13 +98,13 @@ class Shows:
     """How views show: in steps of `floor`, beside the totals `known`."""
 
     floor: int
-    known: list[Known]
+    known: list[KnownTotal]
 
 
-class Dataset(Frames):
+class Dataset(TablesAndViews):
     """Tables and views of one data set, read only. Use as a context manager, or `close()` it.
 
-    What hands out tables (`pandas`, `polars`, `arrow`, `rows`, `view`) stands in `Frames`.
+    What hands out tables (`pandas`, `polars`, `arrow`, `rows`, `view`) stands in `TablesAndViews`.
     For one thread at a time. Queries see one state of a file; of Parquet each query sees the
     newest days.
     """
@@ -124,7 +124,7 @@ class Dataset(Frames):
         self._views: dict[str, views.View] = {}
         self._made: set[str] = set()
         try:
-            with saying(path):
+            with translated_errors(path):
                 if attached is not None:
                     self._bring_file()
                 elif path.is_dir():
@@ -177,8 +177,8 @@ class Dataset(Frames):
     def _bring_views(self, shows: Shows) -> None:
         """Which views there are. Each is made when it is first asked for: see `_make`."""
         self._con.execute(views.SHOWN.format(floor=shows.floor))
-        bring_known(self._con, shows.known)
-        fields = {field for _, field, _, _ in shows.known if field}
+        create_known_totals(self._con, shows.known)
+        fields = {one.field for one in shows.known if one.field}
         tables = set(self.tables())  # a type called heartbeat_dau goes before the view of that name
         found = views.fitting(self._shapes(), fields)
         self._views = {view.full: view for view in found if view.full not in tables}
@@ -235,7 +235,7 @@ class Dataset(Frames):
         """What `view` (its full name) rounds and leaves out now, in words."""
         if self.floor == 1:
             return "Every count is shown as it is."
-        with saying_query():
+        with translated_query_errors():
             found = self._con.execute(self._views[view].sql.hidden).fetchone()
         hidden = found[0] if found else 0
         left = "no group is" if hidden == 0 else f"{hidden} group{'s are' if hidden > 1 else ' is'}"
@@ -245,7 +245,7 @@ class Dataset(Frames):
         )
 
     def find_view(self, text: str) -> str | None:
-        """The full name of the view that `text` names, in full or without its namespace or type.
+        """The full name of the view that `text` names, in full or without its SQL schema or type.
 
         None if there is none; raises StoreError, code query, if several fit.
         """
@@ -265,7 +265,7 @@ class Dataset(Frames):
         """
         if not is_select(self._con, query):
             raise StoreError("query", "only one SELECT statement can be asked")
-        with saying_query():
+        with translated_query_errors():
             self._make(query)
             return self._con.sql(query, params=list(parameters) or None)
 

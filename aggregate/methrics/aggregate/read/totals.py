@@ -1,15 +1,18 @@
-"""Totals known from elsewhere, which views set beside what was counted: one CSV file.
+"""Known totals: numbers of installs from another source, which views compare with the counts.
+
+They come in one CSV file:
 
     day,field,value,installs
     2026-07-01,,,5200
     2026-07-01,os,linux,1900
 
-`field` and `value` are empty in the totals of a day.
+`field` and `value` are empty where the total is that of the whole day.
 """
 
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -18,11 +21,18 @@ from methrics.schema.errors import LocalError
 
 COLUMNS = ("day", "field", "value", "installs")
 
-Known = tuple[date, str, str, int]
-"""(UTC day, field, value, installs)."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownTotal:
+    """Installs on a UTC day, of those with this value of a field, or of all if both are empty."""
+
+    day: date
+    field: str
+    value: str
+    installs: int
 
 
-def read_known(path: Path | str) -> list[Known]:
+def read_known_totals(path: Path | str) -> list[KnownTotal]:
     """The totals in the CSV file `path`. Raises LocalError, code known, with the line's number."""
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
@@ -36,14 +46,14 @@ def read_known(path: Path | str) -> list[Known]:
         raise LocalError("known", f"{path} is not CSV in UTF-8: {error}") from error
 
 
-def _rows(path: Path | str, reader: object) -> list[Known]:
+def _rows(path: Path | str, reader: object) -> list[KnownTotal]:
     rows: dict[tuple[date, str, str], int] = {}
     for row in reader:  # type: ignore[attr-defined]
         line = reader.line_num  # type: ignore[attr-defined]
         if not row:
             continue
         if len(row) != len(COLUMNS):
-            raise _error(path, line, f"{len(row)} columns in place of {len(COLUMNS)}")
+            raise _error(path, line, f"{len(row)} columns instead of {len(COLUMNS)}")
         day, field, value, installs = (cell.strip() for cell in row)
         try:
             key = date.fromisoformat(day), field, value
@@ -52,20 +62,24 @@ def _rows(path: Path | str, reader: object) -> list[Known]:
         if not (installs.isascii() and installs.isdecimal() and len(installs) <= 15):
             raise _error(path, line, f"{installs!r} is not a number of installs")
         if bool(field) != bool(value):
-            raise _error(path, line, "field and value are both there or both empty")
+            raise _error(path, line, "either field and value are both given, or both are empty")
         if key in rows:
-            raise _error(path, line, "the same day, field and value stand there twice")
+            raise _error(path, line, "this day, field and value occur twice")
         rows[key] = int(installs)
-    return [(*key, installs) for key, installs in rows.items()]
+    return [
+        KnownTotal(day=day, field=field, value=value, installs=installs)
+        for (day, field, value), installs in rows.items()
+    ]
 
 
 def _error(path: Path | str, line: int, text: str) -> LocalError:
     return LocalError("known", f"{path}, line {line}: {text}")
 
 
-def bring_known(con: Connection, rows: list[Known]) -> None:
-    """Make the table `known`."""
+def create_known_totals(con: Connection, totals: list[KnownTotal]) -> None:
+    """Create the table `known`, which the views coverage and bias read."""
     con.execute("CREATE TABLE known (day DATE, field VARCHAR, value VARCHAR, installs BIGINT)")
-    if rows:
+    if totals:
+        rows = [(one.day, one.field, one.value, one.installs) for one in totals]
         columns = [list(column) for column in zip(*rows, strict=True)]
         con.execute("INSERT INTO known SELECT unnest(?), unnest(?), unnest(?), unnest(?)", columns)

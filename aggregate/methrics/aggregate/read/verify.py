@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from methrics.aggregate.read.dataset import Dataset
-from methrics.aggregate.store.duck import literal, moment, name, saying
+from methrics.aggregate.store.duck import literal, moment, name, translated_errors
 from methrics.aggregate.store.rows import DAY, Derived, derive
 from methrics.aggregate.store.tables import CatalogEntry, Layout, TypeTable
 from methrics.schema.catalog.catalog import Catalog
@@ -81,7 +81,7 @@ class Verification:
 def verify(dataset: Dataset, progress: Progress = lambda done, total: None) -> Verification:
     """Check every row of `dataset`. Raises StoreError only if it cannot be read at all."""
     check = _Check(dataset)
-    with saying(dataset.path):
+    with translated_errors(dataset.path):
         check.catalogs()
         check.reports(progress)
         check.notices()

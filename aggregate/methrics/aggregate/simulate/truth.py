@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from methrics.aggregate.simulate.settings import DAY, Settings
-from methrics.aggregate.store.duck import Connection, name, open_writer, saying
+from methrics.aggregate.store.duck import Connection, name, open_writer, translated_errors
 
 if TYPE_CHECKING:
     from methrics.aggregate.simulate.population import Profile
@@ -158,7 +158,7 @@ def write(
     """
     con = open_writer(path)
     try:
-        with saying(path):
+        with translated_errors(path):
             tables: dict[str, list[pa.Table]] = {table: [] for table in TABLES}
             for part in parts:
                 for table, rows in part.items():
@@ -204,7 +204,7 @@ def digest(path: Path) -> str:
     state = hashlib.sha256(b"methrics/1 truth")
     con = open_writer(path)
     try:
-        with saying(path):
+        with translated_errors(path):
             for table in TABLES:
                 state.update(table.encode())
                 found = con.sql(f"SELECT t::VARCHAR AS row FROM {name(table)} t ORDER BY row")

@@ -45,7 +45,7 @@ class FileBusyError(StoreError):
 
 
 @contextmanager
-def saying(path: Path | str) -> Iterator[None]:
+def translated_errors(path: Path | str) -> Iterator[None]:
     """Turn DuckDB's and the system's errors about the file `path` into `StoreError`.
 
     Codes: store-busy (`FileBusyError`), store-missing, store-foreign, store-denied, store-full,
@@ -58,7 +58,7 @@ def saying(path: Path | str) -> Iterator[None]:
 
 
 @contextmanager
-def saying_query() -> Iterator[None]:
+def translated_query_errors() -> Iterator[None]:
     """Turn DuckDB's errors about a query a person wrote into `StoreError`, code query."""
     try:
         yield
@@ -120,10 +120,10 @@ def memory() -> Connection:
 def open_writer(path: Path) -> Connection:
     """Open or make the file `path` for writing, as the connection's current database.
 
-    Raises StoreError (codes of `saying`).
+    Raises StoreError (codes of `translated_errors`).
     """
     con = memory()
-    with saying(path):
+    with translated_errors(path):
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise PermissionError("permission denied")
         con.execute(f"SET memory_limit = '{WRITER_MEMORY}'")
@@ -139,8 +139,8 @@ def open_writer(path: Path) -> Connection:
 
 
 def attach_reader(con: Connection, path: Path) -> None:
-    """Attach the file `path` to `con`, read only. Raises StoreError (codes of `saying`)."""
-    with saying(path):
+    """Attach the file `path` to `con`, read only. Raises StoreError: see `translated_errors`."""
+    with translated_errors(path):
         if not path.exists():
             raise FileNotFoundError("no such file")
         con.execute(f"ATTACH {literal(path)} AS {SCHEMA_ALIAS} (TYPE duckdb, READ_ONLY)")
@@ -175,7 +175,7 @@ def name(*parts: str) -> str:
 
 def is_select(con: Connection, sql: str) -> bool:
     """Whether `sql` is exactly one statement and it only reads. Raises StoreError, code query."""
-    with saying_query():
+    with translated_query_errors():
         statements = con.extract_statements(sql)
     reading: set[Any] = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
     return len(statements) == 1 and statements[0].type in reading

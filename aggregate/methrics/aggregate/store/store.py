@@ -17,9 +17,9 @@ from typing import Self, TypeVar, cast
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from methrics.aggregate.store.batch import Batch, Committed, Sorted, sort
-from methrics.aggregate.store.dictionary import describe
-from methrics.aggregate.store.duck import Connection, moment, open_writer, saying
-from methrics.aggregate.store.erase import Eraser
+from methrics.aggregate.store.dictionary_tables import describe
+from methrics.aggregate.store.duck import Connection, moment, open_writer, translated_errors
+from methrics.aggregate.store.erasures import Eraser
 from methrics.aggregate.store.quarantine import Quarantine
 from methrics.aggregate.store.refusals import count_refusals
 from methrics.aggregate.store.rows import DAY, Derived, ItemColumns, derive
@@ -54,7 +54,7 @@ class Store:
         self.layout = Layout()
         self._dirty: set[int] = set()
         try:
-            with saying(self.path):
+            with translated_errors(self.path):
                 self._load()
         except StoreError:
             self._con.close()
@@ -119,7 +119,7 @@ class Store:
 
     def waiting(self, catalog: Catalog) -> list[tuple[int, int, bytes]]:
         """(quarantine number, time of receipt, raw) of items that wait for `catalog`."""
-        with self._lock, saying(self.path):
+        with self._lock, translated_errors(self.path):
             return self._quarantine.waiting(catalog)
 
     def lacks(self, catalogs: Iterable[bytes]) -> set[bytes]:
@@ -139,7 +139,7 @@ class Store:
                 raise StoreError("store-closed", f"{self.path} is closed after an error")
             before = self._next, self.total
             try:
-                with saying(self.path):
+                with translated_errors(self.path):
                     self._con.execute("BEGIN")
                     done = self._commit(batch)
                     self._con.execute("COMMIT")
@@ -343,7 +343,7 @@ class Store:
         such as the exporter's, works in another thread.
         """
         self._failed = True
-        with contextlib.suppress(StoreError), saying(self.path):
+        with contextlib.suppress(StoreError), translated_errors(self.path):
             self._con.execute("ROLLBACK")
 
     def close(self) -> None:
@@ -357,7 +357,7 @@ class Store:
             self._closed = True
             try:
                 if not self._failed:
-                    with saying(self.path):
+                    with translated_errors(self.path):
                         self._con.execute("CHECKPOINT")
             finally:
                 self._con.close()

@@ -132,7 +132,7 @@ class Layout:
         return sorted(self._tables.values(), key=lambda table: table.n)
 
     def schemas(self) -> list[str]:
-        """SQL schemas of the namespaces, first seen first."""
+        """The SQL schemas, one for each app, in the order in which they were seen."""
         return list(self._schemas)
 
     def newest(self, key: bytes) -> CatalogEntry | None:
@@ -162,7 +162,8 @@ class Layout:
         return statements
 
     def _schema(self, catalog: Catalog) -> str:
-        """The label with `_` for `-`, and the key where another namespace has that already."""
+        """The SQL schema of an app: its label with `_` for `-`, and its short key if another app
+        has that schema already."""
         label = catalog.label.replace("-", "_")
         long = f"{label}_{catalog.short_key}"
         longer = (f"{long}_{i}" for i in count(2))

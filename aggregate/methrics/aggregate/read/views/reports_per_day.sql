@@ -1,7 +1,7 @@
 -- Signed reports in this data set for each UTC day and event type.
 -- Does not say how many people or machines there are: one machine may send several reports a day,
 -- and those who did not opt in send none.
--- labels: day, namespace, type
+-- labels: day, schema, type
 -- size: reports
 WITH days AS (
     SELECT epoch_us(time) // 86400000000 AS day, type, count(*) AS reports
@@ -9,9 +9,9 @@ WITH days AS (
     WHERE kind = 1
     GROUP BY ALL
 )
-SELECT DATE '1970-01-01' + d.day::INTEGER AS day, t.schema AS namespace, t.name AS type, d.reports
+SELECT DATE '1970-01-01' + d.day::INTEGER AS day, t.schema, t.name AS type, d.reports
 FROM days d
 JOIN type t ON t.n = d.type
 -- shown
 FROM shown
-ORDER BY day, namespace, type
+ORDER BY day, schema, type

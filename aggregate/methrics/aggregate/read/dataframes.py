@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from methrics.aggregate.store.duck import Relation, name, saying_query
+from methrics.aggregate.store.duck import Relation, name, translated_query_errors
 from methrics.schema.errors import LocalError, StoreError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Tables(ABC):
 
     def arrow(self, query: str, parameters: Sequence[object] = ()) -> pa.Table:
         """The rows of one SELECT as an Arrow table. Raises StoreError, code query."""
-        with saying_query():
+        with translated_query_errors():
             return self.sql(query, parameters).to_arrow_table()
 
     def pandas(self, query: str, parameters: Sequence[object] = ()) -> pd.DataFrame:
@@ -55,7 +55,7 @@ class Tables(ABC):
             import pandas as pd  # noqa: F401
         except ImportError:
             raise _missing("pandas") from None
-        with saying_query():
+        with translated_query_errors():
             return self.sql(query, parameters).df()
 
     def polars(self, query: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
@@ -70,7 +70,7 @@ class Tables(ABC):
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows of one SELECT as Python tuples."""
-        with saying_query():
+        with translated_query_errors():
             return self.sql(query, parameters).fetchall()
 
     def __repr__(self) -> str:
@@ -85,7 +85,7 @@ class Tables(ABC):
         return html_table(("", "name", "what it holds"), self.contents(), title=str(self))
 
 
-class Frames(Tables):
+class TablesAndViews(Tables):
     """The part of a data set that hands out tables. See `Dataset`, which supplies the rest."""
 
     @abstractmethod
@@ -97,7 +97,7 @@ class Frames(Tables):
         """The full name of the view that `text` names, None if there is none."""
 
     def view(self, text: str) -> ViewRows:
-        """One ready-made view, by its full name or without its namespace or type.
+        """One ready-made view, by its full name or without its SQL schema or type.
 
         Raises StoreError, code query, if there is none or several fit.
         """
@@ -134,7 +134,7 @@ class Frames(Tables):
 class ViewRows:
     """A ready-made view of a data set: its rows in any form, and `says`, what they mean."""
 
-    of: Frames
+    of: TablesAndViews
     name: str
     says: str
 
