@@ -1,10 +1,10 @@
-"""What measuring adds to leaving an app: from its last statement to the end of its process.
+"""How much methrics delays the exit of an app: from its last statement to the end of its process.
 
-A short command is run with and without methrics, taking turns. Each prints the monotonic clock as
-the last thing that it does; the bench reads the same clock when the process has been waited for.
-With something due the app also starts the publisher on its way out and does not wait for it.
+A short command runs with and without methrics, in turns. Each run prints the monotonic clock as its
+last statement; the benchmark reads the same clock when the process has ended. If something is due,
+the app also starts the publisher at exit, and does not wait for it.
 
-    python benchmarks/bench_exit.py [--quick]
+    python benchmarks/bench_exit.py [--quick | --smoke]
 
 plain_exit_ms_p50, _p99   without methrics
 off_..., on_..., due_...  with it: no consent; consent, nothing due; consent, a publisher to start
@@ -14,7 +14,6 @@ exit_delay_ms             the largest of those medians above plain (aim 50, DEB-
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -25,12 +24,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from sizes import choose, parser_of
+
 SHOWS = ("DEB-4",)
 
 ROOT = Path(__file__).resolve().parent.parent
 CATALOG = ROOT / "docs" / "examples" / "app.cbor"
 DAY = 86_400
-NOBODY = "12D3KooWJcrdD88SqHwZ4vqkaD2GK8dZzgsNh74PUwVEzkyYhiev"
+NO_RELAY = "12D3KooWJcrdD88SqHwZ4vqkaD2GK8dZzgsNh74PUwVEzkyYhiev"
 
 PLAIN = "import sys, time"
 MEASURED = f"""
@@ -48,15 +49,15 @@ KINDS = ("plain", "off", "on", "due")
 
 
 def environment(home: Path, folder: Path) -> dict[str, str]:
-    """Nobody's settings but the bench's, and bytecode as after an install."""
+    """The environment without a person's settings; bytecode is cached, as after an install."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("METHRICS")}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     env.pop("DO_NOT_TRACK", None)
     return env | {
         "METHRICS": "on",
         "METHRICS_HOME": str(home),
-        # Something is listening for nobody: the publisher that is started finds no relay there.
-        "METHRICS_RELAYS": f"/ip4/127.0.0.1/tcp/9/p2p/{NOBODY}",
+        # No relay listens at this address: the publisher that is started finds none.
+        "METHRICS_RELAYS": f"/ip4/127.0.0.1/tcp/9/p2p/{NO_RELAY}",
         "PYTHONPYCACHEPREFIX": str(folder / "bytecode"),
     }
 
@@ -88,7 +89,7 @@ def prepare(kind: str, home: Path, env: dict[str, str]) -> None:
 
 
 def stop_publisher(home: Path) -> None:
-    """End the publisher that a run started: it would try again for hours."""
+    """End the publisher that a run started: it would retry for hours."""
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = entry.read_bytes().decode(errors="replace").split("\0")
@@ -99,7 +100,7 @@ def stop_publisher(home: Path) -> None:
 
 
 def measure(folder: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Figures of every run of each kind, in a fresh home each."""
+    """The figures of every run of each kind. Each run has a new home folder."""
     seen: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
     for turn in range(rounds + 1):
         for kind in KINDS:
@@ -111,7 +112,7 @@ def measure(folder: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
             if turn:  # the first compiles, and warms the file cache
                 seen[kind].append(figures)
             if kind == "due":
-                time.sleep(0.3)  # the publisher, on its own, is not to disturb the next
+                time.sleep(0.3)  # let the publisher start, then end it: it would slow the next run
                 stop_publisher(home)
     return seen
 
@@ -134,12 +135,10 @@ def report(seen: dict[str, list[tuple[float, float]]]) -> None:
 
 def main() -> None:
     """Runs the bench."""
-    parser = argparse.ArgumentParser(description="What measuring adds to leaving an app.")
-    parser.add_argument("--quick", action="store_true", help="under half a minute")
-    arguments = parser.parse_args()
+    arguments = parser_of(__doc__, "under half a minute").parse_args()
     folder = Path(tempfile.mkdtemp(prefix="methrics-bench-"))
     try:
-        report(measure(folder, 10 if arguments.quick else 40))
+        report(measure(folder, choose(arguments, full=40, quick=10, smoke=1)))
     finally:
         for kind in folder.glob("due-*"):
             stop_publisher(kind)

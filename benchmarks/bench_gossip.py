@@ -1,10 +1,15 @@
 """How much a gossip message costs: two processes on loopback, one publishes, one receives.
 
-    python benchmarks/bench_gossip.py [--quick] [--messages 2000] [--bytes 57344]
+    python benchmarks/bench_gossip.py [--quick | --smoke] [--messages 2000] [--bytes 57344]
 
-The receiver joins with a validator that accepts at once, so that all CPU time is the network's.
-Prints what it does, and on the last line a JSON object: `messages_per_s`, `mb_per_s` (of 10^6
-bytes), `receiver_cpu_ms` and `sender_cpu_ms` per message, `lost`, `bytes`, `messages`.
+The receiver's validator accepts every message at once, so all CPU time is that of the network code.
+
+messages_per_s    messages received per second
+mb_per_s          megabytes (10^6 bytes) received per second
+receiver_cpu_ms   CPU milliseconds of the receiver per message
+sender_cpu_ms     CPU milliseconds of the sender per message
+lost              messages that did not arrive (aim 0)
+messages, bytes   number and size of the messages
 """
 
 from __future__ import annotations
@@ -20,13 +25,14 @@ import trio
 
 from methrics.node.network.libp2p import GossipSettings, open_swarm
 from methrics.schema.wire.verdict import Decision
+from sizes import choose, parser_of
 
 _TOPIC = "/methrics/1/bench-aaaaaaaaaaaaaaaa/cbor"
 _SETTINGS = GossipSettings(message_rate=100_000, byte_rate=1e9)
 
 
 async def _receive(messages: int) -> None:
-    """Say the address, receive, say the CPU time and the time it took."""
+    """Print the address, receive all messages, print the CPU time and the wall time."""
     done = trio.Event()
     began = used = 0.0
     count = 0
@@ -50,7 +56,7 @@ async def _receive(messages: int) -> None:
 
 
 async def _send(addr: str, messages: int, size: int) -> float:
-    """Publish and return the CPU seconds it took."""
+    """Publish all messages; returns the CPU seconds that it took."""
     async with open_swarm(settings=_SETTINGS) as swarm:
         await swarm.dial(addr)
         await swarm.wait_for_peers(_TOPIC, 1)
@@ -64,17 +70,15 @@ async def _send(addr: str, messages: int, size: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="500 messages")
-    parser.add_argument("--messages", type=int, default=2000)
+    parser = parser_of(__doc__, "500 messages")
+    parser.add_argument("--messages", type=int)
     parser.add_argument("--bytes", type=int, default=57_344)
     parser.add_argument("--receive", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.receive:
         trio.run(_receive, args.messages)
         return
-    if args.quick:
-        args.messages = min(args.messages, 500)
+    args.messages = args.messages or choose(args, full=2000, quick=500, smoke=50)
     command = [sys.executable, __file__, "--receive", "--messages", str(args.messages)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as receiver:
         assert receiver.stdout is not None

@@ -1,12 +1,12 @@
 """Ingest: signed reports over real gossip into DuckDB, against libsodium's bare verify rate.
 
-Two processes on loopback, TCP with Noise and Yamux: one publishes bundles of reports signed
-beforehand, the other is `methrics aggregate`. The clock runs from the first publish until the
-aggregator says that the last report is committed. Before and after, one thread verifies reports of
-the same size with bare libsodium; both rates are of this machine in this run, so their ratio says
-what the whole path costs on top.
+Two processes on loopback, TCP with Noise and Yamux: one publishes bundles of reports that were
+signed before, the other is `methrics aggregate`. The clock runs from the first publish until the
+aggregator logs that the last report is committed. Before and after, one thread verifies reports of
+the same size with bare libsodium. Both rates are measured on this machine in this run, so their
+ratio shows the cost of everything else on the path.
 
-    python benchmarks/bench_ingest.py [--quick] [--reports N]
+    python benchmarks/bench_ingest.py [--quick | --smoke] [--reports N]
 
 verify_ratio   reports per second / bare verifies per second (aim 0.6)
 cpu_ratio      reports per CPU second of the aggregator / bare verifies per CPU second (aim 0.45)
@@ -36,6 +36,7 @@ from methrics.schema.example import example_bytes, example_catalog
 from methrics.schema.wire.bundle import Packer, unpack
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Report, encode_report
+from sizes import choose, parser_of
 
 SHOWS = ("MARS-14",)
 
@@ -48,10 +49,10 @@ AGGREGATE = "import sys; from methrics.aggregate.cli.main import main; sys.exit(
 
 
 def make_reports(catalog: Catalog, count: int, rng: random.Random, now: int) -> list[bytes]:
-    """Heartbeats of the example catalog from the last three days, each with a key of its own.
+    """Heartbeats of the example catalog from the last three days, each signed with its own key.
 
-    Values are as uneven as among people: few versions and systems have most users, most reports
-    are the first of their day and week, and one user in three tells a country.
+    Values are as uneven as those of real users: most use a few versions and systems, most reports
+    are the first of their day and week, and one user in three shares a country.
     """
     versions = rng.choices([f"{a}.{b}" for a in range(4) for b in range(10)], k=40)
     reports = []
@@ -101,7 +102,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 async def publish(addr: str, topic: str, bundles: list[bytes]) -> None:
-    """The publishing process: all bundles, as fast as the receiver lets it."""
+    """The publishing process: sends all bundles as fast as the receiver takes them."""
     from methrics.node.network.libp2p import open_swarm
 
     async with open_swarm(listen=[]) as swarm:
@@ -121,7 +122,7 @@ def read_event(process: subprocess.Popen[str], wanted: str) -> dict[str, object]
         event = json.loads(line)
         if event["event"] == wanted:
             return dict(event)
-    raise SystemExit(f"the aggregator ended before it said {wanted}")
+    raise SystemExit(f"the aggregator ended before its event {wanted}")
 
 
 def measure(folder: Path, catalog: Catalog, bundles: list[bytes], count: int) -> dict[str, float]:
@@ -178,8 +179,7 @@ def measure(folder: Path, catalog: Catalog, bundles: list[bytes], count: int) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="less than a minute")
+    parser = parser_of(__doc__, "less than a minute")
     parser.add_argument("--reports", type=int, help="how many reports")
     parser.add_argument("--publish", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -192,7 +192,7 @@ def main() -> None:
             data = data[size:]
         trio.run(publish, addr, topic, bundles)
         return
-    count = arguments.reports or (60_000 if arguments.quick else 250_000)
+    count = arguments.reports or choose(arguments, full=250_000, quick=60_000, smoke=2000)
     catalog = example_catalog()
     reports = make_reports(catalog, count, random.Random(1), int(time.time()))
     bundles = make_bundles(reports)

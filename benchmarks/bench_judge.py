@@ -1,6 +1,6 @@
-"""What judging a report costs on top of libsodium's check of its signature.
+"""The cost of judging a report beyond libsodium's check of its signature.
 
-    python benchmarks/bench_judge.py [--quick]
+    python benchmarks/bench_judge.py [--quick | --smoke]
 
 verify_us           CPU microseconds of the bare check of one heartbeat's signature
 judge_us            the same for the whole verdict: structure, encoding, catalog, signature, time
@@ -13,7 +13,6 @@ gate_2_threads_us   wall microseconds per report, two threads with a bundle each
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import statistics
@@ -33,6 +32,7 @@ from methrics.schema.wire.bundle import pack
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Report, encode_report
 from methrics.schema.wire.verdict import Decision
+from sizes import choose, parser_of
 
 NOW = 1_800_000_000
 TODAY = NOW - NOW % example_catalog().types["heartbeat"].resolution
@@ -66,7 +66,7 @@ def cost(call: Callable[[bytes], object], raws: Sequence[bytes]) -> float:
 
 
 def measure(raws: Sequence[bytes], rounds: int) -> dict[str, float]:
-    """Medians over rounds, in each of which all contestants take their turn."""
+    """Medians over rounds; each round measures every figure once."""
     book = CatalogBook()
     book.add(example_catalog())
     signed = {raw: (raw[-64:] + split(raw).signed, split(raw).key) for raw in raws}
@@ -102,12 +102,13 @@ def measure(raws: Sequence[bytes], rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print one JSON object."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer reports and rounds")
-    quick = parser.parse_args().quick
-    raws = heartbeats(1000 if quick else 4000, random.Random(1))
-    print(json.dumps(measure(raws, 5 if quick else 9), indent=2))
+    """Print a table, and one JSON object as the last line."""
+    arguments = parser_of(__doc__, "fewer reports and rounds").parse_args()
+    count, rounds = choose(arguments, full=(4000, 9), quick=(1000, 5), smoke=(250, 1))
+    result = measure(heartbeats(count, random.Random(1)), rounds)
+    for name, value in result.items():
+        print(f"{name:20} {value:>10,}")
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ and both have to give the same rows, or the bench fails. Of the JSON the columns
 are taken out once, as `properties->>'$.field'`; where somebody who has only JSON would ask in
 another way, that other query stands in `query_json.py`. A new view has to be put in a list there.
 
-    python benchmarks/bench_query.py [--quick] [--reports N] [--memory MB] [--keep DIR] [--alone]
+    python benchmarks/bench_query.py [--quick | --smoke] [--reports N] [--memory MB] [--keep DIR]
+                                      [--alone]
 
 slowest_cpu_s   CPU seconds of the slowest view from typed columns, median of 3 (aim 1 for 10
                 million reports; for fewer `bound_s`: a tenth for a tenth, and 50 ms to plan it)
@@ -38,9 +39,11 @@ from typing import Any
 from methrics.schema.example import example_catalog
 from query_data import make_json, make_known, make_typed
 from query_json import ASKED, NO_REPORTS, SAME, JsonDataset, TypedDataset
+from sizes import choose, parser_of
 
 REPORTS = 10_000_000
 QUICK = 1_000_000
+SMOKE = 50_000
 BOUND = 1.0
 """CPU seconds for ten million reports."""
 PLANNING = 0.05
@@ -192,8 +195,7 @@ def measure(folder: Path, count: int, memory: int, worst_case: bool) -> dict[str
 
 def main() -> None:
     """Print a table, and one JSON object as the last line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="1 million reports")
+    parser = parser_of(__doc__, "1 million reports")
     parser.add_argument("--reports", type=int, help="how many reports")
     parser.add_argument("--memory", type=int, default=1024, help="memory limit in MiB")
     parser.add_argument("--keep", type=Path, help="make the files here, and use them again")
@@ -205,7 +207,7 @@ def main() -> None:
         form, path, out, only = arguments.child
         child(form, Path(path), arguments.memory, arguments.rounds, Path(out), only)
         return
-    count = arguments.reports or (QUICK if arguments.quick else REPORTS)
+    count = arguments.reports or choose(arguments, full=REPORTS, quick=QUICK, smoke=SMOKE)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

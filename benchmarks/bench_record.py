@@ -7,7 +7,7 @@ call returns: Glean writes later, the others keep it in memory or hand it to a s
 Nothing leaves the machine: statsd sends to loopback, where nobody listens, and the uploaders of
 Glean and PostHog are cut off.
 
-    python benchmarks/bench_record.py [--quick]
+    python benchmarks/bench_record.py [--quick | --smoke]
 
 record_on_us_p50, _p99   microseconds of one record() with consent (aim 20 at the median)
 record_off_us_p50        the same without consent (aim 1)
@@ -15,7 +15,8 @@ import_ms                import methrics.node and open(), net of the bare interp
 import_rss_mib           memory of that process in all (aim 20)
 libp2p_loaded            1 if libp2p, nacl or trio came along (aim 0)
 sqlite_us_p50            a bare INSERT of the same row, the floor under record_on
-<peer>_us_p50, ...       the same figures of each peer; absent where it is not installed
+<peer>_us_p50, ...       the same figures of each peer
+left_out                 peers that are not measured because they are not installed
 *_cpu_us, *_cpu_ms       CPU time of the process, its threads included
 """
 
@@ -34,6 +35,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from sizes import choose, parser_of
 
 SOURCE = """
 [catalog]
@@ -408,7 +411,7 @@ def report(calls: dict[str, dict[str, float]], imports: dict[str, dict[str, floa
             else "  not installed"
         )
         print(f"{name:<16}{cells}")
-    result: dict[str, float | int | None] = {}
+    result: dict[str, object] = {}
     for name, row in calls.items():
         result.update({f"{name}_{key}": round(value, 3) for key, value in row.items()})
     for name, row in imports.items():
@@ -416,13 +419,13 @@ def report(calls: dict[str, dict[str, float]], imports: dict[str, dict[str, floa
         keys = ("import_ms", "import_cpu_ms", "import_rss_mib")
         result.update({f"{prefix}{key}": round(row[key], 2) for key in keys})
     result["libp2p_loaded"] = int(imports["methrics"]["heavy"])
+    result["left_out"] = sorted({*CONTESTANTS, *IMPORTS} - {*calls, *imports})
     print(json.dumps(result))
 
 
 def main() -> None:
     """Runs the bench, or one contestant for it."""
-    parser = argparse.ArgumentParser(description="What measuring costs an app.")
-    parser.add_argument("--quick", action="store_true", help="under a minute")
+    parser = parser_of(__doc__, "under a minute")
     parser.add_argument("--contestant", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.contestant:
@@ -432,7 +435,9 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="methrics-bench-"))
     try:
         catalog = sign_catalog(folder)
-        rounds, calls, turns = (3, 2000, 5) if arguments.quick else (7, 10_000, 15)
+        rounds, calls, turns = choose(
+            arguments, full=(7, 10_000, 15), quick=(3, 2000, 5), smoke=(1, 200, 1)
+        )
         report(measure_calls(folder, rounds, calls), measure_imports(catalog, turns))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Reports that the simulator makes per CPU second, against libsodium's bare signing.
 
-    python benchmarks/bench_simulate.py [--quick]
+    python benchmarks/bench_simulate.py [--quick | --smoke]
 
 Three parts, each measured alone in this process. *Generation* is what an install does with acts
 that stand ready: recorder, pacing, flags, keys, encoding, signing, and a publisher that hands over.
@@ -21,7 +21,6 @@ bound_by                       what takes most of generation
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import statistics
@@ -30,10 +29,11 @@ import time
 from pathlib import Path
 
 from methrics.aggregate.simulate import Settings, simulate
-from methrics.aggregate.simulate.lives import App, Plans, make_install, tool_of
+from methrics.aggregate.simulate.lives import App, CompiledTypes, make_install, tool_of
 from methrics.aggregate.simulate.population import Profile, Visit, invent, visits
 from methrics.aggregate.simulate.signing import raw_cost
 from methrics.schema.example import example_catalog
+from sizes import choose, parser_of
 
 TURN = 10
 """Installs between two measurements of bare signing."""
@@ -42,7 +42,7 @@ TURN = 10
 def generate(people: list[tuple[Profile, list[Visit]]], settings: Settings) -> dict[str, float]:
     """CPU time of installs that live through visits that were invented before."""
     catalog = example_catalog()
-    plans: Plans = {}
+    compiled: CompiledTypes = {}
     ratios, pair_ratios, rates, signs, pairs = [], [], [], [], []
     reports = 0
     for at in range(0, len(people), TURN):
@@ -50,7 +50,7 @@ def generate(people: list[tuple[Profile, list[Visit]]], settings: Settings) -> d
         gc.collect()
         begun = time.process_time()
         for profile, acts in people[at : at + TURN]:
-            install = make_install(profile, settings, catalog, plans)
+            install = make_install(profile, settings, catalog, compiled)
             app = App(install, profile, tool_of(profile, catalog))
             for visit in acts:
                 app.use(visit)
@@ -77,13 +77,14 @@ def generate(people: list[tuple[Profile, list[Visit]]], settings: Settings) -> d
 
 def main() -> None:
     """Print one JSON object."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="less than a minute")
-    quick = parser.parse_args().quick
-    settings = Settings(installs=240 if quick else 1200, days=40 if quick else 90, opt_in=1.0)
+    arguments = parser_of(__doc__, "less than a minute").parse_args()
+    installs, others, days = choose(
+        arguments, full=(1200, 600, 90), quick=(240, 100, 40), smoke=(30, 10, 14)
+    )
+    settings = Settings(installs=installs, days=days, opt_in=1.0)
     people = [(one, list(visits(one, settings))) for one in invent(settings)]
     result: dict[str, object] = dict(generate(people, settings))
-    whole = Settings(installs=100 if quick else 600, days=40 if quick else 90)
+    whole = Settings(installs=others, days=days)
     with tempfile.TemporaryDirectory() as folder:
         told = simulate(Path(folder) / "world", whole, processes=1)
     share = float(result["keypair_sign_ratio"])  # type: ignore[arg-type]  # a number by name
