@@ -1,7 +1,7 @@
-"""Writes what the documentation can take from the code: `python tools/docs.py --write|--check`.
+"""Generates the documentation that follows from the code: `python tools/docs.py --write|--check`.
 
-Pages and sections that are generated say so. `--check` writes nothing and names what is out of
-date (exit code 1); the tests in tests/house run the same comparison.
+A note marks each generated page or section. `--check` writes nothing and lists the files that are
+out of date (exit code 1). The tests in tests/house make the same comparison.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end of generated -->"
 
 
 def with_section(text: str, section: str) -> str:
-    """`text` with what stands between the two marks replaced."""
+    """`text` with the part between the two marks replaced."""
     before, _, rest = text.partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:
@@ -50,8 +50,8 @@ def wanted() -> dict[Path, str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 when all is up to date or was written, 1 when `--check` found a difference or a requirement
-    claims what no test shows, 2 wrong use."""
+    """Exit code: 0 if all files are up to date or were written, 1 if `--check` found a difference
+    or a requirement is marked as met without a test, 2 for wrong use."""
     if list(arguments) not in (["--write"], ["--check"]):
         print("usage: python tools/docs.py --write|--check", file=sys.stderr)
         return 2

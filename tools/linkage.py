@@ -171,7 +171,7 @@ public data set.
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 when written or up to date, 1 when `--check` found a difference, 2 for wrong use."""
+    """Exit code: 0 if written or up to date, 1 if `--check` found a difference, 2 for wrong use."""
     if list(arguments) == ["--write"]:
         PAGE.write_text(page(), "utf-8")
         return 0

@@ -1,10 +1,11 @@
-"""The adversary: pairs reports of one install, by all that was seen or by what was declared.
+"""An attacker who links reports of one install, from the declared values or from everything
+visible.
 
-A trial is a report, a second one of the same install, and a third of somebody else that has the
-type and the declared day of the second. The adversary is to tell the second from the third. Two
-classifiers of one kind learn it from some installs and are tried on others: one sees the declared
-values, times included, of both reports; the other sees everything. What the second can do that the
-first cannot is what the system gives away (METH-4).
+A trial has three reports: one report, a second one of the same install, and a third of another
+install with the type and day of the second. The attacker has to tell the second from the third.
+Two classifiers of the same kind are trained on some installs and tested on others. One sees the
+declared values and times of the reports, the other sees everything. The difference between their
+success rates is the information that the system leaks (METH-4).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ View = Callable[[Sighting, Sighting], list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Which of two reports belongs to the install of `anchor`?"""
+    """One trial: which of two reports comes from the install of `anchor`?"""
 
     anchor: Sighting
     same: Sighting
@@ -36,7 +37,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How often each classifier chose right, by held-out install; ties count half."""
+    """How often each classifier was right, per held-out install; a tie counts half."""
 
     declared: Numbers
     everything: Numbers
@@ -44,7 +45,7 @@ class Score:
 
     @property
     def gain(self) -> Interval:
-        """What seeing everything adds to the share of right choices."""
+        """How much the share of right choices grows if the classifier sees everything."""
         return interval(self.everything - self.declared)
 
 
@@ -61,7 +62,8 @@ class Interval:
 
 
 def interval(numbers: Iterable[float], confidence: float = 0.95) -> Interval:
-    """By the normal approximation; the numbers are one per held-out install."""
+    """Mean and interval by the normal approximation; `numbers` has one value per held-out
+    install."""
     found = np.asarray(list(numbers), dtype=float)
     spread = float(found.std(ddof=1)) / math.sqrt(len(found))
     reach = NormalDist().inv_cdf(0.5 + confidence / 2) * spread
@@ -72,7 +74,7 @@ def interval(numbers: Iterable[float], confidence: float = 0.95) -> Interval:
 def trials(
     sightings: Sequence[Sighting], installs: Iterable[int], rng: random.Random, most: int
 ) -> list[Trial]:
-    """About `most` trials among the reports of `installs`, as many of each install."""
+    """About `most` trials among the reports of `installs`, equally many per install."""
     chosen = set(installs)
     own: dict[int, list[Sighting]] = defaultdict(list)
     alike: dict[tuple[str, int], list[Sighting]] = defaultdict(list)
@@ -88,7 +90,8 @@ def trials(
             continue
         for number in range(each):
             anchor = rng.choice(mine)
-            # Every other trial is about one day, where whatever links visits would show most.
+            # Half of the trials use reports of one day, because links between visits are strongest
+            # there.
             near = [one for one in mine if abs(one.report.time - anchor.report.time) <= DAY]
             same = rng.choice(near if number % 2 else mine)
             others = [
@@ -119,7 +122,7 @@ class Features:
         return -math.log2(counts[one.report.values[name]] / counts.total())
 
     def declared(self, a: Sighting, b: Sighting) -> list[float]:
-        """What the reports say, the declared time included."""
+        """Features from the declared values and times."""
         one, two = a.report, b.report
         kinds = sorted((self._types.index(one.type), self._types.index(two.type)))
         row: list[float] = [*kinds, float(kinds[0] == kinds[1])]
@@ -141,7 +144,8 @@ class Features:
         return row
 
     def everything(self, a: Sighting, b: Sighting) -> list[float]:
-        """That, and keys, ids, signatures, sizes, timing, order, bundles and route."""
+        """The declared features, and keys, ids, signatures, sizes, timing, order, bundles and
+        route."""
         row = self.declared(a, b)
         row += _times(a.seen, b.seen)
         row += [
@@ -166,7 +170,7 @@ class Features:
 
 
 def _gap(one: float, two: float, period: float) -> float:
-    """The distance of two moments on a circle."""
+    """The distance of two times on a circle, such as a day."""
     apart = abs(one - two) % period
     return min(apart, period - apart)
 
@@ -183,25 +187,25 @@ def _times(one: float, two: float) -> list[float]:
 
 
 def _distance(one: bytes, two: bytes) -> int:
-    """Bits that differ."""
+    """The number of bits that differ."""
     return (int.from_bytes(one, "big") ^ int.from_bytes(two, "big")).bit_count()
 
 
 def _prefix(one: bytes, two: bytes) -> int:
-    """Leading bits that are equal."""
+    """The number of equal leading bits."""
     return len(one) * 8 - (int.from_bytes(one, "big") ^ int.from_bytes(two, "big")).bit_length()
 
 
 def _shared(one: bytes, two: bytes) -> float:
-    """The share of byte pairs that both hold."""
+    """The share of byte pairs that both contain."""
     left = {one[at : at + 2] for at in range(len(one) - 1)}
     right = {two[at : at + 2] for at in range(len(two) - 1)}
     return len(left & right) / len(left | right)
 
 
 def attack(world: World, *, splits: int = 3, train: int = 6000, test: int = 3000) -> Score:
-    """Learn on half of the installs and choose among the reports of the other half, then the other
-    way round; `splits` times. Every install counts once, with its mean."""
+    """Train on half of the installs and test on the other half, then swap the halves; repeat this
+    `splits` times. Each install counts once, with its mean."""
     features = Features(world)
     hits: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     tried = 0
@@ -229,7 +233,7 @@ def attack(world: World, *, splits: int = 3, train: int = 6000, test: int = 3000
 
 
 def _choose(view: View, learn: Sequence[Trial], asked: Sequence[Trial]) -> list[float]:
-    """1 for each trial in which a classifier that sees `view` chose right, half for a tie."""
+    """For each trial: 1 if a classifier that sees `view` was right, 0.5 for a tie, else 0."""
     rows = [view(one.anchor, other) for one in learn for other in (one.same, one.other)]
     model = HistGradientBoostingClassifier(
         max_iter=80, max_leaf_nodes=15, min_samples_leaf=40, l2_regularization=1.0, random_state=1
@@ -238,7 +242,7 @@ def _choose(view: View, learn: Sequence[Trial], asked: Sequence[Trial]) -> list[
         np.array([view(one.anchor, other) for one, other in pairs])
         for pairs in ([(one, one.same) for one in asked], [(one, one.other) for one in asked])
     )
-    # One thread: on a busy machine several spend nearly all of their time waiting for one another.
+    # One thread, because on a busy machine several threads mostly wait for each other.
     with threadpool_limits(1):
         model.fit(np.array(rows), np.array([1, 0] * len(learn)))
         mine, theirs = (model.predict_proba(rows)[:, 1] for rows in (mine, theirs))

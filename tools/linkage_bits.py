@@ -1,4 +1,4 @@
-"""What reports say by their values: bits per event type, and what a longer pseudonym would add."""
+"""How many bits the values of reports reveal per event type, and how many a pseudonym would add."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from methrics.schema.catalog.catalog import Catalog
 
 
 class Bits(NamedTuple):
-    """Of one event type: the most its reports can say, its budget, and what was measured: entropy
-    of the values of one report, bits of the rarest report."""
+    """Bits of one event type: the maximum, the budget, the measured entropy of the values of one
+    report, and the bits of the rarest report."""
 
     most: float
     budget: int
@@ -23,9 +23,9 @@ class Bits(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What somebody reads off one pseudonym: reports that it joins (mean), bits that what they say
-    together tells about whose they are, and the share of pseudonyms that say what no other install
-    ever says together."""
+    """What one pseudonym reveals: the mean number of reports that it links, the bits that their
+    values reveal together about the install, and the share of pseudonyms whose values no other
+    install has."""
 
     reports: float
     bits: float
@@ -33,7 +33,7 @@ class Held(NamedTuple):
 
 
 def entropy(things: Iterable[Hashable]) -> float:
-    """Bits, from the shares of equal things."""
+    """Entropy in bits, from the shares of equal items."""
     counts = Counter(things)
     total = counts.total()
     return -sum(n / total * math.log2(n / total) for n in counts.values())
@@ -49,7 +49,7 @@ def declared(catalog: Catalog) -> dict[str, tuple[float, int]]:
 
 
 def measure(world: World) -> dict[str, Bits]:
-    """Event type -> its bits in this world."""
+    """Event type -> its bits in this simulation."""
     found = {}
     for name, (most, budget) in declared(world.catalog).items():
         told = Counter(_said(one) for one in world.sightings if one.report.type == name)
@@ -59,7 +59,7 @@ def measure(world: World) -> dict[str, Bits]:
 
 
 def pseudonyms(world: World) -> dict[str, Held]:
-    """What one key would join if it lasted for one report, a session, a day, or the month."""
+    """What one key would link if it lasted for one report, a session, a day, or the month."""
     by_install: dict[int, list[Sighting]] = defaultdict(list)
     for one in sorted(world.sightings, key=lambda one: one.report.time):
         by_install[one.install].append(one)
@@ -77,7 +77,8 @@ def pseudonyms(world: World) -> dict[str, Held]:
 
 
 def _sessions(own: list[Sighting]) -> list[list[Sighting]]:
-    """Reports without a pause of an hour; counts are of a day, and belong to no session."""
+    """Groups of reports without a pause of an hour; a count covers a day, so it is a group of its
+    own."""
     parts: list[list[Sighting]] = []
     for one in own:
         if one.report.count is not None:
@@ -103,13 +104,13 @@ def _held(world: World, groups: list[tuple[int, list[Sighting]]]) -> Held:
         who[what].add(install)
     alone = sum(len(who[what]) == 1 for _, what in told)
     reports = sum(len(part) for _, part in groups) / len(groups)
-    # Mutual information of the install and what is said: H(install) + H(said) - H(both).
+    # Mutual information of install and values: H(install) + H(values) - H(both).
     bits = entropy(i for i, _ in told) + entropy(what for _, what in told) - entropy(told)
     return Held(reports, bits, alone / len(groups))
 
 
 def _lasting(world: World, one: Sighting) -> Hashable:
-    """What a report says that may be true again: not flags of the day, steps or counts."""
+    """The lasting values of a report, without flags of the day, steps and counts."""
     fields = world.catalog.types[one.report.type].fields
     passing = {field.name for field in fields if field.source is not None}
     kept = ((name, said) for name, said in one.report.values.items() if name not in passing)

@@ -1,10 +1,10 @@
 """A month of many installs through the real code, under a virtual clock.
 
-Recorder, outbox, publisher, journal, boxes, two relays with their mix pools, gossip in memory, and
-somebody who writes down all that appears on the topic.
+Runs recorder, outbox, publisher, journal, boxes, two relays with their pools, gossip in memory, and
+a watcher who records everything that appears on the topic.
 
-Nothing here decides what leaves or when: only people's habits are invented. `Leak` switches one
-protection off, so that a test can show that it would notice.
+Only people's habits are invented; the real code decides what leaves and when. `Leak` switches one
+protection off, so a test can show that the measurement would notice.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from methrics.schema.wire.verdict import Decision
 DAY, HOUR, MINUTE = 86_400, 3600, 60
 BEGIN = week_start(1_800_000_000)
 NUDGE = 60
-"""Seconds between two looks of an app at whether a publisher is wanted (writer.NUDGE_EVERY)."""
+"""Seconds after which an app checks again whether to start a publisher (writer.NUDGE_EVERY)."""
 
 
 class Leak(StrEnum):
@@ -70,7 +70,7 @@ class Leak(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """What is invented of one install. `hour` None: a server that always runs."""
+    """The invented habits of one install. `hour` None: a server that always runs."""
 
     number: int
     hour: float | None
@@ -84,7 +84,7 @@ class Habits:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """One report as the topic showed it: when, in which bundle and where in it, through whom."""
+    """One report as seen on the topic: its time, its bundle, its position in it, its relay."""
 
     install: int
     report: Report
@@ -101,7 +101,8 @@ class Sighting:
 
 @dataclass(slots=True)
 class World:
-    """What a run gives: everything on the topic in order, and who the reports really came from."""
+    """The result of a run: everything on the topic in order, with the true origin of each
+    report."""
 
     catalog: Catalog
     installs: list[Habits]
@@ -110,7 +111,7 @@ class World:
 
 
 class _Clock(Clock):
-    """Wall and steady clock of every install and relay: the simulation's."""
+    """The simulation's clock, as wall and steady clock of every install and relay."""
 
     def __init__(self, source: MockClock) -> None:
         self._source = source
@@ -126,13 +127,13 @@ TOOLS = ("screen_reader", "magnifier", "voice", "switch")
 
 
 def _skewed(rng: random.Random, values: list[object], tilt: float = 1.1) -> object:
-    """A draw in which earlier values are commoner (Zipf)."""
+    """A random value; earlier values are more frequent (Zipf)."""
     weights = [1 / (place + 1) ** tilt for place in range(len(values))]
     return rng.choices(values, weights)[0]
 
 
 def invent(number: int, rng: random.Random) -> Habits:
-    """One install: three in ten are servers, the rest people who come at about their usual hour."""
+    """The habits of one install: 3 in 10 are servers, the others people with a usual hour."""
     server = rng.random() < 0.3
     version = f"{rng.choice([1, 2, 2, 2])}.{_skewed(rng, list(range(8)))}"
     system = _skewed(rng, ["linux", "windows", "macos", "freebsd"])
@@ -195,7 +196,7 @@ class Install:
         self._be_somebody()
 
     def _be_somebody(self) -> None:
-        """The identity that the journal would draw, drawn from the seed of the run instead."""
+        """The identity, drawn from the seed of the run instead of at random."""
         journal = Journal(self.paths.outbox(self.namespace), clock=self.clock)
         week = week_start(BEGIN) - self.habits.age_weeks * WEEK
         rows = {"seed": self.rng.randbytes(32), "next_index": 0, "install_week": week}
@@ -204,7 +205,7 @@ class Install:
         journal.close()
 
     async def live(self, days: int) -> None:
-        """All the days of this install."""
+        """Runs all the days of this install."""
         if self.habits.hour is None:
             await trio.sleep(self.rng.uniform(0, HOUR))
             with trio.move_on_at(days * DAY):
@@ -219,7 +220,7 @@ class Install:
             length = self.habits.length * self.rng.uniform(0.4, 1.6)
             async with trio.open_nursery() as machine:
                 await self._session(machine, length)
-                # The machine goes on for a while without the app; then it is switched off.
+                # The machine stays on for a while after the app ends; then it is switched off.
                 await trio.sleep(self.rng.uniform(0, 40) * MINUTE)
                 machine.cancel_scope.cancel()
 
@@ -235,7 +236,7 @@ class Install:
         )
 
     async def _serve(self, machine: trio.Nursery) -> None:
-        """A server says how it is at its own minute of every hour."""
+        """A server records its state at its own minute of every hour."""
         with self._open() as recorder:
             while True:
                 hour = trio.current_time() // HOUR + 1
@@ -269,7 +270,7 @@ class Install:
             self._nudge(machine)
 
     def _nudge(self, machine: trio.Nursery) -> None:
-        """What spawn.nudge does, with a task in place of a process."""
+        """Like spawn.nudge, with a task instead of a process."""
         self._nudged = trio.current_time()
         due = self.outbox.next_due()
         if not self._publishing and due is not None and due <= self.clock.now():
@@ -291,7 +292,7 @@ class Install:
             self._publishing = False
 
     def ids(self) -> list[bytes]:
-        """The ids of the reports that this install made: who is who, for the judge only."""
+        """The ids of the reports of this install; only the evaluation uses them."""
         journal = Journal(self.paths.outbox(self.namespace), clock=self.clock)
         found = [receipt.id for receipt in journal.receipts()]
         journal.close()
@@ -301,7 +302,7 @@ class Install:
 
 @dataclass
 class _Running:
-    """One run: its network and what the watcher noted."""
+    """One run: its network and the watcher's records."""
 
     catalog: Catalog
     seed: int
@@ -325,7 +326,7 @@ class _Running:
         return opened
 
     async def note(self, peer: PeerId, message: bytes) -> Decision:
-        """The watcher, who is a peer of the topic like any other."""
+        """The watcher, an ordinary peer of the topic."""
         await trio.lowlevel.checkpoint()
         self.seen.append((trio.current_time(), peer, message))
         return Decision.ACCEPT
@@ -372,7 +373,7 @@ async def _serve_relay(
 
 @contextlib.contextmanager
 def _home() -> Iterator[Path]:
-    """A folder in memory where the system has one: what is measured is not its disk."""
+    """A folder, in memory if the system has such a folder, because the disk is not measured."""
     memory = Path("/dev/shm")
     base = str(memory) if os.access(memory, os.W_OK) else None
     home = Path(tempfile.mkdtemp(prefix="methrics-linkage-", dir=base))
@@ -387,9 +388,9 @@ _load = functools.cache(load)
 
 @contextlib.contextmanager
 def _leaking(leak: Leak) -> Iterator[None]:
-    """Makes the real code leak in one way."""
+    """Switches one protection of the real code off."""
     with contextlib.ExitStack() as stack:
-        # A pure function of bytes, called thousands of times with the same ones.
+        # Cached, because it is pure and called thousands of times with the same bytes.
         for module in (found, known, opening):
             stack.enter_context(mock.patch.object(module, "load", _load))
         if leak is Leak.REUSED_KEY:
@@ -406,7 +407,7 @@ def simulate(
     leak: Leak = Leak.NONE,
     catalog: Catalog | None = None,
 ) -> World:
-    """Let `installs` live for `days`; the same arguments give the same world."""
+    """Simulates `installs` for `days`; the same arguments give the same result."""
     rng = random.Random(f"{seed}/habits")
     habits = [invent(number, rng) for number in range(installs)]
     declared = catalog or example_catalog()
@@ -449,7 +450,7 @@ def simulate(
 
 
 def fingerprint(world: World) -> str:
-    """What two runs of the same seed share."""
+    """A digest of the run; equal for two runs with the same seed."""
     told = hashlib.sha256()
     for one in world.sightings:
         told.update(one.raw + str(round(one.seen)).encode())

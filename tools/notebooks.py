@@ -1,9 +1,8 @@
 """Runs the notebooks and keeps their outputs: `python tools/notebooks.py --write|--check [NAME…]`.
 
-`--write` runs them in order, with every warning an error, on newly made example data, and stores
-the outputs without what changes from run to run. Beside them stands a digest of the code that made
-them, so `--check` needs to run nothing: it names the notebooks whose code was changed since (exit
-code 1).
+`--write` runs the notebooks in order on new example data, with every warning an error. It stores
+the outputs without the parts that change from run to run, and a digest of the code. `--check` runs
+nothing: it compares digests and lists the notebooks whose code has changed (exit code 1).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
 SECONDS = 300
-"""A cell may take so long."""
+"""Most seconds that a cell may take."""
 
 PRELUDE = """
 import warnings
@@ -34,23 +33,24 @@ import warnings
 warnings.simplefilter("error")
 warnings.simplefilter("ignore", PendingDeprecationWarning)
 """
-"""Runs before the first cell and is not stored; that last kind ipykernel gives when it ends."""
+"""Runs before the first cell and is not stored. ipykernel itself causes the last kind of
+warning."""
 
 COLORS = 64
-"""Colours of a stored picture: those of a chart and the shades at its edges."""
+"""Most colours of a stored picture: enough for a chart and its antialiased edges."""
 
 FIXED = {
     "JUPYTER_PLATFORM_DIRS": "1",
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
 }
-"""Environment of every run."""
+"""Environment variables of every run."""
 
 Notebook = Any
 """An `nbformat.NotebookNode`."""
 
 
 def paths() -> list[Path]:
-    """All notebooks, in their order."""
+    """The paths of all notebooks, in order."""
     return sorted(FOLDER.glob("*.ipynb"))
 
 
@@ -65,7 +65,7 @@ def code_of(notebook: Notebook) -> list[str]:
 
 
 def digest(notebook: Notebook) -> str:
-    """What stands beside the outputs: SHA-256 over the code that made them, in hex."""
+    """The digest that is stored with the outputs: SHA-256 of the code, in hex."""
     state = hashlib.sha256()
     for source in code_of(notebook):
         text = source.encode()
@@ -74,15 +74,15 @@ def digest(notebook: Notebook) -> str:
 
 
 def is_fresh(notebook: Notebook) -> bool:
-    """Whether its outputs were made by its code."""
+    """Whether the outputs come from the current code."""
     return notebook.metadata.get("methrics") == {"code": digest(notebook)}
 
 
 def executed(notebook: Notebook, home: Path) -> Notebook:
-    """The notebook with the outputs of a run, made fit to be stored. `home` is the METHRICS_HOME of
-    the run, where the example data are made unless they are there.
+    """The notebook with the outputs of a run, ready to be stored. `home` is the METHRICS_HOME of
+    the run; the example data are made there if they are missing.
 
-    Raises nbclient.exceptions.CellExecutionError where a cell fails or warns.
+    Raises nbclient.exceptions.CellExecutionError if a cell fails or warns.
     """
     notebook = nbformat.from_dict(notebook)
     own = {"METHRICS_HOME": str(home), "IPYTHONDIR": str(home / "ipython"), **FIXED}
@@ -103,7 +103,7 @@ def executed(notebook: Notebook, home: Path) -> Notebook:
 
 
 def clean(notebook: Notebook) -> Notebook:
-    """The notebook without what changes from run to run and from machine to machine."""
+    """The notebook without the parts that differ between runs and machines."""
     count = 0
     for place, cell in enumerate(notebook.cells):
         cell.id = f"cell-{place}"
@@ -122,8 +122,8 @@ def clean(notebook: Notebook) -> Notebook:
 
 
 def _joined(outputs: Sequence[Any]) -> list[Any]:
-    """Pieces of one stream together, for how a kernel cuts them depends on its speed; and nothing
-    of what is written beside the results, such as progress."""
+    """The outputs, with the pieces of each stream joined (a kernel splits them by its speed), and
+    without text that is not a result, such as progress."""
     found: list[Any] = []
     for one in outputs:
         if one.get("name") == "stderr":
@@ -150,8 +150,8 @@ def _clean_output(output: Any, count: int) -> Any:
 
 
 def small_png(png: bytes) -> bytes:
-    """A PNG of at most `COLORS` colours, without texts, times and resolutions: a chart needs no
-    more and is a third of the size. One that was made so before stays as it is."""
+    """A PNG with at most `COLORS` colours and without metadata, which is a third of the size. A PNG
+    that was converted before stays unchanged."""
     with Image.open(io.BytesIO(png)) as image:
         if image.mode == "P" and not image.info:
             return png
@@ -162,7 +162,7 @@ def small_png(png: bytes) -> bytes:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 when all is fresh or was written, 1 when `--check` found an old one."""
+    """Exit code: 0 if all outputs are current or were written, 1 if `--check` found an old one."""
     parser = argparse.ArgumentParser(description="Run the notebooks and keep their outputs.")
     job = parser.add_mutually_exclusive_group(required=True)
     job.add_argument("--write", action="store_true", help="run them and store what they show")

@@ -1,9 +1,10 @@
-"""The requirements of the project, and the tests and benches that show them; runs none of these.
+"""Collects the requirements, and the tests and benchmarks that show them; runs none of them.
 
-`docs/requirements.toml` states each requirement and how far it is met. A test names what it shows
-with `@pytest.mark.shows("MARS-5")`, on a function, a class or, as `pytestmark`, a module; a bench
-with `SHOWS = ("MARS-14",)`. `page()` puts the two together as docs/requirements.md and refuses a
-requirement that is said to be met, or partly met, and that no test or bench shows.
+`docs/requirements.toml` states each requirement and how far it is met. A test names the
+requirements that it shows with `@pytest.mark.shows("MARS-5")`, on a function, on a class or, as
+`pytestmark`, for a module. A benchmark uses `SHOWS = ("MARS-14",)`. `page()` combines both into
+docs/requirements.md. It refuses a requirement marked as met or partly met if no test or benchmark
+shows it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FAMILIES = {
     "KPI": (15, "Measuring one interaction"),
     "NEW": (8, "Features that none of the earlier systems has"),
 }
-"""For each prefix of an id: the number of its requirements, and the heading they stand under."""
+"""Prefix of an id -> the number of its requirements, and their heading."""
 
 IDS = tuple(f"{name}-{n}" for name, (most, _) in FAMILIES.items() for n in range(1, most + 1))
 """The ids of all requirements, in the order of the page."""
@@ -35,12 +36,12 @@ STATUSES = (MET, PARTLY, NOT_YET)
 
 
 class RequirementError(Exception):
-    """The file of requirements, or a mark in a test or a bench, cannot be right."""
+    """The file of requirements, or a mark in a test or benchmark, is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Requirement:
-    """One requirement. `missing` is the sentence that says what is left to do; empty when met."""
+    """One requirement. `missing`: a sentence about the work left to do; empty if met."""
 
     id: str
     promise: str
@@ -50,8 +51,8 @@ class Requirement:
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """One test, test module or bench that shows requirements. `path` is relative to the root;
-    `name` is the function or class, empty for a whole file."""
+    """One test, test module or benchmark that shows requirements. `path`: relative to the root.
+    `name`: the function or class, empty for a whole file."""
 
     path: str
     name: str
@@ -62,7 +63,7 @@ def read(text: str) -> dict[str, Requirement]:
     """The requirements of a TOML text, by id, in the order of IDS.
 
     Raises RequirementError for an id that is missing or unknown, an unknown key or status, an
-    empty sentence, and for a sentence about what is missing where all is met, or the reverse.
+    empty sentence, a `missing` on a met requirement, or no `missing` on any other.
     """
     tables = tomllib.loads(text)
     missing, unknown = [one for one in IDS if one not in tables], sorted(set(tables) - set(IDS))
@@ -90,7 +91,7 @@ def read(text: str) -> dict[str, Requirement]:
 
 
 def proofs(root: Path = ROOT) -> list[Proof]:
-    """Every test and bench under `root` that shows requirements, by path and place in the file."""
+    """All tests and benchmarks under `root` that show requirements, by path and line."""
     found: list[Proof] = []
     for path in sorted((root / "tests").rglob("*.py")):
         found += in_test(path.relative_to(root).as_posix(), path.read_text("utf-8"))
@@ -100,8 +101,8 @@ def proofs(root: Path = ROOT) -> list[Proof]:
 
 
 def in_test(path: str, text: str) -> list[Proof]:
-    """The proofs of one test file. Raises RequirementError for a mark that pytest would not apply
-    to a test, that stands beside `skip` or `xfail`, or whose ids are no string literals."""
+    """The proofs of one test file. Raises RequirementError for a mark that pytest applies to no
+    test, that is combined with `skip` or `xfail`, or whose ids are not string literals."""
     tree = ast.parse(text)
     found, read_marks = [], set[ast.Call]()
     for name, marks, collected in _marked(tree):
@@ -127,7 +128,8 @@ def in_test(path: str, text: str) -> list[Proof]:
 
 
 def in_bench(path: str, text: str) -> list[Proof]:
-    """The proof of one bench, from its constant SHOWS; raises RequirementError for wrong ids."""
+    """The proof of one benchmark, from its constant SHOWS. Raises RequirementError for wrong
+    ids."""
     for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and any(
             isinstance(target, ast.Name) and target.id == "SHOWS" for target in node.targets
@@ -160,7 +162,7 @@ def _collected(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> b
 
 
 def _is_mark(node: ast.expr, name: str) -> bool:
-    """Whether `node` is `pytest.mark.<name>`, called or not."""
+    """Whether `node` is `pytest.mark.<name>`, with or without a call."""
     function = node.func if isinstance(node, ast.Call) else node
     return ast.unparse(function) in (f"pytest.mark.{name}", f"mark.{name}")
 
@@ -175,7 +177,7 @@ def _ids(place: str, values: Sequence[ast.expr], keywords: Sequence[ast.keyword]
 
 
 def by_id(found: Iterable[Proof]) -> dict[str, list[Proof]]:
-    """The proofs of each requirement that has any."""
+    """Requirement id -> its proofs, for each requirement that has one."""
     shown: defaultdict[str, list[Proof]] = defaultdict(list)
     for proof in found:
         for name in dict.fromkeys(proof.ids):
@@ -217,7 +219,7 @@ a requirement is said to be met, or partly met, and no test or bench shows it.
 
 
 def page(root: Path = ROOT) -> str:
-    """docs/requirements.md; raises RequirementError if a requirement claims what nothing shows."""
+    """The text of docs/requirements.md. Raises RequirementError if a claim has no proof."""
     requirements = read((root / "docs" / "requirements.toml").read_text("utf-8"))
     shown = by_id(proofs(root))
     wrong = problems(requirements, shown)

@@ -1,4 +1,4 @@
-"""Reads the source tree for the documentation and the house tests; imports none of it."""
+"""Reads the source tree for the documentation and the house tests, without importing it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Module:
 
     @property
     def short(self) -> str:
-        """The name within its layer: `gossip.guard`; the layer's own package is `(package)`."""
+        """The name within its layer, such as `relay.mixer`; `(package)` for the layer itself."""
         return self.name.removeprefix(f"methrics.{self.layer}").removeprefix(".") or "(package)"
 
     @property
     def package(self) -> str:
-        """What relative imports start from."""
+        """The package from which relative imports start."""
         return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
 
     def says(self) -> str:
@@ -54,7 +54,7 @@ class Module:
                     yield node.lineno, f"{base}.{alias.name}"
 
     def strings(self) -> Iterator[str]:
-        """Every string constant."""
+        """All string constants."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
@@ -80,7 +80,7 @@ def named(name: str) -> Module:
 
 
 def floors(layer: str) -> list[list[str]]:
-    """The rooms of one package by floor, highest first, as the import-linter contract has them."""
+    """The rooms of one package by floor, highest first, from the import-linter contract."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     (contract,) = [
         one
@@ -112,7 +112,7 @@ ERRORS = {
 
 
 def raised() -> list[Raised]:
-    """Every error of this project that is built with a literal code, by code."""
+    """All errors of this project with a literal code, by code."""
     found = []
     for module in modules():
         for node in ast.walk(module.tree):
@@ -128,7 +128,7 @@ def raised() -> list[Raised]:
 
 
 def literal(node: ast.expr) -> str:
-    """A string expression as text, with `{…}` where values come in."""
+    """A string expression as text, with `{…}` in place of values."""
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
@@ -142,7 +142,7 @@ def literal(node: ast.expr) -> str:
 
 
 class Setting(NamedTuple):
-    """One field of a settings class, or one named bound."""
+    """One field of a settings class, or one named limit."""
 
     owner: str
     name: str
@@ -152,7 +152,8 @@ class Setting(NamedTuple):
 
 
 def settings_classes() -> dict[str, tuple[str, list[Setting]]]:
-    """Every class called …Settings or …Limits: its docstring's first line, and its fields."""
+    """All classes named …Settings or …Limits, with the first line of the docstring and the
+    fields."""
     found: dict[str, tuple[str, list[Setting]]] = {}
     for module in modules():
         for node in module.tree.body:
@@ -170,7 +171,7 @@ def bounds(name: str) -> list[Setting]:
 
 
 def _fields(owner: str, body: list[ast.stmt]) -> Iterator[Setting]:
-    """Assignments with the docstring that follows them; several in a row share one."""
+    """Assignments with the docstring after them; consecutive assignments share one docstring."""
     for position, node in enumerate(body):
         following = [one for one in body[position + 1 :] if not isinstance(one, ast.AnnAssign)]
         says = ""

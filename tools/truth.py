@@ -30,7 +30,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "numbers-measured.md"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is simulated."""
+    """The size of the simulated populations."""
 
     installs: int
     days: int
@@ -204,7 +204,7 @@ def quoted(worlds: Sequence[Found]) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0 when written or printed, 2 for wrong use."""
+    """Exit code: 0 if written or printed, 2 for wrong use."""
     if list(arguments) not in (["--write"], ["--print"]):
         print("usage: python tools/truth.py --write|--print", file=sys.stderr)
         return 2

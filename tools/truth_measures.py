@@ -1,4 +1,4 @@
-"""How far each number that the views give is from the truth, in one world."""
+"""Measures how far each number in the views is from the truth, in one simulated population."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def found(world: World, view: str) -> Rows:
 
 
 def true(world: World, view: str) -> Rows:
-    """What they would be if nothing were lost and nobody lied."""
+    """The true rows: the rows of the view without losses and false reports."""
     return world.truth.rows(EXACT[view])
 
 
@@ -36,8 +36,8 @@ def added(view: str, column: int) -> Callable[[World], float]:
 
 
 def retained(after: int) -> Callable[[World], float]:
-    """Points by which the share of installs active so many days later differs, over all cohorts
-    whose time is over; NaN if there is none yet."""
+    """Error in points of the share of installs active so many days later, over all complete
+    cohorts; NaN if there is none."""
 
     def share(rows: Rows, cohorts: set[Any]) -> float:
         part = sum(row[2] for row in rows if row[1] == after and row[0] in cohorts)
@@ -53,7 +53,7 @@ def retained(after: int) -> Callable[[World], float]:
 
 
 def shares(view: str, field: str) -> Callable[[World], float]:
-    """Mean of the points by which the shares of a field's values differ, whatever the sign."""
+    """Mean absolute error in points of the shares of a field's values."""
 
     def of(rows: Rows) -> Mapping[object, float]:
         return {(row[0], row[2]): 100 * row[3] / row[4] for row in rows if row[1] == field}
@@ -67,19 +67,19 @@ def shares(view: str, field: str) -> Callable[[World], float]:
 
 
 def _signed_in(rows: Rows, field: str, value: str) -> float:
-    """Percent of interactions that end well."""
+    """Percent of interactions that succeed."""
     row = next(row for row in rows if row[:3] == (field, value, "signed_in"))
     return 100 * row[3] / row[4]
 
 
 def converted(world: World) -> float:
-    """Points by which the share of sign-ins that succeed differs."""
+    """Error in points of the share of successful sign-ins."""
     view = f"{SIGNIN}_funnel"
     return _signed_in(found(world, view), "", "") - _signed_in(true(world, view), "", "")
 
 
 def compared(world: World) -> float:
-    """Points by which the gain of variant b over a differs."""
+    """Error in points of the gain of variant b over a."""
 
     def gain(rows: Rows) -> float:
         return _signed_in(rows, "variant", "b") - _signed_in(rows, "variant", "a")
@@ -88,7 +88,7 @@ def compared(world: World) -> float:
 
 
 def bounded(world: World) -> float:
-    """Percent of true quantiles that lie within the bounds that the views give."""
+    """Percent of true quantiles within the bounds in the views."""
     held = []
     for view, sql in VALUES.items():
         values: dict[str, list[float]] = {}
@@ -102,14 +102,14 @@ def bounded(world: World) -> float:
 
 
 def days_held(world: World) -> float:
-    """Percent of days whose true number of sign-ins lies in the interval given."""
+    """Percent of days whose true number of sign-ins lies in the interval of the view."""
     truth = dict(row[:2] for row in true(world, f"{SIGNIN}_events"))
     rows = found(world, f"{SIGNIN}_events")
     return 100 * sum(low <= truth[day] <= high for day, _, _, low, high in rows) / len(rows)
 
 
 def _answers(world: World) -> list[tuple[int, Any]]:
-    """(true number, row) for each answer of each month."""
+    """(true number, row of the view) for each value and month."""
     pairs = []
     for view, sql in ANSWERS.items():
         truth = {row[:3]: row[3] for row in world.truth.rows(sql)}
@@ -118,13 +118,13 @@ def _answers(world: World) -> list[tuple[int, Any]]:
 
 
 def random_off(world: World) -> float:
-    """Mean of the points by which estimates of random answers differ, of those who answered."""
+    """Mean absolute error of randomized estimates, in points of those who answered."""
     off = [100 * abs(row[4] - number) / row[3] for number, row in _answers(world)]
     return sum(off) / len(off)
 
 
 def random_held(world: World) -> float:
-    """Percent of the intervals of random answers that hold the truth."""
+    """Percent of intervals of randomized estimates that contain the true number."""
     held = [row[5] <= number <= row[6] for number, row in _answers(world)]
     return 100 * sum(held) / len(held)
 
@@ -140,7 +140,7 @@ INSTALLS: Mapping[str, Callable[[World], float]] = {
     "versions": shares(f"{HEARTBEAT}_version_adoption", "version"),
     "systems": shares(f"{HEARTBEAT}_platform_shares", "os"),
 }
-"""Numbers of installs: percent of the count, or points of a hundred where there is no sign."""
+"""Measures of installs: percent of a count if the name ends in %, else points."""
 
 USE: Mapping[str, Callable[[World], float]] = {
     "sign-ins, %": added(f"{SIGNIN}_events", 2),
@@ -152,11 +152,11 @@ USE: Mapping[str, Callable[[World], float]] = {
     "random": random_off,
     "random covered": random_held,
 }
-"""Numbers of use, likewise."""
+"""Measures of use, in the same units."""
 
 
 def told(world: World) -> dict[str, float]:
-    """Who is behind the numbers at all: percents of what everybody did, whoever agreed."""
+    """Who is counted: percentages of the activity of all installs, whether they agreed or not."""
     everybody = world.truth.one("SELECT count(*) FROM active")
     people = world.truth.one(
         "SELECT count(DISTINCT (person, day)) FROM active JOIN install ON n = install"
@@ -173,7 +173,7 @@ def told(world: World) -> dict[str, float]:
 
 
 def errors(world: World) -> dict[str, float]:
-    """All of the above by name."""
+    """Name -> value of all measures above."""
     measures = {**INSTALLS, **USE}
     found = {name: measure(world) for name, measure in measures.items()} | told(world)
     answered = [row[3] for _, row in _answers(world)]

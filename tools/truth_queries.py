@@ -1,7 +1,7 @@
-"""For each shipped view the same question asked of the truth: what its rows have to be.
+"""A query for each built-in view that computes the expected rows from the truth.
 
-Asked of `truth.duckdb`, which `methrics simulate` writes beside a data set. Each query knows what
-people did and what they agreed to tell, and nothing of how reports count it.
+The queries read `truth.duckdb`, which `methrics simulate` writes beside a data set. They use what
+people did and what they agreed to share, and do not depend on how reports count it.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ CREATE VIEW systems AS
     WHERE r.type = 'system' AND r.fate = 'stored';
 CREATE VIEW here AS SELECT * FROM report WHERE fate = 'stored';
 """
-"""What the queries share. The app asks about assistive technology once a week. `systems` starts
-from the reports that there are: how many a server sends is nothing that anybody does, what they say
-is. Refusals leave out what waits in quarantine."""
+"""Macros and views that the queries share. The app asks about assistive technology once a week.
+`systems` starts from stored reports, because the truth has no record of how many reports a server
+sends, only of their values. Refusals do not include items in quarantine."""
 
 
 def _shares(base: str, period: str, fields: Sequence[str], key: str) -> str:
-    """Rows of `base` by month or week and by each field's values, with their share of all."""
+    """SQL: rows of `base` per period, field and value, with the share of each value."""
     parts = " UNION ALL ".join(
         f"SELECT {period}(day) AS p, '{field}' AS field, {field}::VARCHAR AS value, {key} AS who "
         f"FROM {base}"
@@ -211,7 +211,7 @@ EXACT = {
         SELECT day, reason, sum(items)::BIGINT FROM attack
         WHERE reason NOT IN ('ok', 'known', 'lost', 'unknown-catalog') GROUP BY ALL""",
 }
-"""Views whose rows have to be these, where nothing is lost and everybody is honest."""
+"""View -> query for its exact rows, without losses and attackers."""
 
 _FIELDS = {
     "heartbeat": ["version", "os", "daily", "weekly", "monthly", "age", "country"],
@@ -238,7 +238,7 @@ VALUES = {
             'signed_in', 'cancelled']) AS step)
         WHERE list_contains(steps, step)""",
 }
-"""Views of quantiles: what each row's first column is about, and the exact values behind it."""
+"""View of quantiles -> query for its first column and the exact values."""
 
 ANSWERS = {
     "example.assistive_randomized": """
@@ -247,7 +247,7 @@ ANSWERS = {
         WHERE a.type = 'assistive'
         GROUP BY ALL""",
 }
-"""Views of random answers: how many of those who answered in a period truly have each value."""
+"""View of randomized response -> query for the true number of each value per period."""
 
 LOOSE = {
     "example.heartbeat_version_adoption": (
@@ -260,16 +260,17 @@ LOOSE = {
     "example.module_counts": (3, "SELECT 3 * count(*) FROM midnights"),
     "example.module_report_shares": (3, "SELECT 2 * count(*) FROM midnights"),
 }
-"""Of these views the truth leaves open a few cases: the column that counts, and how far all counts
-together may be off. Who uses the app over midnight may tell of the new day before an update on it,
-and what is counted after a sign-in over midnight belongs to either day."""
+"""View -> the column with counts, and a query for the allowed sum of differences. The truth leaves
+a few cases around midnight open: a person who uses the app over midnight may report the new day
+before an update on that day, and a count after a sign-in over midnight may belong to either
+day."""
 
 EXEMPT: dict[str, str] = {}
-"""Views without a truth query: why."""
+"""View without a truth query -> the reason."""
 
 
 class Truth:
-    """A file of the truth, to be asked. Use as a context manager."""
+    """An open truth file; close it after use."""
 
     def __init__(self, path: Path) -> None:
         self._con: Connection = memory()
@@ -285,16 +286,16 @@ class Truth:
         return self._con.execute(sql).fetchall()
 
     def one(self, sql: str) -> Any:
-        """The only cell of a query."""
+        """The only cell of a query's result."""
         return self.rows(sql)[0][0]
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         self._con.close()
 
 
 def write_known(truth: Truth, path: Path) -> None:
-    """All installs of each day, whoever agreed: what an app's maker may know from elsewhere."""
+    """Writes the known totals: all installs of each day, whether they agreed or not."""
     rows = truth.rows(
         "SELECT day, '', '', count(*) FROM active GROUP BY day UNION ALL "
         "SELECT day, 'os', os, count(*) FROM active JOIN install ON n = install GROUP BY ALL"

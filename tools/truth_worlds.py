@@ -1,8 +1,9 @@
-"""Simulated populations for comparing views with the truth, and how they are made.
+"""Makes simulated populations for comparing views with the truth.
 
-A machine that is switched off tells nothing, and who gives an app up leaves a last day untold.
-Where a test asks for exact numbers it has to wait for them: in a world that `waits`, every machine
-is switched on now and then after its last use, until all is published (`methrics publish` by cron).
+A machine that is off sends nothing, and a person who stops using an app never reports the last
+day. A test of exact numbers must wait for them: in a population that `waits`, each machine is
+switched on from time to time after its last use until everything is published (like `methrics
+publish` by cron).
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from methrics.aggregate.simulate.install import Install
 HOUR = 3600
 
 STARTED = 60
-"""Times that a publisher is started, a quarter of a day apart."""
+"""How often a publisher is started, six hours apart, at most."""
 
 
 @dataclass
 class World:
-    """A population: its data set as anyone sees it, each number shown as it is, and the truth."""
+    """A population: its data set, opened with exact counts, and its truth."""
 
     settings: Settings
     data: Dataset
@@ -34,13 +35,13 @@ class World:
     folder: Path = field(repr=False)
 
     def close(self) -> None:
-        """Lets go of the files."""
+        """Closes the files."""
         self.data.close()
         self.truth.close()
 
 
 def make(folder: Path, settings: Settings, *, waits: bool, processes: int = 1) -> World:
-    """Simulate a population; `waits`: see above, with one process only."""
+    """Simulates a population. `waits`: see the module; needs `processes` = 1."""
     collect: Callable[..., None] = lives._collect
 
     def collect_all(install: Install, *rest: object) -> None:
@@ -56,7 +57,7 @@ def make(folder: Path, settings: Settings, *, waits: bool, processes: int = 1) -
 
 
 def drain(install: Install) -> None:
-    """Time passes, and four times a day the publisher is started on a machine that is on."""
+    """Starts the publisher four times a day until the install has nothing left to send."""
     for _ in range(STARTED):
         if install.journal.next_due() is None:
             return

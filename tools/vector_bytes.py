@@ -1,4 +1,4 @@
-"""Scenarios in which the bytes themselves are wrong: encoding, envelope, key, signature."""
+"""Scenarios with wrong bytes: encoding, envelope, key, signature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios of catalogs at the edges of their rules, on both sides of each."""
+"""Scenarios of catalogs just inside and just outside each rule."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ def _fields(*fields: dict[str, object]) -> dict[str, object]:
 
 
 def _of_size(size: int) -> dict[str, object]:
-    """A catalog whose largest report has `size` bytes: by the length of the names of 32 flags."""
+    """A catalog whose largest report has `size` bytes, set by the length of the names of 32
+    flags."""
     fields = [{"name": f"a{n:02}", "type": "flag", "says": "A flag."} for n in range(32)]
     # 112 around a payload with a head of 3; map, catalog, type `t`, time, values with a head of 2.
     missing = size - 112 - 3 - (1 + 42 + 7 + 10 + 9) - 32 * 5
     for field in fields:
-        # From 24 letters on the head of a name takes a byte more.
+        # From 24 letters on, the head of a name takes one byte more.
         more = min(missing, 20 if missing < 22 else 29)
         field["name"] = str(field["name"]) + "x" * more
         missing -= more + (more > 20)
@@ -30,7 +31,7 @@ def _of_size(size: int) -> dict[str, object]:
 
 
 def catalogs(w: World) -> Iterator[Scenario]:
-    """Catalogs that are right and wrong by one step."""
+    """Catalogs that are valid, and invalid by one step."""
     for name, says, body in (*_edges(), *_texts(), *_sizes(), *_lists()):
         yield name, says, {"bytes": w.namespace(Kind.CATALOG, body), "catalogs": []}
     for name, says, payload in (

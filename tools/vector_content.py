@@ -1,4 +1,4 @@
-"""Scenarios in which the bytes are right: accepted items, wrong content, circumstances, bundles."""
+"""Scenarios with valid bytes: accepted items, wrong content, circumstances, bundles."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def content(w: World) -> Iterator[Scenario]:
 
 
 def _shapes(w: World) -> Iterator[Scenario]:
-    """Where a payload stops having a report's shape, and what then only the catalog refuses."""
+    """Payloads at the limit of a report's shape, and payloads that only the catalog refuses."""
     for name, says, change in (
         ("malformed-values-array", "an array for values", {"values": []}),
         ("off-schema-values-map", "a map as value", {"values": {"os": {"is": "linux"}}}),
@@ -189,7 +189,7 @@ def _shapes(w: World) -> Iterator[Scenario]:
 
 
 def _announcements(w: World) -> Iterator[Scenario]:
-    """Which fault counts, where a text ends, and when an announcement may expire."""
+    """The order of faults, the length of texts, and the expiry of announcements."""
     news = {"text": "Version 2 is out.", "url": "http://example.org/2"}
     for name, says, change in (
         ("malformed-announcement-url", "a url without https", {"news": [news]}),
@@ -327,7 +327,7 @@ def circumstance(w: World) -> Iterator[Scenario]:
 
 
 def _random(w: World) -> Iterator[Scenario]:
-    """Catalogs whose fields are answered at random, where they can be and where they cannot."""
+    """Catalogs with randomized fields, where these are allowed and where not."""
     first = {"name": "first", "type": "flag", "source": "first_of_month", "says": "Whether first."}
     version = {"name": "version", "type": "version", "max": [9, 9], "says": "Which version."}
     for name, says, field in (

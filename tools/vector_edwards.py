@@ -1,6 +1,6 @@
-"""Edwards25519 in plain integers: signatures on which Ed25519 libraries part, and SPEC's rules.
+"""Edwards25519 in plain integers: signatures that some libraries accept, and the rules of SPEC.md.
 
-Slow and not constant in time: for test vectors, whose secrets are published, and for nothing else.
+Slow and not constant-time, so use it only for test vectors, whose secrets are published.
 Formulas: RFC 8032 section 5.1. Points are (x, y) modulo P.
 """
 
@@ -40,7 +40,7 @@ def times(scalar: int, point: Point) -> Point:
 
 
 def negative(point: Point) -> Point:
-    """The point that adds up with `point` to the identity."""
+    """The negative of `point`."""
     return -point[0] % P, point[1]
 
 
@@ -91,7 +91,7 @@ def encodings(point: Point) -> tuple[bytes, ...]:
 
 
 def challenge(r: bytes, key: bytes, signed: bytes) -> int:
-    """h of RFC 8032: of the bytes as they stand, not encoded again."""
+    """h of RFC 8032, over the given bytes without encoding the points again."""
     return int.from_bytes(sha512(r + key + signed).digest(), "little") % L
 
 
@@ -125,7 +125,7 @@ def usable(key: bytes) -> bool:
 
 
 def holds_with_cofactor(signature: bytes, key: bytes, signed: bytes) -> bool:
-    """The equation times 8, as other libraries check it, for whatever encodes points."""
+    """The equation times 8, as some libraries check it, for any encoding of points."""
     r, point = decode(signature[:32]), decode(key)
     if r is None or point is None:
         return False

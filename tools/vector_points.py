@@ -1,8 +1,8 @@
-"""Signatures on which Ed25519 libraries part: points of small and of mixed order, R and S at edges.
+"""Signatures that some Ed25519 libraries accept: points of small and mixed order, extreme R and S.
 
 With A = aB + T the point of the key and R = rB + U, where T and U are of small order, the signature
 R || S with S = r + h a fulfils the equation exactly if U + h T is the identity, and the equation
-times the cofactor in any case. What SPEC.md makes of each is what libsodium makes of it.
+times the cofactor in any case. SPEC.md accepts exactly the signatures that libsodium accepts.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Vectors of what nodes say to each other over streams: frames, relays, boxes, catalogs, messages.
+"""Vectors of the requests between nodes: frames, relays, boxes, catalogs, gossip messages.
 
-What should come out is written down here and not computed by the code under test; tests compare.
+Expected results are written here, not computed by the code under test; tests compare the two.
 Sealing is done from libsodium's parts: `crypto_box_seal` draws a key that nobody can repeat.
 """
 
@@ -27,7 +27,7 @@ EXPIRES = NOW + 3600
 
 
 def sealed(padded: bytes, number: int = 0) -> tuple[bytes, bytes]:
-    """(box, secret key of e) for content that is padded already, or is wrong on purpose."""
+    """(box, secret key of e) for content that is already padded, or wrong on purpose."""
     public, secret = crypto_box_seed_keypair(seed(f"e {number}"))
     nonce = blake2b(public + RELAY_PUBLIC, digest_size=24).digest()
     return public + crypto_box(padded, nonce, RELAY_PUBLIC, secret), secret
@@ -44,7 +44,7 @@ def box(item: bytes, number: int = 0) -> bytes:
 
 
 def requests(w: World) -> Iterator[Scenario]:
-    """All of them: name (kind, then what is special), what it shows, what is given and expected."""
+    """All vectors: name (kind and special feature), description, input and expected result."""
     yield from _frames()
     yield from _descriptions(w)
     yield from _lists()
@@ -181,7 +181,7 @@ def _boxes(w: World) -> Iterator[Scenario]:
 
 
 def _submissions(w: World) -> Iterator[Scenario]:
-    """A relay that carries the topic of the vectors: a request, and what it answers."""
+    """A request to a relay that carries the topic of the vectors, and the reply."""
     report, other = w.report(), w.report(name="other")
     cases: tuple[tuple[str, str, list[bytes], list[str], list[str]], ...] = (
         ("ok", "a report", [report], ["ok"], ["ok-catalog"]),
@@ -256,7 +256,7 @@ def _field(number: int, value: bytes) -> bytes:
 
 
 def _messages(w: World) -> Iterator[Scenario]:
-    """Gossip messages as protobuf, signed or not as StrictSign wants it."""
+    """Gossip messages as protobuf, signed as StrictSign requires, and otherwise."""
     public, secret = crypto_sign_seed_keypair(seed("host"))
     stranger = crypto_sign_seed_keypair(seed("another host"))[0]
     key = b"\x08\x01\x12\x20" + public

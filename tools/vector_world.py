@@ -1,6 +1,6 @@
-"""The world of the test vectors: one namespace, its catalog, and items right and wrong.
+"""Common parts of the test vectors: one namespace, its catalog, and valid and invalid items.
 
-Everything follows from fixed seeds, so the same code always makes the same bytes.
+All values derive from fixed seeds, so the same code always makes the same bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def seed(name: str) -> bytes:
 
 
 def event_type(kind: str, **more: object) -> dict[str, object]:
-    """The wire form of an event type with everything that is mandatory."""
+    """The wire form of an event type with all mandatory keys."""
     release: dict[str, object] = {"delay": 300, "jitter": 0}
     if kind == "state":
         release["every"] = [86_400, 172_800]
@@ -81,7 +81,8 @@ def sign_by_hand(
     name: str = "report",
     payload_head: bytes | None = None,
 ) -> bytes:
-    """An item from parts that `seal` would not put together; `protected` is the map's bytes."""
+    """An item from parts that `seal` would not combine; `protected`: the bytes of the header's
+    map."""
     _, secret = crypto_sign_seed_keypair(seed(name))
     outer = head(2, len(protected)) + protected
     body = (head(2, len(payload)) if payload_head is None else payload_head) + payload
@@ -91,13 +92,13 @@ def sign_by_hand(
 
 
 def protected(kind: int = Kind.REPORT, key: bytes | None = None) -> bytes:
-    """The protected header's map as it should be."""
+    """The valid map of the protected header."""
     key = key if key is not None else crypto_sign_seed_keypair(seed("report"))[0]
     return b"\xa3\x01\x27\x03" + head(0, CONTENT_TYPE + kind) + b"\x04" + head(2, len(key)) + key
 
 
 class World:
-    """The catalog, its namespace and reports of it: what scenarios are made from."""
+    """The catalog, its namespace key and its reports, from which scenarios are made."""
 
     now = NOW
     time = TIME
@@ -108,13 +109,13 @@ class World:
         self.topic = load(self.catalog).topic
 
     def body(self, **change: object) -> dict[str, object]:
-        """A report's payload as a map; None takes a key away."""
+        """A report's payload as a map; None removes a key."""
         values = {"os": "linux", "new": True, "size": 2}
         body = {"catalog": self.catalog_id, "type": "ping", "time": TIME, "values": values}
         return {key: value for key, value in (body | change).items() if value is not None}
 
     def report(self, *, name: str = "report", work_bits: int = 0, **change: object) -> bytes:
-        """A signed report, right unless changed."""
+        """A signed report, valid unless changed."""
         return seal(Kind.REPORT, encode(self.body(**change)), seed(name), work_bits=work_bits)
 
     def namespace(self, kind: Kind, body: object, name: str = "namespace") -> bytes:
@@ -132,7 +133,7 @@ class World:
         return seal(Kind.ERASURE, encode(body), seed("report"))
 
     def announcement(self, **change: object) -> bytes:
-        """A signed announcement; None takes a key away."""
+        """A signed announcement; None removes a key."""
         body = {
             "time": TIME,
             "expires": TIME + 86_400 * 30,
@@ -151,4 +152,4 @@ def malleable(raw: bytes) -> bytes:
 
 
 Scenario = tuple[str, str, dict[str, object]]
-"""Name (expected reason, then what is special), a line that says what it is, what is given."""
+"""One scenario: name (expected reason and special feature), description, input."""

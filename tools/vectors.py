@@ -1,9 +1,9 @@
 """Test vectors of the wire rules: one scenario per file, for implementations in any language.
 
-    python tools/vectors.py --write     make schema/vectors anew
-    python tools/vectors.py --check     fail if it differs from what would be made
+    python tools/vectors.py --write     write schema/vectors again
+    python tools/vectors.py --check     fail if the files are out of date
 
-Everything follows from fixed seeds, so the same code always makes the same bytes. The format of
+All values derive from fixed seeds, so the same code always makes the same bytes. The format of
 a file is described in schema/vectors/README.md.
 """
 
@@ -31,19 +31,19 @@ from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.envelope import split
 
 CATALOGS = {"ok-catalog": World().catalog}
-"""Catalogs that a scenario starts with stand in the vector of that name."""
+"""The catalogs that a scenario starts with are in the vector of that name."""
 
 FOLDER = Path(__file__).resolve().parent.parent / "schema" / "vectors" / "v1"
 
 LISTS = {"countries.txt": COUNTRIES, "languages.txt": LANGUAGES}
-"""The closed lists that fields may take codes from: files beside the vectors."""
+"""The closed lists of codes for fields, as files beside the vectors."""
 
 Files = dict[str, dict[str, object]]
 """Name to content, without `.json`."""
 
 
 def run(scenario: dict[str, object]) -> Verdict | BundleVerdict:
-    """What this implementation says about a vector (bytes as in the file, in hex)."""
+    """The verdict of this implementation on a vector (bytes in hex, as in the file)."""
     book, seen = CatalogBook(), Seen()
     for name in scenario["catalogs"]:  # type: ignore[attr-defined]
         book.add(load(CATALOGS[name]))
@@ -62,7 +62,7 @@ def run(scenario: dict[str, object]) -> Verdict | BundleVerdict:
 
 
 def expected(verdict: Verdict | BundleVerdict) -> dict[str, object]:
-    """What a file says should come out."""
+    """The expected verdict in a file."""
     result: dict[str, object] = {"decision": verdict.decision.name, "reason": str(verdict.reason)}
     if isinstance(verdict, BundleVerdict):
         result["accepted"] = [found.item.id.hex() for found in verdict.accepted]
@@ -132,7 +132,7 @@ def _hex(value: object) -> object:
 
 
 def _bytes(value: object) -> bytes:
-    """Bytes as a file writes them: hex digits, or [hex digits, how often, hex digits, ...]."""
+    """Bytes as written in a file: hex digits, or [hex digits, repeat count, hex digits, ...]."""
     if isinstance(value, list):
         pairs = zip(value[::2], value[1::2], strict=True)
         return b"".join(bytes.fromhex(digits) * int(often) for digits, often in pairs)
@@ -144,7 +144,7 @@ def _text(file: dict[str, object]) -> str:
 
 
 def main() -> int:
-    """Write or compare the files; 1 if they differ."""
+    """Writes or compares the files. Exit code 1 if they differ."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--write", action="store_true", help="make the files anew")

@@ -1,10 +1,10 @@
-"""An asyncio server (aiohttp): a middleware counts requests by page and by how they were answered.
+"""An asyncio server (aiohttp) whose middleware counts requests by page and result.
 
     pip install aiohttp && python aiohttp_server.py [PORT]
 
-`count()` is a plain call of some 20 microseconds and never waits for a network, so it needs no
-thread and no await. Sums are made on this machine: an hour of requests leaves as one report for
-each page and answer, and no request's own time, address or path is ever kept.
+`count()` takes about 20 microseconds and never waits for a network, so it needs no thread and no
+`await`. The sums are made on this machine: an hour of requests becomes one report for each page and
+result. The time, address and path of a single request are never stored.
 """
 
 from __future__ import annotations

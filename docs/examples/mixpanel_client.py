@@ -1,7 +1,7 @@
-"""An app that counts with the Mixpanel client: `python mixpanel_client.py search WORD`.
+"""An app that uses the Mixpanel client: `python mixpanel_client.py search WORD`.
 
-Only `measured` is new. The calls of `track()` stay as they were; what they say is recorded as the
-catalog declares it, and nothing is sent to Mixpanel.
+Only `measured` is new. The calls of `track()` stay as they were. Their data are recorded as the
+catalog declares, and nothing is sent to Mixpanel.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def measured() -> tuple[Mixpanel, Consumer]:
         recorder,
         names={"Command Run": "command"},  # other events go to the type of their own name
         properties={"Command": "name", "Duration": "seconds"},  # `Worked` is `worked` by itself
-        active=("heartbeat",),  # whoever tracks anything on a day was active on that day
+        active=("heartbeat",),  # a day on which anything is tracked counts as an active day
     )
-    # No token is needed, and none leaves. `adopt` stops `alias`, which ignores consumers.
+    # No token is needed or sent. `adopt` disables `alias`, which bypasses consumers.
     return consumer.adopt(Mixpanel("no token", consumer=consumer)), consumer
 
 
@@ -48,7 +48,7 @@ def main() -> int:
         "Command Run",
         {
             "Command": options.command,
-            "Argument": options.argument,  # no field is declared that could hold it
+            "Argument": options.argument,  # left out: no declared field can hold it
             "Worked": worked,
             "Duration": time.perf_counter() - started,
         },

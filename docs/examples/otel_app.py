@@ -1,11 +1,11 @@
-"""An app that measures with OpenTelemetry: what its catalog declares is published here as well.
+"""An app that uses OpenTelemetry, and also publishes the instruments that its catalog declares.
 
     pip install 'methrics[otel]'
     printf 'import a.png\nresize b.png\n' | python otel_app.py
 
-The instruments are the app's own and know nothing of methrics. One exporter beside the others, if
-there are any, records those that otel.toml declares, once a minute and when the app ends. The
-attribute `file` is not declared, so it stays here.
+The instruments belong to the app and do not depend on methrics. One exporter, beside any others,
+records those that otel.toml declares, once a minute and when the app ends. The attribute `file` is
+not declared, so it does not leave the process.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A plain script: `python plain_script.py PICTURE...` pretends to make pictures smaller.
 
-One line opens the recorder, one records. Without consent neither leaves a trace of any kind.
+One line opens the recorder, and one line records. Without consent, both do nothing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A pre-fork server, as gunicorn and uWSGI are: one parent opens everything, then forks workers.
+"""A pre-fork server like gunicorn and uWSGI: the parent opens everything, then forks workers.
 
     python prefork_server.py [PORT] [WORKERS]
 
-The recorder is opened, and even used, before the fork; parent and children go on with it. Each
-opens the outbox file for itself, all write into the same one, and no connection crosses the fork.
+The recorder is opened, and even used, before the fork; parent and children continue to use it. Each
+process opens the same outbox file for itself, so no database connection crosses the fork.
 With gunicorn, open the recorder in the module of your app, with or without `--preload`.
 """
 

@@ -1,8 +1,8 @@
 """A short-lived command: `python short_cli.py search WORD` or `... export FILE`.
 
-It lives for milliseconds, so it never sends anything itself. What it records waits in the outbox;
-when something there is due, the next run starts the publisher, a process that outlives it, as it
-ends. The command does not wait for it: benchmarks/bench_exit.py measures what is left.
+It runs for milliseconds, so it never sends anything itself. Its events wait in the outbox. If a
+report is due, the next run starts the publisher at its exit, as a separate process, and does not
+wait for it. benchmarks/bench_exit.py measures the time that this adds to the exit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> int:
 
     recorder = methrics.node.open(CATALOG, app_version="1.4")
     recorder.record("command", name=options.command, worked=worked, seconds=seconds)
-    # No close(): leaving the interpreter does it.
+    # No close() is needed: the recorder closes itself at exit.
     return 0 if worked else 1
 
 

@@ -1,8 +1,7 @@
 """Sign the catalogs of this folder again: `python docs/examples/sign.py [--check]`.
 
-The key is published, here, so anyone can sign in its name: these catalogs must never carry real
-data. Your app makes a key of its own with `methrics catalog keygen` and signs with `methrics
-catalog sign`.
+The key is published in this file, so anyone can sign with it: never use these catalogs for real
+data. For your app, make a key with `methrics catalog keygen` and sign with `methrics catalog sign`.
 """
 
 from __future__ import annotations

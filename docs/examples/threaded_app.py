@@ -1,8 +1,8 @@
 """A long-running app with threads: workers take jobs from a queue until SIGTERM or Ctrl-C.
 
-All threads share one recorder. The state is recorded again now and then: an app that stays up for
-weeks is counted on each of its days. The publisher is started when something is due, by the call
-that notices, in a helper thread: no worker waits for it.
+All threads share one recorder. The app records its state again from time to time, so an app that
+runs for weeks is counted on each day. When a report is due, the next call starts the publisher in a
+helper thread, so no worker waits for it.
 
     printf 'import a.png\nresize b.png\n' | python threaded_app.py
 """
@@ -23,7 +23,7 @@ RECORDER = methrics.node.open(CATALOG, app_version="1.4")
 
 WORKERS = 4
 ALIVE_EVERY = 6 * 3600
-"""Seconds. Recording the same state twice costs one row and one report, not two."""
+"""Seconds. A state that is recorded twice still makes one row and one report."""
 
 
 def work(jobs: queue.Queue[str]) -> None:

@@ -1,11 +1,10 @@
-"""A trio app that publishes by itself: the publisher is one of its tasks, not another process.
+"""A trio app that runs the publisher as one of its tasks instead of a separate process.
 
     METHRICS_RELAYS=/ip4/... python trio_app.py SECONDS
 
-`publisher="none"` keeps the recorder from starting a process, and `keep_publishing` takes its place
-for as long as the app runs. It raises nothing into the app's nursery. It costs the app 70 MiB and a
-second of processor time when something is sent for the first time (libp2p is imported then), so it
-suits apps that run for long and must not start processes.
+`publisher="none"` stops the recorder from starting a process, and `keep_publishing` publishes while
+the app runs. It raises nothing into the app's nursery. At the first report it imports libp2p, which
+takes 70 MiB and a second of CPU time, so it suits long-running apps that must not start processes.
 """
 
 from __future__ import annotations

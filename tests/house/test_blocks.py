@@ -1,4 +1,4 @@
-"""Blocks of code in the guides run, in order, as a reader would paste them."""
+"""The code blocks of each guide run in order, as a reader would paste them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GUIDES = [
     "docs/mixpanel.md",
     "docs/simulate.md",
 ]
-"""`python` and `sh` blocks of these run; what needs a network or an install is a `text` block."""
+"""Guides whose `python` and `sh` blocks run; blocks that need a network or install are `text`."""
 
 
 def blocks(name: str) -> list[tuple[str, str]]:
@@ -37,7 +37,7 @@ def blocks(name: str) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def place(tmp_path: Path, nobody: Path) -> Path:
-    """A folder as the guides assume it: an app's catalog source, its signed form, some data."""
+    """A folder with the files that the guides use: a catalog source, its signed form, some data."""
     (tmp_path / "app.toml").write_text(example_source(), "utf-8")
     (tmp_path / "app.cbor").write_bytes(example_bytes())
     shutil.copy(source.ROOT / "docs/examples/otel.cbor", tmp_path)
@@ -65,7 +65,7 @@ def test_guide(guide: str, place: Path) -> None:
 
 
 def test_the_readme_shows_what_the_demo_prints() -> None:
-    """The long block is the demo's own output, shortened: its fixed lines are those of the code."""
+    """The README's long block is a shortened output of the demo: its headings are in the code."""
     readme = (source.ROOT / "README.md").read_text("utf-8")
     printed = (source.ROOT / "aggregate/methrics/aggregate/cli/demo_tables.py").read_text("utf-8")
     for line in ("Installs per day", "Sign-ins that reached each step", "The same set in both"):

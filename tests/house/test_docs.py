@@ -1,4 +1,5 @@
-"""The documentation is tested: what it must name it names, links lead somewhere, blocks run."""
+"""The documentation names every command, code and setting, and its links lead to existing
+targets."""
 
 from __future__ import annotations
 
@@ -88,7 +89,7 @@ def test_the_catalog_in_the_guide_can_be_signed_as_it_stands() -> None:
 
 
 def source_keys() -> set[str]:
-    """What may stand in the table of an event type, as its author writes it."""
+    """The keys that an author may write in the table of an event type."""
     words = {key for key in _TYPE_KEYS if key not in ("lateness", "fields", "release")}
     return words | {"lateness_days", "delay", "jitter", "every", "max", "window", "max_steps"}
 

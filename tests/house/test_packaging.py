@@ -1,4 +1,5 @@
-"""What is shipped and what it needs: the wheel holds three roots, the base install needs two."""
+"""Packaging: the wheel contains the three source roots, and the base install needs two
+libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No requirement is said to be met unless a test or a bench shows it."""
+"""A requirement is marked as met only if a test or a benchmark shows it."""
 
 from __future__ import annotations
 

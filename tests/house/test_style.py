@@ -1,4 +1,4 @@
-"""The rules of the house that a machine can check: layers, one importer each, clocks, dead code."""
+"""The house rules that a program can check: layers, single importers, clocks, dead code."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PUBLIC = {
     "methrics.aggregate.notebook.explore",
     "methrics.aggregate.notebook.plots",
 }
-"""Modules that nobody here imports because they are for other people's code and shells."""
+"""Public modules that no other module imports: apps, analysts and shells use them."""
 
 SENTENCE_MAX = 160
 
 
 def offenders(package: str, allowed: Iterable[str]) -> list[str]:
-    """Modules that import `package` and whose name starts with none of `allowed`."""
+    """Modules that import `package` although their name starts with no prefix in `allowed`."""
     prefixes = tuple(allowed)
     return [
         f"{module.name}:{line}"
@@ -121,7 +121,7 @@ def test_only_the_clock_module_asks_for_the_time_or_a_random_number() -> None:
             if not isinstance(node, ast.Attribute) or not isinstance(node.value, ast.Name):
                 continue
             use = (node.value.id, node.attr)
-            # Whom a gossip router picks is libp2p's to draw, as everywhere inside it.
+            # The gossip router picks peers with libp2p's own random generator.
             own = use[1] in OWN_GENERATORS or module.name.startswith(
                 "methrics.node.network.libp2p."
             )
@@ -149,10 +149,10 @@ FRONTS = {
     "methrics.node.bridges.otel",
     "methrics.aggregate",
 }
-"""What an app, a test of an app or an analyst may import."""
+"""The modules that apps, their tests and analysts may import."""
 
 INSIDE = {"methrics.node.network.libp2p", "methrics.aggregate.simulate"}
-"""Rooms with a front of their own, for the rooms above them."""
+"""Rooms whose package front re-exports names for the rooms above."""
 
 
 def test_a_package_shows_what_is_public() -> None:
@@ -160,7 +160,7 @@ def test_a_package_shows_what_is_public() -> None:
         if module.path.name != "__init__.py" or module.name in FRONTS | INSIDE:
             continue
         if any(isinstance(node, ast.FunctionDef) for node in module.tree.body):
-            continue  # code of its own: `example`, `views`
+            continue  # packages with code of their own: `example`, `views`
         assert "__all__: list[str] = []" in module.path.read_text("utf-8"), module.name
 
 
@@ -197,7 +197,7 @@ def test_tests_mirror_the_rooms() -> None:
 
 
 def reached() -> set[str]:
-    """Modules that are imported, run by name (`-m`, entry points) or public."""
+    """Modules that are imported, run by name (`-m`, entry points), or public."""
     project = tomllib.loads((source.ROOT / "pyproject.toml").read_text("utf-8"))
     names = {target.partition(":")[0] for target in project["project"]["scripts"].values()} | PUBLIC
     for module in MODULES:
@@ -236,7 +236,7 @@ def test_modules_and_functions_stay_small(module: source.Module) -> None:
 
 
 def test_product_text_speaks_of_the_product() -> None:
-    # Spelled in halves so that this file itself passes.
+    # Written in two parts, so this file itself passes.
     forbidden = [
         "TO" + "DO",
         "FIX" + "ME",
@@ -252,7 +252,7 @@ def test_product_text_speaks_of_the_product() -> None:
     for path in files:
         if path.suffix not in {".py", ".md", ".toml", ".sql", ".ipynb", ".txt", ".json"}:
             continue
-        # A picture in a notebook is no text: its letters may spell anything.
+        # Skip pictures in notebooks: their base64 may contain any word.
         text = re.sub(r'"image/png": "[^"]*"', "", path.read_text("utf-8"))
         found += [f"{path.relative_to(source.ROOT)}: {word}" for word in forbidden if word in text]
     assert found == []

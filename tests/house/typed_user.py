@@ -1,5 +1,5 @@
 # pyright: strict
-"""Code of a user of the public API, checked by pyright in its strict mode and by mypy: not run."""
+"""Example use of the public API. pyright (strict) and mypy check it; it never runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Simulated worlds, each made once for all tests; what they are compared with stands in tools/."""
+"""Simulated populations, each made once for all tests. The truth queries are in tools/."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from methrics.aggregate.simulate import Settings
 SIZE = {"installs": 150, "days": 40, "skew": 0.0}
 
 WORLDS: dict[str, tuple[Settings, bool]] = {
-    # name -> settings, whether machines are switched on until all is published
+    # name -> settings, and whether machines stay on until everything is published
     "honest-1": (Settings(seed=1, **SIZE), True),
     "honest-2": (Settings(seed=2, **SIZE), True),
     "honest-3": (Settings(seed=3, **SIZE), True),
@@ -41,7 +41,7 @@ WORLDS: dict[str, tuple[Settings, bool]] = {
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], World]]:
-    """Makes a world by its name, or hands out the one that was made before."""
+    """Gives the population of a name; makes it on the first call."""
     made: dict[str, World] = {}
 
     def get(name: str) -> World:

@@ -1,4 +1,4 @@
-"""Views against what really happened: exact where they must be, inside their interval otherwise."""
+"""Compares views with the truth: they must be exact, or their interval must contain the truth."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_view_is_exactly_the_truth(world: Get, seed: str, name: str) -> None:
 
 
 def off(found: Rows, true: Rows, column: int) -> int:
-    """By how much the counts in `column` differ, summed; the columns before it are the key."""
+    """The summed differences of the counts in `column`; the columns before it are the key."""
     left = {row[:column]: row[column] for row in found}
     right = {row[:column]: row[column] for row in true}
     return sum(abs(left.get(key, 0) - right.get(key, 0)) for key in left.keys() | right.keys())
@@ -92,9 +92,9 @@ def test_intervals_of_random_answers_hold_the_truth(world: Get, name: str) -> No
             errors.append(estimate - n)
             widths.append((high - low) / reports)
     assert len(held) >= 40
-    # 95 % is promised; of 40 intervals that miss independently, 6 or more do in 1 of 70 worlds.
+    # The view promises 95 %. Of 40 independent intervals, 6 or more miss in 1 of 70 populations.
     assert sum(held) >= len(held) - 5
-    # The intervals are of use: not from nobody to all.
+    # The intervals are narrow enough to be useful.
     assert sum(widths) / len(widths) < 0.8
     assert any(errors), "nothing was random"
 
@@ -103,7 +103,7 @@ def test_intervals_of_sampled_events_hold_the_truth(world: Get) -> None:
     sampled = world("sampled")
     true = dict(sampled.truth.rows("SELECT day, count(*) FROM signins GROUP BY day"))
     found = view(sampled, "example.signin_events")
-    # A day of which no event was drawn has no row, so nobody can say an interval for it.
+    # A day without a sampled event has no row, and so no interval.
     held = [low <= true[day] <= high for day, _, _, low, high in found]
     assert len(held) >= 30
     assert sum(held) >= 0.85 * len(held)
@@ -129,7 +129,7 @@ LOWER = {
     "example.signin_report_shares": (3, 3),
     "example.module_counts": (3, 4),
 }
-"""Views that say "at least": how many columns say of what, and which one says how many."""
+"""Views with lower bounds: the number of key columns, and the column with the count."""
 
 
 @pytest.mark.parametrize("name", LOWER)
@@ -167,7 +167,7 @@ def test_every_active_day_is_told_lost_or_known_to_be_untold(world: Get) -> None
 
 
 def test_forgers_replayers_and_squatters_change_no_number(world: Get) -> None:
-    """Who floods is counted, and nobody can tell; the others leave nothing but refusals."""
+    """Reports of flooders are counted like real ones; the other attackers only cause refusals."""
     attacked = world("attacked")
     flood = attacked.truth.one("SELECT sum(items) FROM attack WHERE kind = 'flood'")
     assert flood == 25 * 5
@@ -176,7 +176,7 @@ def test_forgers_replayers_and_squatters_change_no_number(world: Get) -> None:
     true = sum(row[1] for row in attacked.truth.rows(EXACT["example.heartbeat_dau"]))
     found = sum(row[1] for row in view(attacked, "example.heartbeat_dau"))
     assert found == true + flood
-    # A spoiled bundle costs its reports some hours: another relay has them too.
+    # A spoiled bundle delays its reports by some hours, because a second relay has them too.
     late = {one for one in EXACT if one.endswith("_arrivals")}
     untouched = {one for one in EXACT if "heartbeat" not in one and "." in one} - late
     for name in sorted(untouched - set(LOOSE)):
@@ -190,7 +190,7 @@ def test_refusals_are_those_of_the_attacks(world: Get) -> None:
     assert text(rows) == text(attacked.truth.rows(EXACT["refusals"]))
     reasons = {row[1] for row in rows}
     assert reasons >= {Reason.FORGED, Reason.DUPLICATE}
-    # What names an unknown catalog waits for it, and in the end is let go of.
+    # Reports of an unknown catalog wait for it, and are dropped in the end.
     waiting = attacked.data.rows("SELECT count(*) FROM quarantine")[0][0]
     unknown = "SELECT sum(items)::BIGINT FROM attack WHERE reason = 'unknown-catalog'"
     assert 0 < waiting <= attacked.truth.one(unknown)

@@ -1,4 +1,4 @@
-"""The page of measured errors: the tool runs, and the page that is there speaks of every view."""
+"""The page of measured errors: its tool runs, and the stored page covers every view."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Catalogs: any bytes are a catalog or refused; what a type says holds for all its reports."""
+"""Catalogs: all bytes are read or refused, and the properties of a type hold for all its
+reports."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def read(payload: bytes) -> Catalog:
 
 
 def largest(entry: EventType) -> Report:
-    """The report of a type that has the most bytes, put together value by value."""
+    """The largest report of a type, built value by value."""
     values: dict[str, object] = {}
     for field in entry.fields:
         wires = wire_values(field) if field.domain < 60 else candidates(field.params)
@@ -67,7 +68,7 @@ def candidates(params: dict[str, object]) -> list[object]:
 
 
 def contents(entry: EventType) -> list[tuple[object, ...]]:
-    """Every distinct content of a report of a small type, found by trying them all."""
+    """All distinct contents of reports of a small type, found by enumeration."""
     names = [field.name for field in entry.fields]
     options = [[None, *wire_values(field)] for field in entry.fields]
     counts = [None] if entry.max_count is None else list(range(entry.max_count + 2))

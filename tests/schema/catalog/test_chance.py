@@ -24,7 +24,7 @@ epsilons = st.integers(EPSILON_MIN, EPSILON_MAX)
 
 
 def below_exp(x: Fraction) -> Fraction:
-    """A number below e^x, and closer to it than 10^-40 of it: its series, cut off."""
+    """A lower bound of e^x with a relative error below 10^-40: the truncated series."""
     term = total = Fraction(1)
     n = 0
     while term > Fraction(1, 10**44):
@@ -40,7 +40,8 @@ def test_no_answer_is_more_than_e_to_epsilon_times_as_likely_for_one_truth_as_fo
 ) -> None:
     truth, other = shares(values, epsilon)
     assert truth + (values - 1) * other == DRAWS
-    # For two truths, an answer's chances are truth/DRAWS and other/DRAWS, or both other/DRAWS.
+    # For two true values, the probabilities of an answer are truth/DRAWS and other/DRAWS, or both
+    # other/DRAWS.
     assert 0 < other <= truth
     assert Fraction(truth, other) <= below_exp(Fraction(epsilon, 1000))
 
@@ -51,7 +52,7 @@ def test_the_chances_are_as_near_to_what_is_declared_as_whole_draws_allow(
 ) -> None:
     truth, other = shares(values, epsilon)
     bound = below_exp(Fraction(epsilon, 1000))
-    # One share less for each other value would already tell too much.
+    # With one share less for each other value, the ratio would exceed e^epsilon.
     assert Fraction(truth + values - 1, other - 1) > bound
     assert truth / DRAWS == pytest.approx(exp(epsilon / 1000) / (exp(epsilon / 1000) + values - 1))
 

@@ -1,4 +1,4 @@
-"""What a new catalog asks again: everything that tells more, and nothing else."""
+"""A new catalog asks again about everything that reveals more, and about nothing else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COUNT = "[types.visit.count]\nmax = 5\nwindow = 7200\n"
 
 
 def changed(old: str, new: str, text: str = MINIMAL) -> tuple[set[str], list[str]]:
-    """Types that ask again, and the lines, after a replacement in a source."""
+    """The types that ask again, and all lines of the diff, after a replacement in a source."""
     assert old in text
     changes = diff(parse_source(text), parse_source(text.replace(old, new)))
     assert all(change.type in str(change) for change in changes)

@@ -1,4 +1,4 @@
-"""The shipped catalog is what its source compiles to, and its heartbeat stays tiny."""
+"""The shipped catalog is the compiled source, and its heartbeat stays tiny."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Field types: what the app gives, what goes on the wire, and nothing else."""
+"""Field types: which values the app may pass, and which values are valid on the wire."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from methrics.schema.errors import RefusedError
 from methrics.schema.wire.codec import encode
 from methrics.schema.wire.reading import BARRED, BLANK, Reader
 
-# Whatever a CBOR decoder could ever hand us, and some of what an app could.
+# All kinds of values that a CBOR decoder can return, and some that an app may pass.
 decodable = st.recursive(
     st.none()
     | st.booleans()
@@ -42,7 +42,7 @@ def field(type: str, **params: Any) -> Field:
 
 
 def wire_values(declared: Field) -> list[object]:
-    """Every value a field accepts, found by trying a superset."""
+    """All values that a field accepts, found by trying a superset."""
     version = [
         ".".join(map(str, parts))
         for parts in (
@@ -230,7 +230,7 @@ def test_versions_lose_their_last_part(raw: str, wire: str) -> None:
 
 def test_a_version_has_one_spelling_on_the_wire() -> None:
     declared = field("version", max=[9, 20])
-    declared.coerce("v3.4")  # what was coerced before must not become acceptable
+    declared.coerce("v3.4")  # an input that `coerce` has seen must not become a valid wire value
     declared.coerce("3.4.5")
     assert declared.check("3.4")
     assert declared.check("other")

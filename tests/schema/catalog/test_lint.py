@@ -1,4 +1,4 @@
-"""The lint: stable codes, each reached by one mistake and by nothing else."""
+"""The lint: stable codes; each mistake gives its own code and no other."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_source_that_breaks_the_wire_rules_is_not_linted_further() -> None:
 
 
 class Declared:
-    """One event type, as a catalog would declare it."""
+    """One event type with the given declarations."""
 
     def __init__(self, wire: dict[str, Any]) -> None:
         self.types = {"sample": type_of(wire)}

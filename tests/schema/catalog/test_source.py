@@ -1,4 +1,4 @@
-"""TOML sources: any text is a source or a list of problems, one clear line each."""
+"""TOML sources: each text gives a source or a list of problems, with one clear line each."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ says = "Which page."
 
 
 def judged(text: str) -> CatalogSource | list[Problem]:
-    """What reading says, after checking that it says it well."""
+    """The source, or its problems after a check of their wording."""
     found = read_source(text)
     if isinstance(found, CatalogSource):
         assert load(sign(found, example_seed())).to_payload() == found.payload()
@@ -75,7 +75,7 @@ def toml(value: Any) -> str:
 
 
 def as_source(wire: dict[str, Any]) -> str:
-    """The TOML of a payload map: the inverse of reading."""
+    """The TOML for a payload map: the inverse of `read_source`."""
     import datetime
 
     lines = ["[catalog]"]

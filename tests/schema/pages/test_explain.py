@@ -1,4 +1,4 @@
-"""The words of durations, kinds and pseudonyms, and JSON Schema: all that is declared."""
+"""The texts for durations, kinds and pseudonyms, and the JSON Schema, cover every declaration."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_kind_and_pseudonym_has_words() -> None:
 
 
 def conforms(schema: Any, value: Any) -> bool:
-    """The part of JSON Schema that is used here, written from the specification."""
+    """A validator for the part of JSON Schema used here, written from the specification."""
     import re
 
     kinds = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
@@ -135,5 +135,5 @@ def test_the_json_schema_agrees_with_the_wire_check(wire: dict[str, Any]) -> Non
     for field in entry.fields:
         for value in ("other", "ZZ", "a", "1.0", "1.0.0", "01.0", True, 0, 1, 64, 65, 70_000, -1):
             agreed = conforms(values[field.name], value) == field.check(value)
-            # The pattern of a version cannot say how large its parts may be.
+            # A regular expression cannot limit the size of a version's parts.
             assert agreed or (field.type == "version" and not field.check(value))

@@ -1,4 +1,4 @@
-"""The policy page: all that is declared is said, and a stranger's catalog can say nothing else."""
+"""The policy page shows all declarations, and a hostile catalog cannot inject markup."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Page = Callable[[Described], Document]
 
 
 class Declared:
-    """A catalog of one event type, in the shape that pages describe."""
+    """A catalog with one event type."""
 
     label = "sample"
     number = 3
@@ -52,7 +52,7 @@ class Declared:
 
 
 class Read(HTMLParser):
-    """What a browser would make of a page: its tags with attributes, and its text."""
+    """A page as a browser reads it: its tags with attributes, and its text."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -181,7 +181,7 @@ hostile = st.one_of(
 
 
 def everywhere(text: str) -> Document:
-    """A page with `text` wherever text can stand."""
+    """A page with `text` in every place that can hold text."""
     row = (text, Strong(text), Code(text), (text, " ", Link(text)))
     return Document(
         text,
@@ -220,7 +220,8 @@ def test_attack_no_text_of_a_stranger_changes_a_page(text: str) -> None:
 
 
 def harmless(text: str) -> None:
-    """The same tags, tokens and attributes as with a harmless word; the text is there to read."""
+    """The page has the same tags, tokens and attributes as with a harmless word, and shows the
+    text."""
     document = everywhere(text)
     if is_link(text) or not plain(text):
         return
@@ -288,7 +289,7 @@ def test_attack_a_whole_hostile_catalog_gives_the_page_of_a_harmless_one(
                 continue
             tags = [tag for tag, _ in Read(web_page(page(bad))).tags]
             expected = [tag for tag, _ in Read(web_page(page(good))).tags]
-            expected.remove("a")  # the contact is no link there
+            expected.remove("a")  # the contact is not a link there
             tags.remove("a") if len(tags) > len(expected) else None
             assert sorted(tags) == sorted(expected)
 

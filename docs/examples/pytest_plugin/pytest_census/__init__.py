@@ -5,4 +5,4 @@ from __future__ import annotations
 from pathlib import Path
 
 CATALOG = Path(__file__).with_name("catalog.cbor")
-"""What may be said: for `methrics catalog show` and `methrics consent grant`."""
+"""The path of the catalog, for `methrics catalog show` and `methrics consent grant`."""

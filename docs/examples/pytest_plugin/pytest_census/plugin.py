@@ -1,7 +1,7 @@
-"""The hooks. Everything happens once, after the last test, and nothing of it can fail a run.
+"""The hooks. They run once, after the last test, and cannot make a run fail.
 
-Build services and people who did not agree are told apart by methrics itself: off is its default,
-and off means no file, no id, no socket.
+Methrics itself records nothing in CI or without consent: off is the default, and off means no file,
+no id and no socket.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def open_recorder() -> methrics.node.Recorder:
-    """Imported when first needed: a run that ends in a usage error does not pay for it."""
+    """Imported when first needed, so a run that ends with a usage error does not wait for it."""
     import methrics.node
 
     return methrics.node.open(CATALOG, app_version=version("pytest-census"))
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """With -v, one line that says whether anything is shared, and how to change that."""
+    """With -v, one line that shows whether reports are on, and how to change that."""
     if config.get_verbosity() < 1:
         return None
     with open_recorder() as recorder:
@@ -35,8 +35,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """One state per run; the node sends the latest one at most once a day."""
+    """Records one state per run; the node sends the latest at most once a day."""
     if hasattr(session.config, "workerinput"):
-        return  # a worker of pytest-xdist: its controller says it for all
+        return  # a worker of pytest-xdist; the controller records for all workers
     with open_recorder() as recorder:
         recorder.record("setup", pytest=pytest.__version__, **recorder.facts("setup"))
