@@ -32,12 +32,12 @@ from methrics.schema.errors import ConfigError, StoreError
 
 
 def test_grant_then_withdraw(paths: Paths) -> None:
-    grant(paths, "shop", ["view", "buy"], fields=["color"], routes=["relay", "tor"], now=7)
+    grant(paths, "shop", ["view", "buy"], fields=["color"], routes=["relay", "direct"], now=7)
     withdraw(paths, "shop", ["buy"], now=8)
     answers = read_answers(paths.ledger)["shop"]
     assert answers["view"].on
     assert answers["view"].fields == {"color"}
-    assert answers["view"].routes == {"relay", "tor"}
+    assert answers["view"].routes == {"relay", "direct"}
     assert not answers["buy"].on
     withdraw(paths, "shop", now=9)
     assert not any(answer.on for answer in read_answers(paths.ledger)["shop"].values())
@@ -46,11 +46,30 @@ def test_grant_then_withdraw(paths: Paths) -> None:
     assert (entry["answer"], entry["time"]) == ("no", "1970-01-01T00:00:09Z")
 
 
-@pytest.mark.parametrize("routes", [["carrier-pigeon"], []])
+@pytest.mark.parametrize("routes", [["carrier-pigeon"], ["tor"], ["relay", "tor"], []])
 def test_unknown_routes_are_refused(paths: Paths, routes: list[str]) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="no such route") as caught:
         grant(paths, "shop", ["view"], routes=routes, now=0)
+    assert caught.value.code == "unknown-route"
+    assert caught.value.hint == "one of relay, direct"
     assert not os.path.exists(paths.ledger)
+
+
+@pytest.mark.parametrize(
+    ("routes", "left"), [(["relay", "tor"], {"relay"}), (["tor"], set()), (["direct"], {"direct"})]
+)
+def test_a_route_that_older_ledgers_name_and_that_does_not_exist_is_ignored(
+    paths: Paths, routes: list[str], left: set[str]
+) -> None:
+    grant(paths, "shop", ["view"], now=0)
+    document = json.loads(Path(paths.ledger).read_text())
+    document["apps"]["shop"]["view"]["routes"] = routes
+    Path(paths.ledger).write_text(json.dumps(document))
+    answers = read_answers(paths.ledger)
+    assert answers["shop"]["view"].routes == left
+    assert by_answer(answers, "shop", "view").on == bool(left), "record must not say True in vain"
+    withdraw(paths, "shop", ["buy"], now=1)
+    assert read_answers(paths.ledger)["shop"]["view"].routes == left
 
 
 YES = b'{"answer": "yes", "fields": ["color"], "routes": ["relay"]'

@@ -286,7 +286,6 @@ def test_a_machine_that_must_stay_silent_is_obeyed(
 def test_it_leaves_by_a_route_that_hides_as_much_as_that_of_its_report() -> None:
     assert routes_open("direct") == {"direct"}
     assert routes_open("relay") == {"relay", "direct"}
-    assert routes_open("tor") == {"tor", "relay", "direct"}
 
 
 def test_a_report_that_left_by_relay_is_not_erased_in_the_open(app: Shop, post: Post) -> None:

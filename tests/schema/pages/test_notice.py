@@ -105,8 +105,9 @@ def test_the_notice_answers_what_people_must_be_told() -> None:
     text = words_of(notice(CATALOG))
     for entry in CATALOG.types.values():
         assert entry.question in text
-    for route in ("relay", "tor", "direct"):
+    for route in ("relay", "direct"):
         assert f"\n{route}\n" in text
+    assert "\ntor\n" not in text
     for command in ("consent", "consent withdraw", "preview", "mine", "trail", "erase", "reset"):
         assert f"methrics {command}\n" in text
     for needed in ("DO_NOT_TRACK=1", "Public for ever", "never collected", CATALOG.contact):

@@ -12,13 +12,14 @@ from methrics.node.cli.confirm import confirm
 from methrics.node.cli.naming import check_names, resolve_apps
 from methrics.node.cli.options import APPS, CATALOGS, HOME, TYPES, YES
 from methrics.node.clock import Clock
-from methrics.node.consent.answer import EVERY, ROUTES
+from methrics.node.consent.answer import EVERY
 from methrics.node.consent.apps import known_catalogs
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.ledger import read_answers, withdraw
 from methrics.node.consent.screen import screen
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, namespace_of, user_paths
+from methrics.node.report.route_names import ROUTES
 from methrics.schema.catalog.catalog import Catalog
 
 COMMAND = "command"

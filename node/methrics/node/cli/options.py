@@ -8,6 +8,8 @@ from typing import Any, Protocol, TypeVar
 
 import click
 
+from methrics.node.report.route_names import ROUTES
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -20,7 +22,6 @@ class _Option(Protocol):
 FILE = click.Path(path_type=Path, dir_okay=False)
 """A file; whether it exists is said by whoever reads it, with a hint."""
 
-ROUTES = ("relay", "direct")
 """How reports can reach the topic."""
 
 APPS = click.option(

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-ROUTES = ("relay", "tor", "direct")
-"""Routes a person can allow; `direct` shows an address to peers, so it is never a default."""
-
 POLICY, DO_NOT_TRACK, SWITCH, CI, ENVIRONMENT, ANSWER, CHANGED, NOT_NOW, DEFAULT = (
     "policy",
     "do-not-track",

@@ -15,7 +15,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 
 from methrics.node.clock import Clock
-from methrics.node.consent.answer import EVERY, ROUTES, Answers
+from methrics.node.consent.answer import EVERY, Answers
 from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import Ledger, policy_off, read_ledger, withdraw, write
 from methrics.node.consent.ledger_format import SAID, Edit
@@ -23,6 +23,7 @@ from methrics.node.consent.questions import Question, Uses, every_question, ques
 from methrics.node.consent.wording import Sheet, sheet
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, namespace_of
+from methrics.node.report.route_names import ROUTES
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, StoreError
 

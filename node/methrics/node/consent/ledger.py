@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from methrics.node.consent import changes
-from methrics.node.consent.answer import EVERY, ROUTES, Answers
+from methrics.node.consent.answer import EVERY, Answers
 from methrics.node.consent.ledger_file import (
     FILE_MAX,
     damaged,
@@ -33,6 +33,7 @@ from methrics.node.consent.ledger_format import (
     text_of,
 )
 from methrics.node.paths import Paths
+from methrics.node.report.route_names import ROUTES
 from methrics.schema.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from methrics.node.consent.answer import Answer, Answers
+from methrics.node.report.route_names import ROUTES
 
 if TYPE_CHECKING:
     from methrics.schema.catalog.event_type import EventType
@@ -181,7 +182,8 @@ def _answer(entry: Mapping[str, object], questions: Mapping[str, object]) -> Ans
     return Answer(
         said == "yes",
         None if fields is None else frozenset(map(sys.intern, fields)),
-        frozenset(routes),
+        # An older version let people allow `tor`, a route that does not exist.
+        frozenset(ROUTES).intersection(routes),
         when,
         {"yes": _text(entry, "later"), "not-now": when}.get(str(said), ""),
         shown,

@@ -42,7 +42,6 @@ NAMELESS = (
 AGAIN = "Change your mind whenever you like: methrics consent"
 ROUTE_WORDS = {
     "relay": "Through relays, which hide your network address. The usual way.",
-    "tor": "Through Tor, which hides your network address from the relays as well.",
     "direct": "Directly. Whoever you are connected to then sees your network address.",
 }
 """The routes a person can allow, in plain words."""

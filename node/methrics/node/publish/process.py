@@ -20,10 +20,10 @@ from methrics.node.publish.publisher import (
     LOCAL,
     NETWORK,
     OK,
-    ROUTES,
     PublisherSettings,
     run_publisher,
 )
+from methrics.node.report.route_names import ROUTES
 from methrics.schema.errors import LocalError, MethricsError
 
 

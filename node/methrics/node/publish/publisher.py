@@ -37,12 +37,11 @@ from methrics.node.publish.delivery import AskConsent, Consent, Delivery, OpenRo
 from methrics.node.publish.entry import Entry, entry_peers
 from methrics.node.publish.routes import DirectRoute, RelayRoute, Route
 from methrics.node.report.prepare import Allowed
+from methrics.node.report.route_names import ROUTES
 from methrics.node.report.threshold.keeping import threshold_meter
 from methrics.schema.errors import ConfigError, LocalError, MethricsError, StoreError
 
 OK, LOCAL, NETWORK = 0, 3, 4
-
-ROUTES = ("relay", "direct")
 
 POLL = 60.0
 """Seconds at most between two looks at the outbox while waiting."""
@@ -72,7 +71,9 @@ class PublisherSettings:
     def check(self) -> None:
         """Raises ConfigError if there is no such route, or no relay or peer for it."""
         if self.route not in ROUTES:
-            raise ConfigError("unknown-route", f"no such route: {self.route}", "relay or direct")
+            raise ConfigError(
+                "unknown-route", f"no such route: {self.route}", f"one of {', '.join(ROUTES)}"
+            )
         if self.route == "relay" and not self.entry.relays:
             raise ConfigError(
                 "no-relay",

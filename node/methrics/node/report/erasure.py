@@ -16,6 +16,7 @@ from methrics.node.clock import Rng
 from methrics.node.outbox.erasures import SignedErasure
 from methrics.node.outbox.rows import Receipt
 from methrics.node.report.identity import report_seed
+from methrics.node.report.route_names import ROUTES
 from methrics.schema.errors import LocalError
 from methrics.schema.wire.envelope import Kind, public_key, seal, split
 from methrics.schema.wire.items import Erasure, decode_report, encode_erasure
@@ -29,9 +30,6 @@ WINDOW_MAX = 60 * 86_400
 GAP = (120, 1200)
 """Seconds (least, most) that each overdue erasure adds to the time over which all are drawn again:
 a relay's mixing windows pass in between, and a machine that is on for an hour a day gets done."""
-
-HIDING = ("tor", "relay", "direct")
-"""Routes, the one that hides most first."""
 
 
 def sign_erasure(raw: bytes, key_seed: bytes) -> bytes:
@@ -97,6 +95,4 @@ def routes_open(route: str) -> frozenset[str]:
 
     The person has consented to that much; hiding more than that needs no consent.
     """
-    if route not in HIDING:
-        return frozenset({route})
-    return frozenset(HIDING[HIDING.index(route) :])
+    return frozenset(ROUTES[ROUTES.index(route) :])

@@ -220,12 +220,6 @@ def _routes() -> list[Block]:
             "The usual way, with your yes.",
         ),
         (
-            Strong("tor"),
-            "Only the Tor network's entry, which does not see what you do there.",
-            "The relay, without your address; then everyone.",
-            "Your choice.",
-        ),
-        (
             Strong("direct"),
             "Every peer that you connect to, together with what your reports say.",
             "Everyone; your peers can tell which are yours.",
