@@ -77,8 +77,8 @@ def test_who_said_yes_before_is_not_told_that_nothing_is_recorded(
     _, out = said(asking, typed)
     assert "Nothing has been recorded" not in words(out)
     assert "now; nothing is recorded" not in out
-    assert "then. Nothing is recorded" not in out
-    assert "Nothing is recorded or sent but what you said yes to before" in words(out)
+    assert "Not now. Nothing is recorded" not in out
+    assert "Only what you said yes to before is recorded and sent" in words(out)
     assert "nothing more is recorded" in words(out).lower()
 
 

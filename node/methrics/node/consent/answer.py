@@ -1,4 +1,4 @@
-"""Answers: what a person said about an event type, and what holds because of a rule."""
+"""A person's answer about one event type, and the effective state that a rule makes of it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ POLICY, DO_NOT_TRACK, SWITCH, CI, ENVIRONMENT, ANSWER, CHANGED, NOT_NOW, DEFAULT
     "not-now",
     "default",
 )
-"""Names of the rules, as `Effective.rule` gives them. The last four are the person's word: an
-answer; an answer to a question that has changed since; a postponed one; none yet."""
+"""Names of the rules that can decide (`Effective.rule`). The last four stand for the person's own
+answer: it holds; its question has changed since; it was put off; there is none yet."""
 
 EVERY = "*"
-"""Stands for every event type of an app, those to come included, and for every app. Event types
-and namespaces cannot be called that. Only a no is ever kept under it."""
+"""In place of an event type: every type of the app, later ones included. In place of a namespace:
+every app. No event type and no namespace has this name. Only a no is stored under it."""
 
 
 class Answer(NamedTuple):
-    """What a person said about one event type of one namespace.
+    """A person's answer about one event type of one app.
 
     `fields`: names that may be shared, None for every field. `routes`: how reports may travel.
-    `time`: when, "2026-01-31T12:00:00Z"; such texts sort by time. `later`: when the person last
-    said "not now", "" for never; with `on` an older yes stands beside it, for what that covered.
-    `shown`: the event type as the person was shown it (`EventType.to_wire`), None if the answer
-    came without a question, as a script's does. `catalog`: number of the catalog that was shown.
+    `time`: when it was given, "2026-01-31T12:00:00Z"; these texts sort by time. `later`: when the
+    person last said "not now", "" for never; with `on`, an earlier yes still holds for what it
+    covered. `shown`: the event type as the person saw it (`EventType.to_wire`), None if none was
+    shown, as with a script. `catalog`: number of the catalog that was shown. `through`: how the
+    answer was given, such as "terminal" or "command".
     """
 
     on: bool
@@ -52,7 +53,7 @@ class Answer(NamedTuple):
 
 
 class Effective(NamedTuple):
-    """What holds for one event type, and the rule that decided it.
+    """Whether one event type may be recorded, and the rule that decided it.
 
     `fields` None means every field; with `on` False, `fields` and `routes` are empty.
     """

@@ -1,8 +1,8 @@
-"""Which apps on this machine can be asked about: catalogs that came with apps or stand in outboxes.
+"""Finds the apps that a person can decide about: by installed catalogs, and by those in outboxes.
 
-A package that installs an app may put its signed catalog into `methrics/catalogs/` of a data folder
-(XDG_DATA_DIRS, such as /usr/share), so that one look shows a person every app, before any of them
-has recorded anything. Outboxes hold the catalogs of apps that were allowed to record.
+A package may install its app's signed catalog in `methrics/catalogs/` of a data folder
+(XDG_DATA_DIRS, such as /usr/share). `methrics consent` then lists the app before it has recorded
+anything. Outboxes hold the catalogs of apps that were allowed to record.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from methrics.schema.errors import CatalogError, StoreError
 from methrics.schema.wire.limits import ITEM_MAX
 
 DATA_DIRS = "/usr/local/share:/usr/share"
-"""Where the system's packages keep data, unless XDG_DATA_DIRS says otherwise."""
+"""Data folders of the system's packages, unless XDG_DATA_DIRS is set."""
 
 
 def known_catalogs(paths: Paths, env: Mapping[str, str] = os.environ) -> list[Catalog]:
-    """The newest catalog of each app found, by name. What cannot be read or verified is left out.
-
-    With a home chosen (METHRICS_HOME), only that folder is looked at.
+    """The newest catalog of each app found, sorted by name. Catalogs that cannot be read or
+    verified are left out. With METHRICS_HOME, or a `home`, only that folder is searched.
     """
     newest: dict[str, Catalog] = {}
     for catalog in [*_installed(paths, env), *_recorded(paths)]:
@@ -38,8 +37,8 @@ def known_catalogs(paths: Paths, env: Mapping[str, str] = os.environ) -> list[Ca
 
 
 def newest_types(outbox: str, clock: Clock) -> Callable[[], Mapping[str, EventType]]:
-    """A function that gives the event types of the newest catalog in `outbox`, each time anew;
-    none without an outbox, or while it cannot be read. Catalogs are read and verified once."""
+    """Returns a function that reads the event types of the newest catalog in `outbox` at each call:
+    none if there is no outbox or it cannot be read. Each catalog is verified once."""
     loaded: dict[int, Catalog] = {}
 
     def newest() -> Mapping[str, EventType]:

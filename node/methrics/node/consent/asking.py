@@ -1,7 +1,7 @@
-"""Asking a person, for every surface: which questions stand, what to show, and writing the answer.
+"""Asks a person, on any surface: finds the open questions, words them, and writes the answers.
 
-An app with a user interface of its own uses `Asking` directly; the terminal prompt and the local
-page are built on it. Nothing is written before the person answers.
+The terminal prompt and the local page are built on `Asking`. An app with an interface of its own
+uses it directly. Nothing is written before the person answers.
 
     asking = recorder.asking(examples={"signin": {"variant": "a"}})
     for question in asking.questions():
@@ -33,10 +33,10 @@ DEFAULT_ROUTES = ("relay",)
 class Asking:
     """The open questions of one or more apps to one person.
 
-    `surface` is the word in the ledger's history for how the answer came ("app", "terminal",
-    "page"). `examples`: event type -> values that the app would record, for the example reports;
-    `results`: where charts of the results can be seen. `moved`: where a damaged ledger was moved to
-    when an answer was written, None if that did not happen.
+    `surface`: the word in the ledger's history for how the answer was given ("app", "terminal",
+    "page"). `examples`: event type -> values that the app would record, for the example reports.
+    `results`: where charts of the results can be seen. `moved`: the new name of a damaged ledger
+    that was moved aside to write an answer, None if the ledger was not damaged.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class Asking:
         self._examples = examples or {}
         self._results = results
         self._clock = clock or Clock()
-        self._seed = os.urandom(32)  # of the examples' keys; gone with this object
+        self._seed = os.urandom(32)  # keys of example reports derive from it
 
     def forbidden(self) -> str | None:
-        """The rule above the person's answers that says no, None if there is none."""
+        """The rule that forbids everything, whatever the person answers; None if no rule does."""
         return forbidden(
             policy_off=policy_off(self.paths.policy),
             env=os.environ,
@@ -71,11 +71,11 @@ class Asking:
         )
 
     def questions(self, uses: Uses | None = None, *, everything: bool = False) -> list[Question]:
-        """What to ask now. `uses` given: the app asks by itself, so every reason to keep quiet
-        counts. `everything`: decided types as well, for a page of settings.
+        """The questions to ask now. With `uses`, the app asks unprompted, so every reason to wait
+        counts. With `everything`, decided types are included, for a page of settings.
 
-        Raises StoreError if the ledger cannot be read, unless it is merely damaged: then nothing
-        counts as answered, but no app asks by itself.
+        A damaged ledger counts as empty, but then no app asks unprompted. Raises StoreError if the
+        ledger cannot be read for another reason.
         """
         ledger = self._ledger()
         now = self._clock.now()
@@ -93,7 +93,7 @@ class Asking:
         )
 
     def sheet(self, question: Question) -> Sheet:
-        """What a person has to be shown about `question`, with an example report."""
+        """The texts to show about `question`, with an example report."""
         return sheet(
             question,
             now=self._clock.now(),
@@ -113,9 +113,10 @@ class Asking:
         namespace: str | None = None,
     ) -> None:
         """Writes one answer: "yes", "no" or "not-now". `fields`: those that may leave, None for all
-        that were shown. `namespace` is needed only when several apps are asked about at once.
+        that were shown. `namespace` is needed only if there are several apps.
 
-        Raises ConfigError for what cannot be answered, StoreError if it cannot be written.
+        Raises ConfigError for an unknown type, answer, field or route, StoreError if the ledger
+        cannot be written.
         """
         self.write([self.edit(type_name, said, fields=fields, routes=routes, namespace=namespace)])
 
@@ -152,8 +153,8 @@ class Asking:
         return Edit(app, type_name, said, fields, routes, event_type, catalog.number)
 
     def same_answer(self, asked: Collection[Question], said: str) -> list[Edit]:
-        """One answer to all of `asked`, for `write`. A no to an app of which nothing was allowed
-        covers its event types to come: they are not asked about either."""
+        """The same answer to all of `asked`, for `write`. If nothing of an app was allowed before,
+        a no also covers the event types that it adds later: nobody is asked about those."""
         edits = [self.edit(one.event_type.name, said, namespace=one.namespace) for one in asked]
         if said == "no":
             allowed = {
@@ -166,8 +167,8 @@ class Asking:
         return edits
 
     def write(self, edits: Collection[Edit], *, unprompted: bool = False) -> None:
-        """Writes several answers, all or none. `unprompted`: the app asked by itself, so no other
-        does for a while. What was recorded of a type now refused is forgotten."""
+        """Writes several answers, all or none. `unprompted`: the app asked unprompted, so no app
+        does so again for a while. Events of a refused type that have not left are deleted."""
         now = self._clock.now()
         moved = write(self.paths, edits, now=now, through=self.surface, unprompted=unprompted)
         self.moved = self.moved or moved
@@ -176,14 +177,14 @@ class Asking:
                 self._forget(edit.namespace, edit.type)
 
     def refuse_all(self) -> None:
-        """No to every app of this person, those to come included."""
+        """Writes a no to every app, later ones included."""
         withdraw(self.paths, EVERY, now=self._clock.now(), through=self.surface)
         for catalog in self.catalogs:
             self._forget(namespace_of(catalog.label, catalog.short_key), None)
 
     def status_line(self) -> str | None:
-        """One line for a log or a status bar until the person decides; None from then on, and
-        wherever a higher rule says no (MIM-1). Raises StoreError as `questions` does."""
+        """A line for a log or a status bar until the person decides; None after that, or if a rule
+        forbids everything (MIM-1). Raises StoreError as `questions` does."""
         ledger = self._ledger()
         if self.forbidden() is not None or ledger is None:
             return None

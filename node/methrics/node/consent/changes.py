@@ -1,4 +1,4 @@
-"""Counts the ledger changes made by this process, so that every switch in it looks at once."""
+"""Counts the ledger changes of this process, so that each `ConsentSwitch` notices them at once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def count() -> int:
 
 
 def note() -> None:
-    """Counts one more change. To be called once the ledger has been written."""
+    """Counts one more change; to be called after the ledger was written."""
     global _made
     _made += 1

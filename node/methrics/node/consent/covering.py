@@ -1,16 +1,16 @@
-"""What an older yes still covers once the app's catalog asks for something else (pure).
+"""Which fields an earlier yes still covers after the app's catalog has changed (pure).
 
-The rule, chosen so that an upgrade can only ever narrow what leaves:
+An upgrade of an app can only narrow what leaves:
 
-- a field that is new, can say more than before, or means something else is off until the person is
-  asked again; the other fields of the type go on under the old answer;
-- where the type itself asks for more (its purpose, owner, kind, pseudonym, longer retention, finer
-  times, sooner release, ...) the whole type is off until the person is asked again;
-- what asks for less, or is only worded differently, changes nothing, and neither does anything that
-  happens to a field the person had left out.
+- A field that is new, can reveal more than before, or means something else is off until the person
+  is asked again. The other fields of the type go on under the earlier answer.
+- If the type itself asks for more (purpose, owner, kind, pseudonym, longer retention, finer times,
+  earlier release, ...), the whole type is off until the person is asked again.
+- A change that asks for less, or only rewords, has no effect. Neither has a change to a field that
+  the person left out.
 
-What counts as more is decided in one place, `methrics.schema.catalog.diff`, which
-`methrics catalog diff` shows to the catalog's author.
+`methrics.schema.catalog.diff` alone decides which changes ask for more; `methrics catalog diff`
+shows them to the catalog's author.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from methrics.schema.wire.reading import Reader
 
 
 class Covered(NamedTuple):
-    """What is left of a yes. `fields`: names that may still be shared, None if the type is off.
-    `changes`: in words, why the person is to be asked again; empty if there is no need."""
+    """What an earlier yes still allows. `fields`: names that may be shared, None if the type is
+    off. `changes`: why the person has to be asked again, in words; empty if there is no need."""
 
     fields: frozenset[str] | None
     changes: tuple[str, ...]
@@ -44,8 +44,8 @@ class _One:
 def covered(answer: Answer, declared: EventType) -> Covered:
     """What `answer`, a yes to the type as it was shown then, covers of the type `declared` now.
 
-    An answer that came without a question (a script's grant) covers what it names, whatever the
-    catalog says: nobody was told what it would mean.
+    If no question was shown (a script granted it), the answer covers the fields it names, whatever
+    the catalog declares now.
     """
     names = frozenset(field.name for field in declared.fields)
     agreed = names if answer.fields is None else answer.fields & names
@@ -53,7 +53,7 @@ def covered(answer: Answer, declared: EventType) -> Covered:
         return Covered(agreed, ())
     old = _read(declared.name, answer.shown)
     if old is None:
-        return Covered(None, ("what was asked then cannot be read any more",))
+        return Covered(None, ("the question you answered cannot be read any more",))
     if answer.fields is None:
         agreed &= frozenset(field.name for field in old.fields)
     refused = {field.name for field in old.fields if field.name not in (answer.fields or agreed)}
@@ -61,7 +61,7 @@ def covered(answer: Answer, declared: EventType) -> Covered:
     for change in diff(_One(old), _One(declared)):
         field = _field(change.where)
         if not change.asks_again or field in refused:
-            continue  # a field that was left out stays out, whatever becomes of it
+            continue  # a field that was left out stays out, however it changes
         words.append(f"{_part(change.where)}: {change.message}")
         whole = whole or not field
         kept -= {field}
@@ -70,7 +70,7 @@ def covered(answer: Answer, declared: EventType) -> Covered:
 
 
 def _field(where: str) -> str:
-    """`types.signin.fields.os.values` -> `os`; "" for what is not about one field."""
+    """`types.signin.fields.os.values` -> `os`; "" for a change that is not about one field."""
     place = where.split(".")
     return place[3] if len(place) > 3 and place[2] == "fields" else ""
 

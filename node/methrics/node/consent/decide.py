@@ -1,14 +1,14 @@
-"""Whether anything may be recorded: one ledger per user for all apps, and who has the last word.
+"""Decides whether an event type may be recorded: the rules, in order of authority.
 
-`decide` is pure. The order of authority: the system's policy file, DO_NOT_TRACK, METHRICS=off, CI,
-the environment the app declares, then the user's answer for this namespace, type, field and route.
-Nothing said means no. Every layer but the last can only say no. An upgrade of the app can take away
-from an answer (a changed question), never add to it.
+`decide` is pure. The order: the system's policy file, DO_NOT_TRACK, METHRICS=off, CI, the
+environment that the app declares, then the person's answer for this app, type, field and route. No
+answer means no. Every rule but the last can only forbid. An upgrade of the app can narrow an answer
+(its question has changed), never widen it.
 
 Environment variables:
 
     DO_NOT_TRACK   anything but empty or 0: off (consoledonottrack.com)
-    METHRICS       off, 0, no or false: off. on: CI is not a reason for off (everything else is)
+    METHRICS       off, 0, no or false: off. on: CI does not turn it off (the other rules still do)
     CI and those in CI_VARIABLES, anything but empty, 0 or false: off (MIM-9)
 """
 
@@ -59,18 +59,18 @@ CI_VARIABLES = (
     "WOODPECKER_CI",
     "SEMAPHORE",
 )
-"""Set by build services. Checked by presence: a person's machine has none of them."""
+"""Variables that CI services set; a person's machine has none of them."""
 
 _NONE: frozenset[str] = frozenset()
 
 
 def off(rule: str) -> Effective:
-    """Off, because of `rule`."""
+    """The state "off", decided by `rule`."""
     return Effective(False, rule, _NONE, _NONE)
 
 
 def forbidden(*, policy_off: bool, env: Mapping[str, str], environment: str) -> str | None:
-    """The rule above the user's answers that says no for everything, or None."""
+    """The rule that forbids everything, whatever the person answered; None if no rule does."""
     if policy_off:
         return POLICY
     if env.get("DO_NOT_TRACK", "").strip() not in ("", "0"):
@@ -86,7 +86,7 @@ def forbidden(*, policy_off: bool, env: Mapping[str, str], environment: str) -> 
 
 
 def in_ci(env: Mapping[str, str]) -> bool:
-    """Whether this looks like a build service: nobody is there to be asked (MIM-9)."""
+    """Whether this process runs in CI, where no person could be asked (MIM-9)."""
     return any(_set(env.get(name, "")) for name in CI_VARIABLES)
 
 
@@ -100,18 +100,18 @@ def decide(
     type_name: str,
     declared: EventType | None = None,
 ) -> Effective:
-    """What holds for one event type of one namespace. Pure; default off.
+    """Whether one event type of one namespace may be recorded (pure). Off by default.
 
-    `declared`: the type as the app's catalog has it now. With it, an answer to a question that has
-    changed since holds only for what was asked then (see `covering`).
+    `declared`: the type in the app's current catalog. With it, an answer to a question that has
+    changed since covers only what was asked then (see `covering`).
     """
     rule = forbidden(policy_off=policy_off, env=env, environment=environment)
     return off(rule) if rule is not None else by_answer(answers, namespace, type_name, declared)
 
 
 def answer_of(answers: Answers, namespace: str, type_name: str) -> Answer | None:
-    """The answer that holds for one type: its own, else the app's for every type, else the
-    person's for every app."""
+    """The answer that applies to one type: the one about it, else the one about every type of the
+    app, else the one about every app."""
     app = answers.get(namespace, {})
     return app.get(type_name) or app.get(EVERY) or answers.get(EVERY, {}).get(EVERY)
 
@@ -119,7 +119,7 @@ def answer_of(answers: Answers, namespace: str, type_name: str) -> Answer | None
 def by_answer(
     answers: Answers, namespace: str, type_name: str, declared: EventType | None = None
 ) -> Effective:
-    """What the person's answers alone say."""
+    """The decision by the person's answers alone."""
     answer = answer_of(answers, namespace, type_name)
     if answer is None:
         return off(DEFAULT)

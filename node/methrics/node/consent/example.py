@@ -1,8 +1,8 @@
-"""One example report, exactly as it would leave, for a person who is asked about its event type.
+"""Makes one example report, exactly as it would leave, for the consent screen.
 
-It is made by `prepare`, which makes every report, from this machine's own facts and what the app
-says it would record; the key is thrown away, and nothing is kept or sent. What only a real use of
-the app could tell is filled with a declared value, and named in `made_up`.
+`prepare`, which makes every report, makes it from this machine's facts and from values that the app
+gives. The key is thrown away; nothing is stored or sent. A field whose value only real use of the
+app could give gets a declared value, and is named in `made_up`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _STEPS_SHOWN = 3
 
 
 class Example(NamedTuple):
-    """`raw`: the report's bytes, signature and all. `report`: what they say. `made_up`: fields
-    (and "sequence", "count") whose values stand for what only the app will know."""
+    """`raw`: the report's bytes with the signature. `report`: their content. `made_up`: fields (and
+    "sequence", "count") whose values are stand-ins, because only the app will know them."""
 
     raw: bytes
     report: Report
@@ -45,9 +45,9 @@ def example(
 ) -> Example | None:
     """The report of one use at `now`, signed with a key derived from `seed` (32 bytes).
 
-    `values`: what the app would record, wide or narrow; what it leaves out is taken from this
-    machine's facts. `fields`: the fields agreed to, None for all. None if such a report would say
-    nothing, or the type has expired. Raises ValueError for values that the type cannot take.
+    `values`: what the app would record, raw or already narrowed; other fields are taken from this
+    machine's facts. `fields`: the fields agreed to, None for all. Returns None if the report would
+    be empty or the type has expired. Raises ValueError for values that the type cannot take.
     """
     told = machine_facts(field.name for field in event_type.fields if field.source is None)
     if app_version is not None and event_type.field("version") is not None:
@@ -96,7 +96,7 @@ def example(
 
 
 def _stand_in(field: Field) -> Wire:
-    """A wire value that the type declares, for what cannot be known yet."""
+    """A wire value that the field declares, in place of one that is not known yet."""
     if field.type == "flag":
         return False
     if field.type == "version":

@@ -1,8 +1,8 @@
-"""The consent ledger on disk: one readable JSON file per user, for all apps (see `ledger_format`).
+"""The consent ledger on disk: one readable JSON file per user for all apps (see `ledger_format`).
 
-Written under a lock, whole or not at all, so that two apps or two processes never lose an answer. A
-file that cannot be read means no to everything; it is never overwritten. Only when somebody gives a
-new answer is a damaged one moved aside, to be looked at, and a new one begun.
+It is written under a lock, whole or not at all, so that two processes never lose an answer. A file
+that cannot be read means no to everything, and is never overwritten. When a person gives a new
+answer, a damaged file is moved aside for inspection and a new one is started.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.catalog import Catalog
 
 SCRIPT = "script"
-"""Through what an answer came if nobody says: a program, without a question."""
+"""How an answer was given unless the caller names it: by a program, without a question."""
 
 _T = TypeVar("_T")
 
 
 class Ledger(NamedTuple):
-    """All that a ledger holds. `asked`: when an app last put questions by itself, "" for never.
-    `history`: changes, oldest first, as `ledger_format` shows them."""
+    """The content of a ledger. `asked`: when an app last asked unprompted, "" for never. `history`:
+    changes of answers, oldest first, as in `ledger_format`."""
 
     answers: Answers
     asked: str
@@ -57,8 +57,8 @@ class Ledger(NamedTuple):
 def read_answers(path: str) -> Answers:
     """The answers in the ledger at `path`; none if there is no file.
 
-    Raises StoreError: `ledger-damaged` if it is not one, `ledger-newer` if a later version wrote
-    it, `ledger-unread` if the system refuses to read it.
+    Raises StoreError: `ledger-damaged` if it is no ledger, `ledger-newer` if a later version wrote
+    it, `ledger-unread` if the system cannot read it.
     """
     document = _read_ledger(path)
     return {} if document is None else _understood(path, answers, document)
@@ -74,8 +74,8 @@ def read_ledger(path: str) -> Ledger:
 
 
 def policy_off(path: str) -> bool:
-    """Whether the system's policy says no: {"metrics": "off"}. A file with {"metrics": "ask"}
-    leaves it to the user; any other content, or a file that cannot be read, means no."""
+    """Whether the system's policy file forbids everything. {"metrics": "ask"} leaves the decision
+    to each user; {"metrics": "off"}, any other content, or a file that cannot be read forbids."""
     try:
         document = read_json(path)
     except StoreError:
@@ -94,11 +94,11 @@ def grant(
     catalog: Catalog | None = None,
     through: str = SCRIPT,
 ) -> str | None:
-    """Writes the user's yes to each of `types`, for `fields` (None: all) over `routes`.
+    """Writes a yes to each of `types`, for `fields` (None: all) over `routes`.
 
-    `catalog`: what the person was shown; without it the answer holds whatever the catalog will
-    say later, so only tests and scripts leave it out. Returns as `write` does. Raises ConfigError
-    for an unknown route, StoreError if the ledger cannot be read or written.
+    `catalog`: the one the person was shown. Without it the answer holds for whatever a later
+    catalog declares, so only tests and scripts leave it out. Returns as `write` does. Raises
+    ConfigError for an unknown route, StoreError if the ledger cannot be read or written.
     """
     unknown = sorted(set(routes) - set(ROUTES))
     if unknown or not routes:
@@ -120,10 +120,10 @@ def withdraw(
     now: int,
     through: str = SCRIPT,
 ) -> str | None:
-    """Writes the user's no to each of `types`; None: to all of the app, those to come included.
+    """Writes a no to each of `types`; None: to the whole app, its later types included.
 
-    `namespace` EVERY with `types` None: to every app, those to come included. Whatever waits in
-    the outbox is not touched here; `Journal.purge` forgets it. Returns and raises as `write` does.
+    `namespace` EVERY with `types` None: to every app, later ones included. Events that wait in the
+    outbox stay there; `Journal.purge` deletes them. Returns and raises as `write` does.
     """
     if types is not None:
         edits = [Edit(namespace, name, "no") for name in types]
@@ -146,11 +146,12 @@ def write(
     through: str,
     unprompted: bool = False,
 ) -> str | None:
-    """Writes answers, all or none, under the ledger's lock; `edits` may depend on those before.
+    """Writes answers, all or none, under the ledger's lock; `edits` may be a function of the
+    answers so far.
 
-    `unprompted`: an app asked by itself, so no other does for a while. Returns where a damaged
-    ledger was moved to, None for the usual case. Raises StoreError if the ledger cannot be
-    written, or a later version of methrics wrote it.
+    `unprompted`: an app asked unprompted, so no app does so again for a while. Returns the new
+    name of a damaged ledger that was moved aside, usually None. Raises StoreError if the ledger
+    cannot be written, or a later version of methrics wrote it.
     """
     from methrics.node.process.lock import FileLock
 
@@ -209,16 +210,18 @@ def _write(path: str, document: Document) -> None:
         text = text_of(document, FILE_MAX)
     except ValueError as error:
         raise StoreError(
-            "ledger-full", f"{path} would grow too large: {error}", "withdraw what is not needed"
+            "ledger-full",
+            f"{path} would grow too large: {error}",
+            "withdraw apps that you no longer use",
         ) from error
     write_text(path, text)
 
 
 def _who() -> str:
-    """The name of the person's account, for the history."""
+    """The name of the person's user account, for the history."""
     from getpass import getuser
 
     try:
         return getuser()
-    except (KeyError, OSError, ImportError):  # an account without a name, as containers have
+    except (KeyError, OSError, ImportError):  # an account without a name, as in containers
         return str(os.getuid()) if hasattr(os, "getuid") else ""

@@ -1,4 +1,4 @@
-"""Reading and replacing the small JSON files of a person or a system: ledger and policy."""
+"""Reads and replaces the small JSON files of consent: a person's ledger, the system's policy."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import os
 from methrics.schema.errors import StoreError
 
 FILE_MAX = 1_048_576
-"""Characters of a ledger or policy that is read; a larger one is damaged."""
+"""Characters of a ledger or policy at most; a larger file counts as damaged."""
 
 
 def move_aside(path: str, when: str) -> str:
-    """Renames a damaged file, so that its owner can look at it; returns its new name."""
+    """Renames a damaged file, so that its owner can inspect it; returns the new name."""
     first = aside = f"{path}.damaged-{when.replace(':', '')}"
     number = 1
     while os.path.lexists(aside):
@@ -23,7 +23,7 @@ def move_aside(path: str, when: str) -> str:
 
 
 def write_text(path: str, text: str) -> None:
-    """Replaces the file at `path` by one with `text`, whole or not at all. Raises OSError."""
+    """Replaces the file at `path` by `text`, whole or not at all. Raises OSError."""
     fresh = f"{path}.{os.getpid()}.new"
     try:
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -39,7 +39,7 @@ def write_text(path: str, text: str) -> None:
 
 
 def read_json(path: str) -> dict[str, object] | None:
-    """The JSON object in a file, None without one. StoreError for all else."""
+    """The JSON object in a file; None if there is no file. Raises StoreError for anything else."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(FILE_MAX + 1)
@@ -67,9 +67,9 @@ def read_json(path: str) -> dict[str, object] | None:
 
 
 def damaged(path: str, what: str) -> StoreError:
-    """The error for a file with content that is not understood."""
+    """The error for a file whose content cannot be read."""
     return StoreError(
         "ledger-damaged",
         f"cannot read {path}: {what}",
-        "until it is repaired, or somebody answers again, nothing is recorded",
+        "until you repair it or answer again, nothing is recorded",
     )

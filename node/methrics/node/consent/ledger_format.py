@@ -1,4 +1,4 @@
-"""What the consent ledger looks like inside: answers, history, questions as shown (pure).
+"""The content of the consent ledger: answers, history, and the questions as shown (pure).
 
     {"version": 1,
      "asked": "2026-01-31T12:00:00Z",
@@ -10,9 +10,9 @@
                   "answer": "yes", "fields": ..., "routes": ..., "catalog": 1, "question": ...}],
      "questions": {"0f3a...": {"kind": "state", "question": ..., "fields": [...]}}}
 
-`question` names the event type exactly as the person was shown it, kept once under `questions`.
-`fields` null: all of them. "later" beside a yes: a changed question was put off at that time.
-Times are UTC texts, which sort by time. Keys of later versions of methrics are kept as they are.
+`question` names the event type exactly as the person saw it, stored once under `questions`.
+`fields` null means all fields. "later" beside a yes: a changed question was put off at that time.
+Times are UTC texts, which sort by time. Keys that a later version of methrics wrote are kept.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 LEDGER_VERSION = 1
 HISTORY_MAX = 1000
-"""Changes kept, newest: some 250 KB, read only when the file has changed."""
+"""Newest changes that are kept: some 250 KB, read only after the file has changed."""
 
 SAID = ("yes", "no", "not-now")
-"""What a person can answer."""
+"""The answers that a person can give."""
 
 Document = dict[str, object]
 
 
 class Edit(NamedTuple):
-    """One answer to be written. `shown`: the event type the person was shown, None for a script;
-    `catalog`: the number of its catalog. `said`: one of SAID; with "yes", `fields` (None: all that
-    there are) and `routes` say how far it goes."""
+    """One answer to be written. `said`: one of SAID; with "yes", `fields` (None: all) and `routes`
+    limit it. `shown`: the event type that the person saw, None for a script; `catalog`: the number
+    of its catalog."""
 
     namespace: str
     type: str
@@ -58,13 +58,13 @@ def stamp(now: int) -> str:
 
 
 def empty() -> Document:
-    """A ledger in which nothing was answered."""
+    """A ledger without answers."""
     return {"version": LEDGER_VERSION, "asked": "", "apps": {}, "history": [], "questions": {}}
 
 
 def answers(document: Mapping[str, object]) -> Answers:
-    """Every answer in a ledger. Raises KeyError, TypeError, ValueError or AttributeError if it is
-    none."""
+    """Every answer in a ledger. Raises KeyError, TypeError, ValueError or AttributeError if the
+    document is no ledger."""
     shown = document.get("questions", {})
     if not isinstance(shown, dict):
         raise TypeError("questions")
@@ -78,7 +78,7 @@ def answers(document: Mapping[str, object]) -> Answers:
 
 
 def asked(document: Mapping[str, object]) -> str:
-    """When an app last put questions on its own account, "" for never."""
+    """When an app last asked unprompted, "" for never."""
     return _text(document, "asked")
 
 
@@ -91,8 +91,8 @@ def history(document: Mapping[str, object]) -> list[dict[str, object]]:
 
 
 def text_of(document: Document, limit: int) -> str:
-    """The ledger as JSON text of at most `limit` characters: of a ledger that grows too large,
-    the older half of the history goes. ValueError if that does not help."""
+    """The ledger as JSON text of at most `limit` characters. If it is too long, the older half of
+    the history is dropped, again and again. Raises ValueError if that does not suffice."""
     import json
 
     while len(text := json.dumps(document, indent=2, ensure_ascii=False) + "\n") > limit:
@@ -104,8 +104,8 @@ def text_of(document: Document, limit: int) -> str:
 
 
 def apply(document: Document, edits: Collection[Edit], *, now: int, through: str, who: str) -> None:
-    """Writes answers into a ledger that `answers` could read. Every edit also goes into the
-    history. Raises as `answers` does."""
+    """Writes answers into a valid ledger, and each of them into its history. Raises as `answers`
+    does."""
     apps, questions = document["apps"], document.setdefault("questions", {})
     entries = document.setdefault("history", [])
     if not isinstance(apps, dict) or not isinstance(questions, dict):
@@ -122,7 +122,7 @@ def apply(document: Document, edits: Collection[Edit], *, now: int, through: str
         entry = _entry(edit, when, through, question)
         before = types.get(edit.type)
         if edit.said == "not-now" and before is not None and before.get("answer") == "yes":
-            # An older yes stays, for what it covered; only the changed question is put off.
+            # The earlier yes stays for what it covered; only the changed question is put off.
             types[edit.type] = {**before, "later": when}
         else:
             types[edit.type] = entry
@@ -150,7 +150,7 @@ def _entry(edit: Edit, when: str, through: str, question: str) -> dict[str, obje
     yes = edit.said == "yes"
     fields: list[str] | None = sorted(set(edit.fields or ())) if yes else []
     if yes and edit.fields is None:
-        # All fields means those that were shown, never those that a later version adds.
+        # All fields: those that were shown, without any that a later version adds.
         fields = [one.name for one in edit.shown.fields] if edit.shown is not None else None
     entry: dict[str, object] = {
         "answer": edit.said,

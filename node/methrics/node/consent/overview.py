@@ -1,4 +1,4 @@
-"""What holds now for every app and event type of a person, and the rule that decided (pure)."""
+"""The overview of consent: whether each event type of each app is on, and by which rule (pure)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RULES = {
     "ci": "this looks like CI, so nothing is recorded or sent (METHRICS=on allows it)",
     "environment": "the app says that it does not run in production",
     "answer": "your answer",
-    "changed": "what is asked has changed since you said yes",
+    "changed": "the question has changed since you said yes",
     "not-now": "you said not now",
     "default": "not decided, so off",
 }
@@ -41,7 +41,8 @@ class OverviewRow(NamedTuple):
 def overview(
     answers: Answers, catalogs: Iterable[Catalog], *, policy_off: bool, env: Mapping[str, str]
 ) -> list[OverviewRow]:
-    """Every type that was answered or is declared, by app and name, for an app in production."""
+    """A row for every event type that was answered or is declared, sorted by app and name, for apps
+    that run in production."""
     types = {
         (namespace_of(catalog.label, catalog.short_key), name): entry
         for catalog in catalogs

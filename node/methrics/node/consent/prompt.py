@@ -1,7 +1,6 @@
 """The consent prompt of a terminal: plain text, keyboard only, and Enter is never a yes.
 
-Streams are passed in, so that tests can be the person. Whoever ends the input or presses Ctrl-C has
-said "not now".
+Streams are passed in, so that tests can answer. The end of the input and Ctrl-C count as "not now".
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ _WORDS = {
 
 
 MORE = {False: "", True: "more "}
-"""Whether something was allowed before -> the word that keeps "nothing is recorded" true."""
+"""By whether anything was allowed before: the word that keeps "nothing is recorded" true."""
 
 
 class _GoneError(Exception):
-    """The person closed the terminal or pressed Ctrl-C; `interrupted` tells them apart."""
+    """The person closed the terminal, or pressed Ctrl-C (`interrupted`)."""
 
     def __init__(self, interrupted: bool) -> None:
         super().__init__(interrupted)
@@ -49,11 +48,11 @@ def prompt(
     width: int = WIDTH,
     unprompted: bool = False,
 ) -> str:
-    """Puts `sheets` to the person and writes the answer; returns "yes", "no", "not-now" or
-    "choose" for how it went, or "never" for a no to every app.
+    """Asks the person about `sheets` and writes the answers. Returns "yes", "no" or "not-now" for
+    one answer to all of them, "choose" for several, "never" for a no to every app.
 
-    `unprompted`: the app asks by itself. Raises StoreError if the answer cannot be written, and
-    KeyboardInterrupt after Ctrl-C, when "not now" has been written.
+    `unprompted`: the app asks unprompted. Raises StoreError if the answer cannot be written.
+    Ctrl-C writes "not now", then raises KeyboardInterrupt.
     """
     talk = _Talk(stdin, stdout, bounded(width))
     if not sheets:
@@ -66,15 +65,13 @@ def prompt(
         how, edits = _decide(talk, asking, sheets, before)
     except _GoneError as gone:
         asking.write(_all(asking, sheets, "not-now"), unprompted=unprompted)
-        talk.say(
-            "", f"Not now, then. Nothing {MORE[before]}is recorded. To decide: methrics consent ask"
-        )
+        talk.say("", f"Not now. Nothing {MORE[before]}is recorded. To decide: methrics consent ask")
         if gone.interrupted:
             raise KeyboardInterrupt from gone
         return "not-now"
     if how == NEVER:
         asking.refuse_all()
-        talk.say("No app that uses methrics will ask again, and none may record. " + AGAIN)
+        talk.say("No app that uses methrics will ask again, or record anything. " + AGAIN)
         return NEVER
     asking.write(edits, unprompted=unprompted)
     talk.say(*_summary(edits), AGAIN)
@@ -93,7 +90,7 @@ def _decide(
             "  n      no, and do not ask again",
             "  never  no, and no app that uses methrics may ask again",
             "  b      first show the example reports byte for byte",
-            f"  Enter  not now; nothing {MORE[before]}is recorded, and nobody asks for 90 days",
+            f"  Enter  not now; nothing {MORE[before]}is recorded, and no app asks for 90 days",
         )
         how = talk.choice("y/c/n/never/b/[Enter]: ", (YES, CHOOSE, NO, NEVER, BYTES, LATER))
         if how == BYTES:
@@ -114,7 +111,7 @@ def _all(asking: Asking, sheets: Iterable[Sheet], said: str) -> list[Edit]:
 
 
 def _choose(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> list[Edit]:
-    """One answer per type, then its fields; the routes once for all."""
+    """One answer for each type, then its fields; the routes once for all types."""
     answers: list[tuple[Sheet, str, list[str] | None]] = []
     for one in sheets:
         talk.say("", f"{one.title}: {one.asks}")
@@ -124,7 +121,7 @@ def _choose(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> list[Edit]:
         answers.append((one, said, fields))
     routes: Sequence[str] = DEFAULT_ROUTES
     if any(said == "yes" for _, said, _ in answers):
-        talk.say("", "How may these reports travel?", f"  relay   {ROUTE_WORDS['relay']}")
+        talk.say("", "How may these reports leave?", f"  relay   {ROUTE_WORDS['relay']}")
         talk.say(f"  direct  {ROUTE_WORDS['direct']}")
         line = talk.ask("direct = also directly, [Enter] = through relays only: ")
         routes = ("relay", "direct") if line.strip().lower() == "direct" else DEFAULT_ROUTES
@@ -135,7 +132,7 @@ def _choose(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> list[Edit]:
 
 
 def _fields(talk: _Talk, one: Sheet) -> list[str]:
-    """The fields to share. Leaving out is by number, so that nothing has to be spelled."""
+    """The fields to share. They are left out by number, so that no name has to be typed."""
     for number, field in enumerate(one.fields, 1):
         talk.say(f"  {number:2} {field.name}: {field.says}")
     while True:
@@ -163,7 +160,7 @@ def _summary(edits: Iterable[Edit]) -> list[str]:
 
 
 class _Talk:
-    """Lines to and from the person."""
+    """The conversation with the person, over the two streams."""
 
     def __init__(self, stdin: TextIO, stdout: TextIO, width: int) -> None:
         self._in = stdin
@@ -179,7 +176,7 @@ class _Talk:
         self._out.write(paragraphs(*texts, width=self.width))
 
     def ask(self, question: str) -> str:
-        """One line of the person's. Raises _GoneError."""
+        """A line typed by the person. Raises _GoneError."""
         self._out.write(f"\n{question}")
         self._out.flush()
         try:
@@ -193,7 +190,7 @@ class _Talk:
         return line
 
     def choice(self, question: str, allowed: Sequence[str]) -> str:
-        """One of `allowed`; asks again until it is one."""
+        """One of `allowed`; asks again until it is."""
         while True:
             word = _WORDS.get(self.ask(question).strip().lower(), "")
             if word in allowed:

@@ -1,9 +1,9 @@
-"""Whether to ask a person, and what (pure): the questions that are open, and when to keep quiet.
+"""Which questions to put to a person, and when to put none (pure).
 
-An app asks by itself only after it was started a few times and used for some minutes, and only if
-no app has asked lately: a person is asked once for all apps, not once by each. "Not now" waits 90
-days, "no" is final. A type whose question has changed since it was answered with yes, or a new type
-of an app that was answered with yes, is asked about again, alone.
+An app asks unprompted only after it was started a few times and used for some minutes, and only if
+no other app has asked lately: a person is asked once for all apps, not once by each. "Not now"
+holds for 90 days, "no" for good. If an app was allowed before, a person is asked only about its new
+types and those whose question has changed.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
 
 STARTS_MIN = 3
-"""Starts of the app before it asks: whoever tries it out once is left alone (DEB-6)."""
+"""Starts of the app before it asks: a person who only tries it out is not asked (DEB-6)."""
 USED_MIN = 300
 """Seconds of use before the app asks (DEB-6)."""
 WAIT = 90 * 86_400
-"""Seconds for which "not now" holds, and for which no second app asks by itself (DEB-6)."""
+"""Seconds for which "not now" holds, and in which no second app asks unprompted (DEB-6)."""
 
 NEW, CHANGED, ANSWERED = "new", "changed", "answered"
-"""Why a question stands: not decided yet; what is asked has changed; decided, shown to be seen."""
+"""The state of a question: not decided yet; changed since a yes; decided (for settings pages)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """How much the app was used, as the app itself counts it: methrics keeps nothing before a
-    person has said yes. `starts`: of the app, this one included; `seconds`: of use, all told."""
+    """How much the app was used, as the app counts it, because methrics stores nothing before a
+    yes. `starts`: of the app, this one included; `seconds`: of use, in total."""
 
     starts: int
     seconds: float
@@ -47,8 +47,8 @@ class Uses:
 @dataclass(frozen=True, slots=True)
 class Question:
     """One event type that a person decides about. `state`: NEW, CHANGED or ANSWERED; `changes`:
-    for CHANGED, in words, what asks for more than before; `answer`: the one that holds, if any;
-    `still`: for an earlier yes, the fields that it covers now."""
+    for CHANGED, in words, how it asks for more than before; `answer`: the current one, if any;
+    `still`: the fields that an earlier yes covers now."""
 
     catalog: Catalog
     event_type: EventType
@@ -74,9 +74,10 @@ def questions(
 ) -> list[Question]:
     """The questions to put to the person at `now` (unix seconds), in the catalogs' order.
 
-    `uses` given: the app asks by itself, so all the reasons to wait count. None: the person wants
-    to be asked, so only a final no is left out. `forbidden`: the higher rule that says no, if any;
-    then nothing is asked. `asked`: when an app last asked by itself (`Ledger.asked`).
+    With `uses`, the app asks unprompted, so every reason to wait counts. Without, the person wants
+    to decide, so only types with a final no are left out. `forbidden`: the rule that forbids
+    everything, if any; then there are no questions. `asked`: when an app last asked unprompted
+    (`Ledger.asked`).
     """
     if forbidden is not None or (uses is not None and not uses.enough):
         return []
@@ -95,7 +96,7 @@ def questions(
 
 
 def every_question(catalogs: Iterable[Catalog], answers: Answers, *, now: int) -> list[Question]:
-    """Every event type that has not expired, decided or not."""
+    """A question for every event type that has not expired, decided or not."""
     return [
         _question(catalog, event_type, answers)
         for catalog in catalogs
@@ -105,7 +106,7 @@ def every_question(catalogs: Iterable[Catalog], answers: Answers, *, now: int) -
 
 
 def undecided(catalogs: Iterable[Catalog], answers: Answers, *, now: int) -> bool:
-    """Whether anything waits for a first decision that was not put off (MIM-1)."""
+    """Whether any type waits for a first decision, and was not put off lately (MIM-1)."""
     since = stamp(now - WAIT)
     return any(
         question.state == NEW and (question.answer is None or question.answer.later <= since)

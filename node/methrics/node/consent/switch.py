@@ -1,4 +1,4 @@
-"""What holds now for one app, cheap enough to ask on every call of `record`."""
+"""Whether one app may record now, cheap enough to check at every call of `record`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ RECHECK = 1.0
 
 
 class _Known(NamedTuple):
-    """What the files said when they were looked at: put in place whole, so that of several threads
-    that look at once each goes by one look."""
+    """The files as they were last read. It is replaced whole, so that each of several threads
+    always decides by one consistent state."""
 
     seen: tuple[object, ...] | None
     policy_off: bool
@@ -31,12 +31,11 @@ class _Known(NamedTuple):
 
 
 class ConsentSwitch:
-    """What holds now for one namespace, cheap enough to ask on every call.
+    """Whether the event types of one namespace may be recorded, cheap enough for every call.
 
-    `types`: the app's event types as they are now, so that an answer to a question that has
-    changed is told from one that still fits. `deadline` is the monotonic time until which
-    `on_types` is to be believed; past it `refresh` looks at the files (by `stat`) and the
-    environment again.
+    `types`: the app's current event types, to notice answers whose question has changed since.
+    `deadline` is the monotonic time until which `on_types` is valid; after it, `refresh` checks
+    the files (by `stat`) and the environment again.
     """
 
     def __init__(
@@ -59,9 +58,9 @@ class ConsentSwitch:
         self._changes = 0
 
     def refresh(self) -> None:
-        """Looks again. Never raises: what cannot be read means no, and is said once.
-
-        The deadline moves last, so that no other thread believes what is not known yet.
+        """Checks files and environment again. Never raises: a file that cannot be read means no,
+        and one warning is logged. The deadline is set last, so that no other thread uses a state
+        that is not complete.
         """
         deadline, count = self._clock.monotonic() + RECHECK, changes.count()
         seen = (_signature(self._paths.ledger), _signature(self._paths.policy))
@@ -74,7 +73,7 @@ class ConsentSwitch:
         self.deadline = deadline
 
     def effective(self, type_name: str, monotonic: float | None = None) -> Effective:
-        """What holds for one event type, after a fresh look if one is due at `monotonic` (now)."""
+        """Whether one event type may be recorded; refreshes first if that is due at `monotonic`."""
         if monotonic is None:
             monotonic = self._clock.monotonic()
         if monotonic >= self.deadline or self._changes != changes.count():
@@ -87,13 +86,13 @@ class ConsentSwitch:
         return self._decide(type_name, self._known.answers)
 
     def said(self, type_name: str) -> str:
-        """When the person gave the answer seen last, as `Answer.time`; "" if there is none. For
-        bridges: what was summed up since before a yes is not covered by it."""
+        """When the person gave the current answer, as `Answer.time`; "" if there is none. Bridges
+        need it: a yes does not cover sums that began before it."""
         answer = answer_of(self._known.answers, self._namespace, type_name)
         return answer.time if answer is not None else ""
 
     def _read(self, ledger: object | None, policy: object | None) -> _Known:
-        """The files that are there. Without any, as on most machines, nothing is imported."""
+        """Reads the files that exist. If none does, as on most machines, nothing is imported."""
         seen = (ledger, policy)
         if ledger is None and policy is None:
             return _Known(seen, False, {}, {})
@@ -115,7 +114,7 @@ class ConsentSwitch:
 
 
 def _signature(path: str) -> tuple[int, int, int] | None:
-    """What changes when the file does; None without one."""
+    """A value that changes with the file; None if there is no file."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""When an app may put the prompt to the person at its terminal, and the status line otherwise."""
+"""Shows the consent prompt in an app's terminal when it is time to, else a status line."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from methrics.node.consent.screen import WIDTH
 def ask_in_terminal(
     asking: Asking, uses: Uses, *, stdin: TextIO | None, stdout: TextIO | None
 ) -> bool:
-    """Asks if it is time to and somebody is there; True if the person was asked.
+    """Asks if it is time to and a person is at the terminal; returns whether it asked.
 
-    Otherwise one line goes to the logger `methrics.consent` until the person has decided (MIM-1).
+    Otherwise a line goes to the logger `methrics.consent` until the person has decided (MIM-1).
     Raises StoreError if the ledger cannot be read or written, and KeyboardInterrupt after Ctrl-C.
     """
-    if stdin is not None and stdout is not None and somebody_there(stdin, stdout):
+    if stdin is not None and stdout is not None and person_at_terminal(stdin, stdout):
         due = asking.questions(uses)
         if due:
             width = shutil.get_terminal_size((WIDTH, 24)).columns
@@ -37,9 +37,9 @@ def ask_in_terminal(
     return False
 
 
-def somebody_there(stdin: TextIO, stdout: TextIO) -> bool:
-    """Whether a person can see and answer: both ends are a terminal, this process has it, and it
-    is no build service, whatever METHRICS says."""
+def person_at_terminal(stdin: TextIO, stdout: TextIO) -> bool:
+    """Whether a person can read and answer: both streams are a terminal, this process is in its
+    foreground, and this is not CI, whatever METHRICS is set to."""
     if in_ci(os.environ):
         return False
     try:
@@ -47,7 +47,7 @@ def somebody_there(stdin: TextIO, stdout: TextIO) -> bool:
             return False
         if sys.platform == "win32":
             return True
-        # A job in the background would be stopped for reading.
+        # The system stops a background job that reads from the terminal.
         return os.tcgetpgrp(stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):  # closed, or no file at all
+    except (OSError, ValueError):  # closed, or no real file
         return False

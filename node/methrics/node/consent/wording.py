@@ -1,7 +1,7 @@
-"""What a person is told before deciding: the same in a terminal, on the page, in an app's own UI.
+"""The texts a person reads before deciding: the same in a terminal, on the page, in an app's UI.
 
-Everything about an event type comes from its catalog, so that what is read cannot drift from what
-is sent; the example is a report made by the encoder that makes all of them.
+Every text about an event type is generated from its catalog, so that it agrees with what is sent.
+The example is made by the encoder that makes every report.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ NOTHING_YET = (
     "The app works the same whatever you choose."
 )
 NOTHING_MORE = (
-    "Nothing is recorded or sent but what you said yes to before, and nothing more will be unless "
-    "you say yes again. The app works the same whatever you choose."
+    "Only what you said yes to before is recorded and sent, and nothing more will be unless you "
+    "say yes again. The app works the same whatever you choose."
 )
 PUBLIC = (
     "What you share is public, for ever. Reports go to an open network where anyone can read, keep "
@@ -51,8 +51,9 @@ _VALUES_SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class FieldSheet:
-    """One field: its `name`, what it `says` about the person, the values it can have (`can_be`),
-    the value in the example (`example`), and whether that is `made_up`."""
+    """One field: its `name`, its meaning (`says`, the catalog's word for it), the values it can
+    have (`can_be`), its value in the example report, and whether that value is a stand-in
+    (`made_up`)."""
 
     name: str
     says: str
@@ -63,8 +64,8 @@ class FieldSheet:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """All that is shown about one question. `facts`: (label, text) pairs in order; `report`: the
-    example in CBOR diagnostic notation; `raw`: its exact bytes, b"" if there can be none."""
+    """All texts about one question. `facts`: (label, text) pairs in order; `report`: the example in
+    CBOR diagnostic notation; `raw`: its exact bytes, b"" if no example can be made."""
 
     question: Question
     title: str
@@ -86,8 +87,9 @@ def sheet(
     app_version: str | None = None,
     results: str = "",
 ) -> Sheet:
-    """What to show about `question` at `now`. `values`: what the app would record, for the example;
-    `results`: where the app publishes its charts. Raises ValueError for values that do not fit."""
+    """The texts about `question` at `now` (unix seconds). `values`: what the app would record, for
+    the example; `results`: where the app publishes its charts. Raises ValueError for values that
+    the type cannot take."""
     entry = question.event_type
     shown = example(
         question.catalog, entry, now=now, seed=seed, values=values, app_version=app_version
@@ -115,10 +117,7 @@ def _facts(question: Question, results: str) -> list[tuple[str, str]]:
         ("What leaves", f"{KIND_WORDS[entry.kind].capitalize()}.{_more(entry)}"),
         ("When", f"{schedule(entry)} Its time is rounded to {duration(entry.resolution)}."),
         ("Links", PSEUDONYM_WORDS[entry.pseudonym]),
-        (
-            "Kept",
-            f"{entry.retention_days} days by those who keep the rules; by others for ever.",
-        ),
+        ("Kept", f"{entry.retention_days} days by those who follow the rules; for ever by others."),
         ("Ends", f"On {stamp(entry.expires)[:10]}; nothing of this kind is sent after that."),
     ]
     seen = "Anyone can collect the reports and count them, on the topic " + catalog.topic
@@ -131,8 +130,8 @@ def _more(entry: EventType) -> str:
         steps = ", ".join(entry.sequence.steps)
         edges = ", ".join(map(duration, entry.sequence.offset_edges)) or "none"
         return (
-            f" At most {entry.sequence.max_steps} of these steps: {steps}; for each only which of "
-            f"these had passed since the first: {edges}."
+            f" At most {entry.sequence.max_steps} of these steps: {steps}. For each step, how long "
+            f"it came after the first, told only by which of these had passed: {edges}."
         )
     if entry.max_count is not None:
         return f" How often: 1 to {entry.max_count}."
@@ -166,9 +165,9 @@ def _note(entry: EventType, report: Report, made_up: frozenset[str], size: int) 
     )
     if made_up:
         names = ", ".join(sorted(made_up))
-        note += f" Only using the app can tell {names}: shown with a declared value instead."
+        note += f" Only real use of the app can fill in {names}: shown here with a stand-in."
     if random:
-        note += f" {', '.join(sorted(random))}: one of the answers that chance can give."
+        note += f" {', '.join(sorted(random))}: randomized, so any allowed value can be sent."
     if set(report.values) - made_up - random:
         other = "other " if made_up or random else ""
         note += f" The {other}values are those of this machine, now."

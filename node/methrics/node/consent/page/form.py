@@ -1,4 +1,4 @@
-"""What a person sent from the page, as answers to be written; writes nothing itself."""
+"""Reads the form that a person sent from the page into answers to be written (pure)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from methrics.node.consent.wording import Sheet
 from methrics.schema.errors import ConfigError
 
 FORM_MAX = 262_144
-"""Bytes of a form: every type and field of several apps, many times over."""
+"""Bytes of a form at most: many times every type and field of several apps."""
 _PAIRS_MAX = 20_000
 
 Form = Mapping[str, Sequence[str]]
 
 
 class Given(NamedTuple):
-    """`edits`: what to write. `errors`: in words, why nothing can be written."""
+    """`edits`: the answers to write. `errors`: why nothing can be written, in words."""
 
     edits: list[Edit]
     errors: list[str]
 
 
 def parse(body: bytes) -> Form:
-    """The form's fields. Raises ValueError for what no browser sends."""
+    """The form's fields. Raises ValueError for a body that no browser sends."""
     return parse_qs(
         body.decode("ascii"),
         keep_blank_values=True,
@@ -39,8 +39,8 @@ def parse(body: bytes) -> Form:
 
 
 def answers(asking: Asking, sheets: Sequence[Sheet], form: Form) -> Given:
-    """The answers in `form` to the questions of `sheets`, as the page numbered them. What was
-    decided before and is unchanged is left as it is."""
+    """The answers in `form` to the questions of `sheets`, numbered as on the page. Answers that
+    have not changed are left out."""
     if form.get("all") == ["no"]:
         return Given(asking.same_answer([one.question for one in sheets], "no"), [])
     edits: list[Edit] = []
@@ -50,7 +50,7 @@ def answers(asking: Asking, sheets: Sequence[Sheet], form: Form) -> Given:
         fields = form.get(f"field-{number}", ())
         routes = form.get(f"route-{number}", ())
         if said == "yes" and not routes:
-            errors.append(f"{one.title}: choose at least one way for it to travel, or say no.")
+            errors.append(f"{one.title}: choose at least one way for it to leave, or say no.")
             continue
         if (
             said == "yes"
@@ -67,13 +67,13 @@ def answers(asking: Asking, sheets: Sequence[Sheet], form: Form) -> Given:
         except ConfigError as error:
             errors.append(f"{one.title}: {error}")
             continue
-        if not _stands(one, edit):
+        if not _unchanged(one, edit):
             edits.append(edit)
     return Given([] if errors else edits, errors)
 
 
-def _stands(one: Sheet, edit: Edit) -> bool:
-    """Whether the answer is the one that holds already."""
+def _unchanged(one: Sheet, edit: Edit) -> bool:
+    """Whether the answer is the current one."""
     question = one.question
     if question.state != ANSWERED or question.answer is None or question.answer.said != edit.said:
         return False

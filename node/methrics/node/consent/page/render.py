@@ -16,7 +16,7 @@ from methrics.node.html.templates import render
 from methrics.schema.wire.diagnostic import hexdump
 
 OFFERED = ("relay", "direct")
-"""Routes with a switch; one that was allowed otherwise keeps its own."""
+"""Routes with a switch; another route that was allowed before has one too."""
 
 _LINK = re.compile(r"https://[^\s<>&;\"']*[^\s<>&;\"'.,]")
 _ANSWERS = {
@@ -83,8 +83,8 @@ def questions_page(
     errors: Iterable[str] = (),
     given: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
-    """The page with every question. `overridden`: in words, the rule that says no to everything;
-    `errors` and `given` (the form as it was sent) for a form that could not be taken."""
+    """The page with every question. `overridden`: the rule that forbids everything, in words;
+    `errors` and `given` (the form as it was sent): for a form that was refused."""
     return _page(
         "questions.html",
         title="Usage reports: your choice",

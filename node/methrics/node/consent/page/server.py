@@ -1,9 +1,9 @@
-"""Serves the page to one browser on this machine, until the person has decided or gone away.
+"""Serves the page to one browser on this machine, until the person has decided or left.
 
-Bound to 127.0.0.1 alone. The address holds a token that works once and is exchanged for a cookie
-under a path nobody else knows, so that neither another web page (DNS rebinding, forged forms) nor
-another program on this machine that never saw the address can read or answer. Answers are taken by
-POST only, from a form that this server sent, with the browser naming this server as its origin.
+It listens on 127.0.0.1 only. The address holds a token that works once; the browser gets a cookie
+for it, under a random path. So no other web page (DNS rebinding, forged forms), and no program on
+this machine that has not seen the address, can read the page or answer. Answers are accepted only
+by POST, from a form that this server sent, if the browser names this server as the origin.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from methrics.node.consent.wording import Sheet
 from methrics.schema.errors import LocalError
 
 IDLE = 900.0
-"""Seconds without a request after which the page ends by itself."""
+"""Seconds without a request after which the server ends."""
 REQUEST_TIMEOUT = 10
-"""Seconds a browser may take for one request: it opens connections that it never uses."""
+"""Seconds for one request: browsers open connections that they never use."""
 
 COOKIE = "methrics"
 HTML = "text/html; charset=utf-8"
@@ -35,7 +35,7 @@ HTML = "text/html; charset=utf-8"
 
 class ConsentPage(socketserver.ThreadingTCPServer):
     """The page at `url`, for the questions of `sheets`. `serve` runs it; use it as a context
-    manager. `overridden`: in words, a rule that says no to everything."""
+    manager. `overridden`: the rule that forbids everything, in words."""
 
     daemon_threads = True
     allow_reuse_address = False
@@ -69,24 +69,24 @@ class ConsentPage(socketserver.ThreadingTCPServer):
         self.url = f"http://{self.host}/start?token={self._token}"
 
     def serve(self) -> bool:
-        """Answers requests until answers are saved (True), or nobody asked for `idle` seconds."""
+        """Serves until answers are saved (True), or no request came for `idle` seconds (False)."""
         while not self.saved and self._clock.monotonic() < self._deadline:
             self.handle_request()
         return self.saved
 
     def touch(self) -> None:
-        """Somebody is there."""
+        """Note a request: the idle time starts again."""
         self._deadline = self._clock.monotonic() + self._idle
 
     def redeem(self, token: str) -> bool:
-        """Whether `token` is the one of the address, and this its first use."""
+        """Whether `token` is that of the address, and is used for the first time."""
         with self._guard:
             good = self._unused and hmac.compare_digest(token.encode(), self._token.encode())
             self._unused = self._unused and not good
         return good
 
     def save(self, sent: form.Form) -> form.Given:
-        """Writes what the form says, once; the errors of one that cannot be taken."""
+        """Writes the answers of the form, once; returns the errors of a form that is refused."""
         with self._guard:
             if self.saved:
                 return form.Given([], ["Your answers were saved already."])
@@ -100,7 +100,7 @@ class ConsentPage(socketserver.ThreadingTCPServer):
             return given
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that goes away in the middle is no news."""
+        """A browser may close a connection at any time: nothing is printed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -154,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.saved = True
 
     def _from_here(self) -> bool:
-        """Only by our own address: a name that somebody points at 127.0.0.1 is not ours."""
+        """Whether the request names our own address; another may be an attack (DNS rebinding)."""
         self.server.touch()
         if self.headers.get_all("Host") == [self.server.host]:
             return True
@@ -242,4 +242,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing is logged: the address holds a secret."""
+        """Logs nothing, because the address holds a secret."""
