@@ -29,11 +29,16 @@ export class Seen {
   }
 }
 
+/** Whether a catalog that passed before is no longer known, so that it has to be read again to take effect. */
+function isForgottenCatalog (item, book) {
+  return item.kind === 'catalog' && book.catalog(item.id) === undefined
+}
+
 /** The verdict on an item of which `seen` may know that it passed before. */
 export function judgeOnce (bytes, situation, seen) {
   try {
     const item = readItem(bytes)
-    if (seen.has(item)) {
+    if (seen.has(item) && !isForgottenCatalog(item, situation.book)) {
       checkForeign(item, situation)
       return { reason: 'duplicate', item, body: null }
     }
@@ -68,9 +73,9 @@ export function judgeBundle (bytes, situation, seen) {
     const { reason, item, body } = judgeOnce(part, { ...situation, book }, Seen.union(seen, here))
     if (reason !== 'ok') refused.push(reason)
     if (decision(reason) === 'REJECT') return { reason, accepted: [], refused }
+    if (body !== null) book.add({ item, body })
     if (reason !== 'ok') continue
     here.add(item)
-    book.add({ item, body })
     accepted.push(item)
   }
   return { reason: reasonOf(accepted, refused), accepted, refused }

@@ -27,9 +27,10 @@ class UnavailableError(Exception):
 
 def _require_version(wanted: str) -> None:
     """Raises `UnavailableError` if Node.js is older than `wanted`, such as ">=20"."""
-    told = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
-    if int(told.strip().removeprefix("v").split(".")[0]) < int(wanted.removeprefix(">=")):
-        raise UnavailableError(f"Node.js is {told.strip()}, but {wanted} is needed")
+    done = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
+    version = done.stdout.strip()
+    if int(version.removeprefix("v").split(".")[0]) < int(wanted.removeprefix(">=")):
+        raise UnavailableError(f"Node.js is {version}, but {wanted} is needed")
 
 
 def install(source: Path, cache: Path) -> Path:

@@ -37,8 +37,8 @@ function answers ({ reply, boxes: count }) {
 }
 
 /** Opens the box; where the vector gives e, sealing the item again has to give the same bytes. */
-function box ({ box: told, secret, public: boxKey, ephemeral }) {
-  const bytes = bytesOf(told)
+function box ({ box: given, secret, public: boxKey, ephemeral }) {
+  const bytes = bytesOf(given)
   const item = open(bytes, bytesOf(secret))
   if (ephemeral) {
     const again = seal(item, bytesOf(boxKey), bytesOf(ephemeral))

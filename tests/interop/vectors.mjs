@@ -17,9 +17,9 @@ export function readVectors (folder) {
 }
 
 /** Bytes from hex digits, or from [hex digits, how often repeated, hex digits, how often repeated, ...]. */
-export function bytesOf (told) {
-  if (typeof told === 'string') return Buffer.from(told, 'hex')
-  return Buffer.concat(told.flatMap((digits, i) => i % 2 ? [] : [Buffer.from(digits.repeat(told[i + 1]), 'hex')]))
+export function bytesOf (given) {
+  if (typeof given === 'string') return Buffer.from(given, 'hex')
+  return Buffer.concat(given.flatMap((digits, i) => i % 2 ? [] : [Buffer.from(digits.repeat(given[i + 1]), 'hex')]))
 }
 
 /** What a node knows and when it judges: `catalogs`, `revocations` and `seen` are the bytes of items known beforehand. */
