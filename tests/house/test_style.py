@@ -175,6 +175,25 @@ def test_every_public_name_can_be_imported() -> None:
             front.nonsense  # noqa: B018
 
 
+def test_the_typed_user_uses_every_public_name() -> None:
+    """pyright checks that file, so it sees every name that an app or analyst may use."""
+    text = (source.ROOT / "tests" / "house" / "typed_user.py").read_text("utf-8")
+    for name in sorted(FRONTS):
+        module = name.rpartition(".")[2]
+        for public in importlib.import_module(name).__all__:
+            imported = re.search(rf"\b{public}\b", text.partition("\ndef ")[2])
+            assert imported, f"{name}.{public}"
+        assert re.search(rf"\b{module}\b", text), name
+
+
+def test_pyright_covers_every_public_front() -> None:
+    covered = tomllib.loads((source.ROOT / "pyproject.toml").read_text("utf-8"))
+    roots = [source.ROOT / one for one in covered["tool"]["pyright"]["include"]]
+    for name in sorted(FRONTS):
+        file = Path(importlib.import_module(name).__file__ or "")
+        assert any(file == root or root in file.parents for root in roots), name
+
+
 def test_guides_and_examples_import_public_names_only() -> None:
     imported = re.compile(r"^\s*(?:from|import) (methrics[\w.]*)", re.MULTILINE)
     docs = source.ROOT / "docs"

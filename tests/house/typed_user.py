@@ -1,14 +1,49 @@
 # pyright: strict
-"""Example use of the public API. pyright (strict) and mypy check it; it never runs."""
+"""Example use of every public name. pyright (strict) checks it; it never runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
 import methrics.node
-from methrics.aggregate import open_data, open_dataset, verify
-from methrics.node.testing import MemoryNetwork
-from methrics.schema import Accepted, Catalog, CatalogBook, judge, load
+from methrics.aggregate import (
+    Dataset,
+    example_data,
+    open_data,
+    open_dataset,
+    open_truth,
+    verify,
+)
+from methrics.node import Recorder, Sequence, user_paths
+from methrics.node.bridges import mixpanel, otel
+from methrics.node.publisher import (
+    PublisherSettings,
+    keep_publishing,
+    run_publisher,
+    start_thread,
+)
+from methrics.node.testing import MemoryNetwork, MemorySwarm
+from methrics.schema import (
+    Accepted,
+    Catalog,
+    CatalogBook,
+    Decision,
+    Reason,
+    Refused,
+    diagnostic,
+    example_bytes,
+    example_catalog,
+    example_source,
+    hexdump,
+    judge,
+    load,
+    parse_source,
+    sign,
+    split,
+)
 
 
 def embed(catalog: Path) -> tuple[bool, dict[str, int]]:
@@ -17,14 +52,57 @@ def embed(catalog: Path) -> tuple[bool, dict[str, int]]:
         with recorder.sequence("signin", variant="a") as signin:
             signin.step("shown")
             signin.set(language="en")
-        return kept, recorder.statistics().dropped
+        statistics: methrics.node.Statistics = recorder.statistics()
+        return kept, statistics.dropped
 
 
-def check(raw: bytes, catalog: Catalog, now: int) -> bool:
+def begin(recorder: Recorder) -> Sequence:
+    return recorder.sequence("signin", variant="b")
+
+
+def keep_calls(recorder: Recorder) -> tuple[dict[str, int], PeriodicExportingMetricReader]:
+    steps = mixpanel.Steps({"Sign-in shown": "shown"})
+    consumer = mixpanel.Consumer(
+        recorder, names={"Opened": "heartbeat"}, sequences={"signin": steps}
+    )
+    exporter = otel.Exporter(recorder, instruments={"jobs.done": "jobs_done"})
+    mine: mixpanel.Statistics = consumer.statistics()
+    theirs: otel.Statistics = exporter.statistics()
+    return mine.dropped | theirs.dropped, PeriodicExportingMetricReader(exporter)
+
+
+async def publish(namespace: str, relays: tuple[str, ...]) -> None:
+    await run_publisher(user_paths(), namespace, PublisherSettings(once=True))
+    await keep_publishing(user_paths(), namespace, relays=relays)
+
+
+def publish_in_a_thread(namespace: str) -> None:
+    start_thread(user_paths(), namespace, PublisherSettings())
+
+
+async def gossip(topic: str, data: bytes) -> int:
+    async with MemoryNetwork().open_swarm() as swarm:
+        here: MemorySwarm = swarm
+        return await here.publish(topic, data)
+
+
+def check(raw: bytes, catalog: Catalog, now: int) -> str:
     book = CatalogBook()
     book.add(catalog)
     verdict = judge(raw, book, now)
-    return isinstance(verdict, Accepted) and verdict.item.raw == raw
+    if isinstance(verdict, Accepted):
+        return diagnostic(verdict.item.payload)
+    refused: Refused = verdict
+    late = refused.decision is Decision.IGNORE and refused.reason is Reason.LATE
+    return "late" if late else hexdump(split(raw).payload)
+
+
+def make(seed: bytes) -> Catalog:
+    return load(sign(parse_source(example_source()), seed))
+
+
+def shipped() -> bool:
+    return example_catalog() == load(example_bytes())
 
 
 def read(path: Path) -> list[str]:
@@ -35,12 +113,14 @@ def read(path: Path) -> list[str]:
 
 def explore(address: str) -> list[str]:
     with open_data(address, floor=1) as data:
-        view = data.view("heartbeat_dau")
-        return [view.says, *(str(row) for row in view.rows())]
+        return shown(data)
 
 
-def key_of(path: Path) -> bytes:
-    return load(path.read_bytes()).key
+def shown(data: Dataset) -> list[str]:
+    view = data.view("heartbeat_dau")
+    return [view.says, *(str(row) for row in view.rows())]
 
 
-__all__ = ["MemoryNetwork", "check", "embed", "explore", "key_of", "read"]
+def compare() -> list[tuple[Any, ...]]:
+    truth = open_truth(example_data(installs=50))
+    return truth.rows("SELECT count(*) FROM install") if truth is not None else []
