@@ -125,9 +125,9 @@ first. With default settings, the test fails if the upper end of the gain's inte
 Each line below the first is a control that switches one protection off. The second line shows
 relays without rest: a machine that was off submits all due reports at its next start, and they
 leave in one batch window of 30 seconds. With default settings [reports
-rest](decisions/0009-rest.md). The third line shows a relay that few installs use: the relay that
-publishes a report helps to recognise the install. If many installs share two relays, this reveals
-nothing.
+rest](decisions/0009-rest.md). In the third
+line each relay has few installs, so the relay that publishes a report helps to recognise its
+install. If many installs share two relays, the relay reveals nothing.
 
 ## How much do the values reveal?
 

@@ -256,7 +256,7 @@ def _field(number: int, value: bytes) -> bytes:
 
 
 def _messages(w: World) -> Iterator[Scenario]:
-    """Gossip messages as protobuf, signed as StrictSign requires, and otherwise."""
+    """Gossip messages as protobuf: signed as StrictSign requires, unsigned, or wrongly signed."""
     public, secret = crypto_sign_seed_keypair(seed("host"))
     stranger = crypto_sign_seed_keypair(seed("another host"))[0]
     key = b"\x08\x01\x12\x20" + public

@@ -3,7 +3,7 @@
     METHRICS_RELAYS=/ip4/... python trio_app.py SECONDS
 
 `publisher="none"` stops the recorder from starting a process, and `keep_publishing` publishes while
-the app runs. It raises nothing into the app's nursery. At the first report it imports libp2p, which
+the app runs. It never raises into the app's nursery. At the first report it imports libp2p, which
 takes 70 MiB and a second of CPU time, so it suits long-running apps that must not start processes.
 """
 

@@ -145,8 +145,8 @@ def test_the_envelope_is_as_large_as_the_limits_say(size: int) -> None:
 def test_a_work_stamp_is_at_most_as_large_as_the_limits_say() -> None:
     plain = seal(Kind.REPORT, b"payload", example_seed())
     stamped = seal(Kind.REPORT, b"payload", example_seed(), work_bits=1)
-    # The nonce counts up from zero, so its eight further bytes are only ever needed by a patient
-    # signer; the bound has to allow for them all the same.
+    # The nonce counts up from zero, so a signer rarely needs its other eight
+    # bytes, but the bound has to include them.
     assert len(stamped) + 8 == len(plain) + STAMP_SIZE
 
 

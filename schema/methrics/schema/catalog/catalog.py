@@ -120,7 +120,7 @@ def sign(source: CatalogSource, seed: bytes, previous: Catalog | None = None) ->
     """The signed item of `source` under the namespace key of `seed` (32 bytes).
 
     With `previous`, the new catalog gets the next number and contains the id of `previous`. Without
-    it, the source's own number and previous apply. The same arguments give the same bytes.
+    it, the number and previous id in the source are used. The same arguments give the same bytes.
     Raises CatalogError if `previous` has another namespace key or label, if the source has another
     number, or if the item would be larger than CATALOG_MAX.
     """

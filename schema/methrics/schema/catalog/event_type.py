@@ -27,7 +27,7 @@ DAILY = frozenset({"first_of_day", "milestone"})
 
 
 class Release:
-    """When a report leaves the machine, in seconds.
+    """The times at which reports leave the machine, in seconds.
 
     `delay`: minimum time between the event and its report. `jitter`: maximum random time added to
     it. `every`: (least, most) time between two reports of a state, None for other kinds.

@@ -155,7 +155,7 @@ class Field:
 
 
 def read_field(reader: Reader, value: object, where: str, name: str) -> Field | None:
-    """The field that a payload map declares. Reports problems to `reader`, and then gives None."""
+    """The field that a payload map declares. Problems go to `reader`; None if there are any."""
     before = len(reader.problems)
     if type(value) is not dict:
         reader.complain(WRONG_TYPE, where, f"should be a table, is {kind_of(value)}")

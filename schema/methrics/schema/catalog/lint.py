@@ -23,13 +23,13 @@ EXPIRY_MAX_DAYS = 3 * 366
 UNIQUE_BITS = 33
 """Bits that suffice to identify each person on Earth."""
 LINKED_BITS = 16
-"""If the fields have more bits, a pseudonym turns single reports into a profile."""
+"""Bits of the fields; above, a pseudonym would link single reports into a profile."""
 RETENTION_USUAL_DAYS = 760
 """Days of data that year-on-year charts need: two years and a month."""
 EPSILON_USUAL = 3000
 """Thousandths of epsilon, summed over a type's fields; above, odds change more than twentyfold."""
 SLACK_BITS = 4
-"""Bits by which a budget may exceed the need. A larger one would not notice a growing type."""
+"""Bits by which an entropy budget may exceed the need; beyond that, the lint warns (M205)."""
 JITTER_ENOUGH = 3 * 3600
 """Seconds of jitter that suffice for any resolution: relays let reports rest until another day, so
 their arrival does not reveal the hour."""
