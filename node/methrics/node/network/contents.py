@@ -1,8 +1,8 @@
-"""What a swarm remembers of message contents, so that each is judged once (pure, bounded).
+"""Remembers the contents of messages, so that each is judged once (pure, bounded).
 
-The same message arrives from several peers. The first arrival starts its validator; while that
-runs, and for `ttl` seconds after, further arrivals are duplicates. Whoever forwarded a content
-that turns out to be REJECT is named, once each, so that all of them pay.
+The same message arrives from several peers. The first arrival starts the validator. While that
+runs, and for `ttl` seconds after, further arrivals are duplicates. If the verdict is REJECT, every
+peer that forwarded the content is returned, so that each loses peer score.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ ID_SIZE = 20
 """Bytes of a message id: enough against collisions, and what IHAVE messages carry."""
 
 _FORWARDERS_MAX = 64
-"""Forwarders remembered per content; a node has fewer mesh peers than this."""
+"""Forwarders remembered per content: more than a node has mesh peers."""
 
 
 def content_id(topic: str, data: bytes) -> bytes:
     """The gossip message id: the first 20 bytes of SHA-256(topic, 0x00, data).
 
-    By content, so that one bundle published by two relays is one message; with the topic, so that
-    publishing it on a wrong topic, where it is refused, cannot make it unwelcome on the right one.
+    It depends on the content, so that one bundle published by two relays is one message. It depends
+    on the topic, so that a bundle which was published on a wrong topic, and rejected there, can
+    still be published on the right one.
     """
     return hashlib.sha256(topic.encode() + b"\0" + data).digest()[:ID_SIZE]
 
@@ -53,7 +54,7 @@ class Contents:
         return entry is not None and (entry.decision is None or entry.expires > now)
 
     def arrive(self, content: bytes, peer: str, now: float) -> bool:
-        """Note that `peer` sent `content`; True if it is new and is now to be judged."""
+        """Note that `peer` sent `content`. True if it is new; the caller then has it judged."""
         self._forget(now)
         entry = self._entries.get(content)
         if entry is None:
@@ -64,7 +65,7 @@ class Contents:
         return False
 
     def settle(self, content: bytes, decision: Decision) -> frozenset[str]:
-        """Set the verdict; returns everyone who sent `content` while it was judged."""
+        """Set the verdict; returns all peers that sent `content` while it was judged."""
         entry = self._entries.get(content)
         if entry is None:
             return frozenset()
@@ -73,13 +74,13 @@ class Contents:
         return forwarders
 
     def own(self, content: bytes, now: float) -> None:
-        """Note a message of our own: its echo from the network is a duplicate."""
+        """Note an own message, so that its echo from the network is a duplicate."""
         self._forget(now)
         self._entries[content] = _Entry(now + self._ttl, Decision.ACCEPT)
         self._entries.move_to_end(content)
 
     def forget(self, content: bytes) -> None:
-        """Unknow `content`: it was dropped unjudged and may come again."""
+        """Forget `content`, which was dropped before it was judged; it may come again."""
         self._entries.pop(content, None)
 
     def decision(self, content: bytes) -> Decision | None:
@@ -95,5 +96,5 @@ class Contents:
             if entry.expires > now and len(entries) < self._capacity:
                 return
             if entry.decision is None and len(entries) < self._capacity:
-                return  # still judged: its validator has a time limit of its own
+                return  # it is still being judged; its validator has a time limit
             del entries[content]

@@ -1,7 +1,7 @@
-"""The edge between a swarm and the code it calls: whatever a callback raises stops here.
+"""Runs the validators and request handlers of a swarm; the errors that they raise stop here.
 
-A validator or a request handler runs on bytes that strangers chose. If it fails, the swarm and the
-process that holds it must go on; the failure is logged for the owner and counted.
+Validators and handlers work on bytes that strangers chose. If one fails, the swarm and its process
+must go on. The error is logged, and the caller counts it.
 """
 
 from __future__ import annotations

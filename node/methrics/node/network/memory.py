@@ -4,13 +4,14 @@
     async with network.open_swarm() as relay, network.open_swarm(listen=False) as app:
         await app.dial(relay.addrs[0])
 
-Time is trio's clock, so that a test under an autojump clock takes no real time. Each link draws its
-delays, losses and duplicates from a generator of its own, derived from `rng` and the two peer ids:
-the same seed gives the same fate to the n-th message of a link, whatever the scheduler does.
+Time is trio's clock, so a test under an autojump clock takes no real time. Each link draws its
+delays, losses and duplicates from a generator of its own, which depends on `rng` and the two peer
+ids. With the same seed, the n-th message of a link has the same delay or loss, whatever the
+scheduler does.
 
-Messages are flooded to every connected peer that has joined, which is gossip at its busiest. What
-is lost stays lost: there is no IHAVE repair. A partition cuts links at once; only kept addresses
-come back after `heal`.
+Every message goes to every connected peer that has joined, as if all of them were in the mesh. A
+lost message stays lost: IHAVE does not exist here. A partition cuts links at once. After `heal`,
+only addresses passed to `keep` reconnect by themselves.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _REDIAL = Backoff(0.5, 30.0)
 
 
 class MemoryNetwork:
-    """The wires. `latency` is seconds (least, most); `loss` and `duplication` are probabilities."""
+    """One network. `latency`: seconds (least, most); `loss` and `duplication` are probabilities."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class MemoryNetwork:
 
     @contextlib.asynccontextmanager
     async def open_swarm(self, *, listen: bool = True) -> AsyncIterator[MemorySwarm]:
-        """A participant, gone (as by a crash) when the block ends."""
+        """Opens one participant. When the block ends it is gone, as after a crash."""
         self._opened += 1
         async with trio.open_nursery() as nursery:
             swarm = MemorySwarm(self, f"memory{self._opened:04d}", listen, nursery)
@@ -73,7 +74,7 @@ class MemoryNetwork:
                 nursery.cancel_scope.cancel()
 
     def partition(self, *groups: Iterable[MemorySwarm]) -> None:
-        """Cut every link between different groups; swarms in no group form one more."""
+        """Cut every link between different groups; the swarms in no group form one more group."""
         self._side = {
             swarm.peer_id: side for side, group in enumerate(groups, 1) for swarm in group
         }
@@ -83,7 +84,7 @@ class MemoryNetwork:
                     self._unlink(swarm, other)
 
     def heal(self) -> None:
-        """End the partition: kept addresses reconnect by themselves, others must be dialled."""
+        """End the partition: kept addresses reconnect by themselves, all others must be dialled."""
         self._side = {}
 
     def cut(self, one: MemorySwarm, two: MemorySwarm) -> None:
@@ -284,7 +285,8 @@ class MemorySwarm:
         return reply
 
     async def _travel(self, target: MemorySwarm) -> None:
-        """One way over the link; what is lost, or finds the link cut, never arrives."""
+        """One way over the link. Waits for ever if the message is lost; raises UnreachableError if
+        the link was cut."""
         delays = self._network._delays(self._peer_id, target._peer_id)
         if not delays:
             await trio.sleep_forever()

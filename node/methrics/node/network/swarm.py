@@ -1,11 +1,11 @@
-"""The network as the rest of the product sees it: topics, requests, and peers named by id.
+"""The interface of the network: topics, requests, and peers named by id.
 
-Two things implement `Swarm`: `methrics.node.network.libp2p` on real libp2p, and `MemorySwarm` in
-`methrics.node.network.memory`. One contract suite runs on both. Nothing here imports either.
+There are two implementations: `GossipSwarm` in `methrics.node.network.libp2p` on real libp2p, and
+`MemorySwarm` in `methrics.node.network.memory`. The same tests run on both.
 
-Words: a *message* is the bytes of one gossip message (a bundle, to the layers above); a *request*
-is one question and one answer over a stream of its own. Peers are named by id only: no address
-leaves an implementation (MARS-2, DEB-9).
+Words: a *message* is the bytes of one gossip message (a bundle, to the layers above). A *request*
+is one request and one reply over a stream of its own. Peers are named by id only: an implementation
+never returns an address of a peer (MARS-2, DEB-9).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ PeerId = str
 """A libp2p peer id in its text form (base58 multihash)."""
 
 Validator = Callable[[PeerId, bytes], Awaitable[Decision]]
-"""(forwarder, message) -> ACCEPT forwards, IGNORE drops free of charge, REJECT costs score."""
+"""(forwarder, message) -> ACCEPT: forward it. IGNORE: drop it. REJECT: drop it, and lower the peer
+score of its forwarders."""
 
 Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
 """(asking peer, request body) -> reply body."""
@@ -30,10 +31,10 @@ Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class SwarmStatistics:
-    """Counts since the swarm was opened, `connections` and `topic_peers` as of now.
+    """Counts since the swarm was opened; `connections` and `topic_peers` are as of now.
 
-    They name no peer. A message is counted in exactly one of `duplicates`, `accepted`, `ignored`,
-    `rejected`, `limited` and `malformed`.
+    The counts do not name a peer. Each message is counted in exactly one of `duplicates`,
+    `accepted`, `ignored`, `rejected`, `limited` and `malformed`.
     """
 
     connections: int = 0
@@ -43,7 +44,7 @@ class SwarmStatistics:
     published: int = 0
     """Own messages handed to at least one peer."""
     received: int = 0
-    """Messages that arrived, whatever became of them."""
+    """Messages that arrived, with any outcome."""
     received_bytes: int = 0
     """Bytes of those messages, without framing."""
     duplicates: int = 0
@@ -51,11 +52,11 @@ class SwarmStatistics:
     accepted: int = 0
     ignored: int = 0
     rejected: int = 0
-    """Verdicts of the validator (a late or raising validator counts as ignored)."""
+    """Verdicts of the validator (a validator that raises or is too slow counts as ignored)."""
     limited: int = 0
-    """Messages dropped unread, because their forwarder has lost its standing."""
+    """Messages dropped unread, because the peer score of their forwarder is too low."""
     slowed: int = 0
-    """Waits imposed on forwarders over their rate of messages or bytes."""
+    """Pauses in reading from forwarders that exceed their rate of messages or bytes."""
     malformed: int = 0
     """Frames and messages that do not decode, are oversize, or are not validly signed."""
     unsent: int = 0
@@ -69,14 +70,14 @@ class SwarmStatistics:
     requests_refused: int = 0
     """Requests not answered: oversize, malformed, too slow, or too many at once."""
     contained: int = 0
-    """Errors of the network library that were kept from ending the process."""
+    """Errors of libp2p that were caught because they would have ended the process."""
     dials_failed: int = 0
     """Attempts to connect that failed, redials included."""
 
 
 @runtime_checkable
 class Swarm(Protocol):
-    """One participant in the network. Open with `open_swarm` or `MemoryNetwork.swarm`.
+    """One participant in the network. Open it with `open_swarm` or `MemoryNetwork.open_swarm`.
 
     Every method that waits is a trio checkpoint and may be cancelled; a cancelled `publish` or
     `request` may or may not have reached the other side.
@@ -84,12 +85,12 @@ class Swarm(Protocol):
 
     @property
     def peer_id(self) -> PeerId:
-        """Our own id."""
+        """The own id."""
         ...
 
     @property
     def addrs(self) -> tuple[str, ...]:
-        """Full multiaddrs, `/p2p/` included, at which others dial us; empty if we do not listen."""
+        """Full multiaddrs, with `/p2p/`, for others to dial; empty if the swarm only dials."""
         ...
 
     async def join(self, topic: str, validator: Validator) -> None:
@@ -98,15 +99,15 @@ class Swarm(Protocol):
         Every new content runs through `validator` exactly once, however many peers send it;
         the verdict is remembered for a while. Own messages are not judged. A validator that
         raises or takes too long counts as IGNORE. Raises `ConfigError` for a second join.
-        An app is a leaf: it never joins, and so never carries others' traffic.
+        An app that only publishes does not join, and so does not carry the traffic of others.
         """
         ...
 
     async def publish(self, topic: str, data: bytes) -> int:
-        """Hand `data` to the topic's peers and return to how many; needs no join.
+        """Hand `data` to peers of the topic; returns their number. Works without `join`.
 
         Waits while a peer's queue is full (a stalled peer is skipped after a bounded time).
-        Publishing the same bytes again sends them again; receivers drop what they know.
+        Publishing the same bytes again sends them again; receivers drop known contents.
         Raises `UnreachableError` if no connected peer has joined the topic, `ConfigError` if
         `data` is empty or over the message cap.
         """
@@ -117,7 +118,7 @@ class Swarm(Protocol):
         ...
 
     def keep(self, addr: str) -> None:
-        """Stay connected to `addr`: dial and redial for ever, with backoff and jitter.
+        """Stay connected to `addr`: dial it, and redial it with backoff and jitter.
 
         Raises `ConfigError` if `addr` does not parse.
         """

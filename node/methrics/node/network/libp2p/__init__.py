@@ -3,9 +3,9 @@
     async with open_swarm(listen=["/ip4/127.0.0.1/tcp/0"]) as swarm:
         await swarm.join(topic, validator)
 
-libp2p is 0.8.1, exactly: much of it is overridden by private name, because stock it is not safe on
-an open network. Each override says what stock does; tests/wire/gossip/test_gossip_stock.py shows
-it, and fails when it is mended upstream.
+The version of libp2p is exactly 0.8.1, because much of it is overridden, also by private names:
+stock libp2p is not safe on an open network. Each override states what stock does.
+tests/wire/gossip/test_gossip_stock.py shows it, and fails once upstream has fixed it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The connection that a yamux stream is carried on, as the stream sees it."""
+"""The interface through which a yamux stream uses its connection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Carrier(IMuxedConn):
     async def send(
         self, kind: Type, flags: int, stream_id: int, length: int, payload: bytes = b""
     ) -> None:
-        """Writes one frame whole. Raises MuxedStreamError where the connection is closed."""
+        """Writes one whole frame. Raises MuxedStreamError where the connection is closed."""
 
     @abstractmethod
     def queue(self, kind: Type, flags: int, stream_id: int, length: int) -> None:
@@ -31,7 +31,7 @@ class Carrier(IMuxedConn):
 
     @abstractmethod
     def grant(self, stream_id: int, increment: int) -> None:
-        """Tells the peer that it may send `increment` bytes more on that stream."""
+        """Lets the peer send `increment` more bytes on that stream."""
 
     @abstractmethod
     def count_unread(self, n: int) -> None:
@@ -39,4 +39,4 @@ class Carrier(IMuxedConn):
 
     @abstractmethod
     def forget(self, stream_id: int) -> None:
-        """Drops a stream on which neither side will send any more."""
+        """Drops a stream on which neither side will send anything more."""

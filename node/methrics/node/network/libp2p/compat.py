@@ -1,13 +1,13 @@
-"""Make libp2p importable and quiet; imported before anything of libp2p.
+"""Makes libp2p importable and quiet; imported before any module of libp2p.
 
-fastecdsa: libp2p needs it to be importable, but only secio and P-256 host keys use it, and we offer
-neither. It is published as source only, so that machines without a compiler and GMP lack it. There
-a stand-in takes its place, which satisfies the imports and fails if it is ever called.
+fastecdsa: libp2p imports it, but only secio and P-256 host keys use it, and this package offers
+neither. It is published as source only, so it is missing on machines without a compiler and GMP.
+There a stand-in satisfies the imports; calling it raises NotImplementedError.
 
-Logging: libp2p's `swarm_connection` calls the functions of the `logging` module itself, which
-installs a stderr handler on the root logger of whatever app we run in, and its records name
-addresses of peers. It gets a logger of its own; libp2p's loggers, and those of
-multiaddr, which name addresses too, get a NullHandler and keep to themselves.
+Logging: libp2p's `swarm_connection` calls the functions of the `logging` module itself. That
+installs a stderr handler on the root logger of the app, and the records contain addresses of peers.
+So that module gets a logger of its own. The loggers of libp2p and multiaddr, whose records contain
+addresses too, get a NullHandler and do not propagate.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _STANDINS: dict[str, tuple[str, ...]] = {
 
 
 class _Absent:
-    """Stands where a name of fastecdsa would; any use says what is missing."""
+    """Takes the place of a name of fastecdsa; any use raises NotImplementedError."""
 
     def __init__(self, *_: object, **__: object) -> None:
         raise NotImplementedError("P-256 keys need the fastecdsa package, which is not installed")
@@ -57,7 +57,7 @@ def _importable(name: str) -> bool:
 
 
 def stand_in_for_fastecdsa() -> bool:
-    """Install the stand-in if fastecdsa cannot be imported; True if it was needed."""
+    """Install the stand-in if fastecdsa cannot be imported; True if it was installed."""
     if sys.platform == "win32" or _importable("fastecdsa.curve"):
         return False
     for name, members in _STANDINS.items():
@@ -73,7 +73,7 @@ def stand_in_for_fastecdsa() -> bool:
 
 
 def quiet_libp2p() -> None:
-    """Keep libp2p off stderr and off the root logger."""
+    """Keep the log records of libp2p off stderr and off the root logger."""
     module = importlib.import_module("libp2p.network.connection.swarm_connection")
     module.__dict__["logging"] = logging.getLogger(module.__name__)
     for name in ("libp2p", "multiaddr"):  # after the import, which clears libp2p's handlers

@@ -1,4 +1,4 @@
-"""Addresses: parse them, listen on them, dial them, and keep dialling those that matter."""
+"""Addresses: parse them, check those to listen on, dial them, and redial kept peers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PEER_FORM = "use the form /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW..."
 
 
 def parse_listen(addr: str) -> Multiaddr:
-    """A TCP address to listen on, like /ip4/0.0.0.0/tcp/4001. `ConfigError` if it is none."""
+    """Parse a TCP address to listen on, like /ip4/0.0.0.0/tcp/4001. Raises `ConfigError`."""
     parsed = _parse(addr, _LISTEN_FORM)
     names = [protocol.name for protocol in parsed.protocols()]
     if len(names) != 2 or names[0] not in ("ip4", "ip6") or names[1] != "tcp":
@@ -36,7 +36,7 @@ def parse_listen(addr: str) -> Multiaddr:
 
 
 def parse_peer_addr(addr: str) -> PeerInfo:
-    """A peer's TCP address with its id. `ConfigError` if it is none."""
+    """Parse a peer's TCP address with its peer id. Raises `ConfigError`."""
     parsed = _parse(addr, _PEER_FORM)
     names = [protocol.name for protocol in parsed.protocols()]
     if len(names) != 3 or names[0] not in _HOSTS or names[1:] != ["tcp", "p2p"]:
@@ -51,16 +51,16 @@ def _parse(addr: str, form: str) -> Multiaddr:
     try:
         parsed = Multiaddr(addr)
         list(parsed.protocols())
-    except Exception:  # noqa: BLE001 - multiaddr raises whatever its value parsers do
+    except Exception:  # noqa: BLE001 - multiaddr passes on the errors of many parsers
         raise ConfigError("bad-address", f"{addr!r} is not a multiaddr", form) from None
     return parsed
 
 
 def check_free(addr: Multiaddr) -> None:
-    """Raise `ConfigError` if the port is taken or the address is not ours.
+    """Raise `ConfigError` if the port is in use or the address is not one of this machine.
 
-    libp2p listens with SO_REUSEPORT, with which a second process of the same user takes half of
-    the first one's connections and neither learns of it.
+    libp2p listens with SO_REUSEPORT. With that, a second process of the same user would get half
+    of the first one's connections, without an error in either.
     """
     family = socket.AF_INET6 if addr.protocols()[0].name == "ip6" else socket.AF_INET
     host = addr.value_for_protocol("ip6" if family is socket.AF_INET6 else "ip4")
@@ -100,7 +100,7 @@ class _Leaving(INotifee):
 
 
 class Dialer:
-    """Connects a host to addresses. Stock forgets a bootstrap peer after three failures."""
+    """Connects a host to addresses. (Stock gives up a bootstrap peer after three failures.)"""
 
     def __init__(
         self,
@@ -119,20 +119,21 @@ class Dialer:
         network.register_notifee(_Leaving(self))
 
     def left(self, peer_id: ID) -> None:
+        """A connection of `peer_id` has ended."""
         ended = self._kept.get(peer_id)
         if ended is not None:
             self._kept[peer_id] = trio.Event()
             ended.set()
 
     async def dial(self, info: PeerInfo) -> None:
-        """Connect once. `UnreachableError` if that fails."""
+        """Connect once. Raises `UnreachableError` if that fails."""
         if info.peer_id == self._host.get_id():
             raise UnreachableError("dial-failed", "the address is our own")
         try:
             with trio.move_on_after(self._settings.dial_time_max):
                 with contextlib.suppress(BaseLibp2pError, OSError):
                     await self._host.connect(info)
-        finally:  # cancelled, too
+        finally:  # also when cancelled
             connected = bool(self._network.get_connections(info.peer_id))
             if not connected:
                 self._network.forget(info.peer_id)
@@ -143,7 +144,7 @@ class Dialer:
             )
 
     async def keep(self, info: PeerInfo) -> None:
-        """Stay connected, for ever."""
+        """Stay connected until cancelled: redial whenever the connection ends."""
         self._network.protect(info.peer_id, "kept")
         backoff = Backoff(self._settings.redial_least, self._settings.redial_most)
         failures = 0
@@ -163,7 +164,7 @@ class Dialer:
             return 0.0
         began = trio.current_time()
         while self._network.get_connections(info.peer_id):
-            with trio.move_on_after(self._settings.redial_most):  # should word of the end be lost
+            with trio.move_on_after(self._settings.redial_most):  # in case the event was missed
                 await ended.wait()
             ended = self._kept[info.peer_id]
         return trio.current_time() - began

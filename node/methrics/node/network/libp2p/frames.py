@@ -1,4 +1,4 @@
-"""Yamux frames as bytes (pure): 12 bytes of header, then the payload of a data frame."""
+"""Yamux frames as bytes (pure): a header of 12 bytes, then the payload if it is a data frame."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ WINDOW = 256 * 1024
 """Bytes a peer may send ahead on a new stream (fixed by the protocol)."""
 
 PAYLOAD_MAX = 65_535 - 16 - HEADER
-"""Bytes of payload we put in a frame: frame and header fill one Noise message."""
+"""Bytes of payload in a frame that we send: header and payload fill one Noise message."""
 
 _RECEIVED_MAX = 1024 * 1024
-"""Bytes of payload we take in one frame; no window of ours is larger."""
+"""Bytes of payload in a frame that we accept: our largest window."""
 
 
 class Type(IntEnum):
@@ -35,7 +35,7 @@ class Flag(IntFlag):
 
 
 class GoAway(IntEnum):
-    """Why a connection is closed, told to the peer as it is."""
+    """The reason for closing a connection, sent to the peer."""
 
     NORMAL = 0
     PROTOCOL_ERROR = 1
@@ -55,11 +55,11 @@ def pack(kind: Type, flags: int, stream_id: int, length: int) -> bytes:
 
 
 class BrokenError(Exception):
-    """Bytes that no yamux peer sends."""
+    """The bytes are not yamux."""
 
 
 class Piece(NamedTuple):
-    """A frame, or a part of one: payloads are passed on as they arrive."""
+    """A frame, or a part of one: payloads are passed on piece by piece as they arrive."""
 
     header: Header
     payload: bytes
@@ -68,7 +68,7 @@ class Piece(NamedTuple):
 
 
 class Parser:
-    """Cuts the bytes of a connection into frames. Holds back less than one header of them."""
+    """Splits the bytes of a connection into frames. Buffers less than one header."""
 
     def __init__(self) -> None:
         self._pending = b""
@@ -104,7 +104,7 @@ def _unpack(data: bytes, at: int) -> Header:
     if version != 0 or kind > Type.GO_AWAY:
         raise BrokenError("not a header of yamux version 0")
     if (kind <= Type.WINDOW) != (stream_id != 0):
-        raise BrokenError("a frame of a stream without its number, or the reverse")
+        raise BrokenError("a stream frame with number 0, or another frame with a stream number")
     if kind == Type.DATA and length > _RECEIVED_MAX:
         raise BrokenError("a frame larger than any window")
     return Header(Type(kind), flags, stream_id, length)

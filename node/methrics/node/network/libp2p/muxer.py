@@ -1,10 +1,10 @@
 """Yamux for one connection: many streams over it, each with bounded memory.
 
-In place of libp2p's own (0.8.1), which keeps whatever a peer sends past its window, takes any
-number of streams from a peer, breaks a stream whose reader pauses for 5 s, and formats several log
-lines per frame. The protocol is that of https://github.com/hashicorp/yamux/blob/master/spec.md;
-`frames.py` is its pure part, `stream.py` one stream. Any breach of it closes the connection:
-nothing here is ever raised into the host.
+It replaces the muxer of libp2p 0.8.1, which keeps all that a peer sends past its window, accepts
+any number of streams from a peer, breaks a stream whose reader pauses for 5 s, and formats several
+log lines per frame. The protocol is that of
+https://github.com/hashicorp/yamux/blob/master/spec.md; `frames.py` is its pure part, `stream.py`
+one stream. A breach of the protocol closes the connection. No error is raised into the host.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.libp2p.stream import Stream
 
 _QUEUE_MAX = 512
-"""Frames without payload waiting to be sent to one peer; beyond, it asks faster than it reads."""
+"""Frames without payload that wait for one peer. With more, the connection is closed, because the
+peer sends faster than it reads."""
 
 _OPENED_MAX = 256
-"""Streams of our own that one connection carries at once: what go-libp2p takes."""
+"""Own streams that are open on one connection at once: as many as go-libp2p accepts."""
 
 UNREAD_MAX = 4 * 1024 * 1024
-"""Bytes received and not yet used, over all streams of one connection, before it is closed: the
-windows of an honest peer's gossip, the frame being put together from it, and a few replies."""
+"""Bytes received and not yet read, over all streams of one connection; with more, it is closed.
+Enough for the windows of an honest peer's gossip, an unfinished frame, and a few replies."""
 
 
 class Unread:
-    """Bytes received and not yet read over all connections of a host: at most `most`, or the
-    connection that holds the most of them is closed."""
+    """Counts the bytes received and not yet read over all connections of a host. Above `most`, the
+    connection with the most unread bytes is closed."""
 
     def __init__(self, most: int) -> None:
         self.total = 0
@@ -64,7 +65,7 @@ class Unread:
 
 
 class Muxer(Carrier):
-    """The connection. `start` runs it until it ends and then tells `on_close`, once."""
+    """One connection. `start` runs it until it ends and then calls `on_close`, once."""
 
     on_close: Callable[[], Awaitable[Any]] | None
 
@@ -126,7 +127,7 @@ class Muxer(Carrier):
 
     @override
     async def start(self) -> None:
-        """Carry the connection until it closes. Raises nothing."""
+        """Run the connection until it closes. Raises nothing."""
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
@@ -138,8 +139,8 @@ class Muxer(Carrier):
                 await self.close()
 
     async def _carry(self, part: Callable[[], Awaitable[None]]) -> None:
-        """Whatever breaks a connection, or ends a part of it, ends that connection only. (Caught
-        here: out of a nursery that is being cancelled it would come among other exceptions.)"""
+        """Run one part of the connection. Any error, and the end of a part, end this connection
+        only. (Errors are caught here because a cancelled nursery would raise them in a group.)"""
         try:
             await part()
         except Exception:  # noqa: BLE001 - see above
@@ -147,13 +148,13 @@ class Muxer(Carrier):
         self._scope.cancel()
 
     def end(self, reason: GoAway) -> None:
-        """Have the connection closed, soon; the peer is told why if it still reads."""
+        """Close the connection soon, and send the reason to the peer if it still reads."""
         self._farewell = reason
         self._scope.cancel()
 
     @override
     async def close(self) -> None:
-        """End the connection and everything on it; may be called again."""
+        """End the connection and all its streams; may be called again."""
         if self.event_closed.is_set():
             return
         self.event_closed.set()
@@ -190,7 +191,7 @@ class Muxer(Carrier):
         self._streams[stream.stream_id] = stream
         try:
             await self.send(Type.WINDOW, Flag.SYN, stream.stream_id, 0)
-        except BaseException:  # cancelled, too: the peer knows nothing of it
+        except BaseException:  # also when cancelled: the peer does not know the stream
             self._streams.pop(stream.stream_id, None)
             raise
         return stream
@@ -206,8 +207,8 @@ class Muxer(Carrier):
     async def send(
         self, kind: Type, flags: int, stream_id: int, length: int, payload: bytes = b""
     ) -> None:
-        """Write one frame whole. A frame cut short would garble all streams, so that cancelling
-        waits for its end, or for the connection to be given up as stuck."""
+        """Write one whole frame. Half a frame would garble all streams, so cancellation waits for
+        the end of the write, or until the connection is closed because the peer does not read."""
         await self._write(frames.pack(kind, flags, stream_id, length) + payload)
 
     async def _write(self, frame: bytes) -> None:
@@ -232,7 +233,7 @@ class Muxer(Carrier):
 
     @override
     def queue(self, kind: Type, flags: int, stream_id: int, length: int) -> None:
-        """Have a frame without payload sent, soon and in order; never waits."""
+        """Send a frame without payload, soon and in order; never waits."""
         if len(self._queue) >= _QUEUE_MAX:
             self.end(GoAway.PROTOCOL_ERROR)
         elif not self.is_closed:
@@ -241,14 +242,14 @@ class Muxer(Carrier):
 
     @override
     def grant(self, stream_id: int, increment: int) -> None:
-        """Have the peer told that it may send `increment` bytes more; never waits."""
+        """Let the peer send `increment` more bytes on a stream; never waits."""
         if stream_id in self._streams:
             self._grants[stream_id] = self._grants.get(stream_id, 0) + increment
             self._queued.set()
 
     @override
     def count_unread(self, n: int) -> None:
-        """Note `n` more bytes as unread, or less."""
+        """Count `n` more unread bytes; a negative `n` counts bytes as read."""
         if self.is_closed:
             n = -self.unread
         if n:
@@ -257,11 +258,11 @@ class Muxer(Carrier):
 
     @override
     def forget(self, stream_id: int) -> None:
-        """Drop a stream that is done."""
+        """Drop a finished stream."""
         self._streams.pop(stream_id, None)
 
     async def _receive(self) -> None:
-        """Act on frames until the peer ends the connection or breaks the protocol."""
+        """Handle frames until the peer ends the connection or breaks the protocol."""
         parser = frames.Parser()
         while data := await self.secured_conn.read(None):
             self._heard = trio.current_time()
@@ -278,7 +279,7 @@ class Muxer(Carrier):
         self._farewell = None
 
     def _handle(self, piece: Piece) -> bool:
-        """Act on a frame, or a part of one; False if it breaks the protocol."""
+        """Handle a frame, or a part of one; False if it breaks the protocol."""
         kind, flags, stream_id, length = piece.header
         if kind is Type.PING:
             if flags & Flag.SYN:
@@ -288,7 +289,7 @@ class Muxer(Carrier):
             return False
         stream = self._streams.get(stream_id)
         if stream is None:
-            return True  # for a stream that we have dropped, or refused
+            return True  # the stream was dropped or refused here
         if kind is Type.WINDOW:
             stream.granted(length)
         elif piece.payload and not stream.take(piece.payload):
@@ -301,8 +302,8 @@ class Muxer(Carrier):
         return self.unread <= UNREAD_MAX
 
     def _accept(self, stream_id: int) -> bool:
-        """A new stream of the peer's, reset at once if it holds too many; False if the number is
-        in use, or is none of its to give: the two sides would mean different streams by it."""
+        """Accept a new stream of the peer or reset it if the peer has too many. False if its number
+        is in use, or is one that only this side may give."""
         if stream_id in self._streams or (stream_id % 2 == 1) == self._initiator:
             return False
         inbound = sum(stream.inbound for stream in self._streams.values())
@@ -317,8 +318,8 @@ class Muxer(Carrier):
         return True
 
     async def _send_queued(self) -> None:
-        """Send what needs no waiting for, apart from reading, so that two full sockets cannot wait
-        for each other."""
+        """Send queued frames in a task apart from reading, so that two peers with full sockets do
+        not wait for each other."""
         while True:
             await self._queued.wait()
             self._queued = trio.Event()
@@ -332,9 +333,9 @@ class Muxer(Carrier):
                 await self._write(b"".join(parts))
 
     async def _keep_alive(self) -> None:
-        """Ping, and give up a connection that has been silent for three pings.
+        """Send pings, and end a connection on which three of them brought no data.
 
-        A stream that we closed and no longer read, and that the peer does not close, is reset.
+        Also resets streams that are closed and no longer read here, and that the peer leaves open.
         """
         nonce = 0
         while trio.current_time() - self._heard < 3 * self.settings.keepalive:

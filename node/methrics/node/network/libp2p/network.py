@@ -1,7 +1,7 @@
-"""A libp2p host that is safe to leave on an open network: TCP, Noise and Yamux, nothing else.
+"""A libp2p host that is safe to run on an open network: TCP, Noise and Yamux, nothing else.
 
-What libp2p 0.8.1 does otherwise, and why it is overridden, stands at each place. C-numbers are
-those of the regression tests in tests/wire/gossip/test_gossip_stock.py.
+Each override states what libp2p 0.8.1 ("stock") does instead, and why that is changed. C-numbers
+are those of the regression tests in tests/wire/gossip/test_gossip_stock.py.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _CHUNK = 65_536
 class BufferedStream(ReadWriteCloser):
     """Reads ahead, so that the 2-byte length of each Noise message costs no system call.
 
-    It also never asks the socket for more than it holds: the stock reader passes on whatever
-    length a stranger announces, before any key is agreed.
+    It also never asks the socket for more than its buffer takes. The stock reader asks for any
+    length that a stranger announces, even before the handshake.
     """
 
     def __init__(self, stream: ReadWriteCloser) -> None:
@@ -78,7 +78,7 @@ class BufferedStream(ReadWriteCloser):
 
 
 class _Muxers(MuxerMultistream):
-    """Puts our muxer where stock names its own class, whatever was asked for."""
+    """Uses our muxer for every connection; stock uses its own class."""
 
     settings: GossipSettings
     all_unread: Unread
@@ -95,21 +95,21 @@ class _ConnectionEndedError(Exception):
 
 
 class GuardedSwarm(Swarm):
-    """C1, C2, C3, and the addresses of peers forgotten when they leave."""
+    """Contains C1, C2 and C3, and forgets the addresses of peers when they leave."""
 
     counters: Counters
 
     @override
     def set_stream_handler(self, stream_handler: StreamHandlerFn) -> None:
-        """C1, C2: an exception of any stream's handler would end the host; reset the stream."""
+        """C1, C2: an exception in a stream handler would end the host; reset the stream instead."""
 
         async def guarded(stream: INetStream) -> None:
             try:
                 await stream_handler(stream)
-            except Exception:  # noqa: BLE001 - the process edge towards strangers
+            except Exception:  # noqa: BLE001 - the edge towards strangers
                 self.counters.contained += 1
                 await stream.reset()
-            finally:  # stock leaves it open, in one of the few places that a peer has
+            finally:  # stock leaves it open, and it counts towards the streams of the peer
                 muxed = getattr(stream, "muxed_stream", None)
                 if isinstance(muxed, Stream):
                     muxed.release()
@@ -120,8 +120,8 @@ class GuardedSwarm(Swarm):
     async def upgrade_inbound_raw_conn(
         self, raw_conn: IRawConnection, maddr: Multiaddr
     ) -> IMuxedConn:
-        """C3: stock holds the task and slot of an inbound connection until the swarm ends, so
-        that a listener takes a fixed number of connections in its life; wait for its own end."""
+        """C3: stock keeps the task and slot of an inbound connection until the swarm ends, so a
+        listener accepts a fixed number of connections ever. Here the connection frees both."""
         if isinstance(raw_conn, RawConnection):
             raw_conn.stream = BufferedStream(raw_conn.stream)
         muxed = await super().upgrade_inbound_raw_conn(raw_conn, maddr)
@@ -139,15 +139,15 @@ class GuardedSwarm(Swarm):
 
     @override
     async def notify_disconnected(self, conn: INetConn) -> None:
-        """No address is kept beyond its connection (MARS-2, DEB-9), and no failed dial is held
-        against the peer: stock refuses to dial it for 60 s."""
+        """Forget the peer's addresses (MARS-2, DEB-9) and failed dials with its last connection;
+        after a failed dial, stock refuses to dial the peer for 60 s."""
         await super().notify_disconnected(conn)
         peer_id = conn.muxed_conn.peer_id
         if not self.get_connections(peer_id):
             self.forget(peer_id)
 
     def forget(self, peer_id: ID) -> None:
-        """Drop what the peerstore and the dialer hold of a peer."""
+        """Remove a peer from the peerstore and from the dialer's records."""
         self.unblock_peer(peer_id)
         self.auto_connector._recent_disconnects.pop(peer_id, None)
         if peer_id != self.self_id and peer_id in self.peerstore.peer_ids():
@@ -155,11 +155,11 @@ class GuardedSwarm(Swarm):
 
     @override
     def _schedule_auto_connect(self) -> None:
-        """Stock dials peers out of its peerstore when it has few; we dial what we are told to."""
+        """Does nothing: stock dials peers of its peerstore when it has few connections."""
 
 
 class QuietHost(BasicHost):
-    """Answers identify and ping, asks for neither, and takes no pushed addresses."""
+    """Answers identify and ping, sends neither, and ignores pushed addresses."""
 
     def __init__(self, network: Swarm) -> None:
         super().__init__(network, disable_identify_address_discovery=True)
@@ -167,11 +167,11 @@ class QuietHost(BasicHost):
 
     @override
     def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
-        """Nothing of the answer is of use to us; it would only be kept."""
+        """Does nothing: the answer would be kept and is not needed."""
 
 
 def build_host(seed: bytes | None, settings: GossipSettings, counters: Counters) -> QuietHost:
-    """A host with the key of `seed` (32 bytes), or a fresh one: no id outlives the process."""
+    """A host with the key of `seed` (32 bytes), or else with a fresh key of this process only."""
     key_pair = create_new_key_pair(seed if seed is not None else secrets.token_bytes(32))
     peer_id = ID.from_pubkey(key_pair.public_key)
     # C9: stock also accepts plaintext and offers secio.
@@ -205,7 +205,7 @@ def build_host(seed: bytes | None, settings: GossipSettings, counters: Counters)
 
 
 async def close_host(host: BasicHost) -> None:
-    """Leaving `host.run` without this keeps sockets open. Bounded by 3 s, cancelled or not."""
+    """Close the sockets that `host.run` leaves open. Takes at most 3 s, even if cancelled."""
     with trio.move_on_after(3) as scope:
         scope.shield = True
         await host.close()

@@ -1,4 +1,4 @@
-"""The swarm on libp2p: its parts put together, opened and closed in the right order."""
+"""The swarm on libp2p: makes its parts, and opens and closes them in the right order."""
 
 from __future__ import annotations
 
@@ -129,10 +129,10 @@ async def open_swarm(
 ) -> AsyncIterator[GossipSwarm]:
     """A swarm on TCP, Noise and Yamux, closed when the block ends.
 
-    `listen` holds multiaddrs such as `/ip4/0.0.0.0/tcp/4001` (port 0: any free one); without any,
-    the swarm only dials, as apps do. `seed` is the 32-byte seed of the host key; without it a fresh
-    key is made, so that no id outlives the process. Raises `ConfigError` if an address does not
-    parse, cannot be listened on, or its port is in use.
+    `listen`: multiaddrs such as `/ip4/0.0.0.0/tcp/4001` (port 0: any free one); without any, the
+    swarm only dials, as apps do. `seed`: the 32-byte seed of the host key; without it, the key and
+    the peer id last for this process only. Raises `ConfigError` if an address does not parse or
+    cannot be listened on, or if its port is in use.
     """
     if seed is not None and len(seed) != 32:
         raise ConfigError("bad-seed", f"a host key seed has 32 bytes, this one has {len(seed)}")
@@ -144,7 +144,7 @@ async def open_swarm(
     host = build_host(seed, settings, counters)
     network = host.get_network()
     if not isinstance(network, GuardedSwarm):
-        raise TypeError("build_host gives a host on a GuardedSwarm")
+        raise TypeError("build_host makes a host on a GuardedSwarm")
     rng = random.Random()
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
@@ -164,7 +164,7 @@ async def open_swarm(
                 await close_host(host)
         nursery.cancel_scope.cancel()
     if failure is not None:
-        raise failure  # itself, not in the groups that libp2p's nurseries would make of it
+        raise failure  # outside the nurseries, which would wrap it in exception groups
 
 
 @contextlib.asynccontextmanager
@@ -175,7 +175,7 @@ async def _running(
     rng: random.Random,
     nursery: trio.Nursery,
 ) -> AsyncIterator[tuple[Gossip, Router]]:
-    """The two gossip services. C8: a stream that arrives before they run would end the host."""
+    """Run the two gossip services. C8: a stream that arrives before they run would end the host."""
     router = Router(settings, counters, rng)
     gossip = Gossip(host, router, settings, counters, nursery)
     async with background_trio_service(gossip), background_trio_service(router):

@@ -1,10 +1,10 @@
 """Messages in and out: frames from peers, one verdict per content, one queue per peer.
 
-A `Pubsub` of libp2p 0.8.1 with its receive path replaced. Stock, bytes of a stranger that do not
-decode end the host (C1), so do errors of ours (C2); a validator can only say yes or no, and no
-costs score; one message from three peers is validated three times; each message gets a task,
-however many there are; and a gossip stream that dies while its connection lives cuts two peers off
-from each other for good (C4).
+A `Pubsub` of libp2p 0.8.1 with its receive path replaced. In stock libp2p:
+- bytes of a stranger that do not decode end the host (C1), and so do our own errors (C2);
+- a validator can only accept or reject, and a rejection costs peer score;
+- one message from three peers is validated three times, and the number of tasks has no limit;
+- a gossip stream that ends while its connection lives cuts two peers off from each other (C4).
 """
 
 from __future__ import annotations
@@ -43,34 +43,34 @@ from methrics.node.token_bucket import TokenBucket
 from methrics.schema.wire.verdict import Decision
 
 _WINDOW = 1024 * 1024
-"""Bytes a peer may send ahead on its gossip stream: a frame of the largest size, or 18 bundles."""
+"""Bytes that a peer may send ahead on its gossip stream: one frame of the largest size."""
 
 _MESSAGES_MAX = 256
-"""Messages in one frame: more than fit if they are of any use."""
+"""Messages in one frame: more than fit if each has a useful size."""
 
 _PARTS_MAX = 10_000
-"""Fields in one frame: twice as many as the longest IHAVE of go and js has ids."""
+"""Fields in one frame: twice the number of ids in the longest IHAVE of go-libp2p and js-libp2p."""
 
 _PARTS_PER_MESSAGE = 50
-"""Fields that take as long to work through as a message, in a peer's rate of messages."""
+"""Fields that count as one message in a peer's rate, because they take as long to process."""
 
 _TOPICS_MAX = 64
 _TOPIC_SIZE_MAX = 200
-"""Topics one peer may join, as far as we note it, and characters of one."""
+"""Joined topics noted per peer, and characters of one topic name."""
 
 
 @dataclass(slots=True)
 class Flow:
-    """How sending to one peer goes."""
+    """The progress of sending to one peer."""
 
     progress: float
-    """When something was last taken from its queue, or found it empty (trio time)."""
+    """When a frame was last written, or the stream was opened (trio time)."""
     moved: trio.Event = field(default_factory=trio.Event)
 
 
 @dataclass(slots=True)
 class _Peer:
-    """What is kept of a forwarder while it has a gossip stream."""
+    """The state of a forwarder while it has a gossip stream."""
 
     peer_id: ID
     text: str
@@ -111,13 +111,13 @@ class Gossip(Pubsub):
         router.knows = self._knows  # type: ignore[method-assign]
 
     def wake(self) -> None:
-        """Tell those who wait for peers that something has changed."""
+        """Wake the tasks that wait for peers."""
         self.changed.set()
         self.changed = trio.Event()
 
     @override
     def get_hello_packet(self) -> rpc_pb2.RPC:
-        """What we have joined, without the signed addresses that stock adds."""
+        """The joined topics, without the signed addresses that stock adds."""
         subscriptions = [
             rpc_pb2.RPC.SubOpts(subscribe=True, topicid=topic) for topic in self.topic_ids
         ]
@@ -134,8 +134,8 @@ class Gossip(Pubsub):
     async def stream_handler(self, stream: INetStream) -> None:
         """Read a peer's gossip stream to its end, and then drop the peer's connection (C4).
 
-        The two sides of a pair of streams forget each other at different times; only a new
-        connection makes both say again what they have joined.
+        The two sides of a pair of streams forget each other at different times. Only on a new
+        connection do both send their joined topics again.
         """
         peer_id = stream.muxed_conn.peer_id
         if self._readers.get(peer_id, 0) >= 2:
@@ -160,7 +160,7 @@ class Gossip(Pubsub):
     async def _read(self, stream: INetStream, peer_id: ID) -> None:
         muxed = getattr(stream, "muxed_stream", None)
         if not isinstance(muxed, Stream):
-            raise MuxedStreamReset("not a stream of ours")
+            raise MuxedStreamReset("not a stream of our muxer")
         muxed.widen(_WINDOW)
         now = trio.current_time()
         peer = _Peer(
@@ -227,12 +227,12 @@ class Gossip(Pubsub):
             counters.malformed += 1
             self._mesh.blame(peer.peer_id, topic)
             return
-        # Waiting here stops the reading of this peer: its window closes, and it waits in turn.
+        # While this waits, the peer is not read: its window fills, and it has to wait, too.
         try:
             await peer.slots.acquire()
             await self._slots.acquire()
         except trio.Cancelled:
-            self.contents.forget(content)  # or it would stay under judgement for ever
+            self.contents.forget(content)  # otherwise it would count as being judged for ever
             raise
         self._nursery.start_soon(self._judge, peer, topic, content, message, validator)
 
@@ -292,7 +292,7 @@ class Gossip(Pubsub):
     async def handle_sending_messages(
         self, peer_id: ID, stream: INetStream, queue: RpcQueue
     ) -> None:
-        """Write a peer's queue to its stream; a failure of any kind drops the peer (C4)."""
+        """Write a peer's queue to its stream; any error drops the peer (C4)."""
         flow = self.flows[peer_id] = Flow(trio.current_time())
         muxed = getattr(stream, "muxed_stream", stream)
         try:
@@ -313,7 +313,7 @@ class Gossip(Pubsub):
                 flow.moved.set()
 
     async def wait_for_room(self, peer_id: ID) -> None:
-        """Wait while the peer's queue is long (C6), unless it has made no progress lately."""
+        """Wait while the peer's queue is long (C6), unless it makes no progress for `stall_max`."""
         while True:
             queue, flow = self.peer_queues.get(peer_id), self.flows.get(peer_id)
             if queue is None or flow is None or len(queue) < self._settings.queue_wait:
@@ -345,11 +345,11 @@ class Gossip(Pubsub):
 
     @override
     def _schedule_peer_stream_retry(self, peer_id: ID) -> None:
-        """Not on the old connection, which is being dropped."""
+        """Does nothing: the old connection is being dropped."""
 
     async def _drop(self, peer_id: ID) -> None:
         with trio.move_on_after(5) as scope:
-            scope.shield = True  # cut short, it would leave those unaware who wait for its end
+            scope.shield = True  # cancelled, it would not wake those who wait for the disconnect
             await self.host.disconnect(peer_id)
 
     def _knows(self, content: bytes) -> bool:

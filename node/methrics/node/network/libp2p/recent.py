@@ -1,7 +1,7 @@
-"""Messages of the last few heartbeats, ready to be sent again to a peer that missed them (pure).
+"""Messages of the last few heartbeats, kept for peers that missed them (pure).
 
-libp2p's own cache names messages by sender and number, so that with ids by content nothing that a
-peer asks for is ever found; and it is unbounded in bytes.
+libp2p's own cache finds messages by sender and number. Our message ids are hashes of the content,
+so that cache never finds a message that a peer asks for; and its size in bytes has no limit.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 
 class Kept(NamedTuple):
+    """A frame that carries one message of `topic`."""
+
     topic: str
     frame: bytes
 
@@ -46,7 +48,7 @@ class Recent:
         return [c for c in ids if c in kept and kept[c].topic == topic]
 
     def shift(self) -> None:
-        """A heartbeat has passed."""
+        """Note that a heartbeat has passed."""
         for content in self._history.pop():
             self._forget(content)
         self._history.insert(0, [])

@@ -1,8 +1,8 @@
 """One request and one reply on a stream of its own.
 
-Each is four bytes of length, big-endian, and that many bytes. The stream's protocol name says what
-the bytes mean. A request that is not answered (refused, oversize, failed, too slow) ends in a
-reset of the stream, without a reason: the asker can do nothing about any.
+Each is a length of four bytes, big-endian, and that many bytes. The protocol name of the stream
+gives their meaning. If a request is not answered (refused, oversize, failed, too slow), the stream
+is reset without a reason.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LENGTH = 4
 
 
 class OversizeError(Exception):
-    """The other side announced more bytes than we take."""
+    """The other side announced more bytes than are allowed."""
 
 
 async def read_message(stream: INetStream, most: int) -> bytes:
@@ -55,7 +55,7 @@ async def _write_message(stream: INetStream, body: bytes) -> None:
 
 
 class Requests:
-    """Both ends of requests on one host."""
+    """Sends and answers requests on one host."""
 
     def __init__(self, host: BasicHost, settings: GossipSettings, counters: Counters) -> None:
         self._host = host
@@ -107,7 +107,7 @@ class Requests:
         await stream.reset()
 
     async def ask(self, peer_id: ID, protocol: str, body: bytes, reply_max: int) -> bytes:
-        """The peer's reply. `UnreachableError` if there is none; takes as long as it takes."""
+        """The reply of the peer; `UnreachableError` if there is none. The caller limits the time."""
         stream: INetStream | None = None
         try:
             stream = await self._host.new_stream(peer_id, [TProtocol(protocol)])
@@ -136,5 +136,5 @@ def parse_peer(peer: PeerId) -> ID | None:
     """The peer id that `peer` spells, or None."""
     try:
         return ID.from_string(peer)
-    except Exception:  # noqa: BLE001 - three parsers of text, each with errors of its own
+    except Exception:  # noqa: BLE001 - three parsers, each with errors of its own
         return None

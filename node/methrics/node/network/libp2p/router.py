@@ -1,4 +1,4 @@
-"""The mesh: whom to send to, what to repair, on which words of a peer to act.
+"""The mesh: which peers get messages, its repair, and the control messages of peers.
 
 A `GossipSub` of libp2p 0.8.1 with its heartbeat, its control handlers and its sending replaced.
 Stock, a heartbeat that raises ends the host; PRUNE makes us dial addresses that a stranger names;
@@ -64,27 +64,28 @@ class Router(GossipSub):
         self._away: dict[tuple[ID, str], float] = {}
 
     def score(self, peer: ID, topic: str) -> float:
-        """Standing of a peer that speaks to us; 0 for any other, of which nothing is kept."""
+        """The peer score; 0 for a peer without a gossip stream to us, of which nothing is kept."""
         if self.scorer is None or peer not in self._speaking:
             return 0.0
         return self.scorer.score(peer, [topic])
 
     def hear(self, peer: ID) -> None:
-        """`peer` has opened a gossip stream to us: from now on it has a standing. (Stock goes by
-        the stream that we open, which a peer that only sends need not take.)"""
+        """`peer` has opened a gossip stream to us: from now on it has a peer score. (Stock begins
+        with the stream that we open, which a peer that only sends need not accept.)"""
         self._speaking.add(peer)
 
     def unhear(self, peer: ID) -> None:
-        """Its stream has ended, and with it what is kept of it."""
+        """The gossip stream of `peer` has ended: forget its score."""
         self._speaking.discard(peer)
         if self.scorer is not None:
             self.scorer.remove_peer(peer)
 
     def trusted(self, peer: ID, topic: str) -> bool:
-        """Whether anything that `peer` sends is looked at."""
+        """Whether messages of `peer` are read."""
         return self.score(peer, topic) >= IGNORED_BELOW
 
     def credit(self, peer: ID, topic: str) -> None:
+        """`peer` was the first to send a message that was accepted."""
         if self.scorer is not None and peer in self._speaking:
             self.scorer.on_first_delivery(peer, topic)
 
@@ -94,7 +95,7 @@ class Router(GossipSub):
             self.scorer.on_invalid_message(peer, topic)
 
     def blame_frame(self, peer: ID) -> None:
-        """`peer` sent bytes that no honest node sends, on no topic in particular."""
+        """`peer` sent a frame that no honest node sends; it belongs to no topic."""
         if self.scorer is not None and peer in self._speaking:
             self.scorer.penalize_behavior(peer, 1.0)
 
@@ -105,7 +106,7 @@ class Router(GossipSub):
         return {p for p in self.pubsub.peer_topics.get(topic, ()) if p in self.pubsub.peers}
 
     def targets(self, topic: str) -> list[ID]:
-        """Whom an own message goes to: the mesh, filled up to the degree with other peers."""
+        """Peers that get an own message: the mesh, filled up to the degree with other peers."""
         peers = [p for p in self.topic_peers(topic) if self.score(p, topic) >= MESH_LEAST]
         mesh = self.mesh.get(topic, set())
         chosen = [p for p in peers if p in mesh]
@@ -114,7 +115,7 @@ class Router(GossipSub):
         return chosen + self._rng.sample(others, min(missing, len(others)))
 
     def push(self, peer: ID, frame: bytes) -> bool:
-        """Queue a ready frame to one peer; False, and counted, if its queue is full."""
+        """Queue a ready frame for one peer. False, counted as `unsent`, if its queue is full."""
         queue = None if self.pubsub is None else self.pubsub.peer_queues.get(peer)
         if queue is not None and queue.push(frame):  # type: ignore[arg-type]
             return True
@@ -131,7 +132,7 @@ class Router(GossipSub):
                 self._counters.contained += 1
 
     async def beat(self) -> None:
-        """One heartbeat: repair the mesh, tell others what they may have missed, forget."""
+        """One heartbeat: repair the mesh, send IHAVE to peers outside it, forget old state."""
         control: defaultdict[ID, rpc_pb2.ControlMessage] = defaultdict(rpc_pb2.ControlMessage)
         for topic in list(self.mesh):
             self._repair(topic, control)
@@ -176,7 +177,7 @@ class Router(GossipSub):
                 control[peer].ihave.add(topicID=topic, messageIDs=ids)
 
     def _forget(self) -> None:
-        """Nothing that strangers make us note stays longer than it is of use."""
+        """Drop state that peers caused and that is no longer of use."""
         self._beat += 1
         self._ids.clear()
         for pair in [pair for pair in self._resent if self.recent.get(pair[1]) is None]:
@@ -279,16 +280,16 @@ class Router(GossipSub):
 
     @override
     def _track_peer_ip(self, peer_id: ID) -> None:
-        """No peer's address is kept (MARS-2)."""
+        """Does nothing: addresses of peers are not kept (MARS-2)."""
 
     @override
     async def flush_pending_messages(self, peer_id: ID) -> None:
-        """Nothing is queued for peers that have not said what they joined."""
+        """Does nothing: no message is queued for a peer that has not told its topics."""
 
     @override
     async def send_recent_messages(self, peer_id: ID, topic: str) -> None:
-        """Tell a peer that has just joined what it may have missed; stock writes all of it into
-        the stream, past the queue and between the halves of other frames."""
+        """Send IHAVE with recent messages to a peer that has just joined. (Stock writes all those
+        messages into the stream, past the queue and between the halves of other frames.)"""
         ids = self.recent.window(topic)[:_IDS_MAX]
         if ids:
             await self.emit_ihave(topic, ids, peer_id)

@@ -1,6 +1,6 @@
-"""What costs a peer its standing, and what standing is worth (gossipsub 1.1, "Peer scoring").
+"""Parameters and thresholds of the peer score (gossipsub 1.1, "Peer scoring").
 
-libp2p's thresholds default to minus infinity, at which nobody ever loses standing.
+libp2p's thresholds default to minus infinity, at which a peer score has no effect.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 from libp2p.pubsub.score import ScoreParams, TopicScoreParams
 
 MESH_LEAST = 0.0
-"""Below it a peer is not kept in the mesh."""
+"""A peer with a lower score is removed from the mesh."""
 
 IGNORED_BELOW = -100.0
-"""Below it nothing that a peer sends is looked at."""
+"""Messages of a peer with a lower score are dropped unread."""
 
 
 def score_params() -> ScoreParams:
-    """Ten refused messages within half a minute outweigh all credit; 15 end a peer's standing for
-    about a minute. Credit is small, so that a long good record buys little mischief. Counters decay
-    once per heartbeat."""
+    """Ten rejected messages within half a minute outweigh all credit. After 15, messages of the
+    peer are dropped unread for about a minute. Credit is small, so that a peer with a long good
+    record cannot send many bad messages. Counters decay once per heartbeat."""
     return ScoreParams(
         p2_first_message_deliveries=TopicScoreParams(weight=0.5, cap=40.0, decay=0.95),
         p4_invalid_messages=TopicScoreParams(weight=10.0, cap=60.0, decay=0.98),

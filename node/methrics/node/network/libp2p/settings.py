@@ -1,4 +1,4 @@
-"""Every limit and interval of the gossip node, with its unit and its reason."""
+"""Every limit and interval of the swarm on libp2p, with its unit and its reason."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from methrics.schema.wire.limits import BUNDLE_MAX
 class GossipSettings:
     """The defaults suit an aggregator on a small public machine.
 
-    `message_max` must be the same on every node of a network: what one node publishes and another
-    refuses as too large would cost an honest peer score.
+    `message_max` must be the same on every node of a network: a message that one node publishes and
+    another rejects as too large would lower the peer score of honest peers.
     """
 
     message_max: int = BUNDLE_MAX
@@ -27,36 +27,36 @@ class GossipSettings:
     heartbeat: float = 1.0
     """Seconds between mesh repairs and gossip rounds."""
     seen_ttl: float = 120.0
-    """Seconds a content is remembered, longer than any message stays in flight."""
+    """Seconds for which a content is remembered: longer than a message is in flight."""
     seen_max: int = 65_536
     """Contents remembered: 120 s at over 500 messages a second."""
     validators_per_peer: int = 8
     validators_max: int = 32
-    """Validators at work at once, for one forwarder and in all; beyond, reading pauses."""
+    """Validators that run at once, for one forwarder and in all; with more, reading pauses."""
     validator_time_max: float = 30.0
     """Seconds a validator may take: a commit on a slow disk, several times over."""
     message_rate: float = 200.0
     byte_rate: float = 16_777_216.0
-    """Messages and bytes per second one forwarder may send before it is slowed down: three times
-    the largest load we aim at, so that no honest peer meets them."""
+    """Messages and bytes per second that one forwarder may send before it is slowed down: three
+    times the largest load that is aimed at, so that honest peers stay below."""
     queue_wait: int = 24
     """Messages queued to one peer at which `publish` waits; the queue itself has 32 places."""
     stall_max: float = 2.0
-    """Seconds without progress after which a peer is not waited for any more."""
+    """Seconds without progress after which `publish` no longer waits for a peer."""
     write_time_max: float = 30.0
-    """Seconds a write to one stream may wait for the peer to read before the peer is dropped."""
+    """Seconds for which a write waits for the peer to read, before the peer is dropped."""
     connections_max: int = 300
-    """Connections held at once, in and out."""
+    """Connections open at once, in and out."""
     streams_per_peer: int = 32
-    """Streams one peer may hold open towards us."""
+    """Streams that one peer may have open to us."""
     unread_max: int = 134_217_728
-    """Bytes received and not yet read, over all connections; beyond, the connection that holds the
-    most of them is dropped, so that many peers together cannot fill the memory."""
+    """Bytes received and not yet read, over all connections. With more, the connection with most of
+    them is dropped, so that many peers together cannot fill the memory."""
     close_wait_max: float = 60.0
-    """Seconds a stream that we have closed may wait for the peer to close it too."""
+    """Seconds for which a stream that was closed here waits for the peer to close it, too."""
     requests_per_peer: int = 4
     requests_max: int = 64
-    """Requests answered at once, for one peer and in all."""
+    """Requests that are answered at once, for one peer and in all."""
     request_time_max: float = 30.0
     """Seconds for one request, from its first byte to the last byte of the reply."""
     keepalive: float = 15.0
@@ -65,7 +65,7 @@ class GossipSettings:
     """Seconds for one attempt to connect."""
     redial_least: float = 1.0
     redial_most: float = 60.0
-    """Seconds between redials of a kept address; doubles, with jitter, up to the most."""
+    """Seconds between redials of a kept address: doubled each time, up to the most, with jitter."""
 
     def __post_init__(self) -> None:
         if not 0 < self.degree_low <= self.degree <= self.degree_high:

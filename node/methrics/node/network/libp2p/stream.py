@@ -1,4 +1,4 @@
-"""One yamux stream: a buffer that its window bounds, and the peer's window in turn."""
+"""One yamux stream: its window bounds the buffer here, and the peer's window bounds writing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from methrics.node.network.libp2p.frames import Flag, Type
 
 
 class Stream(IMuxedStream):
-    """One stream. Reading grants the peer credit in half windows, so that updates are few."""
+    """One stream. The peer gets new credit once half a window is read, so that updates are few."""
 
     def __init__(self, conn: Carrier, stream_id: int, inbound: bool) -> None:
         self.stream_id = stream_id
@@ -43,7 +43,7 @@ class Stream(IMuxedStream):
         self._write_lock = trio.Lock()
 
     def widen(self, window: int) -> None:
-        """Let the peer send `window` bytes ahead from now on: for the one busy stream."""
+        """Let the peer send `window` bytes ahead from now on; used for the gossip stream."""
         extra = window - self._window
         if extra > 0:
             self._window += extra
@@ -52,10 +52,10 @@ class Stream(IMuxedStream):
 
     @override
     async def read(self, n: int | None = None) -> bytes:
-        """What has arrived, at least one byte, at most `n`.
+        """The received bytes: at least one, at most `n`.
 
-        Raises `MuxedStreamEOF` at the end and `MuxedStreamReset` if the stream was broken off, by
-        a reset at once, by the end of the connection once all that had arrived is read.
+        Raises `MuxedStreamEOF` at the end of the stream. Raises `MuxedStreamReset` after a reset,
+        and, once all received bytes are read, after the end of the connection.
         """
         while not self._buffer:
             if self._eof and not self._reset:
@@ -102,7 +102,7 @@ class Stream(IMuxedStream):
             try:
                 await self._conn.send(Type.DATA, 0, self.stream_id, size, chunk)
             except BaseException:
-                self._send_window += size  # cancelled: nothing of the frame has gone out
+                self._send_window += size  # cancelled before any byte of the frame was sent
                 raise
             sent += size
 
@@ -117,8 +117,8 @@ class Stream(IMuxedStream):
 
     @override
     async def close(self) -> None:
-        """Say that we write no more; the peer may still write. Never waits: a write that is still
-        going on is ended first, by itself."""
+        """End writing; the peer may still write. Never waits. A write that is still running raises
+        MuxedStreamClosed, and the end is sent after it."""
         self._closing = True
         self._used = trio.current_time()
         self._wake()
@@ -133,15 +133,16 @@ class Stream(IMuxedStream):
 
     @override
     async def reset(self) -> None:
-        """Break the stream off, both ways. Never waits."""
+        """End the stream in both directions. Never waits."""
         self.break_off()
 
     def release(self) -> None:
-        """Nobody here uses it any more: reset it unless it was closed."""
+        """Reset the stream, which is not used here any more, unless it was closed."""
         if not self._closing:
             self.break_off()
 
     def break_off(self) -> None:
+        """Reset the stream and send that to the peer; may be called again."""
         if not self.closed:
             self.abandon()
             self._conn.queue(Type.WINDOW, Flag.RST, self.stream_id, 0)
@@ -170,21 +171,21 @@ class Stream(IMuxedStream):
 
     @property
     def done(self) -> bool:
-        """Whether neither side will send any more."""
+        """Whether neither side will send anything more."""
         return self._reset or (self._eof and self._fin_sent)
 
     def forget_if_done(self) -> None:
-        """Has the connection drop this stream once neither side will send any more."""
+        """Let the connection drop this stream once neither side will send anything more."""
         if self.done:
             self.closed = True
             self._conn.forget(self.stream_id)
 
     def awaits_close(self, since: float) -> bool:
-        """Whether we are through with it since before `since`, and only the peer's end lacks."""
+        """Whether it was closed and last read here before `since`, and the peer left it open."""
         return self._fin_sent and not self._eof and not self._readers and self._used < since
 
     def take(self, data: bytes | memoryview) -> bool:
-        """Data has arrived; False if the peer sent more than it may."""
+        """Buffer received data; False if the peer sent more than its window allows."""
         self._credit -= len(data)
         if self._credit < 0 or self._eof:
             return False
@@ -194,22 +195,24 @@ class Stream(IMuxedStream):
         return True
 
     def granted(self, increment: int) -> None:
+        """The peer lets us send `increment` more bytes."""
         self._send_window += increment
         self._wake()
 
     def ended(self) -> None:
+        """The peer will send nothing more."""
         self._eof = True
         self._wake()
 
     def abandon(self) -> None:
-        """A reset: nothing more goes either way, and what is unread is lost."""
+        """The stream was reset: unread data is dropped."""
         self._reset = True
         self._conn.count_unread(-len(self._buffer))
         self._buffer = bytearray()
         self.cut()
 
     def cut(self) -> None:
-        """The end of the connection: what has arrived may still be read."""
+        """The connection has ended; received data may still be read."""
         self.closed = True
         self._wake()
 
