@@ -1,7 +1,7 @@
-"""Where a user's files live. Computes names only; whoever writes a file makes its folder.
+"""The names of a user's files. Only computes names; the code that writes a file makes its folder.
 
-Order: the caller's `home`, then METHRICS_HOME (both hold data and settings in one folder), then
-the platform's own places (XDG on Linux and BSD).
+The caller's `home` comes first, then METHRICS_HOME: each is one folder for data and settings. Else
+the folders are those of the platform (XDG on Linux and BSD, the Library on macOS).
 
     <data>/<label>-<short key>/outbox.db     what was recorded and what was released
     <data>/<label>-<short key>/publisher.lock
@@ -15,11 +15,11 @@ import sys
 from collections.abc import Mapping
 
 POLICY_FILE = "/etc/methrics/policy.json"
-"""The system's own word, above every user's and app's (DEB-5)."""
+"""The policy of the system's owner, which is above the choices of users and apps (DEB-5)."""
 
 
 class Paths:
-    """The folders of one user, absolute. `home` is the one folder that holds both, if chosen."""
+    """The folders of one user, absolute. `home`: one folder for data and settings, if chosen."""
 
     __slots__ = ("config", "data", "home", "policy")
 
@@ -45,7 +45,7 @@ class Paths:
         return os.path.join(self.data, namespace, "outbox.db")
 
     def publisher_lock(self, namespace: str) -> str:
-        """Held by the one publisher of a namespace."""
+        """The lock that the one publisher of a namespace holds."""
         return os.path.join(self.data, namespace, "publisher.lock")
 
 
@@ -62,9 +62,6 @@ def user_paths(
         folder = os.path.abspath(os.path.expanduser(chosen))
         return Paths(folder, folder, policy, folder)
     user = os.path.expanduser("~")
-    if platform == "win32":
-        local = env.get("LOCALAPPDATA") or os.path.join(user, "AppData", "Local")
-        return Paths(os.path.join(local, "methrics"), os.path.join(local, "methrics"), policy)
     if platform == "darwin":
         library = os.path.join(user, "Library", "Application Support", "methrics")
         return Paths(library, library, policy)
@@ -80,5 +77,5 @@ def _xdg(env: Mapping[str, str], name: str, default: str) -> str:
 
 
 def namespace_of(label: str, short_key: str) -> str:
-    """The one name of a namespace in folders, ledger and topic: `<label>-<short key>`."""
+    """The name of a namespace in folders, ledger and topic: `<label>-<short key>`."""
     return f"{label}-{short_key}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from methrics.node.outbox.outbox import Outbox
-from methrics.node.process.lock import FileLock, is_held
+from methrics.node.process.lock import FileLock
 from methrics.node.publish import spawn
 
 if TYPE_CHECKING:
@@ -221,17 +221,3 @@ def test_an_app_that_starts_one_as_it_exits_says_nothing() -> None:
         [sys.executable, "-X", "dev", "-c", LEAVE], capture_output=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-
-
-def test_locks_exclude_and_are_asked_without_making_files(tmp_path: Path) -> None:
-    path = str(tmp_path / "folder" / "lock")
-    assert not is_held(path)
-    assert not os.path.exists(path)
-    lock = FileLock(path)
-    assert lock.try_acquire()
-    assert lock.try_acquire()
-    assert is_held(path)
-    assert not FileLock(path).try_acquire()
-    lock.release()
-    lock.release()
-    assert not is_held(path)

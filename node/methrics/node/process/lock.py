@@ -1,28 +1,20 @@
-"""A lock between processes that a kill -9 cannot leave behind."""
+"""A lock between processes that ends with its holder, even after a kill -9 (POSIX only)."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
-import sys
+import weakref
 from types import TracebackType
-
-if sys.platform == "win32":  # pragma: no cover
-    import msvcrt
-
-    def _take(fd: int, wait: bool) -> None:
-        msvcrt.locking(fd, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _take(fd: int, wait: bool) -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class FileLock:
-    """Exclusive while held; the operating system frees it when the holder dies.
+    """Exclusive: one object in one process holds the lock at a path. The operating system frees the
+    lock when the holder dies. A forked child does not hold it.
 
-    `with FileLock(path):` waits; `try_acquire()` does not. The lock file stays where it is:
-    removing it would let two holders lock two different files of the same name.
+    `with FileLock(path):` waits; `try_acquire()` does not. The lock file is never removed, because
+    then two holders could lock two different files of the same name.
     """
 
     def __init__(self, path: str) -> None:
@@ -39,7 +31,7 @@ class FileLock:
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            _take(fd, wait)
+            fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             os.close(fd)
             return False
@@ -47,13 +39,22 @@ class FileLock:
             os.close(fd)
             raise
         self._fd = fd
+        _acquired.add(self)
         return True
 
     def release(self) -> None:
-        """Frees the lock; nothing happens if it is not held."""
+        """Frees the lock; does nothing if this object does not hold it."""
         if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+            # Closing is not enough while a child that was forked in C has the descriptor, too.
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+            self._close()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None
+        _acquired.discard(self)
+        if fd is not None:
+            os.close(fd)
 
     def __enter__(self) -> FileLock:
         self._acquire(wait=True)
@@ -66,6 +67,18 @@ class FileLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+
+_acquired: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    """A child shares the descriptor, and would keep the lock when its parent has died."""
+    for lock in list(_acquired):
+        lock._close()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
 
 
 def is_held(path: str) -> bool:

@@ -87,15 +87,13 @@ def command(paths: Paths, namespace: str, relays: tuple[str, ...] = ()) -> list[
     return [python, "-P", *module, *home, "--namespace", namespace, *entry]
 
 
-def start(argv: list[str]) -> subprocess.Popen[bytes] | None:
+def start(argv: list[str]) -> subprocess.Popen[bytes]:
     """Runs `argv` detached, with no standard streams. Raises OSError if it cannot be started.
 
-    Returns the intermediate process, which somebody has to wait for (`_reap`, `_leave`)."""
-    if sys.platform == "win32":  # pragma: no cover
-        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
-        _popen(argv, creationflags=flags)
-        return None
-    return _popen([argv[0], "-I", "-S", "-c", _DETACH, *argv])
+    Returns the intermediate process, for which `_reap` or `_leave` must be called."""
+    null = subprocess.DEVNULL
+    detached = [argv[0], "-I", "-S", "-c", _DETACH, *argv]
+    return subprocess.Popen(detached, stdin=null, stdout=null, stderr=null, cwd=os.sep)
 
 
 def _leave(process: subprocess.Popen[bytes]) -> None:
@@ -111,13 +109,6 @@ def _leave(process: subprocess.Popen[bytes]) -> None:
 def _reap(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(subprocess.SubprocessError):
         process.wait(REAP_TIMEOUT)
-
-
-def _popen(argv: list[str], creationflags: int = 0) -> subprocess.Popen[bytes]:
-    null = subprocess.DEVNULL
-    return subprocess.Popen(
-        argv, stdin=null, stdout=null, stderr=null, cwd=os.sep, creationflags=creationflags
-    )
 
 
 def _look(

@@ -58,7 +58,7 @@ def _importable(name: str) -> bool:
 
 def stand_in_for_fastecdsa() -> bool:
     """Install the stand-in if fastecdsa cannot be imported; True if it was installed."""
-    if sys.platform == "win32" or _importable("fastecdsa.curve"):
+    if _importable("fastecdsa.curve"):
         return False
     for name, members in _STANDINS.items():
         module = ModuleType(name)

@@ -107,7 +107,7 @@ class Requests:
         await stream.reset()
 
     async def ask(self, peer_id: ID, protocol: str, body: bytes, reply_max: int) -> bytes:
-        """The reply of the peer; `UnreachableError` if there is none. The caller limits the time."""
+        """The reply of the peer, or `UnreachableError`. The caller limits the time."""
         stream: INetStream | None = None
         try:
             stream = await self._host.new_stream(peer_id, [TProtocol(protocol)])

@@ -1,0 +1,87 @@
+"""The lock between processes: exclusive, and gone with its holder whatever children there are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from methrics.node.process.lock import FileLock, is_held
+
+
+def test_locks_exclude_and_are_asked_without_making_files(tmp_path: Path) -> None:
+    path = str(tmp_path / "folder" / "lock")
+    assert not is_held(path)
+    assert not os.path.exists(path)
+    lock = FileLock(path)
+    assert lock.try_acquire()
+    assert lock.try_acquire()
+    assert is_held(path)
+    assert not FileLock(path).try_acquire()
+    lock.release()
+    lock.release()
+    assert not is_held(path)
+
+
+def test_a_waiting_lock_gets_its_turn(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    with FileLock(path):
+        assert is_held(path)
+    with FileLock(path):
+        assert not FileLock(path).try_acquire()
+    assert not is_held(path)
+
+
+@pytest.mark.shows("KPI-14")
+def test_a_forked_child_does_not_hold_the_lock(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    lock = FileLock(path)
+    assert lock.try_acquire()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0 if lock._fd is None else 1)
+    os.close(reading)
+    assert is_held(path), "the parent still holds it"
+    lock.release()
+    assert not is_held(path)
+    os.close(writing)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+HOLDER = """
+import os, sys, time
+from methrics.node.process.lock import FileLock
+lock = FileLock(sys.argv[1])
+assert lock.try_acquire()
+child = os.fork()
+if child == 0:
+    print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.wire
+@pytest.mark.shows("KPI-14")
+def test_a_killed_holder_frees_the_lock_though_its_child_lives(tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, path], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    child = int(holder.stdout.readline())
+    try:
+        assert is_held(path)
+        holder.kill()
+        holder.wait(60)
+        os.kill(child, 0)  # it lives
+        assert not is_held(path)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        holder.stdout.close()
