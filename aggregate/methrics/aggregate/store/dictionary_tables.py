@@ -8,7 +8,7 @@ from itertools import pairwise
 from methrics.aggregate.store.duck import Connection
 from methrics.aggregate.store.rows import column_text
 from methrics.aggregate.store.tables import CatalogEntry, column_name
-from methrics.schema.catalog.event_type import Sequence
+from methrics.schema.catalog.event_type import SequenceDeclaration
 from methrics.schema.catalog.fields import Field
 
 
@@ -47,7 +47,7 @@ def _codes(field: Field) -> Iterator[tuple[object, ...]]:
         yield value, field.label(wire), low, high, column_text(wire)
 
 
-def _sequence(sequence: Sequence) -> Iterator[tuple[object, ...]]:
+def _sequence(sequence: SequenceDeclaration) -> Iterator[tuple[object, ...]]:
     """(field, value, label, low, high, text) of each step and each offset bucket, in seconds."""
     for value, step in enumerate(sequence.steps):
         yield "step", value, step, None, None, step

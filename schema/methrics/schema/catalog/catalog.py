@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from methrics.schema.catalog.event_type import EventType, Release, Sequence
+from methrics.schema.catalog.event_type import EventType, Release, SequenceDeclaration
 from methrics.schema.catalog.rules import Content, read_content
 from methrics.schema.errors import CatalogError, RefusedError
 from methrics.schema.wire.codec import decode, encode
@@ -22,7 +22,7 @@ from methrics.schema.wire.topic import short_key, topic
 if TYPE_CHECKING:
     from methrics.schema.catalog.source import CatalogSource
 
-__all__ = ["Catalog", "EventType", "Release", "Sequence", "load", "sign"]
+__all__ = ["Catalog", "EventType", "Release", "SequenceDeclaration", "load", "sign"]
 
 
 class Catalog:

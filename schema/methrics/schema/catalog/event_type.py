@@ -46,7 +46,7 @@ class Release:
         return wire if self.every is None else {**wire, "every": list(self.every)}
 
 
-class Sequence:
+class SequenceDeclaration:
     """Declared steps of one interaction: at most `max_steps` of `steps`, in order of time.
 
     `offset_edges`: seconds since the first step, ascending. The offset of a step is the number of
@@ -109,6 +109,8 @@ class EventType:
     that the node fills in.
     """
 
+    # Not a dataclass: `dataclasses` imports `inspect`, which doubles the time in which an app
+    # imports `methrics.node` (measured). `cached_property` needs a `__dict__`, so no `__slots__`.
     def __init__(
         self,
         *,
@@ -129,7 +131,7 @@ class EventType:
         fields: tuple[Field, ...],
         max_count: int | None = None,
         window: int | None = None,
-        sequence: Sequence | None = None,
+        sequence: SequenceDeclaration | None = None,
         one_in: tuple[int, ...] = (1,),
         work: int = 0,
     ) -> None:

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from methrics.schema.catalog.event_type import KINDS, PSEUDONYMS, EventType, Release, Sequence
+from methrics.schema.catalog.event_type import (
+    KINDS,
+    PSEUDONYMS,
+    EventType,
+    Release,
+    SequenceDeclaration,
+)
 from methrics.schema.catalog.fields import FIELDS_MAX, Field, read_field
 from methrics.schema.wire.limits import (
     CONTACT_MAX,
@@ -226,7 +232,7 @@ def _read_count(
 
 def _read_sequence(
     reader: Reader, table: dict[str, object], where: str, kind: str
-) -> Sequence | None:
+) -> SequenceDeclaration | None:
     where = f"{where}.sequence"
     if not _belongs(reader, table, "sequence", where, kind):
         return None
@@ -240,7 +246,7 @@ def _read_sequence(
     ]
     _ascending(reader, edges, at)
     most = reader.uint(entry.get("max_steps", ABSENT), f"{where}.max_steps", 1, STEPS_MAX)
-    return Sequence(reader.unique(names, f"{where}.steps"), tuple(edges), most)
+    return SequenceDeclaration(reader.unique(names, f"{where}.steps"), tuple(edges), most)
 
 
 def _belongs(reader: Reader, table: dict[str, object], key: str, where: str, kind: str) -> bool:
