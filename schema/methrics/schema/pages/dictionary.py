@@ -61,11 +61,11 @@ def _type(entry: EventType) -> list[Block]:
         Heading(2, entry.name, f"type-{entry.name}"),
         Paragraph(Strong(entry.question)),
         Paragraph(entry.why),
-        Table(f"What holds for every report of {entry.name}", ("", "value"), tuple(facts)),
+        Table(f"Properties of every report of {entry.name}", ("", "value"), tuple(facts)),
     ]
     if entry.fields:
         rows = tuple(map(_field, entry.fields))
-        head = ("field", "type", "values", "says", "bits")
+        head = ("field", "type", "values", "meaning", "bits")
         blocks.append(Table(f"The fields of {entry.name}", head, rows))
     if entry.max_count is not None and entry.window is not None:
         blocks.append(Paragraph(f"Counts 1 to {entry.max_count} per {duration(entry.window)}."))
@@ -85,6 +85,6 @@ def _field(field: Field) -> tuple[Text, ...]:
     source = f", filled in by the node ({field.source})" if field.source else ""
     kind = f"{field.type}{source}"
     if field.randomize is not None:
-        kind += f", answered at random (epsilon {field.randomize / 1000:g})"
+        kind += f", randomized response (epsilon {field.randomize / 1000:g})"
     says = f"{field.says} {at_random(field)}".rstrip()
     return (Code(field.name), kind, allowed(field), says, f"{log2(field.told):.1f}")

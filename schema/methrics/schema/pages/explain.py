@@ -1,6 +1,6 @@
-"""What a catalog declares, in words for people and as JSON Schema for programs.
+"""Describes the declarations of a catalog: in words for people, and as JSON Schema for programs.
 
-Every text is generated from the catalog, so that it agrees with what is sent (MIM-8, KPI-13).
+Every text is generated from the catalog, so it agrees with the reports sent (MIM-8, KPI-13).
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from methrics.schema.catalog.fields import Field
 from methrics.schema.catalog.lint import Declares
 
 KIND_WORDS = {
-    "event": "one report for each time it happens",
-    "count": "one report per period with how often it happened, counted on your machine",
-    "state": "one report of how things are at that time",
-    "sequence": "one report of the steps you took, once you are done",
+    "event": "one report each time it happens",
+    "count": "one report per period, with the number of times it happened, counted on your machine",
+    "state": "one report of the current values",
+    "sequence": "one report of the steps that you took, after the last step",
 }
 PSEUDONYM_WORDS = {
-    "none": "Each report has a key of its own: nothing in it tells that two of them are yours.",
-    "session": "The reports of one session can be told to come from the same person.",
-    "day": "The reports of one day can be told to come from the same person.",
+    "none": "Each report has its own key, so no key or id shows that two reports are yours.",
+    "session": "Anyone can see which reports belong to the same session.",
+    "day": "Anyone can see which reports of one day belong to the same person.",
 }
 _UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 class Described(Declares, Protocol):
-    """A catalog or its source, with what it says about itself."""
+    """A catalog or its source, with its label, number and contact."""
 
     @property
     def label(self) -> str:
@@ -42,7 +42,7 @@ class Described(Declares, Protocol):
 
     @property
     def contact(self) -> str:
-        """Whom to ask."""
+        """Whom to contact with questions."""
         ...
 
 
@@ -84,7 +84,7 @@ def _days(milestones: tuple[int, ...]) -> str:
 
 
 def allowed(field: Field) -> str:
-    """What a field can say, in words."""
+    """The values that a field can have, in words."""
     if field.type == "flag":
         return "yes or no"
     if field.type == "version":
@@ -92,7 +92,7 @@ def allowed(field: Field) -> str:
         parts = most if isinstance(most, list) else []
         return f"up to {'.'.join(map(str, parts))}, else other"
     if field.type == "count":
-        return f"0 to {field.params['max']}, larger ones as {field.params['max']}"
+        return f"0 to {field.params['max']}, larger values as {field.params['max']}"
     if field.type == "bucket":
         return ", ".join(field.label(index) for index in range(field.domain))
     values = field.params.get("values")

@@ -1,8 +1,8 @@
-"""The privacy notice of a catalog: what is collected, why, by whom, how long, and how to say no.
+"""The privacy notice of a catalog: what is collected, why, by whom, how long, and how to refuse.
 
-Nothing in it is written by hand for one app, so the policy page cannot drift from what the code
-does (MIM-8): where event types differ, the sentences are made from their declarations; the rest is
-true of every report, because every node enforces it.
+No sentence is written by hand for one app, so the policy page cannot contradict the code (MIM-8).
+Sentences about an event type are generated from its declaration. All other sentences are true of
+every report, because every node enforces them.
 """
 
 from __future__ import annotations
@@ -60,24 +60,24 @@ def _in_short(types: tuple[EventType, ...]) -> list[Block]:
             (
                 (
                     Strong("Off until you say yes."),
-                    " Until then nothing is recorded, not even here.",
+                    " Until then nothing is recorded, not even on your machine.",
                 ),
                 (
                     Strong("Only what this page lists."),
                     f" There {kinds}; each has its own switch, and so has each field.",
                 ),
                 (
-                    Strong("No name, no address, no number for you."),
-                    " Reports hold choices from short lists and rough figures; each is signed with "
-                    "a key used once, unless said otherwise below.",
+                    Strong("No name, no address, no id."),
+                    " Reports hold choices from short lists and rough figures. Each is signed with "
+                    "a key that is used once, unless this page states otherwise below.",
                 ),
                 (
                     Strong("Public, and in practice for ever."),
-                    " Anyone may read and copy the reports. That is the point, and the price.",
+                    " Anyone may read and copy the reports, and a copy cannot be called back.",
                 ),
                 (
                     Strong("You can stop at any time, and ask for erasure."),
-                    " Stopping works at once. Erasure is obeyed by those who keep the rules.",
+                    " Stopping works at once. Honest aggregators obey an erasure; others may not.",
                 ),
             )
         ),
@@ -99,8 +99,8 @@ def _collected(types: tuple[EventType, ...]) -> list[Block]:
     blocks: list[Block] = [
         Heading(2, "What is collected, and why", "collected"),
         Paragraph(
-            "Each kind of report answers one question. After the last day named here no report of "
-            "that kind is accepted by anybody, until you have been asked again."
+            "Each kind of report answers one question. After the date in the last column, reports "
+            "of that kind are refused until you have been asked again."
         ),
         Table("Kinds of reports", head, rows),
     ]
@@ -113,7 +113,7 @@ def _type(entry: EventType) -> list[Block]:
     facts: list[Text] = [
         (Strong("How often:"), f" {KIND_WORDS[entry.kind]}. {schedule(entry)}"),
         (Strong("Time:"), f" rounded to {duration(entry.resolution)}."),
-        (Strong("Belonging together:"), f" {PSEUDONYM_WORDS[entry.pseudonym]}"),
+        (Strong("Linking:"), f" {PSEUDONYM_WORDS[entry.pseudonym]}"),
     ]
     if entry.one_in != (1,):
         most = max(entry.one_in)
@@ -121,14 +121,19 @@ def _type(entry: EventType) -> list[Block]:
             (Strong("Sampled:"), f" an app may choose to report only one in up to {most}.")
         )
     if entry.max_count is not None:
-        facts.append((Strong("Count:"), f" how often, 1 to {entry.max_count}; more says no more."))
+        facts.append(
+            (
+                Strong("Count:"),
+                f" from 1 to {entry.max_count}; larger counts are reported as {entry.max_count}.",
+            )
+        )
     if entry.sequence is not None:
         edges = ", ".join(map(duration, entry.sequence.offset_edges)) or "no time at all"
         facts.append(
             (
                 Strong("Steps:"),
                 f" at most {entry.sequence.max_steps} of {', '.join(entry.sequence.steps)}, and "
-                f"which of these times had passed since the first: {edges}.",
+                f"for each the time since the first step, as a range between these: {edges}.",
             )
         )
     blocks: list[Block] = [
@@ -137,10 +142,10 @@ def _type(entry: EventType) -> list[Block]:
     ]
     if entry.fields:
         rows = tuple((Code(field.name), _says(field), _values(field)) for field in entry.fields)
-        head = ("field", "what it says about you", "what it can say")
-        blocks.append(Table(f"What a report {entry.name} can say", head, rows))
+        head = ("field", "what it reveals about you", "possible values")
+        blocks.append(Table(f"The fields of a report {entry.name}", head, rows))
     else:
-        blocks.append(Paragraph("It has no fields: it says only that it happened."))
+        blocks.append(Paragraph("It has no fields: it shows only that the event happened."))
     return blocks
 
 
@@ -164,15 +169,15 @@ def _asked_by(catalog: Described, types: tuple[EventType, ...]) -> list[Block]:
         Heading(2, "Who asks", "who"),
         Paragraph(
             (
-                f"The makers of {catalog.label} ask, by catalog number {catalog.number}, which "
-                "they signed. Contact: ",
+                f"The makers of {catalog.label} ask. They signed catalog number {catalog.number}, "
+                "which this page describes. Contact: ",
                 Link(catalog.contact),
             )
         ),
         Table("Who asks for which reports", ("owner", "reports", "reviewed at"), rows),
         Paragraph(
-            "Nobody owns the results. Anyone can run an aggregator, which collects the reports, "
-            "and all of them can hold the same data; there is no server that belongs to the makers."
+            "The results are public. Anyone can run an aggregator, which collects the reports, and "
+            "all aggregators can have the same data. The makers run no central server."
         ),
     ]
 
@@ -197,15 +202,14 @@ def _public(types: tuple[EventType, ...]) -> list[Block]:
     return [
         Heading(2, "Public for ever", "public"),
         Paragraph(
-            "A report that has left is public, like a letter to a newspaper. Strangers read it, "
-            "copy it, count it and may keep it. They may put it beside other things that they "
-            "know, today or in twenty years, with means that nobody has yet."
+            "A report that has left is public, like a letter to a newspaper. Strangers can read "
+            "it, copy it, count it and keep it. They can combine it with other information, today "
+            "or in twenty years, with methods that do not exist yet."
         ),
         Paragraph(
-            f"Aggregators that keep the rules delete reports after {span} days, as listed above, "
-            "and at once when you ask for erasure. Nobody can make a stranger delete a copy. If "
-            "that is not acceptable to you, say no: it costs you nothing, and the app works the "
-            "same."
+            f"Honest aggregators delete reports after {span} days, as listed above, and at once "
+            "when you ask for erasure. A stranger cannot be forced to delete a copy. If that is "
+            "not acceptable to you, say no: it costs you nothing, and the app works the same."
         ),
     ]
 
@@ -214,28 +218,28 @@ def _routes() -> list[Block]:
     rows: tuple[tuple[Text, ...], ...] = (
         (
             Strong("relay"),
-            "The relay you hand it to, and your internet provider, who sees that you reach a "
-            "relay.",
-            "That relay, which opens, checks and mixes it; then everyone, without your address.",
-            "The usual way, with your yes.",
+            "The relay that gets your report, and your internet provider, who sees that you "
+            "contact a relay.",
+            "That relay, which opens, checks and mixes the report; then everyone, without your "
+            "address.",
+            "You agreed to the report.",
         ),
         (
             Strong("direct"),
-            "Every peer that you connect to, together with what your reports say.",
-            "Everyone; your peers can tell which are yours.",
-            "A consent of its own, never asked for by default.",
+            "Every peer that you connect to, together with the content of your reports.",
+            "Everyone; your peers also see which reports are yours.",
+            "You agreed to this route separately; apps do not ask for it by default.",
         ),
     )
-    head = ("route", "who sees your network address", "who sees what it says", "used when")
+    head = ("route", "who sees your network address", "who sees the content", "used if")
     return [
         Heading(2, "How reports travel, and who sees what", "routes"),
         Table("Routes", head, rows),
         Paragraph(
-            "On the way to a relay a report is encrypted and padded, so that all look alike from "
-            "outside. Relays keep nothing on disk and log no address; that they keep to it is "
-            "their word, so choose relays that you trust. They let each report rest until a moment "
-            "of the next day that is drawn for it alone, and publish it shuffled among those of "
-            "others."
+            "On the way to a relay a report is encrypted and padded, so all reports look alike "
+            "from outside. Relays should keep nothing on disk and log no address, but this cannot "
+            "be checked, so choose relays that you trust. A relay lets each report rest until its "
+            "own random moment of the next day, and then publishes it shuffled with other reports."
         ),
     ]
 
@@ -249,16 +253,15 @@ def _never(types: tuple[EventType, ...]) -> list[Block]:
     return [
         Heading(2, "What is never collected", "never"),
         Paragraph(
-            "There is no kind of field that could hold these, and every peer refuses a report that "
-            "tries:"
+            "No field can hold the following, and every peer refuses a report that contains it:"
         ),
         Bullets(
             (
                 "names, e-mail addresses, telephone numbers, or any text that you or the app write",
                 "your network address, device numbers, advertising numbers, cookies",
-                "any number that stays with you from report to report",
+                "any id that stays the same in several reports",
                 place,
-                f"moments finer than {duration(finest)}, and exact figures: only rough ranges",
+                f"times more precise than {duration(finest)}, and exact figures",
                 "files, keystrokes, screen contents, pages visited",
             )
         ),
@@ -267,50 +270,53 @@ def _never(types: tuple[EventType, ...]) -> list[Block]:
 
 def _choices() -> list[Block]:
     rows: tuple[tuple[Text, ...], ...] = (
-        ("see what you allow", Code("methrics consent"), "With the rule that decided it."),
+        (
+            "see what you allow",
+            Code("methrics consent"),
+            "Shows your answers and the rule that decides.",
+        ),
         (
             "say no to everything",
             (Code("DO_NOT_TRACK=1"), " or ", Code("METHRICS=off")),
-            "In the environment: stands above every yes, for all apps.",
+            "Set it in the environment. It overrides every yes, for all apps.",
         ),
         (
             "withdraw a yes",
             Code("methrics consent withdraw"),
-            "At once; what has not left is forgotten. Also for single kinds of reports.",
+            "At once; reports that have not left are deleted. Also for single kinds of reports.",
         ),
         (
             "read before it leaves",
             Code("methrics preview"),
-            "The very bytes, in plain words; strike out what you do not want sent.",
+            "Shows the exact bytes and their meaning; you can drop reports.",
         ),
-        ("see what left", Code("methrics mine"), "Every report, when, and by which route."),
+        ("see what left", Code("methrics mine"), "Lists each report with its time and route."),
         (
-            "see what it tells about you",
+            "see what your reports reveal",
             Code("methrics trail"),
-            "Who else says the same, and which of your reports could be joined.",
+            "Shows how many others report the same, and which of your reports could be linked.",
         ),
         (
             "erase",
             Code("methrics erase"),
-            "Asks every aggregator to forget a report, a kind, or all of yours, and to refuse it "
-            "for good if it comes back.",
+            "Asks every aggregator to delete one report, one kind, or all of yours, and to refuse "
+            "them if they arrive again.",
         ),
         (
-            "begin anew",
+            "start with a new identity",
             Code("methrics reset"),
-            "Later reports have nothing to do with earlier ones.",
+            "Later reports use new keys, and your install counts as new.",
         ),
     )
     return [
         Heading(2, "Your choices", "choices"),
         Paragraph(
-            "You need not give a reason, and no account. Only your machine knows which reports are "
-            "yours, so only from your machine can they be listed or erased: keep its data if you "
-            "want to be able to."
+            "You need no reason and no account. Only your machine knows which reports are yours, "
+            "so you can list or erase them only there. Keep its data if you want to do that later."
         ),
         Table("Your choices", ("to", "do", "what happens"), rows),
         Paragraph(
-            "If what is asked for changes, the changed part is off until you have been asked "
+            "If the app asks for something else, the changed part is off until you have been asked "
             "again. An update of the app never turns anything on."
         ),
     ]
@@ -328,21 +334,21 @@ def _entropy(types: tuple[EventType, ...]) -> list[Block]:
     )
     head = ("report", "bits at most", "budget", "different reports possible")
     random = (
-        " An answer given at random counts with what it can tell about you at most; as it stays "
-        "the same, two reports can be compared by it as by any other answer."
+        " A randomized answer counts only the bits that it can reveal about you. Because it stays "
+        "the same, two reports can still be compared by it, as by any other answer."
         if any(field.randomize is not None for entry in types for field in entry.fields)
         else ""
     )
     return [
-        Heading(2, "How much one report can tell", "entropy"),
+        Heading(2, "How much one report can reveal", "entropy"),
         Paragraph(
-            "A report can only say one of a number of things, counted here in bits: each bit "
-            f"doubles the number, and {UNIQUE_BITS} bits would be enough to tell all people on "
-            "Earth apart, if all answers were equally common and lasting. The less common your "
-            "answers, the more they tell. Whoever maintains the app cannot go over the budget "
-            f"without asking you again.{random}"
+            "The number of different possible reports is given here in bits: each bit doubles the "
+            f"number. {UNIQUE_BITS} bits would be enough to identify each person on Earth, if all "
+            "answers were equally common and never changed. The rarer your answers, the more they "
+            "reveal. The app's maintainers cannot exceed the budget without asking you again."
+            f"{random}"
         ),
-        Table("The most that one report can tell", head, rows),
+        Table("The most that one report can reveal", head, rows),
     ]
 
 
