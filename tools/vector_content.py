@@ -383,6 +383,11 @@ def bundles(w: World) -> Iterator[Scenario]:
         known = [] if name == "ok-bundle-catalog-first" else ["ok-catalog"]
         yield name, says, {"bundle": raw, "catalogs": known}
     yield "duplicate-bundle", "nothing new", {"bundle": pack([one]), "seen": [one]}
+    around = {"bundle": pack([one, w.revocation(), one])}
+    yield "ok-bundle-twice-around-revocation", "a report before and after its revocation", around
+    early = w.report(time=TIME + 1200)
+    forgotten = {"bundle": pack([w.catalog, early]), "seen": [w.catalog], "catalogs": []}
+    yield "duplicate-bundle-forgotten-catalog", "a catalog that the node forgot", forgotten
     yield "ok-bundle-half-new", "one new, one known", {"bundle": pack([one, two]), "seen": [one]}
     spoilt = pack([malleable(one), two])
     yield (

@@ -55,7 +55,7 @@ class Generator:
         made = [self._item(one, time) for _ in range(rng.choice([1, 1, 1, 2, 5]))]
         known = [n.raw for n in self.namespaces if n is one and not chance(rng, SELDOM)]
         revocations = [self._in_force(one, time)] if known and chance(rng, 0.2) else []
-        seen = [raw for raw, valid in made if known and valid and chance(rng, 0.2)]
+        seen = [raw for raw, valid in made if valid and chance(rng, 0.2)]
         if len(made) == 1 and chance(rng, 0.8):
             subject = {"bytes": made[0][0].hex()}
         else:
@@ -89,8 +89,8 @@ class Generator:
     def _bundle(self, items: list[bytes]) -> bytes:
         rng = self.rng
         if chance(rng, 0.2):
-            at = rng.randrange(len(items))
-            items = [*items[:at], items[at], *items[at:]]
+            again, at = rng.choice(items), rng.randrange(len(items) + 1)
+            items = [*items[:at], again, *items[at:]]
         if chance(rng, 0.2):
             items = [rng.choice(self.namespaces).raw, *items]
         raw = encoded(items)

@@ -6,6 +6,7 @@ is libsodium's, which runs without Python's lock, so several worker threads judg
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -92,10 +93,9 @@ def judge_bundle(
     accepted: dict[bytes, Accepted] = {}
     refused: list[Refusal] = []
     for data in items:
-        verdict = _judge(data, book, now, seen, live, topic)
+        verdict = _judge(data, book, now, seen, accepted, live, topic)
         if isinstance(verdict, Accepted):
-            if accepted.setdefault(verdict.item.id, verdict) is not verdict:
-                refused.append(Refusal(Reason.DUPLICATE, data, verdict.item.id))
+            accepted[verdict.item.id] = verdict
             continue
         refused.append(Refusal(verdict.reason, data, verdict.item and verdict.item.id))
         if verdict.decision is Decision.REJECT:
@@ -104,7 +104,7 @@ def judge_bundle(
     for one in accepted.values():
         if seen.add(one.item):
             fresh.append(one)
-        else:  # another thread has judged it meanwhile, or it came under another signature
+        else:  # another thread has judged it meanwhile
             refused.append(Refusal(Reason.DUPLICATE, one.item.raw, one.item.id))
     return _decide(fresh, refused)
 
@@ -119,13 +119,25 @@ def _decide(accepted: list[Accepted], refused: list[Refusal]) -> BundleVerdict:
 
 
 def _judge(
-    raw: bytes, book: CatalogBook, now: int, seen: Seen, live: bool, topic: str | None
+    raw: bytes,
+    book: CatalogBook,
+    now: int,
+    seen: Seen,
+    here: Mapping[bytes, Accepted],
+    live: bool,
+    topic: str | None,
 ) -> Verdict:
-    """The verdict on one item of a bundle, after which the book knows what it says."""
+    """The verdict on one item of a bundle, after which the book knows what it says.
+
+    `here`: the items of the same bundle that were accepted before it, by id.
+    """
     try:
         item = split(raw)
     except RefusedError as error:
         return Refused(Reason(error.code))
+    before = here.get(item.id)
+    if before is not None and before.item.raw[-64:] == item.raw[-64:]:
+        return Refused(Reason.DUPLICATE, item)
     # A catalog that the book has no room for is judged again: only its payload names its label.
     placed = item.kind is not Kind.CATALOG or book.get(item.id) is not None
     if placed and seen.holds(item):
@@ -135,8 +147,11 @@ def _judge(
         reason = Reason.FOREIGN if foreign else Reason.DUPLICATE
         return Refused(reason, item)
     verdict = judge_item(item, book, now, live=live, topic=topic)
-    if isinstance(verdict, Accepted) and not learn(verdict, book):
-        return Refused(Reason.QUOTA, item)
+    if isinstance(verdict, Accepted):
+        if not learn(verdict, book):
+            return Refused(Reason.QUOTA, item)
+        if before is not None or item.id in seen:
+            return Refused(Reason.DUPLICATE, item)
     return verdict
 
 
