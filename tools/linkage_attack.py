@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from linkage_world import DAY, HOUR, Sighting, World
+from linkage_people import DAY, HOUR
+from linkage_world import Sighting, World
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 

@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
-from linkage_world import DAY, HOUR, Sighting, World
+from linkage_people import DAY, HOUR
+from linkage_world import Sighting, World
 
 from methrics.schema.catalog.catalog import Catalog
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
+from catalog_text import CLICKS, TYPE, WALK
+
 from methrics.aggregate.store.store import Batch, Committed, Store
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
@@ -26,15 +28,11 @@ NOW = 1_790_000_400
 
 DAY = 86_400
 
-_TYPE = """
-question = "How many?"
-why = "To know."
-owner = "Tests"
-review = "https://example.org/review"
-expires = 2028-07-01
-retention_days = 365
-entropy_bits = 60
-"""
+
+def braced(text: str) -> str:
+    """`text` as a part of SOURCE, which is formatted once more."""
+    return text.replace("{", "{{").replace("}", "}}")
+
 
 SOURCE = f"""
 [catalog]
@@ -44,7 +42,7 @@ contact = "https://example.org"
 [types.beat]
 kind = "state"
 chart = "line:os"
-{_TYPE}
+{TYPE}
 [types.beat.release]
 delay = 300
 every = [86400, 172800]
@@ -68,38 +66,8 @@ unit = "weeks"
 source = "install_age"
 says = "Age."
 {{extra}}
-
-[types.clicks]
-kind = "count"
-chart = "bar:button"
-{_TYPE}
-[types.clicks.release]
-delay = 600
-jitter = 600
-[types.clicks.count]
-max = 100
-window = 86400
-[types.clicks.fields.button]
-type = "enum"
-values = ["ok", "cancel"]
-says = "Which button."
-
-[types.walk]
-kind = "sequence"
-chart = "funnel"
-one_in = [1, 10]
-{_TYPE}
-[types.walk.release]
-delay = 600
-jitter = 600
-[types.walk.sequence]
-steps = ["start", "middle", "end"]
-offset_edges = [5, 60]
-max_steps = 3
-[types.walk.fields.variant]
-type = "enum"
-values = ["a", "b"]
-says = "Which design."
+{braced(CLICKS)}
+{braced(WALK)}
 """
 
 MORE_FIELDS = """

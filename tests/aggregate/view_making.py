@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from catalog_text import CLICKS, TYPE, WALK
 
 from methrics.aggregate.read.dataset import Dataset, open_dataset
 from methrics.aggregate.store.duck import name, open_writer
@@ -25,15 +26,6 @@ from methrics.schema.judging.judge import judge
 MONDAY = date(2026, 6, 1)
 """Also the first day of a month."""
 
-_TYPE = """
-question = "How many?"
-why = "To know."
-owner = "Tests"
-review = "https://example.org/review"
-expires = 2028-07-01
-retention_days = 365
-entropy_bits = 60
-"""
 _RELEASE = """
 delay = 600
 jitter = 600
@@ -48,7 +40,7 @@ contact = "https://example.org"
 kind = "state"
 chart = "line:os"
 one_in = [1, 10]
-{_TYPE}
+{TYPE}
 [types.beat.release]
 every = [86400, 172800]
 {_RELEASE}
@@ -70,7 +62,7 @@ says = "Tool."
 kind = "state"
 chart = "bar:milestone"
 resolution = 86400
-{_TYPE}
+{TYPE}
 [types.keep.release]
 every = [86400, 172800]
 {_RELEASE}
@@ -83,7 +75,7 @@ says = "First day, or 1 or 7 days later."
 [types.host]
 kind = "state"
 chart = "bar:cores"
-{_TYPE}
+{TYPE}
 [types.host.release]
 every = [86400, 172800]
 {_RELEASE}
@@ -96,36 +88,8 @@ says = "Cores."
 type = "enum"
 values = ["x86_64", "aarch64"]
 says = "Processor."
-
-[types.clicks]
-kind = "count"
-chart = "bar:button"
-{_TYPE}
-[types.clicks.release]
-{_RELEASE}
-[types.clicks.count]
-max = 100
-window = 86400
-[types.clicks.fields.button]
-type = "enum"
-values = ["ok", "cancel"]
-says = "Which button."
-
-[types.walk]
-kind = "sequence"
-chart = "funnel"
-one_in = [1, 10]
-{_TYPE}
-[types.walk.release]
-{_RELEASE}
-[types.walk.sequence]
-steps = ["start", "middle", "end"]
-offset_edges = [10, 60]
-max_steps = 4
-[types.walk.fields.variant]
-type = "enum"
-values = ["a", "b"]
-says = "Which design."
+{CLICKS}
+{WALK}
 [types.walk.fields.again]
 type = "flag"
 says = "Whether this was not the first time."

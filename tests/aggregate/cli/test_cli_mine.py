@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import aggregate_making as making
@@ -14,6 +12,7 @@ import own_making
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from click.testing import CliRunner, Result
+from serving import FolderServer
 
 from methrics.aggregate.cli import mine as cli_mine
 from methrics.aggregate.cli.main import main
@@ -65,33 +64,17 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     return Scene(tmp_path_factory.mktemp("scene"))
 
 
-class Server:
-    """A web server that serves a folder and writes down everything it is told."""
+class Server(FolderServer):
+    """A web server that serves a folder and keeps the text of each request."""
 
     def __init__(self, folder: Path) -> None:
-        told = self.told = list[str]()
+        self.told: list[str] = []
+        super().__init__(folder, self._seen)
 
-        class Handler(SimpleHTTPRequestHandler):
-            def do_GET(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                body = self.rfile.read(length)
-                headers = [f"{k}: {v}" for k, v in self.headers.items() if k != "Host"]
-                told.append("\n".join([self.requestline, *headers, body.hex()]))
-                super().do_GET()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        handler = partial(Handler, directory=str(folder))
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def _seen(self, request: SimpleHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
+        headers = [f"{k}: {v}" for k, v in request.headers.items() if k != "Host"]
+        self.told.append("\n".join([request.requestline, *headers, body.hex()]))
 
 
 @pytest.fixture

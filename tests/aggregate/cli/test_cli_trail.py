@@ -348,6 +348,15 @@ def test_a_home_where_nothing_was_recorded(
     assert not nobody.exists()
 
 
+def assert_one_line(
+    capsys: pytest.CaptureFixture[str], code: int, expected: int, line: str
+) -> None:
+    assert code == expected
+    error = capsys.readouterr().err
+    assert line in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("options", "code", "line"),
     [
@@ -364,10 +373,7 @@ def test_wrong_use_is_one_line(
     code: int,
     line: str,
 ) -> None:
-    assert main(["trail", *options]) == code
-    error = capsys.readouterr().err
-    assert line in error
-    assert error.count("\n") == 1
+    assert_one_line(capsys, main(["trail", *options]), code, line)
 
 
 @pytest.mark.parametrize(
@@ -386,10 +392,7 @@ def test_wrong_use_of_the_threshold_is_one_line(
     code: int,
     line: str,
 ) -> None:
-    assert main(["threshold", *options]) == code
-    error = capsys.readouterr().err
-    assert line in error
-    assert error.count("\n") == 1
+    assert_one_line(capsys, main(["threshold", *options]), code, line)
 
 
 def test_a_foreign_file_is_refused(person: Person, tmp_path: Path) -> None:

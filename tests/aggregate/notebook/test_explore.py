@@ -6,16 +6,15 @@ import gc
 import io
 import json
 import shutil
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import aggregate_making as making
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from serving import FolderServer
 from tests.needed import need
 
 from methrics.aggregate.notebook import explore
@@ -46,8 +45,8 @@ def put(folder: Path, raws: list[bytes], now: int) -> None:
         Exporter(store.cursor(), folder / "a.parquet").export(store.tables, now)
 
 
-class Site:
-    """A folder with a data set in both forms, served over HTTP; `before` is told each path."""
+class Site(FolderServer):
+    """A folder with a data set in both forms, served over HTTP; `before` gets each path first."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,30 +54,14 @@ class Site:
         self.directory = folder / "a.parquet"
         self.before: Callable[[str], None] = lambda path: None
         self.asked: list[str] = []
-        site = self
+        super().__init__(folder, self._seen)
 
-        class Handler(SimpleHTTPRequestHandler):
-            def do_GET(self) -> None:
-                site.asked.append(self.path)
-                site.before(self.path)
-                super().do_GET()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        handler = partial(Handler, directory=str(folder))
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+    def _seen(self, request: SimpleHTTPRequestHandler) -> None:
+        self.asked.append(request.path)
+        self.before(request.path)
 
     def put(self, raws: list[bytes]) -> None:
         put(self.folder, raws, NOW + len(self.asked))
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import view_making as making
+from catalog_text import TYPE
 from tests.needed import need
 from view_making import MONDAY, later
 
@@ -18,7 +19,7 @@ from methrics.aggregate.read.dataset import Dataset
 np = need("numpy")
 
 Z = 1.959964
-RANDOM = """
+RANDOM = f"""
 [catalog]
 label = "test"
 contact = "https://example.org"
@@ -27,20 +28,14 @@ contact = "https://example.org"
 kind = "state"
 chart = "bar:tool"
 one_in = [1, 10]
-question = "How many?"
-why = "To know."
-owner = "Tests"
-review = "https://example.org/review"
-expires = 2028-07-01
-retention_days = 365
-entropy_bits = 60
-release = {delay = 600, jitter = 600, every = [86400, 172800]}
+release = {{delay = 600, jitter = 600, every = [86400, 172800]}}
+{TYPE}
 
 [types.answer.fields]
-tool = {type = "enum", values = ["a", "b", "c"], says = "Tool.", randomize = {epsilon = 1}}
-loud = {type = "flag", says = "Loud.", randomize = {epsilon = 0.5}}
-size = {type = "bucket", edges = [1, 2], unit = "GB", says = "Size.", randomize = {epsilon = 3}}
-monthly = {type = "flag", source = "first_of_month", says = "First this month."}
+tool = {{type = "enum", values = ["a", "b", "c"], says = "Tool.", randomize = {{epsilon = 1}}}}
+loud = {{type = "flag", says = "Loud.", randomize = {{epsilon = 0.5}}}}
+size = {{type = "bucket", edges = [1, 2], unit = "GB", says = "Size.", randomize = {{epsilon = 3}}}}
+monthly = {{type = "flag", source = "first_of_month", says = "First this month."}}
 """
 WEEKLY = RANDOM.replace("first_of_month", "first_of_week")
 
