@@ -1,6 +1,6 @@
-"""The one module that asks the machine for the time and for randomness.
+"""The one module that reads the clock and the random numbers of the machine.
 
-Everything else takes `now` (whole seconds UTC), a `Clock` or an `Rng` from its caller, so that
+All other modules take `now` (whole seconds UTC), a `Clock` or an `Rng` from their caller, so that
 schedules, flags and retention can be tested without waiting.
 """
 
@@ -14,7 +14,7 @@ Rng = Callable[[], float]
 
 
 class Clock:
-    """The machine's clock. Tests pass a subclass that they move by hand."""
+    """The clock of the machine. Tests pass a `ManualClock`."""
 
     __slots__ = ()
 
@@ -30,7 +30,7 @@ class Clock:
 
 
 class ManualClock(Clock):
-    """A clock that stands still until it is moved: part of the public testing API."""
+    """A clock that stands still until a test moves it (public testing API)."""
 
     __slots__ = ("_monotonic", "_now")
 
@@ -39,26 +39,27 @@ class ManualClock(Clock):
         self._monotonic = 0.0
 
     def now(self) -> int:
-        """The time set last."""
+        """Whole seconds since 1970-01-01 UTC."""
         return self._now
 
     def monotonic(self) -> float:
-        """Seconds by which the clock was moved."""
+        """Seconds by which the clock was moved forward so far."""
         return self._monotonic
 
     def sleep(self, seconds: float) -> None:
-        """Moves the clock on; returns at once."""
+        """Moves the clock forward; returns at once."""
         self.advance(seconds)
 
     def advance(self, seconds: float) -> None:
-        """Moves both readings on by `seconds`."""
+        """Moves `now` and `monotonic` forward by `seconds`."""
         self._monotonic += seconds
         self._now += int(seconds)
 
 
 def system_rng() -> Rng:
-    """Python's generator, seeded by the operating system and again after each fork. It draws
-    schedules, never keys. Imported when first needed: an app without consent never needs it."""
+    """Python's generator, which is seeded by the operating system, and again after each fork. It
+    draws schedules, never keys. Imported at first use, because an app without consent needs
+    none."""
     from random import random
 
     return random

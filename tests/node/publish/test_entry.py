@@ -42,7 +42,7 @@ def test_the_users_relays_come_before_the_apps(tmp_path: Path) -> None:
     assert entry_peers(user_paths(tmp_path), {}, default_relays=[ONE]) == Entry((ONE,))
     env = {"METHRICS_RELAYS": TWO}
     assert entry_peers(user_paths(tmp_path), env, default_relays=[ONE]) == Entry((TWO,))
-    with pytest.raises(ConfigError, match="no address of a peer"):
+    with pytest.raises(ConfigError, match="not the address of a peer"):
         entry_peers(user_paths(tmp_path), {}, default_relays=["relay.example.org"])
 
 

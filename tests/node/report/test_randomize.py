@@ -232,7 +232,7 @@ def test_a_random_field_that_is_not_shared_is_left_out() -> None:
 def test_a_random_field_cannot_be_left_out_by_the_app() -> None:
     plan = compile_type(CATALOG.types, "assistive", RecorderSettings())
     for values in ({}, {"tool": None}):
-        with pytest.raises(LocalError, match=r"assistive\.tool is answered at random, so it must"):
+        with pytest.raises(LocalError, match=r"assistive\.tool uses randomized response"):
             plan.complete(dict(values))
     plan.complete({"tool": "none"})
 

@@ -1,4 +1,4 @@
-"""What a recorder needs of the process: a flush when the app exits, and at most one log line."""
+"""Closes recorders when the app exits, and limits their log to one line per process."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def at_exit(thing: Closable) -> None:
 
 
 def forget(thing: Closable) -> None:
-    """`thing` was closed by its owner."""
+    """No longer closes `thing` at exit, because its owner has closed it."""
     _open.discard(thing)
 
 
 def warn_once(text: str) -> None:
-    """One line on the logger `methrics`, the first time in this process only (DEB-4: an app must
-    not be flooded). Nothing is shown unless the app gave that logger a handler."""
+    """Logs one warning on the logger `methrics`, the first time in this process only (DEB-4: an
+    app's log must not be flooded). It is shown only if the app gave that logger a handler."""
     if _state["warned"]:
         return
     _state["warned"] = True
@@ -42,8 +42,9 @@ def warn_once(text: str) -> None:
 
 
 def quiet_logger() -> logging.Logger:
-    """The logger `methrics`, of which nothing is shown unless the app gave it, or the root logger,
-    a handler: without any, Python itself would print warnings into the app's standard error."""
+    """The logger `methrics` with a NullHandler, without which Python would print its warnings on
+    the app's standard error. They are shown only if the app adds a handler, or has one at the
+    root."""
     import logging
 
     logger = logging.getLogger("methrics")
@@ -53,7 +54,7 @@ def quiet_logger() -> logging.Logger:
 
 
 def leaving() -> bool:
-    """Whether the app is exiting, so that nothing may be begun that somebody has to end."""
+    """Whether the app is exiting: then nothing may be started that has to be ended later."""
     return _state["leaving"]
 
 

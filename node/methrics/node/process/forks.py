@@ -1,8 +1,9 @@
-"""No SQLite connection crosses a fork.
+"""Closes SQLite connections before a fork.
 
-A child that inherits one also inherits SQLite's belief about locks that it does not own: once the
-parent exits, a third process may truncate the shared memory that the child still maps. So every
-connection is closed before a fork, with its lock held, and opened again on next use by each side.
+A child that inherits a connection also inherits SQLite's record of locks that the child does not
+own. Once the parent exits, a third process may truncate the shared memory that the child still
+maps. So every connection is closed before a fork, while its lock is held, and parent and child open
+it again on next use.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from typing import Protocol
 
 
 class Forkable(Protocol):
-    """Something that must be closed around a fork; see `database.Database`."""
+    """An object that takes part in forks, such as `database.Database`.
+
+    `before_fork` takes its lock and closes it; False if the lock was not free within `patience`
+    seconds. `after_fork` frees the lock, in parent and child. `abandon` replaces it in a child
+    whose parent did not get the lock; the returned object is kept alive, so that it is never
+    closed."""
 
     def before_fork(self, patience: float) -> bool: ...
     def after_fork(self) -> None: ...
@@ -21,10 +27,10 @@ class Forkable(Protocol):
 
 
 PATIENCE = 1.0
-"""Seconds a fork waits for a call in another thread; such calls take microseconds."""
+"""Seconds that a fork waits for a call in another thread; such calls take microseconds."""
 
 _watched: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_held: list[Forkable] = []
+_closed: list[Forkable] = []
 _abandoned: list[object] = []
 _installed: list[bool] = []
 
@@ -40,16 +46,16 @@ def watch(thing: Forkable) -> None:
 
 
 def _before() -> None:
-    _held.extend(thing for thing in list(_watched) if thing.before_fork(PATIENCE))
+    _closed.extend(thing for thing in list(_watched) if thing.before_fork(PATIENCE))
 
 
 def _after_in_parent() -> None:
-    for thing in _held:
+    for thing in _closed:
         thing.after_fork()
-    _held.clear()
+    _closed.clear()
 
 
 def _after_in_child() -> None:
-    held = set(map(id, _held))
+    closed = set(map(id, _closed))
     _after_in_parent()
-    _abandoned.extend(thing.abandon() for thing in list(_watched) if id(thing) not in held)
+    _abandoned.extend(thing.abandon() for thing in list(_watched) if id(thing) not in closed)

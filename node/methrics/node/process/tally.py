@@ -1,4 +1,4 @@
-"""Counts by reason, exact over threads and safe over forks."""
+"""Counts by reason, exact with threads and safe with forks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class Tally:
-    """`add` counts, `totals` tells. A fork waits until no other thread is within `add`."""
+    """Counts per reason. A fork waits until no other thread is in `add`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -14,7 +14,7 @@ class Tally:
         self._watched = False
 
     def add(self, reason: str, n: int = 1) -> None:
-        """Counts `n` more."""
+        """Adds `n` to the count of `reason`."""
         if not self._watched:
             from methrics.node.process.forks import watch
 
@@ -24,7 +24,7 @@ class Tally:
             self._counts[reason] = self._counts.get(reason, 0) + n
 
     def totals(self) -> dict[str, int]:
-        """What was counted so far, by reason."""
+        """The counts so far, by reason."""
         return dict(self._counts)
 
     def before_fork(self, patience: float) -> bool:

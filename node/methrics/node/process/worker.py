@@ -1,4 +1,4 @@
-"""Where slow synchronous work runs: in threads, or in line where a test owns the clock."""
+"""Runs slow blocking calls for trio code: in threads, or in line where a test moves the clock."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ T = TypeVar("T")
 
 
 class Worker(Protocol):
-    """Runs a blocking call to its end and returns what it returns."""
+    """Runs a blocking call to its end and returns its result."""
 
     async def __call__(self, call: Callable[[], T], /) -> T: ...
 
 
 class Threads:
-    """At most `most` threads at once; libsodium releases the interpreter's lock in them.
+    """At most `most` threads at once. They run in parallel where libsodium releases the GIL.
 
-    A cancelled caller waits for its thread: the work is short and its result may hold a lock.
+    A cancelled caller waits for its thread, because the call is short and may hold a lock.
     """
 
     def __init__(self, most: int) -> None:
@@ -30,6 +30,6 @@ class Threads:
 
 
 async def inline(call: Callable[[], T], /) -> T:
-    """No thread at all: a simulated clock does not wait for threads."""
+    """Runs the call without a thread, because a simulated clock does not wait for threads."""
     await trio.lowlevel.checkpoint()
     return call()

@@ -1,11 +1,11 @@
-"""Which peers this machine enters the network by: the user's own choice, before any (DEB-8).
+"""The peers by which this machine enters the network; the user's choice comes first (DEB-8).
 
     METHRICS_RELAYS    multiaddresses of relays, separated by spaces or commas
     METHRICS_PEERS     the same for peers of the topic, which only the route `direct` uses
     <config>/network.json   {"relays": ["/ip4/..."], "peers": [...]}, where the names are not set
 
 Where a user names no relay, the app's own are used (`methrics.node.open(..., relays=[...])`).
-An address holds the peer id of the one it belongs to (/p2p/...), so nobody else can answer for it.
+An address contains the id of its peer (/p2p/...), so that no other peer can answer in its place.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Entry(NamedTuple):
 def entry_peers(
     paths: Paths, env: Mapping[str, str] = os.environ, *, default_relays: Sequence[str] = ()
 ) -> Entry:
-    """The user's entry peers; the app's relays where the user names none; or none at all.
+    """The user's entry peers. `default_relays`: the app's, used if the user names no relay.
 
-    Raises ConfigError `bad-address` or `bad-network-file`, naming what is wrong.
+    Raises ConfigError `bad-address` or `bad-network-file`, with the address or file.
     """
     named = {kind: _listed(env.get(f"METHRICS_{kind.upper()}", "")) for kind in ("relays", "peers")}
     filed = {} if all(named.values()) else _read(os.path.join(paths.config, "network.json"))
@@ -51,16 +51,17 @@ def entry_peers(
 
 
 def check_addresses(addresses: Sequence[str]) -> tuple[str, ...]:
-    """The addresses, each once and in order. Raises ConfigError for what can be none."""
+    """The addresses, each once and in order. Raises ConfigError for one that cannot be an
+    address."""
     for address in addresses:
         if len(address) > ADDRESS_MAX or not address.startswith("/") or "/p2p/" not in address:
             raise ConfigError(
                 "bad-address",
-                f"{address[:80]!r} is no address of a peer",
+                f"{address[:80]!r} is not the address of a peer",
                 "it looks like /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...",
             )
     if len(addresses) > ADDRESSES_MAX:
-        raise ConfigError("bad-address", f"at most {ADDRESSES_MAX} addresses, please")
+        raise ConfigError("bad-address", f"at most {ADDRESSES_MAX} addresses are allowed")
     return tuple(dict.fromkeys(addresses))
 
 
@@ -84,7 +85,7 @@ def _read(path: str) -> dict[str, object]:
 def _array(document: Mapping[str, object], name: str) -> list[str]:
     value = document.get(name, [])
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise _bad_file("network.json", f"{name} is a list of addresses")
+        raise _bad_file("network.json", f"{name} must be a list of addresses")
     return value
 
 

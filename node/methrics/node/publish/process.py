@@ -28,7 +28,7 @@ from methrics.schema.errors import LocalError, MethricsError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The process of its own. Says at most one line on standard error; returns the exit code."""
+    """Runs the publisher. Prints at most one line on standard error; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m methrics.node.publisher",
         description="Send what one outbox has due, then end.",
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _until_signal(paths: Paths, namespace: str, settings: PublisherSettings) -> int:
-    """Run until done or told to end; either is a clean end."""
+    """Run until done, or until a signal to stop."""
     code, failure = OK, None
     async with trio.open_nursery() as nursery:
         await on_stop_signal(nursery, nursery.cancel_scope.cancel)

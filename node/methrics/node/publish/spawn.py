@@ -1,7 +1,7 @@
-"""Starts the publisher in a process of its own, when something is due and none is running.
+"""Starts the publisher as a process, if something is due and no publisher runs.
 
-The app never waits for it and is not its parent for long: an intermediate process forks and ends,
-so that no zombie is left in the app and the publisher survives the app's exit and terminal.
+The app does not wait for the publisher and is not its parent: an intermediate process forks and
+ends. So no zombie is left in the app, and the publisher outlives the app and its terminal.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ if TYPE_CHECKING:
     from methrics.node.outbox.interfaces import AppOutbox
 
 PAUSE = 30.0
-"""Seconds after a start in which this process starts no other: the new one needs time to lock."""
+"""Seconds after a start in which this process starts no other: the new one must take its lock
+first."""
 
 REAP_TIMEOUT = 20.0
-"""Seconds a helper thread waits for the intermediate process, which lives for milliseconds."""
+"""Seconds that a helper thread waits for the intermediate process, which takes milliseconds."""
 
 HELPER = "methrics-nudge"
-"""Name of that thread."""
+"""Name of the helper threads."""
 
 # Run by the intermediate process: become the leader of a new session, then the publisher.
 _DETACH = "import os,sys\nif os.fork():os._exit(0)\nos.setsid()\nos.execv(sys.argv[1],sys.argv[1:])"
 
 LOOK_PATIENCE = 0.2
-"""Seconds that an exiting app waits for such a thread in mid-look, which takes milliseconds."""
+"""Seconds that an exiting app waits for a helper thread that is looking, which takes
+milliseconds."""
 
 _started: dict[str, float] = {}
 _lock = [threading.Lock()]
@@ -42,8 +44,8 @@ _lock = [threading.Lock()]
 def nudge(
     paths: Paths, namespace: str, outbox: AppOutbox, relays: tuple[str, ...], *, inline: bool
 ) -> None:
-    """Starts a publisher if one is wanted. `relays` are the app's. `inline` does it now, for an app
-    that is exiting; otherwise a short-lived daemon thread does. Never raises."""
+    """Starts a publisher if one is wanted. `relays` are the app's. `inline`: in this thread, for an
+    app that is exiting; otherwise in a short-lived daemon thread. Never raises."""
     if inline:
         _look(paths, namespace, outbox, relays, False)
         return
@@ -60,9 +62,9 @@ def nudge(
 
 
 def wanted(paths: Paths, namespace: str, outbox: AppOutbox, relays: tuple[str, ...] = ()) -> bool:
-    """Whether something is due that no running publisher takes and some relay could.
+    """Whether something is due, a relay is known, and no publisher runs.
 
-    Raises StoreError, ConfigError for entry peers that cannot be used."""
+    Raises StoreError; raises ConfigError for entry peers that cannot be used."""
     due = outbox.next_due()
     if due is None or due > outbox.clock.now():
         return False
@@ -74,8 +76,8 @@ def wanted(paths: Paths, namespace: str, outbox: AppOutbox, relays: tuple[str, .
 
 
 def command(paths: Paths, namespace: str, relays: tuple[str, ...] = ()) -> list[str] | None:
-    """The publisher's command line, or None where this process has no Python to run it with:
-    a frozen app or an embedding server, whose `sys.executable` is the app itself."""
+    """The command line of the publisher. None if `sys.executable` is not Python, as in a frozen
+    app or an embedding server."""
     python = sys.executable
     if not python or getattr(sys, "frozen", False):
         return None
@@ -97,8 +99,8 @@ def start(argv: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _leave(process: subprocess.Popen[bytes]) -> None:
-    """Has the intermediate process waited for by a thread or, if the app is exiting, by the system;
-    Python would warn on the app's standard error of a process that nobody waits for."""
+    """Waits for the intermediate process in a thread. If the app is exiting, marks it as waited for
+    and leaves it to the system, because Python would print a warning on standard error."""
     if not leaving():
         with contextlib.suppress(RuntimeError):
             threading.Thread(target=_reap, args=(process,), name=HELPER, daemon=True).start()
@@ -118,15 +120,15 @@ def _look(
     relays: tuple[str, ...],
     reap: bool,
 ) -> None:
-    # An app may be exiting while a thread of its looks: one of the two starts the publisher, and it
-    # is started when the other goes on.
+    # An app may exit while its helper thread looks: one of the two starts the publisher, and the
+    # other then finds that it was started.
     lock = _lock[0]
     if not lock.acquire(timeout=LOOK_PATIENCE):
         return
     try:
         process = _start_if_wanted(paths, namespace, outbox, relays)
     except Exception:  # noqa: BLE001 - the edge to the app, whose standard error is not ours
-        return  # the next nudge tries again; nothing is lost, the outbox keeps it
+        return  # nothing is lost: the next nudge tries again
     finally:
         lock.release()
     if process is not None:
@@ -148,7 +150,7 @@ def _start_if_wanted(
 
 
 def _renew_lock() -> None:
-    """After a fork: a thread that does not exist in the child may have held it."""
+    """After a fork: the lock may be held by a thread that does not exist in the child."""
     _lock[0] = threading.Lock()
 
 

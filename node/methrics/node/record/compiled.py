@@ -1,4 +1,4 @@
-"""What `record` needs to know of an event type beside its declaration, worked out once."""
+"""An event type prepared for `record`: everything that each call needs, computed once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.event_type import EventType
 
 COUNT_MAX = 1 << 31
-"""Largest `n` of one `count` call: sums stay far within SQLite's integers."""
+"""Largest `n` of one `count` call, so that sums fit into SQLite's integers."""
 
 
 class CompiledType(NamedTuple):
-    """`sourced`: fields that the node fills in when a report is made. `random`: fields that it
-    answers at random. `version`: the app's, if the type has a field for it. `one_in`: the sampling
-    that the app chose."""
+    """`sourced`: fields that the node fills in when a report is made. `random`: fields with
+    randomized response. `version`: the app's, if the type has a field for it. `one_in`: the
+    sampling that the app chose."""
 
     event_type: EventType
     sourced: frozenset[str]
@@ -29,19 +29,22 @@ class CompiledType(NamedTuple):
     packer: FieldPacker
 
     def complete(self, values: dict[str, object]) -> None:
-        """Adds the app's version. Raises LocalError for what only the node may fill in, and for a
-        field that is answered at random and left out: that it is missing would tell the truth."""
+        """Adds the app's version to `values`. Raises LocalError for a field that only the node
+        fills in, and for a missing field with randomized response: its absence would tell the
+        truth."""
         if self.sourced and not self.sourced.isdisjoint(values):
             name = min(self.sourced.intersection(values))
             misuse("reserved-field", f"{self.event_type.name}.{name} is filled in by the node")
         for name in self.random:
             if values.get(name) is None:
                 where = f"{self.event_type.name}.{name}"
-                misuse("wrong-value", f"{where} is answered at random, so it must always be given")
+                misuse(
+                    "wrong-value", f"{where} uses randomized response, so it must always be given"
+                )
         if self.version is not None and "version" not in values:
             values["version"] = self.version
 
-    def says_nothing(self, allowed: frozenset[str] | None) -> bool:
+    def would_be_empty(self, allowed: frozenset[str] | None) -> bool:
         """Whether a report without the app's fields would be empty (KPI-15)."""
         if not self.event_type.fields or self.event_type.kind == "count":
             return False
@@ -51,7 +54,8 @@ class CompiledType(NamedTuple):
 def compile_type(
     types: Mapping[str, EventType], type_name: str, settings: RecorderSettings
 ) -> CompiledType:
-    """Raises LocalError for a type, or a sampling, that the catalog does not declare."""
+    """Compiles one event type. Raises LocalError if the catalog does not declare it or its
+    sampling."""
     event_type = types.get(type_name)
     if event_type is None:
         known = ", ".join(types) or "none"
@@ -63,17 +67,17 @@ def compile_type(
     version = event_type.field("version")
     takes_version = version is not None and version.type == "version"
     return CompiledType(
-        event_type,
-        frozenset(field.name for field in event_type.fields if field.source is not None),
-        frozenset(field.name for field in event_type.fields if field.randomize is not None),
-        settings.app_version if takes_version else None,
-        one_in,
-        FieldPacker(event_type),
+        event_type=event_type,
+        sourced=frozenset(field.name for field in event_type.fields if field.source is not None),
+        random=frozenset(field.name for field in event_type.fields if field.randomize is not None),
+        version=settings.app_version if takes_version else None,
+        one_in=one_in,
+        packer=FieldPacker(event_type),
     )
 
 
 def amount(n: int | None) -> int:
-    """How much to count: 1 unless the app says. Raises LocalError for no sensible number."""
+    """The number to count: `n`, or 1 for None. Raises LocalError if it is out of range."""
     if n is None:
         return 1
     if type(n) is not int or not 1 <= n <= COUNT_MAX:
@@ -82,5 +86,5 @@ def amount(n: int | None) -> int:
 
 
 def misuse(code: str, message: str) -> NoReturn:
-    """Raises LocalError: the app uses its recorder wrongly."""
+    """Raises LocalError for wrong use of the recorder."""
     raise LocalError(code, message)

@@ -1,4 +1,4 @@
-"""`methrics.node.open`: from a catalog file to a recorder, without ever failing an app."""
+"""`methrics.node.open`: makes a recorder from a catalog file, and never makes the app fail."""
 
 from __future__ import annotations
 
@@ -30,12 +30,17 @@ def open(
 ) -> Recorder:
     """A recorder for the app whose signed catalog is in `catalog` (its bytes, or a file's name).
 
-    Touches nothing but the catalog file. With `strict`, meant for an app's own tests, wrong use
-    raises LocalError here and in every method; without, a recorder that cannot work records
-    nothing and says why in `statistics()`. The settings are those of `RecorderSettings`.
+    Reads the catalog file and no other. With `strict`, which is meant for an app's own tests, wrong
+    use raises LocalError here and in every method. Without it, a recorder that cannot work records
+    nothing, and `statistics()` has the reason. The settings are those of `RecorderSettings`.
     """
     settings = RecorderSettings(
-        app_version, environment, sampling or {}, publisher, strict, tuple(relays)
+        app_version=app_version,
+        environment=environment,
+        sampling=sampling or {},
+        publisher=publisher,
+        strict=strict,
+        relays=tuple(relays),
     )
     paths = user_paths(home, policy=policy)
     try:

@@ -1,8 +1,7 @@
-"""From an app's values to the CBOR of their wire values, fast: the same few come again and again,
-so their encoded pieces are remembered.
+"""Packs an app's values as CBOR of their wire values, with a cache of encoded values.
 
-The result is `encode(event_type.coerce(values))`, byte for byte; that takes 20 microseconds for
-seven fields, this takes 3.
+The result is `encode(event_type.coerce(values))`, byte for byte, in 3 microseconds for seven fields
+instead of 20.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.event_type import EventType
 
 REMEMBERED_MAX = 512
-"""Pieces remembered per field; an app that sends more different wire values starts over."""
+"""Cached values per field; with more different values, the cache is emptied."""
 
 _MAP = 5
 _HEADS = tuple(head(_MAP, count) for count in range(FIELDS_MAX + 1))
@@ -52,10 +51,11 @@ class FieldPacker:
                 raw = values[name]
                 if raw is not None and (only is None or name in only):
                     wire = coerce(raw)
-                    # One field's wire values are all of one type: 1 and True never meet here.
+                    # The wire values of one field have one type, so 1 and True are never the same
+                    # key.
                     parts.append(remembered.get(wire) or _piece(name, remembered, wire))
         if declared != len(values):
-            self._event_type.coerce(values)  # says which field is not declared
+            self._event_type.coerce(values)  # raises with the name of the undeclared field
         count = len(parts) - 1
         parts[0] = _HEADS[count]
         return b"".join(parts), count

@@ -1,11 +1,11 @@
-"""The embedded client: what an app calls. Never raises into the app, never waits for a network.
+"""The recorder, which apps call. It never raises into the app and never waits for a network.
 
     recorder = methrics.node.open(CATALOG, app_version="1.4")
     recorder.record("signin", language="fr")
 
-Off (the default): a call returns False within a microsecond and leaves no row, id, file, thread or
-socket. On: True means that the event is in the outbox and survives a kill -9 of the app. Anything
-else is False and counted in `statistics()`.
+Without consent (the default), a call returns False within a microsecond and makes no row, id, file,
+thread or socket. With consent, True means that the event is in the outbox and survives a kill -9 of
+the app. In all other cases a call returns False, and `statistics()` counts the reason.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.catalog import Catalog, EventType
 
 SEQUENCES_MAX = 1000
-"""Open sequences of one recorder: an app that never ends them must not grow."""
+"""Open sequences of one recorder, so that an app that never ends them does not grow."""
 
 
 class Statistics(NamedTuple):
-    """What one recorder did since it was opened, in this process. `rule` names what decides about
-    consent ("answer": the user's answers per type); `dropped` counts by reason."""
+    """Counts of one recorder since it was opened, in this process. `rule`: the rule that decides
+    about consent ("answer": the user's answers per type). `dropped`: counts by reason."""
 
     namespace: str
     rule: str
@@ -79,8 +79,8 @@ class Recorder:
     def record(self, type_name: str, /, **values: object) -> bool:
         """Records one event, adds one to a count, or sets the latest state.
 
-        Values may be wide (a raw number for a bucket, any text for an enum): they are narrowed to
-        the declared wire values here, and only those are kept. True: kept, durably.
+        Values may be exact (a raw number for a bucket, any text for an enum). They are coerced to
+        the declared wire values here, and only those are stored. True: stored durably.
         """
         switch = self._switch
         monotonic = self._monotonic()
@@ -92,7 +92,8 @@ class Recorder:
             return self._failed(error)
 
     def count(self, type_name: str, n: int = 1, /, **values: object) -> bool:
-        """Adds `n` to a count, summed on this machine per combination of fields and window."""
+        """Adds `n` to a count. Counts are summed on this machine, per combination of fields and
+        window."""
         switch = self._switch
         monotonic = self._monotonic()
         if monotonic < switch.deadline and type_name not in switch.on_types:
@@ -105,8 +106,8 @@ class Recorder:
     def sequence(self, type_name: str, /, **values: object) -> Sequence:
         """One interaction, as a context manager: `with r.sequence("signin") as s: s.step("start")`.
 
-        Steps stay in memory; one row is written at the end, or when the app exits. Without consent
-        the object does nothing.
+        Steps stay in memory. One row is written at the end, or when the app exits. Without consent
+        the sequence does nothing.
         """
         sequence = Sequence(_Owner(self))
         if self._guard(self._begin_sequence, sequence, type_name) and values:
@@ -114,8 +115,8 @@ class Recorder:
         return sequence
 
     def facts(self, type_name: str, /) -> dict[str, object]:
-        """This machine's facts for those fields of a type that have well-known names (facts.py),
-        to be passed to `record`. Without consent nothing is looked up and the answer is empty."""
+        """Facts of this machine for the fields of a type that have well-known names (facts.py), to
+        be passed to `record`. Without consent it looks nothing up and returns an empty dict."""
         event_type = self._types.get(type_name)
         if event_type is None or not self._switch.effective(type_name, self._monotonic()).on:
             return {}
@@ -133,10 +134,11 @@ class Recorder:
     ) -> bool:
         """Asks the person at the terminal, if it is time to; True if they were asked.
 
-        Call it once, at a quiet moment; it waits for the person. `starts` and `used_seconds` are
-        the app's own count of its starts and of the time it was used: methrics keeps none, because
-        before a yes it writes nothing. `examples`: event type -> what the app would record;
-        `results`: where charts of the results can be seen. Never raises but for Ctrl-C.
+        Call it once, at a quiet moment; it waits for the person. `starts` and `used_seconds`: the
+        app's own count of its starts, and the time for which it was used. Methrics does not count
+        them, because it writes nothing before a yes. `examples`: event type -> values that the app
+        would record. `results`: where charts of the results can be seen. Raises only
+        KeyboardInterrupt.
         """
 
         def work() -> bool:
@@ -161,7 +163,7 @@ class Recorder:
         """For an app that asks in its own user interface: questions, what to show, answers.
 
         `examples` and `results` as for `ask`; `surface` names the interface in the ledger's
-        history. Unlike the rest of a recorder, what this returns raises LocalError.
+        history. Unlike a recorder, the returned object raises LocalError.
         """
         from methrics.node.consent.asking import Asking
 
@@ -179,9 +181,9 @@ class Recorder:
     def questions(
         self, *, starts: int | None = None, used_seconds: float | None = None
     ) -> list[Question]:
-        """What the person should be asked, for an app with its own user interface. With `starts`
-        and `used_seconds` (both, as for `ask`), only when it is time to ask unbidden; without, all
-        that is open. Never raises: what cannot be read is not asked."""
+        """The open questions to the person, for an app with its own user interface. With `starts`
+        and `used_seconds` (both, as for `ask`), empty unless it is time to ask. Never raises: if
+        the ledger cannot be read, there are no questions."""
         found: list[Question] = []
 
         def work() -> bool:
@@ -196,19 +198,24 @@ class Recorder:
         return found
 
     def fail(self, error: MethricsError) -> None:
-        """Counts why this recorder cannot work at all."""
+        """Counts the error because of which this recorder cannot work at all."""
         self._drop(error.code, error)
 
     def statistics(self) -> Statistics:
-        """Counts of this process, to be shown to a developer; they go nowhere."""
+        """Counts of this process, for a developer to look at; they are not sent anywhere."""
         if self._monotonic() >= self._switch.deadline:
             self._switch.refresh()
         rule = self._switch.rule or ("answer" if self._switch.on_types else "default")
-        return Statistics(self.namespace, rule, self._recorded, self._dropped.totals())
+        return Statistics(
+            namespace=self.namespace,
+            rule=rule,
+            recorded=self._recorded,
+            dropped=self._dropped.totals(),
+        )
 
     def close(self) -> None:
-        """Ends open sequences and closes the outbox; quick, never raises. Later records return
-        False. Also done when the app exits."""
+        """Ends open sequences and closes the outbox; quick, never raises. Later calls return False.
+        Also called when the app exits."""
         for sequence in list(self._sequences):
             self._guard(self._end_sequence, sequence, strict=False)
         if self._writer is not None and not self._closed:
@@ -226,10 +233,10 @@ class Recorder:
     ) -> None:
         self.close()
 
-    # -- behind the edge: called through _guard only ---------------------------------------------
+    # Called only through `_guard`, or within `record` and `count`:
 
     def _guard(self, work: Callable[..., bool], *args: Any, strict: bool = True) -> bool:
-        """The edge to the app: whatever goes wrong is counted, and False."""
+        """The edge to the app: counts any error and returns False."""
         try:
             return work(*args)
         except Exception as error:  # noqa: BLE001 - as in record
@@ -263,7 +270,7 @@ class Recorder:
         now = self._clock.now()
         if not self._chosen(compiled, now):
             return False
-        if not length and compiled.says_nothing(effective.fields):
+        if not length and compiled.would_be_empty(effective.fields):
             self._drop("empty")
             return False
         writer = self._writer or self._open_writer()
@@ -286,7 +293,8 @@ class Recorder:
             raise LocalError("wrong-value", f"{event_type.name}: {error}") from error
 
     def _off(self, type_name: str) -> bool:
-        """Without consent nothing is counted; an app's own test still hears of a misspelt type."""
+        """Without consent nothing is counted; a strict recorder still raises for an unknown
+        type."""
         if self._strict and type_name not in self._types:
             self._compile(type_name)
         return False
@@ -297,7 +305,7 @@ class Recorder:
         return compiled
 
     def _chosen(self, compiled: CompiledType, now: int) -> bool:
-        """Whether the recorder is open, the type alive, and the sample takes this one."""
+        """Whether the recorder is open, the type has not expired, and sampling picks this event."""
         if self._closed:
             self._drop("closed")
         elif now >= compiled.event_type.expires:
@@ -365,7 +373,7 @@ class Recorder:
         )
         writer.keep_catalog()
         at_exit(self)
-        # Two threads may both have made one; the first is taken.
+        # Two threads may both have made one; both use the first.
         self._writer = self._writers.setdefault(self.namespace, writer)
         return self._writer
 

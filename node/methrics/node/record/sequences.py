@@ -37,8 +37,8 @@ class SequenceOwner(Protocol):
 
 
 class Sequence:
-    """Made by `Recorder.sequence`. Steps hold a name and a bucket of seconds since the first step;
-    nothing finer is kept. Not to be shared between threads; a forked child does not end it."""
+    """Made by `Recorder.sequence`. A step is its name and a bucket of seconds since the first step;
+    the exact time is not kept. Do not share it between threads; a forked child does not end it."""
 
     __slots__ = (
         "_first",
@@ -62,14 +62,16 @@ class Sequence:
         self.steps: list[tuple[str, int]] = []
 
     def begin(self, event_type: EventType, now: int, one_in: int) -> None:
-        """Called by the recorder when consent is given; until then every method does nothing."""
+        """Called by the recorder if there is consent; without this call every method does
+        nothing."""
         self.event_type = event_type
         self.started = now
         self.one_in = one_in
         self._pid = os.getpid()
 
     def step(self, name: str, /) -> bool:
-        """Adds a declared step, now. False, counted, past the type's `max_steps`."""
+        """Adds a declared step with the current time. False, and counted, after `max_steps`
+        steps."""
         if self.event_type is None:
             return False
         return self._owner.guard(self._step, name)
@@ -100,7 +102,7 @@ class Sequence:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Also after an exception: where people give up is what a funnel is for.
+        # Also after an exception: a funnel is to show where people give up.
         self.finish()
 
     def _step(self, name: str) -> bool:

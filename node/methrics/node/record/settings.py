@@ -1,7 +1,7 @@
-"""What an app decides when it opens a recorder, checked once.
+"""The settings with which an app opens a recorder, checked once.
 
 Environment names that a recorder and a publisher read: METHRICS_HOME (paths.py), DO_NOT_TRACK,
-METHRICS and those of build services (consent.py). None of them can turn recording on.
+METHRICS and those of CI (consent/decide.py). None of them can turn recording on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from methrics.node.consent.decide import PRODUCTION
 from methrics.schema.errors import ConfigError
 
 PUBLISHERS = ("process", "none")
-"""`process`: one is started when something is due. `none`: the app, cron or a test publishes."""
+"""`process`: the recorder starts a publisher when something is due. `none`: it starts none; the
+app, cron or a test publishes."""
 
 
 class RecorderSettings(NamedTuple):
@@ -30,7 +31,7 @@ class RecorderSettings(NamedTuple):
     relays: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raises ConfigError, with a hint, for values that cannot be meant."""
+        """Raises ConfigError, with a hint, for values that make no sense."""
         if self.app_version is not None and not isinstance(self.app_version, str):
             raise ConfigError("bad-setting", "app_version must be a str", "such as '1.4'")
         if not isinstance(self.environment, str) or not self.environment:

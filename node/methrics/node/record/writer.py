@@ -1,4 +1,4 @@
-"""The way from a checked event to a row: rounding, drawing when it is due, and the outbox."""
+"""Writes checked events to the outbox: rounds the time and draws when the report is due."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.catalog import Catalog, EventType
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks at whether the outbox file is still where it was."""
+"""Seconds between two checks that the outbox file still exists."""
 
 NUDGE_EVERY = 60.0
-"""Seconds between two looks at whether a publisher should be started."""
+"""Seconds between two checks whether a publisher should be started."""
 
 
 class Writer:
-    """Writes rows of one catalog. Made on the first event with consent, never before."""
+    """Writes rows of one catalog. Made at the first event with consent, not before."""
 
     def __init__(
         self,
@@ -49,8 +49,9 @@ class Writer:
         self.look_at = 0.0
 
     def keep_catalog(self) -> None:
-        """To be called before the first row; later done whenever the file was opened anew (a fork,
-        a damaged file replaced), which may be after a row: a catalog's number never changes."""
+        """Stores the catalog. Must be called before the first row. Later it is called whenever the
+        file was opened again (after a fork, or when a damaged file was replaced); that may be after
+        a row, because the number of a catalog never changes."""
         self.outbox.keep_catalog(self._catalog.id, self._catalog.raw)
         self._generation = self._database.generation
 
@@ -77,7 +78,7 @@ class Writer:
         return kept
 
     def count(self, event_type: EventType, now: int, fields: bytes, one_in: int, n: int) -> bool:
-        """Adds to the running window, which is due some time after its end. Raises StoreError."""
+        """Adds `n` to the running window, whose report is due after its end. Raises StoreError."""
         window = event_type.window or event_type.resolution
         start = now - now % window
         due = event_due(event_type.release, start + window, self._rng)
@@ -87,7 +88,7 @@ class Writer:
         return True
 
     def state(self, event_type: EventType, now: int, fields: bytes, one_in: int) -> bool:
-        """Replaces the latest state, or that of today. Raises StoreError."""
+        """Replaces the waiting state, or that of the same period. Raises StoreError."""
         due = event_due(event_type.release, now, self._rng)
         time = now - now % event_type.resolution
         self.outbox.set_state(
@@ -98,8 +99,8 @@ class Writer:
         return True
 
     def look(self, monotonic: float) -> None:
-        """Once a second, after a row: is the file still there? Once a minute: is a publisher
-        wanted? Raises StoreError."""
+        """Checks, after a row, that the file still exists, and once a minute whether a publisher is
+        wanted. Raises StoreError."""
         self.look_at = monotonic + LOOK_EVERY
         self.outbox.check()
         if monotonic >= self._nudge_at:
