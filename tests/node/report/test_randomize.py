@@ -255,6 +255,6 @@ def test_a_person_reads_what_the_chances_are_before_and_after() -> None:
     shown = sheet(asked, now=NOW, seed=install(2), values={"tool": "voice"})
     tool = next(field for field in shown.fields if field.name == "tool")
     assert "your machine reports the true value in 35 % of cases" in tool.says
-    assert "tool: one of the answers that chance can give." in shown.note
+    assert "tool: randomized, so any allowed value can be sent." in shown.note
     assert "those of this machine" in shown.note  # the flag
     assert meaning(ASSISTIVE, "tool").endswith("if any. (randomized: true in 35 %)")
