@@ -1,7 +1,7 @@
-"""What is true of bytes: encoding, catalogs, verdicts. No I/O, no clock, no network.
+"""The wire format, catalogs and verdicts: pure functions of bytes. No I/O, no clock, no network.
 
-Public names, for whoever checks or signs items: sign and load a catalog, judge an item, read one in
-diagnostic notation. Each is loaded when it is first used.
+Public names, for programs that check or sign items: sign and load a catalog, judge an item, write
+an item in diagnostic notation. Each name is loaded when it is first used.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""The exceptions of this project: one small tree that shows whose fault an error is.
+"""The exceptions of this project, in two branches: errors of this machine and errors of a peer.
 
-`LocalError` means something on this machine, or what its owner asked for, is wrong.
-`RemoteError` means a peer sent something wrong or did not answer.
-Each has a stable `code` (documented in docs/reference/errors.md) and, where there is one, a
-`hint` that says what to do next. `str(error)` is one clear line.
+`LocalError` means that something on this machine, or a request of its user, is wrong.
+`RemoteError` means that a peer sent something wrong or did not answer.
+Each error has a stable `code` (documented in docs/reference/errors.md) and may have a `hint` about
+what to do next. `str(error)` is one line.
 """
 
 from __future__ import annotations
 
 
 class MethricsError(Exception):
-    """Base of all. `code` is stable; `message` and `hint` are for people."""
+    """Base class of all errors. `code` is stable; `message` and `hint` are for people."""
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(code, message, hint)
@@ -23,7 +23,7 @@ class MethricsError(Exception):
 
 
 class LocalError(MethricsError):
-    """This machine or its owner: a wrong file, setting, catalog, value or command."""
+    """An error of this machine or its user: a wrong file, setting, catalog, value or command."""
 
 
 class ConfigError(LocalError):
@@ -39,7 +39,7 @@ class StoreError(LocalError):
 
 
 class RemoteError(MethricsError):
-    """A peer: bytes that break the wire rules, or a peer that cannot be reached."""
+    """An error of a peer: bytes that break the wire rules, or a peer that cannot be reached."""
 
 
 class RefusedError(RemoteError):
@@ -47,4 +47,4 @@ class RefusedError(RemoteError):
 
 
 class UnreachableError(RemoteError):
-    """No peer took what was to be sent; trying again later may work."""
+    """No peer accepted the message; a later attempt may succeed."""

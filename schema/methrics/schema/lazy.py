@@ -1,4 +1,4 @@
-"""Package fronts that load a name when it is first used (PEP 562), so that importing is cheap."""
+"""Lets a package load each public name on first use (PEP 562), so that importing it is fast."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 def front(
     package: str, homes: Mapping[str, str]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """The `__getattr__` and `__dir__` of a package that re-exports names.
+    """Make the `__getattr__` and `__dir__` of a package that re-exports names.
 
-    `homes`: public name -> the module that defines it. A loaded name is kept in the package.
+    `homes` maps each public name to the module that defines it. The package keeps a loaded name.
     """
 
     def load(name: str) -> object:

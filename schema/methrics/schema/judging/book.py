@@ -1,7 +1,7 @@
-"""The catalogs a node knows, and what their namespaces have revoked: where `judge` looks things up.
+"""The catalogs that a node knows and the revocations of their namespaces, for `judge` to look up.
 
-Bounded, because anyone can sign catalogs: what is known stays, what is too much is not taken in.
-Threads may share a book: changes are made one after the other, and none is seen by half.
+The size is bounded, because anyone can sign catalogs: a full book keeps its catalogs and takes no
+new ones. Threads may share a book: each change is atomic.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from methrics.schema.wire.items import Revocation
 from methrics.schema.wire.topic import parse_topic, short_key
 
 CATALOGS_MAX = 1024
-"""Catalogs in one book, unless its owner says otherwise: a few megabytes."""
+"""Default capacity of a book in catalogs: a few megabytes."""
 
 REVOCATIONS_MAX = 1024
 """Revoked event types of one namespace: more names than its catalogs declare in practice."""
 
 
 class CatalogBook:
-    """Catalogs by id, for the topics a node takes part in; None allows every topic."""
+    """Catalogs by id, of the topics that a node takes part in; None allows every topic."""
 
     def __init__(
         self, topics_allowed: Collection[str] | None = None, *, capacity: int = CATALOGS_MAX
@@ -41,15 +41,15 @@ class CatalogBook:
         return iter(list(self._catalogs.values()))
 
     def allows(self, catalog: Catalog) -> bool:
-        """Whether the catalog's topic is one of ours."""
+        """Whether this book takes catalogs of the catalog's topic."""
         return self._topics is None or catalog.topic in self._topics
 
     def allows_key(self, key: bytes) -> bool:
-        """Whether a topic of ours belongs to this namespace key."""
+        """Whether one of the topics of this book belongs to this namespace key."""
         return self._topics is None or short_key(key) in self._shorts
 
     def add(self, catalog: Catalog) -> bool:
-        """Take a catalog in. False if its topic is not ours or the book is full."""
+        """Add a catalog. False if the book is full or does not take the catalog's topic."""
         with self._lock:
             if catalog.id in self._catalogs:
                 return True
@@ -73,9 +73,9 @@ class CatalogBook:
         return key in self._namespaces
 
     def revoke(self, namespace_key: bytes, revocation: Revocation) -> bool:
-        """Note a revocation; of several for one type the earliest time holds.
+        """Add a revocation. If a type is revoked several times, the earliest time applies.
 
-        False if the namespace is not known or has revoked too many names.
+        Returns False if the namespace is not known or has revoked `REVOCATIONS_MAX` other types.
         """
         with self._lock:
             revoked = self._namespaces.get(namespace_key)
@@ -89,7 +89,7 @@ class CatalogBook:
             return True
 
     def revoked(self, catalog: Catalog, type: str, time: int) -> bool:
-        """Whether reports of this type and time (unix seconds) have been revoked."""
+        """Whether reports of this type are revoked at `time` (unix seconds)."""
         revoked = self._namespaces.get(catalog.key)
         if not revoked or type not in revoked:
             return False

@@ -1,7 +1,8 @@
-"""The verdict on a bundle: what to keep of it, and whether to pass it on.
+"""The verdict on a bundle: which items to keep, and whether to forward the bundle.
 
-Pure but for the two memories it is given, both of which threads may share; nearly all of its time
-is libsodium's, which runs without Python's lock, so several worker threads judge side by side.
+`judge_bundle` changes only the catalog book and the `Seen` that it is given; threads may share
+both. libsodium takes nearly all of the time and releases Python's lock, so worker threads judge in
+parallel.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from methrics.schema.wire.verdict import Decision, Reason
 
 
 class Refusal(NamedTuple):
-    """An item that was not accepted: why, its bytes, and its id if it has an item's structure."""
+    """An item that was not accepted: the reason, its bytes, and its id if it is well formed."""
 
     reason: Reason
     raw: bytes
@@ -32,12 +33,12 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BundleVerdict:
-    """The decision on passing a bundle on, its reason, and the items one by one.
+    """Whether to forward a bundle, the reason, and the items of the bundle by their verdict.
 
-    ACCEPT: pass it on. IGNORE: do not, but keep `accepted`, which need not be empty: a bundle with
-    an item that we cannot check ourselves (UNKNOWN_CATALOG, UNKNOWN_KIND) is not passed on, since
-    we cannot vouch for it. REJECT: one item was rejected, so nothing is kept, `accepted` is empty
-    and `refused` ends with the culprit.
+    ACCEPT: forward the bundle and keep the items in `accepted`. IGNORE: do not forward the bundle,
+    but keep the items in `accepted`, if there are any. A bundle is ignored if this node cannot
+    check one of its items (UNKNOWN_CATALOG, UNKNOWN_KIND), because other nodes might reject that
+    item. REJECT: an item was rejected; it is the last of `refused`, and `accepted` is empty.
     """
 
     decision: Decision
@@ -47,7 +48,7 @@ class BundleVerdict:
 
 
 def unknown_catalogs(verdict: BundleVerdict) -> frozenset[bytes]:
-    """Ids of the catalogs that the bundle's reports and erasures name and the book lacks."""
+    """Ids of the catalogs that reports and erasures of the bundle name and the book lacks."""
     return frozenset(
         named_catalog(refusal.raw)
         for refusal in verdict.refused
@@ -56,7 +57,7 @@ def unknown_catalogs(verdict: BundleVerdict) -> frozenset[bytes]:
 
 
 def named_catalog(raw: bytes) -> bytes:
-    """The catalog id in a report or erasure whose structure has been judged; empty for others."""
+    """The catalog id in a well-formed report or erasure; empty for an item of another kind."""
     return _named(split(raw))
 
 
@@ -80,11 +81,11 @@ def judge_bundle(
     live: bool = True,
     topic: str | None = None,
 ) -> BundleVerdict:
-    """Judge the bytes of a bundle; never raises for any bytes. `now` is in unix seconds.
+    """Judge the bytes of a bundle; raises for no bytes. `now` is in unix seconds.
 
-    Accepted catalogs and revocations go into `book` at once, for the items behind them. Accepted
-    items go into `seen` unless the bundle is rejected: whoever then fails to keep one has to
-    `seen.discard` it. `live` and `topic` are as for `judge`.
+    Accepted catalogs and revocations are added to `book` at once, so that they count for the later
+    items of the bundle. Accepted items are added to `seen` unless the bundle is rejected; a caller
+    that then fails to store an item must `seen.discard` it. `live` and `topic` are as for `judge`.
     """
     try:
         items = unpack(raw)
@@ -104,7 +105,7 @@ def judge_bundle(
     for one in accepted.values():
         if seen.add(one.item):
             fresh.append(one)
-        else:  # another thread has judged it meanwhile
+        else:  # another thread has accepted it meanwhile
             refused.append(Refusal(Reason.DUPLICATE, one.item.raw, one.item.id))
     return _decide(fresh, refused)
 
@@ -127,9 +128,9 @@ def _judge(
     live: bool,
     topic: str | None,
 ) -> Verdict:
-    """The verdict on one item of a bundle, after which the book knows what it says.
+    """Judge one item of a bundle; the book learns an accepted catalog or revocation.
 
-    `here`: the items of the same bundle that were accepted before it, by id.
+    `here` are the accepted items that come earlier in the same bundle, by id.
     """
     try:
         item = split(raw)
@@ -138,11 +139,11 @@ def _judge(
     before = here.get(item.id)
     if before is not None and before.item.raw[-64:] == item.raw[-64:]:
         return Refused(Reason.DUPLICATE, item)
-    # A catalog that the book has no room for is judged again: only its payload names its label.
+    # If a full book lacks a catalog, judge that catalog again: only its payload has its label.
     placed = item.kind is not Kind.CATALOG or book.get(item.id) is not None
     if placed and seen.holds(item):
-        # A known item on the topic of another namespace is rejected by those to whom it is new:
-        # whoever called it a duplicate would pass it on and be blamed.
+        # Nodes that have not seen this item reject it on the topic of another namespace. A node
+        # that called it a duplicate would forward the bundle and lose peer score.
         foreign = topic is not None and _foreign(item, book, topic)
         reason = Reason.FOREIGN if foreign else Reason.DUPLICATE
         return Refused(reason, item)
@@ -156,7 +157,7 @@ def _judge(
 
 
 def _foreign(item: Item, book: CatalogBook, topic: str) -> bool:
-    """Whether an item that was accepted before belongs to another topic than this one."""
+    """Whether a previously accepted item belongs to another topic than `topic`."""
     if item.kind in (Kind.REVOCATION, Kind.ANNOUNCEMENT):
         return parse_topic(topic)[1] != short_key(item.key)
     catalog = book.get(item.id if item.kind is Kind.CATALOG else _named(item))
@@ -164,7 +165,7 @@ def _foreign(item: Item, book: CatalogBook, topic: str) -> bool:
 
 
 def learn(accepted: Accepted, book: CatalogBook) -> bool:
-    """Put a catalog or a revocation into the book. False if there is no room."""
+    """Add an accepted catalog or revocation to the book. False if the book does not take it."""
     if isinstance(accepted.body, Catalog):
         return book.add(accepted.body)
     if isinstance(accepted.body, Revocation):

@@ -1,9 +1,9 @@
-"""The verdict on one item: a pure function of its bytes, the catalogs known, and now.
+"""The verdict on one item: a pure function of its bytes, the known catalogs and the time.
 
-What every node sees the same way is checked first, and with it everything that is rejected:
-structure, payload, event type, signature. What depends on the node (its clock, the revocations it
-has heard of) comes after and is only ever ignored. So a node that passes on a bundle never passes
-on what its peers, with other clocks and other memories, would reject and blame it for.
+Checks that give the same result on every node come first: structure, payload, event type,
+signature. Only these can reject an item. Checks that depend on the node (its clock, the revocations
+it knows) come later and can only ignore an item. So a node never forwards a bundle that its peers,
+with other clocks and other revocations, would reject and lower its peer score for.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from methrics.schema.wire.topic import parse_topic, short_key
 from methrics.schema.wire.verdict import Decision, Reason
 
 Body = Report | Erasure | Catalog | Revocation | Announcement
-"""What an item says, once decoded."""
+"""The decoded payload of an item."""
 
 
 class Accepted(NamedTuple):
-    """The verdict on an item that is well formed, well signed and allowed now."""
+    """The verdict on an item that is well formed, correctly signed and allowed now."""
 
     item: Item
     body: Body
@@ -51,10 +51,10 @@ class Accepted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The verdict on an item that is ignored or rejected, which follows from `reason`.
+    """The verdict on an item that is ignored or rejected; `reason` determines which.
 
-    `item` is None if the bytes do not have the structure of an item. An ignored item is as well
-    formed and as well signed as an accepted one, unless the reason is UNKNOWN_KIND.
+    `item` is None if the bytes do not have the structure of an item. An ignored item is well formed
+    and correctly signed, unless the reason is UNKNOWN_KIND.
     """
 
     reason: Reason
@@ -80,10 +80,10 @@ class _Context(NamedTuple):
 def judge(
     raw: bytes, book: CatalogBook, now: int, *, live: bool = True, topic: str | None = None
 ) -> Verdict:
-    """The verdict on the bytes of one item; never raises for any bytes.
+    """Judge the bytes of one item; raises for no bytes.
 
-    `now` is in unix seconds. `live=False` is for history: then nothing is early, late or expired by
-    the clock, and `now` is not looked at. `topic` is where the item was heard, if on a topic:
+    `now` is in unix seconds. `live=False` is for items from files: `now` is not used, so no item is
+    early, late or expired by the clock. `topic` is the topic on which the item arrived, if any:
     items of other namespaces are FOREIGN there.
     """
     try:
@@ -94,17 +94,17 @@ def judge(
 
 
 def accept(raw: bytes, book: CatalogBook, now: int, *, live: bool = True) -> Accepted:
-    """As `judge`, for bytes that ought to be accepted. Raises RefusedError if they are not."""
+    """As `judge`, but raises RefusedError if the item is not accepted."""
     verdict = judge(raw, book, now, live=live)
     if isinstance(verdict, Refused):
-        raise RefusedError(verdict.reason, "an item that was to be accepted is refused")
+        raise RefusedError(verdict.reason, "the item is refused")
     return verdict
 
 
 def judge_item(
     item: Item, book: CatalogBook, now: int, *, live: bool = True, topic: str | None = None
 ) -> Verdict:
-    """As `judge`, for an item already split."""
+    """As `judge`, for an item that is already split into its parts."""
     found: Body | Reason
     try:
         if item.kind is Kind.REPORT:
@@ -153,14 +153,14 @@ def _report(
 
 
 def _check_work(item: Item, bits: int) -> None:
-    """A stamp stands where the event type asks for it, and nowhere else: it is free content."""
+    """Refuse a missing stamp, and one that is not asked for: its nonce could carry any content."""
     stamped = item.work is not None
-    _refuse_if(stamped and not bits, Reason.OFF_SCHEMA, "a work stamp that nobody asked for")
+    _refuse_if(stamped and not bits, Reason.OFF_SCHEMA, "the event type asks for no work stamp")
     _refuse_if(not stamped or zero_bits(item.id) < bits, Reason.NO_WORK, "too little work")
 
 
 def _erasure(item: Item, context: _Context) -> Erasure | Reason:
-    _refuse_if(item.work is not None, Reason.OFF_SCHEMA, "a work stamp that nobody asked for")
+    _refuse_if(item.work is not None, Reason.OFF_SCHEMA, "only a report may have a work stamp")
     erasure = decode_erasure(item.payload)
     _refuse_if(erasure.time % TIME_STEP != 0, Reason.UNROUNDED, "a time that is not rounded")
     catalog = context.book.get(erasure.catalog)
@@ -176,8 +176,8 @@ def _erasure(item: Item, context: _Context) -> Erasure | Reason:
 
 
 def _check_namespace(item: Item, context: _Context) -> None:
-    """Only a namespace's own key speaks on its topic."""
-    _refuse_if(item.work is not None, Reason.OFF_SCHEMA, "a work stamp that nobody asked for")
+    """Refuse an item on a topic if another key than that of the topic's namespace signed it."""
+    _refuse_if(item.work is not None, Reason.OFF_SCHEMA, "only a report may have a work stamp")
     if context.topic is not None:
         own = parse_topic(context.topic)[1] == short_key(item.key)
     else:
@@ -187,7 +187,7 @@ def _check_namespace(item: Item, context: _Context) -> None:
 
 
 def _catalog(item: Item, context: _Context) -> Catalog | Reason:
-    # The signature comes first here: reading a catalog costs a hundred times as much.
+    # The signature comes first here: reading a catalog takes a hundred times as long.
     _check_namespace(item, context)
     catalog = context.book.get(item.id)
     if catalog is None:

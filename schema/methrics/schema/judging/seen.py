@@ -1,4 +1,4 @@
-"""What has passed already: a bounded memory of accepted items, shared by threads."""
+"""A bounded memory of the accepted items, which threads may share."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from methrics.schema.wire.envelope import Item
 class Seen:
     """Remembers at least the last `capacity` items added, and at most twice as many.
 
-    With each id its signature is kept: the id does not cover the signature, so only an item that
-    bears both was checked before. Two generations of a dictionary make forgetting cheap; an item
-    takes about 300 bytes.
+    It keeps the signature of each id: the id does not cover the signature, so only an item with the
+    same id and signature was checked before. Two dictionaries, a young and an old one, make
+    forgetting cheap. An item takes about 300 bytes.
     """
 
     def __init__(self, capacity: int = 65_536) -> None:
         if capacity < 1:
-            raise ValueError("a memory holds at least one item")
+            raise ValueError("the capacity must be at least one item")
         self._capacity = capacity
         self._young: dict[bytes, bytes] = {}
         self._old: dict[bytes, bytes] = {}
@@ -30,12 +30,12 @@ class Seen:
         return item_id in self._young or item_id in self._old
 
     def holds(self, item: Item) -> bool:
-        """Whether this very item, signature included, was added before."""
+        """Whether this item was added before with the same signature."""
         signature = self._young.get(item.id) or self._old.get(item.id)
         return signature is not None and signature == item.raw[-64:]
 
     def add(self, item: Item) -> bool:
-        """Remember a verified item. False if its id is remembered already."""
+        """Add a verified item. False if its id is already known."""
         with self._lock:
             if item.id in self:
                 return False
@@ -45,7 +45,7 @@ class Seen:
             return True
 
     def discard(self, item_id: bytes) -> None:
-        """Forget an item, because what was to be done with it failed; it may come again."""
+        """Forget an item that could not be stored, so that it is accepted when it arrives again."""
         with self._lock:
             self._young.pop(item_id, None)
             self._old.pop(item_id, None)

@@ -1,3 +1,3 @@
-"""The wire format: encoding, signed items, bundles, topics, limits. Bytes in, values out."""
+"""The wire format: encoding, signed items, bundles, topics, limits. No I/O, no clock."""
 
 __all__: list[str] = []

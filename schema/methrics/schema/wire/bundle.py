@@ -1,7 +1,7 @@
 """Bundles: one gossip message, a CBOR array of byte strings, each one item's exact bytes.
 
-Bundling is not signed: who passes an item on adds nothing to it. Order has no meaning, but a
-catalog that the bundle's reports need stands before them.
+A bundle has no signature of its own: a node that forwards an item adds nothing to it. The order of
+the items has no meaning, except that a catalog comes before the reports that need it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from methrics.schema.wire.verdict import Reason
 
 
 def pack(items: Iterable[bytes]) -> bytes:
-    """The bundle of `items`. Raises ValueError if `unpack` would refuse it."""
+    """Encode `items` as one bundle. Raises ValueError if `unpack` would refuse the bundle."""
     parts = [head(2, len(item)) + item for item in items]
     bundle = head(4, len(parts)) + b"".join(parts)
     try:
@@ -26,22 +26,22 @@ def pack(items: Iterable[bytes]) -> bytes:
 
 
 def unpack(data: bytes) -> list[bytes]:
-    """The items of a bundle, 1 to `BUNDLE_ITEMS_MAX`, not yet looked into.
+    """Split a bundle into its items, 1 to `BUNDLE_ITEMS_MAX`, without decoding them.
 
     Raises RefusedError: OVERSIZE if the bundle, an item or the number of items is too large,
     MALFORMED for anything but the shortest encoding of a non-empty array of byte strings.
     """
     size = len(data)
     if size > BUNDLE_MAX:
-        raise RefusedError(Reason.OVERSIZE, f"a bundle of {size} bytes")
+        raise RefusedError(Reason.OVERSIZE, f"a bundle of {size} bytes; the limit is {BUNDLE_MAX}")
     count, at = _head(data, 0, 4)
     if count > BUNDLE_ITEMS_MAX:
-        raise RefusedError(Reason.OVERSIZE, f"a bundle of {count} items")
+        raise RefusedError(Reason.OVERSIZE, f"a bundle of {count} items is too large")
     items = []
     for _ in range(count):
         length, at = _head(data, at, 2)
         if length > ITEM_MAX:
-            raise RefusedError(Reason.OVERSIZE, f"an item of {length} bytes")
+            raise RefusedError(Reason.OVERSIZE, f"an item of {length} bytes is too large")
         items.append(data[at : at + length])
         at += length
     if at != size or not items:
@@ -50,7 +50,7 @@ def unpack(data: bytes) -> list[bytes]:
 
 
 def _head(data: bytes, at: int, major: int) -> tuple[int, int]:
-    """The argument of the head at `at`, which must be the shortest, and the offset behind it."""
+    """Read the CBOR head at `at`, in shortest form: its argument, and the offset after it."""
     extra = data[at] - (major << 5) if at < len(data) else -1
     if 0 <= extra < 24:
         return extra, at + 1
@@ -62,10 +62,10 @@ def _head(data: bytes, at: int, major: int) -> tuple[int, int]:
 
 
 class Packer:
-    """Fills one bundle after another; for one owner, not for threads.
+    """Collects items into one bundle after another. Not thread-safe.
 
-    `add` until it says full, then `take`. What was added before always fits: a bundle is full
-    from `BUNDLE_AIM` bytes on, and the largest item still fits behind that.
+    Call `add` until it returns True, then `take`. Each added item fits: a bundle counts as full
+    from `BUNDLE_AIM` bytes on, which leaves room for one more item of the largest size.
     """
 
     def __init__(self, aim: int = BUNDLE_AIM) -> None:
@@ -79,9 +79,9 @@ class Packer:
         return len(self._items)
 
     def add(self, raw: bytes) -> bool:
-        """Put an item in. True if the bundle is now full and has to be taken.
+        """Add an item. Returns True if the bundle is now full and the caller must `take` it.
 
-        Raises ValueError if it was full already, or for an item no bundle may hold.
+        Raises ValueError if the bundle was full already, or if the item is empty or too large.
         """
         if self.full:
             raise ValueError("the bundle is full")
@@ -93,11 +93,11 @@ class Packer:
 
     @property
     def full(self) -> bool:
-        """Whether nothing more should be added."""
+        """Whether the bundle is full, so that `add` refuses further items."""
         return self.size >= self._aim or len(self._items) >= BUNDLE_ITEMS_MAX
 
     def take(self) -> bytes:
-        """The bundle of what was added; starts the next one. Raises ValueError if it is empty."""
+        """Encode the added items as a bundle and start the next. ValueError if there are none."""
         bundle = pack(self._items)
         self._items, self.size = [], 0
         return bundle

@@ -1,13 +1,14 @@
-"""The one encoding on the wire: RFC 8949 core deterministic CBOR, cut down to what we need.
+"""The one encoding on the wire: a subset of core deterministic CBOR (RFC 8949 section 4.2.1).
 
 The values are `bool`, `int` (64 bits and a sign), `str`, `bytes`, `list` and `dict` with text
 keys; there are no floats, nulls, tags or indefinite lengths, so each value has exactly one
 encoding. `decode` reads that encoding and nothing else: it succeeds only if
 `encode(decode(data)) == data`, and everything else is refused (SPEC.md section "Encoding").
 
-`cbor2` reads and writes. It accepts more than this, so `decode` measures what it gave: a value's
-one encoding is the shortest, hence bytes of just that length, with keys in order, are that
-encoding. That costs half of encoding again to compare.
+The library `cbor2` reads and writes the bytes, but it also reads longer encodings. `decode`
+therefore computes the length of the shortest encoding of the value it got. If the data has exactly
+this length, and the keys of each map are in order, the data is the one encoding. This takes half
+the time of encoding the value again and comparing.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from methrics.schema.wire.limits import DEPTH_MAX
 from methrics.schema.wire.verdict import Reason
 
 Value = bool | int | str | bytes | list["Value"] | dict[str, "Value"]
-"""What the codec carries; arrays may also be given to `encode` as tuples."""
+"""The types of values that the codec carries; `encode` also takes tuples as arrays."""
 
 _MEANT = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 100, 256, 258, 260, 261, 1004, 43000, 55799)
-"""Tags that cbor2 gives a meaning: each is refused before its content becomes anything."""
+"""Tags that cbor2 would decode into special types; each is refused before it is decoded."""
 
 
 def _refuse_tag(*_: object) -> NoReturn:
@@ -44,11 +45,11 @@ _STRICT: dict[str, Any] = {
 def encode(value: object) -> bytes:
     """The one encoding of `value` (RFC 8949 section 4.2.1).
 
-    Raises ValueError for what the wire cannot carry: another type, a key that is not text, an
-    integer of more than 64 bits, text that is not Unicode, or nesting over `DEPTH_MAX`.
+    Raises ValueError for a value that the wire cannot carry: another type, a key that is not text,
+    an integer of more than 64 bits, text that is not Unicode, or nesting deeper than `DEPTH_MAX`.
     """
     _check(value, DEPTH_MAX)
-    # Canonical here means shorter keys first, which for text keys is the bytewise order.
+    # `canonical` puts shorter keys first; for text keys, this is the bytewise order.
     return dumps(value, canonical=True)
 
 
@@ -75,7 +76,7 @@ def _check(value: object, depth: int) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             if type(key) is not str:
-                raise ValueError("a key is text")
+                raise ValueError("a key is not text")
             _check(item, depth - 1)
     elif isinstance(value, list | tuple):
         for item in value:
@@ -85,25 +86,26 @@ def _check(value: object, depth: int) -> None:
 
 
 def decode(data: bytes, *, limit: int) -> Value:
-    """The value whose encoding is `data`, which may have at most `limit` bytes.
+    """Decode `data`, which may have at most `limit` bytes.
 
-    Time and memory are proportional to `len(data)`. Raises RefusedError: OVERSIZE over the
-    limit, which is looked at first, and MALFORMED for all that `encode` would write otherwise.
+    Time and memory are proportional to `len(data)`. Raises RefusedError: OVERSIZE if `data` is
+    longer than `limit` (checked first), MALFORMED if `data` is not the encoding that `encode`
+    writes.
     """
     if len(data) > limit:
-        raise RefusedError(Reason.OVERSIZE, f"{len(data)} bytes where at most {limit} may stand")
+        raise RefusedError(Reason.OVERSIZE, f"{len(data)} bytes; the limit is {limit}")
     try:
         value: Value = loads(data, **_STRICT)
         size = _size(value)
     except (CBORDecodeError, ValueError, OverflowError) as error:
-        raise RefusedError(Reason.MALFORMED, f"not our CBOR: {error}") from None
+        raise RefusedError(Reason.MALFORMED, f"not the CBOR of SPEC.md: {error}") from None
     if size != len(data):
-        raise RefusedError(Reason.MALFORMED, "a head is too long, or bytes are left over")
+        raise RefusedError(Reason.MALFORMED, "a CBOR head is too long, or bytes are left over")
     return value
 
 
 def _size(value: object) -> int:
-    """Bytes of the one encoding of what cbor2 decoded. ValueError if there is none."""
+    """Length in bytes of the one encoding of a decoded value. ValueError if it has none."""
     kind = type(value)
     if kind is dict:
         return _map_size(value)  # type: ignore[arg-type]  # an exact dict
@@ -124,7 +126,7 @@ def _size(value: object) -> int:
 
 
 def _map_size(entries: dict[object, object]) -> int:
-    """As `_size`, with small values measured in line: a call for each would double the time."""
+    """As `_size`, for a map; small values are measured inline, since calls double the time."""
     size = _head_size(len(entries))
     last_length, last = -1, ""
     for key, value in entries.items():

@@ -1,4 +1,4 @@
-"""An item for human eyes: CBOR diagnostic notation (RFC 8949 section 8), laid out in lines."""
+"""Items as text for people, in CBOR diagnostic notation (RFC 8949 section 8)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from methrics.schema.wire.limits import ITEM_MAX
 
 
 def diagnostic(value: object, *, indent: int = 0, width: int = 88) -> str:
-    """`value` (what the codec decodes to) in diagnostic notation, broken where it gets wide."""
+    """Write a decoded `value` in diagnostic notation.
+
+    An array or map wider than `width` columns is written with one entry per line, indented by two
+    more columns than `indent`.
+    """
     flat = _flat(value)
     if len(flat) + indent <= width or not isinstance(value, dict | list | tuple) or not value:
         return flat
@@ -40,7 +44,7 @@ def _flat(value: object) -> str:
 
 
 def readable(item: Item) -> str:
-    """An item as its four COSE_Sign1 parts, the payload decoded; catalogs in full as well."""
+    """Write an item as its four COSE_Sign1 parts, with the whole payload decoded."""
     payload = diagnostic(decode(item.payload, limit=ITEM_MAX), indent=2)
     kind = f"65000 + {int(item.kind)}"
     protected = f"<< {{1: -8, 3: {kind}, 4: h'{item.key.hex()}'" + (
@@ -59,7 +63,7 @@ def readable(item: Item) -> str:
 
 
 def hexdump(data: bytes, *, width: int = 32) -> str:
-    """Bytes in hex, `width` a line, with the offset before them."""
+    """Write `data` in hex, `width` bytes per line, with the offset at the start of each line."""
     return "\n".join(
         f"{start:04x}  {data[start : start + width].hex(' ', -2)}"
         for start in range(0, len(data), width)

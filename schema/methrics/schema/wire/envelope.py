@@ -1,11 +1,12 @@
-"""Items: COSE_Sign1 (RFC 9052) with Ed25519 in one fixed layout, so it is read by slicing.
+"""Items: COSE_Sign1 (RFC 9052) with Ed25519, in one fixed layout that `split` reads by slicing.
 
     [ protected, {}, payload, signature ]
     protected = << {1: -8, 3: content type, 4: key, ? "work": nonce} >>
 
-Any COSE library verifies an item: algorithm EdDSA, the public key itself as key id, and the
-external data `DOMAIN`. The id of an item is the SHA-256 of the bytes that are signed, so that
-signing again does not make a second item. Normative text: SPEC.md section "Items".
+Any COSE library can verify an item: the algorithm is EdDSA, the key id is the public key itself,
+and the external data is `DOMAIN`. The id of an item is the SHA-256 of the signed bytes, without the
+signature, so the same content has the same id under every signature of its key. Normative text:
+SPEC.md section "Items".
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from methrics.schema.wire.limits import CATALOG_MAX, ENVELOPE_SIZE, ITEM_MAX, NO
 from methrics.schema.wire.verdict import Reason
 
 DOMAIN: Final = b"methrics/1"
-"""External data under every signature: what is signed for another purpose never verifies here."""
+"""External data of each signature: a signature made for another purpose does not verify here."""
 
 
 class Kind(IntEnum):
-    """What an item is; stands on the wire inside the content type."""
+    """The kind of an item; on the wire, it is part of the content type."""
 
     REPORT = 1
     ERASURE = 2
@@ -42,7 +43,7 @@ SIZE_MAX: Final = {
     Kind.REVOCATION: NOTICE_MAX,
     Kind.ANNOUNCEMENT: NOTICE_MAX,
 }
-"""Bytes an item of each kind may have, envelope included."""
+"""Largest size in bytes of an item of each kind, envelope included."""
 
 CONTENT_TYPE: Final = 65_000
 """CoAP content format (experimental range) of version 1; the kind is added to it."""
@@ -50,7 +51,7 @@ CONTENT_TYPE: Final = 65_000
 _KINDS = {CONTENT_TYPE + kind: kind for kind in Kind}
 _EXPERIMENTAL = range(65_000, 65_536)
 
-# [ bstr(42) {1: -8, 3: u16 ... ; with a work stamp the map has four entries and a longer string.
+# [ bstr(42) {1: -8, 3: u16 ... ; a work stamp adds a fourth entry, so the string is longer.
 _PLAIN = bytes.fromhex("84582aa301270319")
 _STAMPED = bytes.fromhex("a401270319")
 _KEY_HEAD = bytes.fromhex("045820")
@@ -63,20 +64,21 @@ _STARTS = {
     _PLAIN + content_type.to_bytes(2, "big") + _KEY_HEAD: _KINDS[content_type]
     for content_type in _KINDS
 }
-"""Everything in front of the key, for items without a stamp: nearly all of them."""
+"""The bytes in front of the key, by kind, for items without a work stamp (nearly all items)."""
 
 _OPENINGS = {kind: start[1:] for start, kind in _STARTS.items()}
-"""The same without the head of the array, by kind."""
+"""The same bytes by kind, without the head of the array."""
 
 _PLAIN_END = 3 + 42
 _TAIL = 2 + 64
 
 
 class Item(NamedTuple):
-    """One item whose structure is right; its signature is right only after `verify`.
+    """One item with the right structure; `verify` checks its signature.
 
     `id` is 32 bytes, `key` the signer's raw Ed25519 public key, `payload` the encoded content,
-    `raw` the exact bytes received, `signed` those under the signature, `work` the stamp's nonce.
+    `raw` the exact bytes received, `signed` the bytes that the signature covers, `work` the nonce
+    of the work stamp, or None without one.
     """
 
     kind: Kind
@@ -94,23 +96,24 @@ class Item(NamedTuple):
 
 
 def split(raw: bytes) -> Item:
-    """Take an item apart without looking at its signature or into its payload.
+    """Split an item into its parts, without checking its signature or decoding its payload.
 
     Raises RefusedError: OVERSIZE, MALFORMED for any other layout than the one above, and
-    UNKNOWN_KIND for a layout that is right and a content type of which this version knows nothing.
+    UNKNOWN_KIND for the right layout with a content type that this version does not know.
     """
     size = len(raw)
     if size > ITEM_MAX:
-        raise RefusedError(Reason.OVERSIZE, f"an item of {size} bytes")
+        raise RefusedError(Reason.OVERSIZE, f"an item of {size} bytes; the limit is {ITEM_MAX}")
     if size < ENVELOPE_SIZE:
-        raise _malformed(f"{size} bytes hold no item")
+        raise _malformed(f"{size} bytes are too few for an item")
     kind, end, work = _STARTS.get(raw[:13]), _PLAIN_END, None
     if kind is None:
         kind, end, work = _other_start(raw)
     payload, stop = _payload(raw, end)
     if size > SIZE_MAX[kind]:
-        raise RefusedError(Reason.OVERSIZE, f"a {kind.name.lower()} of {size} bytes")
-    # Protected header and payload stand in the signed bytes as they stand in the item.
+        name, most = kind.name.lower(), SIZE_MAX[kind]
+        raise RefusedError(Reason.OVERSIZE, f"a {name} of {size} bytes; the limit is {most}")
+    # The signed bytes contain the protected header and the payload exactly as the item does.
     signed = _SIGNED_HEAD + raw[1:end] + _SIGNED_DOMAIN + raw[end + 1 : stop]
     return Item(kind, sha256(signed).digest(), raw[13:45], raw[payload:stop], raw, signed, work)
 
@@ -120,14 +123,14 @@ def _malformed(message: str) -> RefusedError:
 
 
 def _other_start(raw: bytes) -> tuple[Kind, int, int | None]:
-    """Kind, end of the protected header and nonce of an item with a stamp or an unknown kind."""
+    """The kind, end of protected header and nonce of an item with a stamp or of an unknown kind."""
     if raw[:8] == _PLAIN:
         end, work = _PLAIN_END, None
     elif raw[:2] == b"\x84\x58" and raw[3:8] == _STAMPED:
         end = 3 + raw[2]
         work = _nonce(raw[_PLAIN_END:end])
     else:
-        raise _malformed("not an array of four that starts with our protected header")
+        raise _malformed("not an array of four that starts with the protected header of an item")
     if raw[10:13] != _KEY_HEAD:
         raise _malformed("the key id is not a key of 32 bytes")
     content_type = raw[8] << 8 | raw[9]
@@ -135,8 +138,8 @@ def _other_start(raw: bytes) -> tuple[Kind, int, int | None]:
         return _KINDS[content_type], end, work
     if content_type in _EXPERIMENTAL:
         _payload(raw, end)
-        raise RefusedError(Reason.UNKNOWN_KIND, f"content type {content_type}")
-    raise _malformed(f"content type {content_type} is not ours")
+        raise RefusedError(Reason.UNKNOWN_KIND, f"content type {content_type} is not known")
+    raise _malformed(f"content type {content_type} is not that of an item")
 
 
 def _nonce(stamp: bytes) -> int:
@@ -148,10 +151,10 @@ def _nonce(stamp: bytes) -> int:
 
 
 def _payload(raw: bytes, end: int) -> tuple[int, int]:
-    """Start and stop of the payload, which follows an empty map at `end` and fills the item."""
+    """Offsets of the payload, which lies between the empty map at `end` and the signature."""
     stop = len(raw) - _TAIL
     if raw[stop : stop + 2] != _SIGNATURE_HEAD:
-        raise _malformed("no signature of 64 bytes ends the item")
+        raise _malformed("the item does not end with a signature of 64 bytes")
     if raw[end : end + 1] != b"\xa0":
         raise _malformed("the unprotected header is not empty")
     first = raw[end + 1]
@@ -164,7 +167,8 @@ def _payload(raw: bytes, end: int) -> tuple[int, int]:
 def verify(item: Item) -> None:
     """Check the signature by libsodium's rules (RFC 8032, canonical S, no small-order point).
 
-    Raises RefusedError: FORGED, or BAD_KEY if besides the key is no point of the prime-order group.
+    If it does not verify, raises RefusedError: BAD_KEY if the key is not a point of the prime-order
+    group, FORGED otherwise.
     """
     check, bad_signature = _sodium()
     try:
@@ -179,7 +183,7 @@ def verify(item: Item) -> None:
 
 @cache
 def _sodium() -> tuple[Callable[[bytes, bytes], bytes], type[Exception]]:
-    """libsodium's verifier and the exception it raises, loaded when first needed (30 ms)."""
+    """Load libsodium's verifier and the exception it raises, on first use (30 ms)."""
     from nacl.bindings import crypto_sign_open
     from nacl.exceptions import BadSignatureError
 
@@ -194,15 +198,15 @@ def public_key(seed: bytes) -> bytes:
 
 
 def seal(kind: Kind, payload: bytes, seed: bytes, *, work_bits: int = 0) -> bytes:
-    """The bytes of `sign_item` with the same arguments."""
+    """As `sign_item`, but returns only the bytes of the item."""
     return sign_item(kind, payload, seed, work_bits=work_bits).raw
 
 
 def sign_item(kind: Kind, payload: bytes, seed: bytes, *, work_bits: int = 0) -> Item:
     """Sign `payload` as an item of `kind` with the Ed25519 key of `seed` (32 bytes).
 
-    The same arguments give the same bytes. With `work_bits` a nonce is counted up from 0 until the
-    id starts with that many zero bits, which takes about 2**work_bits hashes.
+    The same arguments give the same bytes. With `work_bits`, the nonce counts up from 0 until the
+    id starts with that many zero bits; this takes about 2**work_bits hashes.
     Raises ValueError if the item would be larger than its kind allows.
     """
     make_keys, sign = _signer()
@@ -226,14 +230,14 @@ def sign_item(kind: Kind, payload: bytes, seed: bytes, *, work_bits: int = 0) ->
 
 @cache
 def _signer() -> tuple[Callable[[bytes], tuple[bytes, bytes]], Callable[[bytes, bytes], bytes]]:
-    """libsodium's key maker and signer, loaded when first needed."""
+    """Load libsodium's functions that make keys and sign, on first use."""
     from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
     return crypto_sign_seed_keypair, crypto_sign
 
 
 def _protected(kind: Kind, key: bytes, nonce: int | None) -> bytes:
-    """The protected header as the byte string that stands in the item."""
+    """The protected header, encoded as the item's first byte string."""
     if nonce is None:
         return _OPENINGS[kind] + key
     content_type = (CONTENT_TYPE + kind).to_bytes(2, "big")
@@ -242,5 +246,5 @@ def _protected(kind: Kind, key: bytes, nonce: int | None) -> bytes:
 
 
 def zero_bits(digest: bytes) -> int:
-    """How many zero bits `digest` starts with: what a work stamp is measured by."""
+    """Count the leading zero bits of `digest`, the measure of a work stamp."""
     return 8 * len(digest) - int.from_bytes(digest, "big").bit_length()

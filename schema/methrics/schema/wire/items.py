@@ -1,9 +1,9 @@
-"""What items say: the payloads of reports, erasures, revocations and announcements.
+"""The payloads of reports, erasures, revocations and announcements.
 
 Each `decode_x(payload)` gives the value or raises RefusedError; each `encode_x(value)` gives the
-payload that `envelope.seal` signs. Shapes and bounds are those of SPEC.md section "Payloads";
-whether a report fits its event type is for the catalog to say, whether its time is right for
-`judge`. Catalog payloads are read by `catalog.Catalog`.
+payload that `envelope.seal` signs. Shapes and bounds are those of SPEC.md section "Payloads". The
+catalog checks whether a report fits its event type, and `judge` checks whether its time is right.
+`catalog.Catalog` reads the payloads of catalogs.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from methrics.schema.wire.reading import BARRED
 from methrics.schema.wire.verdict import Reason
 
 ID_SIZE = 32
-"""Bytes of an item's id, and so of a catalog's."""
+"""Size in bytes of an item's id; a catalog's id is the id of its item."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """One fact: `values` of one event type at `time` (unix seconds).
 
-    `catalog` is the id (32 bytes) of the catalog that declares `type`. `count` belongs to count
-    types. A sampled report stands for `one_in` events. `sequence` holds (step, offset bucket)
-    pairs.
+    `catalog` is the id (32 bytes) of the catalog that declares `type`. Only count types have a
+    `count`, only sequence types a `sequence` of (step, offset bucket) pairs. A sampled report
+    stands for `one_in` events.
     """
 
     catalog: bytes
@@ -53,7 +53,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """Forget the report with id `report`, made at `time`; signed by that report's own key."""
+    """Asks those who store a report to delete it; signed with the key of that report.
+
+    `report` is the report's id (32 bytes), `catalog` and `time` (unix seconds) are the report's.
+    """
 
     catalog: bytes
     report: bytes
@@ -62,7 +65,7 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """From `time` on, reports of event type `type` are dropped; signed by the namespace key."""
+    """Ends event type `type` from `time` (unix seconds) on; signed with the namespace key."""
 
     type: str
     time: int
@@ -71,7 +74,7 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """One piece of news for people, with a https address to read on."""
+    """One piece of news for people, with an https address for more."""
 
     text: str
     url: str | None = None
@@ -79,10 +82,11 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a namespace tells its users from `time` until `expires`; signed by its key (MARS-12).
+    """A namespace's message to its users; signed with the namespace key (MARS-12).
 
-    `report_interval` is in seconds, at least a day. `relays` are multiaddresses. `selector` says
-    whom it concerns: for each named fact the accepted values; it is evaluated by the reader alone.
+    Valid from `time` until `expires` (unix seconds). `report_interval` is in seconds, at least a
+    day. `relays` are multiaddresses. `selector` maps the name of a fact to its accepted values:
+    each reader decides locally, by these, whether the announcement concerns them.
     """
 
     time: int
@@ -94,18 +98,19 @@ class Announcement:
     selector: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def concerns(self, facts: Mapping[str, str]) -> bool:
-        """Whether the selector accepts a reader with these facts; an unknown one never matches."""
+        """Whether the selector accepts a reader with these facts; a missing fact never matches."""
         return all(facts.get(name) in values for name, values in self.selector.items())
 
 
 def encode_report(report: Report) -> bytes:
-    """The payload of a report. Raises ValueError if it would not decode again."""
-    # As for reading: reports that differ in nothing but their time are put around that time.
+    """Encode a report. Raises ValueError if `decode_report` would refuse the payload."""
+    # As in `decode_report`: many reports differ only in their time, so the bytes before and after
+    # the time are cached.
     values = report.values
     if report.sequence is not None or not 0xFFFF < report.time < 1 << 32:
         return _encode_report(report)
     try:
-        # The kinds tell True from 1.
+        # The types of the values tell True from 1.
         said = (
             report.catalog,
             report.type,
@@ -115,7 +120,7 @@ def encode_report(report: Report) -> bytes:
             report.one_in,
         )
         known = _ENCODED.get(said)
-    except TypeError:  # a value that is no value, and cannot be remembered
+    except TypeError:  # an unhashable value, which no report may have
         return _encode_report(report)
     if known is None:
         payload = _encode_report(report)
@@ -129,7 +134,7 @@ _ENCODED: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
 
 
 def _encode_report(report: Report) -> bytes:
-    # Put together from pieces that are remembered: the same few names and values come all the time.
+    # Built from cached pieces: reports repeat the same few names and values.
     values = report.values
     parts = [
         b"\x64time" + head(0, report.time) + b"\x64type" + _piece(report.type),
@@ -153,14 +158,14 @@ def _any(value: object) -> bytes:
 
 @lru_cache(4096)
 def _piece(value: str | int, _is_flag: bool = False) -> bytes:
-    """The encoding of a word or number; what is remembered of 1 must not answer for True."""
+    """The encoding of a word or number. `_is_flag` keeps 1 and True apart in the cache."""
     return encode(value)
 
 
 def decode_report(payload: bytes) -> Report:
-    """The report in `payload`. Raises RefusedError: OVERSIZE, MALFORMED."""
-    # Fields have few values by design, so reports that differ in nothing but their time abound:
-    # what one of them says is remembered by all bytes but those of the time, which needs 4 bytes.
+    """Decode a report. Raises RefusedError: OVERSIZE, MALFORMED."""
+    # Fields have few values by design, so many reports differ only in their time. The decoded
+    # report is cached under all of its bytes except the 4 bytes of the time.
     if payload[1:_TIME] != _TIME_KEY or payload[:1] not in _REMEMBERED:
         return _decode_report(payload)
     rest = payload[:1] + payload[_TIME_END:]
@@ -183,16 +188,16 @@ _TIME_KEY = b"\x64time\x1a"
 _TIME = 1 + len(_TIME_KEY)
 _TIME_END = _TIME + 4
 _REMEMBERED = (b"\xa4", b"\xa5")
-"""Heads of a map with the four entries of every report, or one more: a count or a sampling rate."""
+"""Heads of a map of four entries, which each report has, and of five: a count or `one_in` more."""
 _REPORTS: dict[bytes, Report] = {}
 _REPORTS_MAX = 8192
-"""Reports remembered: at most 20 MB of the largest, about 5 MB of heartbeats."""
+"""Cached reports: at most 20 MB if all are of the largest size, about 5 MB of heartbeats."""
 
 
 def _decode_report(payload: bytes) -> Report:
     body = decode(payload, limit=REPORT_MAX)
     if type(body) is not dict:
-        _refuse("a report is a map")
+        _refuse("a report is not a map")
     get = body.get
     catalog, name, time, values = get("catalog"), get("type"), get("time"), get("values")
     if (
@@ -203,7 +208,7 @@ def _decode_report(payload: bytes) -> Report:
         or not 0 <= time <= TIME_MAX
         or type(values) is not dict
     ):
-        _refuse("a report has a catalog, a type, a time and values")
+        _refuse("a report lacks a valid catalog, type, time or values")
     if len(body) == 4:
         return Report(catalog, name, time, values)  # type: ignore[arg-type]  # dict is invariant
     _known(body, {"catalog", "type", "time", "values", "count", "one_in", "sequence"})
@@ -215,39 +220,39 @@ def _decode_report(payload: bytes) -> Report:
 
 def _sequence(steps: object) -> tuple[tuple[str, int], ...]:
     if type(steps) is not list or not steps:
-        _refuse("a sequence is an array of steps")
+        _refuse("a sequence is not an array of steps")
     found = []
     for step in steps:
         if type(step) is not list or len(step) != 2:
-            _refuse("a step is a name and an offset")
+            _refuse("a step is not a name and an offset")
         name, offset = step
         if type(name) is not str or type(offset) is not int or offset < 0:
-            _refuse("a step is a name and an offset")
+            _refuse("a step is not a name and an offset")
         found.append((name, offset))
     return tuple(found)
 
 
 def encode_erasure(erasure: Erasure) -> bytes:
-    """The payload of an erasure. Raises ValueError if it would not decode again."""
+    """Encode an erasure. Raises ValueError if `decode_erasure` would refuse the payload."""
     body = {"catalog": erasure.catalog, "report": erasure.report, "time": erasure.time}
     return _checked(body, decode_erasure)
 
 
 def decode_erasure(payload: bytes) -> Erasure:
-    """The erasure in `payload`. Raises RefusedError: OVERSIZE, MALFORMED."""
+    """Decode an erasure. Raises RefusedError: OVERSIZE, MALFORMED."""
     body = _map(payload)
     _known(body, {"catalog", "report", "time"})
     return Erasure(_id(body, "catalog"), _id(body, "report"), _time(body, "time"))
 
 
 def encode_revocation(revocation: Revocation) -> bytes:
-    """The payload of a revocation. Raises ValueError if it would not decode again."""
+    """Encode a revocation. Raises ValueError if `decode_revocation` would refuse the payload."""
     body = {"type": revocation.type, "time": revocation.time, "reason": revocation.reason}
     return _checked(body, decode_revocation)
 
 
 def decode_revocation(payload: bytes) -> Revocation:
-    """The revocation in `payload`. Raises RefusedError: OVERSIZE, MALFORMED."""
+    """Decode a revocation. Raises RefusedError: OVERSIZE, MALFORMED."""
     body = _map(payload)
     _known(body, {"type", "time", "reason"})
     name = _text(body.get("type"), WORD_MAX)
@@ -255,7 +260,7 @@ def decode_revocation(payload: bytes) -> Revocation:
 
 
 def encode_announcement(announcement: Announcement) -> bytes:
-    """The payload of an announcement. Raises ValueError if it would not decode again."""
+    """Encode an announcement. ValueError if `decode_announcement` would refuse the payload."""
     body: dict[str, object] = {"time": announcement.time, "expires": announcement.expires}
     if announcement.news:
         body["news"] = [
@@ -274,7 +279,7 @@ def encode_announcement(announcement: Announcement) -> bytes:
 
 
 def decode_announcement(payload: bytes) -> Announcement:
-    """The announcement in `payload`; keys that are not known are passed over, to leave room.
+    """Decode an announcement; unknown keys are ignored, so that later versions can add keys.
 
     Raises RefusedError: OVERSIZE, MALFORMED, and OFF_SCHEMA for an interval under a day (MARS-13).
     """
@@ -283,10 +288,10 @@ def decode_announcement(payload: bytes) -> Announcement:
     version = body.get("newest_version")
     time, expires = _time(body, "time"), _time(body, "expires")
     if expires <= time:
-        _refuse("an announcement expires after its time")
+        _refuse("an announcement does not expire after its time")
     selector = body.get("selector", {})
     if type(selector) is not dict or len(selector) > ANNOUNCED_MAX:
-        _refuse("a selector is a small map")
+        _refuse(f"a selector is not a map of at most {ANNOUNCED_MAX} entries")
     found = Announcement(
         time=time,
         expires=expires,
@@ -301,7 +306,7 @@ def decode_announcement(payload: bytes) -> Announcement:
             for name in selector
         },
     )
-    # Last: what is malformed is called so, whatever else is wrong with it.
+    # Checked last, so that MALFORMED takes precedence over OFF_SCHEMA.
     if interval is not None and interval < DAY:
         raise RefusedError(Reason.OFF_SCHEMA, "a report interval of less than a day")
     return found
@@ -309,10 +314,10 @@ def decode_announcement(payload: bytes) -> Announcement:
 
 def _news(news: object) -> News:
     if type(news) is not dict:
-        _refuse("news is a map")
+        _refuse("a piece of news is not a map")
     url = news.get("url")
     if url is not None and not _text(url, REASON_MAX).startswith("https://"):
-        _refuse("an address starts with https://")
+        _refuse("an address does not start with https://")
     return News(_text(news.get("text"), NEWS_TEXT_MAX), url)
 
 
@@ -321,7 +326,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _checked(body: object, decoder: object) -> bytes:
-    """The encoding of `body`, which `decoder` must accept, so that nothing unreadable is signed."""
+    """Encode `body`. Raises ValueError if `decoder` would refuse the payload."""
     return _read_again(encode(body), decoder)
 
 
@@ -336,20 +341,20 @@ def _read_again(payload: bytes, decoder: object) -> bytes:
 def _map(payload: bytes) -> dict[str, object]:
     body = decode(payload, limit=NOTICE_MAX)
     if type(body) is not dict:
-        _refuse("a payload is a map")
+        _refuse("a payload is not a map")
     return body  # type: ignore[return-value]  # dict is invariant
 
 
 def _known(body: Mapping[str, object], names: set[str]) -> None:
     unknown = body.keys() - names
     if unknown:
-        _refuse(f"unknown keys: {len(unknown)}")
+        _refuse(f"{len(unknown)} unknown keys")
 
 
 def _id(body: Mapping[str, object], name: str) -> bytes:
     value = body.get(name)
     if type(value) is not bytes or len(value) != ID_SIZE:
-        _refuse(f"{name} is an id of {ID_SIZE} bytes")
+        _refuse(f"{name} is not an id of {ID_SIZE} bytes")
     return value
 
 
@@ -363,14 +368,14 @@ def _time(body: Mapping[str, object], name: str) -> int:
 def _number(body: Mapping[str, object], name: str, least: int) -> int:
     value = body.get(name)
     if type(value) is not int or value < least:
-        _refuse(f"{name} is an integer of at least {least}")
+        _refuse(f"{name} is not an integer of at least {least}")
     return value
 
 
 def _text(value: object, most: int, least: int = 1) -> str:
     """A text of `least` to `most` bytes of UTF-8 without control characters, safe to show."""
     if type(value) is not str or not least <= len(value.encode()) <= most:
-        _refuse(f"a text has {least} to {most} bytes")
+        _refuse(f"a text does not have {least} to {most} bytes")
     if not BARRED.isdisjoint(value):
         _refuse("a text holds a line break or control character")
     return value
@@ -379,5 +384,5 @@ def _text(value: object, most: int, least: int = 1) -> str:
 def _list(body: Mapping[str, object], name: str, most: int) -> list[object]:
     value = body.get(name, [])
     if type(value) is not list or len(value) > most:
-        _refuse(f"{name} is an array of at most {most}")
+        _refuse(f"{name} is not an array of at most {most} entries")
     return value

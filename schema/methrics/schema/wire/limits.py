@@ -1,4 +1,4 @@
-"""Every bound of the wire, with its unit and its reason. SPEC.md repeats the normative ones."""
+"""The limits of the wire format, each with its unit and reason. SPEC.md has the normative ones."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ NOTICE_MAX = 4096
 """Bytes of one erasure, revocation or announcement."""
 
 BUNDLE_AIM = 57_344
-"""Bytes at which a relay closes a bundle: 250 reports of 225 bytes, the measured sweet spot."""
+"""Bytes at which a relay closes a bundle: 250 reports of 225 bytes, the fastest size measured."""
 
 BUNDLE_MAX = 131_072
-"""Bytes of one gossip message, the same on every node: a larger one would cut a peer off."""
+"""Bytes of one gossip message. All nodes share it: libp2p drops the sender of a larger one."""
 
 BUNDLE_ITEMS_MAX = 1024
-"""Items in one bundle: bounds the work one message can ask for."""
+"""Items in one bundle: limits the work that one message can cause."""
 
 DEPTH_MAX = 8
 """Nesting of any CBOR we read: a catalog needs 6."""
 
 TIME_STEP = 600
-"""Seconds: every time on the wire is a multiple (KPI-3)."""
+"""Seconds: every time on the wire is a multiple of this (KPI-3)."""
 
 EARLY_MAX = 300
-"""Seconds a report's time may lie in the future: the clock skew we tolerate."""
+"""Seconds that a report's time may lie in the future: the tolerated clock skew."""
 
 LATE_DEFAULT = 21 * 86_400
 """Seconds after which a live report is late, unless its type says otherwise.
 
-The longest release schedule plus holidays.
+Covers the longest release schedule and a holiday.
 """
 
 HEARTBEAT_MAX = 256
 """Bytes of a heartbeat on the wire, signature and key included (MARS-11)."""
 
 DAY = 86_400
-"""Seconds: no announcement may ask for reports more often (MARS-13)."""
+"""Seconds: an announcement may not ask for reports more often than this (MARS-13)."""
 
 TIME_MAX = 253_402_300_799
 """Unix seconds: the end of the year 9999, the last that calendars and databases agree on."""
@@ -87,7 +87,7 @@ ENTROPY_MAX = 64
 """Bits: the largest entropy budget an event type may declare."""
 
 WORK_MAX = 24
-"""Bits of work a report may be asked for: seconds on a desktop, a minute on a small board."""
+"""Largest `work` of an event type, in bits: seconds on a desktop, a minute on a small board."""
 
 DELAY_MIN = 300
 """Seconds between a fact and its report at least (MIM-7)."""

@@ -6,11 +6,11 @@ ERROR = "error"
 """The catalog cannot be signed."""
 
 WARNING = "warning"
-"""The catalog can be signed; its author should think again."""
+"""The catalog can be signed, but its author should reconsider."""
 
 
 class Problem:
-    """One line of findings. `where` is a dotted path such as `types.heartbeat.fields.os`."""
+    """One finding about a catalog. `where` is a dotted path such as `types.heartbeat.fields.os`."""
 
     __slots__ = ("code", "message", "severity", "where")
 

@@ -1,8 +1,8 @@
-"""Reading untrusted maps: one reader for signed catalogs (stops) and for their sources (collects).
+"""Reads untrusted maps: signed catalogs (strict) and the sources that authors write (lenient).
 
-The same rules judge a catalog that came from the network and one that its author is writing, so
-the two cannot drift. In strict mode the first breach raises `RefusedError`; otherwise each breach
-becomes a `Problem` and reading goes on with a harmless stand-in, so that an author sees them all.
+One set of rules covers both a catalog from the network and one that its author is writing, so the
+two cannot differ. In strict mode, the first breach raises `RefusedError`. Otherwise each breach
+becomes a `Problem` and reading continues with a default value, so that an author sees all breaches.
 Codes M001 to M049 are breaches of the wire rules and are documented in SPEC.md.
 """
 
@@ -52,7 +52,7 @@ BARRED = frozenset(
     + [chr(n) for n in (0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)]
 )
 
-# Written out for the same reason: what Python calls white space grows with Unicode.
+# Written out for the same reason: Python's set of white space changes with each Unicode version.
 BLANK = "".join(
     chr(n) for n in (0x20, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000)
 )
@@ -70,17 +70,17 @@ _KINDS = {
 
 
 ABSENT = object()
-"""A key that `table` already complained about: readers return their stand-in in silence."""
+"""Stands for a missing key that `table` has reported: readers return a default silently."""
 
 
 def kind_of(value: object) -> str:
-    """What `value` is, in an author's words, for error messages."""
+    """Name the type of `value` for an error message, in the words of a catalog's author."""
     name = type(value).__name__
     return _KINDS.get(name, f"a {name}")
 
 
 class Reader:
-    """Takes typed values out of decoded maps and says what is wrong with the rest."""
+    """Takes typed values out of decoded maps and reports the values that break a rule."""
 
     __slots__ = ("problems", "strict")
 
@@ -89,7 +89,7 @@ class Reader:
         self.problems: list[Problem] = []
 
     def complain(self, code: str, where: str, message: str) -> None:
-        """Raise RefusedError(OFF_SCHEMA) when strict, else note a problem."""
+        """Raise RefusedError(OFF_SCHEMA) if strict, else append a `Problem`."""
         if self.strict:
             raise RefusedError(Reason.OFF_SCHEMA, f"{code} {where}: {message}")
         self.problems.append(Problem(code, where, message))
@@ -101,7 +101,10 @@ class Reader:
         required: Collection[str],
         optional: Collection[str] = (),
     ) -> dict[str, object]:
-        """A map with all of `required` and nothing beyond `optional`; only its known keys."""
+        """Read a map that must have the keys `required` and may have the keys `optional`.
+
+        Returns its known keys only.
+        """
         if type(value) is not dict:
             self.complain(WRONG_TYPE, where, f"should be a table, is {kind_of(value)}")
             return {}
@@ -145,7 +148,7 @@ class Reader:
         return value
 
     def array(self, value: object, where: str, low: int, high: int) -> list[object]:
-        """A list of `low` to `high` entries; empty after a complaint."""
+        """A list of `low` to `high` entries; an empty list after a complaint."""
         if value is ABSENT:
             return []
         if type(value) is not list:
@@ -157,7 +160,7 @@ class Reader:
         return value
 
     def one_of(self, value: object, where: str, words: Sequence[str]) -> str:
-        """One of a closed list of words; the first of them after a complaint."""
+        """One of a closed list of words; the first word after a complaint."""
         if value is ABSENT:
             return words[0]
         if type(value) is not str or value not in words:
@@ -166,7 +169,7 @@ class Reader:
         return value
 
     def code(self, value: object, where: str, codes: Collection[str]) -> str:
-        """One of a long closed list of codes, which is not repeated in the complaint."""
+        """One of a closed list of codes, which is too long to be quoted in a complaint."""
         if type(value) is not str or value not in codes:
             self.complain(UNKNOWN_WORD, where, f"{show(value)} is no code of the list; remove it")
             return ""
@@ -188,7 +191,7 @@ class Reader:
         return self._spelled(value, where, is_word, rule)
 
     def unique(self, values: Sequence[str], where: str) -> tuple[str, ...]:
-        """`values`, after a complaint if one stands twice."""
+        """Return `values`, and complain if one of them is repeated."""
         seen: set[str] = set()
         twice: set[str] = set()
         for value in values:
@@ -209,8 +212,8 @@ class Reader:
         return value
 
 
-# Character sets and not regular expressions: compiling those would take a millisecond of every
-# embedding app's start.
+# Character sets instead of regular expressions, because compiling expressions would add a
+# millisecond to the start of each app.
 
 
 def is_name(text: str) -> bool:

@@ -3,8 +3,8 @@
     /methrics/1/<label>-<short key>/cbor
 
 The short key is the first 80 bits of SHA-256(namespace key), in base32 without padding, lower case
-(RFC 4648). The label is for people and proves nothing: a catalog on a topic counts only if the
-label and the key it was signed with give that topic.
+(RFC 4648). The label is for people and proves nothing: a catalog is accepted on a topic only if its
+label and the key that signed it give that topic.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HEAD, _TAIL = "/methrics/1/", "/cbor"
 
 @lru_cache(1024)
 def short_key(key: bytes) -> str:
-    """16 letters and digits that stand for a namespace key (32 bytes). ValueError if not 32."""
+    """The short form (16 characters) of a namespace key. ValueError if `key` is not 32 bytes."""
     if len(key) != 32:
         raise ValueError(f"a namespace key has 32 bytes, not {len(key)}")
     number = int.from_bytes(sha256(key).digest()[:10], "big")
@@ -35,7 +35,7 @@ def topic(label: str, key: bytes) -> str:
 
 
 def parse_topic(text: str) -> tuple[str, str]:
-    """(label, short key) of a topic. Raises RefusedError(MALFORMED) if it is none of ours."""
+    """The label and short key of a topic. Raises RefusedError(MALFORMED) for any other text."""
     label, dash, short = text.removeprefix(_HEAD).removesuffix(_TAIL).rpartition("-")
     spelled = is_label(label) and len(short) == 16 and set(_ALPHABET) >= set(short)
     if not spelled or text != f"{_HEAD}{label}{dash}{short}{_TAIL}":

@@ -1,7 +1,7 @@
 """The three verdicts on an item and the stable reason codes (SPEC.md section "Verdicts").
 
-REJECT is for what no honest node would send: it costs the forwarder score.
-IGNORE is for what honest nodes may send at the wrong time or twice: it is dropped, free of charge.
+REJECT: no honest node would send this; it lowers the peer score of the node that forwarded it.
+IGNORE: an honest node may send this, too late or twice; it is dropped and costs no peer score.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import IntEnum, StrEnum
 
 
 class Decision(IntEnum):
-    """What to do with an item or a bundle."""
+    """The decision on an item or a bundle: accept, ignore or reject."""
 
     ACCEPT = 0
     IGNORE = 1
@@ -18,7 +18,7 @@ class Decision(IntEnum):
 
 
 class Reason(StrEnum):
-    """Why. The values are stable: they stand in tables, vectors, logs and replies."""
+    """The reason of a verdict. Values are stable: tables, vectors, logs and replies use them."""
 
     OK = "ok"
 
@@ -45,7 +45,7 @@ class Reason(StrEnum):
 
     @property
     def decision(self) -> Decision:
-        """The verdict that this reason stands for."""
+        """The decision that follows from this reason."""
         if self is Reason.OK:
             return Decision.ACCEPT
         return Decision.IGNORE if self in _IGNORED else Decision.REJECT
