@@ -15,17 +15,20 @@ def encoding(w: World) -> Iterator[Scenario]:
     bad = {
         "trailing-byte": ("a byte behind the value", good + b"\x00"),
         "cut-short": ("the last byte is missing", good[:-1]),
-        "long-integer": ("2 in two bytes", good.replace(b"dsize\x02", b"dsize\x18\x02")),
+        "long-integer": ("the number 2 in two bytes", good.replace(b"dsize\x02", b"dsize\x18\x02")),
         "long-length": ("a text length in two bytes", good.replace(b"elinux", b"\x78\x05linux")),
         "indefinite-map": ("a map of indefinite length", b"\xbf" + good[1:] + b"\xff"),
         "indefinite-text": ("text in chunks", good.replace(b"elinux", b"\x7felinux\xff")),
         "unsorted-keys": ("keys not in ascending order", b"\xa4" + good[11:] + good[1:11]),
-        "duplicate-key": ("a key twice", b"\xa5" + good[1:11] + good[1:11] + good[11:]),
+        "duplicate-key": ("a map with a key twice", b"\xa5" + good[1:11] + good[1:11] + good[11:]),
         "float": ("a floating point number", good.replace(b"dsize\x02", b"dsize\xf9\x40\x00")),
-        "null": ("null", good.replace(b"cnew\xf5", b"cnew\xf6")),
-        "undefined": ("undefined", good.replace(b"cnew\xf5", b"cnew\xf7")),
-        "simple": ("a simple value", good.replace(b"cnew\xf5", b"cnew\xf8\xff")),
-        "tag-bignum": ("a number as bignum", good.replace(b"dsize\x02", b"dsize\xc2\x41\x02")),
+        "null": ("null as the value of a field", good.replace(b"cnew\xf5", b"cnew\xf6")),
+        "undefined": ("undefined as the value of a field", good.replace(b"cnew\xf5", b"cnew\xf7")),
+        "simple": ("an unassigned simple value", good.replace(b"cnew\xf5", b"cnew\xf8\xff")),
+        "tag-bignum": (
+            "the number 2 as a bignum",
+            good.replace(b"dsize\x02", b"dsize\xc2\x41\x02"),
+        ),
         "tag-date": ("a date tag", good.replace(b"elinux", b"\xc0elinux")),
         "tag-regex": ("a regular expression tag", good.replace(b"elinux", b"\xd8\x23elinux")),
         "tag-self": ("the self-described tag", b"\xd9\xd9\xf7" + good),
@@ -55,13 +58,13 @@ def envelope(w: World) -> Iterator[Scenario]:
     content = head(0, CONTENT_TYPE + Kind.REPORT)
     key = good[-32:]
     cases = {
-        "tagged": ("with COSE's tag 18", b"\xd2" + w.report()),
-        "array-of-five": ("a fifth element", b"\x85" + w.report()[1:] + b"\x00"),
+        "tagged": ("an item with COSE's tag 18", b"\xd2" + w.report()),
+        "array-of-five": ("an array of five elements", b"\x85" + w.report()[1:] + b"\x00"),
         "trailing-byte": ("a byte behind the item", w.report() + b"\x00"),
         "cut-short": ("the last byte is missing", w.report()[:-1]),
-        "empty": ("no bytes at all", b""),
+        "empty": ("an item of no bytes", b""),
         "unprotected": (
-            "something in the unprotected header",
+            "an unprotected header that is not empty",
             hand(good, payload, unprotected=b"\xa1\x04\x41\x00"),
         ),
         "unprotected-long": (
@@ -69,7 +72,7 @@ def envelope(w: World) -> Iterator[Scenario]:
             hand(good, payload, unprotected=b"\xb8\x00"),
         ),
         "payload-detached": (
-            "null for the payload",
+            "null in place of the payload",
             b"\x84\x58\x2a" + good + b"\xa0\xf6\x58\x40" + bytes(64),
         ),
         "payload-long-length": (
@@ -77,18 +80,24 @@ def envelope(w: World) -> Iterator[Scenario]:
             hand(good, payload, payload_head=b"\x59\x00" + bytes([len(payload)])),
         ),
         "protected-unsorted": (
-            "key before content type",
+            "a protected header with the key before the content type",
             hand(b"\xa3\x01\x27\x04\x58\x20" + key + b"\x03" + content, payload),
         ),
-        "protected-extra": ("an unknown header", hand(b"\xa4" + good[1:] + b"\x05\x00", payload)),
-        "protected-no-key": ("no key", hand(b"\xa2\x01\x27\x03" + content, payload)),
+        "protected-extra": (
+            "a protected header with an unknown entry",
+            hand(b"\xa4" + good[1:] + b"\x05\x00", payload),
+        ),
+        "protected-no-key": (
+            "a protected header without a key",
+            hand(b"\xa2\x01\x27\x03" + content, payload),
+        ),
         "key-short": ("a key of 31 bytes", hand(protected(key=key[:31]), payload)),
         "algorithm": (
-            "ES256 for an algorithm",
+            "ES256 as the algorithm",
             hand(good.replace(b"\x01\x27", b"\x01\x26", 1), payload),
         ),
         "content-type": (
-            "JSON for a content type",
+            "JSON as the content type",
             hand(b"\xa3\x01\x27\x03\x18\x32\x04\x58\x20" + key, payload),
         ),
         "work-long": (
@@ -103,7 +112,11 @@ def envelope(w: World) -> Iterator[Scenario]:
     for name, (says, raw) in cases.items():
         yield f"malformed-envelope-{name}", says, {"bytes": raw}
     future = hand(protected(kind=9), payload)
-    yield "unknown-kind-9", "kind 9 of version 1", {"bytes": future}
+    yield (
+        "unknown-kind-9",
+        "an item of kind 9 of version 1, which is not assigned",
+        {"bytes": future},
+    )
     later = hand(protected(kind=11), payload)
     yield "unknown-kind-of-version-2", "a report of version 2", {"bytes": later}
 
@@ -114,32 +127,48 @@ def signature(w: World) -> Iterator[Scenario]:
     flipped = raw[:-1] + bytes([raw[-1] ^ 1])
     yield "forged-signature", "one bit of the signature changed", {"bytes": flipped}
     larger = raw.replace(b"dsize\x02", b"dsize\x03")
-    yield "forged-payload", "one bucket became another", {"bytes": larger}
+    yield "forged-payload", "a bucket changed after signing", {"bytes": larger}
     swapped = raw.replace(split(raw).key, split(w.report(name="other")).key)
-    yield "forged-key", "another key put in", {"bytes": swapped}
-    yield "forged-malleable", "S + L instead of S", {"bytes": malleable(raw)}
+    yield "forged-key", "the key replaced after signing", {"bytes": swapped}
+    yield (
+        "forged-malleable",
+        "a malleable signature: S + L in place of S",
+        {"bytes": malleable(raw)},
+    )
     other = sign_by_hand(protected(), payload, domain=b"methrics/2")
-    yield "forged-domain", "signed for another domain", {"bytes": other}
+    yield "forged-domain", "a signature for another domain", {"bytes": other}
     bare = sign_by_hand(protected(), payload, domain=b"")
-    yield "forged-no-domain", "signed without external data", {"bytes": bare}
+    yield "forged-no-domain", "a signature without external data", {"bytes": bare}
     context = sign_by_hand(protected(), payload, context=b"\x69Signature")
-    yield "forged-context", "signed as COSE_Sign, not COSE_Sign1", {"bytes": context}
+    yield "forged-context", "a signature for COSE_Sign in place of COSE_Sign1", {"bytes": context}
     kind = raw.replace(head(0, CONTENT_TYPE + 1), head(0, CONTENT_TYPE + 2), 1)
     yield (
         "forged-kind",
-        "a report's signature under an erasure",
+        "the signature of a report on an erasure",
         {
             "bytes": kind[:46] + w.erasure()[46:-64] + kind[-64:],
         },
     )
     start = sign_by_hand(protected(key=identity), payload)[:-64]
-    yield "bad-key-identity", "the identity as key, S = 0", {"bytes": start + identity + bytes(32)}
+    yield (
+        "bad-key-identity",
+        "the identity as the key, S = 0",
+        {"bytes": start + identity + bytes(32)},
+    )
     order4 = bytes(32)
     start = sign_by_hand(protected(key=order4), payload)[:-64]
     yield "bad-key-small-order", "a key of order 4", {"bytes": start + identity + bytes(32)}
     too_large = b"\xff" * 31 + b"\x7f"
     start = sign_by_hand(protected(key=too_large), payload)[:-64]
-    yield "bad-key-not-canonical", "a coordinate over the prime", {"bytes": start + raw[-64:]}
+    yield (
+        "bad-key-not-canonical",
+        "a key with a coordinate over the prime",
+        {"bytes": start + raw[-64:]},
+    )
     off_curve = b"\x02" + bytes(31)
     start = sign_by_hand(protected(key=off_curve), payload)[:-64]
-    yield "bad-key-off-curve", "no point of the curve", {"bytes": start + raw[-64:]}
+    yield (
+        "bad-key-off-curve",
+        "a key that is not a point of the curve",
+        {"bytes": start + raw[-64:]},
+    )

@@ -1,4 +1,4 @@
-"""Scenarios with valid bytes: accepted items, wrong content, circumstances, bundles."""
+"""Scenarios with well-formed bytes: accepted items, wrong content, circumstances, bundles."""
 
 from __future__ import annotations
 
@@ -22,59 +22,72 @@ from methrics.schema.wire.bundle import pack
 from methrics.schema.wire.codec import encode, head
 from methrics.schema.wire.envelope import Kind, seal, split
 
+ARTICLED = {
+    "report": "a report",
+    "erasure": "an erasure",
+    "catalog": "a catalog",
+    "revocation": "a revocation",
+    "announcement": "an announcement",
+}
+"""Each kind of item with its article, for descriptions."""
+
 
 def accepted(w: World) -> Iterator[Scenario]:
-    yield "ok-report", "a report of a state", {"bytes": w.report()}
+    yield "ok-report", "a report of an event type of kind state", {"bytes": w.report()}
     yield (
         "ok-report-fewer-fields",
-        "a field that is not shared",
+        "a report without two of the declared fields",
         {"bytes": w.report(values={"new": False})},
     )
     click = w.report(type="click", count=7, values={"os": "other"})
-    yield "ok-report-count", "a count", {"bytes": click}
+    yield "ok-report-count", "a report with a count", {"bytes": click}
     steps = [["open", 0], ["done", 2]]
     flow = w.report(type="flow", sequence=steps, values={})
-    yield "ok-report-sequence", "a sequence, no field shared", {"bytes": flow}
+    yield "ok-report-sequence", "a report with a sequence and without fields", {"bytes": flow}
     rare = w.report(type="rare", one_in=10, values={"os": "linux"})
     yield "ok-report-sampled", "a sampled report", {"bytes": rare}
     stamped = w.report(type="stamped", values={"os": "linux"}, work_bits=8)
     yield "ok-report-work", "a report with its work stamp", {"bytes": stamped}
     yield (
         "ok-report-last-moment",
-        "exactly as late as allowed",
+        "a report at the end of its type's lateness",
         {"bytes": w.report(), "now": TIME + 21 * 86_400},
     )
     yield (
         "ok-report-skewed-clock",
-        "in the future within tolerance",
+        "a report whose time is 300 s ahead of the clock",
         {"bytes": w.report(), "now": TIME - 300},
     )
     yield (
         "ok-report-history",
-        "long past, obtained as history",
+        "a report of 300 days ago, read from a file",
         {
             "bytes": w.report(),
             "now": TIME + 86_400 * 300,
             "live": False,
         },
     )
-    yield "ok-report-on-topic", "heard on its own topic", {"bytes": w.report(), "topic": w.topic}
+    yield (
+        "ok-report-on-topic",
+        "a report on the topic of its catalog",
+        {"bytes": w.report(), "topic": w.topic},
+    )
     yield (
         "ok-report-before-revocation",
-        "older than the revocation of its type",
+        "a report older than the revocation of its type",
         {
             "bytes": w.report(time=TIME - 600),
             "revocations": [w.revocation()],
         },
     )
-    yield "ok-erasure", "an erasure by the report's key", {"bytes": w.erasure()}
+    yield "ok-erasure", "an erasure signed with the report's key", {"bytes": w.erasure()}
     yield "ok-catalog", "a catalog", {"bytes": w.catalog, "catalogs": []}
     yield "ok-revocation", "a revocation", {"bytes": w.revocation()}
     yield "ok-announcement", "an announcement", {"bytes": w.announcement()}
     future = w.announcement(mood=[1, {"good": True}])
     yield (
         "ok-announcement-unknown-key",
-        "a key of a later version is passed over",
+        "an announcement with an unknown key, which is ignored",
         {"bytes": future},
     )
 
@@ -84,65 +97,91 @@ def content(w: World) -> Iterator[Scenario]:
         return name, says, {"bytes": w.report(**change)}  # type: ignore[arg-type]
 
     linux = {"os": "linux"}
-    yield report("off-schema-unknown-type", "a type the catalog does not declare", type="pong")
     yield report(
-        "off-schema-unknown-field", "a field the type does not declare", values={"name": "eve"}
+        "off-schema-unknown-type", "an event type that the catalog does not declare", type="pong"
+    )
+    yield report(
+        "off-schema-unknown-field", "a field that the type does not declare", values={"name": "eve"}
     )
     yield report("off-schema-unknown-value", "a value outside the enum", values={"os": "plan9"})
-    yield report("off-schema-number-for-flag", "1 for true", values={"new": 1})
-    yield report("off-schema-flag-for-number", "true for 1", values={"size": True})
-    yield report("off-schema-bucket-out-of-range", "bucket 4 of 0..3", values={"size": 4})
+    yield report(
+        "off-schema-number-for-flag", "the number 1 as the value of a flag", values={"new": 1}
+    )
+    yield report(
+        "off-schema-flag-for-number", "true as the value of a bucket", values={"size": True}
+    )
+    yield report(
+        "off-schema-bucket-out-of-range", "bucket 4 where 0 to 3 are declared", values={"size": 4}
+    )
     yield report("off-schema-negative-bucket", "bucket -1", values={"size": -1})
-    yield report("off-schema-nested-value", "an array as value", values={"os": ["linux"]})
-    yield report("off-schema-count-misplaced", "a count in a state", count=2)
-    yield report("off-schema-count-missing", "a count type without one", type="click", values=linux)
+    yield report(
+        "off-schema-nested-value", "an array as the value of a field", values={"os": ["linux"]}
+    )
+    yield report("off-schema-count-misplaced", "a count in a report of kind state", count=2)
+    yield report(
+        "off-schema-count-missing", "no count in a report of kind count", type="click", values=linux
+    )
     yield report(
         "off-schema-count-too-large",
-        "over the declared maximum",
+        "a count over the declared maximum",
         type="click",
         values=linux,
         count=1001,
     )
     yield report(
         "off-schema-not-sampled",
-        "one in 7, which is not declared",
+        "a sampling rate of one in 7, which is not declared",
         type="rare",
         values=linux,
         one_in=7,
     )
-    yield report("empty-sequence", "no steps", type="flow", values=linux)
+    yield report(
+        "empty-sequence", "no sequence in a report of kind sequence", type="flow", values=linux
+    )
     yield report(
         "off-schema-unknown-step",
-        "an undeclared step",
+        "a step that is not declared",
         type="flow",
         values={},
         sequence=[["quit", 0]],
     )
     back = [["open", 2], ["done", 1]]
     yield report(
-        "off-schema-sequence-backwards", "time goes back", type="flow", values={}, sequence=back
+        "off-schema-sequence-backwards",
+        "a step with a smaller offset than the step before",
+        type="flow",
+        values={},
+        sequence=back,
     )
     yield report(
         "off-schema-sequence-too-long",
-        "five steps of four",
+        "five steps where four are allowed",
         type="flow",
         values={},
         sequence=[["open", 0]] * 5,
     )
     yield from _shapes(w)
-    yield report("malformed-unknown-key", "a key that reports do not have", user="eve")
-    yield report("malformed-time-missing", "no time", time=None)
+    yield report("malformed-unknown-key", "an unknown key in a report", user="eve")
+    yield report("malformed-time-missing", "no time in a report", time=None)
     yield report(
-        "malformed-one-in-default", "the default written out", type="rare", values=linux, one_in=1
+        "malformed-one-in-default",
+        "the default of one_in, which must be left out",
+        type="rare",
+        values=linux,
+        one_in=1,
     )
-    yield report("malformed-count-zero", "a count of nothing", type="click", values=linux, count=0)
-    yield report("malformed-catalog-short", "31 bytes for a catalog id", catalog=bytes(31))
+    yield report("malformed-count-zero", "a count of 0", type="click", values=linux, count=0)
+    yield report("malformed-catalog-short", "a catalog id of 31 bytes", catalog=bytes(31))
     yield report("malformed-time-negative", "a time before 1970", time=-600)
     yield report("malformed-time-huge", "a time after the year 9999", time=2**40 * 600)
-    yield report("empty-values", "no value at all", values={})
-    yield report("unrounded-report", "a time that is no multiple of 600", time=TIME + 1)
-    yield report("unrounded-day", "coarser resolution declared", type="daily", values=linux)
-    yield report("no-work-stamp", "no work stamp", type="stamped", values=linux)
+    yield report("empty-values", "no values, count or sequence", values={})
+    yield report("unrounded-report", "a time that is not a multiple of 600", time=TIME + 1)
+    yield report(
+        "unrounded-day", "a time finer than the declared resolution", type="daily", values=linux
+    )
+    yield report(
+        "no-work-stamp", "no work stamp, which the type asks for", type="stamped", values=linux
+    )
     weak = next(
         raw
         for n in range(256)
@@ -158,160 +197,231 @@ def content(w: World) -> Iterator[Scenario]:
     yield "off-schema-work-misplaced", "a stamp that the type does not ask for", {"bytes": stamp}
     yield (
         "oversize-report",
-        "a report of 1025 bytes",
+        "a report of 1,025 bytes",
         {
             "bytes": sign_by_hand(protected(), bytes(1025 - 114)),
         },
     )
-    yield "oversize-item", "65,537 zero bytes", {"bytes": bytes(65_537)}
+    yield "oversize-item", "65,537 bytes, all 0", {"bytes": bytes(65_537)}
 
 
 def _shapes(w: World) -> Iterator[Scenario]:
-    """Payloads at the limit of a report's shape, and payloads that only the catalog refuses."""
+    """Reports with a wrong structure, and reports that only the catalog refuses."""
     for name, says, change in (
-        ("malformed-values-array", "an array for values", {"values": []}),
-        ("off-schema-values-map", "a map as value", {"values": {"os": {"is": "linux"}}}),
-        ("off-schema-values-bytes", "bytes as value", {"values": {"os": b"linux"}}),
-        ("off-schema-values-large", "bucket 2^64 - 1", {"values": {"size": 2**64 - 1}}),
-        ("malformed-count-text", "a text for a count", {"type": "click", "count": "7"}),
-        ("malformed-count-flag", "true for a count", {"type": "click", "count": True}),
+        ("malformed-values-array", "an array in place of the map of values", {"values": []}),
+        (
+            "off-schema-values-map",
+            "a map as the value of a field",
+            {"values": {"os": {"is": "linux"}}},
+        ),
+        (
+            "off-schema-values-bytes",
+            "a byte string as the value of a field",
+            {"values": {"os": b"linux"}},
+        ),
+        (
+            "off-schema-values-large",
+            "bucket 2^64 - 1 where 0 to 3 are declared",
+            {"values": {"size": 2**64 - 1}},
+        ),
+        ("malformed-count-text", "text as a count", {"type": "click", "count": "7"}),
+        ("malformed-count-flag", "true as a count", {"type": "click", "count": True}),
         ("malformed-sequence-empty", "a sequence without steps", {"sequence": []}),
-        ("malformed-sequence-map", "a map for a sequence", {"sequence": {}}),
-        ("malformed-sequence-step", "a step without offset", {"sequence": [["open"]]}),
-        ("malformed-sequence-offset", "an offset of -1", {"sequence": [["open", -1]]}),
-        ("malformed-sequence-flag", "false for an offset", {"sequence": [["open", False]]}),
-        ("off-schema-sequence-offset", "offset 3 of 0..2", {"sequence": [["open", 3]]}),
+        ("malformed-sequence-map", "a map as a sequence", {"sequence": {}}),
+        ("malformed-sequence-step", "a step without an offset", {"sequence": [["open"]]}),
+        ("malformed-sequence-offset", "a step with an offset of -1", {"sequence": [["open", -1]]}),
+        (
+            "malformed-sequence-flag",
+            "false as the offset of a step",
+            {"sequence": [["open", False]]},
+        ),
+        (
+            "off-schema-sequence-offset",
+            "offset bucket 3 where 0 to 2 are declared",
+            {"sequence": [["open", 3]]},
+        ),
     ):
         of_flow = {"type": "flow", "values": {}} if "sequence" in change else {}
         yield name, says, {"bytes": w.report(**of_flow, **change)}  # type: ignore[arg-type]
     misplaced = w.report(sequence=[["open", 0]])
-    yield "off-schema-sequence-misplaced", "a sequence in a state", {"bytes": misplaced}
+    yield (
+        "off-schema-sequence-misplaced",
+        "a sequence in a report of kind state",
+        {"bytes": misplaced},
+    )
 
 
 def _announcements(w: World) -> Iterator[Scenario]:
-    """The order of faults, the length of texts, and the expiry of announcements."""
+    """Announcements and revocations: several faults, limits of texts, times of expiry."""
     news = {"text": "Version 2 is out.", "url": "http://example.org/2"}
     for name, says, change in (
-        ("malformed-announcement-url", "a url without https", {"news": [news]}),
+        ("malformed-announcement-url", "a news url without https", {"news": [news]}),
         (
             "malformed-announcement-two-faults",
-            "that, and an interval under a day, and a time to the second",
+            "three faults, of which a news url without https counts",
             {"news": [news], "report_interval": 600, "time": TIME + 1},
         ),
         (
             "off-schema-announcement-two-faults",
-            "an interval under a day, and a time to the second",
+            "a report interval under a day and an unrounded time, of which the interval counts",
             {"report_interval": 600, "time": TIME + 1},
         ),
-        ("malformed-announcement-at-once", "ends when it starts", {"expires": TIME}),
-        ("malformed-announcement-before", "ends before it starts", {"expires": TIME - 600}),
-        ("malformed-announcement-endless", "no end", {"expires": None}),
-        ("malformed-announcement-interval", "an interval of -1", {"report_interval": -1}),
-        ("ok-announcement-version-64", "64 bytes in 32 characters", {"newest_version": "µ" * 32}),
+        ("malformed-announcement-at-once", "expires equal to time", {"expires": TIME}),
+        ("malformed-announcement-before", "expires before time", {"expires": TIME - 600}),
+        ("malformed-announcement-endless", "no expires", {"expires": None}),
+        ("malformed-announcement-interval", "a report interval of -1", {"report_interval": -1}),
+        (
+            "ok-announcement-version-64",
+            "a version of 64 bytes in 32 characters",
+            {"newest_version": "µ" * 32},
+        ),
         (
             "malformed-announcement-version-65",
-            "65 bytes in 33 characters",
+            "a version of 65 bytes in 33 characters",
             {"newest_version": "µ" * 32 + "s"},
         ),
-        ("ok-announcement-news-500", "500 bytes", {"news": [{"text": "µ" * 250}]}),
-        ("malformed-announcement-news-501", "501", {"news": [{"text": "µ" * 250 + "s"}]}),
-        ("malformed-announcement-news-nine", "nine news", {"news": [{"text": "a"}] * 9}),
-        ("ok-announcement-selector", "no value fits", {"selector": {"os": []}}),
+        ("ok-announcement-news-500", "a news text of 500 bytes", {"news": [{"text": "µ" * 250}]}),
+        (
+            "malformed-announcement-news-501",
+            "a news text of 501 bytes",
+            {"news": [{"text": "µ" * 250 + "s"}]},
+        ),
+        ("malformed-announcement-news-nine", "nine pieces of news", {"news": [{"text": "a"}] * 9}),
+        (
+            "ok-announcement-selector",
+            "a selector that accepts no value of a fact",
+            {"selector": {"os": []}},
+        ),
         (
             "malformed-announcement-selector",
-            "33 values of one fact",
+            "a selector with 33 values of one fact",
             {"selector": {"os": [f"v{n}" for n in range(33)]}},
         ),
     ):
         yield name, says, {"bytes": w.announcement(**change)}
     body = {"type": "ping", "time": TIME, "reason": "µ" * 100}
-    yield "ok-revocation-reason-200", "200 bytes", {"bytes": w.namespace(Kind.REVOCATION, body)}
+    yield (
+        "ok-revocation-reason-200",
+        "a reason of 200 bytes",
+        {"bytes": w.namespace(Kind.REVOCATION, body)},
+    )
     body["reason"] = "µ" * 100 + "s"
     raw = w.namespace(Kind.REVOCATION, body)
-    yield "malformed-revocation-reason-201", "201 bytes in 101 characters", {"bytes": raw}
+    yield (
+        "malformed-revocation-reason-201",
+        "a reason of 201 bytes in 101 characters",
+        {"bytes": raw},
+    )
     for name, says, payload in (
-        ("malformed-revocation-array", "an array as payload", b"\x80"),
-        ("malformed-revocation-key", "an unknown key", encode(body | {"reason": "", "user": 1})),
+        ("malformed-revocation-array", "an array as the payload of a revocation", b"\x80"),
+        (
+            "malformed-revocation-key",
+            "an unknown key in a revocation",
+            encode(body | {"reason": "", "user": 1}),
+        ),
     ):
         yield name, says, {"bytes": seal(Kind.REVOCATION, payload, seed("namespace"))}
 
 
 def circumstance(w: World) -> Iterator[Scenario]:
-    yield "early-report", "301 s in the future", {"bytes": w.report(), "now": TIME - 301}
+    yield (
+        "early-report",
+        "a report whose time is 301 s ahead of the clock",
+        {"bytes": w.report(), "now": TIME - 301},
+    )
     yield (
         "late-report",
-        "a second over 21 days old",
+        "a report one second older than the lateness of 21 days",
         {"bytes": w.report(), "now": TIME + 21 * 86_400 + 1},
     )
     forged = malleable(w.report())
     yield (
         "forged-though-late",
-        "rejected by all, whatever their clock",
+        "a forged report that is also late: rejected under any clock",
         {"bytes": forged, "now": TIME + 86_400 * 99},
     )
     yield (
         "unknown-catalog-report",
-        "nobody knows its catalog",
+        "a report of an unknown catalog",
         {"bytes": w.report(), "catalogs": []},
     )
     yield (
         "forged-of-unknown-catalog",
-        "rejected with or without it",
+        "a forged report of an unknown catalog: rejected all the same",
         {"bytes": forged, "catalogs": []},
     )
-    yield "unknown-catalog-erasure", "an erasure", {"bytes": w.erasure(), "catalogs": []}
+    yield (
+        "unknown-catalog-erasure",
+        "an erasure of an unknown catalog",
+        {"bytes": w.erasure(), "catalogs": []},
+    )
     yield (
         "unknown-catalog-revocation",
-        "a namespace nobody knows",
+        "a revocation by a namespace of which no catalog is known",
         {"bytes": w.revocation(), "catalogs": []},
     )
     yield (
         "revoked-report",
-        "as old as the revocation",
+        "a report with the same time as the revocation of its type",
         {"bytes": w.report(), "revocations": [w.revocation()]},
     )
     over = w.report(type="over", values={"os": "linux"})
     yield "expired-report", "a report of an expired type", {"bytes": over}
     end = {"bytes": w.announcement(), "now": TIME + 86_400 * 30}
-    yield "expired-announcement", "an announcement at its end", end
+    yield "expired-announcement", "an announcement at the time when it expires", end
     yield (
         "early-announcement",
-        "one from the future",
+        "an announcement whose time is 600 s ahead of the clock",
         {"bytes": w.announcement(), "now": TIME - 600},
     )
-    yield "early-erasure", "an erasure from the future", {"bytes": w.erasure(), "now": TIME - 600}
+    yield (
+        "early-erasure",
+        "an erasure whose time is 600 s ahead of the clock",
+        {"bytes": w.erasure(), "now": TIME - 600},
+    )
     elsewhere = "/methrics/1/vectors-aaaaaaaaaaaaaaaa/cbor"
     for name in ("report", "erasure", "revocation", "announcement"):
-        raw = getattr(w, name)()
-        yield f"foreign-{name}", "on another namespace's topic", {"bytes": raw, "topic": elsewhere}
+        given = {"bytes": getattr(w, name)(), "topic": elsewhere}
+        yield f"foreign-{name}", f"{ARTICLED[name]} on the topic of another namespace", given
     yield (
         "foreign-catalog",
-        "on another namespace's topic",
+        "a catalog on the topic of another namespace",
         {"bytes": w.catalog, "topic": elsewhere},
     )
     label = w.topic.replace("vectors", "victors")
-    yield "foreign-label", "on a topic with another label", {"bytes": w.catalog, "topic": label}
+    yield (
+        "foreign-label",
+        "a catalog on a topic of its namespace with another label",
+        {"bytes": w.catalog, "topic": label},
+    )
     yield (
         "off-schema-interval",
-        "reports more than once a day",
+        "an announcement that asks for a report interval under a day",
         {"bytes": w.announcement(report_interval=86_399)},
     )
     yield (
         "malformed-news",
-        "an escape sequence in news",
+        "a terminal escape sequence in a piece of news",
         {
             "bytes": w.announcement(news=[{"text": "\x1b[2J"}]),
         },
     )
     yield from _announcements(w)
-    yield "unrounded-announcement", "a time to the second", {"bytes": w.announcement(time=TIME + 1)}
-    yield "unrounded-revocation", "a time to the second", {"bytes": w.revocation(time=TIME + 1)}
+    for name, raw in (
+        ("announcement", w.announcement(time=TIME + 1)),
+        ("revocation", w.revocation(time=TIME + 1)),
+    ):
+        yield f"unrounded-{name}", "a time that is not a multiple of 600", {"bytes": raw}
     no_types = w.namespace(Kind.CATALOG, CATALOG | {"types": {}})
-    yield "off-schema-catalog-empty", "a catalog without types", {"bytes": no_types, "catalogs": []}
+    yield (
+        "off-schema-catalog-empty",
+        "a catalog without event types",
+        {"bytes": no_types, "catalogs": []},
+    )
     free = CATALOG | {"types": {"t": event_type("event", fields=[{**NEW, "type": "text"}])}}
     yield (
         "off-schema-catalog-free-text",
-        "a field of free text",
+        "a catalog with a field of free text",
         {
             "bytes": w.namespace(Kind.CATALOG, free),
             "catalogs": [],
@@ -321,21 +431,37 @@ def circumstance(w: World) -> Iterator[Scenario]:
     broken = w.namespace(Kind.CATALOG, CATALOG | {"number": 2})
     yield (
         "off-schema-catalog-chain",
-        "number 2 without a predecessor",
+        "a catalog with number 2 and no predecessor",
         {"bytes": broken, "catalogs": []},
     )
 
 
 def _random(w: World) -> Iterator[Scenario]:
-    """Catalogs with randomized fields, where these are allowed and where not."""
+    """Catalogs with randomized response: fields that allow it and fields that do not."""
     first = {"name": "first", "type": "flag", "source": "first_of_month", "says": "Whether first."}
     version = {"name": "version", "type": "version", "max": [9, 9], "says": "Which version."}
     for name, says, field in (
-        ("ok-catalog-random", "a field answered at random", {**OS, "randomize": 1000}),
-        ("off-schema-catalog-random-never", "an epsilon of nothing", {**OS, "randomize": 99}),
-        ("off-schema-catalog-random-always", "an epsilon of 10.001", {**OS, "randomize": 10_001}),
-        ("off-schema-catalog-random-type", "on a version", {**version, "randomize": 1000}),
-        ("off-schema-catalog-random-source", "on a source", {**first, "randomize": 1000}),
+        ("ok-catalog-random", "a field with randomized response", {**OS, "randomize": 1000}),
+        (
+            "off-schema-catalog-random-never",
+            "randomized response with an epsilon of 0.099",
+            {**OS, "randomize": 99},
+        ),
+        (
+            "off-schema-catalog-random-always",
+            "randomized response with an epsilon of 10.001",
+            {**OS, "randomize": 10_001},
+        ),
+        (
+            "off-schema-catalog-random-type",
+            "randomized response on a version field",
+            {**version, "randomize": 1000},
+        ),
+        (
+            "off-schema-catalog-random-source",
+            "randomized response on a field with a source",
+            {**first, "randomize": 1000},
+        ),
     ):
         fields = [field] if "source" in field else [first, field]
         types = {"t": event_type("state", fields=fields)}
@@ -349,39 +475,49 @@ def bundles(w: World) -> Iterator[Scenario]:
     cases = {
         "ok-bundle": ("two reports", pack([one, two])),
         "ok-bundle-catalog-first": ("a catalog and a report of it", pack([w.catalog, one])),
-        "ok-bundle-item-twice": ("one report twice", pack([one, one])),
-        "forged-in-bundle": ("one bad item of two", pack([one, malleable(two)])),
+        "ok-bundle-item-twice": ("a report twice", pack([one, one])),
+        "forged-in-bundle": ("a report and a forged report", pack([one, malleable(two)])),
         "ok-bundle-twice-then-early": (
-            "one report twice, and an early one",
+            "a report twice, then an early report",
             pack([one, one, w.report(time=TIME + 1200)]),
         ),
         "malformed-in-bundle-after-twice": (
-            "one report twice, and then no item",
+            "a report twice, then bytes that are not an item",
             pack([one, one, b"no item"]),
         ),
-        "ok-bundle-one-early": ("one early item of two", pack([one, w.report(time=TIME + 1200)])),
-        "unknown-catalog-in-bundle": ("one item that we cannot vouch for", pack([one, stranger])),
+        "ok-bundle-one-early": (
+            "a report and an early report",
+            pack([one, w.report(time=TIME + 1200)]),
+        ),
+        "unknown-catalog-in-bundle": (
+            "a report and one of an unknown catalog",
+            pack([one, stranger]),
+        ),
         "unknown-kind-in-bundle": (
-            "one kind that we do not know",
+            "a report and an item of an unknown kind",
             pack([one, sign_by_hand(protected(kind=9), b"")]),
         ),
-        "malformed-bundle-empty": ("no item", b"\x80"),
-        "malformed-bundle-trailing-byte": ("a byte behind it", pack([one]) + b"\x00"),
-        "malformed-bundle-cut-short": ("the last byte missing", pack([one])[:-1]),
-        "malformed-bundle-long-count": ("a count in two bytes", b"\x98\x01" + pack([one])[1:]),
+        "malformed-bundle-empty": ("a bundle of no items", b"\x80"),
+        "malformed-bundle-trailing-byte": ("a byte behind the bundle", pack([one]) + b"\x00"),
+        "malformed-bundle-cut-short": ("a bundle without its last byte", pack([one])[:-1]),
+        "malformed-bundle-long-count": (
+            "the number of items in two bytes",
+            b"\x98\x01" + pack([one])[1:],
+        ),
         "malformed-bundle-indefinite": (
-            "an array of indefinite length",
+            "a bundle as an array of indefinite length",
             b"\x9f" + pack([one])[1:] + b"\xff",
         ),
-        "malformed-bundle-bare-item": ("an item without bundle", one),
-        "malformed-bundle-text": ("text for an item", b"\x81\x61a"),
-        "oversize-bundle-items": ("1,025 items", b"\x99\x04\x01" + b"\x41\x00" * 1025),
-        "oversize-bundle-count": ("2**64 - 1 items", b"\x9b" + b"\xff" * 8),
-        "oversize-bundle": ("131,073 bytes", bytes(131_073)),
+        "malformed-bundle-bare-item": ("an item that is not in a bundle", one),
+        "malformed-bundle-text": ("text in place of an item", b"\x81\x61a"),
+        "oversize-bundle-items": ("a bundle of 1,025 items", b"\x99\x04\x01" + b"\x41\x00" * 1025),
+        "oversize-bundle-count": ("a bundle that announces 2^64 - 1 items", b"\x9b" + b"\xff" * 8),
+        "oversize-bundle": ("a bundle of 131,073 bytes", bytes(131_073)),
     }
     for name, (says, raw) in cases.items():
         known = [] if name == "ok-bundle-catalog-first" else ["ok-catalog"]
         yield name, says, {"bundle": raw, "catalogs": known}
+<<<<<<< HEAD
     yield "duplicate-bundle", "nothing new", {"bundle": pack([one]), "seen": [one]}
     around = {"bundle": pack([one, w.revocation(), one])}
     yield "ok-bundle-twice-around-revocation", "a report before and after its revocation", around
@@ -389,10 +525,15 @@ def bundles(w: World) -> Iterator[Scenario]:
     forgotten = {"bundle": pack([w.catalog, early]), "seen": [w.catalog], "catalogs": []}
     yield "duplicate-bundle-forgotten-catalog", "a catalog that the node forgot", forgotten
     yield "ok-bundle-half-new", "one new, one known", {"bundle": pack([one, two]), "seen": [one]}
+=======
+    yield "duplicate-bundle", "a bundle of known items", {"bundle": pack([one]), "seen": [one]}
+    half = {"bundle": pack([one, two]), "seen": [one]}
+    yield "ok-bundle-half-new", "a known item and a new one", half
+>>>>>>> edf1d71 (vectors: describe each scenario in a full phrase)
     spoilt = pack([malleable(one), two])
     yield (
         "forged-known-id",
-        "a known id under a bad signature",
+        "a known item with a forged signature",
         {"bundle": spoilt, "seen": [one]},
     )
     elsewhere = "/methrics/1/vectors-aaaaaaaaaaaaaaaa/cbor"
@@ -406,12 +547,20 @@ def bundles(w: World) -> Iterator[Scenario]:
     ):
         yield (
             f"foreign-known-{name}",
-            "known, and on another namespace's topic",
+            f"{ARTICLED[name]} that is known, on the topic of another namespace",
             {"bundle": pack([raw]), "seen": [raw], "topic": topic},
         )
     again = {"bundle": pack([one]), "seen": [one], "topic": w.topic}
-    yield "duplicate-on-topic", "known, and on its own topic", again
+    yield "duplicate-on-topic", "a known report on the topic of its catalog", again
     huge = b"\x81\x5a\x00\x01\x00\x01"
-    yield "oversize-bundle-item", "an item of 65,537 bytes, cut short", {"bundle": huge}
+    yield (
+        "oversize-bundle-item",
+        "the head of an item of 65,537 bytes, which is cut short",
+        {"bundle": huge},
+    )
     small = b"\x82\x41"
-    yield "malformed-bundle-first-fault", "cut short before it", {"bundle": small + huge[1:]}
+    yield (
+        "malformed-bundle-first-fault",
+        "a malformed first item, before the head of an oversize item",
+        {"bundle": small + huge[1:]},
+    )

@@ -1,6 +1,6 @@
-"""Edwards25519 in plain integers: signatures that some libraries accept, and the rules of SPEC.md.
+"""Edwards25519 in plain integers, and the signature rules of SPEC.md, for test vectors only.
 
-Slow and not constant-time, so use it only for test vectors, whose secrets are published.
+The code is slow and not constant in time; the secrets of the test vectors are published.
 Formulas: RFC 8032 section 5.1. Points are (x, y) modulo P.
 """
 
@@ -40,7 +40,7 @@ def times(scalar: int, point: Point) -> Point:
 
 
 def negative(point: Point) -> Point:
-    """The negative of `point`."""
+    """The negative of `point`: their sum is the identity."""
     return -point[0] % P, point[1]
 
 
@@ -51,7 +51,7 @@ def encode(point: Point) -> bytes:
 
 
 def decode(data: bytes) -> Point | None:
-    """The point that 32 bytes encode, canonically or not; None if there is none."""
+    """The point that 32 bytes encode, canonically or not; None if they encode no point."""
     number = int.from_bytes(data, "little")
     y, sign = number % 2**255 % P, number >> 255
     square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
@@ -69,7 +69,7 @@ assert _BASE is not None
 BASE: Point = _BASE
 """The base point B."""
 
-# Any point off the prime-order group gives one of order 8 when multiplied by L.
+# A point outside of the prime-order group, multiplied by L, has small order; search for order 8.
 _EIGHTH = next(
     point
     for y in range(2, 50)
@@ -77,7 +77,7 @@ _EIGHTH = next(
     and times(4, point := times(L, found)) != IDENTITY
 )
 TORSION: tuple[Point, ...] = tuple(times(n, _EIGHTH) for n in range(8))
-"""The eight points of small order: TORSION[n] is n times one of order 8."""
+"""The eight points of small order: TORSION[n] is n times a point of order 8."""
 
 
 def encodings(point: Point) -> tuple[bytes, ...]:
@@ -91,7 +91,7 @@ def encodings(point: Point) -> tuple[bytes, ...]:
 
 
 def challenge(r: bytes, key: bytes, signed: bytes) -> int:
-    """h of RFC 8032, over the given bytes without encoding the points again."""
+    """The hash h of RFC 8032, over the given bytes, without encoding the points again."""
     return int.from_bytes(sha512(r + key + signed).digest(), "little") % L
 
 
@@ -107,7 +107,7 @@ _SMALL = frozenset(data for point in TORSION for data in encodings(point))
 
 
 def verifies(signature: bytes, key: bytes, signed: bytes) -> bool:
-    """SPEC.md, "Signature": whether all four rules hold."""
+    """Whether a signature keeps all four rules of "Signature" in SPEC.md."""
     r, s = signature[:32], int.from_bytes(signature[32:], "little")
     point = decode(key)
     if s >= L or r in _SMALL or point is None or key in _SMALL or key != encode(point):
@@ -117,7 +117,7 @@ def verifies(signature: bytes, key: bytes, signed: bytes) -> bool:
 
 
 def usable(key: bytes) -> bool:
-    """SPEC.md, "Signature": the canonical encoding of a point of the prime-order group but 0."""
+    """Whether `data` is the canonical encoding of a prime-order point other than the identity."""
     point = decode(key)
     if point is None or key != encode(point) or point == IDENTITY:
         return False
@@ -125,7 +125,7 @@ def usable(key: bytes) -> bool:
 
 
 def holds_with_cofactor(signature: bytes, key: bytes, signed: bytes) -> bool:
-    """The equation times 8, as some libraries check it, for any encoding of points."""
+    """Whether the equation times 8 holds, as lenient libraries check it, for any encodings."""
     r, point = decode(signature[:32]), decode(key)
     if r is None or point is None:
         return False

@@ -1,8 +1,9 @@
-"""Signatures that some Ed25519 libraries accept: points of small and mixed order, extreme R and S.
+"""Signatures on which Ed25519 libraries disagree: points of small and mixed order, extreme R and S.
 
-With A = aB + T the point of the key and R = rB + U, where T and U are of small order, the signature
-R || S with S = r + h a fulfils the equation exactly if U + h T is the identity, and the equation
-times the cofactor in any case. SPEC.md accepts exactly the signatures that libsodium accepts.
+Let A = aB + T be the point of the key and R = rB + U, where T and U have small order. The signature
+R || S with S = r + h a always fulfils the equation times the cofactor 8. It fulfils the equation
+without the factor if and only if U + h T is the identity. SPEC.md and libsodium give each signature
+the same verdict.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ def signed_with(
     exact: bool = True,
     multiple: int = 0,
 ) -> bytes:
-    """A report with S = r + h a + `multiple` * L, whose equation holds exactly or times 8 only.
+    """A report with S = r + h a + `multiple` * L.
 
-    T is `TORSION[torsion]`, a is 0 with `small_key`; U and r likewise, and U is what the equation
-    needs if `r_torsion` is None. `key` and `r` are other encodings of these points. What is signed,
-    or r, is varied until the equation is as asked for.
+    Its equation holds if `exact`, else only the equation times 8. T is `TORSION[torsion]`, and U is
+    `TORSION[r_torsion]`; with `r_torsion` None, U is chosen so that the equation holds. a is 0 with
+    `small_key`, and r is 0 with `small_r`. `key` and `r` replace the encodings of A and R. The
+    report's time or r is varied until the equation is as requested.
     """
     a = 0 if small_key else _SECRET
     point = ed.add(ed.times(a, ed.BASE), ed.TORSION[torsion])
@@ -55,7 +57,7 @@ def signed_with(
 
 
 def points(w: World) -> Iterator[Scenario]:
-    """Every key of small order in every encoding, mixed keys, then R and S with the usual key.
+    """Keys of small order in each encoding, keys of mixed order, then R and S with a normal key.
 
     E is `TORSION[1]`, a point of order 8.
     """
@@ -65,36 +67,42 @@ def points(w: World) -> Iterator[Scenario]:
             raw = signed_with(w, key=key, torsion=n, small_key=True)
             yield (
                 f"bad-key-torsion-{n}{form}",
-                f"the key is {n} times E; S = r",
+                f"the key is {n} times E, a point of order 8; S = r",
                 {"bytes": raw},
             )
     raw = signed_with(w, torsion=1, small_key=True, r_torsion=None, small_r=True)
     yield "bad-key-torsion-all", "key and R of small order, S = 0", {"bytes": raw}
     cases = {
-        "ok-key-mixed": ("a key of mixed order, h a multiple of 8", {"torsion": 1}),
-        "ok-key-mixed-2": ("a key plus the point of order 2, h even", {"torsion": 4}),
+        "ok-key-mixed": (
+            "a key of mixed order; h is a multiple of 8, so the equation holds",
+            {"torsion": 1},
+        ),
+        "ok-key-mixed-2": (
+            "a key plus the point of order 2; h is even, so the equation holds",
+            {"torsion": 4},
+        ),
         "ok-key-mixed-r-mixed": (
-            "key and R of mixed order, which cancel out",
+            "key and R of mixed order; their parts of small order cancel out",
             {"torsion": 1, "r_torsion": None},
         ),
         "bad-key-mixed": (
-            "a key of mixed order: holds times the cofactor only",
+            "a key of mixed order; the equation holds times the cofactor only",
             {"torsion": 1, "exact": False},
         ),
         "bad-key-mixed-2": (
-            "a key plus the point of order 2, h odd",
+            "a key plus the point of order 2; h is odd, so the equation fails",
             {"torsion": 4, "exact": False},
         ),
         "bad-key-mixed-r-small": (
-            "a key of mixed order and R of small order, which cancel out",
+            "a key of mixed order and R of small order; their parts of small order cancel out",
             {"torsion": 1, "r_torsion": None, "small_r": True},
         ),
         "forged-r-mixed": (
-            "R of mixed order: holds times the cofactor only",
+            "R of mixed order; the equation holds times the cofactor only",
             {"r_torsion": 1, "exact": False},
         ),
-        "forged-s-largest": ("S + 14 L, below 2^256", {"multiple": 14}),
-        "forged-s-twice": ("S + 2 L", {"multiple": 2}),
+        "forged-s-largest": ("S + 14 L in place of S; it is still below 2^256", {"multiple": 14}),
+        "forged-s-twice": ("S + 2 L in place of S", {"multiple": 2}),
     }
     for name, (says, how) in cases.items():
         yield name, says, {"bytes": signed_with(w, **how)}  # type: ignore[arg-type]
@@ -103,9 +111,13 @@ def points(w: World) -> Iterator[Scenario]:
             raw = signed_with(w, r=data, r_torsion=n, small_r=True, exact=n == 0)
             yield (
                 f"forged-r-torsion-{n}{form}",
-                f"R is {n} times E",
+                f"R is {n} times E, a point of order 8",
                 {"bytes": raw},
             )
     off = next(data for y in count(2) if ed.decode(data := y.to_bytes(32, "little")) is None)
     raw = sign_by_hand(protected(), encode(w.body()))
-    yield "forged-r-off-curve", "R is no point", {"bytes": raw[:-64] + off + raw[-32:]}
+    yield (
+        "forged-r-off-curve",
+        "R is not a point of the curve",
+        {"bytes": raw[:-64] + off + raw[-32:]},
+    )

@@ -73,7 +73,7 @@ def expected(verdict: Verdict | BundleVerdict) -> dict[str, object]:
 
 
 def build() -> Files:
-    """Every file of the folder: name to content."""
+    """All files of items and bundles: name to content."""
     world, files = World(), {}
     groups: tuple[Callable[[World], Iterator[Scenario]], ...] = (
         accepted,
@@ -99,17 +99,17 @@ def build() -> Files:
             scenario = {key: _hex(value) for key, value in (defaults | given).items()}
             result = expected(run(scenario))
             if name in files or not name.startswith(f"{result['reason']}-"):
-                raise ValueError(f"{name} stands twice, or its reason is {result['reason']}")
+                raise ValueError(f"{name} is a duplicate, or its reason is {result['reason']}")
             files[name] = {"says": says, **scenario, "expect": result}
     return files
 
 
 def build_requests() -> Files:
-    """Every file of the folder `requests`: name to content."""
+    """All files of the folder `requests`: name to content."""
     files: Files = {}
     for name, says, given in requests(World()):
         if name in files:
-            raise ValueError(f"{name} stands twice")
+            raise ValueError(f"{name} is a duplicate")
         files[name] = {"says": says, **{key: _hex(value) for key, value in given.items()}}
     return files
 
@@ -147,7 +147,7 @@ def main() -> int:
     """Writes or compares the files. Exit code 1 if they differ."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--write", action="store_true", help="make the files anew")
+    action.add_argument("--write", action="store_true", help="write the files")
     action.add_argument("--check", action="store_true", help="fail if the files differ")
     write = parser.parse_args().write
     made = {f"v1/{name}.json": _text(file) for name, file in build().items()}

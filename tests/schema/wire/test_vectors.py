@@ -50,7 +50,7 @@ def test_every_reason_has_a_vector() -> None:
 
 def test_a_generator_that_contradicts_its_names_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vectors, "NOW", NOW + 86_400 * 30)
-    with pytest.raises(ValueError, match="ok-report stands twice, or its reason is late"):
+    with pytest.raises(ValueError, match="ok-report is a duplicate, or its reason is late"):
         vectors.build()
 
 

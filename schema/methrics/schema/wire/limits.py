@@ -18,7 +18,7 @@ BUNDLE_AIM = 57_344
 """Bytes at which a relay closes a bundle: 250 reports of 225 bytes, the fastest size measured."""
 
 BUNDLE_MAX = 131_072
-"""Bytes of one gossip message. All nodes share it: libp2p drops the sender of a larger one."""
+"""Bytes of one gossip message. libp2p cuts off a peer that sends a larger one."""
 
 BUNDLE_ITEMS_MAX = 1024
 """Items in one bundle: limits the work that one message can cause."""
