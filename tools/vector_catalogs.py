@@ -47,6 +47,7 @@ def catalogs(w: World) -> Iterator[Scenario]:
     ):
         raw = seal(Kind.CATALOG, payload, seed("namespace"))
         yield name, says, {"bytes": raw, "catalogs": []}
+    yield from _random(w)
 
 
 _Body = tuple[str, str, object]
@@ -199,3 +200,36 @@ def _lists() -> Iterator[_Body]:
     yield "off-schema-catalog-expires", "a type that expires at 2^32", over
     soon = CATALOG | {"types": {"t": event_type("event", fields=[NEW], expires=NOW - NOW % 600)}}
     yield "ok-catalog-expired", "a catalog of a type that has expired", soon
+
+
+def _random(w: World) -> Iterator[Scenario]:
+    """Catalogs with randomized response: fields that allow it and fields that do not."""
+    first = {"name": "first", "type": "flag", "source": "first_of_month", "says": "Whether first."}
+    version = {"name": "version", "type": "version", "max": [9, 9], "says": "Which version."}
+    for name, says, field in (
+        ("ok-catalog-random", "a field with randomized response", {**OS, "randomize": 1000}),
+        (
+            "off-schema-catalog-random-never",
+            "randomized response with an epsilon of 0.099",
+            {**OS, "randomize": 99},
+        ),
+        (
+            "off-schema-catalog-random-always",
+            "randomized response with an epsilon of 10.001",
+            {**OS, "randomize": 10_001},
+        ),
+        (
+            "off-schema-catalog-random-type",
+            "randomized response on a version field",
+            {**version, "randomize": 1000},
+        ),
+        (
+            "off-schema-catalog-random-source",
+            "randomized response on a field with a source",
+            {**first, "randomize": 1000},
+        ),
+    ):
+        fields = [field] if "source" in field else [first, field]
+        types = {"t": event_type("state", fields=fields)}
+        raw = w.namespace(Kind.CATALOG, CATALOG | {"types": types})
+        yield name, says, {"bytes": raw, "catalogs": []}

@@ -50,6 +50,15 @@ def event_type(kind: str, **more: object) -> dict[str, object]:
     }
 
 
+ARTICLED = {
+    "report": "a report",
+    "erasure": "an erasure",
+    "catalog": "a catalog",
+    "revocation": "a revocation",
+    "announcement": "an announcement",
+}
+"""Each kind of item with its article, for descriptions."""
+
 OS = {"name": "os", "type": "enum", "values": ["linux", "macos"], "says": "Your system."}
 NEW = {"name": "new", "type": "flag", "says": "Whether you are new."}
 SIZE = {"name": "size", "type": "bucket", "edges": [1, 10, 100], "says": "How many files."}

@@ -15,9 +15,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from vector_bundles import bundles
 from vector_bytes import encoding, envelope, signature
 from vector_catalogs import catalogs
-from vector_content import accepted, bundles, circumstance, content
+from vector_content import accepted, circumstance, content
 from vector_points import points
 from vector_requests import requests
 from vector_world import NOW, Scenario, World
