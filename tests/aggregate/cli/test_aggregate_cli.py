@@ -38,7 +38,7 @@ def test_query_without_sql_lists_what_there_is(
     rows = {row["name"]: row for row in map(json.loads, out.splitlines())}
     assert code == 0
     assert rows["test.beat"]["rows"] == 6
-    assert "at least" in rows["test.beat_dau"]["says"]
+    assert "at least" in rows["test.beat_dau"]["meaning"]
 
 
 def test_query_prints_tables_json_and_csv(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

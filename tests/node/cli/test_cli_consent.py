@@ -107,7 +107,7 @@ def test_alone_it_shows_every_type_of_every_app_that_is_known(
     assert app.namespace in out
     for name in app.catalog.types:
         assert f"{name} " in out
-    assert out.count("nobody yet") == 4
+    assert out.count("not decided yet") == 4
     assert run(app, "grant", "--catalog", catalog, "--type", "view", "--yes") == 0
     assert run(app, "--json") == 0
     shown = json.loads(capsys.readouterr().out.partition("\n")[2])["apps"][app.namespace]
@@ -237,7 +237,7 @@ def test_what_a_signed_catalog_asks_is_shown_before_the_app_is_here(
     assert run(app, "--catalog", catalog) == 0
     out = capsys.readouterr().out
     assert app.namespace in out
-    assert out.count("nobody yet") == 4
+    assert out.count("not decided yet") == 4
 
 
 def test_granting_shows_what_is_allowed_and_asks(

@@ -157,7 +157,7 @@ def test_erase_one(app: Shop, post: Post) -> None:
     one = next(one for one in found if one.receipt.type == "click")
     result = run(app, one.id.hex()[:8], "--yes", "--over", "1h")
     assert result.exit_code == 0, result.output
-    assert "to be forgotten: 1 reports, asked within 1 hour" in result.output
+    assert "erasures to send: 1, within 1 hour" in result.output
     assert "methrics publish" in result.output
     asked = Erasures(app.journal).all()
     assert list(asked) == [one.number]
@@ -170,7 +170,7 @@ def test_erase_a_type_drops_what_waits_of_it(app: Shop, post: Post) -> None:
     app.recorder.record("view", color="green")
     app.recorder.record("click", color="red")
     result = run(app, "--type", "view", "--yes")
-    assert "dropped, never left: 1 reports, 1 that waited" in result.output
+    assert "dropped before they left: 1 reports, 1 waiting events" in result.output
     assert {one.type for one in app.journal.pending(1 << 40).rows} == {"click"}
     assert {one.receipt.type for one in mine(app)} == {"visit", "click", "buy"}
     assert Erasures(app.journal).all() == {}
@@ -203,7 +203,7 @@ def test_erase_asks_first_and_says_what_cannot_be_called_back(app: Shop, post: P
     assert result.exit_code != 0
     assert "3 reports have left" in result.output
     assert "cannot be called back" in result.output
-    assert "may guess that they are of one person" in result.output
+    assert "may guess that they come from one person" in result.output
     assert Erasures(app.journal).all() == {}
     assert len(mine(app)) == 4
     assert run(app, "--all", answer="y\n").exit_code == 0
@@ -229,7 +229,7 @@ def test_a_machine_that_is_silent_says_so(
 ) -> None:
     fill(app, post)
     monkeypatch.setenv("METHRICS", "off")
-    assert "told to stay silent" in run(app, "--all", "--yes").output
+    assert "this machine may not send anything" in run(app, "--all", "--yes").output
 
 
 @pytest.mark.parametrize(
@@ -293,5 +293,5 @@ def test_where_nobody_can_be_asked_the_answer_is_what_to_add(app: Shop, post: Po
     fill(app, post)
     result = run(app, "--all")
     assert result.exit_code == 2
-    assert "there was nobody to ask: add --yes" in result.output
+    assert "the question got no answer: add --yes" in result.output
     assert Erasures(app.journal).all() == {}

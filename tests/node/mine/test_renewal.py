@@ -183,7 +183,7 @@ def test_burning_says_what_it_costs_and_asks(app: Shop, post: Post) -> None:
     refused = run(app, "--burn", answer="n\n")
     assert refused.exit_code != 0
     assert "1 reports that left" in refused.output
-    assert "nobody will ever be able to find or erase them as yours" in refused.output
+    assert "neither you nor anyone else can find or erase them as yours" in refused.output
     assert to_burn(app.journal) == Burned(receipts=1, unsent=0, erasures=0)
     assert run(app, "--burn", answer="y\n").exit_code == 0
     assert to_burn(app.journal) == Burned(receipts=0, unsent=0, erasures=0)
@@ -195,7 +195,7 @@ def test_burning_gives_up_what_has_not_left(app: Shop, post: Post) -> None:
     app.clock.advance(DAY)
     post.cut = True
     post.publish()
-    assert "1 reports that have not left never will" in run(app, "--burn", answer="n\n").output
+    assert "1 reports that have not left are dropped" in run(app, "--burn", answer="n\n").output
     assert run(app, "--burn", "--yes").exit_code == 0
     post.cut = False
     post.live(DAY)

@@ -1,4 +1,4 @@
-"""`methrics aggregate`: run an aggregator in the foreground until it is told to stop."""
+"""`methrics aggregate`: runs an aggregator in the foreground until a stop signal."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
 
 GC_THRESHOLD = 200_000
-"""New objects between two looks for cycles; Python's 700 costs an eighth of all CPU time here."""
+"""New objects between two runs of the cycle collector; Python's 700 costs an eighth of the CPU."""
 
 EXPORT_MAX = 86_400.0
 """Seconds between two exports at most: those who copy the Parquet expect yesterday in it."""
 
 SAY_EVERY = 10.0
-"""Seconds between two lines about commits, for people; programs get one for each."""
+"""Seconds between two lines about commits for people; with --json each commit has a line."""
 
 
 @click.command()
@@ -89,11 +89,11 @@ def aggregate(
         export_every=export_every,
     )
     if not file.exists():
-        topics_of(settings, ())  # a command that cannot work leaves no file behind
+        topics_of(settings, ())  # a command that cannot work must not create a file
     seed = own_key(key) if key else None
     with Store(file) as store:
         topics_of(settings, store.catalogs())
-        # Reports in flight are many and free of cycles: do not look for those all the time.
+        # Reports in flight are many and have no cycles: collect seldom.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 10, 10)
         try:
@@ -127,7 +127,7 @@ async def _serve(
 
 
 class _Json:
-    """One JSON object a line; a `commit` line is printed after the commit is on disk."""
+    """Prints one JSON object a line; a `commit` line comes after the commit is on disk."""
 
     def _print(self, event: str, **values: object) -> None:
         click.echo(json.dumps({"event": event, **values}))
@@ -165,7 +165,7 @@ class _Json:
 
 @dataclass
 class _Words:
-    """Lines for people, not too many."""
+    """Prints lines for people, few enough to read."""
 
     clock: Clock
     since: float = 0.0
@@ -187,7 +187,7 @@ class _Words:
                 click.echo(f"catalog {catalog.label} number {catalog.number}")
             self._committed(event)
         elif isinstance(event, ExportFailed):
-            click.echo(f"methrics: the export is late: {event.error}", err=True)
+            click.echo(f"methrics: the export failed and is tried again: {event.error}", err=True)
 
     def _committed(self, done: Committed) -> None:
         gathered = self.gathered

@@ -1,4 +1,4 @@
-"""`methrics demo`: the whole path on this machine."""
+"""`methrics demo`: runs the whole path from apps to tables on this machine."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from methrics.node.clock import Clock
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo-data"),
     show_default=True,
-    help="Where data, keys and logs go; cleared at the start of each demo.",
+    help="Folder of data, keys and logs; cleared when a demo starts.",
 )
-@click.option("--apps", type=click.IntRange(1, 500), default=20, show_default=True)
-@click.option("--days", type=click.IntRange(1, 14), default=3, show_default=True)
+@click.option("--apps", type=click.IntRange(1, 500), default=20, show_default=True, help="Apps.")
+@click.option("--days", type=click.IntRange(1, 14), default=3, show_default=True, help="Days.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of tables.")
 def demo(folder: Path, apps: int, days: int, as_json: bool) -> None:
     """Run two aggregators, a relay and many small apps as processes on this machine.
 
-    Each app embeds the node, is allowed to share, plays some days of use with a clock of its own,
-    and publishes through the relay, over TCP, Noise and Yamux on the loopback interface. At the
-    end the reports are read back from the DuckDB file and every one is verified.
+    Each app embeds the node, has consent, simulates some days of use, and publishes through the
+    relay, over TCP, Noise and Yamux on the loopback interface. At the end every report is read back
+    from the DuckDB file and verified.
     """
     clock = Clock()
     started = clock.monotonic()
@@ -40,7 +40,7 @@ def demo(folder: Path, apps: int, days: int, as_json: bool) -> None:
             click.echo(f"demo: {text}")
 
     say(f"two aggregators, a relay and {apps} apps, {days} days each; logs in {folder / 'logs'}")
-    # Without a terminal the bar would be its label alone, before there are any apps.
+    # Without a terminal the bar would print its label alone.
     hidden = as_json or not sys.stdout.isatty()
     with click.progressbar(length=apps, label="demo: apps", hidden=hidden) as bar:
         ran = run_job(

@@ -1,4 +1,4 @@
-"""What the demo prints at its end: tables asked by SQL, digests, one report beside its bytes."""
+"""Prints the results of the demo: tables with their SQL, digests, one report with its bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUERIES = (
         "SELECT * FROM demo.heartbeat_dau",
     ),
     (
-        "Machines (what this one says of itself)",
+        "Machines (all are this one)",
         """
         SELECT os, arch, python, code.label AS cores, count(*) AS reports
         FROM demo.system
@@ -43,7 +43,7 @@ QUERIES = (
         """,
     ),
 )
-"""Title and SQL; each is printed before its answer, so that it can be asked again."""
+"""Titles and SQL; the SQL is printed above its answer, so that it can be run again."""
 
 FLOOR_SAID = (
     "All counts as they are (floor=1), for these are few and made up. Views of real data are\n"
@@ -61,11 +61,11 @@ def show(ran: Ran) -> None:
             sql = dedent(sql).strip()
             click.echo(indented(sql))
             table(one, sql)
-        heading("One report, as everybody can read it")
+        heading("One report, as anyone can read it")
         show_report(one)
         heading("The same set in both aggregators")
         show_digests(ran.stores, (one, two))
-        heading("Every row again: signature, rules, and the columns derived from the bytes")
+        heading("Every row verified: signature, rules, and the columns derived from the bytes")
         for path, data in zip(ran.stores, (one, two), strict=True):
             show_verified(path, data)
     heading("Open it yourself")
@@ -73,18 +73,18 @@ def show(ran: Ran) -> None:
 
 
 def heading(text: str) -> None:
-    """A title over a part of the output."""
+    """Print the title of a part of the output."""
     click.echo(f"\n{click.style(text, bold=True)}")
 
 
 def table(data: Dataset, sql: str) -> None:
-    """The answer to `sql`, in columns."""
+    """Print the answer to `sql` as a table."""
     relation = data.sql(sql)
     print_table(relation.columns, relation.fetchall(), indent=2)
 
 
 def show_report(data: Dataset) -> None:
-    """The newest heartbeat: its parts in diagnostic notation, and its bytes."""
+    """Print the newest heartbeat in diagnostic notation, and its bytes."""
     sql = (
         "SELECT i.raw FROM item i JOIN demo.heartbeat h USING (n) "
         "ORDER BY i.time DESC, i.id LIMIT 1"
@@ -102,7 +102,7 @@ def indented(text: str) -> str:
 
 
 def show_digests(paths: tuple[Path, Path], data: tuple[Dataset, Dataset]) -> None:
-    """Both digests; equal ones prove equal sets of reports."""
+    """Print the digest of each aggregator: equal digests prove equal sets of reports."""
     found = [combine(digests(one.connection)) for one in data]
     for path, namespaces in zip(paths, found, strict=True):
         for one in namespaces:
@@ -112,7 +112,7 @@ def show_digests(paths: tuple[Path, Path], data: tuple[Dataset, Dataset]) -> Non
 
 
 def show_verified(path: Path, data: Dataset) -> None:
-    """How many rows were checked, and that none was wrong."""
+    """Print how many rows were verified. Raises DemoError if one is wrong."""
     result = verify(data)
     if not result.ok:
         raise DemoError(
@@ -122,7 +122,7 @@ def show_verified(path: Path, data: Dataset) -> None:
 
 
 def snippet(path: Path) -> str:
-    """Lines of Python that open the file; they work as they stand."""
+    """Lines of Python that open the file, ready to run."""
     return (
         f"  {path}\n\n"
         "  from methrics.aggregate import open_dataset\n"

@@ -61,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _innermost(raised: BaseException) -> BaseException:
-    """The first cause inside the groups that task nurseries wrap errors in; a fault of this
-    machine or network is preferred, because its line says what to do."""
+    """The first cause inside the groups in which task nurseries wrap errors. A MethricsError goes
+    before other errors, because its line contains a hint."""
     if not isinstance(raised, BaseExceptionGroup):
         return raised
     leaves = [_innermost(one) for one in raised.exceptions]
@@ -70,7 +70,7 @@ def _innermost(raised: BaseException) -> BaseException:
 
 
 def _report(error: BaseException, raised: BaseException, *, debug: bool) -> int:
-    """Say one line about `error` on standard error; the exit code for it."""
+    """Print one line about `error` on standard error; returns the exit code for it."""
     code, line = _describe(error)
     if code == PIPE:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""`methrics mine`: one's own reports; whether public data holds them; all of them as a file."""
+"""`methrics mine`: lists own reports, looks for them in public data, writes them to a file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from methrics.aggregate.mine.own_file import write_own
 from methrics.node.cli.naming import CommandGroup, resolve_apps
 from methrics.node.cli.options import APPS, HOME, json_option
+from methrics.node.cli.tables import Row, print_table
 from methrics.node.clock import Clock
 from methrics.node.mine.own import OwnReport, moment
 from methrics.node.mine.reports import (
@@ -30,7 +31,9 @@ from methrics.node.report.parts import said
 from methrics.schema.errors import ConfigError
 
 PATIENCE = 3 * 86_400
-"""Seconds after which a report that left should be there: relays hold each for up to a day."""
+"""Seconds after which a report should be in public data: it rests in a relay for up to a day."""
+
+HEAD = ("id", "app", "number", "type", "made", "state", "values")
 
 _NO = 1
 
@@ -53,11 +56,11 @@ def mine(
     as_json: bool,
     home: Path | None,
 ) -> None:
-    """List your own reports: what left, when, by which route, and what became of it.
+    """List your own reports: when each left, by which route, and what became of it.
 
-    With --check, all of the data is read or fetched and compared on this machine: nobody learns
-    which reports are looked for. Relays hold a report for up to a day. Exit code 1 if one that left
-    three days ago or earlier is missing.
+    With --check, the whole data set is read or fetched and compared on this machine, so that its
+    owner does not learn which reports are yours. A report rests in a relay for up to a day. Exit
+    code 1 if a report that left three days ago or earlier is missing.
     """
     if ctx.invoked_subcommand is not None:
         if apps or source or as_json or home:
@@ -79,21 +82,19 @@ def _list(found: list[OwnReport], as_json: bool) -> None:
         return
     if not found:
         click.echo("no report was made here yet")
-    for one in found:
-        click.echo(_line(one, one.fate))
+        return
+    print_table(HEAD, [_row(one, one.fate) for one in found])
 
 
-def _line(one: OwnReport, state: str) -> str:
-    words = said(one.event_type, one.parts) if one.event_type else ""
-    made = moment(one.receipt.made)
-    return (
-        f"{one.id.hex()[:ID_DIGITS]}  {one.namespace} {one.number:<4} {one.receipt.type}  "
-        f"{made} UTC  {state}  {words}".rstrip()
-    )
+def _row(one: OwnReport, state: str) -> Row:
+    values = said(one.event_type, one.parts) if one.event_type else ""
+    made = f"{moment(one.receipt.made)} UTC"
+    report = (one.id.hex()[:ID_DIGITS], one.namespace, one.number, one.receipt.type)
+    return (*report, made, state, values)
 
 
 def _check(found: list[OwnReport], source: str, as_json: bool) -> int:
-    from methrics.aggregate.mine.check import FOUND, MISSING, Wanted, check
+    from methrics.aggregate.mine.check import MISSING, Wanted, check
 
     left = [one for one in found if one.may_have_left]
     checked = check(source, [Wanted(one.id, one.receipt.time) for one in left])
@@ -111,13 +112,19 @@ def _check(found: list[OwnReport], source: str, as_json: bool) -> int:
             record = {"id": one.id.hex(), "app": one.namespace, "type": one.receipt.type}
             click.echo(json.dumps({**record, "state": states[one.id], "fate": one.fate}))
         return _NO if missing else 0
-    for one in left:
-        still = states[one.id] == FOUND and one.erasure is not None
-        click.echo(_line(one, f"{states[one.id]}{', ' + one.fate if still else ''}"))
+    if left:
+        print_table(HEAD, [_row(one, _state(states[one.id], one)) for one in left])
     counts = Counter(states.values())
     summary = ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "none of yours"
     click.echo(f"{summary}; {checked.total:,} reports compared on this machine")
     return _NO if missing else 0
+
+
+def _state(state: str, one: OwnReport) -> str:
+    """The state in public data; with that of the erasure while the report is still there."""
+    from methrics.aggregate.mine.check import FOUND
+
+    return f"{state}, {one.fate}" if state == FOUND and one.erasure is not None else state
 
 
 @mine.command()
@@ -126,16 +133,15 @@ def _check(found: list[OwnReport], source: str, as_json: bool) -> int:
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="Default: by the name of OUT, else jsonl.",
+    help="Default: by the ending of OUT, else jsonl.",
 )
 @APPS
 @HOME
 def export(out: Path, form: str | None, apps: tuple[str, ...], home: Path | None) -> None:
-    """Write all your own reports to the file OUT (- for standard output): values, receipts and the
-    exact bytes.
+    """Write all your own reports to the file OUT (- for standard output).
 
-    Whoever gets the file knows which reports are yours; it is made readable for you alone. It holds
-    no key: nobody can erase with it.
+    It holds their values, receipts and exact bytes, but no key, so it cannot erase reports. Anyone
+    who has the file knows which reports are yours: it is made readable for you alone.
     """
     form = form or (out.suffix[1:] if out.suffix[1:] in FORMATS else "jsonl")
     paths = user_paths(home)

@@ -1,4 +1,4 @@
-"""`methrics mixpanel`: what an app that counts there could declare here, and would see."""
+"""`methrics mixpanel`: drafts a catalog from a Mixpanel export, and compares the numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from methrics.schema.wire.reading import is_label
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 LEFT_SHOWN = 100
-"""Lines about what was left out; all of them stand in the draft."""
+"""Lines about what was left out, at most; the draft holds all of them."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -37,12 +37,12 @@ def mixpanel() -> None:
     """Move an app from Mixpanel: draft a catalog, and compare the numbers.
 
     Both read a raw export, as Mixpanel's Raw Event Export API gives it: JSON Lines, plain or .gz.
-    Nothing is sent anywhere. docs/mixpanel.md says what becomes of each of Mixpanel's statistics.
+    Nothing is sent anywhere. docs/mixpanel.md lists what replaces each of Mixpanel's statistics.
     """
 
 
 def _reading(command: _Command) -> _Command:
-    """The argument and options of both commands."""
+    """Adds the argument and options of both commands."""
     for option in (
         click.option(
             "--local-times",
@@ -58,7 +58,7 @@ def _reading(command: _Command) -> _Command:
             type=click.IntRange(1, 1000),
             default=10,
             show_default=True,
-            help="How many people make an event or a value worth a name.",
+            help="An event or value needs so many people to get a name of its own.",
         ),
         click.option(
             "--funnel",
@@ -86,16 +86,16 @@ def draft(
     zone: str,
     local: bool,
 ) -> None:
-    """Write a catalog draft for the events in EXPORT, and say what it leaves out.
+    """Write a catalog draft for the events in EXPORT, and list what it leaves out.
 
-    The lint refuses the draft until a person has written why each event type is needed, who
-    answers for it, and what it asks. No value that fewer than --least people share is in it.
+    The lint refuses the draft until you have written why each event type is needed, who owns it,
+    and which question it answers. It holds no value that fewer than --least people share.
     """
     if not is_label(label):
         raise click.BadParameter("lower case letters, digits and -, at most 32", param_hint="label")
     how = _how(funnels, zone, local, least, label)
     refused: Counter[str] = Counter()
-    with _telling() as tell:
+    with _progress() as tell:
         made, seen = make_draft(export, how, refused, tell)
     if output is None:
         click.echo(made.source(), nl=False)
@@ -109,7 +109,7 @@ def draft(
         more = len(made.left_out) - LEFT_SHOWN
         click.echo(f"left out: {more} more; the draft names all of them", err=True)
     if output is not None:
-        click.echo(f"wrote {output}: {len(made.types)} event types; write what stands empty, then:")
+        click.echo(f"wrote {output}: {len(made.types)} event types; fill in what is empty, then:")
         click.echo(f"  methrics catalog lint {output}")
 
 
@@ -117,9 +117,9 @@ def draft(
 @_reading
 @click.option("--catalog", type=FILE, help="A signed catalog; without, a draft is made.")
 @click.option(
-    "--people", type=click.IntRange(1), help="Compare so many people only, drawn evenly: quicker."
+    "--people", type=click.IntRange(1), help="Compare only so many people, drawn evenly: quicker."
 )
-@click.option("--each", is_flag=True, help="Print each day, week and value, not only the worst.")
+@click.option("--each", is_flag=True, help="Print each day, week and value.")
 @click.option("--json", "form", flag_value="json", help="Print a JSON object for each row.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 def compare(
@@ -137,11 +137,11 @@ def compare(
 
     Mixpanel's side counts EXPORT by distinct_id. For the other side each distinct_id becomes an
     install that agreed to everything: its events are recorded, reported, judged and stored by the
-    real code, and the views are asked, without a floor. What differs then is a matter of
-    definition, and the last column says of which. Here nobody opts out, and nothing is lost.
+    real code, and the views are asked, without a floor. A difference then comes from a definition,
+    which the last column names. In this comparison every install opts in and nothing is lost.
     """
     how = _how(funnels, zone, local, least, "comparison")._replace(people=people)
-    with _telling() as tell:
+    with _progress() as tell:
         found = make_comparison(export, load_catalog(catalog) if catalog else None, how, tell)
     show = _each if each else _worst
     rows = [row for metric in found.metrics for row in show(metric)]
@@ -173,7 +173,7 @@ def _each(metric: Metric) -> list[Row]:
 
 
 def _worst(metric: Metric) -> list[Row]:
-    """Where the two differ most; the last one if they nowhere do, or if there is but one side."""
+    """The row with the largest difference; the last row if there is none, or only one side."""
     labels = metric.labels()
     if not labels:
         return [(metric.title, "", None, None, None, "0 of 0", metric.why)]
@@ -210,13 +210,13 @@ def _how(funnels: tuple[str, ...], zone: str, local: bool, least: int, label: st
 
 
 def _write(output: Path, text: str) -> None:
-    """A new file: a draft that somebody works on is not lost to another one."""
+    """Write a new file; an existing one, which may be edited, is never replaced."""
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise StoreError(
-            "draft-exists", f"{output} is there already", "name another file, or remove it"
+            "draft-exists", f"{output} exists already", "name another file, or remove it"
         ) from None
     except OSError as error:
         raise StoreError(
@@ -240,8 +240,8 @@ def _plain(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _telling() -> Iterator[Tell]:
-    """A progress bar on standard error, where somebody watches."""
+def _progress() -> Iterator[Tell]:
+    """A progress bar on standard error, if that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

@@ -1,4 +1,4 @@
-"""`methrics query`: SQL over a data set, ready-made views, and its digests."""
+"""`methrics query`: answers SQL, shows ready-made views, and prints digests of a data set."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ SHOWN_MAX = 1000
 @click.argument("sql", required=False)
 @click.option("--json", "form", flag_value="json", help="Print a JSON object for each row.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
-@click.option("--digest", is_flag=True, help="Print the digest of each namespace and day.")
+@click.option("--digest", is_flag=True, help="Print the digest of each app and day.")
 @click.option(
     "--floor",
     type=click.IntRange(min=1),
     default=FLOOR,
     show_default=True,
-    help="Views show counts in steps of this and no smaller group; 1 shows all.",
+    help="Views round counts down to multiples of this, and omit smaller groups; 1 shows all.",
 )
 @click.option(
     "--known",
@@ -48,7 +48,7 @@ SHOWN_MAX = 1000
     default=MEMORY_LIMIT,
     show_default=True,
     metavar="SIZE",
-    help="Memory for sorting and joining; what is larger goes through temporary files.",
+    help="Memory for sorting and joining; larger data goes through temporary files.",
 )
 def query(
     file: Path,
@@ -62,7 +62,7 @@ def query(
     """Ask FILE a question: one SELECT statement, or the name of a ready-made view.
 
     FILE is a DuckDB file of `methrics aggregate`, running or not, or a directory of its Parquet.
-    Without SQL, lists the tables and views there are. SQL can read this data set and nothing else.
+    Without SQL it lists the tables and views. SQL can read this data set and nothing else.
     """
     if digest and sql:
         raise click.UsageError("give either SQL or --digest")
@@ -72,15 +72,15 @@ def query(
         if dataset.source == "parquet" and not file.is_dir():
             click.echo(f"{file} is in use: reading its Parquet of {dataset.written}", err=True)
         if digest:
-            print_rows(("namespace", "day", "reports", "digest"), _digests(dataset), form)
+            print_rows(("app", "day", "reports", "digest"), _digests(dataset), form)
         elif sql is None:
-            print_rows(("name", "kind", "rows", "says"), _contents(dataset), form)
+            print_rows(("name", "kind", "rows", "meaning"), _contents(dataset), form)
         else:
             _answer(dataset, sql.strip(), form)
 
 
 def _answer(dataset: Dataset, sql: str, form: str | None) -> None:
-    """The rows of a view, a table or a SELECT; around a view, what it means and leaves out."""
+    """Print the rows of a view, a table or a SELECT; for a view, also its meaning and floor."""
     view = dataset.find_view(sql)
     found = view or _table_named(dataset, sql)
     table = dataset.arrow(f"FROM {name(*found.split('.'))}" if found else sql)
@@ -89,14 +89,14 @@ def _answer(dataset: Dataset, sql: str, form: str | None) -> None:
     columns = [column.to_pylist() for column in table.columns]
     print_rows(table.column_names, zip(*columns, strict=True), form)
     if view is not None:
-        # A program that reads rows would take it for one.
+        # On standard error for programs, which would take it for a row.
         click.echo(f"\n{dataset.footnote(view)}", err=form is not None)
 
 
 def _table_named(dataset: Dataset, text: str) -> str | None:
-    """The table that `text` names; None if it is more than a name, and so SQL.
+    """The table that `text` names; None if `text` is not a name, but SQL.
 
-    Raises StoreError, code query, for a name that nothing has.
+    Raises StoreError, code query, if no table has that name.
     """
     if not _NAME.fullmatch(text):
         return None
@@ -108,7 +108,7 @@ def _table_named(dataset: Dataset, text: str) -> str | None:
 
 
 def _digests(dataset: Dataset) -> list[Row]:
-    """Each day of each namespace, and after them the whole namespace."""
+    """The digest of each day of each app, then that of all days."""
     with translated_errors(dataset.path):
         days = digests(dataset.connection)
     rows: list[Row] = [(day.schema, day.date, day.count, day.digest.hex()) for day in days]
@@ -121,7 +121,7 @@ def _contents(dataset: Dataset) -> list[Row]:
     for table in dataset.tables():
         found = dataset.rows(f"SELECT count(*) FROM {name(*table.split('.'))}")
         rows.append((table, "table", found[0][0], ""))
-    rows += [(view, "view", "", says) for view, says in dataset.views().items()]
+    rows += [(view, "view", "", meaning) for view, meaning in dataset.views().items()]
     return rows
 
 

@@ -1,4 +1,4 @@
-"""`methrics simulate`: a data set of people who do not exist, and beside it what they truly did."""
+"""`methrics simulate`: makes a data set of invented people, and the truth about them beside it."""
 
 from __future__ import annotations
 
@@ -37,34 +37,34 @@ def _option(
 @_option("days", "Days that are simulated.", click.IntRange(min=1))
 @_option("seed", "The same seed and options give the same bytes.")
 @_option("opt_in", "Share of installs whose owner agrees.", float)
-@_option("churn", "Share of installs given up within 30 days.", float)
+@_option("churn", "Share of installs that are removed within 30 days.", float)
 @_option("devices", "Installs of one person, on average.", float)
 @_option("skew", "Share of machines whose clock is wrong.", float)
 @_option("one_in", "Report one in so many sign-ins: 1, 2, 5, 10 or 100.")
 @_option("loss", "Share of bundles that never arrive.", float)
 @click.option(
-    "--mix/--no-mix", default=True, help="Whether relays hold reports until the next day."
+    "--mix/--no-mix", default=True, help="Whether reports rest in relays until the next day."
 )
 @_option("flooders", "Reports per day of installs that do not exist.")
 @_option("forgers", "Bundles per day with something forged in them.")
 @_option("replayers", "Old reports per day that are sent again.")
-@_option("squatters", "Items per day of somebody who claims the app's name.")
+@_option("squatters", "Items per day of an impostor who uses the app's label.")
 @click.option(
     "--processes",
     type=click.IntRange(1, 64),
     default=min(2, os.cpu_count() or 1),
     show_default=True,
-    help="Processes that live the installs; the result is the same.",
+    help="Processes that simulate the installs; the result does not depend on it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 def simulate(directory: Path, processes: int, as_json: bool, **options: float) -> None:
     """Write DIRECTORY/data.duckdb, as an aggregator would, and DIRECTORY/truth.duckdb.
 
-    Invented people use the example app; its recorder, publisher, keys and signatures are the real
-    ones, and so are the judge and the store. The truth says what really happened.
+    Invented people use the example app. The recorder, publisher, keys, signatures, checks and store
+    are the real ones. The truth file holds what really happened.
     """
     settings = Settings(**options)  # type: ignore[arg-type]  # the options are its fields
-    with _telling(as_json) as tell:
+    with _progress(as_json) as tell:
         summary = run(directory, settings, processes=processes, tell=tell)
     if as_json:
         click.echo(json.dumps(summary.told(), indent=1))
@@ -73,8 +73,8 @@ def simulate(directory: Path, processes: int, as_json: bool, **options: float) -
 
 
 @contextlib.contextmanager
-def _telling(quiet: bool) -> Iterator[Tell]:
-    """A progress bar on standard error, with one line for each part of the work."""
+def _progress(quiet: bool) -> Iterator[Tell]:
+    """A progress bar on standard error, with a line for each part of the work."""
     if quiet:
         yield lambda *_: None
         return
@@ -96,16 +96,16 @@ def _telling(quiet: bool) -> Iterator[Tell]:
         yield tell
 
 
-def _print_words(directory: Path, told: Summary) -> None:
+def _print_words(directory: Path, made: Summary) -> None:
     for line in (
-        f"{directory / DATA}: {told.stored} reports, {told.refused} refusals",
-        f"{directory / TRUTH}: what {told.installs} installs did in {told.days} days",
-        f"{told.sharing} installs share; {told.reports} of their reports left the machine",
-        f"digest of the data   {told.digest}",
-        f"digest of the truth  {told.truth}",
-        f"{told.reports_per_cpu_s:,.0f} reports per CPU second are recorded, made and signed, "
-        f"{told.total_reports_per_cpu_s:,.0f} with judging and storing; {told.wall_s:.0f} s in all",
-        f"signing is {told.signing_share:.0%} of making them; libsodium alone signs "
-        f"{told.raw_sign_per_cpu_s:,.0f} per CPU second: ratio {told.sign_ratio}",
+        f"{directory / DATA}: {made.stored} reports, {made.refused} refusals",
+        f"{directory / TRUTH}: what {made.installs} installs did in {made.days} days",
+        f"{made.sharing} installs share; {made.reports} of their reports left the machine",
+        f"digest of the data   {made.digest}",
+        f"digest of the truth  {made.truth}",
+        f"{made.reports_per_cpu_s:,.0f} reports per CPU second are recorded, made and signed, "
+        f"{made.total_reports_per_cpu_s:,.0f} with judging and storing; {made.wall_s:.0f} s in all",
+        f"signing is {made.signing_share:.0%} of making them; libsodium alone signs "
+        f"{made.raw_sign_per_cpu_s:,.0f} per CPU second: ratio {made.sign_ratio}",
     ):
         click.echo(line)

@@ -1,4 +1,4 @@
-"""`methrics verify`: every stored row's signature and derivation again, from the file alone."""
+"""`methrics verify`: checks the signature and the columns of every stored row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from methrics.aggregate.read.verify import Verification
 from methrics.aggregate.read.verify import verify as check
 
 TOLD_MAX = 20
-"""Mismatches printed one by one for people; --json prints up to 1,000."""
+"""Mismatches printed for people at most; --json prints up to 1,000."""
 
 
 @click.command()
@@ -22,10 +22,10 @@ TOLD_MAX = 20
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.pass_context
 def verify(ctx: click.Context, file: Path, as_json: bool) -> None:
-    """Check every report in FILE again; exit code 1 if anything is not what was signed.
+    """Check every report in FILE again; exit code 1 if any row differs from what was signed.
 
     FILE is a DuckDB file of `methrics aggregate`, running or not, or a directory of its Parquet.
-    Each row's signature is verified and each column compared with what the signed bytes say.
+    The signature of each row is verified, and each column is compared with the signed bytes.
     """
     with open_dataset(file) as dataset:
         if dataset.source == "parquet" and not file.is_dir():

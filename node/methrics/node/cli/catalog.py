@@ -1,4 +1,4 @@
-"""`methrics catalog`: keys, lint, signing, reading, comparing and documenting catalogs."""
+"""`methrics catalog`: makes keys; checks, signs, shows, compares and documents catalogs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ FORMATS = ("md", "html")
 def catalog() -> None:
     """Write, check, sign and read event catalogs.
 
-    A catalog declares what an app may measure. It is written as TOML, linted, and signed with the
-    key of its namespace; anyone can make a namespace, no permission needed.
+    A catalog declares what an app may measure. You write it as TOML, check it, and sign it with
+    your namespace key. Anyone can make such a key; no permission is needed.
     """
 
 
@@ -38,7 +38,7 @@ def catalog() -> None:
 def keygen(file: Path) -> None:
     """Make a namespace key in FILE (mode 0600, never overwritten).
 
-    Whoever has this key can change what the app asks for, and nobody can without: keep it safe.
+    Only the holder of this key can change what the app asks for: keep it safe.
     """
     seed = make_key(file)
     click.echo(f"wrote {file}")
@@ -68,7 +68,7 @@ def lint(ctx: click.Context, source: Path, as_json: bool) -> None:
 @catalog.command(name="sign")
 @click.argument("source", type=FILE)
 @click.option("--key", type=FILE, required=True, help="The namespace key (see keygen).")
-@click.option("--previous", type=FILE, help="The signed catalog that this one follows.")
+@click.option("--previous", type=FILE, help="The signed catalog that this one replaces.")
 @click.option("--output", "-o", type=FILE, required=True, help="Where to write the signed catalog.")
 def sign_command(source: Path, key: Path, previous: Path | None, output: Path) -> None:
     """Lint the TOML in SOURCE and sign it, ready to be shipped with the app."""
@@ -79,7 +79,7 @@ def sign_command(source: Path, key: Path, previous: Path | None, output: Path) -
         raise StoreError(
             "catalog-unwritable",
             f"cannot write {output}: {error.strerror}",
-            "name another place with --output",
+            "choose another file with --output",
         ) from error
     signed = load(raw)
     click.echo(f"wrote {output} ({len(raw)} bytes)")
@@ -89,13 +89,13 @@ def sign_command(source: Path, key: Path, previous: Path | None, output: Path) -
 
 @catalog.command()
 @click.argument("file", type=FILE)
-@click.option("--consent", is_flag=True, help="What people are asked, in plain words.")
+@click.option("--consent", is_flag=True, help="What people are asked, exactly as they see it.")
 @click.option("--schema", "as_schema", is_flag=True, help="JSON Schema of each type's reports.")
 @json_option()
 def show(file: Path, consent: bool, as_schema: bool, as_json: bool) -> None:
-    """Read a signed catalog, or a TOML source, in FILE."""
+    """Show the signed catalog, or the TOML source, in FILE."""
     if sum([consent, as_schema, as_json]) > 1:
-        raise click.UsageError("--consent, --schema and --json are different answers; choose one")
+        raise click.UsageError("choose one of --consent, --schema and --json")
     declared = _either(file)
     if consent:
         _print_consent(declared)
@@ -116,9 +116,10 @@ def show(file: Path, consent: bool, as_schema: bool, as_json: bool) -> None:
 @json_option()
 @click.pass_context
 def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
-    """Say what changes from OLD to NEW and what people have to be asked again.
+    """Compare two catalogs: what changes, and what people have to be asked again.
 
-    Each may be a signed catalog or a TOML source. Exit code 1 if anything has to be asked again.
+    OLD and NEW may each be a signed catalog or a TOML source. Exit code 1 if anything has to be
+    asked again.
     """
     from methrics.schema.catalog import diff as compare
 
@@ -156,7 +157,7 @@ def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
     help="Write the pages there instead of printing them.",
 )
 @click.option(
-    "--check", is_flag=True, help="With --out: write nothing; exit code 1 on a difference."
+    "--check", is_flag=True, help="With --out: write nothing; exit code 1 if a page is out of date."
 )
 @click.pass_context
 def docs(
@@ -164,11 +165,11 @@ def docs(
 ) -> None:
     """Write the policy page of the catalog in FILE: privacy notice and data dictionary.
 
-    Both are made from what the catalog declares, so they cannot say anything else than the app
-    does. Publish them with the app, and run this with --check wherever the app is tested.
+    Both are generated from the catalog, so they agree with what the app sends. Publish them with
+    the app, and run this with --check in the app's tests.
     """
     if check and folder is None:
-        raise click.UsageError("--check compares with pages in a folder; give it with --out")
+        raise click.UsageError("--check compares the pages in a folder: name it with --out")
     found = policy_pages(_either(file), formats or (FORMATS if folder else FORMATS[:1]))
     if folder is None:
         click.echo("\n".join(found.values()), nl=False)

@@ -1,4 +1,4 @@
-"""Asks for a yes on the command line before something that cannot be taken back."""
+"""Asks for a yes before a command does something that cannot be undone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import click
 
 
 def confirm(question: str) -> None:
-    """Return on a yes. Raises click.Abort on a no or Ctrl-C, UsageError if nobody is there."""
+    """Return on a yes. Raises click.Abort on a no or Ctrl-C, UsageError if the input has ended."""
     try:
         sure = click.confirm(question)
     except click.Abort:
         if sys.stdin.isatty():
             raise
-        raise click.UsageError("there was nobody to ask: add --yes to go ahead") from None
+        raise click.UsageError("the question got no answer: add --yes to go ahead") from None
     if not sure:
         raise click.Abort

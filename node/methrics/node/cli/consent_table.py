@@ -1,4 +1,4 @@
-"""What `methrics consent` prints: what holds for each app and event type, and the history."""
+"""Prints the overview of consent, and the history of answers, as tables."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from methrics.node.consent.ledger import policy_off, read_answers
 from methrics.node.consent.overview import RULES, OverviewRow, overview
 from methrics.node.paths import Paths, namespace_of
 
-_DECIDED = {"answer": "your answer", "changed": "changed question", "default": "nobody yet"}
-"""Rules as the table calls them; the others by their own name."""
+_DECIDED = {"answer": "your answer", "changed": "changed question", "default": "not decided yet"}
+"""Short names of rules for the table; other rules appear under their own name."""
 
 
 def show_overview(
@@ -55,7 +55,7 @@ def show_overview(
     if overridden is not None:
         click.echo(f"overridden: {RULES[overridden]}")
     if not rows:
-        click.echo("no app was answered yet: everything is off")
+        click.echo("you have not decided about any app: everything is off")
         return
     for namespace, group in groupby(rows, key=lambda row: row.namespace):
         click.echo(f"\n{_app(namespace)}")
@@ -63,16 +63,16 @@ def show_overview(
         print_table(head, [_row(row) for row in group], indent=2)
     again = [row for row in rows if row.changes]
     if again:
-        click.echo("\nasks for more than you agreed to; decide with: methrics consent ask")
+        click.echo("\nthese ask for more than you agreed to; decide with: methrics consent ask")
         for row in again:
             for change in row.changes:
                 click.echo(f"  {row.namespace} {row.type}: {change}")
 
 
 def show_history(entries: Sequence[Mapping[str, object]]) -> None:
-    """Changes of answers as a table, oldest first."""
+    """Print changes of answers as a table, oldest first."""
     if not entries:
-        click.echo("no answer was given yet")
+        click.echo("no answer has been given yet")
         return
 
     def text(entry: Mapping[str, object], key: str) -> str:

@@ -79,11 +79,11 @@ def erase(
     if not yes:
         _confirm(chosen, whole, window)
     outcome = _erase(paths, chosen, apps, types, whole=whole, over=window, again=again)
-    _tell(paths, outcome, window, as_json)
+    _print_outcome(paths, outcome, window, as_json)
 
 
 def _check_types(paths: Paths, known: list[OwnReport], types: tuple[str, ...]) -> None:
-    """A misspelt type must not look like one whose reports are all gone."""
+    """Raises WrongNameError for an unknown type, which would look like one without reports."""
     names = {one.receipt.type for one in known}
     names.update(name for catalog in known_catalogs(paths) for name in catalog.types)
     check_names(types, names, kind="event type", owner="this machine")
@@ -105,17 +105,19 @@ def _confirm(chosen: list[OwnReport], whole: bool, over: int) -> None:
         f"{len(new)} reports have left: an erasure for each, within {duration(over)} from now"
     )
     if len(left) > len(new):
-        click.echo(f"{len(left) - len(new)} were asked to be forgotten before")
+        click.echo(f"{len(left) - len(new)} have an erasure already")
     if len(chosen) > len(left) or whole:
-        click.echo(f"{len(chosen) - len(left)} reports and what waits to become one: dropped here")
+        click.echo(
+            f"{len(chosen) - len(left)} reports have not left: dropped here, as are waiting events"
+        )
     if over < 86_400 and len(new) > 1:
-        click.echo("In so short a time, whoever watches may guess that they are of one person.")
+        click.echo("In so short a time, an observer may guess that they come from one person.")
     click.echo("Honest aggregators delete them. A copy that somebody kept cannot be called back.")
     confirm("Erase?")
 
 
 class _Totals:
-    """What was done over all apps."""
+    """Counts of what was done, over all apps."""
 
     def __init__(self) -> None:
         self.journaled = self.dropped = self.already = self.again = self.waiting = 0
@@ -139,7 +141,7 @@ def _erase(
     by_app: dict[str, list[OwnReport]] = defaultdict(list)
     for one in chosen:
         by_app[one.namespace].append(one)
-    if whole:  # what waits is dropped even where no report was made
+    if whole:  # waiting events are dropped even if no report was made
         for name in apps or namespaces_here(paths):
             by_app.setdefault(name, [])
     totals, rng, clock = _Totals(), random.SystemRandom().random, Clock()
@@ -162,21 +164,21 @@ def _erase(
     return totals
 
 
-def _tell(paths: Paths, done: _Totals, over: int, as_json: bool) -> None:
-    held = not may_erase(paths)
+def _print_outcome(paths: Paths, done: _Totals, over: int, as_json: bool) -> None:
+    silent = not may_erase(paths)
     if as_json:
-        click.echo(json.dumps({**vars(done), "window": over, "held": held}))
+        click.echo(json.dumps({**vars(done), "window": over, "silent": silent}))
         return
-    click.echo(f"dropped, never left: {done.dropped} reports, {done.waiting} that waited")
-    click.echo(f"to be forgotten: {done.journaled} reports, asked within {duration(over)}")
+    click.echo(f"dropped before they left: {done.dropped} reports, {done.waiting} waiting events")
+    click.echo(f"erasures to send: {done.journaled}, within {duration(over)}")
     if done.already:
         more = f", {done.again} of them once more" if done.again else ""
-        click.echo(f"asked for before: {done.already}{more}")
+        click.echo(f"erasures made before: {done.already}{more}")
     if done.journaled or done.again:
         click.echo(
             "They leave while an app publishes, or with: methrics publish"
-            if not held
-            else "They wait: this machine is told to stay silent (system policy, METHRICS=off, CI)"
+            if not silent
+            else "They wait: this machine may not send anything (system policy, METHRICS=off, CI)"
         )
 
 
@@ -221,13 +223,15 @@ def _burn(journals: dict[str, Journal], yes: bool) -> None:
     if not yes:
         click.echo(
             f"This destroys the receipts and keys of {total.receipts} reports that left. They stay "
-            "public, and nobody will ever be able to find or erase them as yours."
+            "public, and neither you nor anyone else can find or erase them as yours."
         )
         if total.unsent:
-            click.echo(f"{total.unsent} reports that have not left never will.")
+            click.echo(f"{total.unsent} reports that have not left are dropped.")
         if total.erasures:
-            click.echo(f"{total.erasures} erasures that have not left never will. Wait for them?")
-        click.echo("Backups and snapshots of this disk are out of its reach.")
+            click.echo(
+                f"{total.erasures} erasures that have not left are dropped, unless you wait."
+            )
+        click.echo("Backups and snapshots of this disk are not changed.")
         confirm("Burn?")
     for name, journal in journals.items():
         done = burn(journal)
@@ -235,25 +239,25 @@ def _burn(journals: dict[str, Journal], yes: bool) -> None:
 
 
 def offer(paths: Paths, apps: Sequence[str], types: tuple[str, ...]) -> None:
-    """Somebody took back consent: says how many reports left before, and asks on a terminal
-    whether they are to be forgotten as well."""
+    """After a withdrawal: print how many reports have left already, and on a terminal offer to
+    erase them."""
     known = set(namespaces_here(paths))
     chosen = [app for app in apps if app in known]
     found = read_mine(paths, Clock(), chosen) if chosen else []
     left = [one for one in _choose(found, (), types) if one.may_have_left and one.erasure is None]
     if not left:
         return
-    told = f"{len(left)} reports left before that and are public"
+    public = f"{len(left)} reports left before that and are public"
     if not on_a_terminal():
         names = [f"--app {app}" for app in chosen] + [f"--type {name}" for name in types]
         command = " ".join(["methrics erase", *names])
-        click.echo(f"{told}; to have them forgotten: {command}")
+        click.echo(f"{public}; to have them forgotten: {command}")
         return
-    if click.confirm(f"{told}. Have them forgotten, over {duration(WINDOW)}?", default=False):
+    if click.confirm(f"{public}. Have them forgotten, within {duration(WINDOW)}?", default=False):
         done = _erase(paths, left, (), (), whole=False, over=WINDOW, again=False)
-        _tell(paths, done, WINDOW, False)
+        _print_outcome(paths, done, WINDOW, False)
 
 
 def on_a_terminal() -> bool:
-    """Whether somebody is there to be asked."""
+    """Whether a person can read and answer: input and output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()

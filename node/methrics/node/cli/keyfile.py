@@ -1,6 +1,6 @@
-"""Keys in files: one line of 64 hex digits (an Ed25519 seed), for the owner only.
+"""Key files: one line of 64 hex digits (an Ed25519 seed), readable for the owner only.
 
-A namespace is its key, and so is the peer that others name in an address.
+A key file holds a namespace key, or the key by which others know a relay or aggregator.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _LINE = re.compile(r"[0-9a-f]{64}\n?")
 
 
 def make_key(path: Path) -> bytes:
-    """A new seed (32 bytes) in a new file with mode 0600.
+    """Make a new seed (32 bytes) in a new file with mode 0600.
 
-    Raises ConfigError if the file is there already, StoreError if it cannot be written.
+    Raises ConfigError if the file exists, StoreError if it cannot be written.
     """
     seed = os.urandom(SEED_SIZE)
     try:
@@ -32,8 +32,8 @@ def make_key(path: Path) -> bytes:
     except FileExistsError:
         raise ConfigError(
             "key-exists",
-            f"{path} is there already",
-            "a namespace is its key: keep it, or name another file",
+            f"{path} exists already",
+            "a lost namespace key cannot be replaced: keep it, or name another file",
         ) from None
     except OSError as error:
         raise StoreError("key-unwritable", f"cannot write {path}: {error.strerror}") from error
@@ -41,15 +41,16 @@ def make_key(path: Path) -> bytes:
 
 
 def own_key(path: Path) -> bytes:
-    """The seed in a key file, which is made if there is none: the identity of a lasting peer.
+    """The seed in a key file, which is made if it does not exist.
 
-    Raises ConfigError for another file or one that others can read, StoreError if none can be made.
+    Raises ConfigError for a file that is no key or that others can read, StoreError if it cannot be
+    made.
     """
     return read_key(path) if path.exists() else make_key(path)
 
 
 def read_key(path: Path) -> bytes:
-    """The seed in a key file. Raises ConfigError for another file, or one that others can read."""
+    """The seed in a key file. Raises ConfigError for a file that is no key or others can read."""
     try:
         if os.name == "posix" and path.stat().st_mode & 0o077:
             raise ConfigError("key-exposed", f"{path} can be read by others", f"chmod 600 {path}")

@@ -1,4 +1,4 @@
-"""`methrics preview`: the very reports that would leave next, and when; strike out any of them."""
+"""`methrics preview`: shows the reports that would leave next; a person can strike them out."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ from methrics.schema.wire.diagnostic import hexdump, readable
 from methrics.schema.wire.envelope import split
 
 SHOWN = 20
-"""Reports shown at once; those behind them leave later."""
+"""Reports shown unless --all is given; the others leave later."""
 
 _FIXED = {
     SIGNED: "signed and journaled: exactly these bytes leave",
-    PLANNED: "not signed yet: what it says is fixed, its key and signature follow",
+    PLANNED: "not signed yet: its values are fixed, its key and signature follow",
 }
 _REASONS = {
     "not-allowed": "waits: your consent does not let it leave by this route now",
-    "said-already": "makes no report: this day was told already",
-    "no-milestone": "makes no report: only the first day and a few later ones are told",
-    UNDRAWN: "answers at random are drawn with the first report: those shown are examples",
-    "withdrawn": "you said no to this type: forgotten at the next pass",
+    "said-already": "makes no report: this day is in an earlier report",
+    "no-milestone": "makes no report: only your first day and a few later ones are reported",
+    UNDRAWN: "randomized values are drawn with the first report: those shown are examples",
+    "withdrawn": "you said no to this type: dropped at the publisher's next pass",
 }
 
 
@@ -63,9 +63,9 @@ _REASONS = {
     "struck",
     multiple=True,
     metavar="N|ID",
-    help="Strike out a report by its number or, safer, its id: it never leaves. Repeatable.",
+    help="Strike out a report by its id, or by its number in this list; repeatable.",
 )
-@click.option("--all", "everything", is_flag=True, help=f"Show all, not the first {SHOWN}.")
+@click.option("--all", "everything", is_flag=True, help=f"Show all, not only the first {SHOWN}.")
 @click.option("--brief", is_flag=True, help="Plain words only, no CBOR and no hex.")
 @json_option()
 @HOME
@@ -78,11 +78,11 @@ def preview(
     as_json: bool,
     home: Path | None,
 ) -> None:
-    """Show the very reports that would leave next, and when.
+    """Show the reports that would leave next, and when.
 
-    Each in plain words, in CBOR diagnostic notation and in hex, made by the encoder that makes
-    them. Looking changes nothing and opens no network. On a terminal you are asked which to strike
-    out; what is struck out never leaves.
+    Each is shown in plain words, in CBOR diagnostic notation and in hex, as the encoder makes it.
+    This changes nothing and opens no connection. On a terminal you are asked which reports to
+    strike out; a report that you strike out never leaves.
     """
     paths, clock = user_paths(home), Clock()
     found = _look(paths, apps, route, clock)
@@ -117,7 +117,7 @@ def _look(paths: Paths, apps: tuple[str, ...], route: str, clock: Clock) -> list
 
 
 def _chosen(entries: list[Leaving], words: tuple[str, ...]) -> list[Leaving]:
-    """The entries that `words` name, all or none: numbers are of one and the same list."""
+    """The entries that `words` name. Raises ConfigError for an unknown one before any is struck."""
     found: dict[tuple[str, str], Leaving] = {}
     for word in words:
         one = choose(entries, word)
@@ -140,8 +140,8 @@ def _strike(paths: Paths, one: Leaving) -> None:
         {
             "struck": f"struck out {name}: it never leaves",
             "tried": f"struck out {name}: not sent again, but sending was tried before, so it may "
-            f"have left; `methrics erase {one.id}` asks for it to be forgotten",
-            "gone": f"{name} is not what it was: look again",
+            f"have left; `methrics erase {one.id}` has it forgotten",
+            "gone": f"{name} has changed meanwhile: run `methrics preview` again",
         }[done]
     )
 
@@ -169,7 +169,7 @@ def _lines(
             yield hexdump(one.raw)
     if total > len(shown):
         yield ""
-        yield f"and {total - len(shown)} more behind these (--all)"
+        yield f"and {total - len(shown)} more (--all)"
     for app in found:
         if app.erasures:
             yield ""
@@ -201,7 +201,7 @@ def _words(number: int, one: Leaving, route: str) -> Iterator[str]:
 
 def _why(one: Leaving) -> str:
     if one.state == WITHHELD:
-        return f"held back by your threshold: {one.reason}"
+        return f"withheld by your threshold: {one.reason}"
     if one.state == NEVER:
         return _REASONS.get(one.reason, f"makes no report: {one.reason}")
     return _REASONS.get(one.reason, one.reason)

@@ -149,7 +149,7 @@ def _say(namespace: str, as_json: bool, result: PassResult) -> None:
 
 
 def _content(receipt: Receipt) -> dict[str, object]:
-    """The payload as every receiver decodes it."""
+    """The payload, as every receiver decodes it."""
     body = decode(split(receipt.raw).payload, limit=REPORT_MAX)
     return dict(body) if isinstance(body, dict) else {}
 
@@ -170,10 +170,10 @@ def _as_json(namespace: str, receipt: Receipt) -> dict[str, object]:
 def _in_words(receipt: Receipt) -> str:
     content = _content(receipt)
     time = datetime.fromtimestamp(receipt.time, UTC).strftime("%Y-%m-%d %H:%M")
-    told = {**_mapping(content.get("values"))} | {
+    values = {**_mapping(content.get("values"))} | {
         name: content[name] for name in ("count", "one_in", "sequence") if name in content
     }
-    facts = " ".join(f"{name}={json.dumps(value)}" for name, value in told.items())
+    facts = " ".join(f"{name}={json.dumps(value)}" for name, value in values.items())
     return f"sent {receipt.type} of {time} UTC, {len(receipt.raw)} bytes: {facts}"
 
 

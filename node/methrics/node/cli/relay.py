@@ -1,4 +1,4 @@
-"""`methrics relay`: runs a relay in the foreground until it is told to stop."""
+"""`methrics relay`: runs a relay in the foreground until a stop signal."""
 
 from __future__ import annotations
 
