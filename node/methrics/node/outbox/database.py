@@ -1,8 +1,8 @@
-"""The SQLite file under an outbox: opened late, healed when damaged, safe over threads and forks.
+"""The SQLite file of an outbox: opened late, replaced when damaged, safe over threads and forks.
 
-One `Database` holds at most one connection and one lock. Before this process forks, connections
-are closed: SQLite's own bookkeeping must not be carried into a child. A file that SQLite calls
-damaged is moved aside once and a fresh one begun; whoever asks is told how often that happened.
+A `Database` holds at most one connection and one lock. Connections are closed before this process
+forks, because SQLite forbids carrying an open one into a child. A file that SQLite reports as
+damaged is renamed, and a fresh one takes its place; `healed` counts how often that happened.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from methrics.node.process.lock import FileLock
 from methrics.schema.errors import StoreError
 
 PAGE_SIZE = 1024
-"""Bytes. One recorded event writes one page to the log, so small pages make it cheap (measured)."""
+"""Bytes. Each recorded event writes one page to the log, so small pages are cheaper (measured)."""
 
 LOG_PAGES = 4000
-"""Pages of write-ahead log at which an app's own write folds it in, which waits for the disk. The
-publisher folds it in far earlier, so that the app hardly ever has to."""
+"""Pages of write-ahead log at which an app's own write checkpoints it, which waits for the disk.
+The publisher checkpoints far earlier, so an app seldom has to."""
 
 SETUP_PATIENCE = 0.25
-"""Seconds the first use in a process may wait while another process lays out a new file."""
+"""Seconds the first use in a process may wait while another process makes the tables."""
 
 RETRY_STEP = 0.0004
-"""Seconds between two tries on a locked file; SQLite's own steps of 1, 2, 5, 10 ms overshoot."""
+"""Seconds between two tries on a locked file. SQLite's own steps of 1, 2, 5, 10 ms are too long."""
 
 HURRY = 0.002
-"""Seconds to wait instead, for HURRY_PAUSE seconds after a wait in vain: whoever stopped while
-writing must not stop us at each call."""
+"""Seconds to wait in place of `patience`, for HURRY_PAUSE seconds after a wait that failed: a
+process that was stopped while it wrote must not delay every call."""
 HURRY_PAUSE = 1.0
 
 BROKEN_PAUSE = 1.0
-"""Seconds for which a file that could not be opened is not tried again: a full or read-only disk
-must cost the app nothing per call."""
+"""Seconds for which a file that could not be opened is not tried again, so that a full or read-only
+disk does not slow down every call."""
 
 
 class Database:
-    """`rows`, `execute` and `transaction` on the file at `path`, which is made when first needed.
+    """Queries and transactions on the SQLite file at `path`, which is made when first needed.
 
     `patience` is how long, in seconds, a call may wait for another thread or process; then it
     raises StoreError `outbox-busy`. `durable` makes each commit survive a power cut (fsync), not
@@ -57,7 +57,7 @@ class Database:
     ) -> None:
         self.path = path
         self.healed = 0
-        self.generation = 0  # moves on whenever the file is opened
+        self.generation = 0  # counts how often the file was opened
         self._patience = patience
         self._durable = durable
         self._pages_max = max(64, size_max // PAGE_SIZE)
@@ -72,7 +72,9 @@ class Database:
         watch(self)
 
     def execute(self, sql: str, params: Sequence[object] = ()) -> int:
-        """Runs one statement in a transaction of its own. Returns the number of rows it changed."""
+        """Runs one statement in its own transaction. Returns how many rows it changed.
+
+        Raises StoreError."""
         lock = self._lock
         if not (lock.acquire(False) or lock.acquire(True, self._patience)):
             raise store_error(BUSY, self.path, "many threads")
@@ -87,13 +89,15 @@ class Database:
             lock.release()
 
     def rows(self, sql: str, params: Sequence[object] = ()) -> list[Any]:
-        """All rows of a query, as tuples."""
+        """All rows of a query, as tuples. Raises StoreError."""
         with self.transaction(write=False) as con:
             return con.execute(sql, params).fetchall()
 
     @contextlib.contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[sqlite3.Connection]:
-        """Everything inside happens or nothing does. Raises StoreError; rolls back on any error."""
+        """A transaction that is rolled back on any error. `write` False only reads.
+
+        Raises StoreError for an error of SQLite; other errors pass through."""
         if not self._lock.acquire(True, self._patience):
             raise store_error(BUSY, self.path)
         try:
@@ -113,9 +117,9 @@ class Database:
             self._lock.release()
 
     def compact(self) -> None:
-        """Rewrites the file and empties its log, so that nothing deleted is left in either.
+        """Rewrites the file and empties its log, so that deleted bytes are left in neither.
 
-        Raises StoreError `outbox-busy` if others use the file for longer than `patience`.
+        Raises StoreError `outbox-busy` if another process uses the file for longer than `patience`.
         """
         self.execute("VACUUM")
         deadline = self._clock.monotonic() + self._patience
@@ -140,19 +144,19 @@ class Database:
     # -- around a fork (forks.py) ----------------------------------------------------------------
 
     def before_fork(self, patience: float) -> bool:
-        """Closes the connection and keeps the lock. False if it could not be had in time."""
+        """Closes the connection and keeps the lock. False if the lock was not free in time."""
         if not self._lock.acquire(True, patience):
             return False
         self._disconnect()
         return True
 
     def after_fork(self) -> None:
-        """Frees the lock that `before_fork` kept."""
+        """Releases the lock that `before_fork` kept."""
         self._lock.release()
 
     def abandon(self) -> sqlite3.Connection | None:
-        """In a child, when `before_fork` failed: begins anew, and gives up the connection, which
-        must never be closed here."""
+        """In a child, when `before_fork` failed: forgets the connection and the lock. Returns the
+        connection, which the caller has to keep open: closing it would harm the parent's."""
         con, self._con, self._cursor = self._con, None, None
         self._lock = threading.Lock()
         return con
@@ -233,11 +237,10 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-        # Made here and not by SQLite, so that nobody else on the machine can read it; SQLite
-        # gives its -wal and -shm files the same mode. One that is there is left to SQLite: closing
-        # any descriptor of a file drops this process's locks on it, those of another connection
-        # included, and then the next process to close it would take the log away from under that
-        # one (sqlite.org/howtocorrupt.html, section 2.2).
+        # A new file is made here with mode 0600, so that other users cannot read it. SQLite gives
+        # its -wal and -shm files the same mode. An existing file is not opened here: closing any
+        # descriptor of it would drop the locks of this process's other connections, and then
+        # another process could delete the log that they use (sqlite.org/howtocorrupt.html, 2.2).
         with contextlib.suppress(FileExistsError):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             os.close(os.open(self.path, flags, 0o600))
@@ -247,7 +250,7 @@ class Database:
         try:
             con.execute(f"PRAGMA page_size = {PAGE_SIZE}")
             con.execute("PRAGMA synchronous = NORMAL")
-            layout_version(con, self.path)  # a later layout is left as it is
+            layout_version(con, self.path)  # raises, before anything is written, if it is newer
             con.execute("PRAGMA journal_mode = WAL")
             lay_out(con, self.path)
             con.execute(f"PRAGMA max_page_count = {self._pages_max}")
@@ -265,7 +268,7 @@ class Database:
         return con
 
     def _diagnose(self, error: sqlite3.Error) -> StoreError:
-        """The error to raise for `error`; a damaged file is set aside on the way."""
+        """The StoreError for `error`. Moves a damaged file aside first."""
         code = code_of(error)
         if code == DAMAGED:
             self._disconnect()
@@ -273,9 +276,10 @@ class Database:
         return store_error(code, self.path, str(error))
 
     def _move_aside(self) -> None:
-        """Renames a damaged file to `<name>.damaged`, replacing the one before: bounded."""
+        """Renames a damaged file to `<name>.damaged`. Replaces an earlier one, so disk use is
+        bounded."""
         with contextlib.suppress(OSError), FileLock(self.path + ".lock"):
-            if _is_damaged(self.path):  # else another process was faster
+            if _is_damaged(self.path):  # otherwise another process has replaced it already
                 for suffix in ("-wal", "-shm"):
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(self.path + suffix)
@@ -290,7 +294,7 @@ class Database:
 
 
 def _close_without_checkpoint(con: sqlite3.Connection) -> None:
-    # Leaving an app must not wait for the disk; the next opener reads the log. Python 3.12+.
+    # An app that exits must not wait for the disk. The next process reads the log. Python 3.12+.
     if sys.version_info >= (3, 12):
         con.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
 

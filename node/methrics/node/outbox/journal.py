@@ -29,7 +29,7 @@ from methrics.node.outbox.rows import (
 from methrics.schema.errors import StoreError
 
 PATIENCE = 5.0
-"""Seconds the publisher waits for the app's writes: it has time, the app has not."""
+"""Seconds the publisher may wait for the app's writes. It can wait longer than an app can."""
 
 RECEIPTS_MAX = 10_000
 """Receipts kept, the newest first. A heartbeat a day makes that many in 27 years."""
@@ -76,7 +76,8 @@ class Journal:
     def __init__(
         self, path: str, *, clock: Clock | None = None, patience: float = PATIENCE
     ) -> None:
-        # Twice the app's size: making room by sending must work when the app's half is full.
+        # Twice the app's size: a publisher must be able to make reports when the app's part is
+        # full.
         self.outbox = Outbox(
             path, clock=clock, patience=patience, durable=True, size_max=2 * SIZE_MAX
         )
@@ -84,11 +85,11 @@ class Journal:
         self.database = self.outbox.database
 
     def exists(self) -> bool:
-        """Whether the file is there; makes nothing."""
+        """Whether the file exists. Does not make it."""
         return self.outbox.exists()
 
     def close(self) -> None:
-        """Closes the file; a later call opens it again."""
+        """Closes the file. The next call opens it again."""
         self.outbox.close()
 
     def drop(self, reason: str, n: int = 1) -> None:
@@ -100,15 +101,15 @@ class Journal:
         return self.outbox.next_due()
 
     def pending(self, now: int, limit: int = 1000) -> PendingRows:
-        """Rows that may become reports at `now`, oldest first: their own due time has come and
-        so has the type's `Pace.next`. Rows past the age limit are dropped and counted first."""
+        """Rows that may become reports at `now`, oldest first: both their own due time and the
+        `Pace.next` of their type have come. Drops and counts rows past the age limit first."""
         self.outbox.look_at_bounds()
         with self.database.transaction(write=False) as con:
             token = _number(con, "edits")
             return PendingRows(rows=_pending(con.execute(_PENDING, (now, limit))), token=token)
 
     def snapshot(self) -> Snapshot:
-        """All that is to leave, read in one moment; changes nothing."""
+        """All that is to leave, read in one moment. Changes nothing."""
         with self.database.transaction(write=False) as con:
             due = con.execute(f"SELECT {_REPORT} FROM report WHERE state = 'due' ORDER BY due, idx")
             erasures = con.execute("SELECT due FROM erasure WHERE state = 'due' ORDER BY due")
@@ -124,11 +125,11 @@ class Journal:
             )
 
     def catalogs(self) -> dict[int, bytes]:
-        """Signed catalogs, raw, by the number that rows and receipts hold."""
+        """The bytes of signed catalogs, by the number that rows and receipts hold."""
         return dict(self.database.rows("SELECT n, raw FROM catalog"))
 
     def paces(self) -> dict[str, Pace]:
-        """What flags and pacing need to know of each type that was ever reported."""
+        """The pace of each type of which a report was ever made, by the type's name."""
         return _paces(self.database.rows(_PACES))
 
     def identity(self, now: int) -> Identity:
@@ -252,7 +253,7 @@ class Journal:
         return gone > 0
 
     def postpone(self, indices: Iterable[int], due: int) -> None:
-        """Puts reports that could not be handed over back to `due`; counts no attempt."""
+        """Sets a new due time of reports that could not be sent. Counts no attempt."""
         with self.database.transaction() as con:
             con.executemany(
                 "UPDATE report SET due = ? WHERE idx = ? AND state = 'due'",

@@ -1,10 +1,10 @@
 """The app's side of the outbox: cheap, durable appends, bounded by size and age.
 
-An `Outbox` is one SQLite file per user and namespace. The app appends to `event`, sums into
-`counter` and replaces `state`, of which one stays for each period that is counted by; the
-publisher, through `methrics.node.outbox.journal.Journal`, turns them into reports. Times are
-rounded before they come here; `due` is the earliest moment at which the row may become a report.
-Every method raises StoreError, with a stable code, and nothing else.
+An `Outbox` is one SQLite file for each user and app. The app appends rows to `event`, adds to sums
+in `counter`, and replaces rows of `state` (one for each period, see `flags.period`). The publisher
+makes reports of these rows (`methrics.node.outbox.journal.Journal`). Times are rounded before they
+are stored. `due` is the earliest moment at which a row may become a report. Every method raises
+StoreError, with a stable code, and no other exception.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from methrics.node.outbox.database import Database
 from methrics.schema.wire.limits import LATE_DEFAULT
 
 SIZE_MAX = 16 * 1024 * 1024
-"""Bytes of an app's outbox. ROWS_MAX waiting events and RECEIPTS_MAX receipts (`journal`), all of
-them with an erasure, take about 11 MiB: receipts never keep an app from recording."""
+"""Bytes of an app's outbox. ROWS_MAX pending events and RECEIPTS_MAX receipts (`journal`), each
+with an erasure, take about 11 MiB, so receipts cannot use up the space for new events."""
 
 AGE_MAX = LATE_DEFAULT
-"""Seconds a recorded event waits for a publisher; later, every receiver would call it late."""
+"""Seconds after which an event that no publisher took is dropped: receivers would refuse it as
+late."""
 
 ROWS_MAX = 10_000
-"""Waiting events, so that a publisher which comes back after weeks has a bounded job."""
+"""Pending events, so that a publisher that starts after weeks has a bounded amount of work."""
 
 PATIENCE = 0.1
-"""Seconds an append may wait for other writers. They hold the file for tens of microseconds, unless
-the machine takes the processor from one just then; after one wait in vain there is no second."""
+"""Seconds an append may wait for other writers. They lock the file for tens of microseconds, unless
+the system suspends one meanwhile. After a wait that failed, the next calls wait much shorter."""
 
 TRIM_EVERY = 256
-"""Appends between two looks at the bounds; the first append of a process also looks."""
+"""Appends between two checks of the bounds. The first append of a process checks too."""
 
-# Most events need neither `one_in` nor `steps`, and each column costs half a microsecond.
+# Most events need neither `one_in` nor `steps`, and each column takes half a microsecond.
 _PLAIN = "INSERT INTO event (catalog, type, time, due, fields) VALUES (?,?,?,?,?)"
 _EVENT = (
     "INSERT INTO event (catalog, type, time, due, one_in, fields, steps) VALUES (?,?,?,?,?,?,?)"
@@ -41,7 +42,7 @@ _COUNTER = (
     "INSERT INTO counter (catalog, type, time, due, one_in, fields, count) VALUES (?,?,?,?,?,?,?) "
     "ON CONFLICT (type, time, fields, catalog, one_in) DO UPDATE SET count = count + excluded.count"
 )
-# An earlier due time stands: a state that is recorded all the time must still be released.
+# The earlier due time stays, so that a state that is recorded all the time still becomes a report.
 _STATE = (
     "INSERT INTO state (catalog, type, period, time, due, one_in, fields, n) "
     "VALUES (?,?,?,?,?,?,?,1) ON CONFLICT (type, period) DO UPDATE SET catalog = excluded.catalog, "
@@ -55,7 +56,7 @@ _DROP = (
 
 
 class Outbox:
-    """The outbox at `path`. Nothing is opened or made before the first call."""
+    """The outbox at `path`. The file is opened, and made if missing, at the first call."""
 
     def __init__(
         self,
@@ -80,11 +81,11 @@ class Outbox:
         self._trimmed = False
 
     def exists(self) -> bool:
-        """Whether the file is there; makes nothing."""
+        """Whether the file exists. Does not make it."""
         return os.path.exists(self.path)
 
     def keep_catalog(self, catalog_id: bytes, raw: bytes) -> int:
-        """Keeps the signed catalog that rows refer to. Returns its number (`catalog_number`)."""
+        """Stores the signed catalog that rows refer to. Returns its number (`catalog_number`)."""
         number = catalog_number(catalog_id)
         self.database.execute(
             "INSERT OR IGNORE INTO catalog (n, id, raw) VALUES (?, ?, ?)", (number, catalog_id, raw)
@@ -101,7 +102,7 @@ class Outbox:
         one_in: int = 1,
         steps: bytes | None = None,
     ) -> bool:
-        """Keeps one event (`fields`, `steps`: CBOR). False, counted, if the outbox is full."""
+        """Stores one event. `fields`, `steps`: CBOR. False if the outbox is full."""
         if self._until_trim <= 0:
             self.look_at_bounds()
         if self._full:
@@ -124,7 +125,8 @@ class Outbox:
         n: int,
         one_in: int = 1,
     ) -> None:
-        """Adds `n` to the sum of this combination of fields in the window beginning at `window`."""
+        """Adds `n` to the sum for these fields in the window that begins at `window`, unix
+        seconds."""
         self.database.execute(_COUNTER, (catalog, type_name, window, due, one_in, fields, n))
 
     def set_state(
@@ -137,8 +139,8 @@ class Outbox:
         one_in: int = 1,
         period: int = 0,
     ) -> None:
-        """Replaces the latest state of a type in this period (`flags.period`); the first `due`
-        stays until it is released."""
+        """Replaces the state of a type in this period (`flags.period`). The first `due` stays until
+        a report is made."""
         if self._until_trim <= 0:
             self.look_at_bounds()
         self.database.execute(_STATE, (catalog, type_name, period, time, due, one_in, fields))
@@ -149,11 +151,14 @@ class Outbox:
         self.database.execute(_DROP, (reason, n))
 
     def dropped(self) -> dict[str, int]:
-        """What was lost since this outbox began, by reason."""
+        """How many events were lost since this outbox was made, by reason."""
         return dict(self.database.rows("SELECT reason, count FROM dropped ORDER BY reason"))
 
     def next_due(self) -> int | None:
-        """The earliest time at which something here may move, or None if nothing waits."""
+        """The earliest time at which a report can be made or something can be sent, in unix
+        seconds.
+
+        None if the outbox has nothing pending."""
         found = self.database.rows(
             "SELECT min(due) FROM (SELECT min(due) AS due FROM report WHERE state = 'due' "
             "UNION ALL SELECT min(due) FROM erasure WHERE state = 'due' "
@@ -168,18 +173,18 @@ class Outbox:
         return due
 
     def check(self) -> None:
-        """Begins anew if the file was removed under us, and looks at the bounds again."""
+        """Opens a fresh file at the next call if this one was removed or replaced."""
         self.database.check()
 
     def close(self) -> None:
-        """Closes the file; a later call opens it again."""
+        """Closes the file. The next call opens it again."""
         self.database.close()
 
     def look_at_bounds(self) -> None:
-        """Drops rows that are too old, and finds out whether the outbox is full."""
+        """Drops rows that are too old and finds out whether the outbox is full."""
         self._until_trim = TRIM_EVERY
         oldest = self.clock.now() - self._age_max
-        # Rows are numbered in the order they came, so both ends tell enough without a scan.
+        # Rows are numbered in order of arrival: the first and the last suffice, without a scan.
         first = self.database.rows("SELECT n, time FROM event ORDER BY n LIMIT 1")
         last = self.database.rows("SELECT max(n) FROM event")[0][0] or 0
         if not self._trimmed or (first and first[0][1] < oldest):
@@ -194,7 +199,7 @@ class Outbox:
         with self.database.transaction() as con:
             lost = con.execute("DELETE FROM event WHERE time < ?", (oldest,)).rowcount
             lost += con.execute("DELETE FROM counter WHERE time < ?", (oldest,)).rowcount
-            # The latest state is no older than what it says; days that nobody was told of are.
+            # Period 0 holds the latest state, which stays true. States of past days go out of date.
             lost += con.execute(
                 "DELETE FROM state WHERE period > 0 AND time < ?", (oldest,)
             ).rowcount
@@ -203,6 +208,8 @@ class Outbox:
 
 
 def catalog_number(catalog_id: bytes) -> int:
-    """What rows hold instead of a 32-byte catalog id: its first 48 bits, the same in every file,
-    so that rows written while a damaged file is replaced still name the right catalog."""
+    """The number that rows hold in place of a 32-byte catalog id: its first 48 bits.
+
+    It is the same in every file. So rows that are written while a damaged file is replaced still
+    name the right catalog."""
     return int.from_bytes(catalog_id[:6], "big")

@@ -12,8 +12,8 @@ DUE, ACKNOWLEDGED, STRUCK = "due", "acknowledged", "struck"
 """States of a report: to be sent; taken by a relay or peer; never to be sent, or not again."""
 
 NEVER_LEFT = f"(attempts = 0 AND state IN ('{DUE}', '{STRUCK}'))"
-"""SQL for rows of `report` that are in the journal and cannot have left: the opposite of
-`Receipt.may_have_left`."""
+"""SQL condition on a row of `report`: the report cannot have left. `Receipt.may_have_left` is its
+opposite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

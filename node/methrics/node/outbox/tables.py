@@ -1,4 +1,4 @@
-"""The outbox's tables, their version, and what SQLite's errors are called here."""
+"""The outbox's tables, their version, and the error codes for SQLite's errors."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ CREATE TABLE report (
 CREATE INDEX report_unsent ON report (due) WHERE state = 'due';
 """
 
-# `erasure.idx` is the key index of the report it is for. `old_seed` holds the seed of the keys
-# whose index is under `below`, and not under that of an older one.
+# `erasure.idx` is the key index of its report. A row of `old_seed` holds the seed of all keys whose
+# index is less than its `below` and not less than the `below` of the row before.
 _ERASURES = """
 CREATE TABLE erasure (
   idx INTEGER PRIMARY KEY, raw BLOB NOT NULL, made INTEGER NOT NULL, due INTEGER NOT NULL,
@@ -39,8 +39,8 @@ CREATE INDEX erasure_unsent ON erasure (due) WHERE state = 'due';
 CREATE TABLE old_seed (below INTEGER PRIMARY KEY, seed BLOB NOT NULL);
 """
 
-# `state.period` is the day, week or month that a state is about (`flags.period`), so that none
-# takes the place of one that nobody has been told of yet; 0 where only the latest matters.
+# `state.period` is the day, week or month of a state (`flags.period`), so that a new day does not
+# replace one that is not reported yet. It is 0 where only the latest state matters.
 _PERIODS = """
 CREATE TABLE state_of_period (
   type TEXT NOT NULL, period INTEGER NOT NULL, n INTEGER NOT NULL, catalog INTEGER NOT NULL,
@@ -54,7 +54,7 @@ ALTER TABLE pace ADD COLUMN first_week INTEGER;
 """
 
 STEPS = (_FIRST, _ERASURES, _PERIODS)
-"""What each version of the layout adds to the one before."""
+"""The SQL that leads from each version of the layout to the next."""
 
 SCHEMA_VERSION = len(STEPS)
 """`PRAGMA user_version` of the files that this code reads and writes."""
@@ -78,15 +78,15 @@ _HINTS = {
     "outbox-full": "free some disk space, or publish what is waiting",
     "outbox-read-only": "make the folder writable, or set METHRICS_HOME",
     "outbox-unopened": "check the folder and its permissions, or set METHRICS_HOME",
-    DAMAGED: "it was moved aside; a fresh one is begun",
+    DAMAGED: "it was renamed; a fresh one takes its place",
     "outbox-disk": "check the disk",
 }
 
 
 def lay_out(con: sqlite3.Connection, path: str) -> None:
-    """Makes the tables that are missing in an empty or older file.
+    """Makes the tables that an empty or older file lacks.
 
-    Raises StoreError `outbox-newer` for a later version."""
+    Raises StoreError `outbox-newer` for a file of a later version."""
     if layout_version(con, path) == SCHEMA_VERSION:
         return
     con.execute("BEGIN IMMEDIATE")
@@ -112,13 +112,15 @@ def code_of(error: Exception) -> str:
 
 
 def store_error(code: str, path: str, detail: str = "") -> StoreError:
-    """The error to raise for `code`, with a hint."""
+    """The error for `code`, with a hint."""
     tail = f": {detail}" if detail else ""
     return StoreError(code, f"cannot use the outbox {path}{tail}", _HINTS.get(code, ""))
 
 
 def layout_version(con: sqlite3.Connection, path: str) -> int:
-    """The file's version, 0 if it is empty. StoreError `outbox-newer` for a later one."""
+    """The version of the file's layout, 0 if it is empty.
+
+    Raises StoreError `outbox-newer` for a version later than SCHEMA_VERSION."""
     version: int = con.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         raise StoreError(
