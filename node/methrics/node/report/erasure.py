@@ -1,11 +1,11 @@
-"""Asking for one's own reports to be forgotten, without telling whose they were (pure).
+"""Signs and schedules erasures of own reports, without revealing whose they are (pure).
 
-An erasure is signed with the key of the report it is for, and with no other: it shows that whoever
-made the report wants it gone, and nothing more (NEW-3). What could tie erasures to one another is
-when and how they travel. So each gets a moment of its own, drawn anew and independent of the
-report's age and of the other erasures; only one leaves in a pass, from a host key of its own, in a
-box as long as that of any report; and those that became due while the machine was off do not leave
-in a row but are drawn again.
+An erasure is signed with the key of its report and with no other. So it shows that the maker of the
+report wants it erased, and nothing more (NEW-3). An observer could still link erasures by when and
+how they travel. Therefore each erasure gets a random due time, independent of the report's age and
+of the other erasures. Only one leaves in each pass, from a fresh host key, in a box as long as that
+of any report. Erasures that became due while the machine was off get new random due times, so that
+they do not leave in a row.
 """
 
 from __future__ import annotations
@@ -22,29 +22,30 @@ from methrics.schema.wire.envelope import Kind, public_key, seal, split
 from methrics.schema.wire.items import Erasure, decode_report, encode_erasure
 
 WINDOW = 7 * 86_400
-"""Seconds over which erasures leave unless told otherwise: every weekday and hour is as likely."""
+"""Default seconds over which erasures leave: each weekday and hour is equally likely."""
 
 WINDOW_MAX = 60 * 86_400
-"""Seconds: the longest window. What is to be forgotten should be, some day."""
+"""Seconds of the longest window, so that an erasure cannot be put off for ever."""
 
 GAP = (120, 1200)
-"""Seconds (least, most) that each overdue erasure adds to the time over which all are drawn again:
-a relay's mixing windows pass in between, and a machine that is on for an hour a day gets done."""
+"""Seconds (least, most) that each overdue erasure adds to the time over which all are spread again.
+That is long enough for a relay's batch windows to pass in between, and short enough for a machine
+that is on for an hour a day."""
 
 
 def sign_erasure(raw: bytes, key_seed: bytes) -> bytes:
-    """The erasure of the report `raw`, signed with the report's own key. Always the same bytes.
+    """The erasure of the report `raw`, signed with the report's own key; always the same bytes.
 
-    `key_seed` is the 32-byte seed of that key. Raises LocalError `wrong-seed` if it is not, and
-    RefusedError if `raw` is no report.
+    `key_seed` is the 32-byte seed of that key. Raises LocalError `wrong-seed` for the seed of
+    another key, and RefusedError if `raw` is not a report.
     """
     item = split(raw)
     report = decode_report(item.payload)
     if public_key(key_seed) != item.key:
         raise LocalError(
             "wrong-seed",
-            "the key of this report is not among those kept here",
-            "it was made elsewhere, or its key was burned; it cannot be erased from here",
+            "the key of this report is not on this machine",
+            "the report was made elsewhere, or its key was burned; it cannot be erased from here",
         )
     erasure = Erasure(report.catalog, item.id, report.time)
     return seal(Kind.ERASURE, encode_erasure(erasure), key_seed)
@@ -58,9 +59,9 @@ def sign_all(
     window: int,
     rng: Rng,
 ) -> list[SignedErasure]:
-    """An erasure for each of `receipts`, each due at a moment of its own.
+    """An erasure for each of `receipts`, each due at a random time within `window` seconds.
 
-    `seed_of` gives the node's seed for a key index. Raises as `sign_erasure` does.
+    `seed_of` gives the node's seed for a key index. Raises as `sign_erasure` and `spread` do.
     """
     moments = spread(len(receipts), now, window, rng)
     return [
@@ -74,9 +75,9 @@ def sign_all(
 
 
 def spread(count: int, now: int, window: int, rng: Rng) -> list[int]:
-    """`count` moments from `now` on, each anywhere in `window` seconds, whatever the others are.
+    """`count` independent random times (Unix seconds) between `now` and `window` seconds later.
 
-    ValueError if the window is not within 0..WINDOW_MAX.
+    Raises ValueError if `window` is not within 0..WINDOW_MAX.
     """
     if not 0 <= window <= WINDOW_MAX:
         raise ValueError(f"a window has 0..{WINDOW_MAX} seconds, not {window}")
@@ -84,15 +85,19 @@ def spread(count: int, now: int, window: int, rng: Rng) -> list[int]:
 
 
 def spread_again(count: int, now: int, rng: Rng) -> list[int]:
-    """New moments for `count` erasures that are overdue: the more there are, the longer it takes,
-    and none comes sooner than GAP[0] seconds from `now`."""
+    """New random times (Unix seconds) for `count` overdue erasures.
+
+    The more there are, the longer the time over which they are spread. The earliest possible time
+    is GAP[0] seconds after `now`.
+    """
     least, most = GAP
     return [now + least + int(rng() * count * (most - least)) for _ in range(count)]
 
 
 def routes_open(route: str) -> frozenset[str]:
-    """The routes of reports whose erasures may leave by `route`: one that hid no more than it.
+    """The routes of reports whose erasures may leave by `route`: those that hide no more than it.
 
-    The person has consented to that much; hiding more than that needs no consent.
+    An erasure may hide more than its report did without a new consent, but never less. Raises
+    ValueError for an unknown route.
     """
     return frozenset(ROUTES[ROUTES.index(route) :])

@@ -1,7 +1,8 @@
-"""This machine's facts for the ready-made event types, under the names that their fields have.
+"""Facts about this machine, such as its operating system, under the usual names of fields.
 
-Raw values: the catalog narrows them to a bucket, a known word or `other` before anything is kept.
-Read only with consent (`Recorder.facts`). Nothing here names the machine, its user or its place.
+The values are raw. The catalog reduces each to a bucket, a known word or `other` before it is
+stored. They are read only with consent (`Recorder.facts`). None of them names the machine, its user
+or its location.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ _FACTS: dict[str, Callable[[], object]] = {
 }
 
 NAMES = tuple(_FACTS)
-"""Field names for which there is a fact."""
+"""Names of fields for which a fact is known."""
 
 
 def machine_facts(names: Iterable[str]) -> dict[str, object]:
-    """The facts among `names`; other names are left out."""
+    """The facts whose names are among `names`. Unknown names are left out."""
     return {name: _FACTS[name]() for name in names if name in _FACTS}

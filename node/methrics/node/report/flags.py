@@ -1,7 +1,7 @@
-"""What a node says about time so that a network without identifiers can count people (NEW-4).
+"""Flags such as 'first report of the day', by which people are counted without identifiers (NEW-4).
 
-Pure: from what is kept of a type's reports, the week of installation and the time of this report.
-Days, ISO weeks and months are UTC. Brave's usage ping counts this way.
+Pure functions of the pace of the event type, the week of installation and the time of the report.
+Days, ISO weeks and months are in UTC. Brave's usage ping counts the same way.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ SOURCES = ("first_of_day", "first_of_week", "first_of_month", "install_age", "mi
 
 
 def derived(source: str, *, pace: Pace, time: int, install_week: int) -> bool | int | str:
-    """The raw value of a field of this `source`, for a report of `time`.
+    """The raw value of a field of this `source`, for a report of `time` (Unix seconds).
 
-    `pace` tells of the reports of the type before it, `install_week` is any time within the ISO
-    week of installation. The flags are bools; `install_age` is whole weeks since then, 0 in the
-    first (MARS-9: the field's buckets make it rough); a `milestone` is `d` and whole days.
-    Raises ValueError for an unknown source.
+    `pace` is that of the type before this report. `install_week` is any time within the ISO week of
+    the installation. Flags are bools. `install_age` is the number of whole weeks since that week, 0
+    in the week itself (MARS-9: the field's buckets make it coarse). A `milestone` is `d` followed
+    by whole days. Raises ValueError for an unknown source.
     """
     if source == "install_age":
         return max(0, week_number(time) - week_number(install_week))
@@ -35,7 +35,7 @@ def derived(source: str, *, pace: Pace, time: int, install_week: int) -> bool | 
     last = pace.last
     if not last:
         return True
-    # A clock set back must not count a person twice: only a later period is a new one.
+    # If the clock is set back, a person must not be counted twice: only a later period is new.
     if source == "first_of_day":
         return day_number(time) > day_number(last)
     if source == "first_of_week":
@@ -44,10 +44,10 @@ def derived(source: str, *, pace: Pace, time: int, install_week: int) -> bool | 
 
 
 def after_first(pace: Pace, time: int) -> int | None:
-    """Whole days from the type's first report to one of `time`; 0 if that is the first.
+    """Whole days from the type's first report to one of `time`; 0 if that one is the first.
 
-    None if nobody knows any more: all milestones have passed, or there were reports before the
-    type had milestones.
+    None if the first day is not kept: all milestones have passed, or the type had reports before it
+    had milestones.
     """
     if pace.first_day is not None:
         return day_number(time) - day_number(pace.first_day)
@@ -55,8 +55,8 @@ def after_first(pace: Pace, time: int) -> int | None:
 
 
 def period(event_type: EventType, time: int) -> int:
-    """Which day, ISO week or month `time` lies in, whatever the shortest is that the type's reports
-    are counted by; 0 for a type of which only the latest state matters."""
+    """The number of the day, ISO week or month of `time`: the shortest period by which reports of
+    the type are counted. 0 for a type of which only the latest state matters."""
     sources = event_type.sources
     if event_type.daily:
         return day_number(time)
@@ -66,7 +66,7 @@ def period(event_type: EventType, time: int) -> int:
 
 
 def latest(last: int, time: int) -> int:
-    """What to keep as the new `last`: never an earlier time than before."""
+    """The new `Pace.last` after a report of `time`: never earlier than the old one."""
     return max(last, time)
 
 
@@ -76,7 +76,7 @@ def day_number(time: int) -> int:
 
 
 def week_number(time: int) -> int:
-    """ISO weeks (Monday first) since the one that holds 1970-01-01, a Thursday."""
+    """ISO weeks since that of 1970-01-01, a Thursday. Weeks begin on Monday."""
     return (time // DAY + 3) // 7
 
 

@@ -1,7 +1,7 @@
-"""One-time keys: from one secret seed per app and user, a fresh Ed25519 key for each report.
+"""One-time keys: each report is signed with a fresh Ed25519 key, derived from one secret seed.
 
-Nobody without the seed can tell two such keys apart from keys of two people; with the seed and the
-index that a receipt holds, the node can sign an erasure of exactly that report.
+There is one seed for each app and user. Without it, two keys of one person look like keys of two
+people. With the seed and the key index in the receipt, the node can sign an erasure of that report.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""When things may leave: pure functions of (release schedule, now, rng, last).
+"""When a recorded row may become a report, and when the next report of its type may be made (pure).
 
-A schedule has `delay` (seconds before the first release), `every` (least and most seconds
-between two reports of the type, or None: each event on its own) and `jitter` (most seconds added
-at random).
-The draw is made once and kept in the outbox, so a restart neither hastens nor repeats it.
+A release schedule has `delay` (seconds from recording to the report), `every` (least and most
+seconds between two reports of the type, None if each event makes its own) and `jitter` (the most
+seconds added at random). Each time is drawn once and stored in the outbox, so a restart does not
+change it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Protocol
 from methrics.node.clock import Rng
 
 DELAY_MIN = 300
-"""Seconds: nothing leaves sooner after it happened (MIM-7's lower clamp, METH-14)."""
+"""Least seconds from an event to its report, whatever the schedule (MIM-7, METH-14)."""
 
 EVERY_MIN = 300
-"""Seconds: no schedule is faster."""
+"""Least seconds between two reports of a type, whatever the schedule."""
 
 
 class Release(Protocol):
-    """The part of an event type's definition that pacing reads. All in seconds."""
+    """The release schedule of an event type, in seconds."""
 
     @property
     def delay(self) -> int: ...
@@ -31,16 +31,16 @@ class Release(Protocol):
 
 
 def event_due(release: Release, now: int, rng: Rng) -> int:
-    """The earliest time at which what was recorded at `now` may become a report."""
+    """The earliest time at which a row recorded at `now` may become a report (Unix seconds)."""
     delay = release.delay
     return now + (delay if delay > DELAY_MIN else DELAY_MIN) + int(rng() * (release.jitter + 1))
 
 
 def next_due(release: Release, now: int, rng: Rng, last: int | None) -> int:
-    """The earliest time of the type's next report, drawn anew each time (MARS-8).
+    """The earliest time of the type's next report (Unix seconds), drawn at random (MARS-8).
 
-    `last` is when the previous one was made; None asks for the first one. A `last` in the future
-    (the clock was set back) counts as now, so that no type falls silent for years.
+    `last` is when the previous report was made, None before the first one. A `last` in the future
+    counts as `now`: the clock was set back, and the type must not fall silent for years.
     """
     if last is None:
         return event_due(release, now, rng)
@@ -53,5 +53,5 @@ def next_due(release: Release, now: int, rng: Rng, last: int | None) -> int:
 
 
 def _drawn(most: int, rng: Rng) -> int:
-    """A whole number in 0..most, each equally likely."""
+    """A random whole number in 0..most, uniformly distributed."""
     return int(rng() * (most + 1))

@@ -1,8 +1,8 @@
-"""The parts of a report: what it says, by name, and each in plain words.
+"""The parts of a report by name, and each in plain words for a person.
 
-What a report says is a map of parts: its values by field name, and beside them `count`, `one_in`
-(only when sampled) and `sequence` (as text), whose names no field can have. A declared part that
-is not there was not shared, and everyone can see that it was not.
+The parts are the values by field name, and `count`, `one_in` (only when sampled) and `sequence` (as
+text). No field can have one of these three names. If a declared part is absent, the person did not
+share it, and every reader of the report can see that.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from methrics.schema.catalog.fields import Wire
 from methrics.schema.wire.items import Report
 
 Parts = Mapping[str, Wire]
-"""What a report says, by name; a part that is absent was not shared."""
+"""The parts of a report by name. A part that is absent was not shared."""
 
 FLAGS = frozenset({"first_of_day", "first_of_week", "first_of_month"})
-"""Sources of fields that say when a report came, not from whom: they change from day to day."""
+"""Sources of fields that depend on when a report was made, not on who made it."""
 
 _PASSING = frozenset({"count", "sequence"})
-"""Parts that tell of one occurrence and so differ between reports of one person."""
+"""Parts that describe one occurrence, so they differ between reports of one person."""
 
 
 def parts_of(report: Report) -> dict[str, Wire]:
-    """What a report says."""
+    """The parts of a report."""
     parts: dict[str, Wire] = {
         name: value for name, value in report.values.items() if isinstance(value, str | int)
     }
@@ -39,12 +39,12 @@ def parts_of(report: Report) -> dict[str, Wire]:
 
 
 def sequence_text(steps: Iterable[tuple[str, int]]) -> str:
-    """Steps and offset buckets as one comparable text: `shown@0 signed_in@2`."""
+    """Steps and their offset buckets as one text that can be compared: `shown@0 signed_in@2`."""
     return " ".join(f"{step}@{offset}" for step, offset in steps)
 
 
 def part_names(event_type: EventType) -> tuple[str, ...]:
-    """Every part a report of this type may have, in the catalog's order."""
+    """The names of all parts that a report of this type may have, in the catalog's order."""
     names = [one.name for one in event_type.fields]
     names += ["count"] if event_type.max_count is not None else []
     names += ["one_in"] if event_type.one_in != (1,) else []
@@ -53,7 +53,7 @@ def part_names(event_type: EventType) -> tuple[str, ...]:
 
 
 def stable_names(event_type: EventType) -> tuple[str, ...]:
-    """Those of `part_names` that tell about the person or machine, not about the moment."""
+    """The names in `part_names` that describe the person or machine, not the moment."""
     passing = _PASSING | {one.name for one in event_type.fields if one.source in FLAGS}
     return tuple(name for name in part_names(event_type) if name not in passing)
 
@@ -78,7 +78,7 @@ def _since(event_type: EventType, offset: str) -> str:
 
 
 def meaning(event_type: EventType, name: str) -> str:
-    """What a part tells about the person, as the catalog says it."""
+    """The meaning of a part for the person, in the catalog's words."""
     declared = event_type.field(name)
     if declared is not None:
         return f"{declared.says} {truth_in(declared)}".rstrip()

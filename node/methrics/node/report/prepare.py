@@ -1,10 +1,10 @@
-"""From what an app recorded to what leaves the machine: a pure function.
+"""Makes signed reports of the rows that an app recorded (pure).
 
-Waiting rows, catalogs, consent, the node's own state and the time go in; signed reports and the
-state after them come out. Nothing else builds reports, so what this module leaves out never leaves
-the machine: only types and fields that are consented to now, whatever was recorded before (METH-2,
-METH-5); times rounded down to the type's resolution (KPI-3); a fresh key for each report (METH-4).
-A catalog's `pseudonym` says how long reports *may* be told to belong together; we never need that.
+Pending rows, catalogs, consent, the node's state and the time go in. Signed reports and the new
+state come out. No other module builds reports, so these rules hold for all that leaves the machine:
+a report has only types and fields with consent at this moment, whatever was recorded before
+(METH-2, METH-5); its time is rounded down to the type's resolution (KPI-3); its key is fresh
+(METH-4). A catalog's `pseudonym` would allow a key to be used longer; this node never does that.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ Allowed = Mapping[str, frozenset[str] | None]
 (None: every field). A type that is absent is off."""
 
 GLITCH = 31 * DAY
-"""Seconds: a last report further ahead than this was made while the clock was wrong."""
+"""Seconds. If the time of the last report is further in the future than this, the clock was
+wrong."""
 
 WITHHELD_AGAIN = 6 * 3600
-"""Seconds until the meter is asked again about a type of which it held everything back."""
+"""Seconds until the meter is asked again about a type of which it withheld every row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +55,12 @@ class Withheld:
 
 @dataclass(slots=True)
 class Prepared:
-    """What to journal, in one transaction. `dropped` counts rows that were lost, by reason;
-    `quiet` those that have nothing to say, and so are no loss: of a day already told, or of one
-    that is no milestone. `withheld` rows wait on: they are neither made nor consumed."""
+    """What to journal in one transaction.
+
+    `made`: the new reports. `consumed`: rows to delete. `paces`: new paces by type. `dropped`
+    counts the rows that were lost, by reason. `quiet` counts the rows that make no report and are
+    no loss: their day was reported before, or it is not a milestone. `withheld` rows stay pending.
+    """
 
     made: list[Receipt] = field(default_factory=list)
     consumed: list[Pending] = field(default_factory=list)
@@ -67,9 +71,9 @@ class Prepared:
 
 
 SAID, NO_MILESTONE = "said-already", "no-milestone"
-"""Why a row is quiet."""
+"""Reasons in `Prepared.quiet`."""
 OUT_OF_ORDER = "out-of-order"
-"""Why a row is dropped whose day is before one already told: a clock was set back."""
+"""Reason in `Prepared.dropped`: a later day was reported before, so the clock was set back."""
 
 
 def prepare(
@@ -84,12 +88,12 @@ def prepare(
     rng: Rng,
     meter: Meter | None = None,
 ) -> Prepared:
-    """The reports to be made of `pending` at `now` (unix seconds).
+    """The reports to be made of `pending` at `now` (Unix seconds).
 
-    Rows are taken in the order of their own times, so that flags are those of the days that the
-    reports are about, however late and however many at once they are made. Rows that wait longer
-    are in neither `made` nor `consumed`: those whose type is not allowed now, those that `meter`
-    holds back (NEW-5), and those whose type has its next moment later.
+    Rows are taken in the order of their own times, so that the flags of each report fit its day,
+    however late it is made. A row stays pending, in neither `made` nor `consumed`, if its type is
+    not allowed now, if `meter` withholds it (NEW-5), or if the next report of its type is due
+    later.
     """
     done = Prepared()
     for row in sorted(pending, key=attrgetter("time")):
@@ -144,8 +148,8 @@ def prepare(
 def _nothing_to_say(
     done: Prepared, row: Pending, event_type: EventType, time: int, pace: Pace
 ) -> bool:
-    """Consumes a row of a daily sign of life that is about a day already told (MARS-5), or about
-    none that its type speaks of."""
+    """Consumes a row of a type that counts days, if its day was reported before (MARS-5) or is not
+    a milestone. Returns whether it did."""
     if pace.last and day_number(time) <= day_number(pace.last):
         if day_number(time) == day_number(pace.last):
             done.quiet[SAID] += 1
@@ -164,8 +168,8 @@ def _nothing_to_say(
 
 
 def _told(event_type: EventType, pace: Pace, time: int, then: int) -> Pace:
-    """The pace after a report of `time`, the next one being due `then`: of a type with milestones,
-    the first day is kept as long as one of them is ahead."""
+    """The pace after a report of `time`, with the next one due at `then`. The first day of a type
+    with milestones is kept until the last milestone."""
     told = replace(pace, last=latest(pace.last, time), next=then)
     if event_type.milestones is None:
         return told
@@ -175,7 +179,7 @@ def _told(event_type: EventType, pace: Pace, time: int, then: int) -> Pace:
 
 
 def _without_day(pace: Pace) -> Pace:
-    """Of the first day only its ISO week is kept (MARS-7)."""
+    """The pace with the ISO week of its first day in place of that day (MARS-7)."""
     week = None if pace.first_day is None else week_start(pace.first_day)
     return replace(pace, first_day=None, first_week=week)
 
@@ -183,7 +187,7 @@ def _without_day(pace: Pace) -> Pace:
 def _forget_days(
     done: Prepared, paces: Mapping[str, Pace], catalogs: Mapping[int, Catalog], now: int
 ) -> None:
-    """Drops first days of which every milestone has passed, though the app was not used since."""
+    """Forgets the first day of types whose last milestone has passed while the app was not used."""
     for pace in paces.values():
         if pace.first_day is None or pace.type in done.paces:
             continue
@@ -194,7 +198,7 @@ def _forget_days(
 
 
 def _look_again(done: Prepared, paces: Mapping[str, Pace], now: int) -> None:
-    """Types of which everything was held wait a while, or they would be due all the time."""
+    """Postpones types of which every row was withheld, or they would be due in each pass."""
     for name in {one.row.type for one in done.withheld} - done.paces.keys():
         pace = _credible(paces.get(name) or Pace(type=name), now)
         done.paces[name] = replace(pace, next=now + WITHHELD_AGAIN)
@@ -206,8 +210,8 @@ def _drop(done: Prepared, row: Pending, why: str) -> None:
 
 
 def _credible(pace: Pace, now: int) -> Pace:
-    """Without times that lie so far ahead that the clock was wrong when they were kept: otherwise
-    one bad battery would silence a machine for years."""
+    """The pace without times that are far in the future: the clock was wrong when they were stored.
+    Otherwise an empty clock battery would silence a machine for years."""
     if pace.last > now + GLITCH:
         pace = replace(pace, last=0)
     if pace.first_day is not None and pace.first_day > now + GLITCH:
@@ -225,7 +229,7 @@ def _report(
     identity: Identity,
     now: int,
 ) -> tuple[Report | None, str]:
-    """The report of one row, or None and why there is none."""
+    """The report of one row, or None and the reason."""
     if now >= event_type.expires:
         return None, Reason.EXPIRED
     if now - time > event_type.lateness:
@@ -254,8 +258,8 @@ def _values(
     pace: Pace,
     identity: Identity,
 ) -> dict[str, object]:
-    """The consented fields: as recorded, answered at random if the catalog says so, or filled in
-    here where it names a source."""
+    """The values of the fields with consent: as recorded, by randomized response where the catalog
+    asks for it, or filled in here where the catalog names a source."""
     recorded = _recorded(row.fields)
     values: dict[str, object] = {}
     for one in event_type.fields:
@@ -276,7 +280,7 @@ def _values(
 
 @lru_cache(1024)
 def _recorded(fields: bytes) -> Mapping[str, object]:
-    """What the app recorded; a machine says the same day by day."""
+    """The recorded values. Cached, because a machine often records the same values every day."""
     recorded = decode(fields, limit=REPORT_MAX)
     if not isinstance(recorded, dict):
         raise ValueError("the recorded values are not a map")

@@ -1,10 +1,10 @@
-"""Random answers: what a node says instead of the truth where a field has `randomize` (pure)
+"""Randomized response: the value that a report gives for a field with `randomize` (pure).
 
-Local differential privacy by RAPPOR's permanent randomised response (Erlingsson, Pihur and Korolova
-2014), without a memory: the lot is drawn by a keyed hash of the truth, so the same truth of one
-install gets the same answer for ever and nobody can average a thousand reports. The key is the seed
-that only the node knows and keeps anyway; after a reset it is another, as if somebody else had
-answered.
+This is local differential privacy by RAPPOR's permanent randomized response (Erlingsson, Pihur and
+Korolova 2014), without stored state. A keyed hash of the true value makes the draw, so one install
+always gives the same response for the same true value, and averaging many reports reveals nothing
+more. The key is the seed of the install, which is secret. After a reset the seed is new, so the
+responses are those of a new install.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from methrics.schema.catalog.fields import Field, Wire
 from methrics.schema.wire.codec import encode
 
 DRAW_SIZE = 8
-"""Bytes of a draw: 2^64 of them."""
+"""Bytes of a draw, which has 2^64 possible values."""
 
 _PERSON = b"methrics-answer1"
 
 
 def respond(field: Field, truth: object, *, seed: bytes, namespace: bytes, type: str) -> object:
-    """What the install with this 32-byte `seed` answers where the wire value `truth` is true.
+    """The randomized response of the install with this 32-byte `seed` to the wire value `truth`.
 
-    `truth` as it is if the field is not answered at random. `namespace`: its key; `type`: the event
-    type's name. Raises ValueError for what is no wire value of a field that is.
+    For a field without `randomize` this is `truth`. `namespace`: the namespace key. `type`: the
+    name of the event type. Raises ValueError if the field has `randomize` and `truth` is not one of
+    its wire values.
     """
     if field.randomize is None:
         return truth
     if not field.check(truth):
         raise ValueError(f"{field.name}: not a value of this field")
     question = _question(field, namespace, type)
-    # CBOR items delimit themselves: no two truths or questions come to the same bytes.
+    # CBOR items delimit themselves, so two different questions or values never give equal bytes.
     message = question.asked + encode(truth)
     found = hashlib.blake2b(message, digest_size=DRAW_SIZE, key=seed, person=_PERSON).digest()
     draw = int.from_bytes(found, "big")
@@ -46,11 +47,12 @@ def respond(field: Field, truth: object, *, seed: bytes, namespace: bytes, type:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
-    """A field as a question: its values in an order of their own, so that a list in another order
-    is not asked anew; the shares of draws; and all that decides what the answers can be, as bytes.
+    """A field as a question. `values`: its wire values, sorted, so that a catalog with another
+    order asks the same question. `honest`, `other`: how many of the draws give the true value, and
+    each other value. `asked`: the bytes that identify the question.
 
-    Values and epsilon are in these bytes: two answers to differing questions from one draw could
-    tell together what neither tells alone, while independent ones add up to both epsilons.
+    The values and epsilon are part of `asked`. If one draw answered two different questions, both
+    responses together could reveal more than their epsilons allow; independent draws cannot.
     """
 
     values: tuple[Wire, ...]

@@ -1,11 +1,11 @@
-"""How large a crowd is, and how many bits of identification a share of it amounts to.
+"""How many people report the same, and how many bits of identification that amounts to.
 
-The person is counted into the crowd: of n others k say the same, so the person is one of k + 1
-among n + 1, and -log2((k + 1) / (n + 1)) bits set those k + 1 apart. The added one (Laplace's rule
-of succession) keeps the estimate finite when nobody else was seen to say the same. Its uncertainty
-is the 95 % score interval of k of n (E. B. Wilson, Journal of the American Statistical Association
-22, 1927, p. 209; for small n see L. D. Brown, T. T. Cai, A. DasGupta, Statistical Science 16, 2001,
-p. 101): with few others in the data it is wide, and says so.
+A crowd is the set of reports with the same parts; the person is one of it. If k of n others report
+the same, the person is one of k + 1 among n + 1, which is -log2((k + 1) / (n + 1)) bits. The added
+one (Laplace's rule of succession) keeps the estimate finite if k is 0. Its uncertainty is the 95 %
+score interval of k of n, which is wide if n is small (E. B. Wilson, Journal of the American
+Statistical Association 22, 1927, p. 209; for small n see L. D. Brown, T. T. Cai, A. DasGupta,
+Statistical Science 16, 2001, p. 101).
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ Z = 1.959963984540054
 """Standard normal quantile of 97.5 %, for intervals of 95 %."""
 
 ALONE, FEW, GROUP = 1, 10, 100
-"""Sizes of a crowd, the person included: alone; fewer than what public displays may show (MARS-15);
-fewer than what hides one without further thought."""
+"""Sizes of a crowd, with the person in it: only the person; the least that public views may show
+(MARS-15); the least that is called a crowd in texts."""
 
 REPORTS, PEOPLE = "reports", "people"
-"""What a crowd counts. People are counted by their first report of a period (NEW-4)."""
+"""The unit of a crowd. People are counted by their first report of a period (NEW-4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """`sharing` of `total` others, in `unit`s; the person is in neither number."""
+    """`sharing` of `total` others report the same, counted in `unit`. The person is in neither
+    number."""
 
     sharing: int
     total: int
@@ -36,12 +37,13 @@ class Crowd:
 
     @property
     def bits(self) -> float:
-        """Estimated bits of identification: 0 if everyone says it."""
+        """Estimated bits of identification: 0 if everyone reports the same."""
         return max(0.0, -log2((self.sharing + 1) / (self.total + 1)))
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """(least, most) bits that fit what was seen; the most is infinite if nobody shares it."""
+        """The 95 % interval of the bits: (least, most). The most is infinite if no other shares
+        it."""
         low, high = interval(self.sharing, self.total)
         return max(0.0, -log2(high)), -log2(low) if low > 0 else inf
 
@@ -61,7 +63,7 @@ class Crowd:
 
 
 def judged(size: int) -> str:
-    """A crowd's size, the person included, in words."""
+    """A crowd's size, with the person in it, in words."""
     if size <= ALONE:
         return "stands out"
     if size < FEW:
@@ -70,19 +72,19 @@ def judged(size: int) -> str:
 
 
 def interval(sharing: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of which `sharing` of `total` were seen."""
+    """Wilson's 95 % interval of a share, if `sharing` of `total` were seen."""
     if total <= 0:
         return 0.0, 1.0
     share, square = sharing / total, Z * Z
     middle = share + square / (2 * total)
     spread = Z * sqrt(share * (1 - share) / total + square / (4 * total * total))
     scale = 1 + square / total
-    # At the ends the formula is exact but rounding is not.
+    # At 0 and 1 the formula is exact, but its rounding is not.
     low = 0.0 if sharing == 0 else max(0.0, (middle - spread) / scale)
     high = 1.0 if sharing == total else min(1.0, (middle + spread) / scale)
     return low, high
 
 
 def same(one: Wire | None, other: Wire | None) -> bool:
-    """Equal on the wire, where True is not 1."""
+    """Whether two values are equal on the wire, where True is not 1."""
     return type(one) is type(other) and one == other

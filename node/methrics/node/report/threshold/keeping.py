@@ -1,10 +1,10 @@
-"""The files of the meter: the person's threshold, and what was remembered of the public data.
+"""The files of the meter: the person's threshold, and the summaries of public data.
 
     <config>/trail.json                       {"version": 1, "threshold": 20}
     <data>/<label>-<short key>/public.json    see `public`
 
-Both are written whole or not at all. A file that cannot be read holds everything back: it may be
-the one that said so.
+Each file is replaced as a whole or not at all. While a file cannot be read, every report is
+withheld: the threshold in it is unknown.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from methrics.schema.errors import StoreError
 VERSION = 1
 SETTINGS_MAX = 65_536
 PUBLIC_MAX = 64 * 1024 * 1024
-"""Bytes of either file that are read."""
+"""Most bytes that are read of each of the two files."""
 
 
 def settings_path(paths: Paths) -> str:
-    """The person's threshold, for all apps."""
+    """The path of the file with the person's threshold, for all apps."""
     return os.path.join(paths.config, "trail.json")
 
 
 def public_path(paths: Paths, namespace: str) -> str:
-    """What is remembered of the public data of one namespace."""
+    """The path of the file with the summary of one namespace's public data."""
     return os.path.join(paths.namespace(namespace), "public.json")
 
 
 def read_threshold(paths: Paths) -> int:
-    """How many others must say what a report says; 0 (the default) sends everything.
+    """How many others must report the same as a report; 0 (the default) sends every report.
 
     Raises StoreError `trail-damaged`.
     """
@@ -45,17 +45,17 @@ def read_threshold(paths: Paths) -> int:
         return 0
     threshold = document.get("threshold") if isinstance(document, dict) else None
     if type(threshold) is not int or threshold < 0:
-        raise _damaged(path, "there is no threshold in it")
+        raise _damaged(path, "it contains no threshold")
     return threshold
 
 
 def write_threshold(paths: Paths, threshold: int) -> None:
-    """Keep the person's threshold. Raises StoreError `trail-unwritten`."""
+    """Stores the person's threshold. Raises StoreError `trail-unwritten`."""
     _write(settings_path(paths), {"version": VERSION, "threshold": threshold}, indent=2)
 
 
 def read_public(paths: Paths, namespace: str) -> Public | None:
-    """What is remembered of a namespace; None if nothing is.
+    """The summary of a namespace's public data; None if there is none.
 
     Raises StoreError `trail-damaged` or `public-damaged`.
     """
@@ -64,16 +64,17 @@ def read_public(paths: Paths, namespace: str) -> Public | None:
 
 
 def write_public(paths: Paths, public: Public) -> str:
-    """Remember; returns the file's name. Raises StoreError `trail-unwritten`."""
+    """Stores a summary. Returns the path of its file. Raises StoreError `trail-unwritten`."""
     path = public_path(paths, public.namespace)
     _write(path, to_json(public), indent=None)
     return path
 
 
 def threshold_meter(paths: Paths, namespace: str) -> Meter | None:
-    """The meter that holds now for reports of `namespace`; None where everything may be sent.
+    """The meter for reports of `namespace` by the person's threshold now; None if no threshold is
+    set.
 
-    Never raises: what cannot be read holds everything back and says why.
+    Never raises: if a file cannot be read, the meter withholds every report and gives the reason.
     """
     try:
         threshold = read_threshold(paths)

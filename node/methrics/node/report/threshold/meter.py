@@ -1,13 +1,14 @@
-"""The uniqueness meter: before a report is signed, is its crowd large enough to send it? (NEW-5)
+"""The uniqueness meter: whether enough others report the same before a report is signed (NEW-5).
 
-The person sets a threshold: send only what at least so many others say as well, exactly, silence
-included. Under it the report is made to say what a large enough crowd says, by the fewest changes:
-a word, version or language becomes `other`, a country `ZZ`, or a field is left out. Nothing else
-may change, so nothing is invented, and what the person does not share stays unshared. If no such
-crowd is known, the report is held back.
+The person sets a threshold: a report is sent only if at least so many others report exactly the
+same, with the same fields left out. If fewer do, the meter changes the report to one that enough
+others sent, with the fewest changes: a word, version or language becomes `other`, a country `ZZ`,
+or a field is left out. Other changes are not allowed, so the report stays true, and fields that the
+person does not share stay absent. If there is no such report, it is withheld.
 
-A candidate is always a row that was seen, so its crowd needs no model. Flags that count people say
-when a report came and not from whom; where people are counted, they are not compared.
+The meter only considers combinations that were seen in public data, so it needs no statistical
+model. Flags by which people are counted depend on the time of a report, not on the person. If the
+table counts people, they are not compared.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from methrics.schema.wire.items import Report
 from methrics.schema.wire.verdict import Reason
 
 COARSE = {"enum": OTHER, "version": OTHER, "language": OTHER, "country": NOWHERE}
-"""What a field of this type may say instead. A neighbouring bucket would be a false statement about
-the person, so a bucket, flag or count can only be left out."""
+"""The less specific value that a field of this type may get. A neighbouring bucket would be a false
+statement, so a bucket, flag or count can only be left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Its crowd is large enough."""
+    """Send the report as it is: its `crowd` is large enough."""
 
     crowd: Crowd
 
 
 @dataclass(frozen=True, slots=True)
 class Generalise:
-    """Send these `values` instead; `changed` fields say less or nothing now."""
+    """Send the report with these `values`: the `changed` fields are less specific or absent."""
 
     values: dict[str, object]
     changed: tuple[str, ...]
@@ -47,25 +48,27 @@ class Generalise:
 
 @dataclass(frozen=True, slots=True)
 class Withhold:
-    """Do not send it; why, in words."""
+    """Do not send the report. `reason` is for a person. `crowd` is None if nothing is known."""
 
     reason: str
     crowd: Crowd | None = None
 
 
 _KNOWN_MAX = 10_000
-"""Rulings remembered by one meter: it lives for one pass of the publisher."""
+"""Most rulings that one meter caches. A meter is used for one pass of the publisher."""
 
 Ruling = Send | Generalise | Withhold
 Meter = Callable[[EventType, Report], Ruling]
-"""What the publisher asks about each report before it is signed."""
+"""The function that the publisher calls for each report before the report is signed."""
 
 
 def meter(event_type: EventType, report: Report, table: Table | None, threshold: int) -> Ruling:
-    """What may be done with `report` so that at least `threshold` others say what it says.
+    """Whether to send, change or withhold `report` so that at least `threshold` others report the
+    same.
 
-    `table` is what is known of others' reports of this type, None if nothing is. Never returns Send
-    or Generalise with a smaller crowd; generalised values always pass `EventType.check_report`.
+    `table` counts others' reports of this type, None if there is no public data of it. The crowd of
+    a Send or Generalise has at least `threshold` others. The values of a Generalise always pass
+    `EventType.check_report`.
     """
     if table is None:
         return Withhold("nothing is known of what others say; see methrics threshold remember FILE")
@@ -98,9 +101,9 @@ def meter(event_type: EventType, report: Report, table: Table | None, threshold:
 
 
 def meter_of(types: Mapping[str, Table], threshold: int) -> Meter:
-    """A meter over what is remembered of one namespace, for reports that are otherwise valid.
+    """A meter for the reports of one namespace, with a table for each event type.
 
-    What says the same gets the same ruling, so thousands of equal events cost one search.
+    Rulings are cached, so thousands of equal events need one search.
     """
     known: dict[object, Ruling] = {}
 
@@ -118,7 +121,7 @@ def meter_of(types: Mapping[str, Table], threshold: int) -> Meter:
 
 
 def _compared(event_type: EventType, table: Table) -> tuple[str, ...]:
-    """Parts that are compared: those of the table, and those the table does not know yet."""
+    """The parts to compare: those of the table, and those that the table does not have yet."""
     known = set(table.names)
     uncounted = set() if table.unit == REPORTS else _flags(event_type)
     return tuple(
@@ -131,7 +134,7 @@ def _flags(event_type: EventType) -> set[str]:
 
 
 def _aligned(table: Table, names: tuple[str, ...]) -> Mapping[Row, int]:
-    """The table's rows in the order of `names`; what the table does not know was not said."""
+    """The table's rows in the order of `names`. A part that the table does not have is absent."""
     if names == table.names:
         return table.rows
     place = {name: at for at, name in enumerate(table.names)}
@@ -143,7 +146,8 @@ def _aligned(table: Table, names: tuple[str, ...]) -> Mapping[Row, int]:
 
 
 def _count(rows: Mapping[Row, int], own: Row) -> int:
-    # A dictionary takes True for 1, the wire does not, and a field may have changed its type.
+    # For a dictionary True equals 1, on the wire it does not, and a field may have changed its
+    # type.
     if own not in rows:
         return 0
     return next((count for row, count in rows.items() if all(map(same, row, own))), 0)
@@ -172,7 +176,7 @@ def _become(
     count: int,
     table: Table,
 ) -> Generalise | None:
-    """The report as one of the crowd that says `row`; None if that would be no valid report."""
+    """The report changed to the parts of `row`; None if that is not a valid report."""
     values = dict(report.values)
     changed = []
     for name, mine, theirs in zip(names, own, row, strict=True):

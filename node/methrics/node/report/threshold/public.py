@@ -1,8 +1,8 @@
-"""What others say, in short: the public data as it is remembered on this machine.
+"""Summaries of public data on this machine: how often each combination of values was reported.
 
-One table per event type: how many reports or people said each combination, without any time. It is
-made from a public data set (`methrics threshold remember FILE`), kept as readable JSON, and
-asked before sending, so that nobody has to be asked then.
+A summary has one table for each event type. A table counts the reports or people for each
+combination, without any times. `methrics threshold remember FILE` makes the summary from a public
+data set. It is stored as readable JSON, so the meter needs no network before a report is sent.
 
     {"version": 1, "namespace": "example-x7...", "source": "metrics.duckdb", "made": 1800000000,
      "types": {"heartbeat": {"unit": "people", "period": "the month 2026-09", "others": 1210,
@@ -22,29 +22,29 @@ from methrics.schema.errors import StoreError
 VERSION = 1
 
 ROWS_MAX = 20_000
-"""Combinations remembered per event type, the largest crowds first; one that is not counts as
-nobody, which can only hold back more."""
+"""Most combinations stored for each event type, the largest crowds first. Other combinations count
+as 0, which can only withhold more reports."""
 
 Row = tuple[Wire | None, ...]
-"""The parts of a report in the order of a table's names; None for one that was not shared."""
+"""The parts of a report in the order of a table's names. None: the part was not shared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """How many others (`unit`: reports or people, over `period` in words) said each row."""
+    """How often others reported each row. `unit`: reports or people. `period`: in words."""
 
     names: tuple[str, ...]
     rows: Mapping[Row, int]
     others: int
-    """All of them, with those whose row was not remembered."""
+    """The sum over all rows, with those that are not stored."""
     unit: str = REPORTS
     period: str = "all the data"
 
 
 @dataclass(frozen=True, slots=True)
 class Public:
-    """What is remembered of one namespace. `made` is when (unix seconds), `source` from which file
-    or address."""
+    """The summary of one namespace. `made`: when, Unix seconds. `source`: the file or address of
+    the public data."""
 
     namespace: str
     source: str
@@ -55,13 +55,13 @@ class Public:
 def table(
     names: tuple[str, ...], rows: Mapping[Row, int], unit: str = REPORTS, period: str = ""
 ) -> Table:
-    """A table of `rows`, bounded."""
+    """A table of the ROWS_MAX largest of `rows`."""
     kept = dict(sorted(rows.items(), key=lambda row: (-row[1], repr(row[0])))[:ROWS_MAX])
     return Table(names, kept, sum(rows.values()), unit, period or "all the data")
 
 
 def to_json(public: Public) -> dict[str, object]:
-    """The document of the file."""
+    """The summary as the JSON document of its file."""
     return {
         "version": VERSION,
         "namespace": public.namespace,
@@ -81,7 +81,9 @@ def to_json(public: Public) -> dict[str, object]:
 
 
 def from_json(document: Any) -> Public:
-    """What a file holds. Raises StoreError `public-damaged` for anything else."""
+    """The summary in a file's JSON document.
+
+    Raises StoreError `public-damaged` for any other document."""
     try:
         _must(isinstance(document, dict))
         _must(document["version"] == VERSION)
@@ -92,8 +94,8 @@ def from_json(document: Any) -> Public:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(
             "public-damaged",
-            "what was remembered of the public data cannot be read",
-            "make it anew with `methrics threshold remember FILE`",
+            "the summary of the public data cannot be read",
+            "make it again with `methrics threshold remember FILE`",
         ) from error
 
 
