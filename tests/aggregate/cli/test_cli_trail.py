@@ -184,7 +184,7 @@ def test_own_reports_stand_out_or_not_in_words(
     assert "os freebsd: 2 of 40 reports; nearly stands out" in told
     assert "country IS: 1 of 40 reports; stands out" in told
     assert "people of that month with your set-up" in told
-    assert "signin 2, said once" in told
+    assert "signin 2, reported once" in told
 
 
 def test_json_of_the_whole_trail(person: Person, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,7 +218,8 @@ def test_traces_and_the_picture(
     assert person.trail(*options) == 0
     told = capsys.readouterr().out
     assert (
-        "heartbeat 0: wallet at 2026-09-20 14:20 UTC, when what it tells happened; 15 other" in told
+        "heartbeat 0: wallet at 2026-09-20 14:20 UTC, when the reported fact happened; 15 other"
+        in told
     )
     html = picture.read_text("utf-8")
     assert "<svg" in html
@@ -260,8 +261,8 @@ def test_a_threshold_is_kept_and_what_it_holds_is_shown(
     assert "every report is withheld until you run: methrics threshold remember" in told
     assert person.trail() == 0
     told = capsys.readouterr().out
-    assert "1 held back" in told
-    assert "nothing is known of what others say" in told
+    assert "1 withheld" in told
+    assert "there is no summary of public data yet" in told
     assert person.threshold() == 0
     told = capsys.readouterr().out
     assert "threshold 3: a report leaves if so many other reports say the same" in told
@@ -271,7 +272,7 @@ def test_a_threshold_is_kept_and_what_it_holds_is_shown(
     assert person.trail() == 0
     told = capsys.readouterr().out
     assert f"{NAMESPACE}: compared with {person.file}" in told
-    assert "os freebsd, cores 2 to under 4 cores: said by 0 other reports, fewer than 3" in told
+    assert "os freebsd, cores 2 to under 4 cores: the same in 0 other reports, fewer than 3" in told
     assert threshold_meter(person.paths, NAMESPACE) is not None
     assert person.threshold("show", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
@@ -344,7 +345,7 @@ def test_a_home_where_nothing_was_recorded(
     nobody: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["trail"]) == 0
-    assert "Nothing was ever made into a report here." in capsys.readouterr().out
+    assert "No report was made on this machine yet." in capsys.readouterr().out
     assert not nobody.exists()
 
 

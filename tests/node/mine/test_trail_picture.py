@@ -43,7 +43,7 @@ def trail(**changes: object) -> Trail:
     )
     options = {
         "others": crowd,
-        "traces": [Trace(START + 60, HOSTILE)],
+        "traces": [Trace(time=START + 60, label=HOSTILE)],
         "source": f"all{HOSTILE}.duckdb",
         "threshold": 5,
         "remembered": {NAMESPACE: (HOSTILE, START)},
@@ -139,15 +139,15 @@ def test_the_text_tells_it_all() -> None:
     told = "\n".join(lines(trail()))
     assert "5 left this machine, 0 did not" in told
     assert "heartbeat 0: of 2026-08-30 00:00 UTC, made 2026-08-30 00:15; left by relay" in told
-    assert "all of it: 4 of 204 reports; nearly stands out" in told
+    assert "all parts: 4 of 204 reports; nearly stands out" in told
     assert "os freebsd: 1 of 31 reports; stands out" in told
-    assert "held back" in told
-    assert "at least 5 others must say the same" in told
+    assert "withheld" in told
+    assert "at least 5 others must report the same" in told
 
 
 def test_text_without_anything_still_says_what_to_do() -> None:
     told = "\n".join(lines(trace(Gathered())))
-    assert "Nothing was ever made into a report here." in told
+    assert "No report was made on this machine yet." in told
     assert "methrics threshold set 20" in told
 
 
@@ -179,9 +179,11 @@ def test_many_reports_are_named_in_short() -> None:
 def test_attack_no_label_changes_the_tags_of_the_picture(text: str) -> None:
     def tags(words: str) -> list[str]:
         checker = Checker()
-        traces = [Trace(START + 60, words)]
+        traces = [Trace(time=START + 60, label=words)]
         checker.feed(page(trail(traces=traces, source=words), made=START))
         return checker.seen
 
     assert tags(text) == tags("harmless")
-    assert text not in page(trail(traces=[Trace(START + 60, text)], source=text), made=START)
+    assert text not in page(
+        trail(traces=[Trace(time=START + 60, label=text)], source=text), made=START
+    )

@@ -34,7 +34,7 @@ def test_times_are_iso_or_unix_seconds() -> None:
         '"d\nd",2026-08-30T00:00:00Z,1\n\n'
     )
     found = read_traces(text.encode())
-    assert found == [Trace(START, label) for label in ("a", "b", "c", "d d")]
+    assert found == [Trace(time=START, label=label) for label in ("a", "b", "c", "d d")]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_trace_in_the_window_is_found_with_its_crowd() -> None:
         ("heartbeat", START + 600, {}),
         ("system", START, {}),
     )
-    inside, outside = Trace(START + 599, "x"), Trace(START + 600, "x")
+    inside, outside = Trace(time=START + 599, label="x"), Trace(time=START + 600, label="x")
     (found,) = coincide(own, [inside, outside], crowd)
     assert (found.window, found.trace, found.others) == (FACT, inside, 2)
     assert found.probability == 1 / 3
@@ -90,7 +90,7 @@ def test_the_moment_of_release_is_a_window_too() -> None:
     own = own_of(report(beat(), START))
     made = own[0].made
     crowd = Listed(("heartbeat", START - DAY, {}), ("heartbeat", START + 30 * DAY, {}))
-    (found,) = coincide(own, [Trace(made + SPREAD - 1, "x")], crowd)
+    (found,) = coincide(own, [Trace(time=made + SPREAD - 1, label="x")], crowd)
     assert (found.window, found.others) == (RELEASE, 1)
     low, high = released_with(own[0])
     assert low < made - own[0].event_type.release.delay
@@ -98,21 +98,23 @@ def test_the_moment_of_release_is_a_window_too() -> None:
 
 
 def test_without_public_data_the_crowd_is_unknown() -> None:
-    (found,) = coincide(own_of(report(beat(), START)), [Trace(START, "x")], None)
+    (found,) = coincide(own_of(report(beat(), START)), [Trace(time=START, label="x")], None)
     assert (found.others, found.probability) == (None, None)
 
 
 def test_the_smallest_crowd_comes_first() -> None:
     own = own_of(report(beat(), START), report(beat(), START + 2 * DAY))
     crowd = Listed(("heartbeat", START, {}), ("heartbeat", START, {}))
-    found = coincide(own, [Trace(START, "x"), Trace(START + 2 * DAY, "x")], crowd)
+    found = coincide(
+        own, [Trace(time=START, label="x"), Trace(time=START + 2 * DAY, label="x")], crowd
+    )
     assert [one.others for one in found if one.window == FACT] == [0, 2]
 
 
 def test_a_label_that_is_always_there_is_told_from_chance() -> None:
     own = own_of(*(report(beat(), START + i * DAY) for i in range(10)))
-    wallet = [Trace(one.time + 60, "wallet") for one in own[:6]]
-    noise = [Trace(START + i * 1777, "noise") for i in range(450)]
+    wallet = [Trace(time=one.time + 60, label="wallet") for one in own[:6]]
+    noise = [Trace(time=START + i * 1777, label="noise") for i in range(450)]
     found = {one.label: one for one in beside(own, sorted(wallet + noise))}
     assert (found["wallet"].close, found["wallet"].total) == (6, 10)
     assert found["wallet"].telling

@@ -105,7 +105,7 @@ def test_nothing_known_or_no_such_crowd_is_held_with_a_reason() -> None:
     assert isinstance(ask({"os": "linux"}, None, 1), Withhold)
     ruling = ask({"os": "linux"}, crowd_of(({"os": "windows"}, 900)), 20)
     assert isinstance(ruling, Withhold)
-    assert "os linux: said by 0 other reports, fewer than 20" in ruling.reason
+    assert "os linux: the same in 0 other reports, fewer than 20" in ruling.reason
 
 
 def test_the_rest_of_a_report_must_be_said_by_the_crowd_too() -> None:

@@ -46,7 +46,7 @@ class OwnReport:
 
     @property
     def time(self) -> int:
-        """The time in the report, unix seconds."""
+        """The time in the report, Unix seconds."""
         return self.receipt.time
 
     @property

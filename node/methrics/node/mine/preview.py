@@ -1,9 +1,9 @@
-"""What would leave next, made by the very encoder that makes it, without changing anything.
+"""Shows the reports that would leave next, made by the publisher's own code. Changes nothing.
 
-A journaled report is fixed to the byte: exactly those bytes leave, or none. What still waits is
-shown as the report that would be made of it if nothing else happened first: what it says is fixed
-by what was recorded; its key and so its bytes follow when it is made (a report made before it takes
-the key shown here), the moment it leaves is drawn then. Nothing of the schedule is drawn here.
+A journaled report is final: exactly its bytes leave, or nothing. For a pending row, the report is
+shown that would be made of it if nothing else happened first. The recorded values decide its
+content. Its key, and so its bytes, are set when it is made, because another report may take the key
+first. Random times are not drawn here; each is shown at its earliest.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ from methrics.schema.wire.items import Report, decode_report
 from methrics.schema.wire.verdict import Reason
 
 SIGNED, PLANNED, WITHHELD, WAITS, NEVER = "signed", "planned", "withheld", "waits", "never"
-"""A journaled report; one that would be made; held back by the person's own threshold; not allowed
-to leave by this route now; something that makes no report."""
+"""A journaled report; a report that would be made; one that the person's threshold withholds; one
+that may not leave by this route now; a row that makes no report."""
 
 UNDRAWN = "undrawn"
-"""Reason of a planned report: its random answers are drawn with the first report of the app."""
+"""Reason of a planned report with randomized response: the app has no seed before its first
+report."""
 
 NO_SEED = bytes(32)
-"""Stands for the seed of a node that has not made one yet."""
+"""The seed used for an app that has none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaving:
-    """One thing that is to leave, or not.
+    """A journaled report or a pending row, and the report to be made of it.
 
-    `id`: 8 hex digits that name it, the same as long as it is the same. `state`: SIGNED, PLANNED,
-    WITHHELD, WAITS or NEVER; `reason` tells why in the last three, or is UNDRAWN. `earliest`: unix
-    seconds before which it does not leave. `report` and `raw` (the exact bytes) are None and b""
-    where no report is made.
+    `id`: 8 hex digits that change if the entry changes. `state`: SIGNED, PLANNED, WITHHELD, WAITS
+    or NEVER. `reason`: the cause of the last three, or UNDRAWN. `earliest`: unix seconds before
+    which it does not leave. `report` and `raw` (the exact bytes) are None and b"" where no report
+    is made.
     """
 
     namespace: str
@@ -70,7 +71,8 @@ class Leaving:
 
 @dataclass(slots=True)
 class Preview:
-    """What one app would send. `erasures`: when journaled erasures are due (unix seconds)."""
+    """The reports that one app would send. `erasures`: when journaled erasures are due (Unix
+    seconds)."""
 
     namespace: str
     leaving: list[Leaving] = field(default_factory=list)
@@ -80,7 +82,9 @@ class Preview:
 def look(
     paths: Paths, namespace: str, consent: Consent, route: str, clock: Clock
 ) -> Preview | None:
-    """What `namespace` would send by `route`, soonest first; None if it has no outbox."""
+    """What `namespace` would send by `route`, soonest first; None if it has no outbox.
+
+    Raises StoreError."""
     journal = Journal(paths.outbox(namespace), clock=clock)
     if not journal.exists():
         return None
@@ -103,7 +107,7 @@ def plan(
     now: int,
     meter: Meter | None = None,
 ) -> list[Leaving]:
-    """What would leave, as seen at `now`, soonest first. Pure."""
+    """The entries of a preview at `now` (Unix seconds), soonest first. Pure."""
     signed = [_signed(namespace, one, catalogs, consent, now) for one in snapshot.due]
     made = _Making(namespace, snapshot, catalogs, consent, route, meter)
     found = signed + made.all(now)
@@ -111,8 +115,11 @@ def plan(
 
 
 def strike(journal: Journal, one: Leaving) -> str:
-    """Keeps `one` from ever leaving. Returns what happened: `struck`, `tried` (it may have left
-    before, it is not sent again) or `gone` (it is not what it was: look again)."""
+    """Makes sure that `one` is never sent, or never again.
+
+    Returns `struck`; `tried` if it may have left before; or `gone` if the entry has changed since,
+    so that nothing was done. Raises StoreError.
+    """
     if isinstance(one.source, Receipt):
         before = journal.strike(one.source.key_index)
         if before is None:
@@ -122,7 +129,7 @@ def strike(journal: Journal, one: Leaving) -> str:
 
 
 def choose(found: list[Leaving], word: str) -> Leaving | None:
-    """The entry that a person names by its place in the list, from 1, or by its id's beginning."""
+    """The entry with this number in the list, from 1, or with an id that begins so; else None."""
     if word.isdecimal() and len(word) < 6:
         place = int(word)
         return found[place - 1] if 1 <= place <= len(found) else None
@@ -168,12 +175,12 @@ def _signed(
 
 
 def _not_allowed(consent: Consent, type_name: str) -> tuple[str, str]:
-    """State and reason of what consent does not let go now."""
+    """State and reason of an entry that consent does not allow to leave now."""
     return (NEVER, "withdrawn") if type_name in consent.withdrawn else (WAITS, "not-allowed")
 
 
 class _Making:
-    """The publisher's next passes, played through on a copy of what they would find."""
+    """Simulates the publisher's next passes on a snapshot."""
 
     def __init__(
         self,
@@ -194,7 +201,7 @@ class _Making:
         self._index = snapshot.next_index
 
     def all(self, now: int) -> list[Leaving]:
-        """Every waiting row, in the order in which reports would be made of them."""
+        """The entries of all pending rows, in the order in which reports would be made of them."""
         rows = sorted(self._snapshot.waiting, key=attrgetter("time"))
         queue = [(self._start(row, now), place) for place, row in enumerate(rows)]
         heapq.heapify(queue)
@@ -214,7 +221,7 @@ class _Making:
         return max(now, row.due, pace.next if pace else 0)
 
     def _one(self, row: Pending, now: int) -> Leaving:
-        """What becomes of `row` at `now`."""
+        """The entry of `row` if the publisher takes it at `now`."""
         if row.type not in self._consent.allowed:
             return self._leaving(row, now, *_not_allowed(self._consent, row.type))
         done = self._prepare(row, now)
@@ -233,7 +240,8 @@ class _Making:
         return self._leaving(row, now, NEVER, next(iter(done.dropped + done.quiet)))
 
     def _undrawn_answers(self, row: Pending, report: Report) -> bool:
-        """Whether `report` holds a random answer, and the seed that decides it is not made yet."""
+        """Whether `report` has a randomized response and the seed that decides it is not made
+        yet."""
         catalog = self._catalogs.get(row.catalog)
         if self._snapshot.seed is not None or catalog is None:
             return False
@@ -270,12 +278,12 @@ class _Making:
 
 
 def _undrawn() -> float:
-    """What is drawn when a report is made is left open here, at its earliest."""
+    """A draw of 0, which gives the earliest time."""
     return 0.0
 
 
 def _name(namespace: str, row: Pending) -> str:
-    """An id for a waiting row: another one when a state is recorded anew, the same when a counter
-    counts on."""
+    """An id for a pending row. It changes when a state is recorded again, and stays when a counter
+    grows."""
     parts = (namespace, row.table, row.n, row.type, row.time, row.due, row.fields, row.steps)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]

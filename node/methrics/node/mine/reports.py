@@ -1,7 +1,7 @@
-"""A person's own reports: what left, when, by which route, what became of it; and as a file (pure).
+"""Lists a person's own reports, finds one by its name, and exports them to a file.
 
-Read from the receipts alone, so nobody is asked. An export holds what the person's machine knows of
-its reports, but no key: with those, whoever got the file could erase them.
+Everything is read from the receipts on this machine; no network is used. An export has no keys,
+because a reader of the file could erase the reports with them.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ from methrics.schema.wire.codec import encode
 from methrics.schema.wire.envelope import split
 
 FORMATS = ("cbor", "jsonl", "csv", "parquet")
-"""Forms of an export; `parquet` needs the extra `aggregate`."""
+"""File formats of an export. `parquet` needs the extra `aggregate`."""
 
 VERSION = 1
-"""Of the CBOR export."""
+"""Version of the CBOR export."""
 
 ID_DIGITS = 12
-"""Hex digits of a report's id that are shown, and enough to name it."""
+"""Hex digits of a report's id that are shown. They are enough to name it."""
 
 
 def set_aside(paths: Paths) -> list[str]:
-    """Files of reports that were found damaged and moved out of the way (`database`): what they
-    held, nobody can list. To be called after reading, which is what finds them."""
+    """Paths of outboxes that were damaged and renamed (`database`). Their reports cannot be listed.
+
+    Call this after reading, because damage is found by reading.
+    """
     found = [f"{paths.outbox(namespace)}.damaged" for namespace in namespaces_here(paths)]
     return [path for path in found if os.path.exists(path)]
 
@@ -55,9 +57,10 @@ def read_mine(paths: Paths, clock: Clock, chosen: Collection[str] = ()) -> list[
 
 
 def pick(found: Iterable[OwnReport], words: Iterable[str]) -> list[OwnReport]:
-    """The reports that `words` name: each a number (with one app only) or the beginning of an id.
+    """The reports that `words` name. A word is a number or the beginning of an id (6 digits or
+    more).
 
-    Raises ConfigError `unknown-report` for one that names none, or several.
+    Raises ConfigError `unknown-report` for a word that names no report or more than one.
     """
     found = list(found)
     chosen: dict[bytes, OwnReport] = {}
@@ -80,8 +83,8 @@ def pick(found: Iterable[OwnReport], words: Iterable[str]) -> list[OwnReport]:
 
 
 def as_record(one: OwnReport) -> dict[str, object]:
-    """A report with all that is known of it, in JSON's types except for the bytes `id`, `key`,
-    `catalog` and `raw`. Times are unix seconds."""
+    """All that is known of a report, as JSON types, except for the bytes `id`, `key`, `catalog` and
+    `raw`. Times are Unix seconds."""
     report, erasure = one.report, one.erasure
     record: dict[str, object] = {
         "app": one.namespace,
@@ -117,17 +120,17 @@ def as_record(one: OwnReport) -> dict[str, object]:
 
 
 def to_cbor(found: Iterable[OwnReport]) -> bytes:
-    """One CBOR map: `version` and `reports`, an array of records; bytes stand as bytes."""
+    """One CBOR map of `version` and `reports`, an array of records (`as_record`)."""
     return encode({"version": VERSION, "reports": [as_record(one) for one in found]})
 
 
 def to_jsonl(found: Iterable[OwnReport]) -> str:
-    """One JSON object a line; bytes stand in hex."""
+    """One JSON object on each line, with bytes in hex."""
     return "".join(json.dumps(_hex(as_record(one)), ensure_ascii=False) + "\n" for one in found)
 
 
 def to_csv(found: Iterable[OwnReport]) -> str:
-    """Comma-separated values (RFC 4180) with a head; see `to_rows`."""
+    """Comma-separated values (RFC 4180) with a header line; see `to_rows`."""
     columns, rows = to_rows(found)
     text = io.StringIO()
     writer = csv.writer(text)
@@ -137,8 +140,8 @@ def to_csv(found: Iterable[OwnReport]) -> str:
 
 
 def to_rows(found: Iterable[OwnReport]) -> tuple[list[str], list[list[object]]]:
-    """Column names and rows, flat: a column `value.<field>` for each field that any report has,
-    `sequence` and `erasure` as text, bytes as bytes, None where a report has nothing to say."""
+    """Column names and rows. There is a column `value.<field>` for each field that any report has.
+    `sequence` and `erasure` are text. None: the report does not have this value."""
     records = [as_record(one) for one in found]
     fields = sorted({name for record in records for name in _mapping(record["values"])})
     fixed = [

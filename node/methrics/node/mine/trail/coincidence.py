@@ -1,10 +1,10 @@
-"""Which own reports stand so close in time to other public traces that they could be linked.
+"""Finds own reports so close in time to other public traces that they could be linked.
 
-A report tells two times: that of the fact, rounded, and roughly that of its release, which anyone
-who watches the network sees. A trace inside either window may be of the same person; the other
-reports that share the window are the anonymity set, and 1 / (1 + others) is the probability of a
-right guess from that one trace. One coincidence says little. A label whose traces stand beside many
-reports, far more than chance would have it, says a lot: hence the count for each label.
+A report reveals two times: the rounded time of the fact in it, and roughly the time of its release,
+which anyone who watches the network sees. A trace within either window may be of the same person.
+The other reports in the window are the anonymity set, so a guess from that one trace is right with
+probability 1 / (1 + others). One coincidence is weak evidence. If the traces of one label are close
+to many reports, far more than by chance, the evidence is strong; hence the count for each label.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from methrics.node.mine.trail.others import Others, Window
 from methrics.node.mine.trail.traces import Trace
 
 FACT, RELEASE = "fact", "release"
-"""The window in which it happened; the one in which its report came out."""
+"""The window of the fact, and the window in which its report became public."""
 
 SPREAD = 600
-"""Seconds in which a report becomes public once it is made: connecting, mixing, spreading."""
+"""Seconds from making a report until it is public: connecting, mixing, spreading."""
 
 WORTH = 3
-"""A label stands beside the person's reports by more than chance from this many times as often."""
+"""A label is telling if its traces are close to own reports this many times as often as by
+chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coincidence:
-    """One own report and the nearest trace of one label in one of its windows. `others` share the
-    window; None without public data."""
+    """An own report and the first trace of one label in one of its windows. `others`: how many
+    other reports are in the window, None without public data."""
 
     own: ReadableReport
     trace: Trace
@@ -40,14 +41,14 @@ class Coincidence:
 
     @property
     def probability(self) -> float | None:
-        """Of a right guess from this trace alone."""
+        """The probability that a guess from this trace alone is right."""
         return None if self.others is None else 1 / (1 + self.others)
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """How often the traces of one label stand beside the facts of own reports: `close` of `total`,
-    where traces spread evenly over the same time would give `expected`."""
+    """How often traces of one label are in the fact window of an own report: `close` of `total`.
+    `expected`: the mean of that number if the traces were spread evenly over the same time."""
 
     label: str
     close: int
@@ -56,22 +57,22 @@ class Beside:
 
     @property
     def telling(self) -> bool:
-        """Whether that is more than chance would have it."""
+        """Whether that is more than chance explains."""
         return self.close >= 2 and self.close >= WORTH * self.expected
 
 
 def fact_window(own: ReadableReport) -> Window:
-    """When what the report tells may have happened."""
+    """The window in which the fact of the report may have happened."""
     return own.time, own.time + own.event_type.resolution
 
 
 def release_window(own: ReadableReport) -> Window:
-    """When the report itself became public."""
+    """The window in which the report became public."""
     return own.made, own.made + SPREAD
 
 
 def released_with(own: ReadableReport) -> Window:
-    """Times that reports of this type may say which became public in the same window."""
+    """The times that may stand in reports of this type that became public in the same window."""
     release = own.event_type.release
     waited = release.delay + release.jitter + (release.every[1] if release.every else 0)
     start, end = release_window(own)
@@ -81,8 +82,8 @@ def released_with(own: ReadableReport) -> Window:
 def coincide(
     own: Sequence[ReadableReport], traces: Sequence[Trace], others: Others | None
 ) -> list[Coincidence]:
-    """Every own report that has a trace in a window, the smallest anonymity set first. `traces`
-    oldest first."""
+    """The coincidences of own reports and traces, the smallest anonymity set first. `traces` must
+    be sorted, oldest first."""
     found = []
     times = [trace.time for trace in traces]
     for one in own:
@@ -106,7 +107,8 @@ def coincide(
 
 
 def beside(own: Sequence[ReadableReport], traces: Sequence[Trace]) -> list[Beside]:
-    """For each label, how often it stands beside own reports; the least likely by chance first."""
+    """For each label, how often its traces are close to own reports, the least likely by chance
+    first."""
     if not own:
         return []
     slots = [fact_window(one) for one in own]
@@ -118,7 +120,8 @@ def beside(own: Sequence[ReadableReport], traces: Sequence[Trace]) -> list[Besid
     found = []
     for label, times in by_label.items():
         close = sum(bisect_left(times, a) < bisect_left(times, b) for a, b in slots)
-        # A window of length l holds one of n even traces with probability 1 - (1 - l / span)^n.
+        # A window of length l has one of n evenly spread traces with probability 1 - (1 - l /
+        # span)^n.
         expected = sum(1 - (1 - (b - a) / (end - start)) ** len(times) for a, b in slots)
         if close:
             found.append(Beside(label, close, len(slots), expected))

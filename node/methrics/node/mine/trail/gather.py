@@ -1,6 +1,6 @@
-"""Reads the outboxes of one person: their own reports, and what the meter holds back.
+"""Reads own reports from the outboxes on this machine, and the rows that the meter withholds.
 
-Looks only: nothing is made, sent or marked, and a namespace without an outbox is none.
+Changes nothing: no report is made, sent or marked.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from methrics.schema.catalog.event_type import EventType
 from methrics.schema.wire.items import Report
 
 _FAR = 1 << 40
-"""A time after which nothing waits."""
+"""Unix seconds later than the due time of any row."""
 _ALL = 50_000
-"""Waiting rows looked at: more than an outbox holds."""
+"""Most pending rows that are read: more than an outbox holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WithheldRow:
-    """Something recorded that the meter does not let go, and why."""
+    """A pending row that the meter withholds. `reason` is for a person."""
 
     namespace: str
     event_type: EventType
@@ -42,7 +42,7 @@ class WithheldRow:
 
 @dataclass(slots=True)
 class Gathered:
-    """What the outboxes hold. `catalogs`: every catalog of a namespace, newest last."""
+    """The content of the outboxes. `catalogs`: every catalog of each namespace, newest last."""
 
     own: list[ReadableReport] = field(default_factory=list)
     withheld: list[WithheldRow] = field(default_factory=list)
@@ -85,12 +85,13 @@ def _withheld(
     meter: Meter,
     now: int,
 ) -> list[WithheldRow]:
-    """What the publisher's own function would hold back, were all of it due now."""
+    """The rows that the publisher would withhold if all of them were due now."""
     passing = Withhold("")
 
     def ask(event_type: EventType, report: Report) -> Ruling:
         ruling = meter(event_type, report)
-        # Nothing is to be signed here, so what may go is held as well, and left out below.
+        # Nothing may be signed here, so reports that may leave are withheld too, and left out
+        # below.
         return ruling if isinstance(ruling, Withhold) else passing
 
     week = journal.database.rows("SELECT value FROM meta WHERE name = 'install_week'")

@@ -1,11 +1,11 @@
-"""Which own reports could be joined with one another, why, and how likely that would be right.
+"""Finds own reports that could be linked to one another, why, and with which probability.
 
-No key, address or identifier joins them (each report has a key of its own), so all that is left is
-what they say and when. Somebody who holds one report and looks for another of the same person finds
-the own ones among those of others; the share of own ones is the probability of a right guess. It is
-a bound from one side only: whoever knows more about the person can do better.
+No key, address or identifier links them, because each report has a fresh key. Only their values and
+times are left. An observer who has one report and looks for another of the same person finds own
+reports among those of others. The share of own ones is the probability of a right guess. This is a
+lower bound: an observer who knows more about the person can do better.
 
-Each finding is a set of reports, so whether two are joined does not depend on which comes first.
+Each finding is a set of reports, so the order of reports does not matter.
 """
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ SAME_KEY, SAME_VALUES, ACROSS, FOLLOWS, SAME_TIME = (
     "follows",
     "same-time",
 )
-"""Ways to join: one pseudonym; equal stable values; equal values in reports of two event types;
-one report at the declared interval after another, with flags that fit; the same rounded time."""
+"""Ways to link: the same key; equal stable values; equal values in reports of two event types; one
+report at the declared interval after another, with flags that fit; the same rounded time."""
 
 FLOOR = 0.05
-"""Guesses that are right less often are not told: most pairs of reports are such."""
+"""Least probability of a finding. Most pairs of reports are below it."""
 
 LIKELY = 0.5
-"""Steps of a run that are right at least this often are told as one run."""
+"""Least probability of each step of a run of reports that is shown as one finding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """Own reports that could be told to come from one person.
+    """Own reports that could be recognized as those of one person.
 
-    `others` are reports of other people among which they would have to be found; None where the
-    data cannot say. `probability` is that of a right guess; for a run, of all its steps together.
+    `others`: how many reports of other people look the same, None if the data do not show it.
+    `probability`: that a guess is right, for a run that all of its steps are right. `says`: the
+    reason for a person.
     """
 
     way: str
@@ -56,7 +57,7 @@ class Joint:
 def join(
     own: Sequence[ReadableReport], measured: Sequence[Statement], others: Others
 ) -> list[Joint]:
-    """All findings, the surest first. `measured` are the statements of `own`."""
+    """All findings, the most probable first. `measured`: the statements of `own`."""
     found = [
         *_same_key(own),
         *_same_values(measured),
@@ -69,7 +70,7 @@ def join(
 
 
 def joined(found: Iterable[Joint], one: ReadableReport, other: ReadableReport) -> list[Joint]:
-    """The findings by which two reports could be joined, in either order."""
+    """The findings by which two reports could be linked, in either order."""
     return [joint for joint in found if one in joint.own and other in joint.own and one != other]
 
 
@@ -108,7 +109,7 @@ def _same_values(measured: Sequence[Statement]) -> list[Joint]:
 
 
 def _across(measured: Sequence[Statement]) -> list[Joint]:
-    """Reports of two event types of one app that agree in the fields both have."""
+    """Reports of two event types of one app with equal values in the fields that both have."""
     best: dict[
         tuple[object, ...], tuple[set[ReadableReport], set[ReadableReport], Statement, Statement]
     ] = {}
@@ -143,7 +144,7 @@ def _across(measured: Sequence[Statement]) -> list[Joint]:
 
 
 def _follows(own: Sequence[ReadableReport], others: Others) -> list[Joint]:
-    """Reports of a state that come one after the other at its declared interval."""
+    """Runs of reports of a state, each at the declared interval after the one before."""
     groups: dict[tuple[str, str], list[ReadableReport]] = defaultdict(list)
     for one in own:
         if one.event_type.release.every is not None:
@@ -165,8 +166,8 @@ def _follows(own: Sequence[ReadableReport], others: Others) -> list[Joint]:
 
 
 def _successors(before: ReadableReport, after: ReadableReport, others: Others) -> int | None:
-    """Reports of others that could as well be the one after `before`; None if `after` is not
-    where somebody would look for it."""
+    """How many reports of others could be the one after `before`; None if `after` is not in the
+    window in which an observer would look for it."""
     release, resolution = before.event_type.release, before.event_type.resolution
     least, most = release.every or (0, 0)
     window = (
@@ -213,7 +214,7 @@ def _same_time(own: Sequence[ReadableReport], others: Others) -> list[Joint]:
         for one in _in_order({report.event_type.name: report for report in group}.values()):
             window = (time, time + one.event_type.resolution)
             counts.append(sum(others.agreeing(one, (), window=window).values()))
-        # Whoever holds the report of the other types looks among these; the easiest side counts.
+        # An observer who has the other report searches among these. The easiest direction counts.
         fewest = min(counts)
         says = f"all tell of {moment(time)} UTC; on the easier side so {_others(fewest)}"
         found.append(Joint(SAME_TIME, _in_order(group), (), fewest, 1 / (1 + fewest), says))

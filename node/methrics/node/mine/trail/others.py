@@ -1,4 +1,4 @@
-"""What other people's public reports have in common with one's own, counted by parts."""
+"""How many public reports of other people agree with an own report, and in which parts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from methrics.node.report.threshold.crowd import REPORTS, Crowd, same
 from methrics.schema.catalog.fields import Wire
 
 Overlap = Mapping[int, int]
-"""Others' reports by agreement with given names: bit i is set where the i-th part is the same."""
+"""The number of others' reports for each set of equal parts: bit i is set if the i-th part is
+equal."""
 
 Window = tuple[int, int]
-"""Unix seconds, from the first up to but not including the second."""
+"""From (inclusive) and to (exclusive), Unix seconds."""
 
 
 class Others(Protocol):
-    """Public reports of other people. Who implements it leaves the person's own reports out."""
+    """Public reports of other people. An implementation must leave out the person's own reports."""
 
     def agreeing(
         self,
@@ -28,13 +29,16 @@ class Others(Protocol):
         window: Window | None = None,
         people: bool = False,
     ) -> Overlap:
-        """How many others' reports of `own`'s event type agree with which of its parts `names`; a
-        part absent on both sides agrees. `window` limits their times; `people` counts only first
-        reports of the period (month, else week, else day) in which `own` lies."""
+        """How many others' reports of the event type of `own` agree with it in which of its parts
+        `names`.
+
+        A part that is absent from both reports agrees. `window` limits the times of the reports.
+        `people` counts only first reports of the period of `own` (month, else week, else day).
+        """
         ...
 
     def counts_people(self, own: ReadableReport) -> str | None:
-        """`month`, `week` or `day` if reports of this type say that they are the first of it."""
+        """`month`, `week` or `day` if the first report of that period is flagged in this type."""
         ...
 
 
@@ -44,7 +48,7 @@ def mask_of(names: Sequence[str], chosen: Collection[str]) -> int:
 
 
 def agreement(names: Sequence[str], mine: Parts, theirs: Mapping[str, Wire | None]) -> int:
-    """The bits of `names` in which two reports say the same, or both say nothing."""
+    """The bits of `names` in which two reports are equal; a part absent from both is equal."""
     mask = 0
     for place, name in enumerate(names):
         if same(mine.get(name), theirs.get(name)):
@@ -53,10 +57,10 @@ def agreement(names: Sequence[str], mine: Parts, theirs: Mapping[str, Wire | Non
 
 
 def sharing(overlap: Overlap, mask: int) -> int:
-    """How many others agree in all of `mask`."""
+    """How many others agree in all parts of `mask`."""
     return sum(count for agreed, count in overlap.items() if agreed & mask == mask)
 
 
 def crowd(overlap: Overlap, mask: int, unit: str = REPORTS) -> Crowd:
-    """The crowd that agrees in all of `mask`."""
+    """The crowd that agrees in all parts of `mask`."""
     return Crowd(sharing(overlap, mask), sum(overlap.values()), unit)

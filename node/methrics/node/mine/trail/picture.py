@@ -23,10 +23,10 @@ PAIRS_SHOWN = 3
 LISTED_MAX = 200
 
 _LEVELS = (
-    ("alone", "you alone say it"),
-    ("few", "fewer than 10 say it, you included"),
-    ("group", "10 to 99 say it"),
-    ("crowd", "100 or more say it"),
+    ("alone", "only you report it"),
+    ("few", "fewer than 10 report it, you included"),
+    ("group", "10 to 99 report it"),
+    ("crowd", "100 or more report it"),
 )
 
 
@@ -57,8 +57,8 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One statement: who else says it, by parts and as a whole. `people`: a verdict on the people
-    with the same set-up in that `period`, or empty."""
+    """One statement: who else reports it, by parts and as a whole. `people`: a verdict on the
+    people with the same set-up in that `period`, or empty."""
 
     name: str
     whole: Crowd
@@ -113,17 +113,17 @@ def _facts(trail: Trail) -> list[tuple[str, str]]:
         compared = [one for one in trail.statements if one.whole.total]
         compared.sort(key=lambda one: -one.whole.bits)
         alone = sum(len(one.own) for one in compared if one.whole.sharing == 0)
-        facts.append((f"{alone:,}", "say what nobody else says"))
+        facts.append((f"{alone:,}", "report what no other report does"))
         if compared:
             worst = compared[0].whole
-            facts.append((f"{worst.bits:.1f} bits", f"the most telling: {worst.verdict}"))
+            facts.append((f"{worst.bits:.1f} bits", f"the most revealing: {worst.verdict}"))
     if trail.joints is not None:
         sure = {
             own for joint in trail.joints if (joint.probability or 0) >= 0.5 for own in joint.own
         }
-        facts.append((f"{len(sure):,}", "can be joined with another at even odds or better"))
+        facts.append((f"{len(sure):,}", "can be linked to another at even odds or better"))
     if trail.threshold:
-        words = f"withheld: fewer than {trail.threshold} say it"
+        words = f"withheld: fewer than {trail.threshold} report it"
         facts.append((f"{len(trail.withheld):,}", words))
     return facts
 

@@ -1,4 +1,4 @@
-"""The trail in words, for a terminal: lines of text, nothing that needs a wide screen."""
+"""The trail as lines of text for a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATEMENTS_SHOWN = 12
 DETAILED = 3
 PAIRS_SHOWN = 3
 FINDINGS_SHOWN = 20
-"""Lines of a kind that are printed; --json and the picture hold the rest."""
+"""Most entries of each kind that are printed. --json and the picture show the rest."""
 
 
 def lines(trail: Trail) -> Iterator[str]:
@@ -38,7 +38,7 @@ def _reports(trail: Trail) -> Iterator[str]:
     left = len(trail.left)
     yield f"YOUR REPORTS: {left} left this machine, {len(trail.own) - left} did not"
     if not trail.own:
-        yield "  Nothing was ever made into a report here."
+        yield "  No report was made on this machine yet."
         return
     for namespace, group in groupby(
         sorted(trail.own, key=lambda own: own.namespace), key=lambda own: own.namespace
@@ -50,7 +50,7 @@ def _reports(trail: Trail) -> Iterator[str]:
 
 
 def _told(own: tuple[ReadableReport, ...]) -> Iterator[str]:
-    """What some reports all said, and when and how each of them left."""
+    """Reports with equal parts: the parts, and when and how each report left."""
     newest = own[-1]
     yield f"    {newest.event_type.name}: {said(newest.event_type, newest.parts)}"
     if len(own) > REPORTS_SHOWN:
@@ -61,18 +61,18 @@ def _told(own: tuple[ReadableReport, ...]) -> Iterator[str]:
 
 def _statements(trail: Trail, measured: list[Statement]) -> Iterator[str]:
     yield ""
-    yield f"WHO ELSE SAYS IT: other people's reports in {trail.source}"
+    yield f"WHO REPORTS THE SAME: other people's reports in {trail.source}"
     if len(trail.left) > LAST_MAX:
         yield f"  Measured: your newest {LAST_MAX} reports."
     if not measured:
-        yield "  Nothing left, so there is nothing to compare."
+        yield "  No report has left, so there is nothing to compare."
     for one in measured[:DETAILED]:
         yield from _statement(one)
     for one in measured[DETAILED:STATEMENTS_SHOWN]:
         yield f"  {_heading(one)}"
-        yield f"    all of it: {with_bits(one.whole)}"
+        yield f"    all parts: {with_bits(one.whole)}"
     if len(measured) > DETAILED:
-        yield "  --html shows each of them in full, --json all there is"
+        yield "  --html shows each of them in full, --json everything"
 
 
 def _statement(one: Statement) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _statement(one: Statement) -> Iterator[str]:
     event_type, parts = newest.event_type, newest.parts
     yield f"  {_heading(one)}"
     yield f"    {said(event_type, parts)}"
-    yield f"    all of it: {with_bits(one.whole)}"
+    yield f"    all parts: {with_bits(one.whole)}"
     if one.people is not None:
         yield f"    people of that {one.period} with your set-up: {with_bits(one.people)}"
     for single in one.singles:
@@ -89,19 +89,19 @@ def _statement(one: Statement) -> Iterator[str]:
         yield f"      {name} {value}: {with_bits(single.crowd)}. {meaning(event_type, name)}"
     pairs = one.telling_pairs[:PAIRS_SHOWN]
     if pairs:
-        yield "    pairs that tell more than either part:"
+        yield "    pairs that are rarer than either part:"
     for pair in pairs:
         yield f"      {said(event_type, parts, pair.names)}: {with_bits(pair.crowd)}"
     yield "    one after the other:"
     for step in one.narrowing:
         yield f"      + {step_words(newest, step.names[-1])}: {step.crowd.verdict}"
     if len(one.narrowing) < len(one.growing):
-        yield "      and nobody else is left to look at"
+        yield "      and no other report is left"
 
 
 def _heading(one: Statement) -> str:
     times = f"{len(one.own)} times, last" if len(one.own) > 1 else "once,"
-    return f"{one.newest.name}, said {times} of {moment(one.newest.time)} UTC"
+    return f"{one.newest.name}, reported {times} of {moment(one.newest.time)} UTC"
 
 
 def step_words(own: ReadableReport, name: str) -> str:
@@ -149,7 +149,8 @@ def count_words(count: int, what: str) -> str:
 
 
 def percent(probability: float) -> str:
-    """A probability for people; never rounded to certainty, for the data are not all there is."""
+    """A probability for a person. It is never rounded to 0 or 100 %, because the data are
+    incomplete."""
     if probability >= 1:
         return "no other fits"
     return f"{min(99, max(1, round(100 * probability)))} %"
@@ -157,9 +158,9 @@ def percent(probability: float) -> str:
 
 def _joints(joints: list[Joint]) -> Iterator[str]:
     yield ""
-    yield "WHAT COULD BE JOINED, with the chance that a guess is right"
+    yield "REPORTS THAT COULD BE LINKED, with the chance that a guess is right"
     if not joints:
-        yield "  No two of your reports, as far as these data tell (under 5 % each)."
+        yield "  No two of your reports can be linked by these data (each chance is under 5 %)."
     yield from (f"  {joint_words(joint)}" for joint in joints[:FINDINGS_SHOWN])
     if len(joints) > FINDINGS_SHOWN:
         yield f"  … {len(joints) - FINDINGS_SHOWN} weaker ones: --json lists them"
@@ -170,15 +171,15 @@ def _coincidences(trail: Trail) -> Iterator[str]:
     yield ""
     yield "CLOSE IN TIME to the other traces"
     if not found:
-        yield "  None of your reports."
+        yield "  None of your reports is close to one."
     for beside in labels[:FINDINGS_SHOWN]:
-        note = "far more than chance" if beside.telling else "no more than chance may do"
+        note = "far more than by chance" if beside.telling else "no more than by chance"
         yield (
-            f"  {beside.label}: beside {beside.close} of {beside.total} reports, "
+            f"  {beside.label}: close to {beside.close} of {beside.total} reports, "
             f"{beside.expected:.1f} expected; {note}"
         )
     for one in found[:FINDINGS_SHOWN]:
-        window = "what it tells happened" if one.window == FACT else "it came out"
+        window = "the reported fact happened" if one.window == FACT else "the report came out"
         if one.others is None:
             crowd = "with public data (--data) the others in that window could be counted"
         else:
@@ -196,15 +197,15 @@ def _coincidences(trail: Trail) -> Iterator[str]:
 def _meter(trail: Trail) -> Iterator[str]:
     yield ""
     if not trail.threshold:
-        yield "BEFORE SENDING: no threshold is set, everything consented to is sent"
-        yield "  `methrics threshold set 20` sends only what 20 others say as well."
+        yield "BEFORE SENDING: no threshold is set, so every report that you agreed to is sent"
+        yield "  `methrics threshold set 20` sends a report only if 20 others report the same."
         return
-    yield f"BEFORE SENDING: at least {trail.threshold} others must say the same"
+    yield f"BEFORE SENDING: at least {trail.threshold} others must report the same"
     for namespace, (source, made) in sorted(trail.remembered.items()):
         yield f"  {namespace}: compared with {source} as of {moment(made)} UTC"
     if not trail.remembered:
-        yield "  Nothing is remembered of what others say, so all is held back:"
-        yield "  `methrics threshold remember FILE` learns it."
-    yield f"  {len(trail.withheld)} held back"
-    for held in trail.withheld[:FINDINGS_SHOWN]:
-        yield f"    {held.event_type.name} of {moment(held.time)} UTC: {held.reason}"
+        yield "  There is no summary of public data yet, so every report is withheld:"
+        yield "  `methrics threshold remember FILE` makes one."
+    yield f"  {len(trail.withheld)} withheld"
+    for one in trail.withheld[:FINDINGS_SHOWN]:
+        yield f"    {one.event_type.name} of {moment(one.time)} UTC: {one.reason}"

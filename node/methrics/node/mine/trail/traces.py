@@ -1,21 +1,21 @@
-"""Other public traces of the same person, from a CSV file: things with a time and a label.
+"""Reads other public traces of the same person from a CSV file.
 
-Columns `time` (ISO 8601, UTC unless it says otherwise, or unix seconds) and `label` (whose trace it
-is: an account, an address); further columns are left alone.
+The columns are `time` (ISO 8601, in UTC unless a zone is given, or Unix seconds) and `label` (an
+account or address of the person). Other columns are ignored.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
-from typing import NamedTuple
 
 from methrics.schema.errors import ConfigError
 
 SIZE_MAX = 64 * 1024 * 1024
-"""Bytes of a file of traces that is read."""
+"""Most bytes of a file of traces."""
 
 LABEL_MAX = 80
 """Characters of a label that are kept."""
@@ -24,15 +24,19 @@ _LATEST = 253_402_300_800
 """The year 10000, in unix seconds."""
 
 
-class Trace(NamedTuple):
-    """Something public that happened at `time` (unix seconds)."""
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
+class Trace:
+    """A public event at `time` (Unix seconds) under a `label`."""
 
     time: int
     label: str
 
 
 def read_traces(data: bytes) -> list[Trace]:
-    """The traces in a CSV file's bytes, oldest first. ConfigError `traces`, naming the line."""
+    """The traces in the bytes of a CSV file, oldest first.
+
+    Raises ConfigError `traces`, which names the line.
+    """
     if len(data) > SIZE_MAX:
         raise _wrong(f"the file is larger than {SIZE_MAX:,} bytes")
     try:
@@ -52,7 +56,7 @@ def read_traces(data: bytes) -> list[Trace]:
             if len(row) <= max(time_at, label_at):
                 raise _wrong(f"line {rows.line_num} has {len(row)} of {len(head)} columns")
             time = _time(row[time_at].strip(), rows.line_num)
-            found.append(Trace(time, _label(row[label_at])))
+            found.append(Trace(time=time, label=_label(row[label_at])))
     except csv.Error as error:
         raise _wrong(f"line {rows.line_num}: {error}") from None
     return sorted(found)

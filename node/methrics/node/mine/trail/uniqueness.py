@@ -1,9 +1,9 @@
-"""How many others share each combination of values that left, from single fields to all of them.
+"""Counts how many others share each combination of values that left, from one field to all fields.
 
-Each distinct statement (event type and parts) is measured once, however often it was sent. Singles
-and pairs show what is rare in itself; the growing combination adds, one after the other, whatever
-shrinks the crowd most, then the parts that were not shared, then the day and the rounded time: that
-is the way somebody would go who looks for one report.
+A statement is an event type with certain parts. It is measured once, however often it was sent.
+Singles and pairs show which values are rare by themselves. The growing combination adds, one after
+the other, the part that shrinks the crowd most, then the parts that were not shared, then the day
+and the rounded time. An observer who looks for one report would proceed in this way.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from methrics.node.report.threshold.crowd import PEOPLE, Crowd
 ABSENT = "what is left out"
 ON_THE_DAY = "that day"
 AT_THE_TIME = "that time"
-"""Steps of a growing combination that add no part: silence, and time."""
+"""Steps of a growing combination that add no part: which parts are absent, and time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """The crowd that shares these parts; in a growing combination `names` ends with the newest."""
+    """The crowd that shares these parts. In a growing combination the newest part is last in
+    `names`."""
 
     names: tuple[str, ...]
     crowd: Crowd
@@ -35,9 +36,12 @@ class Combination:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One distinct thing the person's reports said. `own` are the reports that said it, oldest
-    first; `whole` is the crowd that says exactly this, at any time. `people` is the crowd of people
-    with the same stable parts in the `period` of the newest report, where they can be counted."""
+    """One combination of event type and parts that the person reported.
+
+    `own`: the reports with it, oldest first. `whole`: the crowd that reports exactly the same, at
+    any time. `people`: the people with the same stable parts in the `period` of the newest report,
+    None if people cannot be counted.
+    """
 
     own: tuple[ReadableReport, ...]
     singles: tuple[Combination, ...]
@@ -51,7 +55,7 @@ class Statement:
 
     @property
     def telling_pairs(self) -> list[Combination]:
-        """Pairs that say more than either part does, the smallest crowds first."""
+        """Pairs with a smaller crowd than either part has, the smallest first."""
         alone = {one.names[0]: one.crowd.sharing for one in self.singles}
         return sorted(
             (
@@ -64,7 +68,7 @@ class Statement:
 
     @property
     def narrowing(self) -> tuple[Combination, ...]:
-        """The growing combination, up to where nobody else is left."""
+        """The growing combination up to the step at which no other report is left."""
         for place, step in enumerate(self.growing):
             if not step.crowd.sharing:
                 return self.growing[: place + 1]
@@ -72,15 +76,15 @@ class Statement:
 
     @property
     def newest(self) -> ReadableReport:
-        """The report that stands for all in what depends on time."""
+        """The newest report, which is used where times matter."""
         return self.own[-1]
 
 
 def statements(own: Iterable[ReadableReport]) -> list[tuple[ReadableReport, ...]]:
-    """Own reports that say the same, together, oldest first."""
+    """Own reports grouped by equal type and parts, oldest first in each group."""
     groups: dict[tuple[object, ...], list[ReadableReport]] = defaultdict(list)
     for one in own:
-        # A flag and a number may be equal in Python, never on the wire.
+        # True equals 1 in Python, but not on the wire.
         said = frozenset((name, type(value), value) for name, value in one.parts.items())
         groups[one.namespace, one.event_type.name, said].append(one)
     return [tuple(group) for group in groups.values()]

@@ -1,4 +1,5 @@
-"""The whole trail: own reports, who else says what they say, and what links them; as JSON too."""
+"""The whole trail: own reports, how many others report the same, and links between them; as
+JSON."""
 
 from __future__ import annotations
 
@@ -17,13 +18,14 @@ from methrics.node.report.parts import label, said
 from methrics.node.report.threshold.crowd import Crowd
 
 LAST_MAX = 200
-"""Newest reports that are measured; each costs questions to the public data."""
+"""Most reports that are measured, the newest ones. Each needs queries of the public data."""
 
 
 @dataclass(slots=True)
 class Trail:
-    """All that `methrics trail` tells. `own` are all reports, oldest first; what follows is about
-    the newest `LAST_MAX` that left. Lists that need public data or traces are None without."""
+    """All that `methrics trail` shows. `own`: all reports, oldest first. Statements, joints and
+    coincidences cover the newest `LAST_MAX` that may have left. A list that needs public data or
+    traces is None without them."""
 
     own: list[ReadableReport]
     withheld: list[WithheldRow]
@@ -31,7 +33,7 @@ class Trail:
     source: str | None = None
     """The file or address of the public data."""
     remembered: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Namespace -> (source, unix time) of what the meter knows."""
+    """Namespace -> (source, Unix seconds) of the summary that the meter uses."""
     statements: list[Statement] | None = None
     joints: list[Joint] | None = None
     coincidences: list[Coincidence] | None = None
@@ -39,7 +41,7 @@ class Trail:
 
     @property
     def left(self) -> list[ReadableReport]:
-        """The reports that somebody may have."""
+        """The reports that may have left."""
         return [one for one in self.own if one.may_have_left]
 
 
@@ -52,7 +54,7 @@ def trace(
     threshold: int = 0,
     remembered: Mapping[str, tuple[str, int]] | None = None,
 ) -> Trail:
-    """The trail of what was gathered, measured against the public data and traces, if any."""
+    """The trail of the gathered reports, compared with public data and traces, if given."""
     trail = Trail(gathered.own, gathered.withheld, threshold, source, dict(remembered or {}))
     newest = trail.left[-LAST_MAX:]
     if others is not None:
@@ -65,7 +67,7 @@ def trace(
 
 
 def to_json(trail: Trail) -> dict[str, object]:
-    """The trail for programs."""
+    """The trail as a JSON document."""
     document: dict[str, object] = {
         "threshold": trail.threshold,
         "public_data": trail.source,

@@ -71,7 +71,9 @@ def meter(event_type: EventType, report: Report, table: Table | None, threshold:
     `EventType.check_report`.
     """
     if table is None:
-        return Withhold("nothing is known of what others say; see methrics threshold remember FILE")
+        return Withhold(
+            "there is no summary of public data yet; see methrics threshold remember FILE"
+        )
     mine = parts_of(report)
     compared = _compared(event_type, table)
     own = tuple(mine.get(name) for name in compared)
@@ -94,8 +96,8 @@ def meter(event_type: EventType, report: Report, table: Table | None, threshold:
         return best[1]
     words = said(event_type, mine, [name for name in compared if name in mine])
     return Withhold(
-        f"{words}: said by {crowd.sharing} other {table.unit}, fewer than {threshold}, and no less "
-        "telling version is said by enough",
+        f"{words}: the same in {crowd.sharing} other {table.unit}, fewer than {threshold}, and no "
+        "less specific version is common enough",
         crowd,
     )
 
