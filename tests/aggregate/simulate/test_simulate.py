@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -244,3 +246,32 @@ def test_the_command_says_what_it_made(tmp_path: Path) -> None:
     assert "storing" in words.stderr
     assert not told.stderr
     assert 0 < summary["sign_ratio"] < 1
+
+
+WITHOUT_NUMPY = """
+import sys
+
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"numpy", "pandas"}:
+            raise ModuleNotFoundError(name, name=name)
+
+
+sys.meta_path.insert(0, Absent())
+from methrics.aggregate.cli.main import main
+
+sys.exit(main(["simulate", "world", "--installs", "6", "--days", "3"]))
+"""
+
+
+def test_the_extra_aggregate_is_enough_to_simulate(tmp_path: Path) -> None:
+    """numpy comes with the extra notebooks alone."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NUMPY],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -9,6 +9,8 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -155,16 +157,16 @@ def _play(arrival: Arrival, parts: Iterable[Lived], settings: Settings, tell: Te
     """Every day's arrivals, then those that are still on their way when the days are over."""
     found = [part.tables["report"] for part in parts if "report" in part.tables]
     reports = _in_order(found)
-    times = reports["arrived"].cast(pa.int64()).to_numpy() if reports is not None else None
+    times = _times(reports) if reports is not None else None
     day, stop = settings.start // DAY, settings.start // DAY + settings.days
     last = stop
     if times is not None:
-        last = max(stop, int(times[-1]) // DAY + 1)
+        last = max(stop, times[-1] // DAY + 1)
     at = 0
     while day < max(last, (arrival.rest() or 0) + 1):
         items: list[Resting] = []
         if reports is not None and times is not None:
-            until = int(times.searchsorted((day + 1) * DAY))
+            until = bisect_left(times, (day + 1) * DAY)
             items = _resting(reports.slice(at, until - at))
             at = until
         arrival.day(day, items, attacked=day < stop)
@@ -180,6 +182,14 @@ def _in_order(found: list[pa.Table]) -> pa.Table | None:
     table = pa.concat_tables(found).select(["arrived", "id", "raw"])
     table = table.set_column(2, "raw", table["raw"].cast(pa.large_binary()))
     return table.take(pc.sort_indices(table, sort_keys=[("arrived", "ascending")]))
+
+
+def _times(reports: pa.Table) -> array[int]:
+    """When each report arrives (unix seconds, ascending). Does without numpy: another extra has it."""
+    times = array("q")
+    for chunk in reports["arrived"].cast(pa.int64()).chunks:
+        times.extend(chunk.to_pylist())
+    return times
 
 
 def _resting(rows: pa.Table) -> list[Resting]:
