@@ -62,7 +62,7 @@ def test_query_shows_bytes_in_hex_and_times_in_iso(
 def test_a_view_says_what_its_numbers_mean(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "query", file, "dau", "--floor", 1)
     assert code == 0
-    assert "Does not count who did not opt in" in out
+    assert "Does not count people who did not opt in" in out
     assert "2026-09-21         3\n" in out
     assert out.endswith("\n\nEvery count is shown as it is.\n")
 
@@ -124,7 +124,7 @@ def test_nothing_is_cut_off_or_wrapped_where_no_person_reads(
     out = run(capsys, "query", file, "--digest")[1].splitlines()
     assert [len(line.split()[-1]) for line in out[1:]] == [64, 64]
     out = run(capsys, "query", file)[1]
-    assert "the last days still grow." in out
+    assert "The last days still grow." in out
     assert " \n" not in out
 
 
@@ -174,7 +174,7 @@ def test_a_live_file_is_read_with_a_word_about_it(
         (["aggregate", "FILE", "--catalog", "missing"], 3, "cannot read missing"),
         (["aggregate", "FILE", "--catalog", "/dev/zero"], 3, "is larger than 65536 bytes"),
         (["aggregate", "FILE", "--export-every", "-1"], 2, "--export-every"),
-        (["aggregate", "FILE", "--peer", "there"], 3, "no address of a peer"),
+        (["aggregate", "FILE", "--peer", "there"], 3, "not the address of a peer"),
         (["aggregate", "FILE", "--topic", "that"], 3, "that is no topic"),
     ],
 )

@@ -185,7 +185,7 @@ def _in_order(found: list[pa.Table]) -> pa.Table | None:
 
 
 def _times(reports: pa.Table) -> array[int]:
-    """When each report arrives (unix seconds, ascending). Does without numpy: another extra has it."""
+    """When each report arrives (unix seconds, ascending). numpy is not in the extra `aggregate`."""
     times = array("q")
     for chunk in reports["arrived"].cast(pa.int64()).chunks:
         times.extend(chunk.to_pylist())

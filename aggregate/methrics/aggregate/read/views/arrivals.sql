@@ -1,6 +1,8 @@
--- How many days after the day a report is about it arrived, as a share of all that arrived by then:
--- how complete the last days are. Reports are delayed on purpose, and this is how long.
--- Does not see what never arrived; one that began to collect later than others sees longer delays.
+-- How many days late reports arrive, counted from the day that each report describes, as a running
+-- share of all reports that have arrived. Use it to see how complete the last days are: apps and
+-- relays delay reports on purpose.
+-- Does not see reports that never arrive. An aggregator that started later than others sees longer
+-- delays.
 -- for each type with: any
 -- labels: days_later
 -- size: reports

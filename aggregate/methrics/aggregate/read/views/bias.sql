@@ -1,7 +1,9 @@
--- How the installs counted here differ from all there are, where the totals of a field's values are
--- known (`--known`): the share of each value here and in truth, over the days on which both are there,
--- and the share of its installs that is seen here. An install counts once on each of those days.
--- Does not correct any number; without known totals it is empty, and bias is unknown, not absent.
+-- How the counted installs differ from all installs, where known totals are given for the values of
+-- a field (`--known`): the share of each value among the counted and among all, over the days with
+-- both figures, and the share of its installs that is counted. An install counts once on each of
+-- those days.
+-- Does not correct any number. Without known totals the view is empty: the bias is then unknown,
+-- not zero.
 -- for each type with: source=first_of_day
 -- for each field of: known
 -- labels: field, value, one_in, known_installs, known_whole

@@ -1,7 +1,8 @@
--- What was counted in each calendar month (UTC), at least: in total where `field` is empty and for
--- each value of each field, weighted by the sampling rate; and the reports behind it. Under a floor a
--- report's count from 8 on is taken for the power of two below it, so that equal ones are many.
--- Does not say how many installs or people: one install sends a report for each window of counting.
+-- Totals of counted actions per calendar month (UTC), at least: overall where `field` is empty, and
+-- for each value of each field; weighted by the sampling rate, with the number of reports behind
+-- each total. Under a floor, a report's count of 8 or more is rounded down to a power of two, so
+-- that many reports share it.
+-- Does not give a number of installs or people: an install sends one report per counting window.
 -- for each type with: kind=count
 -- for each field of: enum, flag, country, language, version, whole
 -- labels: month, field, value, one_in, each

@@ -1,8 +1,8 @@
--- Installs counted on each UTC day and, where the total is known (`--known`), the share of them that
--- is seen here: who opted in and whose report arrived. Without known totals read "at least".
--- `complete` is false in the two days for which relays may hold reports; later ones still come from
--- machines that were off: see arrivals.
--- Does not say whether those who are missing are like those who are here: see bias.
+-- Installs counted per UTC day and, where the total is known (`--known`), the share that is
+-- counted: those that opted in and whose report arrived. Without known totals, read the count as
+-- "at least". `complete` is false for the last two days, because relays may still keep reports;
+-- later reports come from machines that were off (see arrivals).
+-- Does not tell whether the missing installs resemble the counted ones (see bias).
 -- for each type with: source=first_of_day
 -- labels: day, one_in, newest
 -- size: installs

@@ -1,6 +1,7 @@
--- Installs active on each UTC day, at least: reports that say they are the first of their day, so
--- each install counts once and none needs an identifier.
--- Does not count who did not opt in; who uses two devices is two installs; the last days still grow.
+-- Active installs per UTC day, at least. It counts the reports that are marked as the first of
+-- their day, so each install counts once without any identifier.
+-- Does not count people who did not opt in. A person with two devices counts as two installs. The
+-- last days still grow.
 -- for each type with: source=first_of_day
 -- labels: day, one_in
 -- size: installs

@@ -1,7 +1,7 @@
--- Events for each UTC day: each report stands for `one_in` of them. With the 95 % interval that comes
--- from the sampling alone (the estimator of Horvitz and Thompson), widened by what the floor takes
--- from the groups that are shown.
--- Does not count what nobody agreed to report or what was lost; the last days still grow.
+-- Events per UTC day, estimated: each report stands for `one_in` events. The 95 % interval
+-- (Horvitz-Thompson estimator) covers the sampling, widened by what the floor rounds off the groups
+-- shown.
+-- Does not count events of people who did not agree, or lost reports. The last days still grow.
 -- for each type with: kind=event|sequence
 -- labels: day, one_in
 -- size: reports

@@ -1,6 +1,7 @@
--- Of the interactions reported, how many reached each step at least once, weighted by the sampling
--- rate: all of them where `field` is empty, and those with each value of each field of few values.
--- Does not say why people stopped, and one person may stand behind several interactions.
+-- How many of the reported interactions reached each step at least once, weighted by the sampling
+-- rate: all interactions where `field` is empty, and those with each value of each field that has
+-- few values.
+-- Does not explain why people stopped. One person may have several interactions.
 -- for each type with: steps
 -- for each field of: enum, flag, language, <= 16, whole
 -- labels: field, value, step, place, one_in

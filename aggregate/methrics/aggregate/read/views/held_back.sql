@@ -1,5 +1,6 @@
--- How many reports came without each field: who agreed to the event type may keep a field back.
--- Does not say who did, nor what the field would have said.
+-- How many reports came without each field: a person who agrees to an event type can still switch
+-- off single fields.
+-- Does not tell who did so, or which value the field would have had.
 -- for each type with: any
 -- for each field of: any
 -- labels: field

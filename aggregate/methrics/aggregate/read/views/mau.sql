@@ -1,6 +1,7 @@
--- Installs active in each calendar month (UTC, named by its first day), at least: reports that say
--- they are the first of their month. Calendar months, not a rolling thirty days.
--- Does not count who did not opt in; who uses two devices is two installs; the last month still grows.
+-- Active installs per calendar month (UTC, named by its first day), at least. It counts the reports
+-- that are marked as the first of their month. Months are calendar months, not rolling 30 days.
+-- Does not count people who did not opt in. A person with two devices counts as two installs. The
+-- last month still grows.
 -- for each type with: source=first_of_month
 -- labels: month, one_in
 -- size: installs

@@ -1,6 +1,7 @@
--- Installs active in each ISO week (UTC, named by its Monday), at least, split by whether they were
--- installed in that same week; `percent` is the share of the new ones.
--- Does not know a person who installs again, or on another device, from a new one.
+-- Active installs per ISO week (UTC, named by its Monday), at least, split by whether they were
+-- installed in that week; `percent` is the share of new ones.
+-- Does not recognise a person who installs again or on another device: such an install counts as
+-- new.
 -- for each type with: source=first_of_week, source=install_age
 -- labels: week, age, one_in
 -- size: installs

@@ -1,6 +1,6 @@
--- Platforms, countries, languages and the like by calendar month (UTC), as a share of the installs
--- active in that month.
--- Does not claim the share among those who did not opt in: see bias.
+-- Platforms, countries, languages and similar fields per calendar month (UTC), as a share of the
+-- installs active in that month.
+-- Does not give the share among people who did not opt in (see bias).
 -- for each type with: source=first_of_month
 -- for each field of: enum, flag, country, language
 -- labels: month, field, value, one_in

@@ -1,7 +1,7 @@
--- Median and 90 % point of each number that is reported in buckets. Of the reports that are shown the
--- true value lies in [low, high); `estimate` takes values to be spread evenly in between. Open where
--- nothing bounds it.
--- Does not weigh installs alike: who reports often weighs more than who reports rarely.
+-- Median and 90th percentile of each number that is reported in buckets. The true value, of the
+-- reports shown, lies in [low, high); `estimate` assumes that values are spread evenly within a
+-- bucket. An edge is empty where the bucket is open.
+-- Does not weigh installs equally: installs that report often weigh more.
 -- for each type with: any
 -- for each field of: bucket
 -- labels: field, low, high, one_in

@@ -1,9 +1,9 @@
--- How many installs truly have each value of a field that is answered at random, by the first day of
--- the month (or ISO week, if only that is marked), each install once; `reports` is how many answered.
--- With the 95 % interval that random answers, sampling and the floor leave open. An estimate below
--- nobody, or above all who answered, is cut off there.
--- Does not claim that estimates add up to `reports`: each is made by itself. Does not speak of those
--- who did not answer: see bias.
+-- Estimated number of installs with each value of a field under randomized response, per month (or
+-- per ISO week, if only weeks are marked), each install once. `reports` is how many answered. The
+-- 95 % interval covers random answers, sampling and the floor; estimates are limited to 0 and the
+-- number who answered.
+-- Does not promise that estimates add up to `reports`: each is made on its own. Does not describe
+-- those who did not answer (see bias).
 -- for each type with: source=first_of_month|first_of_week
 -- for each field of: randomized
 -- labels: period, field, catalog, one_in, epsilon, domain, answer

@@ -1,5 +1,6 @@
--- What was refused on arrival, for each UTC day, with the stable reason code.
--- Does not say who sent it, nor that anyone meant harm: late and repeated reports are refused too.
+-- Items refused on arrival per UTC day, by their stable reason code.
+-- Does not tell who sent them, or that anyone meant harm: late and repeated reports are refused
+-- too.
 -- labels: day, reason
 -- size: count
 SELECT day, reason, sum(count)::BIGINT AS count

@@ -1,6 +1,6 @@
--- What reports say by calendar month (UTC), as a share of the reports, for an event type that does
+-- Values of each field per calendar month (UTC), as a share of the reports, for event types that do
 -- not count installs.
--- Does not say how many installs or people: who reports often weighs more than who reports rarely.
+-- Does not give a number of installs or people: installs that report often weigh more.
 -- for each type with: no source=first_of_month
 -- for each field of: enum, flag, country, language, version
 -- labels: month, field, value, one_in

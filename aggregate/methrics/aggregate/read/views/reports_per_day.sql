@@ -1,6 +1,6 @@
--- Signed reports in this data set for each UTC day and event type.
--- Does not say how many people or machines there are: one machine may send several reports a day,
--- and those who did not opt in send none.
+-- Signed reports in this data set per UTC day and event type.
+-- Does not give a number of people or machines: one machine may send several reports a day, and
+-- those that did not opt in send none.
 -- labels: day, schema, type
 -- size: reports
 WITH days AS (

@@ -1,7 +1,8 @@
 -- Of the installs first active in each ISO week (UTC, named by its Monday), how many were active
--- exactly `after` days later, at least. `complete` is false in the two days for which relays may hold
--- reports; later ones still come from machines that were off: see arrivals.
--- Does not say that the others left: they may have been active on other days, or withdrawn.
+-- exactly `after` days later, at least. `complete` is false for the last two days, because relays
+-- may still keep reports; later reports come from machines that were off (see arrivals).
+-- Does not show that the others left: they may have been active on other days, or have withdrawn
+-- consent.
 -- for each type with: source=milestone
 -- labels: cohort, after, one_in, newest
 -- size: installs

@@ -1,5 +1,5 @@
--- Interactions reported for each UTC day on which they began, weighted by the sampling rate.
--- Does not say how many people there are, nor how long the app was used; the last days still grow.
+-- Reported interactions per UTC day on which they began, weighted by the sampling rate.
+-- Does not give a number of people, or how long the app was used. The last days still grow.
 -- for each type with: steps
 -- labels: day, one_in
 -- size: sessions

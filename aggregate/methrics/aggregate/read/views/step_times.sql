@@ -1,7 +1,8 @@
 -- When interactions first reached each step, in seconds after their first step: the median and the
--- time by which 90 % of those who reached it had. Of those that are shown the true value lies in
--- [low, high); `estimate` takes times to be spread evenly in between. Open where nothing bounds it.
--- Does not time those who never got there, nor any one person.
+-- 90th percentile of those that reached it. The true value, of the interactions shown, lies in
+-- [low, high); `estimate` assumes that times are spread evenly within a bucket. An edge is empty
+-- where the bucket is open.
+-- Does not cover interactions that never reached the step, and does not time any one person.
 -- for each type with: steps
 -- labels: step, place, low, high, one_in
 -- size: interactions

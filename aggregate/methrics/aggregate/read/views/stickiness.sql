@@ -1,6 +1,7 @@
--- How much of a month's installs are there on a mean day: mean of the daily installs over the `days`
--- of the month that the data reach, of the month's installs, in percent.
--- Does not say how often any one install is active, and is too high for a month that just began.
+-- Average share of a month's active installs that are active on one day: the mean of the daily
+-- installs over the `days` of the month that the data cover, in percent of the month's installs.
+-- Does not tell how often any one install is active. The figure is too high for a month that has
+-- just begun.
 -- for each type with: source=first_of_day, source=first_of_month
 -- labels: period, day, one_in
 -- size: installs

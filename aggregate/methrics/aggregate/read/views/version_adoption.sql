@@ -1,5 +1,6 @@
--- Versions by ISO week (UTC, named by its Monday), as a share of the installs active in that week.
--- Does not say how much each version is used, nor who cannot update; only who opted in is counted.
+-- Versions per ISO week (UTC, named by its Monday), as a share of the installs active in that week.
+-- Does not tell how much each version is used, or who cannot update. Counts only people who opted
+-- in.
 -- for each type with: source=first_of_week
 -- for each field of: version
 -- labels: week, field, value, one_in

@@ -1,6 +1,7 @@
--- Installs active in each ISO week (UTC, named by its Monday), at least: reports that say they are
--- the first of their week. Calendar weeks, not a rolling seven days.
--- Does not count who did not opt in; who uses two devices is two installs; the last week still grows.
+-- Active installs per ISO week (UTC, named by its Monday), at least. It counts the reports that are
+-- marked as the first of their week. Weeks are calendar weeks, not rolling 7 days.
+-- Does not count people who did not opt in. A person with two devices counts as two installs. The
+-- last week still grows.
 -- for each type with: source=first_of_week
 -- labels: week, one_in
 -- size: installs
