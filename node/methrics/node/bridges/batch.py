@@ -1,4 +1,4 @@
-"""What one export comes to: sums for each combination of fields, and one latest state per type."""
+"""The result of one export: a sum per combination of fields, and a latest state per type."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Count(NamedTuple):
 
 
 class Batch:
-    """`counts` by combination; `states` by type; `clashes`: for a type of which different things
-    were said at once, how many."""
+    """`counts`: by combination of fields. `states`: by type. `clashes`: for each type with
+    contradicting states, the number of those."""
 
     def __init__(self) -> None:
         self.counts: dict[object, Count] = {}
@@ -27,13 +27,13 @@ class Batch:
         self._points: dict[str, int] = {}
 
     def add(self, name: str, fields: Mapping[str, object], n: int) -> None:
-        """`n` more, beside what other instruments and other attributes came to."""
+        """Adds `n` to the sum of this combination, to which other instruments may add, too."""
         key = (name, tuple(sorted((field, repr(value)) for field, value in fields.items())))
         before = self.counts.get(key)
-        self.counts[key] = Count(name, fields, n + (before.n if before else 0))
+        self.counts[key] = Count(name=name, fields=fields, n=n + (before.n if before else 0))
 
     def set(self, name: str, fields: Mapping[str, object]) -> None:
-        """One instrument's part of a state: several may tell different fields of it."""
+        """Sets the fields of a state that one instrument gives; others may give other fields."""
         state = self.states.setdefault(name, {})
         self._points[name] = self._points.get(name, 0) + 1
         if any(repr(state.get(field, value)) != repr(value) for field, value in fields.items()):
@@ -44,7 +44,7 @@ class Batch:
 
 
 def parts(n: int) -> Iterator[int]:
-    """`n` in numbers that one call of `Recorder.count` takes."""
+    """Splits `n` into numbers that one call of `Recorder.count` accepts."""
     while n > 0:
         part = min(n, COUNT_MAX)
         yield part

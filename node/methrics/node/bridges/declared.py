@@ -1,4 +1,4 @@
-"""Which event type and fields of a catalog another library's instruments and attributes mean."""
+"""Maps another library's instruments and attributes to event types and fields of a catalog."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.fields import Field
 
 NAMES_MAX = 2048
-"""Names of instruments remembered; a program that makes up more starts over."""
+"""Names of instruments that are cached; with more, the cache is emptied."""
 
 SEPARATORS = "[._/-]"
-"""What may stand in an instrument's name for the `_` of an event type, as a shell pattern."""
+"""The characters of an instrument's name that match `_` in an event type, as a shell pattern."""
 
 Guard = Callable[..., bool]
-"""Calls what may raise LocalError; False, and counted, if it did: `Recorder._guard`."""
+"""Calls a function that may raise LocalError; if it does, counts that and returns False."""
 
 
 class Target:
-    """The event type of one instrument. `value`: the bucket field for what it measures, if there
-    is one, with its `edges`; `ambiguous`: there are several, and nothing says which."""
+    """The event type of one instrument. `value`: the bucket field for its measured value, if there
+    is one, with its `edges`. `ambiguous`: there are several bucket fields, and none is chosen."""
 
     def __init__(self, event_type: EventType, value: str | None = None) -> None:
         self.event_type = event_type
@@ -41,9 +41,9 @@ class Target:
 
 
 class Declared:
-    """Looks up what an instrument or attribute means: explicit mappings first, then the rule.
+    """Looks up instruments and attributes: explicit mappings come first, then the naming rule.
 
-    A mapping that the catalog cannot carry out is left out; `guard` hears of it as LocalError.
+    A mapping that does not fit the catalog is left out; `guard` gets a LocalError for it.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Declared:
         self._targets: dict[str, Target | None] = {}
 
     def target(self, instrument: str) -> Target | None:
-        """The event type of an instrument, None if the catalog declares none for it."""
+        """The event type of an instrument; None if the catalog declares none for it."""
         if instrument not in self._targets:
             if len(self._targets) >= NAMES_MAX:
                 self._targets.clear()
@@ -78,7 +78,7 @@ class Declared:
         return self._targets[instrument]
 
     def patterns(self) -> Iterator[tuple[str, Target]]:
-        """(Shell pattern of names, what they mean), of which no two match the same name."""
+        """Pairs of (shell pattern of instrument names, target); no two match the same name."""
         from fnmatch import fnmatchcase
 
         yield from self._explicit.items()
@@ -90,14 +90,14 @@ class Declared:
     def fields(
         self, target: Target, attributes: Mapping[str, object], *, value: bool
     ) -> tuple[dict[str, object], list[str]]:
-        """(Values by field, why each other attribute was left out).
+        """(Values by field, a reason for each attribute that was left out).
 
-        `value`: whether the target's value field is kept for what is measured.
+        `value`: whether the target's value field is reserved for the measured value.
         """
         kept = target.value if value else None
         found: dict[str, object] = {}
         left: list[str] = []
-        # Mapped attributes first, the others by name: the same ones always win.
+        # Mapped attributes first, the others by name, so that the result does not depend on order.
         for key in sorted(attributes, key=lambda one: (one not in self._attributes, one)):
             field = target.fields.get(self._attributes.get(key) or field_name(key) or "")
             if field is None or field is kept:
@@ -127,8 +127,8 @@ class Declared:
 
 
 def fitting(field: Field, raw: object) -> object:
-    """`raw` as the field's type takes it, None if it cannot: a status, a version or a level is
-    often a number."""
+    """`raw` in a form that the field accepts, None if there is none. A number becomes text for a
+    text field, because a status, a version or a level is often a number."""
     try:
         if field.column == "text" and isinstance(raw, int | float) and not isinstance(raw, bool):
             raw = str(raw)

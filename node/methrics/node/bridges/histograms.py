@@ -1,8 +1,9 @@
-"""What the buckets of a histogram truthfully say in those of a declared field (pure).
+"""Converts the buckets of a histogram to those of a declared field, without guessing (pure).
 
-A histogram's bucket holds what is above its lower bound and at most its upper one; a field's bucket
-holds what is at least its lower edge and under its upper one. So a bucket counts for a field's only
-if nothing that it may hold lies in another one; what cannot be told is not guessed.
+A histogram's bucket contains values above its lower bound and up to its upper bound. A field's
+bucket contains values from its lower edge and below its upper edge. So a histogram's bucket is
+counted only if all values that it can contain lie in one bucket of the field. Otherwise its values
+are counted as unsure.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import NamedTuple
 INF = math.inf
 
 SLACK = 1e-9
-"""By how much, relatively, a bound of an exponential bucket may be off: those who fill and read it
-work it out with logarithms. Its buckets are at least 700 times as wide."""
+"""Relative error of a bound of an exponential bucket, which libraries compute with logarithms. The
+narrowest bucket is 700 times as wide."""
 
 
 class Piece(NamedTuple):
@@ -28,7 +29,7 @@ class Piece(NamedTuple):
 
 
 def explicit(bounds: Sequence[float], counts: Iterable[int]) -> Iterator[Piece]:
-    """The buckets of an explicit-bucket histogram that hold anything."""
+    """The non-empty buckets of an explicit-bucket histogram."""
     for above, most, n in zip((-INF, *bounds), (*bounds, INF), counts, strict=True):
         if n:
             yield Piece(above, most, n)
@@ -40,8 +41,9 @@ def exponential(
     positive: tuple[int, Sequence[int]],
     negative: tuple[int, Sequence[int]],
 ) -> Iterator[Piece]:
-    """Those of an exponential histogram. `positive`, `negative`: index of the first bucket, and
-    counts; bucket `i` is from base ** i to base ** (i + 1), the base being 2 ** (2 ** -scale)."""
+    """The non-empty buckets of an exponential histogram. `positive`, `negative`: index of the first
+    bucket, and counts. Bucket `i` is from base ** i to base ** (i + 1); base = 2 ** (2 **
+    -scale)."""
     if zeros:
         yield Piece(-math.ulp(0.0), 0.0, zeros)
     for i, n in enumerate(positive[1], positive[0]):
@@ -58,10 +60,10 @@ def spread(
     least: float | None = None,
     most: float | None = None,
 ) -> tuple[Counter[int], int]:
-    """How many values lie in which bucket of the field, and how many lie in none for certain.
+    """(Number of values per bucket of the field, number of values whose bucket is unsure).
 
-    `bucket`: the index of a value. `least`, `most`: the extremes of all values, where they are
-    known; they narrow the outermost pieces.
+    `bucket`: returns the bucket of a value. `least`, `most`: the extremes of all values, if known;
+    they narrow the outermost pieces.
     """
     if least is None or most is None or not least <= most:  # nothing known; or NaN
         least, most = -INF, INF
@@ -83,12 +85,12 @@ def inside(edges: Sequence[float], bucket: int) -> float:
 
 
 def bounds_for(edges: Sequence[float]) -> list[float]:
-    """Bounds of a histogram whose buckets are exactly those of a field with these edges."""
+    """The bounds of a histogram with exactly the buckets of a field with these edges."""
     return [math.nextafter(edge, -INF) for edge in edges]
 
 
 def _bound(index: int, scale: int, slack: float) -> float:
-    """Magnitude of a bucket's bound; 0 or infinite beyond a double's range."""
+    """Magnitude of a bucket's bound; 0 or infinite outside the range of a double."""
     try:
         return float(2.0 ** (index * 2.0**-scale)) * slack
     except OverflowError:

@@ -1,4 +1,4 @@
-"""Successive events as the steps of a declared `sequence`: one report for each interaction."""
+"""Records successive events as the steps of a declared `sequence`: one report per interaction."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from methrics.node.record.sequences import Sequence
 
 TIMEOUT = 1800.0
-"""Seconds: half an hour, after which most analytics begin another session too."""
+"""Seconds: half an hour, after which most analytics tools begin another session, too."""
 
 
 class Steps(NamedTuple):
-    """How events become one interaction.
+    """The mapping of events to one interaction.
 
-    `steps`: event name -> declared step; the first of them begins an interaction, and begins
-    another one if it comes again. `ends`: the event names after which it is reported; the last of
-    `steps` if none is given. `timeout`: seconds after its beginning when it is reported as it
-    stands, by the next event or the app's exit.
+    `steps`: event name -> declared step. The first one begins an interaction, and another one when
+    it comes again. `ends`: event names that end an interaction; by default the last of `steps`.
+    `timeout`: seconds after the beginning at which an unfinished interaction is recorded, by the
+    next event or when the app exits.
     """
 
     steps: Mapping[str, str]
@@ -39,10 +39,10 @@ class _Open(NamedTuple):
 
 
 class Interactions:
-    """The open interactions of one event type, one for each `who`; safe to share by threads.
+    """The open interactions of one event type, one for each `who`; safe to share between threads.
 
-    `who` tells apart the people a server may have in one process. It stays in memory, and only
-    while the interaction is open. The recorder bounds how many there are.
+    `who` is a number that distinguishes the users of a server in one process. It stays in memory,
+    and only while the interaction is open. The recorder limits the number of interactions.
     """
 
     def __init__(self, recorder: Recorder, type_name: str, how: Steps) -> None:
@@ -62,8 +62,8 @@ class Interactions:
         return event in self._steps
 
     def step(self, event: str, who: int, values: Mapping[str, object], monotonic: float) -> str:
-        """One step. Empty if it was added, else why not: `not-recorded`, or `no-interaction` for
-        a step of an interaction that never began or is over."""
+        """Adds one step. Returns "" or a reason: `not-recorded`, or `no-interaction` if no
+        interaction is open."""
         self._watch()
         with self._lock:
             self._expire(monotonic)
@@ -84,7 +84,7 @@ class Interactions:
             return "" if added else "not-recorded"
 
     def expire(self, monotonic: float) -> None:
-        """Report what has lasted too long, as it stands."""
+        """Record the interactions that are past their timeout, as they are."""
         if not self._open:
             return
         self._watch()
@@ -92,7 +92,7 @@ class Interactions:
             self._expire(monotonic)
 
     def _expire(self, monotonic: float) -> None:
-        if os.getpid() != self._pid:  # what the parent began is the parent's to report
+        if os.getpid() != self._pid:  # the parent records what it began
             self._pid = os.getpid()
             self._open.clear()
         while self._open:

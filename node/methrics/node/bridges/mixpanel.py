@@ -4,10 +4,10 @@
     mp = consumer.adopt(Mixpanel("any", consumer=consumer))
     mp.track("anyone", "Song Played", {"Genre": "jazz"})
 
-An event goes to the event type, and its properties to the fields, that the catalog declares under
-their names (`naming`), or under those an explicit mapping gives. Whatever the catalog does not
-allow is dropped here, and counted. No id, token, profile or group is kept. Nothing is sent: this
-records, and the publisher does what it always does. The `mixpanel` package is not needed.
+An event becomes a record of the event type that the naming rule (`naming`) or an explicit mapping
+gives for it, and its properties become fields in the same way. What the catalog does not declare is
+dropped and counted. No id, token, profile or group is kept. The consumer only records; the
+publisher sends. The `mixpanel` package is not needed.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ if TYPE_CHECKING:
 __all__ = ["Consumer", "Statistics", "Steps"]
 
 MESSAGE_MAX = 1_048_576
-"""Characters of one message: Mixpanel takes no larger event either."""
+"""Characters of one message: as much as Mixpanel accepts."""
 
 DAY = 86_400
 
 _ENDPOINTS = {"people": "people", "groups": "groups", "imports": "import"}
-"""Endpoints of which nothing is taken, and the reason that is counted."""
+"""Endpoints whose messages are dropped, and the reason that is counted for them."""
 
 Client = TypeVar("Client")
 
 
 class Statistics(NamedTuple):
-    """What became of the calls of one consumer, in this process; names and values are not kept.
+    """Counts of the calls of one consumer, in this process; they contain no names or values.
 
-    `recorded`: tracked events that were recorded. `dropped`: those that were not, by reason.
-    `left_out`: properties of recorded events that were not, by reason.
+    `recorded`: tracked events that were recorded. `dropped`: events that were not, by reason.
+    `left_out`: properties of recorded events that were not recorded, by reason.
     """
 
     recorded: int
@@ -62,16 +62,16 @@ class Statistics(NamedTuple):
 class Consumer:
     """Give it to `mixpanel.Mixpanel(..., consumer=...)`. Safe to share between threads.
 
-    `names`: event name -> event type; `properties`: property -> field, of any type. Both go before
-    the rule, and only they let a property through that begins with `$` or `mp_`. `amounts`: event
-    name -> the property that says how much to count, for types of kind `count`. `sequences`: event
-    type -> its `Steps`, or only the mapping of events to steps. `active`: types of kind `state`
-    that are recorded once a UTC day in which anything is tracked. `facts`: whether a state gets
-    this machine's facts (`recorder.facts`) where no property says otherwise.
+    `names`: event name -> event type; `properties`: property -> field, of any type. Both come
+    before the rule, and only they can use a property that begins with `$` or `mp_`. `amounts`:
+    event name -> the property with the number to count, for types of kind `count`. `sequences`:
+    event type -> its `Steps`, or only the mapping of events to steps. `active`: types of kind
+    `state` that are recorded once a UTC day in which anything is tracked. `facts`: whether a state
+    gets this machine's facts (`recorder.facts`) where no property says otherwise.
 
-    A mapping that the catalog cannot carry out raises LocalError, code wrong-mapping, if the
-    recorder is strict; else it is left out, and counted in `recorder.statistics()`. After that,
-    nothing raises but what a strict recorder raises.
+    A mapping that does not fit the catalog raises LocalError, code wrong-mapping, if the recorder
+    is strict; otherwise it is left out, and counted in `recorder.statistics()`. After that, only a
+    strict recorder raises.
     """
 
     def __init__(
@@ -110,16 +110,16 @@ class Consumer:
     def send(
         self, endpoint: str, json_message: str, api_key: object = None, api_secret: object = None
     ) -> bool:
-        """What the client calls; True if something was recorded. The keys are not looked at."""
+        """Called by the client; True if something was recorded. The API keys are ignored."""
         return self._recorder._guard(self._take, endpoint, json_message)
 
     def flush(self) -> None:
-        """Nothing is buffered here: for apps that call it as they did on a BufferedConsumer."""
+        """For apps that call it as on a BufferedConsumer; nothing is buffered here."""
         self._recorder._guard(self._expire)
 
     def adopt(self, client: Client) -> Client:
-        """`client`, with its `alias` replaced: the one method that ignores every consumer and
-        connects to Mixpanel by itself. From here on it is dropped and counted."""
+        """Returns `client` with its `alias` replaced, the only method that connects to Mixpanel
+        whatever the consumer is. Its calls are now dropped and counted."""
 
         def alias(*_: object, **__: object) -> None:
             self._dropped.add("identity")
@@ -128,11 +128,13 @@ class Consumer:
         return client
 
     def statistics(self) -> Statistics:
-        """Counts of this process, to be shown to a developer; they go nowhere."""
+        """Counts of this process, for a developer to look at; they are not sent anywhere."""
         recorded = self._recorded.totals().get("event", 0)
-        return Statistics(recorded, self._dropped.totals(), self._left_out.totals())
+        return Statistics(
+            recorded=recorded, dropped=self._dropped.totals(), left_out=self._left_out.totals()
+        )
 
-    # -- behind the edge: called through the recorder's guard only --------------------------------
+    # Called only through the guard of the recorder:
 
     def _take(self, endpoint: str, message: str) -> bool:
         if endpoint != "events":
@@ -164,7 +166,7 @@ class Consumer:
         used: set[str] = set()
         left: dict[str, str] = {}
         outcomes = [self._step(one, event, properties, used, left) for one in steps]
-        # A sequence is recorded by its steps, whatever else bears its name.
+        # A sequence is recorded by its steps, even if an event has the same name.
         if known is not None and not (known.kind == "sequence" and steps):
             outcomes.append(self._record(known, event, properties, used, left))
         if "" not in outcomes:
@@ -183,7 +185,7 @@ class Consumer:
         used: set[str],
         left: dict[str, str],
     ) -> str:
-        """Empty if it was recorded, else why not."""
+        """Records one event. Returns "" or the reason why it was not recorded."""
         if known.kind == "sequence":
             return "no-steps"
         if not self._on(known.name):
@@ -199,7 +201,7 @@ class Consumer:
             amount = properties.get(key)
             if isinstance(amount, bool) or not isinstance(amount, int | float):
                 return "no-amount"
-            if not amount >= 1:  # so that NaN is none either
+            if not amount >= 1:  # also for NaN
                 return "no-amount"
             n = int(min(amount, COUNT_MAX))
             used.add(key)
@@ -221,7 +223,7 @@ class Consumer:
         return self._interactions[name].step(event, who, values, self._recorder._monotonic())
 
     def _sign(self, properties: dict[str, Any]) -> None:
-        """A sign of life, once a day for each type that asks for one."""
+        """Records each of the `active` types, once a day."""
         today = self._recorder._clock.now() // DAY
         for name in self._active:
             if self._signed.get(name) == today or not self._on(name):
@@ -233,7 +235,7 @@ class Consumer:
                 self._signed[name] = today
 
     def _on(self, name: str) -> bool:
-        """Whether the person agreed: if not, nobody's properties are looked at."""
+        """Whether the person agreed; if not, properties are not looked at."""
         recorder = self._recorder
         return recorder._switch.effective(name, recorder._monotonic()).on
 
@@ -244,7 +246,7 @@ class Consumer:
         used: set[str],
         left: dict[str, str],
     ) -> dict[str, object]:
-        """What the type declares, of the properties; the rest goes to `left` with its reason."""
+        """The properties that the type declares; the others go into `left` with a reason."""
         fields = self._fields.get(known.name)
         if fields is None:
             fields = self._fields[known.name] = {field.name: field for field in known.fields}
@@ -280,7 +282,7 @@ class Consumer:
 
     def _check_property(self, key: str, field: str) -> bool:
         if key in IDENTIFIERS:
-            raise _wrong(f"{key} identifies; no field may hold it")
+            raise _wrong(f"{key} identifies a person or machine; no field may contain it")
         if not any(one.field(field) for one in self._types.values()):
             raise _wrong(f"no event type in the catalog has a field {field!r}")
         return True
@@ -295,11 +297,13 @@ class Consumer:
         self._check_type(name)
         declared = self._types[name].sequence
         if declared is None or not how.steps:
-            raise _wrong(f"{name} is no sequence, or was given no steps")
+            raise _wrong(f"{name} is not of kind sequence, or has no steps here")
         unknown = sorted(set(how.steps.values()) - set(declared.steps))
         unknown += sorted(how.last() - set(how.steps))
         if unknown:
-            raise _wrong(f"{name}: {', '.join(unknown)} is no declared step, or no event of it")
+            raise _wrong(
+                f"{name}: not a declared step, or not an event of it: {', '.join(unknown)}"
+            )
         self._interactions[name] = Interactions(self._recorder, name, how)
         return True
 

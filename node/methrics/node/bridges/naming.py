@@ -1,9 +1,9 @@
-"""From the names another library uses to those a catalog declares: one stated rule (pure).
+"""The rule that turns names of another library into names of a catalog (pure).
 
-Lower snake case: `Song Played`, `songPlayed` and `song-played` are all `song_played`. Accents go,
-anything that is no letter or digit becomes `_`. A field whose name is reserved gets a `_` at its
-end (`count` is `count_`). What then is no name (over 32 characters, a digit in front, nothing left)
-has none, and needs an explicit mapping.
+Names become lower snake case: `Song Played`, `songPlayed` and `song-played` are all `song_played`.
+Accents are removed, and all other characters but letters and digits become `_`. A reserved field
+name gets a `_` at its end (`count` is `count_`). If the result is not a valid name (over 32
+characters, a digit in front, empty), an explicit mapping is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from methrics.schema.catalog.fields import RESERVED_NAMES
 from methrics.schema.wire.reading import is_name
 
 SOURCE_MAX = 255
-"""Characters of a name that is looked at; Mixpanel takes no longer ones."""
+"""Characters of the longest name that the rule applies to; Mixpanel allows no longer ones."""
 
 IDENTIFIERS = frozenset(
     {
@@ -27,28 +27,28 @@ IDENTIFIERS = frozenset(
         *("$latitude", "$longitude", "$ios_ifa", "$ios_device_token", "$android_devices"),
     }
 )
-"""Properties that name a person, a machine, an event or a project: no mapping lets them through."""
+"""Properties that identify a person, a machine, an event or a project; no mapping may use them."""
 
 IDENTITY_EVENTS = frozenset({"$identify", "$create_alias", "$merge"})
-"""Events that join ids, and say nothing else."""
+"""Events whose only purpose is to join ids."""
 
 
 def is_reserved(name: str) -> bool:
-    """Whether Mixpanel's own libraries or server made this property: only a mapping uses it."""
+    """Whether Mixpanel's libraries or server made this property; only a mapping may use it."""
     return name.startswith(("$", "mp_"))
 
 
 def type_name(event: str) -> str | None:
-    """The event type an event of this name belongs to, None if the rule gives no name."""
+    """The event type for an event of this name; None if the rule gives no name."""
     return _type_name(event) if len(event) <= SOURCE_MAX else None
 
 
 def field_name(key: str) -> str | None:
-    """The field a property of this name belongs to, None if the rule gives no name."""
+    """The field for a property of this name; None if the rule gives no name."""
     return _field_name(key) if len(key) <= SOURCE_MAX else None
 
 
-# The same few names come again and again; long ones are not remembered.
+# The same few names come again and again; long names are not cached.
 
 
 @lru_cache(maxsize=2048)

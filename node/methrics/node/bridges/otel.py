@@ -4,10 +4,10 @@
     reader = PeriodicExportingMetricReader(exporter)
     metrics.set_meter_provider(MeterProvider(metric_readers=[reader], views=exporter.views()))
 
-An instrument goes to the event type, and its attributes to the fields, that the catalog declares
-under their names (`naming`), or under those an explicit mapping gives. Whatever the catalog does
-not allow is dropped here, and counted. Resources, scopes, units, exemplars and times are not looked
-at. Nothing is sent: this records, and the publisher does what it always does.
+An instrument is recorded as the event type that the naming rule (`naming`) or an explicit mapping
+gives for it, and its attributes become fields in the same way. What the catalog does not declare is
+dropped and counted. Resources, scopes, units and exemplars are ignored. The exporter only records;
+the publisher sends.
 """
 
 from __future__ import annotations
@@ -53,14 +53,16 @@ TEMPORALITY: dict[type, AggregationTemporality] = {
     sdk.UpDownCounter: CUMULATIVE,
     sdk.ObservableUpDownCounter: CUMULATIVE,
 }
-"""What a count wants is what came since the last export; what goes up and down is a level."""
+"""Counts need the change since the last export; an up-down counter is a level, so it is
+cumulative."""
 
 
 class Statistics(NamedTuple):
-    """What became of the measurements of one exporter, in this process.
+    """Counts of the measurements of one exporter, in this process.
 
-    `recorded`: how much was counted, and how many states were set. `dropped`: what was not, by
-    reason (docs/otel.md says of what). `left_out`: attributes that were not recorded, by reason.
+    `recorded`: the sum of all counts, and the number of states. `dropped`: what was not recorded,
+    by reason (docs/otel.md gives the unit of each). `left_out`: attributes that were not recorded,
+    by reason.
     """
 
     recorded: int
@@ -69,15 +71,15 @@ class Statistics(NamedTuple):
 
 
 class Exporter(MetricExporter):
-    """Give it to a `PeriodicExportingMetricReader`, before anything is measured.
+    """Give it to a `PeriodicExportingMetricReader` before the first measurement.
 
-    `instruments`: instrument -> event type; `attributes`: attribute -> field, of any type. Both go
-    before the rule. `values`: instrument -> the bucket field that takes the value of a gauge or
-    histogram; by default the field `value`, or else the only bucket field.
+    `instruments`: instrument -> event type; `attributes`: attribute -> field, of any type. Both
+    come before the rule. `values`: instrument -> the bucket field that takes the value of a gauge
+    or histogram; by default the field `value`, or else the only bucket field.
 
-    A mapping that the catalog cannot carry out raises LocalError, code wrong-mapping, if the
-    recorder is strict; else it is left out, and counted in `recorder.statistics()`. After that,
-    nothing raises but what a strict recorder raises.
+    A mapping that does not fit the catalog raises LocalError, code wrong-mapping, if the recorder
+    is strict; otherwise it is left out, and counted in `recorder.statistics()`. After that, only a
+    strict recorder raises.
     """
 
     def __init__(
@@ -101,13 +103,14 @@ class Exporter(MetricExporter):
         self._lock = threading.Lock()
         self._pid = os.getpid()
         watch(self)
-        # The provider, made after this, flushes at exit: before the recorder, which goes last.
+        # At exit, the provider, which is made after this, flushes before the recorder is closed.
         at_exit(recorder)
 
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
     ) -> MetricExportResult:
-        """What the reader calls; SUCCESS if all was looked at. Kept durably once it returns."""
+        """Called by the reader; SUCCESS if all data were processed. They are stored durably
+        then."""
         patience = max(0.0, timeout_millis / 1000)
         deadline = self._recorder._monotonic() + patience
         if not self._lock.acquire(True, min(patience, threading.TIMEOUT_MAX)):
@@ -120,7 +123,7 @@ class Exporter(MetricExporter):
         return MetricExportResult.SUCCESS if done else MetricExportResult.FAILURE
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """True: nothing is buffered here."""
+        """Always True, because nothing is buffered here."""
         return True
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
@@ -128,8 +131,8 @@ class Exporter(MetricExporter):
         self._closed = True
 
     def views(self) -> list[View]:
-        """For `MeterProvider(views=...)`: each declared histogram has the buckets of its field, so
-        that all of it can be counted. Views hold for every reader of the provider."""
+        """For `MeterProvider(views=...)`: gives each declared histogram the buckets of its field,
+        so that all values can be counted. The views apply to every reader of the provider."""
         return [
             View(
                 instrument_type=sdk.Histogram,
@@ -141,11 +144,13 @@ class Exporter(MetricExporter):
         ]
 
     def statistics(self) -> Statistics:
-        """Counts of this process, to be shown to a developer; they go nowhere."""
+        """Counts of this process, for a developer to look at; they are not sent anywhere."""
         recorded = sum(self._recorded.totals().values())
-        return Statistics(recorded, self._dropped.totals(), self._left_out.totals())
+        return Statistics(
+            recorded=recorded, dropped=self._dropped.totals(), left_out=self._left_out.totals()
+        )
 
-    # -- behind the edge: called through the recorder's guard only --------------------------------
+    # Called only through the guard of the recorder:
 
     def _export(self, metrics_data: MetricsData, deadline: float) -> bool:
         if self._closed:
@@ -171,7 +176,7 @@ class Exporter(MetricExporter):
         return self._write(batch, deadline)
 
     def _metrics(self, metrics_data: MetricsData) -> Iterator[tuple[object, Metric]]:
-        """Each stream once: another view of an instrument tells the same things again."""
+        """Each stream once: a second view of an instrument would count the same values again."""
         seen: set[tuple[object, str]] = set()
         for resource in metrics_data.resource_metrics:
             for scoped in resource.scope_metrics:
@@ -186,13 +191,13 @@ class Exporter(MetricExporter):
         return self._recorder._switch.effective(target.name, self._recorder._monotonic()).on
 
     def _level(self, target: Target, points: Any, on: bool, batch: Batch) -> None:
-        """A gauge, or what goes up and down, as the latest state."""
+        """Sets a state from a gauge or an up-down counter."""
         if not on:
             return
         if target.kind != "state" or target.value is None:
             why = "wrong-kind" if target.kind != "state" else "no-bucket-field"
             self._dropped.add(why, len(points))
-        elif len(points) > 1:  # a state says one thing, and which of these is not ours to choose
+        elif len(points) > 1:  # a state has one value, and none of these is the right one
             self._dropped.add("several-at-once", len(points))
         else:
             (point,) = points
@@ -213,7 +218,7 @@ class Exporter(MetricExporter):
         on: bool,
         batch: Batch,
     ) -> None:
-        """What was added or observed since the last export, as counts."""
+        """Counts the values that were added or observed since the last export."""
         if target.kind != "count" or (not isinstance(data, Sum) and target.ambiguous):
             if on:
                 why = "wrong-kind" if target.kind != "count" else "no-bucket-field"
@@ -250,7 +255,7 @@ class Exporter(MetricExporter):
         if target.value is None:
             batch.add(target.name, fields, point.count)
             return
-        if point.sum != point.sum:  # NaN was observed, and stands in one of the buckets
+        if point.sum != point.sum:  # NaN was observed, and is in one of the buckets
             self._dropped.add("not-a-number", point.count)
             return
         pieces = (
@@ -277,43 +282,41 @@ class Exporter(MetricExporter):
         return fields
 
     def _write(self, batch: Batch, deadline: float) -> bool:
-        """Into the outbox. What is not written by the deadline is dropped."""
+        """Writes to the outbox. What is not written by the deadline is dropped."""
         recorder = self._recorder
         in_time = True
         for name, fields, n in batch.counts.values():
             in_time = in_time and recorder._monotonic() < deadline
             for part in parts(n):
                 kept = in_time and recorder.count(name, part, **fields)
-                self._tell(kept, in_time, part)
+                self._count_outcome(kept, in_time, part)
         for name, state in batch.states.items():
             in_time = in_time and recorder._monotonic() < deadline
             if name in batch.clashes:
                 self._dropped.add("several-at-once", batch.clashes[name])
             else:
                 kept = in_time and recorder.record(name, **state)
-                self._tell(kept, in_time, 1)
+                self._count_outcome(kept, in_time, 1)
         return in_time
 
-    def _tell(self, kept: bool, in_time: bool, n: int) -> None:
+    def _count_outcome(self, kept: bool, in_time: bool, n: int) -> None:
         if kept:
             self._recorded.add("recorded", n)
         else:
             self._dropped.add("not-recorded" if in_time else "timeout", n)
 
-    # -- part of `forks.Forkable` ------------------------------------------------------------------
-
     def before_fork(self, patience: float) -> bool:
-        """No other thread is within an export while the process forks."""
+        """Part of `forks.Forkable`: waits until no other thread is within an export."""
         return self._lock.acquire(True, patience)
 
     def after_fork(self) -> None:
-        """A child inherits what the SDK has summed up, which is the parent's to export."""
+        """Part of `forks.Forkable`. A child does not export the sums that the parent made."""
         if os.getpid() != self._pid:
             self._begin_in_child()
         self._lock.release()
 
     def abandon(self) -> None:
-        """As above, where an export was under way."""
+        """Part of `forks.Forkable`, for a child that was forked during an export."""
         self._lock = threading.Lock()
         self._begin_in_child()
 

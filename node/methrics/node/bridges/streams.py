@@ -1,8 +1,9 @@
-"""What a stream of data points says is new since the last one, and whether a yes covers it.
+"""The change since the last data point of a stream, and whether the person's yes covers it.
 
-A point with delta temporality tells what came since the one before; a cumulative one tells all
-since the stream began, so what is new is the difference. Neither is recorded unless the person's
-yes is older than the time it tells of. Times are whole nanoseconds since 1970, as the SDK has them.
+A point with delta temporality has the values since the point before. A cumulative point has all
+values since the stream began, so the change is the difference to the point before. A change is
+recorded only if the person's yes is older than its whole interval. Times are whole nanoseconds
+since 1970, as in the SDK.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import Any, NamedTuple
 from methrics.node.consent.ledger_format import stamp
 
 STREAMS_MAX = 10_000
-"""Cumulative streams remembered: instruments times their combinations of attributes."""
+"""Cumulative streams whose last point is kept: instruments times combinations of attributes."""
 
 SECOND = 1_000_000_000
 
 
 class Interval(NamedTuple):
-    """What is new from `start` to `end`, as a data point; `refused` says why it is of no use."""
+    """The change from `start` to `end`, as a data point. `refused`: the reason not to use it, or
+    ""."""
 
     start: int
     end: int
@@ -29,7 +31,7 @@ class Interval(NamedTuple):
 
 
 class _Before(NamedTuple):
-    """What a cumulative stream said last: its beginning, the time, and its sums."""
+    """The last point of a cumulative stream: the stream's beginning, the time, and the sums."""
 
     start: int
     end: int
@@ -45,44 +47,46 @@ class Streams:
         self._forked = 0
 
     def interval(self, stream: Hashable, point: Any, *, delta: bool) -> Interval:
-        """What is new in `point`, the next one of the stream with these attributes."""
+        """The change that `point`, the next one of `stream` with its attributes, brings."""
         if delta:
             return Interval(point.start_time_unix_nano, point.time_unix_nano, point)
         start, end = point.start_time_unix_nano, point.time_unix_nano
         sums = _sums(point)
         if sums is None:
-            return Interval(start, end, point, "cumulative")
+            return Interval(start, end, point, refused="cumulative")
         key = (stream, _attributes(point.attributes))
         before = self._before.get(key)
         if before is None and len(self._before) >= STREAMS_MAX:
-            return Interval(start, end, point, "too-many-streams")
-        now = self._before[key] = _Before(start, end, sums, _bounds(point))
+            return Interval(start, end, point, refused="too-many-streams")
+        now = self._before[key] = _Before(start=start, end=end, sums=sums, bounds=_bounds(point))
         if before is None or before.start != start:
             return Interval(start, end, point)
         new = tuple(one - other for one, other in zip(sums, before.sums, strict=False))
         if now.bounds != before.bounds or any(one < 0 for one in new):
-            # It began anew without saying so: all it tells came after the last point.
+            # The stream began again with the same start time: all its values are new.
             return Interval(before.end, end, point)
         return Interval(before.end, end, _with(point, new))
 
     def forked(self, now: int) -> None:
-        """This is a child now: what began before is its parent's to record."""
+        """Note that this is a forked child: the parent records what began before `now`
+        (seconds)."""
         self._forked = (now + 1) * SECOND
 
     def not_covered(self, interval: Interval, said: str) -> str:
-        """Why an interval is not to be recorded, or "". `said`: when the person said yes."""
-        # The first interval in a child ends after the fork, whatever the clocks say.
+        """The reason not to record an interval, or "". `said`: the time stamp of the person's
+        yes."""
+        # The first interval in a child ends after the fork, even if the clocks disagree.
         self._forked = min(self._forked, interval.end)
         if interval.start < self._forked:
             return "before-fork"
-        # A yes in the future says only that the clock was set back.
+        # A yes in the future means only that the clock was set back.
         if stamp(interval.start // SECOND) <= said <= stamp(interval.end // SECOND):
             return "before-consent"
         return ""
 
 
 def _sums(point: Any) -> tuple[float, ...] | None:
-    """What grows in a cumulative point, None for one whose buckets change with time."""
+    """The numbers of a cumulative point that only grow; None if its buckets change with time."""
     if hasattr(point, "value"):
         return (point.value,)
     return tuple(point.bucket_counts) if hasattr(point, "explicit_bounds") else None
@@ -99,5 +103,5 @@ def _with(point: Any, new: Sequence[float]) -> Any:
 
 
 def _attributes(attributes: Mapping[str, object] | None) -> Hashable:
-    """The same for the same attributes; 1, 1.0 and True are not the same."""
+    """A key for the attributes, in which 1, 1.0 and True differ."""
     return tuple(sorted((key, repr(value)) for key, value in (attributes or {}).items()))
