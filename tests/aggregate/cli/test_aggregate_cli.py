@@ -1,4 +1,4 @@
-"""`methrics query` and `methrics verify`, as typed."""
+"""The commands `methrics query`, `methrics verify` and `methrics aggregate`."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_view_says_what_it_leaves_out(file: Path, capsys: pytest.CaptureFixtur
         assert (out, err) == (head, f"\n{said}\n")
 
 
-def test_the_memory_of_a_query_is_bounded_as_told(
+def test_the_memory_of_a_query_is_bounded_by_its_option(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = "SELECT value FROM duckdb_settings() WHERE name = 'memory_limit'"
@@ -118,7 +118,7 @@ def test_the_digest_is_that_of_each_day_and_of_all(
     assert len(day["digest"]) == len(whole["digest"]) == 64
 
 
-def test_nothing_is_cut_off_or_wrapped_where_no_person_reads(
+def test_nothing_is_cut_or_wrapped_without_a_terminal(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = run(capsys, "query", file, "--digest")[1].splitlines()
@@ -152,7 +152,7 @@ def test_verify_says_yes_or_no_with_its_exit_code(
     ]
 
 
-def test_a_live_file_is_read_with_a_word_about_it(
+def test_a_file_in_use_is_read_from_its_parquet_with_a_note(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Store(file) as store:

@@ -1,4 +1,4 @@
-"""The process edge: every ending of a command is one line and a documented exit code."""
+"""The process edge: every error is one line, with a documented exit code."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_every_command_loads_and_has_help(name: str, capsys: pytest.CaptureFixtu
     assert "Usage: methrics " + name in capsys.readouterr().out
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_a_closed_output_pipe_is_no_error() -> None:
     code = "import sys; from methrics.aggregate.cli.main import main; sys.exit(main(['--help']))"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE

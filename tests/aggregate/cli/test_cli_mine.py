@@ -1,4 +1,4 @@
-"""METH-17: own reports found in public data, and nobody told which they are."""
+"""METH-17: own reports are found in public data, and no request reveals which they are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOW, DAY = making.NOW, making.DAY
 
 
 class Scene:
-    """Public data that holds others' reports, and of one person one found, one erased, one lost."""
+    """Public data with others' reports, and of one person's one found, one erased, one lost."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "public.duckdb"
@@ -55,7 +55,7 @@ class Scene:
 
 @pytest.fixture(autouse=True)
 def a_week_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is missing by now is not merely on its way."""
+    """A week later, so that a report that is missing is no longer on its way."""
     monkeypatch.setattr(cli_mine, "Clock", lambda: ManualClock(NOW + 7 * DAY))
 
 
@@ -106,7 +106,7 @@ def test_meth_17_found_erased_and_missing(scene: Scene, server: Server, how: str
     assert checked.total == 31
 
 
-def test_one_days_file_says_nothing_of_other_days(scene: Scene, server: Server) -> None:
+def test_the_file_of_one_day_leaves_other_days_open(scene: Scene, server: Server) -> None:
     day = sorted((scene.beside / "item").glob("2*.parquet"))[-1]
     for source in (str(day), f"{server.address}/public.parquet/item/{day.name}"):
         checked = check(source, wanted(scene.receipts))
@@ -154,7 +154,7 @@ def test_all_days_are_fetched_not_those_with_own_reports(scene: Scene, server: S
         ("{folder}/public.parquet/code.parquet", StoreError, "store-foreign"),
     ],
 )
-def test_what_is_no_such_data_gets_a_clear_error(
+def test_other_data_gets_a_clear_error(
     scene: Scene, server: Server, source: str, error: type[MethricsError], code: str
 ) -> None:
     folder = scene.file.parent
@@ -173,10 +173,10 @@ def test_a_download_has_a_bound(scene: Scene, server: Server) -> None:
         assert caught.value.code == "download-too-large"
 
 
-def test_what_is_read_of_the_data_does_not_depend_on_what_is_looked_for(
+def test_the_same_data_is_read_whichever_reports_are_looked_for(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No id or time in any query: on a network disk, what is read would tell."""
+    """No id or time is in any query: on a network disk, the parts read would reveal them."""
     asked: list[str] = []
     from methrics.aggregate.read.dataset import Dataset
 
@@ -229,7 +229,7 @@ def test_check_says_each_fate_and_fails_if_one_is_missing(scene: Scene) -> None:
     }
 
 
-def test_what_may_be_on_its_way_is_no_failure(
+def test_a_report_that_may_be_on_its_way_is_no_failure(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cli_mine, "Clock", lambda: ManualClock(NOW))
@@ -239,7 +239,7 @@ def test_what_may_be_on_its_way_is_no_failure(
 
 
 @pytest.mark.parametrize("command", ["mine", "preview"])
-def test_a_damaged_outbox_is_not_passed_over_in_silence(
+def test_a_damaged_outbox_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     outbox = tmp_path / "app-abcdefghijklmnop" / "outbox.db"

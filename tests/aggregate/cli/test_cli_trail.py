@@ -1,4 +1,4 @@
-"""`methrics trail` on a real data set: one's own reports in a crowd, counted and left out."""
+"""`methrics trail` and `methrics threshold` on a real data set of own and other reports."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ THEIRS = [
 
 
 class Person:
-    """A home with an outbox of own reports, and a public file in which they stand among others."""
+    """A home with an outbox of own reports, and a public file that holds them among others."""
 
     def __init__(self, home: Path, folder: Path) -> None:
         self.paths = user_paths(home)
@@ -128,7 +128,7 @@ class Person:
         return main(["threshold", *options, "--home", str(self.home)])
 
     def wait(self, values: dict[str, object]) -> None:
-        """Something recorded that no publisher has seen yet."""
+        """Append an event that no publisher has seen yet."""
         now = Clock().now()  # as the command sees it: what is weeks old would be dropped
         journal = Journal(self.paths.outbox(NAMESPACE))
         number = journal.outbox.keep_catalog(CATALOG.id, CATALOG.raw)
@@ -463,7 +463,7 @@ def sending(
 
 
 @pytest.mark.wire
-def test_a_file_is_fetched_whole_and_nobody_is_asked_about_oneself(
+def test_a_file_is_fetched_whole_so_that_no_request_reveals_own_reports(
     person: Person, capsys: pytest.CaptureFixture[str]
 ) -> None:
     body = person.file.read_bytes()

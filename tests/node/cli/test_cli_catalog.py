@@ -150,7 +150,7 @@ def test_a_source_and_its_signed_catalog_have_the_same_policy_pages(
     assert main(["catalog", "docs", str(folder / "app.cbor"), "--out", out, "--check"]) == 0
 
 
-def test_docs_prints_or_says_why_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_docs_prints_or_reports_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = str(folder / "app.toml")
     capsys.readouterr()
     assert main(["catalog", "docs", source]) == 0

@@ -1,4 +1,4 @@
-"""`methrics consent`: look, allow, stop, each with one clear line."""
+"""`methrics consent`: the overview, granting and withdrawing, and their errors."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_misspelt_type_is_not_taken_for_one_that_is_off(
     assert read_answers(app.paths.ledger) == before
 
 
-def test_it_says_what_overrides_the_answers(
+def test_the_overview_names_the_rule_that_overrides_answers(
     app: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DO_NOT_TRACK", "1")
@@ -125,7 +125,7 @@ def test_alone_it_shows_every_type_of_every_app_that_is_known(
     }
 
 
-def test_it_says_when_what_is_asked_has_changed(
+def test_the_overview_marks_a_changed_question(
     app: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ledger = Path(app.paths.ledger)
@@ -177,7 +177,7 @@ def test_the_history_as_a_table_and_for_programs(
     assert f"known here: {app.namespace}" in capsys.readouterr().err
 
 
-def test_asking_wants_a_person(
+def test_asking_needs_a_terminal(
     app: Shop, catalog: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
@@ -195,7 +195,7 @@ def test_the_page_needs_an_app(app: Shop, capsys: pytest.CaptureFixture[str]) ->
     assert main(["consent", "--web", "history"]) == 2
 
 
-def test_a_damaged_ledger_is_one_line_until_somebody_answers(
+def test_a_damaged_ledger_is_one_line_until_a_new_answer(
     app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ledger = Path(app.paths.ledger)

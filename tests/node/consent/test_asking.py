@@ -1,4 +1,4 @@
-"""Asking: the same content for every surface, real example reports, answers written once."""
+"""Asking: the same texts on every surface, real example reports, answers written once."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_sheet_says_everything(asking: Asking) -> None:
         assert str(len(sheet.raw)) in sheet.note
 
 
-def test_what_is_made_up_is_not_said_to_be_of_this_machine(asking: Asking) -> None:
+def test_stand_ins_are_not_presented_as_values_of_this_machine(asking: Asking) -> None:
     for question in asking.questions(everything=True):
         shown = asking.sheet(question)
         made_up = {field.name for field in shown.fields if field.made_up}
@@ -170,7 +170,7 @@ def test_a_no_forgets_what_was_recorded(asking: Asking, app: Shop) -> None:
     assert app.journal.pending(1 << 40).rows == []
 
 
-def test_no_to_every_app_is_final_for_apps_to_come(asking: Asking, app: Shop) -> None:
+def test_no_to_every_app_is_final_for_later_apps(asking: Asking, app: Shop) -> None:
     asking.answer("view", "yes")
     asking.refuse_all()
     assert not any(app.recorder.record(name) for name in app.catalog.types)
@@ -179,7 +179,7 @@ def test_no_to_every_app_is_final_for_apps_to_come(asking: Asking, app: Shop) ->
     assert later.status_line() is None
 
 
-def test_a_damaged_ledger_asks_nobody_unbidden(asking: Asking, paths: Paths) -> None:
+def test_no_app_asks_unprompted_while_the_ledger_is_damaged(asking: Asking, paths: Paths) -> None:
     os.makedirs(paths.config)
     Path(paths.ledger).write_text("{")
     assert asking.questions(ENOUGH) == []
@@ -191,14 +191,14 @@ def test_a_damaged_ledger_asks_nobody_unbidden(asking: Asking, paths: Paths) -> 
 
 
 class Screen(io.StringIO):
-    """A terminal with somebody at it."""
+    """A terminal at which a person sits."""
 
     def isatty(self) -> bool:
         return True
 
 
 class Person:
-    """Somebody at a terminal: `types` puts them there, `read` is what they see."""
+    """A person at a terminal: `types` is their input, `read` returns the output."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._patch = monkeypatch
@@ -222,7 +222,7 @@ def person(monkeypatch: pytest.MonkeyPatch) -> Person:
     return Person(monkeypatch)
 
 
-def test_ask_puts_the_prompt_to_a_person_who_knows_the_app(app: Shop, person: Person) -> None:
+def test_ask_prompts_a_person_who_knows_the_app(app: Shop, person: Person) -> None:
     person.types("y\n")
     assert not app.recorder.ask(starts=2, used_seconds=9999)
     assert not app.recorder.ask(starts=99, used_seconds=299)
@@ -271,7 +271,7 @@ def test_ctrl_c_is_not_now_and_still_ends_the_app(
     ("name", "value"),
     [("CI", "true"), ("DO_NOT_TRACK", "1"), ("METHRICS", "off"), ("GITHUB_ACTIONS", "true")],
 )
-def test_nobody_is_asked_where_a_rule_says_no(
+def test_no_prompt_where_a_rule_forbids_everything(
     app: Shop,
     person: Person,
     monkeypatch: pytest.MonkeyPatch,
@@ -288,7 +288,7 @@ def test_nobody_is_asked_where_a_rule_says_no(
     assert not os.path.exists(app.paths.ledger)
 
 
-def test_nobody_is_asked_without_a_terminal_or_from_the_background(
+def test_no_prompt_without_a_terminal_or_from_the_background(
     app: Shop, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person.types("y\n")

@@ -1,4 +1,4 @@
-"""Consent: who decides, in which order, over every combination."""
+"""Consent: the order of the rules, over every combination."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_nothing_but_the_users_answer_ever_turns_it_on(
 
 @pytest.mark.shows("MIM-9")
 @pytest.mark.parametrize("name", CI_VARIABLES)
-def test_each_build_service_is_noticed(name: str) -> None:
+def test_each_ci_service_turns_metrics_off(name: str) -> None:
     found = decide(
         policy_off=False,
         env={name: "https://builds.example"},

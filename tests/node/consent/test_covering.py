@@ -1,4 +1,4 @@
-"""A changed question: an older yes goes on only for what was asked then, and never for more."""
+"""A changed question: an earlier yes covers what was asked then, and never more."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALL = frozenset(field.name for field in SYSTEM.fields)
 
 
 def shown(entry: EventType) -> dict[str, Any]:
-    """An event type as the ledger keeps it: through JSON and back."""
+    """An event type as the ledger stores it: to JSON and back."""
     found: dict[str, Any] = json.loads(json.dumps(entry.to_wire()))
     return found
 
@@ -79,7 +79,7 @@ def test_a_wider_field_is_off_and_asked_about_while_the_others_go_on() -> None:
     assert len(changes) == 1
 
 
-def test_what_becomes_of_a_field_that_was_left_out_is_no_reason_to_ask() -> None:
+def test_changes_of_a_field_that_was_left_out_ask_nothing() -> None:
     values = [*shown(SYSTEM)["fields"][1]["values"], "haiku"]
     before = answer(SYSTEM, ALL - {"os"})
     assert covered(before, with_field(SYSTEM, "os", values=values)) == (ALL - {"os"}, ())
@@ -126,7 +126,7 @@ def test_narrower_and_removed_fields_change_nothing_else() -> None:
     assert covered(answer(SYSTEM), changed(SYSTEM, fields=fields)) == (ALL - {"os"}, ())
 
 
-def test_a_yes_of_which_nothing_is_left_is_off() -> None:
+def test_a_yes_that_covers_no_field_any_more_is_off() -> None:
     before = answer(SYSTEM, frozenset({"os"}))
     after = with_field(SYSTEM, "os", says="Which operating system, and whose it is.")
     assert covered(before, after).fields is None

@@ -1,4 +1,4 @@
-"""The ledger on disk: readable, never torn, never overwritten when not understood."""
+"""The ledger on disk: readable, written whole, never overwritten if it cannot be read."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_damaged_ledger_means_no_and_is_kept_until_somebody_answers_again(
     assert not switch.effective("view").on
 
 
-def test_a_damaged_ledger_is_said_in_one_line(
+def test_a_damaged_ledger_logs_one_line(
     paths: Paths,
     clock: ManualClock,
     caplog: pytest.LogCaptureFixture,
@@ -132,7 +132,7 @@ def test_a_damaged_ledger_is_said_in_one_line(
     assert paths.ledger in caplog.text
 
 
-def test_a_ledger_of_a_later_version_means_no_and_is_never_replaced(
+def test_a_ledger_of_a_later_version_means_no_and_is_not_replaced(
     paths: Paths, clock: ManualClock
 ) -> None:
     os.makedirs(paths.config)
@@ -187,9 +187,7 @@ def test_a_yes_keeps_the_question_as_it_was_shown(paths: Paths, shop: Catalog) -
     assert json.loads(Path(paths.ledger).read_text())["questions"] == {}, "what no yes needs goes"
 
 
-def test_no_to_an_app_and_to_every_app_covers_what_is_to_come(
-    paths: Paths, clock: ManualClock
-) -> None:
+def test_no_to_an_app_or_to_every_app_covers_later_ones(paths: Paths, clock: ManualClock) -> None:
     grant(paths, "shop", ["view"], now=0)
     withdraw(paths, "shop", now=1)
     switch = ConsentSwitch(paths, "shop", "production", clock)
@@ -335,7 +333,7 @@ def test_two_apps_that_say_yes_and_no_at_once_keep_every_answer(paths: Paths) ->
 
 
 @pytest.mark.parametrize("forbidden_here", [False, True])
-def test_a_look_is_whole_though_another_thread_has_begun_one(
+def test_threads_that_refresh_at_once_each_use_a_whole_state(
     paths: Paths, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, forbidden_here: bool
 ) -> None:
     grant(paths, "shop", ["view"], now=0)

@@ -1,4 +1,4 @@
-"""The terminal prompt: it says everything, takes only clear answers, and Enter is never a yes."""
+"""The terminal prompt: it shows everything, takes only clear answers, and Enter is never a yes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_everything_is_said_before_the_answer(asking: Asking) -> None:
 
 
 @pytest.mark.parametrize("typed", ["\n", ""])
-def test_who_said_yes_before_is_not_told_that_nothing_is_recorded(
+def test_after_an_earlier_yes_the_prompt_does_not_claim_that_nothing_is_recorded(
     asking: Asking, typed: str
 ) -> None:
     first, *_ = asking.questions()
@@ -100,7 +100,7 @@ def test_yes_is_for_what_was_shown_and_through_relays(asking: Asking, shop: Cata
         assert f"{name}: on" in out
 
 
-def test_no_covers_later_versions_of_an_app_of_which_nothing_is_allowed(asking: Asking) -> None:
+def test_no_covers_later_versions_if_nothing_of_the_app_is_allowed(asking: Asking) -> None:
     assert said(asking, "n\n")[0] == "no"
     found = answers(asking)
     assert {answer.said for answer in found.values()} == {"no"}
@@ -108,9 +108,7 @@ def test_no_covers_later_versions_of_an_app_of_which_nothing_is_allowed(asking: 
     assert asking.questions() == []
 
 
-def test_no_to_what_is_new_leaves_what_is_allowed_alone(
-    asking: Asking, paths: Paths, shop: Catalog
-) -> None:
+def test_no_to_a_new_type_keeps_allowed_types(asking: Asking, paths: Paths, shop: Catalog) -> None:
     name = namespace_of(shop.label, shop.short_key)
     grant(paths, name, ["view"], now=1, catalog=shop)
     said(asking, "n\n")
@@ -161,9 +159,7 @@ def test_bytes_are_shown_on_request(asking: Asking) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(st.lists(st.sampled_from(["", "n", "c", "l", "b", "2", "x", "direct", "never"])))
-def test_whatever_is_typed_without_a_yes_nothing_is_allowed(
-    asking: Asking, lines: list[str]
-) -> None:
+def test_no_input_without_a_yes_allows_anything(asking: Asking, lines: list[str]) -> None:
     said(asking, "".join(f"{line}\n" for line in lines))
     assert not any(answer.on for answer in answers(asking).values())
 

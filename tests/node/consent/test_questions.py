@@ -1,4 +1,4 @@
-"""Whether to ask, and what: after some use, once for all apps, never again after a no."""
+"""Which questions are open: after some use, once for all apps, never again after a no."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_an_expired_type_is_not_asked_about() -> None:
 
 
 @pytest.mark.shows("MIM-1")
-def test_the_status_line_stands_until_every_type_is_decided() -> None:
+def test_the_status_line_stays_until_every_type_is_decided() -> None:
     def open_now(answers: Answers) -> bool:
         return undecided([EXAMPLE], answers, now=NOW)
 

@@ -96,5 +96,7 @@ def test_the_screen_of_the_example() -> None:
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_who_allowed_something_before_is_not_told_that_nothing_is_recorded(before: bool) -> None:
+def test_the_screen_does_not_claim_that_nothing_is_recorded_after_a_yes(
+    before: bool,
+) -> None:
     assert ("Nothing has been recorded or sent" in words(shown(CATALOG, before=before))) != before

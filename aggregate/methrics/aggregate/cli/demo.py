@@ -26,11 +26,11 @@ from methrics.node.clock import Clock
 @click.option("--days", type=click.IntRange(1, 14), default=3, show_default=True, help="Days.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of tables.")
 def demo(folder: Path, apps: int, days: int, as_json: bool) -> None:
-    """Run two aggregators, a relay and many small apps as processes on this machine.
+    """Run two aggregators, a relay and many small apps on this machine.
 
-    Each app embeds the node, has consent, simulates some days of use, and publishes through the
-    relay, over TCP, Noise and Yamux on the loopback interface. At the end every report is read back
-    from the DuckDB file and verified.
+    Each is a process of its own. Each app embeds the node, has consent, simulates some days of use,
+    and publishes through the relay, over TCP, Noise and Yamux on the loopback interface. At the end
+    every report is read back from the DuckDB file and verified.
     """
     clock = Clock()
     started = clock.monotonic()

@@ -138,10 +138,11 @@ def _state(state: str, one: OwnReport) -> str:
 @APPS
 @HOME
 def export(out: Path, form: str | None, apps: tuple[str, ...], home: Path | None) -> None:
-    """Write all your own reports to the file OUT (- for standard output).
+    """Write all your own reports to a file.
 
-    It holds their values, receipts and exact bytes, but no key, so it cannot erase reports. Anyone
-    who has the file knows which reports are yours: it is made readable for you alone.
+    OUT is its name, or - for standard output. It holds the values, receipts and exact bytes of your
+    reports, but no key: it cannot erase them. Anyone who has the file knows which reports are
+    yours, so it is made readable for you alone.
     """
     form = form or (out.suffix[1:] if out.suffix[1:] in FORMATS else "jsonl")
     paths = user_paths(home)

@@ -86,10 +86,11 @@ def draft(
     zone: str,
     local: bool,
 ) -> None:
-    """Write a catalog draft for the events in EXPORT, and list what it leaves out.
+    """Write a catalog draft for the events in EXPORT.
 
-    The lint refuses the draft until you have written why each event type is needed, who owns it,
-    and which question it answers. It holds no value that fewer than --least people share.
+    What it leaves out is listed on standard error. The lint refuses the draft until you have
+    written why each event type is needed, who owns it, and which question it answers. It holds no
+    value that fewer than --least people share.
     """
     if not is_label(label):
         raise click.BadParameter("lower case letters, digits and -, at most 32", param_hint="label")
@@ -133,7 +134,7 @@ def compare(
     each: bool,
     form: str | None,
 ) -> None:
-    """Compute the same metrics by Mixpanel's definitions and by the views here.
+    """Compare metrics by Mixpanel's definitions and by views.
 
     Mixpanel's side counts EXPORT by distinct_id. For the other side each distinct_id becomes an
     install that agreed to everything: its events are recorded, reported, judged and stored by the

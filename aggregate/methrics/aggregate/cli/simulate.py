@@ -58,10 +58,11 @@ def _option(
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 def simulate(directory: Path, processes: int, as_json: bool, **options: float) -> None:
-    """Write DIRECTORY/data.duckdb, as an aggregator would, and DIRECTORY/truth.duckdb.
+    """Make a data set of invented people, and the truth about them.
 
-    Invented people use the example app. The recorder, publisher, keys, signatures, checks and store
-    are the real ones. The truth file holds what really happened.
+    DIRECTORY gets data.duckdb, as an aggregator would write it, and truth.duckdb. Invented people
+    use the example app. The recorder, publisher, keys, signatures, checks and store are the real
+    ones. The truth file holds what really happened.
     """
     settings = Settings(**options)  # type: ignore[arg-type]  # the options are its fields
     with _progress(as_json) as tell:

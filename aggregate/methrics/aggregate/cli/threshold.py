@@ -63,7 +63,7 @@ def show_command(outer: Path | None, as_json: bool, home: Path | None) -> None:
 @HOME
 @click.pass_obj
 def set_command(outer: Path | None, others: int, home: Path | None) -> None:
-    """From now on send a report only if OTHERS other reports say the same."""
+    """Send a report only if OTHERS other reports say the same."""
     paths = user_paths(home or outer)
     write_threshold(paths, others)
     click.echo(f"threshold {others}, kept in {settings_path(paths)}")
@@ -75,7 +75,10 @@ def set_command(outer: Path | None, others: int, home: Path | None) -> None:
 @HOME
 @click.pass_obj
 def off(outer: Path | None, home: Path | None) -> None:
-    """Send every report that you agreed to, however few others share it."""
+    """Send every report that you agreed to.
+
+    It no longer matters how few others share it.
+    """
     write_threshold(user_paths(home or outer), 0)
     click.echo("threshold off: every report that you agreed to is sent")
 

@@ -22,10 +22,11 @@ TOLD_MAX = 20
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.pass_context
 def verify(ctx: click.Context, file: Path, as_json: bool) -> None:
-    """Check every report in FILE again; exit code 1 if any row differs from what was signed.
+    """Check every report in FILE again.
 
-    FILE is a DuckDB file of `methrics aggregate`, running or not, or a directory of its Parquet.
-    The signature of each row is verified, and each column is compared with the signed bytes.
+    Exit code 1 if any row differs from what was signed. FILE is a DuckDB file of `methrics
+    aggregate`, running or not, or a directory of its Parquet. The signature of each row is
+    verified, and each column is compared with the signed bytes.
     """
     with open_dataset(file) as dataset:
         if dataset.source == "parquet" and not file.is_dir():

@@ -71,7 +71,7 @@ def lint(ctx: click.Context, source: Path, as_json: bool) -> None:
 @click.option("--previous", type=FILE, help="The signed catalog that this one replaces.")
 @click.option("--output", "-o", type=FILE, required=True, help="Where to write the signed catalog.")
 def sign_command(source: Path, key: Path, previous: Path | None, output: Path) -> None:
-    """Lint the TOML in SOURCE and sign it, ready to be shipped with the app."""
+    """Check the TOML in SOURCE and sign it, ready to ship."""
     raw = sign(_linted(source), read_key(key), load_catalog(previous) if previous else None)
     try:
         output.write_bytes(raw)
@@ -116,10 +116,10 @@ def show(file: Path, consent: bool, as_schema: bool, as_json: bool) -> None:
 @json_option()
 @click.pass_context
 def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
-    """Compare two catalogs: what changes, and what people have to be asked again.
+    """List what changes between two catalogs.
 
-    OLD and NEW may each be a signed catalog or a TOML source. Exit code 1 if anything has to be
-    asked again.
+    It names the event types about which people have to be asked again. OLD and NEW may each be a
+    signed catalog or a TOML source. Exit code 1 if anything has to be asked again.
     """
     from methrics.schema.catalog import diff as compare
 
@@ -163,7 +163,7 @@ def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
 def docs(
     ctx: click.Context, file: Path, formats: tuple[str, ...], folder: Path | None, check: bool
 ) -> None:
-    """Write the policy page of the catalog in FILE: privacy notice and data dictionary.
+    """Write the privacy notice and data dictionary of a catalog.
 
     Both are generated from the catalog, so they agree with what the app sends. Publish them with
     the app, and run this with --check in the app's tests.

@@ -81,7 +81,7 @@ def show(
 def ask(
     outer: Path | None, apps: tuple[str, ...], catalogs: tuple[Path, ...], home: Path | None
 ) -> None:
-    """Decide in this terminal about every event type that is still open.
+    """Decide in this terminal about every open event type.
 
     The questions are those of the chosen apps, or of all apps found on this machine.
     """
@@ -116,7 +116,10 @@ def ask(
 @HOME
 @click.pass_obj
 def history(outer: Path | None, apps: tuple[str, ...], as_json: bool, home: Path | None) -> None:
-    """List every change of an answer, oldest first: when, by whom, and how it was given."""
+    """List every change of an answer, oldest first.
+
+    Each line holds the time, the user, how the answer was given, and the answer.
+    """
     entries = read_ledger(user_paths(home or outer).ledger).history
     known = {str(entry.get("app")) for entry in entries} - {EVERY}
     chosen = resolve_apps(apps, known)

@@ -55,9 +55,10 @@ def grant_command(
     yes: bool,
     home: Path | None,
 ) -> None:
-    """Allow event types of the app chosen by --app or --catalog; all of them unless some are named.
+    """Allow event types of an app, chosen by --app or --catalog.
 
-    You allow exactly what is shown: fields that a later version adds stay off.
+    Without --type this allows all of them. You allow exactly what is shown: fields that a later
+    version adds stay off.
     """
     if not (apps or catalogs):
         raise click.UsageError("choose an app: --catalog FILE, or --app NAME")
@@ -103,9 +104,10 @@ def withdraw_command(
     everything: bool,
     home: Path | None,
 ) -> None:
-    """Stop event types of the app chosen by --app at once, and forget what was not sent yet.
+    """Stop event types of an app, and drop what has not left.
 
-    Without --type this stops the whole app, with the event types of its later versions.
+    Without --type this stops the whole app, with the event types of its later versions. It takes
+    effect at once.
     """
     if everything == bool(apps) or (everything and types):
         raise click.UsageError("give --app NAME, with --type if you like, or --all")

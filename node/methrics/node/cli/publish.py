@@ -61,7 +61,7 @@ def publish(
     as_json: bool,
     home: Path | None,
 ) -> None:
-    """Send the reports that are due, of every app on this machine unless some are chosen.
+    """Send the reports that are due, of every app unless some are chosen.
 
     Only what you agreed to is sent. Without --once this goes on until Ctrl-C or SIGTERM. An app
     that publishes by itself does not need it.
