@@ -1,12 +1,12 @@
-# Every target sets up what it needs in .venv (Python 3.11+ and the registries are enough),
-# once; after that it works offline. `make help` lists them.
+# Each target installs what it needs in .venv on its first run; after that, it works offline. The
+# first run needs Python 3.11 or newer and the package registries. `make help` lists the targets.
 
 PYTHON ?= python3
 SETUP  := $(PYTHON) tools/setup.py
 BIN    := $(or $(METHRICS_VENV),.venv)/bin
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-# Test files run side by side, one worker per core; `make test WORKERS=` for one after the other.
+# Test files run in parallel, with one worker per core. `make test WORKERS=` runs them one by one.
 WORKERS ?= -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
@@ -15,20 +15,20 @@ WORKERS ?= -n logical --maxprocesses 4 --dist loadfile
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-demo:  ## Two aggregators, a relay and 20 apps on this machine, ending in tables read by SQL
+demo:  ## Run two aggregators, a relay and 20 apps on this machine, and query the reports with SQL
 	@$(SETUP) demo
 	@$(BIN)/methrics demo $(ARGS)
 
-test:  ## All tests: fast ones, then those with real sockets and processes
+test:  ## Run all tests: the fast ones, then those with real sockets and processes
 	@$(SETUP) test
 	$(BIN)/python -m pytest -q -m "not wire and not slow" $(WORKERS) $(ARGS)
 	$(BIN)/python -m pytest -q -m "wire or slow" $(WORKERS) $(ARGS)
 
-test-fast:  ## Tests without network, processes or large packages
+test-fast:  ## Run the tests that need no network, processes or large packages
 	@$(SETUP) test-fast
 	$(BIN)/python -m pytest -q -m "not wire and not slow" $(WORKERS) $(ARGS)
 
-lint:  ## Style, types and layers
+lint:  ## Check style, types and the layers of imports
 	@$(SETUP) lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,15 +41,15 @@ format:  ## Format the code and apply the linter's safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs:  ## Write what the documentation takes from the code
+docs:  ## Generate the parts of the documentation that come from the code
 	@$(SETUP) test
 	$(BIN)/python tools/docs.py --write
 
-bench:  ## Every benchmark, short
+bench:  ## Run each benchmark for a short time
 	@$(SETUP) bench
 	@set -e; for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b --quick $(ARGS); done
 
-notebooks:  ## Jupyter with the notebooks; what they ask: docs/notebooks.md
+notebooks:  ## Open the notebooks in Jupyter; docs/notebooks.md describes them
 	@$(SETUP) all
 	$(BIN)/jupyter lab notebooks
 

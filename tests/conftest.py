@@ -1,4 +1,4 @@
-"""What every test starts from: a person who has set nothing, on a machine that is not CI."""
+"""Fixtures of all tests: a new user without settings, on a machine that is not CI."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ CI_MARKS = (
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No consent, no opt-out, no CI, and a home of its own; returns that home.
+    """A user without consent, opt-out or CI; returns the user's own, still missing home folder.
 
-    Tests run where CI=true as well, and there methrics itself would rightly stay off.
+    The tests also run in CI, where CI=true would turn methrics off.
     """
     for name in list(os.environ):
         if name in CI_MARKS or name == "DO_NOT_TRACK" or name.startswith("METHRICS"):

@@ -40,7 +40,7 @@ PURPOSES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 }
 
 FASTECDSA = "fastecdsa==2.3.2"
-"""libp2p's only dependency without a wheel; the version is the one that libp2p pins."""
+"""The only dependency of libp2p without a wheel, in the version that libp2p pins."""
 
 OLDEST = (3, 11)
 CANDIDATES = ("python3.13", "python3.12", "python3.11", "python3", "python")
@@ -51,12 +51,12 @@ class SetupError(Exception):
 
 
 def say(text: str) -> None:
-    """One line of progress on standard error, so that a target's own output stays clean."""
+    """Print one line of progress to standard error; standard output belongs to the target."""
     print(f"setup: {text}", file=sys.stderr, flush=True)
 
 
 def run(command: Sequence[str | Path], env: dict[str, str] | None = None) -> tuple[bool, str]:
-    """Run quietly; all output goes to the log and comes back. True when the command succeeded."""
+    """Run a command with its output in the log; returns whether it succeeded, and its output."""
     result = subprocess.run(
         [str(part) for part in command],
         stdout=subprocess.PIPE,
@@ -96,7 +96,7 @@ def find_python() -> str:
     if named:
         if (version_of(named) or (0, 0)) < OLDEST:
             raise SetupError(
-                f"PYTHON={named} is not a Python 3.11 or newer; unset it or name another"
+                f"PYTHON={named} is not Python 3.11 or newer; unset PYTHON or set it to another"
             )
         return named
     if sys.version_info[:2] >= OLDEST and sys.prefix == sys.base_prefix:
@@ -107,12 +107,12 @@ def find_python() -> str:
             return found
     raise SetupError(
         "no Python 3.11 or newer found; install one (Debian: apt-get install python3 python3-venv) "
-        "or name it: make PYTHON=/path/to/python3.12 ..."
+        "or give its path: make PYTHON=/path/to/python3.12 ..."
     )
 
 
 def can_apt() -> bool:
-    """Whether system packages can be installed without asking anyone."""
+    """Whether this process may install system packages without a password."""
     return os.name == "posix" and os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
@@ -146,13 +146,13 @@ def make_venv(python: str) -> None:
 
 
 def pip(*arguments: str) -> tuple[bool, str]:
-    """pip of the environment."""
+    """Run `pip install` of the environment."""
     command = [VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install"]
     return run([*command, "--quiet", *arguments])
 
 
 def install_fastecdsa() -> str:
-    """Satisfy libp2p's `fastecdsa`, which has to be built; returns how it was done.
+    """Install libp2p's dependency `fastecdsa`, which must be compiled; returns how it was done.
 
     libp2p uses it only for secio and P-256 keys. This project uses Noise with Ed25519 keys, so a
     stand-in that refuses secio and P-256 is enough.
@@ -165,8 +165,8 @@ def install_fastecdsa() -> str:
         and pip("--no-deps", FASTECDSA)[0]
     ):
         return "built after installing a compiler"
-    say("no C compiler with GMP here: fastecdsa is replaced by a stand-in (tools/fastecdsa-stub);")
-    say("  only secio and P-256 peer keys need the real one, and they are not used")
+    say("no C compiler with GMP: installing a stand-in for fastecdsa (tools/fastecdsa-stub);")
+    say("  only secio and P-256 peer keys need fastecdsa, and methrics uses neither")
     done, output = pip("--no-deps", str(STUB))
     if not done:
         raise SetupError(f"the fastecdsa stand-in cannot be installed:\n{tail(output)}")
@@ -175,7 +175,7 @@ def install_fastecdsa() -> str:
 
 def project() -> dict[str, Any]:
     """The content of pyproject.toml."""
-    import tomllib  # only once the interpreter is known to be 3.11 or newer
+    import tomllib  # imported here, because a Python older than 3.11 lacks it
 
     return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
@@ -196,8 +196,8 @@ def install(extras: frozenset[str], groups: frozenset[str]) -> str:
     done, output = pip("-e", f".[{','.join(sorted(extras))}]", *requirements(groups))
     if not done:
         raise SetupError(
-            f"installing failed; the whole log is {LOG}\n{tail(output)}\n"
-            "  if this is the network: try again, what was fetched is kept"
+            f"installing failed; the full log is {LOG}\n{tail(output)}\n"
+            "  if the network failed, run this again: finished downloads are kept"
         )
     say(f"done in {time.monotonic() - started:.0f} s")
     return fastecdsa
@@ -223,7 +223,7 @@ def read_stamp() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """One set-up at a time, where the system has file locks."""
+    """Let one process at a time set up the environment, if the system has file locks."""
     try:
         import fcntl
     except ImportError:
@@ -264,11 +264,11 @@ def prepare(purpose: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Entry point; 0 when the environment is ready, 2 for wrong use, 3 when it cannot be made."""
+    """Entry point. Exit code 0: the environment is ready; 2: wrong use; 3: it cannot be made."""
     if len(arguments) != 1 or arguments[0] not in PURPOSES:
         say(f"usage: python3 tools/setup.py {'|'.join(PURPOSES)}")
         return 2
-    if sys.version_info[:2] < OLDEST:  # run by an old python3: hand over to a newer one
+    if sys.version_info[:2] < OLDEST:  # an old python3 runs this script: start a newer one
         try:
             python = find_python()
         except SetupError as problem:
@@ -282,7 +282,7 @@ def main(arguments: Sequence[str]) -> int:
         say(str(problem))
         return 3
     except KeyboardInterrupt:
-        say("interrupted; run it again to go on")
+        say("interrupted; run it again to continue")
         return 130
     return 0
 

@@ -1,4 +1,4 @@
-"""Makes the tools importable: the notebooks are run here by what also writes their outputs."""
+"""Makes tools/ importable: the tests run notebooks with the tool that writes their outputs."""
 
 from __future__ import annotations
 

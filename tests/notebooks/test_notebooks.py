@@ -1,4 +1,4 @@
-"""Notebooks ask one question each, and run offline, every warning an error, to what they show."""
+"""Each notebook asks one question, runs offline without warnings, and gives its stored outputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def outputs(notebook: Any) -> list[Any]:
 
 
 def printed(notebook: Any) -> list[list[str]]:
-    """What each code cell printed; tables and pictures change with the libraries that draw them."""
+    """The text that each code cell printed, without tables and pictures: these vary by library."""
     return [
         [one.text for one in cell.outputs if one.output_type == "stream"]
         for cell in of_kind(notebook, "code")
@@ -93,7 +93,7 @@ def test_its_links_lead_somewhere(path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the example data are kept: the first notebook makes them, the others find them."""
+    """The folder of the example data; the first notebook makes them, the others use them."""
     return tmp_path_factory.mktemp("notebooks")
 
 

@@ -1,4 +1,4 @@
-"""The wire tests use the world of the test vectors: one namespace and items right and wrong."""
+"""Fixtures of the schema tests: the namespace, catalog and items of the test vectors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from methrics.schema.judging.book import CatalogBook  # noqa: E402
 
 @pytest.fixture(scope="session")
 def world() -> World:
-    """Fixed keys, one catalog, and what signs items of it."""
+    """Fixed keys, one catalog, and methods that sign its items."""
     return World()
 
 
@@ -33,7 +33,7 @@ def book(world: World) -> CatalogBook:
 
 
 STRANGERS = ("cwt==3.3.0", "pycddl==0.6.4")
-"""Others' implementations of COSE and CDDL."""
+"""Independent implementations of COSE and CDDL."""
 
 
 def failure(done: subprocess.CompletedProcess[str]) -> str:
@@ -43,15 +43,15 @@ def failure(done: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.fixture(scope="session")
 def strangers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with others' code, which wants an older cbor2 than ours.
+    """The Python of an environment with `STRANGERS`, which need an older cbor2 than this project.
 
-    Made once in pytest's cache; after that no network is needed. Without that cache (`-p
-    no:cacheprovider`) it is made each time.
+    The environment is made once, in pytest's cache; after that, no network is needed. Without the
+    cache (`-p no:cacheprovider`), it is made in each run.
     """
     fcntl = pytest.importorskip("fcntl")
     cache = getattr(request.config, "cache", None)
     home = Path(cache.mkdir("strangers") if cache else tmp_path_factory.mktemp("strangers"))
-    with home.with_suffix(".lock").open("w") as lock:  # of several workers, one makes it
+    with home.with_suffix(".lock").open("w") as lock:  # only one of several workers makes it
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _made(home)
 

@@ -35,7 +35,7 @@ prose = st.text(
 
 
 def texts(most: int) -> st.SearchStrategy[str]:
-    """Lines of 1 to `most` bytes, often of exactly as many, in characters of 1 to 4 bytes."""
+    """Lines of 1 to `most` bytes, often of exactly `most`, with characters of 1 to 4 bytes."""
     character = st.characters(codec="utf-8", exclude_characters=[*BARRED])
     return (
         st.text(character, min_size=1, max_size=most)
@@ -51,7 +51,7 @@ decimals = st.builds(
     st.text("0123456789", max_size=8),
     st.integers(1, 9),
 )
-"""Every form of a decimal edge, and many that are the same double."""
+"""All forms of a decimal edge, many of which round to the same double."""
 wholes = st.integers(-(2**53) + 1, 2**53 - 1) | st.sampled_from([-(2**53) + 1, 0, 2**53 - 1])
 
 
@@ -91,7 +91,7 @@ def _params(kind: str, small: bool) -> st.SearchStrategy[dict[str, Any]]:
 
 @st.composite
 def field_maps(draw: st.DrawFn, *, name: str | None = None, small: bool = False) -> dict[str, Any]:
-    """A field as it stands in a payload; `small` keeps the number of values enumerable."""
+    """A field as a payload map; with `small`, it has so few values that tests can list them."""
     kind = draw(
         st.sampled_from(("enum", "flag", "bucket", "version", "country", "language", "count"))
     )
@@ -103,7 +103,7 @@ def field_maps(draw: st.DrawFn, *, name: str | None = None, small: bool = False)
 
 
 def field_of(wire: dict[str, Any]) -> Field:
-    """The field a payload map declares."""
+    """The field that a payload map declares."""
     field = read_field(Reader(strict=True), wire, "field", wire["name"])
     assert field is not None
     return field
@@ -111,7 +111,7 @@ def field_of(wire: dict[str, Any]) -> Field:
 
 @st.composite
 def type_maps(draw: st.DrawFn, *, small: bool = False) -> dict[str, Any]:
-    """An event type as it stands in a payload, within budget and size."""
+    """An event type as a payload map, within its entropy budget and the size limit."""
     kind = draw(st.sampled_from(("event", "count", "state", "sequence")))
     most = 2 if small else 4
     kept = draw(
@@ -160,7 +160,7 @@ def _fits(wire: dict[str, Any]) -> bool:
 
 
 def type_of(wire: dict[str, Any], name: str = "sample") -> EventType:
-    """The event type a payload map declares."""
+    """The event type that a payload map declares."""
     found = read_type(Reader(strict=True), name, wire)
     assert found is not None
     assert found.max_report_bytes <= REPORT_MAX
@@ -170,7 +170,7 @@ def type_of(wire: dict[str, Any], name: str = "sample") -> EventType:
 
 @st.composite
 def catalog_maps(draw: st.DrawFn) -> dict[str, Any]:
-    """A whole payload map."""
+    """A catalog as a payload map."""
     number = draw(st.integers(1, 2**32 - 1))
     wire: dict[str, Any] = {
         "label": draw(labels),

@@ -1,4 +1,4 @@
-"""Each test of the contract runs twice: in memory on virtual time, and on libp2p over loopback."""
+"""Runs each contract test twice: in memory with virtual time, and with libp2p over loopback."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def clock(backend: str) -> object:
-    """Virtual time in memory; real time (no clock for pytest-trio to install) on sockets."""
+    """A virtual clock for the network in memory; None (real time) for sockets."""
     return trio.testing.MockClock(autojump_threshold=0) if backend == "memory" else None
 
 

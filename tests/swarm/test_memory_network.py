@@ -1,4 +1,4 @@
-"""The network in memory keeps its promises: the same seed, the same fate; faults as asked for."""
+"""The network in memory: the same seed gives the same run, and faults occur as configured."""
 
 from __future__ import annotations
 

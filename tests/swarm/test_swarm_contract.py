@@ -1,4 +1,4 @@
-"""What every `Swarm` does, whatever carries it."""
+"""The contract of `Swarm`, for each implementation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Network(Protocol):
 
 
 class Inbox:
-    """A validator that keeps what it is given, in order."""
+    """A validator that stores the messages it is given, in order."""
 
     def __init__(self, decide: Callable[[bytes], Decision] = lambda _: Decision.ACCEPT) -> None:
         self.got: list[bytes] = []
@@ -49,7 +49,7 @@ class Inbox:
 
 
 async def connect(one: Swarm, two: Swarm, *, peers_of_one: int = 1) -> None:
-    """`one` dials `two` and knows that it has joined."""
+    """`one` dials `two` and waits until it knows that `two` has joined."""
     await one.dial(two.addrs[0])
     with trio.fail_after(PATIENCE):
         await one.wait_for_peers(TOPIC, peers_of_one)
@@ -195,7 +195,7 @@ async def test_publish_without_peers_is_unreachable(network: Network) -> None:
     async with network.open() as a, network.open(listen=False) as leaf:
         with pytest.raises(UnreachableError):
             await leaf.publish(TOPIC, b"x")
-        await leaf.dial(a.addrs[0])  # connected, but it has joined nothing
+        await leaf.dial(a.addrs[0])  # the peer is connected, but has joined no topic
         with pytest.raises(UnreachableError):
             await leaf.publish(TOPIC, b"x")
 
@@ -330,7 +330,7 @@ async def test_request_without_a_reply_is_unreachable(
         peer = await leaf.dial(a.addrs[0])
         with pytest.raises(UnreachableError):
             await leaf.request(peer, "/test/1", body, reply_max=reply_max, timeout=timeout)
-        # and the connection is as good as before
+        # the connection still works
         assert await leaf.request(peer, "/echo/1", b"y", reply_max=10, timeout=PATIENCE) == b"y"
 
 

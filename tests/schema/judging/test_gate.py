@@ -1,4 +1,4 @@
-"""Verdicts on bundles: what is kept, what is passed on, and what attackers cannot make of it."""
+"""Verdicts on bundles: items kept, bundles forwarded, and attacks that fail."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_one_bad_item_rejects_the_bundle_and_nothing_is_kept(reason: Reason, at:
     assert verdict.refused[-1].raw == BAD[reason]
     assert len(seen) == 0
     honest = judge_bundle(pack(REPORTS[1:7]), book, NOW, seen)
-    assert kept(honest) == REPORTS[1:7]  # the honest copy is not taken for a duplicate
+    assert kept(honest) == REPORTS[1:7]  # the valid copy is not treated as a duplicate
 
 
 @pytest.mark.parametrize("reason", HARMLESS)
@@ -95,15 +95,15 @@ def test_a_harmless_item_is_left_out_and_the_rest_passes(reason: Reason) -> None
 
 
 @pytest.mark.parametrize("reason", UNVOUCHED)
-def test_what_we_cannot_check_is_not_passed_on_but_the_rest_is_kept(reason: Reason) -> None:
-    """Behind it could stand what others, who can check it, would blame us for."""
+def test_a_bundle_with_an_unknown_item_is_kept_but_not_forwarded(reason: Reason) -> None:
+    """Other nodes may know the item and reject it, so forwarding it could cost peer score."""
     verdict = judge_bundle(pack([UNVOUCHED[reason], REPORTS[0]]), known(), NOW, Seen())
     assert (verdict.decision, verdict.reason) == (Decision.IGNORE, reason)
     assert kept(verdict) == [REPORTS[0]]
 
 
 def test_attack_poisoned_duplicate() -> None:
-    """A known id under a bad signature must not pass as a duplicate: others would reject it."""
+    """A known id with a forged signature is no duplicate: other nodes would reject the bundle."""
     book, seen = known(), Seen()
     assert judge_bundle(pack([REPORTS[0]]), book, NOW, seen).decision is Decision.ACCEPT
     spoilt = pack([malleable(REPORTS[0]), REPORTS[1]])
@@ -112,14 +112,14 @@ def test_attack_poisoned_duplicate() -> None:
 
 
 def test_attack_forged_behind_a_clock() -> None:
-    """A forged item that is late here may not be late there: it is rejected in both places."""
+    """A forged item that is late on this clock is rejected, since it may not be late on others."""
     late = malleable(HARMLESS[Reason.LATE])
     for now in (NOW, NOW - 86_400 * 30):
         verdict = judge_bundle(pack([REPORTS[0], late]), known(), now, Seen())
         assert verdict.reason is Reason.FORGED
 
 
-def test_a_catalog_opens_the_way_for_the_reports_behind_it() -> None:
+def test_a_catalog_counts_for_the_reports_behind_it() -> None:
     book = CatalogBook({WORLD.topic})
     verdict = judge_bundle(pack([WORLD.catalog, *REPORTS]), book, NOW, Seen(), topic=WORLD.topic)
     assert verdict.decision is Decision.ACCEPT
@@ -128,14 +128,14 @@ def test_a_catalog_opens_the_way_for_the_reports_behind_it() -> None:
 
 
 @pytest.mark.shows("METH-15")
-def test_a_revocation_works_on_the_reports_behind_it() -> None:
+def test_a_revocation_counts_for_the_reports_behind_it() -> None:
     book = known()
     verdict = judge_bundle(pack([WORLD.revocation(), REPORTS[0]]), book, NOW, Seen())
     assert kept(verdict) == [WORLD.revocation()]
     assert [refusal.reason for refusal in verdict.refused] == [Reason.REVOKED]
 
 
-def test_a_full_book_takes_no_catalog_and_says_so() -> None:
+def test_a_full_book_refuses_a_catalog_with_quota() -> None:
     book = CatalogBook(capacity=1)
     assert book.add(load(WORLD.namespace(Kind.CATALOG, CATALOG | {"contact": "first"})))
     verdict = judge_bundle(pack([WORLD.catalog]), book, NOW, Seen())
@@ -156,7 +156,7 @@ def test_two_threads_keep_each_report_once() -> None:
     assert sorted(found) == sorted(REPORTS[:35])
 
 
-def test_what_could_not_be_kept_may_come_again() -> None:
+def test_a_discarded_item_is_accepted_again() -> None:
     book, seen = known(), Seen()
     judge_bundle(pack([REPORTS[0]]), book, NOW, seen)
     seen.discard(split(REPORTS[0]).id)
@@ -192,7 +192,7 @@ def test_seen_knows_an_item_by_its_signature_too() -> None:
 
 
 def test_attack_a_known_catalog_under_another_label_that_the_book_has_no_room_for() -> None:
-    """The label is part of the topic, and only the payload names it."""
+    """The label is part of the topic, and only the catalog's payload has the label."""
     seen = Seen()
     bundle = pack([WORLD.catalog])
     assert judge_bundle(bundle, CatalogBook(), NOW, seen).decision is Decision.ACCEPT
@@ -215,7 +215,7 @@ def test_the_refused_stand_in_the_order_of_the_bundle(raws: list[bytes]) -> None
 
 @pytest.mark.parametrize("kind", ["report", "erasure", "catalog", "revocation", "announcement"])
 def test_attack_a_known_item_on_the_topic_of_another_namespace(kind: str) -> None:
-    """Those to whom it is new reject it there, so a node that knows it must not pass it on."""
+    """Nodes that have not seen the item reject it there, so a node that has must not forward it."""
     raw = WORLD.catalog if kind == "catalog" else getattr(WORLD, kind)()
     book, seen = known(), Seen()
     bundle = pack([raw])

@@ -1,4 +1,4 @@
-"""Verdicts on items: any bytes get one, the same everywhere, and rejection never depends on us."""
+"""Verdicts on items: any bytes get one, and rejection never depends on the node that judges."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_any_signed_payload_gets_a_verdict(kind: Kind, payload: bytes) -> None:
 
 
 def mutated(body: Any, draw: Any) -> Any:
-    """`body` with something in it replaced, taken away or added."""
+    """`body` with one entry replaced, removed or added."""
     if isinstance(body, dict) and body and draw(st.booleans()):
         key = draw(st.sampled_from(sorted(body)))
         return {**body, key: mutated(body[key], draw)}
@@ -78,7 +78,7 @@ def test_any_signed_catalog_gets_a_verdict(data: st.DataObject) -> None:
 @pytest.mark.shows("MARS-1", "METH-2")
 @given(st.data())
 def test_any_change_to_a_report_that_is_accepted_is_within_the_schema(data: st.DataObject) -> None:
-    """What nodes let pass holds declared fields and declared values only (METH-2)."""
+    """Accepted reports have only declared fields with declared values (METH-2)."""
     body = mutated(WORLD.body(), data.draw)
     verdict = judge(seal(Kind.REPORT, encode(body), bytes(32)), BOOK, NOW)
     if isinstance(verdict, Accepted):
@@ -96,7 +96,7 @@ def body_of(raw: bytes) -> Body:
     return verdict.body
 
 
-def test_the_body_is_what_was_said() -> None:
+def test_the_body_is_the_decoded_payload() -> None:
     report = body_of(WORLD.report())
     values = {"os": "linux", "new": True, "size": 2}
     assert report == Report(WORLD.catalog_id, "ping", TIME, values)
@@ -130,10 +130,10 @@ everything = [
     st.booleans(),
     st.sampled_from([None, WORLD.topic]),
 )
-def test_what_one_node_accepts_no_other_node_rejects(
+def test_no_node_rejects_an_item_that_another_node_accepts(
     raw: bytes, now: int, live: bool, informed: bool, topic: str | None
 ) -> None:
-    """Else a node would be blamed for passing on what it found right."""
+    """Otherwise a node would lose peer score for forwarding an item that it accepted."""
     book = known() if informed else CatalogBook()
     verdict = judge(raw, book, now, live=live, topic=topic)
     assert verdict.decision is not Decision.REJECT
@@ -141,7 +141,7 @@ def test_what_one_node_accepts_no_other_node_rejects(
 
 @pytest.mark.shows("MARS-12")
 @given(st.sampled_from(everything), st.integers(0, 2**33), st.booleans(), st.booleans())
-def test_what_is_forged_is_rejected_by_all_whatever_their_clock_and_catalogs(
+def test_a_forged_item_is_rejected_under_any_clock_and_catalogs(
     raw: bytes, now: int, live: bool, informed: bool
 ) -> None:
     book = known() if informed else CatalogBook()
@@ -212,7 +212,9 @@ def test_a_revocation_takes_hold_from_its_time_for_its_type_and_namespace_only()
     assert judge(WORLD.report(time=TIME - 600), book, NOW).reason is Reason.OK
     click = WORLD.report(type="click", count=1, values={})
     assert judge(click, book, NOW).reason is Reason.OK
-    assert book.revoke(key, Revocation("ping", TIME + 600, ""))  # a later one changes nothing
+    assert book.revoke(
+        key, Revocation("ping", TIME + 600, "")
+    )  # a later revocation changes nothing
     assert judge(WORLD.report(), book, NOW).reason is Reason.REVOKED
 
 
@@ -244,19 +246,19 @@ def test_a_book_for_some_topics_takes_no_others() -> None:
 
 
 @given(st.integers(1, 3))
-def test_work_is_what_the_type_asks_for(extra: int) -> None:
+def test_more_work_than_the_type_asks_for_is_accepted(extra: int) -> None:
     enough = WORLD.report(type="stamped", values={"os": "linux"}, work_bits=8 + extra)
     assert judge(enough, BOOK, NOW).reason is Reason.OK
 
 
 def test_an_event_type_of_the_vectors_is_complete() -> None:
-    """Guards the tests above: a world whose catalog were refused would make them hollow."""
+    """The tests above need a valid catalog; with a refused one, they would check nothing."""
     lonely = CATALOG | {"types": {"t": event_type("event")}}
     assert judge(WORLD.namespace(Kind.CATALOG, lonely), CatalogBook(), NOW).reason is Reason.OK
     assert len(load(WORLD.catalog).types) == 7
 
 
-def test_what_ought_to_be_accepted_and_is_not_is_an_error() -> None:
+def test_accept_raises_for_an_item_that_is_not_accepted() -> None:
     assert accept(WORLD.report(), BOOK, NOW) == judge(WORLD.report(), BOOK, NOW)
     with pytest.raises(RefusedError) as refused:
         accept(WORLD.report(), CatalogBook(), NOW)

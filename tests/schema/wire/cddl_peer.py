@@ -1,4 +1,4 @@
-"""Runs where only `pycddl` is installed: another party's CDDL, told what to check.
+"""Checks data with the CDDL library `pycddl`, in an environment that has only `pycddl`.
 
 Reads {"cddl": text, "data": [[rule, hex]...]} from stdin, writes [whether it matches...] to stdout.
 """

@@ -1,4 +1,4 @@
-"""Runs where only `cwt` and what it needs is installed: another party's COSE, told what to do.
+"""Signs and verifies items with the COSE library `cwt`, in an environment that has only `cwt`.
 
 Reads {"verify": [item...], "sign": [{seed, payload, content_type}...], "domain"} in hex from stdin
 and writes {"verified": [payload or the error's name...], "signed": [item...]} to stdout.
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cwt import COSE, COSEKey
 
 COSE_SIGN1 = b"\xd2"
-"""CBOR tag 18: cwt wants it, our items go without."""
+"""CBOR tag 18: cwt requires it, and the items of this project do not have it."""
 
 
 def key(public: bytes, seed: bytes | None = None) -> object:
@@ -23,11 +23,11 @@ def key(public: bytes, seed: bytes | None = None) -> object:
 
 
 def verify(item: bytes, domain: bytes) -> str:
-    # The key id is the public key: it stands at a fixed place.
+    # The key id is the public key, at a fixed offset.
     try:
         cose = COSE.new(verify_kid=True)
         return cose.decode(COSE_SIGN1 + item, key(item[13:45]), external_aad=domain).hex()
-    except Exception as error:  # noqa: BLE001  # whatever the other library says
+    except Exception as error:  # noqa: BLE001  # any error of the other library
         return type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""A second reader of the wire's CBOR, by hand from RFC 8949: the opinion to test against."""
+"""A second reader of the wire's CBOR, written from RFC 8949, for tests to compare with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DEPTH = 8
 
 
 def read(data: bytes) -> Any:
-    """The value of exactly one deterministic encoding; ValueError or IndexError for others."""
+    """Decode one deterministic encoding; ValueError or IndexError for any other bytes."""
     value, end = _read(data, 0, DEPTH)
     if end != len(data):
         _refuse("bytes are left over, or the data ends too early")
@@ -55,7 +55,7 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """The argument of the head at `at`, refused where a shorter head would do."""
+    """The argument of the head at `at`; ValueError if a shorter head is possible."""
     extra = data[at] & 0x1F
     if extra < 24:
         return extra, at + 1

@@ -1,4 +1,4 @@
-"""Bundles: strict, bounded, and filled to their aim."""
+"""Bundles: strict decoding, limits of size, and the size at which a packer closes a bundle."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def test_a_changed_bundle_is_another_or_refused(raws: list[bytes], data: st.Data
         *("815c", "81f6", "d28100"),
     ],
 )
-def test_it_refuses(hex_bytes: str) -> None:
+def test_malformed_bundles_are_refused(hex_bytes: str) -> None:
     assert refusal(bytes.fromhex(hex_bytes)) is Reason.MALFORMED
 
 
 @pytest.mark.parametrize("count", [BUNDLE_ITEMS_MAX + 1, 2**16, 2**32, 2**64 - 1])
-def test_a_bundle_of_too_many_items_costs_nothing(count: int) -> None:
+def test_a_bundle_of_too_many_items_is_refused_without_memory(count: int) -> None:
     bomb = head(4, count) + b"\x40" * 100_000
     tracemalloc.start()
     assert refusal(bomb) is Reason.OVERSIZE
@@ -78,7 +78,7 @@ def test_a_bundle_of_too_many_items_costs_nothing(count: int) -> None:
 
 
 @pytest.mark.parametrize("length", [ITEM_MAX + 1, 2**32, 2**64 - 1])
-def test_an_item_too_long_is_refused_whatever_follows(length: int) -> None:
+def test_an_item_too_long_is_refused_before_its_bytes_are_read(length: int) -> None:
     assert refusal(b"\x81" + head(2, length) + b"x") is Reason.OVERSIZE
 
 
@@ -86,7 +86,7 @@ def test_size_comes_first() -> None:
     assert refusal(bytes(BUNDLE_MAX + 1)) is Reason.OVERSIZE
 
 
-def test_what_unpack_would_refuse_is_not_packed() -> None:
+def test_pack_refuses_a_bundle_that_unpack_would_refuse() -> None:
     for raws in (
         [],
         [b"x" * (ITEM_MAX + 1)],
@@ -121,7 +121,7 @@ def test_a_packer_is_full_at_its_aim_or_at_the_number_of_items() -> None:
     assert [many.add(b"x") for _ in range(BUNDLE_ITEMS_MAX)].index(True) == BUNDLE_ITEMS_MAX - 1
 
 
-def test_a_packer_refuses_what_no_bundle_may_hold() -> None:
+def test_a_packer_refuses_items_that_no_bundle_may_hold() -> None:
     for raw in (b"", b"x" * (ITEM_MAX + 1)):
         with pytest.raises(ValueError, match="bytes"):
             Packer().add(raw)

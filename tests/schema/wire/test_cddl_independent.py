@@ -1,4 +1,4 @@
-"""The CDDL of SPEC.md is CDDL to others, and says of the vectors what the vectors say."""
+"""An independent CDDL library reads the CDDL of SPEC.md and agrees with the vectors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def vector(name: str, key: str = "bytes") -> bytes:
     return bytes.fromhex(json.loads((vectors.FOLDER / f"{name}.json").read_text())[key])
 
 
-def test_all_that_is_accepted_has_the_shapes_of_the_specification(strangers: Path) -> None:
+def test_accepted_vectors_match_the_cddl(strangers: Path) -> None:
     data = []
     for path in sorted(vectors.FOLDER.glob("ok-*.json")):
         if "bytes" in json.loads(path.read_text()):
@@ -86,7 +86,7 @@ def test_all_that_is_accepted_has_the_shapes_of_the_specification(strangers: Pat
         "off-schema-catalog-expires",
     ],
 )
-def test_what_breaks_a_shape_does_not_match_the_specification(strangers: Path, name: str) -> None:
+def test_vectors_that_break_a_shape_do_not_match_the_cddl(strangers: Path, name: str) -> None:
     item = split(vector(name))
     assert matches(strangers, [(item.kind.name.lower(), item.payload)]) == [False]
 
@@ -102,13 +102,11 @@ def test_what_breaks_a_shape_does_not_match_the_specification(strangers: Path, n
         "off-schema-sequence-offset",
     ],
 )
-def test_what_only_the_catalog_refuses_has_the_shape_of_a_report(
-    strangers: Path, name: str
-) -> None:
+def test_reports_that_only_the_catalog_refuses_match_the_cddl(strangers: Path, name: str) -> None:
     assert matches(strangers, [("report", split(vector(name)).payload)]) == [True]
 
 
-def test_requests_and_replies_have_the_shapes_of_the_specification(strangers: Path) -> None:
+def test_requests_and_replies_match_the_cddl(strangers: Path) -> None:
     data: list[tuple[str, bytes]] = []
     for path in sorted((vectors.FOLDER / "requests").glob("*.json")):
         kind = path.stem.partition("-")[0]
@@ -141,7 +139,7 @@ def test_requests_and_replies_have_the_shapes_of_the_specification(strangers: Pa
         ("submit-reply", "answers-text", "reply"),
     ],
 )
-def test_what_breaks_the_shape_of_a_request_or_reply_does_not_match(
+def test_broken_requests_and_replies_do_not_match_the_cddl(
     strangers: Path, rule: str, name: str, key: str
 ) -> None:
     raw = vector(f"requests/{name}", key)

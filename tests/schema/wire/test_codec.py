@@ -1,4 +1,4 @@
-"""The codec: one encoding per value, nothing else read, in bounded time and memory."""
+"""The codec: one encoding per value, other encodings refused, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def refusal(data: bytes, limit: int = LIMIT) -> Reason:
 
 
 @given(shallow)
-def test_every_value_survives(value: Any) -> None:
+def test_values_survive_encoding_and_decoding(value: Any) -> None:
     again = decode(encode(value), limit=LIMIT * 100)
     assert again == value
-    assert encode(again) == encode(value)  # True == 1, so equality alone would not do
+    assert encode(again) == encode(value)  # True == 1, so equality alone is not enough
 
 
 @given(shallow)
@@ -108,7 +108,7 @@ def test_no_tag_is_read(tag: int, content: str) -> None:
     "hex_bytes",
     [
         *("", "61", "18", "1900", "5803", "8101ff", "a1", "a16161"),  # cut short
-        *("0000", "6000", "8000", "a000"),  # something behind it
+        *("0000", "6000", "8000", "a000"),  # bytes behind the value
         *("1817", "190001", "1900ff", "1a0000ffff", "1b00000000ffffffff"),  # long integers
         *("3817", "580161", "5900016100", "780161", "9801f4", "b8016161f4"),  # long lengths
         *("5f4100ff", "7f6161ff", "9fff", "bfff", "ff", "1f", "3f"),  # indefinite, break
@@ -122,13 +122,13 @@ def test_no_tag_is_read(tag: int, content: str) -> None:
         *("61ff", "62c328", "63eda080", "64f4908080", "62c0af"),  # not UTF-8
     ],
 )
-def test_it_refuses(hex_bytes: str) -> None:
+def test_other_encodings_are_refused(hex_bytes: str) -> None:
     assert refusal(bytes.fromhex(hex_bytes)) is Reason.MALFORMED
 
 
 @pytest.mark.parametrize("major", [0x40, 0x60, 0x80, 0xA0])
 @pytest.mark.parametrize("size", [2**16, 2**32 - 1, 2**32, 2**63, 2**64 - 1])
-def test_a_length_bomb_costs_nothing(major: int, size: int) -> None:
+def test_a_length_bomb_is_refused_without_memory(major: int, size: int) -> None:
     bomb = head(major >> 5, size) + b"\x00" * 100
     tracemalloc.start()
     assert refusal(bomb) is Reason.MALFORMED
@@ -149,7 +149,7 @@ def test_nesting_is_read_and_written_to_the_same_depth() -> None:
         encode([decode(allowed, limit=99)])
 
 
-def test_the_limit_comes_before_anything_else() -> None:
+def test_the_size_limit_is_checked_first() -> None:
     assert refusal(b"\xff" * 11, limit=10) is Reason.OVERSIZE
     assert decode(b"\x49" + b"x" * 9, limit=10) == b"x" * 9
 
@@ -158,7 +158,7 @@ def test_the_limit_comes_before_anything_else() -> None:
     "value",
     [None, 1.5, {1: 2}, {b"a": 1}, {"a": None}, 2**64, -(2**64) - 1, "\ud800", {1}, 1j, object()],
 )
-def test_what_the_wire_does_not_carry_is_not_encoded(value: object) -> None:
+def test_values_that_the_wire_cannot_carry_are_not_encoded(value: object) -> None:
     with pytest.raises(ValueError):
         encode(value)
 
@@ -173,6 +173,6 @@ def test_heads_are_as_short_as_cbor2_makes_them(number: int) -> None:
     assert head(0, number) == cbor2.dumps(number)
 
 
-def test_a_refusal_says_what_is_wrong_in_one_line() -> None:
+def test_a_refusal_names_the_fault_in_one_line() -> None:
     with pytest.raises(RefusedError, match=re.escape("keys are not in ascending order")):
         decode(bytes.fromhex("a2616200616100"), limit=LIMIT)

@@ -1,4 +1,4 @@
-"""An independent COSE library reads our items and writes items that we accept.
+"""An independent COSE library verifies the project's items and signs items that it accepts.
 
 `cwt` pins an older cbor2 than ours, so it runs in an environment of its own (`strangers`).
 """
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.wire, pytest.mark.slow]
 
 
 def peer(strangers: Path, **order: Any) -> dict[str, list[str]]:
-    """What the other library makes of an order (see cose_peer.py)."""
+    """Run cose_peer.py, which uses the other library, and return its result."""
     order = {"domain": DOMAIN.hex(), "verify": [], "sign": []} | order
     script = str(Path(__file__).with_name("cose_peer.py"))
     done = subprocess.run(
@@ -48,7 +48,7 @@ def test_another_library_verifies_our_items(strangers: Path, world: World) -> No
     assert found == [split(bytes.fromhex(item)).payload.hex() for item in items]
 
 
-def test_another_library_refuses_what_we_call_forged(strangers: Path, world: World) -> None:
+def test_another_library_refuses_forged_items(strangers: Path, world: World) -> None:
     raw = world.report()
     forged = [
         raw[:-1] + bytes([raw[-1] ^ 1]),
@@ -60,7 +60,7 @@ def test_another_library_refuses_what_we_call_forged(strangers: Path, world: Wor
     assert found == ["VerifyError"] * len(forged)
 
 
-def test_we_accept_what_another_library_signs(
+def test_items_that_another_library_signs_are_accepted(
     strangers: Path, world: World, book: CatalogBook
 ) -> None:
     payload = encode(world.body())

@@ -51,7 +51,7 @@ SMALL_ORDER = [
     "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
     "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 ]
-"""The eight points of small order, then encodings of some that are not canonical."""
+"""The eight points of small order, then non-canonical encodings of some of them."""
 
 
 def refusal(raw: bytes) -> Reason:
@@ -66,7 +66,7 @@ def refusal(raw: bytes) -> Reason:
 @example(Kind.CATALOG, b"x" * 255, SEED)
 @example(Kind.CATALOG, b"x" * 256, SEED)
 @example(Kind.CATALOG, b"x" * 65_000, SEED)
-def test_what_is_sealed_opens(kind: Kind, payload: bytes, seed: bytes) -> None:
+def test_a_sealed_item_splits_and_verifies(kind: Kind, payload: bytes, seed: bytes) -> None:
     item = split(raw := seal(kind, payload, seed))
     verify(item)
     assert (item.kind, item.payload, item.key) == (kind, payload, public_key(seed))
@@ -149,7 +149,7 @@ def test_a_malleable_signature_is_forged(world: World) -> None:
 @pytest.mark.parametrize("key", SMALL_ORDER)
 @pytest.mark.parametrize("point", SMALL_ORDER[:4])
 def test_a_small_order_key_signs_nothing(key: str, point: str) -> None:
-    """With R and A of small order and S = 0, lax verifiers accept one message in eight or all."""
+    """If R and A have small order and S = 0, lenient verifiers accept an eighth or all messages."""
     for n in range(8):
         raw = sign_by_hand(protected(key=bytes.fromhex(key)), b"%d" % n)
         assert refusal(raw[:-64] + bytes.fromhex(point) + bytes(32)) is Reason.BAD_KEY
@@ -188,7 +188,7 @@ def test_an_item_larger_than_its_kind_allows_is_neither_made_nor_read(kind: Kind
     assert refusal(sign_by_hand(protected(kind), bytes(room + 1))) is Reason.OVERSIZE
 
 
-def test_an_oversize_item_is_refused_unseen() -> None:
+def test_an_oversize_item_is_refused_without_parsing() -> None:
     assert refusal(b"\x84" * (ITEM_MAX + 1)) is Reason.OVERSIZE
 
 
@@ -198,7 +198,7 @@ def test_a_kind_from_the_future_is_unknown(kind: int) -> None:
 
 
 @pytest.mark.parametrize("content_type", [0, 23, 60, 255, 256, 64_999])
-def test_a_content_type_of_others_is_malformed(content_type: int) -> None:
+def test_a_foreign_content_type_is_malformed(content_type: int) -> None:
     header = protected().replace(b"\x19\xfd\xe9", cbor2.dumps(content_type))
     assert refusal(sign_by_hand(header, b"x")) is Reason.MALFORMED
 
@@ -224,13 +224,13 @@ def test_a_signature_whose_r_has_small_order_is_forged() -> None:
 
 
 @given(st.sampled_from(list(Kind)), st.binary(max_size=200), st.binary(min_size=32, max_size=32))
-def test_what_is_signed_is_what_is_read(kind: Kind, payload: bytes, seed: bytes) -> None:
+def test_split_gives_the_signed_payload(kind: Kind, payload: bytes, seed: bytes) -> None:
     item = sign_item(kind, payload, seed)
     assert item == split(item.raw)
     assert item.raw == seal(kind, payload, seed)
 
 
-def test_a_stamped_item_is_what_is_read() -> None:
+def test_split_gives_the_payload_and_nonce_of_a_stamped_item() -> None:
     item = sign_item(Kind.REPORT, b"stamped", SEED, work_bits=5)
     assert item == split(item.raw)
     assert item.work is not None

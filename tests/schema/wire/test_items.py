@@ -1,4 +1,4 @@
-"""Payloads: what is written is read, what is not allowed is refused, nothing else is raised."""
+"""Payloads: encoding and decoding agree, and decoders raise only RefusedError."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ announcements = st.builds(
 @given(reports)
 def test_reports_survive(report: Report) -> None:
     assert decode_report(encode_report(report)) == report
-    assert decode_report(encode_report(report)) == report  # the second time from memory
+    assert decode_report(encode_report(report)) == report  # the second time from the cache
 
 
 @given(ids, ids, times)
@@ -110,7 +110,7 @@ noise = st.recursive(
 @pytest.mark.parametrize("decoder", DECODERS)
 @given(data=st.binary(max_size=80) | noise.map(encode))
 def test_any_payload_is_read_or_refused(decoder: Callable[[bytes], object], data: bytes) -> None:
-    """Any exception but a refusal fails here."""
+    """Any exception other than RefusedError fails this test."""
     with suppress(RefusedError):
         decoder(data)
 
@@ -124,7 +124,7 @@ GOOD: dict[Callable[[bytes], object], dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_each_mandatory_key_is_missed_and_held_to_its_type(
+def test_a_missing_or_mistyped_mandatory_key_is_refused(
     decoder: Callable[[bytes], object],
 ) -> None:
     good = GOOD[decoder]
@@ -144,7 +144,7 @@ def test_an_unknown_key_is_refused(decoder: Callable[[bytes], object]) -> None:
 
 
 @pytest.mark.shows("MARS-12")
-def test_an_announcement_passes_over_keys_it_does_not_know() -> None:
+def test_an_announcement_ignores_unknown_keys() -> None:
     body = {"time": 0, "expires": 1, "mood": [{"deep": True}], "news": [{"text": "a", "tone": 1}]}
     assert decode_announcement(encode(body)) == Announcement(0, 1, news=(News("a"),))
 
@@ -174,7 +174,7 @@ def test_an_announcement_passes_over_keys_it_does_not_know() -> None:
     ],
 )
 def test_an_announcement_is_refused(change: dict[str, object]) -> None:
-    for also in ({}, {"report_interval": 1}):  # malformed, whatever else is wrong with it
+    for also in ({}, {"report_interval": 1}):  # MALFORMED takes precedence over other faults
         with pytest.raises(RefusedError) as caught:
             decode_announcement(encode({"time": 0, "expires": 1} | also | change))
         assert caught.value.code == Reason.MALFORMED
@@ -213,13 +213,13 @@ def test_a_selector_is_evaluated_by_the_reader() -> None:
     "change",
     [{"catalog": bytes(31)}, {"time": -600}, {"count": 0}, {"one_in": 0}, {"sequence": ()}],
 )
-def test_a_report_that_nobody_could_read_is_not_written(change: dict[str, Any]) -> None:
+def test_a_report_that_decode_would_refuse_is_not_encoded(change: dict[str, Any]) -> None:
     report = Report(bytes(32), "t", 600, {"a": True})
     with pytest.raises(ValueError):
         encode_report(replace(report, **change))
 
 
-def test_what_a_caller_does_to_a_report_does_not_change_the_next() -> None:
+def test_a_caller_that_changes_a_decoded_report_does_not_change_the_cache() -> None:
     payload = encode_report(Report(bytes(32), "t", 1_800_000_000, {"poisoned": False}))
     for _ in range(3):
         report = decode_report(payload)
@@ -227,7 +227,7 @@ def test_what_a_caller_does_to_a_report_does_not_change_the_next() -> None:
         report.values["poisoned"] = True
 
 
-def test_a_remembered_report_still_refuses_a_long_time() -> None:
+def test_a_cached_report_is_refused_if_its_time_is_not_in_shortest_form() -> None:
     payload = encode_report(Report(bytes(32), "t", 1_800_000_000, {"remembered": True}))
     decode_report(payload)
     short = payload[:7] + (60_000).to_bytes(4, "big") + payload[11:]
@@ -235,7 +235,7 @@ def test_a_remembered_report_still_refuses_a_long_time() -> None:
         decode_report(short)
 
 
-def test_the_memory_of_reports_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_reports_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(items, "_REPORTS", {})
     monkeypatch.setattr(items, "_REPORTS_MAX", 10)
     for n in range(50):
@@ -243,7 +243,7 @@ def test_the_memory_of_reports_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(items._REPORTS) <= 10
 
 
-def test_what_is_remembered_of_one_value_is_not_written_for_another() -> None:
+def test_the_cache_keeps_equal_values_of_different_types_apart() -> None:
     for time in (1_800_000_000, 1_800_000_600):
         for value in (True, 1, "1"):
             report = Report(bytes(32), "t", time, {"a": value})

@@ -1,4 +1,4 @@
-"""The rules of signatures as SPEC.md states them, in plain integers, beside libsodium's."""
+"""The signature rules of SPEC.md, computed in plain integers, agree with libsodium."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORLD = World()
 
 
 def by_the_rules(item: Item) -> Reason:
-    """OK, FORGED or BAD_KEY by the text of SPEC.md alone."""
+    """The verdict of the rules in SPEC.md: OK, FORGED or BAD_KEY."""
     if ed.verifies(item.signature, item.key, item.signed):
         return Reason.OK
     return Reason.FORGED if ed.usable(item.key) else Reason.BAD_KEY
@@ -54,7 +54,7 @@ def test_a_vector_of_a_signature_follows_from_the_rules(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["bad-key-mixed", "bad-key-mixed-2", "forged-r-mixed"])
-def test_what_holds_times_the_cofactor_only_is_refused(name: str) -> None:
+def test_a_signature_valid_only_times_the_cofactor_is_refused(name: str) -> None:
     item = split(bytes.fromhex(content(name)["bytes"]))
     assert ed.holds_with_cofactor(item.signature, item.key, item.signed)
     assert by_the_rules(item) is not Reason.OK
@@ -94,7 +94,7 @@ def test_the_rules_and_libsodium_agree_on_points_of_every_order(
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(min_size=32, max_size=32))
-def test_any_bytes_as_key_are_judged_alike(key: bytes) -> None:
+def test_the_rules_and_libsodium_agree_on_any_bytes_as_key(key: bytes) -> None:
     item = split(sign_by_hand(protected(key=key), b"x"))
     assert by_the_rules(item) is by_libsodium(item)
 
@@ -114,6 +114,6 @@ def test_there_are_fourteen_encodings_of_points_of_small_order() -> None:
     assert {ed.decode(data) for data in found} == set(ed.TORSION)
 
 
-def test_a_report_as_it_should_be_is_one_of_the_family() -> None:
+def test_signed_with_makes_the_normal_report_by_default() -> None:
     item = split(signed_with(WORLD))
     assert by_the_rules(item) is by_libsodium(item) is Reason.OK

@@ -1,4 +1,4 @@
-"""Items for human eyes: nothing is left out, and the notation is what RFC 8949 says."""
+"""Items as text for people: complete, and in the notation of RFC 8949."""
 
 from __future__ import annotations
 

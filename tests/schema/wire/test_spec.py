@@ -1,4 +1,4 @@
-"""SPEC.md says what the code does: codes, limits, kinds, words and worked bytes."""
+"""SPEC.md agrees with the code: codes, limits, kinds, words and worked bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPORT = json.loads((vectors.FOLDER / "ok-report.json").read_text())
 
 
 WORKED = 11
-"""The section of worked bytes."""
+"""The section of SPEC.md with the worked bytes."""
 
 
 def section(number: int) -> str:
@@ -34,20 +34,20 @@ def section(number: int) -> str:
 
 
 @pytest.mark.parametrize("reason", Reason)
-def test_every_reason_stands_with_its_verdict(reason: Reason) -> None:
+def test_the_specification_has_each_reason_with_its_verdict(reason: Reason) -> None:
     assert f"\n| `{reason}` | {reason.decision.name} |" in section(8)
 
 
-def test_no_reason_stands_that_does_not_exist() -> None:
+def test_the_specification_has_no_unknown_reasons() -> None:
     rows = re.findall(r"\n\| `([a-z-]+)` \| ([A-Z]+) \|", section(8))
     assert {Reason(name): Decision[verdict] for name, verdict in rows} == {
         reason: reason.decision for reason in Reason
     }
 
 
-def test_every_reason_that_bytes_alone_give_stands_in_the_order_of_checks() -> None:
+def test_the_order_of_checks_has_each_reason_that_the_bytes_alone_give() -> None:
     missing = {str(reason) for reason in Reason if f"`{reason}`" not in section(7)}
-    # The first two by section 4, the others by what a node stores or takes in.
+    # Section 4 gives the first two; the others depend on a node's store or on what it accepts.
     assert missing == {"ok", "empty", "erased", "wrong-key", "quota"}
 
 
@@ -61,11 +61,11 @@ def test_every_reason_that_bytes_alone_give_stands_in_the_order_of_checks() -> N
         limits.BUNDLE_ITEMS_MAX,
     ],
 )
-def test_every_size_limit_stands_in_the_table(value: int) -> None:
+def test_the_specification_has_each_size_limit_in_its_table(value: int) -> None:
     assert f"{value:,}" in section(1)
 
 
-def test_the_other_bounds_stand_where_they_belong() -> None:
+def test_the_specification_has_the_other_limits() -> None:
     assert f"nested at most {DEPTH_MAX} deep" in section(1)
     assert f"seconds = 0 .. {limits.TIME_MAX} " in section(3)
     assert f"multiples of {limits.TIME_STEP}" in section(3)
@@ -97,7 +97,7 @@ def test_the_other_bounds_stand_where_they_belong() -> None:
         assert bound in types, bound
 
 
-def test_every_word_of_a_catalog_stands_in_its_section() -> None:
+def test_the_specification_has_each_word_of_a_catalog() -> None:
     words = [*KINDS, *PSEUDONYMS, *fields.FIELD_TYPES, *fields.SOURCES]
     assert [word for word in words if f'"{word}"' not in section(4)] == []
     assert [chart for chart in CHARTS if chart not in section(4)] == []
@@ -106,7 +106,7 @@ def test_every_word_of_a_catalog_stands_in_its_section() -> None:
     ] == []
 
 
-def test_every_rule_of_a_catalog_stands_with_its_code() -> None:
+def test_the_specification_has_each_rule_of_a_catalog_with_its_code() -> None:
     codes = {value for value in vars(reading).values() if re.fullmatch(r"M0\d\d", str(value))}
     assert {code for code in codes if code not in section(4)} == set()
 
@@ -125,7 +125,7 @@ def characters(ranges: str) -> set[str]:
     return found
 
 
-def test_every_kind_stands_with_its_content_type() -> None:
+def test_the_specification_has_each_kind_with_its_content_type() -> None:
     types = " / ".join(str(CONTENT_TYPE + kind) for kind in Kind)
     assert f"content-type = {types}" in section(2)
     assert " | ".join(kind.name.lower() for kind in Kind) in section(2)
@@ -180,7 +180,7 @@ def test_the_lists_of_codes_have_the_size_and_digest_that_are_given(name: str) -
 
 
 def test_the_rule_of_the_largest_report_is_that_of_the_code() -> None:
-    """The same catalog fits with 1,024 bytes and does not with one more: see the vectors."""
+    """The vectors show that a report of 1,024 bytes fits and one of 1,025 bytes does not."""
     assert f"has at most {limits.REPORT_MAX:,} bytes" in section(4)
     assert f"report {limits.ENVELOPE_SIZE} + head" in section(4)
     assert f"and {limits.STAMP_SIZE} more if `work`" in section(4)
@@ -192,7 +192,7 @@ def test_the_characters_that_make_a_blank_line_are_those_of_the_code() -> None:
     assert characters(text[1]) == set(reading.BLANK)
 
 
-def test_the_diagnostic_notation_says_what_the_bytes_say() -> None:
+def test_the_diagnostic_notation_agrees_with_the_bytes() -> None:
     item = split(bytes.fromhex(REPORT["bytes"]))
     body = cbor2.loads(item.payload)
     notation = section(WORKED)

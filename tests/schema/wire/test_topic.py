@@ -1,4 +1,4 @@
-"""Topics: self-certifying names that parse back."""
+"""Topics: names that follow from the namespace key and parse into label and short key."""
 
 from __future__ import annotations
 

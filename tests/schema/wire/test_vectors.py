@@ -1,4 +1,4 @@
-"""The published vectors: as the generator makes them, judged as they say, and fragile."""
+"""The published vectors: files equal to the generator's output, right verdicts, exact bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from methrics.schema.wire.verdict import Decision, Reason
 
 PATHS = sorted(vectors.FOLDER.glob("*.json"))
 STORES_DECIDE = {Reason.ERASED, Reason.WRONG_KEY, Reason.QUOTA}
-"""Reasons that depend on a store or a relay's limits, for which no vector can stand."""
+"""Reasons without a vector, because they depend on a node's store or a relay's limits."""
 
 
 def content(path: Path) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def content(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_the_folder_holds_what_the_generator_makes() -> None:
+def test_the_folder_equals_the_output_of_the_generator() -> None:
     assert {path.stem: content(path) for path in PATHS} == vectors.build()
     requests = (vectors.FOLDER / "requests").glob("*.json")
     assert {path.stem: content(path) for path in requests} == vectors.build_requests()
@@ -37,7 +37,7 @@ def test_the_folder_holds_what_the_generator_makes() -> None:
 
 @pytest.mark.shows("KPI-3")
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_a_vector_is_judged_as_it_says(path: Path) -> None:
+def test_a_vector_gets_its_expected_verdict(path: Path) -> None:
     scenario = content(path)
     assert vectors.expected(vectors.run(scenario)) == scenario["expect"]
     assert path.stem.startswith(scenario["expect"]["reason"] + "-")
@@ -48,7 +48,9 @@ def test_every_reason_has_a_vector() -> None:
     assert reasons == set(Reason) - STORES_DECIDE
 
 
-def test_a_generator_that_contradicts_its_names_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_generator_refuses_a_name_with_the_wrong_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(vectors, "NOW", NOW + 86_400 * 30)
     with pytest.raises(ValueError, match="ok-report is a duplicate, or its reason is late"):
         vectors.build()
