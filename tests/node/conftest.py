@@ -112,7 +112,7 @@ def paths(tmp_path: Path) -> Paths:
 
 
 class Shop:
-    """A recorder of the shop, its user's answers, and what came to be in its outbox."""
+    """A recorder of the shop, the answers of its user, and its outbox."""
 
     def __init__(self, catalog: Catalog, paths: Paths, clock: ManualClock) -> None:
         self.catalog = catalog
@@ -132,7 +132,7 @@ class Shop:
         return methrics.node.open(self.catalog.raw, **options)  # type: ignore[arg-type]
 
     def allow(self, *types: str, fields: Iterable[str] | None = None) -> None:
-        """The user's yes, noticed by every recorder."""
+        """Writes the user's yes; every recorder reads it at once."""
         chosen = None if fields is None else list(fields)
         grant(self.paths, self.namespace, types or self.catalog.types, fields=chosen, now=NOW)
         self.clock.advance(RECHECK)
@@ -148,7 +148,8 @@ def app(shop: Catalog, paths: Paths, clock: ManualClock) -> Shop:
 
 
 class Post:
-    """A route that takes what it is given, or answers what a test says, and keeps it all."""
+    """A route that acknowledges all items, or gives the answers that a test sets, and keeps
+    them."""
 
     name = "relay"
 
@@ -207,7 +208,7 @@ class Post:
         return done
 
     def live(self, seconds: int) -> None:
-        """Time goes by on a machine that is on: a pass of the publisher whenever one is due."""
+        """Moves the clock forward, with a pass of the publisher whenever one is due."""
         clock, journal, passes = self.app.clock, self.app.journal, 0
         end = clock.now() + seconds
         while (due := journal.next_due()) is not None and due <= end:

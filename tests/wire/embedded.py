@@ -109,7 +109,7 @@ def run(command: Sequence[str], cwd: Path, *, given: str = "", **env: str) -> st
 
 
 class Running:
-    """A program that goes on until it is told to stop."""
+    """A program that runs until a signal to stop."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process

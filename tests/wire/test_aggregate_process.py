@@ -1,4 +1,4 @@
-"""A real aggregator process: killed in mid-ingest, told to stop, on a full and a read-only disk."""
+"""A real aggregator process: killed during ingest, stopped, on a full and on a read-only disk."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ def test_nothing_may_be_loaded_stored_or_framed(visitor: Visitor) -> None:
     assert not re.search(r"<(script|img|iframe|link|object|embed)\b| on\w+=|style=|src=", text)
 
 
-def test_connections_that_say_nothing_block_nobody(visitor: Visitor, page: ConsentPage) -> None:
+def test_silent_connections_do_not_block_others(visitor: Visitor, page: ConsentPage) -> None:
     import socket
 
     idle = [socket.create_connection(("127.0.0.1", page.server_address[1])) for _ in range(20)]

@@ -28,7 +28,7 @@ def demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_demo_ends_in_tables_that_anybody_can_ask_again(tmp_path: Path) -> None:
+def test_the_demo_ends_in_tables_that_can_be_queried_again(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     done = demo(folder, "--apps", "4", "--days", "2")
     assert done.returncode == 0, done.stderr + done.stdout

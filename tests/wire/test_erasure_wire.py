@@ -174,7 +174,7 @@ async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
         await found.until(lambda: in_parquet(beside) == {kept.id})
         assert split(doomed.raw).signature not in parquet(beside)
 
-        # Its exact bytes come again, from somebody who kept them.
+        # Another peer sends its exact bytes again.
         async with open_swarm() as someone:
             route = RelayRoute(someone, [found.relay], clock=Clock(), rng=random.Random(2))
             await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
@@ -183,7 +183,7 @@ async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
         erasures = Erasures(found.journal).all()
         assert [one.state for one in erasures.values()] == [ACKNOWLEDGED]
 
-    # An aggregator that starts anew over the same file takes it back as little.
+    # An aggregator that is started again on the same file does not store it either.
     async with scene(tmp_path) as found:
         async with open_swarm() as someone:
             route = RelayRoute(someone, [found.relay], clock=Clock(), rng=random.Random(2))
@@ -194,7 +194,7 @@ async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
         await trio.sleep(1.5)
         assert rows(found.store) == [("system", kept.id)]
 
-    # And the person sees it in the public file, asking nobody.
+    # The person can check that in the public file.
     arguments = ["--home", str(tmp_path / "home"), "--check", str(tmp_path / "public.duckdb")]
     checked = CliRunner().invoke(mine, arguments)
     assert checked.exit_code == 0, checked.output
@@ -241,7 +241,7 @@ TRIES = 40
 
 
 def left(paths: Paths) -> Journal:
-    """The journal of somebody of whom COUNT reports left."""
+    """A journal from which COUNT reports have left."""
     journal = Journal(paths.outbox(NAMESPACE))
     number = journal.outbox.keep_catalog(CATALOG.id, CATALOG.raw)
     now = Clock().now() // 86_400 * 86_400
@@ -300,7 +300,7 @@ def test_kpi_7_erase_killed_at_random_is_journaled_whole_or_not_at_all(tmp_path:
         asked = erasures.all()
         outcomes[len(asked)] += 1
         assert all(one.raw == wanted[index] for index, one in asked.items()), "never other bytes"
-        # Towards the moment at which one becomes the other.
+        # Nearer to the moment at which the outcome changes.
         longest = max(0.002, after) if asked else longest * 1.2
         if min(outcomes[0], outcomes[COUNT]) >= 3:
             break

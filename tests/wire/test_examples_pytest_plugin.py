@@ -145,7 +145,7 @@ def test_with_a_yes_each_run_keeps_one_row_the_latest(run: Run, person: Paths) -
         assert row.values["python"] == machine_facts(["python"])["python"]
 
 
-def test_a_build_service_stays_silent_whatever_its_user_said(run: Run, person: Paths) -> None:
+def test_ci_records_nothing_despite_a_yes(run: Run, person: Paths) -> None:
     agree(person)
     before = files(Path(person.data))
     told(run(METHRICS_HOME=person.data, CI="true"))
@@ -153,7 +153,7 @@ def test_a_build_service_stays_silent_whatever_its_user_said(run: Run, person: P
 
 
 @pytest.mark.parametrize("trouble", ["no folder", "no catalog", "busy"])
-def test_trouble_of_ours_is_no_trouble_of_theirs(
+def test_our_errors_do_not_fail_the_test_run(
     trouble: str, run: Run, person: Paths, installed: Path
 ) -> None:
     bare = told(run("-p", "no:census"))

@@ -103,7 +103,7 @@ CLICKS = 6
 
 
 class Collector:
-    """An aggregator's ears: counts every report of every bundle, as it arrives."""
+    """A validator that counts every report of every bundle."""
 
     def __init__(self, book: CatalogBook) -> None:
         self.book = book

@@ -101,7 +101,7 @@ async def scene() -> AsyncIterator[tuple[Swarm, Relay, Ears]]:
 
 
 @pytest.mark.shows("MARS-2", "DEB-9", "NEW-6")
-async def test_mars_2_the_second_hop_sees_reports_and_nobody(
+async def test_mars_2_the_second_hop_sees_reports_and_no_submitter(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("DEBUG", logger="methrics")
@@ -191,7 +191,7 @@ def record(home: Path) -> None:
 
 
 async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
-    """A relay told to stop publishes what it holds, although its window is far from over."""
+    """A relay that is stopped publishes its pool, although its batch window is far from over."""
     record(tmp_path)
     ears = Ears()
     serving = [
@@ -246,7 +246,7 @@ async def test_publishing_to_a_dead_relay_keeps_everything(tmp_path: Path) -> No
     assert states == {DUE}
 
 
-async def test_publishing_goes_on_until_it_is_told_to_stop(tmp_path: Path) -> None:
+async def test_publishing_goes_on_until_a_signal_to_stop(tmp_path: Path) -> None:
     record(tmp_path)
     with command("publish", "--home", str(tmp_path), "--relay", DEAD, "--json") as publisher:
         assert (await said(publisher))["postponed"] == 2
@@ -299,7 +299,7 @@ def test_a_wrong_command_gets_one_clear_line(
     assert hint in said.err
 
 
-async def test_a_port_in_use_is_said() -> None:
+async def test_a_port_in_use_is_reported() -> None:
     async with open_swarm(listen=[LISTEN]) as swarm:
         taken = swarm.addrs[0].partition("/p2p/")[0]
         with command("relay", "--catalog", str(SIGNED), "--listen", taken) as child:

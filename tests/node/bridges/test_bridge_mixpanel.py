@@ -1,4 +1,4 @@
-"""The official Mixpanel client, from PyPI, with our consumer: what is recorded, and what is not."""
+"""The official Mixpanel client with our consumer: which events and properties are recorded."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def client(app: Shop, **options: object) -> tuple[Mixpanel, Consumer]:
 
 
 def rows(app: Shop) -> list[tuple[str, object]]:
-    """What waits in the outbox, sorted: type and values."""
+    """The rows in the outbox, sorted: type and values."""
     journal = app.journal
     found = journal.pending(app.clock.now() + 400 * DAY, 1000).rows if journal.exists() else []
     journal.close()
@@ -57,7 +57,7 @@ def rows(app: Shop) -> list[tuple[str, object]]:
 
 
 def reports(post: Post) -> list[Report]:
-    """All that left."""
+    """All bytes that left."""
     return [decode_report(split(raw).payload) for raw in post.sent]
 
 
@@ -86,7 +86,7 @@ def test_an_event_goes_to_the_type_and_the_fields_of_its_name(agreed: Shop) -> N
     assert found.left_out == {"identifier": 8, "reserved": 4}
 
 
-def test_an_explicit_mapping_goes_before_the_rule(agreed: Shop) -> None:
+def test_an_explicit_mapping_comes_before_the_rule(agreed: Shop) -> None:
     mp, consumer = client(
         agreed,
         names={"Page – looked at": "view", "Click": "view"},
@@ -112,7 +112,7 @@ def test_a_count_is_summed_and_may_have_an_amount(agreed: Shop) -> None:
     assert consumer.statistics().dropped == {"no-amount": 6}
 
 
-def test_a_sign_of_life_is_recorded_once_a_day_whatever_is_tracked(agreed: Shop) -> None:
+def test_an_active_type_is_recorded_once_a_day(agreed: Shop) -> None:
     mp, consumer = client(agreed, active=("visit",))
     for _ in range(2):
         mp.track(WHO, "An event of no type", {"color": "green"})
@@ -184,7 +184,7 @@ def test_an_event_may_be_a_step_and_an_event_of_its_own(agreed: Shop) -> None:
 
 
 def everything(mp: Mixpanel) -> None:
-    """Every method of the client that could tell somebody something."""
+    """Calls every method of the client that could send something."""
     mp.people_set(WHO, {"$name": ADDRESS, "color": "red"})
     mp.people_set_once(WHO, {"color": "red"})
     mp.people_increment(WHO, {"size": 1})
@@ -253,7 +253,7 @@ def test_no_socket_is_opened_and_no_identifying_byte_is_stored_or_leaves(
     assert agreed.recorder.statistics().dropped == {"wrong-mapping": 1}, "token is never mapped"
 
 
-def test_the_stock_client_connects_for_an_alias_which_is_why_it_is_adopted(
+def test_the_stock_client_connects_for_an_alias_unless_adopted(
     agreed: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[object] = []
@@ -297,7 +297,7 @@ def test_a_buffered_consumer_in_front_of_ours_hands_on_lists(agreed: Shop) -> No
         ("elsewhere", "{}", "unknown-endpoint"),
     ],
 )
-def test_what_cannot_be_taken_is_dropped_by_its_reason(
+def test_invalid_messages_are_dropped_and_counted_by_reason(
     agreed: Shop, endpoint: str, message: str, reason: str
 ) -> None:
     consumer = Consumer(agreed.recorder)
@@ -306,7 +306,7 @@ def test_what_cannot_be_taken_is_dropped_by_its_reason(
     assert agreed.recorder.statistics().dropped == {}
 
 
-def test_values_that_no_field_takes_are_left_out_and_the_rest_is_recorded(agreed: Shop) -> None:
+def test_values_that_fit_no_field_are_left_out_and_the_rest_is_recorded(agreed: Shop) -> None:
     mp, consumer = client(agreed)
     wrong = {"color": ["red"], "size": float("nan"), "version": None, "shape": "round"}
     mp.track(WHO, "view", {**wrong, "Size": 5})
@@ -315,7 +315,7 @@ def test_values_that_no_field_takes_are_left_out_and_the_rest_is_recorded(agreed
     assert left == {"identifier": 4, "reserved": 2, "wrong-value": 2, "empty": 1, "undeclared": 1}
 
 
-def test_what_the_node_fills_in_is_not_taken_from_the_app(agreed: Shop) -> None:
+def test_properties_cannot_set_fields_that_the_node_fills_in(agreed: Shop) -> None:
     mp, consumer = client(agreed)
     mp.track(WHO, "visit", {"daily": True, "color": "red"})
     assert rows(agreed) == [("visit", {"color": "red"})]
@@ -378,7 +378,7 @@ def test_a_recorder_that_cannot_work_makes_a_consumer_that_does_nothing(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_child_does_not_report_what_its_parent_began(agreed: Shop) -> None:
+def test_a_forked_child_does_not_record_interactions_of_its_parent(agreed: Shop) -> None:
     mp, consumer = client(agreed, sequences={"buy": FUNNEL})
     mp.track(WHO, "Dialogue shown")
     child = os.fork()
@@ -405,7 +405,7 @@ def test_threads_share_a_consumer(agreed: Shop) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    # Who finds the outbox busy is not made to wait for long, and is counted.
+    # A thread that finds the outbox busy waits briefly, and its event is counted as dropped.
     recorded, dropped, _ = consumer.statistics()
     assert recorded + dropped.pop("not-recorded", 0) == 240
     assert not dropped
@@ -447,7 +447,7 @@ def test_reserved_field_names_get_an_underscore_and_identifiers_have_none() -> N
 
 
 @given(st.text(max_size=60))
-def test_the_rule_gives_names_that_a_catalog_takes(text: str) -> None:
+def test_the_rule_gives_names_that_a_catalog_allows(text: str) -> None:
     for name in (type_name(text), field_name(text)):
         assert name is None or is_name(name)
     assert field_name(text) not in RESERVED_NAMES

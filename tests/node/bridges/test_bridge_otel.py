@@ -1,4 +1,4 @@
-"""The OpenTelemetry bridge, under the real SDK: what is declared is recorded once, nothing else."""
+"""The OpenTelemetry bridge with the real SDK: only declared values are recorded, each once."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def telemetry(app: Shop) -> Iterator[Telemetry]:
 
 
 def sums(of: Shop | Journal) -> dict[tuple[object, ...], int]:
-    """What waits in the outbox of the count `click`: total by (color, size)."""
+    """The waiting rows of the count `click`: total by (color, size)."""
     found: Counter[tuple[object, ...]] = Counter()
     journal = of if isinstance(of, Journal) else of.journal
     rows = journal.pending(LATER).rows if journal.exists() else []
@@ -122,9 +122,7 @@ def state(app: Shop) -> object:
     return [decode(row.fields, limit=999) for row in rows]
 
 
-def test_what_an_app_counts_leaves_as_reports_and_nothing_else_does(
-    telemetry: Telemetry, app: Shop, post: Post
-) -> None:
+def test_only_declared_counts_leave_as_reports(telemetry: Telemetry, app: Shop, post: Post) -> None:
     tracer = TracerProvider().get_tracer("app")
     with tracer.start_as_current_span("a span, so that there are exemplars"):
         telemetry.meter.create_counter("click").add(
@@ -146,7 +144,7 @@ def test_what_an_app_counts_leaves_as_reports_and_nothing_else_does(
     assert telemetry.exporter.statistics() == (4, {"undeclared": 1}, {"undeclared": 2})
 
 
-def test_names_follow_the_rule_and_a_mapping_goes_before_it(app: Shop) -> None:
+def test_names_follow_the_rule_and_a_mapping_comes_before_it(app: Shop) -> None:
     app.allow()
     telemetry = Telemetry(
         app, instruments={"HTTP.server.requests": "click"}, attributes={"http.route": "color"}
@@ -159,7 +157,7 @@ def test_names_follow_the_rule_and_a_mapping_goes_before_it(app: Shop) -> None:
     assert telemetry.left_out == {"taken": 1}
 
 
-def test_one_meter_beside_another_counts_together_and_two_views_do_not(app: Shop) -> None:
+def test_two_meters_add_up_and_two_views_do_not(app: Shop) -> None:
     app.allow()
     views = [View(instrument_name="click"), View(instrument_name="c*", attribute_keys={"color"})]
     telemetry = Telemetry(app, views=views)
@@ -181,14 +179,16 @@ def test_attributes_of_the_wrong_type_are_left_out_and_the_rest_is_counted(
     assert telemetry.left_out == {"wrong-value": 3}
 
 
-def test_what_the_node_fills_in_nobody_else_does(telemetry: Telemetry, app: Shop) -> None:
+def test_attributes_cannot_set_fields_that_the_node_fills_in(
+    telemetry: Telemetry, app: Shop
+) -> None:
     telemetry.meter.create_gauge("visit").set(50, {"daily": False, "version": "1.2"})
     telemetry.flush()
     assert state(app) == [{"size": 1, "version": "1.2"}]
     assert telemetry.left_out == {"undeclared": 1}
 
 
-def test_a_counter_seen_from_outside_counts_its_steps(telemetry: Telemetry, app: Shop) -> None:
+def test_an_observable_counter_counts_its_increases(telemetry: Telemetry, app: Shop) -> None:
     totals = iter([5, 5, 12, 3, 4])
 
     def look(options: CallbackOptions) -> Iterator[Observation]:
@@ -215,7 +215,7 @@ def test_a_level_is_a_state_and_never_a_count(telemetry: Telemetry, app: Shop) -
     assert telemetry.dropped == {"not-monotonic": 1}
 
 
-def test_a_gauge_is_told_again_as_long_as_it_stands(telemetry: Telemetry, app: Shop) -> None:
+def test_a_gauge_is_recorded_again_at_each_export(telemetry: Telemetry, app: Shop) -> None:
     telemetry.meter.create_gauge("visit").set(50)
     for _ in range(3):
         telemetry.flush()
@@ -223,7 +223,7 @@ def test_a_gauge_is_told_again_as_long_as_it_stands(telemetry: Telemetry, app: S
     assert state(app) == [{"size": 1}]
 
 
-def test_a_state_says_one_thing(telemetry: Telemetry, app: Shop) -> None:
+def test_a_state_with_several_values_at_once_is_dropped(telemetry: Telemetry, app: Shop) -> None:
     gauge = telemetry.meter.create_gauge("visit")
     gauge.set(50, {"core": 0})
     gauge.set(60, {"core": 1})
@@ -232,7 +232,7 @@ def test_a_state_says_one_thing(telemetry: Telemetry, app: Shop) -> None:
     assert telemetry.dropped == {"several-at-once": 2}
 
 
-def test_two_gauges_tell_two_fields_of_one_state_or_neither(app: Shop) -> None:
+def test_two_gauges_set_two_fields_of_one_state_or_none(app: Shop) -> None:
     app.allow()
     telemetry = Telemetry(app, instruments={"a": "visit", "b": "visit"})
     first, second = telemetry.meter.create_gauge("a"), telemetry.meter.create_gauge("b")
@@ -246,7 +246,7 @@ def test_two_gauges_tell_two_fields_of_one_state_or_neither(app: Shop) -> None:
     assert state(app) == [{"color": "red", "size": 1, "version": "1.0"}]
 
 
-def test_a_count_is_of_whole_things(telemetry: Telemetry, app: Shop) -> None:
+def test_a_count_must_be_a_whole_number(telemetry: Telemetry, app: Shop) -> None:
     click = telemetry.meter.create_counter("click")
     click.add(1.5, {"color": "red"})
     click.add(2.0, {"color": "green"})
@@ -255,9 +255,7 @@ def test_a_count_is_of_whole_things(telemetry: Telemetry, app: Shop) -> None:
     assert telemetry.dropped == {"not-whole": 1}
 
 
-def test_other_makers_of_points_may_hand_on_what_is_no_number(
-    telemetry: Telemetry, app: Shop
-) -> None:
+def test_points_without_a_number_are_dropped(telemetry: Telemetry, app: Shop) -> None:
     nan, attributes = math.nan, {"color": "red"}
     counts = [NumberDataPoint(attributes, 0, 1, value) for value in (nan, math.inf, -math.inf)]
     level = NumberDataPoint({}, 0, 1, nan)
@@ -292,7 +290,7 @@ def test_an_event_type_of_another_kind_is_not_filled_by_metrics(telemetry: Telem
     assert telemetry.dropped == {"wrong-kind": 3}
 
 
-def test_a_mapping_that_cannot_be_is_an_error_in_tests_and_left_out_elsewhere(app: Shop) -> None:
+def test_a_wrong_mapping_raises_if_strict_and_is_left_out_otherwise(app: Shop) -> None:
     app.allow()
     mappings: list[dict[str, Any]] = [
         {"instruments": {"a": "no_such_type"}},
@@ -330,7 +328,7 @@ def test_a_histogram_with_our_views_is_counted_whole_at_the_edges_too(
         ExponentialBucketHistogramAggregation(max_size=20),
     ],
 )
-def test_foreign_buckets_tell_what_they_can_and_never_more(aggregation: Any, app: Shop) -> None:
+def test_other_buckets_are_counted_only_where_they_are_sure(aggregation: Any, app: Shop) -> None:
     app.allow()
     draw = random.Random(1)
     telemetry = Telemetry(app, views=[View(instrument_name="click", aggregation=aggregation)])
@@ -359,7 +357,7 @@ def index(edges: list[float], value: float) -> int:
 
 
 @given(st.lists(values, min_size=1, max_size=8), edges, edges, st.booleans())
-def test_explicit_buckets_never_tell_an_untruth(
+def test_explicit_buckets_are_never_counted_wrongly(
     observed: list[float], ours: list[float], theirs: list[float], extremes: bool
 ) -> None:
     counts = [0] * (len(theirs) + 1)
@@ -381,7 +379,7 @@ def test_explicit_buckets_never_tell_an_untruth(
 
 
 @given(st.lists(values, min_size=1, max_size=8), edges, st.integers(2, 200), st.booleans())
-def test_exponential_buckets_never_tell_an_untruth(
+def test_exponential_buckets_are_never_counted_wrongly(
     observed: list[float], ours: list[float], size: int, negative: bool
 ) -> None:
     reader = InMemoryMetricReader()
@@ -410,7 +408,7 @@ def only_points(data: MetricsData | None) -> Any:
 # -- consent ---------------------------------------------------------------------------------------
 
 
-def test_off_keeps_nothing_and_opens_nothing(app: Shop) -> None:
+def test_without_consent_nothing_is_recorded_or_opened(app: Shop) -> None:
     telemetry = Telemetry(app)
     telemetry.meter.create_counter("click").add(3, {"color": "red", "nonsense": 1})
     telemetry.meter.create_histogram("click").record(3)
@@ -599,14 +597,14 @@ for color in ("red", "green"):
 """
 
 
-def test_what_was_measured_last_is_recorded_when_the_app_exits(app: Shop, tmp_path: Path) -> None:
+def test_the_last_measurements_are_recorded_when_the_app_exits(app: Shop, tmp_path: Path) -> None:
     run(EXIT, app, tmp_path)
     outbox = Journal(app.paths.outbox(app.namespace))
     assert sums(outbox) == {("red", None): 3, ("green", None): 3}
 
 
 def run(code: str, app: Shop, folder: Path) -> None:
-    """A program of its own, on the machine of somebody who agreed long ago."""
+    """Runs a program on the machine of a person who agreed long ago."""
     grant(app.paths, app.namespace, ["click"], now=1_700_000_000)
     catalog = folder / "shop.cbor"
     catalog.write_bytes(app.catalog.raw)
@@ -614,7 +612,7 @@ def run(code: str, app: Shop, folder: Path) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code, *paths], check=True, timeout=60)
 
 
-def test_the_guide_says_every_reason() -> None:
+def test_the_guide_lists_every_reason() -> None:
     page = GUIDE.read_text("utf-8")
     package = Path(sys.modules[Exporter.__module__].__file__ or "").parent
     found = {
@@ -627,7 +625,7 @@ def test_the_guide_says_every_reason() -> None:
 
 
 def _reasons(code: str) -> Iterator[str]:
-    """Texts that are counted: those handed to a tally, or back as a reason."""
+    """Reasons that are counted: arguments of a tally, and returned reasons."""
     for pattern in (
         r'(?:add|append)\(\s*"([a-z-]+)"',
         r'return "([a-z-]+)"',

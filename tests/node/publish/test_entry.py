@@ -21,7 +21,7 @@ def write(home: Path, document: object) -> None:
     (home / "network.json").write_text(text)
 
 
-def test_nothing_set_means_nobody(tmp_path: Path) -> None:
+def test_without_settings_there_is_no_entry_peer(tmp_path: Path) -> None:
     assert entry_peers(user_paths(tmp_path), {}) == Entry()
 
 

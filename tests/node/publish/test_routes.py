@@ -172,7 +172,7 @@ async def test_attack_a_relay_that_breaks_the_rules_costs_nothing_but_time(
     assert [one.fate for one in await deliver(says, Reason.OK)] == [Fate.ACKNOWLEDGED]
 
 
-async def test_attack_one_relay_cannot_talk_the_other_out_of_it(
+async def test_attack_one_relay_cannot_override_the_acknowledgement_of_another(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     assert [one.fate for one in await deliver(Reason.FORGED, Reason.OK)] == [Fate.ACKNOWLEDGED]
@@ -180,7 +180,7 @@ async def test_attack_one_relay_cannot_talk_the_other_out_of_it(
     assert await deliver(Reason.LATE, Reason.LATE) == [Outcome(Fate.REFUSED, "late")]
 
 
-async def test_nobody_there_means_later(autojump_clock: trio.testing.MockClock) -> None:
+async def test_unreachable_relays_mean_retry(autojump_clock: trio.testing.MockClock) -> None:
     async with relays() as (app, _):
         route = route_to(app, ["/memory/gone/p2p/gone"])
         assert list((await route.deliver(outgoing_of(1))).values()) == [
@@ -201,7 +201,7 @@ async def test_many_reports_take_several_requests(autojump_clock: trio.testing.M
 
 
 @pytest.mark.parametrize("change", [{"topics": ("other",)}, {"expires": BASE}])
-async def test_a_relay_that_does_not_serve_us_gets_nothing(
+async def test_a_relay_that_does_not_carry_the_topic_gets_nothing(
     autojump_clock: trio.testing.MockClock, change: dict[str, object]
 ) -> None:
     async with relays(Reason.OK) as (app, found):

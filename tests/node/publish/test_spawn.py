@@ -1,4 +1,4 @@
-"""Starting the publisher: only when something is due, one at a time, and never in the app's way."""
+"""Starting the publisher: only when something is due, one at a time, without delaying the app."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RELAY = "/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWOne"
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What would have been started; nothing is."""
+    """The command lines that would have been started; no process is."""
     seen: list[list[str]] = []
     monkeypatch.setattr(spawn, "_started", {})
     monkeypatch.setattr(spawn, "start", seen.append)
@@ -68,7 +68,7 @@ def test_none_is_started_while_one_runs(app: Shop, started: list[list[str]]) -> 
 
 
 @pytest.mark.shows("KPI-15")
-def test_the_last_chance_is_on_close(app: Shop, started: list[list[str]]) -> None:
+def test_one_is_started_on_close(app: Shop, started: list[list[str]]) -> None:
     app.allow()
     recorder = app.open(publisher="process", relays=[RELAY])
     assert recorder.record("view", color="red")
@@ -78,9 +78,7 @@ def test_the_last_chance_is_on_close(app: Shop, started: list[list[str]]) -> Non
     assert len(started) == 1
 
 
-def test_none_is_started_for_those_who_publish_themselves(
-    app: Shop, started: list[list[str]]
-) -> None:
+def test_none_is_started_if_the_app_publishes_itself(app: Shop, started: list[list[str]]) -> None:
     app.allow()
     recorder = app.open(publisher="none")
     assert recorder.record("view", color="red")
@@ -90,7 +88,7 @@ def test_none_is_started_for_those_who_publish_themselves(
     assert started == []
 
 
-def test_none_is_started_where_nobody_could_take_a_report(
+def test_none_is_started_if_no_relay_is_known(
     app: Shop, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app.allow()
@@ -108,7 +106,7 @@ def test_none_is_started_where_nobody_could_take_a_report(
 
 
 @pytest.mark.parametrize("python", ["", None, "/opt/shop/shop", "/usr/bin/uwsgi"])
-def test_an_app_that_is_no_python_is_never_run_again(
+def test_an_app_whose_executable_is_not_python_is_never_run_again(
     app: Shop, monkeypatch: pytest.MonkeyPatch, python: str | None
 ) -> None:
     monkeypatch.setattr(sys, "executable", python)
@@ -219,8 +217,8 @@ exits.at_exit(Leaving())
 
 
 @pytest.mark.wire
-def test_an_app_that_starts_one_as_it_exits_says_nothing() -> None:
-    """Python warns of processes that nobody waits for, in development mode on standard error."""
+def test_an_app_that_starts_one_as_it_exits_prints_nothing() -> None:
+    """In development mode, Python warns on standard error of a process without a `wait`."""
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-c", LEAVE], capture_output=True, check=False, timeout=60
     )

@@ -1,4 +1,4 @@
-"""NEW-4: sums of what nodes say are the true numbers of active installs and of those who return.
+"""NEW-4: sums of reports are the true numbers of active and of returning installs.
 
 An install is counted by itself here, and exactly, so that sums over installs are exact as well. All
 goes through the real outbox, journal and `prepare`; publishers come whenever they like.
@@ -67,7 +67,7 @@ class Install:
             self.writers[process].state(CATALOG.types[name], at, WIRE, 1)
 
     def publish(self, at: int) -> None:
-        """What `Delivery` does before it sends."""
+        """Makes reports as `Delivery` does before it sends."""
         self.clock.advance(at - self.clock.now())
         pending = self.journal.pending(at)
         if not pending.rows:
@@ -88,7 +88,7 @@ class Install:
         self.lost = done.dropped
 
     def drain(self, at: int) -> None:
-        """Passes until nothing waits any more."""
+        """Makes passes until no row waits any more."""
         while self.journal.snapshot().waiting:
             at += 3 * HOUR
             self.publish(at)
@@ -125,7 +125,7 @@ PASSES = st.lists(st.integers(0, 36 * HOUR), max_size=20)
 @given(USES, PASSES)
 # One second before midnight and one after, published when only the second is due by itself.
 @example([(0, DAY - 1, 0), (1, 0, 1)], [DAY, *[600] * 20])
-def test_new_4_every_active_day_week_and_month_and_milestone_is_told_exactly_once(
+def test_new_4_every_active_day_week_month_and_milestone_is_reported_exactly_once(
     uses: list[tuple[int, int, int]], pauses: list[int]
 ) -> None:
     uses.sort()
@@ -155,7 +155,7 @@ def test_new_4_every_active_day_week_and_month_and_milestone_is_told_exactly_onc
             (report.time // DAY, report.values["milestone"]) for report in install.of("retention")
         ]
         assert back == [(first + n, f"d{n}") for n in (0, 1, 7, 30) if first + n in active]
-        # The week of installation is that of the first use, whenever the publisher came.
+        # The week of installation is that of the first use, not that of the first pass.
         ages = {0: 0, 1: 1, 2: 1, 3: 1}
         begun = week_number(first * DAY)
         for report in told:
@@ -172,7 +172,7 @@ def test_new_4_every_active_day_week_and_month_and_milestone_is_told_exactly_onc
         max_size=40,
     )
 )
-def test_new_4_nobody_is_counted_twice_whatever_the_clock_does(
+def test_new_4_no_install_is_counted_twice_however_the_clock_jumps(
     steps: list[tuple[int, int, bool]],
 ) -> None:
     """Real seconds that pass, what the clock shows too much, and whether a publisher comes."""
@@ -194,7 +194,7 @@ def test_new_4_nobody_is_counted_twice_whatever_the_clock_does(
         install.close()
 
 
-def test_what_nobody_came_for_in_three_weeks_is_dropped_and_counted() -> None:
+def test_rows_without_a_publisher_for_three_weeks_are_dropped_and_counted() -> None:
     with tempfile.TemporaryDirectory() as home:
         install = Install(home)
         for day in range(30):
@@ -207,7 +207,7 @@ def test_what_nobody_came_for_in_three_weeks_is_dropped_and_counted() -> None:
         install.close()
 
 
-def test_after_a_reset_somebody_new_begins() -> None:
+def test_after_a_reset_the_install_counts_as_a_new_one() -> None:
     with tempfile.TemporaryDirectory() as home:
         install = Install(home)
         install.record(BEGIN)

@@ -39,7 +39,7 @@ def test_undeclared_fields_are_named(shop: Catalog) -> None:
         FieldPacker(shop.types["view"]).pack({"color": "red", "shoe_size": 43}, None)
 
 
-def test_what_is_remembered_is_bounded(shop: Catalog) -> None:
+def test_the_cache_of_values_is_bounded(shop: Catalog) -> None:
     packer = FieldPacker(EXAMPLE.types["heartbeat"])
     for i in range(3 * REMEMBERED_MAX):
         packer.pack({"version": f"{i % 10}.{i % 50}"}, None)

@@ -1,4 +1,4 @@
-"""The embedded client as an app sees it: what is kept, what is not, and what never happens."""
+"""The recorder as an app sees it: what is recorded, what is not, and that it never raises."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LATER = 1 << 40
 
 @pytest.fixture(autouse=True)
 def quiet() -> None:
-    """Each test is a process's first: one log line is allowed again."""
+    """Each test may log one line, as a new process may."""
     exits._state["warned"] = False
 
 
@@ -38,7 +38,7 @@ def kept(app: Shop) -> list[dict[str, object]]:
 
 
 @pytest.mark.shows("METH-5", "DEB-1")
-def test_off_touches_nothing(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_consent_nothing_is_touched(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("no network, no thread, no random bytes without consent")
 
@@ -97,7 +97,7 @@ def test_an_app_without_consent_loads_no_heavy_module(app: Shop, tmp_path: Path)
 
 
 @pytest.mark.shows("METH-14", "KPI-3")
-def test_values_are_narrowed_before_they_are_kept(app: Shop) -> None:
+def test_values_are_coerced_before_they_are_stored(app: Shop) -> None:
     app.allow()
     recorder = app.open(app_version="3.2.1")
     assert recorder.record("view", color="ultraviolet", size=55)
@@ -135,7 +135,7 @@ def test_each_kind_has_its_own_rows(app: Shop) -> None:
     assert window.due >= window.time + 86_400 + 300
 
 
-def test_a_state_may_hold_nothing_but_what_the_node_fills_in(app: Shop) -> None:
+def test_a_state_may_consist_of_fields_that_the_node_fills_in(app: Shop) -> None:
     app.allow("visit", fields=["daily"])
     assert app.recorder.record("visit", color="red")
     assert kept(app) == [{}]
@@ -175,7 +175,7 @@ def test_wrong_use_is_counted_and_raised_only_when_strict(
     assert kept(app) == []
 
 
-def test_a_misspelt_type_is_heard_of_in_tests_without_consent_too(app: Shop) -> None:
+def test_an_unknown_type_raises_if_strict_even_without_consent(app: Shop) -> None:
     strict = app.open(strict=True)
     calls = (strict.record, strict.record, strict.count, strict.sequence)
     for call in calls:  # the second is answered from the cached switch

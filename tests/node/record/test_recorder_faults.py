@@ -1,4 +1,4 @@
-"""What goes wrong on a machine: the app never notices, and the loss is counted."""
+"""Faults of a machine: the app gets no error, and lost events are counted."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_every_record_that_returned_true_survives_a_kill(app: Shop, tmp_path: Pa
             child.wait()
     said = sum(log.stat().st_size for log in logs)
     rows = len(Journal(app.paths.outbox(app.namespace)).pending(LATER, limit=100_000).rows)
-    # A child may be killed after the row was kept and before it could say so.
+    # A child may be killed after the row was stored and before it printed that.
     assert said <= rows <= said + 12
     assert said > 400
 

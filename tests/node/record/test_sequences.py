@@ -31,7 +31,7 @@ def test_one_row_with_bucketed_offsets(app: Shop) -> None:
     app.allow()
     begun = app.clock.now()
     with app.recorder.sequence("buy", color="red") as sequence:
-        app.clock.advance(500)  # before the first step: not told
+        app.clock.advance(500)  # before the first step: not recorded
         assert sequence.step("shown")
         app.clock.advance(4.9)
         assert sequence.step("paid")

@@ -1,4 +1,4 @@
-"""Boxes: what goes in comes out, all reports look alike, and everything else is refused."""
+"""Boxes: items survive sealing, all boxes with a report have one size, other bytes are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHER = BoxKey.from_seed(b"o" * 32)
 @example(b"x" * (BOX_STEP - 1))
 @example(b"x" * BOX_STEP)
 @example(b"x" * ITEM_MAX)
-def test_what_goes_in_comes_out(item: bytes) -> None:
+def test_an_unsealed_box_gives_the_same_item(item: bytes) -> None:
     assert unseal(seal(item, KEY.public), KEY) == item
 
 
@@ -45,7 +45,7 @@ def test_an_item_over_the_limit_is_not_sealed() -> None:
 
 
 @pytest.mark.parametrize("key", [b"", b"short", bytes(32), b"\x01" + bytes(31), bytes(33)])
-def test_a_box_key_that_cannot_be_one_is_refused(key: bytes) -> None:
+def test_an_invalid_box_key_is_refused(key: bytes) -> None:
     with pytest.raises(RefusedError) as caught:
         seal(b"item", key)
     assert caught.value.code == Reason.BAD_KEY

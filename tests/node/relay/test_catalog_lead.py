@@ -56,7 +56,7 @@ def test_nothing_is_due_without_a_catalog_or_an_interval() -> None:
 
 
 @given(st.lists(st.integers(112, ITEM_MAX), min_size=1, max_size=3))
-def test_what_is_due_has_room(sizes: list[int]) -> None:
+def test_a_due_catalog_fits_into_the_bundle(sizes: list[int]) -> None:
     items = [bytes(size) for size in sizes]
     try:
         bundle = pack(items)

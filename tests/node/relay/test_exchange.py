@@ -1,4 +1,4 @@
-"""Catalogs by id from peers: found late, checked, and never asked for without end."""
+"""Catalogs by id from peers: found late, checked, and asked for a limited number of times."""
 
 from __future__ import annotations
 
@@ -123,14 +123,14 @@ async def test_attack_reports_that_name_catalogs_which_do_not_exist(
         assert len(set(asked)) == WANTED_MAX
         attempts = len(asked) / (WANTED_MAX * 2)
         assert attempts == ATTEMPTS_MAX
-        # What was looked for long enough is forgotten, which makes room for what is real.
+        # After the last attempt a catalog is forgotten, which makes room for others.
         seeker.exchange.want(CATALOG.id, TOPIC)
         await trio.sleep(PAUSES.least)
         assert CATALOG.id in asked
     assert PEERS_MAX >= 2
 
 
-async def test_it_answers_for_what_is_in_the_book_and_nothing_else(
+async def test_it_answers_only_for_catalogs_in_the_book(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     network = MemoryNetwork()

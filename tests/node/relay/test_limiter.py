@@ -1,4 +1,4 @@
-"""The limit per connection: fair over time, bounded in memory, and blind to who it limits."""
+"""The limit per peer: fair over time, bounded in memory, and without peer ids in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_burst_is_served_then_refilled_by_the_minute() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.integers(0, 50)), max_size=40))
-def test_nobody_gets_more_than_a_burst_and_the_rate(steps: list[tuple[float, int]]) -> None:
+def test_no_peer_gets_more_than_a_burst_and_the_rate(steps: list[tuple[float, int]]) -> None:
     limits, now, given_out = limiter(), 0.0, 0
     for pause, wanted in steps:
         now += pause

@@ -1,4 +1,4 @@
-"""The relay in a network of memory: it mixes, forgets who came, keeps what it cannot publish."""
+"""The relay in a network in memory: it mixes, forgets submitters, and keeps unpublished items."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ async def test_reports_of_many_leave_in_one_bundle(autojump_clock: trio.testing.
 async def test_attack_reports_of_one_visit_leave_apart(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """What one machine hands in at once is spread over the next day, by default."""
+    """By default, items that one machine hands in together are spread over the next day."""
     reports = [report(number) for number in range(20)]
     async with scene(mix=MixLimits()) as relay:
         assert await hand_in(relay, *reports) == [Reason.OK] * 20
@@ -346,7 +346,7 @@ async def test_attack_a_crowd_nobody_takes_does_not_keep_the_relay_busy(
         assert relay.relay.statistics.put_back <= 5 * 5
 
 
-async def test_stopping_publishes_what_is_held(autojump_clock: trio.testing.MockClock) -> None:
+async def test_stopping_publishes_the_pool(autojump_clock: trio.testing.MockClock) -> None:
     async with scene() as relay:
         await hand_in(relay, report(1), report(2))
         relay.stop.set()
@@ -375,7 +375,7 @@ async def test_a_stop_while_bundles_are_on_their_way_publishes_the_rest_too(
         assert sorted(relay.collected) == sorted([report(1), report(2)])
 
 
-async def test_what_is_still_being_judged_when_the_relay_stops_is_not_said_to_be_held(
+async def test_boxes_still_being_judged_when_the_relay_stops_get_quota(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def slowly(call: Callable[[], object]) -> object:

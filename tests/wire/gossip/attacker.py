@@ -1,4 +1,4 @@
-"""A peer that speaks TCP, Noise and Yamux properly and gossip as it likes."""
+"""A peer that follows TCP, Noise and Yamux and sends any gossip frames."""
 
 from __future__ import annotations
 
@@ -81,4 +81,4 @@ def rpc(**fields: Any) -> bytes:
 
 
 ENDED = (MuxedConnError,)
-"""What an attacker meets when it has been dropped, beside libp2p's own errors."""
+"""Errors that an attacker gets after it was dropped, besides those of libp2p."""

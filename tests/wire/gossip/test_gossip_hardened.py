@@ -229,7 +229,7 @@ async def test_raising_validator_and_handler_do_not_end_the_host() -> None:  # C
 @pytest.mark.parametrize(
     ("connections", "cap"), [(18, 8), pytest.param(1000, 300, marks=pytest.mark.slow)]
 )
-async def test_connections_coming_and_going_use_nothing_up(
+async def test_connections_that_come_and_go_use_up_no_slots(
     connections: int, cap: int
 ) -> None:  # C3
     async with scene(GossipSettings(connections_max=cap)) as s:
@@ -361,7 +361,7 @@ async def test_only_noise_and_yamux_are_offered() -> None:  # C9
         assert list(upgrader.muxer_multistream.transports) == ["/yamux/1.0.0"]
 
 
-async def test_rejected_messages_cost_standing_and_ignored_ones_do_not() -> None:
+async def test_rejected_messages_lower_the_peer_score_and_ignored_ones_do_not() -> None:
     async with scene() as s, attack(s.addr) as peer:
         stream = await peer.stream()
         for n in range(30):
@@ -576,7 +576,7 @@ class _Lines(logging.Handler):
 
 
 @pytest.mark.shows("DEB-9")
-async def test_nothing_of_a_peer_is_kept_when_it_has_left(
+async def test_no_trace_of_a_peer_is_kept_when_it_has_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root, lines = logging.getLogger(), _Lines()

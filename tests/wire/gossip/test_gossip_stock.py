@@ -30,7 +30,7 @@ def run(case: str) -> dict[str, Any] | None:
 
 
 def count(case: str, name: str) -> int:
-    """One number that stock reports. How fast this machine is shows in it; the flaw does, too."""
+    """One number that stock reports. It depends on the speed of the machine, and on the flaw."""
     reported = run(case)
     assert reported is not None
     return int(reported[name])
@@ -81,5 +81,5 @@ def test_stock_installs_a_handler_on_the_root_logger() -> None:  # compat.py
     assert run("root_logging") == {"handlers": 1}
 
 
-def test_stock_shares_a_port_without_a_word() -> None:  # dialing.py
+def test_stock_shares_a_port_without_an_error() -> None:  # dialing.py
     assert run("shared_port") == {"second_listeners": 1}

@@ -125,7 +125,7 @@ async def test_fifty_bundles_each_way(js_script: Path, naming: str, dialler: str
 
 
 async def test_bundles_pass_through_us_from_one_js_peer_to_another(js_script: Path) -> None:
-    """Signed by one, judged and forwarded by us, verified by the other; each names it its way."""
+    """One signs, we judge and forward, the other verifies; their message ids differ from ours."""
     rng = random.Random(3)
     first, second = bundles(20, rng), bundles(20, rng)
     async with (

@@ -1,4 +1,4 @@
-"""Staying connected: when a kept address is dialled again, and what a failed dial leaves."""
+"""Staying connected: when a kept address is redialled, and that failed dials leave no address."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INFO = PeerInfo(PEER, [])
 
 
 class Network:
-    """A host and its network in one; each dial succeeds, fails or hangs as `answers` says."""
+    """A host and its network in one; `answers` sets whether a dial succeeds, fails or hangs."""
 
     def __init__(self, answers: list[str]) -> None:
         self.answers = answers
@@ -90,7 +90,7 @@ async def test_peer_that_drops_us_at_once_is_not_hammered(autojump_clock: object
     assert 8 <= len(network.dialled) <= 16
 
 
-async def test_connection_that_ended_without_a_word_is_noticed(autojump_clock: object) -> None:
+async def test_a_connection_that_ended_without_an_event_is_noticed(autojump_clock: object) -> None:
     network = Network(["succeeds", "succeeds"])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(dialer(network).keep, INFO)

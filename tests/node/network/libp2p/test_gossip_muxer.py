@@ -1,4 +1,4 @@
-"""Yamux over a pipe in memory: the rules, the bounds, and what breaks them."""
+"""Yamux over a pipe in memory: its rules, its bounds, and breaches of both."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def test_writer_waits_for_the_reader_and_then_gives_up(autojump_clock: obj
         await ends.one.close()
 
 
-async def test_pause_of_the_reader_costs_nothing(autojump_clock: object) -> None:
+async def test_a_pause_of_the_reader_does_not_break_the_stream(autojump_clock: object) -> None:
     """Stock breaks the stream after 5 s."""
     async with trio.open_nursery() as nursery:
         ends = Ends(nursery)

@@ -1,4 +1,4 @@
-"""The muxer against the letter of the yamux specification, cancellation, and random use."""
+"""The muxer against the yamux specification, cancellation, and random use."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ async def test_new_stream_is_acknowledged(autojump_clock: object) -> None:
         pytest.param(b"\x09" + bytes(11), id="version"),
     ],
 )
-async def test_breach_is_told_as_protocol_error(autojump_clock: object, frame: bytes) -> None:
+async def test_a_breach_is_answered_with_a_protocol_error(
+    autojump_clock: object, frame: bytes
+) -> None:
     async with trio.open_nursery() as nursery:
         raw = Raw(nursery, NO_PINGS)
         await raw.accepted(1)
@@ -114,7 +116,7 @@ async def test_breach_is_told_as_protocol_error(autojump_clock: object, frame: b
         assert (await raw.answers())[-1] == bye(GoAway.PROTOCOL_ERROR)
 
 
-async def test_close_is_told_as_normal_and_go_away_is_not_answered(autojump_clock: object) -> None:
+async def test_close_sends_a_normal_go_away_which_is_not_answered(autojump_clock: object) -> None:
     async with trio.open_nursery() as nursery:
         raw = Raw(nursery, NO_PINGS)
         await trio.testing.wait_all_tasks_blocked()
@@ -217,7 +219,7 @@ async def keep_speaking(raw: Raw) -> None:
         await raw.wire.send_all(frames.pack(Type.PING, Flag.ACK, 0, 0))
 
 
-async def test_what_arrived_before_the_connection_ended_can_be_read(
+async def test_bytes_received_before_the_connection_ended_can_be_read(
     autojump_clock: object,
 ) -> None:
     async with trio.open_nursery() as nursery:
@@ -237,7 +239,7 @@ async def test_what_arrived_before_the_connection_ended_can_be_read(
         assert raw.muxer.unread == 0
 
 
-async def test_fullest_connection_gives_way_when_all_together_hold_too_much(
+async def test_the_connection_with_most_unread_bytes_is_closed_when_all_have_too_many(
     autojump_clock: object,
 ) -> None:
     unread = Unread(500_000)
@@ -256,8 +258,8 @@ async def test_fullest_connection_gives_way_when_all_together_hold_too_much(
         assert unread.total == 0
 
 
-async def test_reading_waits_for_no_writing(autojump_clock: object) -> None:
-    """A peer that stops reading does not keep us from what it has already sent."""
+async def test_reading_does_not_wait_for_writing(autojump_clock: object) -> None:
+    """We can read the data of a peer that has stopped reading."""
     async with trio.open_nursery() as nursery:
         raw = Raw(nursery, GossipSettings(keepalive=10_000, write_time_max=100), narrow=True)
         stream = await raw.accepted(1)
@@ -401,7 +403,7 @@ class Talk:
         self.reset = self.reset or not over
 
     def check_windows(self) -> None:
-        """What one may still send is what the other may still take, granted or not."""
+        """The bytes that one side may send equal those that the other side accepts."""
         for side, other in (self.ends, self.ends[::-1]):
             unread = len(side.wrote) - len(other.read)
             assert other.stream._credit == side.stream._send_window
