@@ -1,4 +1,4 @@
-"""Makes the helpers beside the tests of this folder importable by name."""
+"""Makes the helper modules of this folder importable by name."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ from real_network import RealNetwork
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNetwork]:
-    """A relay and an aggregator, real processes on loopback, for all tests of a module."""
+    """A relay and an aggregator as processes on loopback, shared by the tests of a module."""
     with RealNetwork(tmp_path_factory.mktemp("network")) as found:
         yield found

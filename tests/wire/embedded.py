@@ -1,4 +1,4 @@
-"""Running the programs of docs/examples as a reader would, and looking into their outbox."""
+"""Runs the programs of docs/examples as a reader would, and reads their outbox."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if sys.argv[0] == "-m":
 else:
     runpy.run_path(sys.argv[0], run_name="__main__")
 """
-"""Runs a program as it is, on a machine whose clock is slow."""
+"""Code that runs an unchanged program with a clock that is slow by the given seconds."""
 
 
 class Row(NamedTuple):
@@ -48,13 +48,13 @@ class Row(NamedTuple):
 
 
 def agree(paths: Paths, catalog: Catalog = CATALOG, *, ago: int = 0) -> None:
-    """The person says yes to everything that the catalog asks, or said so `ago` seconds ago."""
+    """Grant consent for everything in the catalog, now or `ago` seconds ago."""
     namespace = namespace_of(catalog.label, catalog.short_key)
     grant(paths, namespace, list(catalog.types), now=Clock().now() - ago)
 
 
 def waiting(paths: Paths, namespace: str = NAMESPACE) -> list[Row]:
-    """What was recorded and is not yet a report. Makes no file."""
+    """The recorded rows that are not yet reports. Creates no file."""
     journal = Journal(paths.outbox(namespace))
     if not journal.exists():
         return []
@@ -71,7 +71,7 @@ def waiting(paths: Paths, namespace: str = NAMESPACE) -> list[Row]:
 
 
 def receipts(paths: Paths, namespace: str = NAMESPACE) -> list[Receipt]:
-    """What became a report."""
+    """The rows that became reports."""
     journal = Journal(paths.outbox(namespace))
     if not journal.exists():
         return []
@@ -93,7 +93,7 @@ def program(name: str, *arguments: str, earlier: int = 0) -> list[str]:
 
 
 def run(command: Sequence[str], cwd: Path, *, given: str = "", **env: str) -> str:
-    """Run to the end; what it printed. Fails if it failed or complained. `given`: its input."""
+    """Run a program with the input `given`, and return its output. Fails on an error or warning."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -109,7 +109,7 @@ def run(command: Sequence[str], cwd: Path, *, given: str = "", **env: str) -> st
 
 
 class Running:
-    """A program that runs until a signal to stop."""
+    """A program that runs until a signal stops it."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -124,7 +124,7 @@ class Running:
         _pipe(self.process.stdin).close()
 
     def stop(self) -> str:
-        """SIGTERM; the rest of what it printed. Fails if it failed or complained."""
+        """Send SIGTERM and return the rest of the output; fails on an error or warning."""
         self.process.terminate()
         out, err = _pipe(self.process.stdout).read(), _pipe(self.process.stderr).read()
         assert (self.process.wait(60), err) == (0, ""), out + err
@@ -133,7 +133,7 @@ class Running:
 
 @contextmanager
 def running(command: Sequence[str], cwd: Path, **env: str) -> Iterator[Running]:
-    """Start a program; it is killed at the end if it still runs."""
+    """Start a program; kill it at the end of the block if it still runs."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, cwd=cwd, env=environment(**env), stdin=pipe, stdout=pipe, stderr=pipe, text=True
@@ -150,5 +150,5 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
 
 
 def home(tmp_path: Path, name: str = "home") -> Paths:
-    """A person's folder, not made yet."""
+    """The paths of a person's folder, which does not exist yet."""
     return user_paths(tmp_path / name)

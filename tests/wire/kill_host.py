@@ -1,10 +1,10 @@
-"""A parent that has imported everything and forks what is to be killed: an import costs a second.
+"""Imports everything once and forks the processes that a test kills: an import takes a second.
 
     python kill_host.py CATALOG
 
-Reads one JSON object per line: {"role": "publish" | "record", "home", "shift", ...}; forks a child
-for it, a process of its own with a host key and sockets of its own. Says `pid N`, then what the
-child says (`at STEP` of a publisher, `kept SERIAL` of a recorder), then `ended STATUS`.
+Reads one JSON object per line: {"role": "publish" | "record", "home", "shift", ...}. Forks a child
+for each line, with its own host key and sockets. Prints `pid N`, then the lines of the child (`at
+STEP` of a publisher, `kept SERIAL` of a recorder), then `ended STATUS`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from methrics.node.record.settings import RecorderSettings
 from methrics.schema.catalog.catalog import Catalog, load
 
 STEPS = ((Journal, "journal"), (Journal, "attempt"), (RelayRoute, "deliver"), (Journal, "mark"))
-"""What a publisher says it has come to, each the moment before it does it."""
+"""The steps that a publisher prints, each just before it takes the step."""
 
 
 def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""A relay and an aggregator as real processes on loopback, and what the aggregator has stored."""
+"""A relay and an aggregator as processes on loopback, and queries of the aggregator's store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def wait_until(what: str, look: Callable[[], object], seconds: float = 60) -> No
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This process's environment, which tests have cleared of all that turns measuring off."""
+    """The environment of this process; conftest.py has removed variables that turn metrics off."""
     return {**os.environ, "PYTHONUNBUFFERED": "1", **changes}
 
 
@@ -61,24 +61,24 @@ class Service:
         return ADDRESS.search(self.said()) is not None
 
     def said(self) -> str:
-        """Its output so far."""
+        """The output of the process so far."""
         return self._log.read_text("utf-8", errors="replace")
 
     @property
     def address(self) -> str:
-        """Where it listens, with its peer id."""
+        """The multiaddress where the process listens, with its peer id."""
         found = ADDRESS.search(self.said())
         assert found is not None
         return found[0]
 
     def stop(self) -> None:
-        """As Ctrl-C does; it writes down what it holds."""
+        """Send SIGINT, as Ctrl-C does; the process stores or publishes its pending items."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             assert self.process.wait(30) == 0, self.said()
 
     def kill(self) -> None:
-        """At once."""
+        """Kill the process at once."""
         self.process.kill()
         self.process.wait()
 
@@ -129,6 +129,6 @@ class RealNetwork:
             raise
 
     def stop(self) -> None:
-        """End both, so that all that was taken is published and stored."""
+        """Stop both, so that every accepted report is published and stored."""
         for service in reversed(self._services):
             service.stop()

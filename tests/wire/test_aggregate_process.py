@@ -1,4 +1,4 @@
-"""A real aggregator process: killed during ingest, stopped, on a full and on a read-only disk."""
+"""A real aggregator process: killed during ingest, stopped, with a full or read-only disk."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def make_bundles(count: int, size: int, now: int) -> list[bytes]:
 
 
 class Aggregator:
-    """A `methrics aggregate --json` process and what it has said."""
+    """A `methrics aggregate --json` process and the events that it has printed."""
 
     def __init__(self, process: trio.Process) -> None:
         self.process = process
@@ -72,7 +72,7 @@ class Aggregator:
             self._rest += data
 
     async def listening(self) -> str:
-        """Its address, once it has joined the topic."""
+        """The address of the process, once it has joined the topic."""
         with trio.fail_after(60):
             event = await self.event("listening")
             assert event is not None, "it ended before it listened"
@@ -118,7 +118,7 @@ async def feed(swarm: Swarm, addr: str, bundles: list[bytes], pause: float = 0.0
 
 
 def check(file: Path) -> int:
-    """The file opens, each report is right and there once; how many there are."""
+    """Check that the file opens and has each report once and valid; returns their number."""
     with open_dataset(file) as dataset:
         assert dataset.source == "file"
         found = verify(dataset)
@@ -133,7 +133,7 @@ async def test_attack_sigkill_in_mid_ingest_twenty_times(tmp_path: Path) -> None
     bundles = make_bundles(60, 25, _now())
     stored = grown = 0
     for round_ in range(20):
-        # Part of what is sent has been stored in earlier rounds: nothing may be there twice.
+        # Earlier rounds stored some of these reports already; none may be stored twice.
         sent = rng.sample(bundles[: 10 + 3 * round_], 10)
         async with running(file) as aggregator, open_swarm() as swarm:
             addr = await aggregator.listening()
@@ -150,7 +150,7 @@ async def test_attack_sigkill_in_mid_ingest_twenty_times(tmp_path: Path) -> None
         assert found >= max(stored, aggregator.acknowledged), f"round {round_} lost reports"
         grown += found > stored
         stored = found
-    assert grown >= 7, "the kills came too early to interrupt anything"
+    assert grown >= 7, "the kills came too early to interrupt an ingest"
 
 
 async def test_sigterm_stores_what_has_arrived_and_says_the_digest(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ async def test_sigterm_stores_what_has_arrived_and_says_the_digest(tmp_path: Pat
 
 @contextlib.contextmanager
 def mounted(where: Path, options: str) -> Iterator[Path]:
-    """A file system of its own at `where`; skips where nobody may mount."""
+    """A small file system mounted at `where`; skips the test if this process may not mount."""
     where.mkdir()
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small disk")
@@ -194,7 +194,7 @@ def mounted(where: Path, options: str) -> Iterator[Path]:
 
 
 async def said(aggregator: Aggregator) -> str:
-    """All of its standard error, after its end."""
+    """The whole standard error of the process, after its end."""
     assert aggregator.process.stderr is not None
     text = b""
     while data := await aggregator.process.stderr.receive_some():
@@ -203,7 +203,7 @@ async def said(aggregator: Aggregator) -> str:
 
 
 async def ends_full(file: Path, start: str) -> int:
-    """Feed an aggregator more than fits; it ends with one line. Returns what it acknowledged."""
+    """Send an aggregator more than fits; it ends with one line. Returns what it acknowledged."""
     bundles = make_bundles(100, 100, _now())
     async with running(file, start=start) as aggregator, open_swarm() as swarm:
         addr = await aggregator.listening()

@@ -1,4 +1,4 @@
-"""The consent page in a real browser, and against everyone else on the machine who tries it."""
+"""The consent page in a real browser, and against other programs on the machine."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def page(paths: Paths) -> Iterator[ConsentPage]:
 
 
 class Visitor:
-    """A program on this machine that speaks HTTP to the page."""
+    """An HTTP client on this machine."""
 
     def __init__(self, page: ConsentPage) -> None:
         self.page = page
@@ -282,7 +282,7 @@ def test_catalog_texts_cannot_become_markup() -> None:
     assert not re.search(r"<a [^>]*onclick", text)
 
 
-# -- in a browser --------------------------------------------------------------------------------
+# Tests in a browser
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
@@ -316,14 +316,14 @@ def find(browser: WebDriver, selector: str) -> Any:
 
 
 def press(browser: WebDriver, selector: str) -> None:
-    """A click as a person does it: after scrolling there."""
+    """Click as a person does: after scrolling to the element."""
     found = find(browser, selector)
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
     found.click()
 
 
 def wait_saved(browser: WebDriver) -> None:
-    """Until the page says so; a click does not wait for the form's answer."""
+    """Wait until the page shows the text; a click does not wait for the reply to the form."""
     from selenium.webdriver.support.ui import WebDriverWait
 
     WebDriverWait(browser, 20).until(lambda one: one.title == "Saved")
@@ -481,7 +481,7 @@ def test_axe_finds_nothing(browser: WebDriver, page: ConsentPage) -> None:
     axe = need("axe_core_python")
     script = Path(axe.__path__[0], "axe.min.js").read_text("utf-8")
     browser.get(page.url)
-    # Through the driver, as the page itself lets no script in.
+    # Run by the driver, because the page's content security policy allows no scripts.
     browser.execute_script(script)
     found = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
     assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []

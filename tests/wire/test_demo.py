@@ -1,4 +1,4 @@
-"""The main job as a person runs it: real processes, real sockets, and nothing left behind."""
+"""`methrics demo` with real processes and sockets, which leaves no process behind."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def test_the_lines_it_shows_for_python_work(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     ).stdout
     assert "installs" in out
-    # Again in the same folder: it is the demo's own, so it is cleared.
+    # A second run in the same folder: the demo made the folder, so the demo clears it.
     again = demo(folder, "--apps", "1", "--days", "1", "--json")
     assert json.loads(again.stdout)["sent"] == said["sent"]
 
 
 def processes_that_name(text: str) -> list[str]:
-    """Command lines of running processes that hold `text`."""
+    """Command lines of running processes that contain `text`."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

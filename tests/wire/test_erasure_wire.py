@@ -1,4 +1,4 @@
-"""From an event to its row and back: recorded, published, stored, erased, and never taken again."""
+"""An event becomes a stored row and is erased; the aggregator never takes its report again."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
         beside = directory_beside(tmp_path / "public.duckdb")
         await found.until(lambda: beside.is_dir() and len(in_parquet(beside)) == 2)
 
-        # The person takes consent back and has one report forgotten.
+        # The person withdraws consent and erases one report.
         withdraw(found.paths, NAMESPACE, ["heartbeat"], now=Clock().now())
         asked = CliRunner().invoke(
             erase,
@@ -174,7 +174,7 @@ async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
         await found.until(lambda: in_parquet(beside) == {kept.id})
         assert split(doomed.raw).signature not in parquet(beside)
 
-        # Another peer sends its exact bytes again.
+        # Another peer publishes the exact bytes of the erased report again.
         async with open_swarm() as someone:
             route = RelayRoute(someone, [found.relay], clock=Clock(), rng=random.Random(2))
             await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
@@ -183,7 +183,7 @@ async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
         erasures = Erasures(found.journal).all()
         assert [one.state for one in erasures.values()] == [ACKNOWLEDGED]
 
-    # An aggregator that is started again on the same file does not store it either.
+    # An aggregator that restarts with the same file refuses the report too.
     async with scene(tmp_path) as found:
         async with open_swarm() as someone:
             route = RelayRoute(someone, [found.relay], clock=Clock(), rng=random.Random(2))
@@ -194,7 +194,7 @@ async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
         await trio.sleep(1.5)
         assert rows(found.store) == [("system", kept.id)]
 
-    # The person can check that in the public file.
+    # The person finds the erasure in the public file, without contacting the aggregator.
     arguments = ["--home", str(tmp_path / "home"), "--check", str(tmp_path / "public.duckdb")]
     checked = CliRunner().invoke(mine, arguments)
     assert checked.exit_code == 0, checked.output
@@ -207,7 +207,7 @@ async def test_an_erasure_that_overtakes_its_report_keeps_it_out(tmp_path: Path)
         await found.publish()
         await found.until(lambda: found.store.total == 2)
         doomed = found.journal.receipts(type_name="heartbeat")[0]
-    # Another aggregator, which has heard of neither.
+    # Another aggregator, which has neither the report nor the erasure.
     other = tmp_path / "other"
     other.mkdir()
     async with scene(other) as found:
@@ -241,7 +241,7 @@ TRIES = 40
 
 
 def left(paths: Paths) -> Journal:
-    """A journal from which COUNT reports have left."""
+    """The journal of a person who has published COUNT reports."""
     journal = Journal(paths.outbox(NAMESPACE))
     number = journal.outbox.keep_catalog(CATALOG.id, CATALOG.raw)
     now = Clock().now() // 86_400 * 86_400
@@ -299,9 +299,11 @@ def test_kpi_7_erase_killed_at_random_is_journaled_whole_or_not_at_all(tmp_path:
         erase_killed(tmp_path, after)
         asked = erasures.all()
         outcomes[len(asked)] += 1
-        assert all(one.raw == wanted[index] for index, one in asked.items()), "never other bytes"
-        # Nearer to the moment at which the outcome changes.
+        assert all(one.raw == wanted[index] for index, one in asked.items()), (
+            "an erasure differs from the signed bytes"
+        )
+        # Search for the moment of the journaling, so that kills fall just before and after it.
         longest = max(0.002, after) if asked else longest * 1.2
         if min(outcomes[0], outcomes[COUNT]) >= 3:
             break
-    assert set(outcomes) == {0, COUNT}, "whole or not at all, and both were seen"
+    assert set(outcomes) == {0, COUNT}, "the journal had none or all, and each case occurred"

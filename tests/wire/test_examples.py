@@ -1,4 +1,4 @@
-"""The programs of docs/examples: each is run as a reader runs it, before and after a yes."""
+"""The programs of docs/examples, run as a reader runs them, without and with consent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.wire
 
 @pytest.fixture
 def person(tmp_path: Path, nobody: Path) -> Paths:
-    """Somebody who agreed."""
+    """A person who has granted consent."""
     paths = home(nobody.parent, nobody.name)
     agree(paths)
     return paths
@@ -98,7 +98,7 @@ def get(url: str) -> tuple[int, str]:
 
 
 def sums(paths: Paths) -> dict[tuple[object, object], int]:
-    """What was counted per page and answer."""
+    """The counts per page and answer."""
     found: Counter[tuple[object, object]] = Counter()
     for row in waiting(paths):
         if row.type == "request":

@@ -1,4 +1,4 @@
-"""The example with the official Mixpanel client, as a process: what it records, and its sockets."""
+"""The example with the official Mixpanel client, as a process: its records and its sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DEP 8, whole: a pytest plugin that says its version and platform, from pip install to a query."""
+"""A pytest plugin that reports its version and platform, from pip install to a query (DEP 8)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_fails():
 NO_OTHERS = [
     part for name in ("trio", "hypothesispytest", "anyio") for part in ("-p", f"no:{name}")
 ]
-"""Other plugins of this environment: importing them takes seconds."""
+"""Other pytest plugins of this environment, turned off because importing them takes seconds."""
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -89,7 +89,7 @@ def person(tmp_path: Path) -> Paths:
 
 
 def agree(paths: Paths) -> None:
-    """As the README says: `methrics consent grant`."""
+    """Run `methrics consent grant`, as the README of the plugin describes."""
     command = [
         *METHRICS,
         "consent",
@@ -108,7 +108,7 @@ def files(folder: Path) -> dict[str, int]:
 
 
 def told(done: subprocess.CompletedProcess[str]) -> str:
-    """What pytest said, without the seconds it took."""
+    """The output of pytest, without the seconds it took."""
     assert done.returncode == 1, "one test fails, with or without the plugin"
     assert done.stderr == ""
     plugins = re.sub(r"^plugins: .*\n", "", done.stdout, flags=re.MULTILINE)

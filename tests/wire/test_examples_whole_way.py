@@ -1,4 +1,4 @@
-"""From the examples, through a real relay, into a real aggregator's DuckDB: once each."""
+"""The examples send reports through a real relay into a real aggregator's DuckDB, once each."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from methrics.node.report.flags import DAY
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 
 DAYS = 2 * DAY
-"""How slow the clock of the earlier run is: by now whatever it recorded is due, and not late."""
+"""Seconds by which the earlier run's clock is slow: its reports are now due, and not yet late."""
 
 
 def sent(paths: Paths) -> bool:
-    """Whether all that became a report was taken, and the publisher has ended."""
+    """Whether every report was acknowledged and the publisher has ended."""
     found = receipts(paths)
     return bool(found) and {one.state for one in found} == {ACKNOWLEDGED} and not publishing(paths)
 

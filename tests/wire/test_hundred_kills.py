@@ -1,5 +1,7 @@
-"""KPI-7: a hundred SIGKILLs of recorders and publishers, at random and at each step, and nothing is
-lost, doubled, or counted twice. Recorders, publishers, relay and aggregator are real processes."""
+"""A hundred SIGKILLs of recorders and publishers lose no report and duplicate none (KPI-7).
+
+The kills come at random times and at each step. Recorders, publishers, relay and aggregator are
+real processes."""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ NAMESPACE = namespace_of(CATALOG.label, CATALOG.short_key)
 KILLS = 100
 HOMES = 6
 DAYS = 18
-"""Days that each home lives through, less than the lateness of 21."""
+"""Simulated days of each home: fewer than the lateness of 21 days."""
 CLICKS = 40
 """Events that a recorder tries to keep in each round."""
 
@@ -53,7 +55,7 @@ STEPS = {"start": 0.02, "journal": 0.003, "attempt": 0.0015, "deliver": 0.15, "m
 
 
 class Host:
-    """A `kill_host.py` and what it says."""
+    """A `kill_host.py` process and the lines that it prints."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -69,7 +71,7 @@ class Host:
             self._lines.put(line.strip())
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._process.kill()
         self._reader.join()
 
@@ -77,7 +79,7 @@ class Host:
         return self._lines.get(timeout=timeout)
 
     def begin(self, **job: object) -> int:
-        """Start a child; its pid."""
+        """Start a child and return its pid."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
@@ -86,7 +88,7 @@ class Host:
         return int(pid)
 
     def end(self, pid: int, step: str, after: float) -> str | int:
-        """Kill the child `after` seconds after it says `step` ("at start": now; "": never).
+        """Kill the child `after` seconds after it prints `step` ("at start": now; "": never).
 
         Returns its exit code, or the last step it had come to if it was killed."""
         last = "start"
@@ -124,7 +126,7 @@ def hosting(catalog: Path) -> Iterator[Host]:
 
 
 class Home:
-    """One of the people: where they keep things, and how far their time has come."""
+    """One person: the paths of their files, and their simulated time."""
 
     def __init__(self, folder: Path, number: int) -> None:
         self.paths = user_paths(folder / f"home-{number}")
@@ -143,7 +145,7 @@ class Home:
 def kill_a_hundred(
     rng: random.Random, homes: list[Home], relay: str, hosts: tuple[Host, Host]
 ) -> tuple[Counter[str], int]:
-    """Rounds of a recorder and a publisher at the same outbox, each killed; how many died where."""
+    """Run and kill recorders and publishers on their outboxes, in rounds; count kills per step."""
     publishers, recorders = hosts
     dead: Counter[str] = Counter()
     tried = 0
@@ -187,7 +189,7 @@ def test_kpi_7_a_hundred_kills(tmp_path: Path) -> None:
         )
         print(dead)  # noqa: T201
         for home in homes:
-            # A day later whatever was put off is due; nobody kills this one.
+            # A day later, the postponed reports are due; this publisher is not killed.
             last = publishers.begin(
                 role="publish", shift=home.shift + DAY, relay=network.relay, home=home.paths.data
             )
@@ -200,7 +202,7 @@ def test_kpi_7_a_hundred_kills(tmp_path: Path) -> None:
         stored = Counter(bytes(row[0]) for row in data.rows("SELECT id FROM item WHERE kind = 1"))
 
     assert dead.total() >= KILLS
-    assert min(dead[step] for step in (*STEPS, "record")) >= 1, "some step was never met"
+    assert min(dead[step] for step in (*STEPS, "record")) >= 1, "nothing was killed at some step"
     assert {one.state for _, one in receipts.values()} == {ACKNOWLEDGED}
     assert receipts.keys() - stored.keys() == set(), "acknowledged and lost"
     assert stored.keys() - receipts.keys() == set(), "made outside of the journal"
@@ -220,5 +222,5 @@ def test_kpi_7_a_hundred_kills(tmp_path: Path) -> None:
 
 
 def body(receipt: Receipt) -> Report:
-    """What a journaled report says."""
+    """The decoded payload of a journaled report."""
     return decode_report(split(receipt.raw).payload)

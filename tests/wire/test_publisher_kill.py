@@ -1,4 +1,4 @@
-"""KPI-7: a publisher that is killed at any moment loses nothing and doubles nothing."""
+"""A publisher that is killed at any moment loses no report and duplicates none (KPI-7)."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ sys.exit(trio.run(lambda: run_publisher(user_paths(home), namespace, settings, c
 
 KILLS = 10
 ROUNDS_MAX = 16
-"""A machine that gets faster while this runs lets some publishers end before they are killed."""
+"""If the machine becomes faster during the test, some publishers end before they are killed."""
 CLICKS = 6
 """Events recorded before each kill."""
 
@@ -195,7 +195,7 @@ async def test_kpi_7_a_publisher_killed_at_random_loses_and_doubles_nothing(tmp_
                 killed += 1
             else:
                 whole = after
-        # Whatever is left has waited long enough a day later, and then another publisher takes it.
+        # A day later, the remaining reports are due, and another publisher sends them.
         assert await run_child(tmp_path, relay, shift + DAY, None) == 0
         receipts = Journal(user_paths(tmp_path).outbox(NAMESPACE)).receipts()
         with trio.move_on_after(20):

@@ -1,4 +1,4 @@
-"""The relay on real libp2p: its commands, and what the second hop gets to see (MARS-2)."""
+"""The relay on real libp2p: its commands, and the data that peers behind it receive (MARS-2)."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 async def said(child: subprocess.Popen[str]) -> dict[str, object]:
-    """The next line of a child's output, which is one JSON object."""
+    """Read the next line of a child's output, which is one JSON object."""
     assert child.stdout is not None
     with trio.fail_after(60):
         line = await trio.to_thread.run_sync(child.stdout.readline, abandon_on_cancel=True)
@@ -191,7 +191,7 @@ def record(home: Path) -> None:
 
 
 async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
-    """A relay that is stopped publishes its pool, although its batch window is far from over."""
+    """A relay that is stopped publishes its pooled reports before its batch window ends."""
     record(tmp_path)
     ears = Ears()
     serving = [

@@ -1,7 +1,8 @@
-"""What the operating system saw an app do (DEB-1, DEB-4): strace of real processes.
+"""The system calls of real apps with methrics, traced by strace (DEB-1, DEB-4).
 
-Without consent an app with methrics does nothing to the outside that the same app without it does
-not do. With consent its own process writes its outbox and may start the publisher; that is all.
+Without consent, an app with methrics makes no file, process or connection that the same app without
+methrics does not make. With consent, the app's process only writes its outbox and may start the
+publisher.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Call(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """What the app's own process did, and what the processes did that it started."""
+    """The system calls of the app's own process, and those of the processes that it started."""
 
     own: list[Call]
     others: list[Call]
@@ -80,7 +81,7 @@ class Traced(NamedTuple):
 
 @pytest.fixture(scope="module", autouse=True)
 def strace() -> None:
-    """Skips, and says why, where processes cannot be watched."""
+    """Skips the test, with the reason, if processes cannot be traced."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed: apt-get install strace")
     tried = subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False)
@@ -89,7 +90,7 @@ def strace() -> None:
 
 
 def traced(folder: Path, arguments: Iterable[str], **env: str) -> Traced:
-    """Run Python with `arguments` to the end of all that it starts; it prints "working"."""
+    """Run Python with `arguments`, which prints "working", until it and its children have ended."""
     folder.mkdir()
     watched = ",".join(sorted(NETWORK | FILES | PROCESSES))
     command = ["strace", "-ff", "-qq", "-s", "256", "-e", f"trace={watched}", "-e", "signal=none"]
@@ -123,7 +124,7 @@ def traced(folder: Path, arguments: Iterable[str], **env: str) -> Traced:
 
 
 def _tell_publishers(folder: Path, told: set[int]) -> None:
-    """A publisher that could not reach anyone tries again for hours: once it tried, it may end."""
+    """A publisher without a reachable relay retries for hours; end it after its first attempt."""
     for path in folder.glob("calls.*"):
         pid, text = int(path.suffix[1:]), path.read_text("utf-8", "replace")
         if pid not in told and "methrics.node.publisher" in text and "htons(9)" in text:
@@ -132,7 +133,7 @@ def _tell_publishers(folder: Path, told: set[int]) -> None:
 
 
 def _first_line(folder: Path, pid: int) -> tuple[bool, int]:
-    # The first process is the one that strace itself started: its first call is its execve.
+    # The first process is the app, which strace started: its first call is execve.
     text = (folder / f"calls.{pid}").read_text("utf-8", "replace")
     return (not text.startswith("execve("), pid)
 
@@ -160,7 +161,7 @@ def started(calls: list[Call]) -> list[Call]:
 
 
 def changed(calls: list[Call]) -> list[str]:
-    """Files that were opened for writing, made, renamed or removed."""
+    """Files that the calls opened for writing, created, renamed or removed."""
     found = []
     for call in calls:
         if call.name not in FILES:
@@ -174,7 +175,7 @@ def changed(calls: list[Call]) -> list[str]:
 
 
 def touched(calls: list[Call], folder: str) -> set[str]:
-    """Files under `folder` that a call names, for reading too."""
+    """Files under `folder` that appear in the calls, including those opened for reading."""
     named = {part for call in calls for part in re.findall(r'"([^"]*)"', call.arguments)}
     return {name for name in named if name.startswith(folder)}
 
@@ -224,7 +225,7 @@ def test_deb_1_without_consent_the_system_sees_the_same_app(why: str, tmp_path: 
 
 
 def allowed(name: str, folder: str) -> bool:
-    """Whether the app's own process may write this: its outbox, and what it hands a child."""
+    """Whether the app's own process may write this file: its outbox, or input of a child."""
     return name == os.devnull or Path(name).parent == Path(folder) or Path(name) == Path(folder)
 
 
@@ -234,7 +235,7 @@ def test_deb_4_with_consent_the_app_writes_only_its_outbox(due: bool, tmp_path: 
     paths = home(tmp_path)
     agree(paths)
     catalog = str(EXAMPLES / "app.cbor")
-    # A relay at which nobody answers: whoever tries to reach it is seen doing so.
+    # The relay's address does not answer, but the trace shows each attempt to connect to it.
     env = {
         "METHRICS_HOME": paths.data,
         "METHRICS_RELAYS": "/ip4/127.0.0.1/tcp/9/p2p/"
