@@ -70,7 +70,7 @@ def test_a_view_says_what_its_numbers_mean(file: Path, capsys: pytest.CaptureFix
 @pytest.mark.shows("MARS-15")
 def test_a_view_says_what_it_leaves_out(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = (
-        "Counts are rounded down to multiples of 10, all else is worked out from them; "
+        "Counts are rounded down to multiples of 10, and other figures are computed from them; "
         "1 group is left out for being smaller."
     )
     code, out, _ = run(capsys, "query", file, "dau")

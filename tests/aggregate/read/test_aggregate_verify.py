@@ -170,4 +170,4 @@ def test_attack_cut_the_file_short(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(StoreError) as caught, open_dataset(file) as dataset:
         verify(dataset)
-    assert str(caught.value) == f"{file} is damaged or cut short (take a copy, or collect it anew)"
+    assert str(caught.value) == f"{file} is damaged or cut short (restore a copy, or collect again)"

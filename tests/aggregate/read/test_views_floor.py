@@ -230,7 +230,9 @@ def test_the_footnote_counts_the_groups_that_are_left_out(tmp_path: Path) -> Non
     tables = {"host": [*making.rows(10, cores=1), *making.rows(9, later(1), cores=1)]}
     path = tmp_path / "a.duckdb"
     with making.make(path, tables) as data:
-        said = "Counts are rounded down to multiples of 10, all else is worked out from them; "
+        said = (
+            "Counts are rounded down to multiples of 10, and other figures are computed from them; "
+        )
         told = data.footnote("reports_per_day")
         assert told == said + "1 group is left out for being smaller."
         told = data.footnote("test.host_quantiles")

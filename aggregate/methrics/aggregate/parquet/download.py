@@ -1,6 +1,6 @@
-"""A public data set on this machine, wherever it is: a path, or an address fetched whole.
+"""Makes a public data set available on this machine: opens a path, or fetches an address whole.
 
-Fetching all of it tells the server nothing about which report in it is whose.
+The server learns nothing about which report is of interest, because everything is fetched.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def local_copy(
     progress: Progress = silent,
     ids_only: bool = False,
 ) -> Path:
-    """The file or directory that `source` names: itself if it is a path or a file: address, else
-    what http(s) answers, written into `folder`. The address of a directory of Parquet ends in a
-    slash (or leads to one by redirection), or names the manifest in it; all its files are fetched,
-    or with `ids_only` those that ids stand in.
+    """The local file or directory for `source`. A path or a file: address is used as it is; http(s)
+    content is written into `folder`. The address of a directory of Parquet ends in a slash (or
+    redirects to one), or names the manifest in it. All files of a directory are fetched, or with
+    `ids_only` only those with ids.
 
     Raises ConfigError for another kind of address, UnreachableError `download-failed`, LocalError
-    `download-too-large`, and StoreError for a directory of something else.
+    `download-too-large`, and StoreError for a directory that is no export.
     """
     if not is_address(source):
         return Path(source)
@@ -53,6 +53,6 @@ def local_copy(
         found = fetch(source, target, size_max=size_max, progress=progress)
         if not str(found).endswith("/"):
             return target
-        source = str(found)  # the server knows it as a directory; what came is a listing
+        source = str(found)  # redirected to a directory: the content is a listing
         target.unlink()
     return mirror(source, target, size_max=size_max, progress=progress, ids_only=ids_only)

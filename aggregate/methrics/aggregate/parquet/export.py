@@ -1,4 +1,4 @@
-"""Parquet beside the file: what others read while the writer holds its file, and what they copy.
+"""Exports the DuckDB file as Parquet, which others read and copy while the file is locked.
 
     metrics.parquet/
       manifest.json                           layout, time written, count and digest of each day
@@ -7,11 +7,11 @@
       item/2026-01-31.parquet                 exact signed bytes, so `verify` works from here alone
       types/example/heartbeat/2026-01-31.parquet
 
-Every file is written under another name and renamed, so readers see the old one or the new one.
-A day is written again when its digest changes: late reports, erasures and revocations all do that,
-and erased rows are gone from the new file. Each folder holds an `empty.parquet` without rows, which
-carries the columns. Samples of refused bytes and the quarantine stay in the file: nobody has
-checked what they say.
+Every file is written under another name and then renamed, so readers see the old or the new one.
+A day is written again when its digest changes, through late reports, erasures or revocations; the
+new file does not contain erased rows. Each folder has an `empty.parquet` with all columns and no
+rows. Samples of refused bytes and the quarantine are not exported, because their content has not
+been checked.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from methrics.schema.errors import StoreError
 
 MANIFEST = "manifest.json"
 EMPTY = "empty"
-"""Name, without suffix, of the file that holds a folder's columns and no rows."""
+"""Name, without suffix, of the file with all columns of a folder and no rows."""
 
 WHOLE: Mapping[str, str] = {
     "catalog": "SELECT * FROM catalog ORDER BY n",
@@ -43,7 +43,7 @@ WHOLE: Mapping[str, str] = {
     "tombstone": "SELECT * FROM tombstone WHERE confirmed ORDER BY n",
     "refusal": "SELECT day, reason, count FROM refusal ORDER BY ALL",
 }
-"""Tables that are one file each, and what goes into it."""
+"""Tables that become one file each: table -> query."""
 
 _EPOCH = date(1970, 1, 1)
 _FOREVER = 1 << 62
@@ -51,7 +51,7 @@ _FOREVER = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What one export wrote."""
+    """The result of one export."""
 
     days: tuple[date, ...]
     files: int
@@ -60,7 +60,7 @@ class Exported:
 
 
 def directory_beside(path: Path) -> Path:
-    """Where the Parquet of the file `path` stands: `metrics.duckdb` -> `metrics.parquet/`."""
+    """The Parquet directory of the file `path`: `metrics.duckdb` -> `metrics.parquet/`."""
     return path.with_suffix(".parquet") if path.suffix != ".parquet" else Path(f"{path}.d")
 
 
@@ -71,8 +71,8 @@ def is_parquet(path: Path) -> bool:
 
 
 def table_of(path: Path) -> tuple[str, str]:
-    """Schema and table that one file of such a directory belongs to, by its path; the schema is
-    `main` and the table the file's own name where the path does not say."""
+    """SQL schema and table of one file of such a directory, from its path. Without a known folder
+    the schema is `main` and the table has the name of the file."""
     folder = path.absolute().parent
     if folder.name == "item":
         return "main", "item"
@@ -82,7 +82,7 @@ def table_of(path: Path) -> tuple[str, str]:
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of a directory of ours. Raises StoreError: store-missing, store-foreign."""
+    """The manifest of an export. Raises StoreError: store-missing, store-foreign."""
     try:
         manifest = json.loads((directory / MANIFEST).read_bytes())
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 class Exporter:
     """Keeps one directory equal to one file, a few days at a time.
 
-    `con` is a connection of the exporter's own, used by one thread at a time.
+    `con` belongs to the exporter, and one thread uses it at a time.
     """
 
     def __init__(self, con: Connection, directory: Path) -> None:
@@ -118,9 +118,9 @@ class Exporter:
     ) -> Exported:
         """Bring `days` (since 1970-01-01) up to date, or all of them; `now` goes in the manifest.
 
-        `tables` gives the event types' tables, those that a commit is making included.
-        The first export looks at all days whatever `days` says. With `closed_only` the UTC day of
-        `now` and later ones are left alone. Raises StoreError.
+        `tables` returns the tables of event types, including those of a commit in progress.
+        The first export checks all days, whatever `days` contains. With `closed_only` the UTC day
+        of `now` and later days are not exported. Raises StoreError.
         """
         with translated_errors(self.directory), self._snapshot():
             wanted = days if self._compared else None
@@ -153,14 +153,14 @@ class Exporter:
             self._con.execute("ROLLBACK")
 
     def _there(self, tables: Callable[[], Iterable[TypeTable]]) -> list[TypeTable]:
-        """The tables of this snapshot. They are asked for once it stands: asked for before, they
-        could lack one whose reports it holds, and whose day then counts as exported."""
+        """The tables of this snapshot. They are read after the snapshot begins: read before, they
+        could lack a table whose reports it holds, and the day would count as exported."""
         query = "SELECT schema_name, table_name FROM duckdb_tables()"
         there = set(self._con.execute(query).fetchall())
         return [table for table in tables() if (table.schema, table.table) in there]
 
     def _stored(self) -> dict[tuple[str, int], DayDigest]:
-        """What the directory says it holds; makes the directory if there is none."""
+        """Reads the manifest; creates the directory if it does not exist."""
         self.directory.mkdir(exist_ok=True)
         for left in self.directory.rglob("*.tmp"):
             left.unlink()
@@ -185,7 +185,7 @@ class Exporter:
         moves: list[tuple[Path, Path]],
         gone: list[Path],
     ) -> None:
-        """Write one table's files of `days`; those of days that are empty now go."""
+        """Write the files of one table for `days`; delete those of days that are empty now."""
         folder = self.directory / folder
         folder.mkdir(parents=True, exist_ok=True)
         moves.append(self._copy(f"{query} LIMIT 0", folder / f"{EMPTY}.parquet"))
@@ -223,7 +223,7 @@ class Exporter:
 
 
 def _folders(tables: Iterable[TypeTable]) -> Iterator[tuple[Path, str]]:
-    """Folder and rows of every table kept by day; `x.time` is the time of a row."""
+    """(folder, query) of every table that has a file per day; `x.time` is the time of a row."""
     yield Path("item"), "SELECT x.* FROM item x"
     for table in tables:
         base = Path("types", table.schema)
@@ -247,7 +247,7 @@ def _date(day: int) -> date:
 
 
 def _publish(moves: Iterable[tuple[Path, Path]], gone: Iterable[Path]) -> None:
-    """Make what was written visible, the manifest last; all the bytes reach the disk before."""
+    """Sync all written files to disk, then rename them into place, the manifest last."""
     moves = list(moves)
     for written, _ in moves:
         with written.open("rb") as file:

@@ -1,4 +1,4 @@
-"""One file over http(s), whole and bounded: every way in which that fails is one clear line."""
+"""Fetches one file over http(s), whole and up to a size; every failure is one clear error."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from urllib.request import Request, urlopen
 from methrics.schema.errors import LocalError, UnreachableError
 
 SIZE_MAX = 4 * 1024**3
-"""Bytes of a data set that is fetched: some 100 million reports."""
+"""Bytes of a fetched data set at most: some 100 million reports."""
 
 PATIENCE = 30.0
-"""Seconds without an answer, or between two pieces of it."""
+"""Seconds to wait for an answer, or for its next piece."""
 
 Progress = Callable[[str], None]
-"""Is given a short line such as `metrics.duckdb: 3.1 of 12.0 MB` whenever it has changed."""
+"""Gets a short line such as `metrics.duckdb: 3.1 of 12.0 MB` whenever it changes."""
 
 _PIECE = 1024 * 1024
 _ABSENT = frozenset({404, 410})
 
 
 def silent(line: str) -> None:
-    """The `Progress` of those who do not want to see any."""
+    """A `Progress` that shows nothing."""
 
 
 def fetch(
@@ -35,13 +35,13 @@ def fetch(
     progress: Progress = silent,
     may_be_absent: bool = False,
 ) -> str | None:
-    """Write what `address` answers to the file `target`; where it was found in the end, after
-    redirections. None, and no file, if there is nothing there and `may_be_absent`.
+    """Write the content of `address` to the file `target`; returns the address after redirections.
+    Returns None, and writes no file, if nothing is there and `may_be_absent`.
 
     Raises UnreachableError `download-failed`, LocalError `download-too-large`.
     """
     try:
-        # The caller checked the scheme, and urllib follows redirections to http(s) and ftp only.
+        # The caller checked the scheme; urllib follows redirections to http(s) and ftp only.
         with urlopen(Request(address), timeout=PATIENCE) as answer, target.open("wb") as file:
             length = answer.headers.get("Content-Length", "")
             size = int(length) if length.isdigit() else None
@@ -84,7 +84,7 @@ def megabytes(size: int) -> str:
 
 
 def too_large(address: str, size_max: int) -> LocalError:
-    """The error of more bytes than are wanted."""
+    """The error for more bytes than allowed."""
     return LocalError(
         "download-too-large",
         f"{address} is larger than {size_max:,} bytes",
@@ -93,5 +93,5 @@ def too_large(address: str, size_max: int) -> LocalError:
 
 
 def failed(address: str, why: str) -> UnreachableError:
-    """The error of anything else that goes wrong on the way."""
+    """The error for any other failure."""
     return UnreachableError("download-failed", f"{address} cannot be fetched: {why}")

@@ -1,8 +1,8 @@
-"""A directory of Parquet at an address, fetched whole: its manifest says what to fetch.
+"""Fetches a whole directory of Parquet from an address, and checks it against its manifest.
 
-Which files exist follows from the manifest (the days) and from the table `type` (the folders). The
-owner may write new days meanwhile, so the manifest is read again until it has not changed and the
-days here have the digests that it says: what is incomplete or altered is refused, never counted.
+The manifest lists the days, and the table `type` the folders. The owner may write new days during
+the download, so the manifest is read again until it has not changed and every fetched day has the
+digest listed there. Incomplete or altered data is refused.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def mirror(
 ) -> Path:
     """Fetch the directory at `address` (which ends in a slash) into the new directory `target`.
 
-    `ids_only`: only the tables that ids stand in, `item` and `tombstone`. Raises StoreError
+    `ids_only`: only the tables with ids, `item` and `tombstone`. Raises StoreError
     `store-foreign`, `store-version` and `store-broken`, and the errors of `fetch`.
     """
     job = _Mirror(address, target, size_max, progress, ids_only)
@@ -87,7 +87,7 @@ class _Mirror:
         target.mkdir(parents=True)
 
     def manifest(self) -> bool:
-        """Read the manifest; whether it has changed since the last time."""
+        """Read the manifest; returns whether it has changed since the last time."""
         self._get(MANIFEST, size_max=_MANIFEST_MAX)
         text = (self._target / MANIFEST).read_bytes()
         if text == self._text:
@@ -117,7 +117,7 @@ class _Mirror:
         return days
 
     def bring(self, wrong: Collection[str]) -> None:
-        """Fetch what the manifest lists, but for the days that are here and not `wrong`."""
+        """Fetch the files that the manifest lists, except days that are here and not in `wrong`."""
         listed = {day for own in self._days.values() for day in own}
         was = {day for own in self._before.values() for day in own}
         stale = sorted(day for day in listed | was if day in wrong or self._changed(day))
@@ -143,7 +143,7 @@ class _Mirror:
         )
 
     def _folders(self) -> list[str]:
-        """Folders of the event types, and of the steps of those that are sequences."""
+        """Folders of the event types, and of the steps of sequences."""
         con = memory()
         try:
             with translated_errors(self._target):
@@ -165,7 +165,7 @@ class _Mirror:
             self._get(f"{folder}/{day}.parquet", absent=folder != "item")
 
     def _get(self, name: str, *, absent: bool = False, size_max: int | None = None) -> bool:
-        """Fetch one file; whether it is there. Without `absent` it must be."""
+        """Fetch one file; returns whether it exists. Without `absent` it must exist."""
         left = self._size_max - sum(self._sizes.values()) + self._sizes.get(name, 0)
         place = self._target / name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ class _Mirror:
         if fetch(address, place, size_max=bound, may_be_absent=absent) is None:
             place.unlink(missing_ok=True)
             with suppress(OSError):
-                place.parent.rmdir()  # a folder that is here is a table
+                place.parent.rmdir()  # each folder here is a table
             return False
         self._sizes[name] = place.stat().st_size
         done, size = len(self._sizes), megabytes(sum(self._sizes.values()))
@@ -184,8 +184,8 @@ class _Mirror:
         return True
 
     def wrong_days(self) -> frozenset[str]:
-        """Days of which the files are not what the manifest says: by the digest of their reports,
-        and by how many rows the tables of the event types hold."""
+        """Days whose files differ from the manifest: in the digest of their reports, or in how many
+        rows the tables of event types have."""
         con = memory()
         try:
             with translated_errors(self._target):
@@ -209,7 +209,7 @@ class _Mirror:
         )
 
     def _rows(self, con: Connection) -> Counter[tuple[str, str]]:
-        """How many reports of a schema the tables of its event types hold on a day."""
+        """How many reports of one SQL schema the tables of its event types hold for a day."""
         rows: Counter[tuple[str, str]] = Counter()
         for folder in self._target.glob("types/*/*"):
             if folder.name.endswith("_step"):

@@ -1,4 +1,4 @@
-"""A data set in a notebook: pandas, Polars or Arrow from SQL or a view, and a table of contents."""
+"""Rows of a data set as pandas, Polars or Arrow, from SQL or a view; and its table of contents."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 HOLDS: Mapping[str, str] = {
     "item": "The exact signed bytes of every report, once, under a small number n.",
-    "catalog": "The signed catalogs: what each namespace declares.",
+    "catalog": "The signed catalogs: the event types that each app declares.",
     "type": "The event types: their tables, and the question that each answers.",
-    "field": "The columns of those tables: what each says about a person.",
-    "code": "What the numbers in a column mean.",
+    "field": "The columns of those tables, and what each tells about a person.",
+    "code": "The meaning of the numbers in a column.",
     "tombstone": "Reports that were erased: their ids, never their content.",
-    "refusal": "How often something was refused on which day, and why.",
-    "quarantine": "Items whose catalog is not here yet. Nobody has checked what they say.",
+    "refusal": "How many items were refused on each day, by reason.",
+    "quarantine": "Items whose catalog is not known yet. Their content has not been checked.",
     "meta": "The version of the file's layout.",
 }
-"""Tables of every data set, in words."""
+"""Table -> what it holds, for every data set."""
 
 SHOWN = 20
-"""Rows of a view that a notebook shows by itself."""
+"""Rows of a view that Jupyter shows."""
 
 
 class Tables(ABC):
-    """What hands out tables: rows in any form from SQL, which `sql` runs."""
+    """Base of classes with tables: gives rows from SQL in any form. Subclasses run the SQL."""
 
     @abstractmethod
     def sql(self, query: str, parameters: Sequence[object] = ()) -> Relation:
@@ -81,12 +81,12 @@ class Tables(ABC):
         return [("table", table, HOLDS.get(table, "")) for table in self.tables()]
 
     def _repr_html_(self) -> str:
-        """What Jupyter shows of it: its contents."""
+        """The table of contents as HTML, which Jupyter shows."""
         return html_table(("", "name", "what it holds"), self.contents(), title=str(self))
 
 
 class TablesAndViews(Tables):
-    """The part of a data set that hands out tables. See `Dataset`, which supplies the rest."""
+    """Base of data sets with tables and views. `Dataset` opens the files."""
 
     @abstractmethod
     def views(self) -> Mapping[str, str]:
@@ -123,7 +123,7 @@ class TablesAndViews(Tables):
             if table in questions:
                 words = questions[table][1]
             elif of in questions:
-                words = f"The steps of {of}, a row for each; n joins them."
+                words = f"The steps of {of}, one row each; n joins the two."
             else:
                 words = HOLDS.get(table, "")
             found.append(("table", table, words))
@@ -132,7 +132,7 @@ class TablesAndViews(Tables):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ViewRows:
-    """A ready-made view of a data set: its rows in any form, and `says`, what they mean."""
+    """A ready-made view of a data set: its rows in any form, and their meaning in `says`."""
 
     of: TablesAndViews
     name: str
@@ -167,7 +167,7 @@ class ViewRows:
         return self.of.rows(self.query)
 
     def _repr_html_(self) -> str:
-        """What Jupyter shows of a view: what it means, and its first rows."""
+        """The view's meaning and its first rows as HTML, which Jupyter shows."""
         table = self.of.arrow(f"{self.query} LIMIT {SHOWN}")
         rows = list(zip(*table.to_pydict().values(), strict=True))
         return html_table(table.column_names, rows, title=self.name, says=self.says)

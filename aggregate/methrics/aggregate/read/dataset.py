@@ -1,8 +1,8 @@
-"""One call to read what an aggregator wrote, whichever form it is in: `open_dataset(path)`.
+"""Opens the data of an aggregator, in any of its forms: `open_dataset(path)`.
 
-A file that no writer has open is read itself, read only. A live aggregator's file is locked, so the
-Parquet beside it is read. Either way the tables have the same names, the views that ship are there
-(`views/`), and the SQL that runs can read this data set and nothing else.
+A file that no writer has open is read directly, read only. The file of a running aggregator is
+locked, so the Parquet beside it is read. In both cases the tables have the same names, the shipped
+views are there (`views/`), and SQL can read this data set and nothing else.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from methrics.aggregate.store.tables import BASE, LAYOUT_VERSION
 from methrics.schema.errors import LocalError, StoreError
 
 MEMORY_LIMIT = "2GB"
-"""Buffer memory of a reader; larger sorts and joins go through files in the temporary directory."""
+"""Buffer memory of a reader; larger sorts and joins use files in the temporary directory."""
 
 
 FLOOR = 10
-"""Views round counts down to a multiple of this, and leave smaller groups out (MARS-15)."""
+"""Views round counts down to a multiple of this, and leave out smaller groups (MARS-15)."""
 
 
 def open_dataset(
@@ -56,17 +56,18 @@ def open_dataset(
     known: Path | str | None = None,
     memory_limit: str = MEMORY_LIMIT,
 ) -> Dataset:
-    """Open a DuckDB file of `methrics aggregate`, a directory of its Parquet, or a live file; or
-    one Parquet file of such a directory, which is then the only table, without ready-made views.
+    """Open a DuckDB file of `methrics aggregate`, also while it is being written, or the directory
+    of its Parquet. One Parquet file of that directory works too: it is then the only table, and
+    there are no ready-made views.
 
-    A DuckDB file that is open here keeps writers out until the data set is closed. A live file is
-    read from the Parquet beside it, which is as old as its last export: see `Dataset.source` and
+    While a DuckDB file is open here, no aggregator can write to it. A file that is being written
+    is read from the Parquet beside it, as of its last export: see `Dataset.source` and
     `Dataset.written`.
 
-    Ready-made views show counts in steps of `floor`, and no group smaller than that; 1 shows all.
-    `known` is a CSV file of totals known from elsewhere, which the views coverage and bias compare
-    with. Raises StoreError: store-missing, store-foreign, store-version, store-busy; LocalError,
-    codes known and floor.
+    Ready-made views show counts in multiples of `floor`, and no smaller group; 1 shows all.
+    `known` is a CSV file of known totals (`read/totals.py`), which the views coverage and bias
+    compare with. Raises StoreError: store-missing, store-foreign, store-version, store-busy; and
+    LocalError, codes known and floor.
     """
     path = Path(path)
     shows = Shows(floor, read_known_totals(known) if known is not None else [])
@@ -95,7 +96,7 @@ def open_dataset(
 
 @dataclass(frozen=True, slots=True)
 class Shows:
-    """How views show: in steps of `floor`, beside the totals `known`."""
+    """Options of the views: `floor`, and the known totals."""
 
     floor: int
     known: list[KnownTotal]
@@ -104,9 +105,8 @@ class Shows:
 class Dataset(TablesAndViews):
     """Tables and views of one data set, read only. Use as a context manager, or `close()` it.
 
-    What hands out tables (`pandas`, `polars`, `arrow`, `rows`, `view`) stands in `TablesAndViews`.
-    For one thread at a time. Queries see one state of a file; of Parquet each query sees the
-    newest days.
+    `TablesAndViews` defines `pandas`, `polars`, `arrow`, `rows` and `view`. Use it from one thread
+    at a time. All queries see the same state of a file; each query of Parquet sees the newest days.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Dataset(TablesAndViews):
         self.written: str | None = None
         """When the Parquet was written (ISO 8601, UTC); None for a file."""
         self.floor = shows.floor
-        """Views show counts in steps of this."""
+        """Views show counts in multiples of this."""
         self._con = attached or memory()
         self._views: dict[str, views.View] = {}
         self._made: set[str] = set()
@@ -140,7 +140,7 @@ class Dataset(TablesAndViews):
             raise
 
     def _bring_file(self) -> None:
-        """A view in memory for each table of the attached file."""
+        """Create a view in memory for each table of the attached file."""
         found = self._con.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?",
             [SCHEMA_ALIAS],
@@ -156,7 +156,7 @@ class Dataset(TablesAndViews):
             self._view(schema, table, f"FROM {name(SCHEMA_ALIAS, schema, table)}")
 
     def _bring_parquet(self) -> None:
-        """A view for each file and folder; new days are seen by the next query."""
+        """Create a view for each file and folder; the next query sees new days."""
         for table in WHOLE:
             file = self.path / f"{table}.parquet"
             self._view("main", table, f"FROM read_parquet({literal(file)})")
@@ -175,16 +175,18 @@ class Dataset(TablesAndViews):
         self._con.execute(f"CREATE VIEW {name(schema, view)} AS {sql}")
 
     def _bring_views(self, shows: Shows) -> None:
-        """Which views there are. Each is made when it is first asked for: see `_make`."""
+        """List the views. Each is created when it is first used: see `_make`."""
         self._con.execute(views.SHOWN.format(floor=shows.floor))
         create_known_totals(self._con, shows.known)
         fields = {one.field for one in shows.known if one.field}
-        tables = set(self.tables())  # a type called heartbeat_dau goes before the view of that name
+        tables = set(
+            self.tables()
+        )  # the table of a type called heartbeat_dau hides the view of that name
         found = views.fitting(self._shapes(), fields)
         self._views = {view.full: view for view in found if view.full not in tables}
 
     def _make(self, query: str) -> None:
-        """Make those views that `query` may name: to look into all Parquet for each takes long."""
+        """Create the views that `query` may name. To create all would read a lot of Parquet."""
         low = query.lower()
         for full, view in self._views.items():
             if full not in self._made and view.name.lower() in low:
@@ -195,11 +197,11 @@ class Dataset(TablesAndViews):
     def _shapes(self) -> list[views.TypeShape]:
         fields: dict[int, dict[str, views.FieldShape]] = {}
         for number, field, column, *about in self._con.execute(
-            # Once some catalog had it answered at random, it is never shown as plain answers.
+            # A field that any catalog randomizes is never shown as plain answers.
             'SELECT type, name, "column", kind, source, '
             "max(epsilon) OVER (PARTITION BY type, name), domain FROM field ORDER BY catalog"
         ).fetchall():
-            # The newest catalog's word; where it no longer says a field, the last one's that did.
+            # The newest catalog counts; for a dropped field, the last one that had it.
             fields.setdefault(number, {})[field] = views.FieldShape(field, name(column), *about)
         present = set(self.tables())
         return [
@@ -232,7 +234,7 @@ class Dataset(TablesAndViews):
         return {full: view.says for full, view in self._views.items()}
 
     def footnote(self, view: str) -> str:
-        """What `view` (its full name) rounds and leaves out now, in words."""
+        """A sentence on what `view` (its full name) rounds and leaves out now."""
         if self.floor == 1:
             return "Every count is shown as it is."
         with translated_query_errors():
@@ -240,8 +242,8 @@ class Dataset(TablesAndViews):
         hidden = found[0] if found else 0
         left = "no group is" if hidden == 0 else f"{hidden} group{'s are' if hidden > 1 else ' is'}"
         return (
-            f"Counts are rounded down to multiples of {self.floor}, all else is worked out from "
-            f"them; {left} left out for being smaller."
+            f"Counts are rounded down to multiples of {self.floor}, and other figures are computed "
+            f"from them; {left} left out for being smaller."
         )
 
     def find_view(self, text: str) -> str | None:
@@ -275,14 +277,14 @@ class Dataset(TablesAndViews):
 
     @property
     def connection(self) -> Connection:
-        """The DuckDB connection, locked down; for what the methods here do not offer.
+        """The restricted DuckDB connection, for uses that the methods here do not cover.
 
-        It knows the ready-made views that were asked for before.
+        It has only those ready-made views that were used before.
         """
         return self._con
 
     def close(self) -> None:
-        """Let go of the file. Safe to call twice."""
+        """Close the file. Safe to call twice."""
         self._con.close()
 
     def __enter__(self) -> Self:

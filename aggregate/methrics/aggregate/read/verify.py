@@ -1,8 +1,8 @@
-"""Every stored row again, from the file alone: its signature, and what its columns should say.
+"""Verifies every stored row from the file alone: its signature, and each column against its bytes.
 
-Nothing but the namespace keys in the table `catalog` is taken on trust, and those are what the
-catalogs are signed with. Each report's bytes are judged as any node judges them, and each column
-of `item` and of the typed tables is compared with what the bytes say (NEW-1).
+Only the namespace keys in the table `catalog` are trusted; they check the signatures of the
+catalogs. The bytes of each report are judged as by any node, and each column of `item` and of the
+typed tables is compared with those bytes (NEW-1).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ CHUNK = 10_000
 """Rows checked at a time: a few megabytes."""
 
 SHOWN_MAX = 1000
-"""Mismatches told one by one; more are only counted."""
+"""Mismatches listed one by one; more are only counted."""
 
 THREADS = 2
-"""Signatures checked side by side; libsodium runs without Python's lock."""
+"""Signatures checked in parallel: libsodium releases Python's lock."""
 
 Progress = Callable[[int, int], None]
 """(rows checked, rows in all)"""
@@ -43,7 +43,7 @@ _ROW = ("n", "kind", "catalog", "type", "time", "id")
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One row that does not say what its bytes say; `n` is its number where it has one."""
+    """One row that differs from its bytes; `n` is its number, if it has one."""
 
     table: str
     n: int | None
@@ -55,7 +55,7 @@ class Mismatch:
 
 @dataclass(slots=True)
 class Verification:
-    """What was checked and what was wrong."""
+    """How many rows were checked, and the mismatches."""
 
     catalogs: int = 0
     reports: int = 0
@@ -127,7 +127,7 @@ class _Check:
                     self.found.add(f"{table.schema}.{one}", None, "the table is missing")
 
     def reports(self, progress: Progress) -> None:
-        """Every report against its bytes, and its row in its typed table."""
+        """Check every report against its bytes, and its row in its typed table."""
         kind = int(Kind.REPORT)
         total = self.rows(f"SELECT count(*) FROM item WHERE kind = {kind}")[0][0]
         progress(0, total)
@@ -148,7 +148,7 @@ class _Check:
 
     def _chunks(self, day: date) -> Iterator[list[tuple[Any, ...]]]:
         """Rows of `item` of one day, in order of n."""
-        # A cursor of its own: another query on the same connection would end this one.
+        # Its own cursor: another query on the same connection would end this one.
         cursor = self.dataset.connection.cursor()
         reader = cursor.sql(
             "SELECT n, kind, catalog, type, epoch(time)::BIGINT AS time, id, raw FROM item "
@@ -162,7 +162,7 @@ class _Check:
     def _items(
         self, chunk: list[tuple[Any, ...]], pool: ThreadPoolExecutor
     ) -> list[tuple[int, CatalogEntry, Report]]:
-        """Judge the bytes of each row and compare its columns; returns what can be derived."""
+        """Judge the bytes of each row and compare its columns; returns the derivable rows."""
         good: list[tuple[int, CatalogEntry, Report]] = []
         size = -(-len(chunk) // THREADS)
         raws = [row[-1] for row in chunk]
@@ -246,7 +246,7 @@ class _Check:
                     self.found.add(full, n, what)
 
     def notices(self) -> None:
-        """Revocations and announcements in `item`, and steps that belong to no report."""
+        """Check revocations and announcements in `item`; find steps that belong to no report."""
         rows = self.rows(
             "SELECT n, kind, epoch(time)::BIGINT, id, raw FROM item "
             f"WHERE kind IS DISTINCT FROM {int(Kind.REPORT)} ORDER BY n"
@@ -269,7 +269,7 @@ class _Check:
                     self.found.add(full, n, "steps of no report")
 
     def erasures(self) -> None:
-        """Tombstones against their bytes, and that what is erased is gone."""
+        """Check tombstones against their bytes, and that no erased report is stored."""
         columns = "n, report, epoch(time)::BIGINT, id, raw"
         for n, report, time, item_id, raw in self.rows(
             f"SELECT {columns} FROM tombstone ORDER BY n"
@@ -289,7 +289,7 @@ class _Check:
             self.found.add("item", n, "this report has been erased")
 
     def repeated(self) -> None:
-        """No item and no number is there twice."""
+        """Check that no item and no number occurs twice."""
         twice = "SELECT min(n) FROM item GROUP BY time, id HAVING count(*) > 1"
         for (n,) in self.rows(twice):
             self.found.add("item", n, "the same item is stored more than once")

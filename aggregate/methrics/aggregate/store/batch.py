@@ -1,4 +1,4 @@
-"""What goes into one commit and what comes out of it, and items sorted by kind. Pure."""
+"""The input and the result of one commit, and items sorted by kind. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from methrics.schema.wire.verdict import Reason
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one commit takes. `now` is the time of receipt, unix seconds."""
+    """The input of one commit. `now` is the time of receipt, unix seconds."""
 
     now: int
     accepted: Sequence[Accepted] = ()
@@ -24,20 +24,20 @@ class Batch:
     refused: Mapping[Reason, tuple[int, bytes]] = field(default_factory=dict)
     """reason -> (how many, one of them)"""
     released: Sequence[int] = ()
-    """Quarantine numbers of items that are judged again in this batch, and so leave it."""
+    """Quarantine numbers of items that this batch judges again; they leave the quarantine."""
 
 
 @dataclass(slots=True)
 class Committed:
-    """What one commit did; durable when the caller sees it."""
+    """The result of one commit. Everything it counts is durable when the caller gets it."""
 
     reports: int = 0
     duplicates: int = 0
     erased: int = 0
-    """Reports that an erasure took away or kept out."""
+    """Reports that an erasure deleted, or that were not stored because of one."""
     erasures: int = 0
     revoked: int = 0
-    """Reports that a revocation took away."""
+    """Reports that a revocation deleted."""
     notices: int = 0
     """Revocations and announcements."""
     catalogs: list[Catalog] = field(default_factory=list)

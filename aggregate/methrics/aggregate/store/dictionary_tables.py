@@ -1,4 +1,4 @@
-"""The data dictionary inside the file: what its types, columns and bucket numbers mean."""
+"""The data dictionary in the file: tables that describe event types, columns and bucket numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from methrics.schema.catalog.fields import Field
 
 
 def describe(con: Connection, entry: CatalogEntry) -> None:
-    """Write what the tables `type`, `field` and `code` say about a catalog, in one transaction."""
+    """Write the rows of the tables `type`, `field` and `code` for a catalog, in one transaction."""
     known = {n for (n,) in con.execute("SELECT n FROM type").fetchall()}
     types, fields, codes = [], [], []
     for event_type in entry.catalog.types.values():
@@ -30,7 +30,7 @@ def describe(con: Connection, entry: CatalogEntry) -> None:
             codes += [(entry.n, table.n, *code) for code in _sequence(event_type.sequence)]
     for target, rows in (("type", types), ("field", fields), ("code", codes)):
         if rows:
-            # Whole columns at once: row by row a list of countries takes a tenth of a second.
+            # Insert whole columns: a list of countries, row by row, takes a tenth of a second.
             columns = [list(column) for column in zip(*rows, strict=True)]
             paths = ", ".join(["unnest(?)"] * len(columns))
             con.execute(f"INSERT INTO {target} SELECT {paths}", columns)

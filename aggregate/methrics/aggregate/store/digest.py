@@ -1,20 +1,20 @@
-"""What two aggregators compare: for each namespace and day, a count and a digest of the set.
+"""Digests with which two aggregators compare their data: a count and a hash per app and day.
 
     digest = SHA-256( "methrics/1 digest" || namespace key (32) || day (8) || ids (32 each)
                       || count (8) )
 
 `day` is days since 1970-01-01 and, like `count`, big-endian. `ids` are the ids of the day's
-reports in ascending order of (time, id). So it does not depend on the order in which reports
-arrived, and nobody can find another set with the same digest without breaking SHA-256: a sum or
-XOR of hashes, which could be kept up to date for free, can be forged by linear algebra or a
-birthday search over ids that anyone may mint.
+reports in ascending order of (time, id). So the digest does not depend on the order of arrival, and
+to find another set with the same digest means to break SHA-256. A sum or XOR of hashes would be
+cheaper to update, but can be forged by linear algebra or a birthday search, because anyone can
+create ids.
 
-A reconciliation protocol walks the same order: a range of (time, id) is a run of the same
-sequence, ids are hashes already, and a count and a (salted) XOR over a run cost one pass. Those
-are hints about where to look; this digest is what proves that two sets are equal.
+A reconciliation protocol can use the same order: a range of (time, id) is a run of this sequence,
+and a count and a salted XOR over a run take one pass. They show where two sets may differ; this
+digest proves that two sets are equal.
 
-Erased reports are not in the set. The digest of a whole namespace, for one line on a chart, is
-SHA-256 over "methrics/1 digests", the key, and (day, count, digest) of its days in order.
+Erased reports are not in the set. The digest of all days of one app is SHA-256 over
+"methrics/1 digests", the key, and (day, count, digest) of its days in order.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ALL_DOMAIN = b"methrics/1 digests"
 
 @dataclass(frozen=True, slots=True)
 class DayDigest:
-    """One namespace's reports of one UTC day."""
+    """The reports of one app on one UTC day. `key`: its namespace key; `schema`: its SQL schema."""
 
     key: bytes
     schema: str
@@ -53,7 +53,7 @@ class DayDigest:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceDigest:
-    """One namespace's reports of all days."""
+    """The reports of one app on all days."""
 
     key: bytes
     schema: str
@@ -62,7 +62,7 @@ class NamespaceDigest:
 
 
 def day_digest(key: bytes, day: int, ids: Iterable[bytes | memoryview]) -> tuple[int, bytes]:
-    """Count and digest of one day; `ids` in (time, id) order, in pieces of whole ids."""
+    """Count and digest of one day. `ids`: chunks of whole 32-byte ids, in (time, id) order."""
     state = hashlib.sha256(_DAY_DOMAIN + key + day.to_bytes(8, "big"))
     size = 0
     for piece in ids:
@@ -74,7 +74,7 @@ def day_digest(key: bytes, day: int, ids: Iterable[bytes | memoryview]) -> tuple
 
 
 def combine(days: Iterable[DayDigest]) -> list[NamespaceDigest]:
-    """One digest for each namespace from those of its days, in any order."""
+    """One digest for each app, from the digests of its days in any order."""
     by_key: dict[bytes, list[DayDigest]] = {}
     for day in days:
         by_key.setdefault(day.key, []).append(day)
@@ -90,9 +90,9 @@ def combine(days: Iterable[DayDigest]) -> list[NamespaceDigest]:
 
 
 def digests(con: Connection, days: Collection[int] | None = None) -> list[DayDigest]:
-    """The digests of all days that hold reports, or of those among `days`, from the tables.
+    """The digests of all days with reports, or only of those in `days` (since 1970-01-01).
 
-    `con` sees the tables `item` and `catalog`, in a file or as Parquet.
+    `con` can read the tables `item` and `catalog`, from a file or from Parquet.
     """
     found = []
     for key, schema, day in con.execute(

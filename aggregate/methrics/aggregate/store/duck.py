@@ -1,7 +1,7 @@
-"""DuckDB, and the only import of it: opening files, and its errors as one clear line each.
+"""The only module that imports DuckDB: opens files and translates its errors into clear ones.
 
-A writer owns its file: DuckDB locks it against every other process, even readers. So a reader that
-finds a file locked gets `FileBusyError` and reads the Parquet beside it (`dataset.py`).
+DuckDB locks a file that is open for writing against every other process, readers too. A reader that
+finds a file locked gets `FileBusyError` and reads the Parquet beside the file (`dataset.py`).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ SCHEMA_ALIAS = "methrics"
 """Name under which a file is attached."""
 
 STORAGE_VERSION = "v1.5.0"
-"""File format written: any DuckDB from 1.5 on reads it; the format of 2.0 only 2.0 does."""
+"""The file format: DuckDB 1.5 and newer can read it. The newer format of 2.0 needs DuckDB 2.0."""
 
 WRITER_MEMORY = "1GB"
 """Buffer memory of a writer: a batch and its windows need tens of megabytes."""
 
 CHECKPOINT_AT = "256MB"
-"""Log size at which it is folded into the file: commits stall 5 ms at p99, 74 ms at the default."""
+"""Size at which the log is merged into the file. Commits stall 5 ms at p99; 74 ms by default."""
 
 
 FILE_HINT = "name a file that `methrics aggregate` wrote"
@@ -46,7 +46,7 @@ class FileBusyError(StoreError):
 
 @contextmanager
 def translated_errors(path: Path | str) -> Iterator[None]:
-    """Turn DuckDB's and the system's errors about the file `path` into `StoreError`.
+    """Turn errors of DuckDB and the system about the file `path` into `StoreError`.
 
     Codes: store-busy (`FileBusyError`), store-missing, store-foreign, store-denied, store-full,
     store-broken.
@@ -59,7 +59,7 @@ def translated_errors(path: Path | str) -> Iterator[None]:
 
 @contextmanager
 def translated_query_errors() -> Iterator[None]:
-    """Turn DuckDB's errors about a query a person wrote into `StoreError`, code query."""
+    """Turn DuckDB's errors about a person's query into `StoreError`, code query."""
     try:
         yield
     except duckdb.Error as error:
@@ -92,7 +92,7 @@ def _store_error(path: Path, error: BaseException) -> StoreError:
         )
     if "could not read enough bytes" in low or "corrupt" in low:
         return StoreError(
-            "store-broken", f"{path} is damaged or cut short", "take a copy, or collect it anew"
+            "store-broken", f"{path} is damaged or cut short", "restore a copy, or collect again"
         )
     return StoreError("store-broken", f"{path}: {_first_line(error)}")
 
@@ -106,10 +106,10 @@ def _reason(text: str) -> str:
 
 
 def memory() -> Connection:
-    """A connection to an empty database in memory, which never fetches extensions: by itself
-    DuckDB downloads one when it is shown, say, an SQLite file. What does not fit into memory goes
-    through a temporary folder that DuckDB makes when it needs it, and removes: else one in the
-    current folder."""
+    """A connection to an empty database in memory. It never downloads extensions, which DuckDB
+    would do by default, for example to open an SQLite file. Data that does not fit into memory goes
+    to a temporary folder, which DuckDB creates and removes; by default that would be the current
+    folder."""
     spill = Path(tempfile.gettempdir(), f"methrics-{secrets.token_hex(8)}")
     return duckdb.connect(
         ":memory:",
@@ -147,10 +147,10 @@ def attach_reader(con: Connection, path: Path) -> None:
 
 
 def lock_down(con: Connection, paths: Iterable[Path], memory_limit: str) -> None:
-    """From now on `con` reads only what is attached, and the files and folders `paths`, for good.
+    """Restrict `con` for good: it can read only attached files and the files and folders `paths`.
 
-    Whoever writes the SQL cannot write files, load extensions, reach the network, read other
-    files, pick up Python variables, or undo this.
+    SQL from a stranger then cannot write files, load extensions, use the network, read other files,
+    see Python variables, or lift the restriction.
     """
     paths = list(paths)
     folders = ", ".join(literal(path) for path in paths if path.is_dir())

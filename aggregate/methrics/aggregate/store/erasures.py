@@ -1,10 +1,10 @@
-"""Erasures and revocations: rows go, tombstones stay, and the order of arrival does not matter.
+"""Applies erasures and revocations: deletes rows and keeps tombstones, whatever arrives first.
 
-An erasure is signed with the report's own key and names the report's id, catalog and time. Whether
-the key is the report's can be told only from the report itself, so an erasure that comes first is
-kept as a tombstone that is not `confirmed`, and settled when the report arrives: the right key
-keeps the report out for good; with any other, the erasure is counted as `wrong-key` and forgotten.
-Anyone can make unconfirmed ones, so they are bounded.
+An erasure is signed with the report's own key and names the report's id, catalog and time. Only the
+report itself shows whether that key is the right one. An erasure that arrives before its report is
+therefore stored as a tombstone that is not `confirmed`. When the report arrives and the key is
+right, the report is refused for good; if the key is wrong, the erasure is counted as `wrong-key`
+and dropped. Anyone can send unconfirmed erasures, so their number is bounded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from methrics.schema.wire.envelope import Item, Kind, split
 from methrics.schema.wire.items import Erasure, Report, decode_erasure, decode_report
 
 PENDING_MAX = 100_000
-"""Unconfirmed tombstones held at most, the newest."""
+"""Unconfirmed tombstones kept at most; the oldest are dropped first."""
 
 _SECONDS = pa.timestamp("s")
 _REPORT = int(Kind.REPORT)
@@ -30,16 +30,16 @@ _REPORT = int(Kind.REPORT)
 
 @dataclass(slots=True)
 class Erased:
-    """What a set of erasures did."""
+    """The result of a set of erasures."""
 
     days: Counter[int] = field(default_factory=Counter)
-    """day -> reports taken away"""
+    """day -> reports deleted"""
     stored: int = 0
     known: int = 0
 
 
 class Eraser:
-    """The table `tombstone`, and deleting. Every method runs inside the caller's transaction."""
+    """Deletes reports and keeps the table `tombstone`, inside the transaction of the caller."""
 
     def __init__(self, con: Connection) -> None:
         self._con = con
@@ -50,12 +50,12 @@ class Eraser:
         self._wrong: list[bytes] = []
 
     def take_wrong(self) -> list[bytes]:
-        """The erasures that turned out not to be signed by their report's key, since last asked."""
+        """The erasures, since the last call, that were not signed by the key of their report."""
         wrong, self._wrong = self._wrong, []
         return wrong
 
     def keep_out(self, reports: list[tuple[Item, Report]]) -> list[tuple[Item, Report]]:
-        """Those of `reports` that no erasure forbids; settles the erasures that came first."""
+        """The reports that no erasure names. Confirms or drops earlier erasures of `reports`."""
         if not self._size:
             return reports
         found = self._match(
@@ -85,7 +85,7 @@ class Eraser:
     def erase(
         self, erasures: list[tuple[Item, Erasure]], tables: Iterable[TypeTable], received: int
     ) -> Erased:
-        """Take away the reports that `erasures` name, and leave tombstones."""
+        """Delete the reports that `erasures` name, and store tombstones."""
         done = Erased()
         known = self._match(
             [item.id for item, _ in erasures],
@@ -119,7 +119,7 @@ class Eraser:
         return done
 
     def _bury(self, kept: list[tuple[Item, Erasure, bool]], received: int) -> None:
-        """Write tombstones, and forget the oldest unconfirmed ones over the bound."""
+        """Write tombstones; drop the oldest unconfirmed ones beyond PENDING_MAX."""
         columns = pa.table(
             {
                 "n": pa.array(range(self._last + 1, self._last + 1 + len(kept)), pa.int64()),
@@ -147,7 +147,7 @@ class Eraser:
             self._size -= excess
 
     def revoke(self, table: TypeTable, time: int) -> Counter[int]:
-        """Take away the reports of one event type from `time` on; returns how many of each day."""
+        """Delete the reports of one event type from `time` on; returns how many of each day."""
         numbers = self._con.execute(
             f"SELECT n FROM {table.sql} WHERE time >= {moment(time)}"
         ).fetchall()
@@ -190,6 +190,6 @@ class Eraser:
 
 
 def _allowed(erasure: Item, target: Item, report: Report) -> bool:
-    """Whether `erasure` is signed by the report's own key and says the same about it."""
+    """Whether `erasure` is signed by the report's key and names its catalog and time."""
     body = decode_erasure(erasure.payload)
     return (erasure.key, body.catalog, body.time) == (target.key, report.catalog, report.time)

@@ -1,7 +1,7 @@
-"""Items whose catalog is not here yet: kept, bounded, and handed back when it arrives.
+"""Keeps items whose catalog is not known yet, and returns them when the catalog arrives.
 
-They have not been judged beyond their structure, so anyone can fill this place; the oldest leave
-first, and what is too old to matter leaves by itself.
+Only the structure of these items has been judged, so anyone can fill the quarantine. It is bounded:
+the oldest items are dropped first, and items that would be late anyway are dropped too.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from methrics.schema.wire.envelope import split
 from methrics.schema.wire.limits import LATE_DEFAULT
 
 ITEMS_MAX = 100_000
-"""Items held at most: about 25 MB of heartbeats."""
+"""Items kept at most: about 25 MB of heartbeats."""
 
 AGE_MAX = LATE_DEFAULT
-"""Seconds an item waits at most: later its report would be late anyway."""
+"""Seconds that an item waits at most; after that its report would be refused as late."""
 
 STEP = 600
-"""Seconds: the time of receipt is rounded up to a multiple, to be judged by without being exact."""
+"""Seconds: the time of receipt is rounded up to a multiple. Judging needs it, but not exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One item that waits for a catalog: one with the id `awaits`, or any of that key."""
+    """One item that waits for a catalog. `awaits`: the catalog's id or its namespace key."""
 
     awaits: bytes
     id: bytes
@@ -74,7 +74,7 @@ class Quarantine:
         return added
 
     def _trim(self, now: int) -> None:
-        """Drop what is too old, and the oldest of what is too much."""
+        """Drop items that are too old, and the oldest beyond ITEMS_MAX."""
         self._con.execute(f"DELETE FROM quarantine WHERE received < {moment(now - AGE_MAX)}")
         if self._size > ITEMS_MAX:
             self._con.execute(
@@ -89,7 +89,7 @@ class Quarantine:
         self._last = max(self._last, last)
 
     def waiting(self, catalog: Catalog) -> list[tuple[int, int, bytes]]:
-        """(number, time of receipt, raw) of the items that wait for `catalog` or its namespace."""
+        """(number, time of receipt, raw) of the items that wait for `catalog` or its key."""
         return self._con.execute(
             "SELECT n, epoch(received)::BIGINT, raw FROM quarantine WHERE awaits IN (?, ?) "
             "ORDER BY n",
@@ -97,7 +97,7 @@ class Quarantine:
         ).fetchall()
 
     def release(self, numbers: Sequence[int]) -> None:
-        """Let go of items that are being judged again."""
+        """Remove the items with these numbers: they are judged again."""
         if numbers:
             self._con.register("incoming", pa.table({"n": pa.array(numbers, pa.int64())}))
             self._con.execute("DELETE FROM quarantine WHERE n IN (SELECT n FROM incoming)")
@@ -106,5 +106,5 @@ class Quarantine:
 
 
 def awaited(raw: bytes) -> bytes:
-    """What an item of an unknown catalog waits for: the catalog's id, or its namespace's key."""
+    """What an item without a known catalog waits for: the catalog's id, or its namespace key."""
     return named_catalog(raw) or split(raw).key

@@ -1,4 +1,4 @@
-"""The table `refusal`: how often what was refused on which day and why, and one sample of each."""
+"""The table `refusal`: how many items were refused on each day, by reason, with one sample."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from methrics.aggregate.store.duck import Connection
 from methrics.schema.wire.verdict import Reason
 
 SAMPLE_MAX = 256
-"""Bytes kept of one refused item for each day and reason: enough to see what it was."""
+"""Bytes kept of the sample: enough to recognise the item."""
 
 
 def count_refusals(con: Connection, day: int, refused: Mapping[Reason, tuple[int, bytes]]) -> int:

@@ -1,7 +1,7 @@
-"""Reports to columns: the one derivation of every table from the signed bytes.
+"""Derives the columns of every table from the signed bytes of reports. Pure.
 
-Pure. The writer inserts what comes out of here and `verify` compares the tables with it again.
-Columns are built whole, one list per column: no dictionary or tuple is made per row.
+The writer inserts these columns, and `verify` compares the tables with them. Each column is one
+list: no dictionary or tuple is made per row, which would be slower.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ItemColumns:
     raw: list[bytes] = field(default_factory=list)
 
     def table(self) -> pa.Table:
-        """The columns as Arrow; `received` is the caller's to add."""
+        """The columns as an Arrow table, without `received`, which the caller adds."""
         return pa.table(
             {
                 "n": pa.array(self.n, pa.int64()),
@@ -58,7 +58,7 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """Rows of one event type's table, and of its table of steps; None where there are none."""
+    """Rows of the table of one event type, and of its table of steps (None without steps)."""
 
     table: TypeTable
     rows: pa.Table | None
@@ -103,18 +103,18 @@ def _rows(group: _Group) -> pa.Table:
 
 def _array(cells: Sequence[object], sql: str) -> pa.Array:
     if sql == "VARCHAR":
-        # A column that was a flag or a number in another catalog is text for all of them.
+        # A field that another catalog declares with another SQL type has a text column.
         cells = [cell if cell is None or type(cell) is str else column_text(cell) for cell in cells]
     return pa.array(cells, _ARROW[sql])
 
 
 def column_text(cell: object) -> str:
-    """A wire value as the text that SQL makes of its column: `true` of a flag."""
+    """A wire value as SQL casts its column to text, for example `true`."""
     return str(cell).lower() if isinstance(cell, bool) else str(cell)
 
 
 def _reached(group: _Group) -> Iterator[int | None]:
-    """For each report a bit for each step of its catalog; None if it is no sequence there."""
+    """For each report, the steps it reached as a bit mask; None if it is no sequence."""
     places: dict[int, dict[str, int]] = {}
     for entry, report in zip(group.entries, group.reports, strict=True):
         bits = places.get(entry.n)

@@ -1,7 +1,7 @@
-"""The writer of one file: batches in, and only what `commit` has returned for is acknowledged.
+"""The writer of one file. A batch is durable, and may be acknowledged, when `commit` returns.
 
-One store has one writer thread: `commit` is not to be called by two at once. Reading and exporting
-go through `cursor()`, from any thread, and see whole commits.
+A store has one writer thread: never call `commit` from two threads at once. Reads and exports use
+`cursor()`, from any thread, and see whole commits only.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from methrics.schema.wire.items import Announcement, Erasure, Report, Revocation
 from methrics.schema.wire.verdict import Reason
 
 RECEIVED_STEP = 3600
-"""Seconds: the time of receipt is kept by the hour, too coarse to match with a network log."""
+"""Seconds: the time of receipt is rounded to the hour, too coarse to match a network log."""
 
 _NEVER = 1 << 63
-"""A time after every report's."""
+"""A time after that of every report."""
 
 _T = TypeVar("_T", Report, Revocation, Announcement)
 
@@ -89,7 +89,7 @@ class Store:
             self._note(key, revocation)
 
     def catalogs(self) -> list[Catalog]:
-        """The catalogs in the file, first seen first."""
+        """The catalogs in the file, in the order in which they arrived."""
         return [entry.catalog for entry in self.layout.entries.values()]
 
     def revocations(self) -> list[tuple[bytes, Revocation]]:
@@ -123,16 +123,16 @@ class Store:
             return self._quarantine.waiting(catalog)
 
     def lacks(self, catalogs: Iterable[bytes]) -> set[bytes]:
-        """Those catalog ids that are not in the file."""
+        """The catalog ids that are not in the file."""
         with self._lock:
             return set(catalogs).difference(self.layout.entries)
 
     def commit(self, batch: Batch) -> Committed:
         """Store `batch` and return when it is on disk.
 
-        The result does not depend on how items are spread over batches or on their order, but a
-        report's catalog is in the file already or in the same batch: see `lacks`.
-        Raises StoreError; then nothing of the batch is stored, and the store takes no more.
+        The result does not depend on the order of items or on how they are split into batches. The
+        catalog of each report must be in the file or in the same batch: see `lacks`.
+        Raises StoreError. Then nothing of the batch is stored, and the store accepts no more.
         """
         with self._lock:
             if self._closed or self._failed:
@@ -144,7 +144,7 @@ class Store:
                     done = self._commit(batch)
                     self._con.execute("COMMIT")
             except StoreError:
-                # What the layout and the counters say may be ahead of the file: start afresh.
+                # The layout and counters in memory may be ahead of the file: stop here.
                 self._next, self.total = before
                 self._abandon()
                 raise
@@ -227,7 +227,7 @@ class Store:
     def _unrevoked(
         self, reports: list[tuple[Item, Report]], done: Committed
     ) -> list[tuple[Item, Report]]:
-        """A report may have been judged before the revocation that was committed before it."""
+        """`reports` without revoked ones: a revocation may be committed after their judging."""
         if not self._revoked:
             return reports
         entries = self.layout.entries
@@ -245,10 +245,10 @@ class Store:
         self._revoked[of] = min(revocation.time, self._revoked.get(of, _NEVER))
 
     def _unknown(self, items: list[tuple[Item, _T]]) -> tuple[list[tuple[Item, _T]], int]:
-        """Those of `items` that are not in the file, and how many are.
+        """The items that are not in the file, and how many are.
 
-        An item says its time, and DuckDB passes the range of times in a batch on to the scan of
-        `item`, so the search reads only what is stored about those times.
+        Each item has a time, and DuckDB restricts its scan of the table `item` to the times in the
+        batch, so the search reads only rows of those times.
         """
         if not items:
             return items, 0
@@ -287,7 +287,7 @@ class Store:
                 self._con.unregister("incoming")
 
     def _notices(self, parts: Sorted, received: int, done: Committed) -> None:
-        """Store revocations and announcements; a revocation also takes away what it is about."""
+        """Store revocations and announcements. A revocation deletes the reports that it revokes."""
         revocations, known = self._unknown(parts.revocations)
         announcements, known_too = self._unknown(parts.announcements)
         done.duplicates += known + known_too
@@ -337,19 +337,19 @@ class Store:
         self._dirty.update(days)
 
     def _abandon(self) -> None:
-        """Take no more after a failed commit; what is durable stays as it is.
+        """Accept nothing more after a failed commit. Earlier commits stay in the file.
 
-        The connection stays open until `close`: DuckDB refuses to close one while a cursor of it,
-        such as the exporter's, works in another thread.
+        The connection stays open until `close`: DuckDB refuses to close a connection while one of
+        its cursors, such as the exporter's, is in use in another thread.
         """
         self._failed = True
         with contextlib.suppress(StoreError), translated_errors(self.path):
             self._con.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Fold the log into the file, unless a commit failed, and let go of it. Safe to call twice.
+        """Merge the log into the file, unless a commit failed, and close it. Safe to call twice.
 
-        No cursor may be at work then. Raises StoreError.
+        No cursor may be in use at that time. Raises StoreError.
         """
         with self._lock:
             if self._closed:

@@ -1,24 +1,24 @@
-"""Where things stand in the file: which tables there are, and how catalogs become tables.
+"""The tables of the file, and how catalogs become tables.
 
-Pure: catalogs in, SQL text out. The layout of a file is a fold over its catalogs in the order of
-their numbers, so it is never stored, only replayed.
+Pure: catalogs in, SQL text out. The layout is never stored: it follows from the catalogs in the
+file, applied in the order of their numbers.
 
-- `item` holds the exact signed bytes of every report once, under a small number `n`; revocations
-  and announcements stand there too. It is the truth, all else can be derived again from it.
+- `item` holds the exact signed bytes of every report once, under a small number `n`, and those of
+  revocations and announcements. Every other table can be derived from it again.
 - `catalog` and `tombstone` hold the exact bytes of catalogs and erasures.
-- each event type has a table `<label>.<type>` with a row for each report, and `<type>_step` with
-  a row for each step if it is a sequence. `n` joins them to `item`. `reached` of a sequence has
-  bit i set if step i of its catalog was reached, `first` of a step is true where it was reached
-  first: so funnels and step times need no join of big tables.
-- `type` and `field` say what the event types and their columns are; `field.domain` is the number of
-  values, `field.epsilon` (thousandths) stands where they are answered at random. `code` lists the
-  values of every field but versions and counts: `value` numbers them in order, `text` is the column
-  as text, `low` and `high` the edges of a bucket (low <= raw value < high; NULL where it is open).
-  Of a sequence it lists the steps as field `step` and the offset buckets (seconds) as `offset`.
-- `refusal` counts what was refused and why; `quarantine` holds reports whose catalog is not here.
+- Each event type has a table `<label>.<type>` with a row for each report. A sequence also has
+  `<type>_step` with a row for each step. `n` joins them to `item`. Bit i of `reached` is set if
+  step i of its catalog was reached; `first` is true where a step was reached for the first time.
+  So funnels and step times need no join of big tables.
+- `type` and `field` describe the event types and their columns. `field.domain` is the number of
+  values; `field.epsilon` (in thousandths) is set for randomized response. `code` lists the values
+  of every field except versions and counts: `value` numbers them in order, `text` is the column as
+  text, `low` and `high` are the edges of a bucket (low <= raw value < high; NULL where it is open).
+  For a sequence it lists the steps as field `step` and the offset buckets (seconds) as `offset`.
+- `refusal` counts refused items by reason; `quarantine` holds reports whose catalog is not known.
 
 Big tables have no primary key: an index on 32-byte ids makes loading 4 times slower, the file 3
-times larger, and deleting 100 times slower. The writer looks for duplicates in a window of time.
+times larger, and deleting 100 times slower. The writer looks for duplicates by time instead.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from methrics.aggregate.store.duck import name
 from methrics.schema.catalog.catalog import Catalog, EventType
 
 LAYOUT_VERSION = 2
-"""Raised when a table of `BASE` changes in a way that old readers would misread."""
+"""Increased when a table of `BASE` changes so that older readers would misread it."""
 
 BASE: Mapping[str, str] = {
     "meta": "layout INTEGER",
@@ -59,7 +59,7 @@ _SCHEMAS_TAKEN = frozenset({"main", "temp", "system", "pg_catalog", "information
 
 @dataclass(slots=True)
 class TypeTable:
-    """The table of one event type of one namespace."""
+    """The table of one event type of one app."""
 
     n: int
     schema: str
@@ -75,7 +75,7 @@ class TypeTable:
 
     @property
     def table(self) -> str:
-        """Name of the table inside its schema."""
+        """Name of the table inside its SQL schema."""
         return table_name(self.type)
 
     @property
@@ -90,7 +90,7 @@ class TypeTable:
 
     @property
     def steps(self) -> str:
-        """Name of the table of steps inside its schema."""
+        """Name of the table of steps inside its SQL schema."""
         return self.table + "_step"
 
 
@@ -105,7 +105,7 @@ class CatalogEntry:
 
 
 def column_name(field_name: str) -> str:
-    """The column of a field: its own name, with `_` added where that is one of ours.
+    """The column of a field: its name, with `_` appended where the name is one of `_FIXED`.
 
     Injective: `time` -> `time_`, `time_` -> `time__`.
     """
@@ -113,12 +113,12 @@ def column_name(field_name: str) -> str:
 
 
 def table_name(type_name: str) -> str:
-    """The table of an event type: its own name, with `_` added where it could be one of steps."""
+    """The table of an event type: its name, with `_` appended if it looks like a table of steps."""
     return type_name + "_" if type_name.rstrip("_").endswith("_step") else type_name
 
 
 class Layout:
-    """Which tables the catalogs seen so far call for."""
+    """The tables that follow from the catalogs seen so far."""
 
     def __init__(self) -> None:
         self.entries: dict[bytes, CatalogEntry] = {}
@@ -136,15 +136,15 @@ class Layout:
         return list(self._schemas)
 
     def newest(self, key: bytes) -> CatalogEntry | None:
-        """The entry of the highest-numbered catalog of a namespace."""
+        """The entry of the highest-numbered catalog under a namespace key."""
         own = [entry for entry in self.entries.values() if entry.catalog.key == key]
         return max(own, key=lambda entry: (entry.catalog.number, entry.n), default=None)
 
     def add(self, catalog: Catalog) -> list[str]:
-        """Take `catalog` in and return the SQL that makes room for it; empty if it is known.
+        """Add `catalog` and return the SQL that creates its tables and columns; empty if known.
 
-        Columns are added, never dropped. A field that changes between flag, number and text
-        from one catalog to the next gets a text column, whatever the order they come in.
+        Columns are added, never dropped. A field that is a flag, number or text in one catalog and
+        another of these in the next gets a text column, in whatever order the catalogs arrive.
         """
         if catalog.id in self.entries:
             return []
