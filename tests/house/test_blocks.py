@@ -13,6 +13,7 @@ import pytest
 import source
 
 from methrics.aggregate.demo.sample import write_sample
+from methrics.node.cli.tables import table_lines
 from methrics.schema.example import example_bytes, example_source
 
 BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -71,3 +72,6 @@ def test_the_readme_shows_what_the_demo_prints() -> None:
     for line in ("Installs per day", "Sign-ins that reached each step", "The same set in both"):
         assert line in readme
         assert line in printed
+    days = [("2026-11-25", 17), ("2026-11-26", 15), ("2026-11-27", 18)]
+    table = "\n".join(table_lines(("day", "installs"), days, indent=2))
+    assert table in readme, "the table in the README is laid out as the demo prints it"

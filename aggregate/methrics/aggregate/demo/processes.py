@@ -181,10 +181,10 @@ def _die_with_parent() -> None:
 
 
 def quiet_environment(home: Path) -> dict[str, str]:
-    """The environment of the demo's processes: nobody's settings but the demo's own.
+    """The environment of the demo's processes, without any settings of the person who runs it.
 
-    What they publish stays on the loopback interface, and their consent is asked of no person, so
-    DO_NOT_TRACK and CI, which speak for a person and a robot, do not apply to them.
+    Their reports stay on the loopback interface, and no person is asked for consent, so
+    DO_NOT_TRACK and CI do not apply to them.
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith("METHRICS")}
     for name in ("DO_NOT_TRACK", "CI"):
