@@ -248,12 +248,12 @@ def _announcements(w: World) -> Iterator[Scenario]:
         ("malformed-announcement-url", "a news url without https", {"news": [news]}),
         (
             "malformed-announcement-two-faults",
-            "three faults, of which a news url without https counts",
+            "three faults; the news url without https is reported",
             {"news": [news], "report_interval": 600, "time": TIME + 1},
         ),
         (
             "off-schema-announcement-two-faults",
-            "a report interval under a day and an unrounded time, of which the interval counts",
+            "a report interval under a day and an unrounded time; the interval is reported",
             {"report_interval": 600, "time": TIME + 1},
         ),
         ("malformed-announcement-at-once", "expires equal to time", {"expires": TIME}),

@@ -86,7 +86,7 @@ def points(w: World) -> Iterator[Scenario]:
             {"torsion": 1, "r_torsion": None},
         ),
         "bad-key-mixed": (
-            "a key of mixed order; the equation holds times the cofactor only",
+            "a key of mixed order; only the equation times the cofactor holds",
             {"torsion": 1, "exact": False},
         ),
         "bad-key-mixed-2": (
@@ -98,7 +98,7 @@ def points(w: World) -> Iterator[Scenario]:
             {"torsion": 1, "r_torsion": None, "small_r": True},
         ),
         "forged-r-mixed": (
-            "R of mixed order; the equation holds times the cofactor only",
+            "R of mixed order; only the equation times the cofactor holds",
             {"r_torsion": 1, "exact": False},
         ),
         "forged-s-largest": ("S + 14 L in place of S; it is still below 2^256", {"multiple": 14}),

@@ -1,7 +1,8 @@
 """Vectors of the requests between nodes: frames, relays, boxes, catalogs, gossip messages.
 
 Expected results are written here, not computed by the code under test; tests compare the two.
-Sealing is done from libsodium's parts: `crypto_box_seal` draws a key that nobody can repeat.
+Boxes are sealed from parts of libsodium, because `crypto_box_seal` draws a random key, and vectors
+must be reproducible.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def test_they_are_numbered_in_the_order_of_reading() -> None:
 
 
 @EACH
-def test_it_asks_a_question_and_says_why_before_each_step(path: Path) -> None:
+def test_it_asks_a_question_and_explains_each_step(path: Path) -> None:
     notebook = notebooks.read(path)
     title = notebook.cells[0].source.splitlines()[0]
     assert title.startswith("# ")
@@ -76,7 +76,7 @@ def test_its_outputs_are_those_of_its_code(path: Path) -> None:
 
 
 @EACH
-def test_what_is_stored_is_small_and_says_nothing_of_the_machine(path: Path) -> None:
+def test_the_stored_file_is_small_and_free_of_local_paths(path: Path) -> None:
     assert path.stat().st_size < SIZE_MAX
     notebook = notebooks.read(path)
     assert notebooks.clean(notebook) == notebook, "python tools/notebooks.py --write"
@@ -100,7 +100,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.shows("METH-18")
 @pytest.mark.slow
 @EACH
-def test_it_runs_and_prints_what_is_stored(path: Path, home: Path) -> None:
+def test_it_runs_and_prints_its_stored_output(path: Path, home: Path) -> None:
     stored = notebooks.read(path)
     assert printed(notebooks.executed(stored, home)) == printed(stored)
 
@@ -124,7 +124,7 @@ def test_code_that_was_changed_is_noticed() -> None:
     assert notebooks.digest(small("ab", "c")) != notebooks.digest(small("a", "bc"))
 
 
-def test_pictures_keep_only_what_is_seen() -> None:
+def test_pictures_lose_their_metadata() -> None:
     image = Image.radial_gradient("L").convert("RGB")
     told = PngInfo()
     told.add_text("Software", "Matplotlib on my machine")

@@ -75,7 +75,7 @@ class Aggregator:
         """The address of the process, once it has joined the topic."""
         with trio.fail_after(60):
             event = await self.event("listening")
-            assert event is not None, "it ended before it listened"
+            assert event is not None, "the process ended before it listened"
             await self.event("joined")
         return str(event["addrs"][0])  # type: ignore[index]
 
@@ -153,7 +153,7 @@ async def test_attack_sigkill_in_mid_ingest_twenty_times(tmp_path: Path) -> None
     assert grown >= 7, "the kills came too early to interrupt an ingest"
 
 
-async def test_sigterm_stores_what_has_arrived_and_says_the_digest(tmp_path: Path) -> None:
+async def test_sigterm_stores_arrived_reports_and_prints_the_digest(tmp_path: Path) -> None:
     file = tmp_path / "a.duckdb"
     bundles = make_bundles(8, 25, _now())
     async with running(file, "--export-every", "0.2s") as aggregator, open_swarm() as swarm:

@@ -406,7 +406,7 @@ def test_by_keyboard_alone_in_the_order_of_the_page(
             active.send_keys(Keys.SPACE)
         box, bar = active.rect, find(browser, ".bar").rect
         if not active.find_elements("xpath", "ancestor::*[@class='bar']") and box["height"] < 200:
-            assert box["y"] < bar["y"] + 1, "what has the focus is not under the bar"
+            assert box["y"] < bar["y"] + 1, "the bar covers the focused element"
         if kind == "submit" and name == "button":
             active.send_keys(Keys.ENTER)
             break
@@ -415,7 +415,7 @@ def test_by_keyboard_alone_in_the_order_of_the_page(
     stops = {one for one in seen if one.startswith(("field-", "route-"))}
     wanted = sum(len(entry.fields) for entry in EXAMPLE.types.values()) + 2 * len(TYPES)
     assert len(stops) == wanted
-    assert seen[0].startswith("a="), "first a way past the text"
+    assert seen[0].startswith("a="), "the first stop is the link that skips the text"
     wait_saved(browser)
     first = EXAMPLE.types[TYPES[0]]
     answer = read_answers(paths.ledger)[APP][TYPES[0]]
@@ -477,7 +477,7 @@ def test_text_has_contrast_in_light_and_dark_and_fits_a_phone(
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})  # type: ignore[attr-defined]
 
 
-def test_axe_finds_nothing(browser: WebDriver, page: ConsentPage) -> None:
+def test_axe_finds_no_accessibility_fault(browser: WebDriver, page: ConsentPage) -> None:
     axe = need("axe_core_python")
     script = Path(axe.__path__[0], "axe.min.js").read_text("utf-8")
     browser.get(page.url)

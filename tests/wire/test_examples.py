@@ -31,7 +31,7 @@ def person(tmp_path: Path, nobody: Path) -> Paths:
     return paths
 
 
-def test_the_catalogs_are_signed_as_they_stand() -> None:
+def test_the_signed_catalogs_match_their_sources() -> None:
     done = subprocess.run([sys.executable, EXAMPLES / "sign.py", "--check"], check=False)
     assert done.returncode == 0, "run `python docs/examples/sign.py`"
 
@@ -122,7 +122,7 @@ def test_an_asyncio_server(person: Paths, tmp_path: Path) -> None:
     assert b"jane" not in raw
 
 
-def test_a_trio_app_without_any_relay_just_goes_on(person: Paths, tmp_path: Path) -> None:
+def test_a_trio_app_without_a_relay_continues(person: Paths, tmp_path: Path) -> None:
     with running(program("trio_app.py", "0.05"), tmp_path) as app:
         for _ in range(3):
             assert app.line() == "worked"

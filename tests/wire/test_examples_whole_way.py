@@ -38,7 +38,7 @@ def sent(paths: Paths) -> bool:
 
 
 @pytest.mark.shows("METH-1")
-def test_a_command_sends_what_the_one_before_recorded_and_does_not_wait(
+def test_a_command_sends_the_reports_of_the_previous_run_without_waiting(
     network: RealNetwork, tmp_path: Path
 ) -> None:
     paths = home(tmp_path)

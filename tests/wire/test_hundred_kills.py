@@ -217,7 +217,7 @@ def test_kpi_7_a_hundred_kills(tmp_path: Path) -> None:
     assert max(Counter((home, one.time // DAY) for home, one in beats).values()) == 1
     months = {(home, month_number(one.time)) for home, one in beats}
     firsts = Counter((home, month_number(one.time)) for home, one in beats if one.values["monthly"])
-    assert firsts == dict.fromkeys(months, 1), "a first of the month is said once"
+    assert firsts == dict.fromkeys(months, 1), "only one report per month is marked as the first"
     assert Clock().now() > max(one.time for _, one in reports)
 
 

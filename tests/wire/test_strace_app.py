@@ -200,11 +200,11 @@ subprocess.run(["true"])
 
 
 @pytest.mark.shows("MIM-2", "DEB-1")
-@pytest.mark.parametrize("why", ["nobody asked", "no", "DO_NOT_TRACK", "CI"])
+@pytest.mark.parametrize("why", ["not asked", "no", "DO_NOT_TRACK", "CI"])
 def test_deb_1_without_consent_the_system_sees_the_same_app(why: str, tmp_path: Path) -> None:
     paths = home(tmp_path)
     env = {"METHRICS_HOME": paths.data}
-    if why != "nobody asked":
+    if why != "not asked":
         agree(paths)
         if why == "no":
             from methrics.node.consent.ledger import withdraw

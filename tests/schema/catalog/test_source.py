@@ -192,7 +192,7 @@ def test_decimal_edges_are_written_exactly() -> None:
         (
             'kind = "event"',
             'kind = "events"',
-            "error M010 types.visit.kind: 'events' is none of event, count, state, sequence",
+            "error M010 types.visit.kind: 'events' is not one of event, count, state, sequence",
         ),
         (
             'owner = "me"',

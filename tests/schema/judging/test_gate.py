@@ -142,7 +142,7 @@ def test_a_full_book_refuses_a_catalog_with_quota() -> None:
     assert (verdict.decision, verdict.reason) == (Decision.IGNORE, Reason.QUOTA)
 
 
-def test_history_passes_the_gate_without_a_clock() -> None:
+def test_a_late_item_from_a_file_is_accepted() -> None:
     raw = pack([HARMLESS[Reason.LATE]])
     assert judge_bundle(raw, known(), NOW, Seen(), live=False).decision is Decision.ACCEPT
 
@@ -191,7 +191,7 @@ def test_seen_knows_an_item_by_its_signature_too() -> None:
         Seen(0)
 
 
-def test_attack_a_known_catalog_under_another_label_that_the_book_has_no_room_for() -> None:
+def test_attack_a_known_catalog_under_another_label_when_the_book_is_full() -> None:
     """The label is part of the topic, and only the catalog's payload has the label."""
     seen = Seen()
     bundle = pack([WORLD.catalog])
@@ -202,7 +202,7 @@ def test_attack_a_known_catalog_under_another_label_that_the_book_has_no_room_fo
 
 
 @given(st.lists(st.sampled_from([*REPORTS[:3], *HARMLESS.values()]), min_size=1, max_size=9))
-def test_the_refused_stand_in_the_order_of_the_bundle(raws: list[bytes]) -> None:
+def test_refusals_have_the_order_of_the_bundle(raws: list[bytes]) -> None:
     verdict = judge_bundle(pack(raws), known(), NOW, Seen())
     reasons = {raw: reason for reason, raw in HARMLESS.items()}
     expected = [

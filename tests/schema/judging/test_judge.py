@@ -149,7 +149,7 @@ def test_a_forged_item_is_rejected_under_any_clock_and_catalogs(
 
 
 @given(st.integers(0, 2**33), st.integers(0, 2**33))
-def test_history_is_judged_without_a_clock(one: int, other: int) -> None:
+def test_items_from_files_are_judged_without_a_clock(one: int, other: int) -> None:
     for raw in everything:
         assert judge(raw, BOOK, one, live=False) == judge(raw, BOOK, other, live=False)
 
@@ -204,7 +204,7 @@ def test_a_book_full_of_topics_still_keeps_each_report_on_its_own() -> None:
 
 
 @pytest.mark.shows("METH-15", "DEB-10")
-def test_a_revocation_takes_hold_from_its_time_for_its_type_and_namespace_only() -> None:
+def test_a_revocation_applies_from_its_time_to_its_type_and_namespace_only() -> None:
     book, key = known(), load(WORLD.catalog).key
     assert book.revoke(key, Revocation("ping", TIME, ""))
     assert judge(WORLD.report(), book, NOW).reason is Reason.REVOKED
@@ -218,7 +218,7 @@ def test_a_revocation_takes_hold_from_its_time_for_its_type_and_namespace_only()
     assert judge(WORLD.report(), book, NOW).reason is Reason.REVOKED
 
 
-def test_a_book_is_bounded_and_keeps_what_it_has() -> None:
+def test_a_full_book_keeps_its_catalogs_and_takes_no_more() -> None:
     book = CatalogBook(capacity=2)
     catalogs = [
         load(WORLD.namespace(Kind.CATALOG, CATALOG | {"contact": f"c{n}"})) for n in range(3)

@@ -40,7 +40,7 @@ def test_bundles_survive(raws: list[bytes]) -> None:
 
 
 @given(st.binary(max_size=100) | items.map(cbor2.dumps))
-def test_any_bytes_unpack_to_what_packs_to_them_or_are_refused(data: bytes) -> None:
+def test_any_bytes_are_refused_or_equal_the_bundle_of_their_items(data: bytes) -> None:
     found = unpacked(data)
     if found is not None:
         assert pack(found) == data

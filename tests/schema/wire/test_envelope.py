@@ -110,7 +110,7 @@ def test_a_changed_item_never_verifies(data: st.DataObject) -> None:
 
 
 @given(st.integers(0, 10))
-def test_a_work_stamp_is_found_and_stands_in_the_signed_header(bits: int) -> None:
+def test_a_work_stamp_is_part_of_the_signed_header(bits: int) -> None:
     raw = seal(Kind.REPORT, b"stamped", SEED, work_bits=bits)
     item = split(raw)
     verify(item)

@@ -33,7 +33,7 @@ def test_wide_values_are_broken_into_lines() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_the_hex_holds_every_byte(data: bytes) -> None:
+def test_the_hexdump_contains_every_byte(data: bytes) -> None:
     lines = hexdump(data).splitlines()
     assert bytes.fromhex("".join(line[6:] for line in lines)) == data
 

@@ -188,7 +188,7 @@ _TIME_KEY = b"\x64time\x1a"
 _TIME = 1 + len(_TIME_KEY)
 _TIME_END = _TIME + 4
 _REMEMBERED = (b"\xa4", b"\xa5")
-"""Heads of a map of four entries, which each report has, and of five: a count or `one_in` more."""
+"""Heads of the maps that are cached: four entries, or five with `count` or `one_in`."""
 _REPORTS: dict[bytes, Report] = {}
 _REPORTS_MAX = 8192
 """Cached reports: at most 20 MB if all are of the largest size, about 5 MB of heartbeats."""
@@ -377,7 +377,7 @@ def _text(value: object, most: int, least: int = 1) -> str:
     if type(value) is not str or not least <= len(value.encode()) <= most:
         _refuse(f"a text does not have {least} to {most} bytes")
     if not BARRED.isdisjoint(value):
-        _refuse("a text holds a line break or control character")
+        _refuse("a text has a line break or control character")
     return value
 
 

@@ -33,7 +33,7 @@ EARLY_MAX = 300
 """Seconds that a report's time may lie in the future: the tolerated clock skew."""
 
 LATE_DEFAULT = 21 * 86_400
-"""Seconds after which a live report is late, unless its type says otherwise.
+"""Seconds after which a live report is late, unless its type declares another `lateness`.
 
 Covers the longest release schedule and a holiday.
 """

@@ -1,4 +1,4 @@
-"""One thing wrong with a catalog: a stable code, where it stands, what is wrong and what to do."""
+"""One problem of a catalog: a stable code, its place, a description and how to solve it."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class Reader:
             self.complain(WRONG_TYPE, where, f"should be text, is {kind_of(value)}")
             return ""
         if not empty and not value.strip(BLANK):
-            self.complain(BAD_TEXT, where, "is empty; say it in one sentence")
+            self.complain(BAD_TEXT, where, "is empty; write one sentence")
         elif not BARRED.isdisjoint(value):
             self.complain(BAD_TEXT, where, "has a line break or control character; use one line")
         elif len(value.encode("utf-8", "replace")) > limit:
@@ -164,7 +164,7 @@ class Reader:
         if value is ABSENT:
             return words[0]
         if type(value) is not str or value not in words:
-            self.complain(UNKNOWN_WORD, where, f"{show(value)} is none of {', '.join(words)}")
+            self.complain(UNKNOWN_WORD, where, f"{show(value)} is not one of {', '.join(words)}")
             return words[0]
         return value
 
@@ -191,13 +191,13 @@ class Reader:
         return self._spelled(value, where, is_word, rule)
 
     def unique(self, values: Sequence[str], where: str) -> tuple[str, ...]:
-        """Return `values`, and complain if one of them is repeated."""
+        """Return `values`; complain if a value is repeated."""
         seen: set[str] = set()
         twice: set[str] = set()
         for value in values:
             (twice if value in seen and value else seen).add(value)
         if twice:
-            self.complain(REPEATED, where, f"{', '.join(sorted(twice))} stands twice; remove one")
+            self.complain(REPEATED, where, f"{', '.join(sorted(twice))} is repeated; remove one")
         return tuple(values)
 
     def _spelled(self, value: object, where: str, allowed: Callable[[str], bool], rule: str) -> str:
