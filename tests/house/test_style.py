@@ -254,6 +254,34 @@ def test_modules_and_functions_stay_small(module: source.Module) -> None:
     assert long == []
 
 
+PRIVATE_USES = {"_replace", "_recent_disconnects"}
+"""Exceptions: the public method of named tuples, and py-libp2p's record of peers that left, from
+which it offers no way to remove one peer."""
+
+
+def private_uses(module: source.Module) -> list[str]:
+    """Private attributes that the module uses and none of its own classes or functions has."""
+    own: set[str] = set()
+    foreign: list[ast.Attribute] = []
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            own.add(node.name)
+        elif isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr):
+            if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
+                own.add(node.attr)
+            else:
+                foreign.append(node)
+    return [
+        f"{module.name}:{node.lineno} {ast.unparse(node)}"
+        for node in foreign
+        if node.attr not in own | PRIVATE_USES
+    ]
+
+
+def test_no_module_uses_private_names_of_another() -> None:
+    assert [found for module in MODULES for found in private_uses(module)] == []
+
+
 def test_product_text_speaks_of_the_product() -> None:
     # Written in two parts, so this file itself passes.
     forbidden = [
@@ -285,6 +313,9 @@ def test_tests_have_unique_names() -> None:
 
 def test_the_rules_notice_a_breach(tmp_path: Path) -> None:
     path = tmp_path / "breach.py"
-    path.write_text("def f():\n    from methrics.node import x\n    from . import y\n")
+    path.write_text(
+        "def f():\n    from methrics.node import x\n    from . import y\n    x._hidden\n"
+    )
     breach = source.Module("methrics.schema.breach", "schema", path, ast.parse(path.read_text()))
     assert list(breach.imports()) == [(2, "methrics.node.x"), (3, "methrics.schema.y")]
+    assert private_uses(breach) == ["methrics.schema.breach:4 x._hidden"]

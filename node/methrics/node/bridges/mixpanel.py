@@ -86,12 +86,13 @@ class Consumer:
         facts: bool = True,
     ) -> None:
         self._recorder = recorder
-        self._types = recorder._types
+        self._inside = inside = recorder.inside
+        self._types = inside.types
         self._names = dict(names or {})
         self._properties = dict(properties or {})
         self._amounts = dict(amounts or {})
         self._interactions: dict[str, Interactions] = {}
-        self._active = [name for name in active if recorder._guard(self._check_active, name)]
+        self._active = [name for name in active if inside.guard(self._check_active, name)]
         self._facts = facts
         self._signed: dict[str, int] = {}
         self._fields: dict[str, dict[str, Field]] = {}
@@ -99,23 +100,23 @@ class Consumer:
         self._dropped = Tally()
         self._left_out = Tally()
         for event, name in list(self._names.items()):
-            if not recorder._guard(self._check_type, name):
+            if not inside.guard(self._check_type, name):
                 del self._names[event]
         for key, field in list(self._properties.items()):
-            if not recorder._guard(self._check_property, key, field):
+            if not inside.guard(self._check_property, key, field):
                 del self._properties[key]
         for name, how in (sequences or {}).items():
-            recorder._guard(self._add_sequence, name, how)
+            inside.guard(self._add_sequence, name, how)
 
     def send(
         self, endpoint: str, json_message: str, api_key: object = None, api_secret: object = None
     ) -> bool:
         """Called by the client; True if something was recorded. The API keys are ignored."""
-        return self._recorder._guard(self._take, endpoint, json_message)
+        return self._inside.guard(self._take, endpoint, json_message)
 
     def flush(self) -> None:
         """For apps that call it as on a BufferedConsumer; nothing is buffered here."""
-        self._recorder._guard(self._expire)
+        self._inside.guard(self._expire)
 
     def adopt(self, client: Client) -> Client:
         """Returns `client` with its `alias` replaced, the only method that connects to Mixpanel
@@ -220,11 +221,11 @@ class Consumer:
             values = self._values(self._types[name], properties, used, left)
         # Python's salted hash: the id itself is not kept, even in memory.
         who = hash((name, str(properties.get("distinct_id"))))
-        return self._interactions[name].step(event, who, values, self._recorder._monotonic())
+        return self._interactions[name].step(event, who, values, self._inside.monotonic())
 
     def _sign(self, properties: dict[str, Any]) -> None:
         """Records each of the `active` types, once a day."""
-        today = self._recorder._clock.now() // DAY
+        today = self._inside.now() // DAY
         for name in self._active:
             if self._signed.get(name) == today or not self._on(name):
                 continue
@@ -236,8 +237,7 @@ class Consumer:
 
     def _on(self, name: str) -> bool:
         """Whether the person agreed; if not, properties are not looked at."""
-        recorder = self._recorder
-        return recorder._switch.effective(name, recorder._monotonic()).on
+        return self._inside.is_on(name)
 
     def _values(
         self,
@@ -266,7 +266,7 @@ class Consumer:
         return values
 
     def _expire(self) -> bool:
-        monotonic = self._recorder._monotonic()
+        monotonic = self._inside.monotonic()
         for one in self._interactions.values():
             one.expire(monotonic)
         return True

@@ -92,8 +92,9 @@ class Exporter(MetricExporter):
     ) -> None:
         super().__init__(preferred_temporality=TEMPORALITY)
         self._recorder = recorder
+        self._inside = inside = recorder.inside
         self._declared = Declared(
-            recorder._types, instruments or {}, attributes or {}, values or {}, recorder._guard
+            inside.types, instruments or {}, attributes or {}, values or {}, inside.guard
         )
         self._streams = Streams()
         self._recorded = Tally()
@@ -112,12 +113,12 @@ class Exporter(MetricExporter):
         """Called by the reader; SUCCESS if all data were processed. They are stored durably
         then."""
         patience = max(0.0, timeout_millis / 1000)
-        deadline = self._recorder._monotonic() + patience
+        deadline = self._inside.monotonic() + patience
         if not self._lock.acquire(True, min(patience, threading.TIMEOUT_MAX)):
             self._dropped.add("timeout")
             return MetricExportResult.FAILURE
         try:
-            done = self._recorder._guard(self._export, metrics_data, deadline)
+            done = self._inside.guard(self._export, metrics_data, deadline)
         finally:
             self._lock.release()
         return MetricExportResult.SUCCESS if done else MetricExportResult.FAILURE
@@ -162,7 +163,7 @@ class Exporter(MetricExporter):
             if target is None:
                 self._dropped.add("undeclared", len(metric.data.data_points))
                 continue
-            on = self._switch_on(target)
+            on = self._inside.is_on(target.name)
             data = metric.data
             if isinstance(data, Gauge):
                 self._level(target, data.data_points, on, batch)
@@ -186,9 +187,6 @@ class Exporter(MetricExporter):
                         continue
                     seen.add((scoped.scope, metric.name))
                     yield scoped.scope, metric
-
-    def _switch_on(self, target: Target) -> bool:
-        return self._recorder._switch.effective(target.name, self._recorder._monotonic()).on
 
     def _level(self, target: Target, points: Any, on: bool, batch: Batch) -> None:
         """Sets a state from a gauge or an up-down counter."""
@@ -224,13 +222,13 @@ class Exporter(MetricExporter):
                 why = "wrong-kind" if target.kind != "count" else "no-bucket-field"
                 self._dropped.add(why, len(data.data_points))
             return
-        said = self._recorder._switch.said(target.name)
+        answered = self._inside.answer_time(target.name)
         delta = data.aggregation_temporality is DELTA
         for point in data.data_points:
             interval = self._streams.interval((scope, name), point, delta=delta)
             if not on:
                 continue
-            if why := interval.refused or self._streams.not_covered(interval, said):
+            if why := interval.refused or self._streams.not_covered(interval, answered):
                 self._dropped.add(why)
             elif isinstance(data, Sum):
                 self._sum(target, interval, batch)
@@ -286,12 +284,12 @@ class Exporter(MetricExporter):
         recorder = self._recorder
         in_time = True
         for name, fields, n in batch.counts.values():
-            in_time = in_time and recorder._monotonic() < deadline
+            in_time = in_time and self._inside.monotonic() < deadline
             for part in parts(n):
                 kept = in_time and recorder.count(name, part, **fields)
                 self._count_outcome(kept, in_time, part)
         for name, state in batch.states.items():
-            in_time = in_time and recorder._monotonic() < deadline
+            in_time = in_time and self._inside.monotonic() < deadline
             if name in batch.clashes:
                 self._dropped.add("several-at-once", batch.clashes[name])
             else:
@@ -322,4 +320,4 @@ class Exporter(MetricExporter):
 
     def _begin_in_child(self) -> None:
         self._pid = os.getpid()
-        self._streams.forked(self._recorder._clock.now())
+        self._streams.forked(self._inside.now())

@@ -72,15 +72,15 @@ class Streams:
         (seconds)."""
         self._forked = (now + 1) * SECOND
 
-    def not_covered(self, interval: Interval, said: str) -> str:
-        """The reason not to record an interval, or "". `said`: the time stamp of the person's
-        yes."""
+    def not_covered(self, interval: Interval, answered: str) -> str:
+        """The reason not to record an interval, or "". `answered`: the time stamp of
+        the person's yes."""
         # The first interval in a child ends after the fork, even if the clocks disagree.
         self._forked = min(self._forked, interval.end)
         if interval.start < self._forked:
             return "before-fork"
         # A yes in the future means only that the clock was set back.
-        if stamp(interval.start // SECOND) <= said <= stamp(interval.end // SECOND):
+        if stamp(interval.start // SECOND) <= answered <= stamp(interval.end // SECOND):
             return "before-consent"
         return ""
 

@@ -85,7 +85,7 @@ class ConsentSwitch:
             return off(self.rule)
         return self._decide(type_name, self._known.answers)
 
-    def said(self, type_name: str) -> str:
+    def answer_time(self, type_name: str) -> str:
         """When the person gave the current answer, as `Answer.time`; "" if there is none. Bridges
         need it: a yes does not cover sums that began before it."""
         answer = answer_of(self._known.answers, self._namespace, type_name)

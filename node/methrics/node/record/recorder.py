@@ -19,6 +19,7 @@ from methrics.node.consent.switch import ConsentSwitch
 from methrics.node.paths import Paths, namespace_of
 from methrics.node.process.tally import Tally
 from methrics.node.record.compiled import CompiledType, amount, compile_type, misuse
+from methrics.node.record.interface import RecorderInside
 from methrics.node.record.sequences import Sequence
 from methrics.node.record.settings import RecorderSettings
 from methrics.schema.errors import LocalError, MethricsError
@@ -212,6 +213,11 @@ class Recorder:
             recorded=self._recorded,
             dropped=self._dropped.totals(),
         )
+
+    @property
+    def inside(self) -> RecorderInside:
+        """For the bridges of this package; an app does not need it."""
+        return RecorderInside(self._types, self._guard, self._switch, self._clock)
 
     def close(self) -> None:
         """Ends open sequences and closes the outbox; quick, never raises. Later calls return False.

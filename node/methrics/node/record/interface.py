@@ -1,0 +1,48 @@
+"""What the bridges use of a recorder besides its public methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from methrics.node.clock import Clock
+from methrics.node.consent.switch import ConsentSwitch
+
+if TYPE_CHECKING:
+    from methrics.schema.catalog.event_type import EventType
+
+Guard = Callable[..., bool]
+"""`guard(work, *args)` returns `work(*args)`. If that raises, the error is counted and the result
+is False; a strict recorder raises a MethricsError on."""
+
+
+class RecorderInside:
+    """Made by `Recorder.inside`. `types`: the app's event types by name; `guard`: the edge to the
+    app, under which a bridge does all that may raise."""
+
+    __slots__ = ("_clock", "_switch", "guard", "types")
+
+    def __init__(
+        self, types: Mapping[str, EventType], guard: Guard, switch: ConsentSwitch, clock: Clock
+    ) -> None:
+        self.types = types
+        self.guard = guard
+        self._switch = switch
+        self._clock = clock
+
+    def is_on(self, type_name: str) -> bool:
+        """Whether the type may be recorded now: the person agreed, and no rule forbids it."""
+        return self._switch.effective(type_name, self._clock.monotonic()).on
+
+    def answer_time(self, type_name: str) -> str:
+        """When the person gave the current answer, as `Answer.time`; "" if there is none. A yes
+        does not cover sums that began before it."""
+        return self._switch.answer_time(type_name)
+
+    def now(self) -> int:
+        """Whole seconds since 1970-01-01 UTC."""
+        return self._clock.now()
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return self._clock.monotonic()
