@@ -47,7 +47,13 @@ def words(text: str) -> str:
     return " ".join(text.split())
 
 
-@given(type_maps())
+def affordable(wire: dict[str, Any]) -> dict[str, Any]:
+    """The type with at most 8 bits of work. The screen shows a real, stamped report, whose stamp
+    takes 2**work hashes: minutes at 24 bits. No word on the screen depends on it."""
+    return {**wire, "work": min(wire["work"], 8)}
+
+
+@given(type_maps().map(affordable))
 def test_the_screen_says_everything_that_is_declared(wire: dict[str, Any]) -> None:
     catalog = one_type(wire)
     entry = catalog.types["sample"]
