@@ -131,9 +131,11 @@ class RealInstall(Install):
             said[item_id] = outcome_of(reason)
             if said[item_id].fate is Fate.ACKNOWLEDGED:
                 # Attempts are counted before a report is sent, and in memory after.
-                self.sent.append(Departure(self.time, replace(receipt, attempts=0)))
+                made = replace(receipt, attempts=0)
+                self.sent.append(Departure(time=self.time, receipt=made))
             elif said[item_id].fate is Fate.REFUSED:
-                self.refused.append((Departure(self.time, replace(receipt, attempts=0)), reason))
+                made = replace(receipt, attempts=0)
+                self.refused.append(Departure(time=self.time, receipt=made, reason=reason))
         return said
 
     def end(self) -> None:

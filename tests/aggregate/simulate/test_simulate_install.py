@@ -97,8 +97,8 @@ def same(pair: Twins) -> int:
     memory, real = pair
     assert [one.receipt.raw for one in memory.sent] == [one.receipt.raw for one in real.sent]
     assert [as_made(one) for one in memory.sent] == [as_made(one) for one in real.sent]
-    assert [(one.time, one.receipt.id, why) for one, why in memory.refused] == [
-        (one.time, one.receipt.id, why) for one, why in real.refused
+    assert [(one.time, one.receipt.id, one.reason) for one in memory.refused] == [
+        (one.time, one.receipt.id, one.reason) for one in real.refused
     ]
     store = memory.memory
     if not real.disk.exists():
@@ -171,7 +171,7 @@ def test_random_acts_give_the_same_bytes(seed: int, tmp_path: Path) -> None:
 def test_clocks_that_are_wrong(skew: int, tmp_path: Path) -> None:
     pair = twins(tmp_path, skew=skew)
     both(pair, 5, 14)
-    late = [why for _, why in pair.memory.refused]
+    late = [one.reason for one in pair.memory.refused]
     if skew == -30 * DAY:
         assert Reason.LATE in late
         assert not pair.memory.sent

@@ -86,7 +86,7 @@ def test_bundles_are_those_of_two_relays() -> None:
     for number, (handed, one, two) in enumerate(draws):
         raw = number.to_bytes(4, "big") * 60
         ours = iter((one, two))
-        resting.append(Resting(closes(handed, _Fixed(ours)), raw[:32], raw))
+        resting.append(Resting(closes=closes(handed, _Fixed(ours)), id=raw[:32], raw=raw))
         again = iter((one, two))
         period = LIMITS.rest
         left = min(

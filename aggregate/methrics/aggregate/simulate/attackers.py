@@ -51,7 +51,7 @@ class Attackers:
             handed = day * DAY + self._rng.randrange(DAY)
             raw = self._report(day)
             arrives = closes(handed, self._rng, mix=self._settings.mix)
-            found.append(Resting(arrives, split(raw).id, raw))
+            found.append(Resting(closes=arrives, id=split(raw).id, raw=raw))
         return found
 
     def overhear(self, heard: list[Heard]) -> None:
@@ -71,13 +71,13 @@ class Attackers:
             good = heard[place]
             items = unpack(good.bundle)
             bad = self._spoiled(items[0])
-            ids = ()
-            heard[place] = Heard(good.time, pack([*items, bad]), ids, "poison")
+            poisoned = pack([*items, bad])
+            heard[place] = Heard(time=good.time, bundle=poisoned, ids=(), kind="poison")
             left = DAY - good.time % DAY if self._settings.mix else LIMITS.batch_window
             for item_id, raw in zip(good.ids, items, strict=True):
                 moment = good.time + self._rng.random() * left
                 later = int((moment // LIMITS.batch_window + 1) * LIMITS.batch_window)
-                again.append(Resting(later, item_id, raw))
+                again.append(Resting(closes=later, id=item_id, raw=raw))
         return heard, again
 
     def publish(self, day: int) -> list[Heard]:
@@ -101,7 +101,8 @@ class Attackers:
 
     def _heard(self, day: int, kind: str, items: list[bytes]) -> Heard:
         ids = tuple(split(raw).id for raw in items) if kind == "replay" else ()
-        return Heard(day * DAY + self._rng.randrange(DAY), pack(items), ids, kind)
+        time = day * DAY + self._rng.randrange(DAY)
+        return Heard(time=time, bundle=pack(items), ids=ids, kind=kind)
 
     def _report(self, day: int, catalog: Catalog | None = None, **changes: object) -> bytes:
         """A heartbeat of somebody who does not exist and always comes for the first time."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from methrics.aggregate.simulate.memory import MemoryJournal
 from methrics.node.clock import ManualClock
@@ -55,11 +55,13 @@ _ROUTE = "relay"
 _PUBLISHER = PublisherSettings(poll=PublisherSettings().idle)
 
 
-class Departure(NamedTuple):
-    """A report that left the machine: when by the true clock, and its receipt."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """A report that a relay took or refused for `reason`, at the true `time` (Unix seconds)."""
 
     time: int
     receipt: Receipt
+    reason: Reason = Reason.OK
 
 
 def taking_all(_receipt: Receipt, _event_type: EventType, _now: int) -> Reason:
@@ -92,8 +94,8 @@ class Install:
         self.sampling = dict(sampling or {})
         self.rng = rng
         self.sent: list[Departure] = []
-        self.refused: list[tuple[Departure, Reason]] = []
-        """What relays will never take."""
+        self.refused: list[Departure] = []
+        """Reports that relays will never take."""
         self._relay = relay
         self._compiled = {} if compiled is None else compiled
         self._app: Recorder | None = None
@@ -197,7 +199,7 @@ class Install:
             if now - receipt.time > event_type.lateness or now >= event_type.expires:
                 self.journal.mark((index,), STRUCK)
                 self.journal.drop("late")
-                self.refused.append((Departure(self.time, receipt), Reason.LATE))
+                self.refused.append(Departure(time=self.time, receipt=receipt, reason=Reason.LATE))
                 continue
             self.hand_over(receipt, event_type, done)
 
@@ -225,12 +227,12 @@ class Install:
         fate = Fate.ACKNOWLEDGED if reason is Reason.OK else outcome_of(reason).fate
         if fate is Fate.ACKNOWLEDGED:
             journal.mark((index,), ACKNOWLEDGED, _ROUTE)
-            self.sent.append(Departure(now, receipt))
+            self.sent.append(Departure(time=now, receipt=receipt))
             done.acknowledged += 1
         elif fate is Fate.REFUSED:
             journal.mark((index,), STRUCK, _ROUTE)
             journal.drop(reason)
-            self.refused.append((Departure(now, receipt), reason))
+            self.refused.append(Departure(time=now, receipt=receipt, reason=reason))
             done.struck += 1
         else:
             due = self.clock.now() + backoff(receipt.attempts, self.rng.random)

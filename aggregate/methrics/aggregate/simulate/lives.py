@@ -201,7 +201,8 @@ def _since_first(pauses: list[int]) -> list[int]:
 def _collect(install: Install, profile: Profile, settings: Settings, rows: truth.Rows) -> None:
     """What left, what relays would not take, and what never left."""
     way = random.Random(f"{settings.seed}/way/{profile.n}")
-    for sent, receipt in install.sent:
+    for departure in install.sent:
+        sent, receipt = departure.time, departure.receipt
         arrives = closes(sent, way, mix=settings.mix)
         rows.report.add(
             receipt.id,
@@ -215,11 +216,11 @@ def _collect(install: Install, profile: Profile, settings: Settings, rows: truth
         )
     store = install.memory
     unsent: Counter[tuple[str, int, str]] = Counter()
-    for (_, receipt), reason in install.refused:
-        unsent[receipt.type, receipt.time // DAY, reason] += 1
+    for one in install.refused:
+        unsent[one.receipt.type, one.receipt.time // DAY, one.reason] += 1
     for receipt in store.untaken():
         unsent[receipt.type, receipt.time // DAY, "untaken"] += 1
-    told = {(receipt.type, receipt.time // DAY) for _, receipt in install.sent}
+    told = {(one.receipt.type, one.receipt.time // DAY) for one in install.sent}
     for why, left in (
         ("waiting", store.waiting()),
         ("too-old", store.too_old),

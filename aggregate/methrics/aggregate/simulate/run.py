@@ -16,7 +16,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
@@ -198,7 +197,10 @@ def _resting(rows: pa.Table) -> list[Resting]:
         rows["id"].to_pylist(),
         rows["raw"].to_pylist(),
     )
-    return [Resting(*row) for row in zip(*columns, strict=True)]
+    return [
+        Resting(closes=arrived, id=item_id, raw=raw)
+        for arrived, item_id, raw in zip(*columns, strict=True)
+    ]
 
 
 def _extra(settings: Settings, arrival: Arrival) -> dict[str, pa.Table]:
@@ -212,7 +214,8 @@ def _extra(settings: Settings, arrival: Arrival) -> dict[str, pa.Table]:
     return {"attack": attacks.arrow(), "run": run.arrow()}
 
 
-class Stored(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
     """What is in the data set: reports, refusals, and the digest of the app's namespace."""
 
     reports: int
@@ -224,7 +227,8 @@ def _told(store: Store) -> Stored:
     con = store.cursor()
     refused = con.execute("SELECT coalesce(sum(count), 0)::BIGINT FROM refusal").fetchall()[0][0]
     found = combine(digests(con))
-    return Stored(store.total, refused, found[0].digest.hex() if found else "")
+    digest = found[0].digest.hex() if found else ""
+    return Stored(reports=store.total, refused=refused, digest=digest)
 
 
 def _summary(

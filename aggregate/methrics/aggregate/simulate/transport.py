@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
 
 from methrics.node.outbox.rows import Receipt
 from methrics.node.publish.routes import RELAYS_AT_A_TIME
@@ -23,16 +23,18 @@ from methrics.schema.wire.verdict import Reason
 LIMITS = MixLimits()
 
 
-class Resting(NamedTuple):
-    """An item that a relay holds until `closes` (unix seconds): it leaves in that window."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resting:
+    """An item that rests in a relay until its batch window `closes` (Unix seconds)."""
 
     closes: int
     id: bytes
     raw: bytes
 
 
-class Heard(NamedTuple):
-    """A bundle on the topic at `time`, and who is behind it ("" for honest relays)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A bundle on the topic at `time`. `kind`: the attack it belongs to, "" for honest relays."""
 
     time: int
     bundle: bytes
@@ -41,8 +43,10 @@ class Heard(NamedTuple):
 
 
 def answer(receipt: Receipt, event_type: EventType, now: int) -> Reason:
-    """What a relay says of an honest machine's report: all that can be wrong with it is its time,
-    as of the relay's clock (`now`, unix seconds). The end of `judge._report`."""
+    """A relay's verdict on an honest machine's report at `now` (Unix seconds, the relay's clock).
+
+    Only its time can be wrong. This repeats the end of `judge._report`.
+    """
     if receipt.time >= event_type.expires:
         return Reason.EXPIRED
     if receipt.time > now + EARLY_MAX:
@@ -51,19 +55,27 @@ def answer(receipt: Receipt, event_type: EventType, now: int) -> Reason:
 
 
 def closes(handed: int, rng: random.Random, *, mix: bool = True) -> int:
-    """When the window ends in which a report appears that was handed over at `handed`: each relay
-    lets it rest for a time of its own, and once one has published it the others drop it."""
+    """When the batch window closes in which a report is published that was sent at `handed`.
+
+    Each relay lets the report rest for its own random time. Once one relay has published it, the
+    others drop it.
+    """
     period = LIMITS.rest if mix else 0.0
     moment = handed + min(draw_rest(handed, period, rng) for _ in range(RELAYS_AT_A_TIME))
     return int((moment // LIMITS.batch_window + 1) * LIMITS.batch_window)
 
 
 def bundles(topic: str, items: Iterable[Resting], rng: random.Random) -> Iterator[Heard]:
-    """What relays publish of `items`, in order of time: each window shuffled and packed."""
-    for time, window in groupby(sorted(items), key=_closes):
+    """The bundles that relays publish of `items`, in order of time. Each window is shuffled."""
+    for time, window in groupby(sorted(items, key=_in_order), key=_closes):
         held = {one.id: one.raw for one in window}
         for mixed in shuffled(topic, held, rng):
-            yield Heard(time, mixed.bundle, tuple(item_id for item_id, _ in mixed.items))
+            ids = tuple(item_id for item_id, _ in mixed.items)
+            yield Heard(time=time, bundle=mixed.bundle, ids=ids)
+
+
+def _in_order(one: Resting) -> tuple[int, bytes]:
+    return one.closes, one.id
 
 
 def _closes(one: Resting) -> int:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import datetime
 import functools
-from typing import NamedTuple
+from dataclasses import dataclass
 
 HOUR = 3600
 DAY = 86_400
 
 
-class Zone(NamedTuple):
-    """A country, how many of a hundred people live there, a language, hours ahead of UTC in
-    winter, and by which rule clocks change (None: they do not)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """A part of a country with one time zone.
+
+    `weight`: how many of a hundred people live there. `hours`: how far winter time is ahead of UTC.
+    `rule`: when clocks change, None if they do not.
+    """
 
     country: str
     weight: int
@@ -46,19 +50,19 @@ class Zone(NamedTuple):
 
 
 ZONES = (
-    Zone("US", 16, "en", -5, "us"),
-    Zone("US", 10, "en", -8, "us"),
-    Zone("DE", 15, "de", 1, "eu"),
-    Zone("FR", 9, "fr", 1, "eu"),
-    Zone("GB", 8, "en", 0, "eu"),
-    Zone("PL", 5, "pl", 1, "eu"),
-    Zone("ES", 5, "es", 1, "eu"),
-    Zone("UA", 4, "uk", 2, "eu"),
-    Zone("IN", 10, "hi", 5.5, None),
-    Zone("JP", 6, "ja", 9, None),
-    Zone("BR", 6, "pt", -3, None),
-    Zone("AU", 4, "en", 10, "au"),
-    Zone("TR", 2, "tr", 3, None),
+    Zone(country="US", weight=16, language="en", hours=-5, rule="us"),
+    Zone(country="US", weight=10, language="en", hours=-8, rule="us"),
+    Zone(country="DE", weight=15, language="de", hours=1, rule="eu"),
+    Zone(country="FR", weight=9, language="fr", hours=1, rule="eu"),
+    Zone(country="GB", weight=8, language="en", hours=0, rule="eu"),
+    Zone(country="PL", weight=5, language="pl", hours=1, rule="eu"),
+    Zone(country="ES", weight=5, language="es", hours=1, rule="eu"),
+    Zone(country="UA", weight=4, language="uk", hours=2, rule="eu"),
+    Zone(country="IN", weight=10, language="hi", hours=5.5, rule=None),
+    Zone(country="JP", weight=6, language="ja", hours=9, rule=None),
+    Zone(country="BR", weight=6, language="pt", hours=-3, rule=None),
+    Zone(country="AU", weight=4, language="en", hours=10, rule="au"),
+    Zone(country="TR", weight=2, language="tr", hours=3, rule=None),
 )
 """Two zones of one country, half hours, and three rules for the change of clocks."""
 
