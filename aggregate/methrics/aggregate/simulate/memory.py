@@ -155,19 +155,25 @@ class MemoryJournal:
     def next_due(self) -> int | None:
         """See `Outbox.next_due`."""
         best = min([receipt.due for receipt in self._waiting.values()], default=None)
-        first: dict[str, Pending] = {}
-        for row in self._states.values():
-            known = first.get(row.type)
-            if known is None or row.period < known.period:
-                first[row.type] = row
         paces = self._paces
-        for rows in (self._events.values(), self._counters.values(), first.values()):
+        for rows in (self._events.values(), self._counters.values(), self._first_states()):
             for row in rows:
                 pace = paces.get(row.type)
                 due = row.due if pace is None or pace.next < row.due else pace.next
                 if best is None or due < best:
                     best = due
         return best
+
+    def _first_states(self) -> Iterable[Pending]:
+        """The state of the earliest period of each type."""
+        if len(self._states) < 2:
+            return self._states.values()
+        first: dict[str, Pending] = {}
+        for row in self._states.values():
+            known = first.get(row.type)
+            if known is None or row.period < known.period:
+                first[row.type] = row
+        return first.values()
 
     def check(self) -> None:
         """Nobody removes a dictionary."""
@@ -180,9 +186,9 @@ class MemoryJournal:
         self._trim(now - AGE_MAX)
         paces = self._paces
         found = [
-            row
-            for row in self._rows()
-            if row.due <= now and ((pace := paces.get(row.type)) is None or pace.next <= now)
+            row if due == row.due else replace(row, due=due)
+            for due, row in self._with_due()
+            if due <= now and ((pace := paces.get(row.type)) is None or pace.next <= now)
         ]
         found.sort(key=_when)
         return PendingRows(rows=found[:limit], token=0)
@@ -262,20 +268,22 @@ class MemoryJournal:
 
     def waiting(self) -> list[Pending]:
         """Rows that no report was made of yet."""
-        return self._rows()
+        return [row if due == row.due else replace(row, due=due) for due, row in self._with_due()]
 
     def untaken(self) -> list[Receipt]:
         """Reports that were made and nobody took yet."""
         return list(self._waiting.values())
 
-    def _rows(self) -> list[Pending]:
-        """What waits; a state is due when those of earlier periods are (`journal._WAITING`)."""
-        found = [*self._events.values(), *self._counters.values()]
+    def _with_due(self) -> list[tuple[int, Pending]]:
+        """The pending rows and when they are due: a state not before the states of earlier periods
+        (`journal._WAITING`)."""
+        found = [(row.due, row) for row in self._events.values()]
+        found += [(row.due, row) for row in self._counters.values()]
         latest: dict[str, int] = {}
         for key in sorted(self._states):
             row = self._states[key]
             due = latest[row.type] = max(row.due, latest.get(row.type, row.due))
-            found.append(row if due == row.due else replace(row, due=due))
+            found.append((due, row))
         return found
 
     def _number(self) -> int:

@@ -237,7 +237,7 @@ class _Making:
             withheld = done.withheld[0]
             one = self._leaving(row, now, WITHHELD, withheld.reason)
             return replace(one, time=withheld.report.time, report=withheld.report)
-        return self._leaving(row, now, NEVER, next(iter(done.dropped + done.quiet)))
+        return self._leaving(row, now, NEVER, next(iter({**done.dropped, **done.quiet})))
 
     def _undrawn_answers(self, row: Pending, report: Report) -> bool:
         """Whether `report` has a randomized response and the seed that decides it is not made
