@@ -35,7 +35,7 @@ CI_MARKS = (
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A user without consent, opt-out or CI; returns the user's own, still missing home folder.
+    """A user without consent, opt-out or CI; returns the user's home folder, not made yet.
 
     The tests also run in CI, where CI=true would turn methrics off.
     """

@@ -382,7 +382,7 @@ async def test_joining_late_is_noticed(network: Network) -> None:
         await inbox.wait_for(b"late")
 
 
-async def test_keep_connects_by_itself(network: Network) -> None:
+async def test_keep_dials_the_kept_address(network: Network) -> None:
     async with network.open() as a, network.open(listen=False) as leaf:
         await a.join(TOPIC, Inbox())
         leaf.keep(a.addrs[0])

@@ -201,7 +201,7 @@ async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
     assert "1 erased, 1 found" in checked.output
 
 
-async def test_an_erasure_that_overtakes_its_report_keeps_it_out(tmp_path: Path) -> None:
+async def test_an_erasure_that_arrives_before_its_report_keeps_it_out(tmp_path: Path) -> None:
     async with scene(tmp_path) as found:
         record(found.paths)
         await found.publish()

@@ -205,7 +205,7 @@ def test_kpi_7_a_hundred_kills(tmp_path: Path) -> None:
     assert min(dead[step] for step in (*STEPS, "record")) >= 1, "nothing was killed at some step"
     assert {one.state for _, one in receipts.values()} == {ACKNOWLEDGED}
     assert receipts.keys() - stored.keys() == set(), "acknowledged and lost"
-    assert stored.keys() - receipts.keys() == set(), "made outside of the journal"
+    assert stored.keys() - receipts.keys() == set(), "a report is not in the journal"
     assert set(stored.values()) == {1}, "stored twice"
     reports = [(home, body(one)) for home, one in receipts.values()]
     clicks = Counter(one.values["serial"] for _, one in reports if one.type == "click")

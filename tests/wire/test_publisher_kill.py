@@ -206,7 +206,7 @@ async def test_kpi_7_a_publisher_killed_at_random_loses_and_doubles_nothing(tmp_
     assert killed == KILLS
     acknowledged = {one.id for one in receipts if one.state == ACKNOWLEDGED}
     assert len(acknowledged) == len(receipts)
-    assert acknowledged == set(collector.arrived), "lost, or made outside of the journal"
+    assert acknowledged == set(collector.arrived), "a report was lost, or is not in the journal"
     assert set(collector.arrived.values()) == {1}
     clicks = [one.values["serial"] for one in collector.reports.values() if one.type == "click"]
     assert sorted(clicks, key=str) == sorted(range((rounds + 1) * CLICKS), key=str)

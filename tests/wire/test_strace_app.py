@@ -221,7 +221,7 @@ def test_deb_1_without_consent_the_system_sees_the_same_app(why: str, tmp_path: 
         assert changed(calls.own) == []
         assert started(calls.own) == [], "no process and no thread"
     assert sorted(Path(paths.data).rglob("*")) == before
-    assert touched(app.own, paths.data) <= {paths.ledger}, "only the answers were looked for"
+    assert touched(app.own, paths.data) <= {paths.ledger}, "methrics read only the consent file"
 
 
 def allowed(name: str, folder: str) -> bool:

@@ -51,7 +51,7 @@ WORD_MAX = 64
 """Bytes of a name, version or selector value in a notice."""
 
 REASON_MAX = 200
-"""Bytes of a revocation's reason or of an address: one line."""
+"""Bytes of a revocation's reason or of an address; each is one line."""
 
 NEWS_TEXT_MAX = 500
 """Bytes of one piece of news: it is shown in a terminal."""
@@ -66,7 +66,7 @@ ENVELOPE_SIZE = 112
 """Bytes of an item besides its payload and the payload's CBOR head: 1 + 44 + 1 + 66."""
 
 STAMP_SIZE = 14
-"""Bytes a work stamp adds at most: its key in the protected header and a nonce of 64 bits."""
+"""Most bytes that a work stamp adds: its key in the protected header and a nonce of 64 bits."""
 
 QUESTION_MAX = 240
 """Bytes of an event type's question: one sentence."""
@@ -90,13 +90,13 @@ WORK_MAX = 24
 """Largest `work` of an event type, in bits: seconds on a desktop, a minute on a small board."""
 
 DELAY_MIN = 300
-"""Seconds between a fact and its report at least (MIM-7)."""
+"""Least seconds between an event and its report (MIM-7)."""
 
 EVERY_MIN = 3600
-"""Seconds between two reports of a state at least: the lower clamp of a report interval (MIM-7)."""
+"""Least seconds between two reports of a state that a catalog may declare (MIM-7)."""
 
 RETENTION_MAX = 3653
-"""Days a report may be kept at most: ten years."""
+"""Most days that a report may be kept: ten years."""
 
 PERIOD_MAX = 366 * 86_400
 """Seconds of the longest delay, interval, jitter, window or lateness."""
