@@ -302,12 +302,12 @@ def test_draft_writes_a_file_that_only_a_person_can_finish(
     options = ["--label", "music", "--least", "3", "--funnel", FUNNEL, "-o", str(output)]
     assert cli.main(["mixpanel", "draft", str(small), *options]) == exit_codes.OK
     said = capsys.readouterr()
-    assert "write what stands empty" in said.out
+    assert "fill in what is empty" in said.out
     assert "people, 2026-03-02 to 2026-03-13" in said.err
     assert "not read: 4 lines, not-json" in said.err
     assert "left out: Song Played / Title: " in said.err
     assert cli.main(["mixpanel", "draft", str(small), "-o", str(output)]) == exit_codes.LOCAL
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert cli.main(["catalog", "lint", str(output)]) == exit_codes.NO
     said = capsys.readouterr()
     assert "M007 types.signin.why" in said.out + said.err

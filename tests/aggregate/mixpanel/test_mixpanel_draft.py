@@ -367,7 +367,7 @@ def test_events_of_few_people_and_without_a_name_are_left_out() -> None:
     assert {one.event: one.why for one in made.left_out} == {
         "登录": "its name gives no name of a type; map it with `names`",
         "usual!": "another spelling of usual",
-        "Heartbeat": "heartbeat stands for activity of any kind",
+        "Heartbeat": "heartbeat counts any activity",
         "Rare": "fewer than 3 people did it",
     }
 

@@ -1,10 +1,10 @@
-"""From gossip messages to commits: judged on worker threads, stored by one writer.
+"""From gossip messages to commits: worker threads judge, one writer stores.
 
     swarm -> validator (worker threads: judge) -> bounded channel -> writer (one thread: commit)
 
-The validator waits while the channel is full, and the swarm then stops reading from the peers that
-send, so memory is bounded and nothing is dropped on the way. A message counts as stored only when
-`notify` has been told of its commit.
+While the channel is full the validator waits, and the swarm stops reading from the peers that send.
+So memory is bounded and no message is dropped. A message is stored only when `notify` has been
+called for its commit.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from methrics.schema.wire.verdict import Decision, Reason
 Notify = Callable[[Committed], None]
 
 Missing = Callable[[bytes, str], None]
-"""(catalog id, topic): told of a catalog that an item names and nobody here knows."""
+"""Called with (catalog id, topic) for a catalog that an item names and that is not known here."""
 
 
 @dataclass(frozen=True, slots=True)
 class IngestSettings:
-    """The defaults carry several times a billion users on two cores (MARS-14)."""
+    """Sizes of the pipeline. The defaults serve several billion users on two cores (MARS-14)."""
 
     threads: int = min(4, os.cpu_count() or 1)
-    """Bundles judged at once: more than cores only adds waiting."""
+    """Bundles judged at once; more than there are cores brings nothing."""
     queue: int = 64
     """Judged bundles that may wait for the writer: 8 MiB at most."""
     batch_items: int = 10_000
@@ -48,7 +48,7 @@ class IngestSettings:
     batch_seconds: float = 1.0
     """Seconds a first item waits for others before it is committed."""
     seen: int = 262_144
-    """Items remembered, so that what comes again in another bundle is not verified again."""
+    """Items remembered, so that an item in a second bundle is not verified again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,14 @@ class IngestStatistics:
     """Items accepted, stored or about to be."""
     commits: int = 0
     queued: int = 0
-    """Judged bundles that wait for the writer, now."""
+    """Judged bundles that wait for the writer at this moment."""
 
 
 class Ingest:
     """One pipeline into one store. Start `run` in a nursery, then join topics with `validator`.
 
-    `notify` is called in the trio thread after each commit with what it did, `missing` once per
-    bundle and catalog that nobody here knows.
+    `notify` is called in the trio thread with the result of each commit; `missing` once per bundle
+    and catalog that is not known here.
     """
 
     def __init__(
@@ -105,20 +105,20 @@ class Ingest:
             )
             self._miss(verdict, topic)
             try:
-                # A swarm gives a validator so much time. What was judged is remembered as seen, so
+                # A swarm limits the time of a validator. A judged item is remembered as seen, so
                 # giving up now, on a slow disk, would lose it for good: waiting slows the peers.
                 with trio.CancelScope(shield=True):
                     await self.take(verdict)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return Decision.IGNORE  # stopping: what is not stored here is not passed on
+                return Decision.IGNORE  # stopping: a bundle that is not stored is not passed on
             return verdict.decision
 
         return validate
 
     async def take(self, verdict: BundleVerdict) -> None:
-        """Hand a judged bundle to the writer, waiting while it is behind.
+        """Give a judged bundle to the writer; waits while the writer is behind.
 
-        Raises trio.ClosedResourceError or trio.BrokenResourceError when nothing more is taken in.
+        Raises trio.ClosedResourceError or trio.BrokenResourceError once the pipeline is closed.
         """
         await self._send.send(verdict)
         old = self._statistics
@@ -136,7 +136,7 @@ class Ingest:
         return judge_bundle(message, self._book, self._clock.now(), self._seen, topic=topic)
 
     def close(self) -> None:
-        """Take nothing more in; `run` commits what it has and returns."""
+        """Accept no more bundles; `run` commits the rest and returns."""
         self._send.close()
 
     async def run(self) -> None:
@@ -145,7 +145,7 @@ class Ingest:
             for done in await trio.to_thread.run_sync(self._left_over, limiter=self._writer):
                 self._tell(done)
             while verdicts := await self._gather():
-                # A commit is not abandoned half way: it ends, or it raises.
+                # A commit is never abandoned half way: it returns or raises.
                 for done in await trio.to_thread.run_sync(
                     self._commit, verdicts, limiter=self._writer
                 ):
@@ -156,7 +156,7 @@ class Ingest:
         self._notify(done)
 
     async def _gather(self) -> list[BundleVerdict]:
-        """Wait for a bundle, then a while for more; empty when closed and drained."""
+        """Wait for a bundle, then a short while for more; empty when closed and drained."""
         try:
             verdicts = [await self._receive.receive()]
         except trio.EndOfChannel:
@@ -172,26 +172,26 @@ class Ingest:
         return verdicts
 
     def _commit(self, verdicts: list[BundleVerdict]) -> list[Committed]:
-        """In the writer thread: a commit, and one more for each catalog that was waited for."""
+        """In the writer thread: commit, and again for each new catalog that items waited for."""
         batch = self._with_catalogs(to_batch(verdicts, self._clock.now()))
         done = [self._store.commit(batch)]
-        # A catalog may have become known between the judging of an item and now.
+        # A catalog may have arrived since the item was judged.
         awaited = {one.awaits for one in batch.waiting}
         late = [one for one in self._book if awaited and not awaited.isdisjoint((one.id, one.key))]
         return done + self._release({*done[0].catalogs, *late})
 
     def _left_over(self) -> list[Committed]:
-        """In the writer thread, once: what a process that was killed between the commit of a
-        catalog and the one after it left waiting."""
+        """In the writer thread, once at the start: judge items that still wait for a known catalog,
+        because an earlier process was killed between two commits."""
         return self._release(one for one in self._store.catalogs() if self._book.get(one.id))
 
     def _release(self, catalogs: Iterable[Catalog]) -> list[Committed]:
-        """One commit for each of `catalogs` that something waits for."""
+        """One commit for each of `catalogs` that items wait for."""
         found = (self._store.waiting(catalog) for catalog in catalogs)
         return [self._store.commit(self._again(waiting)) for waiting in found if waiting]
 
     def _again(self, waiting: list[tuple[int, int, bytes]]) -> Batch:
-        """Judge again what had waited, as of when it came."""
+        """Judge items that waited, as of their time of receipt."""
         accepted: list[Accepted] = []
         refused: Counter[Reason] = Counter()
         samples: dict[Reason, bytes] = {}
@@ -215,8 +215,8 @@ class Ingest:
     def _with_catalogs(self, batch: Batch) -> Batch:
         """`batch` and the catalogs of its reports that the file lacks.
 
-        A judge knows a catalog from the moment another one has read it, and its reports may
-        then overtake it on the way to the writer.
+        All judges know a catalog as soon as one of them has read it, so its reports may reach the
+        writer before the catalog does.
         """
         named = {body.catalog for _, body in batch.accepted if isinstance(body, Report)}
         found = (self._book.get(one) for one in self._store.lacks(named))
@@ -234,7 +234,7 @@ def to_batch(verdicts: list[BundleVerdict], now: int) -> Batch:
     for verdict in verdicts:
         accepted += verdict.accepted
         if verdict.decision is Decision.REJECT:
-            # The rest of a rejected bundle was not looked at: it is one refusal.
+            # The rest of a rejected bundle was not judged: it counts as one refusal.
             refused[verdict.reason] += 1
             samples[verdict.reason] = verdict.refused[-1].raw if verdict.refused else b""
             continue

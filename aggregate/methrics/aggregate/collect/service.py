@@ -1,4 +1,4 @@
-"""The aggregator: joins topics, learns catalogs, stores what it judges right, exports Parquet."""
+"""The aggregator: joins topics, learns catalogs, stores accepted items, exports Parquet."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from methrics.schema.judging.judge import accept
 from methrics.schema.wire.topic import parse_topic
 
 CLOSED_EVERY = 600.0
-"""Seconds between looks for days that have closed, when the running day is not exported."""
+"""Seconds between checks for closed days, when the running day is not exported."""
 
 
 @dataclass(frozen=True, slots=True)
 class AggregatorSettings:
-    """What an aggregator takes part in, and how often it shows it."""
+    """Topics and peers of an aggregator, and how often it exports."""
 
     topics: Collection[str] = ()
-    """Topics to join besides those of `catalogs`; their catalogs are learnt from the network."""
+    """Topics to join besides those of `catalogs`; their catalogs come from the network."""
     catalogs: Sequence[Catalog] = ()
     peers: Sequence[str] = ()
     """Addresses to stay connected to."""
@@ -41,14 +41,14 @@ class AggregatorSettings:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A topic has been joined."""
+    """A topic was joined."""
 
     topic: str
 
 
 @dataclass(frozen=True, slots=True)
 class ExportFailed:
-    """An export could not be written; it is tried again."""
+    """An export failed; it will be retried."""
 
     error: StoreError
 
@@ -65,11 +65,11 @@ async def run_aggregator(
     notify: Notify,
     stop: trio.Event,
 ) -> None:
-    """Collect until `stop` is set, then commit and export all that was taken in, and return.
+    """Collect until `stop` is set, then commit and export the rest, and return.
 
-    Without topics or catalogs in `settings`, the topics of the catalogs in the file are joined.
-    `notify` is told of everything in the trio thread; what it was told is committed stays.
-    Cancelling stops at once: what was not told as committed may be lost.
+    Without topics or catalogs in `settings`, it joins the topics of the catalogs in the file.
+    `notify` is called in the trio thread for every event; items whose commit it got are durable.
+    Cancelling stops at once: items without such a call may be lost.
     Raises ConfigError if there is nothing to join, StoreError if the file cannot be written.
     """
     topics = topics_of(settings, store.catalogs())
@@ -125,7 +125,7 @@ def topics_of(settings: AggregatorSettings, stored: Iterable[Catalog]) -> set[st
 
 
 def _book(topics: set[str], store: Store) -> CatalogBook:
-    """The catalogs and revocations in the file, as far as they are of our topics."""
+    """The catalogs and revocations in the file that belong to our topics."""
     book = CatalogBook(topics)
     for catalog in store.catalogs():
         book.add(catalog)
@@ -135,7 +135,7 @@ def _book(topics: set[str], store: Store) -> CatalogBook:
 
 
 class _Exports:
-    """Parquet beside the file, now and then; a failure is told and tried again."""
+    """Exports Parquet beside the file at intervals; reports a failure and retries."""
 
     def __init__(self, store: Store, clock: Clock, notify: Notify, every: float) -> None:
         self._store = store
@@ -147,7 +147,7 @@ class _Exports:
         self._begun = False
 
     async def run(self) -> None:
-        """Export for ever."""
+        """Export at intervals until cancelled."""
         while True:
             await self.once()
             await trio.sleep(self._every or CLOSED_EVERY)

@@ -1,11 +1,11 @@
-"""One app of the demo: embeds the node as any app would, plays a few days, publishes, ends.
+"""One app of the demo: embeds the node like any app, lives a few days, publishes, and exits.
 
     python -m methrics.aggregate.demo.app --home DIR --catalog FILE --relay ADDRESS
         --number N --today SECONDS --days N
 
-Everything but the clock is what a real app does. The clock is passed in, so that some days of use
-pass in a second; the publisher runs in this process to save starting one for each of those days.
-Ends with one line of JSON on standard output: what was recorded and what relays took.
+Only two things differ from a real app. The clock is passed in, so several days of use take one
+second; and the publisher runs in this process, to save a new process for each day.
+The last line of output is JSON: how much was recorded, and how much the relays accepted.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from methrics.node.record.recorder import Recorder
 from methrics.schema.errors import LocalError, MethricsError, RemoteError, UnreachableError
 
 PUBLISH_AT = 23 * 3600 + 40 * 60
-"""Seconds after midnight: everything recorded in the day has waited out its delay by then."""
+"""Seconds after midnight, when the delay of everything recorded in the day is over."""
 
 TYPES = ("heartbeat", "system", "signin")
 
 
 def play(recorder: Recorder, who: Person, visit: Visit, clock: ManualClock) -> None:
-    """What happens in the app on one day of use: three ordinary calls of the recorder."""
+    """Record one day of use, with three ordinary calls of the recorder."""
     clock.advance(visit.time - clock.now())
     recorder.record("heartbeat", **recorder.facts("heartbeat"))
     recorder.record(
@@ -56,7 +56,7 @@ def play(recorder: Recorder, who: Person, visit: Visit, clock: ManualClock) -> N
 
 
 def publish(paths: Paths, namespace: str, relay: str, clock: ManualClock) -> int:
-    """Send what is due at the clock's time through the relay; how many reports it took."""
+    """Send due reports through the relay; returns how many it accepted."""
     taken = 0
     settings = PublisherSettings(entry=Entry(relays=(relay,)), once=True)
 

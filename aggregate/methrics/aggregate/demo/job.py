@@ -1,9 +1,9 @@
-"""The demo job: starts the services, lets the apps live, waits until all has arrived, stops them.
+"""The demo job: starts the services, runs the apps, waits for all reports, stops everything.
 
-Theory of operation. Every step waits on a condition with a deadline, never for a fixed time: a
-service is up when its log names its address; the reports are in when the Parquet that each
-aggregator writes beside its file counts as many as relays acknowledged. Addresses are chosen by the
-system (port 0). Whatever happens, `Fleet` takes the processes down again.
+Every step waits for a condition with a deadline, never for a fixed time. A service is up when its
+log names its address. All reports have arrived when the Parquet of each aggregator counts as many
+as the relays acknowledged. The system chooses the ports (port 0). `Fleet` stops the processes
+whatever happens.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from methrics.schema.errors import ConfigError, StoreError
 ADDRESS = r"(/ip4/127\.0\.0\.1/tcp/\d+/p2p/\w+)"
 
 LISTEN = "/ip4/127.0.0.1/tcp/0"
-"""Loopback, on a port that the system chooses: nothing leaves this machine, no port is taken."""
+"""Loopback, on a port that the system chooses: nothing leaves this machine."""
 
 START_TIME = 60.0
-"""Seconds a service may take to say where it listens."""
+"""Seconds until a service must have logged its address."""
 APP_TIME = 120.0
-"""Seconds one app may take for its days."""
+"""Seconds until one app must be done."""
 ARRIVE_TIME = 60.0
-"""Seconds after the last app until both aggregators have everything."""
+"""Seconds after the last app until both aggregators must have everything."""
 
 LOOK = 0.5
-"""Seconds between two looks into the aggregators' Parquet."""
+"""Seconds between two reads of the aggregators' Parquet."""
 
 BATCH_WINDOW = "2s"
-"""The relay's batch window; 30 s outside of demos."""
+"""The relay's batch window; the default is 30 s."""
 
 MARK = ".methrics-demo"
-"""A file by which the demo knows a folder as its own, before it clears it."""
+"""A file that marks a folder as the demo's own; only such a folder is cleared."""
 
 Say = Callable[[str], None]
 Tick = Callable[[int, int], None]
@@ -52,7 +52,7 @@ Tick = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What the job leaves behind: the two files, the catalog, and how many reports were sent."""
+    """The result of the job: the two files, the catalog, and how many reports were sent."""
 
     folder: Path
     catalog: Catalog
@@ -90,7 +90,7 @@ def run_job(folder: Path, *, apps: int, days: int, clock: Clock, say: Say, tick:
 
 
 def claim(folder: Path) -> None:
-    """Make `folder` empty and ours. Raises ConfigError if somebody else's files are in it."""
+    """Empty `folder` and mark it as the demo's. Raises ConfigError if it holds other files."""
     try:
         if folder.exists() and any(folder.iterdir()):
             if not (folder / MARK).exists():
@@ -114,7 +114,7 @@ def stored(store: Path) -> int:
     try:
         with open_dataset(beside) as data:
             return int(data.rows("SELECT count(*) FROM item WHERE kind = 1")[0][0])
-    except StoreError:  # in the middle of being written for the first time
+    except StoreError:  # the first export is being written
         return 0
 
 
@@ -155,7 +155,7 @@ def _live(
     clock: Clock,
     tick: Tick,
 ) -> int:
-    """Let every app live its days, a few at a time; returns how many reports the relay took."""
+    """Run every app, a few at a time; returns how many reports the relay accepted."""
     today = clock.now() // DAY * DAY
     jobs = []
     for number in range(1, apps + 1):

@@ -1,4 +1,4 @@
-"""Child processes of the demo: started, watched by their log files, and never left behind."""
+"""Child processes of the demo: starts them, follows their logs, and always stops them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from methrics.node.clock import Clock
 from methrics.schema.errors import LocalError
 
 PAUSE = 0.1
-"""Seconds between two looks at what is awaited."""
+"""Seconds between two checks of a condition."""
 
 GRACE = 8.0
-"""Seconds a service gets to write down what it holds when it is told to stop."""
+"""Seconds that a service gets to store its data when it has to stop."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -40,21 +40,21 @@ class Child:
     log: Path
 
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is running."""
         return self.process.poll() is None
 
     def said(self, pattern: str) -> str | None:
-        """What `pattern`'s first group (or all of it) matches in its output so far."""
+        """The match of `pattern` (its first group, if any) in the output so far."""
         found = re.search(pattern, self.log.read_text("utf-8", errors="replace"))
         return None if found is None else found.group(1 if found.re.groups else 0)
 
     def last_line(self) -> str:
-        """The last line of its output: usually what went wrong."""
+        """The last line of its output, which usually names the problem."""
         lines = self.log.read_text("utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
 
     def failed(self, what: str) -> DemoError:
-        """An error that says what happened to this process and where to read on."""
+        """An error that describes the failure of this process and names its log."""
         said = self.last_line()
         return DemoError("demo-process", f"{self.name} {what}: {said}", f"see {self.log}")
 
@@ -118,7 +118,7 @@ class Fleet:
         seconds: float,
         pause: float = PAUSE,
     ) -> None:
-        """Return once `look()` is true; it is asked every `pause` seconds.
+        """Return once `look()` is true; it is called every `pause` seconds.
 
         Raises DemoError if `child` ends first or `seconds` are over.
         """
@@ -140,7 +140,7 @@ class Fleet:
         seconds: float,
         done: Callable[[Child], None],
     ) -> None:
-        """Run jobs (name, module, arguments), a few at a time; `done` hears of each that succeeds.
+        """Run jobs (name, module, arguments), a few at a time; calls `done` for each success.
 
         Raises DemoError for the first that fails or takes more than `seconds`.
         """
@@ -161,7 +161,7 @@ class Fleet:
             self._pause(PAUSE)
 
     def stop(self, children: Sequence[Child]) -> None:
-        """Ask processes to end (SIGINT, as Ctrl-C does); kill those that do not in time."""
+        """Interrupt processes (SIGINT, like Ctrl-C); kill those that do not end in time."""
         asked = [child for child in children if child.running()]
         for child in asked:
             with contextlib.suppress(ProcessLookupError):
@@ -176,7 +176,7 @@ class Fleet:
 
 
 def _die_with_parent() -> None:
-    """In the child, on Linux: end when the demo is killed in a way it cannot catch."""
+    """In the child, on Linux: end when the demo is killed with a signal that it cannot catch."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -1,9 +1,9 @@
-"""A data set to look at without any network: the demo's people, recorded and judged for real.
+"""A sample data set, made without any network: the demo's people, recorded and judged for real.
 
     python -m methrics.aggregate.demo.sample FILE.duckdb
 
-Recorder, consent, publisher and judge are those of every app; only the way between publisher and
-file is cut short. For notebooks, the documentation's examples, and trying out SQL.
+Recorder, consent, publisher and judge are the real ones; only the network between publisher and
+file is left out. For the examples of the documentation and for trying out SQL.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from methrics.schema.wire.verdict import Reason
 
 
 class Basket:
-    """A route that ends here: keeps what it is given."""
+    """A route that keeps the reports that it gets."""
 
     name = "relay"
 
@@ -44,14 +44,14 @@ class Basket:
         self.items: list[bytes] = []
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
-        """Take everything."""
+        """Accept everything."""
         await trio.lowlevel.checkpoint()
         self.items += [raw for _, raw in outgoing.items]
         return {item_id: outcome_of(Reason.OK) for item_id, _ in outgoing.items}
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Route]:
-        """What a publisher opens in place of the network."""
+        """Opened by a publisher instead of the network."""
         yield self
 
 
@@ -105,8 +105,8 @@ async def _live(homes: Path, people: int, days: int, today: int, basket: Basket)
 
 
 def main(arguments: Sequence[str]) -> str:
-    """Write the file named in `arguments`, unless it is there: it could be somebody's real data.
-    What to tell whoever asked. Raises SystemExit."""
+    """Write the file named in `arguments`, unless it exists: it could hold real data. Returns the
+    message for the person. Raises SystemExit."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
         raise SystemExit("usage: python -m methrics.aggregate.demo.sample FILE.duckdb")
     file = Path(arguments[0])

@@ -1,8 +1,8 @@
-"""Finds own reports in public data without telling anybody which they are (METH-17).
+"""Finds a person's own reports in public data without revealing which they are (METH-17).
 
-All of the data is fetched, in an order that does not depend on the reports; every id in it is read,
-and what is one's own is picked out in memory. Nothing about a report reaches whoever holds the
-data: no id, no time, and not which part of the data was of interest.
+All of the data is fetched, in an order that does not depend on the reports. Every id is read, and
+the comparison happens in memory. The holder of the data learns nothing about a report: no id, no
+time, and not which part of the data was of interest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from methrics.schema.errors import StoreError
 from methrics.schema.wire.envelope import Kind
 
 FOUND, MISSING, ERASED, OUTSIDE = "found", "missing", "erased", "outside"
-"""In the data; not in it; not in it, with an erasure; of a day that the data does not cover."""
+"""In the data; not in it; erased from it; of a day that the data does not cover."""
 
 _DAY = 86_400
 _BATCH = 100_000
@@ -42,7 +42,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What the data says. `of`: id -> FOUND, MISSING, ERASED or OUTSIDE; `total`: reports in it."""
+    """The result. `of`: id -> FOUND, MISSING, ERASED or OUTSIDE; `total`: reports in the data."""
 
     of: dict[bytes, str]
     total: int
@@ -52,8 +52,8 @@ def check(source: str, wanted: Collection[Wanted], *, size_max: int = SIZE_MAX) 
     """Look for `wanted` in `source`: an aggregator's file, its Parquet directory, one Parquet file
     of a day, or an http(s) address of any of these (of a directory: ending in a slash).
 
-    Raises StoreError for what is no such data, ConfigError, UnreachableError and LocalError as
-    `local_copy` does.
+    Raises StoreError for other files, and the errors of `local_copy`: ConfigError,
+    UnreachableError and LocalError.
     """
     with TemporaryDirectory(prefix="methrics-") as name:
         path = local_copy(source, Path(name), size_max=size_max, ids_only=True)
@@ -73,7 +73,7 @@ def _compare(reports: Relation, erased: Relation, wanted: Collection[Wanted]) ->
 
 
 def _check_directory(path: Path, wanted: Collection[Wanted]) -> Checked:
-    """A directory of Parquet of which only the files with ids are here."""
+    """Look in a directory of Parquet of which only the files with ids are here."""
     con = memory()
     try:
         with translated_errors(path):
@@ -86,7 +86,7 @@ def _check_directory(path: Path, wanted: Collection[Wanted]) -> Checked:
 
 
 def _check_day(path: Path, wanted: Collection[Wanted]) -> Checked:
-    """One Parquet file of the table `item`: knows nothing of erasures and of other days."""
+    """Look in one Parquet file of the table `item`: it has no erasures and only one day."""
     con = memory()
     try:
         with translated_errors(path):
@@ -106,8 +106,8 @@ def _check_day(path: Path, wanted: Collection[Wanted]) -> Checked:
 
 
 def _own(ids: Relation, wanted: Collection[Wanted]) -> tuple[set[bytes], int]:
-    """Which of `wanted` are among `ids`, and how many ids there are. Reads all of them: a filter
-    would show in what is read of the file which ids are of interest."""
+    """Which of `wanted` are among `ids`, and how many ids there are. Reads all of them: with a
+    filter, the parts of the file that are read would show which ids are of interest."""
     values = pa.array([one.id for one in wanted], pa.binary())
     found: set[bytes] = set()
     total = 0

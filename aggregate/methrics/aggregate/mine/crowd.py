@@ -1,7 +1,7 @@
-"""A data set as a crowd: how many reports of other people agree with one's own, counted locally.
+"""Counts, locally, how many reports of other people in a data set agree with a person's own.
 
-One's own reports are found in it by their ids and left out. Each question is one scan of one event
-type's table, and nothing leaves the machine.
+The person's own reports are found by their ids and left out. Each question is one scan of the table
+of one event type, and nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
 
 _PERIODS = {"first_of_month": "month", "first_of_week": "week", "first_of_day": "day"}
-"""Flags by which people can be counted, the longest period first: fewest are missed."""
+"""Flags by which people can be counted, the longest period first: it misses the fewest."""
 
 
 class _Table:
-    """Where the reports of one event type of one namespace stand."""
+    """The table of one event type of one app."""
 
     def __init__(self, schema: str, table: str, stepped: bool, columns: Mapping[str, str]) -> None:
         self.schema = schema
@@ -35,7 +35,7 @@ class _Table:
         """field name -> column"""
 
     def column(self, part: str) -> str | None:
-        """SQL of a part of a report; None if no report here has it."""
+        """SQL for a part of a report; None if no report here has it."""
         if part == "sequence":
             return "steps.told" if self.stepped else None
         if part in self.columns:
@@ -43,7 +43,7 @@ class _Table:
         return f"x.{part}" if part in ("count", "one_in") else None
 
     def source(self, parts: Sequence[str]) -> str:
-        """SQL of the rows, with what `parts` need."""
+        """SQL for the rows, with the joins that `parts` need."""
         rows = f"{name(self.schema, self.table)} x"
         if "sequence" in parts and self.stepped:
             steps = name(self.schema, f"{self.table}_step")
@@ -57,7 +57,7 @@ class _Table:
 class PublicReports:
     """The `Others` of a data set: every report in it but the person's own.
 
-    `namespaces` names the catalogs of each namespace, whose key finds its tables.
+    `namespaces`: namespace -> its catalogs, whose key identifies the tables.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class PublicReports:
             self._tables[namespace, type_name] = _Table(schema, table, stepped, dict(fields))
 
     def counts_people(self, own: ReadableReport) -> str | None:
-        """The period whose first reports count people, if reports of this type say so."""
+        """The period whose first reports count people; None if this type has no such flag."""
         table = self._tables.get((own.namespace, own.event_type.name))
         found = _people_field(own.event_type)
         if table is None or found is None or table.column(found[0]) is None:
@@ -146,8 +146,8 @@ class PublicReports:
     def remember(
         self, namespace: str, catalogs: Sequence[Catalog], source: str, now: int
     ) -> Public:
-        """What others say in a namespace, in short, for the meter: without any time, and without
-        what only tells when a report came."""
+        """A summary of the others' reports of one app, for the threshold. It has no times, and no
+        fields that only depend on the time of a report."""
         newest = {name: one for catalog in catalogs for name, one in catalog.types.items()}
         types = {
             type_name: self._summary(table, newest[type_name])
@@ -162,7 +162,7 @@ class PublicReports:
         found = _people_field(event_type)
         flag = table.column(found[0]) if found is not None else None
         if found is not None and flag is not None:
-            # One person sends many of these: only first reports of one period count people.
+            # One person sends many of these; only the first reports of a period count people.
             unit = PEOPLE
             flags = {one.name for one in event_type.fields if one.source in FLAGS}
             names = tuple(one for one in names if one not in flags)
@@ -190,7 +190,7 @@ class PublicReports:
         column = table.column(part)
         if column is None:
             return "NULL"
-        # A report that stands for one event does not say so.
+        # A report that is not sampled has no `one_in`.
         return f"nullif({column}, 1)" if part == "one_in" else column
 
 

@@ -1,4 +1,4 @@
-"""A file that tells which reports are one's own: readable for its owner alone."""
+"""Writes files that reveal which reports are a person's own; only the owner can read them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from methrics.schema.errors import LocalError
 
 
 def write_own(path: Path, data: bytes) -> None:
-    """Write `data` to `path` as a new file with mode 0600, in place of what was there; what is no
-    file, such as a pipe, is written to and stays. Raises LocalError `export-unwritten`."""
+    """Write `data` to `path`, as a new file with mode 0600 that replaces an old one. A pipe or
+    another special file is written to instead. Raises LocalError `export-unwritten`."""
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(data)

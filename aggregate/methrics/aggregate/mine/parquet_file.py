@@ -1,4 +1,4 @@
-"""One's own reports as one Parquet file: the flat rows of an export, typed."""
+"""Writes a person's own reports as one Parquet file with typed columns."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""An export as a table that SQL can count: what a catalog declares of each event, and no more.
+"""Loads an export into a table for SQL, with only the properties that a catalog declares.
 
 `did(n, person, event, type, step, time, day, raw, own, sign)`: `person` a hash or NULL, `type` and
-`step` by the rule for names, `time` unix seconds UTC, `day` in the project's time zone, `raw` the
-declared properties as JSON, `own` and `sign` the same as words of the catalog, for the event's type
-and for the types that stand for activity. What Mixpanel takes for one event sent twice stands once.
+`step` follow from the rule for names, `time` unix seconds UTC, `day` in the project's time zone,
+`raw` the declared properties as JSON, `own` and `sign` the same as words of the catalog, for the
+event's type and for the types that stand for activity. An event that Mixpanel would treat as a
+duplicate is stored once.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from methrics.schema.catalog.event_type import EventType
 BATCH = 10_000
 """Events of one insertion."""
 MEMORY = "1GB"
-"""Buffer memory; a larger export goes through files in a temporary folder."""
+"""Buffer memory; a larger export uses files in a temporary folder."""
 
 _LOADED = pa.schema(
     [
@@ -53,11 +54,11 @@ QUALIFY insert_id IS NULL
 
 
 class Plan(NamedTuple):
-    """A catalog as an export meets it."""
+    """A catalog, prepared for the events of an export."""
 
     catalog: Catalog
     signs: list[EventType]
-    """Types that stand for activity of any kind: states with a field that the node fills in."""
+    """Types that count any activity: states with a field that the node fills in."""
     sequences: list[EventType]
 
     def own(self, event: str) -> EventType | None:
@@ -75,7 +76,7 @@ class Plan(NamedTuple):
 
 
 def plan(catalog: Catalog) -> Plan:
-    """What of a catalog can be compared."""
+    """The types of a catalog that can be compared."""
     types = list(catalog.types.values())
     signs = [one for one in types if any(field.source is not None for field in one.fields)]
     return Plan(catalog, signs, [one for one in types if one.kind == "sequence"])
@@ -95,8 +96,8 @@ def load(
     """A database with the table `did`; `refused` counts lines that are no events, and `repeated`.
 
     `zone`: the project's; `local`: times in the file are in it, too. `people`: how many to look at,
-    drawn evenly; the events of others, and of nobody, are not in the table. `spill`: a folder for
-    what memory has no room for. `tell` hears of each batch.
+    drawn evenly; events of other people, or without a person, are left out. `spill`: a folder for
+    data that does not fit into memory. `tell` is called for each batch.
     """
     con = memory()
     con.execute(f"SET memory_limit = '{MEMORY}'")
@@ -116,7 +117,7 @@ def load(
         done += len(batch)
         tell(done)
     if people is not None:
-        # A person's number is a hash: the lowest ones are nobody in particular.
+        # A person's number is a hash, so the lowest numbers are a random sample.
         chosen = f"(SELECT DISTINCT person FROM loaded ORDER BY person LIMIT {people})"
         done = _one(con, f"SELECT count(*) FROM loaded WHERE person IN {chosen}")
         con.execute(_DID.format(zone=literal(zone.key), only=f"WHERE person IN {chosen}"))

@@ -1,4 +1,4 @@
-"""The same metrics by Mixpanel's definitions and by the views here, and why they differ."""
+"""Compares metrics by Mixpanel's definitions with the views here, and explains differences."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SHARED = ("enum", "flag", "country", "language")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric on both sides, by label; `here` is None where it is not possible. `why` they
-    differ, if they do: a matter of definition. `low` and `high`: bounds of what is here."""
+    """One metric on both sides, by label; `here` is None where it is not possible. `why`: how the
+    definitions differ. `low` and `high`: bounds of the figures here."""
 
     title: str
     theirs: Numbers
@@ -33,7 +33,7 @@ class Metric:
     high: Numbers = dataclasses.field(default_factory=dict)
 
     def same(self, label: str) -> bool:
-        """Whether the two agree: equal, or within what a bucket can tell."""
+        """Whether the two agree: equal, or within the bounds of a bucket."""
         if self.here is None:
             return False
         found = self.theirs.get(label, 0)
@@ -43,12 +43,12 @@ class Metric:
         return found == self.here.get(label, 0)
 
     def labels(self) -> list[str]:
-        """Whatever either side has."""
+        """The labels of either side."""
         return sorted({*self.theirs, *(self.here or ())})
 
 
 def compare(con: Connection, data: Dataset, how: Plan, zone: str) -> Iterator[Metric]:
-    """All metrics that the catalog has a place for. `data`: of `replay`, with a floor of 1."""
+    """All metrics that the catalog can express. `data`: from `replay`, with a floor of 1."""
     days = "" if zone == "UTC" else f"Mixpanel's days are those of {zone}, here they are UTC"
     ids = "an event without a distinct_id is nobody's here"
     for sign in how.signs:
@@ -198,7 +198,7 @@ def _numbers(data: Dataset, sql: str) -> Numbers:
 
 
 def _view(data: Dataset, one: EventType, view: str) -> str | None:
-    """The view's name as SQL writes it, None if this type has none."""
+    """The view's quoted name; None if this type has no such view."""
     try:
         full = data.find_view(f"{one.name}_{view}")
     except StoreError:

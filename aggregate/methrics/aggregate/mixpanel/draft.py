@@ -1,8 +1,8 @@
-"""A catalog draft from a Mixpanel export: what could be declared, and what is left out and why.
+"""Makes a catalog draft from a Mixpanel export, with a list of what it leaves out and why.
 
-A machine can tell what a field could be. It cannot tell why anybody needs it: the question, the
-reason, the owner, the review and the contact stay empty, and the lint refuses them until a person
-has written them.
+The export shows which fields are possible, but not why the app needs them. So the question, the
+reason, the owner, the review and the contact stay empty, and the lint refuses the draft until a
+person has written them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from methrics.schema.errors import LocalError
 from methrics.schema.wire.limits import TYPES_MAX
 
 OFTEN = 5
-"""Events of a name for each person and day from which on they are counted, not reported singly."""
+"""Events of a name per person and day, from which the draft counts them instead of reporting
+each."""
 FIELD_BITS = 24
-"""Bits of a drafted type's fields: more could tell people apart that share nothing else."""
+"""Bits that the fields of a drafted type may have; more could tell people apart."""
 SIGNS = ("heartbeat", "retention")
-"""Types that stand for activity of any kind."""
+"""Types that count any activity."""
 
 
 def draft(
@@ -29,7 +30,7 @@ def draft(
 ) -> Draft:
     """The draft. `funnels`: name -> its events in order, for types of kind sequence.
 
-    Raises LocalError, code wrong-funnel, for a funnel that cannot be one.
+    Raises LocalError, code wrong-funnel, for a funnel that is not possible.
     """
     left: list[LeftOut] = []
     types = list(_signs(summary, left))
@@ -77,7 +78,7 @@ def _event(
     if name is None:
         why = "its name gives no name of a type; map it with `names`"
     elif name in SIGNS:
-        why = f"{name} stands for activity of any kind"
+        why = f"{name} counts any activity"
     elif name in taken:
         why = f"another spelling of {name}"
     elif people < summary.least:
@@ -133,7 +134,7 @@ def _wrong(message: str) -> LocalError:
 
 
 def _fitted(one: Drafted, left: list[LeftOut], now: int) -> Drafted:
-    """The type without the fields that are too much for one report."""
+    """The type without the last fields, if all of them are too many for one report."""
     while True:
         known = known_type(one, now)
         if known is not None and known.field_bits <= FIELD_BITS:

@@ -1,9 +1,9 @@
-"""Reading a Mixpanel raw export: JSON Lines, one event a line, in bounded memory, never trusted.
+"""Reads a Mixpanel raw export: untrusted JSON Lines, one event per line, in bounded memory.
 
 `{"event": "Song Played", "properties": {"time": 1602611311, "distinct_id": "…", …}}`, as the Raw
 Event Export API gives it (docs.mixpanel.com/reference/raw-event-export): `time` in seconds, or in
 milliseconds with `time_in_ms`. Projects made before 2023 may write it in the project's own time
-instead of UTC. An export holds duplicates; Mixpanel leaves those out when it is asked.
+instead of UTC. An export contains duplicates, which Mixpanel removes when it answers a query.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ LINE_MAX = 1_048_576
 """Bytes of a line: Mixpanel takes no larger event."""
 
 TIME_RANGE = (946_684_800, 4_102_444_800)
-"""Unix seconds, 2000 to 2100: other times are mistakes of a clock."""
+"""Unix seconds, years 2000 to 2100: other times come from wrong clocks."""
 
 MILLISECONDS = 100_000_000_000
-"""Times from here on are milliseconds: as seconds they lie in the year 5138."""
+"""Larger times are milliseconds: as seconds they would be in the year 5138 or later."""
 
 REASONS = {
     "oversize": "longer than a mebibyte",
@@ -47,8 +47,8 @@ REASONS = {
 
 
 class Tracked(NamedTuple):
-    """One event. `person`: 64 bits of a hash of the distinct_id, so that ids stay in the file;
-    None where there is none. `time`: unix seconds, UTC."""
+    """One event. `person`: 64 bits of a hash of the distinct_id, so that no id is kept; None
+    without one. `time`: unix seconds, UTC."""
 
     event: str
     person: int | None
@@ -72,7 +72,7 @@ def open_export(path: Path) -> AbstractContextManager[IO[bytes]]:
 def read_export(
     file: IO[bytes], refused: Counter[str], *, local: ZoneInfo | None = None
 ) -> Iterator[Tracked]:
-    """Its events in order; `refused` counts the other lines by reason (`REASONS`).
+    """The events of `file` in order; `refused` counts the other lines by reason (`REASONS`).
 
     `local`: the time zone in which times were written, if not in UTC.
     """
@@ -94,7 +94,7 @@ def read_export(
 
 
 def _lines(file: IO[bytes], refused: Counter[str]) -> Iterator[bytes]:
-    """Lines without their ends, none empty, none longer than the limit."""
+    """Lines without line ends; leaves out empty lines and those over the limit."""
     first = True
     while line := _read_line(file, LINE_MAX + 1, refused):
         if len(line) > LINE_MAX and not line.endswith(b"\n"):
@@ -109,7 +109,7 @@ def _lines(file: IO[bytes], refused: Counter[str]) -> Iterator[bytes]:
 
 
 def _read_line(file: IO[bytes], most: int, refused: Counter[str]) -> bytes:
-    """The next line; none where a packed file is damaged, which is counted once."""
+    """The next line; empty where a packed file is damaged, which is counted once."""
     try:
         return file.readline(most)
     except (EOFError, gzip.BadGzipFile, zlib.error):
@@ -131,7 +131,7 @@ def _tracked(found: object, refused: Counter[str]) -> Tracked | None:
         refused["no-time"] += 1
         return None
     seconds = time / 1000 if time >= MILLISECONDS else time
-    if not TIME_RANGE[0] <= seconds < TIME_RANGE[1]:  # NaN is in no range
+    if not TIME_RANGE[0] <= seconds < TIME_RANGE[1]:  # NaN is never in range
         refused["no-time"] += 1
         return None
     insert_id = properties.get("$insert_id")
@@ -145,7 +145,7 @@ def _tracked(found: object, refused: Counter[str]) -> Tracked | None:
 
 
 def person_of(distinct_id: object) -> int | None:
-    """64 bits that stand for a distinct_id; None for none."""
+    """64 bits of a hash of a distinct_id; None without one."""
     if distinct_id is None or distinct_id == "" or isinstance(distinct_id, bool | list | dict):
         return None
     return hashed(str(distinct_id))
@@ -158,8 +158,8 @@ def hashed(text: str) -> int:
 
 
 def _offset(wall: int, zone: ZoneInfo, known: dict[int, int]) -> int:
-    """Seconds the zone is ahead of UTC when its clocks show `wall`. Zones change at a quarter of
-    an hour at the finest, so the answers are few."""
+    """Seconds that the zone is ahead of UTC when its clocks show `wall`. Zones change at quarters
+    of an hour, so a cache of the answers stays small."""
     quarter = wall // 900
     offset = known.get(quarter)
     if offset is None:
@@ -170,5 +170,5 @@ def _offset(wall: int, zone: ZoneInfo, known: dict[int, int]) -> int:
 
 
 def count_reasons(refused: Counter[str]) -> Iterable[tuple[str, int, str]]:
-    """Reason, lines and what it means, most lines first."""
+    """(reason, lines, meaning), most lines first."""
     return [(reason, n, REASONS[reason]) for reason, n in refused.most_common() if n]

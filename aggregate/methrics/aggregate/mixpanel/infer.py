@@ -1,4 +1,4 @@
-"""From what was seen of a property to a field that could hold it, or why none should (pure)."""
+"""Chooses a field for a property from its values, or a reason why it gets none (pure)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES
 from methrics.schema.wire.reading import is_word
 
 MOST = 0.95
-"""Share of values that must agree on what they are; the rest becomes `other`."""
+"""Share of values that must have the same type; the rest becomes `other`."""
 FEW = 0.01
-"""Share of values that identify, from which on a property is left out."""
+"""Share of identifying values from which a property is left out."""
 ENUM_MAX = 24
-"""Values of a drafted enum: what one chart shows."""
+"""Values of a drafted enum at most: as many as one chart can show."""
 COVERED = 0.5
-"""Share of values that the words of an enum must cover: below, most people would be `other`."""
+"""Share of values that the words of an enum must cover; with fewer, most would be `other`."""
 
 _WORDS = (
     "id uuid guid email mail phone address street zip postcode ip token password secret iban "
@@ -52,11 +52,11 @@ class Declared(NamedTuple):
     params: dict[str, list[object]]
     says: str
     note: str
-    """What of the values was not declared; empty if all were."""
+    """The values that are not declared, in words; empty if all are."""
 
 
 def field_of(seen: Property, name: str, least: int) -> Declared | str:
-    """The field called `name` for the property, or in words why there is none."""
+    """The field called `name` for the property, or a text why it gets none."""
     words = set(name.split("_"))
     if words & _HINTS or name in _NAMES:
         return "its name says that it identifies"
@@ -78,7 +78,7 @@ def field_of(seen: Property, name: str, least: int) -> Declared | str:
 
 
 def _said(seen: Property) -> str:
-    """The property's name as a sentence quotes it."""
+    """The property's name, quoted for a sentence."""
     shown = "".join(char for char in seen.name if char.isprintable() and char not in '"\\')
     return f"“{shown[:60].strip() or 'it'}”"
 
@@ -151,7 +151,7 @@ def _version(seen: Property, name: str) -> Declared | str:
 
 
 def _top(most: int) -> int:
-    """Room for versions to come, and no more: what lies above becomes `other`."""
+    """Limits with some room for later versions; higher ones become `other`."""
     return next((top for top in _TOPS if top >= most + most // 5), _TOPS[-1])
 
 
@@ -171,8 +171,8 @@ def _bucket(seen: Property, name: str) -> Declared | str:
 
 
 def edges_of(numbers: list[float]) -> list[int | Decimal]:
-    """Edges at the quantiles of ascending, different numbers, each rounded to 1, 2 or 5 times a
-    power of ten; few different whole numbers each get a bucket of their own."""
+    """Edges at the quantiles of ascending, distinct numbers, each rounded to 1, 2 or 5 times a
+    power of ten. If there are only a few whole numbers, each gets its own bucket."""
     different = sorted(set(numbers))
     if len(different) <= 8 and all(one == int(one) for one in different):
         return [int(one) for one in different[1:]]
@@ -188,7 +188,7 @@ def edges_of(numbers: list[float]) -> list[int | Decimal]:
 
 
 def rounded(number: float) -> Decimal:
-    """The nearest of 1, 2 or 5 times a power of ten, by ratio; 0 for what is next to nothing."""
+    """The nearest of 1, 2 or 5 times a power of ten, by ratio; 0 for very small numbers."""
     if abs(number) < 1e-6:
         return Decimal(0)
     power = math.floor(math.log10(abs(number)))

@@ -1,8 +1,8 @@
-"""An export lived through again: each distinct_id an install, and its reports in a data set.
+"""Replays an export: each distinct_id becomes an install, whose reports end in a data set.
 
-Every event goes through the consumer of the bridge into a real recorder; reports are made, signed,
-judged and stored by the code of every app and aggregator (`simulate.install`). Machines stay on,
-everybody agrees, nothing is lost: what then differs from Mixpanel is a matter of definition.
+Every event goes through the consumer of the bridge into a real recorder. The real code makes,
+signs, judges and stores the reports (`simulate.install`). All machines stay on, all people agree
+and no report is lost, so any difference from Mixpanel comes from its definitions.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import accept
 
 IDLE = 1800
-"""Seconds without an event after which the app has ended: Mixpanel begins another session then."""
+"""Seconds without an event after which the app ends; Mixpanel then starts another session."""
 AFTERWARDS = 7 * 86_400
-"""Seconds that machines stay on after the last event, so that all reports leave."""
+"""Seconds that machines stay on after the last event, so that all reports leave them."""
 TOGETHER = 5000
 """Reports of one commit."""
 STUCK = 3600
-"""Seconds to wait when what is due does not leave."""
+"""Seconds to wait when due reports do not leave."""
 
 _EVENTS = """
 SELECT person, time, event, raw FROM did WHERE person IS NOT NULL ORDER BY person, time, n
@@ -44,8 +44,8 @@ Event = tuple[int, int, str, str]
 def replay(
     con: Connection, how: Plan, file: Path, *, seed: int = 1, tell: Callable[[int], object]
 ) -> Counter[str]:
-    """Write the reports of all people to the new DuckDB `file`; what the bridge dropped or left
-    out, by reason. `tell` hears of each person. Raises StoreError."""
+    """Write the reports of all people to the new DuckDB `file`. Returns what the bridge dropped or
+    left out, by reason. `tell` is called for each person. Raises StoreError."""
     steps = _sequences(con, how)
     dropped: Counter[str] = Counter()
     compiled: dict[str, dict[str, CompiledType]] = {}
@@ -72,7 +72,7 @@ def _read(con: Connection) -> Iterator[Event]:
 
 
 def _sequences(con: Connection, how: Plan) -> dict[str, Steps]:
-    """How the export's events become the declared interactions: by the rule for names."""
+    """The events that become steps of declared sequences, by the rule for names."""
     rows = con.execute("SELECT DISTINCT step, event FROM did WHERE step IS NOT NULL").fetchall()
     made = {}
     for one in how.sequences:
@@ -112,7 +112,7 @@ def _live(
             consumer = Consumer(install.open(), sequences=steps, active=signs, facts=False)
         install.to(time)
         before = time
-        # Values are JSON already: the message is the one that the official client sends.
+        # Values are JSON already; the message is the same as that of the official client.
         consumer.send("events", f'{{"event":{json.dumps(event)},"properties":{raw}}}')
     _close(install, consumer, dropped)
     _pass_time(install, before + AFTERWARDS)
@@ -127,7 +127,7 @@ def _close(install: Install, consumer: Consumer | None, dropped: Counter[str]) -
 
 
 def _pass_time(install: Install, until: int) -> None:
-    """The machine is on until then, and looks after its outbox whenever something is due."""
+    """Keep the machine on until then, and publish whenever something is due."""
     sent = -1
     while (due := install.journal.next_due()) is not None and due <= until:
         wait = 61 if len(install.sent) > sent else STUCK

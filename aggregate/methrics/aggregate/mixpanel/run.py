@@ -1,4 +1,4 @@
-"""An export from its file to a draft, and from its file to a comparison."""
+"""Makes a draft or a comparison from the file of an export."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import LocalError
 
 SEED = sha256(b"the published key of comparisons").digest()
-"""Signs a catalog that only a comparison uses."""
+"""The key of a catalog that only a comparison uses."""
 TOLD = 10_000
-"""Events between two words about progress."""
+"""Events between two progress messages."""
 
 Tell = Callable[[str, int, int | None], object]
-"""Hears of the work: what is done, how much of it, out of how many if that is known."""
+"""Called with the progress: what is done, how much of it, and the total if it is known."""
 
 Funnels = Mapping[str, Sequence[str]]
 
 
 class How(NamedTuple):
     """How to read an export. `zone`: the project's; `local`: its times are in it instead of UTC.
-    `least`: how many people make an event or a value worth a name. `people`: how many of them a
-    comparison looks at, None for all."""
+    `least`: how many people an event or a value needs to get a name. `people`: how many people a
+    comparison uses, None for all."""
 
     funnels: Funnels
     zone: ZoneInfo
@@ -49,7 +49,8 @@ class How(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """A comparison: its metrics, what was not read, and what the bridge dropped, by reason."""
+    """A comparison: its metrics, lines that were not read, and what the bridge dropped, by
+    reason."""
 
     metrics: list[Metric]
     refused: Counter[str]
@@ -57,8 +58,8 @@ class Compared(NamedTuple):
 
 
 def make_draft(path: Path, how: How, refused: Counter[str], tell: Tell) -> tuple[Draft, Summary]:
-    """The draft for the export at `path`, and what was seen of it; `refused` counts what was not
-    read. Raises StoreError, and LocalError: wrong-funnel, empty-export."""
+    """The draft for the export at `path`, and a summary of the export; `refused` counts lines that
+    were not read. Raises StoreError, and LocalError: wrong-funnel, empty-export."""
     seen = Summary(how.least)
     with open_export(path) as file:
         for one in read_export(file, refused, local=how.zone if how.local else None):
@@ -70,8 +71,8 @@ def make_draft(path: Path, how: How, refused: Counter[str], tell: Tell) -> tuple
 
 
 def make_comparison(path: Path, signed: Catalog | None, how: How, tell: Tell) -> Compared:
-    """The same metrics on both sides, of the export at `path`. Without a catalog, a draft made
-    from it is used. Raises StoreError, and LocalError: wrong-funnel, empty-export."""
+    """Compare the metrics of the export at `path` on both sides. Without a catalog, uses a draft
+    made from it. Raises StoreError, and LocalError: wrong-funnel, empty-export."""
     if signed is None:
         made, _ = make_draft(path, how, Counter(), tell)
         signed = load(sign(parse_source(made.source(filled=True)), SEED))

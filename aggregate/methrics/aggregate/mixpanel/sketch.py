@@ -1,4 +1,4 @@
-"""What a draft needs to know of an export, gathered in one pass in bounded memory (pure)."""
+"""Summarizes an export for a draft, in one pass and bounded memory (pure)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from methrics.node.bridges.naming import IDENTIFIERS, SOURCE_MAX, field_name, is
 from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES
 
 EVENTS_MAX = 256
-"""Event names looked at; what comes after is counted together."""
+"""Event names kept apart; events with further names are counted together."""
 PROPERTIES_MAX = 64
-"""Properties looked at for each event name."""
+"""Properties kept for each event name."""
 PROPERTIES_TOTAL = 2000
-"""Properties looked at in all."""
+"""Properties kept in all."""
 VALUES_MAX = 256
 """Different texts remembered for each property, as many as an enum may have."""
 VALUES_TOTAL = 40_000
-"""Different texts remembered in all: what comes after is taken for free text."""
+"""Different texts remembered in all; a property with further ones counts as free text."""
 SAMPLE = 1000
-"""Numbers kept of each property, drawn evenly from all of them."""
+"""Numbers kept of each property: an even random sample."""
 NUMBER_MAX = 10**15
-"""Magnitude of a number that may be an amount of something."""
+"""The largest number that may be an amount."""
 DISTINCT_KEPT = 2048
-"""Hashes of which the number of different things is told, within about 3 % beyond that many."""
+"""Hashes kept to count distinct things: exact up to this many, within about 3 % beyond."""
 DIFFERENT_KEPT = 256
 """The same for the values of one property, within about 8 %."""
 
@@ -41,8 +41,8 @@ USUAL = {
     "mp_country_code": "country",
     "$browser": "browser",
 }
-"""What Mixpanel's libraries and server add to every event and a heartbeat may say, and the names
-that ready-made event types have for it."""
+"""Properties that Mixpanel adds to every event and a heartbeat may report -> the field's name in
+ready-made event types."""
 
 SHARED = frozenset({"os", "version", "country", "language", "browser", "platform"})
 """Fields that describe a machine and not an event, when an app adds them to every event."""
@@ -60,7 +60,7 @@ TEXTS = {
 
 
 class Distinct:
-    """How many different hashes there were: exact up to `most`, sampled beyond
+    """Counts distinct hashes: exactly up to `most`, by sampling beyond
     (Wegman's adaptive sampling: P. Flajolet, Computing 43, 1990)."""
 
     __slots__ = ("_kept", "_level", "_most")
@@ -71,7 +71,7 @@ class Distinct:
         self._level = 0
 
     def add(self, hash_: int) -> None:
-        """One more, 64 even bits."""
+        """Add a hash of 64 evenly distributed bits."""
         if hash_ & ((1 << self._level) - 1):
             return
         self._kept.add(hash_)
@@ -96,7 +96,7 @@ class Room:
 
 
 class Text:
-    """One text: what it looks like, how often it was there, and up to `least` who had it."""
+    """One text: its shape, how often it occurred, and up to `least` people who had it."""
 
     __slots__ = ("n", "people", "shape")
 
@@ -107,14 +107,14 @@ class Text:
 
 
 class Property:
-    """What was seen under one name: kinds, shapes, frequent texts and who had them, numbers."""
+    """The values of one property: kinds, shapes, frequent texts with their people, numbers."""
 
     def __init__(self, name: str, least: int) -> None:
         self.name = name
         self.kinds: Counter[str] = Counter()
         """null, flag, whole, number, huge, text, list."""
         self.shapes: Counter[str] = Counter()
-        """Of texts: the names of `TEXTS`, country, language, other."""
+        """Shapes of texts: the names of `TEXTS`, country, language, other."""
         self.texts: dict[str, Text] | None = {}
         """Each text once; None if there are too many."""
         self.different = Distinct(DIFFERENT_KEPT)
@@ -129,13 +129,13 @@ class Property:
         return self.kinds.total() - self.kinds["null"]
 
     def add(self, value: object, person: int | None, room: Room) -> None:
-        """One more value."""
+        """Add one value."""
         if value is None:
             self.kinds["null"] += 1
         elif isinstance(value, bool):
             self.kinds["flag"] += 1
         elif isinstance(value, int | float):
-            if not -NUMBER_MAX <= value <= NUMBER_MAX:  # nor is NaN
+            if not -NUMBER_MAX <= value <= NUMBER_MAX:  # NaN is not an amount either
                 self.kinds["huge"] += 1
                 return
             self.kinds["whole" if value == int(value) else "number"] += 1
@@ -169,7 +169,7 @@ class Property:
             known.people.add(person)
 
     def _keep(self, value: str, text: Text, room: Room) -> None:
-        """Remember a text that is new, if there is room."""
+        """Remember a new text, if there is room."""
         if self.texts is None:
             return
         if len(self.texts) >= VALUES_MAX or len(value) > 255 or not room.left:
@@ -181,7 +181,7 @@ class Property:
 
 
 def shape_of(text: str) -> str:
-    """What the text looks like."""
+    """The shape of the text."""
     if len(text) == 2:
         if text in COUNTRIES:
             return "country"
@@ -195,7 +195,7 @@ def shape_of(text: str) -> str:
 
 
 class Event:
-    """What was seen of the events of one name."""
+    """The events of one name."""
 
     def __init__(self, name: str, least: int) -> None:
         self.name = name
@@ -204,7 +204,7 @@ class Event:
         self.person_days = Distinct()
         self.properties: dict[str, Property] = {}
         self.more_properties = 0
-        """Values of properties beyond those that are looked at."""
+        """Values of properties beyond those that are kept."""
         self._least = least
 
     def add(self, one: Tracked, room: Room) -> None:
@@ -215,7 +215,7 @@ class Event:
             self.person_days.add(_mixed(one.person, one.time // _DAY))
         for key, value in one.properties.items():
             if role(key) is not None:
-                continue  # about the person, not the event: the heartbeat says it
+                continue  # about the person, not the event: the heartbeat reports it
             known = self.properties.get(key)
             if known is None:
                 full = len(self.properties) >= PROPERTIES_MAX or not room.properties
@@ -228,30 +228,30 @@ class Event:
 
 
 class Summary:
-    """What was seen of a whole export. `least`: how many people make a value worth a name."""
+    """A summary of a whole export. `least`: how many people a value needs to get a name."""
 
     def __init__(self, least: int) -> None:
         self.least = least
         self.events: dict[str, Event] = {}
         self.more_events = 0
-        """Events of names beyond those that are looked at."""
+        """Events of names beyond those that are kept."""
         self.people = Distinct()
         self.n = 0
         self.first: int | None = None
         self.last = 0
         self.shared: dict[str, Property] = {}
-        """What is on every event: field name -> values."""
+        """Properties on every event: field name -> values."""
         self.reserved: Counter[str] = Counter()
-        """Properties that Mixpanel makes and that identify, and how often."""
+        """Identifying properties that Mixpanel adds -> how often."""
         self._room = Room()
 
     def add_all(self, events: Iterable[Tracked]) -> None:
-        """Every event of an export."""
+        """Add every event of an export."""
         for one in events:
             self.add(one)
 
     def add(self, one: Tracked) -> None:
-        """One more event."""
+        """Add one event."""
         self.n += 1
         self.first = one.time if self.first is None else min(self.first, one.time)
         self.last = max(self.last, one.time)
@@ -270,15 +270,15 @@ class Summary:
                 shared = self.shared.get(name)
                 if shared is None:
                     shared = self.shared[name] = Property(key, self.least)
-                if shared.name == key:  # the first spelling only, or values would count twice
+                if shared.name == key:  # only the first spelling, or values would count twice
                     shared.add(value, one.person, self._room)
             elif name == "" and (key in self.reserved or len(self.reserved) < PROPERTIES_MAX):
                 self.reserved[key] += 1
 
 
 def role(key: str) -> str | None:
-    """The field of a heartbeat that a property is, empty for one of Mixpanel's own or one that
-    identifies, None for one of the event."""
+    """The heartbeat's field for a property; empty for a property of Mixpanel or one that
+    identifies; None for a property of the event."""
     return _role(key) if len(key) <= SOURCE_MAX else None
 
 
@@ -291,7 +291,7 @@ def _role(key: str) -> str | None:
 
 
 def _mixed(a: int, b: int) -> int:
-    """64 even bits of two numbers (the finaliser of SplitMix64)."""
+    """64 evenly distributed bits from two numbers (the finalizer of SplitMix64)."""
     z = (a + b * 0x9E3779B97F4A7C15) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK

@@ -1,7 +1,7 @@
-"""What Mixpanel's own definitions say of an export, in SQL over the table `did` (`activity`).
+"""Metrics by Mixpanel's own definitions, in SQL over the table `did` (see `activity`).
 
-People are told apart by their distinct_id. Sources: docs.mixpanel.com, reports Insights, Funnels
-and Retention. Each function gives label -> number, for one metric.
+People are distinguished by their distinct_id. Sources: docs.mixpanel.com, reports Insights, Funnels
+and Retention. Each function returns label -> number for one metric.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from methrics.aggregate.store.duck import Connection, literal
 
 Numbers = dict[str, float]
-"""What a number is about, such as a day -> the number."""
+"""A label, such as a day -> its number."""
 
 _DAY = 86_400
 _PERIODS = {"day": "day", "week": "date_trunc('week', day)", "month": "date_trunc('month', day)"}
@@ -24,7 +24,7 @@ def _numbers(con: Connection, sql: str) -> Numbers:
 
 
 def active(con: Connection, period: str) -> Numbers:
-    """People who did anything, for each calendar day, ISO week or month."""
+    """People who did anything, per calendar day, ISO week or month."""
     return _numbers(
         con,
         f"SELECT ({_PERIODS[period]})::DATE, count(DISTINCT person) FROM did "
@@ -43,7 +43,7 @@ def rolling(con: Connection, days: int) -> Numbers:
 
 
 def new_and_returning(con: Connection) -> Numbers:
-    """Of each ISO week's people, those seen for the first time, and those seen before it."""
+    """The people of each ISO week: those seen for the first time, and those seen before."""
     return _numbers(
         con,
         "WITH weeks AS (SELECT DISTINCT person, date_trunc('week', day)::DATE AS week FROM did "
@@ -55,8 +55,8 @@ def new_and_returning(con: Connection) -> Numbers:
 
 
 def retention(con: Connection, days: Sequence[int], *, calendar: bool) -> Numbers:
-    """Of those first seen in each ISO week, how many were active again so many days later: on that
-    calendar day, or (Mixpanel's default) in the 24 hours that begin so many times 24 hours later.
+    """Of those first seen in each ISO week, how many were active again a number of days later: on
+    that calendar day, or (Mixpanel's default) in the 24 hours that begin that many days later.
     """
     again = (
         "bool_or(did.day = first + after)"
@@ -100,7 +100,8 @@ def breakdown(con: Connection, name: str, field: str) -> Numbers:
 
 
 def shares(con: Connection, field: str, period: str) -> Numbers:
-    """People by the value of a property, for each month or week; who had two stands under both."""
+    """People by the value of a property, per month or week; a person with two values counts
+    twice."""
     return _numbers(
         con,
         f"SELECT ({_PERIODS[period]})::DATE || ' ' || {_value('sign', field)}, "
@@ -109,7 +110,7 @@ def shares(con: Connection, field: str, period: str) -> Numbers:
 
 
 def percentiles(con: Connection, name: str, field: str) -> Numbers:
-    """The median and the 90 % point of a number."""
+    """The median and the 90th percentile of a number."""
     number = f"TRY_CAST(json_extract_string(raw, '$.{field}') AS DOUBLE)"
     return _numbers(
         con,
@@ -120,10 +121,10 @@ def percentiles(con: Connection, name: str, field: str) -> Numbers:
 
 
 def funnel(con: Connection, steps: Sequence[str], seconds: float, *, people: bool) -> Numbers:
-    """How many reached each step, the steps in order, within so many seconds of the first.
+    """How many reached each step, in order and within a number of seconds after the first.
 
-    `people`: each person once (Mixpanel's default, "uniques"), however often they began; else
-    each beginning ("totals"), which the next beginning ends.
+    `people`: count each person once (Mixpanel's default, "uniques"); otherwise count each start
+    ("totals"), which ends at the next start.
     """
     letters = dict(zip(steps, _LETTERS, strict=False))
     case = " ".join(f"WHEN {literal(step)} THEN '{letter}'" for step, letter in letters.items())

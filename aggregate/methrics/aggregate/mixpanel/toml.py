@@ -1,4 +1,4 @@
-"""A catalog draft as TOML: the text that its author goes on with, and what it declares (pure)."""
+"""Writes a catalog draft as TOML, which its author then edits (pure)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from methrics.schema.catalog.source import CatalogSource, read_source
 from methrics.schema.wire.limits import ENTROPY_MAX
 
 YEAR = 365 * 86_400
-"""Seconds ahead that a draft's types expire."""
+"""Seconds until the types of a draft expire."""
 
 _HUMAN = ("question", "why", "owner", "review")
 _FILLED = {
@@ -65,14 +65,14 @@ _SIGNS: dict[str, dict[str, dict[str, object]]] = {
         },
     },
 }
-"""Fields that the node fills in, of the types that stand for any activity."""
+"""Fields that the node fills in, for the types that count any activity."""
 
 
 class LeftOut(NamedTuple):
-    """Something of the export that the draft has no place for."""
+    """An event or property of the export that is not in the draft."""
 
     event: str
-    """Name of the event; empty for what is on all of them."""
+    """Name of the event; empty for a property of all events."""
     key: str
     """Name of the property; empty for the event itself."""
     why: str
@@ -86,7 +86,7 @@ class Drafted(NamedTuple):
     name: str
     kind: str
     event: str
-    """What it comes from, for a comment."""
+    """The event that it comes from, for a comment."""
     fields: list[Declared]
     steps: tuple[str, ...] = ()
 
@@ -100,7 +100,7 @@ class Draft(NamedTuple):
     expires: int
 
     def source(self, *, filled: bool = False) -> str:
-        """The catalog source. `filled`: with stand-ins where a person has to write."""
+        """The catalog source. `filled`: with placeholders where a person has to write."""
         expires = datetime.fromtimestamp(self.expires, UTC).date()
         parts = [_head(self, filled=filled)]
         parts += [_typed(one, expires, filled=filled, left=self._left(one)) for one in self.types]
@@ -188,7 +188,7 @@ def _add_table(parent: Table, name: str, values: Mapping[str, object], *, note: 
 
 
 def _bits(one: Drafted, *, filled: bool) -> int:
-    """The budget that the type needs; a filled source is what tells."""
+    """The entropy budget that the type needs, from a filled source."""
     if filled:
         return ENTROPY_MAX
     known = known_type(one, 0)
@@ -206,7 +206,7 @@ def _chart(one: Drafted) -> str:
 
 
 def _human(key: str, *, filled: bool) -> Item:
-    """A text that a person has to write: a stand-in, or empty with a hint."""
+    """A text that a person has to write: a placeholder, or empty with a hint."""
     if filled:
         return tomlkit.string(_FILLED[key])
     return tomlkit.string("").comment(f"write: {_HINT[key]}")

@@ -1,9 +1,9 @@
-"""One call for notebooks: `open_data(source)` opens a path or an address alike.
+"""Opens data for notebooks: `open_data(source)` takes a path or an address.
 
 from methrics.aggregate import open_data
 
 data = open_data("https://example.org/metrics.parquet/")
-data                                    # in Jupyter: tables and views, and what each means
+data                                    # Jupyter shows the tables and views, with their meaning
 data.view("heartbeat_dau").pandas()     # or .polars(), .arrow(), .rows()
 data.pandas("SELECT day, count(*) FROM example.signin GROUP BY day")
 """
@@ -43,7 +43,7 @@ from methrics.node.paths import user_paths
 from methrics.schema.errors import StoreError
 
 EXAMPLE = Settings(installs=700, days=56, seed=1)
-"""The people of the example: two months, and enough of them to see something."""
+"""The example population: two months, with enough people for clear figures."""
 
 TRUTH_HOLDS: Mapping[str, str] = {
     "install": "Every install: its person, first and last day, and what it is.",
@@ -51,17 +51,17 @@ TRUTH_HOLDS: Mapping[str, str] = {
     "active": "The days on which an install was used.",
     "session": "Every sign-in, with its steps.",
     "event": "What was counted in one session.",
-    "answer": "True answers to questions that are answered at random.",
-    "report": "Every report that left a machine, and what became of it.",
+    "answer": "True answers to questions under randomized response.",
+    "report": "Every report that left a machine, and its fate.",
     "lost": "Reports that left and are not in the data.",
-    "unsent": "What was recorded and never left.",
-    "attack": "What attackers published on a day, and what became of it.",
+    "unsent": "Recorded events that never left.",
+    "attack": "Items that attackers published on a day, and their fate.",
     "run": "The settings.",
 }
-"""Tables of a simulation's truth, in words."""
+"""Table -> what it holds, for the truth of a simulation."""
 
 _EVERY = 0.2
-"""Seconds between two lines of progress."""
+"""Seconds between two updates of the progress line."""
 
 
 def open_data(
@@ -74,14 +74,14 @@ def open_data(
     memory_limit: str = MEMORY_LIMIT,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Open what `source` names: a path or a file, http or https address of a DuckDB file, of a
-    directory of Parquet (its address ends in a slash), or of one Parquet file.
+    """Open a DuckDB file, a directory of Parquet, or one Parquet file, from a path or from a file,
+    http or https address. The address of a directory ends in a slash.
 
-    What is fetched (at most `size_max` bytes) is checked against its manifest, if it has one, and
-    written to the folder `keep`, or to a temporary one that goes with the data set. `progress` is
-    given a line now and then; by default it shows where a person is likely to look on. `floor`,
-    `known` and `memory_limit` are those of `open_dataset`, whose errors and those of `local_copy`
-    are raised.
+    Data from the web (at most `size_max` bytes) is checked against its manifest, if it has one, and
+    written to the folder `keep`, or to a temporary folder that is removed with the data set.
+    `progress` gets a line at intervals; by default a terminal or a notebook shows it. `floor`,
+    `known` and `memory_limit` are those of `open_dataset`. Raises the errors of `open_dataset` and
+    `local_copy`.
     """
     source = str(source)
     if not is_address(source):
@@ -102,12 +102,11 @@ def open_data(
 
 
 def example_data(**changes: float) -> str:
-    """The source that notebooks open unless their reader has a better one: METHRICS_DATA, or the
-    path of simulated data.
+    """The data that the notebooks open: the value of METHRICS_DATA, or the path of simulated data.
 
-    They are written the first time, into a folder of the user's own data, which can be removed at
-    any time. `changes` are settings of the simulation (`loss=0.1`, `flooders=20`, …: see
-    `methrics simulate`); with any of them METHRICS_DATA does not count. Raises ConfigError.
+    The first call simulates the data and stores it in the user's data folder, where it can be
+    deleted at any time. `changes` are settings of the simulation (`loss=0.1`, `flooders=20`, …: see
+    `methrics simulate`); with any of them METHRICS_DATA is ignored. Raises ConfigError.
     """
     told = os.environ.get("METHRICS_DATA")
     if told and not changes:
@@ -130,8 +129,8 @@ def example_data(**changes: float) -> str:
 
 
 def open_truth(source: Path | str) -> Truth | None:
-    """What simulated people really did: the file beside the data `source`, None if there is none,
-    as of all data about real people. Raises StoreError if it cannot be read."""
+    """The true behaviour of simulated people, from the file beside the data `source`. None if there
+    is no such file, as for all data of real people. Raises StoreError if it cannot be read."""
     path = Path(source).with_name(TRUTH)
     return None if is_address(str(source)) or not path.exists() else Truth(path)
 
@@ -164,19 +163,19 @@ class Truth(Tables):
         return self._tables
 
     def contents(self) -> list[tuple[str, str, str]]:
-        """All there is to ask: ("table", its name, what it holds)."""
+        """("table", its name, what it holds) for each table."""
         return [("table", table, TRUTH_HOLDS.get(table, "")) for table in self._tables]
 
     def __str__(self) -> str:
         return self._path.name
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._con.close()
 
 
 class _Line:
-    """One line of a terminal or a notebook, written over and over, and gone in the end."""
+    """A progress line in a terminal or notebook: overwritten at each update, cleared at the end."""
 
     def __init__(self, stream: TextIO, clock: Clock) -> None:
         self._stream = stream if stream.isatty() or "ipykernel" in sys.modules else None

@@ -1,4 +1,4 @@
-"""The few plots that notebooks share: a chart with words on it, intervals beside the truth."""
+"""Plots that the notebooks share: an empty chart with labels, and intervals beside the truth."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Told apart by people who see colours differently, and in print (Okabe and Ito)."""
+"""Colours that colour-blind people and black-and-white prints can tell apart (Okabe and Ito)."""
 
 TRUTH = "#000000"
-"""What really happened is black, wherever it is drawn."""
+"""The colour of the truth in every plot."""
 
 DPI = 80
 
 
 def chart(title: str, *, x: str = "", y: str = "", width: float = 8.5, height: float = 3.4) -> Axes:
-    """An empty chart with its words; sizes are in inches. Raises LocalError without matplotlib."""
+    """An empty chart with its labels; sizes are in inches. Raises LocalError without matplotlib."""
     try:
         from matplotlib import pyplot
     except ImportError:
@@ -39,7 +39,7 @@ def chart(title: str, *, x: str = "", y: str = "", width: float = 8.5, height: f
 
 
 def dates(axes: Axes) -> None:
-    """Dates on the x axis, as days of a month."""
+    """Show the dates on the x axis as days of a month."""
     from matplotlib.dates import AutoDateLocator, DateFormatter
 
     axes.xaxis.set_major_locator(AutoDateLocator(maxticks=8))  # type: ignore[no-untyped-call]
@@ -47,7 +47,7 @@ def dates(axes: Axes) -> None:
 
 
 def legend(axes: Axes, title: str = "") -> None:
-    """What the colours mean, beside the chart."""
+    """Put the legend beside the chart."""
     axes.legend(title=title, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
@@ -61,7 +61,7 @@ def intervals(
     truths: Sequence[float] | None = None,
     name: str = "estimate, 95 % interval",
 ) -> None:
-    """One row for each label: the estimate and its interval, and the truth where it is known."""
+    """Draw one row per label: the estimate with its interval, and the truth where it is known."""
     paths = range(len(labels))
     below = [max(0.0, one - low) for one, low in zip(estimates, lows, strict=True)]
     above = [max(0.0, high - one) for one, high in zip(estimates, highs, strict=True)]

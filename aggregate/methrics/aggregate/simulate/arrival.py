@@ -1,8 +1,8 @@
-"""What the aggregator makes of a simulated topic: judged bundle by bundle, committed day by day.
+"""The aggregator's side of a simulated topic: judges each bundle, commits each day.
 
-Judge and store are the real ones. The judge's clock is the moment at which a bundle appears. Once a
-week the aggregator is started again, and with that forgets what passed: it then knows old reports
-by its file alone.
+Judge and store are the real ones. The judge's clock shows the time at which a bundle appears. Once
+a week the aggregator restarts and loses its memory of items: it then recognises old reports only by
+its file.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.verdict import Decision
 
 RESTART_EVERY = 7
-"""Days between two starts of the aggregator."""
+"""Days between two restarts of the aggregator."""
 
 TOGETHER = 32
-"""Bundles that one thread judges before it looks for more."""
+"""Bundles in one task of a judging thread."""
 
 
 class Arrival:
@@ -48,7 +48,7 @@ class Arrival:
         self._late: list[Resting] = []
         self._floods: set[bytes] = set()
         self.fates: dict[str, list[bytes]] = defaultdict(list)
-        """What became of reports that are not stored, by id."""
+        """The fate of reports that are not stored, by id."""
         self.attacks: Counter[tuple[str, int, str]] = Counter()
         """(kind of attack, day, reason) -> items."""
         first = accept(catalog.raw, self._book, settings.start, live=False)
@@ -56,7 +56,7 @@ class Arrival:
         store.commit(Batch(settings.start, [first]))
 
     def day(self, day: int, items: list[Resting], *, attacked: bool) -> None:
-        """All that appears on the topic on `day` (days since 1970-01-01), and one commit."""
+        """Judge everything on the topic on `day` (since 1970-01-01), and commit it once."""
         if day % RESTART_EVERY == 0:
             self._seen = Seen(IngestSettings().seen)
         if attacked:
@@ -74,11 +74,11 @@ class Arrival:
         self._commit(heard, day)
 
     def rest(self) -> int | None:
-        """The day on which the last item that is still held appears, or None."""
+        """The day on which the last resting item appears; None without one."""
         return max((one.closes // DAY for one in self._late), default=None)
 
     def close(self) -> None:
-        """Ends the judging threads."""
+        """End the judging threads."""
         self._pool.shutdown()
 
     def _lose(self, heard: list[Heard], day: int) -> list[Heard]:
@@ -107,7 +107,7 @@ class Arrival:
         self._late += [one for one in again if one.closes >= end]
         heard += bundles(self._catalog.topic, later, self._mixing)
         heard += self._attackers.publish(day)
-        # What is replayed today passed before today.
+        # Items that are replayed today appeared before today.
         self._attackers.overhear(honest)
         return heard
 
@@ -119,7 +119,7 @@ class Arrival:
         now = heard[-1].time if heard else (day + 1) * DAY - 1
         done = self._store.commit(to_batch(verdicts, now))
         if done.duplicates:
-            # The judge had forgotten them and the file had not.
+            # The judge no longer remembered them, but they were in the file.
             self.attacks["replay", day, "ok"] -= done.duplicates
             self.attacks["replay", day, "known"] += done.duplicates
 
@@ -134,7 +134,7 @@ class Arrival:
         ]
 
     def _note(self, heard: list[Heard], verdicts: list[BundleVerdict], day: int) -> None:
-        """What the verdicts mean for the truth."""
+        """Note in the truth what the verdicts mean."""
         for one, verdict in zip(heard, verdicts, strict=True):
             if one.kind:
                 if verdict.decision is Decision.REJECT:
@@ -155,8 +155,8 @@ class Arrival:
 
 
 def _runs(heard: list[Heard]) -> Iterator[list[Heard]]:
-    """Stretches without an item that comes twice: those may be judged side by side, and the verdict
-    on each bundle is then the same however many threads there are."""
+    """Runs of bundles in which no item occurs twice. The bundles of a run can be judged in
+    parallel: the verdicts do not depend on the number of threads."""
     run: list[Heard] = []
     ids: set[bytes] = set()
     for one in heard:

@@ -1,10 +1,10 @@
-"""Those who want the numbers wrong: what they put on the topic, from what anyone can know.
+"""Simulated attackers: what they publish, using only what anyone can know.
 
-- A **flooder** signs reports of installs that do not exist, well formed, each with a key of its
-  own. Nobody can tell them from people; the table `attack` knows how many there were.
-- A **forger** publishes bundles in which something is wrong: a signature, a value, a time, the
-  encoding. One relay is theirs: it puts a forged item among the reports that it was handed.
-- A **replayer** publishes old reports again, within and after the time in which they may come late.
+- A **flooder** signs well-formed reports of installs that do not exist, each with its own key.
+  Nothing distinguishes them from real reports; the table `attack` counts them.
+- A **forger** publishes bundles with a fault: in a signature, a value, a time or the encoding. One
+  relay belongs to forgers: it adds a forged item to the reports that it received.
+- A **replayer** publishes old reports again, while they may still arrive late and after that.
 - A **squatter** signs a catalog under the same label with another key, and reports for it.
 """
 
@@ -24,13 +24,13 @@ from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Report, encode_report
 
 POISONED = 5
-"""One in so many of a forger's bundles is an honest one with a forged item in it."""
+"""One of this many bundles of a forger is an honest bundle with a forged item added."""
 
 REPLAYED_AT_ONCE = 50
 """Old reports in one bundle of a replayer."""
 
 KEPT = 200
-"""Reports of each day that a replayer keeps."""
+"""Reports per day that a replayer keeps."""
 
 
 class Attackers:
@@ -45,7 +45,7 @@ class Attackers:
         self._squat: Catalog | None = None
 
     def flood(self, day: int) -> list[Resting]:
-        """The reports that flooders hand to relays on `day`, which mix them with all others."""
+        """The reports that flooders send to relays on `day`; relays mix them with all others."""
         found = []
         for _ in range(self._settings.flooders):
             handed = day * DAY + self._rng.randrange(DAY)
@@ -55,15 +55,15 @@ class Attackers:
         return found
 
     def overhear(self, heard: list[Heard]) -> None:
-        """What a replayer keeps of a day's honest bundles."""
+        """Let the replayer keep some items of a day's honest bundles."""
         if not self._settings.replayers:
             return
         items = [raw for one in heard for raw in unpack(one.bundle)]
         self._kept += self._rng.sample(items, min(KEPT, len(items)))
 
     def poison(self, heard: list[Heard]) -> tuple[list[Heard], list[Resting]]:
-        """The bundles of a day when one relay is a forger's: those it spoils, and the reports in
-        them once more, as the other relay that holds them publishes them later on that day."""
+        """The bundles of a day, where one relay belongs to a forger: the bundles that it spoils,
+        and their reports again, because another relay publishes them later on that day."""
         count = min(self._settings.forgers // POISONED, len(heard))
         again: list[Resting] = []
         heard = list(heard)
@@ -81,7 +81,7 @@ class Attackers:
         return heard, again
 
     def publish(self, day: int) -> list[Heard]:
-        """What forgers, replayers and squatters publish on the topic by themselves."""
+        """The bundles that forgers, replayers and squatters publish themselves."""
         rng, settings = self._rng, self._settings
         found = [
             self._heard(day, "forge", [self._forgery(day)])
@@ -105,7 +105,7 @@ class Attackers:
         return Heard(time=time, bundle=pack(items), ids=ids, kind=kind)
 
     def _report(self, day: int, catalog: Catalog | None = None, **changes: object) -> bytes:
-        """A heartbeat of somebody who does not exist and always comes for the first time."""
+        """A heartbeat of an invented install, marked as the first of its day, week and month."""
         values: dict[str, object] = {
             "version": f"1.{self._rng.randrange(2, 5)}",
             "os": "freebsd",
@@ -131,7 +131,7 @@ class Attackers:
         return kinds[self._forging % len(kinds)]()
 
     def _spoiled(self, raw: bytes) -> bytes:
-        """An item one bit of whose signature is another."""
+        """The item with one bit of its signature flipped."""
         return raw[:-1] + bytes((raw[-1] ^ 1,))
 
     def _squatted(self, day: int, number: int) -> bytes:

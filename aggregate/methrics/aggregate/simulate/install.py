@@ -1,16 +1,16 @@
 """One install of an app under a virtual clock: the real recorder and publisher, without a disk.
 
-Recorder, sequences, writer, pacing, flags, keys and signing are those of every app. Only three
-things are other: the outbox is in memory (`memory`), consent is what the caller says, and a pass of
-the publisher hands over to a relay that is a function. A test makes the same acts through the real
-outbox, journal and delivery and compares the bytes. Whoever drives it says what happens when:
+Recorder, sequences, writer, pacing, flags, keys and signing are the real ones. Three things differ:
+the outbox is in memory (`memory`), the caller decides on consent, and the publisher sends to a
+relay that is a function. A test runs the same acts through the real outbox, journal and delivery,
+and compares the bytes. The caller controls the time:
 
     install.to(time); recorder = install.open("1.4"); recorder.record("heartbeat")
     install.to(later); install.close(); install.off(later + 600)
 
-The publisher works when a real one would: it is looked for at most once a minute while the app
-records, and when the app ends; it goes on while something is due soon; a machine that is switched
-off publishes nothing. What waits then leaves the next time, late, or never.
+The publisher runs when a real one would. While the app records, and when it ends, the install
+checks at most once a minute whether to start it; it continues while something is due soon. A
+machine that is switched off publishes nothing: waiting reports leave the next time, late, or never.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ Fields = Mapping[str, frozenset[str] | None]
 """Event types that the person allows and, for each, the fields (None: all)."""
 
 Relay = Callable[[Receipt, EventType, int], Reason]
-"""What a relay says of a report that is handed to it at a true time (unix seconds)."""
+"""The answer of a relay to a report at a true time (unix seconds)."""
 
 _NOWHERE = user_paths("/nonexistent")
 _ROUTE = "relay"
-# What an idle publisher would find when it looks every minute, it finds at once when it is due.
+# A real idle publisher checks every minute; this one finds a report as soon as it is due.
 _PUBLISHER = PublisherSettings(poll=PublisherSettings().idle)
 
 
@@ -65,7 +65,7 @@ class Departure:
 
 
 def taking_all(_receipt: Receipt, _event_type: EventType, _now: int) -> Reason:
-    """A relay that takes everything."""
+    """A relay that accepts everything."""
     return Reason.OK
 
 
@@ -114,26 +114,26 @@ class Install:
 
     @property
     def dropped(self) -> Counter[str]:
-        """What the app recorded and no row was kept of, by reason."""
+        """Calls of the app without a stored row, by reason."""
         last = self._app or self._idle
         return self._dropped + Counter(last.statistics().dropped if last is not None else {})
 
     def open(self, app_version: str | None = None) -> Recorder:
-        """The app starts: a recorder as `methrics.node.open` gives."""
+        """Start the app; returns a recorder like that of `methrics.node.open`."""
         self.close()
         settings = RecorderSettings(app_version, sampling=self.sampling, strict=True)
         self._app = self._start(settings)
         return self._app
 
     def to(self, time: int) -> None:
-        """Time passes until the true `time`; the publisher does its work on the way."""
+        """Let time pass until the true `time`; the publisher works meanwhile."""
         while self._wake is not None and self._wake <= time:
             self._move(self._wake)
             self._pass()
         self._move(time)
 
     def close(self) -> None:
-        """The app ends; a publisher that it started goes on."""
+        """End the app; a publisher that it started continues."""
         if self._app is None:
             return
         self._stop(self._app)
@@ -141,13 +141,13 @@ class Install:
         self.to(self.time)
 
     def off(self, time: int) -> None:
-        """The machine is switched off at the true `time`, and the app and the publisher with it."""
+        """Switch off the machine at the true `time`, which ends the app and the publisher."""
         self.to(time)
         self.close()
         self._wake = None
 
     def nudge(self) -> None:
-        """Starts the publisher if something is due (`spawn.nudge`)."""
+        """Start the publisher if something is due (`spawn.nudge`)."""
         now, steady = self.clock.now(), self.clock.monotonic()
         if self._wake is not None or steady - self._started < PAUSE:
             return
@@ -173,7 +173,7 @@ class Install:
         self._idle = app
 
     def retire(self, app: Recorder) -> None:
-        """An app that does not come back."""
+        """End the app for good."""
         self._dropped.update(app.statistics().dropped)
 
     # -- behind -----------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ class Install:
         done.made += len(made.made)
 
     def hand_over(self, receipt: Receipt, event_type: EventType, done: PassResult) -> None:
-        """What a relay says of a report, and what follows."""
+        """Send one report to the relay, and note the answer."""
         journal, index, now = self.journal, receipt.key_index, self.time
         reason = self._relay(receipt, event_type, now)
         fate = Fate.ACKNOWLEDGED if reason is Reason.OK else outcome_of(reason).fate
@@ -242,9 +242,8 @@ class Install:
 
 
 class _App(Recorder):
-    """A recorder whose rows go to the memory of an install, with the consent that was given. The
-    same object serves one start after another, as if it were made anew: that takes a third of the
-    time that its few records take."""
+    """A recorder that writes to the memory of an install, with its consent. One object is reused
+    for all starts of the app: to make a new one takes a third as long as its few records."""
 
     def __init__(self, install: Install, settings: RecorderSettings) -> None:
         super().__init__(
@@ -258,11 +257,11 @@ class _App(Recorder):
         self._compiled = install._compiled.setdefault(key, {})
 
     def begin(self) -> None:
-        """A start after the first: nothing was written or looked at yet."""
+        """Reset for another start of the app."""
         self._spare, self._writer = self._writer or self._spare, None
 
     def end(self) -> None:
-        """What `close` does, but that this recorder may begin again."""
+        """Like `close`, but the recorder can be started again."""
         for sequence in list(self._sequences):
             sequence.finish()
         if self._writer is not None:
@@ -297,7 +296,7 @@ class _MemoryWriter(Writer):
 
 
 class _Said(ConsentSwitch):
-    """Consent that was given once and stands."""
+    """Consent that never changes."""
 
     def __init__(self, consent: Fields) -> None:
         routes = frozenset({_ROUTE})
@@ -309,7 +308,7 @@ class _Said(ConsentSwitch):
         }
 
     def refresh(self) -> None:
-        """There is nothing to look at."""
+        """Nothing to read: consent never changes."""
 
     def effective(self, type_name: str, monotonic: float | None = None) -> Effective:
         """See `ConsentSwitch.effective`."""

@@ -1,7 +1,7 @@
-"""One install after another lives its days: what is recorded, what leaves, and what was true.
+"""Runs the days of installs, one after another: what is recorded, what leaves, and the truth.
 
-Everything of an install follows from the settings and its profile, so installs can be spread over
-processes in any way.
+The result of an install depends only on the settings and its profile, so installs can be
+distributed over processes in any way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PHONES = {"android": 390, "ios": 390}
 
 
 def live(profiles: Iterable[Profile], settings: Settings, catalog: Catalog) -> truth.Rows:
-    """The lives of some installs: the rows of the truth tables, reports with their bytes."""
+    """Run some installs; returns the rows of the truth tables, and reports with their bytes."""
     rows = truth.Rows()
     compiled: CompiledTypes = {}
     for profile in profiles:
@@ -81,7 +81,7 @@ def _live(
 
 
 class App:
-    """The app on one machine, and what it remembers between two starts: when it told what."""
+    """The app on one machine, and its memory between two starts: when it recorded which state."""
 
     def __init__(self, install: Install, profile: Profile, tool: str | None) -> None:
         self._install = install
@@ -90,7 +90,7 @@ class App:
         self._day = self._week = 0
 
     def use(self, visit: Visit) -> None:
-        """What is recorded in one visit: ordinary calls of the recorder."""
+        """Record one visit, with ordinary calls of the recorder."""
         install, profile = self._install, self._profile
         install.to(visit.start)
         app = install.open(visit.version)
@@ -107,7 +107,7 @@ class App:
         install.off(visit.off)
 
     def _sign_of_life(self, app: Recorder) -> None:
-        """Once a day, by the machine's own clock."""
+        """Record the states once a day, by the machine's clock."""
         profile, day = self._profile, self._install.clock.now() // DAY
         if day == self._day:
             return
@@ -153,25 +153,25 @@ def _sign_in(install: Install, app: Recorder, profile: Profile, visit: Visit) ->
 
 
 def email_type(profile: Profile, visit: Visit) -> str:
-    """The kind of address that is given in a sign-in."""
+    """The kind of e-mail address of a sign-in."""
     if profile.federated:
         return "federated"
     return "first_time" if visit.age == 0 else "known"
 
 
 def tool_of(profile: Profile, catalog: Catalog) -> str | None:
-    """What the person would truly answer to the question about assistive technology."""
+    """The person's true answer to the question about assistive technology."""
     declared = catalog.types.get("assistive")
     field = declared.field("tool") if declared is not None else None
     if field is None or profile.kind == "server":
         return None
     words = [word for word in field.listed() if isinstance(word, str)]
-    # The first word is the answer of those who use none.
+    # The first value is the answer of people who use none.
     return words[0] if profile.tool == 0 else words[1 + profile.tool % (len(words) - 1)]
 
 
 def _note(profile: Profile, visit: Visit, rng: random.Random, rows: truth.Rows) -> None:
-    """The truth of one visit, whoever agreed to tell it."""
+    """Note the truth of one visit, with or without consent."""
     day = visit.start // DAY
     if visit.signin and profile.kind != "server":
         rows.session.add(
@@ -199,7 +199,7 @@ def _since_first(pauses: list[int]) -> list[int]:
 
 
 def _collect(install: Install, profile: Profile, settings: Settings, rows: truth.Rows) -> None:
-    """What left, what relays would not take, and what never left."""
+    """Note the reports that left, that relays refused, and that never left."""
     way = random.Random(f"{settings.seed}/way/{profile.n}")
     for departure in install.sent:
         sent, receipt = departure.time, departure.receipt
@@ -228,7 +228,7 @@ def _collect(install: Install, profile: Profile, settings: Settings, rows: truth
     ):
         for row in left:
             declared = install.catalog.types[row.type]
-            # A day that was told already, or that is no milestone, has nothing to say.
+            # A day that is already reported, or that is no milestone, gives no report.
             quiet = declared.milestones or (declared.daily and (row.type, row.time // DAY) in told)
             if not quiet or why == "waiting":
                 unsent[row.type, row.time // DAY, why] += 1

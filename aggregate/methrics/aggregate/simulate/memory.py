@@ -1,11 +1,11 @@
-"""An outbox and its journal in memory: what SQLite holds for one install, as plain dictionaries.
+"""The outbox and journal of one install in memory, as dictionaries instead of SQLite.
 
-Ten thousand files would take longer to open than their reports take to sign. Everything that
-decides anything stays the real code: the recorder and its writer append here, the publisher's
-delivery reads, makes and marks here. A test runs both stores side by side and compares the bytes.
+To open ten thousand files would take longer than to sign their reports. All decisions stay in the
+real code: the recorder and its writer append here; the publisher's delivery reads, makes and marks
+here. A test runs both stores and compares the bytes.
 
-One install, one process at a time, nothing withdrawn or erased: what only other programs could
-change between two calls is not looked for.
+It serves one install in one process, without withdrawal or erasure, so it does not check for
+changes by other programs.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class MemoryJournal:
         self._waiting: dict[int, Receipt] = {}
         self._dropped: Counter[str] = Counter()
         self.too_old: list[Pending] = []
-        """Rows that no publisher took in time."""
+        """Rows that were dropped before a publisher took them."""
         self.unmade: list[Pending] = []
-        """Rows that the publisher took and made no report of."""
+        """Rows that the publisher took without making a report."""
 
     def keep_catalog(self, catalog_id: bytes, raw: bytes) -> int:
         """See `Outbox.keep_catalog`."""
@@ -176,7 +176,7 @@ class MemoryJournal:
         return first.values()
 
     def check(self) -> None:
-        """Nobody removes a dictionary."""
+        """Nothing to check: a dictionary cannot be deleted."""
 
     def close(self) -> None:
         """Nothing to close."""
@@ -263,7 +263,7 @@ class MemoryJournal:
             self._waiting[index] = replace(self._waiting[index], due=due)
 
     def receipt(self, index: int) -> Receipt:
-        """A report that is journaled and not done with."""
+        """A report in the journal that is not done."""
         return self._waiting[index]
 
     def waiting(self) -> list[Pending]:
@@ -271,7 +271,7 @@ class MemoryJournal:
         return [row if due == row.due else replace(row, due=due) for due, row in self._with_due()]
 
     def untaken(self) -> list[Receipt]:
-        """Reports that were made and nobody took yet."""
+        """Reports that no relay has accepted so far."""
         return list(self._waiting.values())
 
     def _with_due(self) -> list[tuple[int, Pending]]:

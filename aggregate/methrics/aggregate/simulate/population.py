@@ -1,7 +1,7 @@
-"""Who uses the app, from when to when, and how: invented, and nothing else here is.
+"""The invented population: who uses the app, from when to when, and how. Pure.
 
-Pure: numbers in, people out. Each install's life follows from the seed and its own number, so it
-does not matter which process lives it, or how many there are.
+Each install depends only on the seed and its own number, so any number of processes gives the same
+result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from methrics.aggregate.simulate.zones import ZONES, Zone
 HOUR, MINUTE = 3600, 60
 
 SERVERS = 0.05
-"""Share of installs that are servers: always on, nobody signs in."""
+"""Share of installs that are servers: always on, without sign-ins."""
 
 RELEASE_EVERY = 14
 """Days between two versions of the app."""
@@ -29,8 +29,8 @@ SYSTEMS = {
     "server": (("linux", 90), ("freebsd", 10)),
 }
 WILLING = {"windows": 1.3, "macos": 0.9, "linux": 0.7, "freebsd": 0.6, "android": 1.2, "ios": 0.8}
-"""How willing people of a system are: their share who agree is `opt_in ** (1 / willing)`, so that
-who agrees says something about who uses what, as it does among real people."""
+"""How willing users of a system are to share: `opt_in ** (1 / willing)` of them agree. So consent
+correlates with the system, as it does for real people."""
 
 MODULES = ("archive", "bookmarks", "carbons", "disco", "muc", "presence", "push", "roster")
 BACKENDS = ("sqlite", "postgresql", "mysql", "memory", "redis")
@@ -43,10 +43,10 @@ ALLOWED = {
     "system": 1.0,
     "assistive": 0.6,
 }
-"""Share of those who agree at all that allow each event type."""
+"""Share of the agreeing people that allow each event type."""
 
 HOLDS_BACK = 0.12
-"""Share of those who agree that keep their country to themselves."""
+"""Share of the agreeing people that do not share their country."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Visit:
 
 
 def invent(settings: Settings) -> list[Profile]:
-    """The population. The first so many installs of a larger one are not those of a smaller one."""
+    """The population. A smaller one is not the beginning of a larger one."""
     profiles: list[Profile] = []
     person = 0
     rng = random.Random(f"{settings.seed}/people")
@@ -146,7 +146,7 @@ def _profile(
 
 
 def _life(settings: Settings, rng: random.Random) -> tuple[int, int]:
-    """First and last day: a quarter comes in the first week, and most who leave leave soon."""
+    """First and last day: a quarter begins in the first week, and most who leave do so early."""
     begin = settings.start // DAY
     days = settings.days
     first = begin + rng.randrange(min(7, days) if rng.random() < 0.25 else days)
@@ -194,7 +194,7 @@ def visits(profile: Profile, settings: Settings) -> Iterator[Visit]:
         if rng.random() >= active and day != profile.first_day:
             continue
         for visit in _day(profile, rng, day, begin):
-            # One use after another, and whatever midnight cuts off belongs to nobody's data.
+            # Uses follow each other; a use that midnight cuts off is left out.
             if free <= visit.start and settings.start <= visit.start and visit.end < end:
                 yield visit
                 free = visit.off

@@ -1,7 +1,7 @@
 """A simulation from its settings to its two files: `data.duckdb` and `truth.duckdb`.
 
-First all installs live their days, spread over processes. Then the topic is played in order of
-time into a real aggregator's judge and store. Last the truth is written beside it.
+First, processes run the days of all installs. Then the bundles of the topic go, in order of time,
+into the judge and the store of a real aggregator. Last, the truth is written beside the data.
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ from methrics.schema.example import example_catalog
 DATA, TRUTH = "data.duckdb", "truth.duckdb"
 
 TOGETHER = 25
-"""Installs that a process lives at a time: enough to keep it busy, few enough for a smooth bar."""
+"""Installs in one task of a process: enough to keep it busy, few enough for a smooth progress
+bar."""
 
 ALONE = 150
-"""Installs up to which starting processes costs more than it saves."""
+"""Up to this many installs, starting processes costs more than it saves."""
 
 Tell = Callable[[str, int, int], None]
-"""(what is being done, how much is done, of how much)"""
+"""(what is being done, how much is done, out of how much)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Lived:
-    """The lives of some installs: their tables, and what living them and bare signing cost."""
+    """The result of some installs: their tables, their CPU time, and that of bare signing."""
 
     tables: dict[str, pa.Table]
     reports: int
@@ -56,7 +57,7 @@ class Lived:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a simulation made and what it cost. CPU times are in seconds, over all processes."""
+    """The figures of a simulation. CPU times are in seconds, over all processes."""
 
     installs: int
     sharing: int
@@ -86,10 +87,10 @@ def simulate(
 ) -> Summary:
     """Make `folder` with both files in it.
 
-    More than one process start afresh, so a script that asks for them keeps its own work under
-    `if __name__ == "__main__"`. `tell` hears how far it is.
-    Raises ConfigError for settings that cannot be, and if there is a file of that name already:
-    nothing is overwritten. StoreError if a file cannot be written.
+    Additional processes import the calling script again, so a script that uses them keeps its own
+    work under `if __name__ == "__main__"`. `tell` gets the progress.
+    Raises ConfigError for impossible settings and if a file exists already (nothing is
+    overwritten), StoreError if a file cannot be written.
     """
     settings.check()
     refuse_to_overwrite(folder)
@@ -132,8 +133,8 @@ def _lives(profiles: list[Profile], settings: Settings, processes: int) -> Itera
     if processes < 2 or len(profiles) <= ALONE:
         yield from map(work, chunks)
         return
-    # A fork of a process with threads may stop for ever; these start afresh. An interrupt is for
-    # the process that gives them work: what they have not begun is then not begun at all.
+    # A fork of a process with threads may hang; `spawn` does not. Only the parent handles an
+    # interrupt: it cancels the tasks that have not begun.
     context = multiprocessing.get_context("spawn")
     ignore = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=ignore)
@@ -144,7 +145,7 @@ def _lives(profiles: list[Profile], settings: Settings, processes: int) -> Itera
 
 
 def live_some(settings: Settings, profiles: list[Profile]) -> Lived:
-    """The lives of some installs, in this process."""
+    """Run some installs in this process."""
     begun = time.process_time()
     rows = live(profiles, settings, example_catalog())
     cpu = time.process_time() - begun
@@ -153,7 +154,7 @@ def live_some(settings: Settings, profiles: list[Profile]) -> Lived:
 
 
 def _play(arrival: Arrival, parts: Iterable[Lived], settings: Settings, tell: Tell) -> None:
-    """Every day's arrivals, then those that are still on their way when the days are over."""
+    """Play the arrivals of every day, then those that arrive after the last day."""
     found = [part.tables["report"] for part in parts if "report" in part.tables]
     reports = _in_order(found)
     times = _times(reports) if reports is not None else None
@@ -175,7 +176,7 @@ def _play(arrival: Arrival, parts: Iterable[Lived], settings: Settings, tell: Te
 
 
 def _in_order(found: list[pa.Table]) -> pa.Table | None:
-    """All reports by time of arrival. Offsets of 64 bits: their bytes may exceed 2 GiB."""
+    """All reports by time of arrival, with 64-bit offsets: their bytes may exceed 2 GiB."""
     if not found:
         return None
     table = pa.concat_tables(found).select(["arrived", "id", "raw"])

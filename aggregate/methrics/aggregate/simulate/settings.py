@@ -1,4 +1,4 @@
-"""What a simulation is made of: how many, how long, how they behave, and who attacks."""
+"""Settings of a simulation: how many people, how long, their behaviour, and the attackers."""
 
 from __future__ import annotations
 
@@ -31,30 +31,31 @@ class Settings:
     opt_in: float = 0.6
     """Share of installs whose owner agrees; more on some systems than on others."""
     churn: float = 0.5
-    """Share of installs that are given up within 30 days of their first."""
+    """Share of installs that are abandoned within 30 days of their first."""
     devices: float = 1.3
     """Installs of one person, on average."""
     skew: float = 0.02
     """Share of machines whose clock is wrong: mostly by minutes, some by hours, few by days."""
     one_in: int = 1
-    """The app reports one in so many sign-ins: 1, 2, 5, 10 or 100."""
+    """The app reports one in this many sign-ins: 1, 2, 5, 10 or 100."""
     loss: float = 0.0
-    """Share of bundles that never reach the aggregator, after relays took what is in them."""
+    """Share of bundles that never reach the aggregator, after relays accepted their items."""
     mix: bool = True
-    """Relays hold each report until a random moment of the next day; otherwise for 30 seconds."""
+    """Relays let each report rest until a random moment of the next day; otherwise for 30
+    seconds."""
     flooders: int = 0
     """Reports per day of installs that do not exist, well formed and signed."""
     forgers: int = 0
     """Bundles per day with something forged or malformed in them."""
     replayers: int = 0
-    """Old reports per day that somebody sends once more."""
+    """Old reports per day that are sent again."""
     squatters: int = 0
-    """Catalogs and reports per day by which somebody else claims the app's name."""
+    """Catalogs and reports per day that use the app's label with another key."""
     start: int = START
     """First midnight, unix seconds."""
 
     def check(self) -> None:
-        """Raises ConfigError for what cannot be simulated."""
+        """Raises ConfigError for settings that cannot be simulated."""
         for name, most in (("installs", INSTALLS_MAX), ("days", DAYS_MAX)):
             if not 1 <= getattr(self, name) <= most:
                 raise _bad(name, f"a whole number from 1 to {most}")

@@ -1,4 +1,4 @@
-"""What bare Ed25519 costs in this process, now: the yardstick beside every rate that is given."""
+"""The current cost of bare Ed25519 in this process, to compare every measured rate with."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 ROUNDS = 40
 
 _MESSAGE = bytes(200)
-"""As long as what is signed of a heartbeat."""
+"""As long as the signed part of a heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawCost:
-    """CPU seconds of `n` key pairs made from seeds (each report has one of its own) and of `n`
-    signatures of 200 bytes, by libsodium and nothing else."""
+    """CPU seconds of `n` key pairs made from seeds (each report needs one) and of `n` signatures of
+    200 bytes, with libsodium alone."""
 
     n: int = 0
     keypairs: float = 0.0

@@ -1,4 +1,4 @@
-"""What the demo's people do: which days they use the app and how their sign-in goes. Pure."""
+"""The behaviour of the demo's people: the days of use, and how each sign-in goes. Pure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One installation of the app and what it will be used for."""
+    """One installation of the app and its days of use."""
 
     number: int
     version: str
@@ -58,7 +58,7 @@ class Person:
 def person(number: int, *, today: int, days: int) -> Person:
     """Person `number`'s last `days` whole days before `today` (a midnight, unix seconds).
 
-    The same number tells the same story every day. Everyone comes on at least one day.
+    The same number gives the same days for each `today`. Everyone uses the app on at least one day.
     """
     rng = random.Random(number)
     variant = "ab"[number % 2]

@@ -1,9 +1,8 @@
-"""The way from a machine to the topic: what relays answer, when they publish, what gets lost.
+"""The simulated way from a machine to the topic: relays' answers, mixing times, losses. Pure.
 
-Pure. The rules are the relays' own (`methrics.node.relay.mixer`,
-`methrics.schema.judging.judge`); tests compare the short cuts taken here with them.
-Left out: relays have memory for all that rests, so none publishes before its time, and two always
-answer.
+The rules are those of `methrics.node.relay.mixer` and `methrics.schema.judging.judge`; tests
+compare the simplified versions here with them. Not simulated: full relays, which publish early, and
+relays that do not answer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What really happened, beside the data set: one DuckDB file of tables, for anyone to compare with.
+"""The truth of a simulation: one DuckDB file of tables to compare the data set with.
 
-`install`, `consent`, `active`, `session`, `event` and `answer` say what people did, whether or not
-they agreed to tell; `report`, `unsent` and the view `lost` what became of it on the way; `attack`
-what others added; `run` the settings. docs/simulate.md explains every column.
+`install`, `consent`, `active`, `session`, `event` and `answer` describe what people did, with or
+without consent. `report`, `unsent` and the view `lost` describe the fate of their reports, `attack`
+the items of attackers, `run` the settings. docs/simulate.md explains every column.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ TABLES: Mapping[str, Mapping[str, pa.DataType]] = {
     "attack": {"kind": _TEXT, "day": _DAY, "reason": _TEXT, "items": _INT},
     "run": {"name": _TEXT, "value": _TEXT},
 }
-"""Tables and their columns. The bytes of a report (`raw`) stand in the data set, not in the file of
-the truth, where `fate` says what became of it: stored, lost, or why it was refused."""
+"""Tables and their columns. The bytes of a report (`raw`) are in the data set. The truth has its
+`fate` instead: stored, lost, or the reason why it was refused."""
 
 
 class Columns:
@@ -102,7 +102,7 @@ class Columns:
 
 
 class Rows:
-    """The rows of all tables, as the lives of installs fill them."""
+    """The rows of all tables, filled while installs run."""
 
     def __init__(self) -> None:
         self._columns = {table: Columns(table) for table in TABLES}
@@ -114,7 +114,7 @@ class Rows:
         self.unsent = self._columns["unsent"]
 
     def install(self, one: Profile, settings: Settings) -> None:
-        """Who an install is, and what its owner agreed to."""
+        """Add an install and the consent of its owner."""
         end = settings.start // DAY + settings.days
         self._columns["install"].add(
             one.n,
@@ -152,9 +152,9 @@ def write(
     parts: Iterable[Mapping[str, pa.Table]],
     fates: Mapping[str, Iterable[bytes]],
 ) -> None:
-    """Make the file of the truth from the tables of all lives, attacks and settings.
+    """Write the truth file from the tables of all installs, attacks and settings.
 
-    `fates`: what became of reports that are not stored, by id. Raises StoreError.
+    `fates`: the fate of reports that are not stored, by id. Raises StoreError.
     """
     con = open_writer(path)
     try:
@@ -200,7 +200,7 @@ def _make(
 
 
 def digest(path: Path) -> str:
-    """One digest over all that the file says, whatever the order of its rows. Raises StoreError."""
+    """One digest of all rows of the file, in any order. Raises StoreError."""
     state = hashlib.sha256(b"methrics/1 truth")
     con = open_writer(path)
     try:

@@ -1,7 +1,7 @@
-"""Where the simulated people live: countries, their languages, and local time with its changes.
+"""The countries of the simulated people: languages, and local time with its clock changes.
 
-The rules stand here, and not in the machine's time zone files, so that the same seed gives the same
-bytes everywhere, whatever parliaments decide next.
+The rules are written here and not read from the machine's time zone files, so that the same seed
+gives the same bytes on every machine.
 """
 
 from __future__ import annotations
