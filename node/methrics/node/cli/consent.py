@@ -161,6 +161,6 @@ def _web(paths: Paths, apps: tuple[str, ...], files: tuple[Path, ...], browser: 
 
 def _has_desktop() -> bool:
     """Whether a browser would have a window; a text browser would take over this terminal."""
-    if sys.platform in ("win32", "darwin"):
+    if sys.platform == "darwin":
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

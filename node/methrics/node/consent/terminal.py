@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from typing import TextIO
 
 from methrics.node.consent.asking import Asking
@@ -45,8 +44,6 @@ def person_at_terminal(stdin: TextIO, stdout: TextIO) -> bool:
     try:
         if not (stdin.isatty() and stdout.isatty()):
             return False
-        if sys.platform == "win32":
-            return True
         # The system stops a background job that reads from the terminal.
         return os.tcgetpgrp(stdin.fileno()) == os.getpgrp()
     except (OSError, ValueError):  # closed, or no real file

@@ -11,13 +11,11 @@ import trio
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """SIGINT, SIGTERM and SIGHUP; without SIGHUP where it does not exist (Windows) or is ignored:
-    `nohup` ignores it for a command that is to outlive its terminal."""
-    found = [signal.SIGINT, signal.SIGTERM]
-    hang_up = getattr(signal, "SIGHUP", None)
-    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
-        found.append(hang_up)
-    return tuple(found)
+    """SIGINT, SIGTERM and SIGHUP; without SIGHUP where it is ignored: `nohup` ignores it for a
+    command that is to outlive its terminal."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return (signal.SIGINT, signal.SIGTERM)
+    return (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Started(Protocol):
