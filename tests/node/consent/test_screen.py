@@ -13,7 +13,7 @@ from methrics.node.consent.questions import every_question
 from methrics.node.consent.screen import bounded, screen
 from methrics.node.consent.wording import sheet
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.catalog.chance import at_random
+from methrics.schema.catalog.chance import randomized_words
 from methrics.schema.example import example_catalog
 from methrics.schema.pages.explain import PSEUDONYM_WORDS, date
 from methrics.schema.wire.codec import encode
@@ -95,7 +95,7 @@ def test_the_screen_of_the_example() -> None:
     assert "d0, d1, d7, d30" in text
     for entry in CATALOG.types.values():
         for field in entry.fields:
-            assert words(at_random(field)) in text
+            assert words(randomized_words(field)) in text
     assert (
         "When Only for your first day (UTC) and days 1, 7 and 30 after it, if you use it then, "
     ) in text

@@ -89,7 +89,7 @@ def test_values_stay_within_the_bits_that_the_catalog_declares(usual: World) -> 
         assert bits.measured <= bits.rarest + 1e-9, name
         assert bits.measured <= bits.most
         # A random answer says more than it tells: the budget is for what is told of the person.
-        assert usual.catalog.types[name].told_bits <= bits.budget
+        assert usual.catalog.types[name].revealed_bits <= bits.budget
 
 
 def test_a_longer_pseudonym_costs_bits(usual: World) -> None:

@@ -14,7 +14,7 @@ from tests.needed import need
 from tests.schema.catalog.test_source import MINIMAL
 from tests.schema.declarations import field_of
 
-from methrics.schema.catalog.chance import DRAWS, at_random, chances, odds, percent, shares
+from methrics.schema.catalog.chance import DRAWS, chances, odds, percent, randomized_words, shares
 from methrics.schema.catalog.fields import EPSILON_MAX, EPSILON_MIN, RANDOMIZED, Field
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.pages.explain import json_schema
@@ -92,8 +92,8 @@ def random_field(epsilon: int | None, values: int = 6) -> Field:
 def test_a_random_answer_counts_for_no_more_than_it_tells(epsilon: int, values: int) -> None:
     field = random_field(epsilon, values)
     assert (field.domain, field.bits) == (values, log2(values))
-    assert field.told == min(values, ceil(exp(epsilon / 1000)))
-    assert log2(field.told) >= min(field.bits, epsilon / 1000 * log2(exp(1))) - 1e-12
+    assert field.distinguishable == min(values, ceil(exp(epsilon / 1000)))
+    assert log2(field.distinguishable) >= min(field.bits, epsilon / 1000 * log2(exp(1))) - 1e-12
 
 
 def test_the_budget_of_a_type_counts_what_a_random_answer_tells() -> None:
@@ -101,7 +101,10 @@ def test_the_budget_of_a_type_counts_what_a_random_answer_tells() -> None:
     text = text.replace("entropy_bits = 4", "entropy_bits = 2")
     random = text.replace('says = "Which page."', 'says = "x"\nrandomize = {epsilon = 1}')
     (entry,) = parse_source(random).types.values()
-    assert (entry.domain, entry.told) == (20, 3)  # as many reports; ceil(e) values each or none
+    assert (entry.domain, entry.distinguishable) == (
+        20,
+        3,
+    )  # as many reports; ceil(e) values each or none
     assert "M016" in str(_problems(text))
 
 
@@ -128,14 +131,14 @@ def test_fields_of_few_values_list_them_in_order(kind: str) -> None:
 
 
 def test_a_field_tells_in_words_what_its_chances_are() -> None:
-    text = at_random(random_field(1000))
+    text = randomized_words(random_field(1000))
     assert (
         "the true value in 35 % of cases, and otherwise one of the 5 other values at random."
         in text
     )
     assert "by a factor of at most 2.8." in text
-    assert "otherwise the other value." in at_random(random_field(1000, 2))
-    assert (at_random(random_field(None)), chances(random_field(None))) == ("", (1.0, 0.0))
+    assert "otherwise the other value." in randomized_words(random_field(1000, 2))
+    assert (randomized_words(random_field(None)), chances(random_field(None))) == ("", (1.0, 0.0))
     truth, other = chances(random_field(1000))
     assert truth == pytest.approx(exp(1) / (exp(1) + 5))
     assert truth + 5 * other == pytest.approx(1)

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from tests.schema.declarations import catalog_maps, type_maps, type_of
 
 from methrics.node.html.document import web_page
-from methrics.schema.catalog.chance import at_random
+from methrics.schema.catalog.chance import randomized_words
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.example import example_catalog
 from methrics.schema.pages.dictionary import dictionary
@@ -91,14 +91,14 @@ def test_both_pages_say_everything_that_is_declared(wire: dict[str, Any]) -> Non
             for field in entry.fields:
                 assert field.name in text
                 assert plain(field.says) in text
-                assert plain(at_random(field)) in text
+                assert plain(randomized_words(field)) in text
             for needed in (entry.question, entry.why, entry.owner, entry.review):
                 assert plain(needed) in text
             if entry.sequence is not None:
                 assert all(step in text for step in entry.sequence.steps)
             assert f"{entry.retention_days} days" in text
             assert PSEUDONYM_WORDS[entry.pseudonym] in text
-            assert f"{entry.told_bits:.1f}" in text
+            assert f"{entry.revealed_bits:.1f}" in text
 
 
 def test_the_notice_answers_what_people_must_be_told() -> None:

@@ -281,7 +281,7 @@ def _overview(declared: Catalog | CatalogSource) -> dict[str, Any]:
                 "owner": one.owner,
                 "expires": one.expires,
                 "retention_days": one.retention_days,
-                "bits": round(one.told_bits, 1),
+                "bits": round(one.revealed_bits, 1),
                 "entropy_bits": one.entropy_bits,
                 "fields": [field.name for field in one.fields],
             }

@@ -49,11 +49,11 @@ def example(
     machine's facts. `fields`: the fields agreed to, None for all. Returns None if the report would
     be empty or the type has expired. Raises ValueError for values that the type cannot take.
     """
-    told = machine_facts(field.name for field in event_type.fields if field.source is None)
+    known = machine_facts(field.name for field in event_type.fields if field.source is None)
     if app_version is not None and event_type.field("version") is not None:
-        told["version"] = app_version
-    told |= values or {}
-    wire = event_type.coerce(told)
+        known["version"] = app_version
+    known |= values or {}
+    wire = event_type.coerce(known)
     own = [field for field in event_type.fields if field.source is None]
     unknown = [field for field in own if field.name not in wire]
     wire |= {field.name: _stand_in(field) for field in unknown}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from methrics.node.consent.example import example
 from methrics.node.consent.ledger_format import stamp
 from methrics.node.consent.questions import Question
-from methrics.schema.catalog.chance import at_random
+from methrics.schema.catalog.chance import randomized_words
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.fields import Field
 from methrics.schema.pages.explain import KIND_WORDS, PSEUDONYM_WORDS, allowed, duration, schedule
@@ -94,7 +94,7 @@ def sheet(
     shown = example(
         question.catalog, entry, now=now, seed=seed, values=values, app_version=app_version
     )
-    told = shown.report.values if shown else {}
+    reported = shown.report.values if shown else {}
     made_up = shown.made_up if shown else frozenset()
     return Sheet(
         question,
@@ -102,7 +102,7 @@ def sheet(
         entry.question,
         question.changes,
         tuple(_facts(question, results)),
-        tuple(_field(field, told, made_up) for field in entry.fields),
+        tuple(_field(field, reported, made_up) for field in entry.fields),
         diagnostic(decode(split(shown.raw).payload, limit=ITEM_MAX)) if shown else "",
         shown.raw if shown else b"",
         _note(entry, shown.report, made_up, len(shown.raw)) if shown else "",
@@ -131,20 +131,20 @@ def _more(entry: EventType) -> str:
         edges = ", ".join(map(duration, entry.sequence.offset_edges)) or "none"
         return (
             f" At most {entry.sequence.max_steps} of these steps: {steps}. For each step, how long "
-            f"it came after the first, told only by which of these had passed: {edges}."
+            f"it came after the first, only as which of these had passed: {edges}."
         )
     if entry.max_count is not None:
         return f" How often: 1 to {entry.max_count}."
     return ""
 
 
-def _field(field: Field, told: Mapping[str, object], made_up: frozenset[str]) -> FieldSheet:
-    value = told.get(field.name)
+def _field(field: Field, reported: Mapping[str, object], made_up: frozenset[str]) -> FieldSheet:
+    value = reported.get(field.name)
     words = field.label(value) if isinstance(value, str | int) else "left out"
     source = field.source is not None
     says = f"{field.says} Filled in by methrics on your machine." if source else field.says
     if field.randomize is not None:
-        says = f"{says} {at_random(field)}"
+        says = f"{says} {randomized_words(field)}"
     return FieldSheet(field.name, says, _short(allowed(field)), words, field.name in made_up)
 
 

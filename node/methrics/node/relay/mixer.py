@@ -41,7 +41,7 @@ class MixLimits:
     rest: float = 86_400.0
     """Seconds of a period: an item leaves at a drawn moment of the period after the one in which it
     came. A day, because people have daily habits. docs/privacy-measured.md has the measurement:
-    with a shorter period, items that arrive together can be told to belong together."""
+    with a shorter period, items that arrive together can be linked to each other."""
     count: int = 1000
     """Items of one topic that close its batch window early: four bundles to be one of many in."""
     bytes_max: int = 32 * 1024 * 1024

@@ -143,7 +143,7 @@ def prepare(
         )
         done.consumed.append(row)
         then = next_due(event_type.release, now, rng, last=now)
-        done.paces[row.type] = _told(event_type, pace, time, then)
+        done.paces[row.type] = _next_pace(event_type, pace, time, then)
     if done.withheld:
         _look_again(done, paces, now)
     _forget_days(done, paces, catalogs, now)
@@ -172,10 +172,10 @@ def _nothing_to_say(
     return True
 
 
-def _told(event_type: EventType, pace: Pace, time: int, then: int) -> Pace:
+def _next_pace(event_type: EventType, pace: Pace, time: int, then: int) -> Pace:
     """The pace after a report of `time`, with the next one due at `then`. The first day of a type
     with milestones is kept until the last milestone."""
-    told = Pace(
+    after = Pace(
         type=pace.type,
         last=latest(pace.last, time),
         next=then,
@@ -183,10 +183,12 @@ def _told(event_type: EventType, pace: Pace, time: int, then: int) -> Pace:
         first_week=pace.first_week,
     )
     if event_type.milestones is None:
-        return told
+        return after
     if pace.first_day is None:
-        told = replace(told, first_day=day_number(time) * DAY, first_week=None)
-    return told if after_first(told, time) != event_type.milestones[-1] else _without_day(told)
+        after = replace(after, first_day=day_number(time) * DAY, first_week=None)
+    if after_first(after, time) == event_type.milestones[-1]:
+        return _without_day(after)
+    return after
 
 
 def _without_day(pace: Pace) -> Pace:

@@ -47,7 +47,7 @@ def chances(field: Field) -> tuple[float, float]:
     return truth / DRAWS, other / DRAWS
 
 
-def at_random(field: Field) -> str:
+def randomized_words(field: Field) -> str:
     """Explains a field's randomized response to the person asked; "" for other fields."""
     if field.randomize is None:
         return ""

@@ -245,9 +245,10 @@ class EventType:
         return self._reports(field.domain for field in self.fields)
 
     @cached_property
-    def told(self) -> int:
-        """`domain` for the entropy budget: a randomized field counts only what it can reveal."""
-        return self._reports(field.told for field in self.fields)
+    def distinguishable(self) -> int:
+        """As `domain`, for the entropy budget: of a field with randomized response, only as many
+        values count as an answer can tell apart."""
+        return self._reports(field.distinguishable for field in self.fields)
 
     def _reports(self, values: Iterable[int]) -> int:
         domain = 1
@@ -267,9 +268,10 @@ class EventType:
         return log2(self.domain)
 
     @cached_property
-    def told_bits(self) -> float:
-        """Maximum bits that one report can reveal, without its time: log2 of `told`."""
-        return log2(self.told)
+    def revealed_bits(self) -> float:
+        """Maximum bits that one report can reveal, without its time: log2 of
+        `distinguishable`."""
+        return log2(self.distinguishable)
 
     @cached_property
     def field_bits(self) -> float:

@@ -68,8 +68,8 @@ class Field:
     `max_size`: bytes of the largest wire value in CBOR. `coerce(raw)`: the app's value to the wire
     value (buckets, clamps, "other"); ValueError for a value of the wrong Python type.
     `check(wire)`: whether a decoded value is one of the wire values; never raises. `randomize`:
-    thousandths of epsilon of a field with randomized response, else None. `told`: the number of
-    values that the entropy budget counts for the field.
+    thousandths of epsilon of a field with randomized response, else None. `distinguishable`:
+    how many true values one answer can tell apart, which the entropy budget counts.
     """
 
     __slots__ = (
@@ -79,6 +79,7 @@ class Field:
         "check",
         "coerce",
         "column",
+        "distinguishable",
         "domain",
         "max_size",
         "name",
@@ -86,7 +87,6 @@ class Field:
         "randomize",
         "says",
         "source",
-        "told",
         "type",
     )
 
@@ -108,7 +108,9 @@ class Field:
         self.domain = shape.domain
         self.bits = log2(shape.domain)
         self.randomize = randomize
-        self.told = shape.domain if randomize is None else min(shape.domain, _told(randomize))
+        self.distinguishable = shape.domain
+        if randomize is not None:
+            self.distinguishable = min(shape.domain, _distinguishable(randomize))
         self.column = shape.column
         self.max_size = shape.max_size
         self.coerce = shape.coerce
@@ -185,8 +187,8 @@ def read_field(reader: Reader, value: object, where: str, name: str) -> Field | 
     return Field(name, kind, says, source, params, shape, randomize)
 
 
-def _told(randomize: int) -> int:
-    """How many true values an answer of this epsilon can distinguish, at most: it reveals at most
+def _distinguishable(randomize: int) -> int:
+    """How many true values an answer of this epsilon can tell apart, at most: it reveals at most
     epsilon * log2(e) bits. No e^epsilon is so close to a whole number that the rounding error of
     a double matters, so every implementation finds the same number."""
     return ceil(exp(randomize / 1000))

@@ -178,9 +178,9 @@ def _privacy(entry: EventType, where: str) -> list[Problem]:
     if entry.retention_days > RETENTION_USUAL_DAYS:
         message = f"is longer than the {RETENTION_USUAL_DAYS} days that yearly charts need"
         problems.append(Problem("M204", f"{where}.retention_days", message, WARNING))
-    if entry.entropy_bits > entry.told_bits + SLACK_BITS:
+    if entry.entropy_bits > entry.revealed_bits + SLACK_BITS:
         message = (
-            f"is {entry.entropy_bits}, but only {entry.told_bits:.1f} are needed; lower it, so "
+            f"is {entry.entropy_bits}, but only {entry.revealed_bits:.1f} are needed; lower it, so "
             "that the lint notices when the type grows"
         )
         problems.append(Problem("M205", f"{where}.entropy_bits", message, WARNING))

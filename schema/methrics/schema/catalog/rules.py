@@ -184,12 +184,12 @@ def read_type(reader: Reader, name: str, value: object) -> EventType | None:
 
 def _check_bounds(reader: Reader, where: str, found: EventType) -> None:
     # In whole numbers, because logarithms round differently between implementations.
-    if found.told > 1 << found.entropy_bits:
+    if found.distinguishable > 1 << found.entropy_bits:
         reader.complain(
             OVER_BUDGET,
             where,
-            f"a report can hold {found.told_bits:.2f} bits, its budget is {found.entropy_bits}; "
-            "remove or coarsen fields, or raise entropy_bits",
+            f"a report can hold {found.revealed_bits:.2f} bits, its budget is "
+            f"{found.entropy_bits}; remove or coarsen fields, or raise entropy_bits",
         )
     if found.max_report_bytes > REPORT_MAX:
         reader.complain(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import log2
 
-from methrics.schema.catalog.chance import at_random
+from methrics.schema.catalog.chance import randomized_words
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.fields import Field
 from methrics.schema.pages.document import (
@@ -47,7 +47,7 @@ def _type(entry: EventType) -> list[Block]:
         ("links", PSEUDONYM_WORDS[entry.pseudonym]),
         ("kept", f"{entry.retention_days} days"),
         ("expires", date(entry.expires)),
-        ("entropy", f"{entry.told_bits:.1f} of {entry.entropy_bits} bits"),
+        ("entropy", f"{entry.revealed_bits:.1f} of {entry.entropy_bits} bits"),
         ("size", f"at most {entry.max_report_bytes} bytes"),
         ("chart", entry.chart),
         ("owner", entry.owner),
@@ -86,5 +86,5 @@ def _field(field: Field) -> tuple[Text, ...]:
     kind = f"{field.type}{source}"
     if field.randomize is not None:
         kind += f", randomized response (epsilon {field.randomize / 1000:g})"
-    says = f"{field.says} {at_random(field)}".rstrip()
-    return (Code(field.name), kind, allowed(field), says, f"{log2(field.told):.1f}")
+    says = f"{field.says} {randomized_words(field)}".rstrip()
+    return (Code(field.name), kind, allowed(field), says, f"{log2(field.distinguishable):.1f}")

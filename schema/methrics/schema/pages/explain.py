@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Protocol
 
-from methrics.schema.catalog.chance import at_random
+from methrics.schema.catalog.chance import randomized_words
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.fields import Field
 from methrics.schema.catalog.lint import Declares
@@ -158,7 +158,7 @@ def _described(field: Field) -> dict[str, object]:
     schema = field.json_schema()
     meaning = schema.get("description")
     says = f"{field.says} ({meaning})" if meaning else field.says
-    random = at_random(field)
+    random = randomized_words(field)
     return {**schema, "description": f"{says} {random}" if random else says}
 
 

@@ -7,7 +7,7 @@ every report, because every node enforces them.
 
 from __future__ import annotations
 
-from methrics.schema.catalog.chance import at_random
+from methrics.schema.catalog.chance import randomized_words
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.fields import Field
 from methrics.schema.catalog.lint import UNIQUE_BITS
@@ -150,7 +150,7 @@ def _type(entry: EventType) -> list[Block]:
 
 
 def _says(field: Field) -> str:
-    return f"{field.says} {at_random(field)}".rstrip()
+    return f"{field.says} {randomized_words(field)}".rstrip()
 
 
 def _values(field: Field) -> str:
@@ -326,7 +326,7 @@ def _entropy(types: tuple[EventType, ...]) -> list[Block]:
     rows = tuple(
         (
             (Code(entry.name),),
-            f"{entry.told_bits:.1f}",
+            f"{entry.revealed_bits:.1f}",
             f"{entry.entropy_bits}",
             _alike(entry.bits),
         )

@@ -45,11 +45,11 @@ def _reports(trail: Trail) -> Iterator[str]:
     ):
         yield f"  {namespace}"
         own = list(group)
-        for told in sorted(statements(own), key=lambda one: one[-1].time):
-            yield from _told(told)
+        for alike in sorted(statements(own), key=lambda one: one[-1].time):
+            yield from _alike(alike)
 
 
-def _told(own: tuple[ReadableReport, ...]) -> Iterator[str]:
+def _alike(own: tuple[ReadableReport, ...]) -> Iterator[str]:
     """Reports with equal parts: the parts, and when and how each report left."""
     newest = own[-1]
     yield f"    {newest.event_type.name}: {said(newest.event_type, newest.parts)}"

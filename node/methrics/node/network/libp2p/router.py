@@ -284,7 +284,7 @@ class Router(GossipSub):
 
     @override
     async def flush_pending_messages(self, peer_id: ID) -> None:
-        """Does nothing: no message is queued for a peer that has not told its topics."""
+        """Does nothing: no message is queued for a peer whose topics are not known yet."""
 
     @override
     async def send_recent_messages(self, peer_id: ID, topic: str) -> None:
