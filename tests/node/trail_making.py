@@ -23,7 +23,7 @@ for shipped, finer in (("resolution = 86400\n", ""), ("[3600, 43200]", "[86400, 
     SOURCE = SOURCE.replace(shipped, finer, 1)
 
 CATALOG = load(sign(parse_source(SOURCE), example_seed()))
-"""The example, but its heartbeats tell the time to ten minutes, and there is one a day at most."""
+"""The example catalog, but its heartbeats have a resolution of ten minutes, one a day at most."""
 
 HEARTBEAT = CATALOG.types["heartbeat"]
 NAMESPACE = "example-app"
@@ -40,7 +40,8 @@ def report(values: Mapping[str, object], time: int, type_name: str = "heartbeat"
 def receipt(
     index: int, said: Report, *, state: str = "acknowledged", attempts: int = 1, key: int = -1
 ) -> Receipt:
-    """What the journal keeps of `said`; `key` makes two reports share a key."""
+    """The receipt of the report `said`. `key`: the index of another key, so that reports share
+    one."""
     seed = report_seed(b"p" * 32, index if key < 0 else key)
     raw = seal(Kind.REPORT, encode_report(said), seed)
     made = said.time + 900
@@ -60,7 +61,7 @@ def receipt(
 
 
 def own_of(*said: Report, **changes: object) -> list[ReadableReport]:
-    """Own reports with indices 0, 1, 2, …"""
+    """Own reports with the numbers 0, 1, 2, …"""
     receipts = [receipt(i, one, **changes) for i, one in enumerate(said)]  # type: ignore[arg-type]
     return readable(own_reports(receipts, {1: CATALOG}, NAMESPACE))
 

@@ -1,8 +1,9 @@
-"""METH-4: keys, ids, sizes, timing, order and route say no more than the declared values alone.
+"""METH-4: keys, ids, sizes, timing, order and route reveal no more than the declared values.
 
-A month of installs goes through the real code under a virtual clock (`tools/linkage_world.py`), and
-a classifier that sees all that the topic showed is compared with one that sees the declared values
-(`tools/linkage_attack.py`). Controls with one protection off show that the comparison would notice.
+The real code runs a month of installs under a virtual clock (`tools/linkage_world.py`). A
+classifier that sees the whole topic is compared with one that sees the declared values only
+(`tools/linkage_attack.py`). Runs with one protection switched off show that the comparison would
+detect a leak.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from linkage_bits import entropy, measure, pseudonyms  # noqa: E402
 from linkage_world import Leak, World, fingerprint, simulate  # noqa: E402
 
 MARGIN_SMALL = 0.06
-"""With seven installs to learn from and fourteen tried, chance alone moves the mean by a few
-points; the large variant holds the real margin."""
+"""With seven installs for training and fourteen for testing, chance alone moves the mean by a few
+percent. The large variant checks the real margin."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_meth_4_seeing_everything_pairs_no_better_than_seeing_the_values(usual: 
     score = small(usual)
     assert score.gain.mean < MARGIN_SMALL
     assert score.gain.low < 0.02
-    assert interval(score.declared).low > 0.55, "a classifier that learns nothing proves nothing"
+    assert interval(score.declared).low > 0.55, "the classifier must learn something to be a proof"
 
 
 def test_attack_the_comparison_notices_what_leaves_together() -> None:
@@ -81,14 +82,15 @@ def test_who_sees_everything_sees_the_values_too(usual: World) -> None:
     declared, everything = features.declared(one, two), features.everything(one, two)
     assert everything[: len(declared)] == declared
     assert len(everything) > len(declared) + 15
-    assert declared == features.declared(two, one), "no order of the two is given away"
+    assert declared == features.declared(two, one), "the order of the two reveals nothing"
 
 
 def test_values_stay_within_the_bits_that_the_catalog_declares(usual: World) -> None:
     for name, bits in measure(usual).items():
         assert bits.measured <= bits.rarest + 1e-9, name
         assert bits.measured <= bits.most
-        # A random answer says more than it tells: the budget is for what is told of the person.
+        # The bytes of a randomized response have more bits than it reveals. The budget limits the
+        # latter.
         assert usual.catalog.types[name].revealed_bits <= bits.budget
 
 

@@ -1,4 +1,4 @@
-"""One's own reports: what left and by which route, chosen by name, erased, and as a file."""
+"""Own reports: listed with their routes, chosen by name, erased, and exported to a file."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_erase_one(app: Shop, post: Post) -> None:
     asked = Erasures(app.journal).all()
     assert list(asked) == [one.number]
     assert app.clock.now() <= asked[one.number].due <= app.clock.now() + 3600
-    assert len(mine(app)) == 4, "what waits of other reports is left alone"
+    assert len(mine(app)) == 4, "erasing one report leaves the pending ones alone"
 
 
 def test_erase_a_type_drops_what_waits_of_it(app: Shop, post: Post) -> None:

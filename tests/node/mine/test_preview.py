@@ -1,4 +1,4 @@
-"""What would leave next: by the encoder itself, without a trace, and struck out for good."""
+"""A preview shows the bytes that leave next, changes nothing, and can strike out a report."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def fill(app: Shop) -> None:
 
 
 def journal_all(app: Shop, post: Post) -> None:
-    """Reports are made and journaled, and no connection can be had."""
+    """Reports are made and journaled, but no connection can be opened."""
     app.clock.advance(3 * DAY)
     post.cut = True
     post.publish()
@@ -94,7 +94,7 @@ def test_looking_changes_nothing_and_opens_no_network(
     before = dump(app)
     files = {path.name: path.stat().st_size for path in Path(app.paths.data).rglob("*.db")}
     first = seen(app)
-    assert first == seen(app), "nothing is drawn"
+    assert first == seen(app), "a preview draws no random times"
     assert [one.state for one in first] == [PLANNED] * 5
     assert run(app).exit_code == 0
     assert run(app, "--json").exit_code == 0

@@ -1,4 +1,4 @@
-"""Reset renews who this is and keeps what erases; burn keeps nothing, in the file or beside it."""
+"""A reset renews the seed and keeps receipts; a burn destroys them, in the file and beside it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def empty_report(index: int, catalog: int) -> Receipt:
 
 
 def visit(app: Shop, post: Post, color: str = "red") -> Receipt:
-    """One report that left."""
+    """Records and publishes one report."""
     app.allow()
     assert app.recorder.record("visit", color=color)
     post.live(5 * DAY)
@@ -73,7 +73,7 @@ def test_mars_7_a_new_seed_and_a_new_week(app: Shop, post: Post) -> None:
     new = journal.identity(app.clock.now())
     assert new.seed != old.seed
     assert new.install_week == week_start(app.clock.now()) > old.install_week
-    assert new.next_index == old.next_index, "an index names one report of this outbox for ever"
+    assert new.next_index == old.next_index, "a key index is never used again"
 
 
 def test_flags_begin_anew_and_nothing_leaves_sooner(app: Shop, post: Post) -> None:
@@ -162,7 +162,7 @@ def test_burned_means_not_a_byte_is_left(app: Shop, post: Post) -> None:
     assert "2 receipts burned, 1 erasures given up" in result.output
     found = files(app)
     assert [secret for secret in secrets if secret in found] == []
-    assert len(app.journal.pending(app.clock.now() + DAY).rows) == 1, "what waits is no receipt"
+    assert len(app.journal.pending(app.clock.now() + DAY).rows) == 1, "pending rows stay"
     reader.close()
 
 
@@ -174,7 +174,7 @@ def test_after_burning_nobody_can_erase_and_a_new_self_can(app: Shop, post: Post
         Erasures(journal).seed_of(0)
     assert caught.value.code == "no-seed"
     newer = visit(app, post)
-    assert newer.key_index == 1, "indexes go on"
+    assert newer.key_index == 1, "key indexes continue"
     assert len(Erasures(journal).seed_of(1)) == 32
 
 

@@ -1,4 +1,4 @@
-"""Which own reports could be joined: why, how surely, and the same in whatever order."""
+"""Own reports that could be linked: why, how probably, and independent of their order."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_two_event_types_join_by_what_both_say() -> None:
     )
     found = find(own, crowd)[ACROSS]
     assert found.names == ("os", "version")
-    assert (found.probability, found.others) == (1 / 2, 1), "the easier side counts"
+    assert (found.probability, found.others) == (1 / 2, 1), "the easier direction counts"
     differ = own_of(
         report(beat("linux"), START), report({"version": "1.2", "os": "macos"}, START, "system")
     )

@@ -1,4 +1,4 @@
-"""The trail as text and picture: complete, self-contained, and safe whatever the data say."""
+"""The trail as text and as picture: complete, self-contained, and safe with hostile data."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def trail(**changes: object) -> Trail:
 
 
 class Checker(HTMLParser):
-    """Every tag closed, nothing fetched, nothing run."""
+    """Checks that every tag is closed, and that the page fetches and runs nothing."""
 
     VOID = frozenset({"meta", "br"})
 

@@ -1,4 +1,4 @@
-"""Other public traces: what a CSV file may be, and which reports stand close to them in time."""
+"""Other public traces: which CSV files are read, and which reports are close to them in time."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_moment_of_release_is_a_window_too() -> None:
     assert (found.window, found.others) == (RELEASE, 1)
     low, high = released_with(own[0])
     assert low < made - own[0].event_type.release.delay
-    assert low <= own[0].time < high, "one's own report fits the window it was released in"
+    assert low <= own[0].time < high, "the own report is in its release window"
 
 
 def test_without_public_data_the_crowd_is_unknown() -> None:

@@ -1,4 +1,4 @@
-"""The outbox and its journal: bounded, atomic, and the same bytes for ever."""
+"""The outbox and its journal: bounded in size, atomic, and the bytes of a report never change."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_the_outbox_is_bounded_in_bytes(path: str, clock: ManualClock) -> None:
     assert waiting > 500
     outbox.close()
     assert os.path.getsize(path) <= 200_704
-    # The publisher has more room, so that it can make reports of what waits.
+    # The publisher may use more space, so that it can make reports of the pending rows.
     journal = Journal(path, clock=clock)
     pending = journal.pending(clock.now())
     journal.journal([made(0, clock.now())], pending.rows, [], token=pending.token)
@@ -370,8 +370,10 @@ outbox.close()
 def test_two_connections_of_one_process_keep_their_locks(
     path: str, clock: ManualClock, second: type[Outbox | Journal]
 ) -> None:
-    """An app with its publisher in the same process, a notebook whose first cell ran twice: were
-    the locks of one lost by opening the other, a third process would take the log away."""
+    """For example an app with its publisher in one process, or a notebook cell that ran twice.
+
+    If opening one connection dropped the locks of the other, a third process would delete the log.
+    """
     first = Outbox(path, clock=clock)
     first.append(1, "view", clock.now(), 0, b"1")
     other = second(path, clock=clock)

@@ -1,4 +1,4 @@
-"""Erasures: signed by the report's own key, unlinkable in time, journaled first, sent alone."""
+"""Erasures are signed by the report's own key, unlinkable in time, journaled first, sent alone."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_an_erasure_is_signed_by_the_key_of_its_report_alone(app: Shop, post: Po
         assert verdict.body.time == receipt.time
         assert verdict.item.key == split(receipt.raw).key
     keys = {split(one.raw).key for one in asked.values()}
-    assert len(keys) == len(receipts), "no key is of two erasures"
+    assert len(keys) == len(receipts), "each erasure has its own key"
 
 
 def test_the_same_bytes_whenever_it_is_made(app: Shop, post: Post) -> None:
@@ -111,11 +111,11 @@ def test_its_box_is_as_long_as_that_of_a_report(app: Shop, post: Post) -> None:
 def test_linkage_moments_are_spread_and_tell_nothing_of_the_order() -> None:
     moments = spread(2000, 0, WINDOW, random.Random(3).random)
     days = Counter(moment // DAY for moment in moments)
-    assert set(days) == set(range(7)), "every day of the window"
+    assert set(days) == set(range(7)), "erasures are due on every day of the window"
     assert max(days.values()) < 2 * min(days.values())
-    assert abs(correlation(range(2000), moments)) < 0.1, "older reports are not forgotten first"
+    assert abs(correlation(range(2000), moments)) < 0.1, "older reports are not erased first"
     gaps = [later - earlier for earlier, later in pairwise(sorted(moments))]
-    assert len(set(gaps)) > 300, "no fixed beat"
+    assert len(set(gaps)) > 300, "the gaps between erasures vary"
 
 
 @given(st.integers(0, 50), st.integers(0, WINDOW_MAX), st.integers(0, 2**32), st.integers())
@@ -141,8 +141,8 @@ def test_linkage_one_erasure_in_a_pass_and_never_with_reports(app: Shop, post: P
     post.opened.clear()
     post.live(4 * DAY)
     kinds = [[split(raw).kind for raw in connection] for connection in post.opened]
-    assert all(len(set(connection)) == 1 for connection in kinds), "never side by side"
-    assert all(len(one) == 1 for one in kinds if one[0] is Kind.ERASURE), "each travels alone"
+    assert all(len(set(connection)) == 1 for connection in kinds), "one kind per connection"
+    assert all(len(one) == 1 for one in kinds if one[0] is Kind.ERASURE), "an erasure is sent alone"
     assert len(post.erasures) == len(set(post.erasures)) == 12
     assert sum(connection[0] is Kind.REPORT for connection in kinds) == 1
 
@@ -153,7 +153,7 @@ def test_linkage_a_machine_that_was_off_sends_no_burst(app: Shop, post: Post) ->
     app.clock.advance(30 * DAY)
     post.opened.clear()
     post.publish(5)
-    assert len(post.opened) == 1, "one, and the others are drawn again"
+    assert len(post.opened) == 1, "one erasure leaves, and the others get new times"
     post.live(20 * GAP[1])
     assert len(post.erasures) == 20
 
@@ -215,7 +215,7 @@ def test_asking_twice_sends_once_and_again_sends_the_same_bytes(app: Shop, post:
 
 
 def test_a_report_erased_while_it_is_being_sent_does_not_leave(app: Shop, post: Post) -> None:
-    """The publisher has read it as due; the person erases it; then the publisher goes on."""
+    """The publisher reads the report as due, the person erases it, then the publisher sends."""
     app.allow()
     app.recorder.record("view", color="red")
     app.recorder.record("click", color="red")
@@ -338,7 +338,7 @@ def test_kill_before_the_transaction_ends_leaves_nothing(app: Shop, post: Post) 
 
 
 def test_receipts_and_their_erasures_never_keep_an_app_from_recording(app: Shop) -> None:
-    """As many of both as are ever kept, of the size that real ones have."""
+    """The most receipts and erasures that are kept, each of the size of a real one."""
     app.allow()
     assert app.recorder.record("view", color="red")
     journal = app.journal

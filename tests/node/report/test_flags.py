@@ -1,4 +1,4 @@
-"""Flags and install age: counting people without telling who they are."""
+"""Flags and install age, which count people without identifying them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One-time keys: derived, unlinkable without the seed, and fixed for ever by a test vector."""
+"""One-time keys are derived, unlinkable without the seed, and pinned by a test vector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pacing: never sooner than declared, redrawn each time, the same after a restart."""
+"""Reports are never made sooner than declared; times are drawn once, and survive a restart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What leaves the machine: only what is consented to, rounded, once, under a key of its own."""
+"""Reports have only fields with consent and rounded times, are made once, each with a fresh key."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def run(
 
 
 def reports(done: Prepared, now: int = NOW) -> list[Report]:
-    """What every receiver makes of the bytes: all of them must accept."""
+    """The decoded report. Fails unless the judge of a receiver accepts its bytes."""
     found = []
     for made in done.made:
         verdict = judge(made.raw, BOOK, now)
@@ -236,7 +236,7 @@ def test_mars_5_at_most_one_heartbeat_per_day_whatever_the_clock_does(
         shown = now + jump
         done = run(row(time=shown - 400), paces=paces, now=shown)
         paces |= done.paces
-        # What the schedule says is looked past here: only the rule itself is left to hold.
+        # This ignores the release schedule, so only the rule under test can limit the reports.
         paces = {name: replace(pace, next=0) for name, pace in paces.items()}
         for report in reports(done, shown):
             days.append(report.time // DAY)
@@ -385,14 +385,14 @@ FITTING = {
 
 
 def raw_value(field: Mapping[str, Any]) -> st.SearchStrategy[object]:
-    """What an app may pass in for a field: mostly what fits."""
+    """Values that an app may pass for a field, most of them valid."""
     kind = field["type"]
     fits = st.sampled_from(field["values"]) if kind == "enum" else FITTING[kind]
     return st.one_of(*[fits] * 9, anything)
 
 
 def consent(wire: Mapping[str, Any]) -> st.SearchStrategy[Allowed]:
-    """Any consent to the types of a catalog, by type and field; mostly not to nothing."""
+    """Any consent to the types of a catalog, by type and field. It is seldom empty."""
 
     def fields(one: Mapping[str, Any]) -> st.SearchStrategy[frozenset[str] | None]:
         names = [field["name"] for field in one["fields"]]
@@ -409,8 +409,8 @@ def consent(wire: Mapping[str, Any]) -> st.SearchStrategy[Allowed]:
 
 @st.composite
 def use(draw: st.DrawFn) -> tuple[Catalog, dict[str, dict[str, object]], Consents]:
-    """Any catalog; what an app passes in for each type, declared or not; two consents, as the
-    person may change their mind between recording and sending."""
+    """Any catalog, the values that an app passes for each type, and two consents: the person may
+    change the consent between recording and sending."""
     rich = type_maps().filter(lambda one: len(one["fields"]) > 1)
     wire: dict[str, Any] = {
         "label": draw(labels),
@@ -422,7 +422,7 @@ def use(draw: st.DrawFn) -> tuple[Catalog, dict[str, dict[str, object]], Consent
     }
     recorded: dict[str, dict[str, object]] = {}
     for name, one in wire["types"].items():
-        # Sampling and work have tests of their own; here everything is to be let out if it can.
+        # Sampling and proof of work have other tests. Here every event should become a report.
         one |= {"one_in": [1], "work": 0}
         values = {field["name"]: raw_value(field) for field in one["fields"]}
         recorded[name] = draw(
@@ -441,7 +441,7 @@ def live(
     allowed: Allowed,
     home: str,
 ) -> list[Report]:
-    """Everything between an app's call and the bytes that leave, in the real code."""
+    """Runs the real code from an app's call to the bytes that leave."""
     clock = ManualClock(1_700_000_000)
     paths = user_paths(home, policy=f"{home}/policy.json")
     app = Recorder(catalog, paths, RecorderSettings(publisher="none"), clock=clock)
@@ -509,7 +509,7 @@ def test_meth_2_for_any_catalog_consent_and_values_only_agreed_wire_values_leave
 
 
 def test_the_property_is_about_something(tmp_path: Path) -> None:
-    """What was agreed to does leave by the same way."""
+    """Fields with consent do leave by the same code."""
     said = {"system": {"os": "linux", "python": "3.11"}, "module": {"module": SECRET}}
     agreed: Allowed = {"system": frozenset({"os"}), "module": None}
     found = live(CATALOG, said, agreed, agreed, str(tmp_path))

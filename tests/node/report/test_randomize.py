@@ -1,4 +1,4 @@
-"""Random answers of a node: always an answer, always the same one, and nothing more from many."""
+"""Randomized response: each install always gives the same response, so many reveal no more."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_attack_averaging_repeated_answers_learns_nothing() -> None:
     for n in range(20):
         thousand = Counter(answer(field, "v1", install(n)) for _ in range(1000))
         assert len(thousand) == 1
-    # Somebody who watches one install for ever sees one draw: mostly not the truth.
+    # An observer of one install sees a single draw, which is usually not the true value.
     kept = sum(answer(field, "v1", install(n)) == "v1" for n in range(2000))
     assert 0.30 < kept / 2000 < 0.41  # 0.352
 
@@ -159,7 +159,7 @@ def test_answers_come_as_often_as_declared(values: int, epsilon: int) -> None:
 def test_every_draw_gives_an_answer_and_each_as_many_as_its_share(
     values: int, epsilon: int, draw: int, data: st.DataObject
 ) -> None:
-    """The rule of `respond` in whole numbers: no draw is left over and none falls outside."""
+    """Every possible draw of `respond` leads to a value of the field."""
     truth, other = shares(values, epsilon)
     if draw >= truth:
         assert 0 <= (draw - truth) // other < values - 1

@@ -1,4 +1,4 @@
-"""A crowd's size in bits: monotonic, honest about small samples, in words."""
+"""A crowd's size in bits and in words, with wide intervals for small samples."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def test_more_data_leave_less_open(total: int, data: st.DataObject) -> None:
 
 @given(st.integers(1, 100_000), st.data())
 def test_the_interval_is_wilsons(total: int, data: st.DataObject) -> None:
-    """By its definition: at each end, what was seen lies Z standard errors *of that end* away."""
+    """By definition, the observed share is Z standard errors away from each end, where the error is
+    that at this end."""
     share = data.draw(st.integers(0, total))
     for end in interval(share, total):
         error = Z * sqrt(end * (1 - end) / total)
@@ -72,7 +73,7 @@ def test_silence_is_something_that_reports_share() -> None:
     names = ("a", "b", "c")
     assert agreement(names, {"a": 1}, {"a": 1, "b": None}) == 0b111
     assert agreement(names, {"a": 1}, {"a": 1, "b": "x"}) == 0b101
-    assert agreement(names, {"a": True}, {"a": 1}) == 0b110, "a flag is no number"
+    assert agreement(names, {"a": True}, {"a": 1}) == 0b110, "True and 1 are different values"
 
 
 @given(st.dictionaries(st.integers(0, 15), st.integers(1, 50), max_size=16))

@@ -1,4 +1,4 @@
-"""The meter before sending (NEW-5): never under the threshold, never off the schema."""
+"""The meter (NEW-5) never lets a report pass under the threshold or off the schema."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ NAMES = part_names(SYSTEM)
 
 
 def crowd_of(*rows: tuple[dict[str, object], int]) -> Table:
-    """What is known of `system` reports."""
+    """The summary of `system` reports."""
     counts = {tuple(values.get(name) for name in NAMES): n for values, n in rows}
     return table(NAMES, counts)  # type: ignore[arg-type]
 
@@ -109,7 +109,8 @@ def test_nothing_known_or_no_such_crowd_is_held_with_a_reason() -> None:
 
 
 def test_the_rest_of_a_report_must_be_said_by_the_crowd_too() -> None:
-    """Count, sampling and sequence cannot be made less telling: they match or it is held."""
+    """Count, sampling and sequence cannot be made less specific: they match, or the report is
+    withheld."""
     names = part_names(SIGNIN)
     said = report({"variant": "a"}, START, "signin")
     rows = {tuple({**parts_of(said), "sequence": "shown@0"}.get(name) for name in names): 900}
@@ -310,7 +311,7 @@ def test_what_is_remembered_survives_the_file(rows: dict[Row, int]) -> None:
 
 
 class Taking:
-    """A route that takes everything."""
+    """A route that takes every report."""
 
     name = "relay"
 

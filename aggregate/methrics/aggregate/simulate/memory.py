@@ -217,7 +217,7 @@ class MemoryJournal:
         *,
         token: int,
     ) -> None:
-        """See `Journal.journal`. Nobody changes what waits, so any `token` holds."""
+        """See `Journal.journal`. No person changes what waits, so any `token` is valid."""
         for one in made:
             self._next_index = one.key_index + 1
             self._waiting[one.key_index] = one
@@ -241,7 +241,7 @@ class MemoryJournal:
         return found[:limit]
 
     def mark(self, indices: Iterable[int], state: str, route: str | None = None) -> None:
-        """See `Journal.mark`. Receipts of what is done are not kept: nobody here erases."""
+        """See `Journal.mark`. Receipts of finished reports are not kept: none is erased."""
         for index in indices:
             del self._waiting[index]
 
@@ -267,7 +267,7 @@ class MemoryJournal:
         return self._waiting[index]
 
     def waiting(self) -> list[Pending]:
-        """Rows that no report was made of yet."""
+        """Rows of which no report was made yet."""
         return [row if due == row.due else replace(row, due=due) for due, row in self._with_due()]
 
     def untaken(self) -> list[Receipt]:
@@ -275,8 +275,8 @@ class MemoryJournal:
         return list(self._waiting.values())
 
     def _with_due(self) -> list[tuple[int, Pending]]:
-        """The pending rows and when they are due: a state not before the states of earlier periods
-        (`journal._WAITING`)."""
+        """The pending rows and when they are due. A state is due after the states of earlier
+        periods (`journal._WAITING`)."""
         found = [(row.due, row) for row in self._events.values()]
         found += [(row.due, row) for row in self._counters.values()]
         latest: dict[str, int] = {}
