@@ -153,7 +153,7 @@ def test_it_says_why_something_does_not_leave(app: Shop) -> None:
     }
 
 
-def test_what_the_persons_threshold_holds_back_is_shown_as_held(app: Shop) -> None:
+def test_what_the_persons_threshold_withholds_is_shown_as_withheld(app: Shop) -> None:
     app.allow()
     app.recorder.record("view", color="red")
     write_threshold(app.paths, 50)

@@ -101,7 +101,7 @@ def test_what_is_not_shared_stays_unshared() -> None:
     assert isinstance(ask({"os": "linux"}, known, 10), Withhold)
 
 
-def test_nothing_known_or_no_such_crowd_is_held_with_a_reason() -> None:
+def test_a_report_without_a_large_crowd_is_withheld_with_a_reason() -> None:
     assert isinstance(ask({"os": "linux"}, None, 1), Withhold)
     ruling = ask({"os": "linux"}, crowd_of(({"os": "windows"}, 900)), 20)
     assert isinstance(ruling, Withhold)
@@ -215,7 +215,7 @@ def sent(done: Prepared) -> list[Report]:
 
 
 @pytest.mark.shows("NEW-5")
-def test_the_publisher_holds_generalises_and_sends() -> None:
+def test_the_publisher_withholds_generalises_and_sends() -> None:
     known = {"system": crowd_of(({"os": "linux"}, 20), ({"os": "other"}, 20))}
     by = meter_of(known, 20)
     held = prepared(waiting({"os": "linux", "arch": "s390x", "cores": 5}), by=meter_of({}, 20))
@@ -234,7 +234,7 @@ def test_equal_events_cost_one_search() -> None:
     assert by(SYSTEM, report({"os": "other"}, START, "system")) is not first
 
 
-def test_one_held_row_does_not_hold_up_the_next() -> None:
+def test_one_withheld_row_does_not_stop_the_next() -> None:
     by = meter_of({"system": crowd_of(({"os": "linux"}, 20))}, 20)
     done = prepared(waiting({"os": "macos"}, 1), waiting({"os": "linux"}, 2), by=by)
     assert [one.values for one in sent(done)] == [{"os": "linux"}]
