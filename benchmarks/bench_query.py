@@ -1,12 +1,11 @@
-"""Every shipped view on ten million reports: typed columns beside the same question asked of JSON.
+"""Every shipped view on ten million reports: from typed columns, and from the same data as JSON.
 
-The reports of a year, from the example catalog, stand in a file of the aggregator's own layout
-(`query_data.py` says how they are made). The same reports stand a second time in one table
-`event (id, time, received, properties)`, `properties` being one JSON object, as most event stores
-keep them; same engine, same file format. Each view is then read whole on one thread from either,
-and both have to give the same rows, or the bench fails. Of the JSON the columns that a view uses
-are taken out once, as `properties->>'$.field'`; where somebody who has only JSON would ask in
-another way, that other query stands in `query_json.py`. A new view has to be put in a list there.
+One file has the reports of a year, from the example catalog, in the aggregator's layout (made by
+`query_data.py`). Another has the same reports in one table `event (id, time, received, properties)`
+with `properties` as one JSON object, as in most event stores; engine and file format are the same.
+Each view is read whole on one thread from both files, and the benchmark fails if the rows differ.
+From JSON, the columns that a view uses are extracted once, as `properties->>'$.field'`. Where JSON
+would be queried in another way, `query_json.py` has that query. Add each new view to a list there.
 
     python benchmarks/bench_query.py [--quick | --smoke] [--reports N] [--memory MB] [--keep DIR]
                                       [--alone]
@@ -47,7 +46,7 @@ SMOKE = 50_000
 BOUND = 1.0
 """CPU seconds for ten million reports."""
 PLANNING = 0.05
-"""CPU seconds that may go into a query however few the reports are."""
+"""CPU seconds to plan a query, whatever the number of reports."""
 ROUNDS = 3
 
 Found = dict[str, dict[str, Any]]
@@ -75,7 +74,7 @@ def read_views(dataset: TypedDataset, rounds: int, only: str) -> Found:
 
 
 def child(form: str, path: Path, memory: int, rounds: int, out: Path, only: str) -> None:
-    """A process of its own, so that its peak of memory is that of these queries."""
+    """Run in a separate process, so that its peak memory is that of these queries."""
     opened = JsonDataset if form == "json" else TypedDataset
     with opened.open(path, path.with_name("known.csv"), f"{memory}MiB") as dataset:
         found = read_views(dataset, rounds, only)
@@ -83,7 +82,7 @@ def child(form: str, path: Path, memory: int, rounds: int, out: Path, only: str)
 
 
 def peak_mib() -> float:
-    """The most memory this process had. `ru_maxrss` would begin with what its parent had."""
+    """Peak memory of this process. `ru_maxrss` would include that of its parent."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -92,7 +91,7 @@ def peak_mib() -> float:
 
 
 def run(form: str, path: Path, memory: int, rounds: int, only: str = "") -> tuple[Found, float]:
-    """What `child` found, and the peak of its memory in MiB."""
+    """The result of `child`, and its peak memory in MiB."""
     out = path.with_suffix(".found")
     command = [sys.executable, __file__, "--child", form, str(path), str(out), only]
     command += ["--memory", str(memory), "--rounds", str(rounds)]
@@ -103,7 +102,7 @@ def run(form: str, path: Path, memory: int, rounds: int, only: str = "") -> tupl
 
 
 def equal(one: Sequence[tuple[Any, ...]], other: Sequence[tuple[Any, ...]]) -> bool:
-    """The same rows; order apart, and the last digits of floats."""
+    """Whether the rows are equal, except for their order and the last digits of floats."""
     if len(one) != len(other):
         return False
     pairs = zip(sorted(one, key=repr), sorted(other, key=repr), strict=True)
@@ -135,7 +134,7 @@ def compare(typed: Found, js: Found) -> list[tuple[str, float, float | None]]:
 
 
 def show(table: Sequence[tuple[str, float, float | None]]) -> None:
-    """The table for people."""
+    """Print the table."""
     print(f"{'view':44} {'typed s':>9} {'JSON s':>9} {'ratio':>7}")
     for view, typed, js in table:
         both = f"{js:9.3f} {js / typed:7.1f}" if js is not None else f"{'-':>9} {'-':>7}"

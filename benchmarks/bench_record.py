@@ -1,11 +1,10 @@
-"""What measuring costs an app: one `record()`, off and on, and the import, beside other clients.
+"""The cost for an app of `record()`, with and without consent, and of the import, beside others.
 
-Every figure comes from a process of its own, and the contestants take turns for several rounds, so
-that a busy moment of the machine meets all of them. Each records the same thing, an event with four
-attributes, in its usual way. Only with `record` is it on disk, durable against a kill -9, when the
-call returns: Glean writes later, the others keep it in memory or hand it to a socket.
-Nothing leaves the machine: statsd sends to loopback, where nobody listens, and the uploaders of
-Glean and PostHog are cut off.
+Each figure comes from its own process, and the clients take turns for several rounds, so that a
+busy moment of the machine affects all of them. Each records the same event with four attributes in
+its usual way. Only `record` has it on disk, safe against a kill -9, when the call returns; Glean
+writes later, the others keep it in memory or send it to a socket. Nothing leaves the machine:
+statsd sends to a closed port on loopback, and the uploaders of Glean and PostHog are disabled.
 
     python benchmarks/bench_record.py [--quick | --smoke]
 
@@ -13,7 +12,7 @@ record_on_us_p50, _p99   microseconds of one record() with consent (aim 20 at th
 record_off_us_p50        the same without consent (aim 1)
 import_ms                import methrics.node and open(), net of the bare interpreter (aim 40)
 import_rss_mib           memory of that process in all (aim 20)
-libp2p_loaded            1 if libp2p, nacl or trio came along (aim 0)
+libp2p_loaded            1 if the import loads libp2p, nacl or trio (aim 0)
 sqlite_us_p50            a bare INSERT of the same row, the floor under record_on
 <peer>_us_p50, ...       the same figures of each peer
 left_out                 peers that are not measured because they are not installed
@@ -96,7 +95,7 @@ EVENTS: list[dict[str, object]] = [
 
 
 OFF_BATCH = 50
-"""Calls of a disabled `record()` in one reading: below a microsecond the clock itself weighs."""
+"""Calls of a disabled `record()` per reading: the clock itself takes as long as one call."""
 
 
 def values(i: int) -> dict[str, object]:
@@ -104,14 +103,11 @@ def values(i: int) -> dict[str, object]:
     return EVENTS[i % 210]
 
 
-# -- one contestant, in a process of its own -------------------------------------------------------
-
-
 def methrics_on(home: Path) -> Call:
     """`record()` with consent, into a new outbox."""
     recorder = _recorder(home)
     recorder.record("signin", **values(0))
-    recorder._writer.outbox._rows_max = 1 << 30  # the bound is not what is measured
+    recorder._writer.outbox._rows_max = 1 << 30  # a full outbox is not what is measured
     return lambda i: recorder.record("signin", **values(i))
 
 
@@ -267,7 +263,7 @@ def _recorder(home: Path, *, grant: bool = True):  # type: ignore[no-untyped-def
     raw = (home.parent / "bench.cbor").read_bytes()
     with contextlib.suppress(KeyError):
         del os.environ["DO_NOT_TRACK"]
-    os.environ["METHRICS"] = "on"  # a bench on a build service measures the same thing
+    os.environ["METHRICS"] = "on"  # record even where CI is set
     recorder = methrics.node.open(raw, home=home, publisher="none")
     if grant:
         allow(user_paths(home), recorder.namespace, ["signin"], now=0)
@@ -300,8 +296,6 @@ def contestant(name: str, home: Path, calls: int) -> None:
     os._exit(0)  # some clients flush for seconds on exit
 
 
-# -- the parent ------------------------------------------------------------------------------------
-
 _FOOTER = """
 import sys, time
 cpu = time.process_time()
@@ -315,7 +309,7 @@ import os; sys.stdout.flush(); os._exit(0)
 def run_child(argv: list[str], folder: Path) -> str | None:
     """The last line a child prints, or None if it failed."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("METHRICS")}
-    # Bytecode as after an install, wherever the sources are and whatever this shell is set to.
+    # Cache bytecode, as after an install, wherever the sources are.
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     env["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
     env["HOME"] = str(folder)

@@ -2,21 +2,21 @@
 
     python benchmarks/bench_simulate.py [--quick | --smoke]
 
-Three parts, each measured alone in this process. *Generation* is what an install does with acts
-that stand ready: recorder, pacing, flags, keys, encoding, signing, and a publisher that hands over.
-*Lives* adds inventing what people do and writing down the truth. *Storing* is the aggregator's
-side: mixing, judging (which checks each signature) and committing. Bare signing is measured after
-every few installs, so that both meet the same machine; ratios are medians over those turns.
+Three parts are measured, one after another in this process. *Generation* is the work of installs
+whose acts are prepared: recorder, pacing, flags, keys, encoding, signing and publishing. *Lives*
+adds inventing the acts and writing the truth. *Storing* is the aggregator's side: mixing, judging
+(which checks each signature) and committing. Bare signing is measured after every few installs, so
+that both run under the same load; ratios are medians over those turns.
 
 reports_per_cpu_s              generation
-raw_sign_per_cpu_s             signatures of 200 bytes by libsodium, with keys that stand ready
+raw_sign_per_cpu_s             signatures of 200 bytes by libsodium, with prepared keys
 sign_ratio                     the first over the second (aim 0.3; a key pair for each report costs
-                               as much as its signature, so 0.5 is the most that can be had)
+                               as much as its signature, so 0.5 is the limit)
 raw_keypair_sign_per_cpu_s     key pair from a seed, and signature: the least a report can cost
 keypair_sign_ratio             generation over that: the share of Ed25519 in it
 lives_per_cpu_s                reports per CPU second of lives
 total_reports_per_cpu_s        of lives and storing together
-bound_by                       what takes most of generation
+bound_by                       the larger part of generation
 """
 
 from __future__ import annotations

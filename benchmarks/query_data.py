@@ -82,7 +82,8 @@ def value(field: Field, type_name: str) -> str:
 
 
 def _cell(field: Field, type_name: str) -> str:
-    """The value, or NULL where it is held back; what the node fills in always leaves with it."""
+    """The value, or NULL where it is not shared; fields that the node fills in are always
+    shared."""
     if field.source is not None:
         return value(field, type_name)
     held = HELD_BACK.get(field.type, USUALLY_HELD_BACK)
@@ -202,7 +203,7 @@ def make_typed(path: Path, catalog: Catalog, rows: int, only: str = "") -> dict[
 
 
 def make_known(path: Path, catalog: Catalog) -> None:
-    """Totals as if known from elsewhere, for the views that compare with such."""
+    """Invented known totals, for the views that compare with them."""
     lines = ["day,field,value,installs"]
     systems = catalog.types["heartbeat"].field("os").params["values"]
     for day in range(START // 86_400, START // 86_400 + DAYS):
@@ -242,8 +243,8 @@ def _objects(catalog: Catalog, tables: list[TypeTable]) -> Iterator[str]:
 def make_json(path: Path, typed: Path, catalog: Catalog) -> None:
     """Make the file `path`: one table `event` with a row of JSON for each report in `typed`.
 
-    The small tables which are no reports (`type`, `field`, `code`, ...) are copied as they are; all
-    others are there without rows.
+    The small tables without reports (`type`, `field`, `code`, ...) are copied; all others are
+    empty.
     """
     with Store(typed) as store:
         tables = store.tables()

@@ -34,10 +34,10 @@ SAME = frozenset(
         "wau",
     }
 )
-"""Views whose SQL is asked of the JSON as it stands: see `JsonDataset.asked`."""
+"""Views whose own SQL also runs on the JSON: see `JsonDataset.asked`."""
 
 NO_REPORTS = frozenset({"refusals"})
-"""Views of small tables which are no reports: the same either way."""
+"""Views of small tables without reports: the same in both files."""
 
 ASKED = {
     "reports_per_day": """
@@ -56,7 +56,7 @@ ASKED = {
             HAVING shown(count(*)) IS NOT NULL
         )""",
 }
-"""Views asked of the JSON in words of its own."""
+"""Views with a separate query for the JSON."""
 
 _LIST = "from_json(properties->'$.sequence', '[\"JSON\"]')"
 
@@ -80,7 +80,7 @@ class TypedDataset(Dataset):
 
     @classmethod
     def open(cls, path: Path, known: Path, memory_limit: str) -> Self:
-        """As `open_dataset` opens a file, with the floor that it has by itself."""
+        """Open a file like `open_dataset`, with the default floor."""
         con = memory()
         con.execute("SET threads = 1")
         attach_reader(con, path)
@@ -97,10 +97,10 @@ class JsonDataset(TypedDataset):
     """The file of `make_json`: `event` and the small tables, and no typed ones."""
 
     def asked(self, full: str, event: str) -> str:
-        """The SQL by which the view `full` is asked of the JSON.
+        """The SQL for the view `full` on the JSON.
 
-        The view's own, reading its event type's table from a query in front that takes each column
-        that is used out of the objects, once.
+        It is the view's own SQL; a query in front of it extracts each column that it uses from the
+        objects, once.
         """
         view = self._views[full]
         if view.template.name in NO_REPORTS:
@@ -146,7 +146,7 @@ class JsonDataset(TypedDataset):
         )
 
     def _reached(self, number: int) -> str:
-        """Which steps a sequence reached, as the typed column says it."""
+        """The steps that a sequence reached, like the typed column `reached`."""
         found = self.rows(
             "SELECT text FROM code WHERE type = ? AND field = 'step' ORDER BY value", [number]
         )

@@ -30,7 +30,7 @@ DAY = 86_400
 
 
 def braced(text: str) -> str:
-    """`text` as a part of SOURCE, which is formatted once more."""
+    """`text` with doubled braces, because SOURCE is formatted again."""
     return text.replace("{", "{{").replace("}", "}}")
 
 

@@ -9,7 +9,7 @@ expires = 2028-07-01
 retention_days = 365
 entropy_bits = 60
 """
-"""What every event type has to say."""
+"""Keys that every event type needs."""
 
 CLICKS = f"""
 [types.clicks]

@@ -1,4 +1,4 @@
-"""A Mixpanel raw export of made-up people, with all that real ones have: the same for a seed."""
+"""A Mixpanel raw export of invented people, with the oddities of real ones; fixed by a seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRET = "Rosebud Lane"
 
 
 class Person:
-    """Somebody with one distinct_id, and what is on all their events."""
+    """A person with one distinct_id, and the properties on all their events."""
 
     def __init__(self, n: int, rng: random.Random) -> None:
         self.rng = rng
@@ -46,7 +46,7 @@ class Person:
         return {"event": name, "properties": {**own, **properties}}
 
     def day(self, midnight: int) -> Iterator[dict[str, Any]]:
-        """What they do on one day, all of it between 1 and 23 o'clock UTC."""
+        """A person's events of one day, all between 1:00 and 23:00 UTC."""
         rng = self.rng
         time = midnight + rng.randrange(3600, 12 * 3600)
         self.always["$app_version_string"] = "2.4.1" if midnight < START + 20 * DAY else "2.5.0"
@@ -96,7 +96,7 @@ def events(people: int = 60, days: int = 40, seed: int = 1) -> list[dict[str, An
 
 
 def odd_lines(some: dict[str, Any]) -> list[bytes]:
-    """What else stands in exports; 3 of these lines are events, one of them twice."""
+    """Other lines of real exports; 3 of them are events, one of them twice."""
     who = {"time": START + 5000, "distinct_id": "odd-one", "$insert_id": "same"}
     rare = {"event": "Rare Event", "properties": who}
     written = [
@@ -127,7 +127,7 @@ BROKEN = {
     "not-json": 4,
     "terminated-early": 1,
 }
-"""What is refused of `odd_lines`."""
+"""Reason -> refused lines of `odd_lines`."""
 
 
 def write(path: Path, found: list[dict[str, Any]], *extra: bytes) -> Path:

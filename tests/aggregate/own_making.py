@@ -32,7 +32,7 @@ class Person:
         self.number = self.journal.outbox.keep_catalog(of.id, of.raw)
 
     def send(self, times: Sequence[int], state: str | None = ACKNOWLEDGED) -> list[Receipt]:
-        """Reports of these times, made and left; with `state` None they wait to leave."""
+        """Reports of these times that have left; with `state` None they wait to leave."""
         made = []
         known = self.journal.identity(making.NOW)
         for index, time in enumerate(times, known.next_index):

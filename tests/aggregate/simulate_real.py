@@ -1,6 +1,6 @@
-"""An install made of the real parts only: recorder, ledger, SQLite, journal, delivery and judge.
+"""An install with real parts only: recorder, ledger, SQLite, journal, delivery and judge.
 
-Driven by the same acts as the one in memory, so that a test can compare what leaves both.
+A test runs the same acts on it and on the install in memory, and compares the reports that leave.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from methrics.schema.wire.verdict import Reason
 
 
 class SeededJournal(Journal):
-    """The real journal; its seed is drawn from the test's hat instead of the system's."""
+    """The real journal, with a seed that the test gives."""
 
     def __init__(self, path: str, seed: bytes, clock: Clock) -> None:
         super().__init__(path, clock=clock)
@@ -45,7 +45,7 @@ class SeededJournal(Journal):
 
 
 class RealInstall(Install):
-    """Everything but the driving is what an app has."""
+    """A real install whose clock the test controls."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class RealInstall(Install):
         self.retire(app)
 
     def nudge(self) -> None:
-        # Before the first row there is no file, and asking must not make one.
+        # Before the first row there is no file, and a query must not create one.
         if self.disk.exists():
             super().nudge()
 
@@ -130,7 +130,7 @@ class RealInstall(Install):
             reason = self._relay(receipt, self.catalog.types[receipt.type], self.time)
             said[item_id] = outcome_of(reason)
             if said[item_id].fate is Fate.ACKNOWLEDGED:
-                # Attempts are counted before a report is sent, and in memory after.
+                # The real journal counts an attempt before it sends; the one in memory after.
                 made = replace(receipt, attempts=0)
                 self.sent.append(Departure(time=self.time, receipt=made))
             elif said[item_id].fate is Fate.REFUSED:
@@ -145,7 +145,7 @@ class RealInstall(Install):
 
 
 def spawning(install: RealInstall) -> mock._patch[object]:
-    """The recorder's own look at whether a publisher is wanted starts the test's publisher."""
+    """When the recorder would start a publisher, it starts the test's publisher."""
 
     def nudge(*_args: object, **_options: object) -> None:
         install.nudge()

@@ -1,7 +1,7 @@
-"""Files for the tests of views: tables of every kind of type, filled with rows of one's choosing.
+"""Files for the tests of views: tables of every kind of event type, filled with given rows.
 
-The rows are not derived from signed reports: views look at columns, and so a test can say exactly
-what there is to count.
+The rows are not derived from signed reports: views only read columns, so a test can give exactly
+the rows to count.
 """
 
 from __future__ import annotations
@@ -105,13 +105,13 @@ def catalog(source: str = SOURCE, previous: Catalog | None = None) -> Catalog:
 
 
 def beats(number: int, day: date = MONDAY, **values: Any) -> list[Row]:
-    """So many rows of `beat`, first of nothing unless they say so."""
+    """`number` rows of `beat`, without flags unless given."""
     row = {"day": day, "daily": False, "weekly": False, "monthly": False, **values}
     return [row] * number
 
 
 def walks(number: int, *path: tuple[str, int], day: date = MONDAY, **values: Any) -> list[Row]:
-    """So many rows of `walk` with the steps and offset buckets of `path`."""
+    """`number` rows of `walk` with the steps and offset buckets of `path`."""
     return [{"day": day, "path": path, **values}] * number
 
 

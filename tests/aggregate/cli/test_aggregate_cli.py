@@ -75,7 +75,7 @@ def test_a_view_says_what_it_leaves_out(file: Path, capsys: pytest.CaptureFixtur
     )
     code, out, _ = run(capsys, "query", file, "dau")
     assert (code, "2026-09-21" in out, said in out) == (0, False, True)
-    # A program that reads rows would take it for one.
+    # A program that reads rows would read a footnote as a row.
     for form, head in (("--csv", "day,installs\n"), ("--json", "")):
         _, out, err = run(capsys, "query", file, "dau", form)
         assert (out, err) == (head, f"\n{said}\n")

@@ -31,7 +31,7 @@ NOW, DAY = making.NOW, making.DAY
 
 
 class Scene:
-    """Public data with others' reports, and of one person's one found, one erased, one lost."""
+    """Public data with reports of others, and of one person: one found, one erased, one lost."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "public.duckdb"

@@ -129,7 +129,7 @@ class Person:
 
     def wait(self, values: dict[str, object]) -> None:
         """Append an event that no publisher has seen yet."""
-        now = Clock().now()  # as the command sees it: what is weeks old would be dropped
+        now = Clock().now()  # now, as the command sees it: rows that are weeks old would be dropped
         journal = Journal(self.paths.outbox(NAMESPACE))
         number = journal.outbox.keep_catalog(CATALOG.id, CATALOG.raw)
         journal.outbox.append(number, "system", now - now % 600 - 600, now, encode(values))
@@ -224,7 +224,7 @@ def test_traces_and_the_picture(
     html = picture.read_text("utf-8")
     assert "<svg" in html
     assert "country <b>IS</b>" in html
-    assert picture.stat().st_mode & 0o777 == 0o600  # it tells whose reports they are
+    assert picture.stat().st_mode & 0o777 == 0o600  # the file reveals whose reports they are
 
 
 def test_a_picture_that_cannot_be_written_is_one_line(

@@ -47,7 +47,7 @@ TABLES = {
 
 
 def contents(bundles: list[list[bytes]]) -> dict[str, Any]:
-    """Digests and tables of a new file after bundles came in that order, each a commit."""
+    """Digests and tables of a new file after these bundles, in order, each in one commit."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "a.duckdb")
         book, seen = CatalogBook(), Seen(1000)
@@ -63,7 +63,7 @@ def contents(bundles: list[list[bytes]]) -> dict[str, Any]:
                 for table, columns in TABLES.items()
             }
             found["digest"] = combine(digests(dataset.connection))
-        # An erasure by someone else is forgotten or waits, depending on what came first.
+        # A stranger's erasure is dropped or waits, depending on which item came first.
         found["tombstone"] = [row for row in found["tombstone"] if row[1]]
         return found
 

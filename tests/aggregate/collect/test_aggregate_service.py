@@ -42,7 +42,7 @@ FAST = IngestSettings(threads=2, batch_seconds=0.02)
 
 
 class Running:
-    """One aggregator at work; `events` is what it was told."""
+    """One running aggregator; `events` are those that it reported."""
 
     def __init__(self, swarm: MemorySwarm, store: Store) -> None:
         self.swarm = swarm
@@ -281,7 +281,7 @@ async def test_nothing_to_collect_is_an_error(tmp_path: Path) -> None:
 
 
 async def test_the_validator_waits_while_the_writer_is_behind(tmp_path: Path) -> None:
-    """Beyond the time that a swarm gives it: what was judged once is not judged again."""
+    """A commit may take longer than the swarm allows a validator; judging is not repeated."""
     with Store(tmp_path / "a.duckdb") as store:
         store.commit(making.batch([CATALOG.raw], CatalogBook()))
         book = CatalogBook()

@@ -1,4 +1,4 @@
-"""The sample's command line; its content is what the guides run on."""
+"""The command line of the sample; the guides use the data that it writes."""
 
 from __future__ import annotations
 

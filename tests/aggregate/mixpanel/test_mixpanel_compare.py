@@ -1,4 +1,4 @@
-"""The same metrics on both sides: equal wherever the definitions agree, explained where not."""
+"""Metrics on both sides are equal where the definitions agree, and explained where they differ."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FUNNEL = "signin=" + ">".join(making.STEPS)
 
 
 class World(NamedTuple):
-    """One export, its events as they were made, and both sides of it."""
+    """One export, the events in it, and the metrics of both sides."""
 
     made: list[dict[str, Any]]
     export: Path
@@ -80,7 +80,7 @@ def metrics(world: World) -> dict[str, Metric]:
 
 
 def days_of(world: World, zone: ZoneInfo) -> dict[str, set[date]]:
-    """Each person's days, without SQL."""
+    """The days of each person, computed without SQL."""
     found: dict[str, set[date]] = defaultdict(set)
     for one in world.made:
         time = one["properties"]["time"]
@@ -280,7 +280,7 @@ def test_the_views_that_the_guide_names_are_there() -> None:
     named = set(re.findall(r"`(?:TYPE|heartbeat|retention)_(\w+)`", guide.read_text("utf-8")))
     known = {one.name for one in templates()}
     assert named - known == {"step"}, "a table"
-    # Counts of anything that arrives, and what is known of the missing, are no statistics there.
+    # Mixpanel has no counterpart for arrivals and for fields that were not shared.
     ours = {"arrivals", "bias", "coverage", "held_back", "refusals", "reports_per_day"}
     assert known - named == ours
 
@@ -316,7 +316,7 @@ def test_draft_writes_a_file_that_only_a_person_can_finish(
 
 
 def catalog_for(export: Path) -> Path:
-    """A signed catalog, as its author made it from the draft."""
+    """A signed catalog, made from the draft as its author would."""
     seen = Summary(3)
     with open_export(export) as file:
         seen.add_all(read_export(file, Counter()))

@@ -1,4 +1,4 @@
-"""From a Mixpanel export to a catalog draft: what is read, what is declared, what is left out."""
+"""From a Mixpanel export to a catalog draft: reading, declared fields, and what is left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The notebooks' one call: paths and addresses of every form, and the frames that come of them."""
+"""`open_data` with paths and addresses of every form, and the data frames that it returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one call that reads a data set in any form."""
+"""`open_dataset` reads a data set in any of its forms."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_first_views_count_what_they_say(dataset: Dataset) -> None:
     assert dataset.rows(
         "SELECT * EXCLUDE (month, field) FROM test.beat_report_shares WHERE field = 'os'"
     ) == [("linux", 3, 8, 38), ("macos", 3, 8, 38), ("other", 2, 8, 25)]
-    # Reports 0, 2, 4 stand for one each, 1, 3, 5 for ten; i % 3 + 1 is the number of steps.
+    # Reports 0, 2, 4 stand for one attempt each; 1, 3, 5 for ten; each has i % 3 + 1 steps.
     assert dataset.rows("FROM test.walk_funnel WHERE field = ''") == [
         ("", "", "start", 33, 33, 100),
         ("", "", "middle", 22, 33, 67),

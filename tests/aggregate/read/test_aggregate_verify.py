@@ -1,4 +1,4 @@
-"""Whatever is changed behind the writer's back is found and named."""
+"""`verify` finds and names every change that the writer did not make."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counting random answers: the view, its mirror in numpy, and what both promise of many trials."""
+"""The view `randomized`: compared with the same formula in numpy, and over many trials."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WEEKLY = RANDOM.replace("first_of_month", "first_of_week")
 
 @dataclass
 class Group:
-    """So many reports of one catalog and sampling rate, `count` of them with the value."""
+    """`reports` of one catalog and sampling rate, `count` of them with the value."""
 
     epsilon: float | None
     domain: int
@@ -60,7 +60,7 @@ def mirror(groups: Sequence[Group], less: int = 0) -> tuple[Any, Any, Any]:
 
 
 def unclipped(groups: Sequence[Group], less: int = 0) -> tuple[Any, Any, Any]:
-    """The same before what is impossible is cut off: what theory speaks of."""
+    """The same before estimates are limited to possible values, as in theory."""
     estimate = low = high = variance = lean = weight = 0.0
     for one in groups:
         e = exp(one.epsilon) if one.epsilon is not None else float("inf")
@@ -144,7 +144,7 @@ def test_catalogs_and_sampling_rates_are_counted_each_by_its_own_chances(tmp_pat
     path = tmp_path / "a.duckdb"
     with making.make(path, {"answer": rows}, catalogs, floor=1) as data:
         found = shown(data, "tool")
-        # Though the newest catalog asks openly, its older answers are shown nowhere as if true.
+        # The newest catalog does not randomize, but the older answers are never shown as true.
         assert "test.answer_platform_shares" not in data.views()
     assert found["a"][1:] == rounded(
         mirror(
@@ -232,8 +232,8 @@ def test_nobody_and_more_than_all_are_shown_as_none_and_all(tmp_path: Path) -> N
 def answers_of(
     rng: np.random.Generator, trials: int, true: int, installs: int, group: Group
 ) -> tuple[Any, Any]:
-    """Per trial: how many of `installs` answer the value that `true` of them have, and all who do,
-    after sampling one in so many."""
+    """Per trial, after sampling: how many of `installs` answer the value that `true` of them have,
+    and how many answer at all."""
     e = exp(group.epsilon or 0)
     p, q = e / (e + group.domain - 1), 1 / (e + group.domain - 1)
     having = rng.binomial(true, 1 / group.one_in, trials)
@@ -259,7 +259,7 @@ def test_the_estimate_is_unbiased_and_its_interval_holds_the_truth_in_95_of_100_
     assert abs(error.mean()) < 4 * spread / trials**0.5
     inside = ((low <= true) & (true <= high)).mean()
     assert 0.93 < inside < 0.97
-    # Cutting off what is impossible loses nothing: the truth is not there.
+    # Limits to possible values lose nothing: the truth is always possible.
     _, least, most = mirror([group])
     assert ((least <= true) & (true <= most)).mean() >= inside
 

@@ -1,4 +1,4 @@
-"""Each shipped view counts what it says: worked out by hand, with the floor of 1."""
+"""Each shipped view, with a floor of 1, gives the figures computed by hand."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_retention_is_by_the_week_of_the_first_day(path: Path) -> None:
             *rows(4, later(0), milestone="d0"),
             *rows(4, later(6), milestone="d0"),
             *rows(2, later(1), milestone="d1"),
-            *rows(3, later(7), milestone="d1"),  # of those of Sunday
+            *rows(3, later(7), milestone="d1"),  # of the installs of Sunday
             *rows(2, later(13), milestone="d7"),
             *rows(1, later(14), milestone="d0"),
         ]
@@ -203,7 +203,7 @@ def test_bounds_hold_where_a_bucket_of_one_catalog_holds_those_of_another(path: 
     wider = making.SOURCE.replace("edges = [2, 4, 8]", "edges = [1, 100, 300]").replace(
         'label = "test"', f'label = "test"\nnumber = 2\nprevious = "{first.id.hex()}"'
     )
-    # Sixty have 99 cores, said as 1 to 99; fifty have 3, said as 2 to 3: nine in ten have up to 99.
+    # Sixty have 99 cores, reported as 1 to 99; fifty have 3, as 2 to 3; nine in ten have up to 99.
     tables = {"host": [*rows(50, cores=1), *rows(60, cores=1, catalog=2)]}
     with making.make(path, tables, [first, making.catalog(wider, first)], floor=1) as data:
         ((low, estimate, high),) = data.rows(

@@ -1,7 +1,7 @@
-"""No view shows a small group, nor lets it be worked out: of every file that ships.
+"""No shipped view shows a small group, or lets anyone compute one.
 
-What a file could get wrong is refused when it is loaded; what is loaded keeps to the floor on any
-data, and says the same whether a small group is of one or of nine.
+A file with such a mistake is refused when it is loaded. A loaded view keeps to the floor on any
+data, and its rows do not depend on whether a small group has one report or nine.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(file: Path, text: str) -> list[tuple[Any, ...]]:
-    """What the view `text` shows, loaded like a file that ships."""
+    """The rows of the view `text`, loaded like a shipped file."""
     with open_dataset(file) as data:
         (view,) = [
             one
@@ -106,7 +106,7 @@ def counts(data: Dataset) -> Iterator[tuple[str, str, int | None]]:
 
 
 def random_tables(seed: int) -> dict[str, list[Row]]:
-    """Every kind of row, of many small and some large groups, a function of `seed`."""
+    """Rows of every kind, in many small and some large groups, from `seed`."""
     rng = random.Random(seed)
 
     def some(*values: object) -> object:
@@ -177,12 +177,12 @@ BASE: dict[str, list[Row]] = {
         *making.walks(10, ("start", 0), variant="b", again=True),
     ],
 }
-"""Every group is of a multiple of ten reports."""
+"""Rows in which the size of every group is a multiple of ten."""
 
 
 @st.composite
 def small_groups(draw: st.DrawFn) -> dict[str, list[Row]]:
-    """One to nine more reports of each type, alike among themselves and unlike all others."""
+    """One to nine more reports of each type, equal to each other and unlike all others."""
     flag = draw(st.booleans())
     unlike: dict[str, Row] = {
         "beat": {"daily": flag, "weekly": flag, "monthly": flag, "os": "other", "tool": "other"},
@@ -197,7 +197,7 @@ def small_groups(draw: st.DrawFn) -> dict[str, list[Row]]:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any, ...]]]:
-    """What every view shows of BASE."""
+    """The rows of every view of BASE."""
     with making.make(tmp_path_factory.mktemp("base") / "a.duckdb", BASE) as data:
         return {view: data.rows(f"FROM {view}") for view in data.views()}
 
@@ -206,15 +206,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any, 
 @settings(
     max_examples=5,
     deadline=None,
-    phases=(Phase.explicit, Phase.generate),  # smaller rows of the same file tell nothing more
+    phases=(Phase.explicit, Phase.generate),  # smaller rows of the same file add nothing
     suppress_health_check=list(HealthCheck),
 )
 @given(small=small_groups())
 def test_attack_subtract_what_is_shown_from_a_total(
     base: dict[str, list[tuple[Any, ...]]], small: dict[str, list[Row]]
 ) -> None:
-    """Nothing that any view shows depends on how many are in a small group, nor whether it is
-    there: so no total, percent, interval or quantile gives it away."""
+    """The rows of every view do not depend on the size or existence of a small group, so no total,
+    percent, interval or quantile reveals it."""
     assert sum(map(len, base.values())) > 60
     grown = {table: [*rows, *small[table]] for table, rows in BASE.items()}
     with (

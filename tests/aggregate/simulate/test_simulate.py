@@ -1,4 +1,4 @@
-"""A simulation as a whole: the same bytes for the same seed, and a truth that accounts for all."""
+"""Whole simulations: the same seed gives the same bytes, and the truth explains every report."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_every_attack_ends_where_the_truth_says(hard: tuple[Path, Summary]) -> N
     assert attacks["replay", "known"] > 0, "what the judge forgot the store still knew"
     assert attacks["replay", "ok"] == 0
     assert attacks["poison", "forged"] == (HARD.days - 1) * (HARD.forgers // 5)
-    # Reports of a catalog that never comes do not wait for ever.
+    # Reports whose catalog never arrives do not wait for ever.
     waiting = stored(folder, "SELECT count(*) FROM quarantine")[0][0]
     assert 0 < waiting <= attacks["squat", "unknown-catalog"] == HARD.days
     floods = attacks["flood", "ok"]

@@ -1,8 +1,7 @@
-"""The install in memory and the real one: the same acts give the same bytes, at the same moments.
+"""The install in memory and a real one: the same acts give the same bytes at the same times.
 
-This is what makes a simulated data set worth comparing with real ones. The real side has nothing
-of the simulator but the hands that move its clock: recorder, consent ledger, SQLite, journal,
-delivery, and a relay that judges what it is given with the real judge.
+That is why a simulated data set can stand for a real one. On the real side only the clock is
+controlled: recorder, consent ledger, SQLite, journal, delivery and the relay's judge are real.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Twins(NamedTuple):
 
 
 def judged(receipt: Receipt, _event_type: EventType, now: int) -> Reason:
-    """What a relay's judge says of the bytes."""
+    """The verdict of a relay's judge on the bytes."""
     book = CatalogBook()
     book.add(CATALOG)
     return judge(receipt.raw, book, now).reason
@@ -83,7 +82,7 @@ def as_made(departure: Departure) -> tuple[int, Receipt]:
 
 
 def unnumbered(rows: Iterable[Pending]) -> list[tuple[object, ...]]:
-    """The rows in one order, without the numbers that their store gave them."""
+    """The rows in a fixed order, without the row numbers of their store."""
     return sorted(astuple(replace(row, n=0)) for row in rows)
 
 
@@ -93,7 +92,7 @@ def in_order(receipts: Iterable[Receipt]) -> list[Receipt]:
 
 
 def same(pair: Twins) -> int:
-    """Everything that can be told of both is equal; the number of reports that left."""
+    """Asserts that both are equal in every respect; returns the number of reports that left."""
     memory, real = pair
     assert [one.receipt.raw for one in memory.sent] == [one.receipt.raw for one in real.sent]
     assert [as_made(one) for one in memory.sent] == [as_made(one) for one in real.sent]
@@ -234,7 +233,7 @@ def test_three_weeks_without_a_publisher(tmp_path: Path) -> None:
 
 
 def chosen() -> list[Profile]:
-    """A server, a person who signs in, one with a wrong clock, one who holds something back."""
+    """A server, a person who signs in, one with a wrong clock, one who does not share a field."""
     found = invent(Settings(installs=300, days=12, seed=2, opt_in=1.0, skew=0.5, churn=0.0))
     kinds = (
         lambda one: one.kind == "server",
@@ -248,7 +247,7 @@ def chosen() -> list[Profile]:
 
 @pytest.mark.slow
 def test_invented_lives(tmp_path: Path) -> None:
-    """The lives that the command simulates, not only those that are hard."""
+    """Ordinary installs, as the command simulates them."""
     settings = Settings(installs=300, days=12, seed=2, opt_in=1.0, skew=0.5, churn=0.0)
     sent = 0
     for number, profile in enumerate(chosen()):

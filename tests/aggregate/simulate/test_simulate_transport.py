@@ -1,4 +1,4 @@
-"""The short cuts on the way to the topic, each beside the real rule; zones; people."""
+"""The simplified rules of the way to the topic, compared with the real ones; zones; people."""
 
 from __future__ import annotations
 
@@ -78,7 +78,8 @@ def test_a_relay_answers_as_the_judge_does_when_a_type_has_expired() -> None:
 
 
 def test_bundles_are_those_of_two_relays() -> None:
-    """What the mixer of a relay makes of the same items, when the earlier of two rests counts."""
+    """The times from a relay's real mixer for the same items, when the earlier of two rests
+    counts."""
     rng = random.Random(3)
     draws = [(START + rng.randrange(3 * DAY), rng.random(), rng.random()) for _ in range(400)]
     mixer = Mixer(MixLimits())
@@ -108,7 +109,7 @@ def test_bundles_are_those_of_two_relays() -> None:
 
 
 class _Fixed(random.Random):
-    """Draws what it is told."""
+    """Draws the given numbers."""
 
     def __init__(self, draws: object) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a data file says about its own columns: the tables `field` and `code`."""
+"""The data dictionary in a file: the tables `field` and `code`."""
 
 from __future__ import annotations
 

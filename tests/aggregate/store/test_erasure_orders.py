@@ -1,4 +1,4 @@
-"""NEW-3: whatever order reports and their erasures arrive in, however often, the same is left."""
+"""NEW-3: reports and their erasures give the same result in any order and however often."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], list[b
 
 
 def content(store: Store) -> dict[str, Any]:
-    """What the file says, numbers of rows apart."""
+    """The content of the file, without row numbers."""
     con = store.cursor()
     return {
         "items": con.execute("SELECT kind, time, id, raw FROM item ORDER BY ALL").fetchall(),
@@ -48,7 +48,7 @@ def content(store: Store) -> dict[str, Any]:
 def wanted(
     tmp_path_factory: pytest.TempPathFactory, items: tuple[list[bytes], list[bytes]]
 ) -> dict[str, Any]:
-    """What is left if everything comes once and in order."""
+    """The result if everything arrives once and in order."""
     with Store(tmp_path_factory.mktemp("plain") / "a.duckdb") as store:
         store.commit(making.batch([CATALOG.raw], CatalogBook()))
         for part in items:
@@ -95,7 +95,7 @@ def test_erased_bytes_leave_the_parquet_and_the_file_when_it_is_rewritten(
         exporter.export(store.tables, making.NOW)
         assert _parquet_ids(beside) == {split(reports[3]).id}
     old = file.read_bytes()
-    # What DuckDB deletes stays in the file until it is written anew: told in docs/own-data.md.
+    # DuckDB keeps deleted bytes in the file until it rewrites them: see docs/own-data.md.
     assert any(item.signature in old for item in erased)
     fresh = tmp_path / "b.duckdb"
     _rewrite(file, fresh)
