@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 
 from methrics.aggregate.simulate import Settings, simulate
-from methrics.aggregate.simulate.lives import App, CompiledTypes, make_install, tool_of
+from methrics.aggregate.simulate.days import App, CompiledTypes, make_install, tool_of
 from methrics.aggregate.simulate.population import Profile, Visit, invent, visits
 from methrics.aggregate.simulate.signing import raw_cost
 from methrics.schema.example import example_catalog

@@ -16,7 +16,7 @@ from unittest.mock import patch
 from truth_queries import Truth, write_known
 
 from methrics.aggregate.read.dataset import Dataset, open_dataset
-from methrics.aggregate.simulate import DATA, TRUTH, Settings, lives, simulate
+from methrics.aggregate.simulate import DATA, TRUTH, Settings, days, simulate
 from methrics.aggregate.simulate.install import Install
 
 HOUR = 3600
@@ -42,13 +42,13 @@ class World:
 
 def make(folder: Path, settings: Settings, *, waits: bool, processes: int = 1) -> World:
     """Simulates a population. `waits`: see the module; needs `processes` = 1."""
-    collect: Callable[..., None] = lives._collect
+    collect: Callable[..., None] = days._collect
 
     def collect_all(install: Install, *rest: object) -> None:
         drain(install)
         collect(install, *rest)
 
-    with patch.object(lives, "_collect", collect_all if waits else collect):
+    with patch.object(days, "_collect", collect_all if waits else collect):
         simulate(folder, settings, processes=processes)
     truth = Truth(folder / TRUTH)
     write_known(truth, folder / "known.csv")

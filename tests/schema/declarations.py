@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from methrics.schema.catalog.event_type import EventType
+from methrics.schema.catalog.field_types import UNIT_MAX
 from methrics.schema.catalog.fields import (
     EPSILON_MAX,
     EPSILON_MIN,
@@ -18,7 +19,6 @@ from methrics.schema.catalog.fields import (
 )
 from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES
 from methrics.schema.catalog.rules import read_content, read_type
-from methrics.schema.catalog.shapes import UNIT_MAX
 from methrics.schema.wire.limits import ENVELOPE_SIZE, REPORT_MAX
 from methrics.schema.wire.reading import BARRED, BLANK, Reader
 

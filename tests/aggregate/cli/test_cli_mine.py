@@ -17,8 +17,8 @@ from serving import FolderServer
 from methrics.aggregate.cli import mine as cli_mine
 from methrics.aggregate.cli.main import main
 from methrics.aggregate.cli.mine import mine
-from methrics.aggregate.mine import check as mine_check
-from methrics.aggregate.mine.check import ERASED, FOUND, MISSING, OUTSIDE, Wanted, check
+from methrics.aggregate.mine import find as mine_find
+from methrics.aggregate.mine.find import ERASED, FOUND, MISSING, OUTSIDE, Wanted, check
 from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import ManualClock
@@ -305,6 +305,6 @@ def test_mixed_types_of_a_field_become_text(tmp_path: Path) -> None:
 def test_the_batches_of_a_large_set_are_all_looked_at(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mine_check, "_BATCH", 3)
+    monkeypatch.setattr(mine_find, "_BATCH", 3)
     checked = check(str(scene.file), wanted(scene.receipts))
     assert (checked.of[scene.receipts[0].id], checked.total) == (FOUND, 31)

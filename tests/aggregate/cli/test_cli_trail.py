@@ -16,8 +16,8 @@ import pytest
 from aggregate_making import batch, seed
 
 from methrics.aggregate.cli.main import main
-from methrics.aggregate.mine.crowd import PublicReports, period_of
 from methrics.aggregate.mine.own_file import write_own
+from methrics.aggregate.mine.public_crowd import PublicReports, period_of
 from methrics.aggregate.parquet.download import local_copy
 from methrics.aggregate.parquet.export import Exporter, directory_beside
 from methrics.aggregate.read.dataset import open_dataset

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import pytest
 from simulate_real import RealInstall, spawning
 
+from methrics.aggregate.simulate.days import App, make_install, tool_of
 from methrics.aggregate.simulate.install import Departure, Fields, Install, Relay
-from methrics.aggregate.simulate.lives import App, make_install, tool_of
 from methrics.aggregate.simulate.population import Profile, invent, visits
 from methrics.aggregate.simulate.settings import START, Settings
 from methrics.aggregate.simulate.transport import answer

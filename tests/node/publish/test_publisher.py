@@ -24,7 +24,7 @@ from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import inline
-from methrics.node.publish.delivery import BACKOFF, PassResult, backoff
+from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.process import main
 from methrics.node.publish.publisher import (
@@ -36,6 +36,7 @@ from methrics.node.publish.publisher import (
     run_publisher,
     start_thread,
 )
+from methrics.node.publish.retries import BACKOFF, backoff
 from methrics.node.publish.routes import DirectRoute, Fate, Outcome, Outgoing, RelayRoute, Route
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings

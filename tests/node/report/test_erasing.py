@@ -19,17 +19,9 @@ from methrics.node.outbox.journal import RECEIPTS_MAX, Journal
 from methrics.node.outbox.rows import ACKNOWLEDGED, DUE, STRUCK, Pace, Receipt
 from methrics.node.publish.routes import Fate
 from methrics.node.relay.boxes import BOX_STEP, BoxKey, seal
-from methrics.node.report.erasure import (
-    GAP,
-    WINDOW,
-    WINDOW_MAX,
-    routes_open,
-    sign_all,
-    sign_erasure,
-    spread,
-    spread_again,
-)
+from methrics.node.report.erasure import routes_open, sign_all, sign_erasure
 from methrics.node.report.identity import report_seed
+from methrics.node.report.pacing import GAP, WINDOW, WINDOW_MAX, spread, spread_again
 from methrics.schema.errors import LocalError, RefusedError, StoreError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, judge

@@ -12,7 +12,7 @@ import cbor2
 import pytest
 
 import vectors
-from methrics.schema.catalog import fields, shapes
+from methrics.schema.catalog import field_types, fields
 from methrics.schema.catalog.event_type import KINDS, PSEUDONYMS
 from methrics.schema.catalog.rules import CHARTS
 from methrics.schema.wire import limits, reading
@@ -88,8 +88,8 @@ def test_the_specification_has_the_other_limits() -> None:
         f"{limits.DELAY_MIN} .. {limits.PERIOD_MAX}",
         f"[{limits.EVERY_MIN} .. {limits.PERIOD_MAX}",
         f"1*{limits.STEPS_MAX} name",
-        f"line24 = tstr .size (1 .. {shapes.UNIT_MAX})",
-        f"from -{shapes.EDGE_LIMIT} to {shapes.EDGE_LIMIT} ",
+        f"line24 = tstr .size (1 .. {field_types.UNIT_MAX})",
+        f"from -{field_types.EDGE_LIMIT} to {field_types.EDGE_LIMIT} ",
         f"line200 = tstr .size (1 .. {limits.CONTACT_MAX})",
         f"line240 = tstr .size (1 .. {limits.QUESTION_MAX})",
         f"line480 = tstr .size (1 .. {limits.WHY_MAX})",

@@ -94,7 +94,7 @@ def _row(one: OwnReport, state: str) -> Row:
 
 
 def _check(found: list[OwnReport], source: str, as_json: bool) -> int:
-    from methrics.aggregate.mine.check import MISSING, Wanted, check
+    from methrics.aggregate.mine.find import MISSING, Wanted, check
 
     left = [one for one in found if one.may_have_left]
     checked = check(source, [Wanted(one.id, one.receipt.time) for one in left])
@@ -122,7 +122,7 @@ def _check(found: list[OwnReport], source: str, as_json: bool) -> int:
 
 def _state(state: str, one: OwnReport) -> str:
     """The state in public data; with that of the erasure while the report is still there."""
-    from methrics.aggregate.mine.check import FOUND
+    from methrics.aggregate.mine.find import FOUND
 
     return f"{state}, {one.fate}" if state == FOUND and one.erasure is not None else state
 

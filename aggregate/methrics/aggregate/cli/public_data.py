@@ -13,7 +13,7 @@ import click
 from methrics.node.mine.trail.gather import Gathered
 
 if TYPE_CHECKING:
-    from methrics.aggregate.mine.crowd import PublicReports
+    from methrics.aggregate.mine.public_crowd import PublicReports
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def open_public(source: str, gathered: Gathered) -> Iterator[PublicReports]:
 
     Raises ConfigError, StoreError or UnreachableError.
     """
-    from methrics.aggregate.mine.crowd import PublicReports
+    from methrics.aggregate.mine.public_crowd import PublicReports
     from methrics.aggregate.parquet.download import local_copy
     from methrics.aggregate.read.dataset import open_dataset
 

@@ -30,8 +30,9 @@ from methrics.node.outbox.outbox import catalog_number
 from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, PendingRows, Receipt
 from methrics.node.paths import user_paths
 from methrics.node.process.exits import forget
-from methrics.node.publish.delivery import ALL, PassResult, backoff
+from methrics.node.publish.delivery import ALL, PassResult
 from methrics.node.publish.publisher import PublisherSettings, pause
+from methrics.node.publish.retries import backoff
 from methrics.node.publish.routes import Fate, outcome_of
 from methrics.node.publish.spawn import PAUSE
 from methrics.node.record.compiled import CompiledType

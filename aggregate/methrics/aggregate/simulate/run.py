@@ -22,7 +22,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 
 from methrics.aggregate.simulate import truth
 from methrics.aggregate.simulate.arrival import Arrival
-from methrics.aggregate.simulate.lives import live
+from methrics.aggregate.simulate.days import live
 from methrics.aggregate.simulate.population import Profile, invent
 from methrics.aggregate.simulate.settings import DAY, Settings
 from methrics.aggregate.simulate.signing import RawCost, raw_cost

@@ -25,7 +25,8 @@ from methrics.node.outbox.found import namespaces_here
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, user_paths
 from methrics.node.publish.publisher import may_erase
-from methrics.node.report.erasure import WINDOW, WINDOW_MAX, sign_all, spread
+from methrics.node.report.erasure import sign_all
+from methrics.node.report.pacing import WINDOW, WINDOW_MAX, spread
 from methrics.schema.pages.explain import duration
 
 

@@ -17,16 +17,17 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from methrics.node.backoff import Backoff
-from methrics.node.clock import Clock, Rng
+from methrics.node.clock import Clock
 from methrics.node.outbox.erasures import Erasures, JournaledErasure
 from methrics.node.outbox.found import read_catalogs
 from methrics.node.outbox.interfaces import PublisherJournal
 from methrics.node.outbox.outbox import AGE_MAX, catalog_number
 from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, Pending, Receipt
 from methrics.node.process.worker import Worker
+from methrics.node.publish.retries import backoff
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
-from methrics.node.report.erasure import routes_open, spread_again
+from methrics.node.report.erasure import routes_open
+from methrics.node.report.pacing import spread_again
 from methrics.node.report.prepare import Allowed, prepare
 from methrics.node.report.threshold.meter import Meter
 from methrics.schema.catalog.catalog import Catalog
@@ -64,9 +65,6 @@ ALL = 50_000
 
 BATCH = 200
 """Reports of one delivery: within the number that one relay takes from one peer at once."""
-
-BACKOFF = Backoff(120, 6 * 3600)
-"""Seconds before a report that no relay took is sent again: half of the time at least."""
 
 CONFLICTS_MAX = 3
 """Times that a pass starts again because the app changed rows while it ran."""
@@ -323,8 +321,3 @@ def first_leaf(group: BaseExceptionGroup[E]) -> E:
     """The first error in nested exception groups."""
     first = group.exceptions[0]
     return first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-def backoff(attempts: int, rng: Rng) -> int:
-    """Whole seconds to wait after an attempt that failed, with `attempts` failed ones before it."""
-    return int(BACKOFF.drawn(attempts, rng))

@@ -1,4 +1,4 @@
-"""Signs and schedules erasures of own reports, without revealing whose they are (pure).
+"""Signs erasures of own reports, without revealing whose they are (pure).
 
 An erasure is signed with the key of its report and with no other. So it shows that the maker of the
 report wants it erased, and nothing more (NEW-3). An observer could still link erasures by when and
@@ -16,21 +16,11 @@ from methrics.node.clock import Rng
 from methrics.node.outbox.erasures import SignedErasure
 from methrics.node.outbox.rows import Receipt
 from methrics.node.report.identity import report_seed
+from methrics.node.report.pacing import spread
 from methrics.node.report.route_names import ROUTES
 from methrics.schema.errors import LocalError
 from methrics.schema.wire.envelope import Kind, public_key, seal, split
 from methrics.schema.wire.items import Erasure, decode_report, encode_erasure
-
-WINDOW = 7 * 86_400
-"""Default seconds over which erasures leave: each weekday and hour is equally likely."""
-
-WINDOW_MAX = 60 * 86_400
-"""Seconds of the longest window, so that an erasure cannot be put off for ever."""
-
-GAP = (120, 1200)
-"""Seconds (least, most) that each overdue erasure adds to the time over which all are spread again.
-That is long enough for a relay's batch windows to pass in between, and short enough for a machine
-that is on for an hour a day."""
 
 
 def sign_erasure(raw: bytes, key_seed: bytes) -> bytes:
@@ -72,26 +62,6 @@ def sign_all(
         )
         for one, due in zip(receipts, moments, strict=True)
     ]
-
-
-def spread(count: int, now: int, window: int, rng: Rng) -> list[int]:
-    """`count` independent random times (Unix seconds) between `now` and `window` seconds later.
-
-    Raises ValueError if `window` is not within 0..WINDOW_MAX.
-    """
-    if not 0 <= window <= WINDOW_MAX:
-        raise ValueError(f"a window has 0..{WINDOW_MAX} seconds, not {window}")
-    return [now + int(rng() * (window + 1)) for _ in range(count)]
-
-
-def spread_again(count: int, now: int, rng: Rng) -> list[int]:
-    """New random times (Unix seconds) for `count` overdue erasures.
-
-    The more there are, the longer the time over which they are spread. The earliest possible time
-    is GAP[0] seconds after `now`.
-    """
-    least, most = GAP
-    return [now + least + int(rng() * count * (most - least)) for _ in range(count)]
 
 
 def routes_open(route: str) -> frozenset[str]:

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from math import comb, log2
 
+from methrics.schema.catalog.field_types import Wire, text_size, uint_size
 from methrics.schema.catalog.fields import Field, milestone_days
-from methrics.schema.catalog.shapes import Wire, text_size, uint_size
 from methrics.schema.wire.limits import ENVELOPE_SIZE, STAMP_SIZE
 from methrics.schema.wire.verdict import Reason
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from itertools import pairwise
 from math import ceil, exp, log2
 
-from methrics.schema.catalog.shapes import BUILDERS, OTHER, Shape, Wire
+from methrics.schema.catalog.field_types import BUILDERS, OTHER, Shape, Wire
 from methrics.schema.wire.reading import (
     ABSENT,
     BAD_RANDOMIZE,
