@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -42,6 +43,26 @@ def test_a_narrow_terminal_folds_and_cuts_nothing() -> None:
 def test_no_value_can_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("text",), [("\x1b[2J\x07hidden\r",)])
     assert capsys.readouterr().out == "text\n?[2J?hidden?\n"
+
+
+def test_attack_a_value_is_shown_as_it_is() -> None:
+    text = ":warning: [red]not red[/red] \\[x] https://example.org"
+    assert table_lines((":x: [b]",), [(text,)]) == [":x: [b]", text]
+
+
+@pytest.mark.parametrize("breaking", ["\n", "\r\n", "\x85", "\u2028", "\u202e", "\t", "\x9b2J"])
+def test_attack_a_value_cannot_pretend_to_be_another_row(breaking: str) -> None:
+    lines = table_lines(("app", "n"), [(f"shop{breaking}bank", 1)])
+    assert len(lines) == 2
+    assert lines[1].startswith("shop?")
+
+
+def test_attack_many_rows_take_memory_for_what_they_hold() -> None:
+    tracemalloc.start()
+    table_lines(("n",), [(n,) for n in range(500)])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20 * 1024 * 1024, "a line is as wide as its table, not as the widest possible"
 
 
 def test_values_have_one_form_for_people_and_one_for_programs() -> None:

@@ -11,12 +11,14 @@ from shutil import get_terminal_size
 
 import click
 
+from methrics.schema.wire.reading import BARRED
+
 Row = Sequence[object]
 
 UNBOUNDED = 100_000
 """Columns where the output is no terminal: nothing wraps, nothing is cut."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(f"[{re.escape(''.join(sorted(BARRED)))}]")
 
 
 def plain_value(cell: object) -> object:
@@ -35,7 +37,8 @@ def plain_value(cell: object) -> object:
 
 
 def cell_text(cell: object) -> str:
-    """A cell as a person reads it; control characters, which could move the cursor, become `?`."""
+    """A cell as a person reads it. Characters that could move the cursor, reverse the text or end
+    the line become `?`: a value cannot pretend to be another row."""
     if isinstance(cell, bool):
         return "yes" if cell else "no"
     return "" if cell is None else _CONTROL.sub("?", str(plain_value(cell)))
@@ -48,21 +51,20 @@ def table_lines(
     continued below, never cut. `width`: columns at most, None for as many as it takes.
     """
     from rich.console import Console
-    from rich.markup import escape
-    from rich.padding import Padding
     from rich.table import Table
+    from rich.text import Text
 
     shown = list(rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, name in enumerate(head):
         number = bool(shown) and all(_is_number(row[place]) for row in shown)
-        table.add_column(escape(name), overflow="fold", justify="right" if number else "left")
+        table.add_column(Text(name), overflow="fold", justify="right" if number else "left")
     for row in shown:
-        table.add_row(*(escape(cell_text(cell)) for cell in row))
-    console = Console(width=width or UNBOUNDED)
+        table.add_row(*(Text(cell_text(cell)) for cell in row))  # no markup, no emoji codes
+    console = Console(width=max(1, (width or UNBOUNDED) - indent))
     with console.capture() as captured:
-        console.print(Padding(table, (0, 0, 0, indent)))
-    return [line.rstrip() for line in captured.get().splitlines()]
+        console.print(table)
+    return [(" " * indent + line).rstrip() for line in captured.get().splitlines()]
 
 
 def print_table(head: Sequence[str], rows: Iterable[Row], *, indent: int = 0) -> None:
