@@ -469,3 +469,10 @@ class TestLoad:
             [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
         )
         assert done.stdout.split() == []
+
+
+def test_attack_a_stamped_catalog_is_refused_by_those_who_would_publish_it() -> None:
+    stamped = seal(Kind.CATALOG, split(example_bytes()).payload, example_seed(), work_bits=1)
+    for verify in (True, False):
+        with pytest.raises(CatalogError, match="work stamp"):
+            load(stamped, verify=verify)

@@ -18,6 +18,7 @@ from methrics.schema.wire.envelope import Kind, seal, split, verify
 from methrics.schema.wire.limits import CATALOG_MAX
 from methrics.schema.wire.reading import Reader
 from methrics.schema.wire.topic import short_key, topic
+from methrics.schema.wire.verdict import Reason
 
 if TYPE_CHECKING:
     from methrics.schema.catalog.source import CatalogSource
@@ -102,6 +103,8 @@ def load(raw: bytes, *, verify: bool = True) -> Catalog:
                 f"this is a signed {item.kind.name.lower()}, not a catalog",
                 "give the file that `methrics catalog sign` wrote",
             )
+        if item.work is not None:
+            raise RefusedError(Reason.OFF_SCHEMA, "only a report may have a work stamp")
         if verify:
             _verify(item)
         return Catalog.from_payload(item.payload, item.key, item.id, item.raw)
