@@ -289,6 +289,16 @@ async def test_a_catalog_that_no_peer_took_leads_the_next_bundle_again(
             assert relay.collected == [CATALOG.raw, report(1)]
 
 
+async def test_attack_a_catalog_that_no_peer_took_is_still_forwarded(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with scene(collector=False, catalog_every=21_600.0) as relay:
+        assert await hand_in(relay, report(1)) == [Reason.OK]
+        await trio.sleep(31)
+        assert relay.relay.statistics.put_back == 1
+        assert await relay.relay.validate(TOPIC, "", pack([CATALOG.raw])) is Decision.ACCEPT
+
+
 async def test_erasures_and_revocations_pass(autojump_clock: trio.testing.MockClock) -> None:
     erasure = seal(
         Kind.ERASURE,

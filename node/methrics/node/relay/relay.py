@@ -264,9 +264,10 @@ class Relay:
         bundle, ids = mixed.bundle, [item_id for item_id, _ in mixed.items]
         raws = [raw for _, raw in mixed.items]
         catalog = self._lead.due(mixed.topic, bundle, ids, trio.current_time())
+        led = False
         if catalog is not None:
             bundle, ids = pack([catalog.raw, *raws]), [catalog.id, *ids]
-            self._seen.add(split(catalog.raw))
+            led = self._seen.add(split(catalog.raw))
         # Seen before it leaves: our own items must not come back to us as new.
         for raw in raws:
             self._seen.add(split(raw))
@@ -278,6 +279,10 @@ class Relay:
             for item_id, _ in mixed.items:
                 if item_id not in self.mixer:  # there was no room: it may be handed in again
                     self._seen.discard(item_id)
+            if catalog is not None and led:
+                self._seen.discard(
+                    catalog.id
+                )  # else a peer's bundle with it would not be forwarded
             return
         self._lead.published(mixed.topic, ids, trio.current_time())
         self.statistics.bundles += 1
