@@ -231,6 +231,16 @@ def test_an_app_that_is_known_here_is_chosen_by_its_label(
     assert not read_answers(app.paths.ledger)[app.namespace]["view"].on
 
 
+@pytest.mark.parametrize("change", ["grant", "withdraw"])
+def test_attack_a_prefix_of_another_app_changes_nothing(
+    app: Shop, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed(app)
+    assert run(app, change, "--app", "sho", *(["--yes"] if change == "grant" else [])) == 2
+    assert f"did you mean {app.namespace}?" in capsys.readouterr().err
+    assert read_answers(app.paths.ledger) == {}
+
+
 def test_what_a_signed_catalog_asks_is_shown_before_the_app_is_here(
     app: Shop, catalog: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,23 @@ def test_a_label_goes_before_a_prefix() -> None:
     assert resolve_app("shop-c", [SHOP, SHOPPING, TWIN]) == TWIN
 
 
+def test_attack_what_changes_something_needs_more_than_a_prefix() -> None:
+    with pytest.raises(WrongNameError, match="no app here is called shop") as caught:
+        resolve_app("shop", [SHOPPING], whole=True)
+    assert caught.value.hint == f"did you mean {SHOPPING}?"
+    assert resolve_app("shopping", [SHOPPING], whole=True) == SHOPPING
+    assert resolve_apps([SHOPPING], [SHOP, SHOPPING], whole=True) == (SHOPPING,)
+
+
+def test_attack_a_label_that_is_the_name_of_another_app_is_not_that_app() -> None:
+    name = "shop-aaaaaaaaaaaaaaaa"
+    posing = f"{name}-bbbbbbbbbbbbbbbb"
+    with pytest.raises(WrongNameError):
+        resolve_app(name, [posing], whole=True)
+    assert resolve_app(name, [posing, name], whole=True) == name
+    assert resolve_app(posing, [posing, name], whole=True) == posing
+
+
 def test_several_matches_are_listed() -> None:
     with pytest.raises(WrongNameError, match="shop is more than one app") as caught:
         resolve_app("shop", [SHOP, TWIN, SHOPPING])

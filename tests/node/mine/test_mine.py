@@ -242,6 +242,7 @@ def test_a_machine_that_is_silent_says_so(
         ["--all", "--over", "7"],
         ["abcdef99"],
         ["--app", "ghost"],
+        ["--app", "sho"],
     ],
     ids=" ".join,
 )

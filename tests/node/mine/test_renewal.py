@@ -202,6 +202,12 @@ def test_burning_gives_up_what_has_not_left(app: Shop, post: Post) -> None:
     assert post.sent == []
 
 
+def test_attack_the_prefix_of_an_app_burns_nothing(app: Shop, post: Post) -> None:
+    kept = visit(app, post)
+    assert run(app, "--app", "sho", "--burn", "--yes").exit_code == 2
+    assert app.journal.receipts() == [kept]
+
+
 def test_nothing_to_reset(app: Shop) -> None:
     assert "nothing to reset" in run(app).output
     assert run(app, "--app", "ghost").exit_code != 0

@@ -32,13 +32,16 @@ def load_catalog(path: Path) -> Catalog:
     return load(raw)
 
 
-def chosen_catalogs(paths: Paths, apps: Sequence[str], files: Iterable[Path]) -> list[Catalog]:
+def chosen_catalogs(
+    paths: Paths, apps: Sequence[str], files: Iterable[Path], *, whole: bool = False
+) -> list[Catalog]:
     """The catalogs in `files`, and those of `apps` among the apps found on this machine; without
-    either, all that are found. Raises CatalogError, WrongNameError."""
+    either, all that are found. `whole` as for `naming.matches`. Raises CatalogError,
+    WrongNameError."""
     chosen = [load_catalog(file) for file in files]
     if chosen and not apps:
         return chosen
     found = {namespace_of(one.label, one.short_key): one for one in known_catalogs(paths)}
     if not apps:
         return list(found.values())
-    return chosen + [found[name] for name in resolve_apps(apps, found)]
+    return chosen + [found[name] for name in resolve_apps(apps, found, whole=whole)]

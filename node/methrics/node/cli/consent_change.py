@@ -10,7 +10,7 @@ import click
 from methrics.node.cli.catalog_file import chosen_catalogs
 from methrics.node.cli.confirm import confirm
 from methrics.node.cli.naming import check_names, resolve_apps
-from methrics.node.cli.options import APPS, CATALOGS, HOME, TYPES, YES
+from methrics.node.cli.options import CATALOGS, HOME, TYPES, WHOLE_APPS, YES
 from methrics.node.clock import Clock
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.apps import known_catalogs
@@ -27,7 +27,7 @@ COMMAND = "command"
 
 
 @click.command(name="grant")
-@APPS
+@WHOLE_APPS
 @CATALOGS
 @TYPES
 @click.option(
@@ -63,7 +63,7 @@ def grant_command(
     if not (apps or catalogs):
         raise click.UsageError("choose an app: --catalog FILE, or --app NAME")
     paths = user_paths(home or outer)
-    loaded = chosen_catalogs(paths, apps, catalogs)
+    loaded = chosen_catalogs(paths, apps, catalogs, whole=True)
     for catalog in loaded:
         check_names(types, catalog.types, kind="event type", owner=_name(catalog))
         _check_fields(catalog, types, fields)
@@ -92,7 +92,7 @@ def grant_command(
 
 
 @click.command(name="withdraw")
-@APPS
+@WHOLE_APPS
 @TYPES
 @click.option("--all", "everything", is_flag=True, help="Every app, later ones included.")
 @HOME
@@ -120,7 +120,7 @@ def withdraw_command(
         _offer_erasing(paths, kept, ())
         return
     known = _types_by_app(paths)
-    chosen = resolve_apps(apps, known)
+    chosen = resolve_apps(apps, known, whole=True)
     for app in chosen:
         check_names(types, known[app] - {EVERY}, kind="event type", owner=app)
     for app in chosen:

@@ -14,7 +14,7 @@ import click
 from methrics.node.cli.confirm import confirm
 from methrics.node.cli.durations import Duration, duration_text
 from methrics.node.cli.naming import check_names, resolve_apps
-from methrics.node.cli.options import APPS, HOME, TYPES, YES, json_option
+from methrics.node.cli.options import HOME, TYPES, WHOLE_APPS, YES, json_option
 from methrics.node.clock import Clock
 from methrics.node.consent.apps import known_catalogs
 from methrics.node.mine.own import OwnReport
@@ -33,7 +33,7 @@ from methrics.schema.pages.explain import duration
 @click.command()
 @click.argument("reports", nargs=-1, metavar="[REPORT]...")
 @TYPES
-@APPS
+@WHOLE_APPS
 @click.option("--all", "everything", is_flag=True, help="Every report of every app.")
 @click.option(
     "--over",
@@ -69,7 +69,7 @@ def erase(
     if everything and (reports or types or apps):
         raise click.UsageError("--all goes alone")
     paths = user_paths(home)
-    apps, window = resolve_apps(apps, namespaces_here(paths)), int(over)
+    apps, window = resolve_apps(apps, namespaces_here(paths), whole=True), int(over)
     known = read_mine(paths, Clock(), apps)
     if not reports and not namespaces_here(paths) and not as_json:
         click.echo("nothing was recorded here: there is nothing to erase")
@@ -184,7 +184,7 @@ def _print_outcome(paths: Paths, done: _Totals, over: int, as_json: bool) -> Non
 
 
 @click.command()
-@APPS
+@WHOLE_APPS
 @click.option("--burn", "burning", is_flag=True, help="Also destroy the receipts of old reports.")
 @YES
 @HOME
@@ -197,7 +197,7 @@ def reset(apps: tuple[str, ...], burning: bool, yes: bool, home: Path | None) ->
     """
     paths = user_paths(home)
     known = namespaces_here(paths)
-    chosen = resolve_apps(apps, known) or known
+    chosen = resolve_apps(apps, known, whole=True) or known
     if not chosen:
         click.echo("nothing was recorded here: there is nothing to reset")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 
@@ -12,6 +13,9 @@ NEAR = 0.6
 
 LISTED = 8
 """Names listed in an error at most."""
+
+_NAME = re.compile(r"[a-z][a-z0-9-]*-[a-z2-7]{16}")
+"""A whole name of an app: `<label>-<short key>`."""
 
 
 class WrongNameError(click.UsageError):
@@ -40,25 +44,31 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def matches(word: str, apps: Iterable[str]) -> list[str]:
+def matches(word: str, apps: Iterable[str], *, whole: bool = False) -> list[str]:
     """The apps (`<label>-<short key>`) that `word` stands for, sorted.
 
     The whole name comes first, then a whole label, then a prefix: with the labels `shop` and
-    `shopping` here, `shop` is the first one and `shopp` the second.
+    `shopping` here, `shop` is the first one and `shopp` the second. `whole`: without prefixes, for
+    commands that change something: if only `shopping` is here, `shop` must not stand for it. A word
+    that looks like a whole name is then no label either, because anyone can choose a label that is
+    another app's name.
     """
     known = sorted(set(apps))
     if not word:
         return []
     if word in known:
         return [word]
+    if whole and _NAME.fullmatch(word):
+        return []
     labelled = [name for name in known if name.rpartition("-")[0] == word]
-    return labelled or [name for name in known if name.startswith(word)]
+    return labelled if labelled or whole else [name for name in known if name.startswith(word)]
 
 
-def resolve_app(word: str, apps: Iterable[str]) -> str:
-    """The one app that `word` stands for. Raises WrongNameError for none or several."""
+def resolve_app(word: str, apps: Iterable[str], *, whole: bool = False) -> str:
+    """The one app that `word` stands for; `whole` as for `matches`. Raises WrongNameError for none
+    or several."""
     known = sorted(set(apps))
-    found = matches(word, known)
+    found = matches(word, known, whole=whole)
     if len(found) == 1:
         return found[0]
     if found:
@@ -66,10 +76,13 @@ def resolve_app(word: str, apps: Iterable[str]) -> str:
     raise WrongNameError(f"no app here is called {word}", _suggestion(word, known))
 
 
-def resolve_apps(words: Iterable[str], apps: Iterable[str]) -> tuple[str, ...]:
-    """The apps that `words` stand for, each once, in the order typed. Raises WrongNameError."""
+def resolve_apps(
+    words: Iterable[str], apps: Iterable[str], *, whole: bool = False
+) -> tuple[str, ...]:
+    """The apps that `words` stand for, each once, in the order typed; `whole` as for `matches`.
+    Raises WrongNameError."""
     known = sorted(set(apps))
-    return tuple(dict.fromkeys(resolve_app(word, known) for word in words))
+    return tuple(dict.fromkeys(resolve_app(word, known, whole=whole) for word in words))
 
 
 def check_names(words: Iterable[str], known: Collection[str], *, kind: str, owner: str) -> None:

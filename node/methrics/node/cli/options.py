@@ -31,6 +31,15 @@ APPS = click.option(
     metavar="NAME",
     help="Only this app: its name, its label, or the beginning of its name; repeatable.",
 )
+WHOLE_APPS = click.option(
+    "--app",
+    "apps",
+    multiple=True,
+    metavar="NAME",
+    help="Only this app: its name or its label; repeatable.",
+)
+"""For commands that change something: a prefix could stand for another app than the one meant."""
+
 CATALOGS = click.option(
     "--catalog",
     "catalogs",
