@@ -40,9 +40,9 @@ SHARES = {
 FLAGS = {"first_of_day": 0.99, "first_of_week": 0.3, "first_of_month": 0.1}
 """How many reports of an install that is active on two days of seven are the first of a period."""
 
-HELD_BACK = {"country": 0.6}
+WITHHELD = {"country": 0.6}
 """How often a field type is not shared."""
-USUALLY_HELD_BACK = 0.04
+USUALLY_WITHHELD = 0.04
 
 
 def _uniform(salt: str) -> str:
@@ -86,8 +86,8 @@ def _cell(field: Field, type_name: str) -> str:
     shared."""
     if field.source is not None:
         return value(field, type_name)
-    held = HELD_BACK.get(field.type, USUALLY_HELD_BACK)
-    return f"CASE WHEN {_uniform(field.name + '?')} >= {held} THEN {value(field, type_name)} END"
+    share = WITHHELD.get(field.type, USUALLY_WITHHELD)
+    return f"CASE WHEN {_uniform(field.name + '?')} >= {share} THEN {value(field, type_name)} END"
 
 
 def _type_of(types: Mapping[str, int], only: str | None) -> str:

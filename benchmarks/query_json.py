@@ -19,7 +19,6 @@ SAME = frozenset(
         "dau",
         "events",
         "funnel",
-        "held_back",
         "mau",
         "new_and_returning",
         "platform_shares",
@@ -32,6 +31,7 @@ SAME = frozenset(
         "stickiness",
         "version_adoption",
         "wau",
+        "withheld",
     }
 )
 """Views whose own SQL also runs on the JSON: see `JsonDataset.asked`."""

@@ -114,10 +114,10 @@ _ARRIVALS = """
         percent(by_then, sum(count(*)) OVER ())
     FROM here WHERE type = '{}' GROUP BY days_later"""
 
-_HELD = """
+_WITHHELD = """
     SELECT f.field, count(*) AS reports,
-        count(*) FILTER (c.fields IS NOT NULL AND NOT list_contains(c.fields, f.field)) AS held,
-        percent(held, reports)
+        count(*) FILTER (c.fields IS NOT NULL AND NOT list_contains(c.fields, f.field)) AS withheld,
+        percent(withheld, reports)
     FROM here r
     JOIN consent c ON c.install = r.install AND c.type = r.type
     JOIN (SELECT unnest({fields}) AS field) f ON true
@@ -225,7 +225,7 @@ _FIELDS = {
 }
 for _type, _fields in _FIELDS.items():
     EXACT[f"example.{_type}_arrivals"] = _ARRIVALS.format(_type)
-    EXACT[f"example.{_type}_held_back"] = _HELD.format(type=_type, fields=_fields)
+    EXACT[f"example.{_type}_withheld"] = _WITHHELD.format(type=_type, fields=_fields)
 
 VALUES = {
     "example.signin_quantiles": "SELECT 'screen', screen FROM signins",

@@ -281,7 +281,7 @@ def test_the_views_that_the_guide_names_are_there() -> None:
     known = {one.name for one in templates()}
     assert named - known == {"step"}, "a table"
     # Mixpanel has no counterpart for arrivals and for fields that were not shared.
-    ours = {"arrivals", "bias", "coverage", "held_back", "refusals", "reports_per_day"}
+    ours = {"arrivals", "bias", "coverage", "withheld", "refusals", "reports_per_day"}
     assert known - named == ours
 
 

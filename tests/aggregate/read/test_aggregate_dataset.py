@@ -46,7 +46,7 @@ def test_tables_and_views_have_the_same_names_in_both_forms(dataset: Dataset) ->
         "refusals",
         "reports_per_day",
         "test.beat_dau",
-        "test.beat_held_back",
+        "test.beat_withheld",
         "test.clicks_counts",
         "test.walk_funnel",
     } <= set(dataset.views())

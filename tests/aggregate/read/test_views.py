@@ -267,7 +267,7 @@ def test_coverage_and_bias_are_against_known_totals(path: Path, tmp_path: Path) 
         assert data.rows("SELECT DISTINCT known_installs FROM test.beat_coverage") == [(None,)]
 
 
-def test_held_back_counts_only_reports_whose_catalog_asks_for_the_field(path: Path) -> None:
+def test_withheld_counts_only_reports_whose_catalog_asks_for_the_field(path: Path) -> None:
     first = making.catalog(making.SOURCE.replace("country = {", "region = {"))
     source = making.SOURCE.replace(
         'label = "test"', f'label = "test"\nnumber = 2\nprevious = "{first.id.hex()}"'
@@ -280,7 +280,7 @@ def test_held_back_counts_only_reports_whose_catalog_asks_for_the_field(path: Pa
         ]
     }
     with making.make(path, tables, [first, making.catalog(source, first)], floor=1) as data:
-        found = {row[0]: row[1:] for row in data.rows("FROM test.beat_held_back")}
+        found = {row[0]: row[1:] for row in data.rows("FROM test.beat_withheld")}
         assert found["country"] == (3, 1, 33)
         assert found["region"] == (4, 4, 100)
         assert found["os"] == (7, 0, 0)
@@ -298,8 +298,8 @@ def test_a_type_goes_before_the_view_of_its_name(path: Path) -> None:
     with making.make(path, tables, [making.catalog(source)], floor=1) as data:
         assert data.rows("SELECT arch FROM test.beat_dau") == [("x86_64",)] * 3
         assert "test.beat_dau" in data.tables()
-        held = data.rows("FROM test.beat_dau_held_back")
-        assert held == [("arch", 3, 0, 0), ("cores", 3, 3, 100)]
+        found = data.rows("FROM test.beat_dau_withheld")
+        assert found == [("arch", 3, 0, 0), ("cores", 3, 3, 100)]
         assert data.rows("FROM test.beat_coverage") == [(MONDAY, 2, None, None, False)]
 
 

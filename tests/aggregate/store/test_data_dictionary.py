@@ -55,7 +55,7 @@ def kinds() -> Any:
     return load(sign(parse_source(SOURCE), b"\7" * 32))
 
 
-def test_a_field_says_how_many_values_it_has_and_whether_they_are_answered_at_random() -> None:
+def test_a_field_says_how_many_values_it_has_and_whether_it_is_randomized() -> None:
     con = described(kinds())
     found = con.execute("SELECT name, epsilon, domain FROM field ORDER BY rowid").fetchall()
     assert found == [

@@ -14,8 +14,8 @@ each field has its first query once for each fitting field, with `{field}` (its 
 and what the field is: `{epsilon}` (thousandths) and `{domain}` (number of values). Which fields fit
 is said by their types; by `<= N`, at most so many values; by `whole`, once more for all reports
 with an empty name and value; by `known`, those of which totals are known; by `randomized`, those
-answered at random, which fit nothing else; by `any`, every one. Fields that the node fills in for
-counting fit only `any`.
+under randomized response, which fit nothing else; by `any`, every one. Fields that the node fills
+in for counting fit only `any`.
 """
 
 from __future__ import annotations

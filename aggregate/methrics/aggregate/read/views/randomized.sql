@@ -1,6 +1,6 @@
 -- Estimated number of installs with each value of a field under randomized response, per month (or
 -- per ISO week, if only weeks are marked), each install once. `reports` is how many answered. The
--- 95 % interval covers random answers, sampling and the floor; estimates are limited to 0 and the
+-- 95 % interval covers the randomness, sampling and the floor; estimates are limited to 0 and the
 -- number who answered.
 -- Does not promise that estimates add up to `reports`: each is made on its own. Does not describe
 -- those who did not answer (see bias).

@@ -5,18 +5,18 @@
 -- for each field of: any
 -- labels: field
 -- size: reports
--- counts: held_back
+-- counts: withheld
 -- percents: percent
 SELECT catalog, count(*) AS reports, {filled}
 FROM {table}
 GROUP BY catalog
 -- each
 SELECT {field} AS field, sum(reports)::BIGINT AS reports,
-    sum(reports - {column})::BIGINT AS held_back
+    sum(reports - {column})::BIGINT AS withheld
 FROM {bundle}
 SEMI JOIN (FROM field WHERE type = {type} AND name = {field}) f USING (catalog)
 HAVING count(*) > 0
 -- shown
-SELECT field, reports, held_back, percent(held_back, reports) AS percent
+SELECT field, reports, withheld, percent(withheld, reports) AS percent
 FROM shown
 ORDER BY field
