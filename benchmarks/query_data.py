@@ -18,7 +18,7 @@ from methrics.aggregate.store.store import Batch, Store
 from methrics.aggregate.store.tables import BASE, TypeTable, column_name
 from methrics.schema.catalog import regions
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.catalog.event_type import EventType, Sequence
+from methrics.schema.catalog.event_type import EventType, SequenceDeclaration
 from methrics.schema.catalog.fields import Field
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import judge
@@ -149,13 +149,13 @@ def _typed(con: Connection, event_type: EventType, table: TypeTable) -> None:
         _steps(con, event_type.sequence, table)
 
 
-def _length(sequence: Sequence) -> str:
+def _length(sequence: SequenceDeclaration) -> str:
     """SQL for the number of steps: in four cases of five there is one more."""
     most = min(sequence.max_steps, len(sequence.steps))
     return f"least({most}, 1 + floor(ln(1 - {_uniform('length')}) / ln(0.8)))::INTEGER"
 
 
-def _steps(con: Connection, sequence: Sequence, table: TypeTable) -> None:
+def _steps(con: Connection, sequence: SequenceDeclaration, table: TypeTable) -> None:
     """The steps of each sequence in their order, none twice, later and later."""
     steps = ", ".join(literal(step) for step in sequence.steps)
     edges = len(sequence.offset_edges)
