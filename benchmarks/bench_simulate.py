@@ -86,11 +86,11 @@ def main() -> None:
     result: dict[str, object] = dict(generate(people, settings))
     whole = Settings(installs=others, days=days)
     with tempfile.TemporaryDirectory() as folder:
-        told = simulate(Path(folder) / "world", whole, processes=1)
+        summary = simulate(Path(folder) / "world", whole, processes=1)
     share = float(result["keypair_sign_ratio"])  # type: ignore[arg-type]  # a number by name
     result |= {
-        "lives_per_cpu_s": round(told.reports_per_cpu_s),
-        "total_reports_per_cpu_s": round(told.total_reports_per_cpu_s),
+        "lives_per_cpu_s": round(summary.reports_per_cpu_s),
+        "total_reports_per_cpu_s": round(summary.total_reports_per_cpu_s),
         "bound_by": "Ed25519 key pairs and signatures" if share >= 0.5 else "Python around them",
     }
     for name, value in result.items():

@@ -53,9 +53,9 @@ def measure(world: World) -> dict[str, Bits]:
     """Event type -> its bits in this simulation."""
     found = {}
     for name, (most, budget) in declared(world.catalog).items():
-        told = Counter(_said(one) for one in world.sightings if one.report.type == name)
-        rarest = math.log2(told.total() / min(told.values()))
-        found[name] = Bits(most, budget, entropy(told.elements()), rarest)
+        values = Counter(_said(one) for one in world.sightings if one.report.type == name)
+        rarest = math.log2(values.total() / min(values.values()))
+        found[name] = Bits(most, budget, entropy(values.elements()), rarest)
     return found
 
 
@@ -99,14 +99,14 @@ def _days(own: list[Sighting]) -> list[list[Sighting]]:
 
 
 def _held(world: World, groups: list[tuple[int, list[Sighting]]]) -> Held:
-    told = [(install, frozenset(_lasting(world, one) for one in part)) for install, part in groups]
+    pairs = [(install, frozenset(_lasting(world, one) for one in part)) for install, part in groups]
     who: dict[frozenset[Hashable], set[int]] = defaultdict(set)
-    for install, what in told:
+    for install, what in pairs:
         who[what].add(install)
-    alone = sum(len(who[what]) == 1 for _, what in told)
+    alone = sum(len(who[what]) == 1 for _, what in pairs)
     reports = sum(len(part) for _, part in groups) / len(groups)
     # Mutual information of install and values: H(install) + H(values) - H(both).
-    bits = entropy(i for i, _ in told) + entropy(what for _, what in told) - entropy(told)
+    bits = entropy(i for i, _ in pairs) + entropy(what for _, what in pairs) - entropy(pairs)
     return Held(reports, bits, alone / len(groups))
 
 

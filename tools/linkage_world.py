@@ -382,10 +382,10 @@ def simulate(
 
 def fingerprint(world: World) -> str:
     """A digest of the run; equal for two runs with the same seed."""
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for one in world.sightings:
-        told.update(one.raw + str(round(one.seen)).encode())
-    return told.hexdigest()
+        digest.update(one.raw + str(round(one.seen)).encode())
+    return digest.hexdigest()
 
 
 __all__ = ["Leak", "Sighting", "World", "fingerprint", "simulate"]

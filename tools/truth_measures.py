@@ -155,7 +155,7 @@ USE: Mapping[str, Callable[[World], float]] = {
 """Measures of use, in the same units."""
 
 
-def told(world: World) -> dict[str, float]:
+def coverage(world: World) -> dict[str, float]:
     """Who is counted: percentages of the activity of all installs, whether they agreed or not."""
     everybody = world.truth.one("SELECT count(*) FROM active")
     people = world.truth.one(
@@ -175,7 +175,7 @@ def told(world: World) -> dict[str, float]:
 def errors(world: World) -> dict[str, float]:
     """Name -> value of all measures above."""
     measures = {**INSTALLS, **USE}
-    found = {name: measure(world) for name, measure in measures.items()} | told(world)
+    found = {name: measure(world) for name, measure in measures.items()} | coverage(world)
     answered = [row[3] for _, row in _answers(world)]
     beats = world.truth.one("SELECT count(*) FROM beats") / world.settings.days
     return found | {"answering": sum(answered) / len(answered), "beats": beats}

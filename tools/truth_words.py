@@ -52,7 +52,7 @@ points, which the view `bias` shows if totals are known.
   DAU by 1 %, WAU by {flood_week:.0f} %, MAU by {flood_month:.0f} % and new installs by
   {flood_new:.0f} %: each false report passes for one more install of its month, while an honest
   install reports on many days. So look at DAU first. If MAU rises while retention and sign-ins do
-  not, suspect an attack. False reports cannot be told from true ones; an event type that has to
+  not, suspect an attack. False reports look like true ones; an event type that has to
   resist flooding can require proof of work.
 - **Forgers, replayers and squatters change no number.** None of their items becomes a row.
 - **Wrong clocks** move few reports to another day. Reports too far ahead or behind are refused.

@@ -50,11 +50,11 @@ def shifted(seconds: int) -> Clock:
 def announce(owner: Any, name: str) -> None:
     step: Callable[..., object] = getattr(owner, name)
 
-    def saying(*arguments: object, **named: object) -> object:
+    def announced(*arguments: object, **named: object) -> object:
         say(f"at {name}")
         return step(*arguments, **named)
 
-    setattr(owner, name, saying)
+    setattr(owner, name, announced)
 
 
 def publish(catalog: Catalog, job: dict[str, Any]) -> int:

@@ -68,7 +68,7 @@ def simulate(directory: Path, processes: int, as_json: bool, **options: float) -
     with _progress(as_json) as tell:
         summary = run(directory, settings, processes=processes, tell=tell)
     if as_json:
-        click.echo(json.dumps(summary.told(), indent=1))
+        click.echo(json.dumps(summary.as_dict(), indent=1))
     else:
         _print_words(directory, summary)
 

@@ -13,7 +13,7 @@ from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import Verification
 from methrics.aggregate.read.verify import verify as check
 
-TOLD_MAX = 20
+PRINTED_MAX = 20
 """Mismatches printed for people at most; --json prints up to 1,000."""
 
 
@@ -67,10 +67,10 @@ def _print_json(found: Verification) -> None:
 
 
 def _print_words(found: Verification) -> None:
-    for one in found.mismatches[:TOLD_MAX]:
+    for one in found.mismatches[:PRINTED_MAX]:
         click.echo(str(one))
-    if found.wrong > TOLD_MAX:
-        click.echo(f"… and {found.wrong - TOLD_MAX} more")
+    if found.wrong > PRINTED_MAX:
+        click.echo(f"… and {found.wrong - PRINTED_MAX} more")
     checked = (
         f"{found.reports} reports, {found.catalogs} catalogs, {found.erasures} erasures "
         f"and {found.notices} notices"

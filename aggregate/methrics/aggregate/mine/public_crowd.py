@@ -37,7 +37,7 @@ class _Table:
     def column(self, part: str) -> str | None:
         """SQL for a part of a report; None if no report here has it."""
         if part == "sequence":
-            return "steps.told" if self.stepped else None
+            return "steps.reported" if self.stepped else None
         if part in self.columns:
             return f"x.{name(self.columns[part])}"
         return f"x.{part}" if part in ("count", "one_in") else None
@@ -49,7 +49,7 @@ class _Table:
             steps = name(self.schema, f"{self.table}_step")
             rows += (
                 " LEFT JOIN (SELECT n, string_agg(step || '@' || offset_bucket, ' ' ORDER BY i) "
-                f"AS told FROM {steps} GROUP BY n) steps ON steps.n = x.n"
+                f"AS reported FROM {steps} GROUP BY n) steps ON steps.n = x.n"
             )
         return rows
 

@@ -146,7 +146,7 @@ def _events(con: Connection, data: Dataset, one: EventType, why: str) -> Iterato
         same = theirs.totals(con, one.name, period)
         title = f"Events {one.name}, each {period}"
         yield Metric(title, same, _numbers(data, sql.format(view)), more)
-    people = "who did it twice cannot be told from two people without an identifier"
+    people = "without an identifier, one person who did it twice counts as two"
     yield Metric(f"Events {one.name}, uniques", theirs.uniques(con, one.name), None, people)
     what, shares = ("counted", "counts") if counted else ("reports", "report_shares")
     for field in one.fields:

@@ -25,7 +25,7 @@ from methrics.schema.errors import LocalError
 
 SEED = sha256(b"the published key of comparisons").digest()
 """The key of a catalog that only a comparison uses."""
-TOLD = 10_000
+PROGRESS_EVERY = 10_000
 """Events between two progress messages."""
 
 Tell = Callable[[str, int, int | None], object]
@@ -64,7 +64,7 @@ def make_draft(path: Path, how: How, refused: Counter[str], tell: Tell) -> tuple
     with open_export(path) as file:
         for one in read_export(file, refused, local=how.zone if how.local else None):
             seen.add(one)
-            if not seen.n % TOLD:
+            if not seen.n % PROGRESS_EVERY:
                 tell("reading", seen.n, None)
     _check(path, seen.n)
     return draft(seen, label=how.label, now=how.now, funnels=how.funnels), seen

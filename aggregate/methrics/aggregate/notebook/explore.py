@@ -108,11 +108,11 @@ def example_data(**changes: float) -> str:
     deleted at any time. `changes` are settings of the simulation (`loss=0.1`, `flooders=20`, …: see
     `methrics simulate`); with any of them METHRICS_DATA is ignored. Raises ConfigError.
     """
-    told = os.environ.get("METHRICS_DATA")
-    if told and not changes:
-        return told
+    chosen = os.environ.get("METHRICS_DATA")
+    if chosen and not changes:
+        return chosen
     settings = replace(EXAMPLE, **changes)  # type: ignore[arg-type]  # names and values are checked
-    key = json.dumps([version("methrics"), settings.told()])
+    key = json.dumps([version("methrics"), settings.as_dict()])
     short = hashlib.sha256(key.encode()).hexdigest()[:12]
     folder = Path(user_paths().data, "example", short)
     if not (folder / TRUTH).exists():

@@ -101,7 +101,7 @@ class _Check:
     def catalogs(self) -> None:
         """Signatures of catalogs, their columns, and the tables that follow from them."""
         columns = "n, id, key, label, number, schema, raw"
-        for n, *told, raw in self.rows(f"SELECT {columns} FROM catalog ORDER BY n"):
+        for n, *stored, raw in self.rows(f"SELECT {columns} FROM catalog ORDER BY n"):
             self.found.catalogs += 1
             verdict = judge(raw, self.book, 0, live=False)
             catalog = _body(verdict)
@@ -112,13 +112,13 @@ class _Check:
             self.layout.add(catalog)
             entry = self.layout.entries[catalog.id]
             right = [catalog.id, catalog.key, catalog.label, catalog.number, entry.schema]
-            if entry.n != n or told != right:
+            if entry.n != n or stored != right:
                 self.found.add("catalog", n, "the columns are not what the bytes say")
-        told_types = self.rows(
+        stored_types = self.rows(
             'SELECT n, schema, name, "table", kind, question FROM type ORDER BY n'
         )
         tables = self.layout.tables()
-        if told_types != [(t.n, t.schema, t.type, t.table, t.kind, t.question) for t in tables]:
+        if stored_types != [(t.n, t.schema, t.type, t.table, t.kind, t.question) for t in tables]:
             self.found.add("type", None, "the event types are not those of the catalogs")
         present = set(self.dataset.tables())
         for table in tables:
@@ -168,7 +168,7 @@ class _Check:
         raws = [row[-1] for row in chunk]
         parts = [raws[start : start + size] for start in range(0, len(raws), size)]
         verdicts = chain.from_iterable(pool.map(self._judge, parts))
-        for (n, kind, *told, _raw), verdict in zip(chunk, verdicts, strict=True):
+        for (n, kind, *stored, _raw), verdict in zip(chunk, verdicts, strict=True):
             report, item = _body(verdict), verdict.item
             if item is None or not isinstance(report, Report):
                 self.found.add("item", n, f"the bytes are refused: {verdict.reason.value}")
@@ -177,7 +177,7 @@ class _Check:
             right = (item.kind, entry.n, entry.tables[report.type].n, report.time, item.id)
             wrong = [
                 column
-                for column, one, other in zip(_ROW[1:], (kind, *told), right, strict=True)
+                for column, one, other in zip(_ROW[1:], (kind, *stored), right, strict=True)
                 if one != other
             ]
             if wrong:

@@ -220,7 +220,7 @@ def _collect(install: Install, profile: Profile, settings: Settings, rows: truth
         unsent[one.receipt.type, one.receipt.time // DAY, one.reason] += 1
     for receipt in store.untaken():
         unsent[receipt.type, receipt.time // DAY, "untaken"] += 1
-    told = {(one.receipt.type, one.receipt.time // DAY) for one in install.sent}
+    days = {(one.receipt.type, one.receipt.time // DAY) for one in install.sent}
     for why, left in (
         ("waiting", store.waiting()),
         ("too-old", store.too_old),
@@ -229,7 +229,7 @@ def _collect(install: Install, profile: Profile, settings: Settings, rows: truth
         for row in left:
             declared = install.catalog.types[row.type]
             # A day that is already reported, or that is no milestone, gives no report.
-            quiet = declared.milestones or (declared.daily and (row.type, row.time // DAY) in told)
+            quiet = declared.milestones or (declared.daily and (row.type, row.time // DAY) in days)
             if not quiet or why == "waiting":
                 unsent[row.type, row.time // DAY, why] += 1
     for (type_name, day, why), n in unsent.items():

@@ -223,10 +223,10 @@ class MemoryJournal:
             self._waiting[one.key_index] = one
         consumed = list(consumed)
         if len(consumed) > len(made):
-            told = Counter((one.type, one.time // DAY) for one in made)
+            reported = Counter((one.type, one.time // DAY) for one in made)
             for row in consumed:
-                if told[row.type, row.time // DAY]:
-                    told[row.type, row.time // DAY] -= 1
+                if reported[row.type, row.time // DAY]:
+                    reported[row.type, row.time // DAY] -= 1
                 else:
                     self.unmade.append(row)
         for row in consumed:

@@ -77,7 +77,7 @@ class Summary:
     sign_ratio: float
     signing_share: float
 
-    def told(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, object]:
         """As one flat object."""
         return asdict(self)
 
@@ -110,12 +110,12 @@ def simulate(
         finally:
             arrival.close()
         store_cpu = time.process_time() - begun
-        told = _told(store)
+        stored = _stored(store)
     tell("writing the truth", 0, 1)
     extra = _extra(settings, arrival)
     truth.write(folder / TRUTH, [*(part.tables for part in parts), extra], arrival.fates)
     tell("writing the truth", 1, 1)
-    return _summary(folder, settings, profiles, parts, told, store_cpu, started)
+    return _summary(folder, settings, profiles, parts, stored, store_cpu, started)
 
 
 def refuse_to_overwrite(folder: Path) -> None:
@@ -210,7 +210,7 @@ def _extra(settings: Settings, arrival: Arrival) -> dict[str, pa.Table]:
         if items:
             attacks.add(kind, day, reason, items)
     run = truth.Columns("run")
-    for name, value in settings.told().items():
+    for name, value in settings.as_dict().items():
         run.add(name, str(value))
     return {"attack": attacks.arrow(), "run": run.arrow()}
 
@@ -224,7 +224,7 @@ class Stored:
     digest: str
 
 
-def _told(store: Store) -> Stored:
+def _stored(store: Store) -> Stored:
     con = store.cursor()
     refused = con.execute("SELECT coalesce(sum(count), 0)::BIGINT FROM refusal").fetchall()[0][0]
     found = combine(digests(con))

@@ -74,7 +74,7 @@ class Settings:
         if self.start % DAY:
             raise _bad("start", "a midnight, UTC")
 
-    def told(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, object]:
         """Every setting by name."""
         return asdict(self)
 

@@ -115,13 +115,13 @@ def column_text(cell: object) -> str:
 
 def _reached(group: _Group) -> Iterator[int | None]:
     """For each report, the steps it reached as a bit mask; None if it is no sequence."""
-    places: dict[int, dict[str, int]] = {}
+    masks: dict[int, dict[str, int]] = {}
     for entry, report in zip(group.entries, group.reports, strict=True):
-        bits = places.get(entry.n)
+        bits = masks.get(entry.n)
         if bits is None:
             sequence = entry.catalog.types[report.type].sequence
             steps = sequence.steps if sequence else ()
-            bits = places[entry.n] = {step: 1 << i for i, step in enumerate(steps)}
+            bits = masks[entry.n] = {step: 1 << i for i, step in enumerate(steps)}
         yield sum({bits[step] for step, _ in report.sequence}) if report.sequence else None
 
 

@@ -139,10 +139,10 @@ def _aligned(table: Table, names: tuple[str, ...]) -> Mapping[Row, int]:
     """The table's rows in the order of `names`. A part that the table does not have is absent."""
     if names == table.names:
         return table.rows
-    place = {name: at for at, name in enumerate(table.names)}
-    places = [place.get(name) for name in names]
+    position = {name: at for at, name in enumerate(table.names)}
+    positions = [position.get(name) for name in names]
     return {
-        tuple(None if at is None else row[at] for at in places): count
+        tuple(None if at is None else row[at] for at in positions): count
         for row, count in table.rows.items()
     }
 
