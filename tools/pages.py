@@ -40,7 +40,7 @@ MEANINGS = {
 VARIABLES = {
     "METHRICS": "`off`, `0`, `false` or `no`: nothing is recorded or sent, whatever was allowed. "
     "`on`: CI does not switch it off; every other reason still does.",
-    "METHRICS_HOME": "One folder for data and settings, instead of the platform's own places.",
+    "METHRICS_HOME": "One folder for data and settings, instead of the platform's usual folders.",
     "METHRICS_RELAYS": "Addresses of relays to hand reports to, separated by spaces or commas.",
     "METHRICS_PEERS": "The same for peers of the topic, which only the route `direct` uses.",
     "METHRICS_DATA": "The data that notebooks open in place of the example: a path or an address.",

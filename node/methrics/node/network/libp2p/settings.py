@@ -40,7 +40,7 @@ class GossipSettings:
     """Messages and bytes per second that one forwarder may send before it is slowed down: three
     times the largest load that is aimed at, so that honest peers stay below."""
     queue_wait: int = 24
-    """Messages queued to one peer at which `publish` waits; the queue itself has 32 places."""
+    """Messages queued to one peer at which `publish` waits; the queue holds 32 at most."""
     stall_max: float = 2.0
     """Seconds without progress after which `publish` no longer waits for a peer."""
     write_time_max: float = 30.0
