@@ -267,10 +267,48 @@ def test_a_damaged_setting_holds_everything_back(nobody: Path, text: str) -> Non
     Path(settings_path(paths)).write_text(text, "utf-8")
     with pytest.raises(StoreError) as caught:
         read_threshold(paths)
-    assert caught.value.code == "trail-damaged"
+    assert caught.value.code == "threshold-damaged"
     by = threshold_meter(paths, NAMESPACE)
     assert by is not None
     assert isinstance(by(SYSTEM, report({"os": "linux"}, START, "system")), Withhold)
+
+
+def test_a_threshold_in_the_old_file_is_read_until_a_new_one_is_set(nobody: Path) -> None:
+    paths = user_paths(nobody)
+    old = Path(settings_path(paths)).with_name("trail.json")
+    old.parent.mkdir(parents=True, exist_ok=True)
+    old.write_text('{"version": 1, "threshold": 9}', "utf-8")
+    assert read_threshold(paths) == 9
+    write_threshold(paths, 4)
+    assert read_threshold(paths) == 4
+    assert not old.exists()
+    Path(settings_path(paths)).unlink()
+    old.write_text("{", "utf-8")
+    with pytest.raises(StoreError) as caught:
+        read_threshold(paths)
+    assert caught.value.code == "threshold-damaged"
+
+
+def test_a_file_that_cannot_be_written_is_named_in_the_error(nobody: Path) -> None:
+    paths = user_paths(nobody)
+    Path(settings_path(paths)).mkdir(parents=True)
+    with pytest.raises(StoreError) as caught:
+        write_threshold(paths, 4)
+    assert caught.value.code == "threshold-unwritten"
+    assert settings_path(paths) in str(caught.value)
+    Path(public_path(paths, NAMESPACE)).mkdir(parents=True)
+    with pytest.raises(StoreError) as caught:
+        write_public(paths, Public(NAMESPACE, "all.duckdb", START, {}))
+    assert caught.value.code == "public-unwritten"
+
+
+def test_public_data_that_is_no_json_is_damaged(nobody: Path) -> None:
+    paths = user_paths(nobody)
+    write_public(paths, Public(NAMESPACE, "all.duckdb", START, {}))
+    Path(public_path(paths, NAMESPACE)).write_text("{", "utf-8")
+    with pytest.raises(StoreError) as caught:
+        read_public(paths, NAMESPACE)
+    assert caught.value.code == "public-damaged"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""The SQLite file of an outbox: opened late, replaced when damaged, safe over threads and forks.
+"""Runs SQL on the SQLite file of an outbox, safely across threads and forks.
 
-A `Database` holds at most one connection and one lock. Connections are closed before this process
-forks, because SQLite forbids carrying an open one into a child. A file that SQLite reports as
-damaged is renamed, and a fresh one takes its place; `healed` counts how often that happened.
+A `Database` has at most one connection, guarded by one lock. The connection is opened at the first
+call, and closed before this process forks, because SQLite forbids carrying an open one into a
+child. If SQLite reports a file as damaged, the file is renamed and a fresh one is made; `healed`
+counts how often that happened.
 """
 
 from __future__ import annotations
@@ -29,27 +30,27 @@ LOG_PAGES = 4000
 The publisher checkpoints far earlier, so an app seldom has to."""
 
 SETUP_PATIENCE = 0.25
-"""Seconds the first use in a process may wait while another process makes the tables."""
+"""Seconds for which the first call in a process waits while another process makes the tables."""
 
 RETRY_STEP = 0.0004
 """Seconds between two tries on a locked file. SQLite's own steps of 1, 2, 5, 10 ms are too long."""
 
 HURRY = 0.002
-"""Seconds to wait in place of `patience`, for HURRY_PAUSE seconds after a wait that failed: a
-process that was stopped while it wrote must not delay every call."""
+"""After a wait of `patience` seconds failed, calls wait only HURRY seconds for the next HURRY_PAUSE
+seconds. Otherwise a process that was stopped while it wrote would delay every call."""
 HURRY_PAUSE = 1.0
 
 BROKEN_PAUSE = 1.0
-"""Seconds for which a file that could not be opened is not tried again, so that a full or read-only
-disk does not slow down every call."""
+"""If the file could not be opened, calls fail at once for this many seconds, so that a full or
+read-only disk does not slow down every call."""
 
 
 class Database:
-    """Queries and transactions on the SQLite file at `path`, which is made when first needed.
+    """Runs queries and transactions on the SQLite file at `path`, which is made when first needed.
 
-    `patience` is how long, in seconds, a call may wait for another thread or process; then it
-    raises StoreError `outbox-busy`. `durable` makes each commit survive a power cut (fsync), not
-    only a kill -9. `size_max` bytes is the hard bound of the file: beyond it, `outbox-full`.
+    A call waits at most `patience` seconds for another thread or process, then it raises StoreError
+    `outbox-busy`. With `durable`, each commit survives a power cut (fsync), not only a kill -9. A
+    write that would make the file larger than `size_max` bytes raises StoreError `outbox-full`.
     """
 
     def __init__(
@@ -89,13 +90,14 @@ class Database:
             lock.release()
 
     def rows(self, sql: str, params: Sequence[object] = ()) -> list[Any]:
-        """All rows of a query, as tuples. Raises StoreError."""
+        """Returns all rows of a query, as tuples. Raises StoreError."""
         with self.transaction(write=False) as con:
             return con.execute(sql, params).fetchall()
 
     @contextlib.contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[sqlite3.Connection]:
-        """A transaction that is rolled back on any error. `write` False only reads.
+        """Runs the `with` block in a transaction, which is rolled back if the block raises an
+        error. With `write` False, the transaction takes no write lock.
 
         Raises StoreError for an error of SQLite; other errors pass through."""
         if not self._lock.acquire(True, self._patience):
@@ -141,10 +143,11 @@ class Database:
         with self._lock:
             self._disconnect()
 
-    # -- around a fork (forks.py) ----------------------------------------------------------------
+    # process/forks.py calls the next four methods around a fork.
 
     def before_fork(self, patience: float) -> bool:
-        """Closes the connection and keeps the lock. False if the lock was not free in time."""
+        """Closes the connection and keeps the lock. Returns False, with nothing changed, if the
+        lock did not become free within `patience` seconds."""
         if not self._lock.acquire(True, patience):
             return False
         self._disconnect()
@@ -155,14 +158,16 @@ class Database:
         self._lock.release()
 
     def abandon(self) -> sqlite3.Connection | None:
-        """In a child, when `before_fork` failed: forgets the connection and the lock. Returns the
-        connection, which the caller has to keep open: closing it would harm the parent's."""
+        """Forgets the connection and the lock; to be called in a child if `before_fork` failed.
+        Returns the connection, which the caller must keep open: if the child closed it, the
+        parent's connection could be damaged."""
         con, self._con, self._cursor = self._con, None, None
         self._lock = threading.Lock()
         return con
 
     def check(self) -> None:
-        """Drops the connection if the file was removed or replaced under it (one `stat`)."""
+        """Closes the connection if the file was removed or replaced while it was open. Costs one
+        `stat`."""
         with self._lock:
             if self._con is None:
                 return
@@ -173,7 +178,7 @@ class Database:
             if not same:
                 self._disconnect()
 
-    # -- one connection, lock held -------------------------------------------------------------
+    # The methods below expect that the caller holds the lock.
 
     def _again(self, sql: str, params: Sequence[object], error: sqlite3.Error) -> int:
         now = self._clock.monotonic()
@@ -268,7 +273,7 @@ class Database:
         return con
 
     def _diagnose(self, error: sqlite3.Error) -> StoreError:
-        """The StoreError for `error`. Moves a damaged file aside first."""
+        """Returns the StoreError for `error`. If the file is damaged, it is moved aside first."""
         code = code_of(error)
         if code == DAMAGED:
             self._disconnect()
@@ -276,8 +281,8 @@ class Database:
         return store_error(code, self.path, str(error))
 
     def _move_aside(self) -> None:
-        """Renames a damaged file to `<name>.damaged`. Replaces an earlier one, so disk use is
-        bounded."""
+        """Renames a damaged file to `<name>.damaged`. An earlier file of that name is replaced, so
+        at most one damaged file uses disk space."""
         with contextlib.suppress(OSError), FileLock(self.path + ".lock"):
             if _is_damaged(self.path):  # otherwise another process has replaced it already
                 for suffix in ("-wal", "-shm"):

@@ -1,7 +1,7 @@
-"""The erasures in an outbox: journaled before they leave, and what became of each.
+"""Journals the erasures of own reports before they are sent, and stores the result of each.
 
-They stand in the journal's file. One transaction journals an erasure and stops its report, so a
-process that is killed leaves both done or neither.
+Erasures are stored in the same file as the journal. One transaction journals an erasure and stops
+the sending of its report, so if the process is killed, either both are done or neither is.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from methrics.schema.errors import LocalError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedErasure:
-    """A signed erasure that is not journaled yet. `key_index` is that of its report, `raw` its
-    exact bytes, `due` when it may leave (unix seconds)."""
+    """A signed erasure that is not journaled yet. `key_index`: that of its report. `raw`: the exact
+    bytes. `due`: the earliest time at which it may be sent (Unix seconds)."""
 
     key_index: int
     raw: bytes
@@ -28,8 +28,10 @@ class SignedErasure:
 class JournaledErasure:
     """An erasure in the journal.
 
-    `key_index` is that of its report. `made` and `due`: unix seconds. `route`: by which it may
-    leave or has left. `state`: due, acknowledged, or struck (every relay refused it).
+    `key_index`: that of its report. `made`: when it was requested; `due`: the earliest time at
+    which it may be sent (Unix seconds). `route`: the route by which it is to be sent or was sent.
+    `state`: due, acknowledged, or struck (every relay refused it). `attempts`: how often sending
+    was tried.
     """
 
     key_index: int
@@ -42,7 +44,7 @@ class JournaledErasure:
 
     @property
     def words(self) -> str:
-        """What became of the erasure, for a person."""
+        """The state of the erasure in words, for a person."""
         if self.state == ACKNOWLEDGED:
             return f"erasure left by {self.route}"
         if self.state == STRUCK:
@@ -52,8 +54,9 @@ class JournaledErasure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErasureCounts:
-    """The result of a request. `journaled`: erasures that will leave. `dropped`: reports deleted
-    here, which never left. `already`: reports whose erasure was requested before."""
+    """The result of a request. `journaled`: erasures that will be sent. `dropped`: reports that
+    were never sent, so they were only deleted here. `already`: reports whose erasure was requested
+    before."""
 
     journaled: int = 0
     dropped: int = 0
@@ -66,15 +69,17 @@ _WAITING = ("event", "counter", "state")
 
 
 class Erasures:
-    """The erasures in a journal's file. Every method raises StoreError as the journal does."""
+    """Reads and changes the erasures in a journal's file. Every method raises StoreError as the
+    journal does."""
 
     def __init__(self, journal: Journal) -> None:
         self._database = journal.database
 
     def seed_of(self, index: int) -> bytes:
-        """The 32-byte seed that the key with this index derives from, even before a `reset`.
+        """Returns the 32-byte seed from which the key with this index was derived, also if a
+        `reset` has replaced that seed since.
 
-        Raises LocalError `no-seed` if it was burned.
+        Raises LocalError `no-seed` if the seed was destroyed (`burn`).
         """
         rows = self._database.rows(
             "SELECT seed FROM (SELECT seed, below FROM old_seed WHERE below > ?1 "
@@ -92,8 +97,8 @@ class Erasures:
     def request(self, signed: Sequence[SignedErasure], now: int) -> ErasureCounts:
         """Journals the erasures of reports that may have left, and deletes reports that never left.
 
-        Whether a report may have left is looked up in the same transaction, so a publisher that is
-        sending at this moment cannot come between.
+        The look-up whether a report may have left is in the same transaction, so a publisher cannot
+        send the report between the look-up and the change.
         """
         journaled = dropped = already = 0
         with self._database.transaction() as con:
@@ -117,10 +122,11 @@ class Erasures:
         return ErasureCounts(journaled=journaled, dropped=dropped, already=already)
 
     def request_again(self, moments: Iterable[tuple[int, int]]) -> int:
-        """Lets erasures leave once more, byte for byte, for an aggregator that missed them.
+        """Schedules erasures to be sent once more, with the same bytes, for aggregators that missed
+        them.
 
-        `moments`: pairs of a key index and the unix seconds at which its erasure is due. Returns
-        how many erasures will leave again.
+        `moments`: pairs of a key index and the Unix seconds at which its erasure is due. Erasures
+        that still wait to be sent keep their due time. Returns how many erasures were scheduled.
         """
         with self._database.transaction() as con:
             return sum(
@@ -133,8 +139,8 @@ class Erasures:
             )
 
     def forget_waiting(self, type_name: str | None = None) -> int:
-        """Deletes recorded rows of which no report was made yet, of one type or of all. Returns how
-        many."""
+        """Deletes the recorded rows of one type, or of all types, of which no report was made yet.
+        Returns how many rows were deleted."""
         with self._database.transaction() as con:
             note_edit(con)
             return sum(
@@ -145,7 +151,8 @@ class Erasures:
             )
 
     def due(self, now: int, routes: Collection[str]) -> list[JournaledErasure]:
-        """Erasures to be sent at `now` whose report left by one of `routes`, earliest first."""
+        """Returns the erasures that are due at `now` and whose report left by one of `routes`, the
+        earliest first."""
         rows = self._database.rows(
             f"SELECT {_COLUMNS} FROM erasure WHERE state = '{DUE}' AND due <= ? ORDER BY due, idx",
             (now,),
@@ -153,12 +160,13 @@ class Erasures:
         return [one for one in map(_erasure, rows) if one.route in routes]
 
     def all(self) -> dict[int, JournaledErasure]:
-        """Every erasure, by the key index of its report."""
+        """Returns every erasure, by the key index of its report."""
         rows = self._database.rows(f"SELECT {_COLUMNS} FROM erasure")
         return {row[0]: _erasure(row) for row in rows}
 
     def attempt(self, index: int) -> bool:
-        """Counts an attempt before it is made. False if the erasure is not due any more."""
+        """Counts an attempt to send an erasure, before the attempt. Returns False if the erasure is
+        not due any more, and must not be sent."""
         return bool(
             self._database.execute(
                 f"UPDATE erasure SET attempts = attempts + 1 WHERE idx = ? AND state = '{DUE}'",
@@ -167,13 +175,14 @@ class Erasures:
         )
 
     def mark(self, index: int, state: str, route: str | None = None) -> None:
-        """Sets the state of one erasure, acknowledged or struck, and the route that it took."""
+        """Sets the state of one erasure, acknowledged or struck, and the route by which it was
+        sent."""
         with self._database.transaction() as con:
             con.execute(
                 "UPDATE erasure SET state = ?, route = coalesce(?, route) WHERE idx = ?",
                 (state, route, index),
             )
-            # An erasure that left is of no use once the receipt of its report is gone.
+            # A sent erasure is not needed any more once the receipt of its report is deleted.
             con.execute(
                 f"DELETE FROM erasure WHERE state != '{DUE}' AND idx != ? "
                 "AND NOT EXISTS (SELECT 1 FROM report WHERE report.idx = erasure.idx)",
@@ -181,8 +190,8 @@ class Erasures:
             )
 
     def postpone(self, moments: Iterable[tuple[int, int]]) -> None:
-        """Sets new due times of erasures that did not leave: pairs of a key index and unix
-        seconds."""
+        """Sets new due times of erasures that were not sent yet. `moments`: pairs of a key index
+        and Unix seconds."""
         with self._database.transaction() as con:
             con.executemany(
                 f"UPDATE erasure SET due = ?2 WHERE idx = ?1 AND state = '{DUE}'", list(moments)

@@ -1,4 +1,4 @@
-"""The outboxes of a person on this machine, and the catalogs in one of them."""
+"""Finds the outboxes of a person on this machine, and reads the catalogs in one of them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from methrics.schema.errors import CatalogError, ConfigError
 
 
 class HasCatalogs(Protocol):
-    """A journal, as far as `read_catalogs` is concerned."""
+    """The one method of a journal that `read_catalogs` calls."""
 
     def catalogs(self) -> Mapping[int, bytes]: ...
 
 
 def namespaces_here(paths: Paths) -> list[str]:
-    """The namespaces that have an outbox on this machine, by name."""
+    """Returns the namespaces that have an outbox on this machine, sorted by name."""
     try:
         names = os.listdir(paths.data)
     except OSError:
@@ -28,7 +28,7 @@ def namespaces_here(paths: Paths) -> list[str]:
 
 
 def choose_namespaces(paths: Paths, chosen: Collection[str] = ()) -> list[str]:
-    """The `chosen` namespaces, by name; all of `namespaces_here` if none is chosen.
+    """Returns the `chosen` namespaces, sorted by name; all of `namespaces_here` if none is chosen.
 
     Raises ConfigError `unknown-namespace` for a chosen namespace without an outbox.
     """
@@ -45,10 +45,10 @@ def choose_namespaces(paths: Paths, chosen: Collection[str] = ()) -> list[str]:
 def read_catalogs(
     journal: HasCatalogs, known: Mapping[int, Catalog] | None = None
 ) -> dict[int, Catalog]:
-    """The verified catalogs in an outbox, by the number that rows and receipts hold.
+    """Returns the verified catalogs in an outbox, by their `catalog_number`.
 
-    `known`: catalogs that an earlier call gave, which are not verified again. A catalog that cannot
-    be read is left out. Raises StoreError as the journal does.
+    `known`: catalogs that an earlier call returned, which are not verified again. A catalog that
+    cannot be read is left out. Raises StoreError as the journal does.
     """
     found: dict[int, Catalog] = {}
     for number, raw in journal.catalogs().items():

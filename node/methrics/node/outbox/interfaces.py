@@ -1,6 +1,6 @@
-"""An outbox as its two users see it: an app that records, and a publisher that makes reports.
+"""Protocols for the two users of an outbox: an app that records, a publisher that makes reports.
 
-`Outbox` and `Journal` are the implementations on disk; the simulator has one in memory.
+`Outbox` and `Journal` implement them on disk; the simulator implements both in memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Generations(Protocol):
 
 
 class AppOutbox(Protocol):
-    """What the recorder's writer needs. See `Outbox` for each method."""
+    """The methods of an outbox that the recorder's writer calls. `Outbox` documents each."""
 
     @property
     def path(self) -> str: ...
@@ -69,7 +69,7 @@ class AppOutbox(Protocol):
 
 
 class PublisherJournal(Protocol):
-    """What a pass of the publisher needs. See `Journal` for each method."""
+    """The methods of a journal that a pass of the publisher calls. `Journal` documents each."""
 
     def pending(self, now: int, limit: int = 1000) -> PendingRows: ...
     def catalogs(self) -> dict[int, bytes]: ...

@@ -1,8 +1,9 @@
-"""The publisher's side of the outbox: what waits, the reports made of it, and what became of them.
+"""The publisher's side of the outbox: the rows that wait, their reports, and the state of each.
 
-A report is journaled before it is sent. One durable transaction keeps its exact bytes and the index
-of its key, moves flags and pacing on, and removes the rows that the report was made from (KPI-7,
-MIM-4). If the machine stops after that, the same bytes are sent again, never a second report.
+A report is journaled before it is sent. One durable transaction stores its exact bytes and the
+index of its key, updates the times of its type (`Pace`), and removes the rows that the report was
+made from (KPI-7, MIM-4). If the machine stops after that, the same bytes are sent again; a second
+report of the same rows is never made.
 
     pending(now) -> rows -> [make reports] -> journal(...) -> due(now) -> [send] -> mark(...)
 """
@@ -29,10 +30,10 @@ from methrics.node.outbox.rows import (
 from methrics.schema.errors import StoreError
 
 PATIENCE = 5.0
-"""Seconds the publisher may wait for the app's writes. It can wait longer than an app can."""
+"""Seconds for which the publisher waits for the app's writes. An app must not wait so long."""
 
 RECEIPTS_MAX = 10_000
-"""Receipts kept, the newest first. A heartbeat a day makes that many in 27 years."""
+"""Receipts that are kept; the oldest are deleted. One report a day makes that many in 27 years."""
 
 WEEK = 7 * 86_400
 EPOCH_WEEK_SHIFT = 3 * 86_400
@@ -55,8 +56,8 @@ _WAITING = """
   SELECT 'state', n, catalog, type, time, max(due) OVER (PARTITION BY type ORDER BY period),
   one_in, fields, NULL, NULL, period FROM state
 """
-"""A state is due after the states of earlier periods, or it would take the flags that belong to
-their reports."""
+"""A state is not due before the states of earlier periods. Otherwise its report would get the flags
+that belong to theirs."""
 _PACE = ("type", "last", "next", "first_day", "first_week")
 _PACES = f"SELECT {', '.join(_PACE)} FROM pace"
 _SAVED = attrgetter(*_PACE)
@@ -85,7 +86,7 @@ class Journal:
         self.database = self.outbox.database
 
     def exists(self) -> bool:
-        """Whether the file exists. Does not make it."""
+        """Returns whether the file exists. Does not make it."""
         return self.outbox.exists()
 
     def close(self) -> None:
@@ -93,7 +94,7 @@ class Journal:
         self.outbox.close()
 
     def drop(self, reason: str, n: int = 1) -> None:
-        """Counts `n` rows or reports that were lost for `reason`."""
+        """Adds `n` to the number of rows and reports that were lost for `reason`."""
         self.outbox.drop(reason, n)
 
     def next_due(self) -> int | None:
@@ -101,15 +102,17 @@ class Journal:
         return self.outbox.next_due()
 
     def pending(self, now: int, limit: int = 1000) -> PendingRows:
-        """Rows that may become reports at `now`, oldest first: both their own due time and the
-        `Pace.next` of their type have come. Drops and counts rows past the age limit first."""
+        """Returns the rows that may become reports at `now`, oldest first: those whose own due time
+        and whose type's `Pace.next` are not later than `now`. First drops and counts the rows that
+        are past the age limit."""
         self.outbox.look_at_bounds()
         with self.database.transaction(write=False) as con:
             token = _number(con, "edits")
             return PendingRows(rows=_pending(con.execute(_PENDING, (now, limit))), token=token)
 
     def snapshot(self) -> Snapshot:
-        """All that is to leave, read in one moment. Changes nothing."""
+        """Reads all unsent reports, waiting rows and due erasures in one transaction. Changes
+        nothing."""
         with self.database.transaction(write=False) as con:
             due = con.execute(f"SELECT {_REPORT} FROM report WHERE state = 'due' ORDER BY due, idx")
             erasures = con.execute("SELECT due FROM erasure WHERE state = 'due' ORDER BY due")
@@ -125,17 +128,18 @@ class Journal:
             )
 
     def catalogs(self) -> dict[int, bytes]:
-        """The bytes of signed catalogs, by the number that rows and receipts hold."""
+        """Returns the bytes of the signed catalogs, by their `catalog_number`."""
         return dict(self.database.rows("SELECT n, raw FROM catalog"))
 
     def paces(self) -> dict[str, Pace]:
-        """The pace of each type of which a report was ever made, by the type's name."""
+        """Returns the pace of each type of which a report was ever made, by the type's name."""
         return _paces(self.database.rows(_PACES))
 
     def identity(self, now: int) -> Identity:
-        """The secret of this installation, made on first use, that is after consent.
+        """Returns the secret of this installation. The first call, which is after consent, makes
+        it.
 
-        Of the first use only its ISO week is kept (MARS-7).
+        Of the time of the first call, only the ISO week is stored (MARS-7).
         """
         with self.database.transaction() as con:
             found = dict(con.execute("SELECT name, value FROM meta"))
@@ -161,12 +165,13 @@ class Journal:
         *,
         token: int,
     ) -> None:
-        """One durable transaction, to be done before anything is sent: keeps the reports, removes
-        the rows they were made from, moves flags, pacing and the next key index on.
+        """Stores reports before they are sent. One durable transaction stores the reports, removes
+        the rows that they were made from, and updates the paces and the next key index.
 
         `token` is that of `pending`. Raises StoreError `journal-conflict`, with nothing changed, if
-        a consumed row is gone (consent was withdrawn, another publisher took it), if the person
-        struck, erased or reset anything since `token` was read, or if a key index was used before.
+        a consumed row is gone (consent was withdrawn, or another publisher consumed it), if the
+        person struck, erased or reset anything since `pending` returned `token`, or if a key index
+        was used before.
         """
         with self.database.transaction() as con:
             if token != _number(con, "edits"):
@@ -189,7 +194,7 @@ class Journal:
             )
 
     def due(self, now: int, limit: int = 1000) -> list[Receipt]:
-        """Journaled reports to be sent at `now`, oldest first."""
+        """Returns the journaled reports that are due at `now`, oldest first."""
         return _receipts(
             self.database.rows(
                 f"SELECT {_REPORT} FROM report WHERE state = 'due' AND due <= ? "
@@ -199,7 +204,8 @@ class Journal:
         )
 
     def mark(self, indices: Iterable[int], state: str, route: str | None = None) -> None:
-        """Sets the state of reports, acknowledged or struck, and the route that they took."""
+        """Sets the state of reports, acknowledged or struck, and the route by which they were sent.
+        Then deletes the oldest receipts above RECEIPTS_MAX."""
         with self.database.transaction() as con:
             con.executemany(
                 "UPDATE report SET state = ?, route = coalesce(?, route), "
@@ -213,9 +219,11 @@ class Journal:
             )
 
     def attempt(self, indices: Iterable[int]) -> set[int]:
-        """Counts an attempt, before it is made: from here on the network may have the report.
+        """Counts an attempt to send each report, before the attempt: from then on, others may have
+        the report.
 
-        Returns the indices that may be sent, without those struck or erased since they were read.
+        Returns the indices of the reports that may be sent. Reports that were struck or erased
+        since they were read are not among them.
         """
         with self.database.transaction() as con:
             return {
@@ -228,8 +236,8 @@ class Journal:
             }
 
     def strike(self, index: int) -> Receipt | None:
-        """Never sends report `index` again. Returns the receipt as it was before, or None if the
-        report is not due, or not any more."""
+        """Strikes the report with key index `index`, so that it is not sent, or not sent again.
+        Returns the receipt as it was before, or None if the report was not due."""
         with self.database.transaction() as con:
             found = con.execute(
                 f"SELECT {_REPORT} FROM report WHERE idx = ? AND state = 'due'", (index,)
@@ -240,8 +248,8 @@ class Journal:
             return from_row(Receipt, _RECEIPT, found)
 
     def strike_row(self, row: Pending) -> bool:
-        """Removes a waiting row: it never becomes a report. False if it is gone or, for a state,
-        was recorded anew."""
+        """Removes a waiting row, so that it never becomes a report. Returns False if the row is
+        gone or, for a state, was recorded again since it was read."""
         # SQLite may use the number of an event again; `due` of a state may be that of another one.
         own, value = ("period", row.period) if row.table == "state" else ("due", row.due)
         with self.database.transaction() as con:
@@ -253,7 +261,7 @@ class Journal:
         return gone > 0
 
     def postpone(self, indices: Iterable[int], due: int) -> None:
-        """Sets a new due time of reports that could not be sent. Counts no attempt."""
+        """Sets a new due time for reports that could not be sent. Does not count an attempt."""
         with self.database.transaction() as con:
             con.executemany(
                 "UPDATE report SET due = ? WHERE idx = ? AND state = 'due'",
@@ -263,7 +271,8 @@ class Journal:
     def receipts(
         self, *, type_name: str | None = None, state: str | None = None, limit: int = -1
     ) -> list[Receipt]:
-        """Journaled reports, whether they left or not, newest first."""
+        """Returns the journaled reports, sent or not, newest first; only those of one type or in
+        one state, if given. A negative `limit` means no limit."""
         return _receipts(
             self.database.rows(
                 f"SELECT {_REPORT} FROM report WHERE (?1 IS NULL OR type = ?1) "
@@ -273,9 +282,9 @@ class Journal:
         )
 
     def purge(self, type_name: str | None = None) -> int:
-        """Forgets what a person withdrew consent to, for one type or for all: rows that wait and
-        reports that cannot have left. Reports that may have left are struck; their receipts stay,
-        so that they can be erased. Returns how many rows were deleted."""
+        """Applies the withdrawal of consent to one type, or to all types. Deletes the waiting rows,
+        and the due reports that cannot have left. Strikes the due reports that may have left; their
+        receipts stay, so that the reports can be erased. Returns how many rows were deleted."""
         chosen = (type_name,)
         with self.database.transaction() as con:
             note_edit(con)
@@ -298,13 +307,13 @@ class Journal:
 
 
 def week_start(now: int) -> int:
-    """The Monday 00:00 UTC of the ISO week of `now`, in seconds."""
+    """Returns the start of the ISO week of `now`: Monday 00:00 UTC, in Unix seconds."""
     return now - (now + EPOCH_WEEK_SHIFT) % WEEK
 
 
 def note_edit(con: sqlite3.Connection) -> None:
-    """Makes older tokens of `Journal.pending` invalid. To be called in each transaction by which a
-    person changes what is to leave, so that a publisher reads it again."""
+    """Makes earlier tokens of `Journal.pending` invalid. Call this in each transaction by which a
+    person deletes or stops rows or reports, so that a publisher reads the pending rows again."""
     con.execute(
         "INSERT INTO meta VALUES ('edits', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
     )
@@ -333,14 +342,15 @@ def _consume(con: sqlite3.Connection, row: Pending) -> bool:
         done = con.execute("DELETE FROM event WHERE n = ? AND due = ?", (row.n, row.due))
         return done.rowcount == 1
     if row.table == "counter":
-        # Only what was read: the app may have counted on since.
+        # Subtract only the sum that was read, because the app may have added to it since.
         done = con.execute(
             "UPDATE counter SET count = count - ? WHERE n = ? AND fields = ?",
             (row.total, row.n, row.fields),
         )
         con.execute("DELETE FROM counter WHERE n = ? AND count <= 0", (row.n,))
         return done.rowcount == 1
-    # A state recorded since it was read stays for the next pass. If it is gone, it was withdrawn.
+    # A state that was recorded again since it was read stays for the next pass. If there is no
+    # state any more, consent was withdrawn.
     mine = (row.type, row.period)
     if not con.execute("SELECT 1 FROM state WHERE type = ? AND period = ?", mine).fetchone():
         return False

@@ -1,4 +1,4 @@
-"""The app's side of the outbox: cheap, durable appends, bounded by size and age.
+"""The app's side of the outbox: cheap and durable appends, with limits on size and age.
 
 An `Outbox` is one SQLite file for each user and app. The app appends rows to `event`, adds to sums
 in `counter`, and replaces rows of `state` (one for each period, see `flags.period`). The publisher
@@ -20,18 +20,19 @@ SIZE_MAX = 16 * 1024 * 1024
 with an erasure, take about 11 MiB, so receipts cannot use up the space for new events."""
 
 AGE_MAX = LATE_DEFAULT
-"""Seconds after which an event that no publisher took is dropped: receivers would refuse it as
-late."""
+"""Seconds after which an event of which no report was made is dropped: receivers would refuse its
+report as late."""
 
 ROWS_MAX = 10_000
-"""Pending events, so that a publisher that starts after weeks has a bounded amount of work."""
+"""Most pending events, so that a publisher that starts after weeks has a limited amount of work."""
 
 PATIENCE = 0.1
-"""Seconds an append may wait for other writers. They lock the file for tens of microseconds, unless
-the system suspends one meanwhile. After a wait that failed, the next calls wait much shorter."""
+"""Seconds for which an append waits for other writers. They lock the file for tens of microseconds,
+unless the system suspends one meanwhile. After a wait that failed, the next calls wait for a much
+shorter time."""
 
 TRIM_EVERY = 256
-"""Appends between two checks of the bounds. The first append of a process checks too."""
+"""Appends between two checks of the limits. The first append of a process checks them too."""
 
 # Most events need neither `one_in` nor `steps`, and each column takes half a microsecond.
 _PLAIN = "INSERT INTO event (catalog, type, time, due, fields) VALUES (?,?,?,?,?)"
@@ -81,7 +82,7 @@ class Outbox:
         self._trimmed = False
 
     def exists(self) -> bool:
-        """Whether the file exists. Does not make it."""
+        """Returns whether the file exists. Does not make it."""
         return os.path.exists(self.path)
 
     def keep_catalog(self, catalog_id: bytes, raw: bytes) -> int:
@@ -102,7 +103,8 @@ class Outbox:
         one_in: int = 1,
         steps: bytes | None = None,
     ) -> bool:
-        """Stores one event. `fields`, `steps`: CBOR. False if the outbox is full."""
+        """Stores one event. `fields` and `steps`: CBOR. Returns False, with nothing stored, if the
+        outbox is full."""
         if self._until_trim <= 0:
             self.look_at_bounds()
         if self._full:
@@ -125,8 +127,8 @@ class Outbox:
         n: int,
         one_in: int = 1,
     ) -> None:
-        """Adds `n` to the sum for these fields in the window that begins at `window`, unix
-        seconds."""
+        """Adds `n` to the sum for these fields in the window that begins at `window` (Unix
+        seconds)."""
         self.database.execute(_COUNTER, (catalog, type_name, window, due, one_in, fields, n))
 
     def set_state(
@@ -147,18 +149,16 @@ class Outbox:
         self._until_trim -= 1
 
     def drop(self, reason: str, n: int = 1) -> None:
-        """Counts `n` events that were lost for `reason`."""
+        """Adds `n` to the number of events that were lost for `reason`."""
         self.database.execute(_DROP, (reason, n))
 
     def dropped(self) -> dict[str, int]:
-        """How many events were lost since this outbox was made, by reason."""
+        """Returns how many events were lost since this outbox was made, by reason."""
         return dict(self.database.rows("SELECT reason, count FROM dropped ORDER BY reason"))
 
     def next_due(self) -> int | None:
-        """The earliest time at which a report can be made or something can be sent, in unix
-        seconds.
-
-        None if the outbox has nothing pending."""
+        """Returns the earliest time at which a report can be made, or a report or erasure can be
+        sent (Unix seconds); None if nothing is pending."""
         found = self.database.rows(
             "SELECT min(due) FROM (SELECT min(due) AS due FROM report WHERE state = 'due' "
             "UNION ALL SELECT min(due) FROM erasure WHERE state = 'due' "
@@ -173,7 +173,8 @@ class Outbox:
         return due
 
     def check(self) -> None:
-        """Opens a fresh file at the next call if this one was removed or replaced."""
+        """Finds out whether the file was removed or replaced. If so, the next call opens the file
+        that is there then."""
         self.database.check()
 
     def close(self) -> None:
@@ -208,8 +209,8 @@ class Outbox:
 
 
 def catalog_number(catalog_id: bytes) -> int:
-    """The number that rows hold in place of a 32-byte catalog id: its first 48 bits.
+    """Returns the number that rows store in place of a 32-byte catalog id: its first 48 bits.
 
-    It is the same in every file. So rows that are written while a damaged file is replaced still
-    name the right catalog."""
+    The number is the same in every file, so rows that are written while a damaged file is replaced
+    still refer to the right catalog."""
     return int.from_bytes(catalog_id[:6], "big")

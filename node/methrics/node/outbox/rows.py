@@ -9,20 +9,22 @@ from typing import TypeVar
 Row = TypeVar("Row")
 
 DUE, ACKNOWLEDGED, STRUCK = "due", "acknowledged", "struck"
-"""States of a report: to be sent; taken by a relay or peer; never to be sent, or not again."""
+"""States of a report. DUE: it is to be sent. ACKNOWLEDGED: a relay or peer accepted it. STRUCK: it
+is not sent, or not sent again."""
 
 NEVER_LEFT = f"(attempts = 0 AND state IN ('{DUE}', '{STRUCK}'))"
-"""SQL condition on a row of `report`: the report cannot have left. `Receipt.may_have_left` is its
-opposite."""
+"""SQL condition on a row of `report`: the report cannot have left this machine. It is the opposite
+of `Receipt.may_have_left`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
     """A recorded row of which no report was made yet.
 
-    `table`: event, counter or state. `n`: the row's number in its table. `catalog`: see
-    `catalog_number`. `time` and `due`: unix seconds. `fields` and `steps`: CBOR. `total`: the sum
-    of a counter, None in other tables. `period`: see `flags.period`, 0 in other tables than state.
+    `table`: event, counter or state. `n`: the row's number in its table. `catalog`: the
+    `catalog_number`. `time`: when it happened; `due`: the earliest time for its report (Unix
+    seconds). `fields` and `steps`: CBOR. `total`: the sum of a counter, None in other tables.
+    `period`: see `flags.period`, 0 in other tables than state.
     """
 
     table: str
@@ -40,8 +42,8 @@ class Pending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingRows:
-    """Rows that may become reports, and the `token` with which `Journal.journal` finds out whether
-    a person changed what is to leave since the rows were read."""
+    """Rows that may become reports now. `token` is passed to `Journal.journal`, which refuses it if
+    the person has deleted or stopped anything since the rows were read."""
 
     rows: list[Pending]
     token: int
@@ -49,11 +51,11 @@ class PendingRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """A report in the journal: the exact bytes that leave, and what became of them.
+    """A report in the journal: the exact bytes that are sent, and whether they were sent.
 
-    `key_index` is the index from which the report's key is derived. `id` has 32 bytes. `time` is
-    the time in the report, `made` when the report was made, `due` when it may leave (unix seconds).
-    `attempts`: how often a pass began to send it.
+    `key_index`: the index from which the report's key is derived. `id`: 32 bytes. `time`: the time
+    in the report; `made`: when the report was made; `due`: the earliest time at which it may be
+    sent (Unix seconds). `attempts`: how often a pass began to send it.
     """
 
     key_index: int
@@ -70,17 +72,19 @@ class Receipt:
 
     @property
     def may_have_left(self) -> bool:
-        """Whether anybody else can have the report: a relay took it, or sending it was tried."""
+        """Whether anybody else can have the report: a relay accepted it, or sending it was
+        tried."""
         return self.attempts > 0 or self.state == ACKNOWLEDGED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """What is kept of one event type between two reports. Times are unix seconds.
+    """The times that the node stores for one event type between two reports (Unix seconds).
 
-    `last`: the time of the last report (0: none yet). `next`: the earliest moment for the next one.
-    For types with milestones: `first_day` is when the day of the first report began. After the last
-    milestone only `first_week` is kept, when the ISO week of that day began.
+    `last`: the time of the last report, 0 before the first. `next`: the earliest time at which the
+    next report may be made. Types with milestones also have `first_day`, the start of the day of
+    their first report. After the last milestone, `first_week`, the start of the ISO week of that
+    day, replaces `first_day`.
     """
 
     type: str
@@ -102,11 +106,11 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All that is to leave, read in one moment.
+    """All unsent reports, waiting rows and due erasures, read in one transaction.
 
-    `due`: journaled reports that did not leave, however far ahead their due time is. `waiting`:
-    rows of which no report was made yet. `seed` and `install_week` are None before the first
-    report. `erasures`: when the journaled erasures are due (unix seconds).
+    `due`: journaled reports that were not sent, also those whose due time is in the future.
+    `waiting`: rows of which no report was made yet. `seed` and `install_week` are None before the
+    first report. `erasures`: the due times of the unsent erasures (Unix seconds).
     """
 
     due: list[Receipt]
@@ -119,5 +123,6 @@ class Snapshot:
 
 
 def from_row(model: type[Row], names: Iterable[str], row: Iterable[object]) -> Row:
-    """The `model` whose fields `names` have the values of an SQL row, in the same order."""
+    """Returns an instance of the class `model`, with the values of an SQL row for its fields
+    `names`, in the same order."""
     return model(**dict(zip(names, row, strict=True)))

@@ -54,7 +54,8 @@ ALTER TABLE pace ADD COLUMN first_week INTEGER;
 """
 
 STEPS = (_FIRST, _ERASURES, _PERIODS)
-"""The SQL that leads from each version of the layout to the next."""
+"""SQL scripts. The first makes the tables of layout version 1 in an empty file; each later one
+upgrades a file by one version."""
 
 SCHEMA_VERSION = len(STEPS)
 """`PRAGMA user_version` of the files that this code reads and writes."""
@@ -104,7 +105,7 @@ def lay_out(con: sqlite3.Connection, path: str) -> None:
 
 
 def code_of(error: Exception) -> str:
-    """The stable code of an error that SQLite or the file system raised."""
+    """Returns the stable code for an error that SQLite or the file system raised."""
     if isinstance(error, sqlite3.Error):
         # The low byte is the primary result code (sqlite.org/rescode.html).
         return _CODES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "outbox-disk")
@@ -112,13 +113,13 @@ def code_of(error: Exception) -> str:
 
 
 def store_error(code: str, path: str, detail: str = "") -> StoreError:
-    """The error for `code`, with a hint."""
+    """Returns the StoreError for `code`, with a hint. `path`: the outbox. `detail`: the cause."""
     tail = f": {detail}" if detail else ""
     return StoreError(code, f"cannot use the outbox {path}{tail}", _HINTS.get(code, ""))
 
 
 def layout_version(con: sqlite3.Connection, path: str) -> int:
-    """The version of the file's layout, 0 if it is empty.
+    """Returns the version of the file's layout, 0 if the file is empty.
 
     Raises StoreError `outbox-newer` for a version later than SCHEMA_VERSION."""
     version: int = con.execute("PRAGMA user_version").fetchone()[0]

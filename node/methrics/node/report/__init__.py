@@ -1,3 +1,3 @@
-"""From recorded events to signed reports: flags, randomized response, keys, pacing, threshold."""
+"""Makes signed reports of recorded events: flags, randomized response, keys, pacing, threshold."""
 
 __all__: list[str] = []

@@ -1,11 +1,11 @@
 """Signs erasures of own reports, without revealing whose they are (pure).
 
-An erasure is signed with the key of its report and with no other. So it shows that the maker of the
-report wants it erased, and nothing more (NEW-3). An observer could still link erasures by when and
-how they travel. Therefore each erasure gets a random due time, independent of the report's age and
-of the other erasures. Only one leaves in each pass, from a fresh host key, in a box as long as that
-of any report. Erasures that became due while the machine was off get new random due times, so that
-they do not leave in a row.
+An erasure is signed with the key of its report and with no other key. So it proves that the maker
+of the report wants it erased, and nothing more (NEW-3). An observer could still link erasures by
+when and how they are sent. Therefore each erasure gets a random due time, independent of the
+report's age and of the other erasures. The publisher sends only one erasure in each pass, from a
+fresh host key, in a box as long as that of any report. Erasures that became due while the machine
+was off get new random due times, so that they are not sent one right after the other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from methrics.schema.wire.items import Erasure, decode_report, encode_erasure
 
 
 def sign_erasure(raw: bytes, key_seed: bytes) -> bytes:
-    """The erasure of the report `raw`, signed with the report's own key; always the same bytes.
+    """Returns the erasure of the report `raw`, signed with the report's own key. The same report
+    always gives the same bytes.
 
     `key_seed` is the 32-byte seed of that key. Raises LocalError `wrong-seed` for the seed of
     another key, and RefusedError if `raw` is not a report.
@@ -49,9 +50,11 @@ def sign_all(
     window: int,
     rng: Rng,
 ) -> list[SignedErasure]:
-    """An erasure for each of `receipts`, each due at a random time within `window` seconds.
+    """Returns a signed erasure for each of `receipts`, each due at a random time within `window`
+    seconds from `now` (Unix seconds).
 
-    `seed_of` gives the node's seed for a key index. Raises as `sign_erasure` and `spread` do.
+    `seed_of` returns the node's seed for a key index. Raises the errors of `sign_erasure` and
+    `spread`.
     """
     moments = spread(len(receipts), now, window, rng)
     return [
@@ -65,9 +68,10 @@ def sign_all(
 
 
 def routes_open(route: str) -> frozenset[str]:
-    """The routes of reports whose erasures may leave by `route`: those that hide no more than it.
+    """Returns the routes of the reports whose erasures may be sent by `route`: `route` itself and
+    all routes that hide less.
 
-    An erasure may hide more than its report did without a new consent, but never less. Raises
-    ValueError for an unknown route.
+    Without a new consent, an erasure may be sent by a route that hides more than that of its
+    report, but never by one that hides less. Raises ValueError for an unknown route.
     """
     return frozenset(ROUTES[ROUTES.index(route) :])

@@ -1,8 +1,8 @@
-"""Facts about this machine, such as its operating system, under the usual names of fields.
+"""Reads facts about this machine, such as its operating system, under the usual names of fields.
 
-The values are raw. The catalog reduces each to a bucket, a known word or `other` before it is
-stored. They are read only with consent (`Recorder.facts`). None of them names the machine, its user
-or its location.
+The values are raw: the catalog reduces each value to a bucket, a known word or `other` before it is
+stored. Facts are read only with consent (`Recorder.facts`). No fact names the machine, its user or
+its location.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _FACTS: dict[str, Callable[[], object]] = {
 }
 
 NAMES = tuple(_FACTS)
-"""Names of fields for which a fact is known."""
+"""The names of fields for which this module can read a fact."""
 
 
 def machine_facts(names: Iterable[str]) -> dict[str, object]:
-    """The facts whose names are among `names`. Unknown names are left out."""
+    """Returns the facts with these `names`. Names for which there is no fact are left out."""
     return {name: _FACTS[name]() for name in names if name in _FACTS}

@@ -1,7 +1,8 @@
-"""Flags such as 'first report of the day', by which people are counted without identifiers (NEW-4).
+"""Derives flags such as "first report of the day", which count people without identifiers (NEW-4).
 
-Pure functions of the pace of the event type, the week of installation and the time of the report.
-Days, ISO weeks and months are in UTC. Brave's usage ping counts the same way.
+All functions are pure: they need only the pace of the event type, the week of installation and the
+time of the report. Days, ISO weeks and months are in UTC. Brave's usage ping counts people in the
+same way.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ if TYPE_CHECKING:
 DAY = 86_400
 
 SOURCES = ("first_of_day", "first_of_week", "first_of_month", "install_age", "milestone")
-"""Names of the field sources that a node fills in; an app can never set them."""
+"""The field sources whose values the node derives; an app can never set such a field."""
 
 
 def derived(source: str, *, pace: Pace, time: int, install_week: int) -> bool | int | str:
-    """The raw value of a field of this `source`, for a report of `time` (Unix seconds).
+    """Returns the raw value of a field with this `source`, for a report of `time` (Unix seconds).
 
-    `pace` is that of the type before this report. `install_week` is any time within the ISO week of
-    the installation. Flags are bools. `install_age` is the number of whole weeks since that week, 0
-    in the week itself (MARS-9: the field's buckets make it coarse). A `milestone` is `d` followed
-    by whole days. Raises ValueError for an unknown source.
+    `pace`: that of the type before this report. `install_week`: any time within the ISO week of the
+    installation. A flag is a bool. `install_age` is the number of ISO weeks since the week of the
+    installation, 0 in that week (MARS-9: the field's buckets make it coarse). A `milestone` is `d`
+    and the number of days since the first report, such as `d7`. Raises ValueError for an unknown
+    source.
     """
     if source == "install_age":
         return max(0, week_number(time) - week_number(install_week))
@@ -35,7 +37,8 @@ def derived(source: str, *, pace: Pace, time: int, install_week: int) -> bool | 
     last = pace.last
     if not last:
         return True
-    # If the clock is set back, a person must not be counted twice: only a later period is new.
+    # Only a later period counts as new. Otherwise a clock that is set back would count a person
+    # twice.
     if source == "first_of_day":
         return day_number(time) > day_number(last)
     if source == "first_of_week":
@@ -44,10 +47,11 @@ def derived(source: str, *, pace: Pace, time: int, install_week: int) -> bool | 
 
 
 def after_first(pace: Pace, time: int) -> int | None:
-    """Whole days from the type's first report to one of `time`; 0 if that one is the first.
+    """Returns the number of days from the type's first report to a report of `time` (Unix seconds);
+    0 if that report is the first.
 
-    None if the first day is not kept: all milestones have passed, or the type had reports before it
-    had milestones.
+    Returns None if the first day is not stored: all milestones have passed, or the type had reports
+    before it had milestones.
     """
     if pace.first_day is not None:
         return day_number(time) - day_number(pace.first_day)
@@ -55,8 +59,9 @@ def after_first(pace: Pace, time: int) -> int | None:
 
 
 def period(event_type: EventType, time: int) -> int:
-    """The number of the day, ISO week or month of `time`: the shortest period by which reports of
-    the type are counted. 0 for a type of which only the latest state matters."""
+    """Returns the number of the day, ISO week or month that contains `time` (Unix seconds),
+    whichever is the shortest period by which reports of the type count people. Returns 0 for a type
+    that does not count people, because then only its latest state matters."""
     sources = event_type.sources
     if event_type.daily:
         return day_number(time)
@@ -66,22 +71,25 @@ def period(event_type: EventType, time: int) -> int:
 
 
 def latest(last: int, time: int) -> int:
-    """The new `Pace.last` after a report of `time`: never earlier than the old one."""
+    """Returns the new `Pace.last` after a report of `time`, which is never earlier than the old
+    one."""
     return max(last, time)
 
 
 def day_number(time: int) -> int:
-    """Days since 1970-01-01 UTC."""
+    """Returns the number of days from 1970-01-01 to `time` (Unix seconds), in UTC."""
     return time // DAY
 
 
 def week_number(time: int) -> int:
-    """ISO weeks since that of 1970-01-01, a Thursday. Weeks begin on Monday."""
+    """Returns the number of ISO weeks, which begin on Monday, from the week of 1970-01-01 (a
+    Thursday) to the week of `time` (Unix seconds)."""
     return (time // DAY + 3) // 7
 
 
 def month_number(time: int) -> int:
-    """Months since year 0, by the proleptic Gregorian calendar (days-from-civil, reversed)."""
+    """Returns the number of months from year 0 to `time` (Unix seconds), by the proleptic Gregorian
+    calendar (the days-from-civil algorithm, reversed)."""
     days = time // DAY + 719_468
     era, of_era = divmod(days, 146_097)
     year_of_era = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365

@@ -1,7 +1,8 @@
-"""One-time keys: each report is signed with a fresh Ed25519 key, derived from one secret seed.
+"""Derives the one-time keys: each report is signed with a fresh Ed25519 key from one secret seed.
 
-There is one seed for each app and user. Without it, two keys of one person look like keys of two
-people. With the seed and the key index in the receipt, the node can sign an erasure of that report.
+There is one seed for each app and user. Without the seed, two keys of one person look like the keys
+of two people. With the seed and the key index in the receipt, the node can sign an erasure of the
+report.
 """
 
 from __future__ import annotations
@@ -9,19 +10,20 @@ from __future__ import annotations
 import hashlib
 
 SEED_SIZE = 32
-"""Bytes of the seed, of a derived key seed (RFC 8032) and of a BLAKE2b key."""
+"""Bytes of the secret seed, and of the Ed25519 seed of a report's key (RFC 8032)."""
 
 INDEX_MAX = (1 << 63) - 1
-"""SQLite's largest integer."""
+"""The largest key index, which is SQLite's largest integer."""
 
 _PERSON = b"methrics-report1"
 
 
 def report_seed(seed: bytes, index: int) -> bytes:
-    """The Ed25519 seed, 32 bytes, of report number `index`.
+    """Returns the Ed25519 seed (32 bytes) of the report with key index `index`.
 
-    BLAKE2b (RFC 7693) keyed with the 32-byte `seed` and personalised; the message is `index` as
-    8 bytes, big-endian. Raises ValueError for another length or a negative or larger index.
+    It is the BLAKE2b hash (RFC 7693) of `index` as 8 bytes, big-endian, with the 32-byte `seed` as
+    the key and a fixed personalisation. Raises ValueError for a seed of another length or an index
+    outside 0..INDEX_MAX.
     """
     if len(seed) != SEED_SIZE:
         raise ValueError(f"a seed has {SEED_SIZE} bytes, not {len(seed)}")

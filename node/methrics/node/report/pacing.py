@@ -1,9 +1,9 @@
-"""When rows may become reports, when the next report of a type is due, when erasures leave (pure).
+"""Draws the times at which rows may become reports and erasures may be sent (pure).
 
-A release schedule has `delay` (seconds from recording to the report), `every` (least and most
-seconds between two reports of the type, None if each event makes its own) and `jitter` (the most
-seconds added at random). Each time is drawn once and stored in the outbox, so a restart does not
-change it.
+A release schedule has `delay` (seconds from recording an event to its report), `every` (the least
+and most seconds between two reports of the type, None if each event has a report of its own) and
+`jitter` (the most seconds that are added at random). Each time is drawn once and stored in the
+outbox, so a restart does not change it.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from typing import Protocol
 from methrics.node.clock import Rng
 
 DELAY_MIN = 300
-"""Least seconds from an event to its report, whatever the schedule (MIM-7, METH-14)."""
+"""Least seconds from an event to its report, also if the schedule has a shorter `delay` (MIM-7,
+METH-14)."""
 
 EVERY_MIN = 300
-"""Least seconds between two reports of a type, whatever the schedule."""
-
+"""Least seconds between two reports of a type, also if the schedule has a shorter `every`."""
 
 WINDOW = 7 * 86_400
-"""Default seconds over which erasures leave: each weekday and hour is equally likely."""
+"""Default length (seconds) of the window within which requested erasures are sent at random times.
+In one week, each weekday and hour is equally likely."""
 
 WINDOW_MAX = 60 * 86_400
-"""Seconds of the longest window, so that an erasure cannot be put off for ever."""
+"""Greatest length (seconds) of that window, so that an erasure cannot be put off for ever."""
 
 GAP = (120, 1200)
-"""Seconds (least, most) that each overdue erasure adds to the time over which all are spread again.
-That is long enough for a relay's batch windows to pass in between, and short enough for a machine
-that is on for an hour a day."""
+"""Overdue erasures get new random times. GAP[0]: least seconds until the first one. Each erasure
+makes the time over which all are spread GAP[1] - GAP[0] seconds longer. So a relay's batch windows
+pass between two erasures, and a machine that is on for an hour a day still sends them."""
 
 
 class Release(Protocol):
@@ -43,16 +44,18 @@ class Release(Protocol):
 
 
 def event_due(release: Release, now: int, rng: Rng) -> int:
-    """The earliest time at which a row recorded at `now` may become a report (Unix seconds)."""
+    """Returns the earliest time at which a row recorded at `now` may become a report (Unix
+    seconds)."""
     delay = release.delay
     return now + (delay if delay > DELAY_MIN else DELAY_MIN) + int(rng() * (release.jitter + 1))
 
 
 def next_due(release: Release, now: int, rng: Rng, last: int | None) -> int:
-    """The earliest time of the type's next report (Unix seconds), drawn at random (MARS-8).
+    """Returns the earliest time of the type's next report (Unix seconds). If the schedule has
+    `every`, the time is drawn at random (MARS-8).
 
-    `last` is when the previous report was made, None before the first one. A `last` in the future
-    counts as `now`: the clock was set back, and the type must not fall silent for years.
+    `last`: when the previous report was made, None before the first. A `last` in the future counts
+    as `now`, because otherwise no report would be made for years after the clock was set back.
     """
     if last is None:
         return event_due(release, now, rng)
@@ -65,7 +68,7 @@ def next_due(release: Release, now: int, rng: Rng, last: int | None) -> int:
 
 
 def spread(count: int, now: int, window: int, rng: Rng) -> list[int]:
-    """`count` independent random times (Unix seconds) between `now` and `window` seconds later.
+    """Returns `count` independent random times (Unix seconds) from `now` to `window` seconds later.
 
     Raises ValueError if `window` is not within 0..WINDOW_MAX.
     """
@@ -75,15 +78,15 @@ def spread(count: int, now: int, window: int, rng: Rng) -> list[int]:
 
 
 def spread_again(count: int, now: int, rng: Rng) -> list[int]:
-    """New random times (Unix seconds) for `count` overdue erasures.
+    """Returns new random times (Unix seconds) for `count` overdue erasures.
 
-    The more there are, the longer the time over which they are spread. The earliest possible time
-    is GAP[0] seconds after `now`.
+    The more there are, the longer the time over which they are spread (see GAP). The earliest
+    possible time is GAP[0] seconds after `now`.
     """
     least, most = GAP
     return [now + least + int(rng() * count * (most - least)) for _ in range(count)]
 
 
 def _drawn(most: int, rng: Rng) -> int:
-    """A random whole number in 0..most, uniformly distributed."""
+    """Returns a random whole number in 0..most, uniformly distributed."""
     return int(rng() * (most + 1))

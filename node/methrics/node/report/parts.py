@@ -1,8 +1,8 @@
-"""The parts of a report by name, and each in plain words for a person.
+"""Splits a report into its parts by name, and words each part for a person.
 
-The parts are the values by field name, and `count`, `one_in` (only when sampled) and `sequence` (as
-text). No field can have one of these three names. If a declared part is absent, the person did not
-share it, and every reader of the report can see that.
+The parts are the values, each under the name of its field, and `count`, `one_in` (only when
+sampled) and `sequence` (as text). No field can have one of these three names. If a declared part is
+absent, the person did not share it, and every reader of the report can see that.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ FLAGS = frozenset({"first_of_day", "first_of_week", "first_of_month"})
 """Sources of fields that depend on when a report was made, not on who made it."""
 
 _PASSING = frozenset({"count", "sequence"})
-"""Parts that describe one occurrence, so they differ between reports of one person."""
+"""Parts that describe one event, so they differ between the reports of one person."""
 
 
 def parts_of(report: Report) -> dict[str, Wire]:
-    """The parts of a report."""
+    """Returns the parts of a report, by name."""
     parts: dict[str, Wire] = {
         name: value for name, value in report.values.items() if isinstance(value, str | int)
     }
@@ -39,12 +39,13 @@ def parts_of(report: Report) -> dict[str, Wire]:
 
 
 def sequence_text(steps: Iterable[tuple[str, int]]) -> str:
-    """Steps and their offset buckets as one text that can be compared: `shown@0 signed_in@2`."""
+    """Returns steps and their offset buckets as one text that can be compared, such as
+    `shown@0 signed_in@2`."""
     return " ".join(f"{step}@{offset}" for step, offset in steps)
 
 
 def part_names(event_type: EventType) -> tuple[str, ...]:
-    """The names of all parts that a report of this type may have, in the catalog's order."""
+    """Returns the names of all parts that a report of the type may have, in the catalog's order."""
     names = [one.name for one in event_type.fields]
     names += ["count"] if event_type.max_count is not None else []
     names += ["one_in"] if event_type.one_in != (1,) else []
@@ -53,13 +54,15 @@ def part_names(event_type: EventType) -> tuple[str, ...]:
 
 
 def stable_names(event_type: EventType) -> tuple[str, ...]:
-    """The names in `part_names` that describe the person or machine, not the moment."""
+    """Returns the names in `part_names` of the parts that describe the person or machine, and not
+    one event or its time."""
     passing = _PASSING | {one.name for one in event_type.fields if one.source in FLAGS}
     return tuple(name for name in part_names(event_type) if name not in passing)
 
 
 def label(event_type: EventType, name: str, value: Wire | None) -> str:
-    """One part's value in words: `1.2`, `yes`, `4 to under 24 weeks`, `not shared`."""
+    """Returns one part's value in words, such as `1.2`, `yes`, `4 to under 24 weeks` or `not
+    shared` (None)."""
     if value is None:
         return "not shared"
     declared = event_type.field(name)
@@ -78,7 +81,7 @@ def _since(event_type: EventType, offset: str) -> str:
 
 
 def meaning(event_type: EventType, name: str) -> str:
-    """The meaning of a part for the person, in the catalog's words."""
+    """Returns the meaning of a part for the person, in the catalog's words."""
     declared = event_type.field(name)
     if declared is not None:
         return f"{declared.says} {truth_in(declared)}".rstrip()
@@ -90,7 +93,8 @@ def meaning(event_type: EventType, name: str) -> str:
 
 
 def said(event_type: EventType, parts: Parts, names: Iterable[str] | None = None) -> str:
-    """Parts on one line: `version 1.2, os linux, daily yes`."""
+    """Returns parts on one line, such as `version 1.2, os linux, daily yes`. `names`: the parts to
+    show, also if they are absent; without it, all that are present."""
     chosen = part_names(event_type) if names is None else names
     words = [
         f"{name} {label(event_type, name, parts.get(name))}"

@@ -1,10 +1,10 @@
 """Makes signed reports of the rows that an app recorded (pure).
 
-Pending rows, catalogs, consent, the node's state and the time go in. Signed reports and the new
-state come out. No other module builds reports, so these rules hold for all that leaves the machine:
-a report has only types and fields with consent at this moment, whatever was recorded before
-(METH-2, METH-5); its time is rounded down to the type's resolution (KPI-3); its key is fresh
-(METH-4). A catalog's `pseudonym` would allow a key to be used longer; this node never does that.
+`prepare` gets pending rows, catalogs, consent, the node's state and the time. It returns signed
+reports and the new state. No other module builds reports, so these rules hold for every report that
+leaves the machine: its type and fields have consent now, even if more was recorded before (METH-2,
+METH-5); its time is rounded down to the type's resolution (KPI-3); its key is fresh (METH-4). A
+catalog's `pseudonym` would allow a key to be used longer; this node never does that.
 """
 
 from __future__ import annotations
@@ -33,20 +33,22 @@ from methrics.schema.wire.limits import REPORT_MAX
 from methrics.schema.wire.verdict import Reason
 
 Allowed = Mapping[str, frozenset[str] | None]
-"""The person's consent at this moment: event types by name and, for each, the names of its fields
-(None: every field). A type that is absent is off."""
+"""The person's consent now: for each allowed event type, by name, the names of the allowed fields
+(None: every field). A type that is absent is not allowed."""
 
 GLITCH = 31 * DAY
-"""Seconds. If the time of the last report is further in the future than this, the clock was
-wrong."""
+"""If the stored time of the last report is more than this many seconds in the future, the clock was
+wrong when it was stored."""
 
 WITHHELD_AGAIN = 6 * 3600
-"""Seconds until the meter is asked again about a type of which it withheld every row."""
+"""If the meter withheld every row of a type, seconds until the publisher asks it about that type
+again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withheld:
-    """A pending row whose report the meter withheld, that report, and the reason in words."""
+    """A pending row whose report the meter withheld. `report`: the report that was not signed.
+    `reason`: the cause, in words."""
 
     row: Pending
     report: Report
@@ -59,11 +61,11 @@ def _no_counts() -> dict[str, int]:
 
 @dataclass(slots=True)
 class Prepared:
-    """What to journal in one transaction.
+    """The changes to journal in one transaction.
 
-    `made`: the new reports. `consumed`: rows to delete. `paces`: new paces by type. `dropped`
-    counts the rows that were lost, by reason. `quiet` counts the rows that make no report and are
-    no loss: their day was reported before, or it is not a milestone. `withheld` rows stay pending.
+    `made`: the new reports. `consumed`: the rows to delete. `paces`: the new paces, by type.
+    `dropped`: how many rows were lost, by reason. `quiet`: how many rows need no report, by reason:
+    their day was reported before, or it is not a milestone. `withheld`: rows that stay pending.
     """
 
     made: list[Receipt] = field(default_factory=list)
@@ -77,7 +79,7 @@ class Prepared:
 SAID, NO_MILESTONE = "said-already", "no-milestone"
 """Reasons in `Prepared.quiet`."""
 OUT_OF_ORDER = "out-of-order"
-"""Reason in `Prepared.dropped`: a later day was reported before, so the clock was set back."""
+"""Reason in `Prepared.dropped`: a later day was reported before, because the clock was set back."""
 
 
 def prepare(
@@ -92,12 +94,12 @@ def prepare(
     rng: Rng,
     meter: Meter | None = None,
 ) -> Prepared:
-    """The reports to be made of `pending` at `now` (Unix seconds).
+    """Makes the reports of `pending` rows that may be made at `now` (Unix seconds).
 
-    Rows are taken in the order of their own times, so that the flags of each report fit its day,
-    however late it is made. A row stays pending, in neither `made` nor `consumed`, if its type is
-    not allowed now, if `meter` withholds it (NEW-5), or if the next report of its type is due
-    later.
+    Reports are made in the order of the rows' own times, so that the flags of each report are right
+    for its day, even if it is made late. A row stays pending, in neither `made` nor `consumed`, if
+    its type is not allowed now, if `meter` withholds its report (NEW-5), or if the next report of
+    its type is due later.
     """
     done = Prepared()
     for row in sorted(pending, key=attrgetter("time")):
@@ -153,8 +155,8 @@ def prepare(
 def _nothing_to_say(
     done: Prepared, row: Pending, event_type: EventType, time: int, pace: Pace
 ) -> bool:
-    """Consumes a row of a type that counts days, if its day was reported before (MARS-5) or is not
-    a milestone. Returns whether it did."""
+    """Consumes the row of a type that counts days if no report is needed: its day was reported
+    before (MARS-5) or is not a milestone. Returns whether the row was consumed."""
     if pace.last and day_number(time) <= day_number(pace.last):
         if day_number(time) == day_number(pace.last):
             done.quiet[SAID] += 1
@@ -173,8 +175,8 @@ def _nothing_to_say(
 
 
 def _next_pace(event_type: EventType, pace: Pace, time: int, then: int) -> Pace:
-    """The pace after a report of `time`, with the next one due at `then`. The first day of a type
-    with milestones is kept until the last milestone."""
+    """Returns the pace of the type after a report of `time`, with the next report due at `then`.
+    For a type with milestones, it contains the first day until the last milestone."""
     after = Pace(
         type=pace.type,
         last=latest(pace.last, time),
@@ -192,7 +194,8 @@ def _next_pace(event_type: EventType, pace: Pace, time: int, then: int) -> Pace:
 
 
 def _without_day(pace: Pace) -> Pace:
-    """The pace with the ISO week of its first day in place of that day (MARS-7)."""
+    """Returns `pace` with the first day replaced by the ISO week that contains it, because the node
+    may not store the day for longer than it needs it (MARS-7)."""
     week = None if pace.first_day is None else week_start(pace.first_day)
     return replace(pace, first_day=None, first_week=week)
 
@@ -200,7 +203,8 @@ def _without_day(pace: Pace) -> Pace:
 def _forget_days(
     done: Prepared, paces: Mapping[str, Pace], catalogs: Mapping[int, Catalog], now: int
 ) -> None:
-    """Forgets the first day of types whose last milestone has passed while the app was not used."""
+    """Deletes the first day of each type whose last milestone passed without a report, because the
+    app was not used."""
     for pace in paces.values():
         if pace.first_day is None or pace.type in done.paces:
             continue
@@ -211,7 +215,8 @@ def _forget_days(
 
 
 def _look_again(done: Prepared, paces: Mapping[str, Pace], now: int) -> None:
-    """Postpones types of which every row was withheld, or they would be due in each pass."""
+    """Postpones the types of which every row was withheld. Otherwise they would be due in each
+    pass."""
     for name in {one.row.type for one in done.withheld} - done.paces.keys():
         pace = _credible(paces.get(name) or Pace(type=name), now)
         done.paces[name] = replace(pace, next=now + WITHHELD_AGAIN)
@@ -223,8 +228,8 @@ def _drop(done: Prepared, row: Pending, why: str) -> None:
 
 
 def _credible(pace: Pace, now: int) -> Pace:
-    """The pace without times that are far in the future: the clock was wrong when they were stored.
-    Otherwise an empty clock battery would silence a machine for years."""
+    """Returns `pace` without times that are far in the future, because the clock was wrong when
+    they were stored. Otherwise a machine with an empty clock battery might not report for years."""
     if pace.last > now + GLITCH:
         pace = replace(pace, last=0)
     if pace.first_day is not None and pace.first_day > now + GLITCH:
@@ -242,7 +247,7 @@ def _report(
     identity: Identity,
     now: int,
 ) -> tuple[Report | None, str]:
-    """The report of one row, or None and the reason."""
+    """Returns the report of one row and `Reason.OK`, or None and the reason why there is none."""
     if now >= event_type.expires:
         return None, Reason.EXPIRED
     if now - time > event_type.lateness:
@@ -271,8 +276,9 @@ def _values(
     pace: Pace,
     identity: Identity,
 ) -> dict[str, object]:
-    """The values of the fields with consent: as recorded, by randomized response where the catalog
-    asks for it, or filled in here where the catalog names a source."""
+    """Returns the values of the fields with consent. If the catalog names a source for a field, the
+    value is derived here. Otherwise it is the recorded value, or its randomized response if the
+    catalog asks for that."""
     recorded = _recorded(row.fields)
     values: dict[str, object] = {}
     for one in event_type.fields:
@@ -293,7 +299,8 @@ def _values(
 
 @lru_cache(1024)
 def _recorded(fields: bytes) -> Mapping[str, object]:
-    """The recorded values. Cached, because a machine often records the same values every day."""
+    """Decodes the recorded values. Cached, because a machine often records the same values every
+    day."""
     recorded = decode(fields, limit=REPORT_MAX)
     if not isinstance(recorded, dict):
         raise ValueError("the recorded values are not a map")

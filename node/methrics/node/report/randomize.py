@@ -1,10 +1,10 @@
-"""Randomized response: the value that a report gives for a field with `randomize` (pure).
+"""Randomized response: computes the value that is sent for a field with `randomize` (pure).
 
 This is local differential privacy by RAPPOR's permanent randomized response (Erlingsson, Pihur and
-Korolova 2014), without stored state. A keyed hash of the true value makes the draw, so one install
-always gives the same response for the same true value, and averaging many reports reveals nothing
-more. The key is the seed of the install, which is secret. After a reset the seed is new, so the
-responses are those of a new install.
+Korolova 2014), without stored state. A keyed hash of the true value replaces the random draw, so
+one install always sends the same response for the same true value, and averaging many reports
+reveals nothing more. The key is the secret seed of the install. After a reset the seed is new, so
+the responses are those of a new install.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ _PERSON = b"methrics-answer1"
 
 
 def respond(field: Field, truth: object, *, seed: bytes, namespace: bytes, type: str) -> object:
-    """The randomized response of the install with this 32-byte `seed` to the wire value `truth`.
+    """Returns the value that the install with this 32-byte `seed` sends if the true wire value is
+    `truth`.
 
-    For a field without `randomize` this is `truth`. `namespace`: the namespace key. `type`: the
+    For a field without `randomize`, that is `truth`. `namespace`: the namespace key. `type`: the
     name of the event type. Raises ValueError if the field has `randomize` and `truth` is not one of
     its wire values.
     """
@@ -47,12 +48,12 @@ def respond(field: Field, truth: object, *, seed: bytes, namespace: bytes, type:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Question:
-    """A field as a question. `values`: its wire values, sorted, so that a catalog with another
-    order asks the same question. `honest`, `other`: how many of the draws give the true value, and
-    each other value. `asked`: the bytes that identify the question.
+    """The question that a field asks. `values`: its wire values, sorted, so that a catalog with
+    another order asks the same question. `honest`: how many of the 2^64 draws give the true value;
+    `other`: how many give each other value. `asked`: the bytes that identify the question.
 
-    The values and epsilon are part of `asked`. If one draw answered two different questions, both
-    responses together could reveal more than their epsilons allow; independent draws cannot.
+    The values and epsilon are part of `asked`, so two different questions get independent draws. If
+    one draw answered both, the two responses together could reveal more than their epsilons allow.
     """
 
     values: tuple[Wire, ...]

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 ROUTES = ("relay", "direct")
-"""The route that hides most comes first. `direct` shows the network address to peers, so it is
-never a default."""
+"""The route that hides most is first. `direct` reveals the network address to peers, so it is never
+a default."""

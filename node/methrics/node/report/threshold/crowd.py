@@ -1,11 +1,11 @@
 """How many people report the same, and how many bits of identification that amounts to.
 
-A crowd is the set of reports with the same parts; the person is one of it. If k of n others report
-the same, the person is one of k + 1 among n + 1, which is -log2((k + 1) / (n + 1)) bits. The added
-one (Laplace's rule of succession) keeps the estimate finite if k is 0. Its uncertainty is the 95 %
-score interval of k of n, which is wide if n is small (E. B. Wilson, Journal of the American
-Statistical Association 22, 1927, p. 209; for small n see L. D. Brown, T. T. Cai, A. DasGupta,
-Statistical Science 16, 2001, p. 101).
+A crowd is the set of reports with the same parts, the person's own report included. If k of n
+others report the same, the person is one of k + 1 among n + 1, which is -log2((k + 1) / (n + 1))
+bits. Adding one (Laplace's rule of succession) keeps the estimate finite if k is 0. The uncertainty
+is given as the 95 % score interval of k of n, which is wide if n is small (E. B. Wilson, Journal of
+the American Statistical Association 22, 1927, p. 209; for small n see L. D. Brown, T. T. Cai,
+A. DasGupta, Statistical Science 16, 2001, p. 101).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ REPORTS, PEOPLE = "reports", "people"
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """`sharing` of `total` others report the same, counted in `unit`. The person is in neither
-    number."""
+    """`sharing` of `total` others report the same, counted in `unit`. Neither number includes the
+    person."""
 
     sharing: int
     total: int
@@ -42,19 +42,19 @@ class Crowd:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The 95 % interval of the bits: (least, most). The most is infinite if no other shares
-        it."""
+        """The 95 % interval of the bits: (least, most). The most is infinite if no other reports
+        the same."""
         low, high = interval(self.sharing, self.total)
         return max(0.0, -log2(high)), -log2(low) if low > 0 else inf
 
     @property
     def size(self) -> int:
-        """The crowd with the person in it."""
+        """How many report the same, the person included."""
         return self.sharing + 1
 
     @property
     def verdict(self) -> str:
-        """In words: `1 of 3 reports; stands out`."""
+        """The size of the crowd in words: `1 of 3 reports; stands out`."""
         if not self.total:
             return f"nothing to compare with: no other {self.unit} in the data"
         if self.sharing == self.total:
@@ -63,7 +63,7 @@ class Crowd:
 
 
 def judged(size: int) -> str:
-    """A crowd's size, with the person in it, in words."""
+    """Returns a judgement in words of a crowd of `size`, the person included."""
     if size <= ALONE:
         return "stands out"
     if size < FEW:
@@ -72,7 +72,8 @@ def judged(size: int) -> str:
 
 
 def interval(sharing: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share, if `sharing` of `total` were seen."""
+    """Returns Wilson's 95 % interval (low, high) of a proportion, if `sharing` of `total` were
+    seen."""
     if total <= 0:
         return 0.0, 1.0
     share, square = sharing / total, Z * Z
@@ -86,5 +87,5 @@ def interval(sharing: int, total: int) -> tuple[float, float]:
 
 
 def same(one: Wire | None, other: Wire | None) -> bool:
-    """Whether two values are equal on the wire, where True is not 1."""
+    """Returns whether two values are equal on the wire, where True is not equal to 1."""
     return type(one) is type(other) and one == other

@@ -1,14 +1,15 @@
-"""The uniqueness meter: whether enough others report the same before a report is signed (NEW-5).
+"""The uniqueness meter decides, before a report is signed, whether enough others report the same.
 
-The person sets a threshold: a report is sent only if at least so many others report exactly the
-same, with the same fields left out. If fewer do, the meter changes the report to one that enough
-others sent, with the fewest changes: a word, version or language becomes `other`, a country `ZZ`,
-or a field is left out. Other changes are not allowed, so the report stays true, and fields that the
-person does not share stay absent. If there is no such report, it is withheld.
+The person sets a threshold (NEW-5): a report is sent only if at least that many others report
+exactly the same, with the same fields left out. If fewer do, the meter makes the fewest changes
+that turn the report into one that enough others sent: a word, version or language becomes `other`,
+a country becomes `ZZ`, or a field is left out. Other changes are not allowed, so the report stays
+true, and fields that the person does not share stay absent. If no such changes suffice, the report
+is withheld.
 
 The meter only considers combinations that were seen in public data, so it needs no statistical
-model. Flags by which people are counted depend on the time of a report, not on the person. If the
-table counts people, they are not compared.
+model. Flags by which people are counted depend on the time of a report, not on the person, so they
+are not compared if the table counts people.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from methrics.schema.wire.items import Report
 from methrics.schema.wire.verdict import Reason
 
 COARSE = {"enum": OTHER, "version": OTHER, "language": OTHER, "country": NOWHERE}
-"""The less specific value that a field of this type may get. A neighbouring bucket would be a false
-statement, so a bucket, flag or count can only be left out."""
+"""The less specific value that a field of each type may get. A bucket, flag or count can only be
+left out, because the neighbouring bucket or another value would be a false statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Generalise:
 
 @dataclass(frozen=True, slots=True)
 class Withhold:
-    """Do not send the report. `reason` is for a person. `crowd` is None if nothing is known."""
+    """Do not send the report. `reason`: the cause, for a person. `crowd` is None if there is no
+    public data of the type."""
 
     reason: str
     crowd: Crowd | None = None
@@ -63,12 +65,12 @@ Meter = Callable[[EventType, Report], Ruling]
 
 
 def meter(event_type: EventType, report: Report, table: Table | None, threshold: int) -> Ruling:
-    """Whether to send, change or withhold `report` so that at least `threshold` others report the
-    same.
+    """Returns whether to send, change or withhold `report`, so that at least `threshold` others
+    report the same as the report that is sent.
 
-    `table` counts others' reports of this type, None if there is no public data of it. The crowd of
-    a Send or Generalise has at least `threshold` others. The values of a Generalise always pass
-    `EventType.check_report`.
+    `table`: counts of others' reports of this type, None if there is no public data of it. The
+    crowd of a Send or Generalise has at least `threshold` others. The values of a Generalise always
+    pass `EventType.check_report`.
     """
     if table is None:
         return Withhold(
@@ -103,9 +105,9 @@ def meter(event_type: EventType, report: Report, table: Table | None, threshold:
 
 
 def meter_of(types: Mapping[str, Table], threshold: int) -> Meter:
-    """A meter for the reports of one namespace, with a table for each event type.
+    """Returns a meter for the reports of one namespace. `types`: a table for each event type.
 
-    Rulings are cached, so thousands of equal events need one search.
+    Rulings are cached, so thousands of equal events need only one search.
     """
     known: dict[object, Ruling] = {}
 
@@ -123,7 +125,8 @@ def meter_of(types: Mapping[str, Table], threshold: int) -> Meter:
 
 
 def _compared(event_type: EventType, table: Table) -> tuple[str, ...]:
-    """The parts to compare: those of the table, and those that the table does not have yet."""
+    """Returns the names of the parts to compare: those of the table, and those of the type that the
+    table does not have yet. Flags are left out if the table has none and counts people."""
     known = set(table.names)
     uncounted = set() if table.unit == REPORTS else _flags(event_type)
     return tuple(
@@ -136,7 +139,8 @@ def _flags(event_type: EventType) -> set[str]:
 
 
 def _aligned(table: Table, names: tuple[str, ...]) -> Mapping[Row, int]:
-    """The table's rows in the order of `names`. A part that the table does not have is absent."""
+    """Returns the table's rows with the parts in the order of `names`. A part that the table does
+    not have is absent (None)."""
     if names == table.names:
         return table.rows
     position = {name: at for at, name in enumerate(table.names)}
@@ -148,8 +152,8 @@ def _aligned(table: Table, names: tuple[str, ...]) -> Mapping[Row, int]:
 
 
 def _count(rows: Mapping[Row, int], own: Row) -> int:
-    # For a dictionary True equals 1, on the wire it does not, and a field may have changed its
-    # type.
+    # As a key of a dictionary, True equals 1, but on the wire it does not; and a field may have
+    # changed its type.
     if own not in rows:
         return 0
     return next((count for row, count in rows.items() if all(map(same, row, own))), 0)
@@ -178,7 +182,7 @@ def _become(
     count: int,
     table: Table,
 ) -> Generalise | None:
-    """The report changed to the parts of `row`; None if that is not a valid report."""
+    """Returns the report changed to the parts of `row`; None if that is not a valid report."""
     values = dict(report.values)
     changed = []
     for name, mine, theirs in zip(names, own, row, strict=True):

@@ -22,8 +22,8 @@ from methrics.schema.errors import StoreError
 VERSION = 1
 
 ROWS_MAX = 20_000
-"""Most combinations stored for each event type, the largest crowds first. Other combinations count
-as 0, which can only withhold more reports."""
+"""Most combinations stored for each event type; those with the smallest crowds are left out. They
+count as 0, so the only effect is that more reports are withheld."""
 
 Row = tuple[Wire | None, ...]
 """The parts of a report in the order of a table's names. None: the part was not shared."""
@@ -31,20 +31,21 @@ Row = tuple[Wire | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """How often others reported each row. `unit`: reports or people. `period`: in words."""
+    """How often others reported each row. `unit`: reports or people. `period`: the period of the
+    data, in words."""
 
     names: tuple[str, ...]
     rows: Mapping[Row, int]
     others: int
-    """The sum over all rows, with those that are not stored."""
+    """The sum over all rows, including those that are not stored."""
     unit: str = REPORTS
     period: str = "all the data"
 
 
 @dataclass(frozen=True, slots=True)
 class Public:
-    """The summary of one namespace. `made`: when, Unix seconds. `source`: the file or address of
-    the public data."""
+    """The summary of one namespace's public data. `source`: the file or address of the data.
+    `made`: when the summary was made (Unix seconds)."""
 
     namespace: str
     source: str
@@ -55,13 +56,13 @@ class Public:
 def table(
     names: tuple[str, ...], rows: Mapping[Row, int], unit: str = REPORTS, period: str = ""
 ) -> Table:
-    """A table of the ROWS_MAX largest of `rows`."""
+    """Returns a table with the ROWS_MAX most frequent of `rows`."""
     kept = dict(sorted(rows.items(), key=lambda row: (-row[1], repr(row[0])))[:ROWS_MAX])
     return Table(names, kept, sum(rows.values()), unit, period or "all the data")
 
 
 def to_json(public: Public) -> dict[str, object]:
-    """The summary as the JSON document of its file."""
+    """Returns the summary as the JSON document of its file."""
     return {
         "version": VERSION,
         "namespace": public.namespace,
@@ -81,7 +82,7 @@ def to_json(public: Public) -> dict[str, object]:
 
 
 def from_json(document: Any) -> Public:
-    """The summary in a file's JSON document.
+    """Returns the summary in a file's JSON document.
 
     Raises StoreError `public-damaged` for any other document."""
     try:
@@ -92,11 +93,16 @@ def from_json(document: Any) -> Public:
             _text(document["namespace"]), _text(document["source"]), _whole(document["made"]), types
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise StoreError(
-            "public-damaged",
-            "the summary of the public data cannot be read",
-            "make it again with `methrics threshold remember FILE`",
-        ) from error
+        raise public_damaged("unexpected content") from error
+
+
+def public_damaged(what: str) -> StoreError:
+    """Returns the error for a summary that cannot be read. `what`: the cause."""
+    return StoreError(
+        "public-damaged",
+        f"the summary of the public data cannot be read: {what}",
+        "make it again with `methrics threshold remember FILE`",
+    )
 
 
 def _table(entry: Any) -> Table:
