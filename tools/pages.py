@@ -15,51 +15,53 @@ from methrics.schema.wire.verdict import Decision, Reason
 NOTE = "This page is generated from the code by `make docs`; change the code, not the page.\n"
 
 MEANINGS = {
-    Reason.OK: "Well formed, signed, within its catalog, in time, new.",
-    Reason.OVERSIZE: "More bytes than its kind may have; not even parsed.",
-    Reason.MALFORMED: "Not the one deterministic encoding of a known structure.",
+    Reason.OK: "The item is well formed, signed, allowed by its catalog, in time, and new.",
+    Reason.OVERSIZE: "The item has more bytes than its kind may have. It is not parsed.",
+    Reason.MALFORMED: "The bytes are not the deterministic encoding of a known structure.",
     Reason.BAD_KEY: "The key is not a usable Ed25519 public key.",
     Reason.FORGED: "The signature does not verify.",
-    Reason.OFF_SCHEMA: "A field, value or shape that the catalog does not declare.",
-    Reason.EMPTY: "A report of a type with fields, without any value.",
-    Reason.UNROUNDED: "A time finer than the type's resolution.",
-    Reason.NO_WORK: "The proof of work that the type asks for is missing or too small.",
-    Reason.FOREIGN: "It belongs to another namespace than the topic it came on.",
-    Reason.DUPLICATE: "Seen before.",
-    Reason.EARLY: "Its time lies in the future by more than clocks may differ.",
-    Reason.LATE: "Its time lies further back than its type allows for live reports.",
-    Reason.UNKNOWN_KIND: "A kind of item or a version that this release does not know.",
-    Reason.UNKNOWN_CATALOG: "It names a catalog that is not here; kept aside until that arrives.",
-    Reason.ERASED: "Its author has asked for it to be forgotten.",
-    Reason.WRONG_KEY: "An erasure that the key of the report it names has not signed.",
+    Reason.OFF_SCHEMA: "The item has a field, value or shape that the catalog does not declare.",
+    Reason.EMPTY: "The event type has fields, but the report has no value.",
+    Reason.UNROUNDED: "The time is finer than the type's resolution.",
+    Reason.NO_WORK: "The proof of work that the type requires is missing or too small.",
+    Reason.FOREIGN: "The item belongs to another namespace than the topic it came on.",
+    Reason.DUPLICATE: "The same item arrived before.",
+    Reason.EARLY: "The item's time is further in the future than clocks may differ.",
+    Reason.LATE: "The report's time is further back than its type allows for live reports.",
+    Reason.UNKNOWN_KIND: "This release does not know the kind or the version of the item.",
+    Reason.UNKNOWN_CATALOG: "The node keeps the item aside until its catalog arrives.",
+    Reason.ERASED: "The report's author has erased it.",
+    Reason.WRONG_KEY: "The erasure is not signed by the key of the report that it names.",
     Reason.REVOKED: "Its namespace has withdrawn the event type.",
     Reason.EXPIRED: "Its event type has expired.",
-    Reason.QUOTA: "More than this peer or topic may send for now; try later.",
+    Reason.QUOTA: "This peer or topic has sent more than it may for now; try later.",
 }
 
 VARIABLES = {
     "METHRICS": "`off`, `0`, `false` or `no`: nothing is recorded or sent, whatever was allowed. "
     "`on`: CI does not switch it off; every other reason still does.",
     "METHRICS_HOME": "One folder for data and settings, instead of the platform's usual folders.",
-    "METHRICS_RELAYS": "Addresses of relays to hand reports to, separated by spaces or commas.",
-    "METHRICS_PEERS": "The same for peers of the topic, which only the route `direct` uses.",
-    "METHRICS_DATA": "The data that notebooks open in place of the example: a path or an address.",
+    "METHRICS_RELAYS": "Addresses of relays that get the reports, separated by spaces or commas.",
+    "METHRICS_PEERS": "Addresses of peers of the topic, in the same form; only the route `direct` "
+    "uses them.",
+    "METHRICS_DATA": "A path or an address of the data that notebooks open instead of the example.",
     "DO_NOT_TRACK": "Any value but empty or `0`: nothing is recorded or sent.",
-    "CI": "Set by CI services, as are 17 variables of single ones: nothing is recorded or sent.",
-    "PYTHON": "For `make`: the interpreter to build `.venv` on.",
-    "METHRICS_VENV": "For `make`: another place for `.venv`.",
+    "CI": "CI services set it. If it or one of 17 similar variables is set, nothing is recorded or "
+    "sent.",
+    "PYTHON": "For `make`: the interpreter that creates `.venv`.",
+    "METHRICS_VENV": "For `make`: another folder instead of `.venv`.",
 }
 
 _VARIABLE = re.compile(r"METHRICS(?:_[A-Z]+)*|DO_NOT_TRACK")
 
 
 def cell(text: str) -> str:
-    """Text that is safe in a table cell."""
+    """Return `text` on one line, with `|` escaped, for a table cell."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[str, ...]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table with the heading row `head`."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cell(one) for one in line) + " |" for line in lines) + "\n"
 
@@ -67,7 +69,7 @@ def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[st
 def _context(
     command: click.Command, name: str, parent: click.Context | None = None
 ) -> click.Context:
-    """A context as a call would make it: with the command's own settings, such as -h for help."""
+    """Return the context that a call of the command would have, with settings such as -h."""
     width = {"terminal_width": 88, "max_content_width": 88}
     own = {**command.context_settings, **width}
     # Click keeps the help option of the first call: a command called alone would be without -h.
@@ -99,10 +101,11 @@ def cli() -> str:
         "`methrics` needs the extra `node`; `aggregate`, `query`, `verify` and `demo` need "
         "`aggregate`. If an extra is missing, the command names it. Results go to standard output; "
         "an error is one line on standard error, `methrics: what is wrong (what to do)`.\n",
-        "One option means the same everywhere. `--app NAME` chooses an app that this machine "
-        "knows, by its name, its label or the beginning of its name; `--catalog FILE` chooses an "
-        "app by its signed catalog. `--home DIRECTORY` stands in place of METHRICS_HOME. A "
-        "duration is a number and a unit: `90s`, `10m`, `2h`, `3d`, `1w`.\n",
+        "An option has the same meaning in every command. `--app NAME` chooses an app that this "
+        "machine knows, by its name or its label; commands that change nothing also accept the "
+        "beginning of its name. `--catalog FILE` chooses an app by its signed catalog. "
+        "`--home DIRECTORY` replaces METHRICS_HOME. A duration is a number and a unit: `90s`, "
+        "`10m`, `2h`, `3d`, `1w`.\n",
         'Completion for your shell: `eval "$(_METHRICS_COMPLETE=bash_source methrics)"` '
         "(or `zsh_source`, `fish_source`).\n",
         "## Exit codes\n",
@@ -139,22 +142,23 @@ def errors() -> str:
             "# Errors and reasons\n",
             NOTE,
             "## Reasons of verdicts\n",
-            "Every item gets one of three verdicts with one reason. REJECT is for what no honest "
-            "node sends and costs the peer that forwarded it; IGNORE is dropped, free of charge. "
-            "The codes are stable: they stand in tables, test vectors and relays' replies.\n",
+            "Every item gets one of three verdicts, with a reason. REJECT: no honest node sends "
+            "such an item, and the peer that forwarded it loses peer score. IGNORE: the item is "
+            "dropped, and no peer loses peer score. The codes are stable: tables, test vectors and "
+            "replies of relays contain them.\n",
             table(("reason", "verdict", "meaning"), reasons),
             "## Errors\n",
-            "`LocalError` (`ConfigError`, `CatalogError`, `StoreError`): this machine or its "
-            "owner; exit code 3. `RemoteError` (`RefusedError`, `UnreachableError`): a peer or "
-            "the network; exit code 4. The `code` of a `RefusedError` is a reason from the table "
-            "above.\n",
+            "`LocalError` (`ConfigError`, `CatalogError`, `StoreError`): a fault of this machine "
+            "or of its owner; exit code 3. `RemoteError` (`RefusedError`, `UnreachableError`): a "
+            "fault of a peer or of the network; exit code 4. The `code` of a `RefusedError` is a "
+            "reason from the table above.\n",
             table(("code", "error", "message", "module"), rows),
         ]
     )
 
 
 def lint() -> str:
-    """docs/reference/lint.md: what the catalog lint can say."""
+    """docs/reference/lint.md: every finding of the catalog lint."""
     from methrics.schema.catalog.lint import CODES
 
     rows = [(f"`{code}`", meaning) for code, meaning in CODES.items()]
@@ -162,14 +166,15 @@ def lint() -> str:
         [
             "# Lint codes\n",
             NOTE,
-            "What `methrics catalog lint` finds. An error stops signing, a warning does not.\n",
+            "These are the findings of `methrics catalog lint`. A catalog with an error cannot be "
+            "signed; a warning does not prevent it.\n",
             table(("code", "meaning"), rows),
         ]
     )
 
 
 def variables() -> set[str]:
-    """Environment variables that the code names."""
+    """Return the environment variables that the code reads."""
     texts = (text for module in source.modules() for text in module.strings())
     return {text for text in texts if _VARIABLE.fullmatch(text)}
 
@@ -182,7 +187,7 @@ def settings() -> str:
         "## Environment variables\n",
         table(("variable", "meaning"), [(f"`{name}`", text) for name, text in VARIABLES.items()]),
         "## Settings\n",
-        "Each is a frozen dataclass that is checked once, when it is made.\n",
+        "Each settings class is a frozen dataclass that checks its values when it is made.\n",
     ]
     for owner, (says, fields) in source.settings_classes().items():
         rows = [(*(f"`{part}`" for part in one[1:4]), one.says) for one in fields]
@@ -192,7 +197,7 @@ def settings() -> str:
     rows = [(f"`{one.name}`", f"`{one.default}`", one.says) for one in bounds]
     parts += [
         "## Bounds of the wire\n",
-        "The same on every node; `schema/SPEC.md` is the normative text.\n",
+        "These limits are the same on every node. `schema/SPEC.md` is the normative text.\n",
         table(("name", "value", "unit and reason"), rows),
     ]
     return "\n".join(parts)
@@ -200,7 +205,7 @@ def settings() -> str:
 
 def policy(name: str) -> str:
     """A page of docs/reference about the example catalog, as `methrics catalog docs` writes it;
-    the data dictionary stands in events.md."""
+    the data dictionary is in events.md."""
     from methrics.node.cli.catalog import FORMATS, policy_pages
     from methrics.schema.example import example_catalog
 
@@ -212,7 +217,7 @@ def policy(name: str) -> str:
 
 
 def rooms() -> str:
-    """The rooms section of ARCHITECTURE.md: each package's rooms, from the edges to the ground."""
+    """The rooms section of ARCHITECTURE.md: each package's rooms, the highest first."""
     parts = []
     for layer in reversed(source.LAYERS):
         rows = []

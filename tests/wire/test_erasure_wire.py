@@ -149,7 +149,7 @@ def in_parquet(directory: Path) -> set[bytes]:
 
 
 @pytest.mark.shows("METH-16", "NEW-3")
-async def test_new_3_from_an_event_to_its_row_and_back(tmp_path: Path) -> None:
+async def test_an_erasure_removes_the_stored_report_end_to_end(tmp_path: Path) -> None:
     async with scene(tmp_path) as found:
         record(found.paths)
         await found.publish()

@@ -234,7 +234,7 @@ def test_a_changed_value_makes_another_catalog_or_is_refused(
 
 @pytest.mark.shows("METH-7", "METH-11", "METH-16", "KPI-11")
 @pytest.mark.parametrize("path", [p for p in PATHS if p and isinstance(p[-1], str)])
-def test_no_key_can_be_left_out_but_what_is_optional(path: tuple[object, ...]) -> None:
+def test_a_catalog_without_a_required_key_is_refused(path: tuple[object, ...]) -> None:
     *parents, last = path
     parent: Any = WIRE
     for step in parents:
