@@ -44,7 +44,7 @@ def test_from_nothing_to_yes_to_no(
     assert app.recorder.record("view", color="red", size=5)
     assert not app.recorder.record("visit", color="red")
     assert run(app, "withdraw", "--app", app.namespace) == 0
-    assert "1 waiting rows forgotten" in capsys.readouterr().out
+    assert "1 waiting event deleted" in capsys.readouterr().out
     assert run(app, "show", "--json") == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["apps"][app.namespace]["view"]["on"] is False
@@ -149,7 +149,7 @@ def test_withdrawing_everything(
     app.clock.advance(2)
     assert app.recorder.record("view", color="red")
     assert run(app, "withdraw", "--all") == 0
-    assert "every app: off; 1 waiting rows forgotten" in capsys.readouterr().out
+    assert "every app: off; 1 waiting event deleted" in capsys.readouterr().out
     assert run(app) == 0
     out = capsys.readouterr().out
     assert "every app\n" in out

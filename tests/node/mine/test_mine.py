@@ -170,7 +170,7 @@ def test_erase_a_type_drops_what_waits_of_it(app: Shop, post: Post) -> None:
     app.recorder.record("view", color="green")
     app.recorder.record("click", color="red")
     result = run(app, "--type", "view", "--yes")
-    assert "dropped before they left: 1 reports, 1 waiting events" in result.output
+    assert "dropped before they left: 1 report, 1 waiting event\n" in result.output
     assert {one.type for one in app.journal.pending(1 << 40).rows} == {"click"}
     assert {one.receipt.type for one in mine(app)} == {"visit", "click", "buy"}
     assert Erasures(app.journal).all() == {}
@@ -201,7 +201,7 @@ def test_erase_asks_first_and_says_what_cannot_be_called_back(app: Shop, post: P
     fill(app, post)
     result = run(app, "--all", "--over", "1h", answer="n\n")
     assert result.exit_code != 0
-    assert "3 reports have left" in result.output
+    assert "already left: 3 reports" in result.output
     assert "cannot be called back" in result.output
     assert "may guess that they come from one person" in result.output
     assert Erasures(app.journal).all() == {}
@@ -269,7 +269,7 @@ def test_who_withdraws_is_told_how_to_erase(app: Shop, post: Post, whom: str) ->
     result = withdraw(app, *([whom] if whom else ["--app", app.namespace]))
     assert result.exit_code == 0, result.output
     assert (
-        f"3 reports left before that and are public; to have them forgotten: methrics erase "
+        f"already left, and public: 3 reports; to erase them: methrics erase "
         f"--app {app.namespace}" in result.output
     )
     assert Erasures(app.journal).all() == {}
@@ -280,14 +280,16 @@ def test_who_withdraws_on_a_terminal_is_asked(
 ) -> None:
     fill(app, post)
     monkeypatch.setattr(cli_erase, "on_a_terminal", lambda: True)
-    assert withdraw(app, "--app", app.namespace, "--type", "view").output.count("forgotten") == 1
+    shown = withdraw(app, "--app", app.namespace, "--type", "view").output
+    assert shown.count("deleted") == 1
+    assert "already left" not in shown
     withdraw(app, "--app", app.namespace, "--type", "click", answer="n\n")
     assert Erasures(app.journal).all() == {}
     withdraw(app, "--app", app.namespace, "--type", "click", answer="y\n")
     click = next(one for one in mine(app) if one.receipt.type == "click")
     assert list(Erasures(app.journal).all()) == [click.number]
     again = withdraw(app, "--app", app.namespace, "--type", "click")
-    assert "left before that" not in again.output
+    assert "already left" not in again.output
 
 
 def test_where_nobody_can_be_asked_the_answer_is_what_to_add(app: Shop, post: Post) -> None:

@@ -159,7 +159,7 @@ def test_burned_means_not_a_byte_is_left(app: Shop, post: Post) -> None:
     reader = app.open()  # an app that goes on
     result = run(app, "--burn", "--yes")
     assert result.exit_code == 0, result.output
-    assert "2 receipts burned, 1 erasures given up" in result.output
+    assert "2 receipts burned, 1 erasure dropped" in result.output
     found = files(app)
     assert [secret for secret in secrets if secret in found] == []
     assert len(app.journal.pending(app.clock.now() + DAY).rows) == 1, "pending rows stay"
@@ -182,7 +182,7 @@ def test_burning_says_what_it_costs_and_asks(app: Shop, post: Post) -> None:
     visit(app, post)
     refused = run(app, "--burn", answer="n\n")
     assert refused.exit_code != 0
-    assert "1 reports that left" in refused.output
+    assert "1 report that left" in refused.output
     assert "neither you nor anyone else can find or erase them as yours" in refused.output
     assert to_burn(app.journal) == Burned(receipts=1, unsent=0, erasures=0)
     assert run(app, "--burn", answer="y\n").exit_code == 0
@@ -195,7 +195,7 @@ def test_burning_gives_up_what_has_not_left(app: Shop, post: Post) -> None:
     app.clock.advance(DAY)
     post.cut = True
     post.publish()
-    assert "1 reports that have not left are dropped" in run(app, "--burn", answer="n\n").output
+    assert "1 report not sent yet: dropped" in run(app, "--burn", answer="n\n").output
     assert run(app, "--burn", "--yes").exit_code == 0
     post.cut = False
     post.live(DAY)

@@ -42,7 +42,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "threshold": Entry(
             "methrics.aggregate.cli.threshold", "Withhold reports that too few others share."
         ),
-        "erase": Entry("methrics.node.cli.erase", "Have your reports forgotten."),
+        "erase": Entry("methrics.node.cli.erase", "Ask for your reports to be erased."),
         "reset": Entry("methrics.node.cli.erase", "Start anew with new keys."),
     },
     "Your app": {

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import Verification
 from methrics.aggregate.read.verify import verify as check
+from methrics.node.cli.counted import counted
 
 PRINTED_MAX = 20
 """Mismatches printed for people at most; --json prints up to 1,000."""
@@ -72,8 +73,8 @@ def _print_words(found: Verification) -> None:
     if found.wrong > PRINTED_MAX:
         click.echo(f"… and {found.wrong - PRINTED_MAX} more")
     checked = (
-        f"{found.reports} reports, {found.catalogs} catalogs, {found.erasures} erasures "
-        f"and {found.notices} notices"
+        f"{counted(found.reports, 'report')}, {counted(found.catalogs, 'catalog')}, "
+        f"{counted(found.erasures, 'erasure')} and {counted(found.notices, 'notice')}"
     )
     if found.ok:
         click.echo(f"every row is what was signed: {checked}")

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from methrics.node.cli.catalog_file import load_catalog
+from methrics.node.cli.counted import counted
 from methrics.node.cli.keyfile import SEED_SIZE, make_key, read_key
 from methrics.node.cli.naming import CommandGroup
 from methrics.node.cli.options import FILE, json_option
@@ -60,8 +61,8 @@ def lint(ctx: click.Context, source: Path, as_json: bool) -> None:
     if usable is None:
         ctx.exit(1)
     if not as_json:
-        warned = f", {_number(len(problems), 'warning')}" if problems else ""
-        types = _number(len(usable.types), "event type")
+        warned = f", {counted(len(problems), 'warning')}" if problems else ""
+        types = counted(len(usable.types), "event type")
         click.echo(f"{source}: {types}, ready to be signed{warned}")
 
 
@@ -202,10 +203,6 @@ def policy_pages(declared: Catalog | CatalogSource, formats: Sequence[str]) -> d
         for name, page in pages.items()
         for one in formats
     }
-
-
-def _number(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _page(path: Path) -> str | None:

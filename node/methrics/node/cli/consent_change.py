@@ -9,6 +9,7 @@ import click
 
 from methrics.node.cli.catalog_file import chosen_catalogs
 from methrics.node.cli.confirm import confirm
+from methrics.node.cli.counted import counted
 from methrics.node.cli.naming import check_names, resolve_apps
 from methrics.node.cli.options import CATALOGS, HOME, TYPES, WHOLE_APPS, YES
 from methrics.node.clock import Clock
@@ -115,8 +116,8 @@ def withdraw_command(
     if everything:
         kept = _outboxes(paths)
         say_moved(withdraw(paths, EVERY, now=now, through=COMMAND))
-        forgotten = sum(_purge(paths, app, None) for app in kept)
-        click.echo(f"every app: off; {forgotten} waiting rows forgotten")
+        deleted = sum(_purge(paths, app, None) for app in kept)
+        click.echo(f"every app: off; {counted(deleted, 'waiting event')} deleted")
         _offer_erasing(paths, kept, ())
         return
     known = _types_by_app(paths)
@@ -125,9 +126,9 @@ def withdraw_command(
         check_names(types, known[app] - {EVERY}, kind="event type", owner=app)
     for app in chosen:
         say_moved(withdraw(paths, app, list(types) or None, now=now, through=COMMAND))
-        forgotten = sum(_purge(paths, app, name) for name in types or (None,))
+        deleted = sum(_purge(paths, app, name) for name in types or (None,))
         stopped = ", ".join(types) or "every event type"
-        click.echo(f"{app}: off: {stopped}; {forgotten} waiting rows forgotten")
+        click.echo(f"{app}: off: {stopped}; {counted(deleted, 'waiting event')} deleted")
     _offer_erasing(paths, list(chosen), types)
 
 

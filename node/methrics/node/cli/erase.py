@@ -1,4 +1,4 @@
-"""`methrics erase` has own reports forgotten; `methrics reset` starts anew with other keys."""
+"""`methrics erase` asks for the erasure of own reports; `methrics reset` starts with new keys."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from methrics.node.cli.confirm import confirm
+from methrics.node.cli.counted import counted
 from methrics.node.cli.durations import Duration, duration_text
 from methrics.node.cli.naming import check_names, resolve_apps
 from methrics.node.cli.options import HOME, TYPES, WHOLE_APPS, YES, json_option
@@ -58,7 +59,7 @@ def erase(
     as_json: bool,
     home: Path | None,
 ) -> None:
-    """Have your own reports forgotten. REPORT is a number or an id that `methrics mine` prints.
+    """Erase your own reports. REPORT is a number or an id that `methrics mine` prints.
 
     A report that has not left is dropped at once. For one that has, an erasure is signed with that
     report's own key. Erasures leave one by one, each at a random moment, so that nothing shows that
@@ -103,13 +104,14 @@ def _confirm(chosen: list[OwnReport], whole: bool, over: int) -> None:
     left = [one for one in chosen if one.may_have_left]
     new = [one for one in left if one.erasure is None]
     click.echo(
-        f"{len(new)} reports have left: an erasure for each, within {duration(over)} from now"
+        f"already left: {counted(len(new), 'report')}, each gets an erasure within {duration(over)}"
     )
     if len(left) > len(new):
-        click.echo(f"{len(left) - len(new)} have an erasure already")
+        click.echo(f"have an erasure already: {counted(len(left) - len(new), 'report')}")
     if len(chosen) > len(left) or whole:
         click.echo(
-            f"{len(chosen) - len(left)} reports have not left: dropped here, as are waiting events"
+            f"not left yet: {counted(len(chosen) - len(left), 'report')}, dropped with all "
+            "waiting events"
         )
     if over < 86_400 and len(new) > 1:
         click.echo("In so short a time, an observer may guess that they come from one person.")
@@ -170,7 +172,8 @@ def _print_outcome(paths: Paths, done: _Totals, over: int, as_json: bool) -> Non
     if as_json:
         click.echo(json.dumps({**vars(done), "window": over, "silent": silent}))
         return
-    click.echo(f"dropped before they left: {done.dropped} reports, {done.waiting} waiting events")
+    waiting = counted(done.waiting, "waiting event")
+    click.echo(f"dropped before they left: {counted(done.dropped, 'report')}, {waiting}")
     click.echo(f"erasures to send: {done.journaled}, within {duration(over)}")
     if done.already:
         more = f", {done.again} of them once more" if done.again else ""
@@ -223,20 +226,23 @@ def _burn(journals: dict[str, Journal], yes: bool) -> None:
     )
     if not yes:
         click.echo(
-            f"This destroys the receipts and keys of {total.receipts} reports that left. They stay "
-            "public, and neither you nor anyone else can find or erase them as yours."
+            f"This destroys the receipts and keys of {counted(total.receipts, 'report')} that "
+            "left. They stay public, and neither you nor anyone else can find or erase them as "
+            "yours."
         )
         if total.unsent:
-            click.echo(f"{total.unsent} reports that have not left are dropped.")
+            click.echo(f"{counted(total.unsent, 'report')} not sent yet: dropped.")
         if total.erasures:
             click.echo(
-                f"{total.erasures} erasures that have not left are dropped, unless you wait."
+                f"{counted(total.erasures, 'erasure')} not sent yet: dropped, unless you wait with "
+                "this command until they have left."
             )
         click.echo("Backups and snapshots of this disk are not changed.")
         confirm("Burn?")
     for name, journal in journals.items():
         done = burn(journal)
-        click.echo(f"{name}: {done.receipts} receipts burned, {done.erasures} erasures given up")
+        erasures = counted(done.erasures, "erasure")
+        click.echo(f"{name}: {counted(done.receipts, 'receipt')} burned, {erasures} dropped")
 
 
 def offer(paths: Paths, apps: Sequence[str], types: tuple[str, ...]) -> None:
@@ -248,13 +254,13 @@ def offer(paths: Paths, apps: Sequence[str], types: tuple[str, ...]) -> None:
     left = [one for one in _choose(found, (), types) if one.may_have_left and one.erasure is None]
     if not left:
         return
-    public = f"{len(left)} reports left before that and are public"
+    public = f"already left, and public: {counted(len(left), 'report')}"
     if not on_a_terminal():
         names = [f"--app {app}" for app in chosen] + [f"--type {name}" for name in types]
         command = " ".join(["methrics erase", *names])
-        click.echo(f"{public}; to have them forgotten: {command}")
+        click.echo(f"{public}; to erase them: {command}")
         return
-    if click.confirm(f"{public}. Have them forgotten, within {duration(WINDOW)}?", default=False):
+    if click.confirm(f"{public}. Erase them, within {duration(WINDOW)}?", default=False):
         done = _erase(paths, left, (), (), whole=False, over=WINDOW, again=False)
         _print_outcome(paths, done, WINDOW, False)
 

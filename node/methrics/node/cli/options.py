@@ -20,9 +20,7 @@ class _Option(Protocol):
 
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-"""A file; whether it exists is said by whoever reads it, with a hint."""
-
-"""How reports can reach the topic."""
+"""A file. The code that reads it reports a missing one, with a hint."""
 
 APPS = click.option(
     "--app",
@@ -45,7 +43,7 @@ CATALOGS = click.option(
     "catalogs",
     type=FILE,
     multiple=True,
-    help="The app whose signed catalog FILE is; repeatable.",
+    help="Only the app of this signed catalog; repeatable.",
 )
 HOME = click.option(
     "--home",

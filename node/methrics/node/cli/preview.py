@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from methrics.node.cli.counted import counted
 from methrics.node.cli.erase import on_a_terminal
 from methrics.node.cli.naming import resolve_apps
 from methrics.node.cli.options import APPS, HOME, json_option, route_option
@@ -140,7 +141,7 @@ def _strike(paths: Paths, one: Leaving) -> None:
         {
             "struck": f"struck out {name}: it never leaves",
             "tried": f"struck out {name}: not sent again, but sending was tried before, so it may "
-            f"have left; `methrics erase {one.id}` has it forgotten",
+            f"have left; `methrics erase {one.id}` asks for its erasure",
             "gone": f"{name} has changed meanwhile: run `methrics preview` again",
         }[done]
     )
@@ -174,7 +175,7 @@ def _lines(
         if app.erasures:
             yield ""
             yield (
-                f"{app.namespace}: {len(app.erasures)} erasures wait, the last until "
+                f"{app.namespace}: {counted(len(app.erasures), 'erasure')} waiting, the last until "
                 f"{moment(app.erasures[-1])} UTC"
             )
 
@@ -186,7 +187,7 @@ def _words(number: int, one: Leaving, route: str) -> Iterator[str]:
         yield "   and the relay's mixing then decide the moment"
         yield f"   {_FIXED[one.state]} ({len(one.raw)} bytes)"
     if one.attempts:
-        yield f"   sending was tried {one.attempts} times: it may have left already"
+        yield f"   sending was tried {counted(one.attempts, 'time')}: it may have left already"
     if one.reason:
         yield f"   {_why(one)}"
     event_type = one.catalog.types.get(one.type) if one.catalog else None
