@@ -39,6 +39,9 @@ def test_query_without_sql_lists_what_there_is(
     assert code == 0
     assert rows["test.beat"]["rows"] == 6
     assert "at least" in rows["test.beat_dau"]["meaning"]
+    assert "did not opt in" in rows["test.beat_dau"]["meaning"]
+    short = run(capsys, "query", file)[1]
+    assert "Active installs per UTC day, at least.\n" in short, "the first sentence is enough here"
 
 
 def test_query_prints_tables_json_and_csv(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,8 +127,9 @@ def test_nothing_is_cut_or_wrapped_without_a_terminal(
     out = run(capsys, "query", file, "--digest")[1].splitlines()
     assert [len(line.split()[-1]) for line in out[1:]] == [64, 64]
     out = run(capsys, "query", file)[1]
-    assert "The last days still grow." in out
+    assert "a person who agrees to an event type can still switch off single fields.\n" in out
     assert " \n" not in out
+    assert "The last days still grow." in run(capsys, "query", file, "dau")[1]
 
 
 def test_the_name_of_a_table_is_enough(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,6 +172,10 @@ def test_a_file_in_use_is_read_from_its_parquet_with_a_note(
         (["query", "missing"], 3, "there is no such file"),
         (["verify", "missing"], 3, "there is no such file"),
         (["query", "FILE", "nonsense"], 3, "no table or view is called nonsense (see: methrics"),
+        (["query", "FILE", "dua"], 3, "no table or view is called dua (did you mean dau"),
+        (["query", "FILE", "FROM itme"], 3, "methrics: Table with name itme does not exist! (Did"),
+        (["query", "FILE", "FROM itme"], 3, 'Did you mean "item"?)'),
+        (["query", "FILE", "FROM nosuch"], 3, "methrics: Table with name nosuch does not exist!\n"),
         (["query", "FILE", "SELEC 1"], 3, "syntax error"),
         (["query", "FILE", "DROP TABLE item"], 3, "only one SELECT"),
         (["query", "FILE", "SELECT 1", "--digest"], 2, "either SQL or --digest"),

@@ -14,10 +14,14 @@ import click
 from methrics.aggregate.read.dataset import FLOOR, MEMORY_LIMIT, Dataset, open_dataset
 from methrics.aggregate.store.digest import combine, digests
 from methrics.aggregate.store.duck import name, translated_errors
+from methrics.node.cli.naming import near
 from methrics.node.cli.tables import Row, plain_value, print_table
 from methrics.schema.errors import StoreError
 
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?")
+
+_SENTENCE = re.compile(r"(?<=\.) (?=[A-Z`])")
+"""The space between two sentences."""
 
 _SIZE = re.compile(r"[0-9]+(\.[0-9]+)? ?[KMGT]i?B")
 
@@ -74,7 +78,7 @@ def query(
         if digest:
             print_rows(("app", "day", "reports", "digest"), _digests(dataset), form)
         elif sql is None:
-            print_rows(("name", "kind", "rows", "meaning"), _contents(dataset), form)
+            print_rows(("name", "kind", "rows", "meaning"), _contents(dataset, form), form)
         else:
             _answer(dataset, sql.strip(), form)
 
@@ -101,10 +105,26 @@ def _table_named(dataset: Dataset, text: str) -> str | None:
     if not _NAME.fullmatch(text):
         return None
     if text not in dataset.tables():
-        raise StoreError(
-            "query", f"no table or view is called {text}", f"see: methrics query {dataset.path}"
+        alike = near(text, _names(dataset))
+        hint = (
+            f"did you mean {' or '.join(alike)}?"
+            if alike
+            else f"see: methrics query {dataset.path}"
         )
+        raise StoreError("query", f"no table or view is called {text}", hint)
     return text
+
+
+def _names(dataset: Dataset) -> list[str]:
+    """The tables and views by their full names, and the views without SQL schema and type too."""
+    tables, views = dataset.tables(), dataset.views()
+    short = {
+        view.removeprefix(f"{table}_")
+        for view in views
+        for table in tables
+        if view.startswith(f"{table}_")
+    }
+    return sorted({*tables, *views, *short})
 
 
 def _digests(dataset: Dataset) -> list[Row]:
@@ -116,12 +136,15 @@ def _digests(dataset: Dataset) -> list[Row]:
     return rows
 
 
-def _contents(dataset: Dataset) -> list[Row]:
+def _contents(dataset: Dataset, form: str | None) -> list[Row]:
+    """Tables and views. In a table for a person, a view has only the first sentence of its meaning;
+    a query by its name prints it all."""
     rows: list[Row] = []
     for table in dataset.tables():
         found = dataset.rows(f"SELECT count(*) FROM {name(*table.split('.'))}")
         rows.append((table, "table", found[0][0], ""))
-    rows += [(view, "view", "", meaning) for view, meaning in dataset.views().items()]
+    for view, meaning in dataset.views().items():
+        rows.append((view, "view", "", meaning if form else _SENTENCE.split(meaning, 1)[0]))
     return rows
 
 

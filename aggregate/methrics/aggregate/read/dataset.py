@@ -257,7 +257,7 @@ class Dataset(TablesAndViews):
             full for full in self._views if full.endswith((f".{text}", f"_{text}")) and "." in full
         ]
         if len(fits) > 1:
-            raise StoreError("query", f"several views fit {text}", f"say one of {', '.join(fits)}")
+            raise StoreError("query", f"several views fit {text}", f"name one of {', '.join(fits)}")
         return fits[0] if fits else None
 
     def sql(self, query: str, parameters: Sequence[object] = ()) -> Relation:

@@ -7,6 +7,7 @@ finds a file locked gets `FileBusyError` and reads the Parquet beside the file (
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -37,6 +38,9 @@ CHECKPOINT_AT = "256MB"
 """Size at which the log is merged into the file. Commits stall 5 ms at p99; 74 ms by default."""
 
 
+_ALIKE = re.compile(r'Did you mean "(?!pg_|duckdb_|sqlite_|information_schema)[^"]*"\?')
+"""DuckDB's suggestion, unless it names a table of its own."""
+
 FILE_HINT = "name a file that `methrics aggregate` wrote"
 
 
@@ -63,7 +67,9 @@ def translated_query_errors() -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise StoreError("query", _first_line(error)) from error
+        hint = _ALIKE.search(str(error))
+        text = _first_line(error).removeprefix("Catalog Error: ")  # no catalog of an app is meant
+        raise StoreError("query", text, hint[0] if hint else "") from error
 
 
 def _first_line(error: BaseException) -> str:
