@@ -1,8 +1,8 @@
-"""What anyone can run: collect a topic into DuckDB, verify it, query it.
+"""The programs that anyone can run: they collect a topic into DuckDB, verify it and query it.
 
-`open_dataset` reads what an aggregator wrote; `open_data` does so for notebooks, from a path or an
-address alike. Names are loaded when they are first used, so that the `methrics` command, which
-lives here, starts without duckdb.
+`open_dataset` reads the files that an aggregator wrote. `open_data` does the same for notebooks,
+from a path or from an address. Names are loaded when they are first used, so that the `methrics`
+command, which is in this package, starts without duckdb.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def test_progress_is_told_up_to_the_last_row(tmp_path: Path) -> None:
         ("UPDATE test.beat SET one_in = 5 WHERE n = 3", "test.beat", "one_in"),
         ("UPDATE test.beat SET time = time + INTERVAL 1 HOUR WHERE n = 3", "test.beat", "time"),
         ("UPDATE test.beat SET day = day + 1 WHERE n = 3", "test.beat", "missing"),
-        ("UPDATE test.beat SET day = NULL WHERE n = 3", "test.beat", "no item is of this day"),
+        ("UPDATE test.beat SET day = NULL WHERE n = 3", "test.beat", "no item has this day"),
         ("UPDATE test.beat SET catalog = 2 WHERE n = 3", "test.beat", "catalog"),
         ("UPDATE test.clicks SET count = 99", "test.clicks", "count"),
         ("DELETE FROM test.beat WHERE n = 3", "test.beat", "the row is missing"),
@@ -98,7 +98,7 @@ def test_progress_is_told_up_to_the_last_row(tmp_path: Path) -> None:
         (
             "INSERT INTO test.walk_step VALUES (77, 1, 1, 0, 'start', true, 0)",
             "test.walk_step",
-            "steps of no report",
+            "steps that belong to no report",
         ),
         ("DROP TABLE test.walk_step", "test.walk_step", "the table is missing"),
         ("UPDATE item SET time = time + INTERVAL 1 DAY WHERE n = 3", "item", "time"),

@@ -68,7 +68,7 @@ def test_a_file_that_keeps_the_rules_is_floored_without_saying_so(file: Path) ->
         ("FROM shown", "FROM test.host JOIN shown USING (day)", "reads test.host"),
         ("FROM shown", "FROM shown, (SELECT max(n) FROM item)", "reads item"),
         ("FROM shown", "FROM shown, range(9)", "reads range()"),
-        ("-- size: installs\n", "", "names no one column as size"),
+        ("-- size: installs\n", "", "must name exactly one column as size"),
         ("-- labels: day", "-- labels: day, installs", "names a column twice"),
         ("-- shown\n", "", "no line `-- shown`"),
     ],

@@ -1,3 +1,3 @@
-"""Reading a data set: SQL, views, data frames, verification of every stored row."""
+"""Reads a data set: by SQL, by views, as data frames; and verifies every stored row."""
 
 __all__: list[str] = []

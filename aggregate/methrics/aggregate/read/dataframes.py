@@ -1,4 +1,4 @@
-"""Rows of a data set as pandas, Polars or Arrow, from SQL or a view; and its table of contents."""
+"""Gives rows of SQL or of a view as pandas, Polars or Arrow, and a data set's table of contents."""
 
 from __future__ import annotations
 
@@ -20,37 +20,40 @@ HOLDS: Mapping[str, str] = {
     "item": "The exact signed bytes of every report, once, under a small number n.",
     "catalog": "The signed catalogs: the event types that each app declares.",
     "type": "The event types: their tables, and the question that each answers.",
-    "field": "The columns of those tables, and what each tells about a person.",
+    "field": "The columns of those tables, and what each reveals about a person.",
     "code": "The meaning of the numbers in a column.",
     "tombstone": "Reports that were erased: their ids, never their content.",
     "refusal": "How many items were refused on each day, by reason.",
     "quarantine": "Items whose catalog is not known yet. Their content has not been checked.",
     "meta": "The version of the file's layout.",
 }
-"""Table -> what it holds, for every data set."""
+"""Each table of every data set, with a sentence on its content."""
 
 SHOWN = 20
-"""Rows of a view that Jupyter shows."""
+"""Jupyter shows this many rows of a view."""
 
 
 class Tables(ABC):
-    """Base of classes with tables: gives rows from SQL in any form. Subclasses run the SQL."""
+    """Base of classes with tables. It converts the rows of a query; subclasses run the SQL."""
 
     @abstractmethod
     def sql(self, query: str, parameters: Sequence[object] = ()) -> Relation:
-        """The rows of one SELECT as a DuckDB relation."""
+        """Return the rows of one SELECT as a DuckDB relation."""
 
     @abstractmethod
     def tables(self) -> list[str]:
         """Names of the tables."""
 
     def arrow(self, query: str, parameters: Sequence[object] = ()) -> pa.Table:
-        """The rows of one SELECT as an Arrow table. Raises StoreError, code query."""
+        """Return the rows of one SELECT as an Arrow table. Raises StoreError, code query."""
         with translated_query_errors():
             return self.sql(query, parameters).to_arrow_table()
 
     def pandas(self, query: str, parameters: Sequence[object] = ()) -> pd.DataFrame:
-        """The rows of one SELECT as a pandas data frame. Raises LocalError without pandas."""
+        """Return the rows of one SELECT as a pandas data frame.
+
+        Raises LocalError if pandas is not installed.
+        """
         try:
             import pandas as pd  # noqa: F401
         except ImportError:
@@ -59,7 +62,10 @@ class Tables(ABC):
             return self.sql(query, parameters).df()
 
     def polars(self, query: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
-        """The rows of one SELECT as a Polars data frame. Raises LocalError without Polars."""
+        """Return the rows of one SELECT as a Polars data frame.
+
+        Raises LocalError if Polars is not installed.
+        """
         try:
             import polars as pl
         except ImportError:
@@ -69,7 +75,7 @@ class Tables(ABC):
         return frame
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """The rows of one SELECT as Python tuples."""
+        """Return the rows of one SELECT as Python tuples."""
         with translated_query_errors():
             return self.sql(query, parameters).fetchall()
 
@@ -77,11 +83,11 @@ class Tables(ABC):
         return f"<{type(self).__name__} {self}>"
 
     def contents(self) -> list[tuple[str, str, str]]:
-        """All there is to ask: (table or view, its name, what it holds or means)."""
+        """List everything that can be queried: ("table" or "view", name, description)."""
         return [("table", table, HOLDS.get(table, "")) for table in self.tables()]
 
     def _repr_html_(self) -> str:
-        """The table of contents as HTML, which Jupyter shows."""
+        """Return the table of contents as HTML, which Jupyter shows."""
         return html_table(("", "name", "what it holds"), self.contents(), title=str(self))
 
 
@@ -90,16 +96,17 @@ class TablesAndViews(Tables):
 
     @abstractmethod
     def views(self) -> Mapping[str, str]:
-        """Ready-made views: name -> what its numbers mean and what they do not claim."""
+        """Ready-made views: name -> the meaning and the limits of its numbers."""
 
     @abstractmethod
     def find_view(self, text: str) -> str | None:
-        """The full name of the view that `text` names, None if there is none."""
+        """Return the full name of the view that `text` names, or None if there is no such view."""
 
     def view(self, text: str) -> ViewRows:
-        """One ready-made view, by its full name or without its SQL schema or type.
+        """Return a ready-made view. `text` is its full name, or that name without the SQL schema
+        or without the event type.
 
-        Raises StoreError, code query, if there is none or several fit.
+        Raises StoreError, code query, if no view or more than one view has that name.
         """
         found = self.find_view(text)
         if found is None:
@@ -132,7 +139,7 @@ class TablesAndViews(Tables):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ViewRows:
-    """A ready-made view of a data set: its rows in any form, and their meaning in `says`."""
+    """A ready-made view of a data set: its rows in any form. `says` explains its numbers."""
 
     of: TablesAndViews
     name: str
@@ -143,31 +150,31 @@ class ViewRows:
 
     @property
     def query(self) -> str:
-        """The SELECT that gives all its rows."""
+        """The SELECT that returns all rows of the view."""
         return f"FROM {name(*self.name.split('.'))}"
 
     def sql(self) -> Relation:
-        """Its rows as a DuckDB relation."""
+        """Return the rows of the view as a DuckDB relation."""
         return self.of.sql(self.query)
 
     def arrow(self) -> pa.Table:
-        """Its rows as an Arrow table."""
+        """Return the rows of the view as an Arrow table."""
         return self.of.arrow(self.query)
 
     def pandas(self) -> pd.DataFrame:
-        """Its rows as a pandas data frame."""
+        """Return the rows of the view as a pandas data frame."""
         return self.of.pandas(self.query)
 
     def polars(self) -> pl.DataFrame:
-        """Its rows as a Polars data frame."""
+        """Return the rows of the view as a Polars data frame."""
         return self.of.polars(self.query)
 
     def rows(self) -> list[tuple[Any, ...]]:
-        """Its rows as Python tuples."""
+        """Return the rows of the view as Python tuples."""
         return self.of.rows(self.query)
 
     def _repr_html_(self) -> str:
-        """The view's meaning and its first rows as HTML, which Jupyter shows."""
+        """Return the view's meaning and its first rows as HTML, which Jupyter shows."""
         table = self.of.arrow(f"{self.query} LIMIT {SHOWN}")
         rows = list(zip(*table.to_pydict().values(), strict=True))
         return html_table(table.column_names, rows, title=self.name, says=self.says)
@@ -176,7 +183,7 @@ class ViewRows:
 def html_table(
     heads: Sequence[str], rows: Sequence[Sequence[object]], *, title: str, says: str = ""
 ) -> str:
-    """Rows as HTML that Jupyter styles like its own tables; None is an empty cell."""
+    """Format rows as HTML that Jupyter styles like its own tables. None becomes an empty cell."""
     head = "".join(f"<th>{escape(one)}</th>" for one in heads)
     body = "".join(
         "<tr>"

@@ -1,8 +1,8 @@
 """Opens the data of an aggregator, in any of its forms: `open_dataset(path)`.
 
-A file that no writer has open is read directly, read only. The file of a running aggregator is
-locked, so the Parquet beside it is read. In both cases the tables have the same names, the shipped
-views are there (`views/`), and SQL can read this data set and nothing else.
+A file that no writer has open is opened read-only. The file of a running aggregator is locked, so
+the Parquet beside it is read instead. In both cases the tables have the same names, the shipped
+views exist (`views/`), and SQL can read this data set and nothing else.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MEMORY_LIMIT = "2GB"
 
 
 FLOOR = 10
-"""Views round counts down to a multiple of this, and leave out smaller groups (MARS-15)."""
+"""Views round counts down to a multiple of this number, and omit smaller groups (MARS-15)."""
 
 
 def open_dataset(
@@ -56,18 +56,17 @@ def open_dataset(
     known: Path | str | None = None,
     memory_limit: str = MEMORY_LIMIT,
 ) -> Dataset:
-    """Open a DuckDB file of `methrics aggregate`, also while it is being written, or the directory
-    of its Parquet. One Parquet file of that directory works too: it is then the only table, and
-    there are no ready-made views.
+    """Open the data of `methrics aggregate`: its DuckDB file, the directory of its Parquet, or one
+    Parquet file of that directory. A single Parquet file is one table without ready-made views.
 
-    While a DuckDB file is open here, no aggregator can write to it. A file that is being written
-    is read from the Parquet beside it, as of its last export: see `Dataset.source` and
-    `Dataset.written`.
+    While a DuckDB file is open here, no aggregator can write to it. If an aggregator is writing to
+    the file, the Parquet beside it is read instead, as of the last export: see `Dataset.source`
+    and `Dataset.written`.
 
-    Ready-made views show counts in multiples of `floor`, and no smaller group; 1 shows all.
-    `known` is a CSV file of known totals (`read/totals.py`), which the views coverage and bias
-    compare with. Raises StoreError: store-missing, store-foreign, store-version, store-busy; and
-    LocalError, codes known and floor.
+    Ready-made views round counts down to multiples of `floor` and omit smaller groups; a floor of 1
+    shows every count. `known` is a CSV file of known totals (`read/totals.py`), with which the
+    views coverage and bias compare their counts. Raises StoreError: store-missing, store-foreign,
+    store-version, store-busy; and LocalError, codes known and floor.
     """
     path = Path(path)
     shows = Shows(floor, read_known_totals(known) if known is not None else [])
@@ -96,17 +95,18 @@ def open_dataset(
 
 @dataclass(frozen=True, slots=True)
 class Shows:
-    """Options of the views: `floor`, and the known totals."""
+    """The options of the views: `floor`, and the known totals."""
 
     floor: int
     known: list[KnownTotal]
 
 
 class Dataset(TablesAndViews):
-    """Tables and views of one data set, read only. Use as a context manager, or `close()` it.
+    """Read-only tables and views of one data set. Use it as a context manager, or `close()` it.
 
-    `TablesAndViews` defines `pandas`, `polars`, `arrow`, `rows` and `view`. Use it from one thread
-    at a time. All queries see the same state of a file; each query of Parquet sees the newest days.
+    `TablesAndViews` defines `pandas`, `polars`, `arrow`, `rows` and `view`. Use a `Dataset` from
+    one thread at a time. All queries of a DuckDB file see the same state of it. Each query of
+    Parquet sees the days exported so far.
     """
 
     def __init__(
@@ -115,11 +115,11 @@ class Dataset(TablesAndViews):
         self.path = path
         """The file or directory that is read."""
         self.source = "parquet" if attached is None else "file"
-        """`file` or `parquet`."""
+        """The form of the data that is read: `file` (DuckDB) or `parquet`."""
         self.written: str | None = None
-        """When the Parquet was written (ISO 8601, UTC); None for a file."""
+        """When the Parquet was written (ISO 8601, UTC); None for a DuckDB file."""
         self.floor = shows.floor
-        """Views show counts in multiples of this."""
+        """Views round counts down to multiples of this number."""
         self._con = attached or memory()
         self._views: dict[str, views.View] = {}
         self._made: set[str] = set()
@@ -156,7 +156,7 @@ class Dataset(TablesAndViews):
             self._view(schema, table, f"FROM {name(SCHEMA_ALIAS, schema, table)}")
 
     def _bring_parquet(self) -> None:
-        """Create a view for each file and folder; the next query sees new days."""
+        """Create a view for each file and folder. The view sees days that are exported later."""
         for table in WHOLE:
             file = self.path / f"{table}.parquet"
             self._view("main", table, f"FROM read_parquet({literal(file)})")
@@ -166,7 +166,7 @@ class Dataset(TablesAndViews):
                 self._folder(schema.name, folder)
 
     def _folder(self, schema: str, folder: Path) -> None:
-        # `empty.parquet` has all columns; older days lack those that came later.
+        # `empty.parquet` has all columns. The files of older days lack columns added later.
         files = literal(folder / "*.parquet")
         self._view(schema, folder.name, f"FROM read_parquet({files}, union_by_name = true)")
 
@@ -175,18 +175,18 @@ class Dataset(TablesAndViews):
         self._con.execute(f"CREATE VIEW {name(schema, view)} AS {sql}")
 
     def _bring_views(self, shows: Shows) -> None:
-        """List the views. Each is created when it is first used: see `_make`."""
+        """List the views. A view is created when it is first used: see `_make`."""
         self._con.execute(views.SHOWN.format(floor=shows.floor))
         create_known_totals(self._con, shows.known)
         fields = {one.field for one in shows.known if one.field}
         tables = set(
             self.tables()
-        )  # the table of a type called heartbeat_dau hides the view of that name
+        )  # if an event type is called heartbeat_dau, its table hides the view of that name
         found = views.fitting(self._shapes(), fields)
         self._views = {view.full: view for view in found if view.full not in tables}
 
     def _make(self, query: str) -> None:
-        """Create the views that `query` may name. To create all would read a lot of Parquet."""
+        """Create the views that `query` may name. Creating all would read a lot of Parquet."""
         low = query.lower()
         for full, view in self._views.items():
             if full not in self._made and view.name.lower() in low:
@@ -197,11 +197,11 @@ class Dataset(TablesAndViews):
     def _shapes(self) -> list[views.TypeShape]:
         fields: dict[int, dict[str, views.FieldShape]] = {}
         for number, field, column, *about in self._con.execute(
-            # A field that any catalog randomizes is never shown as plain answers.
+            # If any catalog randomizes a field, its answers are never shown as true answers.
             'SELECT type, name, "column", kind, source, '
             "max(epsilon) OVER (PARTITION BY type, name), domain FROM field ORDER BY catalog"
         ).fetchall():
-            # The newest catalog counts; for a dropped field, the last one that had it.
+            # The newest catalog with the field decides, also if later catalogs dropped the field.
             fields.setdefault(number, {})[field] = views.FieldShape(field, name(column), *about)
         present = set(self.tables())
         return [
@@ -221,7 +221,7 @@ class Dataset(TablesAndViews):
         ]
 
     def tables(self) -> list[str]:
-        """Names of the tables as SQL writes them: `item`, `example.heartbeat`, …"""
+        """The names of the tables as SQL writes them: `item`, `example.heartbeat`, …"""
         found = self._con.execute(
             "SELECT schema_name, view_name FROM duckdb_views() "
             "WHERE NOT internal AND database_name = 'memory' ORDER BY ALL"
@@ -230,11 +230,11 @@ class Dataset(TablesAndViews):
         return [one for one in names if one not in self._views]
 
     def views(self) -> Mapping[str, str]:
-        """Ready-made views: name -> what its numbers mean and what they do not claim."""
+        """Ready-made views: name -> the meaning and the limits of its numbers."""
         return {full: view.says for full, view in self._views.items()}
 
     def footnote(self, view: str) -> str:
-        """A sentence on what `view` (its full name) rounds and leaves out now."""
+        """Explain in a sentence how `view` (a full name) rounds, and how many groups it omits."""
         if self.floor == 1:
             return "Every count is shown as it is."
         with translated_query_errors():
@@ -247,9 +247,10 @@ class Dataset(TablesAndViews):
         )
 
     def find_view(self, text: str) -> str | None:
-        """The full name of the view that `text` names, in full or without its SQL schema or type.
+        """Return the full name of the view that `text` names, or None if there is no such view.
 
-        None if there is none; raises StoreError, code query, if several fit.
+        `text` is the full name, or that name without the SQL schema or without the event type.
+        Raises StoreError, code query, if `text` fits more than one view.
         """
         if text in self._views:
             return text
@@ -261,9 +262,9 @@ class Dataset(TablesAndViews):
         return fits[0] if fits else None
 
     def sql(self, query: str, parameters: Sequence[object] = ()) -> Relation:
-        """The rows of one SELECT as a DuckDB relation, which shows itself and runs when read.
+        """Return the rows of one SELECT as a DuckDB relation, which runs when it is read or shown.
 
-        `parameters` stand for the question marks in it. Raises StoreError, code query.
+        `parameters` are the values of the question marks in `query`. Raises StoreError, code query.
         """
         if not is_select(self._con, query):
             raise StoreError("query", "only one SELECT statement can be asked")
@@ -279,7 +280,7 @@ class Dataset(TablesAndViews):
     def connection(self) -> Connection:
         """The restricted DuckDB connection, for uses that the methods here do not cover.
 
-        It has only those ready-made views that were used before.
+        It has a ready-made view only after that view was used once by a method of this class.
         """
         return self._con
 

@@ -1,12 +1,12 @@
 """Known totals: numbers of installs from another source, which views compare with the counts.
 
-They come in one CSV file:
+One CSV file contains them:
 
     day,field,value,installs
     2026-07-01,,,5200
     2026-07-01,os,linux,1900
 
-`field` and `value` are empty where the total is that of the whole day.
+`field` and `value` are empty if the total is that of the whole day.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ COLUMNS = ("day", "field", "value", "installs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownTotal:
-    """Installs on a UTC day, of those with this value of a field, or of all if both are empty."""
+    """The number of installs with this value of a field on a UTC day.
+
+    If `field` and `value` are empty, it is the number of all installs on that day.
+    """
 
     day: date
     field: str
@@ -33,7 +36,10 @@ class KnownTotal:
 
 
 def read_known_totals(path: Path | str) -> list[KnownTotal]:
-    """The totals in the CSV file `path`. Raises LocalError, code known, with the line's number."""
+    """Read the totals in the CSV file `path`.
+
+    Raises LocalError, code known, which names the line.
+    """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)

@@ -1,8 +1,8 @@
 """Verifies every stored row from the file alone: its signature, and each column against its bytes.
 
-Only the namespace keys in the table `catalog` are trusted; they check the signatures of the
-catalogs. The bytes of each report are judged as by any node, and each column of `item` and of the
-typed tables is compared with those bytes (NEW-1).
+Only the namespace keys in the table `catalog` are trusted: they verify the signatures of the
+catalogs. The bytes of each report are judged by the same rules as in every node. Each column of
+`item` and of the typed tables is then compared with those bytes (NEW-1).
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from methrics.schema.wire.envelope import Kind
 from methrics.schema.wire.items import Erasure, Report
 
 CHUNK = 10_000
-"""Rows checked at a time: a few megabytes."""
+"""Number of rows that are checked at a time: a few megabytes."""
 
 SHOWN_MAX = 1000
-"""Mismatches listed one by one; more are only counted."""
+"""Number of mismatches that are listed one by one. Further ones are only counted."""
 
 THREADS = 2
-"""Signatures checked in parallel: libsodium releases Python's lock."""
+"""Number of threads that verify signatures. libsodium releases Python's lock meanwhile."""
 
 Progress = Callable[[int, int], None]
-"""(rows checked, rows in all)"""
+"""Called with (rows checked so far, rows in all)."""
 
 _ROW = ("n", "kind", "catalog", "type", "time", "id")
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """One row that differs from its bytes; `n` is its number, if it has one."""
+    """One row that differs from its signed bytes. `n` is its number, None if it has no number."""
 
     table: str
     n: int | None
@@ -62,13 +62,13 @@ class Verification:
     notices: int = 0
     erasures: int = 0
     mismatches: list[Mismatch] = field(default_factory=list)
-    """The first `SHOWN_MAX`."""
+    """The first `SHOWN_MAX` mismatches."""
     wrong: int = 0
-    """How many there are."""
+    """The number of all mismatches."""
 
     @property
     def ok(self) -> bool:
-        """Whether every row is right."""
+        """Whether every row agrees with its signed bytes."""
         return not self.wrong
 
     def add(self, table: str, n: int | None, what: str) -> None:
@@ -79,7 +79,7 @@ class Verification:
 
 
 def verify(dataset: Dataset, progress: Progress = lambda done, total: None) -> Verification:
-    """Check every row of `dataset`. Raises StoreError only if it cannot be read at all."""
+    """Check every row of `dataset`. Raises StoreError only if `dataset` cannot be read at all."""
     check = _Check(dataset)
     with translated_errors(dataset.path):
         check.catalogs()
@@ -99,7 +99,7 @@ class _Check:
         self.layout = Layout()
 
     def catalogs(self) -> None:
-        """Signatures of catalogs, their columns, and the tables that follow from them."""
+        """Check each catalog's signature and columns, and the tables that the catalogs define."""
         columns = "n, id, key, label, number, schema, raw"
         for n, *stored, raw in self.rows(f"SELECT {columns} FROM catalog ORDER BY n"):
             self.found.catalogs += 1
@@ -144,11 +144,11 @@ class _Check:
                     progress(self.found.reports, total)
                 self._strays(f"n > {last} AND day = {literal(str(day))}", "no item has this number")
         listed = ", ".join(f"DATE {literal(str(day))}" for (day,) in days) or "NULL"
-        self._strays(f"(day NOT IN ({listed})) IS NOT FALSE", "no item is of this day")
+        self._strays(f"(day NOT IN ({listed})) IS NOT FALSE", "no item has this day")
 
     def _chunks(self, day: date) -> Iterator[list[tuple[Any, ...]]]:
-        """Rows of `item` of one day, in order of n."""
-        # Its own cursor: another query on the same connection would end this one.
+        """Yield the rows of `item` of one day in chunks, in order of n."""
+        # It needs a cursor: another query on the same connection would end this one.
         cursor = self.dataset.connection.cursor()
         reader = cursor.sql(
             "SELECT n, kind, catalog, type, epoch(time)::BIGINT AS time, id, raw FROM item "
@@ -162,7 +162,10 @@ class _Check:
     def _items(
         self, chunk: list[tuple[Any, ...]], pool: ThreadPoolExecutor
     ) -> list[tuple[int, CatalogEntry, Report]]:
-        """Judge the bytes of each row and compare its columns; returns the derivable rows."""
+        """Judge the bytes of each row and compare its columns with them.
+
+        Returns (n, catalog, report) for each row whose bytes are valid.
+        """
         good: list[tuple[int, CatalogEntry, Report]] = []
         size = -(-len(chunk) // THREADS)
         raws = [row[-1] for row in chunk]
@@ -191,7 +194,7 @@ class _Check:
     def _typed(
         self, day: date, numbered: list[tuple[int, CatalogEntry, Report]], last: int, end: int
     ) -> None:
-        """Compare the typed rows numbered over `last` up to `end` with what they should be."""
+        """Compare the typed rows with `last` < n <= `end` with the rows derived from bytes."""
         derived = {one.table.n: one for one in derive(numbered)}
         for table in self.layout.tables():
             own = derived.get(table.n, Derived(table, None, None))
@@ -210,7 +213,7 @@ class _Check:
         if expected is None:
             rows = f"SELECT n FROM {name(table.schema, one)} WHERE {where}"
             for (n,) in self.rows(rows):
-                self.found.add(full, n, "no item says this")
+                self.found.add(full, n, "no item has this content")
             return
         names = ", ".join(name(column) for column in expected.column_names)
         order = "n, i" if one == table.steps else "n"
@@ -233,7 +236,7 @@ class _Check:
             if n not in stored:
                 self.found.add(full, n, "the row is missing")
             elif n not in right:
-                self.found.add(full, n, "no item says this")
+                self.found.add(full, n, "no item has this content")
             elif right[n] != stored[n]:
                 wrong = _differing(right[n], stored[n])
                 self.found.add(full, n, f"not what the bytes say: {wrong}")
@@ -266,7 +269,7 @@ class _Check:
             if table.stepped and full in self.dataset.tables():
                 strays = f"SELECT DISTINCT n FROM {table.steps_sql} ANTI JOIN {table.sql} USING (n)"
                 for (n,) in self.rows(strays):
-                    self.found.add(full, n, "steps of no report")
+                    self.found.add(full, n, "steps that belong to no report")
 
     def erasures(self) -> None:
         """Check tombstones against their bytes, and that no erased report is stored."""
@@ -289,12 +292,12 @@ class _Check:
             self.found.add("item", n, "this report has been erased")
 
     def repeated(self) -> None:
-        """Check that no item and no number occurs twice."""
+        """Check that every item and every number n occurs only once."""
         twice = "SELECT min(n) FROM item GROUP BY time, id HAVING count(*) > 1"
         for (n,) in self.rows(twice):
             self.found.add("item", n, "the same item is stored more than once")
         for (n,) in self.rows("SELECT n FROM item GROUP BY n HAVING count(*) > 1"):
-            self.found.add("item", n, "the number stands twice")
+            self.found.add("item", n, "the number occurs twice")
 
 
 def _body(verdict: Verdict) -> Body | None:
@@ -307,7 +310,7 @@ def _within(day: date) -> str:
 
 
 def _by_number(table: pa.Table) -> dict[Any, list[dict[str, Any]]]:
-    """The rows of each n: one, or several where they are steps."""
+    """Group the rows by n. A table of steps has several rows for each n."""
     rows: dict[Any, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
         rows.setdefault(row["n"], []).append(row)

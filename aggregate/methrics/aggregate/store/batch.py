@@ -1,4 +1,4 @@
-"""The input and the result of one commit, and items sorted by kind. Pure."""
+"""Defines the input and the result of one commit, and sorts items by kind. Pure."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from methrics.schema.wire.verdict import Reason
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The input of one commit. `now` is the time of receipt, unix seconds."""
+    """The input of one commit. `now` is the time of receipt in Unix seconds."""
 
     now: int
     accepted: Sequence[Accepted] = ()
     waiting: Sequence[Waiting] = ()
     """Items whose catalog is unknown."""
     refused: Mapping[Reason, tuple[int, bytes]] = field(default_factory=dict)
-    """reason -> (how many, one of them)"""
+    """reason -> (number of refused items, the bytes of one of them)"""
     released: Sequence[int] = ()
-    """Quarantine numbers of items that this batch judges again; they leave the quarantine."""
+    """Quarantine numbers of the items that were judged again for this batch. The commit removes
+    them from the quarantine."""
 
 
 @dataclass(slots=True)
 class Committed:
-    """The result of one commit. Everything it counts is durable when the caller gets it."""
+    """The result of one commit. All rows that it counts are on disk when the caller gets it."""
 
     reports: int = 0
     duplicates: int = 0
     erased: int = 0
-    """Reports that an erasure deleted, or that were not stored because of one."""
+    """Reports that an erasure deleted, and reports not stored because of an earlier erasure."""
     erasures: int = 0
     revoked: int = 0
     """Reports that a revocation deleted."""
@@ -44,12 +45,12 @@ class Committed:
     quarantined: int = 0
     refused: int = 0
     total: int = 0
-    """Reports in the file now."""
+    """Reports in the file after this commit."""
 
 
 @dataclass(slots=True)
 class Sorted:
-    """The accepted items of a batch by kind, each once."""
+    """The accepted items of a batch by kind, without duplicates."""
 
     catalogs: list[tuple[Item, Catalog]] = field(default_factory=list)
     reports: list[tuple[Item, Report]] = field(default_factory=list)
@@ -60,7 +61,7 @@ class Sorted:
 
 
 def sort(accepted: Iterable[Accepted]) -> Sorted:
-    """Sort accepted items by kind, each once."""
+    """Sort accepted items by kind and drop duplicates."""
     parts = Sorted()
     seen: set[bytes] = set()
     for item, body in accepted:

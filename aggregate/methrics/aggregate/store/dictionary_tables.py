@@ -1,4 +1,4 @@
-"""The data dictionary in the file: tables that describe event types, columns and bucket numbers."""
+"""Writes the data dictionary: tables that describe event types, columns and bucket numbers."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def describe(con: Connection, entry: CatalogEntry) -> None:
             codes += [(entry.n, table.n, *code) for code in _sequence(event_type.sequence)]
     for target, rows in (("type", types), ("field", fields), ("code", codes)):
         if rows:
-            # Insert whole columns: a list of countries, row by row, takes a tenth of a second.
+            # Insert whole columns: row by row, a list of countries takes a tenth of a second.
             columns = [list(column) for column in zip(*rows, strict=True)]
             paths = ", ".join(["unnest(?)"] * len(columns))
             con.execute(f"INSERT INTO {target} SELECT {paths}", columns)
 
 
 def _codes(field: Field) -> Iterator[tuple[object, ...]]:
-    """(value, label, low, high, text) of each wire value of a field that lists them."""
+    """Yield (value, label, low, high, text) for each wire value, if the field lists its values."""
     edges: list[float | None] = [None] * (field.domain + 1 if field.type == "bucket" else 0)
     declared = field.params.get("edges")
     if edges and isinstance(declared, list):
@@ -48,7 +48,10 @@ def _codes(field: Field) -> Iterator[tuple[object, ...]]:
 
 
 def _sequence(sequence: SequenceDeclaration) -> Iterator[tuple[object, ...]]:
-    """(field, value, label, low, high, text) of each step and each offset bucket, in seconds."""
+    """Yield (field, value, label, low, high, text) for each step and for each offset bucket.
+
+    The edges `low` and `high` of offset buckets are in seconds.
+    """
     for value, step in enumerate(sequence.steps):
         yield "step", value, step, None, None, step
     edges = [0.0, *map(float, sequence.offset_edges), None]

@@ -1,17 +1,18 @@
-"""Digests with which two aggregators compare their data: a count and a hash per app and day.
+"""Computes digests, with which two aggregators compare their data: a count and a hash per app and
+day.
 
     digest = SHA-256( "methrics/1 digest" || namespace key (32) || day (8) || ids (32 each)
                       || count (8) )
 
 `day` is days since 1970-01-01 and, like `count`, big-endian. `ids` are the ids of the day's
-reports in ascending order of (time, id). So the digest does not depend on the order of arrival, and
-to find another set with the same digest means to break SHA-256. A sum or XOR of hashes would be
-cheaper to update, but can be forged by linear algebra or a birthday search, because anyone can
-create ids.
+reports in ascending order of (time, id). So the digest does not depend on the order of arrival.
+Finding another set with the same digest would require breaking SHA-256. A sum or XOR of hashes
+would be cheaper to update, but could be forged by linear algebra or a birthday search, because
+anyone can create ids.
 
 A reconciliation protocol can use the same order: a range of (time, id) is a run of this sequence,
-and a count and a salted XOR over a run take one pass. They show where two sets may differ; this
-digest proves that two sets are equal.
+and one pass computes the count and a salted XOR of a run. These would show where two sets may
+differ, whereas this digest proves that two sets are equal.
 
 Erased reports are not in the set. The digest of all days of one app is SHA-256 over
 "methrics/1 digests", the key, and (day, count, digest) of its days in order.
@@ -37,7 +38,10 @@ _ALL_DOMAIN = b"methrics/1 digests"
 
 @dataclass(frozen=True, slots=True)
 class DayDigest:
-    """The reports of one app on one UTC day. `key`: its namespace key; `schema`: its SQL schema."""
+    """The count and digest of the reports of one app on one UTC day.
+
+    `key` is the app's namespace key, `schema` its SQL schema.
+    """
 
     key: bytes
     schema: str
@@ -53,7 +57,7 @@ class DayDigest:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceDigest:
-    """The reports of one app on all days."""
+    """The count and digest of the reports of one app on all days."""
 
     key: bytes
     schema: str
@@ -62,7 +66,10 @@ class NamespaceDigest:
 
 
 def day_digest(key: bytes, day: int, ids: Iterable[bytes | memoryview]) -> tuple[int, bytes]:
-    """Count and digest of one day. `ids`: chunks of whole 32-byte ids, in (time, id) order."""
+    """Compute the count and digest of one day.
+
+    `ids` are chunks of whole 32-byte ids, in order of (time, id).
+    """
     state = hashlib.sha256(_DAY_DOMAIN + key + day.to_bytes(8, "big"))
     size = 0
     for piece in ids:
@@ -74,7 +81,7 @@ def day_digest(key: bytes, day: int, ids: Iterable[bytes | memoryview]) -> tuple
 
 
 def combine(days: Iterable[DayDigest]) -> list[NamespaceDigest]:
-    """One digest for each app, from the digests of its days in any order."""
+    """Compute one digest for each app from the digests of its days, which come in any order."""
     by_key: dict[bytes, list[DayDigest]] = {}
     for day in days:
         by_key.setdefault(day.key, []).append(day)
@@ -90,9 +97,9 @@ def combine(days: Iterable[DayDigest]) -> list[NamespaceDigest]:
 
 
 def digests(con: Connection, days: Collection[int] | None = None) -> list[DayDigest]:
-    """The digests of all days with reports, or only of those in `days` (since 1970-01-01).
+    """Compute the digests of all days with reports, or only of `days` (counted from 1970-01-01).
 
-    `con` can read the tables `item` and `catalog`, from a file or from Parquet.
+    `con` must be able to read the tables `item` and `catalog`, from a file or from Parquet.
     """
     found = []
     for key, schema, day in con.execute(

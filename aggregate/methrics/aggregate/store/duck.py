@@ -1,7 +1,7 @@
 """The only module that imports DuckDB: opens files and translates its errors into clear ones.
 
-DuckDB locks a file that is open for writing against every other process, readers too. A reader that
-finds a file locked gets `FileBusyError` and reads the Parquet beside the file (`dataset.py`).
+While a process has a file open for writing, DuckDB lets no other process open it, even to read. A
+reader then gets `FileBusyError` and reads the Parquet beside the file (`dataset.py`).
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ import duckdb
 from methrics.schema.errors import StoreError
 
 Connection = duckdb.DuckDBPyConnection
-"""One connection; give each thread its own `cursor()`."""
+"""A connection to DuckDB. Each thread needs its own `cursor()`."""
 
 Relation = duckdb.DuckDBPyRelation
-"""A query and its rows: `to_arrow_table()`, `df()`, `fetchall()`."""
+"""A query, which gives its rows by `to_arrow_table()`, `df()` or `fetchall()`."""
 
 SCHEMA_ALIAS = "methrics"
-"""Name under which a file is attached."""
+"""The name of an attached file in SQL."""
 
 STORAGE_VERSION = "v1.5.0"
 """The file format: DuckDB 1.5 and newer can read it. The newer format of 2.0 needs DuckDB 2.0."""
 
 WRITER_MEMORY = "1GB"
-"""Buffer memory of a writer: a batch and its windows need tens of megabytes."""
+"""Limit on the buffer memory of a writer. A batch and its windows need tens of megabytes."""
 
 CHECKPOINT_AT = "256MB"
-"""Size at which the log is merged into the file. Commits stall 5 ms at p99; 74 ms by default."""
+"""Size at which the log is merged into the file. The 99th percentile of the time that a commit
+stalls is then 5 ms; with DuckDB's default it is 74 ms."""
 
 
 _ALIKE = re.compile(r'Did you mean "(?!pg_|duckdb_|sqlite_|information_schema)[^"]*"\?')
@@ -63,7 +64,7 @@ def translated_errors(path: Path | str) -> Iterator[None]:
 
 @contextmanager
 def translated_query_errors() -> Iterator[None]:
-    """Turn DuckDB's errors about a person's query into `StoreError`, code query."""
+    """Turn DuckDB's errors about a query from outside into `StoreError`, code query."""
     try:
         yield
     except duckdb.Error as error:
@@ -112,10 +113,12 @@ def _reason(text: str) -> str:
 
 
 def memory() -> Connection:
-    """A connection to an empty database in memory. It never downloads extensions, which DuckDB
-    would do by default, for example to open an SQLite file. Data that does not fit into memory goes
-    to a temporary folder, which DuckDB creates and removes; by default that would be the current
-    folder."""
+    """Open a connection to an empty database in memory.
+
+    It never downloads extensions; by default DuckDB would do so, for example to open an SQLite
+    file. Data that does not fit into memory is written to a temporary folder, which DuckDB creates
+    and removes; by default it would be written to the current folder.
+    """
     spill = Path(tempfile.gettempdir(), f"methrics-{secrets.token_hex(8)}")
     return duckdb.connect(
         ":memory:",
@@ -124,9 +127,9 @@ def memory() -> Connection:
 
 
 def open_writer(path: Path) -> Connection:
-    """Open or make the file `path` for writing, as the connection's current database.
+    """Open or create the file `path` for writing. It is the connection's current database.
 
-    Raises StoreError (codes of `translated_errors`).
+    Raises StoreError with the codes of `translated_errors`.
     """
     con = memory()
     with translated_errors(path):
@@ -145,7 +148,8 @@ def open_writer(path: Path) -> Connection:
 
 
 def attach_reader(con: Connection, path: Path) -> None:
-    """Attach the file `path` to `con`, read only. Raises StoreError: see `translated_errors`."""
+    """Attach the file `path` to `con` for reading only. Raises StoreError: see
+    `translated_errors`."""
     with translated_errors(path):
         if not path.exists():
             raise FileNotFoundError("no such file")
@@ -153,10 +157,10 @@ def attach_reader(con: Connection, path: Path) -> None:
 
 
 def lock_down(con: Connection, paths: Iterable[Path], memory_limit: str) -> None:
-    """Restrict `con` for good: it can read only attached files and the files and folders `paths`.
+    """Restrict `con` permanently: it can read attached files and `paths` (files and folders) only.
 
-    SQL from a stranger then cannot write files, load extensions, use the network, read other files,
-    see Python variables, or lift the restriction.
+    Untrusted SQL then cannot write files, load extensions, use the network, read other files, see
+    Python variables, or lift the restriction.
     """
     paths = list(paths)
     folders = ", ".join(literal(path) for path in paths if path.is_dir())
@@ -170,17 +174,17 @@ def lock_down(con: Connection, paths: Iterable[Path], memory_limit: str) -> None
 
 
 def literal(value: Path | str) -> str:
-    """`value` as an SQL string."""
+    """Quote `value` as an SQL string."""
     return "'" + str(value).replace("'", "''") + "'"
 
 
 def name(*parts: str) -> str:
-    """A dotted SQL name, each part quoted."""
+    """Join `parts` to a dotted SQL name and quote each part."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
 
 
 def is_select(con: Connection, sql: str) -> bool:
-    """Whether `sql` is exactly one statement and it only reads. Raises StoreError, code query."""
+    """Whether `sql` is exactly one statement and only reads. Raises StoreError, code query."""
     with translated_query_errors():
         statements = con.extract_statements(sql)
     reading: set[Any] = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
@@ -188,5 +192,5 @@ def is_select(con: Connection, sql: str) -> bool:
 
 
 def moment(seconds: int) -> str:
-    """A time (unix seconds) as an SQL timestamp."""
+    """Format a time (Unix seconds) as an SQL timestamp."""
     return f"make_timestamp({seconds * 1_000_000})"

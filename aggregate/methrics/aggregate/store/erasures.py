@@ -1,10 +1,12 @@
-"""Applies erasures and revocations: deletes rows and keeps tombstones, whatever arrives first.
+"""Applies erasures and revocations: deletes rows and keeps tombstones. An erasure may arrive before
+or after its report.
 
-An erasure is signed with the report's own key and names the report's id, catalog and time. Only the
-report itself shows whether that key is the right one. An erasure that arrives before its report is
-therefore stored as a tombstone that is not `confirmed`. When the report arrives and the key is
-right, the report is refused for good; if the key is wrong, the erasure is counted as `wrong-key`
-and dropped. Anyone can send unconfirmed erasures, so their number is bounded.
+An erasure is signed with the report's own key and names the report's id, catalog and time. Whether
+the key is right can be checked only once the report is here. So an erasure that arrives before its
+report is stored as a tombstone that is not `confirmed`. When the report arrives and the key is
+right, the tombstone is confirmed and the report is never stored. If the key is wrong, the erasure
+is counted as `wrong-key` and dropped. Anyone can send unconfirmed erasures, so their number is
+limited.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from methrics.schema.wire.envelope import Item, Kind, split
 from methrics.schema.wire.items import Erasure, Report, decode_erasure, decode_report
 
 PENDING_MAX = 100_000
-"""Unconfirmed tombstones kept at most; the oldest are dropped first."""
+"""Maximum number of unconfirmed tombstones. The oldest are dropped first."""
 
 _SECONDS = pa.timestamp("s")
 _REPORT = int(Kind.REPORT)
@@ -30,16 +32,16 @@ _REPORT = int(Kind.REPORT)
 
 @dataclass(slots=True)
 class Erased:
-    """The result of a set of erasures."""
+    """The result of applying a set of erasures."""
 
     days: Counter[int] = field(default_factory=Counter)
-    """day -> reports deleted"""
+    """day (since 1970-01-01) -> number of deleted reports"""
     stored: int = 0
     known: int = 0
 
 
 class Eraser:
-    """Deletes reports and keeps the table `tombstone`, inside the transaction of the caller."""
+    """Deletes reports and maintains the table `tombstone`, in the caller's transaction."""
 
     def __init__(self, con: Connection) -> None:
         self._con = con
@@ -50,12 +52,15 @@ class Eraser:
         self._wrong: list[bytes] = []
 
     def take_wrong(self) -> list[bytes]:
-        """The erasures, since the last call, that were not signed by the key of their report."""
+        """Return the erasures since the last call that another key than their report's signed."""
         wrong, self._wrong = self._wrong, []
         return wrong
 
     def keep_out(self, reports: list[tuple[Item, Report]]) -> list[tuple[Item, Report]]:
-        """The reports that no erasure names. Confirms or drops earlier erasures of `reports`."""
+        """Return those of `reports` that no valid erasure names.
+
+        Confirms the stored erasures of `reports`, or drops those with a wrong key.
+        """
         if not self._size:
             return reports
         found = self._match(
@@ -85,7 +90,7 @@ class Eraser:
     def erase(
         self, erasures: list[tuple[Item, Erasure]], tables: Iterable[TypeTable], received: int
     ) -> Erased:
-        """Delete the reports that `erasures` name, and store tombstones."""
+        """Delete the reports that `erasures` name, and store a tombstone for each new erasure."""
         done = Erased()
         known = self._match(
             [item.id for item, _ in erasures],
@@ -147,14 +152,20 @@ class Eraser:
             self._size -= excess
 
     def revoke(self, table: TypeTable, time: int) -> Counter[int]:
-        """Delete the reports of one event type from `time` on; returns how many of each day."""
+        """Delete the reports of one event type from `time` on.
+
+        Returns day -> number of deleted reports.
+        """
         numbers = self._con.execute(
             f"SELECT n FROM {table.sql} WHERE time >= {moment(time)}"
         ).fetchall()
         return self._delete([n for (n,) in numbers], [table])
 
     def _delete(self, numbers: list[int], tables: Iterable[TypeTable]) -> Counter[int]:
-        """Delete reports by number from `item` and from `tables`."""
+        """Delete the reports with these numbers from `item` and from `tables`.
+
+        Returns day -> number of deleted reports.
+        """
         if not numbers:
             return Counter()
         self._con.register("doomed", pa.table({"n": pa.array(numbers, pa.int64())}))
@@ -176,7 +187,11 @@ class Eraser:
             self._con.execute(f"{statement} WHERE n IN (SELECT unnest(?))", [numbers])
 
     def _match(self, ids: list[bytes], times: list[int] | None, sql: str) -> list[tuple[Any, ...]]:
-        """The rows of `sql`, which joins with `incoming(i, id, time)`."""
+        """Look up many ids in one query, and return its rows.
+
+        `sql` reads the ids from a temporary table `incoming(i, id, time)`: `i` is the position in
+        `ids`; the column `time` exists only if `times` is given.
+        """
         columns = {
             "i": pa.array(range(len(ids)), pa.int32()),
             "id": pa.array(ids, pa.binary()),

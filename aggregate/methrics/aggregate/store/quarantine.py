@@ -1,7 +1,7 @@
 """Keeps items whose catalog is not known yet, and returns them when the catalog arrives.
 
-Only the structure of these items has been judged, so anyone can fill the quarantine. It is bounded:
-the oldest items are dropped first, and items that would be late anyway are dropped too.
+Only the structure of these items has been checked, so anyone can fill the quarantine. Its size is
+limited: the oldest items are dropped first, and so are items that would be refused as late.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from methrics.schema.wire.envelope import split
 from methrics.schema.wire.limits import LATE_DEFAULT
 
 ITEMS_MAX = 100_000
-"""Items kept at most: about 25 MB of heartbeats."""
+"""Maximum number of items in the quarantine: about 25 MB of heartbeats."""
 
 AGE_MAX = LATE_DEFAULT
-"""Seconds that an item waits at most; after that its report would be refused as late."""
+"""Maximum seconds that an item waits. After that its report would be refused as late."""
 
 STEP = 600
-"""Seconds: the time of receipt is rounded up to a multiple. Judging needs it, but not exactly."""
+"""Seconds. The time of receipt is rounded up to a multiple of this, because judging the item later
+does not need the exact time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Waiting:
 
 
 class Quarantine:
-    """The table `quarantine`. Every method runs inside the caller's transaction."""
+    """Maintains the table `quarantine`. Every method runs in the caller's transaction."""
 
     def __init__(self, con: Connection) -> None:
         self._con = con
@@ -47,7 +48,7 @@ class Quarantine:
         self._last, self._size = row or (0, 0)
 
     def add(self, waiting: Sequence[Waiting], now: int) -> int:
-        """Keep `waiting`, each once; returns how many were new."""
+        """Store `waiting` without duplicates; return how many items were new."""
         new = {item.id: item for item in waiting}
         if not new:
             return 0
@@ -74,7 +75,7 @@ class Quarantine:
         return added
 
     def _trim(self, now: int) -> None:
-        """Drop items that are too old, and the oldest beyond ITEMS_MAX."""
+        """Delete items older than AGE_MAX, and the oldest of more than ITEMS_MAX items."""
         self._con.execute(f"DELETE FROM quarantine WHERE received < {moment(now - AGE_MAX)}")
         if self._size > ITEMS_MAX:
             self._con.execute(
@@ -89,7 +90,7 @@ class Quarantine:
         self._last = max(self._last, last)
 
     def waiting(self, catalog: Catalog) -> list[tuple[int, int, bytes]]:
-        """(number, time of receipt, raw) of the items that wait for `catalog` or its key."""
+        """Return (number, time of receipt, raw) of the items that wait for `catalog` or its key."""
         return self._con.execute(
             "SELECT n, epoch(received)::BIGINT, raw FROM quarantine WHERE awaits IN (?, ?) "
             "ORDER BY n",
@@ -97,7 +98,7 @@ class Quarantine:
         ).fetchall()
 
     def release(self, numbers: Sequence[int]) -> None:
-        """Remove the items with these numbers: they are judged again."""
+        """Remove the items with these numbers, which have been judged again."""
         if numbers:
             self._con.register("incoming", pa.table({"n": pa.array(numbers, pa.int64())}))
             self._con.execute("DELETE FROM quarantine WHERE n IN (SELECT n FROM incoming)")
@@ -106,5 +107,5 @@ class Quarantine:
 
 
 def awaited(raw: bytes) -> bytes:
-    """What an item without a known catalog waits for: the catalog's id, or its namespace key."""
+    """Return the catalog id or the namespace key for which an item with unknown catalog waits."""
     return named_catalog(raw) or split(raw).key

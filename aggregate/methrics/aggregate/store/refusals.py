@@ -1,4 +1,4 @@
-"""The table `refusal`: how many items were refused on each day, by reason, with one sample."""
+"""Counts refused items in the table `refusal`, by day and reason, with one sample each."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from methrics.aggregate.store.duck import Connection
 from methrics.schema.wire.verdict import Reason
 
 SAMPLE_MAX = 256
-"""Bytes kept of the sample: enough to recognise the item."""
+"""Number of bytes that are kept of a sample, enough to recognise the item."""
 
 
 def count_refusals(con: Connection, day: int, refused: Mapping[Reason, tuple[int, bytes]]) -> int:
-    """Add reason -> (how many, one of them) to `day` (since 1970-01-01), in one transaction.
+    """Add `refused` to the counts of `day` (since 1970-01-01), in the caller's transaction.
 
-    Returns how many there were in all.
+    `refused` maps a reason to (number of items, bytes of one of them). Returns the sum of the
+    numbers.
     """
     date = f"DATE '1970-01-01' + {day}"
     for reason, (count, sample) in refused.items():

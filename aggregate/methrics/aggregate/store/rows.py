@@ -1,7 +1,7 @@
 """Derives the columns of every table from the signed bytes of reports. Pure.
 
 The writer inserts these columns, and `verify` compares the tables with them. Each column is one
-list: no dictionary or tuple is made per row, which would be slower.
+list, because creating a dictionary or tuple for each row would be slower.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ARROW = {"VARCHAR": pa.string(), "BOOLEAN": pa.bool_(), "USMALLINT": pa.uint16(
 
 @dataclass(slots=True)
 class ItemColumns:
-    """Rows of `item`, as columns."""
+    """The rows of the table `item`, as one list for each column."""
 
     n: list[int] = field(default_factory=list)
     kind: list[int] = field(default_factory=list)
@@ -34,7 +34,7 @@ class ItemColumns:
     raw: list[bytes] = field(default_factory=list)
 
     def table(self) -> pa.Table:
-        """The columns as an Arrow table, without `received`, which the caller adds."""
+        """Return the columns as an Arrow table. The caller adds the column `received`."""
         return pa.table(
             {
                 "n": pa.array(self.n, pa.int64()),
@@ -58,7 +58,8 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """Rows of the table of one event type, and of its table of steps (None without steps)."""
+    """The rows of the table of one event type, and of its table of steps. The latter is None if the
+    type has no steps."""
 
     table: TypeTable
     rows: pa.Table | None
@@ -66,7 +67,8 @@ class Derived:
 
 
 def derive(numbered: Iterable[tuple[int, CatalogEntry, Report]]) -> Iterator[Derived]:
-    """The typed rows of reports, each given with its number and its catalog's entry."""
+    """Derive the rows of the event types' tables from `numbered`: (number n, entry of the report's
+    catalog, report)."""
     groups: dict[int, _Group] = {}
     for n, entry, report in numbered:
         table = entry.tables[report.type]
@@ -103,18 +105,19 @@ def _rows(group: _Group) -> pa.Table:
 
 def _array(cells: Sequence[object], sql: str) -> pa.Array:
     if sql == "VARCHAR":
-        # A field that another catalog declares with another SQL type has a text column.
+        # If two catalogs declare the field with different SQL types, its column is text.
         cells = [cell if cell is None or type(cell) is str else column_text(cell) for cell in cells]
     return pa.array(cells, _ARROW[sql])
 
 
 def column_text(cell: object) -> str:
-    """A wire value as SQL casts its column to text, for example `true`."""
+    """Format a wire value as SQL casts its column to text, for example `true`."""
     return str(cell).lower() if isinstance(cell, bool) else str(cell)
 
 
 def _reached(group: _Group) -> Iterator[int | None]:
-    """For each report, the steps it reached as a bit mask; None if it is no sequence."""
+    """Yield, for each report, a bit mask of the steps that it reached; None if the report is not
+    of a sequence."""
     masks: dict[int, dict[str, int]] = {}
     for entry, report in zip(group.entries, group.reports, strict=True):
         bits = masks.get(entry.n)

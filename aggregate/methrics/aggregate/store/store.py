@@ -1,7 +1,7 @@
-"""The writer of one file. A batch is durable, and may be acknowledged, when `commit` returns.
+"""Writes one DuckDB file. When `commit` returns, the batch is on disk and may be acknowledged.
 
-A store has one writer thread: never call `commit` from two threads at once. Reads and exports use
-`cursor()`, from any thread, and see whole commits only.
+A store has one writer thread: never call `commit` from two threads at once. Any thread can read or
+export through its own `cursor()`, which sees only complete commits.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ from methrics.schema.wire.items import Announcement, Erasure, Report, Revocation
 from methrics.schema.wire.verdict import Reason
 
 RECEIVED_STEP = 3600
-"""Seconds: the time of receipt is rounded to the hour, too coarse to match a network log."""
+"""Seconds. The time of receipt is rounded to the hour, so that it cannot be matched with the times
+in a network log."""
 
 _NEVER = 1 << 63
-"""A time after that of every report."""
+"""Revocation time of a type that was not revoked: later than the time of any report."""
 
 _T = TypeVar("_T", Report, Revocation, Announcement)
 
 
 class Store:
-    """One DuckDB file, open for writing. Use as a context manager, or `close()` it.
+    """One DuckDB file, open for writing. Use it as a context manager, or `close()` it.
 
-    Raises StoreError, FileBusyError if another program has the file open.
+    Raises StoreError; `FileBusyError` if another program has the file open.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -89,11 +90,11 @@ class Store:
             self._note(key, revocation)
 
     def catalogs(self) -> list[Catalog]:
-        """The catalogs in the file, in the order in which they arrived."""
+        """Return the catalogs in the file, in the order in which they arrived."""
         return [entry.catalog for entry in self.layout.entries.values()]
 
     def revocations(self) -> list[tuple[bytes, Revocation]]:
-        """(namespace key, revocation) for every revocation in the file."""
+        """Return (namespace key, revocation) for every revocation in the file."""
         found = self._con.execute(
             f"SELECT raw FROM item WHERE kind = {int(Kind.REVOCATION)}"
         ).fetchall()
@@ -101,38 +102,39 @@ class Store:
         return [(item.key, decode_revocation(item.payload)) for item in items]
 
     def cursor(self) -> Connection:
-        """A second connection, for reading or exporting from another thread."""
+        """Return another connection, for reading or exporting in another thread."""
         cursor = self._con.cursor()
         cursor.execute("USE methrics")
         return cursor
 
     def tables(self) -> list[TypeTable]:
-        """The event types' tables, as of the last commit."""
+        """Return the tables of the event types, as of the last commit."""
         with self._lock:
             return self.layout.tables()
 
     def take_changed(self) -> set[int]:
-        """Days (since 1970-01-01) that changed since this was last called."""
+        """Return the days (since 1970-01-01) whose reports changed since the last call."""
         with self._lock:
             changed, self._dirty = self._dirty, set()
             return changed
 
     def waiting(self, catalog: Catalog) -> list[tuple[int, int, bytes]]:
-        """(quarantine number, time of receipt, raw) of items that wait for `catalog`."""
+        """Return (quarantine number, time of receipt, raw) of the items that wait for `catalog`."""
         with self._lock, translated_errors(self.path):
             return self._quarantine.waiting(catalog)
 
     def lacks(self, catalogs: Iterable[bytes]) -> set[bytes]:
-        """The catalog ids that are not in the file."""
+        """Return those of the catalog ids `catalogs` that are not in the file."""
         with self._lock:
             return set(catalogs).difference(self.layout.entries)
 
     def commit(self, batch: Batch) -> Committed:
         """Store `batch` and return when it is on disk.
 
-        The result does not depend on the order of items or on how they are split into batches. The
-        catalog of each report must be in the file or in the same batch: see `lacks`.
-        Raises StoreError. Then nothing of the batch is stored, and the store accepts no more.
+        The content of the file does not depend on the order of items or on how they are split into
+        batches. The catalog of each report must be in the file or in the same batch: see `lacks`.
+        Raises StoreError. In that case no part of the batch is stored, and the store accepts no
+        further batches.
         """
         with self._lock:
             if self._closed or self._failed:
@@ -144,7 +146,7 @@ class Store:
                     done = self._commit(batch)
                     self._con.execute("COMMIT")
             except StoreError:
-                # The layout and counters in memory may be ahead of the file: stop here.
+                # The layout and counters in memory may now differ from the file: stop here.
                 self._next, self.total = before
                 self._abandon()
                 raise
@@ -227,7 +229,8 @@ class Store:
     def _unrevoked(
         self, reports: list[tuple[Item, Report]], done: Committed
     ) -> list[tuple[Item, Report]]:
-        """`reports` without revoked ones: a revocation may be committed after their judging."""
+        """Return `reports` without those revoked by now: the revocation may be newer than the
+        judgement."""
         if not self._revoked:
             return reports
         entries = self.layout.entries
@@ -245,10 +248,10 @@ class Store:
         self._revoked[of] = min(revocation.time, self._revoked.get(of, _NEVER))
 
     def _unknown(self, items: list[tuple[Item, _T]]) -> tuple[list[tuple[Item, _T]], int]:
-        """The items that are not in the file, and how many are.
+        """Return the items that are not in the file, and the number of those that are.
 
-        Each item has a time, and DuckDB restricts its scan of the table `item` to the times in the
-        batch, so the search reads only rows of those times.
+        DuckDB restricts its scan of the table `item` to the times in the batch, so the search
+        reads only rows with those times.
         """
         if not items:
             return items, 0
@@ -287,7 +290,7 @@ class Store:
                 self._con.unregister("incoming")
 
     def _notices(self, parts: Sorted, received: int, done: Committed) -> None:
-        """Store revocations and announcements. A revocation deletes the reports that it revokes."""
+        """Store revocations and announcements, and delete the reports that were revoked."""
         revocations, known = self._unknown(parts.revocations)
         announcements, known_too = self._unknown(parts.announcements)
         done.duplicates += known + known_too
@@ -337,7 +340,7 @@ class Store:
         self._dirty.update(days)
 
     def _abandon(self) -> None:
-        """Accept nothing more after a failed commit. Earlier commits stay in the file.
+        """Accept no more batches after a failed commit. Earlier commits stay in the file.
 
         The connection stays open until `close`: DuckDB refuses to close a connection while one of
         its cursors, such as the exporter's, is in use in another thread.
@@ -347,9 +350,10 @@ class Store:
             self._con.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Merge the log into the file, unless a commit failed, and close it. Safe to call twice.
+        """Merge the log into the file, unless a commit failed, and close the file.
 
-        No cursor may be in use at that time. Raises StoreError.
+        No cursor may be in use at that time. Calling `close` again has no effect. Raises
+        StoreError.
         """
         with self._lock:
             if self._closed:

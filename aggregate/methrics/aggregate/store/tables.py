@@ -1,15 +1,15 @@
-"""The tables of the file, and how catalogs become tables.
+"""Defines the tables of the file, and derives the tables of event types from catalogs.
 
-Pure: catalogs in, SQL text out. The layout is never stored: it follows from the catalogs in the
-file, applied in the order of their numbers.
+Pure: it takes catalogs and returns SQL text. The layout is not stored, because it follows from the
+catalogs in the file, applied in the order of their numbers.
 
-- `item` holds the exact signed bytes of every report once, under a small number `n`, and those of
-  revocations and announcements. Every other table can be derived from it again.
-- `catalog` and `tombstone` hold the exact bytes of catalogs and erasures.
+- `item` contains the exact signed bytes of every report, revocation and announcement once, under a
+  small number `n`. The tables of event types can be derived from it again.
+- `catalog` and `tombstone` contain the exact bytes of catalogs and erasures.
 - Each event type has a table `<label>.<type>` with a row for each report. A sequence also has
-  `<type>_step` with a row for each step. `n` joins them to `item`. Bit i of `reached` is set if
-  step i of its catalog was reached; `first` is true where a step was reached for the first time.
-  So funnels and step times need no join of big tables.
+  `<type>_step` with a row for each step. `n` joins both to `item`. Bit i of `reached` is set if
+  the report reached step i of its catalog; `first` is true in the row where a report reached a
+  step for the first time. So funnels and step times need no join of big tables.
 - `type` and `field` describe the event types and their columns. `field.domain` is the number of
   values; `field.epsilon` (in thousandths) is set for randomized response. `code` lists the values
   of every field except versions and counts: `value` numbers them in order, `text` is the column as
@@ -31,7 +31,7 @@ from methrics.aggregate.store.duck import name
 from methrics.schema.catalog.catalog import Catalog, EventType
 
 LAYOUT_VERSION = 2
-"""Increased when a table of `BASE` changes so that older readers would misread it."""
+"""The version of the layout. It increases when older readers would misread a changed table."""
 
 BASE: Mapping[str, str] = {
     "meta": "layout INTEGER",
@@ -50,7 +50,7 @@ BASE: Mapping[str, str] = {
     "refusal": "day DATE, reason VARCHAR, count BIGINT, sample BLOB",
     "quarantine": "n BIGINT, awaits BLOB, received TIMESTAMP, id BLOB, raw BLOB",
 }
-"""Tables of every file, and their columns. Times are UTC; `received` is rounded to the hour."""
+"""The tables of every file, and their columns. Times are UTC; `received` is rounded to the hour."""
 
 _COLUMN = {"text": "VARCHAR", "bool": "BOOLEAN", "u8": "USMALLINT", "u16": "USMALLINT"}
 _FIXED = ("n", "catalog", "day", "time", "one_in", "count", "reached")
@@ -69,28 +69,28 @@ class TypeTable:
     columns: dict[str, str] = field(default_factory=dict)
     """field name -> SQL type"""
     counted: bool = False
-    """has a column `count`"""
+    """Whether the table has a column `count`."""
     stepped: bool = False
-    """has a table of steps"""
+    """Whether the type also has a table of steps."""
 
     @property
     def table(self) -> str:
-        """Name of the table inside its SQL schema."""
+        """The table's name inside its SQL schema."""
         return table_name(self.type)
 
     @property
     def sql(self) -> str:
-        """Full quoted name."""
+        """The table's full quoted name."""
         return name(self.schema, self.table)
 
     @property
     def steps_sql(self) -> str:
-        """Full quoted name of the table of steps."""
+        """The full quoted name of the table of steps."""
         return name(self.schema, self.steps)
 
     @property
     def steps(self) -> str:
-        """Name of the table of steps inside its SQL schema."""
+        """The name of the table of steps inside its SQL schema."""
         return self.table + "_step"
 
 
@@ -105,20 +105,22 @@ class CatalogEntry:
 
 
 def column_name(field_name: str) -> str:
-    """The column of a field: its name, with `_` appended where the name is one of `_FIXED`.
+    """Return the column of a field: the field's name, with `_` appended if the name without any
+    final `_` is one of `_FIXED`.
 
-    Injective: `time` -> `time_`, `time_` -> `time__`.
+    Two fields never get the same column: `time` becomes `time_`, and `time_` becomes `time__`.
     """
     return field_name + "_" if field_name.rstrip("_") in _FIXED else field_name
 
 
 def table_name(type_name: str) -> str:
-    """The table of an event type: its name, with `_` appended if it looks like a table of steps."""
+    """Return the table of an event type: the type's name, with `_` appended if the name looks like
+    that of a table of steps."""
     return type_name + "_" if type_name.rstrip("_").endswith("_step") else type_name
 
 
 class Layout:
-    """The tables that follow from the catalogs seen so far."""
+    """The tables that follow from the catalogs added so far."""
 
     def __init__(self) -> None:
         self.entries: dict[bytes, CatalogEntry] = {}
@@ -128,23 +130,25 @@ class Layout:
         self._tables: dict[tuple[str, str], TypeTable] = {}
 
     def tables(self) -> list[TypeTable]:
-        """All tables of event types, by number."""
+        """The tables of all event types, in order of their numbers."""
         return sorted(self._tables.values(), key=lambda table: table.n)
 
     def schemas(self) -> list[str]:
-        """The SQL schemas, one for each app, in the order in which they were seen."""
+        """The SQL schemas, one for each app, in the order in which they were added."""
         return list(self._schemas)
 
     def newest(self, key: bytes) -> CatalogEntry | None:
-        """The entry of the highest-numbered catalog under a namespace key."""
+        """Return the entry of the highest-numbered catalog of a namespace key; None if there is no
+        such catalog."""
         own = [entry for entry in self.entries.values() if entry.catalog.key == key]
         return max(own, key=lambda entry: (entry.catalog.number, entry.n), default=None)
 
     def add(self, catalog: Catalog) -> list[str]:
-        """Add `catalog` and return the SQL that creates its tables and columns; empty if known.
+        """Add `catalog` and return the SQL statements that create its tables and columns. The list
+        is empty if the catalog is known already.
 
-        Columns are added, never dropped. A field that is a flag, number or text in one catalog and
-        another of these in the next gets a text column, in whatever order the catalogs arrive.
+        Columns are added, never dropped. If two catalogs declare a field with different SQL types,
+        its column is text, in whatever order the catalogs arrive.
         """
         if catalog.id in self.entries:
             return []
@@ -162,8 +166,8 @@ class Layout:
         return statements
 
     def _schema(self, catalog: Catalog) -> str:
-        """The SQL schema of an app: its label with `_` for `-`, and its short key if another app
-        has that schema already."""
+        """Return the SQL schema of an app: the app's label with `_` for `-`. If another app has
+        that schema or the name is reserved, the app's short key is appended."""
         label = catalog.label.replace("-", "_")
         long = f"{label}_{catalog.short_key}"
         longer = (f"{long}_{i}" for i in count(2))

@@ -1,21 +1,28 @@
-"""The views that ship, one SQL file each; `template.py` says how a file is written.
+"""The shipped views, one SQL file each. `template.py` explains the format of a file.
 
-`fitting` makes of each file one view for all data, or one for every event type that has what the
-file needs:
+`fitting` turns a file without `for each` into one view for all data. It turns any other file into
+one view for every event type that meets all needs in its line `for each type with`. A need can also
+give the SQL a placeholder, a word in braces:
 
-- `source=S` or `name=F`: a field with that source or name, whose column then stands in braces under
-  that word; `no source=S`: none such; of several sources divided by `|` it is the first that is
-  there, whose column is `{first}`, and `{period}` the day, week or month that it begins;
-- `kind=K`: that kind of event type; several kinds are divided by `|`;
-- `steps`: a table of steps, which stands under `{steps}`.
+- `source=S` or `name=F`: the type has a field with that source or name. The placeholder with that
+  word is the field's column. Several sources are divided by `|`, and the first that the type has is
+  used: its column is also `{first}`, and `{period}` is the day, week or month that it begins.
+- `no source=S`: the type has no such field.
+- `kind=K`: the type is of that kind. Several kinds are divided by `|`.
+- `steps`: the type has a table of steps, `{steps}`.
+- `any`: every type.
 
-`{table}`, `{type}` (its number) and `{name}` always stand for the event type. A file that is for
-each field has its first query once for each fitting field, with `{field}` (its name), `{column}`
-and what the field is: `{epsilon}` (thousandths) and `{domain}` (number of values). Which fields fit
-is said by their types; by `<= N`, at most so many values; by `whole`, once more for all reports
-with an empty name and value; by `known`, those of which totals are known; by `randomized`, those
-under randomized response, which fit nothing else; by `any`, every one. Fields that the node fills
-in for counting fit only `any`.
+`{table}`, `{type}` (a number) and `{name}` always describe the event type. If a file has a line
+`for each field of`, its first query is repeated for each fitting field. `{field}` is then the
+field's name, `{column}` its column, `{epsilon}` its epsilon in thousandths and `{domain}` the
+number of its values. The line lists which fields fit:
+
+- a field type, such as `enum`: fields of that type;
+- `<= N`: of these fields, only those with at most N values;
+- `known`: fields with known totals;
+- `randomized`: fields under randomized response, which fit no other word but `any`;
+- `any`: every field. Fields that the node fills in for counting fit only this word;
+- `whole`: the query is repeated once more for all reports, with an empty field name and value.
 """
 
 from __future__ import annotations
@@ -51,7 +58,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class FieldShape:
-    """What a view may need to know of a field; `column` is quoted SQL."""
+    """The facts about a field that a view may need. `column` is quoted SQL."""
 
     name: str
     column: str
@@ -63,7 +70,7 @@ class FieldShape:
 
 @dataclass(frozen=True, slots=True)
 class TypeShape:
-    """What a view may need to know of an event type; names of tables are quoted SQL."""
+    """The facts about an event type that a view may need. Names of tables are quoted SQL."""
 
     n: int
     schema: str
@@ -76,7 +83,7 @@ class TypeShape:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view that fits a data set: `schema` and `name` say where."""
+    """A view that a data set can have. `schema` is its SQL schema, `name` its name there."""
 
     schema: str
     name: str
@@ -85,12 +92,12 @@ class View:
 
     @property
     def full(self) -> str:
-        """Its name as SQL writes it."""
+        """The name with its SQL schema, as SQL writes it."""
         return self.name if self.schema == "main" else f"{self.schema}.{self.name}"
 
     @property
     def says(self) -> str:
-        """What its numbers mean and what they do not claim."""
+        """The meaning and the limits of the view's numbers."""
         return self.template.says
 
     def check(self, con: Connection) -> None:
@@ -100,7 +107,7 @@ class View:
 
 @cache
 def templates() -> tuple[Template, ...]:
-    """All files, by name. Raises ViewError."""
+    """Read all files, in order of their names. Raises ViewError."""
     found = sorted(files(__name__).iterdir(), key=lambda file: file.name)
     return tuple(
         read(file.name.removesuffix(".sql"), file.read_text("utf-8"))
@@ -115,7 +122,10 @@ def fitting(
     *,
     of: Iterable[Template] | None = None,
 ) -> Iterator[View]:
-    """The views for these event types, those for all data first; `known` are fields with totals."""
+    """Yield the views for these event types, views for all data first.
+
+    `known` are the names of the fields with known totals. `of` replaces the shipped files.
+    """
     shapes = list(types)
     shipped = templates() if of is None else tuple(of)
     for template in shipped:
@@ -132,7 +142,11 @@ def fitting(
 def _fillings(
     template: Template, shape: TypeShape, known: Collection[str]
 ) -> Iterator[dict[str, str]]:
-    """What stands in the braces, for each fitting field; nothing if the type does not fit."""
+    """Yield the values of the placeholders in `template` for the event type `shape`.
+
+    A template for each field gets one mapping for each fitting field, any other template gets one.
+    If the type does not meet the needs of the template, nothing is yielded.
+    """
     if template.types is None:
         return
     names = {"table": shape.table, "type": str(shape.n), "name": literal(shape.type)}
@@ -157,7 +171,7 @@ def _fillings(
 
 
 def _meet(need: str, shape: TypeShape) -> Mapping[str, str] | None:
-    """What a type that has `need` adds to the braces; None if it has it not."""
+    """Return the placeholders that `need` adds; None if the event type does not meet `need`."""
     if need == "any":
         return {}
     if need == "steps":

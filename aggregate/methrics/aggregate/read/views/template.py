@@ -1,8 +1,8 @@
-"""One view's file: what its header declares, and the SQL that the loader makes of it.
+"""Reads the file of one view and composes the view's SQL.
 
 A file is a comment, a header and two queries:
 
-    -- What the numbers mean. What they do not claim.
+    -- The meaning of the numbers. Their limits.
     -- for each type with: source=first_of_week, source=install_age
     -- for each field of: enum, country
     -- labels: week, field, value, one_in
@@ -12,17 +12,17 @@ A file is a comment, a header and two queries:
     -- shown
     SELECT ... FROM shown ...
 
-The first query counts. The loader lets through only the columns that the header names, and of
-them only labels as they are: every count goes through the macro `shown`, and a row whose `size`
-(reports behind it) is under the floor is dropped. The second query sees nothing but what is left,
-so whatever it works out (percents, intervals, quantiles) says no more about a small group than the
-counts that are shown. That is the one place where small groups are protected, and no file can do
-without it.
+The first query counts. Only the columns that the header names go on to the second query. Labels go
+on unchanged, every count is rounded by the macro `shown`, and a row is dropped if its `size` (the
+number of its reports) is under the floor. The second query reads only the remaining rows. So its
+results (percents, intervals, quantiles) reveal no more about a small group than the counts that are
+shown. Small groups are protected at this one place, and every file has to pass through it.
 
-The first query of a file that is for each field may be two, with a line `-- each` between them: one
-that reads the table for as many fields at once as have few values together (`{columns}`, or
-`{filled}` which counts the rows that have each), and one for each field, that reads what came of it
-(`FROM {bundle}`). That spares reading a large table once for every field.
+In a file with a line `for each field of`, a line `-- each` may divide the first query into two. The
+query before that line reads the table once for several fields that have few combinations of values
+(`{columns}`; or `{filled}`, which counts the rows with a value of each field). The query after it
+is repeated for each field and reads the result of the other one (`FROM {bundle}`). So a large table
+is not read once for every field.
 """
 
 from __future__ import annotations
@@ -41,42 +41,50 @@ SHOWN = (
     "CREATE MACRO percent(part, whole) AS round(100.0 * part / nullif(whole, 0))::BIGINT;"
     "CREATE MACRO shown_step() AS {floor};"
 )
-"""`shown`: rounded down to a multiple of the floor, NULL under it. The one macro of all views."""
+"""The macros of all views. `shown` rounds a count down to a multiple of the floor; a count under
+the floor becomes NULL. `percent` divides two counts; `shown_step` is the floor."""
 
 RESULT_READS = frozenset({"shown", "code", "known"})
-"""All that a second query may read: what is shown, the dictionary of codes, known totals."""
+"""The only tables that a second query may read: the rows that are shown, the dictionary of codes,
+and the known totals."""
 
 BUNDLE_MAX = 600
-"""Combinations of values, NULL included, of the fields that are read at once: a few hundred groups
-cost little more than one, hundreds of thousands cost more than reading the table again."""
+"""Limit on the combinations of values (NULL included) of fields that are read together. A few
+hundred groups cost little more than one; hundreds of thousands cost more than reading the table
+again."""
 
 _MARK = "-- shown"
 _EACH = "-- each"
 WHOLE = "''"
-"""The column in a filling for all reports, whatever their fields say."""
+"""The SQL that replaces `{column}` where the query counts all reports, whatever their values."""
 
 _FOR_TYPE = "for each type with"
 _FOR_FIELD = "for each field of"
 COUNTED = ("labels", "size", "counts")
 RESULT = ("totals", "percents", "bounds", "numbers")
 KINDS = (*COUNTED, *RESULT)
-"""What a column is. Of the first query: `labels`, names, days, and numbers that count nobody;
-`size`, how many reports are behind the row; `counts`, reports too. There are no sums over reports,
-for a sum beside a larger one gives away what the difference holds: group by what is to be added up,
-and add up in the second query. Of that one, which may show the same columns again: `totals` add up
-what is shown, `percents` are rounded to whole numbers, `bounds` are ends of intervals and estimates
-between them, and `numbers` are none of these, such as days."""
+"""The kinds of columns that a header declares.
+
+Columns of the first query: `labels` are names, days, and numbers that do not count reports; `size`
+is the number of reports in the row; `counts` are other numbers of reports. The first query must not
+compute sums over reports, because the difference of two sums reveals the part by which they differ:
+group by the number to be added up, and add up in the second query.
+
+Columns of the second query, which may show those of the first again: `totals` add up counts that
+are shown; `percents` are rounded to whole numbers; `bounds` are ends of intervals and estimates
+between them; `numbers` are all others, such as days."""
 
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(.*\))(\[\])*")
 
 
 class ViewError(ValueError):
-    """A view's file breaks the rules of this module: a mistake in the program, not in the data."""
+    """A view's file breaks the rules of this module: an error in the program, not in the data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One file, read. `types` and `fields` are what follows `for each`; None without the line."""
+    """The content of one file. `types` and `fields` are the words after `for each type with` and
+    `for each field of`; None if the header has no such line."""
 
     name: str
     says: str
@@ -90,15 +98,15 @@ class Template:
 
     @property
     def size(self) -> str:
-        """The column that says how many reports are behind a row."""
+        """The name of the column with the number of reports in a row."""
         return next(column for column, kind in self.kinds.items() if kind == "size")
 
 
 def read(view: str, text: str) -> Template:
-    """The file `text` of the view called `view`. Raises ViewError."""
+    """Parse `text`, the file of the view called `view`. Raises ViewError."""
     head, marked, result = text.partition(f"\n{_MARK}\n")
     if not marked:
-        raise ViewError(f"{view}: no line `{_MARK}` before the query of what is shown")
+        raise ViewError(f"{view}: no line `{_MARK}` before the second query")
     lines = head.splitlines()
     comment = [
         line.removeprefix("--").strip() for line in lines if line.startswith("--") and line != _EACH
@@ -111,7 +119,7 @@ def read(view: str, text: str) -> Template:
         raise ViewError(f"{view}: the header cannot say {', '.join(sorted(unknown))}")
     kinds = {column: kind for kind in KINDS for column in header.get(kind, ())}
     if len(header.get("size", ())) != 1:
-        raise ViewError(f"{view}: the header names no one column as size")
+        raise ViewError(f"{view}: the header must name exactly one column as size")
     if len(kinds) != sum(len(header.get(kind, ())) for kind in KINDS):
         raise ViewError(f"{view}: the header names a column twice")
     says = " ".join(line for line in comment if not _declared(line)[0])
@@ -121,13 +129,13 @@ def read(view: str, text: str) -> Template:
 
 
 def _queries(head: str) -> str:
-    """`head` without its comment and header."""
+    """Return `head` without its comment and header."""
     lines = head.splitlines()
     return "\n".join(line for line in lines if line == _EACH or not line.startswith("--"))
 
 
 def _declared(line: str) -> tuple[str, tuple[str, ...]]:
-    """(key, values) of a header line; an empty key for a line of the comment."""
+    """Return (key, values) of a header line; the key is empty for a line of the comment."""
     key, colon, values = line.partition(": ")
     if not colon or key not in (_FOR_TYPE, _FOR_FIELD, *KINDS):
         return "", ()
@@ -135,13 +143,14 @@ def _declared(line: str) -> tuple[str, tuple[str, ...]]:
 
 
 def fill(sql: str, names: Mapping[str, str]) -> str:
-    """`sql` with what stands in braces replaced."""
+    """Replace each placeholder `{word}` in `sql` by `names[word]`."""
     return re.sub(r"\{(\w+)\}", lambda match: names[match[1]], sql)
 
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """SQL of a view, of its first query, of its second, and of the number of rows left out."""
+    """The SQL of a view: of the whole view, of its first query, of its second query, and of a query
+    that counts the rows that the floor drops."""
 
     view: str
     counted: str
@@ -150,7 +159,8 @@ class Composed:
 
 
 def compose(template: Template, fillings: Sequence[Mapping[str, str]]) -> Composed:
-    """The SQL of one view; with one filling for each field if it is for each field."""
+    """Compose the SQL of one view. Each of `fillings` maps the placeholders of `template` to their
+    values; a template for each field gets one mapping for each field."""
     bundles, fillings = _bundle(template, fillings)
     parts = [fill(template.counted, names) for names in fillings]
     counted = parts[0] if len(parts) == 1 else "\nUNION ALL\n".join(f"({one})" for one in parts)
@@ -180,7 +190,10 @@ def compose(template: Template, fillings: Sequence[Mapping[str, str]]) -> Compos
 def _bundle(
     template: Template, fillings: Sequence[Mapping[str, str]]
 ) -> tuple[str, Sequence[Mapping[str, str]]]:
-    """The queries that read several fields at once, and what stands in the braces of each field."""
+    """Compose the queries that read several fields at once.
+
+    Returns their SQL, and for each field its placeholders, changed to read from these queries.
+    """
     if template.bundled is None:
         return "", fillings
     bundles: list[list[str]] = [[]]
@@ -212,7 +225,8 @@ def _bundle(
 
 
 def check(con: Connection, template: Template, sql: Composed) -> None:
-    """Raise ViewError unless every column is declared and the second query reads what is shown."""
+    """Raise ViewError if a column is not declared, or if the second query reads other tables than
+    those in `RESULT_READS`."""
     counted = [column for column, _ in _columns(con, sql.counted)]
     declared = [column for column, kind in template.kinds.items() if kind in COUNTED]
     if sorted(counted) != sorted(declared):
@@ -227,7 +241,8 @@ def check(con: Connection, template: Template, sql: Composed) -> None:
 
 
 def _read_by(con: Connection, sql: str) -> set[str]:
-    """Tables and table functions that `sql` reads, without its own common table expressions."""
+    """Return the tables and table functions that `sql` reads, without common table expressions that
+    `sql` defines itself."""
     row = con.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
     tree = json.loads(row[0] if row else "{}")
     if tree.get("error") is not False:
