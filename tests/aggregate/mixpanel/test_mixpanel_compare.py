@@ -368,6 +368,6 @@ def test_an_export_without_events_is_said(
     empty.write_text("\n{\n")
     for command in ("draft", "compare"):
         assert cli.main(["mixpanel", command, str(empty)]) == exit_codes.LOCAL
-        assert "holds no event" in capsys.readouterr().err
+        assert "contains no event" in capsys.readouterr().err
     assert cli.main(["mixpanel", "draft", str(tmp_path / "none")]) == exit_codes.LOCAL
     assert cli.main(["mixpanel", "draft", str(empty), "--label", "My App"]) == exit_codes.USAGE

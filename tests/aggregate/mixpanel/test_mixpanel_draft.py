@@ -365,7 +365,7 @@ def test_events_of_few_people_and_without_a_name_are_left_out() -> None:
     made = draft(seen, label="any", now=NOW)
     assert [one.name for one in made.types] == ["heartbeat", "retention", "usual"]
     assert {one.event: one.why for one in made.left_out} == {
-        "登录": "its name gives no name of a type; map it with `names`",
+        "登录": "its name cannot become the name of a type; map it with `names`",
         "usual!": "another spelling of usual",
         "Heartbeat": "heartbeat counts any activity",
         "Rare": "fewer than 3 people did it",

@@ -1,3 +1,3 @@
-"""The aggregator service: from gossip messages to judged and committed items."""
+"""The aggregator service: it judges gossip messages and commits their items."""
 
 __all__: list[str] = []

@@ -1,10 +1,10 @@
-"""From gossip messages to commits: worker threads judge, one writer stores.
+"""Turns gossip messages into commits: worker threads judge, and one writer thread stores.
 
     swarm -> validator (worker threads: judge) -> bounded channel -> writer (one thread: commit)
 
-While the channel is full the validator waits, and the swarm stops reading from the peers that send.
-So memory is bounded and no message is dropped. A message is stored only when `notify` has been
-called for its commit.
+While the channel is full, the validator waits, and the swarm stops reading from the peers that
+send. So memory is bounded and no message is dropped. An item is stored for certain only after
+`notify` was called for its commit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from methrics.schema.wire.verdict import Decision, Reason
 Notify = Callable[[Committed], None]
 
 Missing = Callable[[bytes, str], None]
-"""Called with (catalog id, topic) for a catalog that an item names and that is not known here."""
+"""Called with (catalog id, topic) when an item names a catalog that is not known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,35 +40,37 @@ class IngestSettings:
     """Sizes of the pipeline. The defaults serve several billion users on two cores (MARS-14)."""
 
     threads: int = min(4, os.cpu_count() or 1)
-    """Bundles judged at once; more than there are cores brings nothing."""
+    """Number of bundles that are judged at the same time. More than the number of cores would not
+    be faster."""
     queue: int = 64
-    """Judged bundles that may wait for the writer: 8 MiB at most."""
+    """Maximum number of judged bundles that wait for the writer: 8 MiB at most."""
     batch_items: int = 10_000
-    """Items at which a batch is committed without waiting for more."""
+    """A batch with this many items is committed without waiting for more items."""
     batch_seconds: float = 1.0
-    """Seconds a first item waits for others before it is committed."""
+    """Seconds that the first item of a batch waits for further items before the commit."""
     seen: int = 262_144
-    """Items remembered, so that an item in a second bundle is not verified again."""
+    """Number of items that are remembered, so that an item in a second bundle is not verified
+    again."""
 
 
 @dataclass(frozen=True, slots=True)
 class IngestStatistics:
-    """Counts since the start."""
+    """Counts since the pipeline started."""
 
     bundles: int = 0
-    """Bundles judged."""
+    """Number of judged bundles."""
     accepted: int = 0
-    """Items accepted, stored or about to be."""
+    """Number of accepted items, both stored ones and those that wait for the writer."""
     commits: int = 0
     queued: int = 0
-    """Judged bundles that wait for the writer at this moment."""
+    """Number of judged bundles that wait for the writer at this moment."""
 
 
 class Ingest:
     """One pipeline into one store. Start `run` in a nursery, then join topics with `validator`.
 
-    `notify` is called in the trio thread with the result of each commit; `missing` once per bundle
-    and catalog that is not known here.
+    `notify` is called in the trio thread with the result of each commit. `missing` is called once
+    for each unknown catalog in a bundle.
     """
 
     def __init__(
@@ -93,11 +95,11 @@ class Ingest:
         self._send, self._receive = trio.open_memory_channel[BundleVerdict](self._settings.queue)
 
     def statistics(self) -> IngestStatistics:
-        """Counts so far."""
+        """Return the counts so far."""
         return replace(self._statistics, queued=self._receive.statistics().current_buffer_used)
 
     def validator(self, topic: str) -> Validator:
-        """The swarm's validator for `topic`."""
+        """Return the swarm's validator for `topic`."""
 
         async def validate(peer: PeerId, message: bytes) -> Decision:
             verdict = await trio.to_thread.run_sync(
@@ -105,8 +107,8 @@ class Ingest:
             )
             self._miss(verdict, topic)
             try:
-                # A swarm limits the time of a validator. A judged item is remembered as seen, so
-                # giving up now, on a slow disk, would lose it for good: waiting slows the peers.
+                # A swarm limits the time of a validator. A judged item is remembered as seen, so to
+                # give up while the disk is slow would lose the item. Waiting slows the peers.
                 with trio.CancelScope(shield=True):
                     await self.take(verdict)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -116,7 +118,7 @@ class Ingest:
         return validate
 
     async def take(self, verdict: BundleVerdict) -> None:
-        """Give a judged bundle to the writer; waits while the writer is behind.
+        """Pass a judged bundle to the writer; wait while the writer's queue is full.
 
         Raises trio.ClosedResourceError or trio.BrokenResourceError once the pipeline is closed.
         """
@@ -145,7 +147,7 @@ class Ingest:
             for done in await trio.to_thread.run_sync(self._left_over, limiter=self._writer):
                 self._tell(done)
             while verdicts := await self._gather():
-                # A commit is never abandoned half way: it returns or raises.
+                # A commit is never cancelled: it returns or raises.
                 for done in await trio.to_thread.run_sync(
                     self._commit, verdicts, limiter=self._writer
                 ):
@@ -156,7 +158,10 @@ class Ingest:
         self._notify(done)
 
     async def _gather(self) -> list[BundleVerdict]:
-        """Wait for a bundle, then a short while for more; empty when closed and drained."""
+        """Wait for a bundle, then a short while for more.
+
+        Returns an empty list when the pipeline is closed and all bundles were returned.
+        """
         try:
             verdicts = [await self._receive.receive()]
         except trio.EndOfChannel:
@@ -172,7 +177,10 @@ class Ingest:
         return verdicts
 
     def _commit(self, verdicts: list[BundleVerdict]) -> list[Committed]:
-        """In the writer thread: commit, and again for each new catalog that items waited for."""
+        """In the writer thread: commit the verdicts, then the items that waited for their catalogs.
+
+        There is one more commit for each new catalog for which items waited.
+        """
         batch = self._with_catalogs(to_batch(verdicts, self._clock.now()))
         done = [self._store.commit(batch)]
         # A catalog may have arrived since the item was judged.
@@ -181,17 +189,17 @@ class Ingest:
         return done + self._release({*done[0].catalogs, *late})
 
     def _left_over(self) -> list[Committed]:
-        """In the writer thread, once at the start: judge items that still wait for a known catalog,
-        because an earlier process was killed between two commits."""
+        """In the writer thread, once at the start: judge items whose catalog is in the file but
+        which still wait, because an earlier process was killed between two commits."""
         return self._release(one for one in self._store.catalogs() if self._book.get(one.id))
 
     def _release(self, catalogs: Iterable[Catalog]) -> list[Committed]:
-        """One commit for each of `catalogs` that items wait for."""
+        """Judge and commit the items that wait for `catalogs`, in one commit for each catalog."""
         found = (self._store.waiting(catalog) for catalog in catalogs)
         return [self._store.commit(self._again(waiting)) for waiting in found if waiting]
 
     def _again(self, waiting: list[tuple[int, int, bytes]]) -> Batch:
-        """Judge items that waited, as of their time of receipt."""
+        """Judge items that waited as if it were still their time of receipt."""
         accepted: list[Accepted] = []
         refused: Counter[Reason] = Counter()
         samples: dict[Reason, bytes] = {}
@@ -213,10 +221,10 @@ class Ingest:
         )
 
     def _with_catalogs(self, batch: Batch) -> Batch:
-        """`batch` and the catalogs of its reports that the file lacks.
+        """Add to `batch` the catalogs of its reports that are not in the file.
 
-        All judges know a catalog as soon as one of them has read it, so its reports may reach the
-        writer before the catalog does.
+        All judging threads know a catalog as soon as one of them has read it, so its reports may
+        reach the writer before the catalog does.
         """
         named = {body.catalog for _, body in batch.accepted if isinstance(body, Report)}
         found = (self._book.get(one) for one in self._store.lacks(named))
@@ -226,7 +234,7 @@ class Ingest:
 
 
 def to_batch(verdicts: list[BundleVerdict], now: int) -> Batch:
-    """One batch from the verdicts on many bundles. Pure."""
+    """Merge the verdicts on many bundles into one batch. Pure."""
     accepted: list[Accepted] = []
     waiting: list[Waiting] = []
     refused: Counter[Reason] = Counter()
@@ -234,7 +242,7 @@ def to_batch(verdicts: list[BundleVerdict], now: int) -> Batch:
     for verdict in verdicts:
         accepted += verdict.accepted
         if verdict.decision is Decision.REJECT:
-            # The rest of a rejected bundle was not judged: it counts as one refusal.
+            # The other items of a rejected bundle were not judged: they count as one refusal.
             refused[verdict.reason] += 1
             samples[verdict.reason] = verdict.refused[-1].raw if verdict.refused else b""
             continue

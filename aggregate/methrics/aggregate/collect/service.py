@@ -22,12 +22,12 @@ from methrics.schema.judging.judge import accept
 from methrics.schema.wire.topic import parse_topic
 
 CLOSED_EVERY = 600.0
-"""Seconds between checks for closed days, when the running day is not exported."""
+"""Seconds between two exports if only closed days are exported."""
 
 
 @dataclass(frozen=True, slots=True)
 class AggregatorSettings:
-    """Topics and peers of an aggregator, and how often it exports."""
+    """The topics and peers of an aggregator, and how often it exports."""
 
     topics: Collection[str] = ()
     """Topics to join besides those of `catalogs`; their catalogs come from the network."""
@@ -35,20 +35,21 @@ class AggregatorSettings:
     peers: Sequence[str] = ()
     """Addresses to stay connected to."""
     export_every: float = 60.0
-    """Seconds between exports of the days that changed; 0 exports closed days only."""
+    """Seconds between two exports of the days that changed. With 0 only days that are over (UTC)
+    are exported."""
     ingest: IngestSettings = field(default_factory=IngestSettings)
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A topic was joined."""
+    """The event that the aggregator joined a topic."""
 
     topic: str
 
 
 @dataclass(frozen=True, slots=True)
 class ExportFailed:
-    """An export failed; it will be retried."""
+    """The event that an export failed. The export is retried later."""
 
     error: StoreError
 
@@ -68,9 +69,10 @@ async def run_aggregator(
     """Collect until `stop` is set, then commit and export the rest, and return.
 
     Without topics or catalogs in `settings`, it joins the topics of the catalogs in the file.
-    `notify` is called in the trio thread for every event; items whose commit it got are durable.
-    Cancelling stops at once: items without such a call may be lost.
-    Raises ConfigError if there is nothing to join, StoreError if the file cannot be written.
+    `notify` is called in the trio thread for every event. Once it was called for a commit, the
+    items of that commit are on disk. If the task is cancelled, it ends at once, and items that were
+    not committed are lost.
+    Raises ConfigError if there is no topic to join, StoreError if the file cannot be written.
     """
     topics = topics_of(settings, store.catalogs())
     book = _book(topics, store)
@@ -104,9 +106,10 @@ async def run_aggregator(
 
 
 def topics_of(settings: AggregatorSettings, stored: Iterable[Catalog]) -> set[str]:
-    """The topics to join: those of `settings`, or else of the catalogs that are `stored`.
+    """Return the topics to join: those of `settings`, or if it has none, those of the catalogs
+    `stored`.
 
-    Raises ConfigError, no-topic or bad-topic.
+    Raises ConfigError, code no-topic or bad-topic.
     """
     topics = set(settings.topics) | {catalog.topic for catalog in settings.catalogs}
     topics = topics or {catalog.topic for catalog in stored}
@@ -125,7 +128,7 @@ def topics_of(settings: AggregatorSettings, stored: Iterable[Catalog]) -> set[st
 
 
 def _book(topics: set[str], store: Store) -> CatalogBook:
-    """The catalogs and revocations in the file that belong to our topics."""
+    """Read the catalogs and revocations in the file that belong to `topics`."""
     book = CatalogBook(topics)
     for catalog in store.catalogs():
         book.add(catalog)
@@ -135,7 +138,7 @@ def _book(topics: set[str], store: Store) -> CatalogBook:
 
 
 class _Exports:
-    """Exports Parquet beside the file at intervals; reports a failure and retries."""
+    """Exports Parquet beside the file at intervals. After a failure it notifies and retries."""
 
     def __init__(self, store: Store, clock: Clock, notify: Notify, every: float) -> None:
         self._store = store

@@ -1,3 +1,3 @@
-"""A person's own reports in public data: finding them and comparing them, locally."""
+"""Finds a person's own reports in public data and compares them, on the person's machine."""
 
 __all__: list[str] = []

@@ -1,8 +1,8 @@
 """Finds a person's own reports in public data without revealing which they are (METH-17).
 
 All of the data is fetched, in an order that does not depend on the reports. Every id is read, and
-the comparison happens in memory. The holder of the data learns nothing about a report: no id, no
-time, and not which part of the data was of interest.
+the comparison happens in memory. So the owner of the data does not learn the id or time of a
+report, or which part of the data was of interest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from methrics.schema.errors import StoreError
 from methrics.schema.wire.envelope import Kind
 
 FOUND, MISSING, ERASED, OUTSIDE = "found", "missing", "erased", "outside"
-"""In the data; not in it; erased from it; of a day that the data does not cover."""
+"""The state of a report: it is in the data, it is not in the data, it was erased from the data, or
+the data does not cover its day."""
 
 _DAY = 86_400
 _BATCH = 100_000
@@ -34,7 +35,7 @@ _REPORT = int(Kind.REPORT)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A report to look for: its id (32 bytes) and time (unix seconds)."""
+    """A report to look for: its id (32 bytes) and its time (Unix seconds)."""
 
     id: bytes
     time: int
@@ -42,7 +43,8 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The result. `of`: id -> FOUND, MISSING, ERASED or OUTSIDE; `total`: reports in the data."""
+    """The result of `check`. `of` maps each id to FOUND, MISSING, ERASED or OUTSIDE; `total` is the
+    number of reports in the data."""
 
     of: dict[bytes, str]
     total: int
@@ -50,7 +52,7 @@ class Checked:
 
 def check(source: str, wanted: Collection[Wanted], *, size_max: int = SIZE_MAX) -> Checked:
     """Look for `wanted` in `source`: an aggregator's file, its Parquet directory, one Parquet file
-    of a day, or an http(s) address of any of these (of a directory: ending in a slash).
+    of a day, or an http(s) address of any of these. The address of a directory ends in a slash.
 
     Raises StoreError for other files, and the errors of `local_copy`: ConfigError,
     UnreachableError and LocalError.
@@ -73,7 +75,7 @@ def _compare(reports: Relation, erased: Relation, wanted: Collection[Wanted]) ->
 
 
 def _check_directory(path: Path, wanted: Collection[Wanted]) -> Checked:
-    """Look in a directory of Parquet of which only the files with ids are here."""
+    """Look in a directory of Parquet that contains only the files with ids."""
     con = memory()
     try:
         with translated_errors(path):
@@ -86,7 +88,7 @@ def _check_directory(path: Path, wanted: Collection[Wanted]) -> Checked:
 
 
 def _check_day(path: Path, wanted: Collection[Wanted]) -> Checked:
-    """Look in one Parquet file of the table `item`: it has no erasures and only one day."""
+    """Look in one Parquet file of the table `item`. It contains one day and no erasures."""
     con = memory()
     try:
         with translated_errors(path):
@@ -106,8 +108,11 @@ def _check_day(path: Path, wanted: Collection[Wanted]) -> Checked:
 
 
 def _own(ids: Relation, wanted: Collection[Wanted]) -> tuple[set[bytes], int]:
-    """Which of `wanted` are among `ids`, and how many ids there are. Reads all of them: with a
-    filter, the parts of the file that are read would show which ids are of interest."""
+    """Return the ids of `wanted` that are among `ids`, and the number of all `ids`.
+
+    It reads all ids. With a filter, the parts of the file that are read would show which ids are of
+    interest.
+    """
     values = pa.array([one.id for one in wanted], pa.binary())
     found: set[bytes] = set()
     total = 0

@@ -1,4 +1,4 @@
-"""Writes files that reveal which reports are a person's own; only the owner can read them."""
+"""Writes files that reveal which reports are a person's own. Only that person can read them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from methrics.schema.errors import LocalError
 
 
 def write_own(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, as a new file with mode 0600 that replaces an old one. A pipe or
-    another special file is written to instead. Raises LocalError `export-unwritten`."""
+    """Write `data` to a new file with mode 0600, which replaces the file `path` if it exists.
+
+    If `path` is a pipe or another special file, `data` is written to it directly. Raises LocalError
+    `export-unwritten`.
+    """
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(data)

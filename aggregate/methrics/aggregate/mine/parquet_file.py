@@ -30,8 +30,8 @@ _FIXED = {
 
 
 def write_parquet(path: Path, columns: list[str], rows: list[list[object]]) -> None:
-    """Write `rows` (see `mine.to_rows`) to `path`. A field that is of different types in different
-    reports becomes text."""
+    """Write `rows` (see `mine.to_rows`) to `path`. If a field has different types in different
+    reports, its column is text."""
     arrays = {
         name: _array(name, [row[place] for row in rows]) for place, name in enumerate(columns)
     }

@@ -1,4 +1,4 @@
-"""Counts, locally, how many reports of other people in a data set agree with a person's own.
+"""Counts on this machine how many reports of other people have the same values as a person's own.
 
 The person's own reports are found by their ids and left out. Each question is one scan of the table
 of one event type, and nothing leaves the machine.
@@ -21,7 +21,8 @@ from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
 
 _PERIODS = {"first_of_month": "month", "first_of_week": "week", "first_of_day": "day"}
-"""Flags by which people can be counted, the longest period first: it misses the fewest."""
+"""Flags by which people can be counted -> their period. The longest period is first, because its
+count misses the fewest people."""
 
 
 class _Table:
@@ -35,7 +36,7 @@ class _Table:
         """field name -> column"""
 
     def column(self, part: str) -> str | None:
-        """SQL for a part of a report; None if no report here has it."""
+        """Return SQL for a part of a report; None if no report in this data set has that part."""
         if part == "sequence":
             return "steps.reported" if self.stepped else None
         if part in self.columns:
@@ -43,7 +44,7 @@ class _Table:
         return f"x.{part}" if part in ("count", "one_in") else None
 
     def source(self, parts: Sequence[str]) -> str:
-        """SQL for the rows, with the joins that `parts` need."""
+        """Return SQL for the rows of the table, with the joins that `parts` need."""
         rows = f"{name(self.schema, self.table)} x"
         if "sequence" in parts and self.stepped:
             steps = name(self.schema, f"{self.table}_step")
@@ -55,9 +56,9 @@ class _Table:
 
 
 class PublicReports:
-    """The `Others` of a data set: every report in it but the person's own.
+    """Implements `Others` for a data set: every report in it except the person's own.
 
-    `namespaces`: namespace -> its catalogs, whose key identifies the tables.
+    `namespaces` maps a namespace to its catalogs, whose key identifies the tables.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class PublicReports:
 
     @property
     def mine(self) -> int:
-        """How many of the person's own reports are in the data."""
+        """The number of the person's own reports in the data."""
         return len(self._mine)
 
     def _find(self, namespace: str, key: bytes, present: set[str]) -> None:
@@ -96,7 +97,8 @@ class PublicReports:
             self._tables[namespace, type_name] = _Table(schema, table, stepped, dict(fields))
 
     def counts_people(self, own: ReadableReport) -> str | None:
-        """The period whose first reports count people; None if this type has no such flag."""
+        """Return the period (month, week or day) whose first reports count people; None if the
+        report's type has no such flag."""
         table = self._tables.get((own.namespace, own.event_type.name))
         found = _people_field(own.event_type)
         if table is None or found is None or table.column(found[0]) is None:
@@ -146,8 +148,8 @@ class PublicReports:
     def remember(
         self, namespace: str, catalogs: Sequence[Catalog], source: str, now: int
     ) -> Public:
-        """A summary of the others' reports of one app, for the threshold. It has no times, and no
-        fields that only depend on the time of a report."""
+        """Summarize the others' reports of one app for the threshold. The summary has no times, and
+        no fields that only depend on the time of a report."""
         newest = {name: one for catalog in catalogs for name, one in catalog.types.items()}
         types = {
             type_name: self._summary(table, newest[type_name])
@@ -162,7 +164,7 @@ class PublicReports:
         found = _people_field(event_type)
         flag = table.column(found[0]) if found is not None else None
         if found is not None and flag is not None:
-            # One person sends many of these; only the first reports of a period count people.
+            # A person may send many such reports, so count only the first ones of a period.
             unit = PEOPLE
             flags = {one.name for one in event_type.fields if one.source in FLAGS}
             names = tuple(one for one in names if one not in flags)
@@ -195,7 +197,7 @@ class PublicReports:
 
 
 def _people_field(event_type: EventType) -> tuple[str, str] | None:
-    """(field, period) by which people can be counted."""
+    """Return (field, period) by which people can be counted; None if the type has no such field."""
     for source, period in _PERIODS.items():
         for one in event_type.fields:
             if one.source == source:
@@ -204,7 +206,7 @@ def _people_field(event_type: EventType) -> tuple[str, str] | None:
 
 
 def period_of(time: int, period: str) -> Window:
-    """The calendar month, ISO week or day (UTC) that holds `time`."""
+    """Return the calendar month, ISO week or day (UTC) that contains `time` (Unix seconds)."""
     day = time - time % DAY
     if period == "day":
         return day, day + DAY
@@ -219,7 +221,7 @@ def period_of(time: int, period: str) -> Window:
 
 
 def _text(value: str | int | bool | None, part: str) -> str | None:
-    """A part as DuckDB casts its column to text."""
+    """Format a part of a report as DuckDB casts its column to text."""
     if value is None:
         return "1" if part == "one_in" else None
     return str(value).lower() if isinstance(value, bool) else str(value)

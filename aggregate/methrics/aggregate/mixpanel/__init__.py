@@ -1,3 +1,3 @@
-"""Moving from Mixpanel: a catalog draft from an export, the same metrics on both sides."""
+"""Helps to move from Mixpanel: drafts a catalog from an export, and compares metrics."""
 
 __all__: list[str] = []

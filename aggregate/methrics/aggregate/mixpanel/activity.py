@@ -1,10 +1,10 @@
 """Loads an export into a table for SQL, with only the properties that a catalog declares.
 
-`did(n, person, event, type, step, time, day, raw, own, sign)`: `person` a hash or NULL, `type` and
-`step` follow from the rule for names, `time` unix seconds UTC, `day` in the project's time zone,
-`raw` the declared properties as JSON, `own` and `sign` the same as words of the catalog, for the
-event's type and for the types that stand for activity. An event that Mixpanel would treat as a
-duplicate is stored once.
+The table is `did(n, person, event, type, step, time, day, raw, own, sign)`. `person` is a hash or
+NULL. `type` and `step` are derived from the event's name. `time` is in Unix seconds, `day` in the
+project's time zone. `raw` is a JSON object of the declared properties. `own` and `sign` are JSON
+objects of the same properties as values of the catalog: `own` for the event's type, `sign` for the
+types that count any activity. An event that Mixpanel would treat as a duplicate is stored once.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
 
 BATCH = 10_000
-"""Events of one insertion."""
+"""Number of events that are inserted at a time."""
 MEMORY = "1GB"
-"""Buffer memory; a larger export uses files in a temporary folder."""
+"""Limit on DuckDB's buffer memory. A larger export uses files in a temporary folder."""
 
 _LOADED = pa.schema(
     [
@@ -41,8 +41,8 @@ _LOADED = pa.schema(
     ]
 )
 
-# docs.mixpanel.com/reference/event-deduplication, "query time": all four are the same; the newest
-# is taken. Without an insert id nothing is a repetition.
+# docs.mixpanel.com/reference/event-deduplication, "query time": of events with the same four
+# values, Mixpanel uses the newest. An event without an insert id is never a duplicate.
 _DID = """
 CREATE TABLE did AS
 SELECT * EXCLUDE (insert_id),
@@ -58,16 +58,18 @@ class Plan(NamedTuple):
 
     catalog: Catalog
     signs: list[EventType]
-    """Types that count any activity: states with a field that the node fills in."""
+    """The types that count any activity: states with a field that the node fills in."""
     sequences: list[EventType]
 
     def own(self, event: str) -> EventType | None:
-        """The type of kind event or count that an event belongs to."""
+        """Return the catalog's type for the Mixpanel event called `event`, which must be of kind
+        event or count. None if the catalog has no such type."""
         known = self.catalog.types.get(type_name(event) or "")
         return known if known is not None and known.kind in ("event", "count") else None
 
     def step(self, event: str) -> str | None:
-        """The step that an event is."""
+        """Return the name of the step that the Mixpanel event called `event` becomes; None if no
+        sequence of the catalog has such a step."""
         name = type_name(event)
         for one in self.sequences:
             if one.sequence is not None and name in one.sequence.steps:
@@ -76,7 +78,7 @@ class Plan(NamedTuple):
 
 
 def plan(catalog: Catalog) -> Plan:
-    """The types of a catalog that can be compared."""
+    """Find the types of a catalog that can be compared with Mixpanel."""
     types = list(catalog.types.values())
     signs = [one for one in types if any(field.source is not None for field in one.fields)]
     return Plan(catalog, signs, [one for one in types if one.kind == "sequence"])
@@ -93,11 +95,13 @@ def load(
     spill: Path | None = None,
     tell: Callable[[int], object] = lambda _: None,
 ) -> Connection:
-    """A database with the table `did`; `refused` counts lines that are no events, and `repeated`.
+    """Load an export into a new database with the table `did`.
 
-    `zone`: the project's; `local`: times in the file are in it, too. `people`: how many to look at,
-    drawn evenly; events of other people, or without a person, are left out. `spill`: a folder for
-    data that does not fit into memory. `tell` is called for each batch.
+    `refused` counts the lines that are not events, by reason, and the duplicates as `repeated`.
+    `zone` is the project's time zone; with `local`, the times in the file are in it, too. `people`
+    limits the number of people: they are drawn at random, and events of other people or without a
+    person are left out. `spill` is a folder for data that does not fit into memory. `tell` is
+    called after each batch with the number of events read.
     """
     con = memory()
     con.execute(f"SET memory_limit = '{MEMORY}'")
@@ -158,7 +162,7 @@ def _row(n: int, one: Tracked, how: Plan) -> tuple[object, ...]:
 
 
 def _said(raw: dict[str, object], types: Iterable[EventType]) -> dict[str, str]:
-    """The declared values as their column in a data set shows them."""
+    """Convert properties to values of the catalog, as a column of a data set shows them."""
     said = {}
     for known in types:
         for field in known.fields:

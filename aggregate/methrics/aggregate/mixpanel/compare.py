@@ -22,8 +22,8 @@ _SHARED = ("enum", "flag", "country", "language")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric on both sides, by label; `here` is None where it is not possible. `why`: how the
-    definitions differ. `low` and `high`: bounds of the figures here."""
+    """One metric on both sides, by label. `here` is None if Methrics cannot measure it. `why`
+    explains how the definitions differ. `low` and `high` are bounds of the figures in `here`."""
 
     title: str
     theirs: Numbers
@@ -33,7 +33,8 @@ class Metric:
     high: Numbers = dataclasses.field(default_factory=dict)
 
     def same(self, label: str) -> bool:
-        """Whether the two agree: equal, or within the bounds of a bucket."""
+        """Whether both sides agree: the numbers are equal, or Mixpanel's number is within the
+        bounds of the bucket here."""
         if self.here is None:
             return False
         found = self.theirs.get(label, 0)
@@ -43,14 +44,15 @@ class Metric:
         return found == self.here.get(label, 0)
 
     def labels(self) -> list[str]:
-        """The labels of either side."""
+        """The labels of both sides."""
         return sorted({*self.theirs, *(self.here or ())})
 
 
 def compare(con: Connection, data: Dataset, how: Plan, zone: str) -> Iterator[Metric]:
-    """All metrics that the catalog can express. `data`: from `replay`, with a floor of 1."""
+    """Compare all metrics that the catalog can express. `data` is the result of `replay`, opened
+    with a floor of 1."""
     days = "" if zone == "UTC" else f"Mixpanel's days are those of {zone}, here they are UTC"
-    ids = "an event without a distinct_id is nobody's here"
+    ids = "events without a distinct_id are left out here"
     for sign in how.signs:
         sources = {known.source for known in sign.fields}
         if "first_of_day" in sources:
@@ -100,7 +102,7 @@ def _retention(con: Connection, data: Dataset, sign: EventType, days: str) -> It
 
 
 def _shares(con: Connection, data: Dataset, sign: EventType, days: str) -> Iterator[Metric]:
-    why = "who had two values stands under both at Mixpanel, here under the first of the period"
+    why = "Mixpanel counts a person with two values under both, here under the period's first"
     why = "; ".join(filter(None, (why, days)))
     for field in sign.fields:
         if field.source is not None or field.randomize is not None:
@@ -125,7 +127,7 @@ def _funnel(con: Connection, data: Dataset, one: EventType) -> Iterator[Metric]:
     steps = one.sequence.steps
     here = _numbers(data, f"SELECT step, interactions FROM {view} WHERE field = ''")
     title = f"Funnel {one.name}"
-    why = "here steps count in any order, up to the last one that a report has room for"
+    why = "here steps count in any order, as long as the report has room for them"
     same = theirs.funnel(con, steps, IDLE, people=False)
     yield Metric(f"{title}, totals", same, here, why)
     why = "Mixpanel counts each person once, within 7 days; here each interaction is one"
@@ -198,7 +200,7 @@ def _numbers(data: Dataset, sql: str) -> Numbers:
 
 
 def _view(data: Dataset, one: EventType, view: str) -> str | None:
-    """The view's quoted name; None if this type has no such view."""
+    """Return the view's quoted name; None if this type has no such view."""
     try:
         full = data.find_view(f"{one.name}_{view}")
     except StoreError:

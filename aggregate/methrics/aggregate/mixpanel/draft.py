@@ -1,8 +1,8 @@
 """Makes a catalog draft from a Mixpanel export, with a list of what it leaves out and why.
 
 The export shows which fields are possible, but not why the app needs them. So the question, the
-reason, the owner, the review and the contact stay empty, and the lint refuses the draft until a
-person has written them.
+reason, the owner, the review and the contact are empty in the draft, and the lint refuses it until
+a person has filled them in.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from methrics.schema.errors import LocalError
 from methrics.schema.wire.limits import TYPES_MAX
 
 OFTEN = 5
-"""Events of a name per person and day, from which the draft counts them instead of reporting
-each."""
+"""If a person causes at least this many events of a name per day, the draft declares a count
+instead of one report for each event."""
 FIELD_BITS = 24
-"""Bits that the fields of a drafted type may have; more could tell people apart."""
+"""Maximum entropy of the fields of a drafted type, in bits. More could identify people."""
 SIGNS = ("heartbeat", "retention")
-"""Types that count any activity."""
+"""The drafted types that count any activity."""
 
 
 def draft(
     summary: Summary, *, label: str, now: int, funnels: Mapping[str, Sequence[str]] | None = None
 ) -> Draft:
-    """The draft. `funnels`: name -> its events in order, for types of kind sequence.
+    """Draft a catalog from the summary of an export.
 
-    Raises LocalError, code wrong-funnel, for a funnel that is not possible.
+    `funnels` maps the names of types of kind sequence to their events in order. Raises LocalError,
+    code wrong-funnel, for a funnel that is not possible.
     """
     left: list[LeftOut] = []
     types = list(_signs(summary, left))
@@ -76,7 +77,7 @@ def _event(
     people = event.people.total()
     why = ""
     if name is None:
-        why = "its name gives no name of a type; map it with `names`"
+        why = "its name cannot become the name of a type; map it with `names`"
     elif name in SIGNS:
         why = f"{name} counts any activity"
     elif name in taken:
@@ -99,7 +100,7 @@ def _fields(event: Event, summary: Summary, left: list[LeftOut]) -> list[Declare
         name = field_name(seen.name)
         field: Declared | str
         if name is None:
-            field = "its name gives no name of a field; map it with `properties`"
+            field = "its name cannot become the name of a field; map it with `properties`"
         elif name in found:
             field = f"another spelling of {name}"
         else:
@@ -134,7 +135,7 @@ def _wrong(message: str) -> LocalError:
 
 
 def _fitted(one: Drafted, left: list[LeftOut], now: int) -> Drafted:
-    """The type without the last fields, if all of them are too many for one report."""
+    """Remove the last fields of a type if all of its fields are too many for one report."""
     while True:
         known = known_type(one, now)
         if known is not None and known.field_bits <= FIELD_BITS:

@@ -1,9 +1,10 @@
 """Reads a Mixpanel raw export: untrusted JSON Lines, one event per line, in bounded memory.
 
-`{"event": "Song Played", "properties": {"time": 1602611311, "distinct_id": "…", …}}`, as the Raw
-Event Export API gives it (docs.mixpanel.com/reference/raw-event-export): `time` in seconds, or in
-milliseconds with `time_in_ms`. Projects made before 2023 may write it in the project's own time
-instead of UTC. An export contains duplicates, which Mixpanel removes when it answers a query.
+The Raw Event Export API (docs.mixpanel.com/reference/raw-event-export) writes lines such as
+`{"event": "Song Played", "properties": {"time": 1602611311, "distinct_id": "…", …}}`. `time` is in
+seconds, or in milliseconds with the option `time_in_ms`. In projects created before 2023, `time`
+may be in the project's time zone instead of UTC. An export contains duplicates, which Mixpanel
+removes when it answers a query.
 """
 
 from __future__ import annotations
@@ -25,30 +26,31 @@ from methrics.node.bridges.naming import IDENTITY_EVENTS
 from methrics.schema.errors import StoreError
 
 LINE_MAX = 1_048_576
-"""Bytes of a line: Mixpanel takes no larger event."""
+"""Maximum length of a line in bytes. Mixpanel accepts no larger event."""
 
 TIME_RANGE = (946_684_800, 4_102_444_800)
-"""Unix seconds, years 2000 to 2100: other times come from wrong clocks."""
+"""The valid times in Unix seconds, years 2000 to 2100. Other times come from wrong clocks."""
 
 MILLISECONDS = 100_000_000_000
-"""Larger times are milliseconds: as seconds they would be in the year 5138 or later."""
+"""From this number on, times are read as milliseconds. As seconds they would be in the year 5138
+or later."""
 
 REASONS = {
     "oversize": "longer than a mebibyte",
-    "not-json": "no JSON, or cut short",
+    "not-json": "not JSON, or cut short",
     "damaged": "the packed file is cut short or damaged, and ends here",
-    "terminated-early": "Mixpanel's note that the export is not whole",
-    "no-event": "no object with a text `event` and an object `properties`",
-    "no-time": "no `time`, or one that no clock shows",
+    "terminated-early": "Mixpanel's note that the export is incomplete",
+    "no-event": "not an object with a text `event` and an object `properties`",
+    "no-time": "no `time`, or one outside the years 2000 to 2100",
     "repeated": "sent twice: same event, distinct_id, time and $insert_id",
-    "identity": "$identify, $create_alias or $merge: joins ids, and is no activity",
+    "identity": "$identify, $create_alias or $merge: joins ids, and is not an activity",
 }
-"""Why a line is not read as an event."""
+"""The reasons why a line is not read as an event, with their explanations."""
 
 
 class Tracked(NamedTuple):
-    """One event. `person`: 64 bits of a hash of the distinct_id, so that no id is kept; None
-    without one. `time`: unix seconds, UTC."""
+    """One event of an export. `person` is a 64-bit hash of the distinct_id, so that no id is kept;
+    None if the event has no distinct_id. `time` is in Unix seconds."""
 
     event: str
     person: int | None
@@ -58,7 +60,7 @@ class Tracked(NamedTuple):
 
 
 def open_export(path: Path) -> AbstractContextManager[IO[bytes]]:
-    """The lines of the file, unpacked if its name ends in .gz. Raises StoreError."""
+    """Open an export for reading; a file whose name ends in .gz is unpacked. Raises StoreError."""
     if not path.exists():
         raise StoreError(
             "store-missing", f"{path} is not there", "name a raw event export of Mixpanel"
@@ -72,9 +74,9 @@ def open_export(path: Path) -> AbstractContextManager[IO[bytes]]:
 def read_export(
     file: IO[bytes], refused: Counter[str], *, local: ZoneInfo | None = None
 ) -> Iterator[Tracked]:
-    """The events of `file` in order; `refused` counts the other lines by reason (`REASONS`).
+    """Yield the events of `file` in order; `refused` counts the other lines by reason (`REASONS`).
 
-    `local`: the time zone in which times were written, if not in UTC.
+    `local` is the time zone of the times in the file; None means UTC.
     """
     offsets: dict[int, int] = {}
     for line in _lines(file, refused):
@@ -94,7 +96,7 @@ def read_export(
 
 
 def _lines(file: IO[bytes], refused: Counter[str]) -> Iterator[bytes]:
-    """Lines without line ends; leaves out empty lines and those over the limit."""
+    """Yield the lines without line ends. Empty lines and lines over the limit are left out."""
     first = True
     while line := _read_line(file, LINE_MAX + 1, refused):
         if len(line) > LINE_MAX and not line.endswith(b"\n"):
@@ -109,7 +111,7 @@ def _lines(file: IO[bytes], refused: Counter[str]) -> Iterator[bytes]:
 
 
 def _read_line(file: IO[bytes], most: int, refused: Counter[str]) -> bytes:
-    """The next line; empty where a packed file is damaged, which is counted once."""
+    """Read the next line. Where a packed file is damaged, returns an empty line and counts it."""
     try:
         return file.readline(most)
     except (EOFError, gzip.BadGzipFile, zlib.error):
@@ -145,21 +147,23 @@ def _tracked(found: object, refused: Counter[str]) -> Tracked | None:
 
 
 def person_of(distinct_id: object) -> int | None:
-    """64 bits of a hash of a distinct_id; None without one."""
+    """Return a 64-bit hash of a distinct_id; None if it is empty or not a text or number."""
     if distinct_id is None or distinct_id == "" or isinstance(distinct_id, bool | list | dict):
         return None
     return hashed(str(distinct_id))
 
 
 def hashed(text: str) -> int:
-    """64 bits of a hash; the same in every process."""
+    """Return a 64-bit hash, which is the same in every process."""
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big")
 
 
 def _offset(wall: int, zone: ZoneInfo, known: dict[int, int]) -> int:
-    """Seconds that the zone is ahead of UTC when its clocks show `wall`. Zones change at quarters
-    of an hour, so a cache of the answers stays small."""
+    """Return the seconds by which the zone is ahead of UTC when its clocks show `wall`.
+
+    Clocks change at quarters of an hour, so the cache `known` has one entry for each of them.
+    """
     quarter = wall // 900
     offset = known.get(quarter)
     if offset is None:
@@ -170,5 +174,5 @@ def _offset(wall: int, zone: ZoneInfo, known: dict[int, int]) -> int:
 
 
 def count_reasons(refused: Counter[str]) -> Iterable[tuple[str, int, str]]:
-    """(reason, lines, meaning), most lines first."""
+    """Return (reason, number of lines, explanation) for each reason, most lines first."""
     return [(reason, n, REASONS[reason]) for reason, n in refused.most_common() if n]

@@ -1,4 +1,4 @@
-"""Chooses a field for a property from its values, or a reason why it gets none (pure)."""
+"""Declares a field for a property from its values, or explains why it gets no field (pure)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES
 from methrics.schema.wire.reading import is_word
 
 MOST = 0.95
-"""Share of values that must have the same type; the rest becomes `other`."""
+"""Share of values that must have the same type. The other values become `other`."""
 FEW = 0.01
-"""Share of identifying values from which a property is left out."""
+"""If at least this share of values can identify people, the property is left out."""
 ENUM_MAX = 24
-"""Values of a drafted enum at most: as many as one chart can show."""
+"""Maximum number of values of a drafted enum, as many as one chart can show."""
 COVERED = 0.5
-"""Share of values that the words of an enum must cover; with fewer, most would be `other`."""
+"""Share of values that the words of an enum must cover. Otherwise most would be `other`."""
 
 _WORDS = (
     "id uuid guid email mail phone address street zip postcode ip token password secret iban "
@@ -44,7 +44,8 @@ _TOPS = (9, 19, 49, 99, 199, 499, 999, 4999, 9999)
 
 
 class Declared(NamedTuple):
-    """A field as a catalog declares it: `params` as in its source; `key`: the property."""
+    """A field as a catalog declares it. `key` is the property's name, `params` are the parameters
+    as in the source of a catalog."""
 
     name: str
     key: str
@@ -52,14 +53,14 @@ class Declared(NamedTuple):
     params: dict[str, list[object]]
     says: str
     note: str
-    """The values that are not declared, in words; empty if all are."""
+    """A sentence on the values that are not declared; empty if all values are declared."""
 
 
 def field_of(seen: Property, name: str, least: int) -> Declared | str:
-    """The field called `name` for the property, or a text why it gets none."""
+    """Declare the field `name` for a property, or return the reason why it gets no field."""
     words = set(name.split("_"))
     if words & _HINTS or name in _NAMES:
-        return "its name says that it identifies"
+        return "its name suggests that it identifies people"
     present = seen.present
     if not present:
         return "never has a value"
@@ -78,7 +79,7 @@ def field_of(seen: Property, name: str, least: int) -> Declared | str:
 
 
 def _said(seen: Property) -> str:
-    """The property's name, quoted for a sentence."""
+    """Quote the property's name for a sentence."""
     shown = "".join(char for char in seen.name if char.isprintable() and char not in '"\\')
     return f"“{shown[:60].strip() or 'it'}”"
 
@@ -151,7 +152,7 @@ def _version(seen: Property, name: str) -> Declared | str:
 
 
 def _top(most: int) -> int:
-    """Limits with some room for later versions; higher ones become `other`."""
+    """Choose the highest number that is declared, with some room for later versions."""
     return next((top for top in _TOPS if top >= most + most // 5), _TOPS[-1])
 
 
@@ -171,8 +172,11 @@ def _bucket(seen: Property, name: str) -> Declared | str:
 
 
 def edges_of(numbers: list[float]) -> list[int | Decimal]:
-    """Edges at the quantiles of ascending, distinct numbers, each rounded to 1, 2 or 5 times a
-    power of ten. If there are only a few whole numbers, each gets its own bucket."""
+    """Choose the edges of buckets at the quantiles of `numbers`, which are in ascending order.
+
+    Each edge is rounded to 1, 2 or 5 times a power of ten. If there are only a few different whole
+    numbers, each gets its own bucket.
+    """
     different = sorted(set(numbers))
     if len(different) <= 8 and all(one == int(one) for one in different):
         return [int(one) for one in different[1:]]
@@ -188,7 +192,8 @@ def edges_of(numbers: list[float]) -> list[int | Decimal]:
 
 
 def rounded(number: float) -> Decimal:
-    """The nearest of 1, 2 or 5 times a power of ten, by ratio; 0 for very small numbers."""
+    """Round to 1, 2 or 5 times a power of ten, whichever is nearest by ratio; very small numbers
+    become 0."""
     if abs(number) < 1e-6:
         return Decimal(0)
     power = math.floor(math.log10(abs(number)))
@@ -199,5 +204,5 @@ def rounded(number: float) -> Decimal:
 
 
 def _exact(number: float) -> Decimal:
-    """A number with at most six decimals."""
+    """Round a number to at most six decimals."""
     return Decimal(repr(round(number, 6))).normalize()

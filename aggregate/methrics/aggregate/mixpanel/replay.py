@@ -1,8 +1,8 @@
-"""Replays an export: each distinct_id becomes an install, whose reports end in a data set.
+"""Replays an export: each distinct_id becomes an install, whose reports are stored in a data set.
 
 Every event goes through the consumer of the bridge into a real recorder. The real code makes,
 signs, judges and stores the reports (`simulate.install`). All machines stay on, all people agree
-and no report is lost, so any difference from Mixpanel comes from its definitions.
+and no report is lost, so any difference from Mixpanel comes from different definitions.
 """
 
 from __future__ import annotations
@@ -25,27 +25,30 @@ from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import accept
 
 IDLE = 1800
-"""Seconds without an event after which the app ends; Mixpanel then starts another session."""
+"""The app ends after this many seconds without an event. Mixpanel then starts a new session."""
 AFTERWARDS = 7 * 86_400
-"""Seconds that machines stay on after the last event, so that all reports leave them."""
+"""Seconds that a machine stays on after its last event, so that all of its reports are sent."""
 TOGETHER = 5000
-"""Reports of one commit."""
+"""Number of reports in one commit."""
 STUCK = 3600
-"""Seconds to wait when due reports do not leave."""
+"""Seconds to wait before the next attempt if reports that are due could not be sent."""
 
 _EVENTS = """
 SELECT person, time, event, raw FROM did WHERE person IS NOT NULL ORDER BY person, time, n
 """
 
 Event = tuple[int, int, str, str]
-"""Person, time, name, declared properties as JSON."""
+"""(person, time, name, declared properties as JSON)"""
 
 
 def replay(
     con: Connection, how: Plan, file: Path, *, seed: int = 1, tell: Callable[[int], object]
 ) -> Counter[str]:
-    """Write the reports of all people to the new DuckDB `file`. Returns what the bridge dropped or
-    left out, by reason. `tell` is called for each person. Raises StoreError."""
+    """Write the reports of all people to the new DuckDB `file`.
+
+    Returns how many events the bridge dropped or left out, by reason. `tell` is called for each
+    person. Raises StoreError.
+    """
     steps = _sequences(con, how)
     dropped: Counter[str] = Counter()
     compiled: dict[str, dict[str, CompiledType]] = {}
@@ -72,7 +75,7 @@ def _read(con: Connection) -> Iterator[Event]:
 
 
 def _sequences(con: Connection, how: Plan) -> dict[str, Steps]:
-    """The events that become steps of declared sequences, by the rule for names."""
+    """Find the events whose names make them steps of declared sequences."""
     rows = con.execute("SELECT DISTINCT step, event FROM did WHERE step IS NOT NULL").fetchall()
     made = {}
     for one in how.sequences:
@@ -92,7 +95,7 @@ def _live(
     compiled: dict[str, dict[str, CompiledType]],
     dropped: Counter[str],
 ) -> list[bytes]:
-    """The reports of one install."""
+    """Run one install, and return its reports."""
     first = next(events)
     install = Install(
         how.catalog,
@@ -120,14 +123,14 @@ def _live(
 
 
 def _close(install: Install, consumer: Consumer | None, dropped: Counter[str]) -> None:
-    """The app ends."""
+    """End the app, and add the events that it dropped to `dropped`."""
     install.close()
     if consumer is not None:
         dropped.update(consumer.statistics().dropped)
 
 
 def _pass_time(install: Install, until: int) -> None:
-    """Keep the machine on until then, and publish whenever something is due."""
+    """Keep the machine on until the time `until`, and publish whenever a report is due."""
     sent = -1
     while (due := install.journal.next_due()) is not None and due <= until:
         wait = 61 if len(install.sent) > sent else STUCK

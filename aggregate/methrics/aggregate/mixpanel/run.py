@@ -1,4 +1,4 @@
-"""Makes a draft or a comparison from the file of an export."""
+"""Makes a catalog draft or a comparison of metrics from the file of an export."""
 
 from __future__ import annotations
 
@@ -24,20 +24,23 @@ from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import LocalError
 
 SEED = sha256(b"the published key of comparisons").digest()
-"""The key of a catalog that only a comparison uses."""
+"""The namespace key of a catalog that is used only for a comparison."""
 PROGRESS_EVERY = 10_000
 """Events between two progress messages."""
 
 Tell = Callable[[str, int, int | None], object]
-"""Called with the progress: what is done, how much of it, and the total if it is known."""
+"""Called with the progress: the current task, the amount done, and the total if it is known."""
 
 Funnels = Mapping[str, Sequence[str]]
 
 
 class How(NamedTuple):
-    """How to read an export. `zone`: the project's; `local`: its times are in it instead of UTC.
-    `least`: how many people an event or a value needs to get a name. `people`: how many people a
-    comparison uses, None for all."""
+    """The options for reading an export.
+
+    `zone` is the project's time zone; with `local`, the times in the export are in it instead of
+    UTC. An event or a value gets a name in the draft if at least `least` people share it. `people`
+    is the number of people that a comparison uses, None for all.
+    """
 
     funnels: Funnels
     zone: ZoneInfo
@@ -49,8 +52,8 @@ class How(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """A comparison: its metrics, lines that were not read, and what the bridge dropped, by
-    reason."""
+    """The result of a comparison: the metrics, the number of lines that were not read, by reason,
+    and the number of events that the bridge dropped, by reason."""
 
     metrics: list[Metric]
     refused: Counter[str]
@@ -58,8 +61,11 @@ class Compared(NamedTuple):
 
 
 def make_draft(path: Path, how: How, refused: Counter[str], tell: Tell) -> tuple[Draft, Summary]:
-    """The draft for the export at `path`, and a summary of the export; `refused` counts lines that
-    were not read. Raises StoreError, and LocalError: wrong-funnel, empty-export."""
+    """Make a draft from the export at `path`; return the draft and a summary of the export.
+
+    `refused` counts the lines that were not read. Raises StoreError, and LocalError: wrong-funnel,
+    empty-export.
+    """
     seen = Summary(how.least)
     with open_export(path) as file:
         for one in read_export(file, refused, local=how.zone if how.local else None):
@@ -71,8 +77,11 @@ def make_draft(path: Path, how: How, refused: Counter[str], tell: Tell) -> tuple
 
 
 def make_comparison(path: Path, signed: Catalog | None, how: How, tell: Tell) -> Compared:
-    """Compare the metrics of the export at `path` on both sides. Without a catalog, uses a draft
-    made from it. Raises StoreError, and LocalError: wrong-funnel, empty-export."""
+    """Measure the metrics of the export at `path` by Mixpanel's definitions and by views here.
+
+    `signed` is the app's catalog. If it is None, a catalog is drafted from the export. Raises
+    StoreError, and LocalError: wrong-funnel, empty-export.
+    """
     if signed is None:
         made, _ = make_draft(path, how, Counter(), tell)
         signed = load(sign(parse_source(made.source(filled=True)), SEED))
@@ -102,5 +111,5 @@ def make_comparison(path: Path, signed: Catalog | None, how: How, tell: Tell) ->
 def _check(path: Path, events: int) -> None:
     if not events:
         raise LocalError(
-            "empty-export", f"{path} holds no event", "name a raw event export, one event a line"
+            "empty-export", f"{path} contains no event", "name a raw event export, one event a line"
         )

@@ -13,23 +13,24 @@ from methrics.node.bridges.naming import IDENTIFIERS, SOURCE_MAX, field_name, is
 from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES
 
 EVENTS_MAX = 256
-"""Event names kept apart; events with further names are counted together."""
+"""Maximum number of event names. Events with further names are counted together."""
 PROPERTIES_MAX = 64
-"""Properties kept for each event name."""
+"""Maximum number of properties of each event name."""
 PROPERTIES_TOTAL = 2000
-"""Properties kept in all."""
+"""Maximum number of properties of all event names together."""
 VALUES_MAX = 256
-"""Different texts remembered for each property, as many as an enum may have."""
+"""Maximum number of different texts that are kept for a property, as many as an enum may have."""
 VALUES_TOTAL = 40_000
-"""Different texts remembered in all; a property with further ones counts as free text."""
+"""Maximum number of different texts that are kept in all. A property with more is free text."""
 SAMPLE = 1000
-"""Numbers kept of each property: an even random sample."""
+"""Size of the random sample of numbers that is kept for each property."""
 NUMBER_MAX = 10**15
-"""The largest number that may be an amount."""
+"""The largest number that is read as an amount. Larger ones are probably keys or ids."""
 DISTINCT_KEPT = 2048
-"""Hashes kept to count distinct things: exact up to this many, within about 3 % beyond."""
+"""Number of hashes that are kept to count people: the count is exact up to this number, and within
+about 3 % above it."""
 DIFFERENT_KEPT = 256
-"""The same for the values of one property, within about 8 %."""
+"""Number of hashes that are kept to count the values of a property: within about 8 % above it."""
 
 _MASK = (1 << 64) - 1
 _DAY = 86_400
@@ -41,11 +42,12 @@ USUAL = {
     "mp_country_code": "country",
     "$browser": "browser",
 }
-"""Properties that Mixpanel adds to every event and a heartbeat may report -> the field's name in
-ready-made event types."""
+"""Properties that Mixpanel adds to every event and that a heartbeat may report -> the name of the
+field in ready-made event types."""
 
 SHARED = frozenset({"os", "version", "country", "language", "browser", "platform"})
-"""Fields that describe a machine and not an event, when an app adds them to every event."""
+"""Names of fields that describe the machine, and not the event, if an app adds them to every
+event."""
 
 TEXTS = {
     "email": re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}\.[A-Za-z]{2,24}"),
@@ -56,7 +58,7 @@ TEXTS = {
     "phone": re.compile(r"\+?\d[\d ()/-]{7,20}"),
     "version": re.compile(r"v?\d{1,4}(\.\d{1,9}){1,3}([-+. ]\S{0,24})?"),
 }
-"""Shapes of text, in the order in which they are tried."""
+"""The shapes of texts, in the order in which they are tried."""
 
 
 class Distinct:
@@ -81,12 +83,12 @@ class Distinct:
             self._kept = {one for one in self._kept if not one & below}
 
     def total(self) -> int:
-        """The number, or its estimate."""
+        """Return the number of distinct hashes, or an estimate of it."""
         return len(self._kept) << self._level
 
 
 class Room:
-    """How many more texts and properties may be remembered."""
+    """The number of texts and properties that may still be kept."""
 
     __slots__ = ("left", "properties")
 
@@ -96,7 +98,7 @@ class Room:
 
 
 class Text:
-    """One text: its shape, how often it occurred, and up to `least` people who had it."""
+    """One text: its shape, the number of its occurrences, and up to `least` people who had it."""
 
     __slots__ = ("n", "people", "shape")
 
@@ -112,11 +114,11 @@ class Property:
     def __init__(self, name: str, least: int) -> None:
         self.name = name
         self.kinds: Counter[str] = Counter()
-        """null, flag, whole, number, huge, text, list."""
+        """Number of values by kind: null, flag, whole, number, huge, text, list."""
         self.shapes: Counter[str] = Counter()
-        """Shapes of texts: the names of `TEXTS`, country, language, other."""
+        """Number of texts by shape: the names of `TEXTS`, country, language, other."""
         self.texts: dict[str, Text] | None = {}
-        """Each text once; None if there are too many."""
+        """The different texts; None if there are too many."""
         self.different = Distinct(DIFFERENT_KEPT)
         self.numbers: list[float] = []
         self._seen_numbers = 0
@@ -125,7 +127,7 @@ class Property:
 
     @property
     def present(self) -> int:
-        """Events that had a value."""
+        """The number of events that had a value."""
         return self.kinds.total() - self.kinds["null"]
 
     def add(self, value: object, person: int | None, room: Room) -> None:
@@ -169,7 +171,7 @@ class Property:
             known.people.add(person)
 
     def _keep(self, value: str, text: Text, room: Room) -> None:
-        """Remember a new text, if there is room."""
+        """Keep a new text if there is room."""
         if self.texts is None:
             return
         if len(self.texts) >= VALUES_MAX or len(value) > 255 or not room.left:
@@ -181,7 +183,7 @@ class Property:
 
 
 def shape_of(text: str) -> str:
-    """The shape of the text."""
+    """Return the shape of a text: a name of `TEXTS`, country, language or other."""
     if len(text) == 2:
         if text in COUNTRIES:
             return "country"
@@ -195,7 +197,7 @@ def shape_of(text: str) -> str:
 
 
 class Event:
-    """The events of one name."""
+    """Summarizes the events of one name."""
 
     def __init__(self, name: str, least: int) -> None:
         self.name = name
@@ -204,18 +206,18 @@ class Event:
         self.person_days = Distinct()
         self.properties: dict[str, Property] = {}
         self.more_properties = 0
-        """Values of properties beyond those that are kept."""
+        """Number of values of properties that are not kept."""
         self._least = least
 
     def add(self, one: Tracked, room: Room) -> None:
-        """One more."""
+        """Add one event."""
         self.n += 1
         if one.person is not None:
             self.people.add(one.person)
             self.person_days.add(_mixed(one.person, one.time // _DAY))
         for key, value in one.properties.items():
             if role(key) is not None:
-                continue  # about the person, not the event: the heartbeat reports it
+                continue  # it describes the person, not the event: the heartbeat reports it
             known = self.properties.get(key)
             if known is None:
                 full = len(self.properties) >= PROPERTIES_MAX or not room.properties
@@ -228,21 +230,22 @@ class Event:
 
 
 class Summary:
-    """A summary of a whole export. `least`: how many people a value needs to get a name."""
+    """A summary of a whole export. A value gets a name in the draft if at least `least` people
+    share it."""
 
     def __init__(self, least: int) -> None:
         self.least = least
         self.events: dict[str, Event] = {}
         self.more_events = 0
-        """Events of names beyond those that are kept."""
+        """Number of events whose names are not kept."""
         self.people = Distinct()
         self.n = 0
         self.first: int | None = None
         self.last = 0
         self.shared: dict[str, Property] = {}
-        """Properties on every event: field name -> values."""
+        """Properties that describe the machine, from all events: field name -> values."""
         self.reserved: Counter[str] = Counter()
-        """Identifying properties that Mixpanel adds -> how often."""
+        """Identifying properties that Mixpanel adds -> number of occurrences."""
         self._room = Room()
 
     def add_all(self, events: Iterable[Tracked]) -> None:
@@ -270,15 +273,18 @@ class Summary:
                 shared = self.shared.get(name)
                 if shared is None:
                     shared = self.shared[name] = Property(key, self.least)
-                if shared.name == key:  # only the first spelling, or values would count twice
+                if shared.name == key:  # a second spelling would count the values twice
                     shared.add(value, one.person, self._room)
             elif name == "" and (key in self.reserved or len(self.reserved) < PROPERTIES_MAX):
                 self.reserved[key] += 1
 
 
 def role(key: str) -> str | None:
-    """The heartbeat's field for a property; empty for a property of Mixpanel or one that
-    identifies; None for a property of the event."""
+    """Return the heartbeat's field for a property.
+
+    It is empty if Mixpanel adds the property or the property identifies people. It is None if the
+    property describes the event.
+    """
     return _role(key) if len(key) <= SOURCE_MAX else None
 
 
@@ -291,7 +297,7 @@ def _role(key: str) -> str | None:
 
 
 def _mixed(a: int, b: int) -> int:
-    """64 evenly distributed bits from two numbers (the finalizer of SplitMix64)."""
+    """Mix two numbers into 64 evenly distributed bits, by the finalizer of SplitMix64."""
     z = (a + b * 0x9E3779B97F4A7C15) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK

@@ -1,4 +1,4 @@
-"""Metrics by Mixpanel's own definitions, in SQL over the table `did` (see `activity`).
+"""Measures metrics by Mixpanel's own definitions, in SQL over the table `did` (see `activity`).
 
 People are distinguished by their distinct_id. Sources: docs.mixpanel.com, reports Insights, Funnels
 and Retention. Each function returns label -> number for one metric.
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from methrics.aggregate.store.duck import Connection, literal
 
 Numbers = dict[str, float]
-"""A label, such as a day -> its number."""
+"""A label, such as a day -> the metric's number."""
 
 _DAY = 86_400
 _PERIODS = {"day": "day", "week": "date_trunc('week', day)", "month": "date_trunc('month', day)"}
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEF"
-"""One for each step that a sequence may have."""
+"""One letter for each step that a sequence may have."""
 
 
 def _numbers(con: Connection, sql: str) -> Numbers:
@@ -24,7 +24,7 @@ def _numbers(con: Connection, sql: str) -> Numbers:
 
 
 def active(con: Connection, period: str) -> Numbers:
-    """People who did anything, per calendar day, ISO week or month."""
+    """Count the people with any event, per calendar day, ISO week or month."""
     return _numbers(
         con,
         f"SELECT ({_PERIODS[period]})::DATE, count(DISTINCT person) FROM did "
@@ -33,7 +33,8 @@ def active(con: Connection, period: str) -> Numbers:
 
 
 def rolling(con: Connection, days: int) -> Numbers:
-    """People who did anything in so many days up to each day: Mixpanel's WAU and MAU."""
+    """Count the people with any event in the last `days` days up to each day: Mixpanel's WAU and
+    MAU."""
     return _numbers(
         con,
         "WITH days AS (SELECT DISTINCT person, day FROM did WHERE person IS NOT NULL) "
@@ -43,7 +44,7 @@ def rolling(con: Connection, days: int) -> Numbers:
 
 
 def new_and_returning(con: Connection) -> Numbers:
-    """The people of each ISO week: those seen for the first time, and those seen before."""
+    """Count the people of each ISO week: those with their first event in it, and the others."""
     return _numbers(
         con,
         "WITH weeks AS (SELECT DISTINCT person, date_trunc('week', day)::DATE AS week FROM did "
@@ -55,8 +56,11 @@ def new_and_returning(con: Connection) -> Numbers:
 
 
 def retention(con: Connection, days: Sequence[int], *, calendar: bool) -> Numbers:
-    """Of those first seen in each ISO week, how many were active again a number of days later: on
-    that calendar day, or (Mixpanel's default) in the 24 hours that begin that many days later.
+    """Count the people who came back a number of days after their first event, by the ISO week of
+    that event.
+
+    With `calendar`, they came back on that calendar day. Otherwise (Mixpanel's default) they came
+    back in the 24 hours that begin that many days after their first event.
     """
     again = (
         "bool_or(did.day = first + after)"
@@ -75,7 +79,7 @@ def retention(con: Connection, days: Sequence[int], *, calendar: bool) -> Number
 
 
 def totals(con: Connection, name: str, period: str) -> Numbers:
-    """Events of one type."""
+    """Count the events of one type in each period."""
     return _numbers(
         con,
         f"SELECT ({_PERIODS[period]})::DATE, count(*) FROM did WHERE type = {literal(name)} "
@@ -84,14 +88,14 @@ def totals(con: Connection, name: str, period: str) -> Numbers:
 
 
 def uniques(con: Connection, name: str) -> Numbers:
-    """People who did it at all."""
+    """Count the people with an event of one type."""
     return _numbers(
         con, f"SELECT 'all days', count(DISTINCT person) FROM did WHERE type = {literal(name)}"
     )
 
 
 def breakdown(con: Connection, name: str, field: str) -> Numbers:
-    """Events of one type by the value of a property, for each month."""
+    """Count the events of one type by the value of a property, for each month."""
     return _numbers(
         con,
         f"SELECT date_trunc('month', day)::DATE || ' ' || {_value('own', field)}, count(*) "
@@ -100,7 +104,7 @@ def breakdown(con: Connection, name: str, field: str) -> Numbers:
 
 
 def shares(con: Connection, field: str, period: str) -> Numbers:
-    """People by the value of a property, per month or week; a person with two values counts
+    """Count people by the value of a property, per month or week. A person with two values counts
     twice."""
     return _numbers(
         con,
@@ -110,7 +114,7 @@ def shares(con: Connection, field: str, period: str) -> Numbers:
 
 
 def percentiles(con: Connection, name: str, field: str) -> Numbers:
-    """The median and the 90th percentile of a number."""
+    """Compute the median and the 90th percentile of a property that is a number."""
     number = f"TRY_CAST(json_extract_string(raw, '$.{field}') AS DOUBLE)"
     return _numbers(
         con,
@@ -121,10 +125,10 @@ def percentiles(con: Connection, name: str, field: str) -> Numbers:
 
 
 def funnel(con: Connection, steps: Sequence[str], seconds: float, *, people: bool) -> Numbers:
-    """How many reached each step, in order and within a number of seconds after the first.
+    """Count how many reached each step in order, within `seconds` after their first step.
 
-    `people`: count each person once (Mixpanel's default, "uniques"); otherwise count each start
-    ("totals"), which ends at the next start.
+    With `people`, each person counts once (Mixpanel's default, "uniques"). Otherwise each start
+    counts ("totals"), and a start ends at the next one.
     """
     letters = dict(zip(steps, _LETTERS, strict=False))
     case = " ".join(f"WHEN {literal(step)} THEN '{letter}'" for step, letter in letters.items())

@@ -29,7 +29,7 @@ _FILLED = {
 }
 _HINT = {
     "question": "what do you want to know? end it in a question mark",
-    "why": "what will you decide by it?",
+    "why": "what will you decide with it?",
     "owner": "who answers for it?",
     "review": "where was it agreed upon? a link, https://",
     "contact": "whom can people ask? a link or an address",
@@ -65,7 +65,7 @@ _SIGNS: dict[str, dict[str, dict[str, object]]] = {
         },
     },
 }
-"""Fields that the node fills in, for the types that count any activity."""
+"""The fields that the node fills in, for the types that count any activity."""
 
 
 class LeftOut(NamedTuple):
@@ -77,7 +77,7 @@ class LeftOut(NamedTuple):
     """Name of the property; empty for the event itself."""
     why: str
     n: int
-    """Events it stands for."""
+    """Number of events that had it."""
 
 
 class Drafted(NamedTuple):
@@ -86,13 +86,13 @@ class Drafted(NamedTuple):
     name: str
     kind: str
     event: str
-    """The event that it comes from, for a comment."""
+    """The Mixpanel event from which it was drafted, for a comment."""
     fields: list[Declared]
     steps: tuple[str, ...] = ()
 
 
 class Draft(NamedTuple):
-    """`types` in the order of the source, which `source` writes."""
+    """A catalog draft. `types` are in the order in which `source` writes them."""
 
     label: str
     types: list[Drafted]
@@ -100,7 +100,8 @@ class Draft(NamedTuple):
     expires: int
 
     def source(self, *, filled: bool = False) -> str:
-        """The catalog source. `filled`: with placeholders where a person has to write."""
+        """Write the catalog source as TOML. With `filled`, texts that a person has to write are
+        placeholders instead of empty."""
         expires = datetime.fromtimestamp(self.expires, UTC).date()
         parts = [_head(self, filled=filled)]
         parts += [_typed(one, expires, filled=filled, left=self._left(one)) for one in self.types]
@@ -111,7 +112,7 @@ class Draft(NamedTuple):
 
 
 def known_type(one: Drafted, now: int) -> EventType | None:
-    """The event type as the draft declares it; None if it breaks a rule of the wire."""
+    """Build the event type that the draft declares; None if it breaks a rule of the wire format."""
     whole = Draft("draft", [one], [], now + YEAR)
     found = read_source(whole.source(filled=True))
     return found.types[one.name] if isinstance(found, CatalogSource) else None
@@ -178,7 +179,7 @@ def _typed(one: Drafted, expires: date, *, filled: bool, left: list[LeftOut]) ->
 
 
 def _add_table(parent: Table, name: str, values: Mapping[str, object], *, note: str = "") -> None:
-    """Adds `[parent.name]` after an empty line, with `note` as a comment in front of its values."""
+    """Add `[parent.name]` after an empty line, with `note` as a comment before its values."""
     found = tomlkit.table()
     if note:
         found.add(tomlkit.comment(note))
@@ -188,7 +189,7 @@ def _add_table(parent: Table, name: str, values: Mapping[str, object], *, note: 
 
 
 def _bits(one: Drafted, *, filled: bool) -> int:
-    """The entropy budget that the type needs, from a filled source."""
+    """Compute the entropy budget (bits) that the type needs, from a filled source."""
     if filled:
         return ENTROPY_MAX
     known = known_type(one, 0)
@@ -206,14 +207,14 @@ def _chart(one: Drafted) -> str:
 
 
 def _human(key: str, *, filled: bool) -> Item:
-    """A text that a person has to write: a placeholder, or empty with a hint."""
+    """Return a text that a person has to write: a placeholder, or an empty text with a hint."""
     if filled:
         return tomlkit.string(_FILLED[key])
     return tomlkit.string("").comment(f"write: {_HINT[key]}")
 
 
 def _item(value: object) -> Item:
-    """A value of a field's declaration. Decimals keep their digits."""
+    """Convert a value of a field's declaration to TOML. Decimals keep their digits."""
     if isinstance(value, list):
         found = tomlkit.array()
         found.extend(map(_item, value))
@@ -222,5 +223,5 @@ def _item(value: object) -> Item:
 
 
 def _comment(text: str) -> str:
-    """Untrusted text within a comment: one line, printable, short."""
+    """Make untrusted text safe for a comment: one line, printable and short."""
     return "".join(char if char.isprintable() else "?" for char in text[:80])

@@ -1,3 +1,3 @@
-"""Parquet exports: writing them beside the DuckDB file, fetching them from an address."""
+"""Parquet exports: this package writes them beside the DuckDB file, and fetches published ones."""
 
 __all__: list[str] = []

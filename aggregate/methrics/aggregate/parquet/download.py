@@ -1,6 +1,6 @@
-"""Makes a public data set available on this machine: opens a path, or fetches an address whole.
+"""Makes a public data set available on this machine: opens a path, or fetches all of an address.
 
-The server learns nothing about which report is of interest, because everything is fetched.
+Because everything is fetched, the server does not learn which report is of interest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from methrics.schema.errors import ConfigError
 
 
 def is_address(source: str) -> bool:
-    """Whether `source` is an address, not a path."""
+    """Whether `source` is an address, that is, not a path."""
     return "://" in source
 
 
@@ -28,13 +28,15 @@ def local_copy(
     progress: Progress = silent,
     ids_only: bool = False,
 ) -> Path:
-    """The local file or directory for `source`. A path or a file: address is used as it is; http(s)
-    content is written into `folder`. The address of a directory of Parquet ends in a slash (or
-    redirects to one), or names the manifest in it. All files of a directory are fetched, or with
-    `ids_only` only those with ids.
+    """Return the local file or directory for `source`, and fetch it first if necessary.
+
+    A path or a file: address is used directly; http(s) content is written into `folder`. The
+    address of a directory of Parquet ends in a slash (or redirects to one that does), or names the
+    manifest in the directory. All files of a directory are fetched; with `ids_only`, only the files
+    with ids.
 
     Raises ConfigError for another kind of address, UnreachableError `download-failed`, LocalError
-    `download-too-large`, and StoreError for a directory that is no export.
+    `download-too-large`, and StoreError for a directory that is not an export.
     """
     if not is_address(source):
         return Path(source)

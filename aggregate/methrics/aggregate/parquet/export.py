@@ -1,4 +1,4 @@
-"""Exports the DuckDB file as Parquet, which others read and copy while the file is locked.
+"""Exports the DuckDB file as Parquet, which others can read and copy while the file is locked.
 
     metrics.parquet/
       manifest.json                           layout, time written, count and digest of each day
@@ -7,11 +7,11 @@
       item/2026-01-31.parquet                 exact signed bytes, so `verify` works from here alone
       types/example/heartbeat/2026-01-31.parquet
 
-Every file is written under another name and then renamed, so readers see the old or the new one.
-A day is written again when its digest changes, through late reports, erasures or revocations; the
-new file does not contain erased rows. Each folder has an `empty.parquet` with all columns and no
-rows. Samples of refused bytes and the quarantine are not exported, because their content has not
-been checked.
+Every file is written under another name and then renamed, so a reader sees either the old or the
+new file. A day is written again when its digest changes, because of late reports, erasures or
+revocations; the new file does not contain erased rows. Each folder has an `empty.parquet` with all
+columns and no rows. Samples of refused bytes and the quarantine are not exported, because their
+content has not been checked.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from methrics.schema.errors import StoreError
 
 MANIFEST = "manifest.json"
 EMPTY = "empty"
-"""Name, without suffix, of the file with all columns of a folder and no rows."""
+"""The name, without suffix, of the file that has all columns of a folder and no rows."""
 
 WHOLE: Mapping[str, str] = {
     "catalog": "SELECT * FROM catalog ORDER BY n",
@@ -43,7 +43,7 @@ WHOLE: Mapping[str, str] = {
     "tombstone": "SELECT * FROM tombstone WHERE confirmed ORDER BY n",
     "refusal": "SELECT day, reason, count FROM refusal ORDER BY ALL",
 }
-"""Tables that become one file each: table -> query."""
+"""The tables that are exported as one file each: table -> query."""
 
 _EPOCH = date(1970, 1, 1)
 _FOREVER = 1 << 62
@@ -56,23 +56,24 @@ class Exported:
     days: tuple[date, ...]
     files: int
     reports: int
-    """Reports in those days."""
+    """Number of reports on those days."""
 
 
 def directory_beside(path: Path) -> Path:
-    """The Parquet directory of the file `path`: `metrics.duckdb` -> `metrics.parquet/`."""
+    """Return the Parquet directory beside a file, such as `metrics.parquet/` beside
+    `metrics.duckdb`."""
     return path.with_suffix(".parquet") if path.suffix != ".parquet" else Path(f"{path}.d")
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether the file `path` is Parquet, by its first bytes. Raises StoreError."""
+    """Whether the file `path` begins like a Parquet file. Raises StoreError."""
     with translated_errors(path), path.open("rb") as file:
         return file.read(4) == b"PAR1"
 
 
 def table_of(path: Path) -> tuple[str, str]:
-    """SQL schema and table of one file of such a directory, from its path. Without a known folder
-    the schema is `main` and the table has the name of the file."""
+    """Return the SQL schema and table of one file of an export, from the file's path. If its folder
+    is not one of an export, the schema is `main` and the table has the name of the file."""
     folder = path.absolute().parent
     if folder.name == "item":
         return "main", "item"
@@ -82,7 +83,8 @@ def table_of(path: Path) -> tuple[str, str]:
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of an export. Raises StoreError: store-missing, store-foreign."""
+    """Read the manifest of an export. Raises StoreError: store-missing, store-foreign,
+    store-version."""
     try:
         manifest = json.loads((directory / MANIFEST).read_bytes())
     except FileNotFoundError:
@@ -97,9 +99,9 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 class Exporter:
-    """Keeps one directory equal to one file, a few days at a time.
+    """Updates a Parquet directory from a DuckDB file, a few days at a time.
 
-    `con` belongs to the exporter, and one thread uses it at a time.
+    No other code may use `con`, and only one thread at a time.
     """
 
     def __init__(self, con: Connection, directory: Path) -> None:
@@ -116,11 +118,12 @@ class Exporter:
         *,
         closed_only: bool = False,
     ) -> Exported:
-        """Bring `days` (since 1970-01-01) up to date, or all of them; `now` goes in the manifest.
+        """Export `days` (since 1970-01-01), or all days, as far as they changed.
 
-        `tables` returns the tables of event types, including those of a commit in progress.
-        The first export checks all days, whatever `days` contains. With `closed_only` the UTC day
-        of `now` and later days are not exported. Raises StoreError.
+        `now` (Unix seconds) is written into the manifest. `tables` returns the tables of event
+        types, including those of a commit in progress. The first export checks all days, even if
+        `days` is given. With `closed_only`, the UTC day of `now` and later days are not exported.
+        Raises StoreError.
         """
         with translated_errors(self.directory), self._snapshot():
             wanted = days if self._compared else None
@@ -145,7 +148,7 @@ class Exporter:
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
-        """All queries of one export see the same commit."""
+        """Make all queries inside the block see the same commit."""
         self._con.execute("BEGIN TRANSACTION READ ONLY")
         try:
             yield
@@ -153,14 +156,18 @@ class Exporter:
             self._con.execute("ROLLBACK")
 
     def _there(self, tables: Callable[[], Iterable[TypeTable]]) -> list[TypeTable]:
-        """The tables of this snapshot. They are read after the snapshot begins: read before, they
-        could lack a table whose reports it holds, and the day would count as exported."""
+        """Return the tables of this snapshot.
+
+        They must be read after the snapshot begins. If they were read before, a table could be
+        missing whose reports are in the snapshot, and its day would count as exported.
+        """
         query = "SELECT schema_name, table_name FROM duckdb_tables()"
         there = set(self._con.execute(query).fetchall())
         return [table for table in tables() if (table.schema, table.table) in there]
 
     def _stored(self) -> dict[tuple[str, int], DayDigest]:
-        """Reads the manifest; creates the directory if it does not exist."""
+        """Read the digests in the manifest. Create the directory if it does not exist, and delete
+        the temporary files of an export that was interrupted."""
         self.directory.mkdir(exist_ok=True)
         for left in self.directory.rglob("*.tmp"):
             left.unlink()
@@ -185,7 +192,10 @@ class Exporter:
         moves: list[tuple[Path, Path]],
         gone: list[Path],
     ) -> None:
-        """Write the files of one table for `days`; delete those of days that are empty now."""
+        """Write the files of one table for `days`, under temporary names.
+
+        Adds the renames to `moves`, and the files of days without rows to `gone`.
+        """
         folder = self.directory / folder
         folder.mkdir(parents=True, exist_ok=True)
         moves.append(self._copy(f"{query} LIMIT 0", folder / f"{EMPTY}.parquet"))
@@ -223,7 +233,7 @@ class Exporter:
 
 
 def _folders(tables: Iterable[TypeTable]) -> Iterator[tuple[Path, str]]:
-    """(folder, query) of every table that has a file per day; `x.time` is the time of a row."""
+    """Yield (folder, query) for every table with one file per day. `x.time` is a row's time."""
     yield Path("item"), "SELECT x.* FROM item x"
     for table in tables:
         base = Path("types", table.schema)
@@ -247,7 +257,7 @@ def _date(day: int) -> date:
 
 
 def _publish(moves: Iterable[tuple[Path, Path]], gone: Iterable[Path]) -> None:
-    """Sync all written files to disk, then rename them into place, the manifest last."""
+    """Sync all written files to disk, then rename them, the manifest last."""
     moves = list(moves)
     for written, _ in moves:
         with written.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Fetches one file over http(s), whole and up to a size; every failure is one clear error."""
+"""Fetches one file over http(s), up to a maximum size. Every failure raises a clear error."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from urllib.request import Request, urlopen
 from methrics.schema.errors import LocalError, UnreachableError
 
 SIZE_MAX = 4 * 1024**3
-"""Bytes of a fetched data set at most: some 100 million reports."""
+"""Maximum size of a fetched data set in bytes: some 100 million reports."""
 
 PATIENCE = 30.0
-"""Seconds to wait for an answer, or for its next piece."""
+"""Seconds to wait for an answer, or for the next part of an answer."""
 
 Progress = Callable[[str], None]
-"""Gets a short line such as `metrics.duckdb: 3.1 of 12.0 MB` whenever it changes."""
+"""Called with a short progress line, such as `metrics.duckdb: 3.1 of 12.0 MB`, when it changes."""
 
 _PIECE = 1024 * 1024
 _ABSENT = frozenset({404, 410})
@@ -35,8 +35,10 @@ def fetch(
     progress: Progress = silent,
     may_be_absent: bool = False,
 ) -> str | None:
-    """Write the content of `address` to the file `target`; returns the address after redirections.
-    Returns None, and writes no file, if nothing is there and `may_be_absent`.
+    """Write the content of `address` to the file `target`.
+
+    Returns the address after redirections. If `may_be_absent` is set and the server has no such
+    file, writes no file and returns None.
 
     Raises UnreachableError `download-failed`, LocalError `download-too-large`.
     """
@@ -79,12 +81,12 @@ def _line(target: Path, done: int, size: int | None) -> str:
 
 
 def megabytes(size: int) -> str:
-    """Bytes in millions, with one decimal."""
+    """Format a number of bytes in megabytes, with one decimal."""
     return f"{size / 1e6:,.1f}"
 
 
 def too_large(address: str, size_max: int) -> LocalError:
-    """The error for more bytes than allowed."""
+    """Return the error for content that is larger than `size_max` bytes."""
     return LocalError(
         "download-too-large",
         f"{address} is larger than {size_max:,} bytes",
@@ -93,5 +95,5 @@ def too_large(address: str, size_max: int) -> LocalError:
 
 
 def failed(address: str, why: str) -> UnreachableError:
-    """The error for any other failure."""
+    """Return the error for any other failure."""
     return UnreachableError("download-failed", f"{address} cannot be fetched: {why}")

@@ -1,8 +1,8 @@
 """Fetches a whole directory of Parquet from an address, and checks it against its manifest.
 
-The manifest lists the days, and the table `type` the folders. The owner may write new days during
-the download, so the manifest is read again until it has not changed and every fetched day has the
-digest listed there. Incomplete or altered data is refused.
+The manifest lists the days; the table `type` lists the folders. The owner may write new days during
+the download. So the manifest is read again until it has not changed and every fetched day has the
+digest in the manifest. Incomplete or altered data is refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NAME = re.compile(r"[a-z0-9_]{1,200}")
 _IDS = ("tombstone",)
 
 Days = Mapping[str, Mapping[str, tuple[int, str]]]
-"""schema -> day -> (count, digest)"""
+"""SQL schema -> day -> (count, digest)"""
 
 
 def mirror(
@@ -50,8 +50,8 @@ def mirror(
 ) -> Path:
     """Fetch the directory at `address` (which ends in a slash) into the new directory `target`.
 
-    `ids_only`: only the tables with ids, `item` and `tombstone`. Raises StoreError
-    `store-foreign`, `store-version` and `store-broken`, and the errors of `fetch`.
+    With `ids_only`, only the tables with ids (`item` and `tombstone`) are fetched. Raises
+    StoreError `store-foreign`, `store-version` and `store-broken`, and the errors of `fetch`.
     """
     job = _Mirror(address, target, size_max, progress, ids_only)
     wrong: frozenset[str] = frozenset()
@@ -87,7 +87,7 @@ class _Mirror:
         target.mkdir(parents=True)
 
     def manifest(self) -> bool:
-        """Read the manifest; returns whether it has changed since the last time."""
+        """Read the manifest; return whether it has changed since it was last read."""
         self._get(MANIFEST, size_max=_MANIFEST_MAX)
         text = (self._target / MANIFEST).read_bytes()
         if text == self._text:
@@ -117,7 +117,10 @@ class _Mirror:
         return days
 
     def bring(self, wrong: Collection[str]) -> None:
-        """Fetch the files that the manifest lists, except days that are here and not in `wrong`."""
+        """Fetch the files that the manifest lists.
+
+        A day that was fetched already is fetched again only if it has changed or is in `wrong`.
+        """
         listed = {day for own in self._days.values() for day in own}
         was = {day for own in self._before.values() for day in own}
         stale = sorted(day for day in listed | was if day in wrong or self._changed(day))
@@ -143,7 +146,7 @@ class _Mirror:
         )
 
     def _folders(self) -> list[str]:
-        """Folders of the event types, and of the steps of sequences."""
+        """Return the folders of the event types and of the steps of sequences."""
         con = memory()
         try:
             with translated_errors(self._target):
@@ -154,7 +157,7 @@ class _Mirror:
         finally:
             con.close()
         if not all(_NAME.fullmatch(str(name)) for row in found for name in row):
-            raise StoreError("store-foreign", f"{self._address} names tables that cannot be")
+            raise StoreError("store-foreign", f"{self._address} has tables with forbidden names")
         types = [f"types/{schema}/{table}" for schema, table in found]
         stepped = [f"{one}_step" for one in types]
         return types + [one for one in stepped if self._get(f"{one}/{EMPTY}.parquet", absent=True)]
@@ -165,7 +168,8 @@ class _Mirror:
             self._get(f"{folder}/{day}.parquet", absent=folder != "item")
 
     def _get(self, name: str, *, absent: bool = False, size_max: int | None = None) -> bool:
-        """Fetch one file; returns whether it exists. Without `absent` it must exist."""
+        """Fetch one file; return whether the server has it. A missing file is an error unless
+        `absent` is set."""
         left = self._size_max - sum(self._sizes.values()) + self._sizes.get(name, 0)
         place = self._target / name
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -184,8 +188,8 @@ class _Mirror:
         return True
 
     def wrong_days(self) -> frozenset[str]:
-        """Days whose files differ from the manifest: in the digest of their reports, or in how many
-        rows the tables of event types have."""
+        """Return the days whose files differ from the manifest, either in the digest of the reports
+        or in the number of rows in the tables of event types."""
         con = memory()
         try:
             with translated_errors(self._target):
@@ -209,7 +213,7 @@ class _Mirror:
         )
 
     def _rows(self, con: Connection) -> Counter[tuple[str, str]]:
-        """How many reports of one SQL schema the tables of its event types hold for a day."""
+        """Count the rows in the tables of event types, by SQL schema and day."""
         rows: Counter[tuple[str, str]] = Counter()
         for folder in self._target.glob("types/*/*"):
             if folder.name.endswith("_step"):
