@@ -234,8 +234,8 @@ def declared(values: list[object], name: str = "thing", least: int = 2) -> Decla
 @pytest.mark.parametrize(
     ("name", "values", "why"),
     [
-        ("email_type", ["a", "b"] * 5, "its name says"),
-        ("customer_id", ["a", "b"] * 5, "its name says"),
+        ("email_type", ["a", "b"] * 5, "its name suggests"),
+        ("customer_id", ["a", "b"] * 5, "its name suggests"),
         ("thing", ["a", "b"] * 99 + ["jane@example.org"] * 3, "e-mail addresses"),
         ("thing", ["a", "b"] * 40 + ["https://example.org"], "links"),
         ("thing", ["a", "b"] * 40 + ["192.0.2.1"], "network addresses"),
