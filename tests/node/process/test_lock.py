@@ -55,6 +55,47 @@ def test_a_forked_child_does_not_hold_the_lock(tmp_path: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+HAMMER = """
+import os, sys, threading
+from methrics.node.process.lock import FileLock
+
+path, going = sys.argv[1], True
+
+def hammer():
+    while going:
+        lock = FileLock(path)
+        if lock.try_acquire():
+            lock.release()
+
+def links():
+    for name in os.listdir("/dev/fd"):
+        try:
+            yield os.stat(int(name)).st_ino
+        except OSError:
+            pass
+
+open(path, "w").close()
+own = os.stat(path).st_ino
+thread = threading.Thread(target=hammer)
+thread.start()
+shared = 0
+for _ in range(200):
+    child = os.fork()
+    if child == 0:
+        os._exit(own in links())
+    shared += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+going = False
+thread.join()
+print(shared)
+"""
+
+
+def test_attack_a_fork_while_another_thread_locks_shares_no_descriptor(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HAMMER, str(tmp_path / "lock")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "0\n"
+
+
 HOLDER = """
 import os, sys, time
 from methrics.node.process.lock import FileLock

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 import weakref
 from types import TracebackType
 
@@ -29,17 +30,18 @@ class FileLock:
         if self._fd is not None:
             return True
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _guard:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = fd
+            _opened.add(self)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            os.close(fd)
+            self._close()
             return False
-        except OSError:
-            os.close(fd)
+        except BaseException:
+            self._close()
             raise
-        self._fd = fd
-        _acquired.add(self)
         return True
 
     def release(self) -> None:
@@ -51,10 +53,11 @@ class FileLock:
             self._close()
 
     def _close(self) -> None:
-        fd, self._fd = self._fd, None
-        _acquired.discard(self)
-        if fd is not None:
-            os.close(fd)
+        with _guard:
+            fd, self._fd = self._fd, None
+            _opened.discard(self)
+            if fd is not None:
+                os.close(fd)
 
     def __enter__(self) -> FileLock:
         self._acquire(wait=True)
@@ -69,16 +72,25 @@ class FileLock:
         self.release()
 
 
-_acquired: weakref.WeakSet[FileLock] = weakref.WeakSet()
+_opened: weakref.WeakSet[FileLock] = weakref.WeakSet()
+_guard = threading.RLock()
+"""Held while a descriptor is opened or closed, and by a fork: no child gets a descriptor that is
+not in `_opened` yet. A fork from a signal handler may enter it again."""
 
 
 def _close_in_child() -> None:
     """A child shares the descriptor, and would keep the lock when its parent has died."""
-    for lock in list(_acquired):
-        lock._close()
+    try:
+        for lock in list(_opened):
+            with contextlib.suppress(OSError):
+                lock._close()
+    finally:
+        _guard.release()
 
 
-os.register_at_fork(after_in_child=_close_in_child)
+os.register_at_fork(
+    before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_close_in_child
+)
 
 
 def is_held(path: str) -> bool:
