@@ -289,6 +289,23 @@ async def test_a_catalog_that_no_peer_took_leads_the_next_bundle_again(
             assert relay.collected == [CATALOG.raw, report(1)]
 
 
+async def test_attack_the_other_relay_cannot_make_this_one_drop_a_report(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A report is handed to two relays. One of them shows it to the other beside an item that the
+    other cannot judge and so does not forward."""
+    async with scene() as relay, relay.network.open_swarm() as other:
+        unknown = report(9, STRANGE)
+        await other.dial(relay.swarm.addrs[0])
+        assert await hand_in(relay, report(1)) == [Reason.OK]
+        await other.publish(TOPIC, pack([unknown, report(1), report(2)]))
+        await trio.sleep(1)
+        assert relay.relay.statistics.gossip == {"unknown-catalog": 1}
+        assert await hand_in(relay, report(2)) == [Reason.OK]
+        await trio.sleep(31)
+        assert sorted(relay.collected) == sorted([report(1), report(2)])
+
+
 async def test_attack_a_catalog_that_no_peer_took_is_still_forwarded(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

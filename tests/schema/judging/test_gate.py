@@ -102,6 +102,20 @@ def test_a_bundle_with_an_unknown_item_is_kept_but_not_forwarded(reason: Reason)
     assert kept(verdict) == [REPORTS[0]]
 
 
+@pytest.mark.parametrize("reason", UNVOUCHED)
+def test_attack_an_unknown_item_beside_a_report_does_not_stop_the_report(reason: Reason) -> None:
+    """A malicious relay knows a report before its topic does, and sends it beside an unknown item
+    to the peers of the other relay."""
+    book, seen = known(), Seen()
+    poison = pack([UNVOUCHED[reason], *REPORTS[:3]])
+    assert judge_bundle(poison, book, NOW, seen).decision is Decision.IGNORE
+    honest = judge_bundle(pack(REPORTS[:3]), book, NOW, seen)
+    assert honest.decision is Decision.ACCEPT
+    assert kept(honest) == REPORTS[:3]
+    again = judge_bundle(poison, book, NOW, seen)
+    assert again.accepted == []
+
+
 def test_attack_poisoned_duplicate() -> None:
     """A known id with a forged signature is no duplicate: other nodes would reject the bundle."""
     book, seen = known(), Seen()

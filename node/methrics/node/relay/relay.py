@@ -230,8 +230,9 @@ class Relay:
         )
         for catalog_id in unknown_catalogs(verdict):
             self.exchange.want(catalog_id, topic)
-        known = [accepted.item.id for accepted in verdict.accepted]
-        self.statistics.elsewhere += self.mixer.discard(known)
+        if verdict.decision is Decision.ACCEPT:  # what is not forwarded still has to leave here
+            known = [accepted.item.id for accepted in verdict.accepted]
+            self.statistics.elsewhere += self.mixer.discard(known)
         self.statistics.gossip[str(verdict.reason)] += 1
         return verdict.decision
 

@@ -81,11 +81,13 @@ def judge_bundle(
     live: bool = True,
     topic: str | None = None,
 ) -> BundleVerdict:
-    """Judge the bytes of a bundle; raises for no bytes. `now` is in unix seconds.
+    """Judge the bytes of a bundle; never raises. `now` is in unix seconds.
 
     Accepted catalogs and revocations are added to `book` at once, so that they count for the later
-    items of the bundle. Accepted items are added to `seen` unless the bundle is rejected; a caller
-    that then fails to store an item must `seen.discard` it. `live` and `topic` are as for `judge`.
+    items of the bundle. Accepted items are added to `seen` only if the bundle is accepted: those of
+    an ignored bundle are not forwarded with it, so they must not be duplicates in a bundle that can
+    be forwarded. A caller that fails to store an item must `seen.discard` it. `live` and `topic`
+    are as for `judge`.
     """
     try:
         items = unpack(raw)
@@ -101,9 +103,10 @@ def judge_bundle(
         refused.append(Refusal(verdict.reason, data, verdict.item and verdict.item.id))
         if verdict.decision is Decision.REJECT:
             return BundleVerdict(Decision.REJECT, verdict.reason, [], refused)
+    forwarded = not any(refusal.reason in _UNVOUCHED for refusal in refused)
     fresh = []
     for one in accepted.values():
-        if seen.add(one.item):
+        if seen.add(one.item) if forwarded else one.item.id not in seen:
             fresh.append(one)
         else:  # another thread has accepted it meanwhile
             refused.append(Refusal(Reason.DUPLICATE, one.item.raw, one.item.id))

@@ -80,7 +80,7 @@ class _Context(NamedTuple):
 def judge(
     raw: bytes, book: CatalogBook, now: int, *, live: bool = True, topic: str | None = None
 ) -> Verdict:
-    """Judge the bytes of one item; raises for no bytes.
+    """Judge the bytes of one item; never raises.
 
     `now` is in unix seconds. `live=False` is for items from files: `now` is not used, so no item is
     early, late or expired by the clock. `topic` is the topic on which the item arrived, if any:
