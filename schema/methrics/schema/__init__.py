@@ -1,7 +1,7 @@
 """The wire format, catalogs and verdicts: pure functions of bytes. No I/O, no clock, no network.
 
-Public names, for programs that check or sign items: sign and load a catalog, judge an item, write
-an item in diagnostic notation. Each name is loaded when it is first used.
+The public names are for programs that check or sign items: they sign and load catalogs, judge
+items, and write items in diagnostic notation. Each name is loaded when it is first used.
 """
 
 from __future__ import annotations

@@ -23,28 +23,28 @@ class MethricsError(Exception):
 
 
 class LocalError(MethricsError):
-    """An error of this machine or its user: a wrong file, setting, catalog, value or command."""
+    """A fault of this machine or its user: a wrong file, setting, catalog, value or command."""
 
 
 class ConfigError(LocalError):
-    """A setting, path or command line that cannot be used."""
+    """Raised for a setting, path or command line that cannot be used."""
 
 
 class CatalogError(LocalError):
-    """A catalog source that does not lint, or a catalog file that does not decode."""
+    """Raised for a catalog source with errors, or a catalog file that cannot be decoded."""
 
 
 class StoreError(LocalError):
-    """A local file or database that cannot be read or written."""
+    """Raised if a local file or database cannot be read or written."""
 
 
 class RemoteError(MethricsError):
-    """An error of a peer: bytes that break the wire rules, or a peer that cannot be reached."""
+    """A fault of a peer: it sent bytes that break the wire rules, or it cannot be reached."""
 
 
 class RefusedError(RemoteError):
-    """Bytes that a decoder refuses; `code` is a `Reason` value."""
+    """Raised for bytes that break the wire rules; `code` is a `Reason` value."""
 
 
 class UnreachableError(RemoteError):
-    """No peer accepted the message; a later attempt may succeed."""
+    """Raised if no peer accepted the message; a later attempt may succeed."""

@@ -1,4 +1,4 @@
-"""Lets a package load each public name on first use (PEP 562), so that importing it is fast."""
+"""Load each public name of a package on first use (PEP 562), so that imports are fast."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ def front(
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """Make the `__getattr__` and `__dir__` of a package that re-exports names.
 
-    `homes` maps each public name to the module that defines it. The package keeps a loaded name.
+    `homes` maps each public name to the module that defines it. A name is loaded once and then
+    stored in the package.
     """
 
     def load(name: str) -> object:

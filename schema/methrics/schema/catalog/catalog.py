@@ -1,7 +1,7 @@
-"""Catalogs: an app's declaration of everything it may measure, signed by its namespace key.
+"""Read and sign catalogs: the declarations of what an app may measure.
 
 The namespace key is an Ed25519 key that anyone can make (METH-9). A catalog with number n + 1
-contains the id of catalog n, so nobody can rewrite the history of what people were asked.
+contains the id of catalog n, so the earlier catalogs cannot be changed afterwards.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["Catalog", "EventType", "Release", "SequenceDeclaration", "load", "si
 
 
 class Catalog:
-    """One signed catalog; immutable by convention.
+    """One signed catalog. Callers must not change it.
 
-    `id`: 32 bytes, the id of its item. `key`: the namespace key, 32 bytes. `raw`: the item's exact
-    bytes. `number`: from 1. `previous`: id of the previous catalog, None for number 1. `types`:
-    event types by name.
+    `id`: the id of the catalog's signed item, 32 bytes. `key`: the namespace key, 32 bytes. `raw`:
+    the exact bytes of the signed item. `number`: 1 for the first catalog of a namespace.
+    `previous`: the id of the previous catalog, None for number 1. `types`: event types by name.
     """
 
     __slots__ = ("_content", "contact", "id", "key", "label", "number", "previous", "raw", "types")
@@ -49,7 +49,7 @@ class Catalog:
 
     @classmethod
     def from_payload(cls, payload: bytes, key: bytes, id: bytes, raw: bytes) -> Catalog:
-        """The catalog in a payload. The caller checks the signature, before or after.
+        """Read the catalog in `payload`. The caller has to check the signature, before or after.
 
         Raises RefusedError: OVERSIZE, MALFORMED, or OFF_SCHEMA if it breaks a rule for catalogs.
         """
@@ -57,21 +57,22 @@ class Catalog:
         return cls(read_content(reader, decode(payload, limit=CATALOG_MAX)), key, id, raw)
 
     def to_payload(self) -> bytes:
-        """The payload's bytes, encoded again from the parsed content."""
+        """Encode the parsed content again, as the bytes of a payload."""
         return encode(self._content.to_wire())
 
     @property
     def short_key(self) -> str:
-        """16 letters and digits, derived from the namespace key."""
+        """Return the short key of the namespace: 16 letters and digits."""
         return short_key(self.key)
 
     @property
     def topic(self) -> str:
-        """The gossip topic of this namespace."""
+        """Return the gossip topic of this namespace."""
         return topic(self.label, self.key)
 
     def follows(self, older: Catalog) -> bool:
-        """Whether this catalog directly follows `older`, with the same namespace key and label."""
+        """Tell whether this catalog directly follows `older`, with the same namespace key and
+        label."""
         return (
             self.key == older.key
             and self.label == older.label
@@ -90,7 +91,7 @@ class Catalog:
 
 
 def load(raw: bytes, *, verify: bool = True) -> Catalog:
-    """The catalog in a file's bytes (one signed item).
+    """Read a catalog from the bytes of a catalog file, which contains one signed item.
 
     `verify=False` skips the signature check and does not load libsodium; use it for a catalog that
     ships inside the app. Raises CatalogError with the reason if the bytes are not a catalog.
@@ -120,7 +121,7 @@ _verify = verify
 
 
 def sign(source: CatalogSource, seed: bytes, previous: Catalog | None = None) -> bytes:
-    """The signed item of `source` under the namespace key of `seed` (32 bytes).
+    """Sign `source` with the namespace key of `seed` (32 bytes). Return the bytes of the item.
 
     With `previous`, the new catalog gets the next number and contains the id of `previous`. Without
     it, the number and previous id in the source are used. The same arguments give the same bytes.

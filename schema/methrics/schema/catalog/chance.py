@@ -1,9 +1,9 @@
-"""Randomized response: how often an answer is true, in whole numbers and in words.
+"""Compute how often a randomized response is the true value, and describe it in words.
 
-Source: Warner 1965; for k values Kairouz, Bonawitz and Ramage 2016. A field with `randomize` gives
-the true value in some share of all draws, and each other value equally often in the rest. The
-shares are whole numbers out of 2^64, so this holds exactly, without a rounding error: no answer is
-more than e^epsilon times as likely for one true value as for another.
+Source: Warner 1965; for k values Kairouz, Bonawitz and Ramage 2016. For a field with `randomize`,
+some of 2^64 equally likely draws give the true value. The other draws give each other value equally
+often. Because these are whole numbers, there is no rounding error: no answer is more than e^epsilon
+times as likely for one true value as for another.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from functools import cache
 from methrics.schema.catalog.fields import Field
 
 DRAWS = 1 << 64
-"""Equally likely draws."""
+"""The number of equally likely draws."""
 
-# Forty digits more than the shares have. A context of our own, so an app's settings cannot change
-# the result.
+# The precision is forty digits more than a share has. With a context of its own, the result does
+# not depend on the decimal settings of the app.
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
 
 @cache
 def shares(values: int, epsilon: int) -> tuple[int, int]:
-    """How many of `DRAWS` give the true value, and how many each of the `values` - 1 others.
+    """Return how many of the `DRAWS` give the true value, and how many give each other value.
 
-    `epsilon` in thousandths. truth + (values - 1) * other = DRAWS and, for epsilon as a number,
-    other <= truth <= e^epsilon * other. Raises ValueError for fewer than two values or no epsilon.
+    `values` is the number of possible values, `epsilon` is in thousandths. truth + (values - 1) *
+    other = DRAWS and, for epsilon as a number, other <= truth <= e^epsilon * other. Raises
+    ValueError for fewer than two values or no epsilon.
     """
     if values < 2 or epsilon < 1:
         raise ValueError(f"no randomized response with {values} values and epsilon {epsilon}/1000")
@@ -37,9 +38,9 @@ def shares(values: int, epsilon: int) -> tuple[int, int]:
 
 
 def chances(field: Field) -> tuple[float, float]:
-    """The probabilities that a field's answer is the true value, or one particular other value.
+    """Return the probability of the true value, and the probability of each other value.
 
-    (1.0, 0.0) for a field without randomized response.
+    Returns (1.0, 0.0) for a field without randomized response.
     """
     if field.randomize is None:
         return 1.0, 0.0
@@ -48,7 +49,7 @@ def chances(field: Field) -> tuple[float, float]:
 
 
 def randomized_words(field: Field) -> str:
-    """Explains a field's randomized response to the person asked; "" for other fields."""
+    """Explain a field's randomized response to the person asked. Returns "" for other fields."""
     if field.randomize is None:
         return ""
     truth, _ = chances(field)
@@ -63,12 +64,13 @@ def randomized_words(field: Field) -> str:
 
 
 def truth_in(field: Field) -> str:
-    """The same in a few words, to print after a value: "(randomized: true in 35 %)"."""
+    """Describe randomized response in a few words, to print after a value: "(randomized: true in 35
+    %)"."""
     return "" if field.randomize is None else f"(randomized: true in {percent(chances(field)[0])})"
 
 
 def odds(epsilon: int) -> str:
-    """e^epsilon as text, rounded up: the factor by which an answer can change the odds."""
+    """Return e^epsilon as text, rounded up: the most by which an answer can change the odds."""
     factor = float(_EXACT.exp(_EXACT.divide(Decimal(epsilon), Decimal(1000))))
     digits = 1 if factor < 100 else 0
     scaled = factor * 10**digits
@@ -76,7 +78,7 @@ def odds(epsilon: int) -> str:
 
 
 def percent(chance: float) -> str:
-    """A probability as a percentage, never rounded to 0 % or 100 %: "46 %", "over 99 %"."""
+    """Write a probability as a percentage that is never 0 % or 100 %: "46 %", "over 99 %"."""
     if chance < 0.01:
         return "under 1 %"
     return "over 99 %" if chance > 0.99 else f"{100 * chance:.0f} %"

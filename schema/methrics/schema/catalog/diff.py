@@ -1,4 +1,4 @@
-"""The changes between two catalogs, and the event types that people must be asked about again.
+"""Compare two catalogs, and find the event types that people must be asked about again.
 
 People are asked again about an event type if its reports could reveal more about a person, are
 kept longer, leave sooner, or have more precise times. They are not asked again if its reports
@@ -15,7 +15,7 @@ from methrics.schema.catalog.lint import Declares
 
 
 class Change:
-    """One difference. `asks_again`: whether it needs a new answer for the event type `type`."""
+    """One difference. If `asks_again` is true, people must answer again for event type `type`."""
 
     __slots__ = ("asks_again", "message", "type", "where")
 
@@ -33,7 +33,7 @@ class Change:
 
 
 def diff(old: Declares, new: Declares) -> list[Change]:
-    """All differences between two catalogs or sources that matter to the people asked."""
+    """List the differences between two catalogs or sources that matter to the people asked."""
     changes: list[Change] = []
     for name in new.types:
         if name not in old.types:
@@ -47,7 +47,7 @@ def diff(old: Declares, new: Declares) -> list[Change]:
 
 
 def asks_again(changes: Iterable[Change]) -> set[str]:
-    """Names of the event types that need a new answer."""
+    """Return the names of the event types that people must answer for again."""
     return {change.type for change in changes if change.asks_again}
 
 
@@ -72,7 +72,7 @@ def _diff_type(old: EventType, new: EventType) -> list[Change]:
     for part in ("retention_days", "expires"):
         before, after = getattr(old, part), getattr(new, part)
         if before != after:
-            # A later expiry collects the same facts for longer: it is listed, but not asked again.
+            # A later expiry collects the same facts for longer, so people are not asked again.
             note(part, f"was {before}, is {after}", part == "retention_days" and after > before)
     before, after = PSEUDONYMS.index(old.pseudonym), PSEUDONYMS.index(new.pseudonym)
     if before != after:
@@ -186,7 +186,8 @@ def _diff_field(type: str, where: str, old: Field, new: Field) -> list[Change]:
         changes.append(Change(type, f"{where}.source", message, True))
     if old.randomize != new.randomize:
         # Without randomized response, or with a larger epsilon, an answer reveals more. With a
-        # smaller epsilon, the next answer adds to the last one, but less than another such answer.
+        # smaller epsilon, the next answer reveals something more, but less than another answer with
+        # the old epsilon would.
         message = f"was {_answered(old)}, is {_answered(new)}"
         again = old.randomize is not None and old.randomize < (new.randomize or EPSILON_MAX + 1)
         changes.append(Change(type, f"{where}.randomize", message, again))
@@ -206,9 +207,9 @@ def _answered(field: Field) -> str:
 
 
 def _wider(type: str, part: str, before: object, after: object) -> bool:
-    """Whether a reader can now distinguish values that were indistinguishable before."""
+    """Tell whether a reader can now distinguish values that were indistinguishable before."""
     if part == "unit":
-        return True  # the same edges mean something else
+        return True  # the edges now mean something else
     if after is None:
         return True  # a sublist of countries or languages became the whole list
     if before is None:

@@ -1,8 +1,8 @@
-"""One event type: the events that an app may record, and the reports that every node accepts.
+"""Declare one event type: which events an app may record, and which reports nodes accept.
 
 `coerce` runs inside `record()`, and `check_report` runs once per received report. For speed both
-look up closures in dictionaries that are built when the catalog is read. Nothing here uses the
-clock or the network.
+look up closures in dictionaries that are built when the catalog is read. This module uses neither
+the clock nor the network.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ from methrics.schema.wire.limits import ENVELOPE_SIZE, STAMP_SIZE
 from methrics.schema.wire.verdict import Reason
 
 KINDS = ("event", "count", "state", "sequence")
-"""One report per occurrence; sums made on the machine; latest values; steps of an interaction."""
+"""An event makes one report per occurrence. A count is summed on the machine. A state reports the
+latest values. A sequence reports the steps of one interaction."""
 
 PSEUDONYMS = ("none", "session", "day")
-"""How long reports of one person may be linked; shortest first."""
+"""The periods in which reports of one person may be linked, shortest first."""
 
 DAILY = frozenset({"first_of_day", "milestone"})
-"""Sources that make a state count days of use."""
+"""A state with a field of one of these sources counts days of use."""
 
 
 class Release:
     """The times at which reports leave the machine, in seconds.
 
-    `delay`: minimum time between the event and its report. `jitter`: maximum random time added to
-    it. `every`: (least, most) time between two reports of a state, None for other kinds.
+    `delay`: minimum time between the event and its report. `jitter`: maximum random time that is
+    added to the delay. `every`: (least, most) time between two reports of a state, None for other
+    kinds.
     """
 
     __slots__ = ("delay", "every", "jitter")
@@ -47,7 +49,7 @@ class Release:
 
 
 class SequenceDeclaration:
-    """Declared steps of one interaction: at most `max_steps` of `steps`, in order of time.
+    """Declares a sequence: a report has at most `max_steps` of the declared `steps`, in order.
 
     `offset_edges`: seconds since the first step, ascending. The offset of a step is the number of
     edges at or below its time, 0..len(offset_edges), and never decreases within a sequence.
@@ -66,14 +68,15 @@ class SequenceDeclaration:
 
     @property
     def domain(self) -> int:
-        """Number of distinct sequences: any step at each position, with non-decreasing offsets."""
+        """Count the distinct sequences: any step at each position, with offsets that never
+        decrease."""
         return sum(
             len(self.steps) ** length * comb(length + self.buckets - 1, length)
             for length in range(1, self.max_steps + 1)
         )
 
     def check(self, value: object) -> bool:
-        """Whether a decoded list or tuple of [step, offset] pairs is valid; never raises."""
+        """Tell whether a decoded list or tuple of [step, offset] pairs is valid. Never raises."""
         if not isinstance(value, tuple | list) or not 1 <= len(value) <= self.max_steps:
             return False
         known, before, top = self._known, 0, self.buckets
@@ -98,15 +101,15 @@ class SequenceDeclaration:
 
 
 class EventType:
-    """One event type of a catalog; immutable by convention.
+    """One event type of a catalog. Callers must not change it.
 
     Text: `name`, `kind` (KINDS), `question` it answers, `why` it is needed, `owner`, `review`
     (link), `pseudonym` (PSEUDONYMS), `chart` (kind, or kind:field). Time: `expires` (Unix seconds;
     reports of that time or later are refused), `retention_days`, `lateness` and `resolution`
     (seconds), `release`. `entropy_bits`: the entropy budget. `one_in`: allowed sampling
     denominators. `work`: bits of proof of work in each report. `max_count` and `window` (seconds):
-    of a count, else None. `sequence`: of a sequence, else None. `sources`: source -> the field
-    that the node fills in.
+    None except for a count. `sequence`: None except for a sequence. `sources`: maps each source to
+    the field that the node fills in from it.
     """
 
     # Not a dataclass: `dataclasses` imports `inspect`, which doubles the time in which an app
@@ -163,23 +166,24 @@ class EventType:
 
     @cached_property
     def daily(self) -> bool:
-        """Whether it counts days of use: a state that makes one report for each UTC day of use."""
+        """Tell whether this is a state that makes one report for each UTC day of use."""
         return self.kind == "state" and not self.sources.keys().isdisjoint(DAILY)
 
     @cached_property
     def milestones(self) -> tuple[int, ...] | None:
-        """The days after the first report on which reports are made; None: on every day."""
+        """Return on which days after the first report reports are made; None means every day."""
         field = self.sources.get("milestone") if self.kind == "state" else None
         return None if field is None else milestone_days(field.params["values"])
 
     def field(self, name: str) -> Field | None:
-        """The field of that name, if declared."""
+        """Return the field of that name, or None if it is not declared."""
         return next((field for field in self.fields if field.name == name), None)
 
     def coerce(
         self, values: Mapping[str, object], *, only: Collection[str] | None = None
     ) -> dict[str, Wire]:
-        """The app's values as wire values, without None and fields outside `only` (consent).
+        """Convert an app's values to wire values. Leaves out None, and fields that are not in
+        `only` (the fields with consent; None means all).
 
         Raises ValueError for an undeclared field or a value of the wrong Python type.
         """
@@ -204,11 +208,11 @@ class EventType:
         sequence: object,
         time: int,
     ) -> Reason:
-        """OK, or the reason to refuse a report with this content; never raises.
+        """Return OK, or the reason to refuse a report with this content. Never raises.
 
-        Checks OFF_SCHEMA, EMPTY, UNROUNDED and EXPIRED, which need only this declaration. Checks
-        for early and late reports and for work need a clock or the envelope. An absent field was
-        not shared, which is valid.
+        The reasons are OFF_SCHEMA, EMPTY, UNROUNDED and EXPIRED. `judge` checks the rest, which
+        needs a clock or the envelope: early and late reports, and work stamps. A field may be
+        absent, because the person did not share it.
         """
         checks = self._check
         try:
@@ -241,13 +245,13 @@ class EventType:
 
     @cached_property
     def domain(self) -> int:
-        """Number of distinct reports with one time. Any field may be absent."""
+        """Count the distinct reports that have the same time. Any field may be absent."""
         return self._reports(field.domain for field in self.fields)
 
     @cached_property
     def distinguishable(self) -> int:
-        """As `domain`, for the entropy budget: of a field with randomized response, only as many
-        values count as an answer can tell apart."""
+        """Count the distinct reports as the entropy budget does. A field with randomized response
+        counts only as many values as one answer can distinguish."""
         return self._reports(field.distinguishable for field in self.fields)
 
     def _reports(self, values: Iterable[int]) -> int:
@@ -264,23 +268,24 @@ class EventType:
 
     @cached_property
     def bits(self) -> float:
-        """Maximum entropy of one report, without its time: log2 of `domain`."""
+        """Return the maximum entropy in bits of one report without its time: log2 of `domain`."""
         return log2(self.domain)
 
     @cached_property
     def revealed_bits(self) -> float:
-        """Maximum bits that one report can reveal, without its time: log2 of
+        """Return the most bits that one report without its time can reveal: log2 of
         `distinguishable`."""
         return log2(self.distinguishable)
 
     @cached_property
     def field_bits(self) -> float:
-        """The part of `bits` that comes from the fields, which describe a person or machine."""
+        """Return the part of `bits` that comes from the fields, which describe a person or
+        machine."""
         return sum(log2(field.domain + 1) for field in self.fields)
 
     @cached_property
     def max_payload_bytes(self) -> int:
-        """Size in bytes of the largest payload of a report of this type."""
+        """Return the size in bytes of the largest payload of a report of this type."""
         size = 1 + text_size("catalog") + uint_size(32) + 32
         size += text_size("type") + text_size(self.name)
         size += text_size("time") + uint_size(self.expires - 1)
@@ -299,7 +304,7 @@ class EventType:
 
     @cached_property
     def max_report_bytes(self) -> int:
-        """Size in bytes of the largest report of this type, with signature and key."""
+        """Return the size in bytes of the largest report of this type, with envelope."""
         payload = self.max_payload_bytes
         stamp = STAMP_SIZE if self.work else 0
         return ENVELOPE_SIZE + stamp + uint_size(payload) + payload

@@ -1,8 +1,8 @@
-"""The shape of each field type, made from its parameters: coercion, check, column, label, sizes.
+"""Make the functions and sizes of a field from its type and parameters.
 
-One function per type makes all of these, so they cannot contradict each other. They are closures
-instead of methods for speed: `coerce` runs inside `record()`, and `check` runs once per value of
-every received report.
+One function per field type makes the coercion, the check, the label and the sizes together, so they
+cannot contradict each other. They are closures instead of methods for speed: `coerce` runs inside
+`record()`, and `check` runs once per value of every received report.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ OTHER = "other"
 """The wire value for every enum value, version or language that is not declared."""
 
 WORDS_MAX = 256
-"""Most declared values of one enum."""
+"""The most values that one enum may declare."""
 EDGES_MAX = 64
-"""Most edges of one bucket field, so that its index fits a u8 column."""
+"""The most edges of one bucket field: the bucket's index fits a u8 column."""
 EDGE_LIMIT = 2**53 - 1
-"""Largest magnitude of an edge: exact as a double, in every language."""
+"""The largest magnitude of a whole edge: every language stores it exactly as a double."""
 COUNT_MAX = 65_535
-"""Largest value of a count field, so that it fits a u16 column."""
+"""The largest value of a count field: it fits a u16 column."""
 PART_MAX = 9_999
-"""Largest part of a version."""
+"""The largest number that a part of a version may declare."""
 UNIT_MAX = 24
-"""Bytes of a bucket's unit."""
+"""The most bytes of a bucket's unit."""
 
 # Not compiled at import, because most catalogs need only one of them; `re` caches them.
 _DECIMAL = r"-?(?:0|[1-9][0-9]{0,15})\.[0-9]{0,8}[1-9]"
@@ -48,7 +48,7 @@ Check = Callable[[object], bool]
 
 
 class Shape:
-    """Functions and sizes of a field, made from its type and parameters; a field copies them."""
+    """The functions and sizes that a `Field` copies; `BUILDERS` makes them."""
 
     __slots__ = ("check", "coerce", "column", "domain", "label", "max_size", "schema")
 
@@ -72,13 +72,13 @@ class Shape:
 
 
 def text_size(text: str) -> int:
-    """Size in bytes of a text string in deterministic CBOR."""
+    """Return the size in bytes of a text string in deterministic CBOR."""
     size = len(text.encode())
     return uint_size(size) + size
 
 
 def uint_size(value: int) -> int:
-    """Size in bytes of an unsigned integer, or a header with this argument, in CBOR."""
+    """Return the size in bytes of an unsigned integer, or of a head with this argument, in CBOR."""
     if value < 24:
         return 1
     if value < 1 << 8:
@@ -101,7 +101,7 @@ def _number_of(name: str, raw: object) -> float:
 
 
 def _closed(name: str, words: tuple[str, ...], rest: str) -> Shape:
-    """Text from a closed list; every other text becomes `rest`."""
+    """Make the shape of a closed list of words; every other text becomes `rest`."""
     table = {word: word for word in (*words, rest)}
 
     def coerce(raw: object) -> Wire:

@@ -1,11 +1,12 @@
-"""Fields: the values that a report can hold, each from a small closed set of wire values.
+"""Declare fields: the values in a report, each from a small closed set of wire values.
 
-No field holds free text or an unbounded number, so the type system protects privacy. The definition
-of a field gives its coercion in the app, its wire check, its table column, its label for people,
-its maximum size and its number of wire values, which the entropy budget counts (NEW-8).
+No field can hold free text or an unbounded number, which protects privacy. A field's declaration
+determines how the app's values are narrowed, which wire values are valid, the table column, the
+text for people, the maximum size, and the number of wire values, which the entropy budget counts
+(NEW-8).
 
-Every embedding app loads this module. It does without dataclasses, because importing them would
-take a fifth of the time that our import may take.
+Every app that embeds the recorder imports this module. It does not use dataclasses, because
+importing them would take a fifth of the time that the recorder's import may take.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ FIELD_TYPES = tuple(BUILDERS)
 """enum, flag, bucket, version, country, language, count."""
 
 FIELDS_MAX = 32
-"""Fields of one event type: keeps reports small and consent screens readable."""
+"""The most fields of one event type, so that reports stay small and consent screens readable."""
 SAYS_MAX = 240
-"""Bytes of a field's text `says`: one sentence on a consent screen."""
+"""The most bytes of a field's text `says`: one sentence on a consent screen."""
 
 SOURCES = {
     "first_of_day": "flag",
@@ -41,9 +42,9 @@ SOURCES = {
     "install_age": "bucket",
     "milestone": "enum",
 }
-"""Source of a field that the node fills in (NEW-4) -> the field type that it needs."""
+"""Maps each source, from which the node fills in a field (NEW-4), to the field type it needs."""
 MILESTONE_MAX = 400
-"""Days after the first report: enough to ask about retention for a year and a month."""
+"""The latest milestone, in days after the first report: a year and a month of retention."""
 INSTALL_AGE_EDGES = (1, 4, 24)
 """Whole weeks since installation: first week, weeks 2-4, 5-24, later (MARS-9)."""
 
@@ -56,20 +57,23 @@ RESERVED_NAMES = frozenset(
 """Names that are columns of each event type's table, or parameters of `record` and `count`."""
 
 RANDOMIZED = ("enum", "flag", "bucket", "country", "language")
-"""Field types that can use randomized response; types with more values could not be counted."""
+"""The field types that can use randomized response. The others have so many values that shares
+could not be estimated."""
 EPSILON_MIN, EPSILON_MAX = 100, 10_000
-"""Thousandths. A smaller epsilon makes counting impossible; a larger one hides nothing."""
+"""Bounds of epsilon, in thousandths. With a smaller epsilon, shares could not be estimated; a
+larger epsilon would hide nothing."""
 
 
 class Field:
     """One declared field.
 
     `domain`: number of wire values. `bits`: log2 of it. `column`: "text", "bool", "u8" or "u16".
-    `max_size`: bytes of the largest wire value in CBOR. `coerce(raw)`: the app's value to the wire
-    value (buckets, clamps, "other"); ValueError for a value of the wrong Python type.
-    `check(wire)`: whether a decoded value is one of the wire values; never raises. `randomize`:
-    thousandths of epsilon of a field with randomized response, else None. `distinguishable`:
-    how many true values one answer can tell apart, which the entropy budget counts.
+    `max_size`: bytes of the largest wire value in CBOR. `coerce(raw)`: converts the app's value to
+    the wire value (buckets, clamps, "other"); raises ValueError for a value of the wrong Python
+    type. `check(wire)`: tells whether a decoded value is one of the wire values; never raises.
+    `randomize`: thousandths of epsilon of a field with randomized response, else None.
+    `distinguishable`: how many true values one answer can distinguish, which the entropy budget
+    counts.
     """
 
     __slots__ = (
@@ -119,13 +123,15 @@ class Field:
         self._schema = shape.schema
 
     def label(self, wire: Wire) -> str:
-        """The wire value in words, for tables and consent screens. ValueError if it is invalid."""
+        """Describe a wire value, for tables and consent screens. Raises ValueError if it is
+        invalid."""
         if not self.check(wire):
             raise ValueError(f"{self.name}: not a value of this field")
         return self._words(wire)
 
     def listed(self) -> tuple[Wire, ...]:
-        """Every wire value, in order; () for a version or a count, which have too many."""
+        """List every wire value, in order. Returns () for a version or a count: they have too
+        many."""
         if self.type == "flag":
             return (False, True)
         if self.type == "bucket":
@@ -134,7 +140,7 @@ class Field:
         return tuple(words) if isinstance(words, list) else ()
 
     def json_schema(self) -> dict[str, object]:
-        """JSON Schema (2020-12) of the wire value."""
+        """Return the JSON Schema (2020-12) of the wire value."""
         return self._schema()
 
     def to_wire(self) -> dict[str, object]:
@@ -157,7 +163,7 @@ class Field:
 
 
 def read_field(reader: Reader, value: object, where: str, name: str) -> Field | None:
-    """The field that a payload map declares. Problems go to `reader`; None if there are any."""
+    """Read a field from its map in a payload. Reports problems to `reader`; then returns None."""
     before = len(reader.problems)
     if type(value) is not dict:
         reader.complain(WRONG_TYPE, where, f"should be a table, is {kind_of(value)}")
@@ -188,9 +194,9 @@ def read_field(reader: Reader, value: object, where: str, name: str) -> Field | 
 
 
 def _distinguishable(randomize: int) -> int:
-    """How many true values an answer of this epsilon can tell apart, at most: it reveals at most
-    epsilon * log2(e) bits. No e^epsilon is so close to a whole number that the rounding error of
-    a double matters, so every implementation finds the same number."""
+    """Return the most true values that an answer can distinguish: it reveals at most epsilon *
+    log2(e) bits. No e^epsilon is so close to a whole number that the rounding error of a double
+    matters, so every implementation computes the same number."""
     return ceil(exp(randomize / 1000))
 
 
@@ -219,9 +225,9 @@ def _read_source(reader: Reader, value: dict[str, object], where: str, kind: str
 
 
 def milestone_days(values: object) -> tuple[int, ...]:
-    """The days named by the values of a milestone field: `["d0", "d7"]` gives (0, 7).
+    """Return the days that a milestone field's values name: `["d0", "d7"]` gives (0, 7).
 
-    Raises ValueError unless they are `d0` and later days in ascending order.
+    Raises ValueError unless the values are `d0` and later days in ascending order.
     """
     if not isinstance(values, list):
         raise ValueError("not a list")

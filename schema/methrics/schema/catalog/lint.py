@@ -1,8 +1,8 @@
-"""The privacy lint: finds problems in a catalog before anyone is asked to agree to it.
+"""Lint a catalog: find problems before anyone is asked to agree to it.
 
 `read_source` finds breaches of the wire rules (M001 to M049, see `reading`), which make a source
-unusable. The checks here need today's date or judgement. Errors prevent signing; warnings do not.
-Codes are stable and documented in docs/reference/lint.md.
+unusable. The checks here need today's date, or are advice. A catalog with an error cannot be
+signed; a warning does not prevent it. Codes are stable and documented in docs/reference/lint.md.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ __all__ = ["CODES", "ERROR", "WARNING", "Problem", "lint", "lint_text"]
 EXPIRY_MAX_DAYS = 3 * 366
 """A type may expire at most this many days ahead, so that its use is reviewed regularly."""
 UNIQUE_BITS = 33
-"""Bits that suffice to identify each person on Earth."""
+"""With this many bits, a report could identify each person on Earth: 2^33 is over 8 billion."""
 LINKED_BITS = 16
-"""Bits of the fields; above, a pseudonym would link single reports into a profile."""
+"""If the fields have more bits than this, the lint warns about a pseudonym (M203): linked reports
+would form a profile."""
 RETENTION_USUAL_DAYS = 760
-"""Days of data that year-on-year charts need: two years and a month."""
+"""Days of retention above which the lint warns (M204): year-on-year charts need two years and a
+month."""
 EPSILON_USUAL = 3000
-"""Thousandths of epsilon, summed over a type's fields; above, odds change more than twentyfold."""
+"""The lint warns (M208) if the epsilons of a type add up to more (in thousandths): an answer could
+change the odds more than twentyfold."""
 SLACK_BITS = 4
 """Bits by which an entropy budget may exceed the need; beyond that, the lint warns (M205)."""
 JITTER_ENOUGH = 3 * 3600
@@ -74,20 +77,20 @@ CODES: dict[str, str] = {
     "M207": "warning: a version with three parts",
     "M208": "warning: randomized response that hides little",
 }
-"""Code -> meaning."""
+"""Maps each code to its meaning."""
 
 
 class Declares(Protocol):
-    """A catalog or its source."""
+    """Anything that declares event types: a catalog or its source."""
 
     @property
     def types(self) -> Mapping[str, EventType]:
-        """Event types by name."""
+        """Return the event types by name."""
         ...
 
 
 def lint(declared: Declares, now: int) -> list[Problem]:
-    """Errors and warnings for each event type at the time `now` (Unix seconds)."""
+    """Find errors and warnings in each event type at the time `now` (Unix seconds)."""
     problems: list[Problem] = []
     for name, entry in declared.types.items():
         where = f"types.{name}"
@@ -100,7 +103,8 @@ def lint(declared: Declares, now: int) -> list[Problem]:
 
 
 def lint_text(text: str, now: int) -> tuple[CatalogSource | None, list[Problem]]:
-    """The source in TOML text, None if it cannot be signed, and all errors and warnings."""
+    """Read and lint TOML text. Returns the source, None if it cannot be signed, and all
+    problems."""
     found = read_source(text)
     if not isinstance(found, CatalogSource):
         return None, found
@@ -141,7 +145,7 @@ def _schedule(entry: EventType, where: str) -> list[Problem]:
 
 
 def _signs(entry: EventType, where: str) -> list[Problem]:
-    """Mistakes in a type that should count days or milestones."""
+    """Find mistakes in a type that should count days or milestones."""
     problems = []
     if entry.daily and _DAY % entry.resolution:
         message = (
@@ -192,7 +196,7 @@ def _privacy(entry: EventType, where: str) -> list[Problem]:
 
 
 def _random(entry: EventType, where: str) -> list[Problem]:
-    """Mistakes that make randomized response useless or weak (docs/randomized.md)."""
+    """Find mistakes that make randomized response useless or weak (docs/randomized.md)."""
     problems = []
     random = [field for field in entry.fields if field.randomize is not None]
     names = ", ".join(field.name for field in random)

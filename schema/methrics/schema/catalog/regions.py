@@ -1,8 +1,8 @@
-"""Closed lists of countries and languages: a value outside them cannot be put on the wire.
+"""The closed lists of countries and languages; every node refuses any other code.
 
 Countries: ISO 3166-1 alpha-2, the 249 officially assigned codes. Languages: ISO 639-1, the 183
-two-letter codes. Neither list is ever extended at run time; a code added by ISO is a change of
-this file and of the wire, because every node has to agree on what is off the schema.
+two-letter codes. Neither list is ever extended at run time. If ISO adds a code, adding it here
+changes the wire format, because every node has to refuse the same values.
 """
 
 from __future__ import annotations

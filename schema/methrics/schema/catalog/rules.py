@@ -1,7 +1,7 @@
-"""The rules for a catalog's payload, applied by every node that reads one and by the lint.
+"""Read a catalog's payload by the rules that every node applies; the lint uses the same code.
 
-These rules need only the bytes. `lint` has the checks that need today's date, and advice that an
-author may overrule.
+Only the bytes decide whether a catalog keeps to these rules. `lint` adds the checks that need
+today's date, and advice that an author may ignore.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _CATALOG_KEYS = ("label", "number", "contact", "types")
 
 
 class Content:
-    """The content of a catalog without its key: the common part of catalogs and their sources."""
+    """The content of a catalog without key and signature; a catalog and its source both have it."""
 
     __slots__ = ("contact", "label", "number", "previous", "types")
 
@@ -86,7 +86,7 @@ class Content:
         self.types = types
 
     def to_wire(self) -> dict[str, object]:
-        """The payload's map."""
+        """Return the map for the catalog's payload."""
         wire: dict[str, object] = {
             "label": self.label,
             "number": self.number,
@@ -97,7 +97,8 @@ class Content:
 
 
 def read_content(reader: Reader, value: object) -> Content:
-    """A catalog's content from its payload's map; valid only if `reader` found no problem."""
+    """Read a catalog's content from its payload's map. It is valid only if `reader` has no
+    problem."""
     table = reader.table(value, "catalog", _CATALOG_KEYS, ("previous",))
     get = table.get
     label = reader.label(get("label", ABSENT), "catalog.label")
@@ -131,7 +132,7 @@ def read_content(reader: Reader, value: object) -> Content:
 
 
 def read_type(reader: Reader, name: str, value: object) -> EventType | None:
-    """One event type from its map; None if `reader` found a problem."""
+    """Read one event type from its map. Returns None if `reader` found a problem."""
     where = f"types.{name}"
     before = len(reader.problems)
     table = reader.table(value, where, _TYPE_KEYS, ("count", "sequence"))
@@ -183,7 +184,7 @@ def read_type(reader: Reader, name: str, value: object) -> EventType | None:
 
 
 def _check_bounds(reader: Reader, where: str, found: EventType) -> None:
-    # In whole numbers, because logarithms round differently between implementations.
+    # This compares whole numbers, because logarithms round differently between implementations.
     if found.distinguishable > 1 << found.entropy_bits:
         reader.complain(
             OVER_BUDGET,
@@ -250,7 +251,8 @@ def _read_sequence(
 
 
 def _belongs(reader: Reader, table: dict[str, object], key: str, where: str, kind: str) -> bool:
-    """Whether to read the table of that kind; complains when it is missing or misplaced."""
+    """Tell whether to read the table `key`. Complains if it is missing, or does not fit the
+    kind."""
     if kind == key and key not in table:
         reader.complain(MISPLACED, where, f"a type of kind {key} needs this table; add it")
     elif kind != key and key in table and "kind" in table:

@@ -1,4 +1,4 @@
-"""Catalog sources: reads the TOML that a developer writes into the content that gets signed.
+"""Read a catalog source: the TOML that a developer writes becomes the content to sign.
 
     [catalog]                label, contact; number and previous (hex), unless signing fills them
                              in
@@ -11,8 +11,8 @@
     [types.NAME.fields.F]    type, says, source, randomize = {epsilon = 1.0}, and the type's
                              parameters
 
-This module only translates the source. `rules` then checks it like a catalog from the network.
-Unknown keys are refused, because they are usually typing errors.
+This module only translates the source. `rules` then checks the result like a catalog from the
+network. Unknown keys are refused, because they are usually typing errors.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from methrics.schema.wire.reading import (
 )
 
 SOURCE_MAX = 4 * CATALOG_MAX
-"""Most characters of a source: four times the limit of a catalog, for comments and layout."""
+"""The most characters of a source: four times the limit of a catalog, because of comments."""
 
 _DAY = 86_400
 _DEFAULTS: dict[str, object] = {
@@ -54,7 +54,7 @@ _DEFAULTS: dict[str, object] = {
 
 
 class CatalogSource:
-    """A source that breaks no wire rule, ready to be linted and signed."""
+    """A source that breaks no wire rule; it can be linted and signed."""
 
     __slots__ = ("content",)
 
@@ -63,36 +63,36 @@ class CatalogSource:
 
     @property
     def label(self) -> str:
-        """The readable part of the topic."""
+        """Return the label, the readable part of the topic."""
         return self.content.label
 
     @property
     def number(self) -> int:
-        """Number in the chain of catalogs, from 1."""
+        """Return the catalog's number; 1 for the first catalog of a namespace."""
         return self.content.number
 
     @property
     def previous(self) -> bytes | None:
-        """Id of the previous catalog, None for number 1."""
+        """Return the id of the previous catalog, None for number 1."""
         return self.content.previous
 
     @property
     def contact(self) -> str:
-        """Whom to contact with questions."""
+        """Return the address for questions."""
         return self.content.contact
 
     @property
     def types(self) -> dict[str, EventType]:
-        """Event types by name."""
+        """Return the event types by name."""
         return self.content.types
 
     def payload(self) -> bytes:
-        """The bytes that would be signed."""
+        """Encode the payload that would be signed."""
         return encode(self.content.to_wire())
 
 
 def read_source(text: str) -> CatalogSource | list[Problem]:
-    """The source in TOML text, or all problems that break a wire rule; never raises."""
+    """Read TOML text. Returns the source, or all problems that break a wire rule. Never raises."""
     if len(text) > SOURCE_MAX:
         return [Problem(SYNTAX, "source", f"is longer than {SOURCE_MAX} characters; shorten it")]
     try:
@@ -108,7 +108,7 @@ def read_source(text: str) -> CatalogSource | list[Problem]:
 
 
 def parse_source(text: str) -> CatalogSource:
-    """The source in TOML text. Raises CatalogError with the first problem if there are any."""
+    """Read TOML text. Raises CatalogError with the first problem if there are any."""
     found = read_source(text)
     if isinstance(found, CatalogSource):
         return found
@@ -123,7 +123,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _translate(reader: Reader, document: dict[str, object]) -> dict[str, object]:
-    """The payload's map, as far as the source is valid; `rules` reports all other problems."""
+    """Make the payload's map from the parts that are valid; `rules` reports all other problems."""
     wire: dict[str, object] = {}
     for key in document:
         if key not in ("catalog", "types"):
@@ -195,7 +195,7 @@ def _translate_field(reader: Reader, name: str, value: object, where: str) -> di
 
 
 def _thousandths(reader: Reader, value: object, where: str) -> int:
-    """`{epsilon = 1.0}` in thousandths, as on the wire: 1000."""
+    """Read `{epsilon = 1.0}` as thousandths, as on the wire: 1000."""
     epsilon = reader.table(value, where, ("epsilon",)).get("epsilon", Decimal(1))
     if isinstance(epsilon, bool) or not isinstance(epsilon, int | Decimal):
         rule = f"should be a number such as 1.0, is {kind_of(epsilon)}"
@@ -214,7 +214,7 @@ def _thousandths(reader: Reader, value: object, where: str) -> int:
 
 
 def _exact(number: Decimal) -> object:
-    """A decimal as on the wire: a whole number, or text in its shortest plain form."""
+    """Write a decimal as on the wire: a whole number, or text in its shortest plain form."""
     if not number.is_finite() or not -16 <= number.adjusted() <= 16 or len(str(number)) > 40:
         return number  # `rules` refuses it
     if number == number.to_integral_value():
@@ -223,7 +223,7 @@ def _exact(number: Decimal) -> object:
 
 
 def _midnight(reader: Reader, value: object, where: str) -> int:
-    """A TOML date as the Unix time of its start in UTC."""
+    """Convert a TOML date to the Unix time at which it starts in UTC."""
     if type(value) is not date:
         reader.complain(WRONG_TYPE, where, "should be a date such as 2027-01-31, without quotes")
     elif not 1970 < value.year < 2106:
@@ -234,7 +234,7 @@ def _midnight(reader: Reader, value: object, where: str) -> int:
 
 
 def _identity(reader: Reader, value: object) -> bytes:
-    """The 32 bytes of an id in hex."""
+    """Read the 64 hex digits of an id as 32 bytes."""
     if isinstance(value, str) and len(value) == 64:
         try:
             return bytes.fromhex(value)

@@ -15,25 +15,25 @@ _FILES = files(__name__)
 
 
 def example_seed() -> bytes:
-    """The published seed (32 bytes) of the example namespace."""
+    """Return the published seed (32 bytes) of the example namespace."""
     return b"methrics published example seed!"
 
 
 def example_source() -> str:
-    """The TOML text that the example catalog is compiled from."""
+    """Return the TOML text that the example catalog is compiled from."""
     return _FILES.joinpath("example.toml").read_text(encoding="utf-8")
 
 
 def example_bytes() -> bytes:
-    """The signed catalog item."""
+    """Return the bytes of the signed example catalog."""
     return _FILES.joinpath("example.cbor").read_bytes()
 
 
 def example_catalog() -> Catalog:
-    """The example catalog: heartbeat, system, module, signin, retention and assistive."""
+    """Load the example catalog: heartbeat, system, module, signin, retention and assistive."""
     return load(example_bytes(), verify=False)
 
 
 def compile_example() -> bytes:
-    """The bytes that `example_bytes` should return."""
+    """Sign the example source again: the result should equal `example_bytes`."""
     return sign(parse_source(example_source()), example_seed())

@@ -1,7 +1,7 @@
-"""The catalogs that a node knows and the revocations of their namespaces, for `judge` to look up.
+"""Store the catalogs that a node knows, and the revocations of their namespaces.
 
-The size is bounded, because anyone can sign catalogs: a full book keeps its catalogs and takes no
-new ones. Threads may share a book: each change is atomic.
+`judge` looks catalogs up here. The size is limited, because anyone can sign catalogs: a full book
+keeps its catalogs and refuses new ones. Threads may share a book: each change is atomic.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from methrics.schema.wire.items import Revocation
 from methrics.schema.wire.topic import parse_topic, short_key
 
 CATALOGS_MAX = 1024
-"""Default capacity of a book in catalogs: a few megabytes."""
+"""The most catalogs in a book, by default: they take a few megabytes."""
 
 REVOCATIONS_MAX = 1024
-"""Revoked event types of one namespace: more names than its catalogs declare in practice."""
+"""The most revoked event types of one namespace: more than its catalogs declare in practice."""
 
 
 class CatalogBook:
-    """Catalogs by id, of the topics that a node takes part in; None allows every topic."""
+    """Catalogs by id. `topics_allowed` limits them to some topics; None allows every topic."""
 
     def __init__(
         self, topics_allowed: Collection[str] | None = None, *, capacity: int = CATALOGS_MAX
@@ -41,15 +41,16 @@ class CatalogBook:
         return iter(list(self._catalogs.values()))
 
     def allows(self, catalog: Catalog) -> bool:
-        """Whether this book takes catalogs of the catalog's topic."""
+        """Tell whether this book accepts catalogs of the catalog's topic."""
         return self._topics is None or catalog.topic in self._topics
 
     def allows_key(self, key: bytes) -> bool:
-        """Whether one of the topics of this book belongs to this namespace key."""
+        """Tell whether one of the topics of this book belongs to this namespace key."""
         return self._topics is None or short_key(key) in self._shorts
 
     def add(self, catalog: Catalog) -> bool:
-        """Add a catalog. False if the book is full or does not take the catalog's topic."""
+        """Add a catalog. Returns False if the book is full or does not accept the catalog's
+        topic."""
         with self._lock:
             if catalog.id in self._catalogs:
                 return True
@@ -61,15 +62,15 @@ class CatalogBook:
             return True
 
     def get(self, catalog_id: bytes) -> Catalog | None:
-        """The catalog with that id, if known."""
+        """Return the catalog with that id, or None."""
         return self._catalogs.get(catalog_id)
 
     def topic_of(self, catalog: Catalog) -> str:
-        """The catalog's topic, computed once."""
+        """Return the catalog's topic, which is computed once for each catalog in the book."""
         return self._topic_of.get(catalog.id) or catalog.topic
 
     def knows_namespace(self, key: bytes) -> bool:
-        """Whether a catalog of this namespace key is known."""
+        """Tell whether the book has a catalog of this namespace key."""
         return key in self._namespaces
 
     def revoke(self, namespace_key: bytes, revocation: Revocation) -> bool:
@@ -89,7 +90,7 @@ class CatalogBook:
             return True
 
     def revoked(self, catalog: Catalog, type: str, time: int) -> bool:
-        """Whether reports of this type are revoked at `time` (unix seconds)."""
+        """Tell whether a report of this type with this `time` (Unix seconds) is revoked."""
         revoked = self._namespaces.get(catalog.key)
         if not revoked or type not in revoked:
             return False

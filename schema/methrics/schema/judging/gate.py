@@ -1,8 +1,8 @@
-"""The verdict on a bundle: which items to keep, and whether to forward the bundle.
+"""Judge a bundle: which items to keep, and whether to forward the bundle.
 
 `judge_bundle` changes only the catalog book and the `Seen` that it is given; threads may share
-both. libsodium takes nearly all of the time and releases Python's lock, so worker threads judge in
-parallel.
+both. libsodium needs nearly all of the time and releases Python's global lock, so worker threads
+can judge in parallel.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class BundleVerdict:
 
 
 def unknown_catalogs(verdict: BundleVerdict) -> frozenset[bytes]:
-    """Ids of the catalogs that reports and erasures of the bundle name and the book lacks."""
+    """Return the ids of catalogs that the bundle's reports and erasures name and the book lacks."""
     return frozenset(
         named_catalog(refusal.raw)
         for refusal in verdict.refused
@@ -57,7 +57,7 @@ def unknown_catalogs(verdict: BundleVerdict) -> frozenset[bytes]:
 
 
 def named_catalog(raw: bytes) -> bytes:
-    """The catalog id in a well-formed report or erasure; empty for an item of another kind."""
+    """Return the catalog id in a well-formed report or erasure. Empty for other kinds of items."""
     return _named(split(raw))
 
 
@@ -81,9 +81,9 @@ def judge_bundle(
     live: bool = True,
     topic: str | None = None,
 ) -> BundleVerdict:
-    """Judge the bytes of a bundle; never raises. `now` is in unix seconds.
+    """Judge the bytes of a bundle. Never raises. `now` is in Unix seconds.
 
-    Accepted catalogs and revocations are added to `book` at once, so that they count for the later
+    Accepted catalogs and revocations are added to `book` at once, so that they apply to the later
     items of the bundle. Accepted items are added to `seen` only if the bundle is accepted: those of
     an ignored bundle are not forwarded with it, so they must not be duplicates in a bundle that can
     be forwarded. A caller that fails to store an item must `seen.discard` it. `live` and `topic`
@@ -131,7 +131,7 @@ def _judge(
     live: bool,
     topic: str | None,
 ) -> Verdict:
-    """Judge one item of a bundle; the book learns an accepted catalog or revocation.
+    """Judge one item of a bundle. An accepted catalog or revocation is added to the book.
 
     `here` are the accepted items that come earlier in the same bundle, by id.
     """
@@ -160,7 +160,7 @@ def _judge(
 
 
 def _foreign(item: Item, book: CatalogBook, topic: str) -> bool:
-    """Whether a previously accepted item belongs to another topic than `topic`."""
+    """Tell whether a previously accepted item belongs to another topic than `topic`."""
     if item.kind in (Kind.REVOCATION, Kind.ANNOUNCEMENT):
         return parse_topic(topic)[1] != short_key(item.key)
     catalog = book.get(item.id if item.kind is Kind.CATALOG else _named(item))
@@ -168,7 +168,7 @@ def _foreign(item: Item, book: CatalogBook, topic: str) -> bool:
 
 
 def learn(accepted: Accepted, book: CatalogBook) -> bool:
-    """Add an accepted catalog or revocation to the book. False if the book does not take it."""
+    """Add an accepted catalog or revocation to the book. Returns False if the book refuses it."""
     if isinstance(accepted.body, Catalog):
         return book.add(accepted.body)
     if isinstance(accepted.body, Revocation):

@@ -1,9 +1,9 @@
-"""The verdict on one item: a pure function of its bytes, the known catalogs and the time.
+"""Judge one item: a pure function of its bytes, the known catalogs and the time.
 
 Checks that give the same result on every node come first: structure, payload, event type,
-signature. Only these can reject an item. Checks that depend on the node (its clock, the revocations
-it knows) come later and can only ignore an item. So a node never forwards a bundle that its peers,
-with other clocks and other revocations, would reject and lower its peer score for.
+signature. Only these checks can reject an item. Checks that depend on the node (its clock, the
+revocations it knows) come later and can only ignore an item. So whatever a node forwards, its peers
+do not reject it because their clocks or revocations differ.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class _Context(NamedTuple):
 def judge(
     raw: bytes, book: CatalogBook, now: int, *, live: bool = True, topic: str | None = None
 ) -> Verdict:
-    """Judge the bytes of one item; never raises.
+    """Judge the bytes of one item. Never raises.
 
     `now` is in unix seconds. `live=False` is for items from files: `now` is not used, so no item is
     early, late or expired by the clock. `topic` is the topic on which the item arrived, if any:
@@ -94,7 +94,7 @@ def judge(
 
 
 def accept(raw: bytes, book: CatalogBook, now: int, *, live: bool = True) -> Accepted:
-    """As `judge`, but raises RefusedError if the item is not accepted."""
+    """Judge like `judge`, but raise RefusedError if the item is not accepted."""
     verdict = judge(raw, book, now, live=live)
     if isinstance(verdict, Refused):
         raise RefusedError(verdict.reason, "the item is refused")
@@ -104,7 +104,7 @@ def accept(raw: bytes, book: CatalogBook, now: int, *, live: bool = True) -> Acc
 def judge_item(
     item: Item, book: CatalogBook, now: int, *, live: bool = True, topic: str | None = None
 ) -> Verdict:
-    """As `judge`, for an item that is already split into its parts."""
+    """Judge like `judge`, but get an item that is already split into its parts."""
     found: Body | Reason
     try:
         if item.kind is Kind.REPORT:
@@ -153,7 +153,8 @@ def _report(
 
 
 def _check_work(item: Item, bits: int) -> None:
-    """Refuse a missing stamp, and one that is not asked for: its nonce could carry any content."""
+    """Refuse a missing work stamp, and one that the type does not require: its nonce could carry
+    any content."""
     stamped = item.work is not None
     _refuse_if(stamped and not bits, Reason.OFF_SCHEMA, "the event type asks for no work stamp")
     _refuse_if(not stamped or zero_bits(item.id) < bits, Reason.NO_WORK, "too little work")
@@ -176,7 +177,7 @@ def _erasure(item: Item, context: _Context) -> Erasure | Reason:
 
 
 def _check_namespace(item: Item, context: _Context) -> None:
-    """Refuse an item on a topic if another key than that of the topic's namespace signed it."""
+    """Refuse an item that is not signed by the namespace key of the topic."""
     _refuse_if(item.work is not None, Reason.OFF_SCHEMA, "only a report may have a work stamp")
     if context.topic is not None:
         own = parse_topic(context.topic)[1] == short_key(item.key)
@@ -187,7 +188,7 @@ def _check_namespace(item: Item, context: _Context) -> None:
 
 
 def _catalog(item: Item, context: _Context) -> Catalog | Reason:
-    # The signature comes first here: reading a catalog takes a hundred times as long.
+    # The signature is checked first here, because reading a catalog takes a hundred times as long.
     _check_namespace(item, context)
     catalog = context.book.get(item.id)
     if catalog is None:

@@ -1,4 +1,4 @@
-"""A bounded memory of the accepted items, which threads may share."""
+"""Remember the last accepted items, in limited memory. Threads may share it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from methrics.schema.wire.envelope import Item
 
 
 class Seen:
-    """Remembers at least the last `capacity` items added, and at most twice as many.
+    """Remembers at least the last `capacity` items that were added, and at most twice as many.
 
     It keeps the signature of each id: the id does not cover the signature, so only an item with the
-    same id and signature was checked before. Two dictionaries, a young and an old one, make
-    forgetting cheap. An item takes about 300 bytes.
+    same id and signature was checked before. To forget cheaply, it has a young and an old
+    dictionary; when the young one is full, it replaces the old one. An item takes about 300 bytes.
     """
 
     def __init__(self, capacity: int = 65_536) -> None:
@@ -30,12 +30,12 @@ class Seen:
         return item_id in self._young or item_id in self._old
 
     def holds(self, item: Item) -> bool:
-        """Whether this item was added before with the same signature."""
+        """Tell whether this item was added before with the same signature."""
         signature = self._young.get(item.id) or self._old.get(item.id)
         return signature is not None and signature == item.raw[-64:]
 
     def add(self, item: Item) -> bool:
-        """Add a verified item. False if its id is already known."""
+        """Add a verified item. Returns False if its id is already known."""
         with self._lock:
             if item.id in self:
                 return False

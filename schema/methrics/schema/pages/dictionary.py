@@ -1,4 +1,4 @@
-"""The data dictionary of a catalog: every event type, field and value, as a page (KPI-13)."""
+"""Make the data dictionary of a catalog: a page of all event types, fields and values (KPI-13)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from methrics.schema.pages.explain import (
 
 
 def dictionary(catalog: Described) -> Document:
-    """Everything that reports of `catalog` can say, and what is promised about them."""
+    """Describe every event type of `catalog`: its properties, fields and possible values."""
     about = (f"Catalog number {catalog.number}. Contact: ", Link(catalog.contact))
     blocks: list[Block] = [Paragraph(about)]
     for _, entry in sorted(catalog.types.items()):

@@ -1,9 +1,8 @@
-"""A page as blocks of plain text, and its Markdown. `methrics.node.html.document` renders the HTML.
+"""Represent a page as blocks of plain text, and render it as Markdown.
 
-The text of a page comes from catalogs, and anyone can write a catalog. So no page is assembled from
-markup: blocks hold plain text, and each renderer escapes all text in one place. Whatever characters
-a catalog holds, the reader sees them as text: they cannot become a link, an image, a script or a
-heading.
+The text of a page comes from catalogs, and anyone can write a catalog. So blocks contain plain
+text, and each renderer escapes all text in one place: characters in a catalog cannot become a link,
+an image, a script or a heading. `methrics.node.html.document` renders the HTML.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A web address. It becomes a link only if `is_link` holds; otherwise it is shown as text."""
+    """A web address. It becomes a link only if `is_link` is true; otherwise it is shown as text."""
 
     url: str
 
@@ -41,7 +40,8 @@ Text = Span | tuple[Span, ...]
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """Level 2 or 3; the title is the only level 1. `anchor`: its HTML id, letters and dashes."""
+    """A heading of level 2 or 3; only the title has level 1. `anchor`: the HTML id of the
+    heading."""
 
     level: int
     text: Text
@@ -91,7 +91,8 @@ _WWW = re.compile(r"(?i)(www)\.")
 
 
 def plain(text: str) -> str:
-    """`text` as one line: breaks and control characters become spaces, invisible characters go.
+    """Return `text` as one line: breaks and control characters become spaces, and invisible
+    characters are removed.
 
     Characters that reverse the direction of writing or have no width could make a page read
     differently from its bytes.
@@ -107,24 +108,25 @@ def plain(text: str) -> str:
 
 
 def spaced(span: str, shown: str) -> str:
-    """`shown` with the spaces that stand at the ends of `span`: they separate it from the pieces
-    beside it."""
+    """Add to `shown` the spaces at the ends of `span`, which separate it from the pieces beside
+    it."""
     lead, tail = " " * span.startswith(" "), " " * (span.endswith(" ") and len(span) > 1)
     return f"{lead}{shown}{tail}"
 
 
 def is_link(url: str) -> bool:
-    """Whether `url` may become a link: https, and no character that HTML or Markdown interprets."""
+    """Tell whether `url` may be a link: https, without characters that HTML or Markdown
+    interprets."""
     return _URL.fullmatch(url) is not None
 
 
 def spans(text: Text) -> tuple[Span, ...]:
-    """The pieces of a line."""
+    """Return the pieces of a line."""
     return text if isinstance(text, tuple) else (text,)
 
 
 def words(text: Text) -> str:
-    """The plain text of a line."""
+    """Return the plain text of a line."""
     return "".join(
         piece if isinstance(piece, str) else piece.url if isinstance(piece, Link) else piece.text
         for piece in spans(text)
@@ -132,14 +134,14 @@ def words(text: Text) -> str:
 
 
 def markdown(document: Document) -> str:
-    """The page as CommonMark with GitHub's tables, ending with a line break."""
+    """Render the page as CommonMark with GitHub's tables, ending with a line break."""
     parts = [f"# {escape(document.title)}"]
     parts += [_markdown_block(block) for block in document.blocks]
     return "\n\n".join(parts) + "\n"
 
 
 def escape(text: str) -> str:
-    """Plain text escaped for Markdown: a line, a cell or a heading that shows exactly `text`."""
+    """Escape plain text for Markdown, so that a line, cell or heading shows exactly `text`."""
     safe = _MARKS.sub(r"\\\g<0>", plain(text))
     safe = _FIRST.sub(lambda found: f"{found[1] or ''}\\{found[2]}", safe)
     return _WWW.sub(r"\1\\.", safe)

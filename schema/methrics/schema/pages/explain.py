@@ -1,4 +1,4 @@
-"""Describes the declarations of a catalog: in words for people, and as JSON Schema for programs.
+"""Describe the declarations of a catalog, in words for people and as JSON Schema for programs.
 
 Every text is generated from the catalog, so it agrees with the reports sent (MIM-8, KPI-13).
 """
@@ -32,22 +32,22 @@ class Described(Declares, Protocol):
 
     @property
     def label(self) -> str:
-        """The readable part of the topic."""
+        """Return the label, the readable part of the topic."""
         ...
 
     @property
     def number(self) -> int:
-        """Number in the chain of catalogs."""
+        """Return the catalog's number; 1 for the first catalog of a namespace."""
         ...
 
     @property
     def contact(self) -> str:
-        """Whom to contact with questions."""
+        """Return the address for questions."""
         ...
 
 
 def duration(seconds: int) -> str:
-    """Seconds in the largest unit that fits exactly: 259200 is "3 days"."""
+    """Write seconds in the largest unit that fits exactly: 259200 is "3 days"."""
     for size, unit in _UNITS:
         if seconds and seconds % size == 0:
             count = seconds // size
@@ -56,7 +56,7 @@ def duration(seconds: int) -> str:
 
 
 def schedule(entry: EventType) -> str:
-    """When reports of this type leave, in one sentence."""
+    """Describe in one sentence when reports of this type leave."""
     release = entry.release
     parts = [f"at least {duration(release.delay)} later"]
     if release.jitter:
@@ -84,7 +84,7 @@ def _days(milestones: tuple[int, ...]) -> str:
 
 
 def allowed(field: Field) -> str:
-    """The values that a field can have, in words."""
+    """Describe the values that a field can have."""
     if field.type == "flag":
         return "yes or no"
     if field.type == "version":
@@ -105,7 +105,8 @@ def allowed(field: Field) -> str:
 
 
 def json_schema(entry: EventType) -> dict[str, object]:
-    """JSON Schema (2020-12) of a report's payload, written as JSON with the catalog id in hex."""
+    """Return the JSON Schema (2020-12) of a report's payload in JSON, with the catalog id in
+    hex."""
     values: dict[str, object] = {
         "type": "object",
         "additionalProperties": False,
@@ -163,5 +164,5 @@ def _described(field: Field) -> dict[str, object]:
 
 
 def date(time: int) -> str:
-    """Unix seconds as the UTC day, `2028-07-01`."""
+    """Write Unix seconds as the UTC day, such as `2028-07-01`."""
     return datetime.fromtimestamp(time, UTC).date().isoformat()

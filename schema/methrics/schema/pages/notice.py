@@ -1,8 +1,8 @@
-"""The privacy notice of a catalog: what is collected, why, by whom, how long, and how to refuse.
+"""Make the privacy notice of a catalog: what is collected, why, by whom, and how to refuse.
 
 No sentence is written by hand for one app, so the policy page cannot contradict the code (MIM-8).
-Sentences about an event type are generated from its declaration. All other sentences are true of
-every report, because every node enforces them.
+Sentences about an event type are generated from its declaration. All other sentences apply to every
+report, because every node enforces them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _VALUES_SHOWN = 6
 
 
 def notice(catalog: Described) -> Document:
-    """The notice to people whose apps use `catalog`."""
+    """Make the notice to people whose apps use `catalog`."""
     types = tuple(entry for _, entry in sorted(catalog.types.items()))
     blocks = [
         *_in_short(types),

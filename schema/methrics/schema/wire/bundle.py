@@ -1,4 +1,4 @@
-"""Bundles: one gossip message, a CBOR array of byte strings, each one item's exact bytes.
+"""Pack and unpack bundles: CBOR arrays of byte strings, each the exact bytes of one item.
 
 A bundle has no signature of its own: a node that forwards an item adds nothing to it. The order of
 the items has no meaning, except that a catalog comes before the reports that need it.
@@ -50,7 +50,8 @@ def unpack(data: bytes) -> list[bytes]:
 
 
 def _head(data: bytes, at: int, major: int) -> tuple[int, int]:
-    """Read the CBOR head at `at`, in shortest form: its argument, and the offset after it."""
+    """Read the CBOR head at `at`. Returns its argument, and the offset after it. Raises
+    RefusedError if the head is not in shortest form."""
     extra = data[at] - (major << 5) if at < len(data) else -1
     if 0 <= extra < 24:
         return extra, at + 1
@@ -64,8 +65,8 @@ def _head(data: bytes, at: int, major: int) -> tuple[int, int]:
 class Packer:
     """Collects items into one bundle after another. Not thread-safe.
 
-    Call `add` until it returns True, then `take`. Each added item fits: a bundle counts as full
-    from `BUNDLE_AIM` bytes on, which leaves room for one more item of the largest size.
+    Call `add` until it returns True, then `take`. `add` reports a full bundle at `BUNDLE_AIM`
+    bytes. Before that, an item of the largest size still fits.
     """
 
     def __init__(self, aim: int = BUNDLE_AIM) -> None:
@@ -97,7 +98,8 @@ class Packer:
         return self.size >= self._aim or len(self._items) >= BUNDLE_ITEMS_MAX
 
     def take(self) -> bytes:
-        """Encode the added items as a bundle and start the next. ValueError if there are none."""
+        """Encode the added items as a bundle and start the next. Raises ValueError without
+        items."""
         bundle = pack(self._items)
         self._items, self.size = [], 0
         return bundle

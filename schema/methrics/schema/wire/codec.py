@@ -1,9 +1,9 @@
-"""The one encoding on the wire: a subset of core deterministic CBOR (RFC 8949 section 4.2.1).
+"""Encode and decode the wire's subset of core deterministic CBOR (RFC 8949 section 4.2.1).
 
 The values are `bool`, `int` (64 bits and a sign), `str`, `bytes`, `list` and `dict` with text
 keys; there are no floats, nulls, tags or indefinite lengths, so each value has exactly one
-encoding. `decode` reads that encoding and nothing else: it succeeds only if
-`encode(decode(data)) == data`, and everything else is refused (SPEC.md section "Encoding").
+encoding. `decode` refuses every other encoding: it succeeds only if `encode(decode(data)) == data`
+(SPEC.md section "Encoding").
 
 The library `cbor2` reads and writes the bytes, but it also reads longer encodings. `decode`
 therefore computes the length of the shortest encoding of the value it got. If the data has exactly
@@ -22,7 +22,7 @@ from methrics.schema.wire.limits import DEPTH_MAX
 from methrics.schema.wire.verdict import Reason
 
 Value = bool | int | str | bytes | list["Value"] | dict[str, "Value"]
-"""The types of values that the codec carries; `encode` also takes tuples as arrays."""
+"""The types of values that can be encoded; `encode` also accepts tuples, as arrays."""
 
 _MEANT = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 100, 256, 258, 260, 261, 1004, 43000, 55799)
 """Tags that cbor2 would decode into special types; each is refused before it is decoded."""
@@ -43,7 +43,7 @@ _STRICT: dict[str, Any] = {
 
 
 def encode(value: object) -> bytes:
-    """The one encoding of `value` (RFC 8949 section 4.2.1).
+    """Encode `value` (RFC 8949 section 4.2.1).
 
     Raises ValueError for a value that the wire cannot carry: another type, a key that is not text,
     an integer of more than 64 bits, text that is not Unicode, or nesting deeper than `DEPTH_MAX`.
@@ -54,7 +54,7 @@ def encode(value: object) -> bytes:
 
 
 def head(major: int, number: int) -> bytes:
-    """The shortest head of a data item: major type 0..7, argument 0..2**64-1."""
+    """Return the shortest head of a data item: major type 0..7, argument 0..2**64-1."""
     if number < 24:
         return bytes((major << 5 | number,))
     for extra, size in ((24, 1), (25, 2), (26, 4), (27, 8)):
@@ -105,7 +105,7 @@ def decode(data: bytes, *, limit: int) -> Value:
 
 
 def _size(value: object) -> int:
-    """Length in bytes of the one encoding of a decoded value. ValueError if it has none."""
+    """Return the length in bytes of a decoded value's encoding. ValueError if it has none."""
     kind = type(value)
     if kind is dict:
         return _map_size(value)  # type: ignore[arg-type]  # an exact dict
@@ -126,7 +126,8 @@ def _size(value: object) -> int:
 
 
 def _map_size(entries: dict[object, object]) -> int:
-    """As `_size`, for a map; small values are measured inline, since calls double the time."""
+    """Return the length in bytes of a map's encoding. Small values are measured inline, because
+    calls double the time."""
     size = _head_size(len(entries))
     last_length, last = -1, ""
     for key, value in entries.items():

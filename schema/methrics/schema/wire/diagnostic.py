@@ -1,4 +1,4 @@
-"""Items as text for people, in CBOR diagnostic notation (RFC 8949 section 8)."""
+"""Write items as text for people, in CBOR diagnostic notation (RFC 8949 section 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items: COSE_Sign1 (RFC 9052) with Ed25519, in one fixed layout that `split` reads by slicing.
+"""Sign, split and verify items: COSE_Sign1 (RFC 9052) with Ed25519, in one fixed layout.
 
     [ protected, {}, payload, signature ]
     protected = << {1: -8, 3: content type, 4: key, ? "work": nonce} >>
@@ -23,7 +23,7 @@ from methrics.schema.wire.limits import CATALOG_MAX, ENVELOPE_SIZE, ITEM_MAX, NO
 from methrics.schema.wire.verdict import Reason
 
 DOMAIN: Final = b"methrics/1"
-"""External data of each signature: a signature made for another purpose does not verify here."""
+"""The external data of each signature, so that a signature for another purpose does not verify."""
 
 
 class Kind(IntEnum):
@@ -43,10 +43,10 @@ SIZE_MAX: Final = {
     Kind.REVOCATION: NOTICE_MAX,
     Kind.ANNOUNCEMENT: NOTICE_MAX,
 }
-"""Largest size in bytes of an item of each kind, envelope included."""
+"""The largest size in bytes of an item of each kind, with its envelope."""
 
 CONTENT_TYPE: Final = 65_000
-"""CoAP content format (experimental range) of version 1; the kind is added to it."""
+"""Version 1 starts at this CoAP content format (experimental range); the kind is added to it."""
 
 _KINDS = {CONTENT_TYPE + kind: kind for kind in Kind}
 _EXPERIMENTAL = range(65_000, 65_536)
@@ -64,10 +64,10 @@ _STARTS = {
     _PLAIN + content_type.to_bytes(2, "big") + _KEY_HEAD: _KINDS[content_type]
     for content_type in _KINDS
 }
-"""The bytes in front of the key, by kind, for items without a work stamp (nearly all items)."""
+"""Maps the bytes in front of the key to the kind, for items without a work stamp (nearly all)."""
 
 _OPENINGS = {kind: start[1:] for start, kind in _STARTS.items()}
-"""The same bytes by kind, without the head of the array."""
+"""Maps the kind to these bytes without the head of the array."""
 
 _PLAIN_END = 3 + 42
 _TAIL = 2 + 64
@@ -123,7 +123,8 @@ def _malformed(message: str) -> RefusedError:
 
 
 def _other_start(raw: bytes) -> tuple[Kind, int, int | None]:
-    """The kind, end of protected header and nonce of an item with a stamp or of an unknown kind."""
+    """Read the start of an item that has a work stamp or an unknown kind. Returns the kind, the end
+    of the protected header, and the nonce."""
     if raw[:8] == _PLAIN:
         end, work = _PLAIN_END, None
     elif raw[:2] == b"\x84\x58" and raw[3:8] == _STAMPED:
@@ -151,7 +152,7 @@ def _nonce(stamp: bytes) -> int:
 
 
 def _payload(raw: bytes, end: int) -> tuple[int, int]:
-    """Offsets of the payload, which lies between the empty map at `end` and the signature."""
+    """Return the offsets of the payload, between the empty map at `end` and the signature."""
     stop = len(raw) - _TAIL
     if raw[stop : stop + 2] != _SIGNATURE_HEAD:
         raise _malformed("the item does not end with a signature of 64 bytes")
@@ -191,14 +192,14 @@ def _sodium() -> tuple[Callable[[bytes, bytes], bytes], type[Exception]]:
 
 
 def public_key(seed: bytes) -> bytes:
-    """The Ed25519 public key (32 bytes) of a seed (32 bytes)."""
+    """Return the Ed25519 public key (32 bytes) of a seed (32 bytes)."""
     from nacl.bindings import crypto_sign_seed_keypair
 
     return crypto_sign_seed_keypair(seed)[0]
 
 
 def seal(kind: Kind, payload: bytes, seed: bytes, *, work_bits: int = 0) -> bytes:
-    """As `sign_item`, but returns only the bytes of the item."""
+    """Sign like `sign_item`, but return only the bytes of the item."""
     return sign_item(kind, payload, seed, work_bits=work_bits).raw
 
 
@@ -237,7 +238,7 @@ def _signer() -> tuple[Callable[[bytes], tuple[bytes, bytes]], Callable[[bytes, 
 
 
 def _protected(kind: Kind, key: bytes, nonce: int | None) -> bytes:
-    """The protected header, encoded as the item's first byte string."""
+    """Encode the protected header, the item's first byte string."""
     if nonce is None:
         return _OPENINGS[kind] + key
     content_type = (CONTENT_TYPE + kind).to_bytes(2, "big")

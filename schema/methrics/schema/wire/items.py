@@ -1,8 +1,8 @@
-"""The payloads of reports, erasures, revocations and announcements.
+"""Encode and decode the payloads of reports, erasures, revocations and announcements.
 
 Each `decode_x(payload)` gives the value or raises RefusedError; each `encode_x(value)` gives the
-payload that `envelope.seal` signs. Shapes and bounds are those of SPEC.md section "Payloads". The
-catalog checks whether a report fits its event type, and `judge` checks whether its time is right.
+payload that `envelope.seal` signs. Shapes and bounds are those of SPEC.md section "Payloads".
+`EventType.check_report` checks whether a report fits its event type, and `judge` checks its time.
 `catalog.Catalog` reads the payloads of catalogs.
 """
 
@@ -110,7 +110,7 @@ def encode_report(report: Report) -> bytes:
     if report.sequence is not None or not 0xFFFF < report.time < 1 << 32:
         return _encode_report(report)
     try:
-        # The types of the values tell True from 1.
+        # The types of the values distinguish True from 1.
         said = (
             report.catalog,
             report.type,
@@ -158,7 +158,7 @@ def _any(value: object) -> bytes:
 
 @lru_cache(4096)
 def _piece(value: str | int, _is_flag: bool = False) -> bytes:
-    """The encoding of a word or number. `_is_flag` keeps 1 and True apart in the cache."""
+    """Encode a word or number. `_is_flag` keeps 1 and True apart in the cache."""
     return encode(value)
 
 
@@ -188,10 +188,11 @@ _TIME_KEY = b"\x64time\x1a"
 _TIME = 1 + len(_TIME_KEY)
 _TIME_END = _TIME + 4
 _REMEMBERED = (b"\xa4", b"\xa5")
-"""Heads of the maps that are cached: four entries, or five with `count` or `one_in`."""
+"""Only maps with these heads are cached: four entries, or five with `count` or `one_in`."""
 _REPORTS: dict[bytes, Report] = {}
 _REPORTS_MAX = 8192
-"""Cached reports: at most 20 MB if all are of the largest size, about 5 MB of heartbeats."""
+"""The most cached reports: 20 MB if all have the largest size, about 5 MB if they are
+heartbeats."""
 
 
 def _decode_report(payload: bytes) -> Report:
@@ -373,7 +374,7 @@ def _number(body: Mapping[str, object], name: str, least: int) -> int:
 
 
 def _text(value: object, most: int, least: int = 1) -> str:
-    """A text of `least` to `most` bytes of UTF-8 without control characters, safe to show."""
+    """Check that `value` is text of `least` to `most` bytes of UTF-8 without control characters."""
     if type(value) is not str or not least <= len(value.encode()) <= most:
         _refuse(f"a text does not have {least} to {most} bytes")
     if not BARRED.isdisjoint(value):

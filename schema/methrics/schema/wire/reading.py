@@ -1,4 +1,4 @@
-"""Reads untrusted maps: signed catalogs (strict) and the sources that authors write (lenient).
+"""Read untrusted maps: signed catalogs (strict) and the sources that authors write (lenient).
 
 One set of rules covers both a catalog from the network and one that its author is writing, so the
 two cannot differ. In strict mode, the first breach raises `RefusedError`. Otherwise each breach
@@ -42,7 +42,7 @@ _NAME = _LOWER | _DIGIT | {"_"}
 _LABEL = _LOWER | _DIGIT | {"-"}
 _WORD = _LETTER_DIGIT | frozenset(" ._+/-")
 NAME_MAX = 32
-"""Characters of a name, a label or a word."""
+"""The most characters of a name, a label or a word."""
 
 # Control characters, line separators and bidirectional overrides could forge what a consent screen
 # shows. The set is written out, and not taken from a Unicode table, so that every implementation
@@ -70,7 +70,8 @@ _KINDS = {
 
 
 ABSENT = object()
-"""Stands for a missing key that `table` has reported: readers return a default silently."""
+"""The value of a missing key, which `table` has already reported. The methods return a default for
+it and report nothing."""
 
 
 def kind_of(value: object) -> str:
@@ -118,7 +119,7 @@ class Reader:
         return {key: item for key, item in value.items() if key in required or key in optional}
 
     def text(self, value: object, where: str, limit: int, *, empty: bool = False) -> str:
-        """One line of text of 1 to `limit` bytes of UTF-8."""
+        """Read one line of text of 1 to `limit` bytes of UTF-8; 0 bytes only with `empty`."""
         if value is ABSENT:
             return ""
         if type(value) is not str:
@@ -135,7 +136,7 @@ class Reader:
         return ""
 
     def uint(self, value: object, where: str, low: int, high: int, unit: str = "") -> int:
-        """A whole number from `low` to `high`."""
+        """Read a whole number from `low` to `high`; return `low` after a complaint."""
         if value is ABSENT:
             return low
         unit = f" {unit}" if unit else ""
@@ -148,7 +149,7 @@ class Reader:
         return value
 
     def array(self, value: object, where: str, low: int, high: int) -> list[object]:
-        """A list of `low` to `high` entries; an empty list after a complaint."""
+        """Read a list of `low` to `high` entries; return an empty list after a complaint."""
         if value is ABSENT:
             return []
         if type(value) is not list:
@@ -160,7 +161,7 @@ class Reader:
         return value
 
     def one_of(self, value: object, where: str, words: Sequence[str]) -> str:
-        """One of a closed list of words; the first word after a complaint."""
+        """Read one of a closed list of words; return the first word after a complaint."""
         if value is ABSENT:
             return words[0]
         if type(value) is not str or value not in words:
@@ -169,24 +170,25 @@ class Reader:
         return value
 
     def code(self, value: object, where: str, codes: Collection[str]) -> str:
-        """One of a closed list of codes, which is too long to be quoted in a complaint."""
+        """Read one of a closed list of codes. Complaints do not quote the list, which is too
+        long."""
         if type(value) is not str or value not in codes:
             self.complain(UNKNOWN_WORD, where, f"{show(value)} is no code of the list; remove it")
             return ""
         return value
 
     def name(self, value: object, where: str) -> str:
-        """The name of an event type, field or step."""
+        """Read the name of an event type, field or step."""
         rule = "lower case letters, digits and _, at most 32"
         return self._spelled(value, where, is_name, rule)
 
     def label(self, value: object, where: str) -> str:
-        """The readable part of a topic."""
+        """Read a label, the readable part of a topic."""
         rule = "lower case letters, digits and -, at most 32"
         return self._spelled(value, where, is_label, rule)
 
     def word(self, value: object, where: str) -> str:
-        """One declared value of an enum."""
+        """Read one declared value of an enum."""
         rule = "letters, digits, inner spaces and ._+/-, at most 32 characters"
         return self._spelled(value, where, is_word, rule)
 
@@ -217,17 +219,17 @@ class Reader:
 
 
 def is_name(text: str) -> bool:
-    """`[a-z][a-z0-9_]{0,31}`"""
+    """Tell whether `text` matches `[a-z][a-z0-9_]{0,31}`."""
     return 0 < len(text) <= NAME_MAX and text[0] in _LOWER and set(text) <= _NAME
 
 
 def is_label(text: str) -> bool:
-    """`[a-z][a-z0-9-]{0,31}`"""
+    """Tell whether `text` matches `[a-z][a-z0-9-]{0,31}`."""
     return 0 < len(text) <= NAME_MAX and text[0] in _LOWER and set(text) <= _LABEL
 
 
 def is_word(text: str) -> bool:
-    """`[A-Za-z0-9]([A-Za-z0-9 ._+/-]{0,30}[A-Za-z0-9._+/-])?`"""
+    """Tell whether `text` matches `[A-Za-z0-9]([A-Za-z0-9 ._+/-]{0,30}[A-Za-z0-9._+/-])?`."""
     return (
         0 < len(text) <= NAME_MAX
         and text[0] in _LETTER_DIGIT
@@ -237,7 +239,7 @@ def is_word(text: str) -> bool:
 
 
 def show(value: object) -> str:
-    """`value` quoted in at most 40 ASCII characters, safe to print in one line."""
+    """Quote `value` in at most 40 ASCII characters, which are safe to print in one line."""
     if isinstance(value, int) and not -(2**64) < value < 2**64:
         return "a huge number"  # Python refuses to print integers of more than 4,300 digits
     text = ascii(value) if isinstance(value, str | int | bytes) else kind_of(value)

@@ -1,4 +1,4 @@
-"""The topic of a namespace: its readable label and a short form of its key.
+"""Compute and parse topics. A topic contains a namespace's label and a short form of its key.
 
     /methrics/1/<label>-<short key>/cbor
 
@@ -22,7 +22,8 @@ _HEAD, _TAIL = "/methrics/1/", "/cbor"
 
 @lru_cache(1024)
 def short_key(key: bytes) -> str:
-    """The short form (16 characters) of a namespace key. ValueError if `key` is not 32 bytes."""
+    """Return the short form (16 characters) of a namespace key. ValueError unless it has 32
+    bytes."""
     if len(key) != 32:
         raise ValueError(f"a namespace key has 32 bytes, not {len(key)}")
     number = int.from_bytes(sha256(key).digest()[:10], "big")
@@ -30,12 +31,12 @@ def short_key(key: bytes) -> str:
 
 
 def topic(label: str, key: bytes) -> str:
-    """The gossip topic on which a namespace's items travel."""
+    """Return the gossip topic of a namespace's items."""
     return f"{_HEAD}{label}-{short_key(key)}{_TAIL}"
 
 
 def parse_topic(text: str) -> tuple[str, str]:
-    """The label and short key of a topic. Raises RefusedError(MALFORMED) for any other text."""
+    """Split a topic into label and short key. Raises RefusedError(MALFORMED) for any other text."""
     label, dash, short = text.removeprefix(_HEAD).removesuffix(_TAIL).rpartition("-")
     spelled = is_label(label) and len(short) == 16 and set(_ALPHABET) >= set(short)
     if not spelled or text != f"{_HEAD}{label}{dash}{short}{_TAIL}":

@@ -1,7 +1,8 @@
 """The three verdicts on an item and the stable reason codes (SPEC.md section "Verdicts").
 
-REJECT: no honest node would send this; it lowers the peer score of the node that forwarded it.
-IGNORE: an honest node may send this, too late or twice; it is dropped and costs no peer score.
+REJECT: no honest node would send this item; the node that forwarded it loses peer score.
+IGNORE: an honest node may send this item, for example too late or twice; it is dropped, and no node
+loses peer score.
 """
 
 from __future__ import annotations
