@@ -1,8 +1,9 @@
 """What runs beside and inside an app: consent, recorder, outbox, publisher, relay.
 
-An app needs `open` and what it returns. Beside it are public: `methrics.node.publisher` (publish
-from within the app), `methrics.node.bridges.mixpanel` and `.otel` (keep another library's calls),
-and `methrics.node.testing` (a network in memory).
+An app needs `open` and the recorder that it returns. Three other parts are public:
+`methrics.node.publisher` (for apps that publish themselves), `methrics.node.bridges.mixpanel` and
+`.otel` (for apps that keep the calls of another library), and `methrics.node.testing` (a network in
+memory).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long to wait before something that failed is tried again (pure)."""
+"""Computes how long to wait before a failed attempt is repeated (pure)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ class Backoff:
     most: float
 
     def wait(self, failures: int) -> float:
-        """Seconds to wait after the first failure (`failures` is 0) or a later one."""
+        """Returns the seconds to wait after a failure; `failures` counts the failures before it in
+        a row, so it is 0 after the first one."""
         # 2 ** 60 seconds exceed any `most`; without a bound the power would overflow a float.
         return min(self.most, self.least * 2.0 ** min(failures, 60))
 
     def drawn(self, failures: int, rng: Rng) -> float:
-        """As `wait`, drawn from the upper half of that time: when a peer returns, those that wait
-        for it do not all come at once."""
+        """Returns seconds drawn from the upper half of `wait(failures)`, so that not all nodes that
+        wait for a peer connect at the same moment when it returns."""
         return self.wait(failures) * (0.5 + rng() / 2)

@@ -1,4 +1,4 @@
-"""The one module that reads the clock and the random numbers of the machine.
+"""The only module that reads the machine's clock and its random numbers.
 
 All other modules take `now` (whole seconds UTC), a `Clock` or an `Rng` from their caller, so that
 schedules, flags and retention can be tested without waiting.
@@ -14,23 +14,24 @@ Rng = Callable[[], float]
 
 
 class Clock:
-    """The clock of the machine. Tests pass a `ManualClock`."""
+    """The machine's clock. Tests pass a `ManualClock` instead."""
 
     __slots__ = ()
 
     def now(self) -> int:
-        """Whole seconds since 1970-01-01 UTC."""
+        """Returns whole seconds since 1970-01-01 UTC."""
         return int(time.time())
 
     monotonic: Callable[[], float] = staticmethod(time.monotonic)
-    """Seconds from an arbitrary start; never goes back."""
+    """Returns seconds since an arbitrary moment; the number never decreases."""
 
     sleep: Callable[[float], None] = staticmethod(time.sleep)
-    """Blocks the calling thread; used for fractions of a millisecond on a locked outbox."""
+    """Blocks the calling thread. It is used only while the outbox is locked, for less than a
+    millisecond at a time."""
 
 
 class ManualClock(Clock):
-    """A clock that stands still until a test moves it (public testing API)."""
+    """A clock that changes only when a test moves it (public testing API)."""
 
     __slots__ = ("_monotonic", "_now")
 
@@ -39,11 +40,11 @@ class ManualClock(Clock):
         self._monotonic = 0.0
 
     def now(self) -> int:
-        """Whole seconds since 1970-01-01 UTC."""
+        """Returns whole seconds since 1970-01-01 UTC."""
         return self._now
 
     def monotonic(self) -> float:
-        """Seconds by which the clock was moved forward so far."""
+        """Returns the seconds by which the clock was moved forward so far."""
         return self._monotonic
 
     def sleep(self, seconds: float) -> None:
@@ -57,9 +58,9 @@ class ManualClock(Clock):
 
 
 def system_rng() -> Rng:
-    """Python's generator, which is seeded by the operating system, and again after each fork. It
-    draws schedules, never keys. Imported at first use, because an app without consent needs
-    none."""
+    """Returns Python's generator, which the operating system seeds at the start and after each
+    fork. It draws schedules, never keys. It is imported at first use, because an app without
+    consent does not need it."""
     from random import random
 
     return random

@@ -1,7 +1,7 @@
-"""The names of a user's files. Only computes names; the code that writes a file makes its folder.
+"""Computes the names of a user's files and folders, and creates none of them.
 
-The caller's `home` comes first, then METHRICS_HOME: each is one folder for data and settings. Else
-the folders are those of the platform (XDG on Linux and BSD, the Library on macOS).
+If the caller gives `home`, or else if METHRICS_HOME is set, that one folder is used for data and
+settings. Otherwise the platform's folders are used (XDG on Linux and BSD, the Library on macOS).
 
     <data>/<label>-<short key>/outbox.db     what was recorded and what was released
     <data>/<label>-<short key>/publisher.lock
@@ -15,11 +15,12 @@ import sys
 from collections.abc import Mapping
 
 POLICY_FILE = "/etc/methrics/policy.json"
-"""The policy of the system's owner, which is above the choices of users and apps (DEB-5)."""
+"""The policy of the system's owner, which overrides the choices of users and apps (DEB-5)."""
 
 
 class Paths:
-    """The folders of one user, absolute. `home`: one folder for data and settings, if chosen."""
+    """Absolute paths of one user's folders. `home`: the one folder for data and settings, or None
+    if the platform's folders are used."""
 
     __slots__ = ("config", "data", "home", "policy")
 
@@ -33,7 +34,7 @@ class Paths:
 
     @property
     def ledger(self) -> str:
-        """The consent ledger."""
+        """The file of the consent ledger."""
         return os.path.join(self.config, "consent.json")
 
     def namespace(self, namespace: str) -> str:
@@ -41,11 +42,11 @@ class Paths:
         return os.path.join(self.data, namespace)
 
     def outbox(self, namespace: str) -> str:
-        """The outbox of one namespace."""
+        """The file of one namespace's outbox."""
         return os.path.join(self.data, namespace, "outbox.db")
 
     def publisher_lock(self, namespace: str) -> str:
-        """The lock that the one publisher of a namespace holds."""
+        """The lock file of one namespace. A running publisher holds its lock."""
         return os.path.join(self.data, namespace, "publisher.lock")
 
 
@@ -56,7 +57,8 @@ def user_paths(
     platform: str = sys.platform,
     policy: str = POLICY_FILE,
 ) -> Paths:
-    """The folders for `home`, or for this user if it is None. Touches nothing."""
+    """Returns the folders in `home`, or those of this user if it is None. Reads and writes no
+    file."""
     chosen = os.fspath(home) if home is not None else env.get("METHRICS_HOME", "")
     if chosen:
         folder = os.path.abspath(os.path.expanduser(chosen))
@@ -77,5 +79,5 @@ def _xdg(env: Mapping[str, str], name: str, default: str) -> str:
 
 
 def namespace_of(label: str, short_key: str) -> str:
-    """The name of a namespace in folders, ledger and topic: `<label>-<short key>`."""
+    """Returns the namespace `<label>-<short key>`, as in folder names, the ledger and the topic."""
     return f"{label}-{short_key}"

@@ -1,6 +1,6 @@
-"""The publisher for apps that run it themselves: as a task of a trio app, or in a thread.
+"""The publisher, for apps that run it themselves: as a task of a trio app, or in a thread.
 
-`python -m methrics.node.publisher` runs it as a process of its own.
+`python -m methrics.node.publisher` runs the publisher as a process of its own.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""A token bucket: so much at once, and so much per second (pure)."""
+"""A token bucket, which limits a burst and a rate per second (pure)."""
 
 from __future__ import annotations
 
 
 class TokenBucket:
-    """Holds at most `size` tokens, gains `rate` tokens per second, and is full at the start.
+    """Contains at most `size` tokens, gains `rate` tokens per second, and is full at the start.
 
     `now` is in seconds on a clock that never goes back.
     """
@@ -18,21 +18,21 @@ class TokenBucket:
         self._now = now
 
     def take(self, wanted: int, now: float) -> int:
-        """Takes as many whole tokens as there are, at most `wanted`; returns how many."""
+        """Removes up to `wanted` whole tokens, as many as there are; returns their number."""
         self._fill(now)
         taken = max(0, min(wanted, int(self._tokens)))
         self._tokens -= taken
         return taken
 
     def spend(self, amount: float, now: float) -> float:
-        """Takes `amount` tokens, more than there are if need be; returns the seconds to wait until
-        none is owed."""
+        """Removes `amount` tokens, even if there are fewer. Returns the seconds until the number of
+        tokens is no longer negative; 0 if it is not."""
         self._fill(now)
         self._tokens -= amount
         return max(0.0, -self._tokens / self._rate)
 
     def is_full(self, now: float) -> bool:
-        """Whether the bucket is as it was at the start, so that it may be forgotten."""
+        """Whether the bucket is full, as at the start; then it need not be kept."""
         self._fill(now)
         return self._tokens >= self._size
 

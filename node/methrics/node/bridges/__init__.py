@@ -1,3 +1,3 @@
-"""Bridges: apps that count with another library keep their calls, and report here instead."""
+"""Bridges: an app keeps its calls of another metrics library, and this package records them."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""The result of one export: a sum per combination of fields, and a latest state per type."""
+"""Collects the result of one export: a sum per combination of fields, and one state per type."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from methrics.node.record.compiled import COUNT_MAX
 
 
 class Count(NamedTuple):
-    """`n` of an event type with these values, as `Recorder.count` takes them."""
+    """The arguments of one call of `Recorder.count`."""
 
     name: str
     fields: Mapping[str, object]
@@ -17,8 +17,12 @@ class Count(NamedTuple):
 
 
 class Batch:
-    """`counts`: by combination of fields. `states`: by type. `clashes`: for each type with
-    contradicting states, the number of those."""
+    """The counts and states of one export.
+
+    `counts`: sums by event type and combination of fields. `states`: the fields of a state, by
+    event type. `clashes`: for each event type that got two different values for one field, the
+    number of its data points.
+    """
 
     def __init__(self) -> None:
         self.counts: dict[object, Count] = {}
@@ -27,13 +31,15 @@ class Batch:
         self._points: dict[str, int] = {}
 
     def add(self, name: str, fields: Mapping[str, object], n: int) -> None:
-        """Adds `n` to the sum of this combination, to which other instruments may add, too."""
+        """Adds `n` to the sum of this combination of fields. Several instruments may add to one
+        sum."""
         key = (name, tuple(sorted((field, repr(value)) for field, value in fields.items())))
         before = self.counts.get(key)
         self.counts[key] = Count(name=name, fields=fields, n=n + (before.n if before else 0))
 
     def set(self, name: str, fields: Mapping[str, object]) -> None:
-        """Sets the fields of a state that one instrument gives; others may give other fields."""
+        """Sets fields of a state to the values of one instrument. Other instruments may set other
+        fields of the same state."""
         state = self.states.setdefault(name, {})
         self._points[name] = self._points.get(name, 0) + 1
         if any(repr(state.get(field, value)) != repr(value) for field, value in fields.items()):
@@ -44,7 +50,7 @@ class Batch:
 
 
 def parts(n: int) -> Iterator[int]:
-    """Splits `n` into numbers that one call of `Recorder.count` accepts."""
+    """Splits `n` into numbers, each small enough for one call of `Recorder.count`."""
     while n > 0:
         part = min(n, COUNT_MAX)
         yield part

@@ -13,18 +13,23 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.fields import Field
 
 NAMES_MAX = 2048
-"""Names of instruments that are cached; with more, the cache is emptied."""
+"""Most names of instruments that are cached. When a further name comes, the cache is emptied."""
 
 SEPARATORS = "[._/-]"
-"""The characters of an instrument's name that match `_` in an event type, as a shell pattern."""
+"""A shell pattern for the characters of an instrument's name that become `_` in an event type."""
 
 Guard = Callable[..., bool]
-"""Calls a function that may raise LocalError; if it does, counts that and returns False."""
+"""Calls a function and returns its result. If it raises LocalError, counts the error and returns
+False."""
 
 
 class Target:
-    """The event type of one instrument. `value`: the bucket field for its measured value, if there
-    is one, with its `edges`. `ambiguous`: there are several bucket fields, and none is chosen."""
+    """The event type of one instrument.
+
+    `fields`: the fields that an app may set, by name. `value`: the bucket field for the measured
+    value, or None; `edges`: its edges. `ambiguous`: whether `value` is None although the event type
+    has bucket fields, because it is not known which one to use.
+    """
 
     def __init__(self, event_type: EventType, value: str | None = None) -> None:
         self.event_type = event_type
@@ -41,9 +46,10 @@ class Target:
 
 
 class Declared:
-    """Looks up instruments and attributes: explicit mappings come first, then the naming rule.
+    """Finds the event type of an instrument and the field of an attribute. An explicit mapping
+    has priority over the naming rule.
 
-    A mapping that does not fit the catalog is left out; `guard` gets a LocalError for it.
+    If a mapping does not fit the catalog, it is ignored, and a LocalError is raised under `guard`.
     """
 
     def __init__(
@@ -66,7 +72,7 @@ class Declared:
         self._targets: dict[str, Target | None] = {}
 
     def target(self, instrument: str) -> Target | None:
-        """The event type of an instrument; None if the catalog declares none for it."""
+        """Returns the event type of an instrument, or None if the catalog declares none for it."""
         if instrument not in self._targets:
             if len(self._targets) >= NAMES_MAX:
                 self._targets.clear()
@@ -78,7 +84,8 @@ class Declared:
         return self._targets[instrument]
 
     def patterns(self) -> Iterator[tuple[str, Target]]:
-        """Pairs of (shell pattern of instrument names, target); no two match the same name."""
+        """Yields pairs of (shell pattern of instrument names, target). No two patterns match the
+        same name."""
         from fnmatch import fnmatchcase
 
         yield from self._explicit.items()
@@ -90,14 +97,14 @@ class Declared:
     def fields(
         self, target: Target, attributes: Mapping[str, object], *, value: bool
     ) -> tuple[dict[str, object], list[str]]:
-        """(Values by field, a reason for each attribute that was left out).
+        """Returns (values by field, a reason for each attribute that was left out).
 
         `value`: whether the target's value field is reserved for the measured value.
         """
         kept = target.value if value else None
         found: dict[str, object] = {}
         left: list[str] = []
-        # Mapped attributes first, the others by name, so that the result does not depend on order.
+        # Mapped attributes first, then the others by name: the order given must not matter.
         for key in sorted(attributes, key=lambda one: (one not in self._attributes, one)):
             field = target.fields.get(self._attributes.get(key) or field_name(key) or "")
             if field is None or field is kept:
@@ -127,8 +134,8 @@ class Declared:
 
 
 def fitting(field: Field, raw: object) -> object:
-    """`raw` in a form that the field accepts, None if there is none. A number becomes text for a
-    text field, because a status, a version or a level is often a number."""
+    """Returns `raw` in a form that the field accepts, or None if the field does not accept it. For
+    a text field a number becomes text, because a status, a version or a level is often a number."""
     try:
         if field.column == "text" and isinstance(raw, int | float) and not isinstance(raw, bool):
             raw = str(raw)

@@ -1,4 +1,4 @@
-"""Converts the buckets of a histogram to those of a declared field, without guessing (pure).
+"""Converts the buckets of a histogram to buckets of a declared field, without guessing (pure).
 
 A histogram's bucket contains values above its lower bound and up to its upper bound. A field's
 bucket contains values from its lower edge and below its upper edge. So a histogram's bucket is
@@ -16,12 +16,12 @@ from typing import NamedTuple
 INF = math.inf
 
 SLACK = 1e-9
-"""Relative error of a bound of an exponential bucket, which libraries compute with logarithms. The
-narrowest bucket is 700 times as wide."""
+"""Largest relative error that is assumed for a bound of an exponential bucket, because libraries
+compute it with logarithms. The narrowest bucket is 700 times as wide."""
 
 
 class Piece(NamedTuple):
-    """`n` values, each of them above `above` and at most `most`."""
+    """One bucket of a histogram: `n` values, each greater than `above` and at most `most`."""
 
     above: float
     most: float
@@ -29,7 +29,7 @@ class Piece(NamedTuple):
 
 
 def explicit(bounds: Sequence[float], counts: Iterable[int]) -> Iterator[Piece]:
-    """The non-empty buckets of an explicit-bucket histogram."""
+    """Yields the buckets of an explicit-bucket histogram that are not empty."""
     for above, most, n in zip((-INF, *bounds), (*bounds, INF), counts, strict=True):
         if n:
             yield Piece(above, most, n)
@@ -41,9 +41,11 @@ def exponential(
     positive: tuple[int, Sequence[int]],
     negative: tuple[int, Sequence[int]],
 ) -> Iterator[Piece]:
-    """The non-empty buckets of an exponential histogram. `positive`, `negative`: index of the first
-    bucket, and counts. Bucket `i` is from base ** i to base ** (i + 1); base = 2 ** (2 **
-    -scale)."""
+    """Yields the buckets of an exponential histogram that are not empty.
+
+    `zeros`: the number of values that are zero. `positive`, `negative`: (index of the first bucket,
+    counts). Bucket i is from base**i to base**(i + 1), where base = 2**(2**-scale).
+    """
     if zeros:
         yield Piece(-math.ulp(0.0), 0.0, zeros)
     for i, n in enumerate(positive[1], positive[0]):
@@ -60,12 +62,12 @@ def spread(
     least: float | None = None,
     most: float | None = None,
 ) -> tuple[Counter[int], int]:
-    """(Number of values per bucket of the field, number of values whose bucket is unsure).
+    """Returns (number of values per bucket of the field, number of values whose bucket is unsure).
 
-    `bucket`: returns the bucket of a value. `least`, `most`: the extremes of all values, if known;
-    they narrow the outermost pieces.
+    `bucket`: returns the field's bucket for a value. `least`, `most`: the smallest and the largest
+    of all values, if known; they narrow the outermost buckets of the histogram.
     """
-    if least is None or most is None or not least <= most:  # nothing known; or NaN
+    if least is None or most is None or not least <= most:  # not known, or NaN
         least, most = -INF, INF
     found: Counter[int] = Counter()
     unsure = 0
@@ -80,17 +82,18 @@ def spread(
 
 
 def inside(edges: Sequence[float], bucket: int) -> float:
-    """A value in that bucket of a field with these edges."""
+    """Returns a value that lies in `bucket` of a field with these edges."""
     return edges[bucket - 1] if bucket else math.nextafter(edges[0], -INF)
 
 
 def bounds_for(edges: Sequence[float]) -> list[float]:
-    """The bounds of a histogram with exactly the buckets of a field with these edges."""
+    """Returns the bounds with which a histogram has exactly the buckets of a field with `edges`."""
     return [math.nextafter(edge, -INF) for edge in edges]
 
 
 def _bound(index: int, scale: int, slack: float) -> float:
-    """Magnitude of a bucket's bound; 0 or infinite outside the range of a double."""
+    """Returns the magnitude of a bucket's bound, times `slack`. It is 0 or infinite if a double
+    cannot represent it."""
     try:
         return float(2.0 ** (index * 2.0**-scale)) * slack
     except OverflowError:

@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     from methrics.node.record.sequences import Sequence
 
 TIMEOUT = 1800.0
-"""Seconds: half an hour, after which most analytics tools begin another session, too."""
+"""Default seconds of an interaction: after half an hour, most analytics tools begin a new session,
+too."""
 
 
 class Steps(NamedTuple):
-    """The mapping of events to one interaction.
+    """Maps events to the steps of one interaction.
 
-    `steps`: event name -> declared step. The first one begins an interaction, and another one when
-    it comes again. `ends`: event names that end an interaction; by default the last of `steps`.
-    `timeout`: seconds after the beginning at which an unfinished interaction is recorded, by the
-    next event or when the app exits.
+    `steps`: event name -> declared step. The first event begins an interaction; when it comes
+    again, it ends that interaction and begins a new one. `ends`: event names that end an
+    interaction; by default the last event of `steps`. `timeout`: seconds from the beginning of an
+    interaction; if it is still open then, the next event or the app's exit ends and records it.
     """
 
     steps: Mapping[str, str]
@@ -29,7 +30,7 @@ class Steps(NamedTuple):
     timeout: float = TIMEOUT
 
     def last(self) -> frozenset[str]:
-        """The events that end an interaction."""
+        """Returns the names of the events that end an interaction."""
         return frozenset(self.ends or list(self.steps)[-1:])
 
 
@@ -41,8 +42,9 @@ class _Open(NamedTuple):
 class Interactions:
     """The open interactions of one event type, one for each `who`; safe to share between threads.
 
-    `who` is a number that distinguishes the users of a server in one process. It stays in memory,
-    and only while the interaction is open. The recorder limits the number of interactions.
+    `who` is a number that distinguishes the users of a server in one process. It is kept in memory
+    only, and only while the interaction is open. The recorder limits the number of open
+    interactions.
     """
 
     def __init__(self, recorder: Recorder, type_name: str, how: Steps) -> None:
@@ -62,8 +64,8 @@ class Interactions:
         return event in self._steps
 
     def step(self, event: str, who: int, values: Mapping[str, object], monotonic: float) -> str:
-        """Adds one step. Returns "" or a reason: `not-recorded`, or `no-interaction` if no
-        interaction is open."""
+        """Adds one step to the interaction of `who`. Returns "" or the reason why it did not:
+        `no-interaction` if none is open, else `not-recorded`."""
         self._watch()
         with self._lock:
             self._expire(monotonic)
@@ -84,7 +86,7 @@ class Interactions:
             return "" if added else "not-recorded"
 
     def expire(self, monotonic: float) -> None:
-        """Record the interactions that are past their timeout, as they are."""
+        """Ends and records the interactions that are past their timeout."""
         if not self._open:
             return
         self._watch()
@@ -92,7 +94,7 @@ class Interactions:
             self._expire(monotonic)
 
     def _expire(self, monotonic: float) -> None:
-        if os.getpid() != self._pid:  # the parent records what it began
+        if os.getpid() != self._pid:  # the parent records the interactions that it began
             self._pid = os.getpid()
             self._open.clear()
         while self._open:

@@ -6,8 +6,8 @@
 
 An event becomes a record of the event type that the naming rule (`naming`) or an explicit mapping
 gives for it, and its properties become fields in the same way. What the catalog does not declare is
-dropped and counted. No id, token, profile or group is kept. The consumer only records; the
-publisher sends. The `mixpanel` package is not needed.
+dropped and counted. No id, token, profile or group is kept. The consumer only writes to the outbox;
+the publisher sends. This module does not import the `mixpanel` package.
 """
 
 from __future__ import annotations
@@ -37,21 +37,22 @@ if TYPE_CHECKING:
 __all__ = ["Consumer", "Statistics", "Steps"]
 
 MESSAGE_MAX = 1_048_576
-"""Characters of one message: as much as Mixpanel accepts."""
+"""Most characters of one message; Mixpanel has the same limit."""
 
 DAY = 86_400
 
 _ENDPOINTS = {"people": "people", "groups": "groups", "imports": "import"}
-"""Endpoints whose messages are dropped, and the reason that is counted for them."""
+"""Endpoints whose messages are dropped -> the reason that is counted."""
 
 Client = TypeVar("Client")
 
 
 class Statistics(NamedTuple):
-    """Counts of the calls of one consumer, in this process; they contain no names or values.
+    """Counts of one consumer, in this process. They contain no names or values.
 
-    `recorded`: tracked events that were recorded. `dropped`: events that were not, by reason.
-    `left_out`: properties of recorded events that were not recorded, by reason.
+    `recorded`: the number of events that were recorded. `dropped`: the number of events that were
+    not recorded, by reason. `left_out`: the number of properties that were dropped although their
+    event was recorded, by reason.
     """
 
     recorded: int
@@ -60,18 +61,19 @@ class Statistics(NamedTuple):
 
 
 class Consumer:
-    """Give it to `mixpanel.Mixpanel(..., consumer=...)`. Safe to share between threads.
+    """A consumer for `mixpanel.Mixpanel(..., consumer=...)`. Safe to share between threads.
 
-    `names`: event name -> event type; `properties`: property -> field, of any type. Both come
-    before the rule, and only they can use a property that begins with `$` or `mp_`. `amounts`:
-    event name -> the property with the number to count, for types of kind `count`. `sequences`:
-    event type -> its `Steps`, or only the mapping of events to steps. `active`: types of kind
-    `state` that are recorded once a UTC day in which anything is tracked. `facts`: whether a state
-    gets this machine's facts (`recorder.facts`) where no property says otherwise.
+    `names`: event name -> event type. `properties`: property -> field; a mapping applies to all
+    event types. Both have priority over the naming rule, and a property that begins with `$` or
+    `mp_` becomes a field only by a mapping. `amounts`: event name -> the property with the number
+    to count, for event types of kind `count`. `sequences`: event type -> its `Steps`, or only the
+    mapping of events to steps. `active`: event types of kind `state`, which are recorded once on
+    each UTC day on which an event is tracked. `facts`: whether a state gets this machine's facts
+    (`recorder.facts`) for the fields that no property sets.
 
-    A mapping that does not fit the catalog raises LocalError, code wrong-mapping, if the recorder
-    is strict; otherwise it is left out, and counted in `recorder.statistics()`. After that, only a
-    strict recorder raises.
+    If the recorder is strict, a mapping that does not fit the catalog raises LocalError
+    `wrong-mapping`. Otherwise the mapping is ignored, and `recorder.statistics()` counts it. Later
+    calls raise an error only if the recorder is strict.
     """
 
     def __init__(
@@ -111,16 +113,19 @@ class Consumer:
     def send(
         self, endpoint: str, json_message: str, api_key: object = None, api_secret: object = None
     ) -> bool:
-        """Called by the client; True if something was recorded. The API keys are ignored."""
+        """Records a message of the client; returns whether any event in it was recorded. Ignores
+        the API keys."""
         return self._inside.guard(self._take, endpoint, json_message)
 
     def flush(self) -> None:
-        """For apps that call it as on a BufferedConsumer; nothing is buffered here."""
+        """Records interactions past their timeout. Apps may call it as on a BufferedConsumer, but
+        no message is buffered here."""
         self._inside.guard(self._expire)
 
     def adopt(self, client: Client) -> Client:
-        """Returns `client` with its `alias` replaced, the only method that connects to Mixpanel
-        whatever the consumer is. Its calls are now dropped and counted."""
+        """Replaces the method `alias` of `client` and returns `client`. `alias` is the only method
+        that connects to Mixpanel even with another consumer; its calls are now dropped and
+        counted."""
 
         def alias(*_: object, **__: object) -> None:
             self._dropped.add("identity")
@@ -129,13 +134,13 @@ class Consumer:
         return client
 
     def statistics(self) -> Statistics:
-        """Counts of this process, for a developer to look at; they are not sent anywhere."""
+        """Returns the counts of this process for a developer. They are not sent anywhere."""
         recorded = self._recorded.totals().get("event", 0)
         return Statistics(
             recorded=recorded, dropped=self._dropped.totals(), left_out=self._left_out.totals()
         )
 
-    # Called only through the guard of the recorder:
+    # Called only under the guard of the recorder:
 
     def _take(self, endpoint: str, message: str) -> bool:
         if endpoint != "events":
@@ -146,7 +151,7 @@ class Consumer:
             found = json.loads(message)
         except (ValueError, RecursionError):
             return self._drop("malformed")
-        # A BufferedConsumer hands its messages on as a list.
+        # A BufferedConsumer passes its messages on as a list.
         kept = [self._event(one) for one in (found if isinstance(found, list) else [found])]
         return any(kept)
 
@@ -167,7 +172,7 @@ class Consumer:
         used: set[str] = set()
         left: dict[str, str] = {}
         outcomes = [self._step(one, event, properties, used, left) for one in steps]
-        # A sequence is recorded by its steps, even if an event has the same name.
+        # If the event is a step, it does not also record a sequence of the same name.
         if known is not None and not (known.kind == "sequence" and steps):
             outcomes.append(self._record(known, event, properties, used, left))
         if "" not in outcomes:
@@ -224,7 +229,7 @@ class Consumer:
         return self._interactions[name].step(event, who, values, self._inside.monotonic())
 
     def _sign(self, properties: dict[str, Any]) -> None:
-        """Records each of the `active` types, once a day."""
+        """Records each of the `active` types, if it was not recorded today."""
         today = self._inside.now() // DAY
         for name in self._active:
             if self._signed.get(name) == today or not self._on(name):
@@ -236,7 +241,7 @@ class Consumer:
                 self._signed[name] = today
 
     def _on(self, name: str) -> bool:
-        """Whether the person agreed; if not, properties are not looked at."""
+        """Whether the type may be recorded now; if not, the properties are not read."""
         return self._inside.is_on(name)
 
     def _values(
@@ -246,7 +251,8 @@ class Consumer:
         used: set[str],
         left: dict[str, str],
     ) -> dict[str, object]:
-        """The properties that the type declares; the others go into `left` with a reason."""
+        """Returns the values by field of the properties that the type declares. Adds their names to
+        `used`, and the names of the other properties to `left` with a reason."""
         fields = self._fields.get(known.name)
         if fields is None:
             fields = self._fields[known.name] = {field.name: field for field in known.fields}

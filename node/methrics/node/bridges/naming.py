@@ -1,9 +1,9 @@
-"""The rule that turns names of another library into names of a catalog (pure).
+"""The rule that converts names of another library into names of a catalog (pure).
 
 Names become lower snake case: `Song Played`, `songPlayed` and `song-played` are all `song_played`.
 Accents are removed, and all other characters but letters and digits become `_`. A reserved field
-name gets a `_` at its end (`count` is `count_`). If the result is not a valid name (over 32
-characters, a digit in front, empty), an explicit mapping is needed.
+name gets a `_` at its end (`count` becomes `count_`). If the result is not a valid name (it is
+empty, has more than 32 characters, or begins with a digit), an explicit mapping is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from methrics.schema.catalog.fields import RESERVED_NAMES
 from methrics.schema.wire.reading import is_name
 
 SOURCE_MAX = 255
-"""Characters of the longest name that the rule applies to; Mixpanel allows no longer ones."""
+"""Most characters of a name that the rule converts; Mixpanel has the same limit."""
 
 IDENTIFIERS = frozenset(
     {
@@ -27,28 +27,30 @@ IDENTIFIERS = frozenset(
         *("$latitude", "$longitude", "$ios_ifa", "$ios_device_token", "$android_devices"),
     }
 )
-"""Properties that identify a person, a machine, an event or a project; no mapping may use them."""
+"""Properties that identify a person, a machine, an event or a project, and those with a time. No
+mapping may use them."""
 
 IDENTITY_EVENTS = frozenset({"$identify", "$create_alias", "$merge"})
-"""Events whose only purpose is to join ids."""
+"""Events whose only purpose is to link two ids of one person."""
 
 
 def is_reserved(name: str) -> bool:
-    """Whether Mixpanel's libraries or server made this property; only a mapping may use it."""
+    """Whether Mixpanel's libraries or server made this property. If so, only an explicit mapping
+    may use it."""
     return name.startswith(("$", "mp_"))
 
 
 def type_name(event: str) -> str | None:
-    """The event type for an event of this name; None if the rule gives no name."""
+    """Returns the event type for an event of this name, or None if the rule gives no valid name."""
     return _type_name(event) if len(event) <= SOURCE_MAX else None
 
 
 def field_name(key: str) -> str | None:
-    """The field for a property of this name; None if the rule gives no name."""
+    """Returns the field for a property of this name, or None if the rule gives no valid name."""
     return _field_name(key) if len(key) <= SOURCE_MAX else None
 
 
-# The same few names come again and again; long names are not cached.
+# An app uses the same few names again and again, so they are cached; long names are not.
 
 
 @lru_cache(maxsize=2048)

@@ -6,8 +6,8 @@
 
 An instrument is recorded as the event type that the naming rule (`naming`) or an explicit mapping
 gives for it, and its attributes become fields in the same way. What the catalog does not declare is
-dropped and counted. Resources, scopes, units and exemplars are ignored. The exporter only records;
-the publisher sends.
+dropped and counted. Resources, scopes, units and exemplars are ignored. The exporter only
+writes to the outbox; the publisher sends.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ TEMPORALITY: dict[type, AggregationTemporality] = {
     sdk.UpDownCounter: CUMULATIVE,
     sdk.ObservableUpDownCounter: CUMULATIVE,
 }
-"""Counts need the change since the last export; an up-down counter is a level, so it is
-cumulative."""
+"""Instrument -> temporality. A count is recorded as the change since the last export (delta). An
+up-down counter is recorded as its current level (cumulative)."""
 
 
 class Statistics(NamedTuple):
-    """Counts of the measurements of one exporter, in this process.
+    """Counts of one exporter, in this process.
 
-    `recorded`: the sum of all counts, and the number of states. `dropped`: what was not recorded,
-    by reason (docs/otel.md gives the unit of each). `left_out`: attributes that were not recorded,
-    by reason.
+    `recorded`: the sum of all recorded counts plus the number of recorded states. `dropped`:
+    amounts that were not recorded, by reason (docs/otel.md has the unit for each reason).
+    `left_out`: the number of attributes that were not recorded, by reason.
     """
 
     recorded: int
@@ -71,15 +71,16 @@ class Statistics(NamedTuple):
 
 
 class Exporter(MetricExporter):
-    """Give it to a `PeriodicExportingMetricReader` before the first measurement.
+    """An exporter for a `PeriodicExportingMetricReader`, made before the first measurement.
 
-    `instruments`: instrument -> event type; `attributes`: attribute -> field, of any type. Both
-    come before the rule. `values`: instrument -> the bucket field that takes the value of a gauge
-    or histogram; by default the field `value`, or else the only bucket field.
+    `instruments`: instrument -> event type. `attributes`: attribute -> field; a mapping applies to
+    all event types. Both have priority over the naming rule. `values`: instrument -> the bucket
+    field for the value of a gauge or histogram. If `values` has no entry for an instrument, its
+    value goes into the bucket field named `value`; if there is none, into the only bucket field.
 
-    A mapping that does not fit the catalog raises LocalError, code wrong-mapping, if the recorder
-    is strict; otherwise it is left out, and counted in `recorder.statistics()`. After that, only a
-    strict recorder raises.
+    If the recorder is strict, a mapping that does not fit the catalog raises LocalError
+    `wrong-mapping`. Otherwise the mapping is ignored, and `recorder.statistics()` counts it. Later
+    calls raise an error only if the recorder is strict.
     """
 
     def __init__(
@@ -104,14 +105,15 @@ class Exporter(MetricExporter):
         self._lock = threading.Lock()
         self._pid = os.getpid()
         watch(self)
-        # At exit, the provider, which is made after this, flushes before the recorder is closed.
+        # Exit handlers run in reverse order. The provider is made after this exporter, so at exit
+        # the provider flushes before the recorder is closed.
         at_exit(recorder)
 
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
     ) -> MetricExportResult:
-        """Called by the reader; SUCCESS if all data were processed. They are stored durably
-        then."""
+        """Records the data of one collection of the reader. Returns SUCCESS once all data were
+        processed; those that were recorded are then stored durably."""
         patience = max(0.0, timeout_millis / 1000)
         deadline = self._inside.monotonic() + patience
         if not self._lock.acquire(True, min(patience, threading.TIMEOUT_MAX)):
@@ -124,16 +126,17 @@ class Exporter(MetricExporter):
         return MetricExportResult.SUCCESS if done else MetricExportResult.FAILURE
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Always True, because nothing is buffered here."""
+        """Returns True, because no data are buffered here."""
         return True
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """Later exports record nothing. The recorder is the app's, and stays open."""
+        """Makes later exports record nothing. Does not close the recorder, which is the app's."""
         self._closed = True
 
     def views(self) -> list[View]:
-        """For `MeterProvider(views=...)`: gives each declared histogram the buckets of its field,
-        so that all values can be counted. The views apply to every reader of the provider."""
+        """Returns views for `MeterProvider(views=...)`, which give each declared histogram the
+        buckets of its field, so that all values can be counted. The views apply to every reader of
+        the provider."""
         return [
             View(
                 instrument_type=sdk.Histogram,
@@ -145,13 +148,13 @@ class Exporter(MetricExporter):
         ]
 
     def statistics(self) -> Statistics:
-        """Counts of this process, for a developer to look at; they are not sent anywhere."""
+        """Returns the counts of this process for a developer. They are not sent anywhere."""
         recorded = sum(self._recorded.totals().values())
         return Statistics(
             recorded=recorded, dropped=self._dropped.totals(), left_out=self._left_out.totals()
         )
 
-    # Called only through the guard of the recorder:
+    # Called only under the guard of the recorder:
 
     def _export(self, metrics_data: MetricsData, deadline: float) -> bool:
         if self._closed:
@@ -177,7 +180,8 @@ class Exporter(MetricExporter):
         return self._write(batch, deadline)
 
     def _metrics(self, metrics_data: MetricsData) -> Iterator[tuple[object, Metric]]:
-        """Each stream once: a second view of an instrument would count the same values again."""
+        """Yields each stream once, because a second view of an instrument would count the same
+        values again."""
         seen: set[tuple[object, str]] = set()
         for resource in metrics_data.resource_metrics:
             for scoped in resource.scope_metrics:
@@ -195,7 +199,7 @@ class Exporter(MetricExporter):
         if target.kind != "state" or target.value is None:
             why = "wrong-kind" if target.kind != "state" else "no-bucket-field"
             self._dropped.add(why, len(points))
-        elif len(points) > 1:  # a state has one value, and none of these is the right one
+        elif len(points) > 1:  # a state has one value, and no point is better than the others
             self._dropped.add("several-at-once", len(points))
         else:
             (point,) = points
@@ -253,7 +257,7 @@ class Exporter(MetricExporter):
         if target.value is None:
             batch.add(target.name, fields, point.count)
             return
-        if point.sum != point.sum:  # NaN was observed, and is in one of the buckets
+        if point.sum != point.sum:  # NaN was observed and was counted in one of the buckets
             self._dropped.add("not-a-number", point.count)
             return
         pieces = (
@@ -280,7 +284,8 @@ class Exporter(MetricExporter):
         return fields
 
     def _write(self, batch: Batch, deadline: float) -> bool:
-        """Writes to the outbox. What is not written by the deadline is dropped."""
+        """Writes the batch to the outbox. Drops the part that is not written by the deadline, and
+        then returns False."""
         recorder = self._recorder
         in_time = True
         for name, fields, n in batch.counts.values():
@@ -304,7 +309,7 @@ class Exporter(MetricExporter):
             self._dropped.add("not-recorded" if in_time else "timeout", n)
 
     def before_fork(self, patience: float) -> bool:
-        """Part of `forks.Forkable`: waits until no other thread is within an export."""
+        """Part of `forks.Forkable`. Waits until no other thread runs an export."""
         return self._lock.acquire(True, patience)
 
     def after_fork(self) -> None:

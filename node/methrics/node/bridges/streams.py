@@ -1,9 +1,9 @@
-"""The change since the last data point of a stream, and whether the person's yes covers it.
+"""Computes the change since a stream's last data point, and whether the person's yes covers it.
 
-A point with delta temporality has the values since the point before. A cumulative point has all
-values since the stream began, so the change is the difference to the point before. A change is
-recorded only if the person's yes is older than its whole interval. Times are whole nanoseconds
-since 1970, as in the SDK.
+A point with delta temporality contains the values since the previous point. A cumulative point
+contains all values since the stream began, so the change is the difference from the previous point.
+A change is recorded only if the person agreed before its interval began. Times are whole
+nanoseconds since 1970, as in the SDK.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Any, NamedTuple
 from methrics.node.consent.ledger_format import stamp
 
 STREAMS_MAX = 10_000
-"""Cumulative streams whose last point is kept: instruments times combinations of attributes."""
+"""Most cumulative streams whose last point is kept. Each combination of an instrument and its
+attributes is one stream."""
 
 SECOND = 1_000_000_000
 
 
 class Interval(NamedTuple):
-    """The change from `start` to `end`, as a data point. `refused`: the reason not to use it, or
-    ""."""
+    """The change from `start` to `end`, as a data point. `refused`: the reason not to record the
+    change, or ""."""
 
     start: int
     end: int
@@ -31,7 +32,8 @@ class Interval(NamedTuple):
 
 
 class _Before(NamedTuple):
-    """The last point of a cumulative stream: the stream's beginning, the time, and the sums."""
+    """The last point of a cumulative stream. `start`: when the stream began; `end`: the time of the
+    point."""
 
     start: int
     end: int
@@ -47,7 +49,8 @@ class Streams:
         self._forked = 0
 
     def interval(self, stream: Hashable, point: Any, *, delta: bool) -> Interval:
-        """The change that `point`, the next one of `stream` with its attributes, brings."""
+        """Returns the change from the previous point of `stream` with the same attributes to
+        `point`."""
         if delta:
             return Interval(point.start_time_unix_nano, point.time_unix_nano, point)
         start, end = point.start_time_unix_nano, point.time_unix_nano
@@ -63,30 +66,31 @@ class Streams:
             return Interval(start, end, point)
         new = tuple(one - other for one, other in zip(sums, before.sums, strict=False))
         if now.bounds != before.bounds or any(one < 0 for one in new):
-            # The stream began again with the same start time: all its values are new.
+            # The stream began again with the same start time, so all values of the point are new.
             return Interval(before.end, end, point)
         return Interval(before.end, end, _with(point, new))
 
     def forked(self, now: int) -> None:
-        """Note that this is a forked child: the parent records what began before `now`
-        (seconds)."""
+        """Notes that this process is a forked child. Its parent records the intervals that began
+        before `now` (seconds)."""
         self._forked = (now + 1) * SECOND
 
     def not_covered(self, interval: Interval, answered: str) -> str:
-        """The reason not to record an interval, or "". `answered`: the time stamp of
-        the person's yes."""
+        """Returns the reason not to record an interval, or "". `answered`: the time stamp of the
+        person's yes."""
         # The first interval in a child ends after the fork, even if the clocks disagree.
         self._forked = min(self._forked, interval.end)
         if interval.start < self._forked:
             return "before-fork"
-        # A yes in the future means only that the clock was set back.
+        # A yes later than the interval's end counts: the clock was set back after it.
         if stamp(interval.start // SECOND) <= answered <= stamp(interval.end // SECOND):
             return "before-consent"
         return ""
 
 
 def _sums(point: Any) -> tuple[float, ...] | None:
-    """The numbers of a cumulative point that only grow; None if its buckets change with time."""
+    """Returns the numbers of a cumulative point that only grow; None if the bounds of its buckets
+    change with time."""
     if hasattr(point, "value"):
         return (point.value,)
     return tuple(point.bucket_counts) if hasattr(point, "explicit_bounds") else None
@@ -103,5 +107,5 @@ def _with(point: Any, new: Sequence[float]) -> Any:
 
 
 def _attributes(attributes: Mapping[str, object] | None) -> Hashable:
-    """A key for the attributes, in which 1, 1.0 and True differ."""
+    """Returns a key for the attributes that distinguishes 1, 1.0 and True."""
     return tuple(sorted((key, repr(value)) for key, value in (attributes or {}).items()))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Closable(Protocol):
-    """Anything with a `close` that is quick and never raises."""
+    """An object whose `close` is quick and never raises."""
 
     def close(self) -> None: ...
 
@@ -20,7 +20,7 @@ _state = {"registered": False, "warned": False, "leaving": False}
 
 
 def at_exit(thing: Closable) -> None:
-    """Closes `thing` when the app exits, unless `forget` comes first."""
+    """Closes `thing` when the app exits, unless `forget` is called first."""
     _open.add(thing)
     if not _state["registered"]:
         _state["registered"] = True
@@ -33,8 +33,9 @@ def forget(thing: Closable) -> None:
 
 
 def warn_once(text: str) -> None:
-    """Logs one warning on the logger `methrics`, the first time in this process only (DEB-4: an
-    app's log must not be flooded). It is shown only if the app gave that logger a handler."""
+    """Logs `text` as a warning on the logger `methrics`, but only the first time that it is called
+    in this process, so that it does not flood an app's log (DEB-4). The warning is shown only if
+    the app gave that logger or the root logger a handler."""
     if _state["warned"]:
         return
     _state["warned"] = True
@@ -42,9 +43,9 @@ def warn_once(text: str) -> None:
 
 
 def quiet_logger() -> logging.Logger:
-    """The logger `methrics` with a NullHandler, without which Python would print its warnings on
-    the app's standard error. They are shown only if the app adds a handler, or has one at the
-    root."""
+    """Returns the logger `methrics` with a NullHandler. Without that handler, Python would print
+    warnings on the app's standard error. With it, they are shown only if the app gave this logger
+    or the root logger a handler."""
     import logging
 
     logger = logging.getLogger("methrics")
@@ -54,7 +55,7 @@ def quiet_logger() -> logging.Logger:
 
 
 def leaving() -> bool:
-    """Whether the app is exiting: then nothing may be started that has to be ended later."""
+    """Whether the app is exiting; then no thread or process may be started that has to be ended."""
     return _state["leaving"]
 
 

@@ -1,9 +1,9 @@
 """Closes SQLite connections before a fork.
 
-A child that inherits a connection also inherits SQLite's record of locks that the child does not
-own. Once the parent exits, a third process may truncate the shared memory that the child still
-maps. So every connection is closed before a fork, while its lock is held, and parent and child open
-it again on next use.
+A forked child that inherits a connection also inherits SQLite's record of locks, which the child
+does not own. When the parent has exited, a third process may truncate the shared memory that the
+child still maps. So every connection is closed before a fork, while its thread lock is held, and
+parent and child open it again when they next use it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Protocol
 
 
 class Forkable(Protocol):
-    """An object that takes part in forks, such as `database.Database`.
+    """An object that must be prepared for a fork, such as `database.Database`.
 
-    `before_fork` takes its lock and closes it; False if the lock was not free within `patience`
-    seconds. `after_fork` frees the lock, in parent and child. `abandon` replaces it in a child
-    whose parent did not get the lock; the returned object is kept alive, so that it is never
-    closed."""
+    `before_fork` acquires the object's lock and closes the object; it returns False if the lock was
+    not free within `patience` seconds. `after_fork` releases the lock, in parent and child. If
+    `before_fork` returned False, `abandon` is called in the child instead: it replaces the lock and
+    returns what must never be closed there, such as a connection; that is kept alive.
+    """
 
     def before_fork(self, patience: float) -> bool: ...
     def after_fork(self) -> None: ...
@@ -27,7 +28,7 @@ class Forkable(Protocol):
 
 
 PATIENCE = 1.0
-"""Seconds that a fork waits for a call in another thread; such calls take microseconds."""
+"""Most seconds for which a fork waits for a call in another thread, which takes microseconds."""
 
 _watched: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _closed: list[Forkable] = []
@@ -36,7 +37,7 @@ _installed: list[bool] = []
 
 
 def watch(thing: Forkable) -> None:
-    """Closes `thing` around every later fork of this process."""
+    """Prepares `thing` for every later fork of this process."""
     _watched.add(thing)
     if not _installed and hasattr(os, "register_at_fork"):
         _installed.append(True)

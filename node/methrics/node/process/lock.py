@@ -1,4 +1,4 @@
-"""A lock between processes that ends with its holder, even after a kill -9 (POSIX only)."""
+"""A lock between processes, which is released even if its holder is killed (POSIX only)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from types import TracebackType
 
 
 class FileLock:
-    """Exclusive: one object in one process holds the lock at a path. The operating system frees the
-    lock when the holder dies. A forked child does not hold it.
+    """An exclusive lock: one object in one process holds the lock at `path`. The operating system
+    releases the lock when the holder's process ends. A forked child does not hold it.
 
-    `with FileLock(path):` waits; `try_acquire()` does not. The lock file is never removed, because
-    then two holders could lock two different files of the same name.
+    `with FileLock(path):` waits for the lock; `try_acquire()` does not. The lock file is never
+    removed, because then two holders could lock two different files of the same name.
     """
 
     def __init__(self, path: str) -> None:
@@ -23,7 +23,8 @@ class FileLock:
         self._fd: int | None = None
 
     def try_acquire(self) -> bool:
-        """True if this object holds the lock now. Raises OSError if the file cannot be made."""
+        """Acquires the lock if it is free; returns whether this object now holds it. Raises OSError
+        if the file cannot be made."""
         return self._acquire(wait=False)
 
     def _acquire(self, *, wait: bool) -> bool:
@@ -45,9 +46,9 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Frees the lock; does nothing if this object does not hold it."""
+        """Releases the lock; does nothing if this object does not hold it."""
         if self._fd is not None:
-            # Closing is not enough while a child that was forked in C has the descriptor, too.
+            # Closing does not release the lock while a child that C code forked has the descriptor.
             with contextlib.suppress(OSError):
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
             self._close()
@@ -74,12 +75,13 @@ class FileLock:
 
 _opened: weakref.WeakSet[FileLock] = weakref.WeakSet()
 _guard = threading.RLock()
-"""Held while a descriptor is opened or closed, and by a fork: no child gets a descriptor that is
-not in `_opened` yet. A fork from a signal handler may enter it again."""
+"""Held while a descriptor is opened or closed, and during a fork, so that a child gets no
+descriptor that is not in `_opened` yet. It is reentrant because a signal handler may fork."""
 
 
 def _close_in_child() -> None:
-    """A child shares the descriptor, and would keep the lock when its parent has died."""
+    """Closes the descriptors that a forked child shares with its parent. Otherwise the child would
+    hold the locks after the parent has ended."""
     try:
         for lock in list(_opened):
             with contextlib.suppress(OSError):
@@ -94,7 +96,8 @@ os.register_at_fork(
 
 
 def is_held(path: str) -> bool:
-    """Whether some process holds the lock at `path` now. Makes no file."""
+    """Whether some process holds the lock at `path` now. Makes no file. To find out, it acquires a
+    free lock for a moment."""
     if not os.path.exists(path):
         return False
     lock = FileLock(path)

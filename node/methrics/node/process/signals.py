@@ -11,8 +11,8 @@ import trio
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """SIGINT, SIGTERM and SIGHUP; without SIGHUP where it is ignored: `nohup` ignores it for a
-    command that is to outlive its terminal."""
+    """Returns SIGINT, SIGTERM and SIGHUP, without SIGHUP if this process ignores it: `nohup` makes
+    commands ignore SIGHUP, so that they outlive their terminal."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return (signal.SIGINT, signal.SIGTERM)
     return (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -25,8 +25,8 @@ class _Started(Protocol):
 
 
 async def on_stop_signal(nursery: trio.Nursery, act: Callable[[], object]) -> None:
-    """Call `act` at each stop signal, in a task of `nursery`, until that is cancelled. Once this
-    has returned, no such signal ends the process by itself."""
+    """Starts a task in `nursery` that calls `act` at each stop signal. After this returns, a stop
+    signal does not end the process by itself, until the nursery is cancelled."""
     await nursery.start(partial(_listen, act))
 
 

@@ -1,4 +1,4 @@
-"""Counts by reason, exact with threads and safe with forks."""
+"""Counts by reason, which stay exact when threads or forks share them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class Tally:
-    """Counts per reason. A fork waits until no other thread is in `add`."""
+    """Counts per reason. A fork of the process waits until no other thread runs `add`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,7 +24,7 @@ class Tally:
             self._counts[reason] = self._counts.get(reason, 0) + n
 
     def totals(self) -> dict[str, int]:
-        """The counts so far, by reason."""
+        """Returns the counts so far, by reason."""
         return dict(self._counts)
 
     def before_fork(self, patience: float) -> bool:

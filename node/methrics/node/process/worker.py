@@ -1,4 +1,4 @@
-"""Runs slow blocking calls for trio code: in threads, or in line where a test moves the clock."""
+"""Runs blocking calls for trio code: in threads, or without a thread under a simulated clock."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ class Worker(Protocol):
 
 
 class Threads:
-    """At most `most` threads at once. They run in parallel where libsodium releases the GIL.
+    """Runs calls in at most `most` threads at once. Calls run in parallel only while libsodium
+    has released the GIL.
 
-    A cancelled caller waits for its thread, because the call is short and may hold a lock.
+    A cancelled caller waits until its call returns, because calls are short and may hold a lock.
     """
 
     def __init__(self, most: int) -> None:

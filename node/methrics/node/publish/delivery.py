@@ -1,11 +1,11 @@
-"""One pass of the publisher over one outbox: make due reports, journal, send and mark them.
+"""Makes one pass over one outbox: makes due reports, journals them, sends them and marks them.
 
-The order makes it safe to be killed at any point. A report is in the journal, and its flags are
-used up, before it is sent. An attempt is counted before it is made. Only a report that a route
-acknowledged is marked as acknowledged. A report that was sent but not marked is sent again, byte
-for byte, and receivers that have it already drop it.
+A publisher may be killed at any point of a pass, because of the order of these steps. Before a
+report is sent, it is in the journal and its flags are used up, and the attempt is counted. A report
+is marked as acknowledged only after its route acknowledged it. A report that was sent but not yet
+marked is sent again, byte for byte, and a receiver that has it already drops it.
 
-The blocking half of each step runs in a worker, so that a pass may run in an app's own trio loop.
+Blocking calls run in a worker, so that a pass may run in an app's own trio loop.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from methrics.schema.wire.items import decode_erasure
 E = TypeVar("E", bound=Exception)
 
 OpenRoute = Callable[[], AbstractAsyncContextManager[Route]]
-"""Opens a way to the network, under a host key of its own, for one pass."""
+"""Opens a route for one pass, with a new host key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
     """The person's consent at one moment.
 
-    `allowed`: types that may leave over the route in use. `withdrawn`: types that the person said
-    no to; their waiting rows are deleted. All other types wait, because only another route is
-    allowed or a setting of this environment forbids them. `erasing`: whether erasures may leave.
-    The person asked for each erasure, so only a rule for the whole machine can stop them, not an
-    answer about an event type.
+    `allowed`: types whose reports may be sent over the route in use. `withdrawn`: types to which
+    the person answered no; their waiting rows are deleted. Rows of all other types wait: the person
+    allows them only over another route, or a rule of this environment forbids them. `erasing`:
+    whether erasures may be sent. The person asked for each erasure, so an answer about an event
+    type does not stop them; only a rule for the whole machine does.
     """
 
     allowed: Allowed
@@ -58,40 +58,43 @@ class Consent:
 
 
 AskConsent = Callable[[], Consent]
-"""Called again before each step, so that a withdrawal takes effect at once (METH-15)."""
+"""Returns the current consent. Called before each step, so that a withdrawal takes effect at once
+(METH-15)."""
 
 ALL = 50_000
-"""Rows or reports read at once: more than an outbox holds, so each one is looked at."""
+"""Rows or reports read at once: more than an outbox can contain, so all of them are read."""
 
 BATCH = 200
-"""Reports of one delivery: within the number that one relay takes from one peer at once."""
+"""Reports in one delivery: fewer than a relay accepts from one peer in one burst."""
 
 CONFLICTS_MAX = 3
-"""Times that a pass starts again because the app changed rows while it ran."""
+"""Times that a pass tries to make reports, if the app changes rows while it does."""
 
 
 @dataclass(slots=True)
 class PassResult:
-    """Counts of what one pass did; they do not name any report's content."""
+    """Counts of one pass, without the content of any report, and the reports acknowledged in it."""
 
     made: int = 0
     acknowledged: int = 0
     postponed: int = 0
     struck: int = 0
     erased: int = 0
-    """Erasures acknowledged: one at most, since each is sent alone."""
+    """Erasures acknowledged: at most one, because each is sent in a pass of its own."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """Rows that became no report, and reports that no relay will ever take, by reason."""
+    """Rows of which no report was made, and reports that no relay will ever accept, by reason."""
     failed: MethricsError | None = None
-    """Why the pass ended early."""
+    """The error that ended the pass early, if there was one."""
     sent: list[Receipt] = field(default_factory=list)
-    """The reports acknowledged in this pass, to be shown to their owner."""
+    """The reports acknowledged in this pass, so that they can be shown to their owner."""
 
 
 class Delivery:
-    """Makes passes over the journal of one namespace. `route_name` is the word for the route in
-    consent and journal. `meter` gives the threshold of each pass, which withholds or generalises
-    reports; by default there is none."""
+    """Makes passes over the journal of one namespace.
+
+    `route_name`: the name of the route in the consent and the journal. `meter`: returns the
+    threshold meter for each pass, which withholds or generalises reports; by default there is none.
+    """
 
     def __init__(
         self,
@@ -119,9 +122,10 @@ class Delivery:
         self._purged: frozenset[str] = frozenset()
 
     async def publish_due(self) -> PassResult:
-        """Make and send all that is due now. Errors are in `PassResult.failed`, not raised.
+        """Make and send the due reports, or else one due erasure. An error is not raised; it is put
+        into `PassResult.failed`.
 
-        No socket is opened when nothing is due. May be cancelled at any point.
+        Opens no socket if no report or erasure is due. May be cancelled at any point.
         """
         result = PassResult()
         try:
@@ -133,7 +137,7 @@ class Delivery:
             elif (erasure := await self._worker(self._next_erasure)) is not None:
                 async with self._open_route() as route:
                     await self._erase(route, erasure, result)
-        # A route that holds a nursery wraps what is raised under it in groups.
+        # A route that contains a nursery wraps the errors raised in it in exception groups.
         except* MethricsError as group:
             result.failed = first_leaf(group)
         except* OSError as group:
@@ -181,7 +185,7 @@ class Delivery:
         result.dropped.update(prepared.dropped)
 
     def _allowed(self) -> Allowed:
-        """The types that may leave now. Deletes the rows of types that the person withdrew."""
+        """Return the types that may be sent now. Delete the rows of withdrawn types."""
         consent = self._consent()
         for name in sorted(consent.withdrawn - self._purged):
             self._journal.purge(name)
@@ -192,7 +196,8 @@ class Delivery:
         self._catalogs = read_catalogs(self._journal, self._catalogs)
 
     def _sendable(self) -> list[Receipt]:
-        """Due reports that may still leave: with consent at this moment, and not too late."""
+        """Return the due reports that have consent now. Strike those that are too late to be
+        accepted."""
         now, allowed = self._clock.now(), self._allowed()
         self._read_catalogs()
         sendable: list[Receipt] = []
@@ -263,7 +268,7 @@ class Delivery:
             result.postponed += 1
 
     def _next_erasure(self) -> JournaledErasure | None:
-        """One due erasure, drawn at random; the other due erasures are put off to later times."""
+        """Return one due erasure, drawn at random, and postpone the other due erasures."""
         if not self._consent().erasing:
             return None
         due = self._erasures.due(self._clock.now(), routes_open(self._route_name))
@@ -275,9 +280,9 @@ class Delivery:
         return chosen
 
     def _set_apart(self, chosen: JournaledErasure | None) -> None:
-        """Puts off all due erasures but `chosen` to newly drawn times. An erasure is never sent
-        together with reports or with another erasure: an observer of the connection could tell
-        that they belong together."""
+        """Postpone all due erasures except `chosen` to newly drawn times. An erasure is never sent
+        together with reports or with another erasure, because an observer of the connection could
+        infer that they come from one person."""
         now = self._clock.now()
         due = self._erasures.due(now, routes_open(self._route_name))
         others = [one.key_index for one in due if one != chosen]
@@ -312,12 +317,13 @@ class Delivery:
 
 
 def installed(pending: Iterable[Pending], now: int) -> int:
-    """The time of installation for an outbox that has no identity yet: that of the first recorded
-    row, not that of the first pass. Times long past (a clock that stood at 1970) do not count."""
+    """Return the time of installation for an outbox that has no identity yet: the time of its
+    oldest row, or `now` if it has none. Rows older than `AGE_MAX` are ignored, because the clock
+    was wrong (1970) when they were recorded."""
     return min((row.time for row in pending if now - AGE_MAX < row.time < now), default=now)
 
 
 def first_leaf(group: BaseExceptionGroup[E]) -> E:
-    """The first error in nested exception groups."""
+    """Return the first error in nested exception groups."""
     first = group.exceptions[0]
     return first_leaf(first) if isinstance(first, BaseExceptionGroup) else first

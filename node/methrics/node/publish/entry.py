@@ -1,10 +1,10 @@
-"""The peers by which this machine enters the network; the user's choice comes first (DEB-8).
+"""Finds the relays and peers to connect to; the user's choice comes before the app's (DEB-8).
 
     METHRICS_RELAYS    multiaddresses of relays, separated by spaces or commas
-    METHRICS_PEERS     the same for peers of the topic, which only the route `direct` uses
-    <config>/network.json   {"relays": ["/ip4/..."], "peers": [...]}, where the names are not set
+    METHRICS_PEERS     multiaddresses of peers of the topic, which only the route `direct` uses
+    <config>/network.json   {"relays": ["/ip4/..."], "peers": [...]}, for a variable that is not set
 
-Where a user names no relay, the app's own are used (`methrics.node.open(..., relays=[...])`).
+If the user names no relay, the app's relays are used (`methrics.node.open(..., relays=[...])`).
 An address contains the id of its peer (/p2p/...), so that no other peer can answer in its place.
 """
 
@@ -19,17 +19,18 @@ from methrics.node.paths import Paths
 from methrics.schema.errors import ConfigError
 
 ADDRESSES_MAX = 64
-"""Addresses of one kind; two are used at a time."""
+"""Most relays, and most peers, that one machine may be given. `RelayRoute` sends each report to two
+of the relays, `DirectRoute` connects to all of the peers."""
 
 ADDRESS_MAX = 256
-"""Characters of one address."""
+"""Characters of the longest address that is accepted."""
 
 FILE_MAX = 65_536
-"""Bytes of network.json that are read."""
+"""Characters of network.json that are read."""
 
 
 class Entry(NamedTuple):
-    """Full multiaddresses: relays to hand reports to, peers to publish to directly."""
+    """Full multiaddresses: `relays` get sealed reports; `peers` are for the route `direct`."""
 
     relays: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
@@ -38,9 +39,10 @@ class Entry(NamedTuple):
 def entry_peers(
     paths: Paths, env: Mapping[str, str] = os.environ, *, default_relays: Sequence[str] = ()
 ) -> Entry:
-    """The user's entry peers. `default_relays`: the app's, used if the user names no relay.
+    """Return the relays and peers to use. `default_relays`: the app's relays, used if the user
+    names no relay.
 
-    Raises ConfigError `bad-address` or `bad-network-file`, with the address or file.
+    Raises ConfigError `bad-address` or `bad-network-file`; the message names the address or file.
     """
     named = {kind: _listed(env.get(f"METHRICS_{kind.upper()}", "")) for kind in ("relays", "peers")}
     filed = {} if all(named.values()) else _read(os.path.join(paths.config, "network.json"))
@@ -51,8 +53,8 @@ def entry_peers(
 
 
 def check_addresses(addresses: Sequence[str]) -> tuple[str, ...]:
-    """The addresses, each once and in order. Raises ConfigError for one that cannot be an
-    address."""
+    """Return the addresses in order, without repetitions. Raises ConfigError `bad-address` if one
+    has the wrong form, or if there are more than `ADDRESSES_MAX`."""
     for address in addresses:
         if len(address) > ADDRESS_MAX or not address.startswith("/") or "/p2p/" not in address:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""The publisher as a process: `python -m methrics.node.publisher`, its options and exit codes.
+"""Runs the publisher as a process, with command-line options and an exit code.
 
 python -m methrics.node.publisher --namespace <label>-<short key> [--home DIR] [--once]
 """
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _until_signal(paths: Paths, namespace: str, settings: PublisherSettings) -> int:
-    """Run until done, or until a signal to stop."""
+    """Run the publisher until it ends or a stop signal arrives; return the exit code."""
     code, failure = OK, None
     async with trio.open_nursery() as nursery:
         await on_stop_signal(nursery, nursery.cancel_scope.cancel)

@@ -1,13 +1,13 @@
-"""The publisher: the one process, task or thread that sends what an outbox holds.
+"""The publisher: the process, task or thread that sends the reports and erasures of an outbox.
 
-The recorder starts a process (`python -m methrics.node.publisher`) when something is due; the
-process ends when nothing is due soon. A trio app may run `keep_publishing` as a task, and any other
-app may call `start_thread`; both go on for as long as the app runs. A lock makes sure that one
-publisher at a time works on an outbox.
+The recorder starts a process (`python -m methrics.node.publisher`) when a report is due; the
+process ends when no report is due soon. A trio app may run `keep_publishing` as a task, and any
+other app may call `start_thread`; both continue for as long as the app runs. A lock makes sure that
+only one publisher at a time works on an outbox.
 
-Exit codes: 0 done, nothing to do, or another publisher is running; 3 a problem on this machine (a
-full disk, a wrong setting); 4 no relay took what was due. Other problems do not end a publisher:
-they are counted, logged once, and tried again later.
+Exit codes: 0 if the work is done, there is no work, or another publisher is running; 3 if there is
+a problem on this machine (a full disk, a wrong setting); 4 if no relay accepted the due reports.
+Other problems do not end a publisher: it counts them, logs them once, and tries again later.
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ from methrics.schema.errors import ConfigError, LocalError, MethricsError, Store
 OK, LOCAL, NETWORK = 0, 3, 4
 
 POLL = 60.0
-"""Seconds at most between two looks at the outbox while waiting."""
+"""Most seconds for which a publisher waits before it reads the outbox again."""
 
 LOCK_TRIES, LOCK_STEP = 5, 0.05
-"""Tries to get the lock, and seconds between them: `is_held` takes the lock for a moment to see
-whether a publisher runs, which must not stop a publisher that is just starting."""
+"""How often a starting publisher tries to acquire the lock, and the seconds between two attempts.
+One attempt is not enough: `is_held` acquires the lock for a moment to check whether a publisher
+runs."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,18 +59,19 @@ class PublisherSettings:
     """The settings of one publisher."""
 
     route: str = "relay"
-    """relay or direct; a type leaves only by a route that the person allowed for it."""
+    """relay or direct. Reports of a type are sent only over a route that the person allowed."""
     entry: Entry = field(default_factory=Entry)
     """The relays or peers that get the reports."""
     once: bool = False
-    """One pass, then end."""
+    """Whether to end after one pass."""
     idle: float = 300.0
-    """Seconds: end when nothing is due within them. Starting costs a second of processor time."""
+    """The publisher ends if no report is due within this many seconds. It does not end sooner,
+    because each start costs a second of processor time."""
     poll: float = POLL
-    """Seconds at most between two looks at the outbox while waiting."""
+    """Most seconds for which the publisher waits before it reads the outbox again."""
 
     def check(self) -> None:
-        """Raises ConfigError if there is no such route, or no relay or peer for it."""
+        """Raises ConfigError if the route is unknown, or if it has no relay or no peer to use."""
         if self.route not in ROUTES:
             raise ConfigError(
                 "unknown-route", f"no such route: {self.route}", f"one of {', '.join(ROUTES)}"
@@ -89,10 +91,10 @@ class PublisherSettings:
 
 
 def consent_of(paths: Paths, namespace: str, route: str, clock: Clock) -> AskConsent:
-    """A function that reads from the ledger what `namespace` may send over `route` now.
+    """Return a function that reads from the ledger what `namespace` may send over `route` now.
 
-    It compares the person's answers with the newest catalog in the outbox: fields that the catalog
-    added since an answer do not leave.
+    The function compares the person's answers with the newest catalog in the outbox: fields that
+    the catalog added since an answer are not sent.
     """
     newest = newest_types(paths.outbox(namespace), clock)
     switch = ConsentSwitch(paths, namespace, PRODUCTION, clock)
@@ -120,11 +122,11 @@ def consent_of(paths: Paths, namespace: str, route: str, clock: Clock) -> AskCon
 
 
 def may_erase(paths: Paths) -> bool:
-    """Whether erasures may leave this machine now.
+    """Whether this machine may send erasures now.
 
-    The person asked for each erasure, so it leaves whatever the answers about event types are, and
-    despite DO_NOT_TRACK, because an erasure tracks nobody. Rules for the whole machine are obeyed:
-    the system's policy, METHRICS=off, CI.
+    The person asked for each erasure. So answers about event types do not stop it, and neither does
+    DO_NOT_TRACK, because an erasure does not track anybody. Rules for the whole machine do stop it:
+    the system's policy, METHRICS=off, and CI.
     """
     env = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"}
     rule = forbidden(policy_off=policy_off(paths.policy), env=env, environment=PRODUCTION)
@@ -132,7 +134,8 @@ def may_erase(paths: Paths) -> bool:
 
 
 def network_route(settings: PublisherSettings, clock: Clock, rng: random.Random) -> OpenRoute:
-    """The route over libp2p, from a host whose key and peer id live for one pass only."""
+    """Return a function that opens the route over libp2p, with a new host key and peer id for each
+    pass."""
 
     @asynccontextmanager
     async def open_route() -> AsyncIterator[Route]:
@@ -158,11 +161,12 @@ async def run_publisher(
     worker: Worker | None = None,
     on_pass: Callable[[PassResult], None] | None = None,
 ) -> int:
-    """Publish what `namespace` has due until nothing is due soon; returns the exit code.
+    """Send the due reports and erasures of `namespace` until none is due soon; return the exit
+    code.
 
-    `open_route` replaces the network in tests. `on_pass` gets the result of every pass. May be
-    cancelled at any point; a publisher started later goes on where this one stopped. Raises
-    ConfigError for settings that cannot work.
+    `open_route` replaces the network in tests. `on_pass` is called with the result of every pass.
+    May be cancelled at any point; a later publisher continues where this one stopped. Raises
+    ConfigError if `settings.check` fails.
     """
     settings.check()
     clock = clock or Clock()
@@ -233,15 +237,18 @@ async def _passes(
 def pause(
     result: PassResult, due: int | None, now: int, settings: PublisherSettings
 ) -> float | None:
-    """Seconds until the next pass, or None to end (pure). `due`: when the next row or report is."""
+    """Return the seconds until the next pass, or None if the publisher is to end (pure).
+
+    `due`: when the next row or report is due (unix seconds), or None if there is none.
+    """
     wait = float("inf") if due is None else due - now
     if wait <= 0 and not (result.made or result.acknowledged or result.struck):
-        return None  # what is due may not leave now (consent, route): no reason to keep running
+        return None  # what is due may not be sent now (consent, route), so running on is useless
     return None if wait > settings.idle else min(settings.poll, max(1.0, wait))
 
 
 def exit_code(result: PassResult) -> int:
-    """The exit code of a publisher whose last pass had this result."""
+    """Return the exit code of a publisher whose last pass had this result."""
     if isinstance(result.failed, LocalError):
         return LOCAL
     if result.failed is not None or (result.postponed and not result.acknowledged):
@@ -260,11 +267,11 @@ async def keep_publishing(
     open_route: OpenRoute | None = None,
     worker: Worker | None = None,
 ) -> None:
-    """`run_publisher` for as long as an app runs: a task of its own, which ends when cancelled.
+    """Run the publisher again and again until cancelled, as a task of a trio app.
 
-    Without `settings`, the user's own entry peers are looked up each time (entry.py), so that they
-    may be set later; `relays` are the app's, used where the user names none. No error is raised
-    into the app: each kind of error is logged once, and publishing is tried again after
+    Without `settings`, the user's relays and peers are read before each run (entry.py), so that the
+    user may name them later; `relays` are the app's relays, used if the user names none. No error
+    is raised into the app: each kind of error is logged once, and the publisher runs again after
     `settings.poll` seconds.
     """
     logged: set[str] = set()
@@ -294,11 +301,11 @@ async def keep_publishing(
 def start_thread(
     paths: Paths, namespace: str, settings: PublisherSettings | None = None
 ) -> threading.Thread:
-    """`keep_publishing` (with `settings.once`, one pass) in a background thread of this process,
-    which does not keep the process from ending.
+    """Start a background thread that runs `keep_publishing` (with `settings.once`, one pass). The
+    thread does not keep the process from ending.
 
-    Loads libp2p into the app's process once something is sent, so a separate process is the better
-    default. Raises ConfigError for settings that cannot work.
+    The thread loads libp2p into the app's process when it sends a report, so a separate process is
+    the better default. Raises ConfigError if `settings.check` fails.
     """
     if settings is not None:
         settings.check()

@@ -1,4 +1,4 @@
-"""How long the publisher waits before it sends a report again that no relay took (pure)."""
+"""Computes when a report that no relay accepted is sent again (pure)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from methrics.node.backoff import Backoff
 from methrics.node.clock import Rng
 
 BACKOFF = Backoff(120, 6 * 3600)
-"""Seconds before a report that no relay took is sent again: half of the time at least."""
+"""Two minutes after the first failed attempt, doubled with each further one, up to six hours. The
+wait is drawn from the upper half of that time."""
 
 
 def backoff(attempts: int, rng: Rng) -> int:
-    """Whole seconds to wait after an attempt that failed, with `attempts` failed ones before it."""
+    """Return the whole seconds to wait after a failed attempt. `attempts` is the number of attempts
+    before that one, so it is 0 after the first attempt."""
     return int(BACKOFF.drawn(attempts, rng))

@@ -1,4 +1,4 @@
-"""The routes by which reports reach their topic, and the outcome for each report.
+"""The routes over which reports reach their topic, and the outcome for each report.
 
 `RelayRoute` (the default) seals every item for up to two relays: the relays see this machine's
 address, and the topic sees only theirs. `DirectRoute` publishes on the topic itself, so its peers
@@ -28,25 +28,25 @@ from methrics.schema.wire.bundle import pack
 from methrics.schema.wire.verdict import Reason
 
 RELAYS_AT_A_TIME = 2
-"""Relays that get each item: one may fail or lie, and each further one learns something."""
+"""Relays that get each item. One is not enough, because it may fail or lie; and each further relay
+learns this machine's address."""
 
 REQUEST_TIME = 30.0
 """Seconds for one request to a relay."""
 
-
 SETTLE_TIME = 3.0
-"""Seconds that a connection stays open after the last bundle was queued for it."""
+"""Seconds for which connections stay open after the last bundle was queued for them."""
 
 
 class Fate(StrEnum):
     """The outcome for one item."""
 
     ACKNOWLEDGED = "acknowledged"
-    """A relay, or a peer of the topic, has it."""
+    """A relay accepted the item, or it was sent to a peer of the topic."""
     RETRY = "retry"
-    """It was not taken now; a later try may succeed."""
+    """The item was not accepted now; a later attempt may succeed."""
     REFUSED = "refused"
-    """It will never be taken."""
+    """No relay or peer will ever accept the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """What a route is to deliver: `items` (id, exact bytes) of one namespace on its `topic`.
-    `catalog` (bytes) is sent too if a relay does not know it."""
+    """Items of one namespace that a route is to deliver.
+
+    `items`: pairs of (id, exact bytes), for `topic`. `catalog`: the bytes of their catalog, which
+    is also sent if the receiver may not know it.
+    """
 
     topic: str
     catalog: bytes
@@ -68,35 +71,37 @@ class Outgoing:
 
 
 class Route(Protocol):
-    """One way to the topic. `name` is its word in consent and journal."""
+    """A way to reach the topic. `name` is its name in the consent and the journal."""
 
     @property
     def name(self) -> str: ...
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
-        """Tries once; returns an outcome for every id. Network errors become outcomes."""
+        """Try once to deliver; return an outcome for every id. A network error is not raised; its
+        items get the outcome RETRY."""
         ...
 
 
 _RETRIED = frozenset({Reason.QUOTA, Reason.EARLY, Reason.UNKNOWN_CATALOG, Reason.FOREIGN})
-"""Refusals that are due to the relay or to the moment, not to the item."""
+"""Reasons of a refusal that depend on the relay or the time, not on the item."""
 
 
 def outcome_of(reason: Reason) -> Outcome:
-    """The outcome that follows from a relay's reason code for an item."""
+    """Return the outcome that follows from a relay's reason code for an item."""
     if reason in (Reason.OK, Reason.DUPLICATE):
         return Outcome(Fate.ACKNOWLEDGED, str(reason))
     return Outcome(Fate.RETRY if reason in _RETRIED else Fate.REFUSED, str(reason))
 
 
 def merge(one: Outcome | None, two: Outcome) -> Outcome:
-    """The better of two relays' outcomes: acknowledged before retry, retry before refused."""
+    """Return the better of two relays' outcomes: acknowledged is better than retry, and retry
+    better than refused."""
     order = (Fate.ACKNOWLEDGED, Fate.RETRY, Fate.REFUSED)
     return two if one is None or order.index(two.fate) < order.index(one.fate) else one
 
 
 class DirectRoute:
-    """Publishes own bundles on the topic, by fanout, without joining it.
+    """Publishes this machine's own bundles on the topic without joining it (fanout).
 
     Gossip has no confirmations. An item counts as acknowledged when its bundle was queued for at
     least one peer of the topic and the connection then stayed open for `settle` seconds.
@@ -136,7 +141,7 @@ class DirectRoute:
 
 
 class RelayRoute:
-    """Hands every item, sealed, to up to two of the relays at `addrs` (the user's own list)."""
+    """Sends every item, sealed, to up to two of the relays at `addrs`."""
 
     name = "relay"
 
@@ -160,7 +165,7 @@ class RelayRoute:
         self._timeout = timeout
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
-        """See `Route`. Relays are tried in random order until two of them have answered."""
+        """See `Route`. Relays are tried in random order until two have answered or none is left."""
         outcomes = {item_id: Outcome(Fate.RETRY, "unreachable") for item_id, _ in outgoing.items}
         answered: dict[bytes, Outcome] = {}
         waiting = self._rng.sample(self._addrs, len(self._addrs))
@@ -182,7 +187,8 @@ class RelayRoute:
         return outcomes | answered
 
     async def _hand_to(self, addr: str, outgoing: Outgoing) -> dict[bytes, Outcome]:
-        """One relay's outcome for every item. Raises RemoteError if the relay cannot be used."""
+        """Send all items to one relay and return its outcome for each. Raises RemoteError if the
+        relay cannot be used."""
         with trio.move_on_after(self._timeout):
             peer = await self._swarm.dial(addr)
             box_key = await self._describe(peer, outgoing.topic)
@@ -196,7 +202,8 @@ class RelayRoute:
         raise UnreachableError("too-slow", "the relay did not answer in time")
 
     async def _describe(self, peer: PeerId, topic: str) -> bytes:
-        """The relay's box key, if it carries `topic` and its description is still valid."""
+        """Ask a relay for its description and return its box key. Raises RefusedError if the relay
+        does not carry `topic`, or if its description has expired."""
         reply = await self._swarm.request(
             peer,
             submit.RELAY,
@@ -231,7 +238,7 @@ _UNKNOWN = Reason.UNKNOWN_CATALOG
 
 
 async def _dial(swarm: Swarm, addr: str) -> None:
-    """Connects if the peer answers; otherwise does nothing."""
+    """Connect to `addr`. If the peer cannot be reached, do nothing."""
     try:
         await swarm.dial(addr)
     except UnreachableError:

@@ -1,7 +1,8 @@
-"""Starts the publisher as a process, if something is due and no publisher runs.
+"""Starts the publisher as a process, if a report is due and no publisher runs.
 
-The app does not wait for the publisher and is not its parent: an intermediate process forks and
-ends. So no zombie is left in the app, and the publisher outlives the app and its terminal.
+The app does not wait for the publisher and is not its parent: an intermediate process forks the
+publisher and ends. So the app has no zombie process, and the publisher outlives the app and its
+terminal.
 """
 
 from __future__ import annotations
@@ -21,21 +22,23 @@ if TYPE_CHECKING:
     from methrics.node.outbox.interfaces import AppOutbox
 
 PAUSE = 30.0
-"""Seconds after a start in which this process starts no other: the new one must take its lock
-first."""
+"""Seconds after a start in which this process starts no other publisher, so that the first one has
+time to acquire its lock."""
 
 REAP_TIMEOUT = 20.0
-"""Seconds that a helper thread waits for the intermediate process, which takes milliseconds."""
+"""Most seconds for which a helper thread waits until the intermediate process has ended, which
+takes milliseconds."""
 
 HELPER = "methrics-nudge"
-"""Name of the helper threads."""
+"""Name of the threads that check whether a publisher is needed, and of those that wait for the
+intermediate process."""
 
-# Run by the intermediate process: become the leader of a new session, then the publisher.
+# The intermediate process runs this. Its child leads a new session and becomes the publisher.
 _DETACH = "import os,sys\nif os.fork():os._exit(0)\nos.setsid()\nos.execv(sys.argv[1],sys.argv[1:])"
 
 LOOK_PATIENCE = 0.2
-"""Seconds that an exiting app waits for a helper thread that is looking, which takes
-milliseconds."""
+"""Most seconds for which an exiting app waits for a helper thread that checks at the same time,
+which takes milliseconds."""
 
 _started: dict[str, float] = {}
 _lock = [threading.Lock()]
@@ -44,8 +47,11 @@ _lock = [threading.Lock()]
 def nudge(
     paths: Paths, namespace: str, outbox: AppOutbox, relays: tuple[str, ...], *, inline: bool
 ) -> None:
-    """Starts a publisher if one is wanted. `relays` are the app's. `inline`: in this thread, for an
-    app that is exiting; otherwise in a short-lived daemon thread. Never raises."""
+    """Start a publisher if a report is due, a relay is known, and no publisher runs. Never raises.
+
+    `relays`: the app's relays, used if the user names none. `inline`: check in this thread, for an
+    app that is exiting; otherwise a short-lived daemon thread checks.
+    """
     if inline:
         _look(paths, namespace, outbox, relays, False)
         return
@@ -62,9 +68,9 @@ def nudge(
 
 
 def wanted(paths: Paths, namespace: str, outbox: AppOutbox, relays: tuple[str, ...] = ()) -> bool:
-    """Whether something is due, a relay is known, and no publisher runs.
+    """Whether a row or report is due, a relay is known, and no publisher runs.
 
-    Raises StoreError; raises ConfigError for entry peers that cannot be used."""
+    Raises StoreError, and ConfigError if the address of a relay or peer is not valid."""
     due = outbox.next_due()
     if due is None or due > outbox.clock.now():
         return False
@@ -76,8 +82,8 @@ def wanted(paths: Paths, namespace: str, outbox: AppOutbox, relays: tuple[str, .
 
 
 def command(paths: Paths, namespace: str, relays: tuple[str, ...] = ()) -> list[str] | None:
-    """The command line of the publisher. None if `sys.executable` is not Python, as in a frozen
-    app or an embedding server."""
+    """Return the command line of the publisher, or None if `sys.executable` is not Python, as in a
+    frozen app or an embedding server."""
     python = sys.executable
     if not python or getattr(sys, "frozen", False):
         return None
@@ -90,7 +96,7 @@ def command(paths: Paths, namespace: str, relays: tuple[str, ...] = ()) -> list[
 
 
 def start(argv: list[str]) -> subprocess.Popen[bytes]:
-    """Runs `argv` detached, with no standard streams. Raises OSError if it cannot be started.
+    """Start `argv` as a detached process without standard streams. Raises OSError if that fails.
 
     Returns the intermediate process, for which `_reap` or `_leave` must be called."""
     null = subprocess.DEVNULL
@@ -99,8 +105,8 @@ def start(argv: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _leave(process: subprocess.Popen[bytes]) -> None:
-    """Waits for the intermediate process in a thread. If the app is exiting, marks it as waited for
-    and leaves it to the system, because Python would print a warning on standard error."""
+    """Start a thread that waits for the intermediate process. If the app is exiting, mark the
+    process as waited for instead, because Python would print a warning on standard error."""
     if not leaving():
         with contextlib.suppress(RuntimeError):
             threading.Thread(target=_reap, args=(process,), name=HELPER, daemon=True).start()
@@ -120,15 +126,15 @@ def _look(
     relays: tuple[str, ...],
     reap: bool,
 ) -> None:
-    # An app may exit while its helper thread looks: one of the two starts the publisher, and the
-    # other then finds that it was started.
+    # An app may exit while its helper thread checks: one of the two threads starts the publisher,
+    # and the other then finds in `_started` that it was started.
     lock = _lock[0]
     if not lock.acquire(timeout=LOOK_PATIENCE):
         return
     try:
         process = _start_if_wanted(paths, namespace, outbox, relays)
     except Exception:  # noqa: BLE001 - the edge to the app, whose standard error is not ours
-        return  # nothing is lost: the next nudge tries again
+        return  # the reports stay in the outbox, and the next nudge tries again
     finally:
         lock.release()
     if process is not None:
@@ -150,7 +156,7 @@ def _start_if_wanted(
 
 
 def _renew_lock() -> None:
-    """After a fork: the lock may be held by a thread that does not exist in the child."""
+    """Replace the lock after a fork: a thread that does not exist in the child may hold it."""
     _lock[0] = threading.Lock()
 
 

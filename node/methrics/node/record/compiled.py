@@ -1,4 +1,4 @@
-"""An event type prepared for `record`: everything that each call needs, computed once."""
+"""Prepares an event type for `record`, by computing once what every call needs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ COUNT_MAX = 1 << 31
 
 
 class CompiledType(NamedTuple):
-    """`sourced`: fields that the node fills in when a report is made. `random`: fields with
-    randomized response. `version`: the app's, if the type has a field for it. `one_in`: the
-    sampling that the app chose."""
+    """An event type, prepared for `record`.
+
+    `sourced`: names of fields that the node fills in when it makes a report. `random`: names of
+    fields with randomized response. `version`: the app's version, if the type has a field for it.
+    `one_in`: the app records one event in this many.
+    """
 
     event_type: EventType
     sourced: frozenset[str]
@@ -29,9 +32,11 @@ class CompiledType(NamedTuple):
     packer: FieldPacker
 
     def complete(self, values: dict[str, object]) -> None:
-        """Adds the app's version to `values`. Raises LocalError for a field that only the node
-        fills in, and for a missing field with randomized response: its absence would tell the
-        truth."""
+        """Adds the app's version to `values`, if the type has a field for it.
+
+        Raises LocalError if `values` has a field that only the node fills in, or lacks a field with
+        randomized response: an absent value is not randomized, so it would reveal the truth.
+        """
         if self.sourced and not self.sourced.isdisjoint(values):
             name = min(self.sourced.intersection(values))
             misuse("reserved-field", f"{self.event_type.name}.{name} is filled in by the node")
@@ -54,8 +59,8 @@ class CompiledType(NamedTuple):
 def compile_type(
     types: Mapping[str, EventType], type_name: str, settings: RecorderSettings
 ) -> CompiledType:
-    """Compiles one event type. Raises LocalError if the catalog does not declare it or its
-    sampling."""
+    """Compiles one event type. Raises LocalError if the catalog does not declare the type, or
+    does not allow the sampling that the app chose for it."""
     event_type = types.get(type_name)
     if event_type is None:
         known = ", ".join(types) or "none"
@@ -77,7 +82,7 @@ def compile_type(
 
 
 def amount(n: int | None) -> int:
-    """The number to count: `n`, or 1 for None. Raises LocalError if it is out of range."""
+    """Returns `n`, or 1 if it is None. Raises LocalError unless it is from 1 to `COUNT_MAX`."""
     if n is None:
         return 1
     if type(n) is not int or not 1 <= n <= COUNT_MAX:
@@ -86,5 +91,5 @@ def amount(n: int | None) -> int:
 
 
 def misuse(code: str, message: str) -> NoReturn:
-    """Raises LocalError for wrong use of the recorder."""
+    """Raises LocalError, because the app used the recorder wrongly."""
     raise LocalError(code, message)

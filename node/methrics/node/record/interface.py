@@ -1,4 +1,4 @@
-"""What the bridges use of a recorder besides its public methods."""
+"""The part of a recorder that the bridges use besides its public methods."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.event_type import EventType
 
 Guard = Callable[..., bool]
-"""`guard(work, *args)` returns `work(*args)`. If that raises, the error is counted and the result
-is False; a strict recorder raises a MethricsError on."""
+"""`guard(work, *args)` returns `work(*args)`. If `work` raises, the error is counted and the result
+is False; a strict recorder raises a MethricsError again."""
 
 
 class RecorderInside:
-    """Made by `Recorder.inside`. `types`: the app's event types by name; `guard`: the edge to the
-    app, under which a bridge does all that may raise."""
+    """The inner side of a recorder, from `Recorder.inside`.
+
+    `types`: the app's event types by name. `guard`: runs every call of a bridge that may raise, so
+    that no error reaches the app.
+    """
 
     __slots__ = ("_clock", "_switch", "guard", "types")
 
@@ -31,18 +34,18 @@ class RecorderInside:
         self._clock = clock
 
     def is_on(self, type_name: str) -> bool:
-        """Whether the type may be recorded now: the person agreed, and no rule forbids it."""
+        """Whether the type may be recorded now: the person has agreed, and no rule forbids it."""
         return self._switch.effective(type_name, self._clock.monotonic()).on
 
     def answer_time(self, type_name: str) -> str:
-        """When the person gave the current answer, as `Answer.time`; "" if there is none. A yes
-        does not cover sums that began before it."""
+        """Returns the time of the person's current answer, in the form of `Answer.time`; "" if
+        there is no answer. A yes does not cover sums that began before it."""
         return self._switch.answer_time(type_name)
 
     def now(self) -> int:
-        """Whole seconds since 1970-01-01 UTC."""
+        """Returns whole seconds since 1970-01-01 UTC."""
         return self._clock.now()
 
     def monotonic(self) -> float:
-        """Seconds on a clock that never goes back."""
+        """Returns seconds on a clock that never goes back."""
         return self._clock.monotonic()

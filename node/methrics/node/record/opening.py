@@ -1,4 +1,4 @@
-"""`methrics.node.open`: makes a recorder from a catalog file, and never makes the app fail."""
+"""`methrics.node.open`: opens a recorder for an app's catalog, and never makes the app fail."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def open(
     rng: Rng | None = None,
     policy: str = POLICY_FILE,
 ) -> Recorder:
-    """A recorder for the app whose signed catalog is in `catalog` (its bytes, or a file's name).
+    """Opens a recorder for the app whose signed catalog is `catalog` (its bytes, or a file's name).
 
     Reads the catalog file and no other. With `strict`, which is meant for an app's own tests, wrong
-    use raises LocalError here and in every method. Without it, a recorder that cannot work records
-    nothing, and `statistics()` has the reason. The settings are those of `RecorderSettings`.
+    use raises LocalError here and in every method. Without `strict`, a recorder that cannot work
+    records nothing, and `statistics()` counts the reason. `RecorderSettings` explains the settings.
     """
     settings = RecorderSettings(
         app_version=app_version,

@@ -1,7 +1,7 @@
-"""Packs an app's values as CBOR of their wire values, with a cache of encoded values.
+"""Packs an app's values as a CBOR map of wire values, with a cache of encoded values.
 
-The result is `encode(event_type.coerce(values))`, byte for byte, in 3 microseconds for seven fields
-instead of 20.
+The result is `encode(event_type.coerce(values))`, byte for byte. For seven fields it takes 3
+microseconds, and without the cache 20.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.event_type import EventType
 
 REMEMBERED_MAX = 512
-"""Cached values per field; with more different values, the cache is emptied."""
+"""Most values that are cached per field. When a further value comes, the field's cache is
+emptied."""
 
 _MAP = 5
 _HEADS = tuple(head(_MAP, count) for count in range(FIELDS_MAX + 1))
@@ -39,7 +40,8 @@ class FieldPacker:
         ]
 
     def pack(self, values: Mapping[str, object], only: frozenset[str] | None) -> tuple[bytes, int]:
-        """(CBOR map, number of fields in it). None, and fields outside `only`, are left out.
+        """Returns (CBOR map, number of fields in it). Fields whose value is None, and fields that
+        are not in `only`, are left out.
 
         Raises ValueError for a field that is not declared or a value of the wrong Python type.
         """

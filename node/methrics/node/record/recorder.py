@@ -1,4 +1,4 @@
-"""The recorder, which apps call. It never raises into the app and never waits for a network.
+"""The recorder, which apps call. It raises no error into the app and never waits for a network.
 
     recorder = methrics.node.open(CATALOG, app_version="1.4")
     recorder.record("signin", language="fr")
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.catalog import Catalog, EventType
 
 SEQUENCES_MAX = 1000
-"""Open sequences of one recorder, so that an app that never ends them does not grow."""
+"""Most open sequences of one recorder: an app that never ends them must not run out of memory."""
 
 
 class Statistics(NamedTuple):
     """Counts of one recorder since it was opened, in this process. `rule`: the rule that decides
-    about consent ("answer": the user's answers per type). `dropped`: counts by reason."""
+    about consent ("answer": the user's answers per type). `dropped`: counts of what was not
+    recorded, by reason."""
 
     namespace: str
     rule: str
@@ -93,8 +94,8 @@ class Recorder:
             return self._failed(error)
 
     def count(self, type_name: str, n: int = 1, /, **values: object) -> bool:
-        """Adds `n` to a count. Counts are summed on this machine, per combination of fields and
-        window."""
+        """Adds `n` to a count. This machine sums counts per combination of field values and per
+        time window. Returns True once the sum is stored durably."""
         switch = self._switch
         monotonic = self._monotonic()
         if monotonic < switch.deadline and type_name not in switch.on_types:
@@ -105,7 +106,7 @@ class Recorder:
             return self._failed(error)
 
     def sequence(self, type_name: str, /, **values: object) -> Sequence:
-        """One interaction, as a context manager: `with r.sequence("signin") as s: s.step("start")`.
+        """Begins one interaction: `with r.sequence("signin") as s: s.step("start")`.
 
         Steps stay in memory. One row is written at the end, or when the app exits. Without consent
         the sequence does nothing.
@@ -116,8 +117,9 @@ class Recorder:
         return sequence
 
     def facts(self, type_name: str, /) -> dict[str, object]:
-        """Facts of this machine for the fields of a type that have well-known names (facts.py), to
-        be passed to `record`. Without consent it looks nothing up and returns an empty dict."""
+        """Returns facts of this machine, to be passed to `record`, for those fields of a type that
+        have well-known names (report/facts.py). Without consent it looks up no fact and returns an
+        empty dict."""
         event_type = self._types.get(type_name)
         if event_type is None or not self._switch.effective(type_name, self._monotonic()).on:
             return {}
@@ -133,7 +135,7 @@ class Recorder:
         examples: Mapping[str, Mapping[str, object]] | None = None,
         results: str = "",
     ) -> bool:
-        """Asks the person at the terminal, if it is time to; True if they were asked.
+        """Asks the person at the terminal, if it is time to ask; returns True if it asked.
 
         Call it once, at a quiet moment; it waits for the person. `starts` and `used_seconds`: the
         app's own count of its starts, and the time for which it was used. Methrics does not count
@@ -161,7 +163,8 @@ class Recorder:
         results: str = "",
         surface: str = "app",
     ) -> Asking:
-        """For an app that asks in its own user interface: questions, what to show, answers.
+        """Returns the questions, the texts to show and the means to answer, for an app that asks
+        in its own user interface.
 
         `examples` and `results` as for `ask`; `surface` names the interface in the ledger's
         history. Unlike a recorder, the returned object raises LocalError.
@@ -182,9 +185,9 @@ class Recorder:
     def questions(
         self, *, starts: int | None = None, used_seconds: float | None = None
     ) -> list[Question]:
-        """The open questions to the person, for an app with its own user interface. With `starts`
-        and `used_seconds` (both, as for `ask`), empty unless it is time to ask. Never raises: if
-        the ledger cannot be read, there are no questions."""
+        """Returns the open questions to the person, for an app with its own user interface. With
+        `starts` and `used_seconds` (as for `ask`), the list is empty until it is time to ask. Never
+        raises: if the ledger cannot be read, the list is empty."""
         found: list[Question] = []
 
         def work() -> bool:
@@ -199,11 +202,11 @@ class Recorder:
         return found
 
     def fail(self, error: MethricsError) -> None:
-        """Counts the error because of which this recorder cannot work at all."""
+        """Counts `error`, because of which this recorder cannot record anything."""
         self._drop(error.code, error)
 
     def statistics(self) -> Statistics:
-        """Counts of this process, for a developer to look at; they are not sent anywhere."""
+        """Returns the counts of this process for a developer. They are not sent anywhere."""
         if self._monotonic() >= self._switch.deadline:
             self._switch.refresh()
         rule = self._switch.rule or ("answer" if self._switch.on_types else "default")
@@ -216,12 +219,12 @@ class Recorder:
 
     @property
     def inside(self) -> RecorderInside:
-        """For the bridges of this package; an app does not need it."""
+        """The part that the bridges of this package use; an app does not need it."""
         return RecorderInside(self._types, self._guard, self._switch, self._clock)
 
     def close(self) -> None:
-        """Ends open sequences and closes the outbox; quick, never raises. Later calls return False.
-        Also called when the app exits."""
+        """Records the open sequences and closes the outbox. Quick; never raises. Later calls of
+        the recorder return False. It is also called when the app exits."""
         for sequence in list(self._sequences):
             self._guard(self._end_sequence, sequence, strict=False)
         if self._writer is not None and not self._closed:
@@ -242,7 +245,7 @@ class Recorder:
     # Called only through `_guard`, or within `record` and `count`:
 
     def _guard(self, work: Callable[..., bool], *args: Any, strict: bool = True) -> bool:
-        """The edge to the app: counts any error and returns False."""
+        """Returns `work(*args)`; counts an error and returns False (a strict recorder raises)."""
         try:
             return work(*args)
         except Exception as error:  # noqa: BLE001 - as in record
@@ -291,7 +294,7 @@ class Recorder:
     def _coerced(
         self, event_type: EventType, values: dict[str, object]
     ) -> dict[str, str | int | bool]:
-        """The wire values of a sequence's fields, which are packed when it ends."""
+        """Returns the wire values of a sequence's fields, which are packed when it ends."""
         self._compiled[event_type.name].complete(values)
         try:
             return event_type.coerce(values)
@@ -299,8 +302,8 @@ class Recorder:
             raise LocalError("wrong-value", f"{event_type.name}: {error}") from error
 
     def _off(self, type_name: str) -> bool:
-        """Without consent nothing is counted; a strict recorder still raises for an unknown
-        type."""
+        """Returns False without counting, as there is no consent. If the recorder is strict, an
+        unknown type still raises LocalError."""
         if self._strict and type_name not in self._types:
             self._compile(type_name)
         return False
@@ -379,7 +382,7 @@ class Recorder:
         )
         writer.keep_catalog()
         at_exit(self)
-        # Two threads may both have made one; both use the first.
+        # Two threads may each have made a writer; both use the first.
         self._writer = self._writers.setdefault(self.namespace, writer)
         return self._writer
 
@@ -418,7 +421,7 @@ class Recorder:
 
 
 class _Owner:
-    """The `SequenceOwner` of one recorder."""
+    """Gives a sequence the private methods of its recorder that it needs, and no others."""
 
     __slots__ = ("_recorder",)
 

@@ -1,4 +1,4 @@
-"""A `sequence`: the steps of one interaction, in memory until they are recorded as one event."""
+"""Keeps the steps of one interaction in memory, until they are recorded as one event."""
 
 from __future__ import annotations
 
@@ -15,30 +15,36 @@ if TYPE_CHECKING:
 
 
 class SequenceOwner(Protocol):
-    """What a sequence needs of the recorder that began it. Only `guard` may be called outside of
-    work that runs under `guard`: the others raise MethricsError."""
+    """The methods of a recorder that its sequences call.
+
+    `coerce`, `drop` and `end` may raise MethricsError, so they are called only by functions that
+    run under `guard`, or as its `work`.
+    """
 
     def guard(self, work: Callable[..., bool], *args: object) -> bool:
-        """`work(*args)`. If it raises, the error is counted and the result is False."""
+        """Returns `work(*args)`. If `work` raises, counts the error and returns False."""
 
     def monotonic(self) -> float:
-        """Seconds on a clock that never goes back."""
+        """Returns seconds on a clock that never goes back."""
 
     def coerce(
         self, event_type: EventType, values: dict[str, object]
     ) -> dict[str, str | int | bool]:
-        """The wire values of some of the type's fields."""
+        """Returns the wire values of `values`, which are some of the type's fields."""
 
     def drop(self, reason: str) -> None:
-        """Counts one step or sequence that is not recorded."""
+        """Counts one step or sequence that is not recorded, by `reason`."""
 
     def end(self, sequence: Sequence) -> bool:
-        """Records the sequence, once. False if it is not recorded."""
+        """Records the sequence, once. Returns False if it is not recorded."""
 
 
 class Sequence:
-    """Made by `Recorder.sequence`. A step is its name and a bucket of seconds since the first step;
-    the exact time is not kept. Do not share it between threads; a forked child does not end it."""
+    """One interaction; `Recorder.sequence` makes it.
+
+    A step is kept as its name and a bucket of seconds since the first step, without the exact time.
+    Do not share a sequence between threads. A forked child does not record its parent's sequences.
+    """
 
     __slots__ = (
         "_first",
@@ -62,35 +68,36 @@ class Sequence:
         self.steps: list[tuple[str, int]] = []
 
     def begin(self, event_type: EventType, now: int, one_in: int) -> None:
-        """Called by the recorder if there is consent; without this call every method does
-        nothing."""
+        """Starts the sequence. The recorder calls it if there is consent; without this call, every
+        other method does nothing."""
         self.event_type = event_type
         self.started = now
         self.one_in = one_in
         self._pid = os.getpid()
 
     def step(self, name: str, /) -> bool:
-        """Adds a declared step with the current time. False, and counted, after `max_steps`
-        steps."""
+        """Adds a declared step with the current time. A step after the first `max_steps` is
+        counted as dropped, and False is returned."""
         if self.event_type is None:
             return False
         return self._owner.guard(self._step, name)
 
     def set(self, **values: object) -> bool:
-        """Sets fields, as `record` takes them; a later value replaces an earlier one."""
+        """Sets fields to values as for `record`; a later value replaces an earlier one."""
         if self.event_type is None:
             return False
         return self._owner.guard(self._set, values)
 
     def finish(self) -> bool:
-        """Records the sequence, once. False without consent, and for one without steps (KPI-15)."""
+        """Records the sequence, once. Returns False without consent, and for a sequence without
+        steps (KPI-15)."""
         if self.event_type is None:
             return False
         return self._owner.guard(self._owner.end, self)
 
     @property
     def mine(self) -> bool:
-        """Whether this process began it: a forked child must not record it a second time."""
+        """Whether this process began the sequence: a forked child must not record it again."""
         return self._pid == os.getpid()
 
     def __enter__(self) -> Sequence:
@@ -102,7 +109,7 @@ class Sequence:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Also after an exception: a funnel is to show where people give up.
+        # Record it after an exception, too: a funnel must show where people give up.
         self.finish()
 
     def _step(self, name: str) -> bool:

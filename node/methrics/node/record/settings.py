@@ -1,7 +1,7 @@
-"""The settings with which an app opens a recorder, checked once.
+"""The settings with which an app opens a recorder, and their checks.
 
-Environment names that a recorder and a publisher read: METHRICS_HOME (paths.py), DO_NOT_TRACK,
-METHRICS and those of CI (consent/decide.py). None of them can turn recording on.
+A recorder and a publisher read these environment variables: METHRICS_HOME (paths.py), DO_NOT_TRACK,
+METHRICS and those of CI (consent/decide.py). No variable can turn recording on.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ from methrics.node.consent.decide import PRODUCTION
 from methrics.schema.errors import ConfigError
 
 PUBLISHERS = ("process", "none")
-"""`process`: the recorder starts a publisher when something is due. `none`: it starts none; the
-app, cron or a test publishes."""
+"""`process`: the recorder starts a publisher process when a report is due. `none`: it starts no
+publisher; the app, cron or a test publishes."""
 
 
 class RecorderSettings(NamedTuple):
-    """`app_version` fills a field `version` that the app leaves out. `environment`: only
-    "production" is measured (DEB-2). `sampling`: event type -> one in how many is recorded, of the
-    denominators that the catalog allows (KPI-6). `strict`: wrong use raises LocalError. `relays`:
-    full multiaddresses by which the app's reports enter the network where the user names none."""
+    """The settings of one recorder.
+
+    `app_version`: value of a field `version` that the app leaves out. `environment`: events are
+    recorded only in "production" (DEB-2). `sampling`: event type -> n, to record one event in n;
+    the catalog must allow that n (KPI-6). `publisher`: one of `PUBLISHERS`. `strict`: wrong use
+    raises LocalError. `relays`: full multiaddresses of the relays that get the app's reports if the
+    user names no relay.
+    """
 
     app_version: str | None = None
     environment: str = PRODUCTION
@@ -31,7 +35,7 @@ class RecorderSettings(NamedTuple):
     relays: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Raises ConfigError, with a hint, for values that make no sense."""
+        """Raises ConfigError for a value of a wrong type or out of range."""
         if self.app_version is not None and not isinstance(self.app_version, str):
             raise ConfigError("bad-setting", "app_version must be a str", "such as '1.4'")
         if not isinstance(self.environment, str) or not self.environment:

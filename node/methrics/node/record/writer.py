@@ -22,7 +22,7 @@ NUDGE_EVERY = 60.0
 
 
 class Writer:
-    """Writes rows of one catalog. Made at the first event with consent, not before."""
+    """Writes rows for one catalog. A recorder makes it at the first event with consent."""
 
     def __init__(
         self,
@@ -49,9 +49,9 @@ class Writer:
         self.look_at = 0.0
 
     def keep_catalog(self) -> None:
-        """Stores the catalog. Must be called before the first row. Later it is called whenever the
-        file was opened again (after a fork, or when a damaged file was replaced); that may be after
-        a row, because the number of a catalog never changes."""
+        """Stores the catalog in the outbox. Must be called before the first row, and again when the
+        file was opened again (after a fork, or because a damaged file was replaced). The second
+        call may follow a row, because rows name the catalog by a number that never changes."""
         self.outbox.keep_catalog(self._catalog.id, self._catalog.raw)
         self._generation = self._database.generation
 
@@ -63,7 +63,7 @@ class Writer:
         one_in: int = 1,
         steps: bytes | None = None,
     ) -> bool:
-        """One event or sequence. False if the outbox is full. Raises StoreError."""
+        """Writes one event or sequence. Returns False if the outbox is full. Raises StoreError."""
         kept = self.outbox.append(
             self._number,
             event_type.name,
@@ -78,7 +78,8 @@ class Writer:
         return kept
 
     def count(self, event_type: EventType, now: int, fields: bytes, one_in: int, n: int) -> bool:
-        """Adds `n` to the running window, whose report is due after its end. Raises StoreError."""
+        """Adds `n` to the sum of the current time window. The sum's report is due after the window
+        has ended. Raises StoreError."""
         window = event_type.window or event_type.resolution
         start = now - now % window
         due = event_due(event_type.release, start + window, self._rng)
@@ -88,7 +89,8 @@ class Writer:
         return True
 
     def state(self, event_type: EventType, now: int, fields: bytes, one_in: int) -> bool:
-        """Replaces the waiting state, or that of the same period. Raises StoreError."""
+        """Writes a state in place of one that waits for its report, or of one of the same period.
+        Raises StoreError."""
         due = event_due(event_type.release, now, self._rng)
         time = now - now % event_type.resolution
         self.outbox.set_state(
@@ -99,8 +101,8 @@ class Writer:
         return True
 
     def look(self, monotonic: float) -> None:
-        """Checks, after a row, that the file still exists, and once a minute whether a publisher is
-        wanted. Raises StoreError."""
+        """Checks that the outbox file still exists; once a minute, also starts a publisher if a
+        report is due. Called after a row was written. Raises StoreError."""
         self.look_at = monotonic + LOOK_EVERY
         self.outbox.check()
         if monotonic >= self._nudge_at:
@@ -108,7 +110,7 @@ class Writer:
             self._nudge(inline=False)
 
     def close(self) -> None:
-        """Starts a publisher if something is due, and closes the file. Raises StoreError."""
+        """Starts a publisher if a report is due, and closes the file. Raises StoreError."""
         self._nudge(inline=True)
         self.outbox.close()
 

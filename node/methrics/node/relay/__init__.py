@@ -1,3 +1,3 @@
-"""Relays: accept sealed reports, check and mix them, publish them in bundles."""
+"""The relay: accepts sealed reports, checks and mixes them, and publishes them in bundles."""
 
 __all__: list[str] = []

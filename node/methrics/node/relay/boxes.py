@@ -1,9 +1,9 @@
-"""Boxes: one item, padded and sealed to a relay; a wiretap learns neither its content nor its size.
+"""Seals one item in a box for a relay: a wiretap learns neither the content nor the exact size.
 
 A box is `crypto_box_seal` (libsodium sealed box: X25519, XSalsa20-Poly1305, a fresh sender key per
 box) over the item padded with ISO/IEC 7816-4 padding to a multiple of `BOX_STEP`. Every report is
-smaller than one step, so all boxes that hold a report are equally long.
-A relay makes its box key when it starts and forgets it when it ends. So boxes that a wiretap
+smaller than one step, so all boxes that contain a report have the same length.
+A relay makes its box key when it starts and forgets the key when it ends. So boxes that a wiretap
 recorded cannot be opened later, and the key does not link one run of a relay to the next.
 """
 
@@ -29,10 +29,11 @@ from methrics.schema.wire.limits import ITEM_MAX
 from methrics.schema.wire.verdict import Reason
 
 BOX_STEP = 1280
-"""Bytes: the padded length of a box's content is a multiple. Above the largest report (1,024)."""
+"""The padded length of a box's content is a multiple of this many bytes. It is more than the bytes
+of the largest report (1,024)."""
 
 BOX_MAX = (ITEM_MAX // BOX_STEP + 1) * BOX_STEP + crypto_box_SEALBYTES
-"""Bytes of the box that holds the largest item."""
+"""Bytes of the box that contains the largest item."""
 
 KEY_SIZE = crypto_box_PUBLICKEYBYTES
 """Bytes of a box key."""
@@ -40,27 +41,27 @@ KEY_SIZE = crypto_box_PUBLICKEYBYTES
 
 @dataclass(frozen=True, slots=True)
 class BoxKey:
-    """A relay's key pair for one run; `public` goes into its description."""
+    """A relay's key pair for one run. Its description contains `public`."""
 
     public: bytes
     secret: bytes = field(repr=False)
 
     @classmethod
     def fresh(cls) -> BoxKey:
-        """A new key pair from the system's randomness."""
+        """Make a new key pair from the system's randomness."""
         return cls(*crypto_box_keypair())
 
     @classmethod
     def from_seed(cls, seed: bytes) -> BoxKey:
-        """The key pair of a 32-byte seed, for tests and vectors."""
+        """Return the key pair of a 32-byte seed, for tests and vectors."""
         return cls(*crypto_box_seed_keypair(seed))
 
 
 def seal(item: bytes, key: bytes) -> bytes:
-    """The box holding `item` for the relay whose public box key is `key` (32 bytes).
+    """Return the box with `item` for the relay whose public box key is `key` (32 bytes).
 
-    Raises RefusedError `oversize` when the item is larger than any item may be, and `bad-key` when
-    nothing can be sealed for that key: not 32 bytes, or a point of small order.
+    Raises RefusedError `oversize` if the item has more than `ITEM_MAX` bytes, and `bad-key` if the
+    key does not have 32 bytes or is a point of small order.
     """
     if len(item) > ITEM_MAX:
         raise RefusedError(Reason.OVERSIZE, f"an item has at most {ITEM_MAX} bytes")
@@ -73,7 +74,8 @@ def seal(item: bytes, key: bytes) -> bytes:
 
 
 def unseal(box: bytes, key: BoxKey) -> bytes:
-    """The item inside `box`; RefusedError `oversize` or `malformed` for anything else."""
+    """Return the item in `box`. Raises RefusedError `oversize` or `malformed` if `box` is not a box
+    sealed for `key`."""
     if len(box) > BOX_MAX:
         raise RefusedError(Reason.OVERSIZE, "the box is larger than any item needs")
     content = len(box) - crypto_box_SEALBYTES
@@ -84,7 +86,7 @@ def unseal(box: bytes, key: BoxKey) -> bytes:
         item = sodium_unpad(padded, BOX_STEP)
     except CryptoError as error:
         raise RefusedError(Reason.MALFORMED, "the box does not open with this key") from error
-    # One form per item: padding that adds a whole step more than needed is refused.
+    # Each item has one padded form, so padding of a whole step more than needed is refused.
     if len(item) // BOX_STEP + 1 != content // BOX_STEP:
         raise RefusedError(Reason.MALFORMED, "the box is padded more than it needs to be")
     return item

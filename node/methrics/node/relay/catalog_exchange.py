@@ -1,13 +1,13 @@
-"""Catalogs by id, from peer to peer: `/methrics/catalog/1`.
+"""Sends catalogs to peers that ask for them by id, and asks peers (`/methrics/catalog/1`).
 
     request = the id of a catalog, 32 bytes
     reply   = the catalog item's bytes, or nothing if the peer does not have it
 
 A report names its catalog by id. A node that lacks that catalog asks the peers of the topic for it.
-A reply with another id than the one asked for is thrown away, so any peer may be asked; the catalog
-is then judged like a bundle that arrived on the topic. Anyone can send reports that name catalogs
-which do not exist, so the number of wanted catalogs is bounded, and the pauses between attempts
-double.
+If the catalog in a reply has another id, the node drops the reply, so any peer may be asked. The
+node judges the catalog like a bundle that arrived on the topic. Anyone can send reports that name
+catalogs which do not exist, so the number of wanted catalogs is bounded, and the pause before each
+further attempt doubles.
 """
 
 from __future__ import annotations
@@ -32,22 +32,24 @@ ID_SIZE = 32
 """Bytes of a request."""
 
 WANTED_MAX = 256
-"""Catalogs looked for at once. One named beyond that is looked for when it is named again."""
+"""Most catalogs that are wanted at once. If an item names a further one, it is not looked for until
+another item names it."""
 
 PEERS_MAX = 4
-"""Peers asked in one attempt: one honest peer that has it is enough."""
+"""Most peers asked in one attempt. One honest peer that has the catalog is enough."""
 
 REPLY_TIME = 10.0
-"""Seconds a peer may take."""
+"""Seconds within which a peer must reply."""
 
 PAUSES = Backoff(30.0, 1920.0)
-"""Seconds between attempts for one catalog."""
+"""Pauses between two attempts for one catalog: 30 seconds at first, doubled up to 32 minutes."""
 
 ATTEMPTS_MAX = 8
-"""Attempts for one catalog, over an hour in all; then it is looked for only if named again."""
+"""Attempts for one catalog, over about an hour. After the last one, the catalog is looked for again
+only if another item names it."""
 
 Learn = Callable[[str, bytes], Awaitable[object]]
-"""(topic, bundle): judges a fetched catalog as if it had arrived on its topic."""
+"""`learn(topic, bundle)` judges a fetched catalog like a bundle that arrived on `topic`."""
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ class _Wanted:
 
 
 class CatalogExchange:
-    """Answers requests for the catalogs in `book`, and looks for those passed to `want`."""
+    """Answers requests for the catalogs in `book`, and asks peers for those passed to `want`."""
 
     def __init__(self, swarm: Swarm, book: CatalogBook, rng: Rng, learn: Learn) -> None:
         self._swarm = swarm
@@ -69,7 +71,7 @@ class CatalogExchange:
         self._wake = trio.Event()
 
     def serve(self) -> None:
-        """Answer peers from now on."""
+        """Answer requests of peers from now on."""
         self._swarm.serve(PROTOCOL, self._answer, request_max=ID_SIZE)
 
     async def _answer(self, _peer: PeerId, body: bytes) -> bytes:
@@ -78,7 +80,7 @@ class CatalogExchange:
         return catalog.raw if catalog is not None else b""
 
     def want(self, catalog_id: bytes, topic: str) -> None:
-        """Look for a catalog that an item on `topic` names. Cheap; may be called for each item."""
+        """Look for a catalog that an item on `topic` names. It is cheap to call for every item."""
         if catalog_id in self._wanted or len(self._wanted) >= WANTED_MAX:
             return
         self._wanted[catalog_id] = _Wanted(topic, trio.current_time())

@@ -1,7 +1,7 @@
-"""Which catalog goes in front of a relay's bundle, and how often (pure).
+"""Decides when a relay puts the newest catalog in front of a bundle (pure).
 
 A node that joins a topic late cannot judge reports until it has their catalog. It can ask its peers
-(`catalog_exchange`); a relay that sends the newest catalog along now and then spares it that.
+(`catalog_exchange`), but need not do so if a relay repeats the newest catalog from time to time.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.limits import BUNDLE_ITEMS_MAX, BUNDLE_MAX
 
 _HEADS = 8
-"""Bytes of CBOR by which a bundle grows beside the catalog itself, at most."""
+"""Most bytes of CBOR that a bundle gains with a catalog, besides the catalog itself."""
 
 
 class CatalogLead:
     """Remembers when the newest catalog of each topic was published last.
 
-    `every`: seconds until it is due again; None: never due. `now` is in seconds on a steady clock.
+    `every`: seconds after which the catalog is due again, or None if it is never due. `now` is in
+    seconds on a clock that never goes back.
     """
 
     def __init__(self, book: CatalogBook, every: float | None) -> None:
@@ -28,9 +29,9 @@ class CatalogLead:
         self._sent: dict[str, tuple[bytes, float]] = {}
 
     def due(self, topic: str, bundle: bytes, ids: Collection[bytes], now: float) -> Catalog | None:
-        """The catalog to put in front of `bundle`, which holds the items `ids`; None: none.
+        """Return the catalog to put in front of `bundle`, which contains the items `ids`.
 
-        None too if the bundle holds that catalog already, or has no room for it.
+        None if no catalog is due, or if the bundle contains it already or has no room for it.
         """
         newest = self._newest(topic)
         if self._every is None or newest is None or newest.id in ids:
@@ -41,7 +42,8 @@ class CatalogLead:
         return None if sent == newest.id and now - time < self._every else newest
 
     def published(self, topic: str, ids: Collection[bytes], now: float) -> None:
-        """Note that a bundle with the items `ids` has left; a catalog among them counts."""
+        """Note that a bundle with the items `ids` was published. If the newest catalog is one of
+        them, it was published at `now`."""
         newest = self._newest(topic)
         if newest is not None and newest.id in ids:
             self._sent[topic] = newest.id, now

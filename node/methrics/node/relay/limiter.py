@@ -1,7 +1,7 @@
-"""How many items one peer may hand in (pure): a token bucket per peer, in bounded memory.
+"""Limits how many items one peer may submit: a token bucket per peer, in bounded memory (pure).
 
-The key of a bucket is a keyed hash of the peer's id, whose own key is drawn for this process: even
-the memory of a relay holds no peer id. A bucket is forgotten once it is full again.
+Each bucket is stored under a keyed hash of the peer's id, so that the limiter does not store the id
+itself. The key is drawn for this process. A bucket is forgotten once it is full again.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections import OrderedDict
 from methrics.node.token_bucket import TokenBucket
 
 _CAPACITY = 65_536
-"""Peers that have a bucket at once; beyond it the peer that was quiet for longest loses its own."""
+"""Most peers that have a bucket at once. For a further peer, the bucket that was not used for the
+longest time is forgotten."""
 
 
 class Limiter:
-    """`per_minute` items a minute for each peer, and as many at once."""
+    """Allows each peer a burst of `per_minute` items, and `per_minute` items a minute after it."""
 
     def __init__(self, *, per_minute: int, key: bytes, capacity: int = _CAPACITY) -> None:
         self._per_minute = per_minute
@@ -28,7 +29,8 @@ class Limiter:
         return len(self._buckets)
 
     def take(self, peer: str, wanted: int, now: float) -> int:
-        """How many of `wanted` items `peer` may hand in at `now` (steady clock, seconds)."""
+        """Return how many of `wanted` items `peer` may submit now, and count them as submitted.
+        `now` is in seconds on a clock that never goes back."""
         self._forget(now)
         name = hashlib.blake2b(peer.encode(), digest_size=16, key=self._key).digest()
         bucket = self._buckets.get(name)

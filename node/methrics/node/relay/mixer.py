@@ -1,16 +1,18 @@
-"""The mix pool of a relay: keeps verified items for a while, shuffles them, packs bundles.
+"""The mix pool of a relay: keeps verified items for a time, shuffles them and packs bundles.
 
-Pure: `now` (seconds on a steady clock) and `rng` come in, bundles go out; nothing touches a disk.
+The pool is pure: its methods get `now` (seconds on a clock that never goes back) and `rng`, return
+bundles, and write to no disk.
 
-Each item first rests for a time that its caller draws for it alone, so that items which one machine
-hands in together do not leave together. The item then joins the batch window in which its rest
-ends. Batch windows begin at fixed times, whatever arrives, so the time at which a bundle leaves
-tells only the window. When a window closes, its items leave shuffled. A window closes early once it
-has `MixLimits.count` items. When more than half of the memory is in use, the windows that would
-close next are emptied first: short memory shortens the rest, and items are still taken in.
+Each item first rests for a time that its caller draws for this item alone, so that items which one
+machine submits together are not published together. The item then joins the batch window in which
+its rest ends. Batch windows begin at fixed times, independent of arrivals, so the time at which a
+bundle is published reveals only the window. When a window closes, its items are shuffled and
+published. A window closes early once it has `MixLimits.count` items. While more than half of the
+memory is in use, the windows that would close next are emptied: then items rest for a shorter time,
+and new items can still be accepted.
 
-An adversary who fills a window with own items recognises the one that is not (the n-1 attack). This
-module does not stop that attack; submitters make it harder by using more than one relay.
+An adversary who fills a window with items of their own recognises the one item that is not (the n-1
+attack). This module does not stop that attack; submitters make it harder by using two relays.
 """
 
 from __future__ import annotations
@@ -26,27 +28,28 @@ from methrics.schema.wire.verdict import Reason
 
 _ARRAY_HEAD = 3
 _ITEM_HEAD = 5
-"""Bytes of CBOR around a bundle and around each item, at most."""
+"""Most bytes of CBOR that a bundle adds, and that each item in it adds."""
 
 ITEM_COST = 400
-"""Bytes of memory that an item takes besides its own: two dictionary entries and its id."""
+"""Bytes of memory that an item needs besides its own bytes: two dictionary entries and its id."""
 
 
 @dataclass(frozen=True, slots=True)
 class MixLimits:
-    """How long items stay in a pool, and how many."""
+    """Limits the time that items stay in a pool, and their number and bytes."""
 
     batch_window: float = 30.0
-    """Seconds of one batch window. METH-1 counts from its end."""
+    """Seconds of one batch window. The time limit of METH-1 begins at its end."""
     rest: float = 86_400.0
-    """Seconds of a period: an item leaves at a drawn moment of the period after the one in which it
-    came. A day, because people have daily habits. docs/privacy-measured.md has the measurement:
-    with a shorter period, items that arrive together can be linked to each other."""
+    """Seconds of a period. An item's rest ends at a drawn moment of the period after the one in
+    which it arrived. The default is a day, because people have daily habits. With a shorter period,
+    items that arrive together can be linked to each other (see docs/privacy-measured.md)."""
     count: int = 1000
-    """Items of one topic that close its batch window early: four bundles to be one of many in."""
+    """A topic's batch window closes early when it has this many items. They fill four bundles, so
+    each item is one of many."""
     bytes_max: int = 32 * 1024 * 1024
-    """Bytes of memory over all topics. When it is full, the answer is `quota`, and the submitter
-    keeps the item."""
+    """Bytes of memory for the items of all topics. If an item does not fit, the answer is `quota`,
+    and the submitter keeps the item."""
 
     def __post_init__(self) -> None:
         if not self.batch_window > 0 or self.count < 1 or self.bytes_max < BUNDLE_MAX:
@@ -59,7 +62,7 @@ class MixLimits:
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """One bundle ready to publish on `topic`, and its items as (id, bytes)."""
+    """One bundle to publish on `topic`. `items`: pairs of (id, bytes) in the bundle."""
 
     topic: str
     bundle: bytes
@@ -75,11 +78,12 @@ class _Window(NamedTuple):
 class _Pool:
     items: dict[bytes, bytes] = field(default_factory=dict)
     patient: bool = False
-    """Whether the window waits for its end however many items it has: no peer was connected."""
+    """Whether the window waits for its end however many items it has, because no peer was connected
+    when its items were to be published."""
 
 
 class Mixer:
-    """The pools of all topics of one relay. Not thread safe: one task owns it."""
+    """The pools of all topics of one relay. Not thread safe; only one task may use it."""
 
     def __init__(self, limits: MixLimits) -> None:
         self._limits = limits
@@ -103,7 +107,7 @@ class Mixer:
     ) -> Reason:
         """Keep a verified item for `rest` seconds and then until its window closes.
 
-        Returns OK, DUPLICATE if the item is in a pool already, or QUOTA if the memory is full.
+        Returns OK; DUPLICATE if the item is in a pool already; or QUOTA if the memory is full.
         """
         if item_id in self._window_of:
             return Reason.DUPLICATE
@@ -116,9 +120,10 @@ class Mixer:
         return Reason.OK
 
     def put_back(self, mixed: Mixed, now: float) -> int:
-        """Keep the items of a bundle, which no peer was there to take, until the next window ends.
+        """Put the items of a bundle back until the current window ends, because no peer of the
+        topic was connected.
 
-        Returns how many there was still room for.
+        Returns the number of items for which there was still room.
         """
         window = self._window(mixed.topic, now)
         self._pools.setdefault(window, _Pool()).patient = True
@@ -130,7 +135,7 @@ class Mixer:
         return _Window((moment // length + 1) * length, topic)
 
     def discard(self, ids: Iterable[bytes]) -> int:
-        """Forget items that reached the topic by another way; returns how many were in a pool."""
+        """Forget items that another node has published; return how many of them were in a pool."""
         found = 0
         for item_id in ids:
             window = self._window_of.pop(item_id, None)
@@ -144,14 +149,16 @@ class Mixer:
         return found
 
     def next_due(self, now: float) -> float | None:
-        """When `take` will return bundles: a time on the same clock, or None while empty."""
+        """Return the time on the same clock from which `take` returns bundles; None if the pools
+        are empty."""
         if self._crowded() and not all(pool.patient for pool in self._pools.values()):
             return now
         times = [now if self._full(pool) else window.closes for window, pool in self._pools.items()]
         return min(times, default=None)
 
     def take(self, now: float, rng: random.Random, *, everything: bool = False) -> list[Mixed]:
-        """Empty each window that is due (all of them with `everything`) into shuffled bundles."""
+        """Empty the windows that are due (with `everything`, all windows); return their items,
+        shuffled, as bundles."""
         due = [
             window
             for window, pool in self._pools.items()
@@ -161,7 +168,7 @@ class Mixer:
         for window in sorted(due):
             self._release(window, taken)
         for window in sorted(self._pools):
-            # A window that waits for a peer cannot be emptied: it waits on.
+            # A window whose topic has no connected peer cannot be published, so it is not emptied.
             if self._crowded() and not self._pools[window].patient:
                 self._release(window, taken)
         return [one for topic in sorted(taken) for one in shuffled(topic, taken[topic], rng)]
@@ -170,7 +177,7 @@ class Mixer:
         return not pool.patient and len(pool.items) >= self._limits.count
 
     def _crowded(self) -> bool:
-        """Whether so many items rest that a burst might not find room."""
+        """Whether more than half of the memory is in use, so that a burst might not have room."""
         return self._bytes > self._limits.bytes_max // 2 and self._limits.rest > 0
 
     def _release(self, window: _Window, taken: dict[str, dict[bytes, bytes]]) -> None:
@@ -182,17 +189,18 @@ class Mixer:
 
 
 def draw_rest(now: float, period: float, rng: random.Random) -> float:
-    """Seconds from `now` (unix seconds) to a random moment of the next period.
+    """Return the seconds from `now` (unix seconds) to a random moment of the next period.
 
-    Periods begin at the same time on every relay. So the moment at which an item leaves tells in
-    which period it came, and not the hour, even to those who see which of two relays was first.
+    Periods begin at the same time on every relay. So the time at which an item is published reveals
+    the period in which it arrived, but not the hour, even to an observer who sees which of two
+    relays published it first.
     """
     return period - now % period + rng.random() * period if period else 0.0
 
 
 def shuffled(topic: str, pooled: dict[bytes, bytes], rng: random.Random) -> list[Mixed]:
-    """The items of one window (id -> bytes) in random order, as bundles."""
-    # Sorted first, so that the result depends on the set and the rng, not on the order of arrival.
+    """Return the items of one topic (id -> bytes) in random order, as bundles."""
+    # Sort first, so that the result depends on the items and the rng, not on the order of arrival.
     items = sorted(pooled.items())
     rng.shuffle(items)
     return [Mixed(topic, pack([raw for _, raw in chunk]), tuple(chunk)) for chunk in chunks(items)]
@@ -201,7 +209,8 @@ def shuffled(topic: str, pooled: dict[bytes, bytes], rng: random.Random) -> list
 def chunks(items: Collection[tuple[bytes, bytes]]) -> list[list[tuple[bytes, bytes]]]:
     """Split (id, bytes) pairs, in order, into groups that fit one bundle each (BUNDLE_AIM bytes).
 
-    An item larger than the aim (a catalog) gets a bundle of its own, still under BUNDLE_MAX.
+    An item larger than BUNDLE_AIM (a catalog) gets a bundle of its own, of at most BUNDLE_MAX
+    bytes.
     """
     result: list[list[tuple[bytes, bytes]]] = []
     size = 0

@@ -1,19 +1,21 @@
-"""The relay service: takes sealed items from submitters, mixes them, publishes them as bundles.
+"""The relay service: accepts sealed items from submitters, mixes them and publishes bundles.
 
-Theory of operation. Five things share one `Relay` object and one trio thread:
-- `submit` (a request handler) opens and judges boxes in worker threads, then, back on the event
-  loop, admits each item to the mix pool and answers one reason code per box;
+Theory of operation. Five parts share one `Relay` object and one trio thread:
+- `submit` (a request handler) opens and judges boxes in worker threads. Then, on the event loop, it
+  admits each item to the mix pool and answers one reason code per box;
 - `describe` (a request handler) answers with the box key and the topics;
-- `validate` (a gossip validator, one per topic) judges the bundles of others by the same gate as
-  every peer, and drops from the pool the items that reached the topic already;
-- `mix` publishes each batch window when it closes, now and then with the newest catalog in front;
-- `exchange` answers peers that lack a catalog, and asks peers for catalogs that bundles name.
+- `validate` (a gossip validator, one per topic) judges the bundles of other nodes by the same rules
+  as every node, and removes their items from the pool;
+- `mix` publishes the items of each batch window when the window closes, at intervals with the
+  newest catalog in front;
+- `exchange` sends catalogs to peers that ask, and asks peers for catalogs that bundles name.
 
-A relay keeps nothing about its submitters (MARS-2, DEB-9): handlers get no address, the limiter
-keeps a keyed hash for a minute, no log line is about a submitter, and nothing is written to a disk.
-The answer OK means that the item is in memory. There it rests for a time drawn for it alone, so
-that items which one machine hands in together do not leave together. A relay that is stopped
-publishes its pool. A relay that is killed loses it, so submitters hand each report to two relays.
+A relay stores no data about its submitters (MARS-2, DEB-9): handlers get no address, the limiter
+keeps a keyed hash for about a minute, no log line is about a submitter, and the relay writes to no
+disk. The answer OK means that the item is in memory. There it rests for a time drawn for this item
+alone, so that items which one machine submits together are not published together. A relay that is
+stopped publishes its pool. A relay that is killed loses its pool, so submitters send each report to
+two relays.
 """
 
 from __future__ import annotations
@@ -53,24 +55,26 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
-    """What a relay's owner chooses."""
+    """The settings of one relay."""
 
     topics: tuple[str, ...]
     """Topics that the relay carries; items of other topics are refused as `foreign`."""
     mix: MixLimits = field(default_factory=MixLimits)
     items_per_minute: int = 600
-    """Items that one peer may hand in each minute, and at once: an app has a few per day."""
+    """Most items that the relay accepts from one peer per minute. A peer may submit them in one
+    burst. An honest app needs a few per day."""
     description_life: int = 3600
-    """Seconds for which a description is valid."""
+    """Seconds for which the relay's description is valid."""
     seen: int = 500_000
-    """Ids of items remembered to drop duplicates: two hours at 60 reports per second."""
+    """Most ids of items that are remembered, to drop duplicates. The default lasts for two hours at
+    60 reports per second."""
     threads: int = 4
-    """Threads that open and judge boxes at once."""
+    """Most threads that open and judge boxes at once."""
     catalog_every: float | None = 21_600.0
-    """Seconds after which a bundle carries the newest catalog of its topic again, for nodes that
-    joined late: at most 64 KiB in six hours. None: never."""
+    """Seconds after which a bundle contains the newest catalog of its topic again, for nodes that
+    joined late. The default adds at most 64 KiB every six hours. None: never."""
     flush_time: float = 5.0
-    """Seconds that publishing the pool may take when the relay is stopped."""
+    """Most seconds for which a relay that is stopped publishes its pool."""
 
     def __post_init__(self) -> None:
         if len(self.topics) > submit.TOPICS_MAX:
@@ -87,9 +91,9 @@ class RelayStatistics:
 
     requests: int = 0
     answers: Counter[str] = field(default_factory=Counter)
-    """Boxes by the reason code of their answer."""
+    """Number of boxes, by the reason code of the answer."""
     gossip: Counter[str] = field(default_factory=Counter)
-    """Bundles of others by the reason of their verdict."""
+    """Number of bundles of other nodes, by the reason of the verdict."""
     bundles: int = 0
     """Bundles that this relay made and published."""
     published: int = 0
@@ -97,11 +101,11 @@ class RelayStatistics:
     elsewhere: int = 0
     """Pooled items that another relay published first."""
     put_back: int = 0
-    """Items that stay for one more window because no peer of the topic was connected."""
+    """Items put back for one more window because no peer of the topic was connected."""
 
 
 class Relay:
-    """One relay's state, all of it in memory. Use `run_relay`, or the parts in a test."""
+    """One relay, with all its state in memory. Programs use `run_relay`; tests may call methods."""
 
     def __init__(
         self,
@@ -152,7 +156,7 @@ class Relay:
         return submit.encode_description(submit.Description(self._key.public, topics, expires))
 
     async def submit(self, peer: PeerId, body: bytes) -> bytes:
-        """Answer `/methrics/submit/1`. One code answers a request that does not decode."""
+        """Answer `/methrics/submit/1`. A request that does not decode gets one reason code."""
         self.statistics.requests += 1
         try:
             boxes = submit.decode_request(body)
@@ -164,7 +168,7 @@ class Relay:
             allowed = 0
         now = self._clock.now()
         opened = await self._worker(partial(self._open_all, boxes[:allowed], now))
-        if self._stopping:  # meanwhile; the pool may have been published for the last time
+        if self._stopping:  # stopped meanwhile; the last bundles may have been published
             return self._answer([Reason.QUOTA] * len(boxes))
         reasons = [self._admit(one) for one in opened]
         return self._answer(reasons + [Reason.QUOTA] * (len(boxes) - allowed))
@@ -174,7 +178,8 @@ class Relay:
         return submit.encode_reply(reasons)
 
     def _open_all(self, boxes: list[bytes], now: int) -> list[Accepted | Reason]:
-        """In a worker thread: open, judge and place each box. A catalog counts for later boxes."""
+        """Open each box and judge its item, in a worker thread. An accepted catalog is used to
+        judge the items in later boxes."""
         return [self._open(box, now) for box in boxes]
 
     def _open(self, box: bytes, now: int) -> Accepted | Reason:
@@ -190,7 +195,8 @@ class Relay:
         return verdict if learn(verdict, self._book) else Reason.QUOTA
 
     def _admit(self, opened: Accepted | Reason) -> Reason:
-        """On the event loop: put an accepted item into the pool; the reason code to answer."""
+        """Put an accepted item into the pool; return the reason code to answer. Runs on the event
+        loop."""
         if isinstance(opened, Reason):
             return opened
         item, topic = opened.item, self._topic(opened)
@@ -201,8 +207,8 @@ class Relay:
                 topic, item.id, item.raw, trio.current_time(), rest=self._rest()
             )
         else:
-            # Items that are signed by the app's developer are about no person and need not rest,
-            # and receivers need a catalog before the reports that name it.
+            # The app's developer signs these items. They are not about a person, so they need not
+            # rest, and receivers need a catalog before the reports that name it.
             self._urgent.append(Mixed(topic, pack([item.raw]), ((item.id, item.raw),)))
             reason = Reason.OK
         self._wake.set()
@@ -212,7 +218,7 @@ class Relay:
         return draw_rest(self._clock.now(), self._settings.mix.rest, self._rng)
 
     def _topic(self, accepted: Accepted) -> str:
-        """The topic to which an item belongs; empty if it is none that we know."""
+        """Return the topic of an item; "" if the topic is not known here."""
         body = accepted.body
         if isinstance(body, Catalog):
             return self._book.topic_of(body)
@@ -223,7 +229,7 @@ class Relay:
         return next((topic for topic in sorted(self._topics) if mark in topic), "")
 
     async def validate(self, topic: str, _peer: PeerId, data: bytes) -> Decision:
-        """Judge a bundle of others on `topic` by the same gate as every node."""
+        """Judge a bundle of another node on `topic` by the same rules as every node."""
         now = self._clock.now()
         verdict = await self._worker(
             lambda: judge_bundle(data, self._book, now, self._seen, topic=topic)
@@ -237,7 +243,7 @@ class Relay:
         return verdict.decision
 
     async def mix(self) -> None:
-        """Publish what is due until `stop` is called, then publish the whole pool."""
+        """Publish due items until `stop` is called; then publish the whole pool."""
         with trio.CancelScope() as self._flushing:
             while not self._stopping:
                 due = self.mixer.next_due(trio.current_time())
@@ -246,7 +252,7 @@ class Relay:
                 self._wake = trio.Event()
                 if not self._stopping:
                     await self._publish_due()
-            # Also after a stop that came while bundles were on their way out.
+            # `stop` may have been called while bundles were being published.
             await self._publish_due(everything=True)
 
     def stop(self) -> None:
@@ -269,7 +275,7 @@ class Relay:
         if catalog is not None:
             bundle, ids = pack([catalog.raw, *raws]), [catalog.id, *ids]
             led = self._seen.add(split(catalog.raw))
-        # Seen before it leaves: our own items must not come back to us as new.
+        # Note the items as seen before they are sent: they must not return to us as new.
         for raw in raws:
             self._seen.add(split(raw))
         try:
@@ -278,12 +284,11 @@ class Relay:
             _log.warning("no peer of %s is connected; keeping its items", mixed.topic)
             self.statistics.put_back += self.mixer.put_back(mixed, trio.current_time())
             for item_id, _ in mixed.items:
-                if item_id not in self.mixer:  # there was no room: it may be handed in again
+                if item_id not in self.mixer:  # there was no room; it may be submitted again
                     self._seen.discard(item_id)
             if catalog is not None and led:
-                self._seen.discard(
-                    catalog.id
-                )  # else a peer's bundle with it would not be forwarded
+                # Otherwise another node's bundle with this catalog would not be forwarded.
+                self._seen.discard(catalog.id)
             return
         self._lead.published(mixed.topic, ids, trio.current_time())
         self.statistics.bundles += 1
@@ -309,9 +314,9 @@ async def run_relay(
 ) -> None:
     """Serve until `stop` is set (then publish the pool and return) or until cancelled.
 
-    `book` holds the catalogs known at the start and learns more. With `nursery.start` the caller
-    gets the `Relay` once it answers requests. Raises ConfigError for a topic that is joined or a
-    protocol that is served already.
+    `book` contains the catalogs known at the start; the relay adds further ones. With
+    `nursery.start` the caller gets the `Relay` once it answers requests. Raises ConfigError if
+    `swarm` has already joined one of the topics, or serves one of the protocols.
     """
     relay = Relay(swarm, book, settings, clock=clock, rng=rng, worker=worker)
     for topic in settings.topics:

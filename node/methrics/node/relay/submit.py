@@ -1,4 +1,4 @@
-"""The requests and replies between a submitter and a relay: pure codecs, bytes in, values out.
+"""Encodes and decodes the requests and replies between a submitter and a relay (pure).
 
     ; /methrics/relay/1
     describe-request = {}
@@ -8,8 +8,8 @@
     submit-reply = [* reason]       ; reason = tstr, one per box and in the same order
 
 A request that does not decode is answered with one reason for all of its boxes. Requests and
-replies are CBOR in the one form of SPEC.md. For anything else, every decoder raises RefusedError
-`oversize` or `malformed`, in bounded time and memory.
+replies are CBOR in the deterministic form of SPEC.md. For other bytes, every decoder raises
+RefusedError `oversize` or `malformed`, in bounded time and memory.
 """
 
 from __future__ import annotations
@@ -26,36 +26,37 @@ SUBMIT = "/methrics/submit/1"
 RELAY = "/methrics/relay/1"
 
 BOXES_MAX = 64
-"""Boxes in one request: bounds the work of one request to about 10 ms of a relay's processor."""
+"""Most boxes in one request, so that a request costs a relay about 10 ms of processor time."""
 
 SUBMIT_MAX = 2 * BOX_MAX + BOXES_MAX * 8
-"""Bytes of a submit request: one box with the largest item (a catalog) and 48 with a report."""
+"""Most bytes of a submit request: enough for one box with the largest item (a catalog) and 48 boxes
+with a report."""
 
 TOPICS_MAX = 256
-"""Topics one relay offers to carry."""
+"""Most topics of one relay."""
 
 TOPIC_MAX = 128
-"""Bytes of one topic name."""
+"""Most bytes of one topic name."""
 
 DESCRIPTION_MAX = TOPICS_MAX * (TOPIC_MAX + 2) + 128
-"""Bytes of a description."""
+"""Most bytes of a description."""
 
 REPLY_MAX = BOXES_MAX * 32 + 8
-"""Bytes of a submit reply; the longest reason code has 15."""
+"""Most bytes of a submit reply; the longest reason code has 15."""
 
 DESCRIBE_REQUEST = encode({})
 """The request of `/methrics/relay/1`: an empty map, to which a later version may add keys."""
 
 DESCRIBE_MAX = 64
-"""Bytes of a describe request."""
+"""Most bytes of a describe request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """How a relay describes itself; nothing in it outlives the relay's process.
+    """A relay's description of itself. No part of it identifies the relay after a restart.
 
-    `box`: its X25519 box key, 32 bytes. `topics`: those that it carries, sorted. `expires`: unix
-    seconds; after that a submitter must ask for the description again.
+    `box`: the relay's X25519 box key, 32 bytes. `topics`: the topics that the relay carries,
+    sorted. `expires`: unix seconds, after which a submitter must ask for the description again.
     """
 
     box: bytes
@@ -64,7 +65,7 @@ class Description:
 
 
 def encode_description(description: Description) -> bytes:
-    """The reply of `/methrics/relay/1`."""
+    """Encode the reply of `/methrics/relay/1`."""
     return encode(
         {
             "box": description.box,
@@ -75,7 +76,7 @@ def encode_description(description: Description) -> bytes:
 
 
 def decode_description(data: bytes) -> Description:
-    """Read the reply of `/methrics/relay/1`."""
+    """Decode the reply of `/methrics/relay/1`."""
     value = decode(data, limit=DESCRIPTION_MAX)
     if not isinstance(value, dict) or value.keys() != {"box", "topics", "expires"}:
         raise _malformed("a description has box, topics and expires")
@@ -101,14 +102,15 @@ def decode_describe_request(data: bytes) -> None:
 
 
 def encode_request(boxes: Sequence[bytes]) -> bytes:
-    """The request of `/methrics/submit/1`; ValueError unless it holds 1 to `BOXES_MAX` boxes."""
+    """Encode the request of `/methrics/submit/1`. Raises ValueError unless there are 1 to
+    `BOXES_MAX` boxes."""
     if not 1 <= len(boxes) <= BOXES_MAX:
         raise ValueError(f"a request holds 1 to {BOXES_MAX} boxes, not {len(boxes)}")
     return encode(list(boxes))
 
 
 def decode_request(data: bytes) -> list[bytes]:
-    """The boxes of a request, not opened."""
+    """Decode the request of `/methrics/submit/1`; return its boxes, which stay sealed."""
     value = decode(data, limit=SUBMIT_MAX)
     if not isinstance(value, list) or not 1 <= len(value) <= BOXES_MAX:
         raise _malformed(f"a request is an array of 1 to {BOXES_MAX} boxes")
@@ -121,12 +123,12 @@ def decode_request(data: bytes) -> list[bytes]:
 
 
 def encode_reply(reasons: Sequence[Reason]) -> bytes:
-    """The reply of `/methrics/submit/1`: one code per box."""
+    """Encode the reply of `/methrics/submit/1`: one reason code per box."""
     return encode([str(reason) for reason in reasons])
 
 
 def decode_reply(data: bytes, *, boxes: int) -> list[Reason]:
-    """The reasons of a reply to a request of `boxes` boxes."""
+    """Decode the reply to a submit request that had `boxes` boxes; return a reason for each box."""
     value = decode(data, limit=REPLY_MAX)
     if not isinstance(value, list) or len(value) != boxes:
         raise _malformed("a reply holds one reason code per box")
@@ -137,7 +139,7 @@ def decode_reply(data: bytes, *, boxes: int) -> list[Reason]:
 
 
 def split_request(boxes: Sequence[bytes]) -> list[list[bytes]]:
-    """The same boxes in as few requests as the limits allow, in order."""
+    """Distribute the boxes, in order, over requests that keep the limits."""
     requests: list[list[bytes]] = []
     size = SUBMIT_MAX
     for box in boxes:
