@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 from methrics.node.cli import erase as cli_erase
 from methrics.node.cli.consent import consent
 from methrics.node.cli.erase import erase
+from methrics.node.consent.apps import known_catalogs
 from methrics.node.mine.own import OwnReport
 from methrics.node.mine.reports import pick, read_mine, to_cbor, to_csv, to_jsonl
 from methrics.node.outbox.erasures import Erasures
@@ -254,6 +256,21 @@ def test_wrong_use_changes_nothing(app: Shop, post: Post, wrong: list[str]) -> N
 
 
 # -- consent taken back --------------------------------------------------------------------------
+
+
+def test_attack_a_folder_that_cannot_be_read_is_not_an_empty_one(
+    app: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    app.allow()
+    assert app.recorder.record("visit", color="red")
+    monkeypatch.setattr(os, "listdir", refuse)
+    result = run(app, "--all", "--yes")
+    assert isinstance(result.exception, PermissionError)
+    assert "nothing" not in result.output
+    assert known_catalogs(app.paths) == [], "asking goes on without the catalogs"
 
 
 def withdraw(app: Shop, *arguments: str, answer: str = "") -> Result:

@@ -75,7 +75,11 @@ def _installed(paths: Paths, env: Mapping[str, str]) -> Iterator[Catalog]:
 
 
 def _recorded(paths: Paths) -> Iterator[Catalog]:
-    for name in namespaces_here(paths):
+    try:
+        recorded = namespaces_here(paths)
+    except OSError:
+        return
+    for name in recorded:
         journal = Journal(paths.outbox(name))
         try:
             yield from read_catalogs(journal).values()

@@ -19,10 +19,13 @@ class HasCatalogs(Protocol):
 
 
 def namespaces_here(paths: Paths) -> list[str]:
-    """Returns the namespaces that have an outbox on this machine, sorted by name."""
+    """Returns the namespaces that have an outbox on this machine, sorted by name.
+
+    Raises OSError if the folder cannot be read: it would be wrong to say that nothing is in it.
+    """
     try:
         names = os.listdir(paths.data)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(name for name in names if os.path.exists(paths.outbox(name)))
 
