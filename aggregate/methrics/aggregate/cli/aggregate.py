@@ -41,13 +41,14 @@ from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
 
 GC_THRESHOLD = 200_000
-"""New objects between two runs of the cycle collector; Python's 700 costs an eighth of the CPU."""
+"""Number of new objects between two runs of the cycle collector. With Python's default of 700, the
+collector takes an eighth of the CPU time."""
 
 EXPORT_MAX = 86_400.0
-"""Seconds between two exports at most: those who copy the Parquet expect yesterday in it."""
+"""Maximum seconds between two exports, because copies of the Parquet should include yesterday."""
 
 SAY_EVERY = 10.0
-"""Seconds between two lines about commits for people; with --json each commit has a line."""
+"""Seconds between two lines about commits. With --json each commit has a line."""
 
 
 @click.command()
@@ -78,9 +79,9 @@ def aggregate(
 ) -> None:
     """Collect signed reports from the network into the DuckDB file FILE.
 
-    Without --catalog and --topic it goes on with the apps that are in FILE. Ctrl-C or SIGTERM
-    stores what has arrived, then ends. While this runs FILE is locked: read it with
-    `methrics query FILE` or `open_dataset`, which take the Parquet beside it.
+    Without --catalog and --topic it continues with the apps that are in FILE. On Ctrl-C or SIGTERM
+    it stores the reports that have arrived, then ends. While it runs, FILE is locked: read it with
+    `methrics query FILE` or `open_dataset`, which read the Parquet beside it.
     """
     settings = AggregatorSettings(
         topics=topics,
@@ -93,7 +94,7 @@ def aggregate(
     seed = own_key(key) if key else None
     with Store(file) as store:
         topics_of(settings, store.catalogs())
-        # Reports in flight are many and have no cycles: collect seldom.
+        # Reports are many objects without reference cycles, so collect cycles seldom.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 10, 10)
         try:

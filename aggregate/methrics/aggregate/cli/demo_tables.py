@@ -97,7 +97,7 @@ def show_report(data: Dataset) -> None:
 
 
 def indented(text: str) -> str:
-    """Two spaces before each line."""
+    """Indent each line by two spaces."""
     return "".join(f"  {line}".rstrip() + "\n" for line in text.splitlines())
 
 
@@ -122,7 +122,7 @@ def show_verified(path: Path, data: Dataset) -> None:
 
 
 def snippet(path: Path) -> str:
-    """Lines of Python that open the file, ready to run."""
+    """Return lines of Python that open the file, ready to run."""
     return (
         f"  {path}\n\n"
         "  from methrics.aggregate import open_dataset\n"

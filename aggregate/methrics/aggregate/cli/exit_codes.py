@@ -1,4 +1,4 @@
-"""The exit codes of every command: `methrics --help` and docs/reference/cli.md print this table."""
+"""Defines the table of exit codes. `methrics --help` and docs/reference/cli.md list it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ OK, NO, USAGE, LOCAL, NETWORK, FAULT, INTERRUPTED, PIPE = 0, 1, 2, 3, 4, 70, 130
 
 
 class ExitCode(NamedTuple):
-    """An exit code of every command: in a few words for --help, in a sentence for the reference."""
+    """An exit code, with a few words for --help and a sentence for the reference."""
 
     code: int
     brief: str

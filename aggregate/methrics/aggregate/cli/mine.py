@@ -31,7 +31,7 @@ from methrics.node.report.parts import said
 from methrics.schema.errors import ConfigError
 
 PATIENCE = 3 * 86_400
-"""Seconds after which a report should be in public data: it rests in a relay for up to a day."""
+"""Seconds after which a report should be in public data. It rests in a relay for up to a day."""
 
 HEAD = ("id", "app", "number", "type", "made", "state", "values")
 
@@ -121,7 +121,7 @@ def _check(found: list[OwnReport], source: str, as_json: bool) -> int:
 
 
 def _state(state: str, one: OwnReport) -> str:
-    """The state in public data; with that of the erasure while the report is still there."""
+    """Return the state in public data; if the report is there, also the state of its erasure."""
     from methrics.aggregate.mine.find import FOUND
 
     return f"{state}, {one.fate}" if state == FOUND and one.erasure is not None else state

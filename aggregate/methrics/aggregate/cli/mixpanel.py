@@ -27,7 +27,7 @@ from methrics.schema.wire.reading import is_label
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 LEFT_SHOWN = 100
-"""Lines about what was left out, at most; the draft holds all of them."""
+"""Maximum number of lines about events and properties that were left out. The draft lists all."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -42,7 +42,7 @@ def mixpanel() -> None:
 
 
 def _reading(command: _Command) -> _Command:
-    """Adds the argument and options of both commands."""
+    """Add the argument and the options that both commands share."""
     for option in (
         click.option(
             "--local-times",
@@ -58,7 +58,7 @@ def _reading(command: _Command) -> _Command:
             type=click.IntRange(1, 1000),
             default=10,
             show_default=True,
-            help="An event or value needs so many people to get a name of its own.",
+            help="An event or value gets a name of its own if at least so many people share it.",
         ),
         click.option(
             "--funnel",
@@ -174,7 +174,8 @@ def _each(metric: Metric) -> list[Row]:
 
 
 def _worst(metric: Metric) -> list[Row]:
-    """The row with the largest difference; the last row if there is none, or only one side."""
+    """Return the row with the largest difference; the last row if no row differs or if only one
+    side has the metric."""
     labels = metric.labels()
     if not labels:
         return [(metric.title, "", None, None, None, "0 of 0", metric.why)]
@@ -211,7 +212,7 @@ def _how(funnels: tuple[str, ...], zone: str, local: bool, least: int, label: st
 
 
 def _write(output: Path, text: str) -> None:
-    """Write a new file; an existing one, which may be edited, is never replaced."""
+    """Write a new file. An existing file is never replaced, because it may have been edited."""
     try:
         with output.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -236,7 +237,7 @@ def _say(export: Path, seen: Summary, refused: Counter[str]) -> None:
 
 
 def _plain(text: str) -> str:
-    """Untrusted text for a terminal: one line, no control characters, short."""
+    """Make untrusted text safe for a terminal: one line, no control characters, short."""
     return re.sub(r"[^\x20-\x7e\xa1-\uffff]", "?", text)[:120]
 
 

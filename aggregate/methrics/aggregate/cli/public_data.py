@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_public(source: str, gathered: Gathered) -> Iterator[PublicReports]:
-    """The reports in `source` (a file, a directory of Parquet, or the address of either) without
-    the person's own. An address is fetched whole, so that its owner learns nothing about them.
+    """Open the reports in `source` without the person's own.
+
+    `source` is a file, a directory of Parquet, or the address of either. Everything at an address
+    is fetched, so that its owner learns nothing about the person's reports.
 
     Raises ConfigError, StoreError or UnreachableError.
     """

@@ -26,7 +26,7 @@ _SENTENCE = re.compile(r"(?<=\.) (?=[A-Z`])")
 _SIZE = re.compile(r"[0-9]+(\.[0-9]+)? ?[KMGT]i?B")
 
 SHOWN_MAX = 1000
-"""Rows shown in a table; --json and --csv give all."""
+"""Maximum number of rows in a table. --json and --csv print all rows."""
 
 
 @click.command()
@@ -98,7 +98,7 @@ def _answer(dataset: Dataset, sql: str, form: str | None) -> None:
 
 
 def _table_named(dataset: Dataset, text: str) -> str | None:
-    """The table that `text` names; None if `text` is not a name, but SQL.
+    """Return the table that `text` names; None if `text` is SQL and not a name.
 
     Raises StoreError, code query, if no table has that name.
     """
@@ -128,7 +128,7 @@ def _names(dataset: Dataset) -> list[str]:
 
 
 def _digests(dataset: Dataset) -> list[Row]:
-    """The digest of each day of each app, then that of all days."""
+    """Return the digest of each day of each app, then the digest of all days of each app."""
     with translated_errors(dataset.path):
         days = digests(dataset.connection)
     rows: list[Row] = [(day.schema, day.date, day.count, day.digest.hex()) for day in days]

@@ -1,4 +1,4 @@
-"""The root of the command line: which commands there are, each loaded only when it is used."""
+"""The root of the command line. It lists all commands and loads a command only when it is used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from methrics.node.cli.naming import CommandGroup
 
 
 class Entry(NamedTuple):
-    """Where a command lives, and its line in `methrics --help`."""
+    """The module of a command, and the command's line in `methrics --help`."""
 
     module: str
     help: str
@@ -26,7 +26,7 @@ FIRST = (
     ("methrics consent", "See and change what apps on this machine may share."),
     ("methrics preview", "See the reports that would leave this machine next."),
 )
-"""Three commands to start with, for any reader; they neither send nor change own data."""
+"""Three commands to start with. They neither send nor change the reader's own data."""
 
 SECTIONS: dict[str, dict[str, Entry]] = {
     "Your own data": {
@@ -70,7 +70,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "simulate": Entry("methrics.aggregate.cli.simulate", "Make a data set of invented people."),
     },
 }
-"""The commands by whom they are for."""
+"""The commands, grouped by the people who use them."""
 
 COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
@@ -80,11 +80,11 @@ class LazyGroup(CommandGroup):
     help is quick and a missing extra costs only the commands which need it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands, section by section."""
+        """List all commands, section by section."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command: the attribute of its module that bears its name."""
+        """Load one command: the attribute of its module that has the command's name."""
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
@@ -93,7 +93,7 @@ class LazyGroup(CommandGroup):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The lists of commands in the help text, without loading any command."""
+        """Write the lists of commands into the help text, without loading any command."""
         with formatter.section("First commands"):
             formatter.write_dl(FIRST)
         for title, entries in SECTIONS.items():
@@ -101,13 +101,13 @@ class LazyGroup(CommandGroup):
                 formatter.write_dl([(name, entry.help) for name, entry in entries.items()])
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands before the options: whoever asks for help here looks for a command."""
+        """Write the commands before the options: readers of this help look for a command."""
         self.format_commands(ctx, formatter)
         click.Command.format_options(self, ctx, formatter)
 
 
 def _version() -> str:
-    """The installed version, or that there is none (a source tree on the path)."""
+    """Return the installed version, or a note that methrics runs from a source tree."""
     try:
         return importlib.metadata.version("methrics")
     except importlib.metadata.PackageNotFoundError:
@@ -134,10 +134,10 @@ def root(ctx: click.Context, debug: bool) -> None:
 
 
 def run(arguments: list[str], session: object) -> int:
-    """Run a command line; returns the code that `ctx.exit` was given, else 0.
+    """Run a command line; return the code that was passed to `ctx.exit`, or 0.
 
-    Every error is raised, click's own included: `Group.main` would print some of them itself, and
-    return a plain 1 where the output pipe was closed.
+    Every error is raised, including click's own. `Group.main` would print some of them itself, and
+    would return 1 if the output pipe was closed.
     """
     instruction = os.environ.get("_METHRICS_COMPLETE")
     if instruction:

@@ -25,7 +25,7 @@ from methrics.node.report.threshold.keeping import (
 )
 
 MOST = 1_000_000
-"""A threshold at most: no app has more reports that say the same."""
+"""The maximum threshold: no app has more reports with the same values."""
 
 REMEMBER = "methrics threshold remember FILE"
 

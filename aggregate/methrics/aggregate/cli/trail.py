@@ -1,4 +1,4 @@
-"""`methrics trail`: what one's own reports reveal, how many others share it, what links them."""
+"""`methrics trail`: shows what own reports reveal, how many others share it, what links them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from methrics.aggregate.read.verify import verify as check
 from methrics.node.cli.counted import counted
 
 PRINTED_MAX = 20
-"""Mismatches printed for people at most; --json prints up to 1,000."""
+"""Maximum number of mismatches that are printed. --json prints up to 1,000."""
 
 
 @click.command()

@@ -30,7 +30,7 @@ from methrics.node.record.recorder import Recorder
 from methrics.schema.errors import LocalError, MethricsError, RemoteError, UnreachableError
 
 PUBLISH_AT = 23 * 3600 + 40 * 60
-"""Seconds after midnight, when the delay of everything recorded in the day is over."""
+"""Time of publishing in seconds after midnight: the delays of the day's events are over by then."""
 
 TYPES = ("heartbeat", "system", "signin")
 
@@ -78,7 +78,7 @@ def publish(paths: Paths, namespace: str, relay: str, clock: ManualClock) -> int
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 done, 3 this machine, 4 the relay."""
+    """Run the app and return the exit code: 0 done, 3 a problem of this machine, 4 of the relay."""
     parser = argparse.ArgumentParser()
     for name in ("--home", "--catalog"):
         parser.add_argument(name, type=Path, required=True)

@@ -1,9 +1,9 @@
 """The demo job: starts the services, runs the apps, waits for all reports, stops everything.
 
 Every step waits for a condition with a deadline, never for a fixed time. A service is up when its
-log names its address. All reports have arrived when the Parquet of each aggregator counts as many
-as the relays acknowledged. The system chooses the ports (port 0). `Fleet` stops the processes
-whatever happens.
+log contains its address. All reports have arrived when the Parquet of each aggregator has as many
+reports as the relays acknowledged. The system chooses the ports (port 0). `Fleet` stops the
+processes in every case, also after an error.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ LISTEN = "/ip4/127.0.0.1/tcp/0"
 """Loopback, on a port that the system chooses: nothing leaves this machine."""
 
 START_TIME = 60.0
-"""Seconds until a service must have logged its address."""
+"""Maximum seconds until a service has logged its address."""
 APP_TIME = 120.0
-"""Seconds until one app must be done."""
+"""Maximum seconds until one app has ended."""
 ARRIVE_TIME = 60.0
-"""Seconds after the last app until both aggregators must have everything."""
+"""Maximum seconds, after the last app has ended, until both aggregators have all reports."""
 
 LOOK = 0.5
 """Seconds between two reads of the aggregators' Parquet."""
@@ -47,7 +47,7 @@ MARK = ".methrics-demo"
 
 Say = Callable[[str], None]
 Tick = Callable[[int, int], None]
-"""(apps done, apps in all)"""
+"""Called with (apps done so far, apps in all)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Ran:
 
 
 def run_job(folder: Path, *, apps: int, days: int, clock: Clock, say: Say, tick: Tick) -> Ran:
-    """Run everything; `folder` holds data, keys and logs afterwards.
+    """Run all processes of the demo. Their data, keys and logs stay in `folder`.
 
     Raises LocalError (DemoError for a process that failed) with one clear line.
     """
@@ -107,7 +107,8 @@ def claim(folder: Path) -> None:
 
 
 def stored(store: Path) -> int:
-    """Reports in the Parquet beside a live aggregator's file; 0 before there is any."""
+    """Count the reports in the Parquet beside a running aggregator's file; 0 before the first
+    export."""
     beside = directory_beside(store)
     if not beside.is_dir():
         return 0

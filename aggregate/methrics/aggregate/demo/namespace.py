@@ -1,4 +1,4 @@
-"""The demo app's namespace: a key made for this run, and a catalog derived from the example's."""
+"""Makes the demo app's namespace: a new key, and a catalog derived from the example's."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ _PACE = re.compile(r"(?<=^\[types\.heartbeat\.release\]\n).*?(?=^\[)", re.MULTIL
 
 
 def demo_source() -> str:
-    """The example catalog's TOML with the demo's label, and with a heartbeat for every day of use
-    so that a few days give figures."""
+    """Return the example catalog's TOML with the demo's label.
+
+    Its heartbeat is reported on every day of use, so that a few days are enough for figures.
+    """
     text, labels = _LABEL.subn(f'label = "{LABEL}"', example_source())
     text, paces = _PACE.subn("delay = 300\nevery = [86400, 86400]\njitter = 0\n\n", text)
     assert (labels, paces) == (1, 1), "the example catalog no longer holds what the demo changes"
@@ -26,8 +28,11 @@ def demo_source() -> str:
 
 
 def make_namespace(folder: Path) -> tuple[Path, Catalog]:
-    """Write `namespace.key`, `demo.toml` and `demo.cbor` into `folder`; returns the path of the
-    signed file and the catalog. Raises LocalError if a file cannot be written."""
+    """Write `namespace.key`, `demo.toml` and `demo.cbor` into `folder`.
+
+    Returns the path of the signed catalog, and the catalog. Raises LocalError if a file cannot be
+    written.
+    """
     seed = make_key(folder / "namespace.key")
     text = demo_source()
     (folder / "demo.toml").write_text(text, "utf-8")

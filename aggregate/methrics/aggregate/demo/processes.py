@@ -22,13 +22,13 @@ PAUSE = 0.1
 """Seconds between two checks of a condition."""
 
 GRACE = 8.0
-"""Seconds that a service gets to store its data when it has to stop."""
+"""Seconds that a service has to store its data after it was asked to stop."""
 
 _PR_SET_PDEATHSIG = 1
 
 
 class DemoError(LocalError):
-    """The demo cannot go on; the message names the log file to read."""
+    """The demo failed. The message names the log file with the details."""
 
 
 @dataclass
@@ -40,21 +40,22 @@ class Child:
     log: Path
 
     def running(self) -> bool:
-        """Whether it is running."""
+        """Whether the process is running."""
         return self.process.poll() is None
 
     def said(self, pattern: str) -> str | None:
-        """The match of `pattern` (its first group, if any) in the output so far."""
+        """Search the output so far for `pattern`. Returns its first group, or the whole match if it
+        has no group; None if it is not found."""
         found = re.search(pattern, self.log.read_text("utf-8", errors="replace"))
         return None if found is None else found.group(1 if found.re.groups else 0)
 
     def last_line(self) -> str:
-        """The last line of its output, which usually names the problem."""
+        """Return the last line of the output, which usually names the problem."""
         lines = self.log.read_text("utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else "it said nothing"
 
     def failed(self, what: str) -> DemoError:
-        """An error that describes the failure of this process and names its log."""
+        """Return an error that describes the failure of this process and names its log."""
         said = self.last_line()
         return DemoError("demo-process", f"{self.name} {what}: {said}", f"see {self.log}")
 
@@ -62,8 +63,8 @@ class Child:
 class Fleet:
     """All processes of one demo. Leaving the `with` block stops every one of them.
 
-    Inside it SIGINT and SIGTERM are noted, and raised as KeyboardInterrupt by whatever waits: an
-    exception in the middle of a fork would be swallowed by Python's own fork hooks.
+    Inside the block, a SIGINT or SIGTERM is noted, and the next wait raises KeyboardInterrupt. If
+    the signal handler raised it in the middle of a fork, Python's fork hooks would swallow it.
     """
 
     def __init__(self, logs: Path, env: dict[str, str], clock: Clock) -> None:
@@ -140,9 +141,10 @@ class Fleet:
         seconds: float,
         done: Callable[[Child], None],
     ) -> None:
-        """Run jobs (name, module, arguments), a few at a time; calls `done` for each success.
+        """Run jobs (name, module, arguments), `at_once` at a time, and call `done` for each job
+        that succeeds.
 
-        Raises DemoError for the first that fails or takes more than `seconds`.
+        Raises DemoError when a job fails or takes more than `seconds`.
         """
         waiting = list(reversed(jobs))
         active: list[tuple[Child, float]] = []
@@ -161,7 +163,7 @@ class Fleet:
             self._pause(PAUSE)
 
     def stop(self, children: Sequence[Child]) -> None:
-        """Interrupt processes (SIGINT, like Ctrl-C); kill those that do not end in time."""
+        """Interrupt processes (SIGINT, like Ctrl-C); kill those that do not end within GRACE."""
         asked = [child for child in children if child.running()]
         for child in asked:
             with contextlib.suppress(ProcessLookupError):
@@ -176,15 +178,17 @@ class Fleet:
 
 
 def _die_with_parent() -> None:
-    """In the child, on Linux: end when the demo is killed with a signal that it cannot catch."""
+    """In the child, on Linux: make it end if the demo is killed by a signal that the demo cannot
+    catch."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def quiet_environment(home: Path) -> dict[str, str]:
-    """The environment of the demo's processes, without any settings of the person who runs it.
+    """Build the environment of the demo's processes, without the settings of the person who runs
+    the demo.
 
-    Their reports stay on the loopback interface, and no person is asked for consent, so
-    DO_NOT_TRACK and CI do not apply to them.
+    DO_NOT_TRACK and CI do not apply, because the reports stay on the loopback interface and are
+    about invented people.
     """
     env = {name: value for name, value in os.environ.items() if not name.startswith("METHRICS")}
     for name in ("DO_NOT_TRACK", "CI"):

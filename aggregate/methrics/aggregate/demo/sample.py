@@ -1,9 +1,9 @@
-"""A sample data set, made without any network: the demo's people, recorded and judged for real.
+"""Makes a sample data set of the demo's people, without any network.
 
     python -m methrics.aggregate.demo.sample FILE.duckdb
 
 Recorder, consent, publisher and judge are the real ones; only the network between publisher and
-file is left out. For the examples of the documentation and for trying out SQL.
+file is left out. The documentation's examples use it, and it is useful for trying out SQL.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from methrics.schema.wire.verdict import Reason
 
 
 class Basket:
-    """A route that keeps the reports that it gets."""
+    """A route that stores every report in a list instead of sending it."""
 
     name = "relay"
 
@@ -44,21 +44,22 @@ class Basket:
         self.items: list[bytes] = []
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
-        """Accept everything."""
+        """Store all reports, and accept each."""
         await trio.lowlevel.checkpoint()
         self.items += [raw for _, raw in outgoing.items]
         return {item_id: outcome_of(Reason.OK) for item_id, _ in outgoing.items}
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Route]:
-        """Opened by a publisher instead of the network."""
+        """Open this route. A publisher calls it in place of connecting to the network."""
         yield self
 
 
 def write_sample(file: Path, *, people: int = 24, days: int = 14, today: int | None = None) -> int:
-    """Write a new DuckDB file with `days` days of use by `people` installations before `today` (a
-    midnight, unix seconds; default: the last one). Returns how many reports it holds.
+    """Write a new DuckDB file with the use of an app by `people` installs on the `days` days before
+    `today` (a midnight in Unix seconds; by default the last midnight).
 
+    Returns the number of reports in the file.
     Raises StoreError if `file` cannot be written.
     """
     start = (Clock().now() if today is None else today) // DAY * DAY
@@ -105,8 +106,11 @@ async def _live(homes: Path, people: int, days: int, today: int, basket: Basket)
 
 
 def main(arguments: Sequence[str]) -> str:
-    """Write the file named in `arguments`, unless it exists: it could hold real data. Returns the
-    message for the person. Raises SystemExit."""
+    """Write the file named in `arguments`, unless it exists, because it could contain real data.
+
+    Returns the line to print: how many reports were written, or that the file exists. Raises
+    SystemExit if `arguments` is not exactly one file name.
+    """
     if len(arguments) != 1 or arguments[0].startswith("-"):
         raise SystemExit("usage: python -m methrics.aggregate.demo.sample FILE.duckdb")
     file = Path(arguments[0])

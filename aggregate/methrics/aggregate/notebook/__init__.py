@@ -1,3 +1,3 @@
-"""Functions for notebooks: open data from a path or an address, example data, plots."""
+"""Functions for notebooks: they open data from a path or an address, make examples, and plot."""
 
 __all__: list[str] = []

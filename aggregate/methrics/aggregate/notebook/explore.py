@@ -46,19 +46,19 @@ EXAMPLE = Settings(installs=700, days=56, seed=1)
 """The example population: two months, with enough people for clear figures."""
 
 TRUTH_HOLDS: Mapping[str, str] = {
-    "install": "Every install: its person, first and last day, and what it is.",
+    "install": "Every install: its person, its first and last day, and its properties.",
     "consent": "The event types, and fields, that an install's owner allows.",
     "active": "The days on which an install was used.",
     "session": "Every sign-in, with its steps.",
-    "event": "What was counted in one session.",
+    "event": "The actions that were counted in one session.",
     "answer": "True answers to questions under randomized response.",
-    "report": "Every report that left a machine, and its fate.",
-    "lost": "Reports that left and are not in the data.",
-    "unsent": "Recorded events that never left.",
+    "report": "Every report that a machine sent, and its fate.",
+    "lost": "Reports that were sent and are not in the data.",
+    "unsent": "Recorded events that were never sent.",
     "attack": "Items that attackers published on a day, and their fate.",
     "run": "The settings.",
 }
-"""Table -> what it holds, for the truth of a simulation."""
+"""Each table of a simulation's truth, with a sentence on its content."""
 
 _EVERY = 0.2
 """Seconds between two updates of the progress line."""
@@ -79,9 +79,9 @@ def open_data(
 
     Data from the web (at most `size_max` bytes) is checked against its manifest, if it has one, and
     written to the folder `keep`, or to a temporary folder that is removed with the data set.
-    `progress` gets a line at intervals; by default a terminal or a notebook shows it. `floor`,
-    `known` and `memory_limit` are those of `open_dataset`. Raises the errors of `open_dataset` and
-    `local_copy`.
+    `progress` is called with a progress line at intervals; by default a terminal or a notebook
+    shows the line. `floor`, `known` and `memory_limit` are passed to `open_dataset`. Raises the
+    errors of `open_dataset` and `local_copy`.
     """
     source = str(source)
     if not is_address(source):
@@ -102,11 +102,12 @@ def open_data(
 
 
 def example_data(**changes: float) -> str:
-    """The data that the notebooks open: the value of METHRICS_DATA, or the path of simulated data.
+    """Return the data that the notebooks open: the value of METHRICS_DATA, or if it is not set, the
+    path of simulated data.
 
     The first call simulates the data and stores it in the user's data folder, where it can be
     deleted at any time. `changes` are settings of the simulation (`loss=0.1`, `flooders=20`, …: see
-    `methrics simulate`); with any of them METHRICS_DATA is ignored. Raises ConfigError.
+    `methrics simulate`). If there are any, METHRICS_DATA is ignored. Raises ConfigError.
     """
     chosen = os.environ.get("METHRICS_DATA")
     if chosen and not changes:
@@ -129,8 +130,11 @@ def example_data(**changes: float) -> str:
 
 
 def open_truth(source: Path | str) -> Truth | None:
-    """The true behaviour of simulated people, from the file beside the data `source`. None if there
-    is no such file, as for all data of real people. Raises StoreError if it cannot be read."""
+    """Open the true behaviour of simulated people, from the file beside the data `source`.
+
+    Returns None if there is no such file; data of real people never has one. Raises StoreError if
+    the file cannot be read.
+    """
     path = Path(source).with_name(TRUTH)
     return None if is_address(str(source)) or not path.exists() else Truth(path)
 
@@ -152,7 +156,7 @@ class Truth(Tables):
         lock_down(self._con, [], MEMORY_LIMIT)
 
     def sql(self, query: str, parameters: Sequence[object] = ()) -> Relation:
-        """The rows of one SELECT as a DuckDB relation. Raises StoreError, code query."""
+        """Return the rows of one SELECT as a DuckDB relation. Raises StoreError, code query."""
         if not is_select(self._con, query):
             raise StoreError("query", "only one SELECT statement can be asked")
         with translated_query_errors():
@@ -163,7 +167,7 @@ class Truth(Tables):
         return self._tables
 
     def contents(self) -> list[tuple[str, str, str]]:
-        """("table", its name, what it holds) for each table."""
+        """List ("table", name, description) for each table."""
         return [("table", table, TRUTH_HOLDS.get(table, "")) for table in self._tables]
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Plots that the notebooks share: an empty chart with labels, and intervals beside the truth."""
+"""Draws the plots that the notebooks share: an empty chart with labels, and intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Colours that colour-blind people and black-and-white prints can tell apart (Okabe and Ito)."""
+"""Colours that remain distinct for colour-blind people and in black and white (Okabe and Ito)."""
 
 TRUTH = "#000000"
 """The colour of the truth in every plot."""
@@ -20,7 +20,8 @@ DPI = 80
 
 
 def chart(title: str, *, x: str = "", y: str = "", width: float = 8.5, height: float = 3.4) -> Axes:
-    """An empty chart with its labels; sizes are in inches. Raises LocalError without matplotlib."""
+    """Draw an empty chart with its labels. Sizes are in inches. Raises LocalError if matplotlib is
+    not installed."""
     try:
         from matplotlib import pyplot
     except ImportError:

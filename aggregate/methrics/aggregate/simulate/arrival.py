@@ -1,8 +1,8 @@
-"""The aggregator's side of a simulated topic: judges each bundle, commits each day.
+"""Simulates the aggregator of a topic: it judges each bundle and commits once a day.
 
 Judge and store are the real ones. The judge's clock shows the time at which a bundle appears. Once
-a week the aggregator restarts and loses its memory of items: it then recognises old reports only by
-its file.
+a week the aggregator restarts and loses its memory of items. It then recognises old reports only
+because they are in its file.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ RESTART_EVERY = 7
 """Days between two restarts of the aggregator."""
 
 TOGETHER = 32
-"""Bundles in one task of a judging thread."""
+"""Number of bundles in one task of a judging thread."""
 
 
 class Arrival:
-    """The aggregator's side of one simulation: hand it the days in order."""
+    """The aggregator of one simulation. Call `day` for each day, in order."""
 
     def __init__(self, store: Store, catalog: Catalog, settings: Settings, threads: int) -> None:
         self._store = store
@@ -48,15 +48,15 @@ class Arrival:
         self._late: list[Resting] = []
         self._floods: set[bytes] = set()
         self.fates: dict[str, list[bytes]] = defaultdict(list)
-        """The fate of reports that are not stored, by id."""
+        """The ids of reports that are not stored, by fate."""
         self.attacks: Counter[tuple[str, int, str]] = Counter()
-        """(kind of attack, day, reason) -> items."""
+        """(kind of attack, day, reason) -> number of items."""
         first = accept(catalog.raw, self._book, settings.start, live=False)
         self._book.add(catalog)
         store.commit(Batch(settings.start, [first]))
 
     def day(self, day: int, items: list[Resting], *, attacked: bool) -> None:
-        """Judge everything on the topic on `day` (since 1970-01-01), and commit it once."""
+        """Judge all bundles of `day` (since 1970-01-01), and commit their items at once."""
         if day % RESTART_EVERY == 0:
             self._seen = Seen(IngestSettings().seen)
         if attacked:
@@ -74,7 +74,7 @@ class Arrival:
         self._commit(heard, day)
 
     def rest(self) -> int | None:
-        """The day on which the last resting item appears; None without one."""
+        """Return the day on which the last resting item appears; None if no item rests."""
         return max((one.closes // DAY for one in self._late), default=None)
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class Arrival:
         now = heard[-1].time if heard else (day + 1) * DAY - 1
         done = self._store.commit(to_batch(verdicts, now))
         if done.duplicates:
-            # The judge no longer remembered them, but they were in the file.
+            # The judge had forgotten these items, but they were in the file.
             self.attacks["replay", day, "ok"] -= done.duplicates
             self.attacks["replay", day, "known"] += done.duplicates
 
@@ -134,7 +134,7 @@ class Arrival:
         ]
 
     def _note(self, heard: list[Heard], verdicts: list[BundleVerdict], day: int) -> None:
-        """Note in the truth what the verdicts mean."""
+        """Note in the truth the fate of each item, from the verdicts."""
         for one, verdict in zip(heard, verdicts, strict=True):
             if one.kind:
                 if verdict.decision is Decision.REJECT:
@@ -155,8 +155,11 @@ class Arrival:
 
 
 def _runs(heard: list[Heard]) -> Iterator[list[Heard]]:
-    """Runs of bundles in which no item occurs twice. The bundles of a run can be judged in
-    parallel: the verdicts do not depend on the number of threads."""
+    """Split bundles into runs in which no item occurs twice.
+
+    The bundles of a run can be judged in parallel, and the verdicts do not depend on the number of
+    threads.
+    """
     run: list[Heard] = []
     ids: set[bytes] = set()
     for one in heard:

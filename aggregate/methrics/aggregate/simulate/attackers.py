@@ -1,4 +1,4 @@
-"""Simulated attackers: what they publish, using only what anyone can know.
+"""Simulates attackers, who use only public knowledge.
 
 - A **flooder** signs well-formed reports of installs that do not exist, each with its own key.
   Nothing distinguishes them from real reports; the table `attack` counts them.
@@ -24,13 +24,13 @@ from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Report, encode_report
 
 POISONED = 5
-"""One of this many bundles of a forger is an honest bundle with a forged item added."""
+"""Of this many bundles of a forger, one is an honest bundle with a forged item added."""
 
 REPLAYED_AT_ONCE = 50
-"""Old reports in one bundle of a replayer."""
+"""Number of old reports in one bundle of a replayer."""
 
 KEPT = 200
-"""Reports per day that a replayer keeps."""
+"""Number of reports that a replayer keeps of each day."""
 
 
 class Attackers:
@@ -45,7 +45,7 @@ class Attackers:
         self._squat: Catalog | None = None
 
     def flood(self, day: int) -> list[Resting]:
-        """The reports that flooders send to relays on `day`; relays mix them with all others."""
+        """Make the reports that flooders send to relays on `day`. Relays mix them with others."""
         found = []
         for _ in range(self._settings.flooders):
             handed = day * DAY + self._rng.randrange(DAY)
@@ -62,8 +62,11 @@ class Attackers:
         self._kept += self._rng.sample(items, min(KEPT, len(items)))
 
     def poison(self, heard: list[Heard]) -> tuple[list[Heard], list[Resting]]:
-        """The bundles of a day, where one relay belongs to a forger: the bundles that it spoils,
-        and their reports again, because another relay publishes them later on that day."""
+        """Let a forger's relay spoil some bundles of a day by adding a forged item.
+
+        Returns all bundles of the day, and the honest items of the spoiled ones, which another
+        relay publishes later on that day.
+        """
         count = min(self._settings.forgers // POISONED, len(heard))
         again: list[Resting] = []
         heard = list(heard)
@@ -81,7 +84,7 @@ class Attackers:
         return heard, again
 
     def publish(self, day: int) -> list[Heard]:
-        """The bundles that forgers, replayers and squatters publish themselves."""
+        """Make the bundles that forgers, replayers and squatters publish themselves on `day`."""
         rng, settings = self._rng, self._settings
         found = [
             self._heard(day, "forge", [self._forgery(day)])
@@ -105,7 +108,7 @@ class Attackers:
         return Heard(time=time, bundle=pack(items), ids=ids, kind=kind)
 
     def _report(self, day: int, catalog: Catalog | None = None, **changes: object) -> bytes:
-        """A heartbeat of an invented install, marked as the first of its day, week and month."""
+        """Make a heartbeat of an invented install, marked as first of its day, week and month."""
         values: dict[str, object] = {
             "version": f"1.{self._rng.randrange(2, 5)}",
             "os": "freebsd",
@@ -131,7 +134,7 @@ class Attackers:
         return kinds[self._forging % len(kinds)]()
 
     def _spoiled(self, raw: bytes) -> bytes:
-        """The item with one bit of its signature flipped."""
+        """Return the item with one bit of its signature flipped."""
         return raw[:-1] + bytes((raw[-1] ^ 1,))
 
     def _squatted(self, day: int, number: int) -> bytes:

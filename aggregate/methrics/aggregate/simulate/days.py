@@ -1,4 +1,4 @@
-"""Runs the days of installs, one after another: what is recorded, what leaves, and the truth.
+"""Runs the days of installs one after another, and notes reports and the truth about them.
 
 The result of an install depends only on the settings and its profile, so installs can be
 distributed over processes in any way.
@@ -27,7 +27,7 @@ PHONES = {"android": 390, "ios": 390}
 
 
 def live(profiles: Iterable[Profile], settings: Settings, catalog: Catalog) -> truth.Rows:
-    """Run some installs; returns the rows of the truth tables, and reports with their bytes."""
+    """Run some installs; return the rows of the truth tables, and the reports with their bytes."""
     rows = truth.Rows()
     compiled: CompiledTypes = {}
     for profile in profiles:
@@ -38,7 +38,7 @@ def live(profiles: Iterable[Profile], settings: Settings, catalog: Catalog) -> t
 def make_install(
     profile: Profile, settings: Settings, catalog: Catalog, compiled: CompiledTypes | None = None
 ) -> Install:
-    """The install of a profile, before its first day."""
+    """Make the install of a profile, before its first day."""
     rng = random.Random(f"{settings.seed}/node/{profile.n}")
     return Install(
         catalog,
@@ -81,7 +81,7 @@ def _live(
 
 
 class App:
-    """The app on one machine, and its memory between two starts: when it recorded which state."""
+    """The app on one machine. Between two starts it remembers when it recorded which state."""
 
     def __init__(self, install: Install, profile: Profile, tool: str | None) -> None:
         self._install = install
@@ -153,14 +153,14 @@ def _sign_in(install: Install, app: Recorder, profile: Profile, visit: Visit) ->
 
 
 def email_type(profile: Profile, visit: Visit) -> str:
-    """The kind of e-mail address of a sign-in."""
+    """Choose the kind of e-mail address of a sign-in."""
     if profile.federated:
         return "federated"
     return "first_time" if visit.age == 0 else "known"
 
 
 def tool_of(profile: Profile, catalog: Catalog) -> str | None:
-    """The person's true answer to the question about assistive technology."""
+    """Return the person's true answer to the question about assistive technology."""
     declared = catalog.types.get("assistive")
     field = declared.field("tool") if declared is not None else None
     if field is None or profile.kind == "server":
@@ -190,7 +190,7 @@ def _note(profile: Profile, visit: Visit, rng: random.Random, rows: truth.Rows) 
 
 
 def _since_first(pauses: list[int]) -> list[int]:
-    """Seconds of each step after the first one."""
+    """Return the seconds from the first step to each step."""
     found, at = [], 0
     for pause in pauses[1:]:
         at += pause
@@ -199,7 +199,7 @@ def _since_first(pauses: list[int]) -> list[int]:
 
 
 def _collect(install: Install, profile: Profile, settings: Settings, rows: truth.Rows) -> None:
-    """Note the reports that left, that relays refused, and that never left."""
+    """Note the reports that were sent, that relays refused, and that were never sent."""
     way = random.Random(f"{settings.seed}/way/{profile.n}")
     for departure in install.sent:
         sent, receipt = departure.time, departure.receipt

@@ -1,11 +1,11 @@
-"""The outbox and journal of one install in memory, as dictionaries instead of SQLite.
+"""Implements the outbox and journal of one install in memory, as dictionaries instead of SQLite.
 
-To open ten thousand files would take longer than to sign their reports. All decisions stay in the
-real code: the recorder and its writer append here; the publisher's delivery reads, makes and marks
-here. A test runs both stores and compares the bytes.
+Opening ten thousand files would take longer than signing their reports. All decisions stay in the
+real code: the recorder and its writer append rows here; the publisher's delivery reads the rows,
+makes reports of them and marks them. A test runs both implementations and compares the bytes.
 
-It serves one install in one process, without withdrawal or erasure, so it does not check for
-changes by other programs.
+This implementation serves one install in one process, without withdrawal or erasure, so it does not
+check for changes by other programs.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class MemoryJournal:
         self._waiting: dict[int, Receipt] = {}
         self._dropped: Counter[str] = Counter()
         self.too_old: list[Pending] = []
-        """Rows that were dropped before a publisher took them."""
+        """The rows that were dropped before a publisher read them."""
         self.unmade: list[Pending] = []
-        """Rows that the publisher took without making a report."""
+        """The rows of which the publisher made no report."""
 
     def keep_catalog(self, catalog_id: bytes, raw: bytes) -> int:
         """See `Outbox.keep_catalog`."""
@@ -263,15 +263,15 @@ class MemoryJournal:
             self._waiting[index] = replace(self._waiting[index], due=due)
 
     def receipt(self, index: int) -> Receipt:
-        """A report in the journal that is not done."""
+        """Return a report in the journal that is not finished."""
         return self._waiting[index]
 
     def waiting(self) -> list[Pending]:
-        """Rows of which no report was made yet."""
+        """Return the rows of which no report was made yet."""
         return [row if due == row.due else replace(row, due=due) for due, row in self._with_due()]
 
     def untaken(self) -> list[Receipt]:
-        """Reports that no relay has accepted so far."""
+        """Return the reports that no relay has accepted so far."""
         return list(self._waiting.values())
 
     def _with_due(self) -> list[tuple[int, Pending]]:

@@ -1,4 +1,4 @@
-"""The invented population: who uses the app, from when to when, and how. Pure.
+"""Invents the population: who uses the app, from when to when, and how. Pure.
 
 Each install depends only on the seed and its own number, so any number of processes gives the same
 result.
@@ -51,8 +51,9 @@ HOLDS_BACK = 0.12
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One install and whose it is. Days count from 1970-01-01 and are local; `last_day` is the last
-    day on which it is used, or beyond the end. `consent`: see `install.Fields`, empty without."""
+    """One install and its person. Days count from 1970-01-01 and are local. `last_day` is the last
+    day of use, which may be after the end of the simulation. `consent` (see `install.Fields`) is
+    empty if the person does not agree."""
 
     n: int
     person: int
@@ -79,9 +80,9 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One use of the app, in true unix seconds: from `start` to `end`, on a machine that goes on
-    until `off`. `uses` are the modules used and how often; `signin` with the seconds before each
-    step; `age` of the install in days."""
+    """One use of the app, from `start` to `end`, on a machine that is on until `off` (true Unix
+    seconds). `uses` are the modules used and how often, `signin` are the steps of a sign-in with
+    the seconds before each, and `age` is the age of the install in days."""
 
     start: int
     end: int
@@ -93,7 +94,7 @@ class Visit:
 
 
 def invent(settings: Settings) -> list[Profile]:
-    """The population. A smaller one is not the beginning of a larger one."""
+    """Invent the population. A smaller population is not the beginning of a larger one."""
     profiles: list[Profile] = []
     person = 0
     rng = random.Random(f"{settings.seed}/people")
@@ -146,7 +147,8 @@ def _profile(
 
 
 def _life(settings: Settings, rng: random.Random) -> tuple[int, int]:
-    """First and last day: a quarter begins in the first week, and most who leave do so early."""
+    """Draw the first and last day. A quarter of the installs begin in the first week, and most of
+    those that end do so early."""
     begin = settings.start // DAY
     days = settings.days
     first = begin + rng.randrange(min(7, days) if rng.random() < 0.25 else days)
@@ -159,7 +161,7 @@ def _life(settings: Settings, rng: random.Random) -> tuple[int, int]:
 
 
 def _skew(settings: Settings, rng: random.Random) -> int:
-    """Seconds by which a clock is ahead: minutes, whole hours, or days for one in ten."""
+    """Draw the seconds by which a clock is ahead: minutes, whole hours, or days for one in ten."""
     wrong, how, sign = rng.random() < settings.skew, rng.random(), rng.choice((-1, 1))
     if not wrong:
         return 0
@@ -182,7 +184,7 @@ def _consent(rng: random.Random, kind: str) -> dict[str, frozenset[str] | None]:
 
 
 def visits(profile: Profile, settings: Settings) -> Iterator[Visit]:
-    """Every use of an install, in order of time, none beyond the end of the simulation."""
+    """Yield every use of an install, in order of time, up to the end of the simulation."""
     rng = random.Random(f"{settings.seed}/life/{profile.n}")
     begin = settings.start // DAY
     stop = begin + settings.days

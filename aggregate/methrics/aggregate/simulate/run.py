@@ -1,4 +1,4 @@
-"""A simulation from its settings to its two files: `data.duckdb` and `truth.duckdb`.
+"""Runs a simulation, and writes its two files: `data.duckdb` and `truth.duckdb`.
 
 First, processes run the days of all installs. Then the bundles of the topic go, in order of time,
 into the judge and the store of a real aggregator. Last, the truth is written beside the data.
@@ -35,19 +35,19 @@ from methrics.schema.example import example_catalog
 DATA, TRUTH = "data.duckdb", "truth.duckdb"
 
 TOGETHER = 25
-"""Installs in one task of a process: enough to keep it busy, few enough for a smooth progress
-bar."""
+"""Number of installs in one task of a process: enough to keep the process busy, and few enough for
+a smooth progress bar."""
 
 ALONE = 150
 """Up to this many installs, starting processes costs more than it saves."""
 
 Tell = Callable[[str, int, int], None]
-"""(what is being done, how much is done, out of how much)"""
+"""Called with (the current task, the amount done, the total)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lived:
-    """The result of some installs: their tables, their CPU time, and that of bare signing."""
+    """The result of some installs: their tables, their CPU time, and that of signing alone."""
 
     tables: dict[str, pa.Table]
     reports: int
@@ -85,10 +85,10 @@ class Summary:
 def simulate(
     folder: Path, settings: Settings, *, processes: int = 2, tell: Tell = lambda *_: None
 ) -> Summary:
-    """Make `folder` with both files in it.
+    """Run a simulation, and write both files into `folder`.
 
     Additional processes import the calling script again, so a script that uses them keeps its own
-    work under `if __name__ == "__main__"`. `tell` gets the progress.
+    work under `if __name__ == "__main__"`. `tell` is called with the progress.
     Raises ConfigError for impossible settings and if a file exists already (nothing is
     overwritten), StoreError if a file cannot be written.
     """
@@ -119,7 +119,7 @@ def simulate(
 
 
 def refuse_to_overwrite(folder: Path) -> None:
-    """Raises ConfigError if one of the files is there."""
+    """Raise ConfigError if `folder` contains one of the two files."""
     for name in (DATA, TRUTH):
         if (folder / name).exists():
             raise ConfigError(
@@ -154,7 +154,7 @@ def live_some(settings: Settings, profiles: list[Profile]) -> Lived:
 
 
 def _play(arrival: Arrival, parts: Iterable[Lived], settings: Settings, tell: Tell) -> None:
-    """Play the arrivals of every day, then those that arrive after the last day."""
+    """Judge and store the reports of every day, then those that arrive after the last day."""
     found = [part.tables["report"] for part in parts if "report" in part.tables]
     reports = _in_order(found)
     times = _times(reports) if reports is not None else None
@@ -176,7 +176,8 @@ def _play(arrival: Arrival, parts: Iterable[Lived], settings: Settings, tell: Te
 
 
 def _in_order(found: list[pa.Table]) -> pa.Table | None:
-    """All reports by time of arrival, with 64-bit offsets: their bytes may exceed 2 GiB."""
+    """Sort all reports by time of arrival. The columns have 64-bit offsets, because the bytes of
+    all reports may exceed 2 GiB."""
     if not found:
         return None
     table = pa.concat_tables(found).select(["arrived", "id", "raw"])
@@ -185,7 +186,8 @@ def _in_order(found: list[pa.Table]) -> pa.Table | None:
 
 
 def _times(reports: pa.Table) -> array[int]:
-    """When each report arrives (unix seconds, ascending). numpy is not in the extra `aggregate`."""
+    """Return when each report arrives (Unix seconds, ascending), without numpy, which the extra
+    `aggregate` does not install."""
     times = array("q")
     for chunk in reports["arrived"].cast(pa.int64()).chunks:
         times.extend(chunk.to_pylist())
@@ -217,7 +219,7 @@ def _extra(settings: Settings, arrival: Arrival) -> dict[str, pa.Table]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """What is in the data set: reports, refusals, and the digest of the app's namespace."""
+    """The content of the data set: the numbers of reports and refusals, and the app's digest."""
 
     reports: int
     refused: int

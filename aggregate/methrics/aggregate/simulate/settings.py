@@ -1,4 +1,4 @@
-"""Settings of a simulation: how many people, how long, their behaviour, and the attackers."""
+"""The settings of a simulation: the number of people and days, the behaviour, the attackers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Australia change their clocks on different dates."""
 
 INSTALLS_MAX = 1_000_000
 DAYS_MAX = 540
-"""The example catalog's event types expire after that (days from START)."""
+"""Maximum number of days: the example catalog's event types expire after that."""
 
 
 ONE_IN = (1, 2, 5, 10, 100)
-"""Samplings that the example catalog declares for sign-ins."""
+"""The sampling rates that the example catalog declares for sign-ins: one report in this many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The same settings give the same data set, byte for byte."""
+    """The settings of a simulation. The same settings give the same data set, byte for byte."""
 
     installs: int = 1000
     days: int = 30
@@ -55,7 +55,7 @@ class Settings:
     """First midnight, unix seconds."""
 
     def check(self) -> None:
-        """Raises ConfigError for settings that cannot be simulated."""
+        """Raise ConfigError if these settings cannot be simulated."""
         for name, most in (("installs", INSTALLS_MAX), ("days", DAYS_MAX)):
             if not 1 <= getattr(self, name) <= most:
                 raise _bad(name, f"a whole number from 1 to {most}")

@@ -1,4 +1,4 @@
-"""The current cost of bare Ed25519 in this process, to compare every measured rate with."""
+"""Measures the cost of Ed25519 alone in this process, with which other rates are compared."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 ROUNDS = 40
 
 _MESSAGE = bytes(200)
-"""As long as the signed part of a heartbeat."""
+"""A message as long as the signed part of a heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawCost:
-    """CPU seconds of `n` key pairs made from seeds (each report needs one) and of `n` signatures of
-    200 bytes, with libsodium alone."""
+    """The CPU seconds that libsodium alone takes for `n` key pairs from seeds (each report needs
+    one), and for `n` signatures of 200 bytes."""
 
     n: int = 0
     keypairs: float = 0.0
@@ -39,7 +39,7 @@ class RawCost:
 
 
 def raw_cost(rounds: int = ROUNDS) -> RawCost:
-    """Measured now, with `rounds` of each."""
+    """Measure the cost now, with `rounds` key pairs and signatures."""
     seeds = [number.to_bytes(32, "big") for number in range(rounds)]
     begun = time.process_time()
     pairs = [crypto_sign_seed_keypair(seed) for seed in seeds]

@@ -1,4 +1,4 @@
-"""The behaviour of the demo's people: the days of use, and how each sign-in goes. Pure."""
+"""Invents the behaviour of the demo's people: the days of use, and each sign-in. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Script = tuple[tuple[str, int], ...]
 
 
 def script(**steps: int) -> Script:
-    """A script from step=seconds, in order."""
+    """Write a script as `step=seconds`, in order."""
     return tuple(steps.items())
 
 
@@ -27,8 +27,8 @@ SHY = script(shown=0, cancelled=6)
 
 
 def scripts(variant: str) -> tuple[Script, ...]:
-    """How sign-ins go, each as likely as the others. Variant b asks for the code in a friendlier
-    way, so that fewer give up on it."""
+    """Return the possible scripts of a sign-in, all equally likely. Variant b asks for the code in
+    a friendlier way, so fewer people give up at that step."""
     if variant == "b":
         return (COMPLETE, COMPLETE, SLOW, NO_CODE, SHY)
     return (COMPLETE, SLOW, NO_CODE, NO_CODE, SHY)
@@ -36,7 +36,7 @@ def scripts(variant: str) -> tuple[Script, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One day on which the app is used: when (unix seconds) and how the sign-in goes."""
+    """One day of use: its time (Unix seconds) and the script of its sign-in."""
 
     time: int
     signin: Script
@@ -56,9 +56,10 @@ class Person:
 
 
 def person(number: int, *, today: int, days: int) -> Person:
-    """Person `number`'s last `days` whole days before `today` (a midnight, unix seconds).
+    """Invent the last `days` whole days of a person before `today` (a midnight in Unix seconds).
 
-    The same number gives the same days for each `today`. Everyone uses the app on at least one day.
+    The same `number` gives the same days for each `today`. Every person uses the app on at least
+    one day.
     """
     rng = random.Random(number)
     variant = "ab"[number % 2]

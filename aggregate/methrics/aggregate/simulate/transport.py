@@ -1,4 +1,4 @@
-"""The simulated way from a machine to the topic: relays' answers, mixing times, losses. Pure.
+"""Simulates the path from a machine to the topic: relays' answers, mixing, losses. Pure.
 
 The rules are those of `methrics.node.relay.mixer` and `methrics.schema.judging.judge`; tests
 compare the simplified versions here with them. Not simulated: full relays, which publish early, and
@@ -33,7 +33,8 @@ class Resting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """A bundle on the topic at `time`. `kind`: the attack it belongs to, "" for honest relays."""
+    """A bundle on the topic at `time`. `kind` is the attack that it is part of, empty for the
+    bundles of honest relays."""
 
     time: int
     bundle: bytes
@@ -42,9 +43,10 @@ class Heard:
 
 
 def answer(receipt: Receipt, event_type: EventType, now: int) -> Reason:
-    """A relay's verdict on an honest machine's report at `now` (Unix seconds, the relay's clock).
+    """Return a relay's verdict on an honest machine's report at `now` (the relay's clock, Unix
+    seconds).
 
-    Only its time can be wrong. This repeats the end of `judge._report`.
+    Only the report's time can be wrong. The rules are those at the end of `judge._report`.
     """
     if receipt.time >= event_type.expires:
         return Reason.EXPIRED
@@ -54,9 +56,10 @@ def answer(receipt: Receipt, event_type: EventType, now: int) -> Reason:
 
 
 def closes(handed: int, rng: random.Random, *, mix: bool = True) -> int:
-    """When the batch window closes in which a report is published that was sent at `handed`.
+    """Draw the time at which a report that was sent at `handed` is published: when the batch window
+    closes.
 
-    Each relay lets the report rest for its own random time. Once one relay has published it, the
+    Each relay lets the report rest for a random time. Once one relay has published the report, the
     others drop it.
     """
     period = LIMITS.rest if mix else 0.0
@@ -65,7 +68,8 @@ def closes(handed: int, rng: random.Random, *, mix: bool = True) -> int:
 
 
 def bundles(topic: str, items: Iterable[Resting], rng: random.Random) -> Iterator[Heard]:
-    """The bundles that relays publish of `items`, in order of time. Each window is shuffled."""
+    """Yield the bundles of `items` that relays publish, in order of time. The items of each window
+    are shuffled."""
     for time, window in groupby(sorted(items, key=_in_order), key=_closes):
         held = {one.id: one.raw for one in window}
         for mixed in shuffled(topic, held, rng):

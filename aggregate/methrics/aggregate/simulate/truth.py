@@ -1,4 +1,4 @@
-"""The truth of a simulation: one DuckDB file of tables to compare the data set with.
+"""Writes the truth of a simulation: a DuckDB file of tables to compare the data set with.
 
 `install`, `consent`, `active`, `session`, `event` and `answer` describe what people did, with or
 without consent. `report`, `unsent` and the view `lost` describe the fate of their reports, `attack`
@@ -91,12 +91,12 @@ class Columns:
         return len(self._cells[0])
 
     def add(self, *row: object) -> None:
-        """Adds a row; days count from 1970-01-01, times are unix seconds."""
+        """Add a row. Days count from 1970-01-01; times are in Unix seconds."""
         for cells, cell in zip(self._cells, row, strict=True):
             cells.append(cell)
 
     def arrow(self) -> pa.Table:
-        """The rows as an Arrow table."""
+        """Return the rows as an Arrow table."""
         columns = zip(self._schema.items(), self._cells, strict=True)
         return pa.table({name: pa.array(cells, kind) for (name, kind), cells in columns})
 
@@ -136,7 +136,7 @@ class Rows:
             self._columns["consent"].add(one.n, type_name, sorted(fields) if fields else None)
 
     def arrow(self) -> dict[str, pa.Table]:
-        """Every table that has rows."""
+        """Return every table that has rows."""
         return {table: columns.arrow() for table, columns in self._columns.items() if len(columns)}
 
 
@@ -154,7 +154,7 @@ def write(
 ) -> None:
     """Write the truth file from the tables of all installs, attacks and settings.
 
-    `fates`: the fate of reports that are not stored, by id. Raises StoreError.
+    `fates` maps each fate to the ids of reports that are not stored. Raises StoreError.
     """
     con = open_writer(path)
     try:
@@ -200,7 +200,7 @@ def _make(
 
 
 def digest(path: Path) -> str:
-    """One digest of all rows of the file, in any order. Raises StoreError."""
+    """Compute a digest of all rows of the file, whatever their order. Raises StoreError."""
     state = hashlib.sha256(b"methrics/1 truth")
     con = open_writer(path)
     try:

@@ -1,4 +1,4 @@
-"""The countries of the simulated people: languages, and local time with its clock changes.
+"""Describes the countries of the simulated people: languages, and local time with clock changes.
 
 The rules are written here and not read from the machine's time zone files, so that the same seed
 gives the same bytes on every machine.
@@ -18,8 +18,8 @@ DAY = 86_400
 class Zone:
     """A part of a country with one time zone.
 
-    `weight`: how many of a hundred people live there. `hours`: how far winter time is ahead of UTC.
-    `rule`: when clocks change, None if they do not.
+    `weight`: of a hundred people, so many live there. `hours`: winter time minus UTC. `rule`: the
+    rule for clock changes, None if clocks do not change.
     """
 
     country: str
@@ -30,20 +30,20 @@ class Zone:
 
     @property
     def name(self) -> str:
-        """Short and readable, as in `DE+1eu`."""
+        """A short name, such as `DE+1eu`."""
         return f"{self.country}{self.hours:+g}{self.rule or ''}"
 
     def ahead(self, time: int) -> int:
-        """Seconds by which local time is ahead of UTC at `time` (unix seconds)."""
+        """Return the seconds by which local time is ahead of UTC at `time` (Unix seconds)."""
         standard = int(self.hours * HOUR)
         if self.rule is None:
             return standard
         return standard + (HOUR if _summer(self.rule, standard, time) else 0)
 
     def utc(self, day: int, seconds: int) -> int:
-        """The unix time of `seconds` after midnight on local day `day` (days since 1970-01-01).
+        """Return the Unix time of `seconds` after midnight on local day `day` (since 1970-01-01).
 
-        A time that a clock change skips is taken by the offset before it.
+        If a clock change skips that time, the offset before the change is used.
         """
         local = day * DAY + seconds
         return local - self.ahead(local - self.ahead(local - int(self.hours * HOUR)))
@@ -64,7 +64,8 @@ ZONES = (
     Zone(country="AU", weight=4, language="en", hours=10, rule="au"),
     Zone(country="TR", weight=2, language="tr", hours=3, rule=None),
 )
-"""Two zones of one country, half hours, and three rules for the change of clocks."""
+"""The zones of the simulated people. They include two zones of one country, an offset of half an
+hour, and three rules for clock changes."""
 
 
 def _summer(rule: str, standard: int, time: int) -> bool:
@@ -81,7 +82,7 @@ def _summer(rule: str, standard: int, time: int) -> bool:
 
 @functools.cache
 def _sunday(year: int, month: int, which: int) -> int:
-    """Midnight (as if UTC) of the `which`-th Sunday of a month; the last for 5."""
+    """Return the midnight (as if in UTC) of the `which`-th Sunday of a month; 5 is the last one."""
     first = datetime.date(year, month, 1)
     day = 1 + (6 - first.weekday()) % 7 + 7 * (which - 1)
     while day > 31:

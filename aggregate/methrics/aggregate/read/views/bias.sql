@@ -1,7 +1,7 @@
--- How the counted installs differ from all installs, where known totals are given for the values of
--- a field (`--known`): the share of each value among the counted and among all, over the days with
--- both figures, and the share of its installs that is counted. An install counts once on each of
--- those days.
+-- Compares the counted installs with all installs, if known totals are given for the values of a
+-- field (`--known`). For each value it shows the value's share of the counted installs, its share
+-- of all installs, and the share of its installs that is counted, over the days with both figures.
+-- An install counts once on each of those days.
 -- Does not correct any number. Without known totals the view is empty: the bias is then unknown,
 -- not zero.
 -- for each type with: source=first_of_day

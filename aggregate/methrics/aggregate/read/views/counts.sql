@@ -1,7 +1,7 @@
--- Totals of counted actions per calendar month (UTC), at least: overall where `field` is empty, and
--- for each value of each field; weighted by the sampling rate, with the number of reports behind
--- each total. Under a floor, a report's count of 8 or more is rounded down to a power of two, so
--- that many reports share it.
+-- Minimum totals of counted actions per calendar month (UTC), weighted by the sampling rate: the
+-- total of all reports where `field` is empty, and a total for each value of each field. `reports`
+-- is the number of reports in the total. Under a floor, a report's count of 8 or more is rounded
+-- down to a power of two, so that many reports share it.
 -- Does not give a number of installs or people: an install sends one report per counting window.
 -- for each type with: kind=count
 -- for each field of: enum, flag, country, language, version, whole

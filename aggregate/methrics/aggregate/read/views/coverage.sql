@@ -1,7 +1,7 @@
 -- Installs counted per UTC day and, where the total is known (`--known`), the share that is
--- counted: those that opted in and whose report arrived. Without known totals, read the count as
--- "at least". `complete` is false for the last two days, because relays may still keep reports;
--- later reports come from machines that were off (see arrivals).
+-- counted. An install is counted if it opted in and its report arrived, so without known totals the
+-- count is a minimum. `complete` is false for the last two days, because reports may still rest in
+-- relays; later reports come from machines that were off (see arrivals).
 -- Does not tell whether the missing installs resemble the counted ones (see bias).
 -- for each type with: source=first_of_day
 -- labels: day, one_in, newest

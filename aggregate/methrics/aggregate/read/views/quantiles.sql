@@ -33,7 +33,7 @@ ranked AS (
         sum(n) OVER (PARTITION BY field) AS whole
     FROM bins
 ),
--- Buckets of catalogs with other edges overlap: each end then has its own order.
+-- Buckets of catalogs with different edges overlap, so low and high edges are sorted separately.
 found AS (
     SELECT *, (SELECT min(o.high) FROM ranked o WHERE o.field = r.field AND o.under >= rank) AS top
     FROM (SELECT *, whole * quantile / 100.0 AS rank FROM ranked, (VALUES (50), (90)) q(quantile)) r

@@ -24,9 +24,9 @@ FROM cells c
 JOIN field f ON f.type = {type} AND f.catalog = c.catalog AND f.name = {field}
 -- shown
 WITH
--- p: chance of the truth, q: of one particular other value; of a catalog that asks for the truth
--- they are 1 and 0. d tells one answer from another, `spread` and `slope` are the variance that an
--- install adds to an estimate without the value, and how much more it adds with it.
+-- p is the probability of the true answer, q that of each other value. If the catalog does not
+-- randomize the field, they are 1 and 0. d = p - q. `spread` is the variance that an install
+-- without the value adds to an estimate; an install with the value adds `slope` more.
 whole AS (
     SELECT *, p - q AS d, q * (1 - q) / (p - q) ** 2 AS spread, (1 - p - q) / (p - q) AS slope
     FROM (
@@ -37,7 +37,7 @@ whole AS (
         WHERE answer IS NULL
     )
 ),
--- c of n reports hold the value; the floor leaves open by how many more, up to `less`.
+-- c of n reports have the value. Because of the floor, c and n may each be up to `less` too low.
 cells AS (
     SELECT w.*, code.value AS place, code.label AS value, w.reports AS n,
         coalesce(s.reports, 0) AS c, shown_step() - 1 AS less
@@ -50,7 +50,7 @@ sums AS (
     SELECT period, field, value,
         min(place) AS place,
         sum(n)::BIGINT AS reports,
-        -- A sample does not say exactly how many answered, so it bounds nobody from above.
+        -- With sampling, the exact number of installs that answered is unknown: no upper bound.
         CASE WHEN max(one_in) = 1 THEN sum(n + less) ELSE 'infinity'::DOUBLE END AS most,
         sum(one_in * (c + less / 2 - (n + less / 2) * q) / d) AS estimate,
         sum(one_in * (c - (n + less) * q) / d) AS at_least,
@@ -62,8 +62,9 @@ sums AS (
     FROM cells
     GROUP BY period, field, value
 ),
--- Where e^2 = z^2 * (variance + slope * e) for an error e: the interval holds each number of
--- installs for which so many answers are likely, which stays right for values that few have.
+-- The ends of the interval are the errors e with e^2 = z^2 * (variance + slope * e). So the
+-- interval contains every number of installs for which the observed number of answers is likely,
+-- which is valid also for rare values.
 errors AS (
     SELECT *, 1.959964 ** 2 * slope / 2 AS middle,
         sqrt((1.959964 ** 2 * slope / 2) ** 2 + 1.959964 ** 2 * greatest(variance, 0)) AS width

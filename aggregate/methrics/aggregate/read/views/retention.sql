@@ -1,6 +1,6 @@
 -- Of the installs first active in each ISO week (UTC, named by its Monday), how many were active
--- exactly `after` days later, at least. `complete` is false for the last two days, because relays
--- may still keep reports; later reports come from machines that were off (see arrivals).
+-- exactly `after` days later, at least. `complete` is false for the last two days, because reports
+-- may still rest in relays; later reports come from machines that were off (see arrivals).
 -- Does not show that the others left: they may have been active on other days, or have withdrawn
 -- consent.
 -- for each type with: source=milestone
