@@ -1,3 +1,3 @@
-"""The swarm: topics, requests and peers. In memory for tests; on libp2p in production."""
+"""The swarm of connected peers: on libp2p in production, and in memory for tests."""
 
 __all__: list[str] = []

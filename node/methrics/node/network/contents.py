@@ -1,8 +1,9 @@
-"""Remembers the contents of messages, so that each is judged once (pure, bounded).
+"""Remembers the contents of messages, so that each content is judged once (pure, bounded).
 
-The same message arrives from several peers. The first arrival starts the validator. While that
-runs, and for `ttl` seconds after, further arrivals are duplicates. If the verdict is REJECT, every
-peer that forwarded the content is returned, so that each loses peer score.
+The same message arrives from several peers. The first arrival starts the validator. While the
+validator runs, and until `ttl` seconds after the first arrival, further arrivals are duplicates.
+With the verdict, the caller gets all peers that forwarded the content, so that after REJECT the
+peer score of each one is lowered.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from dataclasses import dataclass, field
 from methrics.schema.wire.verdict import Decision
 
 ID_SIZE = 20
-"""Bytes of a message id: enough against collisions, and what IHAVE messages carry."""
+"""Bytes of a message id, which IHAVE messages contain. 20 bytes are enough against collisions."""
 
 _FORWARDERS_MAX = 64
-"""Forwarders remembered per content: more than a node has mesh peers."""
+"""Most forwarders that are remembered per content: more than a node has mesh peers."""
 
 
 def content_id(topic: str, data: bytes) -> bytes:
-    """The gossip message id: the first 20 bytes of SHA-256(topic, 0x00, data).
+    """Return the gossip message id: the first 20 bytes of SHA-256(topic, 0x00, data).
 
     It depends on the content, so that one bundle published by two relays is one message. It depends
     on the topic, so that a bundle which was published on a wrong topic, and rejected there, can
@@ -38,7 +39,8 @@ class _Entry:
 
 
 class Contents:
-    """Known contents, oldest forgotten first. `now` is any monotonic time in seconds."""
+    """Known contents; the oldest is forgotten first. `now` is in seconds on a clock that never goes
+    back."""
 
     def __init__(self, *, ttl: float = 120.0, capacity: int = 65_536) -> None:
         self._ttl = ttl
@@ -49,12 +51,13 @@ class Contents:
         return len(self._entries)
 
     def knows(self, content: bytes, now: float) -> bool:
-        """Whether `content` is being judged or was judged less than `ttl` seconds ago."""
+        """Whether `content` is being judged, or first arrived less than `ttl` seconds ago."""
         entry = self._entries.get(content)
         return entry is not None and (entry.decision is None or entry.expires > now)
 
     def arrive(self, content: bytes, peer: str, now: float) -> bool:
-        """Note that `peer` sent `content`. True if it is new; the caller then has it judged."""
+        """Note that `peer` sent `content`. Return True if it is new; the caller must then judge
+        it."""
         self._forget(now)
         entry = self._entries.get(content)
         if entry is None:
@@ -65,7 +68,7 @@ class Contents:
         return False
 
     def settle(self, content: bytes, decision: Decision) -> frozenset[str]:
-        """Set the verdict; returns all peers that sent `content` while it was judged."""
+        """Set the verdict; return all peers that sent `content` before it had one."""
         entry = self._entries.get(content)
         if entry is None:
             return frozenset()
@@ -74,17 +77,19 @@ class Contents:
         return forwarders
 
     def own(self, content: bytes, now: float) -> None:
-        """Note an own message, so that its echo from the network is a duplicate."""
+        """Note a message of this node, so that it is a duplicate when it returns from the
+        network."""
         self._forget(now)
         self._entries[content] = _Entry(now + self._ttl, Decision.ACCEPT)
         self._entries.move_to_end(content)
 
     def forget(self, content: bytes) -> None:
-        """Forget `content`, which was dropped before it was judged; it may come again."""
+        """Forget `content`, which was dropped before it was judged, so that a later arrival is
+        new."""
         self._entries.pop(content, None)
 
     def decision(self, content: bytes) -> Decision | None:
-        """The verdict, or None while it is judged or if it is unknown."""
+        """Return the verdict on `content`, or None if it has none yet or is unknown."""
         entry = self._entries.get(content)
         return None if entry is None else entry.decision
 

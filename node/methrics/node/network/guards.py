@@ -1,7 +1,7 @@
-"""Runs the validators and request handlers of a swarm; the errors that they raise stop here.
+"""Runs the validators and request handlers of a swarm, and catches their errors.
 
-Validators and handlers work on bytes that strangers chose. If one fails, the swarm and its process
-must go on. The error is logged, and the caller counts it.
+Validators and handlers work on bytes that strangers chose. If one raises an error, the swarm and
+its process must continue. So the error is logged here, and the caller counts it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 async def run_validator(
     validator: Validator, peer: PeerId, data: bytes, limit: float
 ) -> Decision | None:
-    """The validator's verdict, or None if it raised or took longer than `limit` seconds."""
+    """Return the validator's verdict, or None if it raised or took longer than `limit` seconds."""
     with trio.move_on_after(limit):
         try:
             return await validator(peer, data)
@@ -31,7 +31,7 @@ async def run_validator(
 
 
 async def run_handler(handler: Handler, peer: PeerId, body: bytes, limit: float) -> bytes | None:
-    """The handler's reply, or None if it raised or took longer than `limit` seconds."""
+    """Return the handler's reply, or None if it raised or took longer than `limit` seconds."""
     with trio.move_on_after(limit):
         try:
             return await handler(peer, body)

@@ -1,4 +1,4 @@
-"""A whole network in memory, for tests of anything built on `Swarm` (public API).
+"""A whole network in memory, for tests of code that uses a `Swarm` (public API).
 
     network = MemoryNetwork(rng=random.Random(7), latency=(0.01, 0.2), loss=0.1)
     async with network.open_swarm() as relay, network.open_swarm(listen=False) as app:
@@ -9,9 +9,9 @@ delays, losses and duplicates from a generator of its own, which depends on `rng
 ids. With the same seed, the n-th message of a link has the same delay or loss, whatever the
 scheduler does.
 
-Every message goes to every connected peer that has joined, as if all of them were in the mesh. A
-lost message stays lost: IHAVE does not exist here. A partition cuts links at once. After `heal`,
-only addresses passed to `keep` reconnect by themselves.
+Every message is sent to every connected peer that has joined its topic, as if all of them were in
+the mesh. A lost message is not sent again, because there are no IHAVE messages here. A partition
+cuts links at once. After `heal`, only addresses passed to `keep` reconnect by themselves.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _REDIAL = Backoff(0.5, 30.0)
 
 
 class MemoryNetwork:
-    """One network. `latency`: seconds (least, most); `loss` and `duplication` are probabilities."""
+    """One network. `latency`: least and most seconds of a message. `loss` and `duplication`: the
+    probability that a message is lost, or arrives twice."""
 
     def __init__(
         self,
@@ -60,7 +61,8 @@ class MemoryNetwork:
 
     @contextlib.asynccontextmanager
     async def open_swarm(self, *, listen: bool = True) -> AsyncIterator[MemorySwarm]:
-        """Opens one participant. When the block ends it is gone, as after a crash."""
+        """Open one participant. When the block ends, its links are cut without notice, as after a
+        crash."""
         self._opened += 1
         async with trio.open_nursery() as nursery:
             swarm = MemorySwarm(self, f"memory{self._opened:04d}", listen, nursery)
@@ -74,7 +76,8 @@ class MemoryNetwork:
                 nursery.cancel_scope.cancel()
 
     def partition(self, *groups: Iterable[MemorySwarm]) -> None:
-        """Cut every link between different groups; the swarms in no group form one more group."""
+        """Cut every link between different groups. All swarms that are in no group form a further
+        group."""
         self._side = {
             swarm.peer_id: side for side, group in enumerate(groups, 1) for swarm in group
         }
@@ -84,15 +87,16 @@ class MemoryNetwork:
                     self._unlink(swarm, other)
 
     def heal(self) -> None:
-        """End the partition: kept addresses reconnect by themselves, all others must be dialled."""
+        """End the partition. Addresses passed to `keep` reconnect by themselves; all others must be
+        dialled."""
         self._side = {}
 
     def cut(self, one: MemorySwarm, two: MemorySwarm) -> None:
-        """Drop the connection between two swarms, once."""
+        """Cut the connection between two swarms. They may connect again."""
         self._unlink(one, two.peer_id)
 
     def connectable(self, one: PeerId, two: PeerId) -> bool:
-        """Whether no partition lies between the two."""
+        """Whether no partition separates the two peers."""
         return self._side.get(one, 0) == self._side.get(two, 0)
 
     def _link(self, one: MemorySwarm, two: MemorySwarm) -> None:
@@ -115,7 +119,8 @@ class MemoryNetwork:
         return self._rngs[key]
 
     def _delays(self, source: PeerId, target: PeerId) -> list[float]:
-        """One delay per copy that will arrive: none if it is lost, two if it is duplicated."""
+        """Return one delay per copy of a message that will arrive: no delay if the message is lost,
+        two if it is duplicated."""
         rng = self._rng(source, target)
         lost, doubled = rng.random() < self.loss, rng.random() < self.duplication
         delays = [rng.uniform(*self.latency), rng.uniform(*self.latency)]
@@ -251,7 +256,7 @@ class MemorySwarm:
         await trio.sleep(delay)
         validator = self._validators.get(topic)
         if peer not in self._links or validator is None:
-            return  # the link was cut while the message was on the way
+            return  # the link was cut before the message arrived
         self._count(received=1, received_bytes=len(data))
         content = content_id(topic, data)
         if not self._contents.arrive(content, peer, trio.current_time()):
@@ -285,8 +290,8 @@ class MemorySwarm:
         return reply
 
     async def _travel(self, target: MemorySwarm) -> None:
-        """One way over the link. Waits for ever if the message is lost; raises UnreachableError if
-        the link was cut."""
+        """Wait for the time that a message needs over the link. Wait for ever if it is lost. Raise
+        UnreachableError if the link was cut meanwhile."""
         delays = self._network._delays(self._peer_id, target._peer_id)
         if not delays:
             await trio.sleep_forever()
@@ -303,7 +308,8 @@ _COUNTER = {
 
 
 def parse_memory_addr(addr: str) -> PeerId:
-    """The peer id of a `/memory/<id>/p2p/<id>` address; `ConfigError` if it is none."""
+    """Return the peer id of an address `/memory/<id>/p2p/<id>`. Raises `ConfigError` for another
+    form."""
     parts = addr.split("/")
     if len(parts) != 5 or parts[:2] != ["", "memory"] or parts[3] != "p2p" or parts[2] != parts[4]:
         raise ConfigError("bad-address", f"{addr!r} is not a memory address")

@@ -22,16 +22,17 @@ PeerId = str
 """A libp2p peer id in its text form (base58 multihash)."""
 
 Validator = Callable[[PeerId, bytes], Awaitable[Decision]]
-"""(forwarder, message) -> ACCEPT: forward it. IGNORE: drop it. REJECT: drop it, and lower the peer
-score of its forwarders."""
+"""`validator(forwarder, message)` returns the decision about a message. The swarm then forwards the
+message (ACCEPT), drops it (IGNORE), or drops it and lowers the peer score of every peer that
+forwarded it (REJECT)."""
 
 Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
-"""(asking peer, request body) -> reply body."""
+"""`handler(peer, body)` returns the reply to a request with this body from `peer`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwarmStatistics:
-    """Counts since the swarm was opened; `connections` and `topic_peers` are as of now.
+    """Counts since the swarm was opened; `connections` and `topic_peers` are current numbers.
 
     The counts do not name a peer. Each message is counted in exactly one of `duplicates`,
     `accepted`, `ignored`, `rejected`, `limited` and `malformed`.
@@ -42,9 +43,9 @@ class SwarmStatistics:
     topic_peers: int = 0
     """Connected peers that share at least one joined topic, now."""
     published: int = 0
-    """Own messages handed to at least one peer."""
+    """Messages of this node that were queued for at least one peer."""
     received: int = 0
-    """Messages that arrived, with any outcome."""
+    """Messages that arrived, whatever their outcome."""
     received_bytes: int = 0
     """Bytes of those messages, without framing."""
     duplicates: int = 0
@@ -52,15 +53,16 @@ class SwarmStatistics:
     accepted: int = 0
     ignored: int = 0
     rejected: int = 0
-    """Verdicts of the validator (a validator that raises or is too slow counts as ignored)."""
+    """Messages by the verdict of the validator. If a validator raises or is too slow, its message
+    counts as ignored."""
     limited: int = 0
     """Messages dropped unread, because the peer score of their forwarder is too low."""
     slowed: int = 0
-    """Pauses in reading from forwarders that exceed their rate of messages or bytes."""
+    """Pauses in reading from a forwarder that sends too many messages or bytes per second."""
     malformed: int = 0
     """Frames and messages that do not decode, are oversize, or are not validly signed."""
     unsent: int = 0
-    """Messages not handed to one slow peer, because its queue was full."""
+    """Messages not queued for a slow peer, because its queue was full; one per message and peer."""
     validator_errors: int = 0
     """Validators that raised or ran out of time."""
     handler_errors: int = 0
@@ -70,7 +72,7 @@ class SwarmStatistics:
     requests_refused: int = 0
     """Requests not answered: oversize, malformed, too slow, or too many at once."""
     contained: int = 0
-    """Errors of libp2p that were caught because they would have ended the process."""
+    """Errors of libp2p that were caught because they would end the process."""
     dials_failed: int = 0
     """Attempts to connect that failed, redials included."""
 
@@ -85,64 +87,67 @@ class Swarm(Protocol):
 
     @property
     def peer_id(self) -> PeerId:
-        """The own id."""
+        """The peer id of this participant."""
         ...
 
     @property
     def addrs(self) -> tuple[str, ...]:
-        """Full multiaddrs, with `/p2p/`, for others to dial; empty if the swarm only dials."""
+        """Full multiaddrs, with `/p2p/`, that other peers can dial; empty if the swarm only
+        dials."""
         ...
 
     async def join(self, topic: str, validator: Validator) -> None:
-        """Subscribe to `topic` and judge all its messages with `validator`; once per topic.
+        """Subscribe to `topic`, and judge its messages with `validator`.
 
-        Every new content runs through `validator` exactly once, however many peers send it;
-        the verdict is remembered for a while. Own messages are not judged. A validator that
-        raises or takes too long counts as IGNORE. Raises `ConfigError` for a second join.
-        An app that only publishes does not join, and so does not carry the traffic of others.
+        `validator` is called once for each content, however many peers send it; its decision is
+        remembered for a limited time. Messages of this node are not judged. If `validator` raises
+        or takes too long, the decision is IGNORE. Raises `ConfigError` if `topic` is joined
+        already. An app that only publishes does not join, and so need not forward messages.
         """
         ...
 
     async def publish(self, topic: str, data: bytes) -> int:
-        """Hand `data` to peers of the topic; returns their number. Works without `join`.
+        """Queue `data` for peers that have joined the topic; return the number of these peers.
 
-        Waits while a peer's queue is full (a stalled peer is skipped after a bounded time).
-        Publishing the same bytes again sends them again; receivers drop known contents.
-        Raises `UnreachableError` if no connected peer has joined the topic, `ConfigError` if
-        `data` is empty or over the message cap.
+        Works without `join`. Waits while a peer's queue is full; after a bounded time, a peer that
+        does not read is skipped. Publishing the same bytes again sends them again; receivers drop
+        known contents. Raises `UnreachableError` if no connected peer has joined the topic, and
+        `ConfigError` if `data` is empty or has more than `BUNDLE_MAX` bytes.
         """
         ...
 
     async def dial(self, addr: str) -> PeerId:
-        """Connect once. Raises `UnreachableError`, or `ConfigError` if `addr` does not parse."""
+        """Connect to `addr` and return its peer id; do not connect again later. Raises
+        `UnreachableError` if that fails, and `ConfigError` if `addr` does not parse."""
         ...
 
     def keep(self, addr: str) -> None:
-        """Stay connected to `addr`: dial it, and redial it with backoff and jitter.
+        """Stay connected to `addr`: dial it now, and redial it with backoff and jitter.
 
         Raises `ConfigError` if `addr` does not parse.
         """
         ...
 
     def serve(self, protocol: str, handler: Handler, *, request_max: int) -> None:
-        """Answer requests of `protocol`, each of at most `request_max` bytes.
+        """Answer requests of `protocol`, each of at most `request_max` bytes, with `handler`.
 
-        A handler that raises is contained and counted; the asker gets no reply.
+        If the handler raises, the error is caught and counted, and the peer gets no reply. Raises
+        `ConfigError` if `protocol` is served already.
         """
         ...
 
     async def request(
         self, peer: PeerId, protocol: str, body: bytes, *, reply_max: int, timeout: float
     ) -> bytes:
-        """Ask a connected peer and return its reply (at most `reply_max` bytes).
+        """Send a request to a connected peer and return its reply (at most `reply_max` bytes).
 
-        Raises `UnreachableError` if the peer is not connected, does not serve `protocol`,
-        refuses, or does not answer within `timeout` seconds.
+        Raises `UnreachableError` if the peer is not connected, does not serve `protocol`, refuses
+        the request, replies with too many bytes, or does not reply within `timeout` seconds.
         """
         ...
 
     def peers(self, topic: str) -> frozenset[PeerId]:
-        """Peers that are connected and have joined `topic`."""
+        """Return the peers that are connected and have joined `topic`."""
         ...
 
     async def wait_for_peers(self, topic: str, n: int) -> None:
@@ -150,12 +155,12 @@ class Swarm(Protocol):
         ...
 
     def statistics(self) -> SwarmStatistics:
-        """Counts so far."""
+        """Return the counts so far."""
         ...
 
 
 def check_message(data: bytes) -> None:
-    """Raise `ConfigError` if `data` cannot be one gossip message."""
+    """Raise `ConfigError` unless `data` has 1 to `BUNDLE_MAX` bytes."""
     if not data or len(data) > BUNDLE_MAX:
         raise ConfigError(
             "message-size", f"a message has 1 to {BUNDLE_MAX} bytes, this one has {len(data)}"

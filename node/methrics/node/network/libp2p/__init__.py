@@ -1,11 +1,12 @@
-"""The swarm on real libp2p: the one package of the product that imports it.
+"""The swarm on libp2p. No other package of the product imports libp2p.
 
     async with open_swarm(listen=["/ip4/127.0.0.1/tcp/0"]) as swarm:
         await swarm.join(topic, validator)
 
-The version of libp2p is exactly 0.8.1, because much of it is overridden, also by private names:
-stock libp2p is not safe on an open network. Each override states what stock does.
-tests/wire/gossip/test_gossip_stock.py shows it, and fails once upstream has fixed it.
+The version of libp2p must be exactly 0.8.1, because this package overrides much of it, including
+private names: unchanged ("stock") libp2p is not safe on an open network. Each override states what
+stock libp2p does. tests/wire/gossip/test_gossip_stock.py shows these faults, and fails once
+upstream has fixed one of them.
 """
 
 from __future__ import annotations

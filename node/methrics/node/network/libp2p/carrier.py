@@ -17,21 +17,21 @@ class Carrier(IMuxedConn):
 
     @abstractmethod
     def get_remote_address(self) -> tuple[str, int] | None:
-        """(host, port) of the peer, where the transport knows it."""
+        """Returns (host, port) of the peer, or None if the transport does not know it."""
 
     @abstractmethod
     async def send(
         self, kind: Type, flags: int, stream_id: int, length: int, payload: bytes = b""
     ) -> None:
-        """Writes one whole frame. Raises MuxedStreamError where the connection is closed."""
+        """Writes one whole frame. Raises MuxedStreamError if the connection is closed."""
 
     @abstractmethod
     def queue(self, kind: Type, flags: int, stream_id: int, length: int) -> None:
-        """Sends a frame without payload, soon and in order."""
+        """Queues a frame without payload. A task sends the queued frames in order."""
 
     @abstractmethod
     def grant(self, stream_id: int, increment: int) -> None:
-        """Lets the peer send `increment` more bytes on that stream."""
+        """Allows the peer to send `increment` more bytes on that stream."""
 
     @abstractmethod
     def count_unread(self, n: int) -> None:
@@ -39,4 +39,4 @@ class Carrier(IMuxedConn):
 
     @abstractmethod
     def forget(self, stream_id: int) -> None:
-        """Drops a stream on which neither side will send anything more."""
+        """Drops a stream on which neither side will send any more data."""

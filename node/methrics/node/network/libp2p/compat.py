@@ -1,13 +1,14 @@
 """Makes libp2p importable and quiet; imported before any module of libp2p.
 
-fastecdsa: libp2p imports it, but only secio and P-256 host keys use it, and this package offers
-neither. It is published as source only, so it is missing on machines without a compiler and GMP.
-There a stand-in satisfies the imports; calling it raises NotImplementedError.
+fastecdsa: libp2p imports it, but uses it only for secio and P-256 host keys, and this package
+offers neither. It is published as source only, so it is missing on machines without a compiler and
+GMP. On these machines a stand-in makes the imports succeed; calling the stand-in raises
+NotImplementedError.
 
 Logging: libp2p's `swarm_connection` calls the functions of the `logging` module itself. That
 installs a stderr handler on the root logger of the app, and the records contain addresses of peers.
-So that module gets a logger of its own. The loggers of libp2p and multiaddr, whose records contain
-addresses too, get a NullHandler and do not propagate.
+So here that module gets a logger of its own. The records of the loggers of libp2p and multiaddr
+also contain addresses, so these loggers get a NullHandler and do not propagate.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _importable(name: str) -> bool:
 
 
 def stand_in_for_fastecdsa() -> bool:
-    """Install the stand-in if fastecdsa cannot be imported; True if it was installed."""
+    """Install the stand-in if fastecdsa cannot be imported; return whether it was installed."""
     if _importable("fastecdsa.curve"):
         return False
     for name, members in _STANDINS.items():

@@ -1,4 +1,4 @@
-"""The mutable side of `SwarmStatistics`: one instance per swarm, shared by its parts."""
+"""The mutable counts behind `SwarmStatistics`. The parts of a swarm share one instance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Counters:
-    """Names and meanings are those of `SwarmStatistics`."""
+    """The counts of one swarm. `SwarmStatistics` explains each of them."""
 
     published: int = 0
     received: int = 0

@@ -1,4 +1,4 @@
-"""Addresses: parse them, check those to listen on, dial them, and redial kept peers."""
+"""Parses addresses, checks those to listen on, dials them, and redials kept peers."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def _parse(addr: str, form: str) -> Multiaddr:
 def check_free(addr: Multiaddr) -> None:
     """Raise `ConfigError` if the port is in use or the address is not one of this machine.
 
-    libp2p listens with SO_REUSEPORT. With that, a second process of the same user would get half
-    of the first one's connections, without an error in either.
+    libp2p listens with SO_REUSEPORT. So a second process of the same user could listen on the same
+    port, and would get half of the first one's connections without an error in either.
     """
     family = socket.AF_INET6 if addr.protocols()[0].name == "ip6" else socket.AF_INET
     host = addr.value_for_protocol("ip6" if family is socket.AF_INET6 else "ip4")
@@ -100,7 +100,8 @@ class _Leaving(INotifee):
 
 
 class Dialer:
-    """Connects a host to addresses. (Stock gives up a bootstrap peer after three failures.)"""
+    """Connects a host to addresses. (Stock libp2p stops to dial a bootstrap peer after three
+    failures.)"""
 
     def __init__(
         self,
@@ -119,14 +120,14 @@ class Dialer:
         network.register_notifee(_Leaving(self))
 
     def left(self, peer_id: ID) -> None:
-        """A connection of `peer_id` has ended."""
+        """Note that a connection of `peer_id` has ended."""
         ended = self._kept.get(peer_id)
         if ended is not None:
             self._kept[peer_id] = trio.Event()
             ended.set()
 
     async def dial(self, info: PeerInfo) -> None:
-        """Connect once. Raises `UnreachableError` if that fails."""
+        """Make one attempt to connect. Raises `UnreachableError` if it fails."""
         if info.peer_id == self._host.get_id():
             raise UnreachableError("dial-failed", "the address is our own")
         try:
@@ -156,7 +157,8 @@ class Dialer:
             failures += 1
 
     async def _connection(self, info: PeerInfo) -> float:
-        """Seconds that one connection lasted; 0 if there was none."""
+        """Dial, wait until the connection ends, and return the seconds that it lasted; 0 if the
+        dial failed."""
         ended = self._kept.setdefault(info.peer_id, trio.Event())
         try:
             await self.dial(info)

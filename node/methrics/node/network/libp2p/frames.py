@@ -1,4 +1,4 @@
-"""Yamux frames as bytes (pure): a header of 12 bytes, then the payload if it is a data frame."""
+"""Packs and parses yamux frames: 12 bytes of header, then the payload of a data frame (pure)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _HEADER = struct.Struct("!BBHII")
 HEADER = _HEADER.size
 
 WINDOW = 256 * 1024
-"""Bytes a peer may send ahead on a new stream (fixed by the protocol)."""
+"""Bytes that a peer may send on a new stream before it gets more credit (fixed by the protocol)."""
 
 PAYLOAD_MAX = 65_535 - 16 - HEADER
-"""Bytes of payload in a frame that we send: header and payload fill one Noise message."""
+"""Most bytes of payload in a frame that we send: header and payload fill one Noise message."""
 
 _RECEIVED_MAX = 1024 * 1024
-"""Bytes of payload in a frame that we accept: our largest window."""
+"""Most bytes of payload in a frame that we accept: as many as our largest window."""
 
 
 class Type(IntEnum):
@@ -50,16 +50,16 @@ class Header(NamedTuple):
 
 
 def pack(kind: Type, flags: int, stream_id: int, length: int) -> bytes:
-    """The header of a frame."""
+    """Return the header of a frame as bytes."""
     return _HEADER.pack(0, kind, flags, stream_id, length)
 
 
 class BrokenError(Exception):
-    """The bytes are not yamux."""
+    """The peer's bytes do not follow the yamux protocol."""
 
 
 class Piece(NamedTuple):
-    """A frame, or a part of one: payloads are passed on piece by piece as they arrive."""
+    """A frame or a part of one, because a payload is passed on in pieces as its bytes arrive."""
 
     header: Header
     payload: bytes
@@ -76,7 +76,8 @@ class Parser:
         self._left = 0
 
     def feed(self, data: bytes) -> Iterator[Piece]:
-        """The pieces that `data` completes; raises `BrokenError` where a frame breaks the rules."""
+        """Yield the pieces in the bytes received so far. Raises `BrokenError` for a frame that
+        breaks the protocol."""
         data = self._pending + data if self._pending else data
         self._pending = b""
         at = 0

@@ -1,10 +1,10 @@
-"""Yamux for one connection: many streams over it, each with bounded memory.
+"""Yamux: many streams over one connection, each with bounded memory.
 
-It replaces the muxer of libp2p 0.8.1, which keeps all that a peer sends past its window, accepts
-any number of streams from a peer, breaks a stream whose reader pauses for 5 s, and formats several
-log lines per frame. The protocol is that of
-https://github.com/hashicorp/yamux/blob/master/spec.md; `frames.py` is its pure part, `stream.py`
-one stream. A breach of the protocol closes the connection. No error is raised into the host.
+It replaces the muxer of libp2p 0.8.1, which buffers any number of bytes that a peer sends past its
+window, accepts any number of streams from a peer, breaks a stream whose reader pauses for 5 s, and
+formats several log lines per frame. https://github.com/hashicorp/yamux/blob/master/spec.md defines
+the protocol. `frames.py` packs and parses frames, and `stream.py` is one stream. If a peer breaks
+the protocol, its connection is closed. No error is raised into the host.
 """
 
 from __future__ import annotations
@@ -34,20 +34,21 @@ from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.libp2p.stream import Stream
 
 _QUEUE_MAX = 512
-"""Frames without payload that wait for one peer. With more, the connection is closed, because the
-peer sends faster than it reads."""
+"""Most frames without payload that wait to be sent to one peer. With more, the connection is
+closed, because the peer sends faster than it reads."""
 
 _OPENED_MAX = 256
-"""Own streams that are open on one connection at once: as many as go-libp2p accepts."""
+"""Most streams that this side may have open on one connection: as many as go-libp2p accepts."""
 
 UNREAD_MAX = 4 * 1024 * 1024
-"""Bytes received and not yet read, over all streams of one connection; with more, it is closed.
-Enough for the windows of an honest peer's gossip, an unfinished frame, and a few replies."""
+"""Most bytes received and not yet read, over all streams of one connection. With more, the
+connection is closed. They are enough for an honest peer's gossip window, an unfinished frame and a
+few replies."""
 
 
 class Unread:
-    """Counts the bytes received and not yet read over all connections of a host. Above `most`, the
-    connection with the most unread bytes is closed."""
+    """Counts the bytes received and not yet read over all connections of a host. If there are more
+    than `most`, the connection with the most unread bytes is closed."""
 
     def __init__(self, most: int) -> None:
         self.total = 0
@@ -139,8 +140,8 @@ class Muxer(Carrier):
                 await self.close()
 
     async def _carry(self, part: Callable[[], Awaitable[None]]) -> None:
-        """Run one part of the connection. Any error, and the end of a part, end this connection
-        only. (Errors are caught here because a cancelled nursery would raise them in a group.)"""
+        """Run one of the connection's tasks. When the task ends or raises, the connection ends; no
+        error is raised. (A nursery would raise it in an exception group.)"""
         try:
             await part()
         except Exception:  # noqa: BLE001 - see above
@@ -182,7 +183,8 @@ class Muxer(Carrier):
 
     @override
     async def open_stream(self) -> Stream:
-        """A new stream. Raises `MuxedStreamError` if the connection is closed or full."""
+        """Open a new stream. Raises `MuxedStreamError` if the connection is closed, or if this side
+        has too many open streams."""
         opened = sum(not stream.inbound for stream in self._streams.values())
         if self.is_closed or opened >= _OPENED_MAX or self._next_id >= 2**32:
             raise MuxedStreamError("the connection is closed, or carries too many streams")
@@ -207,8 +209,9 @@ class Muxer(Carrier):
     async def send(
         self, kind: Type, flags: int, stream_id: int, length: int, payload: bytes = b""
     ) -> None:
-        """Write one whole frame. Half a frame would garble all streams, so cancellation waits for
-        the end of the write, or until the connection is closed because the peer does not read."""
+        """Write one whole frame. Half a frame would break all streams, so a cancelled caller waits
+        until the frame is written, or until the connection is closed because the peer does not
+        read."""
         await self._write(frames.pack(kind, flags, stream_id, length) + payload)
 
     async def _write(self, frame: bytes) -> None:
@@ -233,7 +236,7 @@ class Muxer(Carrier):
 
     @override
     def queue(self, kind: Type, flags: int, stream_id: int, length: int) -> None:
-        """Send a frame without payload, soon and in order; never waits."""
+        """Queue a frame without payload; never waits. `_send_queued` sends the frames in order."""
         if len(self._queue) >= _QUEUE_MAX:
             self.end(GoAway.PROTOCOL_ERROR)
         elif not self.is_closed:
@@ -242,7 +245,7 @@ class Muxer(Carrier):
 
     @override
     def grant(self, stream_id: int, increment: int) -> None:
-        """Let the peer send `increment` more bytes on a stream; never waits."""
+        """Allow the peer to send `increment` more bytes on a stream; never waits."""
         if stream_id in self._streams:
             self._grants[stream_id] = self._grants.get(stream_id, 0) + increment
             self._queued.set()
@@ -262,7 +265,7 @@ class Muxer(Carrier):
         self._streams.pop(stream_id, None)
 
     async def _receive(self) -> None:
-        """Handle frames until the peer ends the connection or breaks the protocol."""
+        """Read and handle frames until the peer ends the connection or breaks the protocol."""
         parser = frames.Parser()
         while data := await self.secured_conn.read(None):
             self._heard = trio.current_time()
@@ -279,7 +282,7 @@ class Muxer(Carrier):
         self._farewell = None
 
     def _handle(self, piece: Piece) -> bool:
-        """Handle a frame, or a part of one; False if it breaks the protocol."""
+        """Handle a frame or a part of one. Return False if it breaks the protocol."""
         kind, flags, stream_id, length = piece.header
         if kind is Type.PING:
             if flags & Flag.SYN:
@@ -302,8 +305,8 @@ class Muxer(Carrier):
         return self.unread <= UNREAD_MAX
 
     def _accept(self, stream_id: int) -> bool:
-        """Accept a new stream of the peer or reset it if the peer has too many. False if its number
-        is in use, or is one that only this side may give."""
+        """Accept a new stream of the peer, or reset it if the peer has too many. Return False if
+        the stream's number is in use, or if only this side may use that number."""
         if stream_id in self._streams or (stream_id % 2 == 1) == self._initiator:
             return False
         inbound = sum(stream.inbound for stream in self._streams.values())
@@ -333,9 +336,10 @@ class Muxer(Carrier):
                 await self._write(b"".join(parts))
 
     async def _keep_alive(self) -> None:
-        """Send pings, and end a connection on which three of them brought no data.
+        """Send pings, and end the connection if no data arrive for three ping intervals.
 
-        Also resets streams that are closed and no longer read here, and that the peer leaves open.
+        Also reset streams that were closed here and are no longer read, but that the peer leaves
+        open.
         """
         nonce = 0
         while trio.current_time() - self._heard < 3 * self.settings.keepalive:

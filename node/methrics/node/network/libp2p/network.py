@@ -1,7 +1,7 @@
-"""A libp2p host that is safe to run on an open network: TCP, Noise and Yamux, nothing else.
+"""A libp2p host that is safe on an open network, with TCP, Noise and Yamux only.
 
-Each override states what libp2p 0.8.1 ("stock") does instead, and why that is changed. C-numbers
-are those of the regression tests in tests/wire/gossip/test_gossip_stock.py.
+Each override states what libp2p 0.8.1 ("stock") does instead, and why that is changed. Numbers such
+as C1 refer to the regression tests in tests/wire/gossip/test_gossip_stock.py.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _CHUNK = 65_536
 
 
 class BufferedStream(ReadWriteCloser):
-    """Reads ahead, so that the 2-byte length of each Noise message costs no system call.
+    """Reads ahead, so that the 2-byte length of each Noise message needs no system call.
 
-    It also never asks the socket for more than its buffer takes. The stock reader asks for any
-    length that a stranger announces, even before the handshake.
+    It also never asks the socket for more bytes than its buffer holds. The stock reader asks for
+    any length that a stranger announces, even before the handshake.
     """
 
     def __init__(self, stream: ReadWriteCloser) -> None:
@@ -78,7 +78,7 @@ class BufferedStream(ReadWriteCloser):
 
 
 class _Muxers(MuxerMultistream):
-    """Uses our muxer for every connection; stock uses its own class."""
+    """Makes a `Muxer` for every connection; stock makes its own muxer."""
 
     settings: GossipSettings
     all_unread: Unread
@@ -95,13 +95,14 @@ class _ConnectionEndedError(Exception):
 
 
 class GuardedSwarm(Swarm):
-    """Contains C1, C2 and C3, and forgets the addresses of peers when they leave."""
+    """Mends C1, C2 and C3 (see its methods), and forgets the addresses of peers that disconnect."""
 
     counters: Counters
 
     @override
     def set_stream_handler(self, stream_handler: StreamHandlerFn) -> None:
-        """C1, C2: an exception in a stream handler would end the host; reset the stream instead."""
+        """C1, C2: in stock, an exception in a stream handler ends the host. Here it resets the
+        stream."""
 
         async def guarded(stream: INetStream) -> None:
             try:
@@ -109,7 +110,7 @@ class GuardedSwarm(Swarm):
             except Exception:  # noqa: BLE001 - the edge towards strangers
                 self.counters.contained += 1
                 await stream.reset()
-            finally:  # stock leaves it open, and it counts towards the streams of the peer
+            finally:  # stock leaves the stream open, and it counts as one of the peer's streams
                 muxed = getattr(stream, "muxed_stream", None)
                 if isinstance(muxed, Stream):
                     muxed.release()
@@ -121,7 +122,8 @@ class GuardedSwarm(Swarm):
         self, raw_conn: IRawConnection, maddr: Multiaddr
     ) -> IMuxedConn:
         """C3: stock keeps the task and slot of an inbound connection until the swarm ends, so a
-        listener accepts a fixed number of connections ever. Here the connection frees both."""
+        listener accepts only a fixed number of connections in its life. Here both are freed when
+        the connection ends."""
         if isinstance(raw_conn, RawConnection):
             raw_conn.stream = BufferedStream(raw_conn.stream)
         muxed = await super().upgrade_inbound_raw_conn(raw_conn, maddr)
@@ -139,15 +141,15 @@ class GuardedSwarm(Swarm):
 
     @override
     async def notify_disconnected(self, conn: INetConn) -> None:
-        """Forget the peer's addresses (MARS-2, DEB-9) and failed dials with its last connection;
-        after a failed dial, stock refuses to dial the peer for 60 s."""
+        """Forget a peer's addresses (MARS-2, DEB-9) and failed dials when its last connection ends.
+        Stock refuses to dial a peer for 60 s after a failed dial."""
         await super().notify_disconnected(conn)
         peer_id = conn.muxed_conn.peer_id
         if not self.get_connections(peer_id):
             self.forget(peer_id)
 
     def forget(self, peer_id: ID) -> None:
-        """Remove a peer from the peerstore and from the dialer's records."""
+        """Remove a peer from the peerstore and from libp2p's records of failed dials."""
         self.unblock_peer(peer_id)
         self.auto_connector._recent_disconnects.pop(peer_id, None)
         if peer_id != self.self_id and peer_id in self.peerstore.peer_ids():
@@ -155,11 +157,11 @@ class GuardedSwarm(Swarm):
 
     @override
     def _schedule_auto_connect(self) -> None:
-        """Does nothing: stock dials peers of its peerstore when it has few connections."""
+        """Does nothing. Stock dials peers of its peerstore here when it has few connections."""
 
 
 class QuietHost(BasicHost):
-    """Answers identify and ping, sends neither, and ignores pushed addresses."""
+    """Answers identify and ping requests, sends none, and ignores addresses that peers push."""
 
     def __init__(self, network: Swarm) -> None:
         super().__init__(network, disable_identify_address_discovery=True)
@@ -167,11 +169,13 @@ class QuietHost(BasicHost):
 
     @override
     def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
-        """Does nothing: the answer would be kept and is not needed."""
+        """Does nothing. Stock asks the peer for its addresses and keeps them; they are not
+        needed."""
 
 
 def build_host(seed: bytes | None, settings: GossipSettings, counters: Counters) -> QuietHost:
-    """A host with the key of `seed` (32 bytes), or else with a fresh key of this process only."""
+    """Return a host whose key is made from `seed` (32 bytes), or, if it is None, a new key that is
+    not stored."""
     key_pair = create_new_key_pair(seed if seed is not None else secrets.token_bytes(32))
     peer_id = ID.from_pubkey(key_pair.public_key)
     # C9: stock also accepts plaintext and offers secio.

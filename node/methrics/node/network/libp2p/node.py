@@ -1,4 +1,4 @@
-"""The swarm on libp2p: makes its parts, and opens and closes them in the right order."""
+"""Makes the parts of the swarm on libp2p, and opens and closes them in the right order."""
 
 from __future__ import annotations
 
@@ -127,12 +127,12 @@ async def open_swarm(
     seed: bytes | None = None,
     settings: GossipSettings | None = None,
 ) -> AsyncIterator[GossipSwarm]:
-    """A swarm on TCP, Noise and Yamux, closed when the block ends.
+    """Open a swarm on TCP, Noise and Yamux; close it when the block ends.
 
-    `listen`: multiaddrs such as `/ip4/0.0.0.0/tcp/4001` (port 0: any free one); without any, the
-    swarm only dials, as apps do. `seed`: the 32-byte seed of the host key; without it, the key and
-    the peer id last for this process only. Raises `ConfigError` if an address does not parse or
-    cannot be listened on, or if its port is in use.
+    `listen`: multiaddrs such as `/ip4/0.0.0.0/tcp/4001` (port 0 chooses a free port). Without an
+    address, the swarm only dials, as apps do. `seed`: the 32-byte seed of the host key. Without it,
+    the host key and the peer id are new and are not stored. Raises `ConfigError` if an address does
+    not parse or cannot be listened on, or if its port is in use.
     """
     if seed is not None and len(seed) != 32:
         raise ConfigError("bad-seed", f"a host key seed has 32 bytes, this one has {len(seed)}")
@@ -175,7 +175,8 @@ async def _running(
     rng: random.Random,
     nursery: trio.Nursery,
 ) -> AsyncIterator[tuple[Gossip, Router]]:
-    """Run the two gossip services. C8: a stream that arrives before they run would end the host."""
+    """Run the two gossip services. They must run before the host listens (C8): otherwise a stream
+    that arrives early would end the host."""
     router = Router(settings, counters, rng)
     gossip = Gossip(host, router, settings, counters, nursery)
     async with background_trio_service(gossip), background_trio_service(router):

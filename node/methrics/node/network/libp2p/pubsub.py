@@ -1,10 +1,11 @@
-"""Messages in and out: frames from peers, one verdict per content, one queue per peer.
+"""Receives and sends gossip messages: one verdict per content, one send queue per peer.
 
-A `Pubsub` of libp2p 0.8.1 with its receive path replaced. In stock libp2p:
-- bytes of a stranger that do not decode end the host (C1), and so do our own errors (C2);
-- a validator can only accept or reject, and a rejection costs peer score;
-- one message from three peers is validated three times, and the number of tasks has no limit;
-- a gossip stream that ends while its connection lives cuts two peers off from each other (C4).
+It replaces the receiving part of libp2p's `Pubsub`. In stock libp2p 0.8.1:
+- a stranger's bytes that do not decode end the host (C1), and so do errors in our code (C2);
+- a validator can only accept or reject a message, and each rejection lowers a peer score;
+- a message that arrives from three peers is validated three times, in any number of tasks;
+- if a gossip stream ends but its connection stays open, the two peers no longer exchange messages
+  (C4).
 """
 
 from __future__ import annotations
@@ -43,34 +44,35 @@ from methrics.node.token_bucket import TokenBucket
 from methrics.schema.wire.verdict import Decision
 
 _WINDOW = 1024 * 1024
-"""Bytes that a peer may send ahead on its gossip stream: one frame of the largest size."""
+"""Most bytes that may arrive on a peer's gossip stream before we read them: one frame of the
+largest size."""
 
 _MESSAGES_MAX = 256
-"""Messages in one frame: more than fit if each has a useful size."""
+"""Most messages in one frame. Fewer fit if each one has a useful size."""
 
 _PARTS_MAX = 10_000
-"""Fields in one frame: twice the number of ids in the longest IHAVE of go-libp2p and js-libp2p."""
+"""Most fields in one frame: twice as many as the ids in the longest IHAVE of go- and js-libp2p."""
 
 _PARTS_PER_MESSAGE = 50
-"""Fields that count as one message in a peer's rate, because they take as long to process."""
+"""This many fields count as one message of a peer's rate, because they need as much time."""
 
 _TOPICS_MAX = 64
 _TOPIC_SIZE_MAX = 200
-"""Joined topics noted per peer, and characters of one topic name."""
+"""Most joined topics that are noted per peer, and most characters of one topic name."""
 
 
 @dataclass(slots=True)
 class Flow:
-    """The progress of sending to one peer."""
+    """How recently frames were written to one peer."""
 
     progress: float
-    """When a frame was last written, or the stream was opened (trio time)."""
+    """When a frame was last written, or else when the stream was opened (trio time)."""
     moved: trio.Event = field(default_factory=trio.Event)
 
 
 @dataclass(slots=True)
 class _Peer:
-    """The state of a forwarder while it has a gossip stream."""
+    """The state of a peer that sends messages to us, for as long as its gossip stream is open."""
 
     peer_id: ID
     text: str
@@ -80,7 +82,8 @@ class _Peer:
 
 
 class Gossip(Pubsub):
-    """`nursery` carries the validators; it must outlive the pubsub service."""
+    """The pubsub service of one host. Validators run in `nursery`, which must end after the
+    service."""
 
     def __init__(
         self,
@@ -97,7 +100,7 @@ class Gossip(Pubsub):
             max_subscriptions_per_peer=_TOPICS_MAX,
             max_inbound_rpc_size=settings.frame_max,
         )
-        self.seen_messages.stop()  # a thread per instance, which nothing else would end
+        self.seen_messages.stop()  # each instance starts a thread, which otherwise never ends
         self.contents = Contents(ttl=settings.seen_ttl, capacity=settings.seen_max)
         self.validators: dict[str, Validator] = {}
         self.flows: dict[ID, Flow] = {}
@@ -117,7 +120,7 @@ class Gossip(Pubsub):
 
     @override
     def get_hello_packet(self) -> rpc_pb2.RPC:
-        """The joined topics, without the signed addresses that stock adds."""
+        """Return the joined topics, without the signed addresses that stock adds."""
         subscriptions = [
             rpc_pb2.RPC.SubOpts(subscribe=True, topicid=topic) for topic in self.topic_ids
         ]
@@ -134,8 +137,8 @@ class Gossip(Pubsub):
     async def stream_handler(self, stream: INetStream) -> None:
         """Read a peer's gossip stream to its end, and then drop the peer's connection (C4).
 
-        The two sides of a pair of streams forget each other at different times. Only on a new
-        connection do both send their joined topics again.
+        If only the stream were opened again, one side might still remember the old one, and would
+        not send its joined topics. On a new connection both sides send them.
         """
         peer_id = stream.muxed_conn.peer_id
         if self._readers.get(peer_id, 0) >= 2:
@@ -180,7 +183,7 @@ class Gossip(Pubsub):
                     raise MessageTooLarge("too many parts in one frame")
                 rpc = rpc_pb2.RPC()
                 rpc.ParseFromString(frame)
-                # No signature covers them, and go refuses a message that we pass on with them.
+                # No signature covers unknown fields, and go-libp2p refuses a message that has them.
                 rpc.DiscardUnknownFields()
                 await self._take_frame(peer, rpc, len(frame), parts)
         finally:
@@ -227,12 +230,12 @@ class Gossip(Pubsub):
             counters.malformed += 1
             self._mesh.blame(peer.peer_id, topic)
             return
-        # While this waits, the peer is not read: its window fills, and it has to wait, too.
+        # While this waits, no bytes are read from the peer, so its window fills and it must wait.
         try:
             await peer.slots.acquire()
             await self._slots.acquire()
         except trio.Cancelled:
-            self.contents.forget(content)  # otherwise it would count as being judged for ever
+            self.contents.forget(content)  # otherwise `contents` would wait for a verdict for ever
             raise
         self._nursery.start_soon(self._judge, peer, topic, content, message, validator)
 
@@ -276,7 +279,7 @@ class Gossip(Pubsub):
                 self._mesh.push(peer_id, frame)
 
     def own_frame(self, topic: str, data: bytes) -> bytes:
-        """Sign `data` as a message of our own and note it as known; returns its frame."""
+        """Sign `data` as a message of this node, note it as known, and return its frame."""
         key = self.sign_key
         if key is None:
             raise RuntimeError("a strictly signing pubsub has a key")
@@ -292,7 +295,7 @@ class Gossip(Pubsub):
     async def handle_sending_messages(
         self, peer_id: ID, stream: INetStream, queue: RpcQueue
     ) -> None:
-        """Write a peer's queue to its stream; any error drops the peer (C4)."""
+        """Write a peer's queue to its stream. After any error, drop the peer's connection (C4)."""
         flow = self.flows[peer_id] = Flow(trio.current_time())
         muxed = getattr(stream, "muxed_stream", stream)
         try:
@@ -313,7 +316,8 @@ class Gossip(Pubsub):
                 flow.moved.set()
 
     async def wait_for_room(self, peer_id: ID) -> None:
-        """Wait while the peer's queue is long (C6), unless it makes no progress for `stall_max`."""
+        """Wait while the peer's queue is long (C6), but at most until no frame was written to the
+        peer for `stall_max` seconds."""
         while True:
             queue, flow = self.peer_queues.get(peer_id), self.flows.get(peer_id)
             if queue is None or flow is None or len(queue) < self._settings.queue_wait:
@@ -326,7 +330,7 @@ class Gossip(Pubsub):
 
     @override
     def handle_subscription(self, origin_id: ID, sub_message: rpc_pb2.RPC.SubOpts) -> None:
-        topic: object = sub_message.topicid  # protobuf gives bytes where it finds no UTF-8
+        topic: object = sub_message.topicid  # protobuf returns bytes if they are not UTF-8
         if isinstance(topic, str) and 0 < len(topic) <= _TOPIC_SIZE_MAX:
             super().handle_subscription(origin_id, sub_message)
             self.wake()
@@ -345,11 +349,11 @@ class Gossip(Pubsub):
 
     @override
     def _schedule_peer_stream_retry(self, peer_id: ID) -> None:
-        """Does nothing: the old connection is being dropped."""
+        """Does nothing. Stock opens a new stream here, but the connection is being dropped."""
 
     async def _drop(self, peer_id: ID) -> None:
         with trio.move_on_after(5) as scope:
-            scope.shield = True  # cancelled, it would not wake those who wait for the disconnect
+            scope.shield = True  # if cancelled, it would not wake tasks that await the disconnect
             await self.host.disconnect(peer_id)
 
     def _knows(self, content: bytes) -> bool:
@@ -357,5 +361,5 @@ class Gossip(Pubsub):
 
 
 def _one_second(rate: float, now: float) -> TokenBucket:
-    """A bucket that lets a burst of one second's worth pass."""
+    """Return a token bucket that allows a burst of as many tokens as it gains in one second."""
     return TokenBucket(rate=rate, size=rate, now=now)

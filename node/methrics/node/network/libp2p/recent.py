@@ -1,7 +1,7 @@
-"""Messages of the last few heartbeats, kept for peers that missed them (pure).
+"""Keeps the messages of the last few heartbeats, for peers that missed them (pure).
 
 libp2p's own cache finds messages by sender and number. Our message ids are hashes of the content,
-so that cache never finds a message that a peer asks for; and its size in bytes has no limit.
+so that cache would never find a message for which a peer asks. Its size in bytes also has no limit.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from typing import NamedTuple
 
 
 class Kept(NamedTuple):
-    """A frame that carries one message of `topic`."""
+    """A frame that contains one message of `topic`."""
 
     topic: str
     frame: bytes
 
 
 class Recent:
-    """Frames by content id, forgotten after `history` shifts or beyond `bytes_max` bytes."""
+    """Frames by content id. A frame is forgotten after `history` heartbeats, and the oldest ones
+    earlier while there are more than `bytes_max` bytes. `window`: heartbeats of which IHAVE
+    messages name the messages."""
 
     def __init__(self, *, window: int = 3, history: int = 5, bytes_max: int = 33_554_432) -> None:
         self._window = window
@@ -42,7 +44,7 @@ class Recent:
         return self._kept.get(content)
 
     def window(self, topic: str) -> list[bytes]:
-        """Ids of the topic's messages of the last `window` heartbeats, newest first."""
+        """Return the ids of the topic's messages of the last `window` heartbeats, newest first."""
         kept = self._kept
         ids = [c for beat in self._history[: self._window] for c in reversed(beat)]
         return [c for c in ids if c in kept and kept[c].topic == topic]

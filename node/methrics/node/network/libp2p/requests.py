@@ -1,8 +1,8 @@
-"""One request and one reply on a stream of its own.
+"""Sends and answers requests: one request and its reply on a stream of their own.
 
-Each is a length of four bytes, big-endian, and that many bytes. The protocol name of the stream
-gives their meaning. If a request is not answered (refused, oversize, failed, too slow), the stream
-is reset without a reason.
+A request or reply is a length (four bytes, big-endian) and then that many bytes. The protocol name
+of the stream defines their meaning. If a request is not answered (it is refused, oversize or too
+slow, or its handler fails), the stream is reset without a reason.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _LENGTH = 4
 
 
 class OversizeError(Exception):
-    """The other side announced more bytes than are allowed."""
+    """The peer announced more bytes than are allowed."""
 
 
 async def read_message(stream: INetStream, most: int) -> bytes:
-    """The body of the next message on `stream`; what follows it is not read.
+    """Return the body of the next message on `stream`, and read no byte after it.
 
-    Raises OversizeError for a length over `most` bytes, IOException if the stream ends early.
+    Raises OversizeError for a length over `most` bytes, and IOException if the stream ends early.
     """
     header = await _read_exactly(stream, _LENGTH)
     length = int.from_bytes(header, "big")
@@ -64,7 +64,7 @@ class Requests:
         self._running: dict[ID, int] = {}
 
     def serve(self, protocol: str, handler: Handler, request_max: int) -> None:
-        """Answer `protocol` from now on."""
+        """Answer requests of `protocol` with `handler` from now on."""
 
         async def answer(stream: INetStream) -> None:
             peer_id = stream.muxed_conn.peer_id
@@ -107,7 +107,8 @@ class Requests:
         await stream.reset()
 
     async def ask(self, peer_id: ID, protocol: str, body: bytes, reply_max: int) -> bytes:
-        """The reply of the peer, or `UnreachableError`. The caller limits the time."""
+        """Send a request and return the peer's reply. Raises `UnreachableError` if there is no
+        reply of at most `reply_max` bytes. The caller limits the time."""
         stream: INetStream | None = None
         try:
             stream = await self._host.new_stream(peer_id, [TProtocol(protocol)])
@@ -133,7 +134,7 @@ class Requests:
 
 
 def parse_peer(peer: PeerId) -> ID | None:
-    """The peer id that `peer` spells, or None."""
+    """Return the peer id whose text form is `peer`, or None if it is not one."""
     try:
         return ID.from_string(peer)
     except Exception:  # noqa: BLE001 - three parsers, each with errors of its own

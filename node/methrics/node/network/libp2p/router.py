@@ -1,10 +1,13 @@
-"""The mesh: which peers get messages, its repair, and the control messages of peers.
+"""Maintains the mesh of peers that get messages, and handles the control messages of peers.
 
-A `GossipSub` of libp2p 0.8.1 with its heartbeat, its control handlers and its sending replaced.
-Stock, a heartbeat that raises ends the host; PRUNE makes us dial addresses that a stranger names;
-state grows with every topic name a stranger invents and with every delivery; a GRAFT meant for one
-peer is repeated to the next; each message is parsed and measured again per peer; and every frame
-carries our signed addresses.
+It replaces the heartbeat, the control handlers and the sending part of libp2p's `GossipSub`. In
+stock libp2p 0.8.1:
+- an error in the heartbeat ends the host;
+- after a PRUNE, the host dials addresses that a stranger names;
+- the state grows with every topic name that a stranger invents, and with every delivery;
+- a GRAFT for one peer is also sent to the next peer;
+- each message is parsed and measured again for each peer;
+- every frame contains our signed addresses.
 """
 
 from __future__ import annotations
@@ -25,20 +28,21 @@ from methrics.node.network.libp2p.scores import IGNORED_BELOW, MESH_LEAST, score
 from methrics.node.network.libp2p.settings import GossipSettings
 
 _IDS_MAX = 64
-"""Message ids taken from one peer per heartbeat, in IHAVE and again in IWANT."""
+"""Most message ids that are read from one peer per heartbeat, over its IHAVE and IWANT messages."""
 
 _RESEND_MAX = 3
-"""Times one message is sent again to one peer (gossipsub 1.1): 20 bytes ask for up to 128 KiB."""
+"""Most times that one message is sent to one peer that asks for it (gossipsub 1.1). Without a
+limit, a peer could get 128 KiB again and again for 20 bytes."""
 
 _BACKOFF_MAX = 600
-"""Seconds for which a PRUNE can ask us to stay away."""
+"""Most seconds for which a PRUNE can keep us out of a peer's mesh."""
 
 _PART_MAX = 16
-"""Control parts of one kind looked at in one frame."""
+"""Most control parts of one kind that are read in one frame; further ones are ignored."""
 
 
 class Router(GossipSub):
-    """`counters` and `settings` are shared with the rest of the swarm."""
+    """The gossipsub router of one swarm. Other parts of the swarm share its `counters`."""
 
     def __init__(self, settings: GossipSettings, counters: Counters, rng: random.Random) -> None:
         super().__init__(
@@ -64,49 +68,51 @@ class Router(GossipSub):
         self._away: dict[tuple[ID, str], float] = {}
 
     def score(self, peer: ID, topic: str) -> float:
-        """The peer score; 0 for a peer without a gossip stream to us, of which nothing is kept."""
+        """Return the peer score on `topic`. It is 0 for a peer that has no gossip stream to us, as
+        no state is kept for such a peer."""
         if self.scorer is None or peer not in self._speaking:
             return 0.0
         return self.scorer.score(peer, [topic])
 
     def hear(self, peer: ID) -> None:
-        """`peer` has opened a gossip stream to us: from now on it has a peer score. (Stock begins
-        with the stream that we open, which a peer that only sends need not accept.)"""
+        """Note that `peer` has opened a gossip stream to us: from now on it has a peer score.
+        (Stock waits for the stream that we open, but a peer that only sends need not accept it.)"""
         self._speaking.add(peer)
 
     def unhear(self, peer: ID) -> None:
-        """The gossip stream of `peer` has ended: forget its score."""
+        """Note that the gossip stream of `peer` has ended: forget its peer score."""
         self._speaking.discard(peer)
         if self.scorer is not None:
             self.scorer.remove_peer(peer)
 
     def trusted(self, peer: ID, topic: str) -> bool:
-        """Whether messages of `peer` are read."""
+        """Whether the peer score of `peer` is high enough that its messages are judged."""
         return self.score(peer, topic) >= IGNORED_BELOW
 
     def credit(self, peer: ID, topic: str) -> None:
-        """`peer` was the first to send a message that was accepted."""
+        """Raise the peer score of `peer`, which was the first to send an accepted message."""
         if self.scorer is not None and peer in self._speaking:
             self.scorer.on_first_delivery(peer, topic)
 
     def blame(self, peer: ID, topic: str) -> None:
-        """`peer` sent a message that no honest node sends."""
+        """Lower the peer score of `peer`, which sent a message that no honest node sends."""
         if self.scorer is not None and peer in self._speaking:
             self.scorer.on_invalid_message(peer, topic)
 
     def blame_frame(self, peer: ID) -> None:
-        """`peer` sent a frame that no honest node sends; it belongs to no topic."""
+        """Lower the peer score of `peer` on all topics, for a frame that no honest node sends."""
         if self.scorer is not None and peer in self._speaking:
             self.scorer.penalize_behavior(peer, 1.0)
 
     def topic_peers(self, topic: str) -> set[ID]:
-        """Peers that are registered and have joined `topic`."""
+        """Return the connected peers that have joined `topic`."""
         if self.pubsub is None:
             return set()
         return {p for p in self.pubsub.peer_topics.get(topic, ()) if p in self.pubsub.peers}
 
     def targets(self, topic: str) -> list[ID]:
-        """Peers that get an own message: the mesh, filled up to the degree with other peers."""
+        """Return the peers that get a message of this node: those in the mesh and, if there are
+        fewer than `degree`, others drawn at random."""
         peers = [p for p in self.topic_peers(topic) if self.score(p, topic) >= MESH_LEAST]
         mesh = self.mesh.get(topic, set())
         chosen = [p for p in peers if p in mesh]
@@ -115,7 +121,8 @@ class Router(GossipSub):
         return chosen + self._rng.sample(others, min(missing, len(others)))
 
     def push(self, peer: ID, frame: bytes) -> bool:
-        """Queue a ready frame for one peer. False, counted as `unsent`, if its queue is full."""
+        """Queue a frame for one peer. If its queue is full, count the frame as `unsent` and return
+        False."""
         queue = None if self.pubsub is None else self.pubsub.peer_queues.get(peer)
         if queue is not None and queue.push(frame):  # type: ignore[arg-type]
             return True
@@ -132,7 +139,8 @@ class Router(GossipSub):
                 self._counters.contained += 1
 
     async def beat(self) -> None:
-        """One heartbeat: repair the mesh, send IHAVE to peers outside it, forget old state."""
+        """Do the work of one heartbeat: repair the mesh, send IHAVE to peers outside it, and forget
+        old state."""
         control: defaultdict[ID, rpc_pb2.ControlMessage] = defaultdict(rpc_pb2.ControlMessage)
         for topic in list(self.mesh):
             self._repair(topic, control)
@@ -177,7 +185,7 @@ class Router(GossipSub):
                 control[peer].ihave.add(topicID=topic, messageIDs=ids)
 
     def _forget(self) -> None:
-        """Drop state that peers caused and that is no longer of use."""
+        """Drop state about peers and messages that is no longer used."""
         self._beat += 1
         self._ids.clear()
         for pair in [pair for pair in self._resent if self.recent.get(pair[1]) is None]:
@@ -253,7 +261,8 @@ class Router(GossipSub):
     def _add_back_off(
         self, peer: ID, topic: str, is_unsubscribe: bool, backoff_duration: int = 0
     ) -> None:
-        """Stay out of the topic's mesh with `peer` for a while (stock: by the wall clock)."""
+        """Keep `peer` out of the topic's mesh for `backoff_duration` seconds, or else for the
+        default time. (Stock measures it by the wall clock.)"""
         seconds = backoff_duration or self.prune_back_off
         until = trio.current_time() + seconds
         self._away[peer, topic] = max(until, self._away.get((peer, topic), 0.0))
@@ -263,7 +272,7 @@ class Router(GossipSub):
         return self._away.get((peer, topic), 0.0) > trio.current_time()
 
     def knows(self, content: bytes) -> bool:
-        """Whether a message is known; the pubsub that owns this router says so."""
+        """Whether a message is known. The pubsub of this router replaces this method."""
         return False
 
     def _first_ids(self, ids: Sequence[bytes], peer: ID) -> list[bytes]:
@@ -280,16 +289,17 @@ class Router(GossipSub):
 
     @override
     def _track_peer_ip(self, peer_id: ID) -> None:
-        """Does nothing: addresses of peers are not kept (MARS-2)."""
+        """Does nothing. Stock keeps the addresses of peers here (MARS-2)."""
 
     @override
     async def flush_pending_messages(self, peer_id: ID) -> None:
-        """Does nothing: no message is queued for a peer whose topics are not known yet."""
+        """Does nothing, because no message is queued for a peer whose topics are not known yet."""
 
     @override
     async def send_recent_messages(self, peer_id: ID, topic: str) -> None:
-        """Send IHAVE with recent messages to a peer that has just joined. (Stock writes all those
-        messages into the stream, past the queue and between the halves of other frames.)"""
+        """Send IHAVE with the ids of recent messages to a peer that has just joined. (Stock writes
+        the messages themselves to the stream without the queue, so they can be written into the
+        middle of another frame.)"""
         ids = self.recent.window(topic)[:_IDS_MAX]
         if ids:
             await self.emit_ihave(topic, ids, peer_id)

@@ -1,4 +1,4 @@
-"""Pubsub RPCs and signed messages as bytes (the libp2p pubsub protocol, StrictSign)."""
+"""Encodes, decodes, signs and verifies messages of the libp2p pubsub protocol (StrictSign)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from nacl.exceptions import BadSignatureError
 
 _PREFIX = PUBSUB_SIGNING_PREFIX.encode()
 _ED25519_ID = b"\x00\x24\x08\x01\x12\x20"
-"""A peer id that holds its own Ed25519 key: identity multihash of 36 bytes of protobuf."""
+"""The first bytes of a peer id that contains its own Ed25519 key: an identity multihash of 36 bytes
+of protobuf."""
 
 _PUBLISH_TAG = b"\x12"
-"""Field 2 of an RPC, length-delimited: one published message."""
+"""Tag of field 2 of an RPC, which is length-delimited and contains one published message."""
 
 _CHUNK = 65_536
 
 _INSIDE = {0: {1: 2, 2: 2, 3: 1}, 1: dict.fromkeys(range(1, 7), 2), 2: {}}
-"""The length-delimited fields that contain messages, by level. 0: an RPC; 1: its control part; 2:
-the parts of that."""
+"""Level -> number of a field that contains a message -> level of that message. Level 0 is an RPC, 1
+its control part, and 2 a message without inner messages."""
 
 
 def uvarint(value: int) -> bytes:
-    """`value` as an unsigned LEB128 integer."""
+    """Return `value` as an unsigned LEB128 integer."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -38,19 +39,20 @@ def uvarint(value: int) -> bytes:
 
 
 def publish_frame(message: bytes) -> bytes:
-    """The frame that carries one serialized message, its length first. Made once, sent often."""
+    """Return the frame (length first) with one serialized message. The same frame is sent to all
+    peers."""
     rpc = _PUBLISH_TAG + uvarint(len(message))
     return b"".join((uvarint(len(rpc) + len(message)), rpc, message))
 
 
 def rpc_frame(rpc: rpc_pb2.RPC) -> bytes:
-    """The frame of any RPC, its length first."""
+    """Return the frame (length first) of any RPC."""
     body: bytes = rpc.SerializeToString()
     return uvarint(len(body)) + body
 
 
 def sign(topic: str, data: bytes, sender: bytes, seqno: int, key: PrivateKey) -> bytes:
-    """A serialized message under StrictSign; `sender` is the peer id that holds the key."""
+    """Return a signed, serialized message (StrictSign). `sender` is the peer id of `key`."""
     message = rpc_pb2.Message(
         data=data, topicIDs=[topic], from_id=sender, seqno=seqno.to_bytes(8, "big")
     )
@@ -59,14 +61,14 @@ def sign(topic: str, data: bytes, sender: bytes, seqno: int, key: PrivateKey) ->
 
 
 def validly_signed(message: rpc_pb2.Message) -> bool:
-    """Whether the message is signed by its sender. False, never an error, for any bytes."""
+    """Whether the message has a valid signature of its sender. Never raises."""
     sender: bytes = message.from_id
     if len(message.seqno) != 8:
-        return False  # js refuses it, and would blame us for passing it on
+        return False  # js-libp2p refuses such a message, and lowers our peer score if we forward it
     if len(sender) != 38 or not sender.startswith(_ED25519_ID):
         return _validly_signed_otherwise(message)
     if len(message.signature) != 64 or message.key not in (b"", sender[2:]):
-        return False  # a key of another: not covered by the signature, and refused by go and js
+        return False  # another key than the sender's: no signature covers it; go and js refuse it
     unsigned = rpc_pb2.Message(
         data=message.data, topicIDs=message.topicIDs, from_id=sender, seqno=message.seqno
     )
@@ -81,7 +83,8 @@ def validly_signed(message: rpc_pb2.Message) -> bool:
 
 
 def _validly_signed_otherwise(message: rpc_pb2.Message) -> bool:
-    """For senders with other kinds of key. C1: the stock check raises for keys it cannot decode."""
+    """As `validly_signed`, for senders whose key is of another kind. C1: the stock check raises an
+    error for a key that it cannot decode."""
     try:
         if message.key and ID.from_pubkey(deserialize_public_key(message.key)) != ID(
             message.from_id
@@ -93,10 +96,10 @@ def _validly_signed_otherwise(message: rpc_pb2.Message) -> bool:
 
 
 def count_parts(frame: bytes, most: int) -> int:
-    """Fields in an RPC and in its parts, counted until there are more than `most`.
+    """Return the number of fields in an RPC and in its parts; stop counting above `most`.
 
-    Decoding takes time and memory per field, and a frame has room for half a million empty ones.
-    In bytes that are not protobuf, the fields before the first error are counted.
+    Decoding needs time and memory per field, and a frame has room for half a million empty fields.
+    If the bytes are not protobuf, the fields before the first error are counted.
     """
     count, level, at, end = 0, 0, 0, len(frame)
     ends: list[tuple[int, int]] = []
@@ -141,9 +144,10 @@ def _uvarint_at(data: bytes, at: int) -> tuple[int, int]:
 
 
 class FrameReader:
-    """Reads length-prefixed frames from a stream, in large pieces; stock reads single bytes.
+    """Reads length-prefixed frames from a stream in large pieces. Stock reads single bytes.
 
-    `count_unread` is called with the number of bytes that the buffer gained (or lost, below 0).
+    `count_unread` is called with the number of bytes by which the buffer grew (negative if it
+    shrank).
     """
 
     def __init__(
@@ -163,7 +167,8 @@ class FrameReader:
         self._buffer = bytearray()
 
     async def next(self) -> bytes:
-        """The next frame. Raises `MessageTooLarge` or `IncompleteReadError`."""
+        """Return the next frame. Raises `MessageTooLarge` if it has more than `frame_max` bytes,
+        and `IncompleteReadError` if the stream ends."""
         while True:
             length, size = self._length()
             if length is not None:

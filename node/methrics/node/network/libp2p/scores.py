@@ -1,6 +1,6 @@
 """Parameters and thresholds of the peer score (gossipsub 1.1, "Peer scoring").
 
-libp2p's thresholds default to minus infinity, at which a peer score has no effect.
+By default, libp2p's thresholds are minus infinity, so that a peer score has no effect.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ IGNORED_BELOW = -100.0
 
 
 def score_params() -> ScoreParams:
-    """Ten rejected messages within half a minute outweigh all credit. After 15, messages of the
-    peer are dropped unread for about a minute. Credit is small, so that a peer with a long good
-    record cannot send many bad messages. Counters decay once per heartbeat."""
+    """Return the parameters of the peer score.
+
+    Ten rejected messages within half a minute outweigh the largest credit for accepted ones. After
+    15 rejected messages, messages of the peer are dropped unread for about a minute. The largest
+    credit is small, so that a peer with a long good record cannot send many bad messages. Counters
+    decay once per heartbeat.
+    """
     return ScoreParams(
         p2_first_message_deliveries=TopicScoreParams(weight=0.5, cap=40.0, decay=0.95),
         p4_invalid_messages=TopicScoreParams(weight=10.0, cap=60.0, decay=0.98),

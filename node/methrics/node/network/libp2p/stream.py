@@ -1,4 +1,4 @@
-"""One yamux stream: its window bounds the buffer here, and the peer's window bounds writing."""
+"""One yamux stream: our window limits its read buffer, and the peer's window limits writing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from methrics.node.network.libp2p.frames import Flag, Type
 
 
 class Stream(IMuxedStream):
-    """One stream. The peer gets new credit once half a window is read, so that updates are few."""
+    """One stream. The peer gets new credit only when half a window was read, so that few window
+    updates are sent."""
 
     def __init__(self, conn: Carrier, stream_id: int, inbound: bool) -> None:
         self.stream_id = stream_id
@@ -29,9 +30,9 @@ class Stream(IMuxedStream):
         self.closed = False
         self._conn = conn
         self._buffer = bytearray()
-        self._window = frames.WINDOW  # what we let the peer send ahead
-        self._credit = frames.WINDOW  # what is left of it
-        self._consumed = 0  # read, but not yet granted again
+        self._window = frames.WINDOW  # bytes that the peer may send before we read them
+        self._credit = frames.WINDOW  # bytes of the window that the peer has not used
+        self._consumed = 0  # bytes read for which the peer has no new credit yet
         self._send_window = frames.WINDOW
         self._eof = False
         self._reset = False
@@ -43,7 +44,7 @@ class Stream(IMuxedStream):
         self._write_lock = trio.Lock()
 
     def widen(self, window: int) -> None:
-        """Let the peer send `window` bytes ahead from now on; used for the gossip stream."""
+        """Enlarge the peer's window to `window` bytes; used for the gossip stream."""
         extra = window - self._window
         if extra > 0:
             self._window += extra
@@ -52,7 +53,7 @@ class Stream(IMuxedStream):
 
     @override
     async def read(self, n: int | None = None) -> bytes:
-        """The received bytes: at least one, at most `n`.
+        """Wait for received bytes; return at least one and at most `n`.
 
         Raises `MuxedStreamEOF` at the end of the stream. Raises `MuxedStreamReset` after a reset,
         and, once all received bytes are read, after the end of the connection.
@@ -84,7 +85,8 @@ class Stream(IMuxedStream):
 
     @override
     async def write(self, data: bytes) -> None:
-        """Send all of `data`; waits while the peer does not read, up to `write_time_max`."""
+        """Send all of `data`. Raises MuxedStreamError if the peer reads no byte for
+        `write_time_max` seconds."""
         async with self._write_lock:
             try:
                 await self._write(data)
@@ -117,8 +119,8 @@ class Stream(IMuxedStream):
 
     @override
     async def close(self) -> None:
-        """End writing; the peer may still write. Never waits. A write that is still running raises
-        MuxedStreamClosed, and the end is sent after it."""
+        """End writing; the peer may still write. Never waits. A write that still runs raises
+        MuxedStreamClosed, and the end of the stream is sent after that."""
         self._closing = True
         self._used = trio.current_time()
         self._wake()
@@ -137,12 +139,12 @@ class Stream(IMuxedStream):
         self.break_off()
 
     def release(self) -> None:
-        """Reset the stream, which is not used here any more, unless it was closed."""
+        """Reset the stream when it is no longer used here, unless it was closed."""
         if not self._closing:
             self.break_off()
 
     def break_off(self) -> None:
-        """Reset the stream and send that to the peer; may be called again."""
+        """Reset the stream and notify the peer; may be called again."""
         if not self.closed:
             self.abandon()
             self._conn.queue(Type.WINDOW, Flag.RST, self.stream_id, 0)
@@ -171,21 +173,23 @@ class Stream(IMuxedStream):
 
     @property
     def done(self) -> bool:
-        """Whether neither side will send anything more."""
+        """Whether neither side will send any more data."""
         return self._reset or (self._eof and self._fin_sent)
 
     def forget_if_done(self) -> None:
-        """Let the connection drop this stream once neither side will send anything more."""
+        """If neither side will send any more data, make the connection drop this stream."""
         if self.done:
             self.closed = True
             self._conn.forget(self.stream_id)
 
     def awaits_close(self, since: float) -> bool:
-        """Whether it was closed and last read here before `since`, and the peer left it open."""
+        """Whether the stream was closed and last read here before `since`, but the peer left it
+        open."""
         return self._fin_sent and not self._eof and not self._readers and self._used < since
 
     def take(self, data: bytes | memoryview) -> bool:
-        """Buffer received data; False if the peer sent more than its window allows."""
+        """Buffer received data. Return False if the peer sent more than its window allows, or sent
+        data after it ended the stream."""
         self._credit -= len(data)
         if self._credit < 0 or self._eof:
             return False
@@ -195,24 +199,24 @@ class Stream(IMuxedStream):
         return True
 
     def granted(self, increment: int) -> None:
-        """The peer lets us send `increment` more bytes."""
+        """Note that the peer allows us to send `increment` more bytes."""
         self._send_window += increment
         self._wake()
 
     def ended(self) -> None:
-        """The peer will send nothing more."""
+        """Note that the peer will send no more data."""
         self._eof = True
         self._wake()
 
     def abandon(self) -> None:
-        """The stream was reset: unread data is dropped."""
+        """Note that the stream was reset: drop unread data."""
         self._reset = True
         self._conn.count_unread(-len(self._buffer))
         self._buffer = bytearray()
         self.cut()
 
     def cut(self) -> None:
-        """The connection has ended; received data may still be read."""
+        """Note that the connection has ended; received data may still be read."""
         self.closed = True
         self._wake()
 
