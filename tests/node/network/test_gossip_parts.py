@@ -49,7 +49,7 @@ def test_specification_says_how_messages_are_named() -> None:
     topics = spec.split("\n## 6. ")[1].split("\n## ")[0]
     assert f"first {ID_SIZE} bytes of SHA-256(topic || 0x00 || data)" in topics
     (data, topic, content) = re.findall(
-        r'data `"(\w+)"` [^`]*on\n`([^`]+)` has the id\n`([0-9a-f]+)`', topics
+        r'data `"(\w+)"` [^`]*on\s`([^`]+)` has the id\s`([0-9a-f]+)`', topics
     )[0]
     assert topic == example_catalog().topic
     assert content_id(topic, data.encode()).hex() == content
