@@ -35,10 +35,6 @@ _HINT = {
     "contact": "whom can people ask? a link or an address",
 }
 
-_INTRODUCTION = (
-    "A draft made from a Mixpanel export. Fill in the empty strings and delete what you do not",
-    "need, then: methrics catalog lint, methrics catalog sign.",
-)
 _RELEASE = {"delay": 600, "jitter": 7200}
 _DAILY_RELEASE = {"delay": 300, "every": [3600, 43200], "jitter": 10800}
 _ONCE = "Whether this is your first report of the {}, so that you are counted once."
