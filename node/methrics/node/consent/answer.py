@@ -16,20 +16,22 @@ POLICY, DO_NOT_TRACK, SWITCH, CI, ENVIRONMENT, ANSWER, CHANGED, NOT_NOW, DEFAULT
     "not-now",
     "default",
 )
-"""Names of the rules that can decide (`Effective.rule`). The last four stand for the person's own
-answer: it holds; its question has changed since; it was put off; there is none yet."""
+"""Names of the rules that can decide (`Effective.rule`). The last four are about the person's own
+answer. ANSWER: the answer decides. CHANGED: its question has changed since. NOT_NOW: the person put
+it off. DEFAULT: there is no answer yet."""
 
 EVERY = "*"
-"""In place of an event type: every type of the app, later ones included. In place of a namespace:
-every app. No event type and no namespace has this name. Only a no is stored under it."""
+"""As the name of an event type: every type of the app, later ones included. As a namespace: every
+app, later ones included. No event type or namespace has this name. Only a no is stored under it."""
 
 
 class Answer(NamedTuple):
     """A person's answer about one event type of one app.
 
-    `fields`: names that may be shared, None for every field. `routes`: how reports may travel.
-    `time`: when it was given, "2026-01-31T12:00:00Z"; these texts sort by time. `later`: when the
-    person last said "not now", "" for never; with `on`, an earlier yes still holds for what it
+    `on`: whether the person said yes. `fields`: the fields that may be shared, None for every
+    field. `routes`: the routes by which reports may leave. `time`: when the answer was given, such
+    as "2026-01-31T12:00:00Z"; these texts sort by time. `later`: when the person last said "not
+    now", "" for never; if `on` is True too, the earlier yes is still valid for the fields that it
     covered. `shown`: the event type as the person saw it (`EventType.to_wire`), None if none was
     shown, as with a script. `catalog`: number of the catalog that was shown. `through`: how the
     answer was given, such as "terminal" or "command".
@@ -65,4 +67,4 @@ class Effective(NamedTuple):
 
 
 Answers = Mapping[str, Mapping[str, Answer]]
-"""The ledger's content: namespace -> event type -> answer."""
+"""The answers in the ledger: for each namespace, the answers by event type."""

@@ -1,4 +1,4 @@
-"""Finds the apps that a person can decide about: by installed catalogs, and by those in outboxes.
+"""Finds the apps that a person can decide about, by the catalogs installed and in outboxes.
 
 A package may install its app's signed catalog in `methrics/catalogs/` of a data folder
 (XDG_DATA_DIRS, such as /usr/share). `methrics consent` then lists the app before it has recorded
@@ -25,8 +25,9 @@ DATA_DIRS = "/usr/local/share:/usr/share"
 
 
 def known_catalogs(paths: Paths, env: Mapping[str, str] = os.environ) -> list[Catalog]:
-    """The newest catalog of each app found, sorted by name. Catalogs that cannot be read or
-    verified are left out. With METHRICS_HOME, or a `home`, only that folder is searched.
+    """Returns the newest catalog of each app that is found, sorted by the app's name. Catalogs that
+    cannot be read or verified are left out. If METHRICS_HOME or `paths.home` is set, only that
+    folder is searched.
     """
     newest: dict[str, Catalog] = {}
     for catalog in [*_installed(paths, env), *_recorded(paths)]:
@@ -37,8 +38,9 @@ def known_catalogs(paths: Paths, env: Mapping[str, str] = os.environ) -> list[Ca
 
 
 def newest_types(outbox: str, clock: Clock) -> Callable[[], Mapping[str, EventType]]:
-    """Returns a function that reads the event types of the newest catalog in `outbox` at each call:
-    none if there is no outbox or it cannot be read. Each catalog is verified once."""
+    """Returns a function that reads, at each call, the event types of the newest catalog in
+    `outbox`. It returns no types if there is no outbox or it cannot be read. It verifies each
+    catalog only once."""
     loaded: dict[int, Catalog] = {}
 
     def newest() -> Mapping[str, EventType]:

@@ -1,7 +1,7 @@
-"""Asks a person, on any surface: finds the open questions, words them, and writes the answers.
+"""Finds the open questions, words them for a person, and writes the answers, on any surface.
 
-The terminal prompt and the local page are built on `Asking`. An app with an interface of its own
-uses it directly. Nothing is written before the person answers.
+The terminal prompt and the local page use `Asking`. An app with an interface of its own uses it
+directly. No file is written before the person answers.
 
     asking = recorder.asking(examples={"signin": {"variant": "a"}})
     for question in asking.questions():
@@ -33,10 +33,10 @@ DEFAULT_ROUTES = ("relay",)
 class Asking:
     """The open questions of one or more apps to one person.
 
-    `surface`: the word in the ledger's history for how the answer was given ("app", "terminal",
-    "page"). `examples`: event type -> values that the app would record, for the example reports.
-    `results`: where charts of the results can be seen. `moved`: the new name of a damaged ledger
-    that was moved aside to write an answer, None if the ledger was not damaged.
+    `surface`: how the person answers ("app", "terminal", "page"), for the ledger's history.
+    `examples`: for each event type, values that the app would record, for the example reports.
+    `results`: the address of charts of the results. `moved`: if the ledger was damaged when an
+    answer was written, the name under which the damaged file was kept; otherwise None.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class Asking:
         self._seed = os.urandom(32)  # keys of example reports derive from it
 
     def forbidden(self) -> str | None:
-        """The rule that forbids everything, whatever the person answers; None if no rule does."""
+        """Returns the rule that forbids everything, even if the person says yes; None if there is
+        no such rule."""
         return forbidden(
             policy_off=policy_off(self.paths.policy),
             env=os.environ,
@@ -71,11 +72,12 @@ class Asking:
         )
 
     def questions(self, uses: Uses | None = None, *, everything: bool = False) -> list[Question]:
-        """The questions to ask now. With `uses`, the app asks unprompted, so every reason to wait
-        counts. With `everything`, decided types are included, for a page of settings.
+        """Returns the questions to ask now. Pass `uses` if the app asks unprompted: then questions
+        that should wait are left out. With `everything`, the types that are decided are included,
+        for a page of settings.
 
-        A damaged ledger counts as empty, but then no app asks unprompted. Raises StoreError if the
-        ledger cannot be read for another reason.
+        A damaged ledger is treated as empty, but then no app asks unprompted. Raises StoreError if
+        the ledger cannot be read for another reason.
         """
         ledger = self._ledger()
         now = self._clock.now()
@@ -93,7 +95,7 @@ class Asking:
         )
 
     def sheet(self, question: Question) -> Sheet:
-        """The texts to show about `question`, with an example report."""
+        """Returns the texts to show about `question`, with an example report."""
         return sheet(
             question,
             now=self._clock.now(),
@@ -112,8 +114,9 @@ class Asking:
         routes: Collection[str] = DEFAULT_ROUTES,
         namespace: str | None = None,
     ) -> None:
-        """Writes one answer: "yes", "no" or "not-now". `fields`: those that may leave, None for all
-        that were shown. `namespace` is needed only if there are several apps.
+        """Writes one answer, `said`: "yes", "no" or "not-now". `fields`: the fields that may be
+        shared, None for all that were shown. `namespace` is needed only if several apps have this
+        event type.
 
         Raises ConfigError for an unknown type, answer, field or route, StoreError if the ledger
         cannot be written.
@@ -129,7 +132,7 @@ class Asking:
         routes: Collection[str] = DEFAULT_ROUTES,
         namespace: str | None = None,
     ) -> Edit:
-        """One checked answer, for `write`. Raises ConfigError."""
+        """Checks one answer and returns it for `write`. Raises ConfigError as `answer` does."""
         catalog = self._catalog(type_name, namespace)
         event_type = catalog.types[type_name]
         declared = {field.name for field in event_type.fields}
@@ -153,8 +156,9 @@ class Asking:
         return Edit(app, type_name, said, fields, routes, event_type, catalog.number)
 
     def same_answer(self, asked: Collection[Question], said: str) -> list[Edit]:
-        """The same answer to all of `asked`, for `write`. If nothing of an app was allowed before,
-        a no also covers the event types that it adds later: nobody is asked about those."""
+        """Returns the same answer to each question in `asked`, for `write`. If no type of an app
+        was allowed before, a no also applies to the event types that the app adds later, so the
+        person is not asked about those."""
         edits = [self.edit(one.event_type.name, said, namespace=one.namespace) for one in asked]
         if said == "no":
             allowed = {
@@ -167,8 +171,9 @@ class Asking:
         return edits
 
     def write(self, edits: Collection[Edit], *, unprompted: bool = False) -> None:
-        """Writes several answers, all or none. `unprompted`: the app asked unprompted, so no app
-        does so again for a while. Events of a refused type that have not left are deleted."""
+        """Writes several answers, either all or none. Deletes the events of refused types that have
+        not left. With `unprompted`, the time is stored at which an app asked unprompted, so that no
+        other app does so soon after."""
         now = self._clock.now()
         moved = write(self.paths, edits, now=now, through=self.surface, unprompted=unprompted)
         self.moved = self.moved or moved
@@ -177,14 +182,14 @@ class Asking:
                 self._forget(edit.namespace, edit.type)
 
     def refuse_all(self) -> None:
-        """Writes a no to every app, later ones included."""
+        """Writes a no for every app, including apps that are installed later."""
         withdraw(self.paths, EVERY, now=self._clock.now(), through=self.surface)
         for catalog in self.catalogs:
             self._forget(namespace_of(catalog.label, catalog.short_key), None)
 
     def status_line(self) -> str | None:
-        """A line for a log or a status bar until the person decides; None after that, or if a rule
-        forbids everything (MIM-1). Raises StoreError as `questions` does."""
+        """Returns a line for a log or a status bar while the person has not decided; otherwise, or
+        if a rule forbids everything, None (MIM-1). Raises StoreError as `questions` does."""
         ledger = self._ledger()
         if self.forbidden() is not None or ledger is None:
             return None

@@ -6,12 +6,12 @@ _made = 0
 
 
 def count() -> int:
-    """How many changes this process has made. A switch that sees it grow reads the ledger again
-    (METH-15)."""
+    """Returns how many changes this process has made. A switch reads the ledger again when this
+    number has grown (METH-15)."""
     return _made
 
 
 def note() -> None:
-    """Counts one more change; to be called after the ledger was written."""
+    """Counts one more change. Call this after the ledger was written."""
     global _made
     _made += 1

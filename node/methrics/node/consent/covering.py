@@ -1,13 +1,13 @@
-"""Which fields an earlier yes still covers after the app's catalog has changed (pure).
+"""Computes which fields an earlier yes still covers after the app's catalog has changed (pure).
 
-An upgrade of an app can only narrow what leaves:
+An upgrade of an app can never make it send more than the person agreed to:
 
 - A field that is new, can reveal more than before, or means something else is off until the person
-  is asked again. The other fields of the type go on under the earlier answer.
+  agrees to it. The earlier answer stays valid for the other fields of the type.
 - If the type itself asks for more (purpose, owner, kind, pseudonym, longer retention, finer times,
-  earlier release, ...), the whole type is off until the person is asked again.
-- A change that asks for less, or only rewords, has no effect. Neither has a change to a field that
-  the person left out.
+  earlier release, ...), the whole type is off until the person agrees again.
+- A change that asks for less, or only changes the wording, has no effect. A change to a field that
+  the person left out has no effect either.
 
 `methrics.schema.catalog.diff` alone decides which changes ask for more; `methrics catalog diff`
 shows them to the catalog's author.
@@ -27,8 +27,9 @@ from methrics.schema.wire.reading import Reader
 
 
 class Covered(NamedTuple):
-    """What an earlier yes still allows. `fields`: names that may be shared, None if the type is
-    off. `changes`: why the person has to be asked again, in words; empty if there is no need."""
+    """The part of an earlier yes that is still valid. `fields`: the fields that may be shared, None
+    if the type is off. `changes`: the reasons to ask the person again, in words; empty if there is
+    no reason."""
 
     fields: frozenset[str] | None
     changes: tuple[str, ...]
@@ -42,10 +43,11 @@ class _One:
 
 
 def covered(answer: Answer, declared: EventType) -> Covered:
-    """What `answer`, a yes to the type as it was shown then, covers of the type `declared` now.
+    """Returns which fields of the type `declared` are covered by `answer`, a yes to the type as it
+    was when the person answered.
 
-    If no question was shown (a script granted it), the answer covers the fields it names, whatever
-    the catalog declares now.
+    If no question was shown, because a script wrote the answer, it covers the fields that it names,
+    even if the catalog has changed since.
     """
     names = frozenset(field.name for field in declared.fields)
     agreed = names if answer.fields is None else answer.fields & names
@@ -70,13 +72,15 @@ def covered(answer: Answer, declared: EventType) -> Covered:
 
 
 def _field(where: str) -> str:
-    """`types.signin.fields.os.values` -> `os`; "" for a change that is not about one field."""
+    """Returns the field in the place of a change: `os` for `types.signin.fields.os.values`. Returns
+    "" if the change is not about one field."""
     place = where.split(".")
     return place[3] if len(place) > 3 and place[2] == "fields" else ""
 
 
 def _part(where: str) -> str:
-    """`types.signin.fields.os.values` -> `fields.os.values`."""
+    """Returns the place of a change within its type: `fields.os.values` for
+    `types.signin.fields.os.values`."""
     return where.split(".", 2)[-1]
 
 

@@ -1,9 +1,9 @@
-"""Decides whether an event type may be recorded: the rules, in order of authority.
+"""Decides whether an event type may be recorded, by rules in a fixed order (pure).
 
-`decide` is pure. The order: the system's policy file, DO_NOT_TRACK, METHRICS=off, CI, the
-environment that the app declares, then the person's answer for this app, type, field and route. No
-answer means no. Every rule but the last can only forbid. An upgrade of the app can narrow an answer
-(its question has changed), never widen it.
+The order is: the system's policy file, DO_NOT_TRACK, METHRICS=off, CI, the environment that the app
+declares, and the person's answer for this app, type, field and route. The first rule that forbids
+the type decides. Only the person's answer can allow it; without an answer it is off. If an upgrade
+of the app has changed the question, the answer can cover fewer fields than before, never more.
 
 Environment variables:
 
@@ -65,12 +65,13 @@ _NONE: frozenset[str] = frozenset()
 
 
 def off(rule: str) -> Effective:
-    """The state "off", decided by `rule`."""
+    """Returns the state "off", with `rule` as the rule that decided."""
     return Effective(False, rule, _NONE, _NONE)
 
 
 def forbidden(*, policy_off: bool, env: Mapping[str, str], environment: str) -> str | None:
-    """The rule that forbids everything, whatever the person answered; None if no rule does."""
+    """Returns the rule that forbids everything, even if the person said yes; None if there is no
+    such rule."""
     if policy_off:
         return POLICY
     if env.get("DO_NOT_TRACK", "").strip() not in ("", "0"):
@@ -86,7 +87,7 @@ def forbidden(*, policy_off: bool, env: Mapping[str, str], environment: str) -> 
 
 
 def in_ci(env: Mapping[str, str]) -> bool:
-    """Whether this process runs in CI, where no person could be asked (MIM-9)."""
+    """Returns whether this process runs in CI, where no person can be asked (MIM-9)."""
     return any(_set(env.get(name, "")) for name in CI_VARIABLES)
 
 
@@ -100,18 +101,18 @@ def decide(
     type_name: str,
     declared: EventType | None = None,
 ) -> Effective:
-    """Whether one event type of one namespace may be recorded (pure). Off by default.
+    """Decides whether one event type of one namespace may be recorded (pure). Off by default.
 
-    `declared`: the type in the app's current catalog. With it, an answer to a question that has
-    changed since covers only what was asked then (see `covering`).
+    `declared`: the type in the app's current catalog. If it is given and the question has changed
+    since the answer, the answer only covers what was asked then (see `covering`).
     """
     rule = forbidden(policy_off=policy_off, env=env, environment=environment)
     return off(rule) if rule is not None else by_answer(answers, namespace, type_name, declared)
 
 
 def answer_of(answers: Answers, namespace: str, type_name: str) -> Answer | None:
-    """The answer that applies to one type: the one about it, else the one about every type of the
-    app, else the one about every app."""
+    """Returns the answer that applies to one type: the answer about the type; if there is none, the
+    answer about every type of the app; if there is none, the answer about every app."""
     app = answers.get(namespace, {})
     return app.get(type_name) or app.get(EVERY) or answers.get(EVERY, {}).get(EVERY)
 
@@ -119,7 +120,7 @@ def answer_of(answers: Answers, namespace: str, type_name: str) -> Answer | None
 def by_answer(
     answers: Answers, namespace: str, type_name: str, declared: EventType | None = None
 ) -> Effective:
-    """The decision by the person's answers alone."""
+    """Decides by the person's answers alone, as if no other rule existed."""
     answer = answer_of(answers, namespace, type_name)
     if answer is None:
         return off(DEFAULT)

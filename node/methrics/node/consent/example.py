@@ -1,8 +1,9 @@
-"""Makes one example report, exactly as it would leave, for the consent screen.
+"""Makes one example report for the consent screen, exactly as it would be sent.
 
-`prepare`, which makes every report, makes it from this machine's facts and from values that the app
-gives. The key is thrown away; nothing is stored or sent. A field whose value only real use of the
-app could give gets a declared value, and is named in `made_up`.
+`prepare`, which makes every report, makes the example from this machine's facts and from values
+that the app provides. The key is thrown away, and the report is not stored or sent. If only real
+use of the app can provide the value of a field, the field gets any value that the catalog declares,
+and is listed in `made_up`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ _STEPS_SHOWN = 3
 
 
 class Example(NamedTuple):
-    """`raw`: the report's bytes with the signature. `report`: their content. `made_up`: fields (and
-    "sequence", "count") whose values are stand-ins, because only the app will know them."""
+    """An example report. `raw`: its bytes with the signature. `report`: its content. `made_up`: the
+    fields (and "sequence") whose values are placeholders, because only the app can know them."""
 
     raw: bytes
     report: Report
@@ -43,11 +44,13 @@ def example(
     app_version: str | None = None,
     fields: Collection[str] | None = None,
 ) -> Example | None:
-    """The report of one use at `now`, signed with a key derived from `seed` (32 bytes).
+    """Returns the report of one event at `now` (Unix seconds), signed with a key derived from
+    `seed` (32 bytes).
 
-    `values`: what the app would record, raw or already narrowed; other fields are taken from this
-    machine's facts. `fields`: the fields agreed to, None for all. Returns None if the report would
-    be empty or the type has expired. Raises ValueError for values that the type cannot take.
+    `values`: the values that the app would record, raw or as on the wire; other fields get their
+    values from this machine's facts. `fields`: the fields agreed to, None for all. Returns None if
+    the report would be empty or the type has expired. Raises ValueError for values that the type
+    does not accept.
     """
     known = machine_facts(field.name for field in event_type.fields if field.source is None)
     if app_version is not None and event_type.field("version") is not None:
@@ -96,7 +99,7 @@ def example(
 
 
 def _stand_in(field: Field) -> Wire:
-    """A wire value that the field declares, in place of one that is not known yet."""
+    """Returns a wire value that the field declares, as a placeholder for an unknown value."""
     if field.type == "flag":
         return False
     if field.type == "version":

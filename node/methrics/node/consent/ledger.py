@@ -1,8 +1,8 @@
 """The consent ledger on disk: one readable JSON file per user for all apps (see `ledger_format`).
 
-It is written under a lock, whole or not at all, so that two processes never lose an answer. A file
-that cannot be read means no to everything, and is never overwritten. When a person gives a new
-answer, a damaged file is moved aside for inspection and a new one is started.
+The file is written under a lock, as a whole or not at all, so that two processes never lose an
+answer. If it cannot be read, everything is off, and the file is never overwritten. When a person
+gives a new answer, a damaged file is renamed for inspection and a new one is started.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.catalog import Catalog
 
 SCRIPT = "script"
-"""How an answer was given unless the caller names it: by a program, without a question."""
+"""The default for how an answer was given: by a program, without a question."""
 
 _T = TypeVar("_T")
 
 
 class Ledger(NamedTuple):
     """The content of a ledger. `asked`: when an app last asked unprompted, "" for never. `history`:
-    changes of answers, oldest first, as in `ledger_format`."""
+    all changes of answers, oldest first, in the form that `ledger_format` describes."""
 
     answers: Answers
     asked: str
@@ -55,17 +55,17 @@ class Ledger(NamedTuple):
 
 
 def read_answers(path: str) -> Answers:
-    """The answers in the ledger at `path`; none if there is no file.
+    """Returns the answers in the ledger at `path`; an empty mapping if there is no file.
 
-    Raises StoreError: `ledger-damaged` if it is no ledger, `ledger-newer` if a later version wrote
-    it, `ledger-unread` if the system cannot read it.
+    Raises StoreError: `ledger-damaged` if the file is no ledger, `ledger-newer` if a later version
+    of methrics wrote it, `ledger-unread` if the system cannot read it.
     """
     document = _read_ledger(path)
     return {} if document is None else _understood(path, answers, document)
 
 
 def read_ledger(path: str) -> Ledger:
-    """Everything in the ledger at `path`. Raises StoreError as `read_answers` does."""
+    """Returns everything in the ledger at `path`. Raises StoreError as `read_answers` does."""
     document = _read_ledger(path) or empty()
     read = _understood
     return Ledger(
@@ -74,8 +74,9 @@ def read_ledger(path: str) -> Ledger:
 
 
 def policy_off(path: str) -> bool:
-    """Whether the system's policy file forbids everything. {"metrics": "ask"} leaves the decision
-    to each user; {"metrics": "off"}, any other content, or a file that cannot be read forbids."""
+    """Returns whether the system's policy file forbids everything. If there is no file, or it
+    contains {"metrics": "ask"}, each user decides. Any other content, such as {"metrics": "off"},
+    forbids everything, and so does a file that cannot be read."""
     try:
         document = read_json(path)
     except StoreError:
@@ -94,10 +95,10 @@ def grant(
     catalog: Catalog | None = None,
     through: str = SCRIPT,
 ) -> str | None:
-    """Writes a yes to each of `types`, for `fields` (None: all) over `routes`.
+    """Writes a yes to each of `types`, for `fields` (None: all) and `routes`.
 
-    `catalog`: the one the person was shown. Without it the answer holds for whatever a later
-    catalog declares, so only tests and scripts leave it out. Returns as `write` does. Raises
+    `catalog`: the catalog that the person was shown. Without it, the answer also covers changes in
+    later catalogs, so only tests and scripts leave it out. Returns as `write` does. Raises
     ConfigError for an unknown route, StoreError if the ledger cannot be read or written.
     """
     unknown = sorted(set(routes) - set(ROUTES))
@@ -120,10 +121,11 @@ def withdraw(
     now: int,
     through: str = SCRIPT,
 ) -> str | None:
-    """Writes a no to each of `types`; None: to the whole app, its later types included.
+    """Writes a no to each of `types`, or to the whole app if `types` is None, including types that
+    it adds later.
 
-    `namespace` EVERY with `types` None: to every app, later ones included. Events that wait in the
-    outbox stay there; `Journal.purge` deletes them. Returns and raises as `write` does.
+    If also `namespace` is EVERY, writes a no to every app, including later ones. Events that wait
+    in the outbox stay there; `Journal.purge` deletes them. Returns and raises as `write` does.
     """
     if types is not None:
         edits = [Edit(namespace, name, "no") for name in types]
@@ -146,12 +148,13 @@ def write(
     through: str,
     unprompted: bool = False,
 ) -> str | None:
-    """Writes answers, all or none, under the ledger's lock; `edits` may be a function of the
-    answers so far.
+    """Writes several answers under the ledger's lock, either all or none. `edits`: the answers, or
+    a function that makes them from the answers before.
 
-    `unprompted`: an app asked unprompted, so no app does so again for a while. Returns the new
-    name of a damaged ledger that was moved aside, usually None. Raises StoreError if the ledger
-    cannot be written, or a later version of methrics wrote it.
+    With `unprompted`, the time is stored at which an app asked unprompted, so that no other app
+    does so soon after. If the ledger was damaged, returns the new name of the damaged file;
+    otherwise None. Raises StoreError if the ledger cannot be written, or if a later version of
+    methrics wrote it.
     """
     from methrics.node.process.lock import FileLock
 
@@ -218,7 +221,7 @@ def _write(path: str, document: Document) -> None:
 
 
 def _who() -> str:
-    """The name of the person's user account, for the history."""
+    """Returns the name of the person's user account, for the history."""
     from getpass import getuser
 
     try:

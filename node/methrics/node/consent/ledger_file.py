@@ -8,11 +8,12 @@ import os
 from methrics.schema.errors import StoreError
 
 FILE_MAX = 1_048_576
-"""Characters of a ledger or policy at most; a larger file counts as damaged."""
+"""Most characters of a ledger or policy; a longer file counts as damaged."""
 
 
 def move_aside(path: str, when: str) -> str:
-    """Renames a damaged file, so that its owner can inspect it; returns the new name."""
+    """Renames a damaged file, so that its owner can inspect it. `when`: the time, as part of the
+    new name. Returns the new name."""
     first = aside = f"{path}.damaged-{when.replace(':', '')}"
     number = 1
     while os.path.lexists(aside):
@@ -23,7 +24,7 @@ def move_aside(path: str, when: str) -> str:
 
 
 def write_text(path: str, text: str) -> None:
-    """Replaces the file at `path` by `text`, whole or not at all. Raises OSError."""
+    """Replaces the file at `path` by `text`, as a whole or not at all. Raises OSError."""
     fresh = f"{path}.{os.getpid()}.new"
     try:
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -39,7 +40,8 @@ def write_text(path: str, text: str) -> None:
 
 
 def read_json(path: str) -> dict[str, object] | None:
-    """The JSON object in a file; None if there is no file. Raises StoreError for anything else."""
+    """Returns the JSON object in a file; None if there is no file. Raises StoreError if the file
+    cannot be read or contains no JSON object."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read(FILE_MAX + 1)
@@ -67,7 +69,7 @@ def read_json(path: str) -> dict[str, object] | None:
 
 
 def damaged(path: str, what: str) -> StoreError:
-    """The error for a file whose content cannot be read."""
+    """Returns the error for a file with unexpected content. `what`: the cause."""
     return StoreError(
         "ledger-damaged",
         f"cannot read {path}: {what}",

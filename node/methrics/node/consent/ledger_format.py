@@ -10,9 +10,10 @@
                   "answer": "yes", "fields": ..., "routes": ..., "catalog": 1, "question": ...}],
      "questions": {"0f3a...": {"kind": "state", "question": ..., "fields": [...]}}}
 
-`question` names the event type exactly as the person saw it, stored once under `questions`.
-`fields` null means all fields. "later" beside a yes: a changed question was put off at that time.
-Times are UTC texts, which sort by time. Keys that a later version of methrics wrote are kept.
+`question` refers to `questions`, which contains each event type once, exactly as the person saw it.
+`fields` null means all fields. If a yes also has "later", the person put off a changed question at
+that time. Times are UTC texts, which sort by time. Unknown keys, from a later version of methrics,
+are kept.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 LEDGER_VERSION = 1
 HISTORY_MAX = 1000
-"""Newest changes that are kept: some 250 KB, read only after the file has changed."""
+"""Only the newest HISTORY_MAX changes are kept. They take some 250 KB."""
 
 SAID = ("yes", "no", "not-now")
 """The answers that a person can give."""
@@ -39,8 +40,8 @@ Document = dict[str, object]
 
 
 class Edit(NamedTuple):
-    """One answer to be written. `said`: one of SAID; with "yes", `fields` (None: all) and `routes`
-    limit it. `shown`: the event type that the person saw, None for a script; `catalog`: the number
+    """One answer to be written. `said`: one of SAID. A "yes" only covers `fields` (None: all) and
+    `routes`. `shown`: the event type that the person saw, None for a script. `catalog`: the number
     of its catalog."""
 
     namespace: str
@@ -53,18 +54,18 @@ class Edit(NamedTuple):
 
 
 def stamp(now: int) -> str:
-    """Unix seconds as a UTC text: 1800000000 is "2027-01-15T08:00:00Z"."""
+    """Returns Unix seconds as a UTC text: "2027-01-15T08:00:00Z" for 1800000000."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
 
 
 def empty() -> Document:
-    """A ledger without answers."""
+    """Returns a ledger without answers."""
     return {"version": LEDGER_VERSION, "asked": "", "apps": {}, "history": [], "questions": {}}
 
 
 def answers(document: Mapping[str, object]) -> Answers:
-    """Every answer in a ledger. Raises KeyError, TypeError, ValueError or AttributeError if the
-    document is no ledger."""
+    """Returns every answer in a ledger. Raises KeyError, TypeError, ValueError or AttributeError if
+    the document is no ledger."""
     shown = document.get("questions", {})
     if not isinstance(shown, dict):
         raise TypeError("questions")
@@ -78,12 +79,12 @@ def answers(document: Mapping[str, object]) -> Answers:
 
 
 def asked(document: Mapping[str, object]) -> str:
-    """When an app last asked unprompted, "" for never."""
+    """Returns when an app last asked unprompted, "" for never. Raises TypeError."""
     return _text(document, "asked")
 
 
 def history(document: Mapping[str, object]) -> list[dict[str, object]]:
-    """Every change of an answer, oldest first."""
+    """Returns every change of an answer, oldest first. Raises TypeError."""
     entries = document.get("history", [])
     if not isinstance(entries, list):
         raise TypeError("history")
@@ -91,8 +92,9 @@ def history(document: Mapping[str, object]) -> list[dict[str, object]]:
 
 
 def text_of(document: Document, limit: int) -> str:
-    """The ledger as JSON text of at most `limit` characters. If it is too long, the older half of
-    the history is dropped, again and again. Raises ValueError if that does not suffice."""
+    """Returns the ledger as JSON text of at most `limit` characters. While the text is too long,
+    the older half of the history is dropped. Raises ValueError if the text is still too long
+    without any history."""
     import json
 
     while len(text := json.dumps(document, indent=2, ensure_ascii=False) + "\n") > limit:
@@ -104,8 +106,7 @@ def text_of(document: Document, limit: int) -> str:
 
 
 def apply(document: Document, edits: Collection[Edit], *, now: int, through: str, who: str) -> None:
-    """Writes answers into a valid ledger, and each of them into its history. Raises as `answers`
-    does."""
+    """Adds answers to a valid ledger and to its history. Raises as `answers` does."""
     apps, questions = document["apps"], document.setdefault("questions", {})
     entries = document.setdefault("history", [])
     if not isinstance(apps, dict) or not isinstance(questions, dict):
@@ -122,7 +123,7 @@ def apply(document: Document, edits: Collection[Edit], *, now: int, through: str
         entry = _entry(edit, when, through, question)
         before = types.get(edit.type)
         if edit.said == "not-now" and before is not None and before.get("answer") == "yes":
-            # The earlier yes stays for what it covered; only the changed question is put off.
+            # The earlier yes stays valid for what it covered; only the changed question is put off.
             types[edit.type] = {**before, "later": when}
         else:
             types[edit.type] = entry
@@ -136,8 +137,8 @@ def apply(document: Document, edits: Collection[Edit], *, now: int, through: str
 
 
 def fingerprint(shown: EventType) -> tuple[str, dict[str, object]]:
-    """An event type's name in the ledger (the first 32 hex digits of the SHA-256 of its
-    deterministic CBOR) and its content."""
+    """Returns the name under which an event type is stored in the ledger, and its content. The name
+    is the first 32 hex digits of the SHA-256 of its deterministic CBOR."""
     import hashlib
 
     from methrics.schema.wire.codec import encode
@@ -150,7 +151,7 @@ def _entry(edit: Edit, when: str, through: str, question: str) -> dict[str, obje
     yes = edit.said == "yes"
     fields: list[str] | None = sorted(set(edit.fields or ())) if yes else []
     if yes and edit.fields is None:
-        # All fields: those that were shown, without any that a later version adds.
+        # "All fields" means those that were shown, without fields that a later version adds.
         fields = [one.name for one in edit.shown.fields] if edit.shown is not None else None
     entry: dict[str, object] = {
         "answer": edit.said,

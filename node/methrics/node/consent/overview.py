@@ -1,4 +1,4 @@
-"""The overview of consent: whether each event type of each app is on, and by which rule (pure)."""
+"""Lists whether each event type of each app is on, and which rule decided it (pure)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ RULES = {
     "not-now": "you said not now",
     "default": "not decided, so off",
 }
-"""Each rule of `consent.decide` in words, for a person."""
+"""The meaning of each rule of `consent.decide`, in words for a person."""
 
 
 class OverviewRow(NamedTuple):
-    """What holds for one event type of one app. `declared`: number of fields in its catalog, None
-    if the catalog is not on this machine; `changes`: what asks for more than the person agreed to.
-    """
+    """The state of one event type of one app. `declared`: the number of fields in its catalog, None
+    if the catalog is not on this machine. `changes`: the changes since the answer that ask for more
+    than the person agreed to, in words."""
 
     namespace: str
     type: str
@@ -41,8 +41,8 @@ class OverviewRow(NamedTuple):
 def overview(
     answers: Answers, catalogs: Iterable[Catalog], *, policy_off: bool, env: Mapping[str, str]
 ) -> list[OverviewRow]:
-    """A row for every event type that was answered or is declared, sorted by app and name, for apps
-    that run in production."""
+    """Returns a row for every event type that the person answered or a catalog declares, sorted by
+    app and name. It is assumed that the apps run in production."""
     types = {
         (namespace_of(catalog.label, catalog.short_key), name): entry
         for catalog in catalogs

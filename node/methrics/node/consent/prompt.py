@@ -1,6 +1,7 @@
-"""The consent prompt of a terminal: plain text, keyboard only, and Enter is never a yes.
+"""Asks for consent in a terminal, with plain text and the keyboard. Enter alone is never a yes.
 
-Streams are passed in, so that tests can answer. The end of the input and Ctrl-C count as "not now".
+The streams are parameters, so that tests can answer. If the input ends, or on Ctrl-C, the answer is
+"not now".
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _WORDS = {
 
 
 MORE = {False: "", True: "more "}
-"""By whether anything was allowed before: the word that keeps "nothing is recorded" true."""
+"""The word between "nothing" and "is recorded". The key is whether the person has allowed anything
+before: if so, "nothing more is recorded"."""
 
 
 class _GoneError(Exception):
@@ -48,8 +50,9 @@ def prompt(
     width: int = WIDTH,
     unprompted: bool = False,
 ) -> str:
-    """Asks the person about `sheets` and writes the answers. Returns "yes", "no" or "not-now" for
-    one answer to all of them, "choose" for several, "never" for a no to every app.
+    """Asks the person about `sheets` and writes the answers. Returns "yes", "no" or "not-now" if
+    one answer was given to all of them, "choose" if each got its own, "never" for a no to every
+    app.
 
     `unprompted`: the app asks unprompted. Raises StoreError if the answer cannot be written.
     Ctrl-C writes "not now", then raises KeyboardInterrupt.
@@ -111,7 +114,8 @@ def _all(asking: Asking, sheets: Iterable[Sheet], said: str) -> list[Edit]:
 
 
 def _choose(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> list[Edit]:
-    """One answer for each type, then its fields; the routes once for all types."""
+    """Asks about each type, and after a yes about its fields; then once about the routes of all
+    types."""
     answers: list[tuple[Sheet, str, list[str] | None]] = []
     for one in sheets:
         talk.say("", f"{one.title}: {one.asks}")
@@ -132,7 +136,8 @@ def _choose(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> list[Edit]:
 
 
 def _fields(talk: _Talk, one: Sheet) -> list[str]:
-    """The fields to share. They are left out by number, so that no name has to be typed."""
+    """Asks which fields to leave out, by number, so that the person need not type names. Returns
+    the fields to share."""
     for number, field in enumerate(one.fields, 1):
         talk.say(f"  {number:2} {field.name}: {field.says}")
     while True:
@@ -168,15 +173,15 @@ class _Talk:
         self.width = width
 
     def write(self, text: str) -> None:
-        """Text as it is."""
+        """Writes text without changes."""
         self._out.write(text)
 
     def say(self, *texts: str) -> None:
-        """Paragraphs, broken at the width."""
+        """Writes paragraphs, with lines broken at the width."""
         self._out.write(paragraphs(*texts, width=self.width))
 
     def ask(self, question: str) -> str:
-        """A line typed by the person. Raises _GoneError."""
+        """Asks a question. Returns the line that the person types. Raises _GoneError."""
         self._out.write(f"\n{question}")
         self._out.flush()
         try:
@@ -190,7 +195,7 @@ class _Talk:
         return line
 
     def choice(self, question: str, allowed: Sequence[str]) -> str:
-        """One of `allowed`; asks again until it is."""
+        """Asks a question until the answer is one of `allowed`. Returns that answer."""
         while True:
             word = _WORDS.get(self.ask(question).strip().lower(), "")
             if word in allowed:

@@ -1,9 +1,9 @@
-"""Which questions to put to a person, and when to put none (pure).
+"""Decides which questions to ask a person now (pure).
 
-An app asks unprompted only after it was started a few times and used for some minutes, and only if
-no other app has asked lately: a person is asked once for all apps, not once by each. "Not now"
-holds for 90 days, "no" for good. If an app was allowed before, a person is asked only about its new
-types and those whose question has changed.
+An app asks unprompted only if it was started a few times and used for some minutes, and only if no
+other app has asked in the last 90 days, so that several apps do not ask one after the other. After
+"not now", the person is not asked for 90 days; after "no", never. If an app was allowed before, the
+person is asked only about its new types and those whose question has changed.
 """
 
 from __future__ import annotations
@@ -20,35 +20,39 @@ from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
 
 STARTS_MIN = 3
-"""Starts of the app before it asks: a person who only tries it out is not asked (DEB-6)."""
+"""Least number of starts of the app before it asks, so that a person who only tries it out is not
+asked (DEB-6)."""
 USED_MIN = 300
-"""Seconds of use before the app asks (DEB-6)."""
+"""Least seconds of use before the app asks (DEB-6)."""
 WAIT = 90 * 86_400
-"""Seconds for which "not now" holds, and in which no second app asks unprompted (DEB-6)."""
+"""Seconds after "not now" in which no app asks again, and after an app asked unprompted in which no
+other does (DEB-6)."""
 
 NEW, CHANGED, ANSWERED = "new", "changed", "answered"
-"""The state of a question: not decided yet; changed since a yes; decided (for settings pages)."""
+"""States of a question. NEW: not decided yet. CHANGED: the person said yes, and the question has
+changed since. ANSWERED: decided; shown only on a page of settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """How much the app was used, as the app counts it, because methrics stores nothing before a
-    yes. `starts`: of the app, this one included; `seconds`: of use, in total."""
+    """How much the app was used. The app must count this, because methrics stores nothing before a
+    yes. `starts`: how often the app was started, this time included. `seconds`: the total time of
+    use."""
 
     starts: int
     seconds: float
 
     @property
     def enough(self) -> bool:
-        """Whether the person knows the app well enough to be asked."""
+        """Whether the app was started and used often enough to ask."""
         return self.starts >= STARTS_MIN and self.seconds >= USED_MIN
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One event type that a person decides about. `state`: NEW, CHANGED or ANSWERED; `changes`:
-    for CHANGED, in words, how it asks for more than before; `answer`: the current one, if any;
-    `still`: the fields that an earlier yes covers now."""
+    """One event type that a person decides about. `state`: NEW, CHANGED or ANSWERED. `changes`: if
+    CHANGED, the reasons why it asks for more than before, in words. `answer`: the current answer,
+    None if there is none. `still`: the fields that an earlier yes covers now."""
 
     catalog: Catalog
     event_type: EventType
@@ -72,12 +76,12 @@ def questions(
     forbidden: str | None = None,
     asked: str = "",
 ) -> list[Question]:
-    """The questions to put to the person at `now` (unix seconds), in the catalogs' order.
+    """Returns the questions to ask the person at `now` (Unix seconds), in the catalogs' order.
 
-    With `uses`, the app asks unprompted, so every reason to wait counts. Without, the person wants
-    to decide, so only types with a final no are left out. `forbidden`: the rule that forbids
-    everything, if any; then there are no questions. `asked`: when an app last asked unprompted
-    (`Ledger.asked`).
+    With `uses`, the app asks unprompted, so questions that should wait are left out. Without
+    `uses`, the person wants to decide, so only decided types are left out. `forbidden`: the rule
+    that forbids everything, if any; then no question is returned. `asked`: when an app last asked
+    unprompted (`Ledger.asked`).
     """
     if forbidden is not None or (uses is not None and not uses.enough):
         return []
@@ -96,7 +100,7 @@ def questions(
 
 
 def every_question(catalogs: Iterable[Catalog], answers: Answers, *, now: int) -> list[Question]:
-    """A question for every event type that has not expired, decided or not."""
+    """Returns a question for every event type that has not expired, decided or not."""
     return [
         _question(catalog, event_type, answers)
         for catalog in catalogs
@@ -106,7 +110,8 @@ def every_question(catalogs: Iterable[Catalog], answers: Answers, *, now: int) -
 
 
 def undecided(catalogs: Iterable[Catalog], answers: Answers, *, now: int) -> bool:
-    """Whether any type waits for a first decision, and was not put off lately (MIM-1)."""
+    """Returns whether the person has not decided about some type, and has not put it off in the
+    last 90 days (MIM-1)."""
     since = stamp(now - WAIT)
     return any(
         question.state == NEW and (question.answer is None or question.answer.later <= since)

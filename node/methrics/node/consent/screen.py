@@ -1,4 +1,4 @@
-"""The consent screen as text (pure): the prompt and `methrics catalog show` print the same."""
+"""Makes the text of the consent screen, for the prompt and `methrics catalog show` (pure)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from methrics.node.consent.questions import CHANGED
 from methrics.node.consent.wording import NAMELESS, NOTHING_MORE, NOTHING_YET, PUBLIC, Sheet
 
 WIDTH = 88
-"""Columns at most."""
+"""Most columns of the screen."""
 
 _LABELS = 12
 _FIELDS = 16
-"""Columns of the labels of facts, and of field names."""
+"""Widths of the column of fact labels and of the column of field names."""
 
 
 def bounded(width: int) -> int:
-    """A terminal's width as the screen uses it: 40 columns at least, WIDTH at most."""
+    """Returns the width that the screen uses in a terminal of this width: at least 40 columns and
+    at most WIDTH."""
     return min(max(width, 40), WIDTH)
 
 
 def screen(sheets: Sequence[Sheet], *, before: bool, width: int = WIDTH) -> str:
-    """Everything a person reads before deciding about `sheets`, in lines of at most `width`.
+    """Returns everything that a person reads before deciding about `sheets`, in lines of at most
+    `width` columns.
 
-    `before`: whether anything was allowed before, so that "nothing has been recorded" stays true.
+    `before`: whether the person has allowed anything before. If so, the text does not state that
+    nothing has been recorded.
     """
     apps = ", ".join(dict.fromkeys(one.question.catalog.label for one in sheets))
     parts = [
@@ -37,12 +40,12 @@ def screen(sheets: Sequence[Sheet], *, before: bool, width: int = WIDTH) -> str:
 
 
 def title(text: str, width: int = WIDTH) -> str:
-    """A heading with a line under it."""
+    """Returns a heading with a line under it."""
     return f"\n{text}\n{'-' * min(len(text), width)}\n"
 
 
 def paragraphs(*texts: str, width: int = WIDTH) -> str:
-    """Paragraphs, broken at `width`; a paragraph's indent holds for all its lines."""
+    """Returns paragraphs, broken at `width`. Each line has the indent of its paragraph."""
     lines = []
     for text in texts:
         indent = " " * (len(text) - len(text.lstrip()))
@@ -75,7 +78,7 @@ def _question(one: Sheet, count: str, width: int) -> str:
 
 
 def _fact(label: str, text: str, width: int, column: int = _LABELS) -> str:
-    """A label and its text, in two columns."""
+    """Returns a label and its text, in two columns."""
     head = f"{label:<{column}} "
     return _wrapped(text, width, first=head, later=" " * len(head[: column + 1])) + "\n"
 

@@ -1,4 +1,4 @@
-"""Whether one app may record now, cheap enough to check at every call of `record`."""
+"""Finds out whether one app may record now, fast enough for every call of `record`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.event_type import EventType
 
 RECHECK = 1.0
-"""Seconds between two looks at the files and the environment while an app records."""
+"""Seconds between two checks of the files and the environment while an app records."""
 
 
 class _Known(NamedTuple):
-    """The files as they were last read. It is replaced whole, so that each of several threads
-    always decides by one consistent state."""
+    """The content of the files when they were last read. It is always replaced as a whole, so that
+    each thread decides by one consistent state."""
 
     seen: tuple[object, ...] | None
     policy_off: bool
@@ -31,11 +31,11 @@ class _Known(NamedTuple):
 
 
 class ConsentSwitch:
-    """Whether the event types of one namespace may be recorded, cheap enough for every call.
+    """Tells whether the event types of one namespace may be recorded, fast enough for every call.
 
-    `types`: the app's current event types, to notice answers whose question has changed since.
-    `deadline` is the monotonic time until which `on_types` is valid; after it, `refresh` checks
-    the files (by `stat`) and the environment again.
+    `types`: the app's current event types, to find answers whose question has changed since.
+    `on_types` is valid until the monotonic time `deadline`; after that, `refresh` checks the files
+    (by `stat`) and the environment again.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class ConsentSwitch:
         self._changes = 0
 
     def refresh(self) -> None:
-        """Checks files and environment again. Never raises: a file that cannot be read means no,
-        and one warning is logged. The deadline is set last, so that no other thread uses a state
-        that is not complete.
+        """Checks the files and the environment again. Never raises: if a file cannot be read,
+        everything is off and one warning is logged. The deadline is set last, so that no other
+        thread uses an incomplete state.
         """
         deadline, count = self._clock.monotonic() + RECHECK, changes.count()
         seen = (_signature(self._paths.ledger), _signature(self._paths.policy))
@@ -73,7 +73,8 @@ class ConsentSwitch:
         self.deadline = deadline
 
     def effective(self, type_name: str, monotonic: float | None = None) -> Effective:
-        """Whether one event type may be recorded; refreshes first if that is due at `monotonic`."""
+        """Returns whether one event type may be recorded. First calls `refresh` if the deadline has
+        passed at `monotonic` (now, if None) or this process has changed the ledger."""
         if monotonic is None:
             monotonic = self._clock.monotonic()
         if monotonic >= self.deadline or self._changes != changes.count():
@@ -86,13 +87,14 @@ class ConsentSwitch:
         return self._decide(type_name, self._known.answers)
 
     def answer_time(self, type_name: str) -> str:
-        """When the person gave the current answer, as `Answer.time`; "" if there is none. Bridges
-        need it: a yes does not cover sums that began before it."""
+        """Returns when the person gave the current answer, as `Answer.time`; "" if there is no
+        answer. Bridges need this, because a yes does not cover sums that began before it."""
         answer = answer_of(self._known.answers, self._namespace, type_name)
         return answer.time if answer is not None else ""
 
     def _read(self, ledger: object | None, policy: object | None) -> _Known:
-        """Reads the files that exist. If none does, as on most machines, nothing is imported."""
+        """Reads the files that exist. If neither exists, as on most machines, this saves the
+        imports."""
         seen = (ledger, policy)
         if ledger is None and policy is None:
             return _Known(seen, False, {}, {})
@@ -114,7 +116,7 @@ class ConsentSwitch:
 
 
 def _signature(path: str) -> tuple[int, int, int] | None:
-    """A value that changes with the file; None if there is no file."""
+    """Returns a value that changes when the file changes; None if there is no file."""
     try:
         found = os.stat(path)
     except OSError:

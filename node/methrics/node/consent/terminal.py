@@ -1,4 +1,4 @@
-"""Shows the consent prompt in an app's terminal when it is time to, else a status line."""
+"""Shows the consent prompt in an app's terminal when questions are due, otherwise a status line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from methrics.node.consent.screen import WIDTH
 def ask_in_terminal(
     asking: Asking, uses: Uses, *, stdin: TextIO | None, stdout: TextIO | None
 ) -> bool:
-    """Asks if it is time to and a person is at the terminal; returns whether it asked.
+    """Asks the questions that are due, if a person is at the terminal. Returns whether it asked.
 
-    Otherwise a line goes to the logger `methrics.consent` until the person has decided (MIM-1).
+    Otherwise it logs a line to `methrics.consent` while the person has not decided (MIM-1).
     Raises StoreError if the ledger cannot be read or written, and KeyboardInterrupt after Ctrl-C.
     """
     if stdin is not None and stdout is not None and person_at_terminal(stdin, stdout):
@@ -37,8 +37,8 @@ def ask_in_terminal(
 
 
 def person_at_terminal(stdin: TextIO, stdout: TextIO) -> bool:
-    """Whether a person can read and answer: both streams are a terminal, this process is in its
-    foreground, and this is not CI, whatever METHRICS is set to."""
+    """Returns whether a person can read and answer: both streams are a terminal, this process is in
+    its foreground, and this is not CI, even if METHRICS=on is set."""
     if in_ci(os.environ):
         return False
     try:

@@ -1,7 +1,7 @@
-"""The texts a person reads before deciding: the same in a terminal, on the page, in an app's UI.
+"""Makes the texts that a person reads before deciding, in a terminal, on the page or in an app.
 
-Every text about an event type is generated from its catalog, so that it agrees with what is sent.
-The example is made by the encoder that makes every report.
+Every text about an event type is generated from its catalog, so that it agrees with the reports
+that are sent. The encoder that makes every report also makes the example.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ ROUTE_WORDS = {
     "relay": "Through relays, which hide your network address. The usual way.",
     "direct": "Directly. Whoever you are connected to then sees your network address.",
 }
-"""The routes a person can allow, in plain words."""
+"""The routes that a person can allow, in plain words."""
 
 _VALUES_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class FieldSheet:
-    """One field: its `name`, its meaning (`says`, the catalog's word for it), the values it can
-    have (`can_be`), its value in the example report, and whether that value is a stand-in
-    (`made_up`)."""
+    """The texts about one field: its `name`, its meaning (`says`, as the catalog calls it), the
+    values it can have (`can_be`), its value in the `example` report, and whether that value is a
+    placeholder (`made_up`)."""
 
     name: str
     says: str
@@ -64,8 +64,8 @@ class FieldSheet:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """All texts about one question. `facts`: (label, text) pairs in order; `report`: the example in
-    CBOR diagnostic notation; `raw`: its exact bytes, b"" if no example can be made."""
+    """All texts about one question. `facts`: pairs (label, text), in order. `report`: the example
+    in CBOR diagnostic notation. `raw`: its exact bytes, b"" if no example can be made."""
 
     question: Question
     title: str
@@ -87,9 +87,9 @@ def sheet(
     app_version: str | None = None,
     results: str = "",
 ) -> Sheet:
-    """The texts about `question` at `now` (unix seconds). `values`: what the app would record, for
-    the example; `results`: where the app publishes its charts. Raises ValueError for values that
-    the type cannot take."""
+    """Returns the texts about `question` at `now` (Unix seconds). `values`: the values that the app
+    would record, for the example. `results`: the address at which the app publishes its charts.
+    Raises ValueError for values that the type does not accept."""
     entry = question.event_type
     shown = example(
         question.catalog, entry, now=now, seed=seed, values=values, app_version=app_version

@@ -1,3 +1,3 @@
-"""A person's own reports: list, preview, reset, and what could link them to the person."""
+"""Lists and previews a person's own reports, resets their keys, and shows what could link them."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""A person's own reports, read back from the receipts on this machine."""
+"""Reads a person's own reports back from the receipts on this machine."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from methrics.schema.wire.items import Report, decode_report
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnReport:
-    """One of the person's reports. `namespace` and `number` name it, for this machine alone.
+    """One of the person's reports. On this machine, `namespace` and `number` identify it.
 
-    `report` is the decoded report, None if its bytes are damaged; `parts` are its values by name.
-    `event_type` is None if the catalog is not in the outbox any more. `erasure` is None unless one
-    was requested. Two own reports are equal if namespace and receipt are.
+    `report`: the decoded report, None if its bytes are damaged. `parts`: its values by name.
+    `event_type`: None if the catalog is not in the outbox any more. `erasure`: None if no erasure
+    was requested. Two own reports are equal if their namespaces and receipts are equal.
     """
 
     namespace: str
@@ -51,7 +51,7 @@ class OwnReport:
 
     @property
     def made(self) -> int:
-        """When the report was made, unix seconds: shortly before it left."""
+        """When the report was made (Unix seconds), which is shortly before it is sent."""
         return self.receipt.made
 
     @property
@@ -66,7 +66,7 @@ class OwnReport:
 
     @property
     def fate(self) -> str:
-        """What became of the report, for a person."""
+        """Whether the report, or its erasure, has left, in words for a person."""
         if self.erasure is not None:
             return self.erasure.words
         state, route = self.receipt.state, self.receipt.route
@@ -81,8 +81,8 @@ class OwnReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadableReport(OwnReport):
-    """An own report whose bytes can be decoded and whose event type is known. A trail measures only
-    these. `key` is the public key that the report was signed with, 32 bytes."""
+    """An own report whose bytes can be decoded and whose event type is known. `methrics trail`
+    measures only such reports. `key`: the public key of the report's signature, 32 bytes."""
 
     report: Report = field(compare=False)
     event_type: EventType = field(compare=False)
@@ -90,13 +90,14 @@ class ReadableReport(OwnReport):
 
     @property
     def stable(self) -> dict[str, Wire]:
-        """The values that the same person is likely to send again."""
+        """The parts that describe the person or machine, so that the same person is likely to send
+        them again."""
         names = stable_names(self.event_type)
         return {name: self.parts[name] for name in names if name in self.parts}
 
 
 def read_own(journal: Journal, catalogs: Mapping[int, Catalog], namespace: str) -> list[OwnReport]:
-    """The own reports in the journal of `namespace`, newest first. Raises StoreError."""
+    """Returns the own reports in the journal of `namespace`, newest first. Raises StoreError."""
     return own_reports(journal.receipts(), catalogs, namespace, Erasures(journal).all())
 
 
@@ -106,7 +107,7 @@ def own_reports(
     namespace: str,
     erasures: Mapping[int, JournaledErasure] | None = None,
 ) -> list[OwnReport]:
-    """The own report of each receipt, in the same order. `erasures`: by key index."""
+    """Returns the own report of each receipt, in the same order. `erasures`: by key index."""
     requested = erasures or {}
     return [
         _own_report(one, catalogs.get(one.catalog), namespace, requested.get(one.key_index))
@@ -115,13 +116,13 @@ def own_reports(
 
 
 def readable(own: Iterable[OwnReport]) -> list[ReadableReport]:
-    """The readable ones of `own`, by the time in the report, oldest first."""
+    """Returns the readable reports among `own`, sorted by the time in the report, oldest first."""
     found = [one for one in own if isinstance(one, ReadableReport)]
     return sorted(found, key=lambda one: (one.time, one.namespace, one.number))
 
 
 def moment(time: int) -> str:
-    """Unix seconds as `2026-09-21 14:20`, in UTC."""
+    """Returns Unix seconds as text in UTC, such as `2026-09-21 14:20`."""
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M")
 
 

@@ -1,9 +1,10 @@
-"""Shows the reports that would leave next, made by the publisher's own code. Changes nothing.
+"""Computes which reports would leave next, with the publisher's own code. Changes nothing.
 
-A journaled report is final: exactly its bytes leave, or nothing. For a pending row, the report is
-shown that would be made of it if nothing else happened first. The recorded values decide its
-content. Its key, and so its bytes, are set when it is made, because another report may take the key
-first. Random times are not drawn here; each is shown at its earliest.
+A journaled report is final: either exactly its bytes are sent, or it is not sent. For a pending
+row, the preview contains the report that would be made of it if nothing else happened first. The
+recorded values decide the content of that report. Its key, and so its bytes, are fixed only when it
+is made, because another report may use the key first. Random times are not drawn here; for each,
+the earliest possible time is shown.
 """
 
 from __future__ import annotations
@@ -30,25 +31,26 @@ from methrics.schema.wire.items import Report, decode_report
 from methrics.schema.wire.verdict import Reason
 
 SIGNED, PLANNED, WITHHELD, WAITS, NEVER = "signed", "planned", "withheld", "waits", "never"
-"""A journaled report; a report that would be made; one that the person's threshold withholds; one
-that may not leave by this route now; a row that makes no report."""
+"""States of an entry. SIGNED: a journaled report. PLANNED: a report that would be made. WITHHELD: a
+report that the person's threshold withholds. WAITS: an entry that may not leave by this route now.
+NEVER: an entry that will never be sent."""
 
 UNDRAWN = "undrawn"
-"""Reason of a planned report with randomized response: the app has no seed before its first
-report."""
+"""Reason of a planned report whose randomized responses are only examples, because the app has no
+seed before its first report."""
 
 NO_SEED = bytes(32)
-"""The seed used for an app that has none yet."""
+"""The seed that the preview uses for an app that has no seed yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaving:
-    """A journaled report or a pending row, and the report to be made of it.
+    """An entry of a preview: a journaled report, or a pending row and the report to be made of it.
 
     `id`: 8 hex digits that change if the entry changes. `state`: SIGNED, PLANNED, WITHHELD, WAITS
-    or NEVER. `reason`: the cause of the last three, or UNDRAWN. `earliest`: unix seconds before
-    which it does not leave. `report` and `raw` (the exact bytes) are None and b"" where no report
-    is made.
+    or NEVER. `reason`: the cause of the last three states, or UNDRAWN. `earliest`: the earliest
+    time at which it may be sent (Unix seconds). `report` and `raw` (the exact bytes) are None and
+    b"" if no report is made.
     """
 
     namespace: str
@@ -65,13 +67,13 @@ class Leaving:
 
     @property
     def attempts(self) -> int:
-        """How often sending was tried; after that the report may have left already."""
+        """How often sending was tried. If it is not 0, the report may have left already."""
         return self.source.attempts if isinstance(self.source, Receipt) else 0
 
 
 @dataclass(slots=True)
 class Preview:
-    """The reports that one app would send. `erasures`: when journaled erasures are due (Unix
+    """The reports that one app would send. `erasures`: the due times of its unsent erasures (Unix
     seconds)."""
 
     namespace: str
@@ -82,7 +84,8 @@ class Preview:
 def look(
     paths: Paths, namespace: str, consent: Consent, route: str, clock: Clock
 ) -> Preview | None:
-    """What `namespace` would send by `route`, soonest first; None if it has no outbox.
+    """Returns the entries that `namespace` would send by `route`, soonest first; None if it has no
+    outbox.
 
     Raises StoreError."""
     journal = Journal(paths.outbox(namespace), clock=clock)
@@ -107,7 +110,7 @@ def plan(
     now: int,
     meter: Meter | None = None,
 ) -> list[Leaving]:
-    """The entries of a preview at `now` (Unix seconds), soonest first. Pure."""
+    """Returns the entries of a preview at `now` (Unix seconds), soonest first. Pure."""
     signed = [_signed(namespace, one, catalogs, consent, now) for one in snapshot.due]
     made = _Making(namespace, snapshot, catalogs, consent, route, meter)
     found = signed + made.all(now)
@@ -115,10 +118,10 @@ def plan(
 
 
 def strike(journal: Journal, one: Leaving) -> str:
-    """Makes sure that `one` is never sent, or never again.
+    """Strikes `one`, so that it is not sent, or not sent again.
 
-    Returns `struck`; `tried` if it may have left before; or `gone` if the entry has changed since,
-    so that nothing was done. Raises StoreError.
+    Returns `struck`; `tried` if it may have left already; or `gone`, with nothing changed, if the
+    entry has changed since the preview was made. Raises StoreError.
     """
     if isinstance(one.source, Receipt):
         before = journal.strike(one.source.key_index)
@@ -129,7 +132,9 @@ def strike(journal: Journal, one: Leaving) -> str:
 
 
 def choose(found: list[Leaving], word: str) -> Leaving | None:
-    """The entry with this number in the list, from 1, or with an id that begins so; else None."""
+    """Returns the entry that `word` names: by its number in the list (counted from 1, at most five
+    digits), or by the first four or more characters of its id, if exactly one id begins with them.
+    Otherwise returns None."""
     if word.isdecimal() and len(word) < 6:
         place = int(word)
         return found[place - 1] if 1 <= place <= len(found) else None
@@ -175,7 +180,7 @@ def _signed(
 
 
 def _not_allowed(consent: Consent, type_name: str) -> tuple[str, str]:
-    """State and reason of an entry that consent does not allow to leave now."""
+    """Returns the state and reason of an entry that consent does not allow to leave now."""
     return (NEVER, "withdrawn") if type_name in consent.withdrawn else (WAITS, "not-allowed")
 
 
@@ -201,7 +206,8 @@ class _Making:
         self._index = snapshot.next_index
 
     def all(self, now: int) -> list[Leaving]:
-        """The entries of all pending rows, in the order in which reports would be made of them."""
+        """Returns the entries of all pending rows, in the order in which their reports would be
+        made."""
         rows = sorted(self._snapshot.waiting, key=attrgetter("time"))
         queue = [(self._start(row, now), place) for place, row in enumerate(rows)]
         heapq.heapify(queue)
@@ -221,7 +227,7 @@ class _Making:
         return max(now, row.due, pace.next if pace else 0)
 
     def _one(self, row: Pending, now: int) -> Leaving:
-        """The entry of `row` if the publisher takes it at `now`."""
+        """Returns the entry of `row`, if the publisher processes the row at `now`."""
         if row.type not in self._consent.allowed:
             return self._leaving(row, now, *_not_allowed(self._consent, row.type))
         done = self._prepare(row, now)
@@ -240,8 +246,8 @@ class _Making:
         return self._leaving(row, now, NEVER, next(iter({**done.dropped, **done.quiet})))
 
     def _undrawn_answers(self, row: Pending, report: Report) -> bool:
-        """Whether `report` has a randomized response and the seed that decides it is not made
-        yet."""
+        """Returns whether `report` has a randomized response while the app has no seed yet, which
+        decides the response."""
         catalog = self._catalogs.get(row.catalog)
         if self._snapshot.seed is not None or catalog is None:
             return False
@@ -278,12 +284,12 @@ class _Making:
 
 
 def _undrawn() -> float:
-    """A draw of 0, which gives the earliest time."""
+    """Replaces the random draw by 0, which gives the earliest time."""
     return 0.0
 
 
 def _name(namespace: str, row: Pending) -> str:
-    """An id for a pending row. It changes when a state is recorded again, and stays when a counter
-    grows."""
+    """Returns an id for a pending row. It changes when a state is recorded again, and stays the
+    same when a counter grows."""
     parts = (namespace, row.table, row.n, row.type, row.time, row.due, row.fields, row.steps)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]

@@ -29,20 +29,22 @@ VERSION = 1
 """Version of the CBOR export."""
 
 ID_DIGITS = 12
-"""Hex digits of a report's id that are shown. They are enough to name it."""
+"""How many hex digits of a report's id are shown, which are enough to identify it."""
 
 
 def set_aside(paths: Paths) -> list[str]:
-    """Paths of outboxes that were damaged and renamed (`database`). Their reports cannot be listed.
+    """Returns the paths of outboxes that were damaged and renamed (`outbox.database`). The reports
+    in them cannot be listed.
 
-    Call this after reading, because damage is found by reading.
+    Call this after the outboxes were read, because reading them finds the damage.
     """
     found = [f"{paths.outbox(namespace)}.damaged" for namespace in namespaces_here(paths)]
     return [path for path in found if os.path.exists(path)]
 
 
 def read_mine(paths: Paths, clock: Clock, chosen: Collection[str] = ()) -> list[OwnReport]:
-    """All own reports of the chosen namespaces (none chosen: all), oldest first.
+    """Returns all own reports of the chosen namespaces (all namespaces if none is chosen), oldest
+    first.
 
     Raises StoreError, and ConfigError `unknown-namespace`.
     """
@@ -57,8 +59,8 @@ def read_mine(paths: Paths, clock: Clock, chosen: Collection[str] = ()) -> list[
 
 
 def pick(found: Iterable[OwnReport], words: Iterable[str]) -> list[OwnReport]:
-    """The reports that `words` name. A word is a number or the beginning of an id (6 digits or
-    more).
+    """Returns the reports that `words` name. A word is the number of a report (at most five
+    digits), or the first six or more digits of its id.
 
     Raises ConfigError `unknown-report` for a word that names no report or more than one.
     """
@@ -83,8 +85,10 @@ def pick(found: Iterable[OwnReport], words: Iterable[str]) -> list[OwnReport]:
 
 
 def as_record(one: OwnReport) -> dict[str, object]:
-    """All that is known of a report, as JSON types, except for the bytes `id`, `key`, `catalog` and
-    `raw`. Times are Unix seconds."""
+    """Returns everything that this machine stores about a report. Times are Unix seconds.
+
+    All values have JSON types, except that `id`, `key`, `catalog` and `raw`, also the `raw` of
+    `erasure`, are bytes."""
     report, erasure = one.report, one.erasure
     record: dict[str, object] = {
         "app": one.namespace,
@@ -120,17 +124,17 @@ def as_record(one: OwnReport) -> dict[str, object]:
 
 
 def to_cbor(found: Iterable[OwnReport]) -> bytes:
-    """One CBOR map of `version` and `reports`, an array of records (`as_record`)."""
+    """Returns one CBOR map with `version` and `reports`, an array of records (`as_record`)."""
     return encode({"version": VERSION, "reports": [as_record(one) for one in found]})
 
 
 def to_jsonl(found: Iterable[OwnReport]) -> str:
-    """One JSON object on each line, with bytes in hex."""
+    """Returns one JSON object (`as_record`) on each line, with bytes in hex."""
     return "".join(json.dumps(_hex(as_record(one)), ensure_ascii=False) + "\n" for one in found)
 
 
 def to_csv(found: Iterable[OwnReport]) -> str:
-    """Comma-separated values (RFC 4180) with a header line; see `to_rows`."""
+    """Returns comma-separated values (RFC 4180) with a header line; see `to_rows`."""
     columns, rows = to_rows(found)
     text = io.StringIO()
     writer = csv.writer(text)
@@ -140,8 +144,9 @@ def to_csv(found: Iterable[OwnReport]) -> str:
 
 
 def to_rows(found: Iterable[OwnReport]) -> tuple[list[str], list[list[object]]]:
-    """Column names and rows. There is a column `value.<field>` for each field that any report has.
-    `sequence` and `erasure` are text. None: the report does not have this value."""
+    """Returns column names and rows. There is a column `value.<field>` for each field that any of
+    the reports has. `sequence` and `erasure` are text. A value that a report does not have is None.
+    """
     records = [as_record(one) for one in found]
     fields = sorted({name for record in records for name in _mapping(record["values"])})
     fixed = [

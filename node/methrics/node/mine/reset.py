@@ -1,7 +1,7 @@
-"""Starts anew on this machine with a new seed and a new installation week (MARS-7).
+"""Replaces the seed and the installation week of an app on this machine (MARS-7).
 
 `renew` keeps the receipts and the old seed, so that old reports can still be found and erased.
-`burn` destroys both: afterwards this machine does not know either which reports were its own.
+`burn` destroys both, so that even this machine does not know any more which reports were its own.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from methrics.schema.errors import StoreError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burned:
-    """What was destroyed. `receipts`: of reports that may have left. `unsent`: reports that will
-    now never leave. `erasures`: erasures that will now never leave."""
+    """How many rows `burn` destroys. `receipts`: receipts of reports that may have left. `unsent`:
+    reports that will now never be sent. `erasures`: erasures that will now never be sent."""
 
     receipts: int
     unsent: int
@@ -25,11 +25,11 @@ class Burned:
 
 
 def renew(journal: Journal) -> None:
-    """Makes the next report come from a new seed and a new installation week.
+    """Makes the next report use a new seed and a new installation week.
 
     Flags and milestones start again, so the next report of a type is the first of its day, week and
-    month. The release schedule stays, so nothing leaves sooner. Pending rows become reports of the
-    new seed. Raises StoreError.
+    month. The times of the release schedule stay, so no report is sent sooner. The reports of
+    pending rows use the new seed. Raises StoreError.
     """
     with journal.database.transaction() as con:
         note_edit(con)
@@ -38,7 +38,7 @@ def renew(journal: Journal) -> None:
             "meta s WHERE n.name = 'next_index' AND s.name = 'seed' AND n.value > "
             "(SELECT coalesce(max(below), 0) FROM old_seed)"
         )
-        # An old seed is of use only while one of its receipts is kept.
+        # An old seed is needed only while a receipt of one of its reports is kept.
         con.execute(
             "DELETE FROM old_seed WHERE below <= coalesce((SELECT min(idx) FROM report), 1 << 62)"
         )
@@ -47,7 +47,7 @@ def renew(journal: Journal) -> None:
 
 
 def to_burn(journal: Journal) -> Burned:
-    """What `burn` would destroy. Changes nothing."""
+    """Counts the rows that `burn` would destroy. Changes nothing."""
     ((receipts, unsent),) = journal.database.rows(
         f"SELECT count(*) FILTER (WHERE NOT {NEVER_LEFT}), "
         f"count(*) FILTER (WHERE {NEVER_LEFT} AND state = 'due') FROM report"
@@ -57,18 +57,19 @@ def to_burn(journal: Journal) -> Burned:
 
 
 def burn(journal: Journal) -> Burned:
-    """Does what `renew` does, and destroys every receipt, seed and erasure, in the file and beside
-    it.
+    """Makes the next report use a new seed and a new installation week, as `renew` does. Also
+    destroys every receipt, seed and erasure, in the outbox and in a damaged outbox beside it.
 
-    Pending rows stay. Raises StoreError `outbox-busy` if another program keeps reading the file:
-    then the old bytes may still be in its log, so call this again.
+    Pending rows stay. Raises StoreError `outbox-busy` if another process keeps using the file. Then
+    the old bytes may still be in the file's log, so call this again.
     """
     found = to_burn(journal)
     with journal.database.transaction() as con:
         note_edit(con)
         for table in ("report", "erasure", "old_seed"):
             con.execute(f"DELETE FROM {table}")
-        # The next index stays, so that a running publisher never takes a new report for an old one.
+        # The next key index stays. Otherwise a running publisher could mistake a new report for an
+        # old one with the same index.
         con.execute("DELETE FROM meta WHERE name IN ('seed', 'install_week')")
         con.execute("UPDATE pace SET last = 0, first_day = NULL, first_week = NULL")
     journal.database.compact()

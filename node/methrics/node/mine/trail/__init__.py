@@ -1,3 +1,3 @@
-"""What trails a person's reports leave, measured on their own machine, before and after sending."""
+"""Measures, on the person's own machine, what their reports reveal before and after sending."""
 
 __all__: list[str] = []

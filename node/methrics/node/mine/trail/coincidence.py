@@ -1,10 +1,11 @@
 """Finds own reports so close in time to other public traces that they could be linked.
 
 A report reveals two times: the rounded time of the fact in it, and roughly the time of its release,
-which anyone who watches the network sees. A trace within either window may be of the same person.
-The other reports in the window are the anonymity set, so a guess from that one trace is right with
-probability 1 / (1 + others). One coincidence is weak evidence. If the traces of one label are close
-to many reports, far more than by chance, the evidence is strong; hence the count for each label.
+which anyone who watches the network sees. Each gives a window, and a trace in one of them may be of
+the same person. The other reports in that window are the anonymity set, so a guess from that one
+trace is right with probability 1 / (1 + others). One coincidence is weak evidence. The evidence is
+strong if traces of one label are close to many more reports than by chance, so this module also
+counts the coincidences of each label.
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ from methrics.node.mine.trail.others import Others, Window
 from methrics.node.mine.trail.traces import Trace
 
 FACT, RELEASE = "fact", "release"
-"""The window of the fact, and the window in which its report became public."""
+"""Names of the two windows: that of the reported fact, and that in which the report became public.
+"""
 
 SPREAD = 600
-"""Seconds from making a report until it is public: connecting, mixing, spreading."""
+"""Most seconds from making a report until it is public: connecting, mixing and forwarding it."""
 
 WORTH = 3
-"""A label is telling if its traces are close to own reports this many times as often as by
+"""A label is telling if its traces are close to own reports at least this many times as often as by
 chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coincidence:
-    """An own report and the first trace of one label in one of its windows. `others`: how many
-    other reports are in the window, None without public data."""
+    """An own report, and the first trace of one label in one of the report's windows. `window`:
+    FACT or RELEASE. `others`: how many other reports are in the window, None without public data.
+    """
 
     own: ReadableReport
     trace: Trace
@@ -47,7 +50,7 @@ class Coincidence:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """How often traces of one label are in the fact window of an own report: `close` of `total`.
+    """How many own reports have a trace of one label in their fact window: `close` of `total`.
     `expected`: the mean of that number if the traces were spread evenly over the same time."""
 
     label: str
@@ -57,22 +60,24 @@ class Beside:
 
     @property
     def telling(self) -> bool:
-        """Whether that is more than chance explains."""
+        """Whether `close` is much larger than chance explains: at least 2, and at least WORTH times
+        `expected`."""
         return self.close >= 2 and self.close >= WORTH * self.expected
 
 
 def fact_window(own: ReadableReport) -> Window:
-    """The window in which the fact of the report may have happened."""
+    """Returns the window in which the fact in the report may have happened."""
     return own.time, own.time + own.event_type.resolution
 
 
 def release_window(own: ReadableReport) -> Window:
-    """The window in which the report became public."""
+    """Returns the window in which the report became public."""
     return own.made, own.made + SPREAD
 
 
 def released_with(own: ReadableReport) -> Window:
-    """The times that may stand in reports of this type that became public in the same window."""
+    """Returns the window of the times that can be in reports of the same type which became public
+    in the same window as `own`."""
     release = own.event_type.release
     waited = release.delay + release.jitter + (release.every[1] if release.every else 0)
     start, end = release_window(own)
@@ -82,8 +87,8 @@ def released_with(own: ReadableReport) -> Window:
 def coincide(
     own: Sequence[ReadableReport], traces: Sequence[Trace], others: Others | None
 ) -> list[Coincidence]:
-    """The coincidences of own reports and traces, the smallest anonymity set first. `traces` must
-    be sorted, oldest first."""
+    """Returns the coincidences of own reports and traces, those with the smallest anonymity set
+    first. `traces` must be sorted, oldest first."""
     found = []
     times = [trace.time for trace in traces]
     for one in own:
@@ -107,8 +112,8 @@ def coincide(
 
 
 def beside(own: Sequence[ReadableReport], traces: Sequence[Trace]) -> list[Beside]:
-    """For each label, how often its traces are close to own reports, the least likely by chance
-    first."""
+    """Counts, for each label, how many own reports its traces are close to. Returns the labels
+    sorted, the least likely by chance first, without those that are close to no report."""
     if not own:
         return []
     slots = [fact_window(one) for one in own]
@@ -120,8 +125,8 @@ def beside(own: Sequence[ReadableReport], traces: Sequence[Trace]) -> list[Besid
     found = []
     for label, times in by_label.items():
         close = sum(bisect_left(times, a) < bisect_left(times, b) for a, b in slots)
-        # A window of length l has one of n evenly spread traces with probability 1 - (1 - l /
-        # span)^n.
+        # A window of length l contains one of n evenly spread traces, or several, with probability
+        # 1 - (1 - l / span)^n.
         expected = sum(1 - (1 - (b - a) / (end - start)) ** len(times) for a, b in slots)
         if close:
             found.append(Beside(label, close, len(slots), expected))

@@ -42,7 +42,8 @@ class WithheldRow:
 
 @dataclass(slots=True)
 class Gathered:
-    """The content of the outboxes. `catalogs`: every catalog of each namespace, newest last."""
+    """The content of the outboxes that a trail needs. `catalogs`: all catalogs of each namespace,
+    newest last."""
 
     own: list[ReadableReport] = field(default_factory=list)
     withheld: list[WithheldRow] = field(default_factory=list)
@@ -50,7 +51,8 @@ class Gathered:
 
 
 def gather(paths: Paths, clock: Clock, chosen: Collection[str] = ()) -> Gathered:
-    """All readable reports of the chosen namespaces (none chosen: all), oldest first.
+    """Reads the outboxes of the chosen namespaces (all namespaces if none is chosen). The reports
+    are sorted, oldest first.
 
     Raises StoreError, and ConfigError `unknown-namespace`.
     """
@@ -85,13 +87,13 @@ def _withheld(
     meter: Meter,
     now: int,
 ) -> list[WithheldRow]:
-    """The rows that the publisher would withhold if all of them were due now."""
+    """Returns the rows that the publisher would withhold if all pending rows were due now."""
     passing = Withhold("")
 
     def ask(event_type: EventType, report: Report) -> Ruling:
         ruling = meter(event_type, report)
-        # Nothing may be signed here, so reports that may leave are withheld too, and left out
-        # below.
+        # No report may be signed here. So the reports that could be sent are withheld too, without
+        # a reason, and are left out below.
         return ruling if isinstance(ruling, Withhold) else passing
 
     week = journal.database.rows("SELECT value FROM meta WHERE name = 'install_week'")

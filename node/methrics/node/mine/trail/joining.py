@@ -1,9 +1,10 @@
-"""Finds own reports that could be linked to one another, why, and with which probability.
+"""Finds own reports that could be linked to one another, with the reason and the probability.
 
-No key, address or identifier links them, because each report has a fresh key. Only their values and
-times are left. An observer who has one report and looks for another of the same person finds own
-reports among those of others. The share of own ones is the probability of a right guess. This is a
-lower bound: an observer who knows more about the person can do better.
+No key, address or identifier links the reports, because each report has a fresh key. Only their
+values and times could link them. An observer has one report and looks for another of the same
+person. The reports that fit are the person's own and those of others; the proportion of own reports
+among them is the probability of a right guess. It is a lower bound, because an observer who knows
+more about the person can do better.
 
 Each finding is a set of reports, so the order of reports does not matter.
 """
@@ -27,23 +28,25 @@ SAME_KEY, SAME_VALUES, ACROSS, FOLLOWS, SAME_TIME = (
     "follows",
     "same-time",
 )
-"""Ways to link: the same key; equal stable values; equal values in reports of two event types; one
-report at the declared interval after another, with flags that fit; the same rounded time."""
+"""Ways to link reports. SAME_KEY: they have the same key. SAME_VALUES: their stable values are
+equal. ACROSS: reports of two event types have equal values. FOLLOWS: one report is at the declared
+interval after another, with flags that fit. SAME_TIME: they have the same rounded time."""
 
 FLOOR = 0.05
-"""Least probability of a finding. Most pairs of reports are below it."""
+"""Least probability of a finding. Most pairs of reports have a lower one and are left out."""
 
 LIKELY = 0.5
-"""Least probability of each step of a run of reports that is shown as one finding."""
+"""Least probability of each step in a run of reports. A run is shown as one finding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Joint:
     """Own reports that could be recognized as those of one person.
 
-    `others`: how many reports of other people look the same, None if the data do not show it.
-    `probability`: that a guess is right, for a run that all of its steps are right. `says`: the
-    reason for a person.
+    `way`: one of the ways to link. `names`: the parts that link the reports. `others`: how many
+    reports of other people fit as well, None if the data do not show it. `probability`: that a
+    guess is right; for a run, that the guesses at all of its steps are right. `says`: the reason,
+    in words for a person.
     """
 
     way: str
@@ -57,7 +60,7 @@ class Joint:
 def join(
     own: Sequence[ReadableReport], measured: Sequence[Statement], others: Others
 ) -> list[Joint]:
-    """All findings, the most probable first. `measured`: the statements of `own`."""
+    """Returns all findings, the most probable first. `measured`: the statements of `own`."""
     found = [
         *_same_key(own),
         *_same_values(measured),
@@ -70,7 +73,7 @@ def join(
 
 
 def joined(found: Iterable[Joint], one: ReadableReport, other: ReadableReport) -> list[Joint]:
-    """The findings by which two reports could be linked, in either order."""
+    """Returns the findings that contain both reports, which must be different."""
     return [joint for joint in found if one in joint.own and other in joint.own and one != other]
 
 
@@ -109,7 +112,8 @@ def _same_values(measured: Sequence[Statement]) -> list[Joint]:
 
 
 def _across(measured: Sequence[Statement]) -> list[Joint]:
-    """Reports of two event types of one app with equal values in the fields that both have."""
+    """Finds reports of two event types of one app that have equal values in all stable parts that
+    both types have."""
     best: dict[
         tuple[object, ...], tuple[set[ReadableReport], set[ReadableReport], Statement, Statement]
     ] = {}
@@ -144,7 +148,7 @@ def _across(measured: Sequence[Statement]) -> list[Joint]:
 
 
 def _follows(own: Sequence[ReadableReport], others: Others) -> list[Joint]:
-    """Runs of reports of a state, each at the declared interval after the one before."""
+    """Finds runs of reports of one state, each at the declared interval after the one before."""
     groups: dict[tuple[str, str], list[ReadableReport]] = defaultdict(list)
     for one in own:
         if one.event_type.release.every is not None:
@@ -166,8 +170,9 @@ def _follows(own: Sequence[ReadableReport], others: Others) -> list[Joint]:
 
 
 def _successors(before: ReadableReport, after: ReadableReport, others: Others) -> int | None:
-    """How many reports of others could be the one after `before`; None if `after` is not in the
-    window in which an observer would look for it."""
+    """Returns how many reports of others could be the successor of `before` as well as `after`.
+    Returns None if `after` cannot be the successor: its time is not in the window in which an
+    observer would look, or its stable parts differ."""
     release, resolution = before.event_type.release, before.event_type.resolution
     least, most = release.every or (0, 0)
     window = (
@@ -214,7 +219,8 @@ def _same_time(own: Sequence[ReadableReport], others: Others) -> list[Joint]:
         for one in _in_order({report.event_type.name: report for report in group}.values()):
             window = (time, time + one.event_type.resolution)
             counts.append(sum(others.agreeing(one, (), window=window).values()))
-        # An observer who has the other report searches among these. The easiest direction counts.
+        # An observer who has one of the reports searches for another among these. The direction
+        # with the fewest candidates is the easiest, so it decides.
         fewest = min(counts)
         says = f"all tell of {moment(time)} UTC; on the easier side so {_others(fewest)}"
         found.append(Joint(SAME_TIME, _in_order(group), (), fewest, 1 / (1 + fewest), says))

@@ -1,4 +1,4 @@
-"""How many public reports of other people agree with an own report, and in which parts."""
+"""Counts the public reports of other people that agree with an own report, by agreeing parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Overlap = Mapping[int, int]
 equal."""
 
 Window = tuple[int, int]
-"""From (inclusive) and to (exclusive), Unix seconds."""
+"""A period of time: its start (inclusive) and end (exclusive) in Unix seconds."""
 
 
 class Others(Protocol):
@@ -29,26 +29,29 @@ class Others(Protocol):
         window: Window | None = None,
         people: bool = False,
     ) -> Overlap:
-        """How many others' reports of the event type of `own` agree with it in which of its parts
-        `names`.
+        """Counts others' reports of the same event type, for each set of the parts `names` in which
+        they agree with `own`.
 
         A part that is absent from both reports agrees. `window` limits the times of the reports.
-        `people` counts only first reports of the period of `own` (month, else week, else day).
+        With `people`, only reports that are the first of the period of `own` are counted (month,
+        else week, else day).
         """
         ...
 
     def counts_people(self, own: ReadableReport) -> str | None:
-        """`month`, `week` or `day` if the first report of that period is flagged in this type."""
+        """Returns the period by which people can be counted: `month`, `week` or `day`, if the type
+        flags the first report of that period; otherwise None."""
         ...
 
 
 def mask_of(names: Sequence[str], chosen: Collection[str]) -> int:
-    """The bits of `chosen` among `names`."""
+    """Returns the bits of the `chosen` parts among `names`, as in an Overlap."""
     return sum(1 << place for place, name in enumerate(names) if name in chosen)
 
 
 def agreement(names: Sequence[str], mine: Parts, theirs: Mapping[str, Wire | None]) -> int:
-    """The bits of `names` in which two reports are equal; a part absent from both is equal."""
+    """Returns the bits of the parts `names` in which two reports are equal. A part that is absent
+    from both is equal."""
     mask = 0
     for place, name in enumerate(names):
         if same(mine.get(name), theirs.get(name)):
@@ -57,10 +60,10 @@ def agreement(names: Sequence[str], mine: Parts, theirs: Mapping[str, Wire | Non
 
 
 def sharing(overlap: Overlap, mask: int) -> int:
-    """How many others agree in all parts of `mask`."""
+    """Returns how many others agree in all parts of `mask`."""
     return sum(count for agreed, count in overlap.items() if agreed & mask == mask)
 
 
 def crowd(overlap: Overlap, mask: int, unit: str = REPORTS) -> Crowd:
-    """The crowd that agrees in all parts of `mask`."""
+    """Returns the crowd that agrees in all parts of `mask`."""
     return Crowd(sharing(overlap, mask), sum(overlap.values()), unit)

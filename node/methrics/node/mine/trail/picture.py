@@ -1,4 +1,4 @@
-"""The trail as a picture: one HTML file without scripts that fetches nothing, for any browser."""
+"""Draws the trail as one HTML file, which has no scripts and loads no other file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from methrics.node.report.threshold.crowd import Crowd, interval, judged
 
 _PACKAGE = "methrics.node.mine.trail"
 OPEN_MAX = 4
-"""Statements shown open, the smallest crowds first; the others unfold."""
+"""How many statements are shown at once, those with the smallest crowds; the others are folded."""
 PAIRS_SHOWN = 3
 LISTED_MAX = 200
 
@@ -32,9 +32,9 @@ _LEVELS = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One combination of values in a table. `words`: the combination; `span`: the bits that the
-    data leave possible. The bar is in percent of its width: `decades` are its grid lines, `low` and
-    `high` the ends of the interval."""
+    """One combination of values in a table. `words`: the combination. `span`: the interval of its
+    bits. The other numbers describe the bar, in percent of the table's column: its `width`, the
+    grid lines at powers of ten (`decades`), and the ends of the interval (`low`, `high`)."""
 
     crowd: Crowd
     words: str
@@ -57,8 +57,8 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One statement: who else reports it, by parts and as a whole. `people`: a verdict on the
-    people with the same set-up in that `period`, or empty."""
+    """One statement, with how many others report it, by parts and as a whole. `people`: the verdict
+    on the people with the same stable parts in that `period`, empty if they cannot be counted."""
 
     name: str
     whole: Crowd
@@ -72,7 +72,7 @@ class Card:
 
 
 def page(trail: Trail, *, made: int) -> str:
-    """The whole document. `made` is now (unix seconds). Needs the extra `node`."""
+    """Returns the HTML document. `made`: the time now (Unix seconds). Needs the extra `node`."""
     left = trail.left
     crowds = {own: one.whole for one in trail.statements or () for own in one.own}
     shown = [own for own in left if own in crowds] if crowds else left[-LISTED_MAX:]
@@ -101,8 +101,9 @@ def page(trail: Trail, *, made: int) -> str:
 
 @cache
 def style() -> str:
-    """The style sheet. Four levels of crowd have a colour and a shape each, so that neither is
-    needed alone; all text has a contrast of at least 4.5 to 1 in both themes (WCAG 2.2, 1.4.3)."""
+    """Returns the style sheet. Each of the four levels of a crowd has its own colour and shape, so
+    that a reader needs only one of them. All text has a contrast of at least 4.5 to 1 in both
+    themes (WCAG 2.2, 1.4.3)."""
     return files(_PACKAGE).joinpath("style.css").read_text("utf-8").strip()
 
 
@@ -131,7 +132,7 @@ def _facts(trail: Trail) -> list[tuple[str, str]]:
 def _line(
     trail: Trail, shown: list[ReadableReport], crowds: dict[ReadableReport, Crowd]
 ) -> Timeline | None:
-    """The timeline of the reports to show; None without any."""
+    """Returns the timeline of the reports to show; None if there are none."""
     if not shown:
         return None
     drawn = set(shown)
@@ -189,7 +190,7 @@ def _row(one: Combination, words: str, *, name: str = "", title: str = "") -> Ro
 
 
 def _axis(crowd: Crowd) -> tuple[Tick, ...]:
-    """The scale above the bars: 1, 10, 100, … up to everyone."""
+    """Returns the marks of the scale above the bars: 1, 10, 100, … up to the whole crowd."""
     top = log10(max(10, crowd.total + 1))
     powers = range(int(top) + 1)
     return tuple(Tick(100 * power / top, 10**power) for power in powers if power / top < 0.96)

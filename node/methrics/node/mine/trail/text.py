@@ -1,4 +1,4 @@
-"""The trail as lines of text for a terminal."""
+"""Prints the trail as lines of text for a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FINDINGS_SHOWN = 20
 
 
 def lines(trail: Trail) -> Iterator[str]:
-    """The trail, line by line."""
+    """Yields the trail as text, line by line."""
     yield from _reports(trail)
     if trail.statements is not None:
         yield from _statements(trail, trail.statements)
@@ -50,7 +50,8 @@ def _reports(trail: Trail) -> Iterator[str]:
 
 
 def _alike(own: tuple[ReadableReport, ...]) -> Iterator[str]:
-    """Reports with equal parts: the parts, and when and how each report left."""
+    """Yields the lines about reports with equal parts: the parts, then when and how each report
+    left."""
     newest = own[-1]
     yield f"    {newest.event_type.name}: {said(newest.event_type, newest.parts)}"
     if len(own) > REPORTS_SHOWN:
@@ -105,32 +106,33 @@ def _heading(one: Statement) -> str:
 
 
 def step_words(own: ReadableReport, name: str) -> str:
-    """The newest part of a growing combination, in words."""
+    """Returns the name of a step of a growing combination, with the value of its part, in words."""
     if name in own.parts:
         return f"{name} {label(own.event_type, name, own.parts[name])}"
     return name
 
 
 def with_bits(crowd: Crowd) -> str:
-    """A verdict with its bits and their uncertainty."""
+    """Returns the verdict on a crowd, with its bits and their uncertainty."""
     return f"{crowd.verdict} ({bits_words(crowd)})" if crowd.total else crowd.verdict
 
 
 def bits_words(crowd: Crowd) -> str:
-    """`4.2 bits, 3.1 to 6.0`."""
+    """Returns the bits and their interval in words, such as `4.2 bits, 3.1 to 6.0`."""
     least, most = crowd.bounds
     span = f"{least:.1f} to {most:.1f}" if isfinite(most) else f"{least:.1f} or more"
     return f"{crowd.bits:.1f} bits, {span}"
 
 
 def joint_words(joint: Joint) -> str:
-    """A finding on one line."""
+    """Returns a finding as one line of text."""
     chance = "" if joint.probability is None else f"{percent(joint.probability)}: "
     return f"{chance}{names_of(joint.own)}: {joint.says}"
 
 
 def names_of(own: Iterable[ReadableReport]) -> str:
-    """`heartbeat 3, 4, 7 and system 5`, shortened where there are many."""
+    """Returns the names of reports, such as `heartbeat 3, 4, 7 and system 5`. Of each type, at most
+    six numbers are listed."""
     parts = []
     for kind, group in groupby(
         sorted(own, key=lambda one: (one.event_type.name, one.number)),
@@ -144,12 +146,13 @@ def names_of(own: Iterable[ReadableReport]) -> str:
 
 
 def count_words(count: int, what: str) -> str:
-    """`no other report`, `1 other report`, `1,204 other reports`."""
+    """Returns a number and its noun `what`, such as `no other report`, `1 other report` or `1,204
+    other reports`."""
     return f"{count:,} {what}{'' if count == 1 else 's'}" if count else f"no {what}"
 
 
 def percent(probability: float) -> str:
-    """A probability for a person. It is never rounded to 0 or 100 %, because the data are
+    """Returns a probability in words. It is never rounded to 0 or 100 %, because the data are
     incomplete."""
     if probability >= 1:
         return "no other fits"

@@ -1,4 +1,5 @@
-"""The timeline of own reports: a lane per event type, arcs between reports that can be joined."""
+"""Draws the timeline of own reports: a lane for each event type, arcs between reports that could be
+linked."""
 
 from __future__ import annotations
 
@@ -20,11 +21,12 @@ TOP, LANE, FOOT = 58, 86, 34
 _STEPS = (3600, 6 * 3600, DAY, 2 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 91 * DAY, 365 * DAY)
 _TICKS = 8
 ARCS_MAX = 150
-"""Lines drawn at most, the surest first."""
+"""Most arcs that are drawn, the most probable links first."""
 
 
 def level(crowd: Crowd | None) -> str:
-    """The class of a crowd's size: alone, few, group, crowd; unknown without public data."""
+    """Returns the CSS class for a crowd's size: alone, few, group or crowd; unknown without public
+    data."""
     if crowd is None or not crowd.total:
         return "unknown"
     if crowd.size <= ALONE:
@@ -34,7 +36,7 @@ def level(crowd: Crowd | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A moment on the axis, at `x`."""
+    """A mark of the time axis, at `x`. `words`: the time."""
 
     x: float
     words: str
@@ -61,7 +63,7 @@ class Arc:
 
 @dataclass(frozen=True, slots=True)
 class Beam:
-    """A trace from elsewhere at `x`, and the report beside it at (`to_x`, `to_y`)."""
+    """A line from a public trace at `x` to the report close in time at (`to_x`, `to_y`)."""
 
     x: float
     to_x: float
@@ -81,8 +83,8 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The drawing, in units of its view box. `about`: the drawing in words; `left`, `right`: where
-    lanes start and end; `foot`: where the axis stands."""
+    """The drawing, in units of its view box. `about`: a description in words. `left`, `right`: the
+    x at which lanes start and end. `foot`: the y of the axis."""
 
     width: int
     height: int
@@ -98,7 +100,7 @@ class Timeline:
 
 
 class _Scale:
-    """Time to x, event type to y."""
+    """Maps a time to x, and an event type to y."""
 
     def __init__(self, own: Sequence[ReadableReport], lanes: Sequence[tuple[str, str]]) -> None:
         times = [one.time for one in own]
@@ -124,7 +126,7 @@ class _Scale:
 
 
 def lane_of(own: ReadableReport) -> tuple[str, str]:
-    """Reports of one event type of one namespace share a lane."""
+    """Returns the lane of a report. Reports of one event type of one namespace share a lane."""
     return own.namespace, own.event_type.name
 
 
@@ -134,7 +136,8 @@ def timeline(
     joints: Iterable[Joint],
     coincidences: Iterable[Coincidence],
 ) -> Timeline:
-    """The drawing of these reports, at least one. `crowds`: who else says what a report says."""
+    """Returns the drawing of `own`, which must not be empty. `crowds`: the crowd that reports the
+    same as each report."""
     lanes = list(dict.fromkeys(lane_of(one) for one in own))
     scale = _Scale(own, lanes)
     close = list(coincidences)
@@ -148,8 +151,8 @@ def timeline(
         foot=height - FOOT + 4,
         about=(
             f"{len(own)} reports from {moment(own[0].time)} to {moment(own[-1].time)} UTC in "
-            f"{len(lanes)} event types. {alone} of them say what nobody else says. Arcs connect "
-            "reports that could be joined with one another; the list below names them all."
+            f"{len(lanes)} event types. No other report is the same as {alone} of them. Arcs "
+            "connect reports that could be linked; the list below names them all."
         ),
         ticks=_ticks(scale),
         lanes=_lanes(scale, lanes),

@@ -21,7 +21,7 @@ LABEL_MAX = 80
 """Characters of a label that are kept."""
 
 _LATEST = 253_402_300_800
-"""The year 10000, in unix seconds."""
+"""The start of the year 10000 (Unix seconds)."""
 
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
@@ -33,9 +33,9 @@ class Trace:
 
 
 def read_traces(data: bytes) -> list[Trace]:
-    """The traces in the bytes of a CSV file, oldest first.
+    """Returns the traces in the bytes of a CSV file, oldest first.
 
-    Raises ConfigError `traces`, which names the line.
+    Raises ConfigError `traces`, which names the faulty line.
     """
     if len(data) > SIZE_MAX:
         raise _wrong(f"the file is larger than {SIZE_MAX:,} bytes")

@@ -1,9 +1,10 @@
-"""Counts how many others share each combination of values that left, from one field to all fields.
+"""Counts how many others reported each combination of the person's values, from one part to all.
 
-A statement is an event type with certain parts. It is measured once, however often it was sent.
-Singles and pairs show which values are rare by themselves. The growing combination adds, one after
-the other, the part that shrinks the crowd most, then the parts that were not shared, then the day
-and the rounded time. An observer who looks for one report would proceed in this way.
+A statement is an event type with certain parts. It is measured once, even if it was sent often.
+Single parts and pairs show which values are rare by themselves. The growing combination starts
+empty. Each step adds the part that shrinks the crowd most; then come the parts that were not
+shared, the day and the rounded time. An observer who looks for one report would proceed in this
+way.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from methrics.node.report.threshold.crowd import PEOPLE, Crowd
 ABSENT = "what is left out"
 ON_THE_DAY = "that day"
 AT_THE_TIME = "that time"
-"""Steps of a growing combination that add no part: which parts are absent, and time."""
+"""Names of the steps of a growing combination that add no part: which parts are absent, the day,
+and the rounded time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """The crowd that shares these parts. In a growing combination the newest part is last in
-    `names`."""
+    """The crowd that has the same values in the parts `names`. In a growing combination, the part
+    that was added last is the last of `names`."""
 
     names: tuple[str, ...]
     crowd: Crowd
@@ -38,9 +40,9 @@ class Combination:
 class Statement:
     """One combination of event type and parts that the person reported.
 
-    `own`: the reports with it, oldest first. `whole`: the crowd that reports exactly the same, at
-    any time. `people`: the people with the same stable parts in the `period` of the newest report,
-    None if people cannot be counted.
+    `own`: the reports that state it, oldest first. `whole`: the crowd that reports exactly the
+    same, at any time. `people`: the people with the same stable parts in the `period` of the newest
+    report, None if people cannot be counted.
     """
 
     own: tuple[ReadableReport, ...]
@@ -81,7 +83,7 @@ class Statement:
 
 
 def statements(own: Iterable[ReadableReport]) -> list[tuple[ReadableReport, ...]]:
-    """Own reports grouped by equal type and parts, oldest first in each group."""
+    """Groups own reports by equal type and parts. The order of `own` stays in each group."""
     groups: dict[tuple[object, ...], list[ReadableReport]] = defaultdict(list)
     for one in own:
         # True equals 1 in Python, but not on the wire.
@@ -91,7 +93,7 @@ def statements(own: Iterable[ReadableReport]) -> list[tuple[ReadableReport, ...]
 
 
 def measure(own: Iterable[ReadableReport], others: Others) -> list[Statement]:
-    """Every distinct statement, the one with the smallest crowd first."""
+    """Measures every distinct statement. Returns those with the smallest crowd first."""
     measured = [_measure(group, others) for group in statements(own)]
     return sorted(measured, key=lambda one: (one.whole.sharing, -one.whole.total, -one.newest.time))
 

@@ -1,5 +1,5 @@
-"""The whole trail: own reports, how many others report the same, and links between them; as
-JSON."""
+"""Puts a trail together: own reports, how many others report the same, and possible links. Converts
+it to JSON."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from methrics.node.report.parts import label, said
 from methrics.node.report.threshold.crowd import Crowd
 
 LAST_MAX = 200
-"""Most reports that are measured, the newest ones. Each needs queries of the public data."""
+"""Only the newest LAST_MAX reports are measured, because each needs queries of the public data."""
 
 
 @dataclass(slots=True)
 class Trail:
-    """All that `methrics trail` shows. `own`: all reports, oldest first. Statements, joints and
-    coincidences cover the newest `LAST_MAX` that may have left. A list that needs public data or
-    traces is None without them."""
+    """Everything that `methrics trail` shows. `own`: all reports, oldest first. `statements`,
+    `joints`, `coincidences` and `beside` only cover the newest LAST_MAX reports that may have left.
+    The first two are None without public data, the last two without traces."""
 
     own: list[ReadableReport]
     withheld: list[WithheldRow]
@@ -33,7 +33,8 @@ class Trail:
     source: str | None = None
     """The file or address of the public data."""
     remembered: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Namespace -> (source, Unix seconds) of the summary that the meter uses."""
+    """For each namespace, the source of the summary that the meter uses, and when the summary was
+    made (Unix seconds)."""
     statements: list[Statement] | None = None
     joints: list[Joint] | None = None
     coincidences: list[Coincidence] | None = None
@@ -54,7 +55,8 @@ def trace(
     threshold: int = 0,
     remembered: Mapping[str, tuple[str, int]] | None = None,
 ) -> Trail:
-    """The trail of the gathered reports, compared with public data and traces, if given."""
+    """Returns the trail of the gathered reports. If public data (`others`) or `traces` are given,
+    the reports are compared with them."""
     trail = Trail(gathered.own, gathered.withheld, threshold, source, dict(remembered or {}))
     newest = trail.left[-LAST_MAX:]
     if others is not None:
@@ -67,7 +69,7 @@ def trace(
 
 
 def to_json(trail: Trail) -> dict[str, object]:
-    """The trail as a JSON document."""
+    """Returns the trail as a JSON document."""
     document: dict[str, object] = {
         "threshold": trail.threshold,
         "public_data": trail.source,
