@@ -53,7 +53,7 @@ def test_a_source_that_is_not_signed_says_so_before_its_consent_text(
     capsys.readouterr()
     assert main(["catalog", "show", str(folder / "app.toml"), "--consent"]) == 0
     source = capsys.readouterr().out
-    assert source.startswith("example is not signed: its topic and catalog id are stand-ins here\n")
+    assert source.startswith("example is not signed: its topic and catalog id are placeholders\n")
     assert sign(folder) == 0
     capsys.readouterr()
     assert main(["catalog", "show", str(folder / "app.cbor"), "--consent"]) == 0

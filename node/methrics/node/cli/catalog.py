@@ -1,4 +1,4 @@
-"""`methrics catalog`: makes keys; checks, signs, shows, compares and documents catalogs."""
+"""`methrics catalog`: makes keys, and checks, signs, shows, compares and documents catalogs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def catalog() -> None:
 def keygen(file: Path) -> None:
     """Make a namespace key in FILE (mode 0600, never overwritten).
 
-    Only the holder of this key can change what the app asks for: keep it safe.
+    Only the holder of this key can sign catalogs of the app, so keep it safe.
     """
     seed = make_key(file)
     click.echo(f"wrote {file}")
@@ -90,8 +90,10 @@ def sign_command(source: Path, key: Path, previous: Path | None, output: Path) -
 
 @catalog.command()
 @click.argument("file", type=FILE)
-@click.option("--consent", is_flag=True, help="What people are asked, exactly as they see it.")
-@click.option("--schema", "as_schema", is_flag=True, help="JSON Schema of each type's reports.")
+@click.option("--consent", is_flag=True, help="Show the questions exactly as people see them.")
+@click.option(
+    "--schema", "as_schema", is_flag=True, help="Print the JSON Schema of each type's reports."
+)
 @json_option()
 def show(file: Path, consent: bool, as_schema: bool, as_json: bool) -> None:
     """Show the signed catalog, or the TOML source, in FILE."""
@@ -117,10 +119,10 @@ def show(file: Path, consent: bool, as_schema: bool, as_json: bool) -> None:
 @json_option()
 @click.pass_context
 def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
-    """List what changes between two catalogs.
+    """List the changes between two catalogs.
 
-    It names the event types about which people have to be asked again. OLD and NEW may each be a
-    signed catalog or a TOML source. Exit code 1 if anything has to be asked again.
+    Also lists the event types about which people have to be asked again; the exit code is 1 if
+    there are any. OLD and NEW may each be a signed catalog or a TOML source.
     """
     from methrics.schema.catalog import diff as compare
 
@@ -149,7 +151,7 @@ def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
     "formats",
     type=click.Choice(FORMATS),
     multiple=True,
-    help="md (Markdown) or html (one file, nothing loaded). Default: both, or md when printed.",
+    help="md (Markdown) or html (one file that loads no other). Default: both, or md when printed.",
 )
 @click.option(
     "--out",
@@ -190,7 +192,7 @@ def docs(
 
 
 def policy_pages(declared: Catalog | CatalogSource, formats: Sequence[str]) -> dict[str, str]:
-    """The pages of a catalog by file name."""
+    """Returns the pages of a catalog in each of `formats`, by file name."""
     from methrics.node.html.document import web_page
     from methrics.schema.pages.dictionary import dictionary
     from methrics.schema.pages.document import markdown
@@ -241,7 +243,8 @@ def _linted(path: Path) -> CatalogSource:
 
 
 def _either(path: Path) -> Catalog | CatalogSource:
-    """A signed catalog or a linted source, by the file's ending."""
+    """Returns the linted source in a file that ends in .toml, or the signed catalog in any other
+    file."""
     return _linted(path) if path.suffix == ".toml" else load_catalog(path)
 
 
@@ -288,14 +291,14 @@ def _overview(declared: Catalog | CatalogSource) -> dict[str, Any]:
 
 
 def _print_consent(declared: Catalog | CatalogSource) -> None:
-    """Print what people read before they decide, as `methrics consent ask` shows it."""
+    """Prints the texts that people read before they decide, as `methrics consent ask` does."""
     from methrics.node.consent.questions import every_question
     from methrics.node.consent.screen import screen
     from methrics.node.consent.wording import sheet
 
     now = Clock().now()
     if isinstance(declared, CatalogSource):
-        click.echo(f"{declared.label} is not signed: its topic and catalog id are stand-ins here")
+        click.echo(f"{declared.label} is not signed: its topic and catalog id are placeholders")
         declared = load(sign(declared, os.urandom(SEED_SIZE)))
     seed = os.urandom(SEED_SIZE)
     sheets = [sheet(one, now=now, seed=seed) for one in every_question([declared], {}, now=now)]

@@ -1,4 +1,4 @@
-"""Signed catalogs that a person chose on the command line: by a file, or by the app's name."""
+"""Loads signed catalogs that a person chose on the command line, by a file or an app's name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HINT = "give the file that `methrics catalog sign` wrote"
 
 
 def load_catalog(path: Path) -> Catalog:
-    """The catalog in the file `path`; no more bytes are read than a catalog can have.
+    """Returns the catalog in the file `path`. Does not read more bytes than a catalog can have.
 
     Raises CatalogError: catalog-unreadable, catalog-too-large, and those of `catalog.load`.
     """

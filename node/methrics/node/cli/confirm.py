@@ -8,7 +8,8 @@ import click
 
 
 def confirm(question: str) -> None:
-    """Return on a yes. Raises click.Abort on a no or Ctrl-C, UsageError if the input has ended."""
+    """Asks `question` and returns after a yes. Raises click.Abort after a no or Ctrl-C, UsageError
+    if the input has ended."""
     try:
         sure = click.confirm(question)
     except click.Abort:

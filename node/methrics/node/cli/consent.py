@@ -42,8 +42,8 @@ def consent(
 ) -> None:
     """See and change what apps on this machine may share. Off unless you allow it.
 
-    Without a command: what holds now for each app and event type, and the rule that decided it.
-    Answers are kept in one readable file.
+    Without a command, this lists each app and event type, whether it is on, and the rule that
+    decided it. Your answers are stored in one readable file.
     """
     ctx.obj = home
     if ctx.invoked_subcommand is not None:
@@ -118,7 +118,7 @@ def ask(
 def history(outer: Path | None, apps: tuple[str, ...], as_json: bool, home: Path | None) -> None:
     """List every change of an answer, oldest first.
 
-    Each line holds the time, the user, how the answer was given, and the answer.
+    Each line has the time, the user, how the answer was given, and the answer.
     """
     entries = read_ledger(user_paths(home or outer).ledger).history
     known = {str(entry.get("app")) for entry in entries} - {EVERY}
@@ -136,7 +136,8 @@ consent.add_command(withdraw_command)
 
 
 def _web(paths: Paths, apps: tuple[str, ...], files: tuple[Path, ...], browser: bool) -> int:
-    """Serve the page until the person has decided, or has left it: exit code 0, or 1."""
+    """Serves the page until the person has decided or left it. Returns the exit code: 0 if they
+    decided, else 1."""
     from methrics.node.consent.page.server import ConsentPage
 
     asking = Asking(chosen_catalogs(paths, apps, files), paths, surface="page")
@@ -160,7 +161,7 @@ def _web(paths: Paths, apps: tuple[str, ...], files: tuple[Path, ...], browser: 
 
 
 def _has_desktop() -> bool:
-    """Whether a browser would have a window; a text browser would take over this terminal."""
+    """Returns whether a browser can open a window. A text browser would take over this terminal."""
     if sys.platform == "darwin":
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

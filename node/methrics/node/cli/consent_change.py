@@ -1,4 +1,4 @@
-"""`methrics consent grant` and `methrics consent withdraw`: answers given on the command line."""
+"""`methrics consent grant` and `methrics consent withdraw`: write answers from the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from methrics.node.report.route_names import ROUTES
 from methrics.schema.catalog.catalog import Catalog
 
 COMMAND = "command"
-"""The word in the ledger's history for answers given by these commands."""
+"""The word in the ledger's history for answers that these commands wrote."""
 
 
 @click.command(name="grant")
@@ -105,7 +105,7 @@ def withdraw_command(
     everything: bool,
     home: Path | None,
 ) -> None:
-    """Stop event types of an app, and drop what has not left.
+    """Stop event types of an app, and drop its events and reports that have not left.
 
     Without --type this stops the whole app, with the event types of its later versions. It takes
     effect at once.
@@ -133,13 +133,15 @@ def withdraw_command(
 
 
 def say_moved(moved: str | None) -> None:
-    """Report on standard error that a damaged ledger was kept under another name."""
+    """Prints to standard error that a damaged ledger was kept under another name, if `moved` is
+    that name."""
     if moved is not None:
         click.echo(f"methrics: the ledger was damaged; it is kept as {moved}", err=True)
 
 
 def _types_by_app(paths: Paths) -> dict[str, set[str]]:
-    """The event types of every app that was answered or whose catalog is on this machine."""
+    """Returns the event types, by app, that the person answered or that a catalog on this machine
+    declares."""
     known = {
         app: set(answers) for app, answers in read_answers(paths.ledger).items() if app != EVERY
     }

@@ -21,14 +21,14 @@ from methrics.node.consent.overview import RULES, OverviewRow, overview
 from methrics.node.paths import Paths, namespace_of
 
 _DECIDED = {"answer": "your answer", "changed": "changed question", "default": "not decided yet"}
-"""Short names of rules for the table; other rules appear under their own name."""
+"""Names of rules in the table; other rules have their own name there."""
 
 
 def show_overview(
     paths: Paths, as_json: bool, apps: Sequence[str] = (), files: Sequence[Path] = ()
 ) -> None:
-    """Print what holds for each app and event type, as tables or one JSON object: for the apps in
-    `apps` (as typed) and those whose signed catalogs `files` are, or for all.
+    """Prints whether each event type of each app is on, as tables or one JSON object. `apps` (as
+    typed) and the signed catalogs in `files` choose the apps; without either, all are printed.
 
     Raises StoreError, CatalogError, WrongNameError.
     """
@@ -70,7 +70,7 @@ def show_overview(
 
 
 def show_history(entries: Sequence[Mapping[str, object]]) -> None:
-    """Print changes of answers as a table, oldest first."""
+    """Prints changes of answers as a table, oldest first."""
     if not entries:
         click.echo("no answer has been given yet")
         return

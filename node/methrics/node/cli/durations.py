@@ -1,4 +1,4 @@
-"""Durations on the command line: a number and its unit, such as `90s`, `10m` or `1w`."""
+"""Reads durations on the command line: a number and its unit, such as `90s`, `10m` or `1w`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 
 
 def read_duration(text: str) -> float:
-    """Seconds of a duration such as `2h` or `0.5s`.
+    """Returns the seconds of a duration such as `2h` or `0.5s`.
 
-    Raises ValueError with the sentence for the person: a number without a unit is refused, because
+    Raises ValueError with a sentence for the person. A number without a unit is refused, because
     seconds and days are easily confused.
     """
     found = _DURATION.fullmatch(text.strip())
@@ -30,7 +30,8 @@ def read_duration(text: str) -> float:
 
 
 def duration_text(seconds: float) -> str:
-    """The shortest duration that `read_duration` reads as `seconds`: 172800 is `2d`, 0.5 `0.5s`."""
+    """Returns the shortest text that `read_duration` reads as `seconds`: `2d` for 172800, `0.5s`
+    for 0.5."""
     for unit, size in UNITS.items():
         if seconds and seconds % size == 0:
             return f"{seconds // size:.0f}{unit}"
@@ -38,7 +39,7 @@ def duration_text(seconds: float) -> str:
 
 
 class Duration(click.ParamType[float]):
-    """Seconds, typed as a duration from `least` to `most` seconds."""
+    """The type of an option whose value is typed as a duration of `least` to `most` seconds."""
 
     name = "duration"
 
@@ -49,7 +50,7 @@ class Duration(click.ParamType[float]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """The seconds; fails with one sentence on anything else."""
+        """Returns the seconds. Fails with one sentence if the value is not such a duration."""
         try:
             seconds = read_duration(str(value))
         except ValueError as error:

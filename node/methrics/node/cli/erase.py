@@ -42,9 +42,9 @@ from methrics.schema.pages.explain import duration
     default=duration_text(WINDOW),
     show_default=True,
     metavar="DURATION",
-    help="Spread the erasures over this time.",
+    help="Send the erasures at random moments within this time.",
 )
-@click.option("--again", is_flag=True, help="Send erasures once more that have left before.")
+@click.option("--again", is_flag=True, help="Send erasures that have left before once more.")
 @YES
 @json_option()
 @HOME
@@ -85,7 +85,8 @@ def erase(
 
 
 def _check_types(paths: Paths, known: list[OwnReport], types: tuple[str, ...]) -> None:
-    """Raises WrongNameError for an unknown type, which would look like one without reports."""
+    """Raises WrongNameError for an unknown type. Otherwise a misspelt type would look like a type
+    without reports."""
     names = {one.receipt.type for one in known}
     names.update(name for catalog in known_catalogs(paths) for name in catalog.types)
     check_names(types, names, kind="event type", owner="this machine")
@@ -120,7 +121,7 @@ def _confirm(chosen: list[OwnReport], whole: bool, over: int) -> None:
 
 
 class _Totals:
-    """Counts of what was done, over all apps."""
+    """The numbers of reports, events and erasures that were handled, over all apps."""
 
     def __init__(self) -> None:
         self.journaled = self.dropped = self.already = self.again = self.waiting = 0
@@ -192,7 +193,7 @@ def _print_outcome(paths: Paths, done: _Totals, over: int, as_json: bool) -> Non
 @YES
 @HOME
 def reset(apps: tuple[str, ...], burning: bool, yes: bool, home: Path | None) -> None:
-    """Start anew on this machine: new keys, and a new week of installation.
+    """Make new keys and a new week of installation on this machine.
 
     Reports that left before stay public. Their receipts are kept, so that you can still find and
     erase them. With --burn the receipts and their keys are destroyed: then this machine no longer
@@ -246,7 +247,7 @@ def _burn(journals: dict[str, Journal], yes: bool) -> None:
 
 
 def offer(paths: Paths, apps: Sequence[str], types: tuple[str, ...]) -> None:
-    """After a withdrawal: print how many reports have left already, and on a terminal offer to
+    """Prints, after a withdrawal, how many reports have left already. On a terminal, offers to
     erase them."""
     known = set(namespaces_here(paths))
     chosen = [app for app in apps if app in known]
@@ -266,5 +267,5 @@ def offer(paths: Paths, apps: Sequence[str], types: tuple[str, ...]) -> None:
 
 
 def on_a_terminal() -> bool:
-    """Whether a person can read and answer: input and output are a terminal."""
+    """Returns whether a person can read and answer: input and output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()

@@ -1,6 +1,6 @@
-"""Key files: one line of 64 hex digits (an Ed25519 seed), readable for the owner only.
+"""Makes and reads key files: one line of 64 hex digits (an Ed25519 seed), only for the owner.
 
-A key file holds a namespace key, or the key by which others know a relay or aggregator.
+A key file contains a namespace key, or the key by which others identify a relay or aggregator.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LINE = re.compile(r"[0-9a-f]{64}\n?")
 
 
 def make_key(path: Path) -> bytes:
-    """Make a new seed (32 bytes) in a new file with mode 0600.
+    """Writes a new seed (32 bytes) to a new file with mode 0600, and returns it.
 
     Raises ConfigError if the file exists, StoreError if it cannot be written.
     """
@@ -41,16 +41,17 @@ def make_key(path: Path) -> bytes:
 
 
 def own_key(path: Path) -> bytes:
-    """The seed in a key file, which is made if it does not exist.
+    """Returns the seed in a key file. Makes the file if it does not exist.
 
-    Raises ConfigError for a file that is no key or that others can read, StoreError if it cannot be
+    Raises ConfigError if the file is no key file or others can read it, StoreError if it cannot be
     made.
     """
     return read_key(path) if path.exists() else make_key(path)
 
 
 def read_key(path: Path) -> bytes:
-    """The seed in a key file. Raises ConfigError for a file that is no key or others can read."""
+    """Returns the seed in a key file. Raises ConfigError if the file is no key file or others can
+    read it."""
     try:
         if os.name == "posix" and path.stat().st_mode & 0o077:
             raise ConfigError("key-exposed", f"{path} can be read by others", f"chmod 600 {path}")

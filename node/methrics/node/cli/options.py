@@ -1,4 +1,4 @@
-"""Options that several commands share, so that one thing has one name and one help text."""
+"""Options that several commands share, so that each has one name and one help text."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CATALOGS = click.option(
 HOME = click.option(
     "--home",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of data and settings, in place of METHRICS_HOME.",
+    help="Folder with data and settings; overrides METHRICS_HOME.",
 )
 YES = click.option("--yes", is_flag=True, help="Do not ask.")
 TYPES = click.option(
@@ -64,36 +64,36 @@ PEERS = click.option(
 
 
 def json_option(help_text: str = "Print JSON, for programs.") -> _Option:
-    """`--json`, as the parameter `as_json`."""
+    """Returns the option `--json`, as the parameter `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help=help_text)
 
 
 def route_option(help_text: str) -> _Option:
-    """`--route`, one of ROUTES; relay unless given."""
+    """Returns the option `--route`: one of ROUTES, by default relay."""
     return click.option(
         "--route", type=click.Choice(ROUTES), default="relay", show_default=True, help=help_text
     )
 
 
 def listen_option(default: str) -> _Option:
-    """`--listen`, addresses to accept connections at."""
+    """Returns the option `--listen`: addresses at which to accept connections."""
     return click.option(
         "--listen",
         multiple=True,
         default=(default,),
         show_default=True,
         metavar="MULTIADDR",
-        help="Where to listen; repeatable. TCP port 0 takes a free one.",
+        help="Where to listen; repeatable. With TCP port 0, a free port is chosen.",
     )
 
 
 def topics_option(help_text: str) -> _Option:
-    """`--topic`, for apps whose catalog is not at hand."""
+    """Returns the option `--topic`, for apps whose catalog is not on this machine."""
     return click.option("--topic", "topics", multiple=True, metavar="TOPIC", help=help_text)
 
 
 def key_option(owner: str) -> _Option:
-    """`--key`, the file with the lasting key of a peer."""
+    """Returns the option `--key`: the file with the permanent key of a peer."""
     return click.option(
         "--key",
         type=FILE,

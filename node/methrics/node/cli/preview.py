@@ -41,7 +41,7 @@ from methrics.schema.wire.diagnostic import hexdump, readable
 from methrics.schema.wire.envelope import split
 
 SHOWN = 20
-"""Reports shown unless --all is given; the others leave later."""
+"""Most reports that are shown without --all, those that leave first."""
 
 _FIXED = {
     SIGNED: "signed and journaled: exactly these bytes leave",
@@ -81,8 +81,8 @@ def preview(
 ) -> None:
     """Show the reports that would leave next, and when.
 
-    Each is shown in plain words, in CBOR diagnostic notation and in hex, as the encoder makes it.
-    This changes nothing and opens no connection. On a terminal you are asked which reports to
+    Each report is shown in plain words, in CBOR diagnostic notation and in hex, as it would be
+    sent. This changes nothing and opens no connection. On a terminal you are asked which reports to
     strike out; a report that you strike out never leaves.
     """
     paths, clock = user_paths(home), Clock()
@@ -118,7 +118,8 @@ def _look(paths: Paths, apps: tuple[str, ...], route: str, clock: Clock) -> list
 
 
 def _chosen(entries: list[Leaving], words: tuple[str, ...]) -> list[Leaving]:
-    """The entries that `words` name. Raises ConfigError for an unknown one before any is struck."""
+    """Returns the entries that `words` name. Raises ConfigError if a word names no entry, before
+    any entry is struck."""
     found: dict[tuple[str, str], Leaving] = {}
     for word in words:
         one = choose(entries, word)

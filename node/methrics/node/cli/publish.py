@@ -36,7 +36,7 @@ from methrics.schema.wire.limits import REPORT_MAX
     "relays",
     multiple=True,
     metavar="MULTIADDR",
-    help="A relay to hand reports to; repeatable. Default: METHRICS_RELAYS, then network.json.",
+    help="A relay to send reports to; repeatable. Default: METHRICS_RELAYS, then network.json.",
 )
 @click.option(
     "--peer",
@@ -61,10 +61,10 @@ def publish(
     as_json: bool,
     home: Path | None,
 ) -> None:
-    """Send the reports that are due, of every app unless some are chosen.
+    """Send the reports that are due, of every app or only of the chosen apps.
 
-    Only what you agreed to is sent. Without --once this goes on until Ctrl-C or SIGTERM. An app
-    that publishes by itself does not need it.
+    Only reports that you agreed to are sent. Without --once this goes on until Ctrl-C or SIGTERM.
+    An app that publishes by itself does not need this command.
     """
     paths = user_paths(home)
     known = entry_peers(paths)
@@ -84,7 +84,7 @@ def publish(
 
 
 def _chosen(paths: Paths, apps: tuple[str, ...], catalogs: tuple[Path, ...]) -> list[str]:
-    """The apps asked for, or all that have an outbox."""
+    """Returns the chosen apps, or all that have an outbox if none is chosen."""
     present = namespaces_here(paths)
     if not present:
         raise ConfigError(
@@ -110,7 +110,8 @@ def _app_of(path: Path) -> str:
 async def _publish(
     paths: Paths, chosen: list[str], settings: PublisherSettings, as_json: bool
 ) -> int:
-    """Run one publisher for each app, side by side; returns the highest of their exit codes."""
+    """Runs one publisher for each app, all at the same time. Returns the highest of their exit
+    codes."""
     codes: list[int] = [OK]
     rng = random.SystemRandom()
 
@@ -149,7 +150,7 @@ def _say(namespace: str, as_json: bool, result: PassResult) -> None:
 
 
 def _content(receipt: Receipt) -> dict[str, object]:
-    """The payload, as every receiver decodes it."""
+    """Returns the payload of a report, decoded as every receiver decodes it."""
     body = decode(split(receipt.raw).payload, limit=REPORT_MAX)
     return dict(body) if isinstance(body, dict) else {}
 

@@ -36,13 +36,14 @@ SAY_EVERY = 60.0
 """Seconds between two lines of counts."""
 
 DRAIN_TIME = 1.0
-"""Seconds that connections stay open at the end, for the last bundles to leave."""
+"""Seconds for which connections stay open at the end, so that the last bundles can be sent."""
 
 WINDOW_MAX = 3600.0
-"""Seconds of a batch window at most: a longer one hides nobody better."""
+"""Most seconds of a batch window. A longer window would not hide apps any better."""
 
 REST_MAX = 7 * 86_400.0
-"""Seconds that reports may rest: they must arrive before they are late (21 days by default)."""
+"""Most seconds for which reports may rest, because they must arrive before receivers refuse them as
+late (by default 21 days)."""
 
 
 @click.command()
@@ -56,7 +57,7 @@ REST_MAX = 7 * 86_400.0
     default="30s",
     show_default=True,
     metavar="DURATION",
-    help="How long reports are gathered, to be shuffled and published in one bundle.",
+    help="How long the relay collects reports, to shuffle and publish them in one bundle.",
 )
 @click.option(
     "--rest",
@@ -79,10 +80,11 @@ def relay(
     key: Path | None,
     as_json: bool,
 ) -> None:
-    """Take in reports from apps, check and mix them, and publish them in bundles.
+    """Accept reports from apps, check and mix them, and publish them in bundles.
 
-    A relay writes nothing to disk and keeps nobody's address. Ctrl-C or SIGTERM publishes the
-    reports it still has, then ends. Without --key its own address changes with every start.
+    A relay writes nothing to disk and stores no address of an app. On Ctrl-C or SIGTERM it
+    publishes the reports that it still has, then ends. Without --key, its own address changes with
+    every start.
     """
     loaded = [load_catalog(path) for path in catalogs]
     carried = _topics(loaded, topics)
@@ -182,7 +184,7 @@ def _say_connectivity(as_json: bool, connected: int) -> None:
 
 
 def _say(running: Relay, as_json: bool, event: str) -> None:
-    """Print the counts, which hold no address and no key."""
+    """Prints the counts, which contain no address and no key."""
     counts = running.statistics
     values = {
         "pooled": running.pooled,

@@ -1,4 +1,4 @@
-"""The one table printer: columns that fit a terminal, and plain lines without cuts elsewhere."""
+"""Prints tables: columns that fit the terminal, or uncut lines if the output is no terminal."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from methrics.schema.wire.reading import BARRED
 Row = Sequence[object]
 
 UNBOUNDED = 100_000
-"""Columns where the output is no terminal: nothing wraps, nothing is cut."""
+"""Width of a table if the output is no terminal, so large that no line is wrapped or cut."""
 
 _CONTROL = re.compile(f"[{re.escape(''.join(sorted(BARRED)))}]")
 
 
 def plain_value(cell: object) -> object:
-    """A cell in JSON's types: bytes in hex, times in ISO 8601, whole decimals as integers."""
+    """Returns a cell as a JSON type: bytes as hex, times in ISO 8601, whole decimals as ints."""
     if isinstance(cell, bytes):
         return cell.hex()
     if isinstance(cell, date | datetime):
@@ -47,8 +47,8 @@ def cell_text(cell: object) -> str:
 def table_lines(
     head: Sequence[str], rows: Iterable[Row], *, indent: int = 0, width: int | None = None
 ) -> list[str]:
-    """The lines of a table. Columns of numbers are right-aligned; a cell wider than its column is
-    continued below, never cut. `width`: columns at most, None for as many as it takes.
+    """Returns the lines of a table. Columns of numbers are right-aligned. A cell that is wider than
+    its column is wrapped, never cut. `width`: the most columns of a line, None for no limit.
     """
     from rich.console import Console
     from rich.table import Table
@@ -68,7 +68,8 @@ def table_lines(
 
 
 def print_table(head: Sequence[str], rows: Iterable[Row], *, indent: int = 0) -> None:
-    """Print a table on standard output: as wide as the terminal, or plain lines without any."""
+    """Prints a table to standard output, at most as wide as the terminal. If the output is no
+    terminal, lines are not wrapped."""
     width = get_terminal_size().columns if sys.stdout.isatty() else None
     for line in table_lines(head, rows, indent=indent, width=width):
         click.echo(line)

@@ -1,4 +1,4 @@
-"""Reads the form that a person sent from the page into answers to be written (pure)."""
+"""Converts the form that a person sent from the page to answers to be written (pure)."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from methrics.node.consent.wording import Sheet
 from methrics.schema.errors import ConfigError
 
 FORM_MAX = 262_144
-"""Bytes of a form at most: many times every type and field of several apps."""
+"""Most bytes of a form, which is far more than the types and fields of several apps need."""
 _PAIRS_MAX = 20_000
 
 Form = Mapping[str, Sequence[str]]
 
 
 class Given(NamedTuple):
-    """`edits`: the answers to write. `errors`: why nothing can be written, in words."""
+    """The result of reading a form. `edits`: the answers to write. `errors`: why no answer can be
+    written, in words."""
 
     edits: list[Edit]
     errors: list[str]
 
 
 def parse(body: bytes) -> Form:
-    """The form's fields. Raises ValueError for a body that no browser sends."""
+    """Returns the form's fields. Raises ValueError for a body that no browser sends."""
     return parse_qs(
         body.decode("ascii"),
         keep_blank_values=True,
@@ -39,8 +40,8 @@ def parse(body: bytes) -> Form:
 
 
 def answers(asking: Asking, sheets: Sequence[Sheet], form: Form) -> Given:
-    """The answers in `form` to the questions of `sheets`, numbered as on the page. Answers that
-    have not changed are left out."""
+    """Returns the answers in `form` to the questions of `sheets`, which have the numbers of the
+    page. Answers that have not changed are left out."""
     if form.get("all") == ["no"]:
         return Given(asking.same_answer([one.question for one in sheets], "no"), [])
     edits: list[Edit] = []
@@ -73,7 +74,7 @@ def answers(asking: Asking, sheets: Sequence[Sheet], form: Form) -> Given:
 
 
 def _unchanged(one: Sheet, edit: Edit) -> bool:
-    """Whether the answer is the current one."""
+    """Returns whether `edit` is the same as the person's current answer."""
     question = one.question
     if question.state != ANSWERED or question.answer is None or question.answer.said != edit.said:
         return False

@@ -1,4 +1,4 @@
-"""The page's HTML (pure): one document without scripts or images that loads nothing."""
+"""Makes the HTML of the page (pure): one document without scripts or images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from methrics.node.html.templates import render
 from methrics.schema.wire.diagnostic import hexdump
 
 OFFERED = ("relay", "direct")
-"""Routes with a switch; another route that was allowed before has one too."""
+"""Routes that always have a switch. A route that was allowed before has a switch too."""
 
 _LINK = re.compile(r"https://[^\s<>&;\"']*[^\s<>&;\"'.,]")
 _ANSWERS = {
@@ -39,8 +39,9 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One question as the page shows it. `number` names its inputs; `changed`: what it asks for has
-    changed since a yes; `so_far`: the answer that holds, in words; `fields`: those switched on."""
+    """One question as the page shows it. `number`: the number in the names of its inputs.
+    `changed`: whether it has changed since a yes. `so_far`: the current answer in words, empty if
+    there is none. `fields`: the fields that are switched on."""
 
     number: int
     sheet: Sheet
@@ -61,13 +62,14 @@ class Piece:
 
 @cache
 def style() -> str:
-    """The style sheet, which stands in the document."""
+    """Returns the style sheet, which is part of the document."""
     return files(__package__ or __name__).joinpath("style.css").read_text("utf-8")
 
 
 @cache
 def policy() -> str:
-    """The Content-Security-Policy: nothing but this one style sheet and a form to ourselves."""
+    """Returns the Content-Security-Policy. It only allows this style sheet, and a form that is sent
+    to this server."""
     digest = base64.b64encode(hashlib.sha256(style().encode()).digest()).decode()
     return (
         f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; "
@@ -83,8 +85,8 @@ def questions_page(
     errors: Iterable[str] = (),
     given: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
-    """The page with every question. `overridden`: the rule that forbids everything, in words;
-    `errors` and `given` (the form as it was sent): for a form that was refused."""
+    """Returns the page with every question. `overridden`: the rule that forbids everything, in
+    words. After a refused form, `errors` are the reasons and `given` is the form as it was sent."""
     return _page(
         "questions.html",
         title="Usage reports: your choice",
@@ -102,7 +104,7 @@ def questions_page(
 
 
 def message_page(title: str, lines: Iterable[str], *, good: bool) -> str:
-    """A page with a heading and some sentences, and no form."""
+    """Returns a page with a heading and some sentences, without a form."""
     return _page("message.html", title=title, lines=list(lines), good=good)
 
 
@@ -111,7 +113,7 @@ def _page(template: str, **values: object) -> str:
 
 
 def saved_lines(answers: Iterable[tuple[str, str, Sequence[str] | None]]) -> list[str]:
-    """What was saved, in words: (event type, answer, fields) each."""
+    """Returns the lines about saved answers, each a triple of event type, answer and fields."""
     lines = []
     for name, said, fields in answers:
         listed = "every field" if fields is None else ", ".join(fields) or "no field"
@@ -143,7 +145,7 @@ def _card(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> Card:
 
 
 def _pieces(text: str) -> list[Piece]:
-    """`text` split at its https addresses, which the page links."""
+    """Splits `text` at its https addresses, which become links on the page."""
     parts = re.split(f"({_LINK.pattern})", text)
     return [Piece(part, link=bool(place % 2)) for place, part in enumerate(parts)]
 

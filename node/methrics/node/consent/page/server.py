@@ -1,9 +1,10 @@
 """Serves the page to one browser on this machine, until the person has decided or left.
 
-It listens on 127.0.0.1 only. The address holds a token that works once; the browser gets a cookie
-for it, under a random path. So no other web page (DNS rebinding, forged forms), and no program on
-this machine that has not seen the address, can read the page or answer. Answers are accepted only
-by POST, from a form that this server sent, if the browser names this server as the origin.
+The server listens on 127.0.0.1 only. The address contains a token that can be used once; in return,
+the browser gets a cookie for a random path. So no other web page (DNS rebinding, forged forms), and
+no program on this machine that has not seen the address, can read the page or answer. Answers are
+accepted only by POST, from a form that this server sent, if the browser names this server as the
+origin.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from methrics.schema.errors import LocalError
 IDLE = 900.0
 """Seconds without a request after which the server ends."""
 REQUEST_TIMEOUT = 10
-"""Seconds for one request: browsers open connections that they never use."""
+"""Most seconds for one request, because browsers open connections that they never use."""
 
 COOKIE = "methrics"
 HTML = "text/html; charset=utf-8"
 
 
 class ConsentPage(socketserver.ThreadingTCPServer):
-    """The page at `url`, for the questions of `sheets`. `serve` runs it; use it as a context
-    manager. `overridden`: the rule that forbids everything, in words."""
+    """A server for the page at `url` with the questions of `sheets`. Use it as a context manager,
+    and call `serve`. `overridden`: the rule that forbids everything, in words."""
 
     daemon_threads = True
     allow_reuse_address = False
@@ -75,18 +76,20 @@ class ConsentPage(socketserver.ThreadingTCPServer):
         return self.saved
 
     def touch(self) -> None:
-        """Note a request: the idle time starts again."""
+        """Starts the idle time again; called for each request."""
         self._deadline = self._clock.monotonic() + self._idle
 
     def redeem(self, token: str) -> bool:
-        """Whether `token` is that of the address, and is used for the first time."""
+        """Returns whether `token` is that of the address and was not used before. It counts as used
+        afterwards."""
         with self._guard:
             good = self._unused and hmac.compare_digest(token.encode(), self._token.encode())
             self._unused = self._unused and not good
         return good
 
     def save(self, sent: form.Form) -> form.Given:
-        """Writes the answers of the form, once; returns the errors of a form that is refused."""
+        """Writes the answers of the form and returns them. If the form is refused, or answers were
+        saved before, writes none and returns the errors."""
         with self._guard:
             if self.saved:
                 return form.Given([], ["Your answers were saved already."])
@@ -100,7 +103,7 @@ class ConsentPage(socketserver.ThreadingTCPServer):
             return given
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A browser may close a connection at any time: nothing is printed."""
+        """Prints nothing, because a browser may close a connection at any time."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -110,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        """The address with the token, or the page."""
+        """Answers a request for the address with the token, or for the page."""
         if not self._from_here():
             return
         parts = urlsplit(self.path)
@@ -123,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND, "There is no such page.")
 
     def do_POST(self) -> None:
-        """The form."""
+        """Answers a form that the browser sends."""
         if not self._from_here():
             return
         if self.path != f"{self.server.path}save" or not self._known():
@@ -154,7 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.saved = True
 
     def _from_here(self) -> bool:
-        """Whether the request names our own address; another may be an attack (DNS rebinding)."""
+        """Returns whether the request names this server's own address. Otherwise refuses the
+        request, which may be an attack (DNS rebinding)."""
         self.server.touch()
         if self.headers.get_all("Host") == [self.server.host]:
             return True
