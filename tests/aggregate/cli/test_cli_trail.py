@@ -265,7 +265,7 @@ def test_a_threshold_is_kept_and_what_it_holds_is_shown(
     assert "there is no summary of public data yet" in told
     assert person.threshold() == 0
     told = capsys.readouterr().out
-    assert "threshold 3: a report leaves if so many other reports say the same" in told
+    assert "threshold 3: a report leaves only if so many others have the same values" in told
     assert f"every report is withheld, for lack of public data: {NAMESPACE}" in told
     assert person.threshold("remember", str(person.file), "--app", CATALOG.label) == 0
     assert f"{NAMESPACE}: summary kept in " in capsys.readouterr().out

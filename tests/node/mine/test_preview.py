@@ -280,6 +280,16 @@ def test_it_shows_words_diagnostic_notation_and_hex(app: Shop, post: Post) -> No
     assert "Which color you chose." in brief
 
 
+def test_the_meanings_of_a_report_start_in_one_column(app: Shop) -> None:
+    fill(app)
+    blocks = run(app, "--brief").output.split("\n\n")
+    meant = ("Which color you chose.", "Roughly how large it is.")
+    block = next(one for one in blocks if all(words in one for words in meant))
+    columns = [line.index(words) for line in block.splitlines() for words in meant if words in line]
+    assert len(columns) == 2
+    assert len(set(columns)) == 1
+
+
 def test_json_for_programs(app: Shop, post: Post) -> None:
     fill(app)
     journal_all(app, post)

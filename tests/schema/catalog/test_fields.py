@@ -198,7 +198,7 @@ def test_a_bucket_is_a_small_whole_number_on_the_wire() -> None:
     ]
     assert [declared.label(index) for index in range(4)] == [
         "under 0.5 hours",
-        "0.5 to under 1 hours",
+        "0.5 to under 1 hour",
         "1 to under 10 hours",
         "10 hours or more",
     ]

@@ -22,8 +22,12 @@ from methrics.node.clock import Clock
     show_default=True,
     help="Folder of data, keys and logs; cleared when a demo starts.",
 )
-@click.option("--apps", type=click.IntRange(1, 500), default=20, show_default=True, help="Apps.")
-@click.option("--days", type=click.IntRange(1, 14), default=3, show_default=True, help="Days.")
+@click.option(
+    "--apps", type=click.IntRange(1, 500), default=20, show_default=True, help="How many apps."
+)
+@click.option(
+    "--days", type=click.IntRange(1, 14), default=3, show_default=True, help="How many days of use."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of tables.")
 def demo(folder: Path, apps: int, days: int, as_json: bool) -> None:
     """Run two aggregators, a relay and many small apps on this machine.

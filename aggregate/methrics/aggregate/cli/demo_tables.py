@@ -46,8 +46,8 @@ QUERIES = (
 """Titles and SQL; the SQL is printed above its answer, so that it can be run again."""
 
 FLOOR_SAID = (
-    "All counts as they are (floor=1), for these are few and made up. Views of real data are\n"
-    "opened with the floor of 10: counts in tens, and no group smaller than that."
+    "Counts are exact here (floor=1), because they are small and the users are simulated.\n"
+    "With the usual floor of 10, views round counts down to tens and leave out smaller groups."
 )
 
 

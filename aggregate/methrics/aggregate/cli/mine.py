@@ -81,7 +81,7 @@ def _list(found: list[OwnReport], as_json: bool) -> None:
         click.echo(to_jsonl(found), nl=False)
         return
     if not found:
-        click.echo("no report was made here yet")
+        click.echo("no report was made here yet (`methrics preview` shows what waits)")
         return
     print_table(HEAD, [_row(one, one.fate) for one in found])
 

@@ -36,8 +36,9 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 def mixpanel() -> None:
     """Move an app from Mixpanel: draft a catalog, and compare the numbers.
 
-    Both read a raw export, as Mixpanel's Raw Event Export API gives it: JSON Lines, plain or .gz.
-    Nothing is sent anywhere. docs/mixpanel.md lists what replaces each of Mixpanel's statistics.
+    Both commands read a raw export, as Mixpanel's Raw Event Export API gives it: JSON Lines, plain
+    or .gz. Nothing is sent anywhere. docs/mixpanel.md lists what replaces each of Mixpanel's
+    statistics.
     """
 
 

@@ -38,8 +38,8 @@ def threshold(ctx: click.Context, as_json: bool, home: Path | None) -> None:
     """Withhold reports that too few others share. Off unless you set it.
 
     Without a command: shows the threshold, and the public data that reports are compared with. A
-    report leaves only if at least so many other reports say exactly the same. The comparison is
-    made on this machine, against a summary that `remember` keeps.
+    report leaves only if at least so many other reports have exactly the same values. The
+    comparison is made on this machine, against a summary that `remember` keeps.
     """
     ctx.obj = home
     if ctx.invoked_subcommand is not None:
@@ -63,7 +63,7 @@ def show_command(outer: Path | None, as_json: bool, home: Path | None) -> None:
 @HOME
 @click.pass_obj
 def set_command(outer: Path | None, others: int, home: Path | None) -> None:
-    """Send a report only if OTHERS other reports say the same."""
+    """Send a report only if OTHERS other reports have the same values."""
     paths = user_paths(home or outer)
     write_threshold(paths, others)
     click.echo(f"threshold {others}, kept in {settings_path(paths)}")
@@ -115,7 +115,9 @@ def _show(paths: Paths, as_json: bool) -> None:
         click.echo(json.dumps({"threshold": others, "compared_with": compared}, indent=1))
         return
     if others:
-        click.echo(f"threshold {others}: a report leaves if so many other reports say the same")
+        click.echo(
+            f"threshold {others}: a report leaves only if so many others have the same values"
+        )
     else:
         click.echo("threshold off: every report that you agreed to is sent")
     for name, one in known.items():

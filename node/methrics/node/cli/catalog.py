@@ -43,7 +43,7 @@ def keygen(file: Path) -> None:
     """
     seed = make_key(file)
     click.echo(f"wrote {file}")
-    click.echo(f"namespace {public_key(seed).hex()}")
+    click.echo(f"public key {public_key(seed).hex()}")
 
 
 @catalog.command()
@@ -84,7 +84,7 @@ def sign_command(source: Path, key: Path, previous: Path | None, output: Path) -
         ) from error
     signed = load(raw)
     click.echo(f"wrote {output} ({len(raw)} bytes)")
-    click.echo(f"catalog {signed.id.hex()} number {signed.number}")
+    click.echo(f"catalog number {signed.number}, id {signed.id.hex()}")
     click.echo(f"topic {signed.topic}")
 
 

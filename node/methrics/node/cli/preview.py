@@ -43,6 +43,9 @@ from methrics.schema.wire.envelope import split
 SHOWN = 20
 """Most reports that are shown without --all, those that leave first."""
 
+VALUE_WIDTH = 32
+"""Widest column of values: the meaning of a longer one starts on the next line."""
+
 _FIXED = {
     SIGNED: "signed and journaled: exactly these bytes leave",
     PLANNED: "not signed yet: its values are fixed, its key and signature follow",
@@ -195,10 +198,19 @@ def _words(number: int, one: Leaving, route: str) -> Iterator[str]:
     if one.report is None or event_type is None:
         return
     parts = parts_of(one.report)
-    for name in part_names(event_type):
-        if name in parts:
-            value = label(event_type, name, parts[name])
-            yield f"   {name:<14} {value:<14} {meaning(event_type, name)}"
+    shown = [
+        (name, label(event_type, name, parts[name]))
+        for name in part_names(event_type)
+        if name in parts
+    ]
+    width = min(VALUE_WIDTH, max((len(value) for _, value in shown), default=0))
+    for name, value in shown:
+        meant = meaning(event_type, name)
+        if len(value) > width:
+            yield f"   {name:<14} {value}"
+            yield f"   {'':<14} {'':<{width}}  {meant}"
+        else:
+            yield f"   {name:<14} {value:<{width}}  {meant}"
 
 
 def _why(one: Leaving) -> str:

@@ -171,8 +171,8 @@ def _say_listening(as_json: bool, addrs: tuple[str, ...], settings: RelaySetting
     if rest:
         window = duration_text(settings.mix.batch_window)
         click.echo(
-            f"each report leaves at a random moment of the next period of {duration_text(rest)} "
-            f"(to try things out, --rest 0s: within {window})"
+            f"each report rests for up to {duration_text(rest)} and leaves at a random moment "
+            f"(to try things out, --rest 0s: it leaves within {window})"
         )
 
 

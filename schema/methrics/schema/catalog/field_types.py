@@ -34,6 +34,8 @@ PART_MAX = 9_999
 """The largest number that a part of a version may declare."""
 UNIT_MAX = 24
 """The most bytes of a bucket's unit."""
+_ONE = {f"{unit}s": unit for unit in ("second", "minute", "hour", "day", "week", "month", "year")}
+"""Units of time -> the word for exactly one; other units stay as declared."""
 
 # Not compiled at import, because most catalogs need only one of them; `re` caches them.
 _DECIMAL = r"-?(?:0|[1-9][0-9]{0,15})\.[0-9]{0,8}[1-9]"
@@ -221,11 +223,18 @@ def _read_edges(reader: Reader, where: str, entries: list[object]) -> list[float
     return edges
 
 
+def _with_unit(number: str, unit: str) -> str:
+    """`4 weeks`, `1 week`, or the number alone if there is no unit."""
+    if number == "1":
+        unit = _ONE.get(unit, unit)
+    return f"{number} {unit}".rstrip()
+
+
 def _bucket(reader: Reader, where: str, name: str, params: dict[str, object]) -> Shape:
     entries = reader.array(params["edges"], f"{where}.edges", 1, EDGES_MAX) or [0]
     edges = _read_edges(reader, f"{where}.edges", entries)
-    unit = f" {reader.text(params['unit'], f'{where}.unit', UNIT_MAX)}" if "unit" in params else ""
-    shown = [str(entry) for entry in entries]
+    unit = reader.text(params["unit"], f"{where}.unit", UNIT_MAX) if "unit" in params else ""
+    shown = [_with_unit(str(entry), unit) for entry in entries]
 
     def coerce(raw: object) -> Wire:
         if type(raw) is not int and type(raw) is not float:
@@ -237,10 +246,10 @@ def _bucket(reader: Reader, where: str, name: str, params: dict[str, object]) ->
     def label(wire: Wire) -> str:
         index = int(wire)
         if index == 0:
-            return f"under {shown[0]}{unit}"
+            return f"under {shown[0]}"
         if index == len(shown):
-            return f"{shown[-1]}{unit} or more"
-        return f"{shown[index - 1]} to under {shown[index]}{unit}"
+            return f"{shown[-1]} or more"
+        return f"{entries[index - 1]} to under {shown[index]}"
 
     def schema() -> dict[str, object]:
         meanings = "; ".join(f"{index}: {label(index)}" for index in range(top + 1))

@@ -104,7 +104,7 @@ def _same_values(measured: Sequence[Statement]) -> list[Joint]:
         names = stable_names(first.newest.event_type)
         count = sharing(first.overlap, mask_of(first.names, names))
         words = said(first.newest.event_type, first.newest.stable)
-        says = f"all say {words}; so {_others(count)}"
+        says = f"all have {words}; so {_others(count)}"
         shown = tuple(name for name in names if name in first.newest.stable)
         chance = (len(own) - 1) / (len(own) - 1 + count)
         found.append(Joint(SAME_VALUES, own, shown, count, chance, says))
@@ -141,7 +141,7 @@ def _across(measured: Sequence[Statement]) -> list[Joint]:
         chance, count = max(chances)
         types = f"{one.newest.event_type.name} and {other.newest.event_type.name}"
         words = said(one.newest.event_type, one.newest.parts, common)
-        says = f"{types} both say {words}; on the easier side so {_others(count)}"
+        says = f"{types} both have {words}; in the easier direction, so {_others(count)}"
         own = _in_order(lefts | rights)
         found.append(Joint(ACROSS, own, tuple(common), count, chance, says))
     return found
@@ -200,10 +200,8 @@ def _run(steps: Sequence[tuple[ReadableReport, ReadableReport, int]]) -> list[Jo
     most = max(count for _, _, count in steps)
     flags = _flag_names(own[0])
     fit = f", with {', '.join(flags)} as they must be" if flags else ""
-    says = (
-        f"each comes at the declared interval after the one before{fit}; where the crowd is "
-        f"densest, so {_others(most)}"
-    )
+    others = f"up to {most:,} other reports fit a step too" if most else "no other report fits"
+    says = f"each comes at the declared interval after the one before{fit}; {others}"
     return [Joint(FOLLOWS, own, tuple(flags), most, chance, says)]
 
 
@@ -222,7 +220,9 @@ def _same_time(own: Sequence[ReadableReport], others: Others) -> list[Joint]:
         # An observer who has one of the reports searches for another among these. The direction
         # with the fewest candidates is the easiest, so it decides.
         fewest = min(counts)
-        says = f"all tell of {moment(time)} UTC; on the easier side so {_others(fewest)}"
+        says = (
+            f"all have the time {moment(time)} UTC; in the easier direction, so {_others(fewest)}"
+        )
         found.append(Joint(SAME_TIME, _in_order(group), (), fewest, 1 / (1 + fewest), says))
     return found
 

@@ -114,7 +114,7 @@ def _facts(trail: Trail) -> list[tuple[str, str]]:
         compared = [one for one in trail.statements if one.whole.total]
         compared.sort(key=lambda one: -one.whole.bits)
         alone = sum(len(one.own) for one in compared if one.whole.sharing == 0)
-        facts.append((f"{alone:,}", "report what no other report does"))
+        facts.append((f"{alone:,}", "have values that no other report has"))
         if compared:
             worst = compared[0].whole
             facts.append((f"{worst.bits:.1f} bits", f"the most revealing: {worst.verdict}"))
@@ -144,7 +144,7 @@ def _line(
 def _card(one: Statement) -> Card:
     newest = one.newest
     event_type, parts = newest.event_type, newest.parts
-    times = f"said {len(one.own)} times, last of" if len(one.own) > 1 else "said once,"
+    times = f"reported {len(one.own)} times, last of" if len(one.own) > 1 else "reported once,"
     singles = []
     for single in one.singles:
         (name,) = single.names

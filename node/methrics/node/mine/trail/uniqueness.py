@@ -20,9 +20,9 @@ from methrics.node.report.flags import DAY
 from methrics.node.report.parts import part_names, stable_names
 from methrics.node.report.threshold.crowd import PEOPLE, Crowd
 
-ABSENT = "what is left out"
-ON_THE_DAY = "that day"
-AT_THE_TIME = "that time"
+ABSENT = "the fields not shared"
+ON_THE_DAY = "the day"
+AT_THE_TIME = "the rounded time"
 """Names of the steps of a growing combination that add no part: which parts are absent, the day,
 and the rounded time."""
 
