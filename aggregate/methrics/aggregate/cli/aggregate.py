@@ -24,7 +24,7 @@ from methrics.aggregate.store.batch import Committed
 from methrics.aggregate.store.digest import combine, digests
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.catalog_file import load_catalog
-from methrics.node.cli.durations import Duration
+from methrics.node.cli.durations import Duration, duration_text
 from methrics.node.cli.keyfile import own_key
 from methrics.node.cli.options import (
     CATALOGS,
@@ -60,7 +60,7 @@ SAY_EVERY = 10.0
 @click.option(
     "--export-every",
     type=Duration(most=EXPORT_MAX),
-    default="1m",
+    default=duration_text(AggregatorSettings().export_every),
     show_default=True,
     metavar="DURATION",
     help="How often to bring the Parquet beside FILE up to date; 0s writes closed days only.",

@@ -38,6 +38,8 @@ SAY_EVERY = 60.0
 DRAIN_TIME = 1.0
 """Seconds for which connections stay open at the end, so that the last bundles can be sent."""
 
+DEFAULTS = MixLimits()
+
 WINDOW_MAX = 3600.0
 """Most seconds of a batch window. A longer window would not hide apps any better."""
 
@@ -54,7 +56,7 @@ late (by default 21 days)."""
 @click.option(
     "--batch-window",
     type=Duration(least=0.001, most=WINDOW_MAX),
-    default="30s",
+    default=duration_text(DEFAULTS.batch_window),
     show_default=True,
     metavar="DURATION",
     help="How long the relay collects reports, to shuffle and publish them in one bundle.",
@@ -62,7 +64,7 @@ late (by default 21 days)."""
 @click.option(
     "--rest",
     type=Duration(most=REST_MAX),
-    default="1d",
+    default=duration_text(DEFAULTS.rest),
     show_default=True,
     metavar="DURATION",
     help="Each report leaves at a random moment of the next day, or of another period. With less "

@@ -1,3 +1,3 @@
-"""Consent: the ledger, the decision, the questions, and every way to ask a person."""
+"""Consent: the ledger, the decision, the words a person reads, and every way to ask a person."""
 
 __all__: list[str] = []

@@ -1,3 +1,3 @@
-"""Pages generated from a catalog: consent text, privacy notice, data dictionary."""
+"""Pages generated from a catalog: privacy notice, data dictionary."""
 
 __all__: list[str] = []

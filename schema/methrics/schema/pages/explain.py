@@ -97,7 +97,9 @@ def allowed(field: Field) -> str:
         return ", ".join(field.label(index) for index in range(field.domain))
     values = field.params.get("values")
     if not isinstance(values, list):
-        return "any country, else ZZ" if field.type == "country" else "any language, else other"
+        return {"country": "any country, else ZZ", "language": "any language, else other"}[
+            field.type
+        ]
     if field.source == "milestone":
         return ", ".join(map(str, values))
     rest = "ZZ" if field.type == "country" else "other"
