@@ -181,7 +181,7 @@ def test_forgers_replayers_and_squatters_change_no_number(world: Get) -> None:
     untouched = {one for one in EXACT if "heartbeat" not in one and "." in one} - late
     for name in sorted(untouched - set(LOOSE)):
         assert text(view(attacked, name)) == text(attacked.truth.rows(EXACT[name])), name
-    assert attacked.data.rows("SELECT DISTINCT namespace FROM reports_per_day") == [("example",)]
+    assert attacked.data.rows("SELECT DISTINCT schema FROM reports_per_day") == [("example",)]
 
 
 def test_refusals_are_those_of_the_attacks(world: Get) -> None:

@@ -193,8 +193,8 @@ async def test_kpi_7_a_publisher_killed_at_random_loses_and_doubles_nothing(tmp_
             after = whole * rng.uniform(0.4, 1.0)
             if await run_child(tmp_path, relay, shift, after) == -9:
                 killed += 1
-            else:
-                whole = after
+            else:  # the machine is faster than it was: aim earlier
+                whole = 0.7 * after
         # A day later, the remaining reports are due, and another publisher sends them.
         assert await run_child(tmp_path, relay, shift + DAY, None) == 0
         receipts = Journal(user_paths(tmp_path).outbox(NAMESPACE)).receipts()

@@ -19,8 +19,8 @@ SEPARATORS = "[._/-]"
 """A shell pattern for the characters of an instrument's name that become `_` in an event type."""
 
 Guard = Callable[..., bool]
-"""Calls a function and returns its result. If it raises LocalError, counts the error and returns
-False."""
+"""Protects the app from errors: calls another function and returns its result, but counts a
+LocalError and returns False in its place."""
 
 
 class Target:
