@@ -61,6 +61,7 @@ def test_none_is_started_while_one_runs(app: Shop, started: list[list[str]]) -> 
     app.allow()
     recorder = app.open(publisher="process", relays=[RELAY])
     assert recorder.record("view", color="red")
+    join_helpers()
     app.clock.advance(3600)
     with FileLock(app.paths.publisher_lock(app.namespace)):
         recorder.close()
@@ -82,6 +83,7 @@ def test_none_is_started_if_the_app_publishes_itself(app: Shop, started: list[li
     app.allow()
     recorder = app.open(publisher="none")
     assert recorder.record("view", color="red")
+    join_helpers()
     app.clock.advance(3600)
     assert recorder.record("view", color="red")
     recorder.close()
@@ -94,6 +96,7 @@ def test_none_is_started_if_no_relay_is_known(
     app.allow()
     recorder = app.open(publisher="process")
     assert recorder.record("view", color="red")
+    join_helpers()
     app.clock.advance(3600)
     recorder.close()
     assert started == []
