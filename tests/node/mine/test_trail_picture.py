@@ -157,7 +157,7 @@ def test_json_holds_numbers_that_any_reader_takes() -> None:
     (system,) = [one for one in document["statements"] if one["type"] == "system"]
     assert system["whole"]["others"] == 0
     assert system["whole"]["bits_most"] is None
-    assert system["says"] == {"version": "1.2", "os": "freebsd"}
+    assert system["values"] == {"version": "1.2", "os": "freebsd"}
     assert {one["way"] for one in document["joined"]} >= {"follows", "same-values", "across-types"}
     assert [one["label"] for one in document["labels"]] == [HOSTILE]
 

@@ -158,8 +158,7 @@ class _Json:
     def stopped(self, store: Store) -> None:
         found = combine(digests(store.cursor()))
         namespaces = [
-            {"namespace": one.schema, "reports": one.count, "digest": one.digest.hex()}
-            for one in found
+            {"app": one.schema, "reports": one.count, "digest": one.digest.hex()} for one in found
         ]
         self._print("stopped", reports=store.total, namespaces=namespaces)
 

@@ -237,7 +237,7 @@ def _as_json(number: int, one: Leaving) -> dict[str, object]:
     document: dict[str, object] = {
         "number": number,
         "id": one.id,
-        "namespace": one.namespace,
+        "app": one.namespace,
         "state": one.state,
         "reason": one.reason,
         "type": one.type,
@@ -248,7 +248,7 @@ def _as_json(number: int, one: Leaving) -> dict[str, object]:
         "bytes_fixed": one.state == SIGNED,
     }
     if one.report is not None:
-        document["says"] = parts_of(one.report)
+        document["values"] = parts_of(one.report)
     if one.raw:
         document["diagnostic"] = readable(split(one.raw))
         document["raw"] = one.raw.hex()

@@ -143,7 +143,7 @@ def _say(namespace: str, as_json: bool, result: PassResult) -> None:
         "failed": str(result.failed) if result.failed else None,
     }
     if as_json:
-        click.echo(json.dumps({"event": "pass", "namespace": namespace, **summary}))
+        click.echo(json.dumps({"event": "pass", "app": namespace, **summary}))
         return
     words = [f"{name} {value}" for name, value in summary.items() if value]
     click.echo(f"{namespace}: {', '.join(words) or 'nothing is due'}")
@@ -160,7 +160,7 @@ def _as_json(namespace: str, receipt: Receipt) -> dict[str, object]:
     content.pop("catalog", None)
     return {
         "event": "sent",
-        "namespace": namespace,
+        "app": namespace,
         "id": receipt.id.hex(),
         "bytes": len(receipt.raw),
         "report": content,

@@ -80,10 +80,10 @@ def to_json(trail: Trail) -> dict[str, object]:
         "reports": [_own(one) for one in trail.own],
         "withheld": [
             {
-                "namespace": one.namespace,
+                "app": one.namespace,
                 "type": one.event_type.name,
                 "time": one.time,
-                "says": dict(one.parts),
+                "values": dict(one.parts),
                 "reason": one.reason,
             }
             for one in trail.withheld
@@ -130,7 +130,7 @@ def to_json(trail: Trail) -> dict[str, object]:
 
 
 def _ref(own: ReadableReport) -> dict[str, object]:
-    return {"namespace": own.namespace, "index": own.number}
+    return {"app": own.namespace, "number": own.number}
 
 
 def _own(own: ReadableReport) -> dict[str, object]:
@@ -144,7 +144,7 @@ def _own(own: ReadableReport) -> dict[str, object]:
         "state": own.receipt.state,
         "left": own.may_have_left,
         "fate": own.fate,
-        "says": dict(own.parts),
+        "values": dict(own.parts),
         "words": said(own.event_type, own.parts),
     }
 
@@ -152,10 +152,10 @@ def _own(own: ReadableReport) -> dict[str, object]:
 def _statement(one: Statement) -> dict[str, object]:
     newest = one.newest
     return {
-        "namespace": newest.namespace,
+        "app": newest.namespace,
         "type": newest.event_type.name,
         "reports": [own.number for own in one.own],
-        "says": dict(newest.parts),
+        "values": dict(newest.parts),
         "whole": _crowd(one.whole),
         "people": None if one.people is None else {**_crowd(one.people), "period": one.period},
         "singles": [_combination(newest, combination) for combination in one.singles],
