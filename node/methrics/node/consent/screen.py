@@ -71,7 +71,8 @@ def _question(one: Sheet, count: str, width: int) -> str:
             for field in one.fields
         ]
     if one.report:
-        parts.append(paragraphs("", "A real report, exactly as it would leave:", "", width=width))
+        caption = "An example report, made and signed like a real one:"
+        parts.append(paragraphs("", caption, "", width=width))
         parts.append(f"{textwrap.indent(one.report, '    ')}\n")
         parts.append(paragraphs("", one.note, width=width))
     return "".join(parts)
