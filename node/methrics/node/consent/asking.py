@@ -18,16 +18,22 @@ from methrics.node.clock import Clock
 from methrics.node.consent.answer import EVERY, Answers
 from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import Ledger, policy_off, read_ledger, withdraw, write
-from methrics.node.consent.ledger_format import SAID, Edit
-from methrics.node.consent.questions import Question, Uses, every_question, questions, undecided
+from methrics.node.consent.ledger_format import Edit
+from methrics.node.consent.meaning import WORDS, means, with_later_types
+from methrics.node.consent.questions import (
+    Question,
+    Uses,
+    every_question,
+    question_about,
+    questions,
+    undecided,
+)
 from methrics.node.consent.wording import Sheet, sheet
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, namespace_of
 from methrics.node.report.route_names import ROUTES
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, StoreError
-
-DEFAULT_ROUTES = ("relay",)
 
 
 class Asking:
@@ -111,12 +117,14 @@ class Asking:
         said: str,
         *,
         fields: Collection[str] | None = None,
-        routes: Collection[str] = DEFAULT_ROUTES,
+        routes: Collection[str] | None = None,
         namespace: str | None = None,
     ) -> None:
-        """Writes one answer, `said`: "yes", "no" or "not-now". `fields`: the fields that may be
-        shared, None for all that were shown. `namespace` is needed only if several apps have this
-        event type.
+        """Writes one answer, `said`: "yes", "no", "not-now", or "keep", which shares what an
+        earlier yes covers and nothing more. `fields`: the fields that may be shared, None for all
+        that are offered, without those that the person left out earlier. `routes`: None for those
+        of the earlier yes, or else relay. `namespace` is needed only if several apps have this
+        event type. `meaning.means` decides the answer that is written.
 
         Raises ConfigError for an unknown type, answer, field or route, StoreError if the ledger
         cannot be written.
@@ -129,15 +137,18 @@ class Asking:
         said: str,
         *,
         fields: Collection[str] | None = None,
-        routes: Collection[str] = DEFAULT_ROUTES,
+        routes: Collection[str] | None = None,
         namespace: str | None = None,
     ) -> Edit:
-        """Checks one answer and returns it for `write`. Raises ConfigError as `answer` does."""
+        """Checks one answer and returns what it means for `write`, given the answer that is in the
+        ledger now. Raises ConfigError as `answer` does, and StoreError as `questions` does."""
         catalog = self._catalog(type_name, namespace)
         event_type = catalog.types[type_name]
         declared = {field.name for field in event_type.fields}
-        if said not in SAID:
-            raise ConfigError("unknown-answer", f"no such answer: {said}", "yes, no or not-now")
+        if said not in WORDS:
+            raise ConfigError(
+                "unknown-answer", f"no such answer: {said}", f"one of {', '.join(WORDS)}"
+            )
         unknown = sorted(set(fields or ()) - declared)
         if unknown:
             raise ConfigError(
@@ -145,40 +156,31 @@ class Asking:
                 f"no such field: {', '.join(unknown)}",
                 f"one of {', '.join(sorted(declared))}",
             )
-        astray = sorted(set(routes) - set(ROUTES))
-        if astray or (said == "yes" and not routes):
+        astray = sorted(set(routes or ()) - set(ROUTES))
+        if astray or (said == "yes" and routes is not None and not routes):
             raise ConfigError(
                 "unknown-route",
                 f"no such route: {', '.join(astray) or 'none'}",
                 f"one of {', '.join(ROUTES)}",
             )
-        app = namespace_of(catalog.label, catalog.short_key)
-        return Edit(app, type_name, said, fields, routes, event_type, catalog.number)
+        question = question_about(catalog, event_type, _answers(self._ledger()))
+        return means(question, said, fields=fields, routes=routes)
 
     def same_answer(self, asked: Collection[Question], said: str) -> list[Edit]:
-        """Returns the same answer to each question in `asked`, for `write`. If no type of an app
-        was allowed before, a no also applies to the event types that the app adds later, so the
-        person is not asked about those."""
-        edits = [self.edit(one.event_type.name, said, namespace=one.namespace) for one in asked]
-        if said == "no":
-            allowed = {
-                one.namespace
-                for one in self.questions(everything=True)
-                if one.answer is not None and one.answer.on
-            }
-            apps = dict.fromkeys(one.namespace for one in asked)
-            edits += [Edit(app, EVERY, "no") for app in apps if app not in allowed]
-        return edits
+        """Returns the same answer to each question in `asked`, for `write`."""
+        return [self.edit(one.event_type.name, said, namespace=one.namespace) for one in asked]
 
     def write(self, edits: Collection[Edit], *, unprompted: bool = False) -> None:
-        """Writes several answers, either all or none. Deletes the events of refused types that have
-        not left. With `unprompted`, the time is stored at which an app asked unprompted, so that no
-        other app does so soon after."""
+        """Writes several answers, either all or none. If the person has then said no to every event
+        type of an app, a no to its later event types is added. Deletes the events of refused types
+        that have not left. With `unprompted`, the time is stored at which an app asked unprompted,
+        so that no other app does so soon after."""
         now = self._clock.now()
+        edits = with_later_types(edits, self.questions(everything=True))
         moved = write(self.paths, edits, now=now, through=self.surface, unprompted=unprompted)
         self.moved = self.moved or moved
         for edit in edits:
-            if edit.said == "no":
+            if edit.said == "no" and edit.type != EVERY:
                 self._forget(edit.namespace, edit.type)
 
     def refuse_all(self) -> None:

@@ -71,6 +71,18 @@ def covered(answer: Answer, declared: EventType) -> Covered:
     return Covered(None if gone else kept, tuple(words))
 
 
+def left_out(answer: Answer, declared: EventType) -> frozenset[str]:
+    """Returns the fields of the type `declared` that the person saw and did not agree to in
+    `answer`, a yes. If it is not known any more which fields were shown, returns all that the
+    answer does not name."""
+    if answer.fields is None:
+        return frozenset()
+    names = frozenset(field.name for field in declared.fields)
+    old = None if answer.shown is None else _read(declared.name, answer.shown)
+    seen = names if old is None else frozenset(field.name for field in old.fields)
+    return (seen & names) - answer.fields
+
+
 def _field(where: str) -> str:
     """Returns the field in the place of a change: `os` for `types.signin.fields.os.values`. Returns
     "" if the change is not about one field."""

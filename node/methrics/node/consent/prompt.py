@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from methrics.node.consent.answer import EVERY
-from methrics.node.consent.asking import DEFAULT_ROUTES, Asking
+from methrics.node.consent.asking import Asking
 from methrics.node.consent.ledger_format import Edit
 from methrics.node.consent.screen import WIDTH, bounded, paragraphs, screen, title
 from methrics.node.consent.wording import AGAIN, ROUTE_WORDS, Sheet
@@ -26,7 +26,8 @@ _WORDS = {
     **dict.fromkeys(("b", "bytes"), BYTES),
     "never": NEVER,
 }
-
+_SAID = {YES: "yes", NO: "keep", LATER: "not-now"}
+"""The meanings of the keys. A no to a changed question keeps what the person agreed to before."""
 
 MORE = {False: "", True: "more "}
 """The word between "nothing" and "is recorded". The key is whether the person has allowed anything
@@ -105,8 +106,8 @@ def _decide(
         elif how == NEVER:
             return NEVER, []
         else:
-            said = {YES: "yes", NO: "no", LATER: "not-now"}[how]
-            return said, _all(asking, sheets, said)
+            said = _SAID[how]
+            return {"keep": "no"}.get(said, said), _all(asking, sheets, said)
 
 
 def _all(asking: Asking, sheets: Iterable[Sheet], said: str) -> list[Edit]:
@@ -120,15 +121,21 @@ def _choose(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> list[Edit]:
     for one in sheets:
         talk.say("", f"{one.title}: {one.asks}")
         how = talk.choice("y = yes, n = no, [Enter] = not now: ", (YES, NO, LATER))
-        said = {YES: "yes", NO: "no", LATER: "not-now"}[how]
+        said = _SAID[how]
         fields = _fields(talk, one) if said == "yes" and one.fields else None
         answers.append((one, said, fields))
-    routes: Sequence[str] = DEFAULT_ROUTES
+    routes: Sequence[str] | None = None
     if any(said == "yes" for _, said, _ in answers):
-        talk.say("", "How may these reports leave?", f"  relay   {ROUTE_WORDS['relay']}")
+        talk.say(
+            "",
+            "How may these reports leave? Through relays, unless you allowed more before.",
+            f"  relay   {ROUTE_WORDS['relay']}",
+        )
         talk.say(f"  direct  {ROUTE_WORDS['direct']}")
-        line = talk.ask("direct = also directly, [Enter] = through relays only: ")
-        routes = ("relay", "direct") if line.strip().lower() == "direct" else DEFAULT_ROUTES
+        line = talk.ask(
+            "relay = through relays only, direct = also directly, [Enter] = no change: "
+        )
+        routes = {"relay": ("relay",), "direct": ("relay", "direct")}.get(line.strip().lower())
     return [
         asking.edit(one.title, said, fields=fields, routes=routes, namespace=one.question.namespace)
         for one, said, fields in answers
@@ -136,19 +143,23 @@ def _choose(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> list[Edit]:
 
 
 def _fields(talk: _Talk, one: Sheet) -> list[str]:
-    """Asks which fields to leave out, by number, so that the person need not type names. Returns
-    the fields to share."""
+    """Asks which fields to switch on or off, by number, so that the person need not type names.
+    Returns the fields to share. A field that the person left out before is off at first."""
+    offered = one.question.offered
     for number, field in enumerate(one.fields, 1):
-        talk.say(f"  {number:2} {field.name}: {field.says}")
+        box = "[x]" if field.name in offered else "[ ]"
+        talk.say(f"  {box} {number:2} {field.name}: {field.says}")
     while True:
-        line = talk.ask("Numbers of fields to leave out, [Enter] = none: ")
+        line = talk.ask("Numbers of fields to switch, [Enter] = as shown: ")
         try:
-            left_out = {int(word) for word in line.replace(",", " ").split()}
+            switched = {int(word) for word in line.replace(",", " ").split()}
         except ValueError:
-            left_out = {0}
-        if left_out <= set(range(1, len(one.fields) + 1)):
+            switched = {0}
+        if switched <= set(range(1, len(one.fields) + 1)):
             return [
-                field.name for number, field in enumerate(one.fields, 1) if number not in left_out
+                field.name
+                for number, field in enumerate(one.fields, 1)
+                if (field.name in offered) != (number in switched)
             ]
         talk.say(f"Please give numbers from 1 to {len(one.fields)}.")
 

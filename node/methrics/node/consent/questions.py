@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from methrics.node.consent.answer import Answer, Answers
-from methrics.node.consent.covering import covered
+from methrics.node.consent.covering import covered, left_out
 from methrics.node.consent.decide import answer_of
 from methrics.node.consent.ledger_format import stamp
 from methrics.node.paths import namespace_of
@@ -52,7 +52,9 @@ class Uses:
 class Question:
     """One event type that a person decides about. `state`: NEW, CHANGED or ANSWERED. `changes`: if
     CHANGED, the reasons why it asks for more than before, in words. `answer`: the current answer,
-    None if there is none. `still`: the fields that an earlier yes covers now."""
+    None if there is none. `still`: the fields that an earlier yes covers now. `left_out`: the
+    declared fields that the person left out of an earlier yes. `lapsed`: whether the question has
+    changed so much that an earlier yes covers none of it."""
 
     catalog: Catalog
     event_type: EventType
@@ -60,6 +62,14 @@ class Question:
     changes: tuple[str, ...] = ()
     answer: Answer | None = None
     still: frozenset[str] = frozenset()
+    left_out: frozenset[str] = frozenset()
+    lapsed: bool = False
+
+    @property
+    def offered(self) -> frozenset[str]:
+        """The fields that a yes to this question shares: all that are declared, without those that
+        the person left out earlier."""
+        return frozenset(field.name for field in self.event_type.fields) - self.left_out
 
     @property
     def namespace(self) -> str:
@@ -102,11 +112,32 @@ def questions(
 def every_question(catalogs: Iterable[Catalog], answers: Answers, *, now: int) -> list[Question]:
     """Returns a question for every event type that has not expired, decided or not."""
     return [
-        _question(catalog, event_type, answers)
+        question_about(catalog, event_type, answers)
         for catalog in catalogs
         for event_type in catalog.types.values()
         if now < event_type.expires
     ]
+
+
+def question_about(catalog: Catalog, event_type: EventType, answers: Answers) -> Question:
+    """Returns the question about one event type of `catalog`, decided or not."""
+    namespace = namespace_of(catalog.label, catalog.short_key)
+    answer = answer_of(answers, namespace, event_type.name)
+    if answer is None or answer.said == "not-now":
+        return Question(catalog, event_type, NEW, answer=answer)
+    if not answer.on:
+        return Question(catalog, event_type, ANSWERED, answer=answer)
+    part = covered(answer, event_type)
+    return Question(
+        catalog,
+        event_type,
+        CHANGED if part.changes else ANSWERED,
+        part.changes,
+        answer,
+        part.fields or frozenset(),
+        left_out(answer, event_type),
+        part.fields is None,
+    )
 
 
 def undecided(catalogs: Iterable[Catalog], answers: Answers, *, now: int) -> bool:
@@ -117,18 +148,6 @@ def undecided(catalogs: Iterable[Catalog], answers: Answers, *, now: int) -> boo
         question.state == NEW and (question.answer is None or question.answer.later <= since)
         for question in every_question(catalogs, answers, now=now)
     )
-
-
-def _question(catalog: Catalog, event_type: EventType, answers: Answers) -> Question:
-    namespace = namespace_of(catalog.label, catalog.short_key)
-    answer = answer_of(answers, namespace, event_type.name)
-    if answer is None or answer.said == "not-now":
-        return Question(catalog, event_type, NEW, answer=answer)
-    if not answer.on:
-        return Question(catalog, event_type, ANSWERED, answer=answer)
-    still = covered(answer, event_type)
-    state = CHANGED if still.changes else ANSWERED
-    return Question(catalog, event_type, state, still.changes, answer, still.fields or frozenset())
 
 
 def _said_yes(answers: Answers, namespace: str) -> bool:
