@@ -38,9 +38,11 @@ MEANINGS = {
 }
 
 VARIABLES = {
-    "METHRICS": "`off`, `0`, `false` or `no`: nothing is recorded or sent, whatever was allowed. "
-    "`on`: CI does not switch it off; every other reason still does.",
-    "METHRICS_HOME": "One folder for data and settings, instead of the platform's usual folders.",
+    "METHRICS": "`on` (or `1`, `yes`, `true`, `y`, `t`, `enable`, `enabled`): CI does not switch "
+    "it off; every other reason still does. Any other value: nothing is recorded or sent, whatever "
+    "was allowed.",
+    "METHRICS_HOME": "One folder for data and settings, instead of the platform's usual folders. A "
+    "relative one is looked up in the working directory once, at the start.",
     "METHRICS_RELAYS": "Addresses of relays that get the reports, separated by spaces or commas.",
     "METHRICS_PEERS": "Addresses of peers of the topic, in the same form; only the route `direct` "
     "uses them.",

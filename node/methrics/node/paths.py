@@ -14,6 +14,8 @@ import os
 import sys
 from collections.abc import Mapping
 
+from methrics.schema.errors import ConfigError
+
 POLICY_FILE = "/etc/methrics/policy.json"
 """The policy of the system's owner, which overrides the choices of users and apps (DEB-5)."""
 
@@ -51,31 +53,106 @@ class Paths:
 
 
 def user_paths(
-    home: str | os.PathLike[str] | None = None,
+    home: str | bytes | os.PathLike[str] | os.PathLike[bytes] | None = None,
     *,
     env: Mapping[str, str] = os.environ,
     platform: str = sys.platform,
     policy: str = POLICY_FILE,
 ) -> Paths:
-    """Returns the folders in `home`, or those of this user if it is None. Reads and writes no
-    file."""
-    chosen = os.fspath(home) if home is not None else env.get("METHRICS_HOME", "")
+    """Returns the folders in `home`, or those of this user if it is None or empty. Reads and writes
+    no file. All paths are absolute, so a later change of the working directory moves none of them.
+
+    Raises ConfigError `no-home` if no home folder is known for this user, as in a container whose
+    user has no entry in the password database; `bad-setting` if `home` or `policy` is no path.
+    """
+    chosen = _text(home, "home") or env.get("METHRICS_HOME", "")
+    policy = _text(policy, "policy") or POLICY_FILE
     if chosen:
-        folder = os.path.abspath(os.path.expanduser(chosen))
+        folder = _absolute(chosen, env, platform)
         return Paths(folder, folder, policy, folder)
-    user = os.path.expanduser("~")
     if platform == "darwin":
-        library = os.path.join(user, "Library", "Application Support", "methrics")
+        library = os.path.join(
+            _user_folder(env, platform), "Library", "Application Support", "methrics"
+        )
         return Paths(library, library, policy)
-    data = _xdg(env, "XDG_DATA_HOME", os.path.join(user, ".local", "share"))
-    config = _xdg(env, "XDG_CONFIG_HOME", os.path.join(user, ".config"))
+    data = _xdg("XDG_DATA_HOME", os.path.join(".local", "share"), env, platform)
+    config = _xdg("XDG_CONFIG_HOME", ".config", env, platform)
     return Paths(os.path.join(data, "methrics"), os.path.join(config, "methrics"), policy)
 
 
-def _xdg(env: Mapping[str, str], name: str, default: str) -> str:
+def no_paths() -> Paths:
+    """Returns paths under the null device, where no file can exist or be made: for a recorder that
+    has no folder."""
+    nowhere = os.path.join(os.path.abspath(os.devnull), "methrics")
+    return Paths(nowhere, nowhere, os.path.join(nowhere, "policy.json"))
+
+
+def _text(path: object, name: str) -> str:
+    """Returns a path as text; "" for None. Raises ConfigError if the system cannot name it."""
+    if path is None:
+        return ""
+    try:
+        text = os.fsdecode(path)  # type: ignore[arg-type]  # any other type raises TypeError
+        os.fsencode(text)
+    except (TypeError, ValueError) as error:
+        raise ConfigError("bad-setting", f"{name} is no path: {error}", "such as a str") from error
+    if "\0" in text:
+        raise ConfigError("bad-setting", f"{name} contains a zero byte", "such as a str")
+    return text
+
+
+def _absolute(path: str, env: Mapping[str, str], platform: str) -> str:
+    if path == "~" or path.startswith(("~" + os.sep, "~/")):
+        path = os.path.join(_user_folder(env, platform), path[2:])
+    elif path.startswith("~"):
+        path = os.path.expanduser(path)
+        if path.startswith("~"):
+            raise ConfigError(
+                "no-home", f"no home folder is known for {path}", f"for a folder: ./{path}"
+            )
+    try:
+        return os.path.abspath(path)
+    except OSError as error:  # a relative path in a working directory that was removed
+        raise ConfigError(
+            "no-home",
+            f"the working directory, in which {path} would be, cannot be found: {error.strerror}",
+            "give an absolute path",
+        ) from error
+
+
+def _xdg(name: str, default: str, env: Mapping[str, str], platform: str) -> str:
     # The XDG base directory specification: a relative path must be ignored.
     value = env.get(name, "")
-    return value if os.path.isabs(value) else default
+    return value if os.path.isabs(value) else os.path.join(_user_folder(env, platform), default)
+
+
+def _user_folder(env: Mapping[str, str], platform: str) -> str:
+    """Returns the user's home folder, an absolute path.
+
+    Python's `expanduser` returns "~" itself if there is neither HOME nor an entry in the password
+    database, and a relative path if HOME contains one: files would be in the working directory.
+    """
+    if platform == "win32":
+        found = os.path.expanduser("~")
+    else:
+        found = env.get("HOME", "")
+        if not os.path.isabs(found):
+            found = _entry_folder()
+    if not os.path.isabs(found):
+        raise ConfigError(
+            "no-home", "no home folder is known for this user", "set HOME or METHRICS_HOME"
+        )
+    return found
+
+
+def _entry_folder() -> str:
+    """Returns the home folder in the password database; "" if the user has no entry."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except (ImportError, KeyError, OSError):
+        return ""
 
 
 def namespace_of(label: str, short_key: str) -> str:

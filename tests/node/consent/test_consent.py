@@ -5,11 +5,18 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from methrics.node.consent.answer import Answer, Answers
-from methrics.node.consent.decide import CI_VARIABLES, decide
+from methrics.node.consent.decide import (
+    CI_VARIABLES,
+    SWITCH_ON,
+    VALUE_SHOWN,
+    decide,
+    forbidden,
+    variable_of,
+)
 
 YES = Answer(True, frozenset({"color"}), frozenset({"relay"}))
 NO = Answer(False, frozenset(), frozenset())
@@ -29,7 +36,7 @@ def test_every_combination_is_decided_by_the_highest_authority(ledger: str) -> N
     for policy, track, switch, ci, environment in itertools.product(
         (False, True),
         (None, "", "0", "1", "yes"),
-        (None, "", "off", "OFF", "0", "on", "nonsense"),
+        (None, "", "off", "OFF", "0", "on", "TRUE", "disabled", "nonsense"),
         (None, "", "false", "true"),
         ("production", "test", ""),
     ):
@@ -46,9 +53,9 @@ def test_every_combination_is_decided_by_the_highest_authority(ledger: str) -> N
             expected = "policy"
         elif track in ("1", "yes"):
             expected = "do-not-track"
-        elif switch in ("off", "OFF", "0"):
+        elif switch not in (None, "", "on", "TRUE"):
             expected = "methrics-off"
-        elif ci == "true" and switch != "on":
+        elif ci == "true" and not switch:
             expected = "ci"
         elif environment != "production":
             expected = "environment"
@@ -98,3 +105,33 @@ def test_each_ci_service_turns_metrics_off(name: str) -> None:
         type_name="view",
     )
     assert found.rule == "ci"
+
+
+@pytest.mark.shows("DEB-5")
+@given(st.text(max_size=12))
+@example("disabled")
+@example("none")
+@example("never")
+@example("n")
+@example("f")
+@example("onn")
+def test_any_value_of_the_switch_but_a_known_yes_is_off(value: str) -> None:
+    rule = forbidden(policy_off=False, env={"METHRICS": value}, environment="production")
+    known = value.strip().lower() in ("", *SWITCH_ON)
+    assert rule == (None if known else "methrics-off")
+
+
+@pytest.mark.parametrize(
+    ("env", "shown"),
+    [
+        ({"METHRICS": "disabled"}, "METHRICS=disabled"),
+        ({"METHRICS": " n\x1b[31m"}, "METHRICS= n?[31m"),
+        ({"METHRICS": "x" * 99}, f"METHRICS={'x' * (VALUE_SHOWN - 1)}…"),
+        ({"DO_NOT_TRACK": "false"}, "DO_NOT_TRACK=false"),
+        ({"CI": "0", "GITHUB_ACTIONS": "true"}, "GITHUB_ACTIONS=true"),
+        ({}, ""),
+    ],
+)
+def test_the_variable_that_decides_is_named(env: dict[str, str], shown: str) -> None:
+    rule = forbidden(policy_off=False, env=env, environment="production")
+    assert variable_of(rule or "environment", env) == shown

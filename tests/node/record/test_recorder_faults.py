@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import resource
@@ -67,11 +68,12 @@ def test_full_outbox(app: Shop) -> None:
     assert len(app.journal.pending(LATER).rows) == 1 + results.count(True)
 
 
-def test_read_only_folder(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_read_only_folder(app: Shop, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     app.allow()
 
     def refuse(*args: object, **kwargs: object) -> None:
-        raise PermissionError(13, "read-only file system")
+        raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "makedirs", refuse)  # root may write anywhere, so permissions won't do

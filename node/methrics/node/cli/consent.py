@@ -18,7 +18,7 @@ from methrics.node.cli.options import APPS, CATALOGS, HOME, json_option
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.ledger import read_ledger
-from methrics.node.consent.overview import RULES
+from methrics.node.consent.overview import why
 from methrics.node.paths import Paths, user_paths
 from methrics.schema.errors import ConfigError
 
@@ -92,7 +92,7 @@ def ask(
     asking = Asking(chosen_catalogs(paths, apps, catalogs), paths, surface="terminal")
     rule = asking.forbidden()
     if rule is not None:
-        click.echo(f"nothing to decide: {RULES[rule]}")
+        click.echo(f"nothing to decide: {why(rule, os.environ)}")
         return
     open_now = asking.questions()
     if not open_now:
@@ -147,7 +147,8 @@ def _web(paths: Paths, apps: tuple[str, ...], files: tuple[Path, ...], browser: 
         return 1
     rule = asking.forbidden()
     sheets = [asking.sheet(question) for question in asked]
-    overridden = "" if rule is None else f"{RULES[rule][0].upper()}{RULES[rule][1:]}."
+    reason = "" if rule is None else why(rule, os.environ)
+    overridden = reason and f"{reason[0].upper()}{reason[1:]}."
     with ConsentPage(asking, sheets, overridden=overridden) as page:
         click.echo(f"decide here, on this machine only: {page.url}")
         if browser and _has_desktop():

@@ -15,9 +15,9 @@ from methrics.node.cli.naming import resolve_apps
 from methrics.node.cli.tables import print_table
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.apps import known_catalogs
-from methrics.node.consent.decide import PRODUCTION, forbidden
+from methrics.node.consent.decide import PRODUCTION, forbidden, variable_of
 from methrics.node.consent.ledger import policy_off, read_answers
-from methrics.node.consent.overview import RULES, OverviewRow, overview
+from methrics.node.consent.overview import OverviewRow, overview, why
 from methrics.node.paths import Paths, namespace_of
 
 _DECIDED = {"answer": "your answer", "changed": "changed question", "default": "not decided yet"}
@@ -48,12 +48,17 @@ def show_overview(
         by_app: dict[str, dict[str, object]] = {}
         for row in rows:
             by_app.setdefault(row.namespace, {})[row.type] = _json(row)
-        document = {"ledger": paths.ledger, "overridden_by": overridden, "apps": by_app}
+        document = {
+            "ledger": paths.ledger,
+            "overridden_by": overridden,
+            "variable": variable_of(overridden, os.environ) if overridden else "",
+            "apps": by_app,
+        }
         click.echo(json.dumps(document, indent=2))
         return
     click.echo(f"answers in {paths.ledger}")
     if overridden is not None:
-        click.echo(f"overridden: {RULES[overridden]}")
+        click.echo(f"overridden: {why(overridden, os.environ)}")
     if not rows:
         click.echo("you have not decided about any app: everything is off")
         return

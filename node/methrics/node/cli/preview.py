@@ -16,7 +16,7 @@ from methrics.node.cli.options import APPS, HOME, json_option, route_option
 from methrics.node.clock import Clock
 from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import policy_off
-from methrics.node.consent.overview import RULES
+from methrics.node.consent.overview import why
 from methrics.node.mine.own import moment
 from methrics.node.mine.preview import (
     NEVER,
@@ -161,7 +161,7 @@ def _lines(
 ) -> Iterator[str]:
     rule = _rule(paths)
     if rule is not None:
-        yield f"nothing leaves now: {RULES[rule]}"
+        yield f"nothing leaves now: {why(rule, os.environ)}"
     if not total:
         yield "nothing waits to leave"
     for number, one in enumerate(shown, 1):

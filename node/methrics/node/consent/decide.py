@@ -1,6 +1,6 @@
 """Decides whether an event type may be recorded, by rules in a fixed order (pure).
 
-The order is: the system's policy file, DO_NOT_TRACK, METHRICS=off, CI, the environment that the app
+The order is: the system's policy file, DO_NOT_TRACK, METHRICS, CI, the environment that the app
 declares, and the person's answer for this app, type, field and route. The first rule that forbids
 the type decides. Only the person's answer can allow it; without an answer it is off. If an upgrade
 of the app has changed the question, the answer can cover fewer fields than before, never more.
@@ -8,7 +8,8 @@ of the app has changed the question, the answer can cover fewer fields than befo
 Environment variables:
 
     DO_NOT_TRACK   anything but empty or 0: off (consoledonottrack.com)
-    METHRICS       off, 0, no or false: off. on: CI does not turn it off (the other rules still do)
+    METHRICS       one of SWITCH_ON: CI does not turn it off (the other rules still do). Any other
+                   value but empty: off, so that no spelling of a no is taken for a yes
     CI and those in CI_VARIABLES, anything but empty, 0 or false: off (MIM-9)
 """
 
@@ -61,6 +62,12 @@ CI_VARIABLES = (
 )
 """Variables that CI services set; a person's machine has none of them."""
 
+SWITCH_ON = ("on", "1", "yes", "true", "y", "t", "enable", "enabled")
+"""The values of METHRICS that do not turn everything off, in any case of letters."""
+
+VALUE_SHOWN = 40
+"""Most characters of a variable's value that are shown to a person."""
+
 _NONE: frozenset[str] = frozenset()
 
 
@@ -77,9 +84,9 @@ def forbidden(*, policy_off: bool, env: Mapping[str, str], environment: str) -> 
     if env.get("DO_NOT_TRACK", "").strip() not in ("", "0"):
         return DO_NOT_TRACK
     switch = env.get("METHRICS", "").strip().lower()
-    if switch in ("off", "0", "no", "false"):
+    if switch and switch not in SWITCH_ON:
         return SWITCH
-    if switch != "on" and in_ci(env):
+    if not switch and in_ci(env):
         return CI
     if environment != PRODUCTION:
         return ENVIRONMENT
@@ -88,7 +95,23 @@ def forbidden(*, policy_off: bool, env: Mapping[str, str], environment: str) -> 
 
 def in_ci(env: Mapping[str, str]) -> bool:
     """Returns whether this process runs in CI, where no person can be asked (MIM-9)."""
-    return any(_set(env.get(name, "")) for name in CI_VARIABLES)
+    return _ci_variable(env) is not None
+
+
+def variable_of(rule: str, env: Mapping[str, str]) -> str:
+    """Returns the environment variable by which `rule` forbids everything, and its value, such as
+    "METHRICS=disabled"; "" if no variable does. The value is printable and at most VALUE_SHOWN
+    characters long."""
+    name = {DO_NOT_TRACK: "DO_NOT_TRACK", SWITCH: "METHRICS", CI: _ci_variable(env)}.get(rule)
+    if name is None or name not in env:
+        return ""
+    value = env[name]
+    cut = value if len(value) <= VALUE_SHOWN else value[: VALUE_SHOWN - 1] + "…"
+    return f"{name}={''.join(one if one.isprintable() else '?' for one in cut)}"
+
+
+def _ci_variable(env: Mapping[str, str]) -> str | None:
+    return next((name for name in CI_VARIABLES if _set(env.get(name, ""))), None)
 
 
 def decide(

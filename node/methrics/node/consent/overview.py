@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from methrics.node.consent.answer import EVERY, Answer, Answers, Effective
 from methrics.node.consent.covering import covered
-from methrics.node.consent.decide import PRODUCTION, answer_of, decide
+from methrics.node.consent.decide import PRODUCTION, answer_of, decide, variable_of
 from methrics.node.paths import namespace_of
 from methrics.schema.catalog.catalog import Catalog
 
 RULES = {
     "policy": "the system's policy file says no, so nothing is recorded or sent",
     "do-not-track": "DO_NOT_TRACK is set, so nothing is recorded or sent",
-    "methrics-off": "METHRICS=off is set, so nothing is recorded or sent",
+    "methrics-off": "METHRICS is set, and not to on, so nothing is recorded or sent",
     "ci": "this looks like CI, so nothing is recorded or sent (METHRICS=on allows it)",
     "environment": "the app says that it does not run in production",
     "answer": "your answer",
@@ -23,6 +23,13 @@ RULES = {
     "default": "not decided, so off",
 }
 """The meaning of each rule of `consent.decide`, in words for a person."""
+
+
+def why(rule: str, env: Mapping[str, str]) -> str:
+    """Returns the meaning of `rule` in words. If an environment variable decides, its name and
+    value follow."""
+    variable = variable_of(rule, env)
+    return f"{RULES[rule]} ({variable})" if variable else RULES[rule]
 
 
 class OverviewRow(NamedTuple):

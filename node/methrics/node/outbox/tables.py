@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 
 from methrics.schema.errors import StoreError
@@ -74,6 +75,13 @@ _CODES = {
     sqlite3.SQLITE_CORRUPT: DAMAGED,
     sqlite3.SQLITE_NOTADB: DAMAGED,
 }
+_SYSTEM_CODES = {
+    errno.EACCES: "outbox-read-only",
+    errno.EPERM: "outbox-read-only",
+    errno.EROFS: "outbox-read-only",
+    errno.ENOSPC: "outbox-full",
+    errno.EDQUOT: "outbox-full",
+}
 _HINTS = {
     BUSY: "another process writes to it; try again",
     "outbox-full": "free some disk space, or publish what is waiting",
@@ -109,7 +117,7 @@ def code_of(error: Exception) -> str:
     if isinstance(error, sqlite3.Error):
         # The low byte is the primary result code (sqlite.org/rescode.html).
         return _CODES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "outbox-disk")
-    return "outbox-read-only" if isinstance(error, PermissionError) else "outbox-disk"
+    return _SYSTEM_CODES.get(getattr(error, "errno", None) or 0, "outbox-disk")
 
 
 def store_error(code: str, path: str, detail: str = "") -> StoreError:

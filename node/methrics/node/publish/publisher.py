@@ -126,7 +126,7 @@ def may_erase(paths: Paths) -> bool:
 
     The person asked for each erasure. So answers about event types do not stop it, and neither does
     DO_NOT_TRACK, because an erasure does not track anybody. Rules for the whole machine do stop it:
-    the system's policy, METHRICS=off, and CI.
+    the system's policy, METHRICS, and CI.
     """
     env = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"}
     rule = forbidden(policy_off=policy_off(paths.policy), env=env, environment=PRODUCTION)

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 
 from methrics.node.clock import Clock, Rng
-from methrics.node.paths import POLICY_FILE, user_paths
+from methrics.node.paths import POLICY_FILE, no_paths, user_paths
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.schema.catalog.catalog import load
-from methrics.schema.errors import CatalogError, MethricsError
+from methrics.schema.errors import CatalogError, ConfigError, LocalError
 from methrics.schema.wire.limits import CATALOG_MAX
+
+_HINT = "pass its bytes or its file name"
+
+_FLAGS = os.O_RDONLY
+for _name in ("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NONBLOCK"):  # each system has some of them
+    _FLAGS |= getattr(os, _name, 0)
 
 
 def open(
@@ -19,11 +26,11 @@ def open(
     *,
     app_version: str | None = None,
     environment: str = "production",
-    home: str | os.PathLike[str] | None = None,
+    home: str | bytes | os.PathLike[str] | None = None,
     sampling: Mapping[str, int] | None = None,
     publisher: str = "process",
     strict: bool = False,
-    relays: Sequence[str] = (),
+    relays: Sequence[str] | None = (),
     clock: Clock | None = None,
     rng: Rng | None = None,
     policy: str = POLICY_FILE,
@@ -31,39 +38,58 @@ def open(
     """Opens a recorder for the app whose signed catalog is `catalog` (its bytes, or a file's name).
 
     Reads the catalog file and no other. With `strict`, which is meant for an app's own tests, wrong
-    use raises LocalError here and in every method. Without `strict`, a recorder that cannot work
-    records nothing, and `statistics()` counts the reason. `RecorderSettings` explains the settings.
+    use raises LocalError here and in every method. Without `strict` this function never raises,
+    whatever the arguments: a recorder that cannot work records nothing, and `statistics()` counts
+    the reason. `RecorderSettings` explains the settings.
     """
-    settings = RecorderSettings(
-        app_version=app_version,
-        environment=environment,
-        sampling=sampling or {},
-        publisher=publisher,
-        strict=strict,
-        relays=tuple(relays),
-    )
-    paths = user_paths(home, policy=policy)
     try:
-        settings.check()
+        settings = RecorderSettings.of(
+            app_version=app_version,
+            environment=environment,
+            sampling=sampling,
+            publisher=publisher,
+            strict=strict,
+            relays=relays,
+        )
+        _check_sources(clock, rng)
+        paths = user_paths(home, policy=policy)
         loaded = load(_read(catalog), verify=False)
-    except MethricsError as error:
-        if strict:
-            raise
-        dead = Recorder(None, paths, settings, clock=clock, rng=rng)
-        dead.fail(error)
-        return dead
-    return Recorder(loaded, paths, settings, clock=clock, rng=rng)
+        return Recorder(loaded, paths, settings, clock=clock, rng=rng)
+    except LocalError as error:
+        fault = error
+    except Exception as error:  # noqa: BLE001 - an app must not fail because it is measured
+        # An argument's own method raised, such as `__iter__` of `relays`.
+        fault = ConfigError("bad-setting", f"a setting cannot be used: {type(error).__name__}")
+        fault.__cause__ = error
+    if strict is True:
+        raise fault
+    dead = Recorder(None, no_paths(), RecorderSettings())
+    dead.fail(fault)
+    return dead
+
+
+def _check_sources(clock: object, rng: object) -> None:
+    """Raises ConfigError if the app's own clock or random generator has a wrong type."""
+    if clock is not None and not isinstance(clock, Clock):
+        raise ConfigError("bad-setting", "clock must be a methrics.node.clock.Clock")
+    if rng is not None and not callable(rng):
+        raise ConfigError(
+            "bad-setting", "rng must be a function", "such as random.Random(seed).random"
+        )
 
 
 def _read(catalog: bytes | str | os.PathLike[str]) -> bytes:
+    """Returns the first CATALOG_MAX + 1 bytes of the catalog. Raises CatalogError. It reads only a
+    regular file, because to read from a pipe or a device can take for ever."""
     if isinstance(catalog, bytes):
         return catalog
     try:
         path = os.fspath(catalog)
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        fd = os.open(path, _FLAGS)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise CatalogError("catalog-unread", f"{path!r} is no regular file", _HINT)
         with os.fdopen(fd, "rb") as file:
             return file.read(CATALOG_MAX + 1)
     except (OSError, TypeError, ValueError) as error:
-        raise CatalogError(
-            "catalog-unread", f"cannot read the catalog: {error}", "pass its bytes or its file name"
-        ) from error
+        raise CatalogError("catalog-unread", f"cannot read the catalog: {error}", _HINT) from error

@@ -6,7 +6,8 @@ METHRICS and those of CI (consent/decide.py). No variable can turn recording on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sized
+from itertools import islice
 from typing import NamedTuple
 
 from methrics.node.consent.decide import PRODUCTION
@@ -34,26 +35,58 @@ class RecorderSettings(NamedTuple):
     strict: bool = False
     relays: tuple[str, ...] = ()
 
-    def check(self) -> None:
-        """Raises ConfigError for a value of a wrong type or out of range."""
-        if self.app_version is not None and not isinstance(self.app_version, str):
-            raise ConfigError("bad-setting", "app_version must be a str", "such as '1.4'")
-        if not isinstance(self.environment, str) or not self.environment:
-            raise ConfigError(
-                "bad-setting", "environment must be a name", "such as 'production' or 'test'"
-            )
-        if self.publisher not in PUBLISHERS:
-            raise ConfigError(
-                "bad-setting",
-                f"no such publisher: {self.publisher!r}",
-                f"one of {', '.join(PUBLISHERS)}",
-            )
-        if self.relays:
-            from methrics.node.publish.entry import check_addresses
+    @classmethod
+    def of(
+        cls,
+        *,
+        app_version: object = None,
+        environment: object = PRODUCTION,
+        sampling: object = None,
+        publisher: object = "process",
+        strict: object = False,
+        relays: object = (),
+    ) -> RecorderSettings:
+        """Returns the settings for arguments of any type. A `sampling` or `relays` that is None or
+        empty stands for none. Copies both, so that later changes by the app have no effect.
 
-            check_addresses(self.relays)
-        for name, one_in in self.sampling.items():
-            if type(one_in) is not int or one_in < 1:
-                raise ConfigError(
-                    "bad-setting", f"sampling[{name!r}] must be a whole number, 1 or more"
-                )
+        Raises ConfigError for a value of a wrong type or out of range, and what the methods of the
+        arguments raise.
+        """
+        if app_version is not None and not isinstance(app_version, str):
+            raise _bad("app_version must be a str", "such as '1.4'")
+        if not isinstance(environment, str) or not environment:
+            raise _bad("environment must be a name", "such as 'production' or 'test'")
+        if not isinstance(publisher, str) or publisher not in PUBLISHERS:
+            raise _bad(f"no such publisher: {publisher!r:.80}", f"one of {', '.join(PUBLISHERS)}")
+        if strict is not None and not isinstance(strict, bool):
+            raise _bad("strict must be True or False")
+        taken = _sampling(sampling), publisher, strict is True, _relays(relays)
+        return cls(app_version, environment, *taken)
+
+
+def _sampling(given: object) -> Mapping[str, int]:
+    if given is None or (isinstance(given, Sized) and not len(given)):
+        return {}
+    if not isinstance(given, Mapping):
+        raise _bad("sampling must be a dict", "such as {'signin': 10}")
+    for name, one_in in given.items():
+        if type(one_in) is not int or one_in < 1:
+            raise _bad(f"sampling[{name!r:.80}] must be a whole number, 1 or more")
+    return dict(given)
+
+
+def _relays(given: object) -> tuple[str, ...]:
+    if given is None or (isinstance(given, Sized) and not len(given)):
+        return ()
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise _bad("relays must be a list of addresses")
+    from methrics.node.publish.entry import ADDRESSES_MAX, check_addresses
+
+    relays = tuple(islice(given, ADDRESSES_MAX + 1))
+    if not all(isinstance(one, str) for one in relays):
+        raise _bad("relays must be a list of addresses")
+    return check_addresses(relays)
+
+
+def _bad(message: str, hint: str = "") -> ConfigError:
+    return ConfigError("bad-setting", message, hint)
