@@ -21,7 +21,7 @@ from methrics.node.outbox.journal import Journal, week_start
 from methrics.node.outbox.rows import Identity, Pending, Receipt, Snapshot
 from methrics.node.paths import Paths
 from methrics.node.publish.delivery import Consent
-from methrics.node.report.prepare import Prepared, prepare
+from methrics.node.report.prepare import Prepared, credible, prepare
 from methrics.node.report.threshold.keeping import threshold_meter
 from methrics.node.report.threshold.meter import Meter
 from methrics.schema.catalog.catalog import Catalog
@@ -112,8 +112,8 @@ def plan(
 ) -> list[Leaving]:
     """Returns the entries of a preview at `now` (Unix seconds), soonest first. Pure."""
     signed = [_signed(namespace, one, catalogs, consent, now) for one in snapshot.due]
-    made = _Making(namespace, snapshot, catalogs, consent, route, meter)
-    found = signed + made.all(now)
+    made = _Making(namespace, snapshot, catalogs, consent, route, meter, now)
+    found = signed + made.all()
     return sorted(found, key=lambda one: (one.state == NEVER, one.earliest, one.id))
 
 
@@ -161,7 +161,7 @@ def _signed(
         state=SIGNED,
         type=receipt.type,
         time=receipt.time,
-        earliest=max(now, receipt.due),
+        earliest=max(now, receipt.due_at(now)),
         catalog=catalog,
         source=receipt,
         report=report,
@@ -195,6 +195,7 @@ class _Making:
         consent: Consent,
         route: str,
         meter: Meter | None,
+        now: int,
     ) -> None:
         self._namespace = namespace
         self._snapshot = snapshot
@@ -204,10 +205,12 @@ class _Making:
         self._meter = meter
         self._paces = dict(snapshot.paces)
         self._index = snapshot.next_index
+        self._now = now
 
-    def all(self, now: int) -> list[Leaving]:
+    def all(self) -> list[Leaving]:
         """Returns the entries of all pending rows, in the order in which their reports would be
         made."""
+        now = self._now
         rows = sorted(self._snapshot.waiting, key=attrgetter("time"))
         queue = [(self._start(row, now), place) for place, row in enumerate(rows)]
         heapq.heapify(queue)
@@ -224,7 +227,7 @@ class _Making:
 
     def _start(self, row: Pending, now: int) -> int:
         pace = self._paces.get(row.type)
-        return max(now, row.due, pace.next if pace else 0)
+        return max(now, row.due, credible(pace, self._now).next if pace else 0)
 
     def _one(self, row: Pending, now: int) -> Leaving:
         """Returns the entry of `row`, if the publisher processes the row at `now`."""

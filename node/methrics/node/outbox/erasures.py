@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from methrics.node.outbox.journal import Journal, note_edit
+from methrics.node.outbox.outbox import ERASURE_DUE
 from methrics.node.outbox.rows import ACKNOWLEDGED, DUE, NEVER_LEFT, STRUCK, from_row
 from methrics.schema.errors import LocalError
 
@@ -154,7 +155,8 @@ class Erasures:
         """Returns the erasures that are due at `now` and whose report left by one of `routes`, the
         earliest first."""
         rows = self._database.rows(
-            f"SELECT {_COLUMNS} FROM erasure WHERE state = '{DUE}' AND due <= ? ORDER BY due, idx",
+            f"SELECT {_COLUMNS} FROM erasure WHERE state = '{DUE}' AND {ERASURE_DUE} <= ?1 "
+            "ORDER BY due, idx",
             (now,),
         )
         return [one for one in map(_erasure, rows) if one.route in routes]

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 from methrics.node.clock import Clock
-from methrics.node.outbox.outbox import SIZE_MAX, Outbox
+from methrics.node.outbox.outbox import PACE_NEXT, REPORT_DUE, SIZE_MAX, Outbox
 from methrics.node.outbox.rows import (
     NEVER_LEFT,
     Identity,
@@ -63,7 +63,7 @@ _PACES = f"SELECT {', '.join(_PACE)} FROM pace"
 _SAVED = attrgetter(*_PACE)
 _PENDING = f"""
 SELECT w.* FROM ({_WAITING}) w LEFT JOIN pace p USING (type)
-WHERE w.due <= ?1 AND coalesce(p.next, 0) <= ?1 ORDER BY w.due, w.time LIMIT ?2
+WHERE w.due <= ?1 AND {PACE_NEXT} <= ?1 ORDER BY w.due, w.time LIMIT ?2
 """
 
 
@@ -194,11 +194,12 @@ class Journal:
             )
 
     def due(self, now: int, limit: int = 1000) -> list[Receipt]:
-        """Returns the journaled reports that are due at `now`, oldest first."""
+        """Returns the journaled reports that are due at `now`, oldest first. A report whose own
+        time is later than `now` is not due."""
         return _receipts(
             self.database.rows(
-                f"SELECT {_REPORT} FROM report WHERE state = 'due' AND due <= ? "
-                "ORDER BY due LIMIT ?",
+                f"SELECT {_REPORT} FROM report WHERE state = 'due' AND {REPORT_DUE} <= ?1 "
+                "ORDER BY due LIMIT ?2",
                 (now, limit),
             )
         )

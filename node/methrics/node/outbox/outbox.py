@@ -13,6 +13,7 @@ import os
 
 from methrics.node.clock import Clock
 from methrics.node.outbox.database import Database
+from methrics.node.outbox.rows import CLOCK_SLACK, ERASURE_MAX, PACE_MAX, POSTPONED_MAX
 from methrics.schema.wire.limits import LATE_DEFAULT
 
 SIZE_MAX = 16 * 1024 * 1024
@@ -54,6 +55,17 @@ _DROP = (
     "INSERT INTO dropped (reason, count) VALUES (?, ?) "
     "ON CONFLICT (reason) DO UPDATE SET count = count + excluded.count"
 )
+
+
+REPORT_DUE = f"CASE WHEN due > ?1 + {POSTPONED_MAX} THEN time ELSE max(due, time) END"
+ERASURE_DUE = f"CASE WHEN due > ?1 + {ERASURE_MAX} OR made > ?1 + {CLOCK_SLACK} THEN 0 ELSE due END"
+PACE_NEXT = (
+    f"CASE WHEN p.last > ?1 + {CLOCK_SLACK} OR p.next > ?1 + {PACE_MAX} THEN 0 "
+    "ELSE coalesce(p.next, 0) END"
+)
+"""SQL expressions for when a report, an erasure or the next report of a type is due. ?1: now. A
+time that was stored while the clock was ahead is not waited for. A report is not due before its own
+time: no receiver would accept it."""
 
 
 class Outbox:
@@ -158,16 +170,18 @@ class Outbox:
 
     def next_due(self) -> int | None:
         """Returns the earliest time at which a report can be made, or a report or erasure can be
-        sent (Unix seconds); None if nothing is pending."""
+        sent (Unix seconds); None if nothing is pending. Times that were stored while the clock
+        was ahead do not count."""
         found = self.database.rows(
-            "SELECT min(due) FROM (SELECT min(due) AS due FROM report WHERE state = 'due' "
-            "UNION ALL SELECT min(due) FROM erasure WHERE state = 'due' "
-            "UNION ALL SELECT min(max(w.due, coalesce(p.next, 0))) FROM ("
+            f"SELECT min(due) FROM (SELECT min({REPORT_DUE}) AS due FROM report "
+            f"WHERE state = 'due' UNION ALL SELECT min({ERASURE_DUE}) FROM erasure "
+            f"WHERE state = 'due' UNION ALL SELECT min(max(w.due, {PACE_NEXT})) FROM ("
             "SELECT type, min(due) AS due FROM event GROUP BY type "
             "UNION ALL SELECT type, min(due) FROM counter GROUP BY type "
             # The columns beside a minimum are those of its row (sqlite.org/lang_select.html).
             "UNION ALL SELECT type, due FROM (SELECT type, min(period), due FROM state "
-            "GROUP BY type)) w LEFT JOIN pace p USING (type))"
+            "GROUP BY type)) w LEFT JOIN pace p USING (type))",
+            (self.clock.now(),),
         )
         due: int | None = found[0][0]
         return due

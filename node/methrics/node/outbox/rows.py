@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from methrics.schema.wire.limits import PERIOD_MAX
+
 Row = TypeVar("Row")
 
 DUE, ACKNOWLEDGED, STRUCK = "due", "acknowledged", "struck"
@@ -15,6 +17,23 @@ is not sent, or not sent again."""
 NEVER_LEFT = f"(attempts = 0 AND state IN ('{DUE}', '{STRUCK}'))"
 """SQL condition on a row of `report`: the report cannot have left this machine. It is the opposite
 of `Receipt.may_have_left`."""
+
+
+CLOCK_SLACK = 86_400
+"""A time of the past that was stored as more than this many seconds after now was stored while the
+clock was ahead. The times that were drawn with it are not waited for."""
+
+POSTPONED_MAX = 6 * 3600
+"""Most seconds by which a failed attempt to send a report postpones it. A due time further in the
+future was stored while the clock was ahead."""
+
+ERASURE_MAX = 150 * 86_400
+"""Most seconds until a requested erasure is due. The erasures of all receipts that an outbox keeps
+are spread over 125 days."""
+
+PACE_MAX = 3 * PERIOD_MAX
+"""Most seconds from one report of a type to the next: the longest interval, jitter and slack that a
+catalog may declare."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +88,11 @@ class Receipt:
     route: str
     state: str = DUE
     attempts: int = 0
+
+    def due_at(self, now: int) -> int:
+        """Returns `due`, or the report's own time if that is later (no receiver accepts it before)
+        or if `due` was stored while the clock was ahead."""
+        return self.time if self.due > now + POSTPONED_MAX else max(self.due, self.time)
 
     @property
     def may_have_left(self) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from methrics.node.backoff import Backoff
 from methrics.node.clock import Rng
+from methrics.node.outbox.rows import POSTPONED_MAX
 
-BACKOFF = Backoff(120, 6 * 3600)
+BACKOFF = Backoff(120, POSTPONED_MAX)
 """Two minutes after the first failed attempt, doubled with each further one, up to six hours. The
 wait is drawn from the upper half of that time."""
 

@@ -17,7 +17,14 @@ from operator import attrgetter
 
 from methrics.node.clock import Rng
 from methrics.node.outbox.journal import week_start
-from methrics.node.outbox.rows import Identity, Pace, Pending, Receipt
+from methrics.node.outbox.rows import (
+    CLOCK_SLACK,
+    PACE_MAX,
+    Identity,
+    Pace,
+    Pending,
+    Receipt,
+)
 from methrics.node.report.flags import DAY, after_first, day_number, derived, latest
 from methrics.node.report.identity import report_seed
 from methrics.node.report.pacing import next_due
@@ -104,6 +111,8 @@ def prepare(
     done = Prepared()
     for row in sorted(pending, key=attrgetter("time")):
         known = done.paces.get(row.type) or paces.get(row.type)
+        if known is not None:
+            known = credible(known, now)
         if known is not None and known.next > now:
             continue
         catalog = catalogs.get(row.catalog)
@@ -114,7 +123,7 @@ def prepare(
         if row.type not in allowed:
             continue
         time = row.time - row.time % event_type.resolution
-        pace = _credible(known, now) if known is not None else Pace(type=row.type)
+        pace = known if known is not None else Pace(type=row.type)
         if event_type.daily and _nothing_to_say(done, row, event_type, time, pace):
             continue
         report, why = _report(row, event_type, catalog, time, pace, allowed, identity, now)
@@ -218,7 +227,7 @@ def _look_again(done: Prepared, paces: Mapping[str, Pace], now: int) -> None:
     """Postpones the types of which every row was withheld. Otherwise they would be due in each
     pass."""
     for name in {one.row.type for one in done.withheld} - done.paces.keys():
-        pace = _credible(paces.get(name) or Pace(type=name), now)
+        pace = credible(paces.get(name) or Pace(type=name), now)
         done.paces[name] = replace(pace, next=now + WITHHELD_AGAIN)
 
 
@@ -227,9 +236,11 @@ def _drop(done: Prepared, row: Pending, why: str) -> None:
     done.dropped[why] += 1
 
 
-def _credible(pace: Pace, now: int) -> Pace:
+def credible(pace: Pace, now: int) -> Pace:
     """Returns `pace` without times that are far in the future, because the clock was wrong when
     they were stored. Otherwise a machine with an empty clock battery might not report for years."""
+    if pace.last > now + CLOCK_SLACK or pace.next > now + PACE_MAX:
+        pace = replace(pace, next=0)
     if pace.last > now + GLITCH:
         pace = replace(pace, last=0)
     if pace.first_day is not None and pace.first_day > now + GLITCH:
