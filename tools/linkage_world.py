@@ -218,6 +218,7 @@ class Install:
                 rng=self.rng,
                 open_route=self.world.open_route(self.rng, self.habits.number),
                 worker=inline,
+                entropy=bytes,
             )
         finally:
             self._publishing = False
@@ -325,7 +326,7 @@ def _leaking(leak: Leak) -> Iterator[None]:
         for module in (found, known, opening):
             stack.enter_context(mock.patch.object(module, "load", _load))
         if leak is Leak.REUSED_KEY:
-            same = lambda seed, _index: identity.report_seed(seed, 0)  # noqa: E731
+            same = lambda seed, *_: identity.report_seed(seed, 0, identity.NO_SALT)  # noqa: E731
             stack.enter_context(mock.patch.object(prepare, "report_seed", same))
         yield
 

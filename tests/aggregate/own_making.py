@@ -14,7 +14,7 @@ from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.rows import ACKNOWLEDGED, Receipt
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.report.erasure import sign_all
-from methrics.node.report.identity import report_seed
+from methrics.node.report.identity import NO_SALT, report_seed
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Report, encode_report
@@ -38,10 +38,11 @@ class Person:
         for index, time in enumerate(times, known.next_index):
             values: dict[str, object] = {"os": "linux", "daily": bool(index % 2)}
             payload = encode_report(Report(self.catalog.id, "beat", time, values))
-            raw = seal(Kind.REPORT, payload, report_seed(known.seed, index))
+            raw = seal(Kind.REPORT, payload, report_seed(known.seed, index, NO_SALT))
             made.append(
                 Receipt(
                     key_index=index,
+                    salt=NO_SALT,
                     id=split(raw).id,
                     raw=raw,
                     catalog=self.number,

@@ -85,6 +85,7 @@ class RealInstall(Install):
             clock=self.clock,
             rng=rng,
             worker=inline,
+            entropy=bytes,
         )
 
     name = "relay"

@@ -9,7 +9,7 @@ from hashlib import sha256
 from methrics.node.mine.own import ReadableReport, own_reports, readable
 from methrics.node.mine.trail.others import Overlap, Window, agreement
 from methrics.node.outbox.rows import Receipt
-from methrics.node.report.identity import report_seed
+from methrics.node.report.identity import NO_SALT, report_seed
 from methrics.node.report.parts import Parts
 from methrics.schema.catalog.catalog import load, sign
 from methrics.schema.catalog.source import parse_source
@@ -42,11 +42,12 @@ def receipt(
 ) -> Receipt:
     """The receipt of the report `said`. `key`: the index of another key, so that reports share
     one."""
-    seed = report_seed(b"p" * 32, index if key < 0 else key)
+    seed = report_seed(b"p" * 32, index if key < 0 else key, NO_SALT)
     raw = seal(Kind.REPORT, encode_report(said), seed)
     made = said.time + 900
     return Receipt(
         key_index=index,
+        salt=NO_SALT,
         id=split(raw).id,
         raw=raw,
         catalog=1,

@@ -35,7 +35,7 @@ from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import RelaySettings, run_relay
-from methrics.node.report.identity import report_seed
+from methrics.node.report.identity import NO_SALT, report_seed
 from methrics.schema.example import example_catalog
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.envelope import Kind, seal, split
@@ -249,10 +249,11 @@ def left(paths: Paths) -> Journal:
     payload = encode_report(Report(CATALOG.id, "heartbeat", now, {"os": "linux"}))
     made = []
     for index in range(known.next_index, known.next_index + COUNT):
-        raw = seal(Kind.REPORT, payload, report_seed(known.seed, index))
+        raw = seal(Kind.REPORT, payload, report_seed(known.seed, index, NO_SALT))
         made.append(
             Receipt(
                 key_index=index,
+                salt=NO_SALT,
                 id=split(raw).id,
                 raw=raw,
                 catalog=number,

@@ -6,11 +6,20 @@ schedules, flags and retention can be tested without waiting.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
 Rng = Callable[[], float]
 """Returns a number in [0, 1); `random.Random(seed).random` is one."""
+
+
+Entropy = Callable[[int], bytes]
+"""Returns as many unpredictable bytes as asked; `random.Random(seed).randbytes` is one for tests
+and simulations."""
+
+system_entropy: Entropy = os.urandom
+"""The operating system's randomness, from which keys and salts are made."""
 
 
 class Clock:

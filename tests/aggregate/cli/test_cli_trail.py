@@ -30,7 +30,7 @@ from methrics.node.mine.trail.others import agreement
 from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.rows import ACKNOWLEDGED, Pending, Receipt
 from methrics.node.paths import namespace_of, user_paths
-from methrics.node.report.identity import report_seed
+from methrics.node.report.identity import NO_SALT, report_seed
 from methrics.node.report.parts import part_names, parts_of
 from methrics.node.report.threshold.keeping import read_public, threshold_meter
 from methrics.schema.errors import ConfigError, LocalError, UnreachableError
@@ -94,11 +94,12 @@ class Person:
         number = journal.outbox.keep_catalog(CATALOG.id, CATALOG.raw)
         made = []
         for i, report in enumerate(MINE):
-            raw = seal(Kind.REPORT, encode_report(report), report_seed(b"m" * 32, i))
+            raw = seal(Kind.REPORT, encode_report(report), report_seed(b"m" * 32, i, NO_SALT))
             left = report.time + 900
             made.append(
                 Receipt(
                     key_index=i,
+                    salt=NO_SALT,
                     id=split(raw).id,
                     raw=raw,
                     catalog=number,

@@ -37,6 +37,7 @@ def receipt(time: int) -> Receipt:
     raw = seal(Kind.REPORT, encode_report(report), b"k" * 32)
     return Receipt(
         key_index=0,
+        salt=bytes(16),
         id=split(raw).id,
         raw=raw,
         catalog=0,

@@ -37,6 +37,7 @@ def empty_report(index: int, catalog: int) -> Receipt:
     """A journaled report of no content."""
     return Receipt(
         key_index=index,
+        salt=bytes(16),
         id=index.to_bytes(32, "big"),
         raw=b"",
         catalog=catalog,

@@ -41,6 +41,7 @@ def journal(outbox: Outbox, clock: ManualClock) -> Journal:
 def made(index: int, now: int, *, due: int = 0, type_name: str = "view") -> Receipt:
     return Receipt(
         key_index=index,
+        salt=index.to_bytes(16, "big"),
         id=bytes([index]) * 32,
         raw=b"raw%d" % index,
         catalog=N,
@@ -270,8 +271,13 @@ def test_an_outbox_of_an_earlier_layout_goes_on(
     con = sqlite3.connect(path)
     con.executescript("".join(STEPS[:version]))
     con.execute(f"PRAGMA user_version = {version}")
-    con.execute("INSERT INTO state VALUES ('visit', 4, ?, ?, ?, 1, ?)", (N, now, now + 5, b"old"))
-    con.execute("INSERT INTO pace VALUES ('visit', ?, ?)", (now - 9, now - 1))
+    state = {"type": "visit", "n": 4, "catalog": N, "time": now, "due": now + 5, "one_in": 1}
+    state |= {"fields": b"old"} | ({"period": 0} if version >= 3 else {})
+    con.execute(
+        f"INSERT INTO state ({', '.join(state)}) VALUES ({', '.join('?' * len(state))})",
+        [*state.values()],
+    )
+    con.execute("INSERT INTO pace (type, last, next) VALUES ('visit', ?, ?)", (now - 9, now - 1))
     con.execute("INSERT INTO meta VALUES ('next_index', 7)")
     con.commit()
     con.close()

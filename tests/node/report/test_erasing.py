@@ -80,7 +80,7 @@ def test_an_erasure_is_signed_by_the_key_of_its_report_alone(app: Shop, post: Po
 
 def test_the_same_bytes_whenever_it_is_made(app: Shop, post: Post) -> None:
     one = publish(app, post, 1)[0]
-    seed = report_seed(Erasures(app.journal).seed_of(one.key_index), one.key_index)
+    seed = report_seed(Erasures(app.journal).seed_of(one.key_index), one.key_index, one.salt)
     assert sign_erasure(one.raw, seed) == sign_erasure(one.raw, seed)
     with pytest.raises(LocalError, match="not on this machine"):
         sign_erasure(one.raw, bytes(32))
@@ -338,6 +338,7 @@ def test_receipts_and_their_erasures_never_keep_an_app_from_recording(app: Shop)
     made = [
         Receipt(
             key_index=index,
+            salt=bytes(16),
             id=index.to_bytes(32, "big"),
             raw=bytes(320),
             catalog=number,

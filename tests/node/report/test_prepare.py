@@ -99,6 +99,7 @@ def run(
         route="relay",
         now=now,
         rng=random.Random(seed).random,
+        entropy=bytes,
     )
 
 
@@ -470,6 +471,7 @@ def live(
             route="relay",
             now=clock.now(),
             rng=random.Random(1).random,
+            entropy=bytes,
         )
         journal.journal([], done.consumed, done.paces.values(), token=pending.token)
         for made in done.made:

@@ -196,6 +196,7 @@ def made(seed: bytes, *rows: Pending, paces: Any = None, fields: Any = None) -> 
         route="relay",
         now=NOW,
         rng=random.Random(1).random,
+        entropy=bytes,
     )
 
 

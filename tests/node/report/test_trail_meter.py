@@ -206,6 +206,7 @@ def prepared(*rows: Pending, by: Meter | None) -> Prepared:
         route="relay",
         now=START + DAY,
         rng=random.Random(1).random,
+        entropy=bytes,
         meter=by,
     )
 

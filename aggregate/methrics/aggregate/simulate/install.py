@@ -215,6 +215,7 @@ class Install:
             route=_ROUTE,
             now=now,
             rng=self.rng.random,
+            entropy=bytes,  # zeros: the install's seed alone makes its keys, the same in each run
         )
         journal.journal(made.made, made.consumed, made.paces.values(), token=pending.token)
         for reason, n in made.dropped.items():

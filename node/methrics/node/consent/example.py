@@ -89,6 +89,7 @@ def example(
         route="relay",
         now=now,
         rng=random.Random(0).random,
+        entropy=bytes,  # zeros: `seed` is drawn for this example alone
     )
     if not prepared.made:
         return None

@@ -269,6 +269,7 @@ class _Making:
             route=self._route,
             now=now,
             rng=_undrawn,
+            entropy=bytes,  # zeros: the salt is drawn only when the report is made
             meter=self._meter,
         )
 

@@ -1,9 +1,9 @@
 """The publisher's side of the outbox: the rows that wait, their reports, and the state of each.
 
 A report is journaled before it is sent. One durable transaction stores its exact bytes and the
-index of its key, updates the times of its type (`Pace`), and removes the rows that the report was
-made from (KPI-7, MIM-4). If the machine stops after that, the same bytes are sent again; a second
-report of the same rows is never made.
+index and salt of its key, updates the times of its type (`Pace`), and removes the rows that the
+report was made from (KPI-7, MIM-4). If the machine stops after that, the same bytes are sent again;
+a second report of the same rows is never made.
 
     pending(now) -> rows -> [make reports] -> journal(...) -> due(now) -> [send] -> mark(...)
 """
@@ -40,10 +40,10 @@ EPOCH_WEEK_SHIFT = 3 * 86_400
 """1970-01-01 was a Thursday; ISO weeks begin on Monday."""
 
 _RECEIPT = (
-    "key_index", "id", "raw", "catalog", "type", "time", "made", "due", "route", "state",
+    "key_index", "salt", "id", "raw", "catalog", "type", "time", "made", "due", "route", "state",
     "attempts",
 )  # fmt: skip
-_REPORT = "idx, id, raw, catalog, type, time, made, due, route, state, attempts"
+_REPORT = "idx, salt, id, raw, catalog, type, time, made, due, route, state, attempts"
 _KEPT = attrgetter(*_RECEIPT[:-2])
 _ROW = (
     "table", "n", "catalog", "type", "time", "due", "one_in", "fields", "steps", "total", "period",
@@ -182,7 +182,7 @@ class Journal:
                     raise _conflict(self.path, f"key index {report.key_index} was used before")
                 next_index = report.key_index + 1
             con.executemany(
-                f"INSERT INTO report ({_REPORT}) VALUES (?,?,?,?,?,?,?,?,?,'due',0)",
+                f"INSERT INTO report ({_REPORT}) VALUES (?,?,?,?,?,?,?,?,?,?,'due',0)",
                 map(_KEPT, made),
             )
             con.execute("INSERT OR REPLACE INTO meta VALUES ('next_index', ?)", (next_index,))

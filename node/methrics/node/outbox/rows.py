@@ -72,12 +72,14 @@ class PendingRows:
 class Receipt:
     """A report in the journal: the exact bytes that are sent, and whether they were sent.
 
-    `key_index`: the index from which the report's key is derived. `id`: 32 bytes. `time`: the time
+    `key_index` and `salt` (16 bytes, empty in an old receipt): the report's key is derived from
+    them and the seed. `id`: 32 bytes. `time`: the time
     in the report; `made`: when the report was made; `due`: the earliest time at which it may be
     sent (Unix seconds). `attempts`: how often a pass began to send it.
     """
 
     key_index: int
+    salt: bytes
     id: bytes
     raw: bytes
     catalog: int

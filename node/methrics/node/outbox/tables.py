@@ -54,7 +54,12 @@ ALTER TABLE pace ADD COLUMN first_day INTEGER;
 ALTER TABLE pace ADD COLUMN first_week INTEGER;
 """
 
-STEPS = (_FIRST, _ERASURES, _PERIODS)
+# `report.salt` is the random part of a report's key (`report.identity`), empty for older reports.
+_SALTS = """
+ALTER TABLE report ADD COLUMN salt BLOB NOT NULL DEFAULT x'';
+"""
+
+STEPS = (_FIRST, _ERASURES, _PERIODS, _SALTS)
 """SQL scripts. The first makes the tables of layout version 1 in an empty file; each later one
 upgrades a file by one version."""
 

@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from methrics.node.clock import Clock
+from methrics.node.clock import Clock, Entropy, system_entropy
 from methrics.node.outbox.erasures import Erasures, JournaledErasure
 from methrics.node.outbox.found import read_catalogs
 from methrics.node.outbox.interfaces import PublisherJournal
@@ -94,6 +94,7 @@ class Delivery:
 
     `route_name`: the name of the route in the consent and the journal. `meter`: returns the
     threshold meter for each pass, which withholds or generalises reports; by default there is none.
+    `entropy`: draws the salts of the keys; only a simulation may replace it.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Delivery:
         rng: random.Random,
         worker: Worker,
         meter: Callable[[], Meter | None] = lambda: None,
+        entropy: Entropy = system_entropy,
     ) -> None:
         self._journal = journal
         self._consent = consent
@@ -117,6 +119,7 @@ class Delivery:
         self._rng = rng
         self._worker = worker
         self._meter = meter
+        self._entropy = entropy
         self._erasures = erasures
         self._catalogs: dict[int, Catalog] = {}
         self._purged: frozenset[str] = frozenset()
@@ -172,6 +175,7 @@ class Delivery:
             route=self._route_name,
             now=now,
             rng=self._rng.random,
+            entropy=self._entropy,
             meter=self._meter(),
         )
         if not prepared.consumed and not prepared.paces:

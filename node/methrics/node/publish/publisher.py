@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from methrics.node.clock import Clock
+from methrics.node.clock import Clock, Entropy, system_entropy
 from methrics.node.consent.apps import newest_types
 from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import policy_off, read_answers
@@ -160,13 +160,15 @@ async def run_publisher(
     open_route: OpenRoute | None = None,
     worker: Worker | None = None,
     on_pass: Callable[[PassResult], None] | None = None,
+    entropy: Entropy = system_entropy,
 ) -> int:
     """Send the due reports and erasures of `namespace` until none is due soon; return the exit
     code.
 
-    `open_route` replaces the network in tests. `on_pass` is called with the result of every pass.
-    May be cancelled at any point; a later publisher continues where this one stopped. Raises
-    ConfigError if `settings.check` fails.
+    `open_route` replaces the network in tests. `entropy` draws the salts of the keys, `rng` all
+    else; only simulations replace them. `on_pass` is called with the result of every pass. May be
+    cancelled at any point; a later publisher continues where this one stopped. Raises ConfigError
+    if `settings.check` fails.
     """
     settings.check()
     clock = clock or Clock()
@@ -197,6 +199,7 @@ async def run_publisher(
         rng=rng,
         worker=worker,
         meter=lambda: threshold_meter(paths, namespace),
+        entropy=entropy,
     )
     try:
         return await _passes(delivery, journal, settings, clock, worker, on_pass)

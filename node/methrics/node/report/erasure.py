@@ -60,7 +60,7 @@ def sign_all(
     return [
         SignedErasure(
             key_index=one.key_index,
-            raw=sign_erasure(one.raw, report_seed(seed_of(one.key_index), one.key_index)),
+            raw=sign_erasure(one.raw, report_seed(seed_of(one.key_index), one.key_index, one.salt)),
             due=due,
         )
         for one, due in zip(receipts, moments, strict=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from operator import attrgetter
 
-from methrics.node.clock import Rng
+from methrics.node.clock import Entropy, Rng
 from methrics.node.outbox.journal import week_start
 from methrics.node.outbox.rows import (
     CLOCK_SLACK,
@@ -26,7 +26,7 @@ from methrics.node.outbox.rows import (
     Receipt,
 )
 from methrics.node.report.flags import DAY, after_first, day_number, derived, latest
-from methrics.node.report.identity import report_seed
+from methrics.node.report.identity import SALT_SIZE, report_seed
 from methrics.node.report.pacing import next_due
 from methrics.node.report.randomize import respond
 from methrics.node.report.threshold.meter import Generalise, Meter, Withhold
@@ -99,6 +99,7 @@ def prepare(
     route: str,
     now: int,
     rng: Rng,
+    entropy: Entropy,
     meter: Meter | None = None,
 ) -> Prepared:
     """Makes the reports of `pending` rows that may be made at `now` (Unix seconds).
@@ -106,7 +107,8 @@ def prepare(
     Reports are made in the order of the rows' own times, so that the flags of each report are right
     for its day, even if it is made late. A row stays pending, in neither `made` nor `consumed`, if
     its type is not allowed now, if `meter` withholds its report (NEW-5), or if the next report of
-    its type is due later.
+    its type is due later. `rng` draws the times of later reports; `entropy` draws the salts of the
+    keys.
     """
     done = Prepared()
     for row in sorted(pending, key=attrgetter("time")):
@@ -137,11 +139,13 @@ def prepare(
         if isinstance(ruling, Generalise):
             report = replace(report, values=ruling.values)
         index = identity.next_index + len(done.made)
-        seed = report_seed(identity.seed, index)
+        salt = entropy(SALT_SIZE)
+        seed = report_seed(identity.seed, index, salt)
         item = sign_item(Kind.REPORT, encode_report(report), seed, work_bits=event_type.work)
         done.made.append(
             Receipt(
                 key_index=index,
+                salt=salt,
                 id=item.id,
                 raw=item.raw,
                 catalog=row.catalog,
