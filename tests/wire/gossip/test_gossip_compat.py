@@ -68,3 +68,22 @@ def test_leaves_stderr_and_the_root_logger_alone() -> None:
     done = run(EXCHANGE + LOGGING)
     assert done.stdout.strip() == "[] True"
     assert done.stderr == ""
+
+
+def test_the_apps_random_numbers_are_left_alone() -> None:
+    code = "import random\nrandom.seed(42)\nbefore = random.getstate()\n" + EXCHANGE + DRAWN
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+DRAWN = """
+from libp2p.network.swarm import RetryConfig, Swarm
+from libp2p.pubsub.gossipsub import GossipSub
+waits = Swarm.__new__(Swarm)
+waits.retry_config = RetryConfig()
+waits._calculate_backoff_delay(1)
+GossipSub.select_from_minus(3, range(9), ())
+assert random.getstate() == before
+"""

@@ -1,4 +1,6 @@
-"""Makes libp2p importable and quiet; imported before any module of libp2p.
+"""Makes libp2p importable and quiet, and keeps it off the app's random numbers.
+
+This module is imported before any module of libp2p.
 
 fastecdsa: libp2p imports it, but uses it only for secio and P-256 host keys, and this package
 offers neither. It is published as source only, so it is missing on machines without a compiler and
@@ -9,6 +11,11 @@ Logging: libp2p's `swarm_connection` calls the functions of the `logging` module
 installs a stderr handler on the root logger of the app, and the records contain addresses of peers.
 So here that module gets a logger of its own. The records of the loggers of libp2p and multiaddr
 also contain addresses, so these loggers get a NullHandler and do not propagate.
+
+Randomness: modules of libp2p draw delays and peers from the app's generator, `random.random` and
+its kin. Here these modules get a generator of their own, so an app that publishes in its own
+process keeps its stream, and an app's `random.seed` decides nothing here. The import of libp2p
+also imports `rich`, if it is installed, which draws one number; it gets that from the same place.
 """
 
 from __future__ import annotations
@@ -16,6 +23,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import random
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
@@ -84,5 +92,29 @@ def quiet_libp2p() -> None:
             logger.addHandler(logging.NullHandler())
 
 
+_DRAWING = ("libp2p.network.swarm", "libp2p.pubsub.gossipsub", "libp2p.pubsub.pubsub")
+"""The modules of libp2p in use here that draw random numbers."""
+
+
+def import_rich() -> None:
+    """Import `rich.style`, if it is installed, without a draw from the app's generator."""
+    if "rich.style" in sys.modules:
+        return
+    apps = random.getrandbits
+    random.getrandbits = random.SystemRandom().getrandbits
+    try:
+        _importable("rich.style")
+    finally:
+        random.getrandbits = apps
+
+
+def own_randomness() -> None:
+    """Make libp2p draw from the operating system instead of the app's generator."""
+    for name in _DRAWING:
+        importlib.import_module(name).__dict__["random"] = random.SystemRandom()
+
+
 stand_in_for_fastecdsa()
+import_rich()
 quiet_libp2p()
+own_randomness()

@@ -145,7 +145,7 @@ async def open_swarm(
     network = host.get_network()
     if not isinstance(network, GuardedSwarm):
         raise TypeError("build_host makes a host on a GuardedSwarm")
-    rng = random.Random()
+    rng = random.SystemRandom()
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         async with (
