@@ -57,7 +57,7 @@ def test_a_source_that_is_not_signed_says_so_before_its_consent_text(
     assert sign(folder) == 0
     capsys.readouterr()
     assert main(["catalog", "show", str(folder / "app.cbor"), "--consent"]) == 0
-    assert capsys.readouterr().out.startswith("\nMay example share usage reports?\n")
+    assert capsys.readouterr().out.startswith("May example share usage reports?\n")
 
 
 def test_show_answers_one_question(folder: Path) -> None:

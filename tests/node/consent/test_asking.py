@@ -21,6 +21,7 @@ from methrics.node.consent.asking import Asking
 from methrics.node.consent.example import example
 from methrics.node.consent.ledger import read_answers, read_ledger
 from methrics.node.consent.questions import Uses
+from methrics.node.consent.way_back import way_back
 from methrics.node.paths import Paths
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError
@@ -316,7 +317,7 @@ def test_mim_1_a_status_line_until_the_person_decides(
         return [record.getMessage() for record in caplog.records]
 
     assert len(lines()) == 1
-    assert "methrics consent ask" in lines()[0]
+    assert way_back(app.paths, "ask") in lines()[0]
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     assert lines() == []
     monkeypatch.delenv("DO_NOT_TRACK")

@@ -1,4 +1,4 @@
-"""The terminal prompt: it shows everything, takes only clear answers, and Enter is never a yes."""
+"""The terminal prompt: its first screen, its answers, and Enter is never a yes."""
 
 from __future__ import annotations
 
@@ -48,16 +48,32 @@ def words(text: str) -> str:
 
 
 @pytest.mark.shows("METH-19")
-def test_everything_is_said_before_the_answer(asking: Asking) -> None:
-    shown = sheets(asking)
-    _, out = said(asking, "\n")
+def test_the_first_screen_answers_what_a_newcomer_asks(asking: Asking) -> None:
+    _, out = said(asking, "\n", width=80)
     text = words(out[: out.index("Your answer")])
     for part in (
         "Nothing has been recorded",
-        "public, for ever",
-        "erased",
-        "key that is used once",
+        "What leaves",
+        "Who sees it Everyone: reports are public, for ever.",
+        "Your network address is seen only by the relay",
+        "operator: unknown",
+        "copies that others kept stay public",
+        "consent",
+        "Results",
+        "If you say no The app works the same.",
     ):
+        assert part in text
+    for one in sheets(asking):
+        assert one.asks in text
+    assert "An example report" not in text
+
+
+@pytest.mark.shows("METH-19")
+def test_everything_is_said_on_request(asking: Asking) -> None:
+    shown = sheets(asking)
+    _, out = said(asking, "d\n\n")
+    text = words(out)
+    for part in ("public, for ever", "erased", "key that is used once", "Chart"):
         assert part in text
     for one in shown:
         for part in (one.asks, *(words(fact) for _, fact in one.facts)):
@@ -65,7 +81,17 @@ def test_everything_is_said_before_the_answer(asking: Asking) -> None:
         for field in one.fields:
             assert words(field.says) in text
         assert words(one.report) in text
-    assert "methrics consent" in out
+
+
+def test_details_and_bytes_of_one_type(asking: Asking) -> None:
+    shown = sheets(asking)
+    _, out = said(asking, "d2\nb 2\nd9\ny2\n\n")
+    assert words(shown[1].report) in words(out)
+    assert words(shown[0].report) not in words(out)
+    assert f"{shown[1].title}:\n0000" in out
+    assert f"{shown[0].title}:\n0000" not in out
+    assert out.count("Please type") == 2
+    assert not any(answer.on for answer in answers(asking).values())
 
 
 @pytest.mark.parametrize("typed", ["\n", ""])
@@ -76,16 +102,16 @@ def test_after_an_earlier_yes_the_prompt_does_not_claim_that_nothing_is_recorded
     asking.answer(first.event_type.name, "yes")
     _, out = said(asking, typed)
     assert "Nothing has been recorded" not in words(out)
-    assert "now; nothing is recorded" not in out
-    assert "Not now. Nothing is recorded" not in out
+    assert "othing is recorded" not in out
     assert "Only what you said yes to before is recorded and sent" in words(out)
-    assert "nothing more is recorded" in words(out).lower()
+    assert ("your answers so far stay" in out) == (not typed)
 
 
 def test_lines_fit_the_terminal(asking: Asking) -> None:
     for width in (40, 60, 88, 200):
         _, out = said(asking, "c\n\n\n\n\n", width=width)
-        prose = [line for line in out.splitlines() if not line.startswith("    ")]
+        whole = ("    ", "To ")  # examples, and commands to copy, stay in one line
+        prose = [line for line in out.splitlines() if not line.startswith(whole)]
         assert max(map(len, prose)) <= max(min(width, 88), 75), width
 
 

@@ -1,7 +1,9 @@
-"""The consent screen as text: everything that is declared is on it, within the width."""
+"""The consent screen as text: the first screen fits a terminal, and the details say everything."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,25 +11,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.schema.declarations import type_maps
 
-from methrics.node.consent.questions import every_question
-from methrics.node.consent.screen import bounded, screen
+from methrics.node.consent.first_screen import first_screen
+from methrics.node.consent.questions import Question, every_question
+from methrics.node.consent.screen import bounded, first_pages, whole
 from methrics.node.consent.wording import sheet
-from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.catalog.chance import randomized_words
 from methrics.schema.example import example_catalog
 from methrics.schema.pages.explain import PSEUDONYM_WORDS, date
 from methrics.schema.wire.codec import encode
-from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.envelope import Kind, seal, sign_item, split, zero_bits
 
 CATALOG = example_catalog()
 NOW = 1_700_000_000
+ROOT = Path(__file__).parents[3]
+SIGNED = (
+    "docs/examples/app.cbor",
+    "docs/examples/otel.cbor",
+    "docs/examples/pytest_plugin/pytest_census/catalog.cbor",
+)
 
 
 def shown(catalog: Catalog, *, width: int = 88, before: bool = False) -> str:
     asked = every_question([catalog], {}, now=NOW)
-    return screen(
-        [sheet(one, now=NOW, seed=bytes(32)) for one in asked], before=before, width=width
-    )
+    first = first_screen(asked, before=before, way_back="methrics consent")
+    return whole(first, [sheet(one, now=NOW, seed=bytes(32)) for one in asked], width=width)
 
 
 def one_type(wire: dict[str, Any]) -> Catalog:
@@ -106,3 +114,89 @@ def test_the_screen_does_not_claim_that_nothing_is_recorded_after_a_yes(
     before: bool,
 ) -> None:
     assert ("Nothing has been recorded or sent" in words(shown(CATALOG, before=before))) != before
+
+
+def of(catalog: Catalog, count: int = 0) -> list[Question]:
+    """The questions of `catalog`, repeated or cut to `count`, if that is given."""
+    asked = every_question([catalog], {}, now=NOW)
+    return (asked * 64)[: count or len(asked)]
+
+
+def pages(asked: list[Question], *, height: int = 21, results: str = "") -> list[str]:
+    first = first_screen(
+        asked, before=False, way_back="methrics consent", results=[results] if results else []
+    )
+    return first_pages(first, width=80, height=height)
+
+
+CATALOGS = [example_catalog(), *(load((ROOT / path).read_bytes()) for path in SIGNED)]
+
+
+@pytest.mark.shows("METH-19")
+@pytest.mark.parametrize("catalog", CATALOGS, ids=lambda one: one.label)
+@pytest.mark.parametrize("results", ["", "https://example.org/metrics", f"https://{'x' * 190}.org"])
+def test_the_first_screen_of_each_example_fits_80_columns_and_24_lines(
+    catalog: Catalog, results: str
+) -> None:
+    (page,) = pages(of(catalog), results=results)
+    lines = page.splitlines()
+    assert len(lines) <= 21, "three more lines are for the keys and the answer"
+    assert max(map(len, lines)) <= 80
+    for question in of(catalog):
+        assert question.event_type.question[:40] in page
+        assert f"{question.event_type.retention_days} days" in page
+
+
+@pytest.mark.shows("METH-19")
+@pytest.mark.parametrize("count", range(1, 9))
+def test_up_to_eight_types_fit_the_first_screen(count: int) -> None:
+    (page,) = pages(of(CATALOG, count), results="https://example.org/metrics")
+    assert len(page.splitlines()) <= 21
+    assert max(map(len, page.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("count", [9, 20, 64])
+@pytest.mark.parametrize("height", [10, 21, 40])
+def test_more_types_continue_on_further_pages(count: int, height: int) -> None:
+    shown = pages(of(CATALOG, count), height=height)
+    rows = [line for page in shown for line in page.splitlines() if re.match(r"^ *\d+ ", line)]
+    assert [int(line.split()[0]) for line in rows] == list(range(1, count + 1))
+    if height >= 21:
+        assert max(len(page.splitlines()) for page in shown) <= height
+    assert all("If you say no" in page for page in shown)
+
+
+def test_a_tall_terminal_shows_whole_questions_and_fields() -> None:
+    (page,) = pages(of(CATALOG), height=60)
+    text = words(page)
+    for question in of(CATALOG):
+        lines = page.splitlines()
+        assert all(word in text for word in question.event_type.question.split())
+        assert any(line.strip().startswith("sends version, os, daily") for line in lines)
+
+
+def test_one_is_not_written_as_a_plural() -> None:
+    wire = {**CATALOG.types["module"].to_wire(), "retention_days": 1}
+    assert " 1 day\n" in pages(of(one_type(wire)))[0]
+
+
+def test_the_first_screen_makes_no_work_stamp(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def counting(*args: Any, work_bits: int = 0) -> Any:
+        made.append(work_bits)
+        return sign_item(*args, work_bits=work_bits)
+
+    monkeypatch.setattr("methrics.node.report.prepare.sign_item", counting)
+    catalog = one_type({**CATALOG.types["module"].to_wire(), "work": 6})
+    (asked,) = of(catalog)
+    stamped = sheet(asked, now=NOW, seed=bytes(32))
+    assert pages([asked])
+    assert stamped.report
+    assert "work stamp" in stamped.note
+    assert set(made) == {0}
+    item = split(stamped.raw)
+    assert item.work is not None
+    assert zero_bits(item.id) >= 6
+    assert stamped.raw == item.raw, "made once"
+    assert made == [0, 6]

@@ -16,6 +16,7 @@ from methrics.node.cli.keyfile import SEED_SIZE, make_key, read_key
 from methrics.node.cli.naming import CommandGroup
 from methrics.node.cli.options import FILE, json_option
 from methrics.node.clock import Clock
+from methrics.node.paths import user_paths
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.lint import ERROR, Problem, lint_text
 from methrics.schema.catalog.source import SOURCE_MAX, CatalogSource
@@ -292,8 +293,10 @@ def _overview(declared: Catalog | CatalogSource) -> dict[str, Any]:
 
 def _print_consent(declared: Catalog | CatalogSource) -> None:
     """Prints the texts that people read before they decide, as `methrics consent ask` does."""
+    from methrics.node.consent.first_screen import first_screen
     from methrics.node.consent.questions import every_question
-    from methrics.node.consent.screen import screen
+    from methrics.node.consent.screen import whole
+    from methrics.node.consent.way_back import way_back
     from methrics.node.consent.wording import sheet
 
     now = Clock().now()
@@ -301,11 +304,12 @@ def _print_consent(declared: Catalog | CatalogSource) -> None:
         click.echo(f"{declared.label} is not signed: its topic and catalog id are placeholders")
         declared = load(sign(declared, os.urandom(SEED_SIZE)))
     seed = os.urandom(SEED_SIZE)
-    sheets = [sheet(one, now=now, seed=seed) for one in every_question([declared], {}, now=now)]
-    if not sheets:
+    asked = every_question([declared], {}, now=now)
+    if not asked:
         click.echo("every event type has expired: people are not asked about any")
         return
-    click.echo(screen(sheets, before=False), nl=False)
+    first = first_screen(asked, before=False, way_back=way_back(user_paths()))
+    click.echo(whole(first, [sheet(one, now=now, seed=seed) for one in asked]), nl=False)
 
 
 def _print_overview(overview: dict[str, Any]) -> None:

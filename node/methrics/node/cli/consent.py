@@ -86,7 +86,7 @@ def ask(
     The questions are those of the chosen apps, or of all apps found on this machine.
     """
     from methrics.node.consent.prompt import prompt
-    from methrics.node.consent.screen import WIDTH
+    from methrics.node.consent.screen import HEIGHT, WIDTH
 
     paths = user_paths(home or outer)
     asking = Asking(chosen_catalogs(paths, apps, catalogs), paths, surface="terminal")
@@ -104,9 +104,9 @@ def ask(
             "a person has to answer, and this is no terminal",
             "use `methrics consent --web` or `methrics consent grant`",
         )
-    width = shutil.get_terminal_size((WIDTH, 24)).columns
+    width, height = shutil.get_terminal_size((WIDTH, HEIGHT))
     sheets = [asking.sheet(question) for question in open_now]
-    prompt(asking, sheets, stdin=sys.stdin, stdout=sys.stdout, width=width)
+    prompt(asking, sheets, stdin=sys.stdin, stdout=sys.stdout, width=width, height=height)
     say_moved(asking.moved)
 
 

@@ -17,7 +17,7 @@ from methrics.node.consent.answer import EVERY
 from methrics.node.consent.apps import known_catalogs
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.ledger import read_answers, withdraw
-from methrics.node.consent.screen import screen
+from methrics.node.consent.screen import whole
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.report.route_names import ROUTES
@@ -75,8 +75,8 @@ def grant_command(
             for question in asking.questions(everything=True)
             if not types or question.event_type.name in types
         ]
-        before = any(one.answer is not None and one.answer.on for one in asked)
-        click.echo(screen([asking.sheet(question) for question in asked], before=before))
+        sheets = [asking.sheet(question) for question in asked]
+        click.echo(whole(asking.first_screen(asked), sheets))
         confirm("Allow this?")
     edits = []
     for catalog in loaded:

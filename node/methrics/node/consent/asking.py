@@ -12,11 +12,12 @@ directly. No file is written before the person answers.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from methrics.node.clock import Clock
 from methrics.node.consent.answer import EVERY, Answers
 from methrics.node.consent.decide import PRODUCTION, forbidden
+from methrics.node.consent.first_screen import FirstScreen, first_screen
 from methrics.node.consent.ledger import Ledger, policy_off, read_ledger, withdraw, write
 from methrics.node.consent.ledger_format import Edit
 from methrics.node.consent.meaning import WORDS, means, with_later_types
@@ -28,6 +29,7 @@ from methrics.node.consent.questions import (
     questions,
     undecided,
 )
+from methrics.node.consent.way_back import way_back
 from methrics.node.consent.wording import Sheet, sheet
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, namespace_of
@@ -99,6 +101,18 @@ class Asking:
             forbidden=self.forbidden(),
             asked=ledger.asked if ledger else "",
         )
+
+    def first_screen(self, asked: Sequence[Question]) -> FirstScreen:
+        """Returns the texts of the first screen about `asked`: enough to decide by, without the
+        details that `sheet` has. Raises StoreError as `questions` does."""
+        apps = {one.namespace for one in asked}
+        before = any(
+            one.namespace in apps and one.answer is not None and one.answer.on
+            for one in self.questions(everything=True)
+        )
+        results = [self._results] if self._results else []
+        back = way_back(self.paths)
+        return first_screen(asked, before=before, way_back=back, results=results)
 
     def sheet(self, question: Question) -> Sheet:
         """Returns the texts to show about `question`, with an example report."""
@@ -198,7 +212,8 @@ class Asking:
         if not undecided(self.catalogs, ledger.answers, now=self._clock.now()):
             return None
         names = ", ".join(dict.fromkeys(catalog.label for catalog in self.catalogs))
-        return f"{names}: usage reports are off until you decide: methrics consent ask"
+        ask = way_back(self.paths, "ask")
+        return f"{names}: usage reports are off until you decide: {ask}"
 
     def _ledger(self) -> Ledger | None:
         try:

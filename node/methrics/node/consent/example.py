@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Mapping
+from copy import copy
 from typing import NamedTuple
 
 from methrics.node.outbox.rows import Identity, Pending
@@ -43,15 +44,19 @@ def example(
     values: Mapping[str, object] | None = None,
     app_version: str | None = None,
     fields: Collection[str] | None = None,
+    stamped: bool = True,
 ) -> Example | None:
     """Returns the report of one event at `now` (Unix seconds), signed with a key derived from
     `seed` (32 bytes).
 
     `values`: the values that the app would record, raw or as on the wire; other fields get their
-    values from this machine's facts. `fields`: the fields agreed to, None for all. Returns None if
+    values from this machine's facts. `fields`: the fields agreed to, None for all. `stamped`:
+    whether to add the type's work stamp, which takes 2**work hashes. Returns None if
     the report would be empty or the type has expired. Raises ValueError for values that the type
     does not accept.
     """
+    if not stamped and event_type.work:
+        catalog, event_type = _unstamped(catalog, event_type)
     known = machine_facts(field.name for field in event_type.fields if field.source is None)
     if app_version is not None and event_type.field("version") is not None:
         known["version"] = app_version
@@ -97,6 +102,14 @@ def example(
     report = decode_report(split(raw).payload)
     left = made_up & {*report.values, "sequence"}
     return Example(raw, report, frozenset(left))
+
+
+def _unstamped(catalog: Catalog, event_type: EventType) -> tuple[Catalog, EventType]:
+    """Returns copies of a catalog and its type that are the same but for the work stamp."""
+    catalog, event_type = copy(catalog), copy(event_type)
+    event_type.work = 0
+    catalog.types = {**catalog.types, event_type.name: event_type}
+    return catalog, event_type
 
 
 def _stand_in(field: Field) -> Wire:

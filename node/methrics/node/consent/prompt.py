@@ -1,6 +1,7 @@
 """Asks for consent in a terminal, with plain text and the keyboard. Enter alone is never a yes.
 
-The streams are parameters, so that tests can answer. If the input ends, or on Ctrl-C, the answer is
+The first screen of an app fits the terminal; details and the example reports come on request. The
+streams are parameters, so that tests can answer. If the input ends, or on Ctrl-C, the answer is
 "not now".
 """
 
@@ -11,27 +12,39 @@ from typing import TextIO
 
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import Asking
+from methrics.node.consent.first_screen import FirstScreen
 from methrics.node.consent.ledger_format import Edit
-from methrics.node.consent.screen import WIDTH, bounded, paragraphs, screen, title
-from methrics.node.consent.wording import AGAIN, ROUTE_WORDS, Sheet
+from methrics.node.consent.screen import (
+    HEIGHT,
+    WIDTH,
+    bounded,
+    detail,
+    details,
+    first_pages,
+    paragraphs,
+)
+from methrics.node.consent.way_back import way_back
+from methrics.node.consent.wording import ROUTE_WORDS, Sheet
 from methrics.schema.wire.diagnostic import hexdump
 
-YES, NO, LATER, CHOOSE, BYTES, NEVER = "y", "n", "l", "c", "b", "never"
+YES, NO, LATER, CHOOSE, DETAILS, BYTES, MORE, NEVER = "y", "n", "l", "c", "d", "b", "m", "never"
 
 _WORDS = {
     **dict.fromkeys(("y", "yes"), YES),
     **dict.fromkeys(("n", "no"), NO),
     **dict.fromkeys(("", "l", "later", "not now", "not-now"), LATER),
     **dict.fromkeys(("c", "choose"), CHOOSE),
+    **dict.fromkeys(("d", "details"), DETAILS),
     **dict.fromkeys(("b", "bytes"), BYTES),
+    **dict.fromkeys(("m", "more"), MORE),
     "never": NEVER,
 }
+
 _SAID = {YES: "yes", NO: "keep", LATER: "not-now"}
 """The meanings of the keys. A no to a changed question keeps what the person agreed to before."""
 
-MORE = {False: "", True: "more "}
-"""The word between "nothing" and "is recorded". The key is whether the person has allowed anything
-before: if so, "nothing more is recorded"."""
+_KEYS = 3
+"""Lines below the first screen: two about the keys, and the one on which the person types."""
 
 
 class _GoneError(Exception):
@@ -49,58 +62,71 @@ def prompt(
     stdin: TextIO,
     stdout: TextIO,
     width: int = WIDTH,
+    height: int = HEIGHT,
     unprompted: bool = False,
 ) -> str:
-    """Asks the person about `sheets` and writes the answers. Returns "yes", "no" or "not-now" if
-    one answer was given to all of them, "choose" if each got its own, "never" for a no to every
-    app.
+    """Asks the person about `sheets`, one app after the other, and writes the answers. Returns
+    "yes", "no" or "not-now" if one answer was given to all of them, "choose" if several were,
+    "never" for a no to every app.
 
-    `unprompted`: the app asks unprompted. Raises StoreError if the answer cannot be written.
-    Ctrl-C writes "not now", then raises KeyboardInterrupt.
+    `width`, `height`: columns and lines of the terminal. `unprompted`: the app asks unprompted.
+    Raises StoreError if the answer cannot be written. Ctrl-C writes "not now" to all questions that
+    are left, then raises KeyboardInterrupt.
     """
-    talk = _Talk(stdin, stdout, bounded(width))
+    talk = _Talk(stdin, stdout, bounded(width), height)
     if not sheets:
         talk.say("There is nothing to decide.")
         return "not-now"
-    before = any(
-        one.answer is not None and one.answer.on for one in asking.questions(everything=True)
-    )
-    try:
-        how, edits = _decide(talk, asking, sheets, before)
-    except _GoneError as gone:
-        asking.write(_all(asking, sheets, "not-now"), unprompted=unprompted)
-        talk.say("", f"Not now. Nothing {MORE[before]}is recorded. To decide: methrics consent ask")
-        if gone.interrupted:
-            raise KeyboardInterrupt from gone
-        return "not-now"
-    if how == NEVER:
-        asking.refuse_all()
-        talk.say("No app that uses methrics will ask again, or record anything. " + AGAIN)
-        return NEVER
-    asking.write(edits, unprompted=unprompted)
-    talk.say(*_summary(edits), AGAIN)
-    return how
+    back = way_back(asking.paths)
+    apps = list(dict.fromkeys(one.question.namespace for one in sheets))
+    given = []
+    for place, app in enumerate(apps):
+        own = [one for one in sheets if one.question.namespace == app]
+        try:
+            how, edits = _decide(talk, asking, own)
+        except _GoneError as gone:
+            left = [one for one in sheets if one.question.namespace in apps[place:]]
+            asking.write(_all(asking, left, "not-now"), unprompted=unprompted)
+            talk.say("", f"Not now; your answers so far stay. To decide: {back}")
+            if gone.interrupted:
+                raise KeyboardInterrupt from gone
+            given.append("not-now")
+            break
+        if how == NEVER:
+            asking.refuse_all()
+            talk.say("", "No app that uses methrics will ask again, or record anything.")
+            talk.write(f"To change your mind: {back}\n")
+            return NEVER
+        asking.write(edits, unprompted=unprompted)
+        talk.say("", *_summary(edits))
+        given.append(how)
+    talk.write(f"To change your mind: {back}\n")
+    return given[0] if len(set(given)) == 1 else "choose"
 
 
-def _decide(
-    talk: _Talk, asking: Asking, sheets: Sequence[Sheet], before: bool
-) -> tuple[str, list[Edit]]:
-    talk.write(screen(sheets, before=before, width=talk.width))
-    talk.write(title("Your answer", talk.width))
+def _decide(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> tuple[str, list[Edit]]:
+    """Asks about the types of one app. Returns how the person answered, and the answers."""
+    first = asking.first_screen([one.question for one in sheets])
+    pages = first_pages(first, width=talk.width, height=talk.height - _KEYS)
+    shown = 0
+    talk.write(pages[0])
     while True:
-        talk.say(
-            "  y      yes, share all of this, through relays that hide my address",
-            "  c      choose for each kind of report, and for each field",
-            "  n      no, and do not ask again",
-            "  never  no, and no app that uses methrics may ask again",
-            "  b      first show the example reports byte for byte",
-            f"  Enter  not now; nothing {MORE[before]}is recorded, and no app asks for 90 days",
-        )
-        how = talk.choice("y/c/n/never/b/[Enter]: ", (YES, CHOOSE, NO, NEVER, BYTES, LATER))
-        if how == BYTES:
-            for one in sheets:
-                talk.write(f"\n{one.title}:\n{hexdump(one.raw)}\n")
-            talk.say("")
+        more = len(pages) - 1 - shown
+        talk.say(*_keys(first, more))
+        allowed = (MORE if more else YES, CHOOSE, NO, NEVER, DETAILS, BYTES, LATER)
+        how, number = talk.choice("Your answer: ", allowed, len(sheets))
+        if how == MORE:
+            shown += 1
+            talk.write(f"\n{pages[shown]}")
+        elif how == DETAILS:
+            talk.write("\n")
+            one = [sheets[number - 1]] if number else sheets
+            whole = (
+                details(one, width=talk.width) if not number else detail(one[0], width=talk.width)
+            )
+            talk.write(f"{whole}\n")
+        elif how == BYTES:
+            _show_bytes(talk, [sheets[number - 1]] if number else sheets)
         elif how == CHOOSE:
             return "choose", _choose(talk, asking, sheets)
         elif how == NEVER:
@@ -108,6 +134,36 @@ def _decide(
         else:
             said = _SAID[how]
             return {"keep": "no"}.get(said, said), _all(asking, sheets, said)
+
+
+def _keys(first: FirstScreen, more: int) -> tuple[str, str]:
+    """Returns the lines about the keys. A yes is offered once all rows have been shown."""
+    some = len(first.rows) > 1
+    no = "n no to what is new" if first.changed else f"n no{' to all' if some else ''}"
+    yes = f"y yes{' to all' if some else ''}"
+    if more:
+        yes = f"m show more ({more} page{'' if more == 1 else 's'} left)"
+    choose = "c one by one" if some else "c choose parts"
+    one = " (d2: only line 2)" if some else ""
+    return (
+        f"{yes}   {no}   {choose}   d details{one}",
+        "Enter not now, ask in 90 days   never no to every app   b bytes of the examples",
+    )
+
+
+def _show_bytes(talk: _Talk, sheets: Sequence[Sheet]) -> None:
+    """Shows the exact bytes of the examples. Ctrl-C ends the work on them, not the questions."""
+    for one in sheets:
+        work = one.question.event_type.work
+        if work:
+            talk.say("", f"{one.title}: making a work stamp; Ctrl-C ends it.")
+        try:
+            raw = one.raw
+        except KeyboardInterrupt:
+            talk.say("Ended.")
+            return
+        talk.write(f"\n{one.title}:\n{hexdump(raw)}\n")
+    talk.write("\n")
 
 
 def _all(asking: Asking, sheets: Iterable[Sheet], said: str) -> list[Edit]:
@@ -120,21 +176,20 @@ def _choose(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> list[Edit]:
     answers: list[tuple[Sheet, str, list[str] | None]] = []
     for one in sheets:
         talk.say("", f"{one.title}: {one.asks}")
-        how = talk.choice("y = yes, n = no, [Enter] = not now: ", (YES, NO, LATER))
+        how = DETAILS
+        while how == DETAILS:
+            allowed = (YES, NO, LATER, DETAILS)
+            how, _ = talk.choice("y yes, n no, d details, Enter not now: ", allowed)
+            if how == DETAILS:
+                talk.write(detail(one, width=talk.width))
         said = _SAID[how]
         fields = _fields(talk, one) if said == "yes" and one.fields else None
         answers.append((one, said, fields))
     routes: Sequence[str] | None = None
     if any(said == "yes" for _, said, _ in answers):
-        talk.say(
-            "",
-            "How may these reports leave? Through relays, unless you allowed more before.",
-            f"  relay   {ROUTE_WORDS['relay']}",
-        )
-        talk.say(f"  direct  {ROUTE_WORDS['direct']}")
-        line = talk.ask(
-            "relay = through relays only, direct = also directly, [Enter] = no change: "
-        )
+        talk.say("", "How may these reports leave?")
+        talk.say(f"  relay   {ROUTE_WORDS['relay']}", f"  direct  {ROUTE_WORDS['direct']}")
+        line = talk.ask("relay, or direct for both, Enter for relay or as you chose before: ")
         routes = {"relay": ("relay",), "direct": ("relay", "direct")}.get(line.strip().lower())
     return [
         asking.edit(one.title, said, fields=fields, routes=routes, namespace=one.question.namespace)
@@ -150,7 +205,7 @@ def _fields(talk: _Talk, one: Sheet) -> list[str]:
         box = "[x]" if field.name in offered else "[ ]"
         talk.say(f"  {box} {number:2} {field.name}: {field.says}")
     while True:
-        line = talk.ask("Numbers of fields to switch, [Enter] = as shown: ")
+        line = talk.ask("Numbers of fields to switch on or off, Enter for those marked x: ")
         try:
             switched = {int(word) for word in line.replace(",", " ").split()}
         except ValueError:
@@ -165,7 +220,7 @@ def _fields(talk: _Talk, one: Sheet) -> list[str]:
 
 
 def _summary(edits: Iterable[Edit]) -> list[str]:
-    lines = [""]
+    lines = []
     for edit in edits:
         if edit.type == EVERY:
             continue
@@ -178,10 +233,11 @@ def _summary(edits: Iterable[Edit]) -> list[str]:
 class _Talk:
     """The conversation with the person, over the two streams."""
 
-    def __init__(self, stdin: TextIO, stdout: TextIO, width: int) -> None:
+    def __init__(self, stdin: TextIO, stdout: TextIO, width: int, height: int) -> None:
         self._in = stdin
         self._out = stdout
         self.width = width
+        self.height = height
 
     def write(self, text: str) -> None:
         """Writes text without changes."""
@@ -193,7 +249,7 @@ class _Talk:
 
     def ask(self, question: str) -> str:
         """Asks a question. Returns the line that the person types. Raises _GoneError."""
-        self._out.write(f"\n{question}")
+        self._out.write(question)
         self._out.flush()
         try:
             line = self._in.readline()
@@ -205,10 +261,16 @@ class _Talk:
             raise _GoneError(False)
         return line
 
-    def choice(self, question: str, allowed: Sequence[str]) -> str:
-        """Asks a question until the answer is one of `allowed`. Returns that answer."""
+    def choice(self, question: str, allowed: Sequence[str], numbers: int = 0) -> tuple[str, int]:
+        """Asks a question until the answer is one of `allowed`. Returns that answer, and the number
+        from 1 to `numbers` after "details" or "bytes", such as `d 2`; otherwise 0."""
         while True:
-            word = _WORDS.get(self.ask(question).strip().lower(), "")
+            typed = self.ask(question).strip().lower()
+            word, number = _WORDS.get(typed, ""), 0
+            key, digits = typed.rstrip("0123456789"), typed.lstrip("abcdefghijklmnopqrstuvwxyz ")
+            if not word and digits.isdecimal() and 1 <= int(digits) <= numbers:
+                word, number = _WORDS.get(key.strip(), ""), int(digits)
+                word = word if word in (DETAILS, BYTES) else ""
             if word in allowed:
-                return word
+                return word, number
             self.say("Please type one of the answers above.")

@@ -1,19 +1,29 @@
-"""Makes the text of the consent screen, for the prompt and `methrics catalog show` (pure)."""
+"""Lays out what a person reads before deciding, as text: the first screen, and details (pure).
+
+The first screen fits a terminal: it has one row per event type and the answers to what a newcomer
+asks. If it does not fit, the rows continue on further pages. The details have everything.
+"""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
 
+from methrics.node.consent.first_screen import FOOTNOTE, TO_STOP, FirstScreen, Row
 from methrics.node.consent.questions import CHANGED
-from methrics.node.consent.wording import NAMELESS, NOTHING_MORE, NOTHING_YET, PUBLIC, Sheet
+from methrics.node.consent.wording import NAMELESS, PUBLIC, Sheet
 
 WIDTH = 88
 """Most columns of the screen."""
+HEIGHT = 24
+"""Lines of the first screen in a terminal whose height is unknown."""
 
-_LABELS = 12
+_LABELS = 13
 _FIELDS = 16
 """Widths of the column of fact labels and of the column of field names."""
+_NUMBERS = 4
+_AMOUNTS = 16
+"""Widths of the columns of a row: its number, and its bits with the time for which it is kept."""
 
 
 def bounded(width: int) -> int:
@@ -22,21 +32,110 @@ def bounded(width: int) -> int:
     return min(max(width, 40), WIDTH)
 
 
-def screen(sheets: Sequence[Sheet], *, before: bool, width: int = WIDTH) -> str:
-    """Returns everything that a person reads before deciding about `sheets`, in lines of at most
-    `width` columns.
+def first_pages(first: FirstScreen, *, width: int = WIDTH, height: int = HEIGHT) -> list[str]:
+    """Returns the first screen as pages of at most `height` lines and `width` columns. A page has
+    more lines only if even one row does not fit.
 
-    `before`: whether the person has allowed anything before. If so, the text does not state that
-    nothing has been recorded.
+    Each row has the whole question and what a yes sends, if all rows fit on one page like this;
+    otherwise questions are cut at the end of their line.
     """
-    apps = ", ".join(dict.fromkeys(one.question.catalog.label for one in sheets))
-    parts = [
-        title(f"May {apps} share usage reports?", width),
-        paragraphs(NOTHING_MORE if before else NOTHING_YET, "", PUBLIC, "", NAMELESS, width=width),
-    ]
-    for number, one in enumerate(sheets, 1):
-        parts.append(_question(one, f"{number} of {len(sheets)}: ", width))
+    head = paragraphs(first.title, first.lead, width=width)
+    note = paragraphs(f"* {FOOTNOTE}", width=width)
+    facts = "".join(_short_fact(label, text, width) for label, text in first.facts)
+    room = height - _height(head + note + facts, width) - 1
+    for layout in (_whole_row, _cut_row_and_fields, _cut_row):
+        rows = [layout(row, width) for row in first.rows]
+        lines = sum(map(len, rows))
+        if lines <= room:
+            break
+    gap = "\n" if lines + 2 <= room else ""
+    pages: list[list[str]] = []
+    for row in rows:
+        if not pages or len(pages[-1]) + len(row) > room:
+            pages.append([])
+        pages[-1] += row
+    columns = _columns(width)
+    return [f"{head}{gap}{columns}\n{_lines(page)}{note}{gap}{facts}" for page in pages]
+
+
+def details(sheets: Sequence[Sheet], *, width: int = WIDTH) -> str:
+    """Returns everything about `sheets` that a person can read before deciding, in lines of at most
+    `width` columns."""
+    parts = [paragraphs(PUBLIC, "", NAMELESS, width=width)]
+    count = len(sheets)
+    parts += [_question(one, f"{place} of {count}: ", width) for place, one in enumerate(sheets, 1)]
     return "".join(parts)
+
+
+def whole(first: FirstScreen, sheets: Sequence[Sheet], *, width: int = WIDTH) -> str:
+    """Returns the first screen, without a limit of its height, and all details."""
+    rows = 10 * len(sheets) + 2 * HEIGHT
+    pages = first_pages(first, width=width, height=rows)
+    return "".join([*pages, "\n", details(sheets, width=width)])
+
+
+def detail(one: Sheet, *, width: int = WIDTH) -> str:
+    """Returns everything about one question."""
+    return _question(one, "", width)
+
+
+def _columns(width: int) -> str:
+    """Returns the line above the rows, which names their columns."""
+    room = width - _AMOUNTS
+    words = "Each line is one kind of report:"[:room]
+    return f"{words:<{room}}{'bits*':>6}  kept*"
+
+
+def _whole_row(row: Row, width: int) -> list[str]:
+    return [*_question_lines(row, width), *_fields_line(row, width), *_news_lines(row, width)]
+
+
+def _cut_row_and_fields(row: Row, width: int) -> list[str]:
+    return [*_cut_row(row, width), *_fields_line(row, width)]
+
+
+def _cut_row(row: Row, width: int) -> list[str]:
+    return [_cut(row.question, row, width), *_news_lines(row, width)]
+
+
+def _question_lines(row: Row, width: int) -> list[str]:
+    first, *more = textwrap.wrap(row.question, width - _NUMBERS - _AMOUNTS) or [""]
+    return [_cut(first, row, width), *(" " * _NUMBERS + line for line in more)]
+
+
+def _cut(question: str, row: Row, width: int) -> str:
+    """Returns a row's first line, with the question cut to its column."""
+    room = width - _NUMBERS - _AMOUNTS
+    words = textwrap.shorten(question, room, placeholder=" ...")
+    return f"{row.number:>3} {words:<{room}}{row.bits:>6}  {row.kept}"
+
+
+def _fields_line(row: Row, width: int) -> list[str]:
+    words = textwrap.shorten(f"sends {', '.join(row.sends)}", width - 6, placeholder=" ...")
+    return [f"      {words}"] if row.sends else []
+
+
+def _news_lines(row: Row, width: int) -> list[str]:
+    indent = " " * _NUMBERS
+    return [indent + line for line in textwrap.wrap(row.news, width - _NUMBERS)]
+
+
+def _short_fact(label: str, text: str, width: int) -> str:
+    """Returns a fact of the first screen: a command in one line, and no word that is too long."""
+    if label == TO_STOP:
+        return f"{label:<{_LABELS}} {text}\n"
+    room = width - _LABELS - 1
+    words = [word if len(word) <= room else f"{word[: room - 3]}..." for word in text.split()]
+    return _fact(label, " ".join(words), width)
+
+
+def _height(text: str, width: int) -> int:
+    """Returns how many lines of a terminal `text` takes."""
+    return sum(max(1, -(-len(line) // width)) for line in text.splitlines())
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def title(text: str, width: int = WIDTH) -> str:

@@ -10,7 +10,7 @@ from methrics.node.consent.asking import Asking
 from methrics.node.consent.decide import in_ci
 from methrics.node.consent.prompt import prompt
 from methrics.node.consent.questions import Uses
-from methrics.node.consent.screen import WIDTH
+from methrics.node.consent.screen import HEIGHT, WIDTH
 
 
 def ask_in_terminal(
@@ -24,9 +24,16 @@ def ask_in_terminal(
     if stdin is not None and stdout is not None and person_at_terminal(stdin, stdout):
         due = asking.questions(uses)
         if due:
-            width = shutil.get_terminal_size((WIDTH, 24)).columns
-            sheets = [asking.sheet(question) for question in due]
-            prompt(asking, sheets, stdin=stdin, stdout=stdout, width=width, unprompted=True)
+            width, height = shutil.get_terminal_size((WIDTH, HEIGHT))
+            prompt(
+                asking,
+                [asking.sheet(question) for question in due],
+                stdin=stdin,
+                stdout=stdout,
+                width=width,
+                height=height,
+                unprompted=True,
+            )
             return True
     line = asking.status_line()
     if line is not None:

@@ -6,10 +6,12 @@ that are sent. The encoder that makes every report also makes the example.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
-from methrics.node.consent.example import example
+from methrics.node.consent.example import Example, example
+from methrics.node.consent.first_screen import RELAY_OPERATOR
 from methrics.node.consent.ledger_format import stamp
 from methrics.node.consent.questions import Question
 from methrics.schema.catalog.chance import randomized_words
@@ -20,16 +22,8 @@ from methrics.schema.wire.codec import decode
 from methrics.schema.wire.diagnostic import diagnostic
 from methrics.schema.wire.envelope import split
 from methrics.schema.wire.items import Report
-from methrics.schema.wire.limits import ITEM_MAX
+from methrics.schema.wire.limits import ITEM_MAX, STAMP_SIZE
 
-NOTHING_YET = (
-    "Nothing has been recorded or sent, and nothing will be unless you say yes. "
-    "The app works the same whatever you choose."
-)
-NOTHING_MORE = (
-    "Only what you said yes to before is recorded and sent, and nothing more will be unless you "
-    "say yes again. The app works the same whatever you choose."
-)
 PUBLIC = (
     "What you share is public, for ever. Reports go to an open network where anyone can read, keep "
     "and publish them. You can stop at any time, and ask for your reports to be erased, but a copy "
@@ -39,12 +33,23 @@ NAMELESS = (
     "No report holds your name, an account, a number of your device, or any text you typed. Times "
     "are rounded, and each report is signed with a key that is used once."
 )
-AGAIN = "Change your mind whenever you like: methrics consent"
+SEEN = (
+    "Everyone can read the report, without your network address. The relay that takes it in sees "
+    f"the report and your network address together. Who runs the relay: {RELAY_OPERATOR}."
+)
 ROUTE_WORDS = {
-    "relay": "Through relays, which hide your network address. The usual way.",
-    "direct": "Directly. Whoever you are connected to then sees your network address.",
+    "relay": "Through a relay: only its operator sees your network address. The usual way.",
+    "direct": "Directly: whoever you are connected to sees your network address.",
 }
-"""The routes that a person can allow, in plain words."""
+"""The routes that a person can allow, in plain words. Everybody can read the reports by either."""
+
+_CHARTS = {
+    "line": "a line over time",
+    "bar": "bars",
+    "stack": "stacked bars over time",
+    "funnel": "a funnel of the steps",
+    "table": "a table",
+}
 
 _VALUES_SHOWN = 10
 
@@ -65,7 +70,7 @@ class FieldSheet:
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """All texts about one question. `facts`: pairs (label, text), in order. `report`: the example
-    in CBOR diagnostic notation. `raw`: its exact bytes, b"" if no example can be made."""
+    in CBOR diagnostic notation. `stamped` makes its exact bytes, which `raw` returns."""
 
     question: Question
     title: str
@@ -74,8 +79,17 @@ class Sheet:
     facts: tuple[tuple[str, str], ...]
     fields: tuple[FieldSheet, ...]
     report: str
-    raw: bytes
     note: str
+    stamped: Callable[[], bytes]
+
+    @property
+    def raw(self) -> bytes:
+        """The exact bytes of the example, b"" if no example can be made.
+
+        The bytes are made on first use: a work stamp of 20 bits takes some seconds, and up to a
+        minute on a small machine. Ctrl-C ends that by KeyboardInterrupt, as usual.
+        """
+        return self.stamped()
 
 
 def sheet(
@@ -91,9 +105,24 @@ def sheet(
     would record, for the example. `results`: the address at which the app publishes its charts.
     Raises ValueError for values that the type does not accept."""
     entry = question.event_type
-    shown = example(
-        question.catalog, entry, now=now, seed=seed, values=values, app_version=app_version
-    )
+
+    def made(*, stamped: bool) -> Example | None:
+        return example(
+            question.catalog,
+            entry,
+            now=now,
+            seed=seed,
+            values=values,
+            app_version=app_version,
+            stamped=stamped,
+        )
+
+    @cache
+    def raw() -> bytes:
+        found = made(stamped=True)
+        return found.raw if found is not None else b""
+
+    shown = made(stamped=False)
     reported = shown.report.values if shown else {}
     made_up = shown.made_up if shown else frozenset()
     return Sheet(
@@ -104,8 +133,8 @@ def sheet(
         tuple(_facts(question, results)),
         tuple(_field(field, reported, made_up) for field in entry.fields),
         diagnostic(decode(split(shown.raw).payload, limit=ITEM_MAX)) if shown else "",
-        shown.raw if shown else b"",
         _note(entry, shown.report, made_up, len(shown.raw)) if shown else "",
+        raw,
     )
 
 
@@ -121,8 +150,16 @@ def _facts(question: Question, results: str) -> list[tuple[str, str]]:
         ("Ends", f"On {stamp(entry.expires)[:10]}; nothing of this kind is sent after that."),
     ]
     seen = "Anyone can collect the reports and count them, on the topic " + catalog.topic
+    facts.append(("Who sees it", SEEN))
     facts.append(("Results", f"See {results}. {seen}." if results else f"{seen}."))
+    facts.append(("Chart", f"The results are shown as {chart_words(entry.chart)}."))
     return facts
+
+
+def chart_words(chart: str) -> str:
+    """Returns a catalog's chart in words: "a line over time, by os" for `line:os`."""
+    kind, _, field = chart.partition(":")
+    return f"{_CHARTS[kind]}, by {field}" if field else _CHARTS[kind]
 
 
 def _more(entry: EventType) -> str:
@@ -159,10 +196,10 @@ def _short(words: str) -> str:
 def _note(entry: EventType, report: Report, made_up: frozenset[str], size: int) -> str:
     random = {one.name for one in entry.fields if one.randomize is not None} & report.values.keys()
     made_up -= random
-    note = (
-        f"{size} bytes with its signature. The time, in seconds since 1970, is "
-        f"{stamp(report.time)}."
-    )
+    note = f"{size} bytes with its signature"
+    if entry.work:
+        note += f", and up to {STAMP_SIZE} more for its work stamp, which takes a while to make"
+    note += f". The time, in seconds since 1970, is {stamp(report.time)}."
     if made_up:
         names = ", ".join(sorted(made_up))
         note += f" Only real use of the app can fill in {names}: shown here with a stand-in."

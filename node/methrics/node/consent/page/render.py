@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from methrics.node.consent.first_screen import NOTHING_YET
 from methrics.node.consent.questions import ANSWERED, CHANGED, NEW
-from methrics.node.consent.wording import AGAIN, NAMELESS, NOTHING_YET, PUBLIC, ROUTE_WORDS, Sheet
+from methrics.node.consent.wording import NAMELESS, PUBLIC, ROUTE_WORDS, Sheet
 from methrics.node.html.templates import render
 from methrics.schema.wire.diagnostic import hexdump
 
@@ -112,13 +113,17 @@ def _page(template: str, **values: object) -> str:
     return render("methrics.node.consent.page", template, style=style(), **values)
 
 
-def saved_lines(answers: Iterable[tuple[str, str, Sequence[str] | None]]) -> list[str]:
-    """Returns the lines about saved answers, each a triple of event type, answer and fields."""
+def saved_lines(
+    answers: Iterable[tuple[str, str, Sequence[str] | None]], *, way_back: str
+) -> list[str]:
+    """Returns the lines about saved answers, each a triple of event type, answer and fields.
+    `way_back`: the command that changes answers."""
     lines = []
     for name, said, fields in answers:
         listed = "every field" if fields is None else ", ".join(fields) or "no field"
         lines.append({"yes": f"{name}: on ({listed})", "no": f"{name}: off"}.get(said, ""))
-    return [line or "" for line in lines if line] + [AGAIN, "You can close this page."]
+    again = f"To change your mind: {way_back}"
+    return [line or "" for line in lines if line] + [again, "You can close this page."]
 
 
 def _names(sheets: Sequence[Sheet]) -> str:

@@ -22,6 +22,7 @@ from methrics.node.clock import Clock
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.page import form, render
+from methrics.node.consent.way_back import way_back
 from methrics.node.consent.wording import Sheet
 from methrics.schema.errors import LocalError
 
@@ -153,7 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
             for edit in given.edits
             if edit.type != EVERY
         ]
-        self._send(HTTPStatus.OK, render.message_page("Saved", render.saved_lines(said), good=True))
+        lines = render.saved_lines(said, way_back=way_back(self.server.asking.paths))
+        self._send(HTTPStatus.OK, render.message_page("Saved", lines, good=True))
         self.server.saved = True
 
     def _from_here(self) -> bool:
