@@ -20,7 +20,7 @@ from methrics.aggregate.parquet.download import local_copy
 from methrics.aggregate.parquet.export import is_parquet
 from methrics.aggregate.parquet.fetching import SIZE_MAX
 from methrics.aggregate.read.dataset import open_dataset
-from methrics.aggregate.store.duck import Relation, literal, memory, translated_errors
+from methrics.aggregate.store.duck import Relation, memory, read_parquet, translated_errors
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.envelope import Kind
 
@@ -79,8 +79,8 @@ def _check_directory(path: Path, wanted: Collection[Wanted]) -> Checked:
     con = memory()
     try:
         with translated_errors(path):
-            items = con.sql(f"FROM read_parquet({literal(path / 'item' / '*.parquet')})")
-            erased = con.sql(f"FROM read_parquet({literal(path / 'tombstone.parquet')})")
+            items = con.sql(f"FROM {read_parquet(path / 'item', '*.parquet')}")
+            erased = con.sql(f"FROM {read_parquet(path / 'tombstone.parquet')}")
             reports = items.filter(f"kind = {_REPORT}").project("id")
             return _compare(reports, erased.project("report"), wanted)
     finally:
@@ -92,7 +92,7 @@ def _check_day(path: Path, wanted: Collection[Wanted]) -> Checked:
     con = memory()
     try:
         with translated_errors(path):
-            rows = con.sql(f"FROM read_parquet({literal(path)})")
+            rows = con.sql(f"FROM {read_parquet(path)}")
             if not {"id", "kind", "time"} <= set(rows.columns):
                 raise StoreError(
                     "store-foreign",

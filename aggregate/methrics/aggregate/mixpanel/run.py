@@ -19,6 +19,7 @@ from methrics.aggregate.mixpanel.replay import replay
 from methrics.aggregate.mixpanel.sketch import Summary
 from methrics.aggregate.mixpanel.toml import Draft
 from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.store.plain_path import plain_temporary
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import LocalError
@@ -86,7 +87,7 @@ def make_comparison(path: Path, signed: Catalog | None, how: How, tell: Tell) ->
         made, _ = make_draft(path, how, Counter(), tell)
         signed = load(sign(parse_source(made.source(filled=True)), SEED))
     known, refused = plan(signed), Counter[str]()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=plain_temporary()) as folder:
         with open_export(path) as file:
             con = load_events(
                 file,

@@ -85,8 +85,7 @@ def open_data(
     """
     source = str(source)
     if not is_address(source):
-        path = Path(source).expanduser()
-        return open_dataset(path, floor=floor, known=known, memory_limit=memory_limit)
+        return open_dataset(_expanded(source), floor=floor, known=known, memory_limit=memory_limit)
     folder = Path(tempfile.mkdtemp(prefix="methrics-")) if keep is None else Path(keep)
     try:
         with _Line(sys.stderr, Clock()) as line:
@@ -99,6 +98,14 @@ def open_data(
     if keep is None:
         weakref.finalize(data, shutil.rmtree, folder, ignore_errors=True)
     return data
+
+
+def _expanded(source: str) -> Path:
+    """Return the path `source`, in which `~` is the person's home folder if that is known."""
+    try:
+        return Path(source).expanduser()
+    except RuntimeError:
+        return Path(source)
 
 
 def example_data(**changes: float) -> str:
@@ -135,7 +142,7 @@ def open_truth(source: Path | str) -> Truth | None:
     Returns None if there is no such file; data of real people never has one. Raises StoreError if
     the file cannot be read.
     """
-    path = Path(source).with_name(TRUTH)
+    path = Path(source).parent / TRUTH
     return None if is_address(str(source)) or not path.exists() else Truth(path)
 
 

@@ -5,6 +5,7 @@ Because everything is fetched, the server does not learn which report is of inte
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -14,10 +15,12 @@ from methrics.aggregate.parquet.fetching import SIZE_MAX, Progress, fetch, silen
 from methrics.aggregate.parquet.mirror import mirror
 from methrics.schema.errors import ConfigError
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
 
 def is_address(source: str) -> bool:
     """Whether `source` is an address, that is, not a path."""
-    return "://" in source
+    return _ADDRESS.match(source) is not None
 
 
 def local_copy(

@@ -27,6 +27,7 @@ from typing import Any
 
 from methrics.aggregate.store.digest import DayDigest, digests
 from methrics.aggregate.store.duck import Connection, literal, translated_errors
+from methrics.aggregate.store.plain_path import plain_path
 from methrics.aggregate.store.rows import DAY
 from methrics.aggregate.store.tables import LAYOUT_VERSION, TypeTable
 from methrics.schema.errors import StoreError
@@ -211,9 +212,8 @@ class Exporter:
 
     def _copy(self, query: str, target: Path) -> tuple[Path, Path]:
         written = target.with_name(target.name + ".tmp")
-        self._con.execute(
-            f"COPY ({query}) TO {literal(written)} (FORMAT parquet, COMPRESSION zstd)"
-        )
+        place = plain_path(self.directory) / written.relative_to(self.directory)
+        self._con.execute(f"COPY ({query}) TO {literal(place)} (FORMAT parquet, COMPRESSION zstd)")
         return written, target
 
     def _manifest(self, now: int) -> tuple[Path, Path]:

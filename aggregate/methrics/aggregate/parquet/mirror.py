@@ -27,7 +27,7 @@ from methrics.aggregate.parquet.fetching import (
     too_large,
 )
 from methrics.aggregate.store.digest import digests
-from methrics.aggregate.store.duck import Connection, literal, memory, translated_errors
+from methrics.aggregate.store.duck import Connection, memory, read_parquet, translated_errors
 from methrics.aggregate.store.tables import LAYOUT_VERSION
 from methrics.schema.errors import StoreError
 
@@ -150,9 +150,9 @@ class _Mirror:
         con = memory()
         try:
             with translated_errors(self._target):
-                table = literal(self._target / "type.parquet")
+                table = read_parquet(self._target / "type.parquet")
                 found = con.execute(
-                    f'SELECT DISTINCT schema, "table" FROM read_parquet({table}) ORDER BY ALL'
+                    f'SELECT DISTINCT schema, "table" FROM {table} ORDER BY ALL'
                 ).fetchall()
         finally:
             con.close()
@@ -193,9 +193,10 @@ class _Mirror:
         con = memory()
         try:
             with translated_errors(self._target):
-                for table, files in (("catalog", "catalog"), ("item", "item/*")):
-                    path = literal(self._target / f"{files}.parquet")
-                    con.execute(f"CREATE VIEW {table} AS FROM read_parquet({path})")
+                catalogs = read_parquet(self._target / "catalog.parquet")
+                items = read_parquet(self._target / "item", "*.parquet")
+                con.execute(f"CREATE VIEW catalog AS FROM {catalogs}")
+                con.execute(f"CREATE VIEW item AS FROM {items}")
                 found = {
                     (one.schema, str(one.date)): (one.count, one.digest.hex())
                     for one in digests(con)
@@ -218,10 +219,9 @@ class _Mirror:
         for folder in self._target.glob("types/*/*"):
             if folder.name.endswith("_step"):
                 continue
-            files = literal(folder / "*.parquet")
+            files = read_parquet(folder, "*.parquet")
             for day, count in con.execute(
-                f"SELECT time::DATE, count(*) FROM read_parquet({files}, union_by_name = true) "
-                "GROUP BY ALL"
+                f"SELECT time::DATE, count(*) FROM {files} GROUP BY ALL"
             ).fetchall():
                 rows[folder.parent.name, str(day)] += count
         return rows

@@ -31,10 +31,10 @@ from methrics.aggregate.store.duck import (
     Relation,
     attach_reader,
     is_select,
-    literal,
     lock_down,
     memory,
     name,
+    read_parquet,
     translated_errors,
     translated_query_errors,
 )
@@ -131,7 +131,7 @@ class Dataset(TablesAndViews):
                     self.written = str(read_manifest(path)["written"])
                     self._bring_parquet()
                 else:
-                    self._view(*table_of(path), f"FROM read_parquet({literal(path)})")
+                    self._view(*table_of(path), f"FROM {read_parquet(path)}")
                 if path.is_dir() or attached is not None:
                     self._bring_views(shows)
                 lock_down(self._con, [path] if attached is None else [], memory_limit)
@@ -159,7 +159,7 @@ class Dataset(TablesAndViews):
         """Create a view for each file and folder. The view sees days that are exported later."""
         for table in WHOLE:
             file = self.path / f"{table}.parquet"
-            self._view("main", table, f"FROM read_parquet({literal(file)})")
+            self._view("main", table, f"FROM {read_parquet(file)}")
         self._folder("main", self.path / "item")
         for schema in sorted(self.path.glob("types/*")):
             for folder in sorted(schema.iterdir()):
@@ -167,8 +167,7 @@ class Dataset(TablesAndViews):
 
     def _folder(self, schema: str, folder: Path) -> None:
         # `empty.parquet` has all columns. The files of older days lack columns added later.
-        files = literal(folder / "*.parquet")
-        self._view(schema, folder.name, f"FROM read_parquet({files}, union_by_name = true)")
+        self._view(schema, folder.name, f"FROM {read_parquet(folder, '*.parquet')}")
 
     def _view(self, schema: str, view: str, sql: str) -> None:
         self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {name(schema)}")

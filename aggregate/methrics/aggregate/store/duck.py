@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import duckdb
 
+from methrics.aggregate.store.plain_path import plain_file, plain_path, plain_temporary
 from methrics.schema.errors import StoreError
 
 Connection = duckdb.DuckDBPyConnection
@@ -58,8 +58,11 @@ def translated_errors(path: Path | str) -> Iterator[None]:
     """
     try:
         yield
+    except UnicodeDecodeError as error:
+        # A message of DuckDB that contains a path that is not UTF-8.
+        raise _store_error(Path(path), error.object.decode(errors="replace")) from error
     except (duckdb.Error, OSError) as error:
-        raise _store_error(Path(path), error) from error
+        raise _store_error(Path(path), str(error)) from error
 
 
 @contextmanager
@@ -69,17 +72,18 @@ def translated_query_errors() -> Iterator[None]:
         yield
     except duckdb.Error as error:
         hint = _ALIKE.search(str(error))
-        text = _first_line(error).removeprefix("Catalog Error: ")  # no catalog of an app is meant
+        text = _first_line(str(error)).removeprefix(
+            "Catalog Error: "
+        )  # no catalog of an app is meant
         raise StoreError("query", text, hint[0] if hint else "") from error
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _first_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[0] if lines else "the system gave no reason"
 
 
-def _store_error(path: Path, error: BaseException) -> StoreError:
-    text = str(error)
+def _store_error(path: Path, text: str) -> StoreError:
     low = text.lower()
     if "could not set lock" in low or "already attached" in low or "handle conflict" in low:
         return FileBusyError(
@@ -101,7 +105,7 @@ def _store_error(path: Path, error: BaseException) -> StoreError:
         return StoreError(
             "store-broken", f"{path} is damaged or cut short", "restore a copy, or collect again"
         )
-    return StoreError("store-broken", f"{path}: {_first_line(error)}")
+    return StoreError("store-broken", f"{path}: {_first_line(text)}")
 
 
 def _reason(text: str) -> str:
@@ -119,7 +123,7 @@ def memory() -> Connection:
     file. Data that does not fit into memory is written to a temporary folder, which DuckDB creates
     and removes; by default it would be written to the current folder.
     """
-    spill = Path(tempfile.gettempdir(), f"methrics-{secrets.token_hex(8)}")
+    spill = plain_temporary() / f"methrics-{secrets.token_hex(8)}"
     return duckdb.connect(
         ":memory:",
         config={"autoinstall_known_extensions": "false", "temp_directory": str(spill)},
@@ -140,7 +144,7 @@ def open_writer(path: Path) -> Connection:
         con.execute("SET python_enable_replacements = false")
         con.execute("SET preserve_insertion_order = true")
         con.execute(
-            f"ATTACH {literal(path)} AS {SCHEMA_ALIAS} "
+            f"ATTACH {literal(plain_file(path, writing=True))} AS {SCHEMA_ALIAS} "
             f"(TYPE duckdb, STORAGE_VERSION '{STORAGE_VERSION}')"
         )
         con.execute(f"USE {SCHEMA_ALIAS}")
@@ -153,7 +157,8 @@ def attach_reader(con: Connection, path: Path) -> None:
     with translated_errors(path):
         if not path.exists():
             raise FileNotFoundError("no such file")
-        con.execute(f"ATTACH {literal(path)} AS {SCHEMA_ALIAS} (TYPE duckdb, READ_ONLY)")
+        file = literal(plain_file(path, writing=False))
+        con.execute(f"ATTACH {file} AS {SCHEMA_ALIAS} (TYPE duckdb, READ_ONLY)")
 
 
 def lock_down(con: Connection, paths: Iterable[Path], memory_limit: str) -> None:
@@ -162,7 +167,7 @@ def lock_down(con: Connection, paths: Iterable[Path], memory_limit: str) -> None
     Untrusted SQL then cannot write files, load extensions, use the network, read other files, see
     Python variables, or lift the restriction.
     """
-    paths = list(paths)
+    paths = [plain_path(path) for path in paths]
     folders = ", ".join(literal(path) for path in paths if path.is_dir())
     files = ", ".join(literal(path) for path in paths if not path.is_dir())
     con.execute(f"SET memory_limit = {literal(memory_limit)}")
@@ -176,6 +181,18 @@ def lock_down(con: Connection, paths: Iterable[Path], memory_limit: str) -> None
 def literal(value: Path | str) -> str:
     """Quote `value` as an SQL string."""
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def read_parquet(path: Path, files: str = "") -> str:
+    """Return the SQL table of a Parquet file `path`, or of the `files` in the folder `path`, such
+    as "*.parquet". A column that is missing in some of the files is empty there.
+
+    The names of folders do not become columns, as DuckDB would make them of `day=1/`. Raises
+    StoreError `store-name`.
+    """
+    place = plain_path(path) / files if files else plain_path(path)
+    by_name = ", union_by_name = true" if files else ""
+    return f"read_parquet({literal(place)}, hive_partitioning = false{by_name})"
 
 
 def name(*parts: str) -> str:
