@@ -24,7 +24,7 @@ from methrics.node.outbox.rows import Identity
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.process.worker import inline
 from methrics.node.publish.delivery import Delivery, PassResult
-from methrics.node.publish.publisher import consent_of
+from methrics.node.publish.permission import consent_of
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route, outcome_of
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings

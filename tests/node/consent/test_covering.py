@@ -17,7 +17,7 @@ from methrics.node.consent.decide import decide
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.outbox import Outbox
 from methrics.node.paths import Paths, namespace_of
-from methrics.node.publish.publisher import consent_of
+from methrics.node.publish.permission import consent_of
 from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.rules import Content, read_type

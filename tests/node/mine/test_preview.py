@@ -15,7 +15,7 @@ from methrics.node.cli import preview as cli_preview
 from methrics.node.consent.ledger import withdraw
 from methrics.node.mine.preview import NEVER, PLANNED, SIGNED, WAITS, WITHHELD, Leaving, look
 from methrics.node.outbox.rows import STRUCK
-from methrics.node.publish.publisher import consent_of
+from methrics.node.publish.permission import consent_of
 from methrics.node.publish.routes import Fate
 from methrics.node.report.threshold.keeping import write_threshold
 from methrics.schema.wire.diagnostic import hexdump

@@ -16,7 +16,7 @@ from methrics.node.consent.wording import sheet
 from methrics.node.mine.preview import PLANNED, UNDRAWN
 from methrics.node.mine.preview import plan as plan_preview
 from methrics.node.outbox.rows import Identity, Pending, Snapshot
-from methrics.node.publish.delivery import Consent
+from methrics.node.publish.permission import Consent
 from methrics.node.record.compiled import compile_type
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.report.parts import meaning

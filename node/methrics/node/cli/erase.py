@@ -25,7 +25,7 @@ from methrics.node.outbox.erasures import ErasureCounts, Erasures
 from methrics.node.outbox.found import namespaces_here
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, user_paths
-from methrics.node.publish.publisher import may_erase
+from methrics.node.publish.permission import may_erase
 from methrics.node.report.erasure import sign_all
 from methrics.node.report.pacing import WINDOW, WINDOW_MAX, spread
 from methrics.schema.pages.explain import duration

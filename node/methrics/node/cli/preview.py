@@ -34,7 +34,7 @@ from methrics.node.mine.reports import set_aside
 from methrics.node.outbox.found import namespaces_here
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, user_paths
-from methrics.node.publish.publisher import consent_of
+from methrics.node.publish.permission import consent_of
 from methrics.node.report.parts import label, meaning, part_names, parts_of
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.diagnostic import hexdump, readable

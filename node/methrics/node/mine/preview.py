@@ -20,7 +20,7 @@ from methrics.node.outbox.found import read_catalogs
 from methrics.node.outbox.journal import Journal, week_start
 from methrics.node.outbox.rows import Identity, Pending, Receipt, Snapshot
 from methrics.node.paths import Paths
-from methrics.node.publish.delivery import Consent
+from methrics.node.publish.permission import Consent
 from methrics.node.report.prepare import Prepared, credible, prepare
 from methrics.node.report.threshold.keeping import threshold_meter
 from methrics.node.report.threshold.meter import Meter

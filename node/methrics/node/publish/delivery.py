@@ -24,6 +24,7 @@ from methrics.node.outbox.interfaces import PublisherJournal
 from methrics.node.outbox.outbox import AGE_MAX, catalog_number
 from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, Pending, Receipt
 from methrics.node.process.worker import Worker
+from methrics.node.publish.permission import AskConsent
 from methrics.node.publish.retries import backoff
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
 from methrics.node.report.erasure import routes_open
@@ -40,26 +41,6 @@ E = TypeVar("E", bound=Exception)
 OpenRoute = Callable[[], AbstractAsyncContextManager[Route]]
 """Opens a route for one pass, with a new host key."""
 
-
-@dataclass(frozen=True, slots=True)
-class Consent:
-    """The person's consent at one moment.
-
-    `allowed`: types whose reports may be sent over the route in use. `withdrawn`: types to which
-    the person answered no; their waiting rows are deleted. Rows of all other types wait: the person
-    allows them only over another route, or a rule of this environment forbids them. `erasing`:
-    whether erasures may be sent. The person asked for each erasure, so an answer about an event
-    type does not stop them; only a rule for the whole machine does.
-    """
-
-    allowed: Allowed
-    withdrawn: frozenset[str] = frozenset()
-    erasing: bool = True
-
-
-AskConsent = Callable[[], Consent]
-"""Returns the current consent. Called before each step, so that a withdrawal takes effect at once
-(METH-15)."""
 
 ALL = 50_000
 """Rows or reports read at once: more than an outbox can contain, so all of them are read."""

@@ -13,7 +13,6 @@ Other problems do not end a publisher: it counts them, logs them once, and tries
 from __future__ import annotations
 
 import logging
-import os
 import random
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -23,20 +22,16 @@ from dataclasses import dataclass, field
 import trio
 
 from methrics.node.clock import Clock, Entropy, system_entropy
-from methrics.node.consent.apps import newest_types
-from methrics.node.consent.decide import PRODUCTION, forbidden
-from methrics.node.consent.ledger import policy_off, read_answers
-from methrics.node.consent.switch import ConsentSwitch
 from methrics.node.outbox.erasures import Erasures
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths
 from methrics.node.process.exits import quiet_logger
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import Threads, Worker
-from methrics.node.publish.delivery import AskConsent, Consent, Delivery, OpenRoute, PassResult
+from methrics.node.publish.delivery import Delivery, OpenRoute, PassResult
 from methrics.node.publish.entry import Entry, entry_peers
+from methrics.node.publish.permission import consent_of
 from methrics.node.publish.routes import DirectRoute, RelayRoute, Route
-from methrics.node.report.prepare import Allowed
 from methrics.node.report.route_names import ROUTES
 from methrics.node.report.threshold.keeping import threshold_meter
 from methrics.schema.errors import ConfigError, LocalError, MethricsError, StoreError
@@ -88,49 +83,6 @@ class PublisherSettings:
                 "no peer is known, so nothing can be sent directly",
                 "set METHRICS_PEERS, or give --peer ADDRESS",
             )
-
-
-def consent_of(paths: Paths, namespace: str, route: str, clock: Clock) -> AskConsent:
-    """Return a function that reads from the ledger what `namespace` may send over `route` now.
-
-    The function compares the person's answers with the newest catalog in the outbox: fields that
-    the catalog added since an answer are not sent.
-    """
-    newest = newest_types(paths.outbox(namespace), clock)
-    switch = ConsentSwitch(paths, namespace, PRODUCTION, clock)
-
-    def ask() -> Consent:
-        nonlocal switch
-        if (types := newest()) != switch.types:
-            switch = ConsentSwitch(paths, namespace, PRODUCTION, clock, types)
-        switch.refresh()
-        allowed: Allowed = {
-            name: effective.fields
-            for name, effective in switch.on_types.items()
-            if route in effective.routes
-        }
-        erasing = may_erase(paths)
-        try:
-            answers = read_answers(paths.ledger).get(namespace, {})
-        except StoreError:
-            # An unreadable ledger allows nothing, but withdraws nothing either: no row is deleted.
-            return Consent({}, erasing=erasing)
-        withdrawn = frozenset(name for name, answer in answers.items() if not answer.on)
-        return Consent(allowed, withdrawn, erasing)
-
-    return ask
-
-
-def may_erase(paths: Paths) -> bool:
-    """Whether this machine may send erasures now.
-
-    The person asked for each erasure. So answers about event types do not stop it, and neither does
-    DO_NOT_TRACK, because an erasure does not track anybody. Rules for the whole machine do stop it:
-    the system's policy, METHRICS, and CI.
-    """
-    env = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"}
-    rule = forbidden(policy_off=policy_off(paths.policy), env=env, environment=PRODUCTION)
-    return rule is None
 
 
 def network_route(settings: PublisherSettings, clock: Clock, rng: random.Random) -> OpenRoute:
