@@ -28,6 +28,7 @@ NOW = 1_800_000_000
 def receipt(index: int, *, time: int = NOW, due: int = NOW) -> Receipt:
     return Receipt(
         key_index=index,
+        salt=bytes(16),
         id=bytes([index]) * 32,
         raw=b"raw%d" % index,
         catalog=1,
