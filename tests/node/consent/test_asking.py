@@ -180,6 +180,13 @@ def test_no_to_every_app_is_final_for_later_apps(asking: Asking, app: Shop) -> N
     assert later.status_line() is None
 
 
+def test_a_no_to_everything_deletes_what_waits_of_other_apps(app: Shop) -> None:
+    app.allow()
+    assert app.recorder.record("view", color="red")
+    Asking([example_catalog()], app.paths, clock=app.clock).refuse_all()
+    assert app.journal.pending(1 << 40).rows == []
+
+
 def test_no_app_asks_unprompted_while_the_ledger_is_damaged(asking: Asking, paths: Paths) -> None:
     os.makedirs(paths.config)
     Path(paths.ledger).write_text("{")

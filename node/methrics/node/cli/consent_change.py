@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -16,9 +15,10 @@ from methrics.node.clock import Clock
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.apps import known_catalogs
 from methrics.node.consent.asking import Asking
-from methrics.node.consent.ledger import read_answers, withdraw
+from methrics.node.consent.ledger import read_answers
 from methrics.node.consent.screen import whole
-from methrics.node.outbox.journal import Journal
+from methrics.node.consent.withdrawal import withdraw_app, withdraw_everything
+from methrics.node.outbox.found import namespaces_here
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.report.route_names import ROUTES
 from methrics.schema.catalog.catalog import Catalog
@@ -112,23 +112,22 @@ def withdraw_command(
     """
     if everything == bool(apps) or (everything and types):
         raise click.UsageError("give --app NAME, with --type if you like, or --all")
-    paths, now = user_paths(home or outer), Clock().now()
+    paths = user_paths(home or outer)
     if everything:
-        kept = _outboxes(paths)
-        say_moved(withdraw(paths, EVERY, now=now, through=COMMAND))
-        deleted = sum(_purge(paths, app, None) for app in kept)
-        click.echo(f"every app: off; {counted(deleted, 'waiting event')} deleted")
-        _offer_erasing(paths, kept, ())
+        done = withdraw_everything(paths, clock=Clock(), through=COMMAND)
+        say_moved(done.moved)
+        click.echo(f"every app: off; {counted(done.deleted, 'waiting event')} deleted")
+        _offer_erasing(paths, namespaces_here(paths), ())
         return
     known = _types_by_app(paths)
     chosen = resolve_apps(apps, known, whole=True)
     for app in chosen:
         check_names(types, known[app] - {EVERY}, kind="event type", owner=app)
     for app in chosen:
-        say_moved(withdraw(paths, app, list(types) or None, now=now, through=COMMAND))
-        deleted = sum(_purge(paths, app, name) for name in types or (None,))
+        done = withdraw_app(paths, app, types, clock=Clock(), through=COMMAND)
+        say_moved(done.moved)
         stopped = ", ".join(types) or "every event type"
-        click.echo(f"{app}: off: {stopped}; {counted(deleted, 'waiting event')} deleted")
+        click.echo(f"{app}: off: {stopped}; {counted(done.deleted, 'waiting event')} deleted")
     _offer_erasing(paths, list(chosen), types)
 
 
@@ -158,23 +157,6 @@ def _offer_erasing(paths: Paths, apps: list[str], types: tuple[str, ...]) -> Non
 
 def _name(catalog: Catalog) -> str:
     return namespace_of(catalog.label, catalog.short_key)
-
-
-def _outboxes(paths: Paths) -> list[str]:
-    try:
-        return sorted(os.listdir(paths.data))
-    except OSError:
-        return []
-
-
-def _purge(paths: Paths, namespace: str, type_name: str | None) -> int:
-    journal = Journal(paths.outbox(namespace))
-    if not journal.exists():
-        return 0
-    try:
-        return journal.purge(type_name)
-    finally:
-        journal.close()
 
 
 def _check_fields(catalog: Catalog, types: tuple[str, ...], fields: tuple[str, ...]) -> None:

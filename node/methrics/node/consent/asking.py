@@ -18,7 +18,7 @@ from methrics.node.clock import Clock
 from methrics.node.consent.answer import EVERY, Answers
 from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.first_screen import FirstScreen, first_screen
-from methrics.node.consent.ledger import Ledger, policy_off, read_ledger, withdraw, write
+from methrics.node.consent.ledger import Ledger, policy_off, read_ledger, write
 from methrics.node.consent.ledger_format import Edit
 from methrics.node.consent.meaning import WORDS, means, with_later_types
 from methrics.node.consent.questions import (
@@ -30,8 +30,8 @@ from methrics.node.consent.questions import (
     undecided,
 )
 from methrics.node.consent.way_back import way_back
+from methrics.node.consent.withdrawal import forget, withdraw_everything
 from methrics.node.consent.wording import Sheet, sheet
-from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, namespace_of
 from methrics.node.report.route_names import ROUTES
 from methrics.schema.catalog.catalog import Catalog
@@ -195,13 +195,13 @@ class Asking:
         self.moved = self.moved or moved
         for edit in edits:
             if edit.said == "no" and edit.type != EVERY:
-                self._forget(edit.namespace, edit.type)
+                forget(self.paths, edit.namespace, edit.type, self._clock)
 
     def refuse_all(self) -> None:
-        """Writes a no for every app, including apps that are installed later."""
-        withdraw(self.paths, EVERY, now=self._clock.now(), through=self.surface)
-        for catalog in self.catalogs:
-            self._forget(namespace_of(catalog.label, catalog.short_key), None)
+        """Writes a no for every app, including apps that are installed later. Deletes the
+        events of all apps that have not left. Raises StoreError."""
+        done = withdraw_everything(self.paths, clock=self._clock, through=self.surface)
+        self.moved = self.moved or done.moved
 
     def status_line(self) -> str | None:
         """Returns a line for a log or a status bar while the person has not decided; otherwise, or
@@ -242,15 +242,6 @@ class Asking:
                 "ambiguous-type", f"several apps have an event type {type_name}", "name the app"
             )
         return found[0]
-
-    def _forget(self, namespace: str, type_name: str | None) -> None:
-        journal = Journal(self.paths.outbox(namespace), clock=self._clock)
-        if not journal.exists():
-            return
-        try:
-            journal.purge(type_name)
-        finally:
-            journal.close()
 
 
 def _answers(ledger: Ledger | None) -> Answers:

@@ -1,0 +1,66 @@
+"""Withdraws consent: writes the no to the ledger, then deletes what has not left.
+
+Every surface uses these functions, so that a no stops the same things wherever a person says it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from typing import NamedTuple
+
+from methrics.node.clock import Clock
+from methrics.node.consent.answer import EVERY
+from methrics.node.consent.ledger import withdraw
+from methrics.node.outbox.journal import Journal
+from methrics.node.paths import Paths
+
+
+class Withdrawal(NamedTuple):
+    """The result of a withdrawal. `deleted`: how many waiting events and unsent reports were
+    deleted. `moved`: if the ledger was damaged, the name under which it was kept, else None."""
+
+    deleted: int
+    moved: str | None
+
+
+def withdraw_app(
+    paths: Paths, namespace: str, types: Collection[str] = (), *, clock: Clock, through: str
+) -> Withdrawal:
+    """Stops `types` of one app, or the whole app with the event types of its later versions if
+    `types` is empty.
+
+    `through`: how the person answered, for the ledger's history. Raises StoreError if the ledger
+    cannot be written, and then deletes nothing; or if the outbox cannot be changed, and then the no
+    is in the ledger, and the publisher deletes the events at its next pass.
+    """
+    chosen = list(types) or None
+    moved = withdraw(paths, namespace, chosen, now=clock.now(), through=through)
+    deleted = sum(forget(paths, namespace, name, clock) for name in chosen or (None,))
+    return Withdrawal(deleted, moved)
+
+
+def withdraw_everything(paths: Paths, *, clock: Clock, through: str) -> Withdrawal:
+    """Stops every app, including apps that are installed later. Raises as `withdraw_app` does."""
+    moved = withdraw(paths, EVERY, now=clock.now(), through=through)
+    deleted = sum(forget(paths, name, None, clock) for name in _folders(paths))
+    return Withdrawal(deleted, moved)
+
+
+def forget(paths: Paths, namespace: str, type_name: str | None, clock: Clock) -> int:
+    """Deletes the waiting events and unsent reports of one type of an app, or of all its types.
+    Returns how many were deleted. Raises StoreError."""
+    journal = Journal(paths.outbox(namespace), clock=clock)
+    if not journal.exists():
+        return 0
+    try:
+        return journal.purge(type_name)
+    finally:
+        journal.close()
+
+
+def _folders(paths: Paths) -> list[str]:
+    try:
+        return sorted(os.listdir(paths.data))
+    except OSError:
+        return []
