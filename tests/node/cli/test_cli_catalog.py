@@ -76,9 +76,16 @@ def test_a_successor_is_chained_and_diffed(
     assert (after.number, after.previous) == (2, load((folder / "app.cbor").read_bytes()).id)
     capsys.readouterr()
     assert main(["catalog", "diff", before, str(folder / "next.cbor")]) == 1
-    assert capsys.readouterr().out.endswith("to be asked again: heartbeat\n")
+    assert capsys.readouterr().out.endswith(
+        "epsilon of all randomized fields: was 1, is 1; 1 for a person who answers both catalogs\n"
+        "to be asked again: heartbeat\n"
+    )
     assert main(["catalog", "diff", "--json", before, before]) == 0
-    assert json.loads(capsys.readouterr().out) == {"asks_again": [], "changes": []}
+    assert json.loads(capsys.readouterr().out) == {
+        "asks_again": [],
+        "changes": [],
+        "epsilon": {"old": 1.0, "new": 1.0, "both": 1.0},
+    }
 
 
 def test_a_source_that_does_not_lint_is_not_signed(

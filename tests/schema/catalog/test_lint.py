@@ -121,7 +121,7 @@ def test_a_signed_catalog_can_be_linted_as_well() -> None:
                 f'{_PAGE}\nsays = "Which."\n{_RANDOM}\n[types.visit.fields.b]\n'
                 'type = "flag"\nsays = "Whether."\nrandomize = {epsilon = 2.001}',
             },
-            "types.visit.fields",
+            "types",
         ),
     ],
 )

@@ -123,11 +123,15 @@ def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
     """List the changes between two catalogs.
 
     Also lists the event types about which people have to be asked again; the exit code is 1 if
-    there are any. OLD and NEW may each be a signed catalog or a TOML source.
+    there are any. If fields use randomized response, the sum of their epsilons is shown. OLD and
+    NEW may each be a signed catalog or a TOML source.
     """
     from methrics.schema.catalog import diff as compare
+    from methrics.schema.catalog.epsilon import total_epsilon
 
-    changes = compare.diff(_either(old), _either(new))
+    before, after = _either(old), _either(new)
+    changes = compare.diff(before, after)
+    totals = [total_epsilon(before), total_epsilon(after), total_epsilon(before, after)]
     again = sorted(compare.asks_again(changes))
     if as_json:
         document = {
@@ -136,11 +140,21 @@ def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
                 {"where": one.where, "message": one.message, "asks_again": one.asks_again}
                 for one in changes
             ],
+            "epsilon": {
+                name: total / 1000
+                for name, total in zip(("old", "new", "both"), totals, strict=True)
+            },
         }
         click.echo(json.dumps(document, indent=2))
     else:
         for change in changes:
             click.echo(str(change))
+        if any(totals):
+            was, is_now, both = (f"{total / 1000:g}" for total in totals)
+            click.echo(
+                f"epsilon of all randomized fields: was {was}, is {is_now}; {both} for a person "
+                "who answers both catalogs"
+            )
         click.echo(f"to be asked again: {', '.join(again) or 'nothing'}")
     ctx.exit(1 if again else 0)
 
@@ -259,6 +273,8 @@ def _problem(problem: Problem) -> dict[str, str]:
 
 
 def _overview(declared: Catalog | CatalogSource) -> dict[str, Any]:
+    from methrics.schema.catalog.epsilon import total_epsilon
+
     signed = (
         {
             "id": declared.id.hex(),
@@ -274,6 +290,7 @@ def _overview(declared: Catalog | CatalogSource) -> dict[str, Any]:
         "number": declared.number,
         "previous": declared.previous.hex() if declared.previous else None,
         "contact": declared.contact,
+        "epsilon": total_epsilon(declared) / 1000,
         **signed,
         "types": {
             name: {
@@ -314,7 +331,7 @@ def _print_consent(declared: Catalog | CatalogSource) -> None:
 
 def _print_overview(overview: dict[str, Any]) -> None:
     for key, value in overview.items():
-        if key != "types" and value is not None:
+        if key != "types" and value is not None and (key != "epsilon" or value):
             click.echo(f"{key:10} {value}")
     for name, one in overview["types"].items():
         click.echo(f"\n{name} ({one['kind']}, {one['bits']} of {one['entropy_bits']} bits)")

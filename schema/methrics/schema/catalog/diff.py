@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from methrics.schema.catalog.declares import Declares
 from methrics.schema.catalog.event_type import PSEUDONYMS, EventType, Release
 from methrics.schema.catalog.fields import EPSILON_MAX, Field
-from methrics.schema.catalog.lint import Declares
 
 
 class Change:

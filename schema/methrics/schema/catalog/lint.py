@@ -8,9 +8,14 @@ signed; a warning does not prevent it. Codes are stable and documented in docs/r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from methrics.schema.catalog.chance import odds
+from methrics.schema.catalog.declares import Declares
+from methrics.schema.catalog.epsilon import (
+    EPSILON_TOTAL_MAX,
+    EPSILON_TOTAL_USUAL,
+    total_epsilon,
+)
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.source import CatalogSource, read_source
 from methrics.schema.wire.limits import TIME_STEP
@@ -28,9 +33,8 @@ would form a profile."""
 RETENTION_USUAL_DAYS = 760
 """Days of retention above which the lint warns (M204): year-on-year charts need two years and a
 month."""
-EPSILON_USUAL = 3000
-"""The lint warns (M208) if the epsilons of a type add up to more (in thousandths): an answer could
-change the odds more than twentyfold."""
+NAMED_MAX = 3
+"""The most fields that one message names; a catalog can have thousands."""
 SLACK_BITS = 4
 """Bits by which an entropy budget may exceed the need; beyond that, the lint warns (M205)."""
 JITTER_ENOUGH = 3 * 3600
@@ -68,6 +72,7 @@ CODES: dict[str, str] = {
     "M106": "a type that counts days, with a resolution that does not divide a day",
     "M107": "a first-of-period flag in a type that reports on milestones only",
     "M108": "randomized response in a type that cannot count each install once",
+    "M110": "randomized responses that together hide nothing",
     "M201": "warning: the jitter is so short that the arrival of a report reveals its time",
     "M202": "warning: the fields could identify each person on Earth",
     "M203": "warning: a pseudonym on a type with many bits allows profiles",
@@ -75,18 +80,9 @@ CODES: dict[str, str] = {
     "M205": "warning: the entropy budget is far larger than needed",
     "M206": "warning: the question is not a question",
     "M207": "warning: a version with three parts",
-    "M208": "warning: randomized response that hides little",
+    "M208": "warning: randomized responses that together hide little",
 }
 """Maps each code to its meaning."""
-
-
-class Declares(Protocol):
-    """Anything that declares event types: a catalog or its source."""
-
-    @property
-    def types(self) -> Mapping[str, EventType]:
-        """Return the event types by name."""
-        ...
 
 
 def lint(declared: Declares, now: int) -> list[Problem]:
@@ -99,7 +95,7 @@ def lint(declared: Declares, now: int) -> list[Problem]:
         problems += _privacy(entry, where)
         problems += _random(entry, where)
         problems += _wording(entry, where)
-    return problems
+    return problems + _epsilon(declared)
 
 
 def lint_text(text: str, now: int) -> tuple[CatalogSource | None, list[Problem]]:
@@ -207,14 +203,31 @@ def _random(entry: EventType, where: str) -> list[Problem]:
             "first_of_week or first_of_month; add one"
         )
         problems.append(Problem("M108", f"{where}.fields", message))
-    total = sum(field.randomize or 0 for field in random)
-    if total > EPSILON_USUAL:
-        message = (
-            f"{names}: epsilon adds up to {total / 1000:g}, so a report can make a value "
-            f"{odds(total)} times as likely as another; choose at most {EPSILON_USUAL / 1000:g}"
-        )
-        problems.append(Problem("M208", f"{where}.fields", message, WARNING))
     return problems
+
+
+def _epsilon(declared: Declares) -> list[Problem]:
+    """Find too large a sum of the epsilons of all types: one person answers all of them."""
+    total = total_epsilon(declared)
+    if total <= EPSILON_TOTAL_USUAL:
+        return []
+    fields = [
+        f"{name}.{field.name}"
+        for name, entry in declared.types.items()
+        for field in entry.fields
+        if field.randomize is not None
+    ]
+    if len(fields) > NAMED_MAX:
+        fields[NAMED_MAX:] = [f"{len(fields) - NAMED_MAX} more"]
+    message = f"epsilon adds up to {total / 1000:g} for {', '.join(fields)}"
+    if total > EPSILON_TOTAL_MAX:
+        message = f"{message}; choose at most {EPSILON_TOTAL_MAX / 1000:g} for all together"
+        return [Problem("M110", "types", message)]
+    message = (
+        f"{message}, so the answers of one person can change the odds between two true values "
+        f"{odds(total)}-fold; choose at most {EPSILON_TOTAL_USUAL / 1000:g} for all together"
+    )
+    return [Problem("M208", "types", message, WARNING)]
 
 
 def _parts(params: Mapping[str, object]) -> list[object]:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from methrics.schema.catalog.chance import randomized_words
+from methrics.schema.catalog.declares import Declares
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.fields import Field
-from methrics.schema.catalog.lint import Declares
 
 KIND_WORDS = {
     "event": "one report each time it happens",
