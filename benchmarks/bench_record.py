@@ -300,7 +300,7 @@ _FOOTER = """
 import sys, time
 cpu = time.process_time()
 rss = next((int(l.split()[1]) for l in open('/proc/self/status') if l.startswith('VmHWM')), 0)
-loaded = any(name in sys.modules for name in ('libp2p', 'nacl', 'trio'))
+loaded = any(name in sys.modules for name in ('methrics._vendor', 'nacl', 'trio'))
 print(); print(cpu * 1e3, rss / 1024, int(loaded))
 import os; sys.stdout.flush(); os._exit(0)
 """

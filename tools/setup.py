@@ -22,7 +22,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(os.environ.get("METHRICS_VENV") or ROOT / ".venv")
-STUB = ROOT / "tools" / "fastecdsa-stub"
 LOG = VENV / "setup.log"
 STAMP = VENV / "setup.json"
 
@@ -38,9 +37,6 @@ PURPOSES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "bench": (frozenset({"aggregate"}), frozenset({"bench"})),
     "all": (frozenset({"all"}), TESTS | {"lint"}),
 }
-
-FASTECDSA = "fastecdsa==2.3.2"
-"""The only dependency of libp2p without a wheel, in the version that libp2p pins."""
 
 OLDEST = (3, 11)
 CANDIDATES = ("python3.13", "python3.12", "python3.11", "python3", "python")
@@ -151,28 +147,6 @@ def pip(*arguments: str) -> tuple[bool, str]:
     return run([*command, "--quiet", *arguments])
 
 
-def install_fastecdsa() -> str:
-    """Install libp2p's dependency `fastecdsa`, which must be compiled; returns how it was done.
-
-    libp2p uses it only for secio and P-256 keys. This project uses Noise with Ed25519 keys, so a
-    stand-in that refuses secio and P-256 is enough.
-    """
-    if pip("--no-deps", FASTECDSA)[0]:
-        return "built"
-    if (
-        can_apt()
-        and apt("build-essential", "libgmp-dev", "python3-dev")
-        and pip("--no-deps", FASTECDSA)[0]
-    ):
-        return "built after installing a compiler"
-    say("no C compiler with GMP: installing a stand-in for fastecdsa (tools/fastecdsa-stub);")
-    say("  only secio and P-256 peer keys need fastecdsa, and methrics uses neither")
-    done, output = pip("--no-deps", str(STUB))
-    if not done:
-        raise SetupError(f"the fastecdsa stand-in cannot be installed:\n{tail(output)}")
-    return "stand-in"
-
-
 def project() -> dict[str, Any]:
     """The content of pyproject.toml."""
     import tomllib  # imported here, because a Python older than 3.11 lacks it
@@ -186,13 +160,11 @@ def requirements(groups: frozenset[str]) -> list[str]:
     return [line for group in sorted(groups) for line in table[group]]
 
 
-def install(extras: frozenset[str], groups: frozenset[str]) -> str:
-    """Install the distribution (editable) with these extras and groups; returns how fastecdsa was
-    installed."""
+def install(extras: frozenset[str], groups: frozenset[str]) -> None:
+    """Install the distribution (editable) with these extras and groups."""
     started = time.monotonic()
     named = " ".join([f"methrics[{','.join(sorted(extras))}]", *sorted(groups)])
     say(f"installing {named} (a minute or so)")
-    fastecdsa = install_fastecdsa()
     done, output = pip("-e", f".[{','.join(sorted(extras))}]", *requirements(groups))
     if not done:
         raise SetupError(
@@ -200,7 +172,6 @@ def install(extras: frozenset[str], groups: frozenset[str]) -> str:
             "  if the network failed, run this again: finished downloads are kept"
         )
     say(f"done in {time.monotonic() - started:.0f} s")
-    return fastecdsa
 
 
 def fingerprint() -> str:
@@ -248,14 +219,13 @@ def prepare(purpose: str) -> None:
         return
     make_venv(find_python())
     extras, groups = extras | have_extras, groups | have_groups
-    fastecdsa = install(extras, groups)
+    install(extras, groups)
     STAMP.write_text(
         json.dumps(
             {
                 "fingerprint": fingerprint(),
                 "extras": sorted(extras),
                 "groups": sorted(groups),
-                "fastecdsa": fastecdsa,
             },
             indent=1,
         ),

@@ -3,7 +3,6 @@ libraries."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 import setup as set_up
 import source
-from tests import needed
+from tests import fresh, needed
 from tests.needed import need
 
 ROOT = source.ROOT
@@ -24,7 +23,7 @@ BLOCKER = """
 import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"click", "rich", "trio", "libp2p", "multiaddr", "duckdb",
+        if name.partition(".")[0] in {"click", "rich", "trio", "google", "multiaddr", "duckdb",
                                       "pyarrow", "pandas", "anyio", "numpy",
                                       "jinja2", "markupsafe"}:
             raise ModuleNotFoundError(f"no {name} here", name=name)
@@ -75,8 +74,8 @@ def test_the_command_says_what_is_missing() -> None:
 def test_importing_the_embedded_client_is_light() -> None:
     code = (
         "import sys, methrics.node, methrics.node.record.recorder\n"
-        "heavy = {'libp2p', 'trio', 'nacl', 'cbor2', 'duckdb', 'click', 'asyncio', 'sqlite3',"
-        " 'opentelemetry'}\n"
+        "heavy = {'methrics._vendor', 'trio', 'nacl', 'cbor2', 'duckdb', 'click', 'asyncio',"
+        " 'sqlite3', 'opentelemetry'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -86,14 +85,6 @@ def test_importing_the_embedded_client_is_light() -> None:
 def test_the_base_install_is_two_packages() -> None:
     names = [re.split(r"[<>=!~ ]", line)[0] for line in PROJECT["project"]["dependencies"]]
     assert names == ["cbor2", "pynacl"]
-
-
-def test_the_set_up_knows_which_fastecdsa_libp2p_wants() -> None:
-    lines = importlib.metadata.requires("libp2p") or []
-    wanted = [line.partition(";")[0].strip() for line in lines if line.startswith("fastecdsa")]
-    assert wanted == [set_up.FASTECDSA]
-    stand_in = tomllib.loads((set_up.STUB / "pyproject.toml").read_text("utf-8"))["project"]
-    assert stand_in["version"].partition("+")[0] == set_up.FASTECDSA.partition("==")[2]
 
 
 def test_the_set_up_reads_the_groups() -> None:
@@ -112,9 +103,8 @@ def test_the_set_up_installs_once_and_keeps_what_was_there(
 ) -> None:
     asked: list[tuple[set[str], set[str]]] = []
 
-    def install(extras: frozenset[str], groups: frozenset[str]) -> str:
+    def install(extras: frozenset[str], groups: frozenset[str]) -> None:
         asked.append((set(extras), set(groups)))
-        return "built"
 
     monkeypatch.setattr(set_up, "STAMP", tmp_path / "setup.json")
     monkeypatch.setattr(set_up, "make_venv", lambda python: None)
@@ -129,10 +119,7 @@ def test_the_set_up_installs_once_and_keeps_what_was_there(
 
 @pytest.mark.slow
 def test_the_wheel_holds_all_three_roots(tmp_path: Path) -> None:
-    need("hatchling")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "-w", str(tmp_path), str(ROOT)], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
+    wheel = fresh.build_wheel(tmp_path)
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (metadata,) = [name for name in names if name.endswith("METADATA")]
@@ -145,6 +132,7 @@ def test_the_wheel_holds_all_three_roots(tmp_path: Path) -> None:
     for pattern in ("*/templates/*", "*.css"):
         for path in (ROOT / "node").rglob(pattern):
             assert str(path.relative_to(ROOT / "node")) in names
+    assert "methrics/_vendor/libp2p/LICENSE-MIT" in names
     assert "methrics/__init__.py" not in names
     assert not [name for name in names if name.startswith(("tests", "docs", "tools"))]
 

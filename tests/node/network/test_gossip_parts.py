@@ -11,12 +11,12 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
-from libp2p.peer.id import ID
-from libp2p.pubsub.pb import rpc_pb2
-from libp2p.pubsub.validators import signature_validator
 
+from methrics._vendor.libp2p.crypto.ed25519 import create_new_key_pair
+from methrics._vendor.libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
+from methrics._vendor.libp2p.peer.id import ID
+from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
+from methrics._vendor.libp2p.pubsub.validators import signature_validator
 from methrics.node.network.contents import ID_SIZE, Contents, content_id
 from methrics.node.network.libp2p import GossipSettings
 from methrics.node.network.libp2p.dialing import parse_listen, parse_peer_addr

@@ -73,8 +73,8 @@ import sys, threading
 import methrics.node
 r = methrics.node.open(sys.argv[1], app_version="1.4")
 assert not r.record("view", color="red")
-heavy = {"libp2p", "trio", "nacl", "sqlite3", "json", "logging", "subprocess", "dataclasses",
-         "inspect", "pathlib", "asyncio", "socket", "ssl", "duckdb", "random"}
+heavy = {"methrics._vendor", "trio", "nacl", "sqlite3", "json", "logging", "subprocess",
+         "dataclasses", "inspect", "pathlib", "asyncio", "socket", "ssl", "duckdb", "random"}
 print(sorted(heavy & set(sys.modules)), threading.active_count())
 """
 

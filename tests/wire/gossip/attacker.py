@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import trio
-from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import info_from_p2p_addr
-from libp2p.pubsub.pb import rpc_pb2
-from libp2p.stream_muxer.exceptions import MuxedConnError
 from multiaddr import Multiaddr
 
+from methrics._vendor.libp2p.peer.id import ID
+from methrics._vendor.libp2p.peer.peerinfo import info_from_p2p_addr
+from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
+from methrics._vendor.libp2p.stream_muxer.exceptions import MuxedConnError
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.network import build_host, close_host
 from methrics.node.network.libp2p.rpc import rpc_frame, sign

@@ -15,19 +15,41 @@ from typing import Any
 
 import multiaddr
 import trio
-from libp2p import new_host
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.network.config import ConnectionConfig
-from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import info_from_p2p_addr
-from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
-from libp2p.pubsub.pb import rpc_pb2
-from libp2p.pubsub.pubsub import Pubsub
-from libp2p.tools.anyio_service import background_trio_service
-from libp2p.utils import encode_varint_prefixed
+
+from methrics._vendor.libp2p.crypto.ed25519 import create_new_key_pair
+from methrics._vendor.libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
+from methrics._vendor.libp2p.custom_types import TProtocol
+from methrics._vendor.libp2p.host.basic_host import BasicHost
+from methrics._vendor.libp2p.network.config import ConnectionConfig
+from methrics._vendor.libp2p.network.swarm import Swarm
+from methrics._vendor.libp2p.peer.id import ID
+from methrics._vendor.libp2p.peer.peerinfo import info_from_p2p_addr
+from methrics._vendor.libp2p.peer.peerstore import PeerStore
+from methrics._vendor.libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
+from methrics._vendor.libp2p.pubsub.pubsub import Pubsub
+from methrics._vendor.libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from methrics._vendor.libp2p.security.noise.transport import Transport as Noise
+from methrics._vendor.libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
+from methrics._vendor.libp2p.stream_muxer.yamux.yamux import Yamux
+from methrics._vendor.libp2p.tools.anyio_service import background_trio_service
+from methrics._vendor.libp2p.transport.tcp.tcp import TCP
+from methrics._vendor.libp2p.transport.upgrader import TransportUpgrader
+from methrics._vendor.libp2p.utils import encode_varint_prefixed
 
 LOOPBACK = [multiaddr.Multiaddr("/ip4/127.0.0.1/tcp/0")]
 TOPIC = "t"
+
+
+def new_host(config: ConnectionConfig | None = None) -> BasicHost:
+    """A host of libp2p's own parts over TCP, Noise and Yamux, with libp2p's own settings."""
+    key_pair = create_new_key_pair()
+    peer_id = ID.from_pubkey(key_pair.public_key)
+    noise = Noise(key_pair, noise_privkey=create_new_x25519_key_pair().private_key)
+    upgrader = TransportUpgrader({TProtocol(NOISE): noise}, {TProtocol(YAMUX): Yamux})
+    peerstore = PeerStore()
+    peerstore.add_key_pair(peer_id, key_pair)
+    return BasicHost(Swarm(peer_id, peerstore, upgrader, [TCP()], connection_config=config))
 
 
 class Node:
@@ -42,7 +64,7 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def node(config: ConnectionConfig | None = None, **options: Any) -> AsyncIterator[Node]:
-    host = new_host(key_pair=create_new_key_pair(), connection_config=config)
+    host = new_host(config)
     spam = options.pop("spam_protection_enabled", False)
     router = GossipSub(
         [PROTOCOL_ID_V11], 6, 4, 12, heartbeat_interval=1, spam_protection_enabled=spam
@@ -186,19 +208,13 @@ async def unsigned() -> dict[str, Any]:
 
 
 async def early_stream() -> dict[str, Any]:
-    host = new_host(key_pair=create_new_key_pair())
+    host = new_host()
     router = GossipSub([PROTOCOL_ID_V11], 6, 4, 12)
     Pubsub(host, router)
     async with host.run(listen_addrs=LOOPBACK), node() as two:
         await two.host.connect(info_from_p2p_addr(host.get_addrs()[0]))
         await trio.sleep(1)
     return {}
-
-
-async def security() -> dict[str, Any]:
-    host = new_host(key_pair=create_new_key_pair())
-    offered = host.get_network().upgrader.security_multistream.transports
-    return {"offered": [str(name) for name in offered]}
 
 
 async def root_logging() -> dict[str, Any]:
@@ -211,7 +227,7 @@ async def root_logging() -> dict[str, Any]:
 async def shared_port() -> dict[str, Any]:
     async with node() as one:
         addr = multiaddr.Multiaddr(str(one.host.get_transport_addrs()[0]))
-        host = new_host(key_pair=create_new_key_pair())
+        host = new_host()
         async with host.run(listen_addrs=[addr]):
             second = len(host.get_transport_addrs())
     return {"second_listeners": second}
@@ -230,7 +246,6 @@ CASES: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
         subscription_queue,
         unsigned,
         early_stream,
-        security,
         root_logging,
         shared_port,
     )

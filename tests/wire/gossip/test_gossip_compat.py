@@ -1,9 +1,15 @@
-"""Importing the gossip package: without fastecdsa, and without touching an app's logging."""
+"""The copy of libp2p works on its own, and leaves an app's logging alone."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+
+import pytest
+from google.protobuf import descriptor_pool
+
+from methrics._vendor.libp2p._absent import POOL
+from methrics._vendor.libp2p.host import basic_host
 
 EXCHANGE = """
 import trio
@@ -28,17 +34,15 @@ BLOCK = """
 import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "fastecdsa":
+        if name.split(".")[0] in {"libp2p", "fastecdsa"}:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Block())
 """
 
-P256 = """
-from libp2p.crypto.ecc import create_new_key_pair
-try:
-    create_new_key_pair("P-256")
-except (NotImplementedError, AttributeError):
-    print("refused")
+EVERYTHING = """
+import logging
+logging.basicConfig(format="%(name)s %(message)s")
+logging.getLogger("methrics").setLevel("DEBUG")
 """
 
 LOGGING = """
@@ -54,14 +58,25 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_works_where_fastecdsa_is_missing() -> None:
-    done = run(BLOCK + EXCHANGE + P256)
-    assert done.stdout.strip() == "refused"
+def test_works_without_the_distribution_of_libp2p() -> None:
+    run(BLOCK + EXCHANGE)
 
 
-def test_stock_libp2p_needs_fastecdsa() -> None:
-    code = BLOCK + "try:\n    import libp2p\nexcept ModuleNotFoundError as e:\n    print(e.name)\n"
-    assert run(code).stdout.strip() == "fastecdsa"
+def test_a_part_that_was_not_copied_says_so() -> None:
+    with pytest.raises(NotImplementedError, match=r"libp2p\.discovery.*not part of the libp2p"):
+        basic_host.MDNSDiscovery()
+
+
+def test_its_protobuf_types_are_apart_from_those_of_another_libp2p() -> None:
+    with pytest.raises(KeyError):
+        descriptor_pool.Default().FindFileByName("libp2p/pubsub/pb/rpc.proto")
+    assert POOL.FindFileByName("libp2p/pubsub/pb/rpc.proto").package == "pubsub.pb"
+
+
+def test_an_app_that_logs_everything_of_methrics_sees_no_peer() -> None:
+    done = run(EVERYTHING + EXCHANGE)
+    assert "12D3Koo" not in done.stderr
+    assert "methrics._vendor" not in done.stderr
 
 
 def test_leaves_stderr_and_the_root_logger_alone() -> None:
@@ -79,8 +94,8 @@ def test_the_apps_random_numbers_are_left_alone() -> None:
 
 
 DRAWN = """
-from libp2p.network.swarm import RetryConfig, Swarm
-from libp2p.pubsub.gossipsub import GossipSub
+from methrics._vendor.libp2p.network.swarm import RetryConfig, Swarm
+from methrics._vendor.libp2p.pubsub.gossipsub import GossipSub
 waits = Swarm.__new__(Swarm)
 waits.retry_config = RetryConfig()
 waits._calculate_backoff_delay(1)

@@ -14,9 +14,9 @@ import attacker
 import pytest
 import trio
 from attacker import attack, rpc
-from libp2p.exceptions import BaseLibp2pError
-from libp2p.pubsub.pb import rpc_pb2
 
+from methrics._vendor.libp2p.exceptions import BaseLibp2pError
+from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
 from methrics.node.network.contents import content_id
 from methrics.node.network.libp2p import GossipSettings, open_swarm
 from methrics.node.network.libp2p.rpc import publish_frame, uvarint, validly_signed

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import stock
 import trio
-from libp2p.network.stream.exceptions import StreamError
-from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import info_from_p2p_addr
-from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
+from methrics._vendor.libp2p.network.stream.exceptions import StreamError
+from methrics._vendor.libp2p.peer.id import ID
+from methrics._vendor.libp2p.peer.peerinfo import info_from_p2p_addr
+from methrics._vendor.libp2p.stream_muxer.yamux.yamux import Yamux
 from methrics.node.network.libp2p import open_swarm
 from methrics.node.network.libp2p.muxer import Muxer
 from methrics.schema.wire.verdict import Decision

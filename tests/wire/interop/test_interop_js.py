@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import trio
 from jspeer import JsPeer, js_peer
-from libp2p.network.stream.exceptions import StreamError
-from libp2p.peer.id import ID
 
+from methrics._vendor.libp2p.network.stream.exceptions import StreamError
+from methrics._vendor.libp2p.peer.id import ID
 from methrics.node.network.libp2p import GossipSettings, open_swarm
 from methrics.schema.example import example_bytes, example_catalog
 from methrics.schema.judging.book import CatalogBook

@@ -6,8 +6,8 @@ from typing import Any
 
 import trio
 import trio.testing
-from libp2p.peer.id import ID
 
+from methrics._vendor.libp2p.peer.id import ID
 from methrics.node.network.libp2p import frames
 from methrics.node.network.libp2p.frames import Flag, Type
 from methrics.node.network.libp2p.muxer import Muxer, Unread

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import trio
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo
 
+from methrics._vendor.libp2p.crypto.ed25519 import create_new_key_pair
+from methrics._vendor.libp2p.peer.id import ID
+from methrics._vendor.libp2p.peer.peerinfo import PeerInfo
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.dialing import Dialer
 from methrics.node.network.libp2p.settings import GossipSettings

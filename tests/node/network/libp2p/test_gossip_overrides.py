@@ -32,7 +32,7 @@ def functions(one: type) -> dict[str, Callable[..., object]]:
 
 def breaches(one: type) -> list[str]:
     """Methods of a class that are marked and replace nothing, or the other way round."""
-    theirs = [base for base in one.__mro__[1:] if base.__module__.startswith("libp2p.")]
+    theirs = [base for base in one.__mro__[1:] if base.__module__.startswith("methrics._vendor.")]
     found = []
     for name, method in functions(one).items():
         replaces = any(name in vars(base) for base in one.__mro__[1:-1])
@@ -45,7 +45,9 @@ def breaches(one: type) -> list[str]:
 
 
 CLASSES = [
-    one for one in own_classes() if any(b.__module__.startswith("libp2p.") for b in one.__mro__)
+    one
+    for one in own_classes()
+    if any(b.__module__.startswith("methrics._vendor.") for b in one.__mro__)
 ]
 
 

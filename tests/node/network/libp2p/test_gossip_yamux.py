@@ -10,14 +10,14 @@ import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from libp2p.stream_muxer.exceptions import (
+from muxer_ends import Ends, Raw, read_all
+
+from methrics._vendor.libp2p.stream_muxer.exceptions import (
     MuxedStreamClosed,
     MuxedStreamEOF,
     MuxedStreamError,
     MuxedStreamReset,
 )
-from muxer_ends import Ends, Raw, read_all
-
 from methrics.node.network.libp2p import frames
 from methrics.node.network.libp2p.frames import Flag, GoAway, Header, Type
 from methrics.node.network.libp2p.muxer import Unread

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
-from libp2p.exceptions import BaseLibp2pError
-from libp2p.pubsub.pb import rpc_pb2
 from request_vectors import names, octets, vector
 
+from methrics._vendor.libp2p.exceptions import BaseLibp2pError
+from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
 from methrics.node.network.contents import content_id
 from methrics.node.network.libp2p.requests import OversizeError, read_message
 from methrics.node.network.libp2p.rpc import validly_signed

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from libp2p.abc import IMuxedConn
-
+from methrics._vendor.libp2p.abc import IMuxedConn
 from methrics.node.network.libp2p.frames import Type
 from methrics.node.network.libp2p.settings import GossipSettings
 

@@ -8,12 +8,12 @@ import random
 import socket
 
 import trio
-from libp2p.abc import INetConn, INotifee
-from libp2p.exceptions import BaseLibp2pError
-from libp2p.peer.id import ID
-from libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
+from methrics._vendor.libp2p.abc import INetConn, INotifee
+from methrics._vendor.libp2p.exceptions import BaseLibp2pError
+from methrics._vendor.libp2p.peer.id import ID
+from methrics._vendor.libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
 from methrics.node.backoff import Backoff
 from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters

@@ -15,17 +15,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
-from libp2p.abc import ISecureConn
-from libp2p.connection_types import ConnectionType
-from libp2p.exceptions import BaseLibp2pError
-from libp2p.peer.id import ID
-from libp2p.stream_muxer.exceptions import (
+from multiaddr import Multiaddr  # type: ignore[import-untyped]
+
+from methrics._vendor.libp2p.abc import ISecureConn
+from methrics._vendor.libp2p.connection_types import ConnectionType
+from methrics._vendor.libp2p.exceptions import BaseLibp2pError
+from methrics._vendor.libp2p.peer.id import ID
+from methrics._vendor.libp2p.stream_muxer.exceptions import (
     MuxedConnUnavailable,
     MuxedStreamClosed,
     MuxedStreamError,
 )
-from multiaddr import Multiaddr  # type: ignore[import-untyped]
-
 from methrics.node.network.libp2p import frames
 from methrics.node.network.libp2p.carrier import Carrier
 from methrics.node.network.libp2p.compat import override

@@ -10,28 +10,34 @@ import secrets
 from typing import Any
 
 import trio
-from libp2p.abc import IMuxedConn, INetConn, INetStream, IRawConnection, ISecureConn
-from libp2p.crypto.ed25519 import create_new_key_pair
-from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
-from libp2p.custom_types import StreamHandlerFn, TProtocol
-from libp2p.host.basic_host import BasicHost
-from libp2p.identity.identify_push.identify_push import ID_PUSH
-from libp2p.io.abc import ReadWriteCloser
-from libp2p.network.config import ConnectionConfig
-from libp2p.network.connection.raw_connection import RawConnection
-from libp2p.network.connection.swarm_connection import SwarmConn
-from libp2p.network.swarm import Swarm
-from libp2p.peer.id import ID
-from libp2p.peer.peerstore import PeerStore
-from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
-from libp2p.security.noise.transport import Transport as Noise
-from libp2p.stream_muxer.muxer_multistream import MuxerMultistream
-from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
-from libp2p.stream_muxer.yamux.yamux import Yamux
-from libp2p.transport.tcp.tcp import TCP
-from libp2p.transport.upgrader import TransportUpgrader
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
+from methrics._vendor.libp2p.abc import (
+    IMuxedConn,
+    INetConn,
+    INetStream,
+    IRawConnection,
+    ISecureConn,
+)
+from methrics._vendor.libp2p.crypto.ed25519 import create_new_key_pair
+from methrics._vendor.libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
+from methrics._vendor.libp2p.custom_types import StreamHandlerFn, TProtocol
+from methrics._vendor.libp2p.host.basic_host import BasicHost
+from methrics._vendor.libp2p.identity.identify_push.identify_push import ID_PUSH
+from methrics._vendor.libp2p.io.abc import ReadWriteCloser
+from methrics._vendor.libp2p.network.config import ConnectionConfig
+from methrics._vendor.libp2p.network.connection.raw_connection import RawConnection
+from methrics._vendor.libp2p.network.connection.swarm_connection import SwarmConn
+from methrics._vendor.libp2p.network.swarm import Swarm
+from methrics._vendor.libp2p.peer.id import ID
+from methrics._vendor.libp2p.peer.peerstore import PeerStore
+from methrics._vendor.libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from methrics._vendor.libp2p.security.noise.transport import Transport as Noise
+from methrics._vendor.libp2p.stream_muxer.muxer_multistream import MuxerMultistream
+from methrics._vendor.libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
+from methrics._vendor.libp2p.stream_muxer.yamux.yamux import Yamux
+from methrics._vendor.libp2p.transport.tcp.tcp import TCP
+from methrics._vendor.libp2p.transport.upgrader import TransportUpgrader
 from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.muxer import Muxer, Unread
@@ -178,7 +184,7 @@ def build_host(seed: bytes | None, settings: GossipSettings, counters: Counters)
     not stored."""
     key_pair = create_new_key_pair(seed if seed is not None else secrets.token_bytes(32))
     peer_id = ID.from_pubkey(key_pair.public_key)
-    # C9: stock also accepts plaintext and offers secio.
+    # C9: libp2p's own `new_host` also accepts plaintext and offers secio.
     noise = Noise(key_pair, noise_privkey=create_new_x25519_key_pair().private_key)
     security = {TProtocol(NOISE): noise}
     muxers = {TProtocol(YAMUX): Yamux}

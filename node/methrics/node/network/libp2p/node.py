@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 
 import trio
-from libp2p.peer.id import ID
-from libp2p.tools.anyio_service import background_trio_service
 
+from methrics._vendor.libp2p.peer.id import ID
+from methrics._vendor.libp2p.tools.anyio_service import background_trio_service
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.dialing import Dialer, check_free, parse_listen, parse_peer_addr
 from methrics.node.network.libp2p.network import GuardedSwarm, QuietHost, build_host, close_host

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 
 import trio
 from google.protobuf.message import DecodeError
-from libp2p.abc import INetStream
-from libp2p.exceptions import BaseLibp2pError
-from libp2p.host.basic_host import BasicHost
-from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
-from libp2p.peer.id import ID
-from libp2p.pubsub.pb import rpc_pb2
-from libp2p.pubsub.pubsub import Pubsub
-from libp2p.pubsub.rpc_queue import RpcQueue
-from libp2p.stream_muxer.exceptions import MuxedStreamError, MuxedStreamReset
 
+from methrics._vendor.libp2p.abc import INetStream
+from methrics._vendor.libp2p.exceptions import BaseLibp2pError
+from methrics._vendor.libp2p.host.basic_host import BasicHost
+from methrics._vendor.libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
+from methrics._vendor.libp2p.peer.id import ID
+from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
+from methrics._vendor.libp2p.pubsub.pubsub import Pubsub
+from methrics._vendor.libp2p.pubsub.rpc_queue import RpcQueue
+from methrics._vendor.libp2p.stream_muxer.exceptions import MuxedStreamError, MuxedStreamReset
 from methrics.node.network.contents import Contents, content_id
 from methrics.node.network.guards import run_validator
 from methrics.node.network.libp2p.compat import override

@@ -8,13 +8,13 @@ slow, or its handler fails), the stream is reset without a reason.
 from __future__ import annotations
 
 import trio
-from libp2p.abc import INetStream
-from libp2p.custom_types import TProtocol
-from libp2p.exceptions import BaseLibp2pError
-from libp2p.host.basic_host import BasicHost
-from libp2p.io.exceptions import IOException
-from libp2p.peer.id import ID
 
+from methrics._vendor.libp2p.abc import INetStream
+from methrics._vendor.libp2p.custom_types import TProtocol
+from methrics._vendor.libp2p.exceptions import BaseLibp2pError
+from methrics._vendor.libp2p.host.basic_host import BasicHost
+from methrics._vendor.libp2p.io.exceptions import IOException
+from methrics._vendor.libp2p.peer.id import ID
 from methrics.node.network.guards import run_handler
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.settings import GossipSettings

@@ -17,10 +17,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import trio
-from libp2p.peer.id import ID
-from libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
-from libp2p.pubsub.pb import rpc_pb2
 
+from methrics._vendor.libp2p.peer.id import ID
+from methrics._vendor.libp2p.pubsub.gossipsub import PROTOCOL_ID_V11, GossipSub
+from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
 from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.recent import Recent

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from libp2p.crypto.keys import PrivateKey
-from libp2p.crypto.serialization import deserialize_public_key
-from libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
-from libp2p.peer.id import ID
-from libp2p.pubsub.pb import rpc_pb2
-from libp2p.pubsub.validators import PUBSUB_SIGNING_PREFIX, signature_validator
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
+
+from methrics._vendor.libp2p.crypto.keys import PrivateKey
+from methrics._vendor.libp2p.crypto.serialization import deserialize_public_key
+from methrics._vendor.libp2p.io.exceptions import IncompleteReadError, MessageTooLarge
+from methrics._vendor.libp2p.peer.id import ID
+from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
+from methrics._vendor.libp2p.pubsub.validators import PUBSUB_SIGNING_PREFIX, signature_validator
 
 _PREFIX = PUBSUB_SIGNING_PREFIX.encode()
 _ED25519_ID = b"\x00\x24\x08\x01\x12\x20"

@@ -5,7 +5,7 @@ By default, libp2p's thresholds are minus infinity, so that a peer score has no 
 
 from __future__ import annotations
 
-from libp2p.pubsub.score import ScoreParams, TopicScoreParams
+from methrics._vendor.libp2p.pubsub.score import ScoreParams, TopicScoreParams
 
 MESH_LEAST = 0.0
 """A peer with a lower score is removed from the mesh."""

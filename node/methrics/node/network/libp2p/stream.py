@@ -5,14 +5,14 @@ from __future__ import annotations
 from types import TracebackType
 
 import trio
-from libp2p.abc import IMuxedStream
-from libp2p.stream_muxer.exceptions import (
+
+from methrics._vendor.libp2p.abc import IMuxedStream
+from methrics._vendor.libp2p.stream_muxer.exceptions import (
     MuxedStreamClosed,
     MuxedStreamEOF,
     MuxedStreamError,
     MuxedStreamReset,
 )
-
 from methrics.node.network.libp2p import frames
 from methrics.node.network.libp2p.carrier import Carrier
 from methrics.node.network.libp2p.compat import override
