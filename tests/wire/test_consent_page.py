@@ -20,6 +20,7 @@ from methrics.node.clock import ManualClock
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.ledger import grant, read_answers
 from methrics.node.consent.page.form import FORM_MAX
+from methrics.node.consent.page.handover import Handover
 from methrics.node.consent.page.render import questions_page
 from methrics.node.consent.page.server import ConsentPage
 from methrics.node.paths import Paths, namespace_of, user_paths
@@ -85,10 +86,12 @@ class Visitor:
     def enter(self) -> str:
         """Follows the address; returns the page's path."""
         parts = urlsplit(self.page.url)
-        status, _, headers = self.send("GET", f"{parts.path}?{parts.query}")
-        assert status == 303
+        status, text, headers = self.send("GET", f"{parts.path}?{parts.query}")
+        assert status == 200
         self.cookie = headers["set-cookie"].partition(";")[0]
-        return headers["location"]
+        led = re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', text)
+        assert led is not None
+        return led[1]
 
     def form(self, **answers: str) -> bytes:
         return urlencode({"token": self.page.form_token, **answers}).encode()
@@ -125,10 +128,39 @@ def test_the_address_works_once(visitor: Visitor, page: ConsentPage, paths: Path
     assert nothing_answered(paths)
 
 
-@pytest.mark.parametrize("token", ["", "x", "é", "A" * 5000])
-def test_a_guessed_token_opens_nothing_and_spends_nothing(visitor: Visitor, token: str) -> None:
-    assert visitor.send("GET", f"/start?{urlencode({'token': token})}")[0] == 403
+@pytest.mark.parametrize("code", ["", "x", "é", "A" * 5000])
+def test_a_guessed_code_opens_nothing_and_spends_nothing(visitor: Visitor, code: str) -> None:
+    guess = urlencode({"code": code})
+    assert visitor.send("GET", f"/start?{guess}")[0] == 403
+    origin = f"http://{visitor.page.host}"
+    kind = "application/x-www-form-urlencoded"
+    sent = {"Origin": origin, "Content_Type": kind}
+    assert visitor.send("POST", "/start", guess.encode(), **sent)[0] == 403
     assert visitor.enter()
+
+
+def test_a_code_from_another_page_opens_nothing(visitor: Visitor, page: ConsentPage) -> None:
+    body = urlencode({"code": page.code}).encode()
+    kind = "application/x-www-form-urlencoded"
+    sent = {"Origin": "https://evil.example", "Content_Type": kind}
+    assert visitor.send("POST", "/start", body, **sent)[0] == 403
+    assert not page.used
+    assert visitor.enter()
+    assert visitor.send("GET", "/")[0] == 403, "the code is not asked for again"
+
+
+def test_a_stranger_cannot_keep_the_page_open(paths: Paths) -> None:
+    clock = ManualClock()
+    with ConsentPage(Asking([EXAMPLE], paths), [], clock=clock, idle=250) as server:
+        thread = threading.Thread(target=server.serve, daemon=True)
+        thread.start()
+        stranger = Visitor(server)
+        clock.advance(240)
+        for path in ("/", "/start?code=guess", "/absent"):
+            assert stranger.send("GET", path)[0] in (200, 403, 404)
+        clock.advance(20)
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(
@@ -322,11 +354,11 @@ def press(browser: WebDriver, selector: str) -> None:
     found.click()
 
 
-def wait_saved(browser: WebDriver) -> None:
+def wait_title(browser: WebDriver, title: str = "Saved") -> None:
     """Wait until the page shows the text; a click does not wait for the reply to the form."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(browser, 20).until(lambda one: one.title == "Saved")
+    WebDriverWait(browser, 20).until(lambda one: one.title == title)
 
 
 def all_of(browser: WebDriver, selector: str) -> list[Any]:
@@ -334,10 +366,12 @@ def all_of(browser: WebDriver, selector: str) -> list[Any]:
 
 
 def test_a_person_chooses_types_fields_and_routes(
-    browser: WebDriver, page: ConsentPage, paths: Paths
+    browser: WebDriver, page: ConsentPage, paths: Paths, tmp_path: Path
 ) -> None:
-    browser.get(page.url)
-    assert "token" not in browser.current_url, "the secret does not stay in the address"
+    with Handover(page.url, str(tmp_path)) as file:
+        browser.get(file.uri)
+    assert page.path in browser.current_url, "the cookie is sent although a file led here"
+    assert "code" not in browser.current_url, "the secret does not stay in the address"
     assert all(
         radio.get_attribute("value") == "not-now"
         for radio in all_of(browser, ":checked[type=radio]")
@@ -356,7 +390,7 @@ def test_a_person_chooses_types_fields_and_routes(
     press(browser, f"[name=route-{heartbeat}][value=direct]")
     press(browser, f"[name=answer-{signin}][value=no]")
     press(browser, "button:not([name])")
-    wait_saved(browser)
+    wait_title(browser)
     said = find(browser, "[role=status]").text
     assert "signin: off" in said
     answers = read_answers(paths.ledger)[APP]
@@ -375,7 +409,7 @@ def test_a_person_chooses_types_fields_and_routes(
 def test_no_to_everything_is_one_press(browser: WebDriver, page: ConsentPage, paths: Paths) -> None:
     browser.get(page.url)
     press(browser, "button[name=all]")
-    wait_saved(browser)
+    wait_title(browser)
     assert {answer.said for answer in read_answers(paths.ledger)[APP].values()} == {"no"}
     assert find(browser, "[role=status]").text.splitlines()[: len(TYPES)] == [
         f"{name}: off" for name in TYPES
@@ -416,7 +450,7 @@ def test_by_keyboard_alone_in_the_order_of_the_page(
     wanted = sum(len(entry.fields) for entry in EXAMPLE.types.values()) + 2 * len(TYPES)
     assert len(stops) == wanted
     assert seen[0].startswith("a="), "the first stop is the link that skips the text"
-    wait_saved(browser)
+    wait_title(browser)
     first = EXAMPLE.types[TYPES[0]]
     answer = read_answers(paths.ledger)[APP][TYPES[0]]
     assert answer.fields == {field.name for field in first.fields[1:]}
@@ -504,7 +538,7 @@ def test_answers_given_before_are_shown_and_can_be_changed(
         assert all_of(browser, f"[name=answer-{number}]:checked")[0].get_attribute("value") == "yes"
         press(browser, f"[name=answer-{number}][value=no]")
         press(browser, "button:not([name])")
-        wait_saved(browser)
+        wait_title(browser)
         thread.join(60)
     assert not read_answers(paths.ledger)[APP]["heartbeat"].on
 
@@ -521,9 +555,13 @@ def test_the_command_opens_the_page_and_ends_when_it_is_saved(
     try:
         assert process.stdout is not None
         browser.get(process.stdout.readline().split()[-1])
+        code = process.stdout.readline().partition(": ")[2].strip()
+        find(browser, "#code").send_keys(code)
+        press(browser, "button")
+        wait_title(browser, "Usage reports: your choice")
         press(browser, "[name=answer-0][value=yes]")
         press(browser, "button:not([name])")
-        wait_saved(browser)
+        wait_title(browser)
         assert process.wait(20) == 0
         assert process.stdout.read() == "saved\n"
     finally:

@@ -13,13 +13,14 @@ import click
 from methrics.node.cli.catalog_file import chosen_catalogs
 from methrics.node.cli.consent_change import grant_command, say_moved, withdraw_command
 from methrics.node.cli.consent_table import show_history, show_overview
+from methrics.node.cli.consent_web import consent_web
 from methrics.node.cli.naming import CommandGroup, resolve_apps
 from methrics.node.cli.options import APPS, CATALOGS, HOME, json_option
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.ledger import read_ledger
 from methrics.node.consent.overview import why
-from methrics.node.paths import Paths, user_paths
+from methrics.node.paths import user_paths
 from methrics.schema.errors import ConfigError
 
 
@@ -52,7 +53,7 @@ def consent(
         return
     paths = user_paths(home)
     if web:
-        ctx.exit(_web(paths, apps, catalogs, browser))
+        ctx.exit(consent_web(paths, apps, catalogs, browser=browser))
     show_overview(paths, as_json, apps, catalogs)
 
 
@@ -133,36 +134,3 @@ def history(outer: Path | None, apps: tuple[str, ...], as_json: bool, home: Path
 
 consent.add_command(grant_command)
 consent.add_command(withdraw_command)
-
-
-def _web(paths: Paths, apps: tuple[str, ...], files: tuple[Path, ...], browser: bool) -> int:
-    """Serves the page until the person has decided or left it. Returns the exit code: 0 if they
-    decided, else 1."""
-    from methrics.node.consent.page.server import ConsentPage
-
-    asking = Asking(chosen_catalogs(paths, apps, files), paths, surface="page")
-    asked = asking.questions(everything=True)
-    if not asked:
-        click.echo("no app was found to decide about; give its catalog: --catalog app.cbor")
-        return 1
-    rule = asking.forbidden()
-    sheets = [asking.sheet(question) for question in asked]
-    reason = "" if rule is None else why(rule, os.environ)
-    overridden = reason and f"{reason[0].upper()}{reason[1:]}."
-    with ConsentPage(asking, sheets, overridden=overridden) as page:
-        click.echo(f"decide here, on this machine only: {page.url}")
-        if browser and _has_desktop():
-            import webbrowser
-
-            webbrowser.open(page.url)
-        saved = page.serve()
-    say_moved(asking.moved)
-    click.echo("saved" if saved else "nothing was decided, so nothing has changed")
-    return 0 if saved else 1
-
-
-def _has_desktop() -> bool:
-    """Returns whether a browser can open a window. A text browser would take over this terminal."""
-    if sys.platform == "darwin":
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -104,6 +104,16 @@ def questions_page(
     )
 
 
+def forward_page(url: str) -> str:
+    """Returns a page that leads the browser on to `url` at once, by itself or by its link."""
+    return _page("forward.html", title="Usage reports", url=url)
+
+
+def code_page(*, wrong: bool = False) -> str:
+    """Returns the page that asks for the code. `wrong`: whether the last one was wrong."""
+    return _page("code.html", title="Usage reports: the code", wrong=wrong)
+
+
 def message_page(title: str, lines: Iterable[str], *, good: bool) -> str:
     """Returns a page with a heading and some sentences, without a form."""
     return _page("message.html", title=title, lines=list(lines), good=good)

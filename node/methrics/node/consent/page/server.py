@@ -1,10 +1,10 @@
 """Serves the page to one browser on this machine, until the person has decided or left.
 
-The server listens on 127.0.0.1 only. The address contains a token that can be used once; in return,
-the browser gets a cookie for a random path. So no other web page (DNS rebinding, forged forms), and
-no program on this machine that has not seen the address, can read the page or answer. Answers are
-accepted only by POST, from a form that this server sent, if the browser names this server as the
-origin.
+The server listens on 127.0.0.1 only. A browser gets in by a code that can be used once: in the
+address that `Handover` writes into a file, or typed into the server's first page. In return it gets
+a cookie for a random path. So no other web page (DNS rebinding, forged forms), and no other user
+of this machine, can read the page or answer. Answers are accepted only by POST, from a form that
+this server sent, if the browser names this server as the origin.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hmac
 import secrets
 import socketserver
 import threading
+from collections.abc import Callable
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler
@@ -32,12 +33,23 @@ REQUEST_TIMEOUT = 10
 """Most seconds for one request, because browsers open connections that they never use."""
 
 COOKIE = "methrics"
+CODE_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
+CODE_LENGTH = 14
+"""Letters of the code, which are hard to confuse, and their number: more than 69 random bits."""
+USED = (
+    "This code or address was used already, or is not complete. "
+    "If you did not open it yourself, stop here and run the command again."
+)
 HTML = "text/html; charset=utf-8"
 
 
 class ConsentPage(socketserver.ThreadingTCPServer):
-    """A server for the page at `url` with the questions of `sheets`. Use it as a context manager,
-    and call `serve`. `overridden`: the rule that forbids everything, in words."""
+    """A server for the page with the questions of `sheets`. Use it as a context manager, and call
+    `serve`. `overridden`: the rule that forbids everything, in words.
+
+    `url` contains the secret: it must not be on a command line. `address` is the same without the
+    secret: there the browser asks for `code`. Either can be used once. Then `entered` is called.
+    """
 
     daemon_threads = True
     allow_reuse_address = False
@@ -61,14 +73,16 @@ class ConsentPage(socketserver.ThreadingTCPServer):
         self._idle = idle
         self._deadline = self._clock.monotonic() + idle
         self._guard = threading.Lock()
-        self._token = secrets.token_urlsafe(24)
+        self.code = "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
+        self.entered: Callable[[], object] = lambda: None
         self._unused = True
         self.session = secrets.token_urlsafe(24)
         self.form_token = secrets.token_urlsafe(24)
         self.path = f"/{secrets.token_urlsafe(12)}/"
         super().__init__(("127.0.0.1", 0), _Handler)
         self.host = f"127.0.0.1:{self.server_address[1]}"
-        self.url = f"http://{self.host}/start?token={self._token}"
+        self.address = f"http://{self.host}/"
+        self.url = f"{self.address}start?code={self.code}"
 
     def serve(self) -> bool:
         """Serves until answers are saved (True), or no request came for `idle` seconds (False)."""
@@ -77,15 +91,24 @@ class ConsentPage(socketserver.ThreadingTCPServer):
         return self.saved
 
     def touch(self) -> None:
-        """Starts the idle time again; called for each request."""
+        """Starts the idle time again; called for each request of the browser that got in."""
         self._deadline = self._clock.monotonic() + self._idle
 
-    def redeem(self, token: str) -> bool:
-        """Returns whether `token` is that of the address and was not used before. It counts as used
-        afterwards."""
+    @property
+    def used(self) -> bool:
+        """Whether a browser got in by the code."""
+        return not self._unused
+
+    def redeem(self, code: str) -> bool:
+        """Returns whether `code` is the right one and was not used before. It counts as used
+        afterwards. A person may type it with capitals, hyphens and spaces."""
+        typed = "".join(code.lower().replace("-", " ").split())
         with self._guard:
-            good = self._unused and hmac.compare_digest(token.encode(), self._token.encode())
+            good = self._unused and hmac.compare_digest(typed.encode(), self.code.encode())
             self._unused = self._unused and not good
+        if good:
+            self.touch()
+            self.entered()
         return good
 
     def save(self, sent: form.Form) -> form.Given:
@@ -114,12 +137,15 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        """Answers a request for the address with the token, or for the page."""
+        """Answers a request for the address with the code, for the form that asks for the code, or
+        for the page."""
         if not self._from_here():
             return
         parts = urlsplit(self.path)
         if parts.path == "/start":
-            self._start(parse_qs(parts.query).get("token", [""])[0])
+            self._start(parse_qs(parts.query).get("code", [""])[0])
+        elif parts.path == "/":
+            self._ask_code()
         elif parts.path == self.server.path and self._known():
             self.server.seen = True
             self._page(HTTPStatus.OK)
@@ -130,7 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Answers a form that the browser sends."""
         if not self._from_here():
             return
-        if self.path != f"{self.server.path}save" or not self._known():
+        code = self.path == "/start"
+        if not code and (self.path != f"{self.server.path}save" or not self._known()):
             self._refuse(HTTPStatus.NOT_FOUND, "There is no such page.")
             return
         origin = f"http://{self.server.host}"
@@ -141,6 +168,13 @@ class _Handler(BaseHTTPRequestHandler):
         if sent is None:
             self._refuse(HTTPStatus.BAD_REQUEST, "This is not the form of the page.")
             return
+        if code:
+            self._start((sent.get("code") or [""])[0])
+            return
+        self._save(sent)
+
+    def _save(self, sent: form.Form) -> None:
+        """Saves the answers of a form, if the form has the token that the page gave it."""
         token = (sent.get("token") or [""])[0]
         if not hmac.compare_digest(token.encode(), self.server.form_token.encode()):
             self._refuse(HTTPStatus.FORBIDDEN, "This form was not sent from its own page.")
@@ -161,7 +195,6 @@ class _Handler(BaseHTTPRequestHandler):
     def _from_here(self) -> bool:
         """Returns whether the request names this server's own address. Otherwise refuses the
         request, which may be an attack (DNS rebinding)."""
-        self.server.touch()
         if self.headers.get_all("Host") == [self.server.host]:
             return True
         self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "This page has another address.")
@@ -175,20 +208,33 @@ class _Handler(BaseHTTPRequestHandler):
             found = SimpleCookie(self.headers.get("Cookie", "")).get(COOKIE)
         except CookieError:
             return False
-        if found is None:
-            return False
-        return hmac.compare_digest(found.value.encode(), self.server.session.encode())
+        known = found is not None and hmac.compare_digest(
+            found.value.encode(), self.server.session.encode()
+        )
+        if known:
+            self.server.touch()
+        return known
 
-    def _start(self, token: str) -> None:
-        if not self.server.redeem(token):
-            self._refuse(
-                HTTPStatus.FORBIDDEN,
-                "This address was used already, or is not complete. "
-                "If you did not open it yourself, stop here and run the command again.",
-            )
+    def _ask_code(self) -> None:
+        if self.server.used:
+            self._refuse(HTTPStatus.FORBIDDEN, USED)
+        else:
+            self._send(HTTPStatus.OK, render.code_page())
+
+    def _start(self, code: str) -> None:
+        """Lets the browser in. The reply is a page that leads on and no redirect: a browser that
+        comes from a file does not send a strict cookie along a redirect."""
+        if not self.server.redeem(code):
+            if code and not self.server.used:
+                self._send(HTTPStatus.FORBIDDEN, render.code_page(wrong=True))
+            else:
+                self._refuse(HTTPStatus.FORBIDDEN, USED)
             return
-        cookie = f"{COOKIE}={self.server.session}; Path={self.server.path}; HttpOnly; SameSite=Lax"
-        self._headers(HTTPStatus.SEE_OTHER, 0, {"Location": self.server.path, "Set-Cookie": cookie})
+        cookie = (
+            f"{COOKIE}={self.server.session}; Path={self.server.path}; HttpOnly; SameSite=Strict"
+        )
+        page = render.forward_page(self.server.path)
+        self._send(HTTPStatus.OK, page, {"Set-Cookie": cookie})
 
     def _form(self) -> form.Form | None:
         length = self.headers.get("Content-Length", "")
@@ -225,9 +271,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         self._send(status, render.message_page("Not here", [why], good=False))
 
-    def _send(self, status: HTTPStatus, text: str) -> None:
+    def _send(self, status: HTTPStatus, text: str, more: dict[str, str] | None = None) -> None:
         body = text.encode()
-        self._headers(status, len(body), {"Content-Type": HTML})
+        self._headers(status, len(body), {"Content-Type": HTML, **(more or {})})
         self.wfile.write(body)
         self.wfile.flush()
 
@@ -248,4 +294,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Logs nothing, because the address holds a secret."""
+        """Logs nothing, because the address can contain the code."""
