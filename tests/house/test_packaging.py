@@ -58,6 +58,15 @@ def test_an_app_works_with_the_base_install() -> None:
         "assert not recorder.record('heartbeat', os='linux')\n"
         "grant(user_paths(), recorder.namespace, ['heartbeat'], now=Clock().now())\n"
         "assert recorder.record('heartbeat', **recorder.facts('heartbeat'))\n"
+        "mine = recorder.mine()\n"
+        "assert [one.type for one in mine.preview()] == ['heartbeat']\n"
+        "assert mine.reports() == []\n"
+        "assert mine.export('csv')\n"
+        "assert mine.withdraw().deleted == 1\n"
+        "assert mine.erase().dropped == 0\n"
+        "assert mine.reset() == [recorder.namespace]\n"
+        "assert mine.burn().receipts == 0\n"
+        "assert not recorder.record('heartbeat')\n"
         "recorder.close()\n"
     )
     assert done.returncode == 0, done.stderr

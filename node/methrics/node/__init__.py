@@ -1,6 +1,7 @@
 """What runs beside and inside an app: consent, recorder, outbox, publisher, relay.
 
-An app needs `open` and the recorder that it returns. Three other parts are public:
+An app needs `open` and the recorder that it returns; `Asking` and `Mine` are what the recorder's
+`asking()` and `mine()` return. Three other parts are public:
 `methrics.node.publisher` (for apps that publish themselves), `methrics.node.bridges.mixpanel` and
 `.otel` (for apps that keep the calls of another library), and `methrics.node.testing` (a network in
 memory).
@@ -13,16 +14,20 @@ from typing import TYPE_CHECKING
 from methrics.schema.lazy import front
 
 if TYPE_CHECKING:
+    from methrics.node.consent.asking import Asking
+    from methrics.node.mine.mine import Mine
     from methrics.node.paths import user_paths
     from methrics.node.record.opening import open
     from methrics.node.record.recorder import Recorder, Statistics
     from methrics.node.record.sequences import Sequence
 
-__all__ = ["Recorder", "Sequence", "Statistics", "open", "user_paths"]
+__all__ = ["Asking", "Mine", "Recorder", "Sequence", "Statistics", "open", "user_paths"]
 
 __getattr__, __dir__ = front(
     __name__,
     {
+        "Asking": "methrics.node.consent.asking",
+        "Mine": "methrics.node.mine.mine",
         "Recorder": "methrics.node.record.recorder",
         "Sequence": "methrics.node.record.sequences",
         "Statistics": "methrics.node.record.recorder",

@@ -16,7 +16,6 @@ import pytest
 from aggregate_making import batch, seed
 
 from methrics.aggregate.cli.main import main
-from methrics.aggregate.mine.own_file import write_own
 from methrics.aggregate.mine.public_crowd import PublicReports, period_of
 from methrics.aggregate.parquet.download import local_copy
 from methrics.aggregate.parquet.export import Exporter, directory_beside
@@ -25,6 +24,7 @@ from methrics.aggregate.store.store import Store
 from methrics.node.clock import Clock, ManualClock
 from methrics.node.consent.ledger import grant
 from methrics.node.mine.own import ReadableReport
+from methrics.node.mine.own_file import write_own
 from methrics.node.mine.trail.gather import gather
 from methrics.node.mine.trail.others import agreement
 from methrics.node.outbox.journal import Journal

@@ -8,26 +8,17 @@ from pathlib import Path
 
 import click
 
-from methrics.aggregate.mine.own_file import write_own
 from methrics.node.cli.naming import CommandGroup, resolve_apps
 from methrics.node.cli.options import APPS, HOME, json_option
 from methrics.node.cli.tables import Row, print_table
 from methrics.node.clock import Clock
+from methrics.node.mine.mine import Mine
 from methrics.node.mine.own import OwnReport, moment
-from methrics.node.mine.reports import (
-    FORMATS,
-    ID_DIGITS,
-    read_mine,
-    set_aside,
-    to_cbor,
-    to_csv,
-    to_jsonl,
-    to_rows,
-)
+from methrics.node.mine.own_file import write_own
+from methrics.node.mine.reports import FORMATS, ID_DIGITS, form_of, to_jsonl, to_rows
 from methrics.node.outbox.found import namespaces_here
 from methrics.node.outbox.rows import ACKNOWLEDGED
 from methrics.node.paths import user_paths
-from methrics.node.report.parts import said
 from methrics.schema.errors import ConfigError
 
 PATIENCE = 3 * 86_400
@@ -67,8 +58,9 @@ def mine(
             raise click.UsageError("give options after the name of the subcommand")
         return
     paths = user_paths(home)
-    found = read_mine(paths, Clock(), resolve_apps(apps, namespaces_here(paths)))
-    for path in set_aside(paths):
+    own = Mine(paths, resolve_apps(apps, namespaces_here(paths)) or None)
+    found = own.reports()
+    for path in own.damaged():
         click.echo(f"methrics: {path} is damaged: the reports in it are not listed", err=True)
     if source is None:
         _list(found, as_json)
@@ -87,10 +79,9 @@ def _list(found: list[OwnReport], as_json: bool) -> None:
 
 
 def _row(one: OwnReport, state: str) -> Row:
-    values = said(one.event_type, one.parts) if one.event_type else ""
     made = f"{moment(one.receipt.made)} UTC"
     report = (one.id.hex()[:ID_DIGITS], one.namespace, one.number, one.receipt.type)
-    return (*report, made, state, values)
+    return (*report, made, state, one.words)
 
 
 def _check(found: list[OwnReport], source: str, as_json: bool) -> int:
@@ -144,24 +135,21 @@ def export(out: Path, form: str | None, apps: tuple[str, ...], home: Path | None
     reports, but no key: it cannot erase them. Anyone who has the file knows which reports are
     yours, so it is made readable for you alone.
     """
-    form = form or (out.suffix[1:] if out.suffix[1:] in FORMATS else "jsonl")
+    form = form or form_of(out)
     paths = user_paths(home)
-    found = read_mine(paths, Clock(), resolve_apps(apps, namespaces_here(paths)))
+    own = Mine(paths, resolve_apps(apps, namespaces_here(paths)) or None)
     if form == "parquet":
         if str(out) == "-":
             raise ConfigError("no-stream", "Parquet goes to a file", "name one, or another format")
         from methrics.aggregate.mine.parquet_file import write_parquet
 
+        found = own.reports()
         write_own(out, b"")
         write_parquet(out, *to_rows(found))
+        count = len(found)
+    elif str(out) == "-":
+        click.echo(own.export(form), nl=False)
+        return
     else:
-        data = to_cbor(found) if form == "cbor" else _text(found, form).encode()
-        if str(out) == "-":
-            click.echo(data, nl=False)
-            return
-        write_own(out, data)
-    click.echo(f"{len(found)} reports written to {out}", err=True)
-
-
-def _text(found: list[OwnReport], form: str) -> str:
-    return to_csv(found) if form == "csv" else to_jsonl(found)
+        count = own.save(out, form)
+    click.echo(f"{count} reports written to {out}", err=True)

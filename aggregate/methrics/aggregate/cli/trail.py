@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from methrics.aggregate.cli.public_data import open_public
-from methrics.aggregate.mine.own_file import write_own
 from methrics.node.cli.naming import resolve_apps
 from methrics.node.cli.options import APPS, FILE, HOME, json_option
 from methrics.node.clock import Clock
+from methrics.node.mine.own_file import write_own
 from methrics.node.mine.trail.gather import Gathered, gather
 from methrics.node.mine.trail.picture import page
 from methrics.node.mine.trail.text import lines

@@ -9,15 +9,16 @@ import click
 from methrics.node.cli.catalog_file import chosen_catalogs
 from methrics.node.cli.confirm import confirm
 from methrics.node.cli.counted import counted
+from methrics.node.cli.erase import offer
 from methrics.node.cli.naming import check_names, resolve_apps
 from methrics.node.cli.options import CATALOGS, HOME, TYPES, WHOLE_APPS, YES
-from methrics.node.clock import Clock
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.apps import known_catalogs
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.ledger import read_answers
 from methrics.node.consent.screen import whole
-from methrics.node.consent.withdrawal import withdraw_app, withdraw_everything
+from methrics.node.mine.mine import Mine
+from methrics.node.mine.own import OwnReport
 from methrics.node.outbox.found import namespaces_here
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.report.route_names import ROUTES
@@ -114,21 +115,24 @@ def withdraw_command(
         raise click.UsageError("give --app NAME, with --type if you like, or --all")
     paths = user_paths(home or outer)
     if everything:
-        done = withdraw_everything(paths, clock=Clock(), through=COMMAND)
+        mine = Mine(paths, None, through=COMMAND)
+        done = mine.withdraw()
         say_moved(done.moved)
         click.echo(f"every app: off; {counted(done.deleted, 'waiting event')} deleted")
-        _offer_erasing(paths, namespaces_here(paths), ())
+        offer(mine, done.left, namespaces_here(paths), ())
         return
     known = _types_by_app(paths)
     chosen = resolve_apps(apps, known, whole=True)
     for app in chosen:
         check_names(types, known[app] - {EVERY}, kind="event type", owner=app)
+    left: list[OwnReport] = []
     for app in chosen:
-        done = withdraw_app(paths, app, types, clock=Clock(), through=COMMAND)
+        done = Mine(paths, (app,), declared=known[app], through=COMMAND).withdraw(*types)
         say_moved(done.moved)
+        left += done.left
         stopped = ", ".join(types) or "every event type"
         click.echo(f"{app}: off: {stopped}; {counted(done.deleted, 'waiting event')} deleted")
-    _offer_erasing(paths, list(chosen), types)
+    offer(Mine(paths, chosen), left, chosen, types)
 
 
 def say_moved(moved: str | None) -> None:
@@ -147,12 +151,6 @@ def _types_by_app(paths: Paths) -> dict[str, set[str]]:
     for catalog in known_catalogs(paths):
         known.setdefault(_name(catalog), set()).update(catalog.types)
     return known
-
-
-def _offer_erasing(paths: Paths, apps: list[str], types: tuple[str, ...]) -> None:
-    from methrics.node.cli.erase import offer  # imports the publisher
-
-    offer(paths, apps, types)
 
 
 def _name(catalog: Catalog) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -18,16 +17,13 @@ from methrics.node.cli.naming import check_names, resolve_apps
 from methrics.node.cli.options import HOME, TYPES, WHOLE_APPS, YES, json_option
 from methrics.node.clock import Clock
 from methrics.node.consent.apps import known_catalogs
+from methrics.node.mine.erasing import Erased
+from methrics.node.mine.mine import Mine
 from methrics.node.mine.own import OwnReport
-from methrics.node.mine.reports import pick, read_mine
-from methrics.node.mine.reset import Burned, burn, renew, to_burn
-from methrics.node.outbox.erasures import ErasureCounts, Erasures
+from methrics.node.mine.reports import pick
 from methrics.node.outbox.found import namespaces_here
-from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, user_paths
-from methrics.node.publish.permission import may_erase
-from methrics.node.report.erasure import sign_all
-from methrics.node.report.pacing import WINDOW, WINDOW_MAX, spread
+from methrics.node.report.pacing import WINDOW, WINDOW_MAX
 from methrics.schema.pages.explain import duration
 
 
@@ -71,17 +67,17 @@ def erase(
         raise click.UsageError("--all goes alone")
     paths = user_paths(home)
     apps, window = resolve_apps(apps, namespaces_here(paths), whole=True), int(over)
-    known = read_mine(paths, Clock(), apps)
+    mine = Mine(paths, apps or None, clock=Clock())
+    known = mine.reports()
     if not reports and not namespaces_here(paths) and not as_json:
         click.echo("nothing was recorded here: there is nothing to erase")
         return
     _check_types(paths, known, types)
     chosen = _choose(known, reports, types)
-    whole = not reports
     if not yes:
-        _confirm(chosen, whole, window)
-    outcome = _erase(paths, chosen, apps, types, whole=whole, over=window, again=again)
-    _print_outcome(paths, outcome, window, as_json)
+        _confirm(chosen, not reports, window)
+    done = mine.erase(chosen if reports else None, types=types, over=window, again=again)
+    _print_outcome(mine, done, window, as_json)
 
 
 def _check_types(paths: Paths, known: list[OwnReport], types: tuple[str, ...]) -> None:
@@ -120,58 +116,10 @@ def _confirm(chosen: list[OwnReport], whole: bool, over: int) -> None:
     confirm("Erase?")
 
 
-class _Totals:
-    """The numbers of reports, events and erasures that were handled, over all apps."""
-
-    def __init__(self) -> None:
-        self.journaled = self.dropped = self.already = self.again = self.waiting = 0
-
-    def add(self, outcome: ErasureCounts) -> None:
-        self.journaled += outcome.journaled
-        self.dropped += outcome.dropped
-        self.already += outcome.already
-
-
-def _erase(
-    paths: Paths,
-    chosen: list[OwnReport],
-    apps: tuple[str, ...],
-    types: tuple[str, ...],
-    *,
-    whole: bool,
-    over: int,
-    again: bool,
-) -> _Totals:
-    by_app: dict[str, list[OwnReport]] = defaultdict(list)
-    for one in chosen:
-        by_app[one.namespace].append(one)
-    if whole:  # waiting events are dropped even if no report was made
-        for name in apps or namespaces_here(paths):
-            by_app.setdefault(name, [])
-    totals, rng, clock = _Totals(), random.SystemRandom().random, Clock()
-    for namespace, own in by_app.items():
-        journal = Journal(paths.outbox(namespace), clock=clock)
-        try:
-            erasures, now = Erasures(journal), clock.now()
-            if whole:
-                totals.waiting += sum(map(erasures.forget_waiting, types or (None,)))
-            new = [one.receipt for one in own if one.erasure is None]
-            signed = sign_all(new, erasures.seed_of, now=now, window=over, rng=rng)
-            totals.add(erasures.request(signed, now))
-            old = [one.number for one in own if one.erasure is not None]
-            totals.already += len(old)
-            if again:
-                moments = spread(len(old), now, over, rng)
-                totals.again += erasures.request_again(zip(old, moments, strict=True))
-        finally:
-            journal.close()
-    return totals
-
-
-def _print_outcome(paths: Paths, done: _Totals, over: int, as_json: bool) -> None:
-    silent = not may_erase(paths)
+def _print_outcome(mine: Mine, done: Erased, over: int, as_json: bool) -> None:
+    silent = not mine.may_erase()
     if as_json:
-        click.echo(json.dumps({**vars(done), "window": over, "silent": silent}))
+        click.echo(json.dumps({**asdict(done), "window": over, "silent": silent}))
         return
     waiting = counted(done.waiting, "waiting event")
     click.echo(f"dropped before they left: {counted(done.dropped, 'report')}, {waiting}")
@@ -179,6 +127,9 @@ def _print_outcome(paths: Paths, done: _Totals, over: int, as_json: bool) -> Non
     if done.already:
         more = f", {done.again} of them once more" if done.again else ""
         click.echo(f"erasures made before: {done.already}{more}")
+    if done.damaged:
+        reports = counted(done.damaged, "report")
+        click.echo(f"damaged in the outbox, so no erasure can be made: {reports}")
     if done.journaled or done.again:
         click.echo(
             "They leave while an app publishes, or with: methrics publish"
@@ -205,26 +156,15 @@ def reset(apps: tuple[str, ...], burning: bool, yes: bool, home: Path | None) ->
     if not chosen:
         click.echo("nothing was recorded here: there is nothing to reset")
         return
-    journals = {name: Journal(paths.outbox(name)) for name in chosen}
-    try:
-        if burning:
-            _burn(journals, yes)
-            return
-        for name, journal in journals.items():
-            renew(journal)
-            click.echo(f"{name}: new keys and a new week from the next report on; receipts kept")
-    finally:
-        for journal in journals.values():
-            journal.close()
+    if burning:
+        _burn(paths, chosen, yes)
+        return
+    for name in Mine(paths, chosen).reset():
+        click.echo(f"{name}: new keys and a new week from the next report on; receipts kept")
 
 
-def _burn(journals: dict[str, Journal], yes: bool) -> None:
-    losses = [to_burn(journal) for journal in journals.values()]
-    total = Burned(
-        receipts=sum(one.receipts for one in losses),
-        unsent=sum(one.unsent for one in losses),
-        erasures=sum(one.erasures for one in losses),
-    )
+def _burn(paths: Paths, apps: Sequence[str], yes: bool) -> None:
+    total = Mine(paths, apps).to_burn()
     if not yes:
         click.echo(
             f"This destroys the receipts and keys of {counted(total.receipts, 'report')} that "
@@ -240,30 +180,25 @@ def _burn(journals: dict[str, Journal], yes: bool) -> None:
             )
         click.echo("Backups and snapshots of this disk are not changed.")
         confirm("Burn?")
-    for name, journal in journals.items():
-        done = burn(journal)
+    for name in apps:
+        done = Mine(paths, (name,)).burn()
         erasures = counted(done.erasures, "erasure")
         click.echo(f"{name}: {counted(done.receipts, 'receipt')} burned, {erasures} dropped")
 
 
-def offer(paths: Paths, apps: Sequence[str], types: tuple[str, ...]) -> None:
-    """Prints, after a withdrawal, how many reports have left already. On a terminal, offers to
-    erase them."""
-    known = set(namespaces_here(paths))
-    chosen = [app for app in apps if app in known]
-    found = read_mine(paths, Clock(), chosen) if chosen else []
-    left = [one for one in _choose(found, (), types) if one.may_have_left and one.erasure is None]
+def offer(mine: Mine, left: list[OwnReport], apps: Sequence[str], types: tuple[str, ...]) -> None:
+    """Prints, after a withdrawal from `apps`, how many reports had left already (`left`). On a
+    terminal, offers to erase them."""
     if not left:
         return
     public = f"already left, and public: {counted(len(left), 'report')}"
     if not on_a_terminal():
-        names = [f"--app {app}" for app in chosen] + [f"--type {name}" for name in types]
+        names = [f"--app {app}" for app in apps] + [f"--type {name}" for name in types]
         command = " ".join(["methrics erase", *names])
         click.echo(f"{public}; to erase them: {command}")
         return
     if click.confirm(f"{public}. Erase them, within {duration(WINDOW)}?", default=False):
-        done = _erase(paths, left, (), (), whole=False, over=WINDOW, again=False)
-        _print_outcome(paths, done, WINDOW, False)
+        _print_outcome(mine, mine.erase(left), WINDOW, False)
 
 
 def on_a_terminal() -> bool:

@@ -17,46 +17,28 @@ from methrics.node.clock import Clock
 from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.ledger import policy_off
 from methrics.node.consent.overview import why
+from methrics.node.mine.mine import Mine
 from methrics.node.mine.own import moment
 from methrics.node.mine.preview import (
-    NEVER,
     PLANNED,
     SIGNED,
     UNDRAWN,
-    WITHHELD,
     Leaving,
     Preview,
     choose,
-    look,
-    strike,
+    look_all,
 )
+from methrics.node.mine.preview_text import lines
 from methrics.node.mine.reports import set_aside
 from methrics.node.outbox.found import namespaces_here
-from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, user_paths
-from methrics.node.publish.permission import consent_of
-from methrics.node.report.parts import label, meaning, part_names, parts_of
+from methrics.node.report.parts import parts_of
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.diagnostic import hexdump, readable
 from methrics.schema.wire.envelope import split
 
 SHOWN = 20
 """Most reports that are shown without --all, those that leave first."""
-
-VALUE_WIDTH = 32
-"""Widest column of values: the meaning of a longer one starts on the next line."""
-
-_FIXED = {
-    SIGNED: "signed and journaled: exactly these bytes leave",
-    PLANNED: "not signed yet: its values are fixed, its key and signature follow",
-}
-_REASONS = {
-    "not-allowed": "waits: your consent does not let it leave by this route now",
-    "said-already": "makes no report: this day is in an earlier report",
-    "no-milestone": "makes no report: only your first day and a few later ones are reported",
-    UNDRAWN: "randomized values are drawn with the first report: those shown are examples",
-    "withdrawn": "you said no to this type: dropped at the publisher's next pass",
-}
 
 
 @click.command()
@@ -89,7 +71,8 @@ def preview(
     strike out; a report that you strike out never leaves.
     """
     paths, clock = user_paths(home), Clock()
-    found = _look(paths, apps, route, clock)
+    known = namespaces_here(paths)
+    found = look_all(paths, resolve_apps(apps, known) or known, route, clock)
     for path in set_aside(paths):
         click.echo(f"methrics: {path} is damaged: the reports in it are not listed", err=True)
     entries = [one for app in found for one in app.leaving]
@@ -101,7 +84,7 @@ def preview(
     if as_json:
         click.echo(json.dumps(_document(paths, found, entries), indent=1))
         return
-    for line in _lines(paths, found, shown, len(entries), route, brief):
+    for line in _lines(paths, found, shown, len(entries), brief):
         click.echo(line)
     if shown and on_a_terminal():
         words = click.prompt(
@@ -109,15 +92,6 @@ def preview(
         )
         for one in _chosen(entries, tuple(words.replace(",", " ").split())):
             _strike(paths, one)
-
-
-def _look(paths: Paths, apps: tuple[str, ...], route: str, clock: Clock) -> list[Preview]:
-    known = namespaces_here(paths)
-    chosen = resolve_apps(apps, known) or known
-    found = [
-        look(paths, name, consent_of(paths, name, route, clock)(), route, clock) for name in chosen
-    ]
-    return [one for one in found if one is not None]
 
 
 def _chosen(entries: list[Leaving], words: tuple[str, ...]) -> list[Leaving]:
@@ -135,11 +109,7 @@ def _chosen(entries: list[Leaving], words: tuple[str, ...]) -> list[Leaving]:
 
 
 def _strike(paths: Paths, one: Leaving) -> None:
-    journal = Journal(paths.outbox(one.namespace))
-    try:
-        done = strike(journal, one)
-    finally:
-        journal.close()
+    done = Mine(paths, (one.namespace,)).strike(one)
     name = f"{one.id} ({one.type} of {moment(one.time)} UTC)"
     click.echo(
         {
@@ -156,7 +126,6 @@ def _lines(
     found: list[Preview],
     shown: list[Leaving],
     total: int,
-    route: str,
     brief: bool,
 ) -> Iterator[str]:
     rule = _rule(paths)
@@ -166,7 +135,9 @@ def _lines(
         yield "nothing waits to leave"
     for number, one in enumerate(shown, 1):
         yield ""
-        yield from _words(number, one, route)
+        first, *more = lines(one)
+        yield f"{number}  {first}"
+        yield from (f"   {line}" for line in more)
         if one.raw and not brief:
             yield ""
             yield readable(split(one.raw))
@@ -182,43 +153,6 @@ def _lines(
                 f"{app.namespace}: {counted(len(app.erasures), 'erasure')} waiting, the last until "
                 f"{moment(app.erasures[-1])} UTC"
             )
-
-
-def _words(number: int, one: Leaving, route: str) -> Iterator[str]:
-    yield f"{number}  {one.id}  {one.type} of {moment(one.time)} UTC, {one.namespace}"
-    if one.state in (SIGNED, PLANNED):
-        yield f"   leaves by {route}, not before {moment(one.earliest)} UTC; the publisher's passes"
-        yield "   and the relay's mixing then decide the moment"
-        yield f"   {_FIXED[one.state]} ({len(one.raw)} bytes)"
-    if one.attempts:
-        yield f"   sending was tried {counted(one.attempts, 'time')}: it may have left already"
-    if one.reason:
-        yield f"   {_why(one)}"
-    event_type = one.catalog.types.get(one.type) if one.catalog else None
-    if one.report is None or event_type is None:
-        return
-    parts = parts_of(one.report)
-    shown = [
-        (name, label(event_type, name, parts[name]))
-        for name in part_names(event_type)
-        if name in parts
-    ]
-    width = min(VALUE_WIDTH, max((len(value) for _, value in shown), default=0))
-    for name, value in shown:
-        meant = meaning(event_type, name)
-        if len(value) > width:
-            yield f"   {name:<14} {value}"
-            yield f"   {'':<14} {'':<{width}}  {meant}"
-        else:
-            yield f"   {name:<14} {value:<{width}}  {meant}"
-
-
-def _why(one: Leaving) -> str:
-    if one.state == WITHHELD:
-        return f"withheld by your threshold: {one.reason}"
-    if one.state == NEVER:
-        return _REASONS.get(one.reason, f"makes no report: {one.reason}")
-    return _REASONS.get(one.reason, one.reason)
 
 
 def _rule(paths: Paths) -> str | None:

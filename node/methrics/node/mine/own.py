@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from methrics.node.outbox.erasures import Erasures, JournaledErasure
 from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, Receipt
-from methrics.node.report.parts import Parts, parts_of, stable_names
+from methrics.node.report.parts import Parts, parts_of, said, stable_names
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.fields import Wire
@@ -63,6 +63,12 @@ class OwnReport:
     def name(self) -> str:
         """A short name for links and pictures: `heartbeat 12`."""
         return f"{self.receipt.type} {self.number}"
+
+    @property
+    def words(self) -> str:
+        """The report's values on one line, such as `version 1.2, os linux, daily yes`; empty if the
+        report cannot be decoded."""
+        return said(self.event_type, self.parts) if self.event_type and self.report else ""
 
     @property
     def fate(self) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
@@ -20,7 +20,7 @@ from methrics.node.outbox.found import read_catalogs
 from methrics.node.outbox.journal import Journal, week_start
 from methrics.node.outbox.rows import Identity, Pending, Receipt, Snapshot
 from methrics.node.paths import Paths
-from methrics.node.publish.permission import Consent
+from methrics.node.publish.permission import Consent, consent_of
 from methrics.node.report.prepare import Prepared, credible, prepare
 from methrics.node.report.threshold.keeping import threshold_meter
 from methrics.node.report.threshold.meter import Meter
@@ -49,8 +49,8 @@ class Leaving:
 
     `id`: 8 hex digits that change if the entry changes. `state`: SIGNED, PLANNED, WITHHELD, WAITS
     or NEVER. `reason`: the cause of the last three states, or UNDRAWN. `earliest`: the earliest
-    time at which it may be sent (Unix seconds). `report` and `raw` (the exact bytes) are None and
-    b"" if no report is made.
+    time at which it may be sent (Unix seconds). `route`: that of the preview. `report` and `raw`
+    (the exact bytes) are None and b"" if no report is made.
     """
 
     namespace: str
@@ -61,9 +61,15 @@ class Leaving:
     earliest: int
     catalog: Catalog | None
     source: Pending | Receipt
+    route: str
     report: Report | None = None
     raw: bytes = b""
     reason: str = ""
+
+    @property
+    def order(self) -> tuple[bool, int, str]:
+        """Sorts entries: those that leave soonest first, those that never leave last."""
+        return self.state == NEVER, self.earliest, self.id
 
     @property
     def attempts(self) -> int:
@@ -101,6 +107,16 @@ def look(
     return Preview(namespace, found, snapshot.erasures)
 
 
+def look_all(paths: Paths, namespaces: Iterable[str], route: str, clock: Clock) -> list[Preview]:
+    """Returns the preview of each of `namespaces` that has an outbox, under the consent of this
+    moment. Raises StoreError."""
+    found = [
+        look(paths, name, consent_of(paths, name, route, clock)(), route, clock)
+        for name in namespaces
+    ]
+    return [one for one in found if one is not None]
+
+
 def plan(
     namespace: str,
     snapshot: Snapshot,
@@ -111,10 +127,10 @@ def plan(
     meter: Meter | None = None,
 ) -> list[Leaving]:
     """Returns the entries of a preview at `now` (Unix seconds), soonest first. Pure."""
-    signed = [_signed(namespace, one, catalogs, consent, now) for one in snapshot.due]
+    signed = [_signed(namespace, one, catalogs, consent, route, now) for one in snapshot.due]
     made = _Making(namespace, snapshot, catalogs, consent, route, meter, now)
     found = signed + made.all()
-    return sorted(found, key=lambda one: (one.state == NEVER, one.earliest, one.id))
+    return sorted(found, key=attrgetter("order"))
 
 
 def strike(journal: Journal, one: Leaving) -> str:
@@ -147,6 +163,7 @@ def _signed(
     receipt: Receipt,
     catalogs: Mapping[int, Catalog],
     consent: Consent,
+    route: str,
     now: int,
 ) -> Leaving:
     catalog = catalogs.get(receipt.catalog)
@@ -164,6 +181,7 @@ def _signed(
         earliest=max(now, receipt.due_at(now)),
         catalog=catalog,
         source=receipt,
+        route=route,
         report=report,
         raw=receipt.raw,
     )
@@ -283,6 +301,7 @@ class _Making:
             earliest=earliest,
             catalog=self._catalogs.get(row.catalog),
             source=row,
+            route=self._route,
             reason=reason,
         )
 

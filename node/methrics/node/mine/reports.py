@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 from methrics.node.clock import Clock
 from methrics.node.mine.own import OwnReport, read_own
@@ -22,7 +23,10 @@ from methrics.schema.errors import ConfigError
 from methrics.schema.wire.codec import encode
 from methrics.schema.wire.envelope import split
 
-FORMATS = ("cbor", "jsonl", "csv", "parquet")
+PLAIN_FORMATS = ("cbor", "jsonl", "csv")
+"""File formats of an export that need no other package."""
+
+FORMATS = (*PLAIN_FORMATS, "parquet")
 """File formats of an export. `parquet` needs the extra `aggregate`."""
 
 VERSION = 1
@@ -82,6 +86,24 @@ def pick(found: Iterable[OwnReport], words: Iterable[str]) -> list[OwnReport]:
             )
         chosen[fits[0].id] = fits[0]
     return list(chosen.values())
+
+
+def form_of(path: Path, forms: Collection[str] = FORMATS) -> str:
+    """Returns the one of `forms` that the file's ending names, else "jsonl"."""
+    ending = path.suffix[1:]
+    return ending if ending in forms else "jsonl"
+
+
+def encoded(found: Iterable[OwnReport], form: str) -> bytes:
+    """Returns an export of `found` in one of PLAIN_FORMATS. Raises ConfigError `unknown-format` for
+    another one."""
+    if form == "cbor":
+        return to_cbor(found)
+    if form not in PLAIN_FORMATS:
+        raise ConfigError(
+            "unknown-format", f"no such format: {form}", f"one of {', '.join(PLAIN_FORMATS)}"
+        )
+    return (to_csv(found) if form == "csv" else to_jsonl(found)).encode()
 
 
 def as_record(one: OwnReport) -> dict[str, object]:

@@ -28,6 +28,7 @@ from methrics.schema.wire.codec import encode
 if TYPE_CHECKING:
     from methrics.node.consent.asking import Asking
     from methrics.node.consent.questions import Question
+    from methrics.node.mine.mine import Mine
     from methrics.node.record.writer import Writer
     from methrics.schema.catalog.catalog import Catalog, EventType
 
@@ -180,6 +181,22 @@ class Recorder:
             results=results,
             surface=surface,
             clock=self._clock,
+        )
+
+    def mine(self) -> Mine:
+        """Returns the person's own reports of this app, and what the person may do with them:
+        preview, export, withdraw, erase and reset. It needs only the base install.
+
+        Unlike a recorder, the returned object raises LocalError.
+        """
+        from methrics.node.mine.mine import Mine
+
+        return Mine(
+            self._paths,
+            (self.namespace,) if self.namespace else (),
+            declared=self._types,
+            clock=self._clock,
+            rng=self._rng,
         )
 
     def questions(
