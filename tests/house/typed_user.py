@@ -17,7 +17,7 @@ from methrics.aggregate import (
     open_truth,
     verify,
 )
-from methrics.node import Recorder, Sequence, user_paths
+from methrics.node import Asking, Mine, Recorder, Sequence, user_paths
 from methrics.node.bridges import mixpanel, otel
 from methrics.node.publisher import (
     PublisherSettings,
@@ -58,6 +58,15 @@ def embed(catalog: Path) -> tuple[bool, dict[str, int]]:
 
 def begin(recorder: Recorder) -> Sequence:
     return recorder.sequence("signin", variant="b")
+
+
+def settle(recorder: Recorder) -> tuple[int, list[str]]:
+    asking: Asking = recorder.asking()
+    asking.answer("heartbeat", "yes", fields=["os"])
+    mine: Mine = recorder.mine()
+    shown = [f"{one.name}: {one.words} ({one.fate})" for one in mine.reports()]
+    shown += [line for entry in mine.preview() for line in mine.describe(entry)]
+    return mine.erase(mine.withdraw("heartbeat").left).journaled, shown
 
 
 def keep_calls(recorder: Recorder) -> tuple[dict[str, int], PeriodicExportingMetricReader]:
