@@ -28,6 +28,29 @@ def changed(old: str, new: str, text: str = MINIMAL) -> tuple[set[str], list[str
     return asks_again(changes), [str(change) for change in changes]
 
 
+RANDOM = MINIMAL.replace(
+    'values = ["home", "help"]', 'values = ["home", "help", "shop"]\nrandomize = {epsilon = 1.0}'
+)
+
+
+def test_other_values_of_a_randomized_field_ask_again_even_if_they_are_fewer() -> None:
+    fewer = '["home", "help"]'
+    assert changed('["home", "help", "shop"]', fewer, RANDOM)[0] == {"visit"}
+    assert changed('["home", "help", "shop"]', fewer, RANDOM.replace("randomize", "#"))[0] == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('["home", "help", "shop"]', '["shop", "home", "help"]'), ("1.0", "0.999"), ("1.0", "0.1")],
+)
+def test_a_randomized_field_does_not_ask_again_if_no_new_answer_is_drawn(
+    old: str, new: str
+) -> None:
+    again, lines = changed(old, new, RANDOM)
+    assert again == set()
+    assert len(lines) == 1
+
+
 @given(type_maps())
 def test_a_catalog_does_not_differ_from_itself(wire: dict[str, Any]) -> None:
     assert diff(Declared(wire), Declared(wire)) == []

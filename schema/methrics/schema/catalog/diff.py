@@ -2,7 +2,9 @@
 
 People are asked again about an event type if its reports could reveal more about a person, are
 kept longer, leave sooner, or have more precise times. They are not asked again if its reports
-reveal less, or if only wording changes that does not affect the reports.
+reveal less, or if only wording changes that does not affect the reports. A field with randomized
+response always asks again if its values change, even to fewer: its new answer is independent of the
+earlier one, so both together reveal more.
 """
 
 from __future__ import annotations
@@ -185,9 +187,8 @@ def _diff_field(type: str, where: str, old: Field, new: Field) -> list[Change]:
         message = f"was {old.source or 'the app'}, is {new.source or 'the app'}"
         changes.append(Change(type, f"{where}.source", message, True))
     if old.randomize != new.randomize:
-        # Without randomized response, or with a larger epsilon, an answer reveals more. With a
-        # smaller epsilon, the next answer reveals something more, but less than another answer with
-        # the old epsilon would.
+        # Without randomized response, or with a larger epsilon, an answer reveals more. For a
+        # smaller epsilon, the node randomizes its earlier answer again, which reveals nothing more.
         message = f"was {_answered(old)}, is {_answered(new)}"
         again = old.randomize is not None and old.randomize < (new.randomize or EPSILON_MAX + 1)
         changes.append(Change(type, f"{where}.randomize", message, again))
@@ -195,7 +196,10 @@ def _diff_field(type: str, where: str, old: Field, new: Field) -> list[Change]:
         before, after = old.params.get(part), new.params.get(part)
         if before != after:
             message = f"was {_listed(before)}, is {_listed(after)}"
-            again = _wider(new.type, part, before, after)
+            # With other values, a randomized answer is drawn anew, and adds to the earlier one.
+            random = old.randomize is not None and new.randomize is not None
+            other = random and set(old.listed()) != set(new.listed())
+            again = other or _wider(new.type, part, before, after)
             changes.append(Change(type, f"{where}.{part}", message, again))
     return changes
 

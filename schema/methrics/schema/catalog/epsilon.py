@@ -32,13 +32,17 @@ def total_epsilon(*declared: Declares) -> int:
         for name, entry in one.types.items():
             for field in entry.fields:
                 if field.randomize is not None:
-                    question = _question(name, field)
+                    question = question_id(name, field)
                     largest[question] = max(field.randomize, largest.get(question, 0))
     return sum(largest.values())
 
 
-def _question(type: str, field: Field) -> bytes:
-    """Return the same bytes for fields of two catalogs if a node treats them as one question: the
-    type's and field's name, and the values and their meaning, are the same."""
+def question_id(type: str, field: Field) -> bytes:
+    """Return the bytes that identify the question of a field within its namespace.
+
+    They are the same for the fields of two catalogs if the names of type and field, the values and
+    the meaning of the values are the same, whatever their epsilon, their wording and the order of
+    the values. A node treats these fields as one question.
+    """
     meaning = [field.params.get("edges", []), field.params.get("unit", "")]
     return encode([type, field.name, field.type, *meaning, sorted(field.listed())])
