@@ -11,7 +11,6 @@ the app. In all other cases a call returns False, and `statistics()` counts the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from methrics.node.clock import Clock, Rng, system_rng
@@ -184,20 +183,12 @@ class Recorder:
         )
 
     def mine(self) -> Mine:
-        """Returns the person's own reports of this app, and what the person may do with them:
-        preview, export, withdraw, erase and reset. It needs only the base install.
-
-        Unlike a recorder, the returned object raises LocalError.
-        """
+        """Returns the person's own reports of this app, to list, preview, export, withdraw, erase
+        and reset. Unlike a recorder, the returned object raises LocalError."""
         from methrics.node.mine.mine import Mine
 
-        return Mine(
-            self._paths,
-            (self.namespace,) if self.namespace else (),
-            declared=self._types,
-            clock=self._clock,
-            rng=self._rng,
-        )
+        apps = (self.namespace,) if self.namespace else ()
+        return Mine(self._paths, apps, self._types, clock=self._clock, rng=self._rng)
 
     def questions(
         self, *, starts: int | None = None, used_seconds: float | None = None
@@ -251,12 +242,7 @@ class Recorder:
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     # Called only through `_guard`, or within `record` and `count`:
