@@ -253,7 +253,7 @@ class _Running:
         @asynccontextmanager
         async def opened() -> AsyncIterator[Route]:
             async with self.network.open_swarm(listen=False) as swarm:
-                yield RelayRoute(swarm, addrs, clock=self.clock, rng=rng)
+                yield RelayRoute(swarm, addrs, rng=rng)
 
         return opened
 

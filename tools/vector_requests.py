@@ -24,7 +24,7 @@ from methrics.schema.wire.envelope import split
 
 STEP = 1280
 RELAY_PUBLIC, RELAY_SECRET = crypto_box_seed_keypair(seed("relay box"))
-EXPIRES = NOW + 3600
+LIFE = 3600
 
 
 def sealed(padded: bytes, number: int = 0) -> tuple[bytes, bytes]:
@@ -92,18 +92,21 @@ def _descriptions(w: World) -> Iterator[Scenario]:
         ("request-long", "a request with its empty map in two bytes", b"\xb8\x00", False),
         ("request-empty", "a request of no bytes", b"", False),
     ):
-        said = {"box": RELAY_PUBLIC, "topics": [w.topic], "expires": EXPIRES}
+        said = {"box": RELAY_PUBLIC, "topics": [w.topic], "time": NOW, "life": LIFE}
         reply = encode(said) if answered else b""
         given = {"request": body, "now": NOW, "topics": [w.topic], "secret": RELAY_SECRET}
         expect = {"result": "ok", "reply": reply}
-        yield f"describe-{name}", says, {**given, "life": 3600, "expect": expect}
-    good = {"box": RELAY_PUBLIC, "topics": [w.topic], "expires": EXPIRES}
+        yield f"describe-{name}", says, {**given, "life": LIFE, "expect": expect}
+    good = {"box": RELAY_PUBLIC, "topics": [w.topic], "time": NOW, "life": LIFE}
     for name, says, change, result in (
         ("ok", "a valid description", {}, "ok"),
         ("no-topics", "a relay that carries no topics yet", {"topics": []}, "ok"),
         ("key-short", "a box key of 31 bytes", {"box": bytes(31)}, "malformed"),
-        ("expires-negative", "expires equal to -1", {"expires": -1}, "malformed"),
-        ("expires-flag", "true as expires", {"expires": True}, "malformed"),
+        ("time-negative", "a time of -1", {"time": -1}, "malformed"),
+        ("time-flag", "true as the time", {"time": True}, "malformed"),
+        ("life-negative", "a life of -1", {"life": -1}, "malformed"),
+        ("life-flag", "true as the life", {"life": True}, "malformed"),
+        ("expires", "an expiry in place of the life", {"expires": NOW}, "malformed"),
         ("topics-unsorted", "topics that are not in order", {"topics": ["b", "a"]}, "malformed"),
         ("topics-twice", "a topic twice", {"topics": ["a", "a"]}, "malformed"),
         (

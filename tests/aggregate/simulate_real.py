@@ -122,7 +122,7 @@ class RealInstall(Install):
         yield self
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
-        await trio.lowlevel.checkpoint()
+        await outgoing.leave([item_id for item_id, _ in outgoing.items])
         receipts = {receipt.id: receipt for receipt in self.disk.receipts(state="due")}
         said = {}
         for item_id, raw in outgoing.items:

@@ -15,24 +15,24 @@ const NOTHING = Buffer.alloc(0)
 export const DESCRIBE = encode(new Map())
 
 /** A relay's reply to a describe request; of no bytes to what is no such request. `topics` may come in any order. */
-export function describe (request, { boxKey, topics, expires }) {
+export function describe (request, { boxKey, topics, time, life }) {
   if (!DESCRIBE.equals(request)) return NOTHING
   const sorted = [...topics].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
-  return encode(new Map([['box', boxKey], ['topics', sorted], ['expires', expires]]))
+  return encode(new Map([['box', boxKey], ['topics', sorted], ['time', time], ['life', life]]))
 }
 
 const isTopic = (value) => typeof value === 'string' && utf8Size(value) <= TOPIC_MAX
 
-/** A relay's description as { box, topics, expires }; a Refusal `malformed` if the reply is none. */
+/** A relay's description as { box, topics, time, life }; a Refusal `malformed` if the reply is none. */
 export function readDescription (reply) {
   const map = decode(reply)
-  demandKeys(map, ['box', 'topics', 'expires'], [], 'malformed')
-  const { box, topics, expires } = Object.fromEntries(map)
-  demand(isId(box) && isInteger(expires, 0n), 'malformed')
+  demandKeys(map, ['box', 'topics', 'time', 'life'], [], 'malformed')
+  const { box, topics, time, life } = Object.fromEntries(map)
+  demand(isId(box) && isInteger(time, 0n) && isInteger(life, 0n), 'malformed')
   demand(Array.isArray(topics) && topics.length <= TOPICS_MAX && topics.every(isTopic), 'malformed', 'topics')
   const ascend = topics.every((topic, i) => i === 0 || Buffer.compare(Buffer.from(topics[i - 1]), Buffer.from(topic)) < 0)
   demand(ascend, 'malformed', 'topics do not ascend')
-  return { box, topics, expires }
+  return { box, topics, time, life }
 }
 
 /** The boxes of a submit request; a Refusal `malformed` or `oversize`. */

@@ -19,12 +19,12 @@ function frame ({ stream, limit }) {
 
 function describeVector ({ request, secret, topics, now, life }) {
   const boxKey = boxKeyOf(bytesOf(secret))
-  return { reply: hex(describe(bytesOf(request), { boxKey, topics, expires: now + life })) }
+  return { reply: hex(describe(bytesOf(request), { boxKey, topics, time: now, life })) }
 }
 
 function description ({ reply }) {
-  const { box, topics, expires } = readDescription(bytesOf(reply))
-  return { box: hex(box), topics, expires: Number(expires) }
+  const { box, topics, time, life } = readDescription(bytesOf(reply))
+  return { box: hex(box), topics, time: Number(time), life: Number(life) }
 }
 
 function boxes ({ request }) {

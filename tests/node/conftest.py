@@ -172,10 +172,10 @@ class Post:
         return [raw for raw in self.sent if split(raw).kind is Kind.ERASURE]
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
-        await trio.lowlevel.checkpoint()
+        going = await outgoing.leave([item_id for item_id, _ in outgoing.items])
         self.before()
-        self.opened[-1] += [raw for _, raw in outgoing.items]
-        return {item_id: Outcome(self.fate, "ok") for item_id, _ in outgoing.items}
+        self.opened[-1] += [raw for item_id, raw in outgoing.items if item_id in going]
+        return {item_id: Outcome(self.fate, "ok") for item_id in going}
 
     def open(self) -> AbstractAsyncContextManager[Route]:
         @asynccontextmanager

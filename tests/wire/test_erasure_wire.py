@@ -176,7 +176,7 @@ async def test_an_erasure_removes_the_stored_report_end_to_end(tmp_path: Path) -
 
         # Another peer publishes the exact bytes of the erased report again.
         async with open_swarm() as someone:
-            route = RelayRoute(someone, [found.relay], clock=Clock(), rng=random.Random(2))
+            route = RelayRoute(someone, [found.relay], rng=random.Random(2))
             await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
         await trio.sleep(1.5)
         assert rows(found.store) == [("system", kept.id)]
@@ -186,7 +186,7 @@ async def test_an_erasure_removes_the_stored_report_end_to_end(tmp_path: Path) -
     # An aggregator that restarts with the same file refuses the report too.
     async with scene(tmp_path) as found:
         async with open_swarm() as someone:
-            route = RelayRoute(someone, [found.relay], clock=Clock(), rng=random.Random(2))
+            route = RelayRoute(someone, [found.relay], rng=random.Random(2))
             said = await route.deliver(
                 Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw), (kept.id, kept.raw)))
             )
@@ -219,7 +219,7 @@ async def test_an_erasure_that_arrives_before_its_report_keeps_it_out(tmp_path: 
         tombstones = "SELECT count(*) FROM tombstone"
         await found.until(lambda: found.store.cursor().execute(tombstones).fetchone() == (1,))
         async with open_swarm() as someone:
-            route = RelayRoute(someone, [found.relay], clock=Clock(), rng=random.Random(2))
+            route = RelayRoute(someone, [found.relay], rng=random.Random(2))
             await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw),)))
         confirmed = "SELECT confirmed FROM tombstone"
         await found.until(lambda: found.store.cursor().execute(confirmed).fetchone() == (True,))

@@ -108,7 +108,7 @@ async def test_mars_2_the_second_hop_sees_reports_and_no_submitter(
     async with scene() as (swarm, relay, ears):
         items = tuple(report(number) for number in range(5))
         async with open_swarm() as app:
-            route = RelayRoute(app, swarm.addrs, clock=Clock(), rng=random.Random(1))
+            route = RelayRoute(app, swarm.addrs, rng=random.Random(1))
             outcomes = await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, items))
             name = app.peer_id
         assert {one.fate for one in outcomes.values()} == {Fate.ACKNOWLEDGED}
@@ -147,9 +147,7 @@ async def test_the_direct_route_reaches_the_topic() -> None:
 async def test_a_dead_relay_is_passed_over() -> None:
     async with scene() as (swarm, _, ears):
         async with open_swarm() as app:
-            route = RelayRoute(
-                app, [DEAD, *swarm.addrs], clock=Clock(), rng=random.Random(1), timeout=60
-            )
+            route = RelayRoute(app, [DEAD, *swarm.addrs], rng=random.Random(1), timeout=60)
             outcomes = await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, (report(1),)))
         assert [one.fate for one in outcomes.values()] == [Fate.ACKNOWLEDGED]
         await ears.wait_for(2)

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+from publish_making import BASE, CATALOG, LONG, NAMESPACE, RELAY, TOPIC, Person, Wire
 from trio.testing import MockClock
 
-import methrics.schema
-from methrics.node.clock import Clock
-from methrics.node.consent.ledger import grant, withdraw
+from methrics.node.consent.ledger import grant
 from methrics.node.network.memory import MemoryNetwork
 from methrics.node.network.swarm import PeerId
 from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK
-from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import inline
-from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.process import main
 from methrics.node.publish.publisher import (
@@ -33,115 +29,19 @@ from methrics.node.publish.publisher import (
     OK,
     PublisherSettings,
     keep_publishing,
-    run_publisher,
     start_thread,
 )
 from methrics.node.publish.retries import BACKOFF, backoff
 from methrics.node.publish.routes import DirectRoute, Fate, Outcome, Outgoing, RelayRoute, Route
-from methrics.node.record.recorder import Recorder
-from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import RelaySettings, run_relay
 from methrics.node.report.flags import DAY
-from methrics.schema.catalog.catalog import load, sign
-from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import ConfigError, StoreError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.bundle import unpack
 from methrics.schema.wire.items import Report
 from methrics.schema.wire.verdict import Decision
-
-EXAMPLE = Path(methrics.schema.__file__).parent / "example" / "example.toml"
-CATALOG = load(sign(parse_source(EXAMPLE.read_text("utf-8")), b"s" * 32))
-TOPIC = CATALOG.topic
-NAMESPACE = namespace_of(CATALOG.label, CATALOG.short_key)
-BASE = 1_800_000_000
-RELAY = PublisherSettings(entry=Entry(relays=("/ip4/192.0.2.7/tcp/1/p2p/12D3KooW",)), once=True)
-
-
-class DayClock(Clock):
-    """Wall time that moves with the simulated clock, and that a test may set forward or back."""
-
-    def __init__(self) -> None:
-        self.shift = 0
-
-    def now(self) -> int:
-        return BASE + self.shift + int(trio.current_time())
-
-
-class Wire:
-    """A route that answers what a test says, and keeps what it was given."""
-
-    name = "relay"
-
-    def __init__(self, *fates: Fate, reason: str = "ok") -> None:
-        self.fates = list(fates)
-        self.reason = reason
-        self.outgoing: list[Outgoing] = []
-        self.opened = 0
-        self.before: Callable[[], object] = lambda: None
-
-    @property
-    def sent(self) -> list[bytes]:
-        return [raw for outgoing in self.outgoing for _, raw in outgoing.items]
-
-    async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
-        await trio.lowlevel.checkpoint()
-        self.before()
-        self.outgoing.append(outgoing)
-        fate = self.fates.pop(0) if self.fates else Fate.ACKNOWLEDGED
-        return {item_id: Outcome(fate, self.reason) for item_id, _ in outgoing.items}
-
-    def open(self) -> AbstractAsyncContextManager[Route]:
-        @asynccontextmanager
-        async def opened() -> AsyncIterator[Route]:
-            self.opened += 1
-            yield self
-
-        return opened()
-
-
-class Person:
-    """Someone with an app: a home, a clock, consent and an outbox."""
-
-    def __init__(self, home: Path) -> None:
-        self.paths: Paths = user_paths(home)
-        self.clock = DayClock()
-        self.passes: list[PassResult] = []
-
-    def agree(self, *types: str, **changes: object) -> None:
-        grant(self.paths, NAMESPACE, types, now=self.clock.now(), **changes)  # type: ignore[arg-type]
-
-    def refuse(self, *types: str) -> None:
-        withdraw(self.paths, NAMESPACE, types, now=self.clock.now())
-
-    def record(self, type_name: str = "heartbeat", **values: object) -> bool:
-        settings = RecorderSettings(publisher="none", strict=True)
-        with Recorder(CATALOG, self.paths, settings, clock=self.clock) as recorder:
-            return recorder.record(type_name, **(values or {"os": "linux"}))
-
-    @property
-    def journal(self) -> Journal:
-        return Journal(self.paths.outbox(NAMESPACE), clock=self.clock)
-
-    def states(self) -> dict[str, int]:
-        journal = self.journal
-        found = Counter(receipt.state for receipt in journal.receipts())
-        journal.close()
-        return dict(found)
-
-    async def publish(self, wire: Wire, settings: PublisherSettings = RELAY, seed: int = 1) -> int:
-        return await run_publisher(
-            self.paths,
-            NAMESPACE,
-            settings,
-            clock=self.clock,
-            rng=random.Random(seed),
-            open_route=wire.open,
-            worker=inline,
-            on_pass=self.passes.append,
-        )
 
 
 @pytest.fixture
@@ -158,10 +58,6 @@ def report_of(raw: bytes, now: int) -> Report:
     assert isinstance(verdict, Accepted), verdict.reason
     assert isinstance(verdict.body, Report)
     return verdict.body
-
-
-LONG = 15 * DAY
-"""Seconds after which whatever the example catalog declares is due, and none of it late."""
 
 
 async def test_what_is_due_leaves_once(autojump_clock: MockClock, person: Person) -> None:
@@ -462,6 +358,7 @@ async def test_cancelled_in_the_middle_it_goes_on_where_it_stopped(
 ) -> None:
     class Stuck(Wire):
         async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
+            await outgoing.leave([item_id for item_id, _ in outgoing.items])
             self.outgoing.append(outgoing)
             await trio.sleep_forever()
             raise AssertionError
@@ -607,7 +504,7 @@ async def test_from_record_to_the_topic(
                     yield DirectRoute(app, relay.addrs)
                 else:
                     rng = random.Random(1)
-                    yield RelayRoute(app, relay.addrs, clock=person.clock, rng=rng)
+                    yield RelayRoute(app, relay.addrs, rng=rng)
 
         wire = Wire()
         wire.open = open_route  # type: ignore[method-assign]

@@ -24,7 +24,8 @@ DESCRIPTIONS = st.builds(
     Description,
     box=st.binary(min_size=32, max_size=32),
     topics=TOPICS.map(lambda names: tuple(sorted(names))),
-    expires=st.integers(0, 2**40),
+    time=st.integers(0, 2**40),
+    life=st.integers(0, 2**40),
 )
 
 
@@ -77,15 +78,18 @@ def test_any_bytes_get_a_value_or_a_reason(data: bytes) -> None:
         {"topics": [1]},
         {"topics": ["a" * (submit.TOPIC_MAX + 1)]},
         {"topics": [f"{n:04}" for n in range(submit.TOPICS_MAX + 1)]},
-        {"expires": -1},
-        {"expires": True},
-        {"expires": "soon"},
+        {"time": -1},
+        {"time": True},
+        {"life": -1},
+        {"life": True},
+        {"life": "soon"},
+        {"expires": 1},
         {"address": "more than it may say"},
     ],
     ids=lambda change: f"{next(iter(change))}={str(next(iter(change.values())))[:12]}",
 )
 def test_a_description_that_says_otherwise_is_refused(change: dict[str, object]) -> None:
-    fields: dict[str, object] = {"box": bytes(32), "topics": ["a"], "expires": 1}
+    fields: dict[str, object] = {"box": bytes(32), "topics": ["a"], "time": 1, "life": 1}
     submit.decode_description(encode(fields))
     with pytest.raises(RefusedError) as caught:
         submit.decode_description(encode(fields | change))

@@ -44,10 +44,10 @@ class Basket:
         self.items: list[bytes] = []
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
-        """Store all reports, and accept each."""
-        await trio.lowlevel.checkpoint()
-        self.items += [raw for _, raw in outgoing.items]
-        return {item_id: outcome_of(Reason.OK) for item_id, _ in outgoing.items}
+        """Store all reports that may leave, and accept each."""
+        going = await outgoing.leave([item_id for item_id, _ in outgoing.items])
+        self.items += [raw for item_id, raw in outgoing.items if item_id in going]
+        return {item_id: outcome_of(Reason.OK) for item_id in going}
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Route]:

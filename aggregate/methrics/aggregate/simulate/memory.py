@@ -245,12 +245,12 @@ class MemoryJournal:
         for index in indices:
             del self._waiting[index]
 
-    def attempt(self, indices: Iterable[int]) -> set[int]:
+    def attempt(self, indices: Iterable[int], *, counted: bool = True) -> set[int]:
         """See `Journal.attempt`."""
         found = set(indices)
         for index in found:
             receipt = self._waiting[index]
-            self._waiting[index] = replace(receipt, attempts=receipt.attempts + 1)
+            self._waiting[index] = replace(receipt, attempts=receipt.attempts + counted)
         return found
 
     def purge(self, type_name: str | None = None) -> int:

@@ -26,7 +26,15 @@ import trio
 from methrics.node.backoff import Backoff
 from methrics.node.network.contents import Contents, content_id
 from methrics.node.network.guards import run_handler, run_validator
-from methrics.node.network.swarm import Handler, PeerId, SwarmStatistics, Validator, check_message
+from methrics.node.network.swarm import (
+    Body,
+    Handler,
+    PeerId,
+    SwarmStatistics,
+    Validator,
+    bytes_of,
+    check_message,
+)
 from methrics.schema.errors import ConfigError, UnreachableError
 from methrics.schema.wire.verdict import Decision
 
@@ -160,14 +168,17 @@ class MemorySwarm:
         for swarm in self._links.values():
             swarm._wake()
 
-    async def publish(self, topic: str, data: bytes) -> int:
+    async def publish(self, topic: str, data: Body) -> int:
         await trio.lowlevel.checkpoint()
-        check_message(data)
+        if isinstance(data, bytes):
+            check_message(data)
         targets = [self._links[peer] for peer in sorted(self.peers(topic))]
         if not targets:
             raise UnreachableError(
                 "no-peers", f"no connected peer has joined {topic}", "check the bootstrap addresses"
             )
+        data = await bytes_of(data)
+        check_message(data)
         self._contents.own(content_id(topic, data), trio.current_time())
         for target in targets:
             self._send(target, topic, data)
@@ -188,7 +199,7 @@ class MemorySwarm:
         self._handlers[protocol] = (handler, request_max)
 
     async def request(
-        self, peer: PeerId, protocol: str, body: bytes, *, reply_max: int, timeout: float
+        self, peer: PeerId, protocol: str, body: Body, *, reply_max: int, timeout: float
     ) -> bytes:
         target = self._links.get(peer)
         if target is None:
@@ -272,12 +283,13 @@ class MemorySwarm:
             for other in sorted(self.peers(topic) - {peer}):
                 self._send(self._links[other], topic, data)
 
-    async def _ask(self, target: MemorySwarm, protocol: str, body: bytes) -> bytes | None:
+    async def _ask(self, target: MemorySwarm, protocol: str, body: Body) -> bytes | None:
         await self._travel(target)
         served = target._handlers.get(protocol)
         if served is None:
             return None
         handler, request_max = served
+        body = await bytes_of(body)
         if len(body) > request_max:
             target._count(requests_refused=1)
             return None

@@ -30,6 +30,17 @@ Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
 """`handler(peer, body)` returns the reply to a request with this body from `peer`."""
 
 
+Body = bytes | Callable[[], Awaitable[bytes]]
+"""The bytes to send, or a function that returns them. The function is called immediately before
+the bytes are handed over, when the connection waits for nothing else, so it may ask again whether
+they may leave. If it raises, nothing is sent, and the error goes to the caller."""
+
+
+async def bytes_of(body: Body) -> bytes:
+    """Return the bytes of a body."""
+    return body if isinstance(body, bytes) else await body()
+
+
 @dataclass(frozen=True, slots=True)
 class SwarmStatistics:
     """Counts since the swarm was opened; `connections` and `topic_peers` are current numbers.
@@ -106,7 +117,7 @@ class Swarm(Protocol):
         """
         ...
 
-    async def publish(self, topic: str, data: bytes) -> int:
+    async def publish(self, topic: str, data: Body) -> int:
         """Queue `data` for peers that have joined the topic; return the number of these peers.
 
         Works without `join`. Waits while a peer's queue is full; after a bounded time, a peer that
@@ -137,7 +148,7 @@ class Swarm(Protocol):
         ...
 
     async def request(
-        self, peer: PeerId, protocol: str, body: bytes, *, reply_max: int, timeout: float
+        self, peer: PeerId, protocol: str, body: Body, *, reply_max: int, timeout: float
     ) -> bytes:
         """Send a request to a connected peer and return its reply (at most `reply_max` bytes).
 

@@ -166,13 +166,14 @@ class Erasures:
         rows = self._database.rows(f"SELECT {_COLUMNS} FROM erasure")
         return {row[0]: _erasure(row) for row in rows}
 
-    def attempt(self, index: int) -> bool:
-        """Counts an attempt to send an erasure, before the attempt. Returns False if the erasure is
-        not due any more, and must not be sent."""
+    def attempt(self, index: int, *, counted: bool = True) -> bool:
+        """Counts an attempt to send an erasure, immediately before its bytes leave. `counted` is
+        False for a further relay of the same attempt. Returns False if the erasure is not due any
+        more, and must not be sent."""
         return bool(
             self._database.execute(
-                f"UPDATE erasure SET attempts = attempts + 1 WHERE idx = ? AND state = '{DUE}'",
-                (index,),
+                f"UPDATE erasure SET attempts = attempts + ? WHERE idx = ? AND state = '{DUE}'",
+                (counted, index),
             )
         )
 

@@ -209,8 +209,7 @@ class Journal:
         Then deletes the oldest receipts above RECEIPTS_MAX."""
         with self.database.transaction() as con:
             con.executemany(
-                "UPDATE report SET state = ?, route = coalesce(?, route), "
-                "attempts = attempts + (state = 'due') WHERE idx = ?",
+                "UPDATE report SET state = ?, route = coalesce(?, route) WHERE idx = ?",
                 [(state, route, index) for index in indices],
             )
             con.execute(
@@ -219,9 +218,9 @@ class Journal:
                 (RECEIPTS_MAX,),
             )
 
-    def attempt(self, indices: Iterable[int]) -> set[int]:
-        """Counts an attempt to send each report, before the attempt: from then on, others may have
-        the report.
+    def attempt(self, indices: Iterable[int], *, counted: bool = True) -> set[int]:
+        """Counts an attempt to send each report, immediately before its bytes leave: from then on,
+        others may have the report. `counted` is False for a further relay of the same attempt.
 
         Returns the indices of the reports that may be sent. Reports that were struck or erased
         since they were read are not among them.
@@ -231,8 +230,8 @@ class Journal:
                 index
                 for index in indices
                 if con.execute(
-                    "UPDATE report SET attempts = attempts + 1 WHERE idx = ? AND state = 'due'",
-                    (index,),
+                    "UPDATE report SET attempts = attempts + ? WHERE idx = ? AND state = 'due'",
+                    (counted, index),
                 ).rowcount
             }
 

@@ -75,7 +75,8 @@ class Receipt:
     `key_index` and `salt` (16 bytes, empty in an old receipt): the report's key is derived from
     them and the seed. `id`: 32 bytes. `time`: the time
     in the report; `made`: when the report was made; `due`: the earliest time at which it may be
-    sent (Unix seconds). `attempts`: how often a pass began to send it.
+    sent (Unix seconds). `attempts`: in how many passes its bytes left, or
+    began to.
     """
 
     key_index: int

@@ -1,9 +1,10 @@
 """Makes one pass over one outbox: makes due reports, journals them, sends them and marks them.
 
 A publisher may be killed at any point of a pass, because of the order of these steps. Before a
-report is sent, it is in the journal and its flags are used up, and the attempt is counted. A report
-is marked as acknowledged only after its route acknowledged it. A report that was sent but not yet
-marked is sent again, byte for byte, and a receiver that has it already drops it.
+report is sent, it is in the journal and its flags are used up. Immediately before its bytes leave,
+consent is asked again and the attempt is counted (METH-15). A report is marked as acknowledged only
+after its route acknowledged it. A report that was sent but not yet marked is sent again, byte for
+byte, and a receiver that has it already drops it.
 
 Blocking calls run in a worker, so that a pass may run in an app's own trio loop.
 """
@@ -12,10 +13,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
+from statistics import median_low
 from typing import TypeVar
+
+import trio
 
 from methrics.node.clock import Clock, Entropy, system_entropy
 from methrics.node.outbox.erasures import Erasures, JournaledErasure
@@ -26,15 +31,15 @@ from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, Pending, Receipt
 from methrics.node.process.worker import Worker
 from methrics.node.publish.permission import AskConsent
 from methrics.node.publish.retries import backoff
-from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
+from methrics.node.publish.routes import HELD, Fate, Outcome, Outgoing, Route
 from methrics.node.report.erasure import routes_open
 from methrics.node.report.pacing import spread_again
 from methrics.node.report.prepare import Allowed, prepare
 from methrics.node.report.threshold.meter import Meter
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.errors import MethricsError, StoreError
+from methrics.schema.errors import MethricsError, RefusedError, StoreError
 from methrics.schema.wire.envelope import split
-from methrics.schema.wire.items import decode_erasure
+from methrics.schema.wire.items import decode_erasure, decode_report
 
 E = TypeVar("E", bound=Exception)
 
@@ -47,6 +52,10 @@ ALL = 50_000
 
 BATCH = 200
 """Reports in one delivery: fewer than a relay accepts from one peer in one burst."""
+
+WATCH_EVERY = 1.0
+"""Seconds between two questions for consent while bytes are being sent. A relay may read slowly or
+not at all; when consent goes, the connection to it is cut."""
 
 CONFLICTS_MAX = 3
 """Times that a pass tries to make reports, if the app changes rows while it does."""
@@ -68,6 +77,13 @@ class PassResult:
     """The error that ended the pass early, if there was one."""
     sent: list[Receipt] = field(default_factory=list)
     """The reports acknowledged in this pass, so that they can be shown to their owner."""
+    offsets: list[int] = field(default_factory=list)
+    """How many seconds this machine's clock is ahead of each relay's; negative if it is behind."""
+
+    @property
+    def clock_ahead(self) -> int:
+        """The median of `offsets`, 0 if no relay told its time."""
+        return median_low(self.offsets) if self.offsets else 0
 
 
 class Delivery:
@@ -182,18 +198,23 @@ class Delivery:
 
     def _sendable(self) -> list[Receipt]:
         """Return the due reports that have consent now. Strike those that are too late to be
-        accepted."""
+        accepted, and those with a field that the person no longer shares."""
         now, allowed = self._clock.now(), self._allowed()
         self._read_catalogs()
         sendable: list[Receipt] = []
-        hopeless: list[Receipt] = []
+        struck: dict[str, list[int]] = defaultdict(list)
         for receipt in self._journal.due(now, ALL):
             if receipt.type not in allowed:
                 continue
-            (hopeless if self._hopeless(receipt, now) else sendable).append(receipt)
-        if hopeless:
-            self._journal.mark([one.key_index for one in hopeless], STRUCK)
-            self._journal.drop("late", len(hopeless))
+            if self._hopeless(receipt, now):
+                struck["late"].append(receipt.key_index)
+            elif not covered(receipt, allowed):
+                struck["field-withdrawn"].append(receipt.key_index)
+            else:
+                sendable.append(receipt)
+        for reason, indices in struck.items():
+            self._journal.mark(indices, STRUCK)
+            self._journal.drop(reason, len(indices))
         return sendable
 
     def _hopeless(self, receipt: Receipt, now: int) -> bool:
@@ -220,21 +241,61 @@ class Delivery:
     async def _send(
         self, route: Route, catalog: Catalog, receipts: list[Receipt], result: PassResult
     ) -> None:
-        indices = [one.key_index for one in receipts]
-        still = await self._worker(lambda: self._journal.attempt(indices))
-        receipts = [one for one in receipts if one.key_index in still]
-        if not receipts:
-            return
         items = tuple((one.id, one.raw) for one in receipts)
-        outcomes = await route.deliver(Outgoing(catalog.topic, catalog.raw, items))
+        by_id, counted = {one.id: one for one in receipts}, set[bytes]()
+
+        async def leave(ids: Collection[bytes]) -> Collection[bytes]:
+            asked = [by_id[item_id] for item_id in ids]
+            return await self._worker(lambda: self._leave(asked, counted))
+
+        outcomes = await self._deliver(
+            route,
+            Outgoing(catalog.topic, catalog.raw, items, leave, partial(self._told, result)),
+            lambda: self._allowed().keys() >= {by_id[item_id].type for item_id in counted},
+        )
         await self._worker(lambda: self._mark(receipts, outcomes, result))
+
+    async def _deliver(
+        self, route: Route, outgoing: Outgoing, allowed: Callable[[], bool]
+    ) -> dict[bytes, Outcome]:
+        """Deliver until `allowed`, which is asked all the time, returns False. Then cut the
+        connections and return no outcome."""
+        outcomes: dict[bytes, Outcome] = {}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, allowed, nursery.cancel_scope)
+            outcomes = await route.deliver(outgoing)
+            nursery.cancel_scope.cancel()
+        return outcomes
+
+    async def _watch(self, allowed: Callable[[], bool], sending: trio.CancelScope) -> None:
+        while True:
+            await trio.sleep(WATCH_EVERY)
+            if not await self._worker(allowed):
+                sending.cancel()
+
+    def _leave(self, receipts: list[Receipt], counted: set[bytes]) -> set[bytes]:
+        """Return the ids of the reports that may leave now, and count the attempt of each that is
+        not in `counted` yet."""
+        allowed = self._allowed()
+        going = [one for one in receipts if covered(one, allowed)]
+        left: set[bytes] = set()
+        for again in (False, True):
+            known = {one.key_index: one.id for one in going if (one.id in counted) == again}
+            still = self._journal.attempt(known, counted=not again) if known else set()
+            left |= {known[index] for index in still}
+        counted |= left
+        return left
+
+    def _told(self, result: PassResult, time: int) -> None:
+        """Note a relay's time."""
+        result.offsets.append(self._clock.now() - time)
 
     def _mark(
         self, receipts: list[Receipt], outcomes: dict[bytes, Outcome], result: PassResult
     ) -> None:
         by_fate: dict[Fate, list[Receipt]] = defaultdict(list)
         for receipt in receipts:
-            by_fate[outcomes[receipt.id].fate].append(receipt)
+            by_fate[outcomes.get(receipt.id, HELD).fate].append(receipt)
         journal, name = self._journal, self._route_name
         if taken := by_fate[Fate.ACKNOWLEDGED]:
             journal.mark([one.key_index for one in taken], ACKNOWLEDGED, name)
@@ -281,10 +342,25 @@ class Delivery:
         if catalog is None:
             await self._worker(lambda: self._erasures.mark(asked.key_index, STRUCK))
             return
-        if not await self._worker(lambda: self._erasures.attempt(asked.key_index)):
-            return
-        outgoing = Outgoing(catalog.topic, catalog.raw, ((item.id, asked.raw),))
-        outcome = (await route.deliver(outgoing))[item.id]
+        counted: set[bytes] = set()
+
+        def may_leave(ids: Collection[bytes]) -> Collection[bytes]:
+            if not self._consent().erasing:
+                return ()
+            counting = not counted
+            counted.update(ids)
+            return ids if self._erasures.attempt(asked.key_index, counted=counting) else ()
+
+        async def leave(ids: Collection[bytes]) -> Collection[bytes]:
+            return await self._worker(lambda: may_leave(ids))
+
+        items = ((item.id, asked.raw),)
+        outcomes = await self._deliver(
+            route,
+            Outgoing(catalog.topic, catalog.raw, items, leave, partial(self._told, result)),
+            lambda: self._consent().erasing,
+        )
+        outcome = outcomes.get(item.id, HELD)
         await self._worker(lambda: self._mark_erasure(asked, outcome, result))
 
     def _mark_erasure(self, asked: JournaledErasure, outcome: Outcome, result: PassResult) -> None:
@@ -295,10 +371,24 @@ class Delivery:
             self._erasures.mark(asked.key_index, STRUCK)
             result.struck += 1
             result.dropped[outcome.reason] += 1
-        else:
+        elif outcome.fate is Fate.RETRY:
             due = self._clock.now() + backoff(asked.attempts, self._rng.random)
             self._erasures.postpone([(asked.key_index, due)])
             result.postponed += 1
+
+
+def covered(receipt: Receipt, allowed: Allowed) -> bool:
+    """Whether `allowed` contains the report's type and each of its fields. The person may have
+    withdrawn a field after the report was made."""
+    if receipt.type not in allowed:
+        return False
+    fields = allowed[receipt.type]
+    if fields is None:
+        return True
+    try:
+        return decode_report(split(receipt.raw).payload).values.keys() <= fields
+    except RefusedError:
+        return False
 
 
 def installed(pending: Iterable[Pending], now: int) -> int:

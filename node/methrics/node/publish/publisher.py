@@ -97,7 +97,7 @@ def network_route(settings: PublisherSettings, clock: Clock, rng: random.Random)
             if settings.route == "direct":
                 yield DirectRoute(swarm, settings.entry.peers)
             else:
-                yield RelayRoute(swarm, settings.entry.relays, clock=clock, rng=rng)
+                yield RelayRoute(swarm, settings.entry.relays, rng=rng)
 
     return open_route
 

@@ -151,9 +151,10 @@ class Relay:
             submit.decode_describe_request(body)
         except RefusedError:
             return b""
-        expires = self._clock.now() + self._settings.description_life
-        topics = tuple(sorted(self._topics))
-        return submit.encode_description(submit.Description(self._key.public, topics, expires))
+        topics, life = tuple(sorted(self._topics)), self._settings.description_life
+        return submit.encode_description(
+            submit.Description(self._key.public, topics, self._clock.now(), life)
+        )
 
     async def submit(self, peer: PeerId, body: bytes) -> bytes:
         """Answer `/methrics/submit/1`. A request that does not decode gets one reason code."""

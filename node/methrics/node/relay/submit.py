@@ -2,7 +2,7 @@
 
     ; /methrics/relay/1
     describe-request = {}
-    description = { "box": bstr .size 32, "topics": [* tstr], "expires": uint }
+    description = { "box": bstr .size 32, "topics": [* tstr], "time": uint, "life": uint }
     ; /methrics/submit/1
     submit-request = [1*64 box]     ; box = bstr, see boxes.py
     submit-reply = [* reason]       ; reason = tstr, one per box and in the same order
@@ -56,12 +56,15 @@ class Description:
     """A relay's description of itself. No part of it identifies the relay after a restart.
 
     `box`: the relay's X25519 box key, 32 bytes. `topics`: the topics that the relay carries,
-    sorted. `expires`: unix seconds, after which a submitter must ask for the description again.
+    sorted. `time`: the relay's clock (unix seconds), by which a submitter can notice that its own
+    clock is wrong. `life`: seconds from the moment of receipt, after which a submitter must ask for
+    the description again. A time of expiry would fail where the two clocks differ.
     """
 
     box: bytes
     topics: tuple[str, ...]
-    expires: int
+    time: int
+    life: int
 
 
 def encode_description(description: Description) -> bytes:
@@ -70,7 +73,8 @@ def encode_description(description: Description) -> bytes:
         {
             "box": description.box,
             "topics": list(description.topics),
-            "expires": description.expires,
+            "time": description.time,
+            "life": description.life,
         }
     )
 
@@ -78,13 +82,13 @@ def encode_description(description: Description) -> bytes:
 def decode_description(data: bytes) -> Description:
     """Decode the reply of `/methrics/relay/1`."""
     value = decode(data, limit=DESCRIPTION_MAX)
-    if not isinstance(value, dict) or value.keys() != {"box", "topics", "expires"}:
-        raise _malformed("a description has box, topics and expires")
-    box, topics, expires = value["box"], value["topics"], value["expires"]
+    if not isinstance(value, dict) or value.keys() != {"box", "topics", "time", "life"}:
+        raise _malformed("a description has box, topics, time and life")
+    box, topics, time, life = value["box"], value["topics"], value["time"], value["life"]
     if not isinstance(box, bytes) or len(box) != KEY_SIZE:
         raise _malformed(f"a box key has {KEY_SIZE} bytes")
-    if not isinstance(expires, int) or isinstance(expires, bool) or expires < 0:
-        raise _malformed("expires is a time in whole seconds")
+    if not (type(time) is int and type(life) is int and time >= 0 and life >= 0):
+        raise _malformed("time and life are whole seconds")
     if not isinstance(topics, list) or len(topics) > TOPICS_MAX:
         raise _malformed(f"topics is an array of at most {TOPICS_MAX}")
     names = [name for name in topics if isinstance(name, str)]
@@ -92,7 +96,7 @@ def decode_description(data: bytes) -> Description:
         raise _malformed(f"a topic is text of at most {TOPIC_MAX} bytes")
     if names != sorted(set(names)):
         raise _malformed("topics must be sorted, each once")
-    return Description(box, tuple(names), expires)
+    return Description(box, tuple(names), time, life)
 
 
 def decode_describe_request(data: bytes) -> None:

@@ -18,7 +18,14 @@ from methrics.node.network.libp2p.pubsub import Gossip
 from methrics.node.network.libp2p.requests import Requests, parse_peer
 from methrics.node.network.libp2p.router import Router
 from methrics.node.network.libp2p.settings import GossipSettings
-from methrics.node.network.swarm import Handler, PeerId, SwarmStatistics, Validator, check_message
+from methrics.node.network.swarm import (
+    Body,
+    Handler,
+    PeerId,
+    SwarmStatistics,
+    Validator,
+    check_message,
+)
 from methrics.schema.errors import ConfigError, UnreachableError
 
 
@@ -59,9 +66,10 @@ class GossipSwarm:
         self._gossip.validators[topic] = validator
         await self._gossip.subscribe(topic)
 
-    async def publish(self, topic: str, data: bytes) -> int:
+    async def publish(self, topic: str, data: Body) -> int:
         await trio.lowlevel.checkpoint()
-        check_message(data)
+        if isinstance(data, bytes):
+            check_message(data)
         for peer in self._router.targets(topic):
             await self._gossip.wait_for_room(peer)
         targets = self._router.targets(topic)
@@ -69,6 +77,9 @@ class GossipSwarm:
             raise UnreachableError(
                 "no-peers", f"no connected peer has joined {topic}", "check the bootstrap addresses"
             )
+        if not isinstance(data, bytes):
+            data = await data()
+            check_message(data)
         frame = self._gossip.own_frame(topic, data)
         handed = sum(self._router.push(peer, frame) for peer in targets)
         if not handed:
@@ -91,7 +102,7 @@ class GossipSwarm:
         self._requests.serve(protocol, handler, request_max)
 
     async def request(
-        self, peer: PeerId, protocol: str, body: bytes, *, reply_max: int, timeout: float
+        self, peer: PeerId, protocol: str, body: Body, *, reply_max: int, timeout: float
     ) -> bytes:
         await trio.lowlevel.checkpoint()
         peer_id = parse_peer(peer)

@@ -18,7 +18,7 @@ from methrics._vendor.libp2p.peer.id import ID
 from methrics.node.network.guards import run_handler
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.settings import GossipSettings
-from methrics.node.network.swarm import Handler, PeerId
+from methrics.node.network.swarm import Body, Handler, PeerId, bytes_of
 from methrics.schema.errors import UnreachableError
 
 _LENGTH = 4
@@ -106,13 +106,13 @@ class Requests:
         self._counters.requests_refused += 1
         await stream.reset()
 
-    async def ask(self, peer_id: ID, protocol: str, body: bytes, reply_max: int) -> bytes:
+    async def ask(self, peer_id: ID, protocol: str, body: Body, reply_max: int) -> bytes:
         """Send a request and return the peer's reply. Raises `UnreachableError` if there is no
         reply of at most `reply_max` bytes. The caller limits the time."""
         stream: INetStream | None = None
         try:
             stream = await self._host.new_stream(peer_id, [TProtocol(protocol)])
-            await _write_message(stream, body)
+            await _write_message(stream, await bytes_of(body))
             reply = await read_message(stream, reply_max)
             await stream.close()
         except BaseLibp2pError:
