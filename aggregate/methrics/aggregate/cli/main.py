@@ -20,6 +20,7 @@ from methrics.aggregate.cli.exit_codes import (
     PIPE,
     USAGE,
 )
+from methrics.node.cli.naming import WrongNameError
 from methrics.schema.errors import MethricsError, RemoteError
 
 EXTRA_OF = {
@@ -89,6 +90,8 @@ def _describe(error: BaseException) -> tuple[int, str]:
         return INTERRUPTED, "interrupted"
     if isinstance(error, BrokenPipeError):
         return PIPE, ""
+    if isinstance(error, WrongNameError):
+        return USAGE, str(error)
     if isinstance(error, MethricsError):
         return (NETWORK if isinstance(error, RemoteError) else LOCAL), str(error)
     if isinstance(error, ModuleNotFoundError):

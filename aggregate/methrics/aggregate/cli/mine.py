@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from methrics.node.cli.naming import CommandGroup, resolve_apps
+from methrics.node.cli.group import CommandGroup
+from methrics.node.cli.naming import resolve_apps
 from methrics.node.cli.options import APPS, HOME, json_option
 from methrics.node.cli.tables import Row, print_table
 from methrics.node.clock import Clock

@@ -19,7 +19,7 @@ from methrics.aggregate.mixpanel.export import count_reasons
 from methrics.aggregate.mixpanel.run import How, Tell, make_comparison, make_draft
 from methrics.aggregate.mixpanel.sketch import Summary
 from methrics.node.cli.catalog_file import load_catalog
-from methrics.node.cli.naming import CommandGroup
+from methrics.node.cli.group import CommandGroup
 from methrics.node.clock import Clock
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.reading import is_label

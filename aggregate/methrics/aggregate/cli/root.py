@@ -11,7 +11,7 @@ import click
 from click.shell_completion import shell_complete
 
 from methrics.aggregate.cli.exit_codes import EXIT_CODES
-from methrics.node.cli.naming import CommandGroup
+from methrics.node.cli.group import CommandGroup
 
 
 class Entry(NamedTuple):

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from methrics.aggregate.cli.public_data import open_public
-from methrics.node.cli.naming import CommandGroup, resolve_apps
+from methrics.node.cli.group import CommandGroup
+from methrics.node.cli.naming import resolve_apps
 from methrics.node.cli.options import APPS, HOME, json_option
 from methrics.node.clock import Clock
 from methrics.node.mine.own import moment

@@ -12,8 +12,8 @@ import click
 
 from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.counted import counted
+from methrics.node.cli.group import CommandGroup
 from methrics.node.cli.keyfile import SEED_SIZE, make_key, read_key
-from methrics.node.cli.naming import CommandGroup
 from methrics.node.cli.options import FILE, json_option
 from methrics.node.clock import Clock
 from methrics.node.paths import user_paths

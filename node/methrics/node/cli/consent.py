@@ -14,7 +14,8 @@ from methrics.node.cli.catalog_file import chosen_catalogs
 from methrics.node.cli.consent_change import grant_command, say_moved, withdraw_command
 from methrics.node.cli.consent_table import show_history, show_overview
 from methrics.node.cli.consent_web import consent_web
-from methrics.node.cli.naming import CommandGroup, resolve_apps
+from methrics.node.cli.group import CommandGroup
+from methrics.node.cli.naming import resolve_apps
 from methrics.node.cli.options import APPS, CATALOGS, HOME, json_option
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import Asking

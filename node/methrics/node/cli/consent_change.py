@@ -13,19 +13,15 @@ from methrics.node.cli.erase import offer
 from methrics.node.cli.naming import check_names, resolve_apps
 from methrics.node.cli.options import CATALOGS, HOME, TYPES, WHOLE_APPS, YES
 from methrics.node.consent.answer import EVERY
-from methrics.node.consent.apps import known_catalogs
 from methrics.node.consent.asking import Asking
-from methrics.node.consent.ledger import read_answers
+from methrics.node.consent.changing import COMMAND, allow, left_out_lines, types_by_app
 from methrics.node.consent.screen import whole
 from methrics.node.mine.mine import Mine
 from methrics.node.mine.own import OwnReport
 from methrics.node.outbox.found import namespaces_here
-from methrics.node.paths import Paths, namespace_of, user_paths
+from methrics.node.paths import namespace_of, user_paths
 from methrics.node.report.route_names import ROUTES
 from methrics.schema.catalog.catalog import Catalog
-
-COMMAND = "command"
-"""The word in the ledger's history for answers that these commands wrote."""
 
 
 @click.command(name="grant")
@@ -40,9 +36,8 @@ COMMAND = "command"
     "routes",
     multiple=True,
     type=click.Choice(ROUTES),
-    default=["relay"],
-    show_default=True,
-    help="How reports may leave; direct shows your address to peers. Repeatable.",
+    help="How reports may leave: as you allowed before, or else by relay. With direct, peers see "
+    "your address. Repeatable.",
 )
 @YES
 @HOME
@@ -79,18 +74,14 @@ def grant_command(
         sheets = [asking.sheet(question) for question in asked]
         click.echo(whole(asking.first_screen(asked), sheets))
         confirm("Allow this?")
-    edits = []
-    for catalog in loaded:
-        for name in dict.fromkeys(types or catalog.types):
-            declared = [field.name for field in catalog.types[name].fields]
-            shared = [field for field in declared if not fields or field in fields]
-            edits.append(
-                asking.edit(name, "yes", fields=shared, routes=routes, namespace=_name(catalog))
-            )
-    asking.write(edits)
+    edits = allow(asking, types, fields=fields, routes=routes or None)
     say_moved(asking.moved)
     for catalog in loaded:
-        click.echo(f"{_name(catalog)}: on: {', '.join(dict.fromkeys(types or catalog.types))}")
+        app = _name(catalog)
+        own = [edit for edit in edits if edit.namespace == app]
+        click.echo(f"{app}: on: {', '.join(edit.type for edit in own)}")
+        for line in () if fields else left_out_lines(catalog, own):
+            click.echo(line)
 
 
 @click.command(name="withdraw")
@@ -121,7 +112,7 @@ def withdraw_command(
         click.echo(f"every app: off; {counted(done.deleted, 'waiting event')} deleted")
         offer(mine, done.left, namespaces_here(paths), ())
         return
-    known = _types_by_app(paths)
+    known = types_by_app(paths)
     chosen = resolve_apps(apps, known, whole=True)
     for app in chosen:
         check_names(types, known[app] - {EVERY}, kind="event type", owner=app)
@@ -140,17 +131,6 @@ def say_moved(moved: str | None) -> None:
     that name."""
     if moved is not None:
         click.echo(f"methrics: the ledger was damaged; it is kept as {moved}", err=True)
-
-
-def _types_by_app(paths: Paths) -> dict[str, set[str]]:
-    """Returns the event types, by app, that the person answered or that a catalog on this machine
-    declares."""
-    known = {
-        app: set(answers) for app, answers in read_answers(paths.ledger).items() if app != EVERY
-    }
-    for catalog in known_catalogs(paths):
-        known.setdefault(_name(catalog), set()).update(catalog.types)
-    return known
 
 
 def _name(catalog: Catalog) -> str:

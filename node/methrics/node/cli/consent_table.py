@@ -17,11 +17,17 @@ from methrics.node.consent.answer import EVERY
 from methrics.node.consent.apps import known_catalogs
 from methrics.node.consent.decide import PRODUCTION, forbidden, variable_of
 from methrics.node.consent.ledger import policy_off, read_answers
-from methrics.node.consent.overview import OverviewRow, overview, why
+from methrics.node.consent.overview import (
+    HISTORY_HEAD,
+    OVERVIEW_HEAD,
+    OverviewRow,
+    app_words,
+    history_cells,
+    overview,
+    overview_cells,
+    why,
+)
 from methrics.node.paths import Paths, namespace_of
-
-_DECIDED = {"answer": "your answer", "changed": "changed question", "default": "not decided yet"}
-"""Names of rules in the table; other rules have their own name there."""
 
 
 def show_overview(
@@ -63,9 +69,8 @@ def show_overview(
         click.echo("you have not decided about any app: everything is off")
         return
     for namespace, group in groupby(rows, key=lambda row: row.namespace):
-        click.echo(f"\n{_app(namespace)}")
-        head = ("type", "state", "fields", "routes", "decided by", "since")
-        print_table(head, [_row(row) for row in group], indent=2)
+        click.echo(f"\n{app_words(namespace)}")
+        print_table(OVERVIEW_HEAD, map(overview_cells, group), indent=2)
     again = [row for row in rows if row.changes]
     if again:
         click.echo("\nthese ask for more than you agreed to; decide with: methrics consent ask")
@@ -80,23 +85,7 @@ def show_history(entries: Sequence[Mapping[str, object]]) -> None:
         click.echo("no answer has been given yet")
         return
 
-    def text(entry: Mapping[str, object], key: str) -> str:
-        return str(entry.get(key, ""))
-
-    rows = [
-        (
-            text(entry, "time").replace("T", " "),
-            text(entry, "who"),
-            text(entry, "through"),
-            _app(text(entry, "app")),
-            _type(text(entry, "type")),
-            text(entry, "answer"),
-            _listed(entry.get("fields")) if entry.get("answer") == "yes" else "",
-            _listed(entry.get("routes")),
-        )
-        for entry in entries
-    ]
-    print_table(("when", "who", "through", "app", "type", "answer", "fields", "routes"), rows)
+    print_table(HISTORY_HEAD, map(history_cells, entries))
 
 
 def _json(row: OverviewRow) -> dict[str, object]:
@@ -111,34 +100,3 @@ def _json(row: OverviewRow) -> dict[str, object]:
         "through": None if answer is None else answer.through,
         "changes": list(row.changes),
     }
-
-
-def _row(row: OverviewRow) -> tuple[str, ...]:
-    effective = row.effective
-    fields = ""
-    if effective.on:
-        fields = _listed(None if effective.fields is None else sorted(effective.fields))
-        if effective.fields is not None and len(effective.fields) == row.declared:
-            fields = f"all {row.declared}"
-    return (
-        _type(row.type),
-        "on" if effective.on else "off",
-        fields,
-        ", ".join(sorted(effective.routes)),
-        _DECIDED.get(effective.rule, effective.rule),
-        row.answer.time[:10] if row.answer is not None else "",
-    )
-
-
-def _app(namespace: str) -> str:
-    return "every app" if namespace == EVERY else namespace
-
-
-def _type(name: str) -> str:
-    return "every other" if name == EVERY else name
-
-
-def _listed(names: object) -> str:
-    if names is None:
-        return "every field"
-    return ", ".join(map(str, names)) if isinstance(names, list) else ""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 
-import click
+from methrics.schema.errors import ConfigError
 
 NEAR = 0.6
 """How alike two names must be for one to be suggested for the other (difflib's ratio)."""
@@ -18,30 +18,13 @@ _NAME = re.compile(r"[a-z][a-z0-9-]*-[a-z2-7]{16}")
 """A whole name of an app: `<label>-<short key>`."""
 
 
-class WrongNameError(click.UsageError):
-    """A name that stands for nothing or for several things: wrong use, exit code 2.
+class WrongNameError(ConfigError):
+    """Raised for a name that stands for nothing or for several things: wrong use, exit code 2."""
 
-    `hint` is printed in place of the pointer to --help.
-    """
+    exit_code = 2
 
     def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-class CommandGroup(click.Group):
-    """A group of commands that suggests one for a misspelt name."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does. Raises WrongNameError for a name that no command has."""
-        word = args[0]
-        unknown = not word.startswith("-") and self.get_command(ctx, word) is None
-        if unknown and not ctx.resilient_parsing:
-            names = self.list_commands(ctx)
-            check_names([word], names, kind="command", owner=ctx.command_path)
-        return super().resolve_command(ctx, args)
+        super().__init__("wrong-name", message, hint)
 
 
 def matches(word: str, apps: Iterable[str], *, whole: bool = False) -> list[str]:

@@ -15,7 +15,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from methrics.node.clock import Clock
-from methrics.node.consent.answer import EVERY, Answers
+from methrics.node.consent.answer import Answers
 from methrics.node.consent.decide import PRODUCTION, forbidden
 from methrics.node.consent.first_screen import FirstScreen, first_screen
 from methrics.node.consent.ledger import Ledger, policy_off, read_ledger, write
@@ -190,11 +190,14 @@ class Asking:
         that have not left. With `unprompted`, the time is stored at which an app asked unprompted,
         so that no other app does so soon after."""
         now = self._clock.now()
-        edits = with_later_types(edits, self.questions(everything=True))
-        moved = write(self.paths, edits, now=now, through=self.surface, unprompted=unprompted)
+
+        def whole(before: Answers) -> list[Edit]:
+            return with_later_types(edits, every_question(self.catalogs, before, now=now))
+
+        moved = write(self.paths, whole, now=now, through=self.surface, unprompted=unprompted)
         self.moved = self.moved or moved
         for edit in edits:
-            if edit.said == "no" and edit.type != EVERY:
+            if edit.said == "no":
                 forget(self.paths, edit.namespace, edit.type, self._clock)
 
     def refuse_all(self) -> None:

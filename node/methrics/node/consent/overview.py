@@ -24,6 +24,13 @@ RULES = {
 }
 """The meaning of each rule of `consent.decide`, in words for a person."""
 
+OVERVIEW_HEAD = ("type", "state", "fields", "routes", "decided by", "since")
+HISTORY_HEAD = ("when", "who", "through", "app", "type", "answer", "fields", "routes")
+"""The heads of the two tables, whose rows `overview_cells` and `history_cells` make."""
+
+_DECIDED = {"answer": "your answer", "changed": "changed question", "default": "not decided yet"}
+"""Names of rules in the table; other rules have their own name there."""
+
 
 def why(rule: str, env: Mapping[str, str]) -> str:
     """Returns the meaning of `rule` in words. If an environment variable decides, its name and
@@ -74,3 +81,54 @@ def overview(
         number = None if declared is None else len(declared.fields)
         rows.append(OverviewRow(namespace, name, effective, answer, number, changes))
     return rows
+
+
+def overview_cells(row: OverviewRow) -> tuple[str, ...]:
+    """Returns a row of the overview as texts, under OVERVIEW_HEAD."""
+    effective = row.effective
+    fields = ""
+    if effective.on:
+        fields = _listed(None if effective.fields is None else sorted(effective.fields))
+        if effective.fields is not None and len(effective.fields) == row.declared:
+            fields = f"all {row.declared}"
+    return (
+        _type_words(row.type),
+        "on" if effective.on else "off",
+        fields,
+        ", ".join(sorted(effective.routes)),
+        _DECIDED.get(effective.rule, effective.rule),
+        row.answer.time[:10] if row.answer is not None else "",
+    )
+
+
+def history_cells(entry: Mapping[str, object]) -> tuple[str, ...]:
+    """Returns one change of an answer (`Ledger.history`) as texts, under HISTORY_HEAD."""
+
+    def text(key: str) -> str:
+        return str(entry.get(key, ""))
+
+    return (
+        text("time").replace("T", " "),
+        text("who"),
+        text("through"),
+        app_words(text("app")),
+        _type_words(text("type")),
+        text("answer"),
+        _listed(entry.get("fields")) if entry.get("answer") == "yes" else "",
+        _listed(entry.get("routes")),
+    )
+
+
+def app_words(namespace: str) -> str:
+    """Returns an app's name for a person; "every app" for EVERY."""
+    return "every app" if namespace == EVERY else namespace
+
+
+def _type_words(name: str) -> str:
+    return "every other" if name == EVERY else name
+
+
+def _listed(names: object) -> str:
+    if names is None:
+        return "every field"
+    return ", ".join(map(str, names)) if isinstance(names, list) else ""

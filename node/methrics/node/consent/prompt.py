@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
-from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.first_screen import FirstScreen
 from methrics.node.consent.ledger_format import Edit
@@ -24,7 +23,7 @@ from methrics.node.consent.screen import (
     paragraphs,
 )
 from methrics.node.consent.way_back import way_back
-from methrics.node.consent.wording import ROUTE_WORDS, Sheet
+from methrics.node.consent.wording import ROUTE_WORDS, Sheet, answer_lines
 from methrics.schema.wire.diagnostic import hexdump
 
 YES, NO, LATER, CHOOSE, DETAILS, BYTES, MORE, NEVER = "y", "n", "l", "c", "d", "b", "m", "never"
@@ -98,7 +97,7 @@ def prompt(
             talk.write(f"To change your mind: {back}\n")
             return NEVER
         asking.write(edits, unprompted=unprompted)
-        talk.say("", *_summary(edits))
+        talk.say("", *answer_lines(edits))
         given.append(how)
     talk.write(f"To change your mind: {back}\n")
     return given[0] if len(set(given)) == 1 else "choose"
@@ -217,17 +216,6 @@ def _fields(talk: _Talk, one: Sheet) -> list[str]:
                 if (field.name in offered) != (number in switched)
             ]
         talk.say(f"Please give numbers from 1 to {len(one.fields)}.")
-
-
-def _summary(edits: Iterable[Edit]) -> list[str]:
-    lines = []
-    for edit in edits:
-        if edit.type == EVERY:
-            continue
-        names = None if edit.fields is None else ", ".join(sorted(edit.fields)) or "no field"
-        what = {"yes": f"on ({names or 'every field'})", "no": "off", "not-now": "not now"}
-        lines.append(f"{edit.type}: {what[edit.said]}")
-    return lines
 
 
 class _Talk:

@@ -10,10 +10,14 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from methrics.node.clock import Clock
-from methrics.node.consent.answer import EVERY
-from methrics.node.consent.ledger import withdraw
+from methrics.node.consent.answer import EVERY, Answers
+from methrics.node.consent.apps import known_catalogs
+from methrics.node.consent.ledger import withdraw, write
+from methrics.node.consent.ledger_format import Edit
+from methrics.node.consent.meaning import with_later_types
+from methrics.node.consent.questions import every_question
 from methrics.node.outbox.journal import Journal
-from methrics.node.paths import Paths
+from methrics.node.paths import Paths, namespace_of
 
 
 class Withdrawal(NamedTuple):
@@ -28,15 +32,29 @@ def withdraw_app(
     paths: Paths, namespace: str, types: Collection[str] = (), *, clock: Clock, through: str
 ) -> Withdrawal:
     """Stops `types` of one app, or the whole app with the event types of its later versions if
-    `types` is empty.
+    `types` is empty. If the person has then said no to every event type of the app, the no also
+    covers its later types.
 
     `through`: how the person answered, for the ledger's history. Raises StoreError if the ledger
     cannot be written, and then deletes nothing; or if the outbox cannot be changed, and then the no
     is in the ledger, and the publisher deletes the events at its next pass.
     """
-    chosen = list(types) or None
-    moved = withdraw(paths, namespace, chosen, now=clock.now(), through=through)
-    deleted = sum(forget(paths, namespace, name, clock) for name in chosen or (None,))
+    now = clock.now()
+    found = [
+        catalog
+        for catalog in known_catalogs(paths)
+        if namespace_of(catalog.label, catalog.short_key) == namespace
+    ]
+
+    def refused(before: Answers) -> list[Edit]:
+        edits = [Edit(namespace, name, "no") for name in types]
+        return with_later_types(edits, every_question(found, before, now=now)) if found else edits
+
+    if types:
+        moved = write(paths, refused, now=now, through=through)
+    else:
+        moved = withdraw(paths, namespace, now=now, through=through)
+    deleted = sum(forget(paths, namespace, name, clock) for name in types or (None,))
     return Withdrawal(deleted, moved)
 
 

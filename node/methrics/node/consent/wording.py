@@ -6,13 +6,13 @@ that are sent. The encoder that makes every report also makes the example.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from methrics.node.consent.example import Example, example
 from methrics.node.consent.first_screen import RELAY_OPERATOR
-from methrics.node.consent.ledger_format import stamp
+from methrics.node.consent.ledger_format import Edit, stamp
 from methrics.node.consent.questions import Question
 from methrics.schema.catalog.chance import randomized_words
 from methrics.schema.catalog.event_type import EventType
@@ -160,6 +160,16 @@ def chart_words(chart: str) -> str:
     """Returns a catalog's chart in words: "a line over time, by os" for `line:os`."""
     kind, _, field = chart.partition(":")
     return f"{_CHARTS[kind]}, by {field}" if field else _CHARTS[kind]
+
+
+def answer_lines(edits: Iterable[Edit]) -> list[str]:
+    """Returns a line for each answer about one type: `signin: on (os, version)`, `signin: off`."""
+    lines = []
+    for edit in edits:
+        names = ", ".join(sorted(edit.fields or ())) or "no field"
+        what = {"yes": f"on ({names})", "no": "off", "not-now": "not now"}[edit.said]
+        lines.append(f"{edit.type}: {what}")
+    return lines
 
 
 def _more(entry: EventType) -> str:
