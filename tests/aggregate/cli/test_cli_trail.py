@@ -273,7 +273,8 @@ def test_a_threshold_is_kept_and_what_it_holds_is_shown(
     assert person.trail() == 0
     told = capsys.readouterr().out
     assert f"{NAMESPACE}: compared with {person.file}" in told
-    assert "os freebsd, cores 2 to under 4 cores: the same in 0 other reports, fewer than 3" in told
+    words = "os freebsd, cores 2 to under 4 cores: the same in 0 other reports"
+    assert f"{words}, fewer than your threshold of 3" in told
     assert threshold_meter(person.paths, NAMESPACE) is not None
     assert person.threshold("show", "--json") == 0
     shown = json.loads(capsys.readouterr().out)

@@ -104,7 +104,7 @@ def test_a_report_without_a_large_crowd_is_withheld_with_a_reason() -> None:
     assert isinstance(ask({"os": "linux"}, None, 1), Withhold)
     ruling = ask({"os": "linux"}, crowd_of(({"os": "windows"}, 900)), 20)
     assert isinstance(ruling, Withhold)
-    assert "os linux: the same in 0 other reports, fewer than 20" in ruling.reason
+    assert "os linux: the same in 0 other reports, fewer than your threshold of 20" in ruling.reason
 
 
 def test_the_rest_of_a_report_must_be_said_by_the_crowd_too() -> None:

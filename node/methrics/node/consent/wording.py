@@ -15,6 +15,7 @@ from methrics.node.consent.first_screen import RELAY_OPERATOR
 from methrics.node.consent.ledger_format import Edit, stamp
 from methrics.node.consent.questions import Question
 from methrics.schema.catalog.chance import randomized_words
+from methrics.schema.catalog.epsilon import total_words
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.fields import Field
 from methrics.schema.pages.explain import KIND_WORDS, PSEUDONYM_WORDS, allowed, duration, schedule
@@ -149,6 +150,8 @@ def _facts(question: Question, results: str) -> list[tuple[str, str]]:
         ("Kept", f"{entry.retention_days} days by those who follow the rules; for ever by others."),
         ("Ends", f"On {stamp(entry.expires)[:10]}; nothing of this kind is sent after that."),
     ]
+    if any(field.randomize is not None for field in entry.fields) and total_words(catalog):
+        facts.append(("Together", total_words(catalog)))
     seen = "Anyone can collect the reports and count them, on the topic " + catalog.topic
     facts.append(("Who sees it", SEEN))
     facts.append(("Results", f"See {results}. {seen}." if results else f"{seen}."))

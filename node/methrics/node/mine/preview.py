@@ -21,6 +21,7 @@ from methrics.node.outbox.journal import Journal, week_start
 from methrics.node.outbox.rows import Identity, Pending, Receipt, Snapshot
 from methrics.node.paths import Paths
 from methrics.node.publish.permission import Consent, consent_of
+from methrics.node.report.epsilon import epsilon_meter
 from methrics.node.report.prepare import Prepared, credible, prepare
 from methrics.node.report.threshold.keeping import threshold_meter
 from methrics.node.report.threshold.meter import Meter
@@ -32,8 +33,8 @@ from methrics.schema.wire.verdict import Reason
 
 SIGNED, PLANNED, WITHHELD, WAITS, NEVER = "signed", "planned", "withheld", "waits", "never"
 """States of an entry. SIGNED: a journaled report. PLANNED: a report that would be made. WITHHELD: a
-report that the person's threshold withholds. WAITS: an entry that may not leave by this route now.
-NEVER: an entry that will never be sent."""
+report that the person's threshold or the bound of `report.epsilon` withholds. WAITS: an entry that
+may not leave by this route now. NEVER: an entry that will never be sent."""
 
 UNDRAWN = "undrawn"
 """Reason of a planned report whose randomized responses are only examples, because the app has no
@@ -100,10 +101,10 @@ def look(
     try:
         snapshot = journal.snapshot()
         catalogs = read_catalogs(journal)
+        meter = epsilon_meter(journal, threshold_meter(paths, namespace))
+        found = plan(namespace, snapshot, catalogs, consent, route, clock.now(), meter)
     finally:
         journal.close()
-    meter = threshold_meter(paths, namespace)
-    found = plan(namespace, snapshot, catalogs, consent, route, clock.now(), meter)
     return Preview(namespace, found, snapshot.erasures)
 
 

@@ -59,7 +59,7 @@ def lines(one: Leaving) -> Iterator[str]:
 
 def _why(one: Leaving) -> str:
     if one.state == WITHHELD:
-        return f"withheld by your threshold: {one.reason}"
+        return f"withheld: {one.reason}"
     if one.state == NEVER:
         return _REASONS.get(one.reason, f"makes no report: {one.reason}")
     return _REASONS.get(one.reason, one.reason)

@@ -281,6 +281,17 @@ class Journal:
             )
         )
 
+    def of_seed(self) -> list[Receipt]:
+        """Returns the receipts of the reports that were made with the current seed and have left,
+        or may still leave, newest first."""
+        return _receipts(
+            self.database.rows(
+                f"SELECT {_REPORT} FROM report "
+                "WHERE idx >= (SELECT coalesce(max(below), 0) FROM old_seed) "
+                f"AND NOT ({NEVER_LEFT} AND state != 'due') ORDER BY idx DESC"
+            )
+        )
+
     def purge(self, type_name: str | None = None) -> int:
         """Applies the withdrawal of consent to one type, or to all types. Deletes the waiting rows,
         and the due reports that cannot have left. Strikes the due reports that may have left; their

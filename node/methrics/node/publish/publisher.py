@@ -32,6 +32,7 @@ from methrics.node.publish.delivery import Delivery, OpenRoute, PassResult
 from methrics.node.publish.entry import Entry, entry_peers
 from methrics.node.publish.permission import consent_of
 from methrics.node.publish.routes import DirectRoute, RelayRoute, Route
+from methrics.node.report.epsilon import epsilon_meter
 from methrics.node.report.route_names import ROUTES
 from methrics.node.report.threshold.keeping import threshold_meter
 from methrics.schema.errors import ConfigError, LocalError, MethricsError, StoreError
@@ -150,7 +151,7 @@ async def run_publisher(
         clock=clock,
         rng=rng,
         worker=worker,
-        meter=lambda: threshold_meter(paths, namespace),
+        meter=lambda: epsilon_meter(journal, threshold_meter(paths, namespace)),
         entropy=entropy,
     )
     try:

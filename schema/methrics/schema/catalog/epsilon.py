@@ -9,6 +9,7 @@ node randomizes the answer with the larger epsilon again, so only the largest ep
 
 from __future__ import annotations
 
+from methrics.schema.catalog.chance import odds
 from methrics.schema.catalog.declares import Declares
 from methrics.schema.catalog.fields import EPSILON_MAX, Field
 from methrics.schema.wire.codec import encode
@@ -35,6 +36,24 @@ def total_epsilon(*declared: Declares) -> int:
                     question = question_id(name, field)
                     largest[question] = max(field.randomize, largest.get(question, 0))
     return sum(largest.values())
+
+
+def total_words(declared: Declares) -> str:
+    """Explain to the person asked what all randomized answers to a catalog can reveal together.
+
+    Returns "" if fewer than two fields use randomized response: then the words about the one field
+    (`chance.randomized_words`) say it all.
+    """
+    number = sum(
+        field.randomize is not None for entry in declared.types.values() for field in entry.fields
+    )
+    if number < 2:
+        return ""
+    return (
+        f"This app has {number} fields with randomized response. If all of them are about the same "
+        "thing, your answers together change the odds between two possible true values by a factor "
+        f"of at most {odds(total_epsilon(declared))}."
+    )
 
 
 def question_id(type: str, field: Field) -> bytes:

@@ -98,8 +98,8 @@ def meter(event_type: EventType, report: Report, table: Table | None, threshold:
         return best[1]
     words = said(event_type, mine, [name for name in compared if name in mine])
     return Withhold(
-        f"{words}: the same in {crowd.sharing} other {table.unit}, fewer than {threshold}, and no "
-        "less specific version is common enough",
+        f"{words}: the same in {crowd.sharing} other {table.unit}, fewer than your threshold of "
+        f"{threshold}, and no less specific version is common enough",
         crowd,
     )
 
