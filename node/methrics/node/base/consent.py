@@ -3,53 +3,46 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from methrics.node.cli.catalog_file import chosen_catalogs
+from methrics.node.cli.consent_common import (
+    ask_here,
+    changed_lines,
+    check_grant,
+    grant_text,
+    name_of,
+    overview_rows,
+)
 from methrics.node.cli.counted import counted
 from methrics.node.cli.naming import check_names, resolve_apps
 from methrics.node.consent.answer import EVERY
-from methrics.node.consent.apps import known_catalogs
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.changing import COMMAND, allow, left_out_lines, types_by_app
 from methrics.node.consent.decide import PRODUCTION, forbidden
-from methrics.node.consent.ledger import policy_off, read_answers, read_ledger
+from methrics.node.consent.ledger import policy_off, read_ledger
 from methrics.node.consent.overview import (
     HISTORY_HEAD,
     OVERVIEW_HEAD,
     app_words,
     history_cells,
-    overview,
     overview_cells,
     why,
 )
-from methrics.node.consent.screen import HEIGHT, WIDTH, bounded, whole
-from methrics.node.consent.way_back import way_back
 from methrics.node.mine.mine import Mine
-from methrics.node.paths import namespace_of, user_paths
-from methrics.schema.errors import ConfigError
+from methrics.node.paths import user_paths
 
 
 def show(home: str | None, apps: Sequence[str], catalogs: Sequence[Path]) -> None:
     """Prints whether each event type of each app is on, and the rule that decided it. Raises
     StoreError, CatalogError and WrongNameError."""
     paths = user_paths(home)
-    answers, policy = read_answers(paths.ledger), policy_off(paths.policy)
-    given = chosen_catalogs(paths, (), catalogs) if catalogs else []
-    named = {namespace_of(one.label, one.short_key) for one in given}
-    found = [
-        one for one in known_catalogs(paths) if namespace_of(one.label, one.short_key) not in named
-    ]
-    rows = overview(answers, [*found, *given], policy_off=policy, env=os.environ)
-    if apps or given:
-        named.update(resolve_apps(apps, {row.namespace for row in rows} - {EVERY}))
-        rows = [row for row in rows if row.namespace in named]
+    rows = overview_rows(paths, apps, catalogs)
     _say(f"answers in {paths.ledger}")
-    rule = forbidden(policy_off=policy, env=os.environ, environment=PRODUCTION)
+    rule = forbidden(policy_off=policy_off(paths.policy), env=os.environ, environment=PRODUCTION)
     if rule is not None:
         _say(f"overridden: {why(rule, os.environ)}")
     if not rows:
@@ -58,12 +51,8 @@ def show(home: str | None, apps: Sequence[str], catalogs: Sequence[Path]) -> Non
     for app, group in groupby(rows, key=lambda row: row.namespace):
         _say(f"\n{app_words(app)}")
         _table(OVERVIEW_HEAD, map(overview_cells, group), indent=2)
-    again = [row for row in rows if row.changes]
-    if again:
-        _say(f"\nthese ask for more than you agreed to; decide with: {way_back(paths, 'ask')}")
-        for row in again:
-            for change in row.changes:
-                _say(f"  {row.namespace} {row.type}: {change}")
+    for line in changed_lines(paths, rows):
+        _say(line)
 
 
 def history(home: str | None, apps: Sequence[str]) -> None:
@@ -80,28 +69,7 @@ def history(home: str | None, apps: Sequence[str]) -> None:
 def ask(home: str | None, apps: Sequence[str], catalogs: Sequence[Path]) -> None:
     """Asks in this terminal about every open event type. Raises ConfigError without a terminal, and
     StoreError, CatalogError and WrongNameError."""
-    from methrics.node.consent.prompt import prompt
-
-    paths = user_paths(home)
-    asking = Asking(chosen_catalogs(paths, apps, catalogs), paths, surface="terminal")
-    rule = asking.forbidden()
-    if rule is not None:
-        _say(f"nothing to decide: {why(rule, os.environ)}")
-        return
-    open_now = asking.questions()
-    if not open_now:
-        _say(f"nothing to decide; see: {way_back(paths)}")
-        return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ConfigError(
-            "no-terminal",
-            "a person has to answer, and this is no terminal",
-            "use the command `consent grant`",
-        )
-    width, height = shutil.get_terminal_size((WIDTH, HEIGHT))
-    sheets = [asking.sheet(question) for question in open_now]
-    prompt(asking, sheets, stdin=sys.stdin, stdout=sys.stdout, width=width, height=height)
-    _say_moved(asking.moved)
+    _say_moved(ask_here(user_paths(home), apps, catalogs, instead="use the command `grant`"))
 
 
 def grant(
@@ -118,23 +86,10 @@ def grant(
     code: 1 if the person did not say yes. Raises as `ask` does."""
     paths = user_paths(home)
     loaded = chosen_catalogs(paths, apps, catalogs, whole=True)
-    for catalog in loaded:
-        app = namespace_of(catalog.label, catalog.short_key)
-        check_names(types, catalog.types, kind="event type", owner=app)
-        declared = {
-            field.name for name in types or catalog.types for field in catalog.types[name].fields
-        }
-        check_names(fields, declared, kind="field", owner=", ".join(types) or app)
+    check_grant(loaded, types, fields)
     asking = Asking(loaded, paths, surface=COMMAND)
     if not yes:
-        asked = [
-            one
-            for one in asking.questions(everything=True)
-            if not types or one.event_type.name in types
-        ]
-        sheets = [asking.sheet(one) for one in asked]
-        columns = bounded(shutil.get_terminal_size((WIDTH, HEIGHT)).columns)
-        _say(whole(asking.first_screen(asked), sheets, width=columns))
+        _say(grant_text(asking, types))
         sys.stdout.write("Allow this? [y/N]: ")
         sys.stdout.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
@@ -143,7 +98,7 @@ def grant(
     edits = allow(asking, types, fields=fields, routes=routes or None)
     _say_moved(asking.moved)
     for catalog in loaded:
-        app = namespace_of(catalog.label, catalog.short_key)
+        app = name_of(catalog)
         own = [edit for edit in edits if edit.namespace == app]
         _say(f"{app}: on: {', '.join(edit.type for edit in own)}")
         for line in () if fields else left_out_lines(catalog, own):

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sys
 from pathlib import Path
 
 import click
 
-from methrics.node.cli.catalog_file import chosen_catalogs
 from methrics.node.cli.consent_change import grant_command, say_moved, withdraw_command
+from methrics.node.cli.consent_common import ask_here
 from methrics.node.cli.consent_table import show_history, show_overview
 from methrics.node.cli.consent_web import consent_web
 from methrics.node.cli.group import CommandGroup
 from methrics.node.cli.naming import resolve_apps
 from methrics.node.cli.options import APPS, CATALOGS, HOME, json_option
 from methrics.node.consent.answer import EVERY
-from methrics.node.consent.asking import Asking
 from methrics.node.consent.ledger import read_ledger
-from methrics.node.consent.overview import why
 from methrics.node.paths import user_paths
-from methrics.schema.errors import ConfigError
 
 
 @click.group(cls=CommandGroup, invoke_without_command=True)
@@ -87,29 +81,8 @@ def ask(
 
     The questions are those of the chosen apps, or of all apps found on this machine.
     """
-    from methrics.node.consent.prompt import prompt
-    from methrics.node.consent.screen import HEIGHT, WIDTH
-
-    paths = user_paths(home or outer)
-    asking = Asking(chosen_catalogs(paths, apps, catalogs), paths, surface="terminal")
-    rule = asking.forbidden()
-    if rule is not None:
-        click.echo(f"nothing to decide: {why(rule, os.environ)}")
-        return
-    open_now = asking.questions()
-    if not open_now:
-        click.echo("nothing to decide; see: methrics consent")
-        return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ConfigError(
-            "no-terminal",
-            "a person has to answer, and this is no terminal",
-            "use `methrics consent --web` or `methrics consent grant`",
-        )
-    width, height = shutil.get_terminal_size((WIDTH, HEIGHT))
-    sheets = [asking.sheet(question) for question in open_now]
-    prompt(asking, sheets, stdin=sys.stdin, stdout=sys.stdout, width=width, height=height)
-    say_moved(asking.moved)
+    instead = "use `methrics consent --web` or `methrics consent grant`"
+    say_moved(ask_here(user_paths(home or outer), apps, catalogs, instead=instead))
 
 
 @consent.command()

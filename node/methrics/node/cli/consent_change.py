@@ -8,6 +8,7 @@ import click
 
 from methrics.node.cli.catalog_file import chosen_catalogs
 from methrics.node.cli.confirm import confirm
+from methrics.node.cli.consent_common import check_grant, grant_text, name_of
 from methrics.node.cli.counted import counted
 from methrics.node.cli.erase import offer
 from methrics.node.cli.naming import check_names, resolve_apps
@@ -15,13 +16,11 @@ from methrics.node.cli.options import CATALOGS, HOME, TYPES, WHOLE_APPS, YES
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.changing import COMMAND, allow, left_out_lines, types_by_app
-from methrics.node.consent.screen import whole
 from methrics.node.mine.mine import Mine
 from methrics.node.mine.own import OwnReport
 from methrics.node.outbox.found import namespaces_here
-from methrics.node.paths import namespace_of, user_paths
+from methrics.node.paths import user_paths
 from methrics.node.report.route_names import ROUTES
-from methrics.schema.catalog.catalog import Catalog
 
 
 @click.command(name="grant")
@@ -61,23 +60,15 @@ def grant_command(
         raise click.UsageError("choose an app: --catalog FILE, or --app NAME")
     paths = user_paths(home or outer)
     loaded = chosen_catalogs(paths, apps, catalogs, whole=True)
-    for catalog in loaded:
-        check_names(types, catalog.types, kind="event type", owner=_name(catalog))
-        _check_fields(catalog, types, fields)
+    check_grant(loaded, types, fields)
     asking = Asking(loaded, paths, surface=COMMAND)
     if not yes:
-        asked = [
-            question
-            for question in asking.questions(everything=True)
-            if not types or question.event_type.name in types
-        ]
-        sheets = [asking.sheet(question) for question in asked]
-        click.echo(whole(asking.first_screen(asked), sheets))
+        click.echo(grant_text(asking, types))
         confirm("Allow this?")
     edits = allow(asking, types, fields=fields, routes=routes or None)
     say_moved(asking.moved)
     for catalog in loaded:
-        app = _name(catalog)
+        app = name_of(catalog)
         own = [edit for edit in edits if edit.namespace == app]
         click.echo(f"{app}: on: {', '.join(edit.type for edit in own)}")
         for line in () if fields else left_out_lines(catalog, own):
@@ -131,14 +122,3 @@ def say_moved(moved: str | None) -> None:
     that name."""
     if moved is not None:
         click.echo(f"methrics: the ledger was damaged; it is kept as {moved}", err=True)
-
-
-def _name(catalog: Catalog) -> str:
-    return namespace_of(catalog.label, catalog.short_key)
-
-
-def _check_fields(catalog: Catalog, types: tuple[str, ...], fields: tuple[str, ...]) -> None:
-    chosen = types or tuple(catalog.types)
-    declared = {field.name for name in chosen for field in catalog.types[name].fields}
-    owner = ", ".join(types) or _name(catalog)
-    check_names(fields, declared, kind="field", owner=owner)

@@ -10,24 +10,20 @@ from pathlib import Path
 
 import click
 
-from methrics.node.cli.catalog_file import load_catalog
-from methrics.node.cli.naming import resolve_apps
+from methrics.node.cli.consent_common import changed_lines, overview_rows
 from methrics.node.cli.tables import print_table
-from methrics.node.consent.answer import EVERY
-from methrics.node.consent.apps import known_catalogs
 from methrics.node.consent.decide import PRODUCTION, forbidden, variable_of
-from methrics.node.consent.ledger import policy_off, read_answers
+from methrics.node.consent.ledger import policy_off
 from methrics.node.consent.overview import (
     HISTORY_HEAD,
     OVERVIEW_HEAD,
     OverviewRow,
     app_words,
     history_cells,
-    overview,
     overview_cells,
     why,
 )
-from methrics.node.paths import Paths, namespace_of
+from methrics.node.paths import Paths
 
 
 def show_overview(
@@ -38,18 +34,9 @@ def show_overview(
 
     Raises StoreError, CatalogError, WrongNameError.
     """
-    answers = read_answers(paths.ledger)
+    rows = overview_rows(paths, apps, files)
     policy = policy_off(paths.policy)
     overridden = forbidden(policy_off=policy, env=os.environ, environment=PRODUCTION)
-    given = [load_catalog(file) for file in files]
-    named = {namespace_of(one.label, one.short_key) for one in given}
-    found = [
-        one for one in known_catalogs(paths) if namespace_of(one.label, one.short_key) not in named
-    ]
-    rows = overview(answers, [*found, *given], policy_off=policy, env=os.environ)
-    if apps or given:
-        named.update(resolve_apps(apps, {row.namespace for row in rows} - {EVERY}))
-        rows = [row for row in rows if row.namespace in named]
     if as_json:
         by_app: dict[str, dict[str, object]] = {}
         for row in rows:
@@ -71,12 +58,8 @@ def show_overview(
     for namespace, group in groupby(rows, key=lambda row: row.namespace):
         click.echo(f"\n{app_words(namespace)}")
         print_table(OVERVIEW_HEAD, map(overview_cells, group), indent=2)
-    again = [row for row in rows if row.changes]
-    if again:
-        click.echo("\nthese ask for more than you agreed to; decide with: methrics consent ask")
-        for row in again:
-            for change in row.changes:
-                click.echo(f"  {row.namespace} {row.type}: {change}")
+    for line in changed_lines(paths, rows):
+        click.echo(line)
 
 
 def show_history(entries: Sequence[Mapping[str, object]]) -> None:

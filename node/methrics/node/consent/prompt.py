@@ -13,6 +13,7 @@ from typing import TextIO
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.first_screen import FirstScreen
 from methrics.node.consent.ledger_format import Edit
+from methrics.node.consent.questions import CHANGED
 from methrics.node.consent.screen import (
     HEIGHT,
     WIDTH,
@@ -26,7 +27,8 @@ from methrics.node.consent.way_back import way_back
 from methrics.node.consent.wording import ROUTE_WORDS, Sheet, answer_lines
 from methrics.schema.wire.diagnostic import hexdump
 
-YES, NO, LATER, CHOOSE, DETAILS, BYTES, MORE, NEVER = "y", "n", "l", "c", "d", "b", "m", "never"
+YES, NO, LATER, CHOOSE, DETAILS, BYTES, MORE = "y", "n", "l", "c", "d", "b", "m"
+STOP, NEVER = "s", "never"
 
 _WORDS = {
     **dict.fromkeys(("y", "yes"), YES),
@@ -36,10 +38,11 @@ _WORDS = {
     **dict.fromkeys(("d", "details"), DETAILS),
     **dict.fromkeys(("b", "bytes"), BYTES),
     **dict.fromkeys(("m", "more"), MORE),
+    **dict.fromkeys(("s", "stop"), STOP),
     "never": NEVER,
 }
 
-_SAID = {YES: "yes", NO: "keep", LATER: "not-now"}
+_SAID = {YES: "yes", NO: "keep", LATER: "not-now", STOP: "no"}
 """The meanings of the keys. A no to a changed question keeps what the person agreed to before."""
 
 _KEYS = 3
@@ -177,8 +180,7 @@ def _choose(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> list[Edit]:
         talk.say("", f"{one.title}: {one.asks}")
         how = DETAILS
         while how == DETAILS:
-            allowed = (YES, NO, LATER, DETAILS)
-            how, _ = talk.choice("y yes, n no, d details, Enter not now: ", allowed)
+            how, _ = talk.choice(*_one_by_one(one))
             if how == DETAILS:
                 talk.write(detail(one, width=talk.width))
         said = _SAID[how]
@@ -194,6 +196,14 @@ def _choose(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> list[Edit]:
         asking.edit(one.title, said, fields=fields, routes=routes, namespace=one.question.namespace)
         for one, said, fields in answers
     ]
+
+
+def _one_by_one(one: Sheet) -> tuple[str, tuple[str, ...]]:
+    """Returns the keys for one type, in words, and those keys."""
+    if one.question.state != CHANGED or one.question.lapsed:
+        return "y yes, n no, d details, Enter not now: ", (YES, NO, DETAILS, LATER)
+    words = "y yes, n no to what is new, s stop all of it, d details, Enter not now: "
+    return words, (YES, NO, STOP, DETAILS, LATER)
 
 
 def _fields(talk: _Talk, one: Sheet) -> list[str]:
