@@ -57,8 +57,9 @@ class Withdrawn:
 class Mine:
     """A person's own reports on this machine, and what the person may do with them.
 
-    `apps`: the namespaces of the apps whose reports these are; None for all apps. `declared`: the
-    names of the app's event types. `through`: how the person acts ("app", "command"), for the
+    `apps`: the namespaces of the apps whose reports these are; None for all apps. An app whose
+    catalog could not be read has the namespace "". `declared`: the names of the app's event types.
+    `through`: how the person acts ("app", "command"), for the
     ledger's history. Every method raises LocalError, with a stable code and a hint, and no other
     error: StoreError if a file cannot be read or written, and ConfigError for a wrong argument.
     """
@@ -236,7 +237,7 @@ class Mine:
         that name."""
         if self._apps is None and not types:
             return
-        if not self._apps:
+        if not self._apps or "" in self._apps:
             raise ConfigError(
                 "no-app",
                 "there is no app to withdraw from",

@@ -116,16 +116,17 @@ class Recorder:
             sequence.set(**values)
         return sequence
 
-    def facts(self, type_name: str, /) -> dict[str, object]:
-        """Returns facts of this machine, to be passed to `record`, for those fields of a type that
-        have well-known names (report/facts.py). Without consent it looks up no fact and returns an
-        empty dict."""
+    def facts(self, type_name: str, /, *, address: str = "", geoip: str = "") -> dict[str, object]:
+        """Returns facts of this machine for `record`: for the fields that have well-known names and
+        that the person shares (report/facts.py). With `address`, the country is that of the address
+        in the GeoIP file `geoip`. Without consent nothing is looked up."""
         event_type = self._types.get(type_name)
-        if event_type is None or not self._switch.effective(type_name, self._monotonic()).on:
+        effective = self._switch.effective(type_name, self._monotonic())
+        if event_type is None or not effective.on:
             return {}
-        from methrics.node.report.facts import machine_facts
+        from methrics.node.report.facts import facts_of
 
-        return machine_facts(field.name for field in event_type.fields if field.source is None)
+        return facts_of(event_type, effective.fields, address, geoip, self._failed)
 
     def ask(
         self,
@@ -187,8 +188,7 @@ class Recorder:
         and reset. Unlike a recorder, the returned object raises LocalError."""
         from methrics.node.mine.mine import Mine
 
-        apps = (self.namespace,) if self.namespace else ()
-        return Mine(self._paths, apps, self._types, clock=self._clock, rng=self._rng)
+        return Mine(self._paths, [self.namespace], self._types, clock=self._clock, rng=self._rng)
 
     def questions(
         self, *, starts: int | None = None, used_seconds: float | None = None

@@ -1,15 +1,18 @@
 """Reads facts about this machine, such as its operating system, under the usual names of fields.
 
 The values are raw: the catalog reduces each value to a bucket, a known word or `other` before it is
-stored. Facts are read only with consent (`Recorder.facts`). No fact names the machine, its user or
-its location.
+stored. Facts are read only with consent (`Recorder.facts`). No fact names the machine or its user.
+The only place is the country, from the person's settings (see `country`).
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+
+from methrics.schema.catalog.event_type import EventType
+from methrics.schema.errors import ConfigError, MethricsError
 
 
 def _os() -> str:
@@ -35,12 +38,19 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
+def _country() -> str:
+    from methrics.node.report.country import machine_country
+
+    return machine_country()
+
+
 _FACTS: dict[str, Callable[[], object]] = {
     "os": _os,
     "platform": _os,
     "python": _python,
     "arch": _arch,
     "cores": _cores,
+    "country": _country,
 }
 
 NAMES = tuple(_FACTS)
@@ -50,3 +60,31 @@ NAMES = tuple(_FACTS)
 def machine_facts(names: Iterable[str]) -> dict[str, object]:
     """Returns the facts with these `names`. Names for which there is no fact are left out."""
     return {name: _FACTS[name]() for name in names if name in _FACTS}
+
+
+def facts_of(
+    event_type: EventType,
+    shared: Collection[str] | None,
+    address: str,
+    geoip: str,
+    failed: Callable[[MethricsError], object],
+) -> dict[str, object]:
+    """Returns the facts for those fields of `event_type` that the person shares (None: all).
+
+    With an `address`, a country is that of the address in the GeoIP file `geoip`, never that of
+    this machine. If it cannot be looked up, it is ZZ, and `failed` is called with the error.
+    """
+    names = {field.name for field in event_type.fields if field.source is None}
+    if shared is not None:
+        names &= set(shared)
+    if not address or "country" not in names:
+        return machine_facts(names)
+    from methrics.node.report.country import country_of_address
+    from methrics.schema.catalog.regions import NOWHERE
+
+    country = NOWHERE
+    try:
+        country = country_of_address(address, geoip)
+    except ConfigError as error:
+        failed(error)
+    return machine_facts(names - {"country"}) | {"country": country}
