@@ -16,7 +16,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from methrics.node.clock import ManualClock
+from methrics.node.clock import ManualClock, system_entropy
 from methrics.node.mine.reset import renew
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import user_paths
@@ -81,6 +81,7 @@ class Install:
             route="relay",
             now=at,
             rng=self.rng,
+            entropy=system_entropy,
         )
         self.journal.journal(done.made, done.consumed, done.paces.values(), token=pending.token)
         assert not done.withheld
