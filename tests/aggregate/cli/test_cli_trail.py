@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -33,6 +33,7 @@ from methrics.node.paths import namespace_of, user_paths
 from methrics.node.report.identity import NO_SALT, report_seed
 from methrics.node.report.parts import part_names, parts_of
 from methrics.node.report.threshold.keeping import read_public, threshold_meter
+from methrics.node.report.threshold.meter import Ruling, Send, Withhold
 from methrics.schema.errors import ConfigError, LocalError, UnreachableError
 from methrics.schema.example import example_catalog
 from methrics.schema.judging.book import CatalogBook
@@ -304,16 +305,29 @@ def test_nothing_is_remembered_where_nothing_was_recorded(
     assert not home.exists()
 
 
-def test_what_is_remembered_counts_people_where_it_can(person: Person) -> None:
-    assert person.threshold("remember", str(person.file)) == 0
+def publish(path: Path, *days: Sequence[Report]) -> None:
+    """Write a data set in which the reports of each of `days` arrive on a day of their own."""
+    with Store(path) as store:
+        for day, reports in enumerate(days):
+            raws = [
+                seal(Kind.REPORT, encode_report(report), seed(f"day {day}", i))
+                for i, report in enumerate(reports)
+            ]
+            store.commit(batch([CATALOG.raw, *raws], CatalogBook(), NOW + day * DAY))
+
+
+def test_what_is_remembered_counts_people_where_it_can(person: Person, tmp_path: Path) -> None:
+    file = tmp_path / "days.duckdb"
+    publish(file, THEIRS, THEIRS, THEIRS)
+    assert person.threshold("remember", str(file)) == 0
     public = read_public(person.paths, NAMESPACE)
     assert public is not None
     beat = public.types["heartbeat"]
-    assert (beat.unit, beat.period, beat.others) == ("people", "the month from 2026-09-01", 23)
+    assert (beat.unit, beat.period, beat.others) == ("people", "the month from 2026-09-01", 69)
     assert beat.names == ("version", "os", "age", "country")
-    assert beat.rows == {("1.2", "linux", 3, None): 15, ("1.2", "windows", 3, "FR"): 8}
+    assert beat.rows == {("1.2", "linux", 3, None): 45, ("1.2", "windows", 3, "FR"): 24}
     sign = public.types["signin"]
-    assert (sign.unit, sign.others) == ("reports", 4)
+    assert (sign.unit, sign.others) == ("reports", 12)
     place = sign.names.index("sequence")
     assert {row[place] for row in sign.rows} == {
         "shown@0",
@@ -322,6 +336,44 @@ def test_what_is_remembered_counts_people_where_it_can(person: Person) -> None:
     }
     place = sign.names.index("one_in")
     assert {row[place] for row in sign.rows} == {None, 10}
+
+
+def system(days_ago: int = 1) -> Report:
+    """A rare report, whose time its maker chooses."""
+    return Report(CATALOG.id, "system", NOW - NOW % DAY - days_ago * DAY, {"os": "freebsd"})
+
+
+def ruling_on_a_rare_report(person: Person, file: Path, threshold: int) -> Ruling:
+    """The decision about one's own report `system`, compared with the data in `file`."""
+    assert person.threshold("set", str(threshold)) == 0
+    assert person.threshold("remember", str(file)) == 0
+    ask = threshold_meter(person.paths, NAMESPACE)
+    assert ask is not None
+    return ask(CATALOG.types["system"], system())
+
+
+@pytest.mark.shows("NEW-5")
+def test_attack_a_flood_of_invented_reports_is_no_crowd(person: Person, tmp_path: Path) -> None:
+    """Twenty-five keys cost nothing, whatever times their reports claim."""
+    file = tmp_path / "flood.duckdb"
+    publish(file, [system(1 + i % 5) for i in range(500)], [system()])
+    ruling = ruling_on_a_rare_report(person, file, 25)
+    assert isinstance(ruling, Withhold)
+    assert "the same in 0 other reports, fewer than your threshold of 25" in ruling.reason
+
+
+def test_attack_the_least_flood_that_passes_the_threshold_takes_three_days(
+    person: Person, tmp_path: Path
+) -> None:
+    """A threshold makes an attack longer, not impossible (docs/threat-model.md)."""
+    file = tmp_path / "patient.duckdb"
+    publish(file, [system()] * 500, [system()] * 8, [system()] * 8)
+    assert isinstance(ruling_on_a_rare_report(person, file, 25), Withhold)
+    file = tmp_path / "more_patient.duckdb"
+    publish(file, [system()] * 9, [system()] * 9, [system()] * 9)
+    ruling = ruling_on_a_rare_report(person, file, 25)
+    assert isinstance(ruling, Send)
+    assert ruling.crowd.sharing == 27
 
 
 def test_looking_changes_nothing(person: Person) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from methrics.node.mine.trail.others import agreement, crowd, mask_of, sharing
-from methrics.node.report.threshold.crowd import Crowd, Z, interval, judged
+from methrics.node.report.threshold.crowd import DAYS_MIN, Crowd, Z, interval, judged, lasting
 
 totals = st.integers(0, 5_000_000)
 
@@ -85,3 +85,41 @@ def test_a_longer_combination_never_has_a_larger_crowd(overlap: dict[int, int]) 
         shorter, longer = mask_of(names, names[:end]), mask_of(names, names[: end + 1])
         assert sharing(overlap, longer) <= sharing(overlap, shorter)
         assert crowd(overlap, longer).total == total
+
+
+counts = st.lists(st.integers(1, 1000), max_size=9)
+
+
+@given(counts, st.integers(1, 10**9))
+def test_attack_no_flood_of_one_day_counts_for_more_than_an_ordinary_day(
+    daily: list[int], flood: int
+) -> None:
+    after = lasting([*daily, flood])
+    usual = sorted(daily, reverse=True)[DAYS_MIN - 2 :]
+    assert after <= sum(min(one, usual[0]) for one in daily) + usual[0] if usual else after == 0
+
+
+@given(counts)
+def test_reports_count_once_at_most_and_only_if_they_last(daily: list[int]) -> None:
+    assert 0 <= lasting(daily) <= sum(daily)
+    assert (lasting(daily) > 0) == (len(daily) >= DAYS_MIN)
+
+
+@given(counts, st.integers(1, 1000))
+def test_more_reports_never_make_a_crowd_smaller(daily: list[int], more: int) -> None:
+    assert lasting([*daily, more]) >= lasting(daily)
+
+
+def test_attack_the_cheapest_invented_crowd_needs_reports_on_three_days() -> None:
+    """All ways to spread 30 invented reports over days: which of them make a crowd of 25?"""
+    spread = [
+        (one, two, three)
+        for one in range(31)
+        for two in range(31 - one)
+        for three in [30 - one - two]
+    ]
+    enough = [days for days in spread if lasting(filter(None, days)) >= 25]
+    assert all(min(days) >= 9 for days in enough)
+    assert (10, 10, 10) in enough
+    assert lasting([24, 1]) == lasting([10**6]) == 0
+    assert (lasting([10**6, 1, 1]), lasting([9, 9, 9]), lasting([5] * 5)) == (3, 27, 25)

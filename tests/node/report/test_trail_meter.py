@@ -314,7 +314,8 @@ def test_public_data_that_is_no_json_is_damaged(nobody: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2},
+        {"version": 1},
+        {"version": 3},
         {"types": []},
         {"types": {"x": {}}},
         {"made": "now"},

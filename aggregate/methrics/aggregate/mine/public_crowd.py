@@ -15,7 +15,7 @@ from methrics.node.mine.own import ReadableReport
 from methrics.node.mine.trail.others import Overlap, Window
 from methrics.node.report.flags import DAY
 from methrics.node.report.parts import FLAGS, part_names
-from methrics.node.report.threshold.crowd import PEOPLE, REPORTS
+from methrics.node.report.threshold.crowd import DAYS_MIN, PEOPLE, REPORTS, lasting
 from methrics.node.report.threshold.public import ROWS_MAX, Public, Row, Table
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
@@ -178,15 +178,33 @@ class PublicReports:
             if fullest:
                 where.append(f"{start} = TIMESTAMP '{fullest[0][0]}'")
                 period = f"the {found[1]} from {fullest[0][0]:%Y-%m-%d}"
-        columns = [self._cell(table, part) for part in names]
+        counted, total = self._counted(table, names, " AND ".join(where))
+        return Table(names, counted, total, unit, period)
+
+    def _counted(
+        self, table: _Table, names: Sequence[str], where: str
+    ) -> tuple[dict[Row, int], int]:
+        """Return how many reports of each combination count (`lasting`), and how many reports there
+        are in all.
+
+        The days are those of arrival. The times in the reports would not do: whoever invents a
+        report chooses its time.
+        """
+        cells = [f"{self._cell(table, part)} AS c{place}" for place, part in enumerate(names)]
+        parts = "".join(f"c{place}, " for place in range(len(names)))
+        daily = (
+            f"SELECT {''.join(f'{cell}, ' for cell in cells)}"
+            "date_trunc('day', item.received) AS arrived, count(*) AS reports "
+            f"FROM {table.source(names)} JOIN item ON item.n = x.n WHERE {where} GROUP BY ALL"
+        )
         rows = self._dataset.rows(
-            f"SELECT {''.join(f'{column}, ' for column in columns)}count(*) AS n, "
-            f"sum(count(*)) OVER () FROM {table.source(names)} WHERE {' AND '.join(where)} "
-            f"GROUP BY ALL ORDER BY n DESC LIMIT {ROWS_MAX}",
+            f"SELECT {parts}list(reports) AS daily, sum(sum(reports)) OVER () FROM ({daily}) "
+            f"GROUP BY ALL ORDER BY (len(daily) >= {DAYS_MIN}) DESC, sum(reports) DESC "
+            f"LIMIT {ROWS_MAX}",
             [self._mine],
         )
-        counted: dict[Row, int] = {tuple(row[:-2]): row[-2] for row in rows}
-        return Table(names, counted, int(rows[0][-1]) if rows else 0, unit, period)
+        counted = {tuple(row[:-2]): lasting(row[-2]) for row in rows}
+        return {row: n for row, n in counted.items() if n}, int(rows[0][-1]) if rows else 0
 
     def _cell(self, table: _Table, part: str) -> str:
         column = table.column(part)

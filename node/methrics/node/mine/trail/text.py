@@ -12,7 +12,7 @@ from methrics.node.mine.trail.joining import Joint
 from methrics.node.mine.trail.uniqueness import Statement, statements
 from methrics.node.mine.trail.whole import LAST_MAX, Trail
 from methrics.node.report.parts import label, meaning, said
-from methrics.node.report.threshold.crowd import Crowd
+from methrics.node.report.threshold.crowd import DAYS_MIN, Crowd
 
 REPORTS_SHOWN = 6
 STATEMENTS_SHOWN = 12
@@ -65,6 +65,8 @@ def _statements(trail: Trail, measured: list[Statement]) -> Iterator[str]:
     yield f"WHO REPORTS THE SAME: other people's reports in {trail.source}"
     if len(trail.left) > LAST_MAX:
         yield f"  Measured: your newest {LAST_MAX} reports."
+    if measured:
+        yield "  Anyone can invent reports, so fewer people than these numbers may report the same."
     if not measured:
         yield "  No report has left, so there is nothing to compare."
     for one in measured[:DETAILED]:
@@ -204,6 +206,10 @@ def _meter(trail: Trail) -> Iterator[str]:
         yield "  `methrics threshold set 20` sends a report only if 20 others report the same."
         return
     yield f"BEFORE SENDING: at least {trail.threshold} others must report the same"
+    yield (
+        f"  Others count if equal reports arrived on {DAYS_MIN} days or more. A patient attacker "
+        "can still invent them."
+    )
     for namespace, (source, made) in sorted(trail.remembered.items()):
         yield f"  {namespace}: compared with {source} as of {moment(made)} UTC"
     if not trail.remembered:

@@ -10,6 +10,7 @@ A. DasGupta, Statistical Science 16, 2001, p. 101).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf, log2, sqrt
 
@@ -21,6 +22,10 @@ Z = 1.959963984540054
 ALONE, FEW, GROUP = 1, 10, 100
 """Sizes of a crowd, with the person in it: only the person; the least that public views may show
 (MARS-15); the least that is called a crowd in texts."""
+
+DAYS_MIN = 3
+"""The fewest days on which equal reports must have arrived, so that they count for a person's
+threshold. Invented reports cost nothing, so a crowd of one or two days is no evidence of people."""
 
 REPORTS, PEOPLE = "reports", "people"
 """The unit of a crowd. People are counted by their first report of a period (NEW-4)."""
@@ -60,6 +65,19 @@ class Crowd:
         if self.sharing == self.total:
             return f"the same for all {self.size:,} {self.unit} in the data"
         return f"{self.size:,} of {self.total + 1:,} {self.unit}; {judged(self.size)}"
+
+
+def lasting(daily: Iterable[int]) -> int:
+    """Returns how many equal reports count as a crowd for a person's threshold.
+
+    `daily`: how many arrived on each day. No day counts for more than the day with the DAYS_MIN
+    most, so a flood counts as an ordinary day. The result is 0 for fewer than DAYS_MIN days.
+    """
+    fullest = sorted(daily, reverse=True)
+    if len(fullest) < DAYS_MIN:
+        return 0
+    most = fullest[DAYS_MIN - 1]
+    return sum(min(count, most) for count in fullest)
 
 
 def judged(size: int) -> str:

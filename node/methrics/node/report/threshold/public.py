@@ -1,10 +1,12 @@
 """Summaries of public data on this machine: how often each combination of values was reported.
 
 A summary has one table for each event type. A table counts the reports or people for each
-combination, without any times. `methrics threshold remember FILE` makes the summary from a public
-data set. It is stored as readable JSON, so the meter needs no network before a report is sent.
+combination, without any times. Only reports that arrived on several days count (`crowd.lasting`),
+because anyone can invent many reports in a day. `methrics threshold remember FILE` makes the
+summary from a public data set. It is stored as readable JSON, so the meter needs no network before
+a report is sent.
 
-    {"version": 1, "namespace": "example-x7...", "source": "metrics.duckdb", "made": 1800000000,
+    {"version": 2, "namespace": "example-x7...", "source": "metrics.duckdb", "made": 1800000000,
      "types": {"heartbeat": {"unit": "people", "period": "the month 2026-09", "others": 1210,
                              "names": ["version", "os"], "rows": [[["1.2", "linux"], 311], ...]}}}
 """
@@ -19,7 +21,8 @@ from methrics.node.report.threshold.crowd import PEOPLE, REPORTS
 from methrics.schema.catalog.fields import Wire
 from methrics.schema.errors import StoreError
 
-VERSION = 1
+VERSION = 2
+"""Version of the file. In version 1, the reports of a single day counted in full."""
 
 ROWS_MAX = 20_000
 """Most combinations stored for each event type; those with the smallest crowds are left out. They
@@ -31,13 +34,13 @@ Row = tuple[Wire | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """How often others reported each row. `unit`: reports or people. `period`: the period of the
-    data, in words."""
+    """How often others reported each row, without floods. `unit`: reports or people. `period`: the
+    period of the data, in words."""
 
     names: tuple[str, ...]
     rows: Mapping[Row, int]
     others: int
-    """The sum over all rows, including those that are not stored."""
+    """How many reports or people there are in all, in the rows and besides."""
     unit: str = REPORTS
     period: str = "all the data"
 
@@ -87,6 +90,8 @@ def from_json(document: Any) -> Public:
     Raises StoreError `public-damaged` for any other document."""
     try:
         _must(isinstance(document, dict))
+        if document["version"] == 1:
+            raise public_damaged("an earlier version made it")
         _must(document["version"] == VERSION)
         types = {str(name): _table(entry) for name, entry in document["types"].items()}
         return Public(
