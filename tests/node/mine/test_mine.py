@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner, Result
 
+from methrics.aggregate.cli.main import main
 from methrics.node.cli import erase as cli_erase
 from methrics.node.cli.consent import consent
 from methrics.node.cli.erase import erase
@@ -218,11 +219,14 @@ def test_where_nothing_was_recorded_nothing_is_asked(tmp_path: Path) -> None:
     assert result.output == "nothing was recorded here: there is nothing to erase\n"
 
 
-def test_a_misspelt_type_is_not_taken_for_one_without_reports(app: Shop, post: Post) -> None:
+def test_a_misspelt_type_is_not_taken_for_one_without_reports(
+    app: Shop, post: Post, capsys: pytest.CaptureFixture[str]
+) -> None:
     fill(app, post)
-    result = run(app, "--type", "veiw", "--type", "view", "--yes")
-    assert result.exit_code == 2
-    assert "this machine has no event type veiw" in result.output
+    assert app.paths.home is not None
+    named = ["--type", "veiw", "--type", "view"]
+    assert main(["erase", *named, "--yes", "--home", app.paths.home]) == 2
+    assert "this machine has no event type veiw" in capsys.readouterr().err
     assert "waits to leave by relay" in {one.fate for one in mine(app)}
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from methrics.aggregate.cli.main import main
 from methrics.node.cli.erase import reset
 from methrics.node.mine.reset import Burned, burn, renew, to_burn
 from methrics.node.outbox.erasures import Erasures
@@ -205,7 +206,8 @@ def test_burning_gives_up_what_has_not_left(app: Shop, post: Post) -> None:
 
 def test_attack_the_prefix_of_an_app_burns_nothing(app: Shop, post: Post) -> None:
     kept = visit(app, post)
-    assert run(app, "--app", "sho", "--burn", "--yes").exit_code == 2
+    assert app.paths.home is not None
+    assert main(["reset", "--app", "sho", "--burn", "--yes", "--home", app.paths.home]) == 2
     assert app.journal.receipts() == [kept]
 
 
