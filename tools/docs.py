@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import api
 import pages
 import requirements
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 
 PAGES: dict[Path, Callable[[], str]] = {
+    REFERENCE / "api.md": api.page,
     REFERENCE / "cli.md": pages.cli,
     REFERENCE / "errors.md": pages.errors,
     REFERENCE / "lint.md": pages.lint,

@@ -160,17 +160,17 @@ def settings_classes() -> dict[str, tuple[str, list[Setting]]]:
             if isinstance(node, ast.ClassDef) and node.name.endswith(("Settings", "Limits")):
                 owner = f"{module.name}.{node.name}"
                 says = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
-                found[owner] = (says, list(_fields(owner, node.body)))
+                found[owner] = (says, list(fields_of(owner, node.body)))
     return found
 
 
 def bounds(name: str) -> list[Setting]:
     """The documented constants of one module."""
     module = next(one for one in modules() if one.name == name)
-    return list(_fields(name, module.tree.body))
+    return list(fields_of(name, module.tree.body))
 
 
-def _fields(owner: str, body: list[ast.stmt]) -> Iterator[Setting]:
+def fields_of(owner: str, body: list[ast.stmt]) -> Iterator[Setting]:
     """Assignments with the docstring after them; consecutive assignments share one docstring."""
     for position, node in enumerate(body):
         following = [one for one in body[position + 1 :] if not isinstance(one, ast.AnnAssign)]

@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import api
 import docs
 import pages
 import pytest
@@ -51,6 +52,37 @@ def test_the_architecture_lists_every_room_and_names_modules_that_exist() -> Non
     named = set(re.findall(r"`(methrics(?:\.\w+)+)`", page))
     assert len(named) > 30
     assert named - known == set()
+
+
+def test_every_public_name_and_method_is_on_the_api_page() -> None:
+    page = text("docs/reference/api.md")
+    for front in api.FRONTS:
+        for name in api.public_names(front):
+            title, node = api.defined(front, name)
+            assert f" {title}\n" in page
+            assert source.ast.get_docstring(node), f"{title} has no docstring"
+            if not isinstance(node, source.ast.ClassDef):
+                continue
+            for one in api.methods(node):
+                assert f"\n#### {name}.{one.name}\n" in page
+                assert api.method_doc(node, one), f"{title}.{one.name} has no docstring"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("def f(self, a, /, b: int=1, *c: str, d=2, **e) -> None: ...",
+         "f(a, /, b: int = 1, *c: str, d=2, **e) -> None"),
+        ("async def f(self, /, *, a: str) -> int: ...", "async f(*, a: str) -> int"),
+        ("def f(self): ...", "f()"),
+        (f"def f(self, {'a' * 50}: int, {'b' * 50}=0): ...",
+         f"f(\n    {'a' * 50}: int,\n    {'b' * 50}=0,\n)"),
+    ],
+)  # fmt: skip
+def test_signatures_on_the_api_page(code: str, expected: str) -> None:
+    (node,) = source.ast.parse(code).body
+    assert isinstance(node, source.ast.FunctionDef | source.ast.AsyncFunctionDef)
+    assert api.signature(node, name="f", bound=True) == expected
 
 
 def test_every_command_is_documented() -> None:

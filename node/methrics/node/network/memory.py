@@ -30,6 +30,7 @@ from methrics.node.network.swarm import (
     Body,
     Handler,
     PeerId,
+    Swarm,
     SwarmStatistics,
     Validator,
     bytes_of,
@@ -135,7 +136,7 @@ class MemoryNetwork:
         return [] if lost else delays if doubled else delays[:1]
 
 
-class MemorySwarm:
+class MemorySwarm(Swarm):
     """A `Swarm` on a `MemoryNetwork`; made by `MemoryNetwork.open_swarm`."""
 
     def __init__(

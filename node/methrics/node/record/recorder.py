@@ -47,7 +47,7 @@ class Statistics(NamedTuple):
 
 
 class Recorder:
-    """Made by `methrics.node.open`. Safe to share between threads, tasks and forked children."""
+    """Records what an app does. Safe to share between threads, tasks and forked children."""
 
     def __init__(
         self,
