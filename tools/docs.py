@@ -31,6 +31,11 @@ PAGES: dict[Path, Callable[[], str]] = {
     ROOT / "docs" / "requirements.md": requirements.page,
 }
 
+SECTIONS: dict[Path, Callable[[], str]] = {
+    ROOT / "ARCHITECTURE.md": pages.rooms,
+    ROOT / "docs" / "consent.md": pages.first_screen,
+}
+
 BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end of generated -->"
 
 
@@ -46,8 +51,8 @@ def with_section(text: str, section: str) -> str:
 def wanted() -> dict[Path, str]:
     """Every generated file with the text it should hold."""
     texts = {path: make().rstrip() + "\n" for path, make in PAGES.items()}
-    architecture = ROOT / "ARCHITECTURE.md"
-    texts[architecture] = with_section(architecture.read_text("utf-8"), pages.rooms())
+    for path, make in SECTIONS.items():
+        texts[path] = with_section(path.read_text("utf-8"), make())
     return texts
 
 

@@ -218,6 +218,21 @@ def policy(name: str) -> str:
     return f"{title}\n\n{NOTE}{text}"
 
 
+def first_screen() -> str:
+    """The section of docs/consent.md with the first screen of the example catalog, which fits 80
+    columns and 24 lines."""
+    from methrics.node.consent.first_screen import first_screen
+    from methrics.node.consent.questions import every_question
+    from methrics.node.consent.screen import ANSWER, HEIGHT, KEYS, first_pages, keys
+    from methrics.schema.example import example_catalog
+
+    catalog = example_catalog()
+    asked = every_question([catalog], {}, now=0)
+    first = first_screen(asked, before=False, way_back="methrics consent")
+    (page,) = first_pages(first, width=80, height=HEIGHT - KEYS)
+    return "\n".join(["```text", page.rstrip(), *keys(first, 0), ANSWER.rstrip(), "```"])
+
+
 def rooms() -> str:
     """The rooms section of ARCHITECTURE.md: each package's rooms, the highest first."""
     parts = []

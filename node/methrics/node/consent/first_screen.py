@@ -21,7 +21,7 @@ NOTHING_YET = "Nothing has been recorded or sent, and nothing will be unless you
 NOTHING_MORE = (
     "Only what you said yes to before is recorded and sent, and nothing more unless you say yes."
 )
-FOOTNOTE = "33 bits single out one person on earth. Others may keep reports for longer."
+FOOTNOTE = "33 bits of information single out one person on earth. Some keep it longer."
 """Explains the two numbers of a row. 2**33 is about the number of people on earth."""
 
 TO_STOP = "To stop"

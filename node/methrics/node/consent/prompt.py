@@ -11,16 +11,18 @@ from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from methrics.node.consent.asking import Asking
-from methrics.node.consent.first_screen import FirstScreen
 from methrics.node.consent.ledger_format import Edit
 from methrics.node.consent.questions import CHANGED
 from methrics.node.consent.screen import (
+    ANSWER,
     HEIGHT,
+    KEYS,
     WIDTH,
     bounded,
     detail,
     details,
     first_pages,
+    keys,
     paragraphs,
 )
 from methrics.node.consent.way_back import way_back
@@ -44,9 +46,6 @@ _WORDS = {
 
 _SAID = {YES: "yes", NO: "keep", LATER: "not-now", STOP: "no"}
 """The meanings of the keys. A no to a changed question keeps what the person agreed to before."""
-
-_KEYS = 3
-"""Lines below the first screen: two about the keys, and the one on which the person types."""
 
 
 class _GoneError(Exception):
@@ -109,14 +108,14 @@ def prompt(
 def _decide(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> tuple[str, list[Edit]]:
     """Asks about the types of one app. Returns how the person answered, and the answers."""
     first = asking.first_screen([one.question for one in sheets])
-    pages = first_pages(first, width=talk.width, height=talk.height - _KEYS)
+    pages = first_pages(first, width=talk.width, height=talk.height - KEYS)
     shown = 0
     talk.write(pages[0])
     while True:
         more = len(pages) - 1 - shown
-        talk.say(*_keys(first, more))
+        talk.say(*keys(first, more))
         allowed = (MORE if more else YES, CHOOSE, NO, NEVER, DETAILS, BYTES, LATER)
-        how, number = talk.choice("Your answer: ", allowed, len(sheets))
+        how, number = talk.choice(ANSWER, allowed, len(sheets))
         if how == MORE:
             shown += 1
             talk.write(f"\n{pages[shown]}")
@@ -136,21 +135,6 @@ def _decide(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> tuple[str, 
         else:
             said = _SAID[how]
             return {"keep": "no"}.get(said, said), _all(asking, sheets, said)
-
-
-def _keys(first: FirstScreen, more: int) -> tuple[str, str]:
-    """Returns the lines about the keys. A yes is offered once all rows have been shown."""
-    some = len(first.rows) > 1
-    no = "n no to what is new" if first.changed else f"n no{' to all' if some else ''}"
-    yes = f"y yes{' to all' if some else ''}"
-    if more:
-        yes = f"m show more ({more} page{'' if more == 1 else 's'} left)"
-    choose = "c one by one" if some else "c choose parts"
-    one = " (d2: only line 2)" if some else ""
-    return (
-        f"{yes}   {no}   {choose}   d details{one}",
-        "Enter not now, ask in 90 days   never no to every app   b bytes of the examples",
-    )
 
 
 def _show_bytes(talk: _Talk, sheets: Sequence[Sheet]) -> None:

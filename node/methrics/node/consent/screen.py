@@ -16,7 +16,10 @@ from methrics.node.consent.wording import NAMELESS, PUBLIC, Sheet
 WIDTH = 88
 """Most columns of the screen."""
 HEIGHT = 24
-"""Lines of the first screen in a terminal whose height is unknown."""
+"""Lines of a terminal whose height is unknown."""
+KEYS = 3
+"""Lines below a page of the first screen: those of `keys`, and the one with ANSWER."""
+ANSWER = "Your answer: "
 
 _LABELS = 13
 _FIELDS = 16
@@ -56,6 +59,22 @@ def first_pages(first: FirstScreen, *, width: int = WIDTH, height: int = HEIGHT)
         pages[-1] += row
     columns = _columns(width)
     return [f"{head}{gap}{columns}\n{_lines(page)}{note}{gap}{facts}" for page in pages]
+
+
+def keys(first: FirstScreen, more: int) -> tuple[str, str]:
+    """Returns the two lines about the keys, below a page of the first screen after which `more`
+    pages follow. A yes is offered once all rows have been shown."""
+    some = len(first.rows) > 1
+    no = "n no to what is new" if first.changed else f"n no{' to all' if some else ''}"
+    yes = f"y yes{' to all' if some else ''}"
+    if more:
+        yes = f"m show more ({more} page{'' if more == 1 else 's'} left)"
+    choose = "c one by one" if some else "c choose parts"
+    one = " (d2: only line 2)" if some else ""
+    return (
+        f"{yes}   {no}   {choose}   d details{one}",
+        "Enter not now, ask in 90 days   never no to every app   b bytes of the examples",
+    )
 
 
 def details(sheets: Sequence[Sheet], *, width: int = WIDTH) -> str:
