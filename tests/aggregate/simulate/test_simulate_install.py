@@ -170,16 +170,12 @@ def test_random_acts_give_the_same_bytes(seed: int, tmp_path: Path) -> None:
 def test_clocks_that_are_wrong(skew: int, tmp_path: Path) -> None:
     pair = twins(tmp_path, skew=skew)
     both(pair, 5, 14)
-    late = [one.reason for one in pair.memory.refused]
-    if skew == -30 * DAY:
-        assert Reason.LATE in late
+    assert not pair.memory.refused, "either clock may be wrong, so no report is struck for its time"
+    if skew in (-30 * DAY, 100 * DAY):
         assert not pair.memory.sent
-    elif skew == 100 * DAY:
-        assert not pair.memory.sent
-        assert pair.memory.memory.untaken(), "what is too early is tried again, again and again"
+        assert pair.memory.memory.untaken(), "what is too late or early is tried again and again"
     else:
         assert pair.memory.sent
-        assert not late
 
 
 def test_a_sample_of_sequences(tmp_path: Path) -> None:
