@@ -265,9 +265,44 @@ def test_the_way_back_names_the_command_only_where_it_can_run(
             way_back_module.shutil, "which", lambda name, found=found: found and str(found)
         )
         monkeypatch.setattr(
-            way_back_module, "find_spec", lambda name, packages=packages: packages or None
+            way_back_module,
+            "find_spec",
+            lambda name, packages=packages: (
+                find_spec(name) if packages or name != "click" else None
+            ),
         )
         command = f"{sys.executable} -m methrics.node consent --home {home}"
         assert way_back(paths) == (expected or command)
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert way_back(paths) == f"remove the file {shlex.quote(paths.ledger)}"
+
+
+def test_the_way_back_of_an_app_that_carries_its_packages_along(
+    app: Shop, base_packages: str, tmp_path: Path
+) -> None:
+    """Python alone does not find the packages in the app's folder; the printed command does."""
+    python = tmp_path / "python"
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(python)], check=True, timeout=120
+    )
+    vendored = tmp_path / "the app"
+    (vendored / "methrics").mkdir(parents=True)
+    for part in ("schema", "node"):
+        (vendored / "methrics" / part).symlink_to(ROOT / part / "methrics" / part)
+    for found in (tmp_path / "site").iterdir():
+        (vendored / found.name).symlink_to(found.resolve())
+    script = vendored / "main.py"
+    script.write_text(
+        "from methrics.node.consent.way_back import way_back\n"
+        "from methrics.node.paths import user_paths\n"
+        f"print(way_back(user_paths({app.paths.home!r}), 'history'))\n"
+    )
+    start = [str(python / "bin" / "python"), str(script)]
+    printed = subprocess.run(start, capture_output=True, text=True, timeout=60, check=False)
+    assert printed.stdout.startswith("PYTHONPATH="), printed.stderr
+    bare = printed.stdout.partition(f"{python}")[2]
+    for command, works in ((printed.stdout, True), (f"{python}{bare}", False)):
+        done = subprocess.run(
+            command, shell=True, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ("no answer has been given yet" in done.stdout) == works, done.stderr

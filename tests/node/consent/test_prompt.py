@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +19,7 @@ from methrics.node.consent.prompt import prompt
 from methrics.node.consent.wording import Sheet
 from methrics.node.paths import Paths, namespace_of
 from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.example import example_catalog
 
 if TYPE_CHECKING:
     from methrics.node.consent.answer import Answer
@@ -194,3 +197,49 @@ def test_an_empty_list_asks_nothing(asking: Asking) -> None:
     out = io.StringIO()
     assert prompt(asking, [], stdin=io.StringIO("y\n"), stdout=out) == "not-now"
     assert answers(asking) == {}
+
+
+def test_a_yes_is_taken_once_every_row_has_been_shown(asking: Asking) -> None:
+    _, out = said(asking, "y\nm\nm\nm\n\n", width=80, height=18)
+    assert "m show more" in out
+    assert out.count("Please type") >= 1
+    assert not any(answer.on for answer in answers(asking).values())
+    how, out = said(asking, "m\nm\nm\ny\n", width=80, height=18)
+    shown = re.findall(r"^ +(\d) What is asked", out, re.MULTILINE)
+    assert shown == ["1", "2", "3", "4"]
+    assert how == "yes"
+
+
+def test_ctrl_c_ends_the_work_on_a_stamp_and_not_the_questions(asking: Asking) -> None:
+    def interrupted() -> bytes:
+        raise KeyboardInterrupt
+
+    slow = [replace(one, stamped=interrupted) for one in sheets(asking)]
+    out = io.StringIO()
+    assert prompt(asking, slow, stdin=io.StringIO("b\ny\n"), stdout=out) == "yes"
+    assert "Ended." in out.getvalue()
+    assert all(answer.on for answer in answers(asking).values())
+
+
+@pytest.fixture
+def two_apps(shop: Catalog, paths: Paths, clock: ManualClock) -> Asking:
+    return Asking([shop, example_catalog()], paths, clock=clock, surface="terminal")
+
+
+def test_each_app_has_its_own_screen_and_answer(two_apps: Asking) -> None:
+    how, out = said(two_apps, "y\nn\n")
+    assert how == "choose"
+    assert out.index("May shop share") < out.index("May example share")
+    ledger = read_answers(two_apps.paths.ledger)
+    shop, example = (namespace_of(one.label, one.short_key) for one in two_apps.catalogs)
+    assert all(answer.on for answer in ledger[shop].values())
+    assert not any(answer.on for answer in ledger[example].values())
+    assert EVERY in ledger[example]
+
+
+def test_leaving_at_the_second_app_keeps_the_answer_about_the_first(two_apps: Asking) -> None:
+    assert said(two_apps, "y\n")[0] == "choose"
+    ledger = read_answers(two_apps.paths.ledger)
+    shop, example = (namespace_of(one.label, one.short_key) for one in two_apps.catalogs)
+    assert all(answer.on for answer in ledger[shop].values())
+    assert {answer.said for answer in ledger[example].values()} == {"not-now"}
