@@ -6,7 +6,9 @@ import io
 import json
 import logging
 import os
+import shlex
 import socket
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -354,3 +356,21 @@ def test_an_app_with_its_own_interface_is_told_when_to_ask(app: Shop) -> None:
     assert app.recorder.questions(starts=1, used_seconds=5) == []
     assert len(app.recorder.questions(starts=3, used_seconds=300)) == 4
     assert len(app.recorder.questions()) == 4
+
+
+def test_the_status_line_names_a_command_that_finds_the_app(
+    shop: Catalog, paths: Paths, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before the first yes nothing else on the machine tells of the app."""
+    file = tmp_path / "the app.cbor"
+    file.write_bytes(shop.raw)
+    caplog.set_level(logging.INFO, "methrics.consent")
+    recorder = methrics.node.open(file, home=paths.home)
+    assert not recorder.ask(starts=1, used_seconds=0)
+    (line,) = (record.getMessage() for record in caplog.records)
+    _, command = line.split("until you decide: ")
+    done = subprocess.run(
+        shlex.split(command), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 3
+    assert "a person has to answer, and this is no terminal" in done.stderr

@@ -60,6 +60,9 @@ def ask_here(
     if rule is not None:
         sys.stdout.write(f"nothing to decide: {why(rule, os.environ)}\n")
         return None
+    if not asking.catalogs:
+        sys.stdout.write("no app was found to decide about; give its catalog: --catalog app.cbor\n")
+        return None
     open_now = asking.questions()
     if not open_now:
         sys.stdout.write(f"nothing to decide; see: {way_back(paths)}\n")

@@ -44,7 +44,8 @@ class Asking:
     `surface`: how the person answers ("app", "terminal", "page"), for the ledger's history.
     `examples`: for each event type, values that the app would record, for the example reports.
     `results`: the address of charts of the results. `moved`: if the ledger was damaged when an
-    answer was written, the name under which the damaged file was kept; otherwise None.
+    answer was written, the name under which the damaged file was kept; otherwise None. `file`: the
+    file of the only catalog, for commands that a person can type.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Asking:
         results: str = "",
         surface: str = "app",
         clock: Clock | None = None,
+        file: str = "",
     ) -> None:
         self.catalogs = tuple(catalogs)
         self.paths = paths
@@ -68,6 +70,7 @@ class Asking:
         self._examples = examples or {}
         self._results = results
         self._clock = clock or Clock()
+        self._file = file
         self._seed = os.urandom(32)  # keys of example reports derive from it
 
     def forbidden(self) -> str | None:
@@ -215,8 +218,13 @@ class Asking:
         if not undecided(self.catalogs, ledger.answers, now=self._clock.now()):
             return None
         names = ", ".join(dict.fromkeys(catalog.label for catalog in self.catalogs))
-        ask = way_back(self.paths, "ask")
-        return f"{names}: usage reports are off until you decide: {ask}"
+        return f"{names}: usage reports are off until you decide: {self.way_to_ask}"
+
+    @property
+    def way_to_ask(self) -> str:
+        """The command that asks the open questions in a terminal. It names the catalog's file, as
+        nothing else on this machine tells of an app before its first report."""
+        return way_back(self.paths, "ask", *(("--catalog", self._file) if self._file else ()))
 
     def _ledger(self) -> Ledger | None:
         try:

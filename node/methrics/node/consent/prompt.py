@@ -88,7 +88,7 @@ def prompt(
         except _GoneError as gone:
             left = [one for one in sheets if one.question.namespace in apps[place:]]
             asking.write(_all(asking, left, "not-now"), unprompted=unprompted)
-            talk.say("", f"Not now; your answers so far stay. To decide: {back}")
+            talk.write(f"\nNot now; your answers so far stay. To decide: {asking.way_to_ask}\n")
             if gone.interrupted:
                 raise KeyboardInterrupt from gone
             given.append("not-now")

@@ -50,6 +50,7 @@ def open(
             publisher=publisher,
             strict=strict,
             relays=relays,
+            catalog=catalog,
         )
         _check_sources(clock, rng)
         paths = user_paths(home, policy=policy)

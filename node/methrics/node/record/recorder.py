@@ -141,8 +141,7 @@ class Recorder:
         Call it once, at a quiet moment; it waits for the person. `starts` and `used_seconds`: the
         app's own count of its starts, and the time for which it was used. Methrics does not count
         them, because it writes nothing before a yes. `examples`: event type -> values that the app
-        would record. `results`: where charts of the results can be seen. Raises only
-        KeyboardInterrupt.
+        would record. `results`: where charts can be seen. Raises only KeyboardInterrupt.
         """
 
         def work() -> bool:
@@ -181,6 +180,7 @@ class Recorder:
             results=results,
             surface=surface,
             clock=self._clock,
+            file=self._settings.catalog_file,
         )
 
     def mine(self) -> Mine:

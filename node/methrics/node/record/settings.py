@@ -6,6 +6,7 @@ METHRICS and those of CI (consent/decide.py). No variable can turn recording on.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sized
 from itertools import islice
 from typing import NamedTuple
@@ -25,7 +26,8 @@ class RecorderSettings(NamedTuple):
     recorded only in "production" (DEB-2). `sampling`: event type -> n, to record one event in n;
     the catalog must allow that n (KPI-6). `publisher`: one of `PUBLISHERS`. `strict`: wrong use
     raises LocalError. `relays`: full multiaddresses of the relays that get the app's reports if the
-    user names no relay.
+    user names no relay. `catalog_file`: the path of the catalog, "" if the app passed its bytes; it
+    is named in commands that a person can type.
     """
 
     app_version: str | None = None
@@ -34,6 +36,7 @@ class RecorderSettings(NamedTuple):
     publisher: str = "process"
     strict: bool = False
     relays: tuple[str, ...] = ()
+    catalog_file: str = ""
 
     @classmethod
     def of(
@@ -45,6 +48,7 @@ class RecorderSettings(NamedTuple):
         publisher: object = "process",
         strict: object = False,
         relays: object = (),
+        catalog: object = b"",
     ) -> RecorderSettings:
         """Returns the settings for arguments of any type. A `sampling` or `relays` that is None or
         empty stands for none. Copies both, so that later changes by the app have no effect.
@@ -61,7 +65,18 @@ class RecorderSettings(NamedTuple):
         if strict is not None and not isinstance(strict, bool):
             raise _bad("strict must be True or False")
         taken = _sampling(sampling), publisher, strict is True, _relays(relays)
-        return cls(app_version, environment, *taken)
+        return cls(app_version, environment, *taken, _file_name(catalog))
+
+
+def _file_name(catalog: object) -> str:
+    """Returns the absolute path of the catalog's file; "" for its bytes, and for any other value,
+    of which `open` complains when it reads the catalog."""
+    if isinstance(catalog, bytes) or not isinstance(catalog, str | os.PathLike):
+        return ""
+    try:
+        return os.path.abspath(os.fsdecode(catalog))
+    except (OSError, TypeError, ValueError):  # the working directory is gone, or no path
+        return ""
 
 
 def _sampling(given: object) -> Mapping[str, int]:
