@@ -306,3 +306,25 @@ def test_the_way_back_of_an_app_that_carries_its_packages_along(
             command, shell=True, capture_output=True, text=True, timeout=60, check=False
         )
         assert ("no answer has been given yet" in done.stdout) == works, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        (">&-", 3, "methrics: standard output is closed (to print nothing, use >/dev/null)\n"),
+        (">/dev/full", 3, "methrics: No space left on device\n"),
+        ("2>&- <&-", 0, ""),
+    ],
+)
+def test_a_closed_or_full_output_is_one_line(
+    app: Shop, redirection: str, code: int, said: str
+) -> None:
+    assert app.paths.home is not None
+    run = f'exec "$0" -m methrics.node consent --home "$1" {redirection}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", run, sys.executable, app.paths.home],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (code, said)

@@ -39,6 +39,14 @@ def test_from_key_to_signed_catalog(folder: Path, capsys: pytest.CaptureFixture[
     assert set(shown["types"]) == set(catalog.types)
 
 
+def test_a_source_may_begin_with_a_byte_order_mark(folder: Path) -> None:
+    (folder / "mark.toml").write_text(example_source(), "utf-8-sig")
+    assert main(["catalog", "lint", str(folder / "mark.toml")]) == 0
+    assert sign(folder, source="mark.toml", to="mark.cbor") == 0
+    assert sign(folder) == 0
+    assert (folder / "mark.cbor").read_bytes() == (folder / "app.cbor").read_bytes()
+
+
 @pytest.mark.parametrize("option", ["--consent", "--schema", "--json"])
 def test_show_reads_sources_and_signed_catalogs_alike(
     folder: Path, capsys: pytest.CaptureFixture[str], option: str

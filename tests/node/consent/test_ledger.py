@@ -46,6 +46,25 @@ def test_grant_then_withdraw(paths: Paths) -> None:
     assert (entry["answer"], entry["time"]) == ("no", "1970-01-01T00:00:09Z")
 
 
+def test_a_byte_order_mark_is_no_damage(paths: Paths) -> None:
+    grant(paths, "shop", ["view"], now=7)
+    text = Path(paths.ledger).read_text("utf-8")
+    Path(paths.ledger).write_text(text, "utf-8-sig")
+    Path(paths.policy).write_text('{"metrics": "ask"}', "utf-8-sig")
+    assert read_answers(paths.ledger)["shop"]["view"].on
+    assert not policy_off(paths.policy)
+
+
+def test_a_pipe_in_place_of_a_file_turns_everything_off_at_once(paths: Paths) -> None:
+    os.makedirs(paths.config)
+    os.mkfifo(paths.ledger)
+    os.mkfifo(paths.policy)
+    with pytest.raises(StoreError, match="not a regular file") as raised:
+        read_answers(paths.ledger)
+    assert raised.value.code == "ledger-unread"
+    assert policy_off(paths.policy)
+
+
 @pytest.mark.parametrize("routes", [["carrier-pigeon"], ["tor"], ["relay", "tor"], []])
 def test_unknown_routes_are_refused(paths: Paths, routes: list[str]) -> None:
     with pytest.raises(ConfigError, match="no such route") as caught:

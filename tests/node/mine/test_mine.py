@@ -213,6 +213,20 @@ def test_erase_asks_first_and_says_what_cannot_be_called_back(app: Shop, post: P
     assert len(Erasures(app.journal).all()) == 3
 
 
+def test_where_nothing_waits_or_has_left_nothing_is_asked(app: Shop, post: Post) -> None:
+    app.allow()
+    app.recorder.record("view", color="green")
+    assert "Erase?" in run(app, "--all", answer="n\n").output
+    assert "Erase?" in run(app, "--type", "view", answer="n\n").output
+    nothing = "nothing of that waits or has left: there is nothing to erase\n"
+    assert run(app, "--type", "click").output == nothing
+    assert run(app, "--all", "--yes").exit_code == 0
+    for arguments in (["--all"], ["--app", app.namespace], ["--all", "--again"]):
+        result = run(app, *arguments)
+        assert (result.exit_code, result.output) == (0, nothing)
+    assert json.loads(run(app, "--all", "--yes", "--json").output)["dropped"] == 0
+
+
 def test_where_nothing_was_recorded_nothing_is_asked(tmp_path: Path) -> None:
     result = CliRunner().invoke(erase, ["--all", "--home", str(tmp_path / "nobody")])
     assert result.exit_code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def test_the_users_relays_come_before_the_apps(tmp_path: Path) -> None:
     assert entry_peers(user_paths(tmp_path), env, default_relays=[ONE]) == Entry((TWO,))
     with pytest.raises(ConfigError, match="not the address of a peer"):
         entry_peers(user_paths(tmp_path), {}, default_relays=["relay.example.org"])
+
+
+def test_a_byte_order_mark_is_no_damage(tmp_path: Path) -> None:
+    write(tmp_path, "\ufeff" + json.dumps({"relays": [ONE]}))
+    assert entry_peers(user_paths(tmp_path), {}) == Entry((ONE,))
+
+
+def test_a_pipe_in_place_of_the_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "network.json")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        entry_peers(user_paths(tmp_path), {})
 
 
 @pytest.mark.parametrize("document", ["{", "[]", {"relays": ONE}, {"relays": [1]}, "[" * 60_000])

@@ -26,6 +26,7 @@ from methrics.aggregate.store.store import Store
 from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.durations import Duration, duration_text
 from methrics.node.cli.keyfile import own_key
+from methrics.node.cli.lines import say
 from methrics.node.cli.options import (
     CATALOGS,
     FILE,
@@ -113,25 +114,25 @@ async def _serve(
     from methrics.node.network.libp2p import open_swarm
 
     clock = Clock()
-    say = _Json() if as_json else _Words(clock)
+    log = _Json() if as_json else _Words(clock)
     stop = trio.Event()
     async with trio.open_nursery() as listening:
         await on_stop_signal(listening, stop.set)
         async with open_swarm(listen=listen, seed=seed) as swarm, trio.open_nursery() as nursery:
-            say.listening(swarm.peer_id, swarm.addrs)
+            log.listening(swarm.peer_id, swarm.addrs)
             if settings.peers:
-                nursery.start_soon(report_connectivity, swarm, say.connectivity)
-            await run_aggregator(swarm, store, settings, clock, say.event, stop)
+                nursery.start_soon(report_connectivity, swarm, log.connectivity)
+            await run_aggregator(swarm, store, settings, clock, log.event, stop)
             nursery.cancel_scope.cancel()
         listening.cancel_scope.cancel()
-    say.stopped(store)
+    log.stopped(store)
 
 
 class _Json:
     """Prints one JSON object a line; a `commit` line comes after the commit is on disk."""
 
     def _print(self, event: str, **values: object) -> None:
-        click.echo(json.dumps({"event": event, **values}))
+        say(json.dumps({"event": event, **values}))
 
     def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
         self._print("listening", peer=peer, addrs=list(addrs))
@@ -172,22 +173,22 @@ class _Words:
     gathered: Committed = field(default_factory=Committed)
 
     def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
-        click.echo(f"peer {peer}")
+        say(f"peer {peer}")
         for addr in addrs:
-            click.echo(f"listening on {addr}")
+            say(f"listening on {addr}")
 
     def connectivity(self, connected: int) -> None:
-        click.echo(f"methrics: {connectivity_line(connected)}", err=True)
+        say(f"methrics: {connectivity_line(connected)}", err=True)
 
     def event(self, event: Event) -> None:
         if isinstance(event, Joined):
-            click.echo(f"collecting from {event.topic}")
+            say(f"collecting from {event.topic}")
         elif isinstance(event, Committed):
             for catalog in event.catalogs:
-                click.echo(f"catalog {catalog.label} number {catalog.number}")
+                say(f"catalog {catalog.label} number {catalog.number}")
             self._committed(event)
         elif isinstance(event, ExportFailed):
-            click.echo(f"methrics: the export failed and is tried again: {event.error}", err=True)
+            say(f"methrics: the export failed and is tried again: {event.error}", err=True)
 
     def _committed(self, done: Committed) -> None:
         gathered = self.gathered
@@ -197,10 +198,10 @@ class _Words:
         if self.clock.monotonic() - self.since >= SAY_EVERY:
             refused = f", refused {gathered.refused}" if gathered.refused else ""
             erased = f", erased {gathered.erased}" if gathered.erased else ""
-            click.echo(f"stored {gathered.reports} reports{refused}{erased}; {done.total} in all")
+            say(f"stored {gathered.reports} reports{refused}{erased}; {done.total} in all")
             self.gathered, self.since = Committed(), self.clock.monotonic()
 
     def stopped(self, store: Store) -> None:
-        click.echo(f"stopped; {store.total} reports in {store.path}")
+        say(f"stopped; {store.total} reports in {store.path}")
         for one in combine(digests(store.cursor())):
-            click.echo(f"digest {one.schema} {one.digest.hex()} over {one.count} reports")
+            say(f"digest {one.schema} {one.digest.hex()} over {one.count} reports")

@@ -5,7 +5,7 @@ Imports nothing that an extra installs, so that it can name the extra that is mi
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from methrics.aggregate.cli.exit_codes import (
     USAGE,
 )
 from methrics.node.cli.naming import WrongNameError
+from methrics.node.process.streams import discard_unwritten, one_line, prepare_streams
 from methrics.schema.errors import MethricsError, RemoteError
 
 EXTRA_OF = {
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unless asked to by --debug."""
     session = Session()
     try:
+        prepare_streams()
         from methrics.aggregate.cli.root import run
 
         code = run(sys.argv[1:] if arguments is None else list(arguments), session)
@@ -73,14 +75,14 @@ def _innermost(raised: BaseException) -> BaseException:
 def _report(error: BaseException, raised: BaseException, *, debug: bool) -> int:
     """Print one line about `error` on standard error; returns the exit code for it."""
     code, line = _describe(error)
-    if code == PIPE:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return code
-    if debug:
+    if debug and code != PIPE:
         traceback.print_exception(raised)
     if line:
         # A group without a command prints its help, which is not an error message.
-        sys.stderr.write(f"{line}\n" if line.startswith("Usage: ") else f"methrics: {line}\n")
+        shown = line if line.startswith("Usage: ") else f"methrics: {one_line(line)}"
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"{shown}\n")
+    discard_unwritten()
     return code
 
 
@@ -96,6 +98,8 @@ def _describe(error: BaseException) -> tuple[int, str]:
         return (NETWORK if isinstance(error, RemoteError) else LOCAL), str(error)
     if isinstance(error, ModuleNotFoundError):
         return _describe_missing(error)
+    if isinstance(error, UnicodeError):
+        return USAGE, f"an argument is not text in UTF-8: {error}"
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
         return LOCAL, f"{error.strerror or error}{where}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
+import sys
 from typing import NamedTuple
 
 import click
@@ -90,6 +91,7 @@ class LazyGroup(CommandGroup):
             return None
         command = getattr(importlib.import_module(entry.module), cmd_name)
         assert isinstance(command, click.Command), f"{entry.module}:{cmd_name} is not a command"
+        command.help = command.help or entry.help  # `python -OO` has removed the docstring
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -114,11 +116,16 @@ def _version() -> str:
         return "not installed"
 
 
+_OPTIMIZED = (
+    ". Descriptions are missing because Python runs with -OO" if sys.flags.optimize > 1 else ""
+)
+
+
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"Exit codes: {'; '.join(f'{one.code} {one.brief}' for one in EXIT_CODES)}. "
-    "All options of every command: docs/reference/cli.md",
+    f"All options of every command: docs/reference/cli.md{_OPTIMIZED}",
 )
 @click.version_option(_version(), prog_name="methrics", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="On an error, print where it came from.")

@@ -43,13 +43,17 @@ def local_copy(
     """
     if not is_address(source):
         return Path(source)
-    parts = urlsplit(source)
+    refused = ConfigError(
+        "address", f"{source} cannot be fetched", "give a path, or a http, https or file URL"
+    )
+    try:
+        parts = urlsplit(source)
+    except ValueError as error:  # such as http://[
+        raise refused from error
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return Path(url2pathname(parts.path))
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(
-            "address", f"{source} cannot be fetched", "give a path, or a http, https or file URL"
-        )
+        raise refused
     name = Path(parts.path).name
     if name == MANIFEST:
         source, name = source[: source.rindex(MANIFEST)], Path(parts.path).parent.name

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from methrics.aggregate.store.digest import DayDigest, digests
-from methrics.aggregate.store.duck import Connection, literal, translated_errors
+from methrics.aggregate.store.duck import Connection, check_regular, literal, translated_errors
 from methrics.aggregate.store.plain_path import plain_path
 from methrics.aggregate.store.rows import DAY
 from methrics.aggregate.store.tables import LAYOUT_VERSION, TypeTable
@@ -67,9 +67,12 @@ def directory_beside(path: Path) -> Path:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether the file `path` begins like a Parquet file. Raises StoreError."""
-    with translated_errors(path), path.open("rb") as file:
-        return file.read(4) == b"PAR1"
+    """Whether the file `path` begins like a Parquet file. Raises StoreError, also for an empty file
+    or one that is no regular file."""
+    with translated_errors(path):
+        check_regular(path)
+        with path.open("rb") as file:
+            return file.read(4) == b"PAR1"
 
 
 def table_of(path: Path) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,9 @@ stalls is then 5 ms; with DuckDB's default it is 74 ms."""
 _ALIKE = re.compile(r'Did you mean "(?!pg_|duckdb_|sqlite_|information_schema)[^"]*"\?')
 """DuckDB's suggestion, unless it names a table of its own."""
 
+_COLUMNS = re.compile(r"Candidate bindings: ([^\n]+)")
+"""DuckDB's suggestions for the name of a column."""
+
 FILE_HINT = "name a file that `methrics aggregate` wrote"
 
 
@@ -71,11 +75,12 @@ def translated_query_errors() -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        hint = _ALIKE.search(str(error))
+        alike, columns = _ALIKE.search(str(error)), _COLUMNS.search(str(error))
+        hint = alike[0] if alike else f"did you mean {columns[1]}?" if columns else ""
         text = _first_line(str(error)).removeprefix(
             "Catalog Error: "
         )  # no catalog of an app is meant
-        raise StoreError("query", text, hint[0] if hint else "") from error
+        raise StoreError("query", text.removeprefix("Binder Error: "), hint) from error
 
 
 def _first_line(text: str) -> str:
@@ -137,6 +142,8 @@ def open_writer(path: Path) -> Connection:
     """
     con = memory()
     with translated_errors(path):
+        if path.exists():
+            check_regular(path, if_empty="remove it; a new one is made in its place")
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise PermissionError("permission denied")
         con.execute(f"SET memory_limit = '{WRITER_MEMORY}'")
@@ -151,12 +158,22 @@ def open_writer(path: Path) -> Connection:
     return con
 
 
+def check_regular(path: Path, *, if_empty: str = FILE_HINT) -> None:
+    """Raise StoreError unless `path` is a file with content, and OSError if there is no such file.
+    To open a pipe would wait for a writer, and DuckDB has no clear error for an empty file.
+    `if_empty`: the hint for an empty file."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreError("store-foreign", f"{path} is not a regular file", FILE_HINT)
+    if not found.st_size:
+        raise StoreError("store-foreign", f"{path} is empty", if_empty)
+
+
 def attach_reader(con: Connection, path: Path) -> None:
     """Attach the file `path` to `con` for reading only. Raises StoreError: see
     `translated_errors`."""
     with translated_errors(path):
-        if not path.exists():
-            raise FileNotFoundError("no such file")
+        check_regular(path)
         file = literal(plain_file(path, writing=False))
         con.execute(f"ATTACH {file} AS {SCHEMA_ALIAS} (TYPE duckdb, READ_ONLY)")
 
@@ -202,6 +219,10 @@ def name(*parts: str) -> str:
 
 def is_select(con: Connection, sql: str) -> bool:
     """Whether `sql` is exactly one statement and only reads. Raises StoreError, code query."""
+    try:
+        sql.encode()
+    except UnicodeEncodeError:
+        raise StoreError("query", "the SQL is not text in UTF-8") from None
     with translated_query_errors():
         statements = con.extract_statements(sql)
     reading: set[Any] = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}

@@ -6,7 +6,7 @@ terminal can also say no there.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from methrics.node.base.consent import ask, grant, history, show, withdraw
 from methrics.node.cli.naming import WrongNameError
+from methrics.node.process.streams import discard_unwritten, one_line, prepare_streams
 from methrics.node.report.route_names import ROUTES
 from methrics.schema.errors import MethricsError
 
@@ -25,27 +26,29 @@ PROGRAM = "python -m methrics.node"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code. Prints one line about an error."""
-    given = _parser().parse_args(arguments, namespace=_Given())
     try:
-        code = _run(given)
+        prepare_streams()
+        code = _run(_parser().parse_args(arguments, namespace=_Given()))
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.stderr.write("methrics: interrupted\n")
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE
-    except WrongNameError as error:
-        sys.stderr.write(f"methrics: {error}\n")
-        return USAGE
-    except MethricsError as error:
-        sys.stderr.write(f"methrics: {error}\n")
-        return LOCAL
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        sys.stderr.write(f"methrics: {error.strerror or error}{where}\n")
-        return LOCAL
+    except (KeyboardInterrupt, MethricsError, OSError) as error:
+        code, line = _described(error)
+        if line:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stderr.write(f"methrics: {one_line(line)}\n")
+        discard_unwritten()
     return code
+
+
+def _described(error: BaseException) -> tuple[int, str]:
+    """Returns the exit code and the line for the error that ended the command."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted"
+    if isinstance(error, BrokenPipeError):
+        return PIPE, ""
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return LOCAL, f"{error.strerror or error}{where}"
+    return USAGE if isinstance(error, WrongNameError) else LOCAL, str(error)
 
 
 class _Given(Namespace):

@@ -74,6 +74,9 @@ def erase(
         return
     _check_types(paths, known, types)
     chosen = _choose(known, reports, types)
+    if not (reports or chosen or mine.waiting(types) or as_json):
+        click.echo("nothing of that waits or has left: there is nothing to erase")
+        return
     if not yes:
         _confirm(chosen, not reports, window)
     done = mine.erase(chosen if reports else None, types=types, over=window, again=again)

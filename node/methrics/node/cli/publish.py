@@ -12,6 +12,7 @@ import click
 import trio
 
 from methrics.node.cli.catalog_file import load_catalog
+from methrics.node.cli.lines import say
 from methrics.node.cli.naming import listed, resolve_apps
 from methrics.node.cli.options import APPS, CATALOGS, HOME, json_option, route_option
 from methrics.node.clock import Clock
@@ -116,9 +117,9 @@ async def _publish(
     rng = random.SystemRandom()
 
     async def one(namespace: str) -> None:
-        say = partial(_say, namespace, as_json)
+        tell = partial(_say, namespace, as_json)
         codes.append(
-            await run_publisher(paths, namespace, settings, clock=Clock(), rng=rng, on_pass=say)
+            await run_publisher(paths, namespace, settings, clock=Clock(), rng=rng, on_pass=tell)
         )
 
     async with trio.open_nursery() as listening:
@@ -132,7 +133,7 @@ async def _publish(
 
 def _say(namespace: str, as_json: bool, result: PassResult) -> None:
     for receipt in result.sent:
-        click.echo(json.dumps(_as_json(namespace, receipt)) if as_json else _in_words(receipt))
+        say(json.dumps(_as_json(namespace, receipt)) if as_json else _in_words(receipt))
     summary = {
         "made": result.made,
         "acknowledged": result.acknowledged,
@@ -143,10 +144,10 @@ def _say(namespace: str, as_json: bool, result: PassResult) -> None:
         "failed": str(result.failed) if result.failed else None,
     }
     if as_json:
-        click.echo(json.dumps({"event": "pass", "app": namespace, **summary}))
+        say(json.dumps({"event": "pass", "app": namespace, **summary}))
         return
     words = [f"{name} {value}" for name, value in summary.items() if value]
-    click.echo(f"{namespace}: {', '.join(words) or 'nothing is due'}")
+    say(f"{namespace}: {', '.join(words) or 'nothing is due'}")
 
 
 def _content(receipt: Receipt) -> dict[str, object]:

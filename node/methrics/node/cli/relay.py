@@ -13,6 +13,7 @@ import trio
 from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.durations import Duration, duration_text
 from methrics.node.cli.keyfile import own_key
+from methrics.node.cli.lines import say
 from methrics.node.cli.options import (
     CATALOGS,
     PEERS,
@@ -164,15 +165,15 @@ def _say_listening(as_json: bool, addrs: tuple[str, ...], settings: RelaySetting
     topics, rest = settings.topics, settings.mix.rest
     if as_json:
         event = {"event": "listening", "addrs": addrs, "topics": topics, "rest": rest}
-        click.echo(json.dumps(event))
+        say(json.dumps(event))
         return
     for addr in addrs:
-        click.echo(f"listening on {addr}")
+        say(f"listening on {addr}")
     for topic in topics:
-        click.echo(f"carrying {topic}")
+        say(f"carrying {topic}")
     if rest:
         window = duration_text(settings.mix.batch_window)
-        click.echo(
+        say(
             f"each report rests for up to {duration_text(rest)} and leaves at a random moment "
             f"(to try things out, --rest 0s: it leaves within {window})"
         )
@@ -180,9 +181,9 @@ def _say_listening(as_json: bool, addrs: tuple[str, ...], settings: RelaySetting
 
 def _say_connectivity(as_json: bool, connected: int) -> None:
     if as_json:
-        click.echo(json.dumps({"event": "peers", "connected": connected}))
+        say(json.dumps({"event": "peers", "connected": connected}))
     else:
-        click.echo(f"methrics: {connectivity_line(connected)}", err=True)
+        say(f"methrics: {connectivity_line(connected)}", err=True)
 
 
 def _say(running: Relay, as_json: bool, event: str) -> None:
@@ -196,7 +197,7 @@ def _say(running: Relay, as_json: bool, event: str) -> None:
     }
     if as_json:
         answers, gossip = dict(counts.answers), dict(counts.gossip)
-        click.echo(json.dumps({"event": event, **values, "answers": answers, "gossip": gossip}))
+        say(json.dumps({"event": event, **values, "answers": answers, "gossip": gossip}))
         return
     words = ", ".join(f"{name} {value}" for name, value in values.items())
-    click.echo(f"{event}: {words}")
+    say(f"{event}: {words}")

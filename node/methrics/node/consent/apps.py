@@ -15,6 +15,7 @@ from methrics.node.clock import Clock
 from methrics.node.outbox.found import namespaces_here, read_catalogs
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, namespace_of
+from methrics.node.process.regular import read_regular
 from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.errors import CatalogError, StoreError
@@ -69,11 +70,8 @@ def _installed(paths: Paths, env: Mapping[str, str]) -> Iterator[Catalog]:
     for folder in folders:
         for name in _names(folder):
             if name.endswith(".cbor"):
-                with (
-                    contextlib.suppress(OSError, CatalogError),
-                    open(os.path.join(folder, name), "rb") as file,
-                ):
-                    yield load(file.read(ITEM_MAX + 1))
+                with contextlib.suppress(OSError, CatalogError):
+                    yield load(read_regular(os.path.join(folder, name), ITEM_MAX + 1))
 
 
 def _recorded(paths: Paths) -> Iterator[Catalog]:

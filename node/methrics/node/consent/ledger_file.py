@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
+from methrics.node.process.regular import read_regular
 from methrics.schema.errors import StoreError
 
 FILE_MAX = 1_048_576
@@ -43,8 +44,7 @@ def read_json(path: str) -> dict[str, object] | None:
     """Returns the JSON object in a file; None if there is no file. Raises StoreError if the file
     cannot be read or contains no JSON object."""
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(FILE_MAX + 1)
+        text = read_regular(path, FILE_MAX * 4 + 1).decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

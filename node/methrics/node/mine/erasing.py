@@ -77,6 +77,18 @@ def drop_waiting(paths: Paths, apps: Iterable[str], types: Collection[str], cloc
     return dropped
 
 
+def count_waiting(paths: Paths, apps: Iterable[str], types: Collection[str], clock: Clock) -> int:
+    """Returns how many events `drop_waiting` would delete. Raises StoreError."""
+    waiting = 0
+    for namespace in apps:
+        journal = Journal(paths.outbox(namespace), clock=clock)
+        try:
+            waiting += sum(map(Erasures(journal).waiting, types or (None,)))
+        finally:
+            journal.close()
+    return waiting
+
+
 def _erase(
     erasures: Erasures, own: list[OwnReport], over: int, again: bool, now: int, rng: Rng
 ) -> Erased:

@@ -24,7 +24,7 @@ from methrics.node.clock import Clock, Rng, system_rng
 from methrics.node.consent.answer import EVERY, Answers
 from methrics.node.consent.ledger import read_answers
 from methrics.node.consent.withdrawal import withdraw_app, withdraw_everything
-from methrics.node.mine.erasing import Erased, drop_waiting, erase_reports
+from methrics.node.mine.erasing import Erased, count_waiting, drop_waiting, erase_reports
 from methrics.node.mine.own import OwnReport
 from methrics.node.mine.own_file import write_own
 from methrics.node.mine.preview import Leaving, look_all, strike
@@ -195,6 +195,12 @@ class Mine:
             self._paths, chosen, over=over, again=again, clock=self._clock, rng=self._rng
         )
         return done + Erased(waiting=waiting)
+
+    def waiting(self, types: Collection[str] = ()) -> int:
+        """Returns how many recorded events of `types` (empty: of all types) wait, because no report
+        was made of them yet."""
+        with _readable(self._paths):
+            return count_waiting(self._paths, self._here(), types, self._clock)
 
     def may_erase(self) -> bool:
         """Whether this machine may send erasures now. If not, because of the system's policy,

@@ -151,6 +151,15 @@ class Erasures:
                 for table in _WAITING
             )
 
+    def waiting(self, type_name: str | None = None) -> int:
+        """Returns how many recorded rows `forget_waiting` would delete."""
+        return sum(
+            self._database.rows(
+                f"SELECT count(*) FROM {table} WHERE ?1 IS NULL OR type = ?1", (type_name,)
+            )[0][0]
+            for table in _WAITING
+        )
+
     def due(self, now: int, routes: Collection[str]) -> list[JournaledErasure]:
         """Returns the erasures that are due at `now` and whose report left by one of `routes`, the
         earliest first."""

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from methrics.node.paths import Paths
+from methrics.node.process.regular import read_regular
 from methrics.schema.errors import ConfigError
 
 ADDRESSES_MAX = 64
@@ -26,7 +27,7 @@ ADDRESS_MAX = 256
 """Characters of the longest address that is accepted."""
 
 FILE_MAX = 65_536
-"""Characters of network.json that are read."""
+"""Bytes of network.json that are read."""
 
 
 class Entry(NamedTuple):
@@ -73,8 +74,7 @@ def _listed(text: str) -> list[str]:
 
 def _read(path: str) -> dict[str, object]:
     try:
-        with open(path, encoding="utf-8") as file:
-            document = json.loads(file.read(FILE_MAX))
+        document = json.loads(read_regular(path, FILE_MAX).decode("utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError, RecursionError) as error:

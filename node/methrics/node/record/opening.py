@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping, Sequence
 
 from methrics.node.clock import Clock, Rng
 from methrics.node.paths import POLICY_FILE, no_paths, user_paths
+from methrics.node.process.regular import read_regular
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.schema.catalog.catalog import load
@@ -15,10 +15,6 @@ from methrics.schema.errors import CatalogError, ConfigError, LocalError
 from methrics.schema.wire.limits import CATALOG_MAX
 
 _HINT = "pass its bytes or its file name"
-
-_FLAGS = os.O_RDONLY
-for _name in ("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NONBLOCK"):  # each system has some of them
-    _FLAGS |= getattr(os, _name, 0)
 
 
 def open(
@@ -80,17 +76,10 @@ def _check_sources(clock: object, rng: object) -> None:
 
 
 def _read(catalog: bytes | str | os.PathLike[str]) -> bytes:
-    """Returns the first CATALOG_MAX + 1 bytes of the catalog. Raises CatalogError. It reads only a
-    regular file, because to read from a pipe or a device can take for ever."""
+    """Returns the first CATALOG_MAX + 1 bytes of the catalog. Raises CatalogError."""
     if isinstance(catalog, bytes):
         return catalog
     try:
-        path = os.fspath(catalog)
-        fd = os.open(path, _FLAGS)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise CatalogError("catalog-unread", f"{path!r} is no regular file", _HINT)
-        with os.fdopen(fd, "rb") as file:
-            return file.read(CATALOG_MAX + 1)
+        return read_regular(os.fspath(catalog), CATALOG_MAX + 1)
     except (OSError, TypeError, ValueError) as error:
         raise CatalogError("catalog-unread", f"cannot read the catalog: {error}", _HINT) from error

@@ -96,7 +96,8 @@ def read_source(text: str) -> CatalogSource | list[Problem]:
     if len(text) > SOURCE_MAX:
         return [Problem(SYNTAX, "source", f"is longer than {SOURCE_MAX} characters; shorten it")]
     try:
-        document = tomllib.loads(text, parse_float=Decimal)
+        # Some editors begin a file with a byte order mark.
+        document = tomllib.loads(text.removeprefix("\ufeff"), parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         return [Problem(SYNTAX, "source", f"is not TOML: {_one_line(error)}")]
     except (ValueError, ArithmeticError, RecursionError) as error:

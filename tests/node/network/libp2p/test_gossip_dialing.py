@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import random
+import socket
 from typing import Any
 
 import pytest
 import trio
+from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
 from methrics._vendor.libp2p.crypto.ed25519 import create_new_key_pair
 from methrics._vendor.libp2p.peer.id import ID
 from methrics._vendor.libp2p.peer.peerinfo import PeerInfo
 from methrics.node.network.libp2p.counters import Counters
-from methrics.node.network.libp2p.dialing import Dialer
+from methrics.node.network.libp2p.dialing import Dialer, addresses, parse_listen
 from methrics.node.network.libp2p.settings import GossipSettings
-from methrics.schema.errors import UnreachableError
+from methrics.schema.errors import ConfigError, UnreachableError
 
 PEER = ID.from_pubkey(create_new_key_pair(bytes(32)).public_key)
 INFO = PeerInfo(PEER, [])
@@ -107,6 +109,54 @@ async def test_failed_dial_leaves_no_address(autojump_clock: object, answer: str
     with pytest.raises(UnreachableError):
         await dialer(network).dial(INFO)
     assert network.known == set()
+
+
+@pytest.mark.parametrize(
+    ("addr", "found"),
+    [
+        ("/ip4/192.0.2.7/tcp/1", ["/ip4/192.0.2.7/tcp/1"]),
+        ("/dns4/localhost/tcp/4001", ["/ip4/127.0.0.1/tcp/4001"]),
+        ("/dns/localhost/tcp/4001", ["/ip4/127.0.0.1/tcp/4001", "/ip6/::1/tcp/4001"]),
+        ("/dns6/localhost/tcp/4001", ["/ip6/::1/tcp/4001"]),
+    ],
+)
+async def test_a_host_name_is_looked_up_by_the_system(addr: str, found: list[str]) -> None:
+    class Hosts(trio.abc.HostnameResolver):
+        async def getaddrinfo(
+            self,
+            host: Any,
+            port: Any,
+            family: int = 0,
+            type: int = 0,
+            proto: int = 0,
+            flags: int = 0,
+        ) -> Any:
+            places = {socket.AF_INET: ("127.0.0.1", port), socket.AF_INET6: ("::1", port, 0, 0)}
+            return [
+                (kind, type, proto, "", place)
+                for kind, place in places.items()
+                if host == b"localhost" and family in (kind, socket.AF_UNSPEC)
+            ]
+
+        async def getnameinfo(self, sockaddr: Any, flags: int) -> Any: ...
+
+    trio.socket.set_custom_hostname_resolver(Hosts())
+    assert [str(one) for one in await addresses(Multiaddr(addr))] == found
+
+
+async def test_a_host_name_without_an_address_is_a_failed_dial() -> None:
+    network = Network([])
+    info = PeerInfo(PEER, [Multiaddr("/dns4/no-such-host.invalid/tcp/1")])
+    with pytest.raises(UnreachableError):
+        await dialer(network).dial(info)
+    assert network.dialled == []
+
+
+@pytest.mark.parametrize("name", ["dns", "dns4", "dns6"])
+def test_nobody_listens_on_a_host_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot listen on the host name") as raised:
+        parse_listen(f"/{name}/localhost/tcp/4001")
+    assert "127.0.0.1" in raised.value.hint
 
 
 async def test_cancelled_dial_leaves_no_address(autojump_clock: object) -> None:

@@ -23,6 +23,13 @@ from methrics.schema.errors import ConfigError, UnreachableError
 
 _HOSTS = ("ip4", "ip6", "dns", "dns4", "dns6")
 _LISTEN_FORM = "use the form /ip4/0.0.0.0/tcp/4001"
+_FAMILIES = {
+    "dns": socket.AF_UNSPEC,
+    "dns4": socket.AF_INET,
+    "dns6": socket.AF_INET6,
+}
+"""Which addresses of a host name each protocol allows."""
+
 _PEER_FORM = "use the form /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW..."
 
 
@@ -30,6 +37,12 @@ def parse_listen(addr: str) -> Multiaddr:
     """Parse a TCP address to listen on, like /ip4/0.0.0.0/tcp/4001. Raises `ConfigError`."""
     parsed = _parse(addr, _LISTEN_FORM)
     names = [protocol.name for protocol in parsed.protocols()]
+    if names[0] in _FAMILIES:
+        raise ConfigError(
+            "bad-address",
+            f"cannot listen on the host name in {addr!r}",
+            "give an IP address, such as /ip4/127.0.0.1/tcp/4001",
+        )
     if len(names) != 2 or names[0] not in ("ip4", "ip6") or names[1] != "tcp":
         raise ConfigError("bad-address", f"cannot listen on {addr!r}", _LISTEN_FORM)
     return parsed
@@ -75,6 +88,27 @@ def check_free(addr: Multiaddr) -> None:
             raise ConfigError(
                 "cannot-listen", f"cannot listen on {addr}: {reason}", "choose another port"
             ) from None
+
+
+async def addresses(addr: Multiaddr) -> list[Multiaddr]:
+    """Return the TCP addresses to dial for `addr`. A host name is looked up as other programs of
+    this machine do, in /etc/hosts too. (Stock libp2p asks a name server only, and does not find
+    localhost.) Raises OSError if the name has no address."""
+    protocol = addr.protocols()[0].name
+    family = _FAMILIES.get(protocol)
+    if family is None:
+        return [addr]
+    host, port = addr.value_for_protocol(protocol), addr.value_for_protocol("tcp")
+    try:
+        found = await trio.socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    except UnicodeError as error:  # a label that is too long, for example
+        raise OSError(f"{host!r} is not a host name") from error
+    ips = dict.fromkeys((kind, str(place[0])) for kind, _, _, _, place in found)
+    return [
+        Multiaddr(f"/{'ip6' if kind == socket.AF_INET6 else 'ip4'}/{ip}/tcp/{port}")
+        for kind, ip in ips
+        if "%" not in ip  # a link-local address, valid on one interface only
+    ]
 
 
 class _Leaving(INotifee):
@@ -133,7 +167,8 @@ class Dialer:
         try:
             with trio.move_on_after(self._settings.dial_time_max):
                 with contextlib.suppress(BaseLibp2pError, OSError):
-                    await self._host.connect(info)
+                    addrs = [found for one in info.addrs for found in await addresses(one)]
+                    await self._host.connect(PeerInfo(info.peer_id, addrs))
         finally:  # also when cancelled
             connected = bool(self._network.get_connections(info.peer_id))
             if not connected:

@@ -14,6 +14,7 @@ import json
 import os
 
 from methrics.node.paths import Paths
+from methrics.node.process.regular import read_regular
 from methrics.node.report.threshold.meter import Meter, Withhold, meter_of
 from methrics.node.report.threshold.public import Public, from_json, public_damaged, to_json
 from methrics.schema.errors import StoreError
@@ -125,8 +126,7 @@ def _read(path: str, most: int) -> object | None:
     Raises OSError or ValueError.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(most + 1)
+        text = read_regular(path, most * 4 + 1).decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return None
     if len(text) > most:
