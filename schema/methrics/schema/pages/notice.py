@@ -238,8 +238,9 @@ def _routes() -> list[Block]:
         Paragraph(
             "On the way to a relay a report is encrypted and padded, so all reports look alike "
             "from outside. Relays should keep nothing on disk and log no address, but this cannot "
-            "be checked, so choose relays that you trust. A relay lets each report rest until its "
-            "own random moment of the next day, and then publishes it shuffled with other reports."
+            "be checked, and relays do not state yet who runs them. So choose relays that you "
+            "trust. A relay lets each report rest until its own random moment of the next day, and "
+            "then publishes it shuffled with other reports."
         ),
     ]
 
