@@ -1,6 +1,6 @@
 """An app that uses OpenTelemetry, and also publishes the instruments that its catalog declares.
 
-    pip install 'methrics[otel]'
+    pip install '.[otel]'  (in a clone of methrics)
     printf 'import a.png\nresize b.png\n' | python otel_app.py
 
 The instruments belong to the app and do not depend on methrics. One exporter, beside any others,
