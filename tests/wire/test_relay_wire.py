@@ -256,7 +256,7 @@ async def test_the_detached_publisher_takes_its_relays_from_the_environment(tmp_
     record(tmp_path)
     async with scene() as (swarm, _, ears):
         child = subprocess.Popen(
-            [*PUBLISHER, "--home", str(tmp_path), "--namespace", NAMESPACE],
+            [*PUBLISHER, "--home", str(tmp_path), "--app", NAMESPACE],
             env=os.environ | {"METHRICS_RELAYS": swarm.addrs[0]},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from methrics.node.consent.asking import Asking
     from methrics.node.mine.mine import Mine
     from methrics.node.paths import user_paths
+    from methrics.node.record.interface import Statistics
     from methrics.node.record.opening import open
-    from methrics.node.record.recorder import Recorder, Statistics
+    from methrics.node.record.recorder import Recorder
     from methrics.node.record.sequences import Sequence
 
 __all__ = ["Asking", "Mine", "Recorder", "Sequence", "Statistics", "open", "user_paths"]
@@ -30,7 +31,7 @@ __getattr__, __dir__ = front(
         "Mine": "methrics.node.mine.mine",
         "Recorder": "methrics.node.record.recorder",
         "Sequence": "methrics.node.record.sequences",
-        "Statistics": "methrics.node.record.recorder",
+        "Statistics": "methrics.node.record.interface",
         "open": "methrics.node.record.opening",
         "user_paths": "methrics.node.paths",
     },

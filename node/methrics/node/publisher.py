@@ -5,20 +5,25 @@
 
 from __future__ import annotations
 
-from methrics.node.publish.publisher import (
-    PublisherSettings,
-    keep_publishing,
-    run_publisher,
-    start_thread,
-)
+from typing import TYPE_CHECKING
+
+from methrics.schema.lazy import front
+
+if TYPE_CHECKING:
+    from methrics.node.publish.publisher import (
+        PublisherSettings,
+        keep_publishing,
+        run_publisher,
+        start_thread,
+    )
 
 __all__ = ["PublisherSettings", "keep_publishing", "run_publisher", "start_thread"]
 
+__getattr__, __dir__ = front(__name__, dict.fromkeys(__all__, "methrics.node.publish.publisher"))
+
 if __name__ == "__main__":
-    import os
     import sys
 
-    from methrics.node.publish.process import main
+    from methrics.node.publish.launch import main
 
-    os.umask(0o077)
     sys.exit(main())

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from methrics.node.cli.durations import UNITS, Duration, duration_text, read_duration
+from methrics.node.cli.durations import Duration
+from methrics.node.durations import UNITS, duration_text, read_duration
 
 
 @given(st.integers(0, 10**8), st.sampled_from(sorted(UNITS)))

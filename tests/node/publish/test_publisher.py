@@ -22,7 +22,7 @@ from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import inline
 from methrics.node.publish.entry import Entry
-from methrics.node.publish.process import main
+from methrics.node.publish.launch import main
 from methrics.node.publish.publisher import (
     LOCAL,
     NETWORK,
@@ -397,7 +397,7 @@ def test_settings_that_cannot_work_are_refused(settings: PublisherSettings) -> N
 def test_the_process_says_in_one_line_what_is_missing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["--namespace", NAMESPACE]) == LOCAL
+    assert main(["--app", NAMESPACE]) == LOCAL
     said = capsys.readouterr().err
     assert said.startswith("methrics: no relay is known")
     assert said.count("\n") == 1

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from methrics.node.outbox.outbox import Outbox
-from methrics.node.process import exits
 from methrics.node.process.lock import FileLock
-from methrics.node.publish import spawn
+from methrics.node.publish import child, spawn
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -28,7 +24,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The command lines that would have been started; no process is."""
     seen: list[list[str]] = []
     monkeypatch.setattr(spawn, "_started", {})
-    monkeypatch.setattr(spawn, "start", seen.append)
+    monkeypatch.setattr(spawn, "start", lambda argv, _wait: seen.append(argv))
     return seen
 
 
@@ -49,9 +45,9 @@ def test_a_publisher_is_started_when_something_is_due(app: Shop, started: list[l
     join_helpers()
     [argv] = started
     assert argv[0] == sys.executable
-    assert argv[1:4] == ["-P", "-m", "methrics.node.publisher"]
-    ours = ["--home", app.paths.home, "--namespace", app.namespace]
-    assert argv[4:] == [*ours, "--default-relay", RELAY]
+    assert child.MARKER in argv
+    ours = ["--home", app.paths.home, "--app", app.namespace]
+    assert argv[-6:] == [*ours, "--default-relay", RELAY]
     app.clock.advance(5)
     recorder.close()
     assert len(started) == 1, "the one just started needs time to take its lock"
@@ -108,19 +104,6 @@ def test_none_is_started_if_no_relay_is_known(
     other.close()
 
 
-@pytest.mark.parametrize("python", ["", None, "/opt/shop/shop", "/usr/bin/uwsgi"])
-def test_an_app_whose_executable_is_not_python_is_never_run_again(
-    app: Shop, monkeypatch: pytest.MonkeyPatch, python: str | None
-) -> None:
-    monkeypatch.setattr(sys, "executable", python)
-    assert spawn.command(app.paths, "shop-x") is None
-
-
-def test_a_frozen_app_is_never_run_again(app: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert spawn.command(app.paths, "shop-x") is None
-
-
 @pytest.mark.parametrize("error", [OSError("no more processes"), RuntimeError("no more memory")])
 @pytest.mark.parametrize("inline", [True, False])
 def test_failures_are_silent(
@@ -132,7 +115,7 @@ def test_failures_are_silent(
 ) -> None:
     tried: list[list[str]] = []
 
-    def refuse(argv: list[str]) -> None:
+    def refuse(argv: list[str], _wait: float) -> None:
         tried.append(argv)
         raise error
 
@@ -179,50 +162,3 @@ def test_a_child_forked_while_a_thread_looks_can_look() -> None:
         if child == 0:
             os._exit(0 if spawn._lock[0].acquire(timeout=60) else 1)
         assert os.waitpid(child, 0)[1] == 0
-
-
-WRITE = "import os,sys;open(sys.argv[1],'w').write(f'{os.getpid()} {os.getppid()} {os.getsid(0)}')"
-
-
-@pytest.mark.shows("KPI-14")
-@pytest.mark.wire
-@pytest.mark.parametrize("reap", [True, False], ids=["in a thread", "on close"])
-def test_what_is_started_is_detached_and_leaves_no_zombie(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reap: bool
-) -> None:
-    monkeypatch.setitem(exits._state, "leaving", False)
-    target = tmp_path / "said"
-    process = spawn.start([sys.executable, "-c", WRITE, str(target)])
-    assert process is not None
-    (spawn._reap if reap else spawn._leave)(process)
-    deadline = time.monotonic() + 30
-    while not (target.exists() and target.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    pid, parent, session = map(int, target.read_text().split())
-    assert session == pid != os.getsid(0)
-    assert parent != os.getpid()
-    join_helpers()
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-
-
-LEAVE = """
-import sys
-from methrics.node.process import exits
-from methrics.node.publish import spawn
-
-class Leaving:
-    def close(self):
-        spawn._leave(spawn.start([sys.executable, "-c", "pass"]))
-
-exits.at_exit(Leaving())
-"""
-
-
-@pytest.mark.wire
-def test_an_app_that_starts_one_as_it_exits_prints_nothing() -> None:
-    """In development mode, Python warns on standard error of a process without a `wait`."""
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", LEAVE], capture_output=True, check=False, timeout=60
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

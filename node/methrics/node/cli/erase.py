@@ -12,11 +12,12 @@ import click
 
 from methrics.node.cli.confirm import confirm
 from methrics.node.cli.counted import counted
-from methrics.node.cli.durations import Duration, duration_text
+from methrics.node.cli.durations import Duration
 from methrics.node.cli.naming import check_names, resolve_apps
 from methrics.node.cli.options import HOME, TYPES, WHOLE_APPS, YES, json_option
 from methrics.node.clock import Clock
 from methrics.node.consent.apps import known_catalogs
+from methrics.node.durations import duration_text
 from methrics.node.mine.erasing import Erased
 from methrics.node.mine.mine import Mine
 from methrics.node.mine.own import OwnReport

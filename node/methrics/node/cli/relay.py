@@ -11,7 +11,7 @@ import click
 import trio
 
 from methrics.node.cli.catalog_file import load_catalog
-from methrics.node.cli.durations import Duration, duration_text
+from methrics.node.cli.durations import Duration
 from methrics.node.cli.keyfile import own_key
 from methrics.node.cli.lines import say
 from methrics.node.cli.options import (
@@ -23,6 +23,7 @@ from methrics.node.cli.options import (
     topics_option,
 )
 from methrics.node.clock import Clock
+from methrics.node.durations import duration_text
 from methrics.node.network.connected import connectivity_line, report_connectivity
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses

@@ -18,10 +18,12 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
 from methrics.node.clock import Clock, Entropy, system_entropy
+from methrics.node.durations import about
 from methrics.node.outbox.erasures import Erasures
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths
@@ -32,10 +34,12 @@ from methrics.node.publish.delivery import Delivery, OpenRoute, PassResult
 from methrics.node.publish.entry import Entry, entry_peers
 from methrics.node.publish.permission import consent_of
 from methrics.node.publish.routes import DirectRoute, RelayRoute, Route
+from methrics.node.publish.status import write_status
 from methrics.node.report.epsilon import epsilon_meter
 from methrics.node.report.route_names import ROUTES
 from methrics.node.report.threshold.keeping import threshold_meter
 from methrics.schema.errors import ConfigError, LocalError, MethricsError, StoreError
+from methrics.schema.wire.limits import EARLY_MAX
 
 OK, LOCAL, NETWORK = 0, 3, 4
 
@@ -155,7 +159,8 @@ async def run_publisher(
         entropy=entropy,
     )
     try:
-        return await _passes(delivery, journal, settings, clock, worker, on_pass)
+        note = partial(write_status, paths, namespace)
+        return await _passes(delivery, journal, settings, clock, worker, on_pass, note)
     finally:
         journal.close()
         lock.release()
@@ -168,15 +173,19 @@ async def _passes(
     clock: Clock,
     worker: Worker,
     on_pass: Callable[[PassResult], None] | None,
+    note: Callable[[str], None],
 ) -> int:
     logged: set[str] = set()
     while True:
         result = await delivery.publish_due()
         if on_pass is not None:
             on_pass(result)
-        if result.failed is not None and result.failed.code not in logged:
-            logged.add(result.failed.code)
-            _log.warning("%s", result.failed)
+        if (line := finding(result)) is not None:
+            note(line)
+            kind = line.partition(":")[0]
+            if kind and kind not in logged:
+                logged.add(kind)
+                _log.warning("%s", result.failed or line)
         code = exit_code(result)
         if settings.once or isinstance(result.failed, LocalError):
             return code
@@ -188,6 +197,27 @@ async def _passes(
         if wait is None:
             return code
         await trio.sleep(wait)
+
+
+def finding(result: PassResult) -> str | None:
+    """Return the line that says what was wrong in a pass, "" if it worked, None if it had nothing
+    to do (pure)."""
+    if result.failed is not None:
+        return f"{result.failed.code}: {result.failed}"
+    if words := clock_words(result.clock_ahead):
+        return f"clock: {words}"
+    if result.postponed and not result.acknowledged:
+        return "postponed: no relay or peer accepted the reports; they are tried again later"
+    return "" if result.acknowledged or result.erased else None
+
+
+def clock_words(ahead: int) -> str:
+    """Return a sentence for a person whose clock is `ahead` seconds ahead of the relays' clocks
+    (negative: behind); "" if receivers accept the difference."""
+    if abs(ahead) <= EARLY_MAX:
+        return ""
+    side = "ahead of" if ahead > 0 else "behind"
+    return f"your clock seems to be {about(ahead)} {side} the relay's"
 
 
 def pause(

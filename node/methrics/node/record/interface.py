@@ -1,9 +1,9 @@
-"""The part of a recorder that the bridges use besides its public methods."""
+"""What a recorder returns and what it shows the bridges besides its public methods."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from methrics.node.clock import Clock
 from methrics.node.consent.switch import ConsentSwitch
@@ -14,6 +14,19 @@ if TYPE_CHECKING:
 Guard = Callable[..., bool]
 """`guard(work, *args)` returns `work(*args)`. If `work` raises, the error is counted and the result
 is False; a strict recorder raises a MethricsError again."""
+
+
+class Statistics(NamedTuple):
+    """Counts of one recorder since it was opened, in this process. `rule`: the rule that decides
+    about consent ("answer": the user's answers per type). `dropped`: counts of what was not
+    recorded, by reason. `publisher`: why reports do not leave, as `<code>: <sentence>`; "" if
+    nothing is known to be wrong, or without consent."""
+
+    namespace: str
+    rule: str
+    recorded: int
+    dropped: dict[str, int]
+    publisher: str = ""
 
 
 class RecorderInside:

@@ -11,14 +11,14 @@ the app. In all other cases a call returns False, and `statistics()` counts the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from methrics.node.clock import Clock, Rng, system_rng
 from methrics.node.consent.switch import ConsentSwitch
 from methrics.node.paths import Paths, namespace_of
 from methrics.node.process.tally import Tally
 from methrics.node.record.compiled import CompiledType, amount, compile_type, misuse
-from methrics.node.record.interface import RecorderInside
+from methrics.node.record.interface import RecorderInside, Statistics
 from methrics.node.record.sequences import Sequence
 from methrics.node.record.settings import RecorderSettings
 from methrics.schema.errors import LocalError, MethricsError
@@ -33,17 +33,6 @@ if TYPE_CHECKING:
 
 SEQUENCES_MAX = 1000
 """Most open sequences of one recorder: an app that never ends them must not run out of memory."""
-
-
-class Statistics(NamedTuple):
-    """Counts of one recorder since it was opened, in this process. `rule`: the rule that decides
-    about consent ("answer": the user's answers per type). `dropped`: counts of what was not
-    recorded, by reason."""
-
-    namespace: str
-    rule: str
-    recorded: int
-    dropped: dict[str, int]
 
 
 class Recorder:
@@ -218,11 +207,17 @@ class Recorder:
         if self._monotonic() >= self._switch.deadline:
             self._switch.refresh()
         rule = self._switch.rule or ("answer" if self._switch.on_types else "default")
+        from methrics.node.publish.child import publisher_problem
+
+        process = self._settings.publisher == "process"
         return Statistics(
             namespace=self.namespace,
             rule=rule,
             recorded=self._recorded,
             dropped=self._dropped.totals(),
+            publisher=publisher_problem(self._paths, self.namespace, process=process)
+            if self._switch.on_types
+            else "",
         )
 
     @property
