@@ -21,6 +21,7 @@ from methrics.aggregate.notebook.explore import open_data
 from methrics.aggregate.parquet.export import Exporter, directory_beside
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
+from methrics.aggregate.simulate import Settings, simulate
 from methrics.aggregate.store import plain_path as module
 from methrics.aggregate.store.plain_path import plain_file, plain_path, plain_temporary
 from methrics.aggregate.store.store import Store
@@ -123,6 +124,8 @@ def test_a_question_mark_is_refused_where_the_log_would_be_in_another_folder(
         with pytest.raises(StoreError, match="question mark") as raised:
             Store(folder / "a.duckdb")
         assert raised.value.code == "store-name"
+    with pytest.raises(StoreError, match="question mark"):
+        simulate(tmp_path / "a?b", Settings(installs=1_000_000))
     assert os.listdir(tmp_path / "a?b") == []
     with named(two[0], "a?b") as folder:
         assert counts(folder) == {OWN}

@@ -293,3 +293,39 @@ def test_the_prompt_and_catalog_show_print_the_same_text(
 def clockless(text: str) -> str:
     """The text without the seconds and minutes of "now", which pass between two commands."""
     return re.sub(r"2\d{3}-\d\d-\d\dT[\d:]+Z|\b1[78]\d{8}\b", "<now>", text)
+
+
+@pytest.mark.parametrize("arguments", [["show"], ["history"], ["withdraw", "--all"]])
+def test_a_user_without_a_home_folder_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    for name in ("HOME", "METHRICS_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("methrics.node.paths._entry_folder", lambda: "")
+    assert main(["consent", *arguments]) == 3
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == (
+        "methrics: no home folder is known for this user (set HOME or METHRICS_HOME)\n"
+    )
+
+
+@pytest.mark.parametrize("form", ["words", "json"])
+def test_the_variable_that_turns_everything_off_is_shown(
+    app: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    form: str,
+) -> None:
+    monkeypatch.setenv("METHRICS", "disabled")
+    app.allow()
+    assert run(app, "show", *(["--json"] if form == "json" else [])) == 0
+    told = capsys.readouterr().out
+    if form == "json":
+        shown = json.loads(told)
+        assert (shown["overridden_by"], shown["variable"]) == ("methrics-off", "METHRICS=disabled")
+    else:
+        assert "overridden: METHRICS is set, and not to on" in told
+        assert "(METHRICS=disabled)" in told
+    assert not app.recorder.record("view", size=1)
+    assert app.recorder.statistics().rule == "methrics-off"

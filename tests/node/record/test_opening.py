@@ -164,6 +164,17 @@ def test_a_home_in_bytes_is_a_home(app: Shop) -> None:
     assert app.open(home=os.fsencode(app.paths.home)).record("view", size=1)
 
 
+def test_a_mistyped_name_in_sampling_is_counted_and_a_near_name_is_given(app: Shop) -> None:
+    app.allow()
+    recorder = app.open(sampling={"veiw": 10})
+    assert recorder.statistics().dropped == {"unknown-type": 1}
+    assert recorder.record("view", size=1)
+    with pytest.raises(ConfigError, match=r"'veiw' \(did you mean view\?\)"):
+        app.open(strict=True, sampling={"veiw": 10})
+    with pytest.raises(ConfigError, match=r"declared: .*view"):
+        app.open(strict=True, sampling={"zzz": 10})
+
+
 def test_the_settings_are_copied(app: Shop) -> None:
     app.allow()
     sampling: dict[str, int] = {}

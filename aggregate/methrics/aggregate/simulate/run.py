@@ -28,6 +28,7 @@ from methrics.aggregate.simulate.settings import DAY, Settings
 from methrics.aggregate.simulate.signing import RawCost, raw_cost
 from methrics.aggregate.simulate.transport import Resting
 from methrics.aggregate.store.digest import combine, digests
+from methrics.aggregate.store.plain_path import plain_file
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import ConfigError
 from methrics.schema.example import example_catalog
@@ -90,10 +91,11 @@ def simulate(
     Additional processes import the calling script again, so a script that uses them keeps its own
     work under `if __name__ == "__main__"`. `tell` is called with the progress.
     Raises ConfigError for impossible settings and if a file exists already (nothing is
-    overwritten), StoreError if a file cannot be written.
+    overwritten), StoreError if a file cannot be written there.
     """
     settings.check()
     refuse_to_overwrite(folder)
+    plain_file(folder / DATA, writing=True)  # raises before the work, not after it
     started = time.perf_counter()
     profiles = invent(settings)
     parts: list[Lived] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from methrics.node.clock import Clock, Rng
 from methrics.node.paths import POLICY_FILE, no_paths, user_paths
@@ -51,7 +51,12 @@ def open(
         _check_sources(clock, rng)
         paths = user_paths(home, policy=policy)
         loaded = load(_read(catalog), verify=False)
-        return Recorder(loaded, paths, settings, clock=clock, rng=rng)
+        recorder = Recorder(loaded, paths, settings, clock=clock, rng=rng)
+        if unknown := _unknown(settings.sampling, loaded.types):
+            if settings.strict:
+                raise unknown
+            recorder.fail(unknown)
+        return recorder
     except LocalError as error:
         fault = error
     except Exception as error:  # noqa: BLE001 - an app must not fail because it is measured
@@ -63,6 +68,19 @@ def open(
     dead = Recorder(None, no_paths(), RecorderSettings())
     dead.fail(fault)
     return dead
+
+
+def _unknown(sampling: Iterable[str], types: Collection[str]) -> ConfigError | None:
+    """Returns the error for the first name in `sampling` that is no event type; None if there is no
+    such name. The recorder still works: all events of the type that was meant are recorded."""
+    for name in sampling:
+        if name not in types:
+            from difflib import get_close_matches
+
+            near = get_close_matches(str(name), types, 1)
+            hint = f"did you mean {near[0]}?" if near else f"declared: {', '.join(types)}"
+            return ConfigError("unknown-type", f"sampling names no event type: {name!r:.80}", hint)
+    return None
 
 
 def _check_sources(clock: object, rng: object) -> None:
