@@ -17,7 +17,7 @@ from methrics.aggregate import (
     open_truth,
     verify,
 )
-from methrics.node import Asking, Mine, Recorder, Sequence, user_paths
+from methrics.node import Asking, LocalError, Mine, Recorder, Sequence, user_paths
 from methrics.node.bridges import mixpanel, otel
 from methrics.node.publisher import (
     PublisherSettings,
@@ -66,7 +66,10 @@ def settle(recorder: Recorder) -> tuple[int, list[str]]:
     mine: Mine = recorder.mine()
     shown = [f"{one.name}: {one.words} ({one.fate})" for one in mine.reports()]
     shown += [line for entry in mine.preview() for line in mine.describe(entry)]
-    return mine.erase(mine.withdraw("heartbeat").left).journaled, shown
+    try:
+        return mine.erase(mine.withdraw("heartbeat").left).journaled, shown
+    except LocalError as error:
+        return 0, [*shown, f"{error.code}: {error}"]
 
 
 def keep_calls(recorder: Recorder) -> tuple[dict[str, int], PeriodicExportingMetricReader]:
