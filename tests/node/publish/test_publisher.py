@@ -14,6 +14,7 @@ import trio
 from publish_making import BASE, CATALOG, LONG, NAMESPACE, RELAY, TOPIC, Person, Wire
 from trio.testing import MockClock
 
+import methrics.node
 from methrics.node.consent.ledger import grant
 from methrics.node.network.memory import MemoryNetwork
 from methrics.node.network.swarm import PeerId
@@ -21,6 +22,7 @@ from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import inline
+from methrics.node.publish import own_relays
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.launch import main
 from methrics.node.publish.publisher import (
@@ -30,6 +32,7 @@ from methrics.node.publish.publisher import (
     PublisherSettings,
     keep_publishing,
     start_thread,
+    with_entry,
 )
 from methrics.node.publish.retries import BACKOFF, backoff
 from methrics.node.publish.routes import DirectRoute, Fate, Outcome, Outgoing, RelayRoute, Route
@@ -410,6 +413,24 @@ def test_a_thread_of_the_app_does_the_same(tmp_path: Path) -> None:
     assert not thread.is_alive()
     assert thread.daemon
     assert threading.current_thread() is not thread
+
+
+def test_a_publisher_in_the_app_uses_the_relays_of_the_app(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Person(tmp_path)
+    address, other = RELAY.entry.relays[0], "/ip4/192.0.2.9/tcp/1/p2p/12D3KooX"
+    monkeypatch.setattr(own_relays, "_relays", {})
+    unset = PublisherSettings(once=True)
+    with pytest.raises(ConfigError, match="no relay is known"):
+        start_thread(person.paths, NAMESPACE, unset)
+    methrics.node.open(CATALOG.raw, home=tmp_path, publisher="none", relays=[address]).close()
+    assert with_entry(person.paths, NAMESPACE, None).entry.relays == (address,)
+    assert with_entry(person.paths, NAMESPACE, None, [other]).entry.relays == (other,)
+    assert with_entry(person.paths, NAMESPACE, RELAY) is RELAY
+    start_thread(person.paths, NAMESPACE, unset).join(60)
+    monkeypatch.setenv("METHRICS_RELAYS", other)
+    assert with_entry(person.paths, NAMESPACE, unset).entry.relays == (other,), "the user's first"
 
 
 async def test_a_task_of_the_app_goes_on_from_before_the_first_event_to_its_end(

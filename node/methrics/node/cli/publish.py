@@ -15,14 +15,19 @@ from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.lines import say
 from methrics.node.cli.naming import listed, resolve_apps
 from methrics.node.cli.options import APPS, CATALOGS, HOME, json_option, route_option
+from methrics.node.cli.waiting import held, next_due, waiting_lines
 from methrics.node.clock import Clock
+from methrics.node.consent.answer import EVERY
+from methrics.node.consent.ledger import read_answers
+from methrics.node.mine.preview import look
 from methrics.node.outbox.found import namespaces_here
 from methrics.node.outbox.rows import Receipt
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry, check_addresses, entry_peers
-from methrics.node.publish.publisher import OK, PublisherSettings, run_publisher
+from methrics.node.publish.permission import consent_of
+from methrics.node.publish.publisher import OK, PublisherSettings, clock_words, run_publisher
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.codec import decode
 from methrics.schema.wire.envelope import split
@@ -81,26 +86,57 @@ def publish(
     settings.check()
     chosen = _chosen(paths, apps, catalogs)
     code = trio.run(partial(_publish, paths, chosen, settings, as_json))
+    if once:
+        for namespace in chosen:
+            _say_waiting(paths, namespace, route, as_json)
     ctx.exit(code)
 
 
 def _chosen(paths: Paths, apps: tuple[str, ...], catalogs: tuple[Path, ...]) -> list[str]:
-    """Returns the chosen apps, or all that have an outbox if none is chosen."""
+    """Returns the chosen apps. If none is chosen, all that have an outbox or that the person
+    allows."""
     present = namespaces_here(paths)
-    if not present:
+    allowed = [
+        name
+        for name, answers in read_answers(paths.ledger).items()
+        if name != EVERY and any(answer.on for answer in answers.values())
+    ]
+    known = sorted({*present, *allowed})
+    if not known:
         raise ConfigError(
             "no-outbox",
             f"no app has recorded anything under {paths.data}",
             "allow one with `methrics consent`, or name another folder with --home",
         )
-    named = [*resolve_apps(apps, present), *(_app_of(path) for path in catalogs)]
-    if missing := [name for name in named if name not in present]:
+    named = [*resolve_apps(apps, known), *(_app_of(path) for path in catalogs)]
+    if missing := [name for name in named if name not in known]:
         raise ConfigError(
             "no-outbox",
             f"nothing was ever recorded for {missing[0]}",
-            f"recorded here: {listed(present)}",
+            f"recorded here: {listed(known)}",
         )
-    return list(dict.fromkeys(named)) or present
+    return list(dict.fromkeys(named)) or known
+
+
+def _say_waiting(paths: Paths, namespace: str, route: str, as_json: bool) -> None:
+    """Prints what the app's publisher waits for, after its only pass."""
+    clock = Clock()
+    consent = consent_of(paths, namespace, route, clock)()
+    found = look(paths, namespace, consent, route, clock)
+    if found is None:
+        if not as_json:
+            say(f"{namespace}: nothing recorded yet")
+        return
+    if as_json:
+        kept = [
+            {"state": state, "type": name, "reason": reason, "count": times}
+            for (state, name, reason), times in held(found)
+        ]
+        document = {"event": "waiting", "app": namespace, "next": next_due(found), "held": kept}
+        say(json.dumps(document))
+        return
+    for line in waiting_lines(found, clock.now()):
+        say(f"{namespace}: {line}")
 
 
 def _app_of(path: Path) -> str:
@@ -142,12 +178,19 @@ def _say(namespace: str, as_json: bool, result: PassResult) -> None:
         "erased": result.erased,
         "dropped": dict(result.dropped),
         "failed": str(result.failed) if result.failed else None,
+        "clock": clock_words(result.clock_ahead) or None,
     }
     if as_json:
         say(json.dumps({"event": "pass", "app": namespace, **summary}))
         return
-    words = [f"{name} {value}" for name, value in summary.items() if value]
+    words = [_word(name, value) for name, value in summary.items() if value]
     say(f"{namespace}: {', '.join(words) or 'nothing is due'}")
+
+
+def _word(name: str, value: object) -> str:
+    if isinstance(value, dict):
+        return f"{name} {', '.join(f'{n} {reason}' for reason, n in value.items())}"
+    return str(value) if name == "clock" else f"{name} {value}"
 
 
 def _content(receipt: Receipt) -> dict[str, object]:

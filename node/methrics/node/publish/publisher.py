@@ -17,7 +17,7 @@ import random
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import trio
@@ -32,6 +32,7 @@ from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import Threads, Worker
 from methrics.node.publish.delivery import Delivery, OpenRoute, PassResult
 from methrics.node.publish.entry import Entry, entry_peers
+from methrics.node.publish.own_relays import own_relays
 from methrics.node.publish.permission import consent_of
 from methrics.node.publish.routes import DirectRoute, RelayRoute, Route
 from methrics.node.publish.status import write_status
@@ -242,6 +243,21 @@ def exit_code(result: PassResult) -> int:
     return OK
 
 
+def with_entry(
+    paths: Paths,
+    namespace: str,
+    settings: PublisherSettings | None,
+    relays: Sequence[str] = (),
+) -> PublisherSettings:
+    """Return the settings, with the relays and peers that `keep_publishing` describes unless they
+    name some. Raises ConfigError as `entry_peers` does."""
+    settings = settings or PublisherSettings()
+    if settings.entry.relays or settings.entry.peers:
+        return settings
+    default = tuple(relays) or own_relays(namespace)
+    return replace(settings, entry=entry_peers(paths, default_relays=default))
+
+
 async def keep_publishing(
     paths: Paths,
     namespace: str,
@@ -255,22 +271,21 @@ async def keep_publishing(
 ) -> None:
     """Run the publisher again and again until cancelled, as a task of a trio app.
 
-    Without `settings`, the user's relays and peers are read before each run (entry.py), so that the
-    user may name them later; `relays` are the app's relays, used if the user names none. No error
-    is raised into the app: each kind of error is logged once, and the publisher runs again after
-    `settings.poll` seconds.
+    Without `settings`, or if `settings.entry` is empty, the user's relays and peers are read before
+    each run (entry.py), so that the user may name them later. If the user names no relay, `relays`
+    are used, or else those that the app gave to `methrics.node.open`. No error is raised into the
+    app: each kind of error is logged once, and the publisher runs again after `settings.poll`
+    seconds.
     """
     logged: set[str] = set()
     quiet_logger()
     while True:
         poll = POLL if settings is None else settings.poll
         try:
-            entry = entry_peers(paths, default_relays=relays)
-            chosen = settings or PublisherSettings(entry=entry)
             await run_publisher(
                 paths,
                 namespace,
-                chosen,
+                with_entry(paths, namespace, settings, relays),
                 clock=clock,
                 rng=rng,
                 open_route=open_route,
@@ -291,17 +306,18 @@ def start_thread(
     thread does not keep the process from ending.
 
     The thread loads libp2p into the app's process when it sends a report, so a separate process is
-    the better default. Raises ConfigError if `settings.check` fails.
+    the better default. Relays and peers as for `keep_publishing`. Raises ConfigError if
+    `settings.check` fails.
     """
     if settings is not None:
-        settings.check()
+        with_entry(paths, namespace, settings).check()
 
     def run() -> None:
         if settings is None or not settings.once:
             trio.run(keep_publishing, paths, namespace, settings)
             return
         try:
-            trio.run(run_publisher, paths, namespace, settings)
+            trio.run(run_publisher, paths, namespace, with_entry(paths, namespace, settings))
         except MethricsError as error:
             _log.warning("%s", error)
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from methrics.node.clock import Clock, Rng
 from methrics.node.paths import POLICY_FILE, no_paths, user_paths
 from methrics.node.process.regular import read_regular
+from methrics.node.publish.own_relays import remember_relays
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.schema.catalog.catalog import load
@@ -56,6 +57,8 @@ def open(
             if settings.strict:
                 raise unknown
             recorder.fail(unknown)
+        if settings.relays:
+            remember_relays(recorder.namespace, settings.relays)
         return recorder
     except LocalError as error:
         fault = error

@@ -1,0 +1,89 @@
+"""`methrics publish --once` says what it waits for, and why other reports do not leave."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from methrics.node.cli.publish import publish
+from methrics.node.cli.waiting import waiting_lines
+from methrics.node.consent.ledger import grant
+from methrics.node.mine.preview import look
+from methrics.node.paths import user_paths
+from methrics.node.publish.permission import consent_of
+from methrics.node.report.flags import DAY
+from methrics.schema.errors import ConfigError
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+RELAY = "/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWOne"
+
+
+def lines(app: Shop) -> list[str]:
+    consent = consent_of(app.paths, app.namespace, "relay", app.clock)()
+    found = look(app.paths, app.namespace, consent, "relay", app.clock)
+    assert found is not None
+    return list(waiting_lines(found, app.clock.now()))
+
+
+def once(home: Path, *more: str) -> str:
+    argv = ["--once", "--relay", RELAY, "--home", str(home), *more]
+    done = CliRunner().invoke(publish, argv, catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def test_the_next_report_is_named_with_its_time(app: Shop) -> None:
+    app.allow()
+    assert app.recorder.record("view", color="red")
+    (line,) = lines(app)
+    assert line.startswith("next: view, 20")
+    assert " UTC, in " in line
+    app.clock.advance(DAY)
+    (line,) = lines(app)
+    assert line.endswith(" UTC, now")
+
+
+def test_each_kind_of_report_that_does_not_leave_is_named_with_its_reason(app: Shop) -> None:
+    app.allow()
+    for _ in range(3):
+        assert app.recorder.record("view", color="red")
+    assert app.recorder.record("click", color="red")
+    grant(app.paths, app.namespace, ["view"], now=app.clock.now(), routes=["direct"])
+    first, second = lines(app)
+    assert first.startswith("next: click, ")
+    assert second == "waits: view, 3 times: not allowed by this route now"
+
+
+def test_a_withheld_report_is_named_with_the_reason_of_the_threshold(app: Shop) -> None:
+    app.allow()
+    assert app.recorder.record("view", color="red")
+    Path(app.paths.config, "threshold.json").write_text("nonsense")
+    (line,) = lines(app)
+    assert line.startswith("withheld: view: ")
+    assert "threshold.json" in line
+
+
+def test_after_a_yes_nothing_is_recorded_yet(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no app has recorded anything"):
+        once(tmp_path)
+    name = "shop-abcdefghijklmnop"
+    grant(user_paths(tmp_path), name, ["view"], now=1_800_000_000)
+    assert once(tmp_path) == f"{name}: nothing recorded yet\n"
+    assert once(tmp_path, "--app", name) == f"{name}: nothing recorded yet\n"
+    assert not (tmp_path / name).exists()
+
+
+def test_programs_get_the_next_time_and_the_reasons(app: Shop) -> None:
+    app.allow()
+    assert app.recorder.record("view", color="red")
+    app.recorder.close()
+    assert app.paths.home is not None
+    documents = [json.loads(line) for line in once(Path(app.paths.home), "--json").splitlines()]
+    assert documents[-1]["event"] == "waiting"
+    assert {"app", "next", "held"} < documents[-1].keys()
