@@ -17,14 +17,19 @@ import pytest
 from tests.needed import need
 
 from methrics.node.clock import ManualClock
+from methrics.node.consent import wording
 from methrics.node.consent.asking import Asking
-from methrics.node.consent.ledger import grant, read_answers
+from methrics.node.consent.example import example
+from methrics.node.consent.ledger import grant, read_answers, write
+from methrics.node.consent.ledger_format import Edit
 from methrics.node.consent.page.form import FORM_MAX
 from methrics.node.consent.page.handover import Handover
 from methrics.node.consent.page.render import questions_page
 from methrics.node.consent.page.server import ConsentPage
 from methrics.node.paths import Paths, namespace_of, user_paths
+from methrics.schema.catalog.rules import read_type
 from methrics.schema.example import example_bytes, example_catalog
+from methrics.schema.wire.reading import Reader
 
 if TYPE_CHECKING:
     from selenium.webdriver.remote.webdriver import WebDriver
@@ -44,8 +49,7 @@ def paths(tmp_path: Path) -> Paths:
 @pytest.fixture
 def page(paths: Paths) -> Iterator[ConsentPage]:
     asking = Asking([EXAMPLE], paths, app_version="1.4", surface="page")
-    sheets = [asking.sheet(question) for question in asking.questions(everything=True)]
-    with ConsentPage(asking, sheets, overridden="") as server:
+    with ConsentPage(asking, asking.questions(everything=True), overridden="") as server:
         thread = threading.Thread(target=server.serve, daemon=True)
         thread.start()
         yield server
@@ -305,13 +309,125 @@ def test_catalog_texts_cannot_become_markup() -> None:
     from dataclasses import replace
 
     asking = Asking([EXAMPLE], user_paths("/nonexistent"))
+    first = asking.first_screen(asking.questions()[:1])
     sheet = asking.sheet(asking.questions()[0])
     evil = '<script>alert(1)</script>"\'&https://x.example/"onclick=1'
     bad = replace(sheet, asks=evil, facts=(("<b>", evil),), report=evil, note=evil)
-    text = questions_page([bad], '"><script>', overridden=evil, errors=[evil])
+    text = questions_page(first, [bad], '"><script>', overridden=evil, errors=[evil])
     assert "<script" not in text
     assert "<b>" not in text
     assert not re.search(r"<a [^>]*onclick", text)
+
+
+SAVED = {"Content_Type": "application/x-www-form-urlencoded"}
+
+
+def sent_by(visitor: Visitor, text: str, **answers: str) -> tuple[int, str]:
+    """The reply to the form of the page `text`, with one field of each type and the route relay."""
+    hidden = dict(re.findall(r'name="(seen-\d+)" value="(\w+)"', text))
+    parts = {}
+    for number, entry in enumerate(EXAMPLE.types.values()):
+        parts[f"field-{number}"] = entry.fields[0].name
+        parts[f"route-{number}"] = "relay"
+    body = visitor.form(**hidden, **parts, **answers)
+    origin = f"http://{visitor.page.host}"
+    status, reply, _ = visitor.send(
+        "POST", f"{visitor.page.path}save", body, Origin=origin, **SAVED
+    )
+    return status, reply
+
+
+def test_an_answer_given_elsewhere_is_told_and_not_overwritten(
+    visitor: Visitor, paths: Paths
+) -> None:
+    text = visitor.send("GET", visitor.enter())[1]
+    elsewhere = Asking([EXAMPLE], paths, surface="terminal")
+    elsewhere.answer(TYPES[0], "no")
+    wanted = {f"answer-{number}": "yes" for number in range(len(TYPES))}
+    status, told = sent_by(visitor, text, **wanted)
+    assert status == 409
+    assert "Answered elsewhere in the meantime" in told
+    assert re.search(rf"{TYPES[0]}: no, since [-0-9T:Z]+, through terminal\.", told)
+    assert [*read_answers(paths.ledger)[APP]] == [TYPES[0]]
+    assert not read_answers(paths.ledger)[APP][TYPES[0]].on
+    chosen = re.findall(r'name="answer-(\d+)" value="(\S+)" class="\S+" checked', told)
+    assert chosen == [(str(n), "yes" if n else "no") for n in range(len(TYPES))]
+    assert sent_by(visitor, told, **wanted)[0] == 200, "the person has seen it now"
+    assert all(one.on for one in read_answers(paths.ledger)[APP].values())
+
+
+def test_a_no_to_all_needs_no_second_press(visitor: Visitor, paths: Paths) -> None:
+    text = visitor.send("GET", visitor.enter())[1]
+    Asking([EXAMPLE], paths, surface="terminal").answer(TYPES[0], "yes")
+    assert sent_by(visitor, text, all="no")[0] == 200
+    assert {one.said for one in read_answers(paths.ledger)[APP].values()} == {"no"}
+
+
+def test_an_answer_given_while_the_form_is_saved_is_not_overwritten(
+    visitor: Visitor, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = visitor.send("GET", visitor.enter())[1]
+    asking, read = visitor.page.asking, Asking.questions
+    terminal = Asking([EXAMPLE], paths, surface="terminal")
+
+    def slow(self: Asking, *args: Any, **more: Any) -> Any:
+        found = read(self, *args, **more)
+        if self is asking and not paths_answered():
+            terminal.answer(TYPES[0], "no")
+        return found
+
+    def paths_answered() -> bool:
+        return APP in read_answers(paths.ledger)
+
+    monkeypatch.setattr(Asking, "questions", slow)
+    status, told = sent_by(visitor, text, all="yes")
+    assert status == 409
+    assert f"{TYPES[0]}: no" in told
+    assert not read_answers(paths.ledger)[APP][TYPES[0]].on
+
+
+def test_a_reload_shows_the_answers_of_now(visitor: Visitor, paths: Paths) -> None:
+    location = visitor.enter()
+    Asking([EXAMPLE], paths, surface="terminal").answer(TYPES[0], "no")
+    text = visitor.send("GET", location)[1]
+    assert re.search(r"You said no to this\. On [-0-9]+, through terminal\.", text)
+
+
+def test_a_ledger_that_cannot_be_read_is_told(visitor: Visitor, paths: Paths) -> None:
+    location = visitor.enter()
+    Path(paths.ledger).parent.mkdir(parents=True)
+    Path(paths.ledger).write_text('{"version": 999}')
+    status, text, _ = visitor.send("GET", location)
+    assert status == 500
+    assert "newer methrics" in text
+    status, text = sent_by(visitor, "", all="no")
+    assert status == 500
+    assert "newer methrics" in text
+
+
+def test_a_work_stamp_is_made_only_for_a_look_at_the_bytes(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def noted(*args: Any, **more: Any) -> Any:
+        made.append(more["stamped"])
+        return example(*args, **more)
+
+    monkeypatch.setattr(wording, "example", noted)
+    location = visitor.enter()
+    text = visitor.send("GET", location)[1]
+    assert set(made) == {False}
+    for number, name in enumerate(TYPES):
+        assert f'href="bytes/{number}"' in text
+        status, shown, _ = visitor.send("GET", f"{location}bytes/{number}")
+        assert status == 200
+        assert f"The example report of {name}, byte for byte" in shown
+        assert made.count(True) == number + 1
+    for path in ("bytes/99", "bytes/-1", "bytes/", "bytes/x"):
+        assert visitor.send("GET", f"{location}{path}")[0] == 404
+    visitor.cookie = ""
+    assert visitor.send("GET", f"{location}bytes/0")[0] == 404
 
 
 # Tests in a browser
@@ -343,6 +459,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
     opened.quit()
 
 
+CHOICE = "Usage reports: your choice"
+
+
 def find(browser: WebDriver, selector: str) -> Any:
     return browser.find_element("css selector", selector)
 
@@ -354,11 +473,24 @@ def press(browser: WebDriver, selector: str) -> None:
     found.click()
 
 
+def unfold(browser: WebDriver) -> None:
+    """Open every fold, as a person does."""
+    for fold in all_of(browser, "summary"):
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", fold)
+        fold.click()
+
+
 def wait_title(browser: WebDriver, title: str = "Saved") -> None:
     """Wait until the page shows the text; a click does not wait for the reply to the form."""
     from selenium.webdriver.support.ui import WebDriverWait
 
     WebDriverWait(browser, 20).until(lambda one: one.title == title)
+
+
+def enter(browser: WebDriver, url: str) -> None:
+    """Open the address and wait until it has led to the page with the questions."""
+    browser.get(url)
+    wait_title(browser, CHOICE)
 
 
 def all_of(browser: WebDriver, selector: str) -> list[Any]:
@@ -369,13 +501,14 @@ def test_a_person_chooses_types_fields_and_routes(
     browser: WebDriver, page: ConsentPage, paths: Paths, tmp_path: Path
 ) -> None:
     with Handover(page.url, str(tmp_path)) as file:
-        browser.get(file.uri)
+        enter(browser, file.uri)
     assert page.path in browser.current_url, "the cookie is sent although a file led here"
     assert "code" not in browser.current_url, "the secret does not stay in the address"
     assert all(
         radio.get_attribute("value") == "not-now"
         for radio in all_of(browser, ":checked[type=radio]")
     )
+    unfold(browser)
     text = find(browser, "main").text
     for entry in EXAMPLE.types.values():
         for part in (entry.question, entry.why, entry.owner, entry.review):
@@ -383,6 +516,7 @@ def test_a_person_chooses_types_fields_and_routes(
         for field in entry.fields:
             assert field.says in text
     assert "public, for ever" in text
+    assert "operator: unknown" in text
     assert '"type": "heartbeat"' in text
     heartbeat, signin = TYPES.index("heartbeat"), TYPES.index("signin")
     press(browser, f"[name=answer-{heartbeat}][value=yes]")
@@ -407,13 +541,92 @@ def test_a_person_chooses_types_fields_and_routes(
 
 @pytest.mark.shows("KPI-12")
 def test_no_to_everything_is_one_press(browser: WebDriver, page: ConsentPage, paths: Paths) -> None:
-    browser.get(page.url)
-    press(browser, "button[name=all]")
+    enter(browser, page.url)
+    press(browser, "button[name=all][value=no]")
     wait_title(browser)
     assert {answer.said for answer in read_answers(paths.ledger)[APP].values()} == {"no"}
     assert find(browser, "[role=status]").text.splitlines()[: len(TYPES)] == [
         f"{name}: off" for name in TYPES
     ]
+
+
+def test_yes_to_all_is_one_press(browser: WebDriver, page: ConsentPage, paths: Paths) -> None:
+    enter(browser, page.url)
+    press(browser, "button[name=all][value=yes]")
+    wait_title(browser)
+    answers = read_answers(paths.ledger)[APP]
+    for name, entry in EXAMPLE.types.items():
+        assert answers[name].on
+        assert answers[name].fields == {field.name for field in entry.fields}
+        assert answers[name].routes == {"relay"}
+
+
+def test_not_now_is_one_press_and_leaves_what_is_decided(
+    browser: WebDriver, page: ConsentPage, paths: Paths
+) -> None:
+    Asking([EXAMPLE], paths).answer(TYPES[0], "no")
+    enter(browser, page.url)
+    press(browser, "button[name=all][value=not-now]")
+    wait_title(browser)
+    said = [read_answers(paths.ledger)[APP][name].said for name in TYPES]
+    assert said == ["no", *["not-now"] * (len(TYPES) - 1)]
+
+
+@pytest.mark.parametrize(
+    ("word", "shared"), [("yes", {"os", "country"}), ("keep", {"os"}), ("no", set[str]())]
+)
+def test_a_field_left_out_before_stays_off(
+    browser: WebDriver, page: ConsentPage, paths: Paths, word: str, shared: set[str]
+) -> None:
+    """The person agreed to `os` alone, when there was no `country` yet."""
+    now = EXAMPLE.types["heartbeat"].to_wire()
+    fields = [one for one in now["fields"] if one["name"] != "country"]
+    before = read_type(Reader(strict=True), "heartbeat", {**now, "fields": fields})
+    edit = Edit(APP, "heartbeat", "yes", {"os"}, {"relay"}, before, 1)
+    write(paths, [edit], now=1, through="page")
+    enter(browser, page.url)
+    number = TYPES.index("heartbeat")
+    card = find(browser, f".card:has([name=answer-{number}])")
+    assert "It now asks for more: country." in card.text
+    on = all_of(browser, f"[name=field-{number}]:checked")
+    assert {one.get_attribute("value") for one in on} == {"os", "country"}
+    press(browser, f"[name=answer-{number}][value={word}]")
+    press(browser, "button:not([name])")
+    wait_title(browser)
+    answer = read_answers(paths.ledger)[APP]["heartbeat"]
+    assert answer.fields == shared
+    assert answer.on == bool(shared)
+
+
+@pytest.mark.parametrize(("width", "height", "screens"), [(1280, 800, 1.5), (390, 844, 2.5)])
+def test_the_first_layer_of_four_types_is_short(
+    browser: WebDriver, paths: Paths, width: int, height: int, screens: float
+) -> None:
+    asking = Asking([EXAMPLE], paths, results="https://example.org/metrics")
+    with ConsentPage(asking, asking.questions(everything=True)[:4]) as server:
+        thread = threading.Thread(target=server.serve, daemon=True)
+        thread.start()
+        browser.execute_cdp_cmd(  # type: ignore[attr-defined]
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
+        )
+        try:
+            enter(browser, server.url)
+            size = "return [document.body.scrollHeight, document.documentElement.scrollWidth]"
+            tall, wide = browser.execute_script(size)
+            assert tall <= screens * height
+            assert wide <= width
+            text = find(browser, "main").text
+            for entry in [*EXAMPLE.types.values()][:4]:
+                assert entry.question in text
+                assert f"kept {entry.retention_days} days" in text
+            assert "https://example.org/metrics" in text
+            for button in all_of(browser, ".bar button"):
+                assert button.rect["height"] < 60, "each button has one line"
+        finally:
+            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})  # type: ignore[attr-defined]
+            server.saved = True
+            thread.join(60)
 
 
 def test_by_keyboard_alone_in_the_order_of_the_page(
@@ -422,7 +635,7 @@ def test_by_keyboard_alone_in_the_order_of_the_page(
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
-    browser.get(page.url)
+    enter(browser, page.url)
     seen: list[str] = []
     for _ in range(400):
         ActionChains(browser).send_keys(Keys.TAB).perform()
@@ -436,6 +649,8 @@ def test_by_keyboard_alone_in_the_order_of_the_page(
             # The arrow keys move within the group: back from "not now" over "no" to "yes".
             active.send_keys(Keys.ARROW_LEFT)
             browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+        if name == "summary":
+            active.send_keys(Keys.ENTER)
         if name == "field-0" and len([one for one in seen if one.startswith("field-0")]) == 1:
             active.send_keys(Keys.SPACE)
         box, bar = active.rect, find(browser, ".bar").rect
@@ -457,7 +672,10 @@ def test_by_keyboard_alone_in_the_order_of_the_page(
 
 
 def test_a_screen_reader_finds_names_groups_and_news(browser: WebDriver, page: ConsentPage) -> None:
-    browser.get(page.url)
+    enter(browser, page.url)
+    folds = [fold.accessible_name for fold in all_of(browser, ".card summary")]
+    assert len(set(folds)) == len(TYPES), "each fold has a name of its own"
+    unfold(browser)
     for control in all_of(browser, "input:not([type=hidden]), button, summary, pre, a"):
         if control.is_displayed():
             assert control.accessible_name.strip(), control.get_attribute("outerHTML")
@@ -496,9 +714,11 @@ def test_text_has_contrast_in_light_and_dark_and_fits_a_phone(
 ) -> None:
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})  # type: ignore[attr-defined]
-    browser.get(page.url)
+    enter(browser, page.url)
     paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(247, 245, 240)") == (scheme == "light")
+    assert browser.execute_script(CONTRAST) == []
+    unfold(browser)
     assert browser.execute_script(CONTRAST) == []
     browser.execute_cdp_cmd(  # type: ignore[attr-defined]
         "Emulation.setDeviceMetricsOverride",
@@ -514,12 +734,14 @@ def test_text_has_contrast_in_light_and_dark_and_fits_a_phone(
 def test_axe_finds_no_accessibility_fault(browser: WebDriver, page: ConsentPage) -> None:
     axe = need("axe_core_python")
     script = Path(axe.__path__[0], "axe.min.js").read_text("utf-8")
-    browser.get(page.url)
+    enter(browser, page.url)
     # Run by the driver, because the page's content security policy allows no scripts.
     browser.execute_script(script)
-    found = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
-    assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
-    assert len(found["passes"]) > 15
+    for look in (lambda: None, lambda: unfold(browser)):
+        look()
+        found = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+        assert len(found["passes"]) > 15
 
 
 def test_answers_given_before_are_shown_and_can_be_changed(
@@ -527,11 +749,10 @@ def test_answers_given_before_are_shown_and_can_be_changed(
 ) -> None:
     grant(paths, APP, ["heartbeat"], fields=["os"], now=1, catalog=EXAMPLE)
     asking = Asking([EXAMPLE], paths, surface="page")
-    sheets = [asking.sheet(question) for question in asking.questions(everything=True)]
-    with ConsentPage(asking, sheets) as server:
+    with ConsentPage(asking, asking.questions(everything=True)) as server:
         thread = threading.Thread(target=server.serve, daemon=True)
         thread.start()
-        browser.get(server.url)
+        enter(browser, server.url)
         number = TYPES.index("heartbeat")
         chosen = all_of(browser, f"[name=field-{number}]:checked")
         assert [one.get_attribute("value") for one in chosen] == ["os"]
@@ -558,7 +779,7 @@ def test_the_command_opens_the_page_and_ends_when_it_is_saved(
         code = process.stdout.readline().partition(": ")[2].strip()
         find(browser, "#code").send_keys(code)
         press(browser, "button")
-        wait_title(browser, "Usage reports: your choice")
+        wait_title(browser, CHOICE)
         press(browser, "[name=answer-0][value=yes]")
         press(browser, "button:not([name])")
         wait_title(browser)

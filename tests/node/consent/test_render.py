@@ -7,8 +7,17 @@ from html.parser import HTMLParser
 
 import pytest
 
+from methrics.node.consent.answer import Answer
 from methrics.node.consent.asking import Asking
-from methrics.node.consent.page.render import message_page, questions_page
+from methrics.node.consent.first_screen import TO_STOP, FirstScreen, Row
+from methrics.node.consent.page.render import (
+    bytes_page,
+    code_page,
+    elsewhere_lines,
+    forward_page,
+    message_page,
+    questions_page,
+)
 from methrics.node.consent.wording import Sheet
 from methrics.node.paths import user_paths
 from methrics.schema.example import example_catalog
@@ -50,11 +59,34 @@ def sheet_with(text: str) -> Sheet:
         replace(one, name=text, says=text, can_be=text, example=text) for one in sheet.fields
     )
     facts = ((text, text), (text, f"see {text}"))
-    return replace(sheet, title=text, asks=text, facts=facts, fields=fields, report=text, note=text)
+    return replace(
+        sheet,
+        title=text,
+        asks=text,
+        news=(text,),
+        facts=facts,
+        fields=fields,
+        report=text,
+        note=text,
+    )
+
+
+def first_with(text: str) -> FirstScreen:
+    """The first layer of that question, which says `text` wherever a catalog can say something."""
+    row = Row(1, text, text, (text, text), text, 1, 1)
+    return FirstScreen(text, text, (row,), ((text, text), (TO_STOP, text)), changed=True)
 
 
 def questions(text: str) -> Read:
-    return Read(questions_page([sheet_with(text)], text, overridden=text, errors=[text, text]))
+    page = questions_page(
+        first_with(text),
+        [sheet_with(text)],
+        text,
+        overridden=text,
+        errors=[text, text],
+        elsewhere=[text],
+    )
+    return Read(page)
 
 
 @pytest.mark.parametrize("text", ATTACKS)
@@ -83,6 +115,49 @@ def test_attack_no_message_changes_its_page(text: str) -> None:
 )
 def test_only_https_addresses_become_links(fact: str, links: list[str]) -> None:
     sheet = replace(sheet_with("x"), facts=(("reviewed", fact),))
-    page = Read(questions_page([sheet], "token"))
-    assert [link for link in page.links if not link.startswith("#")] == links
+    page = Read(questions_page(first_with("x"), [sheet], "token"))
+    assert [link for link in page.links if not link.startswith(("#", "bytes/"))] == links
     assert fact in page.text
+
+
+@pytest.mark.parametrize("text", ATTACKS)
+def test_attack_no_name_changes_the_page_of_bytes(text: str) -> None:
+    page = Read(bytes_page(sheet_with(text)))
+    assert page.tags == Read(bytes_page(sheet_with("harmless"))).tags
+    assert text in page.text
+
+
+def test_the_page_of_the_code_tells_a_wrong_one() -> None:
+    assert "not the code" not in Read(code_page()).text
+    assert "not the code" in Read(code_page(wrong=True)).text
+    assert Read(forward_page("http://a.example/?b=1&c=2")).links == ["http://a.example/?b=1&c=2"]
+
+
+def test_the_first_layer_has_plurals() -> None:
+    def text(bits: int, days: int) -> str:
+        first = first_with("x")
+        row = replace(first.rows[0], bits=bits, days=days, sends=())
+        page = questions_page(replace(first, rows=(row,)), [sheet_with("x")], "token")
+        return " ".join(Read(page).text.split())
+
+    assert "At most 1 bit, kept 1 day. Sends that it happened." in text(1, 1)
+    assert "At most 2 bits, kept 730 days." in text(2, 730)
+
+
+def test_an_answer_from_elsewhere_is_told_in_words() -> None:
+    sheet = sheet_with("beat")
+    answer = Answer(True, frozenset({"os"}), frozenset(), "2026-01-31T12:00:00Z")
+    assert elsewhere_lines(
+        [
+            replace(sheet, question=replace(sheet.question, answer=one))
+            for one in (
+                None,
+                answer._replace(through="terminal"),
+                Answer(False, frozenset(), frozenset()),
+            )
+        ]
+    ) == [
+        "beat: not answered.",
+        "beat: yes (os), since 2026-01-31T12:00:00Z, through terminal.",
+        "beat: no.",
+    ]

@@ -142,12 +142,15 @@ def by_prompt_one_by_one(asking: Asking, question: Question, intent: Intent) -> 
 def by_page(asking: Asking, question: Question, intent: Intent) -> bool:
     """The form as the page shows it, and then the switches that the person moves."""
     asked = asking.sheet(question)
-    shown = render.questions_page([asked], "token")
+    shown = render.questions_page(asking.first_screen([question]), [asked], "token")
     if intent.word == "later" and question.state == ANSWERED:
         return False  # the page offers to put off open questions only
+    on = re.findall(r'name="field-0" value="(\w+)" checked', shown)
     said, fields = "yes", intent.fields
     if intent.word == "accept":
-        fields = tuple(question.offered)
+        fields = tuple(on)
+    elif intent.word == "keep" and 'value="keep"' in shown:
+        said, fields = "keep", tuple(on)
     elif intent.word == "keep":
         fields = tuple(question.still)
         said = "yes" if fields else "no"

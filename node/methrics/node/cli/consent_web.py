@@ -37,10 +37,9 @@ def consent_web(
         click.echo("no app was found to decide about; give its catalog: --catalog app.cbor")
         return 1
     rule = asking.forbidden()
-    sheets = [asking.sheet(question) for question in asked]
     reason = "" if rule is None else why(rule, os.environ)
     overridden = reason and f"{reason[0].upper()}{reason[1:]}."
-    with ConsentPage(asking, sheets, overridden=overridden) as page, ExitStack() as stack:
+    with ConsentPage(asking, asked, overridden=overridden) as page, ExitStack() as stack:
         stack.enter_context(_ended_by_signals())
         if browser and _has_desktop():
             _open_browser(page, stack)

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from methrics.node.clock import Clock
 from methrics.node.consent.answer import Answers
-from methrics.node.consent.decide import PRODUCTION, forbidden
+from methrics.node.consent.decide import PRODUCTION, answer_of, forbidden
 from methrics.node.consent.first_screen import FirstScreen, first_screen
 from methrics.node.consent.ledger import Ledger, policy_off, read_ledger, write
 from methrics.node.consent.ledger_format import Edit
@@ -187,14 +187,27 @@ class Asking:
         """Returns the same answer to each question in `asked`, for `write`."""
         return [self.edit(one.event_type.name, said, namespace=one.namespace) for one in asked]
 
-    def write(self, edits: Collection[Edit], *, unprompted: bool = False) -> None:
+    def write(
+        self, edits: Collection[Edit], *, seen: Collection[Question] = (), unprompted: bool = False
+    ) -> None:
         """Writes several answers, either all or none. If the person has then said no to every event
         type of an app, a no to its later event types is added. Deletes the events of refused types
         that have not left. With `unprompted`, the time is stored at which an app asked unprompted,
-        so that no other app does so soon after."""
+        so that no other app does so soon after.
+
+        `seen`: the questions that the person had before them. Raises StoreError
+        `answered-elsewhere` if one of them has another answer by now, StoreError if the ledger
+        cannot be written."""
         now = self._clock.now()
 
         def whole(before: Answers) -> list[Edit]:
+            for one in seen:
+                if answer_of(before, one.namespace, one.event_type.name) != one.answer:
+                    raise StoreError(
+                        "answered-elsewhere",
+                        f"{one.event_type.name} was answered elsewhere in the meantime",
+                        "look at the answers and decide again",
+                    )
             return with_later_types(edits, every_question(self.catalogs, before, now=now))
 
         moved = write(self.paths, whole, now=now, through=self.surface, unprompted=unprompted)

@@ -27,6 +27,8 @@ FOOTNOTE = "33 bits of information single out one person on earth. Some keep it 
 TO_STOP = "To stop"
 """The label of the fact that is a command to copy, so no surface breaks it into lines."""
 
+IF_NO_LABEL = "If you say no"
+
 _LEAVES = (
     "Reports for these questions, with values from fixed lists. Never your name, an account, a "
     "device number, or text that you typed."
@@ -44,7 +46,7 @@ _UNDO = (
     "public."
 )
 _NO_RESULTS = "The app names no page of charts; anyone can count the reports."
-_IF_NO = "The app works the same. Nothing leaves, and it will not ask again."
+IF_NO = "The app works the same. Nothing leaves, and it will not ask again."
 _IF_NO_MORE = "The app works the same. What you said yes to before goes on as it is."
 
 
@@ -100,7 +102,7 @@ def first_screen(
         ("Can I undo it", _UNDO),
         (TO_STOP, way_back),
         ("Results", " ".join(dict.fromkeys(results)) or _NO_RESULTS),
-        ("If you say no", _IF_NO_MORE if changed else _IF_NO),
+        (IF_NO_LABEL, _IF_NO_MORE if changed else IF_NO),
     )
     title = f"May {apps} share usage reports?"
     return FirstScreen(title, NOTHING_MORE if before else NOTHING_YET, rows, facts, changed)

@@ -10,8 +10,16 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from methrics.node.consent.first_screen import NOTHING_YET
-from methrics.node.consent.questions import ANSWERED, CHANGED, NEW
+from methrics.node.consent.first_screen import (
+    FOOTNOTE,
+    IF_NO,
+    IF_NO_LABEL,
+    TO_STOP,
+    FirstScreen,
+    Row,
+)
+from methrics.node.consent.page.form import mark, tied
+from methrics.node.consent.questions import ANSWERED, CHANGED
 from methrics.node.consent.wording import NAMELESS, PUBLIC, ROUTE_WORDS, Sheet
 from methrics.node.html.templates import render
 from methrics.schema.wire.diagnostic import hexdump
@@ -21,11 +29,13 @@ OFFERED = ("relay", "direct")
 
 _LINK = re.compile(r"https://[^\s<>&;\"']*[^\s<>&;\"'.,]")
 _ANSWERS = {
-    "yes": "Yes, share this",
-    "no": "No, never",
+    "yes": "Yes",
+    "keep": "Keep as before",
+    "no": "No",
     "not-now": "Not now",
 }
 _SO_FAR = {"yes": "You said yes to this.", "no": "You said no to this."}
+_NOW = {"yes": "yes", "no": "no", "not-now": "not now", "": "not answered"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +50,20 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One question as the page shows it. `number`: the number in the names of its inputs.
-    `changed`: whether it has changed since a yes. `so_far`: the current answer in words, empty if
-    there is none. `fields`: the fields that are switched on."""
+    """One question as the page shows it. `number`: the number in the names of its inputs. `row`:
+    its first layer. `mark`: what tells whether it is answered elsewhere later. `so_far`: the
+    current answer in words, empty if there is none. `fields`: the fields that are switched on.
+    `unfolded`: whether its details are shown at first."""
 
     number: int
+    row: Row
     sheet: Sheet
-    changed: bool
+    mark: str
     so_far: str
     answers: tuple[Option, ...]
     fields: frozenset[str]
     routes: tuple[Option, ...]
+    unfolded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,34 +92,75 @@ def policy() -> str:
 
 
 def questions_page(
+    first: FirstScreen,
     sheets: Sequence[Sheet],
     token: str,
     *,
     overridden: str = "",
     errors: Iterable[str] = (),
+    elsewhere: Iterable[str] = (),
     given: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
-    """Returns the page with every question. `overridden`: the rule that forbids everything, in
-    words. After a refused form, `errors` are the reasons and `given` is the form as it was sent."""
+    """Returns the page with every question. `first`: its first layer, with a row for each of
+    `sheets`, in the same order. `overridden`: the rule that forbids everything, in words.
+
+    After a refused form, `errors` are the reasons and `given` is the form as it was sent.
+    `elsewhere`: sentences about questions that were answered elsewhere since the form was made.
+    """
+    # On the page, "no" refuses an event type as a whole, also one that has changed since a yes.
+    facts = [(label, IF_NO if label == IF_NO_LABEL else text) for label, text in first.facts]
     return _page(
         "questions.html",
         title="Usage reports: your choice",
-        apps=_names(sheets),
-        lead=_lead(sheets),
+        first=first,
+        facts=facts,
+        footnote=FOOTNOTE,
+        to_stop=TO_STOP,
         errors=list(errors),
+        elsewhere=list(elsewhere),
         overridden=overridden,
         public=PUBLIC,
         nameless=NAMELESS,
         token=token,
-        cards=[_card(number, one, given or {}) for number, one in enumerate(sheets)],
+        not_now=any(one.question.state != ANSWERED for one in sheets),
+        cards=[
+            _card(number, row, one, given or {})
+            for number, (row, one) in enumerate(zip(first.rows, sheets, strict=True))
+        ],
         pieces=_pieces,
-        hexdump=hexdump,
     )
+
+
+def bytes_page(sheet: Sheet) -> str:
+    """Returns the page with the exact bytes of an example. It makes the work stamp, which can take
+    up to a minute."""
+    return _page(
+        "bytes.html",
+        title=f"Bytes of {sheet.title}",
+        name=sheet.title,
+        note=sheet.note,
+        hexdump=hexdump(sheet.raw, width=16),
+    )
+
+
+def elsewhere_lines(changed: Iterable[Sheet]) -> list[str]:
+    """Returns a sentence about each question that was answered elsewhere: what holds now, since
+    when, and how the answer was given."""
+    lines = []
+    for one in changed:
+        answer = one.question.answer
+        now = _NOW["" if answer is None else answer.said]
+        if answer is not None and answer.on and answer.fields is not None:
+            now += f" ({', '.join(sorted(answer.fields)) or 'no field'})"
+        when = f", since {answer.time}" if answer is not None and answer.time else ""
+        how = f", through {answer.through}" if answer is not None and answer.through else ""
+        lines.append(f"{one.title}: {now}{when}{how}.")
+    return lines
 
 
 def forward_page(url: str) -> str:
     """Returns a page that leads the browser on to `url` at once, by itself or by its link."""
-    return _page("forward.html", title="Usage reports", url=url)
+    return _page("forward.html", title="Usage reports", url=url, refresh=f"0; url={url}")
 
 
 def code_page(*, wrong: bool = False) -> str:
@@ -136,26 +190,18 @@ def saved_lines(
     return [line or "" for line in lines if line] + [again, "You can close this page."]
 
 
-def _names(sheets: Sequence[Sheet]) -> str:
-    names = list(dict.fromkeys(one.question.catalog.label for one in sheets)) or ["apps"]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _lead(sheets: Sequence[Sheet]) -> str:
-    if any(one.question.answer is not None and one.question.answer.on for one in sheets):
-        return "Your answers so far are shown below. The app works the same whatever you choose."
-    return NOTHING_YET
-
-
-def _card(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> Card:
+def _card(number: int, row: Row, one: Sheet, given: Mapping[str, Sequence[str]]) -> Card:
+    sent = {key: value for key, value in given.items() if tied(key, number)}
     return Card(
         number=number,
+        row=row,
         sheet=one,
-        changed=one.question.state == CHANGED,
+        mark=mark(one.question),
         so_far=_so_far(one),
-        answers=_answers(number, one, given),
-        fields=_fields(number, one, given),
-        routes=_routes(number, one, given),
+        answers=_answers(number, one, sent),
+        fields=_fields(number, one, sent),
+        routes=_routes(number, one, sent),
+        unfolded=bool(sent),
     )
 
 
@@ -169,8 +215,9 @@ def _so_far(one: Sheet) -> str:
     question = one.question
     if question.state != ANSWERED or question.answer is None:
         return ""
-    when = f" On {question.answer.time[:10]}." if question.answer.time else ""
-    return f"{_SO_FAR[question.answer.said]}{when}"
+    when = f" On {question.answer.time[:10]}" if question.answer.time else ""
+    how = f", through {question.answer.through}" if when and question.answer.through else ""
+    return f"{_SO_FAR[question.answer.said]}{when}{how}{'.' if when else ''}"
 
 
 def _answers(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> tuple[Option, ...]:
@@ -179,17 +226,20 @@ def _answers(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> tup
     if question.state == ANSWERED and question.answer is not None:
         said = question.answer.said
     said = (given.get(f"answer-{number}") or [said])[0]
-    offered = ("yes", "no") if question.state == ANSWERED else ("yes", "no", "not-now")
+    offered = ["yes", "no"]
+    if question.state == CHANGED and not question.lapsed:
+        offered.insert(1, "keep")
+    if question.state != ANSWERED:
+        offered.append("not-now")
     return tuple(Option(value, _ANSWERS[value], on=value == said) for value in offered)
 
 
 def _fields(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> frozenset[str]:
     if given:
         return frozenset(given.get(f"field-{number}", ()))
-    question = one.question
-    if question.state == NEW or question.answer is None or not question.answer.on:
-        return frozenset(field.name for field in one.fields)
-    return frozenset(question.still)
+    if one.question.state == ANSWERED and one.question.still:
+        return one.question.still
+    return one.question.offered
 
 
 def _routes(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> tuple[Option, ...]:

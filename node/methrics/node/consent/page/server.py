@@ -13,7 +13,7 @@ import hmac
 import secrets
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler
@@ -23,9 +23,10 @@ from methrics.node.clock import Clock
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.page import form, render
+from methrics.node.consent.questions import Question
 from methrics.node.consent.way_back import way_back
 from methrics.node.consent.wording import Sheet
-from methrics.schema.errors import LocalError
+from methrics.schema.errors import LocalError, StoreError
 
 IDLE = 900.0
 """Seconds without a request after which the server ends."""
@@ -44,7 +45,7 @@ HTML = "text/html; charset=utf-8"
 
 
 class ConsentPage(socketserver.ThreadingTCPServer):
-    """A server for the page with the questions of `sheets`. Use it as a context manager, and call
+    """A server for the page with the questions `asked`. Use it as a context manager, and call
     `serve`. `overridden`: the rule that forbids everything, in words.
 
     `url` contains the secret: it must not be on a command line. `address` is the same without the
@@ -58,17 +59,16 @@ class ConsentPage(socketserver.ThreadingTCPServer):
     def __init__(
         self,
         asking: Asking,
-        sheets: list[Sheet],
+        asked: Sequence[Question],
         *,
         overridden: str = "",
         clock: Clock | None = None,
         idle: float = IDLE,
     ) -> None:
         self.asking = asking
-        self.sheets = sheets
+        self._asked = tuple(asked)
         self.overridden = overridden
         self.saved = False
-        self.seen = False
         self._clock = clock or Clock()
         self._idle = idle
         self._deadline = self._clock.monotonic() + idle
@@ -111,23 +111,55 @@ class ConsentPage(socketserver.ThreadingTCPServer):
             self.entered()
         return good
 
+    def questions(self) -> list[Question]:
+        """Returns the questions of the page, in its order, with the answers in the ledger now.
+        Raises StoreError if the ledger cannot be read."""
+        now = {_key(one): one for one in self.asking.questions(everything=True)}
+        return [now.get(_key(one), one) for one in self._asked]
+
+    def sheets(self) -> list[Sheet]:
+        """Returns the texts about the questions as they are now. Raises as `questions` does."""
+        return [self.asking.sheet(question) for question in self.questions()]
+
     def save(self, sent: form.Form) -> form.Given:
-        """Writes the answers of the form and returns them. If the form is refused, or answers were
-        saved before, writes none and returns the errors."""
+        """Writes the answers of the form and returns them.
+
+        Writes none and returns the reasons if the form is refused, or answers were saved before, or
+        a question was answered elsewhere since the form was made. A no to everything is always
+        written.
+        """
         with self._guard:
             if self.saved:
                 return form.Given([], ["Your answers were saved already."])
-            given = form.answers(self.asking, self.sheets, sent)
-            if given.errors:
-                return given
             try:
-                self.asking.write(given.edits)
+                return self._save(sent)
             except LocalError as error:
                 return form.Given([], [str(error)])
+
+    def _save(self, sent: form.Form) -> form.Given:
+        sheets = self.sheets()
+        seen = [one.question for one in sheets]
+        refused = sent.get("all") == ["no"]
+        changed = form.elsewhere(sheets, sent)
+        if changed and not refused:
+            return form.Given([], [], tuple(sheets[number] for number in changed))
+        given = form.answers(self.asking, sheets, sent)
+        if given.errors:
             return given
+        try:
+            self.asking.write(given.edits, seen=() if refused else seen)
+        except StoreError as error:
+            if error.code != "answered-elsewhere":
+                raise
+            return self._save(sent)  # the form is older than that answer, so this writes nothing
+        return given
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Prints nothing, because a browser may close a connection at any time."""
+
+
+def _key(question: Question) -> tuple[str, str]:
+    return question.namespace, question.event_type.name
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -147,8 +179,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts.path == "/":
             self._ask_code()
         elif parts.path == self.server.path and self._known():
-            self.server.seen = True
             self._page(HTTPStatus.OK)
+        elif parts.path.startswith(f"{self.server.path}bytes/") and self._known():
+            self._bytes(parts.path.rpartition("/")[2])
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "There is no such page.")
 
@@ -181,7 +214,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         given = self.server.save(sent)
         if given.errors:
-            self._page(HTTPStatus.UNPROCESSABLE_ENTITY, given.errors, sent)
+            self._page(HTTPStatus.UNPROCESSABLE_ENTITY, sent, errors=given.errors)
+            return
+        if given.elsewhere:
+            self._page(HTTPStatus.CONFLICT, sent, elsewhere=given.elsewhere)
             return
         said = [
             (edit.type, edit.said, None if edit.fields is None else sorted(edit.fields))
@@ -253,20 +289,45 @@ class _Handler(BaseHTTPRequestHandler):
     def _page(
         self,
         status: HTTPStatus,
-        errors: list[str] | None = None,
         given: form.Form | None = None,
+        *,
+        errors: Sequence[str] = (),
+        elsewhere: Sequence[Sheet] = (),
     ) -> None:
         server = self.server
-        self._send(
-            status,
-            render.questions_page(
-                server.sheets,
-                server.form_token,
-                overridden=server.overridden,
-                errors=errors or (),
-                given=given,
-            ),
+        try:
+            sheets = server.sheets()
+            asked = [one.question for one in sheets]
+            first = server.asking.first_screen(asked)
+        except LocalError as error:
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+            return
+        names = {_key(one.question) for one in elsewhere}
+        numbers = [number for number, one in enumerate(asked) if _key(one) in names]
+        page = render.questions_page(
+            first,
+            sheets,
+            server.form_token,
+            overridden=server.overridden,
+            errors=errors,
+            elsewhere=render.elsewhere_lines(sheets[number] for number in numbers),
+            given=form.without(given or {}, numbers),
         )
+        self._send(status, page)
+
+    def _bytes(self, name: str) -> None:
+        """Answers with the bytes of one example. Its work stamp is made only here, when the person
+        wants to see it."""
+        try:
+            sheets = self.server.sheets()
+        except LocalError as error:
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+            return
+        numbers = {str(number): one for number, one in enumerate(sheets)}
+        if name not in numbers:
+            self._refuse(HTTPStatus.NOT_FOUND, "There is no such page.")
+            return
+        self._send(HTTPStatus.OK, render.bytes_page(numbers[name]))
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         self._send(status, render.message_page("Not here", [why], good=False))
