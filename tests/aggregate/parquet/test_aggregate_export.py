@@ -13,7 +13,7 @@ from methrics.aggregate.read.dataset import Dataset, open_dataset
 from methrics.aggregate.read.verify import verify
 from methrics.aggregate.store.digest import digests
 from methrics.aggregate.store.store import Store
-from methrics.aggregate.store.tables import TypeTable
+from methrics.aggregate.store.tables import LAYOUT_VERSION, TypeTable
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.book import CatalogBook
 
@@ -180,3 +180,29 @@ def _book() -> CatalogBook:
     book = CatalogBook()
     book.add(CATALOG)
     return book
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "[" * 100_000,
+        {"written": "now"},
+        {"written": 5, "days": {}},
+        {"written": "now", "days": 7},
+        {"written": "now", "days": {"test": 7}},
+        {"written": "now", "days": {"test": {"b": {}}}},
+        {"written": "now", "days": {"test": {"2026-01-01": {"count": 1, "key": 5}}}},
+    ],
+)
+def test_a_damaged_manifest_is_a_clear_error(store: Store, wrong: object) -> None:
+    exporter(store).export(store.tables, NOW)
+    manifest = directory_beside(store.path) / "manifest.json"
+    text = wrong if isinstance(wrong, str) else json.dumps({"layout": LAYOUT_VERSION, **wrong})  # type: ignore[dict-item]
+    manifest.write_text(text)
+    with pytest.raises(StoreError, match=r"manifest\.json cannot be read"):
+        exporter(store).export(store.tables, NOW)
+    try:
+        open_dataset(manifest.parent).close()
+    except StoreError as error:
+        assert error.code == "store-foreign"

@@ -63,7 +63,7 @@ def check(source: str, wanted: Collection[Wanted], *, size_max: int = SIZE_MAX) 
             return _check_directory(path, wanted)
         if path.is_file() and is_parquet(path):
             return _check_day(path, wanted)
-        with open_dataset(path) as dataset:
+        with open_dataset(path) as dataset, translated_errors(path):
             reports = dataset.sql(f"SELECT id FROM item WHERE kind = {_REPORT}")
             return _compare(reports, dataset.sql("SELECT report FROM tombstone"), wanted)
 

@@ -95,11 +95,17 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise StoreError(
             "store-foreign", f"{directory} is not a methrics Parquet directory: no {MANIFEST}"
         ) from None
-    except (OSError, ValueError) as error:
-        raise StoreError("store-foreign", f"{directory / MANIFEST} cannot be read") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(directory) from error
     if not isinstance(manifest, dict) or manifest.get("layout") != LAYOUT_VERSION:
         raise StoreError("store-version", f"{directory} was written by another version of methrics")
+    if not isinstance(manifest.get("written"), str) or not isinstance(manifest.get("days"), dict):
+        raise _unreadable(directory)
     return manifest
+
+
+def _unreadable(directory: Path) -> StoreError:
+    return StoreError("store-foreign", f"{directory / MANIFEST} cannot be read")
 
 
 class Exporter:
@@ -178,11 +184,15 @@ class Exporter:
         if not any(self.directory.iterdir()):
             return {}
         known: dict[tuple[str, int], DayDigest] = {}
-        for schema, days in read_manifest(self.directory)["days"].items():
-            for text, entry in days.items():
-                day = (date.fromisoformat(text) - _EPOCH).days
-                key, digest = bytes.fromhex(entry["key"]), bytes.fromhex(entry["digest"])
-                known[schema, day] = DayDigest(key, schema, day, entry["count"], digest)
+        listed = read_manifest(self.directory)["days"]
+        try:
+            for schema, days in listed.items():
+                for text, entry in days.items():
+                    day = (date.fromisoformat(text) - _EPOCH).days
+                    key, digest = bytes.fromhex(entry["key"]), bytes.fromhex(entry["digest"])
+                    known[schema, day] = DayDigest(key, schema, day, entry["count"], digest)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _unreadable(self.directory) from error
         return known
 
     def _whole(self, table: str, query: str) -> tuple[Path, Path]:

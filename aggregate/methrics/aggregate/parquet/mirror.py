@@ -104,7 +104,7 @@ class _Mirror:
                 str(schema): {str(date.fromisoformat(day)): _entry(one) for day, one in own.items()}
                 for schema, own in listed.items()
             }
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(
                 "store-foreign",
                 "the address holds no Parquet directory of methrics",
