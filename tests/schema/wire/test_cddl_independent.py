@@ -128,8 +128,10 @@ def test_requests_and_replies_match_the_cddl(strangers: Path) -> None:
 @pytest.mark.parametrize(
     ("rule", "name", "key"),
     [
-        ("description", "description-expires-negative", "reply"),
-        ("description", "description-expires-flag", "reply"),
+        ("description", "description-time-negative", "reply"),
+        ("description", "description-time-flag", "reply"),
+        ("description", "description-life-negative", "reply"),
+        ("description", "description-life-flag", "reply"),
         ("description", "description-key-short", "reply"),
         ("submit-request", "boxes-none", "request"),
         ("submit-request", "boxes-65", "request"),
