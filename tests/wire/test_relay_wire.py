@@ -216,7 +216,7 @@ async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
                 out, err = await trio.to_thread.run_sync(lambda: publisher.communicate(timeout=60))
             assert (publisher.returncode, err) == (0, "")
             lines = [json.loads(line) for line in out.splitlines()]
-            assert [line["event"] for line in lines] == ["sent", "sent", "pass"]
+            assert [line["event"] for line in lines] == ["sent", "sent", "pass", "waiting"]
             assert ears.items == []
             relay.send_signal(signal.SIGTERM)
             await ears.wait_for(3)

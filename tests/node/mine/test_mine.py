@@ -304,7 +304,8 @@ def test_who_withdraws_is_told_how_to_erase(app: Shop, post: Post, whom: str) ->
     result = withdraw(app, *([whom] if whom else ["--app", app.namespace]))
     assert result.exit_code == 0, result.output
     assert (
-        f"already left, and public: 3 reports; to erase them: methrics erase "
+        "already sent: 3 reports, public now or within two days, while relays still mix them "
+        f"with others; to erase them: methrics erase "
         f"--app {app.namespace}" in result.output
     )
     assert Erasures(app.journal).all() == {}

@@ -16,6 +16,7 @@ import pytest
 import methrics.node
 import methrics.schema
 from methrics.node.paths import user_paths
+from methrics.node.process.lock import FileLock, is_held
 from methrics.node.publish import child
 from methrics.node.publish.launch import main
 from methrics.node.publish.status import (
@@ -107,6 +108,7 @@ def test_what_is_started_is_detached_and_no_child_of_the_app(tmp_path: Path) -> 
 EXITING = """
 import sys
 from methrics.node.process import exits
+from methrics.node.process.lock import FileLock, is_held
 from methrics.node.publish import child
 
 class Leaving:
@@ -149,6 +151,7 @@ START = """
 import sys
 sys.path.insert(0, {folder!r})
 from methrics.node.paths import user_paths
+from methrics.node.process.lock import FileLock, is_held
 from methrics.node.publish import child
 argv = child.command(user_paths({home!r}), {app!r}, ("/nonsense",))
 child.start(argv)
@@ -180,7 +183,7 @@ def test_an_app_that_brings_its_packages_along_starts_a_publisher(
         [bare, *flags, "-c", code], cwd=tmp_path, capture_output=True, check=False, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, b"")
-    assert wait_for(home / APP / "publisher.txt").startswith("bad-address: ")
+    assert wait_for(home / APP / "publisher.lock").startswith("bad-address: ")
 
 
 @pytest.mark.wire
@@ -217,9 +220,15 @@ def test_the_status_is_one_line_of_a_known_app(tmp_path: Path) -> None:
     assert read_status(paths, APP).startswith("code: two lines xxx")
     assert len(read_status(paths, APP)) == LINE_MAX
     assert os.stat(status_path(paths, APP)).st_mode & 0o077 == 0
-    assert os.listdir(tmp_path / APP) == ["publisher.txt"]
+    with FileLock(paths.publisher_lock(APP)):
+        write_status(paths, APP, "code: while it is held")
+        assert read_status(paths, APP) == "code: while it is held"
+        assert is_held(paths.publisher_lock(APP))
     write_status(paths, APP, "")
-    assert os.listdir(tmp_path / APP) == []
+    assert read_status(paths, APP) == ""
+    os.unlink(status_path(paths, APP))
+    write_status(paths, APP, "")
+    assert os.listdir(tmp_path / APP) == [], "no file is made for nothing"
     os.mkfifo(status_path(paths, APP))
     assert read_status(paths, APP) == ""
     os.unlink(status_path(paths, APP))

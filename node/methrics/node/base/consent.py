@@ -33,6 +33,7 @@ from methrics.node.consent.overview import (
     why,
 )
 from methrics.node.mine.mine import Mine
+from methrics.node.mine.own import OwnReport, left_words
 from methrics.node.paths import user_paths
 
 
@@ -114,28 +115,27 @@ def withdraw(home: str | None, apps: Sequence[str], types: Sequence[str]) -> Non
         done = Mine(paths, None, through=COMMAND).withdraw()
         _say_moved(done.moved)
         _say(f"every app: off; {counted(done.deleted, 'waiting event')} deleted")
-        _say_left(len(done.left))
+        _say_left(done.left)
         return
     known = types_by_app(paths)
     chosen = resolve_apps(apps, known, whole=True)
     for app in chosen:
         check_names(types, known[app] - {EVERY}, kind="event type", owner=app)
-    left = 0
+    left: list[OwnReport] = []
     for app in chosen:
         done = Mine(paths, (app,), declared=known[app], through=COMMAND).withdraw(*types)
         _say_moved(done.moved)
-        left += len(done.left)
+        left += done.left
         stopped = ", ".join(types) or "every event type"
         _say(f"{app}: off: {stopped}; {counted(done.deleted, 'waiting event')} deleted")
     _say_left(left)
 
 
-def _say_left(left: int) -> None:
-    """Prints how many reports have left already, and how to have them erased."""
+def _say_left(left: list[OwnReport]) -> None:
+    """Prints how many reports may have left, and how to have them erased."""
     if left:
         _say(
-            f"already left, and public: {counted(left, 'report')}; to erase them: "
-            "pip install 'methrics[node]', then methrics erase"
+            f"{left_words(left)}; to erase them: pip install 'methrics[node]', then methrics erase"
         )
 
 

@@ -20,7 +20,7 @@ from methrics.node.consent.apps import known_catalogs
 from methrics.node.durations import duration_text
 from methrics.node.mine.erasing import Erased
 from methrics.node.mine.mine import Mine
-from methrics.node.mine.own import OwnReport
+from methrics.node.mine.own import OwnReport, left_words
 from methrics.node.mine.reports import pick
 from methrics.node.outbox.found import namespaces_here
 from methrics.node.paths import Paths, user_paths
@@ -195,7 +195,7 @@ def offer(mine: Mine, left: list[OwnReport], apps: Sequence[str], types: tuple[s
     terminal, offers to erase them."""
     if not left:
         return
-    public = f"already left, and public: {counted(len(left), 'report')}"
+    public = left_words(left)
     if not on_a_terminal():
         names = [f"--app {app}" for app in apps] + [f"--type {name}" for name in types]
         command = " ".join(["methrics erase", *names])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -83,6 +83,26 @@ class OwnReport:
             return tried if self.may_have_left else "struck out, never left"
         tried = f"may have left by {route}, will be tried again"
         return tried if self.may_have_left else f"waits to leave by {route}"
+
+
+def left_words(reports: Collection[OwnReport]) -> str:
+    """Returns one sentence about reports that may have left: how many a relay or peer accepted,
+    and of how many it is unknown whether they arrived."""
+    accepted = sum(one.receipt.state == ACKNOWLEDGED for one in reports)
+    tried = len(reports) - accepted
+    parts = []
+    if accepted:
+        parts.append(
+            f"already sent: {_reports(accepted)}, public now or within two days, while "
+            "relays still mix them with others"
+        )
+    if tried:
+        parts.append(f"sending was tried: {_reports(tried)}, which may have left")
+    return "; ".join(parts)
+
+
+def _reports(n: int) -> str:
+    return f"{n} report" if n == 1 else f"{n} reports"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -183,10 +183,9 @@ async def _passes(
             on_pass(result)
         if (line := finding(result)) is not None:
             note(line)
-            kind = line.partition(":")[0]
-            if kind and kind not in logged:
-                logged.add(kind)
-                _log.warning("%s", result.failed or line)
+        if result.failed is not None and result.failed.code not in logged:
+            logged.add(result.failed.code)
+            _log.warning("%s", result.failed)
         code = exit_code(result)
         if settings.once or isinstance(result.failed, LocalError):
             return code

@@ -1,8 +1,9 @@
-"""The line in which a publisher leaves what is wrong, for `Recorder.statistics()` and the CLI.
+"""The line in which a publisher leaves what is wrong, for `Recorder.statistics()`.
 
-    <data>/<label>-<short key>/publisher.txt    `<code>: <sentence>`, one line
+    <data>/<label>-<short key>/publisher.lock    `<code>: <sentence>`, one line, or empty
 
-A publisher that works removes the file. It contains nothing of a report.
+The line is the content of the publisher's lock file, so that an app touches no further file. It
+contains nothing of a report. A publisher that works empties the file.
 """
 
 from __future__ import annotations
@@ -18,23 +19,19 @@ LINE_MAX = 500
 
 def status_path(paths: Paths, namespace: str) -> str:
     """Return the path of the file of one app."""
-    return os.path.join(paths.namespace(namespace), "publisher.txt")
+    return paths.publisher_lock(namespace)
 
 
 def write_status(paths: Paths, namespace: str, line: str) -> None:
-    """Store what is wrong, or remove the file if `line` is empty. Does not make the folder of an
+    """Store what is wrong, or empty the file if `line` is empty. Does not make the folder of an
     app that has recorded nothing. Never raises."""
-    path = status_path(paths, namespace)
+    text = " ".join(line.split())[:LINE_MAX]
+    # The file is never replaced: a lock on the old file would not keep others from the new one.
+    flags = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_CREAT if text else 0)
     with contextlib.suppress(OSError):
-        if not line:
-            os.unlink(path)
-            return
-        text = " ".join(line.split())[:LINE_MAX]
-        fresh = f"{path}.{os.getpid()}.new"
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(status_path(paths, namespace), flags, 0o600)
         with os.fdopen(fd, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text + "\n")
-        os.replace(fresh, path)
+            file.write(text)
 
 
 def read_status(paths: Paths, namespace: str) -> str:
