@@ -19,6 +19,7 @@ import tempfile
 import time
 import webbrowser
 from collections.abc import Iterator
+from contextlib import suppress
 from html import escape
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -222,6 +223,8 @@ def private_file(url: str) -> Path:
 def main(arguments: list[str]) -> int:
     with methrics.node.open(CATALOG, app_version="1.4") as recorder:
         Handler.settings, Handler.secret = Settings(recorder), secrets.token_urlsafe(32)
+        with suppress(methrics.node.LocalError):
+            Handler.settings.mine.send_erasures()  # also if nothing is recorded any more
         with HTTPServer(("127.0.0.1", 0), Handler) as server:
             url = f"http://127.0.0.1:{server.server_port}/{Handler.secret}/"
             Handler.page = private_file(url)

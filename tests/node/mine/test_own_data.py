@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from click.testing import CliRunner
@@ -17,11 +18,13 @@ import methrics.node
 from methrics.node.cli.consent import consent
 from methrics.node.cli.erase import erase, reset
 from methrics.node.consent.ledger import read_ledger
+from methrics.node.mine import mine as mine_module
 from methrics.node.mine.mine import Mine
 from methrics.node.outbox.erasures import Erasures
 from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.rows import ACKNOWLEDGED
 from methrics.node.paths import user_paths
+from methrics.node.process.lock import FileLock
 from methrics.schema.errors import ConfigError, LocalError, StoreError
 from methrics.schema.wire.codec import decode
 from methrics.schema.wire.envelope import Kind, split
@@ -141,6 +144,44 @@ def test_reset_keeps_receipts_and_burn_destroys_them(app: Shop, post: Post) -> N
     assert mine.to_burn() == mine.burn()
     assert mine.reports() == []
     assert mine.to_burn().receipts == 0
+
+
+RELAY = "/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWGRUVhvYRzLN4Pv2hkvpDW2LoRmLhQMSm5dBZcVUkKVuy"
+
+
+@pytest.mark.shows("NEW-3")
+def test_erasures_leave_after_a_full_withdrawal(
+    app: Shop, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(mine_module, "start", started.append)
+    fill(app, post)
+    mine = app.open(relays=[RELAY]).mine()
+    assert mine.withdraw().left
+    assert not mine.send_erasures(), "nothing was asked for"
+    mine.erase(over=DAY)
+    app.clock.advance(DAY)
+    without = app.open().mine()
+    assert not without.send_erasures(), "no relay is known"
+    monkeypatch.setenv("METHRICS", "off")
+    assert not mine.send_erasures(), "this machine must not send"
+    monkeypatch.delenv("METHRICS")
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert not mine.send_erasures(), "a packaged app cannot start Python"
+    monkeypatch.delattr(sys, "frozen")
+    with FileLock(app.paths.publisher_lock(app.namespace)):
+        assert not mine.send_erasures(), "a publisher runs"
+    assert started == []
+    assert mine.send_erasures()
+    (argv,) = started
+    assert argv[argv.index("--default-relay") + 1] == RELAY
+    assert argv[argv.index("--app") + 1] == app.namespace
+    monkeypatch.setattr(mine_module, "start", refuse)
+    assert not mine.send_erasures()
+
+
+def refuse(*_: object) -> NoReturn:
+    raise BlockingIOError(11, "Resource temporarily unavailable")
 
 
 # -- the same as the commands --------------------------------------------------------------------

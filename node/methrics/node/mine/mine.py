@@ -31,9 +31,13 @@ from methrics.node.mine.preview import Leaving, look_all, strike
 from methrics.node.mine.preview_text import lines
 from methrics.node.mine.reports import PLAIN_FORMATS, encoded, form_of, read_mine, set_aside
 from methrics.node.mine.reset import Burned, burn, renew, to_burn
+from methrics.node.outbox.erasures import Erasures
 from methrics.node.outbox.found import namespaces_here
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths
+from methrics.node.process.lock import is_held
+from methrics.node.publish.child import command, start
+from methrics.node.publish.entry import entry_peers
 from methrics.node.publish.permission import may_erase
 from methrics.node.report.pacing import WINDOW, WINDOW_MAX
 from methrics.node.report.route_names import ROUTES
@@ -59,9 +63,10 @@ class Mine:
 
     `apps`: the namespaces of the apps whose reports these are; None for all apps. An app whose
     catalog could not be read has the namespace "". `declared`: the names of the app's event types.
-    `through`: how the person acts ("app", "command"), for the
-    ledger's history. Every method raises LocalError, with a stable code and a hint, and no other
-    error: StoreError if a file cannot be read or written, and ConfigError for a wrong argument.
+    `relays`: the app's relays, used if the person names none. `through`: how the person acts
+    ("app", "command"), for the ledger's history. Every method raises LocalError, with a stable code
+    and a hint, and no other error: StoreError if a file cannot be read or written, and ConfigError
+    for a wrong argument.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class Mine:
         self._clock = clock or Clock()
         self._rng = rng or system_rng()
         self._through = through
+        self.relays: tuple[str, ...] = ()
 
     def reports(self) -> list[OwnReport]:
         """Returns every report that was made on this machine, oldest first, also those that have
@@ -207,6 +213,21 @@ class Mine:
         METHRICS or CI, they wait."""
         return may_erase(self._paths)
 
+    def send_erasures(self) -> bool:
+        """Starts the publisher as a process if an erasure is due. Returns whether it did.
+
+        Recording also starts the publisher, but after `withdraw` nothing is recorded. So an app
+        whose people use no terminal calls this at each start, or else their erasures do not leave.
+        Returns False if no relay is known, a publisher runs already, or the app cannot start one;
+        a packaged app cannot, and runs `methrics.node.publisher.start_thread` instead.
+        """
+        if not self.may_erase():
+            return False
+        with _readable(self._paths):
+            here = self._here()
+        started = [self._sends(name) for name in here]
+        return any(started)
+
     def reset(self) -> list[str]:
         """Makes the next report use new keys and a new week of installation, so that later reports
         cannot be joined with earlier ones. The receipts stay, so earlier reports can still be found
@@ -272,6 +293,21 @@ class Mine:
             unsent=sum(one.unsent for one in done),
             erasures=sum(one.erasures for one in done),
         )
+
+    def _sends(self, namespace: str) -> bool:
+        with self._journal(namespace) as journal:
+            if not Erasures(journal).due(self._clock.now(), ROUTES):
+                return False
+        argv = command(self._paths, namespace, self.relays)
+        if argv is None or not entry_peers(self._paths, default_relays=self.relays).relays:
+            return False
+        if is_held(self._paths.publisher_lock(namespace)):
+            return False
+        try:
+            start(argv)
+        except OSError:  # no process or descriptor is left; a later start tries again
+            return False
+        return True
 
     @contextmanager
     def _journal(self, namespace: str) -> Iterator[Journal]:

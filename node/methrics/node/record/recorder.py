@@ -177,7 +177,9 @@ class Recorder:
         and reset. Unlike a recorder, the returned object raises LocalError."""
         from methrics.node.mine.mine import Mine
 
-        return Mine(self._paths, [self.namespace], self._types, clock=self._clock, rng=self._rng)
+        mine = Mine(self._paths, [self.namespace], self._types, clock=self._clock, rng=self._rng)
+        mine.relays = self._settings.relays
+        return mine
 
     def questions(
         self, *, starts: int | None = None, used_seconds: float | None = None
