@@ -291,7 +291,7 @@ def test_a_form_with_a_mistake_comes_back_as_it_was_sent(
     visitor: Visitor, page: ConsentPage, paths: Paths
 ) -> None:
     visitor.enter()
-    body = visitor.form(**{f"answer-{n}": "yes" for n in range(4)})
+    body = visitor.form(**{f"answer-{n}": "yes" for n in range(4)}, **{"route-0": "relay"})
     status, text, _ = visitor.send(
         "POST",
         f"{page.path}save",
@@ -302,6 +302,8 @@ def test_a_form_with_a_mistake_comes_back_as_it_was_sent(
     assert status == 422
     assert 'role="alert"' in text
     assert text.count('value="yes" class="yes" checked') == 4
+    opened = re.findall(r'<details open>\n<summary>[^<]*<span class="type">(\w+)<', text)
+    assert opened == TYPES[1:], "the switches to look at, and no others"
     assert nothing_answered(paths)
 
 
@@ -347,6 +349,7 @@ def test_an_answer_given_elsewhere_is_told_and_not_overwritten(
     status, told = sent_by(visitor, text, **wanted)
     assert status == 409
     assert "Answered elsewhere in the meantime" in told
+    assert "<details open>" not in told
     assert re.search(rf"{TYPES[0]}: no, since [-0-9T:Z]+, through terminal\.", told)
     assert [*read_answers(paths.ledger)[APP]] == [TYPES[0]]
     assert not read_answers(paths.ledger)[APP][TYPES[0]].on
@@ -390,7 +393,7 @@ def test_a_reload_shows_the_answers_of_now(visitor: Visitor, paths: Paths) -> No
     location = visitor.enter()
     Asking([EXAMPLE], paths, surface="terminal").answer(TYPES[0], "no")
     text = visitor.send("GET", location)[1]
-    assert re.search(r"You said no to this\. On [-0-9]+, through terminal\.", text)
+    assert re.search(r"You said no to this on [-0-9]+, through terminal\.", text)
 
 
 def test_a_ledger_that_cannot_be_read_is_told(visitor: Visitor, paths: Paths) -> None:
@@ -734,11 +737,14 @@ def test_text_has_contrast_in_light_and_dark_and_fits_a_phone(
 def test_axe_finds_no_accessibility_fault(browser: WebDriver, page: ConsentPage) -> None:
     axe = need("axe_core_python")
     script = Path(axe.__path__[0], "axe.min.js").read_text("utf-8")
-    enter(browser, page.url)
-    # Run by the driver, because the page's content security policy allows no scripts.
-    browser.execute_script(script)
-    for look in (lambda: None, lambda: unfold(browser)):
+    for look in (
+        lambda: browser.get(page.address),
+        lambda: enter(browser, page.url),
+        lambda: unfold(browser),
+    ):
         look()
+        # Run by the driver, because the page's content security policy allows no scripts.
+        browser.execute_script(script)
         found = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
         assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
         assert len(found["passes"]) > 15

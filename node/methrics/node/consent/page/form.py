@@ -22,11 +22,13 @@ Form = Mapping[str, Sequence[str]]
 
 class Given(NamedTuple):
     """The result of reading a form. `edits`: the answers to write. `errors`: why no answer can be
-    written, in words. `elsewhere`: the questions that were answered elsewhere since the form was
-    made; if there are any, no answer is written either."""
+    written, in words. `wrong`: the numbers of the questions that the errors are about. `elsewhere`:
+    the questions that were answered elsewhere since the form was made; if there are any, no answer
+    is written either."""
 
     edits: list[Edit]
     errors: list[str]
+    wrong: tuple[int, ...] = ()
     elsewhere: tuple[Sheet, ...] = ()
 
 
@@ -86,7 +88,7 @@ def answers(asking: Asking, sheets: Sequence[Sheet], form: Form) -> Given:
     if pressed == "no":
         return Given(asking.same_answer([one.question for one in sheets], "no"), [])
     edits: list[Edit] = []
-    errors: list[str] = []
+    errors: dict[int, str] = {}
     for number, one in enumerate(sheets):
         if pressed == "not-now" and one.question.state == ANSWERED:
             continue
@@ -94,7 +96,7 @@ def answers(asking: Asking, sheets: Sequence[Sheet], form: Form) -> Given:
         fields = form.get(f"field-{number}", ())
         routes = form.get(f"route-{number}", ())
         if said == "yes" and not routes:
-            errors.append(f"{one.title}: choose at least one way for it to leave, or say no.")
+            errors[number] = f"{one.title}: choose at least one way for it to leave, or say no."
             continue
         if (
             said == "yes"
@@ -102,18 +104,18 @@ def answers(asking: Asking, sheets: Sequence[Sheet], form: Form) -> Given:
             and not fields
             and one.question.event_type.max_count is None
         ):
-            errors.append(f"{one.title}: switch on at least one thing it may say, or say no.")
+            errors[number] = f"{one.title}: switch on at least one thing it may say, or say no."
             continue
         try:
             edit = asking.edit(
                 one.title, said, fields=fields, routes=routes, namespace=one.question.namespace
             )
         except ConfigError as error:
-            errors.append(f"{one.title}: {error}")
+            errors[number] = f"{one.title}: {error}"
             continue
         if not _unchanged(one, edit):
             edits.append(edit)
-    return Given([] if errors else edits, errors)
+    return Given([] if errors else edits, list(errors.values()), tuple(errors))
 
 
 def _unchanged(one: Sheet, edit: Edit) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -34,7 +34,7 @@ _ANSWERS = {
     "no": "No",
     "not-now": "Not now",
 }
-_SO_FAR = {"yes": "You said yes to this.", "no": "You said no to this."}
+_SO_FAR = {"yes": "You said yes to this", "no": "You said no to this"}
 _NOW = {"yes": "yes", "no": "no", "not-now": "not now", "": "not answered"}
 
 
@@ -98,13 +98,15 @@ def questions_page(
     *,
     overridden: str = "",
     errors: Iterable[str] = (),
+    unfolded: Collection[int] = (),
     elsewhere: Iterable[str] = (),
     given: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """Returns the page with every question. `first`: its first layer, with a row for each of
     `sheets`, in the same order. `overridden`: the rule that forbids everything, in words.
 
-    After a refused form, `errors` are the reasons and `given` is the form as it was sent.
+    After a refused form, `errors` are the reasons, `unfolded` are the numbers of the questions that
+    they are about, whose details are shown, and `given` is the form as it was sent.
     `elsewhere`: sentences about questions that were answered elsewhere since the form was made.
     """
     # On the page, "no" refuses an event type as a whole, also one that has changed since a yes.
@@ -124,7 +126,7 @@ def questions_page(
         token=token,
         not_now=any(one.question.state != ANSWERED for one in sheets),
         cards=[
-            _card(number, row, one, given or {})
+            _card(number, row, one, given or {}, unfolded=number in unfolded)
             for number, (row, one) in enumerate(zip(first.rows, sheets, strict=True))
         ],
         pieces=_pieces,
@@ -190,7 +192,9 @@ def saved_lines(
     return [line or "" for line in lines if line] + [again, "You can close this page."]
 
 
-def _card(number: int, row: Row, one: Sheet, given: Mapping[str, Sequence[str]]) -> Card:
+def _card(
+    number: int, row: Row, one: Sheet, given: Mapping[str, Sequence[str]], *, unfolded: bool
+) -> Card:
     sent = {key: value for key, value in given.items() if tied(key, number)}
     return Card(
         number=number,
@@ -201,7 +205,7 @@ def _card(number: int, row: Row, one: Sheet, given: Mapping[str, Sequence[str]])
         answers=_answers(number, one, sent),
         fields=_fields(number, one, sent),
         routes=_routes(number, one, sent),
-        unfolded=bool(sent),
+        unfolded=unfolded,
     )
 
 
@@ -215,9 +219,9 @@ def _so_far(one: Sheet) -> str:
     question = one.question
     if question.state != ANSWERED or question.answer is None:
         return ""
-    when = f" On {question.answer.time[:10]}" if question.answer.time else ""
-    how = f", through {question.answer.through}" if when and question.answer.through else ""
-    return f"{_SO_FAR[question.answer.said]}{when}{how}{'.' if when else ''}"
+    when = f" on {question.answer.time[:10]}" if question.answer.time else ""
+    how = f", through {question.answer.through}" if question.answer.through else ""
+    return f"{_SO_FAR[question.answer.said]}{when}{how}."
 
 
 def _answers(number: int, one: Sheet, given: Mapping[str, Sequence[str]]) -> tuple[Option, ...]:

@@ -142,7 +142,7 @@ class ConsentPage(socketserver.ThreadingTCPServer):
         refused = sent.get("all") == ["no"]
         changed = form.elsewhere(sheets, sent)
         if changed and not refused:
-            return form.Given([], [], tuple(sheets[number] for number in changed))
+            return form.Given([], [], elsewhere=tuple(sheets[number] for number in changed))
         given = form.answers(self.asking, sheets, sent)
         if given.errors:
             return given
@@ -214,7 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         given = self.server.save(sent)
         if given.errors:
-            self._page(HTTPStatus.UNPROCESSABLE_ENTITY, sent, errors=given.errors)
+            self._page(
+                HTTPStatus.UNPROCESSABLE_ENTITY, sent, errors=given.errors, wrong=given.wrong
+            )
             return
         if given.elsewhere:
             self._page(HTTPStatus.CONFLICT, sent, elsewhere=given.elsewhere)
@@ -292,6 +294,7 @@ class _Handler(BaseHTTPRequestHandler):
         given: form.Form | None = None,
         *,
         errors: Sequence[str] = (),
+        wrong: Sequence[int] = (),
         elsewhere: Sequence[Sheet] = (),
     ) -> None:
         server = self.server
@@ -310,6 +313,7 @@ class _Handler(BaseHTTPRequestHandler):
             server.form_token,
             overridden=server.overridden,
             errors=errors,
+            unfolded=wrong,
             elsewhere=render.elsewhere_lines(sheets[number] for number in numbers),
             given=form.without(given or {}, numbers),
         )
