@@ -35,8 +35,8 @@ from methrics.node.consent.ledger import grant
 from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.node.network.swarm import PeerId
 from methrics.node.outbox import found
-from methrics.node.outbox.journal import WEEK, Journal, week_start
-from methrics.node.outbox.outbox import Outbox
+from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.periods import WEEK, week_start
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.worker import inline
 from methrics.node.publish import publisher
@@ -46,6 +46,7 @@ from methrics.node.record import opening
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import RelaySettings, Started, run_relay
 from methrics.node.report import identity, prepare
+from methrics.node.spool.folder import read_due, spool_folder
 from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.example import example_catalog
 from methrics.schema.judging.book import CatalogBook
@@ -120,7 +121,6 @@ class Install:
         self.paths: Paths = user_paths(home, policy=str(home / "policy.json"))
         catalog = world.catalog
         self.namespace = namespace_of(catalog.label, catalog.short_key)
-        self.outbox = Outbox(self.paths.outbox(self.namespace), clock=self.clock)
         self._publishing = False
         self._nudged = -NUDGE * 1.0
         grant(self.paths, self.namespace, catalog.types, now=BEGIN)
@@ -203,8 +203,9 @@ class Install:
     def _nudge(self, machine: trio.Nursery) -> None:
         """Like spawn.nudge, with a task instead of a process."""
         self._nudged = trio.current_time()
-        due = self.outbox.next_due()
-        if not self._publishing and due is not None and due <= self.clock.now():
+        now = self.clock.now()
+        due = read_due(spool_folder(self.paths.outbox(self.namespace)), now)
+        if not self._publishing and due is not None and due <= now:
             self._publishing = True
             machine.start_soon(self._publish)
 
@@ -228,7 +229,6 @@ class Install:
         journal = Journal(self.paths.outbox(self.namespace), clock=self.clock)
         found = [receipt.id for receipt in journal.receipts()]
         journal.close()
-        self.outbox.close()
         return found
 
 

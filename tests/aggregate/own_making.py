@@ -29,7 +29,7 @@ class Person:
         self.namespace = namespace_of(of.label, of.short_key)
         path = user_paths(home).outbox(self.namespace)
         self.journal = Journal(path, clock=ManualClock(making.NOW))
-        self.number = self.journal.outbox.keep_catalog(of.id, of.raw)
+        self.number = self.journal.keep_catalog(of.id, of.raw)
 
     def send(self, times: Sequence[int], state: str | None = ACKNOWLEDGED) -> list[Receipt]:
         """Reports of these times that have left; with `state` None they wait to leave."""

@@ -15,6 +15,7 @@ import methrics.schema
 from methrics.node.clock import Clock
 from methrics.node.consent.ledger import grant, withdraw
 from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.periods import DAY
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.worker import inline
 from methrics.node.publish.delivery import PassResult
@@ -23,7 +24,6 @@ from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
-from methrics.node.report.flags import DAY
 from methrics.schema.catalog.catalog import load, sign
 from methrics.schema.catalog.source import parse_source
 

@@ -14,10 +14,10 @@ from real_network import EXAMPLES, environment
 from methrics.node.clock import Clock
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.periods import DAY
 from methrics.node.outbox.rows import Receipt
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.lock import is_held
-from methrics.node.report.flags import DAY
 from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.wire.codec import decode
 

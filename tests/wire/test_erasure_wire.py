@@ -243,7 +243,7 @@ TRIES = 40
 def left(paths: Paths) -> Journal:
     """The journal of a person who has published COUNT reports."""
     journal = Journal(paths.outbox(NAMESPACE))
-    number = journal.outbox.keep_catalog(CATALOG.id, CATALOG.raw)
+    number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
     now = Clock().now() // 86_400 * 86_400
     known = journal.identity(now)
     payload = encode_report(Report(CATALOG.id, "heartbeat", now, {"os": "linux"}))

@@ -14,11 +14,11 @@ import pytest
 from embedded import EARLIER, home, publishing, receipts, waiting
 from real_network import METHRICS, PLUGIN, RealNetwork, environment, wait_until
 
+from methrics.node.outbox.periods import DAY
 from methrics.node.outbox.rows import ACKNOWLEDGED
 from methrics.node.paths import Paths, namespace_of
 from methrics.node.process.lock import FileLock
 from methrics.node.report.facts import machine_facts
-from methrics.node.report.flags import DAY
 from methrics.schema.catalog.catalog import load
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]

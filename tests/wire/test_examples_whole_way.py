@@ -21,9 +21,9 @@ from test_examples import get
 
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
+from methrics.node.outbox.periods import DAY
 from methrics.node.outbox.rows import ACKNOWLEDGED
 from methrics.node.paths import Paths
-from methrics.node.report.flags import DAY
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 

@@ -29,9 +29,9 @@ from methrics.aggregate.read.verify import verify
 from methrics.node.clock import Clock
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.periods import DAY, month_number
 from methrics.node.outbox.rows import ACKNOWLEDGED, Receipt
 from methrics.node.paths import namespace_of, user_paths
-from methrics.node.report.flags import DAY, month_number
 from methrics.schema.catalog.catalog import load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.wire.envelope import split

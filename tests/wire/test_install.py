@@ -9,8 +9,8 @@ from embedded import CATALOG, agree, home, program, receipts, run
 from real_network import RealNetwork, wait_until
 from tests import fresh
 
+from methrics.node.outbox.periods import DAY
 from methrics.node.outbox.rows import ACKNOWLEDGED
-from methrics.node.report.flags import DAY
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 

@@ -19,13 +19,13 @@ from methrics.node.consent.ledger import grant
 from methrics.node.network.libp2p import open_swarm
 from methrics.node.network.swarm import PeerId
 from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.periods import DAY, month_number
 from methrics.node.outbox.rows import ACKNOWLEDGED
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import RelaySettings, run_relay
-from methrics.node.report.flags import DAY, month_number
 from methrics.schema.catalog.catalog import load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.judging.book import CatalogBook

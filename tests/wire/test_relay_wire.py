@@ -21,6 +21,7 @@ from methrics.node.consent.ledger import grant
 from methrics.node.network.libp2p import open_swarm
 from methrics.node.network.swarm import PeerId, Swarm
 from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.periods import DAY
 from methrics.node.outbox.rows import ACKNOWLEDGED, DUE
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.publish.routes import DirectRoute, Fate, Outgoing, RelayRoute, Route
@@ -28,7 +29,6 @@ from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import Relay, RelaySettings, run_relay
-from methrics.node.report.flags import DAY
 from methrics.schema.catalog.catalog import load
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.bundle import unpack

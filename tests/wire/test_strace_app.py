@@ -21,7 +21,7 @@ import pytest
 from embedded import CATALOG, NAMESPACE, agree, home, receipts, waiting
 from real_network import EXAMPLES, environment, wait_until
 
-from methrics.node.report.flags import DAY
+from methrics.node.outbox.periods import DAY
 
 pytestmark = pytest.mark.wire
 

@@ -34,6 +34,8 @@ from methrics.node.report.identity import NO_SALT, report_seed
 from methrics.node.report.parts import part_names, parts_of
 from methrics.node.report.threshold.keeping import read_public, threshold_meter
 from methrics.node.report.threshold.meter import Ruling, Send, Withhold
+from methrics.node.spool.interface import SpooledType
+from methrics.node.spool.spool import Spool
 from methrics.schema.errors import ConfigError, LocalError, UnreachableError
 from methrics.schema.example import example_catalog
 from methrics.schema.judging.book import CatalogBook
@@ -92,7 +94,7 @@ class Person:
         self.home = home
         self.file = folder / "public.duckdb"
         journal = Journal(self.paths.outbox(NAMESPACE), clock=ManualClock(NOW))
-        number = journal.outbox.keep_catalog(CATALOG.id, CATALOG.raw)
+        number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
         made = []
         for i, report in enumerate(MINE):
             raw = seal(Kind.REPORT, encode_report(report), report_seed(b"m" * 32, i, NO_SALT))
@@ -133,9 +135,11 @@ class Person:
         """Append an event that no publisher has seen yet."""
         now = Clock().now()  # now, as the command sees it: rows that are weeks old would be dropped
         journal = Journal(self.paths.outbox(NAMESPACE))
-        number = journal.outbox.keep_catalog(CATALOG.id, CATALOG.raw)
-        journal.outbox.append(number, "system", now - now % 600 - 600, now, encode(values))
+        number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
         journal.close()
+        spool = Spool(journal.path, clock=Clock(), rng=lambda: 0.0)
+        system = SpooledType(number, CATALOG.types["system"], 1)
+        spool.event(system, now - now % 600 - 600, now - 7 * 86_400, encode(values))
 
 
 @pytest.fixture

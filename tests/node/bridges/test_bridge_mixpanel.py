@@ -18,8 +18,8 @@ import methrics.node
 from methrics.node.bridges.mixpanel import Consumer, Steps
 from methrics.node.bridges.naming import IDENTIFIERS, field_name, type_name
 from methrics.node.clock import ManualClock
+from methrics.node.outbox.periods import DAY
 from methrics.node.paths import Paths
-from methrics.node.report.flags import DAY
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.fields import RESERVED_NAMES
 from methrics.schema.errors import LocalError

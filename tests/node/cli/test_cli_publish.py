@@ -13,9 +13,9 @@ from methrics.node.cli.publish import publish
 from methrics.node.cli.waiting import waiting_lines
 from methrics.node.consent.ledger import grant
 from methrics.node.mine.preview import look
+from methrics.node.outbox.periods import DAY
 from methrics.node.paths import user_paths
 from methrics.node.publish.permission import consent_of
-from methrics.node.report.flags import DAY
 from methrics.schema.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from methrics.node.consent.answer import Answer
 from methrics.node.consent.covering import covered
 from methrics.node.consent.decide import decide
 from methrics.node.consent.ledger import grant
-from methrics.node.outbox.outbox import Outbox
+from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, namespace_of
 from methrics.node.publish.permission import consent_of
 from methrics.schema.catalog.catalog import Catalog, load
@@ -231,7 +231,7 @@ def test_the_publisher_holds_back_what_the_newest_catalog_asks_beyond_an_answer(
     content = Content(shop.label, 2, shop.id, shop.contact, types)
     raw = seal(Kind.CATALOG, encode(content.to_wire()), bytes(32))
     newer = load(raw)
-    outbox = Outbox(paths.outbox(name), clock=clock)
+    outbox = Journal(paths.outbox(name), clock=clock)
     outbox.keep_catalog(shop.id, shop.raw)
     assert ask().allowed == {"view": names, "visit": {*names, "daily"}}
     outbox.keep_catalog(newer.id, newer.raw)

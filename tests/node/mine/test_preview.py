@@ -91,6 +91,9 @@ def test_looking_changes_nothing_and_opens_no_network(
     app: Shop, post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(app)
+    journal = app.journal
+    journal.fold()  # the one change that a preview makes
+    journal.close()
     monkeypatch.setattr(socket, "socket", None)
     monkeypatch.setattr("random.random", None)
     monkeypatch.setattr("os.urandom", None)

@@ -16,7 +16,8 @@ from methrics.aggregate.cli.main import main
 from methrics.node.cli.erase import reset
 from methrics.node.mine.reset import Burned, burn, renew, to_burn
 from methrics.node.outbox.erasures import Erasures
-from methrics.node.outbox.journal import Journal, week_start
+from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.periods import week_start
 from methrics.node.outbox.rows import Receipt
 from methrics.node.report.erasure import sign_all
 from methrics.schema.errors import LocalError, StoreError

@@ -19,6 +19,7 @@ from methrics.node.consent.ledger import grant
 from methrics.node.network.memory import MemoryNetwork
 from methrics.node.network.swarm import PeerId
 from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.periods import DAY
 from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import inline
@@ -38,7 +39,6 @@ from methrics.node.publish.retries import BACKOFF, backoff
 from methrics.node.publish.routes import DirectRoute, Fate, Outcome, Outgoing, RelayRoute, Route
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import RelaySettings, run_relay
-from methrics.node.report.flags import DAY
 from methrics.schema.errors import ConfigError, StoreError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, judge
@@ -119,7 +119,7 @@ async def test_what_is_refused_is_not_sent_again(autojump_clock: MockClock, pers
     await person.publish(wire)
     assert len(wire.sent) == 1
     assert person.states() == {STRUCK: 1}
-    assert person.journal.outbox.dropped() == {"revoked": 1}
+    assert person.journal.dropped() == {"revoked": 1}
 
 
 @pytest.mark.shows("KPI-7")

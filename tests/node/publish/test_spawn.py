@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from methrics.node.outbox.outbox import Outbox
 from methrics.node.process.lock import FileLock
 from methrics.node.publish import child, spawn
 
@@ -121,9 +120,7 @@ def test_failures_are_silent(
 
     monkeypatch.setattr(spawn, "_started", {})
     monkeypatch.setattr(spawn, "start", refuse)
-    outbox = Outbox(app.paths.outbox("shop-x"), clock=app.clock)
-    outbox.append(1, "view", app.clock.now(), 0, b"")
-    spawn.nudge(app.paths, "shop-x", outbox, (RELAY,), inline=inline)
+    spawn.nudge(app.paths, "shop-x", app.clock, (RELAY,), inline=inline)
     join_helpers()
     assert len(tried) == 1
     assert capsys.readouterr() == ("", "")
@@ -137,7 +134,6 @@ def test_an_app_that_exits_while_its_thread_looks_starts_one_publisher(
     assert recorder.record("view", color="red")
     recorder.close()
     app.clock.advance(3600)
-    outbox = Outbox(app.paths.outbox(app.namespace), clock=app.clock)
     looking, go_on = threading.Event(), threading.Event()
     wanted = spawn.wanted
 
@@ -147,10 +143,10 @@ def test_an_app_that_exits_while_its_thread_looks_starts_one_publisher(
         return wanted(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(spawn, "wanted", slow)
-    spawn.nudge(app.paths, app.namespace, outbox, (RELAY,), inline=False)
+    spawn.nudge(app.paths, app.namespace, app.clock, (RELAY,), inline=False)
     assert looking.wait(60)
     threading.Timer(0.02, go_on.set).start()
-    spawn.nudge(app.paths, app.namespace, outbox, (RELAY,), inline=True)
+    spawn.nudge(app.paths, app.namespace, app.clock, (RELAY,), inline=True)
     join_helpers()
     assert len(started) == 1
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from row_making import Rows
 
 from methrics.node.clock import ManualClock
 from methrics.node.outbox.erasures import Erasures, SignedErasure
 from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.periods import DAY
 from methrics.node.outbox.rows import (
     CLOCK_SLACK,
     ERASURE_MAX,
@@ -19,7 +21,6 @@ from methrics.node.outbox.rows import (
     Pace,
     Receipt,
 )
-from methrics.node.report.flags import DAY
 from methrics.node.report.prepare import credible
 
 NOW = 1_800_000_000
@@ -50,7 +51,7 @@ def put(journal: Journal, *made: Receipt, paces: tuple[Pace, ...] = ()) -> None:
 
 
 def row(journal: Journal, due: int) -> None:
-    journal.outbox.append(1, "visit", NOW - DAY, due, b"\xa0")
+    Rows(journal).event(1, "visit", NOW - DAY, due, b"\xa0")
 
 
 @pytest.mark.parametrize("ahead", [2 * DAY, 30 * DAY, 400 * DAY, 40_000 * DAY])

@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 from methrics.node.clock import ManualClock, system_entropy
 from methrics.node.mine.reset import renew
 from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.periods import DAY, month_number, week_number
 from methrics.node.paths import user_paths
 from methrics.node.publish.delivery import installed
-from methrics.node.record.writer import Writer
-from methrics.node.report.flags import DAY, month_number, week_number
 from methrics.node.report.prepare import prepare
+from methrics.node.spool.interface import SpooledType
+from methrics.node.spool.records import catalog_number
+from methrics.node.spool.spool import Spool
 from methrics.schema.example import example_catalog
 from methrics.schema.wire.codec import encode
 from methrics.schema.wire.envelope import split
@@ -45,26 +47,22 @@ class Install:
         paths = user_paths(Path(home) / "home")
         self.clock = ManualClock(BEGIN)
         self.rng = random.Random(1).random
-        self.writers = [
-            Writer(
-                CATALOG,
-                paths,
-                "shop",
-                clock=self.clock,
-                rng=self.rng,
-                publisher=False,
-                relays=(),
-            )
-            for _ in range(processes)
+        number = catalog_number(CATALOG.id)
+        plans = {name: SpooledType(number, CATALOG.types[name], 1) for name in TYPES}
+        self.plans = plans
+        self.spools = [
+            Spool(paths.outbox("shop"), clock=self.clock, rng=self.rng) for _ in range(processes)
         ]
         self.journal = Journal(paths.outbox("shop"), clock=self.clock)
-        self.writers[0].keep_catalog()
+        for spool in self.spools:
+            spool.keep_catalog(number, CATALOG.raw)
         self.said: list[Report] = []
 
     def record(self, at: int, process: int = 0) -> None:
         self.clock.advance(at - self.clock.now())
         for name in TYPES:
-            self.writers[process].state(CATALOG.types[name], at, WIRE, 1)
+            time = at - at % CATALOG.types[name].resolution
+            self.spools[process].state(self.plans[name], time, at, WIRE)
 
     def publish(self, at: int) -> None:
         """Makes reports as `Delivery` does before it sends."""
@@ -95,8 +93,8 @@ class Install:
             self.publish(at)
 
     def close(self) -> None:
-        for writer in self.writers:
-            writer.outbox.close()
+        for spool in self.spools:
+            spool.leave()
         self.journal.close()
 
     def of(self, name: str) -> list[Report]:
@@ -203,7 +201,7 @@ def test_rows_without_a_publisher_for_three_weeks_are_dropped_and_counted() -> N
         assert len(install.journal.snapshot().waiting) == 60
         now = BEGIN + 30 * DAY
         install.publish(now)
-        assert install.journal.outbox.dropped() == {"too-old": 2 * 9}
+        assert install.journal.dropped() == {"too-old": 2 * 9}
         assert [report.time for report in install.of("heartbeat")] == [BEGIN + 9 * DAY]
         install.close()
 

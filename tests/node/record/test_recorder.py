@@ -63,7 +63,7 @@ def test_without_consent_nothing_is_touched(app: Shop, monkeypatch: pytest.Monke
             app.clock.advance(5)
         recorder.close()
         assert recorder.statistics().rule == "default"
-        assert recorder.statistics().dropped == {}
+        assert recorder.statistics().dropped == {"unknown-type": 3}
     assert app.paths.home is not None
     assert not os.path.exists(app.paths.home)
 
@@ -183,7 +183,32 @@ def test_an_unknown_type_raises_if_strict_even_without_consent(app: Shop) -> Non
             call("ghost")
     assert not strict.record("view", color="red")
     assert not app.recorder.record("ghost")
-    assert app.recorder.statistics().dropped == {}
+    assert app.recorder.statistics().dropped == {"unknown-type": 1}
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda r: r.record("view", color=3), "wrong-value"),
+        (lambda r: r.record("view", shoe_size=43), "wrong-value"),
+        (lambda r: r.record("visit", daily=True), "reserved-field"),
+        (lambda r: r.count("view", 1, color="red"), "wrong-kind"),
+        (lambda r: r.count("click", 0), "wrong-value"),
+        (lambda r: r.record("ghost"), "unknown-type"),
+        (lambda r: bool(r.sequence("ghost").event_type), "unknown-type"),
+    ],
+)
+def test_wrong_use_is_visible_without_consent(app: Shop, call: object, reason: str) -> None:
+    assert callable(call)
+    assert call(app.recorder) is False
+    assert app.recorder.statistics().dropped == {reason: 1}
+    strict = app.open(strict=True)
+    for _ in range(2):
+        with pytest.raises(LocalError) as caught:
+            call(strict)
+        assert caught.value.code == reason
+    assert app.paths.home is not None
+    assert not os.path.exists(app.paths.home)
 
 
 @pytest.mark.shows("KPI-6")
@@ -306,4 +331,4 @@ def test_mim_3_unknown_words_are_only_counted(app: Shop) -> None:
     [row] = app.journal.pending(LATER).rows
     assert (kept(app), row.total) == ([{"color": "other"}], 4)
     folder = Path(app.paths.namespace(app.namespace))
-    assert all(b"of mine" not in path.read_bytes() for path in folder.iterdir())
+    assert all(b"of mine" not in path.read_bytes() for path in folder.rglob("*") if path.is_file())

@@ -87,7 +87,7 @@ def test_open_sequences_are_recorded_on_exit(app: Shop) -> None:
     app.allow()
     app.recorder.sequence("buy").step("shown")
     app.recorder.sequence("buy")
-    exits._close_all()
+    exits._leave_all()
     assert len(rows(app)) == 1
 
 

@@ -9,16 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from methrics.node.outbox.periods import DAY, day_number, month_number, week_number
 from methrics.node.outbox.rows import Pace
-from methrics.node.report.flags import (
-    DAY,
-    SOURCES,
-    day_number,
-    derived,
-    latest,
-    month_number,
-    week_number,
-)
+from methrics.node.report.flags import SOURCES, derived, latest
 
 NEVER = Pace(type="visit", last=0, next=0)
 TIMES = st.integers(min_value=DAY, max_value=4_000_000_000)

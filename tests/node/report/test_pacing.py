@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from methrics.node.report.pacing import DELAY_MIN, EVERY_MIN, event_due, next_due
+from methrics.node.report.pacing import EVERY_MIN, next_due
+from methrics.node.spool.due import DELAY_MIN, event_due
 from methrics.schema.catalog.event_type import Release
 
 SPANS = st.integers(min_value=0, max_value=10**7)

@@ -19,12 +19,12 @@ from tests.schema.declarations import names as declared_names
 import methrics.schema
 from methrics.node.clock import ManualClock
 from methrics.node.consent.ledger import grant
-from methrics.node.outbox.journal import Journal, week_start
+from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.periods import DAY, month_number, week_start
 from methrics.node.outbox.rows import Pace, Pending
 from methrics.node.paths import user_paths
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
-from methrics.node.report.flags import DAY, month_number
 from methrics.node.report.prepare import (
     NO_MILESTONE,
     OUT_OF_ORDER,

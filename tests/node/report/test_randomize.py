@@ -17,7 +17,7 @@ from methrics.node.mine.preview import PLANNED, UNDRAWN
 from methrics.node.mine.preview import plan as plan_preview
 from methrics.node.outbox.rows import Identity, Pending, Snapshot
 from methrics.node.publish.permission import Consent
-from methrics.node.record.compiled import compile_type
+from methrics.node.record.plan import TypePlan
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.report.parts import meaning
 from methrics.node.report.prepare import Prepared, prepare
@@ -218,7 +218,7 @@ def test_a_random_field_that_is_not_shared_is_left_out() -> None:
 
 
 def test_a_random_field_cannot_be_left_out_by_the_app() -> None:
-    plan = compile_type(CATALOG.types, "assistive", RecorderSettings())
+    plan = TypePlan(CATALOG.types["assistive"], 1, RecorderSettings(), None)
     for values in ({}, {"tool": None}):
         with pytest.raises(LocalError, match=r"assistive\.tool uses randomized response"):
             plan.complete(dict(values))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from row_making import Rows
 from trail_making import CATALOG, DAY, HEARTBEAT, NAMESPACE, START, beat, report
 
 from methrics.node.clock import ManualClock
@@ -373,8 +374,8 @@ async def test_the_publisher_asks_the_meter_of_the_person(nobody: Path) -> None:
     namespace = namespace_of(CATALOG.label, CATALOG.short_key)
     grant(paths, namespace, ["system"], now=START)
     journal = Journal(paths.outbox(namespace), clock=clock)
-    number = journal.outbox.keep_catalog(CATALOG.id, CATALOG.raw)
-    journal.outbox.append(number, "system", START, START, encode({"os": "freebsd"}))
+    number = journal.keep_catalog(CATALOG.id, CATALOG.raw)
+    Rows(journal).event(number, "system", START, START, encode({"os": "freebsd"}))
     journal.close()
     entry = Entry(relays=("/ip4/192.0.2.7/tcp/1/p2p/12D3KooW",))
     chosen = PublisherSettings(entry=entry, once=True)

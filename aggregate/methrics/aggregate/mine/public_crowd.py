@@ -13,7 +13,7 @@ from methrics.aggregate.read.dataset import Dataset
 from methrics.aggregate.store.duck import moment, name
 from methrics.node.mine.own import ReadableReport
 from methrics.node.mine.trail.others import Overlap, Window
-from methrics.node.report.flags import DAY
+from methrics.node.outbox.periods import DAY
 from methrics.node.report.parts import FLAGS, part_names
 from methrics.node.report.threshold.crowd import DAYS_MIN, PEOPLE, REPORTS, lasting
 from methrics.node.report.threshold.public import ROWS_MAX, Public, Row, Table

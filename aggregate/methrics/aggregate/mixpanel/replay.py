@@ -20,7 +20,7 @@ from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.duck import Connection
 from methrics.aggregate.store.store import Store
 from methrics.node.bridges.mixpanel import Consumer, Steps
-from methrics.node.record.compiled import CompiledType
+from methrics.node.record.plan import TypePlan
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import accept
 
@@ -51,7 +51,7 @@ def replay(
     """
     steps = _sequences(con, how)
     dropped: Counter[str] = Counter()
-    compiled: dict[str, dict[str, CompiledType]] = {}
+    plans: dict[str, dict[str, TypePlan]] = {}
     book, waiting = CatalogBook(), list[bytes]()
     with Store(file) as store:
         first = accept(how.catalog.raw, book, 0, live=False)
@@ -59,7 +59,7 @@ def replay(
         store.commit(Batch(0, [first]))
         for number, (_, events) in enumerate(groupby(_read(con), key=lambda one: one[0])):
             rng = random.Random(f"{seed}/{number}")
-            waiting += _live(events, how, steps, rng, compiled, dropped)
+            waiting += _live(events, how, steps, rng, plans, dropped)
             if len(waiting) >= TOGETHER:
                 _commit(store, book, waiting)
                 waiting = []
@@ -92,7 +92,7 @@ def _live(
     how: Plan,
     steps: dict[str, Steps],
     rng: random.Random,
-    compiled: dict[str, dict[str, CompiledType]],
+    plans: dict[str, dict[str, TypePlan]],
     dropped: Counter[str],
 ) -> list[bytes]:
     """Run one install, and return its reports."""
@@ -103,7 +103,7 @@ def _live(
         rng=rng,
         consent=dict.fromkeys(how.catalog.types),
         time=first[1],
-        compiled=compiled,
+        plans=plans,
     )
     signs = [one.name for one in how.signs]
     consumer: Consumer | None = None

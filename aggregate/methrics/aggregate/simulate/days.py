@@ -15,12 +15,12 @@ from methrics.aggregate.simulate.install import Install
 from methrics.aggregate.simulate.population import Profile, Visit, visits
 from methrics.aggregate.simulate.settings import DAY, Settings
 from methrics.aggregate.simulate.transport import answer, closes
-from methrics.node.record.compiled import CompiledType
+from methrics.node.outbox.periods import week_number
+from methrics.node.record.plan import TypePlan
 from methrics.node.record.recorder import Recorder
-from methrics.node.report.flags import week_number
 from methrics.schema.catalog.catalog import Catalog
 
-CompiledTypes = dict[str, dict[str, CompiledType]]
+SharedPlans = dict[str, dict[str, TypePlan]]
 
 PHONES = {"android": 390, "ios": 390}
 """Screens of phones, in pixels."""
@@ -29,14 +29,14 @@ PHONES = {"android": 390, "ios": 390}
 def live(profiles: Iterable[Profile], settings: Settings, catalog: Catalog) -> truth.Rows:
     """Run some installs; return the rows of the truth tables, and the reports with their bytes."""
     rows = truth.Rows()
-    compiled: CompiledTypes = {}
+    plans: SharedPlans = {}
     for profile in profiles:
-        _live(profile, settings, catalog, compiled, rows)
+        _live(profile, settings, catalog, plans, rows)
     return rows
 
 
 def make_install(
-    profile: Profile, settings: Settings, catalog: Catalog, compiled: CompiledTypes | None = None
+    profile: Profile, settings: Settings, catalog: Catalog, plans: SharedPlans | None = None
 ) -> Install:
     """Make the install of a profile, before its first day."""
     rng = random.Random(f"{settings.seed}/node/{profile.n}")
@@ -49,7 +49,7 @@ def make_install(
         skew=profile.skew,
         sampling={"signin": settings.one_in},
         relay=answer,
-        compiled=compiled,
+        plans=plans,
     )
 
 
@@ -57,11 +57,11 @@ def _live(
     profile: Profile,
     settings: Settings,
     catalog: Catalog,
-    compiled: CompiledTypes,
+    plans: SharedPlans,
     rows: truth.Rows,
 ) -> None:
     rows.install(profile, settings)
-    install = make_install(profile, settings, catalog, compiled) if profile.consent else None
+    install = make_install(profile, settings, catalog, plans) if profile.consent else None
     rng = random.Random(f"{settings.seed}/acts/{profile.n}")
     tool = tool_of(profile, catalog)
     if tool is not None:

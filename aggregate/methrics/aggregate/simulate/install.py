@@ -26,20 +26,19 @@ from methrics.node.consent.answer import Effective
 from methrics.node.consent.decide import off
 from methrics.node.consent.switch import ConsentSwitch
 from methrics.node.outbox.interfaces import PublisherJournal
-from methrics.node.outbox.outbox import catalog_number
 from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, PendingRows, Receipt
 from methrics.node.paths import user_paths
-from methrics.node.process.exits import forget
 from methrics.node.publish.delivery import ALL, PassResult
 from methrics.node.publish.publisher import PublisherSettings, pause
 from methrics.node.publish.retries import backoff
 from methrics.node.publish.routes import Fate, outcome_of
 from methrics.node.publish.spawn import PAUSE
-from methrics.node.record.compiled import CompiledType
-from methrics.node.record.recorder import Recorder
+from methrics.node.record.plan import TypePlan
+from methrics.node.record.recorder import NUDGE_EVERY, Recorder
 from methrics.node.record.settings import RecorderSettings
-from methrics.node.record.writer import Writer
 from methrics.node.report.prepare import prepare
+from methrics.node.spool.interface import AppSpool
+from methrics.node.spool.records import catalog_number
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.wire.verdict import Reason
@@ -73,7 +72,7 @@ def taking_all(_receipt: Receipt, _event_type: EventType, _now: int) -> Reason:
 class Install:
     """One install. `seed`: 32 bytes, of which its keys are made. `rng` draws what recorder and
     publisher draw. `time`: true unix seconds at which it begins; `skew`: seconds by which the
-    machine's clock is ahead of it. `compiled` may be shared by installs of one catalog."""
+    machine's clock is ahead of it. `plans` may be shared by installs of one catalog."""
 
     def __init__(
         self,
@@ -86,7 +85,7 @@ class Install:
         skew: int = 0,
         sampling: Mapping[str, int] | None = None,
         relay: Relay = taking_all,
-        compiled: dict[str, dict[str, CompiledType]] | None = None,
+        plans: dict[str, dict[str, TypePlan]] | None = None,
     ) -> None:
         self.catalog = catalog
         self.clock = ManualClock(time + skew)
@@ -98,14 +97,14 @@ class Install:
         self.refused: list[Departure] = []
         """Reports that relays will never take."""
         self._relay = relay
-        self._compiled = {} if compiled is None else compiled
+        self._plans = {} if plans is None else plans
         self._app: Recorder | None = None
         self._idle: _App | None = None
         self._dropped: Counter[str] = Counter()
         self._wake: int | None = None
         self._started = -PAUSE
         self._catalogs = {catalog_number(catalog.id): catalog}
-        self.memory = MemoryJournal(seed, clock=self.clock)
+        self.memory = MemoryJournal(seed, clock=self.clock, rng=self.rng.random)
         self.journal: PublisherJournal = self.memory
 
     @property
@@ -253,48 +252,38 @@ class _App(Recorder):
         )
         self.settings = settings
         self._install = install
-        self._spare: Writer | None = None
         self._switch = _Said(install.consent)
-        key = f"{settings.app_version}/{sorted(settings.sampling.items())}"
-        self._compiled = install._compiled.setdefault(key, {})
+        self._on_types = self._switch.on_types
+        consent = [(name, sorted(fields or ())) for name, fields in sorted(install.consent.items())]
+        key = f"{settings.app_version}/{sorted(settings.sampling.items())}/{consent}"
+        self._plans = install._plans.setdefault(key, {})
+        self.begin()
 
     def begin(self) -> None:
-        """Reset for another start of the app."""
-        self._spare, self._writer = self._writer or self._spare, None
+        """Begin another start of the app."""
+        self._spool = None
 
     def end(self) -> None:
         """Like `close`, but the recorder can be started again."""
         for sequence in list(self._sequences):
             sequence.finish()
-        if self._writer is not None:
-            self._writer._nudge(inline=True)
-        forget(self)
+        if self._spool is not None:
+            self._install.memory.leave()
+            self._nudge()
 
-    def _open_writer(self) -> Writer:
-        if self._spare is None:
-            self._spare = _MemoryWriter(self._install)
-            self._spare.keep_catalog()
-        self._writer = self._spare
-        self._writer.look_at = self._writer._nudge_at = 0.0
-        return self._writer
+    def _open_spool(self) -> AppSpool:
+        self._spool = self._install.memory
+        self._install.memory.keep_catalog(
+            catalog_number(self._install.catalog.id), self._install.catalog.raw
+        )
+        self._install.memory.look_at = self._nudge_at = -1.0
+        return self._spool
 
-
-class _MemoryWriter(Writer):
-    """The writer over an outbox in memory."""
-
-    def __init__(self, install: Install) -> None:
-        self.outbox = install.memory
-        self._database = install.memory.database
-        self._catalog = install.catalog
-        self._rng = install.rng.random
-        self._generation = 0
-        self._number = catalog_number(install.catalog.id)
-        self._nudge_at = 0.0
-        self.look_at = 0.0
-        self._install = install
-
-    def _nudge(self, *, inline: bool) -> None:
-        self._install.nudge()
+    def _nudge(self, monotonic: float | None = None) -> bool:
+        if monotonic is None or monotonic >= self._nudge_at:
+            self._nudge_at = (monotonic or 0.0) + NUDGE_EVERY
+            self._install.nudge()
+        return True
 
 
 class _Said(ConsentSwitch):

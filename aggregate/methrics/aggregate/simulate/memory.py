@@ -1,8 +1,8 @@
-"""Implements the outbox and journal of one install in memory, as dictionaries instead of SQLite.
+"""Implements the spool and journal of one install in memory, as dictionaries instead of files.
 
 Opening ten thousand files would take longer than signing their reports. All decisions stay in the
-real code: the recorder and its writer append rows here; the publisher's delivery reads the rows,
-makes reports of them and marks them. A test runs both implementations and compares the bytes.
+real code: the recorder appends rows here; the publisher's delivery reads the rows, makes reports of
+them and marks them. A test runs both implementations and compares the bytes.
 
 This implementation serves one install in one process, without withdrawal or erasure, so it does not
 check for changes by other programs.
@@ -14,31 +14,28 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from methrics.node.clock import Clock
-from methrics.node.outbox.journal import week_start
-from methrics.node.outbox.outbox import AGE_MAX, ROWS_MAX, catalog_number
+from methrics.node.clock import Clock, Rng
+from methrics.node.outbox.journal import AGE_MAX, ROWS_MAX
+from methrics.node.outbox.periods import DAY, period, week_start
 from methrics.node.outbox.rows import Identity, Pace, Pending, PendingRows, Receipt
-from methrics.node.report.flags import DAY
+from methrics.node.spool.due import event_due
+from methrics.node.spool.interface import SpooledType
+from methrics.node.spool.spool import LOOK_EVERY
+from methrics.schema.errors import StoreError
 
 _Counted = tuple[str, int, bytes, int, int]
 
 
-class _NeverReplaced:
-    """Stands for the SQLite file, whose generation the recorder's writer looks at."""
-
-    generation = 0
-
-
 class MemoryJournal:
-    """One install's outbox and journal: an `AppOutbox` and a `PublisherJournal`.
+    """One install's spool and journal: an `AppSpool` and a `PublisherJournal`.
 
-    `seed` (32 bytes) is the install's secret, drawn by the caller.
+    `seed` (32 bytes) is the install's secret, drawn by the caller. Raises StoreError `outbox-full`
+    where a spool does.
     """
 
-    def __init__(self, seed: bytes, *, clock: Clock) -> None:
-        self.path = ":memory:"
+    def __init__(self, seed: bytes, *, clock: Clock, rng: Rng) -> None:
         self.clock = clock
-        self.database = _NeverReplaced()
+        self._rng = rng
         self._seed = seed
         self._install_week: int | None = None
         self._next_index = 0
@@ -47,6 +44,9 @@ class MemoryJournal:
         self._events: dict[int, Pending] = {}
         self._counters: dict[_Counted, Pending] = {}
         self._states: dict[tuple[str, int], Pending] = {}
+        self.look_at = -1.0
+        self._slots: dict[object, int] = {}
+        """The due times that were drawn for the slots of the process."""
         self._paces: dict[str, Pace] = {}
         self._waiting: dict[int, Receipt] = {}
         self._dropped: Counter[str] = Counter()
@@ -55,105 +55,96 @@ class MemoryJournal:
         self.unmade: list[Pending] = []
         """The rows of which the publisher made no report."""
 
-    def keep_catalog(self, catalog_id: bytes, raw: bytes) -> int:
-        """See `Outbox.keep_catalog`."""
-        number = catalog_number(catalog_id)
-        self._catalogs[number] = raw
-        return number
+    def keep_catalog(self, catalog: int, raw: bytes) -> None:
+        """See `Spool.keep_catalog`."""
+        self._catalogs[catalog] = raw
 
-    def append(
-        self,
-        catalog: int,
-        type_name: str,
-        time: int,
-        due: int,
-        fields: bytes,
-        one_in: int = 1,
-        steps: bytes | None = None,
-    ) -> bool:
-        """See `Outbox.append`."""
+    def event(
+        self, kind: SpooledType, time: int, start: int, fields: bytes, steps: bytes = b""
+    ) -> None:
+        """See `Spool.event`."""
         if len(self._events) >= ROWS_MAX:
-            return False
+            raise StoreError("outbox-full", "the outbox in memory is full")
         n = self._number()
         self._events[n] = Pending(
             table="event",
             n=n,
-            catalog=catalog,
-            type=type_name,
+            catalog=kind.catalog,
+            type=kind.event_type.name,
             time=time,
-            due=due,
-            one_in=one_in,
+            due=event_due(kind.event_type.release, start, self._rng),
+            one_in=kind.one_in,
             fields=fields,
-            steps=steps,
+            steps=steps or None,
         )
-        return True
 
-    def add(
-        self,
-        catalog: int,
-        type_name: str,
-        window: int,
-        due: int,
-        fields: bytes,
-        n: int,
-        one_in: int = 1,
-    ) -> None:
-        """See `Outbox.add`."""
-        key = (type_name, window, fields, catalog, one_in)
+    def count(self, kind: SpooledType, window: int, end: int, fields: bytes, n: int) -> None:
+        """See `Spool.count`."""
+        key = (kind.event_type.name, window, fields, kind.catalog, kind.one_in)
+        due = self._slot_due(kind, key, end)
         known = self._counters.get(key)
         if known is not None:
             self._counters[key] = replace(known, total=(known.total or 0) + n)
             return
-        number = self._number()
         self._counters[key] = Pending(
             table="counter",
-            n=number,
-            catalog=catalog,
-            type=type_name,
+            n=self._number(),
+            catalog=kind.catalog,
+            type=kind.event_type.name,
             time=window,
             due=due,
-            one_in=one_in,
+            one_in=kind.one_in,
             fields=fields,
             total=n,
         )
 
-    def set_state(
-        self,
-        catalog: int,
-        type_name: str,
-        time: int,
-        due: int,
-        fields: bytes,
-        one_in: int = 1,
-        period: int = 0,
-    ) -> None:
-        """See `Outbox.set_state`."""
-        known = self._states.get((type_name, period))
-        n = 1
+    def state(self, kind: SpooledType, time: int, start: int, fields: bytes) -> None:
+        """See `Spool.state`."""
+        event_type = kind.event_type
+        key = (event_type.name, period(event_type, time))
+        known = self._states.get(key)
+        due, n = self._slot_due(kind, (*key, time, kind.catalog, kind.one_in), start), 1
         if known is not None:
             due, n = min(known.due, due), known.n + 1
-        self._states[type_name, period] = Pending(
+        self._states[key] = Pending(
             table="state",
             n=n,
-            catalog=catalog,
-            type=type_name,
+            catalog=kind.catalog,
+            type=event_type.name,
             time=time,
             due=due,
-            one_in=one_in,
+            one_in=kind.one_in,
             fields=fields,
-            period=period,
+            period=key[1],
         )
 
+    def look(self, monotonic: float) -> None:
+        """See `Spool.look`. There are no files to check."""
+        self.look_at = monotonic + LOOK_EVERY
+
+    def tell_due(self) -> None:
+        """Nothing to store: `next_due` knows."""
+
+    def leave(self) -> None:
+        """Ends a process: the next one draws due times anew for its slots, as with files."""
+        self._slots.clear()
+
+    def _slot_due(self, kind: SpooledType, key: object, start: int) -> int:
+        due = self._slots.get(key)
+        if due is None:
+            due = self._slots[key] = event_due(kind.event_type.release, start, self._rng)
+        return due
+
     def drop(self, reason: str, n: int = 1) -> None:
-        """See `Outbox.drop`."""
+        """See `Journal.drop`."""
         self._dropped[reason] += n
 
     def dropped(self) -> dict[str, int]:
-        """See `Outbox.dropped`."""
+        """See `Journal.dropped`."""
         return dict(self._dropped)
 
     def next_due(self) -> int | None:
-        """See `Outbox.next_due`."""
+        """See `Journal.next_due`."""
         best = min([receipt.due for receipt in self._waiting.values()], default=None)
         paces = self._paces
         for rows in (self._events.values(), self._counters.values(), self._first_states()):
@@ -174,12 +165,6 @@ class MemoryJournal:
             if known is None or row.period < known.period:
                 first[row.type] = row
         return first.values()
-
-    def check(self) -> None:
-        """Nothing to check: a dictionary cannot be deleted."""
-
-    def close(self) -> None:
-        """Nothing to close."""
 
     def pending(self, now: int, limit: int = 1000) -> PendingRows:
         """See `Journal.pending`."""

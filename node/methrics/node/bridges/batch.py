@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from methrics.node.record.compiled import COUNT_MAX
+from methrics.node.record.plan import COUNT_MAX
 
 
 class Count(NamedTuple):

@@ -26,7 +26,7 @@ from methrics.node.bridges.naming import (
     type_name,
 )
 from methrics.node.process.tally import Tally
-from methrics.node.record.compiled import COUNT_MAX
+from methrics.node.record.plan import COUNT_MAX
 from methrics.schema.errors import LocalError
 
 if TYPE_CHECKING:

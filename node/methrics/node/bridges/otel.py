@@ -106,8 +106,8 @@ class Exporter(MetricExporter):
         self._pid = os.getpid()
         watch(self)
         # Exit handlers run in reverse order. The provider is made after this exporter, so at exit
-        # the provider flushes before the recorder is closed.
-        at_exit(recorder)
+        # the provider flushes before the recorder looks whether a report is due.
+        at_exit(id(recorder), inside.finish)
 
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any

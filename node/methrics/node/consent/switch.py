@@ -20,6 +20,10 @@ RECHECK = 1.0
 """Seconds between two checks of the files and the environment while an app records."""
 
 
+_NOTHING: dict[str, Effective] = {}
+"""`on_types` while a rule forbids all types: the same object, so that it counts as unchanged."""
+
+
 class _Known(NamedTuple):
     """The content of the files when they were last read. It is always replaced as a whole, so that
     each thread decides by one consistent state."""
@@ -47,15 +51,15 @@ class ConsentSwitch:
         types: Mapping[str, EventType] | None = None,
     ) -> None:
         self.deadline = -1.0
-        self.on_types: dict[str, Effective] = {}
+        self.on_types: dict[str, Effective] = _NOTHING
         self.rule: str | None = None
         self._paths = paths
         self._namespace = namespace
         self._environment = environment
         self._clock = clock
         self.types: Mapping[str, EventType] = types or {}
-        self._known = _Known(None, False, {}, {})
-        self._changes = 0
+        self._known = _Known(None, False, {}, _NOTHING)
+        changes.watch(self)
 
     def refresh(self) -> None:
         """Checks the files and the environment again. Never raises: if a file cannot be read,
@@ -68,16 +72,16 @@ class ConsentSwitch:
         if seen != known.seen:
             self._known = known = self._read(*seen)
         rule = forbidden(policy_off=known.policy_off, env=os.environ, environment=self._environment)
-        self.rule, self.on_types = rule, {} if rule is not None else known.answered
-        self._changes = count
-        self.deadline = deadline
+        self.rule, self.on_types = rule, known.answered if rule is None else _NOTHING
+        # A change during the reading counts as not seen yet.
+        self.deadline = deadline if count == changes.count() else -1.0
 
     def effective(self, type_name: str, monotonic: float | None = None) -> Effective:
         """Returns whether one event type may be recorded. First calls `refresh` if the deadline has
-        passed at `monotonic` (now, if None) or this process has changed the ledger."""
+        passed at `monotonic` (now, if None)."""
         if monotonic is None:
             monotonic = self._clock.monotonic()
-        if monotonic >= self.deadline or self._changes != changes.count():
+        if monotonic >= self.deadline:
             self.refresh()
         found = self.on_types.get(type_name)
         if found is not None:
@@ -97,7 +101,7 @@ class ConsentSwitch:
         imports."""
         seen = (ledger, policy)
         if ledger is None and policy is None:
-            return _Known(seen, False, {}, {})
+            return _Known(seen, False, {}, _NOTHING)
         from methrics.node.consent.ledger import policy_off, read_answers
 
         answers: Answers = {}

@@ -71,7 +71,7 @@ def drop_waiting(paths: Paths, apps: Iterable[str], types: Collection[str], cloc
     for namespace in apps:
         journal = Journal(paths.outbox(namespace), clock=clock)
         try:
-            dropped += sum(map(Erasures(journal).forget_waiting, types or (None,)))
+            dropped += sum(map(journal.forget_waiting, types or (None,)))
         finally:
             journal.close()
     return dropped
@@ -83,7 +83,7 @@ def count_waiting(paths: Paths, apps: Iterable[str], types: Collection[str], clo
     for namespace in apps:
         journal = Journal(paths.outbox(namespace), clock=clock)
         try:
-            waiting += sum(map(Erasures(journal).waiting, types or (None,)))
+            waiting += sum(map(journal.count_waiting, types or (None,)))
         finally:
             journal.close()
     return waiting

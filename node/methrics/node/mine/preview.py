@@ -17,7 +17,8 @@ from operator import attrgetter
 
 from methrics.node.clock import Clock
 from methrics.node.outbox.found import read_catalogs
-from methrics.node.outbox.journal import Journal, week_start
+from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.periods import week_start
 from methrics.node.outbox.rows import Identity, Pending, Receipt, Snapshot
 from methrics.node.paths import Paths
 from methrics.node.publish.permission import Consent, consent_of

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,11 +22,10 @@ from methrics.node.process.lock import FileLock
 from methrics.schema.errors import StoreError
 
 PAGE_SIZE = 1024
-"""Bytes. Each recorded event writes one page to the log, so small pages are cheaper (measured)."""
+"""Bytes."""
 
 LOG_PAGES = 4000
-"""Pages of write-ahead log at which an app's own write checkpoints it, which waits for the disk.
-The publisher checkpoints far earlier, so an app seldom has to."""
+"""Pages of write-ahead log that stay allocated after a checkpoint."""
 
 SETUP_PATIENCE = 0.25
 """Seconds for which the first call in a process waits while another process makes the tables."""
@@ -35,59 +33,36 @@ SETUP_PATIENCE = 0.25
 RETRY_STEP = 0.0004
 """Seconds between two tries on a locked file. SQLite's own steps of 1, 2, 5, 10 ms are too long."""
 
-HURRY = 0.002
-"""After a wait of `patience` seconds failed, calls wait only HURRY seconds for the next HURRY_PAUSE
-seconds. Otherwise a process that was stopped while it wrote would delay every call."""
-HURRY_PAUSE = 1.0
-
-BROKEN_PAUSE = 1.0
-"""If the file could not be opened, calls fail at once for this many seconds, so that a full or
-read-only disk does not slow down every call."""
-
 
 class Database:
     """Runs queries and transactions on the SQLite file at `path`, which is made when first needed.
 
     A call waits at most `patience` seconds for another thread or process, then it raises StoreError
-    `outbox-busy`. With `durable`, each commit survives a power cut (fsync), not only a kill -9. A
-    write that would make the file larger than `size_max` bytes raises StoreError `outbox-full`.
+    `outbox-busy`. Each commit survives a power cut (fsync). A write that would make the file larger
+    than `size_max` bytes raises StoreError `outbox-full`.
     """
 
-    def __init__(
-        self, path: str, *, patience: float, durable: bool, size_max: int, clock: Clock
-    ) -> None:
+    def __init__(self, path: str, *, patience: float, size_max: int, clock: Clock) -> None:
         self.path = path
         self.healed = 0
-        self.generation = 0  # counts how often the file was opened
         self._patience = patience
-        self._durable = durable
         self._pages_max = max(64, size_max // PAGE_SIZE)
         self._clock = clock
         self._lock = threading.Lock()
         self._con: sqlite3.Connection | None = None
-        self._cursor: sqlite3.Cursor | None = None
-        self._inode = 0
-        self._broken: StoreError | None = None
-        self._hurry_until = 0.0
-        self._broken_until = 0.0
         watch(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is open."""
+        return self._con is not None
 
     def execute(self, sql: str, params: Sequence[object] = ()) -> int:
         """Runs one statement in its own transaction. Returns how many rows it changed.
 
         Raises StoreError."""
-        lock = self._lock
-        if not (lock.acquire(False) or lock.acquire(True, self._patience)):
-            raise store_error(BUSY, self.path, "many threads")
-        try:
-            # One cursor for all: a new one for each statement costs half a microsecond.
-            cursor = self._cursor or self._connect()[1]
-            try:
-                return cursor.execute(sql, params).rowcount
-            except sqlite3.Error as error:
-                return self._again(sql, params, error)
-        finally:
-            lock.release()
+        with self.transaction() as con:
+            return con.execute(sql, params).rowcount
 
     def rows(self, sql: str, params: Sequence[object] = ()) -> list[Any]:
         """Returns all rows of a query, as tuples. Raises StoreError."""
@@ -103,7 +78,7 @@ class Database:
         if not self._lock.acquire(True, self._patience):
             raise store_error(BUSY, self.path)
         try:
-            con = self._con or self._connect()[0]
+            con = self._con or self._connect()
             self._begin(con, "BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 yield con
@@ -123,15 +98,21 @@ class Database:
 
         Raises StoreError `outbox-busy` if another process uses the file for longer than `patience`.
         """
-        self.execute("VACUUM")
         deadline = self._clock.monotonic() + self._patience
+        rewritten = False
         while True:
             with self._lock:
-                con = self._con or self._connect()[0]
+                con = self._con or self._connect()
                 try:
+                    if not rewritten:
+                        con.execute("VACUUM")
+                    rewritten = True
                     busy = con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
                 except sqlite3.Error as error:
-                    raise self._diagnose(error) from error
+                    failure = self._diagnose(error)
+                    if failure.code != BUSY:
+                        raise failure from error
+                    busy = True
             if not busy:
                 return
             if self._clock.monotonic() >= deadline:
@@ -161,46 +142,11 @@ class Database:
         """Forgets the connection and the lock; to be called in a child if `before_fork` failed.
         Returns the connection, which the caller must keep open: if the child closed it, the
         parent's connection could be damaged."""
-        con, self._con, self._cursor = self._con, None, None
+        con, self._con = self._con, None
         self._lock = threading.Lock()
         return con
 
-    def check(self) -> None:
-        """Closes the connection if the file was removed or replaced while it was open. Costs one
-        `stat`."""
-        with self._lock:
-            if self._con is None:
-                return
-            try:
-                same = os.stat(self.path).st_ino == self._inode
-            except OSError:
-                same = False
-            if not same:
-                self._disconnect()
-
     # The methods below expect that the caller holds the lock.
-
-    def _again(self, sql: str, params: Sequence[object], error: sqlite3.Error) -> int:
-        now = self._clock.monotonic()
-        deadline = now + (self._patience if now >= self._hurry_until else HURRY)
-        while True:
-            failure = self._diagnose(error)
-            if failure.code == DAMAGED:
-                deadline = -1.0
-            elif failure.code != BUSY:
-                raise failure from error
-            elif self._clock.monotonic() >= deadline:
-                self._hurry_until = self._clock.monotonic() + HURRY_PAUSE
-                raise failure from error
-            else:
-                self._clock.sleep(RETRY_STEP)
-            try:
-                con = self._con or self._connect()[0]
-                return con.execute(sql, params).rowcount
-            except sqlite3.Error as next_error:
-                error = next_error
-                if deadline < 0:
-                    raise self._diagnose(error) from error
 
     def _begin(self, con: sqlite3.Connection, how: str) -> None:
         deadline = self._clock.monotonic() + self._patience
@@ -215,9 +161,7 @@ class Database:
             else:
                 return
 
-    def _connect(self) -> tuple[sqlite3.Connection, sqlite3.Cursor]:
-        if self._broken is not None and self._clock.monotonic() < self._broken_until:
-            raise self._broken
+    def _connect(self) -> sqlite3.Connection:
         try:
             try:
                 con = self._open()
@@ -226,19 +170,10 @@ class Database:
                     raise
                 self._move_aside()
                 con = self._open()
-            self._inode = os.stat(self.path).st_ino
         except (sqlite3.Error, OSError) as error:
-            failure = store_error(code_of(error), self.path, str(error))
-            if failure.code != BUSY:
-                self._broken, self._broken_until = failure, self._clock.monotonic() + BROKEN_PAUSE
-            raise failure from error
-        except StoreError as error:
-            self._broken, self._broken_until = error, self._clock.monotonic() + BROKEN_PAUSE
-            raise
-        self._broken = None
-        self._con, self._cursor = con, con.cursor()
-        self.generation += 1
-        return con, self._cursor
+            raise store_error(code_of(error), self.path, str(error)) from error
+        self._con = con
+        return con
 
     def _open(self) -> sqlite3.Connection:
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
@@ -260,12 +195,8 @@ class Database:
             lay_out(con, self.path)
             con.execute(f"PRAGMA max_page_count = {self._pages_max}")
             con.execute(f"PRAGMA journal_size_limit = {LOG_PAGES * PAGE_SIZE}")
-            if self._durable:
-                con.execute("PRAGMA synchronous = FULL")
-                con.execute("PRAGMA secure_delete = ON")
-            else:
-                con.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-                _close_without_checkpoint(con)
+            con.execute("PRAGMA synchronous = FULL")
+            con.execute("PRAGMA secure_delete = ON")
             con.execute("PRAGMA busy_timeout = 0")
         except BaseException:
             con.close()
@@ -292,16 +223,10 @@ class Database:
                 self.healed += 1
 
     def _disconnect(self) -> None:
-        con, self._con, self._cursor = self._con, None, None
+        con, self._con = self._con, None
         if con is not None:
             with contextlib.suppress(sqlite3.Error):
                 con.close()
-
-
-def _close_without_checkpoint(con: sqlite3.Connection) -> None:
-    # An app that exits must not wait for the disk. The next process reads the log. Python 3.12+.
-    if sys.version_info >= (3, 12):
-        con.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
 
 
 def _is_damaged(path: str) -> bool:

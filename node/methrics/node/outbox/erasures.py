@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from methrics.node.outbox.due_times import ERASURE_DUE
 from methrics.node.outbox.journal import Journal, note_edit
-from methrics.node.outbox.outbox import ERASURE_DUE
 from methrics.node.outbox.rows import ACKNOWLEDGED, DUE, NEVER_LEFT, STRUCK, from_row
 from methrics.schema.errors import LocalError
 
@@ -66,7 +66,6 @@ class ErasureCounts:
 
 _COLUMNS = "idx, raw, made, due, route, state, attempts"
 _FIELDS = ("key_index", "raw", "made", "due", "route", "state", "attempts")
-_WAITING = ("event", "counter", "state")
 
 
 class Erasures:
@@ -138,27 +137,6 @@ class Erasures:
                 ).rowcount
                 for index, due in moments
             )
-
-    def forget_waiting(self, type_name: str | None = None) -> int:
-        """Deletes the recorded rows of one type, or of all types, of which no report was made yet.
-        Returns how many rows were deleted."""
-        with self._database.transaction() as con:
-            note_edit(con)
-            return sum(
-                con.execute(
-                    f"DELETE FROM {table} WHERE ?1 IS NULL OR type = ?1", (type_name,)
-                ).rowcount
-                for table in _WAITING
-            )
-
-    def waiting(self, type_name: str | None = None) -> int:
-        """Returns how many recorded rows `forget_waiting` would delete."""
-        return sum(
-            self._database.rows(
-                f"SELECT count(*) FROM {table} WHERE ?1 IS NULL OR type = ?1", (type_name,)
-            )[0][0]
-            for table in _WAITING
-        )
 
     def due(self, now: int, routes: Collection[str]) -> list[JournaledErasure]:
         """Returns the erasures that are due at `now` and whose report left by one of `routes`, the

@@ -10,13 +10,17 @@ a second report of the same rows is never made.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from operator import attrgetter
 
 from methrics.node.clock import Clock
-from methrics.node.outbox.outbox import PACE_NEXT, REPORT_DUE, SIZE_MAX, Outbox
+from methrics.node.outbox.database import Database
+from methrics.node.outbox.due_times import NEXT_DUE, PENDING, REPORT_DUE, WAITING
+from methrics.node.outbox.fold import ALL_TYPES, DROPPED, Fold
+from methrics.node.outbox.periods import week_start
 from methrics.node.outbox.rows import (
     NEVER_LEFT,
     Identity,
@@ -27,17 +31,28 @@ from methrics.node.outbox.rows import (
     Snapshot,
     from_row,
 )
+from methrics.node.spool.folder import spool_folder, write_due
+from methrics.node.spool.records import catalog_number
 from methrics.schema.errors import StoreError
+from methrics.schema.wire.limits import LATE_DEFAULT
 
 PATIENCE = 5.0
-"""Seconds for which the publisher waits for the app's writes. An app must not wait so long."""
+"""Seconds for which a call waits for another publisher or command. Apps do not open the file."""
+
+SIZE_MAX = 32 * 1024 * 1024
+"""Bytes of the file. ROWS_MAX waiting events and RECEIPTS_MAX receipts, each with an erasure, take
+about 11 MiB, so receipts cannot use up the space for new events."""
+
+AGE_MAX = LATE_DEFAULT
+"""Seconds after which a row of which no report was made is dropped: receivers would refuse its
+report as late."""
+
+ROWS_MAX = 10_000
+"""Most waiting events; further ones stay in the spools. So a publisher that starts after weeks has
+a limited amount of work."""
 
 RECEIPTS_MAX = 10_000
 """Receipts that are kept; the oldest are deleted. One report a day makes that many in 27 years."""
-
-WEEK = 7 * 86_400
-EPOCH_WEEK_SHIFT = 3 * 86_400
-"""1970-01-01 was a Thursday; ISO weeks begin on Monday."""
 
 _RECEIPT = (
     "key_index", "salt", "id", "raw", "catalog", "type", "time", "made", "due", "route", "state",
@@ -48,78 +63,109 @@ _KEPT = attrgetter(*_RECEIPT[:-2])
 _ROW = (
     "table", "n", "catalog", "type", "time", "due", "one_in", "fields", "steps", "total", "period",
 )  # fmt: skip
-_WAITING = """
-  SELECT 'event' AS source, n, catalog, type, time, due, one_in, fields, steps, NULL, 0 FROM event
-  UNION ALL
-  SELECT 'counter', n, catalog, type, time, due, one_in, fields, NULL, count, 0 FROM counter
-  UNION ALL
-  SELECT 'state', n, catalog, type, time, max(due) OVER (PARTITION BY type ORDER BY period),
-  one_in, fields, NULL, NULL, period FROM state
-"""
-"""A state is not due before the states of earlier periods. Otherwise its report would get the flags
-that belong to theirs."""
+_TABLES = ("event", "counter", "state")
 _PACE = ("type", "last", "next", "first_day", "first_week")
 _PACES = f"SELECT {', '.join(_PACE)} FROM pace"
 _SAVED = attrgetter(*_PACE)
-_PENDING = f"""
-SELECT w.* FROM ({_WAITING}) w LEFT JOIN pace p USING (type)
-WHERE w.due <= ?1 AND {PACE_NEXT} <= ?1 ORDER BY w.due, w.time LIMIT ?2
-"""
 
 
 class Journal:
-    """The outbox file at `path`, opened by the publisher and the tools. Each commit is durable.
+    """The outbox file at `path`, and the spools beside it, from which its rows come.
 
-    `outbox` is the app's side of the same file, over the same connection. Every method raises
-    StoreError, with a stable code, and nothing else.
+    For the publisher and the commands; apps append to spools. Each commit is durable. Methods that
+    read rows first take the spools over. Every method raises StoreError, with a stable code, and
+    nothing else.
     """
 
     def __init__(
-        self, path: str, *, clock: Clock | None = None, patience: float = PATIENCE
+        self,
+        path: str,
+        *,
+        clock: Clock | None = None,
+        patience: float = PATIENCE,
+        size_max: int = SIZE_MAX,
+        rows_max: int = ROWS_MAX,
     ) -> None:
-        # Twice the app's size: a publisher must be able to make reports when the app's part is
-        # full.
-        self.outbox = Outbox(
-            path, clock=clock, patience=patience, durable=True, size_max=2 * SIZE_MAX
-        )
         self.path = path
-        self.database = self.outbox.database
+        self.clock = clock or Clock()
+        self.database = Database(path, patience=patience, size_max=size_max, clock=self.clock)
+        self.spools = spool_folder(path)
+        self._fold = Fold(self.spools, rows_max=rows_max)
 
     def exists(self) -> bool:
         """Returns whether the file exists. Does not make it."""
-        return self.outbox.exists()
+        return os.path.exists(self.path)
 
     def close(self) -> None:
-        """Closes the file. The next call opens it again."""
-        self.outbox.close()
+        """Closes the file, after storing when something is due. The next call opens it again."""
+        if self.database.is_open:
+            with contextlib.suppress(StoreError, OSError):
+                write_due(self.spools, self._next_due(), self.clock.now())
+        self.database.close()
+
+    def fold(self, discard: Collection[str] | None = ()) -> int:
+        """Takes over what the app's processes have recorded. Records of the types in `discard`
+        (ALL_TYPES: of all types) are deleted instead; returns how many were."""
+        discarded = 0
+        for names in self._fold.batches():
+            with contextlib.ExitStack() as stack:
+                with self.database.transaction() as con:
+                    taken = self._fold.take(con, names, self.clock.now(), stack, discard)
+                gone = self._fold.settle(taken)
+            discarded += sum(one.discarded for one in taken)
+            if gone:
+                with self.database.transaction() as con:
+                    self._fold.forget(con, gone)
+        return discarded
+
+    def keep_catalog(self, catalog_id: bytes, raw: bytes) -> int:
+        """Stores a signed catalog that rows refer to. Returns its number (`catalog_number`)."""
+        number = catalog_number(catalog_id)
+        self.database.execute(
+            "INSERT OR IGNORE INTO catalog (n, id, raw) VALUES (?, ?, ?)", (number, catalog_id, raw)
+        )
+        return number
 
     def drop(self, reason: str, n: int = 1) -> None:
         """Adds `n` to the number of rows and reports that were lost for `reason`."""
-        self.outbox.drop(reason, n)
+        self.database.execute(DROPPED, (reason, n))
+
+    def dropped(self) -> dict[str, int]:
+        """Returns how many rows and reports were lost since this outbox was made, by reason."""
+        return dict(self.database.rows("SELECT reason, count FROM dropped ORDER BY reason"))
 
     def next_due(self) -> int | None:
-        """See `Outbox.next_due`."""
-        return self.outbox.next_due()
+        """Returns the earliest time at which a report can be made, or a report or erasure can be
+        sent (Unix seconds); None if nothing is pending. Times that were stored while the clock
+        was ahead do not count."""
+        self.fold()
+        return self._next_due()
+
+    def _next_due(self) -> int | None:
+        found = self.database.rows(NEXT_DUE, (self.clock.now(),))
+        due: int | None = found[0][0]
+        return due
 
     def pending(self, now: int, limit: int = 1000) -> PendingRows:
         """Returns the rows that may become reports at `now`, oldest first: those whose own due time
         and whose type's `Pace.next` are not later than `now`. First drops and counts the rows that
         are past the age limit."""
-        self.outbox.look_at_bounds()
+        self.fold()
+        self._trim(self.clock.now() - AGE_MAX)
         with self.database.transaction(write=False) as con:
             token = _number(con, "edits")
-            return PendingRows(rows=_pending(con.execute(_PENDING, (now, limit))), token=token)
+            return PendingRows(rows=_pending(con.execute(PENDING, (now, limit))), token=token)
 
     def snapshot(self) -> Snapshot:
-        """Reads all unsent reports, waiting rows and due erasures in one transaction. Changes
-        nothing."""
+        """Reads all unsent reports, waiting rows and due erasures in one transaction."""
+        self.fold()
         with self.database.transaction(write=False) as con:
             due = con.execute(f"SELECT {_REPORT} FROM report WHERE state = 'due' ORDER BY due, idx")
             erasures = con.execute("SELECT due FROM erasure WHERE state = 'due' ORDER BY due")
             meta = dict(con.execute("SELECT name, value FROM meta"))
             return Snapshot(
                 due=_receipts(due),
-                waiting=_pending(con.execute(_WAITING)),
+                waiting=_pending(con.execute(WAITING)),
                 paces=_paces(con.execute(_PACES)),
                 seed=meta.get("seed"),
                 next_index=meta.get("next_index", 0),
@@ -129,6 +175,7 @@ class Journal:
 
     def catalogs(self) -> dict[int, bytes]:
         """Returns the bytes of the signed catalogs, by their `catalog_number`."""
+        self.fold()
         return dict(self.database.rows("SELECT n, raw FROM catalog"))
 
     def paces(self) -> dict[str, Pace]:
@@ -297,13 +344,8 @@ class Journal:
         and the due reports that cannot have left. Strikes the due reports that may have left; their
         receipts stay, so that the reports can be erased. Returns how many rows were deleted."""
         chosen = (type_name,)
+        gone = self.forget_waiting(type_name)
         with self.database.transaction() as con:
-            note_edit(con)
-            gone = 0
-            for table in ("event", "counter", "state"):
-                gone += con.execute(
-                    f"DELETE FROM {table} WHERE ?1 IS NULL OR type = ?1", chosen
-                ).rowcount
             gone += con.execute(
                 "DELETE FROM report WHERE (?1 IS NULL OR type = ?1) "
                 f"AND state = 'due' AND {NEVER_LEFT}",
@@ -316,10 +358,36 @@ class Journal:
             )
         return gone
 
+    def forget_waiting(self, type_name: str | None = None) -> int:
+        """Deletes what was recorded of one type, or of all types, and of which no report was made
+        yet, in the file and in all spools. Returns how many rows were deleted."""
+        gone = self.fold(ALL_TYPES if type_name is None else (type_name,))
+        with self.database.transaction() as con:
+            note_edit(con)
+            for table in _TABLES:
+                sql = f"DELETE FROM {table} WHERE ?1 IS NULL OR type = ?1"
+                gone += con.execute(sql, (type_name,)).rowcount
+        return gone
 
-def week_start(now: int) -> int:
-    """Returns the start of the ISO week of `now`: Monday 00:00 UTC, in Unix seconds."""
-    return now - (now + EPOCH_WEEK_SHIFT) % WEEK
+    def count_waiting(self, type_name: str | None = None) -> int:
+        """Returns how many recorded rows `forget_waiting` would delete."""
+        self.fold()
+        return sum(
+            self.database.rows(
+                f"SELECT count(*) FROM {table} WHERE ?1 IS NULL OR type = ?1", (type_name,)
+            )[0][0]
+            for table in _TABLES
+        )
+
+    def _trim(self, oldest: int) -> None:
+        with self.database.transaction() as con:
+            # Period 0 holds the latest state, which stays true. States of past days go out of date.
+            lost = sum(
+                con.execute(f"DELETE FROM {rows} time < ?", (oldest,)).rowcount
+                for rows in ("event WHERE", "counter WHERE", "state WHERE period > 0 AND")
+            )
+            if lost:
+                con.execute(DROPPED, ("too-old", lost))
 
 
 def note_edit(con: sqlite3.Connection) -> None:

@@ -59,7 +59,16 @@ _SALTS = """
 ALTER TABLE report ADD COLUMN salt BLOB NOT NULL DEFAULT x'';
 """
 
-STEPS = (_FIRST, _ERASURES, _PERIODS, _SALTS)
+# How far the spools were taken over (fold.py). `spool.offset`: of the event file. `slot.at`: the
+# offset of a slot; `slot.taken`: the total of a count or the turn of a state.
+_SPOOLS = """
+CREATE TABLE spool (name TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE slot (
+  spool TEXT NOT NULL, at INTEGER NOT NULL, taken INTEGER NOT NULL,
+  PRIMARY KEY (spool, at)) WITHOUT ROWID;
+"""
+
+STEPS = (_FIRST, _ERASURES, _PERIODS, _SALTS, _SPOOLS)
 """SQL scripts. The first makes the tables of layout version 1 in an empty file; each later one
 upgrades a file by one version."""
 

@@ -1,35 +1,31 @@
-"""Closes recorders when the app exits, and limits their log to one line per process."""
+"""Finishes the work of recorders when the app exits, and limits their log to one line."""
 
 from __future__ import annotations
 
 import atexit
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import logging
 
 
-class Closable(Protocol):
-    """An object whose `close` is quick and never raises."""
-
-    def close(self) -> None: ...
-
-
-_open: set[Closable] = set()
+_open: dict[object, Callable[[], None]] = {}
 _state = {"registered": False, "warned": False, "leaving": False}
 
 
-def at_exit(thing: Closable) -> None:
-    """Closes `thing` when the app exits, unless `forget` is called first."""
-    _open.add(thing)
+def at_exit(key: object, work: Callable[[], None]) -> None:
+    """Calls `work` when the app exits, unless `forget(key)` is called first. A later call with the
+    same `key` replaces the earlier one. `work` is quick and never raises."""
+    _open[key] = work
     if not _state["registered"]:
         _state["registered"] = True
-        atexit.register(_close_all)
+        atexit.register(_leave_all)
 
 
-def forget(thing: Closable) -> None:
-    """No longer closes `thing` at exit, because its owner has closed it."""
-    _open.discard(thing)
+def forget(key: object) -> None:
+    """Does nothing for `key` at exit, because its owner has done the work."""
+    _open.pop(key, None)
 
 
 def warn_once(text: str) -> None:
@@ -59,7 +55,7 @@ def leaving() -> bool:
     return _state["leaving"]
 
 
-def _close_all() -> None:
+def _leave_all() -> None:
     _state["leaving"] = True
-    for thing in list(_open):
-        thing.close()
+    for work in list(_open.values()):
+        work()

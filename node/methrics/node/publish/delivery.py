@@ -26,7 +26,7 @@ from methrics.node.clock import Clock, Entropy, system_entropy
 from methrics.node.outbox.erasures import Erasures, JournaledErasure
 from methrics.node.outbox.found import read_catalogs
 from methrics.node.outbox.interfaces import PublisherJournal
-from methrics.node.outbox.outbox import AGE_MAX, catalog_number
+from methrics.node.outbox.journal import AGE_MAX
 from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, Pending, Receipt
 from methrics.node.process.worker import Worker
 from methrics.node.publish.permission import AskConsent
@@ -36,6 +36,7 @@ from methrics.node.report.erasure import routes_open
 from methrics.node.report.pacing import spread_again
 from methrics.node.report.prepare import Allowed, prepare
 from methrics.node.report.threshold.meter import Meter
+from methrics.node.spool.records import catalog_number
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import MethricsError, RefusedError, StoreError
 from methrics.schema.wire.envelope import split

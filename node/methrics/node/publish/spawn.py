@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
 
+from methrics.node.clock import Clock
 from methrics.node.paths import Paths
 from methrics.node.process.lock import is_held
 from methrics.node.publish.child import WAIT, command, start
-
-if TYPE_CHECKING:
-    from methrics.node.outbox.interfaces import AppOutbox
+from methrics.node.spool.folder import read_due, spool_folder
 
 PAUSE = 30.0
 """Seconds after a start in which this process starts no other publisher, so that the first one has
@@ -37,7 +35,7 @@ _lock = [threading.Lock()]
 
 
 def nudge(
-    paths: Paths, namespace: str, outbox: AppOutbox, relays: tuple[str, ...], *, inline: bool
+    paths: Paths, namespace: str, clock: Clock, relays: tuple[str, ...], *, inline: bool
 ) -> None:
     """Start a publisher if a report is due, a relay is known, and no publisher runs. Never raises.
 
@@ -45,11 +43,11 @@ def nudge(
     app that is exiting; otherwise a short-lived daemon thread checks.
     """
     if inline:
-        _look(paths, namespace, outbox, relays, False)
+        _look(paths, namespace, clock, relays, False)
         return
     thread = threading.Thread(
         target=_look,
-        args=(paths, namespace, outbox, relays, True),
+        args=(paths, namespace, clock, relays, True),
         name=HELPER,
         daemon=True,
     )
@@ -59,12 +57,13 @@ def nudge(
         return
 
 
-def wanted(paths: Paths, namespace: str, outbox: AppOutbox, relays: tuple[str, ...] = ()) -> bool:
+def wanted(paths: Paths, namespace: str, clock: Clock, relays: tuple[str, ...] = ()) -> bool:
     """Whether a row or report is due, a relay is known, and no publisher runs.
 
-    Raises StoreError, and ConfigError if the address of a relay or peer is not valid."""
-    due = outbox.next_due()
-    if due is None or due > outbox.clock.now():
+    Raises ConfigError if the address of a relay or peer is not valid."""
+    now = clock.now()
+    due = read_due(spool_folder(paths.outbox(namespace)), now)
+    if due is None or due > now:
         return False
     from methrics.node.publish.entry import entry_peers
 
@@ -76,7 +75,7 @@ def wanted(paths: Paths, namespace: str, outbox: AppOutbox, relays: tuple[str, .
 def _look(
     paths: Paths,
     namespace: str,
-    outbox: AppOutbox,
+    clock: Clock,
     relays: tuple[str, ...],
     in_thread: bool,
 ) -> None:
@@ -86,7 +85,7 @@ def _look(
     if not lock.acquire(timeout=LOOK_PATIENCE):
         return
     try:
-        argv = _argv_if_wanted(paths, namespace, outbox, relays)
+        argv = _argv_if_wanted(paths, namespace, clock, relays)
         if argv is not None:
             start(argv, WAIT if in_thread else EXIT_WAIT)
     except Exception:  # noqa: BLE001 - the edge to the app, whose standard error is not ours
@@ -96,16 +95,16 @@ def _look(
 
 
 def _argv_if_wanted(
-    paths: Paths, namespace: str, outbox: AppOutbox, relays: tuple[str, ...]
+    paths: Paths, namespace: str, clock: Clock, relays: tuple[str, ...]
 ) -> list[str] | None:
-    now = outbox.clock.monotonic()
-    started = _started.get(outbox.path)
+    now, path = clock.monotonic(), paths.outbox(namespace)
+    started = _started.get(path)
     if started is not None and now - started < PAUSE:
         return None
     argv = command(paths, namespace, relays)
-    if argv is None or not wanted(paths, namespace, outbox, relays):
+    if argv is None or not wanted(paths, namespace, clock, relays):
         return None
-    _started[outbox.path] = now
+    _started[path] = now
     return argv
 
 

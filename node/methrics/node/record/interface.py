@@ -33,14 +33,20 @@ class RecorderInside:
     """The inner side of a recorder, from `Recorder.inside`.
 
     `types`: the app's event types by name. `guard`: runs every call of a bridge that may raise, so
-    that no error reaches the app.
+    that no error reaches the app. `finish`: records the open sequences; never raises.
     """
 
-    __slots__ = ("_clock", "_switch", "guard", "types")
+    __slots__ = ("_clock", "_switch", "finish", "guard", "types")
 
     def __init__(
-        self, types: Mapping[str, EventType], guard: Guard, switch: ConsentSwitch, clock: Clock
+        self,
+        types: Mapping[str, EventType],
+        guard: Guard,
+        switch: ConsentSwitch,
+        clock: Clock,
+        finish: Callable[[], None],
     ) -> None:
+        self.finish = finish
         self.types = types
         self.guard = guard
         self._switch = switch

@@ -10,26 +10,35 @@ the app. In all other cases a call returns False, and `statistics()` counts the 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from methrics.node.clock import Clock, Rng, system_rng
 from methrics.node.consent.switch import ConsentSwitch
 from methrics.node.paths import Paths, namespace_of
+from methrics.node.process.exits import at_exit, forget, warn_once
+from methrics.node.process.foreign import is_of_the_app
 from methrics.node.process.tally import Tally
-from methrics.node.record.compiled import CompiledType, amount, compile_type, misuse
 from methrics.node.record.interface import RecorderInside, Statistics
-from methrics.node.record.sequences import Sequence
+from methrics.node.record.nudging import Nudge
+from methrics.node.record.plan import TypePlan, misuse
+from methrics.node.record.sequences import Sequence, SequenceOwner
 from methrics.node.record.settings import RecorderSettings
-from methrics.schema.errors import LocalError, MethricsError
-from methrics.schema.wire.codec import encode
+from methrics.node.spool.records import catalog_number
+from methrics.node.spool.spool import spool_of
+from methrics.schema.catalog.catalog import load
+from methrics.schema.errors import MethricsError
 
 if TYPE_CHECKING:
     from methrics.node.consent.asking import Asking
     from methrics.node.consent.questions import Question
     from methrics.node.mine.mine import Mine
-    from methrics.node.record.writer import Writer
+    from methrics.node.spool.interface import AppSpool
     from methrics.schema.catalog.catalog import Catalog, EventType
+
+NUDGE_EVERY = 60.0
+"""Seconds between two checks whether a publisher should be started."""
 
 SEQUENCES_MAX = 1000
 """Most open sequences of one recorder: an app that never ends them must not run out of memory."""
@@ -59,9 +68,13 @@ class Recorder:
         self._switch = ConsentSwitch(
             paths, self.namespace, settings.environment, self._clock, self._types
         )
-        self._compiled: dict[str, CompiledType] = {}
-        self._writer: Writer | None = None
-        self._writers: dict[str, Writer] = {}
+        self._on_types: object = self._switch.on_types
+        self._plans: dict[str, TypePlan] = {}
+        self._silent: set[str] = set()
+        """Types without consent, whose first call was checked."""
+        self._spool: AppSpool | None = None
+        self._nudge_at = 0.0
+        self._publisher = Nudge(paths, self.namespace, self._clock, settings.relays)
         self._sequences: set[Sequence] = set()
         self._recorded = 0
         self._dropped = Tally()
@@ -73,26 +86,36 @@ class Recorder:
         Values may be exact (a raw number for a bucket, any text for an enum). They are coerced to
         the declared wire values here, and only those are stored. True: stored durably.
         """
-        switch = self._switch
-        monotonic = self._monotonic()
-        if monotonic < switch.deadline and type_name not in switch.on_types:
-            return False if not self._strict else self._guard(self._off, type_name)
         try:
-            return self._record(type_name, values, monotonic)
-        except Exception as error:  # noqa: BLE001 - an app must not fail because it is measured
-            return self._failed(error)
+            monotonic = self._monotonic()
+            if monotonic < self._switch.deadline:
+                if type_name in self._silent:
+                    return False
+                plan = self._plans.get(type_name)
+                if plan is not None:
+                    return self._keep(plan, values, None, monotonic)
+            return self._begin(type_name, values, None, monotonic)
+        except Exception as error:
+            if not self._failed(error):
+                raise
+            return False
 
     def count(self, type_name: str, n: int = 1, /, **values: object) -> bool:
         """Adds `n` to a count. This machine sums counts per combination of field values and per
         time window. Returns True once the sum is stored durably."""
-        switch = self._switch
-        monotonic = self._monotonic()
-        if monotonic < switch.deadline and type_name not in switch.on_types:
-            return False if not self._strict else self._guard(self._off, type_name)
         try:
-            return self._record(type_name, values, monotonic, n)
-        except Exception as error:  # noqa: BLE001 - as above
-            return self._failed(error)
+            monotonic = self._monotonic()
+            if monotonic < self._switch.deadline:
+                if type_name in self._silent:
+                    return False
+                plan = self._plans.get(type_name)
+                if plan is not None:
+                    return self._keep(plan, values, n, monotonic)
+            return self._begin(type_name, values, n, monotonic)
+        except Exception as error:
+            if not self._failed(error):
+                raise
+            return False
 
     def sequence(self, type_name: str, /, **values: object) -> Sequence:
         """Begins one interaction: `with r.sequence("signin") as s: s.step("start")`.
@@ -100,7 +123,8 @@ class Recorder:
         Steps stay in memory. One row is written at the end, or when the app exits. Without consent
         the sequence does nothing.
         """
-        sequence = Sequence(_Owner(self))
+        own = self._guard, self._monotonic, self._coerce, self._drop, self._end_sequence
+        sequence = Sequence(SequenceOwner(*own))
         if self._guard(self._begin_sequence, sequence, type_name) and values:
             sequence.set(**values)
         return sequence
@@ -109,13 +133,20 @@ class Recorder:
         """Returns facts of this machine for `record`: for the fields that have well-known names and
         that the person shares (report/facts.py). With `address`, the country is that of the address
         in the GeoIP file `geoip`. Without consent nothing is looked up."""
-        event_type = self._types.get(type_name)
-        effective = self._switch.effective(type_name, self._monotonic())
-        if event_type is None or not effective.on:
-            return {}
-        from methrics.node.report.facts import facts_of
+        found: dict[str, object] = {}
 
-        return facts_of(event_type, effective.fields, address, geoip, self._failed)
+        def work() -> bool:
+            event_type = self._types.get(type_name)
+            effective = self._switch.effective(type_name, self._monotonic())
+            if event_type is None or not effective.on:
+                return False
+            from methrics.node.report.facts import facts_of
+
+            found.update(facts_of(event_type, effective.fields, address, geoip, self._failed))
+            return True
+
+        self._guard(work)
+        return found
 
     def ask(
         self,
@@ -206,35 +237,36 @@ class Recorder:
 
     def statistics(self) -> Statistics:
         """Returns the counts of this process for a developer. They are not sent anywhere."""
-        if self._monotonic() >= self._switch.deadline:
-            self._switch.refresh()
-        rule = self._switch.rule or ("answer" if self._switch.on_types else "default")
-        from methrics.node.publish.child import publisher_problem
+        rule = problem = ""
+        with contextlib.suppress(Exception):
+            self._switch.effective("", self._monotonic())
+            rule = self._switch.rule or ""
+            if self._switch.on_types:
+                rule = rule or "answer"
+                from methrics.node.publish.child import publisher_problem
 
-        process = self._settings.publisher == "process"
-        return Statistics(
-            namespace=self.namespace,
-            rule=rule,
-            recorded=self._recorded,
-            dropped=self._dropped.totals(),
-            publisher=publisher_problem(self._paths, self.namespace, process=process)
-            if self._switch.on_types
-            else "",
-        )
+                process = self._settings.publisher == "process"
+                problem = publisher_problem(self._paths, self.namespace, process=process)
+        dropped = self._dropped.totals()
+        return Statistics(self.namespace, rule or "default", self._recorded, dropped, problem)
 
     @property
     def inside(self) -> RecorderInside:
         """The part that the bridges of this package use; an app does not need it."""
-        return RecorderInside(self._types, self._guard, self._switch, self._clock)
+        return RecorderInside(self._types, self._guard, self._switch, self._clock, self._finish)
 
     def close(self) -> None:
-        """Records the open sequences and closes the outbox. Quick; never raises. Later calls of
-        the recorder return False. It is also called when the app exits."""
-        for sequence in list(self._sequences):
-            self._guard(self._end_sequence, sequence, strict=False)
-        if self._writer is not None and not self._closed:
-            self._guard(self._shut, strict=False)
+        """Records the open sequences and leaves the spool. Quick; never raises. Later calls of the
+        recorder return False."""
+        self._guard(self._shut, strict=False)
         self._closed = True
+        self._plans, self._silent = {}, set()
+        self._spool = None
+
+    def __reduce__(self) -> tuple[Callable[..., Recorder], tuple[object, ...]]:
+        """A copy, also one in another process, is a recorder of its own with the same settings."""
+        raw = None if self._catalog is None else self._catalog.raw
+        return _reopen, (raw, self._paths, self._settings)
 
     def __enter__(self) -> Recorder:
         return self
@@ -242,205 +274,177 @@ class Recorder:
     def __exit__(self, *raised: object) -> None:
         self.close()
 
-    # Called only through `_guard`, or within `record` and `count`:
-
     def _guard(self, work: Callable[..., bool], *args: Any, strict: bool = True) -> bool:
         """Returns `work(*args)`; counts an error and returns False (a strict recorder raises)."""
         try:
             return work(*args)
-        except Exception as error:  # noqa: BLE001 - as in record
-            return self._failed(error, strict=strict)
+        except Exception as error:
+            if not self._failed(error, strict=strict):
+                raise
+        return False
 
     def _failed(self, error: Exception, *, strict: bool = True) -> bool:
-        if not isinstance(error, MethricsError):
-            self._drop("error", error)
-            return False
-        self._drop(error.code, error)
-        if strict and self._settings.strict:
-            raise error
-        return False
+        """Counts `error`. Returns False if the app must get it: because the recorder is strict, or
+        because the error is the app's own. Never raises, even while the interpreter ends."""
+        try:
+            if not isinstance(error, MethricsError):
+                if is_of_the_app(error):
+                    return False
+                self._drop("error", error)
+                return True
+            self._drop(error.code, error)
+            return not (strict and self._settings.strict)
+        except Exception:  # noqa: BLE001 - as in record
+            return True
 
-    def _record(
-        self, type_name: str, values: dict[str, object], monotonic: float, n: int | None = None
+    def _keep(
+        self, plan: TypePlan, values: dict[str, object], n: int | None, monotonic: float
     ) -> bool:
-        effective = self._switch.effective(type_name, monotonic)
-        if not effective.on:
-            return self._off(type_name)
-        compiled = self._compiled.get(type_name) or self._compile(type_name)
-        event_type = compiled.event_type
-        kind = event_type.kind
-        if kind == "sequence" or (n is not None and kind != "count"):
-            misuse("wrong-kind", f"{type_name} is of kind {kind}")
-        compiled.complete(values)
-        try:
-            fields, length = compiled.packer.pack(values, effective.fields)
-        except ValueError as error:
-            raise LocalError("wrong-value", f"{type_name}: {error}") from error
-        now = self._clock.now()
-        if not self._chosen(compiled, now):
+        spool = self._spool
+        if spool is None:
+            spool = self._open_spool()
+        looks = monotonic >= spool.look_at
+        if looks:
+            spool.look(monotonic)
+        if reason := plan.record(spool, values, n, self._clock.now(), self._rng or self._draw):
+            self._drop(reason)
             return False
-        if not length and compiled.would_be_empty(effective.fields):
-            self._drop("empty")
-            return False
-        writer = self._writer or self._open_writer()
-        if kind == "event":
-            kept = writer.event(event_type, now, fields, compiled.one_in)
-        elif kind == "state":
-            kept = writer.state(event_type, now, fields, compiled.one_in)
-        else:
-            kept = writer.count(event_type, now, fields, compiled.one_in, amount(n))
-        return self._kept(writer, kept, monotonic)
+        self._recorded += 1
+        if looks:
+            self._guard(self._nudge, monotonic, strict=False)
+        return True
 
-    def _coerced(
-        self, event_type: EventType, values: dict[str, object]
-    ) -> dict[str, str | int | bool]:
-        """Returns the wire values of a sequence's fields, which are packed when it ends."""
-        self._compiled[event_type.name].complete(values)
-        try:
-            return event_type.coerce(values)
-        except ValueError as error:
-            raise LocalError("wrong-value", f"{event_type.name}: {error}") from error
-
-    def _off(self, type_name: str) -> bool:
-        """Returns False without counting, as there is no consent. If the recorder is strict, an
-        unknown type still raises LocalError."""
-        if self._strict and type_name not in self._types:
-            self._compile(type_name)
-        return False
-
-    def _compile(self, type_name: str) -> CompiledType:
-        compiled = compile_type(self._types, type_name, self._settings)
-        self._compiled[type_name] = compiled
-        return compiled
-
-    def _chosen(self, compiled: CompiledType, now: int) -> bool:
-        """Whether the recorder is open, the type has not expired, and sampling picks this event."""
+    def _begin(
+        self, type_name: str, values: dict[str, object], n: int | None, monotonic: float
+    ) -> bool:
+        """Records if there is no plan yet, or the files have to be checked again."""
+        plan = self._plan(type_name, monotonic)
+        if plan is not None:
+            return self._keep(plan, values, n, monotonic)
         if self._closed:
             self._drop("closed")
-        elif now >= compiled.event_type.expires:
-            self._drop("expired")
-        elif compiled.one_in > 1 and self._draw()() * compiled.one_in >= 1:
-            self._drop("not-sampled")
-        else:
-            return True
+        elif self._catalog is not None and type_name not in self._silent:
+            # Wrong use is counted without consent, too, at the first call of a type.
+            self._compile(type_name, None).check(values, n)
+            if not self._strict:
+                self._silent.add(type_name)
         return False
 
+    def _plan(self, type_name: str, monotonic: float) -> TypePlan | None:
+        """Returns the plan of a type, or None if it may not be recorded now."""
+        switch = self._switch
+        effective = switch.effective(type_name, monotonic)
+        if switch.on_types is not self._on_types:
+            self._on_types = switch.on_types
+            self._plans, self._silent = {}, set()
+            if self._spool is not None:
+                self._spool.leave()
+        if not effective.on or self._closed:
+            return None
+        plan = self._plans.get(type_name)
+        if plan is None:
+            plan = self._plans[type_name] = self._compile(type_name, effective.fields)
+        return plan
+
+    def _compile(self, type_name: str, allowed: frozenset[str] | None) -> TypePlan:
+        event_type = self._types.get(type_name)
+        if event_type is None or self._catalog is None:
+            known = ", ".join(self._types) or "none"
+            misuse("unknown-type", f"no event type {type_name!r}; declared: {known}")
+        return TypePlan(event_type, catalog_number(self._catalog.id), self._settings, allowed)
+
     def _begin_sequence(self, sequence: Sequence, type_name: str) -> bool:
-        if not self._switch.effective(type_name, self._monotonic()).on:
-            return self._off(type_name)
-        compiled = self._compiled.get(type_name) or self._compile(type_name)
-        if compiled.event_type.sequence is None:
-            misuse("wrong-kind", f"{type_name} is of kind {compiled.event_type.kind}")
+        plan = self._plan(type_name, self._monotonic())
+        if plan is None:
+            if self._closed:
+                self._drop("closed")
+            elif self._catalog is not None and type_name not in self._types:
+                self._compile(type_name, None)
+            return False
+        if plan.event_type.sequence is None:
+            misuse("wrong-kind", f"{type_name} is of kind {plan.event_type.kind}")
         if len(self._sequences) >= SEQUENCES_MAX:
             misuse("too-many-sequences", f"{SEQUENCES_MAX} sequences are open")
         now = self._clock.now()
-        if not self._chosen(compiled, now):
+        if reason := plan.refusal(now, self._draw):
+            self._drop(reason)
             return False
-        from methrics.node.process.exits import at_exit
-
-        at_exit(self)
-        sequence.begin(compiled.event_type, now, compiled.one_in)
+        sequence.begin(plan.event_type, now)
         self._sequences.add(sequence)
+        at_exit(id(self), self._finish)
         return True
+
+    def _coerce(
+        self, event_type: EventType, values: dict[str, object]
+    ) -> dict[str, str | int | bool]:
+        """Returns the wire values of a sequence's fields."""
+        plan = self._plan(event_type.name, self._monotonic())
+        return {} if plan is None else plan.coerce(values)
 
     def _end_sequence(self, sequence: Sequence) -> bool:
         event_type, sequence.event_type = sequence.event_type, None
         self._sequences.discard(sequence)
+        if not self._sequences:
+            forget(id(self))
         if event_type is None or not sequence.mine:
             return False
-        effective = self._switch.effective(event_type.name, self._monotonic())
-        if not effective.on:
+        monotonic = self._monotonic()
+        plan = self._plan(event_type.name, monotonic)
+        if plan is None:
             return False
         if not sequence.steps:
             self._drop("empty")
             return False
-        allowed = effective.fields
-        fields = {
-            name: value
-            for name, value in sequence.fields.items()
-            if allowed is None or name in allowed
-        }
-        writer = self._writer or self._open_writer()
-        steps = encode([list(step) for step in sequence.steps])
-        now = sequence.started
-        kept = writer.event(event_type, now, encode(fields), sequence.one_in, steps)
-        return self._kept(writer, kept, self._monotonic())
+        spool = self._spool or self._open_spool()
+        if monotonic >= spool.look_at:
+            spool.look(monotonic)
+        steps = [list(step) for step in sequence.steps]
+        plan.finish(spool, sequence.started, sequence.fields, steps)
+        self._recorded += 1
+        return True
 
-    def _open_writer(self) -> Writer:
-        from methrics.node.process.exits import at_exit
-        from methrics.node.record.writer import Writer
-
+    def _open_spool(self) -> AppSpool:
         assert self._catalog is not None
-        writer = Writer(
-            self._catalog,
-            self._paths,
-            self.namespace,
-            clock=self._clock,
-            rng=self._draw(),
-            publisher=self._settings.publisher == "process",
-            relays=self._settings.relays,
-        )
-        writer.keep_catalog()
-        at_exit(self)
-        # Two threads may each have made a writer; both use the first.
-        self._writer = self._writers.setdefault(self.namespace, writer)
-        return self._writer
+        spool = spool_of(self._paths.outbox(self.namespace), self._clock, self._rng)
+        spool.keep_catalog(catalog_number(self._catalog.id), self._catalog.raw)
+        if self._settings.publisher == "process":
+            at_exit(self._paths.outbox(self.namespace), self._publisher.leave)
+        self._spool = spool
+        return spool
+
+    def _nudge(self, monotonic: float | None = None) -> bool:
+        """Starts a publisher if a report is due: now (None: the app exits), or once a minute."""
+        if monotonic is not None and monotonic < self._nudge_at:
+            return False
+        self._nudge_at = (monotonic or 0.0) + NUDGE_EVERY
+        if self._settings.publisher == "process":
+            self._publisher.nudge(inline=monotonic is None)
+        return True
+
+    def _finish(self) -> None:
+        """Records the open sequences. At exit the recorder stays open after that: the app may
+        record until its very end."""
+        for sequence in list(self._sequences):
+            self._guard(self._end_sequence, sequence, strict=False)
 
     def _shut(self) -> bool:
-        from methrics.node.process.exits import forget
-
-        assert self._writer is not None
-        forget(self)
-        self._writer.close()
+        self._finish()
+        spool = self._spool
+        if spool is not None and not self._closed:
+            spool.tell_due()
+            self._nudge()
         return True
 
-    def _kept(self, writer: Writer, kept: bool, monotonic: float) -> bool:
-        if not kept:
-            self._drop("outbox-full")
-            return False
-        self._recorded += 1
-        if monotonic >= writer.look_at:
-            self._guard(self._look, writer, monotonic, strict=False)
-        return True
-
-    def _look(self, writer: Writer, monotonic: float) -> bool:
-        writer.look(monotonic)
-        return True
-
-    def _draw(self) -> Rng:
+    def _draw(self) -> float:
         if self._rng is None:
             self._rng = system_rng()
-        return self._rng
+        return self._rng()
 
     def _drop(self, reason: str, error: Exception | None = None) -> None:
         self._dropped.add(reason)
         if error is not None:
-            from methrics.node.process.exits import warn_once
-
             warn_once(f"{self.namespace or 'methrics'}: not recorded: {error}")
 
 
-class _Owner:
-    """Gives a sequence the private methods of its recorder that it needs, and no others."""
-
-    __slots__ = ("_recorder",)
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-
-    def guard(self, work: Callable[..., bool], *args: object) -> bool:
-        return self._recorder._guard(work, *args)
-
-    def monotonic(self) -> float:
-        return self._recorder._monotonic()
-
-    def coerce(
-        self, event_type: EventType, values: dict[str, object]
-    ) -> dict[str, str | int | bool]:
-        return self._recorder._coerced(event_type, values)
-
-    def drop(self, reason: str) -> None:
-        self._recorder._drop(reason)
-
-    def end(self, sequence: Sequence) -> bool:
-        return self._recorder._end_sequence(sequence)
+def _reopen(raw: bytes | None, paths: Paths, settings: RecorderSettings) -> Recorder:
+    return Recorder(None if raw is None else load(raw, verify=False), paths, settings)

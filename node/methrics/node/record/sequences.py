@@ -6,7 +6,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from methrics.schema.errors import LocalError
 
@@ -14,29 +14,22 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.event_type import EventType
 
 
-class SequenceOwner(Protocol):
+class SequenceOwner(NamedTuple):
     """The methods of a recorder that its sequences call.
 
-    `coerce`, `drop` and `end` may raise MethricsError, so they are called only by functions that
-    run under `guard`, or as its `work`.
+    `guard(work, *args)`: returns `work(*args)`; if `work` raises, counts the error and returns
+    False. `monotonic`: returns seconds on a clock that never goes back. `coerce`: returns the wire
+    values of some fields of a type. `drop`: counts a step or sequence that is not recorded, by
+    reason. `end`: records the sequence, once; returns False if it is not recorded. `coerce`, `drop`
+    and `end` may raise MethricsError, so they are called only by functions that run under `guard`,
+    or as its `work`.
     """
 
-    def guard(self, work: Callable[..., bool], *args: object) -> bool:
-        """Returns `work(*args)`. If `work` raises, counts the error and returns False."""
-
-    def monotonic(self) -> float:
-        """Returns seconds on a clock that never goes back."""
-
-    def coerce(
-        self, event_type: EventType, values: dict[str, object]
-    ) -> dict[str, str | int | bool]:
-        """Returns the wire values of `values`, which are some of the type's fields."""
-
-    def drop(self, reason: str) -> None:
-        """Counts one step or sequence that is not recorded, by `reason`."""
-
-    def end(self, sequence: Sequence) -> bool:
-        """Records the sequence, once. Returns False if it is not recorded."""
+    guard: Callable[..., bool]
+    monotonic: Callable[[], float]
+    coerce: Callable[[EventType, dict[str, object]], dict[str, str | int | bool]]
+    drop: Callable[[str], None]
+    end: Callable[[Sequence], bool]
 
 
 class Sequence:
@@ -52,7 +45,6 @@ class Sequence:
         "_pid",
         "event_type",
         "fields",
-        "one_in",
         "started",
         "steps",
     )
@@ -63,16 +55,18 @@ class Sequence:
         self._pid = 0
         self.event_type: EventType | None = None
         self.fields: dict[str, str | int | bool] = {}
-        self.one_in = 1
         self.started = 0
         self.steps: list[tuple[str, int]] = []
 
-    def begin(self, event_type: EventType, now: int, one_in: int) -> None:
+    def __reduce__(self) -> tuple[Callable[[], Sequence], tuple[()]]:
+        """A copy, also one in another process, records nothing: the original does."""
+        return _stand_in, ()
+
+    def begin(self, event_type: EventType, now: int) -> None:
         """Starts the sequence. The recorder calls it if there is consent; without this call, every
         other method does nothing."""
         self.event_type = event_type
         self.started = now
-        self.one_in = one_in
         self._pid = os.getpid()
 
     def step(self, name: str, /) -> bool:
@@ -135,3 +129,10 @@ class Sequence:
         assert self.event_type is not None
         self.fields.update(self._owner.coerce(self.event_type, values))
         return True
+
+
+def _stand_in() -> Sequence:
+    """Returns a sequence that never begins, so that it calls no method of its owner."""
+    return Sequence(
+        SequenceOwner(lambda *_: False, lambda: 0.0, lambda *_: {}, lambda _: None, lambda _: False)
+    )

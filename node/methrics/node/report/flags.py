@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from methrics.node.outbox.periods import day_number, month_number, week_number
+
 if TYPE_CHECKING:
     from methrics.node.outbox.rows import Pace
-    from methrics.schema.catalog.event_type import EventType
-
-DAY = 86_400
 
 SOURCES = ("first_of_day", "first_of_week", "first_of_month", "install_age", "milestone")
 """The field sources whose values the node derives; an app can never set such a field."""
@@ -58,43 +57,7 @@ def after_first(pace: Pace, time: int) -> int | None:
     return None if pace.last or pace.first_week is not None else 0
 
 
-def period(event_type: EventType, time: int) -> int:
-    """Returns the number of the day, ISO week or month that contains `time` (Unix seconds),
-    whichever is the shortest period by which reports of the type count people. Returns 0 for a type
-    that does not count people, because then only its latest state matters."""
-    sources = event_type.sources
-    if event_type.daily:
-        return day_number(time)
-    if "first_of_week" in sources:
-        return week_number(time)
-    return month_number(time) if "first_of_month" in sources else 0
-
-
 def latest(last: int, time: int) -> int:
     """Returns the new `Pace.last` after a report of `time`, which is never earlier than the old
     one."""
     return max(last, time)
-
-
-def day_number(time: int) -> int:
-    """Returns the number of days from 1970-01-01 to `time` (Unix seconds), in UTC."""
-    return time // DAY
-
-
-def week_number(time: int) -> int:
-    """Returns the number of ISO weeks, which begin on Monday, from the week of 1970-01-01 (a
-    Thursday) to the week of `time` (Unix seconds)."""
-    return (time // DAY + 3) // 7
-
-
-def month_number(time: int) -> int:
-    """Returns the number of months from year 0 to `time` (Unix seconds), by the proleptic Gregorian
-    calendar (the days-from-civil algorithm, reversed)."""
-    days = time // DAY + 719_468
-    era, of_era = divmod(days, 146_097)
-    year_of_era = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
-    day_of_year = of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
-    shifted = (5 * day_of_year + 2) // 153
-    month = shifted + 3 if shifted < 10 else shifted - 9
-    year = year_of_era + era * 400 + (month <= 2)
-    return year * 12 + month - 1

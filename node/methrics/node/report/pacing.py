@@ -8,13 +8,8 @@ outbox, so a restart does not change it.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from methrics.node.clock import Rng
-
-DELAY_MIN = 300
-"""Least seconds from an event to its report, also if the schedule has a shorter `delay` (MIM-7,
-METH-14)."""
+from methrics.node.spool.due import Release, event_due
 
 EVERY_MIN = 300
 """Least seconds between two reports of a type, also if the schedule has a shorter `every`."""
@@ -30,24 +25,6 @@ GAP = (120, 1200)
 """Overdue erasures get new random times. GAP[0]: least seconds until the first one. Each erasure
 makes the time over which all are spread GAP[1] - GAP[0] seconds longer. So a relay's batch windows
 pass between two erasures, and a machine that is on for an hour a day still sends them."""
-
-
-class Release(Protocol):
-    """The release schedule of an event type, in seconds."""
-
-    @property
-    def delay(self) -> int: ...
-    @property
-    def every(self) -> tuple[int, int] | None: ...
-    @property
-    def jitter(self) -> int: ...
-
-
-def event_due(release: Release, now: int, rng: Rng) -> int:
-    """Returns the earliest time at which a row recorded at `now` may become a report (Unix
-    seconds)."""
-    delay = release.delay
-    return now + (delay if delay > DELAY_MIN else DELAY_MIN) + int(rng() * (release.jitter + 1))
 
 
 def next_due(release: Release, now: int, rng: Rng, last: int | None) -> int:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from operator import attrgetter
 
 from methrics.node.clock import Entropy, Rng
-from methrics.node.outbox.journal import week_start
+from methrics.node.outbox.periods import DAY, day_number, week_start
 from methrics.node.outbox.rows import (
     CLOCK_SLACK,
     PACE_MAX,
@@ -25,7 +25,7 @@ from methrics.node.outbox.rows import (
     Pending,
     Receipt,
 )
-from methrics.node.report.flags import DAY, after_first, day_number, derived, latest
+from methrics.node.report.flags import after_first, derived, latest
 from methrics.node.report.identity import SALT_SIZE, report_seed
 from methrics.node.report.pacing import next_due
 from methrics.node.report.randomize import respond

@@ -12,7 +12,7 @@ from methrics.node.mine.own import ReadableReport, moment
 from methrics.node.mine.trail.coincidence import Coincidence
 from methrics.node.mine.trail.joining import LIKELY, Joint
 from methrics.node.mine.trail.text import percent
-from methrics.node.report.flags import DAY
+from methrics.node.outbox.periods import DAY
 from methrics.node.report.parts import said
 from methrics.node.report.threshold.crowd import ALONE, FEW, GROUP, Crowd
 

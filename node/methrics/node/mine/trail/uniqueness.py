@@ -16,7 +16,7 @@ from itertools import combinations
 
 from methrics.node.mine.own import ReadableReport
 from methrics.node.mine.trail.others import Others, Overlap, crowd, mask_of, sharing
-from methrics.node.report.flags import DAY
+from methrics.node.outbox.periods import DAY
 from methrics.node.report.parts import part_names, stable_names
 from methrics.node.report.threshold.crowd import PEOPLE, Crowd
 

@@ -1,0 +1,74 @@
+"""The open files of one process's spool, and the slots in them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from methrics.node.spool.folder import EVENTS, SLOTS, is_linked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Slot:
+    """`value`: the total of a count, or the number of writes of a state."""
+
+    __slots__ = ("offset", "room", "value")
+
+    def __init__(self, offset: int, value: int, room: int = 0) -> None:
+        self.offset = offset
+        self.value = value
+        self.room = room
+
+
+class SpoolFiles:
+    """The open files of one process. They are closed when no thread uses this object any more, so
+    a write never goes to a descriptor that was closed and opened again by the app."""
+
+    __slots__ = (
+        "events",
+        "locked",
+        "name",
+        "owner",
+        "path",
+        "slots",
+        "slots_end",
+        "spent",
+        "taken",
+    )
+
+    def __init__(self, path: str, events: int, size: int) -> None:
+        self.path = path
+        self.events = events
+        self.owner = os.getpid()
+        self.spent = size
+        self.slots = -1
+        self.slots_end = 0
+        self.taken: dict[tuple[bytes, int, bytes], Slot] = {}
+
+    def open_slots(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self.slots = fd = os.open(self.path + SLOTS, flags, 0o600)
+        self.slots_end = os.fstat(fd).st_size
+        return fd
+
+    def is_gone(self) -> bool:
+        """Whether the files were removed, replaced or truncated, or belong to another process."""
+        if self.owner != os.getpid() or not is_linked(self.events, self.path + EVENTS):
+            return True
+        return self.slots >= 0 and (
+            os.fstat(self.slots).st_size < self.slots_end
+            or not is_linked(self.slots, self.path + SLOTS)
+        )
+
+    def close(self, close: Callable[[int], None] = os.close) -> None:
+        # This may run when the interpreter ends, and modules such as `os` are gone.
+        for fd in (self.events, self.slots):
+            try:  # noqa: SIM105
+                close(fd)
+            except OSError:
+                pass
+        self.events = self.slots = -1
+
+    __del__ = close

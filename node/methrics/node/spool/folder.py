@@ -1,0 +1,150 @@
+"""The files of a spool folder: their names, their locks, and when a report may be due.
+
+    <data>/<namespace>/outbox.db             the SQLite file, which apps do not open
+    <data>/<namespace>/due                   the earliest time at which something is due
+    <data>/<namespace>/spool/<name>.events   frames appended by one process, which holds its lock
+    <data>/<namespace>/spool/<name>.slots    counts and states of the same process
+    <data>/<namespace>/spool/<id>.catalog    a catalog that records refer to
+
+The operating system releases the lock of a process that ends, and a forked child closes its copy
+of the descriptor. Where a file system has no locks, a spool counts as abandoned if its files did
+not change for STALE seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+
+from methrics.schema.errors import StoreError
+
+EVENTS, SLOTS, CATALOG = ".events", ".slots", ".catalog"
+
+STALE = 86_400
+"""Seconds. See above."""
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+_UNOPENED = {errno.EMFILE, errno.ENFILE, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+
+_HINTS = {
+    "outbox-full": "free some disk space, or publish what is waiting",
+    "outbox-read-only": "make the folder writable, or set METHRICS_HOME",
+    "outbox-unopened": "check the folder and its permissions, or set METHRICS_HOME",
+    "outbox-disk": "check the disk",
+}
+
+
+def spool_folder(outbox: str) -> str:
+    """Returns the spool folder that belongs to the outbox file `outbox`."""
+    return os.path.join(os.path.dirname(outbox), "spool")
+
+
+def spool_error(error: OSError, path: str) -> StoreError:
+    """Returns the StoreError for an error of the file system."""
+    if error.errno in _FULL:
+        code = "outbox-full"
+    elif error.errno in _FORBIDDEN:
+        code = "outbox-read-only"
+    else:
+        code = "outbox-unopened" if error.errno in _UNOPENED else "outbox-disk"
+    detail = error.strerror or type(error).__name__
+    return StoreError(code, f"cannot use the spool {path}: {detail}", _HINTS[code])
+
+
+def full_error(path: str, why: str) -> StoreError:
+    """Returns the StoreError `outbox-full`."""
+    return StoreError("outbox-full", f"cannot use the spool {path}: {why}", _HINTS["outbox-full"])
+
+
+def lock(fd: int) -> bool | None:
+    """Tries to lock the open file `fd`. Returns whether that worked, None if there are no locks."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+def is_linked(fd: int, path: str) -> bool:
+    """Whether the open file `fd` is still the file at `path`."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    own = os.fstat(fd)
+    return (found.st_ino, found.st_dev) == (own.st_ino, own.st_dev)
+
+
+def spool_names(folder: str) -> list[str]:
+    """Returns the names of the spools in `folder`, sorted. Raises OSError if it cannot be read."""
+    try:
+        files = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return sorted(name[: -len(EVENTS)] for name in files if name.endswith(EVENTS))
+
+
+def used_bytes(folder: str) -> int:
+    """Returns the size of all files in `folder`. Raises OSError if it cannot be read."""
+    total = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                total += entry.stat(follow_symlinks=False).st_size
+    return total
+
+
+def _due_file(folder: str) -> str:
+    return os.path.join(os.path.dirname(folder), "due")
+
+
+def read_due(folder: str, now: int) -> int | None:
+    """Returns the earliest time (Unix seconds) at which a report or erasure of this outbox may be
+    due; None if nothing is pending. A time that is not known counts as due now: it was never
+    written, cannot be read, or was written more than STALE seconds before `now` (or after it), so
+    that it may lack what a killed process recorded."""
+    try:
+        fd = os.open(_due_file(folder), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return now
+    try:
+        due, _, written = os.read(fd, 64).partition(b" ")
+    except OSError:
+        return now
+    finally:
+        os.close(fd)
+    if not written.isdigit() or not 0 <= now - int(written) <= STALE:
+        return now
+    if due == b"-":
+        return None
+    return int(due) if due.isdigit() else now
+
+
+def write_due(folder: str, due: int | None, now: int) -> None:
+    """Stores the earliest time at which something is due, and that this was so `now` (both Unix
+    seconds). Raises OSError."""
+    path = _due_file(folder)
+    temporary = f"{path}.{os.getpid()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, b"%s %d" % (b"-" if due is None else b"%d" % max(0, due), max(0, now)))
+    finally:
+        os.close(fd)
+    os.replace(temporary, path)
+
+
+def lower_due(folder: str, due: int, now: int) -> None:
+    """Stores `due` if it is earlier than the stored time. Never raises: a time that is not stored
+    only delays the publisher, by at most STALE seconds."""
+    with contextlib.suppress(OSError):
+        known = read_due(folder, now)
+        if known is None or due < known:
+            write_due(folder, due, now)
