@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from methrics.node.clock import Clock, Rng
@@ -67,26 +67,30 @@ def erase_reports(
 def drop_waiting(paths: Paths, apps: Iterable[str], types: Collection[str], clock: Clock) -> int:
     """Deletes the recorded events of `types` (empty: of all types) of which no report was made yet.
     Returns how many were deleted. Raises StoreError."""
-    dropped = 0
-    for namespace in apps:
-        journal = Journal(paths.outbox(namespace), clock=clock)
-        try:
-            dropped += sum(map(journal.forget_waiting, types or (None,)))
-        finally:
-            journal.close()
-    return dropped
+    return _over_waiting(Journal.forget_waiting, paths, apps, types, clock)
 
 
 def count_waiting(paths: Paths, apps: Iterable[str], types: Collection[str], clock: Clock) -> int:
     """Returns how many events `drop_waiting` would delete. Raises StoreError."""
-    waiting = 0
+    return _over_waiting(Journal.count_waiting, paths, apps, types, clock)
+
+
+def _over_waiting(
+    work: Callable[[Journal, str | None], int],
+    paths: Paths,
+    apps: Iterable[str],
+    types: Collection[str],
+    clock: Clock,
+) -> int:
+    """Returns the sum of `work` over all of `apps` and `types`."""
+    total = 0
     for namespace in apps:
         journal = Journal(paths.outbox(namespace), clock=clock)
         try:
-            waiting += sum(map(journal.count_waiting, types or (None,)))
+            total += sum(work(journal, one) for one in types or (None,))
         finally:
             journal.close()
-    return waiting
+    return total
 
 
 def _erase(
