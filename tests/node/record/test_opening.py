@@ -145,6 +145,28 @@ def test_a_wrong_type_is_counted_and_raised_if_strict(app: Shop, name: str, valu
             app.open(**{"strict": True, name: value})
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize("odd", [None, 7, [], {}, HOSTILE, Unprintable(), float("nan"), "\ud800"])
+def test_no_argument_makes_a_method_raise(app: Shop, odd: Any, allowed: bool) -> None:
+    if allowed:
+        app.allow()
+    recorder = app.open()
+    assert recorder.record("view", size=1) is allowed
+    assert recorder.record(odd) is False
+    assert recorder.count(odd) is False
+    recorder.record("view", size=odd, color=odd)
+    recorder.count("click", odd, color=odd)
+    recorder.sequence(odd).step(odd)
+    with recorder.sequence("buy", color=odd) as sequence:
+        sequence.step(odd)
+        sequence.set(color=odd)
+    assert recorder.facts(odd) == {}
+    recorder.questions(starts=odd, used_seconds=odd)
+    recorder.ask(starts=odd, used_seconds=odd, examples=odd)
+    recorder.statistics()
+    recorder.close()
+
+
 def test_an_argument_that_cannot_be_shown(app: Shop) -> None:
     for wrong in ({"publisher": Unprintable()}, {"sampling": {Unprintable(): 0}}):
         assert app.open(**wrong).statistics().dropped == {"bad-setting": 1}
