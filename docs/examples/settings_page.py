@@ -30,7 +30,7 @@ import methrics.node
 CATALOG = Path(__file__).with_name("app.cbor")
 
 STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}"
     "pre{white-space:pre-wrap;background:#8882;padding:.5rem}button{font:inherit}"
     "form{display:inline}li{margin:.5rem 0}.said{border:2px solid;padding:.5rem}"
 )
@@ -81,15 +81,15 @@ class Settings:
             case "stop":
                 stopped = mine.withdraw()
                 return (
-                    f"This app shares nothing any more. {stopped.deleted} waiting events were "
-                    f"deleted; {len(stopped.left)} reports had left before. You can erase those."
+                    f"This app shares nothing any more. Waiting events deleted: {stopped.deleted}. "
+                    f"Reports that left before: {len(stopped.left)}; you can erase them."
                 )
             case "reset":
                 mine.reset()
                 return "The next report uses new keys."
             case "burn":
                 burned = mine.burn()
-                return f"{burned.receipts} receipts were destroyed."
+                return f"Receipts destroyed: {burned.receipts}."
             case "work":
                 started = time.perf_counter()
                 self.recorder.record("heartbeat", **self.recorder.facts("heartbeat"))
@@ -98,7 +98,7 @@ class Settings:
                 return "The app did its work" + (", and recorded that." if kept else ".")
             case _:
                 return "There is no such button."
-        return f"{done.dropped} reports were dropped, {done.journaled} erasures will be sent."
+        return f"Dropped before they left: {done.dropped}. Erasures to send: {done.journaled}."
 
     def table(self) -> bytes:
         """All reports as comma-separated values."""
@@ -131,7 +131,8 @@ class Settings:
             yield f"<h2>{escape(name)}: {state}</h2><p>{escape(sheet.asks)}</p>"
             yield f"<details><summary>Details and an example</summary><ul>{facts}{fields}</ul>"
             yield f"<pre>{escape(sheet.report)}</pre></details>"
-            yield button("yes", "Share", type=name) + " " + button("no", "Do not share", type=name)
+            yield button("yes", f"Share {name}", type=name) + " "
+            yield button("no", f"Do not share {name}", type=name)
         yield "<h2>What would leave next</h2><ul>"
         for entry in self.mine.preview():
             words = escape("\n".join(self.mine.describe(entry)))
@@ -147,8 +148,8 @@ class Settings:
         yield "<details><summary>Erase all reports</summary><p>Drops what has not left, and asks "
         yield "every aggregator to delete the rest. A copy that somebody made remains.</p>"
         yield f"{button('erase all', 'Erase all reports')}</details>"
-        yield "<details><summary>Forget which reports were yours</summary><p>This destroys "
-        yield f"{loss.receipts} receipts. Nobody, not even you, can erase those reports then.</p>"
+        yield "<details><summary>Forget which reports were yours</summary><p>Receipts to destroy: "
+        yield f"{loss.receipts}. Nobody, not even you, can erase those reports then.</p>"
         yield f"{button('burn', 'Destroy the receipts')}</details>"
 
 

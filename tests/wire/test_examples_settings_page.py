@@ -111,18 +111,18 @@ def drive(command: list[str], paths: Paths, tmp_path: Path) -> None:
         rows = list(csv.DictReader(io.StringIO(shown.get("own.csv"))))
         assert {row["id"] for row in rows} == {one.id.hex() for one in receipts(paths)}
         shown.press("work")
-        assert "shares nothing any more. 2 waiting events" in shown.press("stop")
+        assert "shares nothing any more. Waiting events deleted: 2." in shown.press("stop")
         assert waiting(paths) == []
         answers = read_ledger(paths.ledger).answers[NAMESPACE]
         assert {answers[name].said for name in ("heartbeat", "command", "*")} == {"no"}
         assert "did its work." in shown.press("work")
-        assert "1 erasures will be sent" in shown.press("erase", id=rows[0]["id"])
-        assert "1 erasures will be sent" in shown.press("erase all")
+        assert "Erasures to send: 1." in shown.press("erase", id=rows[0]["id"])
+        assert "Erasures to send: 1." in shown.press("erase all")
         assert shown.get().count("(erasure waits to leave)") == 2
         journal = Journal(paths.outbox(NAMESPACE))
         assert len(Erasures(journal).all()) == 2
         journal.close()
-        assert "2 receipts were destroyed" in shown.press("burn")
+        assert "Receipts destroyed: 2." in shown.press("burn")
         assert receipts(paths) == []
 
 
