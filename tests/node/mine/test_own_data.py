@@ -105,6 +105,24 @@ def test_a_withdrawal_takes_effect_before_it_returns(app: Shop, post: Post) -> N
     assert post.sent == []
 
 
+@pytest.mark.parametrize("look", ["facts", "statistics"])
+def test_an_answer_counts_at_once_whichever_call_reads_it_first(app: Shop, look: str) -> None:
+    def read() -> None:
+        app.recorder.facts("view") if look == "facts" else app.recorder.statistics()
+
+    assert not app.recorder.record("view", color="red")
+    app.recorder.asking().answer("view", "yes")
+    read()
+    assert app.recorder.record("view", color="red")
+    app.recorder.asking().answer("click", "yes")
+    read()
+    assert app.recorder.count("click", 2, color="red")
+    app.recorder.mine().withdraw()
+    read()
+    assert not app.recorder.record("view", color="red")
+    assert not app.recorder.count("click", 2, color="red")
+
+
 @pytest.mark.shows("NEW-3")
 def test_reports_that_left_are_erased_after_a_withdrawal(app: Shop, post: Post) -> None:
     mine = fill(app, post)

@@ -39,7 +39,8 @@ class ConsentSwitch:
 
     `types`: the app's current event types, to find answers whose question has changed since.
     `on_types` is valid until the monotonic time `deadline`; after that, `refresh` checks the files
-    (by `stat`) and the environment again.
+    (by `stat`) and the environment again. Each change gives a new object: a caller that remembers
+    what follows from `on_types` compares it with `is`, for another call may have refreshed it.
     """
 
     def __init__(

@@ -70,8 +70,7 @@ class Recorder:
         )
         self._on_types: object = self._switch.on_types
         self._plans: dict[str, TypePlan] = {}
-        self._silent: set[str] = set()
-        """Types without consent, whose first call was checked."""
+        self._silent: set[str] = set()  # types without consent, whose first call was checked
         self._spool: AppSpool | None = None
         self._nudge_at = 0.0
         self._publisher = Nudge(paths, self.namespace, self._clock, settings.relays)
@@ -87,8 +86,8 @@ class Recorder:
         the declared wire values here, and only those are stored. True: stored durably.
         """
         try:
-            monotonic = self._monotonic()
-            if monotonic < self._switch.deadline:
+            switch, monotonic = self._switch, self._monotonic()
+            if monotonic < switch.deadline and switch.on_types is self._on_types:
                 if type_name in self._silent:
                     return False
                 plan = self._plans.get(type_name)
@@ -104,8 +103,8 @@ class Recorder:
         """Adds `n` to a count. This machine sums counts per combination of field values and per
         time window. Returns True once the sum is stored durably."""
         try:
-            monotonic = self._monotonic()
-            if monotonic < self._switch.deadline:
+            switch, monotonic = self._switch, self._monotonic()
+            if monotonic < switch.deadline and switch.on_types is self._on_types:
                 if type_name in self._silent:
                     return False
                 plan = self._plans.get(type_name)
