@@ -108,14 +108,9 @@ def test_what_is_started_is_detached_and_no_child_of_the_app(tmp_path: Path) -> 
 EXITING = """
 import sys
 from methrics.node.process import exits
-from methrics.node.process.lock import FileLock, is_held
 from methrics.node.publish import child
 
-class Leaving:
-    def close(self):
-        child.start([sys.executable, "-c", "pass"], 0.0)
-
-exits.at_exit(Leaving())
+exits.at_exit("key", lambda: child.start([sys.executable, "-c", "pass"], 0.0))
 """
 
 

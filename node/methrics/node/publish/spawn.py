@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 
 from methrics.node.clock import Clock
 from methrics.node.paths import Paths
 from methrics.node.process.lock import is_held
 from methrics.node.publish.child import WAIT, command, start
+from methrics.node.publish.timer import TIMER, wait_until_due
 from methrics.node.spool.folder import read_due, spool_folder
 
 PAUSE = 30.0
@@ -31,6 +33,8 @@ LOOK_PATIENCE = 0.2
 which takes milliseconds."""
 
 _started: dict[str, float] = {}
+_closed: set[str] = set()
+"""Paths of the outboxes that the app has closed, for which no timer may be set."""
 _lock = [threading.Lock()]
 
 
@@ -40,14 +44,19 @@ def nudge(
     """Start a publisher if a report is due, a relay is known, and no publisher runs. Never raises.
 
     `relays`: the app's relays, used if the user names none. `inline`: check in this thread, for an
-    app that is exiting; otherwise a short-lived daemon thread checks.
+    app that is exiting; otherwise a short-lived daemon thread checks, and sets the timer for the
+    time at which the next report is due.
     """
+    path = paths.outbox(namespace)
     if inline:
+        _closed.add(path)
+        TIMER.unset(path)
         _look(paths, namespace, clock, relays, False)
         return
+    _closed.discard(path)
     thread = threading.Thread(
-        target=_look,
-        args=(paths, namespace, clock, relays, True),
+        target=_tend,
+        args=(paths, namespace, clock, relays, 0),
         name=HELPER,
         daemon=True,
     )
@@ -70,6 +79,26 @@ def wanted(paths: Paths, namespace: str, clock: Clock, relays: tuple[str, ...] =
     if not entry_peers(paths, default_relays=relays).relays:
         return False
     return not is_held(paths.publisher_lock(namespace))
+
+
+def _tend(
+    paths: Paths, namespace: str, clock: Clock, relays: tuple[str, ...], failures: int
+) -> None:
+    """Start a publisher if one is needed, and do so again when the next report is due, so that
+    the reports of an idle server leave too."""
+    path = paths.outbox(namespace)
+    if path in _closed:
+        return
+    _look(paths, namespace, clock, relays, True)
+    try:
+        now = clock.now()
+        due = read_due(spool_folder(path), now)
+    except Exception:  # noqa: BLE001 - as in _look
+        return
+    wait = wait_until_due(due, now, failures)
+    if wait is not None and path not in _closed:
+        more = failures + 1 if due is not None and due <= now else 0
+        TIMER.set(path, wait, partial(_tend, paths, namespace, clock, relays, more))
 
 
 def _look(
