@@ -246,8 +246,8 @@ class Recorder:
 
                 process = self._settings.publisher == "process"
                 problem = publisher_problem(self._paths, self.namespace, process=process)
-        dropped = self._dropped.totals()
-        return Statistics(self.namespace, rule or "default", self._recorded, dropped, problem)
+        counts = self._recorded, self._dropped.totals()
+        return Statistics(self.namespace, rule or "default", *counts, problem)
 
     @property
     def inside(self) -> RecorderInside:
@@ -320,9 +320,7 @@ class Recorder:
         plan = self._plan(type_name, monotonic)
         if plan is not None:
             return self._keep(plan, values, n, monotonic)
-        if self._closed:
-            self._drop("closed")
-        elif self._catalog is not None and type_name not in self._silent:
+        if self._catalog is not None and not self._closed and type_name not in self._silent:
             # Wrong use is counted without consent, too, at the first call of a type.
             self._compile(type_name, None).check(values, n)
             if not self._strict:
@@ -338,6 +336,8 @@ class Recorder:
             self._plans, self._silent = {}, set()
             if self._spool is not None:
                 self._spool.leave()
+        if effective.on and self._closed:
+            self._drop("closed")
         if not effective.on or self._closed:
             return None
         plan = self._plans.get(type_name)
@@ -355,9 +355,7 @@ class Recorder:
     def _begin_sequence(self, sequence: Sequence, type_name: str) -> bool:
         plan = self._plan(type_name, self._monotonic())
         if plan is None:
-            if self._closed:
-                self._drop("closed")
-            elif self._catalog is not None and type_name not in self._types:
+            if self._catalog is not None and not self._closed and type_name not in self._types:
                 self._compile(type_name, None)
             return False
         if plan.event_type.sequence is None:
@@ -429,7 +427,7 @@ class Recorder:
     def _shut(self) -> bool:
         self._finish()
         spool = self._spool
-        if spool is not None and not self._closed:
+        if spool is not None:
             spool.tell_due()
             self._nudge()
         return True
