@@ -26,7 +26,6 @@ from methrics.node.record.plan import TypePlan, misuse
 from methrics.node.record.sequences import Sequence, SequenceOwner
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.spool.records import catalog_number
-from methrics.node.spool.spool import spool_of
 from methrics.schema.catalog.catalog import load
 from methrics.schema.errors import MethricsError
 
@@ -401,6 +400,8 @@ class Recorder:
         return True
 
     def _open_spool(self) -> AppSpool:
+        from methrics.node.spool.spool import spool_of  # not needed without consent
+
         assert self._catalog is not None
         spool = spool_of(self._paths.outbox(self.namespace), self._clock, self._rng)
         spool.keep_catalog(catalog_number(self._catalog.id), self._catalog.raw)

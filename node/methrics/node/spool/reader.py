@@ -21,8 +21,9 @@ from methrics.node.spool.folder import (
     spool_error,
     spool_names,
 )
-from methrics.node.spool.frames import HEAD, scan
+from methrics.node.spool.frames import HEAD
 from methrics.node.spool.records import CATALOG_BYTES, COUNT, STATE, Recorded, decode_record
+from methrics.node.spool.scan import scan
 from methrics.node.spool.slots import NUMBER, number, read_value, tail_size, taken_at
 from methrics.schema.wire.limits import CATALOG_MAX
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import IntEnum
 from functools import cache
-from hashlib import sha256
 from typing import Final, NamedTuple
 
 from methrics.schema.errors import RefusedError
 from methrics.schema.wire.codec import head
 from methrics.schema.wire.limits import CATALOG_MAX, ENVELOPE_SIZE, ITEM_MAX, NOTICE_MAX, REPORT_MAX
+from methrics.schema.wire.sha256 import sha256
 from methrics.schema.wire.verdict import Reason
 
 DOMAIN: Final = b"methrics/1"

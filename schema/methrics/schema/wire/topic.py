@@ -10,10 +10,10 @@ label and the key that signed it give that topic.
 from __future__ import annotations
 
 from functools import lru_cache
-from hashlib import sha256
 
 from methrics.schema.errors import RefusedError
 from methrics.schema.wire.reading import is_label
+from methrics.schema.wire.sha256 import sha256
 from methrics.schema.wire.verdict import Reason
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
