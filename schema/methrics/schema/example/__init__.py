@@ -6,6 +6,7 @@ first steps. `python -m methrics.schema.example` compiles the source again.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib.resources import files
 
 from methrics.schema.catalog.catalog import Catalog, load, sign
@@ -24,8 +25,10 @@ def example_source() -> str:
     return _FILES.joinpath("example.toml").read_text(encoding="utf-8")
 
 
+@lru_cache(1)
 def example_bytes() -> bytes:
-    """Return the bytes of the signed example catalog."""
+    """Return the bytes of the signed example catalog. The file is read once, so that a process
+    without free file descriptors can still open a recorder for it."""
     return _FILES.joinpath("example.cbor").read_bytes()
 
 
