@@ -1,4 +1,4 @@
-"""Makes the helper modules of this folder importable by name."""
+"""Makes the helper modules of this folder and of the node's tests importable by name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1] / "node"))
 
 from real_network import RealNetwork
 

@@ -1,0 +1,133 @@
+"""A withdrawal over real sockets, where a relay is slow, hangs, or is no relay at all."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from publish_making import BASE, LONG, NAMESPACE, TOPIC, Person
+
+from methrics.node.clock import ManualClock
+from methrics.node.consent.ledger import grant
+from methrics.node.network.libp2p import open_swarm
+from methrics.node.network.swarm import PeerId
+from methrics.node.outbox.rows import STRUCK, Receipt
+from methrics.node.publish.delivery import WATCH_EVERY
+from methrics.node.publish.entry import Entry
+from methrics.node.publish.publisher import PublisherSettings, run_publisher
+from methrics.node.publish.routes import RelayRoute, Route
+from methrics.node.relay import submit
+from methrics.node.relay.boxes import BoxKey
+from methrics.schema.wire.verdict import Reason
+
+pytestmark = pytest.mark.wire
+
+
+class Relay:
+    """A relay on a real socket, which waits at one point until a test lets it go on."""
+
+    def __init__(self) -> None:
+        self.key = BoxKey.fresh()
+        self.asked, self.answer = trio.Event(), trio.Event()
+        self.handed, self.finish = trio.Event(), trio.Event()
+        self.boxes = 0
+
+    async def describe(self, _peer: PeerId, _body: bytes) -> bytes:
+        self.asked.set()
+        await self.answer.wait()
+        return submit.encode_description(submit.Description(self.key.public, (TOPIC,), 1, 3600))
+
+    async def submit(self, _peer: PeerId, body: bytes) -> bytes:
+        boxes = submit.decode_request(body)
+        self.boxes += len(boxes)
+        self.handed.set()
+        await self.finish.wait()
+        return submit.encode_reply([Reason.OK] * len(boxes))
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[tuple[Relay, str]]:
+    async with open_swarm(listen=["/ip4/127.0.0.1/tcp/0"]) as swarm:
+        relay = Relay()
+        swarm.serve(submit.RELAY, relay.describe, request_max=submit.DESCRIBE_MAX)
+        swarm.serve(submit.SUBMIT, relay.submit, request_max=submit.SUBMIT_MAX)
+        yield relay, swarm.addrs[0]
+
+
+@pytest.fixture
+async def person(tmp_path: Path) -> Person:
+    found = Person(tmp_path)
+    found.clock = ManualClock(BASE)  # type: ignore[assignment]  # worker threads read it too
+    grant(found.paths, NAMESPACE, ["heartbeat"], now=found.clock.now())
+    assert found.record()
+    found.clock.advance(LONG)  # type: ignore[attr-defined]
+    return found
+
+
+async def publish(person: Person, address: str, timeout: float = 30) -> None:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Route]:
+        async with open_swarm() as swarm:
+            yield RelayRoute(swarm, [address], rng=random.Random(1), timeout=timeout)
+
+    settings = PublisherSettings(entry=Entry(relays=(address,)), once=True)
+    await run_publisher(person.paths, NAMESPACE, settings, clock=person.clock, open_route=opened)
+
+
+def receipts(person: Person) -> list[Receipt]:
+    journal = person.journal
+    try:
+        return journal.receipts()
+    finally:
+        journal.close()
+
+
+@pytest.mark.shows("METH-15")
+async def test_meth_15_nothing_leaves_after_a_withdrawal_while_a_relay_is_slow(
+    person: Person,
+) -> None:
+    with trio.fail_after(60):
+        async with serving() as (relay, address), trio.open_nursery() as nursery:
+            nursery.start_soon(publish, person, address)
+            await relay.asked.wait()
+            person.refuse("heartbeat")
+            relay.answer.set()
+    assert relay.boxes == 0
+    assert receipts(person) == []
+
+
+@pytest.mark.shows("METH-15")
+async def test_the_connection_to_a_relay_that_hangs_is_cut_after_a_withdrawal(
+    person: Person,
+) -> None:
+    with trio.fail_after(60):
+        async with serving() as (relay, address):
+            relay.answer.set()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(publish, person, address)
+                await relay.handed.wait()
+                person.refuse("heartbeat")
+                before = trio.current_time()
+            assert trio.current_time() - before < 25 + WATCH_EVERY, "not after the time limit"
+            relay.finish.set()
+    (one,) = receipts(person)
+    assert (one.state, one.attempts, one.may_have_left) == (STRUCK, 1, True)
+
+
+async def test_a_host_that_accepts_and_reads_nothing_gets_nothing(person: Person) -> None:
+    async def silent(stream: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            (listener,) = await nursery.start(partial(trio.serve_tcp, silent, 0, host="127.0.0.1"))
+            port = listener.socket.getsockname()[1]
+            peer = "12D3KooWD3eckifWpRn9wQpMG9R9hX3sD158z7EqHWmweQAJU5SA"
+            await publish(person, f"/ip4/127.0.0.1/tcp/{port}/p2p/{peer}", timeout=1)
+            nursery.cancel_scope.cancel()
+    assert [(one.attempts, one.may_have_left) for one in receipts(person)] == [(0, False)]
