@@ -49,18 +49,21 @@ def invent(number: int, rng: random.Random) -> Habits:
         values["system"] = {
             "version": version,
             "os": system,
-            "python": _skewed(rng, ["3.12", "3.11", "3.13", "3.10", "3.14"]),
             "arch": _skewed(rng, ["x86_64", "aarch64", "armv7l"]),
             "cores": _skewed(rng, [4, 8, 2, 16, 1, 64]),
             "cluster": _skewed(rng, [1, 2, 3, 5, 20]),
             "backend": backend,
             "transport": _skewed(rng, ["tls", "websocket", "tcp"]),
         }
+        python = _skewed(rng, ["3.12", "3.11", "3.13", "3.10", "3.14"])
+        values["runtime"] = {"python": python, "os": system}
     else:
         values["signin"] = {
-            "version": version,
             "variant": rng.choice("ab"),
             "email_type": _skewed(rng, ["known", "first_time", "federated"]),
+        }
+        values["client"] = {
+            "version": version,
             "language": _skewed(rng, ["en", "de", "fr", "es", "pt", "pl", "ja", "ru"]),
             "screen": _skewed(rng, [1920, 1366, 800, 400]),
             "browser": _skewed(rng, ["chrome", "firefox", "safari", "edge"]),

@@ -175,10 +175,12 @@ class Install:
                 self._record(recorder, machine, hour % 6 == 0)
                 up = trio.current_time() / HOUR
                 recorder.record("system", uptime=up, **self.habits.values["system"])
+                recorder.record("runtime", **self.habits.values["runtime"])
 
     async def _session(self, machine: trio.Nursery, length: float) -> None:
         with self._open() as recorder:
             if self.rng.random() < 0.6:
+                recorder.record("client", **self.habits.values["client"])
                 with recorder.sequence("signin", **self.habits.values["signin"]) as signin:
                     for step in ("shown", "email_given", "code_sent", "code_given", "signed_in"):
                         signin.step(step)

@@ -12,18 +12,26 @@ from methrics.schema.wire.envelope import Kind, seal
 
 def _fields(*fields: dict[str, object]) -> dict[str, object]:
     """A catalog of one event with these fields."""
-    return CATALOG | {"types": {"t": event_type("event", fields=list(fields), entropy_bits=64)}}
+    return CATALOG | {"types": {"t": event_type("event", fields=list(fields), entropy_bits=28)}}
 
 
 def _of_size(size: int) -> dict[str, object]:
-    """A catalog whose largest report has `size` bytes, set by the length of the names of 32
-    flags."""
-    fields = [{"name": f"a{n:02}", "type": "flag", "says": "A flag."} for n in range(32)]
+    """A catalog whose largest report has `size` bytes, set by the length of the names of 17 enums,
+    which have few different contents and long words."""
+    fields = [
+        {
+            "name": f"a{n:02}",
+            "type": "enum",
+            "says": "A word.",
+            "values": ["w" * (32 if n < 8 else 1)],
+        }
+        for n in range(17)
+    ]
     # 112 bytes of envelope, 3 of the payload's head, then map, catalog, type `t`, time, values.
-    missing = size - 112 - 3 - (1 + 42 + 7 + 10 + 9) - 32 * 5
+    missing = size - 112 - 3 - (1 + 42 + 7 + 10 + 8) - 17 * (4 + 6) - 8 * 28
     for field in fields:
         # From 24 letters on, the head of a name takes one byte more.
-        more = min(missing, 20 if missing < 22 else 29)
+        more = min(missing, 20) if missing < 22 else min(missing - 1, 29)
         field["name"] = str(field["name"]) + "x" * more
         missing -= more + (more > 20)
     assert missing == 0
@@ -32,7 +40,14 @@ def _of_size(size: int) -> dict[str, object]:
 
 def catalogs(w: World) -> Iterator[Scenario]:
     """Catalogs that are valid, and invalid by one step."""
-    for name, says, body in (*_edges(), *_texts(), *_sizes(), *_lists()):
+    for name, says, body in (
+        *_edges(),
+        *_texts(),
+        *_addresses(),
+        *_contents(),
+        *_sizes(),
+        *_lists(),
+    ):
         yield name, says, {"bytes": w.namespace(Kind.CATALOG, body), "catalogs": []}
     for name, says, payload in (
         ("off-schema-catalog-array", "an array as a catalog's payload", b"\x80"),
@@ -127,6 +142,122 @@ def _texts() -> Iterator[_Body]:
         ),
     ):
         yield name, says, _fields(NEW | {"says": text})
+
+
+def _addresses() -> Iterator[_Body]:
+    """Catalogs with an address of the results; most vectors have one, and it may be absent."""
+    none = {key: value for key, value in CATALOG.items() if key != "results"}
+    yield "ok-catalog-no-results", "a catalog without an address of the results", none
+    long = "https://example.org/".ljust(200, "a")
+    for name, says, address in (
+        ("ok-catalog-results-200", "an address of 200 bytes", long),
+        ("off-schema-catalog-results-201", "an address of 201 bytes", f"{long}a"),
+        (
+            "ok-catalog-results-port",
+            "an address with a port, a query and a fragment",
+            "https://1.example-2.org:8443/a/b_c.html?d=1&e=%20f+~#g",
+        ),
+        ("ok-catalog-results-host", "an address of a host alone", "https://a"),
+        ("off-schema-catalog-results-empty", "an empty address of the results", ""),
+        ("off-schema-catalog-results-http", "an http address", "http://example.org/"),
+        ("off-schema-catalog-results-upper", "HTTPS in capitals", "HTTPS://example.org/"),
+        ("off-schema-catalog-results-no-host", "an https address without a host", "https:///a"),
+        ("off-schema-catalog-results-user", "a user name", "https://a@example.org/"),
+        ("off-schema-catalog-results-no-port", "a colon without a port", "https://example.org:/"),
+        (
+            "off-schema-catalog-results-port-6",
+            "a port of six digits",
+            "https://example.org:123456/",
+        ),
+        (
+            "off-schema-catalog-results-query",
+            "a query directly behind the host",
+            "https://example.org?a=1",
+        ),
+        ("off-schema-catalog-results-space", "a space", "https://example.org/a b"),
+        ("off-schema-catalog-results-quote", "a quotation mark", 'https://example.org/"'),
+        (
+            "off-schema-catalog-results-international",
+            "a letter with a dot",
+            "https://ex\u00e4mple.org/",
+        ),
+        (
+            "off-schema-catalog-results-newline",
+            "an address that ends in a line feed",
+            "https://example.org/\n",
+        ),
+        ("off-schema-catalog-results-number", "a number as the address of the results", 1),
+    ):
+        yield name, says, CATALOG | {"results": address}
+
+
+def _contents() -> Iterator[_Body]:
+    """Types with just as many, and just too many, different reports."""
+    version = {"name": "version", "type": "version", "says": "Which version."}
+    first = {"name": "first", "type": "flag", "source": "first_of_month", "says": "Whether first."}
+    lands = [
+        {"name": f"land{n}", "type": "country", "says": "Where.", "randomize": 100}
+        for n in range(4)
+    ]
+    steps = {"steps": ["a", "b"], "offset_edges": []}
+    for name, says, declared in (
+        (
+            "ok-catalog-contents-version",
+            "a version of 512 * 512 * 1023 numbers",
+            event_type("event", fields=[version | {"max": [511, 511, 1022]}]),
+        ),
+        (
+            "off-schema-catalog-contents-version",
+            "a version of 2^28 numbers, and `other`",
+            event_type("event", fields=[version | {"max": [511, 511, 1023]}]),
+        ),
+        (
+            "ok-catalog-contents-count",
+            "a count of up to 2^28",
+            event_type("count", count={"max": 2**28, "window": 86_400}),
+        ),
+        (
+            "off-schema-catalog-contents-count",
+            "a count of up to 2^28 + 1",
+            event_type("count", count={"max": 2**28 + 1, "window": 86_400}),
+        ),
+        (
+            "off-schema-catalog-contents-rates",
+            "a count of up to 2^28, sampled at two rates",
+            event_type("count", count={"max": 2**28, "window": 86_400}, one_in=[1, 2]),
+        ),
+        (
+            "ok-catalog-contents-sequence",
+            "a sequence of up to 27 out of two steps: 2^28 - 2 sequences",
+            event_type("sequence", sequence=steps | {"max_steps": 27}),
+        ),
+        (
+            "off-schema-catalog-contents-sequence",
+            "a sequence of up to 28 out of two steps",
+            event_type("sequence", sequence=steps | {"max_steps": 28}),
+        ),
+        (
+            "off-schema-catalog-contents-offsets",
+            "a sequence of up to 24 out of two steps, with an offset edge",
+            event_type("sequence", sequence={**steps, "offset_edges": [5], "max_steps": 24}),
+        ),
+        (
+            "ok-catalog-contents-random",
+            "three randomized countries: 251^3 * 3 - 1 different reports",
+            event_type("state", fields=[first, *lands[:3]]),
+        ),
+        (
+            "off-schema-catalog-contents-random",
+            "four randomized countries, which the budget counts as two values each",
+            event_type("state", fields=[first, *lands]),
+        ),
+        (
+            "off-schema-catalog-budget-29",
+            "a budget of 29 bits",
+            event_type("event", entropy_bits=29),
+        ),
+    ):
+        yield name, says, CATALOG | {"types": {"t": declared}}
 
 
 def _sizes() -> Iterator[_Body]:

@@ -41,7 +41,7 @@ def event_type(kind: str, **more: object) -> dict[str, object]:
         "resolution": 600,
         "release": release,
         "pseudonym": "none",
-        "entropy_bits": 40,
+        "entropy_bits": 28,
         "chart": "line",
         "fields": [],
         "one_in": [1],
@@ -68,6 +68,7 @@ CATALOG: dict[str, object] = {
     "label": "vectors",
     "number": 1,
     "contact": "https://example.org",
+    "results": "https://example.org/results",
     "types": {
         "ping": event_type("state", fields=[OS, NEW, SIZE]),
         "click": event_type("count", fields=[OS], count={"max": 1000, "window": 86_400}),

@@ -7,7 +7,7 @@ owner = "Tests"
 review = "https://example.org/review"
 expires = 2028-07-01
 retention_days = 365
-entropy_bits = 60
+entropy_bits = 28
 """
 """Keys that every event type needs."""
 

@@ -45,7 +45,7 @@ one_in = [1, 10]
 every = [86400, 172800]
 {_RELEASE}
 [types.beat.fields]
-version = {{ type = "version", max = [9, 49], says = "Version." }}
+version = {{ type = "version", max = [9, 19], says = "Version." }}
 os = {{ type = "enum", values = ["linux", "macos"], says = "System." }}
 country = {{ type = "country", says = "Country." }}
 daily = {{ type = "flag", source = "first_of_day", says = "First today." }}

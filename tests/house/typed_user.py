@@ -51,7 +51,7 @@ def embed(catalog: Path) -> tuple[bool, dict[str, int]]:
         kept = recorder.record("heartbeat", **recorder.facts("heartbeat"))
         with recorder.sequence("signin", variant="a") as signin:
             signin.step("shown")
-            signin.set(language="en")
+            signin.set(new_account=True)
         statistics: methrics.node.Statistics = recorder.statistics()
         return kept, statistics.dropped
 

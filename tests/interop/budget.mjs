@@ -1,4 +1,4 @@
-// The two rules about all reports that a type allows: their number (M016) and their size (M015).
+// The rules about all reports that a type allows: their number (M016, M021) and their size (M015).
 
 import { encode, head } from './cbor.mjs'
 
@@ -26,20 +26,25 @@ function sequences ({ steps, offsetEdges, maxSteps }) {
   return sum
 }
 
-function valuesOf ({ values, randomize }) {
+function distinguishable ({ values, randomize }) {
   if (randomize === undefined) return values
-  const distinguishable = BigInt(Math.ceil(Math.exp(Number(randomize) / 1000)))
-  return distinguishable < values ? distinguishable : values
+  const odds = BigInt(Math.ceil(Math.exp(Number(randomize) / 1000)))
+  return odds < values ? odds : values
 }
 
-/** The number of distinct reports of a type, time apart. */
-export function distinctReports (type) {
+function reports (type, valuesOf) {
   let product = type.fields.reduce((soFar, field) => soFar * (valuesOf(field) + 1n), 1n)
   if (type.fields.length && (type.kind === 'event' || type.kind === 'state')) product -= 1n
   if (type.count) product *= type.count.max
   if (type.sequence) product *= sequences(type.sequence)
   return product * BigInt(type.oneIn.length)
 }
+
+/** The number of distinct reports of a type, time apart. */
+export const distinctReports = (type) => reports(type, ({ values }) => values)
+
+/** The same number as the entropy budget counts it. */
+export const budgetedReports = (type) => reports(type, distinguishable)
 
 function longestSequence ({ steps, offsetEdges, maxSteps }) {
   const step = 1 + Math.max(...steps.map(sizeOf)) + sizeOf(offsetEdges.length)

@@ -1,7 +1,7 @@
 // Catalogs and whether a report fits its type: schema/SPEC.md, section 4.
 
 import { createHash } from 'node:crypto'
-import { distinctReports, largestReport } from './budget.mjs'
+import { budgetedReports, distinctReports, largestReport } from './budget.mjs'
 import { ascends, isArray, isDistinct, isLine, isName, readField } from './fields.mjs'
 import { demandKeys, isId, isInteger } from './shape.mjs'
 import { demand } from './verdict.mjs'
@@ -12,6 +12,8 @@ const PSEUDONYMS = ['none', 'session', 'day']
 const CHARTS = ['line', 'bar', 'stack', 'funnel', 'table']
 const LONGEST = 31622400n
 const REPORT_MAX = 1024
+const BITS_MAX = 28n
+const ADDRESS = /^https:\/\/[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(\/[A-Za-z0-9._~/?=&%+#-]*)?$/
 
 const offSchema = (condition, detail) => demand(condition, 'off-schema', detail)
 const demandInteger = (value, least, most) => offSchema(isInteger(value, least, most), 'M004, M005')
@@ -29,6 +31,8 @@ function base32 (bytes) {
   return bits.match(/.{5}/g).map((five) => 'abcdefghijklmnopqrstuvwxyz234567'[parseInt(five, 2)]).join('')
 }
 
+const isAddress = (value) => isLine(value, 200) && ADDRESS.test(value)
+
 function checkRelease (map, kind) {
   demandKeys(map, ['delay', 'jitter'], ['every'], 'off-schema')
   demandInteger(map.get('delay'), 300n, LONGEST)
@@ -43,7 +47,7 @@ function readCount (map, kind) {
   offSchema((map !== undefined) === (kind === 'count'), 'M011')
   if (map === undefined) return undefined
   demandKeys(map, ['max', 'window'], [], 'off-schema')
-  demandInteger(map.get('max'), 1n, 4294967295n)
+  demandInteger(map.get('max'), 1n, 2n ** BITS_MAX)
   demandInteger(map.get('window'), 600n, LONGEST)
   return { max: map.get('max') }
 }
@@ -84,7 +88,7 @@ function checkNumbers (map) {
   demandInteger(map.get('lateness'), 3600n, LONGEST)
   demandInteger(map.get('resolution'), 600n, LONGEST)
   offSchema(map.get('resolution') % 600n === 0n, 'M005 resolution')
-  demandInteger(map.get('entropy_bits'), 0n, 64n)
+  demandInteger(map.get('entropy_bits'), 0n, BITS_MAX)
   demandInteger(map.get('work'), 0n, 24n)
   offSchema(isIntegers(map.get('one_in'), [1, 8], 1n, 1000000n) && ascends(map.get('one_in')), 'M005, M009, M013')
 }
@@ -108,19 +112,21 @@ function readType (name, map) {
   const type = { kind, expires, lateness, resolution, oneIn, work, fields, count, sequence }
   checkChart(map.get('chart'), type)
   offSchema(largestReport(name, type) <= REPORT_MAX, 'M015')
-  offSchema(distinctReports(type) <= 2n ** map.get('entropy_bits'), 'M016')
+  offSchema(budgetedReports(type) <= 2n ** map.get('entropy_bits'), 'M016')
+  offSchema(distinctReports(type) <= 2n ** BITS_MAX, 'M021')
   return type
 }
 
 /** A catalog's decoded payload as { label, types: Map of name to type }; a Refusal `off-schema` if it breaks a rule. */
 export function readCatalog (map) {
-  demandKeys(map, ['label', 'number', 'contact', 'types'], ['previous'], 'off-schema')
+  demandKeys(map, ['label', 'number', 'contact', 'types'], ['previous', 'results'], 'off-schema')
   const [label, number, types] = ['label', 'number', 'types'].map((key) => map.get(key))
   offSchema(typeof label === 'string' && LABEL.test(label), 'M006')
   demandInteger(number, 1n, 4294967295n)
   offSchema(map.has('previous') === (number > 1n), 'M017')
   offSchema(!map.has('previous') || isId(map.get('previous')), 'M004')
   offSchema(isLine(map.get('contact'), 200), 'M007')
+  offSchema(!map.has('results') || isAddress(map.get('results')), 'M007, M018')
   offSchema(types instanceof Map && types.size >= 1 && types.size <= 64, 'M004, M013')
   return { label, types: new Map([...types].map(([name, type]) => [name, readType(name, type)])) }
 }

@@ -215,19 +215,42 @@ class Generator:
         rng = self.rng
         name = rng.choice(list(content["types"]))
         declared = content["types"][name]
-        if chance(rng, OFTEN):
-            changed = {**declared, "entropy_bits": rng.randrange(65)}
+        choice = rng.random()
+        if choice < 0.4:
+            changed = {**declared, "entropy_bits": rng.randrange(30)}
+        elif choice < 0.6:
+            changed = self._many(declared)
         else:
             added = [
                 {"name": f"{at:02}".replace("0", "a").rjust(32, "b"), "type": "enum", "says": "x"}
                 | {"values": ["w" * rng.randint(24, 32)]}
                 for at in range(rng.randint(12, 14))
             ]
-            fields = [*declared["fields"], *added]
-            changed = {**declared, "fields": fields, "kind": "event", "chart": "line"}
+            changed = {**declared, "fields": added, "kind": "event", "chart": "line"}
             changed["release"] = {"delay": 300, "jitter": 0}
             changed = {key: one for key, one in changed.items() if key not in ("count", "sequence")}
         return {**content, "types": {**content["types"], name: changed}}
+
+    def _many(self, declared: dict[str, Any]) -> dict[str, Any]:
+        """The type with about as many different reports as are allowed."""
+        rng = self.rng
+        changed = {key: one for key, one in declared.items() if key not in ("count", "sequence")}
+        changed |= {"kind": rng.choice(["event", "count", "sequence"]), "fields": []}
+        changed |= {"chart": "line", "release": {"delay": 300, "jitter": 0}, "entropy_bits": 28}
+        changed["one_in"] = rng.choice([[1], [1], [1, 2]])
+        if changed["kind"] == "count":
+            most = 2**28 // len(changed["one_in"]) + rng.choice([-1, 0, 1])
+            changed["count"] = {"max": most, "window": 600}
+        elif changed["kind"] == "sequence":
+            steps = ["a", "b", "c"][: rng.randint(1, 3)]
+            edges = [5, 60][: rng.randint(0, 2)]
+            most = rng.randint(9, 32)
+            changed["sequence"] = {"steps": steps, "offset_edges": edges, "max_steps": most}
+        else:
+            most = [511, rng.randint(250, 512), rng.randint(1000, 1030)]
+            field = {"name": "v", "type": "version", "says": "x", "max": most}
+            changed["fields"] = [field]
+        return changed
 
     def _in_force(self, one: Namespace, time: int) -> bytes:
         """A revocation of about that time that is known beforehand."""

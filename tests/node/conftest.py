@@ -35,6 +35,7 @@ HEAD = """
 [catalog]
 label = "shop"
 contact = "https://example.org/shop"
+results = "https://example.org/shop/results"
 """
 TYPE = """
 [types.{name}]
@@ -45,7 +46,7 @@ owner = "Test"
 review = "https://example.org/review"
 expires = 2030-01-01
 retention_days = 30
-entropy_bits = 40
+entropy_bits = 28
 chart = "bar:color"
 {extra}
 [types.{name}.release]

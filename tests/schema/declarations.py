@@ -135,7 +135,7 @@ def type_maps(draw: st.DrawFn, *, small: bool = False) -> dict[str, Any]:
         "resolution": draw(st.integers(1, 144)) * 600,
         "release": release,
         "pseudonym": draw(st.sampled_from(("none", "session", "day"))),
-        "entropy_bits": 64,
+        "entropy_bits": 28,
         "chart": draw(st.sampled_from(["line", "table", *(f"bar:{f['name']}" for f in kept)])),
         "fields": kept,
         "one_in": draw(ascending(1, 1_000_000, most=3)),

@@ -605,7 +605,7 @@ def test_a_field_left_out_before_stays_off(
 def test_the_first_layer_of_four_types_is_short(
     browser: WebDriver, paths: Paths, width: int, height: int, screens: float
 ) -> None:
-    asking = Asking([EXAMPLE], paths, results="https://example.org/metrics")
+    asking = Asking([EXAMPLE], paths)
     with ConsentPage(asking, asking.questions(everything=True)[:4]) as server:
         thread = threading.Thread(target=server.serve, daemon=True)
         thread.start()

@@ -127,7 +127,7 @@ def record(paths: Paths) -> None:
     settings = RecorderSettings(publisher="none", strict=True)
     with Recorder(CATALOG, paths, settings, clock=past) as recorder:
         assert recorder.record("heartbeat", os="linux")
-        assert recorder.record("system", os="linux", python="3.11")
+        assert recorder.record("system", os="linux", arch="aarch64")
 
 
 def rows(store: Store) -> list[tuple[str, bytes]]:

@@ -185,7 +185,7 @@ def record(home: Path) -> None:
     settings = RecorderSettings(publisher="none", strict=True)
     with Recorder(CATALOG, user_paths(home), settings, clock=past) as recorder:
         assert recorder.record("heartbeat", os="linux")
-        assert recorder.record("system", os="linux", python="3.11")
+        assert recorder.record("system", os="linux", arch="aarch64")
 
 
 async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:

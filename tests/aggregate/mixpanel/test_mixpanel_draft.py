@@ -306,14 +306,15 @@ def test_the_draft_lints_but_for_what_a_person_has_to_write(drafted: Draft) -> N
     assert usable is None
     assert {problem.code for problem in problems} == {"M007"}
     empty = {problem.where.rpartition(".")[2] for problem in problems}
-    assert empty == {"question", "why", "owner", "review", "contact"}
-    assert len(problems) == 1 + 4 * len(drafted.types)
+    assert empty == {"question", "why", "owner", "review", "contact", "results"}
+    assert len(problems) == 2 + 4 * len(drafted.types)
 
 
 def test_filled_in_it_can_be_signed_as_it_stands(drafted: Draft) -> None:
     text = drafted.source()
-    for key in ("question", "why", "owner", "review", "contact"):
-        said = {"question": "Why?", "review": "https://example.org/r"}.get(key, "somebody")
+    for key in ("question", "why", "owner", "review", "contact", "results"):
+        link = "https://example.org/r"
+        said = {"question": "Why?", "review": link, "results": link}.get(key, "somebody")
         text = text.replace(f'\n{key} = ""', f'\n{key} = "{said}"')
     usable, problems = lint_text(text, NOW)
     assert usable is not None

@@ -34,7 +34,7 @@ HARD = replace(
     forgers=10,
     replayers=30,
     squatters=2,
-    one_in=2,
+    one_in=5,
 )
 
 

@@ -26,7 +26,7 @@ owner = "Example maintainers"
 review = "https://example.org/review"
 expires = 2028-07-01
 retention_days = 365
-entropy_bits = 60
+entropy_bits = 28
 chart = "table"
 release = {delay = 300, every = [86400, 172800], jitter = 600}
 

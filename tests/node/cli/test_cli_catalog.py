@@ -99,7 +99,7 @@ def test_a_successor_is_chained_and_diffed(
 def test_a_source_that_does_not_lint_is_not_signed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bad = example_source().replace("entropy_bits = 28", "entropy_bits = 8")
+    bad = example_source().replace("entropy_bits = 27", "entropy_bits = 23")
     (folder / "app.toml").write_text(bad, "utf-8")
     capsys.readouterr()
     assert main(["catalog", "lint", "--json", str(folder / "app.toml")]) == 1

@@ -40,7 +40,7 @@ ENOUGH = Uses(3, 300)
 
 @pytest.fixture
 def asking(shop: Catalog, paths: Paths, clock: ManualClock) -> Asking:
-    return Asking([shop], paths, clock=clock, app_version="4.5.6", results="https://r.example")
+    return Asking([shop], paths, clock=clock, app_version="4.5.6")
 
 
 @pytest.mark.shows("METH-19")
@@ -63,12 +63,12 @@ def test_the_example_is_a_report_that_every_node_takes(name: str) -> None:
 
 def test_the_example_holds_this_machine_and_what_the_app_would_record() -> None:
     catalog = example_catalog()
-    values = {"variant": "b", "screen": 1500, "language": "fr"}
-    shown = example(catalog, catalog.types["signin"], now=NOW, seed=bytes(32), values=values)
+    values = {"version": "2.1", "screen": 1500, "language": "fr"}
+    shown = example(catalog, catalog.types["client"], now=NOW, seed=bytes(32), values=values)
     assert shown is not None
-    assert shown.report.values["variant"] == "b"
+    assert shown.report.values["version"] == "2.1"
     assert shown.report.values["screen"] == 2
-    assert "variant" not in shown.made_up
+    assert "version" not in shown.made_up
     assert "browser" in shown.made_up
     system = example(catalog, catalog.types["system"], now=NOW, seed=bytes(32))
     assert system is not None
@@ -101,7 +101,7 @@ def test_a_sheet_says_everything(asking: Asking) -> None:
         text = json.dumps([sheet.asks, sheet.facts, [field.says for field in sheet.fields]])
         for part in (entry.question, entry.why, entry.owner, entry.review, "30 days"):
             assert part in text
-        assert "https://r.example" in text
+        assert question.catalog.results in text
         assert question.catalog.topic in text
         assert question.catalog.contact in text
         assert {field.name for field in sheet.fields} == {field.name for field in entry.fields}

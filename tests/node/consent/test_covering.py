@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from methrics.node.clock import ManualClock
@@ -42,7 +42,7 @@ def answer(entry: EventType, fields: frozenset[str] | None = None) -> Answer:
 
 
 def changed(entry: EventType, **parts: Any) -> EventType:
-    wire = {**shown(entry), "entropy_bits": 64, "chart": "table", **parts}
+    wire = {**shown(entry), "entropy_bits": 28, "chart": "table", **parts}
     found = read_type(Reader(strict=True), entry.name, wire)
     assert found is not None
     return found
@@ -181,9 +181,12 @@ def upgrades(draw: st.DrawFn) -> tuple[EventType, EventType]:
         wire["fields"].append(dict(NEW_FIELD))
     if not draw(st.integers(0, 3)):
         wire["retention_days"] = draw(st.integers(1, 900))
-    wire["entropy_bits"] = 64
+    wire["entropy_bits"] = 28
     wire["chart"] = "table"
-    after = read_type(Reader(strict=True), before.name, wire)
+    reader = Reader(strict=False)
+    after = read_type(reader, before.name, wire)
+    # What was added can be too much for one report.
+    assume(after is not None and not reader.problems)
     assert after is not None
     return before, after
 
@@ -228,7 +231,7 @@ def test_the_publisher_holds_back_what_the_newest_catalog_asks_beyond_an_answer(
         "view": changed(shop.types["view"], fields=[*wire["fields"], NEW_FIELD]),
         "visit": changed(shop.types["visit"], why="To sell it."),
     }
-    content = Content(shop.label, 2, shop.id, shop.contact, types)
+    content = Content(shop.label, 2, shop.id, shop.contact, shop.results, types)
     raw = seal(Kind.CATALOG, encode(content.to_wire()), bytes(32))
     newer = load(raw)
     outbox = Journal(paths.outbox(name), clock=clock)

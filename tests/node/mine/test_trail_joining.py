@@ -87,7 +87,7 @@ def test_two_event_types_join_by_what_both_say() -> None:
 
 def test_the_same_rounded_time_joins() -> None:
     own = own_of(report(beat(), START), report({"cores": 1}, START, "system"))
-    found = find(own, Listed(("heartbeat", START, {}), ("system", START + 600, {})))
+    found = find(own, Listed(("heartbeat", START, {}), ("system", START + 3600, {})))
     assert found[SAME_TIME].probability == 1.0
     crowd = Listed(("heartbeat", START, {}), ("system", START, {}), ("system", START, {}))
     assert find(own, crowd)[SAME_TIME].probability == 1 / 2

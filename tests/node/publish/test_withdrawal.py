@@ -223,11 +223,11 @@ async def test_where_no_relay_answers_nothing_left(
 async def test_a_report_with_a_field_that_was_withdrawn_does_not_leave(
     autojump_clock: MockClock, person: Person
 ) -> None:
-    person.record("system", os="linux", python="3.11")
+    person.record("system", os="linux", arch="aarch64")
     await trio.sleep(LONG)
     async with relays(40) as (_, wire):
         await person.publish(wire("relay"), settings("relay"))  # made, but no relay answered
-    person.agree("system", fields=["python"])
+    person.agree("system", fields=["arch"])
     taking = Wire()
     await trio.sleep(3600)
     await person.publish(taking)

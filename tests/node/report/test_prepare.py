@@ -319,7 +319,7 @@ def test_without_consent_rows_stay_where_they_are() -> None:
 
 VALUES: dict[str, dict[str, object]] = {
     "heartbeat": {"version": "1.2", "os": "linux", "country": "FR"},
-    "system": {"version": "1.2", "os": "linux", "python": "3.11", "cores": 2},
+    "system": {"version": "1.2", "os": "linux", "arch": "aarch64", "cores": 2},
     "signin": {"variant": "a", "language": "fr", "new_account": True},
 }
 
@@ -512,7 +512,7 @@ def test_meth_2_for_any_catalog_consent_and_values_only_agreed_wire_values_leave
 
 def test_the_property_is_about_something(tmp_path: Path) -> None:
     """Fields with consent do leave by the same code."""
-    said = {"system": {"os": "linux", "python": "3.11"}, "module": {"module": SECRET}}
+    said = {"system": {"os": "linux", "arch": "aarch64"}, "module": {"module": SECRET}}
     agreed: Allowed = {"system": frozenset({"os"}), "module": None}
     found = live(CATALOG, said, agreed, agreed, str(tmp_path))
     assert [(one.type, one.values) for one in sorted(found, key=lambda one: one.type)] == [

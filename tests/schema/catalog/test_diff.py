@@ -184,11 +184,12 @@ def test_only_the_type_that_changed_asks_again() -> None:
     text = example_source()
     changes = diff(
         parse_source(text),
-        parse_source(text.replace('values = ["a", "b"]', 'values = ["a", "b", "c"]')),
+        parse_source(text.replace('"firefox", "safari"]', '"firefox", "safari", "opera"]')),
     )
-    assert asks_again(changes) == {"signin"}
+    assert asks_again(changes) == {"client"}
     assert [str(change) for change in changes] == [
-        "types.signin.fields.variant.values: was a, b, is a, b, c (asks again)"
+        "types.client.fields.browser.values: was chrome, edge, firefox, safari, "
+        "is chrome, edge, firefox, safari, opera (asks again)"
     ]
 
 
@@ -213,7 +214,7 @@ _SHELL: dict[str, Any] = {
     "resolution": 600,
     "release": {"delay": 300, "jitter": 600},
     "pseudonym": "none",
-    "entropy_bits": 64,
+    "entropy_bits": 28,
     "chart": "line",
     "fields": [],
     "one_in": [1],

@@ -52,8 +52,10 @@ def test_it_shows_what_there_is_to_declare() -> None:
     assert {name: entry.kind for name, entry in types.items()} == {
         "heartbeat": "state",
         "system": "state",
+        "runtime": "state",
         "module": "count",
         "signin": "sequence",
+        "client": "state",
         "retention": "state",
         "assistive": "state",
     }
@@ -128,13 +130,17 @@ def test_mim_7_a_server_reports_after_five_minutes_and_then_every_three_hours() 
 
 @pytest.mark.shows("KPI-1", "KPI-5")
 def test_kpi_1_and_5_the_sign_in_type_is_ready_made_and_coarse() -> None:
-    signin = ABOUT.types["signin"]
+    signin, client = ABOUT.types["signin"], ABOUT.types["client"]
     assert {field.name: field.type for field in signin.fields} == {
-        "version": "version",
         "variant": "enum",
         "email_type": "enum",
         "new_account": "flag",
+    }
+    assert {field.name: field.type for field in client.fields} == {
+        "version": "version",
         "language": "language",
         "screen": "bucket",
         "browser": "enum",
     }
+    # A report of the client contains no time of day, by which it could be joined with a sign-in.
+    assert (client.kind, client.resolution) == ("state", 86_400)

@@ -73,17 +73,13 @@ def test_a_signed_catalog_can_be_linted_as_well() -> None:
             },
             "types.visit.fields",
         ),
+        ("M109", ERROR, {'results = "https://example.org/results"\n': ""}, "catalog.results"),
         ("M201", WARNING, {"jitter = 600": "jitter = 599"}, "types.visit.release.jitter"),
         (
             "M202",
             WARNING,
-            {
-                _PAGE: 'type = "version"\nmax = [9999, 9999]',
-                "[types.visit.fields.page]": '[types.visit.fields.a]\ntype = "country"\n'
-                'says = "Where."\n[types.visit.fields.page]',
-                "entropy_bits = 4": "entropy_bits = 35",
-            },
-            "types.visit.fields",
+            {_PAGE: 'type = "version"\nmax = [9999, 9999]', "bits = 4": "bits = 27"},
+            "types.visit",
         ),
         (
             "M203",
@@ -160,6 +156,7 @@ class Declared:
 
     def __init__(self, wire: dict[str, Any]) -> None:
         self.types = {"sample": type_of(wire)}
+        self.results = "https://example.org/results"
 
 
 @given(type_maps(), st.integers(0, 2**32))
@@ -170,3 +167,70 @@ def test_the_lint_has_a_line_for_everything_and_never_raises(
         assert problem.code in CODES
         assert (problem.severity == WARNING) == CODES[problem.code].startswith("warning: ")
         assert str(problem).isprintable()
+
+
+def kind(name: str, table: str, *, resolution: int = 600, fields: str = "") -> str:
+    """The smallest source as a type of kind `name`, with a budget of 28 bits and without fields."""
+    text = MINIMAL.partition("[types.visit.fields")[0]
+    text = text.replace('"event"', f'"{name}"').replace("bits = 4", "bits = 28")
+    text = text.replace("jitter = 600", f"jitter = {min(resolution, 10800)}")
+    text = text.replace("bits = 28", f"bits = 28\nresolution = {resolution}")
+    return f"{text}\n{table}\n{fields}"
+
+
+def version(*most: int) -> str:
+    """A version field with these largest parts."""
+    return (
+        f'[types.visit.fields.page]\ntype = "version"\nmax = {list(most)}\nsays = "Which version."'
+    )
+
+
+def steps(number: int, edges: list[int], most: int) -> str:
+    """A sequence of at most `most` out of `number` steps."""
+    names = [f"s{index}" for index in range(number)]
+    return f"[types.visit.sequence]\nsteps = {names}\noffset_edges = {edges}\nmax_steps = {most}"
+
+
+_COUNT = "[types.visit.count]\nmax = {}\nwindow = 600"
+
+
+@pytest.mark.shows("NEW-8")
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [
+        # These passed without any finding when the lint counted the fields alone.
+        (kind("count", _COUNT.format(2**32 - 1)), ["M005"]),
+        (kind("sequence", steps(32, [60], 32)), ["M021"]),
+        (kind("sequence", steps(2, [], 32)), ["M021"]),
+        (kind("event", "", fields=version(511, 511, 511)), ["M202", "M207"]),
+        (kind("event", "", fields=version(9999, 9999)), ["M202"]),
+        (kind("event", "", fields=version(511, 511, 1023)), ["M021"]),
+        # The time of day counts as far as it is told.
+        (kind("event", "", fields=version(9999, 9999), resolution=3600), []),
+        (kind("count", _COUNT.format(2**28)), ["M202"]),
+        (kind("count", _COUNT.format(2**28), resolution=86_400), []),
+        # Each part is small by itself: 10, 9 and 8 bits, and two rates.
+        (
+            kind("count", _COUNT.format(1024), fields=version(20, 24)).replace(
+                "bits = 28", "bits = 28\none_in = [1, 100]"
+            ),
+            [],
+        ),
+        (
+            kind("count", _COUNT.format(1024), fields=version(511, 255)).replace(
+                "bits = 28", "bits = 28\none_in = [1, 100]"
+            ),
+            ["M021"],
+        ),
+    ],
+)
+def test_the_whole_report_counts_and_not_only_its_fields(text: str, codes: list[str]) -> None:
+    _, problems = lint_text(text, NOW)
+    found = [one.code for one in problems if one.code != "M205"]
+    assert found == codes
+
+
+def test_a_pseudonym_links_counts_and_sequences_too() -> None:
+    text = kind("sequence", steps(6, [5, 15, 60, 300], 5), resolution=86_400)
+    text = text.replace("bits = 28", 'bits = 28\npseudonym = "session"')
+    assert "M203" in [one.code for one in lint_text(text, NOW)[1]]

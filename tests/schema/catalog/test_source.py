@@ -22,6 +22,7 @@ MINIMAL = """
 [catalog]
 label = "tiny"
 contact = "me"
+results = "https://example.org/results"
 
 [types.visit]
 kind = "event"
@@ -173,8 +174,8 @@ def test_the_smallest_source_gets_the_defaults() -> None:
 
 
 def test_fields_keep_the_order_of_the_source() -> None:
-    names = [field.name for field in parse_source(example_source()).types["signin"].fields]
-    assert names[:3] == ["version", "variant", "email_type"]
+    names = [field.name for field in parse_source(example_source()).types["client"].fields]
+    assert names == ["version", "language", "screen", "browser"]
 
 
 def test_decimal_edges_are_written_exactly() -> None:

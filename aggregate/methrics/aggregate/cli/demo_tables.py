@@ -24,7 +24,7 @@ QUERIES = (
     (
         "Machines (all are this one)",
         """
-        SELECT os, arch, python, code.label AS cores, count(*) AS reports
+        SELECT os, arch, code.label AS cores, count(*) AS reports
         FROM demo.system
         JOIN type ON type.name = 'system'
         JOIN code ON code.type = type.n AND code.field = 'cores' AND code.value = system.cores

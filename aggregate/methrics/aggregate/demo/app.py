@@ -48,7 +48,6 @@ def play(recorder: Recorder, who: Person, visit: Visit, clock: ManualClock) -> N
         transport="tls",
     )
     with recorder.sequence("signin", variant=who.variant, email_type="known") as signin:
-        signin.set(language=who.language, browser=who.browser, screen=who.width)
         for step, seconds in visit.signin:
             clock.advance(seconds)
             signin.step(step)

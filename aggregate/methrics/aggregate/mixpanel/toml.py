@@ -26,6 +26,7 @@ _FILLED = {
     "owner": "-",
     "review": "https://example.org/review",
     "contact": "https://example.org/contact",
+    "results": "https://example.org/results",
 }
 _HINT = {
     "question": "what do you want to know? end it in a question mark",
@@ -33,6 +34,7 @@ _HINT = {
     "owner": "who answers for it?",
     "review": "where was it agreed upon? a link, https://",
     "contact": "whom can people ask? a link or an address",
+    "results": "where can people see the results? a link, https://",
 }
 
 _RELEASE = {"delay": 600, "jitter": 7200}
@@ -126,6 +128,7 @@ def _head(whole: Draft, *, filled: bool) -> TOMLDocument:
     catalog = tomlkit.table()
     catalog.add("label", whole.label)
     catalog.add("contact", _human("contact", filled=filled))
+    catalog.add("results", _human("results", filled=filled))
     catalog.add(tomlkit.nl())
     for left in whole.left_out:
         if not left.event:

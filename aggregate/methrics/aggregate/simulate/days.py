@@ -22,7 +22,6 @@ from methrics.schema.catalog.catalog import Catalog
 
 SharedPlans = dict[str, dict[str, TypePlan]]
 
-PHONES = {"android": 390, "ios": 390}
 """Screens of phones, in pixels."""
 
 
@@ -125,7 +124,6 @@ def _serve(app: Recorder, profile: Profile, visit: Visit) -> None:
     app.record(
         "system",
         os=profile.os,
-        python=("3.11", "3.12", "3.13")[profile.n % 3],
         arch="x86_64" if profile.n % 4 else "aarch64",
         cores=1 << profile.n % 6,
         uptime=24 * visit.age + 1,
@@ -141,9 +139,6 @@ def _sign_in(install: Install, app: Recorder, profile: Profile, visit: Visit) ->
         "signin",
         variant=profile.variant,
         email_type=email_type(profile, visit),
-        language=profile.language,
-        browser=profile.browser,
-        screen=PHONES.get(profile.os, profile.screen),
         new_account=visit.age == 0 and visit.signin[-1][0] == "signed_in",
     ) as signin:
         for step, pause in visit.signin:

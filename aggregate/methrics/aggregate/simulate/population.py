@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from methrics.aggregate.simulate.settings import DAY, Settings
-from methrics.aggregate.simulate.story import BROWSERS, WIDTHS, Script, scripts
+from methrics.aggregate.simulate.story import Script, scripts
 from methrics.aggregate.simulate.zones import ZONES, Zone
 
 HOUR, MINUTE = 3600, 60
@@ -32,6 +32,8 @@ WILLING = {"windows": 1.3, "macos": 0.9, "linux": 0.7, "freebsd": 0.6, "android"
 """How willing users of a system are to share: `opt_in ** (1 / willing)` of them agree. So consent
 correlates with the system, as it does for real people."""
 
+BROWSERS = ("chrome", "chrome", "edge", "firefox", "safari")
+WIDTHS = (390, 820, 1366, 1920, 2560)
 MODULES = ("archive", "bookmarks", "carbons", "disco", "muc", "presence", "push", "roster")
 BACKENDS = ("sqlite", "postgresql", "mysql", "memory", "redis")
 

@@ -7,10 +7,6 @@ from dataclasses import dataclass
 
 DAY = 86_400
 
-LANGUAGES = ("de", "en", "en", "es", "fr", "nl")
-BROWSERS = ("chrome", "chrome", "edge", "firefox", "safari")
-WIDTHS = (390, 820, 1366, 1920, 2560)
-
 Script = tuple[tuple[str, int], ...]
 """Steps of one sign-in, each with the seconds that pass before it."""
 
@@ -49,9 +45,6 @@ class Person:
     number: int
     version: str
     variant: str
-    language: str
-    browser: str
-    width: int
     visits: tuple[Visit, ...]
 
 
@@ -74,8 +67,5 @@ def person(number: int, *, today: int, days: int) -> Person:
         number,
         version=rng.choice(("1.4", "1.5", "1.5", "1.6")),
         variant=variant,
-        language=rng.choice(LANGUAGES),
-        browser=rng.choice(BROWSERS),
-        width=rng.choice(WIDTHS),
         visits=visits,
     )

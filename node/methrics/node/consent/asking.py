@@ -43,9 +43,9 @@ class Asking:
 
     `surface`: how the person answers ("app", "terminal", "page"), for the ledger's history.
     `examples`: for each event type, values that the app would record, for the example reports.
-    `results`: the address of charts of the results. `moved`: if the ledger was damaged when an
-    answer was written, the name under which the damaged file was kept; otherwise None. `file`: the
-    file of the only catalog, for commands that a person can type.
+    `moved`: if the ledger was damaged when an answer was written, the name under which the damaged
+    file was kept; otherwise None. `file`: the file of the only catalog, for commands that a person
+    can type.
     """
 
     def __init__(
@@ -56,7 +56,6 @@ class Asking:
         environment: str = PRODUCTION,
         app_version: str | None = None,
         examples: Mapping[str, Mapping[str, object]] | None = None,
-        results: str = "",
         surface: str = "app",
         clock: Clock | None = None,
         file: str = "",
@@ -68,7 +67,6 @@ class Asking:
         self._environment = environment
         self._app_version = app_version
         self._examples = examples or {}
-        self._results = results
         self._clock = clock or Clock()
         self._file = file
         self._seed = os.urandom(32)  # keys of example reports derive from it
@@ -113,9 +111,7 @@ class Asking:
             one.namespace in apps and one.answer is not None and one.answer.on
             for one in self.questions(everything=True)
         )
-        results = [self._results] if self._results else []
-        back = way_back(self.paths)
-        return first_screen(asked, before=before, way_back=back, results=results)
+        return first_screen(asked, before=before, way_back=way_back(self.paths))
 
     def sheet(self, question: Question) -> Sheet:
         """Returns the texts to show about `question`, with an example report."""
@@ -125,7 +121,6 @@ class Asking:
             seed=self._seed,
             values=self._examples.get(question.event_type.name),
             app_version=self._app_version,
-            results=self._results,
         )
 
     def answer(

@@ -83,17 +83,15 @@ class FirstScreen:
     changed: bool
 
 
-def first_screen(
-    questions: Sequence[Question], *, before: bool, way_back: str, results: Sequence[str] = ()
-) -> FirstScreen:
+def first_screen(questions: Sequence[Question], *, before: bool, way_back: str) -> FirstScreen:
     """Returns the content of the first screen about `questions`.
 
     `before`: whether the person has allowed something of these apps before. `way_back`: the command
     that shows and changes answers on this installation, or other words for the way there.
-    `results`: the addresses of charts of the results.
     """
     apps = ", ".join(dict.fromkeys(one.catalog.label for one in questions))
     rows = tuple(_row(number, one) for number, one in enumerate(questions, 1))
+    results = dict.fromkeys(one.catalog.results for one in questions if one.catalog.results)
     changed = any(one.state == CHANGED for one in questions)
     direct = any("direct" in one.answer.routes for one in questions if one.answer is not None)
     facts = (
@@ -101,7 +99,7 @@ def first_screen(
         ("Who sees it", _SEEN_DIRECTLY if direct else _SEEN),
         ("Can I undo it", _UNDO),
         (TO_STOP, way_back),
-        ("Results", " ".join(dict.fromkeys(results)) or _NO_RESULTS),
+        ("Results", " ".join(results) or _NO_RESULTS),
         (IF_NO_LABEL, _IF_NO_MORE if changed else IF_NO),
     )
     title = f"May {apps} share usage reports?"

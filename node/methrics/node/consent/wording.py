@@ -100,11 +100,9 @@ def sheet(
     seed: bytes,
     values: Mapping[str, object] | None = None,
     app_version: str | None = None,
-    results: str = "",
 ) -> Sheet:
     """Returns the texts about `question` at `now` (Unix seconds). `values`: the values that the app
-    would record, for the example. `results`: the address at which the app publishes its charts.
-    Raises ValueError for values that the type does not accept."""
+    would record, for the example. Raises ValueError for values that the type does not accept."""
     entry = question.event_type
 
     def made(*, stamped: bool) -> Example | None:
@@ -131,7 +129,7 @@ def sheet(
         entry.name,
         entry.question,
         question.changes,
-        tuple(_facts(question, results)),
+        tuple(_facts(question)),
         tuple(_field(field, reported, made_up) for field in entry.fields),
         diagnostic(decode(split(shown.raw).payload, limit=ITEM_MAX)) if shown else "",
         _note(entry, shown.report, made_up, len(shown.raw)) if shown else "",
@@ -139,7 +137,7 @@ def sheet(
     )
 
 
-def _facts(question: Question, results: str) -> list[tuple[str, str]]:
+def _facts(question: Question) -> list[tuple[str, str]]:
     entry, catalog = question.event_type, question.catalog
     facts = [
         ("Why", entry.why),
@@ -154,7 +152,8 @@ def _facts(question: Question, results: str) -> list[tuple[str, str]]:
         facts.append(("Together", total_words(catalog)))
     seen = "Anyone can collect the reports and count them, on the topic " + catalog.topic
     facts.append(("Who sees it", SEEN))
-    facts.append(("Results", f"See {results}. {seen}." if results else f"{seen}."))
+    results = f"See {catalog.results}. {seen}." if catalog.results else f"{seen}."
+    facts.append(("Results", results))
     facts.append(("Chart", f"The results are shown as {chart_words(entry.chart)}."))
     return facts
 

@@ -1,7 +1,7 @@
 """The recorder, which apps call. It raises no error into the app and never waits for a network.
 
     recorder = methrics.node.open(CATALOG, app_version="1.4")
-    recorder.record("signin", language="fr")
+    recorder.record("heartbeat", os="linux")
 
 Without consent (the default), a call returns False within a microsecond and makes no row, id, file,
 thread or socket. With consent, True means that the event is in the outbox and survives a kill -9 of
@@ -152,14 +152,13 @@ class Recorder:
         starts: int,
         used_seconds: float,
         examples: Mapping[str, Mapping[str, object]] | None = None,
-        results: str = "",
     ) -> bool:
         """Asks the person at the terminal, if it is time to ask; returns True if it asked.
 
         Call it once, at a quiet moment; it waits for the person. `starts` and `used_seconds`: the
         app's own count of its starts, and the time for which it was used. Methrics does not count
         them, because it writes nothing before a yes. `examples`: event type -> values that the app
-        would record. `results`: where charts can be seen. Raises only KeyboardInterrupt.
+        would record. Raises only KeyboardInterrupt.
         """
 
         def work() -> bool:
@@ -168,7 +167,7 @@ class Recorder:
             from methrics.node.consent.questions import Uses
             from methrics.node.consent.terminal import ask_in_terminal
 
-            asking = self.asking(examples=examples, results=results, surface="terminal")
+            asking = self.asking(examples=examples, surface="terminal")
             uses = Uses(starts, used_seconds)
             return ask_in_terminal(asking, uses, stdin=sys.stdin, stdout=sys.stdout)
 
@@ -178,14 +177,13 @@ class Recorder:
         self,
         *,
         examples: Mapping[str, Mapping[str, object]] | None = None,
-        results: str = "",
         surface: str = "app",
     ) -> Asking:
         """Returns the questions, the texts to show and the means to answer, for an app that asks
         in its own user interface.
 
-        `examples` and `results` as for `ask`; `surface` names the interface in the ledger's
-        history. Unlike a recorder, the returned object raises LocalError.
+        `examples` as for `ask`; `surface` names the interface in the ledger's history. Unlike a
+        recorder, the returned object raises LocalError.
         """
         from methrics.node.consent.asking import Asking
 
@@ -195,7 +193,6 @@ class Recorder:
             environment=self._settings.environment,
             app_version=self._settings.app_version,
             examples=examples,
-            results=results,
             surface=surface,
             clock=self._clock,
             file=self._settings.catalog_file,

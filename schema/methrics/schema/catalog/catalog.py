@@ -31,10 +31,22 @@ class Catalog:
 
     `id`: the id of the catalog's signed item, 32 bytes. `key`: the namespace key, 32 bytes. `raw`:
     the exact bytes of the signed item. `number`: 1 for the first catalog of a namespace.
-    `previous`: the id of the previous catalog, None for number 1. `types`: event types by name.
+    `previous`: the id of the previous catalog, None for number 1. `results`: the https address at
+    which the results can be seen, "" if there is none. `types`: event types by name.
     """
 
-    __slots__ = ("_content", "contact", "id", "key", "label", "number", "previous", "raw", "types")
+    __slots__ = (
+        "_content",
+        "contact",
+        "id",
+        "key",
+        "label",
+        "number",
+        "previous",
+        "raw",
+        "results",
+        "types",
+    )
 
     def __init__(self, content: Content, key: bytes, id: bytes, raw: bytes) -> None:
         self._content = content
@@ -45,6 +57,7 @@ class Catalog:
         self.number = content.number
         self.previous = content.previous
         self.contact = content.contact
+        self.results = content.results
         self.types: Mapping[str, EventType] = MappingProxyType(content.types)
 
     @classmethod
@@ -158,4 +171,6 @@ def _chained(content: Content, previous: Catalog) -> Content:
             f"the source names another previous catalog than catalog {previous.number}",
             "leave number and previous out of the source; --previous sets them",
         )
-    return Content(content.label, number, previous.id, content.contact, content.types)
+    return Content(
+        content.label, number, previous.id, content.contact, content.results, content.types
+    )

@@ -1,4 +1,4 @@
-"""The protocol of everything that declares event types."""
+"""The protocols of everything that declares event types."""
 
 from __future__ import annotations
 
@@ -14,4 +14,13 @@ class Declares(Protocol):
     @property
     def types(self) -> Mapping[str, EventType]:
         """Return the event types by name."""
+        ...
+
+
+class Publishes(Declares, Protocol):
+    """A catalog or its source, which also names an address for the results."""
+
+    @property
+    def results(self) -> str:
+        """Return the address at which the results can be seen, "" if there is none."""
         ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from methrics.schema.catalog.chance import odds
-from methrics.schema.catalog.declares import Declares
+from methrics.schema.catalog.declares import Declares, Publishes
 from methrics.schema.catalog.epsilon import (
     EPSILON_TOTAL_MAX,
     EPSILON_TOTAL_USUAL,
@@ -28,7 +28,7 @@ EXPIRY_MAX_DAYS = 3 * 366
 UNIQUE_BITS = 33
 """With this many bits, a report could identify each person on Earth: 2^33 is over 8 billion."""
 LINKED_BITS = 16
-"""If the fields have more bits than this, the lint warns about a pseudonym (M203): linked reports
+"""If a report has more bits than this, the lint warns about a pseudonym (M203): linked reports
 would form a profile."""
 RETENTION_USUAL_DAYS = 760
 """Days of retention above which the lint warns (M204): year-on-year charts need two years and a
@@ -61,9 +61,10 @@ CODES: dict[str, str] = {
     "M015": "a report could exceed the size limit",
     "M016": "a report could hold more bits than the entropy budget",
     "M017": "the number does not fit the previous catalog",
-    "M018": "a review link that does not start with https://",
+    "M018": "a link or an address of results that is not an https address",
     "M019": "a source that does not fit the type of the field",
     "M020": "randomized response on a field that cannot use it",
+    "M021": "a report could have more than 2^28 different contents",
     "M101": "the type has expired",
     "M102": "the type expires more than three years ahead",
     "M103": "reports would be late even if sent on schedule",
@@ -72,9 +73,10 @@ CODES: dict[str, str] = {
     "M106": "a type that counts days, with a resolution that does not divide a day",
     "M107": "a first-of-period flag in a type that reports on milestones only",
     "M108": "randomized response in a type that cannot count each install once",
+    "M109": "no address at which the results can be seen",
     "M110": "randomized responses that together hide nothing",
     "M201": "warning: the jitter is so short that the arrival of a report reveals its time",
-    "M202": "warning: the fields could identify each person on Earth",
+    "M202": "warning: a report and its time of day could identify each person on Earth",
     "M203": "warning: a pseudonym on a type with many bits allows profiles",
     "M204": "warning: reports are kept longer than year-on-year charts need",
     "M205": "warning: the entropy budget is far larger than needed",
@@ -85,9 +87,12 @@ CODES: dict[str, str] = {
 """Maps each code to its meaning."""
 
 
-def lint(declared: Declares, now: int) -> list[Problem]:
-    """Find errors and warnings in each event type at the time `now` (Unix seconds)."""
+def lint(declared: Publishes, now: int) -> list[Problem]:
+    """Find errors and warnings in a catalog at the time `now` (Unix seconds)."""
     problems: list[Problem] = []
+    if not declared.results:
+        message = "is missing; add the https address at which people can see the results"
+        problems.append(Problem("M109", "catalog.results", message))
     for name, entry in declared.types.items():
         where = f"types.{name}"
         problems += _dates(entry, where, now)
@@ -163,16 +168,18 @@ def _privacy(entry: EventType, where: str) -> list[Problem]:
             f"is too short for times rounded to {entry.resolution} seconds; set at least {step}"
         )
         problems.append(Problem("M201", f"{where}.release.jitter", message, WARNING))
-    if entry.field_bits > UNIQUE_BITS:
+    moments = max(1, _DAY // entry.resolution)
+    if entry.domain * moments > 1 << UNIQUE_BITS:
         message = (
-            f"fields hold {entry.field_bits:.1f} bits, and {UNIQUE_BITS} suffice to identify each "
-            "person on Earth; coarsen some fields, or split the type"
+            f"a report can have {entry.bits:.1f} bits and {moments} times of day, and together "
+            f"{UNIQUE_BITS} bits suffice to identify each person on Earth; coarsen the type or its "
+            "resolution, or split it"
         )
-        problems.append(Problem("M202", f"{where}.fields", message, WARNING))
-    if entry.pseudonym != "none" and entry.field_bits > LINKED_BITS:
+        problems.append(Problem("M202", where, message, WARNING))
+    if entry.pseudonym != "none" and entry.domain > 1 << LINKED_BITS:
         message = (
-            f"links reports of {entry.field_bits:.1f} bits to one person for a {entry.pseudonym}; "
-            "use none, or fewer fields"
+            f"links reports of {entry.bits:.1f} bits to one person for a {entry.pseudonym}; "
+            "use none, or coarsen the type"
         )
         problems.append(Problem("M203", f"{where}.pseudonym", message, WARNING))
     if entry.retention_days > RETENTION_USUAL_DAYS:

@@ -42,6 +42,7 @@ from methrics.schema.wire.reading import (
     OVER_BUDGET,
     REPEATED,
     TOO_LARGE,
+    TOO_MANY_CONTENTS,
     TOO_SOON,
     UNKNOWN_WORD,
     WRONG_TYPE,
@@ -55,7 +56,7 @@ CHARTS = ("line", "bar", "stack", "funnel", "table")
 
 NUMBER_MAX = 2**32 - 1
 TIME_MAX = 2**32 - 1
-COUNT_LIMIT = 2**32 - 1
+COUNT_LIMIT = 2**ENTROPY_MAX
 ONE_IN_MAX = 1_000_000
 
 _TYPE_WORDS = (
@@ -69,7 +70,7 @@ _CATALOG_KEYS = ("label", "number", "contact", "types")
 class Content:
     """The content of a catalog without key and signature; a catalog and its source both have it."""
 
-    __slots__ = ("contact", "label", "number", "previous", "types")
+    __slots__ = ("contact", "label", "number", "previous", "results", "types")
 
     def __init__(
         self,
@@ -77,12 +78,14 @@ class Content:
         number: int,
         previous: bytes | None,
         contact: str,
+        results: str,
         types: dict[str, EventType],
     ) -> None:
         self.label = label
         self.number = number
         self.previous = previous
         self.contact = contact
+        self.results = results
         self.types = types
 
     def to_wire(self) -> dict[str, object]:
@@ -93,17 +96,20 @@ class Content:
             "contact": self.contact,
             "types": {name: entry.to_wire() for name, entry in self.types.items()},
         }
+        if self.results:
+            wire["results"] = self.results
         return wire if self.previous is None else {**wire, "previous": self.previous}
 
 
 def read_content(reader: Reader, value: object) -> Content:
     """Read a catalog's content from its payload's map. It is valid only if `reader` has no
     problem."""
-    table = reader.table(value, "catalog", _CATALOG_KEYS, ("previous",))
+    table = reader.table(value, "catalog", _CATALOG_KEYS, ("previous", "results"))
     get = table.get
     label = reader.label(get("label", ABSENT), "catalog.label")
     number = reader.uint(get("number", ABSENT), "catalog.number", 1, NUMBER_MAX)
     contact = reader.text(get("contact", ABSENT), "catalog.contact", CONTACT_MAX)
+    results = reader.address(get("results", ABSENT), "catalog.results", CONTACT_MAX)
     previous = table.get("previous")
     if previous is not None and (type(previous) is not bytes or len(previous) != 32):
         reader.complain(WRONG_TYPE, "catalog.previous", "should be the 32 bytes of a catalog's id")
@@ -128,7 +134,7 @@ def read_content(reader: Reader, value: object) -> Content:
             found = read_type(reader, name, entry)
             if found is not None:
                 types[name] = found
-    return Content(label, number, previous, contact, types)
+    return Content(label, number, previous, contact, results, types)
 
 
 def read_type(reader: Reader, name: str, value: object) -> EventType | None:
@@ -185,7 +191,14 @@ def read_type(reader: Reader, name: str, value: object) -> EventType | None:
 
 def _check_bounds(reader: Reader, where: str, found: EventType) -> None:
     # This compares whole numbers, because logarithms round differently between implementations.
-    if found.distinguishable > 1 << found.entropy_bits:
+    if found.domain > 1 << ENTROPY_MAX:
+        reader.complain(
+            TOO_MANY_CONTENTS,
+            where,
+            f"a report can hold {found.bits:.2f} bits, and no type may hold more than "
+            f"{ENTROPY_MAX}; remove or coarsen fields, steps or counts, or split the type",
+        )
+    elif found.distinguishable > 1 << found.entropy_bits:
         reader.complain(
             OVER_BUDGET,
             where,

@@ -1,7 +1,7 @@
 """Read a catalog source: the TOML that a developer writes becomes the content to sign.
 
-    [catalog]                label, contact; number and previous (hex), unless signing fills them
-                             in
+    [catalog]                label, contact, results; number and previous (hex), unless signing
+                             fills them in
     [types.NAME]             kind, question, why, owner, review, expires, retention_days,
                              entropy_bits, chart; lateness_days, resolution, pseudonym,
                              one_in, work
@@ -82,6 +82,11 @@ class CatalogSource:
         return self.content.contact
 
     @property
+    def results(self) -> str:
+        """Return the address at which the results can be seen, "" if there is none."""
+        return self.content.results
+
+    @property
     def types(self) -> dict[str, EventType]:
         """Return the event types by name."""
         return self.content.types
@@ -133,7 +138,9 @@ def _translate(reader: Reader, document: dict[str, object]) -> dict[str, object]
             )
     head = document.get("catalog")
     if isinstance(head, dict):
-        head = reader.table(head, "catalog", (), ("label", "number", "previous", "contact"))
+        head = reader.table(
+            head, "catalog", (), ("label", "number", "previous", "contact", "results")
+        )
         wire.update(number=1)
         wire.update(head)
         if "previous" in head:

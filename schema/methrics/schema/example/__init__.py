@@ -33,7 +33,7 @@ def example_bytes() -> bytes:
 
 
 def example_catalog() -> Catalog:
-    """Load the example catalog: heartbeat, system, module, signin, retention and assistive."""
+    """Load the example catalog, whose event types an app may copy."""
     return load(example_bytes(), verify=False)
 
 

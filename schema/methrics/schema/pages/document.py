@@ -11,6 +11,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from methrics.schema.wire.reading import is_address
+
 
 @dataclass(frozen=True, slots=True)
 class Strong:
@@ -83,7 +85,6 @@ class Document:
     blocks: tuple[Block, ...]
 
 
-_URL = re.compile(r"https://[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/?=&%+#-]*)?")
 _NAME = re.compile(r"[A-Za-z0-9 ._<>|/=-]+")
 _MARKS = re.compile(r"[\\`*_{}\[\]<>|~&$@^!#=]|:(?=\S)")
 _FIRST = re.compile(r"^(\d+(?=[.)])|(?=[-+]))(.)")
@@ -117,7 +118,7 @@ def spaced(span: str, shown: str) -> str:
 def is_link(url: str) -> bool:
     """Tell whether `url` may be a link: https, without characters that HTML or Markdown
     interprets."""
-    return _URL.fullmatch(url) is not None
+    return is_address(url)
 
 
 def spans(text: Text) -> tuple[Span, ...]:

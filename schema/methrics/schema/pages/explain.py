@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from methrics.schema.catalog.chance import randomized_words
-from methrics.schema.catalog.declares import Declares
+from methrics.schema.catalog.declares import Publishes
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.fields import Field
 
@@ -27,7 +27,7 @@ PSEUDONYM_WORDS = {
 _UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
-class Described(Declares, Protocol):
+class Described(Publishes, Protocol):
     """A catalog or its source, with its label, number and contact."""
 
     @property

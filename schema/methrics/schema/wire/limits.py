@@ -76,7 +76,7 @@ WHY_MAX = 480
 """The most bytes of an event type's reason: two sentences."""
 
 CONTACT_MAX = 200
-"""The most bytes of a contact, an owner or a review link."""
+"""The most bytes of a contact, an owner, a review link or the address of the results."""
 
 TYPES_MAX = 64
 """The most event types of one catalog."""
@@ -84,8 +84,9 @@ TYPES_MAX = 64
 STEPS_MAX = 32
 """The most declared steps of a sequence, and the most steps in one report."""
 
-ENTROPY_MAX = 64
-"""Bits: the largest entropy budget an event type may declare."""
+ENTROPY_MAX = 28
+"""Bits: the most different reports of one event type, time apart, and its largest entropy budget.
+2^28 is a thirtieth of the people on Earth (docs/decisions/0014-28-bits.md)."""
 
 WORK_MAX = 24
 """The largest `work` of an event type, in bits: it takes seconds on a desktop computer, and a

@@ -34,6 +34,7 @@ BROKEN_CHAIN = "M017"
 BAD_LINK = "M018"
 BAD_SOURCE = "M019"
 BAD_RANDOMIZE = "M020"
+TOO_MANY_CONTENTS = "M021"
 
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz")
 _DIGIT = frozenset("0123456789")
@@ -41,6 +42,8 @@ _LETTER_DIGIT = _LOWER | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ") | _DIGIT
 _NAME = _LOWER | _DIGIT | {"_"}
 _LABEL = _LOWER | _DIGIT | {"-"}
 _WORD = _LETTER_DIGIT | frozenset(" ._+/-")
+_HOST = _LETTER_DIGIT | frozenset(".-")
+_PATH = _LETTER_DIGIT | frozenset("._~/?=&%+#-")
 NAME_MAX = 32
 """The most characters of a name, a label or a word."""
 
@@ -192,6 +195,15 @@ class Reader:
         rule = "letters, digits, inner spaces and ._+/-, at most 32 characters"
         return self._spelled(value, where, is_word, rule)
 
+    def address(self, value: object, where: str, limit: int) -> str:
+        """Read a web address of at most `limit` bytes that any program can turn into a link."""
+        found = self.text(value, where, limit)
+        if found and not is_address(found):
+            rule = "should be an address such as https://example.org/charts, of plain characters"
+            self.complain(BAD_LINK, where, rule)
+            return ""
+        return found
+
     def unique(self, values: Sequence[str], where: str) -> tuple[str, ...]:
         """Return `values`; complain if a value is repeated."""
         seen: set[str] = set()
@@ -235,6 +247,25 @@ def is_word(text: str) -> bool:
         and text[0] in _LETTER_DIGIT
         and text[-1] != " "
         and set(text) <= _WORD
+    )
+
+
+def is_address(text: str) -> bool:
+    """Tell whether `text` matches
+    `https://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[A-Za-z0-9._~/=+#&%?-]*)?`.
+
+    Such an address has no user name, and no character that HTML, Markdown or a shell interprets
+    within quotes.
+    """
+    if not text.startswith("https://"):
+        return False
+    authority, _, path = text[len("https://") :].partition("/")
+    host, colon, port = authority.partition(":")
+    return (
+        host[:1] in _LETTER_DIGIT
+        and set(host) <= _HOST
+        and (not colon or (0 < len(port) <= 5 and set(port) <= _DIGIT))
+        and set(path) <= _PATH
     )
 
 
