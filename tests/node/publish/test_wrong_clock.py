@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from publish_making import BASE, LONG, NAMESPACE, Person, Wire
 from row_making import Rows
+from trio.testing import MockClock
 
 from methrics.node.clock import ManualClock
+from methrics.node.consent.ledger import grant
 from methrics.node.outbox.erasures import Erasures, SignedErasure
 from methrics.node.outbox.journal import Journal
-from methrics.node.outbox.periods import DAY
+from methrics.node.outbox.periods import DAY, week_start
 from methrics.node.outbox.rows import (
     CLOCK_SLACK,
     ERASURE_MAX,
@@ -113,3 +117,30 @@ def test_an_erasure_does_not_wait_for_a_time_of_a_wrong_clock(
     erasures.request([SignedErasure(key_index=0, raw=b"raw", due=due)], made)
     assert len(erasures.due(NOW, {"relay"})) == leaves
     assert journal.next_due() == (0 if leaves else due)
+
+
+def test_a_week_of_installation_of_a_clock_that_was_ahead_is_repaired(journal: Journal) -> None:
+    assert journal.identity(NOW + 400 * DAY).install_week == week_start(NOW + 400 * DAY)
+    first = journal.identity(0)
+    assert first.install_week == week_start(NOW + 400 * DAY), "a clock of 1970 repairs nothing"
+    repaired = journal.identity(NOW)
+    assert (repaired.install_week, repaired.seed) == (week_start(NOW), first.seed)
+    assert journal.identity(NOW + 400 * DAY).install_week == week_start(NOW)
+    assert journal.identity(NOW - 21 * DAY).install_week == week_start(NOW), "an old row is normal"
+
+
+async def test_no_report_is_made_while_the_clock_stands_before_this_software(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    person, wire = Person(tmp_path), Wire()
+    grant(person.paths, NAMESPACE, ("heartbeat",), now=BASE)
+    person.clock.shift = -BASE
+    person.record()
+    await trio.sleep(LONG)
+    await person.publish(wire)
+    assert (wire.opened, person.states()) == (0, {})
+    person.clock.shift = 0
+    person.record()
+    await trio.sleep(LONG)
+    await person.publish(wire)
+    assert len(wire.sent) == 1

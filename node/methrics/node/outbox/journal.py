@@ -22,6 +22,8 @@ from methrics.node.outbox.due_times import NEXT_DUE, PENDING, REPORT_DUE, WAITIN
 from methrics.node.outbox.fold import ALL_TYPES, DROPPED, Fold
 from methrics.node.outbox.periods import week_start
 from methrics.node.outbox.rows import (
+    CLOCK_FLOOR,
+    INSTALL_SLACK,
     NEVER_LEFT,
     Identity,
     Pace,
@@ -198,6 +200,12 @@ class Journal:
                     "install_week": week_start(now),
                 }
                 con.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", found.items())
+            elif CLOCK_FLOOR <= now < found["install_week"] - INSTALL_SLACK:
+                found["install_week"] = week_start(now)  # the clock was ahead at the first call
+                con.execute(
+                    "UPDATE meta SET value = ? WHERE name = 'install_week'",
+                    (found["install_week"],),
+                )
         return Identity(
             seed=found["seed"],
             next_index=found["next_index"],

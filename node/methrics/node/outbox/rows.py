@@ -23,6 +23,14 @@ CLOCK_SLACK = 86_400
 """A time of the past that was stored as more than this many seconds after now was stored while the
 clock was ahead. The times that were drawn with it are not waited for."""
 
+CLOCK_FLOOR = 1_735_689_600
+"""2025-01-01, in Unix seconds: before this software existed. A clock that is earlier has lost its
+battery and was not set since, so no report is made and nothing is repaired."""
+
+INSTALL_SLACK = 35 * 86_400
+"""Seconds by which the week of installation may be later than a row: more than the age of any row,
+because rows may be reported that are older than the first report."""
+
 POSTPONED_MAX = 6 * 3600
 """Most seconds by which a failed attempt to send a report postpones it. A due time further in the
 future was stored while the clock was ahead."""

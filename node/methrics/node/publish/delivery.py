@@ -27,7 +27,7 @@ from methrics.node.outbox.erasures import Erasures, JournaledErasure
 from methrics.node.outbox.found import read_catalogs
 from methrics.node.outbox.interfaces import PublisherJournal
 from methrics.node.outbox.journal import AGE_MAX
-from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, Pending, Receipt
+from methrics.node.outbox.rows import ACKNOWLEDGED, CLOCK_FLOOR, STRUCK, Pending, Receipt
 from methrics.node.process.worker import Worker
 from methrics.node.publish.permission import AskConsent
 from methrics.node.publish.retries import backoff
@@ -160,6 +160,8 @@ class Delivery:
     def _make_once(self, result: PassResult) -> None:
         journal, now = self._journal, self._clock.now()
         allowed = self._allowed()
+        if now < CLOCK_FLOOR:
+            return
         pending = journal.pending(now, ALL)
         if not pending.rows or not allowed:
             return
