@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -99,7 +99,8 @@ class Host:
                 line = self._line(wait)
             except queue.Empty:
                 assert deadline is not None, "a child hangs"
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has just ended, and its line is on the way
+                    os.kill(pid, signal.SIGKILL)
                 deadline = None
                 continue
             word, _, what = line.partition(" ")

@@ -1,3 +1,3 @@
-"""The outbox: one SQLite file per app with recorded events, reports and erasures."""
+"""The outbox: one SQLite file per app with waiting rows, reports and erasures."""
 
 __all__: list[str] = []
