@@ -67,6 +67,7 @@ _ROW = (
 )  # fmt: skip
 _TABLES = ("event", "counter", "state")
 _PACE = ("type", "last", "next", "first_day", "first_week")
+_IDENTITY = ("seed", "next_index", "install_week")
 _PACES = f"SELECT {', '.join(_PACE)} FROM pace"
 _SAVED = attrgetter(*_PACE)
 
@@ -201,16 +202,10 @@ class Journal:
                 }
                 con.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", found.items())
             elif CLOCK_FLOOR <= now < found["install_week"] - INSTALL_SLACK:
-                found["install_week"] = week_start(now)  # the clock was ahead at the first call
-                con.execute(
-                    "UPDATE meta SET value = ? WHERE name = 'install_week'",
-                    (found["install_week"],),
-                )
-        return Identity(
-            seed=found["seed"],
-            next_index=found["next_index"],
-            install_week=found["install_week"],
-        )
+                week = week_start(now)  # the clock was ahead at the first call
+                con.execute("UPDATE meta SET value = ? WHERE name = 'install_week'", (week,))
+                found["install_week"] = week
+        return from_row(Identity, _IDENTITY, [found[name] for name in _IDENTITY])
 
     def journal(
         self,
