@@ -11,8 +11,10 @@ import contextlib
 import sqlite3
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from methrics.node.outbox.periods import period
+from methrics.node.spool.folder import FIRST
 from methrics.node.spool.reader import Contents, OpenSpool, SlotFound, names_here, read_catalog
 from methrics.node.spool.records import COUNT, Recorded, catalog_number
 from methrics.schema.catalog.catalog import Catalog, load
@@ -60,6 +62,11 @@ class _Taken:
     done: bool = False
 
 
+_State = tuple[tuple[int, int, int], Recorded, bytes]
+"""(order, record, fields). `order`: times are rounded, so it goes by time, then by when the spool
+last changed, then by place. The last state stays."""
+
+
 class Fold:
     """Folds the spools in `folder` into the SQLite file of one app.
 
@@ -95,6 +102,7 @@ class Fold:
         if discard is None or discard:
             free = float("inf")
         taken: list[_Taken] = []
+        states: list[_State] = []
         damaged = 0
         for name in names:
             try:
@@ -105,16 +113,20 @@ class Fold:
                 raise
             start = _count(con, "SELECT offset FROM spool WHERE name = ?", name)
             contents = spool.read(start)
-            one = _Taken(spool, start=start)
+            one = _Taken(spool)
+            # Who was killed after a commit has left frames that were taken over before.
+            one.start = len(FIRST) if discard is None or discard else contents.start
             kept = self._events(con, contents, one, free, discard)
             free -= kept
-            self._slots(con, name, contents, one, discard)
+            states += self._slots(con, name, contents, one, discard)
             damaged += contents.damaged if one.done else 0
             if one.end != start:
                 con.execute(
                     "INSERT OR REPLACE INTO spool (name, offset) VALUES (?, ?)", (name, one.end)
                 )
             taken.append(one)
+        for _, record, fields in sorted(states, key=itemgetter(0)):
+            self._set_state(con, record, fields)
         if damaged:
             con.execute(DROPPED, ("damaged", damaged))
         return taken
@@ -146,7 +158,7 @@ class Fold:
         discard: Collection[str] | None,
     ) -> int:
         kept = 0
-        one.end = one.start
+        one.end = contents.start
         for end, record in contents.events:
             if kept >= free:
                 return kept
@@ -178,8 +190,10 @@ class Fold:
         contents: Contents,
         one: _Taken,
         discard: Collection[str] | None,
-    ) -> None:
-        for slot in sorted(contents.slots, key=lambda slot: (slot.record.time, slot.number or 0)):
+    ) -> list[_State]:
+        """Adds the sums of one spool, and returns its states."""
+        states = []
+        for slot in contents.slots:
             record = slot.record
             if discard is None or record.type in discard:
                 one.slots[slot.at] = slot
@@ -200,12 +214,14 @@ class Fold:
             if record.kind == COUNT:
                 _add(con, record, slot.number - before)
             else:
-                self._set_state(con, record, slot.fields)
+                order = record.time, contents.changed, slot.at
+                states.append((order, record, slot.fields))
             con.execute(
                 "INSERT OR REPLACE INTO slot (spool, at, taken) VALUES (?, ?, ?)",
                 (name, slot.at, slot.number),
             )
             one.slots[slot.at] = slot
+        return states
 
     def _set_state(self, con: sqlite3.Connection, record: Recorded, fields: bytes) -> None:
         catalog = self._catalogs.get(record.catalog)

@@ -9,7 +9,8 @@ class Tally:
     """Counts per reason. A fork of the process waits until no other thread runs `add`."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant, because a signal handler of the app may record within `add`.
+        self._lock = threading.RLock()
         self._counts: dict[str, int] = {}
         self._watched = False
 
@@ -37,4 +38,4 @@ class Tally:
 
     def abandon(self) -> None:
         """Part of `forks.Forkable`."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()

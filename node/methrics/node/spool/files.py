@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from methrics.node.spool.folder import EVENTS, SLOTS, is_linked
+from methrics.node.spool.folder import EVENTS, FIRST, SLOTS, is_linked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +28,6 @@ class SpoolFiles:
 
     __slots__ = (
         "events",
-        "locked",
-        "name",
         "owner",
         "path",
         "slots",
@@ -38,28 +36,26 @@ class SpoolFiles:
         "taken",
     )
 
-    def __init__(self, path: str, events: int, size: int) -> None:
+    def __init__(self, path: str, events: int, size: int, slots: int, slots_end: int) -> None:
         self.path = path
         self.events = events
         self.owner = os.getpid()
         self.spent = size
-        self.slots = -1
-        self.slots_end = 0
+        self.slots = slots
+        self.slots_end = slots_end
         self.taken: dict[tuple[bytes, int, bytes], Slot] = {}
 
-    def open_slots(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self.slots = fd = os.open(self.path + SLOTS, flags, 0o600)
-        self.slots_end = os.fstat(fd).st_size
-        return fd
-
     def is_gone(self) -> bool:
-        """Whether the files were removed, replaced or truncated, or belong to another process."""
-        if self.owner != os.getpid() or not is_linked(self.events, self.path + EVENTS):
+        """Whether the files were removed, replaced, truncated or emptied, or belong to another
+        process."""
+        if self.owner != os.getpid():
             return True
-        return self.slots >= 0 and (
-            os.fstat(self.slots).st_size < self.slots_end
-            or not is_linked(self.slots, self.path + SLOTS)
+        ends = (self.events, EVENTS, self.spent), (self.slots, SLOTS, self.slots_end)
+        return any(
+            not is_linked(fd, self.path + suffix)
+            or os.fstat(fd).st_size < end
+            or os.pread(fd, len(FIRST), 0) != FIRST
+            for fd, suffix, end in ends
         )
 
     def close(self, close: Callable[[int], None] = os.close) -> None:

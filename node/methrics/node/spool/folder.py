@@ -9,6 +9,10 @@
 The operating system releases the lock of a process that ends, and a forked child closes its copy
 of the descriptor. Where a file system has no locks, a spool counts as abandoned if its files did
 not change for STALE seconds.
+
+Both files begin with the byte FIRST. A file without it was truncated, or a reader has emptied slots
+of it: its process leaves it, and no other process takes it over, because what was read of it is
+known by offsets.
 """
 
 from __future__ import annotations
@@ -16,11 +20,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 
 from methrics.schema.errors import StoreError
 
 EVENTS, SLOTS, CATALOG = ".events", ".slots", ".catalog"
+
+FIRST = b"M"
+"""The first byte of an event file and of a slot file."""
 
 STALE = 86_400
 """Seconds. See above."""
@@ -36,6 +44,9 @@ _HINTS = {
     "outbox-unopened": "check the folder and its permissions, or set METHRICS_HOME",
     "outbox-disk": "check the disk",
 }
+
+
+_serials = itertools.count(int.from_bytes(os.urandom(6), "big"))
 
 
 def spool_folder(outbox: str) -> str:
@@ -102,6 +113,12 @@ def used_bytes(folder: str) -> int:
     return total
 
 
+def temporary_name(path: str) -> str:
+    """Returns a name for a file that will replace `path`. A process id alone is not unique:
+    containers may share the folder, and a signal handler may write the same file meanwhile."""
+    return f"{path}.{os.getpid()}.{next(_serials):x}"
+
+
 def _due_file(folder: str) -> str:
     return os.path.join(os.path.dirname(folder), "due")
 
@@ -132,7 +149,7 @@ def write_due(folder: str, due: int | None, now: int) -> None:
     """Stores the earliest time at which something is due, and that this was so `now` (both Unix
     seconds). Raises OSError."""
     path = _due_file(folder)
-    temporary = f"{path}.{os.getpid()}"
+    temporary = temporary_name(path)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, b"%s %d" % (b"-" if due is None else b"%d" % max(0, due), max(0, now)))

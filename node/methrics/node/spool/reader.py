@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from methrics.node.spool.folder import (
     CATALOG,
     EVENTS,
+    FIRST,
     SLOTS,
     STALE,
     is_linked,
@@ -48,14 +49,18 @@ class SlotFound:
 class Contents:
     """The contents of one spool from an offset on.
 
-    `events`: (offset behind the record, record) of each event, sequence and addition. `end`: the
-    offset up to which the event file is settled. `damaged`: stretches that are not readable.
-    `whole`: the files were read to their ends.
+    `start`, `end`: the offsets between which the event file is settled. `events`: (offset behind
+    the record, record) of each event and sequence. `changed`: when the slots last changed (Unix
+    nanoseconds). `damaged`: stretches that are not readable. `whole`: the event file was read to
+    its end.
     """
+
+    start: int = 0
 
     events: list[tuple[int, Recorded]] = field(default_factory=list)
     slots: list[SlotFound] = field(default_factory=list)
     end: int = 0
+    changed: int = 0
     damaged: int = 0
     whole: bool = True
 
@@ -86,16 +91,15 @@ class OpenSpool:
     def read(self, start: int) -> Contents:
         """Reads the events from the offset `start` on, and all slots."""
         try:
-            data = os.pread(self._fd, READ_MAX, start)
             size = os.fstat(self._fd).st_size
+            # If somebody has truncated the file, a process appends from its new end on.
+            start = 0 if start > size else max(start, len(FIRST))
+            data = os.pread(self._fd, READ_MAX, start)
         except OSError as error:
             raise spool_error(error, self._path) from error
-        if start > size:
-            # Somebody has truncated the file. A running process appends from its new end on.
-            start, data = 0, os.pread(self._fd, READ_MAX, 0)
         whole = start + len(data) >= size
         found = scan(data, start, final=self.abandoned or not whole)
-        contents = Contents(end=found.end, damaged=found.damaged, whole=whole)
+        contents = Contents(start=start, end=found.end, damaged=found.damaged, whole=whole)
         for end, payload, _ in found.frames:
             try:
                 contents.events.append((end, decode_record(payload)))
@@ -108,11 +112,12 @@ class OpenSpool:
         try:
             with open(self._path + SLOTS, "rb") as file:
                 data = file.read(READ_MAX)
+                contents.changed = os.fstat(file.fileno()).st_mtime_ns
         except FileNotFoundError:
             return
         except OSError as error:
             raise spool_error(error, self._path) from error
-        found = scan(data, tail=tail_size, final=self.abandoned)
+        found = scan(data[len(FIRST) :], len(FIRST), tail_size, final=self.abandoned)
         # A running process may rewrite a slot that was overwritten with zeros.
         contents.damaged += found.damaged if self.abandoned else 0
         for end, payload, values in found.frames:
@@ -121,7 +126,7 @@ class OpenSpool:
             except ValueError:
                 contents.damaged += 1
                 continue
-            if record.kind not in (COUNT, STATE):
+            if record.kind not in (COUNT, STATE) or end - values != tail_size(payload):
                 contents.damaged += 1
                 continue
             value = read_value(record, data[values:end], values)
@@ -146,12 +151,15 @@ class OpenSpool:
 
     def settle_slots(self, taken: dict[int, SlotFound], cleared: Collection[int]) -> None:
         """Writes into the slots what was taken over, and overwrites those at the offsets in
-        `cleared` with zeros. Never raises, for the same reason."""
+        `cleared` with zeros. A process that uses the latter makes new ones within a second (FIRST
+        is gone). Never raises, for the same reason."""
         if not taken and not cleared:
             return
         with contextlib.suppress(OSError):
             fd = os.open(self._path + SLOTS, os.O_WRONLY | os.O_CLOEXEC)
             try:
+                if cleared:
+                    os.pwrite(fd, bytes(len(FIRST)), 0)
                 for at, slot in taken.items():
                     if at in cleared:
                         size = tail_size_of(slot)

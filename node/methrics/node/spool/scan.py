@@ -53,7 +53,8 @@ def scan(
 def _frame_at(
     data: bytes, at: int, tail: Callable[[bytes], int] | None
 ) -> tuple[int, bytes, int] | None:
-    """Returns (end with tail, payload, start of the tail) of the whole, valid frame at `at`."""
+    """Returns (end with tail, payload, start of the tail) of the whole, valid frame at `at`. The
+    tail is shorter than `tail` returns if another frame begins in it."""
     if not data.startswith(MARK, at) or at + HEAD.size > len(data):
         return None
     _, length, checksum = HEAD.unpack_from(data, at)
@@ -65,7 +66,13 @@ def _frame_at(
     if crc32(payload) != checksum:
         return None
     behind = end + (tail(payload) if tail is not None else 0)
-    return None if behind > len(data) else (behind, payload, end)
+    if behind > len(data):
+        return None
+    # A full disk may have cut the tail, so that the next frame begins in it.
+    at = data.find(MARK, end, behind)
+    while at >= 0 and _frame_at(data, at, None) is None:
+        at = data.find(MARK, at + 1, behind)
+    return (at if at >= 0 else behind), payload, end
 
 
 def _next_frame(data: bytes, at: int, tail: Callable[[bytes], int] | None) -> int:

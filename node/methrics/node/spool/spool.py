@@ -24,6 +24,8 @@ from methrics.node.spool.files import Slot, SpoolFiles
 from methrics.node.spool.folder import (
     CATALOG,
     EVENTS,
+    FIRST,
+    SLOTS,
     full_error,
     is_linked,
     lock,
@@ -31,6 +33,7 @@ from methrics.node.spool.folder import (
     spool_error,
     spool_folder,
     spool_names,
+    temporary_name,
     used_bytes,
     write_due,
 )
@@ -251,13 +254,12 @@ class Spool:
             self._files = None
             files = self._open()
         try:
-            fd = files.slots if files.slots >= 0 else files.open_slots()
             at = files.slots_end
             offset = at + len(head)
             data = head + values(offset)
             # The end moves first: a signal handler may make a slot meanwhile.
             files.slots_end += len(data)
-            written = os.pwrite(fd, data, at)
+            written = os.pwrite(files.slots, data, at)
         except OSError as error:
             raise self._failed(error) from error
         if written != len(data):
@@ -297,47 +299,55 @@ class Spool:
 
     def _take_over(self) -> SpoolFiles | None:
         for name in spool_names(self.folder)[:TAKE_OVER_TRIES]:
-            files = self._try_open(name, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            files = self._try_open(name)
             if files is not None:
                 return files
         return None
 
     def _make(self) -> SpoolFiles:
         while True:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            files = self._try_open(os.urandom(8).hex(), flags, new=True)
+            files = self._try_open(os.urandom(8).hex(), os.O_CREAT | os.O_EXCL)
             if files is not None:
                 return files
 
-    def _try_open(self, name: str, flags: int, *, new: bool = False) -> SpoolFiles | None:
-        """Opens and locks one spool. Returns None if another process uses it, or it is full."""
+    def _try_open(self, name: str, new: int = 0) -> SpoolFiles | None:
+        """Opens and locks one spool; `new`: the flags with which its files are made. Returns None
+        if another process uses it, or it is full or damaged."""
         path = os.path.join(self.folder, name)
-        try:
-            fd = os.open(path + EVENTS, flags, 0o600)
-        except FileNotFoundError:
-            if new:
-                raise
-            return None
+        flags = os.O_RDWR | os.O_CLOEXEC | new
+        opened: list[int] = []
         kept = False
         try:
+            opened.append(fd := os.open(path + EVENTS, flags | os.O_APPEND, 0o600))
             locked = lock(fd)
             # A reader may have deleted the file before it was locked. Without locks, only a file
             # that was just made is surely unused.
-            usable = new if locked is None else locked and is_linked(fd, path + EVENTS)
-            size = os.fstat(fd).st_size
-            if usable and size <= self._file_max:
+            if not (new if locked is None else locked and is_linked(fd, path + EVENTS)):
+                return None
+            opened.append(os.open(path + SLOTS, flags, 0o600))
+            if new and any(os.write(one, FIRST) != len(FIRST) for one in opened):
+                raise full_error(self.folder, "the disk is full")
+            sizes = [os.fstat(one).st_size for one in opened]
+            if max(sizes) <= self._file_max and all(os.pread(i, 1, 0) == FIRST for i in opened):
                 kept = True
-                return SpoolFiles(path, fd, size)
+                return SpoolFiles(path, opened[0], sizes[0], opened[1], sizes[1])
+        except FileNotFoundError:
+            if new:
+                raise
         finally:
             if not kept:
-                os.close(fd)
+                for one, suffix in zip(opened, (EVENTS, SLOTS), strict=False):
+                    os.close(one)
+                    if new:
+                        with contextlib.suppress(OSError):
+                            os.unlink(path + suffix)
         return None
 
     def _write_catalog(self, catalog: int, raw: bytes) -> None:
         path = os.path.join(self.folder, f"{catalog:012x}{CATALOG}")
         if os.path.exists(path):
             return
-        temporary = f"{path}.{os.getpid()}"
+        temporary = temporary_name(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         fd = os.open(temporary, flags, 0o600)
         try:
