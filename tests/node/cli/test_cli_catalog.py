@@ -12,7 +12,7 @@ from methrics.aggregate.cli.main import main
 from methrics.node.cli.keyfile import make_key, read_key
 from methrics.schema.catalog.catalog import load
 from methrics.schema.errors import ConfigError
-from methrics.schema.example import example_source
+from methrics.schema.example import example_bytes, example_source
 
 
 @pytest.fixture
@@ -198,3 +198,24 @@ def test_other_files_are_no_keys(tmp_path: Path, text: str) -> None:
         read_key(path)
     with pytest.raises(ConfigError, match="cannot read"):
         read_key(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("command", [["show"], ["lint"], ["docs"], ["diff", "example.cbor"]])
+def test_an_error_of_a_file_names_the_file(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    wrong = folder / "wrong.cbor"
+    wrong.write_bytes(b"not a catalog")
+    (folder / "example.cbor").write_bytes(example_bytes())
+    name, *others = command
+    assert main(["catalog", name, *(str(folder / one) for one in others), str(wrong)]) in (1, 3)
+    shown = capsys.readouterr()
+    assert f"{wrong}: " in shown.out + shown.err
+
+
+def test_the_address_of_the_results_is_shown(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "example.cbor").write_bytes(example_bytes())
+    assert main(["catalog", "show", str(folder / "example.cbor")]) == 0
+    assert "results    https://example.org/methrics/results" in capsys.readouterr().out

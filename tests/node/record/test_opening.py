@@ -285,3 +285,10 @@ def test_a_catalog_through_a_link(app: Shop, tmp_path: Path) -> None:
     link.symlink_to(tmp_path / "real.cbor")
     assert stat.S_ISLNK(link.lstat().st_mode)
     assert methrics.node.open(link, home=tmp_path).namespace == app.namespace
+
+
+def test_an_error_of_a_catalog_file_names_the_file(app: Shop, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.cbor"
+    wrong.write_bytes(b"not a catalog")
+    with pytest.raises(CatalogError, match=r"wrong\.cbor: not a valid signed catalog"):
+        methrics.node.open(wrong, app_version="1", home=tmp_path, strict=True)

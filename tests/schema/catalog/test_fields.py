@@ -338,3 +338,22 @@ def test_wrong_declarations_get_a_code_and_one_line(code: str, wire: dict[str, A
     with pytest.raises(RefusedError, match=code) as caught:
         field_of(whole)
     assert caught.value.code == "off-schema"
+
+
+@pytest.mark.parametrize(
+    ("unit", "shown"),
+    [
+        ("weeks", "under 1 week"),
+        ("extensions", "under 1 extension"),
+        ("cores", "under 1 core"),
+        ("GB", "under 1 GB"),
+        ("ms", "under 1 ms"),
+        ("classes", "under 1 classes"),
+        ("entries", "under 1 entries"),
+    ],
+)
+def test_exactly_one_has_a_singular_unless_the_plural_is_irregular(unit: str, shown: str) -> None:
+    wire = {"name": "size", "type": "bucket", "edges": [1, 5], "unit": unit, "says": "How many."}
+    field = field_of(wire)
+    assert field.label(0) == shown
+    assert field.label(1) == f"1 to under 5 {unit}"

@@ -45,6 +45,7 @@ class Declared:
 
     label = "sample"
     number = 3
+    results = "https://example.org/charts"
 
     def __init__(self, entry: EventType, contact: str = "https://example.org/") -> None:
         self.types = {entry.name: entry}
@@ -315,3 +316,29 @@ def test_the_web_page_loads_nothing_and_can_be_read_by_ear(page: Page) -> None:
         assert target in ids
     assert "prefers-color-scheme:dark" in text
     assert "prefers-reduced-motion" in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_address_of_the_results_is_a_link(page: Page) -> None:
+    links = [
+        piece.url
+        for block in page(CATALOG).blocks
+        if isinstance(block, Paragraph) and isinstance(block.text, tuple)
+        for piece in block.text
+        if isinstance(piece, Link)
+    ]
+    assert CATALOG.results in links
+    assert CATALOG.contact in links
+
+
+def test_the_notice_says_that_the_operator_of_a_relay_sees_address_and_report() -> None:
+    (routes,) = [
+        block
+        for block in notice(CATALOG).blocks
+        if isinstance(block, Table) and "route" in block.head
+    ]
+    relay = [words(cell) for cell in routes.rows[0]]
+    assert relay[0] == "relay"
+    assert "operator of the relay" in relay[1]
+    assert "operator of that relay, together with your address" in relay[2]
+    assert "everyone, without your address" in relay[2]

@@ -290,6 +290,7 @@ def _overview(declared: Catalog | CatalogSource) -> dict[str, Any]:
         "number": declared.number,
         "previous": declared.previous.hex() if declared.previous else None,
         "contact": declared.contact,
+        "results": declared.results or None,
         "epsilon": total_epsilon(declared) / 1000,
         **signed,
         "types": {

@@ -29,7 +29,10 @@ def load_catalog(path: Path) -> Catalog:
         ) from error
     if len(raw) > CATALOG_MAX:
         raise CatalogError("catalog-too-large", f"{path} is larger than {CATALOG_MAX} bytes", HINT)
-    return load(raw)
+    try:
+        return load(raw)
+    except CatalogError as error:
+        raise CatalogError(error.code, f"{path}: {error.message}", error.hint) from error
 
 
 def chosen_catalogs(

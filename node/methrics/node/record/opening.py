@@ -11,7 +11,7 @@ from methrics.node.process.regular import read_regular
 from methrics.node.publish.own_relays import remember_relays
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
-from methrics.schema.catalog.catalog import load
+from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.errors import CatalogError, ConfigError, LocalError
 from methrics.schema.wire.limits import CATALOG_MAX
 
@@ -51,7 +51,7 @@ def open(
         )
         _check_sources(clock, rng)
         paths = user_paths(home, policy=policy)
-        loaded = load(_read(catalog), verify=False)
+        loaded = _load(catalog)
         recorder = Recorder(loaded, paths, settings, clock=clock, rng=rng)
         if unknown := _unknown(settings.sampling, loaded.types):
             if settings.strict:
@@ -94,6 +94,19 @@ def _check_sources(clock: object, rng: object) -> None:
         raise ConfigError(
             "bad-setting", "rng must be a function", "such as random.Random(seed).random"
         )
+
+
+def _load(catalog: bytes | str | os.PathLike[str]) -> Catalog:
+    """Returns the catalog in these bytes or this file. Raises CatalogError, which names the
+    file."""
+    raw = _read(catalog)
+    try:
+        return load(raw, verify=False)
+    except CatalogError as error:
+        if isinstance(catalog, bytes):
+            raise
+        message = f"{os.fspath(catalog)}: {error.message}"
+        raise CatalogError(error.code, message, error.hint) from error
 
 
 def _read(catalog: bytes | str | os.PathLike[str]) -> bytes:

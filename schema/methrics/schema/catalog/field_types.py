@@ -34,8 +34,8 @@ PART_MAX = 9_999
 """The largest number that a part of a version may declare."""
 UNIT_MAX = 24
 """The most bytes of a bucket's unit."""
-_ONE = {f"{unit}s": unit for unit in ("second", "minute", "hour", "day", "week", "month", "year")}
-"""Units of time -> the word for exactly one; other units stay as declared."""
+_IRREGULAR = ("ss", "us", "is", "ies", "ses", "xes", "zes", "ches", "shes")
+"""Endings of words whose singular is not the word without its last letter: `classes`, `entries`."""
 
 # Not compiled at import, because most catalogs need only one of them; `re` caches them.
 _DECIMAL = r"-?(?:0|[1-9][0-9]{0,15})\.[0-9]{0,8}[1-9]"
@@ -224,9 +224,13 @@ def _read_edges(reader: Reader, where: str, entries: list[object]) -> list[float
 
 
 def _with_unit(number: str, unit: str) -> str:
-    """`4 weeks`, `1 week`, or the number alone if there is no unit."""
-    if number == "1":
-        unit = _ONE.get(unit, unit)
+    """`4 weeks`, `1 week`, or the number alone if there is no unit.
+
+    Abbreviations such as `ms` and irregular plurals stay as declared.
+    """
+    plural = len(unit) > 3 and unit.isascii() and unit.isalpha() and unit.islower()
+    if number == "1" and plural and unit.endswith("s") and not unit.endswith(_IRREGULAR):
+        unit = unit[:-1]
     return f"{number} {unit}".rstrip()
 
 

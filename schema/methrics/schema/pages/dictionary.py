@@ -31,8 +31,10 @@ from methrics.schema.pages.explain import (
 
 def dictionary(catalog: Described) -> Document:
     """Describe every event type of `catalog`: its properties, fields and possible values."""
-    about = (f"Catalog number {catalog.number}. Contact: ", Link(catalog.contact))
-    blocks: list[Block] = [Paragraph(about)]
+    about: list[str | Link] = [f"Catalog number {catalog.number}. Contact: ", Link(catalog.contact)]
+    if catalog.results:
+        about += [". Results: ", Link(catalog.results)]
+    blocks: list[Block] = [Paragraph(tuple(about))]
     for _, entry in sorted(catalog.types.items()):
         blocks += _type(entry)
     return Document(f"Data dictionary of {catalog.label}", tuple(blocks))

@@ -32,6 +32,7 @@ from methrics.schema.pages.explain import (
     duration,
     schedule,
 )
+from methrics.schema.wire.limits import ENTROPY_MAX
 
 _VALUES_SHOWN = 6
 
@@ -176,8 +177,11 @@ def _asked_by(catalog: Described, types: tuple[EventType, ...]) -> list[Block]:
         ),
         Table("Who asks for which reports", ("owner", "reports", "reviewed at"), rows),
         Paragraph(
-            "The results are public. Anyone can run an aggregator, which collects the reports, and "
-            "all aggregators can have the same data. The makers run no central server."
+            (
+                *(("See the results at ", Link(catalog.results), ". ") if catalog.results else ()),
+                "The results are public. Anyone can run an aggregator, which collects the reports, "
+                "and all aggregators can have the same data. The makers run no central server.",
+            )
         ),
     ]
 
@@ -218,10 +222,10 @@ def _routes() -> list[Block]:
     rows: tuple[tuple[Text, ...], ...] = (
         (
             Strong("relay"),
-            "The relay that gets your report, and your internet provider, who sees that you "
-            "contact a relay.",
-            "That relay, which opens, checks and mixes the report; then everyone, without your "
-            "address.",
+            "The operator of the relay that gets your report; and your internet provider, who sees "
+            "that you contact a relay. Nobody else.",
+            "The operator of that relay, together with your address, because the relay opens and "
+            "checks the report; then everyone, without your address.",
             "You agreed to the report.",
         ),
         (
@@ -346,7 +350,9 @@ def _entropy(types: tuple[EventType, ...]) -> list[Block]:
             "The number of different possible reports is given here in bits: each bit doubles the "
             f"number. {UNIQUE_BITS} bits would be enough to identify each person on Earth, if all "
             "answers were equally common and never changed. The rarer your answers, the more they "
-            "reveal. The app's maintainers cannot exceed the budget without asking you again."
+            "reveal. "
+            f"No kind of report may have more than {ENTROPY_MAX} bits, and the app's maintainers "
+            "cannot exceed the budget without asking you again."
             f"{random}"
         ),
         Table("The most that one report can reveal", head, rows),
