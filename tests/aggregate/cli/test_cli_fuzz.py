@@ -39,7 +39,7 @@ SMALL = {
 
 WORDS = [
     *("", "x", "-1", "0", "1", "9" * 30, "1e400", "nan", "a\nb", "é", "%s", "[bold]", "\x1b[31m"),
-    *(".", "..", "/", "~", "/dev/null", "/nonexistent/x", "\udcff", "x" * 300, "-", "--", "~x/y"),
+    *(".", "..", "/", "~", "/dev/null", "/dev/null/x", "\udcff", "x" * 300, "-", "--", "~x/y"),
     *("heartbeat", "heartbeet", "example", "exampel", "relay", "direct", "yes", "html", "dau"),
     *("7d", "0s", "-5s", "9" * 9 + "d", "2GB", "0GB", "UTC", "Mars/X", "os=linux", "a.b.c"),
     *("http://127.0.0.1:1/", "http://[", "http://\udcff/", "file:///nonexistent", "file://x/y"),

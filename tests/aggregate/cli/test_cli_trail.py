@@ -59,7 +59,7 @@ def heartbeat(os: str, time: int = NOW - DAY, **more: object) -> Report:
 
 
 def signin(*steps: tuple[str, int], one_in: int = 1, **values: object) -> Report:
-    return Report(CATALOG.id, "signin", NOW - DAY, values, None, one_in, steps)
+    return Report(CATALOG.id, "signin", NOW - NOW % 3600 - DAY, values, None, one_in, steps)
 
 
 def module(count: int) -> Report:

@@ -37,7 +37,7 @@ def parse_listen(addr: str) -> Multiaddr:
     """Parse a TCP address to listen on, like /ip4/0.0.0.0/tcp/4001. Raises `ConfigError`."""
     parsed = _parse(addr, _LISTEN_FORM)
     names = [protocol.name for protocol in parsed.protocols()]
-    if names[0] in _FAMILIES:
+    if names[:1] and names[0] in _FAMILIES:
         raise ConfigError(
             "bad-address",
             f"cannot listen on the host name in {addr!r}",
