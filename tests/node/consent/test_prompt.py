@@ -201,7 +201,7 @@ def test_an_empty_list_asks_nothing(asking: Asking) -> None:
 
 def test_a_yes_is_taken_once_every_row_has_been_shown(asking: Asking) -> None:
     _, out = said(asking, "y\nm\nm\nm\n\n", width=80, height=18)
-    assert "m show more" in out
+    assert "m: show more" in out
     assert out.count("Please type") >= 1
     assert not any(answer.on for answer in answers(asking).values())
     how, out = said(asking, "m\nm\nm\ny\n", width=80, height=18)

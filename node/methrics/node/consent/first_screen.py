@@ -21,10 +21,10 @@ NOTHING_YET = "Nothing has been recorded or sent, and nothing will be unless you
 NOTHING_MORE = (
     "Only what you said yes to before is recorded and sent, and nothing more unless you say yes."
 )
-FOOTNOTE = "33 bits of information single out one person on earth. Some keep it longer."
-"""Explains the two numbers of a row. 2**33 is about the number of people on earth."""
+FOOTNOTE = "what one report tells; 33 bits single out one person. Reports are not linked."
+"""Explains the bits of a row. 2**33 is about the number of people on earth."""
 
-TO_STOP = "To stop"
+TO_STOP = "To stop, type"
 """The label of the fact that is a command to copy, so no surface breaks it into lines."""
 
 IF_NO_LABEL = "If you say no"
@@ -42,8 +42,8 @@ _SEEN_DIRECTLY = (
     "connected to also sees your network address."
 )
 _UNDO = (
-    "You can stop at any time and ask to erase what was sent, but copies that others kept stay "
-    "public."
+    "Partly: you can stop at any time and ask to erase what was sent, but copies that others kept "
+    "stay public."
 )
 _NO_RESULTS = "The app names no page of charts; anyone can count the reports."
 IF_NO = "The app works the same. Nothing leaves, and it will not ask again."

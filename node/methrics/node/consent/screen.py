@@ -65,15 +65,15 @@ def keys(first: FirstScreen, more: int) -> tuple[str, str]:
     """Returns the two lines about the keys, below a page of the first screen after which `more`
     pages follow. A yes is offered once all rows have been shown."""
     some = len(first.rows) > 1
-    no = "n no to what is new" if first.changed else f"n no{' to all' if some else ''}"
-    yes = f"y yes{' to all' if some else ''}"
+    no = "n: no to what is new" if first.changed else f"n: no{' to all' if some else ''}"
+    yes = f"y: yes{' to all' if some else ''}"
     if more:
-        yes = f"m show more ({more} page{'' if more == 1 else 's'} left)"
-    choose = "c one by one" if some else "c choose parts"
+        yes = f"m: show more ({more} page{'' if more == 1 else 's'} left)"
+    choose = "c: one by one" if some else "c: choose parts"
     one = " (d2: only line 2)" if some else ""
     return (
-        f"{yes}   {no}   {choose}   d details{one}",
-        "Enter not now, ask in 90 days   never no to every app   b bytes of the examples",
+        f"{yes}   {no}   {choose}   d: details{one}",
+        "Enter: not now, ask in 90 days   never: no to all apps   b: the exact bytes",
     )
 
 
@@ -102,7 +102,7 @@ def _columns(width: int) -> str:
     """Returns the line above the rows, which names their columns."""
     room = width - _AMOUNTS
     words = "Each line is one kind of report:"[:room]
-    return f"{words:<{room}}{'bits*':>6}  kept*"
+    return f"{words:<{room}}{'bits*':>6}  kept"
 
 
 def _whole_row(row: Row, width: int) -> list[str]:
