@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from methrics.node.spool.frames import HEAD, MARK, PAYLOAD_MAX, frame
+from methrics.node.spool.frames import MARK, PAYLOAD_MAX, frame
 from methrics.node.spool.records import (
     COUNT,
     EVENT,
@@ -165,13 +165,13 @@ def test_slots_round_trip_and_show_damage(
         assert read_value(record, bytes(len(values)), at).number is None
 
 
-@given(st.sampled_from([COUNT, STATE]), st.integers(0, 200))
-def test_a_slot_that_was_cut_does_not_hide_the_next(kind: int, cut: int) -> None:
+@pytest.mark.parametrize("kind", [COUNT, STATE])
+def test_a_slot_that_was_cut_does_not_hide_the_next(kind: int) -> None:
     first = frame(slot(kind, 48))
     first += bytes(range(65, 65 + tail_size(slot(kind, 48))))
     second = frame(slot(COUNT, 0)) + number(3, 1) + number(0, 1)
-    data = first[: min(cut, len(first))] + second
-    found = scan(data, 0, tail_size, final=True)
-    assert found.frames[-1][0] == len(data)
-    assert found.frames[-1][2] == len(data) - 2 * len(number(0, 0))
-    assert HEAD.size < len(second)
+    for cut in range(len(first) + 1):
+        data = first[:cut] + second
+        found = scan(data, 0, tail_size, final=True)
+        assert found.frames[-1][0] == len(data)
+        assert found.frames[-1][2] == len(data) - 2 * len(number(0, 0))

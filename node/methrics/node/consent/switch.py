@@ -11,6 +11,7 @@ from methrics.node.consent import changes
 from methrics.node.consent.answer import Answers, Effective
 from methrics.node.consent.decide import answer_of, by_answer, forbidden, off
 from methrics.node.paths import Paths
+from methrics.node.process.foreign import pass_on
 from methrics.schema.errors import StoreError
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class ConsentSwitch:
         try:
             answers = read_answers(self._paths.ledger)
         except StoreError as error:
+            if isinstance(error.__cause__, OSError):
+                pass_on(error.__cause__)
             from methrics.node.process.exits import warn_once
 
             warn_once(f"metrics are off: {error}")
@@ -124,6 +127,7 @@ def _signature(path: str) -> tuple[int, int, int] | None:
     """Returns a value that changes when the file changes; None if there is no file."""
     try:
         found = os.stat(path)
-    except OSError:
+    except OSError as error:
+        pass_on(error)
         return None
     return (found.st_mtime_ns, found.st_size, found.st_ino)

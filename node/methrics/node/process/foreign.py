@@ -19,12 +19,21 @@ _UNWRAP = ("__func__", "__wrapped__", "func", "__call__")
 
 def is_of_the_app(error: BaseException) -> bool:
     """Whether `error`, which was raised inside a call of ours, belongs to the app."""
-    trace = error.__traceback__
+    trace, foreign = error.__traceback__, False
     while trace is not None:
         if not _is_ours(trace.tb_frame):
-            return trace.tb_frame.f_code in _signal_handlers()
+            if trace.tb_frame.f_code in _signal_handlers():
+                return True
+            foreign = True
         trace = trace.tb_next
-    return type(error).__module__.partition(".")[0] not in _OURS
+    return not foreign and type(error).__module__.partition(".")[0] not in _OURS
+
+
+def pass_on(error: OSError) -> None:
+    """Raises `error` again if a signal handler of the app raised it, such as a TimeoutError: to be
+    called where an error of the operating system is handled."""
+    if error.errno is None and is_of_the_app(error):
+        raise error
 
 
 def _is_ours(frame: FrameType) -> bool:

@@ -6,7 +6,7 @@ microseconds, and without the cache 20.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from methrics.schema.catalog.fields import FIELDS_MAX
@@ -19,7 +19,7 @@ REMEMBERED_MAX = 512
 """Most values that are cached per field. When a further value comes, the field's cache is
 emptied."""
 
-_MAP = 5
+_LIST, _MAP = 4, 5
 _HEADS = tuple(head(_MAP, count) for count in range(FIELDS_MAX + 1))
 
 Remembered = dict[str | int, bytes]
@@ -61,6 +61,20 @@ class FieldPacker:
         count = len(parts) - 1
         parts[0] = _HEADS[count]
         return b"".join(parts), count
+
+
+def pack_values(values: Mapping[str, str | int | bool]) -> bytes:
+    """Returns `encode(values)`. The encoder swallows an error that a signal handler of the app
+    raises while it encodes a map or list, so only plain values are given to it."""
+    ordered = sorted(values.items(), key=lambda item: (len(item[0].encode()), item[0]))
+    pieces = [encode(name) + encode(value) for name, value in ordered]
+    return head(_MAP, len(values)) + b"".join(pieces)
+
+
+def pack_steps(steps: Sequence[tuple[str, int]]) -> bytes:
+    """Returns the steps of a sequence as a CBOR list of [name, bucket], as `pack_values` does."""
+    pieces = [head(_LIST, 2) + encode(name) + encode(bucket) for name, bucket in steps]
+    return head(_LIST, len(steps)) + b"".join(pieces)
 
 
 def _piece(name: str, remembered: Remembered, wire: str | int | bool) -> bytes:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from methrics.node.record.packing import FieldPacker
+from methrics.node.record.packing import FieldPacker, pack_steps, pack_values
 from methrics.node.spool.interface import SpooledType
 from methrics.schema.errors import LocalError
-from methrics.schema.wire.codec import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from methrics.node.clock import Rng
     from methrics.node.record.settings import RecorderSettings
@@ -94,14 +93,18 @@ class TypePlan:
         return ""
 
     def finish(
-        self, spool: AppSpool, started: int, values: Mapping[str, object], steps: object
+        self,
+        spool: AppSpool,
+        started: int,
+        values: Mapping[str, str | int | bool],
+        steps: Sequence[tuple[str, int]],
     ) -> None:
         """Records a sequence that began at `started` (Unix seconds), with its coerced `values`.
         Raises StoreError."""
         allowed = self._allowed
         fields = {one: it for one, it in values.items() if allowed is None or one in allowed}
         time = started - started % self.event_type.resolution
-        spool.event(self._spooled, time, started, encode(fields), encode(steps))
+        spool.event(self._spooled, time, started, pack_values(fields), pack_steps(steps))
 
     def refusal(self, now: int, rng: Rng) -> str:
         """Returns why an event of `now` is not recorded: its type has expired, or sampling does not

@@ -391,8 +391,7 @@ class Recorder:
         spool = self._spool or self._open_spool()
         if monotonic >= spool.look_at:
             spool.look(monotonic)
-        steps = [list(step) for step in sequence.steps]
-        plan.finish(spool, sequence.started, sequence.fields, steps)
+        plan.finish(spool, sequence.started, sequence.fields, sequence.steps)
         self._recorded += 1
         return True
 

@@ -23,6 +23,7 @@ import fcntl
 import itertools
 import os
 
+from methrics.node.process.foreign import pass_on
 from methrics.schema.errors import StoreError
 
 EVENTS, SLOTS, CATALOG = ".events", ".slots", ".catalog"
@@ -88,7 +89,8 @@ def is_linked(fd: int, path: str) -> bool:
     """Whether the open file `fd` is still the file at `path`."""
     try:
         found = os.stat(path)
-    except OSError:
+    except OSError as error:
+        pass_on(error)
         return False
     own = os.fstat(fd)
     return (found.st_ino, found.st_dev) == (own.st_ino, own.st_dev)
@@ -106,10 +108,9 @@ def spool_names(folder: str) -> list[str]:
 def used_bytes(folder: str) -> int:
     """Returns the size of all files in `folder`. Raises OSError if it cannot be read."""
     total = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(FileNotFoundError):
-                total += entry.stat(follow_symlinks=False).st_size
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            total += os.lstat(os.path.join(folder, name)).st_size
     return total
 
 
@@ -130,11 +131,13 @@ def read_due(folder: str, now: int) -> int | None:
     that it may lack what a killed process recorded."""
     try:
         fd = os.open(_due_file(folder), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        pass_on(error)
         return now
     try:
         due, _, written = os.read(fd, 64).partition(b" ")
-    except OSError:
+    except OSError as error:
+        pass_on(error)
         return now
     finally:
         os.close(fd)
@@ -159,9 +162,11 @@ def write_due(folder: str, due: int | None, now: int) -> None:
 
 
 def lower_due(folder: str, due: int, now: int) -> None:
-    """Stores `due` if it is earlier than the stored time. Never raises: a time that is not stored
-    only delays the publisher, by at most STALE seconds."""
-    with contextlib.suppress(OSError):
+    """Stores `due` if it is earlier than the stored time. Raises no error of its own: a time
+    that is not stored only delays the publisher, by at most STALE seconds."""
+    try:
         known = read_due(folder, now)
         if known is None or due < known:
             write_due(folder, due, now)
+    except OSError as error:
+        pass_on(error)

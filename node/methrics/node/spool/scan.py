@@ -69,9 +69,10 @@ def _frame_at(
     if behind > len(data):
         return None
     # A full disk may have cut the tail, so that the next frame begins in it.
-    at = data.find(MARK, end, behind)
+    last = behind + len(MARK) - 1
+    at = data.find(MARK, end, last)
     while at >= 0 and _frame_at(data, at, None) is None:
-        at = data.find(MARK, at + 1, behind)
+        at = data.find(MARK, at + 1, last)
     return (at if at >= 0 else behind), payload, end
 
 

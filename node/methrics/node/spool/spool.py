@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from methrics.node.clock import Clock, Rng, system_rng
+from methrics.node.process.foreign import pass_on
 from methrics.node.spool.due import event_due
 from methrics.node.spool.files import Slot, SpoolFiles
 from methrics.node.spool.folder import (
@@ -161,7 +162,8 @@ class Spool:
         files = self._files
         try:
             gone = files is not None and files.is_gone()
-        except OSError:
+        except OSError as error:
+            pass_on(error)
             gone = True
         if gone:
             self.leave()
@@ -215,6 +217,7 @@ class Spool:
             raise full_error(self.folder, "the disk is full")
 
     def _failed(self, error: OSError) -> StoreError:
+        pass_on(error)
         return spool_error(error, self.folder)
 
     # The caller of the methods below holds the lock.
@@ -254,11 +257,12 @@ class Spool:
             self._files = None
             files = self._open()
         try:
+            size = len(head) + len(values(0))
+            # No call is between these lines, so no signal handler makes a slot at the same place.
             at = files.slots_end
+            files.slots_end = at + size
             offset = at + len(head)
             data = head + values(offset)
-            # The end moves first: a signal handler may make a slot meanwhile.
-            files.slots_end += len(data)
             written = os.pwrite(files.slots, data, at)
         except OSError as error:
             raise self._failed(error) from error
