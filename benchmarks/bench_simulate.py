@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 
 from methrics.aggregate.simulate import Settings, simulate
-from methrics.aggregate.simulate.days import App, CompiledTypes, make_install, tool_of
+from methrics.aggregate.simulate.days import App, SharedPlans, make_install, tool_of
 from methrics.aggregate.simulate.population import Profile, Visit, invent, visits
 from methrics.aggregate.simulate.signing import raw_cost
 from methrics.schema.example import example_catalog
@@ -42,7 +42,7 @@ TURN = 10
 def generate(people: list[tuple[Profile, list[Visit]]], settings: Settings) -> dict[str, float]:
     """CPU time of installs that live through visits that were invented before."""
     catalog = example_catalog()
-    compiled: CompiledTypes = {}
+    plans: SharedPlans = {}
     ratios, pair_ratios, rates, signs, pairs = [], [], [], [], []
     reports = 0
     for at in range(0, len(people), TURN):
@@ -50,7 +50,7 @@ def generate(people: list[tuple[Profile, list[Visit]]], settings: Settings) -> d
         gc.collect()
         begun = time.process_time()
         for profile, acts in people[at : at + TURN]:
-            install = make_install(profile, settings, catalog, compiled)
+            install = make_install(profile, settings, catalog, plans)
             app = App(install, profile, tool_of(profile, catalog))
             for visit in acts:
                 app.use(visit)
