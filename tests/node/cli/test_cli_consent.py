@@ -12,6 +12,7 @@ import pytest
 
 from methrics.aggregate.cli.main import main
 from methrics.node.consent.ledger import grant, read_answers
+from methrics.schema.example import example_bytes, example_catalog
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -93,6 +94,19 @@ def test_the_overview_names_the_rule_that_overrides_answers(
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     assert run(app, "show") == 0
     assert "DO_NOT_TRACK" in capsys.readouterr().out
+
+
+def test_the_overview_shows_where_the_results_are(
+    app: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "example.cbor"
+    file.write_bytes(example_bytes())
+    address = example_catalog().results
+    assert address
+    assert run(app, "show", "--catalog", str(file)) == 0
+    assert f"  results: {address}\n" in capsys.readouterr().out
+    assert run(app, "--json", "--catalog", str(file)) == 0
+    assert list(json.loads(capsys.readouterr().out)["results"].values()) == [address]
 
 
 def test_alone_it_shows_every_type_of_every_app_that_is_known(

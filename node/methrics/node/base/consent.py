@@ -27,7 +27,7 @@ from methrics.node.consent.ledger import policy_off, read_ledger
 from methrics.node.consent.overview import (
     HISTORY_HEAD,
     OVERVIEW_HEAD,
-    app_words,
+    app_lines,
     history_cells,
     overview_cells,
     why,
@@ -50,8 +50,9 @@ def show(home: str | None, apps: Sequence[str], catalogs: Sequence[Path]) -> Non
         _say("you have not decided about any app: everything is off")
         return
     for app, group in groupby(rows, key=lambda row: row.namespace):
-        _say(f"\n{app_words(app)}")
-        _table(OVERVIEW_HEAD, map(overview_cells, group), indent=2)
+        of_app = list(group)
+        _say("\n" + "\n".join(app_lines(app, of_app)))
+        _table(OVERVIEW_HEAD, map(overview_cells, of_app), indent=2)
     for line in changed_lines(paths, rows):
         _say(line)
 

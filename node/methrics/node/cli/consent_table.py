@@ -18,7 +18,7 @@ from methrics.node.consent.overview import (
     HISTORY_HEAD,
     OVERVIEW_HEAD,
     OverviewRow,
-    app_words,
+    app_lines,
     history_cells,
     overview_cells,
     why,
@@ -45,6 +45,7 @@ def show_overview(
             "ledger": paths.ledger,
             "overridden_by": overridden,
             "variable": variable_of(overridden, os.environ) if overridden else "",
+            "results": {row.namespace: row.results for row in rows if row.results},
             "apps": by_app,
         }
         click.echo(json.dumps(document, indent=2))
@@ -56,8 +57,9 @@ def show_overview(
         click.echo("you have not decided about any app: everything is off")
         return
     for namespace, group in groupby(rows, key=lambda row: row.namespace):
-        click.echo(f"\n{app_words(namespace)}")
-        print_table(OVERVIEW_HEAD, map(overview_cells, group), indent=2)
+        of_app = list(group)
+        click.echo("\n" + "\n".join(app_lines(namespace, of_app)))
+        print_table(OVERVIEW_HEAD, map(overview_cells, of_app), indent=2)
     for line in changed_lines(paths, rows):
         click.echo(line)
 

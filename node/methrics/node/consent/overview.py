@@ -42,7 +42,8 @@ def why(rule: str, env: Mapping[str, str]) -> str:
 class OverviewRow(NamedTuple):
     """The state of one event type of one app. `declared`: the number of fields in its catalog, None
     if the catalog is not on this machine. `changes`: the changes since the answer that ask for more
-    than the person agreed to, in words."""
+    than the person agreed to, in words. `results`: the address of the app's charts, "" if its
+    catalog names none or is not on this machine."""
 
     namespace: str
     type: str
@@ -50,6 +51,7 @@ class OverviewRow(NamedTuple):
     answer: Answer | None
     declared: int | None
     changes: tuple[str, ...]
+    results: str = ""
 
 
 def overview(
@@ -57,11 +59,13 @@ def overview(
 ) -> list[OverviewRow]:
     """Returns a row for every event type that the person answered or a catalog declares, sorted by
     app and name. It is assumed that the apps run in production."""
+    catalogs = list(catalogs)
     types = {
         (namespace_of(catalog.label, catalog.short_key), name): entry
         for catalog in catalogs
         for name, entry in catalog.types.items()
     }
+    results = {namespace_of(one.label, one.short_key): one.results for one in catalogs}
     answered = {(app, name) for app, entries in answers.items() for name in entries}
     rows = []
     for namespace, name in sorted(types.keys() | answered):
@@ -79,7 +83,8 @@ def overview(
         asks = declared is not None and answer is not None and answer.on and name != EVERY
         changes = covered(answer, declared).changes if asks and answer and declared else ()
         number = None if declared is None else len(declared.fields)
-        rows.append(OverviewRow(namespace, name, effective, answer, number, changes))
+        charts = results.get(namespace, "")
+        rows.append(OverviewRow(namespace, name, effective, answer, number, changes, charts))
     return rows
 
 
@@ -117,6 +122,12 @@ def history_cells(entry: Mapping[str, object]) -> tuple[str, ...]:
         _listed(entry.get("fields")) if entry.get("answer") == "yes" else "",
         _listed(entry.get("routes")),
     )
+
+
+def app_lines(namespace: str, rows: Iterable[OverviewRow]) -> list[str]:
+    """Returns the lines above the table of one app: its name, and where its results are."""
+    results = next((row.results for row in rows if row.results), "")
+    return [app_words(namespace), *([f"  results: {results}"] if results else [])]
 
 
 def app_words(namespace: str) -> str:
