@@ -12,6 +12,7 @@ from methrics.node.consent.answer import Answers, Effective
 from methrics.node.consent.decide import answer_of, by_answer, forbidden, off
 from methrics.node.paths import Paths
 from methrics.node.process.foreign import pass_on
+from methrics.node.process.loading import loading
 from methrics.schema.errors import StoreError
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class ConsentSwitch:
         seen = (ledger, policy)
         if ledger is None and policy is None:
             return _Known(seen, False, {}, _NOTHING)
-        from methrics.node.consent.ledger import policy_off, read_answers
+        with loading:
+            from methrics.node.consent.ledger import policy_off, read_answers
 
         answers: Answers = {}
         try:

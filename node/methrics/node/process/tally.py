@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from methrics.node.process.loading import loading
+
 
 class Tally:
     """Counts per reason. A fork of the process waits until no other thread runs `add`."""
@@ -17,7 +19,8 @@ class Tally:
     def add(self, reason: str, n: int = 1) -> None:
         """Adds `n` to the count of `reason`."""
         if not self._watched:
-            from methrics.node.process.forks import watch
+            with loading:
+                from methrics.node.process.forks import watch
 
             watch(self)
             self._watched = True

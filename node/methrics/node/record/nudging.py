@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from methrics.node.clock import Clock
 from methrics.node.paths import Paths
+from methrics.node.process.loading import loading
 
 
 class Nudge(NamedTuple):
@@ -21,7 +22,8 @@ class Nudge(NamedTuple):
         """Starts the publisher if a report is due and none runs. `inline`: checks in this thread,
         for an app that exits. The module is loaded here, because an app without consent does not
         need it."""
-        from methrics.node.publish.spawn import nudge
+        with loading:
+            from methrics.node.publish.spawn import nudge
 
         nudge(self.paths, self.namespace, self.clock, self.relays, inline=inline)
 

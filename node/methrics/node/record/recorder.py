@@ -19,6 +19,7 @@ from methrics.node.consent.switch import ConsentSwitch
 from methrics.node.paths import Paths, namespace_of
 from methrics.node.process.exits import at_exit, forget, warn_once
 from methrics.node.process.foreign import is_of_the_app
+from methrics.node.process.loading import loading
 from methrics.node.process.tally import Tally
 from methrics.node.record.interface import RecorderInside, Statistics
 from methrics.node.record.nudging import Nudge
@@ -396,7 +397,8 @@ class Recorder:
         return True
 
     def _open_spool(self) -> AppSpool:
-        from methrics.node.spool.spool import spool_of  # not needed without consent
+        with loading:
+            from methrics.node.spool.spool import spool_of  # not needed without consent
 
         assert self._catalog is not None
         spool = spool_of(self._paths.outbox(self.namespace), self._clock, self._rng)
