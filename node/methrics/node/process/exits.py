@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,14 @@ def forget(key: object) -> None:
 def warn_once(text: str) -> None:
     """Logs `text` as a warning on the logger `methrics`, but only the first time that it is called
     in this process, so that it does not flood an app's log (DEB-4). The warning is shown only if
-    the app gave that logger or the root logger a handler."""
+    the app gave that logger or the root logger a handler. Never raises: a process without free file
+    descriptors cannot load `logging`."""
     if _state["warned"]:
         return
     _state["warned"] = True
-    quiet_logger().warning("%s (further such lines are only counted: Recorder.statistics())", text)
+    with contextlib.suppress(Exception):
+        tail = "(further such lines are only counted: Recorder.statistics())"
+        quiet_logger().warning("%s %s", text, tail)
 
 
 def quiet_logger() -> logging.Logger:

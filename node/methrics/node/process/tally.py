@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from methrics.node.process.loading import loading
+from methrics.node.process.forks import watch
 
 
 class Tally:
@@ -19,9 +19,6 @@ class Tally:
     def add(self, reason: str, n: int = 1) -> None:
         """Adds `n` to the count of `reason`."""
         if not self._watched:
-            with loading:
-                from methrics.node.process.forks import watch
-
             watch(self)
             self._watched = True
         with self._lock:

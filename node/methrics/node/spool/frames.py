@@ -23,8 +23,9 @@ PAYLOAD_MAX = 16 * 1024
 
 
 def frame(payload: bytes) -> bytes:
-    """Returns `payload` as a frame. Raises ValueError if it is longer than PAYLOAD_MAX bytes."""
+    """Returns `payload` as a frame. Raises ValueError if it is empty, because zeros behind a marker
+    would then be a frame, or longer than PAYLOAD_MAX bytes."""
     length = len(payload)
-    if length > PAYLOAD_MAX:
-        raise ValueError(f"a spooled record has at most {PAYLOAD_MAX} bytes, not {length}")
+    if not 0 < length <= PAYLOAD_MAX:
+        raise ValueError(f"a spooled record has 1 to {PAYLOAD_MAX} bytes, not {length}")
     return HEAD.pack(MARK, length, crc32(payload)) + payload

@@ -60,7 +60,7 @@ def _frame_at(
     _, length, checksum = HEAD.unpack_from(data, at)
     start = at + HEAD.size
     end = start + length
-    if length > PAYLOAD_MAX or end > len(data):
+    if not 0 < length <= PAYLOAD_MAX or end > len(data):
         return None
     payload = data[start:end]
     if crc32(payload) != checksum:
