@@ -20,7 +20,7 @@ from methrics.aggregate.cli.main import main
 from methrics.aggregate.cli.root import root
 from methrics.schema.example import example_bytes, example_source
 
-need("libp2p")
+need("trio")
 
 LONG = {"demo", "simulate"}
 """Commands that work for long whatever their arguments."""

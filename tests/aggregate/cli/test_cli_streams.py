@@ -127,7 +127,7 @@ def test_a_python_without_docstrings(file: Path) -> None:
 
 @pytest.mark.wire
 def test_a_relay_outlives_the_reader_of_its_log(tmp_path: Path) -> None:
-    need("libp2p")
+    need("trio")
     (tmp_path / "example.cbor").write_bytes(example_bytes())
     command = ["relay", "--catalog", tmp_path / "example.cbor", "--listen", "/ip4/127.0.0.1/tcp/0"]
     with subprocess.Popen(
