@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from row_making import Rows
@@ -16,8 +17,12 @@ from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.periods import WEEK, week_start
 from methrics.node.outbox.rows import ACKNOWLEDGED, DUE, NEVER_LEFT, STRUCK, Pace, Receipt
 from methrics.node.outbox.tables import STEPS
+from methrics.node.spool.folder import read_due
 from methrics.node.spool.records import catalog_number
 from methrics.schema.errors import StoreError
+
+if TYPE_CHECKING:
+    from conftest import Shop
 
 CATALOG = bytes(range(32))
 N = catalog_number(CATALOG)
@@ -378,3 +383,17 @@ def test_two_connections_of_one_process_keep_their_locks(path: str, clock: Manua
     fresh.close()
     other.close()
     first.close()
+
+
+def test_a_journal_that_was_only_read_leaves_the_next_due_time(
+    app: Shop, clock: ManualClock
+) -> None:
+    app.allow()
+    assert app.recorder.record("view", size=1)
+    app.recorder.close()
+    reader = app.journal
+    assert reader.receipts() == []
+    reader.close()
+    due = read_due(reader.spools, clock.now())
+    assert due is not None
+    assert due > clock.now()

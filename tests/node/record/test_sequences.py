@@ -100,9 +100,16 @@ def test_consent_withdrawn_in_between(app: Shop) -> None:
     fewer.step("shown")
     none.step("shown")
     grant(app.paths, app.namespace, ["buy"], fields=["size"], now=0)
-    assert fewer.finish()
-    withdraw(app.paths, app.namespace, now=0)
+    assert not fewer.finish(), "steps from before another answer are not covered by it"
+    later = app.recorder.sequence("buy", color="red", size=5)
+    later.step("shown")
+    withdraw(app.paths, app.namespace, now=1)
     assert not none.finish()
+    grant(app.paths, app.namespace, ["buy"], now=2)
+    assert not later.finish(), "a no lay between its steps and its end"
+    again = app.recorder.sequence("buy", size=5)
+    again.step("shown")
+    assert again.finish()
     assert [decode(row.fields, limit=999) for row in rows(app)] == [{"size": 0}]
 
 

@@ -301,6 +301,10 @@ class _Said(ConsentSwitch):
     def refresh(self) -> None:
         """Nothing to read: consent never changes."""
 
+    def answer_time(self, type_name: str) -> str:
+        """See `ConsentSwitch.answer_time`."""
+        return ""
+
     def effective(self, type_name: str, monotonic: float | None = None) -> Effective:
         """See `ConsentSwitch.effective`."""
         return self.on_types.get(type_name) or off("default")

@@ -203,6 +203,11 @@ class Asking:
                         f"{one.event_type.name} was answered elsewhere in the meantime",
                         "look at the answers and decide again",
                     )
+            # A yes does not cover what an app recorded while there was none.
+            for edit in edits:
+                known = answer_of(before, edit.namespace, edit.type)
+                if edit.said == "yes" and (known is None or not known.on):
+                    forget(self.paths, edit.namespace, edit.type, self._clock)
             return with_later_types(edits, every_question(self.catalogs, before, now=now))
 
         moved = write(self.paths, whole, now=now, through=self.surface, unprompted=unprompted)

@@ -54,6 +54,8 @@ class _GoneError(Exception):
     def __init__(self, interrupted: bool) -> None:
         super().__init__(interrupted)
         self.interrupted = interrupted
+        self.refused: list[Edit] = []
+        """What the person had said no to, one by one, before that."""
 
 
 def prompt(
@@ -86,8 +88,15 @@ def prompt(
         try:
             how, edits = _decide(talk, asking, own)
         except _GoneError as gone:
-            left = [one for one in sheets if one.question.namespace in apps[place:]]
-            asking.write(_all(asking, left, "not-now"), unprompted=unprompted)
+            known = {(edit.namespace, edit.type) for edit in gone.refused}
+            left = [
+                one
+                for one in sheets
+                if one.question.namespace in apps[place:]
+                and (one.question.namespace, one.question.event_type.name) not in known
+            ]
+            edits = [*gone.refused, *_all(asking, left, "not-now")]
+            asking.write(edits, unprompted=unprompted)
             talk.write(f"\nNot now; your answers so far stay. To decide: {asking.way_to_ask}\n")
             if gone.interrupted:
                 raise KeyboardInterrupt from gone
@@ -160,6 +169,23 @@ def _choose(talk: _Talk, asking: Asking, sheets: Sequence[Sheet]) -> list[Edit]:
     """Asks about each type, and after a yes about its fields; then once about the routes of all
     types."""
     answers: list[tuple[Sheet, str, list[str] | None]] = []
+    try:
+        return _chosen(talk, asking, sheets, answers)
+    except _GoneError as gone:
+        gone.refused = [
+            asking.edit(one.title, said, namespace=one.question.namespace)
+            for one, said, _ in answers
+            if said == "no"
+        ]
+        raise
+
+
+def _chosen(
+    talk: _Talk,
+    asking: Asking,
+    sheets: Sequence[Sheet],
+    answers: list[tuple[Sheet, str, list[str] | None]],
+) -> list[Edit]:
     for one in sheets:
         talk.say("", f"{one.title}: {one.asks}")
         how = DETAILS

@@ -17,6 +17,7 @@ from typing import Any
 
 from methrics.node.clock import Clock
 from methrics.node.outbox.tables import BUSY, DAMAGED, code_of, lay_out, layout_version, store_error
+from methrics.node.process.folders import make_private
 from methrics.node.process.forks import watch
 from methrics.node.process.lock import FileLock
 from methrics.schema.errors import StoreError
@@ -176,7 +177,7 @@ class Database:
         return con
 
     def _open(self) -> sqlite3.Connection:
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        make_private(os.path.dirname(self.path))
         # A new file is made here with mode 0600, so that other users cannot read it. SQLite gives
         # its -wal and -shm files the same mode. An existing file is not opened here: closing any
         # descriptor of it would drop the locks of this process's other connections, and then

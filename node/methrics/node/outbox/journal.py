@@ -103,7 +103,7 @@ class Journal:
         """Closes the file, after storing when something is due. The next call opens it again."""
         if self.database.is_open:
             with contextlib.suppress(StoreError, OSError):
-                write_due(self.spools, self._next_due(), self.clock.now())
+                write_due(self.spools, self.next_due(), self.clock.now())
         self.database.close()
 
     def fold(self, discard: Collection[str] | None = ()) -> int:

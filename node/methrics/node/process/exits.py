@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from methrics.node.process.foreign import is_of_the_app
 
 if TYPE_CHECKING:
     import logging
@@ -33,13 +34,16 @@ def warn_once(text: str) -> None:
     """Logs `text` as a warning on the logger `methrics`, but only the first time that it is called
     in this process, so that it does not flood an app's log (DEB-4). The warning is shown only if
     the app gave that logger or the root logger a handler. Never raises: a process without free file
-    descriptors cannot load `logging`."""
+    descriptors cannot load `logging`. An error of the app's own signal handler passes through."""
     if _state["warned"]:
         return
     _state["warned"] = True
-    with contextlib.suppress(Exception):
+    try:
         tail = "(further such lines are only counted: Recorder.statistics())"
         quiet_logger().warning("%s %s", text, tail)
+    except Exception as error:
+        if is_of_the_app(error):
+            raise
 
 
 def quiet_logger() -> logging.Logger:

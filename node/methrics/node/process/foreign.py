@@ -29,10 +29,10 @@ def is_of_the_app(error: BaseException) -> bool:
     return not foreign and type(error).__module__.partition(".")[0] not in _OURS
 
 
-def pass_on(error: OSError) -> None:
+def pass_on(error: Exception) -> None:
     """Raises `error` again if a signal handler of the app raised it, such as a TimeoutError: to be
     called where an error of the operating system is handled."""
-    if error.errno is None and is_of_the_app(error):
+    if getattr(error, "errno", None) is None and is_of_the_app(error):
         raise error
 
 

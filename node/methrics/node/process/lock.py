@@ -9,6 +9,8 @@ import threading
 import weakref
 from types import TracebackType
 
+from methrics.node.process.folders import make_private
+
 
 class FileLock:
     """An exclusive lock: one object in one process holds the lock at `path`. The operating system
@@ -30,7 +32,7 @@ class FileLock:
     def _acquire(self, *, wait: bool) -> bool:
         if self._fd is not None:
             return True
-        os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        make_private(os.path.dirname(self.path))
         with _guard:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._fd = fd

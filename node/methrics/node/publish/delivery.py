@@ -128,6 +128,8 @@ class Delivery:
 
         Opens no socket if no report or erasure is due. May be cancelled at any point.
         """
+        # An app may record for a second after a no, so each pass deletes again.
+        self._purged = frozenset()
         result = PassResult()
         try:
             await self._worker(lambda: self._make(result))

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from methrics.node.clock import Clock, Rng
 from methrics.node.paths import POLICY_FILE, no_paths, user_paths
+from methrics.node.process.foreign import is_of_the_app, pass_on
 from methrics.node.process.regular import read_regular
 from methrics.node.publish.own_relays import remember_relays
 from methrics.node.record.recorder import Recorder
@@ -62,7 +63,9 @@ def open(
         return recorder
     except LocalError as error:
         fault = error
-    except Exception as error:  # noqa: BLE001 - an app must not fail because it is measured
+    except Exception as error:
+        if is_of_the_app(error):
+            raise
         # An argument's own method raised, such as `__iter__` of `relays`.
         fault = ConfigError("bad-setting", f"a setting cannot be used: {type(error).__name__}")
         fault.__cause__ = error
@@ -116,4 +119,5 @@ def _read(catalog: bytes | str | os.PathLike[str]) -> bytes:
     try:
         return read_regular(os.fspath(catalog), CATALOG_MAX + 1)
     except (OSError, TypeError, ValueError) as error:
+        pass_on(error)
         raise CatalogError("catalog-unread", f"cannot read the catalog: {error}", _HINT) from error

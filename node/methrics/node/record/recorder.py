@@ -10,7 +10,6 @@ the app. In all other cases a call returns False, and `statistics()` counts the 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -234,7 +233,7 @@ class Recorder:
     def statistics(self) -> Statistics:
         """Returns the counts of this process for a developer. They are not sent anywhere."""
         rule = problem = ""
-        with contextlib.suppress(Exception):
+        try:
             self._switch.effective("", self._monotonic())
             rule = self._switch.rule or ""
             if self._switch.on_types:
@@ -243,6 +242,9 @@ class Recorder:
 
                 process = self._settings.publisher == "process"
                 problem = publisher_problem(self._paths, self.namespace, process=process)
+        except Exception as error:
+            if is_of_the_app(error):
+                raise
         counts = self._recorded, self._dropped.totals()
         return Statistics(self.namespace, rule or "default", *counts, problem)
 
@@ -363,7 +365,7 @@ class Recorder:
         if reason := plan.refusal(now, self._draw):
             self._drop(reason)
             return False
-        sequence.begin(plan.event_type, now)
+        sequence.begin(plan.event_type, now, self._switch.answer_time(type_name))
         self._sequences.add(sequence)
         at_exit(id(self), self._finish)
         return True
@@ -384,8 +386,8 @@ class Recorder:
             return False
         monotonic = self._monotonic()
         plan = self._plan(event_type.name, monotonic)
-        if plan is None:
-            return False
+        if plan is None or self._switch.answer_time(event_type.name) != sequence.answered:
+            return False  # a no was given meanwhile
         if not sequence.steps:
             self._drop("empty")
             return False

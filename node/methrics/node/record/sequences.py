@@ -43,6 +43,7 @@ class Sequence:
         "_first",
         "_owner",
         "_pid",
+        "answered",
         "event_type",
         "fields",
         "started",
@@ -53,6 +54,7 @@ class Sequence:
         self._owner = owner
         self._first: float | None = None
         self._pid = 0
+        self.answered = ""
         self.event_type: EventType | None = None
         self.fields: dict[str, str | int | bool] = {}
         self.started = 0
@@ -62,9 +64,10 @@ class Sequence:
         """A copy, also one in another process, records nothing: the original does."""
         return _stand_in, ()
 
-    def begin(self, event_type: EventType, now: int) -> None:
+    def begin(self, event_type: EventType, now: int, answered: str) -> None:
         """Starts the sequence. The recorder calls it if there is consent; without this call, every
-        other method does nothing."""
+        other method does nothing. `answered`: the time of the answer that allows it."""
+        self.answered = answered
         self.event_type = event_type
         self.started = now
         self._pid = os.getpid()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,10 @@ from methrics.node.spool.folder import EVENTS, FIRST, SLOTS, is_linked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+LOW = 256
+"""Least number of a spool's descriptor, where the limit of the process allows it."""
 
 
 class Slot:
@@ -24,10 +29,12 @@ class Slot:
 
 class SpoolFiles:
     """The open files of one process. They are closed when no thread uses this object any more, so
-    a write never goes to a descriptor that was closed and opened again by the app."""
+    a write never goes to a descriptor that was closed and opened again by the app. An app may close
+    all descriptors, as a daemon does; a number that then belongs to another file is not closed."""
 
     __slots__ = (
         "events",
+        "inodes",
         "owner",
         "path",
         "slots",
@@ -37,11 +44,11 @@ class SpoolFiles:
     )
 
     def __init__(self, path: str, events: int, size: int, slots: int, slots_end: int) -> None:
+        self.events, self.slots = events, slots
+        self.inodes = [os.fstat(fd).st_ino for fd in (events, slots)]
         self.path = path
-        self.events = events
         self.owner = os.getpid()
         self.spent = size
-        self.slots = slots
         self.slots_end = slots_end
         self.taken: dict[tuple[bytes, int, bytes], Slot] = {}
 
@@ -58,13 +65,31 @@ class SpoolFiles:
             for fd, suffix, end in ends
         )
 
-    def close(self, close: Callable[[int], None] = os.close) -> None:
+    def close(
+        self,
+        close: Callable[[int], None] = os.close,
+        stat: Callable[[int], os.stat_result] = os.fstat,
+    ) -> None:
         # This may run when the interpreter ends, and modules such as `os` are gone.
-        for fd in (self.events, self.slots):
-            try:  # noqa: SIM105
-                close(fd)
+        for fd, inode in zip((self.events, self.slots), self.inodes, strict=False):
+            try:
+                if stat(fd).st_ino == inode:
+                    close(fd)
             except OSError:
                 pass
         self.events = self.slots = -1
 
-    __del__ = close
+    def __del__(self) -> None:
+        if hasattr(self, "inodes"):  # otherwise a signal handler has interrupted `__init__`
+            self.close()
+
+
+def raised(fd: int) -> int:
+    """Returns `fd`, moved to a number of LOW or more if the process may use one: an app that closes
+    all its descriptors and opens its own gets the lowest numbers. Raises OSError."""
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOW)
+    except OSError:
+        return fd
+    os.close(fd)
+    return high

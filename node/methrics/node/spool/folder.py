@@ -130,7 +130,8 @@ def read_due(folder: str, now: int) -> int | None:
     written, cannot be read, or was written more than STALE seconds before `now` (or after it), so
     that it may lack what a killed process recorded."""
     try:
-        fd = os.open(_due_file(folder), os.O_RDONLY | os.O_CLOEXEC)
+        # A pipe in its place must not be waited for.
+        fd = os.open(_due_file(folder), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         pass_on(error)
         return now

@@ -12,6 +12,7 @@ The publisher and the commands take the records over into SQLite (outbox/fold.py
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import weakref
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from methrics.node.clock import Clock, Rng, system_rng
+from methrics.node.process.folders import make_private
 from methrics.node.process.foreign import pass_on
 from methrics.node.spool.due import event_due
-from methrics.node.spool.files import Slot, SpoolFiles
+from methrics.node.spool.files import Slot, SpoolFiles, raised
 from methrics.node.spool.folder import (
     CATALOG,
     EVENTS,
@@ -218,6 +220,8 @@ class Spool:
 
     def _failed(self, error: OSError) -> StoreError:
         pass_on(error)
+        if error.errno == errno.EBADF:  # the app has closed all descriptors
+            self._files = None
         return spool_error(error, self.folder)
 
     # The caller of the methods below holds the lock.
@@ -289,7 +293,7 @@ class Spool:
         raise self._broken
 
     def _open_files(self) -> SpoolFiles:
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        make_private(self.folder)
         with contextlib.suppress(FileExistsError):
             # The commands find an app by this file. SQLite takes an empty file for a new database.
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -322,13 +326,13 @@ class Spool:
         opened: list[int] = []
         kept = False
         try:
-            opened.append(fd := os.open(path + EVENTS, flags | os.O_APPEND, 0o600))
+            opened.append(fd := raised(os.open(path + EVENTS, flags | os.O_APPEND, 0o600)))
             locked = lock(fd)
             # A reader may have deleted the file before it was locked. Without locks, only a file
             # that was just made is surely unused.
             if not (new if locked is None else locked and is_linked(fd, path + EVENTS)):
                 return None
-            opened.append(os.open(path + SLOTS, flags, 0o600))
+            opened.append(raised(os.open(path + SLOTS, flags, 0o600)))
             if new and any(os.write(one, FIRST) != len(FIRST) for one in opened):
                 raise full_error(self.folder, "the disk is full")
             sizes = [os.fstat(one).st_size for one in opened]

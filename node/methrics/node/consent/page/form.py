@@ -92,6 +92,9 @@ def answers(asking: Asking, sheets: Sequence[Sheet], form: Form) -> Given:
     for number, one in enumerate(sheets):
         if pressed == "not-now" and one.question.state == ANSWERED:
             continue
+        refused = one.question.answer is not None and one.question.answer.said == "no"
+        if pressed == "yes" and refused and one.question.state == ANSWERED:
+            continue
         said = pressed or (form.get(f"answer-{number}") or [""])[0]
         fields = form.get(f"field-{number}", ())
         routes = form.get(f"route-{number}", ())
