@@ -228,8 +228,9 @@ def allowed(name: str, folder: str) -> bool:
     """Whether the app's own process may write this file: its outbox, or input of a child."""
     if name == os.devnull or name in (folder, f"{folder}/outbox.db"):
         return True
-    spool = r"[0-9a-f]{16}\.(events|slots)|[0-9a-f]{12}\.catalog(\.\d+)?"
-    own = rf"(spool|due(\.\d+)?|spool/({spool}))"
+    new = r"(\.\d+\.[0-9a-f]+)?"  # a file that replaces another, before it is renamed
+    spool = rf"[0-9a-f]{{16}}\.(events|slots)|[0-9a-f]{{12}}\.catalog{new}"
+    own = rf"(spool|due{new}|spool/({spool}))"
     return re.fullmatch(re.escape(folder) + "/" + own, name) is not None
 
 
