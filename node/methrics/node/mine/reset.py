@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from methrics.node.outbox.journal import Journal, note_edit
+from methrics.node.outbox.edits import note_edit
+from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.rows import NEVER_LEFT
 from methrics.schema.errors import StoreError
 

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from methrics.node.outbox.due_times import ERASURE_DUE
-from methrics.node.outbox.journal import Journal, note_edit
+from methrics.node.outbox.edits import note_edit
+from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.rows import ACKNOWLEDGED, DUE, NEVER_LEFT, STRUCK, from_row
 from methrics.schema.errors import LocalError
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from methrics.node.paths import Paths
+from methrics.node.spool.records import catalog_number
 from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.errors import CatalogError, ConfigError
 
@@ -59,5 +60,7 @@ def read_catalogs(
             found[number] = known[number]
             continue
         with contextlib.suppress(CatalogError):
-            found[number] = load(raw)
+            catalog = load(raw)
+            if catalog_number(catalog.id) == number:
+                found[number] = catalog
     return found

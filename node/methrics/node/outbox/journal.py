@@ -19,6 +19,7 @@ from operator import attrgetter
 from methrics.node.clock import Clock
 from methrics.node.outbox.database import Database
 from methrics.node.outbox.due_times import NEXT_DUE, PENDING, REPORT_DUE, WAITING
+from methrics.node.outbox.edits import note_edit
 from methrics.node.outbox.fold import ALL_TYPES, DROPPED, Fold
 from methrics.node.outbox.periods import week_start
 from methrics.node.outbox.rows import (
@@ -34,6 +35,7 @@ from methrics.node.outbox.rows import (
     from_row,
 )
 from methrics.node.spool.folder import spool_folder, write_due
+from methrics.node.spool.reader import stored_catalogs
 from methrics.node.spool.records import catalog_number
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.limits import LATE_DEFAULT
@@ -94,6 +96,7 @@ class Journal:
         self.database = Database(path, patience=patience, size_max=size_max, clock=self.clock)
         self.spools = spool_folder(path)
         self._fold = Fold(self.spools, rows_max=rows_max)
+        self._folded = False
 
     def exists(self) -> bool:
         """Returns whether the file exists. Does not make it."""
@@ -103,13 +106,17 @@ class Journal:
         """Closes the file, after storing when something is due. The next call opens it again."""
         if self.database.is_open:
             with contextlib.suppress(StoreError, OSError):
-                write_due(self.spools, self.next_due(), self.clock.now())
+                if not self._folded:
+                    self.fold()
+                write_due(self.spools, self._next_due(), self.clock.now())
+        self._folded = False
         self.database.close()
 
     def fold(self, discard: Collection[str] | None = ()) -> int:
         """Takes over what the app's processes have recorded. Records of the types in `discard`
         (ALL_TYPES: of all types) are deleted instead; returns how many were."""
         discarded = 0
+        self._folded = True
         for names in self._fold.batches():
             with contextlib.ExitStack() as stack:
                 with self.database.transaction() as con:
@@ -177,9 +184,9 @@ class Journal:
             )
 
     def catalogs(self) -> dict[int, bytes]:
-        """Returns the bytes of the signed catalogs, by their `catalog_number`."""
-        self.fold()
-        return dict(self.database.rows("SELECT n, raw FROM catalog"))
+        """Returns the bytes of the signed catalogs, also of those in the spools, by number."""
+        found = dict(self.database.rows("SELECT n, raw FROM catalog"))
+        return {**stored_catalogs(self.spools, without=found), **found}
 
     def paces(self) -> dict[str, Pace]:
         """Returns the pace of each type of which a report was ever made, by the type's name."""
@@ -391,14 +398,6 @@ class Journal:
             )
             if lost:
                 con.execute(DROPPED, ("too-old", lost))
-
-
-def note_edit(con: sqlite3.Connection) -> None:
-    """Makes earlier tokens of `Journal.pending` invalid. Call this in each transaction by which a
-    person deletes or stops rows or reports, so that a publisher reads the pending rows again."""
-    con.execute(
-        "INSERT INTO meta VALUES ('edits', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
-    )
 
 
 def _receipts(rows: Iterable[Sequence[object]]) -> list[Receipt]:

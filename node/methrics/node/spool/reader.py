@@ -213,6 +213,25 @@ def read_catalog(folder: str, catalog: int) -> bytes | None:
         return None
 
 
+def stored_catalogs(folder: str, without: Collection[int] = ()) -> dict[int, bytes]:
+    """Returns the catalogs that processes have stored, by the number in their file's name, which is
+    not checked. Those in `without`, and those that cannot be read, are left out."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return {}
+    found: dict[int, bytes] = {}
+    for name in names:
+        digits, suffix = os.path.splitext(name)
+        if suffix == CATALOG and len(digits) == 2 * CATALOG_BYTES:
+            with contextlib.suppress(ValueError):
+                number = int(digits, 16)
+                raw = read_catalog(folder, number) if number not in without else None
+                if raw is not None:
+                    found[number] = raw
+    return found
+
+
 def _changed(path: str) -> float:
     try:
         return os.stat(path).st_mtime
