@@ -28,8 +28,10 @@ def build_wheel(folder: Path) -> Path:
 
 
 def without_compiler(path: str, **changes: str) -> dict[str, str]:
-    """The environment of a person whose programs are those of `path`: no compiler, no PYTHON*."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    """The environment of a person whose programs are those of `path`: no compiler, no PYTHON*, and
+    none of the variables that `make` sets, by which a `make` within it prints more lines."""
+    ours = ("PYTHON", "MAKE", "MFLAGS")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     own.pop("VIRTUAL_ENV", None)
     return {**own, "PATH": path, "CC": "/bin/false", "CXX": "/bin/false", **changes}
 

@@ -93,6 +93,8 @@ class Command:
             [Path(sys.executable).parent / "methrics", "consent", "--web", "--catalog", catalog],
             stdout=subprocess.PIPE,
             text=True,
+            # A test run in the background of a shell ignores SIGINT, and so would its children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             env=environment(
                 BROWSER=str(browser),
                 DISPLAY=":0",

@@ -6,6 +6,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
+from methrics.node.process.foreign import pass_on
 from methrics.node.spool.folder import EVENTS, FIRST, SLOTS, is_linked
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ class SpoolFiles:
             try:
                 if stat(fd).st_ino == inode:
                     close(fd)
-            except OSError:
-                pass
+            except OSError as error:
+                if error.errno is None:  # of a signal handler of the app, such as a time limit
+                    raise
         self.events = self.slots = -1
 
     def __del__(self) -> None:
@@ -89,7 +91,8 @@ def raised(fd: int) -> int:
     all its descriptors and opens its own gets the lowest numbers. Raises OSError."""
     try:
         high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOW)
-    except OSError:
+    except OSError as error:
+        pass_on(error)
         return fd
     os.close(fd)
     return high
