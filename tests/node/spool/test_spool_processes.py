@@ -22,10 +22,11 @@ import pytest
 import methrics.node
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.journal import Journal
-from methrics.node.spool.folder import EVENTS, spool_folder, spool_names
+from methrics.node.spool.folder import EVENTS, lock, spool_folder, spool_names
 
 if TYPE_CHECKING:
     from conftest import Shop
+    from pytest import MonkeyPatch
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 
@@ -201,6 +202,85 @@ def test_a_parent_with_threads_forks_while_they_record(real: App) -> None:
     assert not spool_names(real.folder), "a child that sleeps keeps no lock of its parent"
     os.kill(asleep, signal.SIGKILL)
     os.waitpid(asleep, 0)
+
+
+def test_a_fork_while_a_thread_opens_the_files(real: App, monkeypatch: MonkeyPatch) -> None:
+    recorder, opens = real.open(), threading.Event()
+
+    def slow(fd: int) -> bool | None:
+        opens.set()
+        time.sleep(0.3)
+        return lock(fd)
+
+    monkeypatch.setattr("methrics.node.spool.spool.lock", slow)
+    thread = threading.Thread(target=lambda: recorder.record("view", size=1))
+    thread.start()
+    opens.wait()
+    asleep = fork(lambda: time.sleep(60))
+    thread.join()
+    spool = recorder._spool
+    assert spool is not None
+    spool.leave()
+    assert real.stored() == {"view": 1}
+    assert not spool_names(real.folder), "the child holds no lock"
+    os.kill(asleep, signal.SIGKILL)
+    os.waitpid(asleep, 0)
+
+
+def test_a_fork_while_a_thread_uses_files_that_were_left(real: App) -> None:
+    recorder = real.open()
+    assert recorder.record("view", size=1)
+    spool = recorder._spool
+    assert spool is not None
+    files = spool._files  # as a thread has it during a write
+    assert files is not None
+    spool.leave()
+    asleep = fork(lambda: time.sleep(60))
+    os.set_blocking(files.events, True)  # still open in the parent
+    del files
+    assert real.stored() == {"view": 1}
+    assert not spool_names(real.folder), "the child holds no lock"
+    os.kill(asleep, signal.SIGKILL)
+    os.waitpid(asleep, 0)
+
+
+LOCKED = """
+import os, sys, threading
+app = threading.Lock()
+os.register_at_fork(before=app.acquire, after_in_parent=app.release, after_in_child=app.release)
+import methrics.node
+catalog, home, policy = sys.argv[1:]
+raw = open(catalog, "rb").read()
+recorder = methrics.node.open(raw, home=home, policy=policy, publisher="none")
+begun = threading.Event()
+
+def work():
+    with app:
+        begun.set()
+        threading.Event().wait(0.2)
+        assert recorder.record("view", size=1), recorder.statistics()
+
+thread = threading.Thread(target=work)
+thread.start()
+begun.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0 if recorder.record("view", size=2) else 1)
+assert os.waitpid(child, 0)[1] == 0
+thread.join()
+"""
+
+
+def test_a_fork_that_waits_for_a_lock_of_the_app_under_which_it_records(
+    real: App, tmp_path: Path
+) -> None:
+    catalog = tmp_path / "shop.cbor"
+    catalog.write_bytes(real.shop.catalog.raw)
+    paths = real.shop.paths
+    assert paths.home is not None
+    command = [sys.executable, "-c", LOCKED, str(catalog), paths.home, paths.policy]
+    subprocess.run(command, check=True, timeout=60)
+    assert real.stored() == {"view": 2}
 
 
 def test_files_are_damaged_and_removed_under_running_processes(real: App) -> None:

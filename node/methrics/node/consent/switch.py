@@ -105,7 +105,7 @@ class ConsentSwitch:
         seen = (ledger, policy)
         if ledger is None and policy is None:
             return _Known(seen, False, {}, _NOTHING)
-        with loading:
+        with loading.hold():
             from methrics.node.consent.ledger import policy_off, read_answers
 
         answers: Answers = {}

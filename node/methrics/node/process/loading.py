@@ -6,14 +6,7 @@ which no thread of the child releases, so its own import of that module would ne
 
 from __future__ import annotations
 
-import os
-import threading
+from methrics.node.process.gate import Gate
 
-loading = threading.RLock()
-"""To be held while a call of the recorder imports a module for the first time; a fork waits for it.
-"""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=loading.acquire, after_in_parent=loading.release, after_in_child=loading.release
-    )
+loading = Gate()
+"""To be held while a call of the recorder imports a module for the first time."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import threading
-import weakref
 from types import TracebackType
 
 from methrics.node.process.folders import make_private
+from methrics.node.process.inherited import opening, watch
 
 
 class FileLock:
@@ -33,34 +32,32 @@ class FileLock:
         if self._fd is not None:
             return True
         make_private(os.path.dirname(self.path))
-        with _guard:
+        with opening.hold():
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._fd = fd
-            _opened.add(self)
+            watch(self)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            self._close()
+            self.close_inherited()
             return False
         except BaseException:
-            self._close()
+            self.close_inherited()
             raise
         return True
 
     def release(self) -> None:
         """Releases the lock; does nothing if this object does not hold it."""
         if self._fd is not None:
-            # Closing does not release the lock while a child that C code forked has the descriptor.
+            # Closing alone does not release the lock while a forked child has the descriptor.
             with contextlib.suppress(OSError):
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
-            self._close()
+            self.close_inherited()
 
-    def _close(self) -> None:
-        with _guard:
-            fd, self._fd = self._fd, None
-            _opened.discard(self)
-            if fd is not None:
-                os.close(fd)
+    def close_inherited(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
 
     def __enter__(self) -> FileLock:
         self._acquire(wait=True)
@@ -73,28 +70,6 @@ class FileLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
-
-
-_opened: weakref.WeakSet[FileLock] = weakref.WeakSet()
-_guard = threading.RLock()
-"""Held while a descriptor is opened or closed, and during a fork, so that a child gets no
-descriptor that is not in `_opened` yet. It is reentrant because a signal handler may fork."""
-
-
-def _close_in_child() -> None:
-    """Closes the descriptors that a forked child shares with its parent. Otherwise the child would
-    hold the locks after the parent has ended."""
-    try:
-        for lock in list(_opened):
-            with contextlib.suppress(OSError):
-                lock._close()
-    finally:
-        _guard.release()
-
-
-os.register_at_fork(
-    before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_close_in_child
-)
 
 
 def is_held(path: str) -> bool:

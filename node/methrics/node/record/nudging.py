@@ -22,7 +22,7 @@ class Nudge(NamedTuple):
         """Starts the publisher if a report is due and none runs. `inline`: checks in this thread,
         for an app that exits. The module is loaded here, because an app without consent does not
         need it."""
-        with loading:
+        with loading.hold():
             from methrics.node.publish.spawn import nudge
 
         nudge(self.paths, self.namespace, self.clock, self.relays, inline=inline)

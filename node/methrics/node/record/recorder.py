@@ -399,7 +399,7 @@ class Recorder:
         return True
 
     def _open_spool(self) -> AppSpool:
-        with loading:
+        with loading.hold():
             from methrics.node.spool.spool import spool_of  # not needed without consent
 
         assert self._catalog is not None

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from methrics.node.process.foreign import pass_on
+from methrics.node.process.inherited import watch
 from methrics.node.spool.folder import EVENTS, FIRST, SLOTS, is_linked
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class SpoolFiles:
     all descriptors, as a daemon does; a number that then belongs to another file is not closed."""
 
     __slots__ = (
+        "__weakref__",
         "events",
         "inodes",
         "owner",
@@ -52,6 +54,7 @@ class SpoolFiles:
         self.spent = size
         self.slots_end = slots_end
         self.taken: dict[tuple[bytes, int, bytes], Slot] = {}
+        watch(self)
 
     def is_gone(self) -> bool:
         """Whether the files were removed, replaced, truncated or emptied, or belong to another
@@ -70,16 +73,25 @@ class SpoolFiles:
         self,
         close: Callable[[int], None] = os.close,
         stat: Callable[[int], os.stat_result] = os.fstat,
+        flock: Callable[[int, int], None] = fcntl.flock,
+        unlock: int = fcntl.LOCK_UN,
+        getpid: Callable[[], int] = os.getpid,
     ) -> None:
         # This may run when the interpreter ends, and modules such as `os` are gone.
+        own = self.owner == getpid()
         for fd, inode in zip((self.events, self.slots), self.inodes, strict=False):
             try:
                 if stat(fd).st_ino == inode:
+                    if own:  # a child that is forked right now keeps no lock
+                        flock(fd, unlock)
                     close(fd)
             except OSError as error:
                 if error.errno is None:  # of a signal handler of the app, such as a time limit
                     raise
         self.events = self.slots = -1
+
+    def close_inherited(self) -> None:
+        self.close()
 
     def __del__(self) -> None:
         if hasattr(self, "inodes"):  # otherwise a signal handler has interrupted `__init__`

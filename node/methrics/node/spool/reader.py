@@ -7,10 +7,12 @@ with zeros the frames of a running one, so that no recorded value stays in two p
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from methrics.node.process.inherited import opening, watch
 from methrics.node.spool.folder import (
     CATALOG,
     EVENTS,
@@ -78,7 +80,9 @@ class OpenSpool:
         self.abandoned = False
         self._fd = -1
         try:
-            self._fd = os.open(self._path + EVENTS, os.O_RDWR | os.O_CLOEXEC)
+            with opening.hold():
+                self._fd = os.open(self._path + EVENTS, os.O_RDWR | os.O_CLOEXEC)
+                watch(self)
             locked = lock(self._fd)
             changed = max(_changed(self._path + EVENTS), _changed(self._path + SLOTS))
             self.abandoned = now - changed > STALE if locked is None else locked
@@ -177,7 +181,13 @@ class OpenSpool:
                 os.unlink(self._path + suffix)
 
     def close(self) -> None:
-        """Closes the files, which also releases the lock."""
+        """Closes the files and releases the lock."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._fd, fcntl.LOCK_UN)  # a child that is forked right now keeps none
+        self.close_inherited()
+
+    def close_inherited(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             with contextlib.suppress(OSError):

@@ -22,6 +22,7 @@ from zlib import crc32
 from methrics.node.clock import Clock, Rng, system_rng
 from methrics.node.process.folders import make_private
 from methrics.node.process.foreign import pass_on
+from methrics.node.process.inherited import opening
 from methrics.node.spool.due import event_due
 from methrics.node.spool.files import Slot, SpoolFiles, raised
 from methrics.node.spool.folder import (
@@ -186,12 +187,10 @@ class Spool:
         self._told = False
 
     def forked(self) -> None:
-        """Closes the files in a forked child, where their parent uses them, and renews the lock,
+        """Forgets the files in a forked child, where their parent uses them, and renews the lock,
         which a thread of the parent may have held."""
-        files, self._files = self._files, None
+        self._files = None
         self._lock = threading.RLock()
-        if files is not None:
-            files.close()
 
     def _note_due(self, due: int) -> None:
         self._due = due
@@ -307,20 +306,22 @@ class Spool:
 
     def _take_over(self) -> SpoolFiles | None:
         for name in spool_names(self.folder)[:TAKE_OVER_TRIES]:
-            files = self._try_open(name)
+            with opening.hold():
+                files = self._try_open(name)
             if files is not None:
                 return files
         return None
 
     def _make(self) -> SpoolFiles:
         while True:
-            files = self._try_open(os.urandom(8).hex(), os.O_CREAT | os.O_EXCL)
+            with opening.hold():
+                files = self._try_open(os.urandom(8).hex(), os.O_CREAT | os.O_EXCL)
             if files is not None:
                 return files
 
     def _try_open(self, name: str, new: int = 0) -> SpoolFiles | None:
         """Opens and locks one spool; `new`: the flags with which its files are made. Returns None
-        if another process uses it, or it is full or damaged."""
+        if another process uses it, or it is full or damaged. The caller holds `opening`."""
         path = os.path.join(self.folder, name)
         flags = os.O_RDWR | os.O_CLOEXEC | new
         opened: list[int] = []
