@@ -8,6 +8,7 @@ import logging
 import os
 import shlex
 import socket
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from methrics.node.consent.questions import Uses
 from methrics.node.consent.way_back import way_back
 from methrics.node.paths import Paths
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.errors import ConfigError
+from methrics.schema.errors import ConfigError, StoreError
 from methrics.schema.example import example_catalog
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, judge
@@ -169,6 +170,45 @@ def test_a_no_forgets_what_was_recorded(asking: Asking, app: Shop) -> None:
     app.clock.advance(2)
     assert app.recorder.record("view", color="red")
     assert app.journal.pending(1 << 40).rows
+    asking.answer("view", "no")
+    assert app.journal.pending(1 << 40).rows == []
+
+
+def test_a_field_that_is_switched_off_takes_its_recorded_values_along(
+    asking: Asking, app: Shop
+) -> None:
+    asking.answer("view", "yes")
+    asking.answer("click", "yes")
+    app.clock.advance(2)
+    assert app.recorder.record("view", color="red")
+    assert app.recorder.count("click", color="red")
+    asking.answer("click", "yes", fields=["color", "size", "version"])
+    assert len(app.journal.pending(1 << 40).rows) == 2, "the same answer again changes nothing"
+    asking.answer("view", "yes", fields=["size"])
+    asking.answer("view", "yes", fields=["color", "size"])
+    assert [row.type for row in app.journal.pending(1 << 40).rows] == ["click"]
+
+
+def test_a_no_is_stored_while_another_program_locks_the_outbox(asking: Asking, app: Shop) -> None:
+    asking.answer("view", "yes")
+    asking.answer("click", "yes")
+    app.clock.advance(2)
+    assert app.recorder.record("view", color="red")
+    assert app.journal.pending(1 << 40).rows
+    blocker = sqlite3.connect(app.journal.database.path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    mine = app.recorder.mine()
+    for refuse in (
+        lambda: asking.answer("view", "no"),
+        lambda: mine.withdraw("click"),
+        mine.withdraw,
+        asking.refuse_all,
+    ):
+        with pytest.raises(StoreError, match="your answer is stored") as caught:
+            refuse()
+        assert caught.value.code == "outbox-busy"
+    blocker.close()
+    assert read_answers(app.paths.ledger)[app.namespace]["view"].said == "no"
     asking.answer("view", "no")
     assert app.journal.pending(1 << 40).rows == []
 

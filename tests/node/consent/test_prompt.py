@@ -174,6 +174,12 @@ def test_choosing_types_fields_and_routes(asking: Asking) -> None:
     assert "buy: on (color, version)" in out
 
 
+def test_a_route_must_be_one_that_stands_there(asking: Asking) -> None:
+    _, out = said(asking, "c\ny\n\n\n\n\nno\nonly direct\nDirect\n")
+    assert out.count("Please type relay, direct or only Enter.") == 2
+    assert answers(asking)["buy"].routes == {"relay", "direct"}
+
+
 def test_fields_to_leave_out_must_be_numbers_that_stand_there(asking: Asking) -> None:
     _, out = said(asking, "c\ny\nall\n0\n9\n1, 2 3\n\n\n\n\n")
     assert out.count("Please give numbers from 1 to 3.") == 3

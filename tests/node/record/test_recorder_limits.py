@@ -84,6 +84,12 @@ for call in (
     lambda: methrics.node.open(raw).record("view", size=1), r.close,
 ):
     call()
+from methrics.schema.errors import LocalError
+for call in (r.asking, r.mine, lambda: r.asking().questions(), lambda: r.mine().reports()):
+    try:
+        call()
+    except LocalError as error:
+        assert error.hint, error
 sys.stdout.write("went on")
 """
 

@@ -26,7 +26,6 @@ from methrics.node.spool.folder import EVENTS, lock, spool_folder, spool_names
 
 if TYPE_CHECKING:
     from conftest import Shop
-    from pytest import MonkeyPatch
 
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 
@@ -204,7 +203,7 @@ def test_a_parent_with_threads_forks_while_they_record(real: App) -> None:
     os.waitpid(asleep, 0)
 
 
-def test_a_fork_while_a_thread_opens_the_files(real: App, monkeypatch: MonkeyPatch) -> None:
+def test_a_fork_while_a_thread_opens_the_files(real: App, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder, opens = real.open(), threading.Event()
 
     def slow(fd: int) -> bool | None:

@@ -34,7 +34,8 @@ class Answer(NamedTuple):
     now", "" for never; if `on` is True too, the earlier yes is still valid for the fields that it
     covered. `shown`: the event type as the person saw it (`EventType.to_wire`), None if none was
     shown, as with a script. `catalog`: number of the catalog that was shown. `through`: how the
-    answer was given, such as "terminal" or "command".
+    answer was given, such as "terminal" or "command". `left_out`: the fields that the person saw
+    and did not agree to, in this answer or an earlier one, and has not agreed to since.
     """
 
     on: bool
@@ -45,6 +46,7 @@ class Answer(NamedTuple):
     shown: Mapping[str, object] | None = None
     catalog: int = 0
     through: str = ""
+    left_out: frozenset[str] = frozenset()
 
     @property
     def said(self) -> str:

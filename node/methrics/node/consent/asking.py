@@ -15,7 +15,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from methrics.node.clock import Clock
-from methrics.node.consent.answer import Answers
+from methrics.node.consent.answer import Answer, Answers
 from methrics.node.consent.decide import PRODUCTION, answer_of, forbidden
 from methrics.node.consent.first_screen import FirstScreen, first_screen
 from methrics.node.consent.ledger import Ledger, policy_off, read_ledger, write
@@ -30,7 +30,7 @@ from methrics.node.consent.questions import (
     undecided,
 )
 from methrics.node.consent.way_back import way_back
-from methrics.node.consent.withdrawal import forget, withdraw_everything
+from methrics.node.consent.withdrawal import forget, forget_refused, withdraw_everything
 from methrics.node.consent.wording import Sheet, sheet
 from methrics.node.paths import Paths, namespace_of
 from methrics.node.report.route_names import ROUTES
@@ -186,14 +186,15 @@ class Asking:
         self, edits: Collection[Edit], *, seen: Collection[Question] = (), unprompted: bool = False
     ) -> None:
         """Writes several answers, either all or none. If the person has then said no to every event
-        type of an app, a no to its later event types is added. Deletes the events of refused types
-        that have not left. With `unprompted`, the time is stored at which an app asked unprompted,
-        so that no other app does so soon after.
+        type of an app, a no to its later event types is added. Deletes what has not left of
+        types that are refused, or of which a field is switched off. With `unprompted`, the time is
+        stored at which an app asked unprompted, so that no other app does so soon after.
 
         `seen`: the questions that the person had before them. Raises StoreError
         `answered-elsewhere` if one of them has another answer by now, StoreError if the ledger
         cannot be written."""
         now = self._clock.now()
+        narrowed: list[tuple[str, str]] = []
 
         def whole(before: Answers) -> list[Edit]:
             for one in seen:
@@ -208,13 +209,14 @@ class Asking:
                 known = answer_of(before, edit.namespace, edit.type)
                 if edit.said == "yes" and (known is None or not known.on):
                     forget(self.paths, edit.namespace, edit.type, self._clock)
+                elif edit.said == "yes" and known is not None and _narrows(edit, known):
+                    narrowed.append((edit.namespace, edit.type))
             return with_later_types(edits, every_question(self.catalogs, before, now=now))
 
         moved = write(self.paths, whole, now=now, through=self.surface, unprompted=unprompted)
         self.moved = self.moved or moved
-        for edit in edits:
-            if edit.said == "no":
-                forget(self.paths, edit.namespace, edit.type, self._clock)
+        refused = [(one.namespace, one.type) for one in edits if one.said == "no"]
+        forget_refused(self.paths, [*refused, *narrowed], self._clock)
 
     def refuse_all(self) -> None:
         """Writes a no for every app, including apps that are installed later. Deletes the
@@ -266,6 +268,17 @@ class Asking:
                 "ambiguous-type", f"several apps have an event type {type_name}", "name the app"
             )
         return found[0]
+
+
+def _narrows(edit: Edit, known: Answer) -> bool:
+    """Whether a yes switches off a field that an earlier yes allowed."""
+    if edit.fields is None:
+        return False
+    before = known.fields
+    if before is None:
+        shown = edit.shown.fields if edit.shown is not None else ()
+        before = frozenset(field.name for field in shown)
+    return not before <= frozenset(edit.fields)
 
 
 def _answers(ledger: Ledger | None) -> Answers:

@@ -72,15 +72,16 @@ def covered(answer: Answer, declared: EventType) -> Covered:
 
 
 def left_out(answer: Answer, declared: EventType) -> frozenset[str]:
-    """Returns the fields of the type `declared` that the person saw and did not agree to in
-    `answer`, a yes. If it is not known any more which fields were shown, returns all that the
-    answer does not name."""
-    if answer.fields is None:
-        return frozenset()
+    """Returns the fields of the type `declared` that the person saw and did not agree to, up to and
+    including `answer`. If `answer` is a yes and it is not known any more which fields were shown,
+    those are all that it does not name."""
     names = frozenset(field.name for field in declared.fields)
+    earlier = answer.left_out & names
+    if not answer.on or answer.fields is None:
+        return earlier
     old = None if answer.shown is None else _read(declared.name, answer.shown)
     seen = names if old is None else frozenset(field.name for field in old.fields)
-    return (seen & names) - answer.fields
+    return earlier | ((seen & names) - answer.fields)
 
 
 def _field(where: str) -> str:

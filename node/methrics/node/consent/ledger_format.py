@@ -4,14 +4,15 @@
      "asked": "2026-01-31T12:00:00Z",
      "apps": {"example-x7...": {"heartbeat": {
         "answer": "yes", "fields": ["os", "version"], "routes": ["relay"],
-        "time": "2026-01-31T12:00:00Z", "through": "terminal",
+        "left_out": ["locale"], "time": "2026-01-31T12:00:00Z", "through": "terminal",
         "catalog": 1, "question": "0f3a..."}}},
      "history": [{"time": ..., "who": "ann", "through": "terminal", "app": ..., "type": ...,
                   "answer": "yes", "fields": ..., "routes": ..., "catalog": 1, "question": ...}],
      "questions": {"0f3a...": {"kind": "state", "question": ..., "fields": [...]}}}
 
 `question` refers to `questions`, which contains each event type once, exactly as the person saw it.
-`fields` null means all fields. If a yes also has "later", the person put off a changed question at
+`fields` null means all fields. A field stays in `left_out` after later answers, also after a no,
+until the person agrees to it. If a yes also has "later", the person put off a changed question at
 that time. Times are UTC texts, which sort by time. Unknown keys, from a later version of methrics,
 are kept.
 """
@@ -37,6 +38,9 @@ SAID = ("yes", "no", "not-now")
 """The answers that a person can give."""
 
 Document = dict[str, object]
+
+_NOT_NOTED = ("time", "through", "left_out")
+"""Keys of an answer that the history does not repeat."""
 
 
 class Edit(NamedTuple):
@@ -120,8 +124,9 @@ def apply(document: Document, edits: Collection[Edit], *, now: int, through: str
         if edit.shown is not None:
             question, wire = fingerprint(edit.shown)
             questions[question] = wire
-        entry = _entry(edit, when, through, question)
         before = types.get(edit.type)
+        entry = _entry(edit, when, through, question)
+        entry["left_out"] = _left_out(edit, before, questions)
         if edit.said == "not-now" and before is not None and before.get("answer") == "yes":
             # The earlier yes stays valid for what it covered; only the changed question is put off.
             types[edit.type] = {**before, "later": when}
@@ -129,7 +134,7 @@ def apply(document: Document, edits: Collection[Edit], *, now: int, through: str
             types[edit.type] = entry
         note = {"time": when, "who": who, "through": through}
         note |= {"app": edit.namespace, "type": edit.type}
-        entries.append(note | {k: v for k, v in entry.items() if k not in ("time", "through")})
+        entries.append(note | {k: v for k, v in entry.items() if k not in _NOT_NOTED})
     del entries[:-HISTORY_MAX]
     document["apps"] = {name: dict(sorted(apps[name].items())) for name in sorted(apps)}
     used = {entry.get("question") for types in apps.values() for entry in types.values()}
@@ -163,15 +168,32 @@ def _entry(edit: Edit, when: str, through: str, question: str) -> dict[str, obje
     return entry | {"catalog": edit.catalog, "question": question} if question else entry
 
 
+def _left_out(
+    edit: Edit, before: Mapping[str, object] | None, questions: Mapping[str, object]
+) -> list[str]:
+    """Returns the names of the fields that the person has left out so far, sorted."""
+    earlier = frozenset() if before is None else _answer(before, questions).left_out
+    if edit.said != "yes":
+        return sorted(earlier)
+    shown = frozenset() if edit.shown is None else {one.name for one in edit.shown.fields}
+    if edit.fields is None:
+        return sorted(earlier - shown) if shown else []
+    return sorted((earlier | shown).difference(edit.fields))
+
+
 def _answer(entry: Mapping[str, object], questions: Mapping[str, object]) -> Answer:
     said, fields, routes = entry["answer"], entry["fields"], entry["routes"]
+    left_out = entry.get("left_out", [])
     if said not in SAID:
         raise ValueError("answer")
     if fields is not None and not _names(fields):
         raise TypeError("fields")
     if not _names(routes):
         raise TypeError("routes")
+    if not _names(left_out):
+        raise TypeError("left_out")
     assert isinstance(routes, list)
+    assert isinstance(left_out, list)
     assert fields is None or isinstance(fields, list)
     catalog, question = entry.get("catalog", 0), _text(entry, "question")
     when = _text(entry, "time")
@@ -190,6 +212,7 @@ def _answer(entry: Mapping[str, object], questions: Mapping[str, object]) -> Ans
         shown,
         catalog,
         _text(entry, "through"),
+        frozenset(map(sys.intern, left_out)),
     )
 
 

@@ -198,10 +198,7 @@ def _chosen(
         answers.append((one, said, fields))
     routes: Sequence[str] | None = None
     if any(said == "yes" for _, said, _ in answers):
-        talk.say("", "How may these reports leave?")
-        talk.say(f"  relay   {ROUTE_WORDS['relay']}", f"  direct  {ROUTE_WORDS['direct']}")
-        line = talk.ask("relay, or direct for both, Enter for relay or as you chose before: ")
-        routes = {"relay": ("relay",), "direct": ("relay", "direct")}.get(line.strip().lower())
+        routes = _routes(talk)
     return [
         asking.edit(one.title, said, fields=fields, routes=routes, namespace=one.question.namespace)
         for one, said, fields in answers
@@ -214,6 +211,19 @@ def _one_by_one(one: Sheet) -> tuple[str, tuple[str, ...]]:
         return "y yes, n no, d details, Enter not now: ", (YES, NO, DETAILS, LATER)
     words = "y yes, n no to what is new, s stop all of it, d details, Enter not now: "
     return words, (YES, NO, STOP, DETAILS, LATER)
+
+
+def _routes(talk: _Talk) -> Sequence[str] | None:
+    """Asks how reports may leave; None for the earlier answer."""
+    talk.say("", "How may these reports leave?")
+    talk.say(f"  relay   {ROUTE_WORDS['relay']}", f"  direct  {ROUTE_WORDS['direct']}")
+    known = {"": None, "relay": ("relay",), "direct": ("relay", "direct")}
+    while True:
+        line = talk.ask("relay, or direct for both, Enter for relay or as you chose before: ")
+        word = line.strip().lower()
+        if word in known:
+            return known[word]
+        talk.say("Please type relay, direct or only Enter.")
 
 
 def _fields(talk: _Talk, one: Sheet) -> list[str]:

@@ -53,8 +53,8 @@ class Question:
     """One event type that a person decides about. `state`: NEW, CHANGED or ANSWERED. `changes`: if
     CHANGED, the reasons why it asks for more than before, in words. `answer`: the current answer,
     None if there is none. `still`: the fields that an earlier yes covers now. `left_out`: the
-    declared fields that the person left out of an earlier yes. `lapsed`: whether the question has
-    changed so much that an earlier yes covers none of it."""
+    declared fields that the person left out of an earlier yes, even if a no came after it.
+    `lapsed`: whether the question has changed so much that an earlier yes covers none of it."""
 
     catalog: Catalog
     event_type: EventType
@@ -123,10 +123,12 @@ def question_about(catalog: Catalog, event_type: EventType, answers: Answers) ->
     """Returns the question about one event type of `catalog`, decided or not."""
     namespace = namespace_of(catalog.label, catalog.short_key)
     answer = answer_of(answers, namespace, event_type.name)
-    if answer is None or answer.said == "not-now":
-        return Question(catalog, event_type, NEW, answer=answer)
+    if answer is None:
+        return Question(catalog, event_type, NEW)
+    out = left_out(answer, event_type)
     if not answer.on:
-        return Question(catalog, event_type, ANSWERED, answer=answer)
+        state = NEW if answer.said == "not-now" else ANSWERED
+        return Question(catalog, event_type, state, answer=answer, left_out=out)
     part = covered(answer, event_type)
     return Question(
         catalog,
@@ -135,7 +137,7 @@ def question_about(catalog: Catalog, event_type: EventType, answers: Answers) ->
         part.changes,
         answer,
         part.fields or frozenset(),
-        left_out(answer, event_type),
+        out,
         part.fields is None,
     )
 

@@ -6,7 +6,7 @@ Every surface uses these functions, so that a no stops the same things wherever 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from methrics.node.clock import Clock
@@ -18,6 +18,7 @@ from methrics.node.consent.meaning import with_later_types
 from methrics.node.consent.questions import every_question
 from methrics.node.outbox.journal import Journal
 from methrics.node.paths import Paths, namespace_of
+from methrics.schema.errors import StoreError
 
 
 class Withdrawal(NamedTuple):
@@ -37,7 +38,7 @@ def withdraw_app(
 
     `through`: how the person answered, for the ledger's history. Raises StoreError if the ledger
     cannot be written, and then deletes nothing; or if the outbox cannot be changed, and then the no
-    is in the ledger, and the publisher deletes the events at its next pass.
+    is in the ledger, as the error says, and the publisher deletes the events at its next pass.
     """
     now = clock.now()
     found = [
@@ -54,14 +55,14 @@ def withdraw_app(
         moved = write(paths, refused, now=now, through=through)
     else:
         moved = withdraw(paths, namespace, now=now, through=through)
-    deleted = sum(forget(paths, namespace, name, clock) for name in types or (None,))
+    deleted = forget_refused(paths, [(namespace, name) for name in types or (None,)], clock)
     return Withdrawal(deleted, moved)
 
 
 def withdraw_everything(paths: Paths, *, clock: Clock, through: str) -> Withdrawal:
     """Stops every app, including apps that are installed later. Raises as `withdraw_app` does."""
     moved = withdraw(paths, EVERY, now=clock.now(), through=through)
-    deleted = sum(forget(paths, name, None, clock) for name in _folders(paths))
+    deleted = forget_refused(paths, [(name, None) for name in _folders(paths)], clock)
     return Withdrawal(deleted, moved)
 
 
@@ -75,6 +76,26 @@ def forget(paths: Paths, namespace: str, type_name: str | None, clock: Clock) ->
         return journal.purge(type_name)
     finally:
         journal.close()
+
+
+def forget_refused(paths: Paths, refused: Iterable[tuple[str, str | None]], clock: Clock) -> int:
+    """Deletes what waits of each (namespace, type; None: all types) in `refused`, whose no is in
+    the ledger. Returns how many were deleted. If an outbox cannot be changed, goes on with the
+    others, then raises StoreError whose message says that the answer is stored."""
+    deleted, failure = 0, None
+    for namespace, type_name in refused:
+        try:
+            deleted += forget(paths, namespace, type_name, clock)
+        except StoreError as error:
+            failure = failure or error
+    if failure is not None:
+        raise StoreError(
+            failure.code,
+            "your answer is stored, and nothing that you refused leaves; but what waits is not "
+            f"deleted yet: {failure.message}",
+            "answer again to delete it now; the publisher also deletes it at its next pass",
+        ) from failure
+    return deleted
 
 
 def _folders(paths: Paths) -> list[str]:

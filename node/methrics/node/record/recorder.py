@@ -22,6 +22,7 @@ from methrics.node.process.loading import loading
 from methrics.node.process.tally import Tally
 from methrics.node.record.interface import RecorderInside, Statistics
 from methrics.node.record.nudging import Nudge
+from methrics.node.record.personal import asking_class, mine_class
 from methrics.node.record.plan import TypePlan, misuse
 from methrics.node.record.sequences import Sequence, SequenceOwner
 from methrics.node.record.settings import RecorderSettings
@@ -183,11 +184,9 @@ class Recorder:
         in its own user interface.
 
         `examples` as for `ask`; `surface` names the interface in the ledger's history. Unlike a
-        recorder, the returned object raises LocalError.
+        recorder, this method and the returned object raise LocalError.
         """
-        from methrics.node.consent.asking import Asking
-
-        return Asking(
+        return asking_class()(
             (self._catalog,) if self._catalog is not None else (),
             self._paths,
             environment=self._settings.environment,
@@ -200,10 +199,10 @@ class Recorder:
 
     def mine(self) -> Mine:
         """Returns the person's own reports of this app, to list, preview, export, withdraw, erase
-        and reset. Unlike a recorder, the returned object raises LocalError."""
-        from methrics.node.mine.mine import Mine
-
-        mine = Mine(self._paths, [self.namespace], self._types, clock=self._clock, rng=self._rng)
+        and reset. Unlike a recorder, this method and the returned object raise LocalError."""
+        mine = mine_class()(
+            self._paths, [self.namespace], self._types, clock=self._clock, rng=self._rng
+        )
         mine.relays = self._settings.relays
         return mine
 
