@@ -75,6 +75,15 @@ print(json.dumps(found))
 """
 
 
+ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+def default_signals() -> None:
+    """Undoes what a child would inherit: a job in the background ignores SIGINT, `nohup` SIGHUP."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Command:
     """`methrics consent --web`, whose browser is a stand-in that only shows its arguments."""
 
@@ -93,8 +102,7 @@ class Command:
             [Path(sys.executable).parent / "methrics", "consent", "--web", "--catalog", catalog],
             stdout=subprocess.PIPE,
             text=True,
-            # A test run in the background of a shell ignores SIGINT, and so would its children.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=default_signals,
             env=environment(
                 BROWSER=str(browser),
                 DISPLAY=":0",
@@ -190,7 +198,7 @@ def test_the_file_is_gone_once_its_address_is_used(command: Command) -> None:
     refused.value.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", ENDING)
 def test_the_file_is_gone_when_the_command_ends(command: Command, number: int) -> None:
     assert command.file.exists()
     command.process.send_signal(number)

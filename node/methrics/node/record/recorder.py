@@ -18,11 +18,18 @@ from methrics.node.consent.switch import ConsentSwitch
 from methrics.node.paths import Paths, namespace_of
 from methrics.node.process.exits import at_exit, forget, warn_once
 from methrics.node.process.foreign import is_of_the_app
-from methrics.node.process.loading import loading
 from methrics.node.process.tally import Tally
 from methrics.node.record.interface import RecorderInside, Statistics
+from methrics.node.record.lazy import (
+    ask_here,
+    asking_class,
+    find_problem,
+    find_questions,
+    loads,
+    look_up_facts,
+    mine_class,
+)
 from methrics.node.record.nudging import Nudge
-from methrics.node.record.personal import asking_class, mine_class
 from methrics.node.record.plan import TypePlan, misuse
 from methrics.node.record.sequences import Sequence, SequenceOwner
 from methrics.node.record.settings import RecorderSettings
@@ -139,9 +146,8 @@ class Recorder:
             effective = self._switch.effective(type_name, self._monotonic())
             if event_type is None or not effective.on:
                 return False
-            from methrics.node.report.facts import facts_of
-
-            found.update(facts_of(event_type, effective.fields, address, geoip, self._failed))
+            shared = effective.fields
+            found.update(look_up_facts(event_type, shared, address, geoip, self._failed))
             return True
 
         self._guard(work)
@@ -163,14 +169,8 @@ class Recorder:
         """
 
         def work() -> bool:
-            import sys
-
-            from methrics.node.consent.questions import Uses
-            from methrics.node.consent.terminal import ask_in_terminal
-
             asking = self.asking(examples=examples, surface="terminal")
-            uses = Uses(starts, used_seconds)
-            return ask_in_terminal(asking, uses, stdin=sys.stdin, stdout=sys.stdout)
+            return ask_here(asking, starts, used_seconds)
 
         return self._guard(work)
 
@@ -215,11 +215,7 @@ class Recorder:
         found: list[Question] = []
 
         def work() -> bool:
-            from methrics.node.consent.questions import Uses
-
-            given = starts is not None or used_seconds is not None
-            uses = Uses(starts or 0, used_seconds or 0.0) if given else None
-            found.extend(self.asking().questions(uses))
+            found.extend(find_questions(self.asking(), starts, used_seconds))
             return True
 
         self._guard(work)
@@ -237,10 +233,8 @@ class Recorder:
             rule = self._switch.rule or ""
             if self._switch.on_types:
                 rule = rule or "answer"
-                from methrics.node.publish.child import publisher_problem
-
                 process = self._settings.publisher == "process"
-                problem = publisher_problem(self._paths, self.namespace, process=process)
+                problem = find_problem(self._paths, self.namespace, process=process)
         except Exception as error:
             if is_of_the_app(error):
                 raise
@@ -398,7 +392,7 @@ class Recorder:
         return True
 
     def _open_spool(self) -> AppSpool:
-        with loading.hold():
+        with loads():
             from methrics.node.spool.spool import spool_of  # not needed without consent
 
         assert self._catalog is not None
