@@ -21,8 +21,8 @@ class Closable(Protocol):
 
 
 opening = Gate()
-"""To be held from before a descriptor is opened until its object is given to `watch`. Before it is
-closed its lock is released, because a fork may come between."""
+"""To be held from before a descriptor is opened until its object is given to `watch`, and while it
+is closed. A finalizer cannot wait for it, and releases the lock before it closes the descriptor."""
 
 _watched: weakref.WeakSet[Closable] = weakref.WeakSet()
 

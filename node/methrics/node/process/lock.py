@@ -55,9 +55,10 @@ class FileLock:
             self.close_inherited()
 
     def close_inherited(self) -> None:
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
+        with opening.hold():
+            fd, self._fd = self._fd, None
+            if fd is not None:
+                os.close(fd)
 
     def __enter__(self) -> FileLock:
         self._acquire(wait=True)

@@ -188,10 +188,11 @@ class OpenSpool:
         self.close_inherited()
 
     def close_inherited(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        with opening.hold():
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
 
     def __enter__(self) -> OpenSpool:
         return self
