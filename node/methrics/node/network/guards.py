@@ -10,7 +10,7 @@ import logging
 
 import trio
 
-from methrics.node.network.swarm import Handler, PeerId, Validator
+from methrics.node.network.swarm import Handler, PeerId, Validator, Wait
 from methrics.schema.wire.verdict import Decision
 
 _log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 async def run_validator(
     validator: Validator, peer: PeerId, data: bytes, limit: float
-) -> Decision | None:
+) -> Decision | Wait | None:
     """Return the validator's verdict, or None if it raised or took longer than `limit` seconds."""
     with trio.move_on_after(limit):
         try:

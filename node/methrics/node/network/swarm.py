@@ -5,7 +5,8 @@ There are two implementations: `GossipSwarm` in `methrics.node.network.libp2p` o
 
 Words: a *message* is the bytes of one gossip message (a bundle, to the layers above). A *request*
 is one request and one reply over a stream of its own. Peers are named by id only: an implementation
-never returns an address of a peer (MARS-2, DEB-9).
+never returns an address of a peer (MARS-2, DEB-9). `origin` returns a token instead, which tells
+only whether two peers come from the same network.
 """
 
 from __future__ import annotations
@@ -21,10 +22,21 @@ from methrics.schema.wire.verdict import Decision
 PeerId = str
 """A libp2p peer id in its text form (base58 multihash)."""
 
-Validator = Callable[[PeerId, bytes], Awaitable[Decision]]
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A message cannot be judged yet: it waits, whole, until `judge_again(topic, on)`."""
+
+    on: bytes
+    """What the message waits for, such as the id of a catalog."""
+
+
+Validator = Callable[[PeerId, bytes], Awaitable[Decision | Wait]]
 """`validator(forwarder, message)` returns the decision about a message. The swarm then forwards the
 message (ACCEPT), drops it (IGNORE), or drops it and lowers the peer score of every peer that
-forwarded it (REJECT)."""
+forwarded it (REJECT). After `Wait`, the swarm keeps the message and calls the validator again when
+`judge_again` is called. How much may wait is bounded. A message that is dropped for that reason is
+forgotten, so that it is judged when it arrives again."""
 
 Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
 """`handler(peer, body)` returns the reply to a request with this body from `peer`."""
@@ -43,10 +55,11 @@ async def bytes_of(body: Body) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class SwarmStatistics:
-    """Counts since the swarm was opened; `connections` and `topic_peers` are current numbers.
+    """Counts since the swarm was opened; `connections`, `topic_peers` and `waiting` are current
+    numbers.
 
     The counts do not name a peer. Each message is counted in exactly one of `duplicates`,
-    `accepted`, `ignored`, `rejected`, `limited` and `malformed`.
+    `accepted`, `ignored`, `rejected`, `waiting`, `waiting_dropped`, `limited` and `malformed`.
     """
 
     connections: int = 0
@@ -73,7 +86,13 @@ class SwarmStatistics:
     malformed: int = 0
     """Frames and messages that do not decode, are oversize, or are not validly signed."""
     unsent: int = 0
-    """Messages not queued for a slow peer, because its queue was full; one per message and peer."""
+    """Messages not queued for a slow peer, because its queue was full; one per message and peer.
+    The peer is told their ids later, and may ask for them."""
+    waiting: int = 0
+    """Messages that wait to be judged, now."""
+    waiting_dropped: int = 0
+    """Messages that waited, and were dropped and forgotten because too many waited, or for too
+    long."""
     validator_errors: int = 0
     """Validators that raised or ran out of time."""
     handler_errors: int = 0
@@ -86,6 +105,10 @@ class SwarmStatistics:
     """Errors of libp2p that were caught because they would end the process."""
     dials_failed: int = 0
     """Attempts to connect that failed, redials included."""
+    px_dials: int = 0
+    """Attempts to connect to a peer that another peer named (peer exchange)."""
+    evicted: int = 0
+    """Connections and requests of strangers that were ended to make room for others."""
 
 
 @runtime_checkable
@@ -118,13 +141,30 @@ class Swarm(Protocol):
         ...
 
     async def publish(self, topic: str, data: Body) -> int:
-        """Queue `data` for peers that have joined the topic; return the number of these peers.
+        """Queue `data` for all peers that have joined the topic; return how many got it.
 
-        Works without `join`. Waits while a peer's queue is full; after a bounded time, a peer that
-        does not read is skipped. Publishing the same bytes again sends them again; receivers drop
+        Works without `join`. Never waits for a peer: a peer whose queue is full gets the message
+        later, when it asks for it. Publishing the same bytes again sends them again; receivers drop
         known contents. Raises `UnreachableError` if no connected peer has joined the topic, and
         `ConfigError` if `data` is empty or has more than `BUNDLE_MAX` bytes.
         """
+        ...
+
+    async def wait_for_room(self, topic: str) -> None:
+        """Return once a message would find room in the queues of a few peers of the topic, or at
+        once if it has no peer, or after a bounded time. A caller that publishes many messages in a
+        row waits before each of them, so that the quickest peers set the pace."""
+        ...
+
+    def judge_again(self, topic: str, on: bytes) -> int:
+        """Call the validator again for each message of the topic that waits for `on`; return the
+        number of these messages."""
+        ...
+
+    def origin(self, peer: PeerId) -> bytes:
+        """Return a token of the network that a connected peer comes from (its IPv4 /24 or IPv6
+        /48), for fair shares; b"" if it is not known. The token is a hash under a key of this
+        process: it says only whether two peers have the same network, and never an address."""
         ...
 
     async def dial(self, addr: str) -> PeerId:
@@ -135,7 +175,8 @@ class Swarm(Protocol):
     def keep(self, addr: str) -> None:
         """Stay connected to `addr`: dial it now, and redial it with backoff and jitter.
 
-        Raises `ConfigError` if `addr` does not parse.
+        The peer is *direct* on this side: it gets every message, and is never evicted. Raises
+        `ConfigError` if `addr` does not parse.
         """
         ...
 
