@@ -15,20 +15,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from methrics.node.mesh.outcome import Wait as Wait
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.limits import BUNDLE_MAX
 from methrics.schema.wire.verdict import Decision
 
 PeerId = str
 """A libp2p peer id in its text form (base58 multihash)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """A message cannot be judged yet: it waits, whole, until `judge_again(topic, on)`."""
-
-    on: bytes
-    """What the message waits for, such as the id of a catalog."""
 
 
 Validator = Callable[[PeerId, bytes], Awaitable[Decision | Wait]]

@@ -1,0 +1,134 @@
+"""Every limit, interval and weight of the mesh, with its unit and its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from methrics.schema.errors import ConfigError
+from methrics.schema.wire.limits import BUNDLE_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class MeshSettings:
+    """The parameters of one mesh. The defaults suit an aggregator on a small public machine.
+
+    A *beat* is one heartbeat. `message_max` must be the same on every node of a network. Otherwise,
+    if one node publishes a message that is too large for another, the other node lowers the peer
+    score of honest peers.
+    """
+
+    message_max: int = BUNDLE_MAX
+    """Most bytes of one message."""
+
+    degree: int = 6
+    degree_low: int = 4
+    degree_high: int = 12
+    """Mesh peers per topic: the number aimed at, the least and the most (gossipsub defaults)."""
+    degree_score: int = 4
+    """Mesh peers that are kept for their score when there are too many; the others are drawn."""
+    degree_out: int = 2
+    """Mesh peers to which this node has connected itself, at least, so that peers which connect to
+    it cannot take over the whole mesh. Less than `degree_low`, and at most half of `degree`."""
+    heartbeat: float = 1.0
+    """Seconds between two beats. The decay factors are meant for this interval."""
+    prune_backoff: float = 60.0
+    """Seconds after a PRUNE in which neither side grafts again (gossipsub default)."""
+    leave_backoff: float = 10.0
+    """The same after a peer left the topic: shorter, so that it may join again soon."""
+    backoff_slack: float = 2.0
+    """Seconds for which this node waits longer than it was told to, because clocks and delays
+    differ. Without them, a GRAFT could arrive early and be punished."""
+    backoff_max: float = 600.0
+    """Most seconds for which a PRUNE of a stranger can keep this node out of a mesh."""
+
+    opportunistic_interval: float = 60.0
+    """Seconds between two checks whether the mesh has peers of too low a score."""
+    opportunistic_peers: int = 2
+    """Peers that such a check adds (gossipsub default)."""
+
+    window: int = 3
+    """Beats within which each peer outside the mesh is told each content id once. A third of these
+    peers is told in each beat."""
+    history: int = 60
+    """Beats for which a message is kept for peers that ask for it. Longer than `window`, because a
+    peer may first ask others, in vain, and a slow peer is told late."""
+    history_bytes: int = 33_554_432
+    """Most bytes of these messages; the oldest are forgotten first."""
+    ids_max: int = 1024
+    """Most ids that are read from one peer, or told to it, per beat and kind: twice the messages
+    per window at the largest load for which the network is designed."""
+    resend_max: int = 3
+    """Most times that one message is sent to one peer that asks for it (gossipsub default).
+    Without a limit, a peer could get 128 KiB again and again for 20 bytes."""
+
+    promise_time: float = 3.0
+    """Seconds in which a peer must send what it offered and was asked for (gossipsub default)."""
+    promises_max: int = 8192
+    promises_per_peer: int = 256
+    """Most contents that are asked for at once, in all and of one peer."""
+    offers_max: int = 64
+    """Most peers that are remembered per content because they offered it: about all sybils of one
+    attack and an honest peer."""
+    asked_max: int = 16
+    """Most peers that are asked at once for one content. One is asked first; after each broken
+    promise twice as many, so that 60 peers which promise in vain cost seconds, not minutes."""
+
+    seen_ttl: float = 120.0
+    """Seconds, at least, for which a judged content is remembered: longer than a message needs to
+    reach all nodes, and than it is kept for peers that ask."""
+    seen_max: int = 65_536
+    """Most judged contents that are remembered: enough for 120 s at over 500 messages a second.
+    Ignored and rejected ones are counted apart, so that they displace no accepted one."""
+    judging_max: int = 1024
+    """Most contents that are being judged at once. Shells run fewer judges than this."""
+
+    waiting_bytes: int = 33_554_432
+    """Most bytes of messages that wait for a catalog or a record: hundreds of full bundles."""
+    waiting_per_peer: int = 64
+    waiting_bytes_per_peer: int = 4_194_304
+    """Most messages and bytes that wait for one forwarder."""
+    waiting_time: float = 120.0
+    """Most seconds for which a message waits: some attempts to fetch what it needs."""
+
+    topics_max: int = 64
+    topic_size_max: int = 200
+    """Most joined topics that are noted per peer, and most characters of one topic name."""
+    retained_max: int = 1024
+    retain_time: float = 600.0
+    """Most peers, and seconds, for which scores are kept after a disconnect, so that a peer cannot
+    get rid of a bad score by connecting again."""
+
+    exchange_max: int = 16
+    """Most peers named in a PRUNE, sent or read: more than `degree_high`, so that the pruned peer
+    can form a full mesh from them."""
+    record_max: int = 4096
+    """Most bytes of a signed peer record: a dozen addresses."""
+    dials_max: int = 4
+    """Most peers named by others that are dialled per beat."""
+    connections_aim: int = 24
+    """Connections below which peers named by others are dialled: twice `degree_high`."""
+
+    accept_exchange: float = 5.0
+    """Score above which a peer's PRUNE may name others: it has sent ten new messages lately."""
+    opportunistic_below: float = 1.0
+    """Median score of a mesh below which peers with a better score are added."""
+    gossip_least: float = -20.0
+    """Score below which no ids are told to a peer, or read from it."""
+    publish_least: float = -50.0
+    """Score below which this node's own messages are not sent to a peer."""
+    graylist_below: float = -100.0
+    """Score below which a peer's messages and control parts are ignored unread."""
+    graylisted_max: int = 256
+    """Messages that a peer may send while it is ignored; then its connection is closed."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.degree_low <= self.degree <= self.degree_high:
+            raise ConfigError("bad-setting", "degrees must satisfy 0 < low <= aim <= high")
+        if self.degree_out >= self.degree_low or self.degree_out > self.degree / 2:
+            raise ConfigError("bad-setting", "degree_out is below low and at most half of the aim")
+        if not 0 < self.window <= self.history:
+            raise ConfigError("bad-setting", "window must satisfy 0 < window <= history")
+        if not self.graylist_below < self.publish_least <= self.gossip_least < 0:
+            raise ConfigError("bad-setting", "scores must satisfy graylist < publish <= gossip < 0")
+        if self.history * self.heartbeat > self.seen_ttl:
+            raise ConfigError("bad-setting", "seen_ttl must be longer than the history of messages")
