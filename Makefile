@@ -10,7 +10,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 WORKERS ?= -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint format docs bench notebooks clean
+.PHONY: help demo test test-fast lint format docs bench fuzz notebooks clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,6 +48,10 @@ docs:  ## Generate the parts of the documentation that come from the code
 bench:  ## Run each benchmark for a short time
 	@$(SETUP) bench
 	@set -e; for b in benchmarks/bench_*.py; do echo "== $$b"; $(BIN)/python $$b --quick $(ARGS); done
+
+fuzz:  ## Look for bytes that break a reader, for FUZZ_SECONDS (600)
+	@$(SETUP) test-fast
+	$(BIN)/python tools/fuzz.py
 
 notebooks:  ## Open the notebooks in Jupyter; docs/notebooks.md describes them
 	@$(SETUP) all

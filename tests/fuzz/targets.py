@@ -1,0 +1,234 @@
+"""Every reader of strangers' bytes, in one table: `TARGETS`.
+
+A target returns, or raises one of its refusals. Anything else that happens is a finding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from methrics._vendor.libp2p.crypto.serialization import deserialize_public_key
+from methrics._vendor.libp2p.identity.identify.pb.identify_pb2 import Identify
+from methrics._vendor.libp2p.io.exceptions import IOException
+from methrics._vendor.libp2p.security.noise.messages import NoiseHandshakePayload
+from methrics.node.network.libp2p import frames
+from methrics.node.network.libp2p.requests import OversizeError, read_message
+from methrics.node.relay import boxes, submit
+from methrics.schema.catalog.catalog import load
+from methrics.schema.errors import CatalogError, RefusedError
+from methrics.schema.example import example_bytes, example_catalog
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import judge_bundle
+from methrics.schema.judging.judge import judge
+from methrics.schema.judging.seen import Seen
+from methrics.schema.wire import bundle, codec, envelope, items, topic
+
+ROOT = Path(__file__).resolve().parents[2]
+VECTORS = ROOT / "schema" / "vectors" / "v1"
+NOW = 1_800_000_000
+
+Read = Callable[[bytes], object]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader, what it may raise, and valid inputs to start from."""
+
+    read: Read
+    seeds: Callable[[], list[bytes]]
+    refusals: tuple[type[Exception], ...] = (RefusedError,)
+
+
+def _hex(value: Any) -> Iterator[bytes]:
+    """Every string of hex digits in a vector."""
+    if isinstance(value, dict):
+        for part in value.values():
+            yield from _hex(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _hex(part)
+    elif isinstance(value, str) and len(value) >= 2:
+        try:
+            yield bytes.fromhex(value)
+        except ValueError:
+            return
+
+
+@lru_cache(1)
+def vectors() -> dict[str, list[bytes]]:
+    """The byte strings of all vectors, by the first word of the file's name, small ones only."""
+    found: dict[str, list[bytes]] = {}
+    for path in sorted(VECTORS.rglob("*.json")):
+        group = "requests" if path.parent.name == "requests" else path.stem.partition("-")[0]
+        parts = (part for part in _hex(json.loads(path.read_text())) if len(part) < 20_000)
+        found.setdefault(group, []).extend(parts)
+    return found
+
+
+@lru_cache(1)
+def item_seeds() -> list[bytes]:
+    """Items and bundles: all that is accepted, and some of what is refused."""
+    found = vectors()
+    return [example_bytes(), *found["ok"], *found["malformed"], *found["early"]]
+
+
+def request_seeds() -> list[bytes]:
+    return vectors()["requests"]
+
+
+@lru_cache(1)
+def payload_seeds() -> list[bytes]:
+    """The payloads of all items that split."""
+    found = []
+    for raw in item_seeds():
+        try:
+            found.append(bytes(envelope.split(raw).payload))
+        except RefusedError:
+            continue
+    return found
+
+
+CATALOG = example_catalog()
+
+
+def book() -> CatalogBook:
+    """A new book, as what is learnt from one input must not help the next."""
+    made = CatalogBook()
+    made.add(CATALOG)
+    return made
+
+
+def decode(data: bytes) -> None:
+    """What decodes has no other encoding."""
+    assert codec.encode(codec.decode(data, limit=65_536)) == data
+
+
+def split(data: bytes) -> None:
+    item = envelope.split(data)
+    envelope.verify(item)
+
+
+def unpack(data: bytes) -> None:
+    bundle.unpack(data)
+
+
+def judged(data: bytes) -> None:
+    judge(data, book(), NOW)
+    judge(data, book(), NOW, live=False)
+
+
+def gate(data: bytes) -> None:
+    judge_bundle(data, book(), NOW, Seen(1000))
+    judge_bundle(data, book(), NOW, Seen(1000), topic=CATALOG.topic)
+
+
+BOX_KEY = boxes.BoxKey.from_seed(bytes(32))
+
+
+def unsealed(data: bytes) -> None:
+    boxes.unseal(data, BOX_KEY)
+
+
+def sealed_seeds() -> list[bytes]:
+    return [boxes.seal(raw, BOX_KEY.public) for raw in item_seeds()[:20]]
+
+
+def reply(data: bytes) -> None:
+    submit.decode_reply(data, boxes=2)
+
+
+def named_topic(data: bytes) -> None:
+    topic.parse_topic(data.decode("utf-8", errors="surrogateescape"))
+
+
+def topic_seeds() -> list[bytes]:
+    return [CATALOG.topic.encode(), b"/methrics/1/a-aaaaaaaaaaaaaaaa/cbor"]
+
+
+def yamux(data: bytes) -> None:
+    parser = frames.Parser()
+    for start in range(0, len(data), 1000):
+        for _ in parser.feed(data[start : start + 1000]):
+            pass
+
+
+def yamux_seeds() -> list[bytes]:
+    kinds, flags = frames.Type, frames.Flag
+    return [
+        frames.pack(kinds.WINDOW, flags.SYN, 1, 0) + frames.pack(kinds.DATA, 0, 1, 5) + b"hello",
+        frames.pack(kinds.PING, flags.SYN, 0, 77) + frames.pack(kinds.GO_AWAY, 0, 0, 1),
+        frames.pack(kinds.DATA, flags.FIN, 3, 0) + frames.pack(kinds.DATA, flags.RST, 2, 0),
+    ]
+
+
+class _Bytes:
+    """A stream that ends."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def read(self, n: int) -> bytes:
+        part, self._data = self._data[:n], self._data[n:]
+        return part
+
+
+def request(data: bytes) -> None:
+    reading = read_message(_Bytes(data), 4096)  # type: ignore[arg-type]
+    try:
+        reading.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("the reading of bytes that are there waits")
+
+
+def prefixed_seeds() -> list[bytes]:
+    return [len(one).to_bytes(4, "big") + one for one in request_seeds() if len(one) < 4096]
+
+
+def noise_payload(data: bytes) -> None:
+    payload = NoiseHandshakePayload.deserialize(data)
+    payload.id_pubkey.serialize()
+
+
+def public_key(data: bytes) -> None:
+    deserialize_public_key(data)
+
+
+def key_seeds() -> list[bytes]:
+    return [b"\x08\x01\x12\x20" + bytes(range(32)), b"\x08\x02\x12\x21\x02" + bytes(range(32))]
+
+
+def noise_seeds() -> list[bytes]:
+    return [b"\x0a" + bytes([len(key)]) + key + b"\x12\x40" + bytes(64) for key in key_seeds()]
+
+
+GUARDED: tuple[type[Exception], ...] = (Exception,)
+"""The refusals of copied code, which runs inside a guard that drops the peer."""
+
+TARGETS: dict[str, Target] = {
+    "cbor": Target(decode, payload_seeds),
+    "item": Target(split, item_seeds),
+    "report": Target(items.decode_report, payload_seeds),
+    "erasure": Target(items.decode_erasure, payload_seeds),
+    "announcement": Target(items.decode_announcement, payload_seeds),
+    "catalog": Target(load, item_seeds, (CatalogError,)),
+    "bundle": Target(unpack, item_seeds),
+    "judge": Target(judged, item_seeds, ()),
+    "gate": Target(gate, item_seeds, ()),
+    "topic": Target(named_topic, topic_seeds),
+    "box": Target(unsealed, sealed_seeds),
+    "submit request": Target(submit.decode_request, request_seeds),
+    "submit reply": Target(reply, request_seeds),
+    "describe request": Target(submit.decode_describe_request, request_seeds),
+    "description": Target(submit.decode_description, request_seeds),
+    "request": Target(request, prefixed_seeds, (OversizeError, IOException)),
+    "yamux": Target(yamux, yamux_seeds, (frames.BrokenError,)),
+    "noise payload": Target(noise_payload, noise_seeds, GUARDED),
+    "public key": Target(public_key, key_seeds, GUARDED),
+    "identify": Target(Identify.FromString, noise_seeds, GUARDED),
+}
