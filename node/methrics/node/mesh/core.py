@@ -8,7 +8,7 @@ strangers cause is bounded by `MeshSettings`.
     mesh.frame(peer, rpc, now)
     for output in mesh.take():
         match output:
-            case Send(peer, rpc, contents): ...  # queue it, or call mesh.unsent(...)
+            case Send(peer, rpc): ...  # queue it, or call mesh.unsent(output, now)
             case Judge(content, message, forwarder): ...  # later mesh.verdict(...)
             case Dial(peer_id, record): ...
             case Drop(peer, reason): ...
@@ -17,11 +17,10 @@ strangers cause is bounded by `MeshSettings`.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 
 from methrics.node.mesh.limits import MeshSettings
 from methrics.node.mesh.outcome import Outcome
-from methrics.node.mesh.outputs import Output
+from methrics.node.mesh.outputs import Output, Send
 from methrics.node.mesh.rpc import Message, Rpc
 from methrics.node.mesh.statistics import MeshStatistics
 
@@ -94,9 +93,9 @@ class Mesh:
         """Return what messages wait for."""
         raise NotImplementedError
 
-    def unsent(self, peer: str, contents: Iterable[bytes], now: float) -> None:
-        """Note that a frame for `peer` was dropped. The peer is told the ids at the next heartbeat,
-        and may ask for the messages."""
+    def unsent(self, send: Send, now: float) -> None:
+        """Note that a frame was dropped, because the queue of its peer is full. At the next
+        heartbeat the peer is told the ids of its contents, and may ask for them."""
         raise NotImplementedError
 
     def heartbeat(self, now: float, rng: random.Random) -> None:

@@ -10,13 +10,12 @@ from methrics.node.mesh.rpc import Message, Rpc
 class Send(NamedTuple):
     """Queue `rpc` for `peer`. The same `rpc` object may go to many peers.
 
-    `contents`: the ids of the contents that the frame holds or names. If the frame is dropped,
-    because the peer's queue is full, the shell returns them with `Mesh.unsent`.
+    If the frame is dropped, because the peer's queue is full, the shell tells `Mesh.unsent`. It
+    should drop a frame with messages first: frames without are small.
     """
 
     peer: str
     rpc: Rpc
-    contents: tuple[bytes, ...]
 
 
 class Judge(NamedTuple):
