@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from methrics.node.cli.options import (
 from methrics.node.clock import Clock
 from methrics.node.durations import duration_text
 from methrics.node.network.connected import connectivity_line, report_connectivity
+from methrics.node.network.swarm import SwarmStatistics
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
 
@@ -126,7 +127,7 @@ async def _serve(
             await run_aggregator(swarm, store, settings, clock, log.event, stop)
             nursery.cancel_scope.cancel()
         listening.cancel_scope.cancel()
-    log.stopped(store)
+    log.stopped(store, swarm.statistics())
 
 
 class _Json:
@@ -157,12 +158,12 @@ class _Json:
         else:
             self._print("export-failed", code=event.error.code, message=str(event.error))
 
-    def stopped(self, store: Store) -> None:
+    def stopped(self, store: Store, swarm: SwarmStatistics) -> None:
         found = combine(digests(store.cursor()))
         namespaces = [
             {"app": one.schema, "reports": one.count, "digest": one.digest.hex()} for one in found
         ]
-        self._print("stopped", reports=store.total, namespaces=namespaces)
+        self._print("stopped", reports=store.total, namespaces=namespaces, swarm=asdict(swarm))
 
 
 @dataclass
@@ -202,7 +203,7 @@ class _Words:
             say(f"stored {gathered.reports} reports{refused}{erased}; {done.total} in all")
             self.gathered, self.since = Committed(), self.clock.monotonic()
 
-    def stopped(self, store: Store) -> None:
+    def stopped(self, store: Store, _: SwarmStatistics) -> None:
         say(f"stopped; {store.total} reports in {store.path}")
         for one in combine(digests(store.cursor())):
             say(f"digest {one.schema} {one.digest.hex()} over {one.count} reports")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from methrics.node.cli.options import (
 from methrics.node.clock import Clock
 from methrics.node.durations import duration_text
 from methrics.node.network.connected import connectivity_line, report_connectivity
+from methrics.node.network.swarm import Swarm
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
 from methrics.node.relay.mixer import MixLimits
@@ -145,7 +147,7 @@ async def _serve(
             async with trio.open_nursery() as serving:
                 running: Relay = await serving.start(started)
                 _say_listening(as_json, swarm.addrs, settings)
-                nursery.start_soon(_say_counts, running, as_json)
+                nursery.start_soon(_say_counts, running, swarm, as_json)
                 if peers:
                     nursery.start_soon(
                         report_connectivity, swarm, partial(_say_connectivity, as_json)
@@ -153,13 +155,13 @@ async def _serve(
             await trio.sleep(DRAIN_TIME)
             nursery.cancel_scope.cancel()
         listening.cancel_scope.cancel()
-    _say(running, as_json, "stopped")
+    _say(running, swarm, as_json, "stopped")
 
 
-async def _say_counts(running: Relay, as_json: bool) -> None:
+async def _say_counts(running: Relay, swarm: Swarm, as_json: bool) -> None:
     while True:
         await trio.sleep(SAY_EVERY)
-        _say(running, as_json, "counts")
+        _say(running, swarm, as_json, "counts")
 
 
 def _say_listening(as_json: bool, addrs: tuple[str, ...], settings: RelaySettings) -> None:
@@ -187,7 +189,7 @@ def _say_connectivity(as_json: bool, connected: int) -> None:
         say(f"methrics: {connectivity_line(connected)}", err=True)
 
 
-def _say(running: Relay, as_json: bool, event: str) -> None:
+def _say(running: Relay, swarm: Swarm, as_json: bool, event: str) -> None:
     """Prints the counts, which contain no address and no key."""
     counts = running.statistics
     values = {
@@ -198,7 +200,8 @@ def _say(running: Relay, as_json: bool, event: str) -> None:
     }
     if as_json:
         answers, gossip = dict(counts.answers), dict(counts.gossip)
-        say(json.dumps({"event": event, **values, "answers": answers, "gossip": gossip}))
+        counted = {"answers": answers, "gossip": gossip, "swarm": asdict(swarm.statistics())}
+        say(json.dumps({"event": event, **values, **counted}))
         return
     words = ", ".join(f"{name} {value}" for name, value in values.items())
     say(f"{event}: {words}")
