@@ -32,10 +32,11 @@ from nacl.bindings import crypto_sign_open
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.schema.catalog import regions
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.example import example_bytes, example_catalog
-from methrics.schema.wire.bundle import Packer, unpack
+from methrics.schema.example import example_bytes, example_catalog, example_seed
+from methrics.schema.wire.bundle import Packer, pack_notice, unpack
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Report, encode_report
+from methrics.schema.wire.record import sign_record
 from sizes import choose, parser_of
 
 SHOWS = ("MARS-14",)
@@ -73,9 +74,9 @@ def make_reports(catalog: Catalog, count: int, rng: random.Random, now: int) -> 
     return reports
 
 
-def make_bundles(reports: list[bytes]) -> list[bytes]:
-    """The reports packed as a relay packs them."""
-    packer, bundles = Packer(), []
+def make_bundles(catalog: Catalog, reports: list[bytes]) -> list[bytes]:
+    """The reports of the catalog, packed as a relay packs them."""
+    packer, bundles = Packer(catalog.id), []
     for raw in reports:
         if packer.add(raw):
             bundles.append(packer.take())  # noqa: PERF401 - take() empties the packer
@@ -130,7 +131,10 @@ def measure(folder: Path, catalog: Catalog, bundles: list[bytes], count: int) ->
     file, signed = folder / "bench.duckdb", folder / "catalog.cbor"
     signed.write_bytes(example_bytes())
     wire = folder / "bundles"
-    wire.write_bytes(b"".join(len(one).to_bytes(4, "big") + one for one in bundles))
+    now = int(time.time())
+    record = sign_record([catalog.id], example_seed(), time=now, expires=now + 86_400)
+    sent = [pack_notice(record.raw), *bundles]
+    wire.write_bytes(b"".join(len(one).to_bytes(4, "big") + one for one in sent))
     options = ["--listen", "/ip4/127.0.0.1/tcp/0", "--catalog", str(signed), "--json"]
     aggregator = subprocess.Popen(
         [sys.executable, "-c", AGGREGATE, "aggregate", str(file), *options, "--export-every", "0s"],
@@ -165,7 +169,7 @@ def measure(folder: Path, catalog: Catalog, bundles: list[bytes], count: int) ->
         aggregator.kill()
         aggregator.wait()
     with open_dataset(file) as dataset:
-        items = dataset.rows("SELECT count(DISTINCT id) FROM item")[0][0]
+        items = dataset.rows("SELECT count(DISTINCT id) FROM item WHERE kind = 1")[0][0]
         rows = dataset.rows("SELECT count(*) FROM example.heartbeat")[0][0]
     size = file.stat().st_size
     return {
@@ -195,8 +199,8 @@ def main() -> None:
     count = arguments.reports or choose(arguments, full=250_000, quick=60_000, smoke=2000)
     catalog = example_catalog()
     reports = make_reports(catalog, count, random.Random(1), int(time.time()))
-    bundles = make_bundles(reports)
-    assert sum(len(unpack(bundle)) for bundle in bundles) == count
+    bundles = make_bundles(catalog, reports)
+    assert sum(len(unpack(bundle).items) for bundle in bundles) == count
     sample = reports[:6000]
     before = raw_rate(sample)
     with tempfile.TemporaryDirectory() as folder:

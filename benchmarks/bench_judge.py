@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from nacl.bindings import crypto_sign_open
 
-from methrics.schema.example import example_catalog
+from methrics.schema.example import example_catalog, example_seed
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import judge_bundle
 from methrics.schema.judging.judge import judge
@@ -31,6 +31,7 @@ from methrics.schema.wire import items
 from methrics.schema.wire.bundle import pack
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Report, encode_report
+from methrics.schema.wire.record import decode_record, sign_record
 from methrics.schema.wire.verdict import Decision
 from sizes import choose, parser_of
 
@@ -68,9 +69,11 @@ def cost(call: Callable[[bytes], object], raws: Sequence[bytes]) -> float:
 def measure(raws: Sequence[bytes], rounds: int) -> dict[str, float]:
     """Medians over rounds; each round measures every figure once."""
     book = CatalogBook()
-    book.add(example_catalog())
+    book.add(example_catalog(), given=True)
+    record = sign_record([example_catalog().id], example_seed(), time=NOW, expires=2 * NOW)
+    book.records.add(record, decode_record(record.payload))
     signed = {raw: (raw[-64:] + split(raw).signed, split(raw).key) for raw in raws}
-    bundles = [pack(raws[at : at + 250]) for at in range(0, len(raws), 250)]
+    bundles = [pack(example_catalog().id, raws[at : at + 250]) for at in range(0, len(raws), 250)]
     found: dict[str, list[float]] = {}
 
     def note(name: str, value: float) -> None:

@@ -177,7 +177,7 @@ def make_typed(path: Path, catalog: Catalog, rows: int, only: str = "") -> dict[
 
     Returns how many rows each table has.
     """
-    verdict = judge(catalog.raw, CatalogBook(), START)
+    verdict = judge(catalog.raw, CatalogBook(), START, live=False)
     with Store(path) as store:
         store.commit(Batch(START, [verdict]))
         tables = store.tables()

@@ -48,11 +48,13 @@ from methrics.node.relay.relay import RelaySettings, Started, run_relay
 from methrics.node.report import identity, prepare
 from methrics.node.spool.folder import read_due, spool_folder
 from methrics.schema.catalog.catalog import Catalog, load
-from methrics.schema.example import example_catalog
+from methrics.schema.example import example_catalog, example_seed
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.bundle import unpack
 from methrics.schema.wire.envelope import split
 from methrics.schema.wire.items import Report, decode_report
+from methrics.schema.wire.limits import TIME_MAX
+from methrics.schema.wire.record import decode_record, sign_record
 from methrics.schema.wire.verdict import Decision
 
 BEGIN = week_start(1_800_000_000)
@@ -293,7 +295,9 @@ async def _serve_relay(
     running: _Running, swarm: MemorySwarm, number: int, mix: MixLimits, *, task_status: Started
 ) -> None:
     book = CatalogBook({running.catalog.topic})
-    book.add(running.catalog)
+    book.add(running.catalog, given=True)
+    record = sign_record([running.catalog.id], example_seed(), time=0, expires=TIME_MAX)
+    book.records.add(record, decode_record(record.payload))
     await run_relay(
         swarm,
         book,
@@ -359,7 +363,7 @@ def simulate(
     world = World(declared, habits, made=len(owner))
     known: set[bytes] = set()
     for bundle, (seen, relay, message) in enumerate(running.seen):
-        items = unpack(message)
+        items = unpack(message).items
         for place, raw in enumerate(items):
             item = split(raw)
             if item.id not in owner or item.id in known:

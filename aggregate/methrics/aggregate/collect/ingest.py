@@ -20,10 +20,10 @@ from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.quarantine import Waiting, awaited
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import Clock
-from methrics.node.network.swarm import PeerId, Validator
+from methrics.node.network.swarm import PeerId, Validator, Wait
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.gate import BundleVerdict, judge_bundle, learn, unknown_catalogs
+from methrics.schema.judging.gate import BundleVerdict, judge_bundle, learn
 from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.items import Report
@@ -101,7 +101,7 @@ class Ingest:
     def validator(self, topic: str) -> Validator:
         """Return the swarm's validator for `topic`."""
 
-        async def validate(peer: PeerId, message: bytes) -> Decision:
+        async def validate(peer: PeerId, message: bytes) -> Decision | Wait:
             verdict = await trio.to_thread.run_sync(
                 self._judge, message, topic, limiter=self._judges
             )
@@ -113,7 +113,7 @@ class Ingest:
                     await self.take(verdict)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return Decision.IGNORE  # stopping: a bundle that is not stored is not passed on
-            return verdict.decision
+            return verdict.decision if verdict.waits_for is None else Wait(verdict.waits_for)
 
         return validate
 
@@ -129,10 +129,8 @@ class Ingest:
         )
 
     def _miss(self, verdict: BundleVerdict, topic: str) -> None:
-        if self._missing is None:
-            return
-        for catalog_id in unknown_catalogs(verdict):
-            self._missing(catalog_id, topic)
+        if self._missing is not None and verdict.reason is Reason.UNKNOWN_CATALOG:
+            self._missing(verdict.about, topic)
 
     def _judge(self, message: bytes, topic: str) -> BundleVerdict:
         return judge_bundle(message, self._book, self._clock.now(), self._seen, topic=topic)

@@ -80,7 +80,7 @@ async def run_aggregator(
     given = [accept(catalog.raw, anywhere, now, live=False) for catalog in settings.catalogs]
     first = await trio.to_thread.run_sync(store.commit, Batch(now, given))
     for catalog in settings.catalogs:
-        book.add(catalog)
+        book.add(catalog, given=True)
     if first.catalogs:
         notify(first)
     exchange = CatalogExchange(
@@ -128,12 +128,13 @@ def topics_of(settings: AggregatorSettings, stored: Iterable[Catalog]) -> set[st
 
 
 def _book(topics: set[str], store: Store) -> CatalogBook:
-    """Read the catalogs and revocations in the file that belong to `topics`."""
+    """Read the catalogs and records in the file that belong to `topics`."""
     book = CatalogBook(topics)
     for catalog in store.catalogs():
-        book.add(catalog)
-    for key, revocation in store.revocations():
-        book.revoke(key, revocation)
+        book.add(catalog, given=True)
+    for item, record in store.records():
+        if book.allows_key(item.key):
+            book.records.add(item, record)
     return book
 
 

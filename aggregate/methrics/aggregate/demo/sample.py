@@ -29,9 +29,11 @@ from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.publish.routes import Outcome, Outgoing, Route, outcome_of
 from methrics.schema.errors import LocalError
-from methrics.schema.example import example_bytes, example_catalog
+from methrics.schema.example import example_bytes, example_catalog, example_seed
 from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import accept
+from methrics.schema.wire.record import sign_record
 from methrics.schema.wire.verdict import Reason
 
 
@@ -68,10 +70,13 @@ def write_sample(file: Path, *, people: int = 24, days: int = 14, today: int | N
         trio.run(_live, Path(homes), people, days, start, basket)
     book = CatalogBook()
     catalog = accept(example_bytes(), book, start, live=False)
-    book.add(example_catalog())
+    book.add(example_catalog(), given=True)
+    listed = sign_record([example_catalog().id], example_seed(), time=start, expires=start + DAY)
+    record = accept(listed.raw, book, start, live=False)
+    learn(record, book)
     reports = [accept(raw, book, start, live=False) for raw in basket.items]
     with Store(file) as store:
-        return store.commit(Batch(start, [catalog, *reports])).reports
+        return store.commit(Batch(start, [record, catalog, *reports])).reports
 
 
 async def _live(homes: Path, people: int, days: int, today: int, basket: Basket) -> None:

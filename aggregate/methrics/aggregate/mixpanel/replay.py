@@ -11,6 +11,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
 from itertools import chain, groupby
 from pathlib import Path
 
@@ -22,8 +23,13 @@ from methrics.aggregate.store.store import Store
 from methrics.node.bridges.mixpanel import Consumer, Steps
 from methrics.node.record.plan import TypePlan
 from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import accept
+from methrics.schema.wire.limits import TIME_MAX
+from methrics.schema.wire.record import sign_record
 
+SEED = sha256(b"the published key of comparisons").digest()
+"""The namespace key of a catalog that is used only for a comparison."""
 IDLE = 1800
 """The app ends after this many seconds without an event. Mixpanel then starts a new session."""
 AFTERWARDS = 7 * 86_400
@@ -46,7 +52,8 @@ def replay(
 ) -> Counter[str]:
     """Write the reports of all people to the new DuckDB `file`.
 
-    Returns how many events the bridge dropped or left out, by reason. `tell` is called for each
+    The catalog is signed with `SEED`. Returns how many events the bridge dropped or left out, by
+    reason. `tell` is called for each
     person. Raises StoreError.
     """
     steps = _sequences(con, how)
@@ -55,8 +62,11 @@ def replay(
     book, waiting = CatalogBook(), list[bytes]()
     with Store(file) as store:
         first = accept(how.catalog.raw, book, 0, live=False)
-        book.add(how.catalog)
-        store.commit(Batch(0, [first]))
+        book.add(how.catalog, given=True)
+        listed = sign_record([how.catalog.id], SEED, time=0, expires=TIME_MAX)
+        record = accept(listed.raw, book, 0, live=False)
+        learn(record, book)
+        store.commit(Batch(0, [record, first]))
         for number, (_, events) in enumerate(groupby(_read(con), key=lambda one: one[0])):
             rng = random.Random(f"{seed}/{number}")
             waiting += _live(events, how, steps, rng, plans, dropped)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -15,7 +14,7 @@ from methrics.aggregate.mixpanel.activity import plan
 from methrics.aggregate.mixpanel.compare import Metric, compare
 from methrics.aggregate.mixpanel.draft import draft
 from methrics.aggregate.mixpanel.export import open_export, read_export
-from methrics.aggregate.mixpanel.replay import replay
+from methrics.aggregate.mixpanel.replay import SEED, replay
 from methrics.aggregate.mixpanel.sketch import Summary
 from methrics.aggregate.mixpanel.toml import Draft
 from methrics.aggregate.read.dataset import open_dataset
@@ -23,9 +22,8 @@ from methrics.aggregate.store.plain_path import plain_temporary
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import LocalError
+from methrics.schema.wire.envelope import Kind, seal, split
 
-SEED = sha256(b"the published key of comparisons").digest()
-"""The namespace key of a catalog that is used only for a comparison."""
 PROGRESS_EVERY = 10_000
 """Events between two progress messages."""
 
@@ -86,6 +84,8 @@ def make_comparison(path: Path, signed: Catalog | None, how: How, tell: Tell) ->
     if signed is None:
         made, _ = make_draft(path, how, Counter(), tell)
         signed = load(sign(parse_source(made.source(filled=True)), SEED))
+    else:  # under a key of this comparison, which needs a record of the namespace
+        signed = load(seal(Kind.CATALOG, split(signed.raw).payload, SEED))
     known, refused = plan(signed), Counter[str]()
     with tempfile.TemporaryDirectory(dir=plain_temporary()) as folder:
         with open_export(path) as file:

@@ -41,7 +41,7 @@ WHOLE: Mapping[str, str] = {
     "type": "SELECT * FROM type ORDER BY n",
     "field": "SELECT * FROM field ORDER BY ALL",
     "code": "SELECT * FROM code ORDER BY ALL",
-    "tombstone": "SELECT * FROM tombstone WHERE confirmed ORDER BY n",
+    "tombstone": "SELECT * FROM tombstone ORDER BY n",
     "refusal": "SELECT day, reason, count FROM refusal ORDER BY ALL",
 }
 """The tables that are exported as one file each: table -> query."""

@@ -22,6 +22,7 @@ from methrics.aggregate.store.rows import DAY, Derived, derive
 from methrics.aggregate.store.tables import CatalogEntry, Layout, TypeTable
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import Accepted, Body, Verdict, judge
 from methrics.schema.wire.envelope import Kind
 from methrics.schema.wire.items import Erasure, Report
@@ -82,6 +83,7 @@ def verify(dataset: Dataset, progress: Progress = lambda done, total: None) -> V
     """Check every row of `dataset`. Raises StoreError only if `dataset` cannot be read at all."""
     check = _Check(dataset)
     with translated_errors(dataset.path):
+        check.records()
         check.catalogs()
         check.reports(progress)
         check.notices()
@@ -95,8 +97,16 @@ class _Check:
         self.rows = dataset.rows
         self.dataset = dataset
         self.found = Verification()
-        self.book = CatalogBook(capacity=1 << 62)
+        self.book = CatalogBook(capacity=1 << 62, per_namespace=1 << 62)
         self.layout = Layout()
+
+    def records(self) -> None:
+        """Read the records, which tell what catalogs were listed. `notices` checks them."""
+        kind = int(Kind.RECORD)
+        for (raw,) in self.rows(f"SELECT raw FROM item WHERE kind = {kind}"):
+            verdict = judge(raw, self.book, 0, live=False)
+            if isinstance(verdict, Accepted):
+                learn(verdict, self.book)
 
     def catalogs(self) -> None:
         """Check each catalog's signature and columns, and the tables that the catalogs define."""
@@ -108,7 +118,7 @@ class _Check:
             if not isinstance(catalog, Catalog):
                 self.found.add("catalog", n, f"the bytes are refused: {verdict.reason.value}")
                 continue
-            self.book.add(catalog)
+            self.book.add(catalog, given=True)
             self.layout.add(catalog)
             entry = self.layout.entries[catalog.id]
             right = [catalog.id, catalog.key, catalog.label, catalog.number, entry.schema]
@@ -249,7 +259,7 @@ class _Check:
                     self.found.add(full, n, what)
 
     def notices(self) -> None:
-        """Check revocations and announcements in `item`; find steps that belong to no report."""
+        """Check records and announcements in `item`; find steps that belong to no report."""
         rows = self.rows(
             "SELECT n, kind, epoch(time)::BIGINT, id, raw FROM item "
             f"WHERE kind IS DISTINCT FROM {int(Kind.REPORT)} ORDER BY n"
@@ -273,8 +283,8 @@ class _Check:
 
     def erasures(self) -> None:
         """Check tombstones against their bytes, and that no erased report is stored."""
-        columns = "n, report, epoch(time)::BIGINT, id, raw"
-        for n, report, time, item_id, raw in self.rows(
+        columns = "n, report, day - DATE '1970-01-01', id, raw"
+        for n, report, day, item_id, raw in self.rows(
             f"SELECT {columns} FROM tombstone ORDER BY n"
         ):
             self.found.erasures += 1
@@ -282,12 +292,9 @@ class _Check:
             item, body = verdict.item, _body(verdict)
             if item is None or not isinstance(body, Erasure):
                 self.found.add("tombstone", n, f"the bytes are refused: {verdict.reason.value}")
-            elif (body.report, body.time, item.id) != (report, time, item_id):
+            elif (body.report_id(item.key), body.day, item.id) != (report, day, item_id):
                 self.found.add("tombstone", n, "not what the bytes say")
-        back = (
-            "SELECT x.n FROM item x JOIN tombstone t ON t.report = x.id AND t.time = x.time "
-            "WHERE t.confirmed"
-        )
+        back = "SELECT x.n FROM item x JOIN tombstone t ON t.report = x.id AND t.day = x.time::DATE"
         for (n,) in self.rows(back):
             self.found.add("item", n, "this report has been erased")
 

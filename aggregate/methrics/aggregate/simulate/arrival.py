@@ -19,10 +19,13 @@ from methrics.aggregate.simulate.transport import Heard, Resting, bundles
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.store import Store
 from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.example import example_seed
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.gate import BundleVerdict, judge_bundle
-from methrics.schema.judging.judge import accept
+from methrics.schema.judging.gate import BundleVerdict, judge_bundle, learn
+from methrics.schema.judging.judge import Accepted, accept
 from methrics.schema.judging.seen import Seen
+from methrics.schema.wire.limits import PERIOD_MAX
+from methrics.schema.wire.record import decode_record, sign_record
 from methrics.schema.wire.verdict import Decision
 
 RESTART_EVERY = 7
@@ -52,8 +55,10 @@ class Arrival:
         self.attacks: Counter[tuple[str, int, str]] = Counter()
         """(kind of attack, day, reason) -> number of items."""
         first = accept(catalog.raw, self._book, settings.start, live=False)
-        self._book.add(catalog)
-        store.commit(Batch(settings.start, [first]))
+        self._book.add(catalog, given=True)
+        listed = _record(catalog, settings)
+        learn(listed, self._book)
+        store.commit(Batch(settings.start, [listed, first]))
 
     def day(self, day: int, items: list[Resting], *, attacked: bool) -> None:
         """Judge all bundles of `day` (since 1970-01-01), and commit their items at once."""
@@ -66,7 +71,7 @@ class Arrival:
         end = (day + 1) * DAY
         now = [one for one in self._late if one.closes < end]
         self._late = [one for one in self._late if one.closes >= end]
-        heard = list(bundles(self._catalog.topic, [*items, *now], self._mixing))
+        heard = list(bundles(self._catalog, [*items, *now], self._mixing))
         heard = self._lose(heard, day)
         if attacked:
             heard = self._attack(heard, day, end)
@@ -105,7 +110,7 @@ class Arrival:
         heard, again = self._attackers.poison(heard)
         later = [one for one in again if one.closes < end]
         self._late += [one for one in again if one.closes >= end]
-        heard += bundles(self._catalog.topic, later, self._mixing)
+        heard += bundles(self._catalog, later, self._mixing)
         heard += self._attackers.publish(day)
         # Items that are replayed today appeared before today.
         self._attackers.overhear(honest)
@@ -152,6 +157,13 @@ class Arrival:
                 ids = {accepted.item.id for accepted in verdict.accepted}
                 if flooded := len(ids & self._floods):
                     self.attacks["flood", day, "ok"] += flooded
+
+
+def _record(catalog: Catalog, settings: Settings) -> Accepted:
+    """The record of the namespace, which lists the catalog for as long as reports may arrive."""
+    expires = settings.start + settings.days * DAY + PERIOD_MAX
+    item = sign_record([catalog.id], example_seed(), time=settings.start, expires=expires)
+    return Accepted(item, decode_record(item.payload))
 
 
 def _runs(heard: list[Heard]) -> Iterator[list[Heard]]:

@@ -19,7 +19,7 @@ from methrics.aggregate.simulate.transport import LIMITS, Heard, Resting, closes
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.example import example_source
-from methrics.schema.wire.bundle import pack, unpack
+from methrics.schema.wire.bundle import pack, pack_notice, unpack
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Report, encode_report
 
@@ -58,7 +58,7 @@ class Attackers:
         """Let the replayer keep some items of a day's honest bundles."""
         if not self._settings.replayers:
             return
-        items = [raw for one in heard for raw in unpack(one.bundle)]
+        items = [raw for one in heard for raw in unpack(one.bundle).items]
         self._kept += self._rng.sample(items, min(KEPT, len(items)))
 
     def poison(self, heard: list[Heard]) -> tuple[list[Heard], list[Resting]]:
@@ -72,9 +72,9 @@ class Attackers:
         heard = list(heard)
         for place in sorted(self._rng.sample(range(len(heard)), count)):
             good = heard[place]
-            items = unpack(good.bundle)
+            about, items = unpack(good.bundle)
             bad = self._spoiled(items[0])
-            poisoned = pack([*items, bad])
+            poisoned = pack(about, [*items, bad])
             heard[place] = Heard(time=good.time, bundle=poisoned, ids=(), kind="poison")
             left = DAY - good.time % DAY if self._settings.mix else LIMITS.batch_window
             for item_id, raw in zip(good.ids, items, strict=True):
@@ -96,16 +96,13 @@ class Attackers:
             self._heard(day, "replay", old[at : at + REPLAYED_AT_ONCE])
             for at in range(0, len(old), REPLAYED_AT_ONCE)
         ]
-        found += [
-            self._heard(day, "squat", [self._squatted(day, number)])
-            for number in range(settings.squatters)
-        ]
+        found += [self._squatted(day, number) for number in range(settings.squatters)]
         return found
 
     def _heard(self, day: int, kind: str, items: list[bytes]) -> Heard:
         ids = tuple(split(raw).id for raw in items) if kind == "replay" else ()
         time = day * DAY + self._rng.randrange(DAY)
-        return Heard(time=time, bundle=pack(items), ids=ids, kind=kind)
+        return Heard(time=time, bundle=pack(self._catalog.id, items), ids=ids, kind=kind)
 
     def _report(self, day: int, catalog: Catalog | None = None, **changes: object) -> bytes:
         """Make a heartbeat of an invented install, marked as first of its day, week and month."""
@@ -137,10 +134,13 @@ class Attackers:
         """Return the item with one bit of its signature flipped."""
         return raw[:-1] + bytes((raw[-1] ^ 1,))
 
-    def _squatted(self, day: int, number: int) -> bytes:
+    def _squatted(self, day: int, number: int) -> Heard:
         if self._squat is None:
             raw = sign(parse_source(example_source()), self._rng.randbytes(32))
             self._squat = load(raw)
         if number % 2 == 0:
-            return self._squat.raw
-        return self._report(day, self._squat)
+            bundle = pack_notice(self._squat.raw)
+        else:
+            bundle = pack(self._squat.id, [self._report(day, self._squat)])
+        time = day * DAY + self._rng.randrange(DAY)
+        return Heard(time=time, bundle=bundle, ids=(), kind="squat")

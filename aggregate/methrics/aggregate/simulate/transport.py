@@ -14,7 +14,8 @@ from itertools import groupby
 
 from methrics.node.outbox.rows import Receipt
 from methrics.node.publish.routes import RELAYS_AT_A_TIME
-from methrics.node.relay.mixer import MixLimits, draw_rest, shuffled
+from methrics.node.relay.mixer import MixLimits, Pooled, draw_rest, shuffled
+from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.wire.limits import EARLY_MAX
 from methrics.schema.wire.verdict import Reason
@@ -67,11 +68,12 @@ def closes(handed: int, rng: random.Random, *, mix: bool = True) -> int:
     return int((moment // LIMITS.batch_window + 1) * LIMITS.batch_window)
 
 
-def bundles(topic: str, items: Iterable[Resting], rng: random.Random) -> Iterator[Heard]:
-    """Yield the bundles of `items` that relays publish, in order of time. The items of each window
-    are shuffled."""
+def bundles(catalog: Catalog, items: Iterable[Resting], rng: random.Random) -> Iterator[Heard]:
+    """Yield the bundles of `items`, all of one catalog, that relays publish, in order of time. The
+    items of each window are shuffled."""
+    topic = catalog.topic
     for time, window in groupby(sorted(items, key=_in_order), key=_closes):
-        held = {one.id: one.raw for one in window}
+        held = {one.id: Pooled(catalog.id, one.raw) for one in window}
         for mixed in shuffled(topic, held, rng):
             ids = tuple(item_id for item_id, _ in mixed.items)
             yield Heard(time=time, bundle=mixed.bundle, ids=ids)

@@ -9,7 +9,8 @@ from methrics.aggregate.store.quarantine import Waiting
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.judging.judge import Accepted
 from methrics.schema.wire.envelope import Item
-from methrics.schema.wire.items import Announcement, Erasure, Report, Revocation
+from methrics.schema.wire.items import Announcement, Erasure, Report
+from methrics.schema.wire.record import Record
 from methrics.schema.wire.verdict import Reason
 
 
@@ -40,7 +41,7 @@ class Committed:
     revoked: int = 0
     """Reports that a revocation deleted."""
     notices: int = 0
-    """Revocations and announcements."""
+    """Records and announcements."""
     catalogs: list[Catalog] = field(default_factory=list)
     quarantined: int = 0
     refused: int = 0
@@ -55,7 +56,7 @@ class Sorted:
     catalogs: list[tuple[Item, Catalog]] = field(default_factory=list)
     reports: list[tuple[Item, Report]] = field(default_factory=list)
     erasures: list[tuple[Item, Erasure]] = field(default_factory=list)
-    revocations: list[tuple[Item, Revocation]] = field(default_factory=list)
+    records: list[tuple[Item, Record]] = field(default_factory=list)
     announcements: list[tuple[Item, Announcement]] = field(default_factory=list)
     repeated: int = 0
 
@@ -75,8 +76,8 @@ def sort(accepted: Iterable[Accepted]) -> Sorted:
             parts.erasures.append((item, body))
         elif isinstance(body, Catalog):
             parts.catalogs.append((item, body))
-        elif isinstance(body, Revocation):
-            parts.revocations.append((item, body))
+        elif isinstance(body, Record):
+            parts.records.append((item, body))
         else:
             parts.announcements.append((item, body))
     return parts

@@ -1,12 +1,8 @@
 """Applies erasures and revocations: deletes rows and keeps tombstones. An erasure may arrive before
 or after its report.
 
-An erasure is signed with the report's own key and names the report's id, catalog and time. Whether
-the key is right can be checked only once the report is here. So an erasure that arrives before its
-report is stored as a tombstone that is not `confirmed`. When the report arrives and the key is
-right, the tombstone is confirmed and the report is never stored. If the key is wrong, the erasure
-is counted as `wrong-key` and dropped. Anyone can send unconfirmed erasures, so their number is
-limited.
+An erasure is signed with the report's own key and shows the report's inner hash. Key and hash give
+the report's id, so an erasure is valid by itself, whether or not its report is here.
 """
 
 from __future__ import annotations
@@ -21,10 +17,8 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from methrics.aggregate.store.duck import Connection, moment
 from methrics.aggregate.store.tables import TypeTable
 from methrics.schema.wire.envelope import Item, Kind, split
-from methrics.schema.wire.items import Erasure, Report, decode_erasure, decode_report
-
-PENDING_MAX = 100_000
-"""Maximum number of unconfirmed tombstones. The oldest are dropped first."""
+from methrics.schema.wire.items import Erasure, Report, decode_erasure
+from methrics.schema.wire.limits import DAY
 
 _SECONDS = pa.timestamp("s")
 _REPORT = int(Kind.REPORT)
@@ -45,46 +39,18 @@ class Eraser:
 
     def __init__(self, con: Connection) -> None:
         self._con = con
-        row = con.execute(
-            "SELECT coalesce(max(n), 0), count(*), count(*) FILTER (NOT confirmed) FROM tombstone"
-        ).fetchone()
-        self._last, self._size, self._pending = row or (0, 0, 0)
-        self._wrong: list[bytes] = []
-
-    def take_wrong(self) -> list[bytes]:
-        """Return the erasures since the last call that another key than their report's signed."""
-        wrong, self._wrong = self._wrong, []
-        return wrong
+        row = con.execute("SELECT coalesce(max(n), 0), count(*) FROM tombstone").fetchone()
+        self._last, self._size = row or (0, 0)
 
     def keep_out(self, reports: list[tuple[Item, Report]]) -> list[tuple[Item, Report]]:
-        """Return those of `reports` that no valid erasure names.
-
-        Confirms the stored erasures of `reports`, or drops those with a wrong key.
-        """
+        """Return those of `reports` that no erasure in the file names."""
         if not self._size:
             return reports
         found = self._match(
             [item.id for item, _ in reports],
-            None,
-            "SELECT b.i, t.n, t.confirmed, t.raw FROM incoming b JOIN tombstone t "
-            "ON t.report = b.id",
+            "SELECT b.i, t.raw FROM incoming b JOIN tombstone t ON t.report = b.id",
         )
-        erased: set[int] = set()
-        right: list[int] = []
-        wrong: list[int] = []
-        for i, n, confirmed, raw in found:
-            item, report = reports[i]
-            if _allowed(split(raw), item, report):
-                erased.add(i)
-                if not confirmed:
-                    right.append(n)
-            else:
-                wrong.append(n)
-                self._wrong.append(raw)
-        self._on("UPDATE tombstone SET confirmed = true", right)
-        self._on("DELETE FROM tombstone", wrong)
-        self._pending -= len(right) + len(wrong)
-        self._size -= len(wrong)
+        erased = {i for i, raw in found if _names(raw, reports[i][1])}
         return [pair for i, pair in enumerate(reports) if i not in erased]
 
     def erase(
@@ -94,62 +60,41 @@ class Eraser:
         done = Erased()
         known = self._match(
             [item.id for item, _ in erasures],
-            None,
             "SELECT b.i FROM incoming b JOIN tombstone t ON t.id = b.id",
         )
         stored = {row[0] for row in known}
         new = [pair for i, pair in enumerate(erasures) if i not in stored]
         done.known = len(erasures) - len(new)
+        done.stored = len(new)
         targets = self._match(
-            [erasure.report for _, erasure in new],
-            [erasure.time for _, erasure in new],
-            "SELECT b.i, x.n, x.raw FROM incoming b JOIN item x "
-            f"ON x.time = b.time AND x.id = b.id AND x.kind = {_REPORT}",
+            [erasure.report_id(item.key) for item, erasure in new],
+            "SELECT b.i, x.n, c.id FROM incoming b "
+            "JOIN item x ON x.id = b.id AND x.time >= b.day AND x.time < b.day + INTERVAL 1 DAY "
+            f"JOIN catalog c ON c.n = x.catalog WHERE x.kind = {_REPORT}",
+            [erasure.day for _, erasure in new],
         )
-        doomed: list[int] = []
-        confirmed: set[int] = set()
-        wrong: set[int] = set()
-        for i, n, raw in targets:
-            target = split(raw)
-            if _allowed(new[i][0], target, decode_report(target.payload)):
-                doomed.append(n)
-                confirmed.add(i)
-            else:
-                wrong.add(i)
-                self._wrong.append(new[i][0].raw)
-        kept = [(*pair, i in confirmed) for i, pair in enumerate(new) if i not in wrong]
-        self._bury(kept, received)
-        done.stored = len(kept)
+        doomed = [n for i, n, catalog in targets if catalog == new[i][1].catalog]
+        self._bury(new, received)
         done.days = self._delete(doomed, tables)
         return done
 
-    def _bury(self, kept: list[tuple[Item, Erasure, bool]], received: int) -> None:
-        """Write tombstones; drop the oldest unconfirmed ones beyond PENDING_MAX."""
+    def _bury(self, new: list[tuple[Item, Erasure]], received: int) -> None:
+        """Write tombstones."""
         columns = pa.table(
             {
-                "n": pa.array(range(self._last + 1, self._last + 1 + len(kept)), pa.int64()),
-                "report": pa.array([erasure.report for _, erasure, _ in kept], pa.binary()),
-                "confirmed": pa.array([confirmed for _, _, confirmed in kept], pa.bool_()),
-                "time": pa.array([erasure.time for _, erasure, _ in kept], _SECONDS),
-                "received": pa.array([received] * len(kept), _SECONDS),
-                "id": pa.array([item.id for item, _, _ in kept], pa.binary()),
-                "raw": pa.array([item.raw for item, _, _ in kept], pa.binary()),
+                "n": pa.array(range(self._last + 1, self._last + 1 + len(new)), pa.int64()),
+                "report": pa.array([one.report_id(item.key) for item, one in new], pa.binary()),
+                "day": pa.array([erasure.day for _, erasure in new], pa.date32()),
+                "received": pa.array([received] * len(new), _SECONDS),
+                "id": pa.array([item.id for item, _ in new], pa.binary()),
+                "raw": pa.array([item.raw for item, _ in new], pa.binary()),
             }
         )
         self._con.register("incoming", columns)
         self._con.execute("INSERT INTO tombstone BY NAME SELECT * FROM incoming")
         self._con.unregister("incoming")
-        self._last += len(kept)
-        self._size += len(kept)
-        self._pending += sum(not confirmed for _, _, confirmed in kept)
-        excess = self._pending - PENDING_MAX
-        if excess > 0:
-            self._con.execute(
-                "DELETE FROM tombstone WHERE n IN (SELECT n FROM tombstone WHERE NOT confirmed "
-                f"ORDER BY n LIMIT {excess})"
-            )
-            self._pending -= excess
-            self._size -= excess
+        self._last += len(new)
+        self._size += len(new)
 
     def revoke(self, table: TypeTable, time: int) -> Counter[int]:
         """Delete the reports of one event type from `time` on.
@@ -181,30 +126,27 @@ class Eraser:
         self._con.unregister("doomed")
         return Counter(dict(days))
 
-    def _on(self, statement: str, numbers: list[int]) -> None:
-        """Run `statement` on the tombstones with these numbers."""
-        if numbers:
-            self._con.execute(f"{statement} WHERE n IN (SELECT unnest(?))", [numbers])
-
-    def _match(self, ids: list[bytes], times: list[int] | None, sql: str) -> list[tuple[Any, ...]]:
+    def _match(
+        self, ids: list[bytes], sql: str, days: list[int] | None = None
+    ) -> list[tuple[Any, ...]]:
         """Look up many ids in one query, and return its rows.
 
-        `sql` reads the ids from a temporary table `incoming(i, id, time)`: `i` is the position in
-        `ids`; the column `time` exists only if `times` is given.
+        `sql` reads the ids from a temporary table `incoming(i, id, day)`: `i` is the position in
+        `ids`; the column `day` exists only if `days` is given.
         """
         columns = {
             "i": pa.array(range(len(ids)), pa.int32()),
             "id": pa.array(ids, pa.binary()),
         }
-        if times is not None:
-            columns["time"] = pa.array(times, _SECONDS)
+        if days is not None:
+            columns["day"] = pa.array(days, pa.date32())
         self._con.register("incoming", pa.table(columns))
         found = self._con.execute(sql).fetchall()
         self._con.unregister("incoming")
         return found
 
 
-def _allowed(erasure: Item, target: Item, report: Report) -> bool:
-    """Whether `erasure` is signed by the report's key and names its catalog and time."""
-    body = decode_erasure(erasure.payload)
-    return (erasure.key, body.catalog, body.time) == (target.key, report.catalog, report.time)
+def _names(raw: bytes, report: Report) -> bool:
+    """Whether an erasure that gives the report's id also names the report's catalog and day."""
+    erasure = decode_erasure(split(raw).payload)
+    return (erasure.catalog, erasure.day) == (report.catalog, report.time // DAY)

@@ -27,8 +27,8 @@ from methrics.aggregate.store.tables import BASE, LAYOUT_VERSION, CatalogEntry, 
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.envelope import Item, Kind, split
-from methrics.schema.wire.items import Announcement, Erasure, Report, Revocation, decode_revocation
-from methrics.schema.wire.verdict import Reason
+from methrics.schema.wire.items import Announcement, Erasure, Report
+from methrics.schema.wire.record import Record, decode_record
 
 RECEIVED_STEP = 3600
 """Seconds. The time of receipt is rounded to the hour, so that it cannot be matched with the times
@@ -37,7 +37,7 @@ in a network log."""
 _NEVER = 1 << 63
 """Revocation time of a type that was not revoked: later than the time of any report."""
 
-_T = TypeVar("_T", Report, Revocation, Announcement)
+_T = TypeVar("_T", Report, Record, Announcement)
 
 
 class Store:
@@ -86,20 +86,20 @@ class Store:
         self._next = _one(con, "SELECT coalesce(max(n), 0) + 1 FROM item")
         self.total = _one(con, f"SELECT count(*) FROM item WHERE kind = {int(Kind.REPORT)}")
         self._revoked: dict[tuple[bytes, str], int] = {}
-        for key, revocation in self.revocations():
-            self._note(key, revocation)
+        for item, record in self.records():
+            self._note(item.key, record)
 
     def catalogs(self) -> list[Catalog]:
         """Return the catalogs in the file, in the order in which they arrived."""
         return [entry.catalog for entry in self.layout.entries.values()]
 
-    def revocations(self) -> list[tuple[bytes, Revocation]]:
-        """Return (namespace key, revocation) for every revocation in the file."""
+    def records(self) -> list[tuple[Item, Record]]:
+        """Return every namespace record in the file."""
         found = self._con.execute(
-            f"SELECT raw FROM item WHERE kind = {int(Kind.REVOCATION)}"
+            f"SELECT raw FROM item WHERE kind = {int(Kind.RECORD)} ORDER BY n"
         ).fetchall()
         items = [split(raw) for (raw,) in found]
-        return [(item.key, decode_revocation(item.payload)) for item in items]
+        return [(item, decode_record(item.payload)) for item in items]
 
     def cursor(self) -> Connection:
         """Return another connection, for reading or exporting in another thread."""
@@ -167,10 +167,7 @@ class Store:
         self._erasures(parts.erasures, received, done)
         self._quarantine.release(batch.released)
         done.quarantined = self._quarantine.add(batch.waiting, batch.now)
-        refused = dict(batch.refused)
-        if wrong := self._eraser.take_wrong():
-            refused[Reason.WRONG_KEY] = len(wrong), wrong[0]
-        done.refused += count_refusals(self._con, batch.now // DAY, refused)
+        done.refused += count_refusals(self._con, batch.now // DAY, dict(batch.refused))
         done.total = self.total
         return done
 
@@ -243,9 +240,10 @@ class Store:
         done.revoked += len(reports) - len(kept)
         return kept
 
-    def _note(self, key: bytes, revocation: Revocation) -> None:
-        of = key, revocation.type
-        self._revoked[of] = min(revocation.time, self._revoked.get(of, _NEVER))
+    def _note(self, key: bytes, record: Record) -> None:
+        for type_name, revoked in record.revoked.items():
+            of = key, type_name
+            self._revoked[of] = min(revoked.time, self._revoked.get(of, _NEVER))
 
     def _unknown(self, items: list[tuple[Item, _T]]) -> tuple[list[tuple[Item, _T]], int]:
         """Return the items that are not in the file, and the number of those that are.
@@ -290,35 +288,35 @@ class Store:
                 self._con.unregister("incoming")
 
     def _notices(self, parts: Sorted, received: int, done: Committed) -> None:
-        """Store revocations and announcements, and delete the reports that were revoked."""
-        revocations, known = self._unknown(parts.revocations)
+        """Store records and announcements, and delete the reports that were revoked."""
+        records, known = self._unknown(parts.records)
         announcements, known_too = self._unknown(parts.announcements)
         done.duplicates += known + known_too
         columns = ItemColumns()
-        for item, revocation in revocations:
-            self._note(item.key, revocation)
-            self._notice(columns, item, revocation.time, revocation.type)
+        for item, record in records:
+            self._note(item.key, record)
+            self._notice(columns, item, record.time)
         for item, announcement in announcements:
-            self._notice(columns, item, announcement.time, None)
+            self._notice(columns, item, announcement.time)
         if not columns.n:
             return
         self._insert_items(columns, received)
         done.notices += len(columns.n)
-        for item, revocation in revocations:
+        for item, record in records:
             entry = self.layout.newest(item.key)
-            table = entry.tables.get(revocation.type) if entry else None
-            if table is not None:
-                days = self._eraser.revoke(table, revocation.time)
-                self._gone(days)
-                done.revoked += days.total()
+            for type_name, revoked in record.revoked.items():
+                table = entry.tables.get(type_name) if entry else None
+                if table is not None:
+                    days = self._eraser.revoke(table, revoked.time)
+                    self._gone(days)
+                    done.revoked += days.total()
 
-    def _notice(self, columns: ItemColumns, item: Item, time: int, type_name: str | None) -> None:
+    def _notice(self, columns: ItemColumns, item: Item, time: int) -> None:
         entry = self.layout.newest(item.key)
-        table = entry.tables.get(type_name) if entry and type_name else None
         columns.n.append(self._next)
         columns.kind.append(item.kind)
         columns.catalog.append(entry.n if entry else None)
-        columns.type.append(table.n if table else None)
+        columns.type.append(None)
         columns.time.append(time)
         columns.id.append(item.id)
         columns.raw.append(item.raw)

@@ -3,7 +3,7 @@
 Pure: it takes catalogs and returns SQL text. The layout is not stored, because it follows from the
 catalogs in the file, applied in the order of their numbers.
 
-- `item` contains the exact signed bytes of every report, revocation and announcement once, under a
+- `item` contains the exact signed bytes of every report, record and announcement once, under a
   small number `n`. The tables of event types can be derived from it again.
 - `catalog` and `tombstone` contain the exact bytes of catalogs and erasures.
 - Each event type has a table `<label>.<type>` with a row for each report. A sequence also has
@@ -30,7 +30,7 @@ from itertools import chain, count
 from methrics.aggregate.store.duck import name
 from methrics.schema.catalog.catalog import Catalog, EventType
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 """The version of the layout. It increases when older readers would misread a changed table."""
 
 BASE: Mapping[str, str] = {
@@ -45,8 +45,7 @@ BASE: Mapping[str, str] = {
     "low DOUBLE, high DOUBLE, text VARCHAR",
     "item": "n BIGINT, kind UTINYINT, catalog INTEGER, type INTEGER, time TIMESTAMP, "
     "received TIMESTAMP, id BLOB, raw BLOB",
-    "tombstone": "n BIGINT, report BLOB, confirmed BOOLEAN, time TIMESTAMP, received TIMESTAMP, "
-    "id BLOB, raw BLOB",
+    "tombstone": "n BIGINT, report BLOB, day DATE, received TIMESTAMP, id BLOB, raw BLOB",
     "refusal": "day DATE, reason VARCHAR, count BIGINT, sample BLOB",
     "quarantine": "n BIGINT, awaits BLOB, received TIMESTAMP, id BLOB, raw BLOB",
 }

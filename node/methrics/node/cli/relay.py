@@ -97,7 +97,7 @@ def relay(
     check_addresses(peers)
     book = CatalogBook(carried)
     for one in loaded:
-        book.add(one)
+        book.add(one, given=True)
     settings = RelaySettings(topics=carried, mix=MixLimits(batch_window=batch_window, rest=rest))
     seed = own_key(key) if key else None
     trio.run(partial(_serve, book, settings, listen, seed, peers, as_json))

@@ -28,7 +28,8 @@ from methrics.node.relay import submit
 from methrics.node.relay.boxes import seal
 from methrics.node.relay.mixer import chunks
 from methrics.schema.errors import ConfigError, RefusedError, RemoteError, UnreachableError
-from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.bundle import pack, pack_notice
+from methrics.schema.wire.envelope import split
 from methrics.schema.wire.verdict import Reason
 
 RELAYS_AT_A_TIME = 2
@@ -124,7 +125,12 @@ _BY_CLOCK = frozenset({Reason.EARLY, Reason.LATE, Reason.EXPIRED})
 """Reasons of a refusal that depend on the relay's clock. Before each attempt this machine judges
 the item by its own clock, so the relay's may be wrong, and another relay is tried."""
 
-_RETRIED = _BY_CLOCK | {Reason.QUOTA, Reason.UNKNOWN_CATALOG, Reason.FOREIGN}
+_RETRIED = _BY_CLOCK | {
+    Reason.QUOTA,
+    Reason.UNKNOWN_CATALOG,
+    Reason.UNLISTED,
+    Reason.FOREIGN,
+}
 """Reasons of a refusal that depend on the relay or the time, not on the item."""
 
 
@@ -173,20 +179,22 @@ class DirectRoute:
         self._settle = settle
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
-        """See `Route`. The first bundle starts with the catalog, for peers that lack it."""
+        """See `Route`. A notice of the catalog goes first, for peers that lack it."""
         outcomes = {item_id: Outcome(Fate.RETRY, "unreachable") for item_id, _ in outgoing.items}
         for addr in self._addrs:
             await _dial(self._swarm, addr)
         with trio.move_on_after(self._peers_time):
             await self._swarm.wait_for_peers(outgoing.topic, 1)
-        leading = [outgoing.catalog]
+        about, leading = split(outgoing.catalog).id, True
         with contextlib.suppress(UnreachableError):
             for chunk in chunks(outgoing.items):
                 going: list[bytes] = []
-                bundle = partial(_bundle, leading, dict(chunk), outgoing.leave, going)
+                bundle = partial(_bundle, about, dict(chunk), outgoing.leave, going)
                 with contextlib.suppress(HeldError):
+                    if leading:
+                        await self._swarm.publish(outgoing.topic, pack_notice(outgoing.catalog))
                     await self._swarm.publish(outgoing.topic, bundle)
-                    leading = []
+                    leading = False
                 for item_id, _ in chunk:
                     kept = outcome_of(Reason.OK) if item_id in going else HELD
                     outcomes[item_id] = kept
@@ -312,12 +320,12 @@ async def _request(boxes: Mapping[bytes, bytes], leave: Leave, going: list[bytes
 
 
 async def _bundle(
-    leading: Sequence[bytes], items: Mapping[bytes, bytes], leave: Leave, going: list[bytes]
+    about: bytes, items: Mapping[bytes, bytes], leave: Leave, going: list[bytes]
 ) -> bytes:
-    """Return a bundle of `leading` and the items that may leave now, and add their ids to `going`.
-    Raises HeldError if there is none."""
+    """Return a bundle of those items of the catalog `about` that may leave now, and add their ids
+    to `going`. Raises HeldError if there is none."""
     going += await _going(items, leave)
-    return pack([*leading, *(items[item_id] for item_id in going)])
+    return pack(about, [items[item_id] for item_id in going])
 
 
 async def _going(items: Mapping[bytes, bytes], leave: Leave) -> list[bytes]:

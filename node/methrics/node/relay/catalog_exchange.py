@@ -22,7 +22,7 @@ from methrics.node.clock import Rng
 from methrics.node.network.swarm import PeerId, Swarm
 from methrics.schema.errors import RefusedError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.bundle import pack_notice
 from methrics.schema.wire.envelope import Kind, split
 from methrics.schema.wire.limits import CATALOG_MAX
 
@@ -102,7 +102,7 @@ class CatalogExchange:
         if self._book.get(catalog_id) is None:
             raw = await self._fetch(catalog_id, wanted.topic)
             if raw is not None:
-                await self._learn(wanted.topic, pack([raw]))
+                await self._learn(wanted.topic, pack_notice(raw))
         wanted.attempts += 1
         if self._book.get(catalog_id) is not None or wanted.attempts == ATTEMPTS_MAX:
             del self._wanted[catalog_id]

@@ -1,4 +1,4 @@
-"""Decides when a relay puts the newest catalog in front of a bundle (pure).
+"""Decides when a relay publishes the newest catalog again, before a bundle (pure).
 
 A node that joins a topic late cannot judge reports until it has their catalog. It can ask its peers
 (`catalog_exchange`), but need not do so if a relay repeats the newest catalog from time to time.
@@ -10,10 +10,6 @@ from collections.abc import Collection
 
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.wire.limits import BUNDLE_ITEMS_MAX, BUNDLE_MAX
-
-_HEADS = 8
-"""Most bytes of CBOR that a bundle gains with a catalog, besides the catalog itself."""
 
 
 class CatalogLead:
@@ -28,15 +24,13 @@ class CatalogLead:
         self._every = every
         self._sent: dict[str, tuple[bytes, float]] = {}
 
-    def due(self, topic: str, bundle: bytes, ids: Collection[bytes], now: float) -> Catalog | None:
-        """Return the catalog to put in front of `bundle`, which contains the items `ids`.
+    def due(self, topic: str, ids: Collection[bytes], now: float) -> Catalog | None:
+        """Return the catalog to publish before a bundle with the items `ids`.
 
-        None if no catalog is due, or if the bundle contains it already or has no room for it.
+        None if no catalog is due, or if the bundle contains it already.
         """
         newest = self._newest(topic)
         if self._every is None or newest is None or newest.id in ids:
-            return None
-        if len(bundle) + len(newest.raw) + _HEADS > BUNDLE_MAX or len(ids) >= BUNDLE_ITEMS_MAX:
             return None
         sent, time = self._sent.get(topic, (b"", 0.0))
         return None if sent == newest.id and now - time < self._every else newest

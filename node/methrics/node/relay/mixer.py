@@ -18,7 +18,7 @@ attack). This module does not stop that attack; submitters make it harder by usi
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -26,9 +26,9 @@ from methrics.schema.wire.bundle import pack
 from methrics.schema.wire.limits import BUNDLE_AIM, BUNDLE_ITEMS_MAX, BUNDLE_MAX
 from methrics.schema.wire.verdict import Reason
 
-_ARRAY_HEAD = 3
+_BUNDLE_HEAD = 3 + 34
 _ITEM_HEAD = 5
-"""Most bytes of CBOR that a bundle adds, and that each item in it adds."""
+"""Most bytes that a bundle adds with its head, and that each item in it adds."""
 
 ITEM_COST = 400
 """Bytes of memory that an item needs besides its own bytes: two dictionary entries and its id."""
@@ -62,11 +62,20 @@ class MixLimits:
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """One bundle to publish on `topic`. `items`: pairs of (id, bytes) in the bundle."""
+    """One bundle to publish on `topic`. `items`: pairs of (id, bytes) in the bundle. `about`: the
+    catalog of all of them, empty for a notice."""
 
     topic: str
+    about: bytes
     bundle: bytes
     items: tuple[tuple[bytes, bytes], ...]
+
+
+class Pooled(NamedTuple):
+    """The bytes of a pooled report or erasure, and the id of its catalog."""
+
+    about: bytes
+    raw: bytes
 
 
 class _Window(NamedTuple):
@@ -76,7 +85,7 @@ class _Window(NamedTuple):
 
 @dataclass(slots=True)
 class _Pool:
-    items: dict[bytes, bytes] = field(default_factory=dict)
+    items: dict[bytes, Pooled] = field(default_factory=dict)
     patient: bool = False
     """Whether the window waits for its end however many items it has, because no peer was connected
     when its items were to be published."""
@@ -103,9 +112,17 @@ class Mixer:
         return self._bytes
 
     def add(
-        self, topic: str, item_id: bytes, raw: bytes, now: float, *, rest: float = 0.0
+        self,
+        topic: str,
+        about: bytes,
+        item_id: bytes,
+        raw: bytes,
+        now: float,
+        *,
+        rest: float = 0.0,
     ) -> Reason:
-        """Keep a verified item for `rest` seconds and then until its window closes.
+        """Keep a verified item of the catalog `about` for `rest` seconds and then until its window
+        closes.
 
         Returns OK; DUPLICATE if the item is in a pool already; or QUOTA if the memory is full.
         """
@@ -114,7 +131,7 @@ class Mixer:
         if self._bytes + len(raw) + ITEM_COST > self._limits.bytes_max:
             return Reason.QUOTA
         window = self._window(topic, now + rest)
-        self._pools.setdefault(window, _Pool()).items[item_id] = raw
+        self._pools.setdefault(window, _Pool()).items[item_id] = Pooled(about, raw)
         self._window_of[item_id] = window
         self._bytes += len(raw) + ITEM_COST
         return Reason.OK
@@ -127,7 +144,7 @@ class Mixer:
         """
         window = self._window(mixed.topic, now)
         self._pools.setdefault(window, _Pool()).patient = True
-        reasons = [self.add(mixed.topic, *pair, now) for pair in mixed.items]
+        reasons = [self.add(mixed.topic, mixed.about, *pair, now) for pair in mixed.items]
         return reasons.count(Reason.OK)
 
     def _window(self, topic: str, moment: float) -> _Window:
@@ -142,7 +159,7 @@ class Mixer:
             if window is None:
                 continue
             pool = self._pools[window]
-            self._bytes -= len(pool.items.pop(item_id)) + ITEM_COST
+            self._bytes -= len(pool.items.pop(item_id).raw) + ITEM_COST
             if not pool.items:
                 del self._pools[window]
             found += 1
@@ -164,7 +181,7 @@ class Mixer:
             for window, pool in self._pools.items()
             if everything or self._full(pool) or now >= window.closes
         ]
-        taken: dict[str, dict[bytes, bytes]] = {}
+        taken: dict[str, dict[bytes, Pooled]] = {}
         for window in sorted(due):
             self._release(window, taken)
         for window in sorted(self._pools):
@@ -180,11 +197,11 @@ class Mixer:
         """Whether more than half of the memory is in use, so that a burst might not have room."""
         return self._bytes > self._limits.bytes_max // 2 and self._limits.rest > 0
 
-    def _release(self, window: _Window, taken: dict[str, dict[bytes, bytes]]) -> None:
+    def _release(self, window: _Window, taken: dict[str, dict[bytes, Pooled]]) -> None:
         items = self._pools.pop(window).items
-        for item_id, raw in items.items():
+        for item_id, pooled in items.items():
             del self._window_of[item_id]
-            self._bytes -= len(raw) + ITEM_COST
+            self._bytes -= len(pooled.raw) + ITEM_COST
         taken.setdefault(window.topic, {}).update(items)
 
 
@@ -198,27 +215,31 @@ def draw_rest(now: float, period: float, rng: random.Random) -> float:
     return period - now % period + rng.random() * period if period else 0.0
 
 
-def shuffled(topic: str, pooled: dict[bytes, bytes], rng: random.Random) -> list[Mixed]:
-    """Return the items of one topic (id -> bytes) in random order, as bundles."""
+def shuffled(topic: str, pooled: Mapping[bytes, Pooled], rng: random.Random) -> list[Mixed]:
+    """Return the items of one topic (by id) in random order, as bundles of one catalog each."""
     # Sort first, so that the result depends on the items and the rng, not on the order of arrival.
     items = sorted(pooled.items())
     rng.shuffle(items)
-    return [Mixed(topic, pack([raw for _, raw in chunk]), tuple(chunk)) for chunk in chunks(items)]
+    by_catalog: dict[bytes, list[tuple[bytes, bytes]]] = {}
+    for item_id, one in items:
+        by_catalog.setdefault(one.about, []).append((item_id, one.raw))
+    return [
+        Mixed(topic, about, pack(about, [raw for _, raw in chunk]), tuple(chunk))
+        for about, own in by_catalog.items()
+        for chunk in chunks(own)
+    ]
 
 
 def chunks(items: Collection[tuple[bytes, bytes]]) -> list[list[tuple[bytes, bytes]]]:
-    """Split (id, bytes) pairs, in order, into groups that fit one bundle each (BUNDLE_AIM bytes).
-
-    An item larger than BUNDLE_AIM (a catalog) gets a bundle of its own, of at most BUNDLE_MAX
-    bytes.
-    """
+    """Split (id, bytes) pairs of one catalog, in order, into groups that fit one bundle each
+    (BUNDLE_AIM bytes)."""
     result: list[list[tuple[bytes, bytes]]] = []
     size = 0
     for pair in items:
         needed = len(pair[1]) + _ITEM_HEAD
         if not result or size + needed > BUNDLE_AIM or len(result[-1]) == BUNDLE_ITEMS_MAX:
             result.append([])
-            size = _ARRAY_HEAD
+            size = _BUNDLE_HEAD
         result[-1].append(pair)
         size += needed
     return result

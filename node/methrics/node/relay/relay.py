@@ -30,7 +30,7 @@ from typing import Protocol
 import trio
 
 from methrics.node.clock import Clock
-from methrics.node.network.swarm import PeerId, Swarm
+from methrics.node.network.swarm import PeerId, Swarm, Wait
 from methrics.node.process.worker import Threads, Worker
 from methrics.node.relay import submit
 from methrics.node.relay.boxes import BoxKey, unseal
@@ -41,12 +41,13 @@ from methrics.node.relay.mixer import Mixed, Mixer, MixLimits, draw_rest
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, RefusedError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.gate import judge_bundle, learn, unknown_catalogs
+from methrics.schema.judging.gate import BundleVerdict, judge_bundle, learn, record_wait
 from methrics.schema.judging.judge import Accepted, Refused, judge
 from methrics.schema.judging.seen import Seen
-from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.bundle import pack_notice
 from methrics.schema.wire.envelope import split
 from methrics.schema.wire.items import Erasure, Report
+from methrics.schema.wire.record import Record
 from methrics.schema.wire.topic import short_key
 from methrics.schema.wire.verdict import Decision, Reason
 
@@ -205,12 +206,18 @@ class Relay:
             return Reason.DUPLICATE
         if isinstance(opened.body, Report | Erasure):
             reason = self.mixer.add(
-                topic, item.id, item.raw, trio.current_time(), rest=self._rest()
+                topic,
+                opened.body.catalog,
+                item.id,
+                item.raw,
+                trio.current_time(),
+                rest=self._rest(),
             )
         else:
             # The app's developer signs these items. They are not about a person, so they need not
             # rest, and receivers need a catalog before the reports that name it.
-            self._urgent.append(Mixed(topic, pack([item.raw]), ((item.id, item.raw),)))
+            self._judge_waiting(opened, topic)
+            self._urgent.append(Mixed(topic, b"", pack_notice(item.raw), ((item.id, item.raw),)))
             reason = Reason.OK
         self._wake.set()
         return reason
@@ -229,19 +236,31 @@ class Relay:
         mark = f"-{short_key(accepted.item.key)}/"
         return next((topic for topic in sorted(self._topics) if mark in topic), "")
 
-    async def validate(self, topic: str, _peer: PeerId, data: bytes) -> Decision:
+    def _judge_waiting(self, accepted: Accepted, topic: str) -> None:
+        """Judge the bundles again that waited for a catalog or record."""
+        if isinstance(accepted.body, Catalog):
+            self._swarm.judge_again(topic, accepted.item.id)
+        elif isinstance(accepted.body, Record):
+            self._swarm.judge_again(topic, record_wait(short_key(accepted.item.key)))
+
+    async def validate(self, topic: str, _peer: PeerId, data: bytes) -> Decision | Wait:
         """Judge a bundle of another node on `topic` by the same rules as every node."""
         now = self._clock.now()
         verdict = await self._worker(
             lambda: judge_bundle(data, self._book, now, self._seen, topic=topic)
         )
-        for catalog_id in unknown_catalogs(verdict):
-            self.exchange.want(catalog_id, topic)
+        return self._note(topic, verdict)
+
+    def _note(self, topic: str, verdict: BundleVerdict) -> Decision | Wait:
+        if verdict.reason is Reason.UNKNOWN_CATALOG:
+            self.exchange.want(verdict.about, topic)
+        for accepted in verdict.accepted:
+            self._judge_waiting(accepted, topic)
         if verdict.decision is Decision.ACCEPT:  # what is not forwarded still has to leave here
             known = [accepted.item.id for accepted in verdict.accepted]
             self.statistics.elsewhere += self.mixer.discard(known)
         self.statistics.gossip[str(verdict.reason)] += 1
-        return verdict.decision
+        return verdict.decision if verdict.waits_for is None else Wait(verdict.waits_for)
 
     async def mix(self) -> None:
         """Publish due items until `stop` is called; then publish the whole pool."""
@@ -269,18 +288,17 @@ class Relay:
             await self._publish(one)
 
     async def _publish(self, mixed: Mixed) -> None:
-        bundle, ids = mixed.bundle, [item_id for item_id, _ in mixed.items]
-        raws = [raw for _, raw in mixed.items]
-        catalog = self._lead.due(mixed.topic, bundle, ids, trio.current_time())
-        led = False
-        if catalog is not None:
-            bundle, ids = pack([catalog.raw, *raws]), [catalog.id, *ids]
-            led = self._seen.add(split(catalog.raw))
+        ids = [item_id for item_id, _ in mixed.items]
+        catalog = self._lead.due(mixed.topic, ids, trio.current_time())
+        led = catalog is not None and self._seen.add(split(catalog.raw))
         # Note the items as seen before they are sent: they must not return to us as new.
-        for raw in raws:
+        for _, raw in mixed.items:
             self._seen.add(split(raw))
         try:
-            await self._swarm.publish(mixed.topic, bundle)
+            if catalog is not None:
+                ids.append(catalog.id)
+                await self._swarm.publish(mixed.topic, pack_notice(catalog.raw))
+            await self._swarm.publish(mixed.topic, mixed.bundle)
         except UnreachableError:
             _log.warning("no peer of %s is connected; keeping its items", mixed.topic)
             self.statistics.put_back += self.mixer.put_back(mixed, trio.current_time())

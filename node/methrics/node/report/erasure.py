@@ -1,11 +1,12 @@
 """Signs erasures of own reports, without revealing whose they are (pure).
 
 An erasure is signed with the key of its report and with no other key. So it proves that the maker
-of the report wants it erased, and nothing more (NEW-3). An observer could still link erasures by
-when and how they are sent. Therefore each erasure gets a random due time, independent of the
-report's age and of the other erasures. The publisher sends only one erasure in each pass, from a
-fresh host key, in a box as long as that of any report. Erasures that became due while the machine
-was off get new random due times, so that they are not sent one right after the other.
+of the report wants it erased, and nothing more (NEW-3): the erasure shows a hash that covers the
+report's signature, from which nobody can guess what the report says. An observer could still link
+erasures by when and how they are sent. Therefore each erasure gets a random due time, independent
+of the report's age and of the other erasures. The publisher sends only one erasure in each pass,
+from a fresh host key, in a box as long as that of any report. Erasures that became due while the
+machine was off get new random due times, so that they are not sent one right after the other.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from methrics.node.report.identity import report_seed
 from methrics.node.report.pacing import spread
 from methrics.node.report.route_names import ROUTES
 from methrics.schema.errors import LocalError
-from methrics.schema.wire.envelope import Kind, public_key, seal, split
+from methrics.schema.wire.envelope import Kind, inner_hash, public_key, seal, split
 from methrics.schema.wire.items import Erasure, decode_report, encode_erasure
+from methrics.schema.wire.limits import DAY
 
 
 def sign_erasure(raw: bytes, key_seed: bytes) -> bytes:
@@ -38,7 +40,7 @@ def sign_erasure(raw: bytes, key_seed: bytes) -> bytes:
             "the key of this report is not on this machine",
             "the report was made elsewhere, or its key was burned; it cannot be erased from here",
         )
-    erasure = Erasure(report.catalog, item.id, report.time)
+    erasure = Erasure(report.catalog, inner_hash(item), report.time // DAY)
     return seal(Kind.ERASURE, encode_erasure(erasure), key_seed)
 
 

@@ -1,7 +1,8 @@
-"""Store the catalogs that a node knows, and the revocations of their namespaces.
+"""Store the catalogs that a node knows, and the records of their namespaces.
 
-`judge` looks catalogs up here. The size is limited, because anyone can sign catalogs: a full book
-keeps its catalogs and refuses new ones. Threads may share a book: each change is atomic.
+`judge` looks catalogs up here. The size is limited: a full book keeps its catalogs and refuses new
+ones, and the catalogs of one namespace are limited to `NAMESPACE_MAX`, of which those that its
+record does not list any more make room first. Threads may share a book: each change is atomic.
 """
 
 from __future__ import annotations
@@ -10,28 +11,38 @@ from collections.abc import Collection, Iterator
 from threading import Lock
 
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.wire.items import Revocation
+from methrics.schema.judging.records import RecordBook
 from methrics.schema.wire.topic import parse_topic, short_key
 
 CATALOGS_MAX = 1024
 """The most catalogs in a book, by default: they take a few megabytes."""
 
-REVOCATIONS_MAX = 1024
-"""The most revoked event types of one namespace: more than its catalogs declare in practice."""
+NAMESPACE_MAX = 64
+"""The most catalogs of one namespace: twice as many as a record lists, for those given by hand."""
 
 
 class CatalogBook:
-    """Catalogs by id. `topics_allowed` limits them to some topics; None allows every topic."""
+    """Catalogs by id. `topics_allowed` limits them to some topics; None allows every topic.
+
+    `records` are the records of the namespaces.
+    """
 
     def __init__(
-        self, topics_allowed: Collection[str] | None = None, *, capacity: int = CATALOGS_MAX
+        self,
+        topics_allowed: Collection[str] | None = None,
+        *,
+        capacity: int = CATALOGS_MAX,
+        per_namespace: int = NAMESPACE_MAX,
     ) -> None:
+        self.records = RecordBook()
         self._topics = None if topics_allowed is None else frozenset(topics_allowed)
         self._shorts = frozenset(parse_topic(topic)[1] for topic in self._topics or ())
         self._capacity = capacity
+        self._per_namespace = per_namespace
         self._catalogs: dict[bytes, Catalog] = {}
         self._topic_of: dict[bytes, str] = {}
-        self._namespaces: dict[bytes, dict[str, int]] = {}
+        self._given: set[bytes] = set()
+        self._namespaces: dict[bytes, dict[bytes, None]] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -48,18 +59,47 @@ class CatalogBook:
         """Tell whether one of the topics of this book belongs to this namespace key."""
         return self._topics is None or short_key(key) in self._shorts
 
-    def add(self, catalog: Catalog) -> bool:
-        """Add a catalog. Returns False if the book is full or does not accept the catalog's
-        topic."""
+    def lists(self, catalog: Catalog) -> bool:
+        """Tell whether the newest record of the catalog's namespace lists it, delisted or not."""
+        newest = self.records.newest(catalog.key)
+        return newest is not None and catalog.id in newest.record.listings
+
+    def add(self, catalog: Catalog, *, given: bool = False) -> bool:
+        """Add a catalog that its namespace's record lists, or that the operator or the app `given`.
+
+        Returns False if the catalog is neither, or if the book is full or does not accept the
+        catalog's topic.
+        """
         with self._lock:
-            if catalog.id in self._catalogs:
-                return True
-            if not self.allows(catalog) or len(self._catalogs) >= self._capacity:
+            known = catalog.id in self._catalogs
+            if not known and not (self.allows(catalog) and (given or self.lists(catalog))):
                 return False
-            self._topic_of[catalog.id] = catalog.topic
-            self._namespaces.setdefault(catalog.key, {})
-            self._catalogs[catalog.id] = catalog
+            if not known and not self._place(catalog):
+                return False
+            if given:
+                self._given.add(catalog.id)
             return True
+
+    def _place(self, catalog: Catalog) -> bool:
+        """Add a new catalog, in place of another one of its namespace if there are too many."""
+        own = self._namespaces.setdefault(catalog.key, {})
+        if len(own) >= self._per_namespace:
+            self._remove(min(own, key=self._worth))
+        if len(self._catalogs) >= self._capacity:
+            return False
+        self._topic_of[catalog.id] = catalog.topic
+        own[catalog.id] = None
+        self._catalogs[catalog.id] = catalog
+        return True
+
+    def _worth(self, catalog_id: bytes) -> tuple[bool, bool]:
+        """Rank a catalog for eviction: neither listed nor given ones go first."""
+        return self.lists(self._catalogs[catalog_id]), catalog_id in self._given
+
+    def _remove(self, catalog_id: bytes) -> None:
+        catalog = self._catalogs.pop(catalog_id)
+        del self._topic_of[catalog_id], self._namespaces[catalog.key][catalog_id]
+        self._given.discard(catalog_id)
 
     def get(self, catalog_id: bytes) -> Catalog | None:
         """Return the catalog with that id, or None."""
@@ -68,30 +108,3 @@ class CatalogBook:
     def topic_of(self, catalog: Catalog) -> str:
         """Return the catalog's topic, which is computed once for each catalog in the book."""
         return self._topic_of.get(catalog.id) or catalog.topic
-
-    def knows_namespace(self, key: bytes) -> bool:
-        """Tell whether the book has a catalog of this namespace key."""
-        return key in self._namespaces
-
-    def revoke(self, namespace_key: bytes, revocation: Revocation) -> bool:
-        """Add a revocation. If a type is revoked several times, the earliest time applies.
-
-        Returns False if the namespace is not known or has revoked `REVOCATIONS_MAX` other types.
-        """
-        with self._lock:
-            revoked = self._namespaces.get(namespace_key)
-            if revoked is None:
-                return False
-            if revocation.type not in revoked and len(revoked) >= REVOCATIONS_MAX:
-                return False
-            revoked[revocation.type] = min(
-                revocation.time, revoked.get(revocation.type, revocation.time)
-            )
-            return True
-
-    def revoked(self, catalog: Catalog, type: str, time: int) -> bool:
-        """Tell whether a report of this type with this `time` (Unix seconds) is revoked."""
-        revoked = self._namespaces.get(catalog.key)
-        if not revoked or type not in revoked:
-            return False
-        return time >= revoked[type]

@@ -1,13 +1,15 @@
 """Judge a bundle: which items to keep, and whether to forward the bundle.
 
-`judge_bundle` changes only the catalog book and the `Seen` that it is given; threads may share
-both. libsodium needs nearly all of the time and releases Python's global lock, so worker threads
-can judge in parallel.
+A bundle of one catalog is judged as a whole: if this node does not know the catalog, or its record
+may be too old to tell whether a report counts, the bundle waits and nothing of it is kept. So no
+item can make a node forget another one. `judge_bundle` changes only the catalog book and the `Seen`
+that it is given; threads may share both. libsodium needs nearly all of the time and releases
+Python's global lock, so worker threads can judge in parallel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,10 +17,12 @@ from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import RefusedError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, Refused, Verdict, judge_item
+from methrics.schema.judging.records import Added
 from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.bundle import unpack
 from methrics.schema.wire.envelope import Item, Kind, split
-from methrics.schema.wire.items import Revocation, decode_erasure, decode_report
+from methrics.schema.wire.items import decode_erasure, decode_report
+from methrics.schema.wire.record import Record
 from methrics.schema.wire.topic import parse_topic, short_key
 from methrics.schema.wire.verdict import Decision, Reason
 
@@ -35,25 +39,18 @@ class Refusal(NamedTuple):
 class BundleVerdict:
     """Whether to forward a bundle, the reason, and the items of the bundle by their verdict.
 
-    ACCEPT: forward the bundle and keep the items in `accepted`. IGNORE: do not forward the bundle,
-    but keep the items in `accepted`, if there are any. A bundle is ignored if this node cannot
-    check one of its items (UNKNOWN_CATALOG, UNKNOWN_KIND), because other nodes might reject that
-    item. REJECT: an item was rejected; it is the last of `refused`, and `accepted` is empty.
+    ACCEPT: forward the bundle and keep the items in `accepted`. IGNORE and REJECT: `accepted` is
+    empty. If `waits_for` is set, judge the bundle again once this node has what it names: the
+    catalog with that id, or a newer record for `b"record:" + short key`. REJECT: an item was
+    rejected; it is the last of `refused`. `about` is the catalog id of the bundle's head.
     """
 
     decision: Decision
     reason: Reason
     accepted: list[Accepted] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
-
-
-def unknown_catalogs(verdict: BundleVerdict) -> frozenset[bytes]:
-    """Return the ids of catalogs that the bundle's reports and erasures name and the book lacks."""
-    return frozenset(
-        named_catalog(refusal.raw)
-        for refusal in verdict.refused
-        if refusal.reason is Reason.UNKNOWN_CATALOG
-    ) - {b""}
+    waits_for: bytes | None = None
+    about: bytes = b""
 
 
 def named_catalog(raw: bytes) -> bytes:
@@ -69,7 +66,9 @@ def _named(item: Item) -> bytes:
     return b""
 
 
-_UNVOUCHED = frozenset({Reason.UNKNOWN_CATALOG, Reason.UNKNOWN_KIND})
+def record_wait(short: str) -> bytes:
+    """Return what a bundle waits for that needs a newer record of a short key."""
+    return b"record:" + short.encode()
 
 
 def judge_bundle(
@@ -83,94 +82,165 @@ def judge_bundle(
 ) -> BundleVerdict:
     """Judge the bytes of a bundle. Never raises. `now` is in Unix seconds.
 
-    Accepted catalogs and revocations are added to `book` at once, so that they apply to the later
-    items of the bundle. Accepted items are added to `seen` only if the bundle is accepted: those of
-    an ignored bundle are not forwarded with it, so they must not be duplicates in a bundle that can
-    be forwarded. A caller that fails to store an item must `seen.discard` it. `live` and `topic`
-    are as for `judge`.
+    An accepted catalog or record is added to `book` at once. Items are added to `seen` only if the
+    bundle is accepted. A caller that fails to store an item must `seen.discard` it. `live` and
+    `topic` are as for `judge`.
     """
     try:
-        items = unpack(raw)
+        about, items = unpack(raw)
     except RefusedError as error:
-        return BundleVerdict(Decision.REJECT, Reason(error.code), [], [])
+        return BundleVerdict(Decision.REJECT, Reason(error.code))
+    context = _Context(book, now, seen, live, topic)
+    if not about:
+        return _notice(items[0], context)
+    catalog = book.get(about)
+    if catalog is None:
+        return _unknown(about, context)
+    if topic is not None and book.topic_of(catalog) != topic:
+        return BundleVerdict(Decision.REJECT, Reason.FOREIGN, about=about)
+    if live and not book.lists(catalog) and not _only_erasures(items):
+        return _waiting(Reason.UNLISTED, about, short_key(catalog.key))
+    return _of_catalog(catalog, items, context)
+
+
+class _Context(NamedTuple):
+    book: CatalogBook
+    now: int
+    seen: Seen
+    live: bool
+    topic: str | None
+
+
+def _waiting(
+    reason: Reason, about: bytes, short: str | None, refused: Sequence[Refusal] = ()
+) -> BundleVerdict:
+    """The verdict on a bundle that waits for a catalog, or for a newer record of `short`."""
+    wait = about if short is None else record_wait(short)
+    return BundleVerdict(Decision.IGNORE, reason, [], list(refused), wait, about)
+
+
+def _unknown(about: bytes, context: _Context) -> BundleVerdict:
+    if not context.live or context.topic is None:
+        return _waiting(Reason.UNKNOWN_CATALOG, about, None)
+    short = parse_topic(context.topic)[1]
+    newest = context.book.records.newest_of(short)
+    if any(about in known.record.listings for known in newest):
+        return _waiting(Reason.UNKNOWN_CATALOG, about, None)
+    return _waiting(Reason.UNLISTED, about, short)
+
+
+def _only_erasures(items: Sequence[bytes]) -> bool:
+    try:
+        return all(split(raw).kind is Kind.ERASURE for raw in items)
+    except RefusedError:
+        return False
+
+
+def _of_catalog(catalog: Catalog, items: Sequence[bytes], context: _Context) -> BundleVerdict:
+    """Judge the reports and erasures of one known catalog."""
+    about, seen = catalog.id, context.seen
     accepted: dict[bytes, Accepted] = {}
     refused: list[Refusal] = []
+    outdated = False
     for data in items:
-        verdict = _judge(data, book, now, seen, accepted, live, topic)
+        verdict = _judge_part(data, catalog, context)
         if isinstance(verdict, Accepted):
-            accepted[verdict.item.id] = verdict
-            continue
+            if verdict.item.id in accepted:
+                verdict = Refused(Reason.DUPLICATE, verdict.item)
+            else:
+                accepted[verdict.item.id] = verdict
+                continue
         refused.append(Refusal(verdict.reason, data, verdict.item and verdict.item.id))
         if verdict.decision is Decision.REJECT:
-            return BundleVerdict(Decision.REJECT, verdict.reason, [], refused)
-    forwarded = not any(refusal.reason in _UNVOUCHED for refusal in refused)
+            return BundleVerdict(Decision.REJECT, verdict.reason, [], refused, about=about)
+        if verdict.reason is Reason.UNLISTED and context.live:
+            outdated = outdated or _outdated(verdict.item, catalog, context.book)
+    if outdated:
+        return _waiting(Reason.UNLISTED, about, short_key(catalog.key), refused)
     fresh = []
     for one in accepted.values():
-        if seen.add(one.item) if forwarded else one.item.id not in seen:
+        if seen.add(one.item):
             fresh.append(one)
         else:  # another thread has accepted it meanwhile
             refused.append(Refusal(Reason.DUPLICATE, one.item.raw, one.item.id))
-    return _decide(fresh, refused)
+    if not fresh:
+        return BundleVerdict(Decision.IGNORE, refused[0].reason, [], refused, about=about)
+    return BundleVerdict(Decision.ACCEPT, Reason.OK, fresh, refused, about=about)
 
 
-def _decide(accepted: list[Accepted], refused: list[Refusal]) -> BundleVerdict:
-    unvouched = next((refusal for refusal in refused if refusal.reason in _UNVOUCHED), None)
-    if unvouched is not None:
-        return BundleVerdict(Decision.IGNORE, unvouched.reason, accepted, refused)
-    if not accepted:
-        return BundleVerdict(Decision.IGNORE, refused[0].reason, accepted, refused)
-    return BundleVerdict(Decision.ACCEPT, Reason.OK, accepted, refused)
+def _judge_part(raw: bytes, catalog: Catalog, context: _Context) -> Verdict:
+    """Judge an item of a bundle that is about `catalog`."""
+    try:
+        item = split(raw)
+    except RefusedError as error:
+        unknown = error.code == Reason.UNKNOWN_KIND
+        return Refused(Reason.MALFORMED if unknown else Reason(error.code))
+    if item.kind is not Kind.REPORT and item.kind is not Kind.ERASURE:
+        return Refused(Reason.MALFORMED, item)
+    if context.seen.holds(item):
+        own = _named(item) == catalog.id
+        return Refused(Reason.DUPLICATE if own else Reason.MALFORMED, item)
+    return judge_item(item, context.book, context.now, live=context.live, about=catalog.id)
 
 
-def _judge(
-    raw: bytes,
-    book: CatalogBook,
-    now: int,
-    seen: Seen,
-    here: Mapping[bytes, Accepted],
-    live: bool,
-    topic: str | None,
-) -> Verdict:
-    """Judge one item of a bundle. An accepted catalog or revocation is added to the book.
+def _outdated(item: Item | None, catalog: Catalog, book: CatalogBook) -> bool:
+    """Tell whether a newer record may list an unlisted report: if the record that this node has
+    expired before the report's time, or has gone meanwhile."""
+    newest = book.records.newest(catalog.key)
+    if newest is None or item is None or catalog.id not in newest.record.listings:
+        return True
+    return decode_report(item.payload).time >= newest.record.expires
 
-    `here` are the accepted items that come earlier in the same bundle, by id.
-    """
+
+def _notice(raw: bytes, context: _Context) -> BundleVerdict:
+    """Judge a bundle of one catalog, record or announcement."""
+    verdict = _judge_notice(raw, context)
+    if isinstance(verdict, Accepted):
+        return BundleVerdict(Decision.ACCEPT, Reason.OK, [verdict])
+    refused = [Refusal(verdict.reason, raw, verdict.item and verdict.item.id)]
+    if verdict.reason is Reason.UNLISTED and verdict.item is not None:
+        return _waiting(Reason.UNLISTED, b"", short_key(verdict.item.key), refused)
+    return BundleVerdict(verdict.decision, verdict.reason, [], refused)
+
+
+def _judge_notice(raw: bytes, context: _Context) -> Verdict:
+    book, seen, topic = context.book, context.seen, context.topic
     try:
         item = split(raw)
     except RefusedError as error:
         return Refused(Reason(error.code))
-    before = here.get(item.id)
-    if before is not None and before.item.raw[-64:] == item.raw[-64:]:
-        return Refused(Reason.DUPLICATE, item)
+    if item.kind in (Kind.REPORT, Kind.ERASURE):
+        return Refused(Reason.MALFORMED, item)
     # If a full book lacks a catalog, judge that catalog again: only its payload has its label.
     placed = item.kind is not Kind.CATALOG or book.get(item.id) is not None
     if placed and seen.holds(item):
         # Nodes that have not seen this item reject it on the topic of another namespace. A node
         # that called it a duplicate would forward the bundle and lose peer score.
         foreign = topic is not None and _foreign(item, book, topic)
-        reason = Reason.FOREIGN if foreign else Reason.DUPLICATE
-        return Refused(reason, item)
-    verdict = judge_item(item, book, now, live=live, topic=topic)
+        return Refused(Reason.FOREIGN if foreign else Reason.DUPLICATE, item)
+    verdict = judge_item(item, book, context.now, live=context.live, topic=topic)
     if isinstance(verdict, Accepted):
-        if not learn(verdict, book):
+        if not learn(verdict, book, given=not context.live):
             return Refused(Reason.QUOTA, item)
-        if before is not None or item.id in seen:
+        if not seen.add(item):
             return Refused(Reason.DUPLICATE, item)
     return verdict
 
 
 def _foreign(item: Item, book: CatalogBook, topic: str) -> bool:
-    """Tell whether a previously accepted item belongs to another topic than `topic`."""
-    if item.kind in (Kind.REVOCATION, Kind.ANNOUNCEMENT):
+    """Tell whether a previously accepted notice belongs to another topic than `topic`."""
+    if item.kind is not Kind.CATALOG:
         return parse_topic(topic)[1] != short_key(item.key)
-    catalog = book.get(item.id if item.kind is Kind.CATALOG else _named(item))
+    catalog = book.get(item.id)
     return catalog is not None and book.topic_of(catalog) != topic
 
 
-def learn(accepted: Accepted, book: CatalogBook) -> bool:
-    """Add an accepted catalog or revocation to the book. Returns False if the book refuses it."""
+def learn(accepted: Accepted, book: CatalogBook, *, given: bool = False) -> bool:
+    """Add an accepted catalog or record to the book. Returns False if the book refuses it.
+
+    `given`: the operator or the app gave the catalog, so it need not be listed."""
     if isinstance(accepted.body, Catalog):
-        return book.add(accepted.body)
-    if isinstance(accepted.body, Revocation):
-        return book.revoke(accepted.item.key, accepted.body)
+        return book.add(accepted.body, given=given)
+    if isinstance(accepted.body, Record):
+        return book.records.add(accepted.item, accepted.body) is not Added.FULL
     return True

@@ -2,8 +2,8 @@
 
 Checks that give the same result on every node come first: structure, payload, event type,
 signature. Only these checks can reject an item. Checks that depend on the node (its clock, the
-revocations it knows) come later and can only ignore an item. So whatever a node forwards, its peers
-do not reject it because their clocks or revocations differ.
+namespace records it knows) come later and can only ignore an item. So whatever a node forwards, its
+peers do not reject it because their clocks or records differ.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from methrics.schema.wire.items import (
     Announcement,
     Erasure,
     Report,
-    Revocation,
     decode_announcement,
     decode_erasure,
     decode_report,
-    decode_revocation,
 )
-from methrics.schema.wire.limits import EARLY_MAX, TIME_STEP
+from methrics.schema.wire.limits import DAY, EARLY_MAX, TIME_STEP
+from methrics.schema.wire.record import Record, decode_record
+from methrics.schema.wire.sha256 import sha256
 from methrics.schema.wire.topic import parse_topic, short_key
 from methrics.schema.wire.verdict import Decision, Reason
 
-Body = Report | Erasure | Catalog | Revocation | Announcement
+Body = Report | Erasure | Catalog | Record | Announcement
 """The decoded payload of an item."""
 
 
@@ -75,6 +75,7 @@ class _Context(NamedTuple):
     now: int
     live: bool
     topic: str | None
+    about: bytes | None
 
 
 def judge(
@@ -83,8 +84,9 @@ def judge(
     """Judge the bytes of one item. Never raises.
 
     `now` is in unix seconds. `live=False` is for items from files: `now` is not used, so no item is
-    early, late or expired by the clock. `topic` is the topic on which the item arrived, if any:
-    items of other namespaces are FOREIGN there.
+    early, late or expired by the clock, and a report needs a catalog that a record has ever listed.
+    `topic` is the topic on which the item arrived, if any: items of other namespaces are FOREIGN
+    there.
     """
     try:
         item = split(raw)
@@ -102,15 +104,25 @@ def accept(raw: bytes, book: CatalogBook, now: int, *, live: bool = True) -> Acc
 
 
 def judge_item(
-    item: Item, book: CatalogBook, now: int, *, live: bool = True, topic: str | None = None
+    item: Item,
+    book: CatalogBook,
+    now: int,
+    *,
+    live: bool = True,
+    topic: str | None = None,
+    about: bytes | None = None,
 ) -> Verdict:
-    """Judge like `judge`, but get an item that is already split into its parts."""
+    """Judge like `judge`, but get an item that is already split into its parts.
+
+    `about` is the catalog of the bundle in which a report or erasure arrived, which was compared
+    with the topic: one of another catalog is MALFORMED.
+    """
     found: Body | Reason
     try:
         if item.kind is Kind.REPORT:
-            found = _report(item, book, now, live, topic)
+            found = _report(item, book, now, live, topic, about)
         else:
-            found = _JUDGES[item.kind](item, _Context(book, now, live, topic))
+            found = _JUDGES[item.kind](item, _Context(book, now, live, topic, about))
     except RefusedError as error:
         return Refused(Reason(error.code), item)
     return Refused(found, item) if isinstance(found, Reason) else Accepted(item, found)
@@ -122,9 +134,11 @@ def _refuse_if(breach: bool, reason: Reason, message: str) -> None:
 
 
 def _report(
-    item: Item, book: CatalogBook, now: int, live: bool, topic: str | None
+    item: Item, book: CatalogBook, now: int, live: bool, topic: str | None, about: bytes | None
 ) -> Report | Reason:
     report = decode_report(item.payload)
+    if about is not None and report.catalog != about:
+        return Reason.MALFORMED
     catalog = book.get(report.catalog)
     if catalog is None:
         verify(item)
@@ -147,7 +161,16 @@ def _report(
         return reason
     if live and not now - declared.lateness <= time <= now + EARLY_MAX:
         return Reason.EARLY if time > now else Reason.LATE
-    if book.revoked(catalog, report.type, time):
+    newest = book.records.newest(catalog.key)
+    if newest is None:
+        return Reason.UNLISTED
+    record = newest.record
+    if live:
+        if not record.listed_at(report.catalog, time, declared.resolution):
+            return Reason.UNLISTED
+    elif not book.records.ever_listed(catalog.key, report.catalog):
+        return Reason.UNLISTED
+    if record.revoked and record.revoked_at(report.type, time):
         return Reason.REVOKED
     return report
 
@@ -157,13 +180,15 @@ def _check_work(item: Item, bits: int) -> None:
     any content."""
     stamped = item.work is not None
     _refuse_if(stamped and not bits, Reason.OFF_SCHEMA, "the event type asks for no work stamp")
-    _refuse_if(not stamped or zero_bits(item.id) < bits, Reason.NO_WORK, "too little work")
+    done = zero_bits(sha256(item.signed).digest()) if stamped else 0
+    _refuse_if(not stamped or done < bits, Reason.NO_WORK, "too little work")
 
 
 def _erasure(item: Item, context: _Context) -> Erasure | Reason:
     _refuse_if(item.work is not None, Reason.OFF_SCHEMA, "only a report may have a work stamp")
     erasure = decode_erasure(item.payload)
-    _refuse_if(erasure.time % TIME_STEP != 0, Reason.UNROUNDED, "a time that is not rounded")
+    if context.about is not None and erasure.catalog != context.about:
+        return Reason.MALFORMED
     catalog = context.book.get(erasure.catalog)
     if catalog is None:
         verify(item)
@@ -171,7 +196,7 @@ def _erasure(item: Item, context: _Context) -> Erasure | Reason:
     if context.topic is not None and context.book.topic_of(catalog) != context.topic:
         return Reason.FOREIGN
     verify(item)
-    if context.live and erasure.time > context.now + EARLY_MAX:
+    if context.live and erasure.day * DAY > context.now + EARLY_MAX:
         return Reason.EARLY
     return erasure
 
@@ -195,15 +220,19 @@ def _catalog(item: Item, context: _Context) -> Catalog | Reason:
         catalog = Catalog.from_payload(item.payload, item.key, item.id, item.raw)
     heard = context.topic
     allowed = context.book.allows(catalog) if heard is None else catalog.topic == heard
-    return catalog if allowed else Reason.FOREIGN
+    if not allowed:
+        return Reason.FOREIGN
+    if context.live and not context.book.lists(catalog):
+        return Reason.UNLISTED
+    return catalog
 
 
-def _revocation(item: Item, context: _Context) -> Revocation | Reason:
+def _record(item: Item, context: _Context) -> Record | Reason:
     _check_namespace(item, context)
-    revocation = decode_revocation(item.payload)
-    _refuse_if(revocation.time % TIME_STEP != 0, Reason.UNROUNDED, "a time that is not rounded")
-    known = context.book.knows_namespace(item.key)
-    return revocation if known else Reason.UNKNOWN_CATALOG
+    record = decode_record(item.payload)
+    if context.live and record.time > context.now + EARLY_MAX:
+        return Reason.EARLY
+    return record
 
 
 def _announcement(item: Item, context: _Context) -> Announcement | Reason:
@@ -211,8 +240,6 @@ def _announcement(item: Item, context: _Context) -> Announcement | Reason:
     announcement = decode_announcement(item.payload)
     unrounded = announcement.time % TIME_STEP != 0 or announcement.expires % TIME_STEP != 0
     _refuse_if(unrounded, Reason.UNROUNDED, "a time that is not rounded")
-    if not context.book.knows_namespace(item.key):
-        return Reason.UNKNOWN_CATALOG
     if context.live and announcement.time > context.now + EARLY_MAX:
         return Reason.EARLY
     if context.live and announcement.expires <= context.now:
@@ -223,6 +250,6 @@ def _announcement(item: Item, context: _Context) -> Announcement | Reason:
 _JUDGES: dict[Kind, Callable[[Item, _Context], Body | Reason]] = {
     Kind.ERASURE: _erasure,
     Kind.CATALOG: _catalog,
-    Kind.REVOCATION: _revocation,
+    Kind.RECORD: _record,
     Kind.ANNOUNCEMENT: _announcement,
 }

@@ -10,9 +10,10 @@ from methrics.schema.wire.envelope import Item
 class Seen:
     """Remembers at least the last `capacity` items that were added, and at most twice as many.
 
-    It keeps the signature of each id: the id does not cover the signature, so only an item with the
-    same id and signature was checked before. To forget cheaply, it has a young and an old
-    dictionary; when the young one is full, it replaces the old one. An item takes about 300 bytes.
+    It keeps the signature and the nonce of each id. The id of a report does not cover the nonce,
+    and other ids do not cover the signature, so only an item with the same id, signature and nonce
+    was checked before. To forget cheaply, it has a young and an old dictionary; when the young one
+    is full, it replaces the old one. An item takes about 300 bytes.
     """
 
     def __init__(self, capacity: int = 65_536) -> None:
@@ -30,9 +31,9 @@ class Seen:
         return item_id in self._young or item_id in self._old
 
     def holds(self, item: Item) -> bool:
-        """Tell whether this item was added before with the same signature."""
-        signature = self._young.get(item.id) or self._old.get(item.id)
-        return signature is not None and signature == item.raw[-64:]
+        """Tell whether this item was added before with the same signature and nonce."""
+        mark = self._young.get(item.id) or self._old.get(item.id)
+        return mark is not None and mark == _mark(item)
 
     def add(self, item: Item) -> bool:
         """Add a verified item. Returns False if its id is already known."""
@@ -41,7 +42,7 @@ class Seen:
                 return False
             if len(self._young) >= self._capacity:
                 self._old, self._young = self._young, {}
-            self._young[item.id] = item.raw[-64:]
+            self._young[item.id] = _mark(item)
             return True
 
     def discard(self, item_id: bytes) -> None:
@@ -49,3 +50,8 @@ class Seen:
         with self._lock:
             self._young.pop(item_id, None)
             self._old.pop(item_id, None)
+
+
+def _mark(item: Item) -> bytes:
+    signature = item.raw[-64:]
+    return signature if item.work is None else signature + item.work.to_bytes(8, "big")

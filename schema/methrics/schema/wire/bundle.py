@@ -1,22 +1,35 @@
-"""Pack and unpack bundles: CBOR arrays of byte strings, each the exact bytes of one item.
+"""Pack and unpack bundles: `[about, items...]`, each item its exact bytes.
 
-A bundle has no signature of its own: a node that forwards an item adds nothing to it. The order of
-the items has no meaning, except that a catalog comes before the reports that need it.
+`about` is the id of a catalog, and all items are reports and erasures of that catalog; or it is
+empty, and the bundle is a notice: one catalog, record or announcement. So a node can judge all
+items of a bundle or none. A bundle has no signature of its own: a node that forwards an item adds
+nothing to it. The order of the items has no meaning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from methrics.schema.errors import RefusedError
 from methrics.schema.wire.codec import head
 from methrics.schema.wire.limits import BUNDLE_AIM, BUNDLE_ITEMS_MAX, BUNDLE_MAX, ITEM_MAX
 from methrics.schema.wire.verdict import Reason
 
+ABOUT_SIZE = 32
+"""Size in bytes of the catalog id in the head of a bundle that is no notice."""
 
-def pack(items: Iterable[bytes]) -> bytes:
+
+class Bundle(NamedTuple):
+    """A bundle's parts. `about` is a catalog id of 32 bytes, or empty in a notice."""
+
+    about: bytes
+    items: list[bytes]
+
+
+def pack(about: bytes, items: Iterable[bytes]) -> bytes:
     """Encode `items` as one bundle. Raises ValueError if `unpack` would refuse the bundle."""
-    parts = [head(2, len(item)) + item for item in items]
+    parts = [head(2, len(item)) + item for item in (about, *items)]
     bundle = head(4, len(parts)) + b"".join(parts)
     try:
         unpack(bundle)
@@ -25,28 +38,38 @@ def pack(items: Iterable[bytes]) -> bytes:
     return bundle
 
 
-def unpack(data: bytes) -> list[bytes]:
-    """Split a bundle into its items, 1 to `BUNDLE_ITEMS_MAX`, without decoding them.
+def pack_notice(item: bytes) -> bytes:
+    """Encode a bundle that has only this catalog, record or announcement. Raises ValueError as
+    `pack` does."""
+    return pack(b"", [item])
+
+
+def unpack(data: bytes) -> Bundle:
+    """Split a bundle into its head and its items, 1 to `BUNDLE_ITEMS_MAX`, without decoding them.
 
     Raises RefusedError: OVERSIZE if the bundle, an item or the number of items is too large,
-    MALFORMED for anything but the shortest encoding of a non-empty array of byte strings.
+    MALFORMED for anything but the shortest encoding of an array of byte strings with a head and at
+    least one item, or for a notice of more than one item.
     """
     size = len(data)
     if size > BUNDLE_MAX:
         raise RefusedError(Reason.OVERSIZE, f"a bundle of {size} bytes; the limit is {BUNDLE_MAX}")
     count, at = _head(data, 0, 4)
-    if count > BUNDLE_ITEMS_MAX:
-        raise RefusedError(Reason.OVERSIZE, f"a bundle of {count} items is too large")
-    items = []
+    if count > BUNDLE_ITEMS_MAX + 1:
+        raise RefusedError(Reason.OVERSIZE, f"a bundle of {count - 1} items is too large")
+    parts = []
     for _ in range(count):
         length, at = _head(data, at, 2)
         if length > ITEM_MAX:
             raise RefusedError(Reason.OVERSIZE, f"an item of {length} bytes is too large")
-        items.append(data[at : at + length])
+        parts.append(data[at : at + length])
         at += length
-    if at != size or not items:
+    if at != size or len(parts) < 2:
         raise RefusedError(Reason.MALFORMED, "the bundle is empty, cut short or too long")
-    return items
+    about = parts.pop(0)
+    if len(about) != ABOUT_SIZE and (about or len(parts) > 1):
+        raise RefusedError(Reason.MALFORMED, "neither a bundle of one catalog nor a single notice")
+    return Bundle(about, parts)
 
 
 def _head(data: bytes, at: int, major: int) -> tuple[int, int]:
@@ -63,15 +86,19 @@ def _head(data: bytes, at: int, major: int) -> tuple[int, int]:
 
 
 class Packer:
-    """Collects items into one bundle after another. Not thread-safe.
+    """Collects the items of one catalog into one bundle after another. Not thread-safe.
 
-    Call `add` until it returns True, then `take`. `add` reports a full bundle at `BUNDLE_AIM`
-    bytes. Before that, an item of the largest size still fits.
+    Call `add` until it returns True, then `take`. `add` reports a full bundle at `aim` bytes,
+    `BUNDLE_AIM` by default. Before that, an item of the largest size still fits. Raises ValueError
+    if `about` is no catalog id.
     """
 
-    def __init__(self, aim: int = BUNDLE_AIM) -> None:
+    def __init__(self, about: bytes, aim: int = BUNDLE_AIM) -> None:
+        if len(about) != ABOUT_SIZE:
+            raise ValueError(f"a catalog id has {ABOUT_SIZE} bytes, not {len(about)}")
         if aim > BUNDLE_AIM:
             raise ValueError(f"a bundle aims at {BUNDLE_AIM} bytes at most, not {aim}")
+        self._about = about
         self._aim = aim
         self._items: list[bytes] = []
         self.size = 0
@@ -100,6 +127,6 @@ class Packer:
     def take(self) -> bytes:
         """Encode the added items as a bundle and start the next. Raises ValueError without
         items."""
-        bundle = pack(self._items)
+        bundle = pack(self._about, self._items)
         self._items, self.size = [], 0
         return bundle

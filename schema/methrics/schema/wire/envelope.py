@@ -4,9 +4,10 @@
     protected = << {1: -8, 3: content type, 4: key, ? "work": nonce} >>
 
 Any COSE library can verify an item: the algorithm is EdDSA, the key id is the public key itself,
-and the external data is `DOMAIN`. The id of an item is the SHA-256 of the signed bytes, without the
-signature, so the same content has the same id under every signature of its key. Normative text:
-SPEC.md section "Items".
+and the external data is `DOMAIN`. The id of an item is the SHA-256 of the signed bytes. Only a
+report has another id: `report_id` of its key and its inner hash. The inner hash covers the
+signature, which nobody can guess, so an erasure can show key and inner hash without telling what
+the report says. Normative text: SPEC.md section "Items".
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from typing import Final, NamedTuple
 
 from methrics.schema.errors import RefusedError
 from methrics.schema.wire.codec import head
-from methrics.schema.wire.limits import CATALOG_MAX, ENVELOPE_SIZE, ITEM_MAX, NOTICE_MAX, REPORT_MAX
+from methrics.schema.wire.limits import (
+    CATALOG_MAX,
+    ENVELOPE_SIZE,
+    ITEM_MAX,
+    NOTICE_MAX,
+    RECORD_MAX,
+    REPORT_MAX,
+)
 from methrics.schema.wire.sha256 import sha256
 from methrics.schema.wire.verdict import Reason
 
@@ -32,7 +40,7 @@ class Kind(IntEnum):
     REPORT = 1
     ERASURE = 2
     CATALOG = 3
-    REVOCATION = 4
+    RECORD = 4
     ANNOUNCEMENT = 5
 
 
@@ -40,7 +48,7 @@ SIZE_MAX: Final = {
     Kind.REPORT: REPORT_MAX,
     Kind.ERASURE: NOTICE_MAX,
     Kind.CATALOG: CATALOG_MAX,
-    Kind.REVOCATION: NOTICE_MAX,
+    Kind.RECORD: RECORD_MAX,
     Kind.ANNOUNCEMENT: NOTICE_MAX,
 }
 """The largest size in bytes of an item of each kind, with its envelope."""
@@ -115,7 +123,22 @@ def split(raw: bytes) -> Item:
         raise RefusedError(Reason.OVERSIZE, f"a {name} of {size} bytes; the limit is {most}")
     # The signed bytes contain the protected header and the payload exactly as the item does.
     signed = _SIGNED_HEAD + raw[1:end] + _SIGNED_DOMAIN + raw[end + 1 : stop]
-    return Item(kind, sha256(signed).digest(), raw[13:45], raw[payload:stop], raw, signed, work)
+    key, body = raw[13:45], raw[payload:stop]
+    if kind is Kind.REPORT:
+        item_id = sha256(key + sha256(raw[-64:] + body).digest()).digest()
+    else:
+        item_id = sha256(signed).digest()
+    return Item(kind, item_id, key, body, raw, signed, work)
+
+
+def inner_hash(item: Item) -> bytes:
+    """Return the inner hash (32 bytes) of a report, which an erasure of the report shows."""
+    return sha256(item.raw[-64:] + item.payload).digest()
+
+
+def report_id(key: bytes, inner: bytes) -> bytes:
+    """Return the id of the report that `key` (32 bytes) signed and that has this inner hash."""
+    return sha256(key + inner).digest()
 
 
 def _malformed(message: str) -> RefusedError:
@@ -207,7 +230,8 @@ def sign_item(kind: Kind, payload: bytes, seed: bytes, *, work_bits: int = 0) ->
     """Sign `payload` as an item of `kind` with the Ed25519 key of `seed` (32 bytes).
 
     The same arguments give the same bytes. With `work_bits`, the nonce counts up from 0 until the
-    id starts with that many zero bits; this takes about 2**work_bits hashes.
+    SHA-256 of the signed bytes starts with that many zero bits; this takes about 2**work_bits
+    hashes.
     Raises ValueError if the item would be larger than its kind allows.
     """
     make_keys, sign = _signer()
@@ -221,11 +245,14 @@ def sign_item(kind: Kind, payload: bytes, seed: bytes, *, work_bits: int = 0) ->
         if nonce is None or zero_bits(digest) >= work_bits:
             break
         nonce += 1
-    raw = b"\x84" + protected + b"\xa0" + body + _SIGNATURE_HEAD + sign(signed, secret)[:64]
+    signature = sign(signed, secret)[:64]
+    raw = b"\x84" + protected + b"\xa0" + body + _SIGNATURE_HEAD + signature
     if len(raw) > SIZE_MAX[kind]:
         raise ValueError(
             f"a {kind.name.lower()} has at most {SIZE_MAX[kind]} bytes, not {len(raw)}"
         )
+    if kind is Kind.REPORT:
+        digest = report_id(key, sha256(signature + payload).digest())
     return Item(kind, digest, key, payload, raw, signed, nonce)
 
 

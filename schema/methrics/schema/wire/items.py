@@ -1,9 +1,9 @@
-"""Encode and decode the payloads of reports, erasures, revocations and announcements.
+"""Encode and decode the payloads of reports, erasures and announcements.
 
 Each `decode_x(payload)` gives the value or raises RefusedError; each `encode_x(value)` gives the
 payload that `envelope.seal` signs. Shapes and bounds are those of SPEC.md section "Payloads".
 `EventType.check_report` checks whether a report fits its event type, and `judge` checks its time.
-`catalog.Catalog` reads the payloads of catalogs.
+`catalog.Catalog` reads the payloads of catalogs, and `record` those of records.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NoReturn
 
 from methrics.schema.errors import RefusedError
 from methrics.schema.wire.codec import decode, encode, head
+from methrics.schema.wire.envelope import report_id
 from methrics.schema.wire.limits import (
     ANNOUNCED_MAX,
     DAY,
@@ -26,11 +26,20 @@ from methrics.schema.wire.limits import (
     TIME_MAX,
     WORD_MAX,
 )
-from methrics.schema.wire.reading import BARRED
+from methrics.schema.wire.payloads import (
+    ID_SIZE,
+    allow_keys,
+    checked,
+    decode_map,
+    id_of,
+    list_of,
+    number_of,
+    read_again,
+    refuse,
+    text,
+    time_of,
+)
 from methrics.schema.wire.verdict import Reason
-
-ID_SIZE = 32
-"""Size in bytes of an item's id; a catalog's id is the id of its item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +64,17 @@ class Report:
 class Erasure:
     """Asks those who store a report to delete it; signed with the key of that report.
 
-    `report` is the report's id (32 bytes), `catalog` and `time` (unix seconds) are the report's.
+    `catalog` is the report's, `inner` is the report's inner hash (32 bytes), `day` is the UTC day
+    of the report's time, counted from 1970-01-01.
     """
 
     catalog: bytes
-    report: bytes
-    time: int
+    inner: bytes
+    day: int
 
-
-@dataclass(frozen=True, slots=True)
-class Revocation:
-    """Ends event type `type` from `time` (unix seconds) on; signed with the namespace key."""
-
-    type: str
-    time: int
-    reason: str
+    def report_id(self, key: bytes) -> bytes:
+        """Return the id of the erased report. `key` is the one that signed the erasure."""
+        return report_id(key, self.inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +152,7 @@ def _encode_report(report: Report) -> bytes:
         b"" if report.sequence is None else b"\x68sequence" + encode(report.sequence),
     ]
     entries = 4 + (report.count is not None) + (report.one_in != 1) + (report.sequence is not None)
-    return _read_again(head(5, entries) + b"".join(parts), decode_report)
+    return read_again(head(5, entries) + b"".join(parts), decode_report)
 
 
 def _any(value: object) -> bytes:
@@ -198,7 +203,7 @@ heartbeats."""
 def _decode_report(payload: bytes) -> Report:
     body = decode(payload, limit=REPORT_MAX)
     if type(body) is not dict:
-        _refuse("a report is not a map")
+        refuse("a report is not a map")
     get = body.get
     catalog, name, time, values = get("catalog"), get("type"), get("time"), get("values")
     if (
@@ -209,55 +214,44 @@ def _decode_report(payload: bytes) -> Report:
         or not 0 <= time <= TIME_MAX
         or type(values) is not dict
     ):
-        _refuse("a report lacks a valid catalog, type, time or values")
+        refuse("a report lacks a valid catalog, type, time or values")
     if len(body) == 4:
         return Report(catalog, name, time, values)  # type: ignore[arg-type]  # dict is invariant
-    _known(body, {"catalog", "type", "time", "values", "count", "one_in", "sequence"})
-    count = _number(body, "count", 1) if "count" in body else None
-    one_in = _number(body, "one_in", 2) if "one_in" in body else 1
+    allow_keys(body, {"catalog", "type", "time", "values", "count", "one_in", "sequence"})
+    count = number_of(body, "count", 1) if "count" in body else None
+    one_in = number_of(body, "one_in", 2) if "one_in" in body else 1
     sequence = _sequence(body["sequence"]) if "sequence" in body else None
     return Report(catalog, name, time, values, count, one_in, sequence)  # type: ignore[arg-type]
 
 
 def _sequence(steps: object) -> tuple[tuple[str, int], ...]:
     if type(steps) is not list or not steps:
-        _refuse("a sequence is not an array of steps")
+        refuse("a sequence is not an array of steps")
     found = []
     for step in steps:
         if type(step) is not list or len(step) != 2:
-            _refuse("a step is not a name and an offset")
+            refuse("a step is not a name and an offset")
         name, offset = step
         if type(name) is not str or type(offset) is not int or offset < 0:
-            _refuse("a step is not a name and an offset")
+            refuse("a step is not a name and an offset")
         found.append((name, offset))
     return tuple(found)
 
 
 def encode_erasure(erasure: Erasure) -> bytes:
     """Encode an erasure. Raises ValueError if `decode_erasure` would refuse the payload."""
-    body = {"catalog": erasure.catalog, "report": erasure.report, "time": erasure.time}
-    return _checked(body, decode_erasure)
+    body = {"catalog": erasure.catalog, "inner": erasure.inner, "day": erasure.day}
+    return checked(body, decode_erasure)
 
 
 def decode_erasure(payload: bytes) -> Erasure:
     """Decode an erasure. Raises RefusedError: OVERSIZE, MALFORMED."""
-    body = _map(payload)
-    _known(body, {"catalog", "report", "time"})
-    return Erasure(_id(body, "catalog"), _id(body, "report"), _time(body, "time"))
-
-
-def encode_revocation(revocation: Revocation) -> bytes:
-    """Encode a revocation. Raises ValueError if `decode_revocation` would refuse the payload."""
-    body = {"type": revocation.type, "time": revocation.time, "reason": revocation.reason}
-    return _checked(body, decode_revocation)
-
-
-def decode_revocation(payload: bytes) -> Revocation:
-    """Decode a revocation. Raises RefusedError: OVERSIZE, MALFORMED."""
-    body = _map(payload)
-    _known(body, {"type", "time", "reason"})
-    name = _text(body.get("type"), WORD_MAX)
-    return Revocation(name, _time(body, "time"), _text(body.get("reason"), REASON_MAX, least=0))
+    body = decode_map(payload, NOTICE_MAX)
+    allow_keys(body, {"catalog", "inner", "day"})
+    day = number_of(body, "day", 0)
+    if day > TIME_MAX // DAY:
+        refuse("day is after the year 9999")
+    return Erasure(id_of(body, "catalog"), id_of(body, "inner"), day)
 
 
 def encode_announcement(announcement: Announcement) -> bytes:
@@ -276,7 +270,7 @@ def encode_announcement(announcement: Announcement) -> bytes:
         body["relays"] = announcement.relays
     if announcement.selector:
         body["selector"] = dict(announcement.selector)
-    return _checked(body, decode_announcement)
+    return checked(body, decode_announcement)
 
 
 def decode_announcement(payload: bytes) -> Announcement:
@@ -284,25 +278,25 @@ def decode_announcement(payload: bytes) -> Announcement:
 
     Raises RefusedError: OVERSIZE, MALFORMED, and OFF_SCHEMA for an interval under a day (MARS-13).
     """
-    body = _map(payload)
-    interval = _number(body, "report_interval", 0) if "report_interval" in body else None
+    body = decode_map(payload, NOTICE_MAX)
+    interval = number_of(body, "report_interval", 0) if "report_interval" in body else None
     version = body.get("newest_version")
-    time, expires = _time(body, "time"), _time(body, "expires")
+    time, expires = time_of(body, "time"), time_of(body, "expires")
     if expires <= time:
-        _refuse("an announcement does not expire after its time")
+        refuse("an announcement does not expire after its time")
     selector = body.get("selector", {})
     if type(selector) is not dict or len(selector) > ANNOUNCED_MAX:
-        _refuse(f"a selector is not a map of at most {ANNOUNCED_MAX} entries")
+        refuse(f"a selector is not a map of at most {ANNOUNCED_MAX} entries")
     found = Announcement(
         time=time,
         expires=expires,
-        news=tuple(_news(news) for news in _list(body, "news", ANNOUNCED_MAX)),
-        newest_version=None if version is None else _text(version, WORD_MAX),
+        news=tuple(_news(news) for news in list_of(body, "news", ANNOUNCED_MAX)),
+        newest_version=None if version is None else text(version, WORD_MAX),
         report_interval=interval,
-        relays=tuple(_text(relay, REASON_MAX) for relay in _list(body, "relays", ANNOUNCED_MAX)),
+        relays=tuple(text(relay, REASON_MAX) for relay in list_of(body, "relays", ANNOUNCED_MAX)),
         selector={
-            _text(name, WORD_MAX): tuple(
-                _text(value, WORD_MAX) for value in _list(selector, name, SELECTED_MAX)
+            text(name, WORD_MAX): tuple(
+                text(value, WORD_MAX) for value in list_of(selector, name, SELECTED_MAX)
             )
             for name in selector
         },
@@ -315,75 +309,8 @@ def decode_announcement(payload: bytes) -> Announcement:
 
 def _news(news: object) -> News:
     if type(news) is not dict:
-        _refuse("a piece of news is not a map")
+        refuse("a piece of news is not a map")
     url = news.get("url")
-    if url is not None and not _text(url, REASON_MAX).startswith("https://"):
-        _refuse("an address does not start with https://")
-    return News(_text(news.get("text"), NEWS_TEXT_MAX), url)
-
-
-def _refuse(message: str) -> NoReturn:
-    raise RefusedError(Reason.MALFORMED, message)
-
-
-def _checked(body: object, decoder: object) -> bytes:
-    """Encode `body`. Raises ValueError if `decoder` would refuse the payload."""
-    return _read_again(encode(body), decoder)
-
-
-def _read_again(payload: bytes, decoder: object) -> bytes:
-    try:
-        decoder(payload)  # type: ignore[operator]  # one of the decoders above
-    except RefusedError as error:
-        raise ValueError(error.message) from error
-    return payload
-
-
-def _map(payload: bytes) -> dict[str, object]:
-    body = decode(payload, limit=NOTICE_MAX)
-    if type(body) is not dict:
-        _refuse("a payload is not a map")
-    return body  # type: ignore[return-value]  # dict is invariant
-
-
-def _known(body: Mapping[str, object], names: set[str]) -> None:
-    unknown = body.keys() - names
-    if unknown:
-        _refuse(f"{len(unknown)} unknown keys")
-
-
-def _id(body: Mapping[str, object], name: str) -> bytes:
-    value = body.get(name)
-    if type(value) is not bytes or len(value) != ID_SIZE:
-        _refuse(f"{name} is not an id of {ID_SIZE} bytes")
-    return value
-
-
-def _time(body: Mapping[str, object], name: str) -> int:
-    value = _number(body, name, 0)
-    if value > TIME_MAX:
-        _refuse(f"{name} is after the year 9999")
-    return value
-
-
-def _number(body: Mapping[str, object], name: str, least: int) -> int:
-    value = body.get(name)
-    if type(value) is not int or value < least:
-        _refuse(f"{name} is not an integer of at least {least}")
-    return value
-
-
-def _text(value: object, most: int, least: int = 1) -> str:
-    """Check that `value` is text of `least` to `most` bytes of UTF-8 without control characters."""
-    if type(value) is not str or not least <= len(value.encode()) <= most:
-        _refuse(f"a text does not have {least} to {most} bytes")
-    if not BARRED.isdisjoint(value):
-        _refuse("a text has a line break or control character")
-    return value
-
-
-def _list(body: Mapping[str, object], name: str, most: int) -> list[object]:
-    value = body.get(name, [])
-    if type(value) is not list or len(value) > most:
-        _refuse(f"{name} is not an array of at most {most} entries")
-    return value
+    if url is not None and not text(url, REASON_MAX).startswith("https://"):
+        refuse("an address does not start with https://")
+    return News(text(news.get("text"), NEWS_TEXT_MAX), url)

@@ -12,7 +12,22 @@ ITEM_MAX = CATALOG_MAX
 """The most bytes of an item of any kind."""
 
 NOTICE_MAX = 4096
-"""The most bytes of one erasure, revocation or announcement."""
+"""The most bytes of one erasure or announcement."""
+
+RECORD_MAX = 16_384
+"""The most bytes of a record's item: 32 catalogs and some hundred revoked event types."""
+
+RECORD_PREVIOUS_MAX = 4
+"""The most records that a record names as the ones before it: one, or those that it reconciles."""
+
+LISTED_MAX = 32
+"""The most catalogs that a record lists: 5 bits of what a report's catalog id can tell."""
+
+REVOKED_MAX = 256
+"""The most event types that a record revokes: the types of some catalogs."""
+
+ISSUERS_MAX = 8
+"""The most issuer keys of a record, which are reserved for a later version."""
 
 BUNDLE_AIM = 57_344
 """Bytes at which a relay closes a bundle: 250 reports of 225 bytes, the fastest size measured."""
@@ -27,7 +42,7 @@ DEPTH_MAX = 8
 """The deepest nesting of CBOR on the wire: a catalog needs 6."""
 
 TIME_STEP = 600
-"""Seconds: every time on the wire is a multiple of this (KPI-3)."""
+"""Seconds: every time in a report is a multiple of this (KPI-3)."""
 
 EARLY_MAX = 300
 """Seconds that a report's time may lie in the future: the tolerated clock skew."""
@@ -48,10 +63,10 @@ TIME_MAX = 253_402_300_799
 """The latest time, in Unix seconds: the end of 9999. Many calendars and databases end there."""
 
 WORD_MAX = 64
-"""The most bytes of a name, version or selector value in a revocation or announcement."""
+"""The most bytes of a name, version or selector value in an announcement."""
 
 REASON_MAX = 200
-"""The most bytes of a revocation's reason or of an address; each is one line."""
+"""The most bytes of the reason of a revocation or of an address; each is one line."""
 
 NEWS_TEXT_MAX = 500
 """The most bytes of one piece of news, which is shown in a terminal."""

@@ -38,8 +38,8 @@ class Reason(StrEnum):
     LATE = "late"
     UNKNOWN_KIND = "unknown-kind"
     UNKNOWN_CATALOG = "unknown-catalog"
+    UNLISTED = "unlisted"
     ERASED = "erased"
-    WRONG_KEY = "wrong-key"
     REVOKED = "revoked"
     EXPIRED = "expired"
     QUOTA = "quota"
@@ -59,8 +59,8 @@ _IGNORED = frozenset(
         Reason.LATE,
         Reason.UNKNOWN_KIND,
         Reason.UNKNOWN_CATALOG,
+        Reason.UNLISTED,
         Reason.ERASED,
-        Reason.WRONG_KEY,
         Reason.REVOKED,
         Reason.EXPIRED,
         Reason.QUOTA,
