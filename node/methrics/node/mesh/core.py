@@ -17,11 +17,20 @@ strangers cause is bounded by `MeshSettings`.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
+from methrics.node.mesh.delivery import Delivery
+from methrics.node.mesh.gossip import Gossip
+from methrics.node.mesh.grafting import Meshes
 from methrics.node.mesh.limits import MeshSettings
 from methrics.node.mesh.outcome import Outcome
 from methrics.node.mesh.outputs import Output, Send
-from methrics.node.mesh.rpc import Message, Rpc
+from methrics.node.mesh.peers import Peer
+from methrics.node.mesh.promises import Promises
+from methrics.node.mesh.recent import Recent
+from methrics.node.mesh.rpc import Message, PeerInfo, Rpc, Subscription
+from methrics.node.mesh.standing import Standing
+from methrics.node.mesh.state import State
 from methrics.node.mesh.statistics import MeshStatistics
 
 
@@ -29,7 +38,13 @@ class Mesh:
     """The gossip state of one node. Not thread safe."""
 
     def __init__(self, settings: MeshSettings | None = None) -> None:
-        raise NotImplementedError
+        self.settings = settings or MeshSettings()
+        state = self._state = State(self.settings)
+        recent = Recent(self.settings.history, self.settings.history_bytes)
+        self._promises = Promises(self.settings, state.peers)
+        self._delivery = Delivery(state, recent, self._promises)
+        self._gossip = Gossip(state, recent, self._promises, self._delivery)
+        self._meshes = Meshes(state)
 
     def connected(
         self, peer: str, now: float, *, outbound: bool, direct: bool, origin: bytes
@@ -41,88 +56,202 @@ class Mesh:
         network, b"" if there is none or it tells nothing, such as on loopback. The answer to a
         peer that connects is a frame with the joined topics.
         """
-        raise NotImplementedError
+        state = self._state
+        known = state.peers.get(peer)
+        if known is not None:
+            known.outbound = outbound
+            self._set_direct(known, direct)
+            return
+        added = Peer(peer, outbound, direct, origin, Standing())
+        state.add_peer(added, now)
+        state.greet(added)
 
     def note_record(self, peer: str, peer_id: bytes, record: bytes) -> None:
         """Note the signed record of a connected peer, which a PRUNE may pass on to others."""
-        raise NotImplementedError
+        known = self._state.peers.get(peer)
+        if known is not None and 0 < len(record) <= self.settings.record_max:
+            known.info = PeerInfo(peer_id, record)
 
     def disconnected(self, peer: str, now: float) -> None:
         """Note that `peer` is gone. Its score is retained for a while."""
-        raise NotImplementedError
+        state = self._state
+        known = state.peers.get(peer)
+        if known is None:
+            return
+        for name in list(known.topics):
+            self._unsubscribe(known, name)
+        self._promises.cancel(list(known.promised), peer)
+        state.remove_peer(known, now)
 
     def frame(self, peer: str, rpc: Rpc, now: float) -> None:
         """Take in a frame of `peer`; without effect if the peer is not connected."""
-        raise NotImplementedError
+        state, settings = self._state, self.settings
+        known = state.peers.get(peer)
+        if known is None:
+            return
+        for option in rpc.subscriptions:
+            if option.subscribe:
+                self._subscribe(known, option.topic)
+            else:
+                self._unsubscribe(known, option.topic)
+        if not known.trusted(settings.graylist_below):
+            self._ignore(known, rpc)
+            return
+        for message in rpc.messages:
+            self._delivery.arrive(known, message, now)
+        if known.trusted(settings.gossip_least):
+            for ihave in rpc.ihave:
+                self._gossip.ihave(known, ihave, now)
+            for iwant in rpc.iwant:
+                self._gossip.iwant(known, iwant)
+        for graft in rpc.graft:
+            self._meshes.graft(known, graft, now)
+        for prune in rpc.prune:
+            self._meshes.prune(known, prune, now)
 
     def blame(self, peer: str, now: float) -> None:
         """Lower the score of `peer` for a frame that no honest node sends, such as one that does
         not decode."""
-        raise NotImplementedError
+        known = self._state.peers.get(peer)
+        if known is not None:
+            self._state.penalize(known, self.settings.score.malformed_penalty)
 
     def join(self, topic: str, now: float) -> None:
         """Join `topic`, and tell all peers. The next heartbeat forms the mesh."""
-        raise NotImplementedError
+        joined = self._state.topic(topic)
+        if not joined.joined:
+            joined.joined = True
+            self._announce(Subscription(topic, True))
 
     def leave(self, topic: str, now: float) -> None:
         """Leave `topic`, prune its mesh, and tell all peers."""
-        raise NotImplementedError
+        left = self._state.topics.get(topic)
+        if left is not None and left.joined:
+            self._meshes.leave(left, now)
+            left.joined = False
+            left.beats.clear()
+            left.beats.append([])
+            left.accepted, left.checked = 0.0, None
+            self._announce(Subscription(topic, False))
 
     def publish(self, message: Message, now: float) -> int:
         """Send a message of this node to every peer of its topic that has not misbehaved (flood
         publishing); return their number. Works without `join`."""
-        raise NotImplementedError
+        return self._delivery.publish(message, now)
 
     def verdict(self, content: bytes, outcome: Outcome, now: float) -> None:
         """Answer a `Judge`. After ACCEPT the message is forwarded; after REJECT the score of every
         peer that sent it is lowered. `Wait(on)` keeps the message until `again(on)`; `UNSEEN`
         forgets it. Without effect if `content` is not being judged."""
-        raise NotImplementedError
+        self._delivery.verdict(content, outcome, now)
 
     def forged(self, peer: str, content: bytes, now: float) -> None:
         """Answer a `Judge` whose message has no valid signature of its sender, and lower the score
         of `peer`, which forwarded it. Another copy is judged instead; without one, the content is
         forgotten."""
-        raise NotImplementedError
+        self._delivery.forged(peer, content, now)
 
     def again(self, on: bytes, now: float) -> int:
         """Judge what waits for `on`; return the number of messages."""
-        raise NotImplementedError
+        return self._delivery.again(on, now)
 
     def waits(self) -> list[bytes]:
         """Return what messages wait for."""
-        raise NotImplementedError
+        return self._delivery.room.waits()
 
     def unsent(self, send: Send, now: float) -> None:
         """Note that a frame was dropped, because the queue of its peer is full. At the next
         heartbeat the peer is told the ids of its contents, and may ask for them."""
-        raise NotImplementedError
+        self._gossip.unsent(send)
+        peer = self._state.peers.get(send.peer)
+        for graft in send.rpc.graft if peer is not None else ():
+            topic = self._state.topics.get(graft.topic)
+            if topic is not None and peer is not None:
+                self._meshes.unlink(topic, peer)
 
     def heartbeat(self, now: float, rng: random.Random) -> None:
         """Repair the meshes, tell ids, ask again for what was not sent, and forget old state. Call
         it every `settings.heartbeat` seconds."""
-        raise NotImplementedError
+        state = self._state
+        state.beat += 1
+        self._delivery.expire(now)
+        state.decay(now)
+        self._meshes.beat(now, rng)
+        self._gossip.beat(now)
+        state.send_controls()
+        self._gossip.shift()
 
     def rate(self, peer: str, points: float) -> None:
         """Set the application's own part of the score of a connected peer (P5)."""
-        raise NotImplementedError
+        known = self._state.peers.get(peer)
+        if known is not None:
+            most = self.settings.score.app_most
+            known.app = max(-most, min(most, points))
+            self._state.mark(known)
 
     def score(self, peer: str) -> float:
         """Return the score of `peer`: 0 if it has none."""
-        raise NotImplementedError
+        return self._state.score_of(peer)
 
     def mesh_peers(self, topic: str) -> frozenset[str]:
         """Return the peers in the mesh of `topic`."""
-        raise NotImplementedError
+        found = self._state.topics.get(topic)
+        return frozenset() if found is None else frozenset(found.mesh)
 
     def topic_peers(self, topic: str) -> frozenset[str]:
         """Return the connected peers that have joined `topic`."""
-        raise NotImplementedError
+        found = self._state.topics.get(topic)
+        return frozenset() if found is None else frozenset(found.peers)
 
     def statistics(self) -> MeshStatistics:
         """Return a copy of the counts."""
-        raise NotImplementedError
+        counts = replace(self._state.counts)
+        counts.waiting = len(self._delivery.room)
+        return counts
 
     def take(self) -> list[Output]:
         """Return the outputs since the last call, in order."""
-        raise NotImplementedError
+        outputs = self._state.outputs
+        self._state.outputs = []
+        return outputs
+
+    def _subscribe(self, peer: Peer, name: str) -> None:
+        settings = self.settings
+        if (
+            name not in peer.topics
+            and 0 < len(name) <= settings.topic_size_max
+            and len(peer.topics) < settings.topics_max
+        ):
+            peer.topics[name] = None
+            self._state.topic(name).add(peer)
+
+    def _unsubscribe(self, peer: Peer, name: str) -> None:
+        if name not in peer.topics:
+            return
+        topic = self._state.topics[name]
+        self._meshes.unlink(topic, peer)
+        topic.remove(peer)
+        del peer.topics[name]
+        if not (topic.joined or topic.peers or topic.backoff):
+            del self._state.topics[name]
+
+    def _set_direct(self, peer: Peer, direct: bool) -> None:
+        peer.direct = direct
+        for name in peer.topics:
+            topic = self._state.topics[name]
+            if direct:
+                self._meshes.unlink(topic, peer)
+                topic.direct[peer.name] = None
+            else:
+                topic.direct.pop(peer.name, None)
+
+    def _announce(self, option: Subscription) -> None:
+        rpc = Rpc((option,))
+        for name in self._state.peers:
+            self._state.send(name, rpc)
+
+    def _ignore(self, peer: Peer, rpc: Rpc) -> None:
+        counts = self._state.counts
+        counts.received += len(rpc.messages)
+        counts.received_bytes += sum(len(message.data) for message in rpc.messages)
+        self._state.limited(peer, len(rpc.messages))

@@ -9,6 +9,64 @@ from methrics.schema.wire.limits import BUNDLE_MAX
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreSettings:
+    """The parameters of the peer score (gossipsub 1.1, "The Score Function").
+
+    Counters decay by 2 % a beat: they halve in 34 s, so that an error is forgiven within minutes.
+    """
+
+    decay: float = 0.98
+    """The part of each counter that is left after a beat."""
+    zero: float = 0.01
+    """A smaller counter is zero."""
+
+    first_weight: float = 0.5
+    first_cap: float = 40.0
+    """P2: points per new message, and the most that count. The largest credit is 20 points, so that
+    a long good record does not pay for five invalid messages."""
+
+    missed_rate: float = 1.0
+    """P3 applies to topics with more accepted messages per second only: with fewer, chance decides
+    which peer is the first."""
+    missed_after: float = 60.0
+    """Seconds in the mesh after which P3 applies to a peer."""
+    missed_share: float = 0.1
+    """The part of a topic's messages that a mesh peer should have sent as the first or nearly so: a
+    third of what each of 4 to 12 alike peers would send."""
+    missed_weight: float = 8.0
+    missed_cap: float = 1.0
+    """P3 and P3b: points for a peer that sends nothing, and most shortfalls that are remembered.
+    Both together stay above `gossip_least`: such a peer may be honest, and have no other neighbours
+    than us."""
+    near_first: float = 0.05
+    """Seconds after the first copy in which another one counts as delivered, too: shorter than the
+    way to a peer and back, so that echoes do not count."""
+
+    invalid_weight: float = 1.0
+    invalid_cap: float = 30.0
+    """P4: points for the square of the number of invalid messages, and the most that count. Ten
+    invalid messages graylist a peer; the cap ends that within a minute."""
+
+    app_most: float = 100.0
+    """P5: most points that an application can add or take."""
+
+    colocated_max: int = 16
+    colocated_weight: float = 0.25
+    colocated_most: float = 15.0
+    """P6: peers of one network (a /24 or /48) that cost nothing, points for the square of the
+    number of further ones, and the most. A crowd leaves the mesh, but is still told ids: it may be
+    an office behind one address."""
+
+    penalty_free: float = 2.0
+    penalty_weight: float = 4.0
+    penalty_cap: float = 20.0
+    """P7: misbehaviour that costs nothing, points for the square of the rest, and the most that
+    count. Honest peers break a promise now and then. The eighth one graylists."""
+    malformed_penalty: float = 3.0
+    """P7 for one frame that no honest node sends."""
+
+
+@dataclass(frozen=True, slots=True)
 class MeshSettings:
     """The parameters of one mesh. The defaults suit an aggregator on a small public machine.
 
@@ -16,6 +74,8 @@ class MeshSettings:
     if one node publishes a message that is too large for another, the other node lowers the peer
     score of honest peers.
     """
+
+    score: ScoreSettings = ScoreSettings()
 
     message_max: int = BUNDLE_MAX
     """Most bytes of one message."""
@@ -40,6 +100,8 @@ class MeshSettings:
     differ. Without them, a GRAFT could arrive early and be punished."""
     backoff_max: float = 600.0
     """Most seconds for which a PRUNE of a stranger can keep this node out of a mesh."""
+    backoffs_max: int = 1024
+    """Most peers per topic for which a backoff is remembered: more than have connections."""
 
     opportunistic_interval: float = 60.0
     """Seconds between two checks whether the mesh has peers of too low a score."""
@@ -58,14 +120,18 @@ class MeshSettings:
     """Most ids that are read from one peer, or told to it, per beat and kind: twice the messages
     per window at the largest load for which the network is designed."""
     resend_max: int = 3
-    """Most times that one message is sent to one peer that asks for it (gossipsub default).
-    Without a limit, a peer could get 128 KiB again and again for 20 bytes."""
+    resent_peers_max: int = 1024
+    """Most times that one message is sent to one peer that asks for it (gossipsub default), and
+    most such peers. Without a limit, a peer could get 128 KiB again and again for 20 bytes."""
 
     promise_time: float = 3.0
     """Seconds in which a peer must send what it offered and was asked for (gossipsub default)."""
-    promises_max: int = 8192
+    promises_max: int = 32_768
     promises_per_peer: int = 256
-    """Most contents that are asked for at once, in all and of one peer."""
+    promises_unknown: int = 64
+    """Most contents that are asked for at once: in all, of one peer, and of a peer that has not yet
+    sent a new message. Peers that offer invented ids cannot use up the total before the first
+    broken promises count against them."""
     offers_max: int = 64
     """Most peers that are remembered per content because they offered it: about all sybils of one
     attack and an honest peer."""
@@ -80,13 +146,23 @@ class MeshSettings:
     """Most judged contents that are remembered: enough for 120 s at over 500 messages a second.
     Ignored and rejected ones are counted apart, so that they displace no accepted one."""
     judging_max: int = 1024
-    """Most contents that are being judged at once. Shells run fewer judges than this."""
+    judging_time: float = 300.0
+    """Most contents that are being judged at once, and seconds after which one is given up. Shells
+    run fewer judges than this, and for less long."""
+    forwarders_max: int = 64
+    copies_max: int = 4
+    """Most peers that are remembered per content being judged because they sent it, and most copies
+    of it with another signature, which are judged if the first one is forged."""
 
     waiting_bytes: int = 33_554_432
     """Most bytes of messages that wait for a catalog or a record: hundreds of full bundles."""
+    waiting_least: int = 4096
+    """Bytes for which a message counts at least, so that small ones are not too many."""
+    waiting_portion: float = 1 / 8
+    """The part of these bytes that messages from one network keep when there is no more room."""
     waiting_per_peer: int = 64
     waiting_bytes_per_peer: int = 4_194_304
-    """Most messages and bytes that wait for one forwarder."""
+    """Most messages and bytes that wait for one forwarder: half a minute of a busy relay."""
     waiting_time: float = 120.0
     """Most seconds for which a message waits: some attempts to fetch what it needs."""
 
@@ -104,7 +180,10 @@ class MeshSettings:
     record_max: int = 4096
     """Most bytes of a signed peer record: a dozen addresses."""
     dials_max: int = 4
-    """Most peers named by others that are dialled per beat."""
+    dialled_max: int = 256
+    redial_time: float = 600.0
+    """Most peers named by others that are dialled per beat, and most that are remembered so that
+    none is dialled twice within so many seconds."""
     connections_aim: int = 24
     """Connections below which peers named by others are dialled: twice `degree_high`."""
 

@@ -1,0 +1,253 @@
+"""Messages: each content is judged once, forwarded if it is accepted, and never forgotten silently.
+
+A content is new, judging, waiting, or judged. Copies that arrive while it is judged or waits are
+duplicates, but their forwarders are noted: all of them are blamed for a rejected content. If the
+first copy was forged, the next one with another signature is judged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from methrics.node.mesh.outcome import Outcome, Unseen, Wait
+from methrics.node.mesh.outputs import Judge
+from methrics.node.mesh.peers import Peer, Topic
+from methrics.node.mesh.promises import Promises
+from methrics.node.mesh.recent import Kept, Recent
+from methrics.node.mesh.rpc import IWant, Message, Rpc
+from methrics.node.mesh.seen import Seen
+from methrics.node.mesh.state import State
+from methrics.node.mesh.waiting import Account, Waiter, WaitingRoom
+from methrics.schema.wire.verdict import Decision
+
+
+@dataclass(slots=True, eq=False)
+class _Judging:
+    """A content that is being judged. `since`: when it first arrived."""
+
+    message: Message
+    forwarder: str
+    since: float
+    started: float
+    forwarders: dict[str, None]
+    copies: list[tuple[str, Message]] = field(default_factory=list)
+    offers: dict[str, None] = field(default_factory=dict)
+    others: list[Account] = field(default_factory=list)
+
+
+def _same_copy(one: Message, other: Message) -> bool:
+    """Whether two messages with the same content are the same message."""
+    return one is other or (
+        one.signature == other.signature
+        and one.seqno == other.seqno
+        and one.sender == other.sender
+        and one.key == other.key
+    )
+
+
+class Delivery:
+    """The contents of one mesh and what becomes of them."""
+
+    def __init__(self, state: State, recent: Recent, promises: Promises) -> None:
+        settings = state.settings
+        self._state = state
+        self._recent = recent
+        self._promises = promises
+        self.seen = Seen(settings.seen_ttl, settings.seen_max)
+        self.room = WaitingRoom(settings)
+        self.judging: dict[bytes, _Judging] = {}
+        self._unfinished: dict[bytes, None] = {}
+
+    def knows(self, content: bytes) -> bool:
+        """Whether a content is judged, being judged, or waits."""
+        return content in self.judging or self.seen.get(content) is not None or content in self.room
+
+    def arrive(self, peer: Peer, message: Message, now: float) -> None:
+        """Take in one message of a frame."""
+        state, settings = self._state, self._state.settings
+        counts = state.counts
+        size = len(message.data)
+        counts.received += 1
+        counts.received_bytes += size
+        topic = state.topics.get(message.topic)
+        if topic is None or not topic.joined:
+            counts.malformed += 1
+            return
+        if not 0 < size <= settings.message_max:
+            counts.malformed += 1
+            state.invalid(peer.name)
+            return
+        content = message.content
+        if self._is_duplicate(peer, topic, content, message, now):
+            counts.duplicates += 1
+            return
+        if len(self.judging) >= settings.judging_max:
+            counts.limited += 1
+            return
+        offers = self._promises.arrived(content)
+        self.judging[content] = _Judging(
+            message, peer.name, now, now, {peer.name: None}, offers=offers
+        )
+        state.outputs.append(Judge(content, message, peer.name))
+
+    def verdict(self, content: bytes, outcome: Outcome, now: float) -> None:
+        """Settle a content that is being judged."""
+        entry = self.judging.pop(content, None)
+        if entry is None:
+            return
+        state = self._state
+        if isinstance(outcome, Wait):
+            self._wait(content, entry, outcome.on)
+        elif isinstance(outcome, Unseen):
+            state.counts.unseen += 1
+        elif outcome is Decision.ACCEPT:
+            state.counts.accepted += 1
+            self.seen.add(content, outcome, now)
+            self._accept(content, entry, now)
+        else:
+            self.seen.add(content, outcome, now)
+            if outcome is Decision.IGNORE:
+                state.counts.ignored += 1
+                return
+            state.counts.rejected += 1
+            for name in entry.forwarders:
+                state.invalid(name)
+
+    def forged(self, peer: str, content: bytes, now: float) -> None:
+        """Judge another copy of a content whose first copy was forged, or ask others for it."""
+        state = self._state
+        entry = self.judging.get(content)
+        if entry is None:
+            return
+        state.counts.malformed += 1
+        state.invalid(peer)
+        if entry.copies:
+            state.counts.duplicates -= 1
+            entry.forwarders.pop(peer, None)
+            entry.forwarder, entry.message = entry.copies.pop(0)
+            state.outputs.append(Judge(content, entry.message, entry.forwarder))
+            return
+        del self.judging[content]
+        asked = self._promises.retry(content, entry.offers, now)
+        if asked is not None:
+            state.counts.asked += 1
+            state.send(asked.name, Rpc(iwant=(IWant((content,)),)))
+
+    def again(self, on: bytes, now: float) -> int:
+        """Judge what waits for `on`."""
+        room = self._state.settings.judging_max - len(self.judging)
+        waiters = self.room.take(on, max(0, room))
+        for waiter in waiters:
+            self.judging[waiter.content] = _Judging(
+                waiter.message,
+                waiter.account.peer,
+                waiter.since,
+                now,
+                waiter.forwarders,
+                others=waiter.others,
+            )
+            self._state.outputs.append(Judge(waiter.content, waiter.message, waiter.account.peer))
+        if self.room.holds(on):
+            self._unfinished[on] = None
+        else:
+            self._unfinished.pop(on, None)
+        return len(waiters)
+
+    def publish(self, message: Message, now: float) -> int:
+        """Send a message of this node to every peer of its topic that has not misbehaved."""
+        state = self._state
+        content = message.content
+        state.counts.published += 1
+        if self.judging.pop(content, None) or self.room.pop(content):
+            state.counts.duplicates += 1
+        self._promises.arrived(content)
+        self.seen.add(content, Decision.ACCEPT, now)
+        topic = state.topic(message.topic)
+        kept = self._keep(topic, content, message, now)
+        least = state.settings.publish_least
+        sent = [name for name in topic.peers if state.peers[name].trusted(least)]
+        for name in sent:
+            state.send(name, kept.rpc)
+        return len(sent)
+
+    def expire(self, now: float) -> None:
+        """Forget what is old, give up what was never judged, and judge the rest of what could not
+        be judged again at once."""
+        state = self._state
+        self.seen.expire(now)
+        state.counts.waiting_dropped += self.room.expire(now)
+        limit = now - state.settings.judging_time
+        old = [content for content, entry in self.judging.items() if entry.started <= limit]
+        for content in old:
+            del self.judging[content]
+            state.counts.unseen += 1
+        for on in list(self._unfinished):
+            self.again(on, now)
+
+    def _is_duplicate(
+        self, peer: Peer, topic: Topic, content: bytes, message: Message, now: float
+    ) -> bool:
+        decision = self.seen.get(content)
+        if decision is not None:
+            if decision is Decision.REJECT:
+                self._state.invalid(peer.name)
+            elif decision is Decision.ACCEPT:
+                self._deliver_near_first(peer, topic, content, now)
+            return True
+        settings = self._state.settings
+        entry = self.judging.get(content)
+        if entry is None:
+            return self.room.note(content, Account(peer.name, peer.origin, peer.direct))
+        if peer.name not in entry.forwarders and len(entry.forwarders) < settings.forwarders_max:
+            entry.forwarders[peer.name] = None
+            entry.others.append(Account(peer.name, peer.origin, peer.direct))
+        if not _same_copy(message, entry.message):
+            if len(entry.copies) < settings.copies_max:
+                message = replace(message, data=entry.message.data)  # the same bytes: kept once
+                entry.copies.append((peer.name, message))
+            elif len(entry.offers) < settings.offers_max:
+                entry.offers[peer.name] = None
+        return True
+
+    def _deliver_near_first(self, peer: Peer, topic: Topic, content: bytes, now: float) -> None:
+        link = topic.mesh.get(peer.name)
+        kept = self._recent.get(content) if link is not None else None
+        near = self._state.settings.score.near_first
+        if link is not None and kept is not None and now - kept.arrived <= near:
+            link.delivered += 1
+
+    def _wait(self, content: bytes, entry: _Judging, on: bytes) -> None:
+        peer = self._state.peers.get(entry.forwarder)
+        account = Account(entry.forwarder, b"")
+        if peer is not None:
+            account = Account(peer.name, peer.origin, peer.direct)
+        waiter = Waiter(
+            content, entry.message, on, entry.since, account, entry.forwarders, entry.others
+        )
+        self._state.counts.waiting_dropped += self.room.put(waiter)
+
+    def _accept(self, content: bytes, entry: _Judging, now: float) -> None:
+        state = self._state
+        state.credit(entry.forwarder)
+        topic = state.topics.get(entry.message.topic)
+        if topic is None:
+            return
+        topic.accepted += 1
+        kept = self._keep(topic, content, entry.message, now)
+        forwarders = entry.forwarders
+        for name in forwarders:
+            link = topic.mesh.get(name)
+            if link is not None:
+                link.delivered += 1
+        send, rpc = state.send, kept.rpc
+        for name in topic.mesh:
+            if name not in forwarders:
+                send(name, rpc)
+        for name in topic.direct:
+            if name not in forwarders:
+                send(name, rpc)
+
+    def _keep(self, topic: Topic, content: bytes, message: Message, now: float) -> Kept:
+        if topic.joined and content not in self._recent:
+            topic.beats[0].append(content)
+        return self._recent.put(content, message, now)

@@ -1,0 +1,152 @@
+"""What peers offered, and which of them were asked for it (pure, bounded).
+
+One peer is asked for a content, and the others that offer it are remembered. If it has not come in
+time, the promise is broken, and twice as many of the others are asked: those that this node chose
+itself first, then those with the best score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from methrics.node.mesh.limits import MeshSettings
+from methrics.node.mesh.peers import Peer
+
+
+@dataclass(slots=True, eq=False)
+class _Promise:
+    due: float
+    asked: tuple[str, ...]
+    rounds: int
+    offers: dict[str, None]
+
+
+class Promises:
+    """Contents that peers were asked for and that have not come yet."""
+
+    def __init__(self, settings: MeshSettings, peers: Mapping[str, Peer]) -> None:
+        self._settings = settings
+        self._peers = peers
+        self._open: dict[bytes, _Promise] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __contains__(self, content: bytes) -> bool:
+        return content in self._open
+
+    def offer(self, content: bytes, peer: Peer, now: float) -> bool:
+        """Note that `peer` has a content; return True if it must be asked for it now."""
+        promise = self._open.get(content)
+        if promise is not None:
+            if peer.name not in promise.asked:
+                self._remember(promise.offers, peer)
+            return False
+        if len(self._open) >= self._settings.promises_max or not self._may_ask(peer):
+            return False
+        self._ask(content, (peer,), 0, {}, now)
+        return True
+
+    def arrived(self, content: bytes) -> dict[str, None]:
+        """Note that a content has come; return the peers that offered it and were not asked."""
+        promise = self._open.pop(content, None)
+        if promise is None:
+            return {}
+        self._release(content, promise)
+        return promise.offers
+
+    def retry(self, content: bytes, offers: dict[str, None], now: float) -> Peer | None:
+        """Ask one of `offers` for a content that came, but forged; return that peer, if any."""
+        if not offers or content in self._open or len(self._open) >= self._settings.promises_max:
+            return None
+        chosen = self._ask_best(content, offers, 0, now)
+        return chosen[0] if chosen else None
+
+    def cancel(self, contents: Iterable[bytes], name: str) -> None:
+        """Note that a peer cannot answer, because its question was not sent or it is gone: that
+        breaks no promise. The next `overdue` asks others."""
+        for content in contents:
+            promise = self._open.get(content)
+            if promise is not None and name in promise.asked:
+                promise.asked = tuple(one for one in promise.asked if one != name)
+                self._forget(name, content)
+                if not promise.asked:
+                    promise.due = 0.0
+
+    def overdue(self, now: float) -> tuple[int, dict[str, Peer], dict[str, list[bytes]]]:
+        """Ask others for what has not come in time.
+
+        Returns the number of broken promises, the peers that broke them, and the contents to ask of
+        each peer now.
+        """
+        broken: dict[str, Peer] = {}
+        count = 0
+        questions: dict[str, list[bytes]] = {}
+        late = [content for content, promise in self._open.items() if promise.due <= now]
+        for content in late:
+            promise = self._open.pop(content)
+            self._release(content, promise)
+            count += len(promise.asked)
+            for name in promise.asked:
+                if name in self._peers:
+                    broken[name] = self._peers[name]
+            rounds = promise.rounds + bool(promise.asked)
+            for peer in self._ask_best(content, promise.offers, rounds, now):
+                questions.setdefault(peer.name, []).append(content)
+        return count, broken, questions
+
+    def _ask_best(
+        self, content: bytes, offers: dict[str, None], rounds: int, now: float
+    ) -> list[Peer]:
+        """Ask the best of `offers`, and remove them from there; return them."""
+        found = [self._peers[name] for name in offers if name in self._peers]
+        found = [peer for peer in found if self._may_ask(peer)]
+        found.sort(key=lambda peer: (peer.direct, peer.outbound, peer.score), reverse=True)
+        chosen = found[: min(1 << rounds, self._settings.asked_max)]
+        for peer in chosen:
+            del offers[peer.name]
+        if chosen:
+            self._ask(content, chosen, rounds, offers, now)
+        return chosen
+
+    def _ask(
+        self,
+        content: bytes,
+        chosen: Sequence[Peer],
+        rounds: int,
+        offers: dict[str, None],
+        now: float,
+    ) -> None:
+        names = tuple(peer.name for peer in chosen)
+        for peer in chosen:
+            peer.promised[content] = None
+        self._open[content] = _Promise(now + self._settings.promise_time, names, rounds, offers)
+
+    def _release(self, content: bytes, promise: _Promise) -> None:
+        for name in promise.asked:
+            self._forget(name, content)
+
+    def _forget(self, name: str, content: bytes) -> None:
+        peer = self._peers.get(name)
+        if peer is not None:
+            peer.promised.pop(content, None)
+
+    def _may_ask(self, peer: Peer) -> bool:
+        settings = self._settings
+        known = peer.direct or peer.outbound or peer.score > 0
+        most = settings.promises_per_peer if known else settings.promises_unknown
+        return len(peer.promised) < most and peer.trusted(settings.gossip_least)
+
+    def _remember(self, offers: dict[str, None], peer: Peer) -> None:
+        if len(offers) >= self._settings.offers_max:
+            if not (peer.direct or peer.outbound):
+                return
+            for name in offers:
+                other = self._peers.get(name)
+                if other is None or not (other.direct or other.outbound):
+                    del offers[name]
+                    break
+            else:
+                return
+        offers[peer.name] = None
