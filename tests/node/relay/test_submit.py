@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from methrics.node.relay import submit
 from methrics.node.relay.boxes import BOX_MAX, BoxKey, seal
-from methrics.node.relay.submit import Description
+from methrics.node.relay.submit import Description, Reply
 from methrics.schema.errors import RefusedError
 from methrics.schema.wire.codec import encode
+from methrics.schema.wire.limits import RECORD_MAX
 from methrics.schema.wire.verdict import Reason
 
 TOPICS = st.lists(
@@ -26,6 +27,13 @@ DESCRIPTIONS = st.builds(
     topics=TOPICS.map(lambda names: tuple(sorted(names))),
     time=st.integers(0, 2**40),
     life=st.integers(0, 2**40),
+    records=st.lists(st.binary(max_size=300), max_size=submit.RECORDS_MAX).map(tuple),
+    again=st.none() | st.integers(0, submit.AGAIN_MAX),
+)
+REPLIES = st.builds(
+    Reply,
+    answers=st.lists(st.sampled_from(list(Reason)), max_size=submit.BOXES_MAX).map(tuple),
+    again=st.none() | st.integers(0, submit.AGAIN_MAX),
 )
 
 
@@ -39,14 +47,55 @@ def test_requests_come_back(boxes: list[bytes]) -> None:
     assert submit.decode_request(submit.encode_request(boxes)) == boxes
 
 
-@given(st.lists(st.sampled_from(list(Reason)), max_size=submit.BOXES_MAX))
-def test_replies_come_back(reasons: list[Reason]) -> None:
-    assert submit.decode_reply(submit.encode_reply(reasons), boxes=len(reasons)) == reasons
+@given(REPLIES)
+def test_replies_come_back(reply: Reply) -> None:
+    assert submit.decode_reply(submit.encode_reply(reply), boxes=len(reply.answers)) == reply
 
 
-def test_the_describe_request_is_one_byte() -> None:
-    submit.decode_describe_request(submit.DESCRIBE_REQUEST)
+@given(st.none() | st.text(max_size=submit.TOPIC_MAX // 4))
+def test_describe_requests_come_back(topic: str | None) -> None:
+    asked = submit.encode_describe_request(topic)
+    assert submit.decode_describe_request(asked) == topic
+    assert len(asked) <= submit.DESCRIBE_MAX
+
+
+def test_the_describe_request_without_a_topic_is_one_byte() -> None:
+    assert submit.decode_describe_request(submit.DESCRIBE_REQUEST) is None
     assert submit.DESCRIBE_REQUEST == b"\xa0"
+
+
+def test_the_longest_topic_fits_a_describe_request() -> None:
+    topic = "a" * submit.TOPIC_MAX
+    assert submit.decode_describe_request(submit.encode_describe_request(topic)) == topic
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        {"topic": 1},
+        {"topic": "a" * (submit.TOPIC_MAX + 1)},
+        {"topic": "a", "more": 1},
+        {"a": 1},
+    ],
+)
+def test_another_describe_request_is_refused(value: object) -> None:
+    with pytest.raises(RefusedError):
+        submit.decode_describe_request(encode(value))
+
+
+def test_attack_a_hint_of_years_counts_as_a_day() -> None:
+    reply = encode({"answers": ["quota"], "again": 2**40})
+    assert submit.decode_reply(reply, boxes=1).again == submit.AGAIN_MAX
+
+
+def test_the_largest_description_fits() -> None:
+    topics = tuple(f"{n:0{submit.TOPIC_MAX}}" for n in range(submit.TOPICS_MAX))
+    records = (bytes(RECORD_MAX),) * submit.RECORDS_MAX
+    description = Description(bytes(32), topics, 2**40, 2**40, records, submit.AGAIN_MAX)
+    said = submit.encode_description(description)
+    assert submit.decode_description(said) == description
+    assert len(said) <= submit.DESCRIPTION_MAX
 
 
 @settings(max_examples=300)
@@ -83,6 +132,13 @@ def test_any_bytes_get_a_value_or_a_reason(data: bytes) -> None:
         {"life": -1},
         {"life": True},
         {"life": "soon"},
+        {"records": b""},
+        {"records": ["text"]},
+        {"records": [b""] * (submit.RECORDS_MAX + 1)},
+        {"records": [bytes(RECORD_MAX + 1)]},
+        {"again": -1},
+        {"again": True},
+        {"again": "soon"},
         {"expires": 1},
         {"address": "more than it may say"},
     ],
@@ -115,7 +171,22 @@ def test_attack_an_oversize_box_is_refused_unopened() -> None:
     assert caught.value.code == Reason.OVERSIZE
 
 
-@pytest.mark.parametrize("value", [[], ["ok", "ok"], ["fine"], [0], {}])
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["ok"],
+        {},
+        {"answers": []},
+        {"answers": ["ok", "ok"]},
+        {"answers": ["fine"]},
+        {"answers": [0]},
+        {"answers": "ok"},
+        {"answers": ["ok"], "again": -1},
+        {"answers": ["ok"], "again": False},
+        {"answers": ["ok"], "more": 1},
+        {"again": 1},
+    ],
+)
 def test_a_reply_is_one_known_code_per_box(value: object) -> None:
     with pytest.raises(RefusedError):
         submit.decode_reply(encode(value), boxes=1)

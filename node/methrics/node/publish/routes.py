@@ -305,7 +305,8 @@ class RelayRoute:
                 )
             except HeldError:
                 continue
-            answers |= zip(going, submit.decode_reply(reply, boxes=len(going)), strict=True)
+            answered = submit.decode_reply(reply, boxes=len(going)).answers
+            answers |= zip(going, answered, strict=True)
         return answers
 
 

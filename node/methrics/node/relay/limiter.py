@@ -7,7 +7,9 @@ itself. The key is drawn for this process. A bucket is forgotten once it is full
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import OrderedDict
+from typing import NamedTuple
 
 from methrics.node.token_bucket import TokenBucket
 
@@ -16,11 +18,27 @@ _CAPACITY = 65_536
 longest time is forgotten."""
 
 
-class Limiter:
-    """Allows each peer a burst of `per_minute` items, and `per_minute` items a minute after it."""
+class Allowed(NamedTuple):
+    """How many items a peer may submit now, and after how many seconds the others."""
 
-    def __init__(self, *, per_minute: int, key: bytes, capacity: int = _CAPACITY) -> None:
+    items: int
+    again: int
+
+
+class Limiter:
+    """Allows each peer a burst of `per_minute` items, and `per_minute` items a minute after it. A
+    listed peer may submit `listed_per_minute` items."""
+
+    def __init__(
+        self,
+        *,
+        per_minute: int,
+        key: bytes,
+        listed_per_minute: int | None = None,
+        capacity: int = _CAPACITY,
+    ) -> None:
         self._per_minute = per_minute
+        self._listed_per_minute = listed_per_minute or per_minute
         self._key = key
         self._capacity = capacity
         self._buckets: OrderedDict[bytes, TokenBucket] = OrderedDict()
@@ -28,17 +46,21 @@ class Limiter:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def take(self, peer: str, wanted: int, now: float) -> int:
-        """Return how many of `wanted` items `peer` may submit now, and count them as submitted.
-        `now` is in seconds on a clock that never goes back."""
+    def name(self, peer: str) -> bytes:
+        """Return the keyed hash under which a peer is counted, here and in other limits."""
+        return hashlib.blake2b(peer.encode(), digest_size=16, key=self._key).digest()
+
+    def take(self, name: bytes, wanted: int, now: float, *, listed: bool = False) -> Allowed:
+        """Allow the peer of `name` up to `wanted` items, and count them as submitted. `now` is in
+        seconds on a clock that never goes back."""
         self._forget(now)
-        name = hashlib.blake2b(peer.encode(), digest_size=16, key=self._key).digest()
+        size = float(self._listed_per_minute if listed else self._per_minute)
         bucket = self._buckets.get(name)
         if bucket is None:
-            size = float(self._per_minute)
             bucket = self._buckets[name] = TokenBucket(rate=size / 60, size=size, now=now)
         self._buckets.move_to_end(name)
-        return bucket.take(wanted, now)
+        count = bucket.take(wanted, now)
+        return Allowed(count, math.ceil(min(wanted - count, size) * 60 / size))
 
     def _forget(self, now: float) -> None:
         buckets = self._buckets

@@ -5,11 +5,10 @@ bundles, and write to no disk.
 
 Each item first rests for a time that its caller draws for this item alone, so that items which one
 machine submits together are not published together. The item then joins the batch window in which
-its rest ends. Batch windows begin at fixed times, independent of arrivals, so the time at which a
-bundle is published reveals only the window. When a window closes, its items are shuffled and
-published. A window closes early once it has `MixLimits.count` items. While more than half of the
-memory is in use, the windows that would close next are emptied: then items rest for a shorter time,
-and new items can still be accepted.
+its rest ends. Batch windows begin at fixed times, independent of arrivals and common to all topics
+and catalogs, so the time at which a bundle is published reveals only the window. When a window
+closes, its items are shuffled, and published in bundles of one catalog each. However many items
+arrive, no item leaves before its rest ends: a full pool refuses new items instead.
 
 An adversary who fills a window with items of their own recognises the one item that is not (the n-1
 attack). This module does not stop that attack; submitters make it harder by using two relays.
@@ -26,12 +25,13 @@ from methrics.schema.wire.bundle import pack
 from methrics.schema.wire.limits import BUNDLE_AIM, BUNDLE_ITEMS_MAX, BUNDLE_MAX
 from methrics.schema.wire.verdict import Reason
 
-_BUNDLE_HEAD = 3 + 34
+_BUNDLE_HEAD = 3 + 2 + 32
 _ITEM_HEAD = 5
-"""Most bytes that a bundle adds with its head, and that each item in it adds."""
+"""Most bytes of CBOR that a bundle adds, with the id of its catalog, and that each item adds."""
 
-ITEM_COST = 400
-"""Bytes of memory that an item needs besides its own bytes: two dictionary entries and its id."""
+ITEM_COST = 450
+"""Bytes of memory that an item needs besides its own bytes: two dictionary entries, its id, and
+the name of its catalog."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class MixLimits:
     which it arrived. The default is a day, because people have daily habits. With a shorter period,
     items that arrive together can be linked to each other (see docs/privacy-measured.md)."""
     count: int = 1000
-    """A topic's batch window closes early when it has this many items. They fill four bundles, so
-    each item is one of many."""
-    bytes_max: int = 32 * 1024 * 1024
-    """Bytes of memory for the items of all topics. If an item does not fit, the answer is `quota`,
-    and the submitter keeps the item."""
+    """Without a rest, a topic's batch window closes early when it has this many items. They fill
+    four bundles, so each item is one of many."""
+    bytes_max: int = 256 * 1024 * 1024
+    """Bytes of memory for the items of all topics: 370,000 reports of ordinary size. If an item
+    does not fit, the answer is `quota`, and the submitter keeps the item."""
 
     def __post_init__(self) -> None:
         if not self.batch_window > 0 or self.count < 1 or self.bytes_max < BUNDLE_MAX:
@@ -62,13 +62,18 @@ class MixLimits:
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """One bundle to publish on `topic`. `items`: pairs of (id, bytes) in the bundle. `about`: the
-    catalog of all of them, empty for a notice."""
+    """One bundle to publish on `topic`. `about`: the id of its catalog. `items`: pairs of (id,
+    bytes) in the bundle."""
 
     topic: str
     about: bytes
     bundle: bytes
     items: tuple[tuple[bytes, bytes], ...]
+
+
+class _Window(NamedTuple):
+    closes: float
+    topic: str
 
 
 class Pooled(NamedTuple):
@@ -77,10 +82,10 @@ class Pooled(NamedTuple):
     about: bytes
     raw: bytes
 
-
-class _Window(NamedTuple):
-    closes: float
-    topic: str
+    @property
+    def cost(self) -> int:
+        """Bytes of memory that the item needs."""
+        return len(self.raw) + ITEM_COST
 
 
 @dataclass(slots=True)
@@ -112,14 +117,7 @@ class Mixer:
         return self._bytes
 
     def add(
-        self,
-        topic: str,
-        about: bytes,
-        item_id: bytes,
-        raw: bytes,
-        now: float,
-        *,
-        rest: float = 0.0,
+        self, topic: str, about: bytes, item_id: bytes, raw: bytes, now: float, *, rest: float = 0.0
     ) -> Reason:
         """Keep a verified item of the catalog `about` for `rest` seconds and then until its window
         closes.
@@ -128,24 +126,26 @@ class Mixer:
         """
         if item_id in self._window_of:
             return Reason.DUPLICATE
-        if self._bytes + len(raw) + ITEM_COST > self._limits.bytes_max:
+        pooled = Pooled(about, raw)
+        if self._bytes + pooled.cost > self._limits.bytes_max:
             return Reason.QUOTA
-        window = self._window(topic, now + rest)
-        self._pools.setdefault(window, _Pool()).items[item_id] = Pooled(about, raw)
-        self._window_of[item_id] = window
-        self._bytes += len(raw) + ITEM_COST
+        self._keep(self._window(topic, now + rest), item_id, pooled)
         return Reason.OK
 
-    def put_back(self, mixed: Mixed, now: float) -> int:
+    def put_back(self, mixed: Mixed, now: float) -> None:
         """Put the items of a bundle back until the current window ends, because no peer of the
-        topic was connected.
-
-        Returns the number of items for which there was still room.
-        """
+        topic was connected. They were acknowledged, so they are kept even if others have taken
+        their room meanwhile."""
         window = self._window(mixed.topic, now)
         self._pools.setdefault(window, _Pool()).patient = True
-        reasons = [self.add(mixed.topic, mixed.about, *pair, now) for pair in mixed.items]
-        return reasons.count(Reason.OK)
+        for item_id, raw in mixed.items:
+            if item_id not in self._window_of:
+                self._keep(window, item_id, Pooled(mixed.about, raw))
+
+    def _keep(self, window: _Window, item_id: bytes, pooled: Pooled) -> None:
+        self._pools.setdefault(window, _Pool()).items[item_id] = pooled
+        self._window_of[item_id] = window
+        self._bytes += pooled.cost
 
     def _window(self, topic: str, moment: float) -> _Window:
         length = self._limits.batch_window
@@ -159,7 +159,7 @@ class Mixer:
             if window is None:
                 continue
             pool = self._pools[window]
-            self._bytes -= len(pool.items.pop(item_id).raw) + ITEM_COST
+            self._bytes -= pool.items.pop(item_id).cost
             if not pool.items:
                 del self._pools[window]
             found += 1
@@ -168,8 +168,6 @@ class Mixer:
     def next_due(self, now: float) -> float | None:
         """Return the time on the same clock from which `take` returns bundles; None if the pools
         are empty."""
-        if self._crowded() and not all(pool.patient for pool in self._pools.values()):
-            return now
         times = [now if self._full(pool) else window.closes for window, pool in self._pools.items()]
         return min(times, default=None)
 
@@ -182,27 +180,18 @@ class Mixer:
             if everything or self._full(pool) or now >= window.closes
         ]
         taken: dict[str, dict[bytes, Pooled]] = {}
-        for window in sorted(due):
-            self._release(window, taken)
-        for window in sorted(self._pools):
-            # A window whose topic has no connected peer cannot be published, so it is not emptied.
-            if self._crowded() and not self._pools[window].patient:
-                self._release(window, taken)
+        for window in due:
+            items = self._pools.pop(window).items
+            for item_id, pooled in items.items():
+                del self._window_of[item_id]
+                self._bytes -= pooled.cost
+            taken.setdefault(window.topic, {}).update(items)
         return [one for topic in sorted(taken) for one in shuffled(topic, taken[topic], rng)]
 
     def _full(self, pool: _Pool) -> bool:
-        return not pool.patient and len(pool.items) >= self._limits.count
-
-    def _crowded(self) -> bool:
-        """Whether more than half of the memory is in use, so that a burst might not have room."""
-        return self._bytes > self._limits.bytes_max // 2 and self._limits.rest > 0
-
-    def _release(self, window: _Window, taken: dict[str, dict[bytes, Pooled]]) -> None:
-        items = self._pools.pop(window).items
-        for item_id, pooled in items.items():
-            del self._window_of[item_id]
-            self._bytes -= len(pooled.raw) + ITEM_COST
-        taken.setdefault(window.topic, {}).update(items)
+        """Tell whether a window closes early. If items rest, none does: strangers could then make
+        the others' items leave before their rest ends."""
+        return not self._limits.rest and not pool.patient and len(pool.items) >= self._limits.count
 
 
 def draw_rest(now: float, period: float, rng: random.Random) -> float:

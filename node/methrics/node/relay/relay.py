@@ -1,14 +1,18 @@
 """The relay service: accepts sealed items from submitters, mixes them and publishes bundles.
 
-Theory of operation. Five parts share one `Relay` object and one trio thread:
-- `submit` (a request handler) opens and judges boxes in worker threads. Then, on the event loop, it
-  admits each item to the mix pool and answers one reason code per box;
-- `describe` (a request handler) answers with the box key and the topics;
+Theory of operation. Six parts share one `Relay` object and one trio thread:
+- `submit` (a request handler) opens and judges boxes (`intake`), admits each item to the mix pool
+  or to the notices, and answers one reason code per box;
+- `describe` (a request handler) answers with the box key, the topics, and a topic's records;
 - `validate` (a gossip validator, one per topic) judges the bundles of other nodes by the same rules
-  as every node, and removes their items from the pool;
-- `mix` publishes the items of each batch window when the window closes, at intervals with the
-  newest catalog in front;
-- `exchange` sends catalogs to peers that ask, and asks peers for catalogs that bundles name.
+  as every node. A bundle that cannot be judged yet waits, whole, in the swarm;
+- `mix` publishes the items of each batch window when the window closes, and notices at once;
+- `exchange` sends catalogs to peers that ask, and asks peers for listed catalogs;
+- `records` does the same with the records of namespaces.
+
+A relay forgets nothing that it has not passed on. A pooled item leaves the pool early only if a
+bundle with it was accepted and there was a peer, other than the forwarder, to pass it on to. Until
+then it is not "seen" either, so it is passed on in whatever bundle it comes next.
 
 A relay stores no data about its submitters (MARS-2, DEB-9): handlers get no address, the limiter
 keeps a keyed hash for about a minute, no log line is about a submitter, and the relay writes to no
@@ -22,8 +26,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from functools import partial
 from typing import Protocol
 
@@ -33,76 +36,30 @@ from methrics.node.clock import Clock
 from methrics.node.network.swarm import PeerId, Swarm, Wait
 from methrics.node.process.worker import Threads, Worker
 from methrics.node.relay import submit
-from methrics.node.relay.boxes import BoxKey, unseal
+from methrics.node.relay.boxes import BoxKey
 from methrics.node.relay.catalog_exchange import CatalogExchange
-from methrics.node.relay.catalog_lead import CatalogLead
-from methrics.node.relay.limiter import Limiter
-from methrics.node.relay.mixer import Mixed, Mixer, MixLimits, draw_rest
+from methrics.node.relay.clock_watch import ClockWatch, gaps_of
+from methrics.node.relay.intake import Intake
+from methrics.node.relay.mixer import Mixed, Mixer
+from methrics.node.relay.notices import Notice, Notices
+from methrics.node.relay.record_exchange import RecordExchange, records_of
+from methrics.node.relay.settings import RelaySettings, RelayStatistics
+from methrics.node.relay.submit import Reply
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.errors import ConfigError, RefusedError, UnreachableError
+from methrics.schema.errors import RefusedError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.gate import BundleVerdict, judge_bundle, learn, record_wait
-from methrics.schema.judging.judge import Accepted, Refused, judge
+from methrics.schema.judging.gate import BundleVerdict, judge_bundle, record_wait
+from methrics.schema.judging.judge import Accepted
 from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.bundle import pack_notice
 from methrics.schema.wire.envelope import split
-from methrics.schema.wire.items import Erasure, Report
 from methrics.schema.wire.record import Record
 from methrics.schema.wire.topic import short_key
 from methrics.schema.wire.verdict import Decision, Reason
 
+__all__ = ["Relay", "RelaySettings", "RelayStatistics", "Started", "run_relay"]
+
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RelaySettings:
-    """The settings of one relay."""
-
-    topics: tuple[str, ...]
-    """Topics that the relay carries; items of other topics are refused as `foreign`."""
-    mix: MixLimits = field(default_factory=MixLimits)
-    items_per_minute: int = 600
-    """Most items that the relay accepts from one peer per minute. A peer may submit them in one
-    burst. An honest app needs a few per day."""
-    description_life: int = 3600
-    """Seconds for which the relay's description is valid."""
-    seen: int = 500_000
-    """Most ids of items that are remembered, to drop duplicates. The default lasts for two hours at
-    60 reports per second."""
-    threads: int = 4
-    """Most threads that open and judge boxes at once."""
-    catalog_every: float | None = 21_600.0
-    """Seconds after which a bundle contains the newest catalog of its topic again, for nodes that
-    joined late. The default adds at most 64 KiB every six hours. None: never."""
-    flush_time: float = 5.0
-    """Most seconds for which a relay that is stopped publishes its pool."""
-
-    def __post_init__(self) -> None:
-        if len(self.topics) > submit.TOPICS_MAX:
-            raise ConfigError(
-                "too-many-topics",
-                f"a relay carries at most {submit.TOPICS_MAX} topics, not {len(self.topics)}",
-                "run a second relay for the others",
-            )
-
-
-@dataclass(slots=True)
-class RelayStatistics:
-    """Counts since the start. They name no submitter, no peer and no report."""
-
-    requests: int = 0
-    answers: Counter[str] = field(default_factory=Counter)
-    """Number of boxes, by the reason code of the answer."""
-    gossip: Counter[str] = field(default_factory=Counter)
-    """Number of bundles of other nodes, by the reason of the verdict."""
-    bundles: int = 0
-    """Bundles that this relay made and published."""
-    published: int = 0
-    """Items in those bundles."""
-    elsewhere: int = 0
-    """Pooled items that another relay published first."""
-    put_back: int = 0
-    """Items put back for one more window because no peer of the topic was connected."""
 
 
 class Relay:
@@ -129,15 +86,24 @@ class Relay:
         self._key = key or BoxKey.fresh()
         self._worker = worker or Threads(settings.threads)
         self._seen = Seen(settings.seen)
-        self._limiter = Limiter(per_minute=settings.items_per_minute, key=rng.randbytes(32))
         self._topics = frozenset(settings.topics)
-        self.exchange = CatalogExchange(
-            swarm, book, rng.random, lambda topic, data: self.validate(topic, "", data)
+        self._watch = ClockWatch()
+        self.exchange = CatalogExchange(swarm, book, rng.random, self._fetched)
+        self.records = RecordExchange(swarm, book, settings.topics, rng.random, self._fetched)
+        self._notices = Notices(book, settings.topics, every=settings.record_every, rng=rng.random)
+        self._intake = Intake(
+            settings,
+            book=book,
+            key=self._key,
+            mixer=self.mixer,
+            notices=self._notices,
+            seen=self._seen,
+            clock=clock,
+            rng=rng,
+            worker=self._worker,
+            learnt=self._learnt,
         )
-        self._lead = CatalogLead(book, settings.catalog_every)
-        self._urgent: list[Mixed] = []
         self._wake = trio.Event()
-        self._stopping = False
         self._flushing = trio.CancelScope()
 
     @property
@@ -145,16 +111,23 @@ class Relay:
         """Items in the mix pool."""
         return len(self.mixer)
 
-    async def describe(self, _peer: PeerId, body: bytes) -> bytes:
+    async def describe(self, peer: PeerId, body: bytes) -> bytes:
         """Answer `/methrics/relay/1`."""
         await trio.lowlevel.checkpoint()
         try:
-            submit.decode_describe_request(body)
+            topic = submit.decode_describe_request(body)
         except RefusedError:
             return b""
-        topics, life = tuple(sorted(self._topics)), self._settings.description_life
+        who = self._intake.submitter(peer, self._swarm.origin(peer))
         return submit.encode_description(
-            submit.Description(self._key.public, topics, self._clock.now(), life)
+            submit.Description(
+                self._key.public,
+                tuple(sorted(self._topics)),
+                self._clock.now(),
+                self._settings.description_life,
+                tuple(records_of(self._book, topic)) if topic in self._topics else (),
+                self._intake.again(who),
+            )
         )
 
     async def submit(self, peer: PeerId, body: bytes) -> bytes:
@@ -164,154 +137,149 @@ class Relay:
             boxes = submit.decode_request(body)
         except RefusedError as error:
             await trio.lowlevel.checkpoint()
-            return self._answer([Reason(error.code)])
-        allowed = self._limiter.take(peer, len(boxes), trio.current_time())
-        if self._stopping:
-            allowed = 0
-        now = self._clock.now()
-        opened = await self._worker(partial(self._open_all, boxes[:allowed], now))
-        if self._stopping:  # stopped meanwhile; the last bundles may have been published
-            return self._answer([Reason.QUOTA] * len(boxes))
-        reasons = [self._admit(one) for one in opened]
-        return self._answer(reasons + [Reason.QUOTA] * (len(boxes) - allowed))
-
-    def _answer(self, reasons: list[Reason]) -> bytes:
-        self.statistics.answers.update(str(reason) for reason in reasons)
-        return submit.encode_reply(reasons)
-
-    def _open_all(self, boxes: list[bytes], now: int) -> list[Accepted | Reason]:
-        """Open each box and judge its item, in a worker thread. An accepted catalog is used to
-        judge the items in later boxes."""
-        return [self._open(box, now) for box in boxes]
-
-    def _open(self, box: bytes, now: int) -> Accepted | Reason:
-        try:
-            raw = unseal(box, self._key)
-        except RefusedError as error:
-            return Reason(error.code)
-        verdict = judge(raw, self._book, now)
-        if isinstance(verdict, Refused):
-            return verdict.reason
-        if self._topic(verdict) not in self._topics:
-            return Reason.FOREIGN
-        return verdict if learn(verdict, self._book) else Reason.QUOTA
-
-    def _admit(self, opened: Accepted | Reason) -> Reason:
-        """Put an accepted item into the pool; return the reason code to answer. Runs on the event
-        loop."""
-        if isinstance(opened, Reason):
-            return opened
-        item, topic = opened.item, self._topic(opened)
-        if item.id in self._seen:
-            return Reason.DUPLICATE
-        if isinstance(opened.body, Report | Erasure):
-            reason = self.mixer.add(
-                topic,
-                opened.body.catalog,
-                item.id,
-                item.raw,
-                trio.current_time(),
-                rest=self._rest(),
-            )
-        else:
-            # The app's developer signs these items. They are not about a person, so they need not
-            # rest, and receivers need a catalog before the reports that name it.
-            self._judge_waiting(opened, topic)
-            self._urgent.append(Mixed(topic, b"", pack_notice(item.raw), ((item.id, item.raw),)))
-            reason = Reason.OK
+            return self._answer(Reply((Reason(error.code),)))
+        who = self._intake.submitter(peer, self._swarm.origin(peer))
+        reply, opened = await self._intake.take(who, boxes)
+        self._watch_clock(who.name, [(one.reason, one.raw) for one in opened])
         self._wake.set()
-        return reason
+        return self._answer(reply)
 
-    def _rest(self) -> float:
-        return draw_rest(self._clock.now(), self._settings.mix.rest, self._rng)
+    def _answer(self, reply: Reply) -> bytes:
+        self.statistics.answers.update(str(reason) for reason in reply.answers)
+        return submit.encode_reply(reply)
 
-    def _topic(self, accepted: Accepted) -> str:
-        """Return the topic of an item; "" if the topic is not known here."""
-        body = accepted.body
-        if isinstance(body, Catalog):
-            return self._book.topic_of(body)
-        if isinstance(body, Report | Erasure):
-            catalog = self._book.get(body.catalog)
-            return self._book.topic_of(catalog) if catalog else ""
-        mark = f"-{short_key(accepted.item.key)}/"
-        return next((topic for topic in sorted(self._topics) if mark in topic), "")
-
-    def _judge_waiting(self, accepted: Accepted, topic: str) -> None:
-        """Judge the bundles again that waited for a catalog or record."""
+    def _learnt(self, topic: str, accepted: Accepted) -> None:
+        """Use a catalog or record that came by whatever way: judge what waited for it again."""
         if isinstance(accepted.body, Catalog):
             self._swarm.judge_again(topic, accepted.item.id)
         elif isinstance(accepted.body, Record):
+            self._notices.refresh()
             self._swarm.judge_again(topic, record_wait(short_key(accepted.item.key)))
+            self._wake.set()
 
-    async def validate(self, topic: str, _peer: PeerId, data: bytes) -> Decision | Wait:
+    async def _fetched(self, topic: str, bundle: bytes) -> None:
+        """Judge a catalog or record that a peer sent on request. It was not passed on, so it is
+        not seen."""
+        for accepted in (await self._judge(topic, bundle)).accepted:
+            self._seen.discard(accepted.item.id)
+            self._learnt(topic, accepted)
+
+    async def validate(self, topic: str, peer: PeerId, data: bytes) -> Decision | Wait:
         """Judge a bundle of another node on `topic` by the same rules as every node."""
+        verdict = await self._judge(topic, data)
+        self.statistics.gossip[str(verdict.reason)] += 1
+        self._watch_clock(
+            peer,
+            [(one.reason, one.item.raw) for one in verdict.accepted]
+            + [(refusal.reason, refusal.raw) for refusal in verdict.refused],
+        )
+        for accepted in verdict.accepted:
+            self._learnt(topic, accepted)
+        if verdict.decision is Decision.ACCEPT:
+            self._heard(topic, peer, verdict.accepted)
+        if verdict.waits_for is None:
+            return verdict.decision
+        return self._wait(topic, peer, data, verdict, verdict.waits_for)
+
+    def _wait(
+        self, topic: str, peer: PeerId, data: bytes, verdict: BundleVerdict, waits_for: bytes
+    ) -> Decision | Wait:
+        if verdict.reason is Reason.UNKNOWN_CATALOG:
+            self.exchange.want(verdict.about, topic, peer)
+        elif not self.records.waits(topic, data, peer):
+            return verdict.decision
+        return Wait(waits_for)
+
+    async def _judge(self, topic: str, data: bytes) -> BundleVerdict:
         now = self._clock.now()
-        verdict = await self._worker(
+        return await self._worker(
             lambda: judge_bundle(data, self._book, now, self._seen, topic=topic)
         )
-        return self._note(topic, verdict)
 
-    def _note(self, topic: str, verdict: BundleVerdict) -> Decision | Wait:
-        if verdict.reason is Reason.UNKNOWN_CATALOG:
-            self.exchange.want(verdict.about, topic)
-        for accepted in verdict.accepted:
-            self._judge_waiting(accepted, topic)
-        if verdict.decision is Decision.ACCEPT:  # what is not forwarded still has to leave here
-            known = [accepted.item.id for accepted in verdict.accepted]
-            self.statistics.elsewhere += self.mixer.discard(known)
-        self.statistics.gossip[str(verdict.reason)] += 1
-        return verdict.decision if verdict.waits_for is None else Wait(verdict.waits_for)
+    def _heard(self, topic: str, peer: PeerId, accepted: Iterable[Accepted]) -> None:
+        """Forget pooled items that the swarm now passes on. If there is nobody to pass them on to,
+        keep them instead, and forget that they were heard."""
+        if not self._swarm.peers(topic) - {peer}:
+            for one in accepted:
+                self._seen.discard(one.item.id)
+            return
+        self.statistics.elsewhere += self.mixer.discard(one.item.id for one in accepted)
+        for one in accepted:
+            self._notices.sent(Notice(topic, one.item), trio.current_time())
+
+    def _watch_clock(self, name: str | bytes, judged: list[tuple[Reason, bytes]]) -> None:
+        """Notice whether most of what arrives is early or late, and say so once an hour."""
+        gaps = gaps_of(judged, self._book, self._clock.now())
+        good = sum(reason in (Reason.OK, Reason.DUPLICATE) for reason, _ in judged)
+        now = trio.current_time()
+        self._watch.note(name, good, gaps, now)
+        self.statistics.skew = self._watch.skew
+        skew = self._watch.tell(now)
+        if skew is not None:
+            _log.warning("%s; let NTP set it: good reports are refused", skew)
 
     async def mix(self) -> None:
         """Publish due items until `stop` is called; then publish the whole pool."""
         with trio.CancelScope() as self._flushing:
-            while not self._stopping:
-                due = self.mixer.next_due(trio.current_time())
-                with trio.move_on_at(float("inf") if due is None else due):
+            while not self._intake.stopping:
+                now = trio.current_time()
+                dues = [self.mixer.next_due(now), self._notices.next_due(now)]
+                with trio.move_on_at(min((due for due in dues if due is not None), default=_NEVER)):
                     await self._wake.wait()
                 self._wake = trio.Event()
-                if not self._stopping:
+                if not self._intake.stopping:
                     await self._publish_due()
             # `stop` may have been called while bundles were being published.
             await self._publish_due(everything=True)
 
     def stop(self) -> None:
         """Answer `quota` from now on, and give `mix` at most `flush_time` to publish the rest."""
-        self._stopping = True
+        self._intake.stopping = True
         self._flushing.deadline = trio.current_time() + self._settings.flush_time
         self._wake.set()
 
     async def _publish_due(self, *, everything: bool = False) -> None:
-        urgent, self._urgent = self._urgent, []
-        mixed = self.mixer.take(trio.current_time(), self._rng, everything=everything)
-        for one in urgent + mixed:
+        now = trio.current_time()
+        for notice in self._notices.take(now, everything=everything):
+            await self._publish_notice(notice)
+        mixed = self.mixer.take(now, self._rng, everything=everything)
+        # Note the items as seen before they are sent: they must not return to us as new.
+        for one in mixed:
+            for _, raw in one.items:
+                self._seen.add(split(raw))
+        for one in mixed:
             await self._publish(one)
 
     async def _publish(self, mixed: Mixed) -> None:
-        ids = [item_id for item_id, _ in mixed.items]
-        catalog = self._lead.due(mixed.topic, ids, trio.current_time())
-        led = catalog is not None and self._seen.add(split(catalog.raw))
-        # Note the items as seen before they are sent: they must not return to us as new.
-        for _, raw in mixed.items:
-            self._seen.add(split(raw))
-        try:
-            if catalog is not None:
-                ids.append(catalog.id)
-                await self._swarm.publish(mixed.topic, pack_notice(catalog.raw))
-            await self._swarm.publish(mixed.topic, mixed.bundle)
-        except UnreachableError:
-            _log.warning("no peer of %s is connected; keeping its items", mixed.topic)
-            self.statistics.put_back += self.mixer.put_back(mixed, trio.current_time())
-            for item_id, _ in mixed.items:
-                if item_id not in self.mixer:  # there was no room; it may be submitted again
-                    self._seen.discard(item_id)
-            if catalog is not None and led:
-                # Otherwise another node's bundle with this catalog would not be forwarded.
-                self._seen.discard(catalog.id)
+        await self._swarm.wait_for_room(mixed.topic)
+        if await self._handed(mixed.topic, mixed.bundle):
+            self.statistics.bundles += 1
+            self.statistics.published += len(mixed.items)
             return
-        self._lead.published(mixed.topic, ids, trio.current_time())
-        self.statistics.bundles += 1
-        self.statistics.published += len(mixed.items)
+        _log.warning("no peer of %s is connected; keeping its items", mixed.topic)
+        self.mixer.put_back(mixed, trio.current_time())
+        self.statistics.put_back += len(mixed.items)
+        for item_id, _ in mixed.items:
+            self._seen.discard(item_id)
+
+    async def _publish_notice(self, notice: Notice) -> None:
+        new = self._seen.add(notice.item)
+        if await self._handed(notice.topic, pack_notice(notice.item.raw)):
+            self._notices.sent(notice, trio.current_time())
+            return
+        self._notices.failed(notice, trio.current_time())
+        if new:
+            self._seen.discard(notice.item.id)
+
+    async def _handed(self, topic: str, bundle: bytes) -> bool:
+        """Publish a bundle; return whether at least one peer got it."""
+        try:
+            return await self._swarm.publish(topic, bundle) > 0
+        except UnreachableError:
+            return False
+
+
+_NEVER = float("inf")
 
 
 class Started(Protocol):
@@ -342,10 +310,12 @@ async def run_relay(
         await swarm.join(topic, partial(relay.validate, topic))
     swarm.serve(submit.RELAY, relay.describe, request_max=submit.DESCRIBE_MAX)
     relay.exchange.serve()
+    relay.records.serve()
     swarm.serve(submit.SUBMIT, relay.submit, request_max=submit.SUBMIT_MAX)
     task_status.started(relay)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(relay.exchange.run)
+        nursery.start_soon(relay.records.run)
         async with trio.open_nursery() as mixing:
             mixing.start_soon(relay.mix)
             await (trio.Event() if stop is None else stop).wait()

@@ -1,25 +1,30 @@
 """Encodes and decodes the requests and replies between a submitter and a relay (pure).
 
     ; /methrics/relay/1
-    describe-request = {}
-    description = { "box": bstr .size 32, "topics": [* tstr], "time": uint, "life": uint }
+    describe-request = { ? "topic": tstr }
+    description = { "box": bstr .size 32, "topics": [* tstr], "time": uint, "life": uint,
+                    ? "records": [0*4 bstr], ? "again": uint }
     ; /methrics/submit/1
     submit-request = [1*64 box]     ; box = bstr, see boxes.py
-    submit-reply = [* reason]       ; reason = tstr, one per box and in the same order
+    submit-reply = { "answers": [1*64 reason], ? "again": uint }
+                                    ; reason = tstr, one per box and in the same order
 
-A request that does not decode is answered with one reason for all of its boxes. Requests and
-replies are CBOR in the deterministic form of SPEC.md. For other bytes, every decoder raises
-RefusedError `oversize` or `malformed`, in bounded time and memory.
+`records` are those of the topic that was asked for. `again` is a hint of a relay that is full: the
+number of seconds after which to come back. A request that does not decode is answered with one
+reason for all of its boxes. Requests and replies are CBOR in the deterministic form of SPEC.md. For
+other bytes, every decoder raises RefusedError `oversize` or `malformed`, in bounded time and
+memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from methrics.node.relay.boxes import BOX_MAX, KEY_SIZE
 from methrics.schema.errors import RefusedError
-from methrics.schema.wire.codec import decode, encode
+from methrics.schema.wire.codec import Value, decode, encode
+from methrics.schema.wire.limits import RECORD_MAX
 from methrics.schema.wire.verdict import Reason
 
 SUBMIT = "/methrics/submit/1"
@@ -38,16 +43,22 @@ TOPICS_MAX = 256
 TOPIC_MAX = 128
 """Most bytes of one topic name."""
 
-DESCRIPTION_MAX = TOPICS_MAX * (TOPIC_MAX + 2) + 128
+RECORDS_MAX = 4
+"""Most records of one topic in a description: the newest, and two that prove an equivocation."""
+
+DESCRIPTION_MAX = TOPICS_MAX * (TOPIC_MAX + 2) + RECORDS_MAX * (RECORD_MAX + 5) + 128
 """Most bytes of a description."""
 
-REPLY_MAX = BOXES_MAX * 32 + 8
+AGAIN_MAX = 86_400
+"""Most seconds of a hint when to come back. A relay that names more would keep apps away."""
+
+REPLY_MAX = BOXES_MAX * 32 + 32
 """Most bytes of a submit reply; the longest reason code has 15."""
 
 DESCRIBE_REQUEST = encode({})
-"""The request of `/methrics/relay/1`: an empty map, to which a later version may add keys."""
+"""The request of `/methrics/relay/1` that names no topic."""
 
-DESCRIBE_MAX = 64
+DESCRIBE_MAX = TOPIC_MAX + 16
 """Most bytes of a describe request."""
 
 
@@ -58,31 +69,41 @@ class Description:
     `box`: the relay's X25519 box key, 32 bytes. `topics`: the topics that the relay carries,
     sorted. `time`: the relay's clock (unix seconds), by which a submitter can notice that its own
     clock is wrong. `life`: seconds from the moment of receipt, after which a submitter must ask for
-    the description again. A time of expiry would fail where the two clocks differ.
+    the description again. A time of expiry would fail where the two clocks differ. `records`: the
+    bytes of the namespace records of the topic that was asked for, the newest first; they are not
+    checked yet. `again`: seconds after which to come back, if the relay is full.
     """
 
     box: bytes
     topics: tuple[str, ...]
     time: int
     life: int
+    records: tuple[bytes, ...] = ()
+    again: int | None = None
 
 
 def encode_description(description: Description) -> bytes:
     """Encode the reply of `/methrics/relay/1`."""
-    return encode(
-        {
-            "box": description.box,
-            "topics": list(description.topics),
-            "time": description.time,
-            "life": description.life,
-        }
-    )
+    fields: dict[str, object] = {
+        "box": description.box,
+        "topics": list(description.topics),
+        "time": description.time,
+        "life": description.life,
+    }
+    if description.records:
+        fields["records"] = list(description.records)
+    if description.again is not None:
+        fields["again"] = description.again
+    return encode(fields)
+
+
+_DESCRIBED = frozenset({"box", "topics", "time", "life"})
 
 
 def decode_description(data: bytes) -> Description:
     """Decode the reply of `/methrics/relay/1`."""
     value = decode(data, limit=DESCRIPTION_MAX)
-    if not isinstance(value, dict) or value.keys() != {"box", "topics", "time", "life"}:
+    if not isinstance(value, dict) or value.keys() - {"records", "again"} != _DESCRIBED:
         raise _malformed("a description has box, topics, time and life")
     box, topics, time, life = value["box"], value["topics"], value["time"], value["life"]
     if not isinstance(box, bytes) or len(box) != KEY_SIZE:
@@ -96,13 +117,43 @@ def decode_description(data: bytes) -> Description:
         raise _malformed(f"a topic is text of at most {TOPIC_MAX} bytes")
     if names != sorted(set(names)):
         raise _malformed("topics must be sorted, each once")
-    return Description(box, tuple(names), time, life)
+    return Description(box, tuple(names), time, life, _records(value), _again(value))
 
 
-def decode_describe_request(data: bytes) -> None:
-    """Check the request of `/methrics/relay/1`, which must be an empty map."""
-    if decode(data, limit=DESCRIBE_MAX) != {}:
-        raise _malformed("a describe request is an empty map")
+def _records(value: Mapping[str, Value]) -> tuple[bytes, ...]:
+    records = value.get("records", [])
+    if not isinstance(records, list) or len(records) > RECORDS_MAX:
+        raise _malformed(f"records is an array of at most {RECORDS_MAX}")
+    found = [one for one in records if isinstance(one, bytes)]
+    if len(found) != len(records) or any(len(one) > RECORD_MAX for one in found):
+        raise _malformed(f"a record is a byte string of at most {RECORD_MAX} bytes")
+    return tuple(found)
+
+
+def _again(value: Mapping[str, Value]) -> int | None:
+    """Return the hint in a reply, at most `AGAIN_MAX`, or None."""
+    if "again" not in value:
+        return None
+    again = value["again"]
+    if type(again) is not int or again < 0:
+        raise _malformed("again is whole seconds")
+    return min(again, AGAIN_MAX)
+
+
+def encode_describe_request(topic: str | None = None) -> bytes:
+    """Encode the request of `/methrics/relay/1`, which asks for the records of `topic`, too."""
+    return DESCRIBE_REQUEST if topic is None else encode({"topic": topic})
+
+
+def decode_describe_request(data: bytes) -> str | None:
+    """Decode the request of `/methrics/relay/1`; return the topic that it names, or None."""
+    value = decode(data, limit=DESCRIBE_MAX)
+    if value == {}:
+        return None
+    topic = value.get("topic") if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(topic, str) or len(topic.encode()) > TOPIC_MAX:
+        raise _malformed("a describe request is a map with at most a topic")
+    return topic
 
 
 def encode_request(boxes: Sequence[bytes]) -> bytes:
@@ -126,18 +177,31 @@ def decode_request(data: bytes) -> list[bytes]:
     return boxes
 
 
-def encode_reply(reasons: Sequence[Reason]) -> bytes:
-    """Encode the reply of `/methrics/submit/1`: one reason code per box."""
-    return encode([str(reason) for reason in reasons])
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The reply to a submit request: a reason code per box, and when to come back, if the relay
+    was full (seconds)."""
+
+    answers: tuple[Reason, ...]
+    again: int | None = None
 
 
-def decode_reply(data: bytes, *, boxes: int) -> list[Reason]:
-    """Decode the reply to a submit request that had `boxes` boxes; return a reason for each box."""
+def encode_reply(reply: Reply) -> bytes:
+    """Encode the reply of `/methrics/submit/1`."""
+    fields: dict[str, object] = {"answers": [str(reason) for reason in reply.answers]}
+    return encode(fields if reply.again is None else fields | {"again": reply.again})
+
+
+def decode_reply(data: bytes, *, boxes: int) -> Reply:
+    """Decode the reply to a submit request that had `boxes` boxes."""
     value = decode(data, limit=REPLY_MAX)
-    if not isinstance(value, list) or len(value) != boxes:
+    if not isinstance(value, dict) or value.keys() - {"again"} != {"answers"}:
+        raise _malformed("a reply has answers")
+    answers = value["answers"]
+    if not isinstance(answers, list) or len(answers) != boxes:
         raise _malformed("a reply holds one reason code per box")
     try:
-        return [Reason(str(code)) for code in value]
+        return Reply(tuple(Reason(str(code)) for code in answers), _again(value))
     except ValueError as error:
         raise _malformed("a reply holds reason codes only") from error
 

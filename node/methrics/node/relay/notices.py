@@ -1,0 +1,103 @@
+"""Decides which catalogs, records and announcements a relay publishes when, in notices (pure).
+
+An item that an app's developer submits is published at once: it is not about a person, so it need
+not rest. The newest record of each topic is published when it is new, and again every hour, for
+nodes that joined late or were kept from it. If a record shows that the namespace key was used
+twice, both records that prove it are published, too, so that everyone sees the proof. A catalog is
+published once; nodes that lack it ask for it (`catalog_exchange`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from methrics.node.clock import Rng
+from methrics.node.relay.record_exchange import records_of
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.envelope import Item, split
+
+RETRY = 30.0
+"""Seconds after which a notice is tried again that found no peer of its topic."""
+
+QUEUE_MAX = 256
+"""Most submitted items that wait to be published. There are so many only if no peer is connected
+and the owners of topics submit more and more, because each is signed by the key of its topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One item to publish on a topic, in a bundle of its own."""
+
+    topic: str
+    item: Item
+
+    @property
+    def key(self) -> tuple[str, bytes]:
+        """What tells two notices apart."""
+        return self.topic, self.item.id
+
+
+class Notices:
+    """The notices of one relay. `now` is in seconds on a clock that never goes back. `every`:
+    seconds between two times that the newest record is published."""
+
+    def __init__(
+        self, book: CatalogBook, topics: Collection[str], *, every: float, rng: Rng
+    ) -> None:
+        self._book = book
+        self._topics = sorted(topics)
+        self._every = every
+        self._rng = rng
+        self._submitted: dict[tuple[str, bytes], Notice] = {}
+        self._records: dict[tuple[str, bytes], Notice] = {}
+        self._due: dict[tuple[str, bytes], float] = {}
+        self.refresh()
+
+    def add(self, notice: Notice) -> bool:
+        """Publish an item as soon as possible. Returns False if too many wait already."""
+        if len(self._submitted) >= QUEUE_MAX:
+            return False
+        self._submitted[notice.key] = notice
+        return True
+
+    def refresh(self) -> None:
+        """Take notice of the records in the book; call this whenever they change."""
+        found = [
+            Notice(topic, split(raw))
+            for topic in self._topics
+            for raw in records_of(self._book, topic)
+        ]
+        self._records = {notice.key: notice for notice in found}
+        current = self._records.keys() | self._submitted.keys()
+        self._due = {key: when for key, when in self._due.items() if key in current}
+
+    def next_due(self, now: float) -> float | None:
+        """Return the time from which `take` returns notices; None if there are none."""
+        waiting = self._records.keys() | self._submitted.keys()
+        return min((self._due.get(key, now) for key in waiting), default=None)
+
+    def take(self, now: float, *, everything: bool = False) -> list[Notice]:
+        """Return the notices to publish now. The caller then calls `sent` or `failed` for each.
+        With `everything`, also the submitted ones that found no peer before."""
+        due = [
+            notice
+            for key, notice in self._submitted.items()
+            if everything or self._due.get(key, now) <= now
+        ]
+        return due + [
+            notice
+            for key, notice in self._records.items()
+            if self._due.get(key, now) <= now and key not in self._submitted
+        ]
+
+    def sent(self, notice: Notice, now: float) -> None:
+        """Note that the item was published, or passed on when it was heard from another node."""
+        self._submitted.pop(notice.key, None)
+        if notice.key in self._records:
+            # Relays that heard of a record at the same time do not all repeat it at the same time.
+            self._due[notice.key] = now + self._every * (0.75 + self._rng() / 2)
+
+    def failed(self, notice: Notice, now: float) -> None:
+        """Note that the topic has no peer; the notice is tried again later."""
+        self._due[notice.key] = now + RETRY

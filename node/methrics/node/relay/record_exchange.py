@@ -1,0 +1,215 @@
+"""Sends namespace records to peers that ask for them, and asks peers (`/methrics/record/1`).
+
+    request = a topic, in UTF-8
+    reply   = [0*4 record], the items' bytes: the newest record of the topic's namespace, and the
+              two that prove an equivocation, if it is known
+
+A bundle of a catalog that the newest known record does not list cannot be judged: perhaps this node
+lacks a newer record, or was kept from it. So the bundle waits, whole, while the node asks two
+peers: one that forwarded such a bundle, which must have the record if it is honest, and one at
+random. After that the bundles that waited are judged again, and those that are still not listed are
+ignored. However many catalogs are invented, a topic costs two requests per `ASK_EVERY` seconds, and
+no table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import dataclass, field
+
+import trio
+
+from methrics.node.clock import Rng
+from methrics.node.network.swarm import PeerId, Swarm
+from methrics.schema.errors import RefusedError, UnreachableError
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import record_wait
+from methrics.schema.wire.bundle import pack_notice
+from methrics.schema.wire.codec import decode, encode
+from methrics.schema.wire.envelope import Kind, split
+from methrics.schema.wire.limits import RECORD_MAX
+from methrics.schema.wire.topic import parse_topic
+from methrics.schema.wire.verdict import Reason
+
+PROTOCOL = "/methrics/record/1"
+
+REQUEST_MAX = 128
+"""Most bytes of a request: the longest name of a topic."""
+
+RECORDS_MAX = 4
+"""Most records of a reply."""
+
+REPLY_MAX = RECORDS_MAX * (RECORD_MAX + 5) + 1
+"""Most bytes of a reply."""
+
+ASK_EVERY = 30.0
+"""Seconds between two rounds of questions about one topic, at least."""
+
+PEERS_MAX = 2
+"""Peers asked in one round."""
+
+REPLY_TIME = 10.0
+"""Seconds within which a peer must reply."""
+
+ROUTINE_EVERY = 3600.0
+"""Seconds after which peers are asked even if nothing waits, because the peers around this node
+might keep a record from it."""
+
+ROUNDS_MAX = 4
+"""Rounds that a bundle waits for its forwarder to be asked, if many peers forward such bundles."""
+
+WAITING_MAX = 1024
+"""Most waiting bundles of a topic that are remembered here. The swarm keeps the bundles themselves,
+within bounds of its own."""
+
+Learn = Callable[[str, bytes], Awaitable[object]]
+"""`learn(topic, bundle)` judges a fetched record like a bundle that arrived on `topic`."""
+
+
+def records_of(book: CatalogBook, topic: str) -> list[bytes]:
+    """Return the newest record of the topic's namespace and the proof of an equivocation, if there
+    is one: at most `RECORDS_MAX` items, each once."""
+    found: dict[bytes, None] = {}
+    for known in book.records.newest_of(parse_topic(topic)[1]):
+        found[known.item.raw] = None
+        found |= dict.fromkeys(book.records.proof(known.item.key) or ())
+    return list(found)[:RECORDS_MAX]
+
+
+def encode_records(records: Iterable[bytes]) -> bytes:
+    """Encode the reply of `/methrics/record/1`."""
+    return encode(list(records))
+
+
+def decode_records(data: bytes) -> list[bytes]:
+    """Decode the reply of `/methrics/record/1`; the records are not checked.
+
+    Raises RefusedError `oversize` or `malformed`.
+    """
+    value = decode(data, limit=REPLY_MAX)
+    if not isinstance(value, list) or len(value) > RECORDS_MAX:
+        raise RefusedError(Reason.MALFORMED, f"a reply is an array of at most {RECORDS_MAX}")
+    records = [one for one in value if isinstance(one, bytes)]
+    if len(records) != len(value):
+        raise RefusedError(Reason.MALFORMED, "a record is a byte string")
+    return records
+
+
+@dataclass(slots=True)
+class _Waiting:
+    forwarder: PeerId
+    rounds: int = 0
+    answered: bool = False
+
+
+@dataclass(slots=True)
+class _Topic:
+    wanted: trio.Event = field(default_factory=trio.Event)
+    waiting: OrderedDict[bytes, _Waiting] = field(default_factory=OrderedDict)
+    asked: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+    """Origins of forwarders that were asked, the latest last."""
+
+
+class RecordExchange:
+    """Answers requests for the records in `book`, and asks peers for newer ones."""
+
+    def __init__(
+        self, swarm: Swarm, book: CatalogBook, topics: Collection[str], rng: Rng, learn: Learn
+    ) -> None:
+        self._swarm = swarm
+        self._book = book
+        self._rng = rng
+        self._learn = learn
+        self._topics = {topic: _Topic() for topic in topics}
+
+    def serve(self) -> None:
+        """Answer requests of peers from now on."""
+        self._swarm.serve(PROTOCOL, self._answer, request_max=REQUEST_MAX)
+
+    async def _answer(self, _peer: PeerId, body: bytes) -> bytes:
+        await trio.lowlevel.checkpoint()
+        topic = body.decode("utf-8", errors="replace")
+        return encode_records(records_of(self._book, topic) if topic in self._topics else ())
+
+    def waits(self, topic: str, message: bytes, forwarder: PeerId) -> bool:
+        """Return whether a bundle that is not listed waits for a newer record: True until peers
+        have been asked since it arrived. It is cheap to call for every bundle."""
+        state = self._topics[topic]
+        name = hashlib.blake2b(message, digest_size=16).digest()
+        known = state.waiting.get(name)
+        if known is not None and known.answered:
+            del state.waiting[name]
+            return False
+        if known is None and len(state.waiting) < WAITING_MAX:
+            state.waiting[name] = _Waiting(forwarder)
+        state.wanted.set()
+        return True
+
+    async def run(self) -> None:
+        """Ask for records until cancelled: at the start, whenever a bundle waits, and every
+        hour."""
+        async with trio.open_nursery() as nursery:
+            for topic in self._topics:
+                nursery.start_soon(self._look_after, topic)
+
+    async def _look_after(self, topic: str) -> None:
+        state = self._topics[topic]
+        while True:
+            await self._swarm.wait_for_peers(topic, 1)
+            state.wanted = trio.Event()
+            began = trio.current_time()
+            await self._round(topic, state)
+            await trio.sleep_until(began + ASK_EVERY)
+            # What was not judged again by now was dropped; it is new when it arrives again.
+            for name in [name for name, one in state.waiting.items() if one.answered]:
+                del state.waiting[name]
+            with trio.move_on_after(ROUTINE_EVERY * (0.75 + self._rng() / 2)):
+                await state.wanted.wait()
+
+    async def _round(self, topic: str, state: _Topic) -> None:
+        """Ask two peers, then have what waited before judged again."""
+        before = list(state.waiting.values())
+        peers = self._chosen(topic, state)
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                nursery.start_soon(self._ask, peer, topic)
+        connected = self._swarm.peers(topic)
+        for one in before:
+            one.rounds += 1
+            one.answered = (
+                one.forwarder in peers or one.forwarder not in connected or one.rounds >= ROUNDS_MAX
+            )
+        if before:
+            self._swarm.judge_again(topic, record_wait(parse_topic(topic)[1]))
+
+    def _chosen(self, topic: str, state: _Topic) -> list[PeerId]:
+        """Return the peers to ask: a forwarder of what waits, of the network that was asked longest
+        ago, and others at random."""
+        connected = self._swarm.peers(topic)
+        order = sorted(connected, key=lambda _: self._rng())
+        ranks = {origin: rank for rank, origin in enumerate(state.asked, 1)}
+        forwarders = {one.forwarder for one in state.waiting.values() if not one.answered}
+        first = sorted(
+            (peer for peer in order if peer in forwarders),
+            key=lambda peer: ranks.get(self._swarm.origin(peer), 0),
+        )[:1]
+        for peer in first:
+            origin = self._swarm.origin(peer)
+            state.asked.pop(origin, None)
+            state.asked[origin] = None
+            if len(state.asked) > WAITING_MAX:
+                state.asked.popitem(last=False)
+        return list(dict.fromkeys([*first, *order]))[:PEERS_MAX]
+
+    async def _ask(self, peer: PeerId, topic: str) -> None:
+        try:
+            reply = await self._swarm.request(
+                peer, PROTOCOL, topic.encode(), reply_max=REPLY_MAX, timeout=REPLY_TIME
+            )
+            records = [raw for raw in decode_records(reply) if split(raw).kind is Kind.RECORD]
+        except (UnreachableError, RefusedError):
+            return
+        for raw in records:
+            await self._learn(topic, pack_notice(raw))

@@ -1,0 +1,81 @@
+"""The settings of a relay, and its counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from methrics.node.relay import submit
+from methrics.node.relay.clock_watch import Skew
+from methrics.node.relay.mixer import MixLimits
+from methrics.schema.errors import ConfigError
+from methrics.schema.wire.verdict import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """The settings of one relay."""
+
+    topics: tuple[str, ...]
+    """Topics that the relay carries; items of other topics are refused as `foreign`."""
+    mix: MixLimits = field(default_factory=MixLimits)
+    items_per_minute: int = 600
+    """Most items that the relay accepts from one peer per minute. A peer may submit them in one
+    burst. An honest app needs a few per day."""
+    entries: tuple[str, ...] = ()
+    """Peer ids of relays that submit what many apps gave them. Half of the pool is theirs, in equal
+    parts, so that strangers who fill the rest do not crowd them out."""
+    entry_items_per_minute: int = 6000
+    """Most items that the relay accepts from one of `entries` per minute: those of many apps."""
+    description_life: int = 3600
+    """Seconds for which the relay's description is valid."""
+    seen: int = 500_000
+    """Most ids of items that are remembered, to drop duplicates. The default lasts for two hours at
+    60 reports per second."""
+    threads: int = 4
+    """Most threads that open and judge boxes at once."""
+    record_every: float = 3600.0
+    """Seconds after which the newest record of each topic is published again, for nodes that joined
+    late or were kept from it. The default adds at most 16 KiB an hour."""
+    flush_time: float = 5.0
+    """Most seconds for which a relay that is stopped publishes its pool."""
+
+    def __post_init__(self) -> None:
+        if len(self.topics) > submit.TOPICS_MAX:
+            raise ConfigError(
+                "too-many-topics",
+                f"a relay carries at most {submit.TOPICS_MAX} topics, not {len(self.topics)}",
+                "run a second relay for the others",
+            )
+
+
+@dataclass(slots=True)
+class RelayStatistics:
+    """Counts since the start. They name no submitter, no peer and no report."""
+
+    requests: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    """Number of boxes, by the reason code of the answer."""
+    gossip: Counter[str] = field(default_factory=Counter)
+    """Number of bundles of other nodes, by the reason of the verdict. A bundle that waits for its
+    catalog or a record is counted each time it is judged."""
+    bundles: int = 0
+    """Bundles that this relay made and published."""
+    published: int = 0
+    """Items in those bundles."""
+    elsewhere: int = 0
+    """Pooled items that another relay published first, and that this relay passed on."""
+    put_back: int = 0
+    """Items put back for one more window because no peer of the topic was connected."""
+    skew: Skew | None = None
+    """By how much this machine's clock is probably wrong, as far as arrivals tell."""
+
+    @property
+    def unlisted(self) -> int:
+        """Boxes and bundles of a catalog that no known record lists."""
+        return self.answers[Reason.UNLISTED] + self.gossip[Reason.UNLISTED]
+
+    @property
+    def quota(self) -> int:
+        """Boxes that were refused because the relay was full or their peer submitted too many."""
+        return self.answers[Reason.QUOTA]
