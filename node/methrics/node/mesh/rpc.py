@@ -97,7 +97,8 @@ class Prune:
 @dataclass(slots=True)
 class Rpc:
     """One frame. `encoded` keeps its bytes, with the length first, once they were computed, so that
-    a frame for many peers is encoded once; `size` keeps their number."""
+    a frame for many peers is encoded once; `size` keeps their number. `parts` is the number of
+    fields that were read to decode it."""
 
     subscriptions: tuple[Subscription, ...] = ()
     messages: tuple[Message, ...] = ()
@@ -107,3 +108,4 @@ class Rpc:
     prune: tuple[Prune, ...] = ()
     encoded: bytes = field(default=b"", init=False, compare=False, repr=False)
     size: int = field(default=0, init=False, compare=False, repr=False)
+    parts: int = field(default=0, init=False, compare=False, repr=False)
