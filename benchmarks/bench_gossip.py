@@ -63,6 +63,7 @@ async def _send(addr: str, messages: int, size: int) -> float:
         body = os.urandom(size - 8)
         used = time.process_time()
         for n in range(messages):
+            await swarm.wait_for_room(_TOPIC)
             await swarm.publish(_TOPIC, n.to_bytes(8, "big") + body)
         while swarm.statistics().connections:
             await trio.sleep(0.05)

@@ -111,6 +111,7 @@ async def publish(addr: str, topic: str, bundles: list[bytes]) -> None:
         await swarm.wait_for_peers(topic, 1)
         print("start", flush=True)
         for bundle in bundles:
+            await swarm.wait_for_room(topic)
             await swarm.publish(topic, bundle)
         print("published", flush=True)
         await trio.to_thread.run_sync(sys.stdin.read)  # stay until the parent closes the pipe

@@ -47,7 +47,7 @@ def quiet_libp2p() -> None:
             logger.addHandler(logging.NullHandler())
 
 
-_DRAWING = ("network.auto_connector", "network.swarm", "pubsub.gossipsub", "pubsub.pubsub")
+_DRAWING = ("network.auto_connector", "network.swarm")
 """The modules of libp2p that draw random numbers."""
 
 

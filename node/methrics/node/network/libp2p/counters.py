@@ -1,4 +1,4 @@
-"""The mutable counts behind `SwarmStatistics`. The parts of a swarm share one instance."""
+"""The mutable counts behind `SwarmStatistics`, besides those of the mesh."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Counters:
-    """The counts of one swarm. `SwarmStatistics` explains each of them."""
+    """The counts of one swarm. The parts of the swarm share one instance. `SwarmStatistics`
+    explains each of them."""
 
-    published: int = 0
-    received: int = 0
-    received_bytes: int = 0
-    duplicates: int = 0
-    accepted: int = 0
-    ignored: int = 0
-    rejected: int = 0
-    limited: int = 0
     slowed: int = 0
     malformed: int = 0
     unsent: int = 0
@@ -26,3 +19,5 @@ class Counters:
     requests_refused: int = 0
     contained: int = 0
     dials_failed: int = 0
+    px_dials: int = 0
+    evicted: int = 0

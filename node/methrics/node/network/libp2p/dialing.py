@@ -10,14 +10,14 @@ import socket
 import trio
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
-from methrics._vendor.libp2p.abc import INetConn, INotifee
+from methrics._vendor.libp2p.abc import INetConn
 from methrics._vendor.libp2p.exceptions import BaseLibp2pError
 from methrics._vendor.libp2p.peer.id import ID
 from methrics._vendor.libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
 from methrics.node.backoff import Backoff
-from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.network import GuardedSwarm, QuietHost
+from methrics.node.network.libp2p.notifee import Notifee
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.schema.errors import ConfigError, UnreachableError
 
@@ -111,28 +111,6 @@ async def addresses(addr: Multiaddr) -> list[Multiaddr]:
     ]
 
 
-class _Leaving(INotifee):
-    """Wakes the redial of a kept peer when its connection ends."""
-
-    def __init__(self, dialer: Dialer) -> None:
-        self._dialer = dialer
-
-    @override
-    async def disconnected(self, network: object, conn: INetConn) -> None:
-        self._dialer.left(conn.muxed_conn.peer_id)
-
-    @override
-    async def connected(self, network: object, conn: object) -> None: ...
-    @override
-    async def opened_stream(self, network: object, stream: object) -> None: ...
-    @override
-    async def closed_stream(self, network: object, stream: object) -> None: ...
-    @override
-    async def listen(self, network: object, multiaddr: object) -> None: ...
-    @override
-    async def listen_close(self, network: object, multiaddr: object) -> None: ...
-
-
 class Dialer:
     """Connects a host to addresses. (Stock libp2p stops to dial a bootstrap peer after three
     failures.)"""
@@ -151,19 +129,23 @@ class Dialer:
         self._counters = counters
         self._rng = rng
         self._kept: dict[ID, trio.Event] = {}
-        network.register_notifee(_Leaving(self))
+        network.register_notifee(Notifee(ended=self._ended))
 
-    def left(self, peer_id: ID) -> None:
-        """Note that a connection of `peer_id` has ended."""
+    def _ended(self, conn: INetConn) -> None:
+        """Wake the redial of a kept peer when its connection has ended."""
+        peer_id = conn.muxed_conn.peer_id
         ended = self._kept.get(peer_id)
         if ended is not None:
             self._kept[peer_id] = trio.Event()
             ended.set()
 
-    async def dial(self, info: PeerInfo) -> None:
-        """Make one attempt to connect. Raises `UnreachableError` if it fails."""
+    async def dial(self, info: PeerInfo, *, listed: bool = False) -> None:
+        """Make one attempt to connect. Raises `UnreachableError` if it fails, also if there is no
+        place for a peer that is not listed."""
         if info.peer_id == self._host.get_id():
             raise UnreachableError("dial-failed", "the address is our own")
+        if listed:
+            self._network.listed.add(info.peer_id)
         try:
             with trio.move_on_after(self._settings.dial_time_max):
                 with contextlib.suppress(BaseLibp2pError, OSError):
@@ -181,7 +163,6 @@ class Dialer:
 
     async def keep(self, info: PeerInfo) -> None:
         """Stay connected until cancelled: redial whenever the connection ends."""
-        self._network.protect(info.peer_id, "kept")
         backoff = Backoff(self._settings.redial_least, self._settings.redial_most)
         failures = 0
         while True:
@@ -196,7 +177,7 @@ class Dialer:
         dial failed."""
         ended = self._kept.setdefault(info.peer_id, trio.Event())
         try:
-            await self.dial(info)
+            await self.dial(info, listed=True)
         except UnreachableError:
             return 0.0
         began = trio.current_time()

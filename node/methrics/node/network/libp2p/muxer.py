@@ -32,6 +32,7 @@ from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.frames import Flag, GoAway, Piece, Type
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.libp2p.stream import Stream
+from methrics.node.shares import Shares
 
 _QUEUE_MAX = 512
 """Most frames without payload that wait to be sent to one peer. With more, the connection is
@@ -65,8 +66,25 @@ class Unread:
             max(self._muxers, key=lambda one: one.unread).end(GoAway.INTERNAL_ERROR)
 
 
+def stream_shares(settings: GossipSettings) -> Shares[Muxer]:
+    """Return the pool of all streams that peers may open to a host. A connection that must make
+    room is closed."""
+    return Shares(settings.streams_max, per_holder=settings.streams_per_peer)
+
+
+def _ignore(_: int) -> None: ...
+
+
+def _nothing() -> None: ...
+
+
 class Muxer(Carrier):
-    """One connection. `start` runs it until it ends and then calls `on_close`, once."""
+    """One connection. `start` runs it until it ends and then calls `on_close`, once.
+
+    `origin`: a token of the network that the peer comes from. `identified`: whether the peer was
+    asked for its signed record. `moved` is called with the number of
+    bytes that a stream has received or sent, and `left` when the connection has ended.
+    """
 
     on_close: Callable[[], Awaitable[Any]] | None
 
@@ -76,15 +94,22 @@ class Muxer(Carrier):
         peer_id: ID,
         settings: GossipSettings | None = None,
         all_unread: Unread | None = None,
+        all_streams: Shares[Muxer] | None = None,
+        origin: bytes = b"",
     ) -> None:
         self.secured_conn = conn
         self.peer_id = peer_id
+        self.origin = origin
+        self.identified = False
+        self.moved: Callable[[int], None] = _ignore
+        self.left: Callable[[], None] = _nothing
         self.settings = settings or GossipSettings()
         self.event_started = trio.Event()
         self.event_closed = trio.Event()
         self.on_close = None
         self.unread = 0
         self._all_unread = all_unread or Unread(self.settings.unread_max)
+        self._all_streams = all_streams or stream_shares(self.settings)
         self._initiator = conn.is_initiator
         self._next_id = 1 if conn.is_initiator else 2
         self._streams: dict[int, Stream] = {}
@@ -148,6 +173,11 @@ class Muxer(Carrier):
             self._farewell = GoAway.INTERNAL_ERROR
         self._scope.cancel()
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the connection has ended, or will end soon."""
+        return self.is_closed or self._scope.cancel_called
+
     def end(self, reason: GoAway) -> None:
         """Close the connection soon, and send the reason to the peer if it still reads."""
         self._farewell = reason
@@ -160,6 +190,8 @@ class Muxer(Carrier):
             return
         self.event_closed.set()
         self.event_started.set()
+        self.left()
+        self._all_streams.give(self)
         self.count_unread(-self.unread)
         for stream in list(self._streams.values()):
             stream.cut()
@@ -213,6 +245,13 @@ class Muxer(Carrier):
         until the frame is written, or until the connection is closed because the peer does not
         read."""
         await self._write(frames.pack(kind, flags, stream_id, length) + payload)
+        self.progress(len(payload))
+
+    def progress(self, n: int) -> None:
+        """Note that `n` bytes of a stream have moved."""
+        if n:
+            self.moved(n)
+            self._all_streams.progress(self, n, trio.current_time())
 
     async def _write(self, frame: bytes) -> None:
         async with self._send_lock:
@@ -262,7 +301,9 @@ class Muxer(Carrier):
     @override
     def forget(self, stream_id: int) -> None:
         """Drop a finished stream."""
-        self._streams.pop(stream_id, None)
+        stream = self._streams.pop(stream_id, None)
+        if stream is not None and stream.inbound:
+            self._all_streams.give(self, 1)
 
     async def _receive(self) -> None:
         """Read and handle frames until the peer ends the connection or breaks the protocol."""
@@ -297,6 +338,7 @@ class Muxer(Carrier):
             stream.granted(length)
         elif piece.payload and not stream.take(piece.payload):
             return False
+        self.progress(len(piece.payload))
         if piece.last and flags & Flag.FIN:
             stream.ended()
         if piece.last and flags & Flag.RST:
@@ -311,14 +353,24 @@ class Muxer(Carrier):
             return False
         inbound = sum(stream.inbound for stream in self._streams.values())
         stream = Stream(self, stream_id, inbound=True)
-        if inbound < self.settings.streams_per_peer:
-            with contextlib.suppress(trio.WouldBlock):
+        if inbound < self.settings.streams_per_peer and self._may_take_stream():
+            try:
                 self._accept_send.send_nowait(stream)
+            except trio.WouldBlock:
+                self._all_streams.give(self, 1)
+            else:
                 self._streams[stream_id] = stream
                 self.queue(Type.WINDOW, Flag.ACK, stream_id, 0)
                 return True
         self.queue(Type.WINDOW, Flag.RST, stream_id, 0)
         return True
+
+    def _may_take_stream(self) -> bool:
+        """Take a stream of the host's pool. Connections that must make room for it are closed."""
+        taken = self._all_streams.take(self, self.origin, trio.current_time())
+        for muxer in taken.evicted:
+            muxer.end(GoAway.NORMAL)
+        return taken.granted
 
     async def _send_queued(self) -> None:
         """Send queued frames in a task apart from reading, so that two peers with full sockets do

@@ -6,6 +6,8 @@ as C1 refer to the regression tests in tests/wire/gossip/test_gossip_stock.py.
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import secrets
 from typing import Any
 
@@ -25,9 +27,11 @@ from methrics._vendor.libp2p.custom_types import StreamHandlerFn, TProtocol
 from methrics._vendor.libp2p.host.basic_host import BasicHost
 from methrics._vendor.libp2p.identity.identify_push.identify_push import ID_PUSH
 from methrics._vendor.libp2p.io.abc import ReadWriteCloser
+from methrics._vendor.libp2p.metrics.swarm import SwarmEvent
 from methrics._vendor.libp2p.network.config import ConnectionConfig
 from methrics._vendor.libp2p.network.connection.raw_connection import RawConnection
 from methrics._vendor.libp2p.network.connection.swarm_connection import SwarmConn
+from methrics._vendor.libp2p.network.exceptions import SwarmException
 from methrics._vendor.libp2p.network.swarm import Swarm
 from methrics._vendor.libp2p.peer.id import ID
 from methrics._vendor.libp2p.peer.peerstore import PeerStore
@@ -40,11 +44,18 @@ from methrics._vendor.libp2p.transport.tcp.tcp import TCP
 from methrics._vendor.libp2p.transport.upgrader import TransportUpgrader
 from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters
-from methrics.node.network.libp2p.muxer import Muxer, Unread
+from methrics.node.network.libp2p.frames import GoAway
+from methrics.node.network.libp2p.muxer import Muxer, Unread, stream_shares
+from methrics.node.network.libp2p.origins import Origins
+from methrics.node.network.libp2p.places import Place, Places
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.libp2p.stream import Stream
+from methrics.node.shares import Shares
 
 _CHUNK = 65_536
+
+_LOCAL_HOSTS_MAX = 4
+"""Most addresses of this machine that are noted."""
 
 
 class BufferedStream(ReadWriteCloser):
@@ -88,12 +99,21 @@ class _Muxers(MuxerMultistream):
 
     settings: GossipSettings
     all_unread: Unread
+    all_streams: Shares[Muxer]
+    origins: Origins
 
     @override
     async def new_conn(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
         protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
-        muxer = Muxer(conn, peer_id, self.settings, self.all_unread)
+        origin = self.origins.token(_host_of(conn))
+        muxer = Muxer(conn, peer_id, self.settings, self.all_unread, self.all_streams, origin)
         return self._annotate_connection(muxer, conn, protocol)
+
+
+def _host_of(conn: ISecureConn | IRawConnection | ReadWriteCloser) -> str | None:
+    """Return the IP address of the other side, if the transport knows it."""
+    address = conn.get_remote_address()
+    return None if address is None else address[0]
 
 
 class _ConnectionEndedError(Exception):
@@ -101,9 +121,17 @@ class _ConnectionEndedError(Exception):
 
 
 class GuardedSwarm(Swarm):
-    """Mends C1, C2 and C3 (see its methods), and forgets the addresses of peers that disconnect."""
+    """Mends C1, C2 and C3 (see its methods), shares the places for connections fairly, and forgets
+    the addresses of peers that disconnect."""
 
     counters: Counters
+    places: Places
+    origins: Origins
+    listed: set[ID]
+    """Peers that the operator or the app has named."""
+    local_hosts: set[str]
+    """The addresses of this machine to which peers have connected."""
+    _admitted: dict[ReadWriteCloser, Place]
 
     @override
     def set_stream_handler(self, stream_handler: StreamHandlerFn) -> None:
@@ -124,16 +152,47 @@ class GuardedSwarm(Swarm):
         super().set_stream_handler(guarded)
 
     @override
+    async def _handle_inbound_connection(
+        self, read_write_closer: ReadWriteCloser, maddr: Multiaddr
+    ) -> None:
+        """Accept a connection if there is a place for it. C3: stock counts the connections of the
+        swarm's whole life, and refuses a newcomer while idle connections hold all places."""
+        place = self.places.take(self.origins.token(_host_of(read_write_closer)), listed=False)
+        if place is not None:
+            self._admitted[read_write_closer] = place
+            self._note_local(read_write_closer)
+            try:
+                with place.scope:
+                    await self._do_handle_inbound_connection(read_write_closer, maddr, SwarmEvent())
+            finally:
+                del self._admitted[read_write_closer]
+                self.places.give(place)
+        with trio.move_on_after(1) as scope, contextlib.suppress(Exception):
+            scope.shield = True
+            await read_write_closer.close()
+
+    def _note_local(self, read_write_closer: ReadWriteCloser) -> None:
+        stream = getattr(read_write_closer, "stream", None)
+        if isinstance(stream, trio.SocketStream):
+            with contextlib.suppress(OSError):
+                host = str(stream.socket.getsockname()[0])
+                if len(self.local_hosts) < _LOCAL_HOSTS_MAX:
+                    self.local_hosts.add(host)
+
+    @override
     async def upgrade_inbound_raw_conn(
         self, raw_conn: IRawConnection, maddr: Multiaddr
     ) -> IMuxedConn:
-        """C3: stock keeps the task and slot of an inbound connection until the swarm ends, so a
-        listener accepts only a fixed number of connections in its life. Here both are freed when
-        the connection ends."""
+        """C3: stock keeps the task of an inbound connection until the swarm ends. Here it ends with
+        the connection."""
+        place: Place | None = None
         if isinstance(raw_conn, RawConnection):
+            place = self._admitted.get(raw_conn.stream)
             raw_conn.stream = BufferedStream(raw_conn.stream)
         muxed = await super().upgrade_inbound_raw_conn(raw_conn, maddr)
         if isinstance(muxed, Muxer):
+            if place is None or not self._settle(place, muxed):
+                muxed.end(GoAway.NORMAL)
             await muxed.event_closed.wait()
         raise _ConnectionEndedError
 
@@ -141,9 +200,27 @@ class GuardedSwarm(Swarm):
     async def upgrade_outbound_raw_conn(
         self, raw_conn: IRawConnection, peer_id: ID, pre_scope: Any = None
     ) -> SwarmConn:
+        origin = self.origins.token(_host_of(raw_conn))
         if isinstance(raw_conn, RawConnection):
             raw_conn.stream = BufferedStream(raw_conn.stream)
-        return await super().upgrade_outbound_raw_conn(raw_conn, peer_id, pre_scope)
+        place = self.places.take(origin, listed=peer_id in self.listed)
+        if place is None:
+            await raw_conn.close()
+            raise SwarmException("all places for connections are taken")
+        settled = False
+        try:
+            conn = await super().upgrade_outbound_raw_conn(raw_conn, peer_id, pre_scope)
+            if isinstance(conn.muxed_conn, Muxer):
+                settled = self._settle(place, conn.muxed_conn)
+                if not settled:
+                    conn.muxed_conn.end(GoAway.NORMAL)
+            return conn
+        finally:
+            if not settled:
+                self.places.give(place)
+
+    def _settle(self, place: Place, muxer: Muxer) -> bool:
+        return self.places.settle(place, muxer, listed=muxer.peer_id in self.listed)
 
     @override
     async def notify_disconnected(self, conn: INetConn) -> None:
@@ -167,11 +244,32 @@ class GuardedSwarm(Swarm):
 
 
 class QuietHost(BasicHost):
-    """Answers identify and ping requests, sends none, and ignores addresses that peers push."""
+    """Answers identify and ping requests, sends none by itself, and ignores addresses that peers
+    push."""
 
-    def __init__(self, network: Swarm) -> None:
+    def __init__(self, network: GuardedSwarm) -> None:
         super().__init__(network, disable_identify_address_discovery=True)
         self.multiselect.remove_handler(ID_PUSH)
+        self._guarded = network
+
+    @override
+    def get_addrs(self) -> list[Multiaddr]:
+        """Return the addresses to dial, for the signed record. If the host listens on all
+        interfaces, these are the ones that peers have used. (Stock names 0.0.0.0.)"""
+        found: list[Multiaddr] = []
+        for addr in self.listen_addrs():
+            name, host = addr.protocols()[0].name, addr.value_for_protocol(addr.protocols()[0].code)
+            if not ipaddress.ip_address(host).is_unspecified:
+                found.append(addr)
+                continue
+            rest = str(addr).removeprefix(f"/{name}/{host}")
+            used = (one for one in self._guarded.local_hosts if (":" in one) == (name == "ip6"))
+            found.extend(Multiaddr(f"/{name}/{one}{rest}") for one in sorted(used))
+        return found
+
+    def listen_addrs(self) -> list[Multiaddr]:
+        """Return the addresses on which the host listens."""
+        return super().get_addrs()
 
     @override
     def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:
@@ -182,6 +280,7 @@ class QuietHost(BasicHost):
 def build_host(seed: bytes | None, settings: GossipSettings, counters: Counters) -> QuietHost:
     """Return a host whose key is made from `seed` (32 bytes), or, if it is None, a new key that is
     not stored."""
+    origins = Origins(secrets.token_bytes(32))
     key_pair = create_new_key_pair(seed if seed is not None else secrets.token_bytes(32))
     peer_id = ID.from_pubkey(key_pair.public_key)
     # C9: libp2p's own `new_host` also accepts plaintext and offers secio.
@@ -192,10 +291,13 @@ def build_host(seed: bytes | None, settings: GossipSettings, counters: Counters)
     own_muxers = _Muxers(muxers)
     own_muxers.settings = settings
     own_muxers.all_unread = Unread(settings.unread_max)
+    own_muxers.all_streams = stream_shares(settings)
+    own_muxers.origins = origins
     upgrader.muxer_multistream = own_muxers
     peerstore = PeerStore()
     peerstore.add_key_pair(peer_id, key_pair)
-    most = settings.connections_max
+    most = 2 * settings.connections_max  # `Places` is stricter, and counts those that still close
+    negotiate = settings.negotiate_time_max
     swarm = GuardedSwarm(
         peer_id,
         peerstore,
@@ -208,9 +310,16 @@ def build_host(seed: bytes | None, settings: GossipSettings, counters: Counters)
             max_connections=most,
             inbound_upgrade_timeout=settings.dial_time_max,
             outbound_upgrade_timeout=settings.dial_time_max,
+            inbound_stream_protocol_negotiation_timeout=negotiate,
+            outbound_stream_protocol_negotiation_timeout=negotiate,
         ),
     )
     swarm.counters = counters
+    swarm.places = Places(settings, counters)
+    swarm.origins = origins
+    swarm.listed = set()
+    swarm.local_hosts = set()
+    swarm._admitted = {}
     return QuietHost(swarm)
 
 

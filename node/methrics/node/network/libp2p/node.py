@@ -8,15 +8,16 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 
 import trio
+from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
-from methrics._vendor.libp2p.peer.id import ID
-from methrics._vendor.libp2p.tools.anyio_service import background_trio_service
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.dialing import Dialer, check_free, parse_listen, parse_peer_addr
+from methrics.node.network.libp2p.exchange import Exchange
+from methrics.node.network.libp2p.gossip import Gossip
+from methrics.node.network.libp2p.muxer import Muxer
 from methrics.node.network.libp2p.network import GuardedSwarm, QuietHost, build_host, close_host
-from methrics.node.network.libp2p.pubsub import Gossip
+from methrics.node.network.libp2p.reach import reach_of
 from methrics.node.network.libp2p.requests import Requests, parse_peer
-from methrics.node.network.libp2p.router import Router
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.swarm import (
     Body,
@@ -35,16 +36,16 @@ class GossipSwarm:
     def __init__(
         self,
         host: QuietHost,
+        network: GuardedSwarm,
         gossip: Gossip,
-        router: Router,
         dialer: Dialer,
         requests: Requests,
         counters: Counters,
         nursery: trio.Nursery,
     ) -> None:
         self._host = host
+        self._network = network
         self._gossip = gossip
-        self._router = router
         self._dialer = dialer
         self._requests = requests
         self._counters = counters
@@ -58,42 +59,49 @@ class GossipSwarm:
 
     @property
     def addrs(self) -> tuple[str, ...]:
-        return tuple(str(addr) for addr in self._host.get_addrs())
+        return tuple(str(addr) for addr in self._host.listen_addrs())
 
     async def join(self, topic: str, validator: Validator) -> None:
-        if topic in self._gossip.validators:
+        await trio.lowlevel.checkpoint()
+        if topic in self._gossip.validation.validators:
             raise ConfigError("joined-twice", f"the topic {topic} is joined already")
-        self._gossip.validators[topic] = validator
-        await self._gossip.subscribe(topic)
+        self._gossip.join(topic, validator)
 
     async def publish(self, topic: str, data: Body) -> int:
         await trio.lowlevel.checkpoint()
         if isinstance(data, bytes):
             check_message(data)
-        for peer in self._router.targets(topic):
-            await self._gossip.wait_for_room(peer)
-        targets = self._router.targets(topic)
-        if not targets:
-            raise UnreachableError(
-                "no-peers", f"no connected peer has joined {topic}", "check the bootstrap addresses"
-            )
+        if not self.peers(topic):
+            raise _no_peers(topic)
         if not isinstance(data, bytes):
             data = await data()
             check_message(data)
-        frame = self._gossip.own_frame(topic, data)
-        handed = sum(self._router.push(peer, frame) for peer in targets)
-        if not handed:
-            raise UnreachableError("no-peers", f"every peer that has joined {topic} is stalled")
-        self._counters.published += 1
-        return handed
+            if not self.peers(topic):
+                raise _no_peers(topic)
+        return self._gossip.publish(topic, data)
+
+    async def wait_for_room(self, topic: str) -> None:
+        await self._gossip.wait_for_room(topic)
+
+    def judge_again(self, topic: str, on: bytes) -> int:
+        return self._gossip.judge_again(topic, on)
+
+    def origin(self, peer: PeerId) -> bytes:
+        peer_id = parse_peer(peer)
+        for conn in [] if peer_id is None else self._network.get_connections(peer_id):
+            if isinstance(conn.muxed_conn, Muxer):
+                return conn.muxed_conn.origin
+        return b""
 
     async def dial(self, addr: str) -> PeerId:
         info = parse_peer_addr(addr)
-        await self._dialer.dial(info)
+        await self._dialer.dial(info, listed=True)
         return str(info.peer_id)
 
     def keep(self, addr: str) -> None:
-        self._nursery.start_soon(self._dialer.keep, parse_peer_addr(addr))
+        info = parse_peer_addr(addr)
+        self._gossip.make_direct(str(info.peer_id))
+        self._nursery.start_soon(self._dialer.keep, info)
 
     def serve(self, protocol: str, handler: Handler, *, request_max: int) -> None:
         if protocol in self._served:
@@ -106,29 +114,47 @@ class GossipSwarm:
     ) -> bytes:
         await trio.lowlevel.checkpoint()
         peer_id = parse_peer(peer)
-        if peer_id is None or not self._host.get_network().get_connections(peer_id):
+        if peer_id is None or not self._network.get_connections(peer_id):
             raise UnreachableError("not-connected", "the peer is not connected")
         with trio.move_on_after(timeout):
             return await self._requests.ask(peer_id, protocol, body, reply_max)
         raise UnreachableError("too-slow", f"the peer did not answer within {timeout:g} s")
 
     def peers(self, topic: str) -> frozenset[PeerId]:
-        return frozenset(str(peer) for peer in self._router.topic_peers(topic))
+        return self._gossip.topic_peers(topic)
 
     async def wait_for_peers(self, topic: str, n: int) -> None:
         await trio.lowlevel.checkpoint()
-        while len(self._router.topic_peers(topic)) < n:
+        while len(self.peers(topic)) < n:
             await self._gossip.changed.wait()
 
     def statistics(self) -> SwarmStatistics:
-        shared: set[ID] = set()
-        for topic in self._gossip.validators:
-            shared |= self._router.topic_peers(topic)
+        mesh, own = self._gossip.mesh.statistics(), asdict(self._counters)
+        shared: set[PeerId] = set()
+        for topic in self._gossip.validation.validators:
+            shared |= self.peers(topic)
+        own["malformed"] += mesh.malformed
         return SwarmStatistics(
             connections=len(self._host.get_live_peers()),
             topic_peers=len(shared),
-            **asdict(self._counters),
+            published=mesh.published,
+            received=mesh.received,
+            received_bytes=mesh.received_bytes,
+            duplicates=mesh.duplicates,
+            accepted=mesh.accepted,
+            ignored=mesh.ignored + mesh.unseen,
+            rejected=mesh.rejected,
+            limited=mesh.limited,
+            waiting=mesh.waiting,
+            waiting_dropped=mesh.waiting_dropped,
+            **own,
         )
+
+
+def _no_peers(topic: str) -> UnreachableError:
+    return UnreachableError(
+        "no-peers", f"no connected peer has joined {topic}", "check the bootstrap addresses"
+    )
 
 
 @contextlib.asynccontextmanager
@@ -144,6 +170,8 @@ async def open_swarm(
     address, the swarm only dials, as apps do. `seed`: the 32-byte seed of the host key. Without it,
     the host key and the peer id are new and are not stored. Raises `ConfigError` if an address does
     not parse or cannot be listened on, or if its port is in use.
+
+    When the block ends, messages that are queued are still written, for a bounded time.
     """
     if seed is not None and len(seed) != 32:
         raise ConfigError("bad-seed", f"a host key seed has 32 bytes, this one has {len(seed)}")
@@ -153,43 +181,46 @@ async def open_swarm(
         check_free(addr)
     counters = Counters()
     host = build_host(seed, settings, counters)
-    network = host.get_network()
-    if not isinstance(network, GuardedSwarm):
-        raise TypeError("build_host makes a host on a GuardedSwarm")
-    rng = random.SystemRandom()
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
-        async with (
-            _running(host, settings, counters, rng, nursery) as (gossip, router),
-            host.run(listen_addrs=addrs),
-        ):
+        swarm = _assemble(host, settings, counters, addrs, nursery)
+        async with host.run(listen_addrs=addrs):
             try:
                 if len(host.get_transport_addrs()) < len(addrs):
                     raise ConfigError("cannot-listen", f"cannot listen on {', '.join(listen)}")
-                dialer = Dialer(host, network, settings, counters, rng)
-                requests = Requests(host, settings, counters)
-                yield GossipSwarm(host, gossip, router, dialer, requests, counters, nursery)
+                nursery.start_soon(swarm._gossip.run)
+                yield swarm
             except Exception as error:  # noqa: BLE001 - raised again below
                 failure = error
             finally:
+                await swarm._gossip.flush()
                 await close_host(host)
         nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure  # outside the nurseries, which would wrap it in exception groups
 
 
-@contextlib.asynccontextmanager
-async def _running(
+def _assemble(
     host: QuietHost,
     settings: GossipSettings,
     counters: Counters,
-    rng: random.Random,
+    addrs: Sequence[Multiaddr],
     nursery: trio.Nursery,
-) -> AsyncIterator[tuple[Gossip, Router]]:
-    """Run the two gossip services. They must run before the host listens (C8): otherwise a stream
-    that arrives early would end the host."""
-    router = Router(settings, counters, rng)
-    gossip = Gossip(host, router, settings, counters, nursery)
-    async with background_trio_service(gossip), background_trio_service(router):
-        await gossip.wait_until_ready()
-        yield gossip, router
+) -> GossipSwarm:
+    """Make the services of a host. They must exist before the host listens (C8): otherwise a stream
+    that arrives early would find no handler."""
+    network = host.get_network()
+    if not isinstance(network, GuardedSwarm):
+        raise TypeError("build_host makes a host on a GuardedSwarm")
+    rng = random.SystemRandom()
+    reach = reach_of(_ip_of(addr) for addr in addrs) if addrs else None
+    dialer = Dialer(host, network, settings, counters, rng)
+    exchange = Exchange(host, network, dialer, settings, counters, nursery, reach)
+    gossip = Gossip(host, network, exchange, settings, counters, nursery, rng)
+    requests = Requests(host, network, settings, counters)
+    return GossipSwarm(host, network, gossip, dialer, requests, counters, nursery)
+
+
+def _ip_of(addr: Multiaddr) -> str:
+    """Return the IP address of a parsed address to listen on."""
+    return str(addr.value_for_protocol(addr.protocols()[0].code))

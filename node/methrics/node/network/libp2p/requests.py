@@ -3,9 +3,17 @@
 A request or reply is a length (four bytes, big-endian) and then that many bytes. The protocol name
 of the stream defines their meaning. If a request is not answered (it is refused, oversize or too
 slow, or its handler fails), the stream is reset without a reason.
+
+Handlers share a bounded number of slots, of which no network gets more than its portion. A request
+takes a slot only when it has arrived whole, so that slow peers hold none. While it arrives, it must
+keep a least pace, and holds a part of a bounded number of bytes. When these are all taken, the
+slowest request makes room, from the network that holds most.
 """
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
 
 import trio
 
@@ -17,8 +25,12 @@ from methrics._vendor.libp2p.io.exceptions import IOException
 from methrics._vendor.libp2p.peer.id import ID
 from methrics.node.network.guards import run_handler
 from methrics.node.network.libp2p.counters import Counters
+from methrics.node.network.libp2p.muxer import Muxer
+from methrics.node.network.libp2p.network import GuardedSwarm
+from methrics.node.network.libp2p.pace import Pace
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.swarm import Body, Handler, PeerId, bytes_of
+from methrics.node.shares import Shares
 from methrics.schema.errors import UnreachableError
 
 _LENGTH = 4
@@ -28,25 +40,33 @@ class OversizeError(Exception):
     """The peer announced more bytes than are allowed."""
 
 
-async def read_message(stream: INetStream, most: int) -> bytes:
-    """Return the body of the next message on `stream`, and read no byte after it.
+async def read_message(
+    stream: INetStream,
+    most: int,
+    begun: Callable[[int], None] = lambda _: None,
+    moved: Callable[[int], None] = lambda _: None,
+) -> bytes:
+    """Return the body of the next message on `stream`, and read no byte after it. `begun` is called
+    with the length of the body, and `moved` with the number of bytes whenever some arrive.
 
     Raises OversizeError for a length over `most` bytes, and IOException if the stream ends early.
     """
-    header = await _read_exactly(stream, _LENGTH)
+    header = await _read_exactly(stream, _LENGTH, moved)
     length = int.from_bytes(header, "big")
     if length > most:
         raise OversizeError
-    return await _read_exactly(stream, length)
+    begun(length)
+    return await _read_exactly(stream, length, moved)
 
 
-async def _read_exactly(stream: INetStream, n: int) -> bytes:
+async def _read_exactly(stream: INetStream, n: int, moved: Callable[[int], None]) -> bytes:
     data = bytearray()
     while len(data) < n:
         part = await stream.read(n - len(data))
         if not part:
             raise IOException("the stream ended early")
         data += part
+        moved(len(part))
     return bytes(data)
 
 
@@ -54,29 +74,61 @@ async def _write_message(stream: INetStream, body: bytes) -> None:
     await stream.write(len(body).to_bytes(_LENGTH, "big") + body)
 
 
+class _NoRoomError(Exception):
+    """Too many bytes of requests are arriving."""
+
+
+class _Arriving:
+    """A request whose bytes arrive. `scope` ends when they are too slow, or must make room."""
+
+    def __init__(self, settings: GossipSettings) -> None:
+        now = trio.current_time()
+        self.pace = Pace(now, grace=settings.read_grace, rate=settings.rate_least)
+        self.scope = trio.CancelScope(deadline=self.pace.deadline)
+
+
 class Requests:
     """Sends and answers requests on one host."""
 
-    def __init__(self, host: BasicHost, settings: GossipSettings, counters: Counters) -> None:
+    def __init__(
+        self,
+        host: BasicHost,
+        network: GuardedSwarm,
+        settings: GossipSettings,
+        counters: Counters,
+    ) -> None:
         self._host = host
+        self._network = network
         self._settings = settings
         self._counters = counters
-        self._running: dict[ID, int] = {}
+        self._running: Counter[ID] = Counter()
+        self._slots: Shares[ID] = Shares(
+            settings.requests_max,
+            per_holder=settings.requests_per_peer,
+            reserve=settings.requests_listed,
+            per_listed=settings.requests_per_peer,
+            evicts=False,
+        )
+        self._arriving: Shares[_Arriving] = Shares(
+            settings.requests_bytes,
+            per_holder=settings.requests_bytes // 4,
+            reserve=settings.requests_bytes // 8,
+            floor=settings.rate_least,
+        )
 
     def serve(self, protocol: str, handler: Handler, request_max: int) -> None:
         """Answer requests of `protocol` with `handler` from now on."""
 
         async def answer(stream: INetStream) -> None:
             peer_id = stream.muxed_conn.peer_id
-            mine = self._running.get(peer_id, 0)
-            busy = sum(self._running.values()) >= self._settings.requests_max
-            if busy or mine >= self._settings.requests_per_peer:
+            if self._running[peer_id] >= self._settings.requests_per_peer:
                 self._counters.requests_refused += 1
                 await stream.reset()
                 return
-            self._running[peer_id] = mine + 1
+            self._running[peer_id] += 1
             try:
-                await self._answer(stream, handler, request_max)
+                if not await self._answer(stream, handler, request_max):
+                    await stream.reset()
             finally:
                 self._running[peer_id] -= 1
                 if not self._running[peer_id]:
@@ -84,27 +136,72 @@ class Requests:
 
         self._host.set_stream_handler(TProtocol(protocol), answer)
 
-    async def _answer(self, stream: INetStream, handler: Handler, request_max: int) -> None:
-        limit = self._settings.request_time_max
-        with trio.move_on_after(limit):
+    async def _answer(self, stream: INetStream, handler: Handler, request_max: int) -> bool:
+        """Answer one request; return whether the peer got a reply."""
+        with trio.move_on_after(self._settings.request_time_max):
             try:
-                body = await read_message(stream, request_max)
-                peer = str(stream.muxed_conn.peer_id)
-                reply = await run_handler(handler, peer, body, limit)
-                if reply is None:
-                    self._counters.handler_errors += 1
-                    await stream.reset()
-                    return
-                await _write_message(stream, reply)
-                await stream.close()
+                body = await self._read(stream, request_max)
+                if body is not None and self._take_slot(stream):
+                    try:
+                        reply = await self._handle(stream, handler, body)
+                    finally:
+                        self._slots.give(stream.muxed_conn.peer_id, 1)
+                    if reply is None:
+                        self._counters.handler_errors += 1
+                        return False
+                    await _write_message(stream, reply)
+                    await stream.close()
+                    self._counters.requests += 1
+                    return True
             except (BaseLibp2pError, OversizeError):
-                self._counters.requests_refused += 1
-                await stream.reset()
-                return
-            self._counters.requests += 1
-            return
+                pass  # counted below
         self._counters.requests_refused += 1
-        await stream.reset()
+        return False
+
+    async def _handle(self, stream: INetStream, handler: Handler, body: bytes) -> bytes | None:
+        peer = str(stream.muxed_conn.peer_id)
+        return await run_handler(handler, peer, body, self._settings.request_time_max)
+
+    def _holder(self, stream: INetStream) -> tuple[bytes, bool]:
+        """Return the network of the peer (or the peer, if that is not known), and whether the peer
+        is listed."""
+        muxer = stream.muxed_conn
+        origin = muxer.origin if isinstance(muxer, Muxer) else b""
+        return origin or muxer.peer_id.to_bytes(), muxer.peer_id in self._network.listed
+
+    def _take_slot(self, stream: INetStream) -> bool:
+        origin, listed = self._holder(stream)
+        peer_id, now = stream.muxed_conn.peer_id, trio.current_time()
+        return self._slots.take(peer_id, origin, now, listed=listed).granted
+
+    async def _read(self, stream: INetStream, request_max: int) -> bytes | None:
+        """Read a request. Return None if its bytes arrive too slowly, or there is no room."""
+        one = _Arriving(self._settings)
+        origin, listed = self._holder(stream)
+
+        def begun(length: int) -> None:
+            now = trio.current_time()
+            taken = self._arriving.take(one, origin, now, max(length, 1), listed=listed)
+            for other in taken.evicted:
+                self._counters.evicted += 1
+                other.scope.cancel()
+            if not taken.granted:
+                raise _NoRoomError
+
+        def moved(n: int) -> None:
+            now = trio.current_time()
+            one.pace.moved(n, now)
+            one.scope.deadline = one.pace.deadline
+            self._arriving.progress(one, n, now)
+
+        try:
+            with one.scope:
+                return await read_message(stream, request_max, begun, moved)
+        except _NoRoomError:
+            pass  # the caller counts it
+        finally:
+            self._arriving.give(one)
+        return None
 
     async def ask(self, peer_id: ID, protocol: str, body: Body, reply_max: int) -> bytes:
         """Send a request and return the peer's reply. Raises `UnreachableError` if there is no

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from methrics.node.mesh.limits import MeshSettings
 from methrics.schema.errors import ConfigError
-from methrics.schema.wire.limits import BUNDLE_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,26 +13,14 @@ class GossipSettings:
     """The limits and intervals of one swarm. The defaults suit an aggregator on a small public
     machine.
 
-    `message_max` must be the same on every node of a network. Otherwise, if one node publishes a
-    message that is too large for another, the other node lowers the peer score of honest peers.
+    "Listed" peers are those that the operator or the app has named (`keep`, `dial`).
     """
 
-    message_max: int = BUNDLE_MAX
-    """Most bytes of one message."""
+    mesh: MeshSettings = field(default_factory=MeshSettings)
+    """The limits of gossip itself."""
     frame_max: int = 1_048_576
     """Most bytes of one gossip frame, which may contain several messages; go- and js-libp2p have
     the same limit."""
-    degree: int = 6
-    degree_low: int = 4
-    degree_high: int = 12
-    """Mesh peers per topic: the number aimed at, the least and the most (gossipsub 1.1
-    defaults)."""
-    heartbeat: float = 1.0
-    """Seconds between two heartbeats, which repair the mesh and send IHAVE."""
-    seen_ttl: float = 120.0
-    """Seconds for which a content is remembered: longer than a message needs to reach all nodes."""
-    seen_max: int = 65_536
-    """Most contents that are remembered: enough for 120 s at over 500 messages a second."""
     validators_per_peer: int = 8
     validators_max: int = 32
     """Most validators that run at once, for one forwarder and in all. When as many run, the next
@@ -43,26 +31,57 @@ class GossipSettings:
     byte_rate: float = 16_777_216.0
     """Messages and bytes per second above which a forwarder is read more slowly: three times the
     largest load for which the network is designed, so that honest peers stay below."""
-    queue_wait: int = 24
-    """Messages queued to one peer at which `publish` waits; the queue holds 32 at most."""
-    stall_max: float = 2.0
-    """Seconds without a frame written to a peer, after which `publish` no longer waits for it."""
+
+    queue_frames: int = 256
+    queue_bytes: int = 8_388_608
+    """Most frames with messages, and bytes of them, that wait for one peer: about what a relay
+    publishes at once. For a peer whose queue is full, further messages are not queued."""
+    queues_bytes: int = 134_217_728
+    """Most bytes that wait for all peers; a frame that waits for several peers counts once. With
+    more, the longest queue is dropped."""
+    room_peers: int = 6
+    room_time: float = 5.0
+    """`wait_for_room` waits for room in the queues of so many peers, and for so many seconds. Slow
+    peers do not count as long as there are so many others."""
+    linger: float = 2.0
+    """Most seconds for which a swarm that is closed still writes what it has queued."""
+
+    rate_least: float = 1024.0
+    """Bytes per second that a request, a reply or a gossip frame must reach on average, while it
+    moves: a tenth of a bad telephone line. What is slower is ended."""
+    read_grace: float = 5.0
+    """Seconds for which a request, a reply or a frame that we read may stop."""
     write_time_max: float = 30.0
-    """Most seconds for which a write waits until the peer reads; then the peer is dropped."""
+    """Seconds for which a peer may stop to read what we write; then it is dropped. Longer, because
+    an honest peer that is busy with its disk stops to read."""
+
     connections_max: int = 300
-    """Most connections that are open at once, inbound and outbound together."""
+    connections_listed: int = 32
+    """Most connections that are open at once, inbound and outbound together, and how many of these
+    only listed peers may have. When all are taken, a stranger that uses its connection least makes
+    room."""
     streams_per_peer: int = 32
-    """Most streams that one peer may have open to us."""
+    streams_max: int = 2048
+    """Most streams that one peer, and all peers, may have open to us."""
+    negotiate_time_max: float = 10.0
+    """Most seconds for the two sides to agree on the protocol of a stream."""
     unread_max: int = 134_217_728
     """Most bytes received and not yet read, over all connections. With more, the connection with
     the most unread bytes is closed, so that many peers together cannot fill the memory."""
     close_wait_max: float = 60.0
     """Most seconds for which a stream that was closed here waits until the peer closes it, too."""
+
     requests_per_peer: int = 4
     requests_max: int = 64
-    """Most requests that are answered at once, for one peer and in all."""
+    requests_listed: int = 8
+    """Most requests that are answered at once, for one peer and in all, and how many of these only
+    listed peers may have."""
+    requests_bytes: int = 67_108_864
+    """Most bytes of requests that are arriving: some hundreds of the largest. A single request has
+    a quarter of them at most."""
     request_time_max: float = 30.0
     """Most seconds for one request, from its first byte to the last byte of the reply."""
+
     keepalive: float = 15.0
     """Seconds between two pings. A connection without data for three times as long is closed."""
     dial_time_max: float = 15.0
@@ -71,11 +90,15 @@ class GossipSettings:
     redial_most: float = 60.0
     """Seconds before a kept address is dialled again: the least after the first failure, doubled
     with each further failure up to the most, with jitter."""
+    exchange_dials: int = 2
+    """Most peers that are dialled at once because another peer named them (peer exchange)."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.degree_low <= self.degree <= self.degree_high:
-            raise ConfigError("bad-setting", "degrees must satisfy 0 < low <= aim <= high")
-        if not 0 < self.message_max <= self.frame_max - 1024:
+        if not self.mesh.message_max <= self.frame_max - 1024:
             raise ConfigError("bad-setting", "message_max must leave 1024 bytes of a frame")
-        if self.queue_wait > 32:
-            raise ConfigError("bad-setting", "queue_wait is at most 32, the size of the queue")
+        if self.queue_bytes < self.frame_max or self.queue_frames < 2:
+            raise ConfigError("bad-setting", "a queue has room for two frames of any size")
+        if not 0 <= self.connections_listed < self.connections_max:
+            raise ConfigError("bad-setting", "connections_listed must be below connections_max")
+        if not 0 <= self.requests_listed < self.requests_max:
+            raise ConfigError("bad-setting", "requests_listed must be below requests_max")

@@ -17,6 +17,7 @@ from methrics.node.network.libp2p import frames
 from methrics.node.network.libp2p.carrier import Carrier
 from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.frames import Flag, Type
+from methrics.node.network.libp2p.pace import Pace
 
 
 class Stream(IMuxedStream):
@@ -86,7 +87,7 @@ class Stream(IMuxedStream):
     @override
     async def write(self, data: bytes) -> None:
         """Send all of `data`. Raises MuxedStreamError if the peer reads no byte for
-        `write_time_max` seconds."""
+        `write_time_max` seconds, or is slower than `rate_least`."""
         async with self._write_lock:
             try:
                 await self._write(data)
@@ -96,8 +97,10 @@ class Stream(IMuxedStream):
 
     async def _write(self, data: bytes) -> None:
         sent = 0
+        settings = self._conn.settings
+        pace = Pace(trio.current_time(), grace=settings.write_time_max, rate=settings.rate_least)
         while sent < len(data):
-            await self._wait_for_window()
+            await self._wait_for_window(pace.deadline)
             size = min(self._send_window, frames.PAYLOAD_MAX, len(data) - sent)
             self._send_window -= size
             chunk = data if size == len(data) else data[sent : sent + size]
@@ -107,9 +110,10 @@ class Stream(IMuxedStream):
                 self._send_window += size  # cancelled before any byte of the frame was sent
                 raise
             sent += size
+            pace.moved(size, trio.current_time())
 
-    async def _wait_for_window(self) -> None:
-        with trio.move_on_after(self._conn.settings.write_time_max) as scope:
+    async def _wait_for_window(self, deadline: float) -> None:
+        with trio.move_on_at(deadline) as scope:
             while not (self._send_window or self.closed or self._closing):
                 await self._changed.wait()
         if self.closed or self._closing:
@@ -170,6 +174,11 @@ class Stream(IMuxedStream):
         exc_tb: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until the stream was reset, or its connection has ended."""
+        while not self.closed:
+            await self._changed.wait()
 
     @property
     def done(self) -> bool:
