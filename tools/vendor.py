@@ -6,16 +6,18 @@ P-256 keys) is code that this project never runs. So the wheel of methrics conta
 libp2p that it runs, and requires what these modules import.
 
 The script gets the pinned wheel with pip, which checks its hash, and follows the imports from the
-modules that `methrics.node.network.libp2p` and the tests name. It changes only imports, the
-names of loggers and the protobuf descriptor pool:
+modules that `methrics.node.network.libp2p` and the tests name. Modules that only tests need, such
+as libp2p's own GossipSub as a peer to talk to, go to `tests/wire/_vendor/stock_libp2p`, and are no
+part of the wheel. The script changes only imports, the names of loggers and the protobuf descriptor
+pool:
 
-- `libp2p` becomes `methrics._vendor.libp2p`, in the names of loggers too.
+- `libp2p` becomes `methrics._vendor.libp2p` (or `stock_libp2p`), in the names of loggers too.
 - A name that comes from a module of ABSENT becomes a class that raises NotImplementedError.
 - Generated protobuf modules use a descriptor pool of their own, so that an app may also import
   another version of libp2p.
 - The `__init__.py` of a package is emptied, unless a copied module imports a name from it.
 
-`--check` compares the files with what the script would write.
+`--check` compares the files of both copies with what the script would write.
 """
 
 from __future__ import annotations
@@ -33,9 +35,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "node" / "methrics" / "_vendor" / "libp2p"
+STOCK_OUT = ROOT / "tests" / "wire" / "_vendor" / "stock_libp2p"
 PIN = "libp2p==0.8.1 --hash=sha256:3d53daa20a6a78984c9b4ed1654d771757b187282f90376d7156c2b67828b308"
 VERSION = PIN.partition("==")[2].partition(" ")[0]
 NEW = "methrics._vendor.libp2p"
+STOCK = "stock_libp2p"
 
 ABSENT = (
     "libp2p.crypto.ecc",
@@ -81,6 +85,13 @@ def absent(name: str) -> Any:
 
     return type(name.rpartition(".")[2], (Exception,), {"__init__": refuse})
 '''
+
+STOCK_README = f"""# The part of libp2p that only the tests run
+
+Modules of py-libp2p {VERSION} (MIT and Apache-2.0), copied by `python tools/vendor.py --write`: its
+pubsub, as a stock peer for the tests of interoperability. They import all else from the copy in the
+wheel. Do not edit these files: change the script.
+"""
 
 README = f"""# The part of libp2p that methrics runs
 
@@ -168,6 +179,8 @@ class Copy:
     modules: set[str] = field(default_factory=set)
     fronts: set[str] = field(default_factory=set)
     """Packages whose `__init__.py` is copied as it is."""
+    outer: set[str] = field(default_factory=set)
+    """Modules that go to the copy of the tests."""
 
     def add(self, module: str) -> None:
         """Copy a module, the packages around it, and what it imports."""
@@ -216,7 +229,25 @@ class Copy:
         code = "".join(lines)
         if "absent(" in code:
             code = after_future(code, f"from {NEW}._absent import absent\n")
+        if module in self.outer:
+            code = self.crossed(module, path, code)
         return own_pool(renamed(code))
+
+    def crossed(self, module: str, path: str, code: str) -> str:
+        """The code of a module for the copy of the tests, in which imports name the copy that has
+        the module."""
+        lines = code.splitlines(keepends=True)
+        for one in imports(module, path, code):
+            node = one.node
+            if not isinstance(node, ast.ImportFrom) or not within(one.module, ("libp2p",)):
+                continue
+            inner = {f"{one.module}.{name}" in self.outer for name, _ in one.names}
+            stock = one.module in self.outer or inner == {True}
+            named = f"from {one.module.replace('libp2p', STOCK, 1) if stock else one.module} import"
+            lines[node.lineno - 1] = re.sub(
+                r"from [\w.]+ import", named, lines[node.lineno - 1], count=1
+            )
+        return "".join(lines)
 
 
 def stand_ins(one: Import) -> list[str]:
@@ -259,48 +290,58 @@ def own_pool(code: str) -> str:
     ).replace("_descriptor_pool.Default()", "_own.POOL")
 
 
-def starts() -> set[tuple[str, str]]:
-    """(module, name) of all that this project imports from the copy, tests included."""
+def starts(package: str) -> set[tuple[str, str]]:
+    """(module, name) of all that this project imports from a copy, tests included."""
     found = set()
     folders = [ROOT / "node/methrics/node", ROOT / "tests", ROOT / "benchmarks"]
     for path in (one for folder in folders for one in folder.rglob("*.py")):
         code = path.read_text("utf-8")
-        if NEW not in code:
+        if package not in code or "_vendor" in path.parts:
             continue
         for one in imports("", str(path), code):
-            if within(one.module, (NEW,)):
-                base = one.module.removeprefix("methrics._vendor.")
-                found |= {(base, name) for name, _ in one.names}
+            if within(one.module, (package,)):
+                found |= {("libp2p" + one.module.removeprefix(package), n) for n, _ in one.names}
     return found
 
 
-def vendored() -> dict[str, bytes]:
-    """Every file of the copy, by its path within OUT."""
+def vendored() -> dict[Path, bytes]:
+    """Every file of the two copies, by its path."""
     copy = Copy(Wheel.download())
-    for module, name in sorted(starts()):
+    for module, name in sorted(starts(NEW)):
         copy.take(module, name)
-    files = {"_absent.py": STANDIN.encode(), "README.md": README.encode(), "py.typed": b""}
+    inner = set(copy.modules)
+    for module, name in sorted(starts(STOCK)):
+        copy.take(module, name)
+    copy.outer = copy.modules - inner
+    files = {OUT / name: b"" for name in ("py.typed",)}
+    files |= {OUT / "_absent.py": STANDIN.encode(), OUT / "README.md": README.encode()}
+    files[STOCK_OUT / "README.md"] = STOCK_README.encode()
     for module in copy.modules:
         path = copy.wheel.path(module)
         assert path is not None
-        files[path.removeprefix("libp2p/")] = copy.rewrite(module).encode()
+        code = copy.rewrite(module).encode()
+        out = STOCK_OUT if module in copy.outer else OUT
+        if out is OUT or code:  # a package of the tests needs no empty `__init__.py`
+            files[out / path.removeprefix("libp2p/")] = code
         stub = path.removesuffix(".py") + ".pyi"
-        if stub in copy.wheel.files:
-            files[stub.removeprefix("libp2p/")] = renamed(copy.wheel.text(stub)).encode()
+        if out is OUT and stub in copy.wheel.files:
+            files[OUT / stub.removeprefix("libp2p/")] = renamed(copy.wheel.text(stub)).encode()
     for name, content in copy.wheel.files.items():
         if re.search(r"dist-info/.*LICENSE-", name):
-            files[name.rpartition("/")[2]] = content
+            files[OUT / name.rpartition("/")[2]] = content
     return files
 
 
-def differences(wanted: dict[str, bytes]) -> list[str]:
-    """Paths that are missing, changed or left over in OUT."""
+def differences(wanted: dict[Path, bytes]) -> list[str]:
+    """Paths that are missing, changed or left over, within the project."""
     here = {
-        str(path.relative_to(OUT)): path.read_bytes()
-        for path in OUT.rglob("*")
+        path: path.read_bytes()
+        for out in (OUT, STOCK_OUT)
+        for path in out.rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
-    return sorted(one for one in here.keys() | wanted.keys() if here.get(one) != wanted.get(one))
+    changed = (one for one in here.keys() | wanted.keys() if here.get(one) != wanted.get(one))
+    return sorted(str(one.relative_to(ROOT)) for one in changed)
 
 
 def main(arguments: list[str]) -> int:
@@ -316,10 +357,10 @@ def main(arguments: list[str]) -> int:
         print("\n".join(changed))
         return 1 if changed else 0
     for name in changed:
-        path = OUT / name
-        if name in wanted:
+        path = ROOT / name
+        if path in wanted:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(wanted[name])
+            path.write_bytes(wanted[path])
         else:
             path.unlink()
     print(f"{len(changed)} files changed, {len(wanted)} in all")

@@ -102,10 +102,8 @@ def test_the_apps_random_numbers_are_left_alone() -> None:
 
 DRAWN = """
 from methrics._vendor.libp2p.network.swarm import RetryConfig, Swarm
-from methrics._vendor.libp2p.pubsub.gossipsub import GossipSub
 waits = Swarm.__new__(Swarm)
 waits.retry_config = RetryConfig()
 waits._calculate_backoff_delay(1)
-GossipSub.select_from_minus(3, range(9), ())
 assert random.getstate() == before
 """

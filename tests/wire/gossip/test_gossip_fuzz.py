@@ -8,12 +8,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-from attacker import MESHSUB, Attacker, attack, rpc
+from attacker import MESHSUB, Attacker, attack, rpc, uvarint
 
 from methrics._vendor.libp2p.exceptions import BaseLibp2pError
 from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
 from methrics.node.network.libp2p import open_swarm
-from methrics.node.network.libp2p.rpc import uvarint
 from methrics.schema.wire.verdict import Decision
 
 TOPIC = "/methrics/1/fuzz-aaaaaaaaaaaaaaaa/cbor"

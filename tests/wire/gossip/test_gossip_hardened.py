@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator
 import attacker
 import pytest
 import trio
-from attacker import attack, rpc
+from attacker import attack, framed, rpc, uvarint
 
 from methrics._vendor.libp2p.exceptions import BaseLibp2pError
 from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
-from methrics.node.network.contents import content_id
+from methrics.node.mesh.rpc import Message, Rpc, content_id
 from methrics.node.network.libp2p import GossipSettings, open_swarm
-from methrics.node.network.libp2p.rpc import publish_frame, uvarint, validly_signed
+from methrics.node.network.libp2p.signing import validly_signed
 from methrics.schema.errors import ConfigError, UnreachableError
 from methrics.schema.wire.limits import BUNDLE_MAX
 from methrics.schema.wire.verdict import Decision
@@ -136,7 +136,7 @@ async def test_topic_that_is_no_text_is_not_noted() -> None:
     async with scene() as s, attack(s.addr) as peer:
         await peer.send(uvarint(8) + b"\x0a\x06\x08\x01\x12\x02\xff\xfe")
         await s.check_alive()
-        assert set(s.victim._gossip.peer_topics) <= {TOPIC}
+        assert s.victim.peers(TOPIC) == frozenset()
 
 
 async def test_tampered_message_does_not_shadow_the_true_one() -> None:
@@ -156,35 +156,33 @@ async def test_tampered_message_does_not_shadow_the_true_one() -> None:
 async def test_attack_unsigned_addition_to_a_signed_message() -> None:
     """No signature covers fields that protobuf does not know; go refuses a message that has some,
     and would blame us for passing it on."""
-    async with scene() as s, attack(s.addr) as peer:
+    async with scene() as s, attack(s.addr) as peer, attack(s.addr, hold_streams=True) as other:
+        await other.join(TOPIC)
         message = peer.message(TOPIC, b"padded").SerializeToString() + b"\xfa\x3f\x03pad"
-        await peer.send(publish_frame(message))
+        await peer.send(framed(b"\x12" + uvarint(len(message)) + message))
         await s.wait_for(b"padded")
+        await other.send(want(content_id(TOPIC, b"padded")))
         with trio.fail_after(PATIENCE):
-            while (kept := s.victim._router.recent.get(content_id(TOPIC, b"padded"))) is None:
-                await trio.sleep(0.01)
-        assert kept.frame == publish_frame(peer.message(TOPIC, b"padded").SerializeToString())
+            while not (passed := await other.messages()):
+                await trio.sleep(0.05)
+        assert passed[0].SerializeToString() == peer.message(TOPIC, b"padded").SerializeToString()
 
 
 async def test_attack_asking_for_the_same_message_for_ever() -> None:
     """20 bytes ask for up to 128 KiB; gossipsub 1.1 sends a message again three times at most."""
     async with scene() as s, attack(s.addr, hold_streams=True) as peer:
-        content = content_id(TOPIC, b"big")
-        subscribe = rpc_pb2.RPC.SubOpts(subscribe=True, topicid=TOPIC)
-        await peer.send(rpc(subscriptions=[subscribe]))
-        with trio.fail_after(PATIENCE):
-            while len(s.victim.peers(TOPIC)) < 1:
-                await trio.sleep(0.01)
-        pushed: list[bytes] = []
-        s.victim._router.push = lambda _, frame: pushed.append(frame) or True
-        s.victim._router.recent.put(content, TOPIC, b"frame")
-        want = rpc_pb2.ControlMessage(iwant=[rpc_pb2.ControlIWant(messageIDs=[content])])
-        await peer.send(*[rpc(control=want)] * 20)
+        await peer.join(TOPIC)
+        await s.honest.publish(TOPIC, b"big")
+        await s.wait_for(b"big")
+        await peer.send(*[want(content_id(TOPIC, b"big"))] * 20)
         await s.check_alive()
-        assert pushed.count(b"frame") == 3
-        with trio.fail_after(PATIENCE):
-            while s.victim._router._resent:
-                await trio.sleep(0.1)
+        sent = [one for one in await peer.messages() if one.data == b"big"]
+        assert 1 <= len(sent) <= 1 + 3, "the first time as gossip, or by the first IWANT"
+
+
+def want(content: bytes) -> bytes:
+    """A frame that asks for one message."""
+    return rpc(control=rpc_pb2.ControlMessage(iwant=[rpc_pb2.ControlIWant(messageIDs=[content])]))
 
 
 async def test_attack_joining_and_leaving_for_ever() -> None:
@@ -232,7 +230,7 @@ async def test_raising_validator_and_handler_do_not_end_the_host() -> None:  # C
 async def test_connections_that_come_and_go_use_up_no_slots(
     connections: int, cap: int
 ) -> None:  # C3
-    async with scene(GossipSettings(connections_max=cap)) as s:
+    async with scene(GossipSettings(connections_max=cap, connections_listed=1)) as s:
         left = iter(range(connections))
 
         async def come_and_go() -> None:
@@ -268,8 +266,7 @@ async def test_oversize_frame_does_not_partition() -> None:  # C4
         b.keep(a.addrs[0])
         with trio.fail_after(PATIENCE):
             await b.wait_for_peers(TOPIC, 1)
-        (target,) = b._router.topic_peers(TOPIC)
-        b._router.push(target, publish_frame(bytes(2_000_000)))
+        b._gossip._peers[a.peer_id].put(Rpc(messages=(Message(b"", bytes(2_000_000), b"", "t"),)))
         with trio.fail_after(PATIENCE):
             while b.peers(TOPIC):
                 await trio.sleep(0.01)
@@ -281,12 +278,12 @@ async def test_oversize_frame_does_not_partition() -> None:  # C4
 
 async def test_dead_stream_on_a_living_connection_heals() -> None:  # C4
     async with scene() as s:
-        (target,) = s.honest._router.topic_peers(TOPIC)
-        peers = s.honest._gossip.peers
-        dead = peers[target]
-        await dead.reset()
+        peers = s.honest._gossip._peers
+        dead = peers[s.victim.peer_id]
+        (stream,) = [one for one in dead.muxer._streams.values() if not one.inbound]
+        await stream.reset()
         with trio.fail_after(PATIENCE):
-            while peers.get(target, dead) is dead:
+            while peers.get(s.victim.peer_id, dead) is dead:
                 await trio.sleep(0.01)
         await s.check_alive()
 
@@ -305,6 +302,7 @@ async def test_message_over_the_cap_is_refused_and_costs_its_sender() -> None:
 async def test_five_hundred_messages_at_once_all_arrive() -> None:  # C5, C6
     async with scene() as s:
         for n in range(500):
+            await s.honest.wait_for_room(TOPIC)
             await s.honest.publish(TOPIC, b"burst %d" % n)
         for n in range(500):
             await s.wait_for(b"burst %d" % n)
@@ -312,15 +310,18 @@ async def test_five_hundred_messages_at_once_all_arrive() -> None:  # C5, C6
 
 @pytest.mark.shows("MARS-2")
 async def test_messages_are_signed_and_hold_no_address() -> None:  # C7
-    key_owner = GossipSettings()
-    assert key_owner.message_max == BUNDLE_MAX
-    async with scene() as s:
-        frame = s.honest._gossip.own_frame(TOPIC, b"look")
-        message = rpc_pb2.RPC.FromString(frame[1:] if frame[0] < 0x80 else frame[2:]).publish[0]
+    async with scene() as s, attack(s.addr, hold_streams=True) as peer:
+        await peer.join(TOPIC)
+        await s.victim.publish(TOPIC, b"look")
+        with trio.fail_after(PATIENCE):
+            while not (got := await peer.messages()):
+                await trio.sleep(0.05)
+        assert got[0].from_id == s.victim._host.get_id().to_bytes()
+        message = Message(got[0].from_id, got[0].data, got[0].seqno, TOPIC, got[0].signature)
         assert validly_signed(message)
-        assert str(s.honest._host.get_id().to_bytes().hex()) == message.from_id.hex()
-        hello = s.victim._gossip.get_hello_packet()
-        assert not hello.HasField("senderRecord")
+        frames = await peer.frames()
+        assert not any(frame.HasField("senderRecord") for frame in frames)
+        assert not any(socket.inet_aton("127.0.0.1") in f.SerializeToString() for f in frames)
 
 
 async def test_fresh_host_key_per_swarm_unless_a_seed_is_given() -> None:
@@ -382,22 +383,22 @@ async def test_stalled_reader_does_not_hold_up_others() -> None:
         got.append(data)
         return Decision.ACCEPT
 
-    settings = GossipSettings(stall_max=0.3)
     async with (
-        open_swarm(listen=LOOPBACK, settings=settings) as source,
+        open_swarm(listen=LOOPBACK) as source,
         open_swarm() as reader,
         attack(source.addrs[0], hold_streams=True) as staller,
     ):
         await reader.join(TOPIC, validate)
         await reader.dial(source.addrs[0])
-        await staller.send(rpc(subscriptions=[rpc_pb2.RPC.SubOpts(subscribe=True, topicid=TOPIC)]))
+        await staller.join(TOPIC)
         with trio.fail_after(PATIENCE):
             await source.wait_for_peers(TOPIC, 2)
-            for n in range(100):
-                await source.publish(TOPIC, b"%4d" % n + bytes(50_000))
-            while len(got) < 100:
-                await trio.sleep(0.01)
-        assert source.statistics().unsent > 0
+            n = 0
+            while not source.statistics().unsent:
+                assert await source.publish(TOPIC, b"%4d" % n + bytes(100_000)) >= 1
+                n += 1
+                while len(got) < n:
+                    await trio.sleep(0.001)
 
 
 async def test_prune_with_addresses_makes_us_dial_nobody() -> None:
@@ -433,12 +434,9 @@ async def test_control_flood_leaves_no_state() -> None:
             subscriptions = [rpc_pb2.RPC.SubOpts(subscribe=True, topicid=t) for t in topics]
             await stream.write(rpc(control=control, subscriptions=subscriptions))
         await s.check_alive()
-        router, gossip = s.victim._router, s.victim._gossip
-        assert {topic for _, topic in router._away} <= {TOPIC}
-        assert set(router.mesh) == {TOPIC}
-        assert len(gossip.peer_topics) <= 1 + 64
-        assert len(router.ihave_message_limits) == 0
-        assert len(router._asked) <= 64 * 4
+        state = s.victim._gossip.mesh._state
+        assert len(state.topics) <= 1 + 64
+        assert not any(topic.joined for name, topic in state.topics.items() if name != TOPIC)
 
 
 async def test_streams_beyond_the_limit_are_refused() -> None:
@@ -592,10 +590,8 @@ async def test_no_trace_of_a_peer_is_kept_when_it_has_left(
             while network.get_connections(stranger) or stranger in network.peerstore.peer_ids():
                 await trio.sleep(0.01)
         assert stranger not in network.auto_connector._recent_disconnects
-        scorer = s.victim._router.scorer
-        assert scorer is not None
-        assert stranger not in scorer.first_message_deliveries
-        assert scorer.ip_by_peer == {}
+        assert not network.places._of or stranger not in {m.peer_id for m in network.places._of}
+        assert str(stranger) not in s.victim._gossip._peers
     assert [line for line in lines.lines if "127.0.0.1" in line] == []
 
 

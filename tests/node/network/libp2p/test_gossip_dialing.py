@@ -31,6 +31,7 @@ class Network:
         self.dialled: list[float] = []
         self.connected = False
         self.known: set[ID] = set()
+        self.listed: set[ID] = set()
 
     def get_id(self) -> ID:
         return ID(b"\x00\x01x")
@@ -51,7 +52,6 @@ class Network:
     def forget(self, peer_id: ID) -> None:
         self.known.discard(peer_id)
 
-    def protect(self, *_: object) -> None: ...
     def register_notifee(self, _: object) -> None: ...
 
 

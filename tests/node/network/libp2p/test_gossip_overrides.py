@@ -11,7 +11,7 @@ import pytest
 
 from methrics.node.network import libp2p
 from methrics.node.network.libp2p.compat import override
-from methrics.node.network.libp2p.router import Router
+from methrics.node.network.libp2p.network import QuietHost
 
 
 def own_classes() -> Iterator[type]:
@@ -53,7 +53,12 @@ CLASSES = [
 
 def test_the_classes_that_replace_parts_of_libp2p_are_found() -> None:
     names = {one.__name__ for one in CLASSES}
-    assert {"Router", "Gossip", "Muxer", "Stream", "GuardedSwarm", "QuietHost"} <= names
+    assert {"Muxer", "Stream", "GuardedSwarm", "QuietHost"} <= names
+
+
+def test_nothing_is_built_on_the_pubsub_of_libp2p() -> None:
+    bases = {base.__module__ for one in CLASSES for base in one.__mro__}
+    assert not [base for base in bases if ".pubsub." in base]
 
 
 @pytest.mark.parametrize("one", CLASSES, ids=lambda one: one.__name__)
@@ -62,13 +67,13 @@ def test_each_override_is_marked_and_replaces_a_method(one: type) -> None:
 
 
 def test_a_method_that_libp2p_no_longer_has_is_found() -> None:
-    class Renamed(Router):
+    class Renamed(QuietHost):
         @override  # type: ignore[misc]
-        async def handle_graft_of_an_older_version(self) -> None: ...
+        def get_addrs_of_an_older_version(self) -> None: ...
 
-        async def heartbeat(self) -> None: ...
+        async def close(self) -> None: ...
 
     assert breaches(Renamed) == [
-        "Renamed.handle_graft_of_an_older_version replaces nothing",
-        "Renamed.heartbeat is not marked",
+        "Renamed.get_addrs_of_an_older_version replaces nothing",
+        "Renamed.close is not marked",
     ]

@@ -10,7 +10,6 @@ import socket
 import trio
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
-from methrics._vendor.libp2p.abc import INetConn
 from methrics._vendor.libp2p.exceptions import BaseLibp2pError
 from methrics._vendor.libp2p.peer.id import ID
 from methrics._vendor.libp2p.peer.peerinfo import PeerInfo, info_from_p2p_addr
@@ -129,11 +128,10 @@ class Dialer:
         self._counters = counters
         self._rng = rng
         self._kept: dict[ID, trio.Event] = {}
-        network.register_notifee(Notifee(ended=self._ended))
+        network.register_notifee(Notifee(ended=lambda conn: self.left(conn.muxed_conn.peer_id)))
 
-    def _ended(self, conn: INetConn) -> None:
-        """Wake the redial of a kept peer when its connection has ended."""
-        peer_id = conn.muxed_conn.peer_id
+    def left(self, peer_id: ID) -> None:
+        """Note that a connection of `peer_id` has ended."""
         ended = self._kept.get(peer_id)
         if ended is not None:
             self._kept[peer_id] = trio.Event()

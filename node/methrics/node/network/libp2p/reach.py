@@ -15,6 +15,8 @@ from methrics._vendor.libp2p.peer.peer_record import PEER_RECORD_ENVELOPE_DOMAIN
 _ADDRESSES_MAX = 4
 """Most addresses of one record that are dialled, so that a record does not make us scan."""
 
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+
 
 class Reach(Enum):
     """How far this node's own network reaches.
@@ -36,9 +38,13 @@ class Reach(Enum):
             return self is Reach.LOOPBACK
         if address.is_multicast or address.is_unspecified or address.is_link_local:
             return False
-        if address.is_global:
+        if self is Reach.PRIVATE and address.is_private:
             return True
-        return self is Reach.PRIVATE and address.is_private
+        if isinstance(address, ipaddress.IPv4Address):
+            return address.is_global
+        # Other ranges, and these two, translate to IPv4 addresses, which may be private.
+        translated = address.sixtofour or address.teredo
+        return address.is_global and address in _GLOBAL_UNICAST and not translated
 
 
 def reach_of(hosts: Iterable[str]) -> Reach:

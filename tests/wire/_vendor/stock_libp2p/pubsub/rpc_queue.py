@@ -19,7 +19,7 @@ import trio
 
 from methrics._vendor.libp2p.peer.id import ID
 
-from .pb import rpc_pb2
+from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from methrics._vendor.libp2p.peer.id import (
     ID,
 )
 
-from .pb import (
+from methrics._vendor.libp2p.pubsub.pb import (
     rpc_pb2,
 )
 

@@ -1,6 +1,6 @@
 import time
 
-from .base_timed_cache import (
+from stock_libp2p.tools.timed_cache.base_timed_cache import (
     BaseTimedCache,
 )
 

@@ -2,7 +2,7 @@ from collections.abc import (
     Sequence,
 )
 
-from .pb import (
+from methrics._vendor.libp2p.pubsub.pb import (
     rpc_pb2,
 )
 

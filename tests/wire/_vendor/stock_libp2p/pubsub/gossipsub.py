@@ -34,10 +34,10 @@ from methrics._vendor.libp2p.peer.peerstore import (
     PERMANENT_ADDR_TTL,
     env_to_send_in_RPC,
 )
-from methrics._vendor.libp2p.pubsub import (
+from stock_libp2p.pubsub import (
     floodsub,
 )
-from methrics._vendor.libp2p.pubsub.utils import maybe_consume_signed_record
+from stock_libp2p.pubsub.utils import maybe_consume_signed_record
 from methrics._vendor.libp2p.tools.anyio_service import (
     Service,
 )
@@ -45,29 +45,29 @@ from methrics._vendor.libp2p.utils.multiaddr_utils import (
     extract_ip_from_multiaddr as extract_ip_from_multiaddr_util,
 )
 
-from .exceptions import (
+from stock_libp2p.pubsub.exceptions import (
     NoPubsubAttached,
 )
-from .extensions import (
+from stock_libp2p.pubsub.extensions import (
     ExtensionsState,
     PeerExtensions,
     TopicObservationState,
 )
-from .mcache import (
+from stock_libp2p.pubsub.mcache import (
     MessageCache,
 )
-from .pb import (
+from methrics._vendor.libp2p.pubsub.pb import (
     rpc_pb2,
 )
-from .pubsub import (
+from stock_libp2p.pubsub.pubsub import (
     Pubsub,
 )
-from .rpc_queue import drop_rpc
-from .score import (
+from stock_libp2p.pubsub.rpc_queue import drop_rpc
+from stock_libp2p.pubsub.score import (
     PeerScorer,
     ScoreParams,
 )
-from .utils import (
+from stock_libp2p.pubsub.utils import (
     safe_bytes_from_hex,
 )
 

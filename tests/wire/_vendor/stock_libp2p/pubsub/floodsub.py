@@ -17,16 +17,16 @@ from methrics._vendor.libp2p.peer.id import (
     ID,
 )
 from methrics._vendor.libp2p.peer.peerstore import env_to_send_in_RPC
-from methrics._vendor.libp2p.pubsub.utils import maybe_consume_signed_record
+from stock_libp2p.pubsub.utils import maybe_consume_signed_record
 
-from .exceptions import (
+from stock_libp2p.pubsub.exceptions import (
     NoPubsubAttached,
     PubsubRouterError,
 )
-from .pb import (
+from methrics._vendor.libp2p.pubsub.pb import (
     rpc_pb2,
 )
-from .pubsub import (
+from stock_libp2p.pubsub.pubsub import (
     Pubsub,
 )
 

@@ -67,14 +67,14 @@ from methrics._vendor.libp2p.peer.peerdata import (
     PeerDataError,
 )
 from methrics._vendor.libp2p.peer.peerstore import env_to_send_in_RPC
-from methrics._vendor.libp2p.pubsub.extensions import (
+from stock_libp2p.pubsub.extensions import (
     ExtensionsState,
 )
-from methrics._vendor.libp2p.pubsub.utils import maybe_consume_signed_record
+from stock_libp2p.pubsub.utils import maybe_consume_signed_record
 from methrics._vendor.libp2p.tools.anyio_service import (
     Service,
 )
-from methrics._vendor.libp2p.tools.timed_cache.last_seen_cache import (
+from stock_libp2p.tools.timed_cache.last_seen_cache import (
     LastSeenCache,
 )
 from methrics._vendor.libp2p.utils import (
@@ -82,23 +82,23 @@ from methrics._vendor.libp2p.utils import (
 )
 from methrics._vendor.libp2p.utils.varint import encode_uvarint, read_varint_prefixed_bytes_limited
 
-from .pb import (
+from methrics._vendor.libp2p.pubsub.pb import (
     rpc_pb2,
 )
-from .pubsub_notifee import (
+from stock_libp2p.pubsub.pubsub_notifee import (
     PubsubNotifee,
 )
-from .rpc_queue import (
+from stock_libp2p.pubsub.rpc_queue import (
     DefaultMaxMessageSize,
     DefaultMaxSubscriptionsPerPeer,
     DefaultMaxSubscriptionsPerRPC,
     RpcQueue,
     drop_rpc,
 )
-from .subscription import (
+from stock_libp2p.pubsub.subscription import (
     TrioSubscriptionAPI,
 )
-from .validators import (
+from stock_libp2p.pubsub.validators import (
     PUBSUB_SIGNING_PREFIX,
     signature_validator,
 )

@@ -18,7 +18,7 @@ from methrics._vendor.libp2p.custom_types import (
     UnsubscribeFn,
 )
 
-from .pb import (
+from methrics._vendor.libp2p.pubsub.pb import (
     rpc_pb2,
 )
 
