@@ -15,7 +15,9 @@ from typing import Any
 from methrics._vendor.libp2p.crypto.serialization import deserialize_public_key
 from methrics._vendor.libp2p.identity.identify.pb.identify_pb2 import Identify
 from methrics._vendor.libp2p.io.exceptions import IOException
+from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
 from methrics._vendor.libp2p.security.noise.messages import NoiseHandshakePayload
+from methrics.node.mesh import wire as mesh_wire
 from methrics.node.network.libp2p import frames
 from methrics.node.network.libp2p.requests import OversizeError, read_message
 from methrics.node.relay import boxes, submit
@@ -26,7 +28,7 @@ from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import judge_bundle
 from methrics.schema.judging.judge import judge
 from methrics.schema.judging.seen import Seen
-from methrics.schema.wire import bundle, codec, envelope, items, topic
+from methrics.schema.wire import bundle, codec, envelope, items, record, topic
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "schema" / "vectors" / "v1"
@@ -150,6 +152,37 @@ def topic_seeds() -> list[bytes]:
     return [CATALOG.topic.encode(), b"/methrics/1/a-aaaaaaaaaaaaaaaa/cbor"]
 
 
+def gossip(data: bytes) -> None:
+    """What decodes can be written and read again."""
+    rpc = mesh_wire.decode(data)
+    again = mesh_wire.encode(rpc)
+    assert mesh_wire.frame_size(rpc) == len(again)
+    mesh_wire.cost(rpc)
+    for message in rpc.messages:
+        mesh_wire.signed_bytes(message)
+
+
+def gossip_seeds() -> list[bytes]:
+    """Frames of each kind, as another implementation of protobuf writes them."""
+    topic_name = CATALOG.topic
+    ids = [bytes([n] * 20) for n in range(3)]
+    signed = {"from_id": bytes(38), "data": b"data", "seqno": bytes(8), "topicIDs": [topic_name]}
+    info = rpc_pb2.PeerInfo(peerID=bytes(38), signedPeerRecord=b"record")
+    control = rpc_pb2.ControlMessage(
+        ihave=[rpc_pb2.ControlIHave(topicID=topic_name, messageIDs=ids)],
+        iwant=[rpc_pb2.ControlIWant(messageIDs=ids)],
+        graft=[rpc_pb2.ControlGraft(topicID=topic_name)],
+        prune=[rpc_pb2.ControlPrune(topicID=topic_name, backoff=60, peers=[info])],
+    )
+    joined = rpc_pb2.RPC.SubOpts(subscribe=True, topicid=topic_name)
+    frames = (
+        rpc_pb2.RPC(subscriptions=[joined]),
+        rpc_pb2.RPC(publish=[rpc_pb2.Message(**signed, signature=bytes(64), key=bytes(36))] * 2),
+        rpc_pb2.RPC(control=control),
+    )
+    return [one.SerializeToString() for one in frames]
+
+
 def yamux(data: bytes) -> None:
     parser = frames.Parser()
     for start in range(0, len(data), 1000):
@@ -215,6 +248,7 @@ TARGETS: dict[str, Target] = {
     "item": Target(split, item_seeds),
     "report": Target(items.decode_report, payload_seeds),
     "erasure": Target(items.decode_erasure, payload_seeds),
+    "record": Target(record.decode_record, payload_seeds),
     "announcement": Target(items.decode_announcement, payload_seeds),
     "catalog": Target(load, item_seeds, (CatalogError,)),
     "bundle": Target(unpack, item_seeds),
@@ -227,6 +261,7 @@ TARGETS: dict[str, Target] = {
     "describe request": Target(submit.decode_describe_request, request_seeds),
     "description": Target(submit.decode_description, request_seeds),
     "request": Target(request, prefixed_seeds, (OversizeError, IOException)),
+    "gossip": Target(gossip, gossip_seeds, (mesh_wire.WireError,)),
     "yamux": Target(yamux, yamux_seeds, (frames.BrokenError,)),
     "noise payload": Target(noise_payload, noise_seeds, GUARDED),
     "public key": Target(public_key, key_seeds, GUARDED),
