@@ -11,6 +11,8 @@ from tests.interop import javascript
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+import pypeer  # noqa: E402
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -25,3 +27,9 @@ def js_script(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFact
     packages = javascript.packages(pytestconfig, HERE)
     folder = tmp_path_factory.mktemp("js-peer")
     return javascript.assemble(packages, [HERE / "peer.mjs"], folder) / "peer.mjs"
+
+
+@pytest.fixture(scope="session")
+def stock_python(pytestconfig: pytest.Config) -> Path:
+    """The folder with py-libp2p as the package index has it."""
+    return pypeer.package(pytestconfig)

@@ -1,110 +1,16 @@
-"""A js-libp2p peer in a process of its own: `peer.mjs`, driven by JSON lines."""
+"""A stock js-libp2p peer in a process of its own: `peer.mjs`."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import json
-import os
-import subprocess
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import trio
-
-_PATIENCE = 60
-
-
-class JsPeer:
-    """Orders go in, answers and events come out."""
-
-    def __init__(self, process: trio.Process) -> None:
-        self.process = process
-        self.peer_id = ""
-        self.addr = ""
-        self.events: list[dict[str, Any]] = []
-        self._answers: dict[int, dict[str, Any]] = {}
-        self._changed = trio.Event()
-        self._n = 0
-
-    async def read(self) -> None:
-        """Take lines until the process ends."""
-        stdout = self.process.stdout
-        assert stdout is not None
-        pending = b""
-        async for part in stdout:
-            *lines, pending = (pending + part).split(b"\n")
-            for line in lines:
-                told = json.loads(line)
-                if "n" in told:
-                    self._answers[told["n"]] = told
-                else:
-                    self.events.append(told)
-            self._changed.set()
-            self._changed = trio.Event()
-
-    async def until(self, **wanted: Any) -> dict[str, Any]:
-        """The first event with these values."""
-        with trio.fail_after(_PATIENCE):
-            while True:
-                for event in self.events:
-                    if wanted.items() <= event.items():
-                        return event
-                await self._changed.wait()
-
-    async def order(self, do: str, **details: Any) -> Any:
-        """Have one thing done and return its outcome; `RuntimeError` if it failed."""
-        self._n += 1
-        n = self._n
-        assert self.process.stdin is not None
-        await self.process.stdin.send_all(
-            json.dumps({"n": n, "do": do, **details}).encode() + b"\n"
-        )
-        with trio.fail_after(_PATIENCE):
-            while n not in self._answers:
-                await self._changed.wait()
-        answer = self._answers.pop(n)
-        if "error" in answer:
-            raise RuntimeError(answer["error"])
-        return answer["ok"]
-
-    async def publish(self, topic: str, data: bytes) -> int:
-        """To how many peers js has sent it."""
-        sent = await self.order("publish", topic=topic, data=base64.b64encode(data).decode())
-        return int(sent)
-
-    def digests(self, topic: str) -> list[str]:
-        """SHA-256 of every message that js has delivered, in order."""
-        told = [e for e in self.events if e["event"] == "message" and e["topic"] == topic]
-        assert {e["type"] for e in told} <= {"signed"}
-        return [e["digest"] for e in told]
-
-    async def until_delivered(self, topic: str, messages: list[bytes]) -> None:
-        wanted = {hashlib.sha256(data).hexdigest() for data in messages}
-        with trio.fail_after(_PATIENCE):
-            while not wanted <= set(self.digests(topic)):
-                await self._changed.wait()
+from driving import StockPeer, driven
 
 
 @contextlib.asynccontextmanager
-async def js_peer(script: Path, naming: str) -> AsyncIterator[JsPeer]:
-    """A running peer; `naming` of messages is "content" or "default"."""
-    pipe = subprocess.PIPE
-    open_process = partial(trio.run_process, stdin=pipe, stdout=pipe, check=False)
-    environment = {**os.environ, "NODE_NO_WARNINGS": "1"}
-    async with trio.open_nursery() as nursery:
-        command = ["node", str(script), naming]
-        process = await nursery.start(partial(open_process, env=environment), command)
-        peer = JsPeer(process)
-        nursery.start_soon(peer.read)
-        try:
-            ready = await peer.until(event="ready")
-            peer.peer_id, peer.addr = ready["peer"], ready["addr"]
-            yield peer
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            nursery.cancel_scope.deadline = trio.current_time() + 5
+async def js_peer(script: Path, naming: str, degree: int = 6) -> AsyncIterator[StockPeer]:
+    """A running peer of this mesh degree; `naming` of messages is "content" or "default"."""
+    async with driven(["node", str(script), naming, str(degree)]) as peer:
+        yield peer

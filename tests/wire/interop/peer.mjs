@@ -1,8 +1,8 @@
 // A stock js-libp2p peer, driven by lines of JSON on standard input.
 //
-// Usage: node peer.mjs [content|default]
-// The argument chooses how it names gossip messages: by the rule of schema/SPEC.md, section 6, or
-// as js-libp2p does by itself. Each order {do, n, ...} is answered by {n, ok} or {n, error}; what
+// Usage: node peer.mjs [content|default] [degree]
+// The first argument chooses how it names gossip messages: by the rule of schema/SPEC.md, section 6,
+// or as js-libp2p does by itself; the second how many mesh peers it wants. Each order {do, n, ...} is answered by {n, ok} or {n, error}; what
 // happens unasked comes as {event, ...}. Node 20 lacks Promise.withResolvers, which libp2p uses.
 
 Promise.withResolvers ??= function () {
@@ -25,6 +25,8 @@ const { multiaddr } = await import('@multiformats/multiaddr')
 
 const ECHO = '/interop/echo/1'
 const LIMIT = 16 * 1024 * 1024
+const DEGREE = Number(process.argv[3] ?? 6)
+const MESH = DEGREE === 6 ? {} : { D: DEGREE, Dlo: 1, Dhi: DEGREE, Dout: 0, Dscore: 1 }
 
 const say = (line) => process.stdout.write(JSON.stringify(line) + '\n')
 const digest = (data) => createHash('sha256').update(data).digest('hex')
@@ -39,7 +41,7 @@ const node = await createLibp2p({
   services: {
     identify: identify(),
     ping: ping(),
-    pubsub: gossipsub(process.argv[2] === 'content' ? { msgIdFn: contentId } : {})
+    pubsub: gossipsub({ doPX: true, ...MESH, ...(process.argv[2] === 'content' ? { msgIdFn: contentId } : {}) })
   }
 })
 const { pubsub } = node.services
@@ -99,6 +101,7 @@ const orders = {
   join: async ({ topic }) => { pubsub.subscribe(topic) },
   publish: async ({ topic, data }) =>
     (await pubsub.publish(topic, Buffer.from(data, 'base64'))).recipients.length,
+  mesh: async ({ topic }) => pubsub.getMeshPeers(topic),
   ping: async ({ addr }) => await node.services.ping.ping(multiaddr(addr)),
   request: async ({ addr, protocol, size }) => {
     const stream = await node.dialProtocol(multiaddr(addr), protocol)

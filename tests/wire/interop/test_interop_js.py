@@ -5,94 +5,21 @@ The versions are those of package-lock.json.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
-from jspeer import JsPeer, js_peer
+from driving import StockPeer
+from jspeer import js_peer
+from ours import ECHO, MEGABYTES, PATIENCE, TOPIC, Ours, bundles, ours
 
 from methrics._vendor.libp2p.network.stream.exceptions import StreamError
 from methrics._vendor.libp2p.peer.id import ID
-from methrics.node.network.libp2p import GossipSettings, open_swarm
-from methrics.schema.example import example_bytes, example_catalog
-from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.gate import judge_bundle
-from methrics.schema.judging.seen import Seen
-from methrics.schema.wire.bundle import pack
-from methrics.schema.wire.envelope import Kind, seal
-from methrics.schema.wire.items import Report, encode_report
-from methrics.schema.wire.verdict import Decision
-
-LOOPBACK = ["/ip4/127.0.0.1/tcp/0"]
-ECHO = "/interop/echo/1"
-CATALOG = example_catalog()
-TOPIC = CATALOG.topic
-NOW = 1_800_000_000 // 86_400 * 86_400
-MEGABYTES = 5 * 1024 * 1024
-SMALL, LARGE = 1000, 60_000
-PATIENCE = 60
 
 
-def bundles(n: int, rng: random.Random) -> list[bytes]:
-    """`n` bundles of real reports, 1 to 60 KB, every size of it equally likely."""
-    made = []
-    for i in range(n):
-        aim = SMALL + (LARGE - SMALL) * i // (n - 1)
-        items = [example_bytes()] if aim > 20_000 else []
-        while sum(map(len, items)) < aim:
-            body = Report(CATALOG.id, "heartbeat", NOW, {"os": "linux"})
-            items.append(seal(Kind.REPORT, encode_report(body), rng.randbytes(32)))
-        made.append(pack(items))
-    return made
-
-
-class Ours:
-    """A swarm whose validator is the gate that every relay and aggregator has."""
-
-    def __init__(self, swarm: Any) -> None:
-        self.swarm = swarm
-        self.accepted: list[bytes] = []
-        self._book = CatalogBook()
-        self._book.add(CATALOG)
-        self._seen = Seen(100_000)
-
-    @property
-    def addr(self) -> str:
-        return str(self.swarm.addrs[0])
-
-    async def validate(self, _: str, data: bytes) -> Decision:
-        verdict = await trio.to_thread.run_sync(
-            judge_bundle, data, self._book, NOW, self._seen, abandon_on_cancel=True
-        )
-        if verdict.decision is Decision.ACCEPT:
-            self.accepted.append(data)
-        return verdict.decision
-
-    async def until_accepted(self, messages: list[bytes]) -> None:
-        with trio.fail_after(PATIENCE):
-            while not set(messages) <= set(self.accepted):
-                await trio.sleep(0.01)
-
-
-@contextlib.asynccontextmanager
-async def ours(**settings: Any) -> AsyncIterator[Ours]:
-    async def reverse(_: str, body: bytes) -> bytes:
-        return body[::-1]
-
-    chosen = GossipSettings(keepalive=0.5, **settings)  # many pings each way
-    async with open_swarm(listen=LOOPBACK, settings=chosen) as swarm:
-        it = Ours(swarm)
-        await swarm.join(TOPIC, it.validate)
-        swarm.serve(ECHO, reverse, request_max=MEGABYTES)
-        yield it
-
-
-async def meet(js: JsPeer, it: Ours, dialler: str) -> None:
+async def meet(js: StockPeer, it: Ours, dialler: str) -> None:
     """Connect, and wait until each knows that the other has joined."""
     await js.order("join", topic=TOPIC)
     if dialler == "js":
