@@ -12,16 +12,12 @@ from methrics.aggregate.store.store import Batch, Committed, Store
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import Accepted, judge
-from methrics.schema.wire.envelope import Kind, seal
-from methrics.schema.wire.items import (
-    Erasure,
-    Report,
-    Revocation,
-    encode_erasure,
-    encode_report,
-    encode_revocation,
-)
+from methrics.schema.wire.envelope import Kind, inner_hash, seal, split
+from methrics.schema.wire.items import Erasure, Report, encode_erasure, encode_report
+from methrics.schema.wire.limits import TIME_MAX
+from methrics.schema.wire.record import Revoked, sign_record
 
 NOW = 1_790_000_400
 """2026-09-21 14:20 UTC, a multiple of 600."""
@@ -124,15 +120,20 @@ def walk(of: Catalog, i: int, time: int = NOW - 7200) -> bytes:
 
 def erasure(of: Catalog, raw: bytes, name: str, i: int, time: int = NOW - 7200) -> bytes:
     """The erasure of the report `raw`, made by the function `name` with number `i`."""
-    from methrics.schema.wire.envelope import split
-
-    body = Erasure(of.id, split(raw).id, time)
+    body = Erasure(of.id, inner_hash(split(raw)), time // DAY)
     return seal(Kind.ERASURE, encode_erasure(body), seed(name, i))
 
 
-def revocation(type_name: str, time: int, key: bytes = NAMESPACE) -> bytes:
-    """The namespace's revocation of an event type."""
-    return seal(Kind.REVOCATION, encode_revocation(Revocation(type_name, time, "testing")), key)
+def record(
+    *catalogs: Catalog,
+    key: bytes = NAMESPACE,
+    time: int = 0,
+    revoked: dict[str, int] | None = None,
+) -> bytes:
+    """A record of the namespace that lists `catalogs`. `revoked`: event type -> time."""
+    ended = {name: Revoked(since, "testing") for name, since in (revoked or {}).items()}
+    ids = [one.id for one in catalogs]
+    return sign_record(ids, key, time=time, expires=TIME_MAX, revoked=ended).raw
 
 
 def batch(raws: Iterable[bytes], book: CatalogBook, now: int = NOW) -> Batch:
@@ -141,8 +142,7 @@ def batch(raws: Iterable[bytes], book: CatalogBook, now: int = NOW) -> Batch:
     for raw in raws:
         verdict = judge(raw, book, now)
         assert isinstance(verdict, Accepted), verdict.reason
-        if isinstance(verdict.body, Catalog):
-            book.add(verdict.body)
+        learn(verdict, book, given=True)
         verdicts.append(verdict)
     return Batch(now, verdicts)
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.listing import listed_book
 from tests.schema.declarations import labels, type_maps
 from tests.schema.declarations import names as declared_names
 
@@ -36,7 +37,6 @@ from methrics.node.report.prepare import (
 )
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
-from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.codec import encode
 from methrics.schema.wire.envelope import Kind, seal, split
@@ -45,8 +45,7 @@ from methrics.schema.wire.items import Report, decode_report
 EXAMPLE = Path(methrics.schema.__file__).parent / "example" / "example.toml"
 CATALOG = load(sign(parse_source(EXAMPLE.read_text("utf-8")), b"s" * 32))
 HEARTBEAT = CATALOG.types["heartbeat"]
-BOOK = CatalogBook()
-BOOK.add(CATALOG)
+BOOK = listed_book(CATALOG, seed=b"s" * 32)
 
 NOW = 1_800_000_000
 WEEK = 7 * DAY
