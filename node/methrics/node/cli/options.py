@@ -45,6 +45,14 @@ CATALOGS = click.option(
     multiple=True,
     help="Only the app of this signed catalog; repeatable.",
 )
+RECORDS = click.option(
+    "--record",
+    "records",
+    type=FILE,
+    multiple=True,
+    help="A namespace's record, written by `methrics namespace publish`; used until a newer one "
+    "arrives. Repeatable.",
+)
 HOME = click.option(
     "--home",
     type=click.Path(path_type=Path, file_okay=False),

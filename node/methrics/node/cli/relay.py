@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import random
-from dataclasses import asdict
+import re
 from functools import partial
 from pathlib import Path
 
@@ -14,18 +13,20 @@ import trio
 from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.durations import Duration
 from methrics.node.cli.keyfile import own_key
-from methrics.node.cli.lines import say
 from methrics.node.cli.options import (
     CATALOGS,
     PEERS,
+    RECORDS,
     json_option,
     key_option,
     listen_option,
     topics_option,
 )
+from methrics.node.cli.record_file import load_record
+from methrics.node.cli.relay_lines import RelayLines
 from methrics.node.clock import Clock
 from methrics.node.durations import duration_text
-from methrics.node.network.connected import connectivity_line, report_connectivity
+from methrics.node.network.connected import report_connectivity
 from methrics.node.network.swarm import Swarm
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
@@ -34,7 +35,12 @@ from methrics.node.relay.relay import Relay, RelaySettings, run_relay
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, RefusedError
 from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.envelope import Item
+from methrics.schema.wire.record import decode_record
 from methrics.schema.wire.topic import parse_topic
+
+PEER_ID = re.compile(r"[1-9A-HJ-NP-Za-km-z]{46,64}", re.ASCII)
+"""A libp2p peer id in base58."""
 
 SAY_EVERY = 60.0
 """Seconds between two lines of counts."""
@@ -56,7 +62,16 @@ late (by default 21 days)."""
 @listen_option("/ip4/0.0.0.0/tcp/4001")
 @CATALOGS
 @topics_option("A topic to carry; its catalogs are learnt from submitters. Repeatable.")
+@RECORDS
 @PEERS
+@click.option(
+    "--entry",
+    "entries",
+    multiple=True,
+    metavar="PEER_ID",
+    help="A relay that submits here what many apps gave it; it gets a share of the memory of its "
+    "own. Repeatable.",
+)
 @click.option(
     "--batch-window",
     type=Duration(least=0.001, most=WINDOW_MAX),
@@ -80,7 +95,9 @@ def relay(
     listen: tuple[str, ...],
     catalogs: tuple[Path, ...],
     topics: tuple[str, ...],
+    records: tuple[Path, ...],
     peers: tuple[str, ...],
+    entries: tuple[str, ...],
     batch_window: float,
     rest: float,
     key: Path | None,
@@ -98,9 +115,35 @@ def relay(
     book = CatalogBook(carried)
     for one in loaded:
         book.add(one, given=True)
-    settings = RelaySettings(topics=carried, mix=MixLimits(batch_window=batch_window, rest=rest))
+    for path in records:
+        _give(book, load_record(path), path)
+    settings = RelaySettings(
+        topics=carried,
+        mix=MixLimits(batch_window=batch_window, rest=rest),
+        entries=tuple(map(_peer_id, entries)),
+    )
     seed = own_key(key) if key else None
     trio.run(partial(_serve, book, settings, listen, seed, peers, as_json))
+
+
+def _give(book: CatalogBook, item: Item, path: Path) -> None:
+    if not book.allows_key(item.key):
+        raise ConfigError(
+            "foreign-record",
+            f"{path} is the record of another namespace",
+            "give its catalog or topic, too",
+        )
+    book.records.add(item, decode_record(item.payload))
+
+
+def _peer_id(entry: str) -> str:
+    """Returns the peer id in an option: the id itself, or an address that ends in it."""
+    found = PEER_ID.fullmatch(entry.rpartition("/p2p/")[2])
+    if found is None:
+        raise ConfigError(
+            "bad-peer-id", f"{entry[:80]!r} is no peer id", "it looks like 12D3KooW..."
+        )
+    return found[0]
 
 
 def _topics(catalogs: list[Catalog], topics: tuple[str, ...]) -> tuple[str, ...]:
@@ -129,7 +172,8 @@ async def _serve(
 ) -> None:
     from methrics.node.network.libp2p import open_swarm
 
-    stop = trio.Event()
+    clock, stop = Clock(), trio.Event()
+    lines = RelayLines(settings, book, clock, as_json=as_json)
     async with trio.open_nursery() as listening:
         await on_stop_signal(listening, stop.set)
         async with open_swarm(listen=listen, seed=seed) as swarm, trio.open_nursery() as nursery:
@@ -140,68 +184,23 @@ async def _serve(
                 swarm,
                 book,
                 settings,
-                clock=Clock(),
+                clock=clock,
                 rng=random.SystemRandom(),
                 stop=stop,
             )
             async with trio.open_nursery() as serving:
                 running: Relay = await serving.start(started)
-                _say_listening(as_json, swarm.addrs, settings)
-                nursery.start_soon(_say_counts, running, swarm, as_json)
+                lines.listening(swarm.addrs)
+                nursery.start_soon(_say_counts, lines, running, swarm)
                 if peers:
-                    nursery.start_soon(
-                        report_connectivity, swarm, partial(_say_connectivity, as_json)
-                    )
+                    nursery.start_soon(report_connectivity, swarm, lines.connectivity)
             await trio.sleep(DRAIN_TIME)
             nursery.cancel_scope.cancel()
         listening.cancel_scope.cancel()
-    _say(running, swarm, as_json, "stopped")
+    lines.counts(running, swarm, "stopped")
 
 
-async def _say_counts(running: Relay, swarm: Swarm, as_json: bool) -> None:
+async def _say_counts(lines: RelayLines, running: Relay, swarm: Swarm) -> None:
     while True:
         await trio.sleep(SAY_EVERY)
-        _say(running, swarm, as_json, "counts")
-
-
-def _say_listening(as_json: bool, addrs: tuple[str, ...], settings: RelaySettings) -> None:
-    topics, rest = settings.topics, settings.mix.rest
-    if as_json:
-        event = {"event": "listening", "addrs": addrs, "topics": topics, "rest": rest}
-        say(json.dumps(event))
-        return
-    for addr in addrs:
-        say(f"listening on {addr}")
-    for topic in topics:
-        say(f"carrying {topic}")
-    if rest:
-        window = duration_text(settings.mix.batch_window)
-        say(
-            f"each report rests for up to {duration_text(rest)} and leaves at a random moment "
-            f"(to try things out, --rest 0s: it leaves within {window})"
-        )
-
-
-def _say_connectivity(as_json: bool, connected: int) -> None:
-    if as_json:
-        say(json.dumps({"event": "peers", "connected": connected}))
-    else:
-        say(f"methrics: {connectivity_line(connected)}", err=True)
-
-
-def _say(running: Relay, swarm: Swarm, as_json: bool, event: str) -> None:
-    """Prints the counts, which contain no address and no key."""
-    counts = running.statistics
-    values = {
-        "pooled": running.pooled,
-        "published": counts.published,
-        "bundles": counts.bundles,
-        "elsewhere": counts.elsewhere,
-    }
-    if as_json:
-        answers, gossip = dict(counts.answers), dict(counts.gossip)
-        counted = {"answers": answers, "gossip": gossip, "swarm": asdict(swarm.statistics())}
-        say(json.dumps({"event": event, **values, **counted}))
-        return
-    words = ", ".join(f"{name} {value}" for name, value in values.items())
-    say(f"{event}: {words}")
+        lines.counts(running, swarm)

@@ -162,7 +162,10 @@ class Intake:
             return self._pool(topic, accepted.body.catalog, item.id, item.raw, who)
         # The app's developer signs these items. They are not about a person, so they need not
         # rest, and receivers need a record and a catalog before the reports that need them.
-        if not self._notices.add(Notice(topic, item)):
+        notice = Notice(topic, item)
+        if notice.key in self._notices:
+            return Reason.DUPLICATE
+        if not self._notices.add(notice):
             return Reason.QUOTA
         self._learnt(topic, accepted)
         return Reason.OK

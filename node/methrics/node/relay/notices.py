@@ -17,8 +17,9 @@ from methrics.node.relay.record_exchange import records_of
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.envelope import Item, split
 
-RETRY = 30.0
-"""Seconds after which a notice is tried again that found no peer of its topic."""
+RETRY = 5.0
+"""Seconds after which a notice is tried again that found no peer of its topic. A relay that starts
+has none yet."""
 
 QUEUE_MAX = 256
 """Most submitted items that wait to be published. There are so many only if no peer is connected
@@ -53,6 +54,10 @@ class Notices:
         self._records: dict[tuple[str, bytes], Notice] = {}
         self._due: dict[tuple[str, bytes], float] = {}
         self.refresh()
+
+    def __contains__(self, key: tuple[str, bytes]) -> bool:
+        """Tell whether a submitted item waits to be published; `key` as of `Notice`."""
+        return key in self._submitted
 
     def add(self, notice: Notice) -> bool:
         """Publish an item as soon as possible. Returns False if too many wait already."""

@@ -1,0 +1,103 @@
+"""Prints what a relay says while it runs: its addresses, counts, and the records that it has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from methrics.node.cli.lines import say
+from methrics.node.clock import Clock
+from methrics.node.durations import duration_text
+from methrics.node.network.connected import connectivity_line
+from methrics.node.network.swarm import Swarm
+from methrics.node.relay.record_state import record_states
+from methrics.node.relay.relay import Relay
+from methrics.node.relay.settings import RelaySettings
+from methrics.schema.judging.book import CatalogBook
+
+
+class RelayLines:
+    """Prints lines of text, or JSON objects if `as_json`. They contain no address of a peer and no
+    key of a report."""
+
+    def __init__(
+        self, settings: RelaySettings, book: CatalogBook, clock: Clock, *, as_json: bool
+    ) -> None:
+        self._settings = settings
+        self._book = book
+        self._clock = clock
+        self._as_json = as_json
+        self._said: frozenset[str] = frozenset()
+
+    def listening(self, addrs: tuple[str, ...]) -> None:
+        """Say where the relay listens, and what it carries."""
+        topics, rest = self._settings.topics, self._settings.mix.rest
+        if self._as_json:
+            event = {"event": "listening", "addrs": addrs, "topics": topics, "rest": rest}
+            say(json.dumps(event | {"records": self._records()}))
+            return
+        for addr in addrs:
+            say(f"listening on {addr}")
+        for topic in topics:
+            say(f"carrying {topic}")
+        if rest:
+            window = duration_text(self._settings.mix.batch_window)
+            say(
+                f"each report rests for up to {duration_text(rest)} and leaves at a random moment "
+                f"(to try things out, --rest 0s: it leaves within {window})"
+            )
+        self._say_states()
+
+    def connectivity(self, connected: int) -> None:
+        """Say how many peers are connected."""
+        if self._as_json:
+            say(json.dumps({"event": "peers", "connected": connected}))
+        else:
+            say(f"methrics: {connectivity_line(connected)}", err=True)
+
+    def counts(self, running: Relay, swarm: Swarm, event: str = "counts") -> None:
+        """Say the counts since the start, and what has changed about records and the clock."""
+        counts, traffic = running.statistics, swarm.statistics()
+        values = {
+            "pooled": running.pooled,
+            "published": counts.published,
+            "bundles": counts.bundles,
+            "elsewhere": counts.elsewhere,
+            "waiting": traffic.waiting,
+            "unlisted": counts.unlisted,
+            "quota": counts.quota,
+        }
+        if self._as_json:
+            skew = None if counts.skew is None else counts.skew._asdict()
+            counted = {"answers": dict(counts.answers), "gossip": dict(counts.gossip)}
+            more = {"clock": skew, "records": self._records(), "swarm": asdict(traffic)}
+            say(json.dumps({"event": event, **values, **counted, **more}))
+            return
+        words = ", ".join(f"{name} {value}" for name, value in values.items())
+        say(f"{event}: {words}")
+        if counts.skew is not None:
+            say(f"clock: {counts.skew}")
+        self._say_states()
+
+    def _records(self) -> list[dict[str, object]]:
+        now = self._clock.now()
+        states = record_states(self._book, self._settings.topics)
+        return [asdict(state) | {"warning": state.warning(now)} for state in states]
+
+    def _say_states(self) -> None:
+        """Say the state of each record and catalog, if it is not what was said last."""
+        lines = [*self._state_lines()]
+        for line in lines:
+            if line not in self._said:
+                say(line)
+        self._said = frozenset(lines)
+
+    def _state_lines(self) -> Iterator[str]:
+        now, book = self._clock.now(), self._book
+        for state in record_states(book, self._settings.topics):
+            yield state.line(now)
+        for catalog in book:
+            if book.records.newest(catalog.key) is not None and not book.lists(catalog):
+                short = catalog.id.hex()[:16]
+                yield f"catalog {short} is not in the record of {catalog.topic}; it is not used"
