@@ -25,7 +25,27 @@ from methrics.node.publisher import (
     run_publisher,
     start_thread,
 )
-from methrics.node.testing import MemoryNetwork, MemorySwarm
+from methrics.node.testing import (
+    Figures,
+    Flooder,
+    Forger,
+    Garbler,
+    HashFlooder,
+    Kept,
+    Liar,
+    LinkLimits,
+    MemoryNetwork,
+    MemorySwarm,
+    Mutator,
+    Node,
+    Oversizer,
+    Participant,
+    Replayer,
+    Silent,
+    Simulation,
+    Sybil,
+    Withholder,
+)
 from methrics.schema import (
     Accepted,
     Catalog,
@@ -96,6 +116,21 @@ async def gossip(topic: str, data: bytes) -> int:
     async with MemoryNetwork().open_swarm() as swarm:
         here: MemorySwarm = swarm
         return await here.publish(topic, data)
+
+
+def simulate(data: bytes) -> tuple[Figures, int]:
+    simulation = Simulation(seed=7, nodes=30)
+    senders = (Flooder, Forger, Garbler, HashFlooder, Mutator, Oversizer, Replayer)
+    for kind in (*senders, Liar, Silent, Sybil, Withholder):
+        simulation.dial_some(simulation.add(kind), 8)
+    slow: Participant = simulation.add(Node)
+    node: Node = simulation.nodes[0]
+    simulation.connect(slow, node, back=LinkLimits(bandwidth=100.0))
+    simulation.run(10)
+    simulation.publish(node, data)
+    simulation.run(10)
+    kept: Kept = simulation.kept(node)
+    return simulation.figures(), slow.received_bytes + kept.bytes
 
 
 def check(raw: bytes, catalog: Catalog, now: int) -> str:

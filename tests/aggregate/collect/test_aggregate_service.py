@@ -25,7 +25,7 @@ from methrics.aggregate.store.batch import Committed
 from methrics.aggregate.store.digest import combine, digests
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import ManualClock
-from methrics.node.network.contents import content_id
+from methrics.node.mesh.rpc import content_id
 from methrics.node.network.guards import run_validator
 from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.node.network.swarm import Validator

@@ -19,7 +19,6 @@ from methrics._vendor.libp2p.utils.varint import encode_uvarint
 from methrics.node.mesh.limits import MeshSettings
 from methrics.node.mesh.rpc import ID_SIZE, Message, Rpc, content_id
 from methrics.node.mesh.wire import decode, encode, signed_bytes
-from methrics.node.network.contents import Contents
 from methrics.node.network.libp2p import GossipSettings
 from methrics.node.network.libp2p.dialing import parse_listen, parse_peer_addr
 from methrics.node.network.libp2p.framing import FrameReader, SlowFrameError
@@ -27,7 +26,6 @@ from methrics.node.network.libp2p.requests import parse_peer
 from methrics.node.network.libp2p.signing import sign, validly_signed
 from methrics.schema.errors import ConfigError
 from methrics.schema.example import example_catalog
-from methrics.schema.wire.verdict import Decision
 
 KEYS = create_new_key_pair(bytes(32))
 SENDER = ID.from_pubkey(KEYS.public_key).to_bytes()
@@ -48,45 +46,6 @@ def test_specification_says_how_messages_are_named() -> None:
     )[0]
     assert topic == example_catalog().topic
     assert content_id(topic, data.encode()).hex() == content
-
-
-def test_content_is_judged_once_and_its_forwarders_are_named() -> None:
-    contents = Contents(ttl=10)
-    assert contents.arrive(b"c", "one", 0)
-    assert not contents.arrive(b"c", "two", 1)
-    assert contents.decision(b"c") is None
-    assert contents.settle(b"c", Decision.REJECT) == {"one", "two"}
-    assert not contents.arrive(b"c", "three", 2)
-    assert contents.decision(b"c") is Decision.REJECT
-    assert contents.knows(b"c", 9.9)
-    assert contents.arrive(b"c", "one", 10.1), "it is judged again once it was forgotten"
-
-
-def test_content_under_judgement_outlives_its_ttl() -> None:
-    contents = Contents(ttl=10)
-    contents.arrive(b"slow", "one", 0)
-    assert not contents.arrive(b"slow", "two", 50)
-    assert contents.knows(b"slow", 50)
-
-
-def test_own_and_forgotten_contents() -> None:
-    contents = Contents()
-    contents.own(b"mine", 0)
-    assert not contents.arrive(b"mine", "one", 1)
-    contents.arrive(b"dropped", "one", 1)
-    contents.forget(b"dropped")
-    assert contents.arrive(b"dropped", "one", 1)
-    assert contents.settle(b"never", Decision.ACCEPT) == frozenset()
-
-
-@given(st.lists(st.tuples(st.binary(min_size=1, max_size=1), st.booleans()), max_size=200))
-def test_contents_stay_bounded(arrivals: list[tuple[bytes, bool]]) -> None:
-    contents = Contents(ttl=5, capacity=8)
-    for now, (content, settled) in enumerate(arrivals):
-        contents.arrive(content, "peer", now)
-        if settled:
-            contents.settle(content, Decision.ACCEPT)
-        assert len(contents) <= 8
 
 
 def read_frames(pieces: list[bytes], frame_max: int = 1000) -> list[bytes]:

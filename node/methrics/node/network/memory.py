@@ -4,28 +4,33 @@
     async with network.open_swarm() as relay, network.open_swarm(listen=False) as app:
         await app.dial(relay.addrs[0])
 
-Time is trio's clock, so a test under an autojump clock takes no real time. Each link draws its
-delays, losses and duplicates from a generator of its own, which depends on `rng` and the two peer
-ids. With the same seed, the n-th message of a link has the same delay or loss, whatever the
-scheduler does.
+Messages travel by the same mesh core as on libp2p (`methrics.node.mesh`). Time is trio's clock, so
+a test under an autojump clock takes no real time. Each link draws its delays, losses and duplicates
+from a generator of its own, which depends on `rng` and the two peer ids. With the same seed, the
+n-th message of a link has the same delay or loss, whatever the scheduler does.
 
-Every message is sent to every connected peer that has joined its topic, as if all of them were in
-the mesh. A lost message is not sent again, because there are no IHAVE messages here. A partition
-cuts links at once. After `heal`, only addresses passed to `keep` reconnect by themselves.
+Only messages, requests and replies are lost. Subscriptions and changes of the mesh take no time;
+all else takes as long as a message. A peer that lost a message is told its id, and asks for it. A
+partition cuts links at once. After `heal`, only addresses passed to `keep` reconnect by themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import replace
 
 import trio
 
 from methrics.node.backoff import Backoff
-from methrics.node.network.contents import Contents, content_id
+from methrics.node.mesh.core import Mesh
+from methrics.node.mesh.limits import MeshSettings
+from methrics.node.mesh.outcome import UNSEEN, Outcome
+from methrics.node.mesh.outputs import Dial, Drop, Judge, Send
+from methrics.node.mesh.rpc import Message, Rpc
 from methrics.node.network.guards import run_handler, run_validator
+from methrics.node.network.pulse import Pulse
 from methrics.node.network.swarm import (
     Body,
     Handler,
@@ -67,14 +72,21 @@ class MemoryNetwork:
         self._side: dict[PeerId, int] = {}
         self._rngs: dict[tuple[PeerId, PeerId], random.Random] = {}
         self._opened = 0
+        self._at_once: deque[tuple[MemorySwarm, PeerId, Rpc]] = deque()
+        self._carrying = False
 
     @contextlib.asynccontextmanager
-    async def open_swarm(self, *, listen: bool = True) -> AsyncIterator[MemorySwarm]:
+    async def open_swarm(
+        self, *, listen: bool = True, origin: bytes | None = None
+    ) -> AsyncIterator[MemorySwarm]:
         """Open one participant. When the block ends, its links are cut without notice, as after a
-        crash."""
+        crash. `origin`: what `Swarm.origin` says of it; by default, it has a network of its own."""
         self._opened += 1
+        name = f"memory{self._opened:04d}"
         async with trio.open_nursery() as nursery:
-            swarm = MemorySwarm(self, f"memory{self._opened:04d}", listen, nursery)
+            swarm = MemorySwarm(
+                self, name, listen, nursery, name.encode() if origin is None else origin
+            )
             self._swarms[swarm.peer_id] = swarm
             try:
                 yield swarm
@@ -111,15 +123,38 @@ class MemoryNetwork:
     def _link(self, one: MemorySwarm, two: MemorySwarm) -> None:
         one._links[two.peer_id] = two
         two._links[one.peer_id] = one
-        one._wake()
-        two._wake()
+        one._linked(two, outbound=True)
+        two._linked(one, outbound=False)
+        one._act()
+        two._act()
 
     def _unlink(self, one: MemorySwarm, two: PeerId) -> None:
         other = one._links.pop(two, None)
-        one._wake()
         if other is not None:
             other._links.pop(one.peer_id, None)
-            other._wake()
+            one._unlinked(two)
+            other._unlinked(one.peer_id)
+
+    def _carry(self, source: MemorySwarm, send: Send) -> None:
+        """Bring a frame to its peer: at once, if it has neither messages nor ids of messages."""
+        target, rpc = source._links.get(send.peer), send.rpc
+        if target is None:
+            return
+        if rpc.messages or rpc.ihave or rpc.iwant:
+            delays = self._delays(source._peer_id, target._peer_id, reliable=not rpc.messages)
+            for delay in delays:
+                target._nursery.start_soon(target._receive, source._peer_id, rpc, delay)
+            return
+        self._at_once.append((target, source._peer_id, rpc))
+        if self._carrying:
+            return
+        self._carrying = True
+        try:
+            while self._at_once:
+                target, peer, rpc = self._at_once.popleft()
+                target._take_in(peer, rpc)
+        finally:
+            self._carrying = False
 
     def _rng(self, source: PeerId, target: PeerId) -> random.Random:
         key = (source, target)
@@ -127,9 +162,11 @@ class MemoryNetwork:
             self._rngs[key] = random.Random(f"{self._salt}/{source}/{target}")
         return self._rngs[key]
 
-    def _delays(self, source: PeerId, target: PeerId) -> list[float]:
+    def _delays(self, source: PeerId, target: PeerId, *, reliable: bool = False) -> list[float]:
         """Return one delay per copy of a message that will arrive: no delay if the message is lost,
         two if it is duplicated."""
+        if reliable:
+            return [self._rng(f"{source}/control", target).uniform(*self.latency)]
         rng = self._rng(source, target)
         lost, doubled = rng.random() < self.loss, rng.random() < self.duplication
         delays = [rng.uniform(*self.latency), rng.uniform(*self.latency)]
@@ -140,18 +177,28 @@ class MemorySwarm(Swarm):
     """A `Swarm` on a `MemoryNetwork`; made by `MemoryNetwork.open_swarm`."""
 
     def __init__(
-        self, network: MemoryNetwork, peer_id: PeerId, listen: bool, nursery: trio.Nursery
+        self,
+        network: MemoryNetwork,
+        peer_id: PeerId,
+        listen: bool,
+        nursery: trio.Nursery,
+        origin: bytes,
     ) -> None:
         self._network = network
         self._peer_id = peer_id
         self._listen = listen
         self._nursery = nursery
+        self._origin = origin
         self._links: dict[PeerId, MemorySwarm] = {}
+        self._kept: set[PeerId] = set()
         self._validators: dict[str, Validator] = {}
         self._handlers: dict[str, tuple[Handler, int]] = {}
-        self._contents = Contents()
-        self._statistics = SwarmStatistics()
+        self._mesh = Mesh(MeshSettings())
+        self._counts: dict[str, int] = {}
+        self._published = 0
         self._changed = trio.Event()
+        self._pulse = Pulse()
+        nursery.start_soon(self._beat)
 
     @property
     def peer_id(self) -> PeerId:
@@ -159,40 +206,52 @@ class MemorySwarm(Swarm):
 
     @property
     def addrs(self) -> tuple[str, ...]:
-        return (f"/memory/{self._peer_id}/p2p/{self._peer_id}",) if self._listen else ()
+        return (_addr(self._peer_id),) if self._listen else ()
 
     async def join(self, topic: str, validator: Validator) -> None:
         await trio.lowlevel.checkpoint()
         if topic in self._validators:
             raise ConfigError("joined-twice", f"the topic {topic} is joined already")
         self._validators[topic] = validator
-        for swarm in self._links.values():
-            swarm._wake()
+        self._mesh.join(topic, trio.current_time())
+        self._act()
 
     async def publish(self, topic: str, data: Body) -> int:
         await trio.lowlevel.checkpoint()
         if isinstance(data, bytes):
             check_message(data)
-        targets = [self._links[peer] for peer in sorted(self.peers(topic))]
-        if not targets:
-            raise UnreachableError(
-                "no-peers", f"no connected peer has joined {topic}", "check the bootstrap addresses"
-            )
+        self._check_peers(topic)
         data = await bytes_of(data)
         check_message(data)
-        self._contents.own(content_id(topic, data), trio.current_time())
-        for target in targets:
-            self._send(target, topic, data)
-        self._count(published=1)
-        return len(targets)
+        self._check_peers(topic)
+        self._published += 1
+        seqno = self._published.to_bytes(8, "big")
+        message = Message(self._peer_id.encode(), data, seqno, topic)
+        handed = self._mesh.publish(message, trio.current_time())
+        self._act()
+        return handed
+
+    async def wait_for_room(self, topic: str) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def judge_again(self, topic: str, on: bytes) -> int:
+        judged = self._mesh.again(on, trio.current_time())
+        self._act()
+        return judged
+
+    def origin(self, peer: PeerId) -> bytes:
+        other = self._links.get(peer)
+        return b"" if other is None else other._origin
 
     async def dial(self, addr: str) -> PeerId:
-        target = parse_memory_addr(addr)
+        target = _peer_of(addr)
         await trio.sleep(self._network.latency[0])
         return self._connect(target)
 
     def keep(self, addr: str) -> None:
-        self._nursery.start_soon(self._keep, parse_memory_addr(addr))
+        target = _peer_of(addr)
+        self._kept.add(target)
+        self._nursery.start_soon(self._keep, target)
 
     def serve(self, protocol: str, handler: Handler, *, request_max: int) -> None:
         if protocol in self._handlers:
@@ -218,7 +277,7 @@ class MemorySwarm(Swarm):
         raise UnreachableError("too-slow", f"the peer did not answer within {timeout:g} s")
 
     def peers(self, topic: str) -> frozenset[PeerId]:
-        return frozenset(p for p, swarm in self._links.items() if topic in swarm._validators)
+        return self._mesh.topic_peers(topic)
 
     async def wait_for_peers(self, topic: str, n: int) -> None:
         await trio.lowlevel.checkpoint()
@@ -226,22 +285,81 @@ class MemorySwarm(Swarm):
             await self._changed.wait()
 
     def statistics(self) -> SwarmStatistics:
+        mesh = self._mesh.statistics()
         shared = {p for topic in self._validators for p in self.peers(topic)}
-        return replace(self._statistics, connections=len(self._links), topic_peers=len(shared))
+        return SwarmStatistics(
+            connections=len(self._links),
+            topic_peers=len(shared),
+            published=mesh.published,
+            received=mesh.received,
+            received_bytes=mesh.received_bytes,
+            duplicates=mesh.duplicates,
+            accepted=mesh.accepted,
+            ignored=mesh.ignored,
+            rejected=mesh.rejected,
+            limited=mesh.limited,
+            malformed=mesh.malformed,
+            waiting=mesh.waiting,
+            waiting_dropped=mesh.waiting_dropped,
+            px_dials=mesh.dials,
+            **self._counts,
+        )
 
-    def _count(self, **increments: int) -> None:
-        now = self._statistics
-        self._statistics = replace(now, **{k: getattr(now, k) + n for k, n in increments.items()})
+    def _check_peers(self, topic: str) -> None:
+        if not self.peers(topic):
+            raise UnreachableError(
+                "no-peers", f"no connected peer has joined {topic}", "check the bootstrap addresses"
+            )
+
+    def _count(self, name: str) -> None:
+        self._counts[name] = self._counts.get(name, 0) + 1
 
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
 
+    def _linked(self, other: MemorySwarm, *, outbound: bool) -> None:
+        peer, now = other._peer_id, trio.current_time()
+        direct = peer in self._kept
+        self._mesh.connected(peer, now, outbound=outbound, direct=direct, origin=other._origin)
+        if other._listen:
+            self._mesh.note_record(peer, peer.encode(), _addr(peer).encode())
+
+    def _unlinked(self, peer: PeerId) -> None:
+        self._mesh.disconnected(peer, trio.current_time())
+        self._act()
+
+    def _act(self) -> None:
+        """Carry out what the mesh asks for. Something has happened, so the swarm beats."""
+        self._pulse.stir()
+        self._carry_out()
+        self._wake()
+
+    def _carry_out(self) -> None:
+        for output in self._mesh.take():
+            match output:
+                case Send():
+                    self._network._carry(self, output)
+                case Judge():
+                    self._nursery.start_soon(self._judge, output)
+                case Dial(_, record):
+                    with contextlib.suppress(UnreachableError):
+                        self._connect(_peer_of(record.decode()))
+                case Drop(peer, _):
+                    self._network._unlink(self, peer)
+
+    async def _beat(self) -> None:
+        rng = random.Random(self._peer_id)
+        while True:
+            await self._pulse.wait_for_beat()
+            self._mesh.heartbeat(trio.current_time(), rng)
+            self._carry_out()
+
     def _connect(self, target: PeerId) -> PeerId:
         other = self._network._swarms.get(target)
         reachable = other is not None and other._listen and other is not self
         if other is None or not reachable or not self._network.connectable(self.peer_id, target):
-            self._count(dials_failed=1)
+            self._count("dials_failed")
             raise UnreachableError("dial-failed", "the peer does not answer at that address")
         if target not in self._links:
             self._network._link(self, other)
@@ -260,29 +378,27 @@ class MemorySwarm(Swarm):
                 await trio.sleep(_REDIAL.drawn(failures, rng.random))
                 failures += 1
 
-    def _send(self, target: MemorySwarm, topic: str, data: bytes) -> None:
-        for delay in self._network._delays(self._peer_id, target._peer_id):
-            target._nursery.start_soon(target._receive, self._peer_id, topic, data, delay)
-
-    async def _receive(self, peer: PeerId, topic: str, data: bytes, delay: float) -> None:
+    async def _receive(self, peer: PeerId, rpc: Rpc, delay: float) -> None:
         await trio.sleep(delay)
-        validator = self._validators.get(topic)
-        if peer not in self._links or validator is None:
-            return  # the link was cut before the message arrived
-        self._count(received=1, received_bytes=len(data))
-        content = content_id(topic, data)
-        if not self._contents.arrive(content, peer, trio.current_time()):
-            self._count(duplicates=1)
-            return
-        decision = await run_validator(validator, peer, data, _CALLBACK_TIME_MAX)
-        if decision is None:
-            self._count(validator_errors=1)
-            decision = Decision.IGNORE
-        self._contents.settle(content, decision)
-        self._count(**{_COUNTER[decision]: 1})
-        if decision is Decision.ACCEPT:
-            for other in sorted(self.peers(topic) - {peer}):
-                self._send(self._links[other], topic, data)
+        self._take_in(peer, rpc)
+
+    def _take_in(self, peer: PeerId, rpc: Rpc) -> None:
+        if peer in self._links:  # otherwise the link was cut before the frame arrived
+            self._mesh.frame(peer, rpc, trio.current_time())
+            self._act()
+
+    async def _judge(self, output: Judge) -> None:
+        validator = self._validators.get(output.message.topic)
+        outcome: Outcome = UNSEEN
+        if validator is not None:
+            answer = await run_validator(
+                validator, output.forwarder, output.message.data, _CALLBACK_TIME_MAX
+            )
+            if answer is None:
+                self._count("validator_errors")
+            outcome = Decision.IGNORE if answer is None else answer
+        self._mesh.verdict(output.content, outcome, trio.current_time())
+        self._act()
 
     async def _ask(self, target: MemorySwarm, protocol: str, body: Body) -> bytes | None:
         await self._travel(target)
@@ -292,13 +408,13 @@ class MemorySwarm(Swarm):
         handler, request_max = served
         body = await bytes_of(body)
         if len(body) > request_max:
-            target._count(requests_refused=1)
+            target._count("requests_refused")
             return None
         reply = await run_handler(handler, self._peer_id, body, _CALLBACK_TIME_MAX)
         if reply is None:
-            target._count(handler_errors=1)
+            target._count("handler_errors")
             return None
-        target._count(requests=1)
+        target._count("requests")
         await self._travel(target)
         return reply
 
@@ -313,14 +429,11 @@ class MemorySwarm(Swarm):
             raise UnreachableError("no-reply", "the connection was lost before the reply")
 
 
-_COUNTER = {
-    Decision.ACCEPT: "accepted",
-    Decision.IGNORE: "ignored",
-    Decision.REJECT: "rejected",
-}
+def _addr(peer: PeerId) -> str:
+    return f"/memory/{peer}/p2p/{peer}"
 
 
-def parse_memory_addr(addr: str) -> PeerId:
+def _peer_of(addr: str) -> PeerId:
     """Return the peer id of an address `/memory/<id>/p2p/<id>`. Raises `ConfigError` for another
     form."""
     parts = addr.split("/")
