@@ -18,11 +18,12 @@ _PATIENCE = 60
 
 
 class StockPeer:
-    """Orders go in, answers and events come out."""
+    """Orders go in, answers and events come out. `floods`: it publishes beyond its mesh."""
 
     def __init__(self, process: trio.Process) -> None:
         self.process = process
         self.peer_id = ""
+        self.floods = False
         self.addr = ""
         self.events: list[dict[str, Any]] = []
         self._answers: dict[int, dict[str, Any]] = {}

@@ -13,4 +13,5 @@ from driving import StockPeer, driven
 async def js_peer(script: Path, naming: str, degree: int = 6) -> AsyncIterator[StockPeer]:
     """A running peer of this mesh degree; `naming` of messages is "content" or "default"."""
     async with driven(["node", str(script), naming, str(degree)]) as peer:
+        peer.floods = True
         yield peer

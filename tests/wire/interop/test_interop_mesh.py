@@ -103,7 +103,8 @@ async def test_our_prune_with_peers_and_backoff_is_tolerated(start: Start) -> No
 
 
 async def test_their_prune_with_peers_and_backoff_is_tolerated(start: Start) -> None:
-    """Their meshes have room for one. Whoever prunes us still gets our messages, and we theirs."""
+    """Their meshes have room for one. Whoever prunes us still gets our messages, and we get those
+    of js-libp2p, which publishes to peers outside its mesh, too; py-libp2p does not."""
     async with ours() as it, three(start, it, 1) as peers:
         for one, two in zip(peers, [*peers[1:], peers[0]], strict=True):
             await one.order("dial", addr=two.addr)
@@ -111,7 +112,8 @@ async def test_their_prune_with_peers_and_backoff_is_tolerated(start: Start) -> 
         for n, peer in enumerate(peers):
             (data,) = bundles(2, random.Random(n))[:1]
             await peer.publish(TOPIC, data)
-            await it.until_accepted([data])
+            if peer.floods or it.swarm.peer_id in await peer.mesh(TOPIC):
+                await it.until_accepted([data])
         own = bundles(5, random.Random(9))
         for data in own:
             await it.swarm.publish(TOPIC, data)
