@@ -41,7 +41,8 @@ from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.worker import inline
 from methrics.node.publish import publisher
 from methrics.node.publish.entry import Entry
-from methrics.node.publish.routes import RelayRoute, Route
+from methrics.node.publish.relay_route import RelayRoute
+from methrics.node.publish.routes import Route
 from methrics.node.record import opening
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import RelaySettings, Started, run_relay

@@ -1,7 +1,7 @@
 """Sign the catalogs of this folder again: `python docs/examples/sign.py [--check]`.
 
 The key is published in this file, so anyone can sign with it: never use these catalogs for real
-data. For your app, make a key with `methrics catalog keygen` and sign with `methrics catalog sign`.
+data. For your app, make a key with `methrics namespace init` and sign with `methrics catalog sign`.
 """
 
 from __future__ import annotations

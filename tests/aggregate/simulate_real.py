@@ -6,13 +6,14 @@ A test runs the same acts on it and on the install in memory, and compares the r
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
 import trio
+from tests.listing import record_of
 
 import methrics.node
 from methrics.aggregate.simulate.install import Departure, Fields, Install, Relay
@@ -20,15 +21,18 @@ from methrics.node.clock import Clock
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.erasures import Erasures
 from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.records import Records
 from methrics.node.outbox.rows import Identity
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.process.worker import inline
 from methrics.node.publish.delivery import Delivery, PassResult
+from methrics.node.publish.listing import Listing
 from methrics.node.publish.permission import consent_of
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route, outcome_of
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.example import example_seed
 from methrics.schema.wire.verdict import Reason
 
 
@@ -74,11 +78,13 @@ class RealInstall(Install):
             sampling=sampling,
             relay=relay,
         )
+        self.record = record_of(catalog, seed=example_seed())
         self.disk = SeededJournal(self._paths.outbox(self._namespace), seed, self.clock)
         self.journal = self.disk
         self._delivery = Delivery(
             self.disk,
             Erasures(self.disk),
+            Listing(Records(self.disk), 1, self.clock),
             consent_of(self._paths, self._namespace, "relay", self.clock),
             self._route,
             "relay",
@@ -120,6 +126,9 @@ class RealInstall(Install):
     @asynccontextmanager
     async def _route(self) -> AsyncIterator[Route]:
         yield self
+
+    async def records(self, topic: str, known: Sequence[bytes]) -> list[tuple[bytes, ...]]:
+        return [(self.record.raw,)]
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         await outgoing.leave([item_id for item_id, _ in outgoing.items])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
+from tests.listing import record_of
 
 import methrics.node
 from methrics.node.clock import ManualClock
@@ -121,6 +122,7 @@ class Shop:
         self.clock = clock
         self.recorder = self.open()
         self.namespace = self.recorder.namespace
+        self.record = record_of(catalog, seed=bytes(32)).raw
 
     def open(self, **options: object) -> methrics.node.Recorder:
         options = {
@@ -171,6 +173,9 @@ class Post:
     @property
     def erasures(self) -> list[bytes]:
         return [raw for raw in self.sent if split(raw).kind is Kind.ERASURE]
+
+    async def records(self, topic: str, known: Sequence[bytes]) -> list[tuple[bytes, ...]]:
+        return [(self.app.record,)]
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         going = await outgoing.leave([item_id for item_id, _ in outgoing.items])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import trio
+from tests.listing import record_of
 
 import methrics.schema
 from methrics.node.clock import Clock
@@ -32,6 +33,7 @@ CATALOG = load(sign(parse_source(EXAMPLE.read_text("utf-8")), b"s" * 32))
 TOPIC = CATALOG.topic
 NAMESPACE = namespace_of(CATALOG.label, CATALOG.short_key)
 BASE = 1_800_000_000
+RECORD = record_of(CATALOG, seed=b"s" * 32)
 RELAY = PublisherSettings(entry=Entry(relays=("/ip4/192.0.2.7/tcp/1/p2p/12D3KooW",)), once=True)
 
 
@@ -55,11 +57,18 @@ class Wire:
         self.reason = reason
         self.outgoing: list[Outgoing] = []
         self.opened = 0
+        self.relays: list[tuple[bytes, ...]] = [(RECORD.raw,)]
+        """For each relay that answers, its records."""
+        self.asked: list[tuple[bytes, ...]] = []
         self.before: Callable[[], object] = lambda: None
 
     @property
     def sent(self) -> list[bytes]:
         return [raw for outgoing in self.outgoing for _, raw in outgoing.items]
+
+    async def records(self, topic: str, known: Sequence[bytes]) -> list[tuple[bytes, ...]]:
+        self.asked.append(tuple(known))
+        return list(self.relays)
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         self.before()

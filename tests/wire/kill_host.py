@@ -26,7 +26,7 @@ from methrics.node.outbox.journal import Journal
 from methrics.node.paths import namespace_of, user_paths
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
-from methrics.node.publish.routes import RelayRoute
+from methrics.node.publish.relay_route import RelayRoute
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.schema.catalog.catalog import Catalog, load

@@ -30,7 +30,8 @@ from methrics.node.outbox.rows import ACKNOWLEDGED, Receipt
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
-from methrics.node.publish.routes import Outgoing, RelayRoute
+from methrics.node.publish.relay_route import RelayRoute
+from methrics.node.publish.routes import Outgoing
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 import re
@@ -11,7 +12,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pytest
 import trio
 from embedded import NAMESPACE, Running, home, receipts, running, waiting
 from real_network import EXAMPLES
+from tests.listing import record_of
 from tests.needed import need
 
 from methrics.node.clock import Clock, ManualClock
@@ -29,9 +31,12 @@ from methrics.node.paths import Paths
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
+from methrics.schema.catalog.catalog import load
 
 pytestmark = pytest.mark.wire
 
+CATALOG = load((EXAMPLES / "app.cbor").read_bytes())
+SEED = hashlib.sha256(b"the published key of the examples").digest()
 PROGRAM = EXAMPLES / "settings_page.py"
 
 
@@ -39,6 +44,9 @@ class Taking:
     """A route that acknowledges everything."""
 
     name = "relay"
+
+    async def records(self, topic: str, known: Sequence[bytes]) -> list[tuple[bytes, ...]]:
+        return [(record_of(CATALOG, seed=SEED).raw,)]
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         going = await outgoing.leave([item_id for item_id, _ in outgoing.items])

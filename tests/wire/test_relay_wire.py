@@ -24,7 +24,9 @@ from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.periods import DAY
 from methrics.node.outbox.rows import ACKNOWLEDGED, DUE
 from methrics.node.paths import namespace_of, user_paths
-from methrics.node.publish.routes import DirectRoute, Fate, Outgoing, RelayRoute, Route
+from methrics.node.publish.direct_route import DirectRoute
+from methrics.node.publish.relay_route import RelayRoute
+from methrics.node.publish.routes import Fate, Outgoing, Route
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits

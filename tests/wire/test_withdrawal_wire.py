@@ -20,7 +20,8 @@ from methrics.node.outbox.rows import STRUCK, Receipt
 from methrics.node.publish.delivery import WATCH_EVERY
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings, run_publisher
-from methrics.node.publish.routes import RelayRoute, Route
+from methrics.node.publish.relay_route import RelayRoute
+from methrics.node.publish.routes import Route
 from methrics.node.relay import submit
 from methrics.node.relay.boxes import BoxKey
 from methrics.schema.wire.verdict import Reason

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 from simulate_real import RealInstall, spawning
+from tests.listing import listed_book
 
 from methrics.aggregate.simulate.days import App, make_install, tool_of
 from methrics.aggregate.simulate.install import Departure, Fields, Install, Relay
@@ -22,8 +23,7 @@ from methrics.aggregate.simulate.settings import START, Settings
 from methrics.aggregate.simulate.transport import answer
 from methrics.node.outbox.rows import DUE, Pending, Receipt
 from methrics.schema.catalog.event_type import EventType
-from methrics.schema.example import example_catalog
-from methrics.schema.judging.book import CatalogBook
+from methrics.schema.example import example_catalog, example_seed
 from methrics.schema.judging.judge import judge
 from methrics.schema.wire.verdict import Reason
 
@@ -39,8 +39,7 @@ class Twins(NamedTuple):
 
 def judged(receipt: Receipt, _event_type: EventType, now: int) -> Reason:
     """The verdict of a relay's judge on the bytes."""
-    book = CatalogBook()
-    book.add(CATALOG)
+    book = listed_book(CATALOG, seed=example_seed())
     return judge(receipt.raw, book, now).reason
 
 

@@ -18,7 +18,7 @@ from methrics.schema.example import example_bytes, example_source
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "app.toml").write_text(example_source(), "utf-8")
-    assert main(["catalog", "keygen", str(tmp_path / "key")]) == 0
+    assert main(["namespace", "init", str(tmp_path / "key")]) == 0
     return tmp_path
 
 

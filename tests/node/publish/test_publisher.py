@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import trio
-from publish_making import BASE, CATALOG, LONG, NAMESPACE, RELAY, TOPIC, Person, Wire
+from publish_making import BASE, CATALOG, LONG, NAMESPACE, RECORD, RELAY, TOPIC, Person, Wire
+from tests.listing import listed_book
 from trio.testing import MockClock
 
 import methrics.node
@@ -24,6 +25,7 @@ from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import inline
 from methrics.node.publish import own_relays
+from methrics.node.publish.direct_route import DirectRoute
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.launch import main
 from methrics.node.publish.publisher import (
@@ -35,15 +37,18 @@ from methrics.node.publish.publisher import (
     start_thread,
     with_entry,
 )
+from methrics.node.publish.relay_route import RelayRoute
 from methrics.node.publish.retries import BACKOFF, backoff
-from methrics.node.publish.routes import DirectRoute, Fate, Outcome, Outgoing, RelayRoute, Route
+from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import RelaySettings, run_relay
 from methrics.schema.errors import ConfigError, StoreError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.bundle import unpack
+from methrics.schema.wire.envelope import Kind, split
 from methrics.schema.wire.items import Report
+from methrics.schema.wire.record import decode_record
 from methrics.schema.wire.verdict import Decision
 
 
@@ -55,9 +60,7 @@ def person(tmp_path: Path) -> Person:
 
 
 def report_of(raw: bytes, now: int) -> Report:
-    book = CatalogBook()
-    book.add(CATALOG)
-    verdict = judge(raw, book, now)
+    verdict = judge(raw, listed_book(CATALOG, seed=b"s" * 32), now)
     assert isinstance(verdict, Accepted), verdict.reason
     assert isinstance(verdict.body, Report)
     return verdict.body
@@ -485,7 +488,7 @@ async def test_a_task_of_the_app_never_raises_into_it(
 
 
 async def collect(found: list[bytes], _peer: PeerId, message: bytes) -> Decision:
-    found += unpack(message)
+    found += unpack(message).items
     return Decision.ACCEPT
 
 
@@ -504,10 +507,12 @@ async def test_from_record_to_the_topic(
         trio.open_nursery() as nursery,
     ):
         settings = RelaySettings(topics=(TOPIC,), mix=MixLimits(batch_window=30, rest=0))
+        book = CatalogBook({TOPIC})
+        book.records.add(RECORD, decode_record(RECORD.payload))
         await nursery.start(
             lambda task_status: run_relay(
                 relay,
-                CatalogBook({TOPIC}),
+                book,
                 settings,
                 clock=person.clock,
                 rng=random.Random(3),
@@ -536,7 +541,8 @@ async def test_from_record_to_the_topic(
         code = await person.publish(wire, PublisherSettings(route=way, entry=entry, once=True))
         await trio.sleep(40)
         assert code == OK
-        kinds = [report_of(raw, person.clock.now()).type for raw in found if raw != CATALOG.raw]
+        reports = [raw for raw in found if split(raw).kind is Kind.REPORT]
+        kinds = [report_of(raw, person.clock.now()).type for raw in reports]
         assert sorted(kinds) == ["heartbeat", "system"]
         assert found.count(CATALOG.raw) == 1
         nursery.cancel_scope.cancel()

@@ -14,36 +14,33 @@ import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.listing import record_of
 
 import methrics.schema
 from methrics.node.clock import Clock
 from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.node.network.swarm import PeerId
-from methrics.node.publish.routes import (
-    RELAYS_AT_A_TIME,
-    RELAYS_MORE,
-    DirectRoute,
-    Fate,
-    Outcome,
-    Outgoing,
-    RelayRoute,
-    merge,
-    outcome_of,
-)
+from methrics.node.publish.direct_route import DirectRoute
+from methrics.node.publish.relay_route import RELAYS_AT_A_TIME, RELAYS_MORE, RelayRoute
+from methrics.node.publish.routes import Fate, Outcome, Outgoing, merge, outcome_of
 from methrics.node.relay import submit
 from methrics.node.relay.boxes import BoxKey, unseal
+from methrics.node.relay.record_exchange import PROTOCOL, REQUEST_MAX, encode_records
 from methrics.schema.catalog.catalog import load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.bundle import unpack
-from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.envelope import Item, Kind, seal, split
 from methrics.schema.wire.items import Report, encode_report
+from methrics.schema.wire.limits import TIME_MAX
+from methrics.schema.wire.record import sign_record
 from methrics.schema.wire.verdict import Decision, Reason
 
 EXAMPLE = Path(methrics.schema.__file__).parent / "example" / "example.toml"
 CATALOG = load(sign(parse_source(EXAMPLE.read_text("utf-8")), b"s" * 32))
 TOPIC = CATALOG.topic
 BASE = 1_800_000_000
+RECORD = record_of(CATALOG, seed=b"s" * 32)
 
 
 class TrioClock(Clock):
@@ -74,6 +71,11 @@ class StandIn:
         self.items: list[bytes] = []
         self.peers: set[PeerId] = set()
         self.topics: tuple[str, ...] = (TOPIC,)
+        self.records: list[bytes] = [RECORD.raw]
+        self.takes_records = True
+        self.asked: list[str | None] = []
+        self.again: int | None = None
+        """When a relay that is full wants to be asked again."""
         self.time = BASE
         swarm.serve(submit.RELAY, self.describe, request_max=submit.DESCRIBE_MAX)
         swarm.serve(submit.SUBMIT, self.submit, request_max=submit.SUBMIT_MAX)
@@ -83,7 +85,10 @@ class StandIn:
             await trio.sleep_forever()
         if self.say == "garbage":
             return b"\xff"
-        description = submit.Description(self.key.public, self.topics, self.time, 3600)
+        self.asked.append(submit.decode_describe_request(body))
+        description = submit.Description(
+            self.key.public, self.topics, self.time, 3600, tuple(self.records), self.again
+        )
         return submit.encode_description(description)
 
     async def submit(self, peer: PeerId, body: bytes) -> bytes:
@@ -91,13 +96,19 @@ class StandIn:
         said: list[Reason] = []
         for box in submit.decode_request(body):
             raw = unseal(box, self.key)
+            if split(raw).kind is Kind.RECORD:
+                self.records = [raw] if self.takes_records else self.records
+                said.append(Reason.OK if self.takes_records else Reason.UNKNOWN_KIND)
+                continue
             if raw == CATALOG.raw:
                 self.knows = True
                 said.append(Reason.OK)
                 continue
             self.items.append(raw)
             said.append(Reason(self.say) if self.knows else Reason.UNKNOWN_CATALOG)
-        return submit.encode_reply(said[:-1] if self.say == "short" else said)
+        if self.say == "short":
+            said.pop()
+        return submit.encode_reply(submit.Reply(tuple(said), self.again))
 
 
 @asynccontextmanager
@@ -266,9 +277,10 @@ async def test_the_direct_route_publishes_without_joining(
         outcomes = await route.deliver(outgoing_of(3))
         await trio.sleep(1)
         assert {one.fate for one in outcomes.values()} == {Fate.ACKNOWLEDGED}
-        raws = [raw for message in messages for raw in unpack(message)]
-        assert raws[0] == CATALOG.raw
-        assert sorted(raws[1:]) == sorted(raw for _, raw in outgoing_of(3).items)
+        reports, notice = map(unpack, messages)
+        assert (notice.about, notice.items) == (b"", [CATALOG.raw])
+        assert reports.about == CATALOG.id
+        assert sorted(reports.items) == sorted(raw for _, raw in outgoing_of(3).items)
         assert peer.peers(TOPIC) == frozenset()
 
 
@@ -279,3 +291,127 @@ async def test_the_direct_route_gives_up_without_peers(
     async with network.open_swarm(listen=False) as app:
         route = DirectRoute(app, ["/memory/gone/p2p/gone"])
         assert {one.fate for one in (await route.deliver(outgoing_of(2))).values()} == {Fate.RETRY}
+
+
+def newer_than(*before: Item, time: int = 1) -> Item:
+    return sign_record(
+        [CATALOG.id], b"s" * 32, time=time, expires=TIME_MAX, previous=[one.id for one in before]
+    )
+
+
+async def test_two_relays_are_asked_and_the_same_two_get_the_reports(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with relays(*[Reason.OK] * 5) as (app, found):
+        route = route_to(app, [one.addr for one in found])
+        assert await route.records(TOPIC, ()) == [(RECORD.raw,)] * 2
+        await route.deliver(outgoing_of(1))
+        asked = [one for one in found if one.asked]
+        assert [one.asked for one in asked] == [[TOPIC]] * 2
+        assert [len(one.items) for one in asked] == [1, 1]
+
+
+async def test_a_relay_with_an_older_record_is_handed_the_newer_one_and_asked_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    newer = newer_than(RECORD)
+    async with relays(Reason.OK, Reason.OK) as (app, found):
+        found[0].records = [newer.raw]
+        heard = await route_to(app, [one.addr for one in found]).records(TOPIC, ())
+        assert heard == [(newer.raw,)] * 2
+        assert sorted(len(one.asked) for one in found) == [1, 2]
+
+
+async def test_the_record_that_this_machine_kept_is_handed_on(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    newer = newer_than(RECORD)
+    async with relays(Reason.OK) as (app, found):
+        heard = await route_to(app, [found[0].addr]).records(TOPIC, (newer.raw,))
+        assert heard == [(newer.raw,)]
+
+
+async def test_attack_a_relay_that_withholds_a_record_cannot_hide_that(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    newer = newer_than(RECORD)
+    async with relays(Reason.OK, Reason.OK) as (app, found):
+        found[0].records, found[1].takes_records = [newer.raw], False
+        heard = await route_to(app, [one.addr for one in found]).records(TOPIC, ())
+        assert sorted(heard) == sorted([(newer.raw,), (RECORD.raw,)])
+
+
+async def test_attack_one_relay_with_two_addresses_is_asked_once(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with relays(Reason.OK) as (app, found):
+        dial = app.dial
+        monkeypatch.setattr(app, "dial", lambda addr: dial(addr.removesuffix("?")))
+        heard = await route_to(app, [found[0].addr, f"{found[0].addr}?"]).records(TOPIC, ())
+        assert heard == [(RECORD.raw,)]
+
+
+async def test_a_relay_that_lacks_the_record_is_handed_it_with_the_reports(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Unlisted(StandIn):
+        async def submit(self, peer: PeerId, body: bytes) -> bytes:
+            self.say = Reason.OK if self.records else Reason.UNLISTED
+            return await super().submit(peer, body)
+
+    network = MemoryNetwork(rng=random.Random(1))
+    async with network.open_swarm() as one, network.open_swarm(listen=False) as app:
+        relay = Unlisted(one, Reason.OK)
+        relay.records = []
+        outgoing = replace(outgoing_of(2), records=(RECORD.raw,))
+        outcomes = await route_to(app, [relay.addr]).deliver(outgoing)
+        assert {one.fate for one in outcomes.values()} == {Fate.ACKNOWLEDGED}
+        assert relay.records == [RECORD.raw]
+
+
+async def test_a_full_relay_gets_nothing_and_another_one_does(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with relays(Reason.OK, Reason.OK, Reason.OK) as (app, found):
+        found[0].again = 600
+        for seed in range(6):
+            route = route_to(app, [one.addr for one in found], seed)
+            (outcome,) = (await route.deliver(outgoing_of(1))).values()
+            assert outcome.fate is Fate.ACKNOWLEDGED
+        assert found[0].items == []
+        alone = await route_to(app, [found[0].addr]).deliver(outgoing_of(1))
+        assert list(alone.values()) == [Outcome(Fate.RETRY, "quota", 600)]
+
+
+def test_the_first_relay_that_has_room_again_decides_when_to_try() -> None:
+    full = [Outcome(Fate.RETRY, "quota", again) for again in (900, 60)]
+    assert merge(full).again == 60
+    assert merge([*full, Outcome(Fate.RETRY, "early")]).again == 0
+
+
+async def test_the_direct_route_asks_its_peers_for_records(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network, newer = MemoryNetwork(rng=random.Random(1)), newer_than(RECORD)
+    async with (
+        network.open_swarm() as first,
+        network.open_swarm() as second,
+        network.open_swarm(listen=False) as app,
+    ):
+        held = {first.peer_id: newer.raw, second.peer_id: RECORD.raw}
+
+        async def answer(name: PeerId, _peer: PeerId, body: bytes) -> bytes:
+            assert body.decode() == TOPIC
+            await trio.lowlevel.checkpoint()
+            return encode_records([held[name]])
+
+        async def hear(name: PeerId, _peer: PeerId, message: bytes) -> Decision:
+            await trio.lowlevel.checkpoint()
+            held[name] = unpack(message).items[0]
+            return Decision.ACCEPT
+
+        for one in (first, second):
+            await one.join(TOPIC, partial(hear, one.peer_id))
+            one.serve(PROTOCOL, partial(answer, one.peer_id), request_max=REQUEST_MAX)
+        route = DirectRoute(app, [*first.addrs, *second.addrs])
+        assert await route.records(TOPIC, ()) == [(newer.raw,)] * 2

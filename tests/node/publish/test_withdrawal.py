@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from publish_making import BASE, CATALOG, LONG, NAMESPACE, TOPIC, Person, Wire
+from publish_making import BASE, CATALOG, LONG, NAMESPACE, RECORD, TOPIC, Person, Wire
 from trio.testing import MockClock
 
 from methrics.node.consent.ledger import grant
@@ -19,11 +19,14 @@ from methrics.node.network.swarm import PeerId
 from methrics.node.outbox.erasures import Erasures, SignedErasure
 from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, Receipt
 from methrics.node.publish.delivery import WATCH_EVERY
+from methrics.node.publish.direct_route import DirectRoute
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.publisher import PublisherSettings
-from methrics.node.publish.routes import DirectRoute, RelayRoute, Route
+from methrics.node.publish.relay_route import RelayRoute
+from methrics.node.publish.routes import Route
 from methrics.node.relay import submit
 from methrics.node.relay.boxes import BoxKey, unseal
+from methrics.node.relay.record_exchange import PROTOCOL, REQUEST_MAX, encode_records
 from methrics.schema.wire.bundle import unpack
 from methrics.schema.wire.verdict import Decision, Reason
 
@@ -48,10 +51,18 @@ class SlowRelay:
         self.items: list[bytes] = []
         swarm.serve(submit.RELAY, self.describe, request_max=submit.DESCRIBE_MAX)
         swarm.serve(submit.SUBMIT, self.submit, request_max=submit.SUBMIT_MAX)
+        swarm.serve(PROTOCOL, self.records, request_max=REQUEST_MAX)
 
     async def describe(self, _peer: PeerId, _body: bytes) -> bytes:
         await trio.lowlevel.checkpoint()
-        return submit.encode_description(submit.Description(self.key.public, (TOPIC,), 1, 3600))
+        records = (RECORD.raw,)
+        return submit.encode_description(
+            submit.Description(self.key.public, (TOPIC,), 1, 3600, records)
+        )
+
+    async def records(self, _peer: PeerId, _body: bytes) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return encode_records([RECORD.raw])
 
     async def submit(self, _peer: PeerId, body: bytes) -> bytes:
         boxes = submit.decode_request(body)
@@ -59,11 +70,11 @@ class SlowRelay:
         if self.hangs:
             await trio.sleep_forever()
         await trio.lowlevel.checkpoint()
-        return submit.encode_reply([Reason.OK] * len(boxes))
+        return submit.encode_reply(submit.Reply((Reason.OK,) * len(boxes)))
 
     async def hear(self, _peer: PeerId, message: bytes) -> Decision:
         await trio.lowlevel.checkpoint()
-        self.items += [raw for raw in unpack(message) if raw != CATALOG.raw]
+        self.items += [raw for raw in unpack(message).items if raw != CATALOG.raw]
         return Decision.ACCEPT
 
 

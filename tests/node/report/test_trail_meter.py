@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from row_making import Rows
+from tests.listing import record_of
 from trail_making import CATALOG, DAY, HEARTBEAT, NAMESPACE, START, beat, report
 
 from methrics.node.clock import ManualClock
@@ -52,6 +53,7 @@ from methrics.node.report.threshold.meter import (
 )
 from methrics.node.report.threshold.public import Public, Row, Table, from_json, table, to_json
 from methrics.schema.errors import StoreError
+from methrics.schema.example import example_seed
 from methrics.schema.wire.codec import encode
 from methrics.schema.wire.envelope import split
 from methrics.schema.wire.items import Report, decode_report
@@ -357,6 +359,9 @@ class Taking:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+
+    async def records(self, topic: str, known: Sequence[bytes]) -> list[tuple[bytes, ...]]:
+        return [(record_of(CATALOG, seed=example_seed()).raw,)]
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         await outgoing.leave([item_id for item_id, _ in outgoing.items])

@@ -50,6 +50,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "catalog": Entry(
             "methrics.node.cli.catalog", "Write, check, sign and read event catalogs."
         ),
+        "namespace": Entry(
+            "methrics.node.cli.namespace", "Make your key; list catalogs, revoke event types."
+        ),
         "mixpanel": Entry(
             "methrics.aggregate.cli.mixpanel", "Move an app from Mixpanel; compare the numbers."
         ),

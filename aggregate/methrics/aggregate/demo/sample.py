@@ -42,8 +42,13 @@ class Basket:
 
     name = "relay"
 
-    def __init__(self) -> None:
+    def __init__(self, record: bytes) -> None:
         self.items: list[bytes] = []
+        self._record = record
+
+    async def records(self, topic: str, known: Sequence[bytes]) -> list[tuple[bytes, ...]]:
+        """Return the record that lists the example catalog."""
+        return [(self._record,)]
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         """Store all reports that may leave, and accept each."""
@@ -65,13 +70,14 @@ def write_sample(file: Path, *, people: int = 24, days: int = 14, today: int | N
     Raises StoreError if `file` cannot be written.
     """
     start = (Clock().now() if today is None else today) // DAY * DAY
-    basket = Basket()
+    began = start - days * DAY
+    listed = sign_record([example_catalog().id], example_seed(), time=began, expires=start + DAY)
+    basket = Basket(listed.raw)
     with tempfile.TemporaryDirectory() as homes:
         trio.run(_live, Path(homes), people, days, start, basket)
     book = CatalogBook()
     catalog = accept(example_bytes(), book, start, live=False)
     book.add(example_catalog(), given=True)
-    listed = sign_record([example_catalog().id], example_seed(), time=start, expires=start + DAY)
     record = accept(listed.raw, book, start, live=False)
     learn(record, book)
     reports = [accept(raw, book, start, live=False) for raw in basket.items]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from methrics.node.outbox.rows import Receipt
-from methrics.node.publish.routes import RELAYS_AT_A_TIME
+from methrics.node.publish.relay_route import RELAYS_AT_A_TIME
 from methrics.node.relay.mixer import MixLimits, Pooled, draw_rest, shuffled
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType

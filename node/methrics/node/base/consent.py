@@ -16,6 +16,7 @@ from methrics.node.cli.consent_common import (
     grant_text,
     name_of,
     overview_rows,
+    revoked_lines,
 )
 from methrics.node.cli.counted import counted
 from methrics.node.cli.naming import check_names, resolve_apps
@@ -53,7 +54,7 @@ def show(home: str | None, apps: Sequence[str], catalogs: Sequence[Path]) -> Non
         of_app = list(group)
         _say("\n" + "\n".join(app_lines(app, of_app)))
         _table(OVERVIEW_HEAD, map(overview_cells, of_app), indent=2)
-    for line in changed_lines(paths, rows):
+    for line in [*revoked_lines(rows), *changed_lines(paths, rows)]:
         _say(line)
 
 

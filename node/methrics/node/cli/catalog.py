@@ -1,4 +1,4 @@
-"""`methrics catalog`: makes keys, and checks, signs, shows, compares and documents catalogs."""
+"""`methrics catalog`: checks, signs, shows, compares and documents catalogs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.counted import counted
 from methrics.node.cli.group import CommandGroup
-from methrics.node.cli.keyfile import SEED_SIZE, make_key, read_key
+from methrics.node.cli.keyfile import SEED_SIZE, read_key
 from methrics.node.cli.options import FILE, json_option
 from methrics.node.clock import Clock
 from methrics.node.paths import user_paths
@@ -21,7 +21,6 @@ from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.lint import ERROR, Problem, lint_text
 from methrics.schema.catalog.source import SOURCE_MAX, CatalogSource
 from methrics.schema.errors import CatalogError, ConfigError, StoreError
-from methrics.schema.wire.envelope import public_key
 
 FORMATS = ("md", "html")
 
@@ -31,20 +30,9 @@ def catalog() -> None:
     """Write, check, sign and read event catalogs.
 
     A catalog declares what an app may measure. You write it as TOML, check it, and sign it with
-    your namespace key. Anyone can make such a key; no permission is needed.
+    your namespace key. Anyone can make such a key; no permission is needed. Then list it in the
+    namespace's record with `methrics namespace publish`.
     """
-
-
-@catalog.command()
-@click.argument("file", type=FILE)
-def keygen(file: Path) -> None:
-    """Make a namespace key in FILE (mode 0600, never overwritten).
-
-    Only the holder of this key can sign catalogs of the app, so keep it safe.
-    """
-    seed = make_key(file)
-    click.echo(f"wrote {file}")
-    click.echo(f"public key {public_key(seed).hex()}")
 
 
 @catalog.command()
@@ -69,7 +57,7 @@ def lint(ctx: click.Context, source: Path, as_json: bool) -> None:
 
 @catalog.command(name="sign")
 @click.argument("source", type=FILE)
-@click.option("--key", type=FILE, required=True, help="The namespace key (see keygen).")
+@click.option("--key", type=FILE, required=True, help="The namespace key (see namespace init).")
 @click.option("--previous", type=FILE, help="The signed catalog that this one replaces.")
 @click.option("--output", "-o", type=FILE, required=True, help="Where to write the signed catalog.")
 def sign_command(source: Path, key: Path, previous: Path | None, output: Path) -> None:

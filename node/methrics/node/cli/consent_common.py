@@ -10,13 +10,16 @@ from pathlib import Path
 
 from methrics.node.cli.catalog_file import chosen_catalogs, load_catalog
 from methrics.node.cli.naming import check_names, resolve_apps
+from methrics.node.clock import Clock
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.apps import known_catalogs
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.ledger import policy_off, read_answers
+from methrics.node.consent.ledger_format import stamp
 from methrics.node.consent.overview import OverviewRow, overview, why
 from methrics.node.consent.screen import HEIGHT, WIDTH, bounded, whole
 from methrics.node.consent.way_back import way_back
+from methrics.node.outbox.records import kept_of
 from methrics.node.paths import Paths, namespace_of
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError
@@ -31,10 +34,28 @@ def overview_rows(paths: Paths, apps: Sequence[str], files: Iterable[Path]) -> l
     found = [one for one in known_catalogs(paths) if name_of(one) not in named]
     policy = policy_off(paths.policy)
     rows = overview(answers, [*found, *given], policy_off=policy, env=os.environ)
+    rows = _with_revoked(paths, rows)
     if not (apps or given):
         return rows
     named.update(resolve_apps(apps, {row.namespace for row in rows} - {EVERY}))
     return [row for row in rows if row.namespace in named]
+
+
+def _with_revoked(paths: Paths, rows: list[OverviewRow]) -> list[OverviewRow]:
+    """Adds what the apps' owners have revoked, as far as this machine knows it."""
+    kept, now = kept_of(paths, (row.namespace for row in rows)), Clock().now()
+    found = []
+    for row in rows:
+        revoked = kept[row.namespace].revoked(row.type, now)
+        words = f"since {stamp(revoked.time)[:10]}: {revoked.reason}" if revoked else ""
+        found.append(row._replace(revoked=words))
+    return found
+
+
+def revoked_lines(rows: Iterable[OverviewRow]) -> list[str]:
+    """Returns the lines about event types that the apps' owners have revoked."""
+    lines = [f"  {row.namespace} {row.type}, {row.revoked}" for row in rows if row.revoked]
+    return lines and ["\nrevoked by the app's owner; nothing of these is sent:", *lines]
 
 
 def changed_lines(paths: Paths, rows: Iterable[OverviewRow]) -> list[str]:

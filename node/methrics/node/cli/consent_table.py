@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from methrics.node.cli.consent_common import changed_lines, overview_rows
+from methrics.node.cli.consent_common import changed_lines, overview_rows, revoked_lines
 from methrics.node.cli.tables import print_table
 from methrics.node.consent.decide import PRODUCTION, forbidden, variable_of
 from methrics.node.consent.ledger import policy_off
@@ -60,7 +60,7 @@ def show_overview(
         of_app = list(group)
         click.echo("\n" + "\n".join(app_lines(namespace, of_app)))
         print_table(OVERVIEW_HEAD, map(overview_cells, of_app), indent=2)
-    for line in changed_lines(paths, rows):
+    for line in [*revoked_lines(rows), *changed_lines(paths, rows)]:
         click.echo(line)
 
 
@@ -84,4 +84,5 @@ def _json(row: OverviewRow) -> dict[str, object]:
         "since": None if answer is None else answer.time,
         "through": None if answer is None else answer.through,
         "changes": list(row.changes),
+        "revoked": row.revoked or None,
     }

@@ -60,7 +60,7 @@ def read_key(path: Path) -> bytes:
         raise ConfigError(
             "key-unreadable",
             f"cannot read {path}: {error.strerror}",
-            "make a key with `methrics catalog keygen`",
+            "make a key with `methrics namespace init`",
         ) from error
     except UnicodeDecodeError:
         text = ""

@@ -26,6 +26,7 @@ from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry, check_addresses, entry_peers
+from methrics.node.publish.listing import waiting_words
 from methrics.node.publish.permission import consent_of
 from methrics.node.publish.publisher import OK, PublisherSettings, clock_words, run_publisher
 from methrics.schema.errors import ConfigError
@@ -179,10 +180,13 @@ def _say(namespace: str, as_json: bool, result: PassResult) -> None:
         "dropped": dict(result.dropped),
         "failed": str(result.failed) if result.failed else None,
         "clock": clock_words(result.clock_ahead) or None,
+        "waiting": dict(result.waiting),
+        "record": waiting_words(result.waiting) or result.note or None,
     }
     if as_json:
         say(json.dumps({"event": "pass", "app": namespace, **summary}))
         return
+    del summary["waiting"]
     words = [_word(name, value) for name, value in summary.items() if value]
     say(f"{namespace}: {', '.join(words) or 'nothing is due'}")
 
@@ -190,7 +194,7 @@ def _say(namespace: str, as_json: bool, result: PassResult) -> None:
 def _word(name: str, value: object) -> str:
     if isinstance(value, dict):
         return f"{name} {', '.join(f'{n} {reason}' for reason, n in value.items())}"
-    return str(value) if name == "clock" else f"{name} {value}"
+    return str(value) if name in ("clock", "record") else f"{name} {value}"
 
 
 def _content(receipt: Receipt) -> dict[str, object]:

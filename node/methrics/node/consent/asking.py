@@ -32,6 +32,7 @@ from methrics.node.consent.questions import (
 from methrics.node.consent.way_back import way_back
 from methrics.node.consent.withdrawal import forget, forget_refused, withdraw_everything
 from methrics.node.consent.wording import Sheet, sheet
+from methrics.node.outbox.records import kept_of
 from methrics.node.paths import Paths, namespace_of
 from methrics.node.report.route_names import ROUTES
 from methrics.schema.catalog.catalog import Catalog
@@ -90,8 +91,11 @@ class Asking:
         """
         ledger = self._ledger()
         now = self._clock.now()
+        kept = kept_of(
+            self.paths, (namespace_of(one.label, one.short_key) for one in self.catalogs)
+        )
         if everything:
-            return every_question(self.catalogs, _answers(ledger), now=now)
+            return every_question(self.catalogs, _answers(ledger), now=now, kept=kept)
         if ledger is None and uses is not None:
             return []
         return questions(
@@ -101,6 +105,7 @@ class Asking:
             uses=uses,
             forbidden=self.forbidden(),
             asked=ledger.asked if ledger else "",
+            kept=kept,
         )
 
     def first_screen(self, asked: Sequence[Question]) -> FirstScreen:

@@ -54,7 +54,8 @@ _IF_NO_MORE = "The app works the same. What you said yes to before goes on as it
 class Row:
     """One event type. `number`: from 1, in the order of the questions. `sends`: the names of the
     fields that a yes shares. `news`: for a question that has changed since a yes, what it asks for
-    now, else "". `bits`: the most that one report can tell, rounded up. `days`: how many days
+    now, else "". `bits`: the most that one report can tell, with the catalog that it names, rounded
+    up. `days`: how many days
     collectors that follow the rules keep a report."""
 
     number: int
@@ -119,7 +120,7 @@ def _row(number: int, one: Question) -> Row:
         entry.question,
         sends,
         _news(one),
-        ceil(entry.revealed_bits),
+        ceil(entry.revealed_bits + one.kept.list_bits),
         entry.retention_days,
     )
 

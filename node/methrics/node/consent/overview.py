@@ -43,7 +43,8 @@ class OverviewRow(NamedTuple):
     """The state of one event type of one app. `declared`: the number of fields in its catalog, None
     if the catalog is not on this machine. `changes`: the changes since the answer that ask for more
     than the person agreed to, in words. `results`: the address of the app's charts, "" if its
-    catalog names none or is not on this machine."""
+    catalog names none or is not on this machine. `revoked`: since when and why the app's owner has
+    revoked the event type, "" if they have not."""
 
     namespace: str
     type: str
@@ -52,6 +53,7 @@ class OverviewRow(NamedTuple):
     declared: int | None
     changes: tuple[str, ...]
     results: str = ""
+    revoked: str = ""
 
 
 def overview(
@@ -98,7 +100,7 @@ def overview_cells(row: OverviewRow) -> tuple[str, ...]:
             fields = f"all {row.declared}"
     return (
         _type_words(row.type),
-        "on" if effective.on else "off",
+        "revoked" if row.revoked else "on" if effective.on else "off",
         fields,
         ", ".join(sorted(effective.routes)),
         _DECIDED.get(effective.rule, effective.rule),

@@ -8,13 +8,14 @@ person is asked only about its new types and those whose question has changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from methrics.node.consent.answer import Answer, Answers
 from methrics.node.consent.covering import covered, left_out
 from methrics.node.consent.decide import answer_of
 from methrics.node.consent.ledger_format import stamp
+from methrics.node.outbox.records import Kept
 from methrics.node.paths import namespace_of
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType
@@ -28,6 +29,8 @@ WAIT = 90 * 86_400
 """Seconds after "not now" in which no app asks again, and after an app asked unprompted in which no
 other does (DEB-6)."""
 
+NO_RECORD = Kept()
+NOTHING_KEPT: Mapping[str, Kept] = {}
 NEW, CHANGED, ANSWERED = "new", "changed", "answered"
 """States of a question. NEW: not decided yet. CHANGED: the person said yes, and the question has
 changed since. ANSWERED: decided; shown only on a page of settings."""
@@ -54,7 +57,8 @@ class Question:
     CHANGED, the reasons why it asks for more than before, in words. `answer`: the current answer,
     None if there is none. `still`: the fields that an earlier yes covers now. `left_out`: the
     declared fields that the person left out of an earlier yes, even if a no came after it.
-    `lapsed`: whether the question has changed so much that an earlier yes covers none of it."""
+    `lapsed`: whether the question has changed so much that an earlier yes covers none of it.
+    `kept`: the record of the app's namespace, as far as this machine knows it."""
 
     catalog: Catalog
     event_type: EventType
@@ -64,6 +68,7 @@ class Question:
     still: frozenset[str] = frozenset()
     left_out: frozenset[str] = frozenset()
     lapsed: bool = False
+    kept: Kept = NO_RECORD
 
     @property
     def offered(self) -> frozenset[str]:
@@ -85,19 +90,20 @@ def questions(
     uses: Uses | None = None,
     forbidden: str | None = None,
     asked: str = "",
+    kept: Mapping[str, Kept] = NOTHING_KEPT,
 ) -> list[Question]:
     """Returns the questions to ask the person at `now` (Unix seconds), in the catalogs' order.
 
     With `uses`, the app asks unprompted, so questions that should wait are left out. Without
     `uses`, the person wants to decide, so only decided types are left out. `forbidden`: the rule
     that forbids everything, if any; then no question is returned. `asked`: when an app last asked
-    unprompted (`Ledger.asked`).
+    unprompted (`Ledger.asked`). `kept`: as for `every_question`.
     """
     if forbidden is not None or (uses is not None and not uses.enough):
         return []
     open_now = [
         question
-        for question in every_question(catalogs, answers, now=now)
+        for question in every_question(catalogs, answers, now=now, kept=kept)
         if question.state != ANSWERED
     ]
     if uses is None:
@@ -109,14 +115,24 @@ def questions(
     return due
 
 
-def every_question(catalogs: Iterable[Catalog], answers: Answers, *, now: int) -> list[Question]:
-    """Returns a question for every event type that has not expired, decided or not."""
-    return [
-        question_about(catalog, event_type, answers)
-        for catalog in catalogs
-        for event_type in catalog.types.values()
-        if now < event_type.expires
-    ]
+def every_question(
+    catalogs: Iterable[Catalog],
+    answers: Answers,
+    *,
+    now: int,
+    kept: Mapping[str, Kept] = NOTHING_KEPT,
+) -> list[Question]:
+    """Returns a question for every event type that has not expired and is not revoked, decided or
+    not. `kept`: the records that this machine knows, by the apps' names."""
+    found = []
+    for catalog in catalogs:
+        own = kept.get(namespace_of(catalog.label, catalog.short_key), NO_RECORD)
+        found += [
+            replace(question_about(catalog, event_type, answers), kept=own)
+            for event_type in catalog.types.values()
+            if now < event_type.expires and own.revoked(event_type.name, now) is None
+        ]
+    return found
 
 
 def question_about(catalog: Catalog, event_type: EventType, answers: Answers) -> Question:

@@ -14,6 +14,7 @@ from methrics.node.consent.example import Example, example
 from methrics.node.consent.first_screen import RELAY_OPERATOR
 from methrics.node.consent.ledger_format import Edit, stamp
 from methrics.node.consent.questions import Question
+from methrics.node.outbox.records import ONE_RELAY, Kept
 from methrics.schema.catalog.chance import randomized_words
 from methrics.schema.catalog.epsilon import total_words
 from methrics.schema.catalog.event_type import EventType
@@ -144,6 +145,7 @@ def _facts(question: Question) -> list[tuple[str, str]]:
         ("Who asks", f"{entry.owner}. Contact: {catalog.contact}. Reviewed at {entry.review}"),
         ("What leaves", f"{KIND_WORDS[entry.kind].capitalize()}.{_more(entry)}"),
         ("When", f"{schedule(entry)} Its time is rounded to {duration(entry.resolution)}."),
+        ("Its catalog", catalog_words(question.kept)),
         ("Links", PSEUDONYM_WORDS[entry.pseudonym]),
         ("Kept", f"{entry.retention_days} days by those who follow the rules; for ever by others."),
         ("Ends", f"On {stamp(entry.expires)[:10]}; nothing of this kind is sent after that."),
@@ -156,6 +158,19 @@ def _facts(question: Question) -> list[tuple[str, str]]:
     facts.append(("Results", results))
     facts.append(("Chart", f"The results are shown as {chart_words(entry.chart)}."))
     return facts
+
+
+def catalog_words(kept: Kept) -> str:
+    """Returns what a report tells by the catalog that it names, in a sentence or two."""
+    leaves = "A report names the app's catalog, and leaves only if the app lists it for everyone."
+    if kept.listed is None:
+        return (
+            f"{leaves} The list is not known on this machine yet; with the longest one this tells "
+            f"up to {kept.list_bits:.0f} bits."
+        )
+    many = f"{kept.listed} are listed" if kept.listed > 1 else "Only this one is listed"
+    said = f" That is what {ONE_RELAY} says." if kept.relays == 1 else ""
+    return f"{leaves} {many}, which tells {kept.list_bits:.1f} bits.{said}"
 
 
 def chart_words(chart: str) -> str:

@@ -95,6 +95,18 @@ class Erasures:
             )
         return bytes(rows[0][0])
 
+    def report_of(self, index: int) -> tuple[bytes, bytes]:
+        """Returns the bytes of the report with this key index and the salt of its key. Raises
+        LocalError `no-report` if its receipt was deleted."""
+        rows = self._database.rows("SELECT raw, salt FROM report WHERE idx = ?", (index,))
+        if not rows:
+            raise LocalError(
+                "no-report",
+                "the receipt of this report is not on this machine any more",
+                "without it the report cannot be erased",
+            )
+        return bytes(rows[0][0]), bytes(rows[0][1])
+
     def request(self, signed: Sequence[SignedErasure], now: int) -> ErasureCounts:
         """Journals the erasures of reports that may have left, and deletes reports that never left.
 

@@ -31,7 +31,7 @@ INSTALL_SLACK = 35 * 86_400
 """Seconds by which the week of installation may be later than a row: more than the age of any row,
 because rows may be reported that are older than the first report."""
 
-POSTPONED_MAX = 6 * 3600
+POSTPONED_MAX = 86_400
 """Most seconds by which a failed attempt to send a report postpones it. A due time further in the
 future was stored while the clock was ahead."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import sqlite3
 
-from methrics.schema.errors import StoreError
+from methrics.schema.errors import RefusedError, StoreError
+from methrics.schema.wire.envelope import split
 
 _FIRST = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -68,7 +69,15 @@ CREATE TABLE slot (
   PRIMARY KEY (spool, at)) WITHOUT ROWID;
 """
 
-STEPS = (_FIRST, _ERASURES, _PERIODS, _SALTS, _SPOOLS)
+# `record.raw`: the records of the namespace that relays agreed on (`publish.standing`). The id of a
+# report is a hash that nobody can guess from its content, so those of older reports are computed
+# again.
+_RECORDS = """
+CREATE TABLE record (raw BLOB PRIMARY KEY, relays INTEGER NOT NULL);
+UPDATE report SET id = report_id(raw, id);
+"""
+
+STEPS = (_FIRST, _ERASURES, _PERIODS, _SALTS, _SPOOLS, _RECORDS)
 """SQL scripts. The first makes the tables of layout version 1 in an empty file; each later one
 upgrades a file by one version."""
 
@@ -112,6 +121,7 @@ def lay_out(con: sqlite3.Connection, path: str) -> None:
     Raises StoreError `outbox-newer` for a file of a later version."""
     if layout_version(con, path) == SCHEMA_VERSION:
         return
+    con.create_function("report_id", 2, _report_id, deterministic=True)
     con.execute("BEGIN IMMEDIATE")
     try:
         if (version := layout_version(con, path)) != SCHEMA_VERSION:
@@ -124,6 +134,14 @@ def lay_out(con: sqlite3.Connection, path: str) -> None:
         if con.in_transaction:
             con.execute("ROLLBACK")
         raise
+
+
+def _report_id(raw: bytes, stored: bytes) -> bytes:
+    """Returns the id of a report; the stored one if its bytes are damaged."""
+    try:
+        return split(raw).id
+    except RefusedError:
+        return stored
 
 
 def code_of(error: Exception) -> str:

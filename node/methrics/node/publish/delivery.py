@@ -29,18 +29,18 @@ from methrics.node.outbox.interfaces import PublisherJournal
 from methrics.node.outbox.journal import AGE_MAX
 from methrics.node.outbox.rows import ACKNOWLEDGED, CLOCK_FLOOR, STRUCK, Pending, Receipt
 from methrics.node.process.worker import Worker
+from methrics.node.publish.erasure_delivery import ErasureDelivery, Items
+from methrics.node.publish.leaving import Leave
+from methrics.node.publish.listing import Listing
 from methrics.node.publish.permission import AskConsent
 from methrics.node.publish.retries import backoff
 from methrics.node.publish.routes import HELD, Fate, Outcome, Outgoing, Route
-from methrics.node.report.erasure import routes_open
-from methrics.node.report.pacing import spread_again
 from methrics.node.report.prepare import Allowed, prepare
 from methrics.node.report.threshold.meter import Meter
-from methrics.node.spool.records import catalog_number
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import MethricsError, RefusedError, StoreError
 from methrics.schema.wire.envelope import split
-from methrics.schema.wire.items import decode_erasure, decode_report
+from methrics.schema.wire.items import decode_report
 
 E = TypeVar("E", bound=Exception)
 
@@ -72,6 +72,10 @@ class PassResult:
     struck: int = 0
     erased: int = 0
     """Erasures acknowledged: at most one, because each is sent in a pass of its own."""
+    waiting: Counter[str] = field(default_factory=Counter)
+    """Due reports that may not leave by the record of their namespace, by reason (standing.py)."""
+    note: str = ""
+    """What a person should know about that record, "" if two relays agree on it."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Rows of which no report was made, and reports that no relay will ever accept, by reason."""
     failed: MethricsError | None = None
@@ -90,7 +94,8 @@ class PassResult:
 class Delivery:
     """Makes passes over the journal of one namespace.
 
-    `route_name`: the name of the route in the consent and the journal. `meter`: returns the
+    `listing`: what the record of the namespace says about its reports. `route_name`: the name of
+    the route in the consent and the journal. `meter`: returns the
     threshold meter for each pass, which withholds or generalises reports; by default there is none.
     `entropy`: draws the salts of the keys; only a simulation may replace it.
     """
@@ -99,6 +104,7 @@ class Delivery:
         self,
         journal: PublisherJournal,
         erasures: Erasures,
+        listing: Listing,
         consent: AskConsent,
         open_route: OpenRoute,
         route_name: str,
@@ -110,6 +116,7 @@ class Delivery:
         entropy: Entropy = system_entropy,
     ) -> None:
         self._journal = journal
+        self._listing = listing
         self._consent = consent
         self._open_route = open_route
         self._route_name = route_name
@@ -118,7 +125,9 @@ class Delivery:
         self._worker = worker
         self._meter = meter
         self._entropy = entropy
-        self._erasures = erasures
+        self._erasures = ErasureDelivery(
+            erasures, consent, route_name, clock=clock, rng=rng, worker=worker
+        )
         self._catalogs: dict[int, Catalog] = {}
         self._purged: frozenset[str] = frozenset()
 
@@ -132,12 +141,16 @@ class Delivery:
         self._purged = frozenset()
         result = PassResult()
         try:
+            await self._worker(self._listing.load)
             await self._worker(lambda: self._make(result))
-            if await self._worker(self._sendable):
+            if found := await self._worker(self._sendable):
                 async with self._open_route() as route:
+                    topic = self._catalogs[found[0].catalog].topic
+                    await self._listing.look(route, topic, self._worker)
                     await self._send_all(route, result)
-                await self._worker(lambda: self._set_apart(None))
-            elif (erasure := await self._worker(self._next_erasure)) is not None:
+                result.note = self._listing.note
+                await self._worker(lambda: self._erasures.set_apart(None))
+            elif (erasure := await self._worker(self._erasures.next)) is not None:
                 async with self._open_route() as route:
                     await self._erase(route, erasure, result)
         # A route that contains a nursery wraps the errors raised in it in exception groups.
@@ -215,6 +228,8 @@ class Delivery:
                 struck["late"].append(receipt.key_index)
             elif not covered(receipt, allowed):
                 struck["field-withdrawn"].append(receipt.key_index)
+            elif self._listing.revoked(receipt):
+                struck["revoked"].append(receipt.key_index)
             else:
                 sendable.append(receipt)
         for reason, indices in struck.items():
@@ -232,7 +247,7 @@ class Delivery:
     async def _send_all(self, route: Route, result: PassResult) -> None:
         tried: set[int] = set()
         while True:
-            found = await self._worker(self._sendable)
+            found = await self._worker(partial(self._listed, result))
             batch = [one for one in found if one.key_index not in tried][:BATCH]
             if not batch:
                 return
@@ -242,6 +257,28 @@ class Delivery:
                 by_catalog[receipt.catalog].append(receipt)
             for number, receipts in sorted(by_catalog.items()):
                 await self._send(route, self._catalogs[number], receipts, result)
+
+    def _listed(self, result: PassResult) -> list[Receipt]:
+        """Return the sendable reports that may leave by the namespace's record, and postpone the
+        others."""
+        listed: list[Receipt] = []
+        waiting: dict[int, str] = {}
+        for receipt in self._sendable():
+            reason = self._listing.waits(receipt, self._catalogs.get(receipt.catalog))
+            if reason:
+                waiting[receipt.key_index] = reason
+            else:
+                listed.append(receipt)
+        if waiting:
+            due = self._clock.now() + self._listing.pause(self._rng.random)
+            self._journal.postpone(waiting, due)
+            if self._listing.heard:
+                result.waiting.update(waiting.values())
+            else:
+                result.postponed += len(waiting)
+        elif listed:
+            self._listing.went()
+        return listed
 
     async def _send(
         self, route: Route, catalog: Catalog, receipts: list[Receipt], result: PassResult
@@ -253,24 +290,45 @@ class Delivery:
             asked = [by_id[item_id] for item_id in ids]
             return await self._worker(lambda: self._leave(asked, counted))
 
-        outcomes = await self._deliver(
-            route,
-            Outgoing(catalog.topic, catalog.raw, items, leave, partial(self._told, result)),
-            lambda: self._allowed().keys() >= {by_id[item_id].type for item_id in counted},
-        )
+        def allowed() -> bool:
+            return self._allowed().keys() >= {by_id[item_id].type for item_id in counted}
+
+        outcomes = await self._deliver(route, catalog, items, leave, allowed, result)
         await self._worker(lambda: self._mark(receipts, outcomes, result))
 
     async def _deliver(
-        self, route: Route, outgoing: Outgoing, allowed: Callable[[], bool]
+        self,
+        route: Route,
+        catalog: Catalog,
+        items: Items,
+        leave: Leave,
+        allowed: Callable[[], bool],
+        result: PassResult,
     ) -> dict[bytes, Outcome]:
         """Deliver until `allowed`, which is asked all the time, returns False. Then cut the
         connections and return no outcome."""
+        told, records = partial(self._told, result), self._listing.raws
+        outgoing = Outgoing(catalog.topic, catalog.raw, items, leave, told, records)
         outcomes: dict[bytes, Outcome] = {}
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, allowed, nursery.cancel_scope)
             outcomes = await route.deliver(outgoing)
             nursery.cancel_scope.cancel()
         return outcomes
+
+    async def _erase(self, route: Route, asked: JournaledErasure, result: PassResult) -> None:
+        await self._worker(self._read_catalogs)
+        sent = await self._erasures.send(
+            asked,
+            self._catalogs,
+            lambda catalog, items, leave: self._deliver(
+                route, catalog, items, leave, lambda: self._consent().erasing, result
+            ),
+        )
+        result.erased += sent.fate is Fate.ACKNOWLEDGED
+        result.struck += sent.fate is Fate.REFUSED
+        result.dropped.update([sent.reason] if sent.fate is Fate.REFUSED else [])
+        result.postponed += sent.fate is Fate.RETRY
 
     async def _watch(self, allowed: Callable[[], bool], sending: trio.CancelScope) -> None:
         while True:
@@ -282,7 +340,12 @@ class Delivery:
         """Return the ids of the reports that may leave now, and count the attempt of each that is
         not in `counted` yet."""
         allowed = self._allowed()
-        going = [one for one in receipts if covered(one, allowed)]
+        going = [
+            one
+            for one in receipts
+            if covered(one, allowed)
+            and not self._listing.waits(one, self._catalogs.get(one.catalog))
+        ]
         left: set[bytes] = set()
         for again in (False, True):
             known = {one.key_index: one.id for one in going if (one.id in counted) == again}
@@ -314,71 +377,8 @@ class Delivery:
                 journal.drop(reason, n)
             result.dropped.update(reasons)
         for receipt in by_fate[Fate.RETRY]:
-            due = self._clock.now() + backoff(receipt.attempts, self._rng.random)
-            journal.postpone([receipt.key_index], due)
-            result.postponed += 1
-
-    def _next_erasure(self) -> JournaledErasure | None:
-        """Return one due erasure, drawn at random, and postpone the other due erasures."""
-        if not self._consent().erasing:
-            return None
-        due = self._erasures.due(self._clock.now(), routes_open(self._route_name))
-        if not due:
-            return None
-        chosen = self._rng.choice(due)
-        self._set_apart(chosen)
-        self._read_catalogs()
-        return chosen
-
-    def _set_apart(self, chosen: JournaledErasure | None) -> None:
-        """Postpone all due erasures except `chosen` to newly drawn times. An erasure is never sent
-        together with reports or with another erasure, because an observer of the connection could
-        infer that they come from one person."""
-        now = self._clock.now()
-        due = self._erasures.due(now, routes_open(self._route_name))
-        others = [one.key_index for one in due if one != chosen]
-        if others:
-            moments = spread_again(len(others), now, self._rng.random)
-            self._erasures.postpone(zip(others, moments, strict=True))
-
-    async def _erase(self, route: Route, asked: JournaledErasure, result: PassResult) -> None:
-        item = split(asked.raw)
-        catalog = self._catalogs.get(catalog_number(decode_erasure(item.payload).catalog))
-        if catalog is None:
-            await self._worker(lambda: self._erasures.mark(asked.key_index, STRUCK))
-            return
-        counted: set[bytes] = set()
-
-        def may_leave(ids: Collection[bytes]) -> Collection[bytes]:
-            if not self._consent().erasing:
-                return ()
-            counting = not counted
-            counted.update(ids)
-            return ids if self._erasures.attempt(asked.key_index, counted=counting) else ()
-
-        async def leave(ids: Collection[bytes]) -> Collection[bytes]:
-            return await self._worker(lambda: may_leave(ids))
-
-        items = ((item.id, asked.raw),)
-        outcomes = await self._deliver(
-            route,
-            Outgoing(catalog.topic, catalog.raw, items, leave, partial(self._told, result)),
-            lambda: self._consent().erasing,
-        )
-        outcome = outcomes.get(item.id, HELD)
-        await self._worker(lambda: self._mark_erasure(asked, outcome, result))
-
-    def _mark_erasure(self, asked: JournaledErasure, outcome: Outcome, result: PassResult) -> None:
-        if outcome.fate is Fate.ACKNOWLEDGED:
-            self._erasures.mark(asked.key_index, ACKNOWLEDGED, self._route_name)
-            result.erased += 1
-        elif outcome.fate is Fate.REFUSED:
-            self._erasures.mark(asked.key_index, STRUCK)
-            result.struck += 1
-            result.dropped[outcome.reason] += 1
-        elif outcome.fate is Fate.RETRY:
-            due = self._clock.now() + backoff(asked.attempts, self._rng.random)
-            self._erasures.postpone([(asked.key_index, due)])
+            wait = backoff(receipt.attempts, self._rng.random, outcomes[receipt.id].again)
+            journal.postpone([receipt.key_index], self._clock.now() + wait)
             result.postponed += 1
 
 

@@ -26,15 +26,19 @@ from methrics.node.clock import Clock, Entropy, system_entropy
 from methrics.node.durations import about
 from methrics.node.outbox.erasures import Erasures
 from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.records import Records
 from methrics.node.paths import Paths
 from methrics.node.process.exits import quiet_logger
 from methrics.node.process.lock import FileLock
 from methrics.node.process.worker import Threads, Worker
 from methrics.node.publish.delivery import Delivery, OpenRoute, PassResult
+from methrics.node.publish.direct_route import DirectRoute
 from methrics.node.publish.entry import Entry, entry_peers
+from methrics.node.publish.listing import Listing, waiting_words
 from methrics.node.publish.own_relays import own_relays
 from methrics.node.publish.permission import consent_of
-from methrics.node.publish.routes import DirectRoute, RelayRoute, Route
+from methrics.node.publish.relay_route import RelayRoute
+from methrics.node.publish.routes import Route
 from methrics.node.publish.status import write_status
 from methrics.node.report.epsilon import epsilon_meter
 from methrics.node.report.route_names import ROUTES
@@ -70,6 +74,13 @@ class PublisherSettings:
     because each start costs a second of processor time."""
     poll: float = POLL
     """Most seconds for which the publisher waits before it reads the outbox again."""
+
+    @property
+    def known(self) -> int:
+        """How many relays, or for the route direct peers, the person knows: by their peer ids,
+        because a relay may have several addresses."""
+        addrs = self.entry.peers if self.route == "direct" else self.entry.relays
+        return len({addr.rpartition("/p2p/")[2] for addr in addrs})
 
     def check(self) -> None:
         """Raises ConfigError if the route is unknown, or if it has no relay or no peer to use."""
@@ -150,6 +161,7 @@ async def run_publisher(
     delivery = Delivery(
         journal,
         Erasures(journal),
+        Listing(Records(journal), settings.known, clock),
         consent_of(paths, namespace, settings.route, clock),
         open_route or network_route(settings, clock, rng),
         settings.route,
@@ -206,6 +218,9 @@ def finding(result: PassResult) -> str | None:
         return f"{result.failed.code}: {result.failed}"
     if words := clock_words(result.clock_ahead):
         return f"clock: {words}"
+    if result.waiting:
+        reason, _ = result.waiting.most_common(1)[0]
+        return f"{reason}: {waiting_words(result.waiting)}"
     if result.postponed and not result.acknowledged:
         return "postponed: no relay or peer accepted the reports; they are tried again later"
     return "" if result.acknowledged or result.erased else None
@@ -237,7 +252,8 @@ def exit_code(result: PassResult) -> int:
     """Return the exit code of a publisher whose last pass had this result."""
     if isinstance(result.failed, LocalError):
         return LOCAL
-    if result.failed is not None or (result.postponed and not result.acknowledged):
+    held = result.postponed or result.waiting
+    if result.failed is not None or (held and not result.acknowledged):
         return NETWORK
     return OK
 

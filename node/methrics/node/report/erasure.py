@@ -69,6 +69,12 @@ def sign_all(
     ]
 
 
+def renewed(raw: bytes, seed: bytes, key_index: int, salt: bytes) -> bytes:
+    """Returns the erasure of the report `raw`, for one that an earlier version signed in a form
+    which is not accepted any more. `seed`: the node's. Raises the errors of `sign_erasure`."""
+    return sign_erasure(raw, report_seed(seed, key_index, salt))
+
+
 def routes_open(route: str) -> frozenset[str]:
     """Returns the routes of the reports whose erasures may be sent by `route`: `route` itself and
     all routes that hide less.

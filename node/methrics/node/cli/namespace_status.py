@@ -1,0 +1,127 @@
+"""Says what the relays have of a namespace: as lines for a person, or as a document (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from methrics.node.durations import about
+from methrics.node.mine.own import moment
+from methrics.node.outbox.records import ONE_RELAY, Kept
+from methrics.node.publish.record_relays import Told
+from methrics.node.publish.standing import heads_of
+from methrics.schema.wire.envelope import Item, split
+from methrics.schema.wire.record import Record, decode_record
+from methrics.schema.wire.topic import parse_topic
+
+WARN = 30 * 86_400
+"""Seconds before a record expires from which on `status` warns."""
+
+AGREED, DIFFER, NONE = "agreed", "differ", "none"
+
+
+def agreement(told: Sequence[Told]) -> str:
+    """Returns `agreed` if all relays that answered have the same records, `one-relay` if only one
+    answered, `none` if none has a record, or else `differ`."""
+    answers = [frozenset(one.raws) for one in told if one.topic]
+    if not any(answers):
+        return NONE
+    if len(answers) == 1:
+        return "one-relay"
+    return AGREED if len(set(answers)) == 1 else DIFFER
+
+
+def status_lines(told: Sequence[Told], topic: str, now: int) -> Iterator[str]:
+    """Yields the lines for a person. `now`: Unix seconds."""
+    yield f"topic {topic}"
+    for one in told:
+        yield f"{one.addr}: {_held(one)}"
+    yield {
+        AGREED: "all relays that answered have the same",
+        DIFFER: "the relays have different records; publish again to all of them",
+        NONE: "no relay has a record; make one with: methrics namespace publish",
+    }.get(agreement(told), ONE_RELAY)
+    heads = _heads(told, topic)
+    for item, record in heads:
+        yield from _record_lines(item, record, now)
+    if len(heads) > 1:
+        yield (
+            "these records contradict each other: the key was used in two places. "
+            "Any `methrics namespace publish` or `revoke` heals this"
+        )
+    if heads:
+        yield f"a report tells {_bits(heads):.1f} bits by which of the catalogs it names"
+
+
+def status_document(told: Sequence[Told], topic: str, now: int) -> dict[str, object]:
+    """Returns the same as a JSON document."""
+    heads = _heads(told, topic)
+    return {
+        "topic": topic,
+        "relays": [
+            {
+                "address": one.addr,
+                "error": one.error or None,
+                "records": [split(raw).id.hex() for raw in one.raws],
+            }
+            for one in told
+        ],
+        "agreement": agreement(told),
+        "equivocation": len(heads) > 1,
+        "list_bits": round(_bits(heads), 2) if heads else None,
+        "records": [
+            {
+                "id": item.id.hex(),
+                "time": record.time,
+                "expires": record.expires,
+                "expired": record.expires <= now,
+                "previous": [one.hex() for one in record.previous],
+                "catalogs": [
+                    {"id": one.catalog.hex(), "listed": one.listed, "delisted": one.delisted}
+                    for one in record.catalogs
+                ],
+                "revoked": {
+                    name: {"time": one.time, "reason": one.reason}
+                    for name, one in record.revoked.items()
+                },
+                "raw": item.raw.hex(),
+            }
+            for item, record in heads
+        ],
+    }
+
+
+def record_facts(record: Record, now: int) -> Iterator[str]:
+    """Yields one line for the expiry, each catalog and each revoked type of a record."""
+    left = record.expires - now
+    if left <= 0:
+        yield f"expired on {moment(record.expires)} UTC: nothing is sent until you publish again"
+    else:
+        soon = "; publish again before that" if left <= WARN else ""
+        yield f"expires on {moment(record.expires)} UTC, in {about(left)}{soon}"
+    for one in record.catalogs:
+        end = f", until {moment(one.delisted)} UTC" if one.delisted is not None else ""
+        yield f"catalog {one.catalog.hex()[:16]} listed since {moment(one.listed)} UTC{end}"
+    for name, revoked in record.revoked.items():
+        yield f"revoked: {name}, from {moment(revoked.time)} UTC: {revoked.reason}"
+
+
+def _held(one: Told) -> str:
+    if not one.topic:
+        return one.error
+    held = ", ".join(f"record {split(raw).id.hex()[:16]}" for raw in one.raws)
+    return held or "no record"
+
+
+def _heads(told: Sequence[Told], topic: str) -> list[tuple[Item, Record]]:
+    raws = heads_of((raw for one in told for raw in one.raws), parse_topic(topic)[1])
+    return [(item, decode_record(item.payload)) for item in map(split, raws)]
+
+
+def _bits(heads: Sequence[tuple[Item, Record]]) -> float:
+    return Kept(tuple(item.raw for item, _ in heads)).list_bits
+
+
+def _record_lines(item: Item, record: Record, now: int) -> Iterator[str]:
+    yield f"record {item.id.hex()[:16]} of {moment(record.time)} UTC"
+    for line in record_facts(record, now):
+        yield f"  {line}"

@@ -1,0 +1,101 @@
+"""Asks all relays of a namespace for its records, and hands them a new record and its catalogs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from methrics.node.network.swarm import Swarm
+from methrics.node.publish.relay_client import REQUEST_TIME, RelayClient
+from methrics.schema.errors import RemoteError
+from methrics.schema.wire.topic import parse_topic
+from methrics.schema.wire.verdict import Reason
+
+PATIENCE = 120.0
+"""Seconds for which a full relay is asked again."""
+
+PAUSE = 5.0
+"""Seconds until a full relay that names no time is asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one relay said about a namespace. `topic`: the namespace's topic, "" if the relay did
+    not answer or does not carry it. `raws`: the records that it has. `error`: why there is no
+    answer, in words."""
+
+    addr: str
+    topic: str = ""
+    raws: tuple[bytes, ...] = ()
+    error: str = ""
+
+
+async def ask_relays(addrs: Sequence[str], topic: str, short: str, swarm: Swarm) -> list[Told]:
+    """Return what each relay says, in the order of `addrs`. Without a `topic`, the relay's topic of
+    the namespace with the short key `short` is asked for. Raises ConfigError for a bad address."""
+    found: dict[str, Told] = {}
+
+    async def ask(addr: str) -> None:
+        try:
+            with trio.fail_after(REQUEST_TIME):
+                found[addr] = await _ask(RelayClient(swarm, addr), topic, short)
+        except RemoteError as error:
+            found[addr] = Told(addr, error=error.message)
+        except trio.TooSlowError:
+            found[addr] = Told(addr, error="it did not answer in time")
+
+    async with trio.open_nursery() as nursery:
+        for addr in addrs:
+            nursery.start_soon(ask, addr)
+    return [found[addr] for addr in addrs]
+
+
+async def _ask(client: RelayClient, topic: str, short: str) -> Told:
+    if not topic:
+        carried = (await client.describe("")).topics
+        own = [name for name in carried if parse_topic(name)[1] == short]
+        if not own:
+            return Told(client.addr, error="it carries no topic of this namespace")
+        topic = own[0]
+    return Told(client.addr, topic, (await client.describe(topic)).records)
+
+
+async def submit_all(
+    topics: Mapping[str, str], items: Sequence[bytes], swarm: Swarm
+) -> dict[str, str]:
+    """Hand `items`, in this order, to each relay of `topics` (topic by address). Return for each
+    relay what went wrong, in words, "" if it took everything."""
+    found: dict[str, str] = {}
+
+    async def hand(addr: str, topic: str) -> None:
+        try:
+            with trio.fail_after(PATIENCE):
+                found[addr] = await _hand(RelayClient(swarm, addr), topic, items)
+        except RemoteError as error:
+            found[addr] = error.message
+        except trio.TooSlowError:
+            found[addr] = "it did not take everything in time"
+
+    async with trio.open_nursery() as nursery:
+        for addr, topic in topics.items():
+            nursery.start_soon(hand, addr, topic)
+    return found
+
+
+async def _hand(client: RelayClient, topic: str, items: Iterable[bytes]) -> str:
+    left = {raw: raw for raw in items}
+    while True:
+        said = await client.hand(topic, left)
+        refused = {raw: reason for raw, reason in said.reasons.items() if reason not in _TAKEN}
+        left = {raw: raw for raw, reason in refused.items() if reason is Reason.QUOTA}
+        if not refused:
+            return ""
+        if len(left) < len(refused):
+            final = next(reason for reason in refused.values() if reason is not Reason.QUOTA)
+            return f"it refuses: {final}"
+        await trio.sleep(said.again or PAUSE)
+
+
+_TAKEN = frozenset({Reason.OK, Reason.DUPLICATE})
