@@ -180,6 +180,7 @@ def make_typed(path: Path, catalog: Catalog, rows: int, only: str = "") -> dict[
     verdict = judge(catalog.raw, CatalogBook(), START, live=False)
     with Store(path) as store:
         store.commit(Batch(START, [verdict]))
+        store.make_tables(catalog)
         tables = store.tables()
     con = open_writer(path)
     _items(con, catalog, tables, rows, only)

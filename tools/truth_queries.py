@@ -207,7 +207,7 @@ EXACT = {
         SELECT time::DATE AS day, 'example', type, count(*) FROM here GROUP BY ALL""",
     "refusals": """
         SELECT day, reason, sum(items)::BIGINT FROM attack
-        WHERE reason NOT IN ('ok', 'known', 'lost', 'unknown-catalog') GROUP BY ALL""",
+        WHERE reason NOT IN ('ok', 'known', 'lost') GROUP BY ALL""",
 }
 """View -> query for its exact rows, without losses and attackers."""
 

@@ -11,12 +11,19 @@ from catalog_text import CLICKS, TYPE, WALK
 from methrics.aggregate.store.store import Batch, Committed, Store
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
+from methrics.schema.example import example_catalog, example_seed
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import learn
-from methrics.schema.judging.judge import Accepted, judge
+from methrics.schema.judging.judge import Accepted, accept, judge
 from methrics.schema.wire.envelope import Kind, inner_hash, seal, split
-from methrics.schema.wire.items import Erasure, Report, encode_erasure, encode_report
-from methrics.schema.wire.limits import TIME_MAX
+from methrics.schema.wire.items import (
+    Announcement,
+    Erasure,
+    Report,
+    encode_announcement,
+    encode_erasure,
+    encode_report,
+)
 from methrics.schema.wire.record import Revoked, sign_record
 
 NOW = 1_790_000_400
@@ -80,6 +87,9 @@ def seed(*parts: object) -> bytes:
 
 NAMESPACE = seed("namespace")
 
+_SEEDS: dict[bytes, bytes] = {example_catalog().key: example_seed()}
+"""namespace key -> its seed, of the catalogs that were made"""
+
 
 def catalog(
     label: str = "test",
@@ -93,7 +103,9 @@ def catalog(
     if replace[0]:
         assert replace[0] in text
         text = text.replace(*replace)
-    return load(sign(parse_source(text), key, previous))
+    made = load(sign(parse_source(text), key, previous))
+    _SEEDS[made.key] = key
+    return made
 
 
 def beat(of: Catalog, i: int, time: int = NOW - 7200) -> bytes:
@@ -126,25 +138,66 @@ def erasure(of: Catalog, raw: bytes, name: str, i: int, time: int = NOW - 7200) 
 
 def record(
     *catalogs: Catalog,
-    key: bytes = NAMESPACE,
-    time: int = 0,
+    time: int | None = None,
     revoked: dict[str, int] | None = None,
+    delisted: dict[bytes, int] | None = None,
+    previous: Iterable[bytes] = (),
+    expires: int = NOW + 400 * DAY,
 ) -> bytes:
-    """A record of the namespace that lists `catalogs`. `revoked`: event type -> time."""
-    ended = {name: Revoked(since, "testing") for name, since in (revoked or {}).items()}
-    ids = [one.id for one in catalogs]
-    return sign_record(ids, key, time=time, expires=TIME_MAX, revoked=ended).raw
+    """A record of the namespace of `catalogs`, which lists them since the beginning of time.
+
+    Without `time`, a record that lists or revokes more is newer.
+    """
+    gone = {name: Revoked(since, "testing") for name, since in (revoked or {}).items()}
+    return sign_record(
+        [one.id for one in catalogs],
+        _SEEDS[catalogs[0].key],
+        time=NOW - 1000 + len(catalogs) + len(gone) if time is None else time,
+        expires=expires,
+        previous=previous,
+        revoked=gone,
+        delisted=delisted,
+    ).raw
+
+
+def announcement(time: int, key: bytes = NAMESPACE) -> bytes:
+    """An announcement of the namespace, valid for a day."""
+    body = Announcement(time, time + DAY, newest_version="1.2")
+    return seal(Kind.ANNOUNCEMENT, encode_announcement(body), key)
+
+
+def book(*catalogs: Catalog, expires: int = NOW + 400 * DAY) -> CatalogBook:
+    """A book with these catalogs, which a record of each namespace lists until `expires`."""
+    made = CatalogBook()
+    for catalog in catalogs:
+        made.add(catalog, given=True)
+    for key in {catalog.key for catalog in catalogs}:
+        own = record(*(one for one in catalogs if one.key == key), expires=expires)
+        learn(accept(own, made, NOW), made)
+    return made
 
 
 def batch(raws: Iterable[bytes], book: CatalogBook, now: int = NOW) -> Batch:
-    """A batch of items that are all accepted."""
+    """A batch of items that are all accepted. Before a catalog stands the record that lists it."""
     verdicts = []
     for raw in raws:
+        if split(raw).kind is Kind.CATALOG:
+            verdicts += _listed(load(raw), book)
         verdict = judge(raw, book, now)
         assert isinstance(verdict, Accepted), verdict.reason
-        learn(verdict, book, given=True)
+        learn(verdict, book)
         verdicts.append(verdict)
     return Batch(now, verdicts)
+
+
+def _listed(catalog: Catalog, book: CatalogBook) -> list[Accepted]:
+    book.add(catalog, given=True)
+    if not book.lists(catalog):
+        own = record(*(one for one in book if one.key == catalog.key))
+        learn(accept(own, book, NOW), book)
+    newest = book.records.newest(catalog.key)
+    assert newest is not None
+    return [Accepted(*newest)]
 
 
 def store_all(path: Path, raws: Iterable[bytes], now: int = NOW) -> Committed:

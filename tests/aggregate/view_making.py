@@ -136,7 +136,8 @@ def write(path: Path, tables: dict[str, Sequence[Row]], catalogs: Sequence[Catal
     with Store(path) as store:
         for one in catalogs:
             store.commit(Batch(0, [judge(one.raw, book, 0, live=False)]))
-            book.add(one)
+            book.add(one, given=True)
+            store.make_tables(one)
         numbers = {table.type: table.n for table in store.tables()}
     con = open_writer(path)
     n = 0

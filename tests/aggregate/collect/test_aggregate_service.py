@@ -284,8 +284,7 @@ async def test_the_validator_waits_while_the_writer_is_behind(tmp_path: Path) ->
     """A commit may take longer than the swarm allows a validator; judging is not repeated."""
     with Store(tmp_path / "a.duckdb") as store:
         store.commit(making.batch([CATALOG.raw], CatalogBook()))
-        book = CatalogBook()
-        book.add(CATALOG)
+        book = making.book(CATALOG)
         ingest = Ingest(
             store, book, ManualClock(making.NOW), lambda done: None, IngestSettings(queue=1)
         )
@@ -312,8 +311,7 @@ async def test_the_validator_waits_while_the_writer_is_behind(tmp_path: Path) ->
 
 
 async def test_when_nothing_more_is_taken_in_those_who_wait_are_told(tmp_path: Path) -> None:
-    book = CatalogBook()
-    book.add(CATALOG)
+    book = making.book(CATALOG)
     with Store(tmp_path / "a.duckdb") as store:
         store.commit(making.batch([CATALOG.raw], CatalogBook()))
         for end in ("close", "cancel"):

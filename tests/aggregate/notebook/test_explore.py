@@ -31,15 +31,13 @@ from methrics.schema.errors import (
     StoreError,
     UnreachableError,
 )
-from methrics.schema.judging.book import CatalogBook
 
 NOW, DAY = making.NOW, making.DAY
 CATALOG = making.catalog()
 
 
 def put(folder: Path, raws: list[bytes], now: int) -> None:
-    book = CatalogBook()
-    book.add(CATALOG)
+    book = making.book(CATALOG)
     with Store(folder / "a.duckdb") as store:
         store.commit(making.batch(raws, book))
         Exporter(store.cursor(), folder / "a.parquet").export(store.tables, now)

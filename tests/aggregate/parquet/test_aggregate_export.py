@@ -177,9 +177,7 @@ def test_the_manifest_proves_each_day(store: Store) -> None:
 
 
 def _book() -> CatalogBook:
-    book = CatalogBook()
-    book.add(CATALOG)
-    return book
+    return making.book(CATALOG)
 
 
 @pytest.mark.parametrize(

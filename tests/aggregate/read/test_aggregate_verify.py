@@ -20,7 +20,8 @@ RAWS = [
     *(making.walk(CATALOG, i) for i in range(3)),
     *(making.clicks(CATALOG, i) for i in range(2)),
     making.erasure(CATALOG, making.beat(CATALOG, 0, making.NOW), "beat", 0, making.NOW),
-    making.revocation("clicks", making.NOW - 600),
+    making.record(CATALOG, revoked={"clicks": making.NOW - 600}),
+    making.announcement(making.NOW - 1200),
 ]
 
 
@@ -50,7 +51,7 @@ def test_what_the_writer_wrote_is_right_and_all_of_it_is_checked(tmp_path: Path)
     found = tampered(tmp_path)
     assert found.mismatches == []
     assert (found.ok, found.catalogs, found.reports) == (True, 1, 10)
-    assert (found.erasures, found.notices) == (1, 1)
+    assert (found.erasures, found.notices, found.records) == (1, 1, 2)
 
 
 def test_progress_is_told_up_to_the_last_row(tmp_path: Path) -> None:
@@ -114,11 +115,22 @@ def test_progress_is_told_up_to_the_last_row(tmp_path: Path) -> None:
         ),
         ("UPDATE item SET raw = unhex('00') WHERE n = 3", "item", "refused: malformed"),
         ("FLIP item WHERE n = 3", "item", "refused: forged"),
-        ("FLIP item WHERE kind = 4", "item", "refused: forged"),
+        ("FLIP item WHERE kind = 5", "item", "refused: forged"),
         ("FLIP catalog", "catalog", "refused: forged"),
         ("UPDATE catalog SET label = 'other'", "catalog", "the columns are not"),
         ("UPDATE type SET question = 'Who are you?'", "type", "not those of the catalogs"),
         ("FLIP tombstone", "tombstone", "refused: forged"),
+        ("FLIP record WHERE n = 2", "record", "refused: forged"),
+        ("UPDATE record SET expires = expires + INTERVAL 1 DAY WHERE n = 2", "record", "not what"),
+        ("UPDATE listing SET delisted = TIMESTAMP '2027-01-01'", "listing", "not what"),
+        ("DELETE FROM revoked", "revoked", "not what"),
+        ("INSERT INTO listing VALUES (9, unhex('00'), NULL, NULL)", "listing", "no record has"),
+        ("DELETE FROM record; DELETE FROM listing; DELETE FROM revoked", "item", "unlisted"),
+        ("DELETE FROM declaration WHERE n = 1", "type", "not those of the catalogs"),
+        ("UPDATE declaration SET catalog = 7 WHERE n = 1", "declaration", "no catalog declares"),
+        ("UPDATE declaration SET steps = ['x'] WHERE n = 1", "declaration", "not what the catalog"),
+        ("UPDATE tombstone SET day = day + 1", "tombstone", "not what"),
+        ("UPDATE tombstone SET catalog = 7", "tombstone", "unknown-catalog"),
         (
             "UPDATE tombstone SET report = (SELECT id FROM item WHERE n = 3)",
             "tombstone",
@@ -126,7 +138,7 @@ def test_progress_is_told_up_to_the_last_row(tmp_path: Path) -> None:
         ),
         (
             "UPDATE tombstone SET report = (SELECT id FROM item WHERE n = 3), "
-            "time = (SELECT time FROM item WHERE n = 3)",
+            "day = (SELECT time::DATE FROM item WHERE n = 3)",
             "item",
             "has been erased",
         ),

@@ -156,7 +156,7 @@ def test_every_attack_ends_where_the_truth_says(hard: tuple[Path, Summary]) -> N
         | {why: count for why, count in fates.items() if why not in ("stored", "lost")}
     )
     for (_, why), count in attacks.items():
-        if why not in ("ok", "known", "lost", "unknown-catalog"):
+        if why not in ("ok", "known", "lost"):
             by_reason[why] += count
     assert refused == dict(by_reason)
     assert {"forged", "off-schema", "unrounded", "malformed", "foreign", "late", "duplicate"} <= (
@@ -165,9 +165,8 @@ def test_every_attack_ends_where_the_truth_says(hard: tuple[Path, Summary]) -> N
     assert attacks["replay", "known"] > 0, "what the judge forgot the store still knew"
     assert attacks["replay", "ok"] == 0
     assert attacks["poison", "forged"] == (HARD.days - 1) * (HARD.forgers // 5)
-    # Reports whose catalog never arrives do not wait for ever.
-    waiting = stored(folder, "SELECT count(*) FROM quarantine")[0][0]
-    assert 0 < waiting <= attacks["squat", "unknown-catalog"] == HARD.days
+    # Nothing is kept of a bundle of a catalog that no record lists.
+    assert attacks["squat", "unlisted"] == HARD.days
     floods = attacks["flood", "ok"]
     assert floods + attacks["flood", "lost"] == HARD.days * HARD.flooders
     assert summary.stored == fates["stored"] + floods

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import aggregate_making as making
 import pytest
 
 from methrics.aggregate.simulate.population import invent, visits
@@ -18,7 +19,6 @@ from methrics.node.outbox.rows import Receipt
 from methrics.node.relay.mixer import Mixer, MixLimits, draw_rest
 from methrics.schema.errors import ConfigError
 from methrics.schema.example import example_catalog
-from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import judge
 from methrics.schema.wire.bundle import unpack
 from methrics.schema.wire.envelope import Kind, seal, split
@@ -61,8 +61,7 @@ def receipt(time: int) -> Receipt:
     ],
 )
 def test_a_relay_answers_as_the_judge_does(ahead: int, reason: Reason) -> None:
-    book = CatalogBook()
-    book.add(CATALOG)
+    book = making.book(CATALOG)
     made = receipt(START)
     now = START - ahead
     assert judge(made.raw, book, now).reason is reason
@@ -70,8 +69,7 @@ def test_a_relay_answers_as_the_judge_does(ahead: int, reason: Reason) -> None:
 
 
 def test_a_relay_answers_as_the_judge_does_when_a_type_has_expired() -> None:
-    book = CatalogBook()
-    book.add(CATALOG)
+    book = making.book(CATALOG, expires=MODULE.expires + DAY)
     for time, reason in ((MODULE.expires - 600, Reason.OK), (MODULE.expires, Reason.EXPIRED)):
         made = receipt(time)
         assert judge(made.raw, book, MODULE.expires).reason is reason
@@ -94,17 +92,17 @@ def test_bundles_are_those_of_two_relays() -> None:
         left = min(
             draw_rest(handed, period, _Fixed(again)), draw_rest(handed, period, _Fixed(again))
         )
-        mixer.add("topic", raw[:32], raw, handed, rest=left)
+        mixer.add(CATALOG.topic, CATALOG.id, raw[:32], raw, handed, rest=left)
     theirs = []
     mixing = random.Random(5)
     while (due := mixer.next_due(0.0)) is not None:
         theirs += [(int(due), mixed.bundle) for mixed in mixer.take(due, mixing)]
-    ours_too = [(one.time, one.bundle) for one in bundles("topic", resting, random.Random(5))]
+    ours_too = [(one.time, one.bundle) for one in bundles(CATALOG, resting, random.Random(5))]
     assert ours_too == theirs
     assert len(ours_too) > 300
     for time, bundle in ours_too:
         assert time % LIMITS.batch_window == 0
-        for raw in unpack(bundle):
+        for raw in unpack(bundle).items:
             handed = draws[int.from_bytes(raw[:4], "big")][0]
             assert time // DAY == handed // DAY + 1 or time % DAY == 0, "the next day, UTC"
 

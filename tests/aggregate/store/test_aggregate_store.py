@@ -11,10 +11,10 @@ import aggregate_making as making
 import pytest
 
 from methrics.aggregate.read.dataset import open_dataset
-from methrics.aggregate.store import erasures, quarantine
+from methrics.aggregate.read.verify import verify
+from methrics.aggregate.store import records, tables
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.duck import memory
-from methrics.aggregate.store.quarantine import Waiting
 from methrics.aggregate.store.refusals import SAMPLE_MAX
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
@@ -32,9 +32,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def book() -> CatalogBook:
-    book = CatalogBook()
-    book.add(making.catalog())
-    return book
+    return making.book(making.catalog())
 
 
 CATALOG = making.catalog()
@@ -84,7 +82,7 @@ def test_the_same_items_again_change_nothing(file: Path, book: CatalogBook) -> N
     making.store_all(file, [CATALOG.raw, *BEATS, BEATS[0]])
     with Store(file) as store:
         done = store.commit(making.batch([CATALOG.raw, *BEATS], book))
-        assert (done.reports, done.duplicates, done.total) == (0, 7, 6)
+        assert (done.reports, done.duplicates, done.total) == (0, 8, 6)
         assert (
             ask(store, "SELECT count(*) FROM item")
             == ask(store, "SELECT count(*) FROM test.beat")
@@ -126,7 +124,7 @@ def test_an_erasure_takes_the_report_away_and_keeps_it_out(
         assert store.total == 6
         for table in ("test.walk", "test.walk_step"):
             assert ask(store, f"SELECT * FROM {table}") == []
-        assert ask(store, "SELECT confirmed FROM tombstone") == [(True,)]
+        assert ask(store, "SELECT raw FROM tombstone") == [(gone,)]
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -136,18 +134,15 @@ def test_attack_erase_the_report_of_another(file: Path, book: CatalogBook, order
         store.commit(making.batch([CATALOG.raw], book))
         done = [store.commit(making.batch([raw], book)) for raw in [BEATS[0], wrong][::order]]
         assert store.total == 1
-        assert ask(store, "SELECT * FROM tombstone") == []
-        assert sum(one.refused for one in done) == 1
-        assert ask(store, "SELECT reason, count, sample FROM refusal") == [
-            ("wrong-key", 1, wrong[:SAMPLE_MAX])
-        ]
+        assert sum(one.erased for one in done) == 0
+        assert ask(store, "SELECT raw FROM tombstone") == [(wrong,)]
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_an_erasure_that_is_wrong_about_its_report_does_nothing(
     file: Path, book: CatalogBook, order: int
 ) -> None:
-    wrong = making.erasure(CATALOG, BEATS[0], "beat", 0, time=NOW - 8400)
+    wrong = making.erasure(CATALOG, BEATS[0], "beat", 0, time=NOW - 2 * making.DAY)
     with Store(file) as store:
         store.commit(making.batch([CATALOG.raw], book))
         for raw in [BEATS[0], wrong][::order]:
@@ -155,23 +150,19 @@ def test_an_erasure_that_is_wrong_about_its_report_does_nothing(
         assert store.total == 1
 
 
-def test_attack_erasures_of_reports_that_do_not_exist(
-    file: Path, book: CatalogBook, monkeypatch: pytest.MonkeyPatch
+def test_attack_erasures_of_reports_that_do_not_exist_displace_no_other(
+    file: Path, book: CatalogBook
 ) -> None:
-    monkeypatch.setattr(erasures, "PENDING_MAX", 3)
-    true = making.erasure(CATALOG, BEATS[0], "beat", 0)
+    late = making.beat(CATALOG, 9)
+    early = making.erasure(CATALOG, late, "beat", 9)
     false = [making.erasure(CATALOG, making.beat(CATALOG, i), "x", i) for i in range(50, 58)]
     with Store(file) as store:
-        store.commit(making.batch([CATALOG.raw, BEATS[0], true], book))
+        store.commit(making.batch([CATALOG.raw, BEATS[0], early], book))
         for raw in false:
             store.commit(making.batch([raw], book))
-        assert ask(store, "SELECT confirmed, count(*) FROM tombstone GROUP BY 1 ORDER BY 1") == [
-            (False, 3),
-            (True, 1),
-        ]
     with Store(file) as store:
-        store.commit(making.batch(false[:1], book))
-        assert ask(store, "SELECT count(*) FROM tombstone") == [(4,)]
+        assert store.commit(making.batch([late], book)).erased == 1
+        assert ask(store, "SELECT count(*) FROM tombstone") == [(9,)]
 
 
 @pytest.mark.shows("METH-15")
@@ -181,13 +172,86 @@ def test_a_revocation_takes_away_the_reports_from_its_time_on(
     old = making.beat(CATALOG, 7, NOW - 86_400)
     with Store(file) as store:
         store.commit(making.batch([CATALOG.raw, *BEATS, old, making.clicks(CATALOG, 1)], book))
-        revocation = making.revocation("beat", NOW - 7200)
-        done = store.commit(making.batch([revocation], book))
-        assert (done.revoked, done.notices, store.total) == (6, 1, 2)
+        revoking = making.record(CATALOG, revoked={"beat": NOW - 7200})
+        done = store.commit(making.batch([revoking], book))
+        assert (done.revoked, len(done.records), store.total) == (6, 1, 2)
         assert ask(store, "SELECT count(*) FROM test.beat") == [(1,)]
-        assert [one.type for _, one in store.revocations()] == ["beat"]
-        again = store.commit(making.batch([revocation], book))
-        assert (again.notices, again.duplicates) == (0, 1)
+        again = store.commit(making.batch([revoking], book))
+        assert (again.records, again.duplicates) == ([], 1)
+    with Store(file) as store:
+        found = ask(store, "SELECT type, epoch(time)::BIGINT, reason FROM revoked")
+        assert found == [("beat", NOW - 7200, "testing")]
+        done = store.commit(making.batch(BEATS, making.book(CATALOG)))
+        assert (done.reports, done.revoked) == (0, 6)
+
+
+def test_an_older_record_revokes_nothing(file: Path, book: CatalogBook) -> None:
+    newest = making.record(CATALOG, time=NOW - 500)
+    older = making.record(CATALOG, time=NOW - 900, revoked={"beat": 0})
+    with Store(file) as store:
+        store.commit(making.batch([newest, CATALOG.raw, *BEATS], book))
+        done = store.commit(making.batch([older], book))
+        assert (done.revoked, len(done.records), store.total) == (0, 1, 6)
+
+
+def test_every_record_is_kept_with_what_it_lists(file: Path, book: CatalogBook) -> None:
+    later = making.catalog(extra=making.MORE_FIELDS, previous=CATALOG)
+    first = making.record(CATALOG, time=NOW - 900)
+    second = making.record(
+        CATALOG, later, time=NOW - 800, previous=[split(first).id], delisted={CATALOG.id: NOW}
+    )
+    with Store(file) as store:
+        store.commit(making.batch([second], book))
+        store.commit(making.batch([first, second], book))
+        assert [one.item.raw for one in store.records()] == [first, second]
+        found = ask(
+            store,
+            "SELECT r.raw, l.catalog, epoch(l.delisted)::BIGINT FROM listing l "
+            "JOIN record r ON r.n = l.record ORDER BY r.time, l.delisted",
+        )
+        assert found == [
+            (first, CATALOG.id, None),
+            (second, CATALOG.id, NOW),
+            (second, later.id, None),
+        ]
+        assert ask(store, "SELECT previous FROM record ORDER BY time") == [
+            ([],),
+            ([split(first).id],),
+        ]
+
+
+def test_attack_a_namespace_signs_records_without_end(
+    file: Path, book: CatalogBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "HISTORY_MAX", 16)
+    gone = making.catalog(extra=making.MORE_FIELDS, previous=CATALOG)
+    only = making.record(gone, time=NOW - 999)
+    many = [making.record(CATALOG, time=NOW - 900 + i) for i in range(40)]
+    with Store(file) as store:
+        store.commit(making.batch([CATALOG.raw, BEATS[0], only], book))
+        for raw in many:
+            store.commit(making.batch([raw], book))
+        kept = [one.item.raw for one in store.records()]
+        assert len(kept) <= 16
+        assert only in kept  # no other record lists that catalog
+        assert many[-1] in kept
+        assert ask(store, "SELECT count(DISTINCT record) FROM listing") == [(len(kept),)]
+    with open_dataset(file) as dataset:
+        assert verify(dataset).ok
+
+
+def test_attack_more_tables_than_a_namespace_may_have(
+    file: Path, book: CatalogBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "TABLES_MAX", 2)
+    raws = [BEATS[0], making.clicks(CATALOG, 1), making.walk(CATALOG, 2), making.walk(CATALOG, 3)]
+    with Store(file) as store:
+        done = store.commit(making.batch([CATALOG.raw, *raws], book))
+        assert done.reports + done.refused == 4
+        assert len(store.tables()) == 2
+        assert ask(store, "SELECT reason, count FROM refusal") == [("quota", done.refused)]
+    with open_dataset(file) as dataset:
+        assert verify(dataset).ok
 
 
 def test_refusals_are_counted_by_day_and_reason_with_one_short_sample(file: Path) -> None:
@@ -200,30 +264,6 @@ def test_refusals_are_counted_by_day_and_reason_with_one_short_sample(file: Path
             store, "SELECT reason, count, octet_length(sample) FROM refusal ORDER BY day, reason"
         )
         assert found == [("forged", 5, SAMPLE_MAX), ("late", 1, 4), ("forged", 1, 1)]
-
-
-def test_what_waits_for_a_catalog_is_kept_once_and_handed_back(file: Path) -> None:
-    waiting = [Waiting(CATALOG.id, split(raw).id, raw) for raw in BEATS]
-    with Store(file) as store:
-        assert store.commit(Batch(NOW + 1, waiting=[*waiting, waiting[0]])).quarantined == 6
-        assert store.commit(Batch(NOW + 2, waiting=waiting)).quarantined == 0
-    with Store(file) as store:
-        back = store.waiting(CATALOG)
-        assert [raw for _, _, raw in back] == BEATS
-        assert {received for _, received, _ in back} == {NOW + 600}
-        store.commit(Batch(NOW, released=[n for n, _, _ in back]))
-        assert store.waiting(CATALOG) == []
-
-
-def test_attack_fill_the_quarantine(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quarantine, "ITEMS_MAX", 4)
-    with Store(file) as store:
-        for i in range(10):
-            store.commit(Batch(NOW, waiting=[Waiting(bytes(32), making.seed(i), b"raw %d" % i)]))
-        found = ask(store, "SELECT raw FROM quarantine ORDER BY n")
-        assert found == [(b"raw %d" % i,) for i in range(6, 10)]
-        store.commit(Batch(NOW + quarantine.AGE_MAX + 1200, waiting=[Waiting(b"", b"new", b"new")]))
-        assert ask(store, "SELECT raw FROM quarantine") == [(b"new",)]
 
 
 def test_days_that_changed_are_told_once(file: Path, book: CatalogBook) -> None:
@@ -324,8 +364,9 @@ def test_a_commit_that_fails_while_an_export_reads_is_one_clear_error(
 def test_reports_judged_before_a_revocation_do_not_outlive_it(
     file: Path, book: CatalogBook
 ) -> None:
-    revocation = making.batch([CATALOG.raw, making.revocation("beat", NOW - 7200)], book)
     overtaken = making.batch([*BEATS, making.clicks(CATALOG, 1)], book)
+    revoking = making.record(CATALOG, revoked={"beat": NOW - 7200})
+    revocation = making.batch([CATALOG.raw, revoking], book)
     for reopened in (False, True):
         with Store(file) as store:
             if not reopened:

@@ -46,8 +46,12 @@ def described(*sources: Any) -> Connection:
     for table, columns in BASE.items():
         con.execute(f"CREATE TABLE {table} ({columns})")
     for catalog in sources:
-        layout.add(catalog)
-        describe(con, layout.entries[catalog.id])
+        entry = layout.add(catalog)
+        assert entry is not None
+        for event_type in catalog.types.values():
+            layout.declare(entry, event_type)
+        (last,) = con.execute("SELECT count(*) FROM declaration").fetchall()[0]
+        describe(con, [(entry, one) for one in catalog.types.values()], last)
     return con
 
 

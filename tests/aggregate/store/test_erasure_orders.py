@@ -37,7 +37,7 @@ def content(store: Store) -> dict[str, Any]:
         "items": con.execute("SELECT kind, time, id, raw FROM item ORDER BY ALL").fetchall(),
         "beats": con.execute("SELECT day, time, os, daily FROM test.beat ORDER BY ALL").fetchall(),
         "tombstones": con.execute(
-            "SELECT report, confirmed, time, id, raw FROM tombstone ORDER BY ALL"
+            "SELECT report, catalog, day, id, raw FROM tombstone ORDER BY ALL"
         ).fetchall(),
         "digests": digests(con),
         "total": store.total,
@@ -123,6 +123,4 @@ def _parquet_ids(directory: Path) -> set[bytes]:
 
 
 def _book() -> CatalogBook:
-    book = CatalogBook()
-    book.add(CATALOG)
-    return book
+    return making.book(CATALOG)

@@ -26,13 +26,11 @@ from methrics.aggregate.store import plain_path as module
 from methrics.aggregate.store.plain_path import plain_file, plain_path, plain_temporary
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
-from methrics.schema.judging.book import CatalogBook
 
 CATALOG = making.catalog()
 COUNT = "SELECT count(*) FROM item WHERE kind = 1"
 OWN, OTHER = 5, 2
-BOOK = CatalogBook()
-BOOK.add(CATALOG)
+BOOK = making.book(CATALOG)
 
 ODD = ("run[1]", "a\\b", "a*b", "**", "[!a]", "[", "\\", "day=1", "~", "#", "%41", "a b")
 ODD += ("it's", '"', "é", "a\nb", ":memory:", "s3:", "$HOME", "-x", "{a,b}", "\udcff", "😀", ";")

@@ -17,22 +17,34 @@ from dataclasses import dataclass, replace
 import trio
 
 from methrics.aggregate.store.batch import Batch, Committed
-from methrics.aggregate.store.quarantine import Waiting, awaited
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import Clock
 from methrics.node.network.swarm import PeerId, Validator, Wait
-from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.errors import StoreError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.gate import BundleVerdict, judge_bundle, learn
+from methrics.schema.judging.gate import BundleVerdict, judge_bundle
 from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.judging.seen import Seen
-from methrics.schema.wire.items import Report
+from methrics.schema.wire.items import Erasure, Report
 from methrics.schema.wire.verdict import Decision, Reason
 
 Notify = Callable[[Committed], None]
 
-Missing = Callable[[bytes, str], None]
-"""Called with (catalog id, topic) when an item names a catalog that is not known here."""
+
+class Listener:
+    """Gets the verdicts on bundles, in the trio thread. Subclasses ask peers for what is missing;
+    this class does nothing."""
+
+    def heard(self, verdict: BundleVerdict, peer: PeerId) -> None:
+        """`peer` sent a bundle with this verdict."""
+
+    def waits(self, verdict: BundleVerdict, topic: str, bundle: bytes, peer: PeerId) -> bool:
+        """Tell whether a bundle of a catalog that is not known or not listed waits for it. Called
+        each time the bundle is judged."""
+        return True
+
+    def committed(self, done: Committed) -> None:
+        """A commit is on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +81,7 @@ class IngestStatistics:
 class Ingest:
     """One pipeline into one store. Start `run` in a nursery, then join topics with `validator`.
 
-    `notify` is called in the trio thread with the result of each commit. `missing` is called once
-    for each unknown catalog in a bundle.
+    `notify` is called in the trio thread with the result of each commit.
     """
 
     def __init__(
@@ -80,10 +91,10 @@ class Ingest:
         clock: Clock,
         notify: Notify,
         settings: IngestSettings | None = None,
-        missing: Missing | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self._store = store
-        self._missing = missing
+        self._listener = listener or Listener()
         self._book = book
         self._clock = clock
         self._notify = notify
@@ -92,6 +103,8 @@ class Ingest:
         self._judges = trio.CapacityLimiter(self._settings.threads)
         self._writer = trio.CapacityLimiter(1)
         self._statistics = IngestStatistics()
+        self._news = 0
+        """Number of catalogs and records that were committed so far."""
         self._send, self._receive = trio.open_memory_channel[BundleVerdict](self._settings.queue)
 
     def statistics(self) -> IngestStatistics:
@@ -99,13 +112,23 @@ class Ingest:
         return replace(self._statistics, queued=self._receive.statistics().current_buffer_used)
 
     def validator(self, topic: str) -> Validator:
-        """Return the swarm's validator for `topic`."""
+        """Return the swarm's validator for `topic`.
+
+        A bundle of a catalog that is not known or not listed has to wait: nothing of it is stored.
+        """
 
         async def validate(peer: PeerId, message: bytes) -> Decision | Wait:
-            verdict = await trio.to_thread.run_sync(
-                self._judge, message, topic, limiter=self._judges
-            )
-            self._miss(verdict, topic)
+            before, verdict = -1, None
+            while verdict is None or (verdict.waits_for is not None and before != self._news):
+                # What the bundle waits for may be committed while a thread judges the bundle.
+                before = self._news
+                verdict = await trio.to_thread.run_sync(
+                    self._judge, message, topic, limiter=self._judges
+                )
+            on = verdict.waits_for
+            if on is not None and self._listener.waits(verdict, topic, message, peer):
+                return Wait(on)
+            self._listener.heard(verdict, peer)
             try:
                 # A swarm limits the time of a validator. A judged item is remembered as seen, so to
                 # give up while the disk is slow would lose the item. Waiting slows the peers.
@@ -113,27 +136,36 @@ class Ingest:
                     await self.take(verdict)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return Decision.IGNORE  # stopping: a bundle that is not stored is not passed on
-            return verdict.decision if verdict.waits_for is None else Wait(verdict.waits_for)
+            return verdict.decision
 
         return validate
 
     async def take(self, verdict: BundleVerdict) -> None:
         """Pass a judged bundle to the writer; wait while the writer's queue is full.
 
-        Raises trio.ClosedResourceError or trio.BrokenResourceError once the pipeline is closed.
+        Raises trio.ClosedResourceError or trio.BrokenResourceError once the pipeline is closed; the
+        items of the bundle are then not remembered as seen.
         """
-        await self._send.send(verdict)
+        try:
+            await self._send.send(verdict)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._forget([verdict])
+            raise
         old = self._statistics
         self._statistics = replace(
             old, bundles=old.bundles + 1, accepted=old.accepted + len(verdict.accepted)
         )
 
-    def _miss(self, verdict: BundleVerdict, topic: str) -> None:
-        if self._missing is not None and verdict.reason is Reason.UNKNOWN_CATALOG:
-            self._missing(verdict.about, topic)
-
     def _judge(self, message: bytes, topic: str) -> BundleVerdict:
-        return judge_bundle(message, self._book, self._clock.now(), self._seen, topic=topic)
+        now = self._clock.now()
+        verdict = judge_bundle(message, self._book, now, self._seen, topic=topic)
+        if verdict.waits_for is None or self._book.get(verdict.about) is not None:
+            return verdict
+        catalog = self._store.catalog(verdict.about)
+        if catalog is None or not self._book.add(catalog, given=True):
+            return verdict
+        # The file has a catalog that the book has no room for, such as an old one in an erasure.
+        return judge_bundle(message, self._book, now, self._seen, topic=topic)
 
     def close(self) -> None:
         """Accept no more bundles; `run` commits the rest and returns."""
@@ -142,18 +174,13 @@ class Ingest:
     async def run(self) -> None:
         """Commit batches until `close`. Raises StoreError when the file cannot be written."""
         async with self._receive:
-            for done in await trio.to_thread.run_sync(self._left_over, limiter=self._writer):
-                self._tell(done)
             while verdicts := await self._gather():
                 # A commit is never cancelled: it returns or raises.
-                for done in await trio.to_thread.run_sync(
-                    self._commit, verdicts, limiter=self._writer
-                ):
-                    self._tell(done)
-
-    def _tell(self, done: Committed) -> None:
-        self._statistics = replace(self._statistics, commits=self._statistics.commits + 1)
-        self._notify(done)
+                done = await trio.to_thread.run_sync(self._commit, verdicts, limiter=self._writer)
+                self._statistics = replace(self._statistics, commits=self._statistics.commits + 1)
+                self._news += len(done.catalogs) + len(done.records)
+                self._listener.committed(done)
+                self._notify(done)
 
     async def _gather(self) -> list[BundleVerdict]:
         """Wait for a bundle, then a short while for more.
@@ -174,67 +201,42 @@ class Ingest:
                 size += len(verdicts[-1].accepted)
         return verdicts
 
-    def _commit(self, verdicts: list[BundleVerdict]) -> list[Committed]:
-        """In the writer thread: commit the verdicts, then the items that waited for their catalogs.
+    def _commit(self, verdicts: list[BundleVerdict]) -> Committed:
+        """In the writer thread: commit the verdicts. What is not stored is not seen."""
+        try:
+            return self._store.commit(self._complete(to_batch(verdicts, self._clock.now())))
+        except StoreError:
+            self._forget(verdicts)
+            raise
 
-        There is one more commit for each new catalog for which items waited.
+    def _forget(self, verdicts: Iterable[BundleVerdict]) -> None:
+        for verdict in verdicts:
+            for one in verdict.accepted:
+                self._seen.discard(one.item.id)
+
+    def _complete(self, batch: Batch) -> Batch:
+        """Add to `batch` the catalogs of its reports and erasures, and the newest records of their
+        namespaces, as far as they are not in the file.
+
+        All judging threads know a catalog or record as soon as one of them has read it, so reports
+        may reach the writer first. The file alone must show why each report was accepted.
         """
-        batch = self._with_catalogs(to_batch(verdicts, self._clock.now()))
-        done = [self._store.commit(batch)]
-        # A catalog may have arrived since the item was judged.
-        awaited = {one.awaits for one in batch.waiting}
-        late = [one for one in self._book if awaited and not awaited.isdisjoint((one.id, one.key))]
-        return done + self._release({*done[0].catalogs, *late})
-
-    def _left_over(self) -> list[Committed]:
-        """In the writer thread, once at the start: judge items whose catalog is in the file but
-        which still wait, because an earlier process was killed between two commits."""
-        return self._release(one for one in self._store.catalogs() if self._book.get(one.id))
-
-    def _release(self, catalogs: Iterable[Catalog]) -> list[Committed]:
-        """Judge and commit the items that wait for `catalogs`, in one commit for each catalog."""
-        found = (self._store.waiting(catalog) for catalog in catalogs)
-        return [self._store.commit(self._again(waiting)) for waiting in found if waiting]
-
-    def _again(self, waiting: list[tuple[int, int, bytes]]) -> Batch:
-        """Judge items that waited as if it were still their time of receipt."""
-        accepted: list[Accepted] = []
-        refused: Counter[Reason] = Counter()
-        samples: dict[Reason, bytes] = {}
-        for _, received, raw in waiting:
-            verdict = judge(raw, self._book, received)
-            if isinstance(verdict, Accepted):
-                accepted.append(verdict)
-                learn(verdict, self._book)
-            else:
-                refused[verdict.reason] += 1
-                samples.setdefault(verdict.reason, raw)
-        return self._with_catalogs(
-            Batch(
-                now=self._clock.now(),
-                accepted=accepted,
-                refused={reason: (count, samples[reason]) for reason, count in refused.items()},
-                released=[n for n, _, _ in waiting],
-            )
-        )
-
-    def _with_catalogs(self, batch: Batch) -> Batch:
-        """Add to `batch` the catalogs of its reports that are not in the file.
-
-        All judging threads know a catalog as soon as one of them has read it, so its reports may
-        reach the writer before the catalog does.
-        """
-        named = {body.catalog for _, body in batch.accepted if isinstance(body, Report)}
-        found = (self._book.get(one) for one in self._store.lacks(named))
-        judged = (judge(one.raw, self._book, batch.now, live=False) for one in found if one)
+        bodies = (body for _, body in batch.accepted)
+        named = {body.catalog for body in bodies if isinstance(body, Report | Erasure)}
+        found = [catalog for one in named if (catalog := self._book.get(one)) is not None]
+        lacking = self._store.lacks(named)
+        judged = [judge(one.raw, self._book, 0, live=False) for one in found if one.id in lacking]
         first = [verdict for verdict in judged if isinstance(verdict, Accepted)]
+        for key in {one.key for one in found}:
+            newest = self._book.records.newest(key)
+            if newest is not None and not self._store.has_record(newest.item.id):
+                first.append(Accepted(newest.item, newest.record))
         return replace(batch, accepted=[*first, *batch.accepted]) if first else batch
 
 
 def to_batch(verdicts: list[BundleVerdict], now: int) -> Batch:
     """Merge the verdicts on many bundles into one batch. Pure."""
     accepted: list[Accepted] = []
-    waiting: list[Waiting] = []
     refused: Counter[Reason] = Counter()
     samples: dict[Reason, bytes] = {}
     for verdict in verdicts:
@@ -244,15 +246,16 @@ def to_batch(verdicts: list[BundleVerdict], now: int) -> Batch:
             refused[verdict.reason] += 1
             samples[verdict.reason] = verdict.refused[-1].raw if verdict.refused else b""
             continue
-        for reason, raw, item_id in verdict.refused:
-            if reason is Reason.UNKNOWN_CATALOG and item_id is not None:
-                waiting.append(Waiting(awaited(raw), item_id, raw))
-            else:
-                refused[reason] += 1
-                samples.setdefault(reason, raw)
+        if verdict.waits_for is not None:
+            # It waited in vain, and was not judged: it counts as one refusal.
+            refused[verdict.reason] += 1
+            samples.setdefault(verdict.reason, verdict.about)
+            continue
+        for reason, raw, _ in verdict.refused:
+            refused[reason] += 1
+            samples.setdefault(reason, raw)
     return Batch(
         now=now,
         accepted=accepted,
-        waiting=waiting,
         refused={reason: (count, samples[reason]) for reason, count in refused.items()},
     )

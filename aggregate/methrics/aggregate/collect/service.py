@@ -7,19 +7,27 @@ from dataclasses import dataclass, field
 
 import trio
 
+from methrics.aggregate.collect.exchanges import Exchanges
 from methrics.aggregate.collect.ingest import Ingest, IngestSettings
+from methrics.aggregate.collect.status import Status, namespaces_of
 from methrics.aggregate.parquet.export import Exported, Exporter, directory_beside
 from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.rows import DAY
 from methrics.aggregate.store.store import Store
-from methrics.node.clock import Clock, system_rng
+from methrics.aggregate.store.tables import CatalogEntry
+from methrics.node.clock import Clock
 from methrics.node.network.swarm import Swarm
-from methrics.node.relay.catalog_exchange import CatalogExchange
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, RefusedError, StoreError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import accept
+from methrics.schema.judging.gate import learn as add_to
+from methrics.schema.judging.judge import Accepted, accept, judge
+from methrics.schema.wire.record import Record
 from methrics.schema.wire.topic import parse_topic
+
+STATUS_EVERY = 10.0
+"""Seconds between two looks at the state, and the time that peers have at the start to send
+records."""
 
 CLOSED_EVERY = 600.0
 """Seconds between two exports if only closed days are exported."""
@@ -32,6 +40,8 @@ class AggregatorSettings:
     topics: Collection[str] = ()
     """Topics to join besides those of `catalogs`; their catalogs come from the network."""
     catalogs: Sequence[Catalog] = ()
+    records: Sequence[bytes] = ()
+    """Namespace records to begin with, as exact bytes; newer ones come from the network."""
     peers: Sequence[str] = ()
     """Addresses to stay connected to."""
     export_every: float = 60.0
@@ -54,7 +64,7 @@ class ExportFailed:
     error: StoreError
 
 
-Event = Joined | Committed | Exported | ExportFailed
+Event = Joined | Committed | Exported | ExportFailed | Status
 Notify = Callable[[Event], None]
 
 
@@ -75,23 +85,22 @@ async def run_aggregator(
     Raises ConfigError if there is no topic to join, StoreError if the file cannot be written.
     """
     topics = topics_of(settings, store.catalogs())
-    book = _book(topics, store)
-    anywhere, now = CatalogBook(), clock.now()
-    given = [accept(catalog.raw, anywhere, now, live=False) for catalog in settings.catalogs]
-    first = await trio.to_thread.run_sync(store.commit, Batch(now, given))
-    for catalog in settings.catalogs:
-        book.add(catalog, given=True)
-    if first.catalogs:
+    book = CatalogBook(topics)
+    first = await trio.to_thread.run_sync(store.commit, _given(settings, book, clock.now()))
+    fill(book, store)
+    if first.catalogs or first.records:
         notify(first)
-    exchange = CatalogExchange(
-        swarm, book, system_rng(), lambda topic, bundle: ingest.validator(topic)("", bundle)
-    )
-    ingest = Ingest(store, book, clock, notify, settings.ingest, exchange.want)
+
+    async def learn(topic: str, bundle: bytes) -> object:
+        return await ingest.validator(topic)("", bundle)
+
+    exchanges = Exchanges(swarm, book, topics, clock, learn)
+    ingest = Ingest(store, book, clock, notify, settings.ingest, exchanges)
     exports = _Exports(store, clock, notify, settings.export_every)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(exports.run)
-        nursery.start_soon(exchange.run)
-        exchange.serve()
+        nursery.start_soon(exchanges.run)
+        nursery.start_soon(_watch, swarm, book, topics, clock, exchanges, notify)
         async with trio.open_nursery() as writing:
             writing.start_soon(ingest.run)
             for topic in sorted(topics):
@@ -105,14 +114,14 @@ async def run_aggregator(
     await exports.once()
 
 
-def topics_of(settings: AggregatorSettings, stored: Iterable[Catalog]) -> set[str]:
+def topics_of(settings: AggregatorSettings, stored: Iterable[CatalogEntry]) -> set[str]:
     """Return the topics to join: those of `settings`, or if it has none, those of the catalogs
     `stored`.
 
     Raises ConfigError, code no-topic or bad-topic.
     """
     topics = set(settings.topics) | {catalog.topic for catalog in settings.catalogs}
-    topics = topics or {catalog.topic for catalog in stored}
+    topics = topics or {entry.topic for entry in stored}
     if not topics:
         raise ConfigError(
             "no-topic", "there is nothing to collect", "give a --catalog or a --topic"
@@ -127,15 +136,60 @@ def topics_of(settings: AggregatorSettings, stored: Iterable[Catalog]) -> set[st
     return topics
 
 
-def _book(topics: set[str], store: Store) -> CatalogBook:
-    """Read the catalogs and records in the file that belong to `topics`."""
-    book = CatalogBook(topics)
-    for catalog in store.catalogs():
+def _given(settings: AggregatorSettings, book: CatalogBook, now: int) -> Batch:
+    """Add to `book` what the operator gives, and return it for the first commit.
+
+    Raises ConfigError, code record-refused, for a record of no topic that is joined.
+    """
+    given: list[Accepted] = []
+    for raw in settings.records:
+        verdict = judge(raw, book, now)
+        if not isinstance(verdict, Accepted) or not isinstance(verdict.body, Record):
+            raise ConfigError(
+                "record-refused", f"a given record is refused: {verdict.reason.value}"
+            )
+        add_to(verdict, book)
+        given.append(verdict)
+    for catalog in settings.catalogs:
+        given.append(accept(catalog.raw, book, now, live=False))
         book.add(catalog, given=True)
-    for item, record in store.records():
-        if book.allows_key(item.key):
-            book.records.add(item, record)
-    return book
+    return Batch(now, given)
+
+
+def fill(book: CatalogBook, store: Store) -> None:
+    """Add the records in the file to `book`, and those catalogs that the newest of them list.
+
+    The others are read from the file when an item names them: there may be a thousand.
+    """
+    records = [one for one in store.records() if book.allows_key(one.item.key)]
+    for one in records:
+        book.records.add(*one)
+    for key in {one.item.key for one in records}:
+        newest = book.records.newest(key)
+        for listing in newest.record.catalogs if newest else ():
+            catalog = store.catalog(listing.catalog)
+            if catalog is not None:
+                book.add(catalog)
+
+
+async def _watch(
+    swarm: Swarm,
+    book: CatalogBook,
+    topics: Collection[str],
+    clock: Clock,
+    exchanges: Exchanges,
+    notify: Notify,
+) -> None:
+    """Notify of the aggregator's state whenever it has changed, until cancelled."""
+    before: Status | None = None
+    while True:
+        await trio.sleep(STATUS_EVERY)
+        counts = swarm.statistics()
+        namespaces = namespaces_of(book, topics, clock.now())
+        now = Status(namespaces, counts.waiting, counts.waiting_dropped, exchanges.skew)
+        if now.differs(before):
+            notify(now)
+            before = now
 
 
 class _Exports:

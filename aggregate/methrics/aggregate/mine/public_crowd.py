@@ -69,6 +69,8 @@ class PublicReports:
     ) -> None:
         self._dataset = dataset
         self._tables: dict[tuple[str, str], _Table] = {}
+        self._known: set[str] = set()
+        """Namespaces of which the data set has a catalog."""
         present = set(dataset.tables())
         for namespace, catalogs in namespaces.items():
             for key in {catalog.key for catalog in catalogs}:
@@ -84,6 +86,8 @@ class PublicReports:
         return len(self._mine)
 
     def _find(self, namespace: str, key: bytes, present: set[str]) -> None:
+        if self._dataset.rows("SELECT n FROM catalog WHERE key = ? LIMIT 1", [key]):
+            self._known.add(namespace)
         types = self._dataset.rows(
             'SELECT DISTINCT t.n, t.schema, t.name, t."table" FROM type t '
             "JOIN catalog c ON c.schema = t.schema WHERE c.key = ?",
@@ -151,11 +155,13 @@ class PublicReports:
         """Summarize the others' reports of one app for the threshold. The summary has no times, and
         no fields that only depend on the time of a report."""
         newest = {name: one for catalog in catalogs for name, one in catalog.types.items()}
-        types = {
-            type_name: self._summary(table, newest[type_name])
-            for (owner, type_name), table in self._tables.items()
-            if owner == namespace and type_name in newest
-        }
+        types: dict[str, Table] = {}
+        for type_name, event_type in newest.items() if namespace in self._known else ():
+            table = self._tables.get((namespace, type_name))
+            if table is not None:
+                types[type_name] = self._summary(table, event_type)
+            else:  # nobody has sent a report of this type
+                types[type_name] = Table(part_names(event_type), {}, 0, REPORTS, "all the data")
         return Public(namespace, source, now, types)
 
     def _summary(self, table: _Table, event_type: EventType) -> Table:

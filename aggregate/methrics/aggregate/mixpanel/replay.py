@@ -22,14 +22,17 @@ from methrics.aggregate.store.duck import Connection
 from methrics.aggregate.store.store import Store
 from methrics.node.bridges.mixpanel import Consumer, Steps
 from methrics.node.record.plan import TypePlan
+from methrics.schema.catalog.catalog import load
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import accept
+from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.limits import TIME_MAX
 from methrics.schema.wire.record import sign_record
 
 SEED = sha256(b"the published key of comparisons").digest()
-"""The namespace key of a catalog that is used only for a comparison."""
+"""The namespace key of catalogs and records that are used only for a comparison."""
+
 IDLE = 1800
 """The app ends after this many seconds without an event. Mixpanel then starts a new session."""
 AFTERWARDS = 7 * 86_400
@@ -52,10 +55,12 @@ def replay(
 ) -> Counter[str]:
     """Write the reports of all people to the new DuckDB `file`.
 
-    The catalog is signed with `SEED`. Returns how many events the bridge dropped or left out, by
-    reason. `tell` is called for each
-    person. Raises StoreError.
+    The catalog is signed with `SEED`, because reports need a record of its namespace. Returns how
+    many events the bridge dropped or left out, by reason. `tell` is called for each person. Raises
+    StoreError.
     """
+    payload = split(how.catalog.raw).payload
+    how = how._replace(catalog=load(seal(Kind.CATALOG, payload, SEED)))
     steps = _sequences(con, how)
     dropped: Counter[str] = Counter()
     plans: dict[str, dict[str, TypePlan]] = {}

@@ -22,7 +22,6 @@ from methrics.aggregate.store.plain_path import plain_temporary
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import LocalError
-from methrics.schema.wire.envelope import Kind, seal, split
 
 PROGRESS_EVERY = 10_000
 """Events between two progress messages."""
@@ -84,8 +83,6 @@ def make_comparison(path: Path, signed: Catalog | None, how: How, tell: Tell) ->
     if signed is None:
         made, _ = make_draft(path, how, Counter(), tell)
         signed = load(sign(parse_source(made.source(filled=True)), SEED))
-    else:  # under a key of this comparison, which needs a record of the namespace
-        signed = load(seal(Kind.CATALOG, split(signed.raw).payload, SEED))
     known, refused = plan(signed), Counter[str]()
     with tempfile.TemporaryDirectory(dir=plain_temporary()) as folder:
         with open_export(path) as file:

@@ -2,16 +2,16 @@
 
     metrics.parquet/
       manifest.json                           layout, time written, count and digest of each day
-      catalog.parquet  type.parquet  field.parquet  code.parquet  tombstone.parquet
-      refusal.parquet
+      catalog.parquet  record.parquet  listing.parquet  revoked.parquet  tombstone.parquet
+      type.parquet  declaration.parquet  field.parquet  code.parquet  refusal.parquet
       item/2026-01-31.parquet                 exact signed bytes, so `verify` works from here alone
       types/example/heartbeat/2026-01-31.parquet
 
 Every file is written under another name and then renamed, so a reader sees either the old or the
 new file. A day is written again when its digest changes, because of late reports, erasures or
 revocations; the new file does not contain erased rows. Each folder has an `empty.parquet` with all
-columns and no rows. Samples of refused bytes and the quarantine are not exported, because their
-content has not been checked.
+columns and no rows. Samples of refused bytes are not exported, because their content has not been
+checked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from methrics.aggregate.store.digest import DayDigest, digests
 from methrics.aggregate.store.duck import Connection, check_regular, literal, translated_errors
@@ -38,7 +38,11 @@ EMPTY = "empty"
 
 WHOLE: Mapping[str, str] = {
     "catalog": "SELECT * FROM catalog ORDER BY n",
+    "record": "SELECT * FROM record ORDER BY n",
+    "listing": "SELECT * FROM listing ORDER BY ALL",
+    "revoked": "SELECT * FROM revoked ORDER BY ALL",
     "type": "SELECT * FROM type ORDER BY n",
+    "declaration": "SELECT * FROM declaration ORDER BY n",
     "field": "SELECT * FROM field ORDER BY ALL",
     "code": "SELECT * FROM code ORDER BY ALL",
     "tombstone": "SELECT * FROM tombstone ORDER BY n",
@@ -119,6 +123,8 @@ class Exporter:
         self.directory = directory
         self._days: dict[tuple[str, int], DayDigest] = {}
         self._compared = False
+        self._empty: dict[Path, tuple[str, ...]] = {}
+        """folder -> the columns of the file `empty.parquet` that this exporter wrote there"""
 
     def export(
         self,
@@ -147,11 +153,13 @@ class Exporter:
             stale = {key[1] for key in found.keys() | looked_at if _differ(before, found, key)}
             moves = [self._whole(table, query) for table, query in WHOLE.items()]
             gone: list[Path] = []
-            for folder, query in _folders(self._there(tables)):
-                self._day_files(folder, query, stale, moves, gone)
+            folders = list(_folders(self._there(tables)))
+            for folder in folders:
+                self._day_files(folder, stale, moves, gone)
             self._days = {k: v for k, v in before.items() if k not in looked_at} | found
             moves.append(self._manifest(now))
             _publish(moves, gone)
+            self._empty.update((one.folder, one.shape) for one in folders)
             self._compared = True
         counts = [day.count for day in found.values() if day.day in stale]
         return Exported(tuple(_date(day) for day in sorted(stale)), len(moves), sum(counts))
@@ -200,9 +208,8 @@ class Exporter:
 
     def _day_files(
         self,
-        folder: Path,
-        query: str,
-        days: Iterable[int],
+        of: _Folder,
+        days: Collection[int],
         moves: list[tuple[Path, Path]],
         gone: list[Path],
     ) -> None:
@@ -210,16 +217,21 @@ class Exporter:
 
         Adds the renames to `moves`, and the files of days without rows to `gone`.
         """
-        folder = self.directory / folder
-        folder.mkdir(parents=True, exist_ok=True)
-        moves.append(self._copy(f"{query} LIMIT 0", folder / f"{EMPTY}.parquet"))
+        folder = self.directory / of.folder
+        query = f"SELECT {of.columns} FROM {of.rows}"
+        if self._empty.get(of.folder) != of.shape:
+            folder.mkdir(parents=True, exist_ok=True)
+            moves.append(self._copy(f"{query} LIMIT 0", folder / f"{EMPTY}.parquet"))
+        if not days:
+            return
+        there = self._con.execute(
+            f"SELECT DISTINCT x.time::DATE FROM {of.rows} WHERE {_between(min(days), max(days))}"
+        ).fetchall()
         for day in days:
             target = folder / f"{_date(day)}.parquet"
-            start, end = literal(str(_date(day))), literal(str(_date(day + 1)))
-            where = f"x.time >= TIMESTAMP {start} AND x.time < TIMESTAMP {end}"
-            rows = f"{query} WHERE {where}"
-            if self._con.execute(f"SELECT 1 FROM ({rows}) LIMIT 1").fetchone():
-                moves.append(self._copy(f"{rows} ORDER BY ALL", target))
+            if (_date(day),) in there:
+                rows = f"{query} WHERE {_between(day, day)} ORDER BY ALL"
+                moves.append(self._copy(rows, target))
             else:
                 gone.append(target)
 
@@ -245,15 +257,32 @@ class Exporter:
         return written, target
 
 
-def _folders(tables: Iterable[TypeTable]) -> Iterator[tuple[Path, str]]:
-    """Yield (folder, query) for every table with one file per day. `x.time` is a row's time."""
-    yield Path("item"), "SELECT x.* FROM item x"
+class _Folder(NamedTuple):
+    """A table with one file per day: its folder, SQL for its columns and its rows (`x.time` is the
+    time of a row), and what changes when it gets a column."""
+
+    folder: Path
+    columns: str
+    rows: str
+    shape: tuple[object, ...] = ()
+
+
+def _folders(tables: Iterable[TypeTable]) -> Iterator[_Folder]:
+    """Yield every table with one file per day."""
+    yield _Folder(Path("item"), "x.*", "item x")
     for table in tables:
         base = Path("types", table.schema)
-        yield base / table.table, f"SELECT x.* FROM {table.sql} x"
+        shape = (*table.columns.items(), table.counted, table.stepped)
+        yield _Folder(base / table.table, "x.*", f"{table.sql} x", shape)
         if table.stepped:
-            steps = f"SELECT s.* FROM {table.steps_sql} s JOIN {table.sql} x ON x.n = s.n"
-            yield base / table.steps, steps
+            rows = f"{table.steps_sql} s JOIN {table.sql} x ON x.n = s.n"
+            yield _Folder(base / table.steps, "s.*", rows)
+
+
+def _between(first: int, last: int) -> str:
+    """SQL for the rows of the days from `first` to `last`."""
+    start, end = literal(str(_date(first))), literal(str(_date(last + 1)))
+    return f"x.time >= TIMESTAMP {start} AND x.time < TIMESTAMP {end}"
 
 
 def _differ(

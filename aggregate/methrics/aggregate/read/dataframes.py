@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 HOLDS: Mapping[str, str] = {
     "item": "The exact signed bytes of every report, once, under a small number n.",
     "catalog": "The signed catalogs: the event types that each app declares.",
+    "record": "The namespace records: the exact bytes of every list of catalogs in use.",
+    "listing": "Which catalogs each record lists, and since when and until when.",
+    "revoked": "Which event types each record revokes.",
+    "declaration": "Under which catalogs reports of which event types came.",
     "type": "The event types: their tables, and the question that each answers.",
     "field": "The columns of those tables, and what each reveals about a person.",
     "code": "The meaning of the numbers in a column.",
-    "tombstone": "Reports that were erased: their ids, never their content.",
+    "tombstone": "Erasures, as exact bytes, and the ids of the reports that they erase.",
     "refusal": "How many items were refused on each day, by reason.",
-    "quarantine": "Items whose catalog is not known yet. Their content has not been checked.",
     "meta": "The version of the file's layout.",
 }
 """Each table of every data set, with a sentence on its content."""

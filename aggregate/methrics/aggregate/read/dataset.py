@@ -7,6 +7,7 @@ views exist (`views/`), and SQL can read this data set and nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ from methrics.schema.errors import LocalError, StoreError
 MEMORY_LIMIT = "2GB"
 """Buffer memory of a reader; larger sorts and joins use files in the temporary directory."""
 
+
+_WORD = re.compile(r"\w+")
 
 FLOOR = 10
 """Views round counts down to a multiple of this number, and omit smaller groups (MARS-15)."""
@@ -122,7 +125,11 @@ class Dataset(TablesAndViews):
         """Views round counts down to multiples of this number."""
         self._con = attached or memory()
         self._views: dict[str, views.View] = {}
-        self._made: set[str] = set()
+        self._unmade: dict[str, list[views.View]] = {}
+        """name of a view in lower case -> the views of that name that were not used yet"""
+        self._tables: list[str] = []
+        self._unused: dict[str, list[tuple[str, str, str]]] = {}
+        """name of a table in lower case -> (SQL schema, name, SQL) of those not used yet"""
         try:
             with translated_errors(path):
                 if attached is not None:
@@ -131,7 +138,7 @@ class Dataset(TablesAndViews):
                     self.written = str(read_manifest(path)["written"])
                     self._bring_parquet()
                 else:
-                    self._view(*table_of(path), f"FROM {read_parquet(path)}")
+                    self._table(*table_of(path), f"FROM {read_parquet(path)}")
                 if path.is_dir() or attached is not None:
                     self._bring_views(shows)
                 lock_down(self._con, [path] if attached is None else [], memory_limit)
@@ -153,13 +160,13 @@ class Dataset(TablesAndViews):
         if row != (LAYOUT_VERSION,):
             raise StoreError("store-version", f"{self.path} is of another version of methrics")
         for schema, table in found:
-            self._view(schema, table, f"FROM {name(SCHEMA_ALIAS, schema, table)}")
+            self._table(schema, table, f"FROM {name(SCHEMA_ALIAS, schema, table)}")
 
     def _bring_parquet(self) -> None:
         """Create a view for each file and folder. The view sees days that are exported later."""
         for table in WHOLE:
             file = self.path / f"{table}.parquet"
-            self._view("main", table, f"FROM {read_parquet(file)}")
+            self._table("main", table, f"FROM {read_parquet(file)}")
         self._folder("main", self.path / "item")
         for schema in sorted(self.path.glob("types/*")):
             for folder in sorted(schema.iterdir()):
@@ -167,7 +174,16 @@ class Dataset(TablesAndViews):
 
     def _folder(self, schema: str, folder: Path) -> None:
         # `empty.parquet` has all columns. The files of older days lack columns added later.
-        self._view(schema, folder.name, f"FROM {read_parquet(folder, '*.parquet')}")
+        self._table(schema, folder.name, f"FROM {read_parquet(folder, '*.parquet')}")
+
+    def _table(self, schema: str, table: str, sql: str) -> None:
+        """Add a table. That of an event type is created when it is first used: there may be a
+        thousand, and to create one from Parquet reads the ends of all its files."""
+        self._tables.append(table if schema == "main" else f"{schema}.{table}")
+        if schema == "main":
+            self._view(schema, table, sql)
+        else:
+            self._unused.setdefault(table.lower(), []).append((schema, table, sql))
 
     def _view(self, schema: str, view: str, sql: str) -> None:
         self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {name(schema)}")
@@ -183,15 +199,20 @@ class Dataset(TablesAndViews):
         )  # if an event type is called heartbeat_dau, its table hides the view of that name
         found = views.fitting(self._shapes(), fields)
         self._views = {view.full: view for view in found if view.full not in tables}
+        for view in self._views.values():
+            self._unmade.setdefault(view.name.lower(), []).append(view)
 
     def _make(self, query: str) -> None:
-        """Create the views that `query` may name. Creating all would read a lot of Parquet."""
-        low = query.lower()
-        for full, view in self._views.items():
-            if full not in self._made and view.name.lower() in low:
+        """Create the tables and views that `query` may name."""
+        words = set(_WORD.findall(query.lower()))
+        for word in words & self._unused.keys():
+            for schema, table, sql in self._unused.pop(word):
+                self._view(schema, table, sql)
+        for word in words & self._unmade.keys():
+            for view in self._unmade.pop(word):
+                self._make(view.sql.view)
                 view.check(self._con)
                 self._view(view.schema, view.name, view.sql.view)
-                self._made.add(full)
 
     def _shapes(self) -> list[views.TypeShape]:
         fields: dict[int, dict[str, views.FieldShape]] = {}
@@ -221,12 +242,7 @@ class Dataset(TablesAndViews):
 
     def tables(self) -> list[str]:
         """The names of the tables as SQL writes them: `item`, `example.heartbeat`, …"""
-        found = self._con.execute(
-            "SELECT schema_name, view_name FROM duckdb_views() "
-            "WHERE NOT internal AND database_name = 'memory' ORDER BY ALL"
-        ).fetchall()
-        names = [view if schema == "main" else f"{schema}.{view}" for schema, view in found]
-        return [one for one in names if one not in self._views]
+        return sorted(self._tables)
 
     def views(self) -> Mapping[str, str]:
         """Ready-made views: name -> the meaning and the limits of its numbers."""
@@ -279,7 +295,8 @@ class Dataset(TablesAndViews):
     def connection(self) -> Connection:
         """The restricted DuckDB connection, for uses that the methods here do not cover.
 
-        It has a ready-made view only after that view was used once by a method of this class.
+        It has a ready-made view, or the table of an event type, only after that was used once by a
+        method of this class.
         """
         return self._con
 

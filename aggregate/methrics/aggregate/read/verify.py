@@ -1,31 +1,37 @@
 """Verifies every stored row from the file alone: its signature, and each column against its bytes.
 
 Only the namespace keys in the table `catalog` are trusted: they verify the signatures of the
-catalogs. The bytes of each report are judged by the same rules as in every node. Each column of
-`item` and of the typed tables is then compared with those bytes (NEW-1).
+catalogs and of the namespace records. The bytes of each report and erasure are judged by the same
+rules as in every node; a report's catalog must be one that a record in the file lists. Each column
+is then compared with those bytes (NEW-1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from methrics.aggregate.read.dataset import Dataset
 from methrics.aggregate.store.duck import literal, moment, name, translated_errors
+from methrics.aggregate.store.records import columns_of
 from methrics.aggregate.store.rows import DAY, Derived, derive
+from methrics.aggregate.store.shelf import KEPT as SHELVED
+from methrics.aggregate.store.shelf import Shelf
 from methrics.aggregate.store.tables import CatalogEntry, Layout, TypeTable
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import Accepted, Body, Verdict, judge
 from methrics.schema.wire.envelope import Kind
-from methrics.schema.wire.items import Erasure, Report
+from methrics.schema.wire.items import Announcement, Erasure, Report
+from methrics.schema.wire.record import Record
 
 CHUNK = 10_000
 """Number of rows that are checked at a time: a few megabytes."""
@@ -58,6 +64,7 @@ class Mismatch:
 class Verification:
     """How many rows were checked, and the mismatches."""
 
+    records: int = 0
     catalogs: int = 0
     reports: int = 0
     notices: int = 0
@@ -85,6 +92,7 @@ def verify(dataset: Dataset, progress: Progress = lambda done, total: None) -> V
     with translated_errors(dataset.path):
         check.records()
         check.catalogs()
+        check.types()
         check.reports(progress)
         check.notices()
         check.erasures()
@@ -97,19 +105,46 @@ class _Check:
         self.rows = dataset.rows
         self.dataset = dataset
         self.found = Verification()
-        self.book = CatalogBook(capacity=1 << 62, per_namespace=1 << 62)
+        self.book = CatalogBook()
         self.layout = Layout()
+        self.numbered: dict[int, CatalogEntry] = {}
+        """catalog's number in the file -> entry, of the catalogs whose bytes are valid"""
+        self.shelf = Shelf(dataset.connection)
+        self.present = frozenset(dataset.tables())
 
     def records(self) -> None:
-        """Read the records, which tell what catalogs were listed. `notices` checks them."""
-        kind = int(Kind.RECORD)
-        for (raw,) in self.rows(f"SELECT raw FROM item WHERE kind = {kind}"):
+        """Check each namespace record, and what the file says that it lists and revokes."""
+        columns = "n, key, epoch(time)::BIGINT, epoch(expires)::BIGINT, previous, id, raw"
+        listings = self._grouped("SELECT record, catalog, listed, delisted FROM listing")
+        revoked = self._grouped("SELECT record, type, time, reason FROM revoked")
+        for n, *stored, raw in self.rows(f"SELECT {columns} FROM record ORDER BY time, id"):
+            self.found.records += 1
             verdict = judge(raw, self.book, 0, live=False)
-            if isinstance(verdict, Accepted):
-                learn(verdict, self.book)
+            item, record = verdict.item, _body(verdict)
+            if item is None or not isinstance(record, Record):
+                self.found.add("record", n, f"the bytes are refused: {verdict.reason.value}")
+                continue
+            self.book.records.add(item, record)
+            right = [item.key, record.time, record.expires, list(record.previous), item.id]
+            if stored != right:
+                self.found.add("record", n, "not what the bytes say")
+            for table, own, expected in zip(
+                ("listing", "revoked"), (listings, revoked), columns_of(n, record), strict=True
+            ):
+                if sorted(own.pop(n, []), key=repr) != sorted(expected, key=repr):
+                    self.found.add(table, n, "not what the bytes say")
+        for table, left in (("listing", listings), ("revoked", revoked)):
+            for n in left:
+                self.found.add(table, n, "no record has this number")
+
+    def _grouped(self, query: str) -> dict[int, list[tuple[Any, ...]]]:
+        rows: dict[int, list[tuple[Any, ...]]] = {}
+        for row in self.rows(query):
+            rows.setdefault(row[0], []).append(row)
+        return rows
 
     def catalogs(self) -> None:
-        """Check each catalog's signature and columns, and the tables that the catalogs define."""
+        """Check each catalog's signature and columns."""
         columns = "n, id, key, label, number, schema, raw"
         for n, *stored, raw in self.rows(f"SELECT {columns} FROM catalog ORDER BY n"):
             self.found.catalogs += 1
@@ -118,22 +153,40 @@ class _Check:
             if not isinstance(catalog, Catalog):
                 self.found.add("catalog", n, f"the bytes are refused: {verdict.reason.value}")
                 continue
-            self.book.add(catalog, given=True)
-            self.layout.add(catalog)
-            entry = self.layout.entries[catalog.id]
+            entry = self.layout.add(catalog)
+            if entry is None:
+                self.found.add("catalog", n, "the same catalog is stored more than once")
+                continue
+            self.numbered[n] = entry
             right = [catalog.id, catalog.key, catalog.label, catalog.number, entry.schema]
             if entry.n != n or stored != right:
                 self.found.add("catalog", n, "the columns are not what the bytes say")
-        stored_types = self.rows(
-            'SELECT n, schema, name, "table", kind, question FROM type ORDER BY n'
-        )
+
+    def types(self) -> None:
+        """Check that the tables of event types are those that the catalogs declare."""
+        stored = self.rows('SELECT n, schema, name, "table", kind, question FROM type ORDER BY n')
+        names = {row[0]: row[2] for row in stored}
+        for n, catalog_n, of, steps in self.rows(
+            "SELECT n, catalog, type, steps FROM declaration ORDER BY n"
+        ):
+            entry = self.numbered.get(catalog_n)
+            catalog = self.shelf.get(entry.id) if entry else None
+            declared = catalog.types.get(names.get(of, "")) if catalog else None
+            if entry is None or declared is None:
+                self.found.add("declaration", n, "no catalog declares this event type")
+                continue
+            if self.layout.declare(entry, declared) is None:
+                self.found.add("declaration", n, "the namespace has too many event types")
+                continue
+            own = entry.types[declared.name]
+            if (own.table.n, list(own.steps)) != (of, steps):
+                self.found.add("declaration", n, "not what the catalog says")
         tables = self.layout.tables()
-        if stored_types != [(t.n, t.schema, t.type, t.table, t.kind, t.question) for t in tables]:
+        if stored != [(t.n, t.schema, t.type, t.table, t.kind, t.question) for t in tables]:
             self.found.add("type", None, "the event types are not those of the catalogs")
-        present = set(self.dataset.tables())
         for table in tables:
             for one in (table.table, table.steps) if table.stepped else (table.table,):
-                if f"{table.schema}.{one}" not in present:
+                if f"{table.schema}.{one}" not in self.present:
                     self.found.add(f"{table.schema}.{one}", None, "the table is missing")
 
     def reports(self, progress: Progress) -> None:
@@ -142,19 +195,21 @@ class _Check:
         total = self.rows(f"SELECT count(*) FROM item WHERE kind = {kind}")[0][0]
         progress(0, total)
         days = self.rows(f"SELECT DISTINCT time::DATE FROM item WHERE kind = {kind} ORDER BY 1")
+        right: Counter[tuple[int, date]] = Counter()
         with ThreadPoolExecutor(THREADS) as pool:
             for (day,) in days:
                 last = -(1 << 62)
                 for chunk in self._chunks(day):
                     numbered = self._items(chunk, pool)
                     end = chunk[-1][0]
-                    self._typed(day, numbered, last, end)
+                    for derived in derive(numbered):
+                        rows = derived.rows
+                        right[derived.table.n, day] += len(rows) if rows is not None else 0
+                        self._typed(day, derived, last, end)
                     last = end
                     self.found.reports += len(chunk)
                     progress(self.found.reports, total)
-                self._strays(f"n > {last} AND day = {literal(str(day))}", "no item has this number")
-        listed = ", ".join(f"DATE {literal(str(day))}" for (day,) in days) or "NULL"
-        self._strays(f"(day NOT IN ({listed})) IS NOT FALSE", "no item has this day")
+        self._strays(right)
 
     def _chunks(self, day: date) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the rows of `item` of one day in chunks, in order of n."""
@@ -174,56 +229,84 @@ class _Check:
     ) -> list[tuple[int, CatalogEntry, Report]]:
         """Judge the bytes of each row and compare its columns with them.
 
-        Returns (n, catalog, report) for each row whose bytes are valid.
+        Returns (n, catalog, report) for each row whose bytes are valid, in order of n.
         """
         good: list[tuple[int, CatalogEntry, Report]] = []
-        size = -(-len(chunk) // THREADS)
-        raws = [row[-1] for row in chunk]
-        parts = [raws[start : start + size] for start in range(0, len(raws), size)]
-        verdicts = chain.from_iterable(pool.map(self._judge, parts))
-        for (n, kind, *stored, _raw), verdict in zip(chunk, verdicts, strict=True):
-            report, item = _body(verdict), verdict.item
-            if item is None or not isinstance(report, Report):
-                self.found.add("item", n, f"the bytes are refused: {verdict.reason.value}")
-                continue
-            entry = self.layout.entries[report.catalog]
-            right = (item.kind, entry.n, entry.tables[report.type].n, report.time, item.id)
-            wrong = [
-                column
-                for column, one, other in zip(_ROW[1:], (kind, *stored), right, strict=True)
-                if one != other
-            ]
-            if wrong:
-                self.found.add("item", n, f"not what the bytes say: {', '.join(wrong)}")
-            good.append((n, entry, report))
-        return good
+        for together in self._by_catalogs(chunk):
+            size = -(-len(together) // THREADS)
+            raws = [row[-1] for row in together]
+            parts = [raws[start : start + size] for start in range(0, len(raws), size)]
+            verdicts = chain.from_iterable(pool.map(self._judge, parts))
+            for row, verdict in zip(together, verdicts, strict=True):
+                if (valid := self._item(row, verdict)) is not None:
+                    good.append(valid)
+        return sorted(good, key=itemgetter(0))
+
+    def _by_catalogs(self, chunk: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+        """Split a chunk into rows of few enough catalogs at a time that these fit into memory."""
+        named = sorted({row[2] for row in chunk if row[2] in self.numbered})
+        if len(named) <= SHELVED:
+            self._shelve(named)
+            yield chunk
+            return
+        chunk = sorted(chunk, key=lambda row: (row[2] not in self.numbered, row[2] or 0))
+        while chunk:
+            some = set(named[:SHELVED])
+            named = named[SHELVED:]
+            self._shelve(some)
+            size = sum(row[2] in some for row in chunk) if named else len(chunk)
+            yield chunk[:size]
+            chunk = chunk[size:]
+
+    def _shelve(self, numbers: Iterable[int]) -> None:
+        """Replace the catalogs in the book by those with these numbers."""
+        records = self.book.records
+        self.book = CatalogBook()
+        self.book.records = records
+        for n in numbers:
+            catalog = self.shelf.get(self.numbered[n].id)
+            if catalog is not None:
+                self.book.add(catalog, given=True)
+
+    def _item(
+        self, row: tuple[Any, ...], verdict: Verdict
+    ) -> tuple[int, CatalogEntry, Report] | None:
+        n, *stored, _raw = row
+        report, item = _body(verdict), verdict.item
+        if item is None or not isinstance(report, Report):
+            self.found.add("item", n, f"the bytes are refused: {verdict.reason.value}")
+            return None
+        entry = self.layout.entries[report.catalog]
+        own = entry.types.get(report.type)
+        of = own.table.n if own is not None else None
+        right = (item.kind, entry.n, of, report.time, item.id)
+        wrong = [
+            column
+            for column, one, other in zip(_ROW[1:], stored, right, strict=True)
+            if one != other
+        ]
+        if wrong:
+            self.found.add("item", n, f"not what the bytes say: {', '.join(wrong)}")
+        if own is None:
+            self.found.add("item", n, "the event type has no table")
+            return None
+        return n, entry, report
 
     def _judge(self, raws: list[bytes]) -> list[Verdict]:
         return [judge(raw, self.book, 0, live=False) for raw in raws]
 
-    def _typed(
-        self, day: date, numbered: list[tuple[int, CatalogEntry, Report]], last: int, end: int
-    ) -> None:
+    def _typed(self, day: date, derived: Derived, last: int, end: int) -> None:
         """Compare the typed rows with `last` < n <= `end` with the rows derived from bytes."""
-        derived = {one.table.n: one for one in derive(numbered)}
-        for table in self.layout.tables():
-            own = derived.get(table.n, Derived(table, None, None))
-            where = f"day = {literal(str(day))} AND n > {last} AND n <= {end}"
-            self._compare(table, table.table, own.rows, where)
-            if table.stepped:
-                where = (
-                    f"n > {last} AND n <= {end} AND n IN (SELECT n FROM {table.sql} WHERE {where})"
-                )
-                self._compare(table, table.steps, own.steps, where)
+        table = derived.table
+        where = f"day = {literal(str(day))} AND n > {last} AND n <= {end}"
+        self._compare(table, table.table, derived.rows, where)
+        if table.stepped:
+            where = f"n > {last} AND n <= {end} AND n IN (SELECT n FROM {table.sql} WHERE {where})"
+            self._compare(table, table.steps, derived.steps, where)
 
     def _compare(self, table: TypeTable, one: str, expected: pa.Table | None, where: str) -> None:
         full = f"{table.schema}.{one}"
-        if full not in self.dataset.tables():
-            return
-        if expected is None:
-            rows = f"SELECT n FROM {name(table.schema, one)} WHERE {where}"
-            for (n,) in self.rows(rows):
-                self.found.add(full, n, "no item has this content")
+        if full not in self.present or expected is None:
             return
         names = ", ".join(name(column) for column in expected.column_names)
         order = "n, i" if one == table.steps else "n"
@@ -231,6 +314,25 @@ class _Check:
             f"SELECT {names} FROM {name(table.schema, one)} WHERE {where} ORDER BY {order}"
         )
         self._same(full, expected, found)
+
+    def _strays(self, right: Mapping[tuple[int, date], int]) -> None:
+        """Find typed rows that belong to no item. `right` has the number of rows that items have,
+        by table and day; only days with another number are searched."""
+        for table in self.layout.tables():
+            full = f"{table.schema}.{table.table}"
+            if full not in self.present:
+                continue
+            for day, count in self.rows(f"SELECT day, count(*) FROM {table.sql} GROUP BY day"):
+                if right.get((table.n, day)) == count:
+                    continue
+                same = "IS NULL" if day is None else f"= {literal(str(day))}"
+                strays = (
+                    f"SELECT n FROM {table.sql} x WHERE day {same} AND NOT EXISTS (SELECT 1 "
+                    "FROM item i WHERE i.n = x.n AND i.time::DATE = x.day)"
+                )
+                what = "no item has this day" if day is None else "no item has this content"
+                for (n,) in self.rows(strays):
+                    self.found.add(full, n, what)
 
     def _same(self, full: str, expected: pa.Table, found: pa.Table) -> None:
         try:
@@ -251,15 +353,8 @@ class _Check:
                 wrong = _differing(right[n], stored[n])
                 self.found.add(full, n, f"not what the bytes say: {wrong}")
 
-    def _strays(self, where: str, what: str) -> None:
-        for table in self.layout.tables():
-            full = f"{table.schema}.{table.table}"
-            if full in self.dataset.tables():
-                for (n,) in self.rows(f"SELECT n FROM {table.sql} WHERE {where}"):
-                    self.found.add(full, n, what)
-
     def notices(self) -> None:
-        """Check records and announcements in `item`; find steps that belong to no report."""
+        """Check announcements in `item`; find steps that belong to no report."""
         rows = self.rows(
             "SELECT n, kind, epoch(time)::BIGINT, id, raw FROM item "
             f"WHERE kind IS DISTINCT FROM {int(Kind.REPORT)} ORDER BY n"
@@ -270,33 +365,47 @@ class _Check:
             item, body = verdict.item, _body(verdict)
             if item is None or body is None:
                 self.found.add("item", n, f"the bytes are refused: {verdict.reason.value}")
-            elif isinstance(body, Report | Catalog | Erasure):
+            elif not isinstance(body, Announcement):
                 self.found.add("item", n, "the kind is not what the bytes say")
             elif (item.kind, body.time, item.id) != (kind, time, item_id):
                 self.found.add("item", n, "not what the bytes say")
         for table in self.layout.tables():
             full = f"{table.schema}.{table.steps}"
-            if table.stepped and full in self.dataset.tables():
+            if table.stepped and full in self.present:
                 strays = f"SELECT DISTINCT n FROM {table.steps_sql} ANTI JOIN {table.sql} USING (n)"
                 for (n,) in self.rows(strays):
                     self.found.add(full, n, "steps that belong to no report")
 
     def erasures(self) -> None:
         """Check tombstones against their bytes, and that no erased report is stored."""
-        columns = "n, report, day - DATE '1970-01-01', id, raw"
-        for n, report, day, item_id, raw in self.rows(
-            f"SELECT {columns} FROM tombstone ORDER BY n"
+        columns = "n, report, catalog, day, id, raw"
+        last = -1
+        while rows := self.rows(
+            f"SELECT {columns} FROM tombstone WHERE n > {last} ORDER BY n LIMIT {CHUNK}"
         ):
-            self.found.erasures += 1
-            verdict = judge(raw, self.book, 0, live=False)
-            item, body = verdict.item, _body(verdict)
-            if item is None or not isinstance(body, Erasure):
-                self.found.add("tombstone", n, f"the bytes are refused: {verdict.reason.value}")
-            elif (body.report_id(item.key), body.day, item.id) != (report, day, item_id):
-                self.found.add("tombstone", n, "not what the bytes say")
-        back = "SELECT x.n FROM item x JOIN tombstone t ON t.report = x.id AND t.day = x.time::DATE"
+            last = rows[-1][0]
+            for together in self._by_catalogs([(row[0], None, row[2], *row) for row in rows]):
+                for _, _, _, n, *stored, raw in together:
+                    self._erasure(n, stored, raw)
+        back = (
+            "SELECT x.n FROM item x JOIN tombstone t ON t.report = x.id "
+            "AND t.catalog = x.catalog AND t.day = x.time::DATE"
+        )
         for (n,) in self.rows(back):
             self.found.add("item", n, "this report has been erased")
+
+    def _erasure(self, n: int, stored: list[Any], raw: bytes) -> None:
+        self.found.erasures += 1
+        verdict = judge(raw, self.book, 0, live=False)
+        item, body = verdict.item, _body(verdict)
+        if item is None or not isinstance(body, Erasure):
+            self.found.add("tombstone", n, f"the bytes are refused: {verdict.reason.value}")
+            return
+        entry = self.layout.entries.get(body.catalog)
+        day = date(1970, 1, 1) + timedelta(days=body.day)
+        right = [body.report_id(item.key), entry.n if entry else None, day, item.id]
+        if stored != right:
+            self.found.add("tombstone", n, "not what the bytes say")
 
     def repeated(self) -> None:
         """Check that every item and every number n occurs only once."""

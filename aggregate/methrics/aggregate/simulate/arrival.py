@@ -142,7 +142,7 @@ class Arrival:
         """Note in the truth the fate of each item, from the verdicts."""
         for one, verdict in zip(heard, verdicts, strict=True):
             if one.kind:
-                if verdict.decision is Decision.REJECT:
+                if verdict.decision is Decision.REJECT or verdict.waits_for is not None:
                     self.attacks[one.kind, day, verdict.reason] += 1
                     continue
                 for refusal in verdict.refused:

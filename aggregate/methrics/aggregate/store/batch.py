@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from methrics.aggregate.store.quarantine import Waiting
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.judging.judge import Accepted
+from methrics.schema.judging.records import KnownRecord
 from methrics.schema.wire.envelope import Item
 from methrics.schema.wire.items import Announcement, Erasure, Report
 from methrics.schema.wire.record import Record
@@ -20,13 +20,8 @@ class Batch:
 
     now: int
     accepted: Sequence[Accepted] = ()
-    waiting: Sequence[Waiting] = ()
-    """Items whose catalog is unknown."""
     refused: Mapping[Reason, tuple[int, bytes]] = field(default_factory=dict)
     """reason -> (number of refused items, the bytes of one of them)"""
-    released: Sequence[int] = ()
-    """Quarantine numbers of the items that were judged again for this batch. The commit removes
-    them from the quarantine."""
 
 
 @dataclass(slots=True)
@@ -41,12 +36,19 @@ class Committed:
     revoked: int = 0
     """Reports that a revocation deleted."""
     notices: int = 0
-    """Records and announcements."""
+    """Announcements."""
     catalogs: list[Catalog] = field(default_factory=list)
-    quarantined: int = 0
+    """The new catalogs."""
+    records: list[KnownRecord] = field(default_factory=list)
+    """The new namespace records."""
     refused: int = 0
     total: int = 0
     """Reports in the file after this commit."""
+
+    def counts(self) -> dict[str, int]:
+        """Return the counts by name; catalogs and records are counted."""
+        found = {name: getattr(self, name) for name in self.__slots__}
+        return found | {"catalogs": len(self.catalogs), "records": len(self.records)}
 
 
 @dataclass(slots=True)
@@ -54,9 +56,9 @@ class Sorted:
     """The accepted items of a batch by kind, without duplicates."""
 
     catalogs: list[tuple[Item, Catalog]] = field(default_factory=list)
+    records: list[tuple[Item, Record]] = field(default_factory=list)
     reports: list[tuple[Item, Report]] = field(default_factory=list)
     erasures: list[tuple[Item, Erasure]] = field(default_factory=list)
-    records: list[tuple[Item, Record]] = field(default_factory=list)
     announcements: list[tuple[Item, Announcement]] = field(default_factory=list)
     repeated: int = 0
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from methrics.aggregate.store.duck import Connection
 from methrics.aggregate.store.rows import column_text
 from methrics.aggregate.store.tables import CatalogEntry, column_name
-from methrics.schema.catalog.event_type import SequenceDeclaration
+from methrics.schema.catalog.event_type import EventType, SequenceDeclaration
 from methrics.schema.catalog.fields import Field
 
 
-def describe(con: Connection, entry: CatalogEntry) -> None:
-    """Write the rows of the tables `type`, `field` and `code` for a catalog, in one transaction."""
+def describe(
+    con: Connection, declared: Sequence[tuple[CatalogEntry, EventType]], last: int
+) -> None:
+    """Write the rows of the tables `declaration`, `type`, `field` and `code` for event types, each
+    with the catalog that declares it, in one transaction.
+
+    `last` is the number of declarations before.
+    """
     known = {n for (n,) in con.execute("SELECT n FROM type").fetchall()}
-    types, fields, codes = [], [], []
-    for event_type in entry.catalog.types.values():
-        table = entry.tables[event_type.name]
+    declarations, types, fields, codes = [], [], [], []
+    for n, (entry, event_type) in enumerate(declared, last + 1):
+        own = entry.types[event_type.name]
+        table = own.table
+        declarations.append((n, entry.n, table.n, list(own.steps)))
         if table.n not in known:
+            known.add(table.n)
             row = (table.n, table.schema, table.type, table.table, table.kind, table.question)
             types.append(row)
         for field in event_type.fields:
@@ -28,12 +37,22 @@ def describe(con: Connection, entry: CatalogEntry) -> None:
             codes += [(entry.n, table.n, field.name, *code) for code in _codes(field)]
         if event_type.sequence is not None:
             codes += [(entry.n, table.n, *code) for code in _sequence(event_type.sequence)]
-    for target, rows in (("type", types), ("field", fields), ("code", codes)):
-        if rows:
-            # Insert whole columns: row by row, a list of countries takes a tenth of a second.
-            columns = [list(column) for column in zip(*rows, strict=True)]
-            paths = ", ".join(["unnest(?)"] * len(columns))
-            con.execute(f"INSERT INTO {target} SELECT {paths}", columns)
+    for target, rows in (
+        ("declaration", declarations),
+        ("type", types),
+        ("field", fields),
+        ("code", codes),
+    ):
+        insert(con, target, rows)
+
+
+def insert(con: Connection, target: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert `rows` into a table, as whole columns: row by row, a list of countries takes a tenth
+    of a second."""
+    if rows:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        paths = ", ".join(["unnest(?)"] * len(columns))
+        con.execute(f"INSERT INTO {target} SELECT {paths}", columns)
 
 
 def _codes(field: Field) -> Iterator[tuple[object, ...]]:

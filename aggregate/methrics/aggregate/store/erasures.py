@@ -1,23 +1,24 @@
 """Applies erasures and revocations: deletes rows and keeps tombstones. An erasure may arrive before
 or after its report.
 
-An erasure is signed with the report's own key and shows the report's inner hash. Key and hash give
-the report's id, so an erasure is valid by itself, whether or not its report is here.
+An erasure names a catalog and a day, and its key and inner hash give the id of the report that it
+erases. So it is checked without the report, and only the report's own key can have signed it. Its
+tombstone, which contains its exact bytes, keeps the report out, whichever of the two came first.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from methrics.aggregate.store.duck import Connection, moment
-from methrics.aggregate.store.tables import TypeTable
-from methrics.schema.wire.envelope import Item, Kind, split
-from methrics.schema.wire.items import Erasure, Report, decode_erasure
+from methrics.aggregate.store.tables import CatalogEntry, TypeTable
+from methrics.schema.wire.envelope import Item, Kind
+from methrics.schema.wire.items import Erasure, Report
 from methrics.schema.wire.limits import DAY
 
 _SECONDS = pa.timestamp("s")
@@ -35,66 +36,75 @@ class Erased:
 
 
 class Eraser:
-    """Deletes reports and maintains the table `tombstone`, in the caller's transaction."""
+    """Deletes reports and maintains the table `tombstone`, in the caller's transaction.
 
-    def __init__(self, con: Connection) -> None:
+    `entries` maps the ids of the catalogs in the file to their entries.
+    """
+
+    def __init__(self, con: Connection, entries: Mapping[bytes, CatalogEntry]) -> None:
         self._con = con
+        self._entries = entries
         row = con.execute("SELECT coalesce(max(n), 0), count(*) FROM tombstone").fetchone()
         self._last, self._size = row or (0, 0)
 
     def keep_out(self, reports: list[tuple[Item, Report]]) -> list[tuple[Item, Report]]:
-        """Return those of `reports` that no erasure in the file names."""
+        """Return those of `reports` that no stored erasure names."""
         if not self._size:
             return reports
         found = self._match(
-            [item.id for item, _ in reports],
-            "SELECT b.i, t.raw FROM incoming b JOIN tombstone t ON t.report = b.id",
+            [(item.id, report.catalog, report.time // DAY) for item, report in reports],
+            "SELECT DISTINCT b.i FROM incoming b JOIN tombstone t "
+            "ON t.report = b.id AND t.catalog = b.catalog AND t.day = b.day",
         )
-        erased = {i for i, raw in found if _names(raw, reports[i][1])}
+        erased = {i for (i,) in found}
         return [pair for i, pair in enumerate(reports) if i not in erased]
 
     def erase(
         self, erasures: list[tuple[Item, Erasure]], tables: Iterable[TypeTable], received: int
     ) -> Erased:
         """Delete the reports that `erasures` name, and store a tombstone for each new erasure."""
-        done = Erased()
         known = self._match(
-            [item.id for item, _ in erasures],
+            [(item.id, erasure.catalog, erasure.day) for item, erasure in erasures],
             "SELECT b.i FROM incoming b JOIN tombstone t ON t.id = b.id",
         )
-        stored = {row[0] for row in known}
+        stored = {i for (i,) in known}
         new = [pair for i, pair in enumerate(erasures) if i not in stored]
-        done.known = len(erasures) - len(new)
-        done.stored = len(new)
+        done = Erased(stored=len(new), known=len(erasures) - len(new))
+        if not new:
+            return done
+        days = [erasure.day for _, erasure in new]
         targets = self._match(
-            [erasure.report_id(item.key) for item, erasure in new],
-            "SELECT b.i, x.n, c.id FROM incoming b "
-            "JOIN item x ON x.id = b.id AND x.time >= b.day AND x.time < b.day + INTERVAL 1 DAY "
-            f"JOIN catalog c ON c.n = x.catalog WHERE x.kind = {_REPORT}",
-            [erasure.day for _, erasure in new],
+            [(erasure.report_id(item.key), erasure.catalog, erasure.day) for item, erasure in new],
+            "SELECT DISTINCT x.n FROM item x JOIN incoming b ON x.id = b.id "
+            f"AND x.catalog = b.catalog AND x.time::DATE = b.day WHERE x.kind = {_REPORT} "
+            f"AND x.time >= {moment(min(days) * DAY)} "
+            f"AND x.time < {moment((max(days) + 1) * DAY)}",
         )
-        doomed = [n for i, n, catalog in targets if catalog == new[i][1].catalog]
         self._bury(new, received)
-        done.days = self._delete(doomed, tables)
+        done.days = self._delete([n for (n,) in targets], tables)
         return done
 
-    def _bury(self, new: list[tuple[Item, Erasure]], received: int) -> None:
+    def _bury(self, erasures: list[tuple[Item, Erasure]], received: int) -> None:
         """Write tombstones."""
+        numbers = range(self._last + 1, self._last + 1 + len(erasures))
+        reports = [erasure.report_id(item.key) for item, erasure in erasures]
+        catalogs = [self._entries[erasure.catalog].n for _, erasure in erasures]
         columns = pa.table(
             {
-                "n": pa.array(range(self._last + 1, self._last + 1 + len(new)), pa.int64()),
-                "report": pa.array([one.report_id(item.key) for item, one in new], pa.binary()),
-                "day": pa.array([erasure.day for _, erasure in new], pa.date32()),
-                "received": pa.array([received] * len(new), _SECONDS),
-                "id": pa.array([item.id for item, _ in new], pa.binary()),
-                "raw": pa.array([item.raw for item, _ in new], pa.binary()),
+                "n": pa.array(numbers, pa.int64()),
+                "report": pa.array(reports, pa.binary()),
+                "catalog": pa.array(catalogs, pa.int32()),
+                "day": pa.array([erasure.day for _, erasure in erasures], pa.date32()),
+                "received": pa.array([received] * len(erasures), _SECONDS),
+                "id": pa.array([item.id for item, _ in erasures], pa.binary()),
+                "raw": pa.array([item.raw for item, _ in erasures], pa.binary()),
             }
         )
         self._con.register("incoming", columns)
         self._con.execute("INSERT INTO tombstone BY NAME SELECT * FROM incoming")
         self._con.unregister("incoming")
-        self._last += len(new)
-        self._size += len(new)
+        self._last += len(erasures)
+        self._size += len(erasures)
 
     def revoke(self, table: TypeTable, time: int) -> Counter[int]:
         """Delete the reports of one event type from `time` on.
@@ -114,39 +124,37 @@ class Eraser:
         if not numbers:
             return Counter()
         self._con.register("doomed", pa.table({"n": pa.array(numbers, pa.int64())}))
-        days = self._con.execute(
-            "SELECT date_diff('day', DATE '1970-01-01', time::DATE), count(*) FROM item "
-            "WHERE n IN (SELECT n FROM doomed) GROUP BY 1"
+        found = self._con.execute(
+            "SELECT type, date_diff('day', DATE '1970-01-01', time::DATE), count(*) FROM item "
+            "WHERE n IN (SELECT n FROM doomed) GROUP BY ALL"
         ).fetchall()
+        types = {of for of, _, _ in found}
         names = ["item"]
         for table in tables:
-            names += [table.sql, table.steps_sql] if table.stepped else [table.sql]
+            if table.n in types:
+                names += [table.sql, table.steps_sql] if table.stepped else [table.sql]
         for target in names:
             self._con.execute(f"DELETE FROM {target} WHERE n IN (SELECT n FROM doomed)")
         self._con.unregister("doomed")
-        return Counter(dict(days))
+        days: Counter[int] = Counter()
+        for _, day, count in found:
+            days[day] += count
+        return days
 
-    def _match(
-        self, ids: list[bytes], sql: str, days: list[int] | None = None
-    ) -> list[tuple[Any, ...]]:
-        """Look up many ids in one query, and return its rows.
+    def _match(self, wanted: Sequence[tuple[bytes, bytes, int]], sql: str) -> list[tuple[Any, ...]]:
+        """Look up many (id, catalog id, day since 1970-01-01) in one query; return its rows.
 
-        `sql` reads the ids from a temporary table `incoming(i, id, day)`: `i` is the position in
-        `ids`; the column `day` exists only if `days` is given.
+        `sql` reads them from a temporary table `incoming(i, id, catalog, day)`: `i` is the position
+        in `wanted`, and `catalog` the catalog's number in the file.
         """
+        catalogs = [self._entries[catalog].n for _, catalog, _ in wanted]
         columns = {
-            "i": pa.array(range(len(ids)), pa.int32()),
-            "id": pa.array(ids, pa.binary()),
+            "i": pa.array(range(len(wanted)), pa.int32()),
+            "id": pa.array([one[0] for one in wanted], pa.binary()),
+            "catalog": pa.array(catalogs, pa.int32()),
+            "day": pa.array([one[2] for one in wanted], pa.date32()),
         }
-        if days is not None:
-            columns["day"] = pa.array(days, pa.date32())
         self._con.register("incoming", pa.table(columns))
         found = self._con.execute(sql).fetchall()
         self._con.unregister("incoming")
         return found
-
-
-def _names(raw: bytes, report: Report) -> bool:
-    """Whether an erasure that gives the report's id also names the report's catalog and day."""
-    erasure = decode_erasure(split(raw).payload)
-    return (erasure.catalog, erasure.day) == (report.catalog, report.time // DAY)

@@ -71,7 +71,7 @@ def derive(numbered: Iterable[tuple[int, CatalogEntry, Report]]) -> Iterator[Der
     catalog, report)."""
     groups: dict[int, _Group] = {}
     for n, entry, report in numbered:
-        table = entry.tables[report.type]
+        table = entry.types[report.type].table
         group = groups.get(table.n)
         if group is None:
             group = groups[table.n] = _Group(table)
@@ -122,8 +122,7 @@ def _reached(group: _Group) -> Iterator[int | None]:
     for entry, report in zip(group.entries, group.reports, strict=True):
         bits = masks.get(entry.n)
         if bits is None:
-            sequence = entry.catalog.types[report.type].sequence
-            steps = sequence.steps if sequence else ()
+            steps = entry.types[report.type].steps
             bits = masks[entry.n] = {step: 1 << i for i, step in enumerate(steps)}
         yield sum({bits[step] for step, _ in report.sequence}) if report.sequence else None
 

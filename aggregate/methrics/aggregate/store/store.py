@@ -16,28 +16,29 @@ from typing import Self, TypeVar, cast
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from methrics.aggregate.store.batch import Batch, Committed, Sorted, sort
+from methrics.aggregate.store.batch import Batch, Committed, sort
 from methrics.aggregate.store.dictionary_tables import describe
 from methrics.aggregate.store.duck import Connection, moment, open_writer, translated_errors
 from methrics.aggregate.store.erasures import Eraser
-from methrics.aggregate.store.quarantine import Quarantine
+from methrics.aggregate.store.records import NEVER, Records
 from methrics.aggregate.store.refusals import count_refusals
 from methrics.aggregate.store.rows import DAY, Derived, ItemColumns, derive
-from methrics.aggregate.store.tables import BASE, LAYOUT_VERSION, CatalogEntry, Layout, TypeTable
-from methrics.schema.catalog.catalog import Catalog
+from methrics.aggregate.store.shelf import Shelf
+from methrics.aggregate.store.stored_layout import read_layout
+from methrics.aggregate.store.tables import BASE, LAYOUT_VERSION, CatalogEntry, TypeTable
+from methrics.schema.catalog.catalog import Catalog, EventType
 from methrics.schema.errors import StoreError
-from methrics.schema.wire.envelope import Item, Kind, split
+from methrics.schema.judging.records import KnownRecord
+from methrics.schema.wire.envelope import Item, Kind
 from methrics.schema.wire.items import Announcement, Erasure, Report
-from methrics.schema.wire.record import Record, decode_record
+from methrics.schema.wire.record import Record
+from methrics.schema.wire.verdict import Reason
 
 RECEIVED_STEP = 3600
 """Seconds. The time of receipt is rounded to the hour, so that it cannot be matched with the times
 in a network log."""
 
-_NEVER = 1 << 63
-"""Revocation time of a type that was not revoked: later than the time of any report."""
-
-_T = TypeVar("_T", Report, Record, Announcement)
+_T = TypeVar("_T", Report, Announcement)
 
 
 class Store:
@@ -52,7 +53,6 @@ class Store:
         self._lock = threading.Lock()
         self._closed = False
         self._failed = False
-        self.layout = Layout()
         self._dirty: set[int] = set()
         try:
             with translated_errors(self.path):
@@ -60,8 +60,6 @@ class Store:
         except StoreError:
             self._con.close()
             raise
-        self._eraser = Eraser(self._con)
-        self._quarantine = Quarantine(self._con)
 
     def _load(self) -> None:
         con = self._con
@@ -81,25 +79,31 @@ class Store:
             raise StoreError(
                 "store-version", f"{self.path} has layout {layout}, this program {LAYOUT_VERSION}"
             )
-        for (raw,) in con.execute("SELECT raw FROM catalog ORDER BY n").fetchall():
-            self.layout.add(_catalog(raw))
+        self.layout = read_layout(con)
+        self._shelf = Shelf(con)
+        self._eraser = Eraser(con, self.layout.entries)
+        self._records = Records(con)
         self._next = _one(con, "SELECT coalesce(max(n), 0) + 1 FROM item")
+        self._declared = _one(con, "SELECT coalesce(max(n), 0) FROM declaration")
         self.total = _one(con, f"SELECT count(*) FROM item WHERE kind = {int(Kind.REPORT)}")
-        self._revoked: dict[tuple[bytes, str], int] = {}
-        for item, record in self.records():
-            self._note(item.key, record)
 
-    def catalogs(self) -> list[Catalog]:
+    def catalogs(self) -> list[CatalogEntry]:
         """Return the catalogs in the file, in the order in which they arrived."""
-        return [entry.catalog for entry in self.layout.entries.values()]
+        with self._lock:
+            return list(self.layout.entries.values())
 
-    def records(self) -> list[tuple[Item, Record]]:
-        """Return every namespace record in the file."""
-        found = self._con.execute(
-            f"SELECT raw FROM item WHERE kind = {int(Kind.RECORD)} ORDER BY n"
-        ).fetchall()
-        items = [split(raw) for (raw,) in found]
-        return [(item, decode_record(item.payload)) for item in items]
+    def catalog(self, catalog_id: bytes) -> Catalog | None:
+        """Return the catalog with this id from the file, or None."""
+        with self._lock:
+            if self._closed or self._failed or catalog_id not in self.layout.entries:
+                return None
+            with translated_errors(self.path):
+                return self._shelf.get(catalog_id)
+
+    def records(self) -> list[KnownRecord]:
+        """Return all namespace records in the file, by time."""
+        with self._lock, translated_errors(self.path):
+            return self._records.all()
 
     def cursor(self) -> Connection:
         """Return another connection, for reading or exporting in another thread."""
@@ -118,15 +122,15 @@ class Store:
             changed, self._dirty = self._dirty, set()
             return changed
 
-    def waiting(self, catalog: Catalog) -> list[tuple[int, int, bytes]]:
-        """Return (quarantine number, time of receipt, raw) of the items that wait for `catalog`."""
-        with self._lock, translated_errors(self.path):
-            return self._quarantine.waiting(catalog)
-
     def lacks(self, catalogs: Iterable[bytes]) -> set[bytes]:
         """Return those of the catalog ids `catalogs` that are not in the file."""
         with self._lock:
             return set(catalogs).difference(self.layout.entries)
+
+    def has_record(self, record_id: bytes) -> bool:
+        """Tell whether the file has the namespace record with this id."""
+        with self._lock:
+            return record_id in self._records
 
     def commit(self, batch: Batch) -> Committed:
         """Store `batch` and return when it is on disk.
@@ -157,44 +161,61 @@ class Store:
         received = batch.now - batch.now % RECEIVED_STEP
         parts = sort(batch.accepted)
         done.duplicates += parts.repeated
+        full: list[Item] = []
         for item, catalog in parts.catalogs:
-            if self._add_catalog(item, catalog, received):
+            if catalog.id in self.layout.entries:
+                done.duplicates += 1
+            elif self._add_catalog(item, catalog, received):
                 done.catalogs.append(catalog)
             else:
-                done.duplicates += 1
-        self._reports(parts.reports, received, done)
-        self._notices(parts, received, done)
-        self._erasures(parts.erasures, received, done)
-        self._quarantine.release(batch.released)
-        done.quarantined = self._quarantine.add(batch.waiting, batch.now)
-        done.refused += count_refusals(self._con, batch.now // DAY, dict(batch.refused))
+                full.append(item)
+        self._add_records(parts.records, received, done)
+        self._reports(parts.reports, received, done, full)
+        self._announcements(parts.announcements, received, done)
+        self._erasures(parts.erasures, received, done, full)
+        refused = dict(batch.refused)
+        if full:
+            count, sample = refused.get(Reason.QUOTA, (0, full[0].raw))
+            refused[Reason.QUOTA] = count + len(full), sample
+        done.refused += count_refusals(self._con, batch.now // DAY, refused)
         done.total = self.total
         return done
 
     def _add_catalog(self, item: Item, catalog: Catalog, received: int) -> bool:
-        if catalog.id in self.layout.entries:
+        entry = self.layout.add(catalog)
+        if entry is None:
             return False
-        for statement in self.layout.add(catalog):
-            self._con.execute(statement)
-        entry = self.layout.entries[catalog.id]
         self._con.execute(
             f"INSERT INTO catalog VALUES (?, ?, ?, ?, ?, ?, {moment(received)}, ?)",
-            [
-                entry.n,
-                catalog.id,
-                catalog.key,
-                catalog.label,
-                catalog.number,
-                entry.schema,
-                item.raw,
-            ],
+            [entry.n, entry.id, entry.key, entry.label, entry.number, entry.schema, item.raw],
         )
-        describe(self._con, entry)
+        self._shelf.put(catalog)
         return True
 
-    def _reports(self, reports: list[tuple[Item, Report]], received: int, done: Committed) -> None:
+    def _add_records(
+        self, records: list[tuple[Item, Record]], received: int, done: Committed
+    ) -> None:
+        """Store namespace records, and delete the reports that the newest ones revoke."""
+        done.records = self._records.add(records, received)
+        done.duplicates += len(records) - len(done.records)
+        for key in {one.item.key for one in done.records}:
+            newest = self._records.newest(key)
+            for type_name, revoked in newest.record.revoked.items() if newest else ():
+                for table in self.layout.tables_of(key, type_name):
+                    days = self._eraser.revoke(table, revoked.time)
+                    self._gone(days)
+                    done.revoked += days.total()
+
+    def _reports(
+        self,
+        reports: list[tuple[Item, Report]],
+        received: int,
+        done: Committed,
+        full: list[Item],
+    ) -> None:
         if not reports:
             return
+        reports = self._declare(reports, full)
         kept = self._eraser.keep_out(reports)
         done.erased += len(reports) - len(kept)
         kept, known = self._unknown(kept)
@@ -210,7 +231,7 @@ class Store:
             columns.n.append(n)
             columns.kind.append(Kind.REPORT)
             columns.catalog.append(entry.n)
-            columns.type.append(entry.tables[report.type].n)
+            columns.type.append(entry.types[report.type].table.n)
             columns.time.append(report.time)
             columns.id.append(item.id)
             columns.raw.append(item.raw)
@@ -223,27 +244,75 @@ class Store:
         self._dirty.update({time // DAY for time in columns.time})
         done.reports += len(kept)
 
+    def _declare(
+        self, reports: list[tuple[Item, Report]], full: list[Item]
+    ) -> list[tuple[Item, Report]]:
+        """Make the tables that the first report of an event type under a catalog needs.
+
+        Returns the reports that have one; appends the others to `full`.
+        """
+        entries = self.layout.entries
+        first = {
+            (report.catalog, report.type)
+            for _, report in reports
+            if report.catalog not in entries or report.type not in entries[report.catalog].types
+        }
+        if not first:
+            return reports
+        refused = self._make_tables(sorted(first))
+        if not refused:
+            return reports
+        full += [item for item, one in reports if (one.catalog, one.type) in refused]
+        return [pair for pair in reports if (pair[1].catalog, pair[1].type) not in refused]
+
+    def _make_tables(self, wanted: Iterable[tuple[bytes, str]]) -> set[tuple[bytes, str]]:
+        """Make the tables of event types, given by catalog id and name; return those that the file
+        has no room for."""
+        declared: list[tuple[CatalogEntry, EventType]] = []
+        refused: set[tuple[bytes, str]] = set()
+        for catalog_id, type_name in wanted:
+            entry = self.layout.entries.get(catalog_id)
+            catalog = self._shelf.get(catalog_id) if entry else None
+            if entry is None or catalog is None:
+                refused.add((catalog_id, type_name))
+                continue
+            event_type = catalog.types[type_name]
+            statements = self.layout.declare(entry, event_type)
+            if statements is None:
+                refused.add((catalog_id, type_name))
+                continue
+            for statement in statements:
+                self._con.execute(statement)
+            declared.append((entry, event_type))
+        describe(self._con, declared, self._declared)
+        self._declared += len(declared)
+        return refused
+
+    def make_tables(self, catalog: Catalog) -> None:
+        """Make the tables of all event types of a catalog in the file, as if a report of each had
+        come. For rows that are written by other means."""
+        with self._lock, translated_errors(self.path):
+            self._con.execute("BEGIN")
+            self._make_tables((catalog.id, one) for one in catalog.types)
+            self._con.execute("COMMIT")
+
     def _unrevoked(
         self, reports: list[tuple[Item, Report]], done: Committed
     ) -> list[tuple[Item, Report]]:
         """Return `reports` without those revoked by now: the revocation may be newer than the
         judgement."""
-        if not self._revoked:
-            return reports
         entries = self.layout.entries
+        kinds = {(entries[report.catalog].key, report.type) for _, report in reports}
+        since = {kind: self._records.revoked_from(*kind) for kind in kinds}
+        if all(time == NEVER for time in since.values()):
+            return reports
         kept = [
             (item, report)
             for item, report in reports
-            if report.time
-            < self._revoked.get((entries[report.catalog].catalog.key, report.type), _NEVER)
+            if report.time < since[entries[report.catalog].key, report.type]
         ]
         done.revoked += len(reports) - len(kept)
         return kept
-
-    def _note(self, key: bytes, record: Record) -> None:
-        for type_name, revoked in record.revoked.items():
-            of = key, type_name
-            self._revoked[of] = min(revoked.time, self._revoked.get(of, _NEVER))
 
     def _unknown(self, items: list[tuple[Item, _T]]) -> tuple[list[tuple[Item, _T]], int]:
         """Return the items that are not in the file, and the number of those that are.
@@ -287,47 +356,39 @@ class Store:
                 self._con.execute(f"INSERT INTO {target} BY NAME SELECT * FROM incoming")
                 self._con.unregister("incoming")
 
-    def _notices(self, parts: Sorted, received: int, done: Committed) -> None:
-        """Store records and announcements, and delete the reports that were revoked."""
-        records, known = self._unknown(parts.records)
-        announcements, known_too = self._unknown(parts.announcements)
-        done.duplicates += known + known_too
-        columns = ItemColumns()
-        for item, record in records:
-            self._note(item.key, record)
-            self._notice(columns, item, record.time)
-        for item, announcement in announcements:
-            self._notice(columns, item, announcement.time)
-        if not columns.n:
+    def _announcements(
+        self, announcements: list[tuple[Item, Announcement]], received: int, done: Committed
+    ) -> None:
+        new, known = self._unknown(announcements)
+        done.duplicates += known
+        if not new:
             return
-        self._insert_items(columns, received)
-        done.notices += len(columns.n)
-        for item, record in records:
+        columns = ItemColumns()
+        for n, (item, announcement) in enumerate(new, self._next):
             entry = self.layout.newest(item.key)
-            for type_name, revoked in record.revoked.items():
-                table = entry.tables.get(type_name) if entry else None
-                if table is not None:
-                    days = self._eraser.revoke(table, revoked.time)
-                    self._gone(days)
-                    done.revoked += days.total()
-
-    def _notice(self, columns: ItemColumns, item: Item, time: int) -> None:
-        entry = self.layout.newest(item.key)
-        columns.n.append(self._next)
-        columns.kind.append(item.kind)
-        columns.catalog.append(entry.n if entry else None)
-        columns.type.append(None)
-        columns.time.append(time)
-        columns.id.append(item.id)
-        columns.raw.append(item.raw)
-        self._next += 1
+            columns.n.append(n)
+            columns.kind.append(item.kind)
+            columns.catalog.append(entry.n if entry else None)
+            columns.type.append(None)
+            columns.time.append(announcement.time)
+            columns.id.append(item.id)
+            columns.raw.append(item.raw)
+        self._next += len(new)
+        self._insert_items(columns, received)
+        done.notices += len(new)
 
     def _erasures(
-        self, erasures: list[tuple[Item, Erasure]], received: int, done: Committed
+        self,
+        erasures: list[tuple[Item, Erasure]],
+        received: int,
+        done: Committed,
+        full: list[Item],
     ) -> None:
-        if not erasures:
+        known = [pair for pair in erasures if pair[1].catalog in self.layout.entries]
+        full += [item for item, body in erasures if body.catalog not in self.layout.entries]
+        if not known:
             return
-        outcome = self._eraser.erase(erasures, self.layout.tables(), received)
+        outcome = self._eraser.erase(known, self.layout.tables(), received)
         self._gone(outcome.days)
         done.erased += outcome.days.total()
         done.erasures += outcome.stored
@@ -374,11 +435,6 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _catalog(raw: bytes) -> Catalog:
-    item = split(raw)
-    return Catalog.from_payload(item.payload, key=item.key, id=item.id, raw=raw)
 
 
 def _one(con: Connection, sql: str, parameters: Sequence[object] = ()) -> int:

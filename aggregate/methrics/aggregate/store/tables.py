@@ -1,21 +1,26 @@
 """Defines the tables of the file, and derives the tables of event types from catalogs.
 
-Pure: it takes catalogs and returns SQL text. The layout is not stored, because it follows from the
-catalogs in the file, applied in the order of their numbers.
+Pure: it takes catalogs and returns SQL text.
 
-- `item` contains the exact signed bytes of every report, record and announcement once, under a
-  small number `n`. The tables of event types can be derived from it again.
-- `catalog` and `tombstone` contain the exact bytes of catalogs and erasures.
-- Each event type has a table `<label>.<type>` with a row for each report. A sequence also has
-  `<type>_step` with a row for each step. `n` joins both to `item`. Bit i of `reached` is set if
-  the report reached step i of its catalog; `first` is true in the row where a report reached a
-  step for the first time. So funnels and step times need no join of big tables.
-- `type` and `field` describe the event types and their columns. `field.domain` is the number of
-  values; `field.epsilon` (in thousandths) is set for randomized response. `code` lists the values
-  of every field except versions and counts: `value` numbers them in order, `text` is the column as
-  text, `low` and `high` are the edges of a bucket (low <= raw value < high; NULL where it is open).
-  For a sequence it lists the steps as field `step` and the offset buckets (seconds) as `offset`.
-- `refusal` counts refused items by reason; `quarantine` holds reports whose catalog is not known.
+- `item` contains the exact signed bytes of every report and announcement once, under a small
+  number `n`. The tables of event types can be derived from it again.
+- `catalog`, `record` and `tombstone` contain the exact bytes of catalogs, namespace records and
+  erasures. `listing` and `revoked` contain what each record lists and revokes.
+- Each event type of which a report came has a table `<label>.<type>` with a row for each report. A
+  sequence also has `<type>_step` with a row for each step. `n` joins both to `item`. Bit i of
+  `reached` is set if the report reached step i of its catalog; `first` is true in the row where a
+  report reached a step for the first time. So funnels and step times need no join of big tables.
+- `declaration` says under which catalogs reports of which event types came, in that order. The
+  tables of event types follow from it and the catalogs. `type` and `field` describe the event types
+  and their columns. `field.domain` is the number of values; `field.epsilon` (in thousandths) is set
+  for randomized response. `code` lists the values of every field except versions and counts:
+  `value` numbers them in order, `text` is the column as text, `low` and `high` are the edges of a
+  bucket (low <= raw value < high; NULL where it is open). For a sequence it lists the steps as
+  field `step` and the offset buckets (seconds) as `offset`.
+- `refusal` counts refused items by reason.
+
+Whoever has a namespace key can sign catalogs without end. So a table is made when the first report
+of its type comes, and a namespace has a limited number of catalogs, tables, columns and codes.
 
 Big tables have no primary key: an index on 32-byte ids makes loading 4 times slower, the file 3
 times larger, and deleting 100 times slower. The writer looks for duplicates by time instead.
@@ -29,6 +34,7 @@ from itertools import chain, count
 
 from methrics.aggregate.store.duck import name
 from methrics.schema.catalog.catalog import Catalog, EventType
+from methrics.schema.wire.topic import topic
 
 LAYOUT_VERSION = 3
 """The version of the layout. It increases when older readers would misread a changed table."""
@@ -37,19 +43,39 @@ BASE: Mapping[str, str] = {
     "meta": "layout INTEGER",
     "catalog": "n INTEGER, id BLOB, key BLOB, label VARCHAR, number UINTEGER, "
     "schema VARCHAR, received TIMESTAMP, raw BLOB",
+    "record": "n INTEGER, key BLOB, time TIMESTAMP, expires TIMESTAMP, previous BLOB[], "
+    "id BLOB, raw BLOB, received TIMESTAMP",
+    "listing": "record INTEGER, catalog BLOB, listed TIMESTAMP, delisted TIMESTAMP",
+    "revoked": "record INTEGER, type VARCHAR, time TIMESTAMP, reason VARCHAR",
     "type": 'n INTEGER, schema VARCHAR, name VARCHAR, "table" VARCHAR, kind VARCHAR, '
     "question VARCHAR",
+    "declaration": "n INTEGER, catalog INTEGER, type INTEGER, steps VARCHAR[]",
     "field": 'catalog INTEGER, type INTEGER, name VARCHAR, "column" VARCHAR, kind VARCHAR, '
     "source VARCHAR, says VARCHAR, epsilon INTEGER, domain BIGINT",
     "code": "catalog INTEGER, type INTEGER, field VARCHAR, value INTEGER, label VARCHAR, "
     "low DOUBLE, high DOUBLE, text VARCHAR",
     "item": "n BIGINT, kind UTINYINT, catalog INTEGER, type INTEGER, time TIMESTAMP, "
     "received TIMESTAMP, id BLOB, raw BLOB",
-    "tombstone": "n BIGINT, report BLOB, day DATE, received TIMESTAMP, id BLOB, raw BLOB",
+    "tombstone": "n BIGINT, report BLOB, catalog INTEGER, day DATE, received TIMESTAMP, "
+    "id BLOB, raw BLOB",
     "refusal": "day DATE, reason VARCHAR, count BIGINT, sample BLOB",
-    "quarantine": "n BIGINT, awaits BLOB, received TIMESTAMP, id BLOB, raw BLOB",
 }
 """The tables of every file, and their columns. Times are UTC; `received` is rounded to the hour."""
+
+CATALOGS_MAX = 1024
+"""Most catalogs of one namespace in a file: a new one each week for twenty years. Each takes up to
+64 KiB of disk."""
+
+TABLES_MAX = 1024
+"""Most event types of one namespace that get a table: sixteen times as many as one catalog can
+declare. A table takes about 40 KB of memory."""
+
+COLUMNS_MAX = 16_384
+"""Most columns of all these tables: sixteen for each table."""
+
+CODES_MAX = 1_000_000
+"""Most rows of one namespace in the table `code`, about 20 MB: an app with ten lists of countries
+has 2,500 for each catalog."""
 
 _COLUMN = {"text": "VARCHAR", "bool": "BOOLEAN", "u8": "USMALLINT", "u16": "USMALLINT"}
 _FIXED = ("n", "catalog", "day", "time", "one_in", "count", "reached")
@@ -94,13 +120,40 @@ class TypeTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Declared:
+    """An event type as one catalog declares it: its table, and the steps of its sequence."""
+
+    table: TypeTable
+    steps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A catalog with its number in the file, its SQL schema and its types' tables."""
+    """A catalog in the file: its number there, its SQL schema, and `types`: those of its event
+    types of which a report came under this catalog."""
 
     n: int
+    id: bytes
+    key: bytes
+    label: str
+    number: int
     schema: str
-    catalog: Catalog
-    tables: Mapping[str, TypeTable]
+    types: dict[str, Declared] = field(default_factory=dict)
+
+    @property
+    def topic(self) -> str:
+        """The topic of the namespace."""
+        return topic(self.label, self.key)
+
+
+@dataclass(slots=True)
+class _Size:
+    """What a namespace has in the file so far."""
+
+    catalogs: int = 0
+    tables: int = 0
+    columns: int = 0
+    codes: int = 0
 
 
 def column_name(field_name: str) -> str:
@@ -119,18 +172,25 @@ def table_name(type_name: str) -> str:
 
 
 class Layout:
-    """The tables that follow from the catalogs added so far."""
+    """The catalogs, and the tables of the event types of which reports came so far."""
 
     def __init__(self) -> None:
         self.entries: dict[bytes, CatalogEntry] = {}
         """catalog id -> entry"""
-        self.by_number: dict[int, CatalogEntry] = {}
         self._schemas: dict[str, bytes] = {}
+        """SQL schema -> namespace key"""
         self._tables: dict[tuple[str, str], TypeTable] = {}
+        self._sizes: dict[bytes, _Size] = {}
 
     def tables(self) -> list[TypeTable]:
         """The tables of all event types, in order of their numbers."""
         return sorted(self._tables.values(), key=lambda table: table.n)
+
+    def tables_of(self, key: bytes, type_name: str) -> list[TypeTable]:
+        """The tables of one event type of a namespace key: one for each label of its catalogs."""
+        schemas = [schema for schema, owner in self._schemas.items() if owner == key]
+        found = [self._tables.get((schema, type_name)) for schema in schemas]
+        return [table for table in found if table is not None]
 
     def schemas(self) -> list[str]:
         """The SQL schemas, one for each app, in the order in which they were added."""
@@ -139,79 +199,139 @@ class Layout:
     def newest(self, key: bytes) -> CatalogEntry | None:
         """Return the entry of the highest-numbered catalog of a namespace key; None if there is no
         such catalog."""
-        own = [entry for entry in self.entries.values() if entry.catalog.key == key]
-        return max(own, key=lambda entry: (entry.catalog.number, entry.n), default=None)
+        own = [entry for entry in self.entries.values() if entry.key == key]
+        return max(own, key=lambda entry: (entry.number, entry.n), default=None)
 
-    def add(self, catalog: Catalog) -> list[str]:
-        """Add `catalog` and return the SQL statements that create its tables and columns. The list
-        is empty if the catalog is known already.
+    def add(self, catalog: Catalog) -> CatalogEntry | None:
+        """Add `catalog`, which gets a number and an SQL schema, but no table yet.
 
-        Columns are added, never dropped. If two catalogs declare a field with different SQL types,
-        its column is text, in whatever order the catalogs arrive.
+        Returns None if it is known already, or if its namespace has CATALOGS_MAX catalogs.
         """
-        if catalog.id in self.entries:
+        size = self._size(catalog.key)
+        if catalog.id in self.entries or size.catalogs >= CATALOGS_MAX:
+            return None
+        label, key = catalog.label, catalog.key
+        schema = self._schema(label, key, catalog.short_key)
+        entry = CatalogEntry(len(self.entries) + 1, catalog.id, key, label, catalog.number, schema)
+        self.restore_catalog(entry)
+        return entry
+
+    def restore_catalog(self, entry: CatalogEntry) -> None:
+        """Add a catalog that is in the file."""
+        self._size(entry.key).catalogs += 1
+        self._schemas.setdefault(entry.schema, entry.key)
+        self.entries[entry.id] = entry
+
+    def restore_table(self, table: TypeTable) -> None:
+        """Add a table that is in the file, with all its columns."""
+        size = self._size(self._schemas[table.schema])
+        size.tables += 1
+        size.columns += len(table.columns)
+        self._tables[table.schema, table.type] = table
+
+    def restore_declaration(
+        self, entry: CatalogEntry, table: TypeTable, steps: tuple[str, ...], codes: int
+    ) -> None:
+        """Add the declaration of an event type that is in the file, with `codes` rows in `code`."""
+        self._size(entry.key).codes += codes
+        entry.types[table.type] = Declared(table, steps)
+
+    def declare(self, entry: CatalogEntry, declared: EventType) -> list[str] | None:
+        """Give an event type, of which a first report came under a catalog, its table and columns.
+
+        Returns the SQL statements that create them; None, with nothing changed, if the namespace
+        would have more tables, columns or codes than allowed. Columns are added, never dropped. If
+        two catalogs declare a field with different SQL types, its column is text, in whatever
+        order the reports arrive.
+        """
+        if declared.name in entry.types:
             return []
-        schema = self._schema(catalog)
-        statements: list[str] = []
-        if schema not in self._schemas:
-            self._schemas[schema] = catalog.key
-            statements.append(f"CREATE SCHEMA IF NOT EXISTS {name(schema)}")
-        tables: dict[str, TypeTable] = {}
-        for event_type in catalog.types.values():
-            tables[event_type.name] = self._type(schema, event_type, statements)
-        entry = CatalogEntry(len(self.entries) + 1, schema, catalog, tables)
-        self.entries[catalog.id] = entry
-        self.by_number[entry.n] = entry
+        size, codes = self._size(entry.key), code_count(declared)
+        table = self._tables.get((entry.schema, declared.name))
+        known = table.columns if table is not None else {}
+        columns = sum(one.name not in known for one in declared.fields)
+        if (
+            size.tables + (table is None) > TABLES_MAX
+            or size.columns + columns > COLUMNS_MAX
+            or size.codes + codes > CODES_MAX
+        ):
+            return None
+        size.tables += table is None
+        size.columns += columns
+        size.codes += codes
+        if table is None:
+            table, statements = self._new_table(entry.schema, declared)
+        else:
+            statements = _widen(table, declared)
+        steps = tuple(declared.sequence.steps) if declared.sequence is not None else ()
+        entry.types[declared.name] = Declared(table, steps)
         return statements
 
-    def _schema(self, catalog: Catalog) -> str:
+    def _size(self, key: bytes) -> _Size:
+        return self._sizes.setdefault(key, _Size())
+
+    def _schema(self, label: str, key: bytes, short_key: str) -> str:
         """Return the SQL schema of an app: the app's label with `_` for `-`. If another app has
         that schema or the name is reserved, the app's short key is appended."""
-        label = catalog.label.replace("-", "_")
-        long = f"{label}_{catalog.short_key}"
+        label = label.replace("-", "_")
+        long = f"{label}_{short_key}"
         longer = (f"{long}_{i}" for i in count(2))
         for schema in chain((label, long), longer):
             taken = schema in _SCHEMAS_TAKEN
-            if not taken and self._schemas.get(schema, catalog.key) == catalog.key:
+            if not taken and self._schemas.get(schema, key) == key:
                 return schema
         raise AssertionError("unreachable: the candidates never end")
 
-    def _type(self, schema: str, event_type: EventType, statements: list[str]) -> TypeTable:
-        table = self._tables.get((schema, event_type.name))
-        if table is None:
-            table = TypeTable(
-                len(self._tables) + 1,
-                schema,
-                event_type.name,
-                str(event_type.kind),
-                event_type.question,
-            )
-            self._tables[schema, event_type.name] = table
-            statements.append(
-                f"CREATE TABLE {table.sql} "
-                "(n BIGINT, catalog INTEGER, day DATE, time TIMESTAMP, one_in UINTEGER)"
-            )
-        if event_type.kind == "count" and not table.counted:
-            table.counted = True
-            statements.append(f"ALTER TABLE {table.sql} ADD COLUMN count UINTEGER")
-        if event_type.sequence is not None and not table.stepped:
-            table.stepped = True
-            statements.append(f"ALTER TABLE {table.sql} ADD COLUMN reached UINTEGER")
-            statements.append(
-                f"CREATE TABLE {table.steps_sql} (n BIGINT, catalog INTEGER, one_in UINTEGER, "
-                "i UTINYINT, step VARCHAR, first BOOLEAN, offset_bucket USMALLINT)"
-            )
-        for declared in event_type.fields:
-            _add_column(table, declared.name, _COLUMN[declared.column], statements)
-        return table
+    def _new_table(self, schema: str, declared: EventType) -> tuple[TypeTable, list[str]]:
+        statements = [f"CREATE SCHEMA IF NOT EXISTS {name(schema)}"]
+        table = TypeTable(
+            len(self._tables) + 1, schema, declared.name, str(declared.kind), declared.question
+        )
+        self._tables[schema, declared.name] = table
+        table.counted = declared.kind == "count"
+        table.columns = {one.name: _COLUMN[one.column] for one in declared.fields}
+        own = [f", {name(column_name(one))} {sql}" for one, sql in table.columns.items()]
+        statements.append(
+            f"CREATE TABLE {table.sql} "
+            "(n BIGINT, catalog INTEGER, day DATE, time TIMESTAMP, one_in UINTEGER"
+            f"{', count UINTEGER' if table.counted else ''}{''.join(own)})"
+        )
+        if declared.sequence is not None:
+            _add_steps(table, statements)
+        return table, statements
 
 
-def _add_column(table: TypeTable, field_name: str, sql: str, statements: list[str]) -> None:
-    known = table.columns.get(field_name)
-    column = name(column_name(field_name))
-    if known is None:
-        table.columns[field_name] = sql
-        statements.append(f"ALTER TABLE {table.sql} ADD COLUMN {column} {sql}")
-    elif known not in (sql, "VARCHAR"):
-        table.columns[field_name] = "VARCHAR"
-        statements.append(f"ALTER TABLE {table.sql} ALTER COLUMN {column} TYPE VARCHAR")
+def code_count(declared: EventType) -> int:
+    """The number of rows in the table `code` for an event type of one catalog."""
+    sequence = declared.sequence
+    steps = 0 if sequence is None else len(sequence.steps) + len(sequence.offset_edges) + 1
+    return steps + sum(len(one.listed()) for one in declared.fields)
+
+
+def _widen(table: TypeTable, declared: EventType) -> list[str]:
+    """Add to `table` what `declared` needs; return the SQL statements."""
+    statements: list[str] = []
+    if declared.kind == "count" and not table.counted:
+        table.counted = True
+        statements.append(f"ALTER TABLE {table.sql} ADD COLUMN count UINTEGER")
+    if declared.sequence is not None and not table.stepped:
+        _add_steps(table, statements)
+    for one in declared.fields:
+        sql, known = _COLUMN[one.column], table.columns.get(one.name)
+        column = name(column_name(one.name))
+        if known is None:
+            table.columns[one.name] = sql
+            statements.append(f"ALTER TABLE {table.sql} ADD COLUMN {column} {sql}")
+        elif known not in (sql, "VARCHAR"):
+            table.columns[one.name] = "VARCHAR"
+            statements.append(f"ALTER TABLE {table.sql} ALTER COLUMN {column} TYPE VARCHAR")
+    return statements
+
+
+def _add_steps(table: TypeTable, statements: list[str]) -> None:
+    table.stepped = True
+    statements.append(f"ALTER TABLE {table.sql} ADD COLUMN reached UINTEGER")
+    statements.append(
+        f"CREATE TABLE {table.steps_sql} (n BIGINT, catalog INTEGER, one_in UINTEGER, "
+        "i UTINYINT, step VARCHAR, first BOOLEAN, offset_bucket USMALLINT)"
+    )
