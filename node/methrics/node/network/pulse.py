@@ -5,9 +5,10 @@ from __future__ import annotations
 import trio
 
 _BEAT = 1.0
-"""Seconds between two beats while something happens."""
+"""Seconds between two beats while something happens. All swarms beat at the same moments, so that a
+virtual clock stops once for all of them."""
 
-_QUICK_BEATS = 8
+_QUICK_BEATS = 4
 _PAUSE_MAX = 64.0
 """After so many beats in which nothing happened, the pause between two beats doubles each time, up
 to so many seconds. Then the swarm beats no more until something happens. By then every window,
@@ -35,5 +36,5 @@ class Pulse:
         elif pause > _BEAT:
             with trio.move_on_after(pause - _BEAT):
                 await self._stirred.wait()
-        await trio.sleep(_BEAT)
+        await trio.sleep_until((trio.current_time() // _BEAT + 1) * _BEAT)
         self._still += 1
