@@ -18,19 +18,33 @@ from methrics.node.relay.catalog_exchange import (
     PAUSES,
     PEERS_MAX,
     PROTOCOL,
+    REPLY_TIME,
     WANTED_MAX,
     CatalogExchange,
 )
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
-from methrics.schema.example import example_catalog, example_source
+from methrics.schema.example import example_source
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.wire.bundle import unpack
+from methrics.schema.wire.bundle import pack_notice
+from methrics.schema.wire.limits import TIME_MAX
+from methrics.schema.wire.record import decode_record, sign_record
 from methrics.schema.wire.verdict import Decision
 
-CATALOG = example_catalog()
-OTHER = load(sign(parse_source(example_source()), b"o" * 32))
+SOURCE = parse_source(example_source())
+SEED = b"e" * 32
+CATALOG = load(sign(SOURCE, SEED))
+OTHER = load(sign(SOURCE, b"o" * 32))
 TOPIC = CATALOG.topic
+
+
+def list_ids(book: CatalogBook, *ids: bytes, time: int = 0) -> None:
+    """Add a record that lists these catalogs and no others."""
+    item = sign_record(ids, SEED, time=time, expires=TIME_MAX)
+    book.records.add(item, decode_record(item.payload))
+
+
+SLOW = b"slow"
 
 
 class Seeker:
@@ -38,12 +52,14 @@ class Seeker:
 
     def __init__(self, swarm: MemorySwarm) -> None:
         self.book = CatalogBook([TOPIC])
-        self.learnt: list[tuple[str, list[bytes]]] = []
+        list_ids(self.book, CATALOG.id)
+        self.learnt: list[tuple[str, bytes]] = []
+        self.swarm = swarm
         self.exchange = CatalogExchange(swarm, self.book, random.Random(3).random, self._learn)
 
     async def _learn(self, topic: str, bundle: bytes) -> Decision:
         await trio.lowlevel.checkpoint()
-        self.learnt.append((topic, unpack(bundle)))
+        self.learnt.append((topic, bundle))
         self.book.add(CATALOG)
         return Decision.ACCEPT
 
@@ -80,6 +96,8 @@ async def holder(
     async def answer(_peer: PeerId, body: bytes) -> bytes:
         await trio.lowlevel.checkpoint()
         asked.append(body)
+        if reply == SLOW:
+            await trio.sleep(3600)
         return reply or b""
 
     async with network.open_swarm() as swarm:
@@ -97,8 +115,30 @@ async def test_a_catalog_is_found_at_whichever_peer_has_it(
         seeker.exchange.want(CATALOG.id, TOPIC)
         seeker.exchange.want(CATALOG.id, TOPIC)
         await trio.sleep(PAUSES.least)
-    assert seeker.learnt == [(TOPIC, [CATALOG.raw])]
+    assert seeker.learnt == [(TOPIC, pack_notice(CATALOG.raw))]
     assert set(asked) == {CATALOG.id}
+
+
+async def test_the_forwarder_is_asked_first(autojump_clock: trio.testing.MockClock) -> None:
+    async with scene(MemoryNetwork(), [CATALOG.raw] * 20) as (seeker, asked):
+        forwarder = sorted(seeker.swarm.peers(TOPIC))[7]
+        seeker.exchange.want(CATALOG.id, TOPIC, forwarder)
+        await trio.sleep(PAUSES.least)
+    assert len(asked) == 1
+    assert seeker.learnt == [(TOPIC, pack_notice(CATALOG.raw))]
+
+
+async def test_attack_peers_that_delay_their_replies_delay_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """All but one of the peers that are asked reply after an hour."""
+    slow = [SLOW] * (PEERS_MAX - 1)
+    async with scene(MemoryNetwork(), [*slow, CATALOG.raw]) as (seeker, _):
+        began = trio.current_time()
+        seeker.exchange.want(CATALOG.id, TOPIC)
+        while not seeker.learnt:
+            await trio.sleep(0.1)
+        assert trio.current_time() - began < REPLY_TIME / 2
 
 
 @pytest.mark.parametrize("lie", [OTHER.raw, CATALOG.raw[:-1], b"\xff" * 99, CATALOG.raw + b"\x00"])
@@ -112,22 +152,47 @@ async def test_attack_a_peer_that_answers_with_something_else(
     assert seeker.learnt == []
 
 
-async def test_attack_reports_that_name_catalogs_which_do_not_exist(
+@pytest.mark.parametrize("count", [300, 101_000])
+async def test_attack_invented_catalogs_do_not_block_the_listed_one(
+    autojump_clock: trio.testing.MockClock, count: int
+) -> None:
+    names = random.Random(1)
+    async with scene(MemoryNetwork(), [CATALOG.raw] * 2) as (seeker, asked):
+        for _ in range(count):
+            seeker.exchange.want(names.randbytes(32), TOPIC)
+        seeker.exchange.want(CATALOG.id, TOPIC)
+        await trio.sleep(PAUSES.least / 2)
+        assert set(asked) == {CATALOG.id}
+        assert seeker.learnt == [(TOPIC, pack_notice(CATALOG.raw))]
+
+
+async def test_attack_listed_catalogs_that_nobody_has_are_asked_for_a_few_times(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     names = random.Random(1)
+    ids = [names.randbytes(32) for _ in range(WANTED_MAX)]
     async with scene(MemoryNetwork(), [b""] * 2) as (seeker, asked):
-        for _ in range(WANTED_MAX * 4):
-            seeker.exchange.want(names.randbytes(32), TOPIC)
+        list_ids(seeker.book, *ids, time=1)
+        for _ in range(3):
+            for one in ids:
+                seeker.exchange.want(one, TOPIC)
         await trio.sleep(86_400)
-        assert len(set(asked)) == WANTED_MAX
-        attempts = len(asked) / (WANTED_MAX * 2)
-        assert attempts == ATTEMPTS_MAX
-        # After the last attempt a catalog is forgotten, which makes room for others.
-        seeker.exchange.want(CATALOG.id, TOPIC)
+        assert len(asked) == WANTED_MAX * 2 * ATTEMPTS_MAX
+        # After the last attempt a catalog is forgotten, and is looked for if it is named again.
+        seeker.exchange.want(ids[0], TOPIC)
         await trio.sleep(PAUSES.least)
-        assert CATALOG.id in asked
-    assert PEERS_MAX >= 2
+        assert len(asked) > WANTED_MAX * 2 * ATTEMPTS_MAX
+
+
+async def test_a_catalog_that_is_listed_no_more_is_not_looked_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with scene(MemoryNetwork(), [b""]) as (seeker, asked):
+        seeker.exchange.want(CATALOG.id, TOPIC)
+        await trio.sleep(1)
+        list_ids(seeker.book, time=1)
+        await trio.sleep(86_400)
+        assert len(asked) == 2
 
 
 async def test_it_answers_only_for_catalogs_in_the_book(
@@ -141,7 +206,7 @@ async def test_it_answers_only_for_catalogs_in_the_book(
     async with network.open_swarm() as swarm, network.open_swarm() as asker:
         book = CatalogBook([TOPIC])
         known: Catalog = CATALOG
-        book.add(known)
+        book.add(known, given=True)
         CatalogExchange(swarm, book, random.Random(1).random, learn).serve()
         await asker.dial(swarm.addrs[0])
         for body, expected in [(known.id, known.raw), (OTHER.id, b""), (b"", b""), (b"x", b"")]:

@@ -57,8 +57,9 @@ ROUTINE_EVERY = 3600.0
 """Seconds after which peers are asked even if nothing waits, because the peers around this node
 might keep a record from it."""
 
-ROUNDS_MAX = 4
-"""Rounds that a bundle waits for its forwarder to be asked, if many peers forward such bundles."""
+ROUNDS_MAX = 3
+"""Rounds that a bundle waits for its forwarder to be asked, if many peers forward such bundles: less
+than the two minutes for which the swarm keeps it."""
 
 WAITING_MAX = 1024
 """Most waiting bundles of a topic that are remembered here. The swarm keeps the bundles themselves,
