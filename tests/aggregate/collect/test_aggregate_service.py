@@ -11,13 +11,14 @@ import aggregate_making as making
 import pytest
 import trio
 
-from methrics.aggregate.collect.ingest import Ingest, IngestSettings, to_batch
+from methrics.aggregate.collect.ingest import Ingest, IngestSettings
 from methrics.aggregate.collect.service import (
     AggregatorSettings,
     Event,
     ExportFailed,
     run_aggregator,
 )
+from methrics.aggregate.collect.status import Status
 from methrics.aggregate.parquet.export import Exported, directory_beside
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
@@ -25,7 +26,6 @@ from methrics.aggregate.store.batch import Committed
 from methrics.aggregate.store.digest import combine, digests
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import ManualClock
-from methrics.node.mesh.rpc import content_id
 from methrics.node.network.guards import run_validator
 from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.node.network.swarm import Validator
@@ -33,7 +33,8 @@ from methrics.schema.errors import ConfigError, StoreError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import judge_bundle
 from methrics.schema.judging.seen import Seen
-from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.bundle import pack, pack_notice
+from methrics.schema.wire.envelope import split
 from methrics.schema.wire.verdict import Decision
 
 CATALOG = making.catalog()
@@ -88,25 +89,40 @@ async def aggregator(
             running.stop.set()
 
 
+RECORD = making.record(CATALOG)
+
+
 def settings(**more: object) -> AggregatorSettings:
-    return AggregatorSettings(**{"catalogs": [CATALOG], "ingest": FAST, **more})  # type: ignore[arg-type]
+    given = {"catalogs": [CATALOG], "records": [RECORD], "ingest": FAST}
+    return AggregatorSettings(**{**given, **more})  # type: ignore[arg-type]
+
+
+def bundle(raws: list[bytes]) -> bytes:
+    """A bundle of reports and erasures of CATALOG."""
+    return pack(CATALOG.id, raws)
 
 
 def bundles(raws: list[bytes], rng: random.Random) -> list[bytes]:
     """`raws` in random order, in bundles of seven."""
     shuffled = rng.sample(raws, len(raws))
-    return [pack(shuffled[start : start + 7]) for start in range(0, len(shuffled), 7)]
+    return [bundle(shuffled[start : start + 7]) for start in range(0, len(shuffled), 7)]
+
+
+def judged(aggregator: Running) -> int:
+    """Number of messages of which the validator has decided."""
+    counts = aggregator.swarm.statistics()
+    return counts.accepted + counts.ignored + counts.rejected
 
 
 async def publish(network: MemoryNetwork, to: Running, messages: list[bytes]) -> None:
     async with network.open_swarm(listen=False) as app:
         await app.dial(to.swarm.addrs[0])
         await app.wait_for_peers(CATALOG.topic, 1)
+        before = judged(to)
         for message in messages:
             await app.publish(CATALOG.topic, message)
-        judged = {content_id(CATALOG.topic, message) for message in messages}
         with trio.fail_after(60):
-            while any(to.swarm._contents.decision(one) is None for one in judged):
+            while judged(to) < before + len(messages):
                 await trio.sleep(0.01)
 
 
@@ -132,66 +148,113 @@ async def test_aggregators_that_hear_different_orders_hold_the_same_digest(tmp_p
     assert found[0][0].count == 40
 
 
+NOTHING_GIVEN = settings(catalogs=(), records=(), topics=[CATALOG.topic])
+
+
 @pytest.mark.shows("METH-9")
-async def test_a_catalog_is_learnt_from_the_topic_and_what_waited_is_stored(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["reports", "catalog", "record"])
+async def test_record_and_catalog_are_learnt_from_the_topic_in_any_order(
+    tmp_path: Path, first: str
+) -> None:
     network = MemoryNetwork(latency=(0.0, 0.001))
-    only_topic = settings(catalogs=(), topics=[CATALOG.topic])
-    async with aggregator(network, tmp_path / "a.duckdb", only_topic) as one:
-        await publish(network, one, [pack(BEATS[:5])])
-        with trio.fail_after(60):
-            while not one.told(Committed):
-                await trio.sleep(0.01)
-        assert one.store.total == 0
-        await publish(network, one, [pack([CATALOG.raw])])
-        await one.until(5)
+    messages = {
+        "reports": bundle(BEATS[:5]),
+        "catalog": pack_notice(CATALOG.raw),
+        "record": pack_notice(RECORD),
+    }
+    order = [messages.pop(first), *messages.values()]
+    async with aggregator(network, tmp_path / "a.duckdb", NOTHING_GIVEN) as one:
+        async with network.open_swarm(listen=False) as app:
+            await app.dial(one.swarm.addrs[0])
+            await app.wait_for_peers(CATALOG.topic, 1)
+            for message in order:
+                assert one.total == 0
+                await app.publish(CATALOG.topic, message)
+                await trio.sleep(0.2)
+            await one.until(5)
+        assert one.swarm.statistics().waiting == 0
     with open_dataset(tmp_path / "a.duckdb") as dataset:
-        assert dataset.rows("SELECT count(*) FROM quarantine") == [(0,)]
+        assert verify(dataset).ok
+        assert dataset.rows("SELECT * FROM refusal") == []
 
 
-async def test_a_latecomer_gets_the_catalog_from_a_peer(tmp_path: Path) -> None:
+async def test_a_latecomer_gets_record_and_catalog_from_a_peer(tmp_path: Path) -> None:
     network = MemoryNetwork(latency=(0.0, 0.001))
-    only_topic = settings(catalogs=(), topics=[CATALOG.topic])
     async with (
         aggregator(network, tmp_path / "a.duckdb", settings()) as one,
-        aggregator(network, tmp_path / "b.duckdb", only_topic) as late,
+        aggregator(network, tmp_path / "b.duckdb", NOTHING_GIVEN) as late,
     ):
         await late.swarm.dial(one.swarm.addrs[0])
         await late.swarm.wait_for_peers(CATALOG.topic, 1)
-        await publish(network, one, [pack(BEATS[:5])])
+        await publish(network, one, [bundle(BEATS[:5])])
         await one.until(5)
         await late.until(5)
     with open_dataset(tmp_path / "b.duckdb") as dataset:
         assert verify(dataset).ok
-        assert dataset.rows("SELECT count(*) FROM quarantine") == [(0,)]
+        assert dataset.rows("SELECT raw FROM record") == [(RECORD,)]
 
 
-async def test_reports_may_reach_the_writer_before_their_catalog_does(tmp_path: Path) -> None:
-    book, unread = CatalogBook(), CatalogBook()
-    book.add(CATALOG)
-    waited = judge_bundle(pack(BEATS[:5]), unread, making.NOW, Seen(10))
-    ready = judge_bundle(pack(BEATS[5:10]), book, making.NOW, Seen(10))
-    assert not waited.accepted
-    for path, verdicts in (("a", [waited, ready]), ("b", [ready, waited]), ("c", [waited])):
-        with Store(tmp_path / path) as store:
-            told: list[Committed] = []
-            ingest = Ingest(store, book, ManualClock(making.NOW), told.append, FAST)
-            async with trio.open_nursery() as nursery:
-                for verdict in verdicts:
-                    await ingest.take(verdict)
-                ingest.close()
-                nursery.start_soon(ingest.run)
-            assert store.total == 5 * len(verdicts)
-            assert [one.id for one in store.catalogs()] == [CATALOG.id]
-        with open_dataset(tmp_path / path) as dataset:
-            assert verify(dataset).ok
-            assert dataset.rows("SELECT count(*) FROM quarantine") == [(0,)]
+async def test_attack_bundles_of_invented_catalogs_leave_nothing_behind(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    async with (
+        aggregator(network, tmp_path / "a.duckdb", settings()) as one,
+        network.open_swarm(listen=False) as app,
+    ):
+        await app.dial(one.swarm.addrs[0])
+        await app.wait_for_peers(CATALOG.topic, 1)
+        for i in range(30):
+            invented = making.catalog(key=making.seed("invented", i))
+            await app.publish(CATALOG.topic, pack(invented.id, [making.beat(invented, i)]))
+        await app.publish(CATALOG.topic, bundle(BEATS[:3]))
+        await one.until(3)
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert dataset.rows("SELECT count(*) FROM catalog") == [(1,)]
+        assert dataset.rows("SELECT count(*) FROM item") == [(3,)]
+        assert dataset.rows("SELECT count(*) FROM type") == [(1,)]
+
+
+async def test_reports_may_reach_the_writer_before_their_record_and_catalog(
+    tmp_path: Path,
+) -> None:
+    ready = judge_bundle(bundle(BEATS[:5]), making.book(CATALOG), making.NOW, Seen(10))
+    with Store(tmp_path / "a.duckdb") as store:
+        told: list[Committed] = []
+        ingest = Ingest(store, making.book(CATALOG), ManualClock(making.NOW), told.append, FAST)
+        async with trio.open_nursery() as nursery:
+            await ingest.take(ready)
+            ingest.close()
+            nursery.start_soon(ingest.run)
+        assert store.total == 5
+        assert [one.id for one in store.catalogs()] == [CATALOG.id]
+        assert [one.item.raw for one in told[0].records] == [RECORD]
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert verify(dataset).ok
+
+
+async def test_an_old_catalog_is_read_from_the_file_when_an_erasure_names_it(
+    tmp_path: Path,
+) -> None:
+    """Its report is forgotten, though no record lists the catalog any more."""
+    new = making.catalog(extra=making.MORE_FIELDS, previous=CATALOG)
+    making.store_all(tmp_path / "a.duckdb", [CATALOG.raw, BEATS[0]])
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    later = settings(catalogs=(), records=[making.record(new, time=making.NOW - 10)])
+    gone = making.erasure(CATALOG, BEATS[0], "beat", 0)
+    async with aggregator(network, tmp_path / "a.duckdb", later) as one:
+        await publish(network, one, [bundle([gone])])
+        with trio.fail_after(60):
+            while one.store.total:
+                await trio.sleep(0.01)
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert verify(dataset).ok
+        assert dataset.rows("SELECT raw FROM tombstone") == [(gone,)]
 
 
 async def test_attack_a_catalog_of_another_key_on_our_topic(tmp_path: Path) -> None:
     network = MemoryNetwork(latency=(0.0, 0.001))
     foreign = making.catalog(key=making.seed("attacker"))
     async with aggregator(network, tmp_path / "a.duckdb", settings()) as one:
-        await publish(network, one, [pack([foreign.raw]), pack(BEATS[:3])])
+        await publish(network, one, [pack_notice(foreign.raw), bundle(BEATS[:3])])
         await one.until(3)
         assert [catalog.id for catalog in one.store.catalogs()] == [CATALOG.id]
     with open_dataset(tmp_path / "a.duckdb") as dataset:
@@ -202,7 +265,7 @@ async def test_attack_one_forged_report_in_a_bundle(tmp_path: Path) -> None:
     network = MemoryNetwork(latency=(0.0, 0.001))
     forged = BEATS[9][:-1] + bytes([BEATS[9][-1] ^ 1])
     async with aggregator(network, tmp_path / "a.duckdb", settings()) as one:
-        await publish(network, one, [pack([*BEATS[10:12], forged]), pack(BEATS[:3])])
+        await publish(network, one, [bundle([*BEATS[10:12], forged]), bundle(BEATS[:3])])
         await one.until(3)
     with open_dataset(tmp_path / "a.duckdb") as dataset:
         assert dataset.rows("SELECT reason, count FROM refusal") == [("forged", 1)]
@@ -212,7 +275,7 @@ async def test_what_was_taken_in_before_the_stop_is_committed_and_exported(tmp_p
     network = MemoryNetwork(latency=(0.0, 0.001))
     slow = settings(ingest=IngestSettings(batch_seconds=3600), export_every=3600.0)
     async with aggregator(network, tmp_path / "a.duckdb", slow) as one:
-        await publish(network, one, [pack(BEATS)])
+        await publish(network, one, [bundle(BEATS)])
         assert one.store.total == 0
     assert one.store.total == 40
     assert isinstance(one.events[-1], Exported)
@@ -224,7 +287,7 @@ async def test_a_reader_beside_the_running_writer_sees_the_last_export(tmp_path:
     network = MemoryNetwork(latency=(0.0, 0.001))
     path = tmp_path / "a.duckdb"
     async with aggregator(network, path, settings(export_every=0.01)) as one:
-        await publish(network, one, [pack(BEATS[:10])])
+        await publish(network, one, [bundle(BEATS[:10])])
         await one.until(10)
         found = 0
         with trio.fail_after(60):
@@ -244,7 +307,7 @@ async def test_an_export_that_fails_is_told_and_collecting_goes_on(tmp_path: Pat
     directory_beside(path).mkdir()
     (directory_beside(path) / "mine.txt").write_text("mine")
     async with aggregator(network, path, settings(export_every=0.01)) as one:
-        await publish(network, one, [pack(BEATS[:10])])
+        await publish(network, one, [bundle(BEATS[:10])])
         await one.until(10)
     assert one.told(ExportFailed) >= 1
     with open_dataset(path) as dataset:
@@ -255,9 +318,10 @@ async def test_an_export_that_fails_is_told_and_collecting_goes_on(tmp_path: Pat
 async def test_an_aggregator_goes_on_with_what_is_in_its_file(tmp_path: Path) -> None:
     network = MemoryNetwork(latency=(0.0, 0.001))
     path = tmp_path / "a.duckdb"
-    making.store_all(path, [CATALOG.raw, making.revocation("clicks", making.NOW - 7200)])
-    async with aggregator(network, path, settings(catalogs=())) as one:
-        await publish(network, one, [pack([making.clicks(CATALOG, 1)]), pack(BEATS[:2])])
+    revoking = making.record(CATALOG, revoked={"clicks": making.NOW - 7200})
+    making.store_all(path, [CATALOG.raw, revoking])
+    async with aggregator(network, path, settings(catalogs=(), records=())) as one:
+        await publish(network, one, [bundle([making.clicks(CATALOG, 1)]), bundle(BEATS[:2])])
         await one.until(2)
     with open_dataset(path) as dataset:
         assert dataset.rows("SELECT reason FROM refusal") == [("revoked",)]
@@ -289,11 +353,11 @@ async def test_the_validator_waits_while_the_writer_is_behind(tmp_path: Path) ->
             store, book, ManualClock(making.NOW), lambda done: None, IngestSettings(queue=1)
         )
         validate = ingest.validator(CATALOG.topic)
-        assert await validate("peer", pack(BEATS[:1])) is Decision.ACCEPT
+        assert await validate("peer", bundle(BEATS[:1])) is Decision.ACCEPT
         decisions: list[Decision | None] = []
 
         async def wait() -> None:
-            decisions.append(await run_validator(validate, "peer", pack(BEATS[1:2]), limit=0.5))
+            decisions.append(await run_validator(validate, "peer", bundle(BEATS[1:2]), limit=0.5))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
@@ -306,7 +370,7 @@ async def test_the_validator_waits_while_the_writer_is_behind(tmp_path: Path) ->
                     await trio.sleep(0.01)
             ingest.close()
         assert decisions == [Decision.ACCEPT]
-        assert await validate("peer", pack(BEATS[2:3])) is Decision.IGNORE
+        assert await validate("peer", bundle(BEATS[2:3])) is Decision.IGNORE
         assert store.total == 2
 
 
@@ -322,7 +386,7 @@ async def test_when_nothing_more_is_taken_in_those_who_wait_are_told(tmp_path: P
             decisions: list[Decision] = []
 
             async def wait(validate: Validator, decisions: list[Decision]) -> None:
-                decisions.append(await validate("peer", pack(BEATS[1:2])))
+                decisions.append(await validate("peer", bundle(BEATS[1:2])))
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wait, validate, decisions)
@@ -338,37 +402,45 @@ async def test_when_nothing_more_is_taken_in_those_who_wait_are_told(tmp_path: P
             assert decisions == [Decision.IGNORE]
 
 
-async def test_a_revocation_may_be_judged_before_its_catalog_and_stored_after(
-    tmp_path: Path,
+async def test_what_is_not_stored_is_not_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    revoked = making.revocation("clicks", making.NOW - 7200)
-    book = CatalogBook()
-    seen = Seen(10)
-    early = judge_bundle(pack([revoked]), book, making.NOW, seen)
-    first = judge_bundle(pack([CATALOG.raw]), book, making.NOW, seen)
-    one_by_one = IngestSettings(batch_items=1, batch_seconds=0.02)
+    book = making.book(CATALOG)
     with Store(tmp_path / "a.duckdb") as store:
-        ingest = Ingest(store, book, ManualClock(making.NOW), lambda done: None, one_by_one)
-        async with trio.open_nursery() as nursery:
-            for verdict in (first, early):
-                await ingest.take(verdict)
-            ingest.close()
-            nursery.start_soon(ingest.run)
-        assert len(store.revocations()) == 1
-        assert book.revoked(CATALOG, "clicks", making.NOW)
-
-
-async def test_what_a_kill_left_waiting_is_stored_at_the_next_start(tmp_path: Path) -> None:
-    waited = judge_bundle(pack(BEATS[:5]), CatalogBook(), making.NOW, Seen(10))
-    with Store(tmp_path / "a.duckdb") as store:
-        store.commit(to_batch([waited], making.NOW))
         store.commit(making.batch([CATALOG.raw], CatalogBook()))
-        assert store.total == 0
-    network = MemoryNetwork()
+        ingest = Ingest(store, book, ManualClock(making.NOW), lambda done: None, FAST)
+        validate = ingest.validator(CATALOG.topic)
+        assert await validate("peer", bundle(BEATS[:3])) is Decision.ACCEPT
+        assert len(ingest._seen) == 3
+        monkeypatch.setattr(store, "_insert_typed", lambda one: store._con.execute("nonsense"))
+        with pytest.raises(StoreError):
+            await ingest.run()
+        assert len(ingest._seen) == 0
+        assert await validate("peer", bundle(BEATS[3:5])) is Decision.IGNORE
+        assert len(ingest._seen) == 0
+
+
+async def test_the_state_of_records_is_told(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    twice = making.record(CATALOG, time=making.NOW - 10)
+    healed = making.record(CATALOG, time=making.NOW, previous=[split(RECORD).id, split(twice).id])
     async with aggregator(network, tmp_path / "a.duckdb", settings()) as one:
-        await one.until(5)
+
+        async def told() -> Status:
+            before = one.told(Status)
+            with trio.fail_after(60):
+                while one.told(Status) == before:
+                    await trio.sleep(0.1)
+            return [event for event in one.events if isinstance(event, Status)][-1]
+
+        status = await told()
+        assert [(record.catalogs, record.equivocation) for record in status.records] == [(1, False)]
+        await publish(network, one, [pack_notice(twice)])
+        assert (await told()).records[0].equivocation
+        await publish(network, one, [pack_notice(healed)])
+        assert not (await told()).records[0].equivocation
     with open_dataset(tmp_path / "a.duckdb") as dataset:
-        assert dataset.rows("SELECT count(*) FROM quarantine") == [(0,)]
+        assert dataset.rows("SELECT count(*) FROM record") == [(3,)]
 
 
 async def test_a_file_that_cannot_be_written_ends_the_aggregator(
@@ -378,12 +450,12 @@ async def test_a_file_that_cannot_be_written_ends_the_aggregator(
 
     async def collect() -> None:
         async with aggregator(network, tmp_path / "a.duckdb", settings()) as one:
-            await publish(network, one, [pack(BEATS[:10])])
+            await publish(network, one, [bundle(BEATS[:10])])
             await one.until(10)
             monkeypatch.setattr(
                 one.store, "_insert_typed", lambda derived: one.store._con.execute("nonsense")
             )
-            await publish(network, one, [pack(BEATS[10:20])])
+            await publish(network, one, [bundle(BEATS[10:20])])
             await trio.sleep(20)
 
     with pytest.raises(BaseExceptionGroup) as caught:
@@ -404,7 +476,7 @@ async def test_deb_9_nothing_of_a_peer_or_its_address_is_stored_or_logged(
         names = [*peer.addrs, peer.peer_id, *one.swarm.addrs, one.swarm.peer_id]
         await peer.dial(one.swarm.addrs[0])
         await peer.wait_for_peers(CATALOG.topic, 1)
-        await peer.publish(CATALOG.topic, pack(BEATS[:5]))
+        await peer.publish(CATALOG.topic, bundle(BEATS[:5]))
         await peer.publish(CATALOG.topic, b"no bundle")
         await one.until(5)
         with trio.fail_after(60):

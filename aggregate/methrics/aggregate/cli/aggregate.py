@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import gc
-import json
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 import click
 import trio
 
-from methrics.aggregate.collect.service import (
-    AggregatorSettings,
-    Event,
-    ExportFailed,
-    Joined,
-    run_aggregator,
-    topics_of,
-)
-from methrics.aggregate.parquet.export import Exported
-from methrics.aggregate.store.batch import Committed
-from methrics.aggregate.store.digest import combine, digests
+from methrics.aggregate.cli.aggregate_lines import JsonLines, TextLines
+from methrics.aggregate.collect.service import AggregatorSettings, run_aggregator, topics_of
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.durations import Duration
 from methrics.node.cli.keyfile import own_key
-from methrics.node.cli.lines import say
 from methrics.node.cli.options import (
     CATALOGS,
     FILE,
     PEERS,
+    RECORDS,
     json_option,
     key_option,
     listen_option,
     topics_option,
 )
+from methrics.node.cli.record_file import load_record
 from methrics.node.clock import Clock
 from methrics.node.durations import duration_text
-from methrics.node.network.connected import connectivity_line, report_connectivity
-from methrics.node.network.swarm import SwarmStatistics
+from methrics.node.network.connected import report_connectivity
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
 
@@ -50,15 +39,13 @@ collector takes an eighth of the CPU time."""
 EXPORT_MAX = 86_400.0
 """Maximum seconds between two exports, because copies of the Parquet should include yesterday."""
 
-SAY_EVERY = 10.0
-"""Seconds between two lines about commits. With --json each commit has a line."""
-
 
 @click.command()
 @click.argument("file", type=FILE)
 @listen_option("/ip4/0.0.0.0/tcp/0")
 @CATALOGS
 @topics_option("A topic to collect from; its catalogs are learnt from the network. Repeatable.")
+@RECORDS
 @PEERS
 @click.option(
     "--export-every",
@@ -75,6 +62,7 @@ def aggregate(
     listen: tuple[str, ...],
     catalogs: tuple[Path, ...],
     topics: tuple[str, ...],
+    records: tuple[Path, ...],
     peers: tuple[str, ...],
     export_every: float,
     key: Path | None,
@@ -89,6 +77,7 @@ def aggregate(
     settings = AggregatorSettings(
         topics=topics,
         catalogs=[load_catalog(path) for path in catalogs],
+        records=[load_record(path).raw for path in records],
         peers=check_addresses(peers),
         export_every=export_every,
     )
@@ -116,7 +105,7 @@ async def _serve(
     from methrics.node.network.libp2p import open_swarm
 
     clock = Clock()
-    log = _Json() if as_json else _Words(clock)
+    log = JsonLines() if as_json else TextLines(clock)
     stop = trio.Event()
     async with trio.open_nursery() as listening:
         await on_stop_signal(listening, stop.set)
@@ -128,82 +117,3 @@ async def _serve(
             nursery.cancel_scope.cancel()
         listening.cancel_scope.cancel()
     log.stopped(store, swarm.statistics())
-
-
-class _Json:
-    """Prints one JSON object a line; a `commit` line comes after the commit is on disk."""
-
-    def _print(self, event: str, **values: object) -> None:
-        say(json.dumps({"event": event, **values}))
-
-    def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
-        self._print("listening", peer=peer, addrs=list(addrs))
-
-    def connectivity(self, connected: int) -> None:
-        self._print("peers", connected=connected)
-
-    def event(self, event: Event) -> None:
-        if isinstance(event, Joined):
-            self._print("joined", topic=event.topic)
-        elif isinstance(event, Committed):
-            for catalog in event.catalogs:
-                self._print(
-                    "catalog", id=catalog.id.hex(), label=catalog.label, number=catalog.number
-                )
-            names = [name for name in Committed.__slots__ if name != "catalogs"]
-            self._print("commit", **{name: getattr(event, name) for name in names})
-        elif isinstance(event, Exported):
-            days = [str(day) for day in event.days]
-            self._print("export", days=days, files=event.files, reports=event.reports)
-        else:
-            self._print("export-failed", code=event.error.code, message=str(event.error))
-
-    def stopped(self, store: Store, swarm: SwarmStatistics) -> None:
-        found = combine(digests(store.cursor()))
-        namespaces = [
-            {"app": one.schema, "reports": one.count, "digest": one.digest.hex()} for one in found
-        ]
-        self._print("stopped", reports=store.total, namespaces=namespaces, swarm=asdict(swarm))
-
-
-@dataclass
-class _Words:
-    """Prints lines for people, few enough to read."""
-
-    clock: Clock
-    since: float = 0.0
-    gathered: Committed = field(default_factory=Committed)
-
-    def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
-        say(f"peer {peer}")
-        for addr in addrs:
-            say(f"listening on {addr}")
-
-    def connectivity(self, connected: int) -> None:
-        say(f"methrics: {connectivity_line(connected)}", err=True)
-
-    def event(self, event: Event) -> None:
-        if isinstance(event, Joined):
-            say(f"collecting from {event.topic}")
-        elif isinstance(event, Committed):
-            for catalog in event.catalogs:
-                say(f"catalog {catalog.label} number {catalog.number}")
-            self._committed(event)
-        elif isinstance(event, ExportFailed):
-            say(f"methrics: the export failed and is tried again: {event.error}", err=True)
-
-    def _committed(self, done: Committed) -> None:
-        gathered = self.gathered
-        gathered.reports += done.reports
-        gathered.refused += done.refused
-        gathered.erased += done.erased
-        if self.clock.monotonic() - self.since >= SAY_EVERY:
-            refused = f", refused {gathered.refused}" if gathered.refused else ""
-            erased = f", erased {gathered.erased}" if gathered.erased else ""
-            say(f"stored {gathered.reports} reports{refused}{erased}; {done.total} in all")
-            self.gathered, self.since = Committed(), self.clock.monotonic()
-
-    def stopped(self, store: Store, _: SwarmStatistics) -> None:
-        say(f"stopped; {store.total} reports in {store.path}")
-        for one in combine(digests(store.cursor())):
-            say(f"digest {one.schema} {one.digest.hex()} over {one.count} reports")

@@ -9,7 +9,7 @@ import trio
 
 from methrics.aggregate.collect.exchanges import Exchanges
 from methrics.aggregate.collect.ingest import Ingest, IngestSettings
-from methrics.aggregate.collect.status import Status, namespaces_of
+from methrics.aggregate.collect.status import Status
 from methrics.aggregate.parquet.export import Exported, Exporter, directory_beside
 from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.rows import DAY
@@ -17,6 +17,7 @@ from methrics.aggregate.store.store import Store
 from methrics.aggregate.store.tables import CatalogEntry
 from methrics.node.clock import Clock
 from methrics.node.network.swarm import Swarm
+from methrics.node.relay.record_state import record_states
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, RefusedError, StoreError
 from methrics.schema.judging.book import CatalogBook
@@ -181,15 +182,20 @@ async def _watch(
     notify: Notify,
 ) -> None:
     """Notify of the aggregator's state whenever it has changed, until cancelled."""
-    before: Status | None = None
+    before: list[str] = []
     while True:
         await trio.sleep(STATUS_EVERY)
         counts = swarm.statistics()
-        namespaces = namespaces_of(book, topics, clock.now())
-        now = Status(namespaces, counts.waiting, counts.waiting_dropped, exchanges.skew)
-        if now.differs(before):
-            notify(now)
-            before = now
+        status = Status(
+            clock.now(),
+            tuple(record_states(book, topics)),
+            counts.waiting,
+            counts.waiting_dropped,
+            exchanges.skew,
+        )
+        if [*status.lines()] != before:
+            before = [*status.lines()]
+            notify(status)
 
 
 class _Exports:

@@ -1,0 +1,137 @@
+"""Prints what an aggregator says while it runs: its addresses, commits, exports and its state."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+
+from methrics.aggregate.collect.service import Event, ExportFailed, Joined
+from methrics.aggregate.collect.status import Status
+from methrics.aggregate.parquet.export import Exported
+from methrics.aggregate.store.batch import Committed
+from methrics.aggregate.store.digest import combine, digests
+from methrics.aggregate.store.store import Store
+from methrics.node.cli.lines import say
+from methrics.node.clock import Clock
+from methrics.node.network.connected import connectivity_line
+from methrics.node.network.swarm import SwarmStatistics
+
+SAY_EVERY = 10.0
+"""Seconds between two lines about commits. With --json each commit has a line."""
+
+
+class AggregateLines(ABC):
+    """Base of the two forms. The lines contain no address of a peer and no key of a report."""
+
+    @abstractmethod
+    def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
+        """Say the peer id, and where the aggregator listens."""
+
+    @abstractmethod
+    def connectivity(self, connected: int) -> None:
+        """Say how many peers are connected."""
+
+    @abstractmethod
+    def event(self, event: Event) -> None:
+        """Say what the service did."""
+
+    @abstractmethod
+    def stopped(self, store: Store, swarm: SwarmStatistics) -> None:
+        """Say what the file contains."""
+
+
+class JsonLines(AggregateLines):
+    """Prints one JSON object a line; a `commit` line comes after the commit is on disk."""
+
+    def _print(self, event: str, **values: object) -> None:
+        say(json.dumps({"event": event, **values}))
+
+    def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
+        self._print("listening", peer=peer, addrs=list(addrs))
+
+    def connectivity(self, connected: int) -> None:
+        self._print("peers", connected=connected)
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, Joined):
+            self._print("joined", topic=event.topic)
+        elif isinstance(event, Committed):
+            for catalog in event.catalogs:
+                self._print(
+                    "catalog", id=catalog.id.hex(), label=catalog.label, number=catalog.number
+                )
+            self._print("commit", **event.counts())
+        elif isinstance(event, Status):
+            self._status(event)
+        elif isinstance(event, Exported):
+            days = [str(day) for day in event.days]
+            self._print("export", days=days, files=event.files, reports=event.reports)
+        else:
+            self._print("export-failed", code=event.error.code, message=str(event.error))
+
+    def _status(self, status: Status) -> None:
+        self._print(
+            "status",
+            records=[asdict(one) | {"warning": one.warning(status.now)} for one in status.records],
+            waiting=status.waiting,
+            waiting_dropped=status.waiting_dropped,
+            clock=None if status.skew is None else status.skew._asdict(),
+        )
+
+    def stopped(self, store: Store, swarm: SwarmStatistics) -> None:
+        found = combine(digests(store.cursor()))
+        namespaces = [
+            {"app": one.schema, "reports": one.count, "digest": one.digest.hex()} for one in found
+        ]
+        self._print("stopped", reports=store.total, namespaces=namespaces, swarm=asdict(swarm))
+
+
+class TextLines(AggregateLines):
+    """Prints lines for people, few enough to read."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since = 0.0
+        self._gathered = Committed()
+        self._said: frozenset[str] = frozenset()
+
+    def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
+        say(f"peer {peer}")
+        for addr in addrs:
+            say(f"listening on {addr}")
+
+    def connectivity(self, connected: int) -> None:
+        say(f"methrics: {connectivity_line(connected)}", err=True)
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, Joined):
+            say(f"collecting from {event.topic}")
+        elif isinstance(event, Committed):
+            for catalog in event.catalogs:
+                say(f"catalog {catalog.label} number {catalog.number}")
+            self._committed(event)
+        elif isinstance(event, Status):
+            lines = [*event.lines()]
+            for line in lines:
+                if line not in self._said:
+                    say(line)
+            self._said = frozenset(lines)
+        elif isinstance(event, ExportFailed):
+            say(f"methrics: the export failed and is tried again: {event.error}", err=True)
+
+    def _committed(self, done: Committed) -> None:
+        gathered = self._gathered
+        gathered.reports += done.reports
+        gathered.refused += done.refused
+        gathered.erased += done.erased
+        if self._clock.monotonic() - self._since >= SAY_EVERY:
+            refused = f", refused {gathered.refused}" if gathered.refused else ""
+            erased = f", erased {gathered.erased}" if gathered.erased else ""
+            say(f"stored {gathered.reports} reports{refused}{erased}; {done.total} in all")
+            self._gathered, self._since = Committed(), self._clock.monotonic()
+
+    def stopped(self, store: Store, swarm: SwarmStatistics) -> None:
+        say(f"stopped; {store.total} reports in {store.path}")
+        for one in combine(digests(store.cursor())):
+            say(f"digest {one.schema} {one.digest.hex()} over {one.count} reports")
