@@ -69,6 +69,7 @@ class Scene:
         self.stop = trio.Event()
         self.messages: list[bytes] = []
         self.records: list[bytes] = []
+        self.times: dict[bytes, float] = {}
         self.forwarders: list[PeerId] = []
 
     @property
@@ -78,6 +79,7 @@ class Scene:
     async def collect(self, peer: PeerId, message: bytes) -> Decision:
         self.forwarders.append(peer)
         about, items = unpack(message)
+        self.times |= dict.fromkeys(items, trio.current_time())
         if not about and split(items[0]).kind is Kind.RECORD:
             self.records.append(items[0])
         else:
@@ -125,6 +127,13 @@ async def scene(
 
 
 async def ask(swarm: MemorySwarm, relay: Scene, *items: bytes, box: bytes = b"") -> list[Reason]:
+    """Hand in the items, or one box with other bytes; return the answers."""
+    return list((await hand_over(swarm, relay, *items, box=box)).answers)
+
+
+async def hand_over(
+    swarm: MemorySwarm, relay: Scene, *items: bytes, box: bytes = b""
+) -> submit.Reply:
     peer = await swarm.dial(relay.swarm.addrs[0])
     reply = await swarm.request(
         peer, submit.RELAY, submit.DESCRIBE_REQUEST, reply_max=submit.DESCRIPTION_MAX, timeout=9
@@ -134,7 +143,7 @@ async def ask(swarm: MemorySwarm, relay: Scene, *items: bytes, box: bytes = b"")
     reply = await swarm.request(
         peer, submit.SUBMIT, submit.encode_request(boxes), reply_max=submit.REPLY_MAX, timeout=9
     )
-    return list(submit.decode_reply(reply, boxes=len(boxes)).answers)
+    return submit.decode_reply(reply, boxes=len(boxes))
 
 
 async def hand_in(relay: Scene, *items: bytes) -> list[Reason]:
