@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 import trio
 
-from methrics.node.network.swarm import Swarm, Validator
+from methrics.node.network.swarm import Swarm, Validator, Wait
 from methrics.schema.errors import ConfigError, UnreachableError
 from methrics.schema.wire.limits import BUNDLE_MAX
 from methrics.schema.wire.verdict import Decision
@@ -266,6 +266,131 @@ async def test_slow_validator_does_not_hold_up_others(network: Network) -> None:
         with trio.fail_after(24):
             await inbox.wait_for(b"from one", b"from two")
         assert b"slow" not in inbox.got
+
+
+class Hesitant:
+    """A validator that lets messages wait for what stands in front of the colon, until it came."""
+
+    def __init__(self) -> None:
+        self.come: set[bytes] = set()
+        self.inbox = Inbox()
+        self.asked = 0
+
+    async def __call__(self, peer: str, data: bytes) -> Decision | Wait:
+        self.asked += 1
+        on = data.partition(b":")[0]
+        return await self.inbox(peer, data) if on in self.come else Wait(on)
+
+
+async def until_waiting(swarm: Swarm, n: int) -> None:
+    with trio.fail_after(PATIENCE):
+        while swarm.statistics().waiting != n:
+            await trio.sleep(0.01)
+
+
+async def test_message_that_waits_is_judged_again_and_then_forwarded(network: Network) -> None:
+    hesitant, beyond = Hesitant(), Inbox()
+    async with network.open(listen=False) as a, network.open() as b, network.open() as c:
+        await b.join(TOPIC, hesitant)
+        await c.join(TOPIC, beyond)
+        await connect(a, b)
+        await connect(c, b)
+        with trio.fail_after(PATIENCE):
+            await b.wait_for_peers(TOPIC, 1)
+        for data in (b"x:1", b"x:2", b"y:1"):
+            await a.publish(TOPIC, data)
+        await until_waiting(b, 3)
+        assert beyond.got == []
+        assert b.judge_again(TOPIC, b"nothing") == 0
+        hesitant.come.add(b"x")
+        assert b.judge_again(TOPIC, b"x") == 2
+        await beyond.wait_for(b"x:1", b"x:2")
+        await until_waiting(b, 1)
+        counts = b.statistics()
+        assert (counts.accepted, counts.waiting_dropped) == (2, 0)
+        assert b"y:1" not in beyond.got
+
+
+async def test_message_that_waits_is_known(network: Network) -> None:
+    hesitant = Hesitant()
+    async with network.open() as a, network.open(listen=False) as leaf:
+        await a.join(TOPIC, hesitant)
+        await connect(leaf, a)
+        for _ in range(3):
+            await leaf.publish(TOPIC, b"x:1")
+        with trio.fail_after(PATIENCE):
+            while a.statistics().received < 3:
+                await trio.sleep(0.01)
+        assert hesitant.asked == 1
+
+
+async def test_message_may_wait_again(network: Network) -> None:
+    hesitant = Hesitant()
+    async with network.open() as a, network.open(listen=False) as leaf:
+        await a.join(TOPIC, hesitant)
+        await connect(leaf, a)
+        await leaf.publish(TOPIC, b"x:1")
+        await until_waiting(a, 1)
+        for n in range(3):
+            assert a.judge_again(TOPIC, b"x") == 1
+            with trio.fail_after(PATIENCE):
+                while hesitant.asked < n + 2:
+                    await trio.sleep(0.01)
+            await until_waiting(a, 1)
+        hesitant.come.add(b"x")
+        assert a.judge_again(TOPIC, b"x") == 1
+        await hesitant.inbox.wait_for(b"x:1")
+
+
+async def test_waiting_on_one_topic_is_not_ended_on_another(network: Network) -> None:
+    one, two = Hesitant(), Hesitant()
+    async with network.open() as a, network.open(listen=False) as leaf:
+        await a.join(TOPIC, one)
+        await a.join(OTHER, two)
+        await connect(leaf, a)
+        with trio.fail_after(PATIENCE):
+            await leaf.wait_for_peers(OTHER, 1)
+        await leaf.publish(TOPIC, b"x:1")
+        await leaf.publish(OTHER, b"x:1")
+        await until_waiting(a, 2)
+        assert a.judge_again(OTHER, b"x") == 1
+
+
+async def test_publishing_does_not_wait_for_a_peer_that_reads_nothing(network: Network) -> None:
+    """Its validators are stuck, so its connection fills up; the other peer gets everything."""
+    inbox, stuck = Inbox(), trio.Event()
+
+    async def never(_: str, __: bytes) -> Decision:
+        await stuck.wait()
+        return Decision.IGNORE
+
+    async with (
+        network.open() as slow,
+        network.open() as quick,
+        network.open(listen=False) as source,
+    ):
+        await slow.join(TOPIC, never)
+        await quick.join(TOPIC, inbox)
+        await connect(source, slow)
+        await connect(source, quick, peers_of_one=2)
+        messages = [b"%d" % n + bytes(BUNDLE_MAX - 3) for n in range(100)]
+        for data in messages:
+            await source.publish(TOPIC, data)
+            await inbox.wait_for(data)
+        stuck.set()
+
+
+async def test_room_is_there_at_once_without_peers(network: Network) -> None:
+    async with network.open() as a:
+        with trio.fail_after(PATIENCE):
+            await a.wait_for_room(TOPIC)
+
+
+async def test_origin_of_a_peer_is_no_address(network: Network) -> None:
+    async with network.open() as a, network.open(listen=False) as leaf:
+        await leaf.dial(a.addrs[0])
+        assert b"127" not in leaf.origin(a.peer_id)
+        assert leaf.origin("nobody") == b""
 
 
 async def test_request_and_reply(network: Network) -> None:

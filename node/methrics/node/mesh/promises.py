@@ -37,11 +37,14 @@ class Promises:
         return content in self._open
 
     def offer(self, content: bytes, peer: Peer, now: float) -> bool:
-        """Note that `peer` has a content; return True if it must be asked for it now."""
+        """Note that `peer` has a content; return True if it must be asked for it now.
+
+        A peer that was asked and offers it again may have had no room for its answer. It is asked
+        again, with the others, when its promise is broken.
+        """
         promise = self._open.get(content)
         if promise is not None:
-            if peer.name not in promise.asked:
-                self._remember(promise.offers, peer)
+            self._remember(promise.offers, peer)
             return False
         if len(self._open) >= self._settings.promises_max or not self._may_ask(peer):
             return False
