@@ -190,6 +190,18 @@ def test_one_peer_is_asked_and_the_others_only_when_it_does_not_send() -> None:
     assert driver.offer("in0", wanted) == {wanted}
 
 
+def test_a_peer_that_offers_again_what_it_was_asked_for_is_asked_again() -> None:
+    """It may have had no room for its answer."""
+    driver = Driver()
+    driver.crowd(1)
+    [wanted] = ids(1)
+    assert driver.offer("in0", wanted) == {wanted}
+    driver.beat()
+    assert driver.offer("in0", wanted) == set()
+    driver.beat(2)
+    assert driver.asked("in0") == {wanted}
+
+
 def test_own_connections_and_good_scores_are_asked_first() -> None:
     driver = Driver()
     driver.crowd(3)

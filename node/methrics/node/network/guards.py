@@ -10,23 +10,31 @@ import logging
 
 import trio
 
+from methrics.node.mesh.rpc import Message
 from methrics.node.network.swarm import Handler, PeerId, Validator, Wait
 from methrics.schema.wire.verdict import Decision
 
 _log = logging.getLogger(__name__)
 
 
+def on_topic(topic: str, on: bytes) -> bytes:
+    """Return what the mesh calls `on`, so that waiting messages of two topics are kept apart."""
+    return topic.encode() + b"\0" + on
+
+
 async def run_validator(
-    validator: Validator, peer: PeerId, data: bytes, limit: float
+    validator: Validator, peer: PeerId, message: Message, limit: float
 ) -> Decision | Wait | None:
     """Return the validator's verdict, or None if it raised or took longer than `limit` seconds."""
+    size = len(message.data)
     with trio.move_on_after(limit):
         try:
-            return await validator(peer, data)
+            outcome = await validator(peer, message.data)
         except Exception:  # noqa: BLE001 - a process edge: see the module text
-            _log.exception("a validator failed on a message of %d bytes", len(data))
+            _log.exception("a validator failed on a message of %d bytes", size)
             return None
-    _log.warning("a validator took longer than %g s on a message of %d bytes", limit, len(data))
+        return Wait(on_topic(message.topic, outcome.on)) if isinstance(outcome, Wait) else outcome
+    _log.warning("a validator took longer than %g s on a message of %d bytes", limit, size)
     return None
 
 

@@ -29,7 +29,7 @@ from methrics.node.mesh.limits import MeshSettings
 from methrics.node.mesh.outcome import UNSEEN, Outcome
 from methrics.node.mesh.outputs import Dial, Drop, Judge, Send
 from methrics.node.mesh.rpc import Message, Rpc
-from methrics.node.network.guards import run_handler, run_validator
+from methrics.node.network.guards import on_topic, run_handler, run_validator
 from methrics.node.network.pulse import Pulse
 from methrics.node.network.swarm import (
     Body,
@@ -235,7 +235,7 @@ class MemorySwarm(Swarm):
         await trio.lowlevel.checkpoint()
 
     def judge_again(self, topic: str, on: bytes) -> int:
-        judged = self._mesh.again(on, trio.current_time())
+        judged = self._mesh.again(on_topic(topic, on), trio.current_time())
         self._act()
         return judged
 
@@ -392,7 +392,7 @@ class MemorySwarm(Swarm):
         outcome: Outcome = UNSEEN
         if validator is not None:
             answer = await run_validator(
-                validator, output.forwarder, output.message.data, _CALLBACK_TIME_MAX
+                validator, output.forwarder, output.message, _CALLBACK_TIME_MAX
             )
             if answer is None:
                 self._count("validator_errors")

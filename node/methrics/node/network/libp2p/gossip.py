@@ -30,6 +30,7 @@ from methrics.node.mesh.core import Mesh
 from methrics.node.mesh.outputs import Dial, Drop, Judge, Send
 from methrics.node.mesh.rpc import Rpc
 from methrics.node.mesh.wire import WireError, cost, decode, encode
+from methrics.node.network.guards import on_topic
 from methrics.node.network.libp2p.contain import contained
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.exchange import Exchange
@@ -43,7 +44,7 @@ from methrics.node.network.libp2p.sendqueue import Held
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.libp2p.signing import sign
 from methrics.node.network.libp2p.stream import Stream
-from methrics.node.network.libp2p.validation import Validation, on_topic
+from methrics.node.network.libp2p.validation import Validation
 from methrics.node.network.swarm import PeerId, Validator
 
 PROTOCOLS = (TProtocol("/meshsub/1.1.0"), TProtocol("/meshsub/1.0.0"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import trio
 
 from methrics.node.mesh.core import Mesh
-from methrics.node.mesh.outcome import UNSEEN, Outcome, Wait
+from methrics.node.mesh.outcome import UNSEEN, Outcome
 from methrics.node.mesh.outputs import Judge
 from methrics.node.network.guards import run_validator
 from methrics.node.network.libp2p.contain import contained
@@ -16,12 +16,6 @@ from methrics.node.network.libp2p.peer import Peer
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.libp2p.signing import validly_signed
 from methrics.node.network.swarm import Validator
-
-
-def on_topic(topic: str, on: bytes) -> bytes:
-    """Return what a message of a topic waits for, so that topics do not get into each other's
-    way."""
-    return topic.encode() + b"\0" + on
 
 
 class Validation:
@@ -79,7 +73,7 @@ class Validation:
         validator, limit = self.validators[judge.message.topic], self._settings.validator_time_max
         outcome: Outcome | None = None
         try:
-            outcome = await run_validator(validator, judge.forwarder, judge.message.data, limit)
+            outcome = await run_validator(validator, judge.forwarder, judge.message, limit)
             if outcome is None:
                 self._counters.validator_errors += 1
         finally:
@@ -88,7 +82,5 @@ class Validation:
             self._settle(judge, UNSEEN if outcome is None else outcome)
 
     def _settle(self, judge: Judge, outcome: Outcome) -> None:
-        if isinstance(outcome, Wait):
-            outcome = Wait(on_topic(judge.message.topic, outcome.on))
         self._mesh.verdict(judge.content, outcome, trio.current_time())
         self._dispatch()
