@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.listing import record_of
 
 import methrics.node
 from methrics.node.clock import ManualClock
@@ -26,7 +25,9 @@ from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import UnreachableError
-from methrics.schema.wire.envelope import Kind, split
+from methrics.schema.wire.envelope import Item, Kind, split
+from methrics.schema.wire.limits import LISTED_MAX, TIME_MAX
+from methrics.schema.wire.record import sign_record
 
 sys.path.insert(0, str(Path(__file__).parent))  # modules that several tests share
 
@@ -122,7 +123,8 @@ class Shop:
         self.clock = clock
         self.recorder = self.open()
         self.namespace = self.recorder.namespace
-        self.record = record_of(catalog, seed=bytes(32)).raw
+        self._records: list[Item] = []
+        self._listed: list[bytes] = []
 
     def open(self, **options: object) -> methrics.node.Recorder:
         options = {
@@ -133,6 +135,21 @@ class Shop:
             **options,
         }
         return methrics.node.open(self.catalog.raw, **options)  # type: ignore[arg-type]
+
+    def record(self) -> bytes:
+        """The record of the namespace, which lists the catalog and those before it."""
+        if self.catalog.id not in self._listed:
+            self._listed.append(self.catalog.id)
+            self._records.append(
+                sign_record(
+                    self._listed[-LISTED_MAX:],
+                    bytes(32),
+                    time=len(self._records),
+                    expires=TIME_MAX,
+                    previous=[one.id for one in self._records[-1:]],
+                )
+            )
+        return self._records[-1].raw
 
     def allow(self, *types: str, fields: Iterable[str] | None = None) -> None:
         """Writes the user's yes; every recorder reads it at once."""
@@ -175,7 +192,7 @@ class Post:
         return [raw for raw in self.sent if split(raw).kind is Kind.ERASURE]
 
     async def records(self, topic: str, known: Sequence[bytes]) -> list[tuple[bytes, ...]]:
-        return [(self.app.record,)]
+        return [(self.app.record(),)]
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         going = await outgoing.leave([item_id for item_id, _ in outgoing.items])

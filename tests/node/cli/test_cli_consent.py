@@ -136,6 +136,7 @@ def test_alone_it_shows_every_type_of_every_app_that_is_known(
         "since": None,
         "through": None,
         "changes": [],
+        "revoked": None,
     }
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.listing import listed_book
 
 import methrics.node
 from methrics.node.clock import ManualClock
@@ -28,8 +29,7 @@ from methrics.node.consent.way_back import way_back
 from methrics.node.paths import Paths
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, StoreError
-from methrics.schema.example import example_catalog
-from methrics.schema.judging.book import CatalogBook
+from methrics.schema.example import example_catalog, example_seed
 from methrics.schema.judging.judge import Accepted, judge
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ def test_the_example_is_a_report_that_every_node_takes(name: str) -> None:
     catalog = example_catalog()
     shown = example(catalog, catalog.types[name], now=NOW, seed=bytes(32), app_version="1.4.2")
     assert shown is not None
-    book = CatalogBook()
-    book.add(catalog)
-    verdict = judge(shown.raw, book, NOW)
+    verdict = judge(shown.raw, listed_book(catalog, seed=example_seed()), NOW)
     assert isinstance(verdict, Accepted), verdict.reason
     assert verdict.body == shown.report
     assert shown.report.time % 600 == 0
