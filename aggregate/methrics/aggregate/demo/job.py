@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from methrics.aggregate.demo.namespace import make_namespace
+from methrics.aggregate.demo.namespace import Namespace, make_namespace
 from methrics.aggregate.demo.processes import Child, DemoError, Fleet, quiet_environment
 from methrics.aggregate.parquet.export import directory_beside
 from methrics.aggregate.read.dataset import open_dataset
@@ -38,6 +38,9 @@ ARRIVE_TIME = 60.0
 
 LOOK = 0.5
 """Seconds between two reads of the aggregators' Parquet."""
+
+YEAR = 365 * DAY
+"""Seconds for which the demo's record is valid."""
 
 BATCH_WINDOW = "2s"
 """The relay's batch window; the default is 30 s."""
@@ -67,15 +70,18 @@ def run_job(folder: Path, *, apps: int, days: int, clock: Clock, say: Say, tick:
     Raises LocalError (DemoError for a process that failed) with one clear line.
     """
     claim(folder)
-    signed, catalog = make_namespace(folder)
+    now = clock.now()
+    own = make_namespace(folder, since=now - (days + 1) * DAY, until=now + YEAR)
     logs, env = folder / "logs", quiet_environment(folder / "home")
     with Fleet(logs, env, clock) as fleet:
         stores = (folder / "aggregator-a.duckdb", folder / "aggregator-b.duckdb")
-        first, first_at = _aggregator(fleet, "aggregator-a", signed, stores[0], ())
-        second, second_at = _aggregator(fleet, "aggregator-b", signed, stores[1], (first_at,))
-        relay, relay_at = _relay(fleet, signed, (first_at, second_at))
+        first, first_at = _aggregator(fleet, "aggregator-a", own, stores[0], ())
+        second, second_at = _aggregator(fleet, "aggregator-b", own, stores[1], (first_at,))
+        relay, relay_at = _relay(fleet, own, (first_at, second_at))
         say(f"two aggregators and a relay are up ({relay_at.partition('/p2p/')[0]})")
-        sent = _live(fleet, folder, signed, relay_at, apps=apps, days=days, clock=clock, tick=tick)
+        sent = _live(
+            fleet, folder, own.signed, relay_at, apps=apps, days=days, clock=clock, tick=tick
+        )
         say(f"{apps} apps sent {sent} reports through the relay")
         for child, store in ((first, stores[0]), (second, stores[1])):
             fleet.wait_until(
@@ -86,7 +92,7 @@ def run_job(folder: Path, *, apps: int, days: int, clock: Clock, say: Say, tick:
                 pause=LOOK,
             )
         fleet.stop([relay, first, second])
-    return Ran(folder, catalog, stores, sent, apps + 3)
+    return Ran(folder, own.catalog, stores, sent, apps + 3)
 
 
 def claim(folder: Path) -> None:
@@ -128,17 +134,21 @@ def _service(fleet: Fleet, name: str, arguments: list[str]) -> tuple[Child, str]
 
 
 def _aggregator(
-    fleet: Fleet, name: str, catalog: Path, store: Path, peers: tuple[str, ...]
+    fleet: Fleet, name: str, own: Namespace, store: Path, peers: tuple[str, ...]
 ) -> tuple[Child, str]:
-    arguments = ["aggregate", str(store), "--catalog", str(catalog), "--listen", LISTEN]
+    arguments = ["aggregate", str(store), *_given(own), "--listen", LISTEN]
     arguments += ["--export-every", "2s"]
     for peer in peers:
         arguments += ["--peer", peer]
     return _service(fleet, name, arguments)
 
 
-def _relay(fleet: Fleet, catalog: Path, peers: tuple[str, ...]) -> tuple[Child, str]:
-    arguments = ["relay", "--catalog", str(catalog), "--listen", LISTEN]
+def _given(own: Namespace) -> list[str]:
+    return ["--catalog", str(own.signed), "--record", str(own.record)]
+
+
+def _relay(fleet: Fleet, own: Namespace, peers: tuple[str, ...]) -> tuple[Child, str]:
+    arguments = ["relay", *_given(own), "--listen", LISTEN]
     arguments += ["--batch-window", BATCH_WINDOW, "--rest", "0s"]
     for peer in peers:
         arguments += ["--peer", peer]

@@ -1,14 +1,17 @@
-"""Makes the demo app's namespace: a new key, and a catalog derived from the example's."""
+"""Makes the demo app's namespace: a new key, a catalog derived from the example's, its record."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from methrics.node.cli.keyfile import make_key
+from methrics.node.cli.record_file import write_record
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.example import example_source
+from methrics.schema.wire.record import sign_record
 
 LABEL = "demo"
 
@@ -27,15 +30,26 @@ def demo_source() -> str:
     return text
 
 
-def make_namespace(folder: Path) -> tuple[Path, Catalog]:
-    """Write `namespace.key`, `demo.toml` and `demo.cbor` into `folder`.
+class Namespace(NamedTuple):
+    """The files of the demo's namespace, and its catalog."""
 
-    Returns the path of the signed catalog, and the catalog. Raises LocalError if a file cannot be
-    written.
+    signed: Path
+    record: Path
+    catalog: Catalog
+
+
+def make_namespace(folder: Path, *, since: int, until: int) -> Namespace:
+    """Write `namespace.key`, `demo.toml`, `demo.cbor` and `demo.record` into `folder`. The record
+    lists the catalog from `since` and is valid until `until` (Unix seconds).
+
+    Raises LocalError if a file cannot be written.
     """
     seed = make_key(folder / "namespace.key")
     text = demo_source()
     (folder / "demo.toml").write_text(text, "utf-8")
     signed = folder / "demo.cbor"
     signed.write_bytes(sign(parse_source(text), seed))
-    return signed, load(signed.read_bytes())
+    catalog = load(signed.read_bytes())
+    record = folder / "demo.record"
+    write_record(record, sign_record([catalog.id], seed, time=since, expires=until).raw)
+    return Namespace(signed, record, catalog)

@@ -16,17 +16,26 @@ from methrics.schema.wire.topic import parse_topic
 WARN = 30 * 86_400
 """Seconds before a record expires from which on `status` warns."""
 
-AGREED, DIFFER, NONE = "agreed", "differ", "none"
+AGREED, DIFFER, ALONE, NONE = "agreed", "differ", "one-relay", "none"
+UNANSWERED = "unanswered"
+
+_AGREEMENT = {
+    AGREED: "all relays that answered have the same",
+    DIFFER: "the relays have different records; publish again to all of them",
+    ALONE: ONE_RELAY,
+    NONE: "no relay has a record; make one with: methrics namespace publish",
+    UNANSWERED: "no relay answered",
+}
 
 
 def agreement(told: Sequence[Told]) -> str:
     """Returns `agreed` if all relays that answered have the same records, `one-relay` if only one
-    answered, `none` if none has a record, or else `differ`."""
+    answered, `none` if none has a record, `unanswered` if none answered, or else `differ`."""
     answers = [frozenset(one.raws) for one in told if one.topic]
     if not any(answers):
-        return NONE
+        return NONE if answers else UNANSWERED
     if len(answers) == 1:
-        return "one-relay"
+        return ALONE
     return AGREED if len(set(answers)) == 1 else DIFFER
 
 
@@ -35,11 +44,7 @@ def status_lines(told: Sequence[Told], topic: str, now: int) -> Iterator[str]:
     yield f"topic {topic}"
     for one in told:
         yield f"{one.addr}: {_held(one)}"
-    yield {
-        AGREED: "all relays that answered have the same",
-        DIFFER: "the relays have different records; publish again to all of them",
-        NONE: "no relay has a record; make one with: methrics namespace publish",
-    }.get(agreement(told), ONE_RELAY)
+    yield _AGREEMENT[agreement(told)]
     heads = _heads(told, topic)
     for item, record in heads:
         yield from _record_lines(item, record, now)
