@@ -18,7 +18,6 @@ from nacl.bindings import (
 )
 from vector_world import NOW, TIME, Scenario, World, malleable, seed
 
-from methrics.schema.wire.bundle import pack
 from methrics.schema.wire.codec import encode
 from methrics.schema.wire.envelope import split
 
@@ -52,6 +51,7 @@ def requests(w: World) -> Iterator[Scenario]:
     yield from _boxes(w)
     yield from _submissions(w)
     yield from _catalogs(w)
+    yield from _records(w)
     yield from _messages(w)
 
 
@@ -85,18 +85,29 @@ def _frames() -> Iterator[Scenario]:
 
 
 def _descriptions(w: World) -> Iterator[Scenario]:
-    for name, says, body, answered in (
-        ("request", "a valid request", b"\xa0", True),
-        ("request-key", "a request with a key in its map", b"\xa1\x61a\x01", False),
-        ("request-array", "an array as the request", b"\x80", False),
-        ("request-long", "a request with its empty map in two bytes", b"\xb8\x00", False),
-        ("request-empty", "a request of no bytes", b"", False),
+    said = {"box": RELAY_PUBLIC, "topics": [w.topic], "time": NOW, "life": LIFE}
+    listed = encode(said | {"records": [w.record()]})
+    about = encode({"topic": w.topic})
+    for name, says, body, reply in (
+        ("request", "a valid request", b"\xa0", encode(said)),
+        ("request-topic", "a request that names a topic", about, listed),
+        (
+            "request-topic-other",
+            "a request that names a topic which the relay does not carry",
+            encode({"topic": "/methrics/1/other-aaaaaaaaaaaaaaaa/cbor"}),
+            encode(said),
+        ),
+        ("request-topic-129", "a topic of 129 bytes", encode({"topic": "t" * 129}), b""),
+        ("request-topic-bytes", "a byte string as the topic", encode({"topic": b"t"}), b""),
+        ("request-topic-more", "a topic and an unknown key", encode({"topic": "t", "a": 1}), b""),
+        ("request-key", "a request with a key in its map", b"\xa1\x61a\x01", b""),
+        ("request-array", "an array as the request", b"\x80", b""),
+        ("request-long", "a request with its empty map in two bytes", b"\xb8\x00", b""),
+        ("request-empty", "a request of no bytes", b"", b""),
     ):
-        said = {"box": RELAY_PUBLIC, "topics": [w.topic], "time": NOW, "life": LIFE}
-        reply = encode(said) if answered else b""
         given = {"request": body, "now": NOW, "topics": [w.topic], "secret": RELAY_SECRET}
-        expect = {"result": "ok", "reply": reply}
-        yield f"describe-{name}", says, {**given, "life": LIFE, "expect": expect}
+        given |= {"records": ["ok-record"], "life": LIFE}
+        yield f"describe-{name}", says, {**given, "expect": {"result": "ok", "reply": reply}}
     good = {"box": RELAY_PUBLIC, "topics": [w.topic], "time": NOW, "life": LIFE}
     for name, says, change, result in (
         ("ok", "a valid description", {}, "ok"),
@@ -125,6 +136,15 @@ def _descriptions(w: World) -> Iterator[Scenario]:
         ("topics-256", "256 topics", {"topics": [f"{n:03}" for n in range(256)]}, "ok"),
         ("topics-257", "257 topics", {"topics": [f"{n:03}" for n in range(257)]}, "malformed"),
         ("more", "an unknown key", {"addrs": []}, "malformed"),
+        ("records-0", "an empty list of records", {"records": []}, "ok"),
+        ("records-4", "four records", {"records": [b"r"] * 4}, "ok"),
+        ("records-5", "five records", {"records": [b"r"] * 5}, "malformed"),
+        ("records-text", "text in place of a record", {"records": ["r"]}, "malformed"),
+        ("record-16384", "a record of 16,384 bytes", {"records": [bytes(16_384)]}, "ok"),
+        ("record-16385", "a record of 16,385 bytes", {"records": [bytes(16_385)]}, "malformed"),
+        ("again", "a hint to come back in 30 seconds", {"again": 30}, "ok"),
+        ("again-negative", "a hint of -1", {"again": -1}, "malformed"),
+        ("again-flag", "true as the hint", {"again": True}, "malformed"),
     ):
         said = good | change
         expect = {"result": result} | (said if result == "ok" else {})
@@ -165,18 +185,27 @@ def _lists() -> Iterator[Scenario]:
         wrong = isinstance(boxes, str)
         expect = {"result": boxes} if wrong else {"result": "ok", "boxes": boxes}
         yield f"boxes-{name}", says, {"request": body, "expect": expect}
-    for name, says, body, count, reasons in (
-        ("ok", "one answer for one box", b"\x81\x62ok", 1, ["ok"]),
-        ("two", "two answers for two boxes", encode(["quota", "late"]), 2, ["quota", "late"]),
-        ("fewer", "one answer for two boxes", b"\x81\x62ok", 2, None),
-        ("more", "two answers for one box", encode(["ok", "ok"]), 1, None),
-        ("unknown", "an answer that is not a reason code", encode(["fine"]), 1, None),
-        ("number", "a number in place of an answer", b"\x81\x00", 1, None),
-        ("text", "text in place of the array", b"\x62ok", 1, None),
-        ("empty", "a reply of no bytes", b"", 1, None),
+    for name, says, given, count, right in (
+        ("ok", "one answer for one box", {"answers": ["ok"]}, 1, True),
+        ("two", "two answers for two boxes", {"answers": ["quota", "late"]}, 2, True),
+        ("again", "a hint to come back", {"answers": ["quota"], "again": 60}, 1, True),
+        ("again-flag", "true as the hint", {"answers": ["quota"], "again": True}, 1, False),
+        ("again-negative", "a hint of -1", {"answers": ["quota"], "again": -1}, 1, False),
+        ("fewer", "one answer for two boxes", {"answers": ["ok"]}, 2, False),
+        ("more", "two answers for one box", {"answers": ["ok", "ok"]}, 1, False),
+        ("unknown", "an answer that is not a reason code", {"answers": ["fine"]}, 1, False),
+        ("number", "a number in place of an answer", {"answers": [0]}, 1, False),
+        ("text", "text in place of the array", {"answers": "ok"}, 1, False),
+        ("key", "an unknown key", {"answers": ["ok"], "peers": []}, 1, False),
+        ("none", "a map without answers", {"again": 60}, 1, False),
+        ("array", "an array in place of the map", ["ok"], 1, False),
     ):
-        expect = {"result": "none"} if reasons is None else {"result": "ok", "reasons": reasons}
-        yield f"answers-{name}", says, {"reply": body, "boxes": count, "expect": expect}
+        expect = {"result": "none"}
+        if right:
+            expect = {"result": "ok", "reasons": given["answers"], "again": given.get("again")}
+        yield f"answers-{name}", says, {"reply": encode(given), "boxes": count, "expect": expect}
+    nothing = {"reply": b"", "boxes": 1, "expect": {"result": "none"}}
+    yield "answers-empty", "a reply of no bytes", nothing
 
 
 def _boxes(w: World) -> Iterator[Scenario]:
@@ -292,9 +321,10 @@ def _submission(
         "now": NOW,
         "topics": [w.topic],
         "catalogs": catalogs,
+        "records": ["ok-record"],
         "secret": RELAY_SECRET,
         "request": body,
-        "expect": {"result": "ok", "reply": encode(reasons), "reasons": reasons},
+        "expect": {"result": "ok", "reply": encode({"answers": reasons}), "reasons": reasons},
     }
 
 
@@ -309,6 +339,24 @@ def _catalogs(w: World) -> Iterator[Scenario]:
     ):
         expect = {"result": "ok", "reply": reply}
         yield f"catalog-{name}", says, {"request": body, "catalogs": known, "expect": expect}
+
+
+def _records(w: World) -> Iterator[Scenario]:
+    """Requests of a topic's records to a node that has joined the topic."""
+    records = {name: raw for name, (_, raw) in w.records().items()}
+    first, one, other = "ok-record", "ok-record-revoked", "ok-record-empty"
+    older, newer = sorted((one, other), key=lambda name: split(records[name]).id)
+    fork = [records[newer], records[older]]
+    for name, says, topic, known, reply in (
+        ("one", "a topic with one record", w.topic, [first], [records[first]]),
+        ("newest", "a topic with two records", w.topic, [first, one], [records[one]]),
+        ("equivocation", "a topic with an equivocation", w.topic, [first, one, other], fork),
+        ("none", "a topic without a record", w.topic, [], []),
+        ("other-topic", "a topic that the node has not joined", "/methrics/1/o/cbor", [first], []),
+        ("empty", "a request of no bytes", "", [first], []),
+    ):
+        given = {"request": topic.encode(), "topics": [w.topic], "records": known}
+        yield f"record-{name}", says, {**given, "expect": {"result": "ok", "reply": encode(reply)}}
 
 
 def _field(number: int, value: bytes) -> bytes:
@@ -326,7 +374,7 @@ def _messages(w: World) -> Iterator[Scenario]:
     stranger = crypto_sign_seed_keypair(seed("another host"))[0]
     key = b"\x08\x01\x12\x20" + public
     peer = b"\x00\x24" + key
-    bundle = pack([w.report()])
+    bundle = w.bundle(w.report())
     topic = w.topic.encode()
     sequence = (1).to_bytes(8, "big")
 
@@ -370,7 +418,7 @@ def _messages(w: World) -> Iterator[Scenario]:
         (
             "data",
             "a message whose data was replaced after signing",
-            good.replace(bundle, pack([w.report(name="other")])),
+            good.replace(bundle, w.bundle(w.report(name="other"))),
         ),
         ("sequence", "a message with a sequence number of 7 bytes", message(number=bytes(7))),
         ("no-sequence", "a message without a sequence number", message(number=b"")),

@@ -10,8 +10,9 @@ from hashlib import sha256
 from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
 from methrics.schema.catalog.catalog import load
+from methrics.schema.wire.bundle import pack
 from methrics.schema.wire.codec import encode, head
-from methrics.schema.wire.envelope import CONTENT_TYPE, DOMAIN, Kind, seal, split
+from methrics.schema.wire.envelope import CONTENT_TYPE, DOMAIN, Kind, inner_hash, seal, split
 
 NOW = 1_800_000_000
 TIME = NOW - 600
@@ -54,7 +55,7 @@ ARTICLED = {
     "report": "a report",
     "erasure": "an erasure",
     "catalog": "a catalog",
-    "revocation": "a revocation",
+    "record": "a record",
     "announcement": "an announcement",
 }
 """Each kind of item with its article, for descriptions."""
@@ -116,6 +117,8 @@ class World:
     def __init__(self) -> None:
         self.catalog = seal(Kind.CATALOG, encode(CATALOG), seed("namespace"))
         self.catalog_id = split(self.catalog).id
+        other = CATALOG | {"contact": "https://example.org/other"}
+        self.other_catalog = seal(Kind.CATALOG, encode(other), seed("namespace"))
         self.topic = load(self.catalog).topic
 
     def body(self, **change: object) -> dict[str, object]:
@@ -132,15 +135,81 @@ class World:
         """An item signed by the namespace key."""
         return seal(kind, encode(body), seed(name))
 
-    def revocation(self, type: str = "ping", time: int = TIME) -> bytes:
-        """A signed revocation."""
-        body = {"type": type, "time": time, "reason": "no longer needed"}
-        return self.namespace(Kind.REVOCATION, body)
+    def listing(self, **change: object) -> dict[str, object]:
+        """The entry of the catalog in a record; None removes a key."""
+        body = {"catalog": self.catalog_id, "listed": TIME - 86_400 * 400} | change
+        return {key: value for key, value in body.items() if value is not None}
 
-    def erasure(self) -> bytes:
-        """The erasure of `report()`, signed by its own key."""
-        body = {"catalog": self.catalog_id, "report": split(self.report()).id, "time": TIME}
-        return seal(Kind.ERASURE, encode(body), seed("report"))
+    def record(self, **change: object) -> bytes:
+        """A signed record that lists the catalog, valid unless changed; None removes a key."""
+        body = {
+            "time": TIME - 86_400,
+            "expires": TIME + 86_400 * 90,
+            "previous": [],
+            "catalogs": [self.listing()],
+            "revoked": {},
+        }
+        said = {key: value for key, value in (body | change).items() if value is not None}
+        return self.namespace(Kind.RECORD, said)
+
+    def records(self) -> dict[str, tuple[str, bytes]]:
+        """Valid records that scenarios name as known: name -> (description, bytes)."""
+        first = self.record()
+        last = {"time": TIME - 600, "previous": [split(first).id]}
+        ping = {"ping": {"time": TIME, "reason": "no longer needed"}}
+        moved = {
+            "listed-within": (
+                "a catalog listed one second before the period of a report ends",
+                {"listed": TIME + 599},
+            ),
+            "listed-after": (
+                "a catalog listed when the period of a report has ended",
+                {"listed": TIME + 600},
+            ),
+            "delisted-at": ("a catalog delisted at the time of a report", {"delisted": TIME}),
+            "delisted-after": (
+                "a catalog delisted one second after the time of a report",
+                {"delisted": TIME + 1},
+            ),
+        }
+        found = {
+            "ok-record": ("the first record of a namespace, which lists its catalog", first),
+            "ok-record-revoked": (
+                "a later record, which revokes an event type",
+                self.record(**last, revoked=ping),
+            ),
+            "ok-record-revoked-empty": (
+                "a later record that lists nothing and revokes an event type",
+                self.record(catalogs=[], **last, revoked=ping),
+            ),
+            "ok-record-empty": (
+                "a later record that lists nothing",
+                self.record(catalogs=[], **last),
+            ),
+            "ok-record-expires-at": (
+                "a record that expires at the time of a report",
+                self.record(**last, expires=TIME),
+            ),
+            "ok-record-expires-after": (
+                "a record that expires one second after the time of a report",
+                self.record(**last, expires=TIME + 1),
+            ),
+        }
+        for name, (says, change) in moved.items():
+            listed = self.record(**last, catalogs=[self.listing(**change)])
+            found[f"ok-record-{name}"] = says, listed
+        return found
+
+    def erasure(self, **change: object) -> bytes:
+        """The erasure of `report()`, signed by its own key; None removes a key."""
+        inner = inner_hash(split(self.report()))
+        body = {"catalog": self.catalog_id, "inner": inner, "day": TIME // 86_400} | change
+        said = {key: value for key, value in body.items() if value is not None}
+        return seal(Kind.ERASURE, encode(said), seed("report"))
+
+    def bundle(self, *items: bytes) -> bytes:
+        """A bundle of items of the catalog."""
+        return pack(self.catalog_id, items)
 
     def announcement(self, **change: object) -> bytes:
         """A signed announcement; None removes a key."""

@@ -20,6 +20,7 @@ from vector_bytes import encoding, envelope, signature
 from vector_catalogs import catalogs
 from vector_content import accepted, circumstance, content
 from vector_points import points
+from vector_records import histories, records
 from vector_requests import requests
 from vector_world import NOW, Scenario, World
 
@@ -31,8 +32,11 @@ from methrics.schema.judging.judge import Accepted, Verdict, judge
 from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.envelope import split
 
-CATALOGS = {"ok-catalog": World().catalog}
+CATALOGS = {"ok-catalog": World().catalog, "ok-catalog-other": World().other_catalog}
 """The catalogs that a scenario starts with are in the vector of that name."""
+
+RECORDS = {name: raw for name, (_, raw) in World().records().items()}
+"""The records that a scenario starts with are in the vector of that name."""
 
 FOLDER = Path(__file__).resolve().parent.parent / "schema" / "vectors" / "v1"
 
@@ -46,12 +50,12 @@ Files = dict[str, dict[str, object]]
 def run(scenario: dict[str, object]) -> Verdict | BundleVerdict:
     """The verdict of this implementation on a vector (bytes in hex, as in the file)."""
     book, seen = CatalogBook(), Seen()
-    for name in scenario["catalogs"]:  # type: ignore[attr-defined]
-        book.add(load(CATALOGS[name]))
-    for raw in scenario["revocations"]:  # type: ignore[attr-defined]
-        verdict = judge(_bytes(raw), book, 0, live=False)
+    for name in scenario["records"]:  # type: ignore[attr-defined]
+        verdict = judge(RECORDS[name], book, 0, live=False)
         assert isinstance(verdict, Accepted)
         learn(verdict, book)
+    for name in scenario["catalogs"]:  # type: ignore[attr-defined]
+        book.add(load(CATALOGS[name]), given=True)
     for raw in scenario["seen"]:  # type: ignore[attr-defined]
         seen.add(split(_bytes(raw)))
     now, live, topic = scenario["now"], scenario["live"], scenario["topic"]
@@ -68,9 +72,18 @@ def expected(verdict: Verdict | BundleVerdict) -> dict[str, object]:
     if isinstance(verdict, BundleVerdict):
         result["accepted"] = [found.item.id.hex() for found in verdict.accepted]
         result["refused"] = [str(refusal.reason) for refusal in verdict.refused]
+        result["waits"] = _wait(verdict)
     elif verdict.item is not None:
         result |= {"id": verdict.item.id.hex(), "key": verdict.item.key.hex()}
     return result
+
+
+def _wait(verdict: BundleVerdict) -> str | None:
+    """What a bundle waits for: a catalog id in hex, or `record:` and a short key."""
+    wait = verdict.waits_for
+    if wait is None or wait == verdict.about:
+        return None if wait is None else wait.hex()
+    return wait.decode()
 
 
 def build() -> Files:
@@ -85,6 +98,7 @@ def build() -> Files:
         content,
         catalogs,
         circumstance,
+        records,
         bundles,
     )
     defaults: dict[str, object] = {
@@ -92,12 +106,14 @@ def build() -> Files:
         "live": True,
         "topic": None,
         "catalogs": ["ok-catalog"],
-        "revocations": [],
+        "records": ["ok-record"],
         "seen": [],
     }
     for group in groups:
+        # Catalogs are read from a file, so that no record has to list each of them.
+        own = {"live": False} if group is catalogs else {}
         for name, says, given in group(world):
-            scenario = {key: _hex(value) for key, value in (defaults | given).items()}
+            scenario = {key: _hex(value) for key, value in (defaults | own | given).items()}
             result = expected(run(scenario))
             if name in files or not name.startswith(f"{result['reason']}-"):
                 raise ValueError(f"{name} is a duplicate, or its reason is {result['reason']}")
@@ -113,6 +129,14 @@ def build_requests() -> Files:
             raise ValueError(f"{name} is a duplicate")
         files[name] = {"says": says, **{key: _hex(value) for key, value in given.items()}}
     return files
+
+
+def build_histories() -> Files:
+    """All files of the folder `records`: name to content."""
+    return {
+        name: {"says": says, **{key: _hex(value) for key, value in given.items()}}
+        for name, says, given in histories(World())
+    }
 
 
 def build_lists() -> dict[str, str]:
@@ -153,12 +177,14 @@ def main() -> int:
     write = parser.parse_args().write
     made = {f"v1/{name}.json": _text(file) for name, file in build().items()}
     made |= {f"v1/requests/{name}.json": _text(file) for name, file in build_requests().items()}
+    made |= {f"v1/records/{name}.json": _text(file) for name, file in build_histories().items()}
     made |= build_lists()
     top = FOLDER.parent
     paths = [*FOLDER.rglob("*.json"), *top.glob("*.txt")]
     found = {path.relative_to(top).as_posix(): path.read_text() for path in paths}
     if write:
-        (FOLDER / "requests").mkdir(parents=True, exist_ok=True)
+        for folder in ("requests", "records"):
+            (FOLDER / folder).mkdir(parents=True, exist_ok=True)
         for name in found.keys() - made.keys():
             (top / name).unlink()
         for name, text in made.items():

@@ -156,7 +156,7 @@ def _of_catalog(catalog: Catalog, items: Sequence[bytes], context: _Context) -> 
         if verdict.reason is Reason.UNLISTED and context.live:
             outdated = outdated or _outdated(verdict.item, catalog, context.book)
     if outdated:
-        return _waiting(Reason.UNLISTED, about, short_key(catalog.key), refused)
+        return _waiting(Reason.UNLISTED, about, short_key(catalog.key))
     fresh = []
     for one in accepted.values():
         if seen.add(one.item):
