@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import { budgetedReports, distinctReports, largestReport } from './budget.mjs'
 import { ascends, isArray, isDistinct, isLine, isName, readField } from './fields.mjs'
-import { demandKeys, isId, isInteger } from './shape.mjs'
+import { ADDRESS, demandKeys, isId, isInteger } from './shape.mjs'
 import { demand } from './verdict.mjs'
 
 const LABEL = /^[a-z][a-z0-9-]{0,31}$/
@@ -13,7 +13,6 @@ const CHARTS = ['line', 'bar', 'stack', 'funnel', 'table']
 const LONGEST = 31622400n
 const REPORT_MAX = 1024
 const BITS_MAX = 28n
-const ADDRESS = /^https:\/\/[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(\/[A-Za-z0-9._~/?=&%+#-]*)?$/
 
 const offSchema = (condition, detail) => demand(condition, 'off-schema', detail)
 const demandInteger = (value, least, most) => offSchema(isInteger(value, least, most), 'M004, M005')

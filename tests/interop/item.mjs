@@ -7,9 +7,9 @@ import { isInteger } from './shape.mjs'
 import { demand } from './verdict.mjs'
 
 export const KINDS = new Map([
-  [65001n, 'report'], [65002n, 'erasure'], [65003n, 'catalog'], [65004n, 'revocation'], [65005n, 'announcement']
+  [65001n, 'report'], [65002n, 'erasure'], [65003n, 'catalog'], [65004n, 'record'], [65005n, 'announcement']
 ])
-const LIMITS = { report: 1024, erasure: 4096, revocation: 4096, announcement: 4096, catalog: 65536 }
+const LIMITS = { report: 1024, erasure: 4096, record: 16384, announcement: 4096, catalog: 65536 }
 const ITEM_MAX = 65536
 const [ALGORITHM, CONTENT_TYPE, KEY] = [1n, 3n, 4n]
 const EDDSA = -8n
@@ -40,7 +40,7 @@ function readHeader (bytes) {
 /**
  * Reads the layout of an item: step 1 of section 7 but for the payload.
  *
- * Returns { kind, key, work, payload, signature, signed, id }; work is undefined without a stamp.
+ * Returns { kind, key, work, payload, signature, signed, id, raw }; work is undefined without a stamp.
  * Throws a Refusal `oversize`, `malformed` or `unknown-kind`.
  */
 export function readItem (bytes) {
@@ -58,9 +58,17 @@ export function readItem (bytes) {
   demand(kind !== undefined, 'unknown-kind')
   demand(bytes.length <= LIMITS[kind], 'oversize')
   const signed = signedBytes(protectedHeader, payload)
-  const id = createHash('sha256').update(signed).digest()
-  return { kind, key, work, payload, signature, signed, id }
+  const id = kind === 'report' ? reportId(key, innerHash(signature, payload)) : sha256(signed)
+  return { kind, key, work, payload, signature, signed, id, raw: bytes }
 }
+
+const sha256 = (...parts) => parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest()
+
+/** The hash that an erasure shows of its report. */
+export const innerHash = (signature, payload) => sha256(signature, payload)
+
+/** The id of the report that a key signed and that has this inner hash. */
+export const reportId = (key, inner) => sha256(key, inner)
 
 /** Step 6 of section 7. */
 export function checkSignature ({ signature, signed, key }) {
@@ -69,9 +77,9 @@ export function checkSignature ({ signature, signed, key }) {
   demand(false, 'forged')
 }
 
-/** How many zero bits the id starts with. */
-export function zeroBits (id) {
-  const bits = BigInt('0x' + hex(id)).toString(2)
+/** How many zero bits the SHA-256 of the signed bytes starts with. */
+export function zeroBits ({ signed }) {
+  const bits = BigInt('0x' + hex(sha256(signed))).toString(2)
   return bits === '0' ? 256 : 256 - bits.length
 }
 

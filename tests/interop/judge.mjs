@@ -7,50 +7,91 @@ import { readPayload } from './payload.mjs'
 import { Refusal, demand } from './verdict.mjs'
 
 const AHEAD = 300n
-const SIGNED_BY_NAMESPACE = ['catalog', 'revocation', 'announcement']
+const DAY = 86400n
+const SIGNED_BY_NAMESPACE = ['catalog', 'record', 'announcement']
 
-/** The catalogs and revocations that a node knows. */
+/** The catalogs and records that a node knows. */
 export class Book {
   catalogs = new Map() // by id in hex: { key, topic, types }
-  revocations = new Map() // by namespace key in hex and type: the earliest time
+  records = new Map() // by namespace key in hex: [{ id, body, raw }], in the order of arrival
 
-  /** A book that knows no more than this one and may learn more by itself. */
-  copy () {
-    const book = new Book()
-    book.catalogs = new Map(this.catalogs)
-    book.revocations = new Map(this.revocations)
-    return book
-  }
-
-  /** Lets an accepted catalog or revocation take effect. */
+  /** Lets an accepted catalog or record take effect. */
   add ({ item, body }) {
     if (item.kind === 'catalog') {
       this.catalogs.set(hex(item.id), { key: item.key, topic: topicOf(body.label, item.key), types: body.types })
-    } else if (item.kind === 'revocation') {
-      const name = `${hex(item.key)} ${body.type}`
-      const before = this.revocations.get(name)
-      if (before === undefined || body.time < before) this.revocations.set(name, body.time)
+    } else if (item.kind === 'record') {
+      const known = this.#recordsOf(item.key).filter(({ id }) => !id.equals(item.id))
+      this.records.set(hex(item.key), [...known, { id: item.id, body, raw: item.raw }])
     }
+  }
+
+  #recordsOf (key) {
+    return this.records.get(hex(key)) ?? []
   }
 
   catalog (id) {
     return this.catalogs.get(hex(id))
   }
 
-  knowsNamespace (key) {
-    return [...this.catalogs.values()].some((catalog) => Buffer.compare(catalog.key, key) === 0)
+  /** The newest record of a namespace key: { id, body, raw }, or undefined. */
+  newest (key) {
+    return this.#recordsOf(key).toSorted(byRank).at(-1)
   }
 
-  isRevoked (key, type, time) {
-    const since = this.revocations.get(`${hex(key)} ${type}`)
-    return since !== undefined && time >= since
+  /** The newest record of every key with this short key. */
+  newestOf (shortKey) {
+    const keys = [...this.records.keys()].map((digits) => Buffer.from(digits, 'hex'))
+    return keys.filter((key) => shortKeyOfKey(key) === shortKey).map((key) => this.newest(key))
+  }
+
+  everListed (key, catalog) {
+    return this.#recordsOf(key).some(({ body }) => listingIn(body, catalog) !== undefined)
+  }
+
+  /** The records of a key that no other one names as previous, newest first. */
+  heads (key) {
+    const records = this.#recordsOf(key)
+    return records.filter(({ id }) => !records.some(({ body }) => names(body, id))).toSorted(byRank).reverse()
+  }
+
+  /** The oldest two records of a key that prove an equivocation, the older first, or null. */
+  proof (key) {
+    const records = this.#recordsOf(key).toSorted(byRank)
+    for (const [i, older] of records.entries()) {
+      for (const [k, newer] of records.entries()) {
+        if (k <= i || !conflict(older, newer)) continue
+        const healed = records.slice(k + 1).some(({ body }) => names(body, older.id) && names(body, newer.id))
+        if (!healed) return [older, newer]
+      }
+    }
+    return null
   }
 }
 
-const shortKeyOf = (topic) => topic.slice(0, -'/cbor'.length).split('-').at(-1)
+const byRank = (one, other) => Number(one.body.time - other.body.time) || Buffer.compare(one.id, other.id)
+const names = (body, id) => body.previous.some((one) => Buffer.compare(one, id) === 0)
+
+function conflict (one, other) {
+  if (names(one.body, other.id) || names(other.body, one.id)) return false
+  const [few, many] = [one.body.previous, other.body.previous]
+  return few.some((id) => names(other.body, id)) || few.length + many.length === 0
+}
+
+/** The entry of a catalog in the body of a record, or undefined. */
+export const listingIn = (body, catalog) =>
+  body?.listings.find((listing) => Buffer.compare(listing.catalog, catalog) === 0)
+
+function isListedAt (body, catalog, time, resolution) {
+  const listing = listingIn(body, catalog)
+  if (listing === undefined || time >= body.expires) return false
+  return time + resolution > listing.listed && (listing.delisted === undefined || time < listing.delisted)
+}
+
+export const shortKeyOfKey = (key) => shortKeyOf(topicOf('any', key))
+export const shortKeyOf = (topic) => topic.slice(0, -'/cbor'.length).split('-').at(-1)
 
 function checkNamespace (key, topics) {
-  const shortKey = shortKeyOf(topicOf('any', key))
+  const shortKey = shortKeyOfKey(key)
   demand(topics === null || topics.some((topic) => shortKeyOf(topic) === shortKey), 'foreign', 'another namespace')
 }
 
@@ -85,14 +126,20 @@ function checkReportNow (report, type, catalog, { now, live, book }) {
   demand(report.time < type.expires, 'expired')
   if (live) demand(report.time <= now + AHEAD, 'early')
   if (live) demand(now - report.time <= type.lateness, 'late')
-  demand(!book.isRevoked(catalog.key, report.type, report.time), 'revoked')
+  const record = book.newest(catalog.key)?.body
+  const listed = live
+    ? isListedAt(record, report.catalog, report.time, type.resolution)
+    : book.everListed(catalog.key, report.catalog)
+  demand(listed, 'unlisted')
+  const revoked = record.revocations.get(report.type)
+  demand(revoked === undefined || report.time < revoked, 'revoked')
 }
 
 function judgeReport (item, body, situation) {
   const catalog = knownCatalog(item, body, situation)
   const type = checkFit(body, catalog)
   if (type.work === 0n) demand(item.work === undefined, 'off-schema', 'a needless work stamp')
-  else demand(item.work !== undefined && zeroBits(item.id) >= type.work, 'no-work')
+  else demand(item.work !== undefined && zeroBits(item) >= type.work, 'no-work')
   checkSignature(item)
   checkReportNow(body, type, catalog, situation)
 }
@@ -100,7 +147,7 @@ function judgeReport (item, body, situation) {
 function judgeErasure (item, body, situation) {
   knownCatalog(item, body, situation)
   checkSignature(item)
-  demand(!situation.live || body.time <= situation.now + AHEAD, 'early')
+  demand(!situation.live || body.day * DAY <= situation.now + AHEAD, 'early')
 }
 
 /** Step 3: the catalog that a report or an erasure names. */
@@ -114,9 +161,16 @@ function knownCatalog (item, body, { topics, book }) {
   return catalog
 }
 
-function judgeNotice (item, body, { now, live, book }) {
-  demand(book.knowsNamespace(item.key), 'unknown-catalog')
-  if (item.kind !== 'announcement' || !live) return
+function judgeCatalog (item, body, { live, book }) {
+  if (live) demand(listingIn(book.newest(item.key)?.body, item.id) !== undefined, 'unlisted')
+}
+
+function judgeRecord (item, body, { now, live }) {
+  demand(!live || body.time <= now + AHEAD, 'early')
+}
+
+function judgeAnnouncement (item, body, { now, live }) {
+  if (!live) return
   demand(body.time <= now + AHEAD, 'early')
   demand(now < body.expires, 'expired')
 }
@@ -124,9 +178,9 @@ function judgeNotice (item, body, { now, live, book }) {
 const JUDGES = {
   report: judgeReport,
   erasure: judgeErasure,
-  catalog: () => {},
-  revocation: judgeNotice,
-  announcement: judgeNotice
+  catalog: judgeCatalog,
+  record: judgeRecord,
+  announcement: judgeAnnouncement
 }
 
 /** Judges an item that `readItem` returned. Returns its body or throws a Refusal. */

@@ -1,6 +1,6 @@
 // Payloads but catalogs: schema/SPEC.md, section 3. Each reader takes decoded CBOR and returns a plain object.
 
-import { demandKeys, isId, isInteger, isPlainText } from './shape.mjs'
+import { ADDRESS, demandKeys, isId, isInteger, isPlainText } from './shape.mjs'
 import { demand } from './verdict.mjs'
 
 const LAST_SECOND = 253402300799n
@@ -8,6 +8,7 @@ const TICK = 600n
 const DAY = 86400n
 const MOST_ENTRIES = 8
 const MOST_VALUES = 32
+const NAME = /^[a-z][a-z0-9_]{0,31}$/
 
 const malformed = (condition, detail) => demand(condition, 'malformed', detail)
 const isSeconds = (value) => isInteger(value, 0n, LAST_SECOND)
@@ -40,19 +41,48 @@ function readReport (map) {
 }
 
 function readErasure (map) {
-  demandKeys(map, ['catalog', 'report', 'time'], [], 'malformed')
-  const { catalog, report, time } = Object.fromEntries(map)
-  malformed(isId(catalog) && isId(report) && isSeconds(time), 'erasure')
-  demandRounded(time)
-  return { catalog, report, time }
+  demandKeys(map, ['catalog', 'inner', 'day'], [], 'malformed')
+  const { catalog, inner, day } = Object.fromEntries(map)
+  malformed(isId(catalog) && isId(inner) && isInteger(day, 0n, LAST_SECOND / DAY), 'erasure')
+  return { catalog, inner, day }
 }
 
-function readRevocation (map) {
-  demandKeys(map, ['type', 'time', 'reason'], [], 'malformed')
-  const { type, time, reason } = Object.fromEntries(map)
-  malformed(isText(type, 64) && isSeconds(time) && isText(reason, 200, 0), 'revocation')
-  demandRounded(time)
-  return { type, time, reason }
+/** Whether every byte string is greater than the one before. */
+const ascend = (ids) => ids.every((id, i) => i === 0 || Buffer.compare(ids[i - 1], id) < 0)
+
+function readListing (map) {
+  demandKeys(map, ['catalog', 'listed'], ['delisted'], 'malformed')
+  const { catalog, listed, delisted } = Object.fromEntries(map)
+  malformed(isId(catalog) && isSeconds(listed), 'listing')
+  malformed(delisted === undefined || (isSeconds(delisted) && delisted > listed), 'delisted')
+  return { catalog, listed, delisted }
+}
+
+function readRevoked ([name, map]) {
+  malformed(NAME.test(name), 'name')
+  demandKeys(map, ['time', 'reason'], [], 'malformed')
+  const { time, reason } = Object.fromEntries(map)
+  malformed(isSeconds(time) && isText(reason, 200), 'revocation')
+  return [name, time]
+}
+
+const isArrayOf = (value, most, test) => Array.isArray(value) && value.length <= most && value.every(test)
+
+function readRecord (map) {
+  malformed(map instanceof Map, 'no map')
+  const { time, expires, previous, catalogs, revoked, next, issuers, results } = Object.fromEntries(map)
+  malformed(isSeconds(time) && isSeconds(expires) && expires > time, 'times')
+  malformed(isArrayOf(previous, 4, isId) && ascend(previous), 'previous')
+  malformed(isArrayOf(catalogs, 32, () => true), 'catalogs')
+  const listings = catalogs.map(readListing)
+  malformed(ascend(listings.map(({ catalog }) => catalog)), 'catalogs')
+  malformed(revoked instanceof Map && revoked.size <= 256, 'revoked')
+  const revocations = new Map([...revoked].map(readRevoked))
+  malformed(next === undefined || isId(next), 'next')
+  malformed(issuers === undefined || isArrayOf(issuers, 8, isId), 'issuers')
+  malformed(results === undefined || (isText(results, 200) && ADDRESS.test(results)), 'results')
+  demandRounded(...revocations.values())
+  return { time, expires, previous, listings, revocations }
 }
 
 function isNews (entry) {
@@ -86,7 +116,7 @@ function readAnnouncement (map) {
   return { time, expires }
 }
 
-const READERS = { report: readReport, erasure: readErasure, revocation: readRevocation, announcement: readAnnouncement }
+const READERS = { report: readReport, erasure: readErasure, record: readRecord, announcement: readAnnouncement }
 
 /** The payload of a kind but `catalog`; a Refusal `malformed`, `off-schema` or `unrounded` if it breaks a rule. */
 export function readPayload (kind, value) {

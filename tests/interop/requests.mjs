@@ -5,7 +5,7 @@ import { encode } from './cbor.mjs'
 import { FrameReader } from './frame.mjs'
 import { hex } from './item.mjs'
 import { readMessage } from './message.mjs'
-import { answer, describe, readAnswers, readBoxes, readDescription } from './relay.mjs'
+import { answer, describe, readAnswers, readBoxes, readDescription, recordsOf } from './relay.mjs'
 import { bytesOf, situationOf } from './vectors.mjs'
 import { Refusal } from './verdict.mjs'
 
@@ -17,14 +17,16 @@ function frame ({ stream, limit }) {
   return reader.body === null ? NONE : { body: hex(reader.body) }
 }
 
-function describeVector ({ request, secret, topics, now, life }) {
-  const boxKey = boxKeyOf(bytesOf(secret))
-  return { reply: hex(describe(bytesOf(request), { boxKey, topics, time: now, life })) }
+function describeVector ({ request, secret, topics, now, life, records }, vectors) {
+  const [boxKey, { book }] = [boxKeyOf(bytesOf(secret)), knowing({ records }, vectors)]
+  return { reply: hex(describe(bytesOf(request), { boxKey, topics, time: now, life, book })) }
 }
 
 function description ({ reply }) {
-  const { box, topics, time, life } = readDescription(bytesOf(reply))
-  return { box: hex(box), topics, time: Number(time), life: Number(life) }
+  const { box, topics, time, life, records, again } = readDescription(bytesOf(reply))
+  const optional = { records: records?.map(hex), again: again === undefined ? undefined : Number(again) }
+  const given = Object.entries(optional).filter(([, value]) => value !== undefined)
+  return { box: hex(box), topics, time: Number(time), life: Number(life), ...Object.fromEntries(given) }
 }
 
 function boxes ({ request }) {
@@ -32,8 +34,8 @@ function boxes ({ request }) {
 }
 
 function answers ({ reply, boxes: count }) {
-  const reasons = readAnswers(bytesOf(reply), count)
-  return reasons === null ? NONE : { reasons }
+  const read = readAnswers(bytesOf(reply), count)
+  return read === null ? NONE : { reasons: read.reasons, again: read.again === undefined ? null : Number(read.again) }
 }
 
 /** Opens the box; where the vector gives e, sealing the item again has to give the same bytes. */
@@ -47,13 +49,21 @@ function box ({ box: given, secret, public: boxKey, ephemeral }) {
   return { item: hex(item) }
 }
 
-const catalogBytes = (names, vectors) => names.map((name) => bytesOf(vectors.get(name).bytes))
+/** What a node knows that knows the items of these vectors. */
+function knowing ({ now = 0, catalogs = [], records = [] }, vectors) {
+  const bytes = (names) => names.map((name) => bytesOf(vectors.get(name).bytes))
+  return situationOf({ now, live: true, topic: null, catalogs: bytes(catalogs), records: bytes(records), seen: [] })
+}
 
-function submit ({ request, secret, topics, catalogs, now }, vectors) {
-  const known = catalogBytes(catalogs, vectors)
-  const situation = situationOf({ now, live: true, topic: null, catalogs: known, revocations: [], seen: [] })
-  const reasons = answer(bytesOf(request), bytesOf(secret), { ...situation, topics })
-  return { reply: hex(encode(reasons)), reasons }
+function submit ({ request, secret, topics, ...known }, vectors) {
+  const reasons = answer(bytesOf(request), bytesOf(secret), { ...knowing(known, vectors), topics })
+  return { reply: hex(encode(new Map([['answers', reasons]]))), reasons }
+}
+
+function record ({ request, topics, records }, vectors) {
+  const topic = bytesOf(request).toString()
+  const { book } = knowing({ records }, vectors)
+  return { reply: hex(encode(topics.includes(topic) ? recordsOf(book, topic) : [])) }
 }
 
 function catalog ({ request, catalogs }, vectors) {
@@ -68,7 +78,7 @@ function message ({ message: bytes }) {
   return { topic: read.topic, data: hex(read.data), from: hex(read.from), id: hex(read.id) }
 }
 
-const KINDS = { frame, describe: describeVector, description, boxes, answers, box, submit, catalog, message }
+const KINDS = { frame, describe: describeVector, description, boxes, answers, box, submit, catalog, record, message }
 
 /** The outcome of a vector in the words of its `expect`; `vectors` are those of items. */
 export function outcome (name, vector, vectors) {

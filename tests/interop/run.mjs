@@ -1,14 +1,16 @@
 // Judges every vector of a folder and prints each verdict as a line of JSON: {name, verdict, expected, agrees}.
 //
-// Usage: node run.mjs VECTORS_DIR [requests | flips [MOST]]
+// Usage: node run.mjs VECTORS_DIR [requests | records | flips [MOST]]
 // With `requests`, the vectors of streams and messages below the folder are run instead, and `verdict` is the outcome.
+// With `records`, the histories of records below the folder are read, in the given order and in reverse.
 // With `flips`, every vector whose name starts with `ok-` is judged with any one byte of it changed instead, at MOST
 // places of each at most, and the lines are {name, places, accepted: places where the changed bytes were accepted}.
 
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { outcome } from './requests.mjs'
-import { bytesOf, readVectors, situationOfVector, verdictOn } from './vectors.mjs'
+import { hex, readItem } from './item.mjs'
+import { bytesOf, readVectors, situationOf, situationOfVector, verdictOn } from './vectors.mjs'
 
 const [folder, mode, most = '128'] = process.argv.slice(2)
 const vectors = readVectors(folder)
@@ -40,6 +42,15 @@ function judgeVector (name, vector, mode) {
   return compared(name, verdictOn(bytes, isBundle, situation), vector.expect)
 }
 
+/** What a node knows of the one namespace whose records it got in this order. */
+function known (records) {
+  const { book } = situationOf({ now: 0, live: false, topic: null, catalogs: [], records, seen: [] })
+  const key = readItem(records[0]).key
+  const ids = (found) => found.map(({ id }) => hex(id))
+  const proof = book.proof(key)
+  return { newest: hex(book.newest(key).id), heads: ids(book.heads(key)), proof: proof && ids(proof) }
+}
+
 function compared (name, verdict, expected) {
   return { name, verdict, expected, agrees: isDeepStrictEqual(verdict, expected) }
 }
@@ -47,6 +58,10 @@ function compared (name, verdict, expected) {
 if (mode === 'requests') {
   for (const [name, vector] of readVectors(join(folder, 'requests'))) {
     say(compared(name, outcome(name, vector, vectors), vector.expect))
+  }
+} else if (mode === 'records') {
+  for (const [name, { records, expect }] of readVectors(join(folder, 'records'))) {
+    for (const order of [records, records.toReversed()]) say(compared(name, known(order.map(bytesOf)), expect))
   }
 } else {
   for (const [name, vector] of vectors) {

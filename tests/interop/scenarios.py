@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from random import Random
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.interop.signatures import again, by_hand, header, unusual
 from methrics.schema.catalog.regions import COUNTRIES, LANGUAGES
 from methrics.schema.wire.envelope import split, zero_bits
 
-REPORT, ERASURE, CATALOG, REVOCATION, ANNOUNCEMENT = range(1, 6)
+REPORT, ERASURE, CATALOG, RECORD, ANNOUNCEMENT = range(1, 6)
 DAY = 86_400
 WORK_MAX = 6
 """Bits of work stamps that a test can afford."""
@@ -54,18 +55,18 @@ class Generator:
         time = self._time(one, rng.choice(list(one.content["types"].values())))
         made = [self._item(one, time) for _ in range(rng.choice([1, 1, 1, 2, 5]))]
         known = [n.raw for n in self.namespaces if n is one and not chance(rng, SELDOM)]
-        revocations = [self._in_force(one, time)] if known and chance(rng, 0.2) else []
+        records = [self._in_force(one, time) for _ in range(rng.choice([0, 1, 1, 1, 1, 2, 3]))]
         seen = [raw for raw, valid in made if valid and chance(rng, 0.2)]
         if len(made) == 1 and chance(rng, 0.8):
             subject = {"bytes": made[0][0].hex()}
         else:
-            subject = {"bundle": self._bundle([raw for raw, _ in made]).hex()}
+            subject = {"bundle": self._bundle(one, [raw for raw, _ in made]).hex()}
         return {
             "now": time + self._distance(),
             "live": chance(rng, 0.7),
             "topic": self._topic(one),
             "catalogs": [raw.hex() for raw in known],
-            "revocations": [raw.hex() for raw in revocations],
+            "records": [raw.hex() for raw in records],
             "seen": [raw.hex() for raw in seen],
             **subject,
         }
@@ -86,21 +87,26 @@ class Generator:
         time = self.rng.choice([end - step, end, self.rng.randrange(1_700_000_000, 1_900_000_000)])
         return max(0, time // step * step + self.rng.choice([0] * 9 + [600]))
 
-    def _bundle(self, items: list[bytes]) -> bytes:
+    def _bundle(self, one: Namespace, items: list[bytes]) -> bytes:
+        """A bundle of the items: as one of their kinds should be, or any."""
         rng = self.rng
         if chance(rng, 0.2):
             again, at = rng.choice(items), rng.randrange(len(items) + 1)
             items = [*items[:at], again, *items[at:]]
-        if chance(rng, 0.2):
-            items = [rng.choice(self.namespaces).raw, *items]
-        raw = encoded(items)
-        return damaged(rng, raw) if chance(rng, 0.2) else raw
+        if chance(rng, 0.7):
+            parts = [raw for raw in items if _names_catalog(raw)]
+            items = parts or items[:1]
+        about = one.id if _names_catalog(items[0]) else b""
+        if chance(rng, SELDOM):
+            about = rng.choice([b"", bytes(31), bytes(32), rng.choice(self.namespaces).id])
+        raw = encoded([about, *items])
+        return damaged(rng, raw) if chance(rng, 0.15) else raw
 
     def _item(self, one: Namespace, time: int) -> tuple[bytes, bool]:
         """The bytes of an item, and whether one that came before can be the same."""
         make = self.rng.choice([
             self._report, self._report, self._report, self._erasure, self._catalog,
-            self._revocation, self._announcement,
+            self._record, self._announcement,
         ])  # fmt: skip
         return make(one, time)
 
@@ -139,12 +145,12 @@ class Generator:
         return {numbers.get(key, key): value for key, value in changed.items()}
 
     def _stamped(self, headers: dict[Any, Any], payload: bytes, seed: bytes) -> bytes:
-        """With the first nonce that makes the id start with enough zero bits, or nearly enough."""
+        """With the first nonce that gives enough zero bits, or nearly enough."""
         nonce = 0
         wanted = self.rng.choice([WORK_MAX, WORK_MAX, WORK_MAX - 1])
         while True:
             raw = by_hand({**headers, "work": nonce}, payload, seed)
-            if zero_bits(split(raw).id) >= wanted:
+            if zero_bits(sha256(split(raw).signed).digest()) >= wanted:
                 return raw
             nonce += 1
 
@@ -202,7 +208,7 @@ class Generator:
                 return rng.choice([*field["values"], "other"])
 
     def _erasure(self, one: Namespace, time: int) -> tuple[bytes, bool]:
-        body = {"catalog": one.id, "report": self.rng.randbytes(32), "time": time}
+        body = {"catalog": one.id, "inner": self.rng.randbytes(32), "day": time // DAY}
         return self._finished(ERASURE, body, self.rng.randbytes(32))
 
     def _catalog(self, one: Namespace, time: int) -> tuple[bytes, bool]:
@@ -253,20 +259,41 @@ class Generator:
         return changed
 
     def _in_force(self, one: Namespace, time: int) -> bytes:
-        """A revocation of about that time that is known beforehand."""
+        """A record of about that time that is known beforehand."""
         key = bytes(SigningKey(one.seed).verify_key)
-        body = self._revocation_body(one, time)
-        return by_hand(header(REVOCATION, key), encoded(body), one.seed)
+        body = self._record_body(one, time)
+        return by_hand(header(RECORD, key), encoded(body), one.seed)
 
-    def _revocation(self, one: Namespace, time: int) -> tuple[bytes, bool]:
-        return self._finished(REVOCATION, self._revocation_body(one, time), one.seed)
+    def _record(self, one: Namespace, time: int) -> tuple[bytes, bool]:
+        return self._finished(RECORD, self._record_body(one, time), one.seed)
 
-    def _revocation_body(self, one: Namespace, time: int) -> dict[str, Any]:
-        return {
-            "type": self.rng.choice(list(one.content["types"])),
-            "time": max(0, time // 600 * 600 + self.rng.choice([-600, 0, 600])),
-            "reason": self.rng.choice(["", "A reason.", "z" * 200]),
+    def _record_body(self, one: Namespace, time: int) -> dict[str, Any]:
+        rng = self.rng
+        near = [time + distance for distance in (-DAY, -600, -1, 0, 1, 599, 600, 601, DAY)]
+        listing: dict[str, Any] = {"catalog": one.id, "listed": rng.choice([0, 0, 0, *near])}
+        if chance(rng, 0.2):
+            listing["delisted"] = max(listing["listed"] + 1, rng.choice(near))
+        others = [{"catalog": rng.randbytes(32), "listed": time} for _ in range(rng.randrange(3))]
+        listed = [listing, *others] if chance(rng, 0.9) else others
+        start = max(0, rng.choice([0, time - DAY, time - 1, time, time + 1]))
+        body: dict[str, Any] = {
+            "time": start,
+            "expires": max(start + 1, rng.choice([time, time + 1, *[time + 500 * DAY] * 6])),
+            "previous": sorted(rng.randbytes(32) for _ in range(rng.choice([0, 1, 1, 2, 4]))),
+            "catalogs": sorted(listed, key=lambda entry: entry["catalog"]),
+            "revoked": {},
         }
+        if chance(rng, 0.3):
+            name = rng.choice(list(one.content["types"]))
+            since = max(0, time // 600 * 600 + rng.choice([-600, 0, 600]))
+            body["revoked"][name] = {"time": since, "reason": rng.choice(["A reason.", "z" * 200])}
+        optional: dict[str, Any] = {
+            "next": rng.randbytes(32),
+            "issuers": [rng.randbytes(32)] * rng.randint(0, 8),
+            "results": "https://example.org/results",
+            "later": [True],
+        }
+        return body | {key: value for key, value in optional.items() if chance(rng, SELDOM)}
 
     def _announcement(self, one: Namespace, time: int) -> tuple[bytes, bool]:
         rng = self.rng
@@ -283,3 +310,8 @@ class Generator:
         }
         body |= {key: value for key, value in optional.items() if chance(rng, OFTEN)}
         return self._finished(ANNOUNCEMENT, body, one.seed)
+
+
+def _names_catalog(raw: bytes) -> bool:
+    """Whether the bytes look like a report or an erasure."""
+    return raw[8:10] in (b"\xfd\xe9", b"\xfd\xea")

@@ -2,6 +2,9 @@
 
 import { demand } from './verdict.mjs'
 
+/** The form of an address: section 4. */
+export const ADDRESS = /^https:\/\/[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(\/[A-Za-z0-9._~/?=&%+#-]*)?$/
+
 export const UINT_MAX = 2n ** 64n - 1n
 
 const BARRED = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/u

@@ -31,6 +31,13 @@ def test_javascript_reads_and_answers_every_request_as_expected(program: Path) -
     assert {line["name"]: line["verdict"] for line in lines} == expected(VECTORS / "requests")
 
 
+def test_javascript_knows_the_same_records_whatever_their_order(program: Path) -> None:
+    lines = run(program, "run.mjs", str(VECTORS), "records")
+    right = expected(VECTORS / "records")
+    assert len(lines) == 2 * len(right)
+    assert [line for line in lines if line["verdict"] != right[line["name"]]] == []
+
+
 def test_javascript_accepts_no_vector_with_one_byte_changed(program: Path) -> None:
     lines = run(program, "run.mjs", str(VECTORS), "flips", str(PLACES))
     assert len(lines) == len(list(VECTORS.glob("ok-*.json")))

@@ -22,14 +22,14 @@ export function bytesOf (given) {
   return Buffer.concat(given.flatMap((digits, i) => i % 2 ? [] : [Buffer.from(digits.repeat(given[i + 1]), 'hex')]))
 }
 
-/** What a node knows and when it judges: `catalogs`, `revocations` and `seen` are the bytes of items known beforehand. */
-export function situationOf ({ now, live, topic, catalogs, revocations, seen }) {
+/** What a node knows and when it judges: `catalogs`, `records` and `seen` are the bytes of items known beforehand. */
+export function situationOf ({ now, live, topic, catalogs, records, seen }) {
   const book = new Book()
   for (const bytes of catalogs) {
     const item = readItem(bytes)
     book.add({ item, body: readCatalog(decode(item.payload)) })
   }
-  for (const bytes of revocations) {
+  for (const bytes of records) {
     const item = readItem(bytes)
     book.add({ item, body: readPayload(item.kind, decode(item.payload)) })
   }
@@ -43,7 +43,7 @@ export function situationOfVector (vector, vectors) {
   return situationOf({
     ...vector,
     catalogs: vector.catalogs.map((name) => bytesOf(vectors.get(name).bytes)),
-    revocations: vector.revocations.map(bytesOf),
+    records: vector.records.map((name) => bytesOf(vectors.get(name).bytes)),
     seen: vector.seen.map(bytesOf)
   })
 }
@@ -51,8 +51,8 @@ export function situationOfVector (vector, vectors) {
 /** The verdict on bytes, in the words of a vector's `expect`. */
 export function verdictOn (bytes, isBundle, situation) {
   if (isBundle) {
-    const { reason, accepted, refused } = judgeBundle(bytes, situation, situation.seen)
-    return { decision: decision(reason), reason, accepted: accepted.map(({ id }) => hex(id)), refused }
+    const { reason, accepted, refused, waits } = judgeBundle(bytes, situation, situation.seen)
+    return { decision: decision(reason), reason, accepted: accepted.map(({ id }) => hex(id)), refused, waits }
   }
   const { reason, item } = judge(bytes, situation)
   const named = item === null ? {} : { id: hex(item.id), key: hex(item.key) }

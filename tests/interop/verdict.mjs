@@ -3,7 +3,7 @@
 const DECISIONS = {
   ACCEPT: ['ok'],
   REJECT: ['oversize', 'malformed', 'bad-key', 'forged', 'off-schema', 'empty', 'unrounded', 'no-work', 'foreign'],
-  IGNORE: ['duplicate', 'early', 'late', 'unknown-kind', 'unknown-catalog', 'erased', 'revoked', 'expired', 'quota']
+  IGNORE: ['duplicate', 'early', 'late', 'unknown-kind', 'unknown-catalog', 'unlisted', 'erased', 'revoked', 'expired', 'quota']
 }
 
 const decisionOf = new Map(
