@@ -25,7 +25,7 @@ from methrics.node.publish.publisher import PublisherSettings, run_publisher
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, Route
 from methrics.node.record.recorder import Recorder
 from methrics.node.record.settings import RecorderSettings
-from methrics.schema.catalog.catalog import load, sign
+from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 
 EXAMPLE = Path(methrics.schema.__file__).parent / "example" / "example.toml"
@@ -56,6 +56,8 @@ class Wire:
         self.fates = list(fates)
         self.reason = reason
         self.outgoing: list[Outgoing] = []
+        self.again = 0
+        """Seconds for which a relay wants to be left alone."""
         self.opened = 0
         self.relays: list[tuple[bytes, ...]] = [(RECORD.raw,)]
         """For each relay that answers, its records."""
@@ -76,7 +78,7 @@ class Wire:
         items = tuple(item for item in outgoing.items if item[0] in going)
         self.outgoing.append(replace(outgoing, items=items))
         fate = self.fates.pop(0) if self.fates else Fate.ACKNOWLEDGED
-        return {item_id: Outcome(fate, self.reason) for item_id in going}
+        return {item_id: Outcome(fate, self.reason, self.again) for item_id in going}
 
     def open(self) -> AbstractAsyncContextManager[Route]:
         @asynccontextmanager
@@ -90,7 +92,8 @@ class Wire:
 class Person:
     """Someone with an app: a home, a clock, consent and an outbox."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, catalog: Catalog = CATALOG) -> None:
+        self.catalog = catalog
         self.paths: Paths = user_paths(home)
         self.clock = DayClock()
         self.passes: list[PassResult] = []
@@ -103,7 +106,7 @@ class Person:
 
     def record(self, type_name: str = "heartbeat", **values: object) -> bool:
         settings = RecorderSettings(publisher="none", strict=True)
-        with Recorder(CATALOG, self.paths, settings, clock=self.clock) as recorder:
+        with Recorder(self.catalog, self.paths, settings, clock=self.clock) as recorder:
             return recorder.record(type_name, **(values or {"os": "linux"}))
 
     @property
