@@ -49,6 +49,7 @@ def load(file: Path, text: str) -> list[tuple[Any, ...]]:
             for one in views.fitting(data._shapes(), of=[read("odd", text)])
             if one.name == "host_odd"
         ]
+        data._make(view.sql.view)
         view.check(data.connection)
         return data.connection.sql(view.sql.view).fetchall()
 
@@ -84,8 +85,9 @@ def test_attack_a_view_that_would_show_what_is_not_declared(
 
 def test_every_file_that_ships_keeps_the_rules_and_is_tried_here(file: Path) -> None:
     with open_dataset(file) as data:
-        shipped = {view.template.name for view in data._views.values()}
+        shipped = {view.template.name for view in data._views.values() if not view.exact}
         for view in data._views.values():
+            data._make(view.sql.view)
             view.check(data.connection)
     assert shipped == {template.name for template in views.templates()}
 

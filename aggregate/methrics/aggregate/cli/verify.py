@@ -58,6 +58,7 @@ def _bar() -> Progress:
 def _print_json(found: Verification) -> None:
     mismatches = [{"table": one.table, "n": one.n, "what": one.what} for one in found.mismatches]
     counts = {
+        "records": found.records,
         "catalogs": found.catalogs,
         "reports": found.reports,
         "notices": found.notices,
@@ -74,6 +75,7 @@ def _print_words(found: Verification) -> None:
         click.echo(f"… and {found.wrong - PRINTED_MAX} more")
     checked = (
         f"{counted(found.reports, 'report')}, {counted(found.catalogs, 'catalog')}, "
+        f"{counted(found.records, 'record')}, "
         f"{counted(found.erasures, 'erasure')} and {counted(found.notices, 'notice')}"
     )
     if found.ok:

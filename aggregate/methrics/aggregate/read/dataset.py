@@ -197,7 +197,7 @@ class Dataset(TablesAndViews):
         tables = set(
             self.tables()
         )  # if an event type is called heartbeat_dau, its table hides the view of that name
-        found = views.fitting(self._shapes(), fields)
+        found = [*views.fitting(self._shapes(), fields), *views.facts()]
         self._views = {view.full: view for view in found if view.full not in tables}
         for view in self._views.values():
             self._unmade.setdefault(view.name.lower(), []).append(view)
@@ -250,12 +250,14 @@ class Dataset(TablesAndViews):
 
     def footnote(self, view: str) -> str:
         """Explain in a sentence how `view` (a full name) rounds, and how many groups it omits."""
-        if self.floor == 1:
+        if self.floor == 1 or self._views[view].exact:
             return "Every count is shown as it is."
         with translated_query_errors():
-            found = self._con.execute(self._views[view].sql.hidden).fetchone()
-        hidden = found[0] if found else 0
-        left = "no group is" if hidden == 0 else f"{hidden} group{'s are' if hidden > 1 else ' is'}"
+            hidden = self._views[view].sql.hidden
+            self._make(hidden)
+            found = self._con.execute(hidden).fetchone()
+        count = found[0] if found else 0
+        left = "no group is" if count == 0 else f"{count} group{'s are' if count > 1 else ' is'}"
         return (
             f"Counts are rounded down to multiples of {self.floor}, and other figures are computed "
             f"from them; {left} left out for being smaller."

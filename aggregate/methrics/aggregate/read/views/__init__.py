@@ -23,6 +23,9 @@ number of its values. The line lists which fields fit:
 - `randomized`: fields under randomized response, which fit no other word but `any`;
 - `any`: every field. Fields that the node fills in for counting fit only this word;
 - `whole`: the query is repeated once more for all reports, with an empty field name and value.
+
+The files in the folder `facts` are single queries over what namespaces say in public. They count no
+reports, so nothing in them is rounded or left out.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from methrics.aggregate.read.views.template import (
     check,
     compose,
     read,
+    tables_read,
 )
 from methrics.aggregate.store.duck import Connection, literal
 
@@ -51,9 +55,14 @@ __all__ = [
     "TypeShape",
     "View",
     "ViewError",
+    "facts",
     "fitting",
     "templates",
 ]
+
+
+FACT_TABLES = frozenset({"record", "listing", "revoked", "catalog"})
+"""The only tables that a file in the folder `facts` may read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,8 @@ class View:
     name: str
     template: Template
     sql: Composed
+    exact: bool = False
+    """Whether the view shows every number as it is, whatever the floor."""
 
     @property
     def full(self) -> str:
@@ -102,7 +113,10 @@ class View:
 
     def check(self, con: Connection) -> None:
         """Raise ViewError unless the file keeps the rules of `template`."""
-        check(con, self.template, self.sql)
+        if not self.exact:
+            check(con, self.template, self.sql)
+        elif more := tables_read(con, self.sql.view) - FACT_TABLES:
+            raise ViewError(f"{self.name}: it reads {', '.join(sorted(more))}")
 
 
 @cache
@@ -114,6 +128,25 @@ def templates() -> tuple[Template, ...]:
         for file in found
         if file.name.endswith(".sql")
     )
+
+
+@cache
+def facts() -> tuple[View, ...]:
+    """Read the files in the folder `facts`, in order of their names."""
+    found = sorted((files(__name__) / "facts").iterdir(), key=lambda file: file.name)
+    return tuple(
+        _fact(file.name.removesuffix(".sql"), file.read_text("utf-8"))
+        for file in found
+        if file.name.endswith(".sql")
+    )
+
+
+def _fact(name: str, text: str) -> View:
+    lines = text.splitlines()
+    says = " ".join(line.removeprefix("--").strip() for line in lines if line.startswith("--"))
+    sql = "\n".join(line for line in lines if not line.startswith("--"))
+    template = Template(name, says, None, None, {}, None, "", sql)
+    return View("main", name, template, Composed(sql, "", sql, "SELECT 0"), exact=True)
 
 
 def fitting(

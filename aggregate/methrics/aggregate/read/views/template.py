@@ -232,7 +232,7 @@ def check(con: Connection, template: Template, sql: Composed) -> None:
     if sorted(counted) != sorted(declared):
         odd = ", ".join(sorted(set(counted) ^ set(declared)))
         raise ViewError(f"{template.name}: {odd}: declared and counted are not the same columns")
-    more = _read_by(con, sql.result) - RESULT_READS
+    more = tables_read(con, sql.result) - RESULT_READS
     if more:
         raise ViewError(f"{template.name}: the second query reads {', '.join(sorted(more))}")
     for column, type_name in _columns(con, sql.view):
@@ -240,7 +240,7 @@ def check(con: Connection, template: Template, sql: Composed) -> None:
             raise ViewError(f"{template.name}: the number {column} is not declared")
 
 
-def _read_by(con: Connection, sql: str) -> set[str]:
+def tables_read(con: Connection, sql: str) -> set[str]:
     """Return the tables and table functions that `sql` reads, without common table expressions that
     `sql` defines itself."""
     row = con.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()

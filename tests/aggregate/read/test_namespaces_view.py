@@ -1,0 +1,99 @@
+"""The views of what namespaces say in public: `namespaces` and `namespace_changes`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aggregate_making as making
+import pytest
+
+from methrics.aggregate.parquet.export import Exporter, directory_beside
+from methrics.aggregate.read import views
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.views import facts
+from methrics.aggregate.store.duck import memory
+from methrics.aggregate.store.store import Store
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.envelope import split
+
+NOW, DAY = making.NOW, making.DAY
+OLD = making.catalog()
+NEW = making.catalog(extra=making.MORE_FIELDS, previous=OLD)
+OTHER = making.catalog(label="other", key=making.seed("other"))
+FIRST = making.record(OLD, time=NOW - 900)
+SECOND = making.record(
+    OLD,
+    NEW,
+    time=NOW - 800,
+    previous=[split(FIRST).id],
+    delisted={OLD.id: NOW + 30 * DAY},
+    revoked={"clicks": NOW - 7200},
+)
+TWICE = making.record(NEW, time=NOW - 700, previous=[split(FIRST).id])
+HEALED = making.record(NEW, time=NOW - 600, previous=[split(SECOND).id, split(TWICE).id])
+
+
+def opened(path: Path, *records: bytes) -> list[tuple[object, ...]]:
+    with Store(path) as store:
+        store.commit(making.batch([FIRST, OLD.raw, *records], CatalogBook()))
+        Exporter(store.cursor(), directory_beside(path)).export(store.tables, NOW)
+    with open_dataset(path) as file, open_dataset(directory_beside(path)) as parquet:
+        query = (
+            "SELECT live_catalogs, ever_listed, revoked_types, records, changes, equivocation "
+            "FROM namespaces"
+        )
+        assert file.rows(query) == parquet.rows(query)
+        assert "as it is" in file.footnote("namespaces")
+        return file.rows(query)
+
+
+def test_each_namespace_has_a_row_with_its_newest_record(tmp_path: Path) -> None:
+    assert opened(tmp_path / "a.duckdb", SECOND) == [(2, 2, 1, 2, 1, False)]
+
+
+def test_the_same_list_again_is_no_change(tmp_path: Path) -> None:
+    again = making.record(OLD, time=NOW - 500, previous=[split(FIRST).id])
+    assert opened(tmp_path / "a.duckdb", again) == [(1, 1, 0, 2, 0, False)]
+
+
+def test_equivocation_is_shown_until_a_later_record_names_both(tmp_path: Path) -> None:
+    assert opened(tmp_path / "a.duckdb", TWICE, SECOND)[0][-1] is True
+    assert opened(tmp_path / "b.duckdb", HEALED, TWICE, SECOND)[0][-1] is False
+
+
+def test_every_change_of_the_list_is_shown_with_its_time(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.duckdb") as store:
+        raws = [FIRST, OLD.raw, SECOND, TWICE, HEALED]
+        store.commit(making.batch(raws, CatalogBook()))
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        found = dataset.rows(
+            f"SELECT epoch(record_time)::INT - {NOW}, change, what[:16], "
+            f"epoch(since)::BIGINT - {NOW}, note FROM namespace_changes"
+        )
+    old, new = OLD.id.hex()[:16], NEW.id.hex()[:16]
+    assert found == [
+        (-900, "listed", old, -NOW, None),
+        (-800, "delisted", old, 30 * DAY, None),
+        (-800, "listed", new, -NOW, None),
+        (-800, "revoked", "clicks", -7200, "testing"),
+        (-700, "contradicts", split(SECOND).id.hex()[:16], None, "healed"),
+        (-700, "dropped", old, None, None),
+        (-700, "restored", "clicks", None, None),
+    ]
+
+
+def test_a_namespace_without_a_catalog_in_the_file_is_shown_by_its_key(tmp_path: Path) -> None:
+    with Store(tmp_path / "a.duckdb") as store:
+        store.commit(making.batch([making.record(OTHER), OLD.raw], CatalogBook()))
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert dataset.rows("SELECT label, key FROM namespaces") == [
+            ("", OTHER.key.hex()),
+            ("test", OLD.key.hex()),
+        ]
+
+
+def test_facts_read_no_reports() -> None:
+    assert [view.name for view in facts()] == ["namespace_changes", "namespaces"]
+    odd = views._fact("odd", "-- Says.\nSELECT count(*) FROM item")
+    with pytest.raises(views.ViewError, match="reads item"):
+        odd.check(memory())
