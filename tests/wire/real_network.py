@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -11,12 +12,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.listing import record_of
+
 from methrics.aggregate.read.dataset import open_dataset
+from methrics.schema.catalog.catalog import load
 from methrics.schema.errors import StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 PLUGIN = EXAMPLES / "pytest_plugin"
+EXAMPLES_SEED = hashlib.sha256(b"the published key of the examples").digest()
+"""The seed of the key that signs the examples, as in docs/examples/sign.py."""
 
 LISTEN = "/ip4/127.0.0.1/tcp/0"
 ADDRESS = re.compile(r"/ip4/127\.0\.0\.1/tcp/\d+/p2p/\w+")
@@ -84,19 +90,26 @@ class Service:
 
 
 class RealNetwork:
-    """`relay` takes reports of `catalogs`; what it publishes is stored in `file`."""
+    """`relay` takes reports of `catalogs`, which a record of the key of `seed` lists; what it
+    publishes is stored in `file`."""
 
-    def __init__(self, folder: Path, catalogs: Sequence[Path] | None = None) -> None:
+    def __init__(
+        self, folder: Path, catalogs: Sequence[Path] | None = None, seed: bytes = EXAMPLES_SEED
+    ) -> None:
         self._folder = folder
         self._catalogs = catalogs or (
             EXAMPLES / "app.cbor",
             PLUGIN / "pytest_census" / "catalog.cbor",
         )
+        listed = [load(path.read_bytes()) for path in self._catalogs]
+        self._record = folder / "catalogs.record"
+        self._record.write_bytes(record_of(*listed, seed=seed).raw)
         self.file = folder / "collected.duckdb"
         self._services: list[Service] = []
 
     def __enter__(self) -> RealNetwork:
         known = [part for path in self._catalogs for part in ("--catalog", str(path))]
+        known += ["--record", str(self._record)]
         try:
             collecting = [str(self.file), "--export-every", "0.5s", *known]
             self._services.append(Service(self._folder, "aggregate", collecting))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import os
 import re
@@ -19,7 +18,7 @@ from pathlib import Path
 import pytest
 import trio
 from embedded import NAMESPACE, Running, home, receipts, running, waiting
-from real_network import EXAMPLES
+from real_network import EXAMPLES, EXAMPLES_SEED
 from tests.listing import record_of
 from tests.needed import need
 
@@ -36,7 +35,6 @@ from methrics.schema.catalog.catalog import load
 pytestmark = pytest.mark.wire
 
 CATALOG = load((EXAMPLES / "app.cbor").read_bytes())
-SEED = hashlib.sha256(b"the published key of the examples").digest()
 PROGRAM = EXAMPLES / "settings_page.py"
 
 
@@ -46,7 +44,7 @@ class Taking:
     name = "relay"
 
     async def records(self, topic: str, known: Sequence[bytes]) -> list[tuple[bytes, ...]]:
-        return [(record_of(CATALOG, seed=SEED).raw,)]
+        return [(record_of(CATALOG, seed=EXAMPLES_SEED).raw,)]
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         going = await outgoing.leave([item_id for item_id, _ in outgoing.items])

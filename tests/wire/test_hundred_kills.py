@@ -181,7 +181,7 @@ def test_kpi_7_a_hundred_kills(tmp_path: Path) -> None:
     (tmp_path / "killed.cbor").write_bytes(RAW)
     homes = [Home(tmp_path, number) for number in range(HOMES)]
     with (
-        RealNetwork(tmp_path, [tmp_path / "killed.cbor"]) as network,
+        RealNetwork(tmp_path, [tmp_path / "killed.cbor"], b"k" * 32) as network,
         hosting(tmp_path / "killed.cbor") as publishers,
         hosting(tmp_path / "killed.cbor") as recorders,
     ):

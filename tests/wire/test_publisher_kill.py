@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from tests.listing import listed_book
 
 from methrics.node.clock import Clock, ManualClock
 from methrics.node.consent.ledger import grant
@@ -121,8 +122,7 @@ class Collector:
 
 @asynccontextmanager
 async def relay_and_collector() -> AsyncIterator[tuple[str, Collector]]:
-    book = CatalogBook({CATALOG.topic})
-    book.add(CATALOG)
+    book = listed_book(CATALOG, seed=b"k" * 32, topics={CATALOG.topic})
     collector = Collector(book)
     listen = ["/ip4/127.0.0.1/tcp/0"]
     settings = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(batch_window=0.3, rest=0))
@@ -134,7 +134,7 @@ async def relay_and_collector() -> AsyncIterator[tuple[str, Collector]]:
         await nursery.start(
             lambda task_status: run_relay(
                 swarm,
-                CatalogBook({CATALOG.topic}),
+                listed_book(CATALOG, seed=b"k" * 32, topics={CATALOG.topic}),
                 settings,
                 clock=Clock(),
                 rng=random.Random(1),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from publish_making import BASE, LONG, NAMESPACE, TOPIC, Person
+from publish_making import BASE, LONG, NAMESPACE, RECORD, TOPIC, Person
 
 from methrics.node.clock import ManualClock
 from methrics.node.consent.ledger import grant
@@ -41,14 +41,15 @@ class Relay:
     async def describe(self, _peer: PeerId, _body: bytes) -> bytes:
         self.asked.set()
         await self.answer.wait()
-        return submit.encode_description(submit.Description(self.key.public, (TOPIC,), 1, 3600))
+        description = submit.Description(self.key.public, (TOPIC,), 1, 3600, (RECORD.raw,))
+        return submit.encode_description(description)
 
     async def submit(self, _peer: PeerId, body: bytes) -> bytes:
         boxes = submit.decode_request(body)
         self.boxes += len(boxes)
         self.handed.set()
         await self.finish.wait()
-        return submit.encode_reply([Reason.OK] * len(boxes))
+        return submit.encode_reply(submit.Reply((Reason.OK,) * len(boxes)))
 
 
 @asynccontextmanager

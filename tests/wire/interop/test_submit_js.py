@@ -14,7 +14,7 @@ from tests.interop import javascript
 
 import methrics.schema
 from methrics.node.clock import Clock
-from methrics.schema import example_catalog
+from methrics.schema import example_catalog, example_seed
 
 HERE = Path(__file__).parent
 SIGNED = Path(methrics.schema.__file__).parent / "example" / "example.cbor"
@@ -33,7 +33,7 @@ def test_report_from_javascript_goes_through_a_relay_into_the_store(
     submitter: Path, tmp_path: Path
 ) -> None:
     values = {"os": "linux", "daily": True}
-    with RealNetwork(tmp_path, [SIGNED]) as network:
+    with RealNetwork(tmp_path, [SIGNED], example_seed()) as network:
         (printed,) = javascript.run(
             submitter,
             "submit.mjs",
