@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import trio
-from tests.attacks.mux import Mux, Stream
+from tests.attacks.mux import GONE, Mux, Stream
 from tests.attacks.secure import Identity, Wire, field_of, secured, varint
 
 from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
@@ -156,10 +156,11 @@ async def stranger(
     identity = identity or Identity()
     wire = await tcp(addr, source)
     async with wire.stream:
-        mux = Mux(await secured(wire, identity))
+        with trio.fail_after(10):
+            mux = Mux(await secured(wire, identity))
+            reader = await mux.start()
         peer = Peer(mux, identity)
         peer.reads = reads
-        reader = await mux.start()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(mux.run, reader, nursery)
             try:
@@ -169,10 +170,17 @@ async def stranger(
 
 
 @contextlib.asynccontextmanager
-async def strangers(addr: str, count: int, *, reads: bool = True) -> AsyncIterator[list[Peer]]:
-    """Many peers with keys of their own, connected to one victim."""
+async def strangers(
+    addr: str, count: int, *, reads: bool = True, source: str = HOSTILE
+) -> AsyncIterator[list[Peer]]:
+    """Many peers with keys of their own; fewer than `count`, if the victim refuses some."""
     async with contextlib.AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(stranger(addr, reads=reads)) for _ in range(count)]
+        peers: list[Peer] = []
+        for _ in range(count):
+            with contextlib.suppress(*GONE, trio.TooSlowError):
+                connecting = stranger(addr, reads=reads, source=source)
+                peers.append(await stack.enter_async_context(connecting))
+        yield peers
 
 
 async def until_dropped(peer: Peer, seconds: float = 60) -> None:

@@ -25,8 +25,8 @@ async def test_attack_three_hundred_idle_connections(tmp_path: Path) -> None:
         silent = await stack.enter_async_context(strangers(s.relay_addr, 150))
         await s.submit(30)
         await s.until_stored()
-        assert sum(peer.connected for peer in silent) < 300
-    assert s.swarm("connections") >= 0
+        assert silent
+        assert s.relay.descriptors < 400
 
 
 async def test_attack_forty_peers_at_a_byte_a_second(tmp_path: Path) -> None:
@@ -48,34 +48,31 @@ async def test_attack_forty_peers_at_a_byte_a_second(tmp_path: Path) -> None:
     assert s.swarm("requests_refused") > 0
 
 
-async def fill(peer: Peer, key: bytes, said: list[str]) -> None:
+async def fill(peer: Peer, said: list[str]) -> None:
     """Hand in reports until the relay takes no more."""
-    for _ in range(8):
-        items = world.reports(45)
-        with contextlib.suppress(*GONE):
-            said += await world.hand_in(peer, items)
-        if "quota" in said[-45:]:
-            return
+    with contextlib.suppress(*GONE):
+        for _ in range(30):
+            answers = await world.hand_in(peer, world.reports(45))
+            said += answers
+            if "quota" in answers:
+                return
 
 
 async def test_attack_filling_ones_own_share(tmp_path: Path) -> None:
-    """Strangers of one network fill what a relay gives one network. People elsewhere are taken, and
-    no report leaves before its time because of the crowd."""
-    options = world.given(tmp_path)
-    victim = relay(tmp_path, *options, name="resting", rest="1h")
+    """Strangers hand in reports until they are refused. People are taken all the same, and no
+    report leaves before its time because of the crowd."""
+    victim = relay(tmp_path, *world.given(tmp_path), name="resting", rest="1h")
     async with started(victim):
         addr = await victim.address()
         before = victim.memory
         async with stranger(addr, source=HONEST) as person:
-            key = (await world.describe(person)).box
-            mine = world.reports(10)
-            assert set(await world.hand_in(person, mine)) == {"ok"}
+            assert set(await world.hand_in(person, world.reports(10))) == {"ok"}
             said: list[str] = []
-            async with strangers(addr, 30) as crowd, trio.open_nursery() as nursery:
+            async with strangers(addr, 8) as crowd, trio.open_nursery() as nursery:
                 for peer in crowd:
-                    nursery.start_soon(fill, peer, key, said)
-            assert said.count("ok") > 100
+                    nursery.start_soon(fill, peer, said)
+            assert set(said) == {"ok", "quota"}
             assert set(await world.hand_in(person, world.reports(10))) == {"ok"}
         assert victim.memory - before < 96
         end = await victim.stop()
-        assert end["published"] == end["answers"]["ok"], "all left at the stop, none before"
+        assert (end["published"], end["answers"]["ok"]) == (0, said.count("ok") + 20)
