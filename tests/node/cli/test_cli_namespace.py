@@ -1,0 +1,302 @@
+"""`methrics namespace`: a key, and records that continue what the relays and the file have."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from methrics.aggregate.cli.exit_codes import LOCAL, NETWORK, OK, USAGE
+from methrics.aggregate.cli.main import main
+from methrics.node.cli import namespace as command
+from methrics.node.cli.keyfile import read_key
+from methrics.node.cli.record_file import load_record
+from methrics.node.clock import Clock
+from methrics.node.network.memory import MemoryNetwork
+from methrics.node.process.worker import inline
+from methrics.node.relay.relay import RelaySettings, run_relay
+from methrics.schema.catalog.catalog import Catalog, load, sign
+from methrics.schema.catalog.source import parse_source
+from methrics.schema.example import example_source
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.envelope import Item, Kind, public_key, sign_item
+from methrics.schema.wire.record import Record, decode_record, encode_record, sign_record
+
+DAY = 86_400
+
+
+class Network:
+    """Relays in memory, which exist while a command asks them. Their books outlast the command."""
+
+    def __init__(self, topic: str, relays: int) -> None:
+        self.topic = topic
+        self.books = [CatalogBook({topic}) for _ in range(relays)]
+        names = [f"memory{n + 1:04d}" for n in range(relays)]
+        self.addrs = [f"/memory/{name}/p2p/{name}" for name in names]
+        self.down: set[int] = set()
+
+    def options(self, *numbers: int) -> list[str]:
+        chosen = numbers or range(len(self.addrs))
+        return [part for n in chosen for part in ("--relay", self.addrs[n])]
+
+    def newest(self, number: int, key: bytes) -> Record | None:
+        known = self.books[number].records.newest(key)
+        return known.record if known else None
+
+    async def run(self, work: Callable[..., Awaitable[object]]) -> object:
+        network = MemoryNetwork(rng=random.Random(1))
+        async with AsyncExitStack() as stack:
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            for number, book in enumerate(self.books):
+                swarm = await stack.enter_async_context(network.open_swarm())
+                if number in self.down:
+                    continue
+                await nursery.start(
+                    lambda task_status, swarm=swarm, book=book: run_relay(
+                        swarm,
+                        book,
+                        RelaySettings(topics=(self.topic,)),
+                        clock=Clock(),
+                        rng=random.Random(1),
+                        worker=inline,
+                        task_status=task_status,
+                    )
+                )
+            asker = await stack.enter_async_context(network.open_swarm(listen=False))
+            found = await work(asker)
+            nursery.cancel_scope.cancel()
+        return found
+
+
+class Owner:
+    """An app's owner, with a key and a signed catalog."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.key = folder / "app.key"
+        assert main(["namespace", "init", str(self.key)]) == OK
+        self.catalog = self.sign("app.cbor")
+
+    @property
+    def seed(self) -> bytes:
+        return read_key(self.key)
+
+    @property
+    def public(self) -> bytes:
+        return public_key(self.seed)
+
+    @property
+    def record(self) -> Record:
+        return decode_record(load_record(self.folder / "app.record").payload)
+
+    def sign(self, name: str, previous: Catalog | None = None) -> Catalog:
+        raw = sign(parse_source(example_source()), self.seed, previous)
+        (self.folder / name).write_bytes(raw)
+        return load(raw)
+
+    def publish(self, *options: str, catalog: str = "app.cbor") -> int:
+        named = str(self.folder / catalog)
+        return main(["namespace", "publish", "--key", str(self.key), *options, named])
+
+    def revoke(self, *options: str) -> int:
+        key = ["--key", str(self.key), "--reason", "It asked for too much."]
+        return main(["namespace", "revoke", *key, *options])
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Owner:
+    return Owner(tmp_path)
+
+
+@pytest.fixture
+def network(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> Network:
+    found = Network(owner.catalog.topic, 2)
+    monkeypatch.setattr(command, "_on_network", found.run)
+    return found
+
+
+def test_init_makes_a_key_once_and_says_what_comes_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = tmp_path / "app.key"
+    assert main(["namespace", "init", str(key)]) == OK
+    said = capsys.readouterr().out
+    assert f"public key {public_key(read_key(key)).hex()}" in said
+    assert "methrics namespace publish" in said
+    assert key.stat().st_mode & 0o777 == 0o600
+    before = key.read_bytes()
+    assert main(["namespace", "init", str(key)]) == LOCAL
+    assert key.read_bytes() == before
+
+
+def test_offline_has_to_be_said(owner: Owner, capsys: pytest.CaptureFixture[str]) -> None:
+    assert owner.publish() == LOCAL
+    assert "--offline" in capsys.readouterr().err
+    assert not (owner.folder / "app.record").exists()
+    assert owner.publish("--offline", "--relay", "/memory/x/p2p/x") == LOCAL
+    assert owner.publish("--offline") == OK
+    assert [one.catalog for one in owner.record.catalogs] == [owner.catalog.id]
+
+
+def test_offline_continues_the_record_in_the_file(owner: Owner) -> None:
+    assert owner.publish("--offline") == OK
+    first = load_record(owner.folder / "app.record")
+    following = owner.sign("next.cbor", owner.catalog)
+    assert owner.publish("--offline", catalog="next.cbor") == OK
+    assert owner.record.previous == (first.id,)
+    assert set(owner.record.listings) == {owner.catalog.id, following.id}
+    assert owner.revoke("--offline", "signin", "--from", "2026-01-01") == OK
+    assert owner.record.revoked["signin"].time == 1_767_225_600
+    assert set(owner.record.listings) == {owner.catalog.id, following.id}
+
+
+def test_publish_gives_every_relay_the_record_and_the_catalog(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert owner.publish(*network.options()) == OK
+    for book in network.books:
+        assert book.get(owner.catalog.id) is not None
+        known = book.records.newest(owner.public)
+        assert known is not None
+        assert known.record == owner.record
+    assert capsys.readouterr().out.count(": ok") == 2
+
+
+def test_attack_a_restored_backup_continues_what_the_network_has(
+    owner: Owner, network: Network
+) -> None:
+    """The machine lost the record's file, so without asking it would sign a second first record."""
+    assert owner.publish(*network.options()) == OK
+    first = load_record(owner.folder / "app.record")
+    (owner.folder / "app.record").unlink()
+    assert owner.revoke(*network.options(), "signin") == OK
+    assert owner.record.previous == (first.id,)
+    assert set(owner.record.listings) == {owner.catalog.id}
+    assert all(book.records.proof(owner.public) is None for book in network.books)
+
+
+def test_nothing_is_signed_if_no_relay_answers(owner: Owner, network: Network) -> None:
+    network.down = {0, 1}
+    assert owner.publish(*network.options()) == NETWORK
+    assert not (owner.folder / "app.record").exists()
+
+
+def test_a_relay_that_does_not_answer_is_named(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network.down = {1}
+    assert owner.publish(*network.options(), "--json") == NETWORK
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said["relays"][network.addrs[0]] == "ok"
+    assert said["relays"][network.addrs[1]] != "ok"
+
+
+def equivocate(owner: Owner, network: Network) -> tuple[Item, Item]:
+    """Two records by one parent, known to every relay."""
+    now = Clock().now()
+    found = [
+        sign_record([owner.catalog.id], owner.seed, time=now - n, expires=now + DAY)
+        for n in (20, 10)
+    ]
+    for book in network.books:
+        for item in found:
+            book.records.add(item, decode_record(item.payload))
+    return found[0], found[1]
+
+
+def test_the_next_record_heals_an_equivocation(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = equivocate(owner, network)
+    assert owner.publish(*network.options()) == OK
+    assert set(owner.record.previous) == {one.id, other.id}
+    assert "heals" in capsys.readouterr().out
+    assert all(book.records.proof(owner.public) is None for book in network.books)
+
+
+def test_status_shows_an_equivocation_with_both_records(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = equivocate(owner, network)
+    capsys.readouterr()
+    catalog = str(owner.folder / "app.cbor")
+    assert main(["namespace", "status", *network.options(), catalog]) == OK
+    said = capsys.readouterr().out
+    assert all(f"record {one.id.hex()[:16]} of" in said for one in found)
+    assert "contradict each other" in said
+    assert main(["namespace", "status", *network.options(), "--json", catalog]) == OK
+    document = json.loads(capsys.readouterr().out)
+    assert document["equivocation"]
+    assert {bytes.fromhex(one["raw"]) for one in document["records"]} == {one.raw for one in found}
+
+
+def test_status_says_whether_relays_agree_and_when_the_record_expires(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = ["--topic", network.topic]
+    assert main(["namespace", "status", *network.options(), *topic]) == NETWORK
+    assert "no relay has a record" in capsys.readouterr().out
+    assert owner.publish(*network.options(0), "--expires", "20d") == OK
+    assert main(["namespace", "status", *network.options(), *topic]) == OK
+    said = capsys.readouterr().out
+    assert "different records" in said
+    assert "publish again before that" in said
+    assert owner.publish(*network.options()) == OK
+    assert main(["namespace", "status", *network.options(), *topic]) == OK
+    said = capsys.readouterr().out
+    assert "all relays that answered have the same" in said
+    assert "0.0 bits" in said
+    assert "before that" not in said
+    assert main(["namespace", "status", *network.options(1), *topic]) == OK
+    assert "one relay, not cross-checked" in capsys.readouterr().out
+
+
+def test_a_catalog_is_delisted_no_sooner_than_its_reports_may_arrive(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert owner.publish(*network.options()) == OK
+    owner.sign("next.cbor", owner.catalog)
+    old = ["--delist", str(owner.folder / "app.cbor")]
+    assert owner.publish(*network.options(), *old, "--in", "1d", catalog="next.cbor") == LOCAL
+    assert "--in 21d" in capsys.readouterr().err
+    assert owner.publish(*network.options(), *old, "--in", "30d", catalog="next.cbor") == OK
+    ended = owner.record.listings[owner.catalog.id].delisted
+    assert ended is not None
+    assert ended - owner.record.time >= 30 * DAY - 60
+
+
+def test_only_own_catalogs_can_be_listed(
+    owner: Owner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.cbor").write_bytes(sign(parse_source(example_source()), b"o" * 32))
+    assert owner.publish("--offline", catalog="other.cbor") == LOCAL
+    assert "another key" in capsys.readouterr().err
+
+
+def test_a_record_from_the_future_is_not_continued(
+    owner: Owner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = Clock().now()
+    record = Record(time=now + DAY, expires=now + 2 * DAY)
+    item = sign_item(Kind.RECORD, encode_record(record), owner.seed)
+    (owner.folder / "app.record").write_bytes(item.raw)
+    assert owner.publish("--offline") == LOCAL
+    assert "clock" in capsys.readouterr().err
+
+
+def test_status_needs_a_catalog_or_a_topic(owner: Owner) -> None:
+    assert main(["namespace", "status", "--relay", "/ip4/192.0.2.7/tcp/1/p2p/x"]) == USAGE
+    assert main(["namespace", "status", "--topic", "x", "--relay", "/ip4/192.0.2.7/p2p/x"]) != OK
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff" * 40_000])
+def test_a_file_that_is_no_record_is_left_alone(owner: Owner, content: bytes) -> None:
+    (owner.folder / "app.record").write_bytes(content)
+    assert owner.publish("--offline") == LOCAL
+    assert (owner.folder / "app.record").read_bytes() == content
