@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from vector_world import World  # noqa: E402
+from tests.listing import listed_book  # noqa: E402
+from vector_world import World, seed  # noqa: E402
 
 from methrics.schema.catalog.catalog import load  # noqa: E402
 from methrics.schema.judging.book import CatalogBook  # noqa: E402
@@ -26,10 +27,8 @@ def world() -> World:
 
 @pytest.fixture
 def book(world: World) -> CatalogBook:
-    """A book that knows the world's catalog."""
-    book = CatalogBook()
-    assert book.add(load(world.catalog))
-    return book
+    """A book that knows the world's catalog, and a record that lists it."""
+    return listed_book(load(world.catalog), seed=seed("namespace"))
 
 
 STRANGERS = ("cwt==3.3.0", "pycddl==0.6.4")

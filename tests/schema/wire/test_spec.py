@@ -15,6 +15,7 @@ import vectors
 from methrics.schema.catalog import field_types, fields
 from methrics.schema.catalog.event_type import KINDS, PSEUDONYMS
 from methrics.schema.catalog.rules import CHARTS
+from methrics.schema.judging.records import RECORDS_MAX
 from methrics.schema.wire import limits, reading
 from methrics.schema.wire.codec import DEPTH_MAX
 from methrics.schema.wire.envelope import CONTENT_TYPE, DOMAIN, Kind, split
@@ -48,7 +49,7 @@ def test_the_specification_has_no_unknown_reasons() -> None:
 def test_the_order_of_checks_has_each_reason_that_the_bytes_alone_give() -> None:
     missing = {str(reason) for reason in Reason if f"`{reason}`" not in section(7)}
     # Section 4 gives the first two; the others depend on a node's store or on what it accepts.
-    assert missing == {"ok", "empty", "erased", "wrong-key", "quota"}
+    assert missing == {"ok", "empty", "erased", "quota"}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,7 @@ def test_the_order_of_checks_has_each_reason_that_the_bytes_alone_give() -> None
     [
         limits.REPORT_MAX,
         limits.NOTICE_MAX,
+        limits.RECORD_MAX,
         limits.CATALOG_MAX,
         limits.BUNDLE_MAX,
         limits.BUNDLE_ITEMS_MAX,
@@ -71,10 +73,17 @@ def test_the_specification_has_the_other_limits() -> None:
     assert f"multiples of {limits.TIME_STEP}" in section(3)
     assert f"more than {limits.EARLY_MAX} s ahead" in section(7)
     assert f"text64 = tstr .size (1 .. {limits.WORD_MAX})" in section(3)
-    assert f'"reason" => tstr .size (0 .. {limits.REASON_MAX})' in section(3)
+    assert f'"day" => 0 .. {limits.TIME_MAX // limits.DAY} ' in section(3)
+    assert f'"previous" => [0*{limits.RECORD_PREVIOUS_MAX} id]' in section(3)
+    assert f'"catalogs" => [0*{limits.LISTED_MAX} listing]' in section(3)
+    assert f'"revoked" => {{0*{limits.REVOKED_MAX} name' in section(3)
+    assert f'"issuers" => [0*{limits.ISSUERS_MAX} bstr' in section(3)
+    assert f"[id, 1*{limits.BUNDLE_ITEMS_MAX} bstr]" in section(5)
+    assert f"{RECORDS_MAX} records of a key" in section(12)
     assert f"text200 = tstr .size (1 .. {limits.REASON_MAX})" in section(3)
     assert f"text500 = tstr .size (1 .. {limits.NEWS_TEXT_MAX})" in section(3)
-    assert section(3).count(f"[0*{limits.ANNOUNCED_MAX} ") == 2
+    assert f"[0*{limits.ANNOUNCED_MAX} text200]" in section(3)
+    assert f"[0*{limits.ANNOUNCED_MAX} {{ \"text\"" in section(3)
     assert f"{{0*{limits.ANNOUNCED_MAX} tstr => [0*{limits.SELECTED_MAX} text64]}}" in section(3)
     assert f"at least {limits.DAY}" in section(3)
     types = section(4)

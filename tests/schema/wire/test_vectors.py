@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
-from vector_world import NOW, World
+from tests.listing import list_catalogs
+from vector_world import NOW, World, seed
 
 import vectors
 from methrics.schema.catalog.catalog import load
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import judge_bundle
 from methrics.schema.judging.judge import judge
+from methrics.schema.judging.records import RecordBook
 from methrics.schema.judging.seen import Seen
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.record import decode_record
 from methrics.schema.wire.verdict import Decision, Reason
 
 PATHS = sorted(vectors.FOLDER.glob("*.json"))
-STORES_DECIDE = {Reason.ERASED, Reason.WRONG_KEY, Reason.QUOTA}
+STORES_DECIDE = {Reason.ERASED, Reason.QUOTA}
 """Reasons without a vector, because they depend on a node's store or a relay's limits."""
 
 
@@ -31,6 +36,8 @@ def test_the_folder_equals_the_output_of_the_generator() -> None:
     assert {path.stem: content(path) for path in PATHS} == vectors.build()
     requests = (vectors.FOLDER / "requests").glob("*.json")
     assert {path.stem: content(path) for path in requests} == vectors.build_requests()
+    records = (vectors.FOLDER / "records").glob("*.json")
+    assert {path.stem: content(path) for path in records} == vectors.build_histories()
     lists = vectors.FOLDER.parent.glob("*.txt")
     assert {path.name: path.read_text() for path in lists} == vectors.build_lists()
 
@@ -41,6 +48,27 @@ def test_a_vector_gets_its_expected_verdict(path: Path) -> None:
     scenario = content(path)
     assert vectors.expected(vectors.run(scenario)) == scenario["expect"]
     assert path.stem.startswith(scenario["expect"]["reason"] + "-")
+
+
+HISTORIES = sorted((vectors.FOLDER / "records").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+def test_a_history_of_records_is_known_as_expected_in_any_order(path: Path) -> None:
+    given = content(path)
+    items = [split(bytes.fromhex(raw)) for raw in given["records"]]
+    for order in permutations(items):
+        book = RecordBook()
+        for item in order:
+            book.add(item, decode_record(item.payload))
+        key, proof = items[0].key, book.proof(items[0].key)
+        newest = book.newest(key)
+        assert newest is not None
+        assert given["expect"] == {
+            "newest": newest.item.id.hex(),
+            "heads": [item.id.hex() for item in book.heads(key)],
+            "proof": None if proof is None else [split(raw).id.hex() for raw in proof],
+        }
 
 
 def test_every_reason_has_a_vector() -> None:
@@ -76,10 +104,10 @@ def test_no_byte_changed_in_a_bundle_lets_a_changed_item_through(world: World) -
     honest = {world.report(), world.report(name="other")}
     for at in range(len(raw)):
         book = CatalogBook()
-        book.add(load(world.catalog))
+        list_catalogs(book, load(world.catalog), seed=seed("namespace"))
         changed = raw[:at] + bytes([raw[at] ^ 0x20]) + raw[at + 1 :]
         verdict = judge_bundle(changed, book, NOW, Seen())
-        assert verdict.decision is not Decision.ACCEPT
+        assert verdict.decision is not Decision.ACCEPT, at
         assert all(found.item.raw in honest for found in verdict.accepted)
 
 
