@@ -6,7 +6,7 @@ All but the star is simulated: the real mesh core in one process, under virtual 
 of 4 KiB. In the network of 1,000 nodes each node has dialled eight others, one connection in a
 hundred swallows all frames, and one node in five is a sybil that joins, accepts and passes nothing
 on. In the eclipse, 60 sybils connect to a node before it dials three honest ones. `--scale` prints
-only the table of docs/scale.md: 100, 300 and 1,000 honest nodes.
+only the tables of docs/scale.md.
 
 star_delivered      real sockets: two relays, 40 listeners on the first alone, half of the bundles
                     published by the second; share of deliveries that happened (aim 1.0)
@@ -47,8 +47,6 @@ class Run:
     """CPU microseconds of a node in each second without messages."""
     cpu_us: float
     """CPU microseconds of a node for each message, without what it needs while idle."""
-    state_bytes: int
-    """Bytes of messages that the mesh of one node kept at the end."""
 
 
 def network(nodes: int, sybils: float, broken: float) -> Simulation:
@@ -85,7 +83,6 @@ def measure(simulation: Simulation, bundles: int, *, idle: float, rest: float) -
         idle_bytes=idle_bytes / len(nodes),
         idle_cpu_us=idle_cpu / len(nodes) * 1e6,
         cpu_us=cpu / len(nodes) / bundles * 1e6,
-        state_bytes=simulation.kept(nodes[0]).bytes,
     )
 
 
@@ -108,41 +105,75 @@ def eclipse(bundles: int) -> float:
     return simulation.figures([victim]).delivered
 
 
-def scale(sizes: tuple[int, ...], bundles: int) -> dict[str, dict[str, float]]:
-    """Print the growth of cost with the number of nodes, as a table of Markdown."""
-    print(
-        "| nodes | bytes received / bytes of bundles | frames per bundle | p50 s | p99 s "
-        "| CPU us per bundle | idle bytes per s | idle CPU us per s |"
+def star(listeners: int, bundles: int) -> tuple[Figures, float]:
+    """Listeners that are connected to one relay alone, to which another relay sends each second
+    bundle: figures, and the bytes that the first relay sends for each byte of a bundle."""
+    simulation = Simulation(listeners, latency=LATENCY)
+    hub, other = simulation.add(Node, "hub"), simulation.add(Node, "other")
+    found = simulation.add_many(listeners)
+    for one in (other, *found):
+        one.keep("hub")
+    simulation.run(5)
+    before = hub.sent_bytes
+    for number in range(bundles):
+        publisher = (hub, other)[number % 2]
+        simulation.publish(publisher, simulation.rng.randbytes(SIZE))
+        simulation.run(0.5)
+    simulation.run(20)
+    return simulation.figures(found), (hub.sent_bytes - before) / (bundles * SIZE)
+
+
+def row(*cells: object) -> None:
+    """Print a row of a table of Markdown."""
+    print("|", " | ".join(str(cell) for cell in cells), "|", flush=True)
+
+
+def scale(sizes: tuple[int, ...], hubs: tuple[int, ...], bundles: int) -> dict[str, object]:
+    """Print the tables of docs/scale.md."""
+    found: dict[str, object] = {}
+    row(
+        "nodes", "delivered", "bytes", "frames", "CPU us", "idle CPU us/s", "hops", "p50 s", "p99 s"
     )
-    print("|---|---|---|---|---|---|---|---|")
-    rows = {}
+    row(*["---"] * 9)
     for nodes in sizes:
         run = measure(network(nodes, 0.0, 0.0), bundles, idle=10, rest=10)
-        figures = run.figures
-        rows[str(nodes)] = {
-            "delivered": figures.delivered,
-            "amplification": round(figures.amplification, 2),
-            "frames": round(figures.frames, 1),
-            "p50_s": round(figures.p50_s, 2),
-            "p99_s": round(figures.p99_s, 2),
-            "cpu_us": round(run.cpu_us),
-            "idle_bytes": round(run.idle_bytes),
-            "idle_cpu_us": round(run.idle_cpu_us),
-        }
-        cells = list(rows[str(nodes)].values())[1:]
-        print(f"| {nodes:,} |", " | ".join(str(cell) for cell in cells), "|", flush=True)
-    return rows
+        one = run.figures
+        found[f"nodes_{nodes}"] = cells = [
+            round(one.delivered, 4),
+            round(one.amplification, 1),
+            round(one.frames, 1),
+            round(run.cpu_us),
+            round(run.idle_cpu_us),
+            round(one.hops, 1),
+            round(one.p50_s, 2),
+            round(one.p99_s, 2),
+        ]
+        row(f"{nodes:,}", *cells)
+    print()
+    row("listeners", "delivered", "bytes sent", "p50 s", "p99 s")
+    row(*["---"] * 5)
+    for listeners in hubs:
+        one, sent = star(listeners, bundles)
+        found[f"listeners_{listeners}"] = cells = [
+            round(one.delivered, 4),
+            round(sent, 1),
+            round(one.p50_s, 2),
+            round(one.p99_s, 2),
+        ]
+        row(listeners, *cells)
+    return found
 
 
 def main() -> None:
     """Print a table, and one JSON object."""
     parser = parser_of(__doc__, "fewer bundles, less than a minute")
-    parser.add_argument("--scale", action="store_true", help="only the table of docs/scale.md")
+    parser.add_argument("--scale", action="store_true", help="only the tables of docs/scale.md")
     arguments = parser.parse_args()
     bundles = choose(arguments, full=60, quick=20, smoke=4)
     if arguments.scale:
-        sizes = choose(arguments, full=(100, 300, 1000), quick=(100, 300, 1000), smoke=(30, 60))
-        print(json.dumps(scale(sizes, bundles)))
+        sizes = choose(arguments, full=(100, 300, 1000), quick=(100, 300), smoke=(30, 60))
+        hubs = choose(arguments, full=(40, 100, 299), quick=(40, 100), smoke=(5, 20))
+        print(json.dumps(scale(sizes, hubs, bundles)))
         return
     nodes = choose(arguments, full=1000, quick=1000, smoke=100)
     run = measure(network(nodes, 0.2, 0.01), bundles, idle=5, rest=10)

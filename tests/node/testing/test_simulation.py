@@ -118,6 +118,7 @@ def test_a_message_reaches_every_node_once() -> None:
     figures = simulation.figures()
     assert (figures.delivered, figures.delivered_least) == (1.0, 1.0)
     assert 0 < figures.p50_s <= figures.p99_s < 3
+    assert 1 < figures.hops < 6
     assert figures.amplification > 1
     assert all(len(judge_of(node).accepted) <= 5 for node in simulation.nodes)
 

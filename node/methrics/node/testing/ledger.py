@@ -20,6 +20,8 @@ class Published:
     publisher: str
     arrived: dict[str, float] = field(default_factory=dict)
     """When each participant accepted it."""
+    hops: dict[str, int] = field(default_factory=dict)
+    """Over how many connections it came to each participant."""
 
 
 class Ledger:
@@ -46,15 +48,17 @@ class Ledger:
     def note_published(self, message: Message, publisher: str, now: float) -> bytes:
         """Note a message that all honest nodes should get; return its content id."""
         content = message.content
-        one = Published(len(message.data), now, publisher)
-        self.published.setdefault(content, one).arrived.setdefault(publisher, now)
+        one = self.published.setdefault(content, Published(len(message.data), now, publisher))
+        one.arrived.setdefault(publisher, now)
+        one.hops.setdefault(publisher, 0)
         return content
 
-    def note_accepted(self, content: bytes, name: str, now: float) -> None:
-        """Note that a participant has accepted a message."""
+    def note_accepted(self, content: bytes, name: str, forwarder: str, now: float) -> None:
+        """Note that a participant has accepted a message that `forwarder` sent to it."""
         published = self.published.get(content)
-        if published is not None:
-            published.arrived.setdefault(name, now)
+        if published is not None and name not in published.arrived:
+            published.arrived[name] = now
+            published.hops[name] = published.hops.get(forwarder, 0) + 1
 
     def delivered(self, names: Collection[str]) -> dict[bytes, float]:
         """Return, for each message, the share of these participants that have it."""
@@ -73,6 +77,16 @@ class Ledger:
             for name, time in one.arrived.items()
             if name in wanted and name != one.publisher
         )
+
+    def hops(self, names: Collection[str]) -> list[int]:
+        """Return over how many connections each arrival at these participants came."""
+        wanted = frozenset(names)
+        return [
+            hops
+            for one in self.published.values()
+            for name, hops in one.hops.items()
+            if name in wanted and name != one.publisher
+        ]
 
 
 def quantile(ascending: list[float], share: float) -> float:

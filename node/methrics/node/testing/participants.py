@@ -224,7 +224,7 @@ class Node(Participant):
         if self.world.ledger.genuine(output.message):
             outcome = self.validate(output.message.data)
             if outcome is Decision.ACCEPT:
-                self.world.ledger.note_accepted(output.content, self.name, now)
+                self.world.ledger.note_accepted(output.content, self.name, output.forwarder, now)
             self.mesh.verdict(output.content, outcome, now)
         else:
             self.mesh.forged(output.forwarder, output.content, now)

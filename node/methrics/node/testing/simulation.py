@@ -42,6 +42,8 @@ class Figures:
     p50_s: float
     p99_s: float
     """Virtual seconds from publishing to arrival."""
+    hops: float
+    """Connections over which a message came, on average."""
     amplification: float
     """Bytes that a node received / bytes of the contents of all messages, on average."""
     frames: float
@@ -171,7 +173,7 @@ class Simulation:
         names = [node.name for node in chosen]
         shares = self.ledger.delivered(names).values()
         delays = self.ledger.delays(names)
-        published = self.ledger.published.values()
+        published, hops = self.ledger.published.values(), self.ledger.hops(names)
         content, count = sum(one.size for one in published), max(1, len(published))
         received = sum(node.received_bytes for node in chosen) / len(chosen)
         frames = sum(node.received_frames for node in chosen) / len(chosen)
@@ -180,6 +182,7 @@ class Simulation:
             delivered_least=min(shares, default=0.0),
             p50_s=quantile(delays, 0.5),
             p99_s=quantile(delays, 0.99),
+            hops=sum(hops) / max(1, len(hops)),
             amplification=received / max(1, content),
             frames=frames / count,
         )
