@@ -22,6 +22,7 @@ NOT_RUN = {
     "docs/notebooks.md": 2,
     "docs/operate.md": 2,
     "docs/own-data.md": 3,
+    "docs/scale.md": 1,
     "docs/start.md": 1,
     "docs/examples/pytest_plugin/README.md": 2,
 }
