@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from tests.listing import record_of
 
 import methrics.schema
 from methrics.node.clock import Clock, ManualClock
@@ -32,10 +33,12 @@ from methrics.node.record.settings import RecorderSettings
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import Relay, RelaySettings, run_relay
 from methrics.schema.catalog.catalog import load
+from methrics.schema.example import example_seed
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.bundle import unpack
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Report, encode_report
+from methrics.schema.wire.record import decode_record
 from methrics.schema.wire.verdict import Decision
 
 pytestmark = pytest.mark.wire
@@ -43,6 +46,7 @@ pytestmark = pytest.mark.wire
 SIGNED = Path(methrics.schema.__file__).parent / "example" / "example.cbor"
 CATALOG = load(SIGNED.read_bytes())
 NAMESPACE = namespace_of(CATALOG.label, CATALOG.short_key)
+RECORD = record_of(CATALOG, seed=example_seed())
 LISTEN = "/ip4/127.0.0.1/tcp/0"
 
 
@@ -55,7 +59,8 @@ class Ears:
 
     @property
     def items(self) -> list[bytes]:
-        return [raw for message in self.messages for raw in unpack(message)]
+        items = [raw for message in self.messages for raw in unpack(message).items]
+        return [raw for raw in items if split(raw).kind is not Kind.RECORD]
 
     async def __call__(self, peer: PeerId, message: bytes) -> Decision:
         self.forwarders.add(peer)
@@ -78,7 +83,8 @@ def report(number: int) -> tuple[bytes, bytes]:
 @asynccontextmanager
 async def scene() -> AsyncIterator[tuple[Swarm, Relay, Ears]]:
     settings = RelaySettings(topics=(CATALOG.topic,), mix=MixLimits(batch_window=0.5, rest=0))
-    ears = Ears()
+    ears, book = Ears(), CatalogBook({CATALOG.topic})
+    book.records.add(RECORD, decode_record(RECORD.payload))
     async with (
         open_swarm(listen=[LISTEN]) as swarm,
         open_swarm(listen=[LISTEN]) as peer,
@@ -87,7 +93,7 @@ async def scene() -> AsyncIterator[tuple[Swarm, Relay, Ears]]:
         relay: Relay = await nursery.start(
             lambda task_status: run_relay(
                 swarm,
-                CatalogBook({CATALOG.topic}),
+                book,
                 settings,
                 clock=Clock(),
                 rng=random.Random(1),
@@ -143,7 +149,7 @@ async def test_the_direct_route_reaches_the_topic() -> None:
             outcomes = await route.deliver(Outgoing(CATALOG.topic, CATALOG.raw, (report(1),)))
         assert [one.fate for one in outcomes.values()] == [Fate.ACKNOWLEDGED]
         await ears.wait_for(2)
-        assert ears.items == [CATALOG.raw, report(1)[1]]
+        assert sorted(ears.items) == sorted([CATALOG.raw, report(1)[1]])
 
 
 async def test_a_dead_relay_is_passed_over() -> None:
@@ -193,11 +199,14 @@ def record(home: Path) -> None:
 async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
     """A relay that is stopped publishes its pooled reports before its batch window ends."""
     record(tmp_path)
+    (tmp_path / "record.cbor").write_bytes(RECORD.raw)
     ears = Ears()
     serving = [
         "relay",
         "--catalog",
         str(SIGNED),
+        "--record",
+        str(tmp_path / "record.cbor"),
         "--listen",
         LISTEN,
         "--batch-window",
@@ -221,9 +230,8 @@ async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
             assert [line["event"] for line in lines] == ["sent", "sent", "pass", "waiting"]
             assert ears.items == []
             relay.send_signal(signal.SIGTERM)
-            await ears.wait_for(3)
-            assert ears.items[0] == CATALOG.raw
-            assert sorted(raw.hex() for raw in ears.items[1:]) == sorted(
+            await ears.wait_for(2)
+            assert sorted(raw.hex() for raw in ears.items) == sorted(
                 line["raw"] for line in lines[:2]
             )
             stopped = await said(relay)
@@ -280,6 +288,9 @@ async def test_the_detached_publisher_takes_its_relays_from_the_environment(tmp_
         (["relay", "--catalog", str(SIGNED), "--peer", "somebody"], 3, "/p2p/"),
         (["relay", "--catalog", str(SIGNED), "--listen", "here"], 3, "here"),
         (["relay", "--topic", "usage"], 3, "/methrics/1/"),
+        (["relay", "--catalog", str(SIGNED), "--entry", "somebody"], 3, "12D3KooW"),
+        (["relay", "--catalog", str(SIGNED), "--record", "nowhere.cbor"], 3, "nowhere.cbor"),
+        (["relay", "--catalog", str(SIGNED), "--record", str(SIGNED)], 3, "no record"),
         (["publish", "--once"], 3, "--relay"),
         (["publish", "--once", "--relay", "somebody"], 3, "/p2p/"),
         (["publish", "--once", "--relay", "/ip4/192.0.2.7/tcp/1/p2p/12D3"], 3, "--home"),
