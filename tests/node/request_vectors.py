@@ -8,6 +8,8 @@ from typing import Any
 
 from methrics.schema.catalog.catalog import load
 from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.record import decode_record
 
 V1 = Path(__file__).parents[2] / "schema" / "vectors" / "v1"
 FOLDER = V1 / "requests"
@@ -35,10 +37,16 @@ def octets(value: object) -> bytes:
     return bytes.fromhex(value)
 
 
-def book_of(catalogs: list[str]) -> CatalogBook:
-    """A book that knows the catalogs of these vectors."""
+def book_of(catalogs: list[str], records: list[str]) -> CatalogBook:
+    """A book that knows the catalogs and records of these vectors."""
     book = CatalogBook()
+    for name in records:
+        item = split(_bytes_of(name))
+        book.records.add(item, decode_record(item.payload))
     for name in catalogs:
-        raw = json.loads((V1 / f"{name}.json").read_text())["bytes"]
-        assert book.add(load(bytes.fromhex(raw)))
+        assert book.add(load(_bytes_of(name)), given=True)
     return book
+
+
+def _bytes_of(name: str) -> bytes:
+    return bytes.fromhex(json.loads((V1 / f"{name}.json").read_text())["bytes"])
