@@ -236,12 +236,15 @@ class Mesh:
             del self._state.topics[name]
 
     def _set_direct(self, peer: Peer, direct: bool) -> None:
+        if peer.direct == direct:
+            return
         peer.direct = direct
         for name in peer.topics:
             topic = self._state.topics[name]
             if direct:
                 self._meshes.unlink(topic, peer)
                 topic.direct[peer.name] = None
+                topic.fresh[peer.name] = None  # what it was to be told in its turn, it is told now
             else:
                 topic.direct.pop(peer.name, None)
 
