@@ -176,8 +176,9 @@ class Mesh:
         state.beat += 1
         self._delivery.expire(now)
         state.decay(now)
+        self._gossip.ask_others(now)
         self._meshes.beat(now, rng)
-        self._gossip.beat(now)
+        self._gossip.beat()
         state.send_controls()
         self._gossip.shift()
 

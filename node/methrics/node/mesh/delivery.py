@@ -248,6 +248,7 @@ class Delivery:
                 send(name, rpc)
 
     def _keep(self, topic: Topic, content: bytes, message: Message, now: float) -> Kept:
-        if topic.joined and content not in self._recent:
+        # A content that is published again may be kept, and no longer be told.
+        if topic.joined and (content not in self._recent or not topic.tells(content)):
             topic.beats[0].append(content)
         return self._recent.put(content, message, now)

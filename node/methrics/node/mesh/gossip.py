@@ -78,8 +78,8 @@ class Gossip:
         if rpc.subscriptions:
             peer.greet = True
 
-    def beat(self, now: float) -> None:
-        """Ask others for what did not come, and tell ids to this beat's share of the peers."""
+    def ask_others(self, now: float) -> None:
+        """Ask others for what did not come in time, and punish those who had offered it."""
         state = self._state
         broken, culprits, questions = self._promises.overdue(now)
         state.counts.promises_broken += broken
@@ -88,6 +88,10 @@ class Gossip:
         for name, contents in questions.items():
             state.counts.asked += len(contents)
             state.control(name).iwant.extend(contents)
+
+    def beat(self) -> None:
+        """Tell ids to this beat's share of the peers."""
+        state = self._state
         for topic in state.topics.values():
             if topic.joined:
                 self._tell(topic)

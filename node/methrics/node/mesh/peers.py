@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 
 from methrics.node.mesh.rpc import PeerInfo
 from methrics.node.mesh.standing import Standing
@@ -90,6 +91,10 @@ class Topic:
         self.fresh[peer.name] = None
         if peer.direct:
             self.direct[peer.name] = None
+
+    def tells(self, content: bytes) -> bool:
+        """Whether a content is still told to the peers in their turns."""
+        return any(content in beat for beat in islice(self.beats, self.window))
 
     def remove(self, peer: Peer) -> None:
         """Note that a peer has left. It must not be in the mesh any more."""
