@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 import pytest
@@ -126,6 +127,69 @@ async def test_message_under_way_is_lost_when_its_link_is_cut(clock: object) -> 
         network.cut(a, b)
         await trio.sleep(5)
         assert log.entries == []
+
+
+async def test_lost_messages_come_by_another_way(clock: object) -> None:
+    """In a mesh, most messages that one link loses arrive over another, or are asked for."""
+    network = MemoryNetwork(rng=random.Random(5), loss=0.3)
+    async with contextlib.AsyncExitStack() as stack:
+        swarms = [await stack.enter_async_context(network.open_swarm()) for _ in range(12)]
+        logs = [Log() for _ in swarms]
+        for n, swarm in enumerate(swarms):
+            await swarm.join(TOPIC, logs[n])
+            for other in swarms[:n]:
+                await swarm.dial(other.addrs[0])
+        await trio.sleep(5)
+        for n in range(20):
+            await swarms[0].publish(TOPIC, b"%d" % n)
+            await trio.sleep(1)
+        await trio.sleep(10)
+        assert all(len(log.entries) == 20 for log in logs[1:])
+
+
+async def test_fifty_swarms_form_a_mesh(clock: object) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        network = MemoryNetwork(rng=random.Random(6))
+        hub = await stack.enter_async_context(network.open_swarm())
+        await hub.join(TOPIC, Log())
+        logs = []
+        for _ in range(50):
+            swarm = await stack.enter_async_context(network.open_swarm())
+            log = Log()
+            await swarm.join(TOPIC, log)
+            await swarm.dial(hub.addrs[0])
+            logs.append(log)
+        await trio.sleep(5)
+        assert await swarm.publish(TOPIC, b"x") == 1
+        await trio.sleep(10)
+        assert all([data for _, data in log.entries] == [b"x"] for log in logs[:-1])
+        assert hub.statistics().received < 50, "most of them only got it"
+
+
+async def test_swarms_of_one_origin(clock: object) -> None:
+    network = MemoryNetwork()
+    async with (
+        network.open_swarm(origin=b"net") as a,
+        network.open_swarm(origin=b"net") as b,
+        network.open_swarm() as c,
+    ):
+        for peer in (a, b):
+            await c.dial(peer.addrs[0])
+        assert c.origin(a.peer_id) == c.origin(b.peer_id) == b"net"
+        assert a.origin(c.peer_id) not in (b"", b"net")
+
+
+async def test_a_quiet_year_is_short(clock: object) -> None:
+    """Swarms beat only while something happens, so virtual time costs nothing."""
+    network = MemoryNetwork()
+    async with network.open_swarm() as a, network.open_swarm() as b:
+        log = Log()
+        await a.join(TOPIC, log)
+        await b.dial(a.addrs[0])
+        await trio.sleep(366 * 86_400)
+        await b.publish(TOPIC, b"x")
+        await trio.sleep(1)
+        assert len(log.entries) == 1
 
 
 @pytest.mark.parametrize(

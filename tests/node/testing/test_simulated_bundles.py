@@ -6,95 +6,14 @@ What counts here are the reports that a node has accepted, whichever bundle they
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 
 from simulated import ENTRIES_MAX, assert_distrusted
+from simulated_items import NEW, OLD, Judging, attack, attacker, network, report, send, stored_by
 
-from methrics.node.mesh.outcome import Outcome, Wait
-from methrics.node.mesh.rpc import Rpc
-from methrics.node.testing import Node, Silent, Simulation
-from methrics.node.testing.participants import Participant
-from methrics.schema.catalog.catalog import Catalog, load, sign
-from methrics.schema.catalog.source import parse_source
-from methrics.schema.example import example_catalog, example_seed, example_source
-from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.gate import judge_bundle
-from methrics.schema.judging.seen import Seen
+from methrics.node.testing import Silent
 from methrics.schema.wire.bundle import pack
-from methrics.schema.wire.envelope import Kind, seal, split
-from methrics.schema.wire.items import Report, encode_report
-from methrics.schema.wire.record import decode_record, sign_record
+from methrics.schema.wire.envelope import Kind, split
 from methrics.schema.wire.verdict import Decision
-
-NOW = 1_800_000_000
-OLD = example_catalog()
-NEW = load(sign(parse_source(example_source()), example_seed(), previous=OLD))
-RECORD = sign_record([OLD.id, NEW.id], example_seed(), time=NOW - 600, expires=NOW + 86_400)
-
-
-class Judging:
-    """The judge of one node: a catalog book, and the items that it has accepted."""
-
-    def __init__(self, topic: str, *catalogs: Catalog) -> None:
-        self.book = CatalogBook({topic})
-        self.book.records.add(RECORD, decode_record(RECORD.payload))
-        for catalog in catalogs:
-            assert self.book.add(catalog)
-        self.topic = topic
-        self.stored: set[bytes] = set()
-        self._seen = Seen(10_000)
-
-    def __call__(self, data: bytes) -> Outcome:
-        verdict = judge_bundle(data, self.book, NOW, self._seen, topic=self.topic)
-        self.stored.update(one.item.raw for one in verdict.accepted)
-        if verdict.waits_for is not None:
-            return Wait(verdict.waits_for)
-        return verdict.decision
-
-
-def report(catalog: Catalog, number: int, *, values: dict[str, object] | None = None) -> bytes:
-    facts = values or {
-        "version": "1.0",
-        "os": "linux",
-        "daily": True,
-        "weekly": True,
-        "monthly": False,
-        "age": 1,
-    }
-    day = NOW // 86_400 * 86_400
-    payload = encode_report(Report(catalog.id, "heartbeat", day, facts))
-    return seal(Kind.REPORT, payload, random.Random(number).randbytes(32))
-
-
-def network(*catalogs: Catalog, nodes: int = 30) -> Simulation:
-    simulation = Simulation(11, topic=OLD.topic)
-    for _ in range(nodes):
-        node = simulation.add(Node, validate=Judging(OLD.topic, *catalogs))
-        simulation.dial_some(node, 5)
-    simulation.run(3)
-    return simulation
-
-
-def attacker(simulation: Simulation, *bundles: bytes) -> Participant:
-    """A peer of every node that publishes these bundles, each validly signed."""
-    one = simulation.add(Silent)
-    for node in simulation.nodes:
-        simulation.connect(one, node)
-    simulation.run(1)
-    attack(simulation, one, bundles)
-    return one
-
-
-def attack(simulation: Simulation, one: Participant, bundles: Iterable[bytes]) -> None:
-    for data in bundles:
-        rpc = Rpc(messages=(simulation.ledger.sign(one.name, OLD.topic, data),))
-        for node in simulation.nodes:
-            one.send(node.name, rpc)
-    simulation.run(2)
-
-
-def stored_by(simulation: Simulation) -> list[set[bytes]]:
-    return [node.validate.stored for node in simulation.nodes]
 
 
 def test_attack_a_poisoned_bundle_makes_nobody_forget() -> None:
@@ -181,3 +100,55 @@ def test_the_reports_are_real() -> None:
     for catalog in (OLD, NEW):
         assert judge(pack(catalog.id, [report(catalog, 1)])) is Decision.ACCEPT
     assert split(report(OLD, 1)).kind is Kind.REPORT
+
+
+def test_attack_one_network_fills_its_own_share_of_what_waits() -> None:
+    """Many peers of one network, each with as much as one peer may let wait."""
+    simulation = network(OLD, nodes=10)
+    reports = [report(NEW, number) for number in range(5)]
+    simulation.nodes[0].validate.book.add(NEW)
+    simulation.publish(simulation.nodes[0], pack(NEW.id, reports))
+    simulation.run(2)
+    waiting = [node for node in simulation.nodes if node.mesh.statistics().waiting]
+    assert waiting
+    rng = random.Random(6)
+    crowd = simulation.add_many(12, Silent, origin=b"one network")
+    for one in crowd:
+        for node in waiting:
+            simulation.connect(one, node)
+    for _ in range(5):
+        for one in crowd:
+            junk = [pack(rng.randbytes(32), [rng.randbytes(60_000)] * 2) for _ in range(8)]
+            send(simulation, one, junk)
+        simulation.run(2)
+    for node in waiting:
+        assert node.mesh.statistics().waiting_dropped > 0, "the room was full"
+        assert simulation.kept(node).bytes < 2 * simulation.world.settings.waiting_bytes
+        node.validate.book.add(NEW)
+        node.judge_again(NEW.id)
+        simulation.run(1)
+        assert node.validate.stored == set(reports)
+
+
+def test_attack_nesting_bombs_are_refused_at_the_first_node() -> None:
+    simulation = network(OLD, nodes=10)
+    bombs = [depth * one for depth in (10, 1000, 100_000) for one in (b"\x81", b"\xa1", b"\xc1")]
+    one = attacker(simulation, *bombs, pack(OLD.id, bombs[:6]))
+    reports = [report(OLD, number) for number in range(5)]
+    simulation.publish(simulation.nodes[0], pack(OLD.id, reports))
+    simulation.run(5)
+    assert all(stored == set(reports) for stored in stored_by(simulation)[1:])
+    assert_distrusted(simulation, [one])
+
+
+def test_nodes_with_a_wrong_clock_ignore_reports_and_lose_no_score() -> None:
+    simulation = network(OLD, nodes=20)
+    wrong = simulation.nodes[5:10]
+    for node in wrong:
+        node.validate.now -= 3 * 86_400
+    reports = [report(OLD, number) for number in range(5)]
+    simulation.publish(simulation.nodes[0], pack(OLD.id, reports))
+    simulation.run(10)
+    for node in simulation.nodes[1:]:
+        assert node.validate.stored == (set() if node in wrong else set(reports))
+        assert min(simulation.scores(node)) >= 0

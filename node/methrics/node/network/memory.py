@@ -10,8 +10,9 @@ from a generator of its own, which depends on `rng` and the two peer ids. With t
 n-th message of a link has the same delay or loss, whatever the scheduler does.
 
 Only messages, requests and replies are lost. Subscriptions and changes of the mesh take no time;
-all else takes as long as a message. A peer that lost a message is told its id, and asks for it. A
-partition cuts links at once. After `heal`, only addresses passed to `keep` reconnect by themselves.
+all else takes as long as a message. A peer that lost a message may get it from another peer, or be
+told its id and ask for it. A partition cuts links at once. After `heal`, only addresses passed to
+`keep` reconnect by themselves.
 """
 
 from __future__ import annotations
