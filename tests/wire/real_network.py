@@ -132,12 +132,13 @@ class RealNetwork:
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         """The answer to `sql`, asked of the Parquet while the aggregator runs, then of its file.
-        Nothing before its first export."""
+        Nothing before its first export, and before the first report of an event type."""
         try:
             with open_dataset(self.file) as data:
                 return data.rows(sql)
         except StoreError as error:
-            if error.code in ("store-busy", "store-missing"):
+            untold = error.code == "query" and "does not exist" in error.message
+            if untold or error.code in ("store-busy", "store-missing"):
                 return []
             raise
 
