@@ -12,7 +12,10 @@ import pytest
 
 from methrics.aggregate.cli.main import main
 from methrics.node.consent.ledger import grant, read_answers
+from methrics.node.outbox.records import Kept, Records
 from methrics.schema.example import example_bytes, example_catalog
+from methrics.schema.wire.limits import TIME_MAX
+from methrics.schema.wire.record import Revoked, sign_record
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -344,3 +347,21 @@ def test_the_variable_that_turns_everything_off_is_shown(
         assert "(METHRICS=disabled)" in told
     assert not app.recorder.record("view", size=1)
     assert app.recorder.statistics().rule == "methrics-off"
+
+
+def test_revoked_types_are_shown(app: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    grant(app.paths, app.namespace, ["view"], now=1, catalog=app.catalog)
+    journal = app.journal
+    journal.keep_catalog(app.catalog.id, app.catalog.raw)
+    revoked = {"view": Revoked(600, "It asked for too much.")}
+    item = sign_record([app.catalog.id], bytes(32), time=1, expires=TIME_MAX, revoked=revoked)
+    Records(journal).save(Kept((item.raw,), 2))
+    journal.close()
+    assert run(app) == 0
+    out = capsys.readouterr().out
+    assert "revoked by the app's owner" in out
+    assert "since 1970-01-01: It asked for too much." in out
+    assert run(app, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)["apps"][app.namespace]
+    assert shown["view"]["revoked"].endswith("It asked for too much.")
+    assert shown["click"]["revoked"] is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,16 @@ from methrics.node.consent.first_screen import first_screen
 from methrics.node.consent.questions import Question, every_question
 from methrics.node.consent.screen import bounded, first_pages, whole
 from methrics.node.consent.wording import sheet
+from methrics.node.outbox.records import Kept
+from methrics.node.paths import namespace_of
 from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.catalog.chance import randomized_words
 from methrics.schema.example import example_catalog
 from methrics.schema.pages.explain import PSEUDONYM_WORDS, date
 from methrics.schema.wire.codec import encode
 from methrics.schema.wire.envelope import Kind, seal, sign_item, split, zero_bits
+from methrics.schema.wire.limits import TIME_MAX
+from methrics.schema.wire.record import sign_record
 
 CATALOG = example_catalog()
 NOW = 1_700_000_000
@@ -208,3 +213,28 @@ def test_the_first_screen_makes_no_work_stamp(monkeypatch: pytest.MonkeyPatch) -
     assert zero_bits(sha256(item.signed).digest()) >= 6
     assert stamped.raw == item.raw, "made once"
     assert made == [0, 6]
+
+
+def test_the_bits_count_the_catalog_that_a_report_names() -> None:
+    types = CATALOG.types["module"].revealed_bits
+    app = namespace_of(CATALOG.label, CATALOG.short_key)
+
+    def shown(kept: dict[str, Kept]) -> tuple[int, str]:
+        asked = every_question([CATALOG], {}, now=NOW, kept=kept)
+        first = first_screen(asked, before=False, way_back="methrics consent")
+        (row,) = [one for one in first.rows if one.name == "module"]
+        facts = dict(sheet(asked[0], now=NOW, seed=bytes(32)).facts)
+        return row.bits, facts["Its catalog"]
+
+    def record(count: int) -> tuple[bytes]:
+        ids = [bytes([number]) * 32 for number in range(count)]
+        return (sign_record(ids, bytes(32), time=0, expires=TIME_MAX).raw,)
+
+    assert shown({})[0] == ceil(types + 5)
+    assert "not known on this machine yet" in shown({})[1]
+    assert shown({app: Kept(record(1), 2)})[0] == ceil(types)
+    assert "Only this one is listed, which tells 0.0 bits." in shown({app: Kept(record(1), 2)})[1]
+    assert shown({app: Kept(record(8), 2)})[0] == ceil(types + 3)
+    _, words = shown({app: Kept(record(8), 1)})
+    assert "8 are listed, which tells 3.0 bits." in words
+    assert "one relay, not cross-checked" in words

@@ -14,12 +14,15 @@ from methrics.aggregate.cli.main import main
 from methrics.node.cli import preview as cli_preview
 from methrics.node.consent.ledger import withdraw
 from methrics.node.mine.preview import NEVER, PLANNED, SIGNED, WAITS, WITHHELD, Leaving, look
+from methrics.node.outbox.records import Kept, Records
 from methrics.node.outbox.rows import STRUCK
 from methrics.node.publish.permission import consent_of
 from methrics.node.publish.routes import Fate
 from methrics.node.report.threshold.keeping import write_threshold
 from methrics.schema.wire.diagnostic import hexdump
-from methrics.schema.wire.envelope import split
+from methrics.schema.wire.envelope import Item, split
+from methrics.schema.wire.limits import TIME_MAX
+from methrics.schema.wire.record import Revoked, sign_record
 
 if TYPE_CHECKING:
     from conftest import Post, Shop
@@ -312,3 +315,22 @@ def test_through_the_one_command(app: Shop, capsys: pytest.CaptureFixture[str]) 
     assert main(["preview", "--home", app.paths.home]) == 0
     assert "nothing waits" in capsys.readouterr().out
     assert main(["preview", "--home", app.paths.home, "--app", "ghost"]) == 2
+
+
+def keep(app: Shop, item: Item) -> None:
+    journal = app.journal
+    Records(journal).save(Kept((item.raw,), 2))
+    journal.close()
+
+
+def test_what_no_record_lists_waits_and_what_it_revokes_never_leaves(app: Shop) -> None:
+    fill(app)
+    assert {one.state for one in seen(app)} == {PLANNED}, "no record was asked for yet"
+    keep(app, sign_record([], bytes(32), time=1, expires=TIME_MAX))
+    assert {(one.state, one.reason) for one in seen(app)} == {(WAITS, "unlisted")}
+    revoked = {"view": Revoked(0, "It was wrong.")}
+    listed = [app.catalog.id]
+    keep(app, sign_record(listed, bytes(32), time=2, expires=TIME_MAX, revoked=revoked))
+    found = {(one.type, one.state, one.reason) for one in seen(app)}
+    assert ("view", NEVER, "revoked") in found
+    assert ("visit", PLANNED, "") in found

@@ -15,11 +15,15 @@ from row_making import Rows
 from methrics.node.clock import ManualClock
 from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.periods import WEEK, week_start
+from methrics.node.outbox.records import Kept, Records, kept_records
 from methrics.node.outbox.rows import ACKNOWLEDGED, DUE, NEVER_LEFT, STRUCK, Pace, Receipt
 from methrics.node.outbox.tables import STEPS
 from methrics.node.spool.folder import read_due
 from methrics.node.spool.records import catalog_number
 from methrics.schema.errors import StoreError
+from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.items import Report, encode_report
+from methrics.schema.wire.record import sign_record
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -299,6 +303,43 @@ def test_an_outbox_of_an_earlier_layout_goes_on(
     pace = Pace(type="visit", last=now, next=now, first_day=5)
     journal.journal([made(7, now)], pending.rows, [pace], token=pending.token)
     assert (journal.pending(now + 5).rows, journal.paces()) == ([], {"visit": pace})
+
+
+def test_the_ids_of_older_reports_are_computed_again(path: str, clock: ManualClock) -> None:
+    raw = seal(Kind.REPORT, encode_report(Report(bytes(32), "visit", 600, {})), bytes(32))
+    os.makedirs(os.path.dirname(path))
+    con = sqlite3.connect(path)
+    con.executescript("".join(STEPS[:-1]))
+    con.execute(f"PRAGMA user_version = {len(STEPS) - 1}")
+    for index, kept in enumerate((raw, b"damaged")):
+        con.execute(
+            "INSERT INTO report (idx, id, raw, catalog, type, time, made, due, route, state) "
+            "VALUES (?, ?, ?, 1, 'visit', 600, 600, 600, 'relay', 'acknowledged')",
+            (index, bytes([index]) * 32, kept),
+        )
+    con.commit()
+    con.close()
+    damaged, whole = Journal(path, clock=clock).receipts()
+    assert whole.id == split(raw).id
+    assert damaged.id == bytes([1]) * 32
+
+
+def test_the_kept_record_and_the_count_of_waits_outlast_a_restart(
+    journal: Journal, path: str, clock: ManualClock
+) -> None:
+    assert kept_records(path, clock) == Kept()
+    records = Records(journal)
+    record = sign_record([], bytes(32), time=0, expires=600)
+    records.save(Kept((record.raw,), 2))
+    assert [records.count_wait() for _ in range(3)] == [0, 1, 2]
+    journal.close()
+    again = Records(Journal(path, clock=clock))
+    assert again.load() == kept_records(path, clock) == Kept((record.raw,), 2)
+    assert again.count_wait() == 3
+    again.forget_waits()
+    assert again.count_wait() == 0
+    again.save(Kept())
+    assert again.load() == Kept()
 
 
 def test_each_day_of_a_sign_of_life_is_kept_until_somebody_is_told(

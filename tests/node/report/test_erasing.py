@@ -26,6 +26,7 @@ from methrics.schema.errors import LocalError, RefusedError, StoreError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.envelope import Kind, split
+from methrics.schema.wire.envelope import seal as seal_item
 from methrics.schema.wire.items import Erasure
 
 if TYPE_CHECKING:
@@ -298,6 +299,18 @@ def test_what_nobody_took_is_tried_again_byte_for_byte(app: Shop, post: Post) ->
     post.live(DAY)
     assert len(post.sent) == 2
     assert len(set(post.sent)) == 1
+
+
+def test_an_erasure_of_an_earlier_version_is_signed_again(app: Shop, post: Post) -> None:
+    publish(app, post, reports=1)
+    (receipt,) = app.journal.receipts()
+    assert ask(app, [receipt], window=0).journaled == 1
+    seed = report_seed(Erasures(app.journal).seed_of(0), receipt.key_index, receipt.salt)
+    old = seal_item(Kind.ERASURE, b"\xa1\x66report\x58\x20" + receipt.id, seed)
+    app.journal.database.execute("UPDATE erasure SET raw = ?", (old,))
+    app.clock.advance(1)
+    post.publish()
+    assert post.erasures == [sign_erasure(receipt.raw, seed)]
 
 
 def test_what_everybody_refuses_is_given_up(app: Shop, post: Post) -> None:

@@ -21,6 +21,10 @@ _WORDS = {
     "out-of-order": "a later day was reported before",
     "late": "too old for receivers to accept it",
     "expired": "its event type has ended",
+    "revoked": "the app's owner has revoked it",
+    "unlisted": "the app's owner does not list its catalog at its time",
+    "record-expired": "the record of the app's catalogs has expired",
+    "equivocation": "the app's owner has signed records that contradict each other",
 }
 
 

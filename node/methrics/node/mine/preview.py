@@ -19,9 +19,11 @@ from methrics.node.clock import Clock
 from methrics.node.outbox.found import read_catalogs
 from methrics.node.outbox.journal import Journal
 from methrics.node.outbox.periods import week_start
+from methrics.node.outbox.records import Kept, Records
 from methrics.node.outbox.rows import Identity, Pending, Receipt, Snapshot
 from methrics.node.paths import Paths
 from methrics.node.publish.permission import Consent, consent_of
+from methrics.node.publish.standing import waits
 from methrics.node.report.epsilon import epsilon_meter
 from methrics.node.report.prepare import Prepared, credible, prepare
 from methrics.node.report.threshold.keeping import threshold_meter
@@ -82,11 +84,12 @@ class Leaving:
 @dataclass(slots=True)
 class Preview:
     """The reports that one app would send. `erasures`: the due times of its unsent erasures (Unix
-    seconds)."""
+    seconds). `kept`: the record of the app's namespace, as far as this machine knows it."""
 
     namespace: str
     leaving: list[Leaving] = field(default_factory=list)
     erasures: list[int] = field(default_factory=list)
+    kept: Kept = field(default_factory=Kept)
 
 
 def look(
@@ -100,13 +103,14 @@ def look(
     if not journal.exists():
         return None
     try:
-        snapshot = journal.snapshot()
+        snapshot, kept = journal.snapshot(), Records(journal).load()
         catalogs = read_catalogs(journal)
         meter = epsilon_meter(journal, threshold_meter(paths, namespace))
         found = plan(namespace, snapshot, catalogs, consent, route, clock.now(), meter)
     finally:
         journal.close()
-    return Preview(namespace, found, snapshot.erasures)
+    found = [_by_record(one, kept) for one in found]
+    return Preview(namespace, found, snapshot.erasures, kept)
 
 
 def look_all(paths: Paths, namespaces: Iterable[str], route: str, clock: Clock) -> list[Preview]:
@@ -197,6 +201,18 @@ def _signed(
         state, reason = _not_allowed(consent, receipt.type)
         return replace(one, state=state, reason=reason)
     return one
+
+
+def _by_record(one: Leaving, kept: Kept) -> Leaving:
+    """Returns the entry as the record allows it: revoked types never leave, and what no record
+    lists waits. Without a record, the publisher has not asked for one yet."""
+    if one.state not in (SIGNED, PLANNED) or one.catalog is None or not kept.raws:
+        return one
+    if kept.revoked(one.type, one.time) is not None:
+        return replace(one, state=NEVER, reason=str(Reason.REVOKED))
+    resolution = one.catalog.types[one.type].resolution
+    reason = waits(kept, one.catalog.id, one.time, resolution, now=one.earliest, needed=kept.relays)
+    return replace(one, state=WAITS, reason=reason) if reason else one
 
 
 def _not_allowed(consent: Consent, type_name: str) -> tuple[str, str]:

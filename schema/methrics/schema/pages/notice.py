@@ -7,6 +7,8 @@ report, because every node enforces them.
 
 from __future__ import annotations
 
+from math import log2
+
 from methrics.schema.catalog.chance import randomized_words
 from methrics.schema.catalog.event_type import EventType
 from methrics.schema.catalog.fields import Field
@@ -32,7 +34,7 @@ from methrics.schema.pages.explain import (
     duration,
     schedule,
 )
-from methrics.schema.wire.limits import ENTROPY_MAX
+from methrics.schema.wire.limits import ENTROPY_MAX, LISTED_MAX
 
 _VALUES_SHOWN = 6
 
@@ -352,7 +354,9 @@ def _entropy(types: tuple[EventType, ...]) -> list[Block]:
             "answers were equally common and never changed. The rarer your answers, the more they "
             "reveal. "
             f"No kind of report may have more than {ENTROPY_MAX} bits, and the app's maintainers "
-            "cannot exceed the budget without asking you again."
+            "cannot exceed the budget without asking you again. A report also names the catalog "
+            f"that declares it; an app may have {LISTED_MAX} in use at a time, so this adds "
+            f"up to {log2(LISTED_MAX):.0f} bits. Which ones are in use is public."
             f"{random}"
         ),
         Table("The most that one report can reveal", head, rows),

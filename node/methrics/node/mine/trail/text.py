@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from math import isfinite
+from math import isfinite, log2
 
 from methrics.node.mine.own import ReadableReport, moment
 from methrics.node.mine.trail.coincidence import FACT
@@ -13,6 +13,7 @@ from methrics.node.mine.trail.uniqueness import Statement, statements
 from methrics.node.mine.trail.whole import LAST_MAX, Trail
 from methrics.node.report.parts import label, meaning, said
 from methrics.node.report.threshold.crowd import DAYS_MIN, Crowd
+from methrics.schema.wire.limits import LISTED_MAX
 
 REPORTS_SHOWN = 6
 STATEMENTS_SHOWN = 12
@@ -67,6 +68,10 @@ def _statements(trail: Trail, measured: list[Statement]) -> Iterator[str]:
         yield f"  Measured: your newest {LAST_MAX} reports."
     if measured:
         yield "  Anyone can invent reports, so fewer people than these numbers may report the same."
+        yield (
+            "  Bits: without the catalog that a report names, which adds up to "
+            f"{log2(LISTED_MAX):.0f}: `methrics consent ask` shows them."
+        )
     if not measured:
         yield "  No report has left, so there is nothing to compare."
     for one in measured[:DETAILED]:
