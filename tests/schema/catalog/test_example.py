@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.listing import listed_book
 from tests.schema.catalog.test_catalog import largest
 
 from methrics.schema.catalog.catalog import load
@@ -16,7 +17,6 @@ from methrics.schema.example import (
     example_seed,
     example_source,
 )
-from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import judge
 from methrics.schema.wire.envelope import Kind, public_key, seal
 from methrics.schema.wire.items import Report, encode_report
@@ -24,8 +24,7 @@ from methrics.schema.wire.limits import HEARTBEAT_MAX
 from methrics.schema.wire.verdict import Decision, Reason
 
 ABOUT = example_catalog()
-BOOK = CatalogBook()
-BOOK.add(ABOUT)
+BOOK = listed_book(ABOUT, seed=example_seed())
 NOW = 1_800_000_000
 TODAY = NOW - NOW % 86_400
 

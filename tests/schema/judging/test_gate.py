@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vector_world import CATALOG, NOW, TIME, World, malleable, protected, sign_by_hand
+from tests.listing import listed_book
+from vector_world import CATALOG, NOW, TIME, World, malleable, protected, seed, sign_by_hand
 
 from methrics.schema.catalog.catalog import load
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import BundleVerdict, judge_bundle
 from methrics.schema.judging.seen import Seen
-from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.bundle import pack as bundle_of
+from methrics.schema.wire.bundle import pack_notice
+from methrics.schema.wire.codec import head
 from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.record import decode_record
+from methrics.schema.wire.topic import short_key
 from methrics.schema.wire.verdict import Decision, Reason
 
 WORLD = World()
@@ -31,23 +37,43 @@ HARMLESS = {
     Reason.LATE: WORLD.report(time=TIME - 86_400 * 30),
     Reason.EXPIRED: WORLD.report(type="over", values={"os": "linux"}),
 }
-UNVOUCHED = {
-    Reason.UNKNOWN_CATALOG: WORLD.report(catalog=bytes(32)),
-    Reason.UNKNOWN_KIND: sign_by_hand(protected(9), b"x"),
+KEY = load(WORLD.catalog).key
+RECORD_WAIT = b"record:" + short_key(KEY).encode()
+STRANGERS = {
+    "report": WORLD.report(catalog=bytes(32)),
+    "erasure": WORLD.erasure(catalog=bytes(32)),
+    "unknown kind": sign_by_hand(protected(9), b"x"),
+    "catalog": WORLD.catalog,
+    "record": WORLD.record(),
+    "announcement": WORLD.announcement(),
 }
+"""Items that no bundle of the catalog may have in it."""
 
 
 def known() -> CatalogBook:
-    book = CatalogBook()
-    assert book.add(load(WORLD.catalog))
-    return book
+    return listed_book(load(WORLD.catalog), seed=seed("namespace"))
+
+
+def knows(book: CatalogBook, raw: bytes) -> None:
+    """Let a record take effect in `book`."""
+    item = split(raw)
+    book.records.add(item, decode_record(item.payload))
+
+
+def pack(raws: Iterable[bytes]) -> bytes:
+    """A bundle of the world's catalog."""
+    return WORLD.bundle(*raws)
 
 
 def kept(verdict: BundleVerdict) -> list[bytes]:
     return [found.item.raw for found in verdict.accepted]
 
 
-@given(st.binary(max_size=300) | st.lists(st.binary(max_size=200), min_size=1).map(pack))
+@given(
+    st.binary(max_size=300)
+    | st.lists(st.binary(max_size=200), min_size=1).map(pack)
+    | st.binary().map(pack_notice)
+)
 def test_any_bytes_get_a_verdict(raw: bytes) -> None:
     verdict = judge_bundle(raw, known(), NOW, Seen())
     assert verdict.decision is not Decision.ACCEPT
@@ -94,26 +120,99 @@ def test_a_harmless_item_is_left_out_and_the_rest_passes(reason: Reason) -> None
     assert (alone.decision, alone.reason) == (Decision.IGNORE, reason)
 
 
-@pytest.mark.parametrize("reason", UNVOUCHED)
-def test_a_bundle_with_an_unknown_item_is_kept_but_not_forwarded(reason: Reason) -> None:
-    """Other nodes may know the item and reject it, so forwarding it could cost peer score."""
-    verdict = judge_bundle(pack([UNVOUCHED[reason], REPORTS[0]]), known(), NOW, Seen())
-    assert (verdict.decision, verdict.reason) == (Decision.IGNORE, reason)
-    assert kept(verdict) == [REPORTS[0]]
-
-
-@pytest.mark.parametrize("reason", UNVOUCHED)
-def test_attack_an_unknown_item_beside_a_report_does_not_stop_the_report(reason: Reason) -> None:
-    """A malicious relay knows a report before its topic does, and sends it beside an unknown item
-    to the peers of the other relay."""
+@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.parametrize("at", [0, 1])
+def test_attack_a_bundle_with_an_item_that_a_node_cannot_judge(stranger: str, at: int) -> None:
+    """A malicious relay knows a report before its topic does, and sends it beside something else.
+    Every node rejects such a bundle, and none forgets the report."""
     book, seen = known(), Seen()
-    poison = pack([UNVOUCHED[reason], *REPORTS[:3]])
-    assert judge_bundle(poison, book, NOW, seen).decision is Decision.IGNORE
-    honest = judge_bundle(pack(REPORTS[:3]), book, NOW, seen)
-    assert honest.decision is Decision.ACCEPT
-    assert kept(honest) == REPORTS[:3]
-    again = judge_bundle(poison, book, NOW, seen)
-    assert again.accepted == []
+    raws = [REPORTS[0]]
+    raws.insert(at, STRANGERS[stranger])
+    verdict = judge_bundle(pack(raws), book, NOW, seen, topic=WORLD.topic)
+    assert (verdict.decision, verdict.reason) == (Decision.REJECT, Reason.MALFORMED)
+    assert (verdict.accepted, len(seen), len(book)) == ([], 0, 1)
+    alone = judge_bundle(pack([REPORTS[0]]), book, NOW, seen, topic=WORLD.topic)
+    assert kept(alone) == [REPORTS[0]]
+
+
+def test_attack_a_report_in_a_bundle_of_an_invented_catalog_is_not_forgotten() -> None:
+    book, seen = known(), Seen()
+    poison = bundle_of(bytes(32), [REPORTS[0]])
+    verdict = judge_bundle(poison, book, NOW, seen, topic=WORLD.topic)
+    assert (verdict.decision, verdict.reason) == (Decision.IGNORE, Reason.UNLISTED)
+    assert (verdict.accepted, verdict.waits_for, verdict.about) == ([], RECORD_WAIT, bytes(32))
+    assert len(seen) == 0
+    honest = judge_bundle(pack([REPORTS[0]]), book, NOW, seen, topic=WORLD.topic)
+    assert kept(honest) == [REPORTS[0]]
+
+
+def test_a_bundle_waits_for_its_catalog_and_is_then_accepted() -> None:
+    book, seen = CatalogBook({WORLD.topic}), Seen()
+    knows(book, WORLD.record())
+    verdict = judge_bundle(pack(REPORTS), book, NOW, seen, topic=WORLD.topic)
+    assert (verdict.decision, verdict.reason) == (Decision.IGNORE, Reason.UNKNOWN_CATALOG)
+    assert (verdict.waits_for, verdict.refused, len(seen)) == (WORLD.catalog_id, [], 0)
+    notice = judge_bundle(pack_notice(WORLD.catalog), book, NOW, seen, topic=WORLD.topic)
+    assert kept(notice) == [WORLD.catalog]
+    again = judge_bundle(pack(REPORTS), book, NOW, seen, topic=WORLD.topic)
+    assert kept(again) == REPORTS
+
+
+def test_a_bundle_waits_for_a_record_that_lists_its_catalog() -> None:
+    book, seen = CatalogBook({WORLD.topic}), Seen()
+    assert book.add(load(WORLD.catalog), given=True)
+    verdict = judge_bundle(pack(REPORTS), book, NOW, seen, topic=WORLD.topic)
+    assert (verdict.reason, verdict.waits_for) == (Reason.UNLISTED, RECORD_WAIT)
+    notice = judge_bundle(pack_notice(WORLD.record()), book, NOW, seen, topic=WORLD.topic)
+    assert kept(notice) == [WORLD.record()]
+    assert kept(judge_bundle(pack(REPORTS), book, NOW, seen, topic=WORLD.topic)) == REPORTS
+
+
+def test_a_bundle_waits_whole_if_one_report_is_after_the_end_of_the_record() -> None:
+    book, seen = CatalogBook(), Seen()
+    assert book.add(load(WORLD.catalog), given=True)
+    knows(book, WORLD.record(expires=TIME))
+    early, late = WORLD.report(time=TIME - 600), WORLD.report()
+    verdict = judge_bundle(pack([early, late]), book, NOW, seen)
+    assert (verdict.reason, verdict.waits_for, len(seen)) == (Reason.UNLISTED, RECORD_WAIT, 0)
+    assert kept(judge_bundle(pack([early]), book, NOW, seen)) == [early]
+    knows(book, WORLD.record(time=TIME - 600))
+    assert kept(judge_bundle(pack([early, late]), book, NOW, seen)) == [late]
+
+
+def test_erasures_need_their_catalog_and_no_record() -> None:
+    book = CatalogBook({WORLD.topic})
+    bundle = pack([WORLD.erasure()])
+    assert judge_bundle(bundle, book, NOW, Seen(), topic=WORLD.topic).reason is Reason.UNLISTED
+    assert book.add(load(WORLD.catalog), given=True)
+    assert kept(judge_bundle(bundle, book, NOW, Seen(), topic=WORLD.topic)) == [WORLD.erasure()]
+
+
+@pytest.mark.parametrize("kind", ["report", "erasure"])
+def test_a_report_or_erasure_is_no_notice(kind: str) -> None:
+    verdict = judge_bundle(pack_notice(getattr(WORLD, kind)()), known(), NOW, Seen())
+    assert (verdict.decision, verdict.reason) == (Decision.REJECT, Reason.MALFORMED)
+
+
+def test_a_notice_of_an_unknown_kind_is_ignored() -> None:
+    verdict = judge_bundle(pack_notice(STRANGERS["unknown kind"]), known(), NOW, Seen())
+    assert (verdict.decision, verdict.reason) == (Decision.IGNORE, Reason.UNKNOWN_KIND)
+
+
+def test_attack_a_known_report_under_another_nonce() -> None:
+    """The id of a report does not cover its nonce, so the nonce is compared, too."""
+    stamped = WORLD.report(type="stamped", values={"os": "linux"}, work_bits=8)
+    item = split(stamped)
+    other = next(
+        sign_by_hand(b"\xa4" + protected()[1:] + b"\x64work" + head(0, nonce), item.payload)
+        for nonce in range(24)
+        if nonce != item.work
+    )
+    changed = split(other[:-64] + stamped[-64:])
+    assert changed.id == item.id
+    seen = Seen()
+    assert seen.add(item)
+    assert not seen.holds(changed)
 
 
 def test_attack_poisoned_duplicate() -> None:
@@ -133,26 +232,21 @@ def test_attack_forged_behind_a_clock() -> None:
         assert verdict.reason is Reason.FORGED
 
 
-def test_a_catalog_counts_for_the_reports_behind_it() -> None:
-    book = CatalogBook({WORLD.topic})
-    verdict = judge_bundle(pack([WORLD.catalog, *REPORTS]), book, NOW, Seen(), topic=WORLD.topic)
-    assert verdict.decision is Decision.ACCEPT
-    assert kept(verdict) == [WORLD.catalog, *REPORTS]
-    assert book.get(WORLD.catalog_id) is not None
-
-
 @pytest.mark.shows("METH-15")
-def test_a_revocation_counts_for_the_reports_behind_it() -> None:
-    book = known()
-    verdict = judge_bundle(pack([WORLD.revocation(), REPORTS[0]]), book, NOW, Seen())
-    assert kept(verdict) == [WORLD.revocation()]
-    assert [refusal.reason for refusal in verdict.refused] == [Reason.REVOKED]
+def test_a_revocation_counts_for_the_reports_behind_its_record() -> None:
+    book, seen = known(), Seen()
+    revoked = WORLD.records()["ok-record-revoked"][1]
+    assert kept(judge_bundle(pack_notice(revoked), book, NOW, seen)) == [revoked]
+    verdict = judge_bundle(pack([REPORTS[0]]), book, NOW, seen)
+    assert (verdict.decision, verdict.reason) == (Decision.IGNORE, Reason.REVOKED)
 
 
 def test_a_full_book_refuses_a_catalog_with_quota() -> None:
     book = CatalogBook(capacity=1)
-    assert book.add(load(WORLD.namespace(Kind.CATALOG, CATALOG | {"contact": "first"})))
-    verdict = judge_bundle(pack([WORLD.catalog]), book, NOW, Seen())
+    other = load(WORLD.namespace(Kind.CATALOG, CATALOG | {"contact": "first"}))
+    assert book.add(other, given=True)
+    knows(book, WORLD.record())
+    verdict = judge_bundle(pack_notice(WORLD.catalog), book, NOW, Seen())
     assert (verdict.decision, verdict.reason) == (Decision.IGNORE, Reason.QUOTA)
 
 
@@ -208,8 +302,8 @@ def test_seen_knows_an_item_by_its_signature_too() -> None:
 def test_attack_a_known_catalog_under_another_label_when_the_book_is_full() -> None:
     """The label is part of the topic, and only the catalog's payload has the label."""
     seen = Seen()
-    bundle = pack([WORLD.catalog])
-    assert judge_bundle(bundle, CatalogBook(), NOW, seen).decision is Decision.ACCEPT
+    bundle = pack_notice(WORLD.catalog)
+    assert judge_bundle(bundle, known(), NOW, seen).decision is Decision.ACCEPT
     label = WORLD.topic.replace("vectors", "victors")
     verdict = judge_bundle(bundle, CatalogBook(capacity=0), NOW, seen, topic=label)
     assert (verdict.decision, verdict.reason) == (Decision.REJECT, Reason.FOREIGN)
@@ -227,12 +321,12 @@ def test_refusals_have_the_order_of_the_bundle(raws: list[bytes]) -> None:
     assert [(refusal.reason, refusal.raw) for refusal in verdict.refused] == expected
 
 
-@pytest.mark.parametrize("kind", ["report", "erasure", "catalog", "revocation", "announcement"])
+@pytest.mark.parametrize("kind", ["report", "erasure", "catalog", "record", "announcement"])
 def test_attack_a_known_item_on_the_topic_of_another_namespace(kind: str) -> None:
     """Nodes that have not seen the item reject it there, so a node that has must not forward it."""
     raw = WORLD.catalog if kind == "catalog" else getattr(WORLD, kind)()
     book, seen = known(), Seen()
-    bundle = pack([raw])
+    bundle = pack([raw]) if kind in ("report", "erasure") else pack_notice(raw)
     assert judge_bundle(bundle, book, NOW, seen, topic=WORLD.topic).decision is Decision.ACCEPT
     again = judge_bundle(bundle, book, NOW, seen, topic=WORLD.topic)
     assert (again.decision, again.reason) == (Decision.IGNORE, Reason.DUPLICATE)

@@ -7,15 +7,27 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vector_world import CATALOG, NOW, TIME, World, event_type, malleable, protected, sign_by_hand
+from tests.listing import list_catalogs, listed_book
+from vector_world import (
+    CATALOG,
+    NOW,
+    TIME,
+    World,
+    event_type,
+    malleable,
+    protected,
+    seed,
+    sign_by_hand,
+)
 
-from methrics.schema.catalog.catalog import load
+from methrics.schema.catalog.catalog import Catalog, load
 from methrics.schema.errors import RefusedError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, Body, accept, judge, judge_item
 from methrics.schema.wire.codec import encode
-from methrics.schema.wire.envelope import Kind, seal, split
-from methrics.schema.wire.items import Announcement, Erasure, Report, Revocation
+from methrics.schema.wire.envelope import Kind, inner_hash, seal, split
+from methrics.schema.wire.items import Announcement, Erasure, Report
+from methrics.schema.wire.record import Listing, Record, Revoked, decode_record, sign_record
 from methrics.schema.wire.topic import parse_topic
 from methrics.schema.wire.verdict import Decision, Reason
 
@@ -30,9 +42,7 @@ noise = st.recursive(
 
 
 def known() -> CatalogBook:
-    book = CatalogBook()
-    assert book.add(load(WORLD.catalog))
-    return book
+    return listed_book(load(WORLD.catalog), seed=seed("namespace"))
 
 
 BOOK = known()
@@ -71,7 +81,7 @@ def test_any_signed_catalog_gets_a_verdict(data: st.DataObject) -> None:
         raw = WORLD.namespace(Kind.CATALOG, body)
     except ValueError:
         return  # nested too deeply to be encoded at all
-    verdict = judge(raw, CatalogBook(), NOW)
+    verdict = judge(raw, CatalogBook(), NOW, live=False)
     assert verdict.reason in (Reason.OK, Reason.OFF_SCHEMA, Reason.MALFORMED)
 
 
@@ -101,9 +111,14 @@ def test_the_body_is_the_decoded_payload() -> None:
     values = {"os": "linux", "new": True, "size": 2}
     assert report == Report(WORLD.catalog_id, "ping", TIME, values)
     erasure = body_of(WORLD.erasure())
-    assert erasure == Erasure(WORLD.catalog_id, split(WORLD.report()).id, TIME)
+    signed = split(WORLD.report())
+    assert erasure == Erasure(WORLD.catalog_id, inner_hash(signed), TIME // DAY)
+    assert isinstance(erasure, Erasure)
+    assert erasure.report_id(signed.key) == signed.id
     assert body_of(WORLD.catalog) == load(WORLD.catalog)
-    assert body_of(WORLD.revocation()) == Revocation("ping", TIME, "no longer needed")
+    record = body_of(WORLD.records()["ok-record-revoked"][1])
+    assert isinstance(record, Record)
+    assert record.revoked == {"ping": Revoked(TIME, "no longer needed")}
     announcement = body_of(WORLD.announcement())
     assert isinstance(announcement, Announcement)
     assert announcement.newest_version == "2.0"
@@ -118,7 +133,7 @@ everything = [
     WORLD.report(),
     WORLD.erasure(),
     WORLD.catalog,
-    WORLD.revocation(),
+    WORLD.record(),
     WORLD.announcement(),
 ]
 
@@ -168,7 +183,7 @@ def test_a_report_lives_between_early_and_late(now: int, reason: Reason) -> None
     assert judge(WORLD.report(), BOOK, now).reason is reason
 
 
-@pytest.mark.parametrize("name", ["report", "erasure", "revocation", "announcement", "catalog"])
+@pytest.mark.parametrize("name", ["report", "erasure", "record", "announcement", "catalog"])
 def test_a_needless_work_stamp_is_free_content_and_refused(name: str) -> None:
     raw = WORLD.catalog if name == "catalog" else getattr(WORLD, name)()
     item = split(raw)
@@ -182,11 +197,11 @@ def test_a_needless_work_stamp_is_free_content_and_refused(name: str) -> None:
 def test_a_stranger_cannot_revoke_announce_or_declare_on_a_topic() -> None:
     stranger = {
         Kind.CATALOG: CATALOG,
-        Kind.REVOCATION: {"type": "ping", "time": TIME, "reason": ""},
+        Kind.RECORD: {"time": TIME, "expires": TIME + DAY, "previous": [], "catalogs": []}
+        | {"revoked": {"ping": {"time": TIME, "reason": "Theft."}}},
         Kind.ANNOUNCEMENT: {"time": TIME, "expires": TIME + DAY * 30 - DAY * 30 % 600},
     }
-    only_ours = CatalogBook({WORLD.topic})
-    only_ours.add(load(WORLD.catalog))
+    only_ours = listed_book(load(WORLD.catalog), seed=seed("namespace"), topics={WORLD.topic})
     for kind, body in stranger.items():
         raw = WORLD.namespace(kind, body, name="stranger")
         assert judge(raw, BOOK, NOW, topic=WORLD.topic).reason is Reason.FOREIGN
@@ -197,7 +212,7 @@ def test_a_stranger_cannot_revoke_announce_or_declare_on_a_topic() -> None:
 def test_a_book_full_of_topics_still_keeps_each_report_on_its_own() -> None:
     other = WORLD.namespace(Kind.CATALOG, CATALOG, name="other namespace")
     both = known()
-    assert both.add(load(other))
+    list_catalogs(both, load(other), seed=seed("other namespace"))
     report = WORLD.report(catalog=split(other).id)
     assert judge(report, both, NOW, topic=load(other).topic).reason is Reason.OK
     assert judge(report, both, NOW, topic=WORLD.topic).reason is Reason.FOREIGN
@@ -205,40 +220,89 @@ def test_a_book_full_of_topics_still_keeps_each_report_on_its_own() -> None:
 
 @pytest.mark.shows("METH-15", "DEB-10")
 def test_a_revocation_applies_from_its_time_to_its_type_and_namespace_only() -> None:
-    book, key = known(), load(WORLD.catalog).key
-    assert book.revoke(key, Revocation("ping", TIME, ""))
+    catalog = load(WORLD.catalog)
+    book = known()
+    revoked = {"ping": Revoked(TIME, "No longer needed.")}
+    list_catalogs(book, catalog, seed=seed("namespace"), time=1, revoked=revoked)
     assert judge(WORLD.report(), book, NOW).reason is Reason.REVOKED
     assert judge(WORLD.report(), book, NOW, live=False).reason is Reason.REVOKED
     assert judge(WORLD.report(time=TIME - 600), book, NOW).reason is Reason.OK
     click = WORLD.report(type="click", count=1, values={})
     assert judge(click, book, NOW).reason is Reason.OK
-    assert book.revoke(
-        key, Revocation("ping", TIME + 600, "")
-    )  # a later revocation changes nothing
-    assert judge(WORLD.report(), book, NOW).reason is Reason.REVOKED
+
+
+def catalogs(count: int) -> list[Catalog]:
+    """So many catalogs of the namespace."""
+    bodies = [CATALOG | {"contact": f"c{n}"} for n in range(count)]
+    return [load(WORLD.namespace(Kind.CATALOG, body)) for body in bodies]
 
 
 def test_a_full_book_keeps_its_catalogs_and_takes_no_more() -> None:
     book = CatalogBook(capacity=2)
-    catalogs = [
-        load(WORLD.namespace(Kind.CATALOG, CATALOG | {"contact": f"c{n}"})) for n in range(3)
-    ]
-    assert [book.add(catalog) for catalog in catalogs] == [True, True, False]
-    assert book.add(catalogs[0])
-    assert list(book) == catalogs[:2]
-    assert book.get(catalogs[2].id) is None
-    key = catalogs[0].key
-    assert all(book.revoke(key, Revocation(f"t{n}", TIME, "")) for n in range(1024))
-    assert not book.revoke(key, Revocation("one more", TIME, ""))
-    assert book.revoke(key, Revocation("t7", TIME, ""))
-    assert not book.revoke(bytes(32), Revocation("ping", TIME, ""))
+    three = catalogs(3)
+    assert [book.add(one, given=True) for one in three] == [True, True, False]
+    assert book.add(three[0])
+    assert list(book) == three[:2]
+    assert book.get(three[2].id) is None
+
+
+def test_a_book_takes_catalogs_that_are_listed_or_given() -> None:
+    book = CatalogBook()
+    one, other = catalogs(2)
+    assert not book.add(one)
+    list_catalogs(book, one, seed=seed("namespace"))
+    assert book.lists(one)
+    assert book.get(one.id) == one
+    assert not book.add(other)
+    assert book.add(other, given=True)
+
+
+def test_catalogs_that_are_listed_or_given_stay_when_a_namespace_has_too_many() -> None:
+    book = CatalogBook(per_namespace=3)
+    given_one, once, now, new = catalogs(4)
+    list_catalogs(book, once, now, seed=seed("namespace"))
+    assert book.add(given_one, given=True)
+    list_catalogs(book, now, new, seed=seed("namespace"), time=1)
+    assert {one.id for one in book} == {given_one.id, now.id, new.id}
+
+
+def test_a_catalog_is_judged_live_only_if_the_newest_record_lists_it() -> None:
+    book = CatalogBook()
+    assert judge(WORLD.catalog, book, NOW).reason is Reason.UNLISTED
+    assert judge(WORLD.catalog, book, NOW, live=False).reason is Reason.OK
+    list_catalogs(book, load(WORLD.catalog), seed=seed("namespace"))
+    assert judge(WORLD.catalog, book, NOW).reason is Reason.OK
+
+
+@given(
+    st.integers(TIME - 1300, TIME + 1300),
+    st.none() | st.integers(1, 1300),
+    st.integers(TIME - 1300, TIME + 1300),
+)
+def test_a_report_is_judged_by_its_own_time_whatever_the_clock(
+    listed: int, length: int | None, expires: int
+) -> None:
+    """So nodes agree, whenever a report reaches them."""
+    delisted = None if length is None else listed + length
+    listing = Listing(WORLD.catalog_id, listed, delisted)
+    item = sign_record([listing], seed("namespace"), time=0, expires=expires)
+    record = decode_record(item.payload)
+    right = listed < TIME + 600 and expires > TIME and (delisted is None or delisted > TIME)
+    assert record.listed_at(WORLD.catalog_id, TIME, 600) == right
+    book = CatalogBook()
+    book.records.add(item, record)
+    book.add(load(WORLD.catalog), given=True)
+    for now in (TIME, TIME + DAY):
+        reason = judge(WORLD.report(), book, now).reason
+        assert reason is (Reason.OK if right else Reason.UNLISTED)
+    assert judge(WORLD.report(), book, NOW, live=False).reason is Reason.OK
 
 
 def test_a_book_for_some_topics_takes_no_others() -> None:
     catalog = load(WORLD.catalog)
-    assert CatalogBook({catalog.topic}).add(catalog)
+    assert CatalogBook({catalog.topic}).add(catalog, given=True)
     elsewhere = CatalogBook({"/methrics/1/other-aaaaaaaaaaaaaaaa/cbor"})
-    assert not elsewhere.add(catalog)
+    assert not elsewhere.add(catalog, given=True)
     assert len(elsewhere) == 0
     with pytest.raises(RefusedError):
         CatalogBook({"news"})
@@ -254,7 +318,10 @@ def test_more_work_than_the_type_asks_for_is_accepted(extra: int) -> None:
 def test_an_event_type_of_the_vectors_is_complete() -> None:
     """The tests above need a valid catalog; with a refused one, they would check nothing."""
     lonely = CATALOG | {"types": {"t": event_type("event")}}
-    assert judge(WORLD.namespace(Kind.CATALOG, lonely), CatalogBook(), NOW).reason is Reason.OK
+    assert (
+        judge(WORLD.namespace(Kind.CATALOG, lonely), CatalogBook(), NOW, live=False).reason
+        is Reason.OK
+    )
     assert len(load(WORLD.catalog).types) == 7
 
 

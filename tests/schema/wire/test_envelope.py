@@ -25,7 +25,9 @@ from methrics.schema.wire.envelope import (
     DOMAIN,
     SIZE_MAX,
     Kind,
+    inner_hash,
     public_key,
+    report_id,
     seal,
     sign_item,
     split,
@@ -83,7 +85,18 @@ def test_an_item_is_cose_as_rfc_9052_has_it(payload: bytes, seed: bytes) -> None
     signed = cbor2.dumps(["Signature1", encoded, DOMAIN, payload])
     assert cbor2.loads(raw) == [encoded, {}, payload, raw[-64:]]
     assert cbor2.dumps(cbor2.loads(raw)) == raw
-    assert split(raw).id == sha256(signed).digest()
+    inner = sha256(raw[-64:] + payload).digest()
+    item = split(raw)
+    assert (item.signed, inner_hash(item)) == (signed, inner)
+    assert item.id == report_id(item.key, inner) == sha256(item.key + inner).digest()
+
+
+@given(st.sampled_from([kind for kind in Kind if kind is not Kind.REPORT]), st.binary(max_size=99))
+def test_the_id_of_an_item_that_is_no_report_is_the_hash_of_what_is_signed(
+    kind: Kind, payload: bytes
+) -> None:
+    item = split(seal(kind, payload, SEED))
+    assert item.id == sha256(item.signed).digest()
 
 
 @given(st.binary(max_size=300))
@@ -115,7 +128,7 @@ def test_a_work_stamp_is_part_of_the_signed_header(bits: int) -> None:
     item = split(raw)
     verify(item)
     assert (item.work is None) == (bits == 0)
-    assert zero_bits(item.id) >= bits
+    assert zero_bits(sha256(item.signed).digest()) >= bits
     assert cbor2.loads(cbor2.loads(raw)[0]).get("work") == item.work
     assert len(raw) <= ENVELOPE_SIZE + STAMP_SIZE + 1 + len(b"stamped")
 
@@ -234,4 +247,4 @@ def test_split_gives_the_payload_and_nonce_of_a_stamped_item() -> None:
     item = sign_item(Kind.REPORT, b"stamped", SEED, work_bits=5)
     assert item == split(item.raw)
     assert item.work is not None
-    assert zero_bits(item.id) >= 5
+    assert zero_bits(sha256(item.signed).digest()) >= 5

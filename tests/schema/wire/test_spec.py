@@ -83,7 +83,7 @@ def test_the_specification_has_the_other_limits() -> None:
     assert f"text200 = tstr .size (1 .. {limits.REASON_MAX})" in section(3)
     assert f"text500 = tstr .size (1 .. {limits.NEWS_TEXT_MAX})" in section(3)
     assert f"[0*{limits.ANNOUNCED_MAX} text200]" in section(3)
-    assert f"[0*{limits.ANNOUNCED_MAX} {{ \"text\"" in section(3)
+    assert f'[0*{limits.ANNOUNCED_MAX} {{ "text"' in section(3)
     assert f"{{0*{limits.ANNOUNCED_MAX} tstr => [0*{limits.SELECTED_MAX} text64]}}" in section(3)
     assert f"at least {limits.DAY}" in section(3)
     types = section(4)
