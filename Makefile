@@ -10,7 +10,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 WORKERS ?= -n logical --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint format docs bench fuzz notebooks clean
+.PHONY: help demo test test-fast lint format docs bench fuzz soak notebooks clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -52,6 +52,10 @@ bench:  ## Run each benchmark for a short time
 fuzz:  ## Look for bytes that break a reader, for FUZZ_SECONDS (600)
 	@$(SETUP) test-fast
 	$(BIN)/python tools/fuzz.py
+
+soak:  ## Run a network with 50 publishers under kills for SOAK_SECONDS (1800); find leaks
+	@$(SETUP) test-fast
+	$(BIN)/python tools/soak.py
 
 notebooks:  ## Open the notebooks in Jupyter; docs/notebooks.md describes them
 	@$(SETUP) all
