@@ -406,3 +406,26 @@ async def test_kpi_8_a_relay_opens_no_file(
         await trio.sleep(31)
     assert sorted(relay.collected) == sorted([report(1), report(2)])
     assert opened == []
+
+
+async def test_a_relay_whose_clock_is_behind_says_so(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two other relays publish reports of tomorrow, by the clock of this one."""
+    caplog.set_level("WARNING")
+    async with (
+        scene() as relay,
+        relay.network.open_swarm() as one,
+        relay.network.open_swarm() as two,
+    ):
+        for first, other in ((0, one), (100, two)):
+            await other.dial(relay.swarm.addrs[0])
+            await other.wait_for_peers(TOPIC, 1)
+            early = [report(first + n, time=TODAY + 86_400) for n in range(12)]
+            await other.publish(TOPIC, pack(CATALOG.id, early))
+        await trio.sleep(5)
+        skew = relay.relay.statistics.skew
+        assert skew is not None
+        assert skew.behind
+        assert abs(skew.seconds - (TODAY + 86_400 - BASE)) < 60
+        assert caplog.text.count("this machine's clock is probably 16 h behind") == 1

@@ -1,0 +1,87 @@
+"""What a relay prints while it runs: counts, records, and a clock that is wrong."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from tests.listing import listed_book, record_of
+
+from methrics.node.cli.relay_lines import RelayLines
+from methrics.node.clock import ManualClock
+from methrics.node.network.memory import MemoryNetwork
+from methrics.node.relay.clock_watch import Skew
+from methrics.node.relay.mixer import MixLimits
+from methrics.node.relay.relay import Relay, RelaySettings
+from methrics.schema.catalog.catalog import load, sign
+from methrics.schema.catalog.source import parse_source
+from methrics.schema.example import example_source
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.record import decode_record
+
+SEED = b"s" * 32
+SOURCE = parse_source(example_source())
+CATALOG = load(sign(SOURCE, SEED))
+TOPIC = CATALOG.topic
+SETTINGS = RelaySettings(topics=(TOPIC,))
+
+
+async def lines_of(
+    capsys: pytest.CaptureFixture[str], book: CatalogBook, *, as_json: bool = False
+) -> list[str]:
+    """The lines at the start, and at two times of counts with a wrong clock."""
+    clock = ManualClock()
+    lines = RelayLines(SETTINGS, book, clock, as_json=as_json)
+    async with MemoryNetwork().open_swarm() as swarm:
+        relay = Relay(swarm, book, SETTINGS, clock=clock, rng=random.Random(1))
+        relay.statistics.skew = Skew(behind=True, seconds=7200)
+        relay.statistics.answers.update({"quota": 3, "unlisted": 1})
+        relay.statistics.gossip.update({"unlisted": 2})
+        lines.listening(swarm.addrs)
+        lines.counts(relay, swarm)
+        lines.counts(relay, swarm, "stopped")
+    return capsys.readouterr().out.splitlines()
+
+
+async def test_the_lines_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
+    book = CatalogBook([TOPIC])
+    book.add(CATALOG, given=True)
+    assert await lines_of(capsys, book) == [
+        "listening on /memory/memory0001/p2p/memory0001",
+        f"carrying {TOPIC}",
+        "each report rests for up to 1d and leaves at a random moment "
+        "(to try things out, --rest 0s: it leaves within 30s)",
+        f"{TOPIC}: no record yet; its reports are refused until one arrives",
+        "counts: pooled 0, published 0, bundles 0, elsewhere 0, waiting 0, unlisted 3, quota 3",
+        "clock: this machine's clock is probably 2 h behind, or more",
+        "stopped: pooled 0, published 0, bundles 0, elsewhere 0, waiting 0, unlisted 3, quota 3",
+        "clock: this machine's clock is probably 2 h behind, or more",
+    ]
+
+
+async def test_a_catalog_that_is_not_listed_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    book = listed_book(CATALOG, seed=SEED, topics=[TOPIC])
+    later = load(sign(SOURCE, SEED, CATALOG))
+    book.add(later, given=True)
+    said = await lines_of(capsys, book)
+    short = later.id.hex()[:16]
+    assert f"catalog {short} is not in the record of {TOPIC}; it is not used" in said
+    assert f"{TOPIC}: record of 1970-01-01 00:00 UTC, catalogs 1" in said
+
+
+async def test_the_lines_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    book = listed_book(CATALOG, seed=SEED, topics=[TOPIC])
+    item = record_of(seed=SEED, time=600)
+    book.records.add(item, decode_record(item.payload))
+    listening, counts, stopped = map(json.loads, await lines_of(capsys, book, as_json=True))
+    (record,) = listening["records"]
+    assert (record["topic"], record["time"], record["equivocation"]) == (TOPIC, 600, True)
+    assert "used twice" in record["warning"]
+    assert (counts["event"], stopped["event"]) == ("counts", "stopped")
+    for name, value in (("waiting", 0), ("unlisted", 3), ("quota", 3)):
+        assert counts[name] == value
+    assert counts["clock"] == {"behind": True, "seconds": 7200}
+    assert counts["records"] == [record]
+    assert counts["swarm"]["waiting"] == 0
+    assert MixLimits().rest == listening["rest"]
