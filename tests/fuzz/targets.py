@@ -6,23 +6,36 @@ A target returns, or raises one of its refusals. Anything else that happens is a
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from multiaddr import Multiaddr
+
+from methrics._vendor.libp2p.crypto.ed25519 import create_new_key_pair
 from methrics._vendor.libp2p.crypto.serialization import deserialize_public_key
 from methrics._vendor.libp2p.identity.identify.pb.identify_pb2 import Identify
 from methrics._vendor.libp2p.io.exceptions import IOException
+from methrics._vendor.libp2p.peer.envelope import seal_record
+from methrics._vendor.libp2p.peer.id import ID
+from methrics._vendor.libp2p.peer.peer_record import PeerRecord
 from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
 from methrics._vendor.libp2p.security.noise.messages import NoiseHandshakePayload
+from methrics.aggregate.parquet.export import MANIFEST, read_manifest
+from methrics.aggregate.store.tables import LAYOUT_VERSION
 from methrics.node.mesh import wire as mesh_wire
+from methrics.node.mesh.rpc import Rpc
 from methrics.node.network.libp2p import frames
+from methrics.node.network.libp2p.reach import Reach, dialable
 from methrics.node.network.libp2p.requests import OversizeError, read_message
+from methrics.node.network.libp2p.signing import sign, validly_signed
 from methrics.node.relay import boxes, submit
+from methrics.node.relay.record_exchange import decode_records
 from methrics.schema.catalog.catalog import load
-from methrics.schema.errors import CatalogError, RefusedError
+from methrics.schema.errors import CatalogError, RefusedError, StoreError
 from methrics.schema.example import example_bytes, example_catalog
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import judge_bundle
@@ -183,6 +196,58 @@ def gossip_seeds() -> list[bytes]:
     return [one.SerializeToString() for one in frames]
 
 
+def peer_record(data: bytes) -> None:
+    """A record that a stranger hands on; it never raises."""
+    dialable(data, PEER.to_bytes(), Reach.LOOPBACK)
+
+
+KEYS = create_new_key_pair(bytes(32))
+PEER = ID.from_pubkey(KEYS.public_key)
+
+
+def peer_record_seeds() -> list[bytes]:
+    """Signed records with addresses that may be dialled."""
+    addrs = [Multiaddr("/ip4/127.0.0.1/tcp/4001"), Multiaddr("/ip6/::1/tcp/4001")]
+    found = [PeerRecord(PEER, addrs[:count], seq=count) for count in (1, 2)]
+    return [seal_record(one, KEYS.private_key).marshal_envelope() for one in found]
+
+
+def message(data: bytes) -> None:
+    """The signatures of all messages in a frame; checking them never raises."""
+    for one in mesh_wire.decode(data).messages:
+        validly_signed(one)
+
+
+def message_seeds() -> list[bytes]:
+    """Messages that are signed, with the key in the message and without it."""
+    made = [sign(CATALOG.topic, b"data", PEER.to_bytes(), n, KEYS.private_key) for n in range(2)]
+    made[1].key = KEYS.public_key.serialize()
+    return [mesh_wire.encode(Rpc(messages=(one,)))[2:] for one in made] + gossip_seeds()
+
+
+def record_reply_seeds() -> list[bytes]:
+    return [codec.encode([]), codec.encode([b"record", bytes(300)]), *request_seeds()]
+
+
+def manifest(data: bytes) -> None:
+    """The list of days beside public data that somebody has fetched."""
+    with tempfile.TemporaryDirectory(dir=shared_memory()) as folder:
+        (Path(folder) / MANIFEST).write_bytes(data)
+        read_manifest(Path(folder))
+
+
+def shared_memory() -> str | None:
+    """A folder in memory, if the system has one."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+def manifest_seeds() -> list[bytes]:
+    day = {"count": 3, "digest": "00" * 32}
+    days = {"example": {"2027-01-15": day}}
+    written = "2027-01-15T00:00:00Z"
+    return [json.dumps({"layout": LAYOUT_VERSION, "written": written, "days": days}).encode()]
+
+
 def yamux(data: bytes) -> None:
     parser = frames.Parser()
     for start in range(0, len(data), 1000):
@@ -262,6 +327,10 @@ TARGETS: dict[str, Target] = {
     "description": Target(submit.decode_description, request_seeds),
     "request": Target(request, prefixed_seeds, (OversizeError, IOException)),
     "gossip": Target(gossip, gossip_seeds, (mesh_wire.WireError,)),
+    "message": Target(message, message_seeds, (mesh_wire.WireError,)),
+    "peer record": Target(peer_record, peer_record_seeds, ()),
+    "record reply": Target(decode_records, record_reply_seeds),
+    "manifest": Target(manifest, manifest_seeds, (StoreError,)),
     "yamux": Target(yamux, yamux_seeds, (frames.BrokenError,)),
     "noise payload": Target(noise_payload, noise_seeds, GUARDED),
     "public key": Target(public_key, key_seeds, GUARDED),
