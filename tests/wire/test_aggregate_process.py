@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 import trio
+from tests.listing import record_of
 
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
 from methrics.node.network.libp2p import open_swarm
 from methrics.node.network.swarm import Swarm
 from methrics.schema.errors import UnreachableError
-from methrics.schema.example import example_bytes, example_catalog
+from methrics.schema.example import example_bytes, example_catalog, example_seed
 from methrics.schema.wire.bundle import pack
 from methrics.schema.wire.envelope import Kind, seal
 from methrics.schema.wire.items import Report, encode_report
@@ -41,7 +42,7 @@ def make_bundles(count: int, size: int, now: int) -> list[bytes]:
             values: dict[str, object] = {"os": "linux", "version": f"1.{rng.randrange(10)}"}
             report = Report(CATALOG.id, "heartbeat", now // 86_400 * 86_400, values)
             reports.append(seal(Kind.REPORT, encode_report(report), rng.randbytes(32)))
-        bundles.append(pack(reports))
+        bundles.append(pack(CATALOG.id, reports))
     return bundles
 
 
@@ -87,13 +88,19 @@ class Aggregator:
             return await self.process.wait()
 
 
-@contextlib.asynccontextmanager
-async def running(file: Path, *options: str, start: str = MAIN) -> AsyncIterator[Aggregator]:
-    catalog = file.parent / "catalog.cbor"
+def given(folder: Path) -> list[str]:
+    """The options that give an aggregator the catalog, and the record that lists it."""
+    catalog, record = folder / "catalog.cbor", folder / "record.cbor"
     if not catalog.exists():
         catalog.write_bytes(example_bytes())
+        record.write_bytes(record_of(CATALOG, seed=example_seed()).raw)
+    return ["--catalog", str(catalog), "--record", str(record)]
+
+
+@contextlib.asynccontextmanager
+async def running(file: Path, *options: str, start: str = MAIN) -> AsyncIterator[Aggregator]:
     command = [sys.executable, "-c", start, "aggregate", str(file), "--json"]
-    command += ["--listen", "/ip4/127.0.0.1/tcp/0", "--catalog", str(catalog), *options]
+    command += ["--listen", "/ip4/127.0.0.1/tcp/0", *given(file.parent), *options]
     process = await trio.lowlevel.open_process(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -113,6 +120,7 @@ async def feed(swarm: Swarm, addr: str, bundles: list[bytes], pause: float = 0.0
         await swarm.dial(addr)
         await swarm.wait_for_peers(CATALOG.topic, 1)
         for bundle in bundles:
+            await swarm.wait_for_room(CATALOG.topic)
             await swarm.publish(CATALOG.topic, bundle)
             await trio.sleep(pause)
 
