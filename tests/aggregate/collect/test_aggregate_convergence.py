@@ -1,8 +1,8 @@
 """Any order of the same items gives the same digest and the same tables (NEW-2).
 
 Two catalogs of one namespace, an upgrade from one to the other, a delisting and a revocation;
-reports of both, their erasures, erasures by strangers, and duplicates. A bundle that has to wait for
-a record or a catalog is judged again when one arrives, as the swarm does it.
+reports of both, their erasures, erasures by strangers, and duplicates. A bundle that has to wait
+for a record or a catalog is judged again when one arrives, as the swarm does it.
 """
 
 from __future__ import annotations

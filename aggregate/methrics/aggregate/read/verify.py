@@ -39,6 +39,9 @@ CHUNK = 10_000
 SHOWN_MAX = 1000
 """Number of mismatches that are listed one by one. Further ones are only counted."""
 
+TOGETHER = 64
+"""Number of tables that are counted in one query."""
+
 THREADS = 2
 """Number of threads that verify signatures. libsodium releases Python's lock meanwhile."""
 
@@ -318,21 +321,31 @@ class _Check:
     def _strays(self, right: Mapping[tuple[int, date], int]) -> None:
         """Find typed rows that belong to no item. `right` has the number of rows that items have,
         by table and day; only days with another number are searched."""
-        for table in self.layout.tables():
-            full = f"{table.schema}.{table.table}"
-            if full not in self.present:
-                continue
-            for day, count in self.rows(f"SELECT day, count(*) FROM {table.sql} GROUP BY day"):
-                if right.get((table.n, day)) == count:
-                    continue
-                same = "IS NULL" if day is None else f"= {literal(str(day))}"
-                strays = (
-                    f"SELECT n FROM {table.sql} x WHERE day {same} AND NOT EXISTS (SELECT 1 "
-                    "FROM item i WHERE i.n = x.n AND i.time::DATE = x.day)"
-                )
-                what = "no item has this day" if day is None else "no item has this content"
-                for (n,) in self.rows(strays):
-                    self.found.add(full, n, what)
+        tables = [
+            table
+            for table in self.layout.tables()
+            if f"{table.schema}.{table.table}" in self.present
+        ]
+        for start in range(0, len(tables), TOGETHER):
+            some = {table.n: table for table in tables[start : start + TOGETHER]}
+            counts = (
+                f"SELECT {n} AS n, day, count(*) FROM {table.sql} GROUP BY day"
+                for n, table in some.items()
+            )
+            for n, day, count in self.rows(" UNION ALL ".join(counts)):
+                if right.get((n, day)) != count:
+                    self._stray(some[n], day)
+
+    def _stray(self, table: TypeTable, day: date | None) -> None:
+        """Find the rows of one table and day that belong to no item."""
+        same = "IS NULL" if day is None else f"= {literal(str(day))}"
+        strays = (
+            f"SELECT n FROM {table.sql} x WHERE day {same} AND NOT EXISTS (SELECT 1 "
+            "FROM item i WHERE i.n = x.n AND i.time::DATE = x.day)"
+        )
+        what = "no item has this day" if day is None else "no item has this content"
+        for (n,) in self.rows(strays):
+            self.found.add(f"{table.schema}.{table.table}", n, what)
 
     def _same(self, full: str, expected: pa.Table, found: pa.Table) -> None:
         try:
