@@ -58,8 +58,8 @@ ROUTINE_EVERY = 3600.0
 might keep a record from it."""
 
 ROUNDS_MAX = 3
-"""Rounds that a bundle waits for its forwarder to be asked, if many peers forward such bundles. They
-take less than the two minutes for which the swarm keeps it."""
+"""Rounds that a bundle waits for its forwarder to be asked, if many peers forward such bundles.
+They take less than the two minutes for which the swarm keeps it."""
 
 WAITING_MAX = 1024
 """Most waiting bundles of a topic that are remembered here. The swarm keeps the bundles themselves,
