@@ -1,13 +1,23 @@
 """Attacks on a simulated network by peers that send what no honest node sends.
 
-After each one, every honest message has reached every honest node, no node keeps much, and the
-attacker's score tells.
+After each one, every honest message has reached every honest node, no node keeps, sends or judges
+much more than in peace, and the attacker's score tells.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
-from simulated import Judge, assert_distrusted, assert_unharmed, attackers, honest_network, publish
+from simulated import (
+    ENTRIES_MAX,
+    Judge,
+    assert_distrusted,
+    assert_unharmed,
+    attackers,
+    honest_network,
+    publish,
+)
 
 from methrics.node.mesh.limits import MeshSettings
 from methrics.node.testing import (
@@ -15,11 +25,15 @@ from methrics.node.testing import (
     Forger,
     Garbler,
     HashFlooder,
+    Liar,
     Mutator,
     Oversizer,
     Participant,
     Replayer,
+    Silent,
     Simulation,
+    Sybil,
+    Withholder,
 )
 from methrics.schema.wire.verdict import Decision
 
@@ -32,7 +46,26 @@ def attacked(
     simulation.run(3)
     found = attackers(simulation, kind, count, **options)
     publish(simulation, 10)
+    sent, judged = work(simulation)
+    sent_in_peace, judged_in_peace = in_peace()
+    assert sent < 2 * sent_in_peace
+    assert judged < 6 * judged_in_peace
     return simulation, found
+
+
+def work(simulation: Simulation) -> tuple[int, int]:
+    """The bytes that all honest nodes sent, and the messages that they judged."""
+    nodes = simulation.nodes
+    judged = sum(sum(node.validate.counts.values()) for node in nodes)
+    return sum(node.sent_bytes for node in nodes), judged
+
+
+@cache
+def in_peace() -> tuple[int, int]:
+    simulation = honest_network(40)
+    simulation.run(3)
+    publish(simulation, 10)
+    return work(simulation)
 
 
 def test_attack_garbage_frames() -> None:
@@ -83,7 +116,7 @@ def test_attack_changed_copies_harm_only_who_changed_them() -> None:
 
 
 def test_attack_flood_of_ids_that_do_not_exist() -> None:
-    simulation, found = attacked(HashFlooder, rate=2)
+    simulation, found = attacked(HashFlooder, 3, rate=2)
     assert_unharmed(simulation)
     assert_distrusted(simulation, found)
 
@@ -116,3 +149,27 @@ def test_no_attack_no_distrust() -> None:
     for node in simulation.nodes:
         assert isinstance(node.validate, Judge)
         assert min(simulation.scores(node)) >= 0
+
+
+def test_attack_all_attackers_at_once_while_nodes_come_and_go() -> None:
+    simulation = honest_network(60)
+    simulation.run(3)
+    senders = (Flooder, Forger, Mutator, Replayer)
+    for kind in senders:
+        attackers(simulation, kind, 2, rate=5)
+    attackers(simulation, HashFlooder, 1, rate=1)
+    for kind in (Garbler, Silent, Sybil, Withholder):
+        attackers(simulation, kind, 3)
+    liars = attackers(simulation, Liar, 3, validate=Judge())
+    simulation.break_links(0.01)
+    restless, steady = simulation.nodes[:10], simulation.nodes[10:]
+    for one in restless:
+        simulation.leave(one)
+        publish(simulation, 2, by=steady, rest=0)
+        simulation.come_back(one)
+    simulation.run(20)
+    assert simulation.figures(steady).delivered == 1.0
+    for node in steady:
+        assert simulation.kept(node).entries < ENTRIES_MAX
+        assert min(simulation.scores(node, steady)) >= 0
+    assert all(not liar.honest for liar in liars)
