@@ -26,6 +26,8 @@ from methrics.schema.wire.record import Record
 from methrics.schema.wire.topic import parse_topic, short_key
 from methrics.schema.wire.verdict import Decision, Reason
 
+_REPORT, _ERASURE = Kind.REPORT, Kind.ERASURE
+
 
 class Refusal(NamedTuple):
     """An item that was not accepted: the reason, its bytes, and its id if it is well formed."""
@@ -175,7 +177,7 @@ def _judge_part(raw: bytes, catalog: Catalog, context: _Context) -> Verdict:
     except RefusedError as error:
         unknown = error.code == Reason.UNKNOWN_KIND
         return Refused(Reason.MALFORMED if unknown else Reason(error.code))
-    if item.kind is not Kind.REPORT and item.kind is not Kind.ERASURE:
+    if item.kind is not _REPORT and item.kind is not _ERASURE:
         return Refused(Reason.MALFORMED, item)
     if context.seen.holds(item):
         own = _named(item) == catalog.id

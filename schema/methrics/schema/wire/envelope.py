@@ -56,6 +56,7 @@ SIZE_MAX: Final = {
 CONTENT_TYPE: Final = 65_000
 """Version 1 starts at this CoAP content format (experimental range); the kind is added to it."""
 
+_REPORT = Kind.REPORT
 _KINDS = {CONTENT_TYPE + kind: kind for kind in Kind}
 _EXPERIMENTAL = range(65_000, 65_536)
 
@@ -79,6 +80,10 @@ _OPENINGS = {kind: start[1:] for start, kind in _STARTS.items()}
 
 _PLAIN_END = 3 + 42
 _TAIL = 2 + 64
+
+_SHORT_HEADS = b"\xa0\x58"
+_SHORT = _PLAIN_END + 3
+"""What is behind a plain header, and where the payload begins, if it has 24 to 255 bytes."""
 
 
 class Item(NamedTuple):
@@ -114,18 +119,24 @@ def split(raw: bytes) -> Item:
         raise RefusedError(Reason.OVERSIZE, f"an item of {size} bytes; the limit is {ITEM_MAX}")
     if size < ENVELOPE_SIZE:
         raise _malformed(f"{size} bytes are too few for an item")
-    kind, end, work = _STARTS.get(raw[:13]), _PLAIN_END, None
+    kind, end, work, stop = _STARTS.get(raw[:13]), _PLAIN_END, None, size - _TAIL
     if kind is None:
         kind, end, work = _other_start(raw)
-    payload, stop = _payload(raw, end)
+    # Nearly all items are short reports; `_payload` reads any other.
+    if end == _PLAIN_END and 24 <= stop - _SHORT < 256 and raw[end : end + 2] == _SHORT_HEADS:
+        payload = _SHORT
+        if raw[end + 2] != stop - _SHORT or raw[stop : stop + 2] != _SIGNATURE_HEAD:
+            raise _malformed("the lengths of payload and signature do not add up")
+    else:
+        payload = _payload(raw, end)
     if size > SIZE_MAX[kind]:
         name, most = kind.name.lower(), SIZE_MAX[kind]
         raise RefusedError(Reason.OVERSIZE, f"a {name} of {size} bytes; the limit is {most}")
     # The signed bytes contain the protected header and the payload exactly as the item does.
-    signed = _SIGNED_HEAD + raw[1:end] + _SIGNED_DOMAIN + raw[end + 1 : stop]
+    signed = b"".join((_SIGNED_HEAD, raw[1:end], _SIGNED_DOMAIN, raw[end + 1 : stop]))
     key, body = raw[13:45], raw[payload:stop]
-    if kind is Kind.REPORT:
-        item_id = sha256(key + sha256(raw[-64:] + body).digest()).digest()
+    if kind is _REPORT:
+        item_id = sha256(key + sha256(raw[stop + 2 :] + body).digest()).digest()
     else:
         item_id = sha256(signed).digest()
     return Item(kind, item_id, key, body, raw, signed, work)
@@ -174,8 +185,8 @@ def _nonce(stamp: bytes) -> int:
     return number
 
 
-def _payload(raw: bytes, end: int) -> tuple[int, int]:
-    """Return the offsets of the payload, between the empty map at `end` and the signature."""
+def _payload(raw: bytes, end: int) -> int:
+    """Return the offset of the payload, between the empty map at `end` and the signature."""
     stop = len(raw) - _TAIL
     if raw[stop : stop + 2] != _SIGNATURE_HEAD:
         raise _malformed("the item does not end with a signature of 64 bytes")
@@ -185,7 +196,7 @@ def _payload(raw: bytes, end: int) -> tuple[int, int]:
     start = end + (3 if first == 0x58 else 4 if first == 0x59 else 6 if first == 0x5A else 2)
     if start > stop or raw[end + 1 : start] != head(2, stop - start):
         raise _malformed("the payload is not a byte string in its shortest form")
-    return start, stop
+    return start
 
 
 def verify(item: Item) -> None:

@@ -78,18 +78,22 @@ class Record:
         """The listings by catalog id."""
         return {listing.catalog: listing for listing in self.catalogs}
 
+    @cached_property
+    def periods(self) -> Mapping[bytes, tuple[int, int]]:
+        """From when until when (Unix seconds) each catalog is listed, by id."""
+        ends = {one.catalog: one.delisted for one in self.catalogs if one.delisted is not None}
+        return {
+            one.catalog: (one.listed, min(self.expires, ends.get(one.catalog, self.expires)))
+            for one in self.catalogs
+        }
+
     def listed_at(self, catalog_id: bytes, time: int, resolution: int) -> bool:
         """Tell whether the catalog is listed at some moment of a report's period.
 
         The period begins at the report's `time` and lasts `resolution` seconds.
         """
-        listing = self.listings.get(catalog_id)
-        return (
-            listing is not None
-            and time < self.expires
-            and time + resolution > listing.listed
-            and (listing.delisted is None or time < listing.delisted)
-        )
+        period = self.periods.get(catalog_id)
+        return period is not None and period[0] - resolution < time < period[1]
 
     def revoked_at(self, type: str, time: int) -> bool:
         """Tell whether a report of event type `type` with this `time` is revoked."""
