@@ -266,6 +266,10 @@ class Machine(RuleBasedStateMachine):
     def blame(self, peer: str) -> None:
         self.both("blame", peer, self.now)
 
+    @rule(peer=peers)
+    def renewed(self, peer: str) -> None:
+        self.both("renewed", peer)
+
     @rule(peer=peers, info=infos)
     def note_record(self, peer: str, info: PeerInfo) -> None:
         self.both("note_record", peer, info.peer_id, info.record)

@@ -373,6 +373,24 @@ def test_subscriptions_that_were_not_sent_are_sent_again() -> None:
     assert subscriptions in driver.rpcs("in0")
 
 
+def test_a_peer_whom_nothing_had_reached_is_greeted_and_told_everything() -> None:
+    driver = Driver()
+    driver.crowd(3)
+    driver.beat()
+    driver.deliver("in0", message())
+    driver.offer("in1", *ids(1))
+    driver.mesh.renewed("nobody")
+    driver.mesh.renewed("in1")
+    driver.take()
+    assert driver.rpcs("in1") == [Rpc((Subscription(TOPIC, True),))]
+    assert "in1" not in driver.members()
+    assert "in1" in driver.mesh.topic_peers(TOPIC)
+    driver.beat()
+    assert driver.told("in1") == {message().content}
+    assert "in1" in driver.grafts()
+    assert driver.mesh.statistics().promises_broken == 0
+
+
 def test_a_graft_that_was_not_sent_is_taken_back() -> None:
     driver = Driver()
     driver.crowd(1)

@@ -83,6 +83,21 @@ class Mesh:
         self._promises.cancel(list(known.promised), peer)
         state.remove_peer(known, now)
 
+    def renewed(self, peer: str) -> None:
+        """Note that nothing has reached a connected peer so far, and that frames reach it from now
+        on. It leaves the meshes, as it knows of none, and is told the joined topics and the ids of
+        all kept contents. What it has told itself still holds."""
+        state = self._state
+        known = state.peers.get(peer)
+        if known is None:
+            return
+        for name in known.topics:
+            topic = state.topics[name]
+            self._meshes.unlink(topic, known)
+            topic.fresh[peer] = None
+        self._promises.cancel(list(known.promised), peer)
+        state.greet(known)
+
     def frame(self, peer: str, rpc: Rpc, now: float) -> None:
         """Take in a frame of `peer`; without effect if the peer is not connected."""
         state, settings = self._state, self.settings

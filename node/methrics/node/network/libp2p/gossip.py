@@ -215,10 +215,12 @@ class Gossip:
         self._wake()
 
     def _meet(self, peer: Peer) -> None:
-        """Tell the mesh that a peer is connected. If it knows that already, it forgets what it has
-        sent to the peer, which got none of it."""
+        """Tell the mesh that a peer is connected. If it knows that already, the peer has got none
+        of what was sent to it."""
         if peer.met:
-            self.mesh.disconnected(peer.text, trio.current_time())
+            self.mesh.renewed(peer.text)
+            self._dispatch_soon()
+            return
         peer.met = True
         self._introduce(peer)
 
