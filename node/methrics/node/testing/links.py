@@ -30,18 +30,23 @@ class End(Protocol):
 
     def accepts(self, peer: str) -> bool:
         """Whether it lets `peer` connect."""
+        ...
 
     def linked(self, peer: str, outbound: bool) -> None:
         """A connection to `peer` is open. `outbound`: this side dialled."""
+        ...
 
     def unlinked(self, peer: str) -> None:
         """The connection to `peer` has ended."""
+        ...
 
     def receive(self, peer: str, rpc: Rpc, size: int) -> None:
         """A frame of `size` bytes has come from `peer`."""
+        ...
 
     def receive_bytes(self, peer: str, frame: bytes) -> None:
         """Bytes have come from `peer` that are no frame of a simulated node."""
+        ...
 
 
 @dataclass(slots=True, eq=False)

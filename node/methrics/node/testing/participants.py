@@ -59,8 +59,10 @@ class Participant:
         """Stands for the network (the address prefix) of this participant."""
         self.links: dict[str, Direction] = {}
         self.rng = random.Random(f"{world.seed}/{name}")
-        self.received_frames = self.received_bytes = 0
-        self.sent_frames = self.sent_bytes = 0
+        self.received_frames: int = 0
+        self.received_bytes: int = 0
+        self.sent_frames: int = 0
+        self.sent_bytes: int = 0
         self.started = False
 
     @property
