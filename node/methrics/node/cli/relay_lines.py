@@ -69,7 +69,7 @@ class RelayLines:
             "quota": counts.quota,
         }
         if self._as_json:
-            skew = None if counts.skew is None else counts.skew._asdict()
+            skew = counts.skew and {"behind": counts.skew.behind, "seconds": counts.skew.seconds}
             counted = {"answers": dict(counts.answers), "gossip": dict(counts.gossip)}
             more = {"clock": skew, "records": self._records(), "swarm": asdict(traffic)}
             say(json.dumps({"event": event, **values, **counted, **more}))

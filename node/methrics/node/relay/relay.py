@@ -256,7 +256,7 @@ class Relay:
             self.statistics.bundles += 1
             self.statistics.published += len(mixed.items)
             return
-        _log.warning("no peer of %s is connected; keeping its items", mixed.topic)
+        _log.warning("no peer of %s took a bundle; keeping its items", mixed.topic)
         self.mixer.put_back(mixed, trio.current_time())
         self.statistics.put_back += len(mixed.items)
         for item_id, _ in mixed.items:
