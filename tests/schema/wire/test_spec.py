@@ -76,7 +76,7 @@ def test_the_specification_has_the_other_limits() -> None:
     assert f'"day" => 0 .. {limits.TIME_MAX // limits.DAY} ' in section(3)
     assert f'"previous" => [0*{limits.RECORD_PREVIOUS_MAX} id]' in section(3)
     assert f'"catalogs" => [0*{limits.LISTED_MAX} listing]' in section(3)
-    assert f'"revoked" => {{0*{limits.REVOKED_MAX} name' in section(3)
+    assert f'"revoked" => {{0*{limits.REVOKED_MAX} tstr' in section(3)
     assert f'"issuers" => [0*{limits.ISSUERS_MAX} bstr' in section(3)
     assert f"[id, 1*{limits.BUNDLE_ITEMS_MAX} bstr]" in section(5)
     assert f"{RECORDS_MAX} records of a key" in section(12)
