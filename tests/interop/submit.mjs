@@ -87,7 +87,7 @@ try {
   const good = report(catalog, type, JSON.parse(values), now)
   const forged = Buffer.from(good)
   forged[forged.length - 1] ^= 1
-  const reasons = await submit(connection, [good, forged, good], topic)
+  const { reasons } = await submit(connection, [good, forged, good], topic)
   process.stdout.write(JSON.stringify({ topic, id: hex(readItem(good).id), reasons }) + '\n')
 } finally {
   await node.stop()

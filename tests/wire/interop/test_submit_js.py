@@ -14,7 +14,7 @@ from tests.interop import javascript
 
 import methrics.schema
 from methrics.node.clock import Clock
-from methrics.schema import example_catalog, example_seed
+from methrics.schema.example import example_catalog, example_seed
 
 HERE = Path(__file__).parent
 SIGNED = Path(methrics.schema.__file__).parent / "example" / "example.cbor"
