@@ -76,7 +76,7 @@ class JsonLines(AggregateLines):
             records=[asdict(one) | {"warning": one.warning(status.now)} for one in status.records],
             waiting=status.waiting,
             waiting_dropped=status.waiting_dropped,
-            clock=None if status.skew is None else status.skew._asdict(),
+            clock=status.skew and {"behind": status.skew.behind, "seconds": status.skew.seconds},
         )
 
     def stopped(self, store: Store, swarm: SwarmStatistics) -> None:
