@@ -26,6 +26,7 @@ from methrics.aggregate.store.batch import Committed
 from methrics.aggregate.store.digest import combine, digests
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import ManualClock
+from methrics.node.mesh.rpc import Message
 from methrics.node.network.guards import run_validator
 from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.node.network.swarm import Validator
@@ -357,7 +358,8 @@ async def test_the_validator_waits_while_the_writer_is_behind(tmp_path: Path) ->
         decisions: list[Decision | None] = []
 
         async def wait() -> None:
-            decisions.append(await run_validator(validate, "peer", bundle(BEATS[1:2]), limit=0.5))
+            message = Message(b"peer", bundle(BEATS[1:2]), b"1", CATALOG.topic)
+            decisions.append(await run_validator(validate, "peer", message, limit=0.5))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
