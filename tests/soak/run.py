@@ -155,7 +155,7 @@ class Network:
         """Start a service, or start it again; it listens where it did before."""
         service = self.services[name] = Service(self.folder, name, self.arguments(name))
         already = len(service.events("listening")) if name in self.addresses else 0
-        await service.until("listen", lambda: len(service.events("listening")) > already)
+        await service.until("listen", lambda: len(service.events("listening")) > already, 180)
         self.addresses[name] = str(service.events("listening")[-1]["addrs"][0])
         self.series[name] = Series(name)
 
