@@ -33,7 +33,7 @@ from methrics.aggregate.read.dataset import open_dataset
 from methrics.schema.catalog import regions
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.example import example_bytes, example_catalog, example_seed
-from methrics.schema.wire.bundle import Packer, pack_notice, unpack
+from methrics.schema.wire.bundle import Packer, unpack
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Report, encode_report
 from methrics.schema.wire.record import sign_record
@@ -129,14 +129,15 @@ def read_event(process: subprocess.Popen[str], wanted: str) -> dict[str, object]
 
 def measure(folder: Path, catalog: Catalog, bundles: list[bytes], count: int) -> dict[str, float]:
     """Run both processes; rates, CPU seconds and rows."""
-    file, signed = folder / "bench.duckdb", folder / "catalog.cbor"
+    file, signed, listed = (folder / one for one in ("bench.duckdb", "catalog.cbor", "record.cbor"))
     signed.write_bytes(example_bytes())
     wire = folder / "bundles"
     now = int(time.time())
     record = sign_record([catalog.id], example_seed(), time=now, expires=now + 86_400)
-    sent = [pack_notice(record.raw), *bundles]
-    wire.write_bytes(b"".join(len(one).to_bytes(4, "big") + one for one in sent))
-    options = ["--listen", "/ip4/127.0.0.1/tcp/0", "--catalog", str(signed), "--json"]
+    listed.write_bytes(record.raw)
+    wire.write_bytes(b"".join(len(one).to_bytes(4, "big") + one for one in bundles))
+    options = ["--listen", "/ip4/127.0.0.1/tcp/0", "--json"]
+    options += ["--catalog", str(signed), "--record", str(listed)]
     aggregator = subprocess.Popen(
         [sys.executable, "-c", AGGREGATE, "aggregate", str(file), *options, "--export-every", "0s"],
         stdout=subprocess.PIPE,

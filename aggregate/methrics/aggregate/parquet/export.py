@@ -123,7 +123,7 @@ class Exporter:
         self.directory = directory
         self._days: dict[tuple[str, int], DayDigest] = {}
         self._compared = False
-        self._empty: dict[Path, tuple[str, ...]] = {}
+        self._empty: dict[Path, tuple[object, ...]] = {}
         """folder -> the columns of the file `empty.parquet` that this exporter wrote there"""
 
     def export(

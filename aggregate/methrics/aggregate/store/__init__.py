@@ -1,3 +1,3 @@
-"""The DuckDB file: tables, the single writer, erasures, quarantine, refusals, digests."""
+"""The DuckDB file: tables, the single writer, records, erasures, refusals, digests."""
 
 __all__: list[str] = []
