@@ -59,9 +59,11 @@ from methrics.schema import (
     example_source,
     hexdump,
     judge,
+    learn,
     load,
     parse_source,
     sign,
+    sign_record,
     split,
 )
 
@@ -133,8 +135,11 @@ def simulate(data: bytes) -> tuple[Figures, int]:
     return simulation.figures(), slow.received_bytes + kept.bytes
 
 
-def check(raw: bytes, catalog: Catalog, now: int) -> str:
+def check(raw: bytes, catalog: Catalog, seed: bytes, now: int) -> str:
     book = CatalogBook()
+    record = judge(sign_record([catalog.id], seed, time=now, expires=now + 60).raw, book, now)
+    assert isinstance(record, Accepted)
+    assert learn(record, book)
     book.add(catalog)
     verdict = judge(raw, book, now)
     if isinstance(verdict, Accepted):

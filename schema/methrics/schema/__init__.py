@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from methrics.schema.catalog.source import parse_source
     from methrics.schema.example import example_bytes, example_catalog, example_source
     from methrics.schema.judging.book import CatalogBook
+    from methrics.schema.judging.gate import learn
     from methrics.schema.judging.judge import Accepted, Refused, judge
     from methrics.schema.wire.diagnostic import diagnostic, hexdump
     from methrics.schema.wire.envelope import split
+    from methrics.schema.wire.record import sign_record
     from methrics.schema.wire.verdict import Decision, Reason
 
 __all__ = [
@@ -33,9 +35,11 @@ __all__ = [
     "example_source",
     "hexdump",
     "judge",
+    "learn",
     "load",
     "parse_source",
     "sign",
+    "sign_record",
     "split",
 ]
 
@@ -54,9 +58,11 @@ __getattr__, __dir__ = front(
         "example_source": "methrics.schema.example",
         "hexdump": "methrics.schema.wire.diagnostic",
         "judge": "methrics.schema.judging.judge",
+        "learn": "methrics.schema.judging.gate",
         "load": "methrics.schema.catalog.catalog",
         "parse_source": "methrics.schema.catalog.source",
         "sign": "methrics.schema.catalog.catalog",
+        "sign_record": "methrics.schema.wire.record",
         "split": "methrics.schema.wire.envelope",
     },
 )
