@@ -9,7 +9,8 @@ import pytest
 
 from methrics.aggregate.parquet.export import Exporter, directory_beside
 from methrics.aggregate.read.dataset import open_dataset
-from methrics.aggregate.read.verify import Verification, verify
+from methrics.aggregate.read.verification import Verification
+from methrics.aggregate.read.verify import verify
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from methrics.aggregate.read.dataset import open_dataset
-from methrics.aggregate.read.verify import Verification
+from methrics.aggregate.read.verification import Verification
 from methrics.aggregate.read.verify import verify as check
 from methrics.node.cli.counted import counted
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import chain
 from operator import itemgetter
@@ -20,6 +19,7 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from methrics.aggregate.read.dataset import Dataset
+from methrics.aggregate.read.verification import Verification
 from methrics.aggregate.store.duck import literal, moment, name, translated_errors
 from methrics.aggregate.store.records import columns_of
 from methrics.aggregate.store.rows import DAY, Derived, derive
@@ -36,9 +36,6 @@ from methrics.schema.wire.record import Record
 CHUNK = 10_000
 """Number of rows that are checked at a time: a few megabytes."""
 
-SHOWN_MAX = 1000
-"""Number of mismatches that are listed one by one. Further ones are only counted."""
-
 TOGETHER = 64
 """Number of tables that are counted in one query."""
 
@@ -49,44 +46,6 @@ Progress = Callable[[int, int], None]
 """Called with (rows checked so far, rows in all)."""
 
 _ROW = ("n", "kind", "catalog", "type", "time", "id")
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """One row that differs from its signed bytes. `n` is its number, None if it has no number."""
-
-    table: str
-    n: int | None
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.table} {'' if self.n is None else self.n}: {self.what}"
-
-
-@dataclass(slots=True)
-class Verification:
-    """How many rows were checked, and the mismatches."""
-
-    records: int = 0
-    catalogs: int = 0
-    reports: int = 0
-    notices: int = 0
-    erasures: int = 0
-    mismatches: list[Mismatch] = field(default_factory=list)
-    """The first `SHOWN_MAX` mismatches."""
-    wrong: int = 0
-    """The number of all mismatches."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether every row agrees with its signed bytes."""
-        return not self.wrong
-
-    def add(self, table: str, n: int | None, what: str) -> None:
-        """Note a mismatch."""
-        self.wrong += 1
-        if len(self.mismatches) < SHOWN_MAX:
-            self.mismatches.append(Mismatch(table, n, what))
 
 
 def verify(dataset: Dataset, progress: Progress = lambda done, total: None) -> Verification:
