@@ -104,14 +104,15 @@ def methods(owner: ast.ClassDef) -> Iterator[ast.FunctionDef | ast.AsyncFunction
 
 
 def method_doc(owner: ast.ClassDef, method: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    """The docstring of a method, or else that of the same method of a base class."""
+    """The docstring of a method, or else that of the same method of the nearest base class."""
     if own := _doc(method):
         return own
     bases = {ast.unparse(base) for base in owner.bases}
     for module in source.modules():
         for node in module.tree.body:
             if isinstance(node, ast.ClassDef) and node.name in bases:
-                return next((_doc(one) for one in methods(node) if one.name == method.name), "")
+                own = next((_doc(one) for one in methods(node) if one.name == method.name), "")
+                return own or method_doc(node, method)
     return ""
 
 
