@@ -86,7 +86,8 @@ def _catalogs(heads: Heads, changes: Changes, time: int) -> tuple[Listing, ...]:
         raise ConfigError(
             "too-many-catalogs",
             f"a record lists at most {LISTED_MAX} catalogs, this one would list {len(kept)}",
-            "delist old ones; they leave the list a year after their end",
+            "a delisted catalog leaves the list a year after its end: wait for that, or use a new "
+            "key; to end an event type, revoke it instead of signing a catalog",
         )
     return tuple(sorted(kept, key=lambda one: one.catalog))
 
