@@ -141,6 +141,33 @@ async def test_the_only_relay_that_is_known_is_enough_and_that_is_said(
     assert ONE_RELAY in facts["Its catalog"]
 
 
+async def test_attack_the_only_relay_is_not_handed_the_record_that_it_told(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    """It could have made that record for this person, and would see who brings it back."""
+    for relays in (RECORD,), (None,):
+        await due(person)
+        wire = told(*relays)
+        assert await person.publish(wire) == OK
+        assert len(wire.sent) == 1, "the record counts for judging"
+        assert wire.asked == [()]
+        assert [one.records for one in wire.outgoing] == [()]
+
+
+async def test_attack_one_of_two_relays_plants_a_record(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    await due(person)
+    planted = signed(CATALOG.id, time=5)
+    await person.publish(told(planted, None), TWO)
+    assert Records(person.journal).load().raws == ()
+    await trio.sleep(PAUSES.most)
+    wire = told(RECORD, RECORD)
+    assert await person.publish(wire, TWO) == OK
+    assert wire.asked == [()]
+    assert [one.records for one in wire.outgoing] == [(RECORD.raw,)], "two relays agree on it"
+
+
 async def test_a_second_relay_that_is_known_later_has_to_agree(
     autojump_clock: MockClock, person: Person
 ) -> None:

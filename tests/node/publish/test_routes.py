@@ -311,24 +311,35 @@ async def test_two_relays_are_asked_and_the_same_two_get_the_reports(
         assert [len(one.items) for one in asked] == [1, 1]
 
 
-async def test_a_relay_with_an_older_record_is_handed_the_newer_one_and_asked_again(
+async def test_attack_what_the_publisher_itself_hands_to_a_relay_does_not_count_as_agreement(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     newer = newer_than(RECORD)
     async with relays(Reason.OK, Reason.OK) as (app, found):
         found[0].records = [newer.raw]
-        heard = await route_to(app, [one.addr for one in found]).records(TOPIC, ())
-        assert heard == [(newer.raw,)] * 2
-        assert sorted(len(one.asked) for one in found) == [1, 2]
+        route = route_to(app, [one.addr for one in found])
+        assert sorted(await route.records(TOPIC, ())) == sorted([(newer.raw,), (RECORD.raw,)])
+        assert found[1].records == [newer.raw], "the relay with the older one was handed the newer"
+        assert await route.records(TOPIC, ()) == [(newer.raw,)] * 2, "a later answer counts"
 
 
 async def test_the_record_that_this_machine_kept_is_handed_on(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     newer = newer_than(RECORD)
+    async with relays(Reason.OK, Reason.OK) as (app, found):
+        heard = await route_to(app, [one.addr for one in found]).records(TOPIC, (newer.raw,))
+        assert heard == [(RECORD.raw,)] * 2
+        assert [one.records for one in found] == [[newer.raw]] * 2
+
+
+async def test_attack_the_only_relay_that_is_known_is_handed_no_record(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with relays(Reason.OK) as (app, found):
-        heard = await route_to(app, [found[0].addr]).records(TOPIC, (newer.raw,))
-        assert heard == [(newer.raw,)]
+        found[0].records = []
+        assert await route_to(app, [found[0].addr]).records(TOPIC, (RECORD.raw,)) == [()]
+        assert found[0].records == []
 
 
 async def test_attack_a_relay_that_withholds_a_record_cannot_hide_that(
@@ -414,4 +425,5 @@ async def test_the_direct_route_asks_its_peers_for_records(
             await one.join(TOPIC, partial(hear, one.peer_id))
             one.serve(PROTOCOL, partial(answer, one.peer_id), request_max=REQUEST_MAX)
         route = DirectRoute(app, [*first.addrs, *second.addrs])
-        assert await route.records(TOPIC, ()) == [(newer.raw,)] * 2
+        assert sorted(await route.records(TOPIC, ())) == sorted([(newer.raw,), (RECORD.raw,)])
+        assert set(held.values()) == {newer.raw}, "each peer was handed it, and may say so later"

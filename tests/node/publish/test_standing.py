@@ -18,6 +18,7 @@ from methrics.node.publish.standing import (
     WORDS,
     agree,
     heads_of,
+    lasting,
     waits,
 )
 from methrics.schema.wire.envelope import Item, Kind, public_key, seal
@@ -89,6 +90,47 @@ def test_an_older_record_never_replaces_a_newer_one() -> None:
 def test_an_expired_record_lets_nothing_leave() -> None:
     old = record(FIRST, expires=NOW)
     assert why(told([old], [old]), FIRST) == EXPIRED
+
+
+def test_attack_an_old_pair_that_is_brought_back_does_not_stop_publishers() -> None:
+    """The record that healed it is forgotten, and anyone may hand the two old ones to a relay."""
+    old = [
+        record(one, time=NOW - 900 + n, expires=NOW - 800) for n, one in enumerate((FIRST, SECOND))
+    ]
+    newest = record(FIRST, time=NOW - 100, before=[HEALED])
+    before = told([newest], [newest])
+    assert why(before, FIRST, time=NOW - 1500) == ""
+    for relays in ([newest, *old], [newest]), ([newest, *old], [newest, *old]):
+        kept = told(*relays, kept=before)
+        assert kept == Kept((newest.raw,), 2)
+        assert why(kept, FIRST, time=NOW - 1500) == ""
+
+
+def test_a_proof_of_which_an_older_record_expires_later_is_no_expired_record() -> None:
+    pair = [record(FIRST, time=NOW - 900, expires=NOW), record(FIRST, time=NOW - 890)]
+    newest = record(FIRST, time=NOW - 100, before=[HEALED])
+    kept = Kept(tuple(item.raw for item in (*pair, newest)), 2)
+    assert why(kept, FIRST) == ""
+    assert why(kept, SECOND) == EQUIVOCATION
+    gone = record(FIRST, time=NOW - 50, expires=NOW, before=[newest])
+    assert why(Kept((*kept.raws, gone.raw), 2), FIRST) == EXPIRED
+
+
+def test_attack_a_record_of_one_relay_is_not_kept_for_the_next_pass() -> None:
+    """It may have been made for this person, to recognise whoever brings it back."""
+    agreed = Kept((R1.raw,), 2)
+    for before, relays in (
+        (Kept(), ([R2],)),
+        (Kept(), ([R2], [])),
+        (Kept((R2.raw,), 1), ([], [])),
+        (agreed, ([R2, OTHER], [R1])),
+        (agreed, ([R2], [R1])),
+    ):
+        after = told(*relays, kept=before)
+        kept = lasting(before, after, needed=2)
+        assert kept.raws == (agreed.raws if before == agreed else ())
+    assert lasting(agreed, told([R2], [R2], kept=agreed), needed=2) == Kept((R2.raw,), 2)
+    assert lasting(Kept(), told([R2], needed=1), needed=1) == Kept((R2.raw,), 1)
 
 
 def test_a_report_is_judged_by_its_own_time() -> None:

@@ -307,7 +307,7 @@ class Delivery:
     ) -> dict[bytes, Outcome]:
         """Deliver until `allowed`, which is asked all the time, returns False. Then cut the
         connections and return no outcome."""
-        told, records = partial(self._told, result), self._listing.raws
+        told, records = partial(self._told, result), self._listing.agreed
         outgoing = Outgoing(catalog.topic, catalog.raw, items, leave, told, records)
         outcomes: dict[bytes, Outcome] = {}
         async with trio.open_nursery() as nursery:

@@ -27,8 +27,7 @@ from methrics.schema.wire.topic import parse_topic
 from methrics.schema.wire.verdict import Reason
 
 SETTLE_TIME = 3.0
-"""Seconds for which connections stay open after the last bundle was queued for them, and after
-which a peer that was handed a record is asked for it again."""
+"""Seconds for which connections stay open after the last bundle was queued for them."""
 
 PEERS_ASKED = 4
 """Most peers that are asked for their records."""
@@ -68,7 +67,6 @@ class DirectRoute:
                 for raw in lacking:
                     await self._swarm.publish(topic, pack_notice(raw))
                 await trio.sleep(self._settle)
-                held |= await self._ask(topic)
         return list(held.values())
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:

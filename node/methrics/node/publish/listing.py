@@ -10,7 +10,7 @@ from methrics.node.outbox.records import ONE_RELAY, Kept, Records
 from methrics.node.outbox.rows import Receipt
 from methrics.node.process.worker import Worker
 from methrics.node.publish.routes import Route
-from methrics.node.publish.standing import RELAYS_NEEDED, WORDS, agree, waits
+from methrics.node.publish.standing import RELAYS_NEEDED, WORDS, agree, lasting, waits
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.wire.topic import parse_topic
 
@@ -34,22 +34,26 @@ class Listing:
         """Whether a relay or peer answered in the last look."""
 
     @property
-    def raws(self) -> tuple[bytes, ...]:
-        """The exact bytes of the records, to hand to a relay that lacks them."""
-        return self._kept.raws
+    def agreed(self) -> tuple[bytes, ...]:
+        """The exact bytes of the records, to hand to a relay that lacks them; none unless two
+        relays agreed on them. A record that one relay made for this person would tell that relay
+        who comes back."""
+        several = min(self._needed, self._kept.relays) >= RELAYS_NEEDED
+        return self._kept.raws if several else ()
 
     def load(self) -> None:
         """Read what is kept. Raises StoreError."""
         self._kept = self._records.load()
 
     async def look(self, route: Route, topic: str, worker: Worker) -> None:
-        """Ask the relays of `route` for their records, and keep what they agree on. Raises
-        StoreError."""
-        heard = await route.records(topic, self.raws)
+        """Ask the relays of `route` for their records, and keep what they agree on. What fewer
+        relays say counts for this pass alone. Raises StoreError."""
+        before, heard = self._kept, await route.records(topic, self.agreed)
         self.heard = bool(heard)
         now, short = self._clock.now(), parse_topic(topic)[1]
-        self._kept = agree(self._kept, heard, short, now=now, needed=self._needed)
-        await worker(lambda: self._records.save(self._kept))
+        self._kept = agree(before, heard, short, now=now, needed=self._needed)
+        kept = lasting(before, self._kept, needed=self._needed)
+        await worker(lambda: self._records.save(kept))
 
     def waits(self, receipt: Receipt, catalog: Catalog | None) -> str:
         """Return why a report may not leave now, "" if it may."""

@@ -57,9 +57,10 @@ def ignore_time(_time: int) -> None:
 class Outgoing:
     """Items of one namespace that a route is to deliver.
 
-    `items`: pairs of (id, exact bytes), for `topic`. `catalog`: the bytes of their catalog, and
-    `records` those of the records that list it, which are also sent if the receiver may not know
-    them. `leave`: asked immediately before bytes leave; from then on others may have the items.
+    `items`: pairs of (id, exact bytes), for `topic`. `catalog`: the bytes of their catalog, which
+    is also sent if the receiver may not know it, and so are `records`, which list it and on which
+    two relays agreed. `leave`: asked immediately before bytes leave; from then on others may have
+    the items.
     `told`: called with each relay's time (unix seconds).
     """
 
@@ -81,9 +82,10 @@ class Route(Protocol):
     def name(self) -> str: ...
 
     async def records(self, topic: str, known: Sequence[bytes]) -> list[tuple[bytes, ...]]:
-        """Ask up to two relays, or the peers, for the records of the topic's namespace. Hand each
-        what it lacks of the newest one among theirs and `known`, and ask it again. Return for each
-        that answered what it has at the end. A network error is not raised."""
+        """Ask up to two relays, or the peers, for the records of the topic's namespace. Return what
+        each said, and hand it what it lacks of the newest one among the others' and `known`. What
+        it is handed says nothing about itself, so it counts only once a later answer contains it.
+        `known` are records that two relays agreed on. A network error is not raised."""
         ...
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:

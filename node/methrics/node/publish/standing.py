@@ -3,7 +3,8 @@
 The record lists the catalogs of the namespace. An app that got a catalog of its own could be
 recognized by it, so a report leaves only under a catalog in a record that two relays agree on; if
 the person knows only one relay, its record is enough. A record that was agreed on stays in force
-until it expires or relays agree on a newer one.
+until it expires or relays agree on a newer one. A record that fewer relays told is forgotten after
+the pass: one that a relay made for this person would make the person recognizable.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ def waits(kept: Kept, catalog: bytes, time: int, resolution: int, *, now: int, n
         return NO_RECORD
     if kept.relays < needed:
         return EQUIVOCATION if len(records) > 1 else UNCHECKED
-    if any(record.expires <= now for record in records):
+    if max(records, key=lambda record: record.time).expires <= now:
         return EXPIRED
-    if all(record.listed_at(catalog, time, resolution) for record in records):
+    valid = [record for record in records if record.expires > now]
+    if all(record.listed_at(catalog, time, resolution) for record in valid):
         return ""
     return EQUIVOCATION if len(records) > 1 else UNLISTED
 
@@ -63,16 +65,22 @@ def agree(
     count.
     """
     told = [_valid(raws, topic_key, now) for raws in heard]
-    before = _valid(kept.raws, topic_key, now)
-    heads = _heads([*before, *(item for items in told for item in items)])
+    before = _valid(kept.raws, topic_key, now) if kept.relays >= needed else []
+    heads = _in_force([*before, *(item for items in told for item in items)], now)
     ids = {item.id for item in heads}
-    count = sum({item.id for item in _heads(items)} == ids for items in told)
+    count = sum({item.id for item in _in_force(items, now)} == ids for items in told)
     found = Kept(tuple(item.raw for item in heads), count)
     if ids == {item.id for item in before}:
         return Kept(found.raws, max(count, kept.relays))
     if count >= needed or len(heads) > 1 or not before:
         return found
     return kept
+
+
+def lasting(before: Kept, after: Kept, *, needed: int) -> Kept:
+    """Returns what is kept for the next pass, if a pass began with `before` and `agree` then
+    returned `after`: the newer of them that as many relays told as needed."""
+    return next((one for one in (after, before) if one.relays >= needed), Kept())
 
 
 def heads_of(raws: Iterable[bytes], topic_key: str) -> tuple[bytes, ...]:
@@ -91,6 +99,14 @@ def _heads(items: Sequence[Item]) -> list[Item]:
     newest = book.newest(key)
     raws = {*(book.proof(key) or ()), *((newest.item.raw,) if newest is not None else ())}
     return sorted((by_raw[raw] for raw in raws), key=lambda item: item.id)
+
+
+def _in_force(items: Sequence[Item], now: int) -> list[Item]:
+    """Returns the heads, without older ones that have expired: they say nothing about reports of
+    the present, and anyone may bring them back."""
+    heads = [(item, decode_record(item.payload)) for item in _heads(items)]
+    last = max((record.time for _, record in heads), default=0)
+    return [item for item, record in heads if record.time == last or record.expires > now]
 
 
 def _valid(raws: Iterable[bytes], topic_key: str, now: int) -> list[Item]:
