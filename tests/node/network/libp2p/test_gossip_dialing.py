@@ -20,7 +20,8 @@ from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.schema.errors import ConfigError, UnreachableError
 
 PEER = ID.from_pubkey(create_new_key_pair(bytes(32)).public_key)
-INFO = PeerInfo(PEER, [])
+DEAD, LIVE = Multiaddr("/ip4/192.0.2.7/tcp/1"), Multiaddr("/ip4/192.0.2.7/tcp/2")
+INFO = PeerInfo(PEER, [LIVE])
 
 
 class Network:
@@ -32,6 +33,8 @@ class Network:
         self.connected = False
         self.known: set[ID] = set()
         self.listed: set[ID] = set()
+        self.dialling: set[ID] = set()
+        self.tried: list[Multiaddr] = []
 
     def get_id(self) -> ID:
         return ID(b"\x00\x01x")
@@ -39,6 +42,7 @@ class Network:
     async def connect(self, info: PeerInfo) -> None:
         self.dialled.append(trio.current_time())
         self.known.add(info.peer_id)
+        self.tried += info.addrs
         answer = self.answers.pop(0) if self.answers else "hangs"
         if answer == "hangs":
             await trio.sleep_forever()
@@ -165,3 +169,47 @@ async def test_cancelled_dial_leaves_no_address(autojump_clock: object) -> None:
         await dialer(network).dial(INFO)
     assert scope.cancelled_caught
     assert network.known == set()
+
+
+@pytest.mark.parametrize("answer", ["fails", "hangs"])
+async def test_next_address_is_tried_within_the_same_time(
+    autojump_clock: object, answer: str
+) -> None:
+    network = Network([answer, "succeeds"])
+    with trio.fail_after(15):
+        await dialer(network).dial(PeerInfo(PEER, [DEAD, LIVE]))
+    assert network.tried == [DEAD, LIVE]
+
+
+async def test_two_dials_of_one_peer_do_not_run_at_once(autojump_clock: object) -> None:
+    network = Network(["hangs", "succeeds"])
+    shared = dialer(network)
+    failed: list[Multiaddr] = []
+
+    async def dial(addr: Multiaddr) -> None:
+        try:
+            await shared.dial(PeerInfo(PEER, [addr]))
+        except UnreachableError:
+            failed.append(addr)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dial, DEAD)
+        await trio.sleep(1)
+        nursery.start_soon(dial, LIVE)
+        await trio.sleep(1)
+        assert network.tried == [DEAD]
+        assert network.dialling == {PEER}
+    assert network.tried == [DEAD, LIVE]
+    assert failed == [DEAD]
+    assert network.known == {PEER}
+    assert network.dialling == set()
+    assert shared._dials == {}
+
+
+async def test_a_connected_peer_is_not_dialled_again(autojump_clock: object) -> None:
+    network = Network(["succeeds"])
+    shared = dialer(network)
+    async with trio.open_nursery() as nursery:
+        for addr in (LIVE, DEAD):
+            nursery.start_soon(shared.dial, PeerInfo(PEER, [addr]))
+    assert len(network.tried) == 1

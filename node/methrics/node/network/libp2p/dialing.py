@@ -6,6 +6,7 @@ import contextlib
 import errno
 import random
 import socket
+from collections.abc import AsyncIterator
 
 import trio
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
@@ -128,6 +129,7 @@ class Dialer:
         self._counters = counters
         self._rng = rng
         self._kept: dict[ID, trio.Event] = {}
+        self._dials: dict[ID, trio.Lock] = {}
         network.register_notifee(Notifee(ended=lambda conn: self.left(conn.muxed_conn.peer_id)))
 
     def left(self, peer_id: ID) -> None:
@@ -138,26 +140,59 @@ class Dialer:
             ended.set()
 
     async def dial(self, info: PeerInfo, *, listed: bool = False) -> None:
-        """Make one attempt to connect. Raises `UnreachableError` if it fails, also if there is no
-        place for a peer that is not listed."""
+        """Make one attempt to connect, after any other dial of this peer has ended. Returns at once
+        if the peer is connected by then. Raises `UnreachableError` if the attempt fails, also if
+        there is no place for a peer that is not listed."""
         if info.peer_id == self._host.get_id():
             raise UnreachableError("dial-failed", "the address is our own")
         if listed:
             self._network.listed.add(info.peer_id)
-        try:
-            with trio.move_on_after(self._settings.dial_time_max):
-                with contextlib.suppress(BaseLibp2pError, OSError):
-                    addrs = [found for one in info.addrs for found in await addresses(one)]
-                    await self._host.connect(PeerInfo(info.peer_id, addrs))
-        finally:  # also when cancelled
-            connected = bool(self._network.get_connections(info.peer_id))
-            if not connected:
-                self._network.forget(info.peer_id)
+        async with self._alone(info.peer_id):
+            try:
+                with trio.move_on_after(self._settings.dial_time_max):
+                    await self._try_each(info)
+            finally:  # also when cancelled
+                connected = self._connected(info.peer_id)
+                if not connected:
+                    self._network.forget(info.peer_id)
         if not connected:
             self._counters.dials_failed += 1
             raise UnreachableError(
                 "dial-failed", "the peer does not answer at that address", "it may be down"
             )
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, peer_id: ID) -> AsyncIterator[None]:
+        """Wait until no other dial of the peer runs. libp2p makes one dial per peer, so a second
+        address would share the failure of the first."""
+        lock = self._dials.setdefault(peer_id, trio.Lock())
+        async with lock:
+            self._network.dialling.add(peer_id)
+            try:
+                yield
+            finally:
+                self._network.dialling.discard(peer_id)
+                if not lock.statistics().tasks_waiting:
+                    del self._dials[peer_id]
+
+    async def _try_each(self, info: PeerInfo) -> None:
+        """Dial the addresses of a peer in turn until one connects. Each gets an equal part of the
+        time that is left. (Stock libp2p dials only one TCP address of a peer.)"""
+        found: list[Multiaddr] = []
+        for addr in [] if self._connected(info.peer_id) else info.addrs:
+            with contextlib.suppress(OSError):
+                found += await addresses(addr)
+        for tried, addr in enumerate(found):
+            left = trio.current_effective_deadline() - trio.current_time()
+            with trio.move_on_after(max(0.0, left / (len(found) - tried))):
+                with contextlib.suppress(BaseLibp2pError, OSError):
+                    await self._host.connect(PeerInfo(info.peer_id, [addr]))
+            if self._connected(info.peer_id):
+                return
+            self._network.forget(info.peer_id)
+
+    def _connected(self, peer_id: ID) -> bool:
+        return bool(self._network.get_connections(peer_id))
 
     async def keep(self, info: PeerInfo) -> None:
         """Stay connected until cancelled: redial whenever the connection ends."""

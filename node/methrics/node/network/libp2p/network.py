@@ -129,6 +129,8 @@ class GuardedSwarm(Swarm):
     origins: Origins
     listed: set[ID]
     """Peers that the operator or the app has named."""
+    dialling: set[ID]
+    """Peers that are being dialled."""
     local_hosts: set[str]
     """The addresses of this machine to which peers have connected."""
     _admitted: dict[ReadWriteCloser, Place]
@@ -225,10 +227,11 @@ class GuardedSwarm(Swarm):
     @override
     async def notify_disconnected(self, conn: INetConn) -> None:
         """Forget a peer's addresses (MARS-2, DEB-9) and failed dials when its last connection ends.
-        Stock refuses to dial a peer for 60 s after a failed dial."""
+        Stock refuses to dial a peer for 60 s after a failed dial. A dial that runs needs the
+        address, and forgets it itself if it fails."""
         await super().notify_disconnected(conn)
         peer_id = conn.muxed_conn.peer_id
-        if not self.get_connections(peer_id):
+        if not self.get_connections(peer_id) and peer_id not in self.dialling:
             self.forget(peer_id)
 
     def forget(self, peer_id: ID) -> None:
@@ -318,6 +321,7 @@ def build_host(seed: bytes | None, settings: GossipSettings, counters: Counters)
     swarm.places = Places(settings, counters)
     swarm.origins = origins
     swarm.listed = set()
+    swarm.dialling = set()
     swarm.local_hosts = set()
     swarm._admitted = {}
     return QuietHost(swarm)
