@@ -269,6 +269,15 @@ def test_a_catalog_is_delisted_no_sooner_than_its_reports_may_arrive(
     ended = owner.record.listings[owner.catalog.id].delisted
     assert ended is not None
     assert ended - owner.record.time >= 30 * DAY - 60
+    before = (owner.folder / "app.record").read_bytes()
+    capsys.readouterr()
+    assert owner.publish(*network.options(), *old, "--in", "40d", catalog="next.cbor") == LOCAL
+    assert owner.publish(*network.options()) == LOCAL
+    said = capsys.readouterr().err.splitlines()
+    assert [line.count("delisted from") for line in said] == [1, 1], "a line each"
+    assert (owner.folder / "app.record").read_bytes() == before
+    assert owner.publish(*network.options(), catalog="next.cbor") == OK
+    assert owner.record.listings[owner.catalog.id].delisted == ended
 
 
 def test_only_own_catalogs_can_be_listed(

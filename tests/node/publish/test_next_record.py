@@ -62,10 +62,29 @@ def test_a_delisted_catalog_stays_until_no_report_of_it_can_arrive() -> None:
     assert following(second, now=end + PERIOD_MAX + 1)[1].catalogs == ()
 
 
-def test_a_delisted_catalog_can_be_listed_again() -> None:
+def test_attack_the_end_of_a_listing_is_neither_moved_nor_cancelled() -> None:
+    """Nodes that know the record before would judge the same report otherwise."""
     first = following(listed=[CATALOG])
     second = following(first, delisted={CATALOG.id: NOW + 9})
-    assert following(second, listed=[CATALOG])[1].catalogs == first[1].catalogs
+    for changes in (
+        {"listed": [CATALOG]},
+        {"delisted": {CATALOG.id: NOW + 8}},
+        {"delisted": {CATALOG.id: NOW + 10}},
+    ):
+        with pytest.raises(ConfigError) as caught:
+            following(second, **changes)  # type: ignore[arg-type]
+        assert caught.value.code == "delisted-already"
+    assert following(second, delisted={CATALOG.id: NOW + 9})[1].catalogs == second[1].catalogs
+
+
+def test_a_catalog_that_left_the_list_can_be_listed_again() -> None:
+    first = following(listed=[CATALOG])
+    second = following(first, delisted={CATALOG.id: NOW + 9})
+    later = NOW + 10 + PERIOD_MAX
+    third = signed(
+        next_record([second], Changes(listed=[CATALOG]), now=later, expires=later + YEAR)
+    )
+    assert third[1].catalogs == (Listing(CATALOG.id, later),)
 
 
 def test_only_a_listed_catalog_can_be_delisted() -> None:

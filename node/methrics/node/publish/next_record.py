@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError
@@ -35,8 +36,9 @@ def next_record(heads: Heads, changes: Changes, *, now: int, expires: int) -> Re
     """Returns the record that follows `heads`, valid until `expires` (Unix seconds).
 
     Raises ConfigError `record-from-future` if a record before has a time that the network does not
-    accept yet, `bad-expiry`, `unlisted-catalog` for a catalog to delist that is not listed, and
-    `too-many-catalogs` or `too-many-revoked`.
+    accept yet, `bad-expiry`, `unlisted-catalog` for a catalog to delist that is not listed,
+    `delisted-already` for one whose end is set, to another time, and `too-many-catalogs` or
+    `too-many-revoked`.
     """
     time = max([now, *(record.time + 1 for _, record in heads)])
     if time > now + EARLY_MAX:
@@ -69,19 +71,13 @@ def _catalogs(heads: Heads, changes: Changes, time: int) -> tuple[Listing, ...]:
         for one in record.catalogs:
             before = found.get(one.catalog)
             found[one.catalog] = one if before is None else _both(before, one)
+    found = {one.catalog: one for one in found.values() if not _over(one, time)}
+    ends = {one.id: None for one in changes.listed} | dict(changes.delisted)
     for catalog in changes.listed:
-        before = found.get(catalog.id)
-        found[catalog.id] = Listing(catalog.id, before.listed if before else time, None)
-    for catalog_id, end in changes.delisted.items():
-        before = found.get(catalog_id)
-        if before is None:
-            raise ConfigError(
-                "unlisted-catalog",
-                f"the catalog {catalog_id.hex()[:16]} is not listed",
-                "see the list with: methrics namespace status",
-            )
-        found[catalog_id] = Listing(catalog_id, before.listed, max(end, before.listed))
-    kept = [one for one in found.values() if not _over(one, time)]
+        found.setdefault(catalog.id, Listing(catalog.id, time))
+    for catalog_id, end in ends.items():
+        found[catalog_id] = _ended(found.get(catalog_id), catalog_id, end)
+    kept = found.values()
     if len(kept) > LISTED_MAX:
         raise ConfigError(
             "too-many-catalogs",
@@ -90,6 +86,25 @@ def _catalogs(heads: Heads, changes: Changes, time: int) -> tuple[Listing, ...]:
             "key; to end an event type, revoke it instead of signing a catalog",
         )
     return tuple(sorted(kept, key=lambda one: one.catalog))
+
+
+def _ended(one: Listing | None, catalog_id: bytes, end: int | None) -> Listing:
+    """Returns the listing with this end. Raises ConfigError if it has another one."""
+    short = catalog_id.hex()[:16]
+    if one is None:
+        raise ConfigError(
+            "unlisted-catalog",
+            f"the catalog {short} is not listed",
+            "see the list with: methrics namespace status",
+        )
+    if one.delisted is not None and end != one.delisted:
+        since = datetime.fromtimestamp(one.delisted, UTC)
+        raise ConfigError(
+            "delisted-already",
+            f"the catalog {short} is delisted from {since:%Y-%m-%d %H:%M} UTC, which stays",
+            "leave it out, or sign the catalog again as a new version and list that",
+        )
+    return Listing(catalog_id, one.listed, None if end is None else max(end, one.listed + 1))
 
 
 def _both(first: Listing, second: Listing) -> Listing:
