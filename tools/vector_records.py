@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from vector_world import NOW, TIME, Scenario, World, malleable, protected, seed, sign_by_hand
 
@@ -110,6 +111,12 @@ def _bounds(w: World) -> Iterator[Scenario]:
         ("malformed-record-time-missing", "no time", {"time": None}),
         ("malformed-record-time-flag", "true as the time", {"time": True}),
         ("malformed-record-expires-huge", "an end after the year 9999", {"expires": 2**48}),
+        ("ok-record-settled", "settled one second before time", {"settled": TIME - 86_401}),
+        ("ok-record-settled-0", "settled at the beginning of time", {"settled": 0}),
+        ("malformed-record-settled-at-once", "settled equal to time", {"settled": TIME - 86_400}),
+        ("malformed-record-settled-negative", "a negative settled", {"settled": -1}),
+        ("malformed-record-settled-flag", "false as settled", {"settled": False}),
+        ("malformed-record-settled-text", "a text as settled", {"settled": "1"}),
         ("ok-record-reserved", "a record with the reserved keys", reserved),
         ("malformed-record-next-short", "a hash of the next key of 31 bytes", {"next": bytes(31)}),
         ("malformed-record-issuers-9", "nine issuer keys", {"issuers": _ids(9)}),
@@ -246,14 +253,114 @@ def _listed(w: World) -> Iterator[Scenario]:
     )
 
 
+_History = tuple[str, str, list[bytes], bytes, list[bytes], list[bytes] | None]
+"""Name, description, records in the order of arrival, the newest, the heads and the proof."""
+
+
 def histories(w: World) -> Iterator[Scenario]:
     """Records of one namespace in the order of arrival, and what a node then knows."""
+    for name, says, items, newest, heads, proof in (*_forks(w), *_settled(w)):
+        expect = {
+            "newest": split(newest).id,
+            "heads": [split(one).id for one in heads],
+            "proof": None if proof is None else [split(one).id for one in proof],
+        }
+        yield name, says, {"records": items, "expect": expect}
 
-    def record(number: int, *before: bytes, label: int = 0) -> bytes:
-        previous = sorted(split(one).id for one in before)
-        change = {"time": TIME + number, "previous": previous, "catalogs": []}
-        return w.record(**change, **({"fork": label} if label else {}))
 
+def _record(
+    w: World, number: int, *before: bytes, label: int = 0, settled: int | None = None
+) -> bytes:
+    """A record of that second, which names the ones before it."""
+    change: dict[str, object] = {
+        "time": TIME + number,
+        "previous": sorted(split(one).id for one in before),
+        "catalogs": [],
+    }
+    if label:
+        change["fork"] = label
+    if settled is not None:
+        change["settled"] = TIME + settled
+    return w.record(**change)
+
+
+def _settled(w: World) -> Iterator[_History]:
+    """What the newest record says about the contradictions before it."""
+    record = partial(_record, w)
+    first = record(0)
+    second, fork = record(1, first), record(3, first)
+    heal = record(5, second, fork, settled=3)
+    last = record(6, heal, settled=3)
+    yield (
+        "settled-replay",
+        "two old records that contradict each other, and the one that healed them is not known",
+        [last, second, fork],
+        last,
+        [last],
+        None,
+    )
+    before = record(6, heal, settled=2)
+    yield (
+        "settled-before",
+        "settled one second before the newer of two records",
+        [first, second, fork, before],
+        before,
+        [before, fork],
+        [second, fork],
+    )
+    dropped = record(7, last)
+    yield (
+        "settled-dropped",
+        "only the newest record counts, and it does not carry on what was settled",
+        [second, fork, last, dropped],
+        dropped,
+        [dropped, fork, second],
+        [second, fork],
+    )
+    late = record(4, first)
+    yield (
+        "settled-late-fork",
+        "a record that contradicts settled ones and is later than what is settled",
+        [first, second, fork, late, last],
+        last,
+        [last, late],
+        [second, late],
+    )
+    child = record(2, second)
+    head = record(4, child)
+    merge = record(5, second, fork, head, settled=4)
+    yield (
+        "settled-branch",
+        "a record heals two, and does not contradict the child of one of them",
+        [first, second, child, fork, head, merge],
+        merge,
+        [merge],
+        None,
+    )
+    continued = record(6, fork)
+    yield (
+        "settled-branch-continued",
+        "a branch that was healed goes on, and nothing is settled any more",
+        [heal, fork, continued],
+        continued,
+        [continued, heal],
+        [heal, continued],
+    )
+    wide = [record(1, label=label) for label in range(1, 6)]
+    settling = record(2, *sorted(wide)[:2], settled=1)
+    yield (
+        "settled-wide-fork",
+        "one record settles five that name none",
+        [*wide, settling],
+        settling,
+        [settling],
+        None,
+    )
+
+
+def _forks(w: World) -> Sequence[_History]:
+    """Chains, equivocations and later records that name both."""
+    record = partial(_record, w)
     first = record(0)
     second = record(1, first)
     third = record(2, second)
@@ -263,7 +370,7 @@ def histories(w: World) -> Iterator[Scenario]:
     early_heal = record(1, second, fork, label=1)
     same_time = record(1, first, label=2)
     late_heal = record(6, second, third, fork)
-    for name, says, items, newest, heads, proof in (
+    return (
         (
             "chain",
             "three records, each naming the one before",
@@ -337,13 +444,7 @@ def histories(w: World) -> Iterator[Scenario]:
             *_by_id(second, same_time),
         ),
         ("same-twice", "the same record twice", [first, first], first, [first], None),
-    ):
-        expect = {
-            "newest": split(newest).id,
-            "heads": [split(one).id for one in heads],
-            "proof": None if proof is None else [split(one).id for one in proof],
-        }
-        yield name, says, {"records": items, "expect": expect}
+    )
 
 
 def _by_id(one: bytes, other: bytes) -> tuple[bytes, list[bytes], list[bytes]]:

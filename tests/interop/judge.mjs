@@ -48,10 +48,17 @@ export class Book {
     return this.#recordsOf(key).some(({ body }) => listingIn(body, catalog) !== undefined)
   }
 
-  /** The records of a key that no other one names as previous, newest first. */
+  /** Whether the newest record of a key leaves contradictions of the time of `body` open. */
+  #isOpen (key, { time }) {
+    const { settled } = this.newest(key).body
+    return settled === undefined || time > settled
+  }
+
+  /** The records of a key that no other one names as previous and that are not settled, newest first. */
   heads (key) {
     const records = this.#recordsOf(key)
-    return records.filter(({ id }) => !records.some(({ body }) => names(body, id))).toSorted(byRank).reverse()
+    const isHead = ({ id, body }) => this.#isOpen(key, body) && !records.some((one) => names(one.body, id))
+    return records.filter(isHead).toSorted(byRank).reverse()
   }
 
   /** The oldest two records of a key that prove an equivocation, the older first, or null. */
@@ -59,7 +66,7 @@ export class Book {
     const records = this.#recordsOf(key).toSorted(byRank)
     for (const [i, older] of records.entries()) {
       for (const [k, newer] of records.entries()) {
-        if (k <= i || !conflict(older, newer)) continue
+        if (k <= i || !this.#isOpen(key, newer.body) || !conflict(older, newer)) continue
         const healed = records.slice(k + 1).some(({ body }) => names(body, older.id) && names(body, newer.id))
         if (!healed) return [older, newer]
       }
@@ -71,10 +78,11 @@ export class Book {
 const byRank = (one, other) => Number(one.body.time - other.body.time) || Buffer.compare(one.id, other.id)
 const names = (body, id) => body.previous.some((one) => Buffer.compare(one, id) === 0)
 
-function conflict (one, other) {
-  if (names(one.body, other.id) || names(other.body, one.id)) return false
-  const [few, many] = [one.body.previous, other.body.previous]
-  return few.some((id) => names(other.body, id)) || few.length + many.length === 0
+function conflict (older, newer) {
+  if (names(older.body, newer.id) || names(newer.body, older.id)) return false
+  if (newer.body.settled !== undefined && older.body.time <= newer.body.settled) return false
+  const [few, many] = [older.body.previous, newer.body.previous]
+  return few.some((id) => names(newer.body, id)) || few.length + many.length === 0
 }
 
 /** The entry of a catalog in the body of a record, or undefined. */

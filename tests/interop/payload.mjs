@@ -70,8 +70,9 @@ const isArrayOf = (value, most, test) => Array.isArray(value) && value.length <=
 
 function readRecord (map) {
   malformed(map instanceof Map, 'no map')
-  const { time, expires, previous, catalogs, revoked, next, issuers, results } = Object.fromEntries(map)
+  const { time, expires, previous, catalogs, revoked, settled, next, issuers, results } = Object.fromEntries(map)
   malformed(isSeconds(time) && isSeconds(expires) && expires > time, 'times')
+  malformed(settled === undefined || (isSeconds(settled) && settled < time), 'settled')
   malformed(isArrayOf(previous, 4, isId) && ascend(previous), 'previous')
   malformed(isArrayOf(catalogs, 32, () => true), 'catalogs')
   const listings = catalogs.map(readListing)
@@ -82,7 +83,7 @@ function readRecord (map) {
   malformed(issuers === undefined || isArrayOf(issuers, 8, isId), 'issuers')
   malformed(results === undefined || (isText(results, 200) && ADDRESS.test(results)), 'results')
   demandRounded(...revocations.values())
-  return { time, expires, previous, listings, revocations }
+  return { time, expires, previous, listings, revocations, settled }
 }
 
 function isNews (entry) {

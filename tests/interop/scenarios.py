@@ -288,6 +288,7 @@ class Generator:
             since = max(0, time // 600 * 600 + rng.choice([-600, 0, 600]))
             body["revoked"][name] = {"time": since, "reason": rng.choice(["A reason.", "z" * 200])}
         optional: dict[str, Any] = {
+            "settled": rng.choice([0, max(0, start - 1), start]),
             "next": rng.randbytes(32),
             "issuers": [rng.randbytes(32)] * rng.randint(0, 8),
             "results": "https://example.org/results",

@@ -114,6 +114,37 @@ def test_a_second_record_of_a_restored_backup_is_healed() -> None:
     assert set(healed[1].revoked) == {"signin"}
 
 
+def test_a_heal_stays_when_the_old_records_come_again() -> None:
+    first = following(listed=[CATALOG])
+    one, other = following(first, now=NOW + 10), following(first, now=NOW + 20)
+    healed = following(one, other, now=NOW + 30)
+    newest = following(healed, now=NOW + 40)
+    assert first[1].settled is None
+    assert one[1].settled is None
+    assert healed[1].settled == newest[1].settled == NOW + 20
+    book = RecordBook()
+    for found in (newest, one, other, first):
+        book.add(*found)
+    assert book.proof(first[0].key) is None
+    assert book.heads(first[0].key) == [newest[0]]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=7))
+def test_one_record_heals_whatever_forks_there_are(parents: list[int]) -> None:
+    made = [following(listed=[CATALOG])]
+    for at, parent in enumerate(parents, 1):
+        before = [made[parent]] if parent < len(made) else []
+        made.append(following(*before, now=NOW + 10 * at))
+    book = RecordBook()
+    for found in made:
+        book.add(*found)
+    key = made[0][0].key
+    heads = {made[-1][0].raw, *(book.proof(key) or ())}
+    last = following(*(found for found in made if found[0].raw in heads), now=NOW + 100)
+    book.add(*last)
+    assert book.proof(key) is None
+
+
 def test_nothing_follows_a_record_from_the_future() -> None:
     first = following(now=NOW + EARLY_MAX + 2)
     with pytest.raises(ConfigError) as caught:

@@ -21,11 +21,17 @@ KEY = public_key(SEED)
 CATALOGS = [bytes([n]) * 32 for n in range(6)]
 
 
-def make(time: int, *previous: Item, lists: tuple[int, ...] = (), seed: bytes = SEED) -> Item:
+def make(
+    time: int,
+    *previous: Item,
+    lists: tuple[int, ...] = (),
+    seed: bytes = SEED,
+    settled: int | None = None,
+) -> Item:
     """A record of that time."""
     names = [one.id for one in previous]
     listed = [CATALOGS[n] for n in lists]
-    return sign_record(listed, seed, time=time, expires=TIME_MAX, previous=names)
+    return sign_record(listed, seed, time=time, expires=TIME_MAX, previous=names, settled=settled)
 
 
 def add(book: RecordBook, item: Item) -> Added:
@@ -59,7 +65,9 @@ def histories(draw: st.DrawFn) -> list[Item]:
     for _ in range(draw(st.integers(1, RECORDS_MAX))):
         before = draw(st.lists(st.sampled_from(made), max_size=4, unique=True)) if made else []
         lists = tuple(sorted(draw(st.sets(st.integers(0, 5), max_size=3))))
-        made.append(make(draw(st.integers(0, 6)), *before, lists=lists))
+        time = draw(st.integers(0, 6))
+        settled = draw(st.none() | st.integers(0, time - 1)) if time else None
+        made.append(make(time, *before, lists=lists, settled=settled))
     return list({item.id: item for item in made}.values())
 
 
@@ -72,6 +80,35 @@ def test_the_order_of_arrival_does_not_matter(items: list[Item], data: st.DataOb
     for item in again:
         add(other, item)
     assert known(one) == known(other)
+
+
+@given(histories(), st.data())
+def test_a_record_that_settles_all_before_it_leaves_no_contradiction(
+    items: list[Item], data: st.DataObject
+) -> None:
+    last = make(8, *items[:1], settled=7)
+    book = RecordBook()
+    for item in data.draw(st.permutations([*items, last])):
+        add(book, item)
+    assert known(book).newest == last.id
+    assert book.heads(KEY) == [last]
+    assert book.proof(KEY) is None
+
+
+@given(st.integers(2, 5), st.permutations(range(9)))
+def test_contradictions_later_than_what_is_settled_stay_open_in_any_order(
+    settled: int, order: list[int]
+) -> None:
+    first = make(1)
+    forks = [make(time, first) for time in range(2, 6)]
+    last = make(6, forks[0], settled=settled)
+    items = [first, *forks, last, *forks[:3]]
+    book = RecordBook()
+    for at in order:
+        add(book, items[at])
+    still = forks[settled - 1 :]
+    assert book.proof(KEY) == ((forks[0].raw, still[0].raw) if still else None)
+    assert book.heads(KEY) == [last, *reversed(still)]
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.data())
@@ -133,6 +170,43 @@ def test_attack_a_thief_cannot_heal_in_the_past() -> None:
     second, fork = make(5, first), make(6, first)
     for item in (first, second, fork, make(4, second, fork)):
         add(book, item)
+    assert book.proof(KEY) == (second.raw, fork.raw)
+
+
+def test_attack_a_healed_contradiction_is_not_opened_by_replaying_its_records() -> None:
+    first = make(1)
+    second, fork = make(2, first), make(3, first)
+    heal = make(4, second, fork, settled=3)
+    newest = make(5, heal, settled=3)
+    book = RecordBook()
+    assert add(book, newest) is Added.NEW
+    assert add(book, second) is Added.OLDER
+    assert add(book, fork) is Added.OLDER
+    assert book.proof(KEY) is None
+    assert book.heads(KEY) == [newest]
+
+
+def test_attack_a_fork_of_more_records_than_one_can_name_is_healed_by_one() -> None:
+    forks = [make(1, lists=(n,)) for n in range(6)]
+    book = RecordBook()
+    for item in forks:
+        add(book, item)
+    assert book.proof(KEY) is not None
+    add(book, make(2, *forks[:4], settled=1))
+    assert book.proof(KEY) is None
+
+
+def test_attack_settled_records_do_not_displace_others() -> None:
+    first = make(10)
+    second, fork = make(30, first, lists=(0,), settled=20), make(31, first, settled=20)
+    others = [make(40 + n, settled=20) for n in range(4)]
+    book = RecordBook()
+    for item in [*others, fork, second]:
+        add(book, item)
+    before = known(book)
+    for time in range(20):
+        add(book, make(time, first))
+    assert known(book) == before
     assert book.proof(KEY) == (second.raw, fork.raw)
 
 

@@ -40,6 +40,7 @@ def listings(draw: st.DrawFn, catalog: bytes) -> Listing:
 def records(draw: st.DrawFn) -> Record:
     time = draw(times)
     catalogs = sorted(draw(st.sets(ids, max_size=32)))
+    settled = st.none() | st.integers(0, time - 1) if time else st.none()
     revocations = st.builds(Revoked, times.map(lambda one: one // 600 * 600), lines)
     return Record(
         time=time,
@@ -47,6 +48,7 @@ def records(draw: st.DrawFn) -> Record:
         previous=tuple(sorted(draw(st.sets(ids, max_size=4)))),
         catalogs=tuple(draw(listings(one)) for one in catalogs),
         revoked=draw(st.dictionaries(names, revocations, max_size=20)),
+        settled=draw(settled),
         next_key_hash=draw(st.none() | ids),
         issuers=tuple(draw(st.lists(ids, max_size=8))),
         results=draw(st.none() | st.just("https://example.org/results")),
@@ -79,7 +81,7 @@ def test_any_payload_is_read_or_refused(payload: bytes) -> None:
         decode_record(payload)
 
 
-@given(st.sampled_from([*GOOD, "next", "issuers", "results", "later"]), noise)
+@given(st.sampled_from([*GOOD, "settled", "next", "issuers", "results", "later"]), noise)
 def test_any_value_of_a_key_is_read_or_refused(key: str, value: object) -> None:
     with suppress(RefusedError):
         record = decode_record(encode(GOOD | {key: value}))
@@ -103,6 +105,7 @@ def test_a_payload_over_the_limit_is_refused_before_it_is_read() -> None:
 def test_a_record_that_no_reader_takes_is_not_written() -> None:
     for wrong in (
         Record(time=1, expires=1),
+        Record(time=1, expires=2, settled=1),
         Record(time=0, expires=1, previous=(bytes(32), bytes(32))),
         Record(time=0, expires=1, revoked={"ping": Revoked(1, "Not rounded.")}),
         Record(time=0, expires=1, results="http://example.org"),

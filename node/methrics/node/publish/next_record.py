@@ -2,7 +2,7 @@
 
 The next record keeps what the ones before say, and names each of them as its predecessor. If there
 are two, because a copy of the key signed on its own, the next record heals that: it has the
-catalogs and the revocations of both.
+catalogs and the revocations of both, and says that everything until their time is settled.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def next_record(heads: Heads, changes: Changes, *, now: int, expires: int) -> Re
         previous=tuple(sorted(item.id for item, _ in heads)),
         catalogs=_catalogs(heads, changes, time),
         revoked=revoked,
+        settled=_settled(heads),
     )
 
 
@@ -116,6 +117,14 @@ def _both(first: Listing, second: Listing) -> Listing:
 def _over(one: Listing, time: int) -> bool:
     """Whether no report under a delisted catalog can arrive any more, whatever its lateness."""
     return one.delisted is not None and one.delisted + PERIOD_MAX < time
+
+
+def _settled(heads: Heads) -> int | None:
+    """Until when contradictions are settled: as before, or until the newest of several heads."""
+    times = [record.settled for _, record in heads if record.settled is not None]
+    if len(heads) > 1:
+        times += [record.time for _, record in heads]
+    return max(times, default=None)
 
 
 def _revoked(heads: Heads, changes: Changes) -> dict[str, Revoked]:

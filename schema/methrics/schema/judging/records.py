@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import combinations
 from threading import Lock
 from typing import NamedTuple
 
@@ -109,18 +108,22 @@ class RecordBook:
         return [self._newest[key] for key in self._keys.get(short, ())]
 
     def heads(self, key: bytes) -> list[Item]:
-        """Return the records of a key that no other record names as previous, newest first."""
+        """Return the records of a key that no other record names as previous, newest first.
+
+        Without those that the newest record has settled.
+        """
         with self._lock:
             namespace = self._namespaces.get(key)
             records = namespace.records if namespace else []
             named = {one for known in records for one in known.record.previous}
-            return [known.item for known in records if known.item.id not in named]
+            unsettled = _unsettled(records)
+            return [known.item for known in unsettled if known.item.id not in named]
 
     def proof(self, key: bytes) -> tuple[bytes, bytes] | None:
         """Return two records that prove an equivocation of the key, the older first; or None.
 
         Both name the same previous record, or both name none, and neither names the other. None
-        once a later record names both.
+        once a later record names both, or the newest record has settled both.
         """
         namespace = self._namespaces.get(key)
         if namespace is None or namespace.proof is None:
@@ -135,7 +138,10 @@ class RecordBook:
 
 
 def _keep(records: list[KnownRecord], proof: Iterable[KnownRecord]) -> list[KnownRecord]:
-    """Return the proof and the newest of the others, newest first."""
+    """Return the proof and the newest of the others, newest first.
+
+    Settled records are older than all others that are not in the proof, so they go first.
+    """
     pinned = {known.item.id for known in proof}
     others = [known for known in records if known.item.id not in pinned]
     kept = {known.item.id for known in others[: RECORDS_MAX - len(pinned)]} | pinned
@@ -143,18 +149,30 @@ def _keep(records: list[KnownRecord], proof: Iterable[KnownRecord]) -> list[Know
 
 
 def _proof(records: Sequence[KnownRecord]) -> tuple[KnownRecord, KnownRecord] | None:
-    """Return the oldest pair of `records` (newest first) that conflicts and is not healed."""
+    """Return the oldest pair of `records` (newest first) that conflicts and is not healed.
+
+    Of two pairs, the one with the older older record comes first, then that with the older newer.
+    """
     pairs = [
         (older, newer)
-        for newer, older in combinations(records, 2)
+        for at, newer in enumerate(_unsettled(records))
+        for older in records[at + 1 :]
         if _conflict(older, newer) and not any(_heals(one, older, newer) for one in records)
     ]
     return min(pairs, key=lambda pair: (pair[0].rank, pair[1].rank), default=None)
 
 
+def _unsettled(records: Sequence[KnownRecord]) -> list[KnownRecord]:
+    """Return those of `records` (newest first) that the newest of them has not settled."""
+    settled = records[0].record.settled if records else None
+    return [known for known in records if settled is None or known.record.time > settled]
+
+
 def _conflict(older: KnownRecord, newer: KnownRecord) -> bool:
     first, second = set(older.record.previous), set(newer.record.previous)
     if older.item.id in second or newer.item.id in first:
+        return False
+    if newer.record.settled is not None and older.record.time <= newer.record.settled:
         return False
     return bool(first & second) or not (first or second)
 

@@ -61,7 +61,9 @@ class Record:
     """What a namespace has in use, as of `time` and until `expires` (Unix seconds).
 
     `previous` are the ids of the records before, ascending; `catalogs` are ascending by id;
-    `revoked` has event types by name. `next_key_hash`, `issuers` and `results` are reserved.
+    `revoked` has event types by name. `settled`: the owner of the key has dealt with every
+    contradiction among the records until that time. `next_key_hash`, `issuers` and `results` are
+    reserved.
     """
 
     time: int
@@ -69,6 +71,7 @@ class Record:
     previous: tuple[bytes, ...] = ()
     catalogs: tuple[Listing, ...] = ()
     revoked: Mapping[str, Revoked] = field(default_factory=dict)
+    settled: int | None = None
     next_key_hash: bytes | None = None
     issuers: tuple[bytes, ...] = ()
     results: str | None = None
@@ -101,9 +104,6 @@ class Record:
         return revoked is not None and time >= revoked.time
 
 
-_KEYS = {"time", "expires", "previous", "catalogs", "revoked", "next", "issuers", "results"}
-
-
 def encode_record(record: Record) -> bytes:
     """Encode a record. Raises ValueError if `decode_record` would refuse the payload."""
     body: dict[str, object] = {
@@ -116,6 +116,8 @@ def encode_record(record: Record) -> bytes:
             for name, revoked in record.revoked.items()
         },
     }
+    if record.settled is not None:
+        body["settled"] = record.settled
     if record.next_key_hash is not None:
         body["next"] = record.next_key_hash
     if record.issuers:
@@ -139,6 +141,9 @@ def decode_record(payload: bytes) -> Record:
     time, expires = time_of(body, "time"), time_of(body, "expires")
     if expires <= time:
         refuse("a record does not expire after its time")
+    settled = time_of(body, "settled") if "settled" in body else None
+    if settled is not None and settled >= time:
+        refuse("a record settles what is not before it")
     for name in ("previous", "catalogs", "revoked"):
         if name not in body:
             refuse(f"a record lacks {name}")
@@ -153,6 +158,7 @@ def decode_record(payload: bytes) -> Record:
         previous=previous,
         catalogs=catalogs,
         revoked=_revocations(body["revoked"]),
+        settled=settled,
         next_key_hash=id_of(body, "next") if "next" in body else None,
         issuers=tuple(_key(one) for one in list_of(body, "issuers", ISSUERS_MAX)),
         results=None if "results" not in body else _address(results),
@@ -216,6 +222,7 @@ def sign_record(
     previous: Iterable[bytes] = (),
     revoked: Mapping[str, Revoked] | None = None,
     delisted: Mapping[bytes, int] | None = None,
+    settled: int | None = None,
 ) -> Item:
     """Sign a record with the namespace key of `seed` (32 bytes).
 
@@ -232,5 +239,6 @@ def sign_record(
         previous=tuple(sorted(previous)),
         catalogs=tuple(sorted(listings, key=lambda listing: listing.catalog)),
         revoked=revoked or {},
+        settled=settled,
     )
     return sign_item(Kind.RECORD, encode_record(record), seed)
