@@ -62,8 +62,11 @@ def report(number: int, catalog: Catalog = CATALOG, **changes: object) -> bytes:
 class Scene:
     """One relay, one collecting peer, and as many submitters as a test opens."""
 
-    def __init__(self, network: MemoryNetwork, relay: Relay, swarm: MemorySwarm) -> None:
+    def __init__(
+        self, network: MemoryNetwork, relay: Relay, swarm: MemorySwarm, collector: MemorySwarm
+    ) -> None:
         self.network = network
+        self.collector = collector
         self.relay = relay
         self.swarm = swarm
         self.stop = trio.Event()
@@ -117,7 +120,7 @@ async def scene(
                 task_status=task_status,
             )
         )
-        found = Scene(network, relay, swarm)
+        found = Scene(network, relay, swarm, peer)
         found.stop = stop
         if collector:
             await peer.join(TOPIC, found.collect)

@@ -6,6 +6,7 @@ of, and sends it in a bundle by which the relay might lose it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -26,11 +27,12 @@ from relay_making import (
 from tests.listing import listed_book
 
 from methrics.node.network.memory import MemorySwarm
-from methrics.node.network.swarm import PeerId, Wait
+from methrics.node.network.swarm import UNSEEN, PeerId, Wait
 from methrics.node.relay.catalog_exchange import PROTOCOL as CATALOGS
 from methrics.node.relay.record_exchange import RecordExchange
 from methrics.schema.catalog.catalog import load, sign
 from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import BundleVerdict
 from methrics.schema.wire.bundle import pack, pack_notice
 from methrics.schema.wire.envelope import Kind, inner_hash, seal, split
 from methrics.schema.wire.items import Erasure, encode_erasure
@@ -132,6 +134,47 @@ async def test_attack_what_only_the_forwarder_has_heard_stays_in_the_pool(
             assert relay.collected == [X]
 
 
+@pytest.mark.parametrize("accomplices", [1, 3])
+async def test_attack_what_only_an_attackers_own_peers_have_heard_stays_in_the_pool(
+    autojump_clock: trio.testing.MockClock, accomplices: int
+) -> None:
+    """The attacker has a second peer beside the forwarder, or a few, which pass nothing on."""
+    async with scene(collector=False) as relay, contextlib.AsyncExitStack() as stack:
+        peers = [
+            await stack.enter_async_context(relay.network.open_swarm())
+            for _ in range(1 + accomplices)
+        ]
+        for peer in peers:
+            await joined(relay, peer)
+        assert await hand_in(relay, X) == [Reason.OK]
+        await peers[0].publish(TOPIC, bundle(X))
+        await trio.sleep(1)
+        assert (relay.relay.pooled, relay.relay.statistics.elsewhere) == (1, 0)
+        assert split(X).id not in relay.relay._seen
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_attack_what_is_judged_too_late_is_judged_again(
+    autojump_clock: trio.testing.MockClock, late: bool
+) -> None:
+    """Threads are so busy that the swarm may have given a bundle up when its verdict comes."""
+    async with scene() as relay, relay.network.open_swarm() as other:
+        relay.swarm.keep(relay.collector.addrs[0])
+        await joined(relay, other)
+        assert await hand_in(relay, X) == [Reason.OK]
+
+        async def busy(call: Callable[[], BundleVerdict]) -> BundleVerdict:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(25 if late else 15)
+            return call()
+
+        relay.relay._worker = busy  # type: ignore[assignment]
+        with trio.move_on_after(20):
+            assert await relay.relay.validate(TOPIC, other.peer_id, bundle(X)) is Decision.ACCEPT
+        assert relay.relay.pooled == late
+        assert (split(X).id in relay.relay._seen) is not late
+
+
 async def test_attack_what_was_passed_on_to_nobody_is_passed_on_when_it_comes_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -218,7 +261,7 @@ async def test_attack_bundles_of_invented_catalogs_do_not_displace_honest_waiter
         assert await hand_in(relay, report(2, NEW)) == [Reason.OK]
 
 
-async def test_a_bundle_that_stays_unlisted_is_ignored_and_may_come_again(
+async def test_a_bundle_that_stays_unlisted_is_forgotten_and_may_come_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with scene() as relay, relay.network.open_swarm() as other:
@@ -229,7 +272,7 @@ async def test_a_bundle_that_stays_unlisted_is_ignored_and_may_come_again(
             b"record:" + CATALOG.short_key.encode()
         )
         await trio.sleep(29)
-        assert await relay.relay.validate(TOPIC, other.peer_id, unlisted) is Decision.IGNORE
+        assert await relay.relay.validate(TOPIC, other.peer_id, unlisted) is UNSEEN
         assert isinstance(await relay.relay.validate(TOPIC, other.peer_id, unlisted), Wait)
 
 

@@ -238,6 +238,62 @@ async def test_attack_a_crowd_of_one_network_does_not_keep_the_honest_forwarder_
         assert pack_notice(NEWER.raw) in asker.learnt
 
 
+@pytest.mark.parametrize("crowd", [20, 60])
+@pytest.mark.parametrize("tie", ["direct", "dialled"])
+async def test_attack_silent_sybils_of_many_networks_do_not_keep_the_record_from_a_late_joiner(
+    autojump_clock: trio.testing.MockClock, crowd: int, tie: str
+) -> None:
+    """Each of them dials from a network of its own, and forwards bundles of invented catalogs."""
+    async with scene(*[encode_records([])] * crowd, REPLY) as (asker, holders, peers):
+        relay = peers[-1]
+        asker.swarm._dialled = {relay}
+        if tie == "direct":
+            asker.swarm.keep(f"/memory/{relay}/p2p/{relay}")
+        await trio.sleep(1)
+        assert relay in {peer for _, peer in holders.asked}
+        for number, peer in enumerate(peers[:-1]):
+            asker.arrive(b"invented %d" % number, peer)
+        asker.arrive(b"honest", relay)
+        await trio.sleep(ASK_EVERY + 2)
+        assert [peer for _, peer in holders.asked].count(relay) == 2
+
+
+async def test_attack_a_round_without_a_direct_peer_or_the_forwarder_decides_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """While 60 silent peers are asked, one after the other, an honest bundle goes on waiting."""
+    async with scene(*[encode_records([])] * 60, REPLY) as (asker, holders, peers):
+        asker.swarm._dialled = set()
+        await trio.sleep(1)
+        for number, peer in enumerate(peers):
+            asker.arrive(b"of %d" % number, peer)
+        await trio.sleep(4 * ASK_EVERY)
+        asked = {peer for _, peer in holders.asked[PEERS_MAX:]}
+        assert set(asker.ignored) == {b"of %d" % peers.index(peer) for peer in asked}
+        assert len(asked) < len(peers)
+
+
+async def test_attack_a_direct_peer_that_does_not_answer_decides_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with scene(None, encode_records([])) as (asker, _, (direct, _)):
+        asker.swarm.keep(f"/memory/{direct}/p2p/{direct}")
+        await trio.sleep(1)
+        asker.arrive(b"bundle", "somebody who has gone")
+        await trio.sleep(6 * ASK_EVERY)
+        assert asker.ignored == []
+
+
+async def test_attack_one_undecodable_record_does_not_take_the_others_with_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    catalog = b"c" * 32
+    reply = encode_records([b"no item", NEWER.raw, b"", record(1800, catalog).raw])
+    async with scene(reply) as (asker, _, _):
+        await trio.sleep(1)
+        assert asker.learnt == [pack_notice(NEWER.raw), pack_notice(record(1800, catalog).raw)]
+
+
 async def test_attack_invented_catalogs_cost_two_requests_per_half_minute(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -315,6 +315,7 @@ async def test_what_another_relay_published_is_not_published_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with scene() as relay, relay.network.open_swarm() as other:
+        relay.swarm.keep(relay.collector.addrs[0])
         await hand_in(relay, report(1), report(2))
         await other.dial(relay.swarm.addrs[0])
         await other.publish(TOPIC, pack(CATALOG.id, [report(1)]))

@@ -19,7 +19,8 @@ import trio
 from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import Clock
-from methrics.node.network.swarm import PeerId, Validator, Wait
+from methrics.node.network.guards import too_late
+from methrics.node.network.swarm import UNSEEN, Outcome, PeerId, Validator, Wait
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import BundleVerdict, judge_bundle
@@ -117,7 +118,7 @@ class Ingest:
         A bundle of a catalog that is not known or not listed has to wait: nothing of it is stored.
         """
 
-        async def validate(peer: PeerId, message: bytes) -> Decision | Wait:
+        async def validate(peer: PeerId, message: bytes) -> Outcome:
             before, verdict = -1, None
             while verdict is None or (verdict.waits_for is not None and before != self._news):
                 # What the bundle waits for may be committed while a thread judges the bundle.
@@ -136,7 +137,9 @@ class Ingest:
                     await self.take(verdict)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return Decision.IGNORE  # stopping: a bundle that is not stored is not passed on
-            return verdict.decision
+            if too_late():
+                self._forget([verdict])  # perhaps it is not passed on, so it may come again
+            return verdict.decision if on is None else UNSEEN
 
         return validate
 

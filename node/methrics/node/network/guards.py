@@ -11,8 +11,7 @@ import logging
 import trio
 
 from methrics.node.mesh.rpc import Message
-from methrics.node.network.swarm import Handler, PeerId, Validator, Wait
-from methrics.schema.wire.verdict import Decision
+from methrics.node.network.swarm import Handler, Outcome, PeerId, Validator, Wait
 
 _log = logging.getLogger(__name__)
 
@@ -24,8 +23,9 @@ def on_topic(topic: str, on: bytes) -> bytes:
 
 async def run_validator(
     validator: Validator, peer: PeerId, message: Message, limit: float
-) -> Decision | Wait | None:
-    """Return the validator's verdict, or None if it raised or took longer than `limit` seconds."""
+) -> Outcome | None:
+    """Return the validator's verdict, or None if it raised, or was cancelled after `limit` seconds.
+    A verdict that comes later nevertheless, because a thread cannot be cancelled, counts."""
     size = len(message.data)
     with trio.move_on_after(limit):
         try:
@@ -36,6 +36,13 @@ async def run_validator(
         return Wait(on_topic(message.topic, outcome.on)) if isinstance(outcome, Wait) else outcome
     _log.warning("a validator took longer than %g s on a message of %d bytes", limit, size)
     return None
+
+
+def too_late() -> bool:
+    """Whether the time of the validator that calls this is over. The swarm may have given its
+    message up, so what the validator has accepted must not be called a duplicate when it arrives
+    again."""
+    return trio.current_effective_deadline() <= trio.current_time()
 
 
 async def run_handler(handler: Handler, peer: PeerId, body: bytes, limit: float) -> bytes | None:

@@ -43,7 +43,6 @@ from methrics.node.network.swarm import (
     check_message,
 )
 from methrics.schema.errors import ConfigError, UnreachableError
-from methrics.schema.wire.verdict import Decision
 
 _CALLBACK_TIME_MAX = 30.0
 _REDIAL = Backoff(0.5, 30.0)
@@ -192,6 +191,7 @@ class MemorySwarm(Swarm):
         self._origin = origin
         self._links: dict[PeerId, MemorySwarm] = {}
         self._kept: set[PeerId] = set()
+        self._dialled: set[PeerId] = set()
         self._validators: dict[str, Validator] = {}
         self._handlers: dict[str, tuple[Handler, int]] = {}
         self._mesh = Mesh(MeshSettings())
@@ -226,8 +226,7 @@ class MemorySwarm(Swarm):
         check_message(data)
         self._check_peers(topic)
         self._published += 1
-        seqno = self._published.to_bytes(8, "big")
-        message = Message(self._peer_id.encode(), data, seqno, topic)
+        message = Message(self._peer_id.encode(), data, self._published.to_bytes(8, "big"), topic)
         handed = self._mesh.publish(message, trio.current_time())
         self._act()
         return handed
@@ -271,14 +270,18 @@ class MemorySwarm(Swarm):
             if reply is None:
                 raise UnreachableError("no-reply", f"the peer gave no reply to {protocol}")
             if len(reply) > reply_max:
-                raise UnreachableError(
-                    "reply-oversize", f"the peer's reply is over {reply_max} bytes"
-                )
+                raise UnreachableError("reply-oversize", f"the reply is over {reply_max} bytes")
             return reply
         raise UnreachableError("too-slow", f"the peer did not answer within {timeout:g} s")
 
     def peers(self, topic: str) -> frozenset[PeerId]:
         return self._mesh.topic_peers(topic)
+
+    def direct_peers(self, topic: str) -> frozenset[PeerId]:
+        return self.peers(topic) & self._kept
+
+    def dialled_peers(self, topic: str) -> frozenset[PeerId]:
+        return self.peers(topic) & self._dialled
 
     async def wait_for_peers(self, topic: str, n: int) -> None:
         await trio.lowlevel.checkpoint()
@@ -296,7 +299,7 @@ class MemorySwarm(Swarm):
             received_bytes=mesh.received_bytes,
             duplicates=mesh.duplicates,
             accepted=mesh.accepted,
-            ignored=mesh.ignored,
+            ignored=mesh.ignored + mesh.unseen,
             rejected=mesh.rejected,
             limited=mesh.limited,
             malformed=mesh.malformed,
@@ -322,11 +325,14 @@ class MemorySwarm(Swarm):
     def _linked(self, other: MemorySwarm, *, outbound: bool) -> None:
         peer, now = other._peer_id, trio.current_time()
         direct = peer in self._kept
+        if outbound:
+            self._dialled.add(peer)
         self._mesh.connected(peer, now, outbound=outbound, direct=direct, origin=other._origin)
         if other._listen:
             self._mesh.note_record(peer, peer.encode(), _addr(peer).encode())
 
     def _unlinked(self, peer: PeerId) -> None:
+        self._dialled.discard(peer)
         self._mesh.disconnected(peer, trio.current_time())
         self._act()
 
@@ -397,7 +403,7 @@ class MemorySwarm(Swarm):
             )
             if answer is None:
                 self._count("validator_errors")
-            outcome = Decision.IGNORE if answer is None else answer
+            outcome = UNSEEN if answer is None else answer
         self._mesh.verdict(output.content, outcome, trio.current_time())
         self._act()
 

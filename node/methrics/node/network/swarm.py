@@ -15,21 +15,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from methrics.node.mesh.outcome import UNSEEN as UNSEEN
+from methrics.node.mesh.outcome import Outcome as Outcome
 from methrics.node.mesh.outcome import Wait as Wait
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.limits import BUNDLE_MAX
-from methrics.schema.wire.verdict import Decision
 
 PeerId = str
 """A libp2p peer id in its text form (base58 multihash)."""
 
 
-Validator = Callable[[PeerId, bytes], Awaitable[Decision | Wait]]
+Validator = Callable[[PeerId, bytes], Awaitable[Outcome]]
 """`validator(forwarder, message)` returns the decision about a message. The swarm then forwards the
 message (ACCEPT), drops it (IGNORE), or drops it and lowers the peer score of every peer that
 forwarded it (REJECT). After `Wait`, the swarm keeps the message and calls the validator again when
-`judge_again` is called. How much may wait is bounded. A message that is dropped for that reason is
-forgotten, so that it is judged when it arrives again."""
+`judge_again` is called. How much may wait is bounded. A message that is dropped for that reason, or
+after `UNSEEN`, is forgotten, so that it is judged when it arrives again."""
 
 Handler = Callable[[PeerId, bytes], Awaitable[bytes]]
 """`handler(peer, body)` returns the reply to a request with this body from `peer`."""
@@ -71,7 +72,7 @@ class SwarmStatistics:
     ignored: int = 0
     rejected: int = 0
     """Messages by the verdict of the validator. If a validator raises or is too slow, its message
-    counts as ignored."""
+    counts as ignored. So does a message that was forgotten after `UNSEEN`."""
     limited: int = 0
     """Messages dropped unread, because the peer score of their forwarder is too low."""
     slowed: int = 0
@@ -128,7 +129,8 @@ class Swarm(Protocol):
 
         `validator` is called once for each content, however many peers send it; its decision is
         remembered for a limited time. Messages of this node are not judged. If `validator` raises
-        or takes too long, the decision is IGNORE. Raises `ConfigError` if `topic` is joined
+        or is cancelled because it takes too long, its message is forgotten; a late decision may
+        come too late for the message to be passed on. Raises `ConfigError` if `topic` is joined
         already. An app that only publishes does not join, and so need not forward messages.
         """
         ...
@@ -193,6 +195,15 @@ class Swarm(Protocol):
 
     def peers(self, topic: str) -> frozenset[PeerId]:
         """Return the peers that are connected and have joined `topic`."""
+        ...
+
+    def direct_peers(self, topic: str) -> frozenset[PeerId]:
+        """Return those of `peers` that are direct on this side: strangers cannot be among them."""
+        ...
+
+    def dialled_peers(self, topic: str) -> frozenset[PeerId]:
+        """Return those of `peers` that this side has dialled: strangers who dial cannot be among
+        them."""
         ...
 
     async def wait_for_peers(self, topic: str, n: int) -> None:

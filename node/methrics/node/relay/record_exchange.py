@@ -6,10 +6,14 @@
 
 A bundle of a catalog that the newest known record does not list cannot be judged: perhaps this node
 lacks a newer record, or was kept from it. So the bundle waits, whole, while the node asks two
-peers: one that forwarded such a bundle, which must have the record if it is honest, and one at
-random. After that the bundles that waited are judged again, and those that are still not listed are
-ignored. However many catalogs are invented, a topic costs two requests per `ASK_EVERY` seconds, and
-no table.
+peers. The first is a direct peer, or else one that this node has dialled, so strangers who connect
+to it in numbers cannot be asked in its place. The second is one that forwarded such a bundle, which
+must have the record if it is honest, or else one at random.
+
+After that the bundles that waited are judged again. Those that are still not listed are dropped if
+a direct peer has replied or their own forwarder was asked since they arrived, and go on waiting
+otherwise. What is dropped is forgotten, so it is judged when it arrives again. However many
+catalogs are invented, a topic costs two requests per `ASK_EVERY` seconds, and no table.
 """
 
 from __future__ import annotations
@@ -57,13 +61,12 @@ ROUTINE_EVERY = 3600.0
 """Seconds after which peers are asked even if nothing waits, because the peers around this node
 might keep a record from it."""
 
-ROUNDS_MAX = 3
-"""Rounds that a bundle waits for its forwarder to be asked, if many peers forward such bundles.
-They take less than the two minutes for which the swarm keeps it."""
+ROUNDS_MAX = 4
+"""Rounds after which a waiting bundle is no longer remembered here: the swarm has dropped it."""
 
 WAITING_MAX = 1024
-"""Most waiting bundles of a topic that are remembered here. The swarm keeps the bundles themselves,
-within bounds of its own."""
+"""Most waiting bundles of a topic, and most networks that were asked, that are remembered
+here. The swarm keeps the bundles themselves, within bounds of its own."""
 
 Learn = Callable[[str, bytes], Awaitable[object]]
 """`learn(topic, bundle)` judges a fetched record like a bundle that arrived on `topic`."""
@@ -136,7 +139,8 @@ class RecordExchange:
 
     def waits(self, topic: str, message: bytes, forwarder: PeerId) -> bool:
         """Return whether a bundle that is not listed waits for a newer record: True until peers
-        have been asked since it arrived. It is cheap to call for every bundle."""
+        have been asked since it arrived. Then it is to be forgotten, not ignored: a peer may bring
+        the record, and the bundle again. It is cheap to call for every bundle."""
         state = self._topics[topic]
         name = hashlib.blake2b(message, digest_size=16).digest()
         known = state.waiting.get(name)
@@ -171,46 +175,57 @@ class RecordExchange:
 
     async def _round(self, topic: str, state: _Topic) -> None:
         """Ask two peers, then have what waited before judged again."""
-        before = list(state.waiting.values())
+        before = dict(state.waiting)
         peers = self._chosen(topic, state)
+        replied: set[PeerId] = set()
         async with trio.open_nursery() as nursery:
             for peer in peers:
-                nursery.start_soon(self._ask, peer, topic)
-        connected = self._swarm.peers(topic)
-        for one in before:
+                nursery.start_soon(self._ask, peer, topic, replied)
+        trusted = not self._swarm.direct_peers(topic).isdisjoint(replied)
+        for name, one in before.items():
             one.rounds += 1
-            one.answered = (
-                one.forwarder in peers or one.forwarder not in connected or one.rounds >= ROUNDS_MAX
-            )
+            one.answered = trusted or one.forwarder in peers
+            if one.rounds >= ROUNDS_MAX and not one.answered:
+                state.waiting.pop(name, None)
         if before:
             self._swarm.judge_again(topic, record_wait(parse_topic(topic)[1]))
 
     def _chosen(self, topic: str, state: _Topic) -> list[PeerId]:
-        """Return the peers to ask: a forwarder of what waits, of the network that was asked longest
-        ago, and others at random."""
+        """Return the peers to ask: a direct one, or else one that this node has dialled; then a
+        forwarder of what waits, of the network that was asked longest ago; then any."""
         connected = self._swarm.peers(topic)
-        order = sorted(connected, key=lambda _: self._rng())
+        order = sorted(sorted(connected), key=lambda _: self._rng())
+        own = self._swarm.direct_peers(topic) or self._swarm.dialled_peers(topic)
         ranks = {origin: rank for rank, origin in enumerate(state.asked, 1)}
         forwarders = {one.forwarder for one in state.waiting.values() if not one.answered}
-        first = sorted(
-            (peer for peer in order if peer in forwarders),
-            key=lambda peer: ranks.get(self._swarm.origin(peer), 0),
-        )[:1]
-        for peer in first:
-            origin = self._swarm.origin(peer)
+        longest_ago = sorted(order, key=lambda peer: ranks.get(self._swarm.origin(peer), 0))
+        first = [peer for peer in longest_ago if peer in own][:1]
+        second = [peer for peer in longest_ago if peer in forwarders.difference(first)][:1]
+        chosen = list(dict.fromkeys([*first, *second, *order]))[:PEERS_MAX]
+        for origin in [self._swarm.origin(peer) for peer in chosen]:
             state.asked.pop(origin, None)
             state.asked[origin] = None
             if len(state.asked) > WAITING_MAX:
                 state.asked.popitem(last=False)
-        return list(dict.fromkeys([*first, *order]))[:PEERS_MAX]
+        return chosen
 
-    async def _ask(self, peer: PeerId, topic: str) -> None:
+    async def _ask(self, peer: PeerId, topic: str, replied: set[PeerId]) -> None:
         try:
             reply = await self._swarm.request(
                 peer, PROTOCOL, topic.encode(), reply_max=REPLY_MAX, timeout=REPLY_TIME
             )
-            records = [raw for raw in decode_records(reply) if split(raw).kind is Kind.RECORD]
+            records = decode_records(reply)
         except (UnreachableError, RefusedError):
             return
+        replied.add(peer)
         for raw in records:
-            await self._learn(topic, pack_notice(raw))
+            if _is_record(raw):
+                await self._learn(topic, pack_notice(raw))
+
+
+def _is_record(raw: bytes) -> bool:
+    """Whether these bytes have the form of a record. Its reader judges it."""
+    try:
+        return split(raw).kind is Kind.RECORD
+    except RefusedError:
+        return False

@@ -11,8 +11,9 @@ Theory of operation. Six parts share one `Relay` object and one trio thread:
 - `records` does the same with the records of namespaces.
 
 A relay forgets nothing that it has not passed on. A pooled item leaves the pool early only if a
-bundle with it was accepted and there was a peer, other than the forwarder, to pass it on to. Until
-then it is not "seen" either, so it is passed on in whatever bundle it comes next.
+bundle with it was accepted in time, and there was a direct peer other than the forwarder, or else a
+few other peers, to pass it on to. Until then it is not "seen" either, so it is passed on in
+whatever bundle it comes next.
 
 A relay stores no data about its submitters (MARS-2, DEB-9): handlers get no address, the limiter
 keeps a keyed hash for about a minute, no log line is about a submitter, and the relay writes to no
@@ -33,7 +34,9 @@ from typing import Protocol
 import trio
 
 from methrics.node.clock import Clock
-from methrics.node.network.swarm import PeerId, Swarm, Wait
+from methrics.node.mesh.limits import MeshSettings
+from methrics.node.network.guards import too_late
+from methrics.node.network.swarm import UNSEEN, Outcome, PeerId, Swarm, Wait
 from methrics.node.process.worker import Threads, Worker
 from methrics.node.relay import submit
 from methrics.node.relay.boxes import BoxKey
@@ -60,6 +63,10 @@ from methrics.schema.wire.verdict import Decision, Reason
 __all__ = ["Relay", "RelaySettings", "RelayStatistics", "Started", "run_relay"]
 
 _log = logging.getLogger(__name__)
+
+OTHERS_MIN = MeshSettings().degree_low
+"""Peers besides the forwarder, without a direct one among them, that are enough to pass an item
+on: as many as a mesh has at least."""
 
 
 class Relay:
@@ -164,7 +171,7 @@ class Relay:
             self._seen.discard(accepted.item.id)
             self._learnt(topic, accepted)
 
-    async def validate(self, topic: str, peer: PeerId, data: bytes) -> Decision | Wait:
+    async def validate(self, topic: str, peer: PeerId, data: bytes) -> Outcome:
         """Judge a bundle of another node on `topic` by the same rules as every node."""
         verdict = await self._judge(topic, data)
         self.statistics.gossip[str(verdict.reason)] += 1
@@ -183,11 +190,11 @@ class Relay:
 
     def _wait(
         self, topic: str, peer: PeerId, data: bytes, verdict: BundleVerdict, waits_for: bytes
-    ) -> Decision | Wait:
+    ) -> Outcome:
         if verdict.reason is Reason.UNKNOWN_CATALOG:
             self.exchange.want(verdict.about, topic, peer)
         elif not self.records.waits(topic, data, peer):
-            return verdict.decision
+            return UNSEEN
         return Wait(waits_for)
 
     async def _judge(self, topic: str, data: bytes) -> BundleVerdict:
@@ -197,15 +204,22 @@ class Relay:
         )
 
     def _heard(self, topic: str, peer: PeerId, accepted: Iterable[Accepted]) -> None:
-        """Forget pooled items that the swarm now passes on. If there is nobody to pass them on to,
-        keep them instead, and forget that they were heard."""
-        if not self._swarm.peers(topic) - {peer}:
+        """Forget pooled items that the swarm now passes on. If that is not certain, keep them
+        instead, and forget that they were heard."""
+        if too_late() or not self._passed_on(topic, peer):
             for one in accepted:
                 self._seen.discard(one.item.id)
             return
         self.statistics.elsewhere += self.mixer.discard(one.item.id for one in accepted)
         for one in accepted:
             self._notices.sent(Notice(topic, one.item), trio.current_time())
+
+    def _passed_on(self, topic: str, forwarder: PeerId) -> bool:
+        """Whether somebody besides the forwarder takes what is accepted now: a direct peer, or so
+        many others that one stranger's peers are hardly all of them."""
+        if self._swarm.direct_peers(topic) - {forwarder}:
+            return True
+        return len(self._swarm.peers(topic) - {forwarder}) >= OTHERS_MIN
 
     def _watch_clock(self, name: str | bytes, judged: list[tuple[Reason, bytes]]) -> None:
         """Notice whether most of what arrives is early or late, and say so once an hour."""

@@ -152,6 +152,10 @@ class Gossip:
             if (peer := self._peers.get(text)) is not None and peer.writable
         )
 
+    def dialled_peers(self) -> frozenset[PeerId]:
+        """Return the connected peers that this node has dialled."""
+        return frozenset(text for text, peer in self._peers.items() if peer.muxer.is_initiator)
+
     async def wait_for_room(self, topic: str) -> None:
         """Return once `room_peers` of the topic's peers have room, or all of them if they are
         fewer, or after `room_time`."""

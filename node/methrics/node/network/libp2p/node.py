@@ -123,6 +123,12 @@ class GossipSwarm:
     def peers(self, topic: str) -> frozenset[PeerId]:
         return self._gossip.topic_peers(topic)
 
+    def direct_peers(self, topic: str) -> frozenset[PeerId]:
+        return self.peers(topic) & self._gossip.direct
+
+    def dialled_peers(self, topic: str) -> frozenset[PeerId]:
+        return self.peers(topic) & self._gossip.dialled_peers()
+
     async def wait_for_peers(self, topic: str, n: int) -> None:
         await trio.lowlevel.checkpoint()
         while len(self.peers(topic)) < n:
