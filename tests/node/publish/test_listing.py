@@ -211,6 +211,9 @@ async def test_a_revoked_type_is_not_sent_and_not_asked_about(
     assert await person.publish(wire, TWO) == OK
     assert (wire.sent, person.states()) == ([], {STRUCK: 1})
     assert person.journal.dropped() == {"revoked": 1}
+    done = person.passes[-1]
+    assert (done.made, done.struck, done.dropped) == (1, 1, {"revoked": 1})
+    assert str(finding(done)).startswith("revoked: ")
     asking = Asking([CATALOG], person.paths, clock=person.clock)
     assert "heartbeat" not in {one.event_type.name for one in asking.questions(everything=True)}
 

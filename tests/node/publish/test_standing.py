@@ -106,6 +106,17 @@ def test_attack_an_old_pair_that_is_brought_back_does_not_stop_publishers() -> N
         assert why(kept, FIRST, time=NOW - 1500) == ""
 
 
+def test_attack_a_settled_pair_that_is_brought_back_does_not_stop_publishers() -> None:
+    newest = sign_record(
+        [FIRST], SEED, time=NOW - 50, expires=NOW + 900, previous=[HEALED.id], settled=NOW - 400
+    )
+    before = told([newest], [newest])
+    for relays in ([newest, R2, OTHER], [newest]), ([newest, R2, OTHER], [newest, OTHER, R2]):
+        kept = told(*relays, kept=before)
+        assert kept == Kept((newest.raw,), 2)
+        assert why(kept, FIRST) == ""
+
+
 def test_a_proof_of_which_an_older_record_expires_later_is_no_expired_record() -> None:
     pair = [record(FIRST, time=NOW - 900, expires=NOW), record(FIRST, time=NOW - 890)]
     newest = record(FIRST, time=NOW - 100, before=[HEALED])

@@ -143,7 +143,7 @@ class Delivery:
         try:
             await self._worker(self._listing.load)
             await self._worker(lambda: self._make(result))
-            if found := await self._worker(self._sendable):
+            if found := await self._worker(partial(self._sendable, result)):
                 async with self._open_route() as route:
                     topic = self._catalogs[found[0].catalog].topic
                     await self._listing.look(route, topic, self._worker)
@@ -214,9 +214,10 @@ class Delivery:
     def _read_catalogs(self) -> None:
         self._catalogs = read_catalogs(self._journal, self._catalogs)
 
-    def _sendable(self) -> list[Receipt]:
+    def _sendable(self, result: PassResult) -> list[Receipt]:
         """Return the due reports that have consent now. Strike those that are too late to be
-        accepted, and those with a field that the person no longer shares."""
+        accepted, those of a revoked type, and those with a field that the person no longer
+        shares."""
         now, allowed = self._clock.now(), self._allowed()
         self._read_catalogs()
         sendable: list[Receipt] = []
@@ -235,6 +236,8 @@ class Delivery:
         for reason, indices in struck.items():
             self._journal.mark(indices, STRUCK)
             self._journal.drop(reason, len(indices))
+            result.struck += len(indices)
+            result.dropped[reason] += len(indices)
         return sendable
 
     def _hopeless(self, receipt: Receipt, now: int) -> bool:
@@ -263,7 +266,7 @@ class Delivery:
         others."""
         listed: list[Receipt] = []
         waiting: dict[int, str] = {}
-        for receipt in self._sendable():
+        for receipt in self._sendable(result):
             reason = self._listing.waits(receipt, self._catalogs.get(receipt.catalog))
             if reason:
                 waiting[receipt.key_index] = reason

@@ -221,6 +221,8 @@ def finding(result: PassResult) -> str | None:
     if result.waiting:
         reason, _ = result.waiting.most_common(1)[0]
         return f"{reason}: {waiting_words(result.waiting)}"
+    if result.dropped["revoked"] and not result.acknowledged:
+        return "revoked: the app's owner has revoked the reports' event type; they were not sent"
     if result.postponed and not result.acknowledged:
         return "postponed: no relay or peer accepted the reports; they are tried again later"
     return "" if result.acknowledged or result.erased else None
