@@ -302,6 +302,42 @@ async def test_a_reader_beside_the_running_writer_sees_the_last_export(tmp_path:
                     assert found in (0, 10)
 
 
+NOTICE = pack_notice(making.record(CATALOG, time=making.NOW - 10, previous=[split(RECORD).id]))
+LATER = making.catalog(extra=making.MORE_FIELDS, previous=CATALOG)
+LISTING = pack_notice(making.record(CATALOG, LATER, time=making.NOW - 10))
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "messages"),
+    [
+        ("record", 2, [NOTICE]),
+        ("catalog", 2, [LISTING, pack_notice(LATER.raw)]),
+        ("refusal", 1, [pack_notice(making.catalog(key=making.seed("attacker")).raw)]),
+        ("tombstone", 1, [bundle([making.erasure(CATALOG, BEATS[0], "beat", 0)])]),
+    ],
+)
+async def test_what_changes_no_day_is_exported_while_the_aggregator_runs(
+    tmp_path: Path, table: str, rows: int, messages: list[bytes]
+) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    path = tmp_path / "a.duckdb"
+    async with aggregator(network, path, settings(export_every=0.01)) as one:
+        with trio.fail_after(60):
+            while not one.told(Exported):
+                await trio.sleep(0.01)
+        await publish(network, one, messages)
+        found = 0
+        with trio.fail_after(10):
+            while found != rows:
+                await trio.sleep(0.05)
+                with open_dataset(directory_beside(path)) as parquet:
+                    found = parquet.rows(f"SELECT count(*) FROM {table}")[0][0]
+            told = 0
+            while told != one.told(Exported):  # nothing more changes, so nothing more is exported
+                told = one.told(Exported)
+                await trio.sleep(0.2)
+
+
 async def test_an_export_that_fails_is_told_and_collecting_goes_on(tmp_path: Path) -> None:
     network = MemoryNetwork(latency=(0.0, 0.001))
     path = tmp_path / "a.duckdb"

@@ -26,9 +26,9 @@ from methrics.schema.judging.judge import Accepted, accept, judge
 from methrics.schema.wire.record import Record
 from methrics.schema.wire.topic import parse_topic
 
-STATUS_EVERY = 10.0
+STATUS_EVERY = 10
 """Seconds between two looks at the state, and the time that peers have at the start to send
-records."""
+records. Records are looked at every second."""
 
 CLOSED_EVERY = 600.0
 """Seconds between two exports if only closed days are exported."""
@@ -95,8 +95,12 @@ async def run_aggregator(
     async def learn(topic: str, bundle: bytes) -> object:
         return await ingest.validator(topic)("", bundle)
 
+    def committed(done: Committed) -> None:
+        exports.note(done)
+        notify(done)
+
     exchanges = Exchanges(swarm, book, topics, clock, learn)
-    ingest = Ingest(store, book, clock, notify, settings.ingest, exchanges)
+    ingest = Ingest(store, book, clock, committed, settings.ingest, exchanges)
     exports = _Exports(store, clock, notify, settings.export_every)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(exports.run)
@@ -183,12 +187,17 @@ async def _watch(
 ) -> None:
     """Notify of the aggregator's state whenever it has changed, until cancelled."""
     before: list[str] = []
+    states = record_states(book, topics)
     while True:
-        await trio.sleep(STATUS_EVERY)
+        for _ in range(STATUS_EVERY):
+            await trio.sleep(1)
+            if record_states(book, topics) != states:
+                break
+        states = record_states(book, topics)
         counts = swarm.statistics()
         status = Status(
             clock.now(),
-            tuple(record_states(book, topics)),
+            tuple(states),
             counts.waiting,
             counts.waiting_dropped,
             exchanges.skew,
@@ -208,7 +217,12 @@ class _Exports:
         self._every = every
         self._exporter = Exporter(store.cursor(), directory_beside(store.path))
         self._pending: set[int] = set()
-        self._begun = False
+        self._whole = True
+        """Whether tables with one file each have changed, or may have at the start."""
+
+    def note(self, done: Committed) -> None:
+        """Note what a commit has changed, for the next export."""
+        self._whole |= done.changes_whole_tables
 
     async def run(self) -> None:
         """Export at intervals until cancelled."""
@@ -217,20 +231,21 @@ class _Exports:
             await trio.sleep(self._every or CLOSED_EVERY)
 
     async def once(self) -> None:
-        """Export the days that changed."""
+        """Export the days that changed, with the tables that have one file each."""
         self._pending |= self._store.take_changed()
         now = self._clock.now()
         closed_only = not self._every
         due = {day for day in self._pending if not closed_only or day < now // DAY}
-        if self._begun and not due:
+        if not self._whole and not due:
             return
+        self._whole = False  # a commit during the export may set it again
         try:
             exported = await trio.to_thread.run_sync(
                 lambda: self._exporter.export(self._store.tables, now, due, closed_only=closed_only)
             )
         except StoreError as error:
+            self._whole = True
             self._notify(ExportFailed(error))
             return
-        self._begun = True
         self._pending -= due
         self._notify(exported)

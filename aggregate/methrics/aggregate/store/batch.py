@@ -45,6 +45,11 @@ class Committed:
     total: int = 0
     """Reports in the file after this commit."""
 
+    @property
+    def changes_whole_tables(self) -> bool:
+        """Whether the commit has changed a table that is exported as one file, such as `record`."""
+        return bool(self.catalogs or self.records or self.erasures or self.refused)
+
     def counts(self) -> dict[str, int]:
         """Return the counts by name; catalogs and records are counted."""
         found = {name: getattr(self, name) for name in self.__slots__}
