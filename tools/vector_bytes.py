@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vector_world import Scenario, World, malleable, protected, sign_by_hand
+from vector_world import Scenario, World, malleable, protected, seed, sign_by_hand
 
 from methrics.schema.wire.codec import encode, head
-from methrics.schema.wire.envelope import CONTENT_TYPE, Kind, split
+from methrics.schema.wire.envelope import CONTENT_TYPE, Kind, public_key, split
+from methrics.schema.wire.limits import DEPTH_MAX
 
 
 def encoding(w: World) -> Iterator[Scenario]:
@@ -50,6 +51,27 @@ def encoding(w: World) -> Iterator[Scenario]:
     for name, (says, payload) in bad.items():
         assert payload != good, name
         yield f"malformed-encoding-{name}", says, {"bytes": sign_by_hand(protected(), payload)}
+    yield from _depths(w)
+
+
+def _depths(w: World) -> Iterator[Scenario]:
+    """Records that are nested to the limit and one deeper, the innermost empty or not."""
+    payload = split(w.record(later=0)).payload
+    header = protected(Kind.RECORD, public_key(seed("namespace")))
+    for depth, reason in ((DEPTH_MAX, "ok"), (DEPTH_MAX + 1, "malformed")):
+        for name, says, inner in (
+            ("array", "an array of a number", b"\x81\x00"),
+            ("array-empty", "an empty array", b"\x80"),
+            ("map", "a map of a number", b"\xa1\x61a\x00"),
+            ("map-empty", "an empty map", b"\xa0"),
+        ):
+            # The payload itself is the outermost map, and `inner` is the innermost.
+            nested = payload.replace(b"elater\x00", b"elater" + b"\x81" * (depth - 2) + inner)
+            yield (
+                f"{reason}-record-depth-{depth}-{name}",
+                f"a record nested {depth} deep; the innermost is {says}",
+                {"bytes": sign_by_hand(header, nested, name="namespace")},
+            )
 
 
 def envelope(w: World) -> Iterator[Scenario]:

@@ -61,6 +61,8 @@ def test_a_reader_written_by_hand_reads_every_encoding(value: Any) -> None:
 @given(st.binary(max_size=200))
 @example(b"\xa1\x60\x00")
 @example(b"\x81" * DEPTH_MAX + b"\x00")
+@example(b"\x81" * DEPTH_MAX + b"\x80")
+@example(b"\x81" * DEPTH_MAX + b"\xa0")
 def test_any_bytes_are_refused_or_equal_the_encoding_of_their_value(data: bytes) -> None:
     try:
         value = decode(data, limit=LIMIT)
@@ -139,6 +141,20 @@ def test_a_length_bomb_is_refused_without_memory(major: int, size: int) -> None:
 @pytest.mark.parametrize("opener", [b"\x81", b"\xa1\x61a", b"\x9f", b"\xd8\x23", b"\xc6"])
 def test_a_nesting_bomb_is_refused_before_the_stack_runs_out(opener: bytes) -> None:
     assert refusal((opener * 60_000)[:LIMIT]) is Reason.MALFORMED
+
+
+@given(
+    st.lists(st.sampled_from([b"\x81", b"\xa1\x60", b"\x82\x80"]), max_size=DEPTH_MAX + 2),
+    st.sampled_from([b"\x80", b"\xa0", b"\x81\x00", b"\xa1\x60\x00", b"\x00"]),
+)
+def test_attack_an_empty_array_or_map_is_no_deeper_than_others(
+    openers: list[bytes], inner: bytes
+) -> None:
+    data = b"".join(openers) + inner
+    if len(openers) + (inner != b"\x00") <= DEPTH_MAX:
+        assert encode(decode(data, limit=LIMIT)) == data
+    else:
+        assert refusal(data) is Reason.MALFORMED
 
 
 def test_nesting_is_read_and_written_to_the_same_depth() -> None:

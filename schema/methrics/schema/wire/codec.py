@@ -7,8 +7,9 @@ encoding. `decode` refuses every other encoding: it succeeds only if `encode(dec
 
 The library `cbor2` reads and writes the bytes, but it also reads longer encodings. `decode`
 therefore computes the length of the shortest encoding of the value it got. If the data has exactly
-this length, and the keys of each map are in order, the data is the one encoding. This takes half
-the time of encoding the value again and comparing.
+this length, the keys of each map are in order, and nothing is nested too deeply (`cbor2` does not
+count an empty array or map), the data is the one encoding. This takes half the time of encoding the
+value again and comparing.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def decode(data: bytes, *, limit: int) -> Value:
         raise RefusedError(Reason.OVERSIZE, f"{len(data)} bytes; the limit is {limit}")
     try:
         value: Value = loads(data, **_STRICT)
-        size = _size(value)
+        size = _size(value, DEPTH_MAX)
     except (CBORDecodeError, ValueError, OverflowError) as error:
         raise RefusedError(Reason.MALFORMED, f"not the CBOR of SPEC.md: {error}") from None
     if size != len(data):
@@ -104,11 +105,14 @@ def decode(data: bytes, *, limit: int) -> Value:
     return value
 
 
-def _size(value: object) -> int:
-    """Return the length in bytes of a decoded value's encoding. ValueError if it has none."""
+def _size(value: object, depth: int) -> int:
+    """Return the length in bytes of a decoded value's encoding.
+
+    ValueError if it has none, or if it is nested deeper than `depth`.
+    """
     kind = type(value)
     if kind is dict:
-        return _map_size(value)  # type: ignore[arg-type]  # an exact dict
+        return _map_size(value, depth)  # type: ignore[arg-type]  # an exact dict
     if kind is str:
         return _text_size(value)  # type: ignore[arg-type]  # an exact str
     if kind is int:
@@ -120,14 +124,18 @@ def _size(value: object) -> int:
         length = len(value)  # type: ignore[arg-type]  # exact bytes
         return _head_size(length) + length
     if kind is list:
+        if depth == 0:
+            raise ValueError("the value is nested too deeply")
         items: list[object] = value  # type: ignore[assignment]  # an exact list
-        return _head_size(len(items)) + sum(map(_size, items))
+        return _head_size(len(items)) + sum(_size(item, depth - 1) for item in items)
     raise ValueError(f"the wire does not carry {kind.__name__}")
 
 
-def _map_size(entries: dict[object, object]) -> int:
+def _map_size(entries: dict[object, object], depth: int) -> int:
     """Return the length in bytes of a map's encoding. Small values are measured inline, because
     calls double the time."""
+    if depth == 0:
+        raise ValueError("the value is nested too deeply")
     size = _head_size(len(entries))
     last_length, last = -1, ""
     for key, value in entries.items():
@@ -143,7 +151,7 @@ def _map_size(entries: dict[object, object]) -> int:
         elif type(value) is str and len(value) < 24 and value.isascii():
             size += 1 + len(value)
         else:
-            size += _size(value)
+            size += _size(value, depth - 1)
     return size
 
 
