@@ -12,21 +12,24 @@ import pytest
 import trio
 import trio.testing
 
-from methrics.aggregate.cli.exit_codes import LOCAL, NETWORK, OK, USAGE
+from methrics.aggregate.cli.exit_codes import LOCAL, NETWORK, NO, OK, USAGE
 from methrics.aggregate.cli.main import main
-from methrics.node.cli import namespace as command
+from methrics.node.cli import namespace_asking
 from methrics.node.cli.keyfile import read_key
+from methrics.node.cli.namespace_signing import record_path
+from methrics.node.cli.namespace_status import AGREED, ALONE, agreement, status_lines
 from methrics.node.cli.record_file import load_record
 from methrics.node.clock import Clock
 from methrics.node.network.memory import MemoryNetwork
 from methrics.node.process.worker import inline
+from methrics.node.publish.record_relays import Told
 from methrics.node.relay.relay import RelaySettings, run_relay
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.example import example_source
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.envelope import Item, Kind, public_key, sign_item
-from methrics.schema.wire.record import Record, decode_record, encode_record, sign_record
+from methrics.schema.wire.record import Record, Revoked, decode_record, encode_record, sign_record
 
 DAY = 86_400
 
@@ -105,8 +108,9 @@ class Owner:
         return main(["namespace", "publish", "--key", str(self.key), *options, named])
 
     def revoke(self, *options: str) -> int:
-        key = ["--key", str(self.key), "--reason", "It asked for too much."]
-        return main(["namespace", "revoke", *key, *options])
+        key = ["--key", str(self.key)]
+        reason = [] if "--reason" in options else ["--reason", "It asked for too much."]
+        return main(["namespace", "revoke", *key, *reason, *options])
 
 
 @pytest.fixture
@@ -117,7 +121,7 @@ def owner(tmp_path: Path) -> Owner:
 @pytest.fixture
 def network(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> Network:
     found = Network(owner.catalog.topic, 2)
-    monkeypatch.setattr(command, "_on_network", found.run)
+    monkeypatch.setattr(namespace_asking, "on_network", found.run)
     return found
 
 
@@ -151,7 +155,8 @@ def test_offline_continues_the_record_in_the_file(owner: Owner) -> None:
     assert owner.publish("--offline", catalog="next.cbor") == OK
     assert owner.record.previous == (first.id,)
     assert set(owner.record.listings) == {owner.catalog.id, following.id}
-    assert owner.revoke("--offline", "signin", "--from", "2026-01-01") == OK
+    catalog = ["--catalog", str(owner.folder / "app.cbor")]
+    assert owner.revoke("--offline", "signin", *catalog, "--from", "2026-01-01") == OK
     assert owner.record.revoked["signin"].time == 1_767_225_600
     assert set(owner.record.listings) == {owner.catalog.id, following.id}
 
@@ -309,3 +314,185 @@ def test_a_file_that_is_no_record_is_left_alone(owner: Owner, content: bytes) ->
     (owner.folder / "app.record").write_bytes(content)
     assert owner.publish("--offline") == LOCAL
     assert (owner.folder / "app.record").read_bytes() == content
+
+
+def test_two_addresses_of_one_relay_are_one_relay(owner: Owner) -> None:
+    assert owner.publish("--offline") == OK
+    raw, topic = load_record(owner.folder / "app.record").raw, owner.catalog.topic
+    addrs = [f"/ip4/192.0.2.{n}/tcp/4001/p2p/12D3KooWone" for n in (1, 2)]
+    told = [Told(addr, topic, (raw,)) for addr in addrs]
+    assert agreement(told) == ALONE
+    assert "one relay, not cross-checked" in list(status_lines(told, topic, Clock().now()))
+    dead = Told(addrs[1], error="it did not answer in time")
+    assert agreement([told[0], dead]) == ALONE
+    other = Told("/ip4/192.0.2.3/tcp/4001/p2p/12D3KooWother", topic, (raw,))
+    assert agreement([*told, other]) == AGREED
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["signin", "--reason", ""],
+        ["signin", "--reason", "é" * 150],
+        ["signin", "--reason", "two\nlines"],
+        ["Start!"],
+        ["signin", "--from", "9999-12-31T23:59:59-12:00"],
+    ],
+)
+def test_a_revocation_that_no_record_can_hold_is_refused_before_relays_are_asked(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str], wrong: list[str]
+) -> None:
+    network.down = {0, 1}
+    assert owner.revoke(*network.options(), *wrong) == USAGE
+    assert "fault" not in capsys.readouterr().err
+
+
+def test_a_record_that_gets_too_large_is_no_fault(
+    owner: Owner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = Clock().now()
+    many = {f"type{n}": Revoked(600, "r" * 200) for n in range(71)}
+    before = sign_record([], owner.seed, time=now - 9, expires=now + DAY, revoked=many)
+    (owner.folder / "app.record").write_bytes(before.raw)
+    assert owner.revoke("--offline", "--yes", "signin", "--reason", "r" * 200) == LOCAL
+    assert "cannot be signed" in capsys.readouterr().err
+
+
+def test_only_a_type_that_a_catalog_has_is_revoked_unless_told_to(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert owner.revoke("--offline", "signin") == LOCAL
+    assert "--catalog" in capsys.readouterr().err
+    assert owner.publish(*network.options()) == OK
+    assert owner.revoke(*network.options(), "sigin") == LOCAL
+    assert "did you mean signin" in capsys.readouterr().err
+    assert not owner.record.revoked
+    assert owner.revoke(*network.options(), "signin") == OK
+    assert owner.revoke(*network.options(), "--yes", "gone") == OK
+    assert set(owner.record.revoked) == {"gone", "signin"}
+
+
+def test_a_type_that_is_revoked_already_is_not_signed_again(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert owner.publish(*network.options()) == OK
+    assert owner.revoke(*network.options(0), "signin") == OK
+    before = owner.record
+    capsys.readouterr()
+    assert owner.revoke(*network.options(), "signin") == OK
+    assert "signin was already revoked from 20" in capsys.readouterr().out
+    assert owner.record == before
+    assert network.newest(1, owner.public) == before
+    assert owner.revoke(*network.options(), "signin", "--json") == OK
+    assert json.loads(capsys.readouterr().out)["signed"] is False
+    assert owner.revoke(*network.options(), "signin", "--from", "2026-01-01") == OK
+    assert owner.record.revoked["signin"].time == 1_767_225_600
+
+
+def test_a_revocation_from_now_on_leaves_what_is_stored(owner: Owner) -> None:
+    catalog = ["--catalog", str(owner.folder / "app.cbor")]
+    now = Clock().now()
+    assert owner.revoke("--offline", "signin", *catalog) == OK
+    assert now <= owner.record.revoked["signin"].time < now + 660
+
+
+def test_each_key_has_a_record_file_of_its_own() -> None:
+    names = {"app.key": "app.record", "app.prod": "app.prod.record", "app": "app.record"}
+    for key, record in names.items():
+        assert record_path(Path("keys") / key) == Path("keys") / record
+
+
+def test_attack_the_record_of_another_namespace_is_not_overwritten(
+    owner: Owner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two keys with one record file would lose a record, and sign a second first one later."""
+    foreign = sign_record([], b"o" * 32, time=1, expires=DAY).raw
+    (owner.folder / "app.record").write_bytes(foreign)
+    assert owner.publish("--offline") == LOCAL
+    assert "--out" in capsys.readouterr().err
+    assert (owner.folder / "app.record").read_bytes() == foreign
+
+
+def test_status_says_whether_the_named_catalog_is_listed(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    owner.sign("v2.cbor", owner.catalog)
+    assert owner.publish(*network.options()) == OK
+    assert "app.cbor (number 1), listed since" in capsys.readouterr().out
+    v1, v2 = str(owner.folder / "app.cbor"), str(owner.folder / "v2.cbor")
+    assert main(["namespace", "status", *network.options(), v2]) == NO
+    assert "v2.cbor (number 2) is not listed" in capsys.readouterr().out
+    assert main(["namespace", "status", *network.options(), v1]) == OK
+    assert "app.cbor (number 1) is listed" in capsys.readouterr().out
+    assert main(["namespace", "status", *network.options(), v2, "--json"]) == NO
+    assert json.loads(capsys.readouterr().out)["catalog"]["listed"] is False
+
+
+def test_no_answer_is_explained_for_each_relay(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network.down = {0, 1}
+    assert owner.publish(*network.options()) == NETWORK
+    said = capsys.readouterr().err
+    assert all(f"{addr}: " in said for addr in network.addrs)
+    assert said.count("\n") == 1
+
+
+def test_a_person_is_warned_long_before_the_list_is_full(
+    owner: Owner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = Clock().now()
+    others = [bytes([n]) * 32 for n in range(23)]
+    before = sign_record(others, owner.seed, time=now - 9, expires=now + DAY)
+    (owner.folder / "app.record").write_bytes(before.raw)
+    assert owner.publish("--offline") == OK
+    assert "24 of at most 32" in capsys.readouterr().out
+
+
+def test_publish_says_which_record_it_follows(
+    owner: Owner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert owner.publish("--offline") == OK
+    said = capsys.readouterr().out
+    assert "the first record of this namespace" in said
+    assert "warning" not in said
+    first = load_record(owner.folder / "app.record")
+    owner.sign("v2.cbor", owner.catalog)
+    assert owner.publish("--offline", catalog="v2.cbor") == OK
+    assert f"it follows record {first.id.hex()[:16]} of 20" in capsys.readouterr().out
+    (owner.folder / "app.record").unlink()
+    assert owner.publish("--offline", catalog="v2.cbor") == OK
+    assert "warning: v2.cbor (number 2) is not the first catalog" in capsys.readouterr().out
+
+
+def test_delisting_is_checked_before_anything_is_signed(
+    owner: Owner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert owner.publish("--offline", "--in", "30d") == USAGE
+    assert "--delist" in capsys.readouterr().err
+    assert owner.publish("--offline", "--delist", str(owner.folder / "app.cbor")) == USAGE
+    assert "at once" in capsys.readouterr().err
+    assert not (owner.folder / "app.record").exists()
+
+
+def test_wrong_files_and_topics_get_the_error_that_helps(
+    owner: Owner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relay = ["--relay", "/memory/x/p2p/x"]
+    assert main(["namespace", "status", *relay, "--topic", "foo"]) == LOCAL
+    assert "/methrics/1/<label>-<key>/cbor" in capsys.readouterr().err
+    source = owner.folder / "app.toml"
+    source.write_text("[catalog]\n")
+    source.chmod(0o644)
+    catalog = str(owner.folder / "app.cbor")
+    assert main(["namespace", "publish", "--offline", "--key", str(source), catalog]) == LOCAL
+    assert "is not a key file" in capsys.readouterr().err
+
+
+def test_offline_ends_with_the_whole_command_for_a_relay(
+    owner: Owner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert owner.publish("--offline") == OK
+    catalog, record = owner.folder / "app.cbor", owner.folder / "app.record"
+    said = capsys.readouterr().out
+    assert f"methrics relay --catalog {catalog} --record {record}" in said

@@ -125,10 +125,13 @@ class TextLines(AggregateLines):
         gathered.reports += done.reports
         gathered.refused += done.refused
         gathered.erased += done.erased
-        if self._clock.monotonic() - self._since >= SAY_EVERY:
+        gathered.revoked += done.revoked
+        revoking = bool(done.records and done.revoked)
+        if revoking or self._clock.monotonic() - self._since >= SAY_EVERY:
             refused = f", refused {gathered.refused}" if gathered.refused else ""
             erased = f", erased {gathered.erased}" if gathered.erased else ""
-            say(f"stored {gathered.reports} reports{refused}{erased}; {done.total} in all")
+            revoked = f", deleted {gathered.revoked} as revoked" if gathered.revoked else ""
+            say(f"stored {gathered.reports} reports{refused}{erased}{revoked}; {done.total} in all")
             self._gathered, self._since = Committed(), self._clock.monotonic()
 
     def stopped(self, store: Store, swarm: SwarmStatistics) -> None:

@@ -53,8 +53,7 @@ def read_key(path: Path) -> bytes:
     """Returns the seed in a key file. Raises ConfigError if the file is no key file or others can
     read it."""
     try:
-        if os.name == "posix" and path.stat().st_mode & 0o077:
-            raise ConfigError("key-exposed", f"{path} can be read by others", f"chmod 600 {path}")
+        mode = path.stat().st_mode
         text = path.read_text("ascii")
     except OSError as error:
         raise ConfigError(
@@ -68,4 +67,6 @@ def read_key(path: Path) -> bytes:
         raise ConfigError(
             "not-a-key", f"{path} is not a key file", "it has one line of 64 hex digits"
         )
+    if os.name == "posix" and mode & 0o077:
+        raise ConfigError("key-exposed", f"{path} can be read by others", f"chmod 600 {path}")
     return bytes.fromhex(text.strip())

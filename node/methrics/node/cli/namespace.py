@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
-import trio
 
 from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.durations import Duration
 from methrics.node.cli.group import CommandGroup
 from methrics.node.cli.keyfile import make_key, read_key
-from methrics.node.cli.namespace_status import record_facts, status_document, status_lines
+from methrics.node.cli.namespace_asking import ask
+from methrics.node.cli.namespace_revoking import already_revoked, check_revocation, check_type
+from methrics.node.cli.namespace_signing import NETWORK, Signing, catalog_name
+from methrics.node.cli.namespace_status import Named, is_listed, status_document, status_lines
 from methrics.node.cli.options import FILE, json_option
-from methrics.node.cli.record_file import load_record, write_record
 from methrics.node.cli.times import Moment
+from methrics.node.cli.topics import check_topic
 from methrics.node.clock import Clock
-from methrics.node.outbox.records import ONE_RELAY
-from methrics.node.publish.entry import check_addresses
-from methrics.node.publish.next_record import Changes, least_delisting, next_record
-from methrics.node.publish.record_relays import Told, ask_relays, submit_all
-from methrics.node.publish.standing import heads_of
+from methrics.node.mine.own import moment
+from methrics.node.publish.next_record import Changes, least_delisting
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.errors import ConfigError, UnreachableError
-from methrics.schema.wire.envelope import Item, Kind, public_key, sign_item, split
+from methrics.schema.errors import ConfigError
+from methrics.schema.wire.envelope import public_key
 from methrics.schema.wire.limits import TIME_STEP
-from methrics.schema.wire.record import Record, Revoked, decode_record, encode_record
-from methrics.schema.wire.topic import parse_topic, short_key
+from methrics.schema.wire.record import Revoked
 
-NETWORK = 4
-"""Exit code if a relay did not take the record or a catalog."""
+NO = 1
+"""Exit code if the catalog is not listed."""
 
 RELAYS = click.option(
     "--relay",
@@ -49,7 +44,7 @@ OFFLINE = click.option(
 )
 KEY = click.option("--key", type=FILE, required=True, help="The namespace key (see init).")
 OUT = click.option(
-    "--out", type=FILE, help="The record's file. Default: beside the key, ending in .record."
+    "--out", type=FILE, help="The record's file. Default: beside the key; app.record for app.key."
 )
 YEARS = 3 * 366 * 86_400.0
 """Most seconds until a record expires, or a catalog is delisted: as long as an event type lasts."""
@@ -127,16 +122,25 @@ def publish(
     Asks all given relays for the newest record first, so that a key from a backup does not sign a
     second one beside it. Other listed catalogs stay. Ends with code 4 if a relay did not take all.
     """
+    if delay is not None and not delist:
+        raise click.UsageError("--in says when --delist takes effect: give --delist CATALOG, too")
     now, seed = Clock().now(), read_key(key)
-    chosen = [_own_catalog(path, seed) for path in catalogs]
-    ended = [_own_catalog(path, seed) for path in delist]
-    if len({one.label for one in [*chosen, *ended]}) > 1:
+    chosen = {path: _own_catalog(path, seed) for path in catalogs}
+    ended = {path: _own_catalog(path, seed) for path in delist}
+    files = chosen | ended
+    if len({one.label for one in files.values()}) > 1:
         raise ConfigError(
             "mixed-labels", "the catalogs have different labels", "use one key for each label"
         )
-    changes = Changes(listed=chosen, delisted=_ends(ended, now, delay))
-    signing = _Signing(seed, key, out, relays, offline=offline)
-    ctx.exit(signing.run(changes, now, now + int(expires), chosen[0].topic, as_json=as_json))
+    listed = {one.id for one in chosen.values()}
+    for path, one in ended.items():
+        if one.id in listed:
+            raise click.UsageError(f"{path} cannot be listed and delisted at once")
+    changes = Changes(listed=[*chosen.values()], delisted=_ends([*ended.values()], now, delay))
+    signing = Signing(seed, key, out, relays, files, offline=offline)
+    signing.look(next(iter(files.values())).topic)
+    item, record = signing.sign(changes, now, now + int(expires))
+    ctx.exit(signing.hand(item, record, [*chosen.values()], signed=True, as_json=as_json))
 
 
 @namespace.command()
@@ -149,8 +153,18 @@ def publish(
     "start",
     type=Moment(),
     metavar="TIME",
-    help="Reports of this time or later do not count. Default: now.",
+    help="Reports of this time or later do not count, and aggregators delete those that they have "
+    "stored. Rounded down to ten minutes. Default: now, rounded up, so that what is stored stays.",
 )
+@click.option(
+    "--catalog",
+    "catalogs",
+    type=FILE,
+    multiple=True,
+    metavar="CATALOG",
+    help="A catalog that has TYPE, if no relay can tell; repeatable.",
+)
+@click.option("--yes", is_flag=True, help="Revoke TYPE even if no known catalog has it.")
 @EXPIRES
 @OFFLINE
 @OUT
@@ -163,6 +177,8 @@ def revoke(
     relays: tuple[str, ...],
     reason: str,
     start: int | None,
+    catalogs: tuple[Path, ...],
+    yes: bool,
     expires: float,
     offline: bool,
     out: Path | None,
@@ -170,14 +186,28 @@ def revoke(
 ) -> None:
     """Sign the next record, which revokes the event type TYPE, and hand it to the relays.
 
-    Nodes refuse reports of the type from then on, and apps stop asking about it. Listed catalogs
-    stay listed.
+    Nodes refuse reports of the type from then on, and apps stop asking about it. A revocation is
+    final: no later record can take it back. Listed catalogs stay listed.
     """
-    now, seed = Clock().now(), read_key(key)
-    moment = (now if start is None else start) // TIME_STEP * TIME_STEP
-    changes = Changes(revoked={type_name: Revoked(moment, reason)})
-    signing = _Signing(seed, key, out, relays, offline=offline)
-    ctx.exit(signing.run(changes, now, now + int(expires), "", as_json=as_json))
+    now = Clock().now()
+    revoked = Revoked(_from(start, now), reason)
+    check_revocation(type_name, revoked)
+    seed = read_key(key)
+    files = {path: _own_catalog(path, seed) for path in catalogs}
+    signing = Signing(seed, key, out, relays, files, offline=offline)
+    signing.look(next((one.topic for one in files.values()), ""))
+    before = already_revoked(signing.heads, type_name, revoked.time)
+    if before is not None:
+        item, record, first = before
+        if not as_json:
+            click.echo(
+                f"{type_name} was already revoked from {moment(first.time)} UTC: nothing was signed"
+            )
+        ctx.exit(signing.hand(item, record, (), signed=False, as_json=as_json))
+    if not yes:
+        check_type(type_name, *signing.fetch())
+    item, record = signing.sign(Changes(revoked={type_name: revoked}), now, now + int(expires))
+    ctx.exit(signing.hand(item, record, (), signed=True, as_json=as_json))
 
 
 @namespace.command()
@@ -193,70 +223,32 @@ def status(
     topic: str | None,
     as_json: bool,
 ) -> None:
-    """Show the record that each relay has of the namespace of CATALOG or --topic."""
+    """Show the record that each relay has of the namespace of CATALOG or --topic.
+
+    Ends with code 1 if CATALOG is not listed.
+    """
     if (catalog is None) == (topic is None):
         raise click.UsageError("give a catalog or --topic")
-    name = topic or (load_catalog(catalog).topic if catalog else "")
-    parse_topic(name)
-    told = _ask(relays, name)
+    chosen = load_catalog(catalog) if catalog else None
+    name = chosen.topic if chosen else topic or ""
+    check_topic(name)
+    told = ask(relays, name)
     now = Clock().now()
+    named = Named(catalog_name(catalog, chosen), chosen.id) if catalog and chosen else None
     if as_json:
-        click.echo(json.dumps(status_document(told, name, now), indent=2))
+        click.echo(json.dumps(status_document(told, name, now, named), indent=2))
     else:
-        for line in status_lines(told, name, now):
+        for line in status_lines(told, name, now, named):
             click.echo(line)
     if not any(one.raws for one in told):
         ctx.exit(NETWORK)
+    if named and not is_listed(told, name, now, named):
+        ctx.exit(NO)
 
 
-class _Signing:
-    """One change of a namespace: asks, signs, writes, submits and prints."""
-
-    def __init__(
-        self, seed: bytes, key: Path, out: Path | None, relays: tuple[str, ...], *, offline: bool
-    ) -> None:
-        if bool(relays) == offline:
-            raise ConfigError(
-                "no-relay",
-                "--offline asks no relay" if offline else "no relay is given",
-                "give either --relay or --offline"
-                if offline
-                else "give --relay ADDRESS; --offline only writes the file, for a new key",
-            )
-        self._seed = seed
-        self._short = short_key(public_key(seed))
-        self._file = out or key.with_suffix(".record")
-        self._relays = relays
-
-    def run(self, changes: Changes, now: int, expires: int, topic: str, *, as_json: bool) -> int:
-        """Returns the exit code."""
-        told = _ask(self._relays, topic, self._short) if self._relays else []
-        if told and not any(one.topic for one in told):
-            raise UnreachableError("no-answer", "no relay answered, so nothing was signed")
-        raws = [raw for one in told for raw in one.raws]
-        if self._file.exists():
-            raws.append(load_record(self._file).raw)
-        found = map(split, heads_of(raws, self._short))
-        heads = [(item, decode_record(item.payload)) for item in found]
-        record = next_record(heads, changes, now=now, expires=expires)
-        item = sign_item(Kind.RECORD, encode_record(record), self._seed)
-        write_record(self._file, item.raw)
-        taken = self._submit(item, changes, told)
-        if as_json:
-            click.echo(json.dumps(_document(item, record, self._file, len(heads), taken)))
-        else:
-            for line in _lines(item, record, self._file, len(heads), taken):
-                click.echo(line)
-        return NETWORK if any(taken.values()) else 0
-
-    def _submit(self, item: Item, changes: Changes, told: list[Told]) -> dict[str, str]:
-        """Returns for each relay what went wrong, "" if it took everything."""
-        items = [item.raw, *(one.raw for one in changes.listed)]
-        topics = {one.addr: one.topic for one in told if one.topic}
-        done = {one.addr: one.error for one in told if not one.topic}
-        if topics:
-            done |= trio.run(partial(_on_network, partial(submit_all, topics, items)))
-        return {addr: done[addr] for addr in self._relays} if told else {}
+def _from(start: int | None, now: int) -> int:
+    """Returns the time of a revocation: `start` rounded down, or else `now` rounded up."""
+    return -(-now // TIME_STEP) * TIME_STEP if start is None else start // TIME_STEP * TIME_STEP
 
 
 def _own_catalog(path: Path, seed: bytes) -> Catalog:
@@ -282,49 +274,3 @@ def _ends(catalogs: list[Catalog], now: int, delay: float | None) -> dict[bytes,
             )
         found[one.id] = least if delay is None else now + int(delay)
     return found
-
-
-def _ask(relays: tuple[str, ...], topic: str, short: str = "") -> list[Told]:
-    if not check_addresses(relays):
-        raise ConfigError("no-relay", "no relay is given", "give --relay ADDRESS")
-    return trio.run(
-        partial(_on_network, partial(ask_relays, check_addresses(relays), topic, short))
-    )
-
-
-async def _on_network(work: Callable[..., Any]) -> Any:
-    from methrics.node.network.libp2p import open_swarm
-
-    async with open_swarm() as swarm:
-        return await work(swarm)
-
-
-def _document(
-    item: Item, record: Record, file: Path, before: int, taken: dict[str, str]
-) -> dict[str, object]:
-    return {
-        "record": item.id.hex(),
-        "file": str(file),
-        "time": record.time,
-        "expires": record.expires,
-        "catalogs": [one.catalog.hex() for one in record.catalogs],
-        "revoked": sorted(record.revoked),
-        "healed": before > 1,
-        "relays": {addr: problem or "ok" for addr, problem in taken.items()},
-    }
-
-
-def _lines(
-    item: Item, record: Record, file: Path, before: int, taken: dict[str, str]
-) -> Iterator[str]:
-    yield f"wrote {file}: record {item.id.hex()[:16]}"
-    if before > 1:
-        yield "it heals two records that contradicted each other"
-    for line in record_facts(record, record.time):
-        yield f"  {line}"
-    for addr, problem in taken.items():
-        yield f"{addr}: {problem or 'ok'}"
-    if not taken:
-        yield "no relay has it yet; give it to yours with: methrics relay --record FILE"
-    elif len([problem for problem in taken.values() if not problem]) == 1:
-        yield f"apps that know only this relay send their reports: {ONE_RELAY}"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from methrics.node.durations import about
 from methrics.node.mine.own import moment
 from methrics.node.outbox.records import ONE_RELAY, Kept
-from methrics.node.publish.record_relays import Told
+from methrics.node.publish.record_relays import Told, peer_of
 from methrics.node.publish.standing import heads_of
 from methrics.schema.wire.envelope import Item, split
-from methrics.schema.wire.record import Record, decode_record
+from methrics.schema.wire.record import Listing, Record, decode_record
 from methrics.schema.wire.topic import parse_topic
 
 WARN = 30 * 86_400
@@ -28,26 +29,47 @@ _AGREEMENT = {
 }
 
 
+class Named(NamedTuple):
+    """A catalog that a person named: what to call it, and its id."""
+
+    name: str
+    catalog: bytes
+
+
 def agreement(told: Sequence[Told]) -> str:
     """Returns `agreed` if all relays that answered have the same records, `one-relay` if only one
-    answered, `none` if none has a record, `unanswered` if none answered, or else `differ`."""
-    answers = [frozenset(one.raws) for one in told if one.topic]
-    if not any(answers):
+    relay answered, at however many addresses, `none` if none has a record, `unanswered` if none
+    answered, or else `differ`."""
+    answers = {peer_of(one.addr): frozenset(one.raws) for one in told if one.topic}
+    if not any(answers.values()):
         return NONE if answers else UNANSWERED
     if len(answers) == 1:
         return ALONE
-    return AGREED if len(set(answers)) == 1 else DIFFER
+    return AGREED if len(set(answers.values())) == 1 else DIFFER
 
 
-def status_lines(told: Sequence[Told], topic: str, now: int) -> Iterator[str]:
-    """Yields the lines for a person. `now`: Unix seconds."""
+def is_listed(told: Sequence[Told], topic: str, now: int, named: Named) -> bool:
+    """Tells whether a catalog is listed at `now` (Unix seconds) in every record that counts."""
+    heads = _heads(told, topic)
+    return bool(heads) and all(
+        _is_listed(record.listings.get(named.catalog), now) for _, record in heads
+    )
+
+
+def status_lines(
+    told: Sequence[Told], topic: str, now: int, named: Named | None = None
+) -> Iterator[str]:
+    """Yields the lines for a person. `now`: Unix seconds. `named`: the catalog in question."""
     yield f"topic {topic}"
     for one in told:
         yield f"{one.addr}: {_held(one)}"
     yield _AGREEMENT[agreement(told)]
     heads = _heads(told, topic)
+    names = {named.catalog: named.name} if named else {}
     for item, record in heads:
-        yield from _record_lines(item, record, now)
+        yield from _record_lines(item, record, now, names)
+        if named:
+            yield f"  {named.name} is {_standing(record.listings.get(named.catalog), now)}"
     if len(heads) > 1:
         yield (
             "these records contradict each other: the key was used in two places. "
@@ -57,11 +79,15 @@ def status_lines(told: Sequence[Told], topic: str, now: int) -> Iterator[str]:
         yield f"a report tells {_bits(heads):.1f} bits by which of the catalogs it names"
 
 
-def status_document(told: Sequence[Told], topic: str, now: int) -> dict[str, object]:
+def status_document(
+    told: Sequence[Told], topic: str, now: int, named: Named | None = None
+) -> dict[str, object]:
     """Returns the same as a JSON document."""
     heads = _heads(told, topic)
     return {
         "topic": topic,
+        "catalog": named
+        and {"id": named.catalog.hex(), "listed": is_listed(told, topic, now, named)},
         "relays": [
             {
                 "address": one.addr,
@@ -95,8 +121,9 @@ def status_document(told: Sequence[Told], topic: str, now: int) -> dict[str, obj
     }
 
 
-def record_facts(record: Record, now: int) -> Iterator[str]:
-    """Yields one line for the expiry, each catalog and each revoked type of a record."""
+def record_facts(record: Record, now: int, names: Mapping[bytes, str]) -> Iterator[str]:
+    """Yields one line for the expiry, each catalog and each revoked type of a record. `names`: what
+    the person calls some catalogs, by id."""
     left = record.expires - now
     if left <= 0:
         yield f"expired on {moment(record.expires)} UTC: nothing is sent until you publish again"
@@ -105,7 +132,8 @@ def record_facts(record: Record, now: int) -> Iterator[str]:
         yield f"expires on {moment(record.expires)} UTC, in {about(left)}{soon}"
     for one in record.catalogs:
         end = f", until {moment(one.delisted)} UTC" if one.delisted is not None else ""
-        yield f"catalog {one.catalog.hex()[:16]} listed since {moment(one.listed)} UTC{end}"
+        name = f", {names[one.catalog]}," if one.catalog in names else ""
+        yield f"catalog {one.catalog.hex()[:16]}{name} listed since {moment(one.listed)} UTC{end}"
     for name, revoked in record.revoked.items():
         yield f"revoked: {name}, from {moment(revoked.time)} UTC: {revoked.reason}"
 
@@ -126,7 +154,23 @@ def _bits(heads: Sequence[tuple[Item, Record]]) -> float:
     return Kept(tuple(item.raw for item, _ in heads)).list_bits
 
 
-def _record_lines(item: Item, record: Record, now: int) -> Iterator[str]:
+def _is_listed(one: Listing | None, now: int) -> bool:
+    return one is not None and (one.delisted is None or now < one.delisted)
+
+
+def _standing(one: Listing | None, now: int) -> str:
+    if one is None:
+        return "not listed"
+    if one.delisted is None:
+        return "listed"
+    if now < one.delisted:
+        return f"listed until {moment(one.delisted)} UTC"
+    return f"not listed any more, since {moment(one.delisted)} UTC"
+
+
+def _record_lines(
+    item: Item, record: Record, now: int, names: Mapping[bytes, str]
+) -> Iterator[str]:
     yield f"record {item.id.hex()[:16]} of {moment(record.time)} UTC"
-    for line in record_facts(record, now):
+    for line in record_facts(record, now, names):
         yield f"  {line}"

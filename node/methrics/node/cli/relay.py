@@ -24,6 +24,7 @@ from methrics.node.cli.options import (
 )
 from methrics.node.cli.record_file import load_record
 from methrics.node.cli.relay_lines import RelayLines
+from methrics.node.cli.topics import check_topic
 from methrics.node.clock import Clock
 from methrics.node.durations import duration_text
 from methrics.node.network.connected import report_connectivity
@@ -33,11 +34,10 @@ from methrics.node.publish.entry import check_addresses
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import Relay, RelaySettings, run_relay
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.errors import ConfigError, RefusedError
+from methrics.schema.errors import ConfigError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.envelope import Item
 from methrics.schema.wire.record import decode_record
-from methrics.schema.wire.topic import parse_topic
 
 PEER_ID = re.compile(r"[1-9A-HJ-NP-Za-km-z]{46,64}", re.ASCII)
 """A libp2p peer id in base58."""
@@ -148,14 +148,7 @@ def _peer_id(entry: str) -> str:
 
 def _topics(catalogs: list[Catalog], topics: tuple[str, ...]) -> tuple[str, ...]:
     for topic in topics:
-        try:
-            parse_topic(topic)
-        except RefusedError as error:
-            raise ConfigError(
-                "bad-topic",
-                f"{topic!r} is no topic",
-                "it looks like /methrics/1/<label>-<key>/cbor",
-            ) from error
+        check_topic(topic)
     carried = tuple(sorted({*topics, *(catalog.topic for catalog in catalogs)}))
     if not carried:
         raise ConfigError("no-topic", "nothing to carry", "give --catalog FILE or --topic TOPIC")

@@ -1,4 +1,4 @@
-"""Asks all relays of a namespace for its records, and hands them a new record and its catalogs."""
+"""Asks all relays of a namespace for its records and catalogs, and hands them new ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import trio
 
 from methrics.node.network.swarm import Swarm
 from methrics.node.publish.relay_client import REQUEST_TIME, RelayClient
+from methrics.node.relay import catalog_exchange
 from methrics.schema.errors import RemoteError
+from methrics.schema.wire.limits import CATALOG_MAX
 from methrics.schema.wire.topic import parse_topic
 from methrics.schema.wire.verdict import Reason
 
@@ -30,6 +32,11 @@ class Told:
     topic: str = ""
     raws: tuple[bytes, ...] = ()
     error: str = ""
+
+
+def peer_of(addr: str) -> str:
+    """Return the peer id in an address: several addresses can be those of one relay."""
+    return addr.rpartition("/p2p/")[2]
 
 
 async def ask_relays(addrs: Sequence[str], topic: str, short: str, swarm: Swarm) -> list[Told]:
@@ -60,6 +67,31 @@ async def _ask(client: RelayClient, topic: str, short: str) -> Told:
             return Told(client.addr, error="it carries no topic of this namespace")
         topic = own[0]
     return Told(client.addr, topic, (await client.describe(topic)).records)
+
+
+async def fetch_catalogs(addrs: Sequence[str], ids: Sequence[bytes], swarm: Swarm) -> list[bytes]:
+    """Return the bytes of catalogs, given by id, each from the first of the relays that sends any.
+    The caller checks them."""
+    found: list[bytes] = []
+    missing = list(ids)
+    for addr in addrs:
+        with trio.move_on_after(REQUEST_TIME):
+            try:
+                peer = await swarm.dial(addr)
+                for catalog_id in list(missing):
+                    raw = await swarm.request(
+                        peer,
+                        catalog_exchange.PROTOCOL,
+                        catalog_id,
+                        reply_max=CATALOG_MAX,
+                        timeout=REQUEST_TIME,
+                    )
+                    if raw:
+                        found.append(raw)
+                        missing.remove(catalog_id)
+            except RemoteError:
+                continue
+    return found
 
 
 async def submit_all(
