@@ -85,3 +85,26 @@ async def test_the_lines_for_programs(capsys: pytest.CaptureFixture[str]) -> Non
     assert counts["records"] == [record]
     assert counts["swarm"]["waiting"] == 0
     assert MixLimits().rest == listening["rest"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_a_change_of_a_record_is_said_without_waiting_for_counts(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    book = CatalogBook([TOPIC])
+    lines = RelayLines(SETTINGS, book, ManualClock(), as_json=as_json)
+    lines.listening(())
+    capsys.readouterr()
+    lines.changes()
+    assert capsys.readouterr().out == ""
+    item = record_of(CATALOG, seed=SEED)
+    book.records.add(item, decode_record(item.payload))
+    lines.changes()
+    (said,) = capsys.readouterr().out.splitlines()
+    if as_json:
+        event = json.loads(said)
+        assert (event["event"], event["records"][0]["catalogs"]) == ("records", 1)
+    else:
+        assert said == f"{TOPIC}: record of 1970-01-01 00:00 UTC, catalogs 1"
+    lines.changes()
+    assert capsys.readouterr().out == ""

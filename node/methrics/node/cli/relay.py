@@ -45,6 +45,9 @@ PEER_ID = re.compile(r"[1-9A-HJ-NP-Za-km-z]{46,64}", re.ASCII)
 SAY_EVERY = 60.0
 """Seconds between two lines of counts."""
 
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the records, whose changes are said at once."""
+
 DRAIN_TIME = 1.0
 """Seconds for which connections stay open at the end, so that the last bundles can be sent."""
 
@@ -185,6 +188,7 @@ async def _serve(
                 running: Relay = await serving.start(started)
                 lines.listening(swarm.addrs)
                 nursery.start_soon(_say_counts, lines, running, swarm)
+                nursery.start_soon(_say_changes, lines)
                 if peers:
                     nursery.start_soon(report_connectivity, swarm, lines.connectivity)
             await trio.sleep(DRAIN_TIME)
@@ -197,3 +201,9 @@ async def _say_counts(lines: RelayLines, running: Relay, swarm: Swarm) -> None:
     while True:
         await trio.sleep(SAY_EVERY)
         lines.counts(running, swarm)
+
+
+async def _say_changes(lines: RelayLines) -> None:
+    while True:
+        await trio.sleep(LOOK_EVERY)
+        lines.changes()

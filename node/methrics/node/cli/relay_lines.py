@@ -29,13 +29,14 @@ class RelayLines:
         self._clock = clock
         self._as_json = as_json
         self._said: frozenset[str] = frozenset()
+        self._told: list[dict[str, object]] = []
 
     def listening(self, addrs: tuple[str, ...]) -> None:
         """Say where the relay listens, and what it carries."""
         topics, rest = self._settings.topics, self._settings.mix.rest
         if self._as_json:
             event = {"event": "listening", "addrs": addrs, "topics": topics, "rest": rest}
-            say(json.dumps(event | {"records": self._records()}))
+            say(json.dumps(event | {"records": self._told_records()}))
             return
         for addr in addrs:
             say(f"listening on {addr}")
@@ -56,6 +57,13 @@ class RelayLines:
         else:
             say(f"methrics: {connectivity_line(connected)}", err=True)
 
+    def changes(self) -> None:
+        """Say what has changed about records and catalogs, if anything has."""
+        if not self._as_json:
+            self._say_states()
+        elif self._records() != self._told:
+            say(json.dumps({"event": "records", "records": self._told_records()}))
+
     def counts(self, running: Relay, swarm: Swarm, event: str = "counts") -> None:
         """Say the counts since the start, and what has changed about records and the clock."""
         counts, traffic = running.statistics, swarm.statistics()
@@ -71,7 +79,7 @@ class RelayLines:
         if self._as_json:
             skew = counts.skew and {"behind": counts.skew.behind, "seconds": counts.skew.seconds}
             counted = {"answers": dict(counts.answers), "gossip": dict(counts.gossip)}
-            more = {"clock": skew, "records": self._records(), "swarm": asdict(traffic)}
+            more = {"clock": skew, "records": self._told_records(), "swarm": asdict(traffic)}
             say(json.dumps({"event": event, **values, **counted, **more}))
             return
         words = ", ".join(f"{name} {value}" for name, value in values.items())
@@ -84,6 +92,10 @@ class RelayLines:
         now = self._clock.now()
         states = record_states(self._book, self._settings.topics)
         return [asdict(state) | {"warning": state.warning(now)} for state in states]
+
+    def _told_records(self) -> list[dict[str, object]]:
+        self._told = self._records()
+        return self._told
 
     def _say_states(self) -> None:
         """Say the state of each record and catalog, if it is not what was said last."""
