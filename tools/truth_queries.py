@@ -260,10 +260,10 @@ a few cases around midnight open: a person who uses the app over midnight may re
 before an update on that day, and a count after a sign-in over midnight may belong to either
 day."""
 
-EXEMPT = {
-    name: "about the namespace's records, which no simulated person makes"
-    for name in ("namespaces", "namespace_changes")
-}
+EXEMPT = dict.fromkeys(
+    ("namespaces", "namespace_changes"),
+    "about the namespace's records, which no simulated person makes",
+)
 """View without a truth query -> the reason."""
 
 
