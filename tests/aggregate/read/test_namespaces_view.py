@@ -14,7 +14,8 @@ from methrics.aggregate.read.views import facts
 from methrics.aggregate.store.duck import memory
 from methrics.aggregate.store.store import Store
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.wire.envelope import split
+from methrics.schema.wire.envelope import Kind, sign_item, split
+from methrics.schema.wire.record import Listing, Record, decode_record, encode_record
 
 NOW, DAY = making.NOW, making.DAY
 OLD = making.catalog()
@@ -47,6 +48,14 @@ def opened(path: Path, *records: bytes) -> list[tuple[object, ...]]:
         return file.rows(query)
 
 
+def changes(path: Path) -> list[tuple[object, ...]]:
+    with open_dataset(path) as dataset:
+        return dataset.rows(
+            f"SELECT epoch(record_time)::INT - {NOW}, change, what[:16], "
+            f"epoch(since)::BIGINT - {NOW}, note FROM namespace_changes"
+        )
+
+
 def test_each_namespace_has_a_row_with_its_newest_record(tmp_path: Path) -> None:
     assert opened(tmp_path / "a.duckdb", SECOND) == [(2, 2, 1, 2, 1, False)]
 
@@ -65,11 +74,7 @@ def test_every_change_of_the_list_is_shown_with_its_time(tmp_path: Path) -> None
     with Store(tmp_path / "a.duckdb") as store:
         raws = [FIRST, OLD.raw, SECOND, TWICE, HEALED]
         store.commit(making.batch(raws, CatalogBook()))
-    with open_dataset(tmp_path / "a.duckdb") as dataset:
-        found = dataset.rows(
-            f"SELECT epoch(record_time)::INT - {NOW}, change, what[:16], "
-            f"epoch(since)::BIGINT - {NOW}, note FROM namespace_changes"
-        )
+    found = changes(tmp_path / "a.duckdb")
     old, new = OLD.id.hex()[:16], NEW.id.hex()[:16]
     assert found == [
         (-900, "listed", old, -NOW, None),
@@ -80,6 +85,45 @@ def test_every_change_of_the_list_is_shown_with_its_time(tmp_path: Path) -> None
         (-700, "dropped", old, None, None),
         (-700, "restored", "clicks", None, None),
     ]
+
+
+def ending(time: int, before: bytes, end: int | None, listed: int = NOW - 900) -> bytes:
+    """A record of the catalog OLD alone, listed from `listed` until `end`."""
+    listing = Listing(OLD.id, listed, end)
+    record = Record(time, NOW + 300 * DAY, (split(before).id,), (listing,))
+    return sign_item(Kind.RECORD, encode_record(record), making.NAMESPACE).raw
+
+
+BEGUN = ending(NOW - 890, FIRST, None)
+ENDED = ending(NOW - 800, BEGUN, NOW - 500)
+
+
+@pytest.mark.parametrize(
+    ("after", "shown"),
+    [
+        (ending(NOW - 400, ENDED, None, NOW - 400), [("relisted", -400, None)]),
+        (
+            ending(NOW - 400, ENDED, NOW + 5, NOW - 400),
+            [("delisted", 5, None), ("relisted", -400, None)],
+        ),
+        (ending(NOW - 600, ENDED, None), [("relisted", -900, "end withdrawn")]),
+        (ending(NOW - 600, ENDED, NOW + 5), [("delisted", 5, "end moved")]),
+        (ending(NOW - 600, ENDED, NOW - 500, NOW - 950), [("relisted", -950, "start changed")]),
+        (ending(NOW - 600, ENDED, NOW - 500), []),
+    ],
+)
+def test_a_catalog_that_is_listed_again_is_shown_and_so_is_what_was_taken_back(
+    tmp_path: Path, after: bytes, shown: list[tuple[object, ...]]
+) -> None:
+    with Store(tmp_path / "a.duckdb") as store:
+        store.commit(making.batch([BEGUN, ENDED, OLD.raw, after], CatalogBook()))
+    time = decode_record(split(after).payload).time
+    found = [
+        (change, since, note)
+        for at, change, _, since, note in changes(tmp_path / "a.duckdb")
+        if at == time - NOW
+    ]
+    assert found == shown
 
 
 def test_a_namespace_without_a_catalog_in_the_file_is_shown_by_its_key(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
--- What each record of a namespace changed, by the time of the record: catalogs listed, delisted or
--- dropped, event types revoked or restored (with the time from which that counts), and records that
--- contradict each other because both follow the same one (`healed` once a later record names both).
--- Does not see records that nobody sent to this aggregator.
+-- What each record of a namespace changed, by the time of the record, one line for each change:
+-- catalogs listed, delisted, dropped or listed again (relisted), event types revoked or restored
+-- (with the time from which that counts), and records that contradict each other because both follow
+-- the same one (`healed` once a later record names both). The notes `end moved`, `end withdrawn` and
+-- `start changed` tell of a listing that differs from what was said before: nodes with the older
+-- record judged by that. Does not see records that nobody sent to this aggregator.
 WITH record_of AS (
     SELECT *, row_number() OVER (PARTITION BY key ORDER BY time, id) AS place FROM record
 ), pair AS (
@@ -22,7 +24,17 @@ WITH record_of AS (
     LEFT JOIN listing o ON o.record = p.before AND o.catalog = l.catalog
     WHERE o.catalog IS NULL
     UNION ALL
-    SELECT p.key, record_time, 'delisted', lower(hex(l.catalog)), l.delisted, NULL
+    SELECT p.key, record_time, 'relisted', lower(hex(l.catalog)), l.listed, CASE
+            WHEN o.delisted <= l.listed THEN NULL
+            WHEN o.delisted IS NOT NULL AND l.delisted IS NULL THEN 'end withdrawn'
+            ELSE 'start changed'
+        END
+    FROM pair p JOIN listing l ON l.record = p.n
+    JOIN listing o ON o.record = p.before AND o.catalog = l.catalog
+    WHERE l.listed <> o.listed OR (o.delisted IS NOT NULL AND l.delisted IS NULL)
+    UNION ALL
+    SELECT p.key, record_time, 'delisted', lower(hex(l.catalog)), l.delisted,
+        if(o.delisted > l.listed, 'end moved', NULL)
     FROM pair p JOIN listing l ON l.record = p.n
     LEFT JOIN listing o ON o.record = p.before AND o.catalog = l.catalog
     WHERE l.delisted IS NOT NULL AND l.delisted IS DISTINCT FROM o.delisted
