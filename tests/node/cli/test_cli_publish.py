@@ -14,9 +14,11 @@ from methrics.node.cli.waiting import waiting_lines
 from methrics.node.consent.ledger import grant
 from methrics.node.mine.preview import look
 from methrics.node.outbox.periods import DAY
+from methrics.node.outbox.records import Kept, Records
 from methrics.node.paths import user_paths
 from methrics.node.publish.permission import consent_of
 from methrics.schema.errors import ConfigError
+from methrics.schema.wire.record import sign_record
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -67,6 +69,17 @@ def test_a_withheld_report_is_named_with_the_reason_of_the_threshold(app: Shop) 
     (line,) = lines(app)
     assert line.startswith("withheld: view: ")
     assert "threshold.json" in line
+
+
+def test_reports_that_wait_for_a_record_are_named_with_the_time_of_the_next_look(app: Shop) -> None:
+    app.allow()
+    assert app.recorder.record("view", color="red")
+    journal = app.journal
+    expired = sign_record([], b"s" * 32, time=0, expires=1)
+    Records(journal).save(Kept((expired.raw,), 1))
+    first, second = lines(app)
+    assert first.startswith("the record is asked for again at 20")
+    assert second == "waits: view: the record of the app's catalogs has expired"
 
 
 def test_after_a_yes_nothing_is_recorded_yet(tmp_path: Path) -> None:

@@ -20,11 +20,14 @@ from methrics.node.consent.apps import known_catalogs
 from methrics.node.mine.own import OwnReport
 from methrics.node.mine.reports import pick, read_mine, to_cbor, to_csv, to_jsonl
 from methrics.node.outbox.erasures import Erasures
+from methrics.node.outbox.records import Kept, Records
 from methrics.node.outbox.rows import ACKNOWLEDGED
 from methrics.node.publish.routes import Fate
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.codec import decode
 from methrics.schema.wire.envelope import Kind, split
+from methrics.schema.wire.limits import TIME_MAX
+from methrics.schema.wire.record import Revoked, sign_record
 
 if TYPE_CHECKING:
     from conftest import Post, Shop
@@ -85,6 +88,11 @@ def test_every_fate_has_words(app: Shop, post: Post) -> None:
     assert mine(app)[0].fate == "may have left by relay, will not be sent again"
     journal.database.execute("UPDATE report SET attempts = 0")
     assert mine(app)[0].fate == "struck out, never left"
+    saved, listed = Records(journal).load(), {"view": Revoked(0, "It asked for too much.")}
+    revoking = sign_record([], b"s" * 32, time=0, expires=TIME_MAX, revoked=listed)
+    Records(journal).save(Kept((revoking.raw,), 2))
+    assert mine(app)[0].fate == "struck out, never left; its event type is revoked"
+    Records(journal).save(saved)
     journal.database.execute("UPDATE report SET attempts = 1")
     run(app, "--all", "--yes", "--over", "0s")
     assert mine(app)[0].fate == "erasure waits to leave"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from publish_making import (
     LONG,
     NAMESPACE,
     RECORD,
+    RELAY,
     Person,
     Wire,
 )
@@ -89,12 +91,28 @@ async def test_a_report_that_waits_is_tried_again_later_and_leaves_when_its_cata
     unlisted = told(signed())
     assert await person.publish(unlisted) == NETWORK
     assert person.passes[-1].waiting == {"unlisted": 1}
-    assert await person.publish(unlisted) == OK, "not due again yet"
-    assert unlisted.opened == 1
-    await trio.sleep(PAUSES.least)
     listed = told(signed(CATALOG.id, time=2, previous=signed()))
+    assert await person.publish(listed, replace(RELAY, once=False, idle=0)) == OK
+    assert listed.opened == 0, "not due again yet"
+    await trio.sleep(PAUSES.least)
     assert await person.publish(listed) == OK
     assert len(listed.sent) == 1
+
+
+async def test_who_publishes_once_is_told_at_once_that_the_record_was_mended(
+    autojump_clock: MockClock, person: Person
+) -> None:
+    await due(person)
+    unlisted = told(signed())
+    for _ in range(2):
+        assert await person.publish(unlisted) == NETWORK
+        assert person.passes[-1].waiting == {"unlisted": 1}
+    listed = told(signed(CATALOG.id, time=2, previous=signed()))
+    assert await person.publish(listed) == OK
+    assert person.passes[-1].waiting == {}
+    assert listed.sent == [], "it leaves at the time that was drawn"
+    assert await person.publish(listed) == OK
+    assert listed.opened == 1, "nothing waits for a record any more"
 
 
 async def test_the_pause_doubles_while_reports_wait(

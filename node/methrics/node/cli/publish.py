@@ -15,7 +15,7 @@ from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.lines import say
 from methrics.node.cli.naming import listed, resolve_apps
 from methrics.node.cli.options import APPS, CATALOGS, HOME, json_option, route_option
-from methrics.node.cli.waiting import held, next_due, waiting_lines
+from methrics.node.cli.waiting import held, next_due, next_look, waiting_lines
 from methrics.node.clock import Clock
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.ledger import read_answers
@@ -133,7 +133,13 @@ def _say_waiting(paths: Paths, namespace: str, route: str, as_json: bool) -> Non
             {"state": state, "type": name, "reason": reason, "count": times}
             for (state, name, reason), times in held(found)
         ]
-        document = {"event": "waiting", "app": namespace, "next": next_due(found), "held": kept}
+        document = {
+            "event": "waiting",
+            "app": namespace,
+            "next": next_due(found),
+            "record": next_look(found),
+            "held": kept,
+        }
         say(json.dumps(document))
         return
     for line in waiting_lines(found, clock.now()):

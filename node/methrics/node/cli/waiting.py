@@ -28,6 +28,17 @@ _WORDS = {
 }
 
 
+_BY_RECORD = frozenset({"unlisted", "record-expired", "equivocation", "unchecked", "no-record"})
+"""Reasons for which the relays are asked for a newer record again."""
+
+
+def next_look(found: Preview) -> int | None:
+    """Returns when the relays are asked for the record again (Unix seconds), None if no report
+    waits for it. `methrics publish --once` asks at once."""
+    times = [one.earliest for one in found.leaving if one.reason in _BY_RECORD]
+    return min(times, default=None)
+
+
 def next_due(found: Preview) -> int | None:
     """Returns when the next report or erasure may leave (Unix seconds), None if none will."""
     times = [one.earliest for one in found.leaving if one.state in (SIGNED, PLANNED)]
@@ -46,6 +57,8 @@ def waiting_lines(found: Preview, now: int) -> Iterator[str]:
         yield f"next: {what}, {moment(when)} UTC, {late}{more}"
     elif not found.leaving:
         yield "nothing waits"
+    if (again := next_look(found)) is not None:
+        yield f"the record is asked for again at {moment(again)} UTC, and by each publish --once"
     for number, ((state, name, reason), times) in enumerate(held(found)):
         if number == REASONS_MAX:
             yield "more: methrics preview"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from methrics.node.outbox.erasures import Erasures, JournaledErasure
 from methrics.node.outbox.journal import Journal
+from methrics.node.outbox.records import Kept, Records
 from methrics.node.outbox.rows import ACKNOWLEDGED, STRUCK, Receipt
 from methrics.node.report.parts import Parts, parts_of, said, stable_names
 from methrics.schema.catalog.catalog import Catalog
@@ -17,6 +18,8 @@ from methrics.schema.errors import RefusedError
 from methrics.schema.wire.envelope import split
 from methrics.schema.wire.items import Report, decode_report
 
+NO_RECORD = Kept()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnReport:
@@ -24,7 +27,8 @@ class OwnReport:
 
     `report`: the decoded report, None if its bytes are damaged. `parts`: its values by name.
     `event_type`: None if the catalog is not in the outbox any more. `erasure`: None if no erasure
-    was requested. Two own reports are equal if their namespaces and receipts are equal.
+    was requested. `revoked`: whether the app's owner has revoked its event type, as far as this
+    machine knows. Two own reports are equal if their namespaces and receipts are equal.
     """
 
     namespace: str
@@ -33,6 +37,7 @@ class OwnReport:
     event_type: EventType | None = field(default=None, compare=False)
     parts: Parts = field(default_factory=dict, compare=False)
     erasure: JournaledErasure | None = field(default=None, compare=False)
+    revoked: bool = field(default=False, compare=False)
 
     @property
     def id(self) -> bytes:
@@ -80,7 +85,8 @@ class OwnReport:
             return f"left by {route}"
         if state == STRUCK:
             tried = f"may have left by {route}, will not be sent again"
-            return tried if self.may_have_left else "struck out, never left"
+            why = "; its event type is revoked" if self.revoked else ""
+            return tried if self.may_have_left else f"struck out, never left{why}"
         tried = f"may have left by {route}, will be tried again"
         return tried if self.may_have_left else f"waits to leave by {route}"
 
@@ -124,7 +130,8 @@ class ReadableReport(OwnReport):
 
 def read_own(journal: Journal, catalogs: Mapping[int, Catalog], namespace: str) -> list[OwnReport]:
     """Returns the own reports in the journal of `namespace`, newest first. Raises StoreError."""
-    return own_reports(journal.receipts(), catalogs, namespace, Erasures(journal).all())
+    kept, erasures = Records(journal).load(), Erasures(journal).all()
+    return own_reports(journal.receipts(), catalogs, namespace, erasures, kept)
 
 
 def own_reports(
@@ -132,13 +139,15 @@ def own_reports(
     catalogs: Mapping[int, Catalog],
     namespace: str,
     erasures: Mapping[int, JournaledErasure] | None = None,
+    kept: Kept = NO_RECORD,
 ) -> list[OwnReport]:
-    """Returns the own report of each receipt, in the same order. `erasures`: by key index."""
-    requested = erasures or {}
-    return [
-        _own_report(one, catalogs.get(one.catalog), namespace, requested.get(one.key_index))
-        for one in receipts
-    ]
+    """Returns the own report of each receipt, in the same order. `erasures`: by key index. `kept`:
+    the record of the namespace."""
+    requested, found = erasures or {}, []
+    for one in receipts:
+        own = _own_report(one, catalogs.get(one.catalog), namespace, requested.get(one.key_index))
+        found.append(replace(own, revoked=kept.revoked(one.type, one.time) is not None))
+    return found
 
 
 def readable(own: Iterable[OwnReport]) -> list[ReadableReport]:

@@ -31,7 +31,7 @@ from methrics.node.outbox.rows import ACKNOWLEDGED, CLOCK_FLOOR, STRUCK, Pending
 from methrics.node.process.worker import Worker
 from methrics.node.publish.erasure_delivery import ErasureDelivery, Items
 from methrics.node.publish.leaving import Leave
-from methrics.node.publish.listing import Listing
+from methrics.node.publish.listing import PAUSES, Listing
 from methrics.node.publish.permission import AskConsent
 from methrics.node.publish.retries import backoff
 from methrics.node.publish.routes import HELD, Fate, Outcome, Outgoing, Route
@@ -97,7 +97,9 @@ class Delivery:
     `listing`: what the record of the namespace says about its reports. `route_name`: the name of
     the route in the consent and the journal. `meter`: returns the
     threshold meter for each pass, which withholds or generalises reports; by default there is none.
-    `entropy`: draws the salts of the keys; only a simulation may replace it.
+    `entropy`: draws the salts of the keys; only a simulation may replace it. `looks`: whether a
+    pass in which nothing is due asks for the record if reports wait for it, so that a person sees
+    at once what an owner has mended.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Delivery:
         worker: Worker,
         meter: Callable[[], Meter | None] = lambda: None,
         entropy: Entropy = system_entropy,
+        looks: bool = False,
     ) -> None:
         self._journal = journal
         self._listing = listing
@@ -125,6 +128,7 @@ class Delivery:
         self._worker = worker
         self._meter = meter
         self._entropy = entropy
+        self._looks = looks
         self._erasures = ErasureDelivery(
             erasures, consent, route_name, clock=clock, rng=rng, worker=worker
         )
@@ -153,6 +157,12 @@ class Delivery:
             elif (erasure := await self._worker(self._erasures.next)) is not None:
                 async with self._open_route() as route:
                     await self._erase(route, erasure, result)
+            elif self._looks and (held := await self._worker(self._held)):
+                async with self._open_route() as route:
+                    topic = self._catalogs[held[0].catalog].topic
+                    await self._listing.look(route, topic, self._worker)
+                if self._listing.heard:
+                    result.waiting.update(filter(None, map(self._waits, held)))
         # A route that contains a nursery wraps the errors raised in it in exception groups.
         except* MethricsError as group:
             result.failed = first_leaf(group)
@@ -267,8 +277,7 @@ class Delivery:
         listed: list[Receipt] = []
         waiting: dict[int, str] = {}
         for receipt in self._sendable(result):
-            reason = self._listing.waits(receipt, self._catalogs.get(receipt.catalog))
-            if reason:
+            if reason := self._waits(receipt):
                 waiting[receipt.key_index] = reason
             else:
                 listed.append(receipt)
@@ -282,6 +291,19 @@ class Delivery:
         elif listed:
             self._listing.went()
         return listed
+
+    def _held(self) -> list[Receipt]:
+        """Return the reports that were postponed and wait for a record, as far as is known."""
+        allowed = self._allowed()
+        until = self._clock.now() + PAUSES.most
+        return [
+            one
+            for one in self._journal.due(until, ALL)
+            if one.type in allowed and one.catalog in self._catalogs and self._waits(one)
+        ]
+
+    def _waits(self, receipt: Receipt) -> str:
+        return self._listing.waits(receipt, self._catalogs.get(receipt.catalog))
 
     async def _send(
         self, route: Route, catalog: Catalog, receipts: list[Receipt], result: PassResult
@@ -343,12 +365,7 @@ class Delivery:
         """Return the ids of the reports that may leave now, and count the attempt of each that is
         not in `counted` yet."""
         allowed = self._allowed()
-        going = [
-            one
-            for one in receipts
-            if covered(one, allowed)
-            and not self._listing.waits(one, self._catalogs.get(one.catalog))
-        ]
+        going = [one for one in receipts if covered(one, allowed) and not self._waits(one)]
         left: set[bytes] = set()
         for again in (False, True):
             known = {one.key_index: one.id for one in going if (one.id in counted) == again}

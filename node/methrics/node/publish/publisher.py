@@ -170,6 +170,7 @@ async def run_publisher(
         worker=worker,
         meter=lambda: epsilon_meter(journal, threshold_meter(paths, namespace)),
         entropy=entropy,
+        looks=settings.once,
     )
     try:
         note = partial(write_status, paths, namespace)
