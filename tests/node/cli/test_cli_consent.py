@@ -365,3 +365,9 @@ def test_revoked_types_are_shown(app: Shop, capsys: pytest.CaptureFixture[str]) 
     shown = json.loads(capsys.readouterr().out)["apps"][app.namespace]
     assert shown["view"]["revoked"].endswith("It asked for too much.")
     assert shown["click"]["revoked"] is None
+    assert run(app, "grant", "--app", app.namespace, "--yes") == 0
+    said = capsys.readouterr().out
+    assert f"{app.namespace}: revoked by the app's owner; nothing of these is sent: view" in said
+    (on,) = [line for line in said.splitlines() if ": on: " in line]
+    assert "click" in on
+    assert "view" not in on

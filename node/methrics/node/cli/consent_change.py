@@ -13,12 +13,14 @@ from methrics.node.cli.counted import counted
 from methrics.node.cli.erase import offer
 from methrics.node.cli.naming import check_names, resolve_apps
 from methrics.node.cli.options import CATALOGS, HOME, TYPES, WHOLE_APPS, YES
+from methrics.node.clock import Clock
 from methrics.node.consent.answer import EVERY
 from methrics.node.consent.asking import Asking
 from methrics.node.consent.changing import COMMAND, allow, left_out_lines, types_by_app
 from methrics.node.mine.mine import Mine
 from methrics.node.mine.own import OwnReport
 from methrics.node.outbox.found import namespaces_here
+from methrics.node.outbox.records import kept_of
 from methrics.node.paths import user_paths
 from methrics.node.report.route_names import ROUTES
 
@@ -67,10 +69,18 @@ def grant_command(
         confirm("Allow this?")
     edits = allow(asking, types, fields=fields, routes=routes or None)
     say_moved(asking.moved)
+    now = Clock().now()
     for catalog in loaded:
         app = name_of(catalog)
         own = [edit for edit in edits if edit.namespace == app]
-        click.echo(f"{app}: on: {', '.join(edit.type for edit in own)}")
+        kept = kept_of(paths, [app])[app]
+        revoked = [edit.type for edit in own if kept.revoked(edit.type, now)]
+        on = [edit.type for edit in own if edit.type not in revoked]
+        if on or not revoked:
+            click.echo(f"{app}: on: {', '.join(on)}")
+        if revoked:
+            words = "revoked by the app's owner; nothing of these is sent"
+            click.echo(f"{app}: {words}: {', '.join(revoked)}")
         for line in () if fields else left_out_lines(catalog, own):
             click.echo(line)
 
