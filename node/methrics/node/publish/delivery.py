@@ -295,7 +295,7 @@ class Delivery:
     def _held(self) -> list[Receipt]:
         """Return the reports that were postponed and wait for a record, as far as is known."""
         allowed = self._allowed()
-        until = self._clock.now() + PAUSES.most
+        until = self._clock.now() + int(PAUSES.most)
         return [
             one
             for one in self._journal.due(until, ALL)
