@@ -143,6 +143,7 @@ def record(
     delisted: dict[bytes, int] | None = None,
     previous: Iterable[bytes] = (),
     expires: int = NOW + 400 * DAY,
+    settled: int | None = None,
 ) -> bytes:
     """A record of the namespace of `catalogs`, which lists them since the beginning of time.
 
@@ -157,6 +158,7 @@ def record(
         previous=previous,
         revoked=gone,
         delisted=delisted,
+        settled=settled,
     ).raw
 
 

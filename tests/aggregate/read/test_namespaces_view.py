@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import aggregate_making as making
@@ -10,12 +11,14 @@ import pytest
 from methrics.aggregate.parquet.export import Exporter, directory_beside
 from methrics.aggregate.read import views
 from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.verify import verify
 from methrics.aggregate.read.views import facts
 from methrics.aggregate.store.duck import memory
 from methrics.aggregate.store.store import Store
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.wire.envelope import Kind, sign_item, split
-from methrics.schema.wire.record import Listing, Record, decode_record, encode_record
+from methrics.schema.judging.records import RecordBook
+from methrics.schema.wire.envelope import Item, Kind, sign_item, split
+from methrics.schema.wire.record import Listing, Record, decode_record, encode_record, sign_record
 
 NOW, DAY = making.NOW, making.DAY
 OLD = making.catalog()
@@ -68,6 +71,68 @@ def test_the_same_list_again_is_no_change(tmp_path: Path) -> None:
 def test_equivocation_is_shown_until_a_later_record_names_both(tmp_path: Path) -> None:
     assert opened(tmp_path / "a.duckdb", TWICE, SECOND)[0][-1] is True
     assert opened(tmp_path / "b.duckdb", HEALED, TWICE, SECOND)[0][-1] is False
+
+
+SETTLED = making.record(NEW, time=NOW - 500, previous=[split(TWICE).id], settled=NOW - 600)
+LATEST = making.record(NEW, time=NOW - 400, previous=[split(SETTLED).id], settled=NOW - 600)
+
+
+def test_equivocation_is_not_shown_once_the_newest_record_has_settled_it(tmp_path: Path) -> None:
+    both = [TWICE, SECOND]
+    assert opened(tmp_path / "a.duckdb", SETTLED, *both)[0][-1] is False
+    assert opened(tmp_path / "b.duckdb", LATEST, *both)[0][-1] is False
+    for path, newest in ((tmp_path / "a.duckdb", SETTLED), (tmp_path / "b.duckdb", LATEST)):
+        told = [row for row in changes(path) if row[1] == "contradicts"]
+        assert told == [(-700, "contradicts", split(SECOND).id.hex()[:16], None, "healed")]
+        with open_dataset(path) as dataset:
+            assert verify(dataset).ok
+            stored = dataset.rows(
+                f"SELECT epoch(settled)::BIGINT - {NOW} FROM record WHERE id = ?",
+                [split(newest).id],
+            )
+            assert stored == [(-600,)]
+
+
+def test_equivocation_after_what_was_settled_is_shown(tmp_path: Path) -> None:
+    again = making.record(NEW, time=NOW - 450, previous=[split(TWICE).id])
+    newest = making.record(NEW, time=NOW - 400, previous=[split(again).id], settled=NOW - 600)
+    assert opened(tmp_path / "a.duckdb", SETTLED, again, newest, TWICE, SECOND)[0][-1] is True
+
+
+def test_views_agree_with_the_judge_about_contradictions(tmp_path: Path) -> None:
+    rng = random.Random(11)
+    book, items = RecordBook(), []
+    for namespace in range(60):
+        own: list[Item] = []
+        for n in range(rng.randint(2, 7)):
+            before = rng.sample(own, min(len(own), rng.randint(0, 2)))
+            settled = rng.choice([None, None, NOW - 900 + rng.randint(-3, n - 1)])
+            own.append(
+                sign_record(
+                    [OLD.id],
+                    making.seed("namespace", namespace),
+                    time=NOW - 900 + n,
+                    expires=NOW + DAY,
+                    previous=[one.id for one in before],
+                    settled=settled,
+                )
+            )
+            book.add(own[-1], decode_record(own[-1].payload))
+        items += own
+    with Store(tmp_path / "a.duckdb") as store:
+        store.commit(making.batch([one.raw for one in items], CatalogBook()))
+    proven = {one.key.hex() for one in items if book.proof(one.key)}
+    assert 5 < len(proven) < 55
+    with open_dataset(tmp_path / "a.duckdb") as dataset:
+        assert proven == {
+            key for (key,) in dataset.rows("SELECT key FROM namespaces WHERE equivocation")
+        }
+        assert proven == {
+            key
+            for (key,) in dataset.rows(
+                "SELECT key FROM namespace_changes WHERE change = 'contradicts' AND note IS NULL"
+            )
+        }
 
 
 def test_every_change_of_the_list_is_shown_with_its_time(tmp_path: Path) -> None:

@@ -76,7 +76,10 @@ class _Check:
 
     def records(self) -> None:
         """Check each namespace record, and what the file says that it lists and revokes."""
-        columns = "n, key, epoch(time)::BIGINT, epoch(expires)::BIGINT, previous, id, raw"
+        columns = (
+            "n, key, epoch(time)::BIGINT, epoch(expires)::BIGINT, epoch(settled)::BIGINT, "
+            "previous, id, raw"
+        )
         listings = self._grouped("SELECT record, catalog, listed, delisted FROM listing")
         revoked = self._grouped("SELECT record, type, time, reason FROM revoked")
         for n, *stored, raw in self.rows(f"SELECT {columns} FROM record ORDER BY time, id"):
@@ -87,8 +90,8 @@ class _Check:
                 self.found.add("record", n, f"the bytes are refused: {verdict.reason.value}")
                 continue
             self.book.records.add(item, record)
-            right = [item.key, record.time, record.expires, list(record.previous), item.id]
-            if stored != right:
+            right = [item.key, record.time, record.expires, record.settled]
+            if stored != [*right, list(record.previous), item.id]:
                 self.found.add("record", n, "not what the bytes say")
             for table, own, expected in zip(
                 ("listing", "revoked"), (listings, revoked), columns_of(n, record), strict=True

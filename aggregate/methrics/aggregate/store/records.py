@@ -80,8 +80,8 @@ class Records:
         for n, (item, record) in enumerate(new, self._last + 1):
             self._con.execute(
                 f"INSERT INTO record VALUES (?, ?, {moment(record.time)}, "
-                f"{moment(record.expires)}, ?, ?, ?, {moment(received)})",
-                [n, item.key, list(record.previous), item.id, item.raw],
+                f"{moment(record.expires)}, ?, ?, ?, ?, {moment(received)})",
+                [n, item.key, _moment(record.settled), list(record.previous), item.id, item.raw],
             )
             listed, revoked = columns_of(n, record)
             insert(self._con, "listing", listed)

@@ -43,8 +43,8 @@ BASE: Mapping[str, str] = {
     "meta": "layout INTEGER",
     "catalog": "n INTEGER, id BLOB, key BLOB, label VARCHAR, number UINTEGER, "
     "schema VARCHAR, received TIMESTAMP, raw BLOB",
-    "record": "n INTEGER, key BLOB, time TIMESTAMP, expires TIMESTAMP, previous BLOB[], "
-    "id BLOB, raw BLOB, received TIMESTAMP",
+    "record": "n INTEGER, key BLOB, time TIMESTAMP, expires TIMESTAMP, "
+    "settled TIMESTAMP, previous BLOB[], id BLOB, raw BLOB, received TIMESTAMP",
     "listing": "record INTEGER, catalog BLOB, listed TIMESTAMP, delisted TIMESTAMP",
     "revoked": "record INTEGER, type VARCHAR, time TIMESTAMP, reason VARCHAR",
     "type": 'n INTEGER, schema VARCHAR, name VARCHAR, "table" VARCHAR, kind VARCHAR, '

@@ -1,22 +1,27 @@
 -- What each record of a namespace changed, by the time of the record, one line for each change:
 -- catalogs listed, delisted, dropped or listed again (relisted), event types revoked or restored
 -- (with the time from which that counts), and records that contradict each other because both follow
--- the same one (`healed` once a later record names both). The notes `end moved`, `end withdrawn` and
+-- the same one (`healed` once a later record names or settles both). The notes `end moved`, `end withdrawn` and
 -- `start changed` tell of a listing that differs from what was said before: nodes with the older
 -- record judged by that. Does not see records that nobody sent to this aggregator.
 WITH record_of AS (
-    SELECT *, row_number() OVER (PARTITION BY key ORDER BY time, id) AS place FROM record
+    SELECT *, row_number() OVER (PARTITION BY key ORDER BY time, id) AS place,
+        row_number() OVER (PARTITION BY key ORDER BY time DESC, id DESC) = 1 AS newest
+    FROM record
 ), pair AS (
     SELECT r.key, r.n, r.time AS record_time, p.n AS before
     FROM record_of r LEFT JOIN record_of p ON p.key = r.key AND p.place = r.place - 1
 ), conflict AS (
-    SELECT b.key, b.time AS record_time, a.id AS other, EXISTS (
+    SELECT b.key, b.time AS record_time, a.id AS other,
+        coalesce(b.time <= n.settled, false) OR EXISTS (
             SELECT 1 FROM record c WHERE c.key = a.key AND list_has_all(c.previous, [a.id, b.id])
                 AND (c.time, c.id) > (b.time, b.id)
         ) AS healed
     FROM record a JOIN record b ON a.key = b.key AND (a.time, a.id) < (b.time, b.id)
+    JOIN record_of n ON n.key = a.key AND n.newest
     WHERE (list_has_any(a.previous, b.previous) OR (len(a.previous) = 0 AND len(b.previous) = 0))
         AND NOT list_contains(a.previous, b.id) AND NOT list_contains(b.previous, a.id)
+        AND NOT coalesce(a.time <= b.settled, false)
 ), changes AS (
     SELECT p.key, record_time, 'listed' AS change, lower(hex(l.catalog)) AS what, l.listed AS since,
         NULL AS note

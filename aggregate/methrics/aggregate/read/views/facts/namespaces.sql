@@ -21,12 +21,15 @@ WITH record_of AS (
     FROM record r JOIN listing l ON l.record = r.n GROUP BY r.key
 ), proof AS (
     SELECT DISTINCT a.key
-    FROM record a JOIN record b ON a.key = b.key AND a.id < b.id
+    FROM record a JOIN record b ON a.key = b.key AND (a.time, a.id) < (b.time, b.id)
+    JOIN record_of n ON n.key = a.key AND n.newest
     WHERE (list_has_any(a.previous, b.previous) OR (len(a.previous) = 0 AND len(b.previous) = 0))
         AND NOT list_contains(a.previous, b.id) AND NOT list_contains(b.previous, a.id)
+        AND NOT coalesce(a.time <= b.settled, false)
+        AND NOT coalesce(b.time <= n.settled, false)
         AND NOT EXISTS (
             SELECT 1 FROM record c WHERE c.key = a.key AND list_has_all(c.previous, [a.id, b.id])
-                AND (c.time, c.id) > (a.time, a.id) AND (c.time, c.id) > (b.time, b.id)
+                AND (c.time, c.id) > (b.time, b.id)
         )
 ), named AS (
     SELECT key, string_agg(DISTINCT label, ' ' ORDER BY label) AS label FROM catalog GROUP BY key
