@@ -158,6 +158,8 @@ def _descriptions(w: World) -> Iterator[Scenario]:
 
 def _lists() -> Iterator[Scenario]:
     one = box(b"one")
+    large_and_text = encode([bytes(66_609), "a"])
+    large_and_65 = encode([bytes(66_609), *[b""] * 64])
     for name, says, body, boxes in (
         ("one", "a request with one box", encode([one]), [one]),
         (
@@ -180,6 +182,8 @@ def _lists() -> Iterator[Scenario]:
         ),
         ("empty", "a request of no bytes", b"", "malformed"),
         ("large-box", "a box of 66,609 bytes", encode([bytes(66_609)]), "oversize"),
+        ("large-and-text", "a box of 66,609 bytes and a text", large_and_text, "malformed"),
+        ("large-and-65", "a box of 66,609 bytes among 65", large_and_65, "malformed"),
         ("large", "a request of 133,729 bytes", bytes(133_729), "oversize"),
     ):
         wrong = isinstance(boxes, str)

@@ -186,6 +186,14 @@ class World:
                 "a later record that lists nothing",
                 self.record(catalogs=[], **last),
             ),
+            "ok-record-empty-expired": (
+                "a later record that lists nothing and expires at the time of a report",
+                self.record(catalogs=[], **last, expires=TIME),
+            ),
+            "ok-record-revoked-expired": (
+                "a later record that revokes an event type and expires at the time of a report",
+                self.record(**last, revoked=ping, expires=TIME),
+            ),
             "ok-record-expires-at": (
                 "a record that expires at the time of a report",
                 self.record(**last, expires=TIME),

@@ -19,8 +19,10 @@ from vector_bundles import bundles
 from vector_bytes import encoding, envelope, signature
 from vector_catalogs import catalogs
 from vector_content import accepted, circumstance, content
+from vector_histories import histories
+from vector_permitted import permitted, permitted_catalogs
 from vector_points import points
-from vector_records import histories, records
+from vector_records import records
 from vector_requests import requests
 from vector_world import NOW, Scenario, World
 
@@ -100,6 +102,8 @@ def build() -> Files:
         circumstance,
         records,
         bundles,
+        permitted,
+        permitted_catalogs,
     )
     defaults: dict[str, object] = {
         "now": NOW,
@@ -111,7 +115,7 @@ def build() -> Files:
     }
     for group in groups:
         # Catalogs are read from a file, so that no record has to list each of them.
-        own = {"live": False} if group is catalogs else {}
+        own = {"live": False} if group in (catalogs, permitted_catalogs) else {}
         for name, says, given in group(world):
             scenario = {key: _hex(value) for key, value in (defaults | own | given).items()}
             result = expected(run(scenario))

@@ -8,7 +8,8 @@ import { shortKeyOf } from './judge.mjs'
 import { demandKeys, isId, isInteger, utf8Size } from './shape.mjs'
 import { Refusal, decision, demand } from './verdict.mjs'
 
-const SUBMISSION = { total: 133728, count: 64n, countReason: 'malformed', each: 66608n }
+const SUBMISSION = { total: 133728, count: 64n, countReason: 'malformed' }
+const BOX_MAX = 66608
 const TOPICS_MAX = 256
 const RECORDS_MAX = 4
 const RECORD_MAX = 16384
@@ -63,8 +64,12 @@ export function readDescription (reply) {
   return { box, topics, time, life, records, again }
 }
 
-/** The boxes of a submit request; a Refusal `malformed` or `oversize`. */
-export const readBoxes = (request) => readByteStrings(request, SUBMISSION)
+/** The boxes of a submit request; a Refusal `malformed`, or `oversize` if that is the only fault. */
+export function readBoxes (request) {
+  const boxes = readByteStrings(request, SUBMISSION)
+  demand(boxes.every(({ length }) => length <= BOX_MAX), 'oversize')
+  return boxes
+}
 
 /** A reply to a request of so many boxes as { reasons, again }, or null if the reply is no answer. */
 export function readAnswers (reply, boxes) {

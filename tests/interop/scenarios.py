@@ -288,12 +288,13 @@ class Generator:
             since = max(0, time // 600 * 600 + rng.choice([-600, 0, 600]))
             body["revoked"][name] = {"time": since, "reason": rng.choice(["A reason.", "z" * 200])}
         optional: dict[str, Any] = {
-            "settled": rng.choice([0, max(0, start - 1), start]),
             "next": rng.randbytes(32),
             "issuers": [rng.randbytes(32)] * rng.randint(0, 8),
             "results": "https://example.org/results",
             "later": [True],
         }
+        if start:
+            optional["settled"] = rng.choice([0, start - 1])
         return body | {key: value for key, value in optional.items() if chance(rng, SELDOM)}
 
     def _announcement(self, one: Namespace, time: int) -> tuple[bytes, bool]:
