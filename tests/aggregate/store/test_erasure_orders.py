@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from methrics.aggregate.parquet.export import Exporter
+from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.digest import digests
+from methrics.aggregate.store.erasures import runs
 from methrics.aggregate.store.store import Store
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.wire.envelope import Kind, split
+from methrics.schema.judging.judge import Accepted, judge
+from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.record import Listing, decode_record, encode_record, sign_record
 
 CATALOG = making.catalog()
 TIMES = [making.NOW - 7200, making.NOW - 7200, making.NOW - making.DAY, making.NOW - 2 * making.DAY]
@@ -124,3 +129,40 @@ def _parquet_ids(directory: Path) -> set[bytes]:
 
 def _book() -> CatalogBook:
     return making.book(CATALOG)
+
+
+@given(st.lists(st.integers(0, 30)))
+def test_runs_are_the_days_and_no_others(days: list[int]) -> None:
+    found = runs(days)
+    assert {day for first, last in found for day in range(first, last + 1)} == set(days)
+    assert all(one[1] + 1 < two[0] for one, two in pairwise(found))
+
+
+def test_attack_erasures_of_days_without_reports_take_no_space(tmp_path: Path) -> None:
+    """Nobody can have reported before the first listing, or after tomorrow."""
+    listed = making.NOW - 10 * making.DAY
+    record = sign_record(
+        [CATALOG.id], making.NAMESPACE, time=listed, expires=making.NOW + 400 * making.DAY
+    )
+    shifted = replace(decode_record(record.payload), catalogs=(Listing(CATALOG.id, listed, None),))
+    item = split(seal(Kind.RECORD, encode_record(shifted), making.NAMESPACE))
+    report = making.beat(CATALOG, 1)
+    book = making.book(CATALOG)
+    times = {"gone": -30, "before": -11, "first": -10, "now": 0, "tomorrow": 1, "later": 2}
+    raws = [
+        making.erasure(CATALOG, report, "beat", i, making.NOW + days * making.DAY)
+        for i, days in enumerate(times.values())
+    ]
+    verdicts = [judge(raw, book, 0, live=False) for raw in raws]
+    accepted = [one for one in verdicts if isinstance(one, Accepted)]
+    assert len(accepted) == len(times)
+    with Store(tmp_path / "a.duckdb") as store:
+        catalog = judge(CATALOG.raw, book, making.NOW, live=False)
+        assert isinstance(catalog, Accepted)
+        known = [Accepted(item, shifted), catalog]
+        done = store.commit(Batch(making.NOW, [*known, *accepted]))
+        assert (done.erasures, done.refused) == (3, 3)
+        found = store.cursor().execute("SELECT reason, count FROM refusal ORDER BY ALL").fetchall()
+        assert found == [("early", 1), ("unlisted", 2)]
+    with Store(tmp_path / "a.duckdb") as store:
+        assert store.commit(Batch(making.NOW, accepted)).refused == 3, "the file knows it, too"

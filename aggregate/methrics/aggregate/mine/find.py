@@ -80,7 +80,7 @@ def _check_directory(path: Path, wanted: Collection[Wanted]) -> Checked:
     try:
         with translated_errors(path):
             items = con.sql(f"FROM {read_parquet(path / 'item', '*.parquet')}")
-            erased = con.sql(f"FROM {read_parquet(path / 'tombstone.parquet')}")
+            erased = con.sql(f"FROM {read_parquet(path / 'tombstone', '*.parquet')}")
             reports = items.filter(f"kind = {_REPORT}").project("id")
             return _compare(reports, erased.project("report"), wanted)
     finally:

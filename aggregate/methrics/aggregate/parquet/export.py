@@ -2,14 +2,16 @@
 
     metrics.parquet/
       manifest.json                           layout, time written, count and digest of each day
-      catalog.parquet  record.parquet  listing.parquet  revoked.parquet  tombstone.parquet
+      catalog.parquet  record.parquet  listing.parquet  revoked.parquet
       type.parquet  declaration.parquet  field.parquet  code.parquet  refusal.parquet
+      tombstone/0.parquet                     erasures, numbered in the order of arrival
       item/2026-01-31.parquet                 exact signed bytes, so `verify` works from here alone
       types/example/heartbeat/2026-01-31.parquet
 
 Every file is written under another name and then renamed, so a reader sees either the old or the
 new file. A day is written again when its digest changes, because of late reports, erasures or
-revocations; the new file does not contain erased rows. Each folder has an `empty.parquet` with all
+revocations; the new file does not contain erased rows. A part of the tombstones is written again
+when rows are added to it. Each folder has an `empty.parquet` with all
 columns and no rows. Samples of refused bytes are not exported, because their content has not been
 checked.
 """
@@ -25,6 +27,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from methrics.aggregate.parquet import parts
 from methrics.aggregate.store.digest import DayDigest, digests
 from methrics.aggregate.store.duck import Connection, check_regular, literal, translated_errors
 from methrics.aggregate.store.plain_path import plain_path
@@ -45,7 +48,6 @@ WHOLE: Mapping[str, str] = {
     "declaration": "SELECT * FROM declaration ORDER BY n",
     "field": "SELECT * FROM field ORDER BY ALL",
     "code": "SELECT * FROM code ORDER BY ALL",
-    "tombstone": "SELECT * FROM tombstone ORDER BY n",
     "refusal": "SELECT day, reason, count FROM refusal ORDER BY ALL",
 }
 """The tables that are exported as one file each: table -> query."""
@@ -83,8 +85,8 @@ def table_of(path: Path) -> tuple[str, str]:
     """Return the SQL schema and table of one file of an export, from the file's path. If its folder
     is not one of an export, the schema is `main` and the table has the name of the file."""
     folder = path.absolute().parent
-    if folder.name == "item":
-        return "main", "item"
+    if folder.name in ("item", parts.FOLDER):
+        return "main", folder.name
     if folder.parent.parent.name == "types":
         return folder.parent.name, folder.name
     return "main", path.stem
@@ -122,6 +124,8 @@ class Exporter:
         self._con = con
         self.directory = directory
         self._days: dict[tuple[str, int], DayDigest] = {}
+        self._parts: dict[int, parts.Part] = {}
+        """The parts of the tombstones that were exported."""
         self._compared = False
         self._empty: dict[Path, tuple[object, ...]] = {}
         """folder -> the columns of the file `empty.parquet` that this exporter wrote there"""
@@ -142,8 +146,10 @@ class Exporter:
         Raises StoreError.
         """
         with translated_errors(self.directory), self._snapshot():
-            wanted = days if self._compared else None
-            before = self._days if self._compared else self._stored()
+            # If this export fails, the next one compares everything with the manifest.
+            compared, self._compared = self._compared, False
+            wanted = days if compared else None
+            before = self._days if compared else self._stored()
             end = now // DAY if closed_only else _FOREVER
             found = {
                 (day.schema, day.day): day for day in digests(self._con, wanted) if day.day < end
@@ -156,10 +162,12 @@ class Exporter:
             folders = list(_folders(self._there(tables)))
             for folder in folders:
                 self._day_files(folder, stale, moves, gone)
+            self._tombstones(moves, gone, everything=not compared)
             self._days = {k: v for k, v in before.items() if k not in looked_at} | found
             moves.append(self._manifest(now))
             _publish(moves, gone)
             self._empty.update((one.folder, one.shape) for one in folders)
+            self._empty[Path(parts.FOLDER)] = ()
             self._compared = True
         counts = [day.count for day in found.values() if day.day in stale]
         return Exported(tuple(_date(day) for day in sorted(stale)), len(moves), sum(counts))
@@ -186,15 +194,17 @@ class Exporter:
     def _stored(self) -> dict[tuple[str, int], DayDigest]:
         """Read the digests in the manifest. Create the directory if it does not exist, and delete
         the temporary files of an export that was interrupted."""
+        self._parts = {}
         self.directory.mkdir(exist_ok=True)
         for left in self.directory.rglob("*.tmp"):
             left.unlink()
         if not any(self.directory.iterdir()):
             return {}
         known: dict[tuple[str, int], DayDigest] = {}
-        listed = read_manifest(self.directory)["days"]
+        manifest = read_manifest(self.directory)
         try:
-            for schema, days in listed.items():
+            self._parts = parts.decode_parts(manifest.get("tombstones", {}))
+            for schema, days in manifest["days"].items():
                 for text, entry in days.items():
                     day = (date.fromisoformat(text) - _EPOCH).days
                     key, digest = bytes.fromhex(entry["key"]), bytes.fromhex(entry["digest"])
@@ -205,6 +215,28 @@ class Exporter:
 
     def _whole(self, table: str, query: str) -> tuple[Path, Path]:
         return self._copy(query, self.directory / f"{table}.parquet")
+
+    def _tombstones(
+        self, moves: list[tuple[Path, Path]], gone: list[Path], *, everything: bool
+    ) -> None:
+        """Write the parts of the tombstones that have changed, like `_day_files`.
+
+        Without `everything`, only those that may have new rows are checked.
+        """
+        folder = self.directory / parts.FOLDER
+        if Path(parts.FOLDER) not in self._empty:
+            folder.mkdir(exist_ok=True)
+            empty = "SELECT * FROM tombstone LIMIT 0"
+            moves.append(self._copy(empty, folder / f"{EMPTY}.parquet"))
+        since = 0 if everything else max(self._parts, default=0)
+        found = parts.parts_of(self._con, since=since)
+        for number, part in found.items():
+            if self._parts.get(number) != part:
+                target = self.directory / parts.file_of(number)
+                moves.append(self._copy(parts.rows_of(number), target))
+        lost = [number for number in self._parts if number >= since and number not in found]
+        gone += [self.directory / parts.file_of(number) for number in lost]
+        self._parts = {k: v for k, v in self._parts.items() if k < since} | found
 
     def _day_files(
         self,
@@ -250,6 +282,7 @@ class Exporter:
             "layout": LAYOUT_VERSION,
             "written": datetime.fromtimestamp(now, UTC).isoformat(),
             "days": days,
+            "tombstones": parts.encode_parts(self._parts),
         }
         target = self.directory / MANIFEST
         written = target.with_name(target.name + ".tmp")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -26,6 +26,7 @@ from methrics.aggregate.parquet.fetching import (
     silent,
     too_large,
 )
+from methrics.aggregate.parquet.parts import FOLDER, Part, decode_parts, file_of, parts_of
 from methrics.aggregate.store.digest import digests
 from methrics.aggregate.store.duck import Connection, memory, read_parquet, translated_errors
 from methrics.aggregate.store.tables import LAYOUT_VERSION
@@ -34,7 +35,6 @@ from methrics.schema.errors import StoreError
 _MANIFEST_MAX = 64 * 1024 * 1024
 _ROUNDS = 5
 _NAME = re.compile(r"[a-z0-9_]{1,200}")
-_IDS = ("tombstone",)
 
 Days = Mapping[str, Mapping[str, tuple[int, str]]]
 """SQL schema -> day -> (count, digest)"""
@@ -57,7 +57,7 @@ def mirror(
     wrong: frozenset[str] = frozenset()
     for _ in range(_ROUNDS):
         changed = job.manifest()
-        wrong = frozenset() if changed or ids_only else job.wrong_days()
+        wrong = frozenset() if changed else job.wrong()
         if not changed and not wrong:
             return target
         job.bring(wrong)
@@ -82,6 +82,8 @@ class _Mirror:
         self._text = b""
         self._days: Days = {}
         self._before: Days = {}
+        self._parts: dict[int, Part] = {}
+        self._old_parts: dict[int, Part] = {}
         self._sizes: dict[str, int] = {}
         self._wanted = 0
         target.mkdir(parents=True)
@@ -92,11 +94,11 @@ class _Mirror:
         text = (self._target / MANIFEST).read_bytes()
         if text == self._text:
             return False
-        self._text, self._before = text, self._days
-        self._days = self._read(text)
+        self._text, self._before, self._old_parts = text, self._days, self._parts
+        self._days, self._parts = self._read(text)
         return True
 
-    def _read(self, text: bytes) -> Days:
+    def _read(self, text: bytes) -> tuple[Days, dict[int, Part]]:
         try:
             manifest = json.loads(text)
             layout, listed = manifest.get("layout", LAYOUT_VERSION), manifest["days"]
@@ -104,6 +106,7 @@ class _Mirror:
                 str(schema): {str(date.fromisoformat(day)): _entry(one) for day, one in own.items()}
                 for schema, own in listed.items()
             }
+            tombstones = decode_parts(manifest.get("tombstones", {}))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise StoreError(
                 "store-foreign",
@@ -114,30 +117,45 @@ class _Mirror:
             raise StoreError(
                 "store-version", f"{self._address} was written by another version of methrics"
             )
-        return days
+        return days, tombstones
 
     def bring(self, wrong: Collection[str]) -> None:
         """Fetch the files that the manifest lists.
 
-        A day that was fetched already is fetched again only if it has changed or is in `wrong`.
+        A day or part that was fetched already is fetched again only if it has changed or is in
+        `wrong`.
         """
         listed = {day for own in self._days.values() for day in own}
         was = {day for own in self._before.values() for day in own}
         stale = sorted(day for day in listed | was if day in wrong or self._changed(day))
         days = [day for day in stale if day in listed]
-        whole = _IDS if self._ids_only else WHOLE
-        self._wanted = len(self._sizes) + len(whole) + len(days)
+        whole = () if self._ids_only else tuple(WHOLE)
+        changed = [
+            number
+            for number in {*self._parts, *self._old_parts}
+            if self._parts.get(number) != self._old_parts.get(number) or file_of(number) in wrong
+        ]
+        self._wanted = len(self._sizes) + len(whole) + len(days) + len(changed)
         for table in whole:
             self._get(f"{table}.parquet")
         for gone in set(stale) - set(days):
             for path in self._target.rglob(f"{gone}.parquet"):
                 path.unlink()
         self._folder("item", days)
+        self._tombstones(changed)
         if not self._ids_only:
             folders = self._folders()
             self._wanted += len(folders) * len(days)
             for folder in folders:
                 self._folder(folder, days)
+
+    def _tombstones(self, changed: Iterable[int]) -> None:
+        self._get(f"{FOLDER}/{EMPTY}.parquet")
+        for number in sorted(changed):
+            if number in self._parts:
+                self._get(file_of(number))
+            else:
+                (self._target / file_of(number)).unlink(missing_ok=True)
 
     def _changed(self, day: str) -> bool:
         return any(
@@ -187,7 +205,22 @@ class _Mirror:
         self._progress(f"{self._target.name}: {done} of {max(done, self._wanted)} files, {size} MB")
         return True
 
-    def wrong_days(self) -> frozenset[str]:
+    def wrong(self) -> frozenset[str]:
+        """Return the days and the files of tombstones that are not as the manifest lists them. With
+        `ids_only`, days are not checked: that takes the catalogs."""
+        con = memory()
+        try:
+            with translated_errors(self._target):
+                tombstones = read_parquet(self._target / FOLDER, "*.parquet")
+                con.execute(f"CREATE VIEW tombstone AS FROM {tombstones}")
+                found = parts_of(con)
+        finally:
+            con.close()
+        numbers = {*found, *self._parts}
+        wrong = {file_of(one) for one in numbers if found.get(one) != self._parts.get(one)}
+        return frozenset(wrong) | (frozenset() if self._ids_only else self._wrong_days())
+
+    def _wrong_days(self) -> frozenset[str]:
         """Return the days whose files differ from the manifest, either in the digest of the reports
         or in the number of rows in the tables of event types."""
         con = memory()

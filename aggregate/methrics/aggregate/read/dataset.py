@@ -21,6 +21,7 @@ from methrics.aggregate.parquet.export import (
     read_manifest,
     table_of,
 )
+from methrics.aggregate.parquet.parts import FOLDER
 from methrics.aggregate.read import views
 from methrics.aggregate.read.dataframes import TablesAndViews
 from methrics.aggregate.read.totals import KnownTotal, create_known_totals, read_known_totals
@@ -168,6 +169,7 @@ class Dataset(TablesAndViews):
             file = self.path / f"{table}.parquet"
             self._table("main", table, f"FROM {read_parquet(file)}")
         self._folder("main", self.path / "item")
+        self._folder("main", self.path / FOLDER)
         for schema in sorted(self.path.glob("types/*")):
             for folder in sorted(schema.iterdir()):
                 self._folder(schema.name, folder)

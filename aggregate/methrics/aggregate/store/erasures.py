@@ -72,13 +72,14 @@ class Eraser:
         done = Erased(stored=len(new), known=len(erasures) - len(new))
         if not new:
             return done
-        days = [erasure.day for _, erasure in new]
         targets = self._match(
             [(erasure.report_id(item.key), erasure.catalog, erasure.day) for item, erasure in new],
-            "SELECT DISTINCT x.n FROM item x JOIN incoming b ON x.id = b.id "
-            f"AND x.catalog = b.catalog AND x.time::DATE = b.day WHERE x.kind = {_REPORT} "
-            f"AND x.time >= {moment(min(days) * DAY)} "
-            f"AND x.time < {moment((max(days) + 1) * DAY)}",
+            *(
+                "SELECT DISTINCT x.n FROM item x JOIN incoming b ON x.id = b.id "
+                f"AND x.catalog = b.catalog AND x.time::DATE = b.day WHERE x.kind = {_REPORT} "
+                f"AND x.time >= {moment(first * DAY)} AND x.time < {moment((last + 1) * DAY)}"
+                for first, last in runs(erasure.day for _, erasure in new)
+            ),
         )
         self._bury(new, received)
         done.days = self._delete([n for (n,) in targets], tables)
@@ -141,10 +142,12 @@ class Eraser:
             days[day] += count
         return days
 
-    def _match(self, wanted: Sequence[tuple[bytes, bytes, int]], sql: str) -> list[tuple[Any, ...]]:
-        """Look up many (id, catalog id, day since 1970-01-01) in one query; return its rows.
+    def _match(
+        self, wanted: Sequence[tuple[bytes, bytes, int]], *queries: str
+    ) -> list[tuple[Any, ...]]:
+        """Look up many (id, catalog id, day since 1970-01-01); return the rows of all `queries`.
 
-        `sql` reads them from a temporary table `incoming(i, id, catalog, day)`: `i` is the position
+        They read them from a temporary table `incoming(i, id, catalog, day)`: `i` is the position
         in `wanted`, and `catalog` the catalog's number in the file.
         """
         catalogs = [self._entries[catalog].n for _, catalog, _ in wanted]
@@ -155,6 +158,21 @@ class Eraser:
             "day": pa.array([one[2] for one in wanted], pa.date32()),
         }
         self._con.register("incoming", pa.table(columns))
-        found = self._con.execute(sql).fetchall()
+        found = [row for sql in queries for row in self._con.execute(sql).fetchall()]
         self._con.unregister("incoming")
         return found
+
+
+def runs(days: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the first and last day of each run of consecutive days in `days`.
+
+    Only these days of the table `item` are read. Otherwise two erasures, of the first day and of
+    the last, would make the store read all of it.
+    """
+    found: list[tuple[int, int]] = []
+    for day in sorted(set(days)):
+        if found and found[-1][1] == day - 1:
+            found[-1] = found[-1][0], day
+        else:
+            found.append((day, day))
+    return found

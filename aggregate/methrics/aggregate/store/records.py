@@ -36,6 +36,8 @@ class Records:
         self._ids: set[bytes] = set()
         self._sizes: Counter[bytes] = Counter()
         self._last = 0
+        self._first: dict[tuple[bytes, bytes], int] = {}
+        """(namespace key, catalog id) -> the earliest time from which a record lists it"""
         for n, raw in con.execute("SELECT n, raw FROM record ORDER BY n").fetchall():
             item = split(raw)
             self._note(item, decode_record(item.payload))
@@ -53,6 +55,11 @@ class Records:
     def newest(self, key: bytes) -> KnownRecord | None:
         """Return the newest record of a namespace key, or None."""
         return self._book.newest(key)
+
+    def first_listed(self, key: bytes, catalog_id: bytes) -> int | None:
+        """Return the earliest time (Unix seconds) from which a record of the catalog's own key has
+        ever listed it, or None."""
+        return self._first.get((key, catalog_id))
 
     def revoked_from(self, key: bytes, type_name: str) -> int:
         """Return the time (Unix seconds) from which reports of an event type are revoked."""
@@ -75,6 +82,9 @@ class Records:
         self._ids.add(item.id)
         self._sizes[item.key] += 1
         self._book.add(item, record)
+        for one in record.catalogs:
+            named = item.key, one.catalog
+            self._first[named] = min(one.listed, self._first.get(named, one.listed))
 
     def _write(self, new: Sequence[KnownRecord], received: int) -> None:
         for n, (item, record) in enumerate(new, self._last + 1):

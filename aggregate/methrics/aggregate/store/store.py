@@ -19,6 +19,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from methrics.aggregate.store.batch import Batch, Committed, sort
 from methrics.aggregate.store.dictionary_tables import describe
 from methrics.aggregate.store.duck import Connection, moment, open_writer, translated_errors
+from methrics.aggregate.store.erasable import erasable
 from methrics.aggregate.store.erasures import Eraser
 from methrics.aggregate.store.records import NEVER, Records
 from methrics.aggregate.store.refusals import count_refusals
@@ -172,8 +173,9 @@ class Store:
         self._add_records(parts.records, received, done)
         self._reports(parts.reports, received, done, full)
         self._announcements(parts.announcements, received, done)
-        self._erasures(parts.erasures, received, done, full)
         refused = dict(batch.refused)
+        timely = erasable(parts.erasures, self._shelf, self._records, batch.now, refused)
+        self._erasures(timely, received, done, full)
         if full:
             count, sample = refused.get(Reason.QUOTA, (0, full[0].raw))
             refused[Reason.QUOTA] = count + len(full), sample
