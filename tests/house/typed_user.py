@@ -26,6 +26,7 @@ from methrics.node.publisher import (
     start_thread,
 )
 from methrics.node.testing import (
+    Crowder,
     Figures,
     Flooder,
     Forger,
@@ -122,7 +123,7 @@ async def gossip(topic: str, data: bytes) -> int:
 
 def simulate(data: bytes) -> tuple[Figures, int]:
     simulation = Simulation(seed=7, nodes=30)
-    senders = (Flooder, Forger, Garbler, HashFlooder, Mutator, Oversizer, Replayer)
+    senders = (Crowder, Flooder, Forger, Garbler, HashFlooder, Mutator, Oversizer, Replayer)
     for kind in (*senders, Liar, Silent, Sybil, Withholder):
         simulation.dial_some(simulation.add(kind), 8)
     slow: Participant = simulation.add(Node)

@@ -35,6 +35,10 @@ SETTINGS = MeshSettings(
     history=8,
     seen_ttl=30.0,
     judging_max=6,
+    judging_per_peer=4,
+    judging_direct=3,
+    judging_waited=4,
+    judging_portion=0.5,
     forwarders_max=4,
     copies_max=2,
     judging_time=40.0,
@@ -202,10 +206,11 @@ class Machine(RuleBasedStateMachine):
     def deliver(self, peer: str, one: Message) -> None:
         judging = one.content in self.mesh._delivery.judging
         known = self.mesh._delivery.knows(one.content)
+        before = self.mesh.statistics().limited
         self.frame(peer, Rpc(messages=(one,)))
         judged = any(isinstance(output, Judge) for output in self.outputs)
         assert not (known and judged)
-        full = len(self.mesh._delivery.judging) >= SETTINGS.judging_max
+        full = self.mesh.statistics().limited > before
         if peer in self.connected and one.topic in self.joined and not judging and not known:
             ignored = not self.connected[peer] and (self.mesh.score(peer) < SETTINGS.graylist_below)
             fits = len(one.data) <= SETTINGS.message_max
@@ -236,7 +241,7 @@ class Machine(RuleBasedStateMachine):
         waiting = self.mesh.statistics().waiting
         found = self.both("again", on, self.now)
         assert self.mesh.statistics().waiting == waiting - found  # type: ignore[operator]
-        assert on not in self.mesh.waits() or len(self.judges) >= SETTINGS.judging_max
+        assert on not in self.mesh.waits() or not self.mesh._delivery.judging.room
 
     @rule(one=some_messages)
     def publish(self, one: Message) -> None:
@@ -357,7 +362,12 @@ class Machine(RuleBasedStateMachine):
         room, promises = mesh._delivery.room, mesh._promises
         assert room.size <= SETTINGS.waiting_bytes
         assert all(len(one.waiters) <= 3 for one in room._by_peer.values())
-        assert len(mesh._delivery.judging) <= SETTINGS.judging_max
+        judging = mesh._delivery.judging
+        assert judging._strangers.used <= SETTINGS.judging_max
+        assert judging._direct.used <= SETTINGS.judging_direct
+        assert judging._waited.used <= SETTINGS.judging_waited
+        for places in (judging._strangers, judging._direct, judging._waited):
+            assert places.used == sum(places._peers.values())
         assert len(promises) <= SETTINGS.promises_max
         assert state.retained() <= SETTINGS.retained_max
         for peer in state.peers.values():

@@ -138,6 +138,54 @@ def test_the_bytes_of_kept_messages_are_bounded_and_the_oldest_go_first() -> Non
     assert kept == [False, False, True, True, True]
 
 
+def test_attack_large_messages_of_one_peer_do_not_displace_those_of_others() -> None:
+    driver = Driver(MeshSettings(history_bytes=1000))
+    driver.crowd(2)
+    driver.mesh.publish(message("own", size=300), driver.now)
+    driver.deliver("in1", message("honest", size=300))
+    for at in range(20):
+        driver.deliver("in0", message(f"m{at}", size=300))
+        driver.beat()
+    assert driver.want("in0", message("honest", size=300).content)
+    assert driver.want("in0", message("own", size=300).content)
+    assert driver.mesh._gossip._recent.size == 900
+
+
+def test_own_messages_fill_half_of_what_is_kept_at_most_if_others_need_it() -> None:
+    driver = Driver(MeshSettings(history_bytes=1200))
+    driver.crowd(2)
+    for at in range(5):
+        driver.mesh.publish(message(f"own{at}", size=300), driver.now)
+    for at in range(5):
+        driver.deliver("in1", message(f"m{at}", size=300))
+    held = driver.mesh._gossip._recent._sources
+    assert {name: one.bytes for name, one in held.items()} == {"": 600, "in1": 600}
+
+
+def test_attack_valid_messages_of_some_peers_do_not_hide_the_ids_of_others() -> None:
+    driver = Driver(MeshSettings(ids_max=30))
+    names = driver.crowd(30)
+    driver.beat(4)
+    honest = []
+    for beat in range(3):
+        driver.mesh.publish(message(f"own{beat}"), driver.now)
+        driver.deliver("in0", message(f"honest{beat}"))
+        honest += [message(f"own{beat}").content, message(f"honest{beat}").content]
+        for at in range(100):
+            driver.deliver(f"in{1 + at % 3}", message(f"flood{beat}-{at}"))
+        driver.beat()
+    told: dict[str, set[bytes]] = {name: set() for name in names}
+    for _ in range(3):
+        for name in names:
+            told[name] |= driver.told(name)
+            assert len(driver.told(name)) <= 30
+        driver.beat()
+    outside = set(names) - driver.members()
+    assert outside
+    for name in outside:
+        assert set(honest[-2:]) <= told[name]
+
+
 def ids_of_size(count: int, size: int) -> list[bytes]:
     return [message(f"m{at}", size=size).content for at in range(count)]
 

@@ -124,19 +124,52 @@ def test_a_verdict_also_lowers_the_score_of_a_peer_that_has_disconnected() -> No
     assert driver.mesh.score("in0") == before - 1
 
 
-def test_a_crowd_of_one_network_leaves_the_mesh_but_is_still_told_ids() -> None:
+def test_the_newest_of_a_crowd_of_one_network_leave_the_mesh_but_are_still_told_ids() -> None:
     driver = Driver()
     names = driver.crowd(60, origin=b"crowd")
     driver.connect("other", origin=b"home")
     driver.connect("unknown")
-    for name in names:
-        assert 0 > driver.mesh.score(name) >= driver.settings.gossip_least
-    assert driver.mesh.score("other") == driver.mesh.score("unknown") == 0
-    driver.beat()
-    assert driver.members() == {"other", "unknown"}
     for name in names[16:]:
+        assert 0 > driver.mesh.score(name) >= driver.settings.gossip_least
+    for name in (*names[:16], "other", "unknown"):
+        assert driver.mesh.score(name) == 0
+    driver.beat()
+    assert driver.members() <= {*names[:16], "other", "unknown"}
+    for name in names[:44]:
         driver.mesh.disconnected(name, driver.now)
-    assert driver.mesh.score("in0") == 0
+    assert driver.mesh.score("in59") == 0
+
+
+def test_attack_neighbours_that_join_nothing_do_not_push_a_peer_out_of_the_mesh() -> None:
+    driver = Driver()
+    for at in range(30):
+        driver.connect(f"sybil{at}", topics=["other"], origin=b"host")
+    driver.connect("relay", origin=b"host")
+    driver.beat()
+    assert driver.mesh.score("relay") == 0
+    assert "relay" in driver.members()
+    driver.mesh.join("other", driver.now)
+    assert driver.mesh.score("relay") == 0
+    assert driver.mesh.score("sybil29") < 0
+    driver.mesh.leave("other", driver.now)
+    assert driver.mesh.score("sybil29") == 0
+
+
+def test_attack_neighbours_that_came_first_cost_a_peer_with_credit_or_a_chosen_one_nothing() -> (
+    None
+):
+    driver = Driver()
+    driver.crowd(30, origin=b"host")
+    driver.connect("relay", origin=b"host")
+    driver.connect("chosen", origin=b"host", outbound=True)
+    driver.connect("friend", origin=b"host", direct=True)
+    assert driver.mesh.score("chosen") == driver.mesh.score("friend") == 0
+    assert driver.mesh.score("relay") < 0
+    for at in range(int(SCORE.colocated_credit)):
+        driver.deliver("relay", message(f"m{at}"))
+    assert driver.mesh.score("relay") > 0
+    driver.beat(300)
+    assert driver.mesh.score("relay") < 0
 
 
 def test_colocation_grows_with_the_square_up_to_a_cap() -> None:

@@ -204,8 +204,29 @@ def test_attack_what_a_crowd_lets_wait_for_invented_catalogs_displaces_no_honest
     assert counts.waiting_dropped + counts.waiting + 8 == 608
 
 
+def test_attack_peers_that_leave_before_the_verdict_are_still_one_network() -> None:
+    driver = Driver(SETTINGS)
+    driver.connect("honest", origin=b"home")
+    for at in range(5):
+        driver.deliver("honest", message(f"m{at}"), Wait(b"catalog"))
+    for at in range(60):
+        driver.connect(f"sybil{at}", origin=b"crowd")
+        junk = [message(f"junk{at}-{number}") for number in range(8)]
+        for one in junk:
+            driver.deliver(f"sybil{at}", one, None)
+        driver.mesh.disconnected(f"sybil{at}", driver.now)
+        for one in junk:
+            driver.mesh.verdict(one.content, Wait(b"record"), driver.now)
+            driver.mesh.again(b"record", driver.now)
+            driver.mesh.verdict(one.content, Wait(b"never"), driver.now)
+    for at in range(5, 8):
+        driver.deliver("honest", message(f"m{at}"), Wait(b"catalog"))
+    assert driver.mesh._delivery.room.bytes_of(b"crowd") == 72_000
+    assert driver.mesh.again(b"catalog", driver.now) == 8
+
+
 def test_more_waiters_than_can_be_judged_at_once_are_judged_later() -> None:
-    driver = Driver(MeshSettings(judging_max=5))
+    driver = Driver(MeshSettings(judging_waited=5))
     driver.crowd(1)
     for at in range(12):
         driver.deliver("in0", message(f"m{at}"), Wait(b"x"))

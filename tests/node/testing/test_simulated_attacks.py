@@ -20,13 +20,16 @@ from simulated import (
 )
 
 from methrics.node.mesh.limits import MeshSettings
+from methrics.node.mesh.outcome import Outcome
 from methrics.node.testing import (
+    Crowder,
     Flooder,
     Forger,
     Garbler,
     HashFlooder,
     Liar,
     Mutator,
+    Node,
     Oversizer,
     Participant,
     Replayer,
@@ -95,6 +98,31 @@ def test_attack_forged_signatures_shadow_no_true_message() -> None:
     assert_distrusted(simulation, found)
     invented = {data for node in simulation.nodes for data in node.validate.accepted}
     assert len(invented) == 10
+
+
+class Tired(Judge):
+    """A judge that also knows what is too late to be kept."""
+
+    def __call__(self, data: bytes) -> Outcome:
+        return Decision.IGNORE if data.startswith(Crowder.mark) else super().__call__(data)
+
+
+def test_attack_a_crowd_keeps_all_judges_busy_with_what_is_ignored() -> None:
+    settings = MeshSettings(judging_max=128, judging_per_peer=8, judging_direct=32)
+    simulation = Simulation(1, settings=settings, judge_time=1.0)
+    for _ in range(8):
+        simulation.dial_some(simulation.add(Node, validate=Tired()), 3)
+    simulation.run(3)
+    found = attackers(simulation, Crowder, 24, peers=8, rate=1)
+    simulation.run(3)
+    publish(simulation, 10, rest=20)
+    assert simulation.figures().delivered == 1.0
+    for node in simulation.nodes:
+        counts = node.mesh.statistics()
+        assert counts.limited > counts.ignored > 1000
+        assert min(simulation.scores(node)) >= 0
+        assert simulation.kept(node).bytes < 3_000_000
+    assert all(one.sent_frames for one in found)
 
 
 def test_attack_replay_is_neither_accepted_nor_passed_on() -> None:

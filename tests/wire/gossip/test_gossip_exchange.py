@@ -54,6 +54,12 @@ async def test_peers_that_a_full_hub_refuses_find_each_other() -> None:
             await trio.sleep(2 * NARROW.heartbeat)  # the hub draws at each beat whom it will name
         await until(lambda: any(one.statistics().px_dials for one in others))
         await until(lambda: any(len(one.peers(TOPIC)) > 1 for one in others))
+        for one in others:
+            assert one.dialled_peers(TOPIC) <= {hub.peer_id}
+            outbound = [
+                peer.name for peer in one._gossip.mesh._state.peers.values() if peer.outbound
+            ]
+            assert outbound == [hub.peer_id], "who was named by others was not chosen by this node"
 
 
 async def test_swarm_that_does_not_listen_is_not_named_and_dials_nobody() -> None:

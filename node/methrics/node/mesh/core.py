@@ -51,7 +51,8 @@ class Mesh:
     ) -> None:
         """Note that frames can be sent to `peer` and arrive from it.
 
-        `outbound`: this node has dialled it. `direct`: this node's operator has named it: it gets
+        `outbound`: this node has dialled it, and not because another peer named it (`Dial`), so
+        that strangers cannot have chosen it. `direct`: this node's operator has named it: it gets
         every message, and is neither grafted, pruned nor ignored. `origin`: an opaque token of its
         network, b"" if there is none or it tells nothing, such as on loopback. The answer to a
         peer that connects is a frame with the joined topics.
@@ -61,6 +62,7 @@ class Mesh:
         if known is not None:
             known.outbound = outbound
             self._set_direct(known, direct)
+            state.mark(known)
             return
         added = Peer(peer, outbound, direct, origin, Standing())
         state.add_peer(added, now)
@@ -136,6 +138,8 @@ class Mesh:
         joined = self._state.topic(topic)
         if not joined.joined:
             joined.joined = True
+            for peer in joined.peers:
+                self._state.crowd(self._state.peers[peer])
             self._announce(Subscription(topic, True))
 
     def leave(self, topic: str, now: float) -> None:
@@ -144,6 +148,8 @@ class Mesh:
         if left is not None and left.joined:
             self._meshes.leave(left, now)
             left.joined = False
+            for peer in left.peers:
+                self._state.crowd(self._state.peers[peer])
             left.beats.clear()
             left.beats.append([])
             left.accepted, left.checked = 0.0, None
@@ -240,6 +246,7 @@ class Mesh:
         ):
             peer.topics[name] = None
             self._state.topic(name).add(peer)
+            self._state.crowd(peer)
 
     def _unsubscribe(self, peer: Peer, name: str) -> None:
         if name not in peer.topics:
@@ -248,6 +255,7 @@ class Mesh:
         self._meshes.unlink(topic, peer)
         topic.remove(peer)
         del peer.topics[name]
+        self._state.crowd(peer)
         if not (topic.joined or topic.peers or topic.backoff):
             del self._state.topics[name]
 

@@ -7,8 +7,9 @@ first copy was forged, the next one with another signature is judged.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from methrics.node.mesh.judging import Judging, Judgings
 from methrics.node.mesh.outcome import Outcome, Unseen, Wait
 from methrics.node.mesh.outputs import Judge
 from methrics.node.mesh.peers import Peer, Topic
@@ -21,20 +22,6 @@ from methrics.node.mesh.waiting import Account, Waiter, WaitingRoom
 from methrics.schema.wire.verdict import Decision
 
 
-@dataclass(slots=True, eq=False)
-class _Judging:
-    """A content that is being judged. `since`: when it first arrived."""
-
-    message: Message
-    forwarder: str
-    since: float
-    started: float
-    forwarders: dict[str, None]
-    copies: list[tuple[str, Message]] = field(default_factory=list)
-    offers: dict[str, None] = field(default_factory=dict)
-    others: list[Account] = field(default_factory=list)
-
-
 def _same_copy(one: Message, other: Message) -> bool:
     """Whether two messages with the same content are the same message."""
     return one is other or (
@@ -43,6 +30,10 @@ def _same_copy(one: Message, other: Message) -> bool:
         and one.sender == other.sender
         and one.key == other.key
     )
+
+
+def _account(peer: Peer) -> Account:
+    return Account(peer.name, peer.origin, peer.direct)
 
 
 class Delivery:
@@ -55,7 +46,7 @@ class Delivery:
         self._promises = promises
         self.seen = Seen(settings.seen_ttl, settings.seen_max)
         self.room = WaitingRoom(settings)
-        self.judging: dict[bytes, _Judging] = {}
+        self.judging = Judgings(settings)
         self._unfinished: dict[bytes, None] = {}
 
     def knows(self, content: bytes) -> bool:
@@ -81,25 +72,27 @@ class Delivery:
         if self._is_duplicate(peer, topic, content, message, now):
             counts.duplicates += 1
             return
-        if len(self.judging) >= settings.judging_max:
-            counts.limited += 1
+        account = _account(peer)
+        offers, attempts = self._promises.arrived(content)
+        if not self.judging.fits(account):
+            self._limit(peer, account, content, offers, attempts, now)
             return
-        offers = self._promises.arrived(content)
-        self.judging[content] = _Judging(
-            message, peer.name, now, now, {peer.name: None}, offers=offers
+        entry = Judging(
+            message, account, now, now, {peer.name: None}, offers=offers, attempts=attempts
         )
+        self.judging.add(content, entry)
         state.outputs.append(Judge(content, message, peer.name))
 
     def verdict(self, content: bytes, outcome: Outcome, now: float) -> None:
         """Settle a content that is being judged."""
-        entry = self.judging.pop(content, None)
+        entry = self.judging.pop(content)
         if entry is None:
             return
         state = self._state
         if isinstance(outcome, Wait):
             self._wait(content, entry, outcome.on)
         elif isinstance(outcome, Unseen):
-            state.counts.unseen += 1
+            self._give_up(content, entry, now)
         elif outcome is Decision.ACCEPT:
             state.counts.accepted += 1
             self.seen.add(content, outcome, now)
@@ -124,28 +117,28 @@ class Delivery:
         if entry.copies:
             state.counts.duplicates -= 1
             entry.forwarders.pop(peer, None)
-            entry.forwarder, entry.message = entry.copies.pop(0)
-            state.outputs.append(Judge(content, entry.message, entry.forwarder))
+            entry.account, entry.message = entry.copies.pop(0)
+            state.outputs.append(Judge(content, entry.message, entry.account.peer))
             return
-        del self.judging[content]
-        asked = self._promises.retry(content, entry.offers, now)
+        self.judging.pop(content)
+        asked = self._promises.retry(content, entry.offers, entry.attempts, now)
         if asked is not None:
             state.counts.asked += 1
             state.send(asked.name, Rpc(iwant=(IWant((content,)),)))
 
     def again(self, on: bytes, now: float) -> int:
         """Judge what waits for `on`."""
-        room = self._state.settings.judging_max - len(self.judging)
-        waiters = self.room.take(on, max(0, room))
+        waiters = self.room.take(on, self.judging.room)
         for waiter in waiters:
-            self.judging[waiter.content] = _Judging(
+            entry = Judging(
                 waiter.message,
-                waiter.account.peer,
+                waiter.account,
                 waiter.since,
                 now,
                 waiter.forwarders,
                 others=waiter.others,
             )
+            self.judging.add_waited(waiter.content, entry)
             self._state.outputs.append(Judge(waiter.content, waiter.message, waiter.account.peer))
         if self.room.holds(on):
             self._unfinished[on] = None
@@ -158,12 +151,12 @@ class Delivery:
         state = self._state
         content = message.content
         state.counts.published += 1
-        if self.judging.pop(content, None) or self.room.pop(content):
+        if self.judging.pop(content) or self.room.pop(content):
             state.counts.duplicates += 1
         self._promises.arrived(content)
         self.seen.add(content, Decision.ACCEPT, now)
         topic = state.topic(message.topic)
-        kept = self._keep(topic, content, message, now)
+        kept = self._keep(topic, content, message, "", now)
         least = state.settings.publish_least
         sent = [name for name in topic.peers if state.peers[name].trusted(least)]
         for name in sent:
@@ -176,11 +169,10 @@ class Delivery:
         state = self._state
         self.seen.expire(now)
         state.counts.waiting_dropped += self.room.expire(now)
-        limit = now - state.settings.judging_time
-        old = [content for content, entry in self.judging.items() if entry.started <= limit]
-        for content in old:
-            del self.judging[content]
-            state.counts.unseen += 1
+        for content in self.judging.started_before(now - state.settings.judging_time):
+            entry = self.judging.pop(content)
+            if entry is not None:
+                self._give_up(content, entry, now)
         for on in list(self._unfinished):
             self.again(on, now)
 
@@ -197,14 +189,14 @@ class Delivery:
         settings = self._state.settings
         entry = self.judging.get(content)
         if entry is None:
-            return self.room.note(content, Account(peer.name, peer.origin, peer.direct))
+            return self.room.note(content, _account(peer))
         if peer.name not in entry.forwarders and len(entry.forwarders) < settings.forwarders_max:
             entry.forwarders[peer.name] = None
-            entry.others.append(Account(peer.name, peer.origin, peer.direct))
+            entry.others.append(_account(peer))
         if not _same_copy(message, entry.message):
             if len(entry.copies) < settings.copies_max:
                 message = replace(message, data=entry.message.data)  # the same bytes: kept once
-                entry.copies.append((peer.name, message))
+                entry.copies.append((_account(peer), message))
             elif len(entry.offers) < settings.offers_max:
                 entry.offers[peer.name] = None
         return True
@@ -216,24 +208,46 @@ class Delivery:
         if link is not None and kept is not None and now - kept.arrived <= near:
             link.delivered += 1
 
-    def _wait(self, content: bytes, entry: _Judging, on: bytes) -> None:
-        peer = self._state.peers.get(entry.forwarder)
-        account = Account(entry.forwarder, b"")
-        if peer is not None:
-            account = Account(peer.name, peer.origin, peer.direct)
+    def _wait(self, content: bytes, entry: Judging, on: bytes) -> None:
         waiter = Waiter(
-            content, entry.message, on, entry.since, account, entry.forwarders, entry.others
+            content, entry.message, on, entry.since, entry.account, entry.forwarders, entry.others
         )
         self._state.counts.waiting_dropped += self.room.put(waiter)
 
-    def _accept(self, content: bytes, entry: _Judging, now: float) -> None:
+    def _limit(
+        self,
+        peer: Peer,
+        account: Account,
+        content: bytes,
+        offers: dict[str, None],
+        attempts: int,
+        now: float,
+    ) -> None:
+        """Drop a message for which there is no place, and ask for it again later."""
+        self._state.counts.limited += 1
+        if self.judging.crowded_out(account):
+            peer.excused = True
+        self._promises.remember(offers, peer)
+        self._promises.defer(content, offers, attempts, now)
+
+    def _give_up(self, content: bytes, entry: Judging, now: float) -> None:
+        """Forget a message without a verdict, and ask for it again later."""
+        self._state.counts.unseen += 1
+        offers = entry.offers
+        for name in entry.forwarders:
+            peer = self._state.peers.get(name)
+            if peer is not None:
+                self._promises.remember(offers, peer)
+        self._promises.defer(content, offers, entry.attempts, now)
+
+    def _accept(self, content: bytes, entry: Judging, now: float) -> None:
         state = self._state
-        state.credit(entry.forwarder)
+        state.credit(entry.account.peer)
         topic = state.topics.get(entry.message.topic)
         if topic is None:
             return
         topic.accepted += 1
-        kept = self._keep(topic, content, entry.message, now)
+        kept = self._keep(topic, content, entry.message, entry.account.peer, now)
         forwarders = entry.forwarders
         for name in forwarders:
             link = topic.mesh.get(name)
@@ -247,8 +261,10 @@ class Delivery:
             if name not in forwarders:
                 send(name, rpc)
 
-    def _keep(self, topic: Topic, content: bytes, message: Message, now: float) -> Kept:
+    def _keep(
+        self, topic: Topic, content: bytes, message: Message, source: str, now: float
+    ) -> Kept:
         # A content that is published again may be kept, and no longer be told.
         if topic.joined and (content not in self._recent or not topic.tells(content)):
             topic.beats[0].append(content)
-        return self._recent.put(content, message, now)
+        return self._recent.put(content, message, source, now)

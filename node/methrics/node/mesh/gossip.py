@@ -81,7 +81,10 @@ class Gossip:
     def ask_others(self, now: float) -> None:
         """Ask others for what did not come in time, and punish those who had offered it."""
         state = self._state
-        broken, culprits, questions = self._promises.overdue(now)
+        judging = self._delivery.judging
+        broken, culprits, questions = self._promises.overdue(
+            now, lambda peer: peer.excused or judging.holds(peer.name)
+        )
         state.counts.promises_broken += broken
         for peer in culprits.values():
             state.penalize(peer)
@@ -98,6 +101,7 @@ class Gossip:
             topic.fresh.clear()
         for peer in state.peers.values():
             peer.told = peer.wanted = 0
+            peer.excused = False
             if peer.owed:
                 self._tell_owed(peer)
             if peer.greet:
@@ -142,14 +146,9 @@ class Gossip:
 
     def _ihave(self, topic: Topic, beats: int) -> IHave | None:
         """Return the ids of the last `beats` beats, newest first, or None if there are none."""
-        recent, most = self._recent, self._state.settings.ids_max
-        ids = [
-            content
-            for beat in islice(topic.beats, beats)
-            for content in reversed(beat)
-            if content in recent
-        ]
-        return IHave(topic.name, tuple(ids[:most])) if ids else None
+        newest = (content for beat in islice(topic.beats, beats) for content in reversed(beat))
+        ids = self._recent.shared(newest, self._state.settings.ids_max)
+        return IHave(topic.name, tuple(ids)) if ids else None
 
     def _owe(self, peer: Peer, content: bytes) -> None:
         if content in self._recent and len(peer.owed) < self._state.settings.ids_max:

@@ -53,9 +53,12 @@ class ScoreSettings:
     colocated_max: int = 16
     colocated_weight: float = 0.25
     colocated_most: float = 15.0
+    colocated_credit: float = 4.0
     """P6: peers of one network (a /24 or /48) that cost nothing, points for the square of the
-    number of further ones, and the most. A crowd leaves the mesh, but is still told ids: it may be
-    an office behind one address."""
+    number of further ones, and the most. Only peers that have joined a topic of this node count,
+    and the further ones lose points: not the first to join, nor a peer that this node has dialled,
+    nor one with so much P2, the new messages that it sent lately. A crowd leaves the
+    mesh, but is still told ids: it may be an office behind one address."""
 
     penalty_free: float = 2.0
     penalty_weight: float = 4.0
@@ -115,10 +118,11 @@ class MeshSettings:
     """Beats for which a message is kept for peers that ask for it. Longer than `window`, because a
     peer may first ask others, in vain, and a slow peer is told late."""
     history_bytes: int = 33_554_432
-    """Most bytes of these messages; the oldest are forgotten first."""
+    """Most bytes of these messages. The oldest of the peer that sent most are forgotten first."""
     ids_max: int = 1024
     """Most ids that are read from one peer, or told to it, per beat and kind: twice the messages
-    per window at the largest load for which the network is designed."""
+    per window at the largest load for which the network is designed. If there are more, the peers
+    that sent the messages get equal shares of them."""
     resend_max: int = 3
     resent_peers_max: int = 1024
     """Most times that one message is sent to one peer that asks for it (gossipsub default), and
@@ -146,9 +150,21 @@ class MeshSettings:
     """Most judged contents that are remembered: enough for 120 s at over 500 messages a second.
     Ignored and rejected ones are counted apart, so that they displace no accepted one."""
     judging_max: int = 1024
+    judging_per_peer: int = 16
+    judging_portion: float = 1 / 8
+    """Most contents of strangers that are being judged at once: in all, of one peer while all
+    places are free (twice the judges that a shell runs for it), and the part of one network."""
+    judging_direct: int = 256
+    judging_waited: int = 512
+    """The same for all direct peers, and for messages that waited: places of their own."""
     judging_time: float = 300.0
-    """Most contents that are being judged at once, and seconds after which one is given up. Shells
-    run fewer judges than this, and for less long."""
+    """Seconds after which a content that is being judged is given up. Shells judge for less
+    long."""
+    retries_max: int = 3
+    retry_time: float = 2.0
+    """How often a content that could not be judged, because too many were being judged or its judge
+    failed, is asked for again (as often as peers send a message again), and seconds before the
+    first time; each time twice as many."""
     forwarders_max: int = 64
     copies_max: int = 4
     """Most peers that are remembered per content being judged because they sent it, and most copies

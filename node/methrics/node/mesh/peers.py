@@ -23,12 +23,15 @@ class Peer:
     shortfall: float = 0.0
     """P3, the sum over its meshes."""
     colocation: float = 0.0
+    """P6, which does not count for some peers."""
     app: float = 0.0
     topics: dict[str, None] = field(default_factory=dict)
     """The topics that it has joined."""
     info: PeerInfo | None = None
     promised: dict[bytes, None] = field(default_factory=dict)
     """Contents that it was asked for."""
+    excused: bool = False
+    """Others left no place for a message that it sent in this beat."""
     owed: dict[bytes, None] = field(default_factory=dict)
     """Contents whose frame was dropped; it is told their ids at the next beat."""
     greet: bool = False

@@ -2,13 +2,15 @@
 
 One peer is asked for a content, and the others that offer it are remembered. If it has not come in
 time, the promise is broken, and twice as many of the others are asked: those that this node chose
-itself first, then those with the best score.
+itself first, then those with the best score. What came and could not be judged is asked for again
+after a while, a few times. Until then, it takes the place of a promise of a peer that has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from methrics.node.mesh.limits import MeshSettings
 from methrics.node.mesh.peers import Peer
@@ -20,6 +22,18 @@ class _Promise:
     asked: tuple[str, ...]
     rounds: int
     offers: dict[str, None]
+    attempts: int = 0
+    holder: str = ""
+    """The peer whose place it takes while nobody is asked."""
+
+
+class Arrived(NamedTuple):
+    """What was known of a content that has come."""
+
+    offers: dict[str, None]
+    """The peers that offered it and were not asked."""
+    attempts: int
+    """How often it had been asked for again after it could not be judged."""
 
 
 class Promises:
@@ -44,26 +58,44 @@ class Promises:
         """
         promise = self._open.get(content)
         if promise is not None:
-            self._remember(promise.offers, peer)
+            self.remember(promise.offers, peer)
             return False
         if len(self._open) >= self._settings.promises_max or not self._may_ask(peer):
             return False
         self._ask(content, (peer,), 0, {}, now)
         return True
 
-    def arrived(self, content: bytes) -> dict[str, None]:
-        """Note that a content has come; return the peers that offered it and were not asked."""
+    def arrived(self, content: bytes) -> Arrived:
+        """Note that a content has come; return what was known of it."""
         promise = self._open.pop(content, None)
         if promise is None:
-            return {}
+            return Arrived({}, 0)
         self._release(content, promise)
-        return promise.offers
+        return Arrived(promise.offers, promise.attempts)
 
-    def retry(self, content: bytes, offers: dict[str, None], now: float) -> Peer | None:
+    def defer(self, content: bytes, offers: dict[str, None], attempts: int, now: float) -> None:
+        """Ask one of `offers` later for a content that came and could not be judged, unless that
+        was tried too often."""
+        settings = self._settings
+        if (
+            attempts >= settings.retries_max
+            or content in self._open
+            or len(self._open) >= settings.promises_max
+        ):
+            return
+        holder = next((peer for peer in self._best(offers) if self._may_ask(peer, 2)), None)
+        if holder is not None:
+            holder.promised[content] = None
+            due = now + settings.retry_time * (1 << attempts)
+            self._open[content] = _Promise(due, (), 0, offers, attempts + 1, holder.name)
+
+    def retry(
+        self, content: bytes, offers: dict[str, None], attempts: int, now: float
+    ) -> Peer | None:
         """Ask one of `offers` for a content that came, but forged; return that peer, if any."""
         if not offers or content in self._open or len(self._open) >= self._settings.promises_max:
             return None
-        chosen = self._ask_best(content, offers, 0, now)
+        chosen = self._ask_best(content, offers, 0, now, attempts)
         return chosen[0] if chosen else None
 
     def cancel(self, contents: Iterable[bytes], name: str) -> None:
@@ -71,14 +103,20 @@ class Promises:
         breaks no promise. The next `overdue` asks others."""
         for content in contents:
             promise = self._open.get(content)
-            if promise is not None and name in promise.asked:
-                promise.asked = tuple(one for one in promise.asked if one != name)
-                self._forget(name, content)
-                if not promise.asked:
-                    promise.due = 0.0
+            if promise is None or (name not in promise.asked and name != promise.holder):
+                continue
+            promise.asked = tuple(one for one in promise.asked if one != name)
+            promise.holder = ""
+            self._forget(name, content)
+            if not promise.asked:
+                promise.due = 0.0
 
-    def overdue(self, now: float) -> tuple[int, dict[str, Peer], dict[str, list[bytes]]]:
-        """Ask others for what has not come in time.
+    def overdue(
+        self, now: float, excused: Callable[[Peer], bool]
+    ) -> tuple[int, dict[str, Peer], dict[str, list[bytes]]]:
+        """Ask others for what has not come in time. The promises of a peer that is `excused` are
+        not broken: this node may not have read its answer yet. Neither are those of what had come
+        before and could not be judged.
 
         Returns the number of broken promises, the peers that broke them, and the contents to ask of
         each peer now.
@@ -90,28 +128,38 @@ class Promises:
         for content in late:
             promise = self._open.pop(content)
             self._release(content, promise)
-            count += len(promise.asked)
             for name in promise.asked:
-                if name in self._peers:
-                    broken[name] = self._peers[name]
+                late_one = self._peers.get(name)
+                if late_one is not None and not (promise.attempts or excused(late_one)):
+                    count += 1
+                    broken[name] = late_one
             rounds = promise.rounds + bool(promise.asked)
-            for peer in self._ask_best(content, promise.offers, rounds, now):
+            for peer in self._ask_best(content, promise.offers, rounds, now, promise.attempts):
                 questions.setdefault(peer.name, []).append(content)
         return count, broken, questions
 
     def _ask_best(
-        self, content: bytes, offers: dict[str, None], rounds: int, now: float
+        self,
+        content: bytes,
+        offers: dict[str, None],
+        rounds: int,
+        now: float,
+        attempts: int = 0,
     ) -> list[Peer]:
         """Ask the best of `offers`, and remove them from there; return them."""
-        found = [self._peers[name] for name in offers if name in self._peers]
-        found = [peer for peer in found if self._may_ask(peer)]
-        found.sort(key=lambda peer: (peer.direct, peer.outbound, peer.score), reverse=True)
-        chosen = found[: min(1 << rounds, self._settings.asked_max)]
+        chosen = self._best(offers)[: min(1 << rounds, self._settings.asked_max)]
         for peer in chosen:
             del offers[peer.name]
         if chosen:
-            self._ask(content, chosen, rounds, offers, now)
+            self._ask(content, chosen, rounds, offers, now, attempts)
         return chosen
+
+    def _best(self, offers: dict[str, None]) -> list[Peer]:
+        """Return the peers among `offers` that may be asked, the best first."""
+        found = [self._peers[name] for name in offers if name in self._peers]
+        found = [peer for peer in found if self._may_ask(peer)]
+        found.sort(key=lambda peer: (peer.direct, peer.outbound, peer.score), reverse=True)
+        return found
 
     def _ask(
         self,
@@ -120,14 +168,16 @@ class Promises:
         rounds: int,
         offers: dict[str, None],
         now: float,
+        attempts: int = 0,
     ) -> None:
         names = tuple(peer.name for peer in chosen)
         for peer in chosen:
             peer.promised[content] = None
-        self._open[content] = _Promise(now + self._settings.promise_time, names, rounds, offers)
+        due = now + self._settings.promise_time
+        self._open[content] = _Promise(due, names, rounds, offers, attempts)
 
     def _release(self, content: bytes, promise: _Promise) -> None:
-        for name in promise.asked:
+        for name in (*promise.asked, promise.holder):
             self._forget(name, content)
 
     def _forget(self, name: str, content: bytes) -> None:
@@ -135,13 +185,16 @@ class Promises:
         if peer is not None:
             peer.promised.pop(content, None)
 
-    def _may_ask(self, peer: Peer) -> bool:
+    def _may_ask(self, peer: Peer, part: int = 1) -> bool:
+        """Whether a peer has places left for promises, in the first half of them if `part` is 2."""
         settings = self._settings
         known = peer.direct or peer.outbound or peer.score > 0
         most = settings.promises_per_peer if known else settings.promises_unknown
-        return len(peer.promised) < most and peer.trusted(settings.gossip_least)
+        return part * len(peer.promised) < most and peer.trusted(settings.gossip_least)
 
-    def _remember(self, offers: dict[str, None], peer: Peer) -> None:
+    def remember(self, offers: dict[str, None], peer: Peer) -> None:
+        """Add a peer to those that offered a content. If they are too many, a peer that this node
+        chose itself displaces another one."""
         if len(offers) >= self._settings.offers_max:
             if not (peer.direct or peer.outbound):
                 return

@@ -60,7 +60,7 @@ def shortfall(delivered: float, recent: float, settings: ScoreSettings) -> float
 
 
 def colocation(peers: int, settings: ScoreSettings) -> float:
-    """Return P6, the points that each of `peers` peers of one network loses."""
+    """Return P6, the points that the newest of `peers` peers of one network lose."""
     surplus = peers - settings.colocated_max
     if surplus <= 0:
         return 0.0

@@ -96,9 +96,6 @@ class State:
                 standing.decay(self.settings.score, beats)
                 peer.standing = standing
         self.peers[peer.name] = peer
-        if peer.origin:
-            self._origins.setdefault(peer.origin, {})[peer.name] = peer
-            self._colocate(peer.origin)
         self.mark(peer)
 
     def remove_peer(self, peer: Peer, now: float) -> None:
@@ -106,12 +103,7 @@ class State:
         del self.peers[peer.name]
         self._marked.pop(peer.name, None)
         self._controls.pop(peer.name, None)
-        if peer.origin:
-            del self._origins[peer.origin][peer.name]
-            if not self._origins[peer.origin]:
-                del self._origins[peer.origin]
-            else:
-                self._colocate(peer.origin)
+        self._uncrowd(peer)
         if peer.standing.decay(self.settings.score, 0):
             self._retained[peer.name] = (peer.standing, now)
             if len(self._retained) > self.settings.retained_max:
@@ -120,8 +112,13 @@ class State:
     def mark(self, peer: Peer) -> None:
         """Compute the score of a peer whose counters have changed."""
         self._marked[peer.name] = peer
-        points = peer.standing.points(self.settings.score, peer.shortfall)
-        peer.score = points - peer.colocation + peer.app
+        score = self.settings.score
+        points = peer.standing.points(score, peer.shortfall) + peer.app
+        if peer.colocation and not (
+            peer.outbound or peer.direct or peer.standing.first >= score.colocated_credit
+        ):
+            points -= peer.colocation
+        peer.score = points
 
     def credit(self, name: str) -> None:
         """Note that a peer was the first to send an accepted message (P2)."""
@@ -190,10 +187,36 @@ class State:
         retained = self._retained.get(name)
         return None if retained is None else retained[0]
 
-    def _colocate(self, origin: bytes) -> None:
-        peers = self._origins[origin]
-        points = colocation(len(peers), self.settings.score)
-        for peer in peers.values():
-            if peer.colocation != points:
-                peer.colocation = points
+    def crowd(self, peer: Peer) -> None:
+        """Count a peer among those of its network if it has joined a topic of this node, and only
+        then (P6)."""
+        topics = self.topics
+        if not peer.origin:
+            return
+        if not any(topics[name].joined for name in peer.topics):
+            self._uncrowd(peer)
+        elif peer.name not in (crowd := self._origins.setdefault(peer.origin, {})):
+            crowd[peer.name] = peer
+            self._colocate(crowd)
+
+    def _uncrowd(self, peer: Peer) -> None:
+        crowd = self._origins.get(peer.origin)
+        if crowd is None or crowd.pop(peer.name, None) is None:
+            return
+        peer.colocation = 0.0
+        if peer.name in self.peers:
+            self.mark(peer)
+        if crowd:
+            self._colocate(crowd)
+        else:
+            del self._origins[peer.origin]
+
+    def _colocate(self, crowd: dict[str, Peer]) -> None:
+        """Let the peers of one network lose points, but not the first ones."""
+        score = self.settings.score
+        points = colocation(len(crowd), score)
+        for at, peer in enumerate(crowd.values()):
+            its_points = points if at >= score.colocated_max else 0.0
+            if peer.colocation != its_points:
+                peer.colocation = its_points
                 self.mark(peer)

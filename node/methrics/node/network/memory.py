@@ -120,10 +120,10 @@ class MemoryNetwork:
         """Whether no partition separates the two peers."""
         return self._side.get(one, 0) == self._side.get(two, 0)
 
-    def _link(self, one: MemorySwarm, two: MemorySwarm) -> None:
+    def _link(self, one: MemorySwarm, two: MemorySwarm, *, chosen: bool) -> None:
         one._links[two.peer_id] = two
         two._links[one.peer_id] = one
-        one._linked(two, outbound=True)
+        one._linked(two, outbound=chosen)
         two._linked(one, outbound=False)
         one._act()
         two._act()
@@ -194,7 +194,7 @@ class MemorySwarm(Swarm):
         self._dialled: set[PeerId] = set()
         self._validators: dict[str, Validator] = {}
         self._handlers: dict[str, tuple[Handler, int]] = {}
-        self._mesh = Mesh(MeshSettings())
+        self._mesh = Mesh(MeshSettings(judging_per_peer=1_000_000))  # no reader waits for verdicts
         self._counts: dict[str, int] = {}
         self._published = 0
         self._changed = trio.Event()
@@ -351,7 +351,7 @@ class MemorySwarm(Swarm):
                     self._nursery.start_soon(self._judge, output)
                 case Dial(_, record):
                     with contextlib.suppress(UnreachableError):
-                        self._connect(_peer_of(record.decode()))
+                        self._connect(_peer_of(record.decode()), chosen=False)
                 case Drop(peer, _):
                     self._network._unlink(self, peer)
 
@@ -362,14 +362,14 @@ class MemorySwarm(Swarm):
             self._mesh.heartbeat(trio.current_time(), rng)
             self._carry_out()
 
-    def _connect(self, target: PeerId) -> PeerId:
+    def _connect(self, target: PeerId, *, chosen: bool = True) -> PeerId:
         other = self._network._swarms.get(target)
         reachable = other is not None and other._listen and other is not self
         if other is None or not reachable or not self._network.connectable(self.peer_id, target):
             self._count("dials_failed")
             raise UnreachableError("dial-failed", "the peer does not answer at that address")
         if target not in self._links:
-            self._network._link(self, other)
+            self._network._link(self, other, chosen=chosen)
         return target
 
     async def _keep(self, target: PeerId) -> None:

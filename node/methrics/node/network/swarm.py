@@ -202,8 +202,8 @@ class Swarm(Protocol):
         ...
 
     def dialled_peers(self, topic: str) -> frozenset[PeerId]:
-        """Return those of `peers` that this side has dialled: strangers who dial cannot be among
-        them."""
+        """Return those of `peers` that this side has dialled, and not because another peer named
+        them: strangers cannot put themselves among them."""
         ...
 
     async def wait_for_peers(self, topic: str, n: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.node.testing.attackers import (
+    Crowder,
     Flooder,
     Forger,
     Garbler,
@@ -26,6 +27,7 @@ from methrics.node.testing.simulation import Figures, Simulation
 from methrics.node.testing.sizes import Kept
 
 __all__ = [
+    "Crowder",
     "Figures",
     "Flooder",
     "Forger",

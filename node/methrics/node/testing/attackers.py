@@ -86,6 +86,19 @@ class Flooder(Sender):
         return Rpc(messages=(self.world.ledger.sign(self.name, self.world.topic, data),))
 
 
+class Crowder(Sender):
+    """Sends frames full of new messages that honest nodes have to judge and then ignore: their data
+    begins with `mark`."""
+
+    mark = b"late"
+    per_frame = 16
+
+    def made(self) -> Rpc:
+        sign, topic = self.world.ledger.sign, self.world.topic
+        data = (self.mark + self.rng.randbytes(100) for _ in range(self.per_frame))
+        return Rpc(messages=tuple(sign(self.name, topic, one) for one in data))
+
+
 class Oversizer(Flooder):
     """Publishes messages that are longer than a message may be."""
 

@@ -136,6 +136,7 @@ class Node(Participant):
         self.keeps: dict[str, int] = {}
         """The direct peers that this node dials again when they are lost, and how often in a row
         that has failed."""
+        self._named: set[str] = set()
 
     def start(self) -> None:
         super().start()
@@ -166,6 +167,7 @@ class Node(Participant):
     def linked(self, peer: str, outbound: bool) -> None:
         mesh, other = self.mesh, self.world.network.ends[peer]
         direct = peer in self.keeps
+        outbound = outbound and peer not in self._named
         mesh.connected(peer, self.now, outbound=outbound, direct=direct, origin=other.origin)
         mesh.note_record(peer, peer.encode(), peer.encode())
         self.flush()
@@ -210,7 +212,7 @@ class Node(Participant):
             elif type(output) is Judge:
                 self.world.network.events.after(self.world.judge_time, self._judge, output)
             elif type(output) is Dial:
-                self.world.network.connect(self.name, output.record.decode())
+                self._dial_named(output.record.decode())
             elif type(output) is Drop:
                 self.world.network.disconnect(self.name, output.peer)
 
@@ -231,6 +233,11 @@ class Node(Participant):
         else:
             self.mesh.forged(output.forwarder, output.content, now)
         self.flush()
+
+    def _dial_named(self, peer: str) -> None:
+        self._named.add(peer)
+        self.world.network.connect(self.name, peer)
+        self._named.discard(peer)
 
     def _dial(self, peer: str) -> None:
         if not self.started or peer in self.links:

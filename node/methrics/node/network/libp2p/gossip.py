@@ -153,8 +153,12 @@ class Gossip:
         )
 
     def dialled_peers(self) -> frozenset[PeerId]:
-        """Return the connected peers that this node has dialled."""
-        return frozenset(text for text, peer in self._peers.items() if peer.muxer.is_initiator)
+        """Return the connected peers that this node has dialled, because `dial` or `keep` named
+        them."""
+        return frozenset(text for text, peer in self._peers.items() if self._chosen(peer))
+
+    def _chosen(self, peer: Peer) -> bool:
+        return peer.muxer.is_initiator and peer.peer_id in self._network.listed
 
     async def wait_for_room(self, topic: str) -> None:
         """Return once `room_peers` of the topic's peers have room, or all of them if they are
@@ -232,7 +236,7 @@ class Gossip:
         self.mesh.connected(
             peer.text,
             trio.current_time(),
-            outbound=peer.muxer.is_initiator,
+            outbound=self._chosen(peer),
             direct=peer.text in self.direct,
             origin=peer.muxer.origin,
         )
