@@ -159,7 +159,7 @@ def test_own_messages_fill_half_of_what_is_kept_at_most_if_others_need_it() -> N
     for at in range(5):
         driver.deliver("in1", message(f"m{at}", size=300))
     held = driver.mesh._gossip._recent._sources
-    assert {name: one.bytes for name, one in held.items()} == {"": 600, "in1": 600}
+    assert {name: one.size for name, one in held.items()} == {"": 600, "in1": 600}
 
 
 def test_attack_valid_messages_of_some_peers_do_not_hide_the_ids_of_others() -> None:

@@ -30,7 +30,7 @@ class Kept:
 class _Source:
     """The contents of one source, oldest first."""
 
-    bytes: int = 0
+    size: int = 0
     contents: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
 
 
@@ -69,7 +69,7 @@ class Recent:
         self._kept[content] = kept
         beat[content] = None
         held = self._sources.setdefault(source, _Source())
-        held.bytes += size
+        held.size += size
         held.contents[content] = None
         self._bytes += size
         while self._bytes > self._bytes_max and len(self._kept) > 1:
@@ -105,16 +105,16 @@ class Recent:
     def _largest(self) -> _Source:
         own = self._sources.get("")
         others = [one for name, one in self._sources.items() if name]
-        if own is not None and (not others or 2 * own.bytes > self._bytes_max):
+        if own is not None and (not others or 2 * own.size > self._bytes_max):
             return own
-        return max(others, key=lambda one: one.bytes)
+        return max(others, key=lambda one: one.size)
 
     def _forget(self, content: bytes) -> None:
         kept = self._kept.pop(content)
         self._bytes -= kept.size
         del kept.beat[content]
         source = self._sources[kept.source]
-        source.bytes -= kept.size
+        source.size -= kept.size
         del source.contents[content]
         if not source.contents:
             del self._sources[kept.source]
