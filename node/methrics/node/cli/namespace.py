@@ -187,7 +187,7 @@ def revoke(
     """Sign the next record, which revokes the event type TYPE, and hand it to the relays.
 
     Nodes refuse reports of the type from then on, and apps stop asking about it. A revocation is
-    final: no later record can take it back. Listed catalogs stay listed.
+    final: no command can take it back. Listed catalogs stay listed.
     """
     now = Clock().now()
     revoked = Revoked(_from(start, now), reason)

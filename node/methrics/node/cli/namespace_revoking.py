@@ -1,4 +1,4 @@
-"""Checks a revocation before it is signed, because no later record can take it back (pure)."""
+"""Checks a revocation before it is signed, because no command can take it back (pure)."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ class Signing:
         for before, record in self.heads:
             yield f"it follows record {before.id.hex()[:16]} of {moment(record.time)} UTC"
         if len(self.heads) > 1:
-            yield "it heals two records that contradicted each other"
+            yield "it heals the records that contradicted each other"
         if self.heads:
             return
         yield "it is the first record of this namespace"
