@@ -20,8 +20,10 @@ from methrics.schema.catalog import regions
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.catalog.event_type import EventType, SequenceDeclaration
 from methrics.schema.catalog.fields import Field
+from methrics.schema.example import example_seed
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import judge
+from methrics.schema.wire.record import sign_record
 
 START = 1_767_225_600
 """2026-01-01 UTC."""
@@ -177,9 +179,11 @@ def make_typed(path: Path, catalog: Catalog, rows: int, only: str = "") -> dict[
 
     Returns how many rows each table has.
     """
-    verdict = judge(catalog.raw, CatalogBook(), START, live=False)
+    book = CatalogBook()
+    record = sign_record([catalog.id], example_seed(), time=START, expires=START + DAYS * 86_400)
+    verdicts = [judge(raw, book, START, live=False) for raw in (catalog.raw, record.raw)]
     with Store(path) as store:
-        store.commit(Batch(START, [verdict]))
+        store.commit(Batch(START, verdicts))
         store.make_tables(catalog)
         tables = store.tables()
     con = open_writer(path)

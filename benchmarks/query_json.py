@@ -36,7 +36,7 @@ SAME = frozenset(
 )
 """Views whose own SQL also runs on the JSON: see `JsonDataset.asked`."""
 
-NO_REPORTS = frozenset({"refusals"})
+NO_REPORTS = frozenset({"namespace_changes", "namespaces", "refusals"})
 """Views of small tables without reports: the same in both files."""
 
 ASKED = {
