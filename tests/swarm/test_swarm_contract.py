@@ -393,6 +393,22 @@ async def test_origin_of_a_peer_is_no_address(network: Network) -> None:
         assert leaf.origin("nobody") == b""
 
 
+async def test_direct_and_dialled_peers_are_those_of_ones_own_choice(network: Network) -> None:
+    async with network.open() as a, network.open() as kept, network.open(listen=False) as guest:
+        for swarm in (a, kept, guest):
+            await swarm.join(TOPIC, Inbox())
+        a.keep(kept.addrs[0])
+        await guest.dial(a.addrs[0])
+        with trio.fail_after(PATIENCE):
+            await a.wait_for_peers(TOPIC, 2)
+            await guest.wait_for_peers(TOPIC, 1)
+            await kept.wait_for_peers(TOPIC, 1)
+        assert a.direct_peers(TOPIC) == a.dialled_peers(TOPIC) == {kept.peer_id}
+        assert (guest.direct_peers(TOPIC), guest.dialled_peers(TOPIC)) == (set(), {a.peer_id})
+        assert kept.direct_peers(TOPIC) == kept.dialled_peers(TOPIC) == set()
+        assert a.direct_peers("other") == a.dialled_peers("other") == set()
+
+
 async def test_request_and_reply(network: Network) -> None:
     asked: list[str] = []
 
