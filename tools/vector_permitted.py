@@ -72,7 +72,7 @@ def _notices(w: World) -> Iterator[Scenario]:
         ("reason-blank", "a blank reason of a revocation", {"revoked": reason}),
         ("unknown-key-barred", "barred characters in an unknown key and its value", barred),
     ):
-        raw = w.record(**change)  # type: ignore[arg-type]
+        raw = w.record(**change)
         yield f"ok-record-{name}", f"a record with {says}", {"bytes": raw, "records": []}
     raw = w.announcement(**barred, news=[{"text": "News.", **barred}])
     yield (
@@ -91,11 +91,10 @@ def _notices(w: World) -> Iterator[Scenario]:
 
 def _order(w: World) -> Iterator[Scenario]:
     """Which of several faults is reported."""
-    unknown = {"catalog": bytes(32), "time": TIME + 1}
     yield (
         "unknown-catalog-report-unrounded",
         "a report at no multiple of 600, of a catalog that is not known",
-        {"bytes": w.report(**unknown)},
+        {"bytes": w.report(catalog=bytes(32), time=TIME + 1)},
     )
     yield (
         "off-schema-report-unrounded",
