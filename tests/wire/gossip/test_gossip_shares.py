@@ -50,7 +50,7 @@ async def attackers(addr: str, n: int, **options: Any) -> AsyncIterator[list[Att
 async def test_attack_slow_reader_delays_nobody(quick: int) -> None:
     """It takes a frame only when this test lets it, so no clock is involved: all others have all
     messages while it has taken three."""
-    size, messages = 100_000, 60
+    size, messages = 60_000, 36
     async with contextlib.AsyncExitStack() as stack:
         source = await stack.enter_async_context(open_swarm(listen=LOOPBACK))
         slow = await stack.enter_async_context(attack(source.addrs[0], hold_streams=True))
@@ -65,7 +65,7 @@ async def test_attack_slow_reader_delays_nobody(quick: int) -> None:
         sent = [b"%4d" % n + bytes(size - 4) for n in range(messages)]
         for n, data in enumerate(sent):
             await source.publish(TOPIC, data)
-            if n % 20 == 0:
+            if n % 12 == 0:
                 await slow.held[0].read(size)
         for inbox in inboxes:
             await until(lambda inbox=inbox: set(sent) <= inbox.got)
