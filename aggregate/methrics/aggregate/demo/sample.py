@@ -33,18 +33,24 @@ from methrics.schema.example import example_bytes, example_catalog, example_seed
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import accept
+from methrics.schema.wire.envelope import Item
+from methrics.schema.wire.limits import TIME_MAX
 from methrics.schema.wire.record import sign_record
 from methrics.schema.wire.verdict import Reason
 
 
 class Basket:
-    """A route that stores every report in a list instead of sending it."""
+    """A route that stores every report in a list instead of sending it.
+
+    `record`: the namespace record that it tells; by default one that always lists the example
+    catalog.
+    """
 
     name = "relay"
 
-    def __init__(self, record: bytes) -> None:
+    def __init__(self, record: bytes = b"") -> None:
         self.items: list[bytes] = []
-        self._record = record
+        self._record = record or _example_record(1, TIME_MAX).raw
 
     async def records(self, topic: str, known: Sequence[bytes]) -> list[tuple[bytes, ...]]:
         """Return the record that lists the example catalog."""
@@ -71,7 +77,7 @@ def write_sample(file: Path, *, people: int = 24, days: int = 14, today: int | N
     """
     start = (Clock().now() if today is None else today) // DAY * DAY
     began = start - days * DAY
-    listed = sign_record([example_catalog().id], example_seed(), time=began, expires=start + DAY)
+    listed = _example_record(began, start + DAY)
     basket = Basket(listed.raw)
     with tempfile.TemporaryDirectory() as homes:
         trio.run(_live, Path(homes), people, days, start, basket)
@@ -83,6 +89,10 @@ def write_sample(file: Path, *, people: int = 24, days: int = 14, today: int | N
     reports = [accept(raw, book, start, live=False) for raw in basket.items]
     with Store(file) as store:
         return store.commit(Batch(start, [record, catalog, *reports])).reports
+
+
+def _example_record(time: int, expires: int) -> Item:
+    return sign_record([example_catalog().id], example_seed(), time=time, expires=expires)
 
 
 async def _live(homes: Path, people: int, days: int, today: int, basket: Basket) -> None:
