@@ -22,7 +22,7 @@ from truth_queries import ANSWERS, EXACT, EXEMPT, LOOSE, VALUES
 from truth_words import TEXT
 from truth_worlds import make
 
-from methrics.aggregate.read.views import templates
+from methrics.aggregate.read.views import facts, templates
 from methrics.aggregate.simulate import Settings, run
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "numbers-measured.md"
@@ -155,7 +155,8 @@ def compared() -> str:
 
 
 def _template(view: str) -> str:
-    names = sorted((one.name for one in templates()), key=len, reverse=True)
+    own = (*templates(), *facts())
+    names = sorted((one.name for one in own), key=len, reverse=True)
     return next(name for name in names if view == name or view.endswith(f"_{name}"))
 
 
