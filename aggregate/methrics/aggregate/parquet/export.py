@@ -8,12 +8,12 @@
       item/2026-01-31.parquet                 exact signed bytes, so `verify` works from here alone
       types/example/heartbeat/2026-01-31.parquet
 
-Every file is written under another name and then renamed, so a reader sees either the old or the
-new file. A day is written again when its digest changes, because of late reports, erasures or
-revocations; the new file does not contain erased rows. A part of the tombstones is written again
-when rows are added to it. Each folder has an `empty.parquet` with all
-columns and no rows. Samples of refused bytes are not exported, because their content has not been
-checked.
+Every file is written under another name and then renamed, so a reader that opens it once sees
+either the old or the new file. DuckDB opens a file several times, so `open_dataset` tries a query
+again that met both. A day is written again when its digest changes, because of late reports,
+erasures or revocations; the new file does not contain erased rows. A part of the tombstones is
+written again when rows are added to it. Each folder has an `empty.parquet` with all columns and no
+rows. Samples of refused bytes are not exported, because their content has not been checked.
 """
 
 from __future__ import annotations

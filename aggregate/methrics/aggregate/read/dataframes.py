@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from methrics.aggregate.store.duck import Relation, name, translated_query_errors
+from methrics.aggregate.store.duck import (
+    Relation,
+    name,
+    translated_query_errors,
+    tried_again,
+)
 from methrics.schema.errors import LocalError, StoreError
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
     import polars as pl
     import pyarrow as pa  # type: ignore[import-untyped]
+
+T = TypeVar("T")
 
 HOLDS: Mapping[str, str] = {
     "item": "The exact signed bytes of every report, once, under a small number n.",
@@ -49,8 +56,7 @@ class Tables(ABC):
 
     def arrow(self, query: str, parameters: Sequence[object] = ()) -> pa.Table:
         """Return the rows of one SELECT as an Arrow table. Raises StoreError, code query."""
-        with translated_query_errors():
-            return self.sql(query, parameters).to_arrow_table()
+        return self._read(query, parameters, lambda found: found.to_arrow_table())
 
     def pandas(self, query: str, parameters: Sequence[object] = ()) -> pd.DataFrame:
         """Return the rows of one SELECT as a pandas data frame.
@@ -61,8 +67,7 @@ class Tables(ABC):
             import pandas as pd  # noqa: F401
         except ImportError:
             raise _missing("pandas") from None
-        with translated_query_errors():
-            return self.sql(query, parameters).df()
+        return self._read(query, parameters, lambda found: found.df())
 
     def polars(self, query: str, parameters: Sequence[object] = ()) -> pl.DataFrame:
         """Return the rows of one SELECT as a Polars data frame.
@@ -79,8 +84,14 @@ class Tables(ABC):
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of one SELECT as Python tuples."""
-        with translated_query_errors():
-            return self.sql(query, parameters).fetchall()
+        return self._read(query, parameters, lambda found: found.fetchall())
+
+    def _read(self, query: str, parameters: Sequence[object], give: Callable[[Relation], T]) -> T:
+        def read() -> T:
+            with translated_query_errors():
+                return give(self.sql(query, parameters))
+
+        return tried_again(read)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from methrics.aggregate.parquet.export import (
     WHOLE,
@@ -39,6 +39,7 @@ from methrics.aggregate.store.duck import (
     read_parquet,
     translated_errors,
     translated_query_errors,
+    tried_again,
 )
 from methrics.aggregate.store.tables import BASE, LAYOUT_VERSION
 from methrics.schema.errors import LocalError, StoreError
@@ -81,7 +82,7 @@ def open_dataset(
             "store-missing", f"{path} cannot be opened: there is no such file", FILE_HINT
         )
     if path.is_dir() or is_parquet(path):
-        return Dataset(path, None, memory_limit, shows)
+        return tried_again(lambda: Dataset(path, None, memory_limit, shows))
     con = memory()
     try:
         attach_reader(con, path)
@@ -93,7 +94,7 @@ def open_dataset(
                 f"{path} is in use and there is no Parquet beside it yet",
                 "wait for the aggregator's first export, or stop it",
             ) from busy
-        return Dataset(beside, None, memory_limit, shows)
+        return tried_again(lambda: Dataset(beside, None, memory_limit, shows))
     return Dataset(path, con, memory_limit, shows)
 
 
@@ -189,7 +190,7 @@ class Dataset(TablesAndViews):
 
     def _view(self, schema: str, view: str, sql: str) -> None:
         self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {name(schema)}")
-        self._con.execute(f"CREATE VIEW {name(schema, view)} AS {sql}")
+        self._con.execute(f"CREATE VIEW IF NOT EXISTS {name(schema, view)} AS {sql}")
 
     def _bring_views(self, shows: Shows) -> None:
         """List the views. A view is created when it is first used: see `_make`."""
@@ -205,16 +206,22 @@ class Dataset(TablesAndViews):
             self._unmade.setdefault(view.name.lower(), []).append(view)
 
     def _make(self, query: str) -> None:
-        """Create the tables and views that `query` may name."""
+        """Create the tables and views that `query` may name. It can be called again if it fails."""
         words = set(_WORD.findall(query.lower()))
         for word in words & self._unused.keys():
-            for schema, table, sql in self._unused.pop(word):
+            for schema, table, sql in self._unused[word]:
                 self._view(schema, table, sql)
+            del self._unused[word]
         for word in words & self._unmade.keys():
-            for view in self._unmade.pop(word):
-                self._make(view.sql.view)
-                view.check(self._con)
-                self._view(view.schema, view.name, view.sql.view)
+            made = self._unmade.pop(word)  # before `_make` below, as a view may name itself
+            try:
+                for view in made:
+                    self._make(view.sql.view)
+                    view.check(self._con)
+                    self._view(view.schema, view.name, view.sql.view)
+            except BaseException:
+                self._unmade[word] = made
+                raise
 
     def _shapes(self) -> list[views.TypeShape]:
         fields: dict[int, dict[str, views.FieldShape]] = {}
@@ -254,16 +261,18 @@ class Dataset(TablesAndViews):
         """Explain in a sentence how `view` (a full name) rounds, and how many groups it omits."""
         if self.floor == 1 or self._views[view].exact:
             return "Every count is shown as it is."
-        with translated_query_errors():
-            hidden = self._views[view].sql.hidden
-            self._make(hidden)
-            found = self._con.execute(hidden).fetchone()
-        count = found[0] if found else 0
+        found = tried_again(lambda: self._answer(self._views[view].sql.hidden))
+        count = found[0][0] if found else 0
         left = "no group is" if count == 0 else f"{count} group{'s are' if count > 1 else ' is'}"
         return (
             f"Counts are rounded down to multiples of {self.floor}, and other figures are computed "
             f"from them; {left} left out for being smaller."
         )
+
+    def _answer(self, sql: str) -> list[tuple[Any, ...]]:
+        with translated_query_errors():
+            self._make(sql)
+            return self._con.execute(sql).fetchall()
 
     def find_view(self, text: str) -> str | None:
         """Return the full name of the view that `text` names, or None if there is no such view.

@@ -10,10 +10,11 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -22,6 +23,8 @@ from methrics.schema.errors import StoreError
 
 Connection = duckdb.DuckDBPyConnection
 """A connection to DuckDB. Each thread needs its own `cursor()`."""
+
+T = TypeVar("T")
 
 Relation = duckdb.DuckDBPyRelation
 """A query, which gives its rows by `to_arrow_table()`, `df()` or `fetchall()`."""
@@ -47,6 +50,10 @@ _COLUMNS = re.compile(r"Candidate bindings: ([^\n]+)")
 """DuckDB's suggestions for the name of a column."""
 
 FILE_HINT = "name a file that `methrics aggregate` wrote"
+
+REPLACED = (0.005, 0.02, 0.08, 0.3)
+"""Pauses (seconds) before a query of Parquet is tried again: an export replaces files for some
+milliseconds."""
 
 
 class FileBusyError(StoreError):
@@ -81,6 +88,30 @@ def translated_query_errors() -> Iterator[None]:
             "Catalog Error: "
         )  # no catalog of an app is meant
         raise StoreError("query", text.removeprefix("Binder Error: "), hint) from error
+
+
+def tried_again(read: Callable[[], T]) -> T:
+    """Return `read()`. If a file of it looks damaged, try again after the pauses of `REPLACED`.
+
+    DuckDB looks at a Parquet file by its name several times, for example at its size and then at
+    its end. If an export replaces the file in between, DuckDB takes the new file for a damaged one.
+    Raises what the last try raises.
+    """
+    for pause in REPLACED:
+        try:
+            return read()
+        except StoreError as error:
+            if not _looks_damaged(error.__cause__):
+                raise
+        time.sleep(pause)
+    return read()
+
+
+def _looks_damaged(error: BaseException | None) -> bool:
+    # DuckDB raises its base class itself for bytes of Parquet that it cannot decode.
+    if type(error) is duckdb.Error or isinstance(error, duckdb.IOException):
+        return True
+    return isinstance(error, duckdb.InvalidInputException) and "magic bytes" in str(error)
 
 
 def _first_line(text: str) -> str:
