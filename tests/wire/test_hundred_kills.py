@@ -50,7 +50,7 @@ DAYS = 18
 CLICKS = 40
 """Events that a recorder tries to keep in each round."""
 
-STEPS = {"start": 0.02, "journal": 0.003, "attempt": 0.0015, "deliver": 0.15, "mark": 0.003}
+STEPS = {"start": 0.02, "journal": 0.003, "attempt": 0.0015, "deliver": 0.02, "mark": 0.003}
 """Step at which a publisher is killed -> seconds at most after it has come there."""
 
 
@@ -150,8 +150,9 @@ def kill_a_hundred(
     publishers, recorders = hosts
     dead: Counter[str] = Counter()
     tried = 0
+    wanted = {*STEPS, "record"}
     advance = DAYS * DAY // (KILLS // (2 * HOMES) + 6)
-    while dead.total() < KILLS:
+    while dead.total() < KILLS or (wanted - dead.keys() and tried < 5 * KILLS * CLICKS):
         home = homes[tried // CLICKS % HOMES]
         home.shift = min(home.shift + advance, -DAY)
         step = rng.choice(list(STEPS))
