@@ -6,8 +6,9 @@ SETUP  := $(PYTHON) tools/setup.py
 BIN    := $(or $(METHRICS_VENV),.venv)/bin
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-# Test files run in parallel, with one worker per core. `make test WORKERS=` runs them one by one.
-WORKERS ?= -n logical --maxprocesses 4 --dist loadfile
+# Test files run in parallel, with one worker per core, the longest first (tests/conftest.py).
+# `make test WORKERS=` runs them one by one.
+WORKERS ?= -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast lint format docs bench fuzz soak notebooks clean

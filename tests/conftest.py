@@ -33,6 +33,27 @@ CI_MARKS = (
 """Variables that CI systems set."""
 
 
+LONGEST = (
+    "tests/house/test_blocks.py",
+    "tests/soak/test_soak.py",
+    "tests/node/mine/test_linkage.py",
+    "tests/node/spool/test_spool_processes.py",
+    "tests/attacks/test_attack_gossip.py",
+    "tests/wire/test_aggregate_process.py",
+    "tests/notebooks/test_notebooks.py",
+    "tests/wire/test_demo.py",
+    "tests/benchmarks/test_benchmarks_run.py",
+    "tests/wire/interop/test_interop_mesh.py",
+)
+"""The files that take longest run first, so that no worker is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+
+
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A user without consent, opt-out or CI; returns the user's home folder, not made yet.

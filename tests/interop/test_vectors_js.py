@@ -10,7 +10,7 @@ from typing import Any
 from tests.interop.javascript import run
 
 VECTORS = Path(__file__).parents[2] / "schema" / "vectors" / "v1"
-PLACES = int(os.environ.get("INTEROP_PLACES", "96"))
+PLACES = int(os.environ.get("INTEROP_PLACES", "32"))
 """How many bytes of a vector are changed, one at a time; a large number changes every byte."""
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.wire, pytest.mark.slow]
 
 LATER = 1 << 40
-MANY = 10_000
+MANY = 3_000
 
 
 class App:

@@ -102,9 +102,10 @@ class Journal:
         """Returns whether the file exists. Does not make it."""
         return os.path.exists(self.path)
 
-    def close(self) -> None:
-        """Closes the file, after storing when something is due. The next call opens it again."""
-        if self.database.is_open:
+    def close(self, *, settle: bool = True) -> None:
+        """Closes the file. The next call opens it again. With `settle`, first takes the spools over
+        and stores when something is due."""
+        if settle and self.database.is_open:
             with contextlib.suppress(StoreError, OSError):
                 if not self._folded:
                     self.fold()
