@@ -334,3 +334,4 @@ def test_what_no_record_lists_waits_and_what_it_revokes_never_leaves(app: Shop) 
     found = {(one.type, one.state, one.reason) for one in seen(app)}
     assert ("view", NEVER, "revoked") in found
     assert ("visit", PLANNED, "") in found
+    assert "it never leaves, and is dropped when it is due" in run(app, "--brief").output

@@ -21,7 +21,8 @@ _REASONS = {
     "no-milestone": "makes no report: only your first day and a few later ones are reported",
     UNDRAWN: "randomized values are drawn with the first report: those shown are examples",
     "withdrawn": "you said no to this type: dropped at the publisher's next pass",
-    "revoked": "the app's owner has revoked this type: dropped at the publisher's next pass",
+    "revoked": "the app's owner has revoked this type: it never leaves, and is "
+    "dropped when it is due",
     "unlisted": "waits: the app's owner does not list its catalog at its time",
     "record-expired": "waits: the record of the app's catalogs has expired",
     "equivocation": "waits: the app's owner has signed records that contradict each other",
