@@ -259,11 +259,18 @@ def test_refusals_are_counted_by_day_and_reason_with_one_short_sample(file: Path
         refused = {Reason.FORGED: (3, b"x" * 1000), Reason.LATE: (1, b"late")}
         assert store.commit(Batch(NOW, refused=refused)).refused == 4
         store.commit(Batch(NOW, refused={Reason.FORGED: (2, b"y")}))
+        again = store.commit(Batch(NOW, refused={Reason.DUPLICATE: (3, b"z")}))
+        assert (again.refused, again.known) == (3, 3)
         store.commit(Batch(NOW + 86_400, refused={Reason.FORGED: (1, b"z")}))
         found = ask(
             store, "SELECT reason, count, octet_length(sample) FROM refusal ORDER BY day, reason"
         )
-        assert found == [("forged", 5, SAMPLE_MAX), ("late", 1, 4), ("forged", 1, 1)]
+        assert found == [
+            ("duplicate", 3, 1),
+            ("forged", 5, SAMPLE_MAX),
+            ("late", 1, 4),
+            ("forged", 1, 1),
+        ]
 
 
 def test_days_that_changed_are_told_once(file: Path, book: CatalogBook) -> None:

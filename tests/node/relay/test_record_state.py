@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from relay_making import CATALOG, NAMESPACE, TOPIC
 
-from methrics.node.relay.record_state import record_states
+from methrics.node.relay.record_state import WAIT, record_states
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.record import decode_record, sign_record
 
@@ -24,6 +24,7 @@ def book(*times: int, expires: int = NOW + 90 * DAY) -> CatalogBook:
 def test_without_a_record_the_line_says_what_follows() -> None:
     (state,) = record_states(book(), [TOPIC])
     assert state.line(NOW) == f"{TOPIC}: no record yet; its reports are refused until one arrives"
+    assert "; its reports wait until" in state.line(NOW, WAIT)
     assert state.warning(NOW) == ""
 
 

@@ -16,6 +16,7 @@ from methrics.node.cli.lines import say
 from methrics.node.clock import Clock
 from methrics.node.network.connected import connectivity_line
 from methrics.node.network.swarm import SwarmStatistics
+from methrics.node.relay.record_state import WAIT
 
 SAY_EVERY = 10.0
 """Seconds between two lines about commits. With --json each commit has a line."""
@@ -73,7 +74,9 @@ class JsonLines(AggregateLines):
     def _status(self, status: Status) -> None:
         self._print(
             "status",
-            records=[asdict(one) | {"warning": one.warning(status.now)} for one in status.records],
+            records=[
+                asdict(one) | {"warning": one.warning(status.now, WAIT)} for one in status.records
+            ],
             waiting=status.waiting,
             waiting_dropped=status.waiting_dropped,
             clock=status.skew and {"behind": status.skew.behind, "seconds": status.skew.seconds},
@@ -123,9 +126,11 @@ class TextLines(AggregateLines):
     def _committed(self, done: Committed) -> None:
         gathered = self._gathered
         gathered.reports += done.reports
-        gathered.refused += done.refused
+        gathered.refused += done.refused - done.known
         gathered.erased += done.erased
         gathered.revoked += done.revoked
+        if gathered == Committed():
+            return
         revoking = bool(done.records and done.revoked)
         if revoking or self._clock.monotonic() - self._since >= SAY_EVERY:
             refused = f", refused {gathered.refused}" if gathered.refused else ""

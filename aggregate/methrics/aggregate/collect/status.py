@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from methrics.node.relay.clock_watch import Skew
-from methrics.node.relay.record_state import RecordState
+from methrics.node.relay.record_state import WAIT, RecordState
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Status:
     def lines(self) -> Iterator[str]:
         """Yield the state in words, without numbers that change all the time."""
         for record in self.records:
-            yield record.line(self.now)
+            yield record.line(self.now, WAIT)
         if self.skew is not None:
             yield f"clock: {self.skew}"
         if self.waiting:

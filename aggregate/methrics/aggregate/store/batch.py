@@ -42,6 +42,8 @@ class Committed:
     records: list[KnownRecord] = field(default_factory=list)
     """The new namespace records."""
     refused: int = 0
+    known: int = 0
+    """The items among the refused ones that had been judged before."""
     total: int = 0
     """Reports in the file after this commit."""
 

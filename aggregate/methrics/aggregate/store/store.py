@@ -180,6 +180,7 @@ class Store:
             count, sample = refused.get(Reason.QUOTA, (0, full[0].raw))
             refused[Reason.QUOTA] = count + len(full), sample
         done.refused += count_refusals(self._con, batch.now // DAY, refused)
+        done.known, _ = refused.get(Reason.DUPLICATE, (0, b""))
         done.total = self.total
         return done
 

@@ -14,6 +14,10 @@ WARN = 14 * 86_400
 """Seconds before the end of a record from which its expiry is told: the owner of the namespace
 needs time to sign the next one, or somebody keeps it from this node."""
 
+REFUSED, WAIT = "are refused", "wait"
+"""What happens to reports without a record in force: a relay refuses them, so that their publishers
+keep them; at an aggregator they wait for a newer record."""
+
 
 @dataclass(frozen=True, slots=True)
 class RecordState:
@@ -29,24 +33,24 @@ class RecordState:
     catalogs: int = 0
     equivocation: bool = False
 
-    def line(self, now: int) -> str:
-        """Return the state in words."""
+    def line(self, now: int, fate: str = REFUSED) -> str:
+        """Return the state in words. `fate`: what happens to reports without a record in force."""
         if not self.expires:
-            return f"{self.topic}: no record yet; its reports are refused until one arrives"
+            return f"{self.topic}: no record yet; its reports {fate} until one arrives"
         when = datetime.fromtimestamp(self.time, UTC).strftime("%Y-%m-%d %H:%M UTC")
         said = f"{self.topic}: record of {when}, catalogs {self.catalogs}"
-        warning = self.warning(now)
+        warning = self.warning(now, fate)
         return f"{said}; {warning}" if warning else said
 
-    def warning(self, now: int) -> str:
-        """Return what is wrong, or will soon be; empty if nothing is."""
+    def warning(self, now: int, fate: str = REFUSED) -> str:
+        """Return what is wrong, or will soon be; empty if nothing is. `fate` as for `line`."""
         if not self.expires:
             return ""
         found = []
         if self.equivocation:
             found.append("two records contradict each other, so the namespace key was used twice")
         if self.expires <= now:
-            found.append("it has expired, so newer reports are refused")
+            found.append(f"it has expired, so newer reports {fate}")
         elif self.expires - now <= WARN:
             found.append(f"it expires in {about(self.expires - now)}")
         return "; ".join(found)
