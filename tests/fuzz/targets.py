@@ -13,17 +13,27 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import trio
 from multiaddr import Multiaddr
 
 from methrics._vendor.libp2p.crypto.ed25519 import create_new_key_pair
 from methrics._vendor.libp2p.crypto.serialization import deserialize_public_key
+from methrics._vendor.libp2p.custom_types import TProtocol
 from methrics._vendor.libp2p.identity.identify.pb.identify_pb2 import Identify
 from methrics._vendor.libp2p.io.exceptions import IOException
 from methrics._vendor.libp2p.peer.envelope import seal_record
 from methrics._vendor.libp2p.peer.id import ID
 from methrics._vendor.libp2p.peer.peer_record import PeerRecord
+from methrics._vendor.libp2p.protocol_muxer.exceptions import (
+    MultiselectClientError,
+    MultiselectError,
+)
+from methrics._vendor.libp2p.protocol_muxer.multiselect import Multiselect
+from methrics._vendor.libp2p.protocol_muxer.multiselect_client import MultiselectClient
+from methrics._vendor.libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
 from methrics._vendor.libp2p.security.noise.messages import NoiseHandshakePayload
+from methrics._vendor.libp2p.utils import encode_delim
 from methrics.aggregate.parquet.export import MANIFEST, read_manifest
 from methrics.aggregate.store.tables import LAYOUT_VERSION
 from methrics.node.mesh import wire as mesh_wire
@@ -288,6 +298,32 @@ def prefixed_seeds() -> list[bytes]:
     return [len(one).to_bytes(4, "big") + one for one in request_seeds() if len(one) < 4096]
 
 
+class _Answers(_Bytes):
+    """A stream whose other side says the same whatever it is sent."""
+
+    async def write(self, data: bytes) -> None: ...
+
+
+PROTOCOL = TProtocol("/methrics/record/1")
+
+
+def asked(data: bytes) -> None:
+    """The answers to us when we ask a peer to speak a protocol."""
+    communicator = MultiselectCommunicator(_Answers(data))  # type: ignore[arg-type]
+    trio.run(MultiselectClient().select_one_of, [PROTOCOL], communicator)
+
+
+def proposed(data: bytes) -> None:
+    """The protocols that a peer proposes to us."""
+    communicator = MultiselectCommunicator(_Answers(data))  # type: ignore[arg-type]
+    trio.run(Multiselect({PROTOCOL: None}).negotiate, communicator)
+
+
+def negotiation_seeds() -> list[bytes]:
+    hello, name = (encode_delim(one.encode()) for one in ("/multistream/1.0.0", PROTOCOL))
+    return [hello + name, hello + encode_delim(b"na") + name, hello + encode_delim(b"ls") + name]
+
+
 def noise_payload(data: bytes) -> None:
     payload = NoiseHandshakePayload.deserialize(data)
     payload.id_pubkey.serialize()
@@ -332,6 +368,8 @@ TARGETS: dict[str, Target] = {
     "record reply": Target(decode_records, record_reply_seeds),
     "manifest": Target(manifest, manifest_seeds, (StoreError,)),
     "yamux": Target(yamux, yamux_seeds, (frames.BrokenError,)),
+    "negotiation, asked": Target(asked, negotiation_seeds, (MultiselectClientError,)),
+    "negotiation, proposed": Target(proposed, negotiation_seeds, (MultiselectError,)),
     "noise payload": Target(noise_payload, noise_seeds, GUARDED),
     "public key": Target(public_key, key_seeds, GUARDED),
     "identify": Target(Identify.FromString, noise_seeds, GUARDED),

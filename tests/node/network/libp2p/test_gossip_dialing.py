@@ -48,6 +48,8 @@ class Network:
             await trio.sleep_forever()
         if answer == "fails":
             raise OSError("refused")
+        if answer == "surprises":
+            raise UnicodeError("not what a peer says")
         self.connected = True
 
     def get_connections(self, _: ID) -> list[str]:
@@ -107,7 +109,7 @@ async def test_a_connection_that_ended_without_an_event_is_noticed(autojump_cloc
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("answer", ["fails", "hangs"])
+@pytest.mark.parametrize("answer", ["fails", "hangs", "surprises"])
 async def test_failed_dial_leaves_no_address(autojump_clock: object, answer: str) -> None:
     network = Network([answer])
     with pytest.raises(UnreachableError):
@@ -171,7 +173,7 @@ async def test_cancelled_dial_leaves_no_address(autojump_clock: object) -> None:
     assert network.known == set()
 
 
-@pytest.mark.parametrize("answer", ["fails", "hangs"])
+@pytest.mark.parametrize("answer", ["fails", "hangs", "surprises"])
 async def test_next_address_is_tried_within_the_same_time(
     autojump_clock: object, answer: str
 ) -> None:

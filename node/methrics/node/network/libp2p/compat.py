@@ -12,6 +12,8 @@ lie below `methrics`; their own level keeps them silent when an app sets `methri
 Randomness: modules of libp2p draw delays and peers from the app's generator, `random.random` and
 its kin. Here these modules get a generator of their own, so an app that publishes in its own
 process keeps its stream, and an app's `random.seed` decides nothing here.
+
+Negotiation: libp2p reads messages of any length there; here it uses the reader of `negotiation.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from __future__ import annotations
 import importlib
 import logging
 import random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from typing_extensions import override as override
@@ -57,5 +59,18 @@ def own_randomness() -> None:
         importlib.import_module(f"{COPY}.{name}").__dict__["random"] = random.SystemRandom()
 
 
+def bound_negotiation() -> None:
+    """Make libp2p read messages of a negotiation with a reader that has a limit."""
+    read_name = importlib.import_module("methrics.node.network.libp2p.negotiation").read_name
+
+    async def read(self: Any) -> str:
+        name: str = await read_name(self.read_writer)
+        return name
+
+    stock = importlib.import_module(f"{COPY}.protocol_muxer.multiselect_communicator")
+    stock.MultiselectCommunicator.read = read
+
+
 quiet_libp2p()
 own_randomness()
+bound_negotiation()

@@ -185,11 +185,20 @@ class Dialer:
         for tried, addr in enumerate(found):
             left = trio.current_effective_deadline() - trio.current_time()
             with trio.move_on_after(max(0.0, left / (len(found) - tried))):
-                with contextlib.suppress(BaseLibp2pError, OSError):
-                    await self._host.connect(PeerInfo(info.peer_id, [addr]))
+                await self._connect(PeerInfo(info.peer_id, [addr]))
             if self._connected(info.peer_id):
                 return
             self._network.forget(info.peer_id)
+
+    async def _connect(self, info: PeerInfo) -> None:
+        """Let libp2p connect, if it can. Whoever answers at the address is a stranger, so an error
+        that its bytes should not cause is only counted."""
+        try:
+            await self._host.connect(info)
+        except (BaseLibp2pError, OSError):
+            pass  # `dial` looks whether there is a connection
+        except Exception:  # noqa: BLE001 - the edge towards strangers
+            self._counters.contained += 1
 
     def _connected(self, peer_id: ID) -> bool:
         return bool(self._network.get_connections(peer_id))

@@ -12,8 +12,9 @@ slowest request makes room, from the network that holds most.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -205,29 +206,40 @@ class Requests:
 
     async def ask(self, peer_id: ID, protocol: str, body: Body, reply_max: int) -> bytes:
         """Send a request and return the peer's reply. Raises `UnreachableError` if there is no
-        reply of at most `reply_max` bytes. The caller limits the time."""
-        stream: INetStream | None = None
-        try:
+        reply of at most `reply_max` bytes, whatever the peer does, and passes on what `body`
+        raises. The caller limits the time."""
+        with self._unreachable(protocol, reply_max):
             stream = await self._host.new_stream(peer_id, [TProtocol(protocol)])
-            await _write_message(stream, await bytes_of(body))
-            reply = await read_message(stream, reply_max)
-            await stream.close()
-        except BaseLibp2pError:
-            raise UnreachableError(
-                "no-reply", f"the peer gave no reply to {protocol}", "it may not serve it"
-            ) from None
+        done = False
+        try:
+            data = await bytes_of(body)
+            with self._unreachable(protocol, reply_max):
+                await _write_message(stream, data)
+                reply = await read_message(stream, reply_max)
+                await stream.close()
+                done = True
+                return reply
+        finally:
+            if not done:
+                with trio.move_on_after(1) as scope, contextlib.suppress(Exception):
+                    scope.shield = True
+                    await stream.reset()
+
+    @contextlib.contextmanager
+    def _unreachable(self, protocol: str, reply_max: int) -> Iterator[None]:
+        """Raise `UnreachableError` instead of any error. One that the peer's bytes should not cause
+        is counted: callers expect none, and it would end them."""
+        try:
+            yield
         except OversizeError:
             raise UnreachableError(
                 "reply-oversize", f"the peer's reply is over {reply_max} bytes"
             ) from None
-        else:
-            stream, done = None, reply
-            return done
-        finally:
-            if stream is not None:
-                with trio.move_on_after(1) as scope:
-                    scope.shield = True
-                    await stream.reset()
+        except Exception as error:  # noqa: BLE001 - the edge towards strangers
+            self._counters.contained += not isinstance(error, BaseLibp2pError)
+            raise UnreachableError(
+                "no-reply", f"the peer gave no reply to {protocol}", "it may not serve it"
+            ) from None
 
 
 def parse_peer(peer: PeerId) -> ID | None:
