@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
+from Crypto.PublicKey import RSA
 from multiaddr import Multiaddr
 
 from methrics._vendor.libp2p.crypto.ed25519 import create_new_key_pair
@@ -33,7 +34,7 @@ from methrics._vendor.libp2p.protocol_muxer.multiselect_client import Multiselec
 from methrics._vendor.libp2p.protocol_muxer.multiselect_communicator import MultiselectCommunicator
 from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
 from methrics._vendor.libp2p.security.noise.messages import NoiseHandshakePayload
-from methrics._vendor.libp2p.utils import encode_delim
+from methrics._vendor.libp2p.utils import encode_delim, encode_varint_prefixed
 from methrics.aggregate.parquet.export import MANIFEST, read_manifest
 from methrics.aggregate.store.tables import LAYOUT_VERSION
 from methrics.node.mesh import wire as mesh_wire
@@ -334,11 +335,18 @@ def public_key(data: bytes) -> None:
 
 
 def key_seeds() -> list[bytes]:
-    return [b"\x08\x01\x12\x20" + bytes(range(32)), b"\x08\x02\x12\x21\x02" + bytes(range(32))]
+    """Keys of each kind. Nobody can sign with the RSA key; its modulus is no product of primes."""
+    modulus = int.from_bytes(b"\xab" * 255 + b"\xad", "big")
+    keys = (bytes(range(32)), b"\x02" + bytes(range(32)), RSA.RsaKey(n=modulus, e=65_537))
+    return [
+        b"\x08\x01\x12" + encode_varint_prefixed(keys[0]),
+        b"\x08\x02\x12" + encode_varint_prefixed(keys[1]),
+        b"\x08\x00\x12" + encode_varint_prefixed(keys[2].export_key("DER")),
+    ]
 
 
 def noise_seeds() -> list[bytes]:
-    return [b"\x0a" + bytes([len(key)]) + key + b"\x12\x40" + bytes(64) for key in key_seeds()]
+    return [b"\x0a" + encode_varint_prefixed(key) + b"\x12\x40" + bytes(64) for key in key_seeds()]
 
 
 GUARDED: tuple[type[Exception], ...] = (Exception,)

@@ -226,6 +226,12 @@ def test_attack_record_with_a_thousand_addresses() -> None:
     assert len(dialable(many, PEER, Reach.PUBLIC)) <= 4
 
 
+def test_attack_only_some_addresses_of_a_record_are_examined() -> None:
+    inside = [f"/ip4/10.8.{n}.1/tcp/4001" for n in range(32)]
+    assert dialable(record(*inside[1:], PUBLIC), PEER, Reach.PUBLIC)
+    assert not dialable(record(*inside, PUBLIC), PEER, Reach.PUBLIC)
+
+
 def test_attack_record_of_another_peer() -> None:
     other = ID.from_pubkey(create_new_key_pair(b"\1" * 32).public_key).to_bytes()
     assert dialable(record(PUBLIC), other, Reach.PUBLIC) == []

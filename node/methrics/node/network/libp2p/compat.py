@@ -14,6 +14,8 @@ its kin. Here these modules get a generator of their own, so an app that publish
 process keeps its stream, and an app's `random.seed` decides nothing here.
 
 Negotiation: libp2p reads messages of any length there; here it uses the reader of `negotiation.py`.
+
+Keys: libp2p computes for as long as the RSA key of a stranger wants; here `keys.py` reads it.
 """
 
 from __future__ import annotations
@@ -71,6 +73,20 @@ def bound_negotiation() -> None:
     stock.MultiselectCommunicator.read = read
 
 
+def bound_keys() -> None:
+    """Make libp2p refuse RSA keys that are costly to read or to verify with."""
+    read_rsa = importlib.import_module("methrics.node.network.libp2p.keys").read_rsa
+    rsa = importlib.import_module(f"{COPY}.crypto.rsa").RSAPublicKey
+
+    def from_bytes(cls: Any, key_bytes: bytes) -> Any:
+        return cls(read_rsa(key_bytes))
+
+    rsa.from_bytes = classmethod(from_bytes)
+    kinds = importlib.import_module(f"{COPY}.crypto.serialization")
+    kinds.key_type_to_public_key_deserializer[kinds.KeyType.RSA.value] = rsa.from_bytes
+
+
 quiet_libp2p()
 own_randomness()
 bound_negotiation()
+bound_keys()
