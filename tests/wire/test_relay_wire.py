@@ -249,7 +249,8 @@ async def test_publishing_to_a_dead_relay_keeps_everything(tmp_path: Path) -> No
     with command("publish", "--home", str(tmp_path), "--relay", DEAD, "--once") as publisher:
         out, err = await trio.to_thread.run_sync(lambda: publisher.communicate(timeout=60))
     assert (publisher.returncode, err) == (4, "")
-    assert "postponed 2" in out
+    assert "postponed 2\n" in out
+    assert f"relay {DEAD}: the peer does not answer at that address\n" in out
     states = {one.state for one in Journal(user_paths(tmp_path).outbox(NAMESPACE)).receipts()}
     assert states == {DUE}
 
@@ -257,7 +258,7 @@ async def test_publishing_to_a_dead_relay_keeps_everything(tmp_path: Path) -> No
 async def test_publishing_goes_on_until_a_signal_to_stop(tmp_path: Path) -> None:
     record(tmp_path)
     with command("publish", "--home", str(tmp_path), "--relay", DEAD, "--json") as publisher:
-        assert (await said(publisher))["postponed"] == 2
+        assert (await said(publisher))["postponed"] == {"unreachable": 2}
         publisher.send_signal(signal.SIGTERM)
         assert await trio.to_thread.run_sync(lambda: publisher.wait(timeout=30)) == 0
 

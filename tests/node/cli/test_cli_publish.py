@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 
-from methrics.node.cli.publish import publish
+from methrics.node.cli.publish import _say, publish
 from methrics.node.cli.waiting import waiting_lines
 from methrics.node.consent.ledger import grant
 from methrics.node.mine.preview import look
 from methrics.node.outbox.periods import DAY
 from methrics.node.outbox.records import Kept, Records
 from methrics.node.paths import user_paths
+from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.permission import consent_of
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.record import sign_record
@@ -90,6 +92,31 @@ def test_after_a_yes_nothing_is_recorded_yet(tmp_path: Path) -> None:
     assert once(tmp_path) == f"{name}: nothing recorded yet\n"
     assert once(tmp_path, "--app", name) == f"{name}: nothing recorded yet\n"
     assert not (tmp_path / name).exists()
+
+
+def test_a_pass_in_which_no_relay_took_anything_says_which_relays_and_why(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    done = PassResult(made=2, postponed=Counter(unreachable=2), unusable={RELAY: "it is down"})
+    _say("shop", "relay", False, done)
+    assert capsys.readouterr().out.splitlines() == [
+        "shop: made 2, postponed 2",
+        "shop: no relay or peer accepted the reports; they are tried again later",
+        f"shop: relay {RELAY}: it is down",
+    ]
+    _say("shop", "direct", True, done)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["postponed"], told["unusable"]) == ({"unreachable": 2}, {RELAY: "it is down"})
+
+
+def test_what_was_given_up_is_named_once_with_its_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _say("shop", "relay", False, PassResult(struck=Counter(revoked=1)))
+    assert capsys.readouterr().out == "shop: struck 1 (revoked)\n"
+    done = PassResult(acknowledged=1, struck=Counter(revoked=1, late=2), unusable={RELAY: "down"})
+    _say("shop", "relay", False, done)
+    assert capsys.readouterr().out == "shop: acknowledged 1, struck 3 (1 revoked, 2 late)\n"
 
 
 def test_programs_get_the_next_time_and_the_reasons(app: Shop) -> None:

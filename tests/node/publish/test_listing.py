@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from methrics.node.consent.asking import Asking
 from methrics.node.consent.ledger import grant
 from methrics.node.outbox.records import ONE_RELAY, Records
 from methrics.node.outbox.rows import ACKNOWLEDGED, DUE, STRUCK
+from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry
 from methrics.node.publish.listing import PAUSES
 from methrics.node.publish.publisher import NETWORK, OK, PublisherSettings, finding
@@ -230,7 +232,7 @@ async def test_a_revoked_type_is_not_sent_and_not_asked_about(
     assert (wire.sent, person.states()) == ([], {STRUCK: 1})
     assert person.journal.dropped() == {"revoked": 1}
     done = person.passes[-1]
-    assert (done.made, done.struck, done.dropped) == (1, 1, {"revoked": 1})
+    assert (done.made, done.struck, done.dropped) == (1, {"revoked": 1}, {})
     assert str(finding(done)).startswith("revoked: ")
     asking = Asking([CATALOG], person.paths, clock=person.clock)
     assert "heartbeat" not in {one.event_type.name for one in asking.questions(everything=True)}
@@ -242,8 +244,15 @@ async def test_relays_that_do_not_answer_are_no_reason_to_blame_the_owner(
     await due(person)
     assert await person.publish(told()) == NETWORK
     done = person.passes[-1]
-    assert (done.waiting, done.postponed) == ({}, 1)
+    assert (done.waiting, done.postponed) == ({}, {"unreachable": 1})
     assert str(finding(done)).startswith("postponed")
+
+
+def test_what_is_tried_again_is_told_before_what_was_given_up() -> None:
+    done = PassResult(struck=Counter(revoked=1), postponed=Counter(quota=2))
+    assert str(finding(done)).startswith("postponed: no relay or peer accepted the reports")
+    done.postponed.clear()
+    assert str(finding(done)).startswith("revoked: ")
 
 
 async def test_a_full_relay_decides_how_long_to_wait_but_no_more_than_a_day(

@@ -234,6 +234,27 @@ async def test_unreachable_relays_mean_retry(autojump_clock: trio.testing.MockCl
         ]
 
 
+async def test_relays_that_cannot_be_used_are_named_with_the_reason(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    gone = "/memory/gone/p2p/gone"
+    async with relays("silent", Reason.OK) as (app, (silent, foreign)):
+        foreign.topics = ("other",)
+        for ask in (
+            lambda route: route.records(TOPIC, ()),
+            lambda route: route.deliver(outgoing_of(1)),
+        ):
+            unusable: dict[str, str] = {}
+            addrs = [gone, silent.addr, foreign.addr]
+            rng = random.Random(1)
+            await ask(RelayRoute(app, addrs, rng=rng, timeout=10, unusable=unusable))
+            assert unusable == {
+                gone: "the peer does not answer at that address",
+                silent.addr: "the relay did not answer in time",
+                foreign.addr: "the relay does not carry this topic",
+            }
+
+
 async def test_an_unknown_catalog_is_sent_and_the_reports_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -289,8 +310,10 @@ async def test_the_direct_route_gives_up_without_peers(
 ) -> None:
     network = MemoryNetwork(rng=random.Random(1))
     async with network.open_swarm(listen=False) as app:
-        route = DirectRoute(app, ["/memory/gone/p2p/gone"])
+        gone, unusable = "/memory/gone/p2p/gone", dict[str, str]()
+        route = DirectRoute(app, [gone], unusable=unusable)
         assert {one.fate for one in (await route.deliver(outgoing_of(2))).values()} == {Fate.RETRY}
+        assert unusable == {gone: "the peer does not answer at that address"}
 
 
 def newer_than(*before: Item, time: int = 1) -> Item:

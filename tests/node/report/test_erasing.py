@@ -294,7 +294,7 @@ def test_what_nobody_took_is_tried_again_byte_for_byte(app: Shop, post: Post) ->
     ask(app, publish(app, post, 1), window=0)
     post.opened.clear()
     post.fate = Fate.RETRY
-    assert [one.postponed for one in post.publish(3)] == [1, 0, 0]
+    assert [one.postponed.total() for one in post.publish(3)] == [1, 0, 0]
     post.fate = Fate.ACKNOWLEDGED
     post.live(DAY)
     assert len(post.sent) == 2

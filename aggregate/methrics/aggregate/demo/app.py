@@ -67,10 +67,8 @@ def publish(paths: Paths, namespace: str, relay: str, clock: ManualClock) -> int
         for one in done:
             if one.failed is not None:
                 raise one.failed
-            if one.postponed or one.struck:
-                raise UnreachableError(
-                    "demo-refused", f"the relay did not take {one.postponed + one.struck} reports"
-                )
+            if left := (one.postponed + one.struck).total():
+                raise UnreachableError("demo-refused", f"the relay did not take {left} reports")
 
     trio.run(run)
     return taken

@@ -234,12 +234,12 @@ class Install:
             journal.mark((index,), STRUCK, _ROUTE)
             journal.drop(reason)
             self.refused.append(Departure(time=now, receipt=receipt, reason=reason))
-            done.struck += 1
+            done.struck[reason] += 1
         else:
             due = self.clock.now() + backoff(receipt.attempts, self.rng.random)
             journal.attempt((index,))
             journal.postpone((index,), due)
-            done.postponed += 1
+            done.postponed[reason] += 1
 
 
 class _App(Recorder):

@@ -28,7 +28,14 @@ from methrics.node.publish.delivery import PassResult
 from methrics.node.publish.entry import Entry, check_addresses, entry_peers
 from methrics.node.publish.listing import waiting_words
 from methrics.node.publish.permission import consent_of
-from methrics.node.publish.publisher import OK, PublisherSettings, clock_words, run_publisher
+from methrics.node.publish.publisher import (
+    OK,
+    PublisherSettings,
+    clock_words,
+    postponed_words,
+    run_publisher,
+)
+from methrics.node.publish.routes import UNREACHABLE
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.codec import decode
 from methrics.schema.wire.envelope import split
@@ -160,7 +167,7 @@ async def _publish(
     rng = random.SystemRandom()
 
     async def one(namespace: str) -> None:
-        tell = partial(_say, namespace, as_json)
+        tell = partial(_say, namespace, settings.route, as_json)
         codes.append(
             await run_publisher(paths, namespace, settings, clock=Clock(), rng=rng, on_pass=tell)
         )
@@ -174,14 +181,14 @@ async def _publish(
     return max(codes)
 
 
-def _say(namespace: str, as_json: bool, result: PassResult) -> None:
+def _say(namespace: str, route: str, as_json: bool, result: PassResult) -> None:
     for receipt in result.sent:
         say(json.dumps(_as_json(namespace, receipt)) if as_json else _in_words(receipt))
     summary = {
         "made": result.made,
         "acknowledged": result.acknowledged,
-        "postponed": result.postponed,
-        "struck": result.struck,
+        "postponed": dict(result.postponed),
+        "struck": dict(result.struck),
         "erased": result.erased,
         "dropped": dict(result.dropped),
         "failed": str(result.failed) if result.failed else None,
@@ -190,16 +197,28 @@ def _say(namespace: str, as_json: bool, result: PassResult) -> None:
         "record": waiting_words(result.waiting) or result.note or None,
     }
     if as_json:
-        say(json.dumps({"event": "pass", "app": namespace, **summary}))
+        document = {"event": "pass", "app": namespace, **summary, "unusable": result.unusable}
+        say(json.dumps(document))
         return
     del summary["waiting"]
     words = [_word(name, value) for name, value in summary.items() if value]
     say(f"{namespace}: {', '.join(words) or 'nothing is due'}")
+    if sentence := postponed_words(result):
+        say(f"{namespace}: {sentence}")
+    if not result.acknowledged:
+        side = "peer" if route == "direct" else "relay"
+        for addr, why in result.unusable.items():
+            say(f"{namespace}: {side} {addr}: {why}")
 
 
 def _word(name: str, value: object) -> str:
     if isinstance(value, dict):
-        return f"{name} {', '.join(f'{n} {reason}' for reason, n in value.items())}"
+        if [*value] == [UNREACHABLE]:  # the lines about the relays say more
+            return f"{name} {value[UNREACHABLE]}"
+        if len(value) == 1:
+            return f"{name} {next(iter(value.values()))} ({next(iter(value))})"
+        reasons = ", ".join(f"{n} {reason}" for reason, n in value.items())
+        return f"{name} {sum(value.values())} ({reasons})"
     return str(value) if name in ("clock", "record") else f"{name} {value}"
 
 

@@ -34,7 +34,7 @@ from methrics.node.publish.leaving import Leave
 from methrics.node.publish.listing import PAUSES, Listing
 from methrics.node.publish.permission import AskConsent
 from methrics.node.publish.retries import backoff
-from methrics.node.publish.routes import HELD, Fate, Outcome, Outgoing, Route
+from methrics.node.publish.routes import HELD, UNREACHABLE, Fate, Outcome, Outgoing, Route
 from methrics.node.report.prepare import Allowed, prepare
 from methrics.node.report.threshold.meter import Meter
 from methrics.schema.catalog.catalog import Catalog
@@ -68,8 +68,10 @@ class PassResult:
 
     made: int = 0
     acknowledged: int = 0
-    postponed: int = 0
-    struck: int = 0
+    postponed: Counter[str] = field(default_factory=Counter)
+    """Reports and erasures that are tried again later, by reason."""
+    struck: Counter[str] = field(default_factory=Counter)
+    """Reports and erasures that were given up, by reason."""
     erased: int = 0
     """Erasures acknowledged: at most one, because each is sent in a pass of its own."""
     waiting: Counter[str] = field(default_factory=Counter)
@@ -77,7 +79,9 @@ class PassResult:
     note: str = ""
     """What a person should know about that record, "" if two relays agree on it."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """Rows of which no report was made, and reports that no relay will ever accept, by reason."""
+    """Rows of which no report was made, by reason."""
+    unusable: dict[str, str] = field(default_factory=dict)
+    """The relays or peers that could not be used, by address: why, in words."""
     failed: MethricsError | None = None
     """The error that ended the pass early, if there was one."""
     sent: list[Receipt] = field(default_factory=list)
@@ -246,8 +250,7 @@ class Delivery:
         for reason, indices in struck.items():
             self._journal.mark(indices, STRUCK)
             self._journal.drop(reason, len(indices))
-            result.struck += len(indices)
-            result.dropped[reason] += len(indices)
+            result.struck[reason] += len(indices)
         return sendable
 
     def _hopeless(self, receipt: Receipt, now: int) -> bool:
@@ -287,7 +290,7 @@ class Delivery:
             if self._listing.heard:
                 result.waiting.update(waiting.values())
             else:
-                result.postponed += len(waiting)
+                result.postponed[UNREACHABLE] += len(waiting)
         elif listed:
             self._listing.went()
         return listed
@@ -351,9 +354,8 @@ class Delivery:
             ),
         )
         result.erased += sent.fate is Fate.ACKNOWLEDGED
-        result.struck += sent.fate is Fate.REFUSED
-        result.dropped.update([sent.reason] if sent.fate is Fate.REFUSED else [])
-        result.postponed += sent.fate is Fate.RETRY
+        result.struck.update([sent.reason] if sent.fate is Fate.REFUSED else [])
+        result.postponed.update([sent.reason] if sent.fate is Fate.RETRY else [])
 
     async def _watch(self, allowed: Callable[[], bool], sending: trio.CancelScope) -> None:
         while True:
@@ -391,15 +393,15 @@ class Delivery:
             result.sent += taken
         if refused := by_fate[Fate.REFUSED]:
             journal.mark([one.key_index for one in refused], STRUCK, name)
-            result.struck += len(refused)
             reasons = Counter(outcomes[one.id].reason for one in refused)
             for reason, n in reasons.items():
                 journal.drop(reason, n)
-            result.dropped.update(reasons)
+            result.struck.update(reasons)
         for receipt in by_fate[Fate.RETRY]:
-            wait = backoff(receipt.attempts, self._rng.random, outcomes[receipt.id].again)
+            outcome = outcomes[receipt.id]
+            wait = backoff(receipt.attempts, self._rng.random, outcome.again)
             journal.postpone([receipt.key_index], self._clock.now() + wait)
-            result.postponed += 1
+            result.postponed[outcome.reason] += 1
 
 
 def covered(receipt: Receipt, allowed: Allowed) -> bool:

@@ -11,7 +11,7 @@ import trio
 from methrics.node.network.swarm import PeerId, Swarm
 from methrics.node.publish.leaving import HeldError, Leave, leaving
 from methrics.node.publish.relay_client import REQUEST_TIME
-from methrics.node.publish.routes import HELD, Fate, Outcome, Outgoing, outcome_of
+from methrics.node.publish.routes import HELD, UNREACHABLE, Fate, Outcome, Outgoing, outcome_of
 from methrics.node.publish.standing import heads_of
 from methrics.node.relay.mixer import chunks
 from methrics.node.relay.record_exchange import (
@@ -37,7 +37,8 @@ class DirectRoute:
     """Publishes this machine's own bundles on the topic without joining it (fanout).
 
     Gossip has no confirmations. An item counts as acknowledged when its bundle was queued for at
-    least one peer of the topic and the connection then stayed open for `settle` seconds.
+    least one peer of the topic and the connection then stayed open for `settle` seconds. `unusable`
+    is filled with the peers that could not be used, by address: why, in words.
     """
 
     name = "direct"
@@ -49,11 +50,13 @@ class DirectRoute:
         *,
         peers_time: float = REQUEST_TIME,
         settle: float = SETTLE_TIME,
+        unusable: dict[str, str] | None = None,
     ) -> None:
         self._swarm = swarm
         self._addrs = tuple(addrs)
         self._peers_time = peers_time
         self._settle = settle
+        self._unusable = {} if unusable is None else unusable
 
     async def records(self, topic: str, known: Sequence[bytes]) -> list[tuple[bytes, ...]]:
         """See `Route`. The peers of the topic are asked; a record goes to all of them."""
@@ -71,7 +74,7 @@ class DirectRoute:
 
     async def deliver(self, outgoing: Outgoing) -> dict[bytes, Outcome]:
         """See `Route`. The catalog follows the bundles, for peers that lack it."""
-        outcomes = {item_id: Outcome(Fate.RETRY, "unreachable") for item_id, _ in outgoing.items}
+        outcomes = {item_id: Outcome(Fate.RETRY, UNREACHABLE) for item_id, _ in outgoing.items}
         await self._connect(outgoing.topic)
         about, sent = split(outgoing.catalog).id, False
         with contextlib.suppress(UnreachableError):
@@ -91,8 +94,10 @@ class DirectRoute:
 
     async def _connect(self, topic: str) -> None:
         for addr in self._addrs:
-            with contextlib.suppress(UnreachableError):
+            try:
                 await self._swarm.dial(addr)
+            except UnreachableError as error:
+                self._unusable[addr] = error.message
         with trio.move_on_after(self._peers_time):
             await self._swarm.wait_for_peers(topic, 1)
 

@@ -102,9 +102,11 @@ class PublisherSettings:
             )
 
 
-def network_route(settings: PublisherSettings, clock: Clock, rng: random.Random) -> OpenRoute:
+def network_route(
+    settings: PublisherSettings, rng: random.Random, unusable: dict[str, str]
+) -> OpenRoute:
     """Return a function that opens the route over libp2p, with a new host key and peer id for each
-    pass."""
+    pass. `unusable` is filled with the relays or peers that could not be used: why, by address."""
 
     @asynccontextmanager
     async def open_route() -> AsyncIterator[Route]:
@@ -112,9 +114,9 @@ def network_route(settings: PublisherSettings, clock: Clock, rng: random.Random)
 
         async with open_swarm() as swarm:
             if settings.route == "direct":
-                yield DirectRoute(swarm, settings.entry.peers)
+                yield DirectRoute(swarm, settings.entry.peers, unusable=unusable)
             else:
-                yield RelayRoute(swarm, settings.entry.relays, rng=rng)
+                yield RelayRoute(swarm, settings.entry.relays, rng=rng, unusable=unusable)
 
     return open_route
 
@@ -158,12 +160,13 @@ async def run_publisher(
         raise StoreError(
             "outbox-read-only", f"cannot lock {lock.path}: {error.strerror}", "set METHRICS_HOME"
         ) from error
+    unusable: dict[str, str] = {}
     delivery = Delivery(
         journal,
         Erasures(journal),
         Listing(Records(journal), settings.known, clock),
         consent_of(paths, namespace, settings.route, clock),
-        open_route or network_route(settings, clock, rng),
+        open_route or network_route(settings, rng, unusable),
         settings.route,
         clock=clock,
         rng=rng,
@@ -173,11 +176,27 @@ async def run_publisher(
         looks=settings.once,
     )
     try:
-        note = partial(write_status, paths, namespace)
-        return await _passes(delivery, journal, settings, clock, worker, on_pass, note)
+        tell = partial(_tell, paths, namespace, unusable, on_pass)
+        return await _passes(delivery, journal, settings, clock, worker, tell)
     finally:
         journal.close()
         lock.release()
+
+
+def _tell(
+    paths: Paths,
+    namespace: str,
+    unusable: dict[str, str],
+    on_pass: Callable[[PassResult], None] | None,
+    result: PassResult,
+) -> None:
+    """Pass on the result of a pass, and note for the app what was wrong in it."""
+    result.unusable.update(unusable)
+    unusable.clear()
+    if on_pass is not None:
+        on_pass(result)
+    if (line := finding(result)) is not None:
+        write_status(paths, namespace, line)
 
 
 async def _passes(
@@ -186,16 +205,12 @@ async def _passes(
     settings: PublisherSettings,
     clock: Clock,
     worker: Worker,
-    on_pass: Callable[[PassResult], None] | None,
-    note: Callable[[str], None],
+    tell: Callable[[PassResult], None],
 ) -> int:
     logged: set[str] = set()
     while True:
         result = await delivery.publish_due()
-        if on_pass is not None:
-            on_pass(result)
-        if (line := finding(result)) is not None:
-            note(line)
+        tell(result)
         if result.failed is not None and result.failed.code not in logged:
             logged.add(result.failed.code)
             _log.warning("%s", result.failed)
@@ -222,11 +237,19 @@ def finding(result: PassResult) -> str | None:
     if result.waiting:
         reason, _ = result.waiting.most_common(1)[0]
         return f"{reason}: {waiting_words(result.waiting)}"
-    if result.dropped["revoked"] and not result.acknowledged:
+    if words := postponed_words(result):
+        return f"postponed: {words}"
+    if result.struck["revoked"] and not result.acknowledged:
         return "revoked: the app's owner has revoked the reports' event type; they were not sent"
-    if result.postponed and not result.acknowledged:
-        return "postponed: no relay or peer accepted the reports; they are tried again later"
     return "" if result.acknowledged or result.erased else None
+
+
+def postponed_words(result: PassResult) -> str:
+    """Return a sentence about a pass in which nothing was accepted and something has to be tried
+    again, "" for any other pass."""
+    if not result.postponed or result.acknowledged:
+        return ""
+    return "no relay or peer accepted the reports; they are tried again later"
 
 
 def clock_words(ahead: int) -> str:

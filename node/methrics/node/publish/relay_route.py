@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +15,7 @@ from methrics.node.publish.relay_client import REQUEST_TIME, Answers, RelayClien
 from methrics.node.publish.routes import (
     BY_CLOCK,
     HELD,
+    UNREACHABLE,
     Fate,
     Outcome,
     Outgoing,
@@ -39,7 +40,10 @@ _ELSEWHERE = BY_CLOCK | {Reason.QUOTA}
 
 
 class RelayRoute:
-    """Sends every item, sealed, to up to two of the relays at `addrs`."""
+    """Sends every item, sealed, to up to two of the relays at `addrs`.
+
+    `unusable` is filled with the relays that could not be used, by address: why, in words.
+    """
 
     name = "relay"
 
@@ -50,12 +54,14 @@ class RelayRoute:
         *,
         rng: random.Random,
         timeout: float = REQUEST_TIME,
+        unusable: dict[str, str] | None = None,
     ) -> None:
         if not addrs:
             raise ConfigError(
                 "no-relay", "no relay is known", "give one with --relay, or METHRICS_RELAYS"
             )
         self._timeout = timeout
+        self._unusable = {} if unusable is None else unusable
         self._clients = {addr: RelayClient(swarm, addr, timeout) for addr in addrs}
         self._order = rng.sample(list(self._clients.values()), len(self._clients))
 
@@ -68,7 +74,7 @@ class RelayRoute:
         async def visit() -> None:
             while waiting:
                 client = waiting.pop()
-                if not await self._in_time(partial(client.describe, topic)):
+                if not await self._in_time(client, partial(client.describe, topic)):
                     continue
                 if client.peer not in {one.peer for one in found}:
                     found.append(client)
@@ -84,7 +90,7 @@ class RelayRoute:
         async def level(client: RelayClient) -> None:
             lacking = {raw: raw for raw in newest if raw not in held[client.addr]}
             if lacking:
-                await self._in_time(partial(client.hand, topic, lacking))
+                await self._in_time(client, partial(client.hand, topic, lacking))
 
         if len(self._clients) > 1:
             async with trio.open_nursery() as nursery:
@@ -106,7 +112,8 @@ class RelayRoute:
                 client = waiting.pop()
                 try:
                     said = await self._hand_to(client, items, outgoing)
-                except RemoteError:
+                except RemoteError as error:
+                    self._unusable[client.addr] = error.message
                     continue
                 answers += 1
                 for item_id in items:
@@ -121,7 +128,7 @@ class RelayRoute:
             for _ in range(min(RELAYS_AT_A_TIME, len(waiting))):
                 nursery.start_soon(visit)
         return {
-            item_id: of_all(outcomes, unanswered=Outcome(Fate.RETRY, "unreachable"))
+            item_id: of_all(outcomes, unanswered=Outcome(Fate.RETRY, UNREACHABLE))
             for item_id, outcomes in answered.items()
         }
 
@@ -131,7 +138,7 @@ class RelayRoute:
         """Hand the items to one relay, and the record or the catalog if it lacks them. Raises
         RemoteError if the relay cannot be used."""
         topic, leave = outgoing.topic, outgoing.leave
-        with trio.move_on_after(self._timeout):
+        with self._time_limit():
             described = await client.description(topic)
             outgoing.told(client.time)
             if described.again:
@@ -147,11 +154,22 @@ class RelayRoute:
                     more = await client.hand(topic, refused, leave)
                     said = Answers(said.reasons | more.reasons, max(said.again, more.again))
             return said
-        raise UnreachableError("too-slow", "the relay did not answer in time")
 
-    async def _in_time(self, ask: Callable[[], Awaitable[object]]) -> bool:
-        """Return whether the relay answered."""
-        with contextlib.suppress(RemoteError), trio.move_on_after(self._timeout):
-            await ask()
-            return True
-        return False
+    async def _in_time(self, client: RelayClient, ask: Callable[[], Awaitable[object]]) -> bool:
+        """Return whether the relay answered; if not, note why."""
+        try:
+            with self._time_limit():
+                await ask()
+        except RemoteError as error:
+            self._unusable[client.addr] = error.message
+            return False
+        return True
+
+    @contextmanager
+    def _time_limit(self) -> Iterator[None]:
+        """Raise UnreachableError if the body takes longer than a relay may."""
+        try:
+            with trio.fail_after(self._timeout):
+                yield
+        except trio.TooSlowError:
+            raise UnreachableError("too-slow", "the relay did not answer in time") from None

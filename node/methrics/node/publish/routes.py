@@ -74,6 +74,9 @@ class Outgoing:
 
 HELD = Outcome(Fate.HELD, "held")
 
+UNREACHABLE = "unreachable"
+"""Reason of an item that is tried again because no relay or peer could be used."""
+
 
 class Route(Protocol):
     """A way to reach the topic. `name` is its name in the consent and the journal."""
