@@ -168,6 +168,52 @@ async def test_attack_forty_peers_at_a_byte_a_second() -> None:
         assert victim.statistics().requests_refused == 160
 
 
+async def test_attack_trickling_streams_of_two_peers_keep_nobody_out() -> None:
+    """On loopback, no peer has a known network. Both hold all the streams that they may."""
+    settings = GossipSettings(streams_max=64)
+    async with (
+        open_swarm(listen=LOOPBACK, settings=settings) as victim,
+        attackers(victim.addrs[0], 2) as peers,
+        open_swarm() as honest,
+        trio.open_nursery() as nursery,
+    ):
+        victim.serve(ECHO, echo, request_max=100)
+        held = 0
+
+        async def trickle(muxer: Any) -> None:
+            nonlocal held
+            with contextlib.suppress(BaseLibp2pError):
+                stream = await muxer.open_stream()
+                await stream.write(b"\x7f")
+                held += 1
+                while True:
+                    await trio.sleep(0.5)
+                    await stream.write(b"x")
+
+        for peer in peers:
+            for _ in range(settings.streams_per_peer):
+                nursery.start_soon(trickle, peer.muxer)
+        await until(lambda: held == 64)
+        await honest.dial(victim.addrs[0])
+        for n in range(5):
+            body = b"%d" % n
+            assert body == await honest.request(
+                victim.peer_id, ECHO, body, reply_max=9, timeout=PATIENCE
+            )
+        nursery.cancel_scope.cancel()
+
+
+async def test_all_connections_share_one_pool_of_streams() -> None:
+    async with (
+        open_swarm(listen=LOOPBACK) as victim,
+        attackers(victim.addrs[0], 3),
+    ):
+        await until(lambda: victim.statistics().connections == 3)
+        connections = victim._network.connections.values()
+        muxers: list[Any] = [conn.muxed_conn for conns in connections for conn in conns]
+        assert len({id(one._all_streams) for one in muxers}) == 1
+
+
 async def test_attack_gossip_frame_that_is_never_finished() -> None:
     settings = GossipSettings(read_grace=0.5)
     async with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import trio
@@ -12,6 +13,7 @@ from methrics.node.network.libp2p import frames
 from methrics.node.network.libp2p.frames import Flag, Type
 from methrics.node.network.libp2p.muxer import Muxer, Unread
 from methrics.node.network.libp2p.settings import GossipSettings
+from methrics.node.shares import Shares
 
 PEER = ID(b"\x00\x01x")
 
@@ -56,12 +58,22 @@ class Raw:
         settings: GossipSettings | None = None,
         *,
         all_unread: Unread | None = None,
+        all_streams: Shares[Muxer] | None = None,
+        peer_id: ID = PEER,
+        listed: Container[ID] = (),
         narrow: bool = False,
     ) -> None:
         left, self.wire = (
             trio.testing.lockstep_stream_pair() if narrow else trio.testing.memory_stream_pair()
         )
-        self.muxer = Muxer(Pipe(left, False), PEER, settings, all_unread)  # type: ignore[arg-type]
+        self.muxer = Muxer(
+            Pipe(left, False),  # type: ignore[arg-type]
+            peer_id,
+            settings,
+            all_unread,
+            all_streams,
+            listed=listed,
+        )
         nursery.start_soon(self.muxer.start)
 
     async def answers(self) -> list[frames.Piece]:
@@ -76,6 +88,12 @@ class Raw:
     async def accepted(self, stream_id: int = 1) -> Any:
         await self.wire.send_all(frames.pack(Type.WINDOW, Flag.SYN, stream_id, 0))
         return await self.muxer.accept_stream()
+
+    async def opens(self, stream_id: int) -> bool:
+        """Open a stream; tell whether it was accepted."""
+        await self.wire.send_all(frames.pack(Type.WINDOW, Flag.SYN, stream_id, 0))
+        await trio.testing.wait_all_tasks_blocked()
+        return stream_id in self.muxer._streams
 
     async def until_closed(self) -> None:
         with trio.fail_after(200):

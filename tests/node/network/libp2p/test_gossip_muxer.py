@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from muxer_ends import Ends, Raw, read_all
 
+from methrics._vendor.libp2p.peer.id import ID
 from methrics._vendor.libp2p.stream_muxer.exceptions import (
     MuxedConnUnavailable,
     MuxedStreamClosed,
@@ -21,7 +22,7 @@ from methrics._vendor.libp2p.stream_muxer.exceptions import (
 )
 from methrics.node.network.libp2p import frames
 from methrics.node.network.libp2p.frames import Flag, Type
-from methrics.node.network.libp2p.muxer import UNREAD_MAX
+from methrics.node.network.libp2p.muxer import UNREAD_MAX, stream_shares
 from methrics.node.network.libp2p.settings import GossipSettings
 
 
@@ -234,3 +235,59 @@ def test_no_bytes_raise_out_of_a_muxer(parts: list[bytes]) -> None:
             await raw.muxer.close()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def peer(n: int) -> ID:
+    return ID(b"\x00\x01" + bytes([n]))
+
+
+async def test_attack_many_connections_stay_within_the_streams_of_the_host(
+    autojump_clock: object,
+) -> None:
+    settings = GossipSettings(streams_max=6, streams_listed=2, streams_per_peer=4)
+    pool = stream_shares(settings)
+    async with trio.open_nursery() as nursery:
+        ends = [
+            Raw(nursery, settings, all_streams=pool, peer_id=peer(n), listed={peer(5)})
+            for n in range(6)
+        ]
+        for end in ends[:4]:
+            assert await end.opens(1)
+        assert not await ends[4].opens(1), "no other connection is idle, or has more"
+        await trio.sleep(10)
+        assert await ends[4].opens(3), "it takes the place of an idle one"
+        assert pool.used == 4
+        assert sum(end.muxer.is_ending for end in ends) == 1
+        for stream_id in (1, 3):
+            assert await ends[5].opens(stream_id), "some are kept for listed peers"
+        assert pool.used == 6
+        nursery.cancel_scope.cancel()
+
+
+async def test_attack_peers_of_no_known_network_do_not_keep_another_out(
+    autojump_clock: object,
+) -> None:
+    """Two busy peers hold all streams. A third, of no known network either, gets one."""
+    settings = GossipSettings(streams_max=10, streams_listed=2, streams_per_peer=4)
+    pool = stream_shares(settings)
+    async with trio.open_nursery() as nursery:
+        ends = [Raw(nursery, settings, all_streams=pool, peer_id=peer(n)) for n in range(3)]
+        for end in ends[:2]:
+            for stream_id in (1, 3, 5, 7):
+                assert await end.opens(stream_id)
+        for _ in range(20):
+            await trio.sleep(1)
+            for end in ends[:2]:
+                end.muxer.progress(1000)
+        assert await ends[2].opens(1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_connection_that_makes_room_takes_no_stream_while_it_ends(
+    autojump_clock: object,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        end = Raw(nursery)
+        end.muxer.end(frames.GoAway.NORMAL)
+        assert not end.muxer._may_take_stream()
+        nursery.cancel_scope.cancel()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import Any
 
 import trio
@@ -69,7 +69,12 @@ class Unread:
 def stream_shares(settings: GossipSettings) -> Shares[Muxer]:
     """Return the pool of all streams that peers may open to a host. A connection that must make
     room is closed."""
-    return Shares(settings.streams_max, per_holder=settings.streams_per_peer)
+    return Shares(
+        settings.streams_max,
+        per_holder=settings.streams_per_peer,
+        reserve=settings.streams_listed,
+        per_listed=settings.streams_per_peer,
+    )
 
 
 def _ignore(_: int) -> None: ...
@@ -81,9 +86,9 @@ def _nothing() -> None: ...
 class Muxer(Carrier):
     """One connection. `start` runs it until it ends and then calls `on_close`, once.
 
-    `origin`: a token of the network that the peer comes from. `identified`: whether the peer was
-    asked for its signed record. `moved` is called with the number of
-    bytes that a stream has received or sent, and `left` when the connection has ended.
+    `origin`: a token of the network that the peer comes from, or b"". `identified`: whether the
+    peer was asked for its signed record. `moved` is called with the number of bytes that a stream
+    has received or sent, and `left` when the connection has ended.
     """
 
     on_close: Callable[[], Awaitable[Any]] | None
@@ -96,6 +101,7 @@ class Muxer(Carrier):
         all_unread: Unread | None = None,
         all_streams: Shares[Muxer] | None = None,
         origin: bytes = b"",
+        listed: Container[ID] = (),
     ) -> None:
         self.secured_conn = conn
         self.peer_id = peer_id
@@ -108,8 +114,9 @@ class Muxer(Carrier):
         self.event_closed = trio.Event()
         self.on_close = None
         self.unread = 0
-        self._all_unread = all_unread or Unread(self.settings.unread_max)
-        self._all_streams = all_streams or stream_shares(self.settings)
+        self._all_unread = Unread(self.settings.unread_max) if all_unread is None else all_unread
+        self._all_streams = stream_shares(self.settings) if all_streams is None else all_streams
+        self._listed = listed
         self._initiator = conn.is_initiator
         self._next_id = 1 if conn.is_initiator else 2
         self._streams: dict[int, Stream] = {}
@@ -366,8 +373,16 @@ class Muxer(Carrier):
         return True
 
     def _may_take_stream(self) -> bool:
-        """Take a stream of the host's pool. Connections that must make room for it are closed."""
-        taken = self._all_streams.take(self, self.origin, trio.current_time())
+        """Take a stream of the host's pool. Connections that must make room for it are closed.
+
+        A peer of no known network counts for itself: behind a proxy, all peers would share one
+        portion. Its key costs nothing, but there are no more peers than places for connections.
+        """
+        if self.is_ending:
+            return False
+        listed, now = self.peer_id in self._listed, trio.current_time()
+        origin = self.origin or self.peer_id.to_bytes()
+        taken = self._all_streams.take(self, origin, now, listed=listed)
         for muxer in taken.evicted:
             muxer.end(GoAway.NORMAL)
         return taken.granted

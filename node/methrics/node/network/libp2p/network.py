@@ -101,12 +101,21 @@ class _Muxers(MuxerMultistream):
     all_unread: Unread
     all_streams: Shares[Muxer]
     origins: Origins
+    listed: set[ID]
 
     @override
     async def new_conn(self, conn: ISecureConn, peer_id: ID) -> IMuxedConn:
         protocol, _ = await self._selector.select(conn, conn.is_initiator, self.negotiate_timeout)
         origin = self.origins.token(_host_of(conn))
-        muxer = Muxer(conn, peer_id, self.settings, self.all_unread, self.all_streams, origin)
+        muxer = Muxer(
+            conn,
+            peer_id,
+            self.settings,
+            self.all_unread,
+            self.all_streams,
+            origin,
+            self.listed,
+        )
         return self._annotate_connection(muxer, conn, protocol)
 
 
@@ -296,6 +305,7 @@ def build_host(seed: bytes | None, settings: GossipSettings, counters: Counters)
     own_muxers.all_unread = Unread(settings.unread_max)
     own_muxers.all_streams = stream_shares(settings)
     own_muxers.origins = origins
+    own_muxers.listed = set()
     upgrader.muxer_multistream = own_muxers
     peerstore = PeerStore()
     peerstore.add_key_pair(peer_id, key_pair)
@@ -320,7 +330,7 @@ def build_host(seed: bytes | None, settings: GossipSettings, counters: Counters)
     swarm.counters = counters
     swarm.places = Places(settings, counters)
     swarm.origins = origins
-    swarm.listed = set()
+    swarm.listed = own_muxers.listed
     swarm.dialling = set()
     swarm.local_hosts = set()
     swarm._admitted = {}

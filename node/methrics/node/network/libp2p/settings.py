@@ -62,7 +62,9 @@ class GossipSettings:
     room."""
     streams_per_peer: int = 32
     streams_max: int = 2048
-    """Most streams that one peer, and all peers, may have open to us."""
+    streams_listed: int = 32
+    """Most streams that one peer, and all peers, may have open to us, and how many of these only
+    listed peers may have: gossip and a request each for as many peers as an operator lists."""
     negotiate_time_max: float = 10.0
     """Most seconds for the two sides to agree on the protocol of a stream."""
     unread_max: int = 134_217_728
@@ -100,5 +102,7 @@ class GossipSettings:
             raise ConfigError("bad-setting", "a queue has room for two frames of any size")
         if not 0 <= self.connections_listed < self.connections_max:
             raise ConfigError("bad-setting", "connections_listed must be below connections_max")
+        if not 0 <= self.streams_listed < self.streams_max:
+            raise ConfigError("bad-setting", "streams_listed must be below streams_max")
         if not 0 <= self.requests_listed < self.requests_max:
             raise ConfigError("bad-setting", "requests_listed must be below requests_max")
