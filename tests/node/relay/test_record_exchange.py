@@ -24,6 +24,7 @@ from methrics.node.relay.record_exchange import (
     REQUEST_MAX,
     ROUNDS_MAX,
     ROUTINE_EVERY,
+    WAITING_MAX,
     RecordExchange,
     decode_records,
     encode_records,
@@ -238,6 +239,23 @@ async def test_attack_a_crowd_of_one_network_does_not_keep_the_honest_forwarder_
         assert pack_notice(NEWER.raw) in asker.learnt
 
 
+async def test_attack_a_table_full_of_strangers_bundles_has_room_for_an_honest_forwarder(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """20 peers, each of its own network, forward 100 bundles each before the honest peer does."""
+    replies = [encode_records([])] * 20 + [REPLY]
+    origins = [b"%d" % number for number in range(20)] + [b"honest"]
+    async with scene(*replies, origins=origins) as (asker, _, peers):
+        asker.swarm._dialled = set()
+        await trio.sleep(1)
+        for number in range(2000):
+            asker.arrive(b"invented %d" % number, peers[number % 20])
+        asker.arrive(b"honest", peers[20])
+        room = asker.exchange._topics[TOPIC].room.waiting
+        assert len(room) <= WAITING_MAX
+        assert peers[20] in {one.forwarder for one in room.values()}
+
+
 @pytest.mark.parametrize("crowd", [20, 60])
 @pytest.mark.parametrize("tie", ["direct", "dialled"])
 async def test_attack_silent_sybils_of_many_networks_do_not_keep_the_record_from_a_late_joiner(
@@ -305,7 +323,7 @@ async def test_attack_invented_catalogs_cost_two_requests_per_half_minute(
                 await trio.sleep(ASK_EVERY / 10)
         rounds = (trio.current_time() - began) / ASK_EVERY
         assert len(holders.asked) <= PEERS_MAX * (rounds + 1)
-        assert len(asker.exchange._topics[TOPIC].waiting) <= 1024
+        assert len(asker.exchange._topics[TOPIC].room.waiting) <= 1024
 
 
 @pytest.mark.parametrize(

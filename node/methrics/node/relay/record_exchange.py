@@ -19,7 +19,7 @@ catalogs are invented, a topic costs two requests per `ASK_EVERY` seconds, and n
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
@@ -27,6 +27,7 @@ import trio
 
 from methrics.node.clock import Rng
 from methrics.node.network.swarm import PeerId, Swarm
+from methrics.node.relay.asking import Turns, most_crowded, network_of
 from methrics.schema.errors import RefusedError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import record_wait
@@ -65,8 +66,11 @@ ROUNDS_MAX = 4
 """Rounds after which a waiting bundle is no longer remembered here: the swarm has dropped it."""
 
 WAITING_MAX = 1024
-"""Most waiting bundles of a topic, and most networks that were asked, that are remembered
-here. The swarm keeps the bundles themselves, within bounds of its own."""
+"""Most waiting bundles of a topic that are remembered here. When there are more, one of the network
+that forwarded most makes room. The swarm keeps the bundles themselves, within bounds of its own."""
+
+WAITING_OF_NETWORK = 64
+"""Most of them that one network has forwarded: as many as wait in the swarm for one peer."""
 
 Learn = Callable[[str, bytes], Awaitable[object]]
 """`learn(topic, bundle)` judges a fetched record like a bundle that arrived on `topic`."""
@@ -104,16 +108,45 @@ def decode_records(data: bytes) -> list[bytes]:
 @dataclass(slots=True)
 class _Waiting:
     forwarder: PeerId
+    network: bytes
     rounds: int = 0
     answered: bool = False
 
 
+class _Room:
+    """The waiting bundles of one topic that are remembered, by name."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[bytes, _Waiting] = {}
+        self._held: Counter[bytes] = Counter()
+
+    def add(self, name: bytes, one: _Waiting) -> None:
+        """Remember a bundle, unless its network has too many."""
+        if self._held[one.network] >= WAITING_OF_NETWORK:
+            return
+        if len(self.waiting) >= WAITING_MAX:
+            networks = {known: other.network for known, other in self.waiting.items()}
+            crowd = most_crowded(networks, one.network)
+            if crowd is None:
+                return
+            self.remove(crowd)
+        self.waiting[name] = one
+        self._held[one.network] += 1
+
+    def remove(self, name: bytes) -> None:
+        """Forget a bundle, if it is remembered."""
+        one = self.waiting.pop(name, None)
+        if one is not None:
+            self._held[one.network] -= 1
+            if not self._held[one.network]:
+                del self._held[one.network]
+
+
 @dataclass(slots=True)
 class _Topic:
+    turns: Turns
     wanted: trio.Event = field(default_factory=trio.Event)
-    waiting: OrderedDict[bytes, _Waiting] = field(default_factory=OrderedDict)
-    asked: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
-    """Origins of forwarders that were asked, the latest last."""
+    room: _Room = field(default_factory=_Room)
 
 
 class RecordExchange:
@@ -126,7 +159,7 @@ class RecordExchange:
         self._book = book
         self._rng = rng
         self._learn = learn
-        self._topics = {topic: _Topic() for topic in topics}
+        self._topics = {topic: _Topic(Turns(swarm, rng)) for topic in topics}
 
     def serve(self) -> None:
         """Answer requests of peers from now on."""
@@ -143,12 +176,13 @@ class RecordExchange:
         the record, and the bundle again. It is cheap to call for every bundle."""
         state = self._topics[topic]
         name = hashlib.blake2b(message, digest_size=16).digest()
-        known = state.waiting.get(name)
+        known = state.room.waiting.get(name)
         if known is not None and known.answered:
-            del state.waiting[name]
+            state.room.remove(name)
             return False
-        if known is None and len(state.waiting) < WAITING_MAX:
-            state.waiting[name] = _Waiting(forwarder)
+        if known is None:
+            network = network_of(self._swarm, forwarder)
+            state.room.add(name, _Waiting(forwarder, network))
         state.wanted.set()
         return True
 
@@ -168,14 +202,14 @@ class RecordExchange:
             await self._round(topic, state)
             await trio.sleep_until(began + ASK_EVERY)
             # What was not judged again by now was dropped; it is new when it arrives again.
-            for name in [name for name, one in state.waiting.items() if one.answered]:
-                del state.waiting[name]
+            for name in [name for name, one in state.room.waiting.items() if one.answered]:
+                state.room.remove(name)
             with trio.move_on_after(ROUTINE_EVERY * (0.75 + self._rng() / 2)):
                 await state.wanted.wait()
 
     async def _round(self, topic: str, state: _Topic) -> None:
         """Ask two peers, then have what waited before judged again."""
-        before = dict(state.waiting)
+        before = dict(state.room.waiting)
         peers = self._chosen(topic, state)
         replied: set[PeerId] = set()
         async with trio.open_nursery() as nursery:
@@ -186,27 +220,20 @@ class RecordExchange:
             one.rounds += 1
             one.answered = trusted or one.forwarder in peers
             if one.rounds >= ROUNDS_MAX and not one.answered:
-                state.waiting.pop(name, None)
+                state.room.remove(name)
         if before:
             self._swarm.judge_again(topic, record_wait(parse_topic(topic)[1]))
 
     def _chosen(self, topic: str, state: _Topic) -> list[PeerId]:
         """Return the peers to ask: a direct one, or else one that this node has dialled; then a
         forwarder of what waits, of the network that was asked longest ago; then any."""
-        connected = self._swarm.peers(topic)
-        order = sorted(sorted(connected), key=lambda _: self._rng())
-        own = self._swarm.direct_peers(topic) or self._swarm.dialled_peers(topic)
-        ranks = {origin: rank for rank, origin in enumerate(state.asked, 1)}
-        forwarders = {one.forwarder for one in state.waiting.values() if not one.answered}
-        longest_ago = sorted(order, key=lambda peer: ranks.get(self._swarm.origin(peer), 0))
-        first = [peer for peer in longest_ago if peer in own][:1]
-        second = [peer for peer in longest_ago if peer in forwarders.difference(first)][:1]
+        order = state.turns.order(self._swarm.peers(topic))
+        waiting = state.room.waiting.values()
+        forwarders = {one.forwarder for one in waiting if not one.answered}
+        first = state.turns.own(topic)[:1]
+        second = [peer for peer in order if peer in forwarders.difference(first)][:1]
         chosen = list(dict.fromkeys([*first, *second, *order]))[:PEERS_MAX]
-        for origin in [self._swarm.origin(peer) for peer in chosen]:
-            state.asked.pop(origin, None)
-            state.asked[origin] = None
-            if len(state.asked) > WAITING_MAX:
-                state.asked.popitem(last=False)
+        state.turns.note(chosen)
         return chosen
 
     async def _ask(self, peer: PeerId, topic: str, replied: set[PeerId]) -> None:
