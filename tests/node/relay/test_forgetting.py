@@ -29,6 +29,7 @@ from tests.listing import listed_book
 from methrics.node.network.memory import MemorySwarm
 from methrics.node.network.swarm import UNSEEN, PeerId, Wait
 from methrics.node.relay.catalog_exchange import PROTOCOL as CATALOGS
+from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.record_exchange import RecordExchange
 from methrics.schema.catalog.catalog import load, sign
 from methrics.schema.judging.book import CatalogBook
@@ -36,7 +37,7 @@ from methrics.schema.judging.gate import BundleVerdict
 from methrics.schema.wire.bundle import pack, pack_notice
 from methrics.schema.wire.envelope import Kind, inner_hash, seal, split
 from methrics.schema.wire.items import Erasure, encode_erasure
-from methrics.schema.wire.record import Revoked
+from methrics.schema.wire.record import Revoked, decode_record
 from methrics.schema.wire.verdict import Decision, Reason
 
 X = report(1)
@@ -134,7 +135,7 @@ async def test_attack_what_only_the_forwarder_has_heard_stays_in_the_pool(
             assert relay.collected == [X]
 
 
-@pytest.mark.parametrize("accomplices", [1, 3])
+@pytest.mark.parametrize("accomplices", [1, 3, 20])
 async def test_attack_what_only_an_attackers_own_peers_have_heard_stays_in_the_pool(
     autojump_clock: trio.testing.MockClock, accomplices: int
 ) -> None:
@@ -151,6 +152,84 @@ async def test_attack_what_only_an_attackers_own_peers_have_heard_stays_in_the_p
         await trio.sleep(1)
         assert (relay.relay.pooled, relay.relay.statistics.elsewhere) == (1, 0)
         assert split(X).id not in relay.relay._seen
+
+
+async def test_attack_what_rests_is_not_lost_while_the_honest_peers_are_away(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Six peers of an attacker are there, and one of them sends X. When the honest peer returns, no
+    peer tells it of X any more; so the relay publishes X when its rest ends."""
+    async with (
+        scene(mix=MixLimits(batch_window=30, rest=600)) as relay,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        peers = [await stack.enter_async_context(relay.network.open_swarm()) for _ in range(6)]
+        for peer in peers:
+            await joined(relay, peer)
+        assert await hand_in(relay, X) == [Reason.OK]
+        relay.network.cut(relay.collector, relay.swarm)
+        await peers[0].publish(TOPIC, bundle(X))
+        for number in range(90):
+            await peers[1].publish(TOPIC, bundle(report(500 + number)))
+            await trio.sleep(1)
+        assert await hand_in(relay, X) == [Reason.DUPLICATE]
+        await relay.collector.dial(relay.swarm.addrs[0])
+        await trio.sleep(1300)
+        assert relay.collected.count(X) == 1
+        assert (relay.relay.pooled, relay.relay.statistics.elsewhere) == (0, 0)
+
+
+@pytest.mark.parametrize("tie", ["direct", "dialled", "forwarder"])
+async def test_what_another_relay_published_leaves_the_pool_if_a_chosen_peer_gets_it(
+    autojump_clock: trio.testing.MockClock, tie: str
+) -> None:
+    async with scene() as relay, relay.network.open_swarm() as other:
+        await joined(relay, other)
+        chosen = other if tie == "forwarder" else relay.collector
+        if tie == "dialled":
+            relay.swarm._dialled = {chosen.peer_id}
+        else:
+            relay.swarm.keep(chosen.addrs[0])
+        assert await hand_in(relay, X, report(2)) == [Reason.OK] * 2
+        await other.publish(TOPIC, bundle(X))
+        await trio.sleep(1)
+        assert relay.relay.statistics.elsewhere == (tie != "forwarder")
+        await trio.sleep(31)
+        assert relay.collected.count(X) == (2 if tie == "forwarder" else 1)
+
+
+@pytest.mark.parametrize("lacking", ["catalog", "record"])
+async def test_attack_what_comes_while_a_bundle_is_judged_does_not_strand_it(
+    autojump_clock: trio.testing.MockClock, lacking: str
+) -> None:
+    """A thread judges a bundle; what it waits for arrives before its task goes on."""
+    book = CatalogBook({TOPIC})
+    listed = split(listing(CATALOG))
+    if lacking == "catalog":
+        book.records.add(listed, decode_record(listed.payload))
+    else:
+        book.add(CATALOG, given=True)
+    came = CATALOG.raw if lacking == "catalog" else listed.raw
+    async with scene(book=book) as relay, relay.network.open_swarm() as other:
+        await joined(relay, other)
+        judged = trio.Event()
+
+        async def held(call: Callable[[], BundleVerdict]) -> BundleVerdict:
+            verdict = call()
+            if verdict.waits_for is not None and not judged.is_set():
+                await judged.wait()
+            await trio.lowlevel.checkpoint()
+            return verdict
+
+        relay.relay._worker = held  # type: ignore[assignment]
+        await other.publish(TOPIC, bundle(X))
+        await trio.sleep(0.1)
+        await other.publish(TOPIC, pack_notice(came))
+        await trio.sleep(0.1)
+        judged.set()
+        await trio.sleep(1)
+        assert X in relay.collected
+        assert relay.swarm.statistics().waiting == 0
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -165,10 +165,8 @@ class Intake:
         notice = Notice(topic, item)
         if notice.key in self._notices:
             return Reason.DUPLICATE
-        if not self._notices.add(notice):
-            return Reason.QUOTA
-        self._learnt(topic, accepted)
-        return Reason.OK
+        self._learnt(topic, accepted)  # the book has it, even if it is not published
+        return Reason.OK if self._notices.add(notice) else Reason.QUOTA
 
     def _pool(self, topic: str, about: bytes, item_id: bytes, raw: bytes, who: Submitter) -> Reason:
         if item_id in self._mixer:

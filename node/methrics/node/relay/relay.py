@@ -11,9 +11,11 @@ Theory of operation. Six parts share one `Relay` object and one trio thread:
 - `records` does the same with the records of namespaces.
 
 A relay forgets nothing that it has not passed on. A pooled item leaves the pool early only if a
-bundle with it was accepted in time, and there was a direct peer other than the forwarder, or else a
-few other peers, to pass it on to. Until then it is not "seen" either, so it is passed on in
-whatever bundle it comes next.
+bundle with it was accepted in time, and a peer that this relay has chosen itself (a direct or
+dialled one), other than the forwarder, was there to pass it on to. Strangers do not count, however
+many: they may all be the forwarder's. Until then the item is not "seen" either, so it is passed on
+in whatever bundle it comes next, and is published when its rest ends. Then it is public already, so
+that costs a duplicate, and shows that this relay had it.
 
 A relay stores no data about its submitters (MARS-2, DEB-9): handlers get no address, the limiter
 keeps a keyed hash for about a minute, no log line is about a submitter, and the relay writes to no
@@ -34,7 +36,6 @@ from typing import Protocol
 import trio
 
 from methrics.node.clock import Clock
-from methrics.node.mesh.limits import MeshSettings
 from methrics.node.network.guards import too_late
 from methrics.node.network.swarm import UNSEEN, Outcome, PeerId, Swarm, Wait
 from methrics.node.process.worker import Threads, Worker
@@ -57,16 +58,12 @@ from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.bundle import pack_notice
 from methrics.schema.wire.envelope import split
 from methrics.schema.wire.record import Record
-from methrics.schema.wire.topic import short_key
+from methrics.schema.wire.topic import parse_topic, short_key
 from methrics.schema.wire.verdict import Decision, Reason
 
 __all__ = ["Relay", "RelaySettings", "RelayStatistics", "Started", "run_relay"]
 
 _log = logging.getLogger(__name__)
-
-OTHERS_MIN = MeshSettings().degree_low
-"""Peers besides the forwarder, without a direct one among them, that are enough to pass an item
-on: as many as a mesh has at least."""
 
 
 class Relay:
@@ -173,7 +170,11 @@ class Relay:
 
     async def validate(self, topic: str, peer: PeerId, data: bytes) -> Outcome:
         """Judge a bundle of another node on `topic` by the same rules as every node."""
+        known = self._newest(topic)
         verdict = await self._judge(topic, data)
+        while self._has_come(topic, verdict, known):
+            known = self._newest(topic)
+            verdict = await self._judge(topic, data)
         self.statistics.gossip[str(verdict.reason)] += 1
         self._watch_clock(
             peer,
@@ -197,6 +198,19 @@ class Relay:
             return UNSEEN
         return Wait(waits_for)
 
+    def _newest(self, topic: str) -> list[bytes]:
+        """Return the ids of the newest records of a topic's namespace."""
+        return [one.item.id for one in self._book.records.newest_of(parse_topic(topic)[1])]
+
+    def _has_come(self, topic: str, verdict: BundleVerdict, known: list[bytes]) -> bool:
+        """Whether what a bundle waits for has come since it was judged: then nobody would have it
+        judged again. `known`: the newest records before that."""
+        if verdict.waits_for is None:
+            return False
+        if verdict.reason is Reason.UNKNOWN_CATALOG:
+            return self._book.get(verdict.about) is not None
+        return self._newest(topic) != known
+
     async def _judge(self, topic: str, data: bytes) -> BundleVerdict:
         now = self._clock.now()
         return await self._worker(
@@ -215,11 +229,10 @@ class Relay:
             self._notices.sent(Notice(topic, one.item), trio.current_time())
 
     def _passed_on(self, topic: str, forwarder: PeerId) -> bool:
-        """Whether somebody besides the forwarder takes what is accepted now: a direct peer, or so
-        many others that one stranger's peers are hardly all of them."""
-        if self._swarm.direct_peers(topic) - {forwarder}:
-            return True
-        return len(self._swarm.peers(topic) - {forwarder}) >= OTHERS_MIN
+        """Whether somebody besides the forwarder takes what is accepted now whom no stranger can
+        have put there."""
+        chosen = self._swarm.direct_peers(topic) | self._swarm.dialled_peers(topic)
+        return bool(chosen - {forwarder})
 
     def _watch_clock(self, name: str | bytes, judged: list[tuple[Reason, bytes]]) -> None:
         """Notice whether most of what arrives is early or late, and say so once an hour."""

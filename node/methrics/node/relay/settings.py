@@ -64,7 +64,8 @@ class RelayStatistics:
     published: int = 0
     """Items in those bundles."""
     elsewhere: int = 0
-    """Pooled items that another relay published first, and that this relay passed on."""
+    """Pooled items that another relay published first, and that this relay passed on to a peer of
+    its own choice. Without such a peer it keeps them, and publishes them when their rest ends."""
     put_back: int = 0
     """Items put back for one more window because no peer of the topic was connected."""
     skew: Skew | None = None
