@@ -50,10 +50,13 @@ SETTINGS = MeshSettings(
     promises_max=10,
     promises_per_peer=4,
     promises_unknown=2,
-    offers_max=3,
+    offers_max=5,
+    offers_total=8,
+    offers_crowded=3,
     asked_max=2,
     topics_max=2,
     retained_max=3,
+    resent_peers_max=4,
     backoffs_max=4,
     graylisted_max=3,
     exchange_max=2,
@@ -378,6 +381,16 @@ class Machine(RuleBasedStateMachine):
             assert len(topic.backoff) <= SETTINGS.backoffs_max
             assert len(topic.beats) <= SETTINGS.history
             assert set(topic.direct) | set(topic.fresh) <= set(topic.peers)
+        assert promises.offers == sum(len(one.offers) for one in promises._open.values())
+        waiters = room._waiters.values()
+        assert all(len(one.offers) <= SETTINGS.offers_max for one in waiters)
+        for held in (*waiters, *(judging.get(content) for content in judging)):
+            assert held is not None
+            assert len(held.forwarders) <= SETTINGS.forwarders_max
+            assert len(held.others) <= SETTINGS.forwarders_max
+        for kept in mesh._gossip._recent._kept.values():
+            assert len(kept.resent) <= SETTINGS.resent_peers_max
+            assert all(kept.resent.values())
         for promise in promises._open.values():
             assert len(promise.offers) <= SETTINGS.offers_max
             assert len(promise.asked) <= SETTINGS.asked_max

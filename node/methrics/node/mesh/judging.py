@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from methrics.node.mesh.limits import MeshSettings
+from methrics.node.mesh.promises import Arrived
 from methrics.node.mesh.rpc import Message
 from methrics.node.mesh.waiting import Account
 
@@ -30,10 +31,9 @@ class Judging:
     started: float
     forwarders: dict[str, None]
     copies: list[tuple[Account, Message]] = field(default_factory=list)
-    offers: dict[str, None] = field(default_factory=dict)
     others: list[Account] = field(default_factory=list)
-    attempts: int = 0
-    """How often it was asked for again after it could not be judged."""
+    had: Arrived = field(default_factory=lambda: Arrived({}, 0, 0))
+    """What was known of it when it came; more offers are added."""
 
 
 class _Places:

@@ -104,7 +104,8 @@ class MeshSettings:
     backoff_max: float = 600.0
     """Most seconds for which a PRUNE of a stranger can keep this node out of a mesh."""
     backoffs_max: int = 1024
-    """Most peers per topic for which a backoff is remembered: more than have connections."""
+    """Most peers per topic for which a backoff is remembered: more than have connections. Those
+    that are gone are forgotten first."""
 
     opportunistic_interval: float = 60.0
     """Seconds between two checks whether the mesh has peers of too low a score."""
@@ -126,22 +127,27 @@ class MeshSettings:
     resend_max: int = 3
     resent_peers_max: int = 1024
     """Most times that one message is sent to one peer that asks for it (gossipsub default), and
-    most such peers. Without a limit, a peer could get 128 KiB again and again for 20 bytes."""
+    most such peers that are remembered: more than have connections; those that are gone are
+    forgotten first. Without a limit, a peer could get 128 KiB again and again for 20 bytes."""
 
     promise_time: float = 3.0
     """Seconds in which a peer must send what it offered and was asked for (gossipsub default)."""
-    promises_max: int = 32_768
+    promises_max: int = 98_304
     promises_per_peer: int = 256
     promises_unknown: int = 64
     """Most contents that are asked for at once: in all, of one peer, and of a peer that has not yet
-    sent a new message. Peers that offer invented ids cannot use up the total before the first
-    broken promises count against them."""
-    offers_max: int = 64
-    """Most peers that are remembered per content because they offered it: about all sybils of one
-    attack and an honest peer."""
-    asked_max: int = 16
+    sent a new message. The total is more than all connected peers may be asked for, so that those
+    which offer invented ids leave room for the offers of others."""
+    offers_max: int = 512
+    offers_total: int = 1_048_576
+    offers_crowded: int = 64
+    """Most peers that are remembered per content because they offered it: more than have
+    connections, so that no number of sybils which offer it first hides an honest peer. While
+    `offers_total` offers are remembered (some 30 MiB), only `offers_crowded` per content."""
+    asked_max: int = 32
     """Most peers that are asked at once for one content. One is asked first; after each broken
-    promise twice as many, so that 60 peers which promise in vain cost seconds, not minutes."""
+    promise, or forged or useless answer, twice as many, so that 60 peers which promise in vain cost
+    seconds, and as many as can be connected less than `history`."""
 
     seen_ttl: float = 120.0
     """Seconds, at least, for which a judged content is remembered: longer than a message needs to
@@ -163,12 +169,13 @@ class MeshSettings:
     retries_max: int = 3
     retry_time: float = 2.0
     """How often a content that could not be judged, because too many were being judged or its judge
-    failed, is asked for again (as often as peers send a message again), and seconds before the
-    first time; each time twice as many."""
+    failed, is asked for again of the peers that sent it (as often as peers send a message again),
+    and seconds before the first time; each time twice as many. Then only peers that offer it and
+    were not asked yet are left."""
     forwarders_max: int = 64
     copies_max: int = 4
-    """Most peers that are remembered per content being judged because they sent it, and most copies
-    of it with another signature, which are judged if the first one is forged."""
+    """Most peers that are remembered per content being judged or waiting because they sent it, and
+    most copies of it with another signature, which are judged if the first one is forged."""
 
     waiting_bytes: int = 33_554_432
     """Most bytes of messages that wait for a catalog or a record: hundreds of full bundles."""
@@ -188,7 +195,7 @@ class MeshSettings:
     retained_max: int = 1024
     retain_time: float = 600.0
     """Most peers, and seconds, for which scores are kept after a disconnect, so that a peer cannot
-    get rid of a bad score by connecting again."""
+    get rid of a bad score by connecting again. The oldest without new messages go first."""
 
     exchange_max: int = 16
     """Most peers named in a PRUNE, sent or read: more than `degree_high`, so that the pruned peer

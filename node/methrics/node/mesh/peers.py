@@ -42,6 +42,14 @@ class Peer:
     ignored: int = 0
     """Messages ignored because it is graylisted."""
 
+    @property
+    def rank(self) -> int:
+        """How well this node knows it: 3 if it is direct, 2 if this node has dialled it, 1 if it
+        has earned a good score, otherwise 0. A crowd of strangers has rank 0."""
+        if self.direct:
+            return 3
+        return 2 if self.outbound else int(self.score > 0)
+
     def trusted(self, least: float) -> bool:
         """Whether its score is at least `least`; a direct peer is always trusted."""
         return self.direct or self.score >= least

@@ -2,8 +2,10 @@
 
 One peer is asked for a content, and the others that offer it are remembered. If it has not come in
 time, the promise is broken, and twice as many of the others are asked: those that this node chose
-itself first, then those with the best score. What came and could not be judged is asked for again
-after a while, a few times. Until then, it takes the place of a promise of a peer that has it.
+itself first, then those with the best score. So are they after an answer that was forged, and after
+a while, if what came could not be judged; otherwise peers that answer with nothing of use could
+hide those that are asked after them. Until then, it takes the place of a promise of a peer that has
+it.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ class Arrived(NamedTuple):
     """The peers that offered it and were not asked."""
     attempts: int
     """How often it had been asked for again after it could not be judged."""
+    rounds: int
+    """How often peers had been asked for it."""
 
 
 class Promises:
@@ -43,12 +47,18 @@ class Promises:
         self._settings = settings
         self._peers = peers
         self._open: dict[bytes, _Promise] = {}
+        self._offers = 0
 
     def __len__(self) -> int:
         return len(self._open)
 
     def __contains__(self, content: bytes) -> bool:
         return content in self._open
+
+    @property
+    def offers(self) -> int:
+        """The number of all offers that are remembered for open promises."""
+        return self._offers
 
     def offer(self, content: bytes, peer: Peer, now: float) -> bool:
         """Note that `peer` has a content; return True if it must be asked for it now.
@@ -58,7 +68,9 @@ class Promises:
         """
         promise = self._open.get(content)
         if promise is not None:
+            before = len(promise.offers)
             self.remember(promise.offers, peer)
+            self._offers += len(promise.offers) - before
             return False
         if len(self._open) >= self._settings.promises_max or not self._may_ask(peer):
             return False
@@ -67,36 +79,31 @@ class Promises:
 
     def arrived(self, content: bytes) -> Arrived:
         """Note that a content has come; return what was known of it."""
-        promise = self._open.pop(content, None)
+        promise = self._open.get(content)
         if promise is None:
-            return Arrived({}, 0)
-        self._release(content, promise)
-        return Arrived(promise.offers, promise.attempts)
+            return Arrived({}, 0, 0)
+        self._remove(content, promise)
+        return Arrived(promise.offers, promise.attempts, promise.rounds + bool(promise.asked))
 
-    def defer(self, content: bytes, offers: dict[str, None], attempts: int, now: float) -> None:
-        """Ask one of `offers` later for a content that came and could not be judged, unless that
-        was tried too often."""
+    def defer(self, content: bytes, had: Arrived, now: float) -> None:
+        """Ask some of the offers of a content later that came and could not be judged."""
         settings = self._settings
-        if (
-            attempts >= settings.retries_max
-            or content in self._open
-            or len(self._open) >= settings.promises_max
-        ):
+        if not had.offers or content in self._open or len(self._open) >= settings.promises_max:
             return
-        holder = next((peer for peer in self._best(offers) if self._may_ask(peer, 2)), None)
+        holder = next((peer for peer in self._best(had.offers) if self._may_ask(peer, 2)), None)
         if holder is not None:
             holder.promised[content] = None
-            due = now + settings.retry_time * (1 << attempts)
-            self._open[content] = _Promise(due, (), 0, offers, attempts + 1, holder.name)
+            tried = had.attempts >= settings.retries_max
+            wait = settings.promise_time if tried else settings.retry_time * (1 << had.attempts)
+            attempts = had.attempts + 1
+            promise = _Promise(now + wait, (), had.rounds, had.offers, attempts, holder.name)
+            self._add(content, promise)
 
-    def retry(
-        self, content: bytes, offers: dict[str, None], attempts: int, now: float
-    ) -> Peer | None:
-        """Ask one of `offers` for a content that came, but forged; return that peer, if any."""
-        if not offers or content in self._open or len(self._open) >= self._settings.promises_max:
-            return None
-        chosen = self._ask_best(content, offers, 0, now, attempts)
-        return chosen[0] if chosen else None
+    def retry(self, content: bytes, had: Arrived, now: float) -> list[Peer]:
+        """Ask some of the offers of a content that came, but forged; return these peers."""
+        if not had.offers or len(self._open) >= self._settings.promises_max:
+            return []
+        return self._ask_best(content, had.offers, had.rounds, now, had.attempts)
 
     def cancel(self, contents: Iterable[bytes], name: str) -> None:
         """Note that a peer cannot answer, because its question was not sent or it is gone: that
@@ -108,8 +115,12 @@ class Promises:
             promise.asked = tuple(one for one in promise.asked if one != name)
             promise.holder = ""
             self._forget(name, content)
-            if not promise.asked:
+            if promise.asked:
+                continue
+            if promise.offers:
                 promise.due = 0.0
+            else:
+                self._remove(content, promise)
 
     def overdue(
         self, now: float, excused: Callable[[Peer], bool]
@@ -126,8 +137,8 @@ class Promises:
         questions: dict[str, list[bytes]] = {}
         late = [content for content, promise in self._open.items() if promise.due <= now]
         for content in late:
-            promise = self._open.pop(content)
-            self._release(content, promise)
+            promise = self._open[content]
+            self._remove(content, promise)
             for name in promise.asked:
                 late_one = self._peers.get(name)
                 if late_one is not None and not (promise.attempts or excused(late_one)):
@@ -174,9 +185,15 @@ class Promises:
         for peer in chosen:
             peer.promised[content] = None
         due = now + self._settings.promise_time
-        self._open[content] = _Promise(due, names, rounds, offers, attempts)
+        self._add(content, _Promise(due, names, rounds, offers, attempts))
 
-    def _release(self, content: bytes, promise: _Promise) -> None:
+    def _add(self, content: bytes, promise: _Promise) -> None:
+        self._open[content] = promise
+        self._offers += len(promise.offers)
+
+    def _remove(self, content: bytes, promise: _Promise) -> None:
+        del self._open[content]
+        self._offers -= len(promise.offers)
         for name in (*promise.asked, promise.holder):
             self._forget(name, content)
 
@@ -192,17 +209,29 @@ class Promises:
         most = settings.promises_per_peer if known else settings.promises_unknown
         return part * len(peer.promised) < most and peer.trusted(settings.gossip_least)
 
-    def remember(self, offers: dict[str, None], peer: Peer) -> None:
-        """Add a peer to those that offered a content. If they are too many, a peer that this node
-        chose itself displaces another one."""
-        if len(offers) >= self._settings.offers_max:
-            if not (peer.direct or peer.outbound):
-                return
-            for name in offers:
-                other = self._peers.get(name)
-                if other is None or not (other.direct or other.outbound):
-                    del offers[name]
-                    break
-            else:
-                return
+    def remember(self, offers: dict[str, None], peer: Peer, most: int = 0) -> None:
+        """Add a peer to those that offered a content, at most `most` of them if it is stated. If
+        they are too many, those that are gone make room, or else one that this node knows less
+        well."""
+        if peer.name in offers:
+            return
+        settings = self._settings
+        crowded = self._offers >= settings.offers_total
+        most = most or (settings.offers_crowded if crowded else settings.offers_max)
+        if len(offers) >= most and not self._make_room(offers, peer):
+            return
         offers[peer.name] = None
+
+    def _make_room(self, offers: dict[str, None], newcomer: Peer) -> bool:
+        rank = newcomer.rank
+        if not rank and len(offers) < self._settings.offers_max:
+            return False  # too many offers in all: no search for each one of a stranger
+        gone = [name for name in offers if name not in self._peers]
+        if not gone:
+            least = min(offers, key=lambda name: self._peers[name].rank)
+            if self._peers[least].rank >= rank:
+                return False
+            gone = [least]
+        for name in gone:
+            del offers[name]
+        return True

@@ -107,7 +107,9 @@ class State:
         if peer.standing.decay(self.settings.score, 0):
             self._retained[peer.name] = (peer.standing, now)
             if len(self._retained) > self.settings.retained_max:
-                self._retained.popitem(last=False)
+                # Anyone can have a bad score: so it goes before what a peer has earned.
+                bad = (name for name, kept in self._retained.items() if not kept[0].first)
+                del self._retained[next(bad, None) or next(iter(self._retained))]
 
     def mark(self, peer: Peer) -> None:
         """Compute the score of a peer whose counters have changed."""

@@ -36,6 +36,8 @@ class Waiter:
     forwarders: dict[str, None] = field(default_factory=dict)
     others: list[Account] = field(default_factory=list)
     """Peers that sent it later, whose accounts it can move to."""
+    offers: dict[str, None] = field(default_factory=dict)
+    """Peers that offer it, and can be asked for it if it is dropped."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,34 +82,24 @@ class WaitingRoom:
         """Whether a message waits on `on`."""
         return on in self._by_on
 
-    def put(self, waiter: Waiter) -> int:
-        """Let a message wait; return the number of messages that were dropped for it, itself
-        included."""
-        dropped = 0
+    def put(self, waiter: Waiter) -> list[Waiter]:
+        """Let a message wait; return the messages that were dropped for it, itself included."""
+        dropped: list[Waiter] = []
         if not self._fits(waiter.account, waiter) and not self._move(waiter):
-            return 1
+            return [waiter]
         while self._bytes + self._size(waiter) > self._settings.waiting_bytes:
             victim = self._victim(waiter)
             if victim is None:
-                return dropped + 1
+                return [*dropped, waiter]
             self._remove(victim)
             if not (self._move(victim) and self._readd(victim)):
-                dropped += 1
+                dropped.append(victim)
         self._add(waiter)
         return dropped
 
-    def note(self, content: bytes, account: Account) -> bool:
-        """Note that another peer has sent a message; return False if it does not wait."""
-        waiter = self._waiters.get(content)
-        if waiter is None:
-            return False
-        if (
-            account.peer not in waiter.forwarders
-            and len(waiter.forwarders) < self._settings.forwarders_max
-        ):
-            waiter.forwarders[account.peer] = None
-            waiter.others.append(account)
-        return True
+    def get(self, content: bytes) -> Waiter | None:
+        """Return a message that waits, or None."""
+        return self._waiters.get(content)
 
     def pop(self, content: bytes) -> Waiter | None:
         """Remove a message and return it, or None if it does not wait."""

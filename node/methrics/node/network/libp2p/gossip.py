@@ -341,6 +341,7 @@ class Gossip:
             self._wake()
             if self._shares_topic(peer):
                 self._exchange.consider(peer.muxer)
+        judges = [judge for judge in judges if self.validation.is_genuine(judge)]
         for n, judge in enumerate(judges):
             try:
                 await self.validation.start(judge, peer)

@@ -38,16 +38,21 @@ class Validation:
         self._dispatch = dispatch
         self._slots = trio.Semaphore(settings.validators_max)
 
+    def is_genuine(self, judge: Judge) -> bool:
+        """Verify the signature of a message, and tell the mesh if it is forged. Never waits, so
+        that a forged copy does not take the place of the true one while others are judged."""
+        if validly_signed(judge.message):
+            return True
+        self._mesh.forged(judge.forwarder, judge.content, trio.current_time())
+        self._dispatch()
+        return False
+
     async def start(self, judge: Judge, peer: Peer | None) -> None:
-        """Verify the signature of a message, wait for a free slot, and start its validator.
+        """Wait for a free slot, and start the validator of a message that is validly signed.
 
         While this waits, no bytes are read from `peer`, so its window fills and it must wait, too.
         `peer` is None for a message that is judged again: it counts for no peer.
         """
-        if not validly_signed(judge.message):
-            self._mesh.forged(judge.forwarder, judge.content, trio.current_time())
-            self._dispatch()
-            return
         slots = [self._slots] if peer is None else [peer.slots, self._slots]
         taken: list[trio.Semaphore] = []
         try:
@@ -66,8 +71,13 @@ class Validation:
         self._settle(judge, UNSEEN)
 
     def start_soon(self, judge: Judge) -> None:
-        """Start the validator of a message that no reader waits for."""
-        self._nursery.start_soon(contained, self._counters, self.start, judge, None)
+        """Verify a message that no reader waits for, and start its validator."""
+        self._nursery.start_soon(contained, self._counters, self._verify_and_start, judge)
+
+    async def _verify_and_start(self, judge: Judge) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.is_genuine(judge):
+            await self.start(judge, None)
 
     async def _run(self, judge: Judge, taken: list[trio.Semaphore]) -> None:
         validator, limit = self.validators[judge.message.topic], self._settings.validator_time_max
