@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import random
 
-from relay_making import CATALOG, NAMESPACE, TOPIC
+from relay_making import CATALOG, NAMESPACE, STRANGE, TOPIC
 from tests.listing import record_of
 
-from methrics.node.relay.notices import QUEUE_MAX, RETRY, Notice, Notices
+from methrics.node.relay.notices import (
+    ANNOUNCEMENTS_MAX,
+    CATALOGS_MAX,
+    RETRY,
+    Notice,
+    Notices,
+)
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.envelope import Item, Kind, sign_item, split
-from methrics.schema.wire.record import decode_record
+from methrics.schema.wire.limits import TIME_MAX
+from methrics.schema.wire.record import decode_record, sign_record
 
 
 def notices(*records: Item, every: float = 3600.0) -> Notices:
@@ -84,9 +91,69 @@ def test_a_submitted_record_is_published_once_at_first() -> None:
     assert one.next_due(1.0) is not None
 
 
+def announcement(number: int, topic: str = TOPIC) -> Notice:
+    return Notice(topic, sign_item(Kind.ANNOUNCEMENT, number.to_bytes(4, "big"), NAMESPACE))
+
+
 def test_attack_the_owner_of_a_topic_cannot_fill_the_memory() -> None:
     one = notices()
-    items = [
-        sign_item(Kind.ANNOUNCEMENT, number.to_bytes(4, "big"), NAMESPACE) for number in range(1000)
+    for number in range(1000):
+        one.add(announcement(number), time=number)
+    assert len(one.take(0.0)) == ANNOUNCEMENTS_MAX
+    catalogs = [
+        sign_item(Kind.CATALOG, number.to_bytes(4, "big"), NAMESPACE) for number in range(99)
     ]
-    assert sum(one.add(Notice(TOPIC, item)) for item in items) == QUEUE_MAX
+    listed = [item.id for item in catalogs[:CATALOGS_MAX]]
+    one = notices(sign_record(listed, NAMESPACE, time=0, expires=TIME_MAX))
+    assert sum(one.add(Notice(TOPIC, item)) for item in catalogs) == CATALOGS_MAX
+
+
+def test_attack_the_owner_of_a_topic_takes_no_place_of_another() -> None:
+    one = notices()
+    for number in range(1000):
+        one.add(announcement(number, STRANGE.topic), time=number)
+    for notice in one.take(0.0):
+        one.failed(notice, 0.0)
+    others = [Notice(TOPIC, record(0)), CATALOG_NOTICE, announcement(1)]
+    assert all(one.add(notice) for notice in others)
+    assert one.take(0.0) == others
+
+
+def test_a_newer_announcement_takes_the_place_of_the_oldest() -> None:
+    one = notices()
+    for number in range(1, ANNOUNCEMENTS_MAX + 1):
+        assert one.add(announcement(number), time=number)
+    assert not one.add(announcement(0), time=0)
+    assert one.add(announcement(99), time=99)
+    waiting = one.take(0.0)
+    assert announcement(99) in waiting
+    assert announcement(1) not in waiting
+    assert announcement(2) in waiting
+
+
+def test_an_announcement_that_has_expired_is_not_published() -> None:
+    one = notices()
+    one.add(announcement(1), until=100.0)
+    assert one.take(99.0) == [announcement(1)]
+    assert one.take(100.0) == []
+    assert announcement(1).key not in one
+    assert one.next_due(101.0) is None
+
+
+def test_of_submitted_records_the_newest_is_published() -> None:
+    one = notices()
+    for time in (600, 1800, 1200):
+        assert one.add(Notice(TOPIC, record(time)), time=time)
+    assert one.take(0.0) == [Notice(TOPIC, record(1800))]
+
+
+def test_a_catalog_that_is_listed_no_more_is_not_published() -> None:
+    book = CatalogBook([TOPIC])
+    first = record(0)
+    second = sign_record([], NAMESPACE, time=600, expires=TIME_MAX, previous=[first.id])
+    book.records.add(first, decode_record(first.payload))
+    one = Notices(book, [TOPIC], every=3600.0, rng=random.Random(1).random)
+    one.add(CATALOG_NOTICE)
+    book.records.add(second, decode_record(second.payload))
+    one.refresh()
+    assert one.take(0.0) == [Notice(TOPIC, second)]

@@ -38,7 +38,9 @@ from methrics.schema.judging.judge import judge
 from methrics.schema.wire.bundle import pack, pack_notice
 from methrics.schema.wire.envelope import Kind, inner_hash, seal, split
 from methrics.schema.wire.items import (
+    Announcement,
     Erasure,
+    encode_announcement,
     encode_erasure,
 )
 from methrics.schema.wire.record import Revoked
@@ -430,3 +432,28 @@ async def test_a_relay_whose_clock_is_behind_says_so(
         assert skew.behind
         assert abs(skew.seconds - (TODAY + 86_400 - BASE)) < 60
         assert caplog.text.count("this machine's clock is probably 16 h behind") == 1
+
+
+async def test_attack_announcements_for_one_topic_do_not_block_the_records_of_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """No peer has joined the topic of the attacker, so nothing of it can be published."""
+    topics = (TOPIC, STRANGE.topic)
+    async with scene(topics=topics, book=CatalogBook(topics)) as relay:
+        for number in range(0, 320, 32):
+            announcements = [
+                Announcement(TODAY, TODAY + 86_400 + 600 * one)
+                for one in range(number, number + 32)
+            ]
+            await hand_in(
+                relay,
+                *[
+                    seal(Kind.ANNOUNCEMENT, encode_announcement(one), b"x" * 32)
+                    for one in announcements
+                ],
+            )
+        await trio.sleep(600)
+        assert await hand_in(relay, listing(CATALOG), CATALOG.raw) == [Reason.OK] * 2
+        await trio.sleep(1)
+        assert relay.records == [listing(CATALOG)]
+        assert relay.collected == [CATALOG.raw]

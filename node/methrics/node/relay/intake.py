@@ -29,8 +29,9 @@ from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import Accepted, Refused, judge
 from methrics.schema.judging.seen import Seen
-from methrics.schema.wire.items import Erasure, Report
+from methrics.schema.wire.items import Announcement, Erasure, Report
 from methrics.schema.wire.limits import REPORT_MAX
+from methrics.schema.wire.record import Record
 from methrics.schema.wire.topic import short_key
 from methrics.schema.wire.verdict import Reason
 
@@ -166,7 +167,16 @@ class Intake:
         if notice.key in self._notices:
             return Reason.DUPLICATE
         self._learnt(topic, accepted)  # the book has it, even if it is not published
-        return Reason.OK if self._notices.add(notice) else Reason.QUOTA
+        return Reason.OK if self._add(notice, accepted) else Reason.QUOTA
+
+    def _add(self, notice: Notice, accepted: Accepted) -> bool:
+        body = accepted.body
+        if isinstance(body, Record):
+            return self._notices.add(notice, time=body.time)
+        if isinstance(body, Announcement):
+            until = trio.current_time() + body.expires - self._clock.now()
+            return self._notices.add(notice, time=body.time, until=until)
+        return self._notices.add(notice)
 
     def _pool(self, topic: str, about: bytes, item_id: bytes, raw: bytes, who: Submitter) -> Reason:
         if item_id in self._mixer:
