@@ -232,6 +232,29 @@ async def test_attack_what_comes_while_a_bundle_is_judged_does_not_strand_it(
         assert relay.swarm.statistics().waiting == 0
 
 
+async def test_attack_what_is_handed_in_while_another_copy_is_judged_is_kept(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A thread has accepted X, but it is not decided yet that only the attacker is there."""
+    async with scene(collector=False) as relay, relay.network.open_swarm() as attacker:
+        await joined(relay, attacker)
+        judged = trio.Event()
+
+        async def held(call: Callable[[], BundleVerdict]) -> BundleVerdict:
+            verdict = call()
+            await judged.wait()
+            return verdict
+
+        relay.relay._worker = held  # type: ignore[assignment]
+        await attacker.publish(TOPIC, bundle(X))
+        await trio.sleep(0.1)
+        assert await hand_in(relay, X) == [Reason.OK]
+        judged.set()
+        await trio.sleep(1)
+        assert relay.relay.pooled == 1
+        assert not relay.relay._undecided
+
+
 @pytest.mark.parametrize("late", [False, True])
 async def test_attack_what_is_judged_too_late_is_judged_again(
     autojump_clock: trio.testing.MockClock, late: bool

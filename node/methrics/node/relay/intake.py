@@ -28,7 +28,6 @@ from methrics.schema.errors import RefusedError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import Accepted, Refused, judge
-from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.items import Announcement, Erasure, Report
 from methrics.schema.wire.limits import REPORT_MAX
 from methrics.schema.wire.record import Record
@@ -55,8 +54,8 @@ class Opened(NamedTuple):
 class Intake:
     """Answers submit requests of one relay. What it admits goes to `mixer` or to `notices`.
 
-    `learnt(topic, accepted)` is called for each new catalog, record and announcement. `seen` are
-    the items that were stored or passed on.
+    `learnt(topic, accepted)` is called for each new catalog, record and announcement. `seen(id)`
+    tells whether an item was published or passed on.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Intake:
         key: BoxKey,
         mixer: Mixer,
         notices: Notices,
-        seen: Seen,
+        seen: Callable[[bytes], bool],
         clock: Clock,
         rng: random.Random,
         worker: Worker,
@@ -157,7 +156,7 @@ class Intake:
         if isinstance(accepted, Reason):
             return accepted
         item, topic = accepted.item, self._topic(accepted)
-        if item.id in self._seen:
+        if self._seen(item.id):
             return Reason.DUPLICATE
         if isinstance(accepted.body, Report | Erasure):
             return self._pool(topic, accepted.body.catalog, item.id, item.raw, who)

@@ -90,6 +90,8 @@ class Relay:
         self._key = key or BoxKey.fresh()
         self._worker = worker or Threads(settings.threads)
         self._seen = Seen(settings.seen)
+        self._undecided: set[bytes] = set()
+        """Ids of accepted items of which it is not decided yet whether they are passed on."""
         self._topics = frozenset(settings.topics)
         self._watch = ClockWatch()
         self.exchange = CatalogExchange(swarm, book, rng.random, self._fetched)
@@ -101,7 +103,7 @@ class Relay:
             key=self._key,
             mixer=self.mixer,
             notices=self._notices,
-            seen=self._seen,
+            seen=self._settled,
             clock=clock,
             rng=rng,
             worker=self._worker,
@@ -167,6 +169,7 @@ class Relay:
         for accepted in (await self._judge(topic, bundle)).accepted:
             self._seen.discard(accepted.item.id)
             self._learnt(topic, accepted)
+            self._undecided.discard(accepted.item.id)
 
     async def validate(self, topic: str, peer: PeerId, data: bytes) -> Outcome:
         """Judge a bundle of another node on `topic` by the same rules as every node."""
@@ -185,6 +188,7 @@ class Relay:
             self._learnt(topic, accepted)
         if verdict.decision is Decision.ACCEPT:
             self._heard(topic, peer, verdict.accepted)
+        self._undecided.difference_update(one.item.id for one in verdict.accepted)
         if verdict.waits_for is None:
             return verdict.decision
         return self._wait(topic, peer, data, verdict, verdict.waits_for)
@@ -213,9 +217,17 @@ class Relay:
 
     async def _judge(self, topic: str, data: bytes) -> BundleVerdict:
         now = self._clock.now()
-        return await self._worker(
-            lambda: judge_bundle(data, self._book, now, self._seen, topic=topic)
-        )
+
+        def judged() -> BundleVerdict:
+            verdict = judge_bundle(data, self._book, now, self._seen, topic=topic)
+            self._undecided.update(one.item.id for one in verdict.accepted)
+            return verdict
+
+        return await self._worker(judged)
+
+    def _settled(self, item_id: bytes) -> bool:
+        """Whether an item was published or passed on, so that it need not be kept."""
+        return item_id in self._seen and item_id not in self._undecided
 
     def _heard(self, topic: str, peer: PeerId, accepted: Iterable[Accepted]) -> None:
         """Forget pooled items that the swarm now passes on. If that is not certain, keep them
