@@ -221,6 +221,24 @@ def test_attack_a_crowd_that_sends_a_message_first_does_not_take_it_away(state: 
     assert "late" in held.forwarders
 
 
+def test_attack_messages_that_others_have_sent_cause_few_searches_for_room() -> None:
+    driver = Driver(MeshSettings(forwarders_max=4))
+    for name in driver.crowd(4, origin=b"crowd"):
+        driver.deliver(name, message(), None)
+    driver.connect("late", origin=b"crowd")
+    driver.connect("home", origin=b"home")
+    entry = driver.mesh._delivery.judging.get(message().content)
+    assert entry is not None
+    for _ in range(100):
+        driver.deliver("late", message(), None)
+    assert driver.mesh._state.peers["late"].searches == driver.settings.searches_max
+    driver.deliver("home", message(), None)
+    assert "late" not in entry.forwarders
+    assert "home" in entry.forwarders
+    driver.beat()
+    assert driver.mesh._state.peers["late"].searches == 0
+
+
 def test_attack_forged_copies_fill_no_place_of_a_true_one() -> None:
     driver = Driver(MeshSettings(offers_max=4))
     driver.crowd(12)

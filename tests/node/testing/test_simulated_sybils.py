@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from simulated import (
     publish,
 )
 
+from methrics.node.mesh.rpc import Message, Rpc
 from methrics.node.testing import (
     Figures,
     Liar,
@@ -24,6 +26,7 @@ from methrics.node.testing import (
     Sybil,
     Withholder,
 )
+from methrics.node.testing.participants import World
 
 
 def test_attack_a_fifth_of_the_network_stays_silent() -> None:
@@ -72,6 +75,62 @@ def test_attack_eclipse_by_60_sybils(kind: type[Any]) -> None:
         assert min(victim.mesh.score(one.name) for one in sybils) < 0, "promises were broken"
     mesh = victim.mesh.mesh_peers(simulation.world.topic)
     assert len(mesh - {one.name for one in sybils}) >= 2, "some of the mesh was dialled by itself"
+
+
+class Hider(Withholder):
+    """Offers every message to its peers before honest ones do, sends them forged copies of some,
+    and answers who asks with a forged copy."""
+
+    forges = True
+
+    def __init__(self, world: World, name: str, *, origin: bytes | None = None) -> None:
+        super().__init__(world, name, origin=origin)
+        self._heard: dict[bytes, Message] = {}
+
+    def receive(self, peer: str, rpc: Rpc, size: int) -> None:
+        """Offer what is new, and answer."""
+        super().receive(peer, rpc, size)
+        for one in rpc.messages:
+            self._heard[one.content] = one
+            if self.forges and self.rng.random() < 0.05:
+                for other in list(self.links):
+                    self._forge(other, one)
+        for want in rpc.iwant:
+            for content in want.ids:
+                if self.forges and content in self._heard:
+                    self._forge(peer, self._heard[content])
+
+    def _forge(self, peer: str, one: Message) -> None:
+        self.send(peer, Rpc(messages=(replace(one, signature=self.rng.randbytes(64)),)))
+
+
+class SilentHider(Hider):
+    """Sends nothing of what it offers."""
+
+    forges = False
+
+
+@pytest.mark.parametrize("kind", [SilentHider, Hider])
+def test_attack_a_hundred_sybils_around_a_node_that_dials_nobody(kind: type[Any]) -> None:
+    """They fill its mesh, so honest peers can only offer it what the sybils offered before."""
+    simulation = honest_network(20)
+    simulation.run(3)
+    victim = simulation.add(Node, "victim", validate=Judge())
+    sybils = simulation.add_many(100, kind)
+    for one in sybils:
+        simulation.connect(one, victim)
+        for node in simulation.rng.sample(simulation.nodes[:20], 2):
+            simulation.connect(one, node)
+    simulation.run(5)
+    for node in simulation.nodes[:3]:
+        simulation.connect(node, victim)
+    simulation.run(1)
+    names = {one.name for one in sybils}
+    assert victim.mesh.mesh_peers(simulation.world.topic) <= names
+    publish(simulation, 10, by=simulation.nodes[:20], rest=60)
+    assert simulation.figures().delivered == 1.0
+    counts = victim.mesh.statistics()
+    assert counts.promises_broken + counts.malformed > 5
 
 
 def test_attack_sybils_claim_to_be_direct() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from operator import itemgetter
 
 from methrics.node.mesh.judging import Judging, Judgings
 from methrics.node.mesh.outcome import Outcome, Unseen, Wait
@@ -233,17 +234,26 @@ class Delivery:
         others.append(_account(peer))
 
     def _displaced(self, others: list[Account], newcomer: Peer) -> int | None:
-        peers = self._state.peers
-        origins = Counter(one.origin for one in others if one.origin)
-
-        def weight(at: int) -> tuple[int, int]:
-            known = peers.get(others[at].peer)
-            return -1 if known is None else known.rank, -origins[others[at].origin]
-
-        at = min(range(len(others)), key=weight, default=None)
-        if at is None or weight(at) >= (newcomer.rank, -origins[newcomer.origin] - 1):
+        """Return which of `others` makes room, if any."""
+        peers, rank = self._state.peers, newcomer.rank
+        if rank < 2 and newcomer.searches >= self._state.settings.searches_max:
             return None
-        return at
+        newcomer.searches += 1
+        for at, one in enumerate(others):
+            if one.peer not in peers:
+                return at
+        if rank:
+            ranks = [peers[one.peer].rank for one in others]
+            least = min(ranks, default=rank)
+            return ranks.index(least) if least < rank else None
+        strangers = [one.origin for one in others if not peers[one.peer].rank]
+        origins = Counter(origin for origin in strangers if origin)
+        most, count = max(origins.items(), key=itemgetter(1), default=(b"", 0))
+        if count <= origins[newcomer.origin] + 1:
+            return None
+        return next(
+            at for at, one in enumerate(others) if one.origin == most and not peers[one.peer].rank
+        )
 
     def _deliver_near_first(self, peer: Peer, topic: Topic, content: bytes, now: float) -> None:
         link = topic.mesh.get(peer.name)

@@ -103,7 +103,7 @@ class Gossip:
                 self._tell(topic)
             topic.fresh.clear()
         for peer in state.peers.values():
-            peer.told = peer.wanted = 0
+            peer.told = peer.wanted = peer.searches = 0
             peer.excused = False
             if peer.owed:
                 self._tell_owed(peer)

@@ -176,6 +176,9 @@ class MeshSettings:
     copies_max: int = 4
     """Most peers that are remembered per content being judged or waiting because they sent it, and
     most copies of it with another signature, which are judged if the first one is forged."""
+    searches_max: int = 16
+    """How often per beat room is searched for a peer that this node did not choose, among too many
+    that sent or offered a content: each search takes as long as a dozen messages."""
 
     waiting_bytes: int = 33_554_432
     """Most bytes of messages that wait for a catalog or a record: hundreds of full bundles."""

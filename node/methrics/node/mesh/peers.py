@@ -39,6 +39,8 @@ class Peer:
     told: int = 0
     wanted: int = 0
     """Ids read from it in this beat, of IHAVE and of IWANT."""
+    searches: int = 0
+    """How often in this beat room was searched for it among those that sent or offered a content."""
     ignored: int = 0
     """Messages ignored because it is graylisted."""
 

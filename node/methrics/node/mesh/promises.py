@@ -226,6 +226,9 @@ class Promises:
         rank = newcomer.rank
         if not rank and len(offers) < self._settings.offers_max:
             return False  # too many offers in all: no search for each one of a stranger
+        if rank < 2 and newcomer.searches >= self._settings.searches_max:
+            return False
+        newcomer.searches += 1
         gone = [name for name in offers if name not in self._peers]
         if not gone:
             least = min(offers, key=lambda name: self._peers[name].rank)
