@@ -40,7 +40,7 @@ class Peer:
     wanted: int = 0
     """Ids read from it in this beat, of IHAVE and of IWANT."""
     searches: int = 0
-    """How often in this beat room was searched for it among those that sent or offered a content."""
+    """How often in this beat room was searched for it among the peers of a content."""
     ignored: int = 0
     """Messages ignored because it is graylisted."""
 
