@@ -360,7 +360,7 @@ def test_revoked_types_are_shown(app: Shop, capsys: pytest.CaptureFixture[str]) 
     assert run(app) == 0
     out = capsys.readouterr().out
     assert "revoked by the app's owner" in out
-    assert "since 1970-01-01: It asked for too much." in out
+    assert "from 1970-01-01: It asked for too much." in out
     assert run(app, "--json") == 0
     shown = json.loads(capsys.readouterr().out)["apps"][app.namespace]
     assert shown["view"]["revoked"].endswith("It asked for too much.")

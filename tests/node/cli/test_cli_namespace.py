@@ -140,10 +140,10 @@ def test_init_makes_a_key_once_and_says_what_comes_next(
 
 
 def test_offline_has_to_be_said(owner: Owner, capsys: pytest.CaptureFixture[str]) -> None:
-    assert owner.publish() == LOCAL
+    assert owner.publish() == USAGE
     assert "--offline" in capsys.readouterr().err
     assert not (owner.folder / "app.record").exists()
-    assert owner.publish("--offline", "--relay", "/memory/x/p2p/x") == LOCAL
+    assert owner.publish("--offline", "--relay", "/memory/x/p2p/x") == USAGE
     assert owner.publish("--offline") == OK
     assert [one.catalog for one in owner.record.catalogs] == [owner.catalog.id]
 
@@ -245,7 +245,7 @@ def test_status_says_whether_relays_agree_and_when_the_record_expires(
     owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
 ) -> None:
     topic = ["--topic", network.topic]
-    assert main(["namespace", "status", *network.options(), *topic]) == NETWORK
+    assert main(["namespace", "status", *network.options(), *topic]) == NO
     assert "no relay has a record" in capsys.readouterr().out
     assert owner.publish(*network.options(0), "--expires", "20d") == OK
     assert main(["namespace", "status", *network.options(), *topic]) == OK
@@ -496,3 +496,156 @@ def test_offline_ends_with_the_whole_command_for_a_relay(
     catalog, record = owner.folder / "app.cbor", owner.folder / "app.record"
     said = capsys.readouterr().out
     assert f"methrics relay --catalog {catalog} --record {record}" in said
+
+
+def test_attack_a_restored_backup_takes_back_no_revocation_of_a_branch_that_parted_long_ago(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The relays have two records since the backup; the copy of the key signs three."""
+    assert owner.publish(*network.options()) == OK
+    backup = (owner.folder / "app.record").read_bytes()
+    following = owner.sign("next.cbor", owner.catalog)
+    assert owner.revoke(*network.options(), "signin") == OK
+    ended = ["--delist", str(owner.folder / "app.cbor")]
+    assert owner.publish(*network.options(), *ended, catalog="next.cbor") == OK
+    before = load_record(owner.folder / "app.record")
+    (owner.folder / "app.record").write_bytes(backup)
+    for _ in range(3):  # so that it is the newest one
+        assert owner.publish("--offline", catalog="next.cbor") == OK
+    offline = load_record(owner.folder / "app.record")
+    assert not owner.record.revoked
+    capsys.readouterr()
+    assert owner.publish(*network.options(), catalog="next.cbor") == OK
+    said = capsys.readouterr().out
+    assert set(owner.record.revoked) == {"signin"}
+    assert owner.record.listings[owner.catalog.id].delisted is not None
+    assert following.id in owner.record.listings
+    assert set(owner.record.previous) == {before.id, offline.id}
+    assert f"it follows record {offline.id.hex()[:16]}" in said
+    assert f"record {before.id.hex()[:16]} of 20" in said
+    assert "not among the ones before the newest; what it lists and revokes is kept" in said
+    assert "contradict" not in said
+    assert network.newest(1, owner.public) == owner.record
+
+
+def test_attack_relays_that_forgot_the_record_are_told(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were started again without it, so that nobody can tell what was signed since."""
+    assert owner.publish(*network.options()) == OK
+    assert "If one was signed before, these two contradict" in capsys.readouterr().out
+    assert owner.publish(*network.options()) == OK
+    assert "warning" not in capsys.readouterr().out
+    network.books = [CatalogBook({network.topic}) for _ in network.books]
+    assert owner.publish(*network.options()) == OK
+    assert "no relay has a record. If one was signed since 20" in capsys.readouterr().out
+
+
+def test_status_tells_no_record_from_no_answer(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = str(owner.folder / "app.cbor")
+    assert main(["namespace", "status", *network.options(), catalog]) == NO
+    network.down = {0}
+    assert main(["namespace", "status", *network.options(), catalog]) == NO
+    network.down = {0, 1}
+    assert main(["namespace", "status", *network.options(), catalog]) == NETWORK
+    assert "no relay answered" in capsys.readouterr().out
+
+
+def test_a_relay_of_other_apps_is_told_from_one_that_does_not_answer(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic = network.topic
+    network.topic = f"{topic[: -len('aaaaaaaaaaaaaaaa/cbor')]}aaaaaaaaaaaaaaaa/cbor"
+    network.books = [CatalogBook({network.topic}) for _ in network.books]
+    catalog = str(owner.folder / "app.cbor")
+    for run in (
+        lambda: owner.publish(*network.options()),
+        lambda: owner.revoke(*network.options(), "signin", "--catalog", catalog),
+    ):
+        assert run() == NETWORK
+        said = capsys.readouterr().err
+        assert "no relay carries this app" in said
+        assert said.count("the relay does not carry this app") == 2
+        assert f"--topic {topic} or --catalog FILE" in said
+    assert owner.revoke(*network.options(), "signin") == NETWORK
+    said = capsys.readouterr().err
+    assert said.count("the relay does not carry this app") == 2
+    assert "start it with --catalog FILE" in said
+    assert main(["namespace", "status", *network.options(), catalog]) == NETWORK
+    assert "no relay carries this app; ask its operator" in capsys.readouterr().out
+    network.down = {0, 1}
+    assert owner.publish(*network.options()) == NETWORK
+    assert "check the address, or use --offline" in capsys.readouterr().err
+
+
+def test_without_a_catalog_the_record_is_renewed(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish = ["namespace", "publish", "--key", str(owner.key), *network.options()]
+    assert main(publish) == LOCAL
+    assert "name a CATALOG" in capsys.readouterr().err
+    assert not (owner.folder / "app.record").exists()
+    assert owner.publish(*network.options()) == OK
+    first = owner.record
+    assert main(publish) == OK
+    assert owner.record.catalogs == first.catalogs
+    assert owner.record.time > first.time
+
+
+def test_the_only_catalog_can_be_delisted_and_that_can_be_repeated(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish = ["namespace", "publish", "--key", str(owner.key), *network.options()]
+    delist = [*publish, "--delist", str(owner.folder / "app.cbor")]
+    assert owner.publish(*network.options()) == OK
+    assert main([*delist, "--in", "30d"]) == OK
+    ended = owner.record.listings[owner.catalog.id].delisted
+    assert ended is not None
+    assert main(delist) == OK
+    assert main(publish) == OK
+    assert owner.record.listings[owner.catalog.id].delisted == ended
+    assert main([*delist, "--in", "40d"]) == LOCAL
+    assert "delisted from" in capsys.readouterr().err
+    other = owner.sign("next.cbor", owner.catalog)
+    assert main([*publish, "--delist", str(owner.folder / "next.cbor")]) == LOCAL
+    assert f"{other.id.hex()[:16]} is not listed" in capsys.readouterr().err
+
+
+def test_a_record_that_lists_no_catalog_is_warned_of(
+    owner: Owner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = ["--catalog", str(owner.folder / "app.cbor")]
+    assert owner.revoke("--offline", "signin", *catalog) == OK
+    said = capsys.readouterr().out
+    assert "warning: it lists no catalog, so no report counts: methrics namespace publish" in said
+    assert owner.publish("--offline") == OK
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_attack_another_file_for_the_record_does_not_hide_the_one_beside_the_key(
+    owner: Owner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = ["--catalog", str(owner.folder / "app.cbor")]
+    assert owner.publish("--offline") == OK
+    assert owner.revoke("--offline", "signin", *catalog) == OK
+    out = owner.folder / "other.record"
+    capsys.readouterr()
+    assert owner.publish("--offline", "--out", str(out), "--json") == OK
+    said = json.loads(capsys.readouterr().out)
+    assert [word for word in said["warnings"] if "app.record stays as it is" in word]
+    assert set(decode_record(load_record(out).payload).revoked) == {"signin"}
+    foreign = sign_record([], b"o" * 32, time=1, expires=DAY).raw
+    (owner.folder / "app.record").write_bytes(foreign)
+    assert owner.publish("--offline", "--out", str(out), "--json") == OK
+    assert json.loads(capsys.readouterr().out)["warnings"] == []
+
+
+def test_who_gives_the_record_to_one_relay_is_told_whose_reports_wait(
+    owner: Owner, network: Network, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert owner.publish(*network.options(0)) == OK
+    assert "apps that know two wait until a second has it" in capsys.readouterr().out
+    assert owner.publish(*network.options()) == OK
+    assert "apps that know two" not in capsys.readouterr().out

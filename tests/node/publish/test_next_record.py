@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from methrics.node.publish.lineage import lineage
 from methrics.node.publish.next_record import Changes, least_delisting, next_record
 from methrics.schema.errors import ConfigError
 from methrics.schema.example import example_catalog
@@ -29,7 +30,7 @@ def following(
     *heads: tuple[Item, Record], now: int = NOW, **changes: object
 ) -> tuple[Item, Record]:
     made = Changes(**changes)  # type: ignore[arg-type]
-    return signed(next_record(heads, made, now=now, expires=now + YEAR))
+    return signed(next_record(lineage(heads), made, now=now, expires=now + YEAR))
 
 
 def test_the_first_record_names_none_before_it() -> None:
@@ -82,9 +83,16 @@ def test_a_catalog_that_left_the_list_can_be_listed_again() -> None:
     second = following(first, delisted={CATALOG.id: NOW + 9})
     later = NOW + 10 + PERIOD_MAX
     third = signed(
-        next_record([second], Changes(listed=[CATALOG]), now=later, expires=later + YEAR)
+        next_record(lineage([second]), Changes(listed=[CATALOG]), now=later, expires=later + YEAR)
     )
     assert third[1].catalogs == (Listing(CATALOG.id, later),)
+
+
+def test_a_repeated_wish_to_delist_leaves_the_end_as_it_is() -> None:
+    first = following(listed=[CATALOG])
+    second = following(first, delisted={CATALOG.id: NOW + 9}, exactly=False)
+    third = following(second, delisted={CATALOG.id: NOW + 99}, exactly=False)
+    assert third[1].catalogs == second[1].catalogs == (Listing(CATALOG.id, NOW, NOW + 9),)
 
 
 def test_only_a_listed_catalog_can_be_delisted() -> None:
@@ -110,7 +118,7 @@ def test_a_second_record_of_a_restored_backup_is_healed() -> None:
     healed = following(one, other, now=NOW + 30)
     assert book.add(*healed) is Added.NEW
     assert book.proof(first[0].key) is None
-    assert healed[1].catalogs == (Listing(CATALOG.id, NOW),), "a listing goes before its end"
+    assert healed[1].catalogs == (Listing(CATALOG.id, NOW, NOW + 10 * 86_400),), "the end stays"
     assert set(healed[1].revoked) == {"signin"}
 
 
@@ -154,7 +162,7 @@ def test_nothing_follows_a_record_from_the_future() -> None:
 
 def test_a_record_cannot_have_expired_already() -> None:
     with pytest.raises(ConfigError) as caught:
-        next_record([], Changes(), now=NOW, expires=NOW)
+        next_record(lineage([]), Changes(), now=NOW, expires=NOW)
     assert caught.value.code == "bad-expiry"
 
 
@@ -205,7 +213,7 @@ def test_a_record_that_follows_others_loses_no_catalog_and_no_revocation(
         for one in found.catalogs:
             kept = record.listings[one.catalog]
             assert kept.listed <= one.listed
-            assert kept.delisted is None or (one.delisted or 0) <= kept.delisted
+            assert one.delisted is None or (kept.delisted or one.delisted + 1) <= one.delisted
         for name, revoked in found.revoked.items():
             assert record.revoked[name].time <= revoked.time
     assert len(item.raw) > 0

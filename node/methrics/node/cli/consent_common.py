@@ -47,7 +47,7 @@ def _with_revoked(paths: Paths, rows: list[OverviewRow]) -> list[OverviewRow]:
     found = []
     for row in rows:
         revoked = kept[row.namespace].revoked(row.type, now)
-        words = f"since {stamp(revoked.time)[:10]}: {revoked.reason}" if revoked else ""
+        words = f"from {stamp(revoked.time)[:10]}: {revoked.reason}" if revoked else ""
         found.append(row._replace(revoked=words))
     return found
 

@@ -28,7 +28,7 @@ from methrics.schema.wire.limits import TIME_STEP
 from methrics.schema.wire.record import Revoked
 
 NO = 1
-"""Exit code if the catalog is not listed."""
+"""Exit code if the catalog is not listed, or if there is no record."""
 
 RELAYS = click.option(
     "--relay",
@@ -83,7 +83,7 @@ def init(file: Path) -> None:
 
 
 @namespace.command()
-@click.argument("catalogs", type=FILE, nargs=-1, required=True, metavar="CATALOG...")
+@click.argument("catalogs", type=FILE, nargs=-1, metavar="[CATALOG]...")
 @KEY
 @RELAYS
 @click.option(
@@ -98,7 +98,8 @@ def init(file: Path) -> None:
     "delay",
     type=Duration(most=YEARS),
     metavar="DURATION",
-    help="When --delist takes effect. Default and least: the longest lateness of the catalog.",
+    help="When --delist takes effect. Default and least: the longest lateness of the catalog. "
+    "Without it, an end that was set before stays.",
 )
 @EXPIRES
 @OFFLINE
@@ -119,8 +120,9 @@ def publish(
 ) -> None:
     """Sign the next record, which lists the CATALOGs too, and hand both to the relays.
 
-    Asks all given relays for the newest record first, so that a key from a backup does not sign a
-    second one beside it. Other listed catalogs stay. Ends with code 4 if a relay did not take all.
+    Without a CATALOG, it renews the record. Asks all given relays for the newest record first, so
+    that a key from a backup does not sign a second one beside it. Other listed catalogs stay. Ends
+    with code 4 if a relay did not take all.
     """
     if delay is not None and not delist:
         raise click.UsageError("--in says when --delist takes effect: give --delist CATALOG, too")
@@ -136,9 +138,14 @@ def publish(
     for path, one in ended.items():
         if one.id in listed:
             raise click.UsageError(f"{path} cannot be listed and delisted at once")
-    changes = Changes(listed=[*chosen.values()], delisted=_ends([*ended.values()], now, delay))
+    ends = _ends([*ended.values()], now, delay)
+    changes = Changes(listed=[*chosen.values()], delisted=ends, exactly=delay is not None)
     signing = Signing(seed, key, out, relays, files, offline=offline)
-    signing.look(next(iter(files.values())).topic)
+    signing.look(next((one.topic for one in files.values()), ""))
+    if not chosen and not signing.before.found:
+        raise ConfigError(
+            "no-catalog", "there is no record yet to renew", "name a CATALOG that it is to list"
+        )
     item, record = signing.sign(changes, now, now + int(expires))
     ctx.exit(signing.hand(item, record, [*chosen.values()], signed=True, as_json=as_json))
 
@@ -196,7 +203,7 @@ def revoke(
     files = {path: _own_catalog(path, seed) for path in catalogs}
     signing = Signing(seed, key, out, relays, files, offline=offline)
     signing.look(next((one.topic for one in files.values()), ""))
-    before = already_revoked(signing.heads, type_name, revoked.time)
+    before = already_revoked(signing.before, type_name, revoked.time)
     if before is not None:
         item, record, first = before
         if not as_json:
@@ -225,7 +232,7 @@ def status(
 ) -> None:
     """Show the record that each relay has of the namespace of CATALOG or --topic.
 
-    Ends with code 1 if CATALOG is not listed.
+    Ends with code 1 if CATALOG is not listed, or if no relay that answers has a record.
     """
     if (catalog is None) == (topic is None):
         raise click.UsageError("give a catalog or --topic")
@@ -240,9 +247,9 @@ def status(
     else:
         for line in status_lines(told, name, now, named):
             click.echo(line)
-    if not any(one.raws for one in told):
+    if not any(one.topic for one in told):
         ctx.exit(NETWORK)
-    if named and not is_listed(told, name, now, named):
+    if not any(one.raws for one in told) or (named and not is_listed(told, name, now, named)):
         ctx.exit(NO)
 
 

@@ -6,22 +6,24 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
+import click
 import trio
 
 from methrics.node.network.swarm import Swarm
 from methrics.node.publish.entry import check_addresses
 from methrics.node.publish.record_relays import Told, ask_relays, fetch_catalogs, submit_all
 from methrics.schema.catalog.catalog import Catalog, load
-from methrics.schema.errors import CatalogError, ConfigError
+from methrics.schema.errors import CatalogError
 
 _T = TypeVar("_T")
 
 
 def ask(relays: Sequence[str], topic: str, short: str = "") -> list[Told]:
-    """Returns what each relay says; arguments as for `ask_relays`. Raises ConfigError."""
+    """Returns what each relay says; arguments as for `ask_relays`. Raises ConfigError,
+    UsageError if there is no relay."""
     addrs = check_addresses(relays)
     if not addrs:
-        raise ConfigError("no-relay", "no relay is given", "give --relay ADDRESS")
+        raise click.UsageError("no relay is given: give --relay ADDRESS")
     return trio.run(partial(on_network, partial(ask_relays, addrs, topic, short)))
 
 

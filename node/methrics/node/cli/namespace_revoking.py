@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from methrics.node.cli.naming import listed, near
-from methrics.node.publish.next_record import Heads
+from methrics.node.publish.lineage import Lineage
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.envelope import Item
@@ -31,12 +31,14 @@ def check_revocation(type_name: str, revoked: Revoked) -> None:
         raise click.UsageError("--from is too late")
 
 
-def already_revoked(heads: Heads, type_name: str, time: int) -> tuple[Item, Record, Revoked] | None:
+def already_revoked(
+    before: Lineage, type_name: str, time: int
+) -> tuple[Item, Record, Revoked] | None:
     """Returns the newest record and its revocation if that covers `time` (Unix seconds) already.
-    Records that contradict each other have to be healed, so that None is returned for them."""
-    if len(heads) != 1:
+    What other records have alone has to be signed, so that None is returned if there are any."""
+    if len(before.parents) != 1 or before.apart:
         return None
-    item, record = heads[0]
+    item, record = before.parents[0]
     found = record.revoked.get(type_name)
     return None if found is None or found.time > time else (item, record, found)
 

@@ -18,13 +18,14 @@ WARN = 30 * 86_400
 """Seconds before a record expires from which on `status` warns."""
 
 AGREED, DIFFER, ALONE, NONE = "agreed", "differ", "one-relay", "none"
-UNANSWERED = "unanswered"
+NOT_CARRIED, UNANSWERED = "not-carried", "unanswered"
 
 _AGREEMENT = {
     AGREED: "all relays that answered have the same",
     DIFFER: "the relays have different records; publish again to all of them",
     ALONE: ONE_RELAY,
     NONE: "no relay has a record; make one with: methrics namespace publish",
+    NOT_CARRIED: "no relay carries this app",
     UNANSWERED: "no relay answered",
 }
 
@@ -38,14 +39,22 @@ class Named(NamedTuple):
 
 def agreement(told: Sequence[Told]) -> str:
     """Returns `agreed` if all relays that answered have the same records, `one-relay` if only one
-    relay answered, at however many addresses, `none` if none has a record, `unanswered` if none
-    answered, or else `differ`."""
+    relay answered, at however many addresses, `none` if none has a record, `not-carried` if those
+    that answered do not carry the app, `unanswered` if none answered, or else `differ`."""
     answers = {peer_of(one.addr): frozenset(one.raws) for one in told if one.topic}
+    if not answers:
+        return NOT_CARRIED if any(one.foreign for one in told) else UNANSWERED
     if not any(answers.values()):
-        return NONE if answers else UNANSWERED
+        return NONE
     if len(answers) == 1:
         return ALONE
     return AGREED if len(set(answers.values())) == 1 else DIFFER
+
+
+def carry_hint(topic: str) -> str:
+    """Returns what to do if no relay carries the app with this topic; "" if that is not known."""
+    option = f"--topic {topic} or --catalog FILE" if topic else "--catalog FILE"
+    return f"ask its operator to start it with {option}, or run your own"
 
 
 def is_listed(told: Sequence[Told], topic: str, now: int, named: Named) -> bool:
@@ -63,7 +72,9 @@ def status_lines(
     yield f"topic {topic}"
     for one in told:
         yield f"{one.addr}: {_held(one)}"
-    yield _AGREEMENT[agreement(told)]
+    state = agreement(told)
+    hint = f"; {carry_hint(topic)}" if state == NOT_CARRIED else ""
+    yield f"{_AGREEMENT[state]}{hint}"
     heads = _heads(told, topic)
     names = {named.catalog: named.name} if named else {}
     for item, record in heads:

@@ -43,7 +43,7 @@ class OverviewRow(NamedTuple):
     """The state of one event type of one app. `declared`: the number of fields in its catalog, None
     if the catalog is not on this machine. `changes`: the changes since the answer that ask for more
     than the person agreed to, in words. `results`: the address of the app's charts, "" if its
-    catalog names none or is not on this machine. `revoked`: since when and why the app's owner has
+    catalog names none or is not on this machine. `revoked`: from when and why the app's owner has
     revoked the event type, "" if they have not."""
 
     namespace: str

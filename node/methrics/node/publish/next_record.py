@@ -1,8 +1,9 @@
-"""Makes the next record of a namespace from the ones before and the owner's changes (pure).
+"""Makes the next record of a namespace from those that were found and the owner's changes (pure).
 
-The next record keeps what the ones before say, and names each of them as its predecessor. If there
-are two, because a copy of the key signed on its own, the next record heals that: it has the
-catalogs and the revocations of both, and says that everything until their time is settled.
+The next record keeps what the ones before say, and names the newest of them. If there are others
+beside it, because a copy of the key signed on its own, the next record names them too and heals
+that: it has what any of them lists, ends and revokes, and says that everything until the time of
+the newest is settled.
 """
 
 from __future__ import annotations
@@ -11,36 +12,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from methrics.node.publish.lineage import Lineage
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError
-from methrics.schema.wire.envelope import Item
-from methrics.schema.wire.limits import EARLY_MAX, LISTED_MAX, PERIOD_MAX, REVOKED_MAX
+from methrics.schema.wire.limits import EARLY_MAX, LISTED_MAX, REVOKED_MAX
 from methrics.schema.wire.record import Listing, Record, Revoked
-
-Heads = Sequence[tuple[Item, Record]]
-"""The records that no later one names: none, the newest, or those of an equivocation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What the owner changes. `listed`: catalogs to list from now on. `delisted`: by catalog id,
-    the time from which reports are not accepted any more (Unix seconds). `revoked`: event types to
-    revoke, by name."""
+    the time from which reports are not accepted any more (Unix seconds). `exactly`: whether it has
+    to be that time; otherwise an end that was set before stays. `revoked`: event types to revoke,
+    by name."""
 
     listed: Sequence[Catalog] = ()
     delisted: Mapping[bytes, int] = field(default_factory=dict)
+    exactly: bool = True
     revoked: Mapping[str, Revoked] = field(default_factory=dict)
 
 
-def next_record(heads: Heads, changes: Changes, *, now: int, expires: int) -> Record:
-    """Returns the record that follows `heads`, valid until `expires` (Unix seconds).
+def next_record(before: Lineage, changes: Changes, *, now: int, expires: int) -> Record:
+    """Returns the record that follows those that were found, valid until `expires` (Unix seconds).
 
     Raises ConfigError `record-from-future` if a record before has a time that the network does not
     accept yet, `bad-expiry`, `unlisted-catalog` for a catalog to delist that is not listed,
     `delisted-already` for one whose end is set, to another time, and `too-many-catalogs` or
     `too-many-revoked`.
     """
-    time = max([now, *(record.time + 1 for _, record in heads)])
+    time = max([now, *(one.record.time + 1 for one in before.found[:1])])
     if time > now + EARLY_MAX:
         raise ConfigError(
             "record-from-future",
@@ -49,14 +49,14 @@ def next_record(heads: Heads, changes: Changes, *, now: int, expires: int) -> Re
         )
     if expires <= time:
         raise ConfigError("bad-expiry", "the record would have expired already", "give --expires")
-    revoked = _revoked(heads, changes)
+    revoked = _revoked(before, changes)
     return Record(
         time=time,
         expires=expires,
-        previous=tuple(sorted(item.id for item, _ in heads)),
-        catalogs=_catalogs(heads, changes, time),
+        previous=tuple(sorted(one.item.id for one in before.parents)),
+        catalogs=_catalogs(before, changes, time),
         revoked=revoked,
-        settled=_settled(heads),
+        settled=_settled(before),
     )
 
 
@@ -66,18 +66,15 @@ def least_delisting(catalog: Catalog, time: int) -> int:
     return time + max((one.lateness for one in catalog.types.values()), default=0)
 
 
-def _catalogs(heads: Heads, changes: Changes, time: int) -> tuple[Listing, ...]:
-    found: dict[bytes, Listing] = {}
-    for _, record in heads:
-        for one in record.catalogs:
-            before = found.get(one.catalog)
-            found[one.catalog] = one if before is None else _both(before, one)
-    found = {one.catalog: one for one in found.values() if not _over(one, time)}
+def _catalogs(before: Lineage, changes: Changes, time: int) -> tuple[Listing, ...]:
+    found = before.listings(time)
     ends = {one.id: None for one in changes.listed} | dict(changes.delisted)
     for catalog in changes.listed:
         found.setdefault(catalog.id, Listing(catalog.id, time))
     for catalog_id, end in ends.items():
-        found[catalog_id] = _ended(found.get(catalog_id), catalog_id, end)
+        one = found.get(catalog_id)
+        if end is None or changes.exactly or one is None or one.delisted is None:
+            found[catalog_id] = _ended(one, catalog_id, end)
     kept = found.values()
     if len(kept) > LISTED_MAX:
         raise ConfigError(
@@ -96,7 +93,7 @@ def _ended(one: Listing | None, catalog_id: bytes, end: int | None) -> Listing:
         raise ConfigError(
             "unlisted-catalog",
             f"the catalog {short} is not listed",
-            "see the list with: methrics namespace status",
+            "see the list with: methrics namespace status --relay ADDRESS CATALOG",
         )
     if one.delisted is not None and end != one.delisted:
         since = datetime.fromtimestamp(one.delisted, UTC)
@@ -108,31 +105,19 @@ def _ended(one: Listing | None, catalog_id: bytes, end: int | None) -> Listing:
     return Listing(catalog_id, one.listed, None if end is None else max(end, one.listed + 1))
 
 
-def _both(first: Listing, second: Listing) -> Listing:
-    ends = (first.delisted, second.delisted)
-    end = None if ends[0] is None or ends[1] is None else max(ends[0], ends[1])
-    return Listing(first.catalog, min(first.listed, second.listed), end)
-
-
-def _over(one: Listing, time: int) -> bool:
-    """Whether no report under a delisted catalog can arrive any more, whatever its lateness."""
-    return one.delisted is not None and one.delisted + PERIOD_MAX < time
-
-
-def _settled(heads: Heads) -> int | None:
-    """Until when contradictions are settled: as before, or until the newest of several heads."""
-    times = [record.settled for _, record in heads if record.settled is not None]
-    if len(heads) > 1:
-        times += [record.time for _, record in heads]
+def _settled(before: Lineage) -> int | None:
+    """Until when contradictions are settled: as before, or until the newest of several parents."""
+    times = [one.record.settled for one in before.found if one.record.settled is not None]
+    if len(before.parents) > 1:
+        times += [one.record.time for one in before.parents]
     return max(times, default=None)
 
 
-def _revoked(heads: Heads, changes: Changes) -> dict[str, Revoked]:
-    found: dict[str, Revoked] = {}
-    for revoked in [*(record.revoked for _, record in heads), changes.revoked]:
-        for name, one in revoked.items():
-            if name not in found or one.time < found[name].time:
-                found[name] = one
+def _revoked(before: Lineage, changes: Changes) -> dict[str, Revoked]:
+    found = before.revoked
+    for name, one in changes.revoked.items():
+        if name not in found or one.time < found[name].time:
+            found[name] = one
     if len(found) > REVOKED_MAX:
         raise ConfigError("too-many-revoked", f"a record revokes at most {REVOKED_MAX} event types")
     return dict(sorted(found.items()))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import trio
 
 from methrics.node.network.swarm import Swarm
-from methrics.node.publish.relay_client import REQUEST_TIME, RelayClient
+from methrics.node.publish.relay_client import NOT_CARRIED, REQUEST_TIME, RelayClient
 from methrics.node.relay import catalog_exchange
-from methrics.schema.errors import RemoteError
+from methrics.schema.errors import RefusedError, RemoteError
 from methrics.schema.wire.limits import CATALOG_MAX
 from methrics.schema.wire.topic import parse_topic
 from methrics.schema.wire.verdict import Reason
@@ -25,13 +25,14 @@ PAUSE = 5.0
 @dataclass(frozen=True, slots=True)
 class Told:
     """What one relay said about a namespace. `topic`: the namespace's topic, "" if the relay did
-    not answer or does not carry it. `raws`: the records that it has. `error`: why there is no
-    answer, in words."""
+    not answer or does not carry it. `raws`: the records that it has. `error`: why there are none,
+    in words. `foreign`: it answers, but does not carry the topic."""
 
     addr: str
     topic: str = ""
     raws: tuple[bytes, ...] = ()
     error: str = ""
+    foreign: bool = False
 
 
 def peer_of(addr: str) -> str:
@@ -49,7 +50,7 @@ async def ask_relays(addrs: Sequence[str], topic: str, short: str, swarm: Swarm)
             with trio.fail_after(REQUEST_TIME):
                 found[addr] = await _ask(RelayClient(swarm, addr), topic, short)
         except RemoteError as error:
-            found[addr] = Told(addr, error=error.message)
+            found[addr] = Told(addr, error=error.message, foreign=error.code == Reason.FOREIGN)
         except trio.TooSlowError:
             found[addr] = Told(addr, error="it did not answer in time")
 
@@ -64,7 +65,7 @@ async def _ask(client: RelayClient, topic: str, short: str) -> Told:
         carried = (await client.describe("")).topics
         own = [name for name in carried if parse_topic(name)[1] == short]
         if not own:
-            return Told(client.addr, error="it carries no topic of this namespace")
+            raise RefusedError(Reason.FOREIGN, NOT_CARRIED)
         topic = own[0]
     return Told(client.addr, topic, (await client.describe(topic)).records)
 

@@ -18,6 +18,9 @@ from methrics.schema.wire.verdict import Reason
 REQUEST_TIME = 30.0
 """Seconds for one request to a relay."""
 
+NOT_CARRIED = "the relay does not carry this app"
+"""Says that a relay answers, but carries no topic of the namespace."""
+
 
 class Answers(NamedTuple):
     """What a relay said. `reasons`: its reason for each item, by id, without the items that might
@@ -63,7 +66,7 @@ class RelayClient:
         )
         found = submit.decode_description(reply)
         if topic and topic not in found.topics:
-            raise RefusedError(Reason.FOREIGN, "the relay does not carry this topic")
+            raise RefusedError(Reason.FOREIGN, NOT_CARRIED)
         self._described, self._at = found, trio.current_time()
         return found
 

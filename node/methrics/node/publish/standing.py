@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from methrics.node.outbox.records import Kept
+from methrics.node.publish.lineage import Lineage, lineage
 from methrics.schema.errors import RefusedError
 from methrics.schema.judging.records import RecordBook
 from methrics.schema.wire.envelope import Item, Kind, split, verify
@@ -87,6 +88,13 @@ def heads_of(raws: Iterable[bytes], topic_key: str) -> tuple[bytes, ...]:
     """Returns the newest of some records of a namespace, and two that contradict each other if
     there are such, whatever their time. Other bytes among `raws` do not count."""
     return tuple(item.raw for item in _heads(_valid(raws, topic_key, TIME_MAX)))
+
+
+def lineage_of(raws: Iterable[bytes], key: bytes) -> Lineage:
+    """Returns the lineage of the records of a namespace, by its key (32 bytes), among `raws`,
+    whatever their time. Other bytes do not count."""
+    items = [item for item in _valid(raws, short_key(key), TIME_MAX) if item.key == key]
+    return lineage((item, decode_record(item.payload)) for item in items)
 
 
 def _heads(items: Sequence[Item]) -> list[Item]:
