@@ -21,6 +21,7 @@ from methrics.node.clock import Clock
 from methrics.node.network.memory import MemoryNetwork, MemorySwarm
 from methrics.node.network.swarm import PeerId
 from methrics.node.publish.direct_route import DirectRoute
+from methrics.node.publish.relay_client import NOT_CARRIED
 from methrics.node.publish.relay_route import RELAYS_AT_A_TIME, RELAYS_MORE, RelayRoute
 from methrics.node.publish.routes import Fate, Outcome, Outgoing, merge, outcome_of
 from methrics.node.relay import submit
@@ -251,7 +252,7 @@ async def test_relays_that_cannot_be_used_are_named_with_the_reason(
             assert unusable == {
                 gone: "the peer does not answer at that address",
                 silent.addr: "the relay did not answer in time",
-                foreign.addr: "the relay does not carry this topic",
+                foreign.addr: NOT_CARRIED,
             }
 
 
