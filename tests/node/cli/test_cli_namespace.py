@@ -560,11 +560,11 @@ def test_a_relay_of_other_apps_is_told_from_one_that_does_not_answer(
     network.topic = f"{topic[: -len('aaaaaaaaaaaaaaaa/cbor')]}aaaaaaaaaaaaaaaa/cbor"
     network.books = [CatalogBook({network.topic}) for _ in network.books]
     catalog = str(owner.folder / "app.cbor")
-    for run in (
-        lambda: owner.publish(*network.options()),
-        lambda: owner.revoke(*network.options(), "signin", "--catalog", catalog),
+    for run, words in (
+        (owner.publish, []),
+        (owner.revoke, ["signin", "--catalog", catalog]),
     ):
-        assert run() == NETWORK
+        assert run(*network.options(), *words) == NETWORK
         said = capsys.readouterr().err
         assert "no relay carries this app" in said
         assert said.count("the relay does not carry this app") == 2

@@ -73,7 +73,7 @@ def test_attack_the_end_of_a_listing_is_neither_moved_nor_cancelled() -> None:
         {"delisted": {CATALOG.id: NOW + 10}},
     ):
         with pytest.raises(ConfigError) as caught:
-            following(second, **changes)  # type: ignore[arg-type]
+            following(second, **changes)
         assert caught.value.code == "delisted-already"
     assert following(second, delisted={CATALOG.id: NOW + 9})[1].catalogs == second[1].catalogs
 

@@ -87,6 +87,19 @@ def test_the_records_of_a_topic_are_the_newest_and_a_proof() -> None:
     assert records_of(booked(one, two, healing), TOPIC) == [healing.raw]
 
 
+def test_attack_the_branch_of_a_thief_does_not_hide_the_head_of_the_owners_branch() -> None:
+    """The owner's last record may hold a revocation that nothing else has."""
+    root = record(600)
+    branches = [
+        (first, sign_record([], SEED, time=time + 600, expires=TIME_MAX, previous=[first.id]))
+        for time in (1200, 2400)
+        for first in [sign_record([], SEED, time=time, expires=TIME_MAX, previous=[root.id])]
+    ]
+    (owner, revoking), (thief, newest) = branches
+    book = booked(root, owner, revoking, thief, newest)
+    assert records_of(book, TOPIC) == [newest.raw, owner.raw, thief.raw, revoking.raw]
+
+
 class Asker:
     """A node whose record is old, and the messages that wait for a newer one."""
 

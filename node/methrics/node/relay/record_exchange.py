@@ -2,7 +2,7 @@
 
     request = a topic, in UTF-8
     reply   = [0*4 record], the items' bytes: the newest record of the topic's namespace, and the
-              two that prove an equivocation, if it is known
+              two that prove an equivocation, if it is known, with the heads of other branches
 
 A bundle of a catalog that the newest known record does not list cannot be judged: perhaps this node
 lacks a newer record, or was kept from it. So the bundle waits, whole, while the node asks two
@@ -77,12 +77,16 @@ Learn = Callable[[str, bytes], Awaitable[object]]
 
 
 def records_of(book: CatalogBook, topic: str) -> list[bytes]:
-    """Return the newest record of the topic's namespace and the proof of an equivocation, if there
-    is one: at most `RECORDS_MAX` items, each once."""
+    """Return the newest record of the topic's namespace. If there is the proof of an equivocation,
+    it follows, with the newest of the other heads, so that who heals it loses nothing that a branch
+    has revoked: at most `RECORDS_MAX` items, each once."""
     found: dict[bytes, None] = {}
     for known in book.records.newest_of(parse_topic(topic)[1]):
         found[known.item.raw] = None
-        found |= dict.fromkeys(book.records.proof(known.item.key) or ())
+        proof = book.records.proof(known.item.key)
+        if proof is not None:
+            found |= dict.fromkeys(proof)
+            found |= dict.fromkeys(item.raw for item in book.records.heads(known.item.key))
     return list(found)[:RECORDS_MAX]
 
 
