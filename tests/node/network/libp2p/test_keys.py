@@ -23,7 +23,7 @@ from methrics._vendor.libp2p.security.noise.messages import NoiseHandshakePayloa
 from methrics._vendor.libp2p.security.noise.pb import noise_pb2
 from methrics.node.mesh.rpc import Message
 from methrics.node.mesh.wire import signed_bytes
-from methrics.node.network.libp2p import keys
+from methrics.node.network.libp2p import keys, signing
 from methrics.node.network.libp2p.signing import validly_signed
 
 
@@ -133,3 +133,19 @@ def test_attack_a_message_with_a_costly_rsa_key_is_forged(
     monkeypatch.setattr(RSAPublicKey, "verify", lambda *args: computed.append(args))
     assert not validly_signed(message)
     assert not computed
+
+
+@pytest.mark.parametrize(
+    ("sender", "key"),
+    [(b"\xff" * 100_000, b""), (b"\0" + b"\x80" * 65, b""), (b"\x12\x20" + bytes(32), bytes(9000))],
+)
+def test_attack_a_message_of_a_sender_or_key_without_end_is_forged_unread(
+    monkeypatch: pytest.MonkeyPatch, sender: bytes, key: bytes
+) -> None:
+    """Reading a senseless id of a megabyte would take a minute."""
+    read: list[object] = []
+    monkeypatch.setattr(signing, "ID", read.append)
+    monkeypatch.setattr(signing, "deserialize_public_key", read.append)
+    message = Message(sender, b"data", bytes(8), "topic", signature=bytes(64), key=key)
+    assert not validly_signed(message)
+    assert not read

@@ -10,10 +10,18 @@ from methrics._vendor.libp2p.crypto.serialization import deserialize_public_key
 from methrics._vendor.libp2p.peer.id import ID
 from methrics.node.mesh.rpc import Message
 from methrics.node.mesh.wire import signed_bytes
+from methrics.node.network.libp2p.keys import BYTES_MAX
 
 _ED25519_ID = b"\x00\x24\x08\x01\x12\x20"
 """The first bytes of a peer id that contains its own Ed25519 key: an identity multihash of 36 bytes
 of protobuf."""
+
+_SENDER_MAX = 64
+"""Most bytes of a peer id: a key that is contained has at most 42, and a hash has 32. The library
+that reads the head of an id takes a minute for a senseless one of a megabyte."""
+
+_KEY_MAX = BYTES_MAX + 64
+"""Most bytes of the key in a message: an RSA key, and what libp2p puts around it."""
 
 
 def sign(topic: str, data: bytes, sender: bytes, seqno: int, key: PrivateKey) -> Message:
@@ -42,6 +50,8 @@ def validly_signed(message: Message) -> bool:
 def _validly_signed_otherwise(message: Message) -> bool:
     """As `validly_signed`, for senders whose key is of another kind. C1: the stock check raises an
     error for a key that it cannot decode."""
+    if len(message.sender) > _SENDER_MAX or len(message.key) > _KEY_MAX:
+        return False
     try:
         sender = ID(message.sender)
         key = deserialize_public_key(message.key) if message.key else sender.extract_public_key()
