@@ -87,7 +87,7 @@ def fails(times: int, error: Exception) -> Callable[[], str]:
 def test_only_a_file_that_looks_damaged_is_read_again(
     error: duckdb.Error, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duck, "REPLACED", (0, 0))
+    monkeypatch.setattr(duck, "RETRY_PAUSES", (0, 0))
     assert tried_again(fails(2, error)) == "read"
     with pytest.raises(StoreError):
         tried_again(fails(3, error))

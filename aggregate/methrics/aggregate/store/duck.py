@@ -51,7 +51,7 @@ _COLUMNS = re.compile(r"Candidate bindings: ([^\n]+)")
 
 FILE_HINT = "name a file that `methrics aggregate` wrote"
 
-REPLACED = (0.005, 0.02, 0.08, 0.3)
+RETRY_PAUSES = (0.005, 0.02, 0.08, 0.3)
 """Pauses (seconds) before a query of Parquet is tried again: an export replaces files for some
 milliseconds."""
 
@@ -91,13 +91,13 @@ def translated_query_errors() -> Iterator[None]:
 
 
 def tried_again(read: Callable[[], T]) -> T:
-    """Return `read()`. If a file of it looks damaged, try again after the pauses of `REPLACED`.
+    """Return `read()`. If a file of it looks damaged, try again after the pauses of `RETRY_PAUSES`.
 
     DuckDB looks at a Parquet file by its name several times, for example at its size and then at
     its end. If an export replaces the file in between, DuckDB takes the new file for a damaged one.
     Raises what the last try raises.
     """
-    for pause in REPLACED:
+    for pause in RETRY_PAUSES:
         try:
             return read()
         except StoreError as error:
