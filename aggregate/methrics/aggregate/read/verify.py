@@ -131,12 +131,12 @@ class _Check:
         """Check that the tables of event types are those that the catalogs declare."""
         stored = self.rows('SELECT n, schema, name, "table", kind, question FROM type ORDER BY n')
         names = {row[0]: row[2] for row in stored}
-        for n, catalog_n, of, steps in self.rows(
-            "SELECT n, catalog, type, steps FROM declaration ORDER BY n"
+        for n, catalog_n, *stored_of in self.rows(
+            "SELECT n, catalog, type, steps, retention FROM declaration ORDER BY n"
         ):
             entry = self.numbered.get(catalog_n)
             catalog = self.shelf.get(entry.id) if entry else None
-            declared = catalog.types.get(names.get(of, "")) if catalog else None
+            declared = catalog.types.get(names.get(stored_of[0], "")) if catalog else None
             if entry is None or declared is None:
                 self.found.add("declaration", n, "no catalog declares this event type")
                 continue
@@ -144,7 +144,7 @@ class _Check:
                 self.found.add("declaration", n, "the namespace has too many event types")
                 continue
             own = entry.types[declared.name]
-            if (own.table.n, list(own.steps)) != (of, steps):
+            if stored_of != [own.table.n, list(own.steps), own.retention]:
                 self.found.add("declaration", n, "not what the catalog says")
         tables = self.layout.tables()
         if stored != [(t.n, t.schema, t.type, t.table, t.kind, t.question) for t in tables]:

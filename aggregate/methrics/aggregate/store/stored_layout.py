@@ -6,7 +6,7 @@ A parsed catalog of sixty event types takes 0.7 MB, and a file may have a thousa
 from __future__ import annotations
 
 from methrics.aggregate.store.duck import SCHEMA_ALIAS, Connection
-from methrics.aggregate.store.tables import CatalogEntry, Layout, TypeTable
+from methrics.aggregate.store.tables import CatalogEntry, Declared, Layout, TypeTable
 
 
 def read_layout(con: Connection) -> Layout:
@@ -27,11 +27,11 @@ def read_layout(con: Connection) -> Layout:
             "SELECT catalog, type, count(*) FROM code GROUP BY ALL"
         ).fetchall()
     }
-    for catalog, of, steps in con.execute(
-        "SELECT catalog, type, steps FROM declaration ORDER BY n"
+    for catalog, of, steps, retention in con.execute(
+        "SELECT catalog, type, steps, retention FROM declaration ORDER BY n"
     ).fetchall():
-        own = numbered[catalog], tables[of]
-        layout.restore_declaration(*own, tuple(steps), codes.get((catalog, of), 0))
+        declared = Declared(tables[of], retention, tuple(steps))
+        layout.restore_declaration(numbered[catalog], declared, codes.get((catalog, of), 0))
     return layout
 
 

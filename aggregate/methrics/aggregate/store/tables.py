@@ -10,8 +10,9 @@ Pure: it takes catalogs and returns SQL text.
   sequence also has `<type>_step` with a row for each step. `n` joins both to `item`. Bit i of
   `reached` is set if the report reached step i of its catalog; `first` is true in the row where a
   report reached a step for the first time. So funnels and step times need no join of big tables.
-- `declaration` says under which catalogs reports of which event types came, in that order. The
-  tables of event types follow from it and the catalogs. `type` and `field` describe the event types
+- `declaration` says under which catalogs reports of which event types came, in that order, and for
+  how many days (`retention`) they are kept. The tables of event types follow from it and the
+  catalogs. `type` and `field` describe the event types
   and their columns. `field.domain` is the number of values; `field.epsilon` (in thousandths) is set
   for randomized response. `code` lists the values of every field except versions and counts:
   `value` numbers them in order, `text` is the column as text, `low` and `high` are the edges of a
@@ -49,7 +50,7 @@ BASE: Mapping[str, str] = {
     "revoked": "record INTEGER, type VARCHAR, time TIMESTAMP, reason VARCHAR",
     "type": 'n INTEGER, schema VARCHAR, name VARCHAR, "table" VARCHAR, kind VARCHAR, '
     "question VARCHAR",
-    "declaration": "n INTEGER, catalog INTEGER, type INTEGER, steps VARCHAR[]",
+    "declaration": "n INTEGER, catalog INTEGER, type INTEGER, steps VARCHAR[], retention INTEGER",
     "field": 'catalog INTEGER, type INTEGER, name VARCHAR, "column" VARCHAR, kind VARCHAR, '
     "source VARCHAR, says VARCHAR, epsilon INTEGER, domain BIGINT",
     "code": "catalog INTEGER, type INTEGER, field VARCHAR, value INTEGER, label VARCHAR, "
@@ -121,9 +122,11 @@ class TypeTable:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """An event type as one catalog declares it: its table, and the steps of its sequence."""
+    """An event type as one catalog declares it: its table, for how many days its reports are kept,
+    and the steps of its sequence."""
 
     table: TypeTable
+    retention: int
     steps: tuple[str, ...] = ()
 
 
@@ -229,12 +232,10 @@ class Layout:
         size.columns += len(table.columns)
         self._tables[table.schema, table.type] = table
 
-    def restore_declaration(
-        self, entry: CatalogEntry, table: TypeTable, steps: tuple[str, ...], codes: int
-    ) -> None:
+    def restore_declaration(self, entry: CatalogEntry, declared: Declared, codes: int) -> None:
         """Add the declaration of an event type that is in the file, with `codes` rows in `code`."""
         self._size(entry.key).codes += codes
-        entry.types[table.type] = Declared(table, steps)
+        entry.types[declared.table.type] = declared
 
     def declare(self, entry: CatalogEntry, declared: EventType) -> list[str] | None:
         """Give an event type, of which a first report came under a catalog, its table and columns.
@@ -264,7 +265,7 @@ class Layout:
         else:
             statements = _widen(table, declared)
         steps = tuple(declared.sequence.steps) if declared.sequence is not None else ()
-        entry.types[declared.name] = Declared(table, steps)
+        entry.types[declared.name] = Declared(table, declared.retention_days, steps)
         return statements
 
     def _size(self, key: bytes) -> _Size:
