@@ -453,7 +453,9 @@ async def test_what_is_not_stored_is_not_seen(
         validate = ingest.validator(CATALOG.topic)
         assert await validate("peer", bundle(BEATS[:3])) is Decision.ACCEPT
         assert len(ingest._seen) == 3
-        monkeypatch.setattr(store, "_insert_typed", lambda one: store._con.execute("nonsense"))
+        monkeypatch.setattr(
+            store._writer, "insert_typed", lambda one: store._con.execute("nonsense")
+        )
         with pytest.raises(StoreError):
             await ingest.run()
         assert len(ingest._seen) == 0
@@ -494,7 +496,9 @@ async def test_a_file_that_cannot_be_written_ends_the_aggregator(
             await publish(network, one, [bundle(BEATS[:10])])
             await one.until(10)
             monkeypatch.setattr(
-                one.store, "_insert_typed", lambda derived: one.store._con.execute("nonsense")
+                one.store._writer,
+                "insert_typed",
+                lambda derived: one.store._con.execute("nonsense"),
             )
             await publish(network, one, [bundle(BEATS[10:20])])
             await trio.sleep(20)

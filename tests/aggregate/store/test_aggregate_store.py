@@ -332,7 +332,9 @@ def test_after_a_failed_commit_nothing_of_it_is_there_and_no_more_is_taken(
     store = Store(file)
     store.commit(making.batch([CATALOG.raw, *BEATS], book))
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_insert_typed", lambda derived: store._con.execute("SELECT nonsense"))
+        patch.setattr(
+            store._writer, "insert_typed", lambda derived: store._con.execute("SELECT nonsense")
+        )
         with pytest.raises(StoreError):
             store.commit(making.batch([making.beat(CATALOG, 20)], book))
     with pytest.raises(StoreError, match="closed after an error"):
@@ -357,7 +359,9 @@ def test_a_commit_that_fails_while_an_export_reads_is_one_clear_error(
     reader = threading.Thread(target=read)
     reader.start()
     begun.wait()
-    monkeypatch.setattr(store, "_insert_typed", lambda derived: store._con.execute("nonsense"))
+    monkeypatch.setattr(
+        store._writer, "insert_typed", lambda derived: store._con.execute("nonsense")
+    )
     with pytest.raises(StoreError, match="nonsense"):
         store.commit(making.batch(BEATS[2:], book))
     while reader.is_alive():

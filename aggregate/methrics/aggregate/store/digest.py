@@ -5,13 +5,13 @@ day.
                       || count (8) )
 
 `day` is days since 1970-01-01 and, like `count`, big-endian. `ids` are the ids of the day's
-reports in ascending order of (time, id). So the digest does not depend on the order of arrival.
+reports in ascending order. So the digest does not depend on the order of arrival.
 Finding another set with the same digest would require breaking SHA-256. A sum or XOR of hashes
 would be cheaper to update, but could be forged by linear algebra or a birthday search, because
 anyone can create ids.
 
-A reconciliation protocol can use the same order: a range of (time, id) is a run of this sequence,
-and one pass computes the count and a salted XOR of a run. These would show where two sets may
+A reconciliation protocol can use the same order: all ids with one prefix are a run of this
+sequence, and one pass computes the count and a salted XOR of a run. These show where two sets may
 differ, whereas this digest proves that two sets are equal.
 
 Erased reports are not in the set. The digest of all days of one app is SHA-256 over
@@ -68,7 +68,7 @@ class NamespaceDigest:
 def day_digest(key: bytes, day: int, ids: Iterable[bytes | memoryview]) -> tuple[int, bytes]:
     """Compute the count and digest of one day.
 
-    `ids` are chunks of whole 32-byte ids, in order of (time, id).
+    `ids` are chunks of whole 32-byte ids, in ascending order.
     """
     state = hashlib.sha256(_DAY_DOMAIN + key + day.to_bytes(8, "big"))
     size = 0
@@ -101,25 +101,46 @@ def digests(con: Connection, days: Collection[int] | None = None) -> list[DayDig
 
     `con` must be able to read the tables `item` and `catalog`, from a file or from Parquet.
     """
+    wanted = [
+        (key, schema, day)
+        for key, schema, day in con.execute(
+            "SELECT key, schema, date_diff('day', DATE '1970-01-01', day) AS n "
+            f"FROM ({days_of('item')}) ORDER BY key, n"
+        ).fetchall()
+        if days is None or day in days
+    ]
+    return day_digests_of(con, "item", wanted)
+
+
+def days_of(items: str) -> str:
+    """Return SQL for the key, SQL schema and day of each day of reports in `items` (SQL). An app
+    with several schemas has that of its first catalog."""
+    return (
+        "SELECT c.key, first(s.schema ORDER BY s.n) AS schema, d.day FROM "
+        "(SELECT DISTINCT i.catalog, i.time::DATE AS day "
+        f"FROM {items} i WHERE i.kind = {int(Kind.REPORT)}) d "
+        "JOIN catalog c ON c.n = d.catalog JOIN catalog s ON s.key = c.key GROUP BY c.key, d.day"
+    )
+
+
+def day_digests_of(
+    con: Connection, items: str, wanted: Iterable[tuple[bytes, str, int]]
+) -> list[DayDigest]:
+    """Compute the digests of days, given as (key, SQL schema, day), from `items` (SQL). Those of
+    days without reports have the count 0."""
     found = []
-    for key, schema, day in con.execute(
-        "SELECT DISTINCT c.key, c.schema, date_diff('day', DATE '1970-01-01', i.time::DATE) "
-        "FROM item i JOIN catalog c ON c.n = i.catalog WHERE i.kind = ? ORDER BY ALL",
-        [int(Kind.REPORT)],
-    ).fetchall():
-        if days is None or day in days:
-            count, digest = day_digest(key, day, _ids(con, key, day))
-            found.append(DayDigest(key, schema, day, count, digest))
+    for key, schema, day in wanted:
+        count, digest = day_digest(key, day, _ids(con, items, key, day))
+        found.append(DayDigest(key, schema, day, count, digest))
     return found
 
 
-def _ids(con: Connection, key: bytes, day: int) -> Iterator[memoryview]:
+def _ids(con: Connection, items: str, key: bytes, day: int) -> Iterator[memoryview]:
     start = _EPOCH + timedelta(days=day)
     found = con.sql(
-        "SELECT i.id FROM item i JOIN catalog c ON c.n = i.catalog "
-        "WHERE i.kind = ? AND c.key = ? AND i.time >= ?::DATE AND i.time < ?::DATE "
-        "ORDER BY i.time, i.id",
-        params=[int(Kind.REPORT), key, start, start + timedelta(days=1)],
+        f"SELECT i.id FROM {items} i WHERE i.kind = ? AND i.time >= ?::DATE AND i.time < ?::DATE "
+        "AND i.catalog IN (SELECT n FROM catalog WHERE key = ?) ORDER BY i.id",
+        params=[int(Kind.REPORT), start, start + timedelta(days=1), key],
     )
     for batch in found.to_arrow_reader(100_000):
         ids = _fixed(batch.column(0))

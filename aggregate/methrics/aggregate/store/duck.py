@@ -11,7 +11,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -241,6 +241,13 @@ def read_parquet(path: Path, files: str = "") -> str:
     place = plain_path(path) / files if files else plain_path(path)
     by_name = ", union_by_name = true" if files else ""
     return f"read_parquet({literal(place)}, hive_partitioning = false{by_name})"
+
+
+def read_parquet_files(paths: Sequence[Path]) -> str:
+    """Return the SQL table of the Parquet files `paths`, at least one, together. A column that is
+    missing in some of them is empty there. Raises StoreError `store-name`."""
+    places = ", ".join(literal(plain_path(path)) for path in paths)
+    return f"read_parquet([{places}], hive_partitioning = false, union_by_name = true)"
 
 
 def name(*parts: str) -> str:

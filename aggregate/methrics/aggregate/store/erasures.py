@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
+from methrics.aggregate.store.digest_cache import AppDay
 from methrics.aggregate.store.duck import Connection, moment
 from methrics.aggregate.store.tables import CatalogEntry, TypeTable
 from methrics.schema.wire.envelope import Item, Kind
@@ -29,8 +30,8 @@ _REPORT = int(Kind.REPORT)
 class Erased:
     """The result of applying a set of erasures."""
 
-    days: Counter[int] = field(default_factory=Counter)
-    """day (since 1970-01-01) -> number of deleted reports"""
+    days: Counter[AppDay] = field(default_factory=Counter)
+    """namespace key and day (since 1970-01-01) -> number of deleted reports"""
     stored: int = 0
     known: int = 0
 
@@ -107,29 +108,33 @@ class Eraser:
         self._last += len(erasures)
         self._size += len(erasures)
 
-    def revoke(self, table: TypeTable, time: int) -> Counter[int]:
+    def revoke(self, table: TypeTable, time: int) -> Counter[AppDay]:
         """Delete the reports of one event type from `time` on.
 
-        Returns day -> number of deleted reports.
+        Returns namespace key and day -> number of deleted reports.
         """
         numbers = self._con.execute(
             f"SELECT n FROM {table.sql} WHERE time >= {moment(time)}"
         ).fetchall()
         return self._delete([n for (n,) in numbers], [table])
 
-    def _delete(self, numbers: list[int], tables: Iterable[TypeTable]) -> Counter[int]:
+    def _delete(self, numbers: list[int], tables: Iterable[TypeTable]) -> Counter[AppDay]:
         """Delete the reports with these numbers from `item` and from `tables`.
 
-        Returns day -> number of deleted reports.
+        Returns namespace key and day -> number of deleted reports.
         """
         if not numbers:
             return Counter()
         self._con.register("doomed", pa.table({"n": pa.array(numbers, pa.int64())}))
         found = self._con.execute(
-            "SELECT type, date_diff('day', DATE '1970-01-01', time::DATE), count(*) FROM item "
-            "WHERE n IN (SELECT n FROM doomed) GROUP BY ALL"
+            "SELECT catalog, type, date_diff('day', DATE '1970-01-01', time::DATE), count(*) "
+            "FROM item WHERE n IN (SELECT n FROM doomed) GROUP BY ALL"
         ).fetchall()
-        types = {of for of, _, _ in found}
+        types = {of for _, of, _, _ in found}
+        self._con.execute(
+            "INSERT INTO dead SELECT n, type, date_trunc('month', time)::DATE FROM item "
+            "WHERE n IN (SELECT n FROM doomed)"
+        )
         names = ["item"]
         for table in tables:
             if table.n in types:
@@ -137,9 +142,10 @@ class Eraser:
         for target in names:
             self._con.execute(f"DELETE FROM {target} WHERE n IN (SELECT n FROM doomed)")
         self._con.unregister("doomed")
-        days: Counter[int] = Counter()
-        for _, day, count in found:
-            days[day] += count
+        keys = {entry.n: entry.key for entry in self._entries.values()}
+        days: Counter[AppDay] = Counter()
+        for catalog, _, day, count in found:
+            days[keys[catalog], day] += count
         return days
 
     def _match(

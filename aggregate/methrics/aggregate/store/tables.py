@@ -19,6 +19,12 @@ Pure: it takes catalogs and returns SQL text.
   bucket (low <= raw value < high; NULL where it is open). For a sequence it lists the steps as
   field `step` and the offset buckets (seconds) as `offset`.
 - `refusal` counts refused items by reason.
+- `part` lists the Parquet files beside the file that are current (`store/parts.py`). The rows of a
+  settled month of an event type are only there: they have left the file.
+- `dead` names rows that were deleted and may still be in such a file. Whoever reads the file leaves
+  them out; the next export writes the files without them.
+- `digest` keeps the digests of days, and `manifest` those that aggregators signed. `contested` has
+  reports of closed days that wait for the `vote` of other aggregators.
 
 Whoever has a namespace key can sign catalogs without end. So a table is made when the first report
 of its type comes, and a namespace has a limited number of catalogs, tables, columns and codes.
@@ -37,7 +43,7 @@ from methrics.aggregate.store.duck import name
 from methrics.schema.catalog.catalog import Catalog, EventType
 from methrics.schema.wire.topic import topic
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 """The version of the layout. It increases when older readers would misread a changed table."""
 
 BASE: Mapping[str, str] = {
@@ -60,6 +66,14 @@ BASE: Mapping[str, str] = {
     "tombstone": "n BIGINT, report BLOB, catalog INTEGER, day DATE, received TIMESTAMP, "
     "id BLOB, raw BLOB",
     "refusal": "day DATE, reason VARCHAR, count BIGINT, sample BLOB",
+    "part": 'name VARCHAR, "table" VARCHAR, type INTEGER, month DATE, first BIGINT, last BIGINT, '
+    "rows BIGINT, size BIGINT, sha256 BLOB, settled BOOLEAN, written TIMESTAMP",
+    "dead": "n BIGINT, type INTEGER, month DATE",
+    "digest": "key BLOB, day DATE, count BIGINT, digest BLOB",
+    "manifest": "signer BLOB, key BLOB, day DATE, as_of TIMESTAMP, closed BOOLEAN, count BIGINT, "
+    "digest BLOB, id BLOB, raw BLOB",
+    "contested": "key BLOB, day DATE, id BLOB, catalog INTEGER, received TIMESTAMP, raw BLOB",
+    "vote": "id BLOB, signer BLOB",
 }
 """The tables of every file, and their columns. Times are UTC; `received` is rounded to the hour."""
 

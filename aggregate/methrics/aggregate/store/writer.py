@@ -1,0 +1,301 @@
+"""Writes the content of one commit into the tables, in the caller's transaction.
+
+The store holds its lock meanwhile. If a method raises, the transaction is rolled back, and what is
+kept here in memory may differ from the file: the writer is not to be used again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TypeVar, cast
+
+import pyarrow as pa  # type: ignore[import-untyped]
+
+from methrics.aggregate.store.batch import Batch, Committed, sort
+from methrics.aggregate.store.dictionary_tables import describe
+from methrics.aggregate.store.digest_cache import AppDay, DigestCache
+from methrics.aggregate.store.duck import Connection, moment
+from methrics.aggregate.store.erasable import erasable
+from methrics.aggregate.store.erasures import Eraser
+from methrics.aggregate.store.records import NEVER, Records
+from methrics.aggregate.store.refusals import count_refusals
+from methrics.aggregate.store.rows import DAY, Derived, ItemColumns, derive
+from methrics.aggregate.store.shelf import Shelf
+from methrics.aggregate.store.stored_layout import read_layout
+from methrics.aggregate.store.tables import CatalogEntry
+from methrics.schema.catalog.catalog import Catalog, EventType
+from methrics.schema.wire.envelope import Item, Kind
+from methrics.schema.wire.items import Announcement, Erasure, Report
+from methrics.schema.wire.record import Record
+from methrics.schema.wire.verdict import Reason
+
+RECEIVED_STEP = 3600
+"""Seconds. The time of receipt is rounded to the hour, so that it cannot be matched with the times
+in a network log."""
+
+_T = TypeVar("_T", Report, Announcement)
+
+
+class Writer:
+    """The tables of one file, and what a commit must know of them."""
+
+    def __init__(self, con: Connection) -> None:
+        self._con = con
+        self.layout = read_layout(con)
+        self.shelf = Shelf(con)
+        self.eraser = Eraser(con, self.layout.entries)
+        self.records = Records(con)
+        self.digests = DigestCache(con)
+        self.next = one(con, "SELECT coalesce(max(n), 0) + 1 FROM item")
+        """The number of the next item."""
+        self._declared = one(con, "SELECT coalesce(max(n), 0) FROM declaration")
+        self.total = one(con, f"SELECT count(*) FROM item WHERE kind = {int(Kind.REPORT)}")
+        """The number of stored reports."""
+
+    def commit(self, batch: Batch) -> Committed:
+        """Store `batch`; see `Store.commit`."""
+        done = Committed()
+        received = batch.now - batch.now % RECEIVED_STEP
+        parts = sort(batch.accepted)
+        done.duplicates += parts.repeated
+        full: list[Item] = []
+        for item, catalog in parts.catalogs:
+            if catalog.id in self.layout.entries:
+                done.duplicates += 1
+            elif self._add_catalog(item, catalog, received):
+                done.catalogs.append(catalog)
+            else:
+                full.append(item)
+        self._add_records(parts.records, received, done)
+        self._reports(parts.reports, received, done, full)
+        self._announcements(parts.announcements, received, done)
+        refused = dict(batch.refused)
+        timely = erasable(parts.erasures, self.shelf, self.records, batch.now, refused)
+        self._erasures(timely, received, done, full)
+        if full:
+            count, sample = refused.get(Reason.QUOTA, (0, full[0].raw))
+            refused[Reason.QUOTA] = count + len(full), sample
+        done.refused += count_refusals(self._con, batch.now // DAY, refused)
+        done.known, _ = refused.get(Reason.DUPLICATE, (0, b""))
+        done.total = self.total
+        return done
+
+    def _add_catalog(self, item: Item, catalog: Catalog, received: int) -> bool:
+        entry = self.layout.add(catalog)
+        if entry is None:
+            return False
+        self._con.execute(
+            f"INSERT INTO catalog VALUES (?, ?, ?, ?, ?, ?, {moment(received)}, ?)",
+            [entry.n, entry.id, entry.key, entry.label, entry.number, entry.schema, item.raw],
+        )
+        self.shelf.put(catalog)
+        return True
+
+    def _add_records(
+        self, records: list[tuple[Item, Record]], received: int, done: Committed
+    ) -> None:
+        """Store namespace records, and delete the reports that the newest ones revoke."""
+        done.records = self.records.add(records, received)
+        done.duplicates += len(records) - len(done.records)
+        for key in {one.item.key for one in done.records}:
+            newest = self.records.newest(key)
+            for type_name, revoked in newest.record.revoked.items() if newest else ():
+                for table in self.layout.tables_of(key, type_name):
+                    days = self.eraser.revoke(table, revoked.time)
+                    self._gone(days)
+                    done.revoked += days.total()
+
+    def _reports(
+        self,
+        reports: list[tuple[Item, Report]],
+        received: int,
+        done: Committed,
+        full: list[Item],
+    ) -> None:
+        if not reports:
+            return
+        reports = self._declare(reports, full)
+        kept = self.eraser.keep_out(reports)
+        done.erased += len(reports) - len(kept)
+        kept, known = self._unknown(kept)
+        done.duplicates += known
+        kept = self._unrevoked(kept, done)
+        if not kept:
+            return
+        columns = ItemColumns()
+        numbered: list[tuple[int, CatalogEntry, Report]] = []
+        entries = self.layout.entries
+        for n, (item, report) in enumerate(kept, self.next):
+            entry = entries[report.catalog]
+            columns.n.append(n)
+            columns.kind.append(Kind.REPORT)
+            columns.catalog.append(entry.n)
+            columns.type.append(entry.types[report.type].table.n)
+            columns.time.append(report.time)
+            columns.id.append(item.id)
+            columns.raw.append(item.raw)
+            numbered.append((n, entry, report))
+        self._insert_items(columns, received)
+        for derived in derive(numbered):
+            self.insert_typed(derived)
+        self.next += len(kept)
+        self.total += len(kept)
+        days = {
+            (entry.key, time // DAY)
+            for (_, entry, _), time in zip(numbered, columns.time, strict=True)
+        }
+        self.digests.touch(days)
+        done.reports += len(kept)
+
+    def _declare(
+        self, reports: list[tuple[Item, Report]], full: list[Item]
+    ) -> list[tuple[Item, Report]]:
+        """Make the tables that the first report of an event type under a catalog needs.
+
+        Returns the reports that have one; appends the others to `full`.
+        """
+        entries = self.layout.entries
+        first = {
+            (report.catalog, report.type)
+            for _, report in reports
+            if report.catalog not in entries or report.type not in entries[report.catalog].types
+        }
+        if not first:
+            return reports
+        refused = self.make_tables(sorted(first))
+        if not refused:
+            return reports
+        full += [item for item, one in reports if (one.catalog, one.type) in refused]
+        return [pair for pair in reports if (pair[1].catalog, pair[1].type) not in refused]
+
+    def make_tables(self, wanted: Iterable[tuple[bytes, str]]) -> set[tuple[bytes, str]]:
+        """Make the tables of event types, given by catalog id and name; return those that the file
+        has no room for."""
+        declared: list[tuple[CatalogEntry, EventType]] = []
+        refused: set[tuple[bytes, str]] = set()
+        for catalog_id, type_name in wanted:
+            entry = self.layout.entries.get(catalog_id)
+            catalog = self.shelf.get(catalog_id) if entry else None
+            if entry is None or catalog is None:
+                refused.add((catalog_id, type_name))
+                continue
+            event_type = catalog.types[type_name]
+            statements = self.layout.declare(entry, event_type)
+            if statements is None:
+                refused.add((catalog_id, type_name))
+                continue
+            for statement in statements:
+                self._con.execute(statement)
+            declared.append((entry, event_type))
+        describe(self._con, declared, self._declared)
+        self._declared += len(declared)
+        return refused
+
+    def _unrevoked(
+        self, reports: list[tuple[Item, Report]], done: Committed
+    ) -> list[tuple[Item, Report]]:
+        """Return `reports` without those revoked by now: the revocation may be newer than the
+        judgement."""
+        entries = self.layout.entries
+        kinds = {(entries[report.catalog].key, report.type) for _, report in reports}
+        since = {kind: self.records.revoked_from(*kind) for kind in kinds}
+        if all(time == NEVER for time in since.values()):
+            return reports
+        kept = [
+            (item, report)
+            for item, report in reports
+            if report.time < since[entries[report.catalog].key, report.type]
+        ]
+        done.revoked += len(reports) - len(kept)
+        return kept
+
+    def _unknown(self, items: list[tuple[Item, _T]]) -> tuple[list[tuple[Item, _T]], int]:
+        """Return the items that are not in the file, and the number of those that are.
+
+        DuckDB restricts its scan of the table `item` to the times in the batch, so the search
+        reads only rows with those times.
+        """
+        if not items:
+            return items, 0
+        incoming = pa.table(
+            {
+                "i": pa.array(range(len(items)), pa.int32()),
+                "time": pa.array([body.time for _, body in items], pa.timestamp("s")),
+                "id": pa.array([item.id for item, _ in items], pa.binary()),
+            }
+        )
+        self._con.register("incoming", incoming)
+        found = self._con.execute(
+            "SELECT b.i FROM incoming b JOIN item x ON x.time = b.time AND x.id = b.id"
+        ).fetchall()
+        self._con.unregister("incoming")
+        known = {row[0] for row in found}
+        if not known:
+            return items, 0
+        return [pair for i, pair in enumerate(items) if i not in known], len(known)
+
+    def _insert_items(self, columns: ItemColumns, received: int) -> None:
+        self._con.register("incoming", columns.table())
+        self._con.execute(
+            f"INSERT INTO item BY NAME SELECT *, {moment(received)} AS received FROM incoming"
+        )
+        self._con.unregister("incoming")
+
+    def insert_typed(self, derived: Derived) -> None:
+        for target, rows in (
+            (derived.table.sql, derived.rows),
+            (derived.table.steps_sql, derived.steps),
+        ):
+            if rows is not None and len(rows):
+                self._con.register("incoming", rows)
+                self._con.execute(f"INSERT INTO {target} BY NAME SELECT * FROM incoming")
+                self._con.unregister("incoming")
+
+    def _announcements(
+        self, announcements: list[tuple[Item, Announcement]], received: int, done: Committed
+    ) -> None:
+        new, known = self._unknown(announcements)
+        done.duplicates += known
+        if not new:
+            return
+        columns = ItemColumns()
+        for n, (item, announcement) in enumerate(new, self.next):
+            entry = self.layout.newest(item.key)
+            columns.n.append(n)
+            columns.kind.append(item.kind)
+            columns.catalog.append(entry.n if entry else None)
+            columns.type.append(None)
+            columns.time.append(announcement.time)
+            columns.id.append(item.id)
+            columns.raw.append(item.raw)
+        self.next += len(new)
+        self._insert_items(columns, received)
+        done.notices += len(new)
+
+    def _erasures(
+        self,
+        erasures: list[tuple[Item, Erasure]],
+        received: int,
+        done: Committed,
+        full: list[Item],
+    ) -> None:
+        known = [pair for pair in erasures if pair[1].catalog in self.layout.entries]
+        full += [item for item, body in erasures if body.catalog not in self.layout.entries]
+        if not known:
+            return
+        outcome = self.eraser.erase(known, self.layout.tables(), received)
+        self._gone(outcome.days)
+        done.erased += outcome.days.total()
+        done.erasures += outcome.stored
+        done.duplicates += outcome.known
+
+    def _gone(self, days: Counter[AppDay]) -> None:
+        self.total -= days.total()
+        self.digests.touch(days)
+
+
+def one(con: Connection, sql: str, parameters: Sequence[object] = ()) -> int:
+    """Return the only value of the first row of a query; 0 without rows."""
+    row = con.execute(sql, list(parameters)).fetchone()
+    return cast(int, row[0]) if row else 0
