@@ -132,7 +132,7 @@ class _Check:
         stored = self.rows('SELECT n, schema, name, "table", kind, question FROM type ORDER BY n')
         names = {row[0]: row[2] for row in stored}
         for n, catalog_n, *stored_of in self.rows(
-            "SELECT n, catalog, type, steps, retention FROM declaration ORDER BY n"
+            "SELECT n, catalog, type, steps, retention, lateness FROM declaration ORDER BY n"
         ):
             entry = self.numbered.get(catalog_n)
             catalog = self.shelf.get(entry.id) if entry else None
@@ -144,7 +144,7 @@ class _Check:
                 self.found.add("declaration", n, "the namespace has too many event types")
                 continue
             own = entry.types[declared.name]
-            if stored_of != [own.table.n, list(own.steps), own.retention]:
+            if stored_of != [own.table.n, list(own.steps), own.retention, own.lateness]:
                 self.found.add("declaration", n, "not what the catalog says")
         tables = self.layout.tables()
         if stored != [(t.n, t.schema, t.type, t.table, t.kind, t.question) for t in tables]:

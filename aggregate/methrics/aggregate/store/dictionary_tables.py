@@ -25,7 +25,7 @@ def describe(
     for n, (entry, event_type) in enumerate(declared, last + 1):
         own = entry.types[event_type.name]
         table = own.table
-        declarations.append((n, entry.n, table.n, list(own.steps), own.retention))
+        declarations.append((n, entry.n, table.n, list(own.steps), own.retention, own.lateness))
         if table.n not in known:
             known.add(table.n)
             row = (table.n, table.schema, table.type, table.table, table.kind, table.question)

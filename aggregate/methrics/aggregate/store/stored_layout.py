@@ -27,10 +27,10 @@ def read_layout(con: Connection) -> Layout:
             "SELECT catalog, type, count(*) FROM code GROUP BY ALL"
         ).fetchall()
     }
-    for catalog, of, steps, retention in con.execute(
-        "SELECT catalog, type, steps, retention FROM declaration ORDER BY n"
+    for catalog, of, steps, retention, lateness in con.execute(
+        "SELECT catalog, type, steps, retention, lateness FROM declaration ORDER BY n"
     ).fetchall():
-        declared = Declared(tables[of], retention, tuple(steps))
+        declared = Declared(tables[of], retention, lateness, tuple(steps))
         layout.restore_declaration(numbered[catalog], declared, codes.get((catalog, of), 0))
     return layout
 

@@ -11,7 +11,8 @@ Pure: it takes catalogs and returns SQL text.
   `reached` is set if the report reached step i of its catalog; `first` is true in the row where a
   report reached a step for the first time. So funnels and step times need no join of big tables.
 - `declaration` says under which catalogs reports of which event types came, in that order, and for
-  how many days (`retention`) they are kept. The tables of event types follow from it and the
+  how many days (`retention`) they are kept, and after how many seconds (`lateness`) they are
+  late. The tables of event types follow from it and the
   catalogs. `type` and `field` describe the event types
   and their columns. `field.domain` is the number of values; `field.epsilon` (in thousandths) is set
   for randomized response. `code` lists the values of every field except versions and counts:
@@ -56,7 +57,8 @@ BASE: Mapping[str, str] = {
     "revoked": "record INTEGER, type VARCHAR, time TIMESTAMP, reason VARCHAR",
     "type": 'n INTEGER, schema VARCHAR, name VARCHAR, "table" VARCHAR, kind VARCHAR, '
     "question VARCHAR",
-    "declaration": "n INTEGER, catalog INTEGER, type INTEGER, steps VARCHAR[], retention INTEGER",
+    "declaration": "n INTEGER, catalog INTEGER, type INTEGER, steps VARCHAR[], retention INTEGER, "
+    "lateness INTEGER",
     "field": 'catalog INTEGER, type INTEGER, name VARCHAR, "column" VARCHAR, kind VARCHAR, '
     "source VARCHAR, says VARCHAR, epsilon INTEGER, domain BIGINT",
     "code": "catalog INTEGER, type INTEGER, field VARCHAR, value INTEGER, label VARCHAR, "
@@ -141,6 +143,8 @@ class Declared:
 
     table: TypeTable
     retention: int
+    lateness: int
+    """Seconds after which a report is late."""
     steps: tuple[str, ...] = ()
 
 
@@ -279,7 +283,9 @@ class Layout:
         else:
             statements = _widen(table, declared)
         steps = tuple(declared.sequence.steps) if declared.sequence is not None else ()
-        entry.types[declared.name] = Declared(table, declared.retention_days, steps)
+        entry.types[declared.name] = Declared(
+            table, declared.retention_days, declared.lateness, steps
+        )
         return statements
 
     def _size(self, key: bytes) -> _Size:
