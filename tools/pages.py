@@ -34,6 +34,7 @@ MEANINGS = {
     Reason.ERASED: "The report's author has erased it.",
     Reason.REVOKED: "Its namespace has withdrawn the event type.",
     Reason.EXPIRED: "Its event type has expired.",
+    Reason.RETENTION: "It is of the past, and its catalog allows to keep it no longer.",
     Reason.QUOTA: "This peer or topic has sent more than it may for now; try later.",
 }
 

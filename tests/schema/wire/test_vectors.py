@@ -23,7 +23,7 @@ from methrics.schema.wire.record import decode_record
 from methrics.schema.wire.verdict import Decision, Reason
 
 PATHS = sorted(vectors.FOLDER.glob("*.json"))
-STORES_DECIDE = {Reason.ERASED, Reason.QUOTA}
+STORES_DECIDE = {Reason.ERASED, Reason.QUOTA, Reason.RETENTION}
 """Reasons without a vector, because they depend on a node's store or a relay's limits."""
 
 

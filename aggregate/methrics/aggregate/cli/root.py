@@ -68,6 +68,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "verify": Entry(
             "methrics.aggregate.cli.verify", "Check the signature and columns of every report."
         ),
+        "retention": Entry(
+            "methrics.aggregate.cli.retention", "See how long reports are kept, and what is over."
+        ),
     },
     "Try it": {
         "demo": Entry("methrics.aggregate.cli.demo", "Run apps, a relay and aggregators here."),

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     ERASED = "erased"
     REVOKED = "revoked"
     EXPIRED = "expired"
+    RETENTION = "retention"
     QUOTA = "quota"
 
     @property
@@ -63,6 +64,7 @@ _IGNORED = frozenset(
         Reason.ERASED,
         Reason.REVOKED,
         Reason.EXPIRED,
+        Reason.RETENTION,
         Reason.QUOTA,
     }
 )

@@ -1,0 +1,98 @@
+"""`methrics retention`: shows how long a data set keeps what, and what is over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.retention import retention as kept_of
+from methrics.aggregate.read.retention import size_over
+from methrics.aggregate.store.retention import Kept
+from methrics.node.cli.counted import counted
+from methrics.node.cli.options import json_option
+from methrics.node.cli.tables import print_table
+from methrics.node.cli.times import Moment
+from methrics.node.clock import Clock
+
+_EPOCH = date(1970, 1, 1)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--plan", is_flag=True, help="List what is over, by event type and day.")
+@click.option(
+    "--at",
+    type=Moment(),
+    metavar="DATE",
+    help="Say it for this day instead of today, such as 2027-01-31.",
+)
+@json_option()
+def retention(file: Path, plan: bool, at: int | None, as_json: bool) -> None:
+    """Show how long the reports in FILE are kept, and when the next of them go.
+
+    Each catalog states for how many days the reports of an event type are kept. A running
+    aggregator deletes what is over; this command only looks. FILE is a DuckDB file of `methrics
+    aggregate`, running or not, or a directory of its Parquet.
+    """
+    now = Clock().now() if at is None else at
+    with open_dataset(file) as dataset:
+        kept = kept_of(dataset, now)
+        size = size_over(dataset, kept, now) if plan else 0
+    if as_json:
+        click.echo(json.dumps(_json(kept, now, size if plan else None), indent=1))
+    else:
+        _print(kept, now, size if plan else None)
+
+
+def _json(kept: Sequence[Kept], now: int, size: int | None) -> dict[str, object]:
+    types = [
+        {
+            "type": f"{one.schema}.{one.type}",
+            "retention_days": list(one.retentions),
+            "reports": one.reports,
+            "oldest": _iso(one.oldest),
+            "next": _iso(one.next),
+            "over": one.gone,
+        }
+        | ({} if size is None else {"days": {_iso(day): count for day, count in one.over}})
+        for one in kept
+    ]
+    at = datetime.fromtimestamp(now, UTC).date().isoformat()
+    return {"at": at, "types": types} | ({} if size is None else {"bytes": size})
+
+
+def _print(kept: Sequence[Kept], now: int, size: int | None) -> None:
+    rows = [
+        (
+            f"{one.schema}.{one.type}",
+            " or ".join(f"{days} days" for days in one.retentions),
+            one.reports,
+            _iso(one.oldest),
+            _iso(one.next),
+            one.gone,
+        )
+        for one in kept
+    ]
+    print_table(("event type", "kept", "reports", "oldest", "next go on", "over"), rows)
+    over = sum(one.gone for one in kept)
+    when = datetime.fromtimestamp(now, UTC).date()
+    if size is not None and over:
+        click.echo()
+        days = [(f"{one.schema}.{one.type}", _iso(d), n) for one in kept for d, n in one.over]
+        print_table(("event type", "day", "reports"), days)
+    click.echo()
+    if not over:
+        click.echo(f"nothing is over on {when}")
+    elif size is None:
+        click.echo(f"{counted(over, 'report')} over on {when}; --plan lists them")
+    else:
+        click.echo(f"{counted(over, 'report')} over on {when}, {counted(size, 'signed byte')}")
+
+
+def _iso(day: int | None) -> str | None:
+    return None if day is None else (_EPOCH + timedelta(days=day)).isoformat()
