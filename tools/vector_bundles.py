@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import sha256
 
+from vector_manifests import sealed_manifest
 from vector_world import (
     ARTICLED,
     TIME,
@@ -64,6 +65,7 @@ def _mixed(w: World) -> Iterator[Scenario]:
         ("other-catalog", "another catalog of the namespace", other),
         ("record", "a record", w.record()),
         ("announcement", "an announcement", w.announcement()),
+        ("manifest", "a manifest of an aggregator", sealed_manifest(w)),
         ("kind", "an item of an unknown kind", sign_by_hand(protected(kind=9), b"")),
         ("erasure", "an erasure of another catalog", w.erasure(catalog=bytes(32))),
     ):
@@ -259,6 +261,7 @@ def _notices(w: World) -> Iterator[Scenario]:
         ),
         ("malformed-notice-report", "a report", {"bundle": pack_notice(one)}),
         ("malformed-notice-erasure", "an erasure", {"bundle": pack_notice(w.erasure())}),
+        ("malformed-notice-manifest", "a manifest", {"bundle": pack_notice(sealed_manifest(w))}),
         ("malformed-notice-junk", "bytes that are not an item", {"bundle": pack_notice(b"no")}),
         ("forged-notice", "a forged record", {"bundle": pack_notice(malleable(w.record()))}),
         (

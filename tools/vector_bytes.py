@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vector_manifests import sealed_manifest
 from vector_world import Scenario, World, malleable, protected, seed, sign_by_hand
 
 from methrics.schema.wire.codec import encode, head
@@ -133,6 +134,11 @@ def envelope(w: World) -> Iterator[Scenario]:
     }
     for name, (says, raw) in cases.items():
         yield f"malformed-envelope-{name}", says, {"bytes": raw}
+    yield (
+        "malformed-manifest",
+        "a manifest, which is no item of a topic",
+        {"bytes": sealed_manifest(w)},
+    )
     future = hand(protected(kind=9), payload)
     yield (
         "unknown-kind-9",

@@ -20,6 +20,7 @@ from vector_bytes import encoding, envelope, signature
 from vector_catalogs import catalogs
 from vector_content import accepted, circumstance, content
 from vector_histories import histories
+from vector_manifests import manifests
 from vector_permitted import permitted, permitted_catalogs
 from vector_points import points
 from vector_records import records
@@ -143,6 +144,17 @@ def build_histories() -> Files:
     }
 
 
+def build_manifests() -> Files:
+    """All files of the folder `manifests`: name to content."""
+    files: Files = {}
+    for name, says, given in manifests(World()):
+        found = {key: value if value is None else _hex(value) for key, value in given.items()}
+        if name in files or not name.startswith(f"{found['expect']['result']}-"):  # type: ignore[index]
+            raise ValueError(f"{name} is a duplicate, or has another result")
+        files[name] = {"says": says, **found}
+    return files
+
+
 def build_lists() -> dict[str, str]:
     """The files of codes: name to text."""
     return {name: "".join(f"{code}\n" for code in sorted(codes)) for name, codes in LISTS.items()}
@@ -182,12 +194,13 @@ def main() -> int:
     made = {f"v1/{name}.json": _text(file) for name, file in build().items()}
     made |= {f"v1/requests/{name}.json": _text(file) for name, file in build_requests().items()}
     made |= {f"v1/records/{name}.json": _text(file) for name, file in build_histories().items()}
+    made |= {f"v1/manifests/{name}.json": _text(file) for name, file in build_manifests().items()}
     made |= build_lists()
     top = FOLDER.parent
     paths = [*FOLDER.rglob("*.json"), *top.glob("*.txt")]
     found = {path.relative_to(top).as_posix(): path.read_text() for path in paths}
     if write:
-        for folder in ("requests", "records"):
+        for folder in ("requests", "records", "manifests"):
             (FOLDER / folder).mkdir(parents=True, exist_ok=True)
         for name in found.keys() - made.keys():
             (top / name).unlink()

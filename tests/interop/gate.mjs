@@ -115,6 +115,8 @@ function judgeParts (about, catalog, items, situation, seen) {
   return result(accepted.length ? 'ok' : refused[0], accepted, refused)
 }
 
+const NO_NOTICE = ['report', 'erasure', 'manifest']
+
 function judgeNotice (bytes, situation, seen) {
   let item
   try {
@@ -123,7 +125,7 @@ function judgeNotice (bytes, situation, seen) {
     if (!(error instanceof Refusal)) throw error
     return result(error.reason, [], [error.reason])
   }
-  if (item.kind === 'report' || item.kind === 'erasure') return result('malformed', [], ['malformed'])
+  if (NO_NOTICE.includes(item.kind)) return result('malformed', [], ['malformed'])
   const { reason } = judgeOnce(bytes, situation, seen)
   if (reason === 'unlisted') return waitForRecord(shortKeyOfKey(item.key), [reason])
   return reason === 'ok' ? result(reason, [item]) : result(reason, [], [reason])

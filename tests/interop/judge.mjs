@@ -193,6 +193,7 @@ const JUDGES = {
 
 /** Judges an item that `readItem` returned. Returns its body or throws a Refusal. */
 export function judgeRead (item, situation) {
+  demand(item.kind !== 'manifest', 'malformed', 'never on a topic')
   demand(item.kind === 'report' || item.work === undefined, 'off-schema', 'a needless work stamp')
   const body = SIGNED_BY_NAMESPACE.includes(item.kind)
     ? readSignedByNamespace(item, situation.topics)

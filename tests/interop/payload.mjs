@@ -117,7 +117,29 @@ function readAnnouncement (map) {
   return { time, expires }
 }
 
-const READERS = { report: readReport, erasure: readErasure, record: readRecord, announcement: readAnnouncement }
+const MOST_COUNTED = 9007199254740991n
+const isCount = (value) => isInteger(value, 0n, MOST_COUNTED)
+
+function readManifest (map) {
+  const keys = ['namespace', 'day', 'as_of', 'closed', 'count', 'digest', 'late', 'erasures', 'erasures_digest']
+  demandKeys(map, keys, ['record'], 'malformed')
+  const { namespace, day, as_of: asOf, closed, count, digest, late, erasures, record } = Object.fromEntries(map)
+  const erasuresDigest = map.get('erasures_digest')
+  malformed([namespace, digest, erasuresDigest].every(isId) && (record === undefined || isId(record)), 'ids')
+  malformed(isInteger(day, 0n, LAST_SECOND / DAY) && isSeconds(asOf), 'times')
+  malformed(typeof closed === 'boolean', 'closed')
+  malformed([count, late, erasures].every(isCount) && late <= (closed ? count : 0n), 'counts')
+  malformed(!closed || asOf >= (day + 1n) * DAY, 'closed before its end')
+  return { namespace, day, asOf, closed, count, digest, late, erasures, erasuresDigest, record }
+}
+
+const READERS = {
+  report: readReport,
+  erasure: readErasure,
+  record: readRecord,
+  announcement: readAnnouncement,
+  manifest: readManifest
+}
 
 /** The payload of a kind but `catalog`; a Refusal `malformed`, `off-schema` or `unrounded` if it breaks a rule. */
 export function readPayload (kind, value) {

@@ -1,8 +1,9 @@
 // Judges every vector of a folder and prints each verdict as a line of JSON: {name, verdict, expected, agrees}.
 //
-// Usage: node run.mjs VECTORS_DIR [requests | records | flips [MOST]]
+// Usage: node run.mjs VECTORS_DIR [requests | records | manifests | flips [MOST]]
 // With `requests`, the vectors of streams and messages below the folder are run instead, and `verdict` is the outcome.
 // With `records`, the histories of records below the folder are read, in the given order and in reverse.
+// With `manifests`, the manifests below the folder are read.
 // With `flips`, every vector whose name starts with `ok-` is judged with any one byte of it changed instead, at MOST
 // places of each at most, and the lines are {name, places, accepted: places where the changed bytes were accepted}.
 
@@ -10,6 +11,7 @@ import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { outcome } from './requests.mjs'
 import { hex, readItem } from './item.mjs'
+import { readManifest } from './manifest.mjs'
 import { bytesOf, readVectors, situationOf, situationOfVector, verdictOn } from './vectors.mjs'
 
 const [folder, mode, most = '128'] = process.argv.slice(2)
@@ -62,6 +64,10 @@ if (mode === 'requests') {
 } else if (mode === 'records') {
   for (const [name, { records, expect }] of readVectors(join(folder, 'records'))) {
     for (const order of [records, records.toReversed()]) say(compared(name, known(order.map(bytesOf)), expect))
+  }
+} else if (mode === 'manifests') {
+  for (const [name, { bytes, now, expect }] of readVectors(join(folder, 'manifests'))) {
+    say(compared(name, readManifest(bytesOf(bytes), now), expect))
   }
 } else {
   for (const [name, vector] of vectors) {

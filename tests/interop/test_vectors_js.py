@@ -38,6 +38,12 @@ def test_javascript_knows_the_same_records_whatever_their_order(program: Path) -
     assert [line for line in lines if line["verdict"] != right[line["name"]]] == []
 
 
+def test_javascript_reads_the_same_manifests(program: Path) -> None:
+    lines = run(program, "run.mjs", str(VECTORS), "manifests")
+    assert len(lines) > 25
+    assert {line["name"]: line["verdict"] for line in lines} == expected(VECTORS / "manifests")
+
+
 def test_javascript_accepts_no_vector_with_one_byte_changed(program: Path) -> None:
     lines = run(program, "run.mjs", str(VECTORS), "flips", str(PLACES))
     assert len(lines) == len(list(VECTORS.glob("ok-*.json")))

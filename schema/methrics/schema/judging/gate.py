@@ -211,7 +211,7 @@ def _judge_notice(raw: bytes, context: _Context) -> Verdict:
         item = split(raw)
     except RefusedError as error:
         return Refused(Reason(error.code))
-    if item.kind in (Kind.REPORT, Kind.ERASURE):
+    if item.kind in (Kind.REPORT, Kind.ERASURE, Kind.MANIFEST):
         return Refused(Reason.MALFORMED, item)
     # If a full book lacks a catalog, judge that catalog again: only its payload has its label.
     placed = item.kind is not Kind.CATALOG or book.get(item.id) is not None

@@ -251,9 +251,15 @@ def _announcement(item: Item, context: _Context) -> Announcement | Reason:
     return announcement
 
 
+def _manifest(_item: Item, _context: _Context) -> Reason:
+    """A manifest goes from peer to peer by request (`wire.manifest`), never on a topic."""
+    return Reason.MALFORMED
+
+
 _JUDGES: dict[Kind, Callable[[Item, _Context], Body | Reason]] = {
     Kind.ERASURE: _erasure,
     Kind.CATALOG: _catalog,
     Kind.RECORD: _record,
     Kind.ANNOUNCEMENT: _announcement,
+    Kind.MANIFEST: _manifest,
 }

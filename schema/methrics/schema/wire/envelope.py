@@ -23,6 +23,7 @@ from methrics.schema.wire.limits import (
     CATALOG_MAX,
     ENVELOPE_SIZE,
     ITEM_MAX,
+    MANIFEST_MAX,
     NOTICE_MAX,
     RECORD_MAX,
     REPORT_MAX,
@@ -42,6 +43,7 @@ class Kind(IntEnum):
     CATALOG = 3
     RECORD = 4
     ANNOUNCEMENT = 5
+    MANIFEST = 6
 
 
 SIZE_MAX: Final = {
@@ -50,6 +52,7 @@ SIZE_MAX: Final = {
     Kind.CATALOG: CATALOG_MAX,
     Kind.RECORD: RECORD_MAX,
     Kind.ANNOUNCEMENT: NOTICE_MAX,
+    Kind.MANIFEST: MANIFEST_MAX,
 }
 """The largest size in bytes of an item of each kind, with its envelope."""
 

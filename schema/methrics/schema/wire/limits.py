@@ -17,6 +17,12 @@ NOTICE_MAX = 4096
 RECORD_MAX = 16_384
 """The most bytes of a record's item: 32 catalogs and some hundred revoked event types."""
 
+MANIFEST_MAX = 1024
+"""The most bytes of a manifest's item, which has at most 371 now."""
+
+COUNTED_MAX = 2**53 - 1
+"""The most reports or erasures that a manifest counts: a number that every language can hold."""
+
 RECORD_PREVIOUS_MAX = 4
 """The most records that a record names as the ones before it: one, or those that it reconciles."""
 
