@@ -102,7 +102,7 @@ async def running(file: Path, *options: str, start: str = MAIN) -> AsyncIterator
     command = [sys.executable, "-c", start, "aggregate", str(file), "--json"]
     command += ["--listen", "/ip4/127.0.0.1/tcp/0", *given(file.parent), *options]
     process = await trio.lowlevel.open_process(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
         yield Aggregator(process)

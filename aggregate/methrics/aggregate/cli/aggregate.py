@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import trio
 from methrics.aggregate.cli.aggregate_lines import JsonLines, TextLines
 from methrics.aggregate.collect.service import AggregatorSettings, run_aggregator, topics_of
 from methrics.aggregate.store.store import Store
-from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.durations import Duration
+from methrics.node.cli.given_files import GivenFiles, reload_files
 from methrics.node.cli.keyfile import own_key
+from methrics.node.cli.log import Log, only
 from methrics.node.cli.options import (
     CATALOGS,
     FILE,
@@ -25,16 +27,20 @@ from methrics.node.cli.options import (
     listen_option,
     topics_option,
 )
-from methrics.node.cli.record_file import load_record
 from methrics.node.clock import Clock
 from methrics.node.durations import duration_text
 from methrics.node.network.connected import report_connectivity
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
+from methrics.node.relay.given import Given
 
 GC_THRESHOLD = 200_000
 """Number of new objects between two runs of the cycle collector. With Python's default of 700, the
 collector takes an eighth of the CPU time."""
+
+CLOSE_TIME = 10.0
+"""Seconds that the network has to close its connections after everything is on disk. A peer that
+hangs cannot keep the process from ending."""
 
 EXPORT_MAX = 86_400.0
 """Maximum seconds between two exports, because copies of the Parquet should include yesterday."""
@@ -71,13 +77,16 @@ def aggregate(
     """Collect signed reports from the network into the DuckDB file FILE.
 
     Without --catalog and --topic it continues with the apps that are in FILE. On Ctrl-C or SIGTERM
-    it stores the reports that have arrived, then ends. While it runs, FILE is locked: read it with
-    `methrics query FILE` or `open_dataset`, which read the Parquet beside it.
+    it stores the reports that have arrived, then ends. On SIGHUP it reads the files of --catalog
+    and --record again. While it runs, FILE is locked: read it with `methrics query FILE` or
+    `open_dataset`, which read the Parquet beside it.
     """
+    files = GivenFiles(catalogs, records)
+    given = files.first()
     settings = AggregatorSettings(
         topics=topics,
-        catalogs=[load_catalog(path) for path in catalogs],
-        records=[load_record(path).raw for path in records],
+        catalogs=[catalog for _, catalog in given.catalogs],
+        records=[record.raw for _, record in given.records],
         peers=check_addresses(peers),
         export_every=export_every,
     )
@@ -90,7 +99,9 @@ def aggregate(
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 10, 10)
         try:
-            trio.run(partial(_serve, store, settings, listen, seed, as_json))
+            log = Log(Clock(), as_json=as_json)
+            with only(log):
+                trio.run(partial(_serve, store, settings, files, listen, seed, log))
         finally:
             gc.unfreeze()
 
@@ -98,22 +109,30 @@ def aggregate(
 async def _serve(
     store: Store,
     settings: AggregatorSettings,
+    files: GivenFiles,
     listen: tuple[str, ...],
     seed: bytes | None,
-    as_json: bool,
+    log: Log,
 ) -> None:
     from methrics.node.network.libp2p import open_swarm
 
-    clock = Clock()
-    log = JsonLines() if as_json else TextLines(clock)
+    lines = JsonLines(log) if log.as_json else TextLines(log)
     stop = trio.Event()
+    changed, reloads = trio.open_memory_channel[Given](1)
+    settings = replace(settings, reloads=reloads)
     async with trio.open_nursery() as listening:
-        await on_stop_signal(listening, stop.set)
-        async with open_swarm(listen=listen, seed=seed) as swarm, trio.open_nursery() as nursery:
-            log.listening(swarm.peer_id, swarm.addrs)
-            if settings.peers:
-                nursery.start_soon(report_connectivity, swarm, log.connectivity)
-            await run_aggregator(swarm, store, settings, clock, log.event, stop)
-            nursery.cancel_scope.cancel()
+        reload = partial(listening.start_soon, reload_files, files, changed)
+        await on_stop_signal(listening, stop.set, reload)
+        with trio.CancelScope() as closing:
+            async with (
+                open_swarm(listen=listen, seed=seed) as swarm,
+                trio.open_nursery() as nursery,
+            ):
+                lines.listening(swarm.peer_id, swarm.addrs)
+                if settings.peers:
+                    nursery.start_soon(report_connectivity, swarm, lines.connectivity)
+                await run_aggregator(swarm, store, settings, log.clock, lines.event, stop)
+                nursery.cancel_scope.cancel()
+                closing.deadline = trio.current_time() + CLOSE_TIME
         listening.cancel_scope.cancel()
-    log.stopped(store, swarm.statistics())
+    lines.stopped(store, swarm.statistics())

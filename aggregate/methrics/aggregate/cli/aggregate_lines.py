@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict
 
@@ -12,10 +11,10 @@ from methrics.aggregate.parquet.export import Exported
 from methrics.aggregate.store.batch import Committed
 from methrics.aggregate.store.digest import combine, digests
 from methrics.aggregate.store.store import Store
-from methrics.node.cli.lines import say
-from methrics.node.clock import Clock
+from methrics.node.cli.log import Log
 from methrics.node.network.connected import connectivity_line
 from methrics.node.network.swarm import SwarmStatistics
+from methrics.node.relay.given import Reloaded, reloaded_lines, reloaded_values
 from methrics.node.relay.record_state import WAIT
 
 SAY_EVERY = 10.0
@@ -23,7 +22,8 @@ SAY_EVERY = 10.0
 
 
 class AggregateLines(ABC):
-    """Base of the two forms. The lines contain no address of a peer and no key of a report."""
+    """Base of the two forms, which print on a `Log`. The lines contain no address of a peer and no
+    key of a report."""
 
     @abstractmethod
     def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
@@ -45,8 +45,8 @@ class AggregateLines(ABC):
 class JsonLines(AggregateLines):
     """Prints one JSON object a line; a `commit` line comes after the commit is on disk."""
 
-    def _print(self, event: str, **values: object) -> None:
-        say(json.dumps({"event": event, **values}))
+    def __init__(self, log: Log) -> None:
+        self._print = log.event
 
     def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
         self._print("listening", peer=peer, addrs=list(addrs))
@@ -68,6 +68,8 @@ class JsonLines(AggregateLines):
         elif isinstance(event, Exported):
             days = [str(day) for day in event.days]
             self._print("export", days=days, files=event.files, reports=event.reports)
+        elif isinstance(event, Reloaded):
+            self._print("reloaded", **reloaded_values(event))
         else:
             self._print("export-failed", code=event.error.code, message=str(event.error))
 
@@ -93,35 +95,39 @@ class JsonLines(AggregateLines):
 class TextLines(AggregateLines):
     """Prints lines for people, few enough to read."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, log: Log) -> None:
+        self._say = log.text
+        self._clock = log.clock
         self._since = 0.0
         self._gathered = Committed()
         self._said: frozenset[str] = frozenset()
 
     def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
-        say(f"peer {peer}")
+        self._say(f"peer {peer}")
         for addr in addrs:
-            say(f"listening on {addr}")
+            self._say(f"listening on {addr}")
 
     def connectivity(self, connected: int) -> None:
-        say(f"methrics: {connectivity_line(connected)}", err=True)
+        self._say(connectivity_line(connected))
 
     def event(self, event: Event) -> None:
         if isinstance(event, Joined):
-            say(f"collecting from {event.topic}")
+            self._say(f"collecting from {event.topic}")
         elif isinstance(event, Committed):
             for catalog in event.catalogs:
-                say(f"catalog {catalog.label} number {catalog.number}")
+                self._say(f"catalog {catalog.label} number {catalog.number}")
             self._committed(event)
         elif isinstance(event, Status):
             lines = [*event.lines()]
             for line in lines:
                 if line not in self._said:
-                    say(line)
+                    self._say(line)
             self._said = frozenset(lines)
+        elif isinstance(event, Reloaded):
+            for line in reloaded_lines(event):
+                self._say(line)
         elif isinstance(event, ExportFailed):
-            say(f"methrics: the export failed and is tried again: {event.error}", err=True)
+            self._say(f"the export failed and is tried again: {event.error}")
 
     def _committed(self, done: Committed) -> None:
         gathered = self._gathered
@@ -136,10 +142,11 @@ class TextLines(AggregateLines):
             refused = f", refused {gathered.refused}" if gathered.refused else ""
             erased = f", erased {gathered.erased}" if gathered.erased else ""
             revoked = f", deleted {gathered.revoked} as revoked" if gathered.revoked else ""
-            say(f"stored {gathered.reports} reports{refused}{erased}{revoked}; {done.total} in all")
+            stored = f"stored {gathered.reports} reports"
+            self._say(f"{stored}{refused}{erased}{revoked}; {done.total} in all")
             self._gathered, self._since = Committed(), self._clock.monotonic()
 
     def stopped(self, store: Store, swarm: SwarmStatistics) -> None:
-        say(f"stopped; {store.total} reports in {store.path}")
+        self._say(f"stopped; {store.total} reports in {store.path}")
         for one in combine(digests(store.cursor())):
-            say(f"digest {one.schema} {one.digest.hex()} over {one.count} reports")
+            self._say(f"digest {one.schema} {one.digest.hex()} over {one.count} reports")

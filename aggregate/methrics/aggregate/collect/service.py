@@ -9,6 +9,7 @@ import trio
 
 from methrics.aggregate.collect.exchanges import Exchanges
 from methrics.aggregate.collect.ingest import Ingest, IngestSettings
+from methrics.aggregate.collect.reloading import Reloads, take_reloads
 from methrics.aggregate.collect.status import Status
 from methrics.aggregate.parquet.export import Exported, Exporter, directory_beside
 from methrics.aggregate.store.batch import Batch, Committed
@@ -17,6 +18,7 @@ from methrics.aggregate.store.store import Store
 from methrics.aggregate.store.tables import CatalogEntry
 from methrics.node.clock import Clock
 from methrics.node.network.swarm import Swarm
+from methrics.node.relay.given import Reloaded
 from methrics.node.relay.record_state import record_states
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, RefusedError, StoreError
@@ -49,6 +51,8 @@ class AggregatorSettings:
     """Seconds between two exports of the days that changed. With 0 only days that are over (UTC)
     are exported."""
     ingest: IngestSettings = field(default_factory=IngestSettings)
+    reloads: Reloads | None = None
+    """What the operator gives while the aggregator runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class ExportFailed:
     error: StoreError
 
 
-Event = Joined | Committed | Exported | ExportFailed | Status
+Event = Joined | Committed | Exported | ExportFailed | Reloaded | Status
 Notify = Callable[[Event], None]
 
 
@@ -105,6 +109,8 @@ async def run_aggregator(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(exports.run)
         nursery.start_soon(exchanges.run)
+        if settings.reloads is not None:
+            nursery.start_soon(take_reloads, settings.reloads, ingest, book, clock, notify)
         nursery.start_soon(_watch, swarm, book, topics, clock, exchanges, notify)
         async with trio.open_nursery() as writing:
             writing.start_soon(ingest.run)

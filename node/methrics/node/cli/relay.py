@@ -10,9 +10,10 @@ from pathlib import Path
 import click
 import trio
 
-from methrics.node.cli.catalog_file import load_catalog
 from methrics.node.cli.durations import Duration
+from methrics.node.cli.given_files import GivenFiles, reload_files
 from methrics.node.cli.keyfile import own_key
+from methrics.node.cli.log import only
 from methrics.node.cli.options import (
     CATALOGS,
     PEERS,
@@ -22,7 +23,6 @@ from methrics.node.cli.options import (
     listen_option,
     topics_option,
 )
-from methrics.node.cli.record_file import load_record
 from methrics.node.cli.relay_lines import RelayLines
 from methrics.node.cli.topics import check_topic
 from methrics.node.clock import Clock
@@ -31,6 +31,7 @@ from methrics.node.network.connected import report_connectivity
 from methrics.node.network.swarm import Swarm
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
+from methrics.node.relay.given import Given, take_given
 from methrics.node.relay.mixer import MixLimits
 from methrics.node.relay.relay import Relay, RelaySettings, run_relay
 from methrics.schema.catalog.catalog import Catalog
@@ -47,6 +48,10 @@ SAY_EVERY = 60.0
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the records, whose changes are said at once."""
+
+CLOSE_TIME = 10.0
+"""Seconds that the network then has to close its connections. A peer that hangs cannot keep the
+process from ending."""
 
 DRAIN_TIME = 1.0
 """Seconds for which connections stay open at the end, so that the last bundles can be sent."""
@@ -109,27 +114,31 @@ def relay(
     """Accept reports from apps, check and mix them, and publish them in bundles.
 
     A relay writes nothing to disk and stores no address of an app. On Ctrl-C or SIGTERM it
-    publishes the reports that it still has, then ends. Without --key, its own address changes with
-    every start.
+    publishes the reports that it still has, then ends. On SIGHUP it reads the files of --catalog
+    and --record again. Without --key, its own address changes with every start.
     """
-    loaded = [load_catalog(path) for path in catalogs]
+    files = GivenFiles(catalogs, records)
+    given = files.first()
+    loaded = [catalog for _, catalog in given.catalogs]
     carried = _topics(loaded, topics)
     check_addresses(peers)
     book = CatalogBook(carried)
     for one in loaded:
         book.add(one, given=True)
-    for path in records:
-        _give(book, load_record(path), path)
+    for path, record in given.records:
+        _give(book, record, path)
     settings = RelaySettings(
         topics=carried,
         mix=MixLimits(batch_window=batch_window, rest=rest),
         entries=tuple(map(_peer_id, entries)),
     )
     seed = own_key(key) if key else None
-    trio.run(partial(_serve, book, settings, listen, seed, peers, as_json))
+    lines = RelayLines(settings, book, Clock(), as_json=as_json)
+    with only(lines.log):
+        trio.run(partial(_serve, book, settings, files, listen, seed, peers, lines))
 
 
-def _give(book: CatalogBook, item: Item, path: Path) -> None:
+def _give(book: CatalogBook, item: Item, path: str) -> None:
     if not book.allows_key(item.key):
         raise ConfigError(
             "foreign-record",
@@ -161,40 +170,56 @@ def _topics(catalogs: list[Catalog], topics: tuple[str, ...]) -> tuple[str, ...]
 async def _serve(
     book: CatalogBook,
     settings: RelaySettings,
+    files: GivenFiles,
     listen: tuple[str, ...],
     seed: bytes | None,
     peers: tuple[str, ...],
-    as_json: bool,
+    lines: RelayLines,
 ) -> None:
     from methrics.node.network.libp2p import open_swarm
 
-    clock, stop = Clock(), trio.Event()
-    lines = RelayLines(settings, book, clock, as_json=as_json)
+    clock, stop = lines.log.clock, trio.Event()
+    changed, reloads = trio.open_memory_channel[Given](1)
     async with trio.open_nursery() as listening:
-        await on_stop_signal(listening, stop.set)
-        async with open_swarm(listen=listen, seed=seed) as swarm, trio.open_nursery() as nursery:
-            for peer in peers:
-                swarm.keep(peer)
-            started = partial(
-                run_relay,
-                swarm,
-                book,
-                settings,
-                clock=clock,
-                rng=random.SystemRandom(),
-                stop=stop,
-            )
-            async with trio.open_nursery() as serving:
-                running: Relay = await serving.start(started)
-                lines.listening(swarm.addrs)
-                nursery.start_soon(_say_counts, lines, running, swarm)
-                nursery.start_soon(_say_changes, lines)
-                if peers:
-                    nursery.start_soon(report_connectivity, swarm, lines.connectivity)
-            await trio.sleep(DRAIN_TIME)
-            nursery.cancel_scope.cancel()
+        reload = partial(listening.start_soon, reload_files, files, changed)
+        await on_stop_signal(listening, stop.set, reload)
+        with trio.CancelScope() as closing:
+            async with (
+                open_swarm(listen=listen, seed=seed) as swarm,
+                trio.open_nursery() as nursery,
+            ):
+                for peer in peers:
+                    swarm.keep(peer)
+                started = partial(
+                    run_relay,
+                    swarm,
+                    book,
+                    settings,
+                    clock=clock,
+                    rng=random.SystemRandom(),
+                    stop=stop,
+                )
+                async with trio.open_nursery() as serving:
+                    running: Relay = await serving.start(started)
+                    lines.listening(swarm.addrs)
+                    nursery.start_soon(_say_counts, lines, running, swarm)
+                    nursery.start_soon(_say_changes, lines)
+                    nursery.start_soon(_take_reloads, reloads, book, lines)
+                    if peers:
+                        nursery.start_soon(report_connectivity, swarm, lines.connectivity)
+                closing.deadline = trio.current_time() + DRAIN_TIME + CLOSE_TIME
+                await trio.sleep(DRAIN_TIME)
+                nursery.cancel_scope.cancel()
         listening.cancel_scope.cancel()
     lines.counts(running, swarm, "stopped")
+
+
+async def _take_reloads(
+    reloads: trio.MemoryReceiveChannel[Given], book: CatalogBook, lines: RelayLines
+) -> None:
+    async for given in reloads:
+        _, done = take_given(given, book, lines.log.clock.now())
+        lines.reloaded(done)
 
 
 async def _say_counts(lines: RelayLines, running: Relay, swarm: Swarm) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from methrics.node.cli.lines import say
+from methrics.node.cli.log import Log
 from methrics.node.clock import Clock
 from methrics.node.durations import duration_text
 from methrics.node.network.connected import connectivity_line
 from methrics.node.network.swarm import Swarm
+from methrics.node.relay.given import Reloaded, reloaded_lines, reloaded_values
 from methrics.node.relay.record_state import record_states
 from methrics.node.relay.relay import Relay
 from methrics.node.relay.settings import RelaySettings
@@ -24,6 +24,7 @@ class RelayLines:
     def __init__(
         self, settings: RelaySettings, book: CatalogBook, clock: Clock, *, as_json: bool
     ) -> None:
+        self.log = Log(clock, as_json=as_json)
         self._settings = settings
         self._book = book
         self._clock = clock
@@ -35,16 +36,16 @@ class RelayLines:
         """Say where the relay listens, and what it carries."""
         topics, rest = self._settings.topics, self._settings.mix.rest
         if self._as_json:
-            event = {"event": "listening", "addrs": addrs, "topics": topics, "rest": rest}
-            say(json.dumps(event | {"records": self._told_records()}))
+            records = self._told_records()
+            self.log.event("listening", addrs=addrs, topics=topics, rest=rest, records=records)
             return
         for addr in addrs:
-            say(f"listening on {addr}")
+            self.log.text(f"listening on {addr}")
         for topic in topics:
-            say(f"carrying {topic}")
+            self.log.text(f"carrying {topic}")
         if rest:
             window = duration_text(self._settings.mix.batch_window)
-            say(
+            self.log.text(
                 f"each report rests for up to {duration_text(rest)} and leaves at a random moment "
                 f"(to try things out, --rest 0s: it leaves within {window})"
             )
@@ -52,17 +53,21 @@ class RelayLines:
 
     def connectivity(self, connected: int) -> None:
         """Say how many peers are connected."""
-        if self._as_json:
-            say(json.dumps({"event": "peers", "connected": connected}))
-        else:
-            say(f"methrics: {connectivity_line(connected)}", err=True)
+        self.log.event("peers", connected=connected)
+        self.log.text(connectivity_line(connected))
 
     def changes(self) -> None:
         """Say what has changed about records and catalogs, if anything has."""
         if not self._as_json:
             self._say_states()
         elif self._records() != self._told:
-            say(json.dumps({"event": "records", "records": self._told_records()}))
+            self.log.event("records", records=self._told_records())
+
+    def reloaded(self, done: Reloaded) -> None:
+        """Say what reading the files of the operator again has changed."""
+        for line in reloaded_lines(done):
+            self.log.text(line)
+        self.log.event("reloaded", **reloaded_values(done))
 
     def counts(self, running: Relay, swarm: Swarm, event: str = "counts") -> None:
         """Say the counts since the start, and what has changed about records and the clock."""
@@ -80,12 +85,12 @@ class RelayLines:
             skew = counts.skew and {"behind": counts.skew.behind, "seconds": counts.skew.seconds}
             counted = {"answers": dict(counts.answers), "gossip": dict(counts.gossip)}
             more = {"clock": skew, "records": self._told_records(), "swarm": asdict(traffic)}
-            say(json.dumps({"event": event, **values, **counted, **more}))
+            self.log.event(event, **values, **counted, **more)
             return
         words = ", ".join(f"{name} {value}" for name, value in values.items())
-        say(f"{event}: {words}")
+        self.log.text(f"{event}: {words}")
         if counts.skew is not None:
-            say(f"clock: {counts.skew}")
+            self.log.text(f"clock: {counts.skew}")
         self._say_states()
 
     def _records(self) -> list[dict[str, object]]:
@@ -102,7 +107,7 @@ class RelayLines:
         lines = [*self._state_lines()]
         for line in lines:
             if line not in self._said:
-                say(line)
+                self.log.text(line)
         self._said = frozenset(lines)
 
     def _state_lines(self) -> Iterator[str]:
