@@ -41,6 +41,7 @@ from methrics.aggregate.store.duck import (
     translated_query_errors,
     tried_again,
 )
+from methrics.aggregate.store.migrations.run import wrong_version
 from methrics.aggregate.store.tables import BASE, LAYOUT_VERSION
 from methrics.schema.errors import LocalError, StoreError
 
@@ -154,15 +155,19 @@ class Dataset(TablesAndViews):
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?",
             [SCHEMA_ALIAS],
         ).fetchall()
-        if not {("main", table) for table in BASE} <= set(found):
+        layout = self._layout() if ("main", "meta") in found else None
+        if layout is not None and layout != LAYOUT_VERSION:
+            raise wrong_version(self.path, layout)
+        if layout is None or not {("main", table) for table in BASE} <= set(found):
             raise StoreError(
                 "store-foreign", f"{self.path} is a DuckDB file of something else", FILE_HINT
             )
-        row = self._con.execute(f"SELECT layout FROM {SCHEMA_ALIAS}.meta").fetchone()
-        if row != (LAYOUT_VERSION,):
-            raise StoreError("store-version", f"{self.path} is of another version of methrics")
         for schema, table in found:
             self._table(schema, table, f"FROM {name(SCHEMA_ALIAS, schema, table)}")
+
+    def _layout(self) -> int:
+        row = self._con.execute(f"SELECT layout FROM {SCHEMA_ALIAS}.meta").fetchone()
+        return row[0] if row else 0
 
     def _bring_parquet(self) -> None:
         """Create a view for each file and folder. The view sees days that are exported later."""

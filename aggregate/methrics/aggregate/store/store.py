@@ -18,6 +18,7 @@ from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.digest import DayDigest
 from methrics.aggregate.store.digest_cache import fill, read
 from methrics.aggregate.store.duck import Connection, open_writer, translated_errors
+from methrics.aggregate.store.migrations.run import migrate
 from methrics.aggregate.store.parts import items_sql
 from methrics.aggregate.store.tables import (
     BASE,
@@ -66,12 +67,9 @@ class Store:
             con.execute("COMMIT")
         elif "meta" not in tables:
             raise StoreError("store-foreign", f"{self.path} is a DuckDB file of something else")
-        layout = one(con, "SELECT layout FROM meta")
-        if layout != LAYOUT_VERSION:
-            raise StoreError(
-                "store-version", f"{self.path} has layout {layout}, this program {LAYOUT_VERSION}"
-            )
-        if tables and not tables.issuperset(BASE):
+        elif (layout := one(con, "SELECT layout FROM meta")) != LAYOUT_VERSION:
+            migrate(con, self.path, layout)
+        elif not tables.issuperset(BASE):
             raise StoreError("store-foreign", f"{self.path} is a DuckDB file of something else")
         self._refresh()
 
