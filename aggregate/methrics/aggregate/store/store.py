@@ -218,6 +218,13 @@ class Store:
             self._writer.make_tables((catalog.id, one) for one in catalog.types)
 
     @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Change tables that `commit` does not know, such as `contested`: one transaction, on disk
+        when the block ends. An error in the block closes the store. Raises StoreError."""
+        with self._transaction() as con:
+            yield con
+
+    @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         """Hold the lock, and commit when the block ends. If the block or the commit fails, the
         store accepts no further batches."""

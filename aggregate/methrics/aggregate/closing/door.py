@@ -1,0 +1,161 @@
+"""The door for what comes from a peer or a file: it tells what may be committed at once.
+
+What is heard on a topic does not go through here: there, a late report is refused. Anything else
+could bring reports with any time, so a report whose day is over needs a quorum of trusted peers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from methrics.aggregate.closing.contested import Contest, Contested, ContestedSettings, Offer
+from methrics.aggregate.closing.over import is_over, likely_now
+from methrics.aggregate.closing.trust import Trust
+from methrics.aggregate.store.retention import first_kept
+from methrics.aggregate.store.store import Store
+from methrics.node.clock import Clock
+from methrics.node.relay.clock_watch import Skew
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import Accepted, judge
+from methrics.schema.wire.items import Report
+from methrics.schema.wire.limits import DAY
+
+NAMED = Offer(b"")
+"""The offer of a directory, file or address that the operator names: it counts as a quorum."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What to commit now, and what became of the other items."""
+
+    commit: list[Accepted]
+    contested: int = 0
+    """Reports that were kept as contested, and were not before."""
+    refused: int = 0
+    """Reports that are over by their retention, found no room, or are contested already."""
+
+
+class Door:
+    """Lets items into one store. Methods may be called from any thread; they write to the disk.
+
+    Commit what `admit` returns by `Store.commit` or through the pipeline: the commit looks for
+    duplicates, erasures and revocations as always. `skew` tells whether the clock is probably
+    wrong.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        trust: Trust | None = None,
+        *,
+        settings: ContestedSettings | None = None,
+        skew: Callable[[], Skew | None] = lambda: None,
+    ) -> None:
+        self.trust = trust or Trust()
+        self._store = store
+        self._clock = clock
+        self._skew = skew
+        self._lock = threading.Lock()
+        self._contested = Contested(store, self.trust, settings)
+        self._types: dict[tuple[bytes, str], tuple[int, int]] = {}
+        """(catalog id, event type) -> (lateness in seconds, retention in days)"""
+
+    @property
+    def dropped(self) -> int:
+        """Contested reports that found no room since the start."""
+        return self._contested.dropped
+
+    def admit(self, accepted: Sequence[Accepted], offer: Offer) -> Admitted:
+        """Tell which of the items that `offer` brought may be committed now.
+
+        `accepted` are judged items, by `live=False` rules; their catalogs are in the file or among
+        them. All but reports may always be committed, and so may a report whose day is not over,
+        one that `NAMED` brings, and one that a quorum has offered by now. Others are kept as
+        contested, within bounds. Raises StoreError.
+        """
+        now = likely_now(self._clock.now(), self._skew())
+        commit: list[Accepted] = []
+        late: list[tuple[Accepted, Report]] = []
+        refused = 0
+        with self._lock:
+            for one in accepted:
+                body = one.body
+                if not isinstance(body, Report):
+                    commit.append(one)
+                    continue
+                lateness, retention = self._type_of(body, accepted)
+                if body.time // DAY < first_kept(retention, now):
+                    refused += 1
+                elif offer is NAMED or not is_over(body.time // DAY, lateness, now):
+                    commit.append(one)
+                else:
+                    late.append((one, body))
+            if not late:
+                return Admitted(commit, 0, refused)
+            votes = self._contested.votes([(body.time // DAY, one.item.id) for one, body in late])
+            kept: list[Contest] = []
+            for one, body in late:
+                if self.trust.suffices({*votes.get(one.item.id, ()), offer.voter}):
+                    commit.append(one)
+                else:
+                    kept.append(self._contest(one, body))
+            added = self._contested.keep([one for one in kept if one.catalog], votes, offer, now)
+        return Admitted(commit, added, refused + len(kept) - added)
+
+    def _type_of(self, report: Report, others: Sequence[Accepted]) -> tuple[int, int]:
+        """Return the lateness (seconds) and retention (days) of a report's event type."""
+        named = report.catalog, report.type
+        known = self._types.get(named)
+        if known is None:
+            catalog = self._store.catalog(report.catalog)
+            brought = [one.body for one in others if one.item.id == report.catalog]
+            found = catalog or next(iter(brought), None)
+            types = getattr(found, "types", {})
+            if report.type not in types:
+                return 0, 0  # no catalog: over in any case
+            declared = types[report.type]
+            known = self._types[named] = declared.lateness, declared.retention_days
+        return known
+
+    def _contest(self, one: Accepted, body: Report) -> Contest:
+        entry = self._store.layout.entries.get(body.catalog)
+        key, number = (entry.key, entry.n) if entry else (b"", 0)
+        return Contest(key, body.time // DAY, one.item.id, number, one.item.raw)
+
+    def tidy(self, book: CatalogBook) -> list[Accepted]:
+        """Drop contested reports that are stored, erased or too old, and return those to commit:
+        their day is not over, because this clock was ahead when they came."""
+        now = self._clock.now()
+        since: dict[int, int] = {}
+        longest: dict[bytes, int] = {}
+        for entry in self._store.catalogs():
+            catalog = self._store.catalog(entry.id)
+            if catalog is not None:
+                types = catalog.types.values()
+                since[entry.n] = first_kept(min(one.retention_days for one in types), now)
+                latest = max(one.lateness for one in types)
+                longest[entry.key] = max(latest, longest.get(entry.key, 0))
+        with self._lock:
+            self._contested.tidy(now, since)
+            again = [
+                (key, day)
+                for key, day, _ in self._contested.days()
+                if key in longest and not is_over(day, longest[key], now)
+            ]
+            raws = self._contested.of_days(again)
+        judged = [judge(raw, book, now, live=False) for raw in raws]
+        found = [one for one in judged if isinstance(one, Accepted)]
+        return [one for one in found if self._open(one.body, now)]
+
+    def _open(self, body: object, now: int) -> bool:
+        if not isinstance(body, Report):
+            return False
+        lateness, _ = self._type_of(body, ())
+        return not is_over(body.time // DAY, lateness, now)
+
+    def contested(self) -> list[tuple[bytes, int, int]]:
+        """Return namespace key, day (since 1970-01-01) and number of the contested reports."""
+        return self._contested.days()

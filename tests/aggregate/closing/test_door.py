@@ -1,0 +1,192 @@
+"""What may be added to days that are over, and who has to offer it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.aggregate.aggregate_making import DAY, NOW, beat, erasure
+from tests.aggregate.closing.closing_making import (
+    BOOK,
+    CATALOG,
+    LATENESS,
+    OLD,
+    VOTERS,
+    accepted,
+    clock,
+    fill,
+    invented,
+    let_in,
+    old_beats,
+)
+
+from methrics.aggregate.closing.contested import ContestedSettings, Offer
+from methrics.aggregate.closing.door import NAMED, Door
+from methrics.aggregate.closing.over import MARGIN, is_over
+from methrics.aggregate.closing.trust import Trust
+from methrics.aggregate.store.batch import Batch
+from methrics.aggregate.store.store import Store
+from methrics.node.relay.clock_watch import Skew
+
+TRUST = Trust(frozenset(VOTERS[:3]), 2)
+STRANGER = b"stranger"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "metrics.duckdb")
+    fill(made, range(3))
+    return made
+
+
+def facts(store: Store) -> object:
+    """All numbers that a reader could see."""
+    return store.total, store.day_digests()
+
+
+def test_a_report_of_a_day_that_is_not_over_is_committed(store: Store) -> None:
+    door = Door(store, clock(), TRUST)
+    fresh = accepted([beat(CATALOG, 50, NOW - 7200)])
+    assert let_in(door, store, fresh, STRANGER) == 1
+    assert door.contested() == []
+
+
+def test_the_last_second_before_a_day_is_over() -> None:
+    end = (20_000 + 1) * DAY + LATENESS + MARGIN
+    assert not is_over(20_000, LATENESS, end - 1)
+    assert is_over(20_000, LATENESS, end)
+
+
+@pytest.mark.shows("NEW-2")
+def test_a_quorum_of_trusted_peers_adds_a_report_to_a_day_that_is_over(store: Store) -> None:
+    door = Door(store, clock(), TRUST)
+    late = old_beats([70, 71])
+    assert let_in(door, store, late, VOTERS[0]) == 0
+    assert door.contested() == [(CATALOG.key, OLD // DAY, 2)]
+    assert let_in(door, store, late[:1], VOTERS[1]) == 1
+    assert door.tidy(BOOK) == []
+    assert door.contested() == [(CATALOG.key, OLD // DAY, 1)]
+
+
+def test_votes_outlive_a_restart(tmp_path: Path) -> None:
+    late = old_beats([70])
+    with Store(tmp_path / "metrics.duckdb") as store:
+        fill(store)
+        assert let_in(Door(store, clock(), TRUST), store, late, VOTERS[0]) == 0
+    with Store(tmp_path / "metrics.duckdb") as store:
+        assert let_in(Door(store, clock(), TRUST), store, late, VOTERS[2]) == 1
+
+
+def test_what_the_operator_names_needs_no_quorum(store: Store) -> None:
+    door = Door(store, clock())
+    admitted = door.admit(old_beats([70]), NAMED)
+    assert len(admitted.commit) == 1
+    assert store.commit(Batch(NOW, admitted.commit)).reports == 1
+
+
+@pytest.mark.shows("NEW-2")
+def test_attack_a_stranger_offers_a_hundred_thousand_backdated_reports(store: Store) -> None:
+    settings = ContestedSettings(room=2 * 2**20, per_peer=2**17)
+    door = Door(store, clock(), TRUST, settings=settings)
+    before = facts(store)
+    offered = list(invented(100_000))
+    signed = old_beats(range(1000, 1500))  # these are judged, with valid signatures
+    for start in range(0, len(offered), 1000):
+        sybil = Offer(b"peer %d" % (start // 10_000), b"net %d" % (start // 50_000))
+        admitted = door.admit([*offered[start : start + 1000], *signed[:5]], sybil)
+        assert admitted.commit == []
+    assert facts(store) == before
+    kept = sum(count for _, _, count in door.contested())
+    assert 0 < kept * (205 + 128) <= settings.room // 2
+    assert door.dropped >= 100_000 - kept
+    files = [*store.path.parent.rglob("metrics.duckdb*")]
+    assert sum(path.stat().st_size for path in files) < 20 * 2**20
+    # The room of trusted peers is not touched by strangers.
+    late = old_beats([70])
+    assert [let_in(door, store, late, voter) for voter in VOTERS[:2]] == [0, 1]
+
+
+def test_attack_a_stranger_fills_at_most_an_eighth_of_the_strangers_room(store: Store) -> None:
+    settings = ContestedSettings(room=2**21, per_peer=2**20)
+    door = Door(store, clock(), TRUST, settings=settings)
+    door.admit(list(invented(2000)), Offer(b"one", b"net"))
+    first = sum(count for _, _, count in door.contested())
+    assert 0 < first * (205 + 128) <= 2**20 // 8
+    door.admit(list(invented(2500))[2000:], Offer(b"other", b"another net"))
+    assert sum(count for _, _, count in door.contested()) > first
+
+
+@pytest.mark.shows("NEW-2")
+def test_attack_one_lying_trusted_peer_adds_and_removes_nothing(store: Store) -> None:
+    door = Door(store, clock(), TRUST)
+    before = facts(store)
+    lies = old_beats(range(200, 230))
+    for _ in range(3):  # its vote counts once, however often it offers
+        assert let_in(door, store, lies, VOTERS[0]) == 0
+    forged = accepted([erasure(CATALOG, beat(CATALOG, 0, OLD), "stranger", 0, OLD)])
+    store.commit(Batch(NOW, door.admit(forged, Offer(VOTERS[0])).commit))
+    assert facts(store) == before
+
+
+def test_attack_strangers_do_not_add_up_to_a_quorum(store: Store) -> None:
+    door = Door(store, clock(), TRUST)
+    late = old_beats([70])
+    for i in range(5):
+        assert let_in(door, store, late, b"sybil %d" % i) == 0
+    assert let_in(door, store, late, VOTERS[3]) == 0  # not one of the three that are trusted
+    assert let_in(door, store, late, VOTERS[0]) == 0
+    assert let_in(door, store, late, VOTERS[1]) == 1
+
+
+def test_attack_without_trusted_peers_nothing_is_added_to_a_day_that_is_over(store: Store) -> None:
+    door = Door(store, clock())
+    before = facts(store)
+    for voter in VOTERS:
+        assert let_in(door, store, old_beats([70]), voter) == 0
+    assert facts(store) == before
+
+
+def test_attack_an_erased_report_does_not_stay_contested(store: Store) -> None:
+    door = Door(store, clock(), TRUST)
+    late = old_beats([70])
+    let_in(door, store, late, VOTERS[0])
+    raw = late[0].item.raw
+    gone = accepted([erasure(CATALOG, raw, "beat", 70, OLD)])
+    store.commit(Batch(NOW, gone))
+    door.tidy(BOOK)
+    assert door.contested() == []
+    let_in(door, store, late, VOTERS[0])
+    assert let_in(door, store, late, VOTERS[1]) == 0
+
+
+def test_contested_reports_end_with_their_time_and_their_retention(store: Store) -> None:
+    time = clock()
+    door = Door(store, time, TRUST)
+    let_in(door, store, old_beats([70]), VOTERS[0])
+    time.advance(29 * DAY)
+    door.tidy(BOOK)
+    assert len(door.contested()) == 1
+    time.advance(2 * DAY)
+    door.tidy(BOOK)
+    assert door.contested() == []
+    ended = max(one.retention_days for one in CATALOG.types.values())
+    time.advance((ended + 1) * DAY)
+    assert door.admit(old_beats([70]), NAMED).refused == 1
+
+
+def test_a_clock_that_jumps_ahead_loses_nothing_for_good(store: Store) -> None:
+    time = clock(NOW + 300 * DAY)
+    door = Door(store, time, TRUST)
+    fresh = accepted([beat(CATALOG, 50, NOW - 7200)])
+    assert let_in(door, store, fresh, STRANGER, NOW) == 0
+    time.advance(-300 * DAY)
+    again = door.tidy(BOOK)
+    assert store.commit(Batch(NOW, again)).reports == 1
+    door.tidy(BOOK)
+    assert door.contested() == []
+
+
+def test_attack_a_clock_that_is_behind_does_not_open_days_that_are_over(store: Store) -> None:
+    behind = clock(OLD)
+    door = Door(store, behind, TRUST, skew=lambda: Skew(True, NOW - OLD))
+    assert let_in(door, store, old_beats([70]), STRANGER, OLD) == 0

@@ -1,0 +1,56 @@
+"""Whom the operator trusts, and how many of them a report needs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.aggregate.closing.closing_making import VOTERS
+
+from methrics.aggregate.closing.trust import TRUSTED_MAX, Trust, majority, trust_of, voter_of
+from methrics.node.network.peer_ids import peer_id_of
+from methrics.schema.errors import ConfigError
+
+PEERS = [peer_id_of(key) for key in VOTERS[:3]]
+
+
+def test_the_quorum_is_a_majority_by_default() -> None:
+    assert trust_of(PEERS) == Trust(frozenset(VOTERS[:3]), 2)
+    assert [majority(range(n)) for n in range(6)] == [1, 1, 2, 2, 3, 3]
+    assert trust_of([]) == Trust()
+
+
+def test_an_address_and_its_peer_id_name_one_voter() -> None:
+    found = trust_of([PEERS[0], f"/ip4/192.0.2.1/tcp/4001/p2p/{PEERS[0]}"], 1)
+    assert found == Trust(frozenset(VOTERS[:1]), 1)
+    assert voter_of(PEERS[0]) == VOTERS[0]
+    assert voter_of("QmOther") == b"QmOther"
+
+
+@pytest.mark.parametrize(
+    ("peers", "quorum", "code"),
+    [
+        (["nobody"], None, "bad-peer-id"),
+        ([""], None, "bad-peer-id"),
+        (["/ip4/192.0.2.1/tcp/4001"], None, "bad-peer-id"),
+        (PEERS, 4, "bad-quorum"),
+        ([PEERS[0], PEERS[0]], 2, "bad-quorum"),
+        (PEERS, 0, "bad-quorum"),
+        (PEERS, -1, "bad-quorum"),
+        ([], 1, "bad-quorum"),
+        ([peer_id_of(bytes([i]) * 32) for i in range(TRUSTED_MAX + 1)], None, "too-many-peers"),
+    ],
+)
+def test_a_wrong_trust_gets_a_clear_error(peers: list[str], quorum: int | None, code: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        trust_of(peers, quorum)
+    assert caught.value.code == code
+
+
+@given(st.sets(st.sampled_from(VOTERS)), st.integers(1, 3), st.lists(st.sampled_from(VOTERS)))
+def test_only_trusted_peers_make_a_quorum_and_each_once(
+    trusted: set[bytes], quorum: int, votes: list[bytes]
+) -> None:
+    assert Trust(frozenset(trusted), quorum).suffices(votes) == (
+        len(trusted & set(votes)) >= quorum
+    )
