@@ -181,12 +181,17 @@ def open_writer(path: Path) -> Connection:
         con.execute(f"SET checkpoint_threshold = '{CHECKPOINT_AT}'")
         con.execute("SET python_enable_replacements = false")
         con.execute("SET preserve_insertion_order = true")
-        con.execute(
-            f"ATTACH {literal(plain_file(path, writing=True))} AS {SCHEMA_ALIAS} "
-            f"(TYPE duckdb, STORAGE_VERSION '{STORAGE_VERSION}')"
-        )
-        con.execute(f"USE {SCHEMA_ALIAS}")
+        attach_writer(con, path)
     return con
+
+
+def attach_writer(con: Connection, path: Path) -> None:
+    """Attach the file `path` to `con` for writing, as its current database."""
+    con.execute(
+        f"ATTACH {literal(plain_file(path, writing=True))} AS {SCHEMA_ALIAS} "
+        f"(TYPE duckdb, STORAGE_VERSION '{STORAGE_VERSION}')"
+    )
+    con.execute(f"USE {SCHEMA_ALIAS}")
 
 
 def check_regular(path: Path, *, if_empty: str = FILE_HINT) -> None:

@@ -15,6 +15,14 @@ from types import TracebackType
 from typing import Self
 
 from methrics.aggregate.store.batch import Batch, Committed
+from methrics.aggregate.store.compaction import (
+    catch_up,
+    copy,
+    give_up,
+    is_open,
+    remove_leftovers,
+    swap,
+)
 from methrics.aggregate.store.digest import DayDigest
 from methrics.aggregate.store.digest_cache import fill, read
 from methrics.aggregate.store.duck import Connection, open_writer, translated_errors
@@ -27,10 +35,14 @@ from methrics.aggregate.store.tables import (
     Layout,
     TypeTable,
 )
+from methrics.aggregate.store.waste import Wasted, wasted
 from methrics.aggregate.store.writer import Writer, one
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.records import KnownRecord
+
+PATIENCE = 30.0
+"""Seconds for which the rewriting of the file waits for readers, and new readers for it."""
 
 
 class Store:
@@ -43,12 +55,16 @@ class Store:
         self.path = Path(path)
         self._con = open_writer(self.path)
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._swapping = False
+        """Whether the file is about to be replaced, so that new readers wait."""
         self._closed = False
         self._failed = False
         self._snapshots: dict[int, int] = {}
         """id of a connection of `reading` -> the digest cache's turn when it was opened"""
         try:
             with translated_errors(self.path):
+                remove_leftovers(self.path)
                 self._load()
         except StoreError:
             self._con.close()
@@ -133,13 +149,16 @@ class Store:
         While it is open the file is not replaced, and no Parquet file is deleted that the snapshot
         names. Raises StoreError.
         """
-        with self._lock:
+        with self._idle:
+            self._idle.wait_for(lambda: not self._swapping, PATIENCE)
             con = self._open_snapshot()
         try:
             yield con
         finally:
-            self._snapshots.pop(id(con))
             con.close()
+            with self._idle:
+                self._snapshots.pop(id(con))
+                self._idle.notify_all()
 
     def _open_snapshot(self) -> Connection:
         """With the lock held."""
@@ -216,6 +235,49 @@ class Store:
         come. For rows that are written by other means."""
         with self._transaction():
             self._writer.make_tables((catalog.id, one) for one in catalog.types)
+
+    def wasted(self) -> Wasted | None:
+        """Return the deleted rows whose bytes are still in the file; None if there are none."""
+        with self._lock, translated_errors(self.path):
+            return None if self._closed or self._failed else wasted(self._con)
+
+    def compact(self, patience: float = PATIENCE) -> bool:
+        """Rewrite the file without the bytes of deleted rows, and return whether that was done.
+
+        Commits go on, except for the last moment. For that, readers that began before are waited
+        for, and new ones wait: both for up to `patience` seconds. Returns False if readers were
+        not done then, or if a new table was made; the file is as it was. Never call it from two threads at once. Raises
+        StoreError; if the file could not be opened again, the store accepts no further batches.
+        """
+        with self._lock:
+            if self._closed or self._failed:
+                return False
+            con = self.cursor()
+        try:
+            with translated_errors(self.path):
+                last = copy(con, self.path)
+                with self._without_readers(patience) as alone:
+                    if not alone or not catch_up(con, last):
+                        return False
+                    swap(self._con, self.path)
+                    return True
+        finally:
+            with self._lock, translated_errors(self.path):
+                give_up(con, self.path)
+                con.close()
+
+    @contextmanager
+    def _without_readers(self, patience: float) -> Iterator[bool]:
+        """Hold the lock while no snapshot is open; yield whether that is so after `patience`."""
+        with self._idle:
+            self._swapping = True
+            try:
+                alone = self._idle.wait_for(lambda: not self._snapshots, patience)
+                yield alone and not self._closed and not self._failed
+            finally:
+                self._failed |= not self._closed and not is_open(self._con)
+                self._swapping = False
+                self._idle.notify_all()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

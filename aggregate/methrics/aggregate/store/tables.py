@@ -26,6 +26,7 @@ Pure: it takes catalogs and returns SQL text.
   them out; the next export writes the files without them.
 - `digest` keeps the digests of days, and `manifest` those that aggregators signed. `contested` has
   reports of closed days that wait for the `vote` of other aggregators.
+- `waste` notes deletions whose bytes are still in the file (`store/compaction.py`).
 
 Whoever has a namespace key can sign catalogs without end. So a table is made when the first report
 of its type comes, and a namespace has a limited number of catalogs, tables, columns and codes.
@@ -76,6 +77,7 @@ BASE: Mapping[str, str] = {
     "digest BLOB, id BLOB, raw BLOB",
     "contested": "key BLOB, day DATE, id BLOB, catalog INTEGER, received TIMESTAMP, raw BLOB",
     "vote": "id BLOB, signer BLOB",
+    "waste": "n BIGINT, since TIMESTAMP, rows BIGINT",
 }
 """The tables of every file, and their columns. Times are UTC; `received` is rounded to the hour."""
 

@@ -24,6 +24,7 @@ from methrics.aggregate.store.rows import DAY, Derived, ItemColumns, derive
 from methrics.aggregate.store.shelf import Shelf
 from methrics.aggregate.store.stored_layout import read_layout
 from methrics.aggregate.store.tables import CatalogEntry
+from methrics.aggregate.store.waste import Waste
 from methrics.schema.catalog.catalog import Catalog, EventType
 from methrics.schema.wire.envelope import Item, Kind
 from methrics.schema.wire.items import Announcement, Erasure, Report
@@ -47,11 +48,14 @@ class Writer:
         self.eraser = Eraser(con, self.layout.entries)
         self.records = Records(con)
         self.digests = DigestCache(con)
+        self.waste = Waste(con)
         self.next = one(con, "SELECT coalesce(max(n), 0) + 1 FROM item")
         """The number of the next item."""
         self._declared = one(con, "SELECT coalesce(max(n), 0) FROM declaration")
         self.total = one(con, f"SELECT count(*) FROM item WHERE kind = {int(Kind.REPORT)}")
         """The number of stored reports."""
+        self._deleted = 0
+        """The number of rows that this commit has deleted so far."""
 
     def commit(self, batch: Batch) -> Committed:
         """Store `batch`; see `Store.commit`."""
@@ -79,6 +83,8 @@ class Writer:
         done.refused += count_refusals(self._con, batch.now // DAY, refused)
         done.known, _ = refused.get(Reason.DUPLICATE, (0, b""))
         done.total = self.total
+        self.waste.add(self._deleted, batch.now)
+        self._deleted = 0
         return done
 
     def _add_catalog(self, item: Item, catalog: Catalog, received: int) -> bool:
@@ -292,6 +298,7 @@ class Writer:
 
     def _gone(self, days: Counter[AppDay]) -> None:
         self.total -= days.total()
+        self._deleted += days.total()
         self.digests.touch(days)
 
 

@@ -62,6 +62,7 @@ def test_an_old_file_gets_the_layout_of_a_new_one_and_keeps_every_row(
         assert verify(dataset).mismatches == []
 
 
+@pytest.mark.wire
 @pytest.mark.parametrize("statements", [1, 9, 15, 16])
 def test_attack_kill_a_migration_at_any_statement(old: Path, statements: int) -> None:
     rows = ask(old, "SELECT * FROM item ORDER BY n")

@@ -19,6 +19,7 @@ _NEW = (
     "CREATE TABLE contested (key BLOB, day DATE, id BLOB, catalog INTEGER, received TIMESTAMP, "
     "raw BLOB)",
     "CREATE TABLE vote (id BLOB, signer BLOB)",
+    "CREATE TABLE waste (n BIGINT, since TIMESTAMP, rows BIGINT)",
     "ALTER TABLE declaration ADD COLUMN retention INTEGER",
     "ALTER TABLE declaration ADD COLUMN lateness INTEGER",
 )
