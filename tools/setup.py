@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(os.environ.get("METHRICS_VENV") or ROOT / ".venv")
 LOG = VENV / "setup.log"
 STAMP = VENV / "setup.json"
+NATIVE = ROOT / "native"
 
 TESTS = frozenset({"test", "test-wire", "test-heavy", "bench"})
 """The dependency groups of all tests. Tests run the benchmarks as well."""
@@ -174,12 +175,35 @@ def install(extras: frozenset[str], groups: frozenset[str]) -> None:
     say(f"done in {time.monotonic() - started:.0f} s")
 
 
+def has_compiler() -> bool:
+    """Whether a C compiler runs on this machine: that of $CC, or else one on the path."""
+    named = os.environ.get("CC")
+    for name in named.split()[:1] if named else ("cc", "gcc", "clang"):
+        with contextlib.suppress(OSError):
+            done = subprocess.run([name, "--version"], capture_output=True, check=False)
+            return done.returncode == 0
+    return False
+
+
+def build_native() -> None:
+    """Build the optional verifier in C if this machine can. Python does its work otherwise."""
+    if not has_compiler():
+        say("no C compiler, so signatures are checked in Python, which is slower (docs/operate.md)")
+        return
+    done, _ = pip("--no-deps", str(NATIVE))
+    if done:
+        say("built the verifier in C: an aggregator checks the signatures of a bundle in one go")
+    else:
+        say(f"the verifier in C does not build here, so Python does its work; the log is {LOG}")
+
+
 def fingerprint() -> str:
     """A hash of the declared packages, this script and the folder: if it changes, install again."""
     declared = project()
     parts = [declared[key] for key in ("build-system", "project", "dependency-groups")]
     hashed = hashlib.sha256(json.dumps([str(ROOT), parts]).encode())
-    hashed.update(Path(__file__).read_bytes())
+    for path in (Path(__file__), *sorted(NATIVE.glob("*.*"))):
+        hashed.update(path.read_bytes())
     return hashed.hexdigest()
 
 
@@ -220,6 +244,7 @@ def prepare(purpose: str) -> None:
     make_venv(find_python())
     extras, groups = extras | have_extras, groups | have_groups
     install(extras, groups)
+    build_native()
     STAMP.write_text(
         json.dumps(
             {

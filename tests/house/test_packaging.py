@@ -118,12 +118,38 @@ def test_the_set_up_installs_once_and_keeps_what_was_there(
     monkeypatch.setattr(set_up, "STAMP", tmp_path / "setup.json")
     monkeypatch.setattr(set_up, "make_venv", lambda python: None)
     monkeypatch.setattr(set_up, "install", install)
+    monkeypatch.setattr(set_up, "build_native", lambda: None)
     for purpose in ("demo", "demo", "test-fast", "demo", "test-fast"):
         set_up.prepare(purpose)
     assert asked == [({"aggregate"}, set()), ({"aggregate"}, {"test"})]
     monkeypatch.setattr(set_up, "fingerprint", lambda: "another")
     set_up.prepare("demo")
     assert asked[2:] == [({"aggregate"}, {"test"})]
+
+
+def test_the_set_up_builds_the_verifier_in_c_if_it_can_and_never_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    builds = True
+
+    def pip(*arguments: str) -> tuple[bool, str]:
+        asked.append(arguments)
+        return builds, "error: Python.h: no such file"
+
+    monkeypatch.setattr(set_up, "pip", pip)
+    for compiler in ("/bin/false", "/no/such/compiler"):
+        monkeypatch.setenv("CC", compiler)
+        set_up.build_native()
+        assert "no C compiler" in capsys.readouterr().err
+    assert asked == []
+    monkeypatch.setenv("CC", "/bin/true")
+    set_up.build_native()
+    assert "built the verifier in C" in capsys.readouterr().err
+    builds = False
+    set_up.build_native()
+    assert "Python does its work" in capsys.readouterr().err
+    assert asked == [("--no-deps", str(ROOT / "native"))] * 2
 
 
 @pytest.mark.slow
@@ -143,7 +169,7 @@ def test_the_wheel_holds_all_three_roots(tmp_path: Path) -> None:
             assert str(path.relative_to(ROOT / "node")) in names
     assert "methrics/_vendor/libp2p/LICENSE-MIT" in names
     assert "methrics/__init__.py" not in names
-    assert not [name for name in names if name.startswith(("tests", "docs", "tools"))]
+    assert not [name for name in names if name.startswith(("tests", "docs", "tools", "native"))]
 
 
 def test_all_tests_install_every_group_but_that_of_the_linters() -> None:

@@ -65,6 +65,7 @@ def test_layers_import_only_downward() -> None:
         ("pandas", ["methrics.aggregate."]),
         # The simulator compares its rates with bare libsodium, in the same run.
         ("nacl", ["methrics.schema.", "methrics.node.", "methrics.aggregate.simulate.signing"]),
+        ("methrics_native", ["methrics.schema.wire.signatures"]),
         ("cbor2", ["methrics.schema.wire.codec"]),
         ("opentelemetry", ["methrics.node.bridges.otel"]),
         ("jinja2", ["methrics.node.html.templates"]),
@@ -89,6 +90,7 @@ def test_schema_needs_nothing_but_cbor2_and_pynacl() -> None:
     import sys
 
     known = sys.stdlib_module_names | {"methrics", "cbor2", "nacl", "__future__"}
+    known |= {"methrics_native"}  # optional: another test looks that Python does its work
     found = [
         f"{module.name}:{line} imports {name}"
         for module in MODULES

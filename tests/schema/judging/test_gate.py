@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.listing import listed_book
+from tests.schema.verifiers import VERIFIERS, one_by_one, verifying_with
 from vector_world import CATALOG, NOW, TIME, World, malleable, protected, seed, sign_by_hand
 
+import vectors
 from methrics.schema.catalog.catalog import load
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import BundleVerdict, judge_bundle
@@ -20,6 +23,7 @@ from methrics.schema.wire.bundle import pack_notice
 from methrics.schema.wire.codec import head
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.record import decode_record
+from methrics.schema.wire.signatures import open_many
 from methrics.schema.wire.topic import short_key
 from methrics.schema.wire.verdict import Decision, Reason
 
@@ -334,3 +338,50 @@ def test_attack_a_known_item_on_the_topic_of_another_namespace(kind: str) -> Non
     for memory in (seen, Seen()):
         verdict = judge_bundle(bundle, book, NOW, memory, topic=elsewhere)
         assert (verdict.decision, verdict.reason) == (Decision.REJECT, Reason.FOREIGN)
+
+
+@given(
+    st.lists(
+        st.sampled_from([*REPORTS[:4], *BAD.values(), *HARMLESS.values(), WORLD.erasure()]),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(0, 64),
+    st.lists(st.sampled_from(REPORTS), max_size=3),
+)
+def test_a_bundle_gets_the_same_verdict_whoever_checks_the_signatures(
+    items: list[bytes], before: int, earlier: list[bytes]
+) -> None:
+    crowd = (REPORTS * 2)[:before]
+    found: list[BundleVerdict] = []
+    for verifier in (one_by_one, *VERIFIERS):
+        with verifying_with(verifier):
+            seen = Seen()
+            if earlier:
+                judge_bundle(pack(earlier), known(), NOW, seen)
+            found.append(judge_bundle(pack([*crowd, *items]), known(), NOW, seen))
+    assert found[0] == found[1] == found[2]
+
+
+def test_attack_a_bundle_rejected_at_once_costs_few_signature_checks() -> None:
+    checked: list[int] = []
+
+    def counting(messages: Sequence[bytes], keys: Sequence[bytes]) -> int:
+        checked.append(len(messages))
+        return open_many(messages, keys)
+
+    crowd = [WORLD.report(name=f"crowd {n}") for n in range(300)]
+    for bad, most in ((BAD[Reason.OFF_SCHEMA], 64), (BAD[Reason.FORGED], 64)):
+        checked.clear()
+        with verifying_with(counting):
+            verdict = judge_bundle(pack([bad, *crowd]), known(), NOW, Seen())
+        assert verdict.decision is Decision.REJECT
+        assert sum(checked) <= most
+
+
+def test_all_vectors_of_bundles_get_their_verdict_from_either_verifier() -> None:
+    for path in vectors.FOLDER.glob("*.json"):
+        scenario = json.loads(path.read_text())
+        for verifier in VERIFIERS:
+            with verifying_with(verifier):
+                assert vectors.expected(vectors.run(scenario)) == scenario["expect"], path.name

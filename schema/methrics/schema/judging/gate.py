@@ -3,13 +3,13 @@
 A bundle of one catalog is judged as a whole: if this node does not know the catalog, or its record
 may be too old to tell whether a report counts, the bundle waits and nothing of it is kept. So no
 item can make a node forget another one. `judge_bundle` changes only the catalog book and the `Seen`
-that it is given; threads may share both. libsodium needs nearly all of the time and releases
-Python's global lock, so worker threads can judge in parallel.
+that it is given; threads may share both. Signatures need most of the time. They are checked many at
+a time, while Python's global lock is released, so worker threads can judge in parallel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,10 +23,15 @@ from methrics.schema.wire.bundle import unpack
 from methrics.schema.wire.envelope import Item, Kind, split
 from methrics.schema.wire.items import decode_erasure, decode_report
 from methrics.schema.wire.record import Record
+from methrics.schema.wire.signatures import count_valid
 from methrics.schema.wire.topic import parse_topic, short_key
 from methrics.schema.wire.verdict import Decision, Reason
 
 _REPORT, _ERASURE = Kind.REPORT, Kind.ERASURE
+
+_TOGETHER = 64
+"""Most signatures that are checked with one call. If the bundle is rejected for another reason than
+a signature, at most so many were checked in vain."""
 
 
 class Refusal(NamedTuple):
@@ -144,8 +149,7 @@ def _of_catalog(catalog: Catalog, items: Sequence[bytes], context: _Context) -> 
     accepted: dict[bytes, Accepted] = {}
     refused: list[Refusal] = []
     outdated = False
-    for data in items:
-        verdict = _judge_part(data, catalog, context)
+    for data, verdict in _verdicts(items, catalog, context):
         if isinstance(verdict, Accepted):
             if verdict.item.id in accepted:
                 verdict = Refused(Reason.DUPLICATE, verdict.item)
@@ -170,8 +174,25 @@ def _of_catalog(catalog: Catalog, items: Sequence[bytes], context: _Context) -> 
     return BundleVerdict(Decision.ACCEPT, Reason.OK, fresh, refused, about=about)
 
 
-def _judge_part(raw: bytes, catalog: Catalog, context: _Context) -> Verdict:
-    """Judge an item of a bundle that is about `catalog`."""
+def _verdicts(
+    items: Sequence[bytes], catalog: Catalog, context: _Context
+) -> Iterator[tuple[bytes, Verdict]]:
+    """Judge the items of a bundle that is about `catalog`, in their order."""
+    book, now, live, about = context.book, context.now, context.live, catalog.id
+    for start in range(0, len(items), _TOGETHER):
+        raws = items[start : start + _TOGETHER]
+        parts = [_part(raw, catalog, context) for raw in raws]
+        valid = count_valid([part for part in parts if isinstance(part, Item)])
+        for raw, part in zip(raws, parts, strict=True):
+            if isinstance(part, Item):
+                verified, valid = valid > 0, valid - 1
+                yield raw, judge_item(part, book, now, live=live, about=about, verified=verified)
+            else:
+                yield raw, part
+
+
+def _part(raw: bytes, catalog: Catalog, context: _Context) -> Item | Refused:
+    """Return a report or erasure that is not judged yet, or the verdict on anything else."""
     try:
         item = split(raw)
     except RefusedError as error:
@@ -182,7 +203,7 @@ def _judge_part(raw: bytes, catalog: Catalog, context: _Context) -> Verdict:
     if context.seen.holds(item):
         own = _named(item) == catalog.id
         return Refused(Reason.DUPLICATE if own else Reason.MALFORMED, item)
-    return judge_item(item, context.book, context.now, live=context.live, about=catalog.id)
+    return item
 
 
 def _outdated(item: Item | None, catalog: Catalog, book: CatalogBook) -> bool:

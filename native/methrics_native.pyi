@@ -1,0 +1,3 @@
+from collections.abc import Sequence
+
+def open_many(messages: Sequence[bytes], keys: Sequence[bytes], /) -> int: ...
