@@ -210,34 +210,100 @@ async def said(aggregator: Aggregator) -> str:
     return text.decode()
 
 
-async def ends_full(file: Path, start: str) -> int:
-    """Send an aggregator more than fits; it ends with one line. Returns what it acknowledged."""
-    bundles = make_bundles(100, 100, _now())
-    async with running(file, start=start) as aggregator, open_swarm() as swarm:
-        addr = await aggregator.listening()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(feed, swarm, addr, bundles)
-            code = await aggregator.end()
-            nursery.cancel_scope.cancel()
-        errors = await said(aggregator)
+async def until_held(aggregator: Aggregator) -> None:
+    """Return when the aggregator has said that it cannot store."""
+    with trio.fail_after(60):
+        held = await aggregator.event("held")
+    assert held is not None, "it ended"
+    assert "cannot grow" in str(held["message"])
+
+
+ANY = ("--keep-free", "0")
+
+
+async def ends_full(aggregator: Aggregator) -> None:
+    """Stop an aggregator that cannot store: it ends with one line."""
+    aggregator.process.send_signal(signal.SIGTERM)
+    code = await aggregator.end()
+    errors = await said(aggregator)
     assert code == 3
     assert errors.count("\n") == 1, errors
     assert "cannot grow" in errors
-    return aggregator.acknowledged
 
 
-async def test_a_full_disk_ends_it_with_one_line_and_loses_nothing(tmp_path: Path) -> None:
+async def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
     with mounted(tmp_path / "disk", "size=3m") as disk:
-        acknowledged = await ends_full(disk / "a.duckdb", MAIN)
+        async with (
+            running(disk / "a.duckdb", "--keep-free", "0") as aggregator,
+            open_swarm() as swarm,
+        ):
+            addr = await aggregator.listening()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(feed, swarm, addr, make_bundles(100, 100, _now()))
+                await until_held(aggregator)
+                await ends_full(aggregator)
+                nursery.cancel_scope.cancel()
         for left in disk.glob("a.duckdb*"):
             (tmp_path / left.name).write_bytes(left.read_bytes())
-    assert acknowledged <= check(tmp_path / "a.duckdb") < 10_000
+    assert aggregator.acknowledged <= check(tmp_path / "a.duckdb") < 10_000
 
 
-async def test_a_file_at_its_size_limit_ends_it_with_one_line_too(tmp_path: Path) -> None:
+async def test_it_goes_on_when_a_full_disk_has_room_again(tmp_path: Path) -> None:
+    bundles = make_bundles(100, 100, _now())
+    with mounted(tmp_path / "disk", "size=16m") as disk:
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(13 << 20))
+        async with (
+            running(disk / "a.duckdb", "--keep-free", "0") as aggregator,
+            open_swarm() as swarm,
+        ):
+            addr = await aggregator.listening()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(feed, swarm, addr, bundles)
+                await until_held(aggregator)
+                ballast.unlink()
+                with trio.fail_after(60):
+                    resumed = await aggregator.event("resumed")
+                assert resumed is not None
+                assert resumed["cause"] == "store"
+                nursery.cancel_scope.cancel()
+            # What was refused comes again.
+            await feed(swarm, addr, bundles)
+            with trio.fail_after(60):
+                while aggregator.acknowledged < 10_000:
+                    await aggregator.event("commit")
+            aggregator.process.send_signal(signal.SIGTERM)
+            assert await aggregator.end() == 0
+        assert check(disk / "a.duckdb") == 10_000
+
+
+async def test_it_stops_accepting_before_the_disk_is_full(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "size=100m") as disk:
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(60 << 20))
+        async with running(disk / "a.duckdb", "--keep-free", "50MiB") as aggregator:
+            with trio.fail_after(60):
+                held = await aggregator.event("held")
+                assert held is not None
+                assert held["cause"] == "disk"
+                ballast.unlink()
+                resumed = await aggregator.event("resumed")
+            assert resumed is not None
+            aggregator.process.send_signal(signal.SIGTERM)
+            assert await aggregator.end() == 0
+
+
+async def test_a_file_at_its_size_limit_loses_nothing_too(tmp_path: Path) -> None:
     limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, 2 << 20)); "
-    acknowledged = await ends_full(tmp_path / "a.duckdb", limited + MAIN)
-    assert acknowledged <= check(tmp_path / "a.duckdb") < 10_000
+    file = tmp_path / "a.duckdb"
+    async with running(file, start=limited + MAIN) as aggregator, open_swarm() as swarm:
+        addr = await aggregator.listening()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(feed, swarm, addr, make_bundles(100, 100, _now()))
+            await until_held(aggregator)
+            await ends_full(aggregator)
+            nursery.cancel_scope.cancel()
+    assert aggregator.acknowledged <= check(file) < 10_000
 
 
 async def test_a_read_only_disk_is_one_clear_line(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import click
 import trio
 
 from methrics.aggregate.cli.aggregate_lines import JsonLines, TextLines
+from methrics.aggregate.cli.space import Space
+from methrics.aggregate.collect.disk import KeepFree
 from methrics.aggregate.collect.service import AggregatorSettings, run_aggregator, topics_of
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.durations import Duration
@@ -61,6 +63,15 @@ EXPORT_MAX = 86_400.0
     metavar="DURATION",
     help="How often to bring the Parquet beside FILE up to date; 0s writes closed days only.",
 )
+@click.option(
+    "--keep-free",
+    type=Space(),
+    default="1GiB or 5%",
+    show_default=True,
+    metavar="SIZE",
+    help="With less free space on the disk of FILE, nothing is accepted until there is more: a "
+    "size such as 500MiB, a share such as 5%, or the smaller of both. 0 turns it off.",
+)
 @key_option("aggregator")
 @json_option("Print a JSON object for each event.")
 def aggregate(
@@ -71,6 +82,7 @@ def aggregate(
     records: tuple[Path, ...],
     peers: tuple[str, ...],
     export_every: float,
+    keep_free: KeepFree,
     key: Path | None,
     as_json: bool,
 ) -> None:
@@ -89,6 +101,7 @@ def aggregate(
         records=[record.raw for _, record in given.records],
         peers=check_addresses(peers),
         export_every=export_every,
+        keep_free=keep_free,
     )
     if not file.exists():
         topics_of(settings, ())  # a command that cannot work must not create a file

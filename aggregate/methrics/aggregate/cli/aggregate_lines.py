@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import asdict
 
+from methrics.aggregate.collect.holding import Held, Resumed
 from methrics.aggregate.collect.service import Event, ExportFailed, Joined
 from methrics.aggregate.collect.status import Status
 from methrics.aggregate.parquet.export import Exported
@@ -68,6 +69,10 @@ class JsonLines(AggregateLines):
         elif isinstance(event, Exported):
             days = [str(day) for day in event.days]
             self._print("export", days=days, files=event.files, reports=event.reports)
+        elif isinstance(event, Held):
+            self._print("held", cause=event.cause, message=event.message)
+        elif isinstance(event, Resumed):
+            self._print("resumed", cause=event.cause, refused=event.refused)
         elif isinstance(event, Reloaded):
             self._print("reloaded", **reloaded_values(event))
         else:
@@ -123,6 +128,8 @@ class TextLines(AggregateLines):
                 if line not in self._said:
                     self._say(line)
             self._said = frozenset(lines)
+        elif isinstance(event, Held | Resumed):
+            self._say(event.line())
         elif isinstance(event, Reloaded):
             for line in reloaded_lines(event):
                 self._say(line)

@@ -13,9 +13,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import trio
 
+from methrics.aggregate.collect.holding import RETRIED, STORE, Held, Resumed, pauses
 from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import Clock
@@ -75,6 +77,11 @@ class IngestStatistics:
     accepted: int = 0
     """Number of accepted items, both stored ones and those that wait for the writer."""
     commits: int = 0
+    held: int = 0
+    """Number of bundles that were not judged, because nothing could be stored. The swarm forgets
+    them, so they are judged when they come again."""
+    retries: int = 0
+    """Number of times that a commit failed and was tried again."""
     queued: int = 0
     """Number of judged bundles that wait for the writer at this moment."""
 
@@ -93,6 +100,7 @@ class Ingest:
         notify: Notify,
         settings: IngestSettings | None = None,
         listener: Listener | None = None,
+        holding: Callable[[Held | Resumed], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._listener = listener or Listener()
@@ -106,6 +114,10 @@ class Ingest:
         self._statistics = IngestStatistics()
         self._news = 0
         """Number of catalogs and records that were committed so far."""
+        self._holding = holding
+        self._causes: dict[str, int] = {}
+        """Why nothing is accepted now -> the number of bundles held before."""
+        self._closing = trio.Event()
         self._send, self._receive = trio.open_memory_channel[BundleVerdict](self._settings.queue)
 
     def statistics(self) -> IngestStatistics:
@@ -119,6 +131,9 @@ class Ingest:
         """
 
         async def validate(peer: PeerId, message: bytes) -> Outcome:
+            if self._causes:
+                self._count(held=1)
+                return UNSEEN
             before, verdict = -1, None
             while verdict is None or (verdict.waits_for is not None and before != self._news):
                 # What the bundle waits for may be committed while a thread judges the bundle.
@@ -154,9 +169,31 @@ class Ingest:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._forget([verdict])
             raise
+        self._count(bundles=1, accepted=len(verdict.accepted))
+
+    def hold(self, cause: str, message: str) -> None:
+        """Judge nothing until `resume` is called with the same cause: bundles that arrive are
+        refused and forgotten by the swarm. `message` says why, for the operator."""
+        if cause not in self._causes:
+            self._causes[cause] = self._statistics.held
+            self._holding(Held(cause, message))
+
+    def resume(self, cause: str) -> None:
+        """Accept bundles again, if nothing else speaks against it. Does nothing if `hold` was not
+        called with this cause."""
+        before = self._causes.pop(cause, None)
+        if before is not None:
+            self._holding(Resumed(cause, self._statistics.held - before))
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is accepted now."""
+        return bool(self._causes)
+
+    def _count(self, **more: int) -> None:
         old = self._statistics
         self._statistics = replace(
-            old, bundles=old.bundles + 1, accepted=old.accepted + len(verdict.accepted)
+            old, **{name: getattr(old, name) + count for name, count in more.items()}
         )
 
     def _judge(self, message: bytes, topic: str) -> BundleVerdict:
@@ -172,15 +209,20 @@ class Ingest:
 
     def close(self) -> None:
         """Accept no more bundles; `run` commits the rest and returns."""
+        self._closing.set()
         self._send.close()
 
     async def run(self) -> None:
-        """Commit batches until `close`. Raises StoreError when the file cannot be written."""
+        """Commit batches until `close`.
+
+        If the disk is full or read-only, nothing is accepted until the commit succeeds; meanwhile
+        it is tried again at growing intervals. Raises StoreError if the file is damaged, or if the
+        rest cannot be committed after `close`.
+        """
         async with self._receive:
             while verdicts := await self._gather():
-                # A commit is never cancelled: it returns or raises.
-                done = await trio.to_thread.run_sync(self._commit, verdicts, limiter=self._writer)
-                self._statistics = replace(self._statistics, commits=self._statistics.commits + 1)
+                done = await self._commit_at_last(verdicts)
+                self._count(commits=1)
                 self._news += len(done.catalogs) + len(done.records)
                 self._listener.committed(done)
                 self._notify(done)
@@ -204,13 +246,32 @@ class Ingest:
                 size += len(verdicts[-1].accepted)
         return verdicts
 
-    def _commit(self, verdicts: list[BundleVerdict]) -> Committed:
-        """In the writer thread: commit the verdicts. What is not stored is not seen."""
-        try:
-            return self._store.commit(self._complete(to_batch(verdicts, self._clock.now())))
-        except StoreError:
-            self._forget(verdicts)
-            raise
+    async def _commit_at_last(self, verdicts: list[BundleVerdict]) -> Committed:
+        """Commit the verdicts, and try again while that may help. What is not stored is not
+        seen."""
+        again = partial(trio.to_thread.run_sync, limiter=self._writer)
+        for pause in pauses():
+            try:
+                # A commit is never cancelled: it returns or raises.
+                done = await again(self._commit, verdicts, STORE in self._causes)
+            except StoreError as error:
+                if error.code not in RETRIED or self._closing.is_set():
+                    self._forget(verdicts)
+                    raise
+                self._count(retries=1)
+                self.hold(STORE, str(error))
+                with trio.move_on_after(pause):
+                    await self._closing.wait()
+            else:
+                self.resume(STORE)
+                return done
+        raise AssertionError("the pauses have no end")
+
+    def _commit(self, verdicts: list[BundleVerdict], again: bool) -> Committed:
+        """In the writer thread: commit the verdicts, `again` after an attempt that failed."""
+        if again:
+            self._store.reopen()
+        return self._store.commit(self._complete(to_batch(verdicts, self._clock.now())))
 
     def _forget(self, verdicts: Iterable[BundleVerdict]) -> None:
         for verdict in verdicts:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import trio
 
+from methrics.aggregate.collect.disk import KeepFree, watch_disk
 from methrics.aggregate.collect.exchanges import Exchanges
+from methrics.aggregate.collect.holding import Held, Resumed
 from methrics.aggregate.collect.ingest import Ingest, IngestSettings
 from methrics.aggregate.collect.reloading import Reloads, take_reloads
 from methrics.aggregate.collect.status import Status
@@ -51,6 +53,8 @@ class AggregatorSettings:
     """Seconds between two exports of the days that changed. With 0 only days that are over (UTC)
     are exported."""
     ingest: IngestSettings = field(default_factory=IngestSettings)
+    keep_free: KeepFree = field(default_factory=KeepFree)
+    """The space on the disk below which nothing is accepted."""
     reloads: Reloads | None = None
     """What the operator gives while the aggregator runs."""
 
@@ -69,7 +73,7 @@ class ExportFailed:
     error: StoreError
 
 
-Event = Joined | Committed | Exported | ExportFailed | Reloaded | Status
+Event = Joined | Committed | Exported | ExportFailed | Held | Reloaded | Resumed | Status
 Notify = Callable[[Event], None]
 
 
@@ -104,11 +108,12 @@ async def run_aggregator(
         notify(done)
 
     exchanges = Exchanges(swarm, book, topics, clock, learn)
-    ingest = Ingest(store, book, clock, committed, settings.ingest, exchanges)
+    ingest = Ingest(store, book, clock, committed, settings.ingest, exchanges, notify)
     exports = _Exports(store, clock, notify, settings.export_every)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(exports.run)
         nursery.start_soon(exchanges.run)
+        nursery.start_soon(watch_disk, store.path.parent, settings.keep_free, ingest)
         if settings.reloads is not None:
             nursery.start_soon(take_reloads, settings.reloads, ingest, book, clock, notify)
         nursery.start_soon(_watch, swarm, book, topics, clock, exchanges, notify)

@@ -6,6 +6,7 @@ reader then gets `FileBusyError` and reads the Parquet beside the file (`dataset
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -192,6 +193,22 @@ def attach_writer(con: Connection, path: Path) -> None:
         f"(TYPE duckdb, STORAGE_VERSION '{STORAGE_VERSION}')"
     )
     con.execute(f"USE {SCHEMA_ALIAS}")
+
+
+def reattach(con: Connection, path: Path) -> None:
+    """Open the file `path` of the writer `con` again, after DuckDB refused to go on with it because
+    of a failed checkpoint, for example on a full disk. Other cursors of `con` go on working.
+
+    No cursor may be in a transaction. Raises StoreError: see `translated_errors`.
+    """
+    with translated_errors(path), con.cursor() as fresh:  # its current database is not the file
+        # The file is detached even if its last checkpoint fails, and after an earlier attempt it
+        # may be detached already. If anything else is wrong, the next statement says so.
+        with contextlib.suppress(duckdb.Error):
+            con.execute("SELECT 1").fetchall()  # an unread result would keep the file open
+        with contextlib.suppress(duckdb.Error):
+            fresh.execute(f"DETACH {SCHEMA_ALIAS}")
+        attach_writer(fresh, path)
 
 
 def check_regular(path: Path, *, if_empty: str = FILE_HINT) -> None:

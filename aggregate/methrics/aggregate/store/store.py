@@ -25,7 +25,7 @@ from methrics.aggregate.store.compaction import (
 )
 from methrics.aggregate.store.digest import DayDigest
 from methrics.aggregate.store.digest_cache import fill, read
-from methrics.aggregate.store.duck import Connection, open_writer, translated_errors
+from methrics.aggregate.store.duck import Connection, open_writer, reattach, translated_errors
 from methrics.aggregate.store.migrations.run import migrate
 from methrics.aggregate.store.parts import items_sql
 from methrics.aggregate.store.tables import (
@@ -314,6 +314,21 @@ class Store:
         self._failed = True
         with contextlib.suppress(StoreError), translated_errors(self.path):
             self._con.execute("ROLLBACK")
+
+    def reopen(self) -> None:
+        """Open the file again after a failed commit, and accept batches again.
+
+        What earlier commits stored is there; the failed batch may be stored or not, so commit it
+        again. Raises StoreError: the store then accepts no batches, and this may be tried again.
+        """
+        with self._lock:
+            if self._closed:
+                raise StoreError("store-closed", f"{self.path} is closed")
+            self._failed = True
+            with translated_errors(self.path):
+                reattach(self._con, self.path)
+                self._refresh()
+            self._failed = False
 
     def close(self) -> None:
         """Merge the log into the file, unless a commit failed, and close the file.
