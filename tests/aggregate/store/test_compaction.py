@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aggregate_making as making
 import pytest
+from traces import left_on_disk
 
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
@@ -19,25 +20,12 @@ from methrics.aggregate.store import store as store_module
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.wire.envelope import split
 
 CATALOG = making.catalog()
 GONE = making.beat(CATALOG, 0)
 REST = [making.beat(CATALOG, i) for i in range(1, 40)]
 LATER = [making.walk(CATALOG, 1), making.clicks(CATALOG, 1), making.beat(CATALOG, 90)]
 ERASURE = making.erasure(CATALOG, GONE, "beat", 0)
-
-
-def traces(raw: bytes) -> dict[str, bytes]:
-    """What would show that a report was here: its id, key, bytes and signature."""
-    item = split(raw)
-    return {"id": item.id, "key": item.key, "raw": raw, "signature": raw[-64:]}
-
-
-def left_on_disk(folder: Path, raw: bytes) -> set[str]:
-    """The traces of a report in any file of a folder."""
-    files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
-    return {what for what, some in traces(raw).items() if any(some in file for file in files)}
 
 
 def filled(path: Path) -> tuple[Store, CatalogBook]:

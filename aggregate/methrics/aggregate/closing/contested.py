@@ -18,6 +18,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from methrics.aggregate.closing.trust import Trust
 from methrics.aggregate.store.duck import Connection, moment
 from methrics.aggregate.store.store import Store
+from methrics.aggregate.store.waste import Waste
 from methrics.aggregate.store.writer import RECEIVED_STEP
 from methrics.node.shares import Shares
 from methrics.schema.wire.limits import DAY, REPORT_MAX
@@ -181,6 +182,7 @@ class Contested:
             ).fetchone()
             con.unregister("kept_since")
             count = int(gone[0]) if gone else 0
+            Waste(con).add(count, now)
             if count:
                 con.execute("DELETE FROM vote WHERE id NOT IN (SELECT id FROM contested)")
         if count:

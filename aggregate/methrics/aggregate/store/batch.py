@@ -58,6 +58,24 @@ class Committed:
         return found | {"catalogs": len(self.catalogs), "records": len(self.records)}
 
 
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """What was deleted because its retention is over."""
+
+    reports: int = 0
+    tombstones: int = 0
+    """Erasures whose reports would be over in any case."""
+    samples: int = 0
+    """Samples of refused bytes, which are kept for some days."""
+
+    def __add__(self, other: Expired) -> Expired:
+        return Expired(
+            self.reports + other.reports,
+            self.tombstones + other.tombstones,
+            self.samples + other.samples,
+        )
+
+
 @dataclass(slots=True)
 class Sorted:
     """The accepted items of a batch by kind, without duplicates."""

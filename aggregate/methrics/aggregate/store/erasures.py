@@ -17,6 +17,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from methrics.aggregate.store.digest_cache import AppDay
 from methrics.aggregate.store.duck import Connection, moment
+from methrics.aggregate.store.retention import first_kept
 from methrics.aggregate.store.tables import CatalogEntry, TypeTable
 from methrics.schema.wire.envelope import Item, Kind
 from methrics.schema.wire.items import Erasure, Report
@@ -117,6 +118,46 @@ class Eraser:
             f"SELECT n FROM {table.sql} WHERE time >= {moment(time)}"
         ).fetchall()
         return self._delete([n for (n,) in numbers], [table])
+
+    def expire(self, tables: Iterable[TypeTable], now: int, most: int) -> Counter[AppDay]:
+        """Delete reports that are over at `now` (Unix seconds) by their retention, at most `most`.
+
+        Returns namespace key and day -> number of deleted reports.
+        """
+        declared = [own for entry in self._entries.values() for own in entry.types.values()]
+        if not declared:
+            return Counter()
+        # The shortest retention limits the scan: DuckDB skips what is later.
+        end = moment(first_kept(min(own.retention for own in declared), now) * DAY)
+        over = (
+            "JOIN declaration d ON d.catalog = x.catalog AND d.type = x.type "
+            f"WHERE x.kind = {_REPORT} AND x.time < {end} "
+            f"AND x.time::DATE < DATE '1970-01-01' + ({now // DAY} - d.retention)"
+        )
+        numbers = self._con.execute(
+            f"SELECT x.n FROM item x {over} ORDER BY x.n LIMIT {most}"
+        ).fetchall()
+        return self._delete([n for (n,) in numbers], tables)
+
+    def buried(self) -> set[int]:
+        """Return the numbers of the catalogs that have erasures."""
+        if not self._size:
+            return set()
+        rows = self._con.execute("SELECT DISTINCT catalog FROM tombstone").fetchall()
+        return {catalog for (catalog,) in rows}
+
+    def unbury(self, oldest: Mapping[int, int]) -> int:
+        """Delete the erasures of days before the `oldest` (since 1970-01-01) that is kept of their
+        catalog, by its number. Returns how many were deleted."""
+        gone = 0
+        for catalog, day in oldest.items():
+            row = self._con.execute(
+                f"DELETE FROM tombstone WHERE catalog = ? AND day < DATE '1970-01-01' + {day}",
+                [catalog],
+            ).fetchone()
+            gone += row[0] if row else 0
+        self._size -= gone
+        return gone
 
     def _delete(self, numbers: list[int], tables: Iterable[TypeTable]) -> Counter[AppDay]:
         """Delete the reports with these numbers from `item` and from `tables`.

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from methrics.aggregate.store.batch import Batch, Committed
+from methrics.aggregate.store.batch import Batch, Committed, Expired
 from methrics.aggregate.store.compaction import (
     catch_up,
     copy,
@@ -40,6 +40,10 @@ from methrics.aggregate.store.writer import Writer, one
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.records import KnownRecord
+from methrics.schema.wire.limits import DAY
+
+EXPIRED_MAX = 100_000
+"""Most reports that are deleted in one transaction when their retention is over."""
 
 PATIENCE = 30.0
 """Seconds for which the rewriting of the file waits for readers, and new readers for it."""
@@ -56,6 +60,8 @@ class Store:
         self._con = open_writer(self.path)
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
+        self._expired: int | None = None
+        """The day (since 1970-01-01) for which everything that is over was deleted."""
         self._swapping = False
         """Whether the file is about to be replaced, so that new readers wait."""
         self._closed = False
@@ -236,6 +242,22 @@ class Store:
         with self._transaction():
             self._writer.make_tables((catalog.id, one) for one in catalog.types)
 
+    def expire(self, now: int) -> Expired:
+        """Delete the reports that are over at `now` (Unix seconds) by their retention, erasures of
+        such reports, and old samples of refused bytes.
+
+        It looks only once on each UTC day, as nothing becomes over in between. Reports are deleted
+        some at a time, so that commits do not wait for all. Raises StoreError.
+        """
+        done = Expired()
+        while now // DAY != self._expired:
+            with self._transaction():
+                some = self._writer.expire(now, EXPIRED_MAX)
+            done += some
+            if some.reports < EXPIRED_MAX:
+                self._expired = now // DAY
+        return done
+
     def wasted(self) -> Wasted | None:
         """Return the deleted rows whose bytes are still in the file; None if there are none."""
         with self._lock, translated_errors(self.path):
@@ -246,8 +268,9 @@ class Store:
 
         Commits go on, except for the last moment. For that, readers that began before are waited
         for, and new ones wait: both for up to `patience` seconds. Returns False if readers were
-        not done then, or if a new table was made; the file is as it was. Never call it from two threads at once. Raises
-        StoreError; if the file could not be opened again, the store accepts no further batches.
+        not done then, or if a new table was made; the file is as it was. Never call it from two
+        threads at once. Raises StoreError; if the file could not be opened again, the store accepts
+        no further batches.
         """
         with self._lock:
             if self._closed or self._failed:

@@ -12,14 +12,15 @@ from typing import TypeVar, cast
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from methrics.aggregate.store.batch import Batch, Committed, sort
+from methrics.aggregate.store.batch import Batch, Committed, Expired, sort
 from methrics.aggregate.store.dictionary_tables import describe
 from methrics.aggregate.store.digest_cache import AppDay, DigestCache
 from methrics.aggregate.store.duck import Connection, moment
 from methrics.aggregate.store.erasable import erasable
 from methrics.aggregate.store.erasures import Eraser
 from methrics.aggregate.store.records import NEVER, Records
-from methrics.aggregate.store.refusals import count_refusals
+from methrics.aggregate.store.refusals import count_refusals, drop_samples, drop_samples_of
+from methrics.aggregate.store.retention import first_kept, longest
 from methrics.aggregate.store.rows import DAY, Derived, ItemColumns, derive
 from methrics.aggregate.store.shelf import Shelf
 from methrics.aggregate.store.stored_layout import read_layout
@@ -28,6 +29,7 @@ from methrics.aggregate.store.waste import Waste
 from methrics.schema.catalog.catalog import Catalog, EventType
 from methrics.schema.wire.envelope import Item, Kind
 from methrics.schema.wire.items import Announcement, Erasure, Report
+from methrics.schema.wire.limits import RETENTION_MAX
 from methrics.schema.wire.record import Record
 from methrics.schema.wire.verdict import Reason
 
@@ -72,9 +74,10 @@ class Writer:
             else:
                 full.append(item)
         self._add_records(parts.records, received, done)
-        self._reports(parts.reports, received, done, full)
-        self._announcements(parts.announcements, received, done)
         refused = dict(batch.refused)
+        kept = self._kept(parts.reports, batch.now, refused)
+        self._reports(kept, received, done, full)
+        self._announcements(parts.announcements, received, done)
         timely = erasable(parts.erasures, self.shelf, self.records, batch.now, refused)
         self._erasures(timely, received, done, full)
         if full:
@@ -153,6 +156,50 @@ class Writer:
         }
         self.digests.touch(days)
         done.reports += len(kept)
+
+    def _kept(
+        self,
+        reports: list[tuple[Item, Report]],
+        now: int,
+        refused: dict[Reason, tuple[int, bytes]],
+    ) -> list[tuple[Item, Report]]:
+        """Return `reports` without those that are over by their retention; counts these in
+        `refused`."""
+        first = {
+            kind: first_kept(self._retention(*kind), now) * DAY
+            for kind in {(report.catalog, report.type) for _, report in reports}
+        }
+        kept = [pair for pair in reports if pair[1].time >= first[pair[1].catalog, pair[1].type]]
+        if len(kept) < len(reports):
+            count, _ = refused.get(Reason.RETENTION, (0, b""))
+            refused[Reason.RETENTION] = count + len(reports) - len(kept), b""
+        return kept
+
+    def _retention(self, catalog_id: bytes, type_name: str) -> int:
+        """Return for how many days the reports of an event type are kept; if the catalog is not in
+        the file, for longer than any catalog says."""
+        entry = self.layout.entries.get(catalog_id)
+        own = entry.types.get(type_name) if entry else None
+        if own is not None:
+            return own.retention
+        catalog = self.shelf.get(catalog_id)
+        return catalog.types[type_name].retention_days if catalog else RETENTION_MAX
+
+    def expire(self, now: int, most: int) -> Expired:
+        """Delete what is over at `now`, at most `most` reports of each kind; see `Store.expire`."""
+        days = self.eraser.expire(self.layout.tables(), now, most)
+        self._gone(days)
+        oldest = {
+            entry.n: first_kept(longest(catalog), now)
+            for entry in self.layout.entries.values()
+            if entry.n in self.eraser.buried() and (catalog := self.shelf.get(entry.id)) is not None
+        }
+        done = Expired(
+            days.total(), self.eraser.unbury(oldest), drop_samples(self._con, now // DAY)
+        )
+        self.waste.add(self._deleted + done.tombstones + done.samples, now)
+        self._deleted = 0
+        return done
 
     def _declare(
         self, reports: list[tuple[Item, Report]], full: list[Item]
@@ -291,6 +338,7 @@ class Writer:
         if not known:
             return
         outcome = self.eraser.erase(known, self.layout.tables(), received)
+        self._deleted += drop_samples_of(self._con, {item.key for item, _ in known})
         self._gone(outcome.days)
         done.erased += outcome.days.total()
         done.erasures += outcome.stored
