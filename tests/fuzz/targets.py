@@ -35,7 +35,8 @@ from methrics._vendor.libp2p.protocol_muxer.multiselect_communicator import Mult
 from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
 from methrics._vendor.libp2p.security.noise.messages import NoiseHandshakePayload
 from methrics._vendor.libp2p.utils import encode_delim, encode_varint_prefixed
-from methrics.aggregate.parquet.export import MANIFEST, read_manifest
+from methrics.aggregate.parquet.directory import read_directory
+from methrics.aggregate.parquet.manifest import MANIFEST
 from methrics.aggregate.store.tables import LAYOUT_VERSION
 from methrics.node.mesh import wire as mesh_wire
 from methrics.node.mesh.rpc import Rpc
@@ -244,7 +245,7 @@ def manifest(data: bytes) -> None:
     """The list of days beside public data that somebody has fetched."""
     with tempfile.TemporaryDirectory(dir=shared_memory()) as folder:
         (Path(folder) / MANIFEST).write_bytes(data)
-        read_manifest(Path(folder))
+        read_directory(Path(folder))
 
 
 def shared_memory() -> str | None:

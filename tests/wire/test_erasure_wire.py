@@ -18,8 +18,8 @@ from tests.listing import listed_book, record_of
 from methrics.aggregate.cli.mine import mine
 from methrics.aggregate.collect.ingest import IngestSettings
 from methrics.aggregate.collect.service import AggregatorSettings, run_aggregator
-from methrics.aggregate.parquet.export import directory_beside
 from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.erase import erase
 from methrics.node.clock import Clock, ManualClock

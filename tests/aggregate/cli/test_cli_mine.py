@@ -45,7 +45,7 @@ class Scene:
         with Store(self.file) as store:
             batch = making.batch([CATALOG.raw, *others, *own, *erasures], CatalogBook())
             store.commit(batch)
-            Exporter(store.cursor(), self.beside).export(store.tables, NOW)
+            Exporter(store).export(NOW)
         self.person.journal.close()
 
     @property

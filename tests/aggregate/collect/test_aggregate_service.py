@@ -19,11 +19,12 @@ from methrics.aggregate.collect.service import (
     run_aggregator,
 )
 from methrics.aggregate.collect.status import Status
-from methrics.aggregate.parquet.export import Exported, directory_beside
+from methrics.aggregate.parquet.export import Exported
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
 from methrics.aggregate.store.batch import Committed
 from methrics.aggregate.store.digest import combine, digests
+from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import ManualClock
 from methrics.node.mesh.rpc import Message

@@ -40,7 +40,7 @@ def put(folder: Path, raws: list[bytes], now: int) -> None:
     book = making.book(CATALOG)
     with Store(folder / "a.duckdb") as store:
         store.commit(making.batch(raws, book))
-        Exporter(store.cursor(), folder / "a.parquet").export(store.tables, now)
+        Exporter(store).export(now)
 
 
 class Site(FolderServer):

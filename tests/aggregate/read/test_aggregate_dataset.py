@@ -10,8 +10,9 @@ from pathlib import Path
 import aggregate_making as making
 import pytest
 
-from methrics.aggregate.parquet.export import Exporter, directory_beside
+from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read.dataset import Dataset, open_dataset
+from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import LocalError, StoreError
 
@@ -32,7 +33,7 @@ def file(tmp_path: Path) -> Path:
 def dataset(request: pytest.FixtureRequest, file: Path) -> Dataset:
     if request.param == "parquet":
         with Store(file) as store:
-            Exporter(store.cursor(), directory_beside(file)).export(store.tables, making.NOW)
+            Exporter(store).export(making.NOW)
         return open_dataset(directory_beside(file), floor=1)
     return open_dataset(file, floor=1)
 
@@ -124,7 +125,7 @@ def test_a_live_file_is_read_from_the_parquet_beside_it(file: Path) -> None:
     with Store(file) as store:
         with pytest.raises(StoreError, match="no Parquet beside it yet"):
             open_dataset(file)
-        Exporter(store.cursor(), directory_beside(file)).export(store.tables, making.NOW)
+        Exporter(store).export(making.NOW)
         with open_dataset(file) as dataset:
             assert dataset.source == "parquet"
             assert dataset.written == "2026-09-21T14:20:00+00:00"
@@ -138,7 +139,7 @@ def test_a_live_file_of_another_process_is_read_from_the_parquet_beside_it(file:
         "with Store(sys.argv[1]): print('open', flush=True); sys.stdin.read()"
     )
     with Store(file) as store:
-        Exporter(store.cursor(), directory_beside(file)).export(store.tables, making.NOW)
+        Exporter(store).export(making.NOW)
     with subprocess.Popen(
         [sys.executable, "-c", hold, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
@@ -156,12 +157,12 @@ def test_parquet_that_is_written_while_it_is_read_shows_in_the_next_query(file: 
 
     book = making.book(CATALOG)
     with Store(file) as store:
-        export = Exporter(store.cursor(), directory_beside(file))
-        export.export(store.tables, making.NOW)
+        export = Exporter(store)
+        export.export(making.NOW)
         with open_dataset(directory_beside(file)) as dataset:
             other_day = making.beat(CATALOG, 40, making.NOW - 86_400 * 2)
             store.commit(making.batch([other_day, making.beat(CATALOG, 41)], book))
-            export.export(store.tables, making.NOW)
+            export.export(making.NOW)
             assert dataset.rows("SELECT count(*) FROM test.beat") == [(10,)]
 
 
@@ -179,7 +180,7 @@ def test_a_path_that_is_no_data_set_is_one_clear_line(tmp_path: Path, name: str)
 @pytest.fixture
 def directory(file: Path) -> Path:
     with Store(file) as store:
-        Exporter(store.cursor(), directory_beside(file)).export(store.tables, making.NOW)
+        Exporter(store).export(making.NOW)
     return directory_beside(file)
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import aggregate_making as making
 import pytest
 
-from methrics.aggregate.parquet.export import Exporter, directory_beside
+from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verification import Verification
 from methrics.aggregate.read.verify import verify
+from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
 
@@ -164,8 +165,8 @@ def test_attack_change_the_parquet(tmp_path: Path) -> None:
     file = tmp_path / "a.duckdb"
     making.store_all(file, RAWS)
     with Store(file) as store:
-        Exporter(store.cursor(), directory_beside(file)).export(store.tables, making.NOW)
-    day = directory_beside(file) / "types" / "test" / "beat" / "2026-09-21.parquet"
+        Exporter(store).export(making.NOW)
+    (day,) = directory_beside(file).glob("types/test/beat/2026-09/*.parquet")
     from methrics.aggregate.store.duck import memory
 
     con = memory()

@@ -8,12 +8,13 @@ from pathlib import Path
 import aggregate_making as making
 import pytest
 
-from methrics.aggregate.parquet.export import Exporter, directory_beside
+from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read import views
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
 from methrics.aggregate.read.views import facts
 from methrics.aggregate.store.duck import memory
+from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.records import RecordBook
@@ -40,7 +41,7 @@ HEALED = making.record(NEW, time=NOW - 600, previous=[split(SECOND).id, split(TW
 def opened(path: Path, *records: bytes) -> list[tuple[object, ...]]:
     with Store(path) as store:
         store.commit(making.batch([FIRST, OLD.raw, *records], CatalogBook()))
-        Exporter(store.cursor(), directory_beside(path)).export(store.tables, NOW)
+        Exporter(store).export(NOW)
     with open_dataset(path) as file, open_dataset(directory_beside(path)) as parquet:
         query = (
             "SELECT live_catalogs, ever_listed, revoked_types, records, changes, equivocation "

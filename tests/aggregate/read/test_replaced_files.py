@@ -12,10 +12,11 @@ import aggregate_making as making
 import duckdb
 import pytest
 
-from methrics.aggregate.parquet.export import Exporter, directory_beside
+from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.store import duck
 from methrics.aggregate.store.duck import translated_errors, tried_again
+from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
 
@@ -54,7 +55,7 @@ def test_a_reader_survives_an_export_that_replaces_its_files(tmp_path: Path) -> 
         raws = [making.beat(CATALOG, i) for i in range(count)]
         making.store_all(file, [CATALOG.raw, *raws])
         with Store(file) as store:
-            Exporter(store.cursor(), directory_beside(file)).export(store.tables, making.NOW)
+            Exporter(store).export(making.NOW)
         directories.append(directory_beside(file))
     with replacing(*directories) as there:
         for _ in range(15):

@@ -9,8 +9,9 @@ import pytest
 import view_making as making
 from view_making import MONDAY, beats, later, rows, walks
 
-from methrics.aggregate.parquet.export import Exporter, directory_beside
+from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read.dataset import Dataset, open_dataset
+from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 
 
@@ -315,7 +316,7 @@ def test_every_view_is_the_same_from_parquet(path: Path) -> None:
     with making.make(path, tables) as data:
         expected = _everything(data)
     with Store(path) as store:
-        Exporter(store.cursor(), directory_beside(path)).export(store.tables, 0)
+        Exporter(store).export(0)
     with open_dataset(directory_beside(path)) as data:
         assert _everything(data) == expected
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import aggregate_making as making
@@ -12,9 +13,10 @@ import pytest
 
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
-from methrics.aggregate.store import records, tables
+from methrics.aggregate.store import digest_cache, records, tables
 from methrics.aggregate.store.batch import Batch
-from methrics.aggregate.store.duck import memory
+from methrics.aggregate.store.digest import day_digests_of, digests
+from methrics.aggregate.store.duck import Connection, memory
 from methrics.aggregate.store.refusals import SAMPLE_MAX
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
@@ -273,15 +275,65 @@ def test_refusals_are_counted_by_day_and_reason_with_one_short_sample(file: Path
         ]
 
 
-def test_days_that_changed_are_told_once(file: Path, book: CatalogBook) -> None:
+def test_only_days_that_changed_are_computed_again(
+    file: Path, book: CatalogBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+
+    def counted(con: Connection, items: str, wanted: Iterable[tuple[bytes, str, int]]) -> object:
+        wanted = list(wanted)
+        computed.extend(day for _, _, day in wanted)
+        return day_digests_of(con, items, wanted)
+
+    monkeypatch.setattr(digest_cache, "day_digests_of", counted)
     day = (NOW - 7200) // 86_400
     with Store(file) as store:
-        store.commit(making.batch([CATALOG.raw, *BEATS], book))
-        assert store.take_changed() == {day}
+        earlier = making.beat(CATALOG, 9, NOW - 2 * making.DAY)
+        store.commit(making.batch([CATALOG.raw, *BEATS, earlier], book))
+        first = store.day_digests()
+        assert [one.count for one in first] == [1, 6]
+        assert computed == [day - 2, day]
         store.commit(making.batch(BEATS, book))
-        assert store.take_changed() == set()
-        store.commit(making.batch([making.erasure(CATALOG, BEATS[0], "beat", 0)], book))
-        assert store.take_changed() == {day}
+        assert (store.day_digests(), computed) == (first, [day - 2, day])
+        assert store.day_digests({day}) == first[1:]
+    with Store(file) as store:
+        assert (store.day_digests(), computed) == (first, [day - 2, day]), "kept in the file"
+        with store.reading() as old:
+            store.commit(making.batch([making.erasure(CATALOG, BEATS[0], "beat", 0)], book))
+            assert store.day_digests(con=old) == first, "as of the snapshot"
+            assert computed == [day - 2, day]
+        found = store.day_digests()
+        assert computed == [day - 2, day, day]
+        assert [one.count for one in found] == [1, 5]
+        assert found == digests(store.cursor())
+        gone = making.erasure(CATALOG, earlier, "beat", 9, NOW - 2 * making.DAY)
+        store.commit(making.batch([gone], book))
+        assert store.day_digests() == found[1:]
+
+
+def test_a_digest_computed_from_an_older_snapshot_is_not_kept(
+    file: Path, book: CatalogBook
+) -> None:
+    with Store(file) as store:
+        store.commit(making.batch([CATALOG.raw, *BEATS], book))
+        with store.reading() as old:
+            store.commit(making.batch([making.erasure(CATALOG, BEATS[0], "beat", 0)], book))
+            assert [one.count for one in store.day_digests(con=old)] == [6]
+        assert store.day_digests() == digests(store.cursor())
+
+
+def test_a_snapshot_sees_one_commit_and_no_later_one(file: Path, book: CatalogBook) -> None:
+    with Store(file) as store:
+        store.commit(making.batch([CATALOG.raw, *BEATS[:2]], book))
+        with store.reading() as con:
+            store.commit(making.batch(BEATS[2:], book))
+            items = store.items_sql(con=con)
+            assert con.execute(f"SELECT count(*) FROM {items}").fetchall() == [(2,)]
+        with store.reading() as con:
+            day = (NOW - 7200) // 86_400
+            for days, rows in (((day, day), 6), ((None, day - 1), 0), ((day + 1, None), 0)):
+                items = store.items_sql(*days, con=con)
+                assert con.execute(f"SELECT count(*) FROM {items}").fetchall() == [(rows,)]
 
 
 def test_a_second_writer_is_told_that_the_file_is_in_use(file: Path) -> None:

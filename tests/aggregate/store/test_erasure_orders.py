@@ -93,11 +93,11 @@ def test_erased_bytes_leave_the_parquet_and_the_file_when_it_is_rewritten(
     erased = [split(raw) for raw in reports[:3]]
     with Store(file) as store:
         store.commit(making.batch([CATALOG.raw, *reports], CatalogBook()))
-        exporter = Exporter(store.cursor(), beside)
-        exporter.export(store.tables, making.NOW)
+        exporter = Exporter(store)
+        exporter.export(making.NOW)
         assert _parquet_ids(beside) == {split(raw).id for raw in reports}
         store.commit(making.batch(erasures, _book()))
-        exporter.export(store.tables, making.NOW)
+        exporter.export(making.NOW)
         assert _parquet_ids(beside) == {split(reports[3]).id}
     old = file.read_bytes()
     # DuckDB keeps deleted bytes in the file until it rewrites them: see docs/own-data.md.

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from methrics.aggregate.mine.find import Wanted, check
 from methrics.aggregate.notebook.explore import open_data
-from methrics.aggregate.parquet.export import Exporter, directory_beside
+from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
 from methrics.aggregate.simulate import Settings, simulate
@@ -45,8 +45,8 @@ def make(folder: Path, reports: int) -> None:
         folder / "a.duckdb", [CATALOG.raw, *(making.beat(CATALOG, i) for i in range(reports))]
     )
     with Store(folder / "a.duckdb") as store:
-        export = Exporter(store.cursor(), directory_beside(store.path))
-        export.export(store.tables, making.NOW)
+        export = Exporter(store)
+        export.export(making.NOW)
 
 
 @pytest.fixture(scope="module")

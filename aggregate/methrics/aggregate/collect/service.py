@@ -13,9 +13,8 @@ from methrics.aggregate.collect.holding import Held, Resumed
 from methrics.aggregate.collect.ingest import Ingest, IngestSettings
 from methrics.aggregate.collect.reloading import Reloads, take_reloads
 from methrics.aggregate.collect.status import Status
-from methrics.aggregate.parquet.export import Exported, Exporter, directory_beside
+from methrics.aggregate.parquet.export import Exported, Exporter
 from methrics.aggregate.store.batch import Batch, Committed
-from methrics.aggregate.store.rows import DAY
 from methrics.aggregate.store.store import Store
 from methrics.aggregate.store.tables import CatalogEntry
 from methrics.node.clock import Clock
@@ -103,12 +102,8 @@ async def run_aggregator(
     async def learn(topic: str, bundle: bytes) -> object:
         return await ingest.validator(topic)("", bundle)
 
-    def committed(done: Committed) -> None:
-        exports.note(done)
-        notify(done)
-
     exchanges = Exchanges(swarm, book, topics, clock, learn)
-    ingest = Ingest(store, book, clock, committed, settings.ingest, exchanges, notify)
+    ingest = Ingest(store, book, clock, notify, settings.ingest, exchanges, notify)
     exports = _Exports(store, clock, notify, settings.export_every)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(exports.run)
@@ -128,6 +123,7 @@ async def run_aggregator(
             ingest.close()
         nursery.cancel_scope.cancel()
     await exports.once()
+    exports.close()
 
 
 def topics_of(settings: AggregatorSettings, stored: Iterable[CatalogEntry]) -> set[str]:
@@ -222,18 +218,10 @@ class _Exports:
     """Exports Parquet beside the file at intervals. After a failure it notifies and retries."""
 
     def __init__(self, store: Store, clock: Clock, notify: Notify, every: float) -> None:
-        self._store = store
         self._clock = clock
         self._notify = notify
         self._every = every
-        self._exporter = Exporter(store.cursor(), directory_beside(store.path))
-        self._pending: set[int] = set()
-        self._whole = True
-        """Whether tables with one file each have changed, or may have at the start."""
-
-    def note(self, done: Committed) -> None:
-        """Note what a commit has changed, for the next export."""
-        self._whole |= done.changes_whole_tables
+        self._exporter = Exporter(store)
 
     async def run(self) -> None:
         """Export at intervals until cancelled."""
@@ -242,21 +230,18 @@ class _Exports:
             await trio.sleep(self._every or CLOSED_EVERY)
 
     async def once(self) -> None:
-        """Export the days that changed, with the tables that have one file each."""
-        self._pending |= self._store.take_changed()
-        now = self._clock.now()
-        closed_only = not self._every
-        due = {day for day in self._pending if not closed_only or day < now // DAY}
-        if not self._whole and not due:
-            return
-        self._whole = False  # a commit during the export may set it again
+        """Export what changed."""
+        now, closed_only = self._clock.now(), not self._every
         try:
             exported = await trio.to_thread.run_sync(
-                lambda: self._exporter.export(self._store.tables, now, due, closed_only=closed_only)
+                lambda: self._exporter.export(now, closed_only=closed_only)
             )
         except StoreError as error:
-            self._whole = True
             self._notify(ExportFailed(error))
             return
-        self._pending -= due
-        self._notify(exported)
+        if exported.files:
+            self._notify(exported)
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._exporter.close()

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from methrics.aggregate.demo.namespace import Namespace, make_namespace
 from methrics.aggregate.demo.processes import Child, DemoError, Fleet, quiet_environment
-from methrics.aggregate.parquet.export import directory_beside
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.simulate.story import DAY
+from methrics.aggregate.store.parts import directory_beside
 from methrics.node.clock import Clock
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import ConfigError, StoreError

@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
+from methrics.aggregate.parquet.directory import is_parquet
 from methrics.aggregate.parquet.download import local_copy
-from methrics.aggregate.parquet.export import is_parquet
 from methrics.aggregate.parquet.fetching import SIZE_MAX
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.store.duck import Relation, memory, read_parquet, translated_errors

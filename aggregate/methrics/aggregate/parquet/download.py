@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from methrics.aggregate.parquet.export import MANIFEST
 from methrics.aggregate.parquet.fetching import SIZE_MAX, Progress, fetch, silent
+from methrics.aggregate.parquet.manifest import MANIFEST
 from methrics.aggregate.parquet.mirror import mirror
 from methrics.schema.errors import ConfigError
 

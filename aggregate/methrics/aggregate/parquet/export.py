@@ -1,59 +1,57 @@
-"""Exports the DuckDB file as Parquet, which others can read and copy while the file is locked.
+"""Writes what is stored as Parquet, which others read and copy while the DuckDB file is private.
 
     metrics.parquet/
-      manifest.json                           layout, time written, count and digest of each day
-      catalog.parquet  record.parquet  listing.parquet  revoked.parquet
-      type.parquet  declaration.parquet  field.parquet  code.parquet  refusal.parquet
-      tombstone/0.parquet                     erasures, numbered in the order of arrival
-      item/2026-01-31.parquet                 exact signed bytes, so `verify` works from here alone
-      types/example/heartbeat/2026-01-31.parquet
+      manifest.json                                        every current file; digests of the days
+      views.duckdb                                         a view for each table
+      dictionary/<table>.<name>.parquet                    catalog, record, type, field, code, ...
+      tombstone/<number>.<name>.parquet                    erasures, in the order of arrival
+      raw/<schema>/<table>/<month>/<name>.parquet          exact signed bytes: the table `item`
+      types/<schema>/<table>/<month>/<name>.parquet        columns; the steps in <table>_step
 
-Every file is written under another name and then renamed, so a reader that opens it once sees
-either the old or the new file. DuckDB opens a file several times, so `open_dataset` tries a query
-again that met both. A day is written again when its digest changes, because of late reports,
-erasures or revocations; the new file does not contain erased rows. A part of the tombstones is
-written again when rows are added to it. Each folder has an `empty.parquet` with all columns and no
-rows. Samples of refused bytes are not exported, because their content has not been checked.
+A file never changes: new content gets a new name. A new file is on disk before the table `part`
+names it, in one transaction; then `manifest.json` and `views.duckdb` are replaced by rename. Files
+that are named no more are deleted after a while, so whoever has read the manifest still finds its
+files. Each table has a file without rows that has all of its columns (`empty`).
+
+An export writes what is new, and what must not stay: files with deleted rows. When all reports of
+an event type and month have become late, and no row came since the last export, their rows move:
+they are written as one part, and leave the DuckDB file in the transaction that names it.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from methrics.aggregate.parquet import parts
-from methrics.aggregate.store.digest import DayDigest, digests
-from methrics.aggregate.store.duck import Connection, check_regular, literal, translated_errors
-from methrics.aggregate.store.plain_path import plain_path
+from methrics.aggregate.parquet.files import Files, Written, replace_file
+from methrics.aggregate.parquet.groups import Snapshot, take_snapshot
+from methrics.aggregate.parquet.manifest import (
+    MANIFEST,
+    Day,
+    File,
+    Manifest,
+    decode_manifest,
+    encode_manifest,
+)
+from methrics.aggregate.parquet.plan import Group, Write, plan
+from methrics.aggregate.parquet.views_file import VIEWS, ViewsFile
+from methrics.aggregate.parquet.whole import TOMBSTONE, shapes_of, stem_of, whole_files
+from methrics.aggregate.store.duck import translated_errors
+from methrics.aggregate.store.parts import Change, Part, Settle, moment_of
 from methrics.aggregate.store.rows import DAY
-from methrics.aggregate.store.tables import LAYOUT_VERSION, TypeTable
+from methrics.aggregate.store.store import Store, reading_number
 from methrics.schema.errors import StoreError
 
-MANIFEST = "manifest.json"
-EMPTY = "empty"
-"""The name, without suffix, of the file that has all columns of a folder and no rows."""
+GRACE = 120.0
+"""Seconds that a file stays after nothing names it any more."""
 
-WHOLE: Mapping[str, str] = {
-    "catalog": "SELECT * FROM catalog ORDER BY n",
-    "record": "SELECT * FROM record ORDER BY n",
-    "listing": "SELECT * FROM listing ORDER BY ALL",
-    "revoked": "SELECT * FROM revoked ORDER BY ALL",
-    "type": "SELECT * FROM type ORDER BY n",
-    "declaration": "SELECT * FROM declaration ORDER BY n",
-    "field": "SELECT * FROM field ORDER BY ALL",
-    "code": "SELECT * FROM code ORDER BY ALL",
-    "refusal": "SELECT day, reason, count FROM refusal ORDER BY ALL",
-}
-"""The tables that are exported as one file each: table -> query."""
-
-_EPOCH = date(1970, 1, 1)
-_FOREVER = 1 << 62
+SETTLE_ROWS = 4_000_000
+"""Rows that one export moves at most; the next one goes on. To delete them takes a second or two,
+during which no batch is committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,283 +59,267 @@ class Exported:
     """The result of one export."""
 
     days: tuple[date, ...]
+    """The days that changed."""
     files: int
+    """Number of new files; 0 if nothing has changed."""
     reports: int
     """Number of reports on those days."""
 
 
-def directory_beside(path: Path) -> Path:
-    """Return the Parquet directory beside a file, such as `metrics.parquet/` beside
-    `metrics.duckdb`."""
-    return path.with_suffix(".parquet") if path.suffix != ".parquet" else Path(f"{path}.d")
+@dataclass(slots=True)
+class _Unnamed:
+    """A file that nothing names any more."""
 
-
-def is_parquet(path: Path) -> bool:
-    """Whether the file `path` begins like a Parquet file. Raises StoreError, also for an empty file
-    or one that is no regular file."""
-    with translated_errors(path):
-        check_regular(path)
-        with path.open("rb") as file:
-            return file.read(4) == b"PAR1"
-
-
-def table_of(path: Path) -> tuple[str, str]:
-    """Return the SQL schema and table of one file of an export, from the file's path. If its folder
-    is not one of an export, the schema is `main` and the table has the name of the file."""
-    folder = path.absolute().parent
-    if folder.name in ("item", parts.FOLDER):
-        return "main", folder.name
-    if folder.parent.parent.name == "types":
-        return folder.parent.name, folder.name
-    return "main", path.stem
-
-
-def read_manifest(directory: Path) -> dict[str, Any]:
-    """Read the manifest of an export. Raises StoreError: store-missing, store-foreign,
-    store-version."""
-    try:
-        manifest = json.loads((directory / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        raise StoreError(
-            "store-foreign", f"{directory} is not a methrics Parquet directory: no {MANIFEST}"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise _unreadable(directory) from error
-    if not isinstance(manifest, dict) or manifest.get("layout") != LAYOUT_VERSION:
-        raise StoreError("store-version", f"{directory} was written by another version of methrics")
-    if not isinstance(manifest.get("written"), str) or not isinstance(manifest.get("days"), dict):
-        raise _unreadable(directory)
-    return manifest
-
-
-def _unreadable(directory: Path) -> StoreError:
-    return StoreError("store-foreign", f"{directory / MANIFEST} cannot be read")
+    name: str
+    since: int
+    number: int
+    """Snapshots with a lower number may still read it."""
 
 
 class Exporter:
-    """Updates a Parquet directory from a DuckDB file, a few days at a time.
+    """Keeps the directory beside a store up to date. Only one thread at a time may use it.
 
-    No other code may use `con`, and only one thread at a time.
+    `grace`: seconds that a file stays after nothing names it any more. Commits go on meanwhile.
     """
 
-    def __init__(self, con: Connection, directory: Path) -> None:
-        self._con = con
-        self.directory = directory
-        self._days: dict[tuple[str, int], DayDigest] = {}
-        self._parts: dict[int, parts.Part] = {}
-        """The parts of the tombstones that were exported."""
-        self._compared = False
-        self._empty: dict[Path, tuple[object, ...]] = {}
-        """folder -> the columns of the file `empty.parquet` that this exporter wrote there"""
+    def __init__(self, store: Store, *, grace: float = GRACE) -> None:
+        self._store = store
+        self._grace = grace
+        self.directory = store.directory
+        self._views = ViewsFile(self.directory)
+        self._days: dict[tuple[str, date], Day] = {}
+        """SQL schema and day -> its reports, as the manifest lists them"""
+        self._begun = False
+        self._stale = True
+        """Whether the manifest may differ from the table `part`."""
+        self._unnamed: list[_Unnamed] = []
 
-    def export(
-        self,
-        tables: Callable[[], Iterable[TypeTable]],
-        now: int,
-        days: Collection[int] | None = None,
-        *,
-        closed_only: bool = False,
-    ) -> Exported:
-        """Export `days` (since 1970-01-01), or all days, as far as they changed.
+    def export(self, now: int, *, closed_only: bool = False) -> Exported:
+        """Write what changed since the last export, at the time `now` (Unix seconds).
 
-        `now` (Unix seconds) is written into the manifest. `tables` returns the tables of event
-        types, including those of a commit in progress. The first export checks all days, even if
-        `days` is given. With `closed_only`, the UTC day of `now` and later days are not exported.
-        Raises StoreError.
+        The first export of a process also counts all rows of open months, and deletes what an
+        interrupted one left. With `closed_only`, reports of the UTC day of `now` and later are left
+        out. Raises StoreError.
         """
-        with translated_errors(self.directory), self._snapshot():
-            # If this export fails, the next one compares everything with the manifest.
-            compared, self._compared = self._compared, False
-            wanted = days if compared else None
-            before = self._days if compared else self._stored()
-            end = now // DAY if closed_only else _FOREVER
-            found = {
-                (day.schema, day.day): day for day in digests(self._con, wanted) if day.day < end
-            }
-            looked_at = {key for key in before if wanted is None or key[1] in wanted}
-            looked_at = {key for key in looked_at if key[1] < end}
-            stale = {key[1] for key in found.keys() | looked_at if _differ(before, found, key)}
-            moves = [self._whole(table, query) for table, query in WHOLE.items()]
-            gone: list[Path] = []
-            folders = list(_folders(self._there(tables)))
-            for folder in folders:
-                self._day_files(folder, stale, moves, gone)
-            self._tombstones(moves, gone, everything=not compared)
-            self._days = {k: v for k, v in before.items() if k not in looked_at} | found
-            moves.append(self._manifest(now))
-            _publish(moves, gone)
-            self._empty.update((one.folder, one.shape) for one in folders)
-            self._empty[Path(parts.FOLDER)] = ()
-            self._compared = True
-        counts = [day.count for day in found.values() if day.day in stale]
-        return Exported(tuple(_date(day) for day in sorted(stale)), len(moves), sum(counts))
+        with translated_errors(self.directory):
+            self._begin()
+            cut = now // DAY * DAY if closed_only else None
+            with self._store.reading() as con:
+                snapshot = take_snapshot(con, self.directory, cut)
+                changes = list(self._changes(snapshot, now))
+                days = self._day_digests(snapshot)
+            # If this export fails from here on, the next one writes the manifest again.
+            stale, self._stale = self._stale, True
+            parts = {part.name: part for part in snapshot.parts}
+            for change in changes:
+                self._store.change_parts(change, now)
+                self._drop(parts, change, now)
+            changed = {key for key in {*days, *self._days} if days.get(key) != self._days.get(key)}
+            files = sum(len(change.added) for change in changes)
+            if stale or changes or changed:
+                files += self._publish(list(parts.values()), days, now)
+            self._days, self._stale = days, False
+            if not self._begun:
+                self._clear(parts)
+                self._begun = True
+            self._sweep(now)
+        reports = sum(days[key].count for key in changed if key in days)
+        return Exported(tuple(sorted({day for _, day in changed})), files, reports)
 
-    @contextmanager
-    def _snapshot(self) -> Iterator[None]:
-        """Make all queries inside the block see the same commit."""
-        self._con.execute("BEGIN TRANSACTION READ ONLY")
-        try:
-            yield
-        finally:
-            self._con.execute("ROLLBACK")
+    def close(self) -> None:
+        """Close what is open. Safe to call twice."""
+        self._views.close()
 
-    def _there(self, tables: Callable[[], Iterable[TypeTable]]) -> list[TypeTable]:
-        """Return the tables of this snapshot.
-
-        They must be read after the snapshot begins. If they were read before, a table could be
-        missing whose reports are in the snapshot, and its day would count as exported.
-        """
-        query = "SELECT schema_name, table_name FROM duckdb_tables()"
-        there = set(self._con.execute(query).fetchall())
-        return [table for table in tables() if (table.schema, table.table) in there]
-
-    def _stored(self) -> dict[tuple[str, int], DayDigest]:
-        """Read the digests in the manifest. Create the directory if it does not exist, and delete
-        the temporary files of an export that was interrupted."""
-        self._parts = {}
-        self.directory.mkdir(exist_ok=True)
-        for left in self.directory.rglob("*.tmp"):
-            left.unlink()
-        if not any(self.directory.iterdir()):
-            return {}
-        known: dict[tuple[str, int], DayDigest] = {}
-        manifest = read_manifest(self.directory)
-        try:
-            self._parts = parts.decode_parts(manifest.get("tombstones", {}))
-            for schema, days in manifest["days"].items():
-                for text, entry in days.items():
-                    day = (date.fromisoformat(text) - _EPOCH).days
-                    key, digest = bytes.fromhex(entry["key"]), bytes.fromhex(entry["digest"])
-                    known[schema, day] = DayDigest(key, schema, day, entry["count"], digest)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise _unreadable(self.directory) from error
-        return known
-
-    def _whole(self, table: str, query: str) -> tuple[Path, Path]:
-        return self._copy(query, self.directory / f"{table}.parquet")
-
-    def _tombstones(
-        self, moves: list[tuple[Path, Path]], gone: list[Path], *, everything: bool
-    ) -> None:
-        """Write the parts of the tombstones that have changed, like `_day_files`.
-
-        Without `everything`, only those that may have new rows are checked.
-        """
-        folder = self.directory / parts.FOLDER
-        if Path(parts.FOLDER) not in self._empty:
-            folder.mkdir(exist_ok=True)
-            empty = "SELECT * FROM tombstone LIMIT 0"
-            moves.append(self._copy(empty, folder / f"{EMPTY}.parquet"))
-        since = 0 if everything else max(self._parts, default=0)
-        found = parts.parts_of(self._con, since=since)
-        for number, part in found.items():
-            if self._parts.get(number) != part:
-                target = self.directory / parts.file_of(number)
-                moves.append(self._copy(parts.rows_of(number), target))
-        lost = [number for number in self._parts if number >= since and number not in found]
-        gone += [self.directory / parts.file_of(number) for number in lost]
-        self._parts = {k: v for k, v in self._parts.items() if k < since} | found
-
-    def _day_files(
-        self,
-        of: _Folder,
-        days: Collection[int],
-        moves: list[tuple[Path, Path]],
-        gone: list[Path],
-    ) -> None:
-        """Write the files of one table for `days`, under temporary names.
-
-        Adds the renames to `moves`, and the files of days without rows to `gone`.
-        """
-        folder = self.directory / of.folder
-        query = f"SELECT {of.columns} FROM {of.rows}"
-        if self._empty.get(of.folder) != of.shape:
-            folder.mkdir(parents=True, exist_ok=True)
-            moves.append(self._copy(f"{query} LIMIT 0", folder / f"{EMPTY}.parquet"))
-        if not days:
+    def _begin(self) -> None:
+        """Before the first export: look at the directory, and make it if it does not exist."""
+        if self._begun:
             return
-        there = self._con.execute(
-            f"SELECT DISTINCT x.time::DATE FROM {of.rows} WHERE {_between(min(days), max(days))}"
-        ).fetchall()
-        for day in days:
-            target = folder / f"{_date(day)}.parquet"
-            if (_date(day),) in there:
-                rows = f"{query} WHERE {_between(day, day)} ORDER BY ALL"
-                moves.append(self._copy(rows, target))
-            else:
-                gone.append(target)
-
-    def _copy(self, query: str, target: Path) -> tuple[Path, Path]:
-        written = target.with_name(target.name + ".tmp")
-        place = plain_path(self.directory) / written.relative_to(self.directory)
-        self._con.execute(f"COPY ({query}) TO {literal(place)} (FORMAT parquet, COMPRESSION zstd)")
-        return written, target
-
-    def _manifest(self, now: int) -> tuple[Path, Path]:
-        days: dict[str, dict[str, object]] = {}
-        for (schema, _), day in sorted(self._days.items()):
-            entry = {"count": day.count, "digest": day.digest.hex(), "key": day.key.hex()}
-            days.setdefault(schema, {})[str(day.date)] = entry
-        text = {
-            "layout": LAYOUT_VERSION,
-            "written": datetime.fromtimestamp(now, UTC).isoformat(),
-            "days": days,
-            "tombstones": parts.encode_parts(self._parts),
+        self.directory.mkdir(exist_ok=True)
+        with self._store.reading() as con:
+            named = {name for (name,) in con.execute("SELECT name FROM part").fetchall()}
+        found = self._manifest(bool(named))
+        if found is None:
+            return
+        self._days = {
+            (key, day): one for key, own in found.days.items() for day, one in own.items()
         }
-        target = self.directory / MANIFEST
-        written = target.with_name(target.name + ".tmp")
-        written.write_text(json.dumps(text, indent=1) + "\n")
-        return written, target
+        views = (self.directory / VIEWS).exists()
+        self._stale = {one.name for one in found.files} != named or not views
 
+    def _manifest(self, named: bool) -> Manifest | None:
+        """Return what the manifest says. None if there is none, or if it may be replaced.
 
-class _Folder(NamedTuple):
-    """A table with one file per day: its folder, SQL for its columns and its rows (`x.time` is the
-    time of a row), and what changes when it gets a column."""
+        A store that names no file does not take over the directory of another file: the rows of
+        settled months may be nowhere else.
+        """
+        try:
+            text = (self.directory / MANIFEST).read_bytes()
+        except FileNotFoundError:
+            if named or not any(self.directory.iterdir()):
+                return None
+            raise StoreError(
+                "store-foreign",
+                f"{self.directory} is not a methrics Parquet directory: no {MANIFEST}",
+                "move it away",
+            ) from None
+        try:
+            found = decode_manifest(text, str(self.directory))
+        except StoreError as error:
+            older = error.code == "store-version" and self._store.total > 0
+            if named or older:  # the store has all that the directory should have
+                return None
+            raise
+        if named or not found.files:
+            return found
+        raise StoreError(
+            "store-foreign",
+            f"{self.directory} was written from another file than {self._store.path}",
+            "move it away, or put that file back",
+        )
 
-    folder: Path
-    columns: str
-    rows: str
-    shape: tuple[object, ...] = ()
+    def _changes(self, snapshot: Snapshot, now: int) -> Iterator[Change]:
+        """Write all new files; yield the changes that name them, each to be made at once."""
+        files = Files(snapshot.con, self.directory)
+        together = Change()
+        moves: list[Change] = []
+        left = SETTLE_ROWS
+        for group in snapshot.groups(now, audit=not self._begun):
+            if not self._begun and not all(self._there(snapshot, group)):
+                group = replace(group, broken=True)
+            if group.over and left <= 0:
+                group = replace(group, over=False)
+            change = together
+            for write in plan(group, snapshot.watermark, snapshot.last):
+                if write.moves:
+                    left -= sum(part.rows for part in group.parts)
+                    change = Change()
+                    moves.append(change)
+                self._write(files, snapshot, group, write, now, change)
+            change.buried += group.dead
+        self._write_whole(files, snapshot, now, together)
+        files.sync()
+        if together:
+            yield together
+        yield from moves
 
+    def _there(self, snapshot: Snapshot, group: Group) -> Iterator[bool]:
+        """Whether the files of the open parts of a group are on disk."""
+        for raw in group.parts:
+            yield from map(self._is_there, snapshot.same(raw, group))
 
-def _folders(tables: Iterable[TypeTable]) -> Iterator[_Folder]:
-    """Yield every table with one file per day."""
-    yield _Folder(Path("item"), "x.*", "item x")
-    for table in tables:
-        base = Path("types", table.schema)
-        shape = (*table.columns.items(), table.counted, table.stepped)
-        yield _Folder(base / table.table, "x.*", f"{table.sql} x", shape)
-        if table.stepped:
-            rows = f"{table.steps_sql} s JOIN {table.sql} x ON x.n = s.n"
-            yield _Folder(base / table.steps, "s.*", rows)
+    def _is_there(self, part: Part) -> bool:
+        path = self.directory / part.name
+        return path.exists() and path.stat().st_size == part.size
 
+    def _write(
+        self,
+        files: Files,
+        snapshot: Snapshot,
+        group: Group,
+        write: Write,
+        now: int,
+        change: Change,
+    ) -> None:
+        """Write the files of a new part, of all its tables, and note the change."""
+        for old in write.replaced:
+            change.removed += snapshot.same(old, group)
+        for table, folder, query in snapshot.queries(group, write):
+            made = files.write(query, f"{folder}/")
+            if not made.rows and table == "item":
+                (self.directory / made.name).unlink()
+                break
+            part = _part(made, table, write.first, write.last, now)
+            own = replace(part, type=group.type, month=group.month, settled=write.settled)
+            change.added.append(own)
+        if write.moves:
+            of = snapshot.types[group.type]
+            name = of.schema, of.table, group.type, of.stepped
+            change.settled.append(Settle(*name, group.month, write.last))
 
-def _between(first: int, last: int) -> str:
-    """SQL for the rows of the days from `first` to `last`."""
-    start, end = literal(str(_date(first))), literal(str(_date(last + 1)))
-    return f"x.time >= TIMESTAMP {start} AND x.time < TIMESTAMP {end}"
+    def _write_whole(self, files: Files, snapshot: Snapshot, now: int, change: Change) -> None:
+        """Write the files of tables without months that changed."""
+        stored = {stem_of(part.name): part for part in snapshot.parts if part.month is None}
+        if not self._begun:
+            stored = {stem: part for stem, part in stored.items() if self._is_there(part)}
+        kept: set[str] = set()
+        for one in whole_files(snapshot.con, shapes_of(snapshot.con)):
+            kept.add(one.stem)
+            if one.stem not in stored:
+                made = files.write(one.query, one.stem)
+                change.added.append(_part(made, one.table, one.first, one.last, now))
+        change.removed += [
+            part
+            for part in snapshot.parts
+            if part.month is None
+            and (stem_of(part.name) not in kept or stem_of(part.name) not in stored)
+        ]
 
+    def _day_digests(self, snapshot: Snapshot) -> dict[tuple[str, date], Day]:
+        found = self._store.day_digests(con=snapshot.con)
+        end = None if snapshot.cut is None else snapshot.cut // DAY
+        return {
+            (one.schema, one.date): Day(one.key, one.count, one.digest)
+            for one in found
+            if end is None or one.day < end
+        }
 
-def _differ(
-    before: Mapping[tuple[str, int], DayDigest],
-    after: Mapping[tuple[str, int], DayDigest],
-    key: tuple[str, int],
-) -> bool:
-    old, new = before.get(key), after.get(key)
-    return old is None or new is None or (old.count, old.digest) != (new.count, new.digest)
+    def _publish(self, parts: Iterable[Part], days: dict[tuple[str, date], Day], now: int) -> int:
+        """Replace the manifest and the views; return the number of files written."""
+        # Those without rows come first: they have the newest columns.
+        ordered = sorted(
+            parts, key=lambda one: (one.table, one.month or date.min, one.type or 0, one.first)
+        )
+        listed = tuple(
+            File(one.name, one.table, one.month, one.rows, one.size, one.sha256.hex(), one.settled)
+            for one in ordered
+        )
+        by_schema: dict[str, dict[date, Day]] = {}
+        for (schema, day), one in days.items():
+            by_schema.setdefault(schema, {})[day] = one
+        erased = sum(one.rows for one in listed if one.table == TOMBSTONE)
+        written = datetime.fromtimestamp(now, UTC).isoformat()
+        manifest = Manifest(written, listed, by_schema, erased)
+        replace_file(self.directory / MANIFEST, encode_manifest(manifest))
+        tables = manifest.tables()
+        self._views.write({table: [one.name for one in own] for table, own in tables.items()})
+        return 2
 
+    def _drop(self, parts: dict[str, Part], change: Change, now: int) -> None:
+        """Apply a change to `parts`, and note the files that nothing names any more."""
+        number = reading_number()
+        for part in change.removed:
+            parts.pop(part.name, None)
+            self._unnamed.append(_Unnamed(part.name, now, number))
+        parts.update({part.name: part for part in change.added})
 
-def _date(day: int) -> date:
-    return _EPOCH + timedelta(days=day)
+    def _sweep(self, now: int) -> None:
+        """Delete the files that nothing has named for a while, and that no snapshot may read."""
+        oldest = self._store.oldest_reading()
+        kept: list[_Unnamed] = []
+        for one in self._unnamed:
+            if now - one.since < self._grace or (oldest is not None and oldest < one.number):
+                kept.append(one)
+            else:
+                self._delete(self.directory / one.name)
+        self._unnamed = kept
 
+    def _clear(self, parts: dict[str, Part]) -> None:
+        """Delete the files that an earlier process left."""
+        named = {*parts, *(one.name for one in self._unnamed)}
+        for folder, _, files in os.walk(self.directory, topdown=False):
+            for file in files:
+                path = Path(folder, file)
+                name = path.relative_to(self.directory).as_posix()
+                if path.suffix in (".tmp", ".parquet") and name not in named:
+                    self._delete(path)
 
-def _publish(moves: Iterable[tuple[Path, Path]], gone: Iterable[Path]) -> None:
-    """Sync all written files to disk, then rename them, the manifest last."""
-    moves = list(moves)
-    for written, _ in moves:
-        with written.open("rb") as file:
-            os.fsync(file.fileno())
-    for written, target in moves:
-        written.replace(target)
-    for path in gone:
+    def _delete(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if path.parent != self.directory:
+                path.parent.rmdir()
+
+
+def _part(made: Written, table: str, first: int, last: int, now: int) -> Part:
+    about = made.rows, made.size, made.sha256
+    return Part(made.name, table, None, None, first, last, *about, False, moment_of(now))

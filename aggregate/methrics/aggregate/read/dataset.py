@@ -14,14 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from methrics.aggregate.parquet.export import (
-    WHOLE,
-    directory_beside,
-    is_parquet,
-    read_manifest,
-    table_of,
-)
-from methrics.aggregate.parquet.parts import FOLDER
+from methrics.aggregate.parquet.directory import is_parquet, places, read_directory
+from methrics.aggregate.parquet.manifest import Manifest
 from methrics.aggregate.read import views
 from methrics.aggregate.read.dataframes import TablesAndViews
 from methrics.aggregate.read.totals import KnownTotal, create_known_totals, read_known_totals
@@ -37,11 +31,13 @@ from methrics.aggregate.store.duck import (
     memory,
     name,
     read_parquet,
+    read_parquet_files,
     translated_errors,
     translated_query_errors,
     tried_again,
 )
 from methrics.aggregate.store.migrations.run import wrong_version
+from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.tables import BASE, LAYOUT_VERSION
 from methrics.schema.errors import LocalError, StoreError
 
@@ -138,10 +134,11 @@ class Dataset(TablesAndViews):
                 if attached is not None:
                     self._bring_file()
                 elif path.is_dir():
-                    self.written = str(read_manifest(path)["written"])
-                    self._bring_parquet()
+                    manifest = read_directory(path)
+                    self.written = manifest.written
+                    self._bring_parquet(manifest)
                 else:
-                    self._table(*table_of(path), f"FROM {read_parquet(path)}")
+                    self._table("main", path.parent.name, f"FROM {read_parquet(path)}")
                 if path.is_dir() or attached is not None:
                     self._bring_views(shows)
                 lock_down(self._con, [path] if attached is None else [], memory_limit)
@@ -169,20 +166,10 @@ class Dataset(TablesAndViews):
         row = self._con.execute(f"SELECT layout FROM {SCHEMA_ALIAS}.meta").fetchone()
         return row[0] if row else 0
 
-    def _bring_parquet(self) -> None:
-        """Create a view for each file and folder. The view sees days that are exported later."""
-        for table in WHOLE:
-            file = self.path / f"{table}.parquet"
-            self._table("main", table, f"FROM {read_parquet(file)}")
-        self._folder("main", self.path / "item")
-        self._folder("main", self.path / FOLDER)
-        for schema in sorted(self.path.glob("types/*")):
-            for folder in sorted(schema.iterdir()):
-                self._folder(schema.name, folder)
-
-    def _folder(self, schema: str, folder: Path) -> None:
-        # `empty.parquet` has all columns. The files of older days lack columns added later.
-        self._table(schema, folder.name, f"FROM {read_parquet(folder, '*.parquet')}")
+    def _bring_parquet(self, manifest: Manifest) -> None:
+        """Create a view for each table, over the files that the manifest lists."""
+        for files in manifest.tables().values():
+            self._table(*files[0].place, f"FROM {read_parquet_files(places(self.path, files))}")
 
     def _table(self, schema: str, table: str, sql: str) -> None:
         """Add a table. That of an event type is created when it is first used: there may be a

@@ -30,8 +30,6 @@ class DigestCache:
         """the days in the table -> whether their digest is known"""
         self._touched: dict[AppDay, int] = {}
         """day -> the turn of the last commit that changed it"""
-        self.changed: set[int] = set()
-        """Days that changed since somebody emptied this set."""
         self.turn = 0
         """The number of commits so far that changed a day."""
         for key, day, clean in con.execute(
@@ -48,7 +46,6 @@ class DigestCache:
         if not days:
             return
         self.turn += 1
-        self.changed.update(day for _, day in days)
         self._touched |= dict.fromkeys(days, self.turn)
         for pair in days:
             known = self._clean.get(pair)

@@ -9,7 +9,8 @@ tombstone, which contains its exact bytes, keeps the report out, whichever of th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from methrics.aggregate.store.digest_cache import AppDay
 from methrics.aggregate.store.duck import Connection, moment
+from methrics.aggregate.store.parts import Settled, month_of
 from methrics.aggregate.store.retention import first_kept
 from methrics.aggregate.store.tables import CatalogEntry, TypeTable
 from methrics.schema.wire.envelope import Item, Kind
@@ -25,6 +27,7 @@ from methrics.schema.wire.limits import DAY
 
 _SECONDS = pa.timestamp("s")
 _REPORT = int(Kind.REPORT)
+_DAY_OF = "date_diff('day', DATE '1970-01-01', time::DATE)"
 
 
 @dataclass(slots=True)
@@ -43,8 +46,11 @@ class Eraser:
     `entries` maps the ids of the catalogs in the file to their entries.
     """
 
-    def __init__(self, con: Connection, entries: Mapping[bytes, CatalogEntry]) -> None:
+    def __init__(
+        self, con: Connection, entries: Mapping[bytes, CatalogEntry], settled: Settled
+    ) -> None:
         self._con = con
+        self._settled = settled
         self._entries = entries
         row = con.execute("SELECT coalesce(max(n), 0), count(*) FROM tombstone").fetchone()
         self._last, self._size = row or (0, 0)
@@ -83,9 +89,45 @@ class Eraser:
                 for first, last in runs(erasure.day for _, erasure in new)
             ),
         )
+        moved = self._settled_targets(new)
         self._bury(new, received)
-        done.days = self._delete([n for (n,) in targets], tables)
+        done.days = self._delete([n for (n,) in targets], tables) + moved
         return done
+
+    def _settled_targets(self, erasures: Sequence[tuple[Item, Erasure]]) -> Counter[AppDay]:
+        """Delete those of the reports that `erasures` name which are in settled months."""
+        days = [erasure.day for _, erasure in erasures]
+        if min(days) * DAY >= self._settled.end:
+            return Counter()
+        catalogs = {erasure.catalog for _, erasure in erasures}
+        types = {own.table.n for one in catalogs for own in self._entries[one].types.values()}
+        stored = self._settled.items({month_of(day) for day in days}, types)
+        if stored is None:
+            return Counter()
+        first, last = moment(min(days) * DAY), moment((max(days) + 1) * DAY)
+        wanted = [(one.report_id(item.key), one.catalog, one.day) for item, one in erasures]
+        with self._incoming(wanted):
+            return self._mark(
+                f"SELECT DISTINCT x.n, x.catalog, x.type, x.time FROM {stored} x JOIN incoming b "
+                "ON x.id = b.id AND x.catalog = b.catalog AND x.time::DATE = b.day "
+                f"WHERE x.time >= {first} AND x.time < {last}"
+            )
+
+    def _mark(self, rows: str) -> Counter[AppDay]:
+        """Delete rows of settled months: SQL for (n, catalog, type, time)."""
+        found = self._con.execute(f"SELECT catalog, {_DAY_OF}, count(*) FROM ({rows}) GROUP BY ALL")
+        days = self._by_key(found.fetchall())
+        if days:
+            month = "date_trunc('month', time)::DATE"
+            self._con.execute(f"INSERT INTO dead SELECT n, type, {month} FROM ({rows})")
+        return days
+
+    def _by_key(self, found: Iterable[tuple[int, int, int]]) -> Counter[AppDay]:
+        keys = {entry.n: entry.key for entry in self._entries.values()}
+        days: Counter[AppDay] = Counter()
+        for catalog, day, count in found:
+            days[keys[catalog], day] += count
+        return days
 
     def _bury(self, erasures: list[tuple[Item, Erasure]], received: int) -> None:
         """Write tombstones."""
@@ -117,7 +159,11 @@ class Eraser:
         numbers = self._con.execute(
             f"SELECT n FROM {table.sql} WHERE time >= {moment(time)}"
         ).fetchall()
-        return self._delete([n for (n,) in numbers], [table])
+        days = self._delete([n for (n,) in numbers], [table])
+        stored = self._settled.items(self._settled.months(time), {table.n}, time)
+        if stored is None:
+            return days
+        return days + self._mark(f"SELECT n, catalog, type, time FROM {stored}")
 
     def expire(self, tables: Iterable[TypeTable], now: int, most: int) -> Counter[AppDay]:
         """Delete reports that are over at `now` (Unix seconds) by their retention, at most `most`.
@@ -137,7 +183,16 @@ class Eraser:
         numbers = self._con.execute(
             f"SELECT x.n FROM item x {over} ORDER BY x.n LIMIT {most}"
         ).fetchall()
-        return self._delete([n for (n,) in numbers], tables)
+        days = self._delete([n for (n,) in numbers], tables)
+        ends: dict[int, int] = {}
+        for own in declared:
+            kept = first_kept(own.retention, now)
+            ends[own.table.n] = max(kept, ends.get(own.table.n, kept))
+        stored = self._settled.older(ends)
+        if stored is None or days.total() >= most:
+            return days
+        rows = f"SELECT x.n, x.catalog, x.type, x.time FROM {stored} x {over} ORDER BY x.n"
+        return days + self._mark(f"{rows} LIMIT {most - days.total()}")
 
     def buried(self) -> set[int]:
         """Return the numbers of the catalogs that have erasures."""
@@ -168,10 +223,10 @@ class Eraser:
             return Counter()
         self._con.register("doomed", pa.table({"n": pa.array(numbers, pa.int64())}))
         found = self._con.execute(
-            "SELECT catalog, type, date_diff('day', DATE '1970-01-01', time::DATE), count(*) "
-            "FROM item WHERE n IN (SELECT n FROM doomed) GROUP BY ALL"
+            f"SELECT catalog, {_DAY_OF}, count(*), type FROM item "
+            "WHERE n IN (SELECT n FROM doomed) GROUP BY ALL"
         ).fetchall()
-        types = {of for _, of, _, _ in found}
+        types = {of for *_, of in found}
         self._con.execute(
             "INSERT INTO dead SELECT n, type, date_trunc('month', time)::DATE FROM item "
             "WHERE n IN (SELECT n FROM doomed)"
@@ -183,11 +238,7 @@ class Eraser:
         for target in names:
             self._con.execute(f"DELETE FROM {target} WHERE n IN (SELECT n FROM doomed)")
         self._con.unregister("doomed")
-        keys = {entry.n: entry.key for entry in self._entries.values()}
-        days: Counter[AppDay] = Counter()
-        for catalog, _, day, count in found:
-            days[keys[catalog], day] += count
-        return days
+        return self._by_key(row[:3] for row in found)
 
     def _match(
         self, wanted: Sequence[tuple[bytes, bytes, int]], *queries: str
@@ -197,6 +248,11 @@ class Eraser:
         They read them from a temporary table `incoming(i, id, catalog, day)`: `i` is the position
         in `wanted`, and `catalog` the catalog's number in the file.
         """
+        with self._incoming(wanted):
+            return [row for sql in queries for row in self._con.execute(sql).fetchall()]
+
+    @contextmanager
+    def _incoming(self, wanted: Sequence[tuple[bytes, bytes, int]]) -> Iterator[None]:
         catalogs = [self._entries[catalog].n for _, catalog, _ in wanted]
         columns = {
             "i": pa.array(range(len(wanted)), pa.int32()),
@@ -205,9 +261,8 @@ class Eraser:
             "day": pa.array([one[2] for one in wanted], pa.date32()),
         }
         self._con.register("incoming", pa.table(columns))
-        found = [row for sql in queries for row in self._con.execute(sql).fetchall()]
+        yield
         self._con.unregister("incoming")
-        return found
 
 
 def runs(days: Iterable[int]) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ import contextlib
 import threading
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,7 +28,7 @@ from methrics.aggregate.store.digest import DayDigest
 from methrics.aggregate.store.digest_cache import fill, read
 from methrics.aggregate.store.duck import Connection, open_writer, reattach, translated_errors
 from methrics.aggregate.store.migrations.run import migrate
-from methrics.aggregate.store.parts import items_sql
+from methrics.aggregate.store.parts import Change, apply, directory_beside, items_sql
 from methrics.aggregate.store.tables import (
     BASE,
     LAYOUT_VERSION,
@@ -48,6 +49,13 @@ EXPIRED_MAX = 100_000
 PATIENCE = 30.0
 """Seconds for which the rewriting of the file waits for readers, and new readers for it."""
 
+_numbers = count(1)
+
+
+def reading_number() -> int:
+    """Return a number higher than those of all snapshots so far: see `Store.oldest_reading`."""
+    return next(_numbers)
+
 
 class Store:
     """One DuckDB file, open for writing. Use it as a context manager, or `close()` it.
@@ -66,8 +74,8 @@ class Store:
         """Whether the file is about to be replaced, so that new readers wait."""
         self._closed = False
         self._failed = False
-        self._snapshots: dict[int, int] = {}
-        """id of a connection of `reading` -> the digest cache's turn when it was opened"""
+        self._snapshots: dict[int, tuple[int, int]] = {}
+        """id of a connection of `reading` -> its number, and the digest cache's turn then"""
         try:
             with translated_errors(self.path):
                 remove_leftovers(self.path)
@@ -101,7 +109,7 @@ class Store:
             self._con.execute("BEGIN")
             fill(self._con, self.items_sql(con=self._con))
             self._con.execute("COMMIT")
-        self._writer = Writer(self._con)
+        self._writer = Writer(self._con, self.path)
 
     @property
     def layout(self) -> Layout:
@@ -142,12 +150,6 @@ class Store:
         with self._lock:
             return self.layout.tables()
 
-    def take_changed(self) -> set[int]:
-        """Return the days (since 1970-01-01) whose reports changed since the last call."""
-        with self._lock:
-            changed, self._writer.digests.changed = self._writer.digests.changed, set()
-            return changed
-
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a connection that sees the last commit and nothing later, for any one thread.
@@ -174,7 +176,7 @@ class Store:
             con = self.cursor()
             con.execute("BEGIN TRANSACTION READ ONLY")
             con.execute("SELECT layout FROM meta").fetchall()  # the first query takes the snapshot
-        self._snapshots[id(con)] = self._writer.digests.turn
+        self._snapshots[id(con)] = next(_numbers), self._writer.digests.turn
         return con
 
     def items_sql(
@@ -207,7 +209,7 @@ class Store:
         if con is None:
             with self.reading() as snapshot:
                 return self.day_digests(days, con=snapshot)
-        turn = self._snapshots[id(con)]
+        _, turn = self._snapshots[id(con)]
         with translated_errors(self.path):
             found, computed = read(con, self.items_sql(con=con), days)
         if computed:
@@ -301,6 +303,27 @@ class Store:
                 self._failed |= not self._closed and not is_open(self._con)
                 self._swapping = False
                 self._idle.notify_all()
+
+    def change_parts(self, change: Change, now: int) -> None:
+        """Make a change of the current Parquet files, whose new files are on disk, at the time
+        `now` (Unix seconds).
+
+        Raises StoreError. In that case nothing is changed, and the store accepts no further
+        batches.
+        """
+        with self._transaction() as con:
+            self._writer.waste.add(apply(con, change), now)
+            self._writer.settled.change(change)
+
+    def oldest_reading(self) -> int | None:
+        """Return the number of the oldest snapshot of `reading()` that is still open, if any.
+        Snapshots are numbered in the order in which they were opened, across all stores."""
+        return min((number for number, _ in list(self._snapshots.values())), default=None)
+
+    @property
+    def directory(self) -> Path:
+        """The Parquet directory beside the file."""
+        return directory_beside(self.path)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

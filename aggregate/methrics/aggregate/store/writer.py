@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
 from typing import TypeVar, cast
 
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -18,6 +20,7 @@ from methrics.aggregate.store.digest_cache import AppDay, DigestCache
 from methrics.aggregate.store.duck import Connection, moment
 from methrics.aggregate.store.erasable import erasable
 from methrics.aggregate.store.erasures import Eraser
+from methrics.aggregate.store.parts import Settled, month_of
 from methrics.aggregate.store.records import NEVER, Records
 from methrics.aggregate.store.refusals import count_refusals, drop_samples, drop_samples_of
 from methrics.aggregate.store.retention import first_kept, longest
@@ -43,18 +46,21 @@ _T = TypeVar("_T", Report, Announcement)
 class Writer:
     """The tables of one file, and what a commit must know of them."""
 
-    def __init__(self, con: Connection) -> None:
+    def __init__(self, con: Connection, path: Path) -> None:
         self._con = con
+        self.settled = Settled(con, path)
         self.layout = read_layout(con)
         self.shelf = Shelf(con)
-        self.eraser = Eraser(con, self.layout.entries)
+        self.eraser = Eraser(con, self.layout.entries, self.settled)
         self.records = Records(con)
         self.digests = DigestCache(con)
         self.waste = Waste(con)
-        self.next = one(con, "SELECT coalesce(max(n), 0) + 1 FROM item")
+        last = one(con, "SELECT coalesce(max(n), 0) FROM item")
+        self.next = max(last, self.settled.last) + 1
         """The number of the next item."""
         self._declared = one(con, "SELECT coalesce(max(n), 0) FROM declaration")
-        self.total = one(con, f"SELECT count(*) FROM item WHERE kind = {int(Kind.REPORT)}")
+        in_file = one(con, f"SELECT count(*) FROM item WHERE kind = {int(Kind.REPORT)}")
+        self.total = in_file + self.settled.rows()
         """The number of stored reports."""
         self._deleted = 0
         """The number of rows that this commit has deleted so far."""
@@ -282,11 +288,25 @@ class Writer:
         found = self._con.execute(
             "SELECT b.i FROM incoming b JOIN item x ON x.time = b.time AND x.id = b.id"
         ).fetchall()
+        first = min(body.time for _, body in items)
+        if first < self.settled.end:
+            found += self._known_in_parquet({month_of(body.time // DAY) for _, body in items})
         self._con.unregister("incoming")
         known = {row[0] for row in found}
         if not known:
             return items, 0
         return [pair for i, pair in enumerate(items) if i not in known], len(known)
+
+    def _known_in_parquet(self, months: Iterable[date]) -> list[tuple[int]]:
+        """Return the positions of those rows of `incoming` that settled months have."""
+        stored = self.settled.items(months)
+        if stored is None:
+            return []
+        return self._con.execute(
+            f"SELECT b.i FROM incoming b JOIN {stored} x ON x.time = b.time AND x.id = b.id "
+            "WHERE x.time >= (SELECT min(time) FROM incoming) "
+            "AND x.time <= (SELECT max(time) FROM incoming)"
+        ).fetchall()
 
     def _insert_items(self, columns: ItemColumns, received: int) -> None:
         self._con.register("incoming", columns.table())

@@ -1,0 +1,54 @@
+"""Reads a directory of Parquet on this machine: its manifest, and where its files are."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from methrics.aggregate.parquet.manifest import (
+    MANIFEST,
+    MANIFEST_MAX,
+    File,
+    Manifest,
+    decode_manifest,
+)
+from methrics.aggregate.store.duck import check_regular, translated_errors
+from methrics.aggregate.store.plain_path import plain_path
+from methrics.schema.errors import StoreError
+
+
+def read_directory(directory: Path) -> Manifest:
+    """Read the manifest of a directory. Raises StoreError: store-foreign, store-version,
+    store-denied."""
+    try:
+        # Nothing waits for a pipe of that name.
+        number = os.open(directory / MANIFEST, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        raise StoreError(
+            "store-foreign",
+            f"{directory} is not a methrics Parquet directory: it has no {MANIFEST}",
+        ) from None
+    except OSError as error:
+        raise StoreError("store-denied", f"{directory / MANIFEST}: {error.strerror}") from error
+    with os.fdopen(number, "rb") as file, translated_errors(directory / MANIFEST):
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise StoreError("store-foreign", f"{directory / MANIFEST} is not a regular file")
+        text = file.read(MANIFEST_MAX + 1)
+    return decode_manifest(text, str(directory))
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the file `path` begins like a Parquet file. Raises StoreError, also for an empty file
+    or one that is no regular file."""
+    with translated_errors(path):
+        check_regular(path)
+        with path.open("rb") as file:
+            return file.read(4) == b"PAR1"
+
+
+def places(directory: Path, files: Iterable[File]) -> list[Path]:
+    """Return the paths of `files` in `directory`."""
+    plain = plain_path(directory)
+    return [plain / one.name for one in files]
