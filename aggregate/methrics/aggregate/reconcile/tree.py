@@ -1,0 +1,277 @@
+"""The asking side of a session: what to ask next, given what the peer replied. Pure.
+
+`pull` is a generator. It yields requests and is sent the replies, and it yields the bundles that it
+got. It asks for erasures first. Then, for each day whose digest differs, it splits the day's ids by
+their next digit as long as counts or fingerprints differ, lists the ids of small parts, and fetches
+those that its own set lacks. A day or part of which the peer has far more is fetched whole.
+
+Whatever the peer replies, the work is bounded: the parts of a node must add up to the node, ids
+must lie where they were listed, and items must be those that were asked for. Else the session ends
+with a reason (PeerFault).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from methrics.aggregate.reconcile.fingerprint import fingerprint
+from methrics.aggregate.reconcile.item_set import ItemSet
+from methrics.aggregate.reconcile.wire import (
+    DEPTH_MAX,
+    FETCH_MAX,
+    NODES_MAX,
+    All,
+    DaySum,
+    Fetch,
+    Ids,
+    Node,
+    Opened,
+    Part,
+    PeerFault,
+    Request,
+    Split,
+    Which,
+    read_ids,
+    read_items,
+    read_parts,
+)
+from methrics.schema.errors import RefusedError
+from methrics.schema.wire.bundle import unpack
+from methrics.schema.wire.envelope import Item, Kind, split
+from methrics.schema.wire.items import decode_erasure, decode_report
+from methrics.schema.wire.limits import DAY
+
+LEAF = 16
+"""Ids of a part that is listed and not split: to list them takes at most 512 bytes, to split them
+further 192 and more for each level."""
+
+LISTED_AT_ONCE = 2048
+"""Ids that are listed with one request: 64 KiB."""
+
+PENDING_MAX = 65_536
+"""Most nodes that wait to be split. Honest sets need some 8,000, however much they differ."""
+
+_KINDS = {Which.ERASURES: Kind.ERASURE, Which.REPORTS: Kind.REPORT}
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request to send; its reply is sent to the generator."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Bundles that were asked for: reports or erasures. They are to be judged like any others."""
+
+    which: Which
+    bundles: tuple[bytes, ...]
+    items: int
+
+
+Step = Ask | Take
+Steps = Generator[Step, bytes, None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What the peer says about a node. The fingerprint of a whole day is not known."""
+
+    node: Node
+    count: int
+    fingerprint: int | None
+
+
+@dataclass(slots=True)
+class Pull:
+    """One session of the asking side.
+
+    `own`: the own set as of the session's beginning. `passes(which, day)` tells whether a day is
+    left out, though it differs. `unwanted`: ids that were refused before. `most_items`: items to
+    fetch at most; a later session continues.
+    """
+
+    own: ItemSet
+    opened: Opened
+    salt: bytes
+    passes: Callable[[Which, DaySum, DaySum | None], bool] = lambda *_: False
+    unwanted: Container[bytes] = frozenset()
+    most_items: int = 5_000_000
+    differing: int = 0
+    """Days that differed."""
+    fetched: int = field(default=0, init=False)
+    """Items that the peer delivered."""
+    lacking: int = field(default=0, init=False)
+    """Items that this side lacks, as far as it was found."""
+
+    def steps(self) -> Steps:
+        """Yield what to ask and what was got. Raises PeerFault or SessionEnded."""
+        for which in Which:
+            own = {one.day: one for one in self.own.days(which)}
+            small: list[_Claim] = []
+            for theirs in reversed(self.opened.days(which)):
+                mine = own.get(theirs.day)
+                if mine == theirs:
+                    continue
+                if self.passes(which, theirs, mine):
+                    continue
+                self.differing += 1
+                claim = _Claim(Node(theirs.day, ""), theirs.count, None)
+                if self._far_more(claim, mine.count if mine else 0):
+                    yield from self._whole(which, claim)
+                else:
+                    small.append(claim)
+            yield from self._compare(which, small)
+
+    @property
+    def done(self) -> bool:
+        """Whether the session has fetched as many items as it may."""
+        return self.fetched >= self.most_items
+
+    def _far_more(self, claim: _Claim, own: int) -> bool:
+        return claim.count > LEAF and claim.count > 2 * own
+
+    def _compare(self, which: Which, claims: list[_Claim]) -> Steps:
+        """Split what differs, depth first, so that few nodes wait."""
+        pending = claims
+        while pending and not self.done:
+            batch = pending[-NODES_MAX:]
+            del pending[-NODES_MAX:]
+            leaves = [one for one in batch if one.count <= LEAF]
+            inner = [one for one in batch if one.count > LEAF]
+            if inner:
+                leaves += yield from self._split(which, inner, pending)
+            for group in _groups(leaves):
+                yield from self._list(which, group)
+
+    def _split(
+        self, which: Which, claims: Sequence[_Claim], pending: list[_Claim]
+    ) -> Generator[Step, bytes, list[_Claim]]:
+        """Compare the parts of nodes; add those to split to `pending`, return those to list."""
+        if any(len(one.node.prefix) >= DEPTH_MAX for one in claims):
+            raise PeerFault("wrong-counts")
+        nodes = tuple(one.node for one in claims)
+        reply = yield Ask(Split(self.opened.session, self.salt, which, nodes))
+        leaves: list[_Claim] = []
+        for claim, theirs in zip(claims, read_parts(reply, len(claims)), strict=True):
+            _check_parts(claim, theirs)
+            mine = self.own.index(which, claim.node.day).parts(claim.node.prefix, self.salt)
+            for i, (part, own) in enumerate(zip(theirs, mine, strict=True)):
+                if part == own or not part.count:
+                    continue
+                child = _Claim(claim.node.child(i), part.count, part.fingerprint)
+                if self._far_more(child, own.count):
+                    yield from self._whole(which, child)
+                elif part.count <= LEAF:
+                    leaves.append(child)
+                else:
+                    pending.append(child)
+        if len(pending) > PENDING_MAX:
+            raise PeerFault("too-many-nodes")
+        return leaves
+
+    def _list(self, which: Which, claims: Sequence[_Claim]) -> Steps:
+        """List the ids of small nodes, and fetch those that are lacking."""
+        nodes = tuple(one.node for one in claims)
+        reply = yield Ask(Ids(self.opened.session, which, nodes))
+        lacking: list[tuple[int, bytes]] = []
+        for claim, ids in zip(claims, read_ids(reply, len(claims)), strict=True):
+            _check_ids(claim, ids, self.salt)
+            own = self.own.index(which, claim.node.day)
+            lacking += [(claim.node.day, one) for one in own.lacks(ids)]
+        self.lacking += len(lacking)
+        wanted = [one for one in lacking if one[1] not in self.unwanted]
+        for at in range(0, len(wanted), FETCH_MAX):
+            yield from self._fetch(which, wanted[at : at + FETCH_MAX])
+
+    def _fetch(self, which: Which, wanted: Sequence[tuple[int, bytes]]) -> Steps:
+        days: dict[int, list[bytes]] = {}
+        for day, one in wanted:
+            days.setdefault(day, []).append(one)
+        by_day = tuple((day, tuple(ids)) for day, ids in days.items())
+        reply = yield Ask(Fetch(self.opened.session, which, by_day))
+        bundles = read_items(reply).bundles
+        due = {one: day for day, one in wanted}
+        count = 0
+        for item, day in _items_of(which, bundles):
+            if due.pop(item.id, -1) != day:
+                raise PeerFault("not-asked")
+            count += 1
+        if due:
+            raise PeerFault("withheld")
+        yield from self._got(which, bundles, count)
+
+    def _whole(self, which: Which, claim: _Claim) -> Steps:
+        """Fetch all items of a node, page by page."""
+        left, cursor = claim.count, 0
+        while left and not self.done:
+            reply = yield Ask(All(self.opened.session, which, claim.node, cursor))
+            page = read_items(reply)
+            count = 0
+            for item, day in _items_of(which, page.bundles):
+                if day != claim.node.day or not item.id.hex().startswith(claim.node.prefix):
+                    raise PeerFault("not-asked")
+                count += 1
+            left -= count
+            if left < 0 or not count or bool(left) != bool(page.cursor):
+                raise PeerFault("wrong-counts")
+            cursor = page.cursor
+            self.lacking += count
+            yield from self._got(which, page.bundles, count)
+
+    def _got(self, which: Which, bundles: tuple[bytes, ...], count: int) -> Steps:
+        self.fetched += count
+        yield Take(which, bundles, count)
+
+
+def _check_parts(claim: _Claim, parts: Sequence[Part]) -> None:
+    """The parts of a node make up the node, as the peer's set does not change."""
+    joined = 0
+    for part in parts:
+        joined ^= part.fingerprint
+    if sum(part.count for part in parts) != claim.count:
+        raise PeerFault("wrong-counts")
+    if claim.fingerprint is not None and joined != claim.fingerprint:
+        raise PeerFault("wrong-counts")
+
+
+def _check_ids(claim: _Claim, ids: Sequence[bytes], salt: bytes) -> None:
+    if not all(one.hex().startswith(claim.node.prefix) for one in ids):
+        raise PeerFault("not-in-range")
+    if len(ids) != claim.count:
+        raise PeerFault("wrong-counts")
+    if claim.fingerprint is not None and fingerprint(ids, salt) != claim.fingerprint:
+        raise PeerFault("wrong-counts")
+
+
+def _groups(claims: Sequence[_Claim]) -> Iterator[list[_Claim]]:
+    """Cut a list of small nodes into requests."""
+    group: list[_Claim] = []
+    size = 0
+    for claim in claims:
+        if group and (size + claim.count > LISTED_AT_ONCE or len(group) >= NODES_MAX):
+            yield group
+            group, size = [], 0
+        group.append(claim)
+        size += claim.count
+    if group:
+        yield group
+
+
+def _items_of(which: Which, bundles: Sequence[bytes]) -> Iterator[tuple[Item, int]]:
+    """Yield the items of bundles with their days; their signatures are not checked yet."""
+    for bundle in bundles:
+        try:
+            about, raws = unpack(bundle)
+            for raw in raws:
+                item = split(raw)
+                if not about or item.kind is not _KINDS[which]:
+                    raise PeerFault("not-asked")
+                if which is Which.REPORTS:
+                    yield item, decode_report(item.payload).time // DAY
+                else:
+                    yield item, decode_erasure(item.payload).day
+        except RefusedError:
+            raise PeerFault("malformed-item") from None
