@@ -12,7 +12,7 @@ with a reason (PeerFault).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from methrics.aggregate.reconcile.fingerprint import fingerprint
@@ -89,22 +89,18 @@ class Pull:
     """One session of the asking side.
 
     `own`: the own set as of the session's beginning. `passes(which, day)` tells whether a day is
-    left out, though it differs. `unwanted`: ids that were refused before. `most_items`: items to
-    fetch at most; a later session continues.
+    left out, though it differs. `most_items`: items to fetch at most; a later session continues.
     """
 
     own: ItemSet
     opened: Opened
     salt: bytes
     passes: Callable[[Which, DaySum, DaySum | None], bool] = lambda *_: False
-    unwanted: Container[bytes] = frozenset()
     most_items: int = 5_000_000
-    differing: int = 0
-    """Days that differed."""
+    differing: list[tuple[Which, DaySum, DaySum | None]] = field(default_factory=list, init=False)
+    """The days that were compared: what the peer and this side say about them."""
     fetched: int = field(default=0, init=False)
     """Items that the peer delivered."""
-    lacking: int = field(default=0, init=False)
-    """Items that this side lacks, as far as it was found."""
 
     def steps(self) -> Steps:
         """Yield what to ask and what was got. Raises PeerFault or SessionEnded."""
@@ -117,7 +113,7 @@ class Pull:
                     continue
                 if self.passes(which, theirs, mine):
                     continue
-                self.differing += 1
+                self.differing.append((which, theirs, mine))
                 claim = _Claim(Node(theirs.day, ""), theirs.count, None)
                 if self._far_more(claim, mine.count if mine else 0):
                     yield from self._whole(which, claim)
@@ -181,10 +177,8 @@ class Pull:
             _check_ids(claim, ids, self.salt)
             own = self.own.index(which, claim.node.day)
             lacking += [(claim.node.day, one) for one in own.lacks(ids)]
-        self.lacking += len(lacking)
-        wanted = [one for one in lacking if one[1] not in self.unwanted]
-        for at in range(0, len(wanted), FETCH_MAX):
-            yield from self._fetch(which, wanted[at : at + FETCH_MAX])
+        for at in range(0, len(lacking), FETCH_MAX):
+            yield from self._fetch(which, lacking[at : at + FETCH_MAX])
 
     def _fetch(self, which: Which, wanted: Sequence[tuple[int, bytes]]) -> Steps:
         days: dict[int, list[bytes]] = {}
@@ -218,7 +212,6 @@ class Pull:
             if left < 0 or not count or bool(left) != bool(page.cursor):
                 raise PeerFault("wrong-counts")
             cursor = page.cursor
-            self.lacking += count
             yield from self._got(which, page.bundles, count)
 
     def _got(self, which: Which, bundles: tuple[bytes, ...], count: int) -> Steps:
