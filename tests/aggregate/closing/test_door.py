@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.aggregate.aggregate_making import DAY, NOW, beat, erasure
-from tests.aggregate.closing.closing_making import (
+from aggregate_making import DAY, NOW, beat, erasure
+from closing_making import (
     BOOK,
     CATALOG,
     LATENESS,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from closing_making import VOTERS
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.aggregate.closing.closing_making import VOTERS
 
 from methrics.aggregate.closing.trust import TRUSTED_MAX, Trust, majority, trust_of, voter_of
 from methrics.node.network.peer_ids import peer_id_of

@@ -12,6 +12,7 @@ import trio
 
 from methrics.aggregate.cli.aggregate_lines import JsonLines, TextLines
 from methrics.aggregate.cli.space import Space
+from methrics.aggregate.closing.trust import trust_of
 from methrics.aggregate.collect.disk import KeepFree
 from methrics.aggregate.collect.service import AggregatorSettings, run_aggregator, topics_of
 from methrics.aggregate.store.store import Store
@@ -25,7 +26,6 @@ from methrics.node.cli.options import (
     PEERS,
     RECORDS,
     json_option,
-    key_option,
     listen_option,
     topics_option,
 )
@@ -46,6 +46,12 @@ hangs cannot keep the process from ending."""
 
 EXPORT_MAX = 86_400.0
 """Maximum seconds between two exports, because copies of the Parquet should include yesterday."""
+
+
+def key_beside(file: Path) -> Path:
+    """Return the key file of the aggregator that writes `file`: `metrics.key` for
+    `metrics.duckdb`."""
+    return file.with_suffix(".key") if file.suffix != ".key" else Path(f"{file}.key")
 
 
 @click.command()
@@ -72,7 +78,26 @@ EXPORT_MAX = 86_400.0
     help="With less free space on the disk of FILE, nothing is accepted until there is more: a "
     "size such as 500MiB, a share such as 5%, or the smaller of both. 0 turns it off.",
 )
-@key_option("aggregator")
+@click.option(
+    "--key",
+    type=FILE,
+    help="File with this aggregator's key, made if absent. By default it is FILE with the ending "
+    ".key.",
+)
+@click.option(
+    "--trust",
+    "trusted",
+    multiple=True,
+    metavar="PEER",
+    help="A peer id, or an address that ends in one: an aggregator whose word counts about days "
+    "that are over. Repeatable.",
+)
+@click.option(
+    "--quorum",
+    type=int,
+    metavar="N",
+    help="How many of them must have a report of such a day; by default more than half.",
+)
 @json_option("Print a JSON object for each event.")
 def aggregate(
     file: Path,
@@ -84,6 +109,8 @@ def aggregate(
     export_every: float,
     keep_free: KeepFree,
     key: Path | None,
+    trusted: tuple[str, ...],
+    quorum: int | None,
     as_json: bool,
 ) -> None:
     """Collect signed reports from the network into the DuckDB file FILE.
@@ -102,11 +129,13 @@ def aggregate(
         peers=check_addresses(peers),
         export_every=export_every,
         keep_free=keep_free,
+        trust=trust_of(trusted, quorum),
     )
     if not file.exists():
         topics_of(settings, ())  # a command that cannot work must not create a file
-    seed = own_key(key) if key else None
     with Store(file) as store:
+        seed = own_key(key or key_beside(file))
+        settings = replace(settings, seed=seed)
         topics_of(settings, store.catalogs())
         # Reports are many objects without reference cycles, so collect cycles seldom.
         gc.freeze()

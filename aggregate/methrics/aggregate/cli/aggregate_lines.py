@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import asdict
 
+from methrics.aggregate.closing.service import Closed
 from methrics.aggregate.collect.holding import Held, Resumed
 from methrics.aggregate.collect.service import Event, ExportFailed, Joined
 from methrics.aggregate.collect.status import Status
@@ -12,6 +13,7 @@ from methrics.aggregate.parquet.export import Exported
 from methrics.aggregate.store.batch import Committed
 from methrics.aggregate.store.digest import combine, digests
 from methrics.aggregate.store.store import Store
+from methrics.node.cli.counted import counted
 from methrics.node.cli.log import Log
 from methrics.node.network.connected import connectivity_line
 from methrics.node.network.swarm import SwarmStatistics
@@ -73,6 +75,8 @@ class JsonLines(AggregateLines):
             self._print("held", cause=event.cause, message=event.message)
         elif isinstance(event, Resumed):
             self._print("resumed", cause=event.cause, refused=event.refused)
+        elif isinstance(event, Closed):
+            self._print("closed", **asdict(event))
         elif isinstance(event, Reloaded):
             self._print("reloaded", **reloaded_values(event))
         else:
@@ -130,11 +134,19 @@ class TextLines(AggregateLines):
             self._said = frozenset(lines)
         elif isinstance(event, Held | Resumed):
             self._say(event.line())
+        elif isinstance(event, Closed):
+            self._closed(event)
         elif isinstance(event, Reloaded):
             for line in reloaded_lines(event):
                 self._say(line)
         elif isinstance(event, ExportFailed):
             self._say(f"the export failed and is tried again: {event.error}")
+
+    def _closed(self, event: Closed) -> None:
+        if event.signed:
+            self._say(f"signed {counted(event.signed, 'manifest')} of days that are over")
+        if event.contradictions:
+            self._say("a trusted peer has signed two manifests of one day that differ")
 
     def _committed(self, done: Committed) -> None:
         gathered = self._gathered

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
+from methrics.aggregate.closing.manifests import About, contradicting
 from methrics.aggregate.closing.trust import Trust
 from methrics.aggregate.store.duck import Connection, moment
 from methrics.aggregate.store.store import Store
@@ -103,11 +104,13 @@ class Contested:
                 else:
                     self._taken += size
 
-    def votes(self, wanted: Sequence[tuple[int, bytes]]) -> dict[bytes, set[bytes]]:
-        """Return the votes on the contested reports among `wanted`, (day, id) each, by id."""
-        if not wanted:
-            return {}
+    def votes(
+        self, wanted: Sequence[tuple[int, bytes]]
+    ) -> tuple[dict[bytes, set[bytes]], set[About]]:
+        """Return the votes on the contested reports among `wanted`, (day, id) each, by id; and the
+        signers that have no vote on a day, because they contradicted themselves."""
         with self._store.reading() as con:
+            liars = contradicting(con)
             con.register("offered", _offered(wanted))
             found = con.execute(
                 "SELECT c.id, v.signer FROM contested c JOIN offered o ON o.id = c.id AND "
@@ -117,7 +120,7 @@ class Contested:
         votes: dict[bytes, set[bytes]] = {}
         for one, voter in found:
             votes.setdefault(one, set()).update(() if voter is None else (voter,))
-        return votes
+        return votes, liars
 
     def keep(
         self, contests: Iterable[Contest], known: dict[bytes, set[bytes]], offer: Offer, now: int

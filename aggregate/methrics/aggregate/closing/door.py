@@ -55,9 +55,9 @@ class Door:
         skew: Callable[[], Skew | None] = lambda: None,
     ) -> None:
         self.trust = trust or Trust()
-        self._store = store
-        self._clock = clock
-        self._skew = skew
+        self.store = store
+        self.clock = clock
+        self.skew = skew
         self._lock = threading.Lock()
         self._contested = Contested(store, self.trust, settings)
         self._types: dict[tuple[bytes, str], tuple[int, int]] = {}
@@ -76,7 +76,7 @@ class Door:
         one that `NAMED` brings, and one that a quorum has offered by now. Others are kept as
         contested, within bounds. Raises StoreError.
         """
-        now = likely_now(self._clock.now(), self._skew())
+        now = likely_now(self.clock.now(), self.skew())
         commit: list[Accepted] = []
         late: list[tuple[Accepted, Report]] = []
         refused = 0
@@ -95,13 +95,17 @@ class Door:
                     late.append((one, body))
             if not late:
                 return Admitted(commit, 0, refused)
-            votes = self._contested.votes([(body.time // DAY, one.item.id) for one, body in late])
+            days = [(body.time // DAY, one.item.id) for one, body in late]
+            votes, liars = self._contested.votes(days)
             kept: list[Contest] = []
             for one, body in late:
-                if self.trust.suffices({*votes.get(one.item.id, ()), offer.voter}):
+                contest = self._contest(one, body)
+                voters = {*votes.get(one.item.id, ()), offer.voter}
+                lied = {voter for voter in voters if (voter, contest.key, contest.day) in liars}
+                if self.trust.suffices(voters - lied):
                     commit.append(one)
                 else:
-                    kept.append(self._contest(one, body))
+                    kept.append(contest)
             added = self._contested.keep([one for one in kept if one.catalog], votes, offer, now)
         return Admitted(commit, added, refused + len(kept) - added)
 
@@ -110,7 +114,7 @@ class Door:
         named = report.catalog, report.type
         known = self._types.get(named)
         if known is None:
-            catalog = self._store.catalog(report.catalog)
+            catalog = self.store.catalog(report.catalog)
             brought = [one.body for one in others if one.item.id == report.catalog]
             found = catalog or next(iter(brought), None)
             types = getattr(found, "types", {})
@@ -121,18 +125,18 @@ class Door:
         return known
 
     def _contest(self, one: Accepted, body: Report) -> Contest:
-        entry = self._store.layout.entries.get(body.catalog)
+        entry = self.store.layout.entries.get(body.catalog)
         key, number = (entry.key, entry.n) if entry else (b"", 0)
         return Contest(key, body.time // DAY, one.item.id, number, one.item.raw)
 
     def tidy(self, book: CatalogBook) -> list[Accepted]:
         """Drop contested reports that are stored, erased or too old, and return those to commit:
         their day is not over, because this clock was ahead when they came."""
-        now = self._clock.now()
+        now = self.clock.now()
         since: dict[int, int] = {}
         longest: dict[bytes, int] = {}
-        for entry in self._store.catalogs():
-            catalog = self._store.catalog(entry.id)
+        for entry in self.store.catalogs():
+            catalog = self.store.catalog(entry.id)
             if catalog is not None:
                 types = catalog.types.values()
                 since[entry.n] = first_kept(min(one.retention_days for one in types), now)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 import trio
 
+from methrics.aggregate.closing.door import Door
+from methrics.aggregate.closing.service import Closed, ClosingService
+from methrics.aggregate.closing.trust import Trust
 from methrics.aggregate.collect.disk import KeepFree, watch_disk
 from methrics.aggregate.collect.exchanges import Exchanges
 from methrics.aggregate.collect.holding import Held, Resumed
@@ -17,7 +20,7 @@ from methrics.aggregate.parquet.export import Exported, Exporter
 from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.store import Store
 from methrics.aggregate.store.tables import CatalogEntry
-from methrics.node.clock import Clock
+from methrics.node.clock import Clock, system_rng
 from methrics.node.network.swarm import Swarm
 from methrics.node.relay.given import Reloaded
 from methrics.node.relay.record_state import record_states
@@ -56,6 +59,10 @@ class AggregatorSettings:
     """The space on the disk below which nothing is accepted."""
     reloads: Reloads | None = None
     """What the operator gives while the aggregator runs."""
+    seed: bytes | None = None
+    """The seed (32 bytes) of the peer key, which signs manifests; None signs none."""
+    trust: Trust = field(default_factory=Trust)
+    """The peers whose word counts about days that are over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class ExportFailed:
     error: StoreError
 
 
-Event = Joined | Committed | Exported | ExportFailed | Held | Reloaded | Resumed | Status
+Event = Joined | Closed | Committed | Exported | ExportFailed | Held | Reloaded | Resumed | Status
 Notify = Callable[[Event], None]
 
 
@@ -105,10 +112,13 @@ async def run_aggregator(
     exchanges = Exchanges(swarm, book, topics, clock, learn)
     ingest = Ingest(store, book, clock, notify, settings.ingest, exchanges, notify)
     exports = _Exports(store, clock, notify, settings.export_every)
+    door = Door(store, clock, settings.trust, skew=lambda: exchanges.skew)
+    closing = ClosingService(swarm, door, book, topics, settings.seed, system_rng(), ingest.take)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(exports.run)
         nursery.start_soon(exchanges.run)
         nursery.start_soon(watch_disk, store.path.parent, settings.keep_free, ingest)
+        nursery.start_soon(closing.run, notify)
         if settings.reloads is not None:
             nursery.start_soon(take_reloads, settings.reloads, ingest, book, clock, notify)
         nursery.start_soon(_watch, swarm, book, topics, clock, exchanges, notify)

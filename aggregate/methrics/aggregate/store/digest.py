@@ -30,9 +30,9 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from methrics.aggregate.store.duck import Connection
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.envelope import Kind
+from methrics.schema.wire.manifest import reports_digest
 
 _EPOCH = date(1970, 1, 1)
-_DAY_DOMAIN = b"methrics/1 digest"
 _ALL_DOMAIN = b"methrics/1 digests"
 
 
@@ -70,14 +70,7 @@ def day_digest(key: bytes, day: int, ids: Iterable[bytes | memoryview]) -> tuple
 
     `ids` are chunks of whole 32-byte ids, in ascending order.
     """
-    state = hashlib.sha256(_DAY_DOMAIN + key + day.to_bytes(8, "big"))
-    size = 0
-    for piece in ids:
-        state.update(piece)
-        size += len(piece)
-    count = size // 32
-    state.update(count.to_bytes(8, "big"))
-    return count, state.digest()
+    return reports_digest(key, day, ids)
 
 
 def combine(days: Iterable[DayDigest]) -> list[NamespaceDigest]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 
-from tests.aggregate.aggregate_making import DAY, NOW, beat, catalog, record, seed
+from aggregate_making import DAY, NOW, beat, catalog, record, seed
 
 from methrics.aggregate.closing.contested import Offer
 from methrics.aggregate.closing.door import Door

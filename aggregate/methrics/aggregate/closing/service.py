@@ -1,0 +1,129 @@
+"""Closes days, asks trusted peers for their manifests, and tidies contested reports."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+
+import trio
+
+from methrics.aggregate.closing.closer import Closer
+from methrics.aggregate.closing.door import Door
+from methrics.aggregate.closing.exchange import (
+    PAGE_MAX,
+    ask_manifests,
+    newest_of,
+    serve_manifests,
+)
+from methrics.aggregate.closing.manifests import Kept, keep_manifests
+from methrics.aggregate.closing.over import Steadiness
+from methrics.aggregate.closing.trust import voter_of
+from methrics.node.clock import Rng
+from methrics.node.network.swarm import PeerId, Swarm
+from methrics.schema.errors import RefusedError, UnreachableError
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import BundleVerdict
+from methrics.schema.wire.verdict import Decision, Reason
+
+EVERY = 600.0
+"""Seconds between two looks, on average: days are over once a day, and this costs a query."""
+
+FIRST = 30.0
+"""Seconds after the start until the first look, for the peers to connect."""
+
+PAGES_MAX = 64
+"""Most pages of one peer and namespace in one look: more manifests than days are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The event that manifests were signed or came from trusted peers."""
+
+    signed: int = 0
+    """Manifests of closed days that this aggregator has signed."""
+    taken: int = 0
+    """Manifests of trusted peers that are new."""
+    contradictions: int = 0
+    """Those that prove that their signer has said two things."""
+
+
+class ClosingService:
+    """The tasks around closed days of one aggregator.
+
+    `seed` is that of its peer key; None signs nothing and answers nobody. `take` stores what the
+    door lets in later.
+    """
+
+    def __init__(
+        self,
+        swarm: Swarm,
+        door: Door,
+        book: CatalogBook,
+        topics: Collection[str],
+        seed: bytes | None,
+        rng: Rng,
+        take: Callable[[BundleVerdict], Awaitable[object]],
+    ) -> None:
+        self._swarm = swarm
+        self._store = door.store
+        self._door = door
+        self._book = book
+        self._topics = topics
+        self._closer = None if seed is None else Closer(door.store, seed)
+        self._clock = door.clock
+        self._rng = rng
+        self._take = take
+        self._steady = Steadiness()
+
+    async def run(self, notify: Callable[[Closed], None]) -> None:
+        """Look at intervals until cancelled. Raises StoreError."""
+        if self._closer is not None:
+            serve_manifests(self._swarm, self._store, self._closer.signer)
+        self._steady.note(self._clock.now(), trio.current_time())
+        await trio.sleep(FIRST)
+        while True:
+            found = await self.look()
+            if found != Closed():
+                notify(found)
+            await trio.sleep(EVERY * (0.75 + self._rng() / 2))
+
+    async def look(self) -> Closed:
+        """Do all of it once. Raises StoreError."""
+        now, monotonic = self._clock.now(), trio.current_time()
+        self._steady.note(now, monotonic)
+        again = await trio.to_thread.run_sync(self._door.tidy, self._book)
+        if again:
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._take(BundleVerdict(Decision.ACCEPT, Reason.OK, again))
+        signed = 0
+        if self._closer is not None and self._steady.may_close(monotonic, self._door.skew()):
+            signed = len(await trio.to_thread.run_sync(self._closer.close, now))
+        taken = contradictions = 0
+        for peer in self._trusted():
+            for namespace in sorted({entry.key for entry in self._store.catalogs()}):
+                kept = await self._ask(peer, namespace)
+                taken, contradictions = taken + kept.new, contradictions + kept.contradictions
+        return Closed(signed, taken, contradictions)
+
+    def _trusted(self) -> list[PeerId]:
+        peers = {peer for topic in self._topics for peer in self._swarm.peers(topic)}
+        return sorted(peer for peer in peers if voter_of(peer) in self._door.trust.voters)
+
+    async def _ask(self, peer: PeerId, namespace: bytes) -> Kept:
+        """Take the new manifests of one trusted peer."""
+        signer = voter_of(peer)
+        total = Kept(0, 0, 0)
+        for _ in range(PAGES_MAX):
+            ask = await trio.to_thread.run_sync(newest_of, self._store, signer, namespace)
+            try:
+                page = await ask_manifests(self._swarm, peer, ask)
+            except (UnreachableError, RefusedError):
+                break
+            kept = await trio.to_thread.run_sync(
+                keep_manifests, self._store, page, {signer}, self._clock.now()
+            )
+            total = Kept(*(one + other for one, other in zip(total, kept, strict=True)))
+            if len(page) < PAGE_MAX or not kept.new:
+                break
+        return total
