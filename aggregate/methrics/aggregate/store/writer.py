@@ -20,6 +20,7 @@ from methrics.aggregate.store.digest_cache import AppDay, DigestCache
 from methrics.aggregate.store.duck import Connection, moment
 from methrics.aggregate.store.erasable import erasable
 from methrics.aggregate.store.erasures import Eraser
+from methrics.aggregate.store.marks import Marks
 from methrics.aggregate.store.parts import Settled, month_of
 from methrics.aggregate.store.records import NEVER, Records
 from methrics.aggregate.store.refusals import count_refusals, drop_samples, drop_samples_of
@@ -53,6 +54,7 @@ class Writer:
         self.shelf = Shelf(con)
         self.eraser = Eraser(con, self.layout.entries, self.settled)
         self.records = Records(con)
+        self._marks = Marks(con)
         self.digests = DigestCache(con)
         self.waste = Waste(con)
         last = one(con, "SELECT coalesce(max(n), 0) FROM item")
@@ -270,27 +272,21 @@ class Writer:
         return kept
 
     def _unknown(self, items: list[tuple[Item, _T]]) -> tuple[list[tuple[Item, _T]], int]:
-        """Return the items that are not in the file, and the number of those that are.
-
-        DuckDB restricts its scan of the table `item` to the times in the batch, so the search
-        reads only rows with those times.
-        """
+        """Return the items that are not in the file, and the number of those that are."""
         if not items:
             return items, 0
+        times = [body.time for _, body in items]
         incoming = pa.table(
             {
                 "i": pa.array(range(len(items)), pa.int32()),
-                "time": pa.array([body.time for _, body in items], pa.timestamp("s")),
+                "time": pa.array(times, pa.timestamp("s")),
                 "id": pa.array([item.id for item, _ in items], pa.binary()),
             }
         )
         self._con.register("incoming", incoming)
-        found = self._con.execute(
-            "SELECT b.i FROM incoming b JOIN item x ON x.time = b.time AND x.id = b.id"
-        ).fetchall()
-        first = min(body.time for _, body in items)
-        if first < self.settled.end:
-            found += self._known_in_parquet({month_of(body.time // DAY) for _, body in items})
+        found = self._marks.find(min(times), max(times))
+        if min(times) < self.settled.end:
+            found += self._known_in_parquet({month_of(time // DAY) for time in times})
         self._con.unregister("incoming")
         known = {row[0] for row in found}
         if not known:
@@ -313,6 +309,7 @@ class Writer:
         self._con.execute(
             f"INSERT INTO item BY NAME SELECT *, {moment(received)} AS received FROM incoming"
         )
+        self._marks.add()
         self._con.unregister("incoming")
 
     def insert_typed(self, derived: Derived) -> None:
