@@ -11,6 +11,7 @@ import click
 import trio
 
 from methrics.aggregate.cli.aggregate_lines import JsonLines, TextLines
+from methrics.aggregate.cli.restoring import check_local, take
 from methrics.aggregate.cli.space import Space
 from methrics.aggregate.closing.trust import trust_of
 from methrics.aggregate.collect.disk import KeepFree
@@ -98,6 +99,14 @@ def key_beside(file: Path) -> Path:
     metavar="N",
     help="How many of them must have a report of such a day; by default more than half.",
 )
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    metavar="SOURCE",
+    help="Before collecting, take in what this data set has: a DuckDB file, or a directory or an "
+    "address of Parquet. Each signature is verified. Repeatable.",
+)
 @json_option("Print a JSON object for each event.")
 def aggregate(
     file: Path,
@@ -108,6 +117,7 @@ def aggregate(
     peers: tuple[str, ...],
     export_every: float,
     keep_free: KeepFree,
+    sources: tuple[str, ...],
     key: Path | None,
     trusted: tuple[str, ...],
     quorum: int | None,
@@ -131,11 +141,14 @@ def aggregate(
         keep_free=keep_free,
         trust=trust_of(trusted, quorum),
     )
-    if not file.exists():
+    if not file.exists() and not sources:
         topics_of(settings, ())  # a command that cannot work must not create a file
+    check_local(sources)
     with Store(file) as store:
         seed = own_key(key or key_beside(file))
         settings = replace(settings, seed=seed)
+        for source in sources:
+            take(source, store, as_json=as_json)
         topics_of(settings, store.catalogs())
         # Reports are many objects without reference cycles, so collect cycles seldom.
         gc.freeze()

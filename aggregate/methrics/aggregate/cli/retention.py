@@ -63,7 +63,8 @@ def _json(kept: Sequence[Kept], now: int, size: int | None) -> dict[str, object]
         for one in kept
     ]
     at = datetime.fromtimestamp(now, UTC).date().isoformat()
-    return {"at": at, "types": types} | ({} if size is None else {"bytes": size})
+    found: dict[str, object] = {"at": at, "types": types}
+    return found if size is None else found | {"bytes": size}
 
 
 def _print(kept: Sequence[Kept], now: int, size: int | None) -> None:

@@ -68,6 +68,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "verify": Entry(
             "methrics.aggregate.cli.verify", "Check the signature and columns of every report."
         ),
+        "rebuild": Entry(
+            "methrics.aggregate.cli.rebuild", "Write a data set anew from its signed bytes."
+        ),
         "retention": Entry(
             "methrics.aggregate.cli.retention", "See how long reports are kept, and what is over."
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -46,6 +47,8 @@ class Committed:
     """The items among the refused ones that had been judged before."""
     total: int = 0
     """Reports in the file after this commit."""
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    """reason -> number of refused items"""
 
     @property
     def changes_whole_tables(self) -> bool:
@@ -54,7 +57,7 @@ class Committed:
 
     def counts(self) -> dict[str, int]:
         """Return the counts by name; catalogs and records are counted."""
-        found = {name: getattr(self, name) for name in self.__slots__}
+        found = {name: getattr(self, name) for name in self.__slots__ if name != "reasons"}
         return found | {"catalogs": len(self.catalogs), "records": len(self.records)}
 
 

@@ -92,6 +92,7 @@ class Writer:
             count, sample = refused.get(Reason.QUOTA, (0, full[0].raw))
             refused[Reason.QUOTA] = count + len(full), sample
         done.refused += count_refusals(self._con, batch.now // DAY, refused)
+        done.reasons.update({reason: count for reason, (count, _) in refused.items()})
         done.known, _ = refused.get(Reason.DUPLICATE, (0, b""))
         done.total = self.total
         self.waste.add(self._deleted, batch.now)

@@ -1,0 +1,51 @@
+"""`methrics rebuild`: derives every table anew from the signed bytes of a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from methrics.aggregate.cli.restoring import check_local, take
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.store.digest import NamespaceDigest, combine, digests
+from methrics.aggregate.store.duck import translated_errors
+from methrics.aggregate.store.store import Store
+from methrics.node.cli.options import FILE, json_option
+from methrics.schema.errors import ConfigError
+
+
+@click.command()
+@click.argument("source", metavar="SOURCE")
+@click.argument("file", type=FILE)
+@json_option("Print the counts as a JSON object.")
+@click.pass_context
+def rebuild(ctx: click.Context, source: str, file: Path, as_json: bool) -> None:
+    """Write the reports of SOURCE into a new FILE, each derived from its signed bytes again.
+
+    SOURCE is a DuckDB file of `methrics aggregate`, a directory of its Parquet, or the address of a
+    published one. Every signature is verified. The digests of both are printed; exit code 1 if they
+    differ. If it was interrupted, the same command continues. To go on collecting into a file, use
+    `methrics aggregate FILE --from SOURCE`.
+    """
+    if "://" not in source and file.exists() and Path(source).samefile(file):
+        raise ConfigError("same-file", "SOURCE and FILE are the same file", "name a new FILE")
+    check_local([source])
+    with Store(file) as store:
+        found = take(source, store, as_json=as_json)
+        new = combine(store.day_digests())
+    with open_dataset(source) as dataset, translated_errors(dataset.path):
+        old = combine(digests(dataset.connection))
+    if not as_json:
+        _print("SOURCE", old)
+        _print("FILE", new)
+    if found.unreadable or [(one.key, one.digest) for one in old] != [
+        (one.key, one.digest) for one in new
+    ]:
+        click.echo("the digests differ" if not found.unreadable else "not all was read", err=True)
+        ctx.exit(1)
+
+
+def _print(whose: str, found: list[NamespaceDigest]) -> None:
+    for one in found:
+        click.echo(f"{whose} {one.schema} {one.digest.hex()} over {one.count} reports")

@@ -1,0 +1,243 @@
+"""Takes the items of a data set into a file: a backup, or Parquet that somebody has published.
+
+Nothing of the data set is believed except the signed bytes. Each item is judged like one that a
+stranger sends, except that reports are not late, and is refused by itself: the others are taken.
+What the file has erased or revoked, and what is over by its retention, stays out. Days that the
+file has already are skipped, and so are items, so an interrupted call is simply repeated.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]
+
+from methrics.aggregate.read.dataset import Dataset
+from methrics.aggregate.restore.judging import THREADS, judge_all
+from methrics.aggregate.store.batch import Batch
+from methrics.aggregate.store.digest import digests
+from methrics.aggregate.store.duck import moment, translated_errors
+from methrics.aggregate.store.store import Store
+from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.errors import StoreError
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import Accepted, Refused, Verdict
+from methrics.schema.judging.records import RecordBook
+from methrics.schema.wire.envelope import Kind
+from methrics.schema.wire.limits import DAY
+from methrics.schema.wire.record import Record
+from methrics.schema.wire.verdict import Reason
+
+CHUNK = 10_000
+"""Number of items that are judged and committed at a time."""
+
+CATALOGS = 48
+"""Most catalogs that are in memory at a time: one of sixty event types takes 0.7 MB."""
+
+Progress = Callable[[int, int], None]
+"""Called with (items so far, items in all). Items that need not be judged count as well."""
+
+_EPOCH = date(1970, 1, 1)
+_Row = tuple[Any, ...]
+"""The bytes of an item, the id of its catalog, and its own id, as the data set has them."""
+
+
+@dataclass(slots=True)
+class Restored:
+    """What a data set had for the file."""
+
+    reports: int = 0
+    erasures: int = 0
+    catalogs: int = 0
+    records: int = 0
+    notices: int = 0
+    known: int = 0
+    """Items that the file had already."""
+    erased: int = 0
+    """Reports kept out by an erasure, and reports of the file that one has deleted."""
+    revoked: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    """reason -> number of items"""
+    unreadable: list[str] = field(default_factory=list)
+    """The days and tables that could not be read, with the reason."""
+
+
+def restore(
+    dataset: Dataset,
+    store: Store,
+    now: Callable[[], int],
+    progress: Progress = lambda done, total: None,
+) -> Restored:
+    """Take into `store` what `dataset` has and it lacks. `now` returns Unix seconds.
+
+    Raises StoreError if the file cannot be written, or if nothing of the data set can be read.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        return _Restore(dataset, store, now, progress, pool).run()
+
+
+class _Restore:
+    def __init__(
+        self,
+        dataset: Dataset,
+        store: Store,
+        now: Callable[[], int],
+        progress: Progress,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.dataset = dataset
+        self.store = store
+        self.now = now
+        self.progress = progress
+        self.pool = pool
+        self.found = Restored()
+        self.records = RecordBook()
+        self.done = 0
+        self.total = 0
+        for one in store.records():
+            self.records.add(*one)
+
+    def run(self) -> Restored:
+        """Take everything; what keeps reports out first: records revoke, and tombstones erase."""
+        counts = (f"(SELECT count(*) FROM {one})" for one in ("record", "catalog", "tombstone"))
+        rows = self.dataset.rows(f"SELECT {' + '.join(counts)} + (SELECT count(*) FROM item)")
+        self.total = rows[0][0]
+        self.progress(0, self.total)
+        for rows in self._chunks("records", "SELECT raw FROM record ORDER BY time, id"):
+            self._take(rows)
+        for rows in self._chunks("catalogs", "SELECT raw FROM catalog ORDER BY n", CATALOGS):
+            self._take(rows)
+        catalog = "LEFT JOIN catalog c ON c.n = x.catalog"
+        for rows in self._chunks(
+            "erasures", f"SELECT x.raw, c.id FROM tombstone x {catalog} ORDER BY c.id, x.n"
+        ):
+            self._take(rows)
+        self._items()
+        return self.found
+
+    def _items(self) -> None:
+        """Take reports and announcements, day by day."""
+        stored = {(one.key, one.day): one for one in self.store.day_digests()}
+        days: dict[int, list[bytes]] = {
+            day: []
+            for (day,) in self.dataset.rows(
+                "SELECT DISTINCT date_diff('day', DATE '1970-01-01', time::DATE) AS day FROM item "
+                "WHERE time IS NOT NULL ORDER BY day"
+            )
+        }
+        with translated_errors(self.dataset.path):
+            offered = digests(self.dataset.connection)
+        for one in offered:
+            known = stored.get((one.key, one.day))
+            if known is not None and (known.count, known.digest) == (one.count, one.digest):
+                days.setdefault(one.day, []).append(one.key)
+                self.found.known += one.count
+                self._advance(one.count)
+        some = {day for _, day in stored}
+        for day, same in days.items():
+            where = f"x.time >= {moment(day * DAY)} AND x.time < {moment((day + 1) * DAY)}"
+            if same:
+                keys = ", ".join(f"from_hex('{key.hex()}')" for key in same)
+                where += f" AND (c.key IN ({keys}) AND x.kind = {int(Kind.REPORT)}) IS NOT true"
+            for rows in self._chunks(
+                str(_EPOCH + timedelta(days=day)),
+                "SELECT x.raw, c.id, x.id FROM item x LEFT JOIN catalog c ON c.n = x.catalog "
+                f"WHERE {where} ORDER BY c.id, x.n",
+            ):
+                self._take(self._unknown(rows, day) if day in some else rows)
+
+    def _chunks(self, what: str, query: str, size: int = CHUNK) -> Iterator[list[_Row]]:
+        """Yield the rows of a query, `size` at a time. Notes `what` if it cannot be read."""
+        try:
+            with translated_errors(self.dataset.path):
+                # It needs a cursor: another query on the same connection would end this one.
+                cursor = self.dataset.connection.cursor()
+                for batch in cursor.sql(query).to_arrow_reader(size):
+                    columns = [column.to_pylist() for column in batch.columns]
+                    yield list(zip(*columns, strict=True))
+        except StoreError as error:
+            self.found.unreadable.append(f"{what}: {error}")
+
+    def _unknown(self, rows: list[_Row], day: int) -> list[_Row]:
+        """Return the rows of items that the file lacks: those that it has need not be judged."""
+        ids = [row[2] if isinstance(row[2], bytes) else b"" for row in rows]
+        wanted = pa.table(
+            {"i": pa.array(range(len(ids)), pa.int32()), "id": pa.array(ids, pa.binary())}
+        )
+        with self.store.reading() as con, translated_errors(self.store.path):
+            items = self.store.items_sql(day, day, con=con)
+            con.register("wanted", wanted)
+            found = con.execute(f"SELECT w.i FROM wanted w JOIN {items} x ON x.id = w.id")
+            known = {i for (i,) in found.fetchall()}
+            con.unregister("wanted")
+        self.found.known += len(known)
+        self._advance(len(known))
+        return [row for i, row in enumerate(rows) if i not in known]
+
+    def _take(self, rows: Sequence[_Row]) -> None:
+        """Judge and commit items, with few enough catalogs in memory at a time."""
+        start, named = 0, dict[bytes, None]()
+        for place, row in enumerate(rows):
+            catalog = row[1] if len(row) > 1 else None
+            if catalog is None or catalog in named:
+                continue
+            if len(named) == CATALOGS:
+                self._commit(rows[start:place], named)
+                start, named = place, {}
+            named[catalog] = None
+        if rows:
+            self._commit(rows[start:], named)
+
+    def _commit(self, rows: Sequence[_Row], catalogs: Collection[bytes]) -> None:
+        now, book = self.now(), self._book(catalogs)
+        accepted: list[Accepted] = []
+        refused: dict[Reason, tuple[int, bytes]] = {}
+        raws = [row[0] if isinstance(row[0], bytes) else b"" for row in rows]
+        for raw, judged in judge_all(raws, book, now, self.pool):
+            verdict = self._listed(judged)
+            if isinstance(verdict, Accepted):
+                accepted.append(verdict)
+            else:
+                count, sample = refused.get(verdict.reason, (0, raw))
+                refused[verdict.reason] = count + 1, sample
+        done = self.store.commit(Batch(now, accepted, refused))
+        found = self.found
+        found.reports += done.reports
+        found.erasures += done.erasures
+        found.catalogs += len(done.catalogs)
+        found.records += len(done.records)
+        found.notices += done.notices
+        found.known += done.duplicates
+        found.erased += done.erased
+        found.revoked += done.revoked
+        found.refused.update({reason.value: n for reason, n in done.reasons.items()})
+        self._advance(len(rows))
+
+    def _listed(self, verdict: Verdict) -> Verdict:
+        """Learn a record; refuse a catalog that no record has ever listed."""
+        if isinstance(verdict, Refused):
+            return verdict
+        item, body = verdict
+        if isinstance(body, Record):
+            self.records.add(item, body)
+        elif isinstance(body, Catalog) and not self.records.ever_listed(body.key, body.id):
+            return Refused(Reason.UNLISTED, item)
+        return verdict
+
+    def _book(self, catalogs: Iterable[bytes]) -> CatalogBook:
+        book = CatalogBook()
+        book.records = self.records
+        for catalog_id in catalogs:
+            catalog = self.store.catalog(catalog_id)
+            if catalog is not None:
+                book.add(catalog, given=True)
+        return book
+
+    def _advance(self, count: int) -> None:
+        self.done += count
+        self.progress(self.done, self.total)

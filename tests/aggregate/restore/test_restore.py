@@ -1,0 +1,179 @@
+"""Taking a data set into a file: all that is valid and allowed, once, whatever else is in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import aggregate_making as making
+import pytest
+
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.verify import verify
+from methrics.aggregate.restore import restore as restore_module
+from methrics.aggregate.restore.restore import Restored, restore
+from methrics.aggregate.store.duck import memory
+from methrics.aggregate.store.store import Store
+from methrics.schema.errors import StoreError
+from methrics.schema.judging.book import CatalogBook
+
+DAY = making.DAY
+NOW = making.NOW
+CATALOG = making.catalog()
+OTHER = making.catalog(label="other", key=making.seed("another"))
+BEATS = [making.beat(CATALOG, i, NOW - 7200 - i % 3 * DAY) for i in range(30)]
+RAWS = [
+    CATALOG.raw,
+    OTHER.raw,
+    *BEATS,
+    *(making.clicks(OTHER, i) for i in range(5)),
+    *(making.walk(CATALOG, i) for i in range(4)),
+    making.announcement(NOW - 1200),
+    making.erasure(CATALOG, BEATS[0], "beat", 0),
+]
+REPORTS = 38
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    making.store_all(tmp_path / "old.duckdb", RAWS)
+    return tmp_path / "old.duckdb"
+
+
+def take(source: Path, file: Path, now: int = NOW) -> Restored:
+    with Store(file) as store, open_dataset(source) as dataset:
+        return restore(dataset, store, lambda: now)
+
+
+def edit(path: Path, *statements: str) -> None:
+    with memory() as con:
+        con.execute(f"ATTACH '{path}' AS m")
+        con.execute("USE m")
+        for statement in statements:
+            con.execute(statement)
+
+
+@pytest.mark.shows("NEW-1")
+def test_a_file_is_derived_anew_with_the_same_digests(source: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new.duckdb"
+    found = take(source, new)
+    assert (found.reports, found.erasures, found.notices) == (REPORTS, 1, 1)
+    assert (found.catalogs, found.records, found.known) == (2, 2, 0)
+    assert (found.refused, found.unreadable) == (Counter(), [])
+    with Store(source) as one, Store(new) as other:
+        assert one.day_digests() == other.day_digests()
+    with open_dataset(new) as dataset:
+        assert verify(dataset).mismatches == []
+
+
+def test_what_is_there_already_is_not_judged_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = tmp_path / "new.duckdb"
+    take(source, new)
+    judged: list[int] = []
+    judge_all = restore_module.judge_all
+
+    def counting(raws: list[bytes], *rest: object) -> object:
+        judged.append(len(raws))
+        return judge_all(raws, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(restore_module, "judge_all", counting)
+    found = take(source, new)
+    assert (found.reports, found.known) == (0, REPORTS + 1 + 5)
+    assert sum(judged) == 5  # records, catalogs and the erasure
+
+
+def test_it_goes_on_after_it_was_broken_off(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore_module, "CHUNK", 7)
+    new = tmp_path / "new.duckdb"
+
+    def broken(done: int, total: int) -> None:
+        if done > 20:
+            raise KeyboardInterrupt
+
+    with Store(new) as store, open_dataset(source) as dataset, pytest.raises(KeyboardInterrupt):
+        restore(dataset, store, lambda: NOW, broken)
+    with Store(new) as store:
+        assert 0 < store.total < REPORTS
+        before = store.total
+    found = take(source, new)
+    assert found.reports == REPORTS - before
+    with Store(source) as one, Store(new) as other:
+        assert one.day_digests() == other.day_digests()
+
+
+def test_bad_rows_are_refused_one_by_one(source: Path, tmp_path: Path) -> None:
+    forged = "set_bit(raw::BIT, 20 * 8, 1 - get_bit(raw::BIT, 20 * 8))::BLOB"
+    edit(
+        source,
+        f"UPDATE item SET raw = {forged} WHERE n = 2",
+        "UPDATE item SET raw = 'nonsense'::BLOB WHERE n = 3",
+        "UPDATE item SET raw = NULL WHERE n = 4",
+        "UPDATE item SET id = NULL, catalog = 77, type = 5, kind = 9 WHERE n = 5",
+        "UPDATE item SET raw = (SELECT raw FROM item WHERE n = 7) WHERE n = 6",
+        "UPDATE tombstone SET raw = ''::BLOB",
+        "INSERT INTO catalog SELECT n + 9, id, key, label, number, schema, received, 'x'::BLOB "
+        "FROM catalog",
+    )
+    found = take(source, tmp_path / "new.duckdb")
+    assert found.reports == REPORTS - 4
+    assert found.refused.total() == 3 + 1 + 2
+    assert found.refused["malformed"] >= 4
+    assert found.erasures == 0
+    with open_dataset(tmp_path / "new.duckdb") as dataset:
+        assert verify(dataset).mismatches == []
+
+
+def test_attack_a_backup_brings_back_what_was_erased_or_revoked(
+    source: Path, tmp_path: Path
+) -> None:
+    new = tmp_path / "new.duckdb"
+    book = CatalogBook()
+    with Store(new) as store:
+        gone = making.erasure(CATALOG, BEATS[1], "beat", 1, NOW - 7200 - DAY)
+        revoking = making.record(CATALOG, revoked={"walk": 0}, time=NOW)
+        store.commit(making.batch([CATALOG.raw, gone], book))
+        store.commit(making.batch([revoking], book))
+    found = take(source, new)
+    assert (found.erased, found.refused["revoked"]) == (1, 4)
+    assert found.reports == REPORTS - 1 - 4
+
+
+def test_attack_a_backup_brings_back_what_is_over(source: Path, tmp_path: Path) -> None:
+    found = take(source, tmp_path / "new.duckdb", NOW + 400 * DAY)
+    assert (found.reports, found.erasures) == (0, 0)
+    assert found.refused == Counter(retention=REPORTS + 1)
+
+
+def test_attack_invented_reports_of_the_future(tmp_path: Path) -> None:
+    source, later = tmp_path / "old.duckdb", NOW + 2 * DAY
+    invented = [making.beat(CATALOG, i, later) for i in range(40, 45)]
+    making.store_all(source, [CATALOG.raw, *BEATS, *invented], later)
+    found = take(source, tmp_path / "new.duckdb")
+    assert (found.reports, found.refused) == (len(BEATS), Counter(early=5))
+
+
+def test_reports_of_a_catalog_that_no_record_lists_are_refused(
+    source: Path, tmp_path: Path
+) -> None:
+    edit(source, "DELETE FROM record")
+    found = take(source, tmp_path / "new.duckdb")
+    assert (found.reports, found.catalogs) == (0, 0)
+    assert found.refused["unlisted"] == 2
+    assert found.refused["unknown-catalog"] == REPORTS + 1
+
+
+def test_few_catalogs_are_in_memory_at_a_time(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore_module, "CATALOGS", 1)
+    assert take(source, tmp_path / "new.duckdb").reports == REPORTS
+
+
+def test_a_file_that_cannot_be_read_at_all_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.duckdb").write_bytes(b"x" * 5000)
+    with pytest.raises(StoreError):
+        take(tmp_path / "a.duckdb", tmp_path / "new.duckdb")
