@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from methrics.aggregate.parquet import manifest as module
 from methrics.aggregate.parquet.manifest import (
+    ClosedDays,
     Day,
     File,
     Manifest,
@@ -19,6 +20,7 @@ from methrics.aggregate.parquet.manifest import (
     encode_manifest,
 )
 from methrics.aggregate.store.tables import LAYOUT_VERSION
+from methrics.node.network.peer_ids import peer_id_of
 from methrics.schema.errors import StoreError
 
 ONE = File(
@@ -61,6 +63,13 @@ manifests = st.builds(
     ),
     sizes,
     st.none() | st.just({"prefix": "0f"}),
+    st.dictionaries(
+        names,
+        st.dictionaries(
+            hashes.map(peer_id_of), st.builds(ClosedDays, sizes, sizes, sizes), max_size=2
+        ),
+        max_size=2,
+    ),
 )
 
 

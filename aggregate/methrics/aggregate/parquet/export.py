@@ -27,10 +27,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from methrics.aggregate.closing.coverage import coverage_of
 from methrics.aggregate.parquet.files import Files, Written, replace_file
 from methrics.aggregate.parquet.groups import Snapshot, take_snapshot
 from methrics.aggregate.parquet.manifest import (
     MANIFEST,
+    ClosedDays,
     Day,
     File,
     Manifest,
@@ -40,10 +42,12 @@ from methrics.aggregate.parquet.manifest import (
 from methrics.aggregate.parquet.plan import Group, Write, plan
 from methrics.aggregate.parquet.views_file import VIEWS, ViewsFile
 from methrics.aggregate.parquet.whole import TOMBSTONE, shapes_of, stem_of, whole_files
-from methrics.aggregate.store.duck import translated_errors
+from methrics.aggregate.store.digest_cache import schemas_of
+from methrics.aggregate.store.duck import Connection, translated_errors
 from methrics.aggregate.store.parts import Change, Part, Settle, moment_of
 from methrics.aggregate.store.rows import DAY
 from methrics.aggregate.store.store import Store, reading_number
+from methrics.node.network.peer_ids import peer_id_of
 from methrics.schema.errors import StoreError
 
 GRACE = 120.0
@@ -108,6 +112,7 @@ class Exporter:
                 snapshot = take_snapshot(con, self.directory, cut)
                 changes = list(self._changes(snapshot, now))
                 days = self._day_digests(snapshot)
+                closed = _closed_days(con)
             # If this export fails from here on, the next one writes the manifest again.
             stale, self._stale = self._stale, True
             parts = {part.name: part for part in snapshot.parts}
@@ -117,7 +122,7 @@ class Exporter:
             changed = {key for key in {*days, *self._days} if days.get(key) != self._days.get(key)}
             files = sum(len(change.added) for change in changes)
             if stale or changes or changed:
-                files += self._publish(list(parts.values()), days, now)
+                files += self._publish(list(parts.values()), days, closed, now)
             self._days, self._stale = days, False
             if not self._begun:
                 self._clear(parts)
@@ -263,7 +268,13 @@ class Exporter:
             if end is None or one.day < end
         }
 
-    def _publish(self, parts: Iterable[Part], days: dict[tuple[str, date], Day], now: int) -> int:
+    def _publish(
+        self,
+        parts: Iterable[Part],
+        days: dict[tuple[str, date], Day],
+        closed: dict[str, dict[str, ClosedDays]],
+        now: int,
+    ) -> int:
         """Replace the manifest and the views; return the number of files written."""
         # Those without rows come first: they have the newest columns.
         ordered = sorted(
@@ -278,7 +289,7 @@ class Exporter:
             by_schema.setdefault(schema, {})[day] = one
         erased = sum(one.rows for one in listed if one.table == TOMBSTONE)
         written = datetime.fromtimestamp(now, UTC).isoformat()
-        manifest = Manifest(written, listed, by_schema, erased)
+        manifest = Manifest(written, listed, by_schema, erased, closed=closed)
         replace_file(self.directory / MANIFEST, encode_manifest(manifest))
         tables = manifest.tables()
         self._views.write({table: [one.name for one in own] for table, own in tables.items()})
@@ -318,6 +329,16 @@ class Exporter:
         with suppress(OSError):
             if path.parent != self.directory:
                 path.parent.rmdir()
+
+
+def _closed_days(con: Connection) -> dict[str, dict[str, ClosedDays]]:
+    """Return the days that aggregators have closed, by SQL schema and peer id."""
+    schemas = schemas_of(con)
+    found: dict[str, dict[str, ClosedDays]] = {}
+    for one in coverage_of(con):
+        made = ClosedDays(one.days, one.reports, one.late)
+        found.setdefault(schemas[one.key], {})[peer_id_of(one.signer)] = made
+    return found
 
 
 def _part(made: Written, table: str, first: int, last: int, now: int) -> Part:

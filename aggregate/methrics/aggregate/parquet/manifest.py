@@ -33,6 +33,7 @@ TABLE = re.compile(r"[a-z0-9_]{1,200}(\.[a-z0-9_]{1,200})?")
 """A table as SQL names it: `item`, `example.heartbeat`."""
 
 _FILE = re.compile(r"([a-z0-9_][a-z0-9_.-]{0,199}/){1,5}[a-z0-9_][a-z0-9_.-]{0,199}\.parquet")
+_PEER = re.compile(r"[1-9A-HJ-NP-Za-km-z]{1,64}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -71,6 +72,21 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedDays:
+    """The days of one app that an aggregator has closed: how many, the reports of these days, and
+    those of them that came in after their day was closed (`closing/coverage.py`)."""
+
+    days: int
+    reports: int
+    late: int
+
+    @property
+    def coverage(self) -> float:
+        """The share of the reports that the aggregator had when it closed their days: 0 to 1."""
+        return 1.0 if not self.reports else max(0.0, 1.0 - self.late / self.reports)
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The content of a manifest."""
 
@@ -83,6 +99,8 @@ class Manifest:
     """Number of rows of the table `tombstone`."""
     shard: Mapping[str, Any] | None = None
     """Which part of the ids this directory has; None if it has all."""
+    closed: Mapping[str, Mapping[str, ClosedDays]] = field(default_factory=dict)
+    """SQL schema -> peer id of an aggregator -> the days that it has closed"""
 
     def tables(self) -> dict[str, list[File]]:
         """Return the files of each table, in the order of the manifest."""
@@ -118,6 +136,18 @@ def encode_manifest(manifest: Manifest) -> bytes:
             for schema, days in sorted(manifest.days.items())
         },
         "tombstones": {"count": manifest.tombstones},
+        "closed": {
+            schema: {
+                peer: {
+                    "days": one.days,
+                    "reports": one.reports,
+                    "late": one.late,
+                    "coverage": round(one.coverage, 6),
+                }
+                for peer, one in sorted(own.items())
+            }
+            for schema, own in sorted(manifest.closed.items())
+        },
     }
     return json.dumps(text, separators=(",", ":")).replace('{"name"', '\n{"name"').encode() + b"\n"
 
@@ -166,7 +196,15 @@ def _manifest(found: Mapping[str, Any]) -> Manifest:
     shard = found.get("shard")
     if shard is not None and type(shard) is not dict:
         raise ValueError("shard")
-    return Manifest(written, files, days, _number(found["tombstones"]["count"]), shard)
+    closed = {
+        _matched(TABLE, schema): {_matched(_PEER, peer): _closed(one) for peer, one in own.items()}
+        for schema, own in found.get("closed", {}).items()
+    }
+    return Manifest(written, files, days, _number(found["tombstones"]["count"]), shard, closed)
+
+
+def _closed(one: Mapping[str, Any]) -> ClosedDays:
+    return ClosedDays(*(_number(one[name]) for name in ("days", "reports", "late")))
 
 
 def _file(one: Mapping[str, Any]) -> File:

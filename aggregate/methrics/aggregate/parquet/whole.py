@@ -22,6 +22,7 @@ DICTIONARY: Mapping[str, str] = {
     "declaration": "SELECT * FROM declaration ORDER BY n",
     "field": "SELECT * FROM field ORDER BY ALL",
     "code": "SELECT * FROM code ORDER BY ALL",
+    "manifest": "SELECT * FROM manifest WHERE closed ORDER BY signer, key, day, id",
     "refusal": "SELECT day, reason, count FROM refusal ORDER BY ALL",
 }
 """The tables that are exported as one file each: table -> query. Samples of refused bytes are left
