@@ -8,7 +8,7 @@ from random import Random
 
 import aggregate_making as making
 
-from methrics.aggregate.reconcile.answer import Answerer, OpenedSet
+from methrics.aggregate.reconcile.answer import Answerer, Asker, OpenedSet
 from methrics.aggregate.reconcile.fingerprint import IdIndex
 from methrics.aggregate.reconcile.item_set import Stored, erasures_digest, set_digest
 from methrics.aggregate.reconcile.tree import Ask, Pull, Take
@@ -126,7 +126,7 @@ class Outcome:
 def ask_of(items: MemorySet) -> Peer:
     """A peer with this set, which is asked with bytes."""
     other = answerer(items)
-    return lambda body: other.answer("peer", decode_request(body), 0.0)[0]
+    return lambda body: other.answer(Asker("peer"), decode_request(body), 0.0)[0]
 
 
 def pull(own: MemorySet, ask: Peer, most_items: int = 1_000_000) -> Outcome:

@@ -24,6 +24,7 @@ from reconcile_making import (
     reports,
 )
 
+from methrics.aggregate.reconcile.answer import Asker
 from methrics.aggregate.reconcile.fingerprint import IdIndex, fingerprint, siphash
 from methrics.aggregate.reconcile.tree import Ask, Pull
 from methrics.aggregate.reconcile.wire import (
@@ -306,18 +307,18 @@ def test_a_busy_peer_names_the_wait() -> None:
 def test_sessions_are_few_and_end_when_idle() -> None:
     answering = answerer(MemorySet(POOL))
     request = decode_request(encode_request(OPEN))
-    replies = [decode(answering.answer(f"p{i}", request, 0.0)[0], limit=1 << 20) for i in range(5)]
-    assert [isinstance(one, list) and one[0] for one in replies] == ["opened"] * 4 + ["busy"]
-    assert len(answering) == 4
+    replies = [decode(answering.answer(Asker(f"p{i}"), request, 0.0)[0], limit=1 << 20) for i in range(7)]
+    assert [isinstance(one, list) and one[0] for one in replies] == ["opened"] * 6 + ["busy"]
+    assert len(answering) == 6
     answering.expire(59.0)
-    assert len(answering) == 4
+    assert len(answering) == 6
     answering.expire(60.0)
     assert len(answering) == 0
 
 
 def test_take_steps_carry_bundles_of_what_was_asked() -> None:
     own, theirs = MemorySet(), answerer(MemorySet(POOL[:3]))
-    opened_reply, _ = theirs.answer("p", OPEN, 0.0)
+    opened_reply, _ = theirs.answer(Asker("p"), OPEN, 0.0)
     opened = read_opened(opened_reply)
     assert opened is not None
     assert not opened.days(Which.ERASURES)
@@ -325,7 +326,7 @@ def test_take_steps_carry_bundles_of_what_was_asked() -> None:
     step, found = next(steps), []
     while True:
         if isinstance(step, Ask):
-            step = steps.send(theirs.answer("p", step.request, 0.0)[0])
+            step = steps.send(theirs.answer(Asker("p"), step.request, 0.0)[0])
             continue
         found += raws_of(step)
         try:

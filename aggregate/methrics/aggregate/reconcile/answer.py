@@ -34,12 +34,17 @@ from methrics.aggregate.reconcile.wire import (
     encode_same,
 )
 from methrics.node.clock import Entropy
+from methrics.node.shares import Shares
 from methrics.schema.errors import RefusedError
 from methrics.schema.wire.bundle import Packer
 from methrics.schema.wire.verdict import Reason
 
-SESSIONS_MAX = 4
-"""Most sessions at once. Each keeps a snapshot of the file, and the ids of a few days."""
+SESSIONS_MAX = 8
+"""Most sessions at once. Each keeps a snapshot of the file, and the ids of a few days. A peer has
+one, and a network of strangers one."""
+
+SESSIONS_LISTED = 2
+"""How many of them only peers get that the operator named."""
 
 IDLE_MAX = 60.0
 """Seconds after which a session without a request ends."""
@@ -66,6 +71,14 @@ OpenSet = Callable[[bytes, int], OpenedSet | None]
 """`open_set(key, as_of)` returns the set of a namespace key, or None if it is not collected."""
 
 
+class Asker(NamedTuple):
+    """Who asks: a peer, the token of its network, and whether the operator named it."""
+
+    peer: str
+    origin: bytes = b""
+    listed: bool = False
+
+
 @dataclass(slots=True)
 class _Session:
     peer: str
@@ -82,20 +95,23 @@ class Answerer:
         self._today = today
         self._entropy = entropy
         self._sessions: dict[bytes, _Session] = {}
+        self._room: Shares[str] = Shares(
+            SESSIONS_MAX, per_holder=1, reserve=SESSIONS_LISTED, per_listed=1, evicts=False
+        )
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def answer(self, peer: str, request: Request, now: float) -> tuple[bytes, int]:
-        """Return the reply to a request of `peer`, and the number of rows that were read for it.
+    def answer(self, asker: Asker, request: Request, now: float) -> tuple[bytes, int]:
+        """Return the reply to a request of `asker`, and the number of rows read for it.
 
         Raises RefusedError for a request that no reply is due to.
         """
         self.expire(now)
         if isinstance(request, Open):
-            return self._open(peer, request, now)
+            return self._open(asker, request, now)
         session = self._sessions.get(request.session)
-        if session is None or session.peer != peer:
+        if session is None or session.peer != asker.peer:
             return encode_busy(0), 0
         session.used = now
         items = session.opened.items
@@ -115,20 +131,23 @@ class Answerer:
             self._end(name)
 
     def _end(self, name: bytes) -> None:
-        self._sessions.pop(name).opened.close()
+        session = self._sessions.pop(name)
+        self._room.give(session.peer)
+        session.opened.close()
 
-    def _open(self, peer: str, request: Open, now: float) -> tuple[bytes, int]:
-        for name in [name for name, one in self._sessions.items() if one.peer == peer]:
+    def _open(self, asker: Asker, request: Open, now: float) -> tuple[bytes, int]:
+        for name in [name for name, one in self._sessions.items() if one.peer == asker.peer]:
             self._end(name)
         if abs(request.as_of - self._today()) > AS_OF_SLACK:
             raise RefusedError(Reason.EARLY, "the clocks differ by more than a day")
-        if len(self._sessions) >= SESSIONS_MAX:
+        origin = asker.origin or asker.peer.encode()
+        if not self._room.take(asker.peer, origin, now, listed=asker.listed).granted:
             return encode_busy(BUSY), 0
-        opened = self._open_set(request.key, request.as_of)
-        if opened is None:
-            raise RefusedError(Reason.FOREIGN, "a namespace that is not collected")
-        kept = False
+        kept, opened = False, None
         try:
+            opened = self._open_set(request.key, request.as_of)
+            if opened is None:
+                raise RefusedError(Reason.FOREIGN, "a namespace that is not collected")
             days = {which: tuple(opened.items.days(which)) for which in Which}
             digests = [set_digest(request.key, which, days[which]) for which in Which]
             same_sets = digests == [request.erasures, request.reports]
@@ -137,12 +156,14 @@ class Answerer:
             name = self._entropy(SESSION_SIZE)
             found = Opened(name, opened.record, days[Which.ERASURES], days[Which.REPORTS])
             reply = encode_opened(found)
-            self._sessions[name] = _Session(peer, opened, now, now)
+            self._sessions[name] = _Session(asker.peer, opened, now, now)
             kept = True
             return reply, opened.items.scanned
         finally:
             if not kept:
-                opened.close()
+                self._room.give(asker.peer)
+                if opened is not None:
+                    opened.close()
 
 
 def _reply(items: ItemSet, request: Split | Ids | Fetch | All) -> bytes:

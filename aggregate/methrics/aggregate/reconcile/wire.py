@@ -301,6 +301,19 @@ def read_items(data: bytes) -> Items:
     return Items(tuple(_strings(parts[:2], "items", None)), cursor)
 
 
+def busy_seconds(data: bytes) -> int:
+    """Return for how long a reply asks to wait, an hour at most; 0 for any other reply."""
+    if not data.startswith(b"\x82\x64busy"):
+        return 0
+    try:
+        _reply(data)
+    except SessionEnded as ended:
+        return ended.seconds
+    except PeerFault:
+        pass  # whoever reads the reply will see that
+    return 0
+
+
 def _malformed(text: str) -> RefusedError:
     return RefusedError(Reason.MALFORMED, text)
 

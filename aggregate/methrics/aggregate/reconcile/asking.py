@@ -1,0 +1,237 @@
+"""Runs one session: asks a peer for what its set has more, and hands it on to be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from methrics.aggregate.reconcile.answer import OpenedSet, OpenSet
+from methrics.aggregate.reconcile.item_set import set_digest
+from methrics.aggregate.reconcile.tree import Ask, Pull, Step, Steps, Take
+from methrics.aggregate.reconcile.wire import (
+    PROTOCOL,
+    REPLY_MAX,
+    SALT_SIZE,
+    DaySum,
+    Open,
+    Opened,
+    PeerFault,
+    SessionEnded,
+    Which,
+    busy_seconds,
+    encode_request,
+    read_opened,
+)
+from methrics.node.clock import Entropy
+from methrics.node.network.swarm import PeerId, Swarm
+from methrics.schema.errors import UnreachableError
+
+REPLY_TIME = 60.0
+"""Seconds within which a peer must reply. It reads a day of its set for some replies."""
+
+WAIT_MAX = 45
+"""Seconds for which a session waits for a busy peer; it would be over after a minute."""
+
+JUDGED_AT_ONCE = 8
+"""Bundles that are judged at the same time, or wait for it, before more are fetched."""
+
+DISPUTES_MAX = 65_536
+"""Most days that are remembered because nothing of them could be taken."""
+
+Fetched = Callable[[PeerId, bytes], Awaitable[int]]
+"""`fetched(peer, bundle)` judges a bundle like a stranger's, and returns how many of its items were
+new and accepted."""
+
+Records = Callable[[PeerId], Awaitable[object]]
+"""`records(peer)` asks a peer for its newest record, because it has another one."""
+
+
+@dataclass(slots=True)
+class Session:
+    """What came of a session. `ended` is empty if it went to its end."""
+
+    fetched: int = 0
+    taken: int = 0
+    same: bool = False
+    ended: str = ""
+    wait: int = 0
+    """Seconds that the peer asked to wait."""
+    of: int = 0
+    """Items that the peer has more, at least, in the days that were compared."""
+
+
+@dataclass(slots=True)
+class Disputes:
+    """The days of which a peer offers items that are not taken, such as those of days that are
+    over. They are left out until the peer's or the own digest changes."""
+
+    _known: dict[tuple[PeerId, bytes, Which, int], tuple[bytes, bytes]] = field(
+        default_factory=dict
+    )
+
+    def note(
+        self, peer: PeerId, key: bytes, days: list[tuple[Which, DaySum, DaySum | None]]
+    ) -> None:
+        """Remember days that differed in a session that brought nothing."""
+        for which, theirs, mine in days:
+            self._known[peer, key, which, theirs.day] = _digests(theirs, mine)
+        while len(self._known) > DISPUTES_MAX:
+            self._known.pop(next(iter(self._known)))
+
+    def holds(
+        self, peer: PeerId, key: bytes, which: Which, theirs: DaySum, mine: DaySum | None
+    ) -> bool:
+        """Tell whether nothing of a day could be taken, and nothing has changed since."""
+        known = self._known.get((peer, key, which, theirs.day))
+        return known == _digests(theirs, mine)
+
+
+def _digests(theirs: DaySum, mine: DaySum | None) -> tuple[bytes, bytes]:
+    return theirs.digest, mine.digest if mine is not None else b""
+
+
+class Asking:
+    """Runs sessions, one at a time. `progress(peer, session)` is called after each reply that
+    brought items."""
+
+    def __init__(
+        self,
+        swarm: Swarm,
+        open_set: OpenSet,
+        entropy: Entropy,
+        fetched: Fetched,
+        records: Records,
+        progress: Callable[[PeerId, Session], None] = lambda *_: None,
+    ) -> None:
+        self._swarm = swarm
+        self._open_set = open_set
+        self._entropy = entropy
+        self._fetched = fetched
+        self._records = records
+        self._progress = progress
+        self._disputes = Disputes()
+
+    async def session(self, peer: PeerId, key: bytes, as_of: int) -> Session:
+        """Take from `peer` what this side lacks of a namespace. Raises StoreError if the own file
+        cannot be read."""
+        own = await trio.to_thread.run_sync(self._open_set, key, as_of)
+        if own is None:
+            return Session(ended="not-collected")
+        found = Session()
+        try:
+            await self._run(peer, key, as_of, own, found)
+        except SessionEnded as ended:
+            found.ended, found.wait = "busy", ended.seconds
+        except PeerFault as fault:
+            found.ended = fault.reason
+        except UnreachableError as error:
+            found.ended = error.code
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(own.close)
+        return found
+
+    async def _run(
+        self, peer: PeerId, key: bytes, as_of: int, own: OpenedSet, found: Session
+    ) -> None:
+        request = await trio.to_thread.run_sync(_opening, own, key, as_of)
+        opened = read_opened(await self._ask(peer, encode_request(request)))
+        if opened is None:
+            found.same = True
+            return
+        if opened.record and opened.record != own.record:
+            await self._records(peer)
+
+        def passes(which: Which, theirs: DaySum, mine: DaySum | None) -> bool:
+            return self._disputes.holds(peer, key, which, theirs, mine)
+
+        pull = Pull(own.items, opened, self._entropy(SALT_SIZE), passes)
+        found.of = await trio.to_thread.run_sync(_excess, own, opened, passes)
+        await self._follow(peer, pull.steps(), found)
+        if not found.taken:
+            self._disputes.note(peer, key, pull.differing)
+
+    async def _follow(self, peer: PeerId, steps: Steps, found: Session) -> None:
+        """Send what the steps ask, and have judged what they bring, several bundles at a time."""
+        room = trio.Semaphore(JUDGED_AT_ONCE)
+
+        async def judged(bundle: bytes) -> None:
+            try:
+                found.taken += await self._fetched(peer, bundle)
+            finally:
+                room.release()
+
+        failure: PeerFault | SessionEnded | UnreachableError | None = None
+        async with trio.open_nursery() as nursery:
+            try:
+                step = await trio.to_thread.run_sync(_advance, steps, None)
+                while step is not None:
+                    reply = None
+                    if isinstance(step, Ask):
+                        reply = await self._ask(peer, encode_request(step.request))
+                    else:
+                        await self._take(step, nursery, judged, room, found)
+                        self._progress(peer, found)
+                    step = await trio.to_thread.run_sync(_advance, steps, reply)
+            except (PeerFault, SessionEnded, UnreachableError) as error:
+                failure = error  # what came before is still judged
+        if failure is not None:
+            raise failure
+
+    async def _take(
+        self,
+        take: Take,
+        nursery: trio.Nursery,
+        judged: Callable[[bytes], Awaitable[None]],
+        room: trio.Semaphore,
+        found: Session,
+    ) -> None:
+        found.fetched += take.items
+        for bundle in take.bundles:
+            await room.acquire()
+            nursery.start_soon(judged, bundle)
+        if take.which is Which.ERASURES:
+            # They come before the reports that they name, which then need not be stored.
+            for _ in range(JUDGED_AT_ONCE):
+                await room.acquire()
+            for _ in range(JUDGED_AT_ONCE):
+                room.release()
+
+    async def _ask(self, peer: PeerId, body: bytes) -> bytes:
+        while True:
+            reply = await self._swarm.request(
+                peer, PROTOCOL, body, reply_max=REPLY_MAX, timeout=REPLY_TIME
+            )
+            wait = busy_seconds(reply)
+            if not 0 < wait <= WAIT_MAX:
+                return reply
+            await trio.sleep(wait)
+
+
+def _opening(own: OpenedSet, key: bytes, as_of: int) -> Open:
+    digests = [set_digest(key, which, own.items.days(which)) for which in Which]
+    return Open(key, as_of, own.record, *digests)
+
+
+def _excess(
+    own: OpenedSet, opened: Opened, passes: Callable[[Which, DaySum, DaySum | None], bool]
+) -> int:
+    """Return by how many items the peer's days are larger than the own ones."""
+    total = 0
+    for which in Which:
+        mine = {one.day: one for one in own.items.days(which)}
+        for theirs in opened.days(which):
+            known = mine.get(theirs.day)
+            if not passes(which, theirs, known):
+                total += max(0, theirs.count - (known.count if known else 0))
+    return total
+
+
+def _advance(steps: Steps, reply: bytes | None) -> Step | None:
+    """Return the next step, or None at the end."""
+    try:
+        return next(steps) if reply is None else steps.send(reply)
+    except StopIteration:
+        return None
