@@ -307,7 +307,9 @@ def test_a_busy_peer_names_the_wait() -> None:
 def test_sessions_are_few_and_end_when_idle() -> None:
     answering = answerer(MemorySet(POOL))
     request = decode_request(encode_request(OPEN))
-    replies = [decode(answering.answer(Asker(f"p{i}"), request, 0.0)[0], limit=1 << 20) for i in range(7)]
+    replies = [
+        decode(answering.answer(Asker(f"p{i}"), request, 0.0)[0], limit=1 << 20) for i in range(7)
+    ]
     assert [isinstance(one, list) and one[0] for one in replies] == ["opened"] * 6 + ["busy"]
     assert len(answering) == 6
     answering.expire(59.0)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from methrics.aggregate.closing.service import Closed
 from methrics.aggregate.collect.holding import Held, Resumed
+from methrics.aggregate.collect.reconciling import Reconciled
 from methrics.aggregate.collect.service import Event, ExportFailed, Joined
 from methrics.aggregate.collect.status import Status
 from methrics.aggregate.parquet.export import Exported
@@ -77,6 +78,8 @@ class JsonLines(AggregateLines):
             self._print("resumed", cause=event.cause, refused=event.refused)
         elif isinstance(event, Closed):
             self._print("closed", **asdict(event))
+        elif isinstance(event, Reconciled):
+            self._print("reconciling" if event.of else "reconciled", **asdict(event))
         elif isinstance(event, Reloaded):
             self._print("reloaded", **reloaded_values(event))
         else:
@@ -136,6 +139,9 @@ class TextLines(AggregateLines):
             self._say(event.line())
         elif isinstance(event, Closed):
             self._closed(event)
+        elif isinstance(event, Reconciled):
+            if line := event.line():
+                self._say(line)
         elif isinstance(event, Reloaded):
             for line in reloaded_lines(event):
                 self._say(line)

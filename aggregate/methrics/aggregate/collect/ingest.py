@@ -158,6 +158,39 @@ class Ingest:
 
         return validate
 
+    async def offered(
+        self, message: bytes, topic: str, admit: Callable[[list[Accepted]], list[Accepted]]
+    ) -> BundleVerdict:
+        """Judge a bundle that a peer sent on request, and store what `admit` returns of its
+        accepted items, in the worker thread. Their time is not compared with the clock: `admit`
+        has to do that.
+
+        Returns the verdict, with the items that are stored as the accepted ones. Raises what
+        `admit` and `take` raise; then none of the items is remembered as seen.
+        """
+        verdict = await trio.to_thread.run_sync(
+            self._judge_offered, message, topic, admit, limiter=self._judges
+        )
+        if verdict.waits_for is None and (verdict.accepted or verdict.refused):
+            with trio.CancelScope(shield=True):
+                await self.take(verdict)
+        return verdict
+
+    def _judge_offered(
+        self, message: bytes, topic: str, admit: Callable[[list[Accepted]], list[Accepted]]
+    ) -> BundleVerdict:
+        verdict = self._judge(message, topic, live=False)
+        try:
+            kept = admit(verdict.accepted) if verdict.accepted else []
+        except StoreError:
+            self._forget([verdict])
+            raise
+        stored = {one.item.id for one in kept}
+        for one in verdict.accepted:
+            if one.item.id not in stored:
+                self._seen.discard(one.item.id)
+        return replace(verdict, accepted=kept)
+
     async def take(self, verdict: BundleVerdict) -> None:
         """Pass a judged bundle to the writer; wait while the writer's queue is full.
 
@@ -196,16 +229,16 @@ class Ingest:
             old, **{name: getattr(old, name) + count for name, count in more.items()}
         )
 
-    def _judge(self, message: bytes, topic: str) -> BundleVerdict:
+    def _judge(self, message: bytes, topic: str, *, live: bool = True) -> BundleVerdict:
         now = self._clock.now()
-        verdict = judge_bundle(message, self._book, now, self._seen, topic=topic)
+        verdict = judge_bundle(message, self._book, now, self._seen, live=live, topic=topic)
         if verdict.waits_for is None or self._book.get(verdict.about) is not None:
             return verdict
         catalog = self._store.catalog(verdict.about)
         if catalog is None or not self._book.add(catalog, given=True):
             return verdict
         # The file has a catalog that the book has no room for, such as an old one in an erasure.
-        return judge_bundle(message, self._book, now, self._seen, topic=topic)
+        return judge_bundle(message, self._book, now, self._seen, live=live, topic=topic)
 
     def close(self) -> None:
         """Accept no more bundles; `run` commits the rest and returns."""

@@ -14,9 +14,11 @@ from methrics.aggregate.collect.disk import KeepFree, watch_disk
 from methrics.aggregate.collect.exchanges import Exchanges
 from methrics.aggregate.collect.holding import Held, Resumed
 from methrics.aggregate.collect.ingest import Ingest, IngestSettings
+from methrics.aggregate.collect.reconciling import Reconciled, Reconciling
 from methrics.aggregate.collect.reloading import Reloads, take_reloads
 from methrics.aggregate.collect.status import Status
 from methrics.aggregate.parquet.export import Exported, Exporter
+from methrics.aggregate.reconcile.pacing import PacingSettings
 from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.store import Store
 from methrics.aggregate.store.tables import CatalogEntry
@@ -57,6 +59,8 @@ class AggregatorSettings:
     ingest: IngestSettings = field(default_factory=IngestSettings)
     keep_free: KeepFree = field(default_factory=KeepFree)
     """The space on the disk below which nothing is accepted."""
+    pacing: PacingSettings = field(default_factory=PacingSettings)
+    """How often other aggregators are asked for what was missed."""
     reloads: Reloads | None = None
     """What the operator gives while the aggregator runs."""
     seed: bytes | None = None
@@ -79,7 +83,18 @@ class ExportFailed:
     error: StoreError
 
 
-Event = Joined | Closed | Committed | Exported | ExportFailed | Held | Reloaded | Resumed | Status
+Event = (
+    Joined
+    | Closed
+    | Committed
+    | Exported
+    | ExportFailed
+    | Held
+    | Reconciled
+    | Reloaded
+    | Resumed
+    | Status
+)
 Notify = Callable[[Event], None]
 
 
@@ -114,11 +129,15 @@ async def run_aggregator(
     exports = _Exports(store, clock, notify, settings.export_every)
     door = Door(store, clock, settings.trust, skew=lambda: exchanges.skew)
     closing = ClosingService(swarm, door, book, topics, settings.seed, system_rng(), ingest.take)
+    reconciling = Reconciling(
+        swarm, store, book, topics, clock, door, ingest, learn, notify, settings.pacing
+    )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(exports.run)
         nursery.start_soon(exchanges.run)
         nursery.start_soon(watch_disk, store.path.parent, settings.keep_free, ingest)
         nursery.start_soon(closing.run, notify)
+        nursery.start_soon(reconciling.run)
         if settings.reloads is not None:
             nursery.start_soon(take_reloads, settings.reloads, ingest, book, clock, notify)
         nursery.start_soon(_watch, swarm, book, topics, clock, exchanges, notify)

@@ -42,7 +42,7 @@ DISPUTES_MAX = 65_536
 
 Fetched = Callable[[PeerId, bytes], Awaitable[int]]
 """`fetched(peer, bundle)` judges a bundle like a stranger's, and returns how many of its items were
-new and accepted."""
+new and accepted; -1 if the peer must not have sent it."""
 
 Records = Callable[[PeerId], Awaitable[object]]
 """`records(peer)` asks a peer for its newest record, because it has another one."""
@@ -159,7 +159,10 @@ class Asking:
 
         async def judged(bundle: bytes) -> None:
             try:
-                found.taken += await self._fetched(peer, bundle)
+                taken = await self._fetched(peer, bundle)
+                found.taken += max(0, taken)
+                if taken < 0:
+                    found.ended = "invalid-item"
             finally:
                 room.release()
 
@@ -168,6 +171,8 @@ class Asking:
             try:
                 step = await trio.to_thread.run_sync(_advance, steps, None)
                 while step is not None:
+                    if found.ended:
+                        raise PeerFault(found.ended)
                     reply = None
                     if isinstance(step, Ask):
                         reply = await self._ask(peer, encode_request(step.request))

@@ -8,14 +8,21 @@ from dataclasses import dataclass
 from methrics.node.backoff import Backoff
 from methrics.node.clock import Rng
 
-SOON = 2.0
-"""Seconds after a peer connected, after a session that brought something, and after a hint that
-something was missed. By then the connection is up, and what was fetched is committed."""
 
-EVERY = 180.0
-"""Seconds between two sessions with a peer that has nothing new."""
+@dataclass(frozen=True, slots=True)
+class PacingSettings:
+    """How often peers are asked."""
 
-FAILED = Backoff(EVERY, 3600.0)
+    soon: float = 2.0
+    """Seconds after a peer connected, after a session that brought something, and after a hint
+    that something was missed. By then the connection is up, and what was fetched is committed."""
+    every: float = 180.0
+    """Seconds between two sessions with a peer that has nothing new."""
+    look: float = 1.0
+    """Seconds between two looks whether a peer is due."""
+
+
+FAILED = Backoff(180.0, 3600.0)
 """Pauses after sessions that failed one after another: most peers serve no sessions."""
 
 PEERS_MAX = 1024
@@ -31,10 +38,9 @@ class _Turn:
 class Pacing:
     """The next turn of each connected peer of one topic. `now` is in seconds that never go back."""
 
-    def __init__(self, rng: Rng, soon: float = SOON, every: float = EVERY) -> None:
+    def __init__(self, rng: Rng, settings: PacingSettings | None = None) -> None:
         self._rng = rng
-        self._soon = soon
-        self._every = every
+        self._settings = settings or PacingSettings()
         self._turns: dict[str, _Turn] = {}
 
     def next(self, first: Iterable[str], peers: Iterable[str], now: float) -> str | None:
@@ -42,7 +48,7 @@ class Pacing:
         those that the operator named or this side dialled."""
         connected = list(dict.fromkeys([*first, *peers]))[:PEERS_MAX]
         self._turns = {
-            peer: self._turns.get(peer) or _Turn(now + self._jittered(self._soon))
+            peer: self._turns.get(peer) or _Turn(now + self._jittered(self._settings.soon))
             for peer in connected
         }
         named = set(first)
@@ -51,7 +57,9 @@ class Pacing:
 
     def went(self, peer: str, now: float, *, brought: bool) -> None:
         """A session ended as it should; `brought` tells whether it brought something."""
-        self._turns[peer] = _Turn(now + self._jittered(self._soon if brought else self._every))
+        self._turns[peer] = _Turn(
+            now + self._jittered(self._settings.soon if brought else self._settings.every)
+        )
 
     def failed(self, peer: str, now: float) -> None:
         """A session failed, or the peer serves none."""
@@ -60,13 +68,13 @@ class Pacing:
 
     def wait(self, peer: str, seconds: float, now: float) -> None:
         """The peer asked to wait."""
-        self._turns[peer] = _Turn(now + self._jittered(max(seconds, self._soon)))
+        self._turns[peer] = _Turn(now + self._jittered(max(seconds, self._settings.soon)))
 
     def hurry(self, now: float) -> None:
         """Something may have been missed: all peers that served sessions are due soon."""
         for turn in self._turns.values():
             if not turn.failures:
-                turn.due = min(turn.due, now + self._jittered(self._soon))
+                turn.due = min(turn.due, now + self._jittered(self._settings.soon))
 
     def _jittered(self, seconds: float) -> float:
         return seconds * (0.75 + self._rng() / 2)

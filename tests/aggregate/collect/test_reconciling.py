@@ -1,0 +1,151 @@
+"""Aggregators that missed something get it from each other, by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aggregate_making as making
+import trio
+
+from methrics.aggregate.closing.trust import Trust, voter_of
+from methrics.aggregate.collect.ingest import IngestSettings
+from methrics.aggregate.collect.reconciling import Reconciled
+from methrics.aggregate.collect.service import AggregatorSettings, Event, run_aggregator
+from methrics.aggregate.reconcile.pacing import PacingSettings
+from methrics.aggregate.store.batch import Batch
+from methrics.aggregate.store.digest import DayDigest
+from methrics.aggregate.store.store import Store
+from methrics.node.clock import ManualClock
+from methrics.node.network.memory import MemoryNetwork, MemorySwarm
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.judge import accept
+
+CATALOG = making.catalog()
+RECORD = making.record(CATALOG)
+BEATS = [making.beat(CATALOG, i, making.NOW - 7200 - 600 * (i % 200)) for i in range(120)]
+OVER = making.NOW - 60 * making.DAY
+HISTORY = [making.beat(CATALOG, i, OVER - 600 * (i % 200)) for i in range(200, 230)]
+
+
+class Running:
+    """One running aggregator and what it told."""
+
+    def __init__(self, swarm: MemorySwarm, store: Store) -> None:
+        self.swarm = swarm
+        self.store = store
+        self.events: list[Event] = []
+
+    @property
+    def sessions(self) -> list[Reconciled]:
+        return [one for one in self.events if isinstance(one, Reconciled)]
+
+    async def digests(self) -> list[DayDigest]:
+        return await trio.to_thread.run_sync(self.store.day_digests)
+
+
+def kept(path: Path, *raws: bytes) -> Path:
+    """A file with these items."""
+    book = CatalogBook()
+    with Store(path) as store:
+        store.commit(making.batch([CATALOG.raw], book))
+        for part in (raws[:40], raws[40:]):
+            if part:
+                store.commit(_batch(part))
+    return path
+
+
+def _batch(raws: tuple[bytes, ...]) -> Batch:
+    book = making.book(CATALOG)
+    return Batch(making.NOW, [accept(raw, book, making.NOW, live=False) for raw in raws])
+
+
+@asynccontextmanager
+async def aggregator(network: MemoryNetwork, path: Path, **more: object) -> AsyncIterator[Running]:
+    given: dict[str, object] = {
+        "catalogs": [CATALOG],
+        "records": [RECORD],
+        "pacing": PacingSettings(soon=0.3, every=0.6, look=0.02),
+        "ingest": IngestSettings(threads=2, batch_seconds=0.02),
+    }
+    settings = AggregatorSettings(**(given | more))  # type: ignore[arg-type]
+    with Store(path) as store:
+        async with network.open_swarm() as swarm, trio.open_nursery() as nursery:
+            running, stop = Running(swarm, store), trio.Event()
+            clock = ManualClock(making.NOW)
+            nursery.start_soon(
+                run_aggregator, swarm, store, settings, clock, running.events.append, stop
+            )
+            yield running
+            stop.set()
+
+
+async def until(look: Callable[[], object]) -> None:
+    with trio.fail_after(60):
+        while not look():
+            await trio.sleep(0.02)
+
+
+async def equal(*running: Running) -> None:
+    """Return once all have the same digests."""
+    with trio.fail_after(60):
+        while True:
+            found = [await one.digests() for one in running]
+            if all(one == found[0] for one in found) and found[0]:
+                return
+            await trio.sleep(0.05)
+
+
+async def test_two_aggregators_with_different_halves_end_equal(tmp_path: Path) -> None:
+    gone = [
+        making.erasure(CATALOG, BEATS[i], "beat", i, making.NOW - 7200 - 600 * i) for i in (0, 90)
+    ]
+    network = MemoryNetwork()
+    one_file = kept(tmp_path / "a.duckdb", *BEATS[:80], gone[1])
+    other_file = kept(tmp_path / "b.duckdb", *BEATS[50:], gone[0])
+    async with aggregator(network, one_file) as one, aggregator(network, other_file) as other:
+        await other.swarm.dial(one.swarm.addrs[0])
+        await equal(one, other)
+        assert sum(day.count for day in await one.digests()) == 118
+        await until(lambda: one.sessions and one.sessions[-1].same)
+        assert sum(session.taken for session in one.sessions) > 0
+        assert {session.ended for session in one.sessions + other.sessions} == {""}
+
+
+async def test_who_was_off_gets_what_it_missed(tmp_path: Path) -> None:
+    network = MemoryNetwork()
+    full = kept(tmp_path / "a.duckdb", *BEATS)
+    async with aggregator(network, full) as one:
+        empty = tmp_path / "b.duckdb"
+        async with aggregator(network, empty) as late:
+            await late.swarm.dial(one.swarm.addrs[0])
+            await equal(one, late)
+        async with aggregator(network, empty) as late:
+            await late.swarm.dial(one.swarm.addrs[0])
+            await until(lambda: late.sessions)
+            assert late.sessions[0].same
+
+
+async def test_attack_back_dated_reports_of_a_stranger_move_no_number(tmp_path: Path) -> None:
+    network = MemoryNetwork()
+    stranger_file = kept(tmp_path / "a.duckdb", *HISTORY, *BEATS[:10])
+    own_file = kept(tmp_path / "b.duckdb", *BEATS[10:20])
+    async with aggregator(network, stranger_file) as stranger, aggregator(network, own_file) as own:
+        await own.swarm.dial(stranger.swarm.addrs[0])
+        await until(lambda: sum(one.taken for one in own.sessions) == 10)
+        await until(lambda: own.sessions[-1].fetched == len(HISTORY) or own.sessions[-1].ended)
+        await until(lambda: len(own.sessions) >= 4)
+        assert sum(day.count for day in await own.digests()) == 20
+        # What is contested is not asked for again while nothing changes.
+        assert own.sessions[-1].fetched == 0
+
+
+async def test_history_comes_from_a_trusted_peer(tmp_path: Path) -> None:
+    network = MemoryNetwork()
+    old_file = kept(tmp_path / "a.duckdb", *HISTORY, *BEATS)
+    async with aggregator(network, old_file) as old:
+        trusted = Trust(frozenset([voter_of(old.swarm.peer_id)]), 1)
+        async with aggregator(network, tmp_path / "b.duckdb", trust=trusted) as late:
+            await late.swarm.dial(old.swarm.addrs[0])
+            await equal(old, late)
