@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from methrics.aggregate.parquet import export, files
 from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.store import parts
 from methrics.aggregate.store.digest import DayDigest, day_digests_of
+from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 from methrics.schema.judging.book import CatalogBook
 
@@ -48,13 +52,22 @@ def commit(store: Store, *raws: bytes) -> None:
     store.commit(making.batch(raws, making.book(CATALOG)))
 
 
-def begin(path: Path) -> list[DayDigest]:
-    """Make a store whose month is open and exported; return its digests after the erasures."""
-    with Store(path) as store:
+@cache
+def _template() -> tuple[tempfile.TemporaryDirectory[str], list[DayDigest]]:
+    folder = tempfile.TemporaryDirectory(prefix="settling-")
+    with Store(Path(folder.name, "a.duckdb")) as store:
         store.commit(making.batch([CATALOG.raw, *RAWS], CatalogBook()))
         Exporter(store).export(NOW)
         commit(store, *ERASURES)
-        return store.day_digests()
+        return folder, store.day_digests()
+
+
+def begin(path: Path) -> list[DayDigest]:
+    """Make a store whose month is open and exported; return its digests after the erasures."""
+    made, digests = _template()
+    shutil.copy(Path(made.name, "a.duckdb"), path)
+    shutil.copytree(Path(made.name, "a.parquet"), directory_beside(path))
+    return digests
 
 
 def check(store: Store, wanted: list[DayDigest]) -> None:

@@ -74,7 +74,7 @@ def named(folder: Path, name: str) -> Iterator[Path]:
 def counts(folder: Path) -> set[int]:
     """The number of reports in a data set, by each way to read it."""
     found = set()
-    day = next((folder / "a.parquet" / "item").glob("2*.parquet"))
+    day = next((folder / "a.parquet").glob("raw/test/*/*/*.parquet"))
     for path in (folder / "a.duckdb", folder / "a.parquet", day):
         with open_dataset(path, floor=1) as data:
             found.add(data.rows(COUNT)[0][0])
