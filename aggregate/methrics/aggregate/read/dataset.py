@@ -197,6 +197,14 @@ class Dataset(TablesAndViews):
         for view in self._views.values():
             self._unmade.setdefault(view.name.lower(), []).append(view)
 
+    def bring(self, *tables: str) -> None:
+        """Make the tables with these names usable on `connection`.
+
+        The methods that take SQL do so by themselves.
+        """
+        with translated_errors(self.path):
+            self._make(" ".join(tables))
+
     def _make(self, query: str) -> None:
         """Create the tables and views that `query` may name. It can be called again if it fails."""
         words = set(_WORD.findall(query.lower()))

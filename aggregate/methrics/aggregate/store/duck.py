@@ -50,6 +50,9 @@ _ALIKE = re.compile(r'Did you mean "(?!pg_|duckdb_|sqlite_|information_schema)[^
 _COLUMNS = re.compile(r"Candidate bindings: ([^\n]+)")
 """DuckDB's suggestions for the name of a column."""
 
+_of_process: dict[str, str] = {}
+"""Settings of every database that this process opens: see `limit_process`."""
+
 FILE_HINT = "name a file that `methrics aggregate` wrote"
 
 RETRY_PAUSES = (0.005, 0.02, 0.08, 0.3)
@@ -163,8 +166,18 @@ def memory() -> Connection:
     spill = plain_temporary() / f"methrics-{secrets.token_hex(8)}"
     return duckdb.connect(
         ":memory:",
-        config={"autoinstall_known_extensions": "false", "temp_directory": str(spill)},
+        config={
+            "autoinstall_known_extensions": "false",
+            "temp_directory": str(spill),
+            **_of_process,
+        },
     )
+
+
+def limit_process(spill: str, threads: int) -> None:
+    """Limit the temporary files (such as `1GB`) and threads of each database that this process
+    opens from now on."""
+    _of_process.update(max_temp_directory_size=spill, threads=str(threads))
 
 
 def open_writer(path: Path) -> Connection:
@@ -287,6 +300,22 @@ def is_select(con: Connection, sql: str) -> bool:
         statements = con.extract_statements(sql)
     reading: set[Any] = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
     return len(statements) == 1 and statements[0].type in reading
+
+
+def parse_tree(con: Connection, sql: str) -> str:
+    """Return the tree into which DuckDB parses SELECT statements, as JSON; runs none of it.
+
+    For other SQL the JSON is an object with `error` true. Raises StoreError, code query.
+    """
+    with translated_query_errors():
+        row = con.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+    assert row is not None, "a SELECT of a value gives a row"
+    return str(row[0])
+
+
+def begin_reading(con: Connection) -> None:
+    """Begin a transaction on `con` in which nothing can be written."""
+    con.execute("BEGIN TRANSACTION READ ONLY")
 
 
 def moment(seconds: int) -> str:
