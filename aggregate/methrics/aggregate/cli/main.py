@@ -34,9 +34,6 @@ EXTRA_OF = {
     "duckdb": "aggregate",
     "tomlkit": "aggregate",
     "pyarrow": "aggregate",
-    "h11": "aggregate",
-    "starlette": "aggregate",
-    "prometheus_client": "aggregate",
     "pandas": "notebooks",
 }
 """The extra of the distribution that installs each module."""

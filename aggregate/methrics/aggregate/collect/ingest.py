@@ -304,10 +304,7 @@ class Ingest:
         """In the writer thread: commit the verdicts, `again` after an attempt that failed."""
         if again:
             self._store.reopen()
-        began = self._clock.monotonic()
-        done = self._store.commit(self._complete(to_batch(verdicts, self._clock.now())))
-        done.seconds = self._clock.monotonic() - began
-        return done
+        return self._store.commit(self._complete(to_batch(verdicts, self._clock.now())))
 
     def _forget(self, verdicts: Iterable[BundleVerdict]) -> None:
         for verdict in verdicts:

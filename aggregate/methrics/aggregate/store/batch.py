@@ -49,8 +49,6 @@ class Committed:
     """Reports in the file after this commit."""
     reasons: Counter[Reason] = field(default_factory=Counter)
     """reason -> number of refused items"""
-    seconds: float = 0.0
-    """How long the commit took."""
 
     @property
     def changes_whole_tables(self) -> bool:
@@ -59,7 +57,7 @@ class Committed:
 
     def counts(self) -> dict[str, int]:
         """Return the counts by name; catalogs and records are counted."""
-        found = {name: getattr(self, name) for name in self.__slots__ if name not in _NO_COUNTS}
+        found = {name: getattr(self, name) for name in self.__slots__ if name != "reasons"}
         return found | {"catalogs": len(self.catalogs), "records": len(self.records)}
 
 
@@ -79,9 +77,6 @@ class Expired:
             self.tombstones + other.tombstones,
             self.samples + other.samples,
         )
-
-
-_NO_COUNTS = frozenset({"reasons", "seconds"})
 
 
 @dataclass(slots=True)
