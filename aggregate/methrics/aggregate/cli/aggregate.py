@@ -15,7 +15,9 @@ from methrics.aggregate.cli.restoring import check_local, take
 from methrics.aggregate.cli.space import Space
 from methrics.aggregate.closing.trust import trust_of
 from methrics.aggregate.collect.disk import KeepFree
+from methrics.aggregate.collect.figures import Figures
 from methrics.aggregate.collect.service import AggregatorSettings, run_aggregator, topics_of
+from methrics.aggregate.serve.settings import ServeSettings, serve_settings
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.durations import Duration
 from methrics.node.cli.given_files import GivenFiles, reload_files
@@ -107,6 +109,13 @@ def key_beside(file: Path) -> Path:
     help="Before collecting, take in what this data set has: a DuckDB file, or a directory or an "
     "address of Parquet. Each signature is verified. Repeatable.",
 )
+@click.option(
+    "--http",
+    "http",
+    metavar="HOST:PORT",
+    help="Serve state, metrics and read-only SQL at this address, such as 127.0.0.1:8417.",
+)
+@click.option("--http-open", is_flag=True, help="Let --http be reached by other machines.")
 @json_option("Print a JSON object for each event.")
 def aggregate(
     file: Path,
@@ -121,6 +130,8 @@ def aggregate(
     key: Path | None,
     trusted: tuple[str, ...],
     quorum: int | None,
+    http: str | None,
+    http_open: bool,
     as_json: bool,
 ) -> None:
     """Collect signed reports from the network into the DuckDB file FILE.
@@ -128,8 +139,10 @@ def aggregate(
     Without --catalog and --topic it continues with the apps that are in FILE. On Ctrl-C or SIGTERM
     it stores the reports that have arrived, then ends. On SIGHUP it reads the files of --catalog
     and --record again. While it runs, FILE is locked: read it with `methrics query FILE` or
-    `open_dataset`, which read the Parquet beside it.
+    `open_dataset`, which read the Parquet beside it. With --http it also answers `methrics status`,
+    Prometheus, and questions about data that are some seconds old.
     """
+    serving = serve_settings(http, http_open)
     files = GivenFiles(catalogs, records)
     given = files.first()
     settings = AggregatorSettings(
@@ -156,7 +169,7 @@ def aggregate(
         try:
             log = Log(Clock(), as_json=as_json)
             with only(log):
-                trio.run(partial(_serve, store, settings, files, listen, seed, log))
+                trio.run(partial(_serve, store, settings, files, listen, seed, log, serving))
         finally:
             gc.unfreeze()
 
@@ -168,13 +181,15 @@ async def _serve(
     listen: tuple[str, ...],
     seed: bytes | None,
     log: Log,
+    serving: ServeSettings | None,
 ) -> None:
     from methrics.node.network.libp2p import open_swarm
 
     lines = JsonLines(log) if log.as_json else TextLines(log)
     stop = trio.Event()
     changed, reloads = trio.open_memory_channel[Given](1)
-    settings = replace(settings, reloads=reloads)
+    figures = Figures(store.path, store.directory, log.clock)
+    settings = replace(settings, reloads=reloads, figures=figures)
     async with trio.open_nursery() as listening:
         reload = partial(listening.start_soon, reload_files, files, changed)
         await on_stop_signal(listening, stop.set, reload)
@@ -186,6 +201,12 @@ async def _serve(
                 lines.listening(swarm.peer_id, swarm.addrs)
                 if settings.peers:
                     nursery.start_soon(report_connectivity, swarm, lines.connectivity)
+                if serving is not None:
+                    from methrics.aggregate.serve.server import serve
+
+                    nursery.start_soon(
+                        serve, store.path, serving, figures, settings.freshness, lines.serving
+                    )
                 await run_aggregator(swarm, store, settings, log.clock, lines.event, stop)
                 nursery.cancel_scope.cancel()
                 closing.deadline = trio.current_time() + CLOSE_TIME

@@ -34,6 +34,10 @@ class AggregateLines(ABC):
         """Say the peer id, and where the aggregator listens."""
 
     @abstractmethod
+    def serving(self, address: str, warning: str) -> None:
+        """Say where the live endpoint is, and a warning about it if there is one."""
+
+    @abstractmethod
     def connectivity(self, connected: int) -> None:
         """Say how many peers are connected."""
 
@@ -54,6 +58,9 @@ class JsonLines(AggregateLines):
 
     def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
         self._print("listening", peer=peer, addrs=list(addrs))
+
+    def serving(self, address: str, warning: str) -> None:
+        self._print("serving", address=address, warning=warning)
 
     def connectivity(self, connected: int) -> None:
         self._print("peers", connected=connected)
@@ -118,6 +125,11 @@ class TextLines(AggregateLines):
         self._say(f"peer {peer}")
         for addr in addrs:
             self._say(f"listening on {addr}")
+
+    def serving(self, address: str, warning: str) -> None:
+        self._say(f"live endpoint at {address}")
+        if warning:
+            self._say(warning)
 
     def connectivity(self, connected: int) -> None:
         self._say(connectivity_line(connected))

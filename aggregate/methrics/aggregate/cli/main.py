@@ -34,6 +34,9 @@ EXTRA_OF = {
     "duckdb": "aggregate",
     "tomlkit": "aggregate",
     "pyarrow": "aggregate",
+    "h11": "aggregate",
+    "starlette": "aggregate",
+    "prometheus_client": "aggregate",
     "pandas": "notebooks",
 }
 """The extra of the distribution that installs each module."""

@@ -71,6 +71,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "rebuild": Entry(
             "methrics.aggregate.cli.rebuild", "Write a data set anew from its signed bytes."
         ),
+        "compare": Entry(
+            "methrics.aggregate.cli.compare", "Tell whether two data sets have the same reports."
+        ),
         "retention": Entry(
             "methrics.aggregate.cli.retention", "See how long reports are kept, and what is over."
         ),

@@ -304,7 +304,10 @@ class Ingest:
         """In the writer thread: commit the verdicts, `again` after an attempt that failed."""
         if again:
             self._store.reopen()
-        return self._store.commit(self._complete(to_batch(verdicts, self._clock.now())))
+        began = self._clock.monotonic()
+        done = self._store.commit(self._complete(to_batch(verdicts, self._clock.now())))
+        done.seconds = self._clock.monotonic() - began
+        return done
 
     def _forget(self, verdicts: Iterable[BundleVerdict]) -> None:
         for verdict in verdicts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import trio
 
@@ -12,6 +12,8 @@ from methrics.aggregate.closing.service import Closed, ClosingService
 from methrics.aggregate.closing.trust import Trust
 from methrics.aggregate.collect.disk import KeepFree, watch_disk
 from methrics.aggregate.collect.exchanges import Exchanges
+from methrics.aggregate.collect.figures import Figures
+from methrics.aggregate.collect.freshness import Freshness
 from methrics.aggregate.collect.holding import Held, Resumed
 from methrics.aggregate.collect.ingest import Ingest, IngestSettings
 from methrics.aggregate.collect.reconciling import Reconciled, Reconciling
@@ -67,6 +69,10 @@ class AggregatorSettings:
     """The seed (32 bytes) of the peer key, which signs manifests; None signs none."""
     trust: Trust = field(default_factory=Trust)
     """The peers whose word counts about days that are over."""
+    figures: Figures | None = None
+    """Counts what the aggregator does, for the live endpoint."""
+    freshness: Freshness = field(default_factory=Freshness)
+    """Lets readers ask for an export."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +131,20 @@ async def run_aggregator(
         return await ingest.validator(topic)("", bundle)
 
     exchanges = Exchanges(swarm, book, topics, clock, learn)
-    ingest = Ingest(store, book, clock, notify, settings.ingest, exchanges, notify)
-    exports = _Exports(store, clock, notify, settings.export_every)
+    figures = settings.figures or Figures(store.path, store.directory, clock)
+
+    def committed(done: Committed) -> None:
+        figures.committed(done)
+        notify(done)
+
+    def noted(status: Status) -> None:
+        figures.noted(status)
+        notify(status)
+
+    ingest = Ingest(store, book, clock, committed, settings.ingest, exchanges, notify)
+    figures.begin(store.total)
+    figures.follow(lambda: ingest.statistics().queued, lambda: asdict(swarm.statistics()))
+    exports = _Exports(store, clock, notify, settings, figures)
     door = Door(store, clock, settings.trust, skew=lambda: exchanges.skew)
     closing = ClosingService(swarm, door, book, topics, settings.seed, system_rng(), ingest.take)
     reconciling = Reconciling(
@@ -140,7 +158,7 @@ async def run_aggregator(
         nursery.start_soon(reconciling.run)
         if settings.reloads is not None:
             nursery.start_soon(take_reloads, settings.reloads, ingest, book, clock, notify)
-        nursery.start_soon(_watch, swarm, book, topics, clock, exchanges, notify)
+        nursery.start_soon(_watch, swarm, book, topics, clock, exchanges, noted)
         async with trio.open_nursery() as writing:
             writing.start_soon(ingest.run)
             for topic in sorted(topics):
@@ -219,7 +237,7 @@ async def _watch(
     topics: Collection[str],
     clock: Clock,
     exchanges: Exchanges,
-    notify: Notify,
+    notify: Callable[[Status], None],
 ) -> None:
     """Notify of the aggregator's state whenever it has changed, until cancelled."""
     before: list[str] = []
@@ -246,28 +264,46 @@ async def _watch(
 class _Exports:
     """Exports Parquet beside the file at intervals. After a failure it notifies and retries."""
 
-    def __init__(self, store: Store, clock: Clock, notify: Notify, every: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        notify: Notify,
+        settings: AggregatorSettings,
+        figures: Figures,
+    ) -> None:
         self._clock = clock
         self._notify = notify
-        self._every = every
+        self._every = settings.export_every
+        self._freshness = settings.freshness
+        self._figures = figures
         self._exporter = Exporter(store)
 
     async def run(self) -> None:
         """Export at intervals until cancelled."""
         while True:
             await self.once()
-            await trio.sleep(self._every or CLOSED_EVERY)
+            await self._freshness.wait(self._every or CLOSED_EVERY)
 
     async def once(self) -> None:
-        """Export what changed."""
+        """Export what changed, and tell those who asked for it."""
+        began = self._freshness.begin()
+        try:
+            await self._export(began)
+        finally:
+            self._freshness.end(began)
+
+    async def _export(self, began: float) -> None:
         now, closed_only = self._clock.now(), not self._every
         try:
             exported = await trio.to_thread.run_sync(
                 lambda: self._exporter.export(now, closed_only=closed_only)
             )
         except StoreError as error:
+            self._figures.exported(0.0, str(error))
             self._notify(ExportFailed(error))
             return
+        self._figures.exported(trio.current_time() - began)
         if exported.files:
             self._notify(exported)
 

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from methrics.aggregate.store.duck import Relation, name, translated_query_errors
+from methrics.aggregate.store.duck import (
+    Relation,
+    name,
+    translated_query_errors,
+    tried_again,
+)
 from methrics.schema.errors import LocalError, StoreError
 
 if TYPE_CHECKING:
@@ -82,8 +87,11 @@ class Tables(ABC):
         return self._read(query, parameters, lambda found: found.fetchall())
 
     def _read(self, query: str, parameters: Sequence[object], give: Callable[[Relation], T]) -> T:
-        with translated_query_errors():
-            return give(self.sql(query, parameters))
+        def read() -> T:
+            with translated_query_errors():
+                return give(self.sql(query, parameters))
+
+        return tried_again(read)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"

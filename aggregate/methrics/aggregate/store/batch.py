@@ -49,6 +49,8 @@ class Committed:
     """Reports in the file after this commit."""
     reasons: Counter[Reason] = field(default_factory=Counter)
     """reason -> number of refused items"""
+    seconds: float = 0.0
+    """How long the commit took."""
 
     @property
     def changes_whole_tables(self) -> bool:
@@ -57,7 +59,7 @@ class Committed:
 
     def counts(self) -> dict[str, int]:
         """Return the counts by name; catalogs and records are counted."""
-        found = {name: getattr(self, name) for name in self.__slots__ if name != "reasons"}
+        found = {name: getattr(self, name) for name in self.__slots__ if name not in _NO_COUNTS}
         return found | {"catalogs": len(self.catalogs), "records": len(self.records)}
 
 
@@ -77,6 +79,9 @@ class Expired:
             self.tombstones + other.tombstones,
             self.samples + other.samples,
         )
+
+
+_NO_COUNTS = frozenset({"reasons", "seconds"})
 
 
 @dataclass(slots=True)

@@ -11,10 +11,11 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -23,6 +24,8 @@ from methrics.schema.errors import StoreError
 
 Connection = duckdb.DuckDBPyConnection
 """A connection to DuckDB. Each thread needs its own `cursor()`."""
+
+T = TypeVar("T")
 
 Relation = duckdb.DuckDBPyRelation
 """A query, which gives its rows by `to_arrow_table()`, `df()` or `fetchall()`."""
@@ -47,7 +50,14 @@ _ALIKE = re.compile(r'Did you mean "(?!pg_|duckdb_|sqlite_|information_schema)[^
 _COLUMNS = re.compile(r"Candidate bindings: ([^\n]+)")
 """DuckDB's suggestions for the name of a column."""
 
+_of_process: dict[str, str] = {}
+"""Settings of every database that this process opens: see `limit_process`."""
+
 FILE_HINT = "name a file that `methrics aggregate` wrote"
+
+RETRY_PAUSES = (0.005, 0.02, 0.08, 0.3)
+"""Pauses (seconds) before a query of Parquet is tried again: an export replaces files for some
+milliseconds."""
 
 
 class FileBusyError(StoreError):
@@ -84,8 +94,24 @@ def translated_query_errors() -> Iterator[None]:
         raise StoreError("query", text.removeprefix("Binder Error: "), hint) from error
 
 
-def looks_damaged(error: BaseException | None) -> bool:
-    """Whether `error` of DuckDB is about a file that is gone, or that is not as it was expected."""
+def tried_again(read: Callable[[], T]) -> T:
+    """Return `read()`. If a file of it looks damaged, try again after the pauses of `RETRY_PAUSES`.
+
+    DuckDB looks at a Parquet file by its name several times, for example at its size and then at
+    its end. If an export replaces the file in between, DuckDB takes the new file for a damaged one.
+    Raises what the last try raises.
+    """
+    for pause in RETRY_PAUSES:
+        try:
+            return read()
+        except StoreError as error:
+            if not _looks_damaged(error.__cause__):
+                raise
+        time.sleep(pause)
+    return read()
+
+
+def _looks_damaged(error: BaseException | None) -> bool:
     # DuckDB raises its base class itself for bytes of Parquet that it cannot decode.
     if type(error) is duckdb.Error or isinstance(error, duckdb.IOException):
         return True
@@ -140,8 +166,18 @@ def memory() -> Connection:
     spill = plain_temporary() / f"methrics-{secrets.token_hex(8)}"
     return duckdb.connect(
         ":memory:",
-        config={"autoinstall_known_extensions": "false", "temp_directory": str(spill)},
+        config={
+            "autoinstall_known_extensions": "false",
+            "temp_directory": str(spill),
+            **_of_process,
+        },
     )
+
+
+def limit_process(spill: str, threads: int) -> None:
+    """Limit the temporary files (such as `1GB`) and threads of each database that this process
+    opens from now on."""
+    _of_process.update(max_temp_directory_size=spill, threads=str(threads))
 
 
 def open_writer(path: Path) -> Connection:
@@ -242,15 +278,11 @@ def read_parquet(path: Path, files: str = "") -> str:
     return f"read_parquet({literal(place)}, hive_partitioning = false{by_name})"
 
 
-def read_parquet_files(paths: Iterable[Path], *, by_name: bool = True) -> str:
-    """Return the SQL table of the Parquet files `paths`, at least one, together.
-
-    With `by_name`, a column that is missing in some of them is empty there; to find out, the ends
-    of all files are read whenever a query is planned. Raises StoreError `store-name`.
-    """
+def read_parquet_files(paths: Sequence[Path]) -> str:
+    """Return the SQL table of the Parquet files `paths`, at least one, together. A column that is
+    missing in some of them is empty there. Raises StoreError `store-name`."""
     places = ", ".join(literal(plain_path(path)) for path in paths)
-    same = ", union_by_name = true" if by_name else ""
-    return f"read_parquet([{places}], hive_partitioning = false{same})"
+    return f"read_parquet([{places}], hive_partitioning = false, union_by_name = true)"
 
 
 def name(*parts: str) -> str:
@@ -268,6 +300,22 @@ def is_select(con: Connection, sql: str) -> bool:
         statements = con.extract_statements(sql)
     reading: set[Any] = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
     return len(statements) == 1 and statements[0].type in reading
+
+
+def parse_tree(con: Connection, sql: str) -> str:
+    """Return the tree into which DuckDB parses SELECT statements, as JSON; runs none of it.
+
+    For other SQL the JSON is an object with `error` true. Raises StoreError, code query.
+    """
+    with translated_query_errors():
+        row = con.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+    assert row is not None, "a SELECT of a value gives a row"
+    return str(row[0])
+
+
+def begin_reading(con: Connection) -> None:
+    """Begin a transaction on `con` in which nothing can be written."""
+    con.execute("BEGIN TRANSACTION READ ONLY")
 
 
 def moment(seconds: int) -> str:

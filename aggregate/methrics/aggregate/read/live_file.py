@@ -1,0 +1,59 @@
+"""The file beside a DuckDB file that names the live endpoint of the aggregator that writes it.
+
+`metrics.live.json` stands beside `metrics.duckdb` and `metrics.parquet`. It is never part of the
+Parquet, which people publish. An aggregator that was killed leaves it behind, so `instance` is
+compared with what the endpoint itself says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFile:
+    """The content of the file."""
+
+    address: str
+    """Such as `http://127.0.0.1:8417`."""
+    instance: str
+    """A random word that the endpoint answers in `/status`."""
+    process: int
+    """The number of the aggregator's process."""
+
+
+def live_file_beside(path: Path) -> Path:
+    """Return the path for a DuckDB file, or for the Parquet directory beside one."""
+    return path.with_suffix(".live.json")
+
+
+def write_live_file(path: Path, live: LiveFile) -> None:
+    """Write the file beside the DuckDB file `path`, for its owner only. Raises OSError."""
+    target = live_file_beside(path)
+    new = target.with_name(f"{target.name}.tmp")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(asdict(live), file)
+    new.replace(target)
+
+
+def remove_live_file(path: Path, instance: str) -> None:
+    """Remove the file beside `path` if it names this instance."""
+    live = read_live_file(path)
+    if live is not None and live.instance == instance:
+        live_file_beside(path).unlink(missing_ok=True)
+
+
+def read_live_file(path: Path) -> LiveFile | None:
+    """Return what the file beside `path` says; None without a file of that form."""
+    try:
+        found = json.loads(live_file_beside(path).read_bytes()[:4096])
+        live = LiveFile(**found)
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+    if not (isinstance(live.address, str) and live.address.startswith("http://")):
+        return None
+    return live

@@ -1,0 +1,211 @@
+"""A small HTTP/1.1 server for an ASGI application, on trio and h11.
+
+It keeps the promises of trio, which other servers do not: each write can be cancelled and has a
+deadline, so a reader that stalls is disconnected, and delays no shutdown
+(`docs/decisions/0021-http-stack.md`). It has no TLS and no WebSockets.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import h11
+import trio
+from starlette.types import ASGIApp, Message
+from trio.abc import HalfCloseableStream
+
+log = logging.getLogger(__name__)
+
+_PIECE = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What a connection may take."""
+
+    connections: int = 64
+    """Connections at the same time. Further ones are answered 503."""
+    head_bytes: int = 16 * 1024
+    """Maximum size of a request's first line and headers."""
+    head_seconds: float = 15.0
+    """Time for them to arrive, and for a connection to be idle between two requests."""
+    stall_seconds: float = 30.0
+    """A reader that takes no byte for so long is disconnected."""
+
+
+class _GoneError(Exception):
+    """The other side has left, or is too slow: the connection ends."""
+
+
+async def serve_http(
+    app: ASGIApp, listeners: Sequence[trio.SocketListener], limits: HttpLimits | None = None
+) -> None:
+    """Serve `app` until cancelled. An error in the application ends its request only."""
+    given = limits or HttpLimits()
+    room = trio.CapacityLimiter(given.connections)
+
+    async def handle(stream: trio.SocketStream) -> None:
+        try:
+            room.acquire_on_behalf_of_nowait(stream)
+        except trio.WouldBlock:
+            await serve_stream(_full, stream, given)
+            return
+        try:
+            await serve_stream(app, stream, given)
+        finally:
+            room.release_on_behalf_of(stream)
+
+    await trio.serve_listeners(handle, list(listeners))
+
+
+async def serve_stream(app: ASGIApp, stream: HalfCloseableStream, limits: HttpLimits) -> None:
+    """Answer the requests of one connection, then close it."""
+    await _Connection(app, stream, limits).run()
+
+
+async def _full(scope: Any, receive: Any, send: Any) -> None:
+    await _plain(send, 503, b"too many connections")
+
+
+async def _plain(send: Any, status: int, text: bytes) -> None:
+    headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
+class _Connection:
+    def __init__(self, app: ASGIApp, stream: HalfCloseableStream, limits: HttpLimits) -> None:
+        self._app = app
+        self._stream = stream
+        self._limits = limits
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
+        self._head_only = False
+
+    async def run(self) -> None:
+        """Answer requests until one side closes the connection."""
+        try:
+            while await self._one():
+                self._http.start_next_cycle()
+            await self._linger()
+        except _GoneError:
+            pass
+        finally:
+            await trio.aclose_forcefully(self._stream)
+
+    async def _one(self) -> bool:
+        """Answer one request; return whether another may follow."""
+        try:
+            with _at_most(self._limits.head_seconds):
+                request = await self._event()
+        except h11.RemoteProtocolError as error:
+            if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                await _plain(self._send, error.error_status_hint, b"this is no request")
+            return False
+        if not isinstance(request, h11.Request):
+            return False
+        self._head_only = request.method == b"HEAD"
+        try:
+            await self._app(_scope(request), self._receive, self._send)
+        except _GoneError:
+            raise
+        except Exception:
+            log.exception("a request failed")
+            if self._http.our_state is not h11.SEND_RESPONSE:
+                raise _GoneError from None  # the reader sees an answer that is cut short
+            await _plain(self._send, 500, b"a fault of the server")
+        return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+
+    async def _event(self) -> Any:
+        while True:
+            event = self._http.next_event()
+            if event is not h11.NEED_DATA:
+                return event
+            if self._http.they_are_waiting_for_100_continue:
+                go_on = h11.InformationalResponse(status_code=100, headers=[])
+                await self._write(self._http.send(go_on) or b"")
+            self._http.receive_data(await self._read())
+
+    async def _receive(self) -> Message:
+        """ASGI's `receive`: the body, then the moment at which the reader has left."""
+        if self._http.their_state is h11.SEND_BODY:
+            try:
+                event = await self._event()
+            except h11.RemoteProtocolError:
+                return {"type": "http.disconnect"}
+            if isinstance(event, h11.Data):
+                return {"type": "http.request", "body": bytes(event.data), "more_body": True}
+            if isinstance(event, h11.EndOfMessage):
+                return {"type": "http.request", "body": b"", "more_body": False}
+        elif data := await self._read():
+            self._http.receive_data(data)  # the next request, sent early: nobody watches from here
+            await trio.sleep_forever()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        """ASGI's `send`."""
+        if message["type"] == "http.response.start":
+            head = h11.Response(status_code=message["status"], headers=message["headers"])
+            await self._write(self._http.send(head) or b"")
+            return
+        body = message.get("body", b"")
+        if body and not self._head_only:
+            for part in self._http.send_with_data_passthrough(h11.Data(data=body)) or []:
+                await self._write(part)
+        if not message.get("more_body", False):
+            await self._write(self._http.send(h11.EndOfMessage()) or b"")
+
+    async def _read(self) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(_PIECE))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
+
+    async def _write(self, data: bytes) -> None:
+        for start in range(0, len(data), _PIECE):
+            with _at_most(self._limits.stall_seconds):
+                try:
+                    await self._stream.send_all(data[start : start + _PIECE])
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    raise _GoneError from None
+
+    async def _linger(self) -> None:
+        """Let the last answer arrive: a socket closed with unread bytes would take it back."""
+        with trio.move_on_after(1):
+            try:
+                await self._stream.send_eof()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+            for _ in range(16):
+                if not await self._read():
+                    return
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    with trio.move_on_after(seconds) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise _GoneError
+
+
+def _scope(request: h11.Request) -> dict[str, Any]:
+    target, _, query = request.target.partition(b"?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": request.http_version.decode("ascii"),
+        "method": request.method.decode("ascii"),
+        "scheme": "http",
+        "path": unquote(target.decode("ascii")),
+        "raw_path": target,
+        "query_string": query,
+        "root_path": "",
+        "headers": list(request.headers),
+        "client": None,
+        "server": None,
+    }

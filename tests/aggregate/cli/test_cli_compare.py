@@ -1,0 +1,138 @@
+"""`methrics compare`: files, directories and running aggregators, equal or not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import aggregate_making as making
+import pytest
+from click.testing import CliRunner, Result
+
+from methrics.aggregate.cli import compare_peer
+from methrics.aggregate.cli.compare_peer import days_of, is_peer
+from methrics.aggregate.cli.root import root
+from methrics.aggregate.parquet.export import Exporter
+from methrics.aggregate.reconcile.wire import (
+    PROTOCOL,
+    REQUEST_MAX,
+    DaySum,
+    Open,
+    Opened,
+    decode_request,
+    encode_busy,
+    encode_opened,
+)
+from methrics.aggregate.store.store import Store
+from methrics.node.network.memory import MemoryNetwork
+from methrics.schema.errors import ConfigError, UnreachableError
+
+CATALOG = making.catalog()
+EARLIER = making.NOW - 2 * making.DAY
+PEER = "/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWRBy97UB99e3J6hiPesre1MZeuNQvfan4gBziswrRJsNK"
+
+
+def make(path: Path, beats: Iterable[int], clicks: Iterable[int] = ()) -> Path:
+    old = [making.clicks(CATALOG, i, EARLIER) for i in clicks]
+    making.store_all(path, [CATALOG.raw, *(making.beat(CATALOG, i) for i in beats), *old])
+    return path
+
+
+def export(path: Path) -> Path:
+    with Store(path) as store:
+        exporter = Exporter(store)
+        exporter.export(making.NOW)
+        exporter.close()
+    return path.with_suffix(".parquet")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(root, ["compare", *map(str, arguments)], catch_exceptions=False)
+
+
+@pytest.mark.shows("NEW-2")
+def test_the_same_reports_in_another_order_are_equal(tmp_path: Path) -> None:
+    a, b = make(tmp_path / "a.duckdb", range(9)), make(tmp_path / "b.duckdb", range(8, -1, -1))
+    done = run(a, b)
+    assert done.exit_code == 0
+    assert "equal: test, 9 reports on 1 day, digest " in done.output
+    digest = done.output.split()[-1]
+    assert digest in run(a, export(b)).output
+    assert digest in run(export(a), b, "--check").output
+    assert json.loads(run(a, b, "--json").output)["equal"] is True
+
+
+def test_the_days_that_differ_are_told(tmp_path: Path) -> None:
+    a = make(tmp_path / "a.duckdb", range(9), range(2))
+    b = make(tmp_path / "b.duckdb", range(7))
+    done = run(a, b)
+    assert done.exit_code == 1
+    assert "A has 9, B has 7" in done.output
+    assert "only A has reports, 2" in done.output
+    assert "test: 2 of 2 days differ" in done.output
+    found = json.loads(run(a, b, "--json").output)
+    assert found["equal"] is False
+    [app] = found["namespaces"]
+    first = app["differences"][0]
+    assert (first["a"]["reports"], first["b"]) == (2, None)
+
+
+def test_as_many_but_other_reports_differ(tmp_path: Path) -> None:
+    a, b = make(tmp_path / "a.duckdb", range(3)), make(tmp_path / "b.duckdb", range(3, 6))
+    assert "both have 3 reports, but not the same" in run(a, b).output
+
+
+def test_attack_a_manifest_that_lies_is_found_by_check(tmp_path: Path) -> None:
+    a = make(tmp_path / "a.duckdb", range(3))
+    honest = export(a)
+    lying = tmp_path / "lying.parquet"
+    shutil.copytree(honest, lying)
+    text = json.loads((lying / "manifest.json").read_bytes())
+    for day in text["days"]["test"].values():
+        day["digest"] = "00" * 32
+    (lying / "manifest.json").write_text(json.dumps(text))
+    assert run(a, lying).exit_code == 1
+    assert run(a, lying, "--check").exit_code == 0
+
+
+def test_empty_sides_are_equal(tmp_path: Path) -> None:
+    a, b = make(tmp_path / "a.duckdb", ()), make(tmp_path / "b.duckdb", ())
+    assert run(a, b).output == "equal: neither has a report\n"
+
+
+def test_two_peers_need_a_file() -> None:
+    assert is_peer(PEER)
+    assert not is_peer("/home/me/p2p/metrics.duckdb")
+    done = CliRunner().invoke(root, ["compare", PEER, PEER])
+    assert isinstance(done.exception, ConfigError)
+    assert done.exception.code == "no-namespace"
+
+
+async def test_a_running_aggregator_is_asked_for_its_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    replies = [encode_busy(0), b"", b"\x81\x01"]
+    asked: list[Open] = []
+
+    async def answer(_peer: str, body: bytes) -> bytes:
+        request = decode_request(body)
+        assert isinstance(request, Open)
+        asked.append(request)
+        return replies.pop(0)
+
+    async def no_sleep(_seconds: float) -> None:
+        return None
+
+    monkeypatch.setattr(compare_peer.trio, "sleep", no_sleep)
+    network = MemoryNetwork()
+    async with network.open_swarm() as one, network.open_swarm() as other:
+        other.serve(PROTOCOL, answer, request_max=REQUEST_MAX)
+        peer = await one.dial(other.addrs[0])
+        days = (DaySum(20_000, 3, b"d" * 32), DaySum(20_001, 1, b"e" * 32))
+        replies[1] = encode_opened(Opened(b"s" * 16, b"", (), days))
+        found = await days_of(one, peer, CATALOG.key, making.NOW)
+        assert [DaySum(day.day, day.count, day.digest) for day in found] == list(days)
+        assert {request.key for request in asked} == {CATALOG.key}
+        with pytest.raises(UnreachableError) as caught:
+            await days_of(one, peer, CATALOG.key, making.NOW)
+        assert caught.value.code == "bad-answer"

@@ -1,0 +1,186 @@
+"""The routes of the live endpoint, asked without sockets; the questions run in real processes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import trio
+from serve_making import LOCAL, ask
+
+from methrics.aggregate.collect.figures import Difference, Figures
+from methrics.aggregate.collect.freshness import Freshness
+from methrics.aggregate.read.live import KIND
+from methrics.aggregate.serve.app import Endpoint
+from methrics.aggregate.serve.callers import LOCAL_NAMES
+from methrics.aggregate.serve.limits import Limits
+from methrics.aggregate.serve.workers import Workers
+from methrics.aggregate.store.batch import Committed
+from methrics.node.clock import Clock
+from methrics.schema.wire.verdict import Reason
+
+QUICK = Limits(patience=0.01)
+SLOW = "SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b WHERE a.range * b.range = 7"
+
+
+class Live:
+    """An endpoint on a directory of Parquet."""
+
+    def __init__(self, directory: Path, limits: Limits) -> None:
+        self.figures = Figures(directory.with_suffix(".duckdb"), directory, Clock())
+        self.workers = Workers(directory, limits)
+        endpoint = Endpoint(
+            self.figures, Freshness(), self.workers, limits, "an-instance", LOCAL_NAMES
+        )
+        self.app = endpoint.app
+
+    def outcomes(self) -> object:
+        return self.figures.snapshot().queries["outcomes"]
+
+
+@asynccontextmanager
+async def live(directory: Path, limits: Limits = QUICK) -> AsyncIterator[Live]:
+    one = Live(directory, limits)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.workers.tend)
+        yield one
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_question_is_answered(parquet: Path) -> None:
+    async with live(parquet) as one:
+        asked = await ask(one.app, "/query", {"sql": "SELECT count(*) n FROM item GROUP BY ALL"})
+        assert asked.status == 200
+        assert asked.headers["methrics-written"].startswith("2026-09-21T14:20")
+        table = pa.ipc.open_stream(asked.body).read_all()
+        assert sum(table["n"].to_pylist()) == 40
+        asked = await ask(one.app, "/query", {"sql": "SELECT ? n", "parameters": ["x"], "floor": 1})
+        assert pa.ipc.open_stream(asked.body).read_all().to_pylist() == [{"n": "x"}]
+        assert one.outcomes() == {"answered": 2}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"sql": "DROP TABLE item"}, "only one SELECT"),
+        ({"sql": "SELECT nothing"}, "nothing"),
+        ({"sql": 1}, "a question is a JSON object"),
+        (b"SELECT 1", "a question is a JSON object"),
+        (b"[" * 100_000, "a question is a JSON object"),
+        ({"sql": "SELECT '\ud800'"}, "a question is a JSON object"),
+        ({"sql": "SELECT ?", "parameters": [[1]]}, "parameters are"),
+        ({"sql": "SELECT 1", "floor": 0}, "the floor is"),
+        ({"sql": "SELECT 1", "floor": 10**30}, "the floor is"),
+        ({"sql": "x" * 300_000}, "at most 262,144 bytes"),
+        ({"sql": "x" * 200_000}, "at most 32,768 bytes"),
+    ],
+)
+async def test_a_wrong_question_gets_a_sentence(parquet: Path, body: object, message: str) -> None:
+    async with live(parquet) as one:
+        asked = await ask(one.app, "/query", body)
+        assert (asked.status, asked.json()["code"]) == (400, "query")
+        assert message in asked.json()["message"]
+
+
+async def test_attack_by_too_long_and_too_greedy_questions(parquet: Path) -> None:
+    """Each ends, also those that DuckDB itself cannot interrupt, and the next one is answered."""
+    limits = replace(QUICK, seconds=5, processes=1)
+    async with live(parquet, limits) as one:
+        for sql, sentence in (
+            (
+                SLOW,
+                "takes longer than 5 s",
+            ),
+            ("SELECT length(repeat('x', 2000000000))", "memory"),
+            ("SELECT length(replace(repeat('a', 100000), 'a', repeat('b', 100000)))", ""),
+        ):
+            asked = await ask(one.app, "/query", {"sql": sql})
+            assert asked.status == 400, sql
+            assert sentence.lower() in asked.json()["message"].lower()
+        asked = await ask(one.app, "/query", {"sql": "SELECT count(*) FROM item"})
+        assert asked.status == 200
+
+
+async def test_attack_by_many_questions_gets_busy(parquet: Path) -> None:
+    limits = replace(QUICK, seconds=3, processes=1, waiting=1)
+    async with live(parquet, limits) as one:
+        statuses = []
+
+        async def once() -> None:
+            statuses.append((await ask(one.app, "/query", {"sql": SLOW})).status)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(once)
+        assert sorted(statuses) == [400, 400, 503, 503]
+        assert one.outcomes() == {"refused": 2, "busy": 2}
+
+
+async def test_a_reader_that_leaves_frees_its_process(parquet: Path) -> None:
+    async with live(parquet, replace(QUICK, processes=1)) as one:
+        big = {"sql": "SELECT * FROM range(100_000_000)"}
+        asked = await ask(one.app, "/query", big, leave_after=1_000_000)
+        assert not asked.whole
+        assert len(asked.body) < 2_000_000
+        assert (await ask(one.app, "/query", {"sql": "SELECT 1"})).status == 200
+        assert one.outcomes() == {"left": 1, "answered": 1}
+
+
+async def test_an_answer_that_is_too_large_is_cut_and_never_whole(parquet: Path) -> None:
+    async with live(parquet, replace(QUICK, answer_bytes=1_000_000)) as one:
+        with pytest.raises(ExceptionGroup) as caught, trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, one.app, "/query", {"sql": "FROM range(1_000_000)"})
+        assert "BrokenAnswerError" in repr(caught.value)
+        assert one.outcomes() == {"broken": 1}
+
+
+async def test_attack_by_a_web_page_reaches_nothing(parquet: Path) -> None:
+    async with live(parquet) as one:
+        for path in ("/status", "/metrics", "/tables"):
+            rebound = [(b"host", b"evil.example")]
+            assert (await ask(one.app, path, headers=rebound)).status == 403
+        simple = [*LOCAL, (b"content-type", b"text/plain")]
+        asked = await ask(one.app, "/query", {"sql": "SELECT 1"}, headers=simple)
+        assert (asked.status, asked.json()["code"]) == (403, "live-refused")
+        assert (await ask(one.app, "/query")).status == 405
+        assert (await ask(one.app, "/nothing")).status == 404
+
+
+async def test_contents_and_footnotes(parquet: Path) -> None:
+    async with live(parquet) as one:
+        found = (await ask(one.app, "/tables?floor=7")).json()
+        assert found["floor"] == 7
+        assert "test.beat_dau" in found["views"]
+        asked = await ask(one.app, "/footnote?view=test.beat_dau&floor=7")
+        assert "multiples of 7" in asked.json()
+        assert (await ask(one.app, "/footnote?view=x")).status == 400
+        assert (await ask(one.app, "/tables?floor=x")).status == 400
+
+
+async def test_status_and_metrics_tell_what_happened(parquet: Path) -> None:
+    async with live(parquet) as one:
+        one.figures.committed(
+            Committed(reports=7, refused=3, reasons={Reason.EXPIRED: 3}, seconds=0.03, total=47)
+        )
+        one.figures.exported(0.5)
+        one.figures.compared(Difference("12D3KooW", 1_800_000_000, days=2, lacking=5, lag=60))
+        found = (await ask(one.app, "/status")).json()
+        assert (found["kind"], found["instance"]) == (KIND, "an-instance")
+        assert (found["reports"], found["counts"]["reports"]) == (47, 7)
+        assert found["refused"] == {"expired": 3}
+        assert found["aggregators"][0]["lacking"] == 5
+        assert found["disk"]["free"] > 0
+        text = (await ask(one.app, "/metrics")).body.decode()
+        for line in (
+            "methrics_reports 47.0",
+            'methrics_items_total{outcome="stored"} 7.0',
+            'methrics_refused_items_total{reason="expired"} 3.0',
+            'methrics_commit_seconds_bucket{le="0.05"} 1.0',
+            'methrics_aggregator_differing_days{peer="12D3KooW"} 2.0',
+        ):
+            assert line in text
