@@ -13,7 +13,15 @@ class FolderServer:
     """Serves `folder` at `address` until `close`. `seen` gets each request before its answer."""
 
     def __init__(self, folder: Path, seen: Callable[[SimpleHTTPRequestHandler], None]) -> None:
+        connections: set[tuple[str, int]] = set()
+
         class Handler(SimpleHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                connections.add(self.client_address)
+                super().setup()
+
             def do_GET(self) -> None:
                 seen(self)
                 super().do_GET()
@@ -22,6 +30,8 @@ class FolderServer:
                 pass
 
         handler = partial(Handler, directory=str(folder))
+        self.connections = connections
+        """The addresses from which clients connected."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import aggregate_making as making
 import pytest
+from layout_making import Writer
 
 from methrics.aggregate.cli.main import main
-from methrics.aggregate.parquet.export import Exporter
+from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 
 CATALOG = making.catalog()
@@ -160,7 +161,7 @@ def test_a_file_in_use_is_read_from_its_parquet_with_a_note(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Store(file) as store:
-        Exporter(store).export(making.NOW)
+        Writer(directory_beside(file)).write(store, making.NOW)
         code, out, err = run(capsys, "query", file, "SELECT count(*) AS n FROM item", "--csv")
     assert (code, out) == (0, "n\n6\n")
     assert "is in use: reading its Parquet" in err

@@ -12,6 +12,7 @@ import own_making
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 from click.testing import CliRunner, Result
+from layout_making import Writer
 from serving import FolderServer
 
 from methrics.aggregate.cli import mine as cli_mine
@@ -19,7 +20,8 @@ from methrics.aggregate.cli.main import main
 from methrics.aggregate.cli.mine import mine
 from methrics.aggregate.mine import find as mine_find
 from methrics.aggregate.mine.find import ERASED, FOUND, MISSING, OUTSIDE, Wanted, check
-from methrics.aggregate.parquet.export import Exporter
+from methrics.aggregate.parquet.directory import read_directory
+from methrics.aggregate.parquet.mirror import WITH_IDS
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import ManualClock
 from methrics.node.outbox.rows import Receipt
@@ -45,7 +47,7 @@ class Scene:
         with Store(self.file) as store:
             batch = making.batch([CATALOG.raw, *others, *own, *erasures], CatalogBook())
             store.commit(batch)
-            Exporter(store).export(NOW)
+            Writer(self.beside).write(store, NOW)
         self.person.journal.close()
 
     @property
@@ -106,9 +108,9 @@ def test_meth_17_found_erased_and_missing(scene: Scene, server: Server, how: str
     assert checked.total == 31
 
 
-def test_the_file_of_one_day_leaves_other_days_open(scene: Scene, server: Server) -> None:
-    day = sorted((scene.beside / "item").glob("2*.parquet"))[-1]
-    for source in (str(day), f"{server.address}/public.parquet/item/{day.name}"):
+def test_one_file_leaves_all_other_reports_open(scene: Scene, server: Server) -> None:
+    name = sorted(scene.beside.glob("raw/test/beat/*/*.parquet"))[-1].relative_to(scene.beside)
+    for source in (str(scene.beside / name), f"{server.address}/public.parquet/{name}"):
         checked = check(source, wanted(scene.receipts))
         assert [checked.of[one.id] for one in scene.receipts] == [FOUND, OUTSIDE, OUTSIDE]
 
@@ -124,7 +126,7 @@ def test_attack_the_aggregator_learns_nothing_of_whose_reports_are_asked_for(
     for receipts in (scene.receipts, other, nobody):
         server.told.clear()
         check(f"{server.address}/{path}", wanted(receipts))
-        heard.append(list(server.told))
+        heard.append(sorted(server.told))  # several files are fetched at a time
         for one in receipts:
             for name in (one.id, one.raw[-64:]):
                 assert name.hex() not in "".join(server.told)
@@ -133,12 +135,14 @@ def test_attack_the_aggregator_learns_nothing_of_whose_reports_are_asked_for(
     assert not any("Range:" in request for request in heard[0]), "whole files"
 
 
-def test_all_days_are_fetched_not_those_with_own_reports(scene: Scene, server: Server) -> None:
+def test_all_files_with_ids_are_fetched_not_those_with_own_reports(
+    scene: Scene, server: Server
+) -> None:
     check(f"{server.address}/public.parquet/", wanted(scene.receipts[:1]))
-    days = {path.name for path in (scene.beside / "item").glob("*.parquet")}
-    asked = {line.split()[1].rpartition("/")[2] for line in server.told if "/item/" in line}
-    assert asked == days
-    assert len(days) == 4
+    files = {one.name for one in read_directory(scene.beside).files if one.table in WITH_IDS}
+    asked = [line.split()[1].removeprefix("/public.parquet/") for line in server.told]
+    assert sorted(asked) == sorted([*files, "manifest.json"])
+    assert any(name.startswith("raw/test/beat/") for name in files)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +155,7 @@ def test_all_days_are_fetched_not_those_with_own_reports(scene: Scene, server: S
         ("ftp://127.0.0.1/x", MethricsError, "address"),
         ("http://127.0.0.1:9/x", UnreachableError, "download-failed"),
         ("/nowhere/at/all", StoreError, "store-missing"),
-        ("{folder}/public.parquet/code.parquet", StoreError, "store-foreign"),
+        ("{folder}/public.parquet/{code}", StoreError, "store-foreign"),
     ],
 )
 def test_other_data_gets_a_clear_error(
@@ -161,8 +165,13 @@ def test_other_data_gets_a_clear_error(
     (folder / "text.txt").write_text("hello")
     (folder / "junk").mkdir(exist_ok=True)
     (folder / "junk" / "manifest.json").write_text('{"days": {"a": {"../../../x": {}}}}')
+    (code_file,) = scene.beside.glob("dictionary/code.*.parquet")
+    code_file = code_file.relative_to(scene.beside)
     with pytest.raises(error) as caught:
-        check(source.format(server=server.address, folder=folder), wanted(scene.receipts))
+        check(
+            source.format(server=server.address, folder=folder, code=code_file),
+            wanted(scene.receipts),
+        )
     assert caught.value.code == code
 
 

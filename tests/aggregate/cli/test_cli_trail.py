@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from aggregate_making import batch, seed
+from layout_making import Writer
 
 from methrics.aggregate.cli.main import main
 from methrics.aggregate.mine.public_crowd import PublicReports, period_of
 from methrics.aggregate.parquet.download import local_copy
-from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
@@ -164,7 +164,7 @@ def test_the_crowd_is_counted_as_by_hand_and_without_oneself(person: Person, for
     if form == "parquet":
         path = directory_beside(person.file)
         with Store(person.file) as store:
-            Exporter(store).export(NOW)
+            Writer(path).write(store, NOW)
     own = person.own()
     with open_dataset(path) as dataset:
         others = PublicReports(dataset, {NAMESPACE: [CATALOG]}, own)

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import gc
 import io
-import json
 import shutil
-from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler
+from collections.abc import Iterator
 from pathlib import Path
 
 import aggregate_making as making
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from layout_making import Writer
 from serving import FolderServer
 from tests.needed import need
 
 from methrics.aggregate.notebook import explore
 from methrics.aggregate.notebook.explore import open_data
-from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read.dataset import Dataset
+from methrics.aggregate.read.progress_line import ProgressLine
 from methrics.aggregate.simulate import Settings
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import ManualClock
@@ -29,37 +26,20 @@ from methrics.schema.errors import (
     LocalError,
     MethricsError,
     StoreError,
-    UnreachableError,
 )
 
 NOW, DAY = making.NOW, making.DAY
 CATALOG = making.catalog()
 
 
-def put(folder: Path, raws: list[bytes], now: int) -> None:
-    book = making.book(CATALOG)
-    with Store(folder / "a.duckdb") as store:
-        store.commit(making.batch(raws, book))
-        Exporter(store).export(now)
-
-
 class Site(FolderServer):
-    """A folder with a data set in both forms, served over HTTP; `before` gets each path first."""
+    """A folder with a data set in both forms, served over HTTP."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.file = folder / "a.duckdb"
         self.directory = folder / "a.parquet"
-        self.before: Callable[[str], None] = lambda path: None
-        self.asked: list[str] = []
-        super().__init__(folder, self._seen)
-
-    def _seen(self, request: SimpleHTTPRequestHandler) -> None:
-        self.asked.append(request.path)
-        self.before(request.path)
-
-    def put(self, raws: list[bytes]) -> None:
-        put(self.folder, raws, NOW + len(self.asked))
+        super().__init__(folder, lambda request: None)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +47,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     beats = [making.beat(CATALOG, i, NOW - i % 3 * DAY) for i in range(12)]
     walks = [making.walk(CATALOG, i, NOW - DAY) for i in range(4)]
-    put(folder, [CATALOG.raw, *beats, *walks], NOW)
+    with Store(folder / "a.duckdb") as store:
+        store.commit(making.batch([CATALOG.raw, *beats, *walks], making.book(CATALOG)))
+        Writer(folder / "a.parquet").write(store, NOW)
     return folder
 
 
@@ -119,121 +101,30 @@ def test_a_file_that_is_being_written_is_read_beside_it(made: Path) -> None:
 
 @pytest.mark.wire
 def test_one_parquet_file_at_an_address(site: Site) -> None:
-    day = min(site.directory.glob("types/test/beat/2*.parquet"))
-    with open_data(f"{site.address}/a.parquet/types/test/beat/{day.name}") as found:
-        assert found.rows(f'SELECT count(*) FROM "{day.stem}"') == [(4,)]
+    (part,) = site.directory.glob("types/test/beat/*/*.parquet")
+    with open_data(f"{site.address}/{part.relative_to(site.folder)}") as found:
+        assert found.rows(f'SELECT count(*) FROM "{part.stem}"') == [(12,)]
 
 
 @pytest.mark.wire
-def test_a_fetched_copy_goes_with_the_data_set_or_is_kept(site: Site, tmp_path: Path) -> None:
-    found = open_data(f"{site.address}/a.parquet/")
+def test_a_fetched_file_goes_with_the_data_set_or_is_kept(site: Site, tmp_path: Path) -> None:
+    found = open_data(f"{site.address}/a.duckdb")
     folder = found.path.parent
-    assert found.path.is_dir()
+    assert found.path.is_file()
     found.close()
     del found
     gc.collect()
     assert not folder.exists()
-    with open_data(f"{site.address}/a.parquet/", keep=tmp_path) as found:
-        assert found.path == tmp_path / "a.parquet"
-    assert (tmp_path / "a.parquet" / "manifest.json").exists()
-
-
-@pytest.mark.wire
-def test_days_that_are_written_meanwhile_are_fetched_again(site: Site) -> None:
-    late = [[making.beat(CATALOG, 100, NOW - DAY)], [making.beat(CATALOG, 101, NOW - 9 * DAY)]]
-
-    def write(path: str) -> None:
-        if path.endswith("/walk_step/empty.parquet") and late:
-            site.put(late.pop())
-
-    site.before = write
-    with open_data(f"{site.address}/a.parquet/") as found:
-        assert [count for _, count in found.rows(ALL)] == [1, 4, 5, 4]
-    unchanged = [path for path in site.asked if path.endswith("/item/2026-09-21.parquet")]
-    assert len(unchanged) == 1
-
-
-@pytest.mark.wire
-def test_a_directory_that_never_stands_still_is_given_up(site: Site) -> None:
-    def write(path: str) -> None:
-        manifest = site.directory / "manifest.json"
-        manifest.write_text(manifest.read_text() + "\n")
-
-    site.before = write
-    with pytest.raises(UnreachableError, match="changes faster than it can be fetched"):
-        open_data(f"{site.address}/a.parquet/")
-
-
-def another_report(site: Site) -> None:
-    target = min(site.directory.glob("item/2*.parquet"))
-    table = pq.read_table(target)
-    ids = [b"\7" * 32, *table.column("id").to_pylist()[1:]]
-    place = table.column_names.index("id")
-    pq.write_table(table.set_column(place, "id", pa.array(ids, pa.binary())), target)
-
-
-def rows_doubled(site: Site) -> None:
-    target = min(site.directory.glob("types/test/beat/2*.parquet"))
-    table = pq.read_table(target)
-    pq.write_table(pa.concat_tables([table, table]), target)
-
-
-def a_type_day_is_missing(site: Site) -> None:
-    min(site.directory.glob("types/test/beat/2*.parquet")).unlink()
-
-
-def a_day_is_missing(site: Site) -> None:
-    min(site.directory.glob("item/2*.parquet")).unlink()
-
-
-def names_that_climb(site: Site) -> None:
-    target = site.directory / "type.parquet"
-    table = pq.read_table(target)
-    names = pa.array(["../../../secret"] * len(table))
-    pq.write_table(table.set_column(table.column_names.index("table"), "table", names), target)
-
-
-def days_that_climb(site: Site) -> None:
-    manifest = site.directory / "manifest.json"
-    text = json.loads(manifest.read_text())
-    text["days"]["test"]["../../../secret"] = {}
-    manifest.write_text(json.dumps(text))
-
-
-def another_version(site: Site) -> None:
-    manifest = site.directory / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "layout": 99}))
-
-
-@pytest.mark.wire
-@pytest.mark.parametrize(
-    ("harm", "code"),
-    [
-        (another_report, "store-broken"),
-        (rows_doubled, "store-broken"),
-        (a_type_day_is_missing, "store-broken"),
-        (a_day_is_missing, "download-failed"),
-        (names_that_climb, "store-foreign"),
-        (days_that_climb, "store-foreign"),
-        (another_version, "store-version"),
-    ],
-)
-def test_attack_files_that_are_not_what_the_manifest_says(
-    site: Site, harm: Callable[[Site], None], code: str, tmp_path: Path
-) -> None:
-    harm(site)
-    with pytest.raises(MethricsError) as caught:
-        open_data(f"{site.address}/a.parquet/", keep=tmp_path / "kept")
-    assert caught.value.code == code
-    assert "\n" not in str(caught.value)
-    assert not [path for path in site.asked if "secret" in path]
+    with open_data(f"{site.address}/a.duckdb", keep=tmp_path) as found:
+        assert found.path == tmp_path / "a.duckdb"
+    assert (tmp_path / "a.duckdb").exists()
 
 
 @pytest.mark.wire
 @pytest.mark.parametrize("form", ["a.duckdb", "a.parquet/"])
 def test_attack_more_bytes_than_are_wanted(site: Site, form: str) -> None:
     with pytest.raises(LocalError) as caught:
-        open_data(f"{site.address}/{form}", size_max=9000)
+        open_data(f"{site.address}/{form}", size_max=1000)
     assert caught.value.code == "download-too-large"
 
 
@@ -261,8 +152,8 @@ def test_progress_says_how_much_is_here(site: Site) -> None:
     assert lines[-1] == f"a.duckdb: {size:,.1f} of {size:,.1f} MB"
     lines.clear()
     open_data(f"{site.address}/a.parquet/", progress=lines.append).close()
-    files = len(list(site.directory.rglob("*.parquet")))
-    assert f"a.parquet: {files + 1} of " in lines[-1]
+    assert "a.parquet: 1 of 1 files, 0.0 of 0.0 MB" in lines
+    assert lines[-1] == "", "the line is wiped"
 
 
 class Terminal(io.StringIO):
@@ -272,7 +163,7 @@ class Terminal(io.StringIO):
 
 def test_the_line_of_progress_is_written_over_and_wiped() -> None:
     clock, terminal = ManualClock(), Terminal()
-    with explore._Line(terminal, clock) as line:
+    with ProgressLine(terminal, clock) as line:
         for step in range(100):
             clock.advance(0.05)
             line(f"a.duckdb: {step} MB")
@@ -286,7 +177,7 @@ def test_the_line_of_progress_is_written_over_and_wiped() -> None:
 def test_nothing_is_written_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(explore.sys.modules, "ipykernel", raising=False)
     stream = io.StringIO()
-    with explore._Line(stream, ManualClock()) as line:
+    with ProgressLine(stream, ManualClock()) as line:
         line("a.duckdb: 1 MB")
     assert stream.getvalue() == ""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import aggregate_making as making
 import pytest
+from layout_making import Writer, settle
 
-from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read.dataset import Dataset, open_dataset
 from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
@@ -29,13 +30,17 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "a.duckdb"
 
 
-@pytest.fixture(params=["file", "parquet"])
-def dataset(request: pytest.FixtureRequest, file: Path) -> Dataset:
-    if request.param == "parquet":
+@pytest.fixture(params=["file", "parquet", "settled"])
+def dataset(request: pytest.FixtureRequest, file: Path) -> Iterator[Dataset]:
+    """The data in each form: in the file alone, in a directory, and in a file with settled months
+    beside it."""
+    if request.param != "file":
         with Store(file) as store:
-            Exporter(store).export(making.NOW)
-        return open_dataset(directory_beside(file), floor=1)
-    return open_dataset(file, floor=1)
+            write = settle if request.param == "settled" else Writer(directory_beside(file)).write
+            write(store, making.NOW)
+    path = directory_beside(file) if request.param == "parquet" else file
+    with open_dataset(path, floor=1) as found:
+        yield found
 
 
 def test_tables_and_views_have_the_same_names_in_both_forms(dataset: Dataset) -> None:
@@ -125,7 +130,7 @@ def test_a_live_file_is_read_from_the_parquet_beside_it(file: Path) -> None:
     with Store(file) as store:
         with pytest.raises(StoreError, match="no Parquet beside it yet"):
             open_dataset(file)
-        Exporter(store).export(making.NOW)
+        Writer(directory_beside(file)).write(store, making.NOW)
         with open_dataset(file) as dataset:
             assert dataset.source == "parquet"
             assert dataset.written == "2026-09-21T14:20:00+00:00"
@@ -139,7 +144,7 @@ def test_a_live_file_of_another_process_is_read_from_the_parquet_beside_it(file:
         "with Store(sys.argv[1]): print('open', flush=True); sys.stdin.read()"
     )
     with Store(file) as store:
-        Exporter(store).export(making.NOW)
+        Writer(directory_beside(file)).write(store, making.NOW)
     with subprocess.Popen(
         [sys.executable, "-c", hold, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
@@ -153,17 +158,21 @@ def test_a_live_file_of_another_process_is_read_from_the_parquet_beside_it(file:
         holder.communicate()
 
 
-def test_parquet_that_is_written_while_it_is_read_shows_in_the_next_query(file: Path) -> None:
-
+def test_a_directory_is_read_as_of_its_manifest_until_it_is_refreshed(file: Path) -> None:
     book = making.book(CATALOG)
     with Store(file) as store:
-        export = Exporter(store)
-        export.export(making.NOW)
+        writer = Writer(directory_beside(file))
+        writer.write(store, making.NOW)
         with open_dataset(directory_beside(file)) as dataset:
+            assert not dataset.refresh()
             other_day = making.beat(CATALOG, 40, making.NOW - 86_400 * 2)
             store.commit(making.batch([other_day, making.beat(CATALOG, 41)], book))
-            export.export(making.NOW)
+            writer.write(store, making.NOW + 60)
+            assert dataset.rows("SELECT count(*) FROM test.beat") == [(8,)]
+            assert dataset.rows("FROM test.beat_dau") == []
+            assert dataset.refresh()
             assert dataset.rows("SELECT count(*) FROM test.beat") == [(10,)]
+            assert dataset.written == "2026-09-21T14:21:00+00:00"
 
 
 @pytest.mark.parametrize("name", ["missing", "text", "folder", "empty"])
@@ -180,17 +189,18 @@ def test_a_path_that_is_no_data_set_is_one_clear_line(tmp_path: Path, name: str)
 @pytest.fixture
 def directory(file: Path) -> Path:
     with Store(file) as store:
-        Exporter(store).export(making.NOW)
+        Writer(directory_beside(file)).write(store, making.NOW)
     return directory_beside(file)
 
 
 @pytest.mark.parametrize(
     ("glob", "table", "rows"),
     [
-        ("types/test/beat/2*.parquet", "test.beat", 8),
-        ("types/test/walk_step/2*.parquet", "test.walk_step", 12),
-        ("item/2*.parquet", "item", 14),
-        ("catalog.parquet", "catalog", 1),
+        ("types/test/beat/2026-09/*.parquet", "test.beat", 8),
+        ("types/test/walk_step/2026-09/*.parquet", "test.walk_step", 12),
+        ("raw/test/beat/2026-09/*.parquet", "item", 8),
+        ("dictionary/catalog.*.parquet", "catalog", 1),
+        ("tombstone/*.parquet", "tombstone", 0),
     ],
 )
 def test_one_parquet_file_is_one_table(directory: Path, glob: str, table: str, rows: int) -> None:
@@ -198,13 +208,13 @@ def test_one_parquet_file_is_one_table(directory: Path, glob: str, table: str, r
     with open_dataset(file) as dataset:
         assert (dataset.tables(), dict(dataset.views())) == ([table], {})
         assert dataset.rows(f"SELECT count(*) FROM {table}") == [(rows,)]
-        for other in (directory / "type.parquet", directory / "item" / "empty.parquet"):
+        for other in set(directory.rglob("*.parquet")) - {file}:
             with pytest.raises(StoreError, match="Permission"):
                 dataset.rows(f"FROM '{other}'")
 
 
 def test_a_parquet_file_elsewhere_goes_by_its_own_name(directory: Path, tmp_path: Path) -> None:
-    (file,) = directory.glob("types/test/beat/2*.parquet")
+    (file,) = directory.glob("types/test/beat/2026-09/*.parquet")
     (tmp_path / "some day's.parquet").write_bytes(file.read_bytes())
     with open_dataset(tmp_path / "some day's.parquet") as dataset:
         assert dataset.tables() == ["some day's"]

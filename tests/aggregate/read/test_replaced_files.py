@@ -1,96 +1,137 @@
-"""Readers of Parquet whose files an export replaces at the same time."""
+"""Readers of a directory whose files an aggregator replaces by newer ones at the same time."""
 
 from __future__ import annotations
 
-import shutil
+import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import aggregate_making as making
-import duckdb
 import pytest
+from layout_making import Writer
 
-from methrics.aggregate.parquet.export import Exporter
-from methrics.aggregate.read.dataset import open_dataset
-from methrics.aggregate.store import duck
-from methrics.aggregate.store.duck import translated_errors, tried_again
-from methrics.aggregate.store.parts import directory_beside
+from methrics.aggregate.parquet.directory import read_directory
+from methrics.aggregate.read.dataset import Dataset, open_dataset
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
 
 CATALOG = making.catalog()
+COUNT = "SELECT count(*), count(DISTINCT n), max(n) FROM test.beat"
+
+
+class Keeper:
+    """Writes a directory again and again, each time with one report more, in files of new names."""
+
+    def __init__(self, folder: Path) -> None:
+        self.directory = folder / "a.parquet"
+        self.store = Store(folder / "a.duckdb")
+        self.book = making.book(CATALOG)
+        self.writer = Writer(self.directory, random.Random(1))
+        self.count = 0
+        self.store.commit(making.batch([CATALOG.raw], self.book))
+        self.step()
+
+    def step(self) -> None:
+        """Write one report more."""
+        self.store.commit(making.batch([making.beat(CATALOG, self.count)], self.book))
+        self.count += 1
+        self.writer.write(self.store, making.NOW + self.count)
+
+    def forget(self, keep: frozenset[str] = frozenset()) -> None:
+        """Delete the files that the manifest does not list, except those in `keep`."""
+        listed = {one.name for one in read_directory(self.directory).files} | keep
+        for path in self.directory.rglob("*.parquet"):
+            if str(path.relative_to(self.directory)) not in listed:
+                path.unlink()
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Iterator[Keeper]:
+    found = Keeper(tmp_path)
+    yield found
+    found.store.close()
+
+
+def count(data: Dataset) -> int:
+    """The number of reports; it is that of one state, and not of a mixture."""
+    ((rows, numbers, last),) = data.rows(COUNT)
+    assert rows == numbers == last
+    return int(rows)
 
 
 @contextmanager
-def replacing(small: Path, large: Path) -> Iterator[Path]:
-    """A directory whose files are replaced in turn by those of two exports, until the end."""
-    there = large.with_name("replaced")
-    shutil.copytree(large, there)
+def writing(keeper: Keeper) -> Iterator[None]:
+    """Write newer states meanwhile; a file is deleted as soon as two newer manifests are there."""
     ended = threading.Event()
 
-    def replace() -> None:
-        while not ended.wait(0.001):
-            for source in (small, large):
-                for file in source.rglob("*.parquet"):
-                    target = there / file.relative_to(source)
-                    written = target.with_suffix(".tmp")
-                    shutil.copyfile(file, written)
-                    written.replace(target)
+    def write() -> None:
+        while not ended.is_set():
+            before = frozenset(one.name for one in read_directory(keeper.directory).files)
+            keeper.step()
+            keeper.forget(before)
 
-    thread = threading.Thread(target=replace)
+    thread = threading.Thread(target=write)
     thread.start()
     try:
-        yield there
+        yield
     finally:
         ended.set()
         thread.join()
 
 
-def test_a_reader_survives_an_export_that_replaces_its_files(tmp_path: Path) -> None:
-    directories = []
-    for count in (1, 40):
-        file = tmp_path / f"{count}.duckdb"
-        raws = [making.beat(CATALOG, i) for i in range(count)]
-        making.store_all(file, [CATALOG.raw, *raws])
-        with Store(file) as store:
-            Exporter(store).export(making.NOW)
-        directories.append(directory_beside(file))
-    with replacing(*directories) as there:
-        for _ in range(15):
-            with open_dataset(there, floor=1) as data:
-                for _ in range(3):
-                    counts = data.rows("SELECT count(*) FROM item WHERE kind = 1")
-                    assert counts in ([(1,)], [(40,)])
+def test_readers_see_one_whole_state_while_files_come_and_go(keeper: Keeper) -> None:
+    with writing(keeper), open_dataset(keeper.directory, floor=1) as long:
+        seen = 0
+        while keeper.count < 12:
+            with open_dataset(keeper.directory, floor=1) as short:
+                assert count(short) > 0
+            assert count(long) >= seen
+            seen = count(long)
+    with open_dataset(keeper.directory) as data:
+        assert count(data) == keeper.count
 
 
-def fails(times: int, error: Exception) -> Callable[[], str]:
-    def read() -> str:
-        nonlocal times
-        with translated_errors("a.parquet"):
-            if times:
-                times -= 1
-                raise error
-        return "read"
-
-    return read
+def test_what_is_open_stays_as_it_is_while_its_files_are_there(keeper: Keeper) -> None:
+    with open_dataset(keeper.directory, floor=1) as data:
+        assert count(data) == 1
+        keeper.step()
+        assert count(data) == 1
+        assert data.refresh()
+        assert count(data) == 2
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        duckdb.Error("TProtocolException: Invalid data"),
-        duckdb.IOException("IO Error: Could not read enough bytes from file"),
-        duckdb.InvalidInputException("No magic bytes found at end of file"),
-    ],
-)
-def test_only_a_file_that_looks_damaged_is_read_again(
-    error: duckdb.Error, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(duck, "RETRY_PAUSES", (0, 0))
-    assert tried_again(fails(2, error)) == "read"
-    with pytest.raises(StoreError):
-        tried_again(fails(3, error))
-    with pytest.raises(StoreError):
-        tried_again(fails(1, duckdb.BinderException("no such column")))
+def test_a_reader_whose_files_are_gone_reads_the_new_manifest_by_itself(keeper: Keeper) -> None:
+    with open_dataset(keeper.directory, floor=1) as data:
+        before = data.view("test.beat_dau").rows()
+        for _ in range(3):
+            keeper.step()
+        keeper.forget()
+        assert count(data) == 4
+        (now,) = data.view("test.beat_dau").rows()
+        assert [now] != before
+        keeper.step()
+        keeper.forget()
+        assert data.sql(COUNT).fetchall() == [(5, 5, 5)]
+        assert "4" not in data.footnote("test.beat_dau")
+
+
+def test_a_table_that_was_not_used_yet_is_that_of_the_new_manifest(keeper: Keeper) -> None:
+    with open_dataset(keeper.directory, floor=1) as data:
+        keeper.store.commit(making.batch([making.walk(CATALOG, 0)], keeper.book))
+        keeper.step()
+        keeper.forget()
+        assert data.rows("SELECT count(*) FROM test.beat") == [(2,)]
+        assert data.rows("SELECT count(*) FROM test.walk") == [(1,)]
+        assert "test.walk_funnel" in data.views()
+
+
+def test_files_that_are_gone_without_a_new_manifest_are_a_clear_error(keeper: Keeper) -> None:
+    with open_dataset(keeper.directory, floor=1) as data:
+        for path in keeper.directory.glob("types/test/beat/*/*.parquet"):
+            path.unlink()
+        with pytest.raises(StoreError, match="No files found") as caught:
+            count(data)
+        assert "\n" not in str(caught.value)
+        assert data.rows("SELECT count(*) FROM type") == [(1,)]

@@ -20,6 +20,7 @@ from view_making import Row, later
 
 from methrics.aggregate.read import views
 from methrics.aggregate.read.dataset import Dataset, open_dataset
+from methrics.aggregate.read.shapes import read_shapes
 from methrics.aggregate.read.views.template import read
 from methrics.schema.errors import LocalError
 
@@ -46,7 +47,9 @@ def load(file: Path, text: str) -> list[tuple[Any, ...]]:
     with open_dataset(file) as data:
         (view,) = [
             one
-            for one in views.fitting(data._shapes(), of=[read("odd", text)])
+            for one in views.fitting(
+                read_shapes(data.connection, set(data.tables())), of=[read("odd", text)]
+            )
             if one.name == "host_odd"
         ]
         data._make(view.sql.view)

@@ -129,6 +129,7 @@ def _names(dataset: Dataset) -> list[str]:
 
 def _digests(dataset: Dataset) -> list[Row]:
     """Return the digest of each day of each app, then the digest of all days of each app."""
+    dataset.bring("item", "catalog")
     with translated_errors(dataset.path):
         days = digests(dataset.connection)
     rows: list[Row] = [(day.schema, day.date, day.count, day.digest.hex()) for day in days]

@@ -9,26 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
-from methrics.aggregate.parquet.directory import is_parquet
+from methrics.aggregate.parquet.directory import is_parquet, places, read_directory
 from methrics.aggregate.parquet.download import local_copy
 from methrics.aggregate.parquet.fetching import SIZE_MAX
+from methrics.aggregate.parquet.mirror import WITH_IDS
 from methrics.aggregate.read.dataset import open_dataset
-from methrics.aggregate.store.duck import Relation, memory, read_parquet, translated_errors
+from methrics.aggregate.store.duck import Relation, memory, read_parquet_files, translated_errors
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.envelope import Kind
 
 FOUND, MISSING, ERASED, OUTSIDE = "found", "missing", "erased", "outside"
 """The state of a report: it is in the data, it is not in the data, it was erased from the data, or
-the data does not cover its day."""
+the data covers only some of the reports."""
 
-_DAY = 86_400
 _BATCH = 100_000
 _REPORT = int(Kind.REPORT)
 
@@ -52,7 +51,8 @@ class Checked:
 
 def check(source: str, wanted: Collection[Wanted], *, size_max: int = SIZE_MAX) -> Checked:
     """Look for `wanted` in `source`: an aggregator's file, its Parquet directory, one Parquet file
-    of a day, or an http(s) address of any of these. The address of a directory ends in a slash.
+    of the folder `raw`, or an http(s) address of any of these. The address of a directory ends in a
+    slash.
 
     Raises StoreError for other files, and the errors of `local_copy`: ConfigError,
     UnreachableError and LocalError.
@@ -62,7 +62,7 @@ def check(source: str, wanted: Collection[Wanted], *, size_max: int = SIZE_MAX) 
         if path.is_dir() and path.parent == Path(name):
             return _check_directory(path, wanted)
         if path.is_file() and is_parquet(path):
-            return _check_day(path, wanted)
+            return _check_file(path, wanted)
         with open_dataset(path) as dataset, translated_errors(path):
             reports = dataset.sql(f"SELECT id FROM item WHERE kind = {_REPORT}")
             return _compare(reports, dataset.sql("SELECT report FROM tombstone"), wanted)
@@ -71,40 +71,43 @@ def check(source: str, wanted: Collection[Wanted], *, size_max: int = SIZE_MAX) 
 def _compare(reports: Relation, erased: Relation, wanted: Collection[Wanted]) -> Checked:
     there, total = _own(reports, wanted)
     gone, _ = _own(erased, wanted)
-    return Checked({one.id: _state(one, there, gone, None) for one in wanted}, total)
+    return Checked({one.id: _state(one.id, there, gone) for one in wanted}, total)
 
 
 def _check_directory(path: Path, wanted: Collection[Wanted]) -> Checked:
     """Look in a directory of Parquet that contains only the files with ids."""
+    tables = read_directory(path).tables()
     con = memory()
     try:
         with translated_errors(path):
-            items = con.sql(f"FROM {read_parquet(path / 'item', '*.parquet')}")
-            erased = con.sql(f"FROM {read_parquet(path / 'tombstone', '*.parquet')}")
+            items, erased = (
+                con.sql(f"FROM {read_parquet_files(places(path, tables[table]), by_name=False)}")
+                for table in WITH_IDS
+            )
             reports = items.filter(f"kind = {_REPORT}").project("id")
             return _compare(reports, erased.project("report"), wanted)
+    except KeyError:
+        raise StoreError("store-foreign", f"{path.name} lists no reports") from None
     finally:
         con.close()
 
 
-def _check_day(path: Path, wanted: Collection[Wanted]) -> Checked:
-    """Look in one Parquet file of the table `item`. It contains one day and no erasures."""
+def _check_file(path: Path, wanted: Collection[Wanted]) -> Checked:
+    """Look in one Parquet file of the table `item`. It has one event type and month of many."""
     con = memory()
     try:
         with translated_errors(path):
-            rows = con.sql(f"FROM {read_parquet(path)}")
+            rows = con.sql(f"FROM {read_parquet_files([path])}")
             if not {"id", "kind", "time"} <= set(rows.columns):
                 raise StoreError(
                     "store-foreign",
                     f"{path.name} holds no signed reports",
-                    "give a file of the folder `item`, or the whole data set",
+                    "give a file of the folder `raw`, or the whole data set",
                 )
-            days = rows.project("time::DATE AS day").distinct().fetchall()
             there, total = _own(rows.filter(f"kind = {_REPORT}").project("id"), wanted)
     finally:
         con.close()
-    covered = {(day - date(1970, 1, 1)).days for (day,) in days}
-    return Checked({one.id: _state(one, there, set(), covered) for one in wanted}, total)
+    return Checked({one.id: FOUND if one.id in there else OUTSIDE for one in wanted}, total)
 
 
 def _own(ids: Relation, wanted: Collection[Wanted]) -> tuple[set[bytes], int]:
@@ -123,11 +126,7 @@ def _own(ids: Relation, wanted: Collection[Wanted]) -> tuple[set[bytes], int]:
     return found, total
 
 
-def _state(
-    one: Wanted, there: Collection[bytes], gone: Collection[bytes], days: Collection[int] | None
-) -> str:
-    if one.id in there:
+def _state(report: bytes, there: Collection[bytes], gone: Collection[bytes]) -> str:
+    if report in there:
         return FOUND
-    if one.id in gone:
-        return ERASED
-    return MISSING if days is None or one.time // _DAY in days else OUTSIDE
+    return ERASED if report in gone else MISSING

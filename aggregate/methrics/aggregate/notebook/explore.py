@@ -16,17 +16,16 @@ import os
 import shutil
 import sys
 import tempfile
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
 
-from methrics.aggregate.parquet.download import is_address, local_copy
+from methrics.aggregate.parquet.download import is_address
 from methrics.aggregate.parquet.fetching import SIZE_MAX, Progress
 from methrics.aggregate.read.dataframes import Tables
 from methrics.aggregate.read.dataset import FLOOR, MEMORY_LIMIT, Dataset, open_dataset
+from methrics.aggregate.read.progress_line import ProgressLine
 from methrics.aggregate.simulate import DATA, TRUTH, Settings, simulate
 from methrics.aggregate.store.duck import (
     SCHEMA_ALIAS,
@@ -60,9 +59,6 @@ TRUTH_HOLDS: Mapping[str, str] = {
 }
 """Each table of a simulation's truth, with a sentence on its content."""
 
-_EVERY = 0.2
-"""Seconds between two updates of the progress line."""
-
 
 def open_data(
     source: Path | str,
@@ -77,27 +73,23 @@ def open_data(
     """Open a DuckDB file, a directory of Parquet, or one Parquet file, from a path or from a file,
     http or https address. The address of a directory ends in a slash.
 
-    Data from the web (at most `size_max` bytes) is checked against its manifest, if it has one, and
-    written to the folder `keep`, or to a temporary folder that is removed with the data set.
-    `progress` is called with a progress line at intervals; by default a terminal or a notebook
-    shows the line. `floor`, `known` and `memory_limit` are passed to `open_dataset`. Raises the
-    errors of `open_dataset` and `local_copy`.
+    Of a directory at an address, the files of the tables that a query names are fetched (at most
+    `size_max` bytes), checked against its manifest, and kept in the folder `keep`, or by default in
+    a folder of the user's data folder. `progress` is called with a progress line at intervals; by
+    default a terminal or a notebook shows the line. `floor`, `known` and `memory_limit` are passed
+    to `open_dataset`. Raises the errors of `open_dataset`.
     """
     source = str(source)
-    if not is_address(source):
-        return open_dataset(_expanded(source), floor=floor, known=known, memory_limit=memory_limit)
-    folder = Path(tempfile.mkdtemp(prefix="methrics-")) if keep is None else Path(keep)
-    try:
-        with _Line(sys.stderr, Clock()) as line:
-            path = local_copy(source, folder, size_max=size_max, progress=progress or line)
-        data = open_dataset(path, floor=floor, known=known, memory_limit=memory_limit)
-    except BaseException:
-        if keep is None:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if keep is None:
-        weakref.finalize(data, shutil.rmtree, folder, ignore_errors=True)
-    return data
+    with ProgressLine(sys.stderr, Clock()) as line:
+        return open_dataset(
+            source if is_address(source) else _expanded(source),
+            floor=floor,
+            known=known,
+            memory_limit=memory_limit,
+            cache=keep,
+            size_max=size_max,
+            progress=progress or line,
+        )
 
 
 def _expanded(source: str) -> Path:
@@ -127,7 +119,7 @@ def example_data(**changes: float) -> str:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with (
             tempfile.TemporaryDirectory(prefix="making-", dir=folder.parent) as new,
-            _Line(sys.stderr, Clock()) as line,
+            ProgressLine(sys.stderr, Clock()) as line,
         ):
             made = Path(new, "data")
             simulate(made, settings, tell=lambda what, done, total: line(f"{what} {done}/{total}"))
@@ -183,34 +175,3 @@ class Truth(Tables):
     def close(self) -> None:
         """Close the file."""
         self._con.close()
-
-
-class _Line:
-    """A progress line in a terminal or notebook: overwritten at each update, cleared at the end."""
-
-    def __init__(self, stream: TextIO, clock: Clock) -> None:
-        self._stream = stream if stream.isatty() or "ipykernel" in sys.modules else None
-        self._clock = clock
-        self._due = 0.0
-        self._width = 0
-
-    def __call__(self, line: str) -> None:
-        if self._stream is None or self._clock.monotonic() < self._due:
-            return
-        self._due = self._clock.monotonic() + _EVERY
-        self._write(line)
-
-    def _write(self, line: str) -> None:
-        assert self._stream is not None
-        self._stream.write("\r" + line.ljust(self._width))
-        self._stream.flush()
-        self._width = len(line)
-
-    def __enter__(self) -> _Line:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        if self._stream is not None and self._width:
-            self._write("")
-            self._stream.write("\r")
-            self._stream.flush()

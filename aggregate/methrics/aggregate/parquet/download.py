@@ -1,16 +1,17 @@
-"""Makes a public data set available on this machine: opens a path, or fetches all of an address.
+"""Makes a public data set available on this machine: opens a path, or fetches an address.
 
-Because everything is fetched, the server does not learn which report is of interest.
+`local_copy` fetches everything, so the server does not learn which report is of interest.
+`found_at` fetches a single file, and leaves a directory to `RemoteDirectory`.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import url2pathname
 
-from methrics.aggregate.parquet.fetching import SIZE_MAX, Progress, fetch, silent
+from methrics.aggregate.parquet.fetching import SIZE_MAX, Progress, Session, silent
 from methrics.aggregate.parquet.manifest import MANIFEST
 from methrics.aggregate.parquet.mirror import mirror
 from methrics.schema.errors import ConfigError
@@ -41,8 +42,45 @@ def local_copy(
     Raises ConfigError for another kind of address, UnreachableError `download-failed`, LocalError
     `download-too-large`, and StoreError for a directory that is not an export.
     """
+    found = found_at(source, folder, size_max=size_max, progress=progress)
+    if isinstance(found, Path):
+        return found
+    target = folder / name_of(found)
+    return mirror(found, target, size_max=size_max, progress=progress, ids_only=ids_only)
+
+
+def found_at(
+    source: str, folder: Path, *, size_max: int = SIZE_MAX, progress: Progress = silent
+) -> Path | str:
+    """Return the path of `source`, or the address of a directory, which ends in a slash.
+
+    A file at an http(s) address is fetched into `folder`. Raises as `local_copy` does.
+    """
     if not is_address(source):
         return Path(source)
+    parts = _parts(source)
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    if parts.path.endswith(f"/{MANIFEST}"):
+        return parts._replace(path=parts.path.removesuffix(MANIFEST)).geturl()
+    if parts.path.endswith("/") or not parts.path:
+        return parts._replace(path=parts.path or "/").geturl()
+    target = folder / name_of(source)
+    with Session() as session:
+        address = session.fetch(source, target, size_max=size_max, progress=progress).address
+    if not urlsplit(address).path.endswith("/"):
+        return target
+    target.unlink()  # redirected to a directory: the content is a listing
+    return address
+
+
+def name_of(address: str) -> str:
+    """Return the last part of the path of an address."""
+    return Path(urlsplit(address).path).name or "data"
+
+
+def _parts(source: str) -> SplitResult:
+    """Return the parts of an address of a known kind. Raises ConfigError."""
     refused = ConfigError(
         "address", f"{source} cannot be fetched", "give a path, or a http, https or file URL"
     )
@@ -51,17 +89,7 @@ def local_copy(
     except ValueError as error:  # such as http://[
         raise refused from error
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return Path(url2pathname(parts.path))
+        return parts
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise refused
-    name = Path(parts.path).name
-    if name == MANIFEST:
-        source, name = source[: source.rindex(MANIFEST)], Path(parts.path).parent.name
-    target = folder / (name or "data")
-    if not source.endswith("/"):
-        found = fetch(source, target, size_max=size_max, progress=progress)
-        if not str(found).endswith("/"):
-            return target
-        source = str(found)  # redirected to a directory: the content is a listing
-        target.unlink()
-    return mirror(source, target, size_max=size_max, progress=progress, ids_only=ids_only)
+    return parts

@@ -6,13 +6,11 @@ wanted from it. Every file has the size and the SHA-256 that the manifest lists,
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from urllib.parse import urljoin
 
-from methrics.aggregate.parquet.fetching import Progress, fetch, megabytes, silent, too_large
-from methrics.aggregate.parquet.manifest import MANIFEST, MANIFEST_MAX, decode_manifest, total_size
-from methrics.schema.errors import StoreError
+from methrics.aggregate.parquet.fetching import Progress, silent
+from methrics.aggregate.parquet.manifest import MANIFEST
+from methrics.aggregate.parquet.remote import RemoteDirectory, settled_rounds
 
 WITH_IDS = ("item", "tombstone")
 """The tables that have ids of reports."""
@@ -29,25 +27,23 @@ def mirror(
     """Fetch the directory at `address` (which ends in a slash) into the new directory `target`.
 
     With `ids_only`, only the tables of `WITH_IDS` are fetched. Raises StoreError `store-foreign`,
-    `store-version` and `store-broken`, and the errors of `fetch`.
+    `store-version` and `store-broken`, and the errors of `Session.fetch`.
     """
-    target.mkdir(parents=True)
-    fetch(urljoin(address, MANIFEST), target / MANIFEST, size_max=min(MANIFEST_MAX, size_max))
-    manifest = decode_manifest((target / MANIFEST).read_bytes(), address)
-    files = [one for one in manifest.files if not ids_only or one.table in WITH_IDS]
-    if total_size(files) > size_max:
-        raise too_large(address, size_max)
-    done = 0
-    for number, one in enumerate(files, 1):
-        place = target / one.name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        fetch(urljoin(address, one.name), place, size_max=max(1, one.size))
-        if hashlib.sha256(place.read_bytes()).hexdigest() != one.sha256:
-            raise StoreError(
-                "store-broken",
-                f"the files at {address} are not those that their manifest lists ({one.name})",
-                "try again later, or tell whoever publishes them",
-            )
-        done += one.size
-        progress(f"{target.name}: {number} of {len(files)} files, {megabytes(done)} MB")
+
+    def named(line: str) -> None:
+        progress(f"{target.name}: {line}")
+
+    job = RemoteDirectory(address, target, size_max=size_max, progress=named, by_name=True)
+
+    def once() -> None:
+        job.bring([one for one in job.manifest.files if not ids_only or one.table in WITH_IDS])
+
+    try:
+        settled_rounds(address, once)
+        listed = {target / one.name for one in job.manifest.files}
+        for left in set(target.rglob("*.parquet")) - listed:
+            left.unlink()  # fetched by an earlier manifest
+        (target / MANIFEST).write_bytes(job.text)
+    finally:
+        job.close()
     return target

@@ -8,12 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from methrics.aggregate.store.duck import (
-    Relation,
-    name,
-    translated_query_errors,
-    tried_again,
-)
+from methrics.aggregate.store.duck import Relation, name, translated_query_errors
 from methrics.schema.errors import LocalError, StoreError
 
 if TYPE_CHECKING:
@@ -87,11 +82,8 @@ class Tables(ABC):
         return self._read(query, parameters, lambda found: found.fetchall())
 
     def _read(self, query: str, parameters: Sequence[object], give: Callable[[Relation], T]) -> T:
-        def read() -> T:
-            with translated_query_errors():
-                return give(self.sql(query, parameters))
-
-        return tried_again(read)
+        with translated_query_errors():
+            return give(self.sql(query, parameters))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"

@@ -1,54 +1,50 @@
-"""Opens the data of an aggregator, in any of its forms: `open_dataset(path)`.
+"""Opens the data of an aggregator, in any of its forms: `open_dataset(path | directory | url)`.
 
 A file that no writer has open is opened read-only. The file of a running aggregator is locked, so
-the Parquet beside it is read instead. In both cases the tables have the same names, the shipped
+the Parquet beside it is read instead. In every case the tables have the same names, the shipped
 views exist (`views/`), and SQL can read this data set and nothing else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from methrics.aggregate.parquet.directory import is_parquet, places, read_directory
-from methrics.aggregate.parquet.manifest import Manifest
+from methrics.aggregate.parquet.fetching import SIZE_MAX, Progress, silent
+from methrics.aggregate.parquet.remote import StaleError
 from methrics.aggregate.read import views
 from methrics.aggregate.read.dataframes import TablesAndViews
-from methrics.aggregate.read.totals import KnownTotal, create_known_totals, read_known_totals
+from methrics.aggregate.read.opening import open_source
+from methrics.aggregate.read.shapes import read_shapes
+from methrics.aggregate.read.sources import FarDirectory, Source
+from methrics.aggregate.read.totals import Shows, create_known_totals, read_shows
 from methrics.aggregate.store.duck import (
-    FILE_HINT,
-    SCHEMA_ALIAS,
     Connection,
-    FileBusyError,
     Relation,
-    attach_reader,
     is_select,
     lock_down,
-    memory,
+    looks_damaged,
     name,
-    read_parquet,
-    read_parquet_files,
     translated_errors,
     translated_query_errors,
-    tried_again,
 )
-from methrics.aggregate.store.migrations.run import wrong_version
-from methrics.aggregate.store.parts import directory_beside
-from methrics.aggregate.store.tables import BASE, LAYOUT_VERSION
-from methrics.schema.errors import LocalError, StoreError
+from methrics.schema.errors import StoreError, UnreachableError
 
 MEMORY_LIMIT = "2GB"
 """Buffer memory of a reader; larger sorts and joins use files in the temporary directory."""
 
+FLOOR = 10
+"""Views round counts down to a multiple of this number, and omit smaller groups (MARS-15)."""
+
+RENEWALS_MAX = 3
+"""How often a query starts again because an aggregator has written newer files meanwhile."""
 
 _WORD = re.compile(r"\w+")
 
-FLOOR = 10
-"""Views round counts down to a multiple of this number, and omit smaller groups (MARS-15)."""
+T = TypeVar("T")
 
 
 def open_dataset(
@@ -57,160 +53,148 @@ def open_dataset(
     floor: int = FLOOR,
     known: Path | str | None = None,
     memory_limit: str = MEMORY_LIMIT,
+    cache: Path | str | None = None,
+    size_max: int = SIZE_MAX,
+    progress: Progress = silent,
 ) -> Dataset:
-    """Open the data of `methrics aggregate`: its DuckDB file, the directory of its Parquet, or one
-    Parquet file of that directory. A single Parquet file is one table without ready-made views.
+    """Open the data of `methrics aggregate`: its DuckDB file, the directory of its Parquet, one
+    Parquet file of that directory, or the http(s) address of any of these. The address of a
+    directory ends in a slash. A single Parquet file is one table without ready-made views.
 
     While a DuckDB file is open here, no aggregator can write to it. If an aggregator is writing to
     the file, the Parquet beside it is read instead, as of the last export: see `Dataset.source`
-    and `Dataset.written`.
+    and `Dataset.written`. Of a directory at an address, only the files of the tables that a query
+    names are fetched, at most `size_max` bytes in all; each is checked against the manifest, and
+    kept in the folder `cache` for the next time (by default a folder in the user's data folder,
+    which can be deleted at any time). `progress` is called with a line about what is fetched.
 
     Ready-made views round counts down to multiples of `floor` and omit smaller groups; a floor of 1
     shows every count. `known` is a CSV file of known totals (`read/totals.py`), with which the
     views coverage and bias compare their counts. Raises StoreError: store-missing, store-foreign,
-    store-version, store-busy; and LocalError, codes known and floor.
+    store-version, store-busy, store-broken; LocalError: known, floor, download-too-large;
+    ConfigError: address; UnreachableError: download-failed.
     """
-    path = Path(path)
-    shows = Shows(floor, read_known_totals(known) if known is not None else [])
-    if not isinstance(floor, int) or floor < 1:
-        raise LocalError("floor", "the floor of views is a whole number from 1 on")
-    if not path.exists():
-        raise StoreError(
-            "store-missing", f"{path} cannot be opened: there is no such file", FILE_HINT
-        )
-    if path.is_dir() or is_parquet(path):
-        return tried_again(lambda: Dataset(path, None, memory_limit, shows))
-    con = memory()
-    try:
-        attach_reader(con, path)
-    except FileBusyError as busy:
-        beside = directory_beside(path)
-        if not beside.is_dir():
-            raise StoreError(
-                "store-busy",
-                f"{path} is in use and there is no Parquet beside it yet",
-                "wait for the aggregator's first export, or stop it",
-            ) from busy
-        return tried_again(lambda: Dataset(beside, None, memory_limit, shows))
-    return Dataset(path, con, memory_limit, shows)
-
-
-@dataclass(frozen=True, slots=True)
-class Shows:
-    """The options of the views: `floor`, and the known totals."""
-
-    floor: int
-    known: list[KnownTotal]
+    shows = read_shows(floor, known)
+    folder = None if cache is None else Path(cache)
+    return Dataset(open_source(path, folder, size_max, progress), memory_limit, shows)
 
 
 class Dataset(TablesAndViews):
     """Read-only tables and views of one data set. Use it as a context manager, or `close()` it.
 
     `TablesAndViews` defines `pandas`, `polars`, `arrow`, `rows` and `view`. Use a `Dataset` from
-    one thread at a time. All queries of a DuckDB file see the same state of it. Each query of
-    Parquet sees the days exported so far.
+    one thread at a time. All queries see the same state of the data, until `refresh()`. If an
+    aggregator has deleted files of that state in the meantime, the newest state takes its place.
     """
 
-    def __init__(
-        self, path: Path, attached: Connection | None, memory_limit: str, shows: Shows
-    ) -> None:
-        self.path = path
-        """The file or directory that is read."""
-        self.source = "parquet" if attached is None else "file"
-        """The form of the data that is read: `file` (DuckDB) or `parquet`."""
-        self.written: str | None = None
-        """When the Parquet was written (ISO 8601, UTC); None for a DuckDB file."""
-        self.floor = shows.floor
-        """Views round counts down to multiples of this number."""
-        self._con = attached or memory()
+    def __init__(self, source: Source, memory_limit: str, shows: Shows) -> None:
+        self._source = source
+        self._shows = shows
+        self._con = source.con
         self._views: dict[str, views.View] = {}
         self._unmade: dict[str, list[views.View]] = {}
         """name of a view in lower case -> the views of that name that were not used yet"""
         self._tables: list[str] = []
-        self._unused: dict[str, list[tuple[str, str, str]]] = {}
-        """name of a table in lower case -> (SQL schema, name, SQL) of those not used yet"""
+        self._unused: dict[str, list[tuple[str, str]]] = {}
+        """name of a table in lower case -> (SQL schema, name) of those not used yet"""
+        self._made: list[tuple[str, str]] = []
+        """(SQL schema, name) of what was created, in that order"""
         try:
-            with translated_errors(path):
-                if attached is not None:
-                    self._bring_file()
-                elif path.is_dir():
-                    manifest = read_directory(path)
-                    self.written = manifest.written
-                    self._bring_parquet(manifest)
-                else:
-                    self._table("main", path.parent.name, f"FROM {read_parquet(path)}")
-                if path.is_dir() or attached is not None:
-                    self._bring_views(shows)
-                lock_down(self._con, [path] if attached is None else [], memory_limit)
-        except StoreError:
-            self._con.close()
+            with translated_errors(self.path):
+                self._con.execute(views.SHOWN.format(floor=shows.floor))
+                create_known_totals(self._con, shows.known)
+                lock_down(self._con, source.readable(), memory_limit)
+                self._renewing(self._list)
+        except BaseException:
+            source.close()
             raise
 
-    def _bring_file(self) -> None:
-        """Create a view in memory for each table of the attached file."""
-        found = self._con.execute(
-            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?",
-            [SCHEMA_ALIAS],
-        ).fetchall()
-        layout = self._layout() if ("main", "meta") in found else None
-        if layout is not None and layout != LAYOUT_VERSION:
-            raise wrong_version(self.path, layout)
-        if layout is None or not {("main", table) for table in BASE} <= set(found):
-            raise StoreError(
-                "store-foreign", f"{self.path} is a DuckDB file of something else", FILE_HINT
-            )
-        for schema, table in found:
-            self._table(schema, table, f"FROM {name(SCHEMA_ALIAS, schema, table)}")
+    @property
+    def path(self) -> Path:
+        """The file or directory on this machine that is read."""
+        return self._source.path
 
-    def _layout(self) -> int:
-        row = self._con.execute(f"SELECT layout FROM {SCHEMA_ALIAS}.meta").fetchone()
-        return row[0] if row else 0
+    @property
+    def source(self) -> str:
+        """The form of the data that is read: `file` (DuckDB) or `parquet`."""
+        return self._source.kind
 
-    def _bring_parquet(self, manifest: Manifest) -> None:
-        """Create a view for each table, over the files that the manifest lists."""
-        for files in manifest.tables().values():
-            self._table(*files[0].place, f"FROM {read_parquet_files(places(self.path, files))}")
+    @property
+    def origin(self) -> Source:
+        """The files of the data set, for `verify`."""
+        return self._source
 
-    def _table(self, schema: str, table: str, sql: str) -> None:
-        """Add a table. That of an event type is created when it is first used: there may be a
-        thousand, and to create one from Parquet reads the ends of all its files."""
-        self._tables.append(table if schema == "main" else f"{schema}.{table}")
-        if schema == "main":
-            self._view(schema, table, sql)
-        else:
-            self._unused.setdefault(table.lower(), []).append((schema, table, sql))
+    @property
+    def written(self) -> str | None:
+        """When the Parquet was written (ISO 8601, UTC); None for a DuckDB file."""
+        return self._source.written
 
-    def _view(self, schema: str, view: str, sql: str) -> None:
-        self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {name(schema)}")
-        self._con.execute(f"CREATE VIEW IF NOT EXISTS {name(schema, view)} AS {sql}")
+    @property
+    def floor(self) -> int:
+        """Views round counts down to multiples of this number."""
+        return self._shows.floor
 
-    def _bring_views(self, shows: Shows) -> None:
-        """List the views. A view is created when it is first used: see `_make`."""
-        self._con.execute(views.SHOWN.format(floor=shows.floor))
-        create_known_totals(self._con, shows.known)
-        fields = {one.field for one in shows.known if one.field}
+    def refresh(self) -> bool:
+        """Read the newest state of a directory or address; return whether there was a newer one."""
+        if not self._source.renew():
+            return False
+        self._renewing(self._list)
+        return True
+
+    def _list(self) -> None:
+        """List the tables and the views, and drop what was created of an earlier state. Views, and
+        tables of event types, are created when they are first used: there may be a thousand."""
+        with translated_errors(self.path):
+            for schema, one in reversed(self._made):
+                self._con.execute(f"DROP VIEW IF EXISTS {name(schema, one)}")
+        self._made.clear()
+        self._tables, self._unused, self._unmade = [], {}, {}
+        for schema, table in self._source.tables():
+            self._tables.append(table if schema == "main" else f"{schema}.{table}")
+            if schema == "main" and self._source.here:
+                with translated_errors(self.path):
+                    self._view(schema, table, f"FROM {self._source.rows((schema, table))}")
+            else:
+                self._unused.setdefault(table.lower(), []).append((schema, table))
+        if {"type", "field"} <= set(self._tables):
+            self._list_views()
+
+    def _list_views(self) -> None:
+        self.bring("type", "field")
+        with translated_errors(self.path):
+            shapes = read_shapes(self._con, set(self._tables))
+        fields = {one.field for one in self._shows.known if one.field}
         tables = set(
             self.tables()
         )  # if an event type is called heartbeat_dau, its table hides the view of that name
-        found = [*views.fitting(self._shapes(), fields), *views.facts()]
+        found = [*views.fitting(shapes, fields), *views.facts()]
         self._views = {view.full: view for view in found if view.full not in tables}
         for view in self._views.values():
             self._unmade.setdefault(view.name.lower(), []).append(view)
 
     def bring(self, *tables: str) -> None:
-        """Make the tables with these names usable on `connection`.
+        """Make the tables with these names usable on `connection`; fetch their files if necessary.
 
         The methods that take SQL do so by themselves.
         """
         with translated_errors(self.path):
             self._make(" ".join(tables))
 
+    def bring_all(self) -> None:
+        """Fetch all files of an address."""
+
+        def fetch() -> None:
+            if isinstance(self._source, FarDirectory):
+                self._source.everything()
+
+        self._renewing(fetch)
+
     def _make(self, query: str) -> None:
         """Create the tables and views that `query` may name. It can be called again if it fails."""
         words = set(_WORD.findall(query.lower()))
         for word in words & self._unused.keys():
-            for schema, table, sql in self._unused[word]:
-                self._view(schema, table, sql)
+            for schema, table in self._unused[word]:
+                self._view(schema, table, f"FROM {self._source.rows((schema, table))}")
             del self._unused[word]
         for word in words & self._unmade.keys():
             made = self._unmade.pop(word)  # before `_make` below, as a view may name itself
@@ -223,31 +207,25 @@ class Dataset(TablesAndViews):
                 self._unmade[word] = made
                 raise
 
-    def _shapes(self) -> list[views.TypeShape]:
-        fields: dict[int, dict[str, views.FieldShape]] = {}
-        for number, field, column, *about in self._con.execute(
-            # If any catalog randomizes a field, its answers are never shown as true answers.
-            'SELECT type, name, "column", kind, source, '
-            "max(epsilon) OVER (PARTITION BY type, name), domain FROM field ORDER BY catalog"
-        ).fetchall():
-            # The newest catalog with the field decides, also if later catalogs dropped the field.
-            fields.setdefault(number, {})[field] = views.FieldShape(field, name(column), *about)
-        present = set(self.tables())
-        return [
-            views.TypeShape(
-                number,
-                schema,
-                table,
-                kind,
-                name(schema, table),
-                name(schema, steps) if f"{schema}.{steps}" in present else None,
-                tuple(fields.get(number, {}).values()),
-            )
-            for number, schema, table, kind in self._con.execute(
-                'SELECT n, schema, "table", kind FROM type ORDER BY n'
-            ).fetchall()
-            for steps in [f"{table}_step"]
-        ]
+    def _view(self, schema: str, view: str, sql: str) -> None:
+        self._con.execute(f"CREATE SCHEMA IF NOT EXISTS {name(schema)}")
+        self._con.execute(f"CREATE VIEW IF NOT EXISTS {name(schema, view)} AS {sql}")
+        self._made.append((schema, view))
+
+    def _renewing(self, read: Callable[[], T]) -> T:
+        """Return `read()`. If files are gone because newer ones took their place, read the newest
+        manifest and start again."""
+        for _ in range(RENEWALS_MAX):
+            try:
+                return read()
+            except StaleError:
+                pass  # the source has read the manifest again
+            except (StoreError, UnreachableError) as error:
+                if not looks_damaged(error.__cause__) or not self._source.renew():
+                    raise
+            if read != self._list:
+                self._list()
+        return read()
 
     def tables(self) -> list[str]:
         """The names of the tables as SQL writes them: `item`, `example.heartbeat`, …"""
@@ -261,7 +239,7 @@ class Dataset(TablesAndViews):
         """Explain in a sentence how `view` (a full name) rounds, and how many groups it omits."""
         if self.floor == 1 or self._views[view].exact:
             return "Every count is shown as it is."
-        found = tried_again(lambda: self._answer(self._views[view].sql.hidden))
+        found = self._renewing(lambda: self._answer(self._views[view].sql.hidden))
         count = found[0][0] if found else 0
         left = "no group is" if count == 0 else f"{count} group{'s are' if count > 1 else ' is'}"
         return (
@@ -296,26 +274,39 @@ class Dataset(TablesAndViews):
         """
         if not is_select(self._con, query):
             raise StoreError("query", "only one SELECT statement can be asked")
+        return self._renewing(lambda: self._relation(query, parameters))
+
+    def _relation(self, query: str, parameters: Sequence[object]) -> Relation:
         with translated_query_errors():
             self._make(query)
             return self._con.sql(query, params=list(parameters) or None)
 
+    def _read(self, query: str, parameters: Sequence[object], give: Callable[[Relation], T]) -> T:
+        if not is_select(self._con, query):
+            raise StoreError("query", "only one SELECT statement can be asked")
+
+        def read() -> T:
+            with translated_query_errors():
+                return give(self._relation(query, parameters))
+
+        return self._renewing(read)
+
     def __str__(self) -> str:
         when = f", written {self.written}" if self.written else ""
-        return f"{self.path.name} ({self.source}{when})"
+        return f"{self._source.title} ({self.source}{when})"
 
     @property
     def connection(self) -> Connection:
         """The restricted DuckDB connection, for uses that the methods here do not cover.
 
-        It has a ready-made view, or the table of an event type, only after that was used once by a
-        method of this class.
+        It has the table of an event type, a ready-made view, or any table of an address, only after
+        that was used once by a method of this class, such as `bring`.
         """
         return self._con
 
     def close(self) -> None:
         """Close the file. Safe to call twice."""
-        self._con.close()
+        self._source.close()
 
     def __enter__(self) -> Self:
         return self

@@ -35,6 +35,22 @@ class KnownTotal:
     installs: int
 
 
+@dataclass(frozen=True, slots=True)
+class Shows:
+    """The options of the views: `floor`, and the known totals."""
+
+    floor: int
+    known: list[KnownTotal]
+
+
+def read_shows(floor: int, known: Path | str | None) -> Shows:
+    """Return the options of the views. Raises LocalError, codes known and floor."""
+    totals = read_known_totals(known) if known is not None else []
+    if not isinstance(floor, int) or floor < 1:
+        raise LocalError("floor", "the floor of views is a whole number from 1 on")
+    return Shows(floor, totals)
+
+
 def read_known_totals(path: Path | str) -> list[KnownTotal]:
     """Read the totals in the CSV file `path`.
 

@@ -29,6 +29,8 @@ class Verification:
     reports: int = 0
     notices: int = 0
     erasures: int = 0
+    files: int = 0
+    """Parquet files whose SHA-256 was compared."""
     mismatches: list[Mismatch] = field(default_factory=list)
     """The first `SHOWN_MAX` mismatches."""
     wrong: int = 0
@@ -44,3 +46,14 @@ class Verification:
         self.wrong += 1
         if len(self.mismatches) < SHOWN_MAX:
             self.mismatches.append(Mismatch(table, n, what))
+
+    def merge(self, other: Verification) -> None:
+        """Add the counts and mismatches of another part."""
+        self.records += other.records
+        self.catalogs += other.catalogs
+        self.reports += other.reports
+        self.notices += other.notices
+        self.erasures += other.erasures
+        self.files += other.files
+        self.wrong += other.wrong
+        self.mismatches += other.mismatches[: SHOWN_MAX - len(self.mismatches)]

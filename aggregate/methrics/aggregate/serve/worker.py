@@ -33,7 +33,6 @@ from methrics.aggregate.store.duck import (
     limit_process,
     memory,
     translated_query_errors,
-    tried_again,
 )
 from methrics.schema.errors import MethricsError, StoreError
 
@@ -118,7 +117,7 @@ class Worker:
                 reader = cursor.sql(sql, params=parameters or None).to_arrow_reader(BATCH_ROWS)
                 return reader, next(iter(reader), None)
 
-        reader, first = tried_again(begin)
+        reader, first = begin()
         self._send(READY, json.dumps({"written": dataset.written}).encode())
         sink = _Sink(self._send)
         stream = pa.ipc.new_stream(pa.PythonFile(sink, "w"), reader.schema)

@@ -11,11 +11,10 @@ import os
 import re
 import secrets
 import stat
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import duckdb
 
@@ -24,8 +23,6 @@ from methrics.schema.errors import StoreError
 
 Connection = duckdb.DuckDBPyConnection
 """A connection to DuckDB. Each thread needs its own `cursor()`."""
-
-T = TypeVar("T")
 
 Relation = duckdb.DuckDBPyRelation
 """A query, which gives its rows by `to_arrow_table()`, `df()` or `fetchall()`."""
@@ -54,10 +51,6 @@ _of_process: dict[str, str] = {}
 """Settings of every database that this process opens: see `limit_process`."""
 
 FILE_HINT = "name a file that `methrics aggregate` wrote"
-
-RETRY_PAUSES = (0.005, 0.02, 0.08, 0.3)
-"""Pauses (seconds) before a query of Parquet is tried again: an export replaces files for some
-milliseconds."""
 
 
 class FileBusyError(StoreError):
@@ -94,24 +87,8 @@ def translated_query_errors() -> Iterator[None]:
         raise StoreError("query", text.removeprefix("Binder Error: "), hint) from error
 
 
-def tried_again(read: Callable[[], T]) -> T:
-    """Return `read()`. If a file of it looks damaged, try again after the pauses of `RETRY_PAUSES`.
-
-    DuckDB looks at a Parquet file by its name several times, for example at its size and then at
-    its end. If an export replaces the file in between, DuckDB takes the new file for a damaged one.
-    Raises what the last try raises.
-    """
-    for pause in RETRY_PAUSES:
-        try:
-            return read()
-        except StoreError as error:
-            if not _looks_damaged(error.__cause__):
-                raise
-        time.sleep(pause)
-    return read()
-
-
-def _looks_damaged(error: BaseException | None) -> bool:
+def looks_damaged(error: BaseException | None) -> bool:
+    """Whether `error` of DuckDB is about a file that is gone, or that is not as it was expected."""
     # DuckDB raises its base class itself for bytes of Parquet that it cannot decode.
     if type(error) is duckdb.Error or isinstance(error, duckdb.IOException):
         return True
@@ -278,11 +255,15 @@ def read_parquet(path: Path, files: str = "") -> str:
     return f"read_parquet({literal(place)}, hive_partitioning = false{by_name})"
 
 
-def read_parquet_files(paths: Sequence[Path]) -> str:
-    """Return the SQL table of the Parquet files `paths`, at least one, together. A column that is
-    missing in some of them is empty there. Raises StoreError `store-name`."""
+def read_parquet_files(paths: Iterable[Path], *, by_name: bool = True) -> str:
+    """Return the SQL table of the Parquet files `paths`, at least one, together.
+
+    With `by_name`, a column that is missing in some of them is empty there; to find out, the ends
+    of all files are read whenever a query is planned. Raises StoreError `store-name`.
+    """
     places = ", ".join(literal(plain_path(path)) for path in paths)
-    return f"read_parquet([{places}], hive_partitioning = false, union_by_name = true)"
+    same = ", union_by_name = true" if by_name else ""
+    return f"read_parquet([{places}], hive_partitioning = false{same})"
 
 
 def name(*parts: str) -> str:

@@ -1,0 +1,100 @@
+"""Decides in which form a data set is read: a file, the directory beside it, or an address."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+from methrics.aggregate.parquet.directory import is_parquet
+from methrics.aggregate.parquet.download import found_at, is_address
+from methrics.aggregate.parquet.fetching import Progress
+from methrics.aggregate.read.sources import (
+    AttachedFile,
+    FarDirectory,
+    LocalDirectory,
+    LoneFile,
+    Source,
+)
+from methrics.aggregate.store.duck import FILE_HINT, FileBusyError
+from methrics.aggregate.store.parts import directory_beside
+from methrics.node.paths import user_paths
+from methrics.schema.errors import ConfigError, StoreError
+
+CACHE = "fetched"
+"""The folder in the user's data folder that keeps fetched files."""
+
+
+def open_source(path: Path | str, cache: Path | None, size_max: int, progress: Progress) -> Source:
+    """Open a path or an address in the form in which it can be read: see `open_dataset`."""
+    if is_address(str(path)):
+        return _far(str(path), cache, size_max, progress)
+    return _near(Path(path))
+
+
+def _far(address: str, cache: Path | None, size_max: int, progress: Progress) -> Source:
+    """Open an address. A single file is kept only while it is open, unless there is a `cache`."""
+    folder = Path(tempfile.mkdtemp(prefix="methrics-")) if cache is None else cache
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        found = found_at(address, folder, size_max=size_max, progress=progress)
+        if isinstance(found, str):
+            kept = _cache(folder) if cache is None else cache
+            source: Source = FarDirectory(found, kept, size_max, progress)
+        else:
+            source = _near(found)
+    except BaseException:
+        if cache is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if cache is None:
+        weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
+    return source
+
+
+def _cache(otherwise: Path) -> Path:
+    """Return the user's folder of fetched files; `otherwise` if no home folder is known."""
+    try:
+        return Path(user_paths().data, CACHE)
+    except ConfigError:
+        return otherwise
+
+
+def _near(path: Path) -> Source:
+    """Open a path."""
+    if not path.exists():
+        raise StoreError(
+            "store-missing", f"{path} cannot be opened: there is no such file", FILE_HINT
+        )
+    if path.is_dir():
+        return LocalDirectory(path)
+    if is_parquet(path):
+        return LoneFile(path, _table_of(path))
+    try:
+        return AttachedFile(path)
+    except FileBusyError as busy:
+        beside = directory_beside(path)
+        if not beside.is_dir():
+            raise StoreError(
+                "store-busy",
+                f"{path} is in use and there is no Parquet beside it yet",
+                "wait for the aggregator's first export, or stop it",
+            ) from busy
+        return LocalDirectory(beside)
+
+
+def _table_of(path: Path) -> tuple[str, str]:
+    """Return the SQL schema and table of one Parquet file of a directory, from the file's path. If
+    its folders are not those of such a directory, the table has the name of the file."""
+    parts = path.absolute().parts[:-1]
+    match parts[-4:]:
+        case [*_, "dictionary"]:
+            return "main", path.name.partition(".")[0]
+        case [*_, "tombstone"]:
+            return "main", "tombstone"
+        case ["types", schema, table, _]:
+            return schema, table
+        case ["raw", *_]:
+            return "main", "item"
+    return "main", path.stem

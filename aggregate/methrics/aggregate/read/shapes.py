@@ -1,0 +1,39 @@
+"""Reads the facts about the event types of a data set that its views need."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from methrics.aggregate.read.views import FieldShape, TypeShape
+from methrics.aggregate.store.duck import Connection, name
+
+
+def read_shapes(con: Connection, present: Collection[str]) -> list[TypeShape]:
+    """Return the event types in the tables `type` and `field` that have a table.
+
+    `present` are the names of all tables. A type of whose table nothing is there yet is left out.
+    """
+    fields: dict[int, dict[str, FieldShape]] = {}
+    for number, field, column, *about in con.execute(
+        # If any catalog randomizes a field, its answers are never shown as true answers.
+        'SELECT type, name, "column", kind, source, '
+        "max(epsilon) OVER (PARTITION BY type, name), domain FROM field ORDER BY catalog"
+    ).fetchall():
+        # The newest catalog with the field decides, also if later catalogs dropped the field.
+        fields.setdefault(number, {})[field] = FieldShape(field, name(column), *about)
+    return [
+        TypeShape(
+            number,
+            schema,
+            table,
+            kind,
+            name(schema, table),
+            name(schema, steps) if f"{schema}.{steps}" in present else None,
+            tuple(fields.get(number, {}).values()),
+        )
+        for number, schema, table, kind in con.execute(
+            'SELECT n, schema, "table", kind FROM type ORDER BY n'
+        ).fetchall()
+        for steps in [f"{table}_step"]
+        if f"{schema}.{table}" in present
+    ]
