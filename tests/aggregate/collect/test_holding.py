@@ -14,6 +14,7 @@ from methrics.aggregate.collect import disk
 from methrics.aggregate.collect.disk import KeepFree, Watermark, free_space, read_space
 from methrics.aggregate.collect.holding import DISK, PAUSE_MAX, STORE, Held, Resumed, pauses
 from methrics.aggregate.collect.ingest import Ingest, IngestSettings
+from methrics.aggregate.collect.service import damage_in
 from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import ManualClock
@@ -120,6 +121,22 @@ async def test_a_commit_that_failed_is_tried_again_and_nothing_is_lost(
         assert (store.total, store.reopened) == (10, 2)
     assert told[:2] == [Held(STORE, "no room"), Resumed(STORE, 1)]
     assert (ingest.statistics().retries, ingest.statistics().held) == (2, 1)
+
+
+async def test_a_damaged_file_ends_the_pipeline_at_once(tmp_path: Path) -> None:
+    told: list[object] = []
+    with Failing(tmp_path / "a.duckdb") as store:
+        ingest = making_ingest(store, told)
+        store.failures, store.code = 1, "store-damaged"
+        with pytest.raises(BaseExceptionGroup) as caught:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ingest.run)
+                await ingest.validator(CATALOG.topic)("peer", bundle(0))
+    found = damage_in(caught.value)
+    assert found is not None
+    assert found.code == "store-damaged"
+    assert damage_in(StoreError("store-full", "no room")) is None
+    assert told == []
 
 
 async def test_on_a_full_disk_a_stop_ends_it_and_acknowledges_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Coroutine
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,13 +11,19 @@ from pathlib import Path
 import click
 import trio
 
-from methrics.aggregate.cli.aggregate_lines import JsonLines, TextLines
+from methrics.aggregate.cli.aggregate_lines import AggregateLines, JsonLines, TextLines
 from methrics.aggregate.cli.restoring import check_local, take
 from methrics.aggregate.cli.space import Space
 from methrics.aggregate.closing.trust import trust_of
 from methrics.aggregate.collect.disk import KeepFree
 from methrics.aggregate.collect.figures import Figures
-from methrics.aggregate.collect.service import AggregatorSettings, run_aggregator, topics_of
+from methrics.aggregate.collect.opening import is_free, only_aggregator, open_file
+from methrics.aggregate.collect.service import (
+    AggregatorSettings,
+    damage_in,
+    run_aggregator,
+    topics_of,
+)
 from methrics.aggregate.serve.settings import ServeSettings, serve_settings
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.durations import Duration
@@ -38,6 +45,7 @@ from methrics.node.network.connected import report_connectivity
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
 from methrics.node.relay.given import Given
+from methrics.schema.errors import StoreError
 
 GC_THRESHOLD = 200_000
 """Number of new objects between two runs of the cycle collector. With Python's default of 700, the
@@ -49,6 +57,15 @@ hangs cannot keep the process from ending."""
 
 EXPORT_MAX = 86_400.0
 """Maximum seconds between two exports, because copies of the Parquet should include yesterday."""
+
+
+FREE_EVERY = 2.0
+"""Seconds between two attempts to open a file that another program has open."""
+
+DAMAGE_EVERY = 600.0
+"""A file that is damaged again within so many seconds ends the aggregator: the disk is broken."""
+
+Serve = partial[Coroutine[object, object, tuple[tuple[str, ...], bool]]]
 
 
 def key_beside(file: Path) -> Path:
@@ -139,7 +156,8 @@ def aggregate(
     Without --catalog and --topic it continues with the apps that are in FILE. On Ctrl-C or SIGTERM
     it stores the reports that have arrived, then ends. On SIGHUP it reads the files of --catalog
     and --record again. While it runs, FILE is locked: read it with `methrics query FILE` or
-    `open_dataset`, which read the Parquet beside it. With --http it also answers `methrics status`,
+    `open_dataset`, which read the Parquet beside it. While another program has FILE open, reports
+    go to a side file. A damaged FILE is set aside. With --http it also answers `methrics status`,
     Prometheus, and questions about data that are some seconds old.
     """
     serving = serve_settings(http, http_open)
@@ -157,36 +175,73 @@ def aggregate(
     if not file.exists() and not sources:
         topics_of(settings, ())  # a command that cannot work must not create a file
     check_local(sources)
-    with Store(file) as store:
-        seed = own_key(key or key_beside(file))
-        settings = replace(settings, seed=seed)
-        for source in sources:
-            take(source, store, as_json=as_json)
-        topics_of(settings, store.catalogs())
+    log = Log(Clock(), as_json=as_json)
+    lines = JsonLines(log) if log.as_json else TextLines(log)
+    with only_aggregator(file), only(log):
         # Reports are many objects without reference cycles, so collect cycles seldom.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 10, 10)
         try:
-            log = Log(Clock(), as_json=as_json)
-            with only(log):
-                trio.run(partial(_serve, store, settings, files, listen, seed, log, serving))
+            _collect(
+                file,
+                settings,
+                partial(_serve, files=files, lines=lines, serving=serving),
+                listen,
+                key or key_beside(file),
+                sources,
+            )
         finally:
             gc.unfreeze()
+
+
+def _collect(
+    file: Path,
+    settings: AggregatorSettings,
+    serve: Serve,
+    listen: tuple[str, ...],
+    key: Path,
+    sources: tuple[str, ...],
+) -> None:
+    """Take `sources` in and collect until a stop signal: into the side file while `file` is busy,
+    and into a new file if `file` is damaged."""
+    lines: AggregateLines = serve.keywords["lines"]
+    damage: StoreError | None = None
+    clock, again = Clock(), True
+    last: float | None = None
+    while again:
+        opened = open_file(file, clock.now(), lines.event, damage)
+        damage = None
+        try:
+            with opened.store as store:
+                for source in sources:
+                    take(source, store, as_json=lines.log.as_json)
+                sources = ()
+                topics_of(settings, store.catalogs())
+                settings = replace(settings, seed=own_key(key))
+                free = file if opened.side else None
+                listen, again = trio.run(partial(serve, store, settings, listen, free))
+        except Exception as error:
+            damage = damage_in(error)
+            if damage is None or opened.side or (last and clock.monotonic() - last < DAMAGE_EVERY):
+                raise
+            last = clock.monotonic()
 
 
 async def _serve(
     store: Store,
     settings: AggregatorSettings,
-    files: GivenFiles,
     listen: tuple[str, ...],
-    seed: bytes | None,
-    log: Log,
+    free: Path | None,
+    *,
+    files: GivenFiles,
+    lines: AggregateLines,
     serving: ServeSettings | None,
-) -> None:
+) -> tuple[tuple[str, ...], bool]:
+    """Collect into `store` until a stop signal, or until the file `free` is free. Returns the
+    addresses that were used, and whether to go on with that file."""
     from methrics.node.network.libp2p import open_swarm
 
-    lines = JsonLines(log) if log.as_json else TextLines(log)
-    stop = trio.Event()
+    log, stop, freed = lines.log, trio.Event(), trio.Event()
     changed, reloads = trio.open_memory_channel[Given](1)
     figures = Figures(store.path, store.directory, log.clock)
     settings = replace(settings, reloads=reloads, figures=figures)
@@ -195,10 +250,13 @@ async def _serve(
         await on_stop_signal(listening, stop.set, reload)
         with trio.CancelScope() as closing:
             async with (
-                open_swarm(listen=listen, seed=seed) as swarm,
+                open_swarm(listen=listen, seed=settings.seed) as swarm,
                 trio.open_nursery() as nursery,
             ):
                 lines.listening(swarm.peer_id, swarm.addrs)
+                listen = tuple(addr.rpartition("/p2p/")[0] for addr in swarm.addrs)
+                if free is not None:
+                    nursery.start_soon(_when_free, free, freed, stop)
                 if settings.peers:
                     nursery.start_soon(report_connectivity, swarm, lines.connectivity)
                 if serving is not None:
@@ -211,4 +269,14 @@ async def _serve(
                 nursery.cancel_scope.cancel()
                 closing.deadline = trio.current_time() + CLOSE_TIME
         listening.cancel_scope.cancel()
-    lines.stopped(store, swarm.statistics())
+    if not freed.is_set():
+        lines.stopped(store, swarm.statistics())
+    return listen, freed.is_set()
+
+
+async def _when_free(file: Path, freed: trio.Event, stop: trio.Event) -> None:
+    """Set both events once no other program has the file open."""
+    while not await trio.to_thread.run_sync(is_free, file):
+        await trio.sleep(FREE_EVERY)
+    freed.set()
+    stop.set()

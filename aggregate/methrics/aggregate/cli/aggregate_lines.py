@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from methrics.aggregate.closing.service import Closed
 from methrics.aggregate.collect.holding import Held, Resumed
+from methrics.aggregate.collect.opening import Busy, Opening, SetAside, TakenOver
 from methrics.aggregate.collect.reconciling import Reconciled
 from methrics.aggregate.collect.service import Event, ExportFailed, Joined
 from methrics.aggregate.collect.status import Status
@@ -29,6 +30,8 @@ class AggregateLines(ABC):
     """Base of the two forms, which print on a `Log`. The lines contain no address of a peer and no
     key of a report."""
 
+    log: Log
+
     @abstractmethod
     def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
         """Say the peer id, and where the aggregator listens."""
@@ -42,7 +45,7 @@ class AggregateLines(ABC):
         """Say how many peers are connected."""
 
     @abstractmethod
-    def event(self, event: Event) -> None:
+    def event(self, event: Event | Opening) -> None:
         """Say what the service did."""
 
     @abstractmethod
@@ -54,6 +57,7 @@ class JsonLines(AggregateLines):
     """Prints one JSON object a line; a `commit` line comes after the commit is on disk."""
 
     def __init__(self, log: Log) -> None:
+        self.log = log
         self._print = log.event
 
     def listening(self, peer: str, addrs: tuple[str, ...]) -> None:
@@ -65,7 +69,7 @@ class JsonLines(AggregateLines):
     def connectivity(self, connected: int) -> None:
         self._print("peers", connected=connected)
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event | Opening) -> None:
         if isinstance(event, Joined):
             self._print("joined", topic=event.topic)
         elif isinstance(event, Committed):
@@ -79,6 +83,12 @@ class JsonLines(AggregateLines):
         elif isinstance(event, Exported):
             days = [str(day) for day in event.days]
             self._print("export", days=days, files=event.files, reports=event.reports)
+        elif isinstance(event, Busy):
+            self._print("busy", message=event.message, side=str(event.side))
+        elif isinstance(event, SetAside):
+            self._print("set-aside", message=event.message, aside=str(event.aside))
+        elif isinstance(event, TakenOver):
+            self._print("taken-over", source=str(event.source), **asdict(event.taken))
         elif isinstance(event, Held):
             self._print("held", cause=event.cause, message=event.message)
         elif isinstance(event, Resumed):
@@ -115,6 +125,7 @@ class TextLines(AggregateLines):
     """Prints lines for people, few enough to read."""
 
     def __init__(self, log: Log) -> None:
+        self.log = log
         self._say = log.text
         self._clock = log.clock
         self._since = 0.0
@@ -134,7 +145,7 @@ class TextLines(AggregateLines):
     def connectivity(self, connected: int) -> None:
         self._say(connectivity_line(connected))
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event | Opening) -> None:
         if isinstance(event, Joined):
             self._say(f"collecting from {event.topic}")
         elif isinstance(event, Committed):
@@ -147,7 +158,7 @@ class TextLines(AggregateLines):
                 if line not in self._said:
                     self._say(line)
             self._said = frozenset(lines)
-        elif isinstance(event, Held | Resumed):
+        elif isinstance(event, Held | Resumed | Busy | SetAside | TakenOver):
             self._say(event.line())
         elif isinstance(event, Closed):
             self._closed(event)

@@ -22,6 +22,7 @@ from methrics.aggregate.collect.status import Status
 from methrics.aggregate.parquet.export import Exported, Exporter
 from methrics.aggregate.reconcile.pacing import PacingSettings
 from methrics.aggregate.store.batch import Batch, Committed
+from methrics.aggregate.store.set_aside import DAMAGED
 from methrics.aggregate.store.store import Store
 from methrics.aggregate.store.tables import CatalogEntry
 from methrics.node.clock import Clock, system_rng
@@ -118,8 +119,15 @@ async def run_aggregator(
     `notify` is called in the trio thread for every event. Once it was called for a commit, the
     items of that commit are on disk. If the task is cancelled, it ends at once, and items that were
     not committed are lost.
-    Raises ConfigError if there is no topic to join, StoreError if the file cannot be written.
+    Raises ConfigError if there is no topic to join, StoreError if the file cannot be written. If
+    the file is damaged, `damage_in` finds that error.
     """
+
+    def told(event: Event) -> None:
+        notify(event)
+        if isinstance(event, ExportFailed) and event.error.code == DAMAGED:
+            raise event.error
+
     topics = topics_of(settings, store.catalogs())
     book = CatalogBook(topics)
     first = await trio.to_thread.run_sync(store.commit, _given(settings, book, clock.now()))
@@ -144,7 +152,7 @@ async def run_aggregator(
     ingest = Ingest(store, book, clock, committed, settings.ingest, exchanges, notify)
     figures.begin(store.total)
     figures.follow(lambda: ingest.statistics().queued, lambda: asdict(swarm.statistics()))
-    exports = _Exports(store, clock, notify, settings, figures)
+    exports = _Exports(store, clock, told, settings, figures)
     door = Door(store, clock, settings.trust, skew=lambda: exchanges.skew)
     closing = ClosingService(swarm, door, book, topics, settings.seed, system_rng(), ingest.take)
     reconciling = Reconciling(
@@ -171,6 +179,13 @@ async def run_aggregator(
         nursery.cancel_scope.cancel()
     await exports.once()
     exports.close()
+
+
+def damage_in(error: BaseException) -> StoreError | None:
+    """Return the error about a damaged file inside `error`, if there is one."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(damage_in, error.exceptions)), None)
+    return error if isinstance(error, StoreError) and error.code == DAMAGED else None
 
 
 def topics_of(settings: AggregatorSettings, stored: Iterable[CatalogEntry]) -> set[str]:

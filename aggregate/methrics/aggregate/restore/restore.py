@@ -130,8 +130,11 @@ class _Restore:
                 "WHERE time IS NOT NULL ORDER BY day"
             )
         }
-        with translated_errors(self.dataset.path):
-            offered = digests(self.dataset.connection)
+        try:
+            with translated_errors(self.dataset.path):
+                offered = digests(self.dataset.connection)
+        except StoreError:
+            offered = []  # a damaged file: no day is skipped, and what cannot be read is named
         for one in offered:
             known = stored.get((one.key, one.day))
             if known is not None and (known.count, known.digest) == (one.count, one.digest):

@@ -50,6 +50,12 @@ _COLUMNS = re.compile(r"Candidate bindings: ([^\n]+)")
 _of_process: dict[str, str] = {}
 """Settings of every database that this process opens: see `limit_process`."""
 
+_HOLDER = re.compile(r"\(PID (\d{1,9})\)", re.ASCII)
+"""The number of the process that has a file open."""
+
+COMMAND_MAX = 80
+"""Characters of a command line that are shown."""
+
 FILE_HINT = "name a file that `methrics aggregate` wrote"
 
 
@@ -62,7 +68,7 @@ def translated_errors(path: Path | str) -> Iterator[None]:
     """Turn errors of DuckDB and the system about the file `path` into `StoreError`.
 
     Codes: store-busy (`FileBusyError`), store-missing, store-foreign, store-denied, store-full,
-    store-broken.
+    store-damaged, store-broken.
     """
     try:
         yield
@@ -104,7 +110,7 @@ def _store_error(path: Path, text: str) -> StoreError:
     low = text.lower()
     if "could not set lock" in low or "already attached" in low or "handle conflict" in low:
         return FileBusyError(
-            "store-busy", f"{path} is in use", "close the program that has it open"
+            "store-busy", f"{path} is in use{_holder(text)}", "close the program that has it open"
         )
     if "does not exist" in low or "no such file" in low:
         return StoreError(
@@ -118,11 +124,26 @@ def _store_error(path: Path, text: str) -> StoreError:
         return StoreError(
             "store-denied", f"{path} cannot be written", "check the permissions of its directory"
         )
-    if "could not read enough bytes" in low or "corrupt" in low:
+    if "corrupt database file" in low or ("could not read enough" in low and str(path) in text):
         return StoreError(
-            "store-broken", f"{path} is damaged or cut short", "restore a copy, or collect again"
+            "store-damaged",
+            f"{path} is damaged or cut short",
+            "`methrics aggregate` sets it aside and takes what it can from it, or restore a backup",
         )
     return StoreError("store-broken", f"{path}: {_first_line(text)}")
+
+
+def _holder(text: str) -> str:
+    """Return who has a file open, as DuckDB names it, with the command if the system tells it."""
+    found = _HOLDER.search(text)
+    if found is None:
+        return ""
+    try:
+        raw = Path(f"/proc/{found[1]}/cmdline").read_bytes()
+    except OSError:
+        raw = b""
+    words = raw.decode(errors="replace").rstrip("\0").replace("\0", " ")
+    return f" by process {found[1]}" + (f" ({words[:COMMAND_MAX]})" if words else "")
 
 
 def _reason(text: str) -> str:

@@ -1,0 +1,235 @@
+"""Opens the file of an aggregator, whatever state it is in.
+
+A file that another program has open: the aggregator collects into a side file until it is free, and
+then takes the side file over. A damaged file is set aside, and a new one takes its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.restore.restore import Restored, restore
+from methrics.aggregate.store.batch import Batch
+from methrics.aggregate.store.duck import FileBusyError, open_writer, translated_errors
+from methrics.aggregate.store.parts import directory_beside
+from methrics.aggregate.store.set_aside import DAMAGED, is_ours, set_aside
+from methrics.aggregate.store.store import Store
+from methrics.node.process.lock import FileLock
+from methrics.schema.catalog.catalog import load
+from methrics.schema.errors import CatalogError, StoreError
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import learn
+from methrics.schema.judging.judge import Accepted, judge
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """The event that another program has the file open, so that `side` is written instead."""
+
+    path: Path
+    side: Path
+    message: str
+
+    def line(self) -> str:
+        """Return it in words."""
+        return f"{self.message}; until it is free, reports go to {self.side}"
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """The event that a damaged file was set aside."""
+
+    path: Path
+    aside: Path
+    message: str
+
+    def line(self) -> str:
+        """Return it in words."""
+        return f"{self.message}: it is now {self.aside}, and a new file takes its place"
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """The event that the items of another file or directory were taken over."""
+
+    source: Path
+    taken: Restored
+
+    def line(self) -> str:
+        """Return it in words."""
+        taken = self.taken
+        refused = f", refused {taken.refused.total()}" if taken.refused else ""
+        unread = f"; not readable: {'; '.join(taken.unreadable)}" if taken.unreadable else ""
+        return f"took {taken.reports} reports over from {self.source}{refused}{unread}"
+
+
+Opening = Busy | SetAside | TakenOver
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The store to write to, and whether it is the side file."""
+
+    store: Store
+    side: bool
+
+
+@contextmanager
+def only_aggregator(path: Path) -> Iterator[None]:
+    """Keep other aggregators off the file `path`, until the block or the process ends.
+
+    Raises StoreError `aggregator-running`, and those of `translated_errors`.
+    """
+    lock = FileLock(str(path.absolute()) + ".lock")
+    with translated_errors(path):
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"no such file or directory: {path.parent}")
+        if not lock.try_acquire():
+            raise StoreError(
+                "aggregator-running",
+                f"another aggregator{_number(lock.path)} writes {path}",
+                "name another file, or stop it",
+            )
+        Path(lock.path).write_text(f"{os.getpid()}\n")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _number(path: str) -> str:
+    try:
+        return f" (process {int(Path(path).read_text())})"
+    except (OSError, ValueError):
+        return ""
+
+
+def side_of(path: Path) -> Path:
+    """Return the side file of a file, such as `metrics.side.duckdb` of `metrics.duckdb`."""
+    return path.with_name(f"{path.stem}.side{path.suffix}")
+
+
+def open_file(
+    path: Path, now: int, say: Callable[[Opening], None], damage: StoreError | None = None
+) -> Opened:
+    """Open the file `path`, or its side file while another program has it open.
+
+    `damage` is the error that was found in the file while it was written. `now` is in Unix seconds.
+    `say` is called for each thing that an operator should know of. The caller closes the store.
+    Raises StoreError if no file can be written.
+    """
+    try:
+        if damage is not None:
+            raise damage
+        store = Store(path)
+    except FileBusyError as error:
+        return _open_side(path, now, say, error)
+    except StoreError as error:
+        directory = directory_beside(path)
+        damaged = error.code == DAMAGED or (error.code == "store-foreign" and path.is_file())
+        if not damaged or not is_ours(path, directory):
+            raise
+        aside = set_aside(path, directory, now)
+        say(SetAside(path, aside, error.message))
+        store = Store(path)
+        with _closed_on_error(store):
+            _take_from(directory_beside(aside), store, now, say)
+            _take_from(aside, store, now, say)
+    with _closed_on_error(store):
+        _merge_side(path, store, now, say)
+    return Opened(store, side=False)
+
+
+def is_free(path: Path) -> bool:
+    """Tell whether no other program has the file open. Any other problem counts as free."""
+    try:
+        open_writer(path).close()
+    except FileBusyError:
+        return False
+    except StoreError:
+        return True
+    return True
+
+
+def _open_side(path: Path, now: int, say: Callable[[Opening], None], busy: FileBusyError) -> Opened:
+    side = side_of(path)
+    store = Store(side)
+    with _closed_on_error(store):
+        _seed(directory_beside(path), store, now)
+    say(Busy(path, side, busy.message))
+    return Opened(store, side=True)
+
+
+def _seed(directory: Path, store: Store, now: int) -> None:
+    """Give `store` the catalogs and records of a Parquet directory, if it can be read."""
+    book, first = CatalogBook(), list[Accepted]()
+    try:
+        with open_dataset(directory) as dataset:
+            raws = [raw for (raw,) in dataset.rows("SELECT raw FROM catalog ORDER BY n")]
+            for raw in raws:
+                book.add(load(raw), given=True)
+            raws += [raw for (raw,) in dataset.rows("SELECT raw FROM record ORDER BY time, id")]
+    except (StoreError, CatalogError):
+        return
+    for raw in raws:
+        verdict = judge(raw, book, now, live=False)
+        if isinstance(verdict, Accepted):
+            learn(verdict, book)
+            first.append(verdict)
+    store.commit(Batch(now, first))
+
+
+def _merge_side(path: Path, store: Store, now: int, say: Callable[[Opening], None]) -> None:
+    """Take the side file over, if there is one, and remove it when all of it is on disk."""
+    side = side_of(path)
+    if not side.exists():
+        return
+    try:
+        Store(side).close()  # merges its log
+    except StoreError as error:
+        if error.code != DAMAGED:
+            raise
+        aside = set_aside(side, directory_beside(side), now)
+        say(SetAside(side, aside, error.message))
+        _take_from(aside, store, now, say)
+        return
+    with open_dataset(side) as dataset:
+        taken = restore(dataset, store, lambda: now)
+    say(TakenOver(side, taken))
+    if taken.unreadable:
+        set_aside(side, directory_beside(side), now)
+        return
+    with translated_errors(side):
+        side.unlink()
+    shutil.rmtree(directory_beside(side), ignore_errors=True)
+
+
+def _take_from(source: Path, store: Store, now: int, say: Callable[[Opening], None]) -> None:
+    """Take over what can be read of a damaged file or its directory."""
+    if not source.exists():
+        return
+    try:
+        dataset = open_dataset(source)
+    except StoreError as error:
+        taken = Restored(unreadable=[error.message])
+    else:
+        with dataset:
+            taken = restore(dataset, store, lambda: now)
+    say(TakenOver(source, taken))
+
+
+@contextmanager
+def _closed_on_error(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(StoreError):
+            store.close()
+        raise
