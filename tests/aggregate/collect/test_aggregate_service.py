@@ -12,10 +12,10 @@ import pytest
 import trio
 
 from methrics.aggregate.collect.ingest import Ingest, IngestSettings
+from methrics.aggregate.collect.keeper import ExportFailed
 from methrics.aggregate.collect.service import (
     AggregatorSettings,
     Event,
-    ExportFailed,
     run_aggregator,
 )
 from methrics.aggregate.collect.status import Status

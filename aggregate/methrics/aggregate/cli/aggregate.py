@@ -55,6 +55,9 @@ CLOSE_TIME = 10.0
 """Seconds that the network has to close its connections after everything is on disk. A peer that
 hangs cannot keep the process from ending."""
 
+FORGET_MAX = 30 * 86_400.0
+"""Maximum seconds until erased bytes are gone: nobody should wait longer than a month."""
+
 EXPORT_MAX = 86_400.0
 """Maximum seconds between two exports, because copies of the Parquet should include yesterday."""
 
@@ -88,6 +91,14 @@ def key_beside(file: Path) -> Path:
     show_default=True,
     metavar="DURATION",
     help="How often to bring the Parquet beside FILE up to date; 0s writes closed days only.",
+)
+@click.option(
+    "--forget-within",
+    type=Duration(least=1, most=FORGET_MAX),
+    default=duration_text(AggregatorSettings().forget_within),
+    show_default=True,
+    metavar="DURATION",
+    help="When a report was erased, its bytes are gone from FILE after this time.",
 )
 @click.option(
     "--keep-free",
@@ -142,6 +153,7 @@ def aggregate(
     records: tuple[Path, ...],
     peers: tuple[str, ...],
     export_every: float,
+    forget_within: float,
     keep_free: KeepFree,
     sources: tuple[str, ...],
     key: Path | None,
@@ -169,6 +181,7 @@ def aggregate(
         records=[record.raw for _, record in given.records],
         peers=check_addresses(peers),
         export_every=export_every,
+        forget_within=forget_within,
         keep_free=keep_free,
         trust=trust_of(trusted, quorum),
     )

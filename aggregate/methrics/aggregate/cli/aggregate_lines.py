@@ -7,13 +7,14 @@ from dataclasses import asdict
 
 from methrics.aggregate.closing.service import Closed
 from methrics.aggregate.collect.holding import Held, Resumed
+from methrics.aggregate.collect.keeper import Compacted, ExportFailed, UpkeepFailed
 from methrics.aggregate.collect.opening import Busy, Opening, SetAside, TakenOver
 from methrics.aggregate.collect.reconciling import Reconciled
-from methrics.aggregate.collect.service import Event, ExportFailed, Joined
+from methrics.aggregate.collect.service import Event, Joined
 from methrics.aggregate.collect.status import Status
 from methrics.aggregate.parquet.export import Exported
-from methrics.aggregate.store.batch import Committed
-from methrics.aggregate.store.digest import combine, digests
+from methrics.aggregate.store.batch import Committed, Expired
+from methrics.aggregate.store.digest import combine
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.counted import counted
 from methrics.node.cli.log import Log
@@ -99,8 +100,13 @@ class JsonLines(AggregateLines):
             self._print("reconciling" if event.of else "reconciled", **asdict(event))
         elif isinstance(event, Reloaded):
             self._print("reloaded", **reloaded_values(event))
+        elif isinstance(event, Expired):
+            self._print("expired", **asdict(event))
+        elif isinstance(event, Compacted):
+            self._print("compacted", rows=event.rows)
         else:
-            self._print("export-failed", code=event.error.code, message=str(event.error))
+            what = "export" if isinstance(event, ExportFailed) else "upkeep"
+            self._print(f"{what}-failed", code=event.error.code, message=str(event.error))
 
     def _status(self, status: Status) -> None:
         self._print(
@@ -114,7 +120,7 @@ class JsonLines(AggregateLines):
         )
 
     def stopped(self, store: Store, swarm: SwarmStatistics) -> None:
-        found = combine(digests(store.cursor()))
+        found = combine(store.day_digests())
         namespaces = [
             {"app": one.schema, "reports": one.count, "digest": one.digest.hex()} for one in found
         ]
@@ -168,8 +174,12 @@ class TextLines(AggregateLines):
         elif isinstance(event, Reloaded):
             for line in reloaded_lines(event):
                 self._say(line)
+        elif isinstance(event, Expired) and event.reports:
+            self._say(f"deleted {counted(event.reports, 'report')}, whose retention is over")
         elif isinstance(event, ExportFailed):
             self._say(f"the export failed and is tried again: {event.error}")
+        elif isinstance(event, UpkeepFailed):
+            self._say(f"deleting what is over failed and is tried again: {event.error}")
 
     def _closed(self, event: Closed) -> None:
         if event.signed:
@@ -196,5 +206,5 @@ class TextLines(AggregateLines):
 
     def stopped(self, store: Store, swarm: SwarmStatistics) -> None:
         self._say(f"stopped; {store.total} reports in {store.path}")
-        for one in combine(digests(store.cursor())):
+        for one in combine(store.day_digests()):
             self._say(f"digest {one.schema} {one.digest.hex()} over {one.count} reports")

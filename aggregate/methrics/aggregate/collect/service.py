@@ -16,12 +16,18 @@ from methrics.aggregate.collect.figures import Figures
 from methrics.aggregate.collect.freshness import Freshness
 from methrics.aggregate.collect.holding import Held, Resumed
 from methrics.aggregate.collect.ingest import Ingest, IngestSettings
+from methrics.aggregate.collect.keeper import (
+    ExportFailed,
+    Keeper,
+    KeeperEvent,
+    Upkeep,
+    UpkeepFailed,
+)
 from methrics.aggregate.collect.reconciling import Reconciled, Reconciling
 from methrics.aggregate.collect.reloading import Reloads, take_reloads
 from methrics.aggregate.collect.status import Status
-from methrics.aggregate.parquet.export import Exported, Exporter
 from methrics.aggregate.reconcile.pacing import PacingSettings
-from methrics.aggregate.store.batch import Batch, Committed
+from methrics.aggregate.store.batch import Batch, Committed, Expired
 from methrics.aggregate.store.set_aside import DAMAGED
 from methrics.aggregate.store.store import Store
 from methrics.aggregate.store.tables import CatalogEntry
@@ -41,9 +47,6 @@ STATUS_EVERY = 10
 """Seconds between two looks at the state, and the time that peers have at the start to send
 records. Records are looked at every second."""
 
-CLOSED_EVERY = 600.0
-"""Seconds between two exports if only closed days are exported."""
-
 
 @dataclass(frozen=True, slots=True)
 class AggregatorSettings:
@@ -59,6 +62,9 @@ class AggregatorSettings:
     export_every: float = 60.0
     """Seconds between two exports of the days that changed. With 0 only days that are over (UTC)
     are exported."""
+    forget_within: float = 3600.0
+    """Seconds after an erasure by which the erased bytes are gone from the DuckDB file. From the
+    Parquet they go at the next export, and the files that had them two minutes later."""
     ingest: IngestSettings = field(default_factory=IngestSettings)
     keep_free: KeepFree = field(default_factory=KeepFree)
     """The space on the disk below which nothing is accepted."""
@@ -83,25 +89,7 @@ class Joined:
     topic: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExportFailed:
-    """The event that an export failed. The export is retried later."""
-
-    error: StoreError
-
-
-Event = (
-    Joined
-    | Closed
-    | Committed
-    | Exported
-    | ExportFailed
-    | Held
-    | Reconciled
-    | Reloaded
-    | Resumed
-    | Status
-)
+Event = Joined | Closed | Committed | Held | KeeperEvent | Reconciled | Reloaded | Resumed | Status
 Notify = Callable[[Event], None]
 
 
@@ -125,7 +113,9 @@ async def run_aggregator(
 
     def told(event: Event) -> None:
         notify(event)
-        if isinstance(event, ExportFailed) and event.error.code == DAMAGED:
+        if isinstance(event, Expired):
+            figures.begin(store.total)
+        if isinstance(event, ExportFailed | UpkeepFailed) and event.error.code == DAMAGED:
             raise event.error
 
     topics = topics_of(settings, store.catalogs())
@@ -152,14 +142,23 @@ async def run_aggregator(
     ingest = Ingest(store, book, clock, committed, settings.ingest, exchanges, notify)
     figures.begin(store.total)
     figures.follow(lambda: ingest.statistics().queued, lambda: asdict(swarm.statistics()))
-    exports = _Exports(store, clock, told, settings, figures)
+    upkeep = Upkeep(settings.export_every, settings.forget_within)
+    keeper = Keeper(
+        store,
+        clock,
+        told,
+        upkeep,
+        figures,
+        settings.freshness,
+        lambda: exchanges.skew is not None,
+    )
     door = Door(store, clock, settings.trust, skew=lambda: exchanges.skew)
     closing = ClosingService(swarm, door, book, topics, settings.seed, system_rng(), ingest.take)
     reconciling = Reconciling(
         swarm, store, book, topics, clock, door, ingest, learn, notify, settings.pacing
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(exports.run)
+        nursery.start_soon(keeper.run)
         nursery.start_soon(exchanges.run)
         nursery.start_soon(watch_disk, store.path.parent, settings.keep_free, ingest)
         nursery.start_soon(closing.run, notify)
@@ -177,8 +176,8 @@ async def run_aggregator(
             await stop.wait()
             ingest.close()
         nursery.cancel_scope.cancel()
-    await exports.once()
-    exports.close()
+    await keeper.export()
+    keeper.close()
 
 
 def damage_in(error: BaseException) -> StoreError | None:
@@ -274,54 +273,3 @@ async def _watch(
         if [*status.lines()] != before:
             before = [*status.lines()]
             notify(status)
-
-
-class _Exports:
-    """Exports Parquet beside the file at intervals. After a failure it notifies and retries."""
-
-    def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        notify: Notify,
-        settings: AggregatorSettings,
-        figures: Figures,
-    ) -> None:
-        self._clock = clock
-        self._notify = notify
-        self._every = settings.export_every
-        self._freshness = settings.freshness
-        self._figures = figures
-        self._exporter = Exporter(store)
-
-    async def run(self) -> None:
-        """Export at intervals until cancelled."""
-        while True:
-            await self.once()
-            await self._freshness.wait(self._every or CLOSED_EVERY)
-
-    async def once(self) -> None:
-        """Export what changed, and tell those who asked for it."""
-        began = self._freshness.begin()
-        try:
-            await self._export(began)
-        finally:
-            self._freshness.end(began)
-
-    async def _export(self, began: float) -> None:
-        now, closed_only = self._clock.now(), not self._every
-        try:
-            exported = await trio.to_thread.run_sync(
-                lambda: self._exporter.export(now, closed_only=closed_only)
-            )
-        except StoreError as error:
-            self._figures.exported(0.0, str(error))
-            self._notify(ExportFailed(error))
-            return
-        self._figures.exported(trio.current_time() - began)
-        if exported.files:
-            self._notify(exported)
-
-    def close(self) -> None:
-        """Close what is open."""
-        self._exporter.close()

@@ -213,9 +213,10 @@ def _public(types: tuple[EventType, ...]) -> list[Block]:
             "or in twenty years, with methods that do not exist yet."
         ),
         Paragraph(
-            f"Honest aggregators delete reports after {span} days, as listed above, and at once "
-            "when you ask for erasure. A stranger cannot be forced to delete a copy. If that is "
-            "not acceptable to you, say no: it costs you nothing, and the app works the same."
+            f"Honest aggregators delete reports after {span} days, as listed above. When you ask "
+            "for erasure, they stop showing them at once, and remove them from their disks within "
+            "hours. A stranger cannot be forced to delete a copy. If that is not acceptable to "
+            "you, say no: it costs you nothing, and the app works the same."
         ),
     ]
 
