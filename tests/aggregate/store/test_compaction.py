@@ -148,6 +148,19 @@ def test_a_failure_leaves_the_file_as_it_was(
         assert store.compact()
 
 
+def test_a_disk_without_room_for_a_copy_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, book = filled(tmp_path / "a.duckdb")
+    with store:
+        monkeypatch.setattr(compaction, "ROOM", 1 << 60)
+        with pytest.raises(StoreError, match="cannot be rewritten") as caught:
+            store.compact()
+        assert caught.value.code == "store-full"
+        assert not list(tmp_path.glob("*.new*"))
+        assert store.commit(making.batch(LATER, book)).reports == 3
+
+
 KILLING = Path(__file__).with_name("compacting.py")
 
 

@@ -25,6 +25,9 @@ from methrics.aggregate.store.duck import (
 from methrics.aggregate.store.plain_path import plain_file
 from methrics.schema.errors import StoreError
 
+ROOM = 64 << 20
+"""Bytes of the disk that must stay free besides the copy, for what is committed meanwhile."""
+
 FRESH = "fresh"
 """The name of the new file in SQL."""
 
@@ -38,10 +41,11 @@ def copy(con: Connection, path: Path) -> int:
     """Copy the file `path` to a new file beside it, as of the last commit.
 
     `con` is a connection of its own; others may commit meanwhile. Returns the number of the last
-    deletion that is surely not in the copy. Raises DuckDB's errors and OSError; call `give_up`
-    then.
+    deletion that is surely not in the copy. Raises StoreError `store-full` if the disk has too
+    little room for the copy, DuckDB's errors and OSError; call `give_up` then.
     """
     remove_leftovers(path)
+    _check_room(path)
     row = con.execute("SELECT coalesce(max(n), 0) FROM waste").fetchone()
     new = literal(plain_file(_new(path), writing=True))
     con.execute(f"ATTACH {new} AS {FRESH} (TYPE duckdb, STORAGE_VERSION '{STORAGE_VERSION}')")
@@ -131,6 +135,19 @@ def remove_leftovers(path: Path) -> None:
     new = _new(path)
     for left in (new, _log(new)):
         left.unlink(missing_ok=True)
+
+
+def _check_room(path: Path) -> None:
+    """Refuse to begin what may fill the disk: a commit that finds it full would fail."""
+    real = Path(os.path.realpath(path))
+    logs = [_log(real)] if _log(real).exists() else []
+    needed = sum(one.stat().st_size for one in (real, *logs)) + ROOM
+    if shutil.disk_usage(real.parent).free < needed:
+        raise StoreError(
+            "store-full",
+            f"{path} cannot be rewritten: the disk needs {needed >> 20:,} MiB of free space",
+            "free some space: erased bytes stay on the disk until then",
+        )
 
 
 def _new(path: Path) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
 from methrics.aggregate.store.duck import memory
@@ -108,3 +110,22 @@ def test_a_file_whose_catalog_contradicts_it_keeps_its_layout(old: Path) -> None
 
 def test_every_migration_but_the_first_follows_another() -> None:
     assert sorted(MIGRATIONS) == list(range(min(MIGRATIONS), LAYOUT_VERSION))
+
+
+def test_the_parquet_of_an_older_layout_is_replaced(tmp_path: Path) -> None:
+    path, directory = tmp_path / "a.duckdb", tmp_path / "a.parquet"
+    edit(path, (HERE / "layout_3.sql").read_text("utf-8"))
+    for name in ("item/2026-09-21", "item/empty", "types/test/beat/2026-09-21", "code"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / f"{name}.parquet").write_bytes(b"PAR1 of layout 3")
+    old = {"layout": 3, "written": "2026-09-21T00:00:00+00:00", "days": {}, "tombstones": {}}
+    (directory / "manifest.json").write_text(json.dumps(old))
+    with Store(path) as store:
+        Exporter(store).export(1_790_000_400)
+        digests = store.day_digests()
+    assert not (directory / "item").exists()
+    assert not list(directory.rglob("2026-09-21.parquet"))
+    with open_dataset(directory) as dataset:
+        assert verify(dataset).mismatches == []
+        assert dataset.rows("SELECT count(*) FROM item WHERE kind = 1") == [(8,)]
+    assert sum(one.count for one in digests) == 8
