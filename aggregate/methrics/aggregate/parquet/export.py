@@ -179,7 +179,7 @@ class Exporter:
         raise StoreError(
             "store-foreign",
             f"{self.directory} was written from another file than {self._store.path}",
-            "move it away, or put that file back",
+            "put that file back, or rename the directory and name it by --from",
         )
 
     def _changes(self, snapshot: Snapshot, now: int) -> Iterator[Change]:
