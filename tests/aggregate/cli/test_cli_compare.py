@@ -10,6 +10,7 @@ from pathlib import Path
 import aggregate_making as making
 import pytest
 from click.testing import CliRunner, Result
+from serving import FolderServer
 
 from methrics.aggregate.cli import compare_peer
 from methrics.aggregate.cli.compare_peer import days_of, is_peer
@@ -95,6 +96,23 @@ def test_attack_a_manifest_that_lies_is_found_by_check(tmp_path: Path) -> None:
     (lying / "manifest.json").write_text(json.dumps(text))
     assert run(a, lying).exit_code == 1
     assert run(a, lying, "--check").exit_code == 0
+
+
+def test_an_address_is_compared_without_fetching_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    a, b = make(tmp_path / "a.duckdb", range(9)), make(tmp_path / "b.duckdb", range(8))
+    export(a)
+    asked: list[str] = []
+    web = FolderServer(tmp_path, lambda request: asked.append(request.path))
+    try:
+        assert run(a, f"{web.address}/a.parquet/").exit_code == 0
+        assert "/a.parquet/manifest.json" in asked
+        assert not any("/raw/" in path for path in asked)
+        assert "A has 8, B has 9" in run(b, f"{web.address}/a.parquet/", "--check").output
+    finally:
+        web.close()
 
 
 def test_empty_sides_are_equal(tmp_path: Path) -> None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import click
 
 from methrics.aggregate.cli.compare_peer import is_peer, peer_side
 from methrics.aggregate.cli.exit_codes import NO
-from methrics.aggregate.parquet.directory import read_directory
-from methrics.aggregate.parquet.download import local_copy
 from methrics.aggregate.parquet.manifest import Manifest
 from methrics.aggregate.read.compare import Compared, Side, side_of
 from methrics.aggregate.read.compare import compare as compared
 from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.sources import Listed
 from methrics.aggregate.store.digest import DayDigest, digests
 from methrics.node.cli.counted import counted
 
@@ -65,26 +62,20 @@ def _sides(names: list[str], check: bool) -> list[Side]:
 
 
 def _stored_side(name: str, check: bool) -> Side:
-    """Read a file, a directory or an address. Raises as `open_dataset` and `local_copy`."""
-    with tempfile.TemporaryDirectory(prefix="methrics-") as folder:
-        place = local_copy(name, Path(folder), ids_only=True)
-        if place.is_dir() and not check:
-            return _published(name, read_directory(place))
-        return _computed(name, place)
+    """Read a file, a directory or an address. Raises as `open_dataset`."""
+    with open_dataset(name) as dataset:
+        if isinstance(dataset.origin, Listed) and not check:
+            return side_of(name, _published(dataset.origin.manifest), dataset.written)
+        dataset.bring("item", "catalog")
+        return side_of(name, digests(dataset.connection), dataset.written)
 
 
-def _published(name: str, manifest: Manifest) -> Side:
-    days = [
+def _published(manifest: Manifest) -> list[DayDigest]:
+    return [
         DayDigest(one.key, schema, (day - _EPOCH).days, one.count, one.digest)
         for schema, own in manifest.days.items()
         for day, one in own.items()
     ]
-    return side_of(name, days, manifest.written)
-
-
-def _computed(name: str, place: Path) -> Side:
-    with open_dataset(place) as dataset:
-        return side_of(name, digests(dataset.connection), dataset.written)
 
 
 def _print_json(found: list[Compared], sides: list[Side]) -> None:

@@ -24,7 +24,6 @@ from methrics.node.network.swarm import PeerId, Swarm
 from methrics.node.publish.entry import check_addresses
 from methrics.schema.errors import ConfigError, UnreachableError
 from methrics.schema.wire.limits import DAY
-from methrics.schema.wire.topic import short_key
 
 REPLY_TIME = 60.0
 """Seconds within which a peer must reply: it may have to read its file first."""
@@ -87,6 +86,5 @@ async def days_of(swarm: Swarm, peer: PeerId, key: bytes, now: int) -> list[DayD
                 "bad-answer", f"the aggregator broke the rules: {fault}"
             ) from None
         days = () if opened is None else opened.reports
-        named = short_key(key)
-        return [DayDigest(key, named, one.day, one.count, one.digest) for one in days]
+        return [DayDigest(key, "", one.day, one.count, one.digest) for one in days]
     raise UnreachableError("peer-busy", "the aggregator is busy", "try again later")

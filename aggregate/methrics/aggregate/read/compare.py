@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from methrics.aggregate.store.digest import DayDigest, combine
+from methrics.schema.wire.topic import short_key
 
 AppDay = tuple[bytes, int]
 """A namespace key and a day (since 1970-01-01)."""
@@ -36,8 +37,8 @@ class DayDifference:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One namespace in both. `app` is its SQL schema in one of them; the digests are those of all
-    days; None if one does not have the namespace."""
+    """One namespace in both. `app` is its SQL schema in one of them, or else its short key. `a` and
+    `b` are the number of reports and the digest of all days; None if one has no report of it."""
 
     key: bytes
     app: str
@@ -66,12 +67,11 @@ def compare(a: Side, b: Side) -> list[Compared]:
     for key in sorted({of for of, _ in (*a.days, *b.days)}):
         days = sorted({day for of, day in (*a.days, *b.days) if of == key})
         pairs = [(day, a.days.get((key, day)), b.days.get((key, day))) for day in days]
-        named = next(one for _, *both in pairs for one in both if one is not None)
+        apps = [one.schema for _, *both in pairs for one in both if one is not None]
+        app = next(filter(None, apps), short_key(key))
         differences = tuple(DayDifference(*pair) for pair in pairs if _differ(*pair[1:]))
         found.append(
-            Compared(
-                key, named.schema, len(days), totals[0].get(key), totals[1].get(key), differences
-            )
+            Compared(key, app, len(days), totals[0].get(key), totals[1].get(key), differences)
         )
     return found
 
