@@ -10,9 +10,15 @@ from pathlib import Path
 
 
 class FolderServer:
-    """Serves `folder` at `address` until `close`. `seen` gets each request before its answer."""
+    """Serves `folder` at `address` until `close`. `seen` gets each request before its
+    `answer`."""
 
-    def __init__(self, folder: Path, seen: Callable[[SimpleHTTPRequestHandler], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seen: Callable[[SimpleHTTPRequestHandler], None],
+        answer: Callable[[SimpleHTTPRequestHandler], None] = SimpleHTTPRequestHandler.do_GET,
+    ) -> None:
         connections: set[tuple[str, int]] = set()
 
         class Handler(SimpleHTTPRequestHandler):
@@ -24,7 +30,7 @@ class FolderServer:
 
             def do_GET(self) -> None:
                 seen(self)
-                super().do_GET()
+                answer(self)
 
             def log_message(self, *_: object) -> None:
                 pass

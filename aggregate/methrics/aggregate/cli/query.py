@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from methrics.aggregate.read.dataset import FLOOR, MEMORY_LIMIT, Dataset, open_dataset
+from methrics.aggregate.cli.source import SOURCE, opened
+from methrics.aggregate.read.dataset import FLOOR, MEMORY_LIMIT, Dataset
 from methrics.aggregate.store.digest import combine, digests
 from methrics.aggregate.store.duck import name, translated_errors
 from methrics.node.cli.naming import near
@@ -30,7 +31,7 @@ SHOWN_MAX = 1000
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@SOURCE
 @click.argument("sql", required=False)
 @click.option("--json", "form", flag_value="json", help="Print a JSON object for each row.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
@@ -55,7 +56,7 @@ SHOWN_MAX = 1000
     help="Memory for sorting and joining; larger data goes through temporary files.",
 )
 def query(
-    file: Path,
+    file: str,
     sql: str | None,
     form: str | None,
     digest: bool,
@@ -63,18 +64,18 @@ def query(
     known: Path | None,
     memory: str,
 ) -> None:
-    """Ask FILE a question: one SELECT statement, or the name of a ready-made view.
+    """Ask a data set a question: one SELECT statement, or the name of a ready-made view.
 
-    FILE is a DuckDB file of `methrics aggregate`, running or not, or a directory of its Parquet.
-    Without SQL it lists the tables and views. SQL can read this data set and nothing else.
+    It is a DuckDB file of `methrics aggregate`, running or not, a directory of its Parquet, or the
+    http(s) address of either; that of a directory ends in a slash. Of a directory at an address,
+    only the files that the question needs are fetched, and kept for the next time. Without SQL it
+    lists the tables and views. SQL can read this data set and nothing else.
     """
     if digest and sql:
         raise click.UsageError("give either SQL or --digest")
     if not _SIZE.fullmatch(memory):
         raise click.UsageError(f"--memory {memory}: give a number and a unit, such as 2GB")
-    with open_dataset(file, memory_limit=memory, floor=floor, known=known) as dataset:
-        if dataset.source == "parquet" and not file.is_dir():
-            click.echo(f"{file} is in use: reading its Parquet of {dataset.written}", err=True)
+    with opened(file, "reading", floor=floor, known=known, memory=memory) as dataset:
         if digest:
             print_rows(("app", "day", "reports", "digest"), _digests(dataset), form)
         elif sql is None:
@@ -140,10 +141,7 @@ def _digests(dataset: Dataset) -> list[Row]:
 def _contents(dataset: Dataset, form: str | None) -> list[Row]:
     """Tables and views. In a table for a person, a view has only the first sentence of its meaning;
     a query by its name prints it all."""
-    rows: list[Row] = []
-    for table in dataset.tables():
-        found = dataset.rows(f"SELECT count(*) FROM {name(*table.split('.'))}")
-        rows.append((table, "table", found[0][0], ""))
+    rows: list[Row] = [(one, "table", dataset.count(one), "") for one in dataset.tables()]
     for view, meaning in dataset.views().items():
         rows.append((view, "view", "", meaning if form else _SENTENCE.split(meaning, 1)[0]))
     return rows

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import os
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.cli.source import SOURCE, opened
 from methrics.aggregate.read.verification import Verification
 from methrics.aggregate.read.verify import verify as check
 from methrics.node.cli.counted import counted
@@ -19,26 +19,34 @@ PRINTED_MAX = 20
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@SOURCE
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    help="Processes that check reports at the same time. [default: one for each processor]",
+)
 @click.pass_context
-def verify(ctx: click.Context, file: Path, as_json: bool) -> None:
-    """Check every report in FILE again.
+def verify(ctx: click.Context, file: str, as_json: bool, processes: int | None) -> None:
+    """Check every report of a data set again.
 
-    Exit code 1 if any row differs from what was signed. FILE is a DuckDB file of `methrics
-    aggregate`, running or not, or a directory of its Parquet. The signature of each row is
-    verified, and each column is compared with the signed bytes.
+    Exit code 1 if any row differs from what was signed. The data set is a DuckDB file of `methrics
+    aggregate`, running or not, a directory of its Parquet, or the http(s) address of either, of
+    which everything is fetched. The signature of each row is verified, and each column is compared
+    with the signed bytes. Parquet files are compared with the list of them, and the published
+    digest of each day with its reports.
     """
-    with open_dataset(file) as dataset:
-        if dataset.source == "parquet" and not file.is_dir():
-            click.echo(f"{file} is in use: checking its Parquet of {dataset.written}", err=True)
+    at_once = processes or os.cpu_count() or 1
+    with opened(file, "checking") as dataset:
         if as_json:
-            found = check(dataset)
+            found = check(dataset, processes=at_once)
         else:
             with _bar() as bar:
                 task = bar.add_task("verifying", total=None)
                 found = check(
-                    dataset, lambda done, total: bar.update(task, completed=done, total=total)
+                    dataset,
+                    lambda done, total: bar.update(task, completed=done, total=total),
+                    processes=at_once,
                 )
     (_print_json if as_json else _print_words)(found)
     if not found.ok:
@@ -63,6 +71,7 @@ def _print_json(found: Verification) -> None:
         "reports": found.reports,
         "notices": found.notices,
         "erasures": found.erasures,
+        "files": found.files,
     }
     answer = {"ok": found.ok, **counts, "wrong": found.wrong, "mismatches": mismatches}
     click.echo(json.dumps(answer, indent=1))

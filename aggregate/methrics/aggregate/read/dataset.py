@@ -19,7 +19,7 @@ from methrics.aggregate.read import views
 from methrics.aggregate.read.dataframes import TablesAndViews
 from methrics.aggregate.read.opening import open_source
 from methrics.aggregate.read.shapes import read_shapes
-from methrics.aggregate.read.sources import FarDirectory, Source
+from methrics.aggregate.read.sources import FarDirectory, Listed, Source
 from methrics.aggregate.read.totals import Shows, create_known_totals, read_shows
 from methrics.aggregate.store.duck import (
     Connection,
@@ -230,6 +230,13 @@ class Dataset(TablesAndViews):
     def tables(self) -> list[str]:
         """The names of the tables as SQL writes them: `item`, `example.heartbeat`, …"""
         return sorted(self._tables)
+
+    def count(self, table: str) -> int:
+        """The number of rows of a table. Nothing is fetched for it."""
+        if isinstance(self._source, Listed):
+            schema, _, own = table.rpartition(".")
+            return sum(one.rows for one in self._source.files((schema or "main", own)))
+        return int(self.rows(f"SELECT count(*) FROM {name(*table.split('.'))}")[0][0])
 
     def views(self) -> Mapping[str, str]:
         """Ready-made views: name -> the meaning and the limits of its numbers."""
