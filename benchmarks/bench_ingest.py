@@ -1,42 +1,53 @@
 """Ingest: signed reports over real gossip into DuckDB, against libsodium's bare verify rate.
 
-Two processes on loopback, TCP with Noise and Yamux: one publishes bundles of reports that were
-signed before, the other is `methrics aggregate`. The clock runs from the first publish until the
-aggregator logs that the last report is committed. Before and after, one thread verifies reports of
-the same size with bare libsodium. Both rates are measured on this machine in this run, so their
-ratio shows the cost of everything else on the path.
+Two processes on loopback, TCP with Noise and Yamux: one replays gossip frames that were made
+before, the other is `methrics aggregate`. The clock runs from the first frame until the aggregator
+logs that the last report is committed. Before and after each round, one thread verifies reports of
+the same size with bare libsodium. All rates are measured on this machine in this run, so their
+ratio shows the cost of everything else on the path. Compare runs on a quiet machine only.
 
-    python benchmarks/bench_ingest.py [--quick | --smoke] [--reports N]
+    python benchmarks/bench_ingest.py [--quick | --smoke] [--reports N] [--rounds N] [--python]
+    python benchmarks/bench_ingest.py --sustained N
 
-verify_ratio   reports per second / bare verifies per second (aim 0.6)
-cpu_ratio      reports per CPU second of the aggregator / bare verifies per CPU second (aim 0.45)
-mars_ratio     reports per second / 1,653 per second, a billion users (aim 3)
-lost           reports published that are not in the file (aim 0)
+`--python` measures without the verifier in C. `--sustained N` sends N reports in one round. Figures
+are medians over the rounds.
+
+verify_ratio         reports per second / bare verifies per second (aim 1.0)
+cpu_ratio            the same per CPU second, of the aggregator and of the verify (aim 0.65)
+mars_ratio           reports per second / 1,653 per second, a billion users (aim 3)
+lost                 reports published that are not in a file, over all rounds (aim 0)
+aggregator_us        CPU microseconds of the aggregator per report
+publisher_us         the same of the publisher
+publisher_busy       CPU time of the publisher / time: below 1, it waited for the aggregator
+verify_us            CPU microseconds of a bare verify
+native               whether the verifier in C was used
+sustained_ratio      reports per second, the last block / the first (a million, or a fifth of all)
+sustained_cpu_ratio  the same per CPU second, which depends less on what else the machine does
+memory_mib           most resident memory of the aggregator
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import random
-import subprocess
-import sys
+import statistics
 import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import trio
 from nacl.bindings import crypto_sign_open
 
-from methrics.aggregate.read.dataset import open_dataset
+from ingest_replay import frames_of, write_frames
+from ingest_run import Run, Sample, run
 from methrics.schema.catalog import regions
 from methrics.schema.catalog.catalog import Catalog
-from methrics.schema.example import example_bytes, example_catalog, example_seed
-from methrics.schema.wire.bundle import Packer, unpack
+from methrics.schema.example import example_catalog
+from methrics.schema.wire.bundle import Packer
 from methrics.schema.wire.envelope import Kind, seal, split
 from methrics.schema.wire.items import Report, encode_report
-from methrics.schema.wire.record import sign_record
+from methrics.schema.wire.signatures import is_native
 from sizes import choose, parser_of
 
 SHOWS = ("MARS-14",)
@@ -46,7 +57,14 @@ COUNTRIES = sorted(regions.COUNTRIES)[::4]
 MARS = 1653
 """Reports per second from a billion users (MARS-14)."""
 
-AGGREGATE = "import sys; from methrics.aggregate.cli.main import main; sys.exit(main())"
+BLOCK = 1_000_000
+"""Reports of a sustained run whose rates are compared, at most a fifth of all."""
+
+PART = 50_000
+"""Reports that one process makes at a time."""
+
+SAMPLE = 6000
+"""Reports that are verified for the bare rate."""
 
 
 def make_reports(catalog: Catalog, count: int, rng: random.Random, now: int) -> list[bytes]:
@@ -85,6 +103,31 @@ def make_bundles(catalog: Catalog, reports: list[bytes]) -> list[bytes]:
     return bundles
 
 
+def make_part(part: tuple[int, int, int]) -> list[bytes]:
+    """The bundles of one part: its number, its size, and the time."""
+    number, count, now = part
+    catalog = example_catalog()
+    return make_bundles(catalog, make_reports(catalog, count, random.Random(number), now))
+
+
+def make_frames(file: Path, count: int) -> int:
+    """Write the gossip frames of `count` reports. Returns the number of frames."""
+    now, made = int(time.time()), 0
+    sizes = [min(PART, count - start) for start in range(0, count, PART)]
+    parts = [(number, size, now) for number, size in enumerate(sizes)]
+
+    def bundles() -> Iterator[bytes]:
+        nonlocal made
+        with ProcessPoolExecutor(2) as pool:
+            for some in pool.map(make_part, parts):
+                made += len(some)
+                yield from some
+
+    with file.open("wb") as out:
+        write_frames(out, frames_of(example_catalog().topic, bundles()))
+    return made
+
+
 def raw_rate(reports: list[bytes]) -> tuple[float, float]:
     """Bare verifies per second of one thread: by the wall clock, and by CPU time."""
     items = [split(raw) for raw in reports]
@@ -96,141 +139,94 @@ def raw_rate(reports: list[bytes]) -> tuple[float, float]:
     return len(signed) / wall, len(signed) / cpu
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def between(samples: list[Sample], first: int, last: int) -> tuple[float, float]:
+    """Reports per second and per CPU second from the commit that reached `first` to that which
+    reached `last`."""
+    start = next(one for one in samples if one.total >= first)
+    end = next(one for one in samples if one.total >= last)
+    done = end.total - start.total
+    return done / max(end.wall - start.wall, 1e-9), done / max(end.cpu - start.cpu, 1e-9)
 
 
-async def publish(addr: str, topic: str, bundles: list[bytes]) -> None:
-    """The publishing process: sends all bundles as fast as the receiver takes them."""
-    from methrics.node.network.libp2p import open_swarm
-
-    async with open_swarm(listen=[]) as swarm:
-        await swarm.dial(addr)
-        await swarm.wait_for_peers(topic, 1)
-        print("start", flush=True)
-        for bundle in bundles:
-            await swarm.wait_for_room(topic)
-            await swarm.publish(topic, bundle)
-        print("published", flush=True)
-        await trio.to_thread.run_sync(sys.stdin.read)  # stay until the parent closes the pipe
-
-
-def read_event(process: subprocess.Popen[str], wanted: str) -> dict[str, object]:
-    """The next event of that name from the aggregator's output."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        event = json.loads(line)
-        if event["event"] == wanted:
-            return dict(event)
-    raise SystemExit(f"the aggregator ended before its event {wanted}")
-
-
-def measure(folder: Path, catalog: Catalog, bundles: list[bytes], count: int) -> dict[str, float]:
-    """Run both processes; rates, CPU seconds and rows."""
-    file, signed, listed = (folder / one for one in ("bench.duckdb", "catalog.cbor", "record.cbor"))
-    signed.write_bytes(example_bytes())
-    wire = folder / "bundles"
-    now = int(time.time())
-    record = sign_record([catalog.id], example_seed(), time=now, expires=now + 86_400)
-    listed.write_bytes(record.raw)
-    wire.write_bytes(b"".join(len(one).to_bytes(4, "big") + one for one in bundles))
-    options = ["--listen", "/ip4/127.0.0.1/tcp/0", "--json"]
-    options += ["--catalog", str(signed), "--record", str(listed)]
-    aggregator = subprocess.Popen(
-        [sys.executable, "-c", AGGREGATE, "aggregate", str(file), *options, "--export-every", "0s"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        addr = str(read_event(aggregator, "listening")["addrs"][0])  # type: ignore[index]
-        read_event(aggregator, "joined")
-        publisher = subprocess.Popen(
-            [sys.executable, __file__, "--publish", addr, catalog.topic, str(wire)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert publisher.stdout is not None
-            assert publisher.stdout.readline() == "start\n"
-            wall, cpu, total = time.perf_counter(), cpu_seconds(aggregator.pid), 0
-            while total < count:
-                total = int(read_event(aggregator, "commit")["total"])  # type: ignore[call-overload]
-            wall = time.perf_counter() - wall
-            cpu = cpu_seconds(aggregator.pid) - cpu
-            publisher_cpu = cpu_seconds(publisher.pid)
-        finally:
-            publisher.kill()
-            publisher.wait()
-        aggregator.terminate()
-        read_event(aggregator, "stopped")
-        aggregator.wait(30)
-    finally:
-        aggregator.kill()
-        aggregator.wait()
-    with open_dataset(file) as dataset:
-        items = dataset.rows("SELECT count(DISTINCT id) FROM item WHERE kind = 1")[0][0]
-        rows = dataset.rows("SELECT count(*) FROM example.heartbeat")[0][0]
-    size = file.stat().st_size
+def sustained(found: Run, count: int) -> dict[str, float]:
+    """How the last block of a run compares with the first."""
+    block = min(BLOCK, count // 5)
+    first = between(found.samples, 0, block)
+    last = between(found.samples, count - block, count)
     return {
-        "wall": wall,
-        "cpu": cpu,
-        "items": items,
-        "rows": rows,
-        "publisher_cpu": publisher_cpu,
-        "size": size,
+        "sustained_ratio": last[0] / first[0],
+        "sustained_cpu_ratio": last[1] / first[1],
+        "memory_mib": max(one.memory for one in found.samples),
+    }
+
+
+def figures(found: Run, count: int, raws: list[tuple[float, float]]) -> dict[str, float]:
+    """The figures of one round. `raws` are the bare rates before and after it."""
+    raw_wall, raw_cpu = (statistics.mean(rates) for rates in zip(*raws, strict=True))
+    rate, cpu_rate = count / found.wall, count / found.cpu
+    return {
+        "verify_ratio": rate / raw_wall,
+        "cpu_ratio": cpu_rate / raw_cpu,
+        "mars_ratio": rate / MARS,
+        "reports_per_s": rate,
+        "aggregator_us": 1e6 / cpu_rate,
+        "publisher_us": 1e6 * found.publisher_cpu / count,
+        "publisher_busy": found.publisher_cpu / found.wall,
+        "verify_us": 1e6 / raw_cpu,
+        "raw_verify_per_s": raw_wall,
+        "wall_s": found.wall,
+        "file_bytes_per_report": found.size / count,
+        **sustained(found, count),
+    }
+
+
+def measure(folder: Path, count: int, rounds: int, *, native: bool) -> dict[str, object]:
+    """The medians over all rounds, each with a new aggregator."""
+    catalog, frames = example_catalog(), folder / "frames"
+    sample = make_reports(catalog, SAMPLE, random.Random(1), int(time.time()))
+    made = make_frames(frames, count)
+    found: list[dict[str, float]] = []
+    lost = doubled = 0
+    raws = [raw_rate(sample)]
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            result = run(Path(place), catalog, frames, count, native=native)
+        raws.append(raw_rate(sample))
+        found.append(figures(result, count, raws[-2:]))
+        lost += count - result.items
+        doubled += result.rows - result.items
+    medians = {key: statistics.median(one[key] for one in found) for key in found[0]}
+    return {
+        **{key: round(value, 3 if value < 10 else 1) for key, value in medians.items()},
+        "lost": lost,
+        "doubled": doubled,
+        "native": native and is_native(),
+        "reports": count,
+        "rounds": rounds,
+        "bundles": made,
+        "bytes_per_report": round(sum(map(len, sample)) / len(sample), 1),
+        "verify_ratios": [round(one["verify_ratio"], 3) for one in found],
+        "cpu_ratios": [round(one["cpu_ratio"], 3) for one in found],
     }
 
 
 def main() -> None:
     parser = parser_of(__doc__, "less than a minute")
     parser.add_argument("--reports", type=int, help="how many reports")
-    parser.add_argument("--publish", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, help="how many rounds")
+    parser.add_argument("--python", action="store_true", help="without the verifier in C")
+    parser.add_argument("--sustained", type=int, help="one round of so many reports")
     arguments = parser.parse_args()
-    if arguments.publish:
-        addr, topic, wire = arguments.publish
-        data, bundles = memoryview(Path(wire).read_bytes()), []
-        while data:
-            size = 4 + int.from_bytes(data[:4], "big")
-            bundles.append(bytes(data[4:size]))
-            data = data[size:]
-        trio.run(publish, addr, topic, bundles)
-        return
-    count = arguments.reports or choose(arguments, full=250_000, quick=60_000, smoke=2000)
-    catalog = example_catalog()
-    reports = make_reports(catalog, count, random.Random(1), int(time.time()))
-    bundles = make_bundles(catalog, reports)
-    assert sum(len(unpack(bundle).items) for bundle in bundles) == count
-    sample = reports[:6000]
-    before = raw_rate(sample)
+    count = choose(arguments, full=250_000, quick=60_000, smoke=2000)
+    rounds = choose(arguments, full=5, quick=3, smoke=1)
+    count = arguments.sustained or arguments.reports or count
+    rounds = 1 if arguments.sustained else arguments.rounds or rounds
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), catalog, bundles, count)
-    after = raw_rate(sample)
-    raw_wall, raw_cpu = (before[0] + after[0]) / 2, (before[1] + after[1]) / 2
-    rate, cpu_rate = count / found["wall"], count / found["cpu"]
-    result = {
-        "verify_ratio": round(rate / raw_wall, 3),
-        "cpu_ratio": round(cpu_rate / raw_cpu, 3),
-        "lost": int(count - found["items"]),
-        "reports_per_s": round(rate),
-        "mars_ratio": round(rate / MARS, 2),
-        "reports_per_cpu_s": round(cpu_rate),
-        "raw_verify_per_s": round(raw_wall),
-        "rows": int(found["rows"]),
-        "reports": count,
-        "bundles": len(bundles),
-        "bytes_per_report": round(sum(map(len, reports)) / count, 1),
-        "file_bytes_per_report": round(found["size"] / count, 1),
-        "aggregator_cpu_s": round(found["cpu"], 2),
-        "publisher_cpu_s": round(found["publisher_cpu"], 2),
-        "wall_s": round(found["wall"], 2),
-    }
+        result = measure(Path(folder), count, rounds, native=not arguments.python)
     for name, value in result.items():
-        print(f"{name:22} {value:>12,}")
+        print(f"{name:22} {value:>12,}" if not isinstance(value, list) else f"{name:22} {value}")
     print(json.dumps(result))
-    if found["rows"] != count or found["items"] != count:
+    if result["lost"] or result["doubled"]:
         raise SystemExit("not every report is in the file exactly once")
 
 
