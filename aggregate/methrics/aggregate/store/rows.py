@@ -48,12 +48,14 @@ class ItemColumns:
         )
 
 
+Numbered = tuple[int, CatalogEntry, Report]
+"""A report with its number n and the entry of its catalog."""
+
+
 @dataclass(slots=True)
 class _Group:
     table: TypeTable
-    numbers: list[int] = field(default_factory=list)
-    entries: list[CatalogEntry] = field(default_factory=list)
-    reports: list[Report] = field(default_factory=list)
+    reports: list[Numbered] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +68,26 @@ class Derived:
     steps: pa.Table | None
 
 
-def derive(numbered: Iterable[tuple[int, CatalogEntry, Report]]) -> Iterator[Derived]:
-    """Derive the rows of the event types' tables from `numbered`: (number n, entry of the report's
-    catalog, report)."""
+def derive(numbered: Iterable[Numbered]) -> Iterator[Derived]:
+    """Derive the rows of the event types' tables from reports."""
     groups: dict[int, _Group] = {}
-    for n, entry, report in numbered:
-        table = entry.types[report.type].table
+    for one in numbered:
+        table = one[1].types[one[2].type].table
         group = groups.get(table.n)
         if group is None:
             group = groups[table.n] = _Group(table)
-        group.numbers.append(n)
-        group.entries.append(entry)
-        group.reports.append(report)
+        group.reports.append(one)
     for group in groups.values():
         steps = _steps(group) if group.table.stepped else None
         yield Derived(group.table, _rows(group), steps)
 
 
 def _rows(group: _Group) -> pa.Table:
-    reports = group.reports
+    reports = [report for _, _, report in group.reports]
     times = [report.time for report in reports]
     columns = {
-        "n": pa.array(group.numbers, pa.int64()),
-        "catalog": pa.array([entry.n for entry in group.entries], pa.int32()),
+        "n": pa.array([n for n, _, _ in group.reports], pa.int64()),
+        "catalog": pa.array([entry.n for _, entry, _ in group.reports], pa.int32()),
         "day": pa.array([time // DAY for time in times], pa.date32()),
         "time": pa.array(times, _SECONDS),
         "one_in": pa.array([report.one_in for report in reports], pa.uint32()),
@@ -97,8 +96,9 @@ def _rows(group: _Group) -> pa.Table:
         columns["count"] = pa.array([report.count for report in reports], pa.uint32())
     if group.table.stepped:
         columns["reached"] = pa.array(_reached(group), pa.uint32())
+    values = [report.values for report in reports]
     for field_name, sql in group.table.columns.items():
-        cells = [report.values.get(field_name) for report in reports]
+        cells = [value.get(field_name) for value in values]
         columns[column_name(field_name)] = _array(cells, sql)
     return pa.table(columns)
 
@@ -119,7 +119,7 @@ def _reached(group: _Group) -> Iterator[int | None]:
     """Yield, for each report, a bit mask of the steps that it reached; None if the report is not
     of a sequence."""
     masks: dict[int, dict[str, int]] = {}
-    for entry, report in zip(group.entries, group.reports, strict=True):
+    for _, entry, report in group.reports:
         bits = masks.get(entry.n)
         if bits is None:
             steps = entry.types[report.type].steps
@@ -130,7 +130,7 @@ def _reached(group: _Group) -> Iterator[int | None]:
 def _steps(group: _Group) -> pa.Table:
     rows = [
         (n, entry.n, report.one_in, i, step, offset)
-        for n, entry, report in zip(group.numbers, group.entries, group.reports, strict=True)
+        for n, entry, report in group.reports
         for i, (step, offset) in enumerate(report.sequence or ())
     ]
     first = {(row[0], row[4]): row[3] for row in reversed(rows)}

@@ -141,19 +141,20 @@ class Writer:
         kept = self._unrevoked(kept, done)
         if not kept:
             return
-        columns = ItemColumns()
-        numbered: list[tuple[int, CatalogEntry, Report]] = []
-        entries = self.layout.entries
-        for n, (item, report) in enumerate(kept, self.next):
-            entry = entries[report.catalog]
-            columns.n.append(n)
-            columns.kind.append(Kind.REPORT)
-            columns.catalog.append(entry.n)
-            columns.type.append(entry.types[report.type].table.n)
-            columns.time.append(report.time)
-            columns.id.append(item.id)
-            columns.raw.append(item.raw)
-            numbered.append((n, entry, report))
+        numbers, entries = range(self.next, self.next + len(kept)), self.layout.entries
+        numbered = [
+            (n, entries[report.catalog], report)
+            for n, (_, report) in zip(numbers, kept, strict=True)
+        ]
+        columns = ItemColumns(
+            n=[*numbers],
+            kind=[int(Kind.REPORT)] * len(kept),
+            catalog=[entry.n for _, entry, _ in numbered],
+            type=[entry.types[report.type].table.n for _, entry, report in numbered],
+            time=[report.time for _, report in kept],
+            id=[item.id for item, _ in kept],
+            raw=[item.raw for item, _ in kept],
+        )
         self._insert_items(columns, received)
         for derived in derive(numbered):
             self.insert_typed(derived)
