@@ -62,6 +62,9 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "aggregate": Entry(
             "methrics.aggregate.cli.aggregate", "Collect reports into a DuckDB file."
         ),
+        "backup": Entry(
+            "methrics.aggregate.cli.backup", "Copy what an aggregator has stored while it runs."
+        ),
     },
     "Ask the data": {
         "query": Entry("methrics.aggregate.cli.query", "Ask a data set in SQL, or by a view."),
