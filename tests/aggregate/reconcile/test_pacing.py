@@ -26,15 +26,34 @@ def test_a_peer_is_asked_soon_after_it_connected() -> None:
     assert made.next([], ["a"], 2.5) == "a"
 
 
-def test_a_peer_with_nothing_new_is_asked_after_minutes_and_one_with_news_soon() -> None:
+def test_a_peer_with_nothing_new_is_asked_after_minutes() -> None:
+    made = pacing()
+    made.next([], ["a"], 0.0)
+    made.went("a", 10.0, brought=False)
+    assert made.next([], ["a"], 10.0 + 180 * 0.74) is None
+    assert made.next([], ["a"], 10.0 + 180 * 1.25) == "a"
+
+
+def test_after_news_all_peers_are_asked_soon() -> None:
     made = pacing()
     made.next([], ["a", "b"], 0.0)
-    made.went("a", 10.0, brought=False)
-    made.went("b", 10.0, brought=True)
-    assert made.next([], ["a", "b"], 12.5) == "b"
-    made.went("b", 12.5, brought=False)
-    assert made.next([], ["a", "b"], 10.0 + 180 * 0.74) is None
-    assert made.next([], ["a", "b"], 12.5 + 180 * 1.25) in ("a", "b")
+    made.went("b", 10.0, brought=False)
+    made.went("a", 10.0, brought=True)
+    found = {made.next([], ["a", "b"], 12.5)}
+    made.went(found.copy().pop() or "", 12.5, brought=False)
+    found.add(made.next([], ["a", "b"], 12.5))
+    assert found == {"a", "b"}
+
+
+def test_a_peer_whose_set_has_changed_is_asked_soon() -> None:
+    made = pacing()
+    made.next([], ["a", "b"], 0.0)
+    for peer in "ab":
+        made.went(peer, 0.0, brought=False)
+    made.hurry(1.0, "b")
+    assert made.next([], ["a", "b"], 4.0) == "b"
+    made.went("b", 4.0, brought=False)
+    assert made.next([], ["a", "b"], 4.0) is None
 
 
 def test_own_peers_come_before_strangers_who_were_due_earlier() -> None:

@@ -8,6 +8,7 @@ need a quorum.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
@@ -20,8 +21,9 @@ from methrics.aggregate.collect.ingest import Ingest
 from methrics.aggregate.reconcile.answer import OpenedSet
 from methrics.aggregate.reconcile.asking import Asking, Session
 from methrics.aggregate.reconcile.duck_set import open_duck_set
-from methrics.aggregate.reconcile.pacing import Pacing, PacingSettings
+from methrics.aggregate.reconcile.pacing import PEERS_MAX, Pacing, PacingSettings
 from methrics.aggregate.reconcile.serving import Serving
+from methrics.aggregate.reconcile.wire import Open
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import Clock, system_entropy, system_rng
 from methrics.node.network.swarm import PeerId, Swarm
@@ -34,7 +36,7 @@ from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.bundle import pack_notice
 from methrics.schema.wire.items import Report
 from methrics.schema.wire.limits import CATALOG_MAX, DAY, EARLY_MAX
-from methrics.schema.wire.topic import parse_topic
+from methrics.schema.wire.topic import parse_topic, short_key
 from methrics.schema.wire.verdict import Decision
 
 PROGRESS_EVERY = 5.0
@@ -102,7 +104,10 @@ class Reconciling:
         self._rng = system_rng()
         self._one = trio.Semaphore(1)
         self._told = 0.0
-        self._serving = Serving(swarm, topics, self._open, clock)
+        self._paces = {topic: Pacing(self._rng, pacing) for topic in topics}
+        self._claims: OrderedDict[tuple[PeerId, bytes], bytes] = OrderedDict()
+        """(peer, namespace key) -> the digests that it named last"""
+        self._serving = Serving(swarm, topics, self._open, clock, self._heard)
 
     async def run(self) -> None:
         """Answer peers and ask them until cancelled. When it returns, it uses the store no more."""
@@ -117,12 +122,27 @@ class Reconciling:
             return None
         return open_duck_set(self._store, key, as_of, self._newest)
 
+    def _heard(self, peer: PeerId, request: Open) -> None:
+        """A peer asks for a session. If its set has changed, it may have what this one lacks."""
+        claim = request.erasures + request.reports
+        name = peer, request.key
+        changed = self._claims.get(name) != claim
+        self._claims[name] = claim
+        self._claims.move_to_end(name)
+        if len(self._claims) > PEERS_MAX:
+            self._claims.popitem(last=False)
+        if changed:
+            short = short_key(request.key)
+            for topic, pacing in self._paces.items():
+                if parse_topic(topic)[1] == short:
+                    pacing.hurry(trio.current_time(), peer)
+
     def _newest(self, key: bytes) -> bytes:
         newest = self._book.records.newest(key)
         return b"" if newest is None else newest.item.id
 
     async def _look_after(self, topic: str) -> None:
-        pacing, turns, missed = Pacing(self._rng, self._pacing), Turns(self._swarm, self._rng), 0
+        pacing, turns, missed = self._paces[topic], Turns(self._swarm, self._rng), 0
         asking = self._asking(topic)
         while True:
             await self._swarm.wait_for_peers(topic, 1)

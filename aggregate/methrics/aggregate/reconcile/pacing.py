@@ -56,10 +56,11 @@ class Pacing:
         return min(due, key=lambda one: (one not in named, self._turns[one].due), default=None)
 
     def went(self, peer: str, now: float, *, brought: bool) -> None:
-        """A session ended as it should; `brought` tells whether it brought something."""
-        self._turns[peer] = _Turn(
-            now + self._jittered(self._settings.soon if brought else self._settings.every)
-        )
+        """A session ended as it should; `brought` tells whether it brought something. Then the
+        others are due soon, too: they may have missed the same."""
+        self._turns[peer] = _Turn(now + self._jittered(self._settings.every))
+        if brought:
+            self.hurry(now)
 
     def failed(self, peer: str, now: float) -> None:
         """A session failed, or the peer serves none."""
@@ -70,10 +71,11 @@ class Pacing:
         """The peer asked to wait."""
         self._turns[peer] = _Turn(now + self._jittered(max(seconds, self._settings.soon)))
 
-    def hurry(self, now: float) -> None:
-        """Something may have been missed: all peers that served sessions are due soon."""
-        for turn in self._turns.values():
-            if not turn.failures:
+    def hurry(self, now: float, peer: str | None = None) -> None:
+        """Something may have been missed: all peers that served sessions are due soon, or only
+        this one, whose set has changed."""
+        for one, turn in self._turns.items():
+            if not turn.failures and peer in (None, one):
                 turn.due = min(turn.due, now + self._jittered(self._settings.soon))
 
     def _jittered(self, seconds: float) -> float:

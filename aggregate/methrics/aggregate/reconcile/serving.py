@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -12,6 +12,7 @@ from methrics.aggregate.reconcile.budget import Budget
 from methrics.aggregate.reconcile.wire import (
     PROTOCOL,
     REQUEST_MAX,
+    Open,
     Request,
     decode_request,
     encode_busy,
@@ -26,12 +27,19 @@ LOOK_EVERY = 15.0
 
 
 class Serving:
-    """Answers requests one at a time, in a worker thread. Start `run` in a nursery; when it has
+    """Answers requests one at a time, in a worker thread. `opened(peer, request)` is called when a
+    peer asks for a session. Start `run` in a nursery; when it has
     ended, no session has the file open."""
 
     def __init__(
-        self, swarm: Swarm, topics: Iterable[str], open_set: OpenSet, clock: Clock
+        self,
+        swarm: Swarm,
+        topics: Iterable[str],
+        open_set: OpenSet,
+        clock: Clock,
+        opened: Callable[[PeerId, Open], None] = lambda *_: None,
     ) -> None:
+        self._opened = opened
         self._swarm = swarm
         self._topics = tuple(topics)
         self._answerer = Answerer(open_set, lambda: clock.now() // DAY, system_entropy)
@@ -59,6 +67,8 @@ class Serving:
         request = decode_request(body)
         listed = self._listed(peer)
         network = peer.encode() if listed else network_of(self._swarm, peer)
+        if isinstance(request, Open):
+            self._opened(peer, request)
         wait = self._budget.wait(network, trio.current_time(), listed=listed)
         if wait:
             await trio.lowlevel.checkpoint()
