@@ -166,7 +166,6 @@ class Contested:
             span = con.execute(f"SELECT min({_DAY}), max({_DAY}) FROM contested").fetchone()
         if span is None or span[0] is None:
             return 0
-        items = self._store.items_sql(*span)
         since = pa.table(
             {
                 "catalog": pa.array(list(kept_since), pa.int32()),
@@ -175,6 +174,7 @@ class Contested:
         )
         with self._store.writing() as con:
             con.register("kept_since", since)
+            items = self._store.items_sql(*span, con=con)
             gone = con.execute(
                 "DELETE FROM contested WHERE "
                 f"received < {moment(max(0, now - KEPT_DAYS * DAY))} "

@@ -173,14 +173,13 @@ class Settled:
 
     def rows(self) -> int:
         """Return the number of rows of settled months that are not deleted."""
-        total = 0
-        for part in self._files.values():
-            dead = self._con.execute(
-                "SELECT count(*) FROM dead WHERE type = ? AND month = ? AND n <= ?",
-                [part.type, part.month, part.last],
-            ).fetchone()
-            total += part.rows - (dead[0] if dead else 0)
-        return total
+        row = self._con.execute(
+            "SELECT coalesce(sum(p.rows), 0)::BIGINT - (SELECT count(*) FROM dead d JOIN part q "
+            'ON q.settled AND q."table" = ? AND q.type = d.type AND q.month = d.month '
+            'AND d.n <= q.last) FROM part p WHERE p.settled AND p."table" = ?',
+            [ITEM, ITEM],
+        ).fetchone()
+        return row[0] if row else 0
 
     def items(
         self, months: Iterable[date], types: Collection[int] | None = None, since: int | None = None

@@ -190,8 +190,8 @@ class Store:
         and those of settled months in Parquet without the deleted ones.
 
         Only items of the days from `first_day` to `last_day` (since 1970-01-01) are included; None
-        means no limit. The SQL fits the snapshot `con` of `reading()`, which has to run it. Without
-        `con` it fits the last commit.
+        means no limit. The SQL fits the snapshot `con` of `reading()`, or the transaction `con` of
+        `writing()`, which has to run it. Without `con` it fits the last commit.
         """
         if con is not None:
             return items_sql(con, self.path, first_day, last_day)
