@@ -21,7 +21,7 @@ they are written as one part, and leave the DuckDB file in the transaction that 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -83,14 +83,21 @@ class _Unnamed:
 class Exporter:
     """Keeps the directory beside a store up to date. Only one thread at a time may use it.
 
-    `grace`: seconds that a file stays after nothing names it any more. Commits go on meanwhile.
+    `grace`: seconds that a file stays after nothing names it any more. `ready` adds views to
+    `views.duckdb`: see `ViewsFile`. Commits go on meanwhile.
     """
 
-    def __init__(self, store: Store, *, grace: float = GRACE) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        grace: float = GRACE,
+        ready: Callable[[Connection], None] = lambda con: None,
+    ) -> None:
         self._store = store
         self._grace = grace
         self.directory = store.directory
-        self._views = ViewsFile(self.directory)
+        self._views = ViewsFile(self.directory, ready)
         self._days: dict[tuple[str, date], Day] = {}
         """SQL schema and day -> its reports, as the manifest lists them"""
         self._begun = False

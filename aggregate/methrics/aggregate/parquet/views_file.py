@@ -1,4 +1,4 @@
-"""Writes `views.duckdb`: one view for each table, over the current Parquet files.
+"""Writes `views.duckdb`: a view for each table, over the current Parquet files, and more views.
 
 People open it with any tool that reads DuckDB files. It has no rows of its own, so it is small and
 is replaced by rename; whoever has it open keeps the old one, whose files stay for a while. It names
@@ -7,7 +7,9 @@ the files by absolute paths: a copied directory is opened by its manifest instea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from methrics.aggregate.parquet.files import sync_folder, synced
@@ -20,6 +22,7 @@ from methrics.aggregate.store.duck import (
     read_parquet_files,
 )
 from methrics.aggregate.store.plain_path import plain_path
+from methrics.schema.errors import StoreError
 
 VIEWS = "views.duckdb"
 
@@ -27,17 +30,27 @@ _ALIAS = "made"
 
 
 class ViewsFile:
-    """Writes the views of one directory again and again. Call `close` at the end."""
+    """Writes the views of one directory again and again. Call `close` at the end.
 
-    def __init__(self, directory: Path) -> None:
+    `ready` creates more views over those of the tables, in the current database of the connection
+    that it gets; if it raises StoreError, the file has only those of the tables.
+    """
+
+    def __init__(
+        self, directory: Path, ready: Callable[[Connection], None] = lambda con: None
+    ) -> None:
         self._directory = directory
+        self._ready = ready
         self._con: Connection | None = None
+        self._written: Mapping[str, Sequence[str]] = {}
+        """The tables and files of the file that was written last."""
 
     def write(self, tables: Mapping[str, Sequence[str]]) -> None:
         """Replace the file: `tables` maps the name of each table, as SQL writes it, to the names of
         its files, those with the newest columns first.
 
-        Writes nothing if DuckDB cannot use the path of the directory as it is.
+        If there are the same tables and event types as before, only the views of tables whose files
+        changed are made again. Writes nothing if DuckDB cannot use the path of the directory.
         """
         if plain_path(self._directory) != self._directory.absolute():
             return
@@ -47,17 +60,18 @@ class ViewsFile:
             self._con.execute("SET parquet_metadata_cache = true")
         con, half = self._con, self._directory / f"{VIEWS}.tmp"
         half.unlink(missing_ok=True)
+        same = self._shape(self._written) == self._shape(tables)
+        written = self._written if same and (self._directory / VIEWS).exists() else {}
+        if written:
+            shutil.copyfile(self._directory / VIEWS, half)
         con.execute(f"ATTACH {literal(half)} AS {_ALIAS} (STORAGE_VERSION '{STORAGE_VERSION}')")
         try:
-            con.execute("BEGIN")
-            for schema in sorted({table.split(".")[0] for table in tables if "." in table}):
-                con.execute(f"CREATE SCHEMA {name(_ALIAS, schema)}")
-            for table, files in tables.items():
-                schema, _, own = table.rpartition(".")
-                paths = read_parquet_files([self._directory / file for file in files])
-                view = name(_ALIAS, schema or "main", own)
-                con.execute(f"CREATE VIEW {view} AS FROM {paths}")
-            con.execute("COMMIT")
+            con.execute(f"USE {_ALIAS}")
+            self._tables(con, tables, written)
+            if not written:
+                with suppress(StoreError):
+                    self._ready(con)
+            con.execute("USE memory")
             con.execute(f"DETACH {_ALIAS}")
         except BaseException:
             self.close()
@@ -65,9 +79,34 @@ class ViewsFile:
         synced(half)
         half.replace(self._directory / VIEWS)
         sync_folder(self._directory)
+        self._written = {table: tuple(files) for table, files in tables.items()}
+
+    def _shape(self, tables: Mapping[str, Sequence[str]]) -> object:
+        """What the views besides those of tables depend on: the names of tables, and the files that
+        describe the event types."""
+        return sorted(tables), [tuple(tables.get(one, ())) for one in ("type", "field")]
+
+    def _tables(
+        self,
+        con: Connection,
+        tables: Mapping[str, Sequence[str]],
+        written: Mapping[str, Sequence[str]],
+    ) -> None:
+        """Create or replace the views of the tables whose files are not those that were written."""
+        con.execute("BEGIN")
+        for schema in sorted({table.split(".")[0] for table in tables if "." in table}):
+            con.execute(f"CREATE SCHEMA IF NOT EXISTS {name(schema)}")
+        for table, files in tables.items():
+            if tuple(files) == written.get(table):
+                continue
+            schema, _, own = table.rpartition(".")
+            paths = read_parquet_files([self._directory / file for file in files])
+            con.execute(f"CREATE OR REPLACE VIEW {name(schema or 'main', own)} AS FROM {paths}")
+        con.execute("COMMIT")
 
     def close(self) -> None:
         """Close the connection. Safe to call twice."""
         if self._con is not None:
             self._con.close()
             self._con = None
+        self._written = {}
