@@ -11,9 +11,11 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 import methrics.node
 from methrics.aggregate import (
     Dataset,
+    LiveDataset,
     example_data,
     open_data,
     open_dataset,
+    open_live,
     open_truth,
     verify,
 )
@@ -169,7 +171,12 @@ def explore(address: str) -> list[str]:
         return shown(data)
 
 
-def shown(data: Dataset) -> list[str]:
+def now(address: str) -> list[str]:
+    with open_live(address) as data:
+        return shown(data)
+
+
+def shown(data: Dataset | LiveDataset) -> list[str]:
     view = data.view("heartbeat_dau")
     return [view.says, *(str(row) for row in view.rows())]
 

@@ -7,12 +7,15 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import click
 
+from methrics.aggregate.cli.live import Data, live_address
 from methrics.aggregate.cli.source import SOURCE, opened
 from methrics.aggregate.read.dataset import FLOOR, MEMORY_LIMIT, Dataset
+from methrics.aggregate.read.live import open_live
 from methrics.aggregate.store.digest import combine, digests
 from methrics.aggregate.store.duck import name, translated_errors
 from methrics.node.cli.naming import near
@@ -33,6 +36,7 @@ SHOWN_MAX = 1000
 @click.command()
 @SOURCE
 @click.argument("sql", required=False)
+@click.option("--live", is_flag=True, help="Ask the aggregator that writes FILE, not its Parquet.")
 @click.option("--json", "form", flag_value="json", help="Print a JSON object for each row.")
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 @click.option("--digest", is_flag=True, help="Print the digest of each app and day.")
@@ -58,6 +62,7 @@ SHOWN_MAX = 1000
 def query(
     file: str,
     sql: str | None,
+    live: bool,
     form: str | None,
     digest: bool,
     floor: int,
@@ -68,15 +73,24 @@ def query(
 
     It is a DuckDB file of `methrics aggregate`, running or not, a directory of its Parquet, or the
     http(s) address of either; that of a directory ends in a slash. Of a directory at an address,
-    only the files that the question needs are fetched, and kept for the next time. Without SQL it
-    lists the tables and views. SQL can read this data set and nothing else.
+    only the files that the question needs are fetched, and kept for the next time. It can also be
+    the address of a running aggregator with --http. Without SQL it lists the tables and views. SQL
+    can read this data set and nothing else.
     """
     if digest and sql:
         raise click.UsageError("give either SQL or --digest")
     if not _SIZE.fullmatch(memory):
         raise click.UsageError(f"--memory {memory}: give a number and a unit, such as 2GB")
-    with opened(file, "reading", floor=floor, known=known, memory=memory) as dataset:
-        if digest:
+    address = live_address(file, asked=live)
+    if address is not None and (digest or known):
+        raise click.UsageError("--digest and --known need the files, not a live endpoint")
+    reading: AbstractContextManager[Data] = (
+        opened(file, "reading", floor=floor, known=known, memory=memory)
+        if address is None
+        else open_live(address, floor=floor)
+    )
+    with reading as dataset:
+        if digest and isinstance(dataset, Dataset):
             print_rows(("app", "day", "reports", "digest"), _digests(dataset), form)
         elif sql is None:
             print_rows(("name", "kind", "rows", "meaning"), _contents(dataset, form), form)
@@ -84,7 +98,7 @@ def query(
             _answer(dataset, sql.strip(), form)
 
 
-def _answer(dataset: Dataset, sql: str, form: str | None) -> None:
+def _answer(dataset: Data, sql: str, form: str | None) -> None:
     """Print the rows of a view, a table or a SELECT; for a view, also its meaning and floor."""
     view = dataset.find_view(sql)
     found = view or _table_named(dataset, sql)
@@ -98,7 +112,7 @@ def _answer(dataset: Dataset, sql: str, form: str | None) -> None:
         click.echo(f"\n{dataset.footnote(view)}", err=form is not None)
 
 
-def _table_named(dataset: Dataset, text: str) -> str | None:
+def _table_named(dataset: Data, text: str) -> str | None:
     """Return the table that `text` names; None if `text` is SQL and not a name.
 
     Raises StoreError, code query, if no table has that name.
@@ -116,7 +130,7 @@ def _table_named(dataset: Dataset, text: str) -> str | None:
     return text
 
 
-def _names(dataset: Dataset) -> list[str]:
+def _names(dataset: Data) -> list[str]:
     """The tables and views by their full names, and the views without SQL schema and type too."""
     tables, views = dataset.tables(), dataset.views()
     short = {
@@ -138,7 +152,7 @@ def _digests(dataset: Dataset) -> list[Row]:
     return rows
 
 
-def _contents(dataset: Dataset, form: str | None) -> list[Row]:
+def _contents(dataset: Data, form: str | None) -> list[Row]:
     """Tables and views. In a table for a person, a view has only the first sentence of its meaning;
     a query by its name prints it all."""
     rows: list[Row] = [(one, "table", dataset.count(one), "") for one in dataset.tables()]

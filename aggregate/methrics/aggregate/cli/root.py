@@ -67,6 +67,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         ),
     },
     "Ask the data": {
+        "status": Entry("methrics.aggregate.cli.status", "See what a running aggregator does."),
         "query": Entry("methrics.aggregate.cli.query", "Ask a data set in SQL, or by a view."),
         "verify": Entry(
             "methrics.aggregate.cli.verify", "Check the signature and columns of every report."

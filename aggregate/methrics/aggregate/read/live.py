@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlsplit
 
 from methrics.aggregate.read.dataframes import TablesAndViews
+from methrics.aggregate.read.dataset import FLOOR
 from methrics.aggregate.read.live_file import read_live_file
-from methrics.aggregate.store.duck import Relation, lock_down, memory
+from methrics.aggregate.store.duck import Relation, lock_down, memory, name
 from methrics.schema.errors import MethricsError, StoreError, UnreachableError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def live_beside(path: Path) -> tuple[str, dict[str, Any]] | None:
     return live.address, status
 
 
-def open_live(address: str, *, floor: int) -> LiveDataset:
+def open_live(address: str, *, floor: int = FLOOR) -> LiveDataset:
     """Open the live endpoint at `address`, such as `http://127.0.0.1:8417`.
 
     Raises UnreachableError `live-unreachable`, StoreError.
@@ -84,6 +85,8 @@ class LiveDataset(TablesAndViews):
 
     def __init__(self, address: str, floor: int) -> None:
         self.address = address.rstrip("/")
+        self.path = self.address
+        """The same: what is read."""
         self.floor = floor
         self._con = memory()
         lock_down(self._con, [], "2GB")
@@ -105,6 +108,10 @@ class LiveDataset(TablesAndViews):
     def tables(self) -> list[str]:
         """The names of the tables as SQL writes them: `item`, `example.heartbeat`, …"""
         return sorted(self._tables)
+
+    def count(self, table: str) -> int:
+        """The number of rows of a table."""
+        return int(self.rows(f"SELECT count(*) FROM {name(*table.split('.'))}")[0][0])
 
     def views(self) -> Mapping[str, str]:
         """Ready-made views: name -> the meaning and the limits of its numbers."""

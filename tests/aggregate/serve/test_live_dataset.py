@@ -1,0 +1,194 @@
+"""A running endpoint read as a data set, by Python and by the commands, over loopback."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from serve_making import make_data
+
+from methrics.aggregate.cli.main import main
+from methrics.aggregate.cli.status import lines
+from methrics.aggregate.collect.figures import Difference, Figures
+from methrics.aggregate.collect.freshness import Freshness
+from methrics.aggregate.read.live import live_beside, live_status, open_live
+from methrics.aggregate.read.live_file import LiveFile, live_file_beside, write_live_file
+from methrics.aggregate.serve.limits import Limits
+from methrics.aggregate.serve.server import OPEN_WARNING, serve
+from methrics.aggregate.serve.settings import ServeSettings, serve_settings
+from methrics.node.clock import Clock
+from methrics.schema.errors import ConfigError, StoreError, UnreachableError
+
+LIMITS = Limits(patience=0.01, answer_bytes=400_000)
+
+
+class Serving:
+    """An endpoint in a thread, for the DuckDB file `path`."""
+
+    def __init__(self, path: Path, settings: ServeSettings) -> None:
+        self.path = path
+        self.address = self.warning = ""
+        self.figures = Figures(path, path.with_suffix(".parquet"), Clock())
+        self._settings = settings
+        self._bound = threading.Event()
+        self._thread = threading.Thread(target=partial(trio.run, self._main))
+        self._thread.start()
+        assert self._bound.wait(60)
+
+    async def _main(self) -> None:
+        self._stop = trio.Event()
+        self._token = trio.lowlevel.current_trio_token()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                serve, self.path, self._settings, self.figures, Freshness(), self._listening
+            )
+            await self._stop.wait()
+            nursery.cancel_scope.cancel()
+
+    def _listening(self, address: str, warning: str) -> None:
+        self.address, self.warning = address, warning
+        self._bound.set()
+
+    def close(self) -> None:
+        self._token.run_sync_soon(self._stop.set)
+        self._thread.join()
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    path = tmp_path_factory.mktemp("live") / "metrics.duckdb"
+    make_data(path)
+    one = Serving(path, ServeSettings(limits=LIMITS))
+    yield one
+    one.close()
+    assert not live_file_beside(path).exists()
+
+
+def test_a_live_endpoint_has_the_tables_and_views_of_a_data_set(serving: Serving) -> None:
+    with open_live(serving.address, floor=1) as data:
+        assert {"item", "test.beat"} <= set(data.tables())
+        assert data.rows("SELECT count(*) FROM test.beat") == [(40,)]
+        assert data.rows("SELECT ? + 1", [41]) == [(42,)]
+        assert data.arrow("FROM item LIMIT 3").num_rows == 3
+        assert data.written is not None
+        assert data.written.startswith("2026-09-21T14:20")
+        view = data.view("beat_dau")
+        assert view.name == "test.beat_dau"
+        assert view.rows() == data.rows("FROM test.beat_dau")
+        assert data.footnote(view.name) == "Every count is shown as it is."
+        assert ("table", "test.beat") in {one[:2] for one in data.contents()}
+        assert str(data) == f"{serving.address} (live)"
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("DROP TABLE item", "only one SELECT statement can be asked"),
+        ("SELECT nothing FROM item", "nothing"),
+        ("FROM range(1_000_000)", "the answer is larger than 400,000 bytes"),
+    ],
+)
+def test_errors_arrive_with_their_own_sentence(serving: Serving, sql: str, message: str) -> None:
+    with open_live(serving.address) as data:
+        with pytest.raises(StoreError, match=message) as caught:
+            data.rows(sql)
+        assert caught.value.code == "query"
+        assert data.rows("SELECT 1") == [(1,)]
+
+
+def test_the_commands_ask_a_live_endpoint(
+    serving: Serving, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = "SELECT count(*) AS n FROM item"
+    assert main(["query", serving.address, count, "--json"]) == 0
+    assert main(["query", str(serving.path), count, "--live", "--json"]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [{"n": 40}] * 2
+    assert main(["query", serving.address, "beat_dau"]) == 0
+    assert "Counts are rounded down to multiples of 10" in capsys.readouterr().out
+    assert main(["query", serving.address]) == 0
+    assert "test.beat_dau" in capsys.readouterr().out
+    assert main(["query", serving.address, "--digest"]) == 2
+    assert main(["status", str(serving.path)]) == 0
+    assert "running for" in capsys.readouterr().out
+    assert main(["status", serving.address, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] == "metrics.duckdb"
+
+
+def test_a_file_that_a_killed_aggregator_left_behind_counts_as_none(
+    tmp_path: Path, serving: Serving, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.duckdb"
+    live = LiveFile("http://127.0.0.1:9", "x", 1)
+    for one in (live, replace(live, address=serving.address)):
+        write_live_file(path, one)
+        assert live_beside(path) is None
+        assert main(["status", str(path)]) == 3
+        assert "has no live endpoint (run `methrics aggregate" in capsys.readouterr().err
+    for text in (
+        b"",
+        b"[]",
+        b'{"address": 1, "instance": "x", "process": 1}',
+        b"\xff",
+        b"[" * 9999,
+    ):
+        live_file_beside(path).write_bytes(text)
+        assert live_beside(path) is None
+    assert main(["query", str(path), "--live"]) == 3
+
+
+def test_an_address_without_an_endpoint(
+    serving: Serving, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UnreachableError, match=r"http://127\.0\.0\.1:9 does not answer"):
+        open_live("http://127.0.0.1:9")
+    with pytest.raises(UnreachableError, match="does not answer"):
+        live_status("http://127.0.0.1:99999")
+    assert live_status(f"{serving.address}/nothing") is None
+    assert main(["status", f"{serving.address}/elsewhere"]) == 3
+    assert main(["status", "http://["]) == 3
+    capsys.readouterr()
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path, serving: Serving) -> None:
+    port = int(serving.address.rpartition(":")[2])
+    figures = Figures(tmp_path / "b.duckdb", tmp_path, Clock())
+    settings = ServeSettings(port=port)
+    with pytest.raises(ExceptionGroup) as caught:
+        trio.run(serve, tmp_path / "b.duckdb", settings, figures, Freshness(), lambda *_: None)
+    assert caught.group_contains(ConfigError, match="cannot serve at 127.0.0.1")
+
+
+def test_an_endpoint_open_to_others_warns(tmp_path: Path) -> None:
+    settings = serve_settings("0.0.0.0:0", True)
+    assert settings is not None
+    make_data(tmp_path / "c.duckdb", 2)
+    one = Serving(tmp_path / "c.duckdb", settings)
+    one.close()
+    assert one.warning == OPEN_WARNING
+    assert serve_settings(None, False) is None
+    with pytest.raises(ConfigError, match="--http-open is about --http"):
+        serve_settings(None, True)
+
+
+def test_status_in_words(tmp_path: Path) -> None:
+    figures = Figures(tmp_path / "d.duckdb", tmp_path / "d.parquet", Clock())
+    empty = dict(lines(asdict(figures.snapshot())))
+    assert (empty["commits"], empty["exports"], empty["refused"]) == (
+        "none yet",
+        "none yet",
+        "nothing",
+    )
+    figures.exported(0.0, "the disk is full")
+    figures.compared(Difference("12D3KooW", figures.snapshot().now, days=2, lacking=1500))
+    figures.answered("refused", 0.1)
+    told = dict(lines(asdict(figures.snapshot()) | {"clock": {"behind": True, "seconds": 7200}}))
+    assert told["exports"] == "the last one failed: the disk is full"
+    assert told["aggregator"] == "12D3KooW, 0 s ago: 2 days differ, 1,500 items lacking here"
+    assert told["clock"] == "this machine's clock is probably 2 h behind"
+    assert told["questions"] == "refused 1"
