@@ -1,4 +1,4 @@
-"""How much of the reports an aggregator had when it closed their days, and where that is published."""
+"""How much of the reports an aggregator had when it closed their days, and who can read it."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from methrics.aggregate.closing.service import Closed
 from methrics.aggregate.collect.holding import Held, Resumed
@@ -95,7 +95,8 @@ class JsonLines(AggregateLines):
         elif isinstance(event, Resumed):
             self._print("resumed", cause=event.cause, refused=event.refused)
         elif isinstance(event, Closed):
-            self._print("closed", **asdict(event))
+            coverage = [one.facts() for one in event.coverage]
+            self._print("closed", **asdict(replace(event, coverage=())) | {"coverage": coverage})
         elif isinstance(event, Reconciled):
             self._print("reconciling" if event.of else "reconciled", **asdict(event))
         elif isinstance(event, Reloaded):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from methrics.aggregate.store.duck import Connection
+from methrics.node.network.peer_ids import peer_id_of
 from methrics.schema.wire.envelope import split
 from methrics.schema.wire.manifest import decode_manifest
 
@@ -27,6 +28,17 @@ class Coverage:
     """Reports of these days, by the newest manifests."""
     late: int = 0
     """Those of them that came in after their day was closed."""
+
+    def facts(self) -> dict[str, object]:
+        """Return it as JSON: the peer id, the namespace key in hex, counts, and the share."""
+        return {
+            "peer": peer_id_of(self.signer),
+            "namespace": self.key.hex(),
+            "days": self.days,
+            "reports": self.reports,
+            "late": self.late,
+            "coverage": round(self.share, 6),
+        }
 
     @property
     def share(self) -> float:

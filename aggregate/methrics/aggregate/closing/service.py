@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
 from methrics.aggregate.closing.closer import Closer
+from methrics.aggregate.closing.coverage import Coverage, coverage_of
 from methrics.aggregate.closing.door import Door
 from methrics.aggregate.closing.exchange import (
     PAGE_MAX,
@@ -38,7 +39,8 @@ PAGES_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The event that manifests were signed or came from trusted peers."""
+    """The event that something about closed days has changed: what happened in one look, and how
+    things are now."""
 
     signed: int = 0
     """Manifests of closed days that this aggregator has signed."""
@@ -46,6 +48,12 @@ class Closed:
     """Manifests of trusted peers that are new."""
     contradictions: int = 0
     """Those that prove that their signer has said two things."""
+    contested: int = 0
+    """Contested reports in the file."""
+    dropped: int = 0
+    """Contested reports that found no room, since the start."""
+    coverage: tuple[Coverage, ...] = ()
+    """Of this aggregator and of the peers whose manifests it has."""
 
 
 class ClosingService:
@@ -82,10 +90,12 @@ class ClosingService:
             serve_manifests(self._swarm, self._store, self._closer.signer)
         self._steady.note(self._clock.now(), trio.current_time())
         await trio.sleep(FIRST)
+        before = Closed()
         while True:
             found = await self.look()
-            if found != Closed():
+            if found != before:
                 notify(found)
+            before = replace(found, signed=0, taken=0, contradictions=0)
             await trio.sleep(EVERY * (0.75 + self._rng() / 2))
 
     async def look(self) -> Closed:
@@ -104,7 +114,14 @@ class ClosingService:
             for namespace in sorted({entry.key for entry in self._store.catalogs()}):
                 kept = await self._ask(peer, namespace)
                 taken, contradictions = taken + kept.new, contradictions + kept.contradictions
-        return Closed(signed, taken, contradictions)
+        return await trio.to_thread.run_sync(self._state, Closed(signed, taken, contradictions))
+
+    def _state(self, found: Closed) -> Closed:
+        contested = sum(count for _, _, count in self._door.contested())
+        with self._store.reading() as con:
+            coverage = tuple(coverage_of(con))
+        dropped = self._door.dropped
+        return replace(found, contested=contested, dropped=dropped, coverage=coverage)
 
     def _trusted(self) -> list[PeerId]:
         peers = {peer for topic in self._topics for peer in self._swarm.peers(topic)}

@@ -46,6 +46,10 @@ class Exchanges(Listener):
         """By how much this machine's clock is probably wrong; None if it seems right."""
         return self._watch.skew
 
+    def doubts_clock(self) -> bool:
+        """Tell whether this machine's clock is probably wrong."""
+        return self.skew is not None
+
     async def run(self) -> None:
         """Answer peers and ask them until cancelled."""
         self._catalogs.serve()

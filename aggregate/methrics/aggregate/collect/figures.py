@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from methrics.aggregate.closing.service import Closed
 from methrics.aggregate.collect.status import Status
 from methrics.aggregate.store.batch import Committed
 from methrics.node.clock import Clock
@@ -104,6 +105,9 @@ class Snapshot:
     """A `Difference` for each aggregator that this one compared itself with."""
     queries: Mapping[str, Any]
     """Questions to the live endpoint: `Durations`, with counts by outcome in `outcomes`."""
+    closed: Mapping[str, Any]
+    """Days that are over: `contested` reports, those that found no room (`contested_dropped`), and
+    the `coverage` of this aggregator and of those whose manifests it has."""
 
 
 class Figures:
@@ -126,6 +130,7 @@ class Figures:
         self._log = 0
         self._status = Status(self._started)
         self._others: dict[str, Difference] = {}
+        self._closed = Closed()
         self._queued: Callable[[], int] = lambda: 0
         self._network: Callable[[], Mapping[str, int]] = dict
 
@@ -160,6 +165,10 @@ class Figures:
     def noted(self, status: Status) -> None:
         """Keep the newest state of records and of the clock."""
         self._status = status
+
+    def closed(self, event: Closed) -> None:
+        """Keep the newest state of closed days."""
+        self._closed = event
 
     def compared(self, difference: Difference) -> None:
         """Keep how another aggregator differed; the newest entry of each peer counts."""
@@ -205,6 +214,11 @@ class Figures:
             disk=self._disk(),
             aggregators=[asdict(one) for one in self._others.values()],
             queries=asdict(self._queries) | {"outcomes": dict(self._outcomes)},
+            closed={
+                "contested": self._closed.contested,
+                "contested_dropped": self._closed.dropped,
+                "coverage": [one.facts() for one in self._closed.coverage],
+            },
         )
 
     def _disk(self) -> dict[str, int]:

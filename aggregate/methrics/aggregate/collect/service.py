@@ -112,9 +112,8 @@ async def run_aggregator(
     """
 
     def told(event: Event) -> None:
+        _count(event, figures, store)
         notify(event)
-        if isinstance(event, Expired):
-            figures.begin(store.total)
         if isinstance(event, ExportFailed | UpkeepFailed) and event.error.code == DAMAGED:
             raise event.error
 
@@ -130,28 +129,11 @@ async def run_aggregator(
 
     exchanges = Exchanges(swarm, book, topics, clock, learn)
     figures = settings.figures or Figures(store.path, store.directory, clock)
-
-    def committed(done: Committed) -> None:
-        figures.committed(done)
-        notify(done)
-
-    def noted(status: Status) -> None:
-        figures.noted(status)
-        notify(status)
-
-    ingest = Ingest(store, book, clock, committed, settings.ingest, exchanges, notify)
+    ingest = Ingest(store, book, clock, told, settings.ingest, exchanges, notify)
     figures.begin(store.total)
     figures.follow(lambda: ingest.statistics().queued, lambda: asdict(swarm.statistics()))
     upkeep = Upkeep(settings.export_every, settings.forget_within)
-    keeper = Keeper(
-        store,
-        clock,
-        told,
-        upkeep,
-        figures,
-        settings.freshness,
-        lambda: exchanges.skew is not None,
-    )
+    keeper = Keeper(store, clock, told, upkeep, figures, settings.freshness, exchanges.doubts_clock)
     door = Door(store, clock, settings.trust, skew=lambda: exchanges.skew)
     closing = ClosingService(swarm, door, book, topics, settings.seed, system_rng(), ingest.take)
     reconciling = Reconciling(
@@ -161,23 +143,47 @@ async def run_aggregator(
         nursery.start_soon(keeper.run)
         nursery.start_soon(exchanges.run)
         nursery.start_soon(watch_disk, store.path.parent, settings.keep_free, ingest)
-        nursery.start_soon(closing.run, notify)
+        nursery.start_soon(closing.run, told)
         nursery.start_soon(reconciling.run)
         if settings.reloads is not None:
             nursery.start_soon(take_reloads, settings.reloads, ingest, book, clock, notify)
-        nursery.start_soon(_watch, swarm, book, topics, clock, exchanges, noted)
-        async with trio.open_nursery() as writing:
-            writing.start_soon(ingest.run)
-            for topic in sorted(topics):
-                await swarm.join(topic, ingest.validator(topic))
-                notify(Joined(topic))
-            for peer in settings.peers:
-                swarm.keep(peer)
-            await stop.wait()
-            ingest.close()
+        nursery.start_soon(_watch, swarm, book, topics, clock, exchanges, told)
+        await _listen(swarm, ingest, topics, settings.peers, notify, stop)
         nursery.cancel_scope.cancel()
     await keeper.export()
     keeper.close()
+
+
+def _count(event: Event, figures: Figures, store: Store) -> None:
+    """Let the figures know of an event."""
+    if isinstance(event, Committed):
+        figures.committed(event)
+    elif isinstance(event, Status):
+        figures.noted(event)
+    elif isinstance(event, Closed):
+        figures.closed(event)
+    elif isinstance(event, Expired):
+        figures.begin(store.total)
+
+
+async def _listen(
+    swarm: Swarm,
+    ingest: Ingest,
+    topics: Collection[str],
+    peers: Iterable[str],
+    notify: Notify,
+    stop: trio.Event,
+) -> None:
+    """Judge and commit what is heard on the topics until `stop` is set, and all of it by then."""
+    async with trio.open_nursery() as writing:
+        writing.start_soon(ingest.run)
+        for topic in sorted(topics):
+            await swarm.join(topic, ingest.validator(topic))
+            notify(Joined(topic))
+        for peer in peers:
+            swarm.keep(peer)
+        await stop.wait()
+        ingest.close()
 
 
 def damage_in(error: BaseException) -> StoreError | None:

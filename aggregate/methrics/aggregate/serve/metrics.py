@@ -80,6 +80,7 @@ def families(now: Snapshot) -> Iterator[Metric]:
     yield disk
     yield _gauge("methrics_disk_free_bytes", "Free bytes on the file's disk.", now.disk["free"])
     yield from _others(now)
+    yield from _closed(now)
     yield _labelled("methrics_queries", "Questions by outcome.", "outcome", now.queries["outcomes"])
     yield _histogram("methrics_query_seconds", "Duration of answers.", now.queries)
 
@@ -103,6 +104,18 @@ def _others(now: Snapshot) -> Iterator[Metric]:
         lacking.add_metric([one["peer"]], one["lacking"])
         lag.add_metric([one["peer"]], one["lag"])
     yield from (days, lacking, lag)
+
+
+def _closed(now: Snapshot) -> Iterator[Metric]:
+    yield _gauge("methrics_contested_reports", "Contested reports.", now.closed["contested"])
+    coverage = GaugeMetricFamily(
+        "methrics_coverage_ratio",
+        "Share of the reports of closed days that an aggregator had in time.",
+        labels=["peer", "namespace"],
+    )
+    for one in now.closed["coverage"]:
+        coverage.add_metric([one["peer"], one["namespace"]], one["coverage"])
+    yield coverage
 
 
 def _gauge(name: str, says: str, value: float) -> Metric:
