@@ -23,6 +23,7 @@ from vector_histories import histories
 from vector_manifests import manifests
 from vector_permitted import permitted, permitted_catalogs
 from vector_points import points
+from vector_reconcile import reconcile
 from vector_records import records
 from vector_requests import requests
 from vector_world import NOW, Scenario, World
@@ -155,6 +156,14 @@ def build_manifests() -> Files:
     return files
 
 
+def build_reconcile() -> Files:
+    """All files of the folder `reconcile`: name to content."""
+    return {
+        name: {"says": says, **{key: _hex(value) for key, value in given.items()}}
+        for name, says, given in reconcile()
+    }
+
+
 def build_lists() -> dict[str, str]:
     """The files of codes: name to text."""
     return {name: "".join(f"{code}\n" for code in sorted(codes)) for name, codes in LISTS.items()}
@@ -195,12 +204,13 @@ def main() -> int:
     made |= {f"v1/requests/{name}.json": _text(file) for name, file in build_requests().items()}
     made |= {f"v1/records/{name}.json": _text(file) for name, file in build_histories().items()}
     made |= {f"v1/manifests/{name}.json": _text(file) for name, file in build_manifests().items()}
+    made |= {f"v1/reconcile/{name}.json": _text(file) for name, file in build_reconcile().items()}
     made |= build_lists()
     top = FOLDER.parent
     paths = [*FOLDER.rglob("*.json"), *top.glob("*.txt")]
     found = {path.relative_to(top).as_posix(): path.read_text() for path in paths}
     if write:
-        for folder in ("requests", "records", "manifests"):
+        for folder in ("requests", "records", "manifests", "reconcile"):
             (FOLDER / folder).mkdir(parents=True, exist_ok=True)
         for name in found.keys() - made.keys():
             (top / name).unlink()

@@ -10,7 +10,7 @@ import aggregate_making as making
 
 from methrics.aggregate.reconcile.answer import Answerer, Asker, OpenedSet
 from methrics.aggregate.reconcile.fingerprint import IdIndex
-from methrics.aggregate.reconcile.item_set import Stored, erasures_digest, set_digest
+from methrics.aggregate.reconcile.item_set import Stored, set_digest
 from methrics.aggregate.reconcile.tree import Ask, Pull, Take
 from methrics.aggregate.reconcile.wire import (
     DaySum,
@@ -21,11 +21,11 @@ from methrics.aggregate.reconcile.wire import (
     encode_request,
     read_opened,
 )
-from methrics.aggregate.store.digest import day_digest
 from methrics.schema.wire.bundle import unpack
 from methrics.schema.wire.envelope import Kind, split
 from methrics.schema.wire.items import decode_erasure, decode_report
 from methrics.schema.wire.limits import DAY
+from methrics.schema.wire.manifest import erasures_digest, reports_digest
 
 CATALOG = making.catalog()
 KEY = CATALOG.key
@@ -62,12 +62,8 @@ class MemorySet:
     def days(self, which: Which) -> list[DaySum]:
         found = []
         for day in sorted(self._items[which]):
-            ids = self.index(which, day).data
-            if which is Which.REPORTS:
-                _, digest = day_digest(KEY, day, [ids])
-            else:
-                digest = erasures_digest(KEY, day, ids)
-            found.append(DaySum(day, len(ids) // 32, digest))
+            digest = reports_digest if which is Which.REPORTS else erasures_digest
+            found.append(DaySum(day, *digest(KEY, day, [self.index(which, day).data])))
         return found
 
     def index(self, which: Which, day: int) -> IdIndex:

@@ -13,14 +13,14 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from methrics.aggregate.reconcile.answer import OpenedSet
 from methrics.aggregate.reconcile.fingerprint import IdIndex
-from methrics.aggregate.reconcile.item_set import Stored, erasures_digest
+from methrics.aggregate.reconcile.item_set import Stored
 from methrics.aggregate.reconcile.wire import ID_SIZE, DaySum, Node, Which
-from methrics.aggregate.store.digest import day_digest
 from methrics.aggregate.store.duck import Connection, moment, translated_errors
 from methrics.aggregate.store.retention import longest
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.limits import DAY
+from methrics.schema.wire.manifest import erasures_digest, reports_digest
 
 IDS_KEPT = 1_000_000
 """Ids that a session keeps sorted in memory: 40 MB. One day is kept, however large."""
@@ -167,7 +167,7 @@ class DuckSet:
             if one.key == self._key and one.day not in over
         ]
         for day in over:
-            count, digest = day_digest(self._key, day, [self.index(Which.REPORTS, day).data])
+            count, digest = reports_digest(self._key, day, [self.index(Which.REPORTS, day).data])
             found.append(DaySum(day, count, digest))
         return sorted(found, key=lambda one: one.day)
 
@@ -197,7 +197,7 @@ class DuckSet:
                 continue
             index = IdIndex(ids[low * ID_SIZE : high * ID_SIZE])
             day = int(days[low])
-            found.append(DaySum(day, len(index), erasures_digest(self._key, day, index.data)))
+            found.append(DaySum(day, *erasures_digest(self._key, day, [index.data])))
         return found
 
     def _count(self, which: Which, first: int, last: int) -> None:

@@ -10,7 +10,6 @@ from methrics.aggregate.reconcile.fingerprint import IdIndex
 from methrics.aggregate.reconcile.wire import DaySum, Node, Which
 
 _DOMAIN = b"methrics/1 sets"
-_ERASURES = b"methrics/1 erasures"
 
 
 class Stored(NamedTuple):
@@ -61,10 +60,3 @@ def set_digest(key: bytes, which: Which, days: Iterable[DaySum]) -> bytes:
     for day in days:
         state.update(day.day.to_bytes(8, "big") + day.count.to_bytes(8, "big") + day.digest)
     return state.digest()
-
-
-def erasures_digest(key: bytes, day: int, ids: bytes) -> bytes:
-    """Return the digest of the erasures of one day; `ids` in ascending order, 32 bytes each."""
-    count = len(ids) // 32
-    parts = (_ERASURES, key, day.to_bytes(8, "big"), ids, count.to_bytes(8, "big"))
-    return hashlib.sha256(b"".join(parts)).digest()
