@@ -47,9 +47,8 @@ def verify(
 ) -> Verification:
     """Check every row of `dataset`, with so many processes at a time.
 
-    More than one process needs a main module that can be imported, as with `multiprocessing`. All
-    files of an address are fetched. Raises StoreError only if `dataset` cannot be read at all, and
-    the errors of fetching.
+    All files of an address are fetched. Raises StoreError only if `dataset` cannot be read at all,
+    and the errors of fetching.
     """
     if isinstance(dataset.origin, LoneFile):
         raise StoreError(

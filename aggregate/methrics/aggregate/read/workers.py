@@ -1,34 +1,50 @@
 """Works on the tasks of a verification, in this process or in several at a time.
 
-Judging a report takes Python's lock for a third of the time, so threads gain little beyond two;
-processes have a lock each. They start in half a second, so a small data set is verified here.
+A third of the work needs Python's lock, so threads gain little beyond two; a process has a lock of
+its own. Each is a new interpreter (`worker.py`), which imports nothing of the caller's program. It
+starts in a second, so a small data set is verified here.
 """
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from queue import SimpleQueue
 
 from methrics.aggregate.read.check_rows import Opening, Result, RowChecker, Task
-
-_checker: list[RowChecker] = []
-"""The checker of a worker process."""
+from methrics.schema.errors import MethricsError, StoreError
 
 
 def work(opening: Opening, tasks: Sequence[Task], processes: int) -> Iterator[Result]:
-    """Yield the result of each task, in any order. Raises what `RowChecker` raises."""
+    """Yield the result of each task, in any order. Raises what `RowChecker` raises, and StoreError
+    store-broken if a process ends early."""
     if processes <= 1 or len(tasks) <= 1:
         yield from _here(opening, tasks)
         return
-    pool = ProcessPoolExecutor(
-        min(processes, len(tasks)), get_context("spawn"), initializer=_begin, initargs=(opening,)
-    )
-    try:
-        for done in as_completed([pool.submit(_check, task) for task in tasks]):
-            yield done.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    workers: list[_Worker] = []
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+
+    def check(task: Task) -> Result:
+        worker = idle.get()
+        try:
+            return worker.check(task)
+        finally:
+            idle.put(worker)
+
+    with ThreadPoolExecutor(min(processes, len(tasks)), thread_name_prefix="verify") as pool:
+        try:
+            for _ in range(min(processes, len(tasks))):
+                workers.append(_Worker(opening))
+                idle.put(workers[-1])
+            for done in as_completed([pool.submit(check, task) for task in tasks]):
+                yield done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.close()
 
 
 def _here(opening: Opening, tasks: Sequence[Task]) -> Iterator[Result]:
@@ -39,9 +55,46 @@ def _here(opening: Opening, tasks: Sequence[Task]) -> Iterator[Result]:
         checker.close()
 
 
-def _begin(opening: Opening) -> None:
-    _checker.append(RowChecker(opening))
+class _Worker:
+    """A process that works on one task at a time."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "methrics.aggregate.read.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._send(opening)
+
+    def _send(self, what: Opening | Task) -> None:
+        assert self._process.stdin is not None
+        try:
+            pickle.dump(what, self._process.stdin)
+            self._process.stdin.flush()
+        except OSError as error:
+            raise _ended() from error
+
+    def check(self, task: Task) -> Result:
+        """Wait for the result of a task."""
+        self._send(task)
+        assert self._process.stdout is not None
+        try:
+            found = pickle.load(self._process.stdout)  # it is our own process
+        except (EOFError, pickle.UnpicklingError, OSError) as error:
+            raise _ended() from error
+        if isinstance(found, MethricsError):
+            raise found
+        assert isinstance(found, Result)
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        with self._process:
+            pass
 
 
-def _check(task: Task) -> Result:
-    return _checker[0].check(task)
+def _ended() -> StoreError:
+    return StoreError(
+        "store-broken", "a process that verified rows ended early", "use --processes 1 to see why"
+    )
