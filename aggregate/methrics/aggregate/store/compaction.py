@@ -50,6 +50,10 @@ def copy(con: Connection, path: Path) -> int:
     new = literal(plain_file(_new(path), writing=True))
     con.execute(f"ATTACH {new} AS {FRESH} (TYPE duckdb, STORAGE_VERSION '{STORAGE_VERSION}')")
     con.execute(f"COPY FROM DATABASE {SCHEMA_ALIAS} TO {FRESH}")
+    # What is on disk by now need not be written while commits wait.
+    con.execute(f"CHECKPOINT {FRESH}")
+    with _new(path).open("rb") as file:
+        os.fsync(file.fileno())
     return row[0] if row else 0
 
 
