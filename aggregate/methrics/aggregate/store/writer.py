@@ -57,7 +57,8 @@ class Writer:
         self._marks = Marks(con)
         self.digests = DigestCache(con)
         self.waste = Waste(con)
-        last = one(con, "SELECT coalesce(max(n), 0) FROM item")
+        # A deleted row may still be in Parquet: no other row may get its number.
+        last = max(one(con, f"SELECT coalesce(max(n), 0) FROM {of}") for of in ("item", "dead"))
         self.next = max(last, self.settled.last) + 1
         """The number of the next item."""
         self._declared = one(con, "SELECT coalesce(max(n), 0) FROM declaration")

@@ -1,6 +1,7 @@
-"""Layout 3 to 4: the file becomes private, and has tables about its Parquet files, what was deleted
-in them, digests, and signed manifests. `declaration` says how long reports are kept, and when they
-are late."""
+"""Migrates layout 3 to 4: adds tables, and says how long reports are kept and when they are late.
+
+The new tables are about the Parquet files, deleted rows, digests, and signed manifests.
+"""
 
 from __future__ import annotations
 
