@@ -118,6 +118,7 @@ class JsonLines(AggregateLines):
             waiting=status.waiting,
             waiting_dropped=status.waiting_dropped,
             clock=status.skew and {"behind": status.skew.behind, "seconds": status.skew.seconds},
+            clock_jumped=status.jumped,
         )
 
     def stopped(self, store: Store, swarm: SwarmStatistics) -> None:

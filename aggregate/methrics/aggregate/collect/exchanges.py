@@ -15,6 +15,7 @@ from methrics.aggregate.store.batch import Committed
 from methrics.node.clock import Clock, system_rng
 from methrics.node.network.swarm import PeerId, Swarm
 from methrics.node.relay.catalog_exchange import CatalogExchange
+from methrics.node.relay.clock_steps import ClockSteps
 from methrics.node.relay.clock_watch import ClockWatch, Skew, gaps_of
 from methrics.node.relay.record_exchange import RecordExchange
 from methrics.schema.judging.book import CatalogBook
@@ -37,6 +38,7 @@ class Exchanges(Listener):
         self._clock = clock
         self._shorts = {topic: parse_topic(topic)[1] for topic in topics}
         self._watch = ClockWatch()
+        self._steps = ClockSteps(clock.now(), clock.monotonic())
         rng = system_rng()
         self._catalogs = CatalogExchange(swarm, book, rng, learn)
         self._records = RecordExchange(swarm, book, list(self._shorts), rng, learn)
@@ -47,8 +49,14 @@ class Exchanges(Listener):
         return self._watch.skew
 
     def doubts_clock(self) -> bool:
-        """Tell whether this machine's clock is probably wrong."""
-        return self.skew is not None
+        """Tell whether this machine's clock is probably wrong, or has just jumped."""
+        jumped = self._steps.look(self._clock.now(), self._clock.monotonic())
+        return jumped or self.skew is not None
+
+    def clock_jumped(self) -> str:
+        """Return what an operator should know about a jump of the clock, or an empty text."""
+        self._steps.look(self._clock.now(), self._clock.monotonic())
+        return self._steps.line()
 
     async def run(self) -> None:
         """Answer peers and ask them until cancelled."""

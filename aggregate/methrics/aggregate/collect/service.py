@@ -275,6 +275,7 @@ async def _watch(
             counts.waiting,
             counts.waiting_dropped,
             exchanges.skew,
+            exchanges.clock_jumped(),
         )
         if [*status.lines()] != before:
             before = [*status.lines()]
