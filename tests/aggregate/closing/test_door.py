@@ -128,6 +128,20 @@ def test_attack_one_lying_trusted_peer_adds_and_removes_nothing(store: Store) ->
     assert facts(store) == before
 
 
+def test_attack_a_trusted_peer_that_fills_its_room_takes_none_from_the_others(
+    store: Store,
+) -> None:
+    door = Door(store, clock(), TRUST, settings=ContestedSettings(room=600_000))
+    share = 300_000 // 3 // (205 + 128)
+    door.admit(list(invented(2 * share)), Offer(VOTERS[0]))
+    assert sum(count for _, _, count in door.contested()) == share
+    again = Door(store, clock(), TRUST, settings=ContestedSettings(room=600_000))
+    again.admit(list(invented(2 * share))[share:], Offer(VOTERS[0]))  # nor after a restart
+    assert sum(count for _, _, count in again.contested()) == share
+    late = old_beats([70])
+    assert [let_in(again, store, late, voter) for voter in VOTERS[1:3]] == [0, 1]
+
+
 def test_attack_strangers_do_not_add_up_to_a_quorum(store: Store) -> None:
     door = Door(store, clock(), TRUST)
     late = old_beats([70])

@@ -47,6 +47,10 @@ def lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "peers", f"{found['network'].get('connections', 0)}"
     for one in found["aggregators"]:
         yield "aggregator", _difference(one, now)
+    for one in found["closed"]["coverage"]:
+        yield "coverage", _coverage(one)
+    if found["closed"]["contested"]:
+        yield "contested", f"{found['closed']['contested']:,} reports of days that are over"
     disk = found["disk"]
     yield (
         "disk",
@@ -86,6 +90,11 @@ def _difference(one: Mapping[str, Any], now: int) -> str:
     if not one["days"]:
         return f"{when}: equal"
     return f"{when}: {one['days']} days differ, {one['lacking']:,} items lacking here"
+
+
+def _coverage(one: Mapping[str, Any]) -> str:
+    had = f"{one['coverage']:.2%} of {one['reports']:,} reports in time"
+    return f"{one['peer']}: {had}, on {one['days']:,} closed days of {one['namespace'][:16]}…"
 
 
 def _time(seconds: float) -> str:
