@@ -29,7 +29,9 @@ from methrics.aggregate.reconcile.fingerprint import IdIndex, fingerprint, sipha
 from methrics.aggregate.reconcile.tree import Ask, Pull
 from methrics.aggregate.reconcile.wire import (
     DaySum,
+    Ids,
     Items,
+    Node,
     Open,
     Opened,
     Part,
@@ -39,6 +41,7 @@ from methrics.aggregate.reconcile.wire import (
     decode_request,
     encode_items,
     encode_request,
+    read_ids,
     read_opened,
 )
 from methrics.schema.wire.bundle import pack, unpack
@@ -316,6 +319,26 @@ def test_sessions_are_few_and_end_when_idle() -> None:
     assert len(answering) == 6
     answering.expire(60.0)
     assert len(answering) == 0
+
+
+def test_attack_one_network_gets_one_session() -> None:
+    answering = answerer(MemorySet(POOL))
+    askers = [Asker(f"p{i}", b"a network") for i in range(5)]
+    replies = [decode(answering.answer(one, OPEN, 0.0)[0], limit=1 << 20) for one in askers]
+    assert [isinstance(one, list) and one[0] for one in replies] == ["opened", *["busy"] * 4]
+    named = Asker("named", b"a network", listed=True)
+    assert read_opened(answering.answer(named, OPEN, 0.0)[0]) is not None
+    assert len(answering) == 2
+
+
+def test_a_session_is_for_the_peer_that_opened_it() -> None:
+    answering = answerer(MemorySet(POOL))
+    opened = read_opened(answering.answer(Asker("p"), OPEN, 0.0)[0])
+    assert opened is not None
+    stolen = Ids(opened.session, Which.REPORTS, (Node(TODAY - 2, ""),))
+    with pytest.raises(SessionEnded):
+        read_ids(answering.answer(Asker("q"), stolen, 0.0)[0], 1)
+    assert read_ids(answering.answer(Asker("p"), stolen, 0.0)[0], 1)
 
 
 def test_take_steps_carry_bundles_of_what_was_asked() -> None:
