@@ -118,14 +118,14 @@ def test_an_export_writes_only_what_is_new(store: Store) -> None:
 
 def test_the_number_of_parts_grows_with_the_logarithm_of_the_rows(store: Store) -> None:
     export, most = Exporter(store, grace=0), 0
-    for i in range(100, 140):
+    for i in range(100, 115):
         commit(store, making.beat(CATALOG, i, NOW))
         export.export(NOW)
         most = max(most, len(names(store, "test.beat")))
-    assert most <= 5
+    assert most <= 4
     with open_dataset(store.directory) as parquet:
-        assert parquet.rows("SELECT count(*), count(DISTINCT n) FROM test.beat") == [(46, 46)]
-        assert parquet.rows("SELECT count(*), count(DISTINCT n) FROM item") == [(49, 49)]
+        assert parquet.rows("SELECT count(*), count(DISTINCT n) FROM test.beat") == [(21, 21)]
+        assert parquet.rows("SELECT count(*), count(DISTINCT n) FROM item") == [(24, 24)]
 
 
 def test_nothing_is_written_if_nothing_changed(store: Store) -> None:
