@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
-from methrics.aggregate.serve.http import HttpLimits, serve_stream
+from methrics.aggregate.serve.http import CutError, HttpLimits, serve_stream
 
 GET = b"GET /a%20b?c=1 HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -129,6 +129,24 @@ async def test_a_fault_ends_its_request_only(
     with pytest.raises(h11.RemoteProtocolError):
         answers(cut, [b"GET"])
     assert caplog.text.count("RuntimeError: a fault") == 2
+
+
+async def cutting(scope: Any, receive: Any, send: Any) -> None:
+    """Cuts its answer, from a nursery."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"half", "more_body": True})
+    async with trio.open_nursery():
+        raise CutError
+
+
+async def test_an_answer_that_is_cut_is_never_whole_and_no_fault(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = await talk(cutting, GET)
+    assert b"half" in found
+    with pytest.raises(h11.RemoteProtocolError):
+        answers(found, [b"GET"])
+    assert caplog.text == ""
 
 
 def endless(sent: list[int]) -> Callable[..., Awaitable[None]]:

@@ -15,7 +15,7 @@ from serve_making import make_data
 
 from methrics.aggregate.cli.main import main
 from methrics.aggregate.cli.status import lines
-from methrics.aggregate.collect.figures import Difference, Figures
+from methrics.aggregate.collect.figures import Figures
 from methrics.aggregate.collect.freshness import Freshness
 from methrics.aggregate.read.live import live_beside, live_status, open_live
 from methrics.aggregate.read.live_file import LiveFile, live_file_beside, write_live_file
@@ -185,10 +185,10 @@ def test_status_in_words(tmp_path: Path) -> None:
         "nothing",
     )
     figures.exported(0.0, "the disk is full")
-    figures.compared(Difference("12D3KooW", figures.snapshot().now, days=2, lacking=1500))
+    figures.compared("12D3KooW", lacking=1500, equal=False)
     figures.answered("refused", 0.1)
     told = dict(lines(asdict(figures.snapshot()) | {"clock": {"behind": True, "seconds": 7200}}))
     assert told["exports"] == "the last one failed: the disk is full"
-    assert told["aggregator"] == "12D3KooW, 0 s ago: 2 days differ, 1,500 items lacking here"
+    assert told["aggregator"] == "12D3KooW, 0 s ago: 1,500 items were lacking here; equal 0 s ago"
     assert told["clock"] == "this machine's clock is probably 2 h behind"
     assert told["questions"] == "refused 1"

@@ -87,9 +87,9 @@ def _exports(one: Mapping[str, Any], now: int) -> str:
 
 def _difference(one: Mapping[str, Any], now: int) -> str:
     when = f"{one['peer']}, {about(now - one['at'])} ago"
-    if not one["days"]:
+    if one["equal"]:
         return f"{when}: equal"
-    return f"{when}: {one['days']} days differ, {one['lacking']:,} items lacking here"
+    return f"{when}: {one['lacking']:,} items were lacking here; equal {about(one['lag'])} ago"
 
 
 def _coverage(one: Mapping[str, Any]) -> str:

@@ -57,12 +57,12 @@ class Difference:
     """The other's peer id."""
     at: int
     """When they compared, in Unix seconds."""
-    days: int = 0
-    """Number of days whose digests differed."""
-    lacking: int = 0
-    """Items that the other had, and this one did not."""
-    lag: int = 0
-    """Seconds since both had the same data; 0 if they have the same now."""
+    equal: bool
+    """Whether both had the same reports."""
+    lacking: int
+    """Items that the other had, and this one asked for."""
+    lag: int
+    """Seconds since both were known to be equal; since the start, if they never were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,8 @@ class Figures:
         self._recent: deque[tuple[float, int]] = deque()
         self._log = 0
         self._status = Status(self._started)
-        self._others: dict[str, Difference] = {}
+        self._others: dict[str, tuple[int, int, int, bool]] = {}
+        """peer -> (when they compared, when both were equal, lacking, equal)"""
         self._closed = Closed()
         self._queued: Callable[[], int] = lambda: 0
         self._network: Callable[[], Mapping[str, int]] = dict
@@ -170,10 +171,10 @@ class Figures:
         """Keep the newest state of closed days."""
         self._closed = event
 
-    def compared(self, difference: Difference) -> None:
-        """Keep how another aggregator differed; the newest entry of each peer counts."""
-        self._others.pop(difference.peer, None)
-        self._others[difference.peer] = difference
+    def compared(self, peer: str, *, lacking: int, equal: bool) -> None:
+        """Keep how another aggregator differed; the newest comparison with each peer counts."""
+        now, before = self._clock.now(), self._others.pop(peer, (0, self._started, 0, False))
+        self._others[peer] = now, now if equal else before[1], lacking, equal
         while len(self._others) > PEERS_MAX:
             del self._others[next(iter(self._others))]
 
@@ -212,7 +213,10 @@ class Figures:
             records=[asdict(one) for one in status.records],
             clock=status.skew and {"behind": status.skew.behind, "seconds": status.skew.seconds},
             disk=self._disk(),
-            aggregators=[asdict(one) for one in self._others.values()],
+            aggregators=[
+                asdict(Difference(peer, at, equal, lacking, self._clock.now() - last))
+                for peer, (at, last, lacking, equal) in self._others.items()
+            ],
             queries=asdict(self._queries) | {"outcomes": dict(self._outcomes)},
             closed={
                 "contested": self._closed.contested,

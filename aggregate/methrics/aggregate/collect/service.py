@@ -137,7 +137,7 @@ async def run_aggregator(
     door = Door(store, clock, settings.trust, skew=lambda: exchanges.skew)
     closing = ClosingService(swarm, door, book, topics, settings.seed, system_rng(), ingest.take)
     reconciling = Reconciling(
-        swarm, store, book, topics, clock, door, ingest, learn, notify, settings.pacing
+        swarm, store, book, topics, clock, door, ingest, learn, told, settings.pacing
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keeper.run)
@@ -162,6 +162,9 @@ def _count(event: Event, figures: Figures, store: Store) -> None:
         figures.noted(event)
     elif isinstance(event, Closed):
         figures.closed(event)
+    elif isinstance(event, Reconciled):
+        if not event.of:
+            figures.compared(str(event.peer), lacking=event.fetched, equal=event.same)
     elif isinstance(event, Expired):
         figures.begin(store.total)
 

@@ -12,15 +12,12 @@ from starlette.types import Receive, Scope, Send
 
 from methrics.aggregate.collect.figures import Figures
 from methrics.aggregate.serve.frames import ARROW, END, ERROR, Frame
+from methrics.aggregate.serve.http import CutError
 from methrics.aggregate.serve.limits import Limits
 from methrics.aggregate.serve.workers import BUSY, Process, Workers, error_of, timely
 from methrics.schema.errors import StoreError
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
-
-
-class BrokenAnswerError(Exception):
-    """An answer that has begun cannot be completed; the server then closes the connection."""
 
 
 def failure(error: StoreError, status: int = 0) -> Response:
@@ -53,7 +50,7 @@ class Answer(Response):
         finally:
             self._figures.answered(outcome, trio.current_time() - began)
         if outcome == "broken":
-            raise BrokenAnswerError
+            raise CutError
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> str:
         try:

@@ -38,6 +38,11 @@ class HttpLimits:
     """A reader that takes no byte for so long is disconnected."""
 
 
+class CutError(Exception):
+    """Raised by an application that cannot complete an answer that has begun. The connection is
+    closed, so that the reader sees that the answer is not whole."""
+
+
 class _GoneError(Exception):
     """The other side has left, or is too slow: the connection ends."""
 
@@ -111,9 +116,9 @@ class _Connection:
         self._head_only = request.method == b"HEAD"
         try:
             await self._app(_scope(request), self._receive, self._send)
-        except _GoneError:
-            raise
-        except Exception:
+        except Exception as error:
+            if _ends(error):
+                raise _GoneError from None
             log.exception("a request failed")
             if self._http.our_state is not h11.SEND_RESPONSE:
                 raise _GoneError from None  # the reader sees an answer that is cut short
@@ -183,6 +188,13 @@ class _Connection:
             for _ in range(16):
                 if not await self._read():
                     return
+
+
+def _ends(error: Exception) -> bool:
+    """Whether an error is no fault: the reader has left, or the answer was cut on purpose."""
+    if isinstance(error, ExceptionGroup):
+        return error.split((_GoneError, CutError))[1] is None
+    return isinstance(error, _GoneError | CutError)
 
 
 @contextmanager

@@ -90,8 +90,8 @@ def _items(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _others(now: Snapshot) -> Iterator[Metric]:
-    days = GaugeMetricFamily(
-        "methrics_aggregator_differing_days", "Days that differ from a peer's.", labels=["peer"]
+    equal = GaugeMetricFamily(
+        "methrics_aggregator_equal", "1 if a peer had the same reports.", labels=["peer"]
     )
     lacking = GaugeMetricFamily(
         "methrics_aggregator_lacking_items", "Items that a peer had more.", labels=["peer"]
@@ -100,10 +100,10 @@ def _others(now: Snapshot) -> Iterator[Metric]:
         "methrics_aggregator_lag_seconds", "Time since both were equal.", labels=["peer"]
     )
     for one in now.aggregators:
-        days.add_metric([one["peer"]], one["days"])
+        equal.add_metric([one["peer"]], one["equal"])
         lacking.add_metric([one["peer"]], one["lacking"])
         lag.add_metric([one["peer"]], one["lag"])
-    yield from (days, lacking, lag)
+    yield from (equal, lacking, lag)
 
 
 def _closed(now: Snapshot) -> Iterator[Metric]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -46,10 +47,12 @@ async def serve(
             nursery.start_soon(workers.tend)
             nursery.start_soon(serve_http, endpoint.app, listeners)
             address = _address(listeners[0])
-            write_live_file(path, LiveFile(address, instance, os.getpid()))
+            with suppress(OSError):  # a full disk: those who know the address can still ask
+                write_live_file(path, LiveFile(address, instance, os.getpid()))
             listening(address, "" if settings.names else OPEN_WARNING)
     finally:
-        remove_live_file(path, instance)
+        with suppress(OSError):
+            remove_live_file(path, instance)
 
 
 async def _listen(settings: ServeSettings) -> list[trio.SocketListener]:
