@@ -13,7 +13,7 @@ import trio
 
 from methrics.aggregate.cli.aggregate_lines import AggregateLines, JsonLines, TextLines
 from methrics.aggregate.cli.restoring import check_local, take
-from methrics.aggregate.cli.space import Space
+from methrics.aggregate.cli.space import Memory, Space
 from methrics.aggregate.closing.trust import trust_of
 from methrics.aggregate.collect.disk import KeepFree
 from methrics.aggregate.collect.figures import Figures
@@ -25,6 +25,7 @@ from methrics.aggregate.collect.service import (
     topics_of,
 )
 from methrics.aggregate.serve.settings import ServeSettings, serve_settings
+from methrics.aggregate.store.duck import limit_writers
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.durations import Duration
 from methrics.node.cli.given_files import GivenFiles, reload_files
@@ -110,6 +111,14 @@ def key_beside(file: Path) -> Path:
     "size such as 500MiB, a share such as 5%, or the smaller of both. 0 turns it off.",
 )
 @click.option(
+    "--memory",
+    type=Memory(),
+    default="1GiB",
+    show_default=True,
+    metavar="SIZE",
+    help="Memory for the pages of FILE. The process needs about 350 MiB besides.",
+)
+@click.option(
     "--key",
     type=FILE,
     help="File with this aggregator's key, made if absent. By default it is FILE with the ending "
@@ -155,6 +164,7 @@ def aggregate(
     export_every: float,
     forget_within: float,
     keep_free: KeepFree,
+    memory: int,
     sources: tuple[str, ...],
     key: Path | None,
     trusted: tuple[str, ...],
@@ -188,6 +198,7 @@ def aggregate(
     if not file.exists() and not sources:
         topics_of(settings, ())  # a command that cannot work must not create a file
     check_local(sources)
+    limit_writers(memory)
     log = Log(Clock(), as_json=as_json)
     lines = JsonLines(log) if log.as_json else TextLines(log)
     with only_aggregator(file), only(log):

@@ -33,8 +33,11 @@ SCHEMA_ALIAS = "methrics"
 STORAGE_VERSION = "v1.5.0"
 """The file format: DuckDB 1.5 and newer can read it. The newer format of 2.0 needs DuckDB 2.0."""
 
-WRITER_MEMORY = "1GB"
-"""Limit on the buffer memory of a writer. A batch and its windows need tens of megabytes."""
+WRITER_MEMORY = 1 << 30
+"""Bytes of buffer memory that a writer may use, by default."""
+
+WRITER_MEMORY_LEAST = 128 << 20
+"""Bytes that a writer needs for a batch and its windows, and for a checkpoint."""
 
 CHECKPOINT_AT = "256MB"
 """Size at which the log is merged into the file. The 99th percentile of the time that a commit
@@ -49,6 +52,9 @@ _COLUMNS = re.compile(r"Candidate bindings: ([^\n]+)")
 
 _of_process: dict[str, str] = {}
 """Settings of every database that this process opens: see `limit_process`."""
+
+_of_writers = {"memory_limit": f"{WRITER_MEMORY}B"}
+"""Settings of every file that this process opens for writing: see `limit_writers`."""
 
 _HOLDER = re.compile(r"\(PID (\d{1,9})\)", re.ASCII)
 """The number of the process that has a file open."""
@@ -178,6 +184,12 @@ def limit_process(spill: str, threads: int) -> None:
     _of_process.update(max_temp_directory_size=spill, threads=str(threads))
 
 
+def limit_writers(memory: int) -> None:
+    """Limit the buffer memory (bytes) of each file that this process opens for writing from now
+    on. What DuckDB has not room for, it reads again, or writes to temporary files."""
+    _of_writers.update(memory_limit=f"{memory}B")
+
+
 def open_writer(path: Path) -> Connection:
     """Open or create the file `path` for writing. It is the connection's current database.
 
@@ -189,7 +201,8 @@ def open_writer(path: Path) -> Connection:
             check_regular(path, if_empty="remove it; a new one is made in its place")
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise PermissionError("permission denied")
-        con.execute(f"SET memory_limit = '{WRITER_MEMORY}'")
+        for setting, value in _of_writers.items():
+            con.execute(f"SET {setting} = '{value}'")
         con.execute(f"SET checkpoint_threshold = '{CHECKPOINT_AT}'")
         con.execute("SET python_enable_replacements = false")
         con.execute("SET preserve_insertion_order = true")
