@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from methrics.aggregate.read.dataset import Dataset, Shows
-from methrics.aggregate.read.totals import read_known_totals
-from methrics.aggregate.store.duck import attach_reader, literal, memory, name
+from methrics.aggregate.read.dataset import Dataset
+from methrics.aggregate.read.sources import AttachedFile
+from methrics.aggregate.read.totals import read_shows
+from methrics.aggregate.store.duck import SCHEMA_ALIAS, literal, name
 
 SAME = frozenset(
     {
@@ -81,10 +82,9 @@ class TypedDataset(Dataset):
     @classmethod
     def open(cls, path: Path, known: Path, memory_limit: str) -> Self:
         """Open a file like `open_dataset`, with the default floor."""
-        con = memory()
-        con.execute("SET threads = 1")
-        attach_reader(con, path)
-        return cls(path, con, memory_limit, Shows(10, read_known_totals(known)))
+        source = AttachedFile(path)
+        source.con.execute("SET threads = 1")
+        return cls(source, memory_limit, read_shows(10, known))
 
     def kinds(self) -> Iterator[tuple[str, str, str]]:
         """(view, its file's name, event type or nothing) for every view."""
@@ -95,6 +95,13 @@ class TypedDataset(Dataset):
 
 class JsonDataset(TypedDataset):
     """The file of `make_json`: `event` and the small tables, and no typed ones."""
+
+    @classmethod
+    def open(cls, path: Path, known: Path, memory_limit: str) -> Self:
+        """Open the file, with a view of `event` as well."""
+        data = super().open(path, known, memory_limit)
+        data.connection.execute(f"CREATE VIEW event AS FROM {name(SCHEMA_ALIAS, 'main', 'event')}")
+        return data
 
     def asked(self, full: str, event: str) -> str:
         """The SQL for the view `full` on the JSON.

@@ -277,23 +277,12 @@ def literal(value: Path | str) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-def read_parquet(path: Path, files: str = "") -> str:
-    """Return the SQL table of a Parquet file `path`, or of the `files` in the folder `path`, such
-    as "*.parquet". A column that is missing in some of the files is empty there.
-
-    The names of folders do not become columns, as DuckDB would make them of `day=1/`. Raises
-    StoreError `store-name`.
-    """
-    place = plain_path(path) / files if files else plain_path(path)
-    by_name = ", union_by_name = true" if files else ""
-    return f"read_parquet({literal(place)}, hive_partitioning = false{by_name})"
-
-
 def read_parquet_files(paths: Iterable[Path], *, by_name: bool = True) -> str:
     """Return the SQL table of the Parquet files `paths`, at least one, together.
 
     With `by_name`, a column that is missing in some of them is empty there; to find out, the ends
-    of all files are read whenever a query is planned. Raises StoreError `store-name`.
+    of all files are read whenever a query is planned. The names of folders do not become columns,
+    as DuckDB would make them of `day=1/`. Raises StoreError `store-name`.
     """
     places = ", ".join(literal(plain_path(path)) for path in paths)
     same = ", union_by_name = true" if by_name else ""
