@@ -52,6 +52,7 @@ async def digests(one: Aggregator) -> object:
     return event["namespaces"]
 
 
+@pytest.mark.shows("NEW-2")
 async def test_three_aggregators_with_different_thirds_end_equal(tmp_path: Path) -> None:
     rng = random.Random(1)
     bundles = make_bundles(36, 25, int(time.time()))

@@ -97,6 +97,7 @@ async def equal(*running: Running) -> None:
             await trio.sleep(0.05)
 
 
+@pytest.mark.shows("NEW-2")
 async def test_two_aggregators_with_different_halves_end_equal(tmp_path: Path) -> None:
     gone = [
         making.erasure(CATALOG, BEATS[i], "beat", i, making.NOW - 7200 - 600 * i) for i in (0, 90)
