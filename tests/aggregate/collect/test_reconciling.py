@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aggregate_making as making
+import pytest
 import trio
 
 from methrics.aggregate.closing.trust import Trust, voter_of
