@@ -14,7 +14,8 @@ from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.store.duck import memory
 from methrics.aggregate.store.store import Store
 
-CATALOG = making.catalog()
+CATALOG = making.catalog(replace=("retention_days = 365", "retention_days = 3653"))
+"""The commands read the clock of the machine, so the reports have to be kept for long."""
 
 
 @pytest.fixture
