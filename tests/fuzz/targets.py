@@ -35,6 +35,13 @@ from methrics._vendor.libp2p.protocol_muxer.multiselect_communicator import Mult
 from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
 from methrics._vendor.libp2p.security.noise.messages import NoiseHandshakePayload
 from methrics._vendor.libp2p.utils import encode_delim, encode_varint_prefixed
+from methrics.aggregate.closing.exchange import (
+    Ask,
+    decode_ask,
+    decode_page,
+    encode_ask,
+    encode_page,
+)
 from methrics.aggregate.parquet.directory import read_directory
 from methrics.aggregate.parquet.manifest import MANIFEST
 from methrics.aggregate.store.tables import LAYOUT_VERSION
@@ -54,6 +61,8 @@ from methrics.schema.judging.gate import judge_bundle
 from methrics.schema.judging.judge import judge
 from methrics.schema.judging.seen import Seen
 from methrics.schema.wire import bundle, codec, envelope, items, record, topic
+from methrics.schema.wire.manifest import Manifest as SignedBody
+from methrics.schema.wire.manifest import read_manifest, sign_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "schema" / "vectors" / "v1"
@@ -237,6 +246,12 @@ def message_seeds() -> list[bytes]:
     return [mesh_wire.encode(Rpc(messages=(one,)))[2:] for one in made] + gossip_seeds()
 
 
+def signed_manifest_seeds() -> list[bytes]:
+    digest = bytes(range(32))
+    closed = SignedBody(digest, 20_000, 20_003 * 86_400, True, 7, digest, 2, digest, 1, digest)
+    return [sign_manifest(closed, digest).item.raw]
+
+
 def record_reply_seeds() -> list[bytes]:
     return [codec.encode([]), codec.encode([b"record", bytes(300)]), *request_seeds()]
 
@@ -376,6 +391,9 @@ TARGETS: dict[str, Target] = {
     "peer record": Target(peer_record, peer_record_seeds, ()),
     "record reply": Target(decode_records, record_reply_seeds),
     "manifest": Target(manifest, manifest_seeds, (StoreError,)),
+    "signed manifest": Target(read_manifest, signed_manifest_seeds),
+    "manifests request": Target(decode_ask, lambda: [encode_ask(Ask(bytes(32), 1, 2))]),
+    "manifests reply": Target(decode_page, lambda: [encode_page(signed_manifest_seeds())]),
     "yamux": Target(yamux, yamux_seeds, (frames.BrokenError,)),
     "negotiation, asked": Target(asked, negotiation_seeds, (MultiselectClientError,)),
     "negotiation, proposed": Target(proposed, negotiation_seeds, (MultiselectError,)),
