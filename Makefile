@@ -63,5 +63,5 @@ notebooks:  ## Open the notebooks in Jupyter; docs/notebooks.md describes them
 	$(BIN)/jupyter lab notebooks
 
 clean:  ## Remove the environment, caches and demo data
-	rm -rf .venv .venv.lock demo-data dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv.lock demo-data dist build native/build native/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

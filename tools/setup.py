@@ -202,7 +202,7 @@ def fingerprint() -> str:
     declared = project()
     parts = [declared[key] for key in ("build-system", "project", "dependency-groups")]
     hashed = hashlib.sha256(json.dumps([str(ROOT), parts]).encode())
-    for path in (Path(__file__), *sorted(NATIVE.glob("*.*"))):
+    for path in (Path(__file__), NATIVE / "pyproject.toml", NATIVE / "methrics_native.c"):
         hashed.update(path.read_bytes())
     return hashed.hexdigest()
 
