@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -90,8 +91,9 @@ class Keeper:
 
     async def once(self) -> None:
         """Delete what is over, export, and rewrite the file if that is due."""
+        now = self._clock.now()  # before the doubt, so that no jump comes between both
         if not self._doubtful():
-            await self._try(self._expire)
+            await self._try(partial(self._expire, now))
         await self.export()
         await self._try(self._compact)
 
@@ -118,8 +120,8 @@ class Keeper:
         if done is not None:
             self._notify(done)
 
-    def _expire(self) -> Expired | None:
-        done = self._store.expire(self._clock.now())
+    def _expire(self, now: int) -> Expired | None:
+        done = self._store.expire(now)
         return done if done != Expired() else None
 
     def _export(self) -> Exported:
