@@ -15,6 +15,7 @@ import view_making
 from layout_making import Writer
 from serving import FolderServer
 
+from methrics.aggregate.cli.main import main
 from methrics.aggregate.parquet.directory import read_directory
 from methrics.aggregate.parquet.download import local_copy
 from methrics.aggregate.parquet.manifest import MANIFEST
@@ -229,3 +230,17 @@ def test_a_directory_that_changes_without_end_is_given_up(site: Site, tmp_path: 
     with pytest.raises(UnreachableError):
         local_copy(site.url, tmp_path / "copy")
     assert site.asked.count(MANIFEST) <= 6
+
+
+def test_the_commands_take_an_address(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["query", site.url, "test.beat_dau", "--floor", "1", "--csv"]) == 0
+    assert capsys.readouterr().out.count("\n") == 4
+    asked = set(site.asked)
+    assert not asked & set(files(site, "item", "catalog", "test.walk"))
+    assert main(["query", site.url]) == 0
+    assert "test.walk" in capsys.readouterr().out
+    assert set(site.asked) == asked, "a list of tables takes no more files"
+    assert main(["verify", site.url]) == 0
+    assert "every row is what was signed: 16 reports" in capsys.readouterr().out
+    assert main(["query", f"{site.address}/nothing/", "FROM item"]) == 4
+    assert capsys.readouterr().err.count("\n") == 1
