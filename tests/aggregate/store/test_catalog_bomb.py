@@ -39,7 +39,7 @@ def test_attack_a_namespace_owner_signs_250_catalogs(tmp_path: Path) -> None:
             hear(store, notice)
             assert store.tables() == []
         assert len(store.catalogs()) == CATALOGS
-        assert (len(book), len(store._shelf._kept)) == (NAMESPACE_MAX, shelf.KEPT)
+        assert (len(book), len(store._writer.shelf._kept)) == (NAMESPACE_MAX, shelf.KEPT)
         for catalog in signed:  # the reports of each, while some record listed it
             book.add(catalog, given=True)
             book.records = _listing(catalog)
@@ -49,7 +49,7 @@ def test_attack_a_namespace_owner_signs_250_catalogs(tmp_path: Path) -> None:
         assert store.total == tables.TABLES_MAX
         assert refused == CATALOGS * REPORTED - tables.TABLES_MAX
         assert sum(len(table.columns) for table in made) <= tables.COLUMNS_MAX
-        assert (len(book), len(store._shelf._kept)) == (NAMESPACE_MAX, shelf.KEPT)
+        assert (len(book), len(store._writer.shelf._kept)) == (NAMESPACE_MAX, shelf.KEPT)
         other = store.commit(
             making.batch([making.catalog().raw, making.beat(making.catalog(), 1)], CatalogBook())
         )
