@@ -284,7 +284,7 @@ def main() -> None:
     parser = parser_of(__doc__, "about a minute")
     parser.add_argument("--reports", type=int, help="how many reports")
     arguments = parser.parse_args()
-    count = arguments.reports or choose(arguments, full=1_000_000, quick=50_000, smoke=5000)
+    count = arguments.reports or choose(arguments, full=1_000_000, quick=20_000, smoke=2000)
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder), count)
     sizes = [size for size in (1000, 10_000, 100_000, 1_000_000) if size <= max(count, 1000)]
