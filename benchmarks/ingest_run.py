@@ -61,7 +61,10 @@ def read_event(process: subprocess.Popen[str], wanted: str) -> dict[str, Any]:
     """The next event of that name from the aggregator's output."""
     assert process.stdout is not None
     for line in process.stdout:
-        event: dict[str, Any] = json.loads(line)
+        try:
+            event: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise SystemExit(f"the aggregator printed {line!r}, which is no event") from None
         if event["event"] == wanted:
             return event
     raise SystemExit(f"the aggregator ended before its event {wanted}")
