@@ -165,10 +165,12 @@ def memory() -> Connection:
 
     It never downloads extensions; by default DuckDB would do so, for example to open an SQLite
     file. Data that does not fit into memory is written to a temporary folder, which DuckDB creates
-    and removes; by default it would be written to the current folder.
+    and removes; by default it would be written to the current folder. It shows no progress; in
+    an interactive Python, DuckDB would write a bar to standard output, between lines that a program
+    reads. Cursors inherit that.
     """
     spill = plain_temporary() / f"methrics-{secrets.token_hex(8)}"
-    return duckdb.connect(
+    con = duckdb.connect(
         ":memory:",
         config={
             "autoinstall_known_extensions": "false",
@@ -176,6 +178,8 @@ def memory() -> Connection:
             **_of_process,
         },
     )
+    con.execute("SET enable_progress_bar = false")
+    return con
 
 
 def limit_process(spill: str, threads: int) -> None:
