@@ -9,6 +9,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,14 @@ from methrics.aggregate.closing.exchange import (
     encode_page,
 )
 from methrics.aggregate.parquet.directory import read_directory
-from methrics.aggregate.parquet.manifest import MANIFEST
-from methrics.aggregate.store.tables import LAYOUT_VERSION
+from methrics.aggregate.parquet.manifest import (
+    MANIFEST,
+    ClosedDays,
+    Day,
+    File,
+    Manifest,
+    encode_manifest,
+)
 from methrics.node.mesh import wire as mesh_wire
 from methrics.node.mesh.rpc import Rpc
 from methrics.node.network.libp2p import frames
@@ -269,10 +276,15 @@ def shared_memory() -> str | None:
 
 
 def manifest_seeds() -> list[bytes]:
-    day = {"count": 3, "digest": "00" * 32}
-    days = {"example": {"2027-01-15": day}}
-    written = "2027-01-15T00:00:00Z"
-    return [json.dumps({"layout": LAYOUT_VERSION, "written": written, "days": days}).encode()]
+    day, month = date(2027, 1, 15), date(2027, 1, 1)
+    files = (
+        File("dictionary/catalog.3f2a9c01.parquet", "catalog", None, 1, 900, "00" * 32, False),
+        File("raw/example/ping/2027-01/0b5c.parquet", "item", month, 3, 4000, "11" * 32, True),
+    )
+    days = {"example": {day: Day(bytes(32), 3, bytes(32))}}
+    closed = {"example": {"12D3KooW": ClosedDays(1, 3, 0)}}
+    full = Manifest("2027-01-15T00:00:00+00:00", files, days, 2, None, closed)
+    return [encode_manifest(full), encode_manifest(Manifest(full.written, files))]
 
 
 def yamux(data: bytes) -> None:

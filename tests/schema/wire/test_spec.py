@@ -49,7 +49,7 @@ def test_the_specification_has_no_unknown_reasons() -> None:
 def test_the_order_of_checks_has_each_reason_that_the_bytes_alone_give() -> None:
     missing = {str(reason) for reason in Reason if f"`{reason}`" not in section(7)}
     # Section 4 gives the first two; the others depend on a node's store or on what it accepts.
-    assert missing == {"ok", "empty", "erased", "quota"}
+    assert missing == {"ok", "empty", "erased", "retention", "quota"}
 
 
 @pytest.mark.parametrize(
