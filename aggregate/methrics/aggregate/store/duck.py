@@ -178,7 +178,9 @@ def memory() -> Connection:
             **_of_process,
         },
     )
-    con.execute("SET enable_progress_bar = false")
+    # Where there is no bar, in Jupyter without ipywidgets, DuckDB does not even let it be set.
+    if con.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
+        con.execute("SET enable_progress_bar = false")
     return con
 
 
