@@ -10,7 +10,7 @@ import trio
 
 from methrics.aggregate.collect.figures import Figures
 from methrics.aggregate.collect.freshness import Freshness
-from methrics.aggregate.parquet.export import Exported, Exporter
+from methrics.aggregate.parquet.export import GRACE, Exported, Exporter
 from methrics.aggregate.read.ready import make_ready_views
 from methrics.aggregate.store.batch import Expired
 from methrics.aggregate.store.store import Store
@@ -27,6 +27,7 @@ class Upkeep:
 
     export_every: float
     forget_within: float
+    grace: float = GRACE
 
     @property
     def every(self) -> float:
@@ -81,7 +82,7 @@ class Keeper:
         self._figures = figures
         self._freshness = freshness
         self._doubtful = doubtful
-        self._exporter = Exporter(store, ready=make_ready_views)
+        self._exporter = Exporter(store, grace=upkeep.grace, ready=make_ready_views)
 
     async def run(self) -> None:
         """Maintain the data at intervals until cancelled. No step of the work is cancelled."""

@@ -26,6 +26,7 @@ from methrics.aggregate.collect.keeper import (
 from methrics.aggregate.collect.reconciling import Reconciled, Reconciling
 from methrics.aggregate.collect.reloading import Reloads, take_reloads
 from methrics.aggregate.collect.status import Status
+from methrics.aggregate.parquet.export import GRACE
 from methrics.aggregate.reconcile.pacing import PacingSettings
 from methrics.aggregate.store.batch import Batch, Committed, Expired
 from methrics.aggregate.store.set_aside import DAMAGED
@@ -64,7 +65,10 @@ class AggregatorSettings:
     are exported."""
     forget_within: float = 3600.0
     """Seconds after an erasure by which the erased bytes are gone from the DuckDB file. From the
-    Parquet they go at the next export, and the files that had them two minutes later."""
+    Parquet they go at the next export, and the files that had them after `grace`."""
+    grace: float = GRACE
+    """Seconds that a Parquet file stays after nothing names it any more, for readers that have just
+    learnt its name."""
     ingest: IngestSettings = field(default_factory=IngestSettings)
     keep_free: KeepFree = field(default_factory=KeepFree)
     """The space on the disk below which nothing is accepted."""
@@ -132,7 +136,7 @@ async def run_aggregator(
     ingest = Ingest(store, book, clock, told, settings.ingest, exchanges, notify)
     figures.begin(store.total)
     figures.follow(lambda: ingest.statistics().queued, lambda: asdict(swarm.statistics()))
-    upkeep = Upkeep(settings.export_every, settings.forget_within)
+    upkeep = Upkeep(settings.export_every, settings.forget_within, settings.grace)
     keeper = Keeper(store, clock, told, upkeep, figures, settings.freshness, exchanges.doubts_clock)
     door = Door(store, clock, settings.trust, skew=lambda: exchanges.skew)
     closing = ClosingService(swarm, door, book, topics, settings.seed, system_rng(), ingest.take)
