@@ -70,6 +70,7 @@ class AggregatorSettings:
     """Seconds that a Parquet file stays after nothing names it any more, for readers that have just
     learnt its name."""
     ingest: IngestSettings = field(default_factory=IngestSettings)
+    """The sizes of the pipeline."""
     keep_free: KeepFree = field(default_factory=KeepFree)
     """The space on the disk below which nothing is accepted."""
     pacing: PacingSettings = field(default_factory=PacingSettings)
