@@ -60,15 +60,25 @@ BUSY = 30
 
 
 class OpenedSet(NamedTuple):
-    """A set, the id of the namespace's newest record (or empty), and what closes the set."""
+    """A set, the id of the namespace's newest record (or empty), and what closes the set.
+
+    `unwanted()` tells whether the set should be closed soon, because the file is to be rewritten
+    and waits for its readers.
+    """
 
     items: ItemSet
     record: bytes
     close: Callable[[], None]
+    unwanted: Callable[[], bool] = lambda: False
+
+
+class SetBusy(Exception):  # noqa: N818 - it passes soon
+    """No set is opened now, because the file is to be rewritten."""
 
 
 OpenSet = Callable[[bytes, int], OpenedSet | None]
-"""`open_set(key, as_of)` returns the set of a namespace key, or None if it is not collected."""
+"""`open_set(key, as_of)` returns the set of a namespace key, or None if it is not collected. Raises
+SetBusy and StoreError."""
 
 
 class Asker(NamedTuple):
@@ -120,9 +130,10 @@ class Answerer:
         return reply, items.scanned - before
 
     def expire(self, now: float) -> None:
-        """End the sessions that are idle or too old."""
+        """End the sessions that are idle or too old, and those whose sets are unwanted."""
         for name, one in list(self._sessions.items()):
-            if now - one.used >= IDLE_MAX or now - one.begun >= LIFE_MAX:
+            old = now - one.used >= IDLE_MAX or now - one.begun >= LIFE_MAX
+            if old or one.opened.unwanted():
                 self._end(name)
 
     def close(self) -> None:
@@ -159,6 +170,8 @@ class Answerer:
             self._sessions[name] = _Session(asker.peer, opened, now, now)
             kept = True
             return reply, opened.items.scanned
+        except SetBusy:
+            return encode_busy(BUSY), 0
         finally:
             if not kept:
                 self._room.give(asker.peer)

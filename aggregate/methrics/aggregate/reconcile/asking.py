@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from methrics.aggregate.reconcile.answer import OpenedSet, OpenSet
+from methrics.aggregate.reconcile.answer import BUSY, LIFE_MAX, OpenedSet, OpenSet, SetBusy
 from methrics.aggregate.reconcile.item_set import set_digest
 from methrics.aggregate.reconcile.tree import Ask, Pull, Step, Steps, Take
 from methrics.aggregate.reconcile.wire import (
@@ -33,6 +33,19 @@ REPLY_TIME = 60.0
 
 WAIT_MAX = 45
 """Seconds for which a session waits for a busy peer; it would be over after a minute."""
+
+WAITS_MAX = 3
+"""How often a session waits for a busy peer without another reply between."""
+
+PATIENCE = 120.0
+"""Seconds for which a session goes on however little it brings."""
+
+ITEMS_LEAST = 50
+"""Items per second that it must bring afterwards: other peers wait for its end. So a peer cannot
+keep this side for longer than honest ones need."""
+
+TIME_MAX = LIFE_MAX + REPLY_TIME
+"""Seconds after which a session ends in any case: an answerer has ended it by then."""
 
 JUDGED_AT_ONCE = 8
 """Bundles that are judged at the same time, or wait for it, before more are fetched."""
@@ -116,12 +129,18 @@ class Asking:
     async def session(self, peer: PeerId, key: bytes, as_of: int) -> Session:
         """Take from `peer` what this side lacks of a namespace. Raises StoreError if the own file
         cannot be read."""
-        own = await trio.to_thread.run_sync(self._open_set, key, as_of)
+        try:
+            own = await trio.to_thread.run_sync(self._open_set, key, as_of)
+        except SetBusy:
+            return Session(ended="busy", wait=BUSY)
         if own is None:
             return Session(ended="not-collected")
         found = Session()
         try:
-            await self._run(peer, key, as_of, own, found)
+            with trio.move_on_after(TIME_MAX) as limit:
+                await self._run(peer, key, as_of, own, found)
+            if limit.cancelled_caught:
+                found.ended = "too-slow"
         except SessionEnded as ended:
             found.ended, found.wait = "busy", ended.seconds
         except PeerFault as fault:
@@ -149,13 +168,13 @@ class Asking:
 
         pull = Pull(own.items, opened, self._entropy(SALT_SIZE), passes)
         found.of = await trio.to_thread.run_sync(_excess, own, opened, passes)
-        await self._follow(peer, pull.steps(), found)
+        await self._follow(peer, own, pull.steps(), found)
         if not found.taken:
             self._disputes.note(peer, key, pull.differing)
 
-    async def _follow(self, peer: PeerId, steps: Steps, found: Session) -> None:
+    async def _follow(self, peer: PeerId, own: OpenedSet, steps: Steps, found: Session) -> None:
         """Send what the steps ask, and have judged what they bring, several bundles at a time."""
-        room = trio.Semaphore(JUDGED_AT_ONCE)
+        room, began = trio.Semaphore(JUDGED_AT_ONCE), trio.current_time()
 
         async def judged(bundle: bytes) -> None:
             try:
@@ -173,6 +192,10 @@ class Asking:
                 while step is not None:
                     if found.ended:
                         raise PeerFault(found.ended)
+                    if own.unwanted():
+                        raise SessionEnded(BUSY)
+                    if found.fetched < ITEMS_LEAST * (trio.current_time() - began - PATIENCE):
+                        raise PeerFault("too-slow")
                     reply = None
                     if isinstance(step, Ask):
                         reply = await self._ask(peer, encode_request(step.request))
@@ -205,13 +228,16 @@ class Asking:
                 room.release()
 
     async def _ask(self, peer: PeerId, body: bytes) -> bytes:
+        """Ask, and again after the time that a busy peer names, up to `WAITS_MAX` times."""
+        waits = 0
         while True:
             reply = await self._swarm.request(
                 peer, PROTOCOL, body, reply_max=REPLY_MAX, timeout=REPLY_TIME
             )
             wait = busy_seconds(reply)
-            if not 0 < wait <= WAIT_MAX:
+            if not 0 < wait <= WAIT_MAX or waits == WAITS_MAX:
                 return reply
+            waits += 1
             await trio.sleep(wait)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from methrics.aggregate.reconcile.answer import OpenedSet
+from methrics.aggregate.reconcile.answer import OpenedSet, SetBusy
 from methrics.aggregate.reconcile.fingerprint import IdIndex
 from methrics.aggregate.reconcile.item_set import Stored
 from methrics.aggregate.reconcile.wire import ID_SIZE, DaySum, Node, Which
@@ -63,6 +64,9 @@ class DuckSet:
 
     def index(self, which: Which, day: int) -> IdIndex:
         """Return the ids of one day, from memory if it was asked for lately."""
+        return self._index(which, day) if self._has(which, day) else IdIndex(b"")
+
+    def _index(self, which: Which, day: int) -> IdIndex:
         found = self._indexes.get((which, day))
         if found is None:
             found = IdIndex(self._ids(f"SELECT id FROM {self._span(which, day, day)}"))
@@ -75,6 +79,9 @@ class DuckSet:
 
     def items(self, which: Which, wanted: Mapping[int, Iterable[bytes]]) -> list[Stored]:
         """Return the items with these ids, by day."""
+        wanted = {day: ids for day, ids in wanted.items() if self._has(which, day)}
+        if not wanted:
+            return []
         pairs = [(day, one) for day, ids in wanted.items() for one in ids]
         self._count(which, min(wanted), max(wanted))
         columns = pa.table(
@@ -95,6 +102,8 @@ class DuckSet:
         self, which: Which, node: Node, cursor: int, most_bytes: int
     ) -> tuple[list[Stored], int]:
         """Return items below `node` in the order of their numbers, which are the cursors."""
+        if not self._has(which, node.day):
+            return [], 0
         page: list[Stored] = []
         size = 0
         while rows := self._after(which, node, cursor):
@@ -167,7 +176,7 @@ class DuckSet:
             if one.key == self._key and one.day not in over
         ]
         for day in over:
-            count, digest = reports_digest(self._key, day, [self.index(Which.REPORTS, day).data])
+            count, digest = reports_digest(self._key, day, [self._index(Which.REPORTS, day).data])
             found.append(DaySum(day, count, digest))
         return sorted(found, key=lambda one: one.day)
 
@@ -199,6 +208,12 @@ class DuckSet:
             day = int(days[low])
             found.append(DaySum(day, *erasures_digest(self._key, day, [index.data])))
         return found
+
+    def _has(self, which: Which, day: int) -> bool:
+        """Tell whether the set has items of a day. A day that a peer made up costs no query."""
+        days = self.days(which)
+        at = bisect_left(days, day, key=lambda one: one.day)
+        return at < len(days) and days[at].day == day
 
     def _count(self, which: Which, first: int, last: int) -> None:
         """Note that the rows of some days are read."""
@@ -233,9 +248,13 @@ def open_duck_set(
     store: Store, key: bytes, as_of: int, newest: Callable[[bytes], bytes]
 ) -> OpenedSet:
     """Open a snapshot of `store` for a session. `newest(key)` returns the id of the newest record
-    of a namespace key, or nothing. Close what is returned. Raises StoreError."""
+    of a namespace key, or nothing. Close what is returned. Raises StoreError, and SetBusy if the
+    file is to be rewritten first."""
+    if store.waits_for_readers:
+        raise SetBusy
     with ExitStack() as stack:
         con = stack.enter_context(store.reading())
         items = DuckSet(store, con, key, as_of)
-        return OpenedSet(items, newest(key), stack.pop_all().close)
+        close = stack.pop_all().close
+        return OpenedSet(items, newest(key), close, lambda: store.waits_for_readers)
     raise AssertionError("unreachable")

@@ -12,8 +12,11 @@ from methrics.aggregate.reconcile.budget import Budget
 from methrics.aggregate.reconcile.wire import (
     PROTOCOL,
     REQUEST_MAX,
+    Fetch,
+    Ids,
     Open,
     Request,
+    Split,
     decode_request,
     encode_busy,
 )
@@ -24,6 +27,16 @@ from methrics.schema.wire.limits import DAY
 
 LOOK_EVERY = 15.0
 """Seconds between two looks for sessions that are idle."""
+
+ROWS_EACH, ROWS_PER_NODE = 2_000, 50
+"""Rows that a request and each of its nodes count for, besides those that are read for it."""
+
+
+def nodes_of(request: Request) -> int:
+    """Return the number of nodes or ids that a request names."""
+    if isinstance(request, Split | Ids):
+        return len(request.nodes)
+    return sum(len(ids) for _, ids in request.wanted) if isinstance(request, Fetch) else 1
 
 
 class Serving:
@@ -78,6 +91,7 @@ class Serving:
         reply, rows = await trio.to_thread.run_sync(
             self._reply, asker, request, now, limiter=self._one
         )
+        rows += ROWS_EACH + ROWS_PER_NODE * nodes_of(request)
         self._budget.spend(network, rows, len(reply), trio.current_time(), listed=listed)
         return reply
 

@@ -49,6 +49,9 @@ further 192 and more for each level."""
 LISTED_AT_ONCE = 2048
 """Ids that are listed with one request: 64 KiB."""
 
+WHOLE_MAX = 262_144
+"""Ids of a node that is fetched whole; a larger one is split. The ids that came are remembered."""
+
 PENDING_MAX = 65_536
 """Most nodes that wait to be split. Honest sets need some 8,000, however much they differ."""
 
@@ -127,7 +130,7 @@ class Pull:
         return self.fetched >= self.most_items
 
     def _far_more(self, claim: _Claim, own: int) -> bool:
-        return claim.count > LEAF and claim.count > 2 * own
+        return LEAF < claim.count <= WHOLE_MAX and claim.count > 2 * own
 
     def _compare(self, which: Which, claims: list[_Claim]) -> Steps:
         """Split what differs, depth first, so that few nodes wait."""
@@ -200,6 +203,7 @@ class Pull:
     def _whole(self, which: Which, claim: _Claim) -> Steps:
         """Fetch all items of a node, page by page."""
         left, cursor = claim.count, 0
+        came: set[bytes] = set()
         while left and not self.done:
             reply = yield Ask(All(self.opened.session, which, claim.node, cursor))
             page = read_items(reply)
@@ -207,7 +211,10 @@ class Pull:
             for item, day in _items_of(which, page.bundles):
                 if day != claim.node.day or not item.id.hex().startswith(claim.node.prefix):
                     raise PeerFault("not-asked")
+                came.add(item.id)
                 count += 1
+            if len(came) != claim.count - left + count:
+                raise PeerFault("repeated")
             left -= count
             if left < 0 or not count or bool(left) != bool(page.cursor):
                 raise PeerFault("wrong-counts")

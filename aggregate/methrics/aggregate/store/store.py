@@ -71,6 +71,7 @@ class Store:
         self._expired: int | None = None
         """The day (since 1970-01-01) for which everything that is over was deleted."""
         self._swapping = False
+        self._waits = False
         """Whether the file is about to be replaced, so that new readers wait."""
         self._closed = False
         self._failed = False
@@ -282,10 +283,14 @@ class Store:
             with translated_errors(self.path):
                 last = copy(con, self.path)
                 with self._without_readers(patience) as alone:
+                    self._waits = not alone
                     if not alone or not catch_up(con, last):
                         return False
                     swap(self._con, self.path)
                     return True
+        except StoreError:
+            self._waits = False  # it did not fail because of the readers
+            raise
         finally:
             with self._lock, translated_errors(self.path):
                 give_up(con, self.path)
@@ -303,6 +308,12 @@ class Store:
                 self._failed |= not self._closed and not is_open(self._con)
                 self._swapping = False
                 self._idle.notify_all()
+
+    @property
+    def waits_for_readers(self) -> bool:
+        """Whether the file was to be rewritten, and readers did not end in time. Long readers, such
+        as sessions with peers, then end and are not begun until it is rewritten."""
+        return self._waits
 
     def change_parts(self, change: Change, now: int) -> None:
         """Make a change of the current Parquet files, whose new files are on disk, at the time
