@@ -109,3 +109,6 @@ async def test_a_killed_aggregator_takes_its_questions_with_it(tmp_path: Path) -
     await trio.to_thread.run_sync(wait_until, "end the workers", lambda: not workers_of(file))
     assert live_file_beside(file).exists()
     assert live_beside(file) is None
+    async with running(file) as aggregator:
+        await aggregator.listening()
+        assert not live_file_beside(file).exists()

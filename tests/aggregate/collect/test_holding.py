@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from methrics.aggregate.collect import disk
-from methrics.aggregate.collect.disk import KeepFree, Watermark, free_space, read_space
+from methrics.aggregate.collect.disk import KeepFree, Watermark, read_space
+from methrics.aggregate.collect.disk_use import free_space
 from methrics.aggregate.collect.holding import DISK, PAUSE_MAX, STORE, Held, Resumed, pauses
 from methrics.aggregate.collect.ingest import Ingest, IngestSettings
 from methrics.aggregate.collect.service import damage_in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,8 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import trio
+import trio.testing
 from serve_making import LOCAL, ask
 
+from methrics.aggregate.collect import disk_use
 from methrics.aggregate.collect.figures import Figures
 from methrics.aggregate.collect.freshness import Freshness
 from methrics.aggregate.read.live import KIND
@@ -171,6 +174,7 @@ async def test_status_and_metrics_tell_what_happened(parquet: Path) -> None:
         assert found["refused"] == {"expired": 3}
         assert found["aggregators"][0]["lacking"] == 5
         assert found["disk"]["free"] > 0
+        assert found["disk"]["parquet"] > 0
         text = (await ask(one.app, "/metrics")).body.decode()
         for line in (
             "methrics_reports 47.0",
@@ -181,3 +185,22 @@ async def test_status_and_metrics_tell_what_happened(parquet: Path) -> None:
             'methrics_aggregator_lacking_items{peer="12D3KooW"} 5.0',
         ):
             assert line in text
+
+
+async def test_the_disk_is_measured_in_a_thread_and_not_for_each_request(
+    parquet: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def measured(path: Path, folder: Path) -> dict[str, int]:
+        threads.append(threading.get_ident())
+        return {"file": len(threads), "log": 0, "parquet": 0, "free": 0}
+
+    monkeypatch.setattr(disk_use, "_measured", measured)
+    async with live(parquet) as one:
+        for path in ("/status", "/metrics", "/status"):
+            assert (await ask(one.app, path)).status == 200
+        assert len(threads) == 1
+        assert threads[0] != threading.get_ident()
+        await trio.sleep(disk_use.MEASURED_FOR)
+        assert (await ask(one.app, "/status")).json()["disk"]["file"] == 2

@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 import trio
 from serve_making import make_data
+from serving import FolderServer
 
 from methrics.aggregate.cli.main import main
 from methrics.aggregate.cli.status import lines
 from methrics.aggregate.collect.figures import Figures
 from methrics.aggregate.collect.freshness import Freshness
-from methrics.aggregate.read.live import live_beside, live_status, open_live
-from methrics.aggregate.read.live_file import LiveFile, live_file_beside, write_live_file
+from methrics.aggregate.collect.opening import only_aggregator
+from methrics.aggregate.mine.find import check
+from methrics.aggregate.notebook.explore import open_data
+from methrics.aggregate.read.dataset import open_dataset, open_files
+from methrics.aggregate.read.live import LiveDataset, live_beside, live_status, open_live
+from methrics.aggregate.read.live_file import (
+    LiveFile,
+    live_file_beside,
+    remove_left_live_file,
+    write_live_file,
+)
+from methrics.aggregate.read.opening import LiveOnlyError
 from methrics.aggregate.serve.limits import Limits
 from methrics.aggregate.serve.server import OPEN_WARNING, serve
 from methrics.aggregate.serve.settings import ServeSettings, serve_settings
+from methrics.aggregate.store.parts import directory_beside
 from methrics.node.clock import Clock
-from methrics.schema.errors import ConfigError, StoreError, UnreachableError
+from methrics.schema.errors import ConfigError, LocalError, StoreError, UnreachableError
 
 LIMITS = Limits(patience=0.01, answer_bytes=400_000)
 
@@ -46,7 +60,13 @@ class Serving:
         self._token = trio.lowlevel.current_trio_token()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(
-                serve, self.path, self._settings, self.figures, Freshness(), self._listening
+                serve,
+                self.path,
+                directory_beside(self.path),
+                self._settings,
+                self.figures,
+                Freshness(),
+                self._listening,
             )
             await self._stop.wait()
             nursery.cancel_scope.cancel()
@@ -64,9 +84,10 @@ class Serving:
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     path = tmp_path_factory.mktemp("live") / "metrics.duckdb"
     make_data(path)
-    one = Serving(path, ServeSettings(limits=LIMITS))
-    yield one
-    one.close()
+    with only_aggregator(path):
+        one = Serving(path, ServeSettings(limits=LIMITS))
+        yield one
+        one.close()
     assert not live_file_beside(path).exists()
 
 
@@ -123,13 +144,25 @@ def test_the_commands_ask_a_live_endpoint(
 def test_a_file_that_a_killed_aggregator_left_behind_counts_as_none(
     tmp_path: Path, serving: Serving, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "a.duckdb"
-    live = LiveFile("http://127.0.0.1:9", "x", 1)
-    for one in (live, replace(live, address=serving.address)):
-        write_live_file(path, one)
-        assert live_beside(path) is None
-        assert main(["status", str(path)]) == 3
-        assert "has no live endpoint (run `methrics aggregate" in capsys.readouterr().err
+    path = make_data(tmp_path / "a.duckdb", 1).with_suffix(".duckdb")
+    asked: list[str] = []
+    foreign = FolderServer(tmp_path, lambda request: asked.append(request.path))
+    live = LiveFile(foreign.address, "x", os.getpid())
+    write_live_file(path, live)
+    assert live_beside(path) is None
+    assert main(["status", str(path)]) == 3
+    assert f"no aggregator writes {path} now (start one:" in capsys.readouterr().err
+    with only_aggregator(path):
+        for one in (replace(live, process=live.process + 1), None):
+            remove_left_live_file(path) if one is None else write_live_file(path, one)
+            assert live_beside(path) is None
+            assert main(["query", str(path), "--live"]) == 3
+            assert "was started without --http (start it again" in capsys.readouterr().err
+        assert asked == [], "nobody asks a port that may be another program's"
+        for one in (live, replace(live, address=serving.address)):
+            write_live_file(path, one)
+            assert live_beside(path) is None, "another instance answers"
+    foreign.close()
     for text in (
         b"",
         b"[]",
@@ -139,7 +172,55 @@ def test_a_file_that_a_killed_aggregator_left_behind_counts_as_none(
     ):
         live_file_beside(path).write_bytes(text)
         assert live_beside(path) is None
-    assert main(["query", str(path), "--live"]) == 3
+    assert main(["query", str(tmp_path / "none.duckdb"), "--live"]) == 3
+    assert "there is no file" in capsys.readouterr().err
+
+
+def test_one_call_opens_a_running_aggregator_and_a_directory(
+    serving: Serving, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = "SELECT count(*) FROM item"
+    site = FolderServer(serving.path.parent, lambda request: None)
+    parquet = f"{site.address}/metrics.parquet/"
+    for address in (serving.address, f"{serving.address}/", parquet):
+        with open_dataset(address, floor=1, cache=tmp_path / "cache") as data:
+            assert isinstance(data, LiveDataset) == (address != parquet)
+            assert data.rows(count) == [(40,)]
+            assert data.floor == 1
+    with open_data(serving.address) as data:
+        assert data.rows(count) == [(40,)]
+    with pytest.raises(LiveOnlyError, match="a running aggregator, which gives no files"):
+        open_files(serving.address, cache=tmp_path / "cache")
+    known = tmp_path / "known.csv"
+    known.write_text("day,field,value,installs\n")
+    with pytest.raises(LocalError, match="known totals need files"):
+        open_dataset(serving.address, known=known, cache=tmp_path / "cache")
+    for command in (["verify"], ["compare", str(serving.path)]):
+        assert main([*command, serving.address]) == 3
+        assert "gives no files (name its DuckDB file" in capsys.readouterr().err
+    with pytest.raises(LiveOnlyError):
+        check(serving.address, [])
+    with pytest.raises(UnreachableError, match=r"404 .*; nor does a running aggregator answer"):
+        open_dataset(f"{site.address}/", cache=tmp_path / "cache")
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9/manifest\.json cannot be fetched"):
+        open_dataset("http://127.0.0.1:9", cache=tmp_path / "cache")
+    assert len([*(tmp_path / "cache").iterdir()]) == 1, "nothing is kept of what is not there"
+    site.close()
+
+
+def test_an_endpoint_that_refuses_says_why(tmp_path: Path) -> None:
+    def refuse(request: SimpleHTTPRequestHandler) -> None:
+        body = b'{"code": "live-refused", "message": "the host is not known here", "hint": ""}'
+        request.send_response(403)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    site = FolderServer(tmp_path, lambda request: None, answer=refuse)
+    with pytest.raises(StoreError, match="the host is not known here") as caught:
+        open_dataset(site.address, cache=tmp_path / "cache")
+    assert caught.value.code == "live-refused"
+    site.close()
 
 
 def test_an_address_without_an_endpoint(
@@ -160,7 +241,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path, serving: Serving) -> None:
     figures = Figures(tmp_path / "b.duckdb", tmp_path, Clock())
     settings = ServeSettings(port=port)
     with pytest.raises(ExceptionGroup) as caught:
-        trio.run(serve, tmp_path / "b.duckdb", settings, figures, Freshness(), lambda *_: None)
+        trio.run(serve, tmp_path / "b", tmp_path, settings, figures, Freshness(), lambda *_: None)
     assert caught.group_contains(ConfigError, match="cannot serve at 127.0.0.1")
 
 

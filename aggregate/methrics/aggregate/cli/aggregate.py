@@ -24,6 +24,7 @@ from methrics.aggregate.collect.service import (
     run_aggregator,
     topics_of,
 )
+from methrics.aggregate.read.live_file import remove_left_live_file
 from methrics.aggregate.serve.settings import ServeSettings, serve_settings
 from methrics.aggregate.store.duck import limit_writers
 from methrics.aggregate.store.store import Store
@@ -202,6 +203,7 @@ def aggregate(
     log = Log(Clock(), as_json=as_json)
     lines = JsonLines(log) if log.as_json else TextLines(log)
     with only_aggregator(file), only(log):
+        remove_left_live_file(file)
         # Reports are many objects without reference cycles, so collect cycles seldom.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 10, 10)
@@ -209,7 +211,7 @@ def aggregate(
             _collect(
                 file,
                 settings,
-                partial(_serve, files=files, lines=lines, serving=serving),
+                partial(_serve, file=file, files=files, lines=lines, serving=serving),
                 listen,
                 key or key_beside(file),
                 sources,
@@ -257,6 +259,7 @@ async def _serve(
     listen: tuple[str, ...],
     free: Path | None,
     *,
+    file: Path,
     files: GivenFiles,
     lines: AggregateLines,
     serving: ServeSettings | None,
@@ -287,7 +290,13 @@ async def _serve(
                     from methrics.aggregate.serve.server import serve
 
                     nursery.start_soon(
-                        serve, store.path, serving, figures, settings.freshness, lines.serving
+                        serve,
+                        file,
+                        store.directory,
+                        serving,
+                        figures,
+                        settings.freshness,
+                        lines.serving,
                     )
                 await run_aggregator(swarm, store, settings, log.clock, lines.event, stop)
                 nursery.cancel_scope.cancel()

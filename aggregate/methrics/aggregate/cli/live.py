@@ -3,45 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
-from methrics.aggregate.parquet.download import is_address
-from methrics.aggregate.read.dataset import Dataset
-from methrics.aggregate.read.live import LiveDataset, live_beside, live_status
-from methrics.schema.errors import ConfigError, StoreError
+import click
 
-Data = Dataset | LiveDataset
-"""What a question can be asked of."""
+from methrics.aggregate.parquet.download import is_address, parts_of
+from methrics.aggregate.read.live import live_beside, live_status
+from methrics.aggregate.read.live_file import writer_of
+from methrics.schema.errors import StoreError
 
 
-def live_address(source: str, *, asked: bool) -> str | None:
-    """Return the address of the live endpoint that `source` means; None if it means files.
+def live_endpoint(source: str) -> tuple[str, dict[str, Any]]:
+    """Return address and status of the live endpoint at the address `source`, or of the aggregator
+    that writes the file `source`.
 
-    An address with a path is taken for files without asking there. `asked`: nothing but a live
-    endpoint will do. Raises StoreError `live-none`, UnreachableError `live-unreachable`, and
-    ConfigError `address`.
+    Raises StoreError `live-none`, `live-refused` and `store-missing`, UnreachableError
+    `live-unreachable`, and ConfigError `address`.
     """
     if is_address(source):
-        try:
-            parts = urlsplit(source)
-        except ValueError:  # such as http://[
-            raise ConfigError("address", f"{source} is no address") from None
-        bare = parts.scheme in ("http", "https") and parts.path in ("", "/") and not parts.query
-        if bare and live_status(source.rstrip("/")) is not None:
-            return source.rstrip("/")
-    elif asked:
-        found = live_beside(Path(source))
-        if found is not None:
-            return found[0]
-    if asked:
-        raise none_at(source)
-    return None
+        parts_of(source)
+        address = source.rstrip("/")
+        status = live_status(address)
+        if status is None:
+            raise StoreError("live-none", f"no aggregator answers at {source}", "see its --http")
+        return address, status
+    path = Path(source)
+    found = live_beside(path)
+    if found is None:
+        raise _none_beside(path)
+    if found[1].get("file") != path.name:
+        click.echo(
+            f"another program has {path} open: this is about {found[1].get('file')}, which has "
+            "what came since",
+            err=True,
+        )
+    return found
 
 
-def none_at(source: str) -> StoreError:
-    """Return the error for a source without a live endpoint."""
+def _none_beside(path: Path) -> StoreError:
+    """Return the error for a file that has no live endpoint: it says why, and what to do."""
+    if not path.exists():
+        return StoreError("store-missing", f"there is no file {path}")
+    if writer_of(path) is None:
+        return StoreError(
+            "live-none",
+            f"no aggregator writes {path} now",
+            f"start one: methrics aggregate {path} --http 127.0.0.1:8417",
+        )
     return StoreError(
         "live-none",
-        f"{source} has no live endpoint",
-        "run `methrics aggregate FILE` with --http 127.0.0.1:8417",
+        f"the aggregator that writes {path} was started without --http",
+        "start it again with --http 127.0.0.1:8417",
     )

@@ -28,10 +28,12 @@ def open_public(source: str, gathered: Gathered) -> Iterator[PublicReports]:
     from methrics.aggregate.mine.public_crowd import PublicReports
     from methrics.aggregate.parquet.download import local_copy
     from methrics.aggregate.read.dataset import open_dataset
+    from methrics.aggregate.read.opening import fetching
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="methrics-")))
-        path = local_copy(source, folder)
+        with fetching(source):
+            path = local_copy(source, folder)
         dataset = stack.enter_context(open_dataset(path))
         if dataset.path != path:
             click.echo(f"{source} is in use: reading its Parquet of {dataset.written}", err=True)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import click
 
-from methrics.aggregate.cli.live import Data, live_address
-from methrics.aggregate.cli.source import SOURCE, opened
-from methrics.aggregate.read.dataset import FLOOR, MEMORY_LIMIT, Dataset
+from methrics.aggregate.cli.live import live_endpoint
+from methrics.aggregate.cli.source import SOURCE, Data, opened
+from methrics.aggregate.read.dataset import MEMORY_LIMIT, Dataset
 from methrics.aggregate.read.live import open_live
+from methrics.aggregate.read.totals import FLOOR
 from methrics.aggregate.store.digest import combine, digests
 from methrics.aggregate.store.duck import name, translated_errors
 from methrics.node.cli.naming import near
@@ -81,16 +82,17 @@ def query(
         raise click.UsageError("give either SQL or --digest")
     if not _SIZE.fullmatch(memory):
         raise click.UsageError(f"--memory {memory}: give a number and a unit, such as 2GB")
-    address = live_address(file, asked=live)
-    if address is not None and (digest or known):
-        raise click.UsageError("--digest and --known need the files, not a live endpoint")
+    if live and known:
+        raise click.UsageError("--known needs the files, not a running aggregator")
     reading: AbstractContextManager[Data] = (
-        opened(file, "reading", floor=floor, known=known, memory=memory)
-        if address is None
-        else open_live(address, floor=floor)
+        open_live(live_endpoint(file)[0], floor=floor)
+        if live
+        else opened(file, "reading", floor=floor, known=known, memory_limit=memory)
     )
     with reading as dataset:
-        if digest and isinstance(dataset, Dataset):
+        if digest:
+            if not isinstance(dataset, Dataset):
+                raise click.UsageError("--digest needs the files, not a running aggregator")
             print_rows(("app", "day", "reports", "digest"), _digests(dataset), form)
         elif sql is None:
             print_rows(("name", "kind", "rows", "meaning"), _contents(dataset, form), form)

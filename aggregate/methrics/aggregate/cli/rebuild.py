@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from methrics.aggregate.cli.restoring import check_local, take
-from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.dataset import open_files
 from methrics.aggregate.store.digest import NamespaceDigest, combine, digests
 from methrics.aggregate.store.duck import translated_errors
 from methrics.aggregate.store.store import Store
@@ -34,7 +34,7 @@ def rebuild(ctx: click.Context, source: str, file: Path, as_json: bool) -> None:
     with Store(file) as store:
         found = take(source, store, as_json=as_json)
         new = combine(store.day_digests())
-    with open_dataset(source) as dataset, translated_errors(dataset.path):
+    with open_files(source) as dataset, translated_errors(dataset.path):
         old = combine(digests(dataset.connection))
     if not as_json:
         _print("SOURCE", old)

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.dataset import open_files
 from methrics.aggregate.restore.restore import Restored, restore
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.counted import counted
@@ -21,7 +21,7 @@ def check_local(sources: Iterable[str]) -> None:
     cannot work must not create a file."""
     for source in sources:
         if "://" not in source:
-            open_dataset(source).close()
+            open_files(source).close()
 
 
 def take(source: str, store: Store, *, as_json: bool) -> Restored:
@@ -29,7 +29,7 @@ def take(source: str, store: Store, *, as_json: bool) -> Restored:
 
     Raises StoreError.
     """
-    with open_dataset(source) as dataset:
+    with open_files(source) as dataset:
         if as_json:
             found = restore(dataset, store, Clock().now)
         else:

@@ -6,36 +6,52 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Unpack
 
 import click
 
 from methrics.aggregate.parquet.download import is_address
-from methrics.aggregate.read.dataset import FLOOR, MEMORY_LIMIT, Dataset, open_dataset
+from methrics.aggregate.read.dataset import Dataset, Reading, open_dataset, open_files
+from methrics.aggregate.read.live import LiveDataset
 from methrics.aggregate.read.progress_line import ProgressLine
 from methrics.node.clock import Clock
 
 SOURCE = click.argument("file", metavar="FILE|DIR|URL")
 """The argument, which a command gets as `file`."""
 
+Data = Dataset | LiveDataset
+"""What a question can be asked of."""
+
 
 @contextmanager
-def opened(
-    source: str,
-    doing: str,
-    *,
-    floor: int = FLOOR,
-    known: Path | None = None,
-    memory: str = MEMORY_LIMIT,
-) -> Iterator[Dataset]:
+def opened(source: str, doing: str, **how: Unpack[Reading]) -> Iterator[Data]:
     """Open a data set. A terminal shows what is fetched from an address. If an aggregator writes
     the file, a note says that its Parquet is read; `doing` is the verb in it."""
-    place = source if is_address(source) else Path(source)
+    place = _place(source)
     with (
-        ProgressLine(sys.stderr, Clock()) as line,
-        open_dataset(
-            place, floor=floor, known=known, memory_limit=memory, progress=line
-        ) as dataset,
+        ProgressLine(sys.stderr, Clock()) as how["progress"],
+        open_dataset(place, **how) as dataset,
     ):
-        if isinstance(place, Path) and dataset.path != place:
-            click.echo(f"{place} is in use: {doing} its Parquet of {dataset.written}", err=True)
+        _note(place, dataset, doing)
         yield dataset
+
+
+@contextmanager
+def opened_files(source: str, doing: str, **how: Unpack[Reading]) -> Iterator[Dataset]:
+    """Open a data set as `opened` does, but nothing that only answers questions."""
+    place = _place(source)
+    with (
+        ProgressLine(sys.stderr, Clock()) as how["progress"],
+        open_files(place, **how) as dataset,
+    ):
+        _note(place, dataset, doing)
+        yield dataset
+
+
+def _place(source: str) -> Path | str:
+    return source if is_address(source) else Path(source)
+
+
+def _note(place: Path | str, dataset: Data, doing: str) -> None:
+    if isinstance(place, Path) and dataset.path != place:
+        click.echo(f"{place} is in use: {doing} its Parquet of {dataset.written}", err=True)

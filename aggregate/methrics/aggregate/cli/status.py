@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from methrics.aggregate.cli.live import live_address, none_at
-from methrics.aggregate.read.live import live_status
+from methrics.aggregate.cli.live import live_endpoint
 from methrics.node.cli.options import json_option
 from methrics.node.durations import about
 
@@ -22,10 +21,7 @@ def status(file: str, as_json: bool) -> None:
 
     The aggregator needs --http. `docs/operate.md` explains each figure.
     """
-    address = live_address(file, asked=True)
-    found = live_status(address) if address is not None else None
-    if found is None:
-        raise none_at(file)
+    _, found = live_endpoint(file)
     if as_json:
         click.echo(json.dumps(found))
         return

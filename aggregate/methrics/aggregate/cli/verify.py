@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from methrics.aggregate.cli.source import SOURCE, opened
+from methrics.aggregate.cli.source import SOURCE, opened_files
 from methrics.aggregate.read.verification import Verification
 from methrics.aggregate.read.verify import verify as check
 from methrics.node.cli.counted import counted
@@ -37,7 +37,7 @@ def verify(ctx: click.Context, file: str, as_json: bool, processes: int | None) 
     digest of each day with its reports.
     """
     at_once = processes or os.cpu_count() or 1
-    with opened(file, "checking") as dataset:
+    with opened_files(file, "checking") as dataset:
         if as_json:
             found = check(dataset, processes=at_once)
         else:

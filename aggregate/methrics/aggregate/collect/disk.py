@@ -8,13 +8,13 @@ again.
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
+from methrics.aggregate.collect.disk_use import free_space
 from methrics.aggregate.collect.holding import DISK
 from methrics.aggregate.collect.ingest import Ingest
 
@@ -73,13 +73,6 @@ class Watermark:
         least = self._keep.of(total)
         self.full = free < (least * MORE if self.full else least)
         return self.full
-
-
-def free_space(folder: Path) -> tuple[int, int]:
-    """Return the bytes that this user may still write on the disk of `folder`, and its size. Raises
-    OSError."""
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
 
 
 async def watch_disk(folder: Path, keep: KeepFree, ingest: Ingest) -> None:

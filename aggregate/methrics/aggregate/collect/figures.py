@@ -6,7 +6,6 @@ name no report and no address; a peer that is an aggregator is named by its peer
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from methrics.aggregate.closing.service import Closed
+from methrics.aggregate.collect.disk_use import DiskUse, size_of
 from methrics.aggregate.collect.status import Status
 from methrics.aggregate.store.batch import Committed
 from methrics.node.clock import Clock
@@ -115,7 +115,7 @@ class Figures:
 
     def __init__(self, path: Path, parquet: Path, clock: Clock) -> None:
         self._path = path
-        self._parquet = parquet
+        self.disk = DiskUse(path, parquet)
         self._clock = clock
         self._started = clock.now()
         self._total = 0
@@ -150,7 +150,7 @@ class Figures:
         self._counts.update(done.counts())
         self._refused.update({reason.value: count for reason, count in done.reasons.items()})
         self._commits.add(done.seconds)
-        log = _size(Path(f"{self._path}.wal"))
+        log = size_of(Path(f"{self._path}.wal"))
         if log < self._log:
             self._checkpoints.add(done.seconds)
         self._log = log
@@ -191,7 +191,7 @@ class Figures:
         return sum(count for _, count in self._recent) / age
 
     def snapshot(self) -> Snapshot:
-        """Return all figures as of now. Reads the sizes of files."""
+        """Return all figures as of now; those of the disk as of `disk.measure`."""
         status, network = self._status, dict(self._network())
         return Snapshot(
             now=self._clock.now(),
@@ -212,7 +212,7 @@ class Figures:
             network=network,
             records=[asdict(one) for one in status.records],
             clock=status.skew and {"behind": status.skew.behind, "seconds": status.skew.seconds},
-            disk=self._disk(),
+            disk=self.disk.now,
             aggregators=[
                 asdict(Difference(peer, at, equal, lacking, self._clock.now() - last))
                 for peer, (at, last, lacking, equal) in self._others.items()
@@ -224,35 +224,3 @@ class Figures:
                 "coverage": [one.facts() for one in self._closed.coverage],
             },
         )
-
-    def _disk(self) -> dict[str, int]:
-        disk = os.statvfs(self._path.parent)
-        return {
-            "file": _size(self._path),
-            "log": _size(Path(f"{self._path}.wal")),
-            "parquet": _tree_size(self._parquet),
-            "free": disk.f_bavail * disk.f_frsize,
-        }
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _tree_size(folder: Path) -> int:
-    """Return the sum of the sizes of all files under `folder`; files may vanish meanwhile."""
-    total, folders = 0, [folder]
-    while folders:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(Path(entry.path))
-                    else:
-                        total += _size(Path(entry.path))
-        except OSError:
-            continue
-    return total

@@ -15,18 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.live_file import lock_beside
 from methrics.aggregate.restore.restore import Restored, restore
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.duck import FileBusyError, open_writer, translated_errors
 from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.set_aside import DAMAGED, is_ours, set_aside
 from methrics.aggregate.store.store import Store
+from methrics.node.clock import Clock
 from methrics.node.process.lock import FileLock
 from methrics.schema.catalog.catalog import load
 from methrics.schema.errors import CatalogError, StoreError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import Accepted, judge
+
+ASKED_FOR = 0.05
+"""Seconds after which the lock is tried once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +92,11 @@ def only_aggregator(path: Path) -> Iterator[None]:
 
     Raises StoreError `aggregator-running`, and those of `translated_errors`.
     """
-    lock = FileLock(str(path.absolute()) + ".lock")
+    lock = FileLock(str(lock_beside(path)))
     with translated_errors(path):
         if not path.parent.is_dir():
             raise FileNotFoundError(f"no such file or directory: {path.parent}")
-        if not lock.try_acquire():
+        if not _acquired(lock):
             raise StoreError(
                 "aggregator-running",
                 f"another aggregator{_number(lock.path)} writes {path}",
@@ -102,6 +107,13 @@ def only_aggregator(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _acquired(lock: FileLock) -> bool:
+    """Take the lock if it is free. Who asks whether an aggregator runs has it for a moment."""
+    if not lock.try_acquire():
+        Clock().sleep(ASKED_FOR)
+    return lock.try_acquire()
 
 
 def _number(path: str) -> str:

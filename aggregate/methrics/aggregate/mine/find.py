@@ -20,6 +20,7 @@ from methrics.aggregate.parquet.download import local_copy
 from methrics.aggregate.parquet.fetching import SIZE_MAX
 from methrics.aggregate.parquet.mirror import WITH_IDS
 from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.opening import fetching
 from methrics.aggregate.store.duck import Relation, memory, read_parquet_files, translated_errors
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.envelope import Kind
@@ -58,7 +59,8 @@ def check(source: str, wanted: Collection[Wanted], *, size_max: int = SIZE_MAX) 
     UnreachableError and LocalError.
     """
     with TemporaryDirectory(prefix="methrics-") as name:
-        path = local_copy(source, Path(name), size_max=size_max, ids_only=True)
+        with fetching(source):
+            path = local_copy(source, Path(name), size_max=size_max, ids_only=True)
         if path.is_dir() and path.parent == Path(name):
             return _check_directory(path, wanted)
         if path.is_file() and is_parquet(path):

@@ -24,8 +24,10 @@ from pathlib import Path
 from methrics.aggregate.parquet.download import is_address
 from methrics.aggregate.parquet.fetching import SIZE_MAX, Progress
 from methrics.aggregate.read.dataframes import Tables
-from methrics.aggregate.read.dataset import FLOOR, MEMORY_LIMIT, Dataset, open_dataset
+from methrics.aggregate.read.dataset import MEMORY_LIMIT, Dataset, open_dataset
+from methrics.aggregate.read.live import LiveDataset
 from methrics.aggregate.read.progress_line import ProgressLine
+from methrics.aggregate.read.totals import FLOOR
 from methrics.aggregate.simulate import DATA, TRUTH, Settings, simulate
 from methrics.aggregate.store.duck import (
     SCHEMA_ALIAS,
@@ -69,9 +71,10 @@ def open_data(
     size_max: int = SIZE_MAX,
     memory_limit: str = MEMORY_LIMIT,
     progress: Progress | None = None,
-) -> Dataset:
+) -> Dataset | LiveDataset:
     """Open a DuckDB file, a directory of Parquet, or one Parquet file, from a path or from a file,
-    http or https address. The address of a directory ends in a slash.
+    http or https address, or a running aggregator at its address. The address of a directory ends
+    in a slash.
 
     Of a directory at an address, the files of the tables that a query names are fetched (at most
     `size_max` bytes), checked against its manifest, and kept in the folder `keep`, or by default in

@@ -58,7 +58,7 @@ def found_at(
     """
     if not is_address(source):
         return Path(source)
-    parts = _parts(source)
+    parts = parts_of(source)
     if parts.scheme == "file":
         return Path(url2pathname(parts.path))
     if parts.path.endswith(f"/{MANIFEST}"):
@@ -79,7 +79,7 @@ def name_of(address: str) -> str:
     return Path(urlsplit(address).path).name or "data"
 
 
-def _parts(source: str) -> SplitResult:
+def parts_of(source: str) -> SplitResult:
     """Return the parts of an address of a known kind. Raises ConfigError."""
     refused = ConfigError(
         "address", f"{source} cannot be fetched", "give a path, or a http, https or file URL"

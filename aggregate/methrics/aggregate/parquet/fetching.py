@@ -39,7 +39,11 @@ _ABSENT = frozenset({404, 410})
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "methrics"}
 
 
-class AbsentError(UnreachableError):
+class AnsweredError(UnreachableError):
+    """A server answered, but not with the file."""
+
+
+class AbsentError(AnsweredError):
     """The server has no such file."""
 
 
@@ -75,8 +79,8 @@ class Session:
     ) -> Fetched:
         """Write the content of `address` (http or https) to the file `target`.
 
-        Raises UnreachableError `download-failed` (`AbsentError` if the server has no such file) and
-        LocalError `download-too-large`.
+        Raises UnreachableError `download-failed` (`AnsweredError` if a server answered,
+        `AbsentError` if it has no such file) and LocalError `download-too-large`.
         """
         first = address
         try:
@@ -143,7 +147,7 @@ class Session:
         whole = False
         try:
             if answer.status != http.client.OK:
-                kind = AbsentError if answer.status in _ABSENT else UnreachableError
+                kind = AbsentError if answer.status in _ABSENT else AnsweredError
                 raise failed(address, f"{answer.status} {answer.reason}", kind)
             size = answer.length
             if size is not None and size > size_max:

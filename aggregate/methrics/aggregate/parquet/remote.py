@@ -81,6 +81,8 @@ class RemoteDirectory:
             self.renew()
         except BaseException:
             self.close()
+            with suppress(OSError):
+                folder.rmdir()  # if it is empty
             raise
 
     @property

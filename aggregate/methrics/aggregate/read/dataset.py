@@ -1,8 +1,9 @@
 """Opens the data of an aggregator, in any of its forms: `open_dataset(path | directory | url)`.
 
 A file that no writer has open is opened read-only. The file of a running aggregator is locked, so
-the Parquet beside it is read instead. In every case the tables have the same names, the shipped
-views exist (`views/`), and SQL can read this data set and nothing else.
+the Parquet beside it is read instead. A running aggregator with `--http` is asked at its address.
+In every case the tables have the same names, the shipped views exist (`views/`), and SQL can read
+this data set and nothing else.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
 
 from methrics.aggregate.parquet.fetching import SIZE_MAX, Progress, silent
 from methrics.aggregate.parquet.remote import StaleError
 from methrics.aggregate.read import views
 from methrics.aggregate.read.dataframes import TablesAndViews
-from methrics.aggregate.read.opening import open_source
+from methrics.aggregate.read.live import LiveDataset, open_live
+from methrics.aggregate.read.opening import LiveOnlyError, open_source
 from methrics.aggregate.read.shapes import read_shapes
 from methrics.aggregate.read.sources import FarDirectory, Listed, Source
-from methrics.aggregate.read.totals import Shows, create_known_totals, read_shows
+from methrics.aggregate.read.totals import FLOOR, Shows, create_known_totals, read_shows
 from methrics.aggregate.store.duck import (
     Connection,
     Relation,
@@ -31,13 +33,10 @@ from methrics.aggregate.store.duck import (
     translated_errors,
     translated_query_errors,
 )
-from methrics.schema.errors import StoreError, UnreachableError
+from methrics.schema.errors import LocalError, StoreError, UnreachableError
 
 MEMORY_LIMIT = "2GB"
 """Buffer memory of a reader; larger sorts and joins use files in the temporary directory."""
-
-FLOOR = 10
-"""Views round counts down to a multiple of this number, and omit smaller groups (MARS-15)."""
 
 RENEWALS_MAX = 3
 """How often a query starts again because an aggregator has written newer files meanwhile."""
@@ -45,6 +44,23 @@ RENEWALS_MAX = 3
 _WORD = re.compile(r"\w+")
 
 T = TypeVar("T")
+
+
+class Reading(TypedDict, total=False):
+    """The options of `open_dataset`."""
+
+    floor: int
+    known: Path | str | None
+    memory_limit: str
+    cache: Path | str | None
+    size_max: int
+    progress: Progress
+
+
+@overload
+def open_dataset(path: Path, **how: Unpack[Reading]) -> Dataset: ...
+@overload
+def open_dataset(path: str, **how: Unpack[Reading]) -> Dataset | LiveDataset: ...
 
 
 def open_dataset(
@@ -56,10 +72,11 @@ def open_dataset(
     cache: Path | str | None = None,
     size_max: int = SIZE_MAX,
     progress: Progress = silent,
-) -> Dataset:
+) -> Dataset | LiveDataset:
     """Open the data of `methrics aggregate`: its DuckDB file, the directory of its Parquet, one
-    Parquet file of that directory, or the http(s) address of any of these. The address of a
-    directory ends in a slash. A single Parquet file is one table without ready-made views.
+    Parquet file of that directory, or the http(s) address of any of these, or of an aggregator that
+    runs with `--http`. The address of a directory ends in a slash. A single Parquet file is one
+    table without ready-made views.
 
     While a DuckDB file is open here, no aggregator can write to it. If an aggregator is writing to
     the file, the Parquet beside it is read instead, as of the last export: see `Dataset.source`
@@ -70,10 +87,39 @@ def open_dataset(
 
     Ready-made views round counts down to multiples of `floor` and omit smaller groups; a floor of 1
     shows every count. `known` is a CSV file of known totals (`read/totals.py`), with which the
-    views coverage and bias compare their counts. Raises StoreError: store-missing, store-foreign,
-    store-version, store-busy, store-broken; LocalError: known, floor, download-too-large;
-    ConfigError: address; UnreachableError: download-failed.
+    views coverage and bias compare their counts; a running aggregator knows of none. Raises
+    StoreError: store-missing, store-foreign, store-version, store-busy, store-broken, live-refused;
+    LocalError: known, floor, download-too-large; ConfigError: address; UnreachableError:
+    download-failed, live-unreachable.
     """
+    try:
+        return open_files(
+            path,
+            floor=floor,
+            known=known,
+            memory_limit=memory_limit,
+            cache=cache,
+            size_max=size_max,
+            progress=progress,
+        )
+    except LiveOnlyError as live:
+        if known is not None:
+            raise LocalError("known", f"known totals need files, and {live.message}") from live
+        return open_live(live.address, floor=floor)
+
+
+def open_files(
+    path: Path | str,
+    *,
+    floor: int = FLOOR,
+    known: Path | str | None = None,
+    memory_limit: str = MEMORY_LIMIT,
+    cache: Path | str | None = None,
+    size_max: int = SIZE_MAX,
+    progress: Progress = silent,
+) -> Dataset:
+    """Open what `open_dataset` opens, for uses that need all rows: raises LiveOnlyError for the
+    address of a running aggregator."""
     shows = read_shows(floor, known)
     folder = None if cache is None else Path(cache)
     return Dataset(open_source(path, folder, size_max, progress), memory_limit, shows)

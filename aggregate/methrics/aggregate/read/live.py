@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlsplit
 
 from methrics.aggregate.read.dataframes import TablesAndViews
-from methrics.aggregate.read.dataset import FLOOR
-from methrics.aggregate.read.live_file import read_live_file
+from methrics.aggregate.read.live_file import read_live_file, writer_of
+from methrics.aggregate.read.totals import FLOOR
 from methrics.aggregate.store.duck import Relation, lock_down, memory, name
 from methrics.schema.errors import MethricsError, StoreError, UnreachableError
 
@@ -29,6 +29,9 @@ PATIENCE = 90.0
 KIND = "methrics live endpoint"
 """What `/status` says in `kind`."""
 
+REFUSED = "live-refused"
+"""The code of the error for those who may not ask."""
+
 ERROR_KEY = b"methrics-error"
 """The key of the metadata of an Arrow batch that tells of an error in the middle of an answer."""
 
@@ -38,23 +41,26 @@ _JSON_MAX = 16 * 1024 * 1024
 def live_status(address: str, *, timeout: float = 5.0) -> dict[str, Any] | None:
     """Return what a live endpoint says in `/status`; None if there is none at `address`.
 
-    Raises UnreachableError if nobody answers.
+    Raises UnreachableError if nobody answers, and StoreError `live-refused` if an endpoint says
+    that it may not be asked by this name.
     """
     with _request(address, "GET", "/status", timeout=timeout) as answer:
-        if answer.status != 200:
-            return None
         try:
             found = json.loads(answer.read(_JSON_MAX))
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, OSError, http.client.HTTPException):
             return None
-    return found if isinstance(found, dict) and found.get("kind") == KIND else None
+    if not isinstance(found, dict):
+        return None
+    if answer.status == http.client.FORBIDDEN and found.get("code") == REFUSED:
+        raise _from_json(json.dumps(found).encode())
+    return found if answer.status == http.client.OK and found.get("kind") == KIND else None
 
 
 def live_beside(path: Path) -> tuple[str, dict[str, Any]] | None:
     """Return address and status of the endpoint of the aggregator that writes the file `path`, or
     None. A file that a killed aggregator left behind counts as none."""
     live = read_live_file(path)
-    if live is None:
+    if live is None or writer_of(path) != live.process:
         return None
     try:
         status = live_status(live.address)

@@ -1,8 +1,10 @@
 """The file beside a DuckDB file that names the live endpoint of the aggregator that writes it.
 
 `metrics.live.json` stands beside `metrics.duckdb` and `metrics.parquet`. It is never part of the
-Parquet, which people publish. An aggregator that was killed leaves it behind, so `instance` is
-compared with what the endpoint itself says.
+Parquet, which people publish. An aggregator that was killed leaves it behind, and by then the port
+may belong to another program. So nobody asks there unless the process that wrote the file still
+writes the DuckDB file, and `instance` is compared with what the endpoint itself says. The next
+aggregator removes what was left.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from methrics.node.process.lock import is_held
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,22 @@ def live_file_beside(path: Path) -> Path:
     return path.with_suffix(".live.json")
 
 
+def lock_beside(path: Path) -> Path:
+    """Return the lock that an aggregator holds while it writes the DuckDB file `path`. It has the
+    number of the process that held it last."""
+    return Path(f"{path.absolute()}.lock")
+
+
+def writer_of(path: Path) -> int | None:
+    """Return the number of the aggregator's process that writes the file `path`, or None."""
+    lock = lock_beside(path)
+    try:
+        number = int(lock.read_text())
+    except (OSError, ValueError):
+        return None
+    return number if is_held(str(lock)) else None
+
+
 def write_live_file(path: Path, live: LiveFile) -> None:
     """Write the file beside the DuckDB file `path`, for its owner only. Raises OSError."""
     target = live_file_beside(path)
@@ -45,6 +65,12 @@ def remove_live_file(path: Path, instance: str) -> None:
     live = read_live_file(path)
     if live is not None and live.instance == instance:
         live_file_beside(path).unlink(missing_ok=True)
+
+
+def remove_left_live_file(path: Path) -> None:
+    """Remove what an aggregator that was killed left beside `path`. Raises OSError. Only the one
+    that writes the file may call this."""
+    live_file_beside(path).unlink(missing_ok=True)
 
 
 def read_live_file(path: Path) -> LiveFile | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from methrics.aggregate.parquet.directory import is_parquet
 from methrics.aggregate.parquet.download import found_at, is_address
-from methrics.aggregate.parquet.fetching import Progress
+from methrics.aggregate.parquet.fetching import AnsweredError, Progress
+from methrics.aggregate.read.live import live_status
 from methrics.aggregate.read.sources import (
     AttachedFile,
     FarDirectory,
@@ -20,17 +23,56 @@ from methrics.aggregate.read.sources import (
 from methrics.aggregate.store.duck import FILE_HINT, FileBusyError
 from methrics.aggregate.store.parts import directory_beside
 from methrics.node.paths import user_paths
-from methrics.schema.errors import ConfigError, StoreError
+from methrics.schema.errors import ConfigError, StoreError, UnreachableError
 
 CACHE = "fetched"
 """The folder in the user's data folder that keeps fetched files."""
 
 
+class LiveOnlyError(StoreError):
+    """The address is that of a running aggregator, which answers questions and gives no files."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            "live-only",
+            f"{address} is a running aggregator, which gives no files",
+            "name its DuckDB file, or a directory or an address of its Parquet",
+        )
+        self.address = address
+
+
 def open_source(path: Path | str, cache: Path | None, size_max: int, progress: Progress) -> Source:
-    """Open a path or an address in the form in which it can be read: see `open_dataset`."""
+    """Open a path or an address in the form in which it can be read: see `open_dataset`.
+
+    Raises LiveOnlyError for the address of a running aggregator.
+    """
     if is_address(str(path)):
-        return _far(str(path), cache, size_max, progress)
+        with fetching(str(path)):
+            return _far(str(path), cache, size_max, progress)
     return _near(Path(path))
+
+
+@contextmanager
+def fetching(address: str) -> Iterator[None]:
+    """If a server answers in the block and has no data at `address`, find out what is there.
+
+    Raises LiveOnlyError for a running aggregator, and UnreachableError for anything else.
+    """
+    try:
+        yield
+    except AnsweredError as error:
+        live = address.rstrip("/")
+        try:
+            status = live_status(live)
+        except UnreachableError:
+            status = None
+        if status is not None:
+            raise LiveOnlyError(live) from error
+        raise UnreachableError(
+            error.code,
+            f"{error.message}; nor does a running aggregator answer there",
+            "the address of a directory ends in a slash: https://example.org/metrics.parquet/",
+        ) from error
 
 
 def _far(address: str, cache: Path | None, size_max: int, progress: Progress) -> Source:

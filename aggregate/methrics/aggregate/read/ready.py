@@ -6,8 +6,8 @@ The macros and views are those of `open_dataset` with the default floor and with
 from __future__ import annotations
 
 from methrics.aggregate.read import views
-from methrics.aggregate.read.dataset import FLOOR
 from methrics.aggregate.read.shapes import read_shapes
+from methrics.aggregate.read.totals import FLOOR
 from methrics.aggregate.store.duck import Connection, name, translated_query_errors
 
 _KNOWN = (

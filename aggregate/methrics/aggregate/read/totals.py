@@ -19,6 +19,9 @@ from pathlib import Path
 from methrics.aggregate.store.duck import Connection
 from methrics.schema.errors import LocalError
 
+FLOOR = 10
+"""Views round counts down to a multiple of this number, and omit smaller groups (MARS-15)."""
+
 COLUMNS = ("day", "field", "value", "installs")
 
 

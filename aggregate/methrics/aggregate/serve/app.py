@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from methrics.aggregate.collect.figures import Figures
 from methrics.aggregate.collect.freshness import Freshness
-from methrics.aggregate.read.dataset import FLOOR
-from methrics.aggregate.read.live import KIND
+from methrics.aggregate.read.live import KIND, REFUSED
+from methrics.aggregate.read.totals import FLOOR
 from methrics.aggregate.serve.answer import Answer, failure
 from methrics.aggregate.serve.callers import refusal
 from methrics.aggregate.serve.frames import ERROR
@@ -65,10 +65,12 @@ class Endpoint:
         self.app: ASGIApp = _Gate(Starlette(routes=routes), names)
 
     async def _status(self, request: Request) -> Response:
+        await self._figures.disk.measure()
         found = asdict(self._figures.snapshot())
         return JSONResponse({"kind": KIND, "instance": self._instance, **found})
 
     async def _metrics(self, request: Request) -> Response:
+        await self._figures.disk.measure()
         return Response(self._exposition.text(), media_type=self._exposition.media_type)
 
     async def _contents(self, request: Request) -> Response:
@@ -120,7 +122,7 @@ class _Gate:
         if scope["type"] == "http":
             why = refusal(scope["headers"], self._names, posted=scope["method"] == "POST")
             if why is not None:
-                await failure(StoreError("live-refused", why), 403)(scope, receive, send)
+                await failure(StoreError(REFUSED, why), 403)(scope, receive, send)
                 return
         elif scope["type"] != "lifespan":
             raise NotImplementedError(f"{scope['type']} is not served")

@@ -32,7 +32,7 @@ class Exposition:
         ProcessCollector(registry=self._registry)
 
     def text(self) -> bytes:
-        """Return all metrics in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format; those of the disk as last measured."""
         return generate_latest(self._registry)
 
 

@@ -16,7 +16,6 @@ from methrics.aggregate.serve.app import Endpoint
 from methrics.aggregate.serve.http import serve_http
 from methrics.aggregate.serve.settings import ServeSettings
 from methrics.aggregate.serve.workers import Workers
-from methrics.aggregate.store.parts import directory_beside
 from methrics.node.clock import system_entropy
 from methrics.schema.errors import ConfigError
 
@@ -27,19 +26,21 @@ OPEN_WARNING = (
 
 async def serve(
     path: Path,
+    directory: Path,
     settings: ServeSettings,
     figures: Figures,
     freshness: Freshness,
     listening: Callable[[str, str], None],
 ) -> None:
-    """Serve the data of the aggregator that writes the file `path`, until cancelled.
+    """Serve the Parquet in `directory` and the state of an aggregator, until cancelled.
 
     `listening` is called with the address, such as `http://127.0.0.1:8417`, and with a warning if
-    other machines can reach it. Meanwhile the live file beside `path` names the address. Raises
-    ConfigError `http-address` if the port is taken.
+    other machines can reach it. Meanwhile the live file beside `path` names the address: `path` is
+    the aggregator's file, even while it writes a side file. Raises ConfigError `http-address` if
+    the port is taken.
     """
     instance = system_entropy(16).hex()
-    workers = Workers(directory_beside(path), settings.limits)
+    workers = Workers(directory, settings.limits)
     endpoint = Endpoint(figures, freshness, workers, settings.limits, instance, settings.names)
     try:
         async with trio.open_nursery() as nursery:
