@@ -1,9 +1,10 @@
 // Judges every vector of a folder and prints each verdict as a line of JSON: {name, verdict, expected, agrees}.
 //
-// Usage: node run.mjs VECTORS_DIR [requests | records | manifests | flips [MOST]]
+// Usage: node run.mjs VECTORS_DIR [requests | records | manifests | reconcile | flips [MOST]]
 // With `requests`, the vectors of streams and messages below the folder are run instead, and `verdict` is the outcome.
 // With `records`, the histories of records below the folder are read, in the given order and in reverse.
 // With `manifests`, the manifests below the folder are read.
+// With `reconcile`, fingerprints and digests of sets below the folder are computed, and requests are read.
 // With `flips`, every vector whose name starts with `ok-` is judged with any one byte of it changed instead, at MOST
 // places of each at most, and the lines are {name, places, accepted: places where the changed bytes were accepted}.
 
@@ -12,6 +13,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { outcome } from './requests.mjs'
 import { hex, readItem } from './item.mjs'
 import { readManifest } from './manifest.mjs'
+import { isRequest, partsOf, setDigest } from './reconcile.mjs'
 import { bytesOf, readVectors, situationOf, situationOfVector, verdictOn } from './vectors.mjs'
 
 const [folder, mode, most = '128'] = process.argv.slice(2)
@@ -53,6 +55,16 @@ function known (records) {
   return { newest: hex(book.newest(key).id), heads: ids(book.heads(key)), proof: proof && ids(proof) }
 }
 
+/** The kinds of vectors of reconciliation: what is expected of each, and what comes out here. */
+const RECONCILE = {
+  parts: ({ ids, prefix, salt, parts }) => [hex(partsOf(ids.map(bytesOf), prefix, bytesOf(salt))), parts],
+  digest: ({ namespace, set, days, digest }) => {
+    const read = days.map((one) => ({ ...one, digest: bytesOf(one.digest) }))
+    return [hex(setDigest(bytesOf(namespace), set, read)), digest]
+  },
+  request: ({ request, ok }) => [isRequest(bytesOf(request)), ok]
+}
+
 function compared (name, verdict, expected) {
   return { name, verdict, expected, agrees: isDeepStrictEqual(verdict, expected) }
 }
@@ -68,6 +80,10 @@ if (mode === 'requests') {
 } else if (mode === 'manifests') {
   for (const [name, { bytes, now, expect }] of readVectors(join(folder, 'manifests'))) {
     say(compared(name, readManifest(bytesOf(bytes), now), expect))
+  }
+} else if (mode === 'reconcile') {
+  for (const [name, vector] of readVectors(join(folder, 'reconcile'))) {
+    say(compared(name, ...RECONCILE[name.split('-')[0]](vector)))
   }
 } else {
   for (const [name, vector] of vectors) {

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.interop.javascript import run
 
 VECTORS = Path(__file__).parents[2] / "schema" / "vectors" / "v1"
@@ -42,6 +43,13 @@ def test_javascript_reads_the_same_manifests(program: Path) -> None:
     lines = run(program, "run.mjs", str(VECTORS), "manifests")
     assert len(lines) > 25
     assert {line["name"]: line["verdict"] for line in lines} == expected(VECTORS / "manifests")
+
+
+@pytest.mark.shows("NEW-2")
+def test_javascript_compares_sets_and_reads_requests_in_the_same_way(program: Path) -> None:
+    lines = run(program, "run.mjs", str(VECTORS), "reconcile")
+    assert len(lines) == len(list((VECTORS / "reconcile").glob("*.json"))) > 30
+    assert [line for line in lines if not line["agrees"]] == []
 
 
 def test_javascript_accepts_no_vector_with_one_byte_changed(program: Path) -> None:
