@@ -9,7 +9,7 @@ tables `contested` and `vote` are bounded by the room.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,6 +57,14 @@ class Offer(NamedTuple):
     origin: bytes = b""
 
 
+class KeptSince(NamedTuple):
+    """The first days (since 1970-01-01) of which reports of a catalog are kept: those of some
+    types, and those of every type."""
+
+    some: int
+    every: int
+
+
 class Contest(NamedTuple):
     """A contested report: its namespace key, day (since 1970-01-01), id, the number of its catalog
     in the file, and its exact bytes."""
@@ -86,6 +94,8 @@ class Contested:
         """Reports that found no room, or were larger than any report, since the start."""
         self._held: Counter[bytes] = Counter()
         """Bytes by trusted peer."""
+        self._looked = -1
+        """The day for which the retention of each contested report was looked at."""
         self._taken = 0
         """Bytes of strangers that are in the file since the start: who sent them is not stored."""
         self._measure()
@@ -156,24 +166,25 @@ class Contested:
             return False
         return self._strangers.take(offer.voter, offer.origin, 0.0, size).granted
 
-    def tidy(self, now: int, kept_since: dict[int, int]) -> int:
+    def tidy(self, now: int, kept: Mapping[int, KeptSince], over: Callable[[bytes], bool]) -> int:
         """Drop what is stored, erased or too old; return how many.
 
-        `kept_since` maps the number of a catalog in the file to the first day (since 1970-01-01)
-        whose reports may be kept; those of other catalogs go.
+        `kept` has the catalogs in the file by their number; reports of others go. `over(raw)` tells
+        whether the retention of a report's own type is over. It is asked once on each UTC day.
         """
         with self._store.reading() as con:
             span = con.execute(f"SELECT min({_DAY}), max({_DAY}) FROM contested").fetchone()
         if span is None or span[0] is None:
             return 0
-        since = pa.table(
-            {
-                "catalog": pa.array(list(kept_since), pa.int32()),
-                "first": pa.array(list(kept_since.values()), pa.date32()),
-            }
-        )
+        columns = {
+            "catalog": pa.array(list(kept), pa.int32()),
+            "first": pa.array([one.some for one in kept.values()], pa.date32()),
+            "every": pa.array([one.every for one in kept.values()], pa.date32()),
+        }
         with self._store.writing() as con:
-            con.register("kept_since", since)
+            con.register("kept_since", pa.table(columns))
+            gone_ids = self._over(con, over) if now // DAY != self._looked else []
+            self._looked = now // DAY
             items = self._store.items_sql(*span, con=con)
             gone = con.execute(
                 "DELETE FROM contested WHERE "
@@ -181,7 +192,8 @@ class Contested:
                 "OR id IN (SELECT report FROM tombstone) "
                 f"OR id IN (SELECT i.id FROM {items} i) "
                 "OR NOT EXISTS (FROM kept_since k WHERE k.catalog = contested.catalog "
-                "AND k.first <= contested.day)"
+                "AND k.first <= contested.day) OR id IN (SELECT unnest(?))",
+                [gone_ids],
             ).fetchone()
             con.unregister("kept_since")
             count = int(gone[0]) if gone else 0
@@ -191,6 +203,15 @@ class Contested:
         if count:
             self._measure()
         return count
+
+    def _over(self, con: Connection, over: Callable[[bytes], bool]) -> list[bytes]:
+        """Return the reports whose own type's retention is over, of those whose catalog has types
+        with a longer one."""
+        rows = con.execute(
+            "SELECT c.id, c.raw FROM contested c JOIN kept_since k ON k.catalog = c.catalog "
+            "WHERE c.day >= k.first AND c.day < k.every"
+        ).fetchall()
+        return [one for one, raw in rows if over(raw)]
 
     def days(self) -> list[tuple[bytes, int, int]]:
         """Return namespace key, day (since 1970-01-01) and number of the contested reports."""

@@ -10,7 +10,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from methrics.aggregate.closing.contested import Contest, Contested, ContestedSettings, Offer
+from methrics.aggregate.closing.contested import (
+    Contest,
+    Contested,
+    ContestedSettings,
+    KeptSince,
+    Offer,
+)
 from methrics.aggregate.closing.over import is_over, likely_now
 from methrics.aggregate.closing.trust import Trust
 from methrics.aggregate.store.retention import first_kept
@@ -19,7 +25,8 @@ from methrics.node.clock import Clock
 from methrics.node.relay.clock_watch import Skew
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, judge
-from methrics.schema.wire.items import Report
+from methrics.schema.wire.envelope import split
+from methrics.schema.wire.items import Report, decode_report
 from methrics.schema.wire.limits import DAY
 
 NAMED = Offer(b"")
@@ -133,17 +140,18 @@ class Door:
         """Drop contested reports that are stored, erased or too old, and return those to commit:
         their day is not over, because this clock was ahead when they came."""
         now = self.clock.now()
-        since: dict[int, int] = {}
+        since: dict[int, KeptSince] = {}
         longest: dict[bytes, int] = {}
         for entry in self.store.catalogs():
             catalog = self.store.catalog(entry.id)
             if catalog is not None:
                 types = catalog.types.values()
-                since[entry.n] = first_kept(min(one.retention_days for one in types), now)
+                firsts = [first_kept(one.retention_days, now) for one in types]
+                since[entry.n] = KeptSince(min(firsts), max(firsts))
                 latest = max(one.lateness for one in types)
                 longest[entry.key] = max(latest, longest.get(entry.key, 0))
         with self._lock:
-            self._contested.tidy(now, since)
+            self._contested.tidy(now, since, lambda raw: self._is_gone(raw, now))
             again = [
                 (key, day)
                 for key, day, _ in self._contested.days()
@@ -153,6 +161,11 @@ class Door:
         judged = [judge(raw, book, now, live=False) for raw in raws]
         found = [one for one in judged if isinstance(one, Accepted)]
         return [one for one in found if self._open(one.body, now)]
+
+    def _is_gone(self, raw: bytes, now: int) -> bool:
+        """Tell whether the retention of a contested report is over."""
+        report = decode_report(split(raw).payload)
+        return report.time // DAY < first_kept(self._type_of(report, ())[1], now)
 
     def _open(self, body: object, now: int) -> bool:
         if not isinstance(body, Report):

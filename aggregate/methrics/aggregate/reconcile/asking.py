@@ -50,6 +50,9 @@ TIME_MAX = LIFE_MAX + REPLY_TIME
 JUDGED_AT_ONCE = 8
 """Bundles that are judged at the same time, or wait for it, before more are fetched."""
 
+DISPUTED = 7
+"""Days after which a day is compared again of which nothing could be taken."""
+
 DISPUTES_MAX = 65_536
 """Most days that are remembered because nothing of them could be taken."""
 
@@ -78,27 +81,33 @@ class Session:
 @dataclass(slots=True)
 class Disputes:
     """The days of which a peer offers items that are not taken, such as those of days that are
-    over. They are left out until the peer's or the own digest changes."""
+    over. They are left out until the peer's or the own digest changes, or `DISPUTED` days have
+    passed: contested reports are kept for some weeks only, and votes are lost with them."""
 
-    _known: dict[tuple[PeerId, bytes, Which, int], tuple[bytes, bytes]] = field(
+    _known: dict[tuple[PeerId, bytes, Which, int], tuple[bytes, bytes, int]] = field(
         default_factory=dict
     )
 
     def note(
-        self, peer: PeerId, key: bytes, days: list[tuple[Which, DaySum, DaySum | None]]
+        self, peer: PeerId, key: bytes, days: list[tuple[Which, DaySum, DaySum | None]], today: int
     ) -> None:
-        """Remember days that differed in a session that brought nothing."""
+        """Remember days that differed in a session of `today` that brought nothing."""
         for which, theirs, mine in days:
-            self._known[peer, key, which, theirs.day] = _digests(theirs, mine)
+            self._known[peer, key, which, theirs.day] = *_digests(theirs, mine), today
         while len(self._known) > DISPUTES_MAX:
             self._known.pop(next(iter(self._known)))
 
     def holds(
-        self, peer: PeerId, key: bytes, which: Which, theirs: DaySum, mine: DaySum | None
+        self,
+        peer: PeerId,
+        key: bytes,
+        which: Which,
+        days: tuple[DaySum, DaySum | None],
+        today: int,
     ) -> bool:
-        """Tell whether nothing of a day could be taken, and nothing has changed since."""
-        known = self._known.get((peer, key, which, theirs.day))
-        return known == _digests(theirs, mine)
+        """Tell whether nothing of a day could be taken lately, and nothing has changed since."""
+        known = self._known.get((peer, key, which, days[0].day))
+        return known is not None and known[:2] == _digests(*days) and today - known[2] < DISPUTED
 
 
 def _digests(theirs: DaySum, mine: DaySum | None) -> tuple[bytes, bytes]:
@@ -164,13 +173,13 @@ class Asking:
             await self._records(peer)
 
         def passes(which: Which, theirs: DaySum, mine: DaySum | None) -> bool:
-            return self._disputes.holds(peer, key, which, theirs, mine)
+            return self._disputes.holds(peer, key, which, (theirs, mine), as_of)
 
         pull = Pull(own.items, opened, self._entropy(SALT_SIZE), passes)
         found.of = await trio.to_thread.run_sync(_excess, own, opened, passes)
         await self._follow(peer, own, pull.steps(), found)
         if not found.taken:
-            self._disputes.note(peer, key, pull.differing)
+            self._disputes.note(peer, key, pull.differing, as_of)
 
     async def _follow(self, peer: PeerId, own: OpenedSet, steps: Steps, found: Session) -> None:
         """Send what the steps ask, and have judged what they bring, several bundles at a time."""
