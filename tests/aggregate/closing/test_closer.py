@@ -90,6 +90,23 @@ def test_a_later_quorum_and_an_erasure_supersede_a_manifest(store: Store) -> Non
     assert closed(store) == {OLD_DAY: erased.manifest}
 
 
+def test_as_many_but_other_erasures_supersede_a_manifest(store: Store) -> None:
+    def erase(i: int) -> None:
+        gone = accepted([erasure(CATALOG, beat(CATALOG, i, OLD), "beat", i, OLD)])
+        store.commit(Batch(NOW, gone))
+
+    closer = Closer(store, KEYS[0])
+    erase(91)
+    (before,) = closer.close(NOW)
+    with store.writing() as con:  # as if it were over by the retention of its catalog
+        con.execute("DELETE FROM tombstone")
+    erase(92)
+    (after,) = closer.close(NOW + 60)
+    assert after.manifest.erasures == before.manifest.erasures == 1
+    assert after.manifest.erasures_digest != before.manifest.erasures_digest
+    assert closer.close(NOW + 120) == []
+
+
 def test_contested_reports_are_in_no_manifest(store: Store) -> None:
     closer = Closer(store, KEYS[0])
     (before,) = closer.close(NOW)

@@ -347,3 +347,24 @@ def test_attack_invented_erasures_are_written_again_only_in_the_last_file(
     with open_dataset(store.directory) as dataset:
         assert dataset.rows("SELECT n FROM tombstone ORDER BY n") == [(n,) for n in range(1, 14)]
         assert verify(dataset).ok
+
+
+def test_an_erasure_in_the_place_of_one_that_is_over_is_exported(store: Store) -> None:
+    def erase(store: Store, i: int, now: int) -> None:
+        raw = making.beat(CATALOG, i, now - 7200)
+        commit(store, making.erasure(CATALOG, raw, "beat", i, now - 7200), now=now)
+
+    exporter, later = Exporter(store), NOW + 400 * DAY
+    erase(store, 70, NOW)
+    exporter.export(NOW)
+    exporter.close()
+    store.expire(later)
+    store.close()
+    with Store(store.path) as again:
+        erase(again, 71, later)  # has the number of the one that is over
+        Exporter(again).export(later)
+        with again.reading() as con:
+            ((stored, n),) = con.execute("SELECT id, n FROM tombstone").fetchall()
+    with open_dataset(store.directory) as parquet:
+        assert parquet.rows("SELECT id, n FROM tombstone") == [(stored, n)]
+        assert n == 1

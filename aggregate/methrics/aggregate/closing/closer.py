@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
 
 from methrics.aggregate.closing.manifests import closed_of, forget, replace_own
 from methrics.aggregate.closing.over import is_over, longest_lateness
@@ -26,15 +25,14 @@ from methrics.schema.wire.manifest import (
 AppDay = tuple[bytes, int]
 """A namespace key and a day (since 1970-01-01)."""
 
-_EPOCH = date(1970, 1, 1)
-
 
 @dataclass(slots=True)
 class _Snapshot:
     """What one snapshot of the file says of every day."""
 
     reports: dict[AppDay, DayDigest]
-    erasures: dict[AppDay, int]
+    erasures: dict[AppDay, tuple[int, bytes]]
+    """Number and digest of the erasures of the day."""
     records: dict[bytes, bytes]
     before: dict[AppDay, SignedManifest]
     made: list[Manifest] = field(default_factory=list)
@@ -64,7 +62,7 @@ class Closer:
             for about in sorted({*found.reports, *found.before}):
                 key, day = about
                 if is_over(day, longest.get(key, 0), now):
-                    self._close(con, found, about, now)
+                    self._close(found, about, now)
         made = [sign_manifest(one, self._seed) for one in found.made]
         if made:
             with self._store.writing() as con:
@@ -75,7 +73,7 @@ class Closer:
         """Sign what the file has of a day now, as a manifest that is open. It is not stored."""
         with self._store.reading() as con:
             found = self._look(con, [day])
-            made = self._manifest(con, found, (key, day), now, closed=False)
+            made = self._manifest(found, (key, day), now, closed=False)
         return sign_manifest(made, self._seed)
 
     def _longest(self) -> dict[bytes, int]:
@@ -92,47 +90,42 @@ class Closer:
     def _look(self, con: Connection, days: Iterable[int] | None = None) -> _Snapshot:
         reports = self._store.day_digests(None if days is None else list(days), con=con)
         erasures = con.execute(
-            "SELECT c.key, date_diff('day', DATE '1970-01-01', t.day), count(*) "
-            "FROM tombstone t JOIN catalog c ON c.n = t.catalog GROUP BY ALL"
+            "SELECT c.key, date_diff('day', DATE '1970-01-01', t.day) AS day, "
+            "list(t.id ORDER BY t.id) FROM tombstone t JOIN catalog c ON c.n = t.catalog "
+            "GROUP BY ALL"
         ).fetchall()
         records = con.execute(
             "SELECT key, arg_max(id, (time, id)) FROM record GROUP BY key"
         ).fetchall()
         return _Snapshot(
             {(one.key, one.day): one for one in reports},
-            {(key, day): count for key, day, count in erasures},
+            {(key, day): erasures_digest(key, day, ids) for key, day, ids in erasures},
             dict(records),
             closed_of(con, self.signer),
         )
 
-    def _close(self, con: Connection, found: _Snapshot, about: AppDay, now: int) -> None:
+    def _close(self, found: _Snapshot, about: AppDay, now: int) -> None:
         before = found.before.get(about)
         if before is None:
-            found.made.append(self._manifest(con, found, about, now, closed=True))
+            found.made.append(self._manifest(found, about, now, closed=True))
             return
         old, reports = before.manifest, found.reports.get(about)
         count = 0 if reports is None else reports.count
         changed = count != old.count or (reports is not None and reports.digest != old.digest)
-        # Erasures are added, and end all at once: other ones are another number.
-        if now <= old.as_of or not (changed or found.erasures.get(about, 0) != old.erasures):
+        erased = found.erasures.get(about) or erasures_digest(*about, ())
+        changed = changed or erased != (old.erasures, old.erasures_digest)
+        if now <= old.as_of or not changed:
             return
-        new = self._manifest(con, found, about, now, closed=True)
+        new = self._manifest(found, about, now, closed=True)
         late = min(count, old.late + max(0, count - old.count))
         found.made.append(replace(new, late=late))
 
-    def _manifest(
-        self, con: Connection, found: _Snapshot, about: AppDay, now: int, *, closed: bool
-    ) -> Manifest:
+    def _manifest(self, found: _Snapshot, about: AppDay, now: int, *, closed: bool) -> Manifest:
         key, day = about
         reports = found.reports.get(about)
         none = day_digest(key, day, ())
         count, digest = none if reports is None else (reports.count, reports.digest)
-        ids = con.execute(
-            "SELECT t.id FROM tombstone t JOIN catalog c ON c.n = t.catalog "
-            "WHERE c.key = ? AND t.day = ? ORDER BY t.id",
-            [key, _EPOCH + timedelta(days=day)],
-        ).fetchall()
-        erasures, erased = erasures_digest(key, day, [one for (one,) in ids])
+        erasures, erased = found.erasures.get(about) or erasures_digest(key, day, ())
         return Manifest(
             namespace=key,
             day=day,

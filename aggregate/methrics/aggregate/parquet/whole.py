@@ -59,14 +59,15 @@ def whole_files(con: Connection, shapes: Mapping[tuple[str, str], str]) -> Itera
             yield _empty(f"types/{schema}/{table}", f"{schema}.{table}", shape, name(schema, table))
     yield _empty("raw", "item", shapes["main", "item"], "item")
     yield _empty(TOMBSTONE, TOMBSTONE, shapes["main", TOMBSTONE], TOMBSTONE)
-    for part, *about in con.execute(
-        f"SELECT (n - 1) // {TOMBSTONE_ROWS} AS part, count(*), max(n), sum(n) "
-        f"FROM {TOMBSTONE} GROUP BY part ORDER BY part"
+    for (part,) in con.execute(
+        f"SELECT DISTINCT (n - 1) // {TOMBSTONE_ROWS} AS part FROM {TOMBSTONE} ORDER BY part"
     ).fetchall():
         first, last = part * TOMBSTONE_ROWS + 1, (part + 1) * TOMBSTONE_ROWS
-        rows = f"SELECT * FROM {TOMBSTONE} WHERE n >= {first} AND n <= {last} ORDER BY n"
-        stem = f"{TOMBSTONE}/{part}.{_fingerprint(about, shapes['main', TOMBSTONE])}-"
-        yield Whole(TOMBSTONE, stem, rows, first, last)
+        rows = f"FROM {TOMBSTONE} WHERE n >= {first} AND n <= {last} ORDER BY n"
+        # All ids, as the numbers of deleted rows are given again: others could take their place.
+        about = hashlib.sha256(repr(con.execute(f"SELECT n, id {rows}").fetchall()).encode())
+        stem = f"{TOMBSTONE}/{part}.{_fingerprint(about.digest(), shapes['main', TOMBSTONE])}-"
+        yield Whole(TOMBSTONE, stem, f"SELECT * {rows}", first, last)
 
 
 def shapes_of(con: Connection) -> dict[tuple[str, str], str]:
