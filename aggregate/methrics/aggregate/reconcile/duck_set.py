@@ -16,10 +16,10 @@ from methrics.aggregate.reconcile.answer import OpenedSet, SetBusy
 from methrics.aggregate.reconcile.fingerprint import IdIndex
 from methrics.aggregate.reconcile.item_set import Stored
 from methrics.aggregate.reconcile.wire import ID_SIZE, DaySum, Node, Which
+from methrics.aggregate.store.digest import id_bytes
 from methrics.aggregate.store.duck import Connection, moment, translated_errors
 from methrics.aggregate.store.retention import longest
 from methrics.aggregate.store.store import Store
-from methrics.schema.errors import StoreError
 from methrics.schema.wire.limits import DAY
 from methrics.schema.wire.manifest import erasures_digest, reports_digest
 
@@ -197,7 +197,8 @@ class DuckSet:
         span = self._span(Which.ERASURES, 0, 0xFFFFFFFF)
         with translated_errors(self._store.path):
             table = self._con.sql(f"SELECT day, id FROM {span} ORDER BY day").to_arrow_table()
-        days, ids = table.column(0).to_numpy(), _bytes_of(table.column(1))
+        days = table.column(0).to_numpy()
+        ids = b"".join(map(id_bytes, table.column(1).chunks))
         self.scanned += len(days)
         edges = [0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(days)]
         found = []
@@ -225,23 +226,7 @@ class DuckSet:
 
     def _ids(self, sql: str) -> bytes:
         with translated_errors(self._store.path):
-            return _bytes_of(self._con.sql(sql).to_arrow_table().column(0))
-
-
-def _bytes_of(column: pa.ChunkedArray) -> bytes:
-    """Return the ids of a column, one after another. Raises StoreError."""
-    try:
-        ids = column.cast(pa.binary(ID_SIZE))
-    except pa.ArrowInvalid:
-        raise StoreError(
-            "store-broken", "a stored id has not 32 bytes", "run `methrics verify`"
-        ) from None
-    parts = []
-    for chunk in ids.chunks:
-        data = chunk.buffers()[1]
-        if data is not None:
-            parts.append(memoryview(data)[chunk.offset * ID_SIZE :][: len(chunk) * ID_SIZE])
-    return b"".join(parts)
+            return b"".join(map(id_bytes, self._con.sql(sql).to_arrow_table().column(0).chunks))
 
 
 def open_duck_set(

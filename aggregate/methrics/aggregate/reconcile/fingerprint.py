@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from methrics.aggregate.reconcile.wire import CHILDREN, ID_SIZE, Part
+from methrics.aggregate.store.sorted_ids import sorted_rows
 
 _Words = npt.NDArray[np.uint64]
 
@@ -78,14 +79,9 @@ class IdIndex:
     """The ids of one day. `data`: the ids of 32 bytes, one after another, in any order."""
 
     def __init__(self, data: bytes | memoryview) -> None:
-        rows = np.frombuffer(data, ">u8").reshape(-1, 4)
-        order = np.argsort(rows[:, 0], kind="stable")
-        rows = rows[order]
-        first = rows[:, 0].astype(np.uint64)
-        if len(first) > 1 and bool((first[1:] == first[:-1]).any()):
-            rows = rows[np.lexsort((rows[:, 3], rows[:, 2], rows[:, 1], rows[:, 0]))]
+        rows = sorted_rows(data)
         self._data = rows.tobytes()
-        self._first = first
+        self._first = rows[:, 0].astype(np.uint64)
         self._salt = b""
         self._sums: _Words = np.zeros(1, np.uint64)
 

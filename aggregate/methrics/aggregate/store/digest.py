@@ -123,12 +123,13 @@ def day_digests_of(
     days without reports have the count 0."""
     found = []
     for key, schema, day in wanted:
-        count, digest = day_digest(key, day, _ids(con, items, key, day))
+        count, digest = day_digest(key, day, ids_of(con, items, key, day))
         found.append(DayDigest(key, schema, day, count, digest))
     return found
 
 
-def _ids(con: Connection, items: str, key: bytes, day: int) -> Iterator[memoryview]:
+def ids_of(con: Connection, items: str, key: bytes, day: int) -> Iterator[memoryview]:
+    """Yield the ids of a day's reports in ascending order, many one after another."""
     start = _EPOCH + timedelta(days=day)
     found = con.sql(
         f"SELECT i.id FROM {items} i WHERE i.kind = ? AND i.time >= ?::DATE AND i.time < ?::DATE "
@@ -136,16 +137,18 @@ def _ids(con: Connection, items: str, key: bytes, day: int) -> Iterator[memoryvi
         params=[int(Kind.REPORT), start, start + timedelta(days=1), key],
     )
     for batch in found.to_arrow_reader(100_000):
-        ids = _fixed(batch.column(0))
-        data = ids.buffers()[1]
-        if data is not None and len(ids):
-            yield memoryview(data)[ids.offset * 32 : (ids.offset + len(ids)) * 32]
+        yield id_bytes(batch.column(0))
 
 
-def _fixed(ids: pa.Array) -> pa.Array:
+def id_bytes(ids: pa.Array) -> memoryview:
+    """Return the ids of an array, one after another. Raises StoreError if one has not 32 bytes."""
     try:
-        return ids.cast(pa.binary(32))
+        fixed = ids.cast(pa.binary(32))
     except pa.ArrowInvalid:
         raise StoreError(
-            "store-broken", "an id in the table item has not 32 bytes", "run `methrics verify`"
+            "store-broken", "a stored id has not 32 bytes", "run `methrics verify`"
         ) from None
+    data = fixed.buffers()[1]
+    if data is None or not len(fixed):
+        return memoryview(b"")
+    return memoryview(data)[fixed.offset * 32 : (fixed.offset + len(fixed)) * 32]

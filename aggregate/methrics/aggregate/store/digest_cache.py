@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import date
 
-from methrics.aggregate.store.digest import DayDigest, day_digests_of, days_of
+from methrics.aggregate.store.digest import DayDigest, days_of
 from methrics.aggregate.store.duck import Connection
+from methrics.aggregate.store.hot_days import HotDays
 
 AppDay = tuple[bytes, int]
 """A namespace key and a day (since 1970-01-01)."""
@@ -22,15 +23,20 @@ _ROW = "key = ? AND day = DATE '1970-01-01' + ?"
 
 
 class DigestCache:
-    """Maintains the table `digest`, on the writer's connection and in its transactions."""
+    """Maintains the table `digest`, on the writer's connection and in its transactions. `turn`: at
+    least that of the cache whose place it takes, and of every snapshot that is open."""
 
-    def __init__(self, con: Connection) -> None:
+    def __init__(self, con: Connection, turn: int = 0) -> None:
         self._con = con
+        self._begun = turn
         self._clean: dict[AppDay, bool] = {}
         """the days in the table -> whether their digest is known"""
         self._touched: dict[AppDay, int] = {}
         """day -> the turn of the last commit that changed it"""
-        self.turn = 0
+        self._cut: dict[AppDay, int] = {}
+        """day -> the turn of the last commit that deleted a report of it"""
+        self.hot = HotDays(lambda about: self._cut.get(about, 0))
+        self.turn = turn
         """The number of commits so far that changed a day."""
         for key, day, clean in con.execute(
             f"SELECT key, {_DAY}, digest IS NOT NULL FROM digest"
@@ -40,13 +46,16 @@ class DigestCache:
     def __len__(self) -> int:
         return len(self._clean)
 
-    def touch(self, days: Iterable[AppDay]) -> None:
-        """Note that the reports of `days` change in this transaction."""
+    def touch(self, days: Iterable[AppDay], *, gone: bool = False) -> None:
+        """Note that the reports of `days` change in this transaction, and whether some are
+        deleted."""
         days = set(days)
         if not days:
             return
         self.turn += 1
         self._touched |= dict.fromkeys(days, self.turn)
+        if gone:
+            self._cut |= dict.fromkeys(days, self.turn)
         for pair in days:
             known = self._clean.get(pair)
             if known is None:
@@ -61,7 +70,7 @@ class DigestCache:
         changed since."""
         for one in computed:
             pair = one.key, one.day
-            if self._touched.get(pair, 0) > turn or self._clean.get(pair) is not False:
+            if self._touched.get(pair, self._begun) > turn or self._clean.get(pair) is not False:
                 continue
             if one.count:
                 values = [one.count, one.digest, *pair]
@@ -81,12 +90,12 @@ def fill(con: Connection, items: str) -> None:
 
 
 def read(
-    con: Connection, items: str, days: Collection[int] | None
+    con: Connection, items: str, days: Collection[int] | None, hot: HotDays, turn: int
 ) -> tuple[list[DayDigest], list[DayDigest]]:
     """Return the digests of all days in a snapshot `con`, or only of `days`, and apart those that
     had to be computed, of which some may have a count of 0.
 
-    `items` is SQL for all items of the snapshot.
+    `items` is SQL for all items of the snapshot, which is of `turn`.
     """
     schemas = schemas_of(con)
     known: list[DayDigest] = []
@@ -100,7 +109,7 @@ def read(
             unknown.append((key, schemas[key], day))
         else:
             known.append(DayDigest(key, schemas[key], day, count, digest))
-    computed = day_digests_of(con, items, unknown)
+    computed = [hot.digest(con, items, about, turn) for about in unknown]
     found = [*known, *(one for one in computed if one.count)]
     return sorted(found, key=lambda one: (one.key, one.day)), computed
 

@@ -104,13 +104,13 @@ class Store:
             raise StoreError("store-foreign", f"{self.path} is a DuckDB file of something else")
         self._refresh()
 
-    def _refresh(self) -> None:
-        """Read from the file what is kept in memory."""
+    def _refresh(self, turn: int = 0) -> None:
+        """Read from the file what is kept in memory. No snapshot is of a turn above `turn`."""
         if not one(self._con, "SELECT count(*) FROM digest"):
             self._con.execute("BEGIN")
             fill(self._con, self.items_sql(con=self._con))
             self._con.execute("COMMIT")
-        self._writer = Writer(self._con, self.path)
+        self._writer = Writer(self._con, self.path, turn)
 
     @property
     def layout(self) -> Layout:
@@ -212,7 +212,8 @@ class Store:
                 return self.day_digests(days, con=snapshot)
         _, turn = self._snapshots[id(con)]
         with translated_errors(self.path):
-            found, computed = read(con, self.items_sql(con=con), days)
+            hot = self._writer.digests.hot
+            found, computed = read(con, self.items_sql(con=con), days, hot, turn)
         if computed:
             with self._transaction():
                 self._writer.digests.keep(computed, turn)
@@ -384,7 +385,7 @@ class Store:
             self._failed = True
             with translated_errors(self.path):
                 reattach(self._con, self.path)
-                self._refresh()
+                self._refresh(self._writer.digests.turn + 1)
             self._failed = False
 
     def close(self) -> None:

@@ -47,7 +47,7 @@ _T = TypeVar("_T", Report, Announcement)
 class Writer:
     """The tables of one file, and what a commit must know of them."""
 
-    def __init__(self, con: Connection, path: Path) -> None:
+    def __init__(self, con: Connection, path: Path, turn: int = 0) -> None:
         self._con = con
         self.settled = Settled(con, path)
         self.layout = read_layout(con)
@@ -55,7 +55,7 @@ class Writer:
         self.eraser = Eraser(con, self.layout.entries, self.settled)
         self.records = Records(con)
         self._marks = Marks(con)
-        self.digests = DigestCache(con)
+        self.digests = DigestCache(con, turn)
         self.waste = Waste(con)
         # A deleted row may still be in Parquet: no other row may get its number.
         last = max(one(con, f"SELECT coalesce(max(n), 0) FROM {of}") for of in ("item", "dead"))
@@ -367,7 +367,7 @@ class Writer:
     def _gone(self, days: Counter[AppDay]) -> None:
         self.total -= days.total()
         self._deleted += days.total()
-        self.digests.touch(days)
+        self.digests.touch(days, gone=True)
 
 
 def one(con: Connection, sql: str, parameters: Sequence[object] = ()) -> int:
