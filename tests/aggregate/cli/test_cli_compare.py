@@ -10,12 +10,15 @@ from pathlib import Path
 import aggregate_making as making
 import pytest
 from click.testing import CliRunner, Result
+from reconcile_making import MemorySet, ask_of, reports
 from serving import FolderServer
 
 from methrics.aggregate.cli import compare_peer
+from methrics.aggregate.cli.compare_ids import Wanted, ids_of_peer
 from methrics.aggregate.cli.compare_peer import days_of, is_peer
 from methrics.aggregate.cli.root import root
 from methrics.aggregate.parquet.export import Exporter
+from methrics.aggregate.reconcile.fingerprint import IdIndex
 from methrics.aggregate.reconcile.wire import (
     PROTOCOL,
     REQUEST_MAX,
@@ -26,9 +29,12 @@ from methrics.aggregate.reconcile.wire import (
     encode_busy,
     encode_opened,
 )
+from methrics.aggregate.store.digest import ids_of
 from methrics.aggregate.store.store import Store
 from methrics.node.network.memory import MemoryNetwork
 from methrics.schema.errors import ConfigError, UnreachableError
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.envelope import split
 
 CATALOG = making.catalog()
 EARLIER = making.NOW - 2 * making.DAY
@@ -154,3 +160,48 @@ async def test_a_running_aggregator_is_asked_for_its_days(monkeypatch: pytest.Mo
         with pytest.raises(UnreachableError) as caught:
             await days_of(one, peer, CATALOG.key, making.NOW)
         assert caught.value.code == "bad-answer"
+
+
+@pytest.mark.shows("NEW-2")
+def test_reports_that_only_one_side_has_are_named(tmp_path: Path) -> None:
+    a = make(tmp_path / "a.duckdb", range(30), range(2))
+    b = make(tmp_path / "b.duckdb", range(4, 31))
+    beats = [split(making.beat(CATALOG, i)).id.hex() for i in range(31)]
+    words = run(a, export(b), "--ids", 9).output
+    assert words.count("only in A: ") == 4 + 2
+    assert [line for line in words.splitlines() if "only in B" in line] == [
+        f"  only in B: {beats[30]}"
+    ]
+    [app] = json.loads(run(b, a, "--json", "--ids", 9).output)["namespaces"]
+    assert app["differences"][1]["only_a"] == [beats[30]]
+    assert app["differences"][1]["only_b"] == sorted(beats[:4])
+    assert run(a, b).output.count("only in A: ") == 2 + 3
+    assert "only in" not in run(a, b, "--ids", 0).output
+
+
+async def test_the_ids_of_a_running_aggregator_are_compared(tmp_path: Path) -> None:
+    pool = reports(600, days=2)
+    own, theirs = pool[7:], pool[:-5]
+    reply = ask_of(MemorySet(theirs))
+
+    async def answer(_peer: str, body: bytes) -> bytes:
+        return reply(body)
+
+    with Store(tmp_path / "a.duckdb") as store:
+        store.commit(making.batch([CATALOG.raw], CatalogBook()))
+        store.commit(making.batch(own, making.book(CATALOG)))
+        days = {(one.key, one.day) for one in store.day_digests()}
+        wanted = {Wanted(*day): own_ids(store, *day) for day in days}
+    network = MemoryNetwork()
+    async with network.open_swarm() as one, network.open_swarm() as other:
+        other.serve(PROTOCOL, answer, request_max=REQUEST_MAX)
+        peer = await one.dial(other.addrs[0])
+        found = await ids_of_peer(one, peer, wanted, 20, making.NOW)
+    for mine, only in ((True, pool[-5:]), (False, pool[:7])):
+        ids = {one for both in found.values() for one in (both.mine if mine else both.theirs)}
+        assert ids == {split(raw).id for raw in only}
+
+
+def own_ids(store: Store, key: bytes, day: int) -> IdIndex:
+    with store.reading() as con:
+        return IdIndex(b"".join(ids_of(con, store.items_sql(con=con), key, day)))

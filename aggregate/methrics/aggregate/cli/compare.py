@@ -7,8 +7,10 @@ from datetime import UTC, date, datetime
 
 import click
 
+from methrics.aggregate.cli.compare_ids import with_ids
 from methrics.aggregate.cli.compare_peer import is_peer, peer_side
 from methrics.aggregate.cli.exit_codes import NO
+from methrics.aggregate.parquet.download import is_address
 from methrics.aggregate.parquet.manifest import Manifest
 from methrics.aggregate.read.compare import Compared, Side, side_of
 from methrics.aggregate.read.compare import compare as compared
@@ -16,6 +18,9 @@ from methrics.aggregate.read.dataset import open_files
 from methrics.aggregate.read.sources import Listed
 from methrics.aggregate.store.digest import DayDigest, digests
 from methrics.node.cli.counted import counted
+
+SHOWN_IDS = 3
+"""Ids that are shown of each side and day if the user does not say how many."""
 
 SHOWN_MAX = 20
 """Most days that are printed. --json prints all."""
@@ -32,17 +37,28 @@ _EPOCH = date(1970, 1, 1)
     help="Compute the digests of a directory or address from its rows, instead of taking those in "
     "its manifest.",
 )
+@click.option(
+    "--ids",
+    type=click.IntRange(min=0, max=1000),
+    help="Ids to show of the reports that only one side has, for each side and day. [default: 3; "
+    "none if they would have to be fetched from a web address]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.pass_context
-def compare(ctx: click.Context, a: str, b: str, check: bool, as_json: bool) -> None:
+def compare(
+    ctx: click.Context, a: str, b: str, check: bool, ids: int | None, as_json: bool
+) -> None:
     """Tell whether A and B have the same reports, and if not, on which days they differ.
 
     A and B are DuckDB files, directories of Parquet, addresses of such directories, or running
     aggregators such as /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW... Exit code 1 if they differ. Reports
     that have arrived at one of two running aggregators and not yet at the other are a difference.
+    Of the first 20 days that differ, some reports are named that only one of the two has.
     """
     sides = _sides([a, b], check)
-    found = compared(*sides)
+    if ids is None:
+        ids = 0 if not check and any(map(is_address, (a, b))) else SHOWN_IDS
+    found = with_ids(compared(*sides), (a, b), ids)
     (_print_json if as_json else _print_words)(found, sides)
     if not all(one.equal for one in found):
         ctx.exit(NO)
@@ -94,7 +110,13 @@ def _print_json(found: list[Compared], sides: list[Side]) -> None:
             "a": total(one.a),
             "b": total(one.b),
             "differences": [
-                {"day": _date(diff.day), "a": of(diff.a), "b": of(diff.b)}
+                {
+                    "day": _date(diff.day),
+                    "a": of(diff.a),
+                    "b": of(diff.b),
+                    "only_a": _hex(diff.only_a),
+                    "only_b": _hex(diff.only_b),
+                }
                 for diff in one.differences
             ],
         }
@@ -119,6 +141,9 @@ def _print_words(found: list[Compared], sides: list[Side]) -> None:
             continue
         for diff in one.differences[:SHOWN_MAX]:
             click.echo(f"{one.app} {_date(diff.day)}: {_words(diff.a, diff.b)}")
+            for letter, only in (("A", diff.only_a), ("B", diff.only_b)):
+                for report in only or ():
+                    click.echo(f"  only in {letter}: {report.hex()}")
         if len(one.differences) > SHOWN_MAX:
             click.echo(f"… and {len(one.differences) - SHOWN_MAX} more days")
         click.echo(f"{one.app}: {len(one.differences)} of {counted(one.days, 'day')} differ")
@@ -130,6 +155,10 @@ def _words(a: DayDigest | None, b: DayDigest | None) -> str:
     if a.count == b.count:
         return f"both have {counted(a.count, 'report')}, but not the same"
     return f"A has {a.count}, B has {b.count}"
+
+
+def _hex(ids: tuple[bytes, ...] | None) -> list[str] | None:
+    return None if ids is None else [one.hex() for one in ids]
 
 
 _NONE = DayDigest(b"", "", 0, 0, b"")

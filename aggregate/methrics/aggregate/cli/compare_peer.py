@@ -12,6 +12,7 @@ from methrics.aggregate.reconcile.wire import (
     PROTOCOL,
     REPLY_MAX,
     Open,
+    Opened,
     PeerFault,
     SessionEnded,
     encode_request,
@@ -73,11 +74,21 @@ async def days_of(swarm: Swarm, peer: PeerId, key: bytes, now: int) -> list[DayD
 
     Raises UnreachableError if it does not answer, is busy for too long, or breaks the rules.
     """
+    opened = await opened_session(swarm, peer, key, now)
+    days = () if opened is None else opened.reports
+    return [DayDigest(key, "", one.day, one.count, one.digest) for one in days]
+
+
+async def opened_session(swarm: Swarm, peer: PeerId, key: bytes, now: int) -> Opened | None:
+    """Ask a connected aggregator for a session about one namespace key; None if it has nothing.
+
+    Raises as `days_of`.
+    """
     body = encode_request(Open(key, now // DAY, b"", _NONE, _NONE))
     for _ in range(TRIES):
         reply = await swarm.request(peer, PROTOCOL, body, reply_max=REPLY_MAX, timeout=REPLY_TIME)
         try:
-            opened = read_opened(reply)
+            return read_opened(reply)
         except SessionEnded as busy:
             await trio.sleep(max(1, busy.seconds))
             continue
@@ -85,6 +96,4 @@ async def days_of(swarm: Swarm, peer: PeerId, key: bytes, now: int) -> list[DayD
             raise UnreachableError(
                 "bad-answer", f"the aggregator broke the rules: {fault}"
             ) from None
-        days = () if opened is None else opened.reports
-        return [DayDigest(key, "", one.day, one.count, one.digest) for one in days]
     raise UnreachableError("peer-busy", "the aggregator is busy", "try again later")

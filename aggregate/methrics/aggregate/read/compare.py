@@ -33,6 +33,9 @@ class DayDifference:
     day: int
     a: DayDigest | None
     b: DayDigest | None
+    only_a: tuple[bytes, ...] | None = None
+    """Ids of reports that only one has, the first few; None if nobody has looked."""
+    only_b: tuple[bytes, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

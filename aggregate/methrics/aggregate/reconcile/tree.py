@@ -79,7 +79,7 @@ Steps = Generator[Step, bytes, None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
+class Claim:
     """What the peer says about a node. The fingerprint of a whole day is not known."""
 
     node: Node
@@ -109,7 +109,7 @@ class Pull:
         """Yield what to ask and what was got. Raises PeerFault or SessionEnded."""
         for which in Which:
             own = {one.day: one for one in self.own.days(which)}
-            small: list[_Claim] = []
+            small: list[Claim] = []
             for theirs in reversed(self.opened.days(which)):
                 mine = own.get(theirs.day)
                 if mine == theirs:
@@ -117,7 +117,7 @@ class Pull:
                 if self.passes(which, theirs, mine):
                     continue
                 self.differing.append((which, theirs, mine))
-                claim = _Claim(Node(theirs.day, ""), theirs.count, None)
+                claim = Claim(Node(theirs.day, ""), theirs.count, None)
                 if self._far_more(claim, mine.count if mine else 0):
                     yield from self._whole(which, claim)
                 else:
@@ -129,10 +129,10 @@ class Pull:
         """Whether the session has fetched as many items as it may."""
         return self.fetched >= self.most_items
 
-    def _far_more(self, claim: _Claim, own: int) -> bool:
+    def _far_more(self, claim: Claim, own: int) -> bool:
         return LEAF < claim.count <= WHOLE_MAX and claim.count > 2 * own
 
-    def _compare(self, which: Which, claims: list[_Claim]) -> Steps:
+    def _compare(self, which: Which, claims: list[Claim]) -> Steps:
         """Split what differs, depth first, so that few nodes wait."""
         pending = claims
         while pending and not self.done:
@@ -146,21 +146,21 @@ class Pull:
                 yield from self._list(which, group)
 
     def _split(
-        self, which: Which, claims: Sequence[_Claim], pending: list[_Claim]
-    ) -> Generator[Step, bytes, list[_Claim]]:
+        self, which: Which, claims: Sequence[Claim], pending: list[Claim]
+    ) -> Generator[Step, bytes, list[Claim]]:
         """Compare the parts of nodes; add those to split to `pending`, return those to list."""
         if any(len(one.node.prefix) >= DEPTH_MAX for one in claims):
             raise PeerFault("wrong-counts")
         nodes = tuple(one.node for one in claims)
         reply = yield Ask(Split(self.opened.session, self.salt, which, nodes))
-        leaves: list[_Claim] = []
+        leaves: list[Claim] = []
         for claim, theirs in zip(claims, read_parts(reply, len(claims)), strict=True):
-            _check_parts(claim, theirs)
+            check_parts(claim, theirs)
             mine = self.own.index(which, claim.node.day).parts(claim.node.prefix, self.salt)
             for i, (part, own) in enumerate(zip(theirs, mine, strict=True)):
                 if part == own or not part.count:
                     continue
-                child = _Claim(claim.node.child(i), part.count, part.fingerprint)
+                child = Claim(claim.node.child(i), part.count, part.fingerprint)
                 if self._far_more(child, own.count):
                     yield from self._whole(which, child)
                 elif part.count <= LEAF:
@@ -171,13 +171,13 @@ class Pull:
             raise PeerFault("too-many-nodes")
         return leaves
 
-    def _list(self, which: Which, claims: Sequence[_Claim]) -> Steps:
+    def _list(self, which: Which, claims: Sequence[Claim]) -> Steps:
         """List the ids of small nodes, and fetch those that are lacking."""
         nodes = tuple(one.node for one in claims)
         reply = yield Ask(Ids(self.opened.session, which, nodes))
         lacking: list[tuple[int, bytes]] = []
         for claim, ids in zip(claims, read_ids(reply, len(claims)), strict=True):
-            _check_ids(claim, ids, self.salt)
+            check_ids(claim, ids, self.salt)
             own = self.own.index(which, claim.node.day)
             lacking += [(claim.node.day, one) for one in own.lacks(ids)]
         for at in range(0, len(lacking), FETCH_MAX):
@@ -200,7 +200,7 @@ class Pull:
             raise PeerFault("withheld")
         yield from self._got(which, bundles, count)
 
-    def _whole(self, which: Which, claim: _Claim) -> Steps:
+    def _whole(self, which: Which, claim: Claim) -> Steps:
         """Fetch all items of a node, page by page."""
         left, cursor = claim.count, 0
         came: set[bytes] = set()
@@ -226,8 +226,8 @@ class Pull:
         yield Take(which, bundles, count)
 
 
-def _check_parts(claim: _Claim, parts: Sequence[Part]) -> None:
-    """The parts of a node make up the node, as the peer's set does not change."""
+def check_parts(claim: Claim, parts: Sequence[Part]) -> None:
+    """Raise PeerFault unless parts make up their node, as the peer's set does not change."""
     joined = 0
     for part in parts:
         joined ^= part.fingerprint
@@ -237,7 +237,8 @@ def _check_parts(claim: _Claim, parts: Sequence[Part]) -> None:
         raise PeerFault("wrong-counts")
 
 
-def _check_ids(claim: _Claim, ids: Sequence[bytes], salt: bytes) -> None:
+def check_ids(claim: Claim, ids: Sequence[bytes], salt: bytes) -> None:
+    """Raise PeerFault unless the listed ids are those that the peer has claimed of a node."""
     if not all(one.hex().startswith(claim.node.prefix) for one in ids):
         raise PeerFault("not-in-range")
     if len(ids) != claim.count:
@@ -246,9 +247,9 @@ def _check_ids(claim: _Claim, ids: Sequence[bytes], salt: bytes) -> None:
         raise PeerFault("wrong-counts")
 
 
-def _groups(claims: Sequence[_Claim]) -> Iterator[list[_Claim]]:
+def _groups(claims: Sequence[Claim]) -> Iterator[list[Claim]]:
     """Cut a list of small nodes into requests."""
-    group: list[_Claim] = []
+    group: list[Claim] = []
     size = 0
     for claim in claims:
         if group and (size + claim.count > LISTED_AT_ONCE or len(group) >= NODES_MAX):
