@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import pytest
@@ -122,6 +123,25 @@ def test_the_body_is_the_decoded_payload() -> None:
     announcement = body_of(WORLD.announcement())
     assert isinstance(announcement, Announcement)
     assert announcement.newest_version == "2.0"
+
+
+def test_a_content_that_came_before_gets_the_verdict_that_a_new_one_gets() -> None:
+    for _ in range(3):
+        assert judge(WORLD.report(), BOOK, NOW).reason is Reason.OK
+        assert judge(WORLD.report(time=TIME + 1), BOOK, NOW).reason is Reason.UNROUNDED
+        assert judge(WORLD.report(values={"os": "beos"}), BOOK, NOW).reason is Reason.OFF_SCHEMA
+        assert judge(WORLD.report(values={}), BOOK, NOW).reason is Reason.EMPTY
+
+
+def test_a_content_is_checked_by_each_event_type() -> None:
+    book = known()
+    catalog = book.get(WORLD.catalog_id)
+    assert catalog is not None
+    assert judge(WORLD.report(), book, NOW).reason is Reason.OK
+    stricter = copy(catalog.types["ping"])
+    stricter._check = {**stricter._check, "os": lambda wire: wire == "macos"}
+    catalog.types = {**catalog.types, "ping": stricter}
+    assert judge(WORLD.report(), book, NOW).reason is Reason.OFF_SCHEMA
 
 
 def test_a_verdict_on_a_split_item_is_that_on_its_bytes() -> None:

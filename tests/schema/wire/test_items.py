@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -213,7 +213,7 @@ def test_a_caller_that_changes_a_decoded_report_does_not_change_the_cache() -> N
     for _ in range(3):
         report = decode_report(payload)
         assert report.values == {"poisoned": False}
-        report.values["poisoned"] = True
+        cast("dict[str, object]", report.values)["poisoned"] = True
 
 
 def test_a_cached_report_is_refused_if_its_time_is_not_in_shortest_form() -> None:
@@ -225,11 +225,12 @@ def test_a_cached_report_is_refused_if_its_time_is_not_in_shortest_form() -> Non
 
 
 def test_the_cache_of_reports_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(items, "_REPORTS", {})
-    monkeypatch.setattr(items, "_REPORTS_MAX", 10)
+    monkeypatch.setattr(items, "_contents", items._Contents())
+    monkeypatch.setattr(items, "_CONTENTS_SIZE", 10 * 600)
     for n in range(50):
         decode_report(encode_report(Report(bytes(32), "t", 1_800_000_000, {"n": n})))
-    assert len(items._REPORTS) <= 10
+        assert len(items._contents) <= 10
+    assert len(items._contents) > 0
 
 
 def test_the_cache_keeps_equal_values_of_different_types_apart() -> None:

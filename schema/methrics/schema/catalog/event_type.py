@@ -214,6 +214,13 @@ class EventType:
         needs a clock or the envelope: early and late reports, and work stamps. A field may be
         absent, because the person did not share it.
         """
+        reason = self.check_content(values, count, one_in, sequence)
+        return self.check_time(time) if reason is Reason.OK else reason
+
+    def check_content(
+        self, values: Mapping[str, object], count: object, one_in: object, sequence: object
+    ) -> Reason:
+        """Check like `check_report`, but without the time."""
         checks = self._check
         try:
             for name, wire in values.items():
@@ -233,8 +240,10 @@ class EventType:
             return Reason.EMPTY
         elif not declared.check(sequence):
             return Reason.OFF_SCHEMA
-        if not values and self._speaks:
-            return Reason.EMPTY
+        return Reason.EMPTY if not values and self._speaks else Reason.OK
+
+    def check_time(self, time: int) -> Reason:
+        """Return OK, UNROUNDED or EXPIRED, whichever the time of a report is."""
         if time % self.resolution:
             return Reason.UNROUNDED
         return Reason.OK if time < self.expires else Reason.EXPIRED

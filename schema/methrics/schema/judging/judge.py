@@ -21,7 +21,7 @@ from methrics.schema.wire.items import (
     Report,
     decode_announcement,
     decode_erasure,
-    decode_report,
+    recall_report,
 )
 from methrics.schema.wire.limits import DAY, EARLY_MAX, TIME_STEP
 from methrics.schema.wire.record import Record, decode_record
@@ -148,7 +148,7 @@ def _report(
     about: bytes | None,
     verified: bool,
 ) -> Report | Reason:
-    report = decode_report(item.payload)
+    report, content = recall_report(item.payload)
     if about is not None and report.catalog != about:
         return Reason.MALFORMED
     catalog = book.get(report.catalog)
@@ -161,10 +161,14 @@ def _report(
     declared = catalog.types.get(report.type)
     if declared is None:
         return Reason.OFF_SCHEMA
+    if content is None or content.fits is not declared:
+        reason = declared.check_content(report.values, report.count, report.one_in, report.sequence)
+        if reason is not _OK:
+            return reason
+        if content is not None:
+            content.fits = declared
     time = report.time
-    reason = declared.check_report(
-        report.values, report.count, report.one_in, report.sequence, time
-    )
+    reason = declared.check_time(time)
     if reason is not _OK and reason is not _EXPIRED:
         return reason
     if declared.work or item.work is not None:

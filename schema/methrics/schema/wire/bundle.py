@@ -59,7 +59,11 @@ def unpack(data: bytes) -> Bundle:
         raise RefusedError(Reason.OVERSIZE, f"a bundle of {count - 1} items is too large")
     parts = []
     for _ in range(count):
-        length, at = _head(data, at, 2)
+        # Nearly all items have 24 to 255 bytes, and a call for each takes five times as long.
+        if data[at : at + 1] == b"\x58" and at + 1 < size and data[at + 1] >= 24:
+            length, at = data[at + 1], at + 2
+        else:
+            length, at = _head(data, at, 2)
         if length > ITEM_MAX:
             raise RefusedError(Reason.OVERSIZE, f"an item of {length} bytes is too large")
         parts.append(data[at : at + length])
