@@ -33,12 +33,12 @@ from methrics.aggregate.store.duck import (
     SCHEMA_ALIAS,
     Relation,
     attach_reader,
-    is_select,
     lock_down,
     memory,
     name,
     translated_query_errors,
 )
+from methrics.aggregate.store.only_reads import is_select
 from methrics.node.clock import Clock
 from methrics.node.paths import user_paths
 from methrics.schema.errors import StoreError

@@ -26,13 +26,13 @@ from methrics.aggregate.read.totals import FLOOR, Shows, create_known_totals, re
 from methrics.aggregate.store.duck import (
     Connection,
     Relation,
-    is_select,
     lock_down,
     looks_damaged,
     name,
     translated_errors,
     translated_query_errors,
 )
+from methrics.aggregate.store.only_reads import is_select
 from methrics.schema.errors import LocalError, StoreError, UnreachableError
 
 MEMORY_LIMIT = "2GB"

@@ -6,19 +6,17 @@ a closed list: kinds of nodes, functions, names of tables.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
 from methrics.aggregate.serve.functions import FUNCTIONS, OPERATORS, TABLE_FUNCTIONS
-from methrics.aggregate.store.duck import Connection, is_select, parse_tree
+from methrics.aggregate.store.duck import Connection
+from methrics.aggregate.store.only_reads import dictionaries, explained, is_select, parse_tree
 from methrics.schema.errors import StoreError
 
 SQL_MAX = 32_768
 """Maximum size of a question in bytes."""
-
-_EXPLAIN = re.compile(r"\s*EXPLAIN\s+(?=SELECT|FROM|WITH|VALUES|\()", re.IGNORECASE)
 
 _NODE_LIST = """
 SELECT_NODE SET_OPERATION_NODE RECURSIVE_CTE_NODE CTE_NODE
@@ -54,13 +52,10 @@ def check(con: Connection, sql: str, names: Collection[str]) -> None:
         raise _refused(f"a question is at most {SQL_MAX:,} bytes")
     if not is_select(con, sql):
         raise _refused("only one SELECT statement can be asked")
-    try:
-        tree = json.loads(parse_tree(con, _EXPLAIN.sub("", sql, count=1)))
-    except RecursionError:
-        raise _refused("the SQL is nested too deeply") from None
+    tree = parse_tree(con, explained(sql, runs=False) or sql)
     if tree.get("error") or len(tree.get("statements", ())) != 1:
         raise _refused("only one SELECT statement can be asked", "write it without PIVOT or CALL")
-    nodes = list(_dictionaries(tree["statements"][0]))
+    nodes = list(dictionaries(tree["statements"][0]))
     own = frozenset(_own_names(nodes))
     for node in nodes:
         _check_node(node, names, own)
@@ -117,19 +112,6 @@ def _path(node: dict[str, Any]) -> list[str]:
     if not isinstance(path, list) or not path:
         raise _refused("a name in the SQL is not understood")
     return [str(part) for part in path]
-
-
-def _dictionaries(tree: object) -> Iterator[dict[str, Any]]:
-    """Yield all objects in `tree`. Constants are left out: their content is data."""
-    todo = [tree]
-    while todo:
-        one = todo.pop()
-        if isinstance(one, dict):
-            if one.get("class") != "CONSTANT":
-                yield one
-                todo.extend(one.values())
-        elif isinstance(one, list):
-            todo.extend(one)
 
 
 def _refused(why: str, hint: str = "") -> StoreError:

@@ -14,7 +14,6 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -298,29 +297,6 @@ def read_parquet_files(paths: Iterable[Path], *, by_name: bool = True) -> str:
 def name(*parts: str) -> str:
     """Join `parts` to a dotted SQL name and quote each part."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
-
-
-def is_select(con: Connection, sql: str) -> bool:
-    """Whether `sql` is exactly one statement and only reads. Raises StoreError, code query."""
-    try:
-        sql.encode()
-    except UnicodeEncodeError:
-        raise StoreError("query", "the SQL is not text in UTF-8") from None
-    with translated_query_errors():
-        statements = con.extract_statements(sql)
-    reading: set[Any] = {duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN}
-    return len(statements) == 1 and statements[0].type in reading
-
-
-def parse_tree(con: Connection, sql: str) -> str:
-    """Return the tree into which DuckDB parses SELECT statements, as JSON; runs none of it.
-
-    For other SQL the JSON is an object with `error` true. Raises StoreError, code query.
-    """
-    with translated_query_errors():
-        row = con.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
-    assert row is not None, "a SELECT of a value gives a row"
-    return str(row[0])
 
 
 def begin_reading(con: Connection) -> None:
