@@ -10,7 +10,7 @@ import trio
 
 from methrics.aggregate.cli.compare_peer import is_peer, opened_session
 from methrics.aggregate.read.compare import Compared, DayDifference
-from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.dataset import open_files
 from methrics.aggregate.reconcile.finding import Finding, Unshared, unshared
 from methrics.aggregate.reconcile.fingerprint import IdIndex
 from methrics.aggregate.reconcile.wire import (
@@ -43,7 +43,7 @@ class Wanted:
 
 def with_ids(found: Sequence[Compared], names: Sequence[str], most: int) -> list[Compared]:
     """Return the result of a comparison of two names with the ids of the first `DAYS_MAX` days that
-    differ, at most `most` of each side. Raises as `open_dataset` and `peer_side`."""
+    differ, at most `most` of each side. Raises as `open_files` and `peer_side`."""
     wanted = [Wanted(one.key, diff.day) for one in found for diff in one.differences][:DAYS_MAX]
     if not wanted or not most:
         return list(found)
@@ -79,7 +79,7 @@ def _noted(diff: DayDifference, found: Unshared | None, *, a_is_near: bool) -> D
 
 def _stored(name: str, wanted: Iterable[Wanted]) -> dict[Wanted, IdIndex]:
     """Read the ids of days of a file, directory or address."""
-    with open_dataset(name) as dataset:
+    with open_files(name) as dataset:
         dataset.bring("item", "catalog")
         con = dataset.connection
         return {one: IdIndex(b"".join(ids_of(con, "item", one.key, one.day))) for one in wanted}
