@@ -62,7 +62,7 @@ def _expected(raw: bytes, now: int | None) -> dict[str, object]:
         "count": found.count,
         "late": found.late,
         "erasures": found.erasures,
-    }
+    } | ({} if found.shard.is_whole else {"shard": found.shard.part})
 
 
 _Manifest = tuple[str, str, bytes, int | None]
@@ -85,6 +85,9 @@ def _good(w: World) -> Iterator[_Manifest]:
         sealed_manifest(w, as_of=NOW + 301),
         None,
     )
+    yield "ok-shard", "a manifest of shard 2 of 4", sealed_manifest(w, shard=[2, 4]), NOW
+    last = sealed_manifest(w, shard=[16, 16])
+    yield "ok-shard-last", "a manifest of the last of sixteen shards", last, NOW
     none = sealed_manifest(w, count=0, late=0, digest=reports_digest(bytes(32), 0, ())[1])
     yield "ok-empty", "a closed day without reports", none, NOW
     yield (
@@ -128,6 +131,14 @@ def _bad(w: World) -> Iterator[_Manifest]:
         ("erasures-missing", "no digest of the erasures", {"erasures_digest": None}),
         ("namespace-text", "text as the namespace", {"namespace": "vectors"}),
         ("record-short", "an id of a record of 31 bytes", {"record": bytes(31)}),
+        ("shard-whole", "the whole named as a shard", {"shard": [1, 1]}),
+        ("shard-third", "a third as a shard", {"shard": [1, 3]}),
+        ("shard-zero", "shard 0", {"shard": [0, 4]}),
+        ("shard-over", "shard 5 of 4", {"shard": [5, 4]}),
+        ("shard-many", "shard 1 of 32", {"shard": [1, 32]}),
+        ("shard-flag", "true in place of a number", {"shard": [True, 2]}),
+        ("shard-long", "three numbers as a shard", {"shard": [1, 2, 0]}),
+        ("shard-text", "a shard as text", {"shard": "1/2"}),
         ("unknown-key", "a key that is not known", {"mood": 1}),
     ):
         yield f"malformed-{name}", says, sealed_manifest(w, **change), NOW  # type: ignore[arg-type]

@@ -108,6 +108,8 @@ _NODES = [[20_700, ""], [20_699, "0af"]]
 _GOOD: dict[str, list[object]] = {
     "open": _OPEN,
     "open-record": [*_OPEN[:3], seed("record"), *_OPEN[4:]],
+    "open-shard": [*_OPEN, [2, 4]],
+    "open-shard-last": [*_OPEN, [16, 16]],
     "split": ["split", SESSION, 1, SALT, _NODES],
     "list": ["list", SESSION, 0, _NODES],
     "fetch": ["fetch", SESSION, 1, [[20_700, IDS[0] + IDS[1]], [20_699, IDS[2]]]],
@@ -144,6 +146,14 @@ def _bad_requests() -> Iterator[Scenario]:
         "cursor-huge": ["all", SESSION, 1, [0, ""], 1 << 63],
         "record-31": [*_OPEN[:3], seed("record")[:31], *_OPEN[4:]],
         "extra": [*_OPEN, 0],
+        "extra-shard": [*_OPEN, [2, 4], 0],
+        "shard-whole": [*_OPEN, [1, 1]],
+        "shard-third": [*_OPEN, [1, 3]],
+        "shard-zero": [*_OPEN, [0, 2]],
+        "shard-over": [*_OPEN, [3, 2]],
+        "shard-many": [*_OPEN, [1, 32]],
+        "shard-flag": [*_OPEN, [True, 2]],
+        "shard-one": [*_OPEN, [2]],
     }
     for name, value in bad.items():
         given = {"request": encode(value), "ok": False}

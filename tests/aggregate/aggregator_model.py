@@ -235,7 +235,7 @@ class Aggregator:
     def session(self, other: Aggregator, most: int = 1000) -> None:
         """Fetch from another aggregator what this one lacks, in `most` steps."""
         answering = Answerer(
-            lambda key, as_of: open_duck_set(other.store, key, as_of, lambda _: b""),
+            lambda key, as_of, _: open_duck_set(other.store, key, as_of, lambda _: b""),
             lambda: self.today,
             lambda size: bytes(size),
         )

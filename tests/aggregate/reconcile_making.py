@@ -100,7 +100,7 @@ def answerer(items: MemorySet, seed: int = 1) -> Answerer:
     """The answering side over one set."""
     opened = OpenedSet(items, b"", lambda: None)
     return Answerer(
-        lambda key, _: opened if key == KEY else None, lambda: TODAY, Random(seed).randbytes
+        lambda key, *_: opened if key == KEY else None, lambda: TODAY, Random(seed).randbytes
     )
 
 

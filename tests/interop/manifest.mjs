@@ -31,7 +31,8 @@ export function readManifest (bytes, now) {
       closed: body.closed,
       count: Number(body.count),
       late: Number(body.late),
-      erasures: Number(body.erasures)
+      erasures: Number(body.erasures),
+      ...(body.shard && { shard: body.shard.map(Number) })
     }
   } catch (error) {
     if (!(error instanceof Refusal)) throw error

@@ -120,17 +120,21 @@ function readAnnouncement (map) {
 const MOST_COUNTED = 9007199254740991n
 const isCount = (value) => isInteger(value, 0n, MOST_COUNTED)
 
+const isShard = (value) => Array.isArray(value) && value.length === 2 && [2n, 4n, 8n, 16n].includes(value[1]) &&
+  isInteger(value[0], 1n, value[1])
+
 function readManifest (map) {
   const keys = ['namespace', 'day', 'as_of', 'closed', 'count', 'digest', 'late', 'erasures', 'erasures_digest']
-  demandKeys(map, keys, ['record'], 'malformed')
-  const { namespace, day, as_of: asOf, closed, count, digest, late, erasures, record } = Object.fromEntries(map)
+  demandKeys(map, keys, ['record', 'shard'], 'malformed')
+  const { namespace, day, as_of: asOf, closed, count, digest, late, erasures, record, shard } = Object.fromEntries(map)
   const erasuresDigest = map.get('erasures_digest')
   malformed([namespace, digest, erasuresDigest].every(isId) && (record === undefined || isId(record)), 'ids')
   malformed(isInteger(day, 0n, LAST_SECOND / DAY) && isSeconds(asOf), 'times')
   malformed(typeof closed === 'boolean', 'closed')
   malformed([count, late, erasures].every(isCount) && late <= (closed ? count : 0n), 'counts')
   malformed(!closed || asOf >= (day + 1n) * DAY, 'closed before its end')
-  return { namespace, day, asOf, closed, count, digest, late, erasures, erasuresDigest, record }
+  malformed(shard === undefined || isShard(shard), 'shard')
+  return { namespace, day, asOf, closed, count, digest, late, erasures, erasuresDigest, record, shard }
 }
 
 const READERS = {

@@ -54,3 +54,23 @@ def test_only_trusted_peers_make_a_quorum_and_each_once(
     assert Trust(frozenset(trusted), quorum).suffices(votes) == (
         len(trusted & set(votes)) >= quorum
     )
+
+
+def test_the_shards_of_one_aggregator_have_one_vote() -> None:
+    found = trust_of([f"{PEERS[0]},{PEERS[1]}", PEERS[2]])
+    assert found == Trust(frozenset(VOTERS[:3]), 2, (frozenset(VOTERS[:2]),))
+    assert not found.suffices(VOTERS[:2])
+    assert not found.suffices([VOTERS[2], VOTERS[3]])
+    for shard in VOTERS[:2]:
+        assert found.suffices([shard, VOTERS[2]])
+    assert trust_of([f"{PEERS[0]},{PEERS[1]}"]).quorum == 1
+
+
+def test_a_peer_has_no_vote_of_its_own_beside_that_of_its_shards() -> None:
+    for peers in ([PEERS[0], f"{PEERS[0]},{PEERS[1]}"], [f"{PEERS[1]},{p}" for p in PEERS[::2]]):
+        with pytest.raises(ConfigError) as caught:
+            trust_of(peers)
+        assert caught.value.code == "twice-trusted"
+    with pytest.raises(ConfigError) as caught:
+        trust_of([f"{PEERS[0]},{PEERS[1]}"], 2)
+    assert caught.value.code == "bad-quorum"

@@ -142,7 +142,7 @@ def store(tmp_path: Path) -> Store:
 def over(store: Store) -> Answerer:
     """The answering side over a file."""
     return Answerer(
-        lambda key, as_of: open_duck_set(store, key, as_of, lambda _: b""),
+        lambda key, as_of, _: open_duck_set(store, key, as_of, lambda _: b""),
         lambda: TODAY,
         os.urandom,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.listing import listed_book
 from tests.schema.verifiers import VERIFIERS, one_by_one, verifying_with
@@ -16,13 +16,15 @@ from vector_world import CATALOG, NOW, TIME, World, malleable, protected, seed, 
 import vectors
 from methrics.schema.catalog.catalog import load
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.gate import BundleVerdict, judge_bundle
+from methrics.schema.judging.gate import BundleVerdict, judge_bundle, place_of
 from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.bundle import pack as bundle_of
 from methrics.schema.wire.bundle import pack_notice
 from methrics.schema.wire.codec import head
-from methrics.schema.wire.envelope import Kind, seal, split
+from methrics.schema.wire.envelope import Kind, inner_hash, seal, split
+from methrics.schema.wire.items import Erasure, encode_erasure
 from methrics.schema.wire.record import decode_record
+from methrics.schema.wire.shard import shards_of
 from methrics.schema.wire.signatures import open_many
 from methrics.schema.wire.topic import short_key
 from methrics.schema.wire.verdict import Decision, Reason
@@ -385,3 +387,50 @@ def test_all_vectors_of_bundles_get_their_verdict_from_either_verifier() -> None
         for verifier in VERIFIERS:
             with verifying_with(verifier):
                 assert vectors.expected(vectors.run(scenario)) == scenario["expect"], path.name
+
+
+def erasure_of(n: int) -> bytes:
+    """The erasure of report number `n`, by the report's own key."""
+    body = Erasure(load(WORLD.catalog).id, inner_hash(split(REPORTS[n])), TIME // 86_400)
+    return seal(Kind.ERASURE, encode_erasure(body), seed(f"person {n}"))
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.sampled_from((2, 4, 16)), st.lists(st.sampled_from(range(40)), max_size=12, unique=True))
+def test_shards_judge_their_own_items_and_together_all(count: int, numbers: list[int]) -> None:
+    erased = [erasure_of(n) for n in numbers]
+    message = pack([*REPORTS, *erased])
+    whole = judge_bundle(message, known(), NOW, Seen())
+    found: list[bytes] = []
+    for shard in shards_of(count):
+        verdict = judge_bundle(message, known(), NOW, Seen(), shard=shard)
+        assert not verdict.refused
+        assert (verdict.decision is Decision.ACCEPT) == bool(verdict.accepted)
+        assert all(shard.has(place_of(raw)) for raw in kept(verdict))
+        found += kept(verdict)
+    assert sorted(found) == sorted(kept(whole))
+
+
+def test_an_erasure_is_judged_by_the_shard_of_its_report() -> None:
+    for n, report in enumerate(REPORTS):
+        assert place_of(erasure_of(n)) == place_of(report) == split(report).id
+
+
+def test_a_shard_rejects_only_what_it_has_judged() -> None:
+    forged = malleable(REPORTS[0])
+    own, *_ = [one for one in shards_of(4) if one.has(split(forged).id)]
+    for shard in shards_of(4):
+        verdict = judge_bundle(pack([forged, *REPORTS[1:]]), known(), NOW, Seen(), shard=shard)
+        assert (verdict.reason is Reason.FORGED) == (shard == own)
+        assert (verdict.decision is Decision.REJECT) == (shard == own)
+
+
+def test_a_bundle_without_items_of_a_shard_is_ignored_and_nothing_is_counted() -> None:
+    away = next(one for one in shards_of(16) if not one.has(split(REPORTS[0]).id))
+    verdict = judge_bundle(pack(REPORTS[:1]), known(), NOW, Seen(), shard=away)
+    assert verdict == BundleVerdict(Decision.IGNORE, Reason.OK, about=load(WORLD.catalog).id)
+
+
+@given(st.binary(max_size=200) | st.sampled_from([*BAD.values(), *STRANGERS.values()]))
+def test_any_bytes_belong_to_one_shard(raw: bytes) -> None:
+    assert sum(shard.has(place_of(raw)) for shard in shards_of(16)) == 1

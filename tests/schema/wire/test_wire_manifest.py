@@ -33,6 +33,7 @@ from methrics.schema.wire.manifest import (
     sign_manifest,
     supersedes,
 )
+from methrics.schema.wire.shard import Shard, shards_of
 from methrics.schema.wire.verdict import Decision, Reason
 
 SEED, OTHER = b"a" * 32, b"b" * 32
@@ -195,3 +196,10 @@ def test_a_digest_tells_reports_erasures_days_and_namespaces_apart(
         reports_digest(key[::-1] + b"", day, [*found, b"z" * 32])[1],
     }
     assert digest not in others
+
+
+@given(manifests(), st.sampled_from([one for count in (2, 4, 16) for one in shards_of(count)]))
+def test_the_manifest_of_a_shard_says_so(made: Manifest, shard: Shard) -> None:
+    own = replace(made, shard=shard)
+    assert decode_manifest(encode_manifest(own)) == own
+    assert encode_manifest(own) != encode_manifest(made)

@@ -13,6 +13,7 @@ import trio
 
 from methrics.aggregate.cli.aggregate_lines import AggregateLines, JsonLines, TextLines
 from methrics.aggregate.cli.restoring import check_local, take
+from methrics.aggregate.cli.sharding import SHARD, as_leaf, gossip_of
 from methrics.aggregate.cli.space import Memory, Space
 from methrics.aggregate.closing.trust import trust_of
 from methrics.aggregate.collect.disk import KeepFree
@@ -48,6 +49,7 @@ from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
 from methrics.node.relay.given import Given
 from methrics.schema.errors import StoreError
+from methrics.schema.wire.shard import Shard
 
 GC_THRESHOLD = 200_000
 """Number of new objects between two runs of the cycle collector. With Python's default of 700, the
@@ -131,7 +133,7 @@ def key_beside(file: Path) -> Path:
     multiple=True,
     metavar="PEER",
     help="A peer id, or an address that ends in one: an aggregator whose word counts about days "
-    "that are over. Repeatable.",
+    "that are over; with commas between them, the shards of one, which have one vote. Repeatable.",
 )
 @click.option(
     "--quorum",
@@ -154,6 +156,7 @@ def key_beside(file: Path) -> Path:
     help="Serve state, metrics and read-only SQL at this address, such as 127.0.0.1:8417.",
 )
 @click.option("--http-open", is_flag=True, help="Let --http be reached by other machines.")
+@SHARD
 @json_option("Print a JSON object for each event.")
 def aggregate(
     file: Path,
@@ -172,6 +175,7 @@ def aggregate(
     quorum: int | None,
     http: str | None,
     http_open: bool,
+    shard: Shard,
     as_json: bool,
 ) -> None:
     """Collect signed reports from the network into the DuckDB file FILE.
@@ -196,6 +200,7 @@ def aggregate(
         keep_free=keep_free,
         trust=trust_of(trusted, quorum),
     )
+    settings = as_leaf(settings, shard)
     if not file.exists() and not sources:
         topics_of(settings, ())  # a command that cannot work must not create a file
     check_local(sources)
@@ -215,6 +220,7 @@ def aggregate(
                 listen,
                 key or key_beside(file),
                 sources,
+                shard,
             )
         finally:
             gc.unfreeze()
@@ -227,6 +233,7 @@ def _collect(
     listen: tuple[str, ...],
     key: Path,
     sources: tuple[str, ...],
+    shard: Shard,
 ) -> None:
     """Take `sources` in and collect until a stop signal: into the side file while `file` is busy,
     and into a new file if `file` is damaged."""
@@ -235,7 +242,7 @@ def _collect(
     clock, again = Clock(), True
     last: float | None = None
     while again:
-        opened = open_file(file, clock.now(), lines.event, damage)
+        opened = open_file(file, clock.now(), lines.event, damage, shard)
         damage = None
         try:
             with opened.store as store:
@@ -277,7 +284,9 @@ async def _serve(
         await on_stop_signal(listening, stop.set, reload)
         with trio.CancelScope() as closing:
             async with (
-                open_swarm(listen=listen, seed=settings.seed) as swarm,
+                open_swarm(
+                    listen=listen, seed=settings.seed, settings=gossip_of(store.shard)
+                ) as swarm,
                 trio.open_nursery() as nursery,
             ):
                 lines.listening(swarm.peer_id, swarm.addrs)

@@ -13,6 +13,7 @@ from methrics.aggregate.reconcile.wire import (
     REPLY_MAX,
     Open,
     Opened,
+    OtherShard,
     PeerFault,
     SessionEnded,
     encode_request,
@@ -89,6 +90,12 @@ async def opened_session(swarm: Swarm, peer: PeerId, key: bytes, now: int) -> Op
         reply = await swarm.request(peer, PROTOCOL, body, reply_max=REPLY_MAX, timeout=REPLY_TIME)
         try:
             return read_opened(reply)
+        except OtherShard as other:
+            raise UnreachableError(
+                "other-shard",
+                f"the aggregator has only shard {other.shard} of the reports",
+                "compare the lake of all shards, or a file of the same shard",
+            ) from None
         except SessionEnded as busy:
             await trio.sleep(max(1, busy.seconds))
             continue

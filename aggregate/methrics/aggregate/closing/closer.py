@@ -136,4 +136,5 @@ class Closer:
             erasures=erasures,
             erasures_digest=erased,
             record=found.records.get(key),
+            shard=self._store.shard,
         )

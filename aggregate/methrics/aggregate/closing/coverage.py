@@ -13,11 +13,13 @@ from methrics.aggregate.store.duck import Connection
 from methrics.node.network.peer_ids import peer_id_of
 from methrics.schema.wire.envelope import split
 from methrics.schema.wire.manifest import decode_manifest
+from methrics.schema.wire.shard import WHOLE, Shard
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The closed days of one signer and namespace. Days are counted from 1970-01-01."""
+    """The closed days of one signer and namespace. Days are counted from 1970-01-01. A signer that
+    is a shard counts its own ids alone."""
 
     signer: bytes
     key: bytes
@@ -28,6 +30,7 @@ class Coverage:
     """Reports of these days, by the newest manifests."""
     late: int = 0
     """Those of them that came in after their day was closed."""
+    shard: Shard = WHOLE
 
     def facts(self) -> dict[str, object]:
         """Return it as JSON: the peer id, the namespace key in hex, counts, and the share."""
@@ -38,7 +41,7 @@ class Coverage:
             "reports": self.reports,
             "late": self.late,
             "coverage": round(self.share, 6),
-        }
+        } | ({} if self.shard.is_whole else {"shard": str(self.shard)})
 
     @property
     def share(self) -> float:
@@ -62,5 +65,6 @@ def coverage_of(con: Connection) -> list[Coverage]:
             last=one.day,
             reports=known.reports + one.count,
             late=known.late + one.late,
+            shard=one.shard,
         )
     return list(found.values())

@@ -16,15 +16,20 @@ TRUSTED_MAX = 64
 class Trust:
     """The voters (see `voter_of`), and how many of them must have a report.
 
-    Without voters, no report of a day that is over is ever added.
+    The voters of a group are the shards of one aggregator: none of them can have all reports, so
+    together they have one vote. Without voters, no report of a day that is over is ever added.
     """
 
     voters: frozenset[bytes] = frozenset()
     quorum: int = 1
+    groups: tuple[frozenset[bytes], ...] = ()
 
     def suffices(self, votes: Iterable[bytes]) -> bool:
-        """Tell whether these voters are enough. A voter counts once; strangers do not count."""
-        return len(self.voters.intersection(votes)) >= self.quorum
+        """Tell whether these voters are enough. A voter or group counts once; strangers do not
+        count."""
+        found = self.voters.intersection(votes)
+        joined = sum(not group.isdisjoint(found) for group in self.groups)
+        return len(found.difference(*self.groups)) + joined >= self.quorum
 
 
 def voter_of(peer: str) -> bytes:
@@ -39,28 +44,34 @@ def majority(voters: Collection[object]) -> int:
 
 
 def trust_of(peers: Sequence[str], quorum: int | None = None) -> Trust:
-    """Return the trust in `peers`, which are peer ids or addresses that end in one.
+    """Return the trust in `peers`, which are peer ids or addresses that end in one, or several of
+    them with commas between: the shards of one aggregator.
 
-    `quorum` is a majority by default. Raises ConfigError: bad-peer-id, bad-quorum, too-many-peers.
+    `quorum` is a majority by default. Raises ConfigError: bad-peer-id, bad-quorum, too-many-peers,
+    and twice-trusted for a peer that would have a vote of its own and share in one.
     """
-    voters = frozenset(_key(peer) for peer in peers)
+    named = {frozenset(map(_key, peer.split(","))) for peer in peers}
+    voters = frozenset[bytes]().union(*named)
+    groups = tuple(sorted((one for one in named if len(one) > 1), key=sorted))
+    if sum(map(len, named)) > len(voters):
+        raise ConfigError("twice-trusted", "a peer is named by two --trust, with other shards")
     if len(voters) > TRUSTED_MAX:
         raise ConfigError("too-many-peers", f"at most {TRUSTED_MAX} peers can be trusted")
     if quorum is None:
-        return Trust(voters, majority(voters))
+        return Trust(voters, majority(named), groups)
     if quorum < 1:
         raise ConfigError(
             "bad-quorum", f"a quorum of {quorum} would let anyone add to days that are over"
         )
     if not voters:
         raise ConfigError("bad-quorum", "a quorum needs peers", "name them with --trust PEER")
-    if quorum > len(voters):
+    if quorum > len(named):
         raise ConfigError(
             "bad-quorum",
-            f"a quorum of {quorum} of {len(voters)} trusted peers can never be reached",
+            f"a quorum of {quorum} of {len(named)} trusted peers can never be reached",
             "name more peers with --trust PEER",
         )
-    return Trust(voters, quorum)
+    return Trust(voters, quorum, groups)
 
 
 def _key(peer: str) -> bytes:

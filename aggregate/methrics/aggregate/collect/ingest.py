@@ -25,10 +25,11 @@ from methrics.node.network.guards import too_late
 from methrics.node.network.swarm import UNSEEN, Outcome, PeerId, Validator, Wait
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.gate import BundleVerdict, judge_bundle
+from methrics.schema.judging.gate import BundleVerdict, judge_bundle, place_of
 from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.judging.seen import Seen
 from methrics.schema.wire.items import Erasure, Report
+from methrics.schema.wire.shard import WHOLE, Shard
 from methrics.schema.wire.verdict import Decision, Reason
 
 Notify = Callable[[Committed], None]
@@ -63,6 +64,9 @@ class IngestSettings:
     """A batch with this many items is committed without waiting for more items."""
     batch_seconds: float = 1.0
     """Seconds that the first item of a batch waits for further items before the commit."""
+    leaf: bool = False
+    """Whether the swarm is a leaf, which forwards nothing (`MeshSettings.leaf`). A store of a shard
+    does not judge all of a bundle. In any other swarm, it ignores what it has accepted."""
     seen: int = 262_144
     """Number of items that are remembered, so that an item in a second bundle is not verified
     again."""
@@ -145,6 +149,8 @@ class Ingest:
             if on is not None and self._listener.waits(verdict, topic, message, peer):
                 return Wait(on)
             self._listener.heard(verdict, peer)
+            if not (verdict.accepted or verdict.refused) and verdict.reason is Reason.OK:
+                return verdict.decision  # nothing of this shard
             try:
                 # A swarm limits the time of a validator. A judged item is remembered as seen, so to
                 # give up while the disk is slow would lose the item. Waiting slows the peers.
@@ -154,9 +160,15 @@ class Ingest:
                 return Decision.IGNORE  # stopping: a bundle that is not stored is not passed on
             if too_late():
                 self._forget([verdict])  # perhaps it is not passed on, so it may come again
-            return verdict.decision if on is None else UNSEEN
+            return self._outcome(verdict) if on is None else UNSEEN
 
         return validate
+
+    def _outcome(self, verdict: BundleVerdict) -> Decision:
+        """What the swarm is told. It must not forward what was not judged."""
+        judged = self._store.shard.is_whole or self._settings.leaf
+        accepted = verdict.decision is Decision.ACCEPT
+        return Decision.IGNORE if accepted and not judged else verdict.decision
 
     async def offered(
         self, message: bytes, topic: str, admit: Callable[[list[Accepted]], list[Accepted]]
@@ -230,15 +242,24 @@ class Ingest:
         )
 
     def _judge(self, message: bytes, topic: str, *, live: bool = True) -> BundleVerdict:
-        now = self._clock.now()
-        verdict = judge_bundle(message, self._book, now, self._seen, live=live, topic=topic)
+        judged = partial(
+            judge_bundle,
+            message,
+            self._book,
+            self._clock.now(),
+            self._seen,
+            live=live,
+            topic=topic,
+            shard=self._store.shard,
+        )
+        verdict = judged()
         if verdict.waits_for is None or self._book.get(verdict.about) is not None:
             return verdict
         catalog = self._store.catalog(verdict.about)
         if catalog is None or not self._book.add(catalog, given=True):
             return verdict
         # The file has a catalog that the book has no room for, such as an old one in an erasure.
-        return judge_bundle(message, self._book, now, self._seen, live=live, topic=topic)
+        return judged()
 
     def close(self) -> None:
         """Accept no more bundles; `run` commits the rest and returns."""
@@ -305,7 +326,8 @@ class Ingest:
         if again:
             self._store.reopen()
         began = self._clock.monotonic()
-        done = self._store.commit(self._complete(to_batch(verdicts, self._clock.now())))
+        batch = to_batch(verdicts, self._clock.now(), self._store.shard)
+        done = self._store.commit(self._complete(batch))
         done.seconds = self._clock.monotonic() - began
         return done
 
@@ -334,8 +356,11 @@ class Ingest:
         return replace(batch, accepted=[*first, *batch.accepted]) if first else batch
 
 
-def to_batch(verdicts: list[BundleVerdict], now: int) -> Batch:
-    """Merge the verdicts on many bundles into one batch. Pure."""
+def to_batch(verdicts: list[BundleVerdict], now: int, shard: Shard = WHOLE) -> Batch:
+    """Merge the verdicts on many bundles into one batch. Pure.
+
+    What every shard refuses alike, one of them counts: see `_counts`.
+    """
     accepted: list[Accepted] = []
     refused: Counter[Reason] = Counter()
     samples: dict[Reason, bytes] = {}
@@ -343,19 +368,29 @@ def to_batch(verdicts: list[BundleVerdict], now: int) -> Batch:
         accepted += verdict.accepted
         if verdict.decision is Decision.REJECT:
             # The other items of a rejected bundle were not judged: they count as one refusal.
-            refused[verdict.reason] += 1
-            samples[verdict.reason] = verdict.refused[-1].raw if verdict.refused else b""
+            sample = verdict.refused[-1].raw if verdict.refused else b""
+            if _counts(shard, sample):
+                refused[verdict.reason] += 1
+                samples[verdict.reason] = sample
             continue
         if verdict.waits_for is not None:
             # It waited in vain, and was not judged: it counts as one refusal.
-            refused[verdict.reason] += 1
-            samples.setdefault(verdict.reason, verdict.about)
+            if _counts(shard, verdict.about):
+                refused[verdict.reason] += 1
+                samples.setdefault(verdict.reason, verdict.about)
             continue
         for reason, raw, _ in verdict.refused:
-            refused[reason] += 1
-            samples.setdefault(reason, raw)
+            if _counts(shard, raw):
+                refused[reason] += 1
+                samples.setdefault(reason, raw)
     return Batch(
         now=now,
         accepted=accepted,
         refused={reason: (count, samples[reason]) for reason, count in refused.items()},
     )
+
+
+def _counts(shard: Shard, refused: bytes) -> bool:
+    """Tell whether a shard counts a refusal. Of what every shard refuses, such as a bundle that
+    cannot be read, one shard counts it."""
+    return shard.is_whole or shard.has(place_of(refused))

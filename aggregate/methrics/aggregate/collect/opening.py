@@ -29,6 +29,7 @@ from methrics.schema.errors import CatalogError, StoreError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import Accepted, judge
+from methrics.schema.wire.shard import WHOLE, Shard
 
 ASKED_FOR = 0.05
 """Seconds after which the lock is tried once more."""
@@ -129,9 +130,13 @@ def side_of(path: Path) -> Path:
 
 
 def open_file(
-    path: Path, now: int, say: Callable[[Opening], None], damage: StoreError | None = None
+    path: Path,
+    now: int,
+    say: Callable[[Opening], None],
+    damage: StoreError | None = None,
+    shard: Shard = WHOLE,
 ) -> Opened:
-    """Open the file `path`, or its side file while another program has it open.
+    """Open the file `path` of a shard, or its side file while another program has it open.
 
     `damage` is the error that was found in the file while it was written. `now` is in Unix seconds.
     `say` is called for each thing that an operator should know of. The caller closes the store.
@@ -140,9 +145,9 @@ def open_file(
     try:
         if damage is not None:
             raise damage
-        store = Store(path)
+        store = Store(path, shard)
     except FileBusyError as error:
-        return _open_side(path, now, say, error)
+        return _open_side(path, now, say, error, shard)
     except StoreError as error:
         directory = directory_beside(path)
         damaged = error.code == DAMAGED or (error.code == "store-foreign" and path.is_file())
@@ -150,7 +155,7 @@ def open_file(
             raise
         aside = set_aside(path, directory, now)
         say(SetAside(path, aside, error.message))
-        store = Store(path)
+        store = Store(path, shard)
         with _closed_on_error(store):
             _take_from(directory_beside(aside), store, now, say)
             _take_from(aside, store, now, say)
@@ -170,9 +175,11 @@ def is_free(path: Path) -> bool:
     return True
 
 
-def _open_side(path: Path, now: int, say: Callable[[Opening], None], busy: FileBusyError) -> Opened:
+def _open_side(
+    path: Path, now: int, say: Callable[[Opening], None], busy: FileBusyError, shard: Shard
+) -> Opened:
     side = side_of(path)
-    store = Store(side)
+    store = Store(side, shard)
     with _closed_on_error(store):
         _seed(directory_beside(path), store, now)
     say(Busy(path, side, busy.message))

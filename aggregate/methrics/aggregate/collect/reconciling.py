@@ -22,6 +22,7 @@ from methrics.aggregate.reconcile.answer import OpenedSet
 from methrics.aggregate.reconcile.asking import Asking, Session
 from methrics.aggregate.reconcile.duck_set import open_duck_set
 from methrics.aggregate.reconcile.pacing import PEERS_MAX, Pacing, PacingSettings
+from methrics.aggregate.reconcile.part_digests import PartDigests
 from methrics.aggregate.reconcile.serving import Serving
 from methrics.aggregate.reconcile.wire import Open
 from methrics.aggregate.store.store import Store
@@ -36,6 +37,7 @@ from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.bundle import pack_notice
 from methrics.schema.wire.items import Report
 from methrics.schema.wire.limits import CATALOG_MAX, DAY, EARLY_MAX
+from methrics.schema.wire.shard import Shard
 from methrics.schema.wire.topic import parse_topic, short_key
 from methrics.schema.wire.verdict import Decision
 
@@ -105,9 +107,10 @@ class Reconciling:
         self._one = trio.Semaphore(1)
         self._told = 0.0
         self._paces = {topic: Pacing(self._rng, pacing) for topic in topics}
-        self._claims: OrderedDict[tuple[PeerId, bytes], bytes] = OrderedDict()
-        """(peer, namespace key) -> the digests that it named last"""
-        self._serving = Serving(swarm, topics, self._open, clock, self._heard)
+        self._claims: OrderedDict[tuple[PeerId, bytes, Shard], bytes] = OrderedDict()
+        """(peer, namespace key, shard) -> the digests that it named last"""
+        self._parts = PartDigests()
+        self._serving = Serving(swarm, topics, self._open, clock, self._heard, store.shard)
 
     async def run(self) -> None:
         """Answer peers and ask them until cancelled. When it returns, it uses the store no more."""
@@ -117,15 +120,15 @@ class Reconciling:
             for topic in self._topics:
                 nursery.start_soon(self._look_after, topic)
 
-    def _open(self, key: bytes, as_of: int) -> OpenedSet | None:
+    def _open(self, key: bytes, as_of: int, shard: Shard) -> OpenedSet | None:
         if not self._book.allows_key(key):
             return None
-        return open_duck_set(self._store, key, as_of, self._newest)
+        return open_duck_set(self._store, key, as_of, self._newest, shard, self._parts)
 
     def _heard(self, peer: PeerId, request: Open) -> None:
         """A peer asks for a session. If its set has changed, it may have what this one lacks."""
         claim = request.erasures + request.reports
-        name = peer, request.key
+        name = peer, request.key, request.shard
         changed = self._claims.get(name) != claim
         self._claims[name] = claim
         self._claims.move_to_end(name)
@@ -190,7 +193,15 @@ class Reconciling:
         async def records(peer: PeerId) -> None:
             await self._ask_records(topic, peer)
 
-        return Asking(self._swarm, self._open, system_entropy, fetched, records, self._progress)
+        return Asking(
+            self._swarm,
+            self._open,
+            system_entropy,
+            fetched,
+            records,
+            self._progress,
+            self._store.shard,
+        )
 
     def _progress(self, peer: PeerId, session: Session) -> None:
         now = trio.current_time()

@@ -32,11 +32,13 @@ from methrics.aggregate.reconcile.wire import (
     encode_opened,
     encode_parts,
     encode_same,
+    encode_shard,
 )
 from methrics.node.clock import Entropy
 from methrics.node.shares import Shares
 from methrics.schema.errors import RefusedError
 from methrics.schema.wire.bundle import Packer
+from methrics.schema.wire.shard import WHOLE, Shard
 from methrics.schema.wire.verdict import Reason
 
 SESSIONS_MAX = 8
@@ -76,9 +78,9 @@ class SetBusy(Exception):  # noqa: N818 - it passes soon
     """No set is opened now, because the file is to be rewritten."""
 
 
-OpenSet = Callable[[bytes, int], OpenedSet | None]
-"""`open_set(key, as_of)` returns the set of a namespace key, or None if it is not collected. Raises
-SetBusy and StoreError."""
+OpenSet = Callable[[bytes, int, Shard], OpenedSet | None]
+"""`open_set(key, as_of, shard)` returns the set of a namespace key and of those ids, or None if it
+is not collected. Raises SetBusy and StoreError."""
 
 
 class Asker(NamedTuple):
@@ -98,10 +100,18 @@ class _Session:
 
 
 class Answerer:
-    """Answers requests. `today()` returns the day (since 1970-01-01) by this machine's clock."""
+    """Answers requests. `today()` returns the day (since 1970-01-01) by this machine's clock.
+    `shard`: the ids that this side has."""
 
-    def __init__(self, open_set: OpenSet, today: Callable[[], int], entropy: Entropy) -> None:
+    def __init__(
+        self,
+        open_set: OpenSet,
+        today: Callable[[], int],
+        entropy: Entropy,
+        shard: Shard = WHOLE,
+    ) -> None:
         self._open_set = open_set
+        self._shard = shard
         self._today = today
         self._entropy = entropy
         self._sessions: dict[bytes, _Session] = {}
@@ -151,12 +161,14 @@ class Answerer:
             self._end(name)
         if abs(request.as_of - self._today()) > AS_OF_SLACK:
             raise RefusedError(Reason.EARLY, "the clocks differ by more than a day")
+        if not self._shard.covers(request.shard):
+            return encode_shard(self._shard), 0
         origin = asker.origin or asker.peer.encode()
         if not self._room.take(asker.peer, origin, now, listed=asker.listed).granted:
             return encode_busy(BUSY), 0
         kept, opened = False, None
         try:
-            opened = self._open_set(request.key, request.as_of)
+            opened = self._open_set(request.key, request.as_of, request.shard)
             if opened is None:
                 raise RefusedError(Reason.FOREIGN, "a namespace that is not collected")
             days = {which: tuple(opened.items.days(which)) for which in Which}

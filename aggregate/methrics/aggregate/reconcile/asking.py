@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import trio
@@ -17,6 +18,7 @@ from methrics.aggregate.reconcile.wire import (
     DaySum,
     Open,
     Opened,
+    OtherShard,
     PeerFault,
     SessionEnded,
     Which,
@@ -27,6 +29,7 @@ from methrics.aggregate.reconcile.wire import (
 from methrics.node.clock import Entropy
 from methrics.node.network.swarm import PeerId, Swarm
 from methrics.schema.errors import UnreachableError
+from methrics.schema.wire.shard import WHOLE, Shard
 
 REPLY_TIME = 60.0
 """Seconds within which a peer must reply. It reads a day of its set for some replies."""
@@ -126,7 +129,9 @@ class Asking:
         fetched: Fetched,
         records: Records,
         progress: Callable[[PeerId, Session], None] = lambda *_: None,
+        shard: Shard = WHOLE,
     ) -> None:
+        self._shard = shard
         self._swarm = swarm
         self._open_set = open_set
         self._entropy = entropy
@@ -136,10 +141,22 @@ class Asking:
         self._disputes = Disputes()
 
     async def session(self, peer: PeerId, key: bytes, as_of: int) -> Session:
-        """Take from `peer` what this side lacks of a namespace. Raises StoreError if the own file
-        cannot be read."""
+        """Take from `peer` what this side lacks of a namespace. Of a peer that has only some of the
+        ids that this side collects, those are compared. Raises StoreError if the own file cannot
+        be read."""
         try:
-            own = await trio.to_thread.run_sync(self._open_set, key, as_of)
+            return await self._session(peer, key, as_of, self._shard)
+        except OtherShard as other:
+            both = self._shard.meet(other.shard)
+        if both is not None and both != self._shard:
+            with suppress(OtherShard):
+                return await self._session(peer, key, as_of, both)
+        return Session(ended="other-shard")
+
+    async def _session(self, peer: PeerId, key: bytes, as_of: int, shard: Shard) -> Session:
+        """Compare the items of a shard. Raises OtherShard if the peer has not all of them."""
+        try:
+            own = await trio.to_thread.run_sync(self._open_set, key, as_of, shard)
         except SetBusy:
             return Session(ended="busy", wait=BUSY)
         if own is None:
@@ -147,9 +164,11 @@ class Asking:
         found = Session()
         try:
             with trio.move_on_after(TIME_MAX) as limit:
-                await self._run(peer, key, as_of, own, found)
+                await self._run(peer, key, as_of, shard, own, found)
             if limit.cancelled_caught:
                 found.ended = "too-slow"
+        except OtherShard:
+            raise
         except SessionEnded as ended:
             found.ended, found.wait = "busy", ended.seconds
         except PeerFault as fault:
@@ -162,9 +181,15 @@ class Asking:
         return found
 
     async def _run(
-        self, peer: PeerId, key: bytes, as_of: int, own: OpenedSet, found: Session
+        self,
+        peer: PeerId,
+        key: bytes,
+        as_of: int,
+        shard: Shard,
+        own: OpenedSet,
+        found: Session,
     ) -> None:
-        request = await trio.to_thread.run_sync(_opening, own, key, as_of)
+        request = await trio.to_thread.run_sync(_opening, own, key, as_of, shard)
         opened = read_opened(await self._ask(peer, encode_request(request)))
         if opened is None:
             found.same = True
@@ -175,7 +200,7 @@ class Asking:
         def passes(which: Which, theirs: DaySum, mine: DaySum | None) -> bool:
             return self._disputes.holds(peer, key, which, (theirs, mine), as_of)
 
-        pull = Pull(own.items, opened, self._entropy(SALT_SIZE), passes)
+        pull = Pull(own.items, opened, self._entropy(SALT_SIZE), passes, shard=shard)
         found.of = await trio.to_thread.run_sync(_excess, own, opened, passes)
         await self._follow(peer, own, pull.steps(), found)
         if not found.taken:
@@ -250,9 +275,9 @@ class Asking:
             await trio.sleep(wait)
 
 
-def _opening(own: OpenedSet, key: bytes, as_of: int) -> Open:
-    digests = [set_digest(key, which, own.items.days(which)) for which in Which]
-    return Open(key, as_of, own.record, *digests)
+def _opening(own: OpenedSet, key: bytes, as_of: int, shard: Shard) -> Open:
+    erasures, reports = (set_digest(key, which, own.items.days(which)) for which in Which)
+    return Open(key, as_of, own.record, erasures, reports, shard)
 
 
 def _excess(

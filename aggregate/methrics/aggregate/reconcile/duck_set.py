@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -15,13 +16,16 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from methrics.aggregate.reconcile.answer import OpenedSet, SetBusy
 from methrics.aggregate.reconcile.fingerprint import IdIndex
 from methrics.aggregate.reconcile.item_set import Stored
+from methrics.aggregate.reconcile.part_digests import PartDigests
 from methrics.aggregate.reconcile.wire import ID_SIZE, DaySum, Node, Which
 from methrics.aggregate.store.digest import id_bytes
 from methrics.aggregate.store.duck import Connection, moment, translated_errors
 from methrics.aggregate.store.retention import longest
+from methrics.aggregate.store.shard_sql import within
 from methrics.aggregate.store.store import Store
 from methrics.schema.wire.limits import DAY
 from methrics.schema.wire.manifest import erasures_digest, reports_digest
+from methrics.schema.wire.shard import Shard
 
 IDS_KEPT = 1_000_000
 """Ids that a session keeps sorted in memory: 40 MB. One day is kept, however large."""
@@ -35,9 +39,20 @@ _DAY_OF = "date_diff('day', DATE '1970-01-01', {}::DATE)"
 
 
 class DuckSet:
-    """An `ItemSet` over `con`, a snapshot of `store`, by the retention of the day `as_of`."""
+    """An `ItemSet` over `con`, a snapshot of `store`, by the retention of the day `as_of`: the
+    items of `shard`, a part of what the store has. `parts` remembers digests of such parts."""
 
-    def __init__(self, store: Store, con: Connection, key: bytes, as_of: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        con: Connection,
+        key: bytes,
+        as_of: int,
+        shard: Shard | None = None,
+        parts: PartDigests | None = None,
+    ) -> None:
+        self._shard = shard or store.shard
+        self._parts = parts or PartDigests()
         self._store = store
         self._con = con
         self._key = key
@@ -139,14 +154,24 @@ class DuckSet:
                 f"(SELECT t.n, t.catalog, {_DAY_OF.format('t.day')} AS day, t.id, t.raw "
                 f"FROM tombstone t JOIN {self._kept_erasures()} ON k.catalog = t.catalog "
                 f"WHERE {_DAY_OF.format('t.day')} BETWEEN greatest(k.first, {int(first)}) "
-                f"AND {int(last)})"
+                f"AND {int(last)} AND {self._in_shard('t.report')})"
             )
         items = self._store.items_sql(first, last, con=self._con)
         return (
             f"(SELECT i.n, i.catalog, {_DAY_OF.format('i.time')} AS day, i.id, i.raw "
             f"FROM {items} i JOIN {self._kept_types()} "
-            "ON k.catalog = i.catalog AND k.type = i.type AND i.time >= k.first)"
+            "ON k.catalog = i.catalog AND k.type = i.type AND i.time >= k.first "
+            f"WHERE {self._in_shard('i.id')})"
         )
+
+    def _in_shard(self, column: str) -> str:
+        """Return SQL for the condition that an id is one of those that are compared."""
+        return "true" if self._is_all else within(column, self._shard)
+
+    @property
+    def _is_all(self) -> bool:
+        """Whether everything in the store is compared."""
+        return self._shard == self._store.shard
 
     def _kept_types(self) -> str:
         """Return SQL for the time from which reports are kept, by catalog and type."""
@@ -172,13 +197,18 @@ class DuckSet:
         kept = self._store.day_digests(con=self._con)
         found = [
             DaySum(one.day, one.count, one.digest)
+            if self._is_all
+            else self._parts.get(one, self._shard, partial(self._day_sum, one.day))
             for one in kept
             if one.key == self._key and one.day not in over
         ]
-        for day in over:
-            count, digest = reports_digest(self._key, day, [self._index(Which.REPORTS, day).data])
-            found.append(DaySum(day, count, digest))
+        found += [self._day_sum(day) for day in over]
         return sorted(found, key=lambda one: one.day)
+
+    def _day_sum(self, day: int) -> DaySum:
+        """Compute the digest of a day from its ids."""
+        ids = self._index(Which.REPORTS, day).data
+        return DaySum(day, *reports_digest(self._key, day, [ids]))
 
     def _partly_over(self) -> set[int]:
         """Return the days with reports that are over: retention has yet to delete them."""
@@ -230,16 +260,21 @@ class DuckSet:
 
 
 def open_duck_set(
-    store: Store, key: bytes, as_of: int, newest: Callable[[bytes], bytes]
+    store: Store,
+    key: bytes,
+    as_of: int,
+    newest: Callable[[bytes], bytes],
+    shard: Shard | None = None,
+    parts: PartDigests | None = None,
 ) -> OpenedSet:
     """Open a snapshot of `store` for a session. `newest(key)` returns the id of the newest record
-    of a namespace key, or nothing. Close what is returned. Raises StoreError, and SetBusy if the
-    file is to be rewritten first."""
+    of a namespace key, or nothing. `shard` and `parts`: see `DuckSet`. Close what is returned.
+    Raises StoreError, and SetBusy if the file is to be rewritten first."""
     if store.waits_for_readers:
         raise SetBusy
     with ExitStack() as stack:
         con = stack.enter_context(store.reading())
-        items = DuckSet(store, con, key, as_of)
+        items = DuckSet(store, con, key, as_of, shard, parts)
         close = stack.pop_all().close
         return OpenedSet(items, newest(key), close, lambda: store.waits_for_readers)
     raise AssertionError("unreachable")

@@ -24,6 +24,7 @@ from methrics.node.clock import Clock, system_entropy
 from methrics.node.network.swarm import PeerId, Swarm
 from methrics.node.relay.asking import network_of
 from methrics.schema.wire.limits import DAY
+from methrics.schema.wire.shard import WHOLE, Shard
 
 LOOK_EVERY = 15.0
 """Seconds between two looks for sessions that are idle."""
@@ -41,8 +42,8 @@ def nodes_of(request: Request) -> int:
 
 class Serving:
     """Answers requests one at a time, in a worker thread. `opened(peer, request)` is called when a
-    peer asks for a session. Start `run` in a nursery; when it has
-    ended, no session has the file open."""
+    peer asks for a session. `shard`: the ids that this side has. Start `run` in a nursery; when it
+    has ended, no session has the file open."""
 
     def __init__(
         self,
@@ -51,11 +52,13 @@ class Serving:
         open_set: OpenSet,
         clock: Clock,
         opened: Callable[[PeerId, Open], None] = lambda *_: None,
+        shard: Shard = WHOLE,
     ) -> None:
+        self._shard = shard
         self._opened = opened
         self._swarm = swarm
         self._topics = tuple(topics)
-        self._answerer = Answerer(open_set, lambda: clock.now() // DAY, system_entropy)
+        self._answerer = Answerer(open_set, lambda: clock.now() // DAY, system_entropy, shard)
         self._budget = Budget()
         self._one = trio.CapacityLimiter(1)
         self._lock = threading.Lock()
@@ -80,7 +83,7 @@ class Serving:
         request = decode_request(body)
         listed = self._listed(peer)
         network = peer.encode() if listed else network_of(self._swarm, peer)
-        if isinstance(request, Open):
+        if isinstance(request, Open) and self._shard.covers(request.shard):
             self._opened(peer, request)
         wait = self._budget.wait(network, trio.current_time(), listed=listed)
         if wait:

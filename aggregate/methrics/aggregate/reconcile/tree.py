@@ -41,6 +41,7 @@ from methrics.schema.wire.bundle import unpack
 from methrics.schema.wire.envelope import Item, Kind, split
 from methrics.schema.wire.items import decode_erasure, decode_report
 from methrics.schema.wire.limits import DAY
+from methrics.schema.wire.shard import WHOLE, Shard
 
 LEAF = 16
 """Ids of a part that is listed and not split: to list them takes at most 512 bytes, to split them
@@ -93,6 +94,7 @@ class Pull:
 
     `own`: the own set as of the session's beginning. `passes(which, day)` tells whether a day is
     left out, though it differs. `most_items`: items to fetch at most; a later session continues.
+    `shard`: what the session is about; no other items may come.
     """
 
     own: ItemSet
@@ -100,6 +102,7 @@ class Pull:
     salt: bytes
     passes: Callable[[Which, DaySum, DaySum | None], bool] = lambda *_: False
     most_items: int = 5_000_000
+    shard: Shard = WHOLE
     differing: list[tuple[Which, DaySum, DaySum | None]] = field(default_factory=list, init=False)
     """The days that were compared: what the peer and this side say about them."""
     fetched: int = field(default=0, init=False)
@@ -192,7 +195,7 @@ class Pull:
         bundles = read_items(reply).bundles
         due = {one: day for day, one in wanted}
         count = 0
-        for item, day in _items_of(which, bundles):
+        for item, day in _items_of(which, bundles, self.shard):
             if due.pop(item.id, -1) != day:
                 raise PeerFault("not-asked")
             count += 1
@@ -208,7 +211,7 @@ class Pull:
             reply = yield Ask(All(self.opened.session, which, claim.node, cursor))
             page = read_items(reply)
             count = 0
-            for item, day in _items_of(which, page.bundles):
+            for item, day in _items_of(which, page.bundles, self.shard):
                 if day != claim.node.day or not item.id.hex().startswith(claim.node.prefix):
                     raise PeerFault("not-asked")
                 came.add(item.id)
@@ -261,7 +264,7 @@ def _groups(claims: Sequence[Claim]) -> Iterator[list[Claim]]:
         yield group
 
 
-def _items_of(which: Which, bundles: Sequence[bytes]) -> Iterator[tuple[Item, int]]:
+def _items_of(which: Which, bundles: Sequence[bytes], shard: Shard) -> Iterator[tuple[Item, int]]:
     """Yield the items of bundles with their days; their signatures are not checked yet."""
     for bundle in bundles:
         try:
@@ -271,8 +274,12 @@ def _items_of(which: Which, bundles: Sequence[bytes]) -> Iterator[tuple[Item, in
                 if not about or item.kind is not _KINDS[which]:
                     raise PeerFault("not-asked")
                 if which is Which.REPORTS:
-                    yield item, decode_report(item.payload).time // DAY
+                    place, day = item.id, decode_report(item.payload).time // DAY
                 else:
-                    yield item, decode_erasure(item.payload).day
+                    erasure = decode_erasure(item.payload)
+                    place, day = erasure.report_id(item.key), erasure.day
+                if not shard.has(place):
+                    raise PeerFault("not-in-range")
+                yield item, day
         except RefusedError:
             raise PeerFault("malformed-item") from None

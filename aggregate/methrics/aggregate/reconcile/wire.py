@@ -13,8 +13,12 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import NamedTuple
 
+from methrics.aggregate.reconcile.faults import OtherShard as OtherShard
+from methrics.aggregate.reconcile.faults import PeerFault as PeerFault
+from methrics.aggregate.reconcile.faults import SessionEnded as SessionEnded
 from methrics.schema.errors import RefusedError
 from methrics.schema.wire.codec import Value, decode, encode
+from methrics.schema.wire.shard import WHOLE, Shard, read_part
 from methrics.schema.wire.verdict import Reason
 
 PROTOCOL = "/methrics/reconcile/1"
@@ -92,13 +96,15 @@ class DaySum:
 @dataclass(frozen=True, slots=True)
 class Open:
     """Asks for a session about one namespace. `as_of` is the day whose retention applies; `record`
-    is the id of the newest record, or empty. The digests are those of all days of each set."""
+    is the id of the newest record, or empty. The digests are those of all days of each set. Only
+    the items of `shard` are compared."""
 
     key: bytes
     as_of: int
     record: bytes
     erasures: bytes
     reports: bytes
+    shard: Shard = WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,27 +171,12 @@ class Items:
     cursor: int = 0
 
 
-class PeerFault(Exception):  # noqa: N818 - what a peer did, not an error of this program
-    """A peer broke the rules; `reason` is a word that is counted."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class SessionEnded(Exception):  # noqa: N818 - an ordinary end
-    """The peer is busy (`seconds` says for how long), or it has ended the session (0)."""
-
-    def __init__(self, seconds: int) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-
-
 def encode_request(request: Request) -> bytes:
     """Encode a request."""
     if isinstance(request, Open):
         own: list[object] = ["open", request.key, request.as_of, request.record]
-        return encode([*own, request.erasures, request.reports])
+        own += [request.erasures, request.reports]
+        return encode(own if request.shard.is_whole else [*own, request.shard.part])
     which = int(request.which)
     if isinstance(request, Split):
         nodes = [list(node) for node in request.nodes]
@@ -202,7 +193,8 @@ def decode_request(data: bytes) -> Request:
     """Decode a request. Raises RefusedError, OVERSIZE or MALFORMED."""
     name, *parts = _named(decode(data, limit=REQUEST_MAX))
     if name == "open":
-        key, as_of, record, erasures, reports = _exactly(parts, 5)
+        key, as_of, record, erasures, reports = _exactly(parts[:5], 5)
+        shard = _shard(_exactly(parts[5:], 1)[0]) if parts[5:] else WHOLE
         empty = record == b""
         return Open(
             _bytes(key, ID_SIZE),
@@ -210,6 +202,7 @@ def decode_request(data: bytes) -> Request:
             b"" if empty else _bytes(record, ID_SIZE),
             _bytes(erasures, ID_SIZE),
             _bytes(reports, ID_SIZE),
+            shard,
         )
     if len(parts) < 3:
         raise _malformed("a request has too few parts")
@@ -239,6 +232,11 @@ def encode_busy(seconds: int) -> bytes:
     return encode(["busy", seconds])
 
 
+def encode_shard(shard: Shard) -> bytes:
+    """Encode the reply to `open` that this side has only the items of a shard."""
+    return encode(["shard", *shard.part])
+
+
 def encode_opened(opened: Opened) -> bytes:
     """Encode the reply to `open`."""
     days = [_pack_days(opened.erasures), _pack_days(opened.reports)]
@@ -261,10 +259,16 @@ def encode_items(items: Items) -> bytes:
 
 
 def read_opened(data: bytes) -> Opened | None:
-    """Read the reply to `open`; None if the sets are the same. Raises PeerFault or SessionEnded."""
+    """Read the reply to `open`; None if the sets are the same. Raises PeerFault, SessionEnded or
+    OtherShard."""
     name, *parts = _reply(data)
     if name == "same" and not parts:
         return None
+    if name == "shard":
+        try:
+            raise OtherShard(_shard(parts))
+        except RefusedError:
+            raise PeerFault("malformed") from None
     if name != "opened" or len(parts) != 4:
         raise PeerFault("malformed")
     try:
@@ -353,6 +357,13 @@ def _number(value: Value, most: int = 0xFFFFFFFF) -> int:
     if type(value) is not int or not 0 <= value <= most:
         raise _malformed("not a number of the right size")
     return value
+
+
+def _shard(value: Value) -> Shard:
+    try:
+        return read_part(value)
+    except ValueError as error:
+        raise _malformed(str(error)) from None
 
 
 def _which(value: Value) -> Which:

@@ -12,6 +12,7 @@ from methrics.schema.judging.records import KnownRecord
 from methrics.schema.wire.envelope import Item
 from methrics.schema.wire.items import Announcement, Erasure, Report
 from methrics.schema.wire.record import Record
+from methrics.schema.wire.shard import Shard
 from methrics.schema.wire.verdict import Reason
 
 
@@ -94,6 +95,19 @@ class Sorted:
     erasures: list[tuple[Item, Erasure]] = field(default_factory=list)
     announcements: list[tuple[Item, Announcement]] = field(default_factory=list)
     repeated: int = 0
+
+
+def own_of(shard: Shard, accepted: Sequence[Accepted]) -> Sequence[Accepted]:
+    """Return the items that a shard stores. Catalogs and records concern every shard."""
+    if shard.is_whole:
+        return accepted
+    return [one for one in accepted if _is_of(shard, one)]
+
+
+def _is_of(shard: Shard, one: Accepted) -> bool:
+    if isinstance(one.body, Report | Announcement):
+        return shard.has(one.item.id)
+    return not isinstance(one.body, Erasure) or shard.has(one.body.report_id(one.item.key))
 
 
 def sort(accepted: Iterable[Accepted]) -> Sorted:

@@ -43,17 +43,23 @@ class Erased:
 class Eraser:
     """Deletes reports and maintains the table `tombstone`, in the caller's transaction.
 
-    `entries` maps the ids of the catalogs in the file to their entries.
+    `entries` maps the ids of the catalogs in the file to their entries. Tombstones have numbers
+    above `first`.
     """
 
     def __init__(
-        self, con: Connection, entries: Mapping[bytes, CatalogEntry], settled: Settled
+        self,
+        con: Connection,
+        entries: Mapping[bytes, CatalogEntry],
+        settled: Settled,
+        first: int = 0,
     ) -> None:
         self._con = con
         self._settled = settled
         self._entries = entries
         row = con.execute("SELECT coalesce(max(n), 0), count(*) FROM tombstone").fetchone()
-        self._last, self._size = row or (0, 0)
+        last, self._size = row or (0, 0)
+        self._last = max(last, first)
 
     def keep_out(self, reports: list[tuple[Item, Report]]) -> list[tuple[Item, Report]]:
         """Return those of `reports` that no stored erasure names."""

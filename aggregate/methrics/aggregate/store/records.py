@@ -28,20 +28,21 @@ NEVER = 1 << 63
 
 
 class Records:
-    """Maintains the tables `record`, `listing` and `revoked`, in the caller's transaction."""
+    """Maintains the tables `record`, `listing` and `revoked`, in the caller's transaction.
+    Records have numbers above `first`."""
 
-    def __init__(self, con: Connection) -> None:
+    def __init__(self, con: Connection, first: int = 0) -> None:
         self._con = con
         self._book = RecordBook()
         self._ids: set[bytes] = set()
         self._sizes: Counter[bytes] = Counter()
-        self._last = 0
+        self._last = first
         self._first: dict[tuple[bytes, bytes], int] = {}
         """(namespace key, catalog id) -> the earliest time from which a record lists it"""
         for n, raw in con.execute("SELECT n, raw FROM record ORDER BY n").fetchall():
             item = split(raw)
             self._note(item, decode_record(item.payload))
-            self._last = n
+            self._last = max(n, self._last)
 
     def __contains__(self, record_id: bytes) -> bool:
         return record_id in self._ids

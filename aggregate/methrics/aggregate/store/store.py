@@ -29,9 +29,11 @@ from methrics.aggregate.store.digest_cache import fill, read
 from methrics.aggregate.store.duck import Connection, open_writer, reattach, translated_errors
 from methrics.aggregate.store.migrations.run import migrate
 from methrics.aggregate.store.parts import Change, apply, directory_beside, items_sql
+from methrics.aggregate.store.stored_layout import read_shard
 from methrics.aggregate.store.tables import (
     BASE,
     LAYOUT_VERSION,
+    SHARD,
     CatalogEntry,
     Layout,
     TypeTable,
@@ -42,6 +44,7 @@ from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.records import KnownRecord
 from methrics.schema.wire.limits import DAY
+from methrics.schema.wire.shard import WHOLE, Shard
 
 EXPIRED_MAX = 100_000
 """Most reports that are deleted in one transaction when their retention is over."""
@@ -52,6 +55,16 @@ PATIENCE = 30.0
 _numbers = count(1)
 
 
+def wrong_shard(path: Path, own: Shard, wanted: Shard) -> StoreError:
+    """Return the error that the file `path` has the ids of another shard than `wanted`."""
+    if own.is_whole:
+        has, hint = "has all ids", f"give shard {wanted} a new file and take this one in by --from"
+    else:
+        has, hint = f"is of shard {own}", f"open it with --shard {own}"
+    is_not = "not a whole one" if wanted.is_whole else f"not of shard {wanted}"
+    return StoreError("store-shard", f"{path} {has}, {is_not}", hint)
+
+
 def reading_number() -> int:
     """Return a number higher than those of all snapshots so far: see `Store.oldest_reading`."""
     return next(_numbers)
@@ -60,11 +73,14 @@ def reading_number() -> int:
 class Store:
     """One DuckDB file, open for writing. Use it as a context manager, or `close()` it.
 
-    Raises StoreError; `FileBusyError` if another program has the file open.
+    `shard`: the part of all ids that the file has; None for what it says, and a new file then has
+    all. Raises StoreError: `store-shard` if the file is of another shard; `FileBusyError` if
+    another program has the file open.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, shard: Shard | None = None) -> None:
         self.path = Path(path)
+        self.shard = shard or WHOLE
         self._con = open_writer(self.path)
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -80,12 +96,12 @@ class Store:
         try:
             with translated_errors(self.path):
                 remove_leftovers(self.path)
-                self._load()
+                self._load(shard)
         except StoreError:
             self._con.close()
             raise
 
-    def _load(self) -> None:
+    def _load(self, shard: Shard | None) -> None:
         con = self._con
         tables = {
             row[0] for row in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
@@ -95,6 +111,10 @@ class Store:
             for table, columns in BASE.items():
                 con.execute(f"CREATE TABLE {table} ({columns})")
             con.execute("INSERT INTO meta VALUES (?)", [LAYOUT_VERSION])
+            if not self.shard.is_whole:
+                con.execute(f"CREATE TABLE shard ({SHARD})")
+                own = [self.shard.number, self.shard.count]
+                con.execute("INSERT INTO shard VALUES (?, ?)", own)
             con.execute("COMMIT")
         elif "meta" not in tables:
             raise StoreError("store-foreign", f"{self.path} is a DuckDB file of something else")
@@ -102,6 +122,9 @@ class Store:
             migrate(con, self.path, layout)
         elif not tables.issuperset(BASE):
             raise StoreError("store-foreign", f"{self.path} is a DuckDB file of something else")
+        self.shard = read_shard(con)
+        if shard is not None and shard != self.shard:
+            raise wrong_shard(self.path, self.shard, shard)
         self._refresh()
 
     def _refresh(self, turn: int = 0) -> None:
@@ -110,7 +133,7 @@ class Store:
             self._con.execute("BEGIN")
             fill(self._con, self.items_sql(con=self._con))
             self._con.execute("COMMIT")
-        self._writer = Writer(self._con, self.path, turn)
+        self._writer = Writer(self._con, self.path, self.shard, turn)
 
     @property
     def layout(self) -> Layout:

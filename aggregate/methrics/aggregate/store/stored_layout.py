@@ -5,13 +5,32 @@ A parsed catalog of sixty event types takes 0.7 MB, and a file may have a thousa
 
 from __future__ import annotations
 
-from methrics.aggregate.store.duck import SCHEMA_ALIAS, Connection
+from methrics.aggregate.store.duck import SCHEMA_ALIAS, Connection, name
 from methrics.aggregate.store.tables import CatalogEntry, Declared, Layout, TypeTable
+from methrics.schema.errors import StoreError
+from methrics.schema.wire.shard import WHOLE, Shard, shard_of
 
 
-def read_layout(con: Connection) -> Layout:
-    """Read the layout of the file that is the current database of `con`."""
-    layout = Layout()
+def read_shard(con: Connection, alias: str = SCHEMA_ALIAS) -> Shard:
+    """Return which shard the file attached as `alias` is of. Raises StoreError `store-broken`."""
+    if not con.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main' "
+        "AND table_name = 'shard'",
+        [alias],
+    ).fetchall():
+        return WHOLE
+    try:
+        ((number, count),) = con.execute(
+            f"SELECT number, count FROM {name(alias, 'main', 'shard')}"
+        ).fetchall()
+        return shard_of(number, count)
+    except ValueError:
+        raise StoreError("store-broken", "the file does not say which shard it is of") from None
+
+
+def read_layout(con: Connection, shard: Shard = WHOLE) -> Layout:
+    """Read the layout of the file that is the current database of `con`, of a shard."""
+    layout = Layout(shard)
     numbered: dict[int, CatalogEntry] = {}
     for row in con.execute(
         "SELECT n, id, key, label, number, schema FROM catalog ORDER BY n"
@@ -50,11 +69,11 @@ def _tables(con: Connection) -> dict[int, TypeTable]:
     ).fetchall():
         fields.setdefault(of, {})[field] = column
     found: dict[int, TypeTable] = {}
-    for n, schema, name, table, kind, question in con.execute(
+    for n, schema, type_name, table, kind, question in con.execute(
         'SELECT n, schema, name, "table", kind, question FROM type ORDER BY n'
     ).fetchall():
         own = columns[schema, table]
         of = {field: own[column] for field, column in fields.get(n, {}).items()}
         stepped = "reached" in own
-        found[n] = TypeTable(n, schema, name, kind, question, of, "count" in own, stepped)
+        found[n] = TypeTable(n, schema, type_name, kind, question, of, "count" in own, stepped)
     return found

@@ -27,6 +27,8 @@ Pure: it takes catalogs and returns SQL text.
 - `digest` keeps the digests of days, and `manifest` those that aggregators signed. `contested` has
   reports of closed days that wait for the `vote` of other aggregators.
 - `waste` notes deletions whose bytes are still in the file (`store/compaction.py`).
+- `shard` says which part of all ids the file has; the file of a whole aggregator has no such table.
+  No two shards give the same number to different things, so their rows can stand side by side.
 
 Whoever has a namespace key can sign catalogs without end. So a table is made when the first report
 of its type comes, and a namespace has a limited number of catalogs, tables, columns and codes.
@@ -43,6 +45,7 @@ from itertools import chain, count
 
 from methrics.aggregate.store.duck import name
 from methrics.schema.catalog.catalog import Catalog, EventType
+from methrics.schema.wire.shard import WHOLE, Shard
 from methrics.schema.wire.topic import topic
 
 LAYOUT_VERSION = 4
@@ -84,6 +87,15 @@ BASE: Mapping[str, str] = {
 
 Hashes and signatures do not compress, but when DuckDB merges its log into the file, it tries all
 methods: three quarters of that time."""
+
+SHARD = "number INTEGER, count INTEGER"
+"""The columns of the table `shard`, which only the file of a shard has."""
+
+ROW_BITS = 48
+"""Items and tombstones of a shard are numbered in a range of so many bits of its own."""
+
+SMALL_BITS = 27
+"""The same for catalogs, event types, declarations and records, whose numbers have 31 bits."""
 
 CATALOGS_MAX = 1024
 """Most catalogs of one namespace in a file: a new one each week for twenty years. Each takes up to
@@ -201,7 +213,9 @@ def table_name(type_name: str) -> str:
 class Layout:
     """The catalogs, and the tables of the event types of which reports came so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, shard: Shard = WHOLE) -> None:
+        self.first = shard.first(SMALL_BITS)
+        """Catalogs and tables have higher numbers."""
         self.entries: dict[bytes, CatalogEntry] = {}
         """catalog id -> entry"""
         self._schemas: dict[str, bytes] = {}
@@ -239,7 +253,8 @@ class Layout:
             return None
         label, key = catalog.label, catalog.key
         schema = self._schema(label, key, catalog.short_key)
-        entry = CatalogEntry(len(self.entries) + 1, catalog.id, key, label, catalog.number, schema)
+        n = self.first + len(self.entries) + 1
+        entry = CatalogEntry(n, catalog.id, key, label, catalog.number, schema)
         self.restore_catalog(entry)
         return entry
 
@@ -312,7 +327,11 @@ class Layout:
     def _new_table(self, schema: str, declared: EventType) -> tuple[TypeTable, list[str]]:
         statements = [f"CREATE SCHEMA IF NOT EXISTS {name(schema)}"]
         table = TypeTable(
-            len(self._tables) + 1, schema, declared.name, str(declared.kind), declared.question
+            self.first + len(self._tables) + 1,
+            schema,
+            declared.name,
+            str(declared.kind),
+            declared.question,
         )
         self._tables[schema, declared.name] = table
         table.counted = declared.kind == "count"

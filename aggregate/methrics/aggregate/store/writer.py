@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from methrics.aggregate.store.batch import Batch, Committed, Expired, sort
+from methrics.aggregate.store.batch import Batch, Committed, Expired, own_of, sort
 from methrics.aggregate.store.dictionary_tables import describe
 from methrics.aggregate.store.digest_cache import AppDay, DigestCache
 from methrics.aggregate.store.duck import Connection, moment
@@ -28,13 +28,14 @@ from methrics.aggregate.store.retention import first_kept, longest
 from methrics.aggregate.store.rows import DAY, Derived, ItemColumns, derive
 from methrics.aggregate.store.shelf import Shelf
 from methrics.aggregate.store.stored_layout import read_layout
-from methrics.aggregate.store.tables import CatalogEntry
+from methrics.aggregate.store.tables import ROW_BITS, SMALL_BITS, CatalogEntry
 from methrics.aggregate.store.waste import Waste
 from methrics.schema.catalog.catalog import Catalog, EventType
 from methrics.schema.wire.envelope import Item, Kind
 from methrics.schema.wire.items import Announcement, Erasure, Report
 from methrics.schema.wire.limits import RETENTION_MAX
 from methrics.schema.wire.record import Record
+from methrics.schema.wire.shard import Shard
 from methrics.schema.wire.verdict import Reason
 
 RECEIVED_STEP = 3600
@@ -47,21 +48,23 @@ _T = TypeVar("_T", Report, Announcement)
 class Writer:
     """The tables of one file, and what a commit must know of them."""
 
-    def __init__(self, con: Connection, path: Path, turn: int = 0) -> None:
+    def __init__(self, con: Connection, path: Path, shard: Shard, turn: int = 0) -> None:
         self._con = con
+        self._shard = shard
         self.settled = Settled(con, path)
-        self.layout = read_layout(con)
+        self.layout = read_layout(con, shard)
         self.shelf = Shelf(con)
-        self.eraser = Eraser(con, self.layout.entries, self.settled)
-        self.records = Records(con)
+        rows, small = shard.first(ROW_BITS), shard.first(SMALL_BITS)
+        self.eraser = Eraser(con, self.layout.entries, self.settled, rows)
+        self.records = Records(con, small)
         self._marks = Marks(con)
         self.digests = DigestCache(con, turn)
         self.waste = Waste(con)
         # A deleted row may still be in Parquet: no other row may get its number.
         last = max(one(con, f"SELECT coalesce(max(n), 0) FROM {of}") for of in ("item", "dead"))
-        self.next = max(last, self.settled.last) + 1
+        self.next = max(last, self.settled.last, rows) + 1
         """The number of the next item."""
-        self._declared = one(con, "SELECT coalesce(max(n), 0) FROM declaration")
+        self._declared = max(small, one(con, "SELECT coalesce(max(n), 0) FROM declaration"))
         in_file = one(con, f"SELECT count(*) FROM item WHERE kind = {int(Kind.REPORT)}")
         self.total = in_file + self.settled.rows()
         """The number of stored reports."""
@@ -72,7 +75,7 @@ class Writer:
         """Store `batch`; see `Store.commit`."""
         done = Committed()
         received = batch.now - batch.now % RECEIVED_STEP
-        parts = sort(batch.accepted)
+        parts = sort(own_of(self._shard, batch.accepted))
         done.duplicates += parts.repeated
         full: list[Item] = []
         for item, catalog in parts.catalogs:

@@ -305,7 +305,7 @@ class Delivery:
         state = self._state
         state.credit(entry.account.peer)
         topic = state.topics.get(entry.message.topic)
-        if topic is None:
+        if topic is None or state.settings.leaf:
             return
         topic.accepted += 1
         kept = self._keep(topic, content, entry.message, entry.account.peer, now)

@@ -33,7 +33,9 @@ class Meshes:
             return
         if peer.name in topic.mesh or peer.direct:
             return
-        if topic.backoff.get(peer.name, 0.0) > now:
+        if settings.leaf:
+            self._refuse(topic, peer, now, exchange=False)
+        elif topic.backoff.get(peer.name, 0.0) > now:
             state.penalize(peer)
             self._refuse(topic, peer, now, exchange=False)
         elif peer.score < 0:
@@ -77,11 +79,11 @@ class Meshes:
         self._state.mark(peer)
 
     def beat(self, now: float, rng: random.Random) -> None:
-        """Repair the meshes of all topics."""
+        """Repair the meshes of all topics. A leaf has none."""
         state = self._state
         self._dials = 0
         for topic in state.topics.values():
-            if topic.joined:
+            if topic.joined and not state.settings.leaf:
                 self._measure(topic, now)
                 self._repair(topic, now, rng)
         if state.beat % 16 == 0:

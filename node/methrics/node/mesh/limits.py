@@ -83,6 +83,10 @@ class MeshSettings:
     message_max: int = BUNDLE_MAX
     """Most bytes of one message."""
 
+    leaf: bool = False
+    """Whether the node is a leaf: it is in no mesh, forwards nothing and offers nothing. It gets
+    what its peers publish, and asks for what they offer. A node that does not judge all of each
+    message must be a leaf: it must not forward what it has not judged."""
     degree: int = 6
     degree_low: int = 4
     degree_high: int = 12

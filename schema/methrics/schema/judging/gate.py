@@ -23,6 +23,8 @@ from methrics.schema.wire.bundle import unpack
 from methrics.schema.wire.envelope import Item, Kind, split
 from methrics.schema.wire.items import decode_erasure, decode_report
 from methrics.schema.wire.record import Record
+from methrics.schema.wire.sha256 import sha256
+from methrics.schema.wire.shard import WHOLE, Shard
 from methrics.schema.wire.signatures import count_valid
 from methrics.schema.wire.topic import parse_topic, short_key
 from methrics.schema.wire.verdict import Decision, Reason
@@ -86,8 +88,13 @@ def judge_bundle(
     *,
     live: bool = True,
     topic: str | None = None,
+    shard: Shard = WHOLE,
 ) -> BundleVerdict:
     """Judge the bytes of a bundle. Never raises. `now` is in Unix seconds.
+
+    Only reports and erasures of `shard` are judged; of the others nothing is known but that they
+    have the form of an item, and they are not in the verdict. If the bundle has no other, it is
+    ignored with the reason OK. Who judges a shard must not forward a bundle.
 
     An accepted catalog or record is added to `book` at once. Items are added to `seen` only if the
     bundle is accepted. A caller that fails to store an item must `seen.discard` it. `live` and
@@ -97,7 +104,7 @@ def judge_bundle(
         about, items = unpack(raw)
     except RefusedError as error:
         return BundleVerdict(Decision.REJECT, Reason(error.code))
-    context = _Context(book, now, seen, live, topic)
+    context = _Context(book, now, seen, live, topic, shard)
     if not about:
         return _notice(items[0], context)
     catalog = book.get(about)
@@ -116,6 +123,7 @@ class _Context(NamedTuple):
     seen: Seen
     live: bool
     topic: str | None
+    shard: Shard
 
 
 def _waiting(
@@ -170,7 +178,8 @@ def _of_catalog(catalog: Catalog, items: Sequence[bytes], context: _Context) -> 
         else:  # another thread has accepted it meanwhile
             refused.append(Refusal(Reason.DUPLICATE, one.item.raw, one.item.id))
     if not fresh:
-        return BundleVerdict(Decision.IGNORE, refused[0].reason, [], refused, about=about)
+        reason = refused[0].reason if refused else Reason.OK  # nothing of this shard
+        return BundleVerdict(Decision.IGNORE, reason, [], refused, about=about)
     return BundleVerdict(Decision.ACCEPT, Reason.OK, fresh, refused, about=about)
 
 
@@ -184,6 +193,8 @@ def _verdicts(
         parts = [_part(raw, catalog, context) for raw in raws]
         valid = count_valid([part for part in parts if isinstance(part, Item)])
         for raw, part in zip(raws, parts, strict=True):
+            if part is None:
+                continue
             if isinstance(part, Item):
                 verified, valid = valid > 0, valid - 1
                 yield raw, judge_item(part, book, now, live=live, about=about, verified=verified)
@@ -191,8 +202,9 @@ def _verdicts(
                 yield raw, part
 
 
-def _part(raw: bytes, catalog: Catalog, context: _Context) -> Item | Refused:
-    """Return a report or erasure that is not judged yet, or the verdict on anything else."""
+def _part(raw: bytes, catalog: Catalog, context: _Context) -> Item | Refused | None:
+    """Return a report or erasure that is not judged yet, or the verdict on anything else; None for
+    one of another shard."""
     try:
         item = split(raw)
     except RefusedError as error:
@@ -200,10 +212,32 @@ def _part(raw: bytes, catalog: Catalog, context: _Context) -> Item | Refused:
         return Refused(Reason.MALFORMED if unknown else Reason(error.code))
     if item.kind is not _REPORT and item.kind is not _ERASURE:
         return Refused(Reason.MALFORMED, item)
+    if context.shard.count > 1 and not context.shard.has(_place(item)):
+        return None
     if context.seen.holds(item):
         own = _named(item) == catalog.id
         return Refused(Reason.DUPLICATE if own else Reason.MALFORMED, item)
     return item
+
+
+def place_of(raw: bytes) -> bytes:
+    """Return the hash that decides to which shard any bytes belong: a report's id, for an erasure
+    the id of the report that it erases, and for all else a hash of the bytes."""
+    try:
+        return _place(split(raw))
+    except RefusedError:
+        return sha256(raw).digest()
+
+
+def _place(item: Item) -> bytes:
+    if item.kind is _REPORT:
+        return item.id
+    if item.kind is not _ERASURE:
+        return sha256(item.raw).digest()
+    try:
+        return decode_erasure(item.payload).report_id(item.key)
+    except RefusedError:
+        return sha256(item.raw).digest()
 
 
 def _outdated(item: Item | None, catalog: Catalog, book: CatalogBook) -> bool:

@@ -26,12 +26,13 @@ from methrics.schema.wire.payloads import (
     time_of,
 )
 from methrics.schema.wire.sha256 import sha256
+from methrics.schema.wire.shard import WHOLE, Shard, read_part
 from methrics.schema.wire.verdict import Reason
 
 _REPORTS_DOMAIN = b"methrics/1 digest"
 _ERASURES_DOMAIN = b"methrics/1 erasures"
 _KEYS = {"namespace", "day", "as_of", "closed", "count", "digest", "late", "record"}
-_KEYS |= {"erasures", "erasures_digest"}
+_KEYS |= {"erasures", "erasures_digest", "shard"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Manifest:
     erasures_digest: bytes
     late: int = 0
     record: bytes | None = None
+    shard: Shard = WHOLE
+    """The ids that all of it is about."""
 
     @property
     def coverage(self) -> float:
@@ -107,6 +110,8 @@ def encode_manifest(manifest: Manifest) -> bytes:
     }
     if manifest.record is not None:
         body["record"] = manifest.record
+    if not manifest.shard.is_whole:
+        body["shard"] = manifest.shard.part
     return checked(body, decode_manifest)
 
 
@@ -131,12 +136,20 @@ def decode_manifest(payload: bytes) -> Manifest:
         erasures_digest=id_of(body, "erasures_digest"),
         late=_count(body, "late"),
         record=id_of(body, "record") if "record" in body else None,
+        shard=_shard(body["shard"]) if "shard" in body else WHOLE,
     )
     if found.late > (found.count if closed else 0):
         refuse("late counts reports that are not there, or of a day that is open")
     if closed and found.as_of < (day + 1) * DAY:
         refuse("a day is closed before its end")
     return found
+
+
+def _shard(value: object) -> Shard:
+    try:
+        return read_part(value)
+    except ValueError as error:
+        refuse(str(error))
 
 
 def _count(body: dict[str, object], name: str) -> int:

@@ -1,0 +1,50 @@
+"""The option that makes an aggregator a shard, and the settings that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from methrics.aggregate.collect.service import AggregatorSettings
+from methrics.node.mesh.limits import MeshSettings
+from methrics.node.network.libp2p.settings import GossipSettings
+from methrics.schema.wire.shard import WHOLE, Shard, parse_shard
+
+
+class ShardType(click.ParamType[Shard]):
+    """The type of an option such as `2/4`."""
+
+    name = "shard"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Shard:
+        """Return the shard. Fails with one sentence if the value is none."""
+        if isinstance(value, Shard):
+            return value
+        try:
+            return parse_shard(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+SHARD = click.option(
+    "--shard",
+    type=ShardType(),
+    default=str(WHOLE),
+    metavar="I/N",
+    help="Store only shard I of N of all reports, by their ids; N is 2, 4, 8 or 16. The aggregator "
+    "then passes nothing on to peers. FILE keeps to its shard.",
+)
+"""The option `--shard`; without it, an aggregator stores everything."""
+
+
+def as_leaf(settings: AggregatorSettings, shard: Shard) -> AggregatorSettings:
+    """Return the settings of an aggregator of a shard."""
+    return replace(settings, ingest=replace(settings.ingest, leaf=not shard.is_whole))
+
+
+def gossip_of(shard: Shard) -> GossipSettings | None:
+    """Return the settings of the swarm: that of a shard is a leaf. None for the usual ones."""
+    return None if shard.is_whole else GossipSettings(mesh=MeshSettings(leaf=True))
