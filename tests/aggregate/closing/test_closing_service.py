@@ -38,13 +38,13 @@ from methrics.aggregate.closing.exchange import (
     serve_manifests,
 )
 from methrics.aggregate.closing.manifests import closed_of, keep_manifests
-from methrics.aggregate.closing.service import ClosingService
+from methrics.aggregate.closing.service import Closed, ClosingService
 from methrics.aggregate.closing.trust import Trust
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.store import Store
 from methrics.node.network.memory import MemoryNetwork
 from methrics.node.network.swarm import Swarm
-from methrics.schema.errors import RefusedError
+from methrics.schema.errors import RefusedError, StoreError
 from methrics.schema.judging.gate import BundleVerdict
 from methrics.schema.wire.limits import TIME_MAX
 from methrics.schema.wire.verdict import Decision
@@ -164,3 +164,33 @@ async def test_a_clock_in_doubt_signs_nothing_and_contested_reports_come_back(
         assert [one.item.id for one in taken[0].accepted] == [fresh[0].item.id]
         with store.reading() as con:
             assert closed_of(con, VOTERS[0]) == {}
+
+
+async def test_a_disk_that_is_full_for_a_moment_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: object
+) -> None:
+    async def take(_: BundleVerdict) -> None:
+        return None
+
+    network = MemoryNetwork()
+    with Store(tmp_path / "a.duckdb") as store:
+        fill(store)
+        async with network.open_swarm() as swarm:
+            service = ClosingService(
+                swarm, Door(store, clock()), BOOK, [TOPIC], KEYS[0], lambda: 0.5, take
+            )
+            looks: list[int] = []
+            codes = iter(["store-full", "store-busy", "store-damaged"])
+
+            async def look() -> Closed:
+                looks.append(len(looks))
+                if len(looks) == 2:
+                    return Closed(signed=1)
+                raise StoreError(next(codes), "for a test")
+
+            monkeypatch.setattr(service, "look", look)
+            heard: list[Closed] = []
+            with pytest.raises(StoreError):
+                await service.run(heard.append)
+            assert looks == [0, 1, 2, 3]
+            assert heard == [Closed(signed=1)]

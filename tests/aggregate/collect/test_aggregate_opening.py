@@ -114,6 +114,17 @@ def test_without_parquet_beside_it_a_busy_file_still_gets_a_side_file(tmp_path: 
             assert side.catalogs() == []
 
 
+def test_an_empty_side_file_is_no_reason_to_stop(tmp_path: Path) -> None:
+    """A process that was killed when it made the file, or a full disk, leaves one."""
+    path, said = tmp_path / "metrics.duckdb", list[Opening]()
+    making.store_all(path, [CATALOG.raw, *BEATS[:5]])
+    side_of(path).touch()
+    with open_file(path, NOW, said.append).store as store:
+        assert store.total == 5
+    assert said == []
+    assert not side_of(path).exists()
+
+
 def test_erasures_survive_the_side_file(tmp_path: Path) -> None:
     path, told = tmp_path / "metrics.duckdb", list[Opening]()
     making.store_all(path, [CATALOG.raw, *BEATS[:10]])

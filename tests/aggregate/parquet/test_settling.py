@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -16,9 +17,11 @@ from settling import CATALOG, LATE, LATER, NOW, RAWS, STEPS, check, commit
 
 from methrics.aggregate.parquet.directory import read_directory
 from methrics.aggregate.parquet.export import Exporter
+from methrics.aggregate.parquet.files import Files
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
 from methrics.aggregate.store.digest import DayDigest, digests
+from methrics.aggregate.store.duck import memory
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.book import CatalogBook
@@ -268,6 +271,42 @@ def test_an_export_that_fails_at_any_step_loses_nothing(
         finally:
             store.close()
     _recovered(path, wanted)
+
+
+@pytest.mark.parametrize(
+    ("of", "what"), [(Files, "sync"), (Exporter, "_publish"), (Exporter, "_day_digests")]
+)
+def test_attack_bytes_erased_after_an_export_failed_are_gone(
+    tmp_path: Path, of: type, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full for a moment leaves no file with what is erased later."""
+    beats = [making.beat(CATALOG, i) for i in range(20)]
+    with Store(tmp_path / "a.duckdb") as store:
+        exporter = Exporter(store, grace=0)
+        book = making.book(CATALOG)
+        commit(store, CATALOG.raw)
+        exporter.export(NOW)
+        store.commit(making.batch(beats, book))
+        with monkeypatch.context() as patch:
+            patch.setattr(of, what, full)
+            with pytest.raises(StoreError):
+                exporter.export(NOW + 1)
+        erasures = [making.erasure(CATALOG, raw, "beat", i) for i, raw in enumerate(beats)]
+        store.commit(making.batch(erasures, book))
+        exporter.export(NOW + 2)
+        exporter.export(NOW + 3)
+        exporter.close()
+        raw = [path for path in store.directory.rglob("*.parquet*") if "raw" in path.parts]
+        with memory() as con:
+            rows = [
+                row for path in raw for row in con.execute(f"SELECT raw FROM '{path}'").fetchall()
+            ]
+        assert rows == []
+
+
+def full(*_: object) -> None:
+    """Stands for a full disk."""
+    raise OSError(errno.ENOSPC, "no space left on device")
 
 
 @pytest.mark.wire

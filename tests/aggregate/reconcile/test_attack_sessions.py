@@ -14,9 +14,11 @@ from reconcile_making import CATALOG, KEY, TODAY, MemorySet, answerer, reports
 from methrics.aggregate.reconcile.answer import Answerer, Asker, OpenedSet, SetBusy
 from methrics.aggregate.reconcile.asking import PATIENCE, TIME_MAX, Asking, Session
 from methrics.aggregate.reconcile.duck_set import open_duck_set
+from methrics.aggregate.reconcile.fingerprint import IdIndex
 from methrics.aggregate.reconcile.serving import nodes_of
 from methrics.aggregate.reconcile.wire import (
     All,
+    DaySum,
     Fetch,
     Ids,
     Items,
@@ -32,6 +34,7 @@ from methrics.aggregate.reconcile.wire import (
     read_opened,
 )
 from methrics.aggregate.store.store import Store
+from methrics.schema.errors import StoreError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.bundle import pack
 
@@ -63,8 +66,8 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
 
 
-async def session_with(liar: Liar, closed: list[int]) -> Session:
-    """One session of an empty set with `liar`."""
+async def session_with(liar: Liar, closed: list[int], own: MemorySet | None = None) -> Session:
+    """One session of a set, by default an empty one, with `liar`."""
 
     async def fetched(_peer: str, _bundle: bytes) -> int:
         return 0
@@ -72,7 +75,7 @@ async def session_with(liar: Liar, closed: list[int]) -> Session:
     async def records(_peer: str) -> None:
         return None
 
-    opened = OpenedSet(MemorySet(), b"", lambda: closed.append(1))
+    opened = OpenedSet(own or MemorySet(), b"", lambda: closed.append(1))
     asking = Asking(liar, lambda *_: opened, os.urandom, fetched, records)  # type: ignore[arg-type]
     return await asking.session("liar", KEY, TODAY)
 
@@ -127,6 +130,32 @@ async def test_a_peer_that_brings_little_slowly_ends_the_session(
     assert found.ended == "too-slow"
     assert closed == [1]
     assert PATIENCE <= trio.current_time() - began < PATIENCE + 60 < TIME_MAX
+
+
+class Unreadable(MemorySet):
+    """A set whose file cannot be read any more, once its days are known."""
+
+    def index(self, which: Which, day: int) -> IdIndex:
+        if self.read:
+            raise StoreError("store-full", "the disk is full")
+        return super().index(which, day)
+
+    read = False
+
+    def days(self, which: Which) -> list[DaySum]:
+        self.read = False
+        found = super().days(which)
+        self.read = True
+        return found
+
+
+async def test_a_disk_that_is_full_in_a_session_ends_the_session_only(inline: None) -> None:
+    closed: list[int] = []
+    peer = Liar(lambda body: theirs.answer(Asker("me"), decode_request(body), 0)[0])
+    theirs = answerer(MemorySet(reports(30, days=1)))
+    with pytest.raises(StoreError):
+        await session_with(peer, closed, Unreadable(reports(20, days=1)))
+    assert closed == [1]
 
 
 @pytest.fixture

@@ -20,9 +20,10 @@ from methrics.aggregate.closing.exchange import (
 from methrics.aggregate.closing.manifests import Kept, keep_manifests
 from methrics.aggregate.closing.over import Steadiness
 from methrics.aggregate.closing.trust import voter_of
+from methrics.aggregate.store.set_aside import DAMAGED
 from methrics.node.clock import Rng
 from methrics.node.network.swarm import PeerId, Swarm
-from methrics.schema.errors import RefusedError, UnreachableError
+from methrics.schema.errors import RefusedError, StoreError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import BundleVerdict
 from methrics.schema.wire.verdict import Decision, Reason
@@ -85,17 +86,23 @@ class ClosingService:
         self._steady = Steadiness()
 
     async def run(self, notify: Callable[[Closed], None]) -> None:
-        """Look at intervals until cancelled. Raises StoreError."""
+        """Look at intervals until cancelled. What cannot be stored now is tried again: commits say
+        why. Raises StoreError if the file is damaged."""
         if self._closer is not None:
             serve_manifests(self._swarm, self._store, self._closer.signer)
         self._steady.note(self._clock.now(), trio.current_time())
         await trio.sleep(FIRST)
         before = Closed()
         while True:
-            found = await self.look()
-            if found != before:
-                notify(found)
-            before = replace(found, signed=0, taken=0, contradictions=0)
+            try:
+                found = await self.look()
+            except StoreError as error:
+                if error.code == DAMAGED:
+                    raise
+            else:
+                if found != before:
+                    notify(found)
+                before = replace(found, signed=0, taken=0, contradictions=0)
             await trio.sleep(EVERY * (0.75 + self._rng() / 2))
 
     async def look(self) -> Closed:

@@ -210,6 +210,10 @@ def _merge_side(path: Path, store: Store, now: int, say: Callable[[Opening], Non
     side = side_of(path)
     if not side.exists():
         return
+    if side.is_file() and not side.stat().st_size:
+        with translated_errors(side):
+            side.unlink()  # left by a process that was killed when it made the file
+        return
     try:
         Store(side).close()  # merges its log
     except StoreError as error:

@@ -108,33 +108,39 @@ class Exporter:
     def export(self, now: int, *, closed_only: bool = False) -> Exported:
         """Write what changed since the last export, at the time `now` (Unix seconds).
 
-        The first export of a process also counts all rows of open months, and deletes what an
-        interrupted one left. With `closed_only`, reports of the UTC day of `now` and later are left
-        out. Raises StoreError.
+        The first export of a process, and one after an export that failed, also counts all rows of
+        open months, and deletes what an interrupted one left. With `closed_only`, reports of the
+        UTC day of `now` and later are left out. Raises StoreError.
         """
-        with translated_errors(self.directory):
-            self._begin()
-            cut = now // DAY * DAY if closed_only else None
-            with self._store.reading() as con:
-                snapshot = take_snapshot(con, self.directory, cut)
-                changes = list(self._changes(snapshot, now))
-                days = self._day_digests(snapshot)
-                closed = _closed_days(con)
-            # If this export fails from here on, the next one writes the manifest again.
-            stale, self._stale = self._stale, True
-            parts = {part.name: part for part in snapshot.parts}
-            for change in changes:
-                self._store.change_parts(change, now)
-                self._drop(parts, change, now)
-            changed = {key for key in {*days, *self._days} if days.get(key) != self._days.get(key)}
-            files = sum(len(change.added) for change in changes)
-            if stale or changes or changed:
-                files += self._publish(list(parts.values()), days, closed, now)
-            self._days, self._stale = days, False
-            if not self._begun:
-                self._clear(parts)
-                self._begun = True
-            self._sweep(now)
+        try:
+            with translated_errors(self.directory):
+                return self._export(now, now // DAY * DAY if closed_only else None)
+        except BaseException:
+            self._begun = False
+            raise
+
+    def _export(self, now: int, cut: int | None) -> Exported:
+        self._begin()
+        with self._store.reading() as con:
+            snapshot = take_snapshot(con, self.directory, cut)
+            changes = self._written(snapshot, now)
+            days = self._day_digests(snapshot)
+            closed = _closed_days(con)
+        # If this export fails from here on, the next one writes the manifest again.
+        stale, self._stale = self._stale, True
+        parts = {part.name: part for part in snapshot.parts}
+        for change in changes:
+            self._store.change_parts(change, now)
+            self._drop(parts, change, now)
+        changed = {key for key in {*days, *self._days} if days.get(key) != self._days.get(key)}
+        files = sum(len(change.added) for change in changes)
+        if stale or changes or changed:
+            files += self._publish(list(parts.values()), days, closed, now)
+        self._days, self._stale = days, False
+        if not self._begun:
+            self._clear(parts)
+            self._begun = True
+        self._sweep(now)
         reports = sum(days[key].count for key in changed if key in days)
         return Exported(tuple(sorted({day for _, day in changed})), files, reports)
 
@@ -189,9 +195,17 @@ class Exporter:
             "put that file back, or rename the directory and name it by --from",
         )
 
-    def _changes(self, snapshot: Snapshot, now: int) -> Iterator[Change]:
-        """Write all new files; yield the changes that name them, each to be made at once."""
+    def _written(self, snapshot: Snapshot, now: int) -> list[Change]:
+        """Write all new files, or none; return the changes that name them, each to be made at
+        once."""
         files = Files(snapshot.con, self.directory)
+        try:
+            return list(self._changes(files, snapshot, now))
+        except BaseException:
+            files.discard()
+            raise
+
+    def _changes(self, files: Files, snapshot: Snapshot, now: int) -> Iterator[Change]:
         together = Change()
         moves: list[Change] = []
         left = SETTLE_ROWS

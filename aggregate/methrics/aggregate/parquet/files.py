@@ -32,6 +32,7 @@ class Files:
         self._con = con
         self._directory = directory
         self._folders: set[Path] = set()
+        self._made: list[Path] = []
 
     def write(self, query: str, stem: str) -> Written:
         """Write the rows of `query` as a new file, whose name begins with `stem`."""
@@ -39,6 +40,7 @@ class Files:
         target = self._directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         half = target.with_name(target.name + ".tmp")
+        self._made += [target, half]
         place = plain_path(self._directory) / half.relative_to(self._directory)
         row = self._con.execute(
             f"COPY ({query}) TO {literal(place)} (FORMAT parquet, COMPRESSION zstd)"
@@ -56,6 +58,13 @@ class Files:
         for folder in self._folders:
             sync_folder(folder)
         self._folders.clear()
+
+    def discard(self) -> None:
+        """Delete all files that were written, because nothing is going to name them."""
+        for path in self._made:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        self._made.clear()
 
 
 def synced(path: Path) -> tuple[int, bytes]:

@@ -28,7 +28,7 @@ from methrics.aggregate.reconcile.wire import (
 )
 from methrics.node.clock import Entropy
 from methrics.node.network.swarm import PeerId, Swarm
-from methrics.schema.errors import UnreachableError
+from methrics.schema.errors import StoreError, UnreachableError
 from methrics.schema.wire.shard import WHOLE, Shard
 
 REPLY_TIME = 60.0
@@ -219,7 +219,7 @@ class Asking:
             finally:
                 room.release()
 
-        failure: PeerFault | SessionEnded | UnreachableError | None = None
+        failure: PeerFault | SessionEnded | UnreachableError | StoreError | None = None
         async with trio.open_nursery() as nursery:
             try:
                 step = await trio.to_thread.run_sync(_advance, steps, None)
@@ -237,7 +237,7 @@ class Asking:
                         await self._take(step, nursery, judged, room, found)
                         self._progress(peer, found)
                     step = await trio.to_thread.run_sync(_advance, steps, reply)
-            except (PeerFault, SessionEnded, UnreachableError) as error:
+            except (PeerFault, SessionEnded, UnreachableError, StoreError) as error:
                 failure = error  # what came before is still judged
         if failure is not None:
             raise failure
