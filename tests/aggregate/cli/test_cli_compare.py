@@ -77,7 +77,7 @@ def test_the_days_that_differ_are_told(tmp_path: Path) -> None:
     done = run(a, b)
     assert done.exit_code == 1
     assert "A has 9, B has 7" in done.output
-    assert "only A has reports, 2" in done.output
+    assert "only A has reports: 2" in done.output
     assert "test: 2 of 2 days differ" in done.output
     found = json.loads(run(a, b, "--json").output)
     assert found["equal"] is False

@@ -59,7 +59,7 @@ def test_a_day_earlier_nothing_is_over(file: Path) -> None:
 
 def test_the_table_says_how_many_are_over(file: Path) -> None:
     at = day(OLD, DAYS + 1)
-    assert f"3 reports over on {at}; --plan lists them" in run(file, "--at", at)
+    assert f"3 reports are over on {at}; --plan lists them" in run(file, "--at", at)
     shown = run(file, "--plan", "--at", at)
     assert f"test.beat   {day(OLD, 0)}  " in shown
-    assert "3 reports over" in shown
+    assert "3 reports are over" in shown

@@ -199,7 +199,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     with writing(tmp_path / "a.duckdb") as writer:
         writer.write(beats(0, 5))
         assert main(["backup", str(tmp_path / "a.duckdb"), str(tmp_path / "backup")]) == 0
-        assert "has the state of 2026-09-21T14:21:00" in capsys.readouterr().out
+        assert "has the state of 2026-09-21 14:21:00 UTC" in capsys.readouterr().out
         command = ["backup", str(writer.directory), str(tmp_path / "backup"), "--json", "--check"]
         assert main(command) == 0
         assert json.loads(capsys.readouterr().out)["new"] == 0

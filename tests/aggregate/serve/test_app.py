@@ -17,13 +17,18 @@ from serve_making import LOCAL, ask
 from methrics.aggregate.collect import disk_use
 from methrics.aggregate.collect.figures import Figures
 from methrics.aggregate.collect.freshness import Freshness
+from methrics.aggregate.collect.holding import DISK, Held
+from methrics.aggregate.collect.status import Status
 from methrics.aggregate.read.live import KIND
 from methrics.aggregate.serve.app import Endpoint
 from methrics.aggregate.serve.callers import LOCAL_NAMES
 from methrics.aggregate.serve.limits import Limits
+from methrics.aggregate.serve.metrics import families
 from methrics.aggregate.serve.workers import Workers
 from methrics.aggregate.store.batch import Committed
 from methrics.node.clock import Clock
+from methrics.node.relay.clock_watch import Skew
+from methrics.node.relay.record_state import RecordState
 from methrics.schema.wire.verdict import Reason
 
 QUICK = Limits(patience=0.01)
@@ -175,6 +180,9 @@ async def test_status_and_metrics_tell_what_happened(parquet: Path) -> None:
         assert found["aggregators"][0]["lacking"] == 5
         assert found["disk"]["free"] > 0
         assert found["disk"]["parquet"] > 0
+        one.figures.held(Held(DISK, "it is full"))
+        record = RecordState("/methrics/1/a/cbor", 1, 1_800_000_000)
+        one.figures.noted(Status(1, (record,), skew=Skew(behind=True, seconds=7200)))
         text = (await ask(one.app, "/metrics")).body.decode()
         for line in (
             "methrics_reports 47.0",
@@ -183,8 +191,21 @@ async def test_status_and_metrics_tell_what_happened(parquet: Path) -> None:
             'methrics_commit_seconds_bucket{le="0.05"} 1.0',
             'methrics_aggregator_equal{peer="12D3KooW"} 0.0',
             'methrics_aggregator_lacking_items{peer="12D3KooW"} 5.0',
+            'methrics_held{cause="disk"} 1.0',
+            'methrics_held{cause="store"} 0.0',
+            'methrics_record_expires_timestamp_seconds{topic="/methrics/1/a/cbor"} 1.8e+09',
+            "methrics_clock_skew_seconds -7200.0",
         ):
             assert line in text
+
+
+def test_the_documentation_lists_every_metric(tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "operate.md"
+    text = page.read_text("utf-8")
+    figures = Figures(tmp_path / "a.duckdb", tmp_path, Clock())
+    for one in families(figures.snapshot()):
+        name = f"{one.name}_total" if one.type == "counter" else one.name
+        assert f"`{name}" in text, name
 
 
 async def test_the_disk_is_measured_in_a_thread_and_not_for_each_request(

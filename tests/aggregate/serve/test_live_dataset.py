@@ -20,7 +20,9 @@ from methrics.aggregate.cli.main import main
 from methrics.aggregate.cli.status import lines
 from methrics.aggregate.collect.figures import Figures
 from methrics.aggregate.collect.freshness import Freshness
+from methrics.aggregate.collect.holding import DISK, Held, Resumed
 from methrics.aggregate.collect.opening import only_aggregator
+from methrics.aggregate.collect.status import Status
 from methrics.aggregate.mine.find import check
 from methrics.aggregate.notebook.explore import open_data
 from methrics.aggregate.read.dataset import open_dataset, open_files
@@ -37,6 +39,7 @@ from methrics.aggregate.serve.server import OPEN_WARNING, serve
 from methrics.aggregate.serve.settings import ServeSettings, serve_settings
 from methrics.aggregate.store.parts import directory_beside
 from methrics.node.clock import Clock
+from methrics.node.relay.record_state import RecordState
 from methrics.schema.errors import ConfigError, LocalError, StoreError, UnreachableError
 
 LIMITS = Limits(patience=0.01, answer_bytes=400_000)
@@ -268,8 +271,21 @@ def test_status_in_words(tmp_path: Path) -> None:
     figures.exported(0.0, "the disk is full")
     figures.compared("12D3KooW", lacking=1500, equal=False)
     figures.answered("refused", 0.1)
-    told = dict(lines(asdict(figures.snapshot()) | {"clock": {"behind": True, "seconds": 7200}}))
+    figures.held(Held(DISK, "only 9 MiB are free on its disk"))
+    record = RecordState("/methrics/1/a/cbor", Clock().now(), Clock().now() + 3600, catalogs=1)
+    figures.noted(Status(Clock().now(), (record,), jumped="the clock has jumped"))
+    figures.follow(lambda: 1, lambda: {"connections": 2, "accepted": 1, "received_bytes": 2048})
+    wrong = asdict(figures.snapshot()) | {"clock": {"behind": True, "seconds": 7200}}
+    told = dict(lines(wrong))
+    assert ("clock", "this machine's clock is probably 2 h behind") in [*lines(wrong)]
     assert told["exports"] == "the last one failed: the disk is full"
     assert told["aggregator"] == "12D3KooW, 0 s ago: 1,500 items were lacking here; equal 0 s ago"
-    assert told["clock"] == "this machine's clock is probably 2 h behind"
+    assert told["held"] == "nothing is accepted now: only 9 MiB are free on its disk"
+    assert told["record"].endswith("catalogs 1; it expires in 60 min")
+    assert told["peers"] == "2 connected; 1 message accepted, 0 rejected, 2 KiB in all"
+    assert told["queue"] == "1 bundle for the writer, 0 for a catalog or a record"
+    assert told["clock"] == "the clock has jumped"
+    assert list(lines(asdict(figures.snapshot())))[1][0] == "held", "what is wrong comes first"
+    figures.held(Resumed(DISK, 3))
+    assert "held" not in dict(lines(asdict(figures.snapshot())))
     assert told["questions"] == "refused 1"

@@ -10,8 +10,9 @@ import click
 
 from methrics.aggregate.parquet.backup import back_up
 from methrics.aggregate.store.parts import directory_beside
-from methrics.node.cli.counted import counted
+from methrics.node.cli.counted import counted, sized
 from methrics.node.cli.options import json_option
+from methrics.node.cli.times import utc_text
 
 
 @click.command()
@@ -32,6 +33,6 @@ def backup(file: Path, folder: Path, check: bool, as_json: bool) -> None:
         click.echo(json.dumps(asdict(done)))
         return
     click.echo(
-        f"{folder} has the state of {done.written}: {counted(done.files, 'file')}, "
-        f"{done.new:,} new ({done.new_bytes:,} bytes), {done.removed:,} removed"
+        f"{folder} has the state of {utc_text(done.written)}: {counted(done.files, 'file')}, "
+        f"{done.new:,} new ({sized(done.new_bytes)}), {done.removed:,} removed"
     )

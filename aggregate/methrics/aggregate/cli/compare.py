@@ -18,6 +18,7 @@ from methrics.aggregate.read.dataset import open_files
 from methrics.aggregate.read.sources import Listed
 from methrics.aggregate.store.digest import DayDigest, digests
 from methrics.node.cli.counted import counted
+from methrics.node.cli.times import utc_text
 
 SHOWN_IDS = 3
 """Ids that are shown of each side and day if the user does not say how many."""
@@ -130,7 +131,7 @@ def _print_json(found: list[Compared], sides: list[Side]) -> None:
 def _print_words(found: list[Compared], sides: list[Side]) -> None:
     for letter, side in zip("AB", sides, strict=True):
         if side.since:
-            click.echo(f"{letter} was written at {side.since}")
+            click.echo(f"{letter} is as of {utc_text(side.since)}")
     if not found:
         click.echo("equal: neither has a report")
     for one in found:
@@ -151,10 +152,10 @@ def _print_words(found: list[Compared], sides: list[Side]) -> None:
 
 def _words(a: DayDigest | None, b: DayDigest | None) -> str:
     if a is None or b is None:
-        return f"only {'B' if a is None else 'A'} has reports, {(a or b or _NONE).count}"
+        return f"only {'B' if a is None else 'A'} has reports: {(a or b or _NONE).count:,}"
     if a.count == b.count:
         return f"both have {counted(a.count, 'report')}, but not the same"
-    return f"A has {a.count}, B has {b.count}"
+    return f"A has {a.count:,}, B has {b.count:,}"
 
 
 def _hex(ids: tuple[bytes, ...] | None) -> list[str] | None:

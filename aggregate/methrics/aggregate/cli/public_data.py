@@ -8,8 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import click
-
 from methrics.node.mine.trail.gather import Gathered
 
 if TYPE_CHECKING:
@@ -25,6 +23,7 @@ def open_public(source: str, gathered: Gathered) -> Iterator[PublicReports]:
 
     Raises ConfigError, StoreError or UnreachableError.
     """
+    from methrics.aggregate.cli.source import note_use
     from methrics.aggregate.mine.public_crowd import PublicReports
     from methrics.aggregate.parquet.download import local_copy
     from methrics.aggregate.read.dataset import open_dataset
@@ -35,6 +34,5 @@ def open_public(source: str, gathered: Gathered) -> Iterator[PublicReports]:
         with fetching(source):
             path = local_copy(source, folder)
         dataset = stack.enter_context(open_dataset(path))
-        if dataset.path != path:
-            click.echo(f"{source} is in use: reading its Parquet of {dataset.written}", err=True)
+        note_use(path, dataset, "reading")
         yield PublicReports(dataset, gathered.catalogs, gathered.own)

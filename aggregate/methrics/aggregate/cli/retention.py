@@ -5,25 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import click
 
-from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.cli.source import SOURCE, opened_files
 from methrics.aggregate.read.retention import retention as kept_of
 from methrics.aggregate.read.retention import size_over
 from methrics.aggregate.store.retention import Kept
-from methrics.node.cli.counted import counted
+from methrics.node.cli.counted import counted, sized
 from methrics.node.cli.options import json_option
 from methrics.node.cli.tables import print_table
 from methrics.node.cli.times import Moment
 from methrics.node.clock import Clock
 
+DAYS_SHOWN = 100
+"""Most lines of a plan that are printed. --json prints all."""
+
 _EPOCH = date(1970, 1, 1)
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@SOURCE
 @click.option("--plan", is_flag=True, help="List what is over, by event type and day.")
 @click.option(
     "--at",
@@ -32,15 +34,15 @@ _EPOCH = date(1970, 1, 1)
     help="Say it for this day instead of today, such as 2027-01-31.",
 )
 @json_option()
-def retention(file: Path, plan: bool, at: int | None, as_json: bool) -> None:
-    """Show how long the reports in FILE are kept, and when the next of them go.
+def retention(file: str, plan: bool, at: int | None, as_json: bool) -> None:
+    """Show how long the reports of a data set are kept, and when the next of them go.
 
     Each catalog states for how many days the reports of an event type are kept. A running
-    aggregator deletes what is over; this command only looks. FILE is a DuckDB file of `methrics
-    aggregate`, running or not, or a directory of its Parquet.
+    aggregator deletes what is over; this command only looks. The data set is a DuckDB file of
+    `methrics aggregate`, running or not, a directory of its Parquet, or the address of one.
     """
     now = Clock().now() if at is None else at
-    with open_dataset(file) as dataset:
+    with opened_files(file, "reading") as dataset:
         kept = kept_of(dataset, now)
         size = size_over(dataset, kept, now) if plan else 0
     if as_json:
@@ -79,20 +81,24 @@ def _print(kept: Sequence[Kept], now: int, size: int | None) -> None:
         )
         for one in kept
     ]
-    print_table(("event type", "kept", "reports", "oldest", "next go on", "over"), rows)
+    print_table(("event type", "kept for", "reports", "oldest", "next go on", "over"), rows)
     over = sum(one.gone for one in kept)
     when = datetime.fromtimestamp(now, UTC).date()
     if size is not None and over:
         click.echo()
         days = [(f"{one.schema}.{one.type}", _iso(d), n) for one in kept for d, n in one.over]
-        print_table(("event type", "day", "reports"), days)
+        print_table(("event type", "day", "reports"), days[:DAYS_SHOWN])
+        if len(days) > DAYS_SHOWN:
+            click.echo(f"… and {len(days) - DAYS_SHOWN:,} more lines; --json prints all")
     click.echo()
     if not over:
         click.echo(f"nothing is over on {when}")
-    elif size is None:
-        click.echo(f"{counted(over, 'report')} over on {when}; --plan lists them")
+        return
+    says = f"{counted(over, 'report')} {'is' if over == 1 else 'are'} over on {when}"
+    if size is None:
+        click.echo(f"{says}; --plan lists them")
     else:
-        click.echo(f"{counted(over, 'report')} over on {when}, {counted(size, 'signed byte')}")
+        click.echo(f"{says}: {sized(size)} of signed bytes, which a running aggregator deletes")
 
 
 def _iso(day: int | None) -> str | None:

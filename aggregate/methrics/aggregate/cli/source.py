@@ -14,6 +14,7 @@ from methrics.aggregate.parquet.download import is_address
 from methrics.aggregate.read.dataset import Dataset, Reading, open_dataset, open_files
 from methrics.aggregate.read.live import LiveDataset
 from methrics.aggregate.read.progress_line import ProgressLine
+from methrics.node.cli.times import utc_text
 from methrics.node.clock import Clock
 
 SOURCE = click.argument("file", metavar="FILE|DIR|URL")
@@ -32,7 +33,7 @@ def opened(source: str, doing: str, **how: Unpack[Reading]) -> Iterator[Data]:
         ProgressLine(sys.stderr, Clock()) as how["progress"],
         open_dataset(place, **how) as dataset,
     ):
-        _note(place, dataset, doing)
+        note_use(place, dataset, doing)
         yield dataset
 
 
@@ -44,7 +45,7 @@ def opened_files(source: str, doing: str, **how: Unpack[Reading]) -> Iterator[Da
         ProgressLine(sys.stderr, Clock()) as how["progress"],
         open_files(place, **how) as dataset,
     ):
-        _note(place, dataset, doing)
+        note_use(place, dataset, doing)
         yield dataset
 
 
@@ -52,6 +53,8 @@ def _place(source: str) -> Path | str:
     return source if is_address(source) else Path(source)
 
 
-def _note(place: Path | str, dataset: Data, doing: str) -> None:
+def note_use(place: Path | str, dataset: Data, doing: str) -> None:
+    """Say so if the Parquet beside a file is read instead of the file."""
     if isinstance(place, Path) and dataset.path != place:
-        click.echo(f"{place} is in use: {doing} its Parquet of {dataset.written}", err=True)
+        when = utc_text(dataset.written or "")
+        click.echo(f"{place} is in use: {doing} its Parquet of {when}", err=True)

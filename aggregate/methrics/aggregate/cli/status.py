@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from methrics.aggregate.cli.live import live_endpoint
+from methrics.node.cli.counted import counted, sized
 from methrics.node.cli.options import json_option
 from methrics.node.durations import about
+from methrics.node.relay.record_state import WAIT, RecordState
 
 
 @click.command()
@@ -33,14 +35,17 @@ def lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the figures of `/status` in words: a name, and a text."""
     now = found["now"]
     yield found["file"], f"running for {about(now - found['started'])}"
+    for why in found["held"].values():
+        yield "held", f"nothing is accepted now: {why}"
     yield "reports", f"{found['reports']:,}; {found['rate']:,.1f} per second in the last minute"
     yield "refused", _refused(found["refused"])
-    queue = found["queue"]
-    yield "queue", f"bundles for the writer {queue['bundles']}, for a catalog {queue['waiting']}"
+    yield "queue", _queue(found["queue"])
     yield "commits", _durations(found["commits"])
     yield "checkpoints", _durations(found["checkpoints"])
     yield "exports", _exports(found["exports"], now)
-    yield "peers", f"{found['network'].get('connections', 0)}"
+    yield "peers", _peers(found["network"])
+    for one in found["records"]:
+        yield "record", RecordState(**one).line(now, WAIT)
     for one in found["aggregators"]:
         yield "aggregator", _difference(one, now)
     for one in found["closed"]["coverage"]:
@@ -50,8 +55,8 @@ def lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     disk = found["disk"]
     yield (
         "disk",
-        f"file {_size(disk['file'])}, log {_size(disk['log'])}, "
-        f"Parquet {_size(disk['parquet'])}; free {_size(disk['free'])}",
+        f"file {sized(disk['file'])}, log {sized(disk['log'])}, "
+        f"Parquet {sized(disk['parquet'])}; free {sized(disk['free'])}",
     )
     outcomes = ", ".join(f"{name} {n}" for name, n in sorted(found["queries"]["outcomes"].items()))
     yield "questions", outcomes or "none"
@@ -59,6 +64,23 @@ def lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         wrong = found["clock"]
         way = "behind" if wrong["behind"] else "ahead"
         yield "clock", f"this machine's clock is probably {about(wrong['seconds'])} {way}"
+    if found["jumped"]:
+        yield "clock", found["jumped"]
+
+
+def _queue(queue: Mapping[str, int]) -> str:
+    waiting = f"{counted(queue['bundles'], 'bundle')} for the writer, "
+    waiting += f"{queue['waiting']:,} for a catalog or a record"
+    dropped = queue["waiting_dropped"]
+    return f"{waiting}; {dropped:,} waited in vain" if dropped else waiting
+
+
+def _peers(network: Mapping[str, int]) -> str:
+    """Say how many peers are connected, and what they have sent."""
+    messages = counted(network.get("accepted", 0), "message")
+    sent = f"{messages} accepted, {network.get('rejected', 0):,} rejected"
+    size = sized(network.get("received_bytes", 0))
+    return f"{network.get('connections', 0):,} connected; {sent}, {size} in all"
 
 
 def _refused(reasons: Mapping[str, int]) -> str:
@@ -95,10 +117,3 @@ def _coverage(one: Mapping[str, Any]) -> str:
 
 def _time(seconds: float) -> str:
     return f"{seconds * 1000:,.0f} ms" if seconds < 10 else about(seconds)
-
-
-def _size(size: int) -> str:
-    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB")):
-        if size >= unit:
-            return f"{size / unit:,.1f} {name}"
-    return f"{size / 1024:,.0f} KiB"

@@ -90,4 +90,5 @@ def _print_words(found: Verification) -> None:
     if found.ok:
         click.echo(f"every row is what was signed: {checked}")
     else:
-        click.echo(f"{found.wrong} mismatches in {checked}")
+        mismatches = "1 mismatch" if found.wrong == 1 else f"{found.wrong:,} mismatches"
+        click.echo(f"{mismatches} in {checked}")

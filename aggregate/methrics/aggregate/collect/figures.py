@@ -14,6 +14,7 @@ from typing import Any
 
 from methrics.aggregate.closing.service import Closed
 from methrics.aggregate.collect.disk_use import DiskUse, size_of
+from methrics.aggregate.collect.holding import Held, Resumed
 from methrics.aggregate.collect.status import Status
 from methrics.aggregate.store.batch import Committed
 from methrics.node.clock import Clock
@@ -99,6 +100,10 @@ class Snapshot:
     """The state of the newest record of each namespace."""
     clock: Mapping[str, Any] | None
     """By how much the machine's clock is probably wrong, or null."""
+    jumped: str
+    """What to say about a clock that has jumped; empty if it has not."""
+    held: Mapping[str, str]
+    """Why nothing is accepted now: cause (`disk`, `store`) -> a sentence. Empty if all is well."""
     disk: Mapping[str, int]
     """Bytes: `file`, `log`, `parquet`, and what is `free` on the file's disk."""
     aggregators: Sequence[Mapping[str, Any]]
@@ -132,6 +137,7 @@ class Figures:
         self._others: dict[str, tuple[int, int, int, bool]] = {}
         """peer -> (when they compared, when both were equal, lacking, equal)"""
         self._closed = Closed()
+        self._held: dict[str, str] = {}
         self._queued: Callable[[], int] = lambda: 0
         self._network: Callable[[], Mapping[str, int]] = dict
 
@@ -166,6 +172,13 @@ class Figures:
     def noted(self, status: Status) -> None:
         """Keep the newest state of records and of the clock."""
         self._status = status
+
+    def held(self, event: Held | Resumed) -> None:
+        """Note that nothing is accepted, for a cause, or that this cause is gone."""
+        if isinstance(event, Held):
+            self._held[event.cause] = event.message
+        else:
+            self._held.pop(event.cause, None)
 
     def closed(self, event: Closed) -> None:
         """Keep the newest state of closed days."""
@@ -212,6 +225,8 @@ class Figures:
             network=network,
             records=[asdict(one) for one in status.records],
             clock=status.skew and {"behind": status.skew.behind, "seconds": status.skew.seconds},
+            jumped=status.jumped,
+            held=dict(self._held),
             disk=self.disk.now,
             aggregators=[
                 asdict(Difference(peer, at, equal, lacking, self._clock.now() - last))

@@ -134,7 +134,7 @@ async def run_aggregator(
 
     exchanges = Exchanges(swarm, book, topics, clock, learn)
     figures = settings.figures or Figures(store.path, store.directory, clock)
-    ingest = Ingest(store, book, clock, told, settings.ingest, exchanges, notify)
+    ingest = Ingest(store, book, clock, told, settings.ingest, exchanges, told)
     figures.begin(store.total)
     figures.follow(lambda: ingest.statistics().queued, lambda: asdict(swarm.statistics()))
     upkeep = Upkeep(settings.export_every, settings.forget_within, settings.grace)
@@ -163,6 +163,8 @@ def _count(event: Event, figures: Figures, store: Store) -> None:
     """Let the figures know of an event."""
     if isinstance(event, Committed):
         figures.committed(event)
+    elif isinstance(event, Held | Resumed):
+        figures.held(event)
     elif isinstance(event, Status):
         figures.noted(event)
     elif isinstance(event, Closed):

@@ -75,6 +75,12 @@ def back_up(directory: Path, target: Path, *, check_all: bool = False) -> Backed
 
 def _begin(directory: Path, target: Path) -> Manifest | None:
     """Return the manifest of the last backup in `target`, if there is one."""
+    if not directory.is_dir():
+        raise StoreError(
+            "store-missing",
+            f"there is no directory {directory}",
+            "name the file of an aggregator, after its first export",
+        )
     if not (directory / MANIFEST).is_file():
         raise StoreError(
             "store-missing",

@@ -94,7 +94,8 @@ class Session:
                 address = _moved(parts, answer)
             raise failed(first, "it is redirected without end")
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise failed(first, str(error) or type(error).__name__) from error
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise failed(first, why) from error
 
     def _ask(
         self, parts: SplitResult

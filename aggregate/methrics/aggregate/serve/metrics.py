@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from methrics.aggregate.collect.figures import EDGES, Figures, Snapshot
+from methrics.aggregate.collect.holding import DISK, STORE
 
 MESSAGES = ("duplicates", "accepted", "ignored", "rejected", "limited", "malformed")
 """The outcomes by which the swarm counts messages."""
@@ -79,6 +80,25 @@ def families(now: Snapshot) -> Iterator[Metric]:
         disk.add_metric([what], now.disk[what])
     yield disk
     yield _gauge("methrics_disk_free_bytes", "Free bytes on the file's disk.", now.disk["free"])
+    held = GaugeMetricFamily(
+        "methrics_held", "1 if nothing is accepted for this cause.", labels=["cause"]
+    )
+    for cause in (DISK, STORE):
+        held.add_metric([cause], cause in now.held)
+    yield held
+    ends = GaugeMetricFamily(
+        "methrics_record_expires_timestamp_seconds",
+        "When the newest record of a topic ends; 0 without one.",
+        labels=["topic"],
+    )
+    for one in now.records:
+        ends.add_metric([one["topic"]], one["expires"])
+    yield ends
+    yield _gauge(
+        "methrics_clock_skew_seconds",
+        "By how much this machine's clock is probably ahead; below 0 if it is behind.",
+        now.clock["seconds"] * (-1 if now.clock["behind"] else 1) if now.clock else 0,
+    )
     yield from _others(now)
     yield from _closed(now)
     yield _labelled("methrics_queries", "Questions by outcome.", "outcome", now.queries["outcomes"])

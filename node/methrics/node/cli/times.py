@@ -1,4 +1,4 @@
-"""The type of a command-line option whose value is a moment, such as `2026-12-01`."""
+"""Moments on the command line: an option whose value is one, and one for a person to read."""
 
 from __future__ import annotations
 
@@ -28,3 +28,13 @@ class Moment(click.ParamType[int]):
         if moment.timestamp() < 0:
             self.fail(f"{value!r} is before 1970", param, ctx)
         return int(moment.timestamp())
+
+
+def utc_text(iso: str) -> str:
+    """A moment in ISO 8601 as a person reads it: `2026-11-30 00:50:31 UTC`. Another text is
+    returned as it is."""
+    try:
+        moment = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
