@@ -25,21 +25,23 @@ Days = Mapping[tuple[bytes, date], tuple[int, bytes]]
 """(namespace key, day) -> count and digest of its reports"""
 
 
-def check_files(
-    con: Connection, files: Iterable[File], paths: Iterable[Path], found: Verification
-) -> None:
-    """Check that each file has the listed size, SHA-256 and number of rows."""
+def check_files(con: Connection, files: Iterable[File], paths: Iterable[Path]) -> list[str]:
+    """Check that each file has the listed size, SHA-256 and number of rows. Returns what is wrong
+    with each; nothing if it is as listed."""
     pairs = list(zip(files, paths, strict=True))
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hash") as pool:
         facts = list(pool.map(lambda pair: _facts(pair[1]), pairs))
+    wrong: list[str] = []
     for (one, path), (size, sha256) in zip(pairs, facts, strict=True):
-        found.files += 1
+        what = ""
         if (size, sha256) != (one.size, one.sha256):
-            found.add(one.table, None, f"{one.name} is not the listed file")
-            continue
-        count = f"SELECT count(*) FROM {read_parquet_files([path], by_name=False)}"
-        if con.execute(count).fetchall() != [(one.rows,)]:
-            found.add(one.table, None, f"{one.name} has not the listed number of rows")
+            what = f"{one.name} is not the listed file"
+        else:
+            count = f"SELECT count(*) FROM {read_parquet_files([path], by_name=False)}"
+            if con.execute(count).fetchall() != [(one.rows,)]:
+                what = f"{one.name} has not the listed number of rows"
+        wrong.append(what)
+    return wrong
 
 
 def _facts(path: Path) -> tuple[int, str]:

@@ -45,13 +45,15 @@ class Opening:
 @dataclass(frozen=True, slots=True)
 class Task:
     """The rows with `first` < n <= `last` of `items` (SQL), and of the tables of event types (name
-    -> SQL). If `whole`, these tables may have no rows of other items."""
+    -> SQL). If `whole`, these tables may have no rows of other items. `files`: the names of the
+    Parquet files that have all of them; none if they are in a DuckDB file."""
 
     items: str
     tables: Mapping[str, str]
     first: int
     last: int
     whole: bool = False
+    files: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

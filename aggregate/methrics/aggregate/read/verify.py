@@ -10,22 +10,32 @@ list of them, and the digests of days with those that are published (`check_file
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
+from methrics.aggregate.parquet.manifest import File
+from methrics.aggregate.parquet.remote import StaleError
 from methrics.aggregate.read.check_files import (
     check_days,
     check_expired,
     check_files,
     listed_days,
 )
-from methrics.aggregate.read.check_rows import CHUNK
+from methrics.aggregate.read.check_rows import CHUNK, Result, Task
 from methrics.aggregate.read.dataset import Dataset
 from methrics.aggregate.read.signed import TABLES, Signed, body_of
-from methrics.aggregate.read.sources import AttachedFile, FarDirectory, Listed, LoneFile
+from methrics.aggregate.read.sources import (
+    AttachedFile,
+    FarDirectory,
+    Listed,
+    LocalDirectory,
+    LoneFile,
+)
 from methrics.aggregate.read.verification import Verification
-from methrics.aggregate.read.verify_plan import TASK_ROWS, plan
+from methrics.aggregate.read.verify_plan import TASK_ROWS, Plan, plan
 from methrics.aggregate.read.workers import work
 from methrics.aggregate.store.duck import SCHEMA_ALIAS, name, translated_errors
 from methrics.schema.errors import StoreError
@@ -35,6 +45,9 @@ from methrics.schema.wire.items import Announcement, Erasure
 
 TOGETHER = 64
 """Number of tables that are counted in one query."""
+
+STATES_MAX = 100
+"""Most states of a directory that are begun. Only what is new is checked in each."""
 
 _REPORT = int(Kind.REPORT)
 
@@ -47,8 +60,9 @@ def verify(
 ) -> Verification:
     """Check every row of `dataset`, with so many processes at a time.
 
-    All files of an address are fetched. Raises StoreError only if `dataset` cannot be read at all,
-    and the errors of fetching.
+    All files of an address are fetched. An aggregator may replace files of a directory meanwhile:
+    then the newest state is verified, and what is known of files that stay is not verified again.
+    Raises StoreError only if `dataset` cannot be read at all, and the errors of fetching.
     """
     if isinstance(dataset.origin, LoneFile):
         raise StoreError(
@@ -56,7 +70,38 @@ def verify(
         )
     if isinstance(dataset.origin, FarDirectory):
         dataset.bring_all()
-    check = _Check(dataset)
+    known = _Known()
+    for _ in range(STATES_MAX):
+        try:
+            return _checked(dataset, known, progress, processes)
+        except StaleError:
+            dataset.refresh()
+        except StoreError:
+            if not (_files_are_gone(dataset) and dataset.refresh()):
+                raise
+    raise StoreError(
+        "store-busy",
+        f"{dataset.path} changes faster than it can be verified",
+        "verify a backup: `methrics backup FILE DIR`",
+    )
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of Parquet files, which never change."""
+
+    files: dict[File, str] = field(default_factory=dict)
+    """file -> what is wrong with it, or nothing"""
+    results: dict[tuple[frozenset[str], int, int], Result] = field(default_factory=dict)
+    """names of the files, and range of n -> what a task found"""
+    signed: tuple[tuple[str, str], ...] = ()
+    """The catalogs and records by which the tasks were done."""
+
+
+def _checked(dataset: Dataset, known: _Known, progress: Progress, processes: int) -> Verification:
+    """Check one state of `dataset`. Raises StaleError if a query went on with a newer one."""
+    began = _state(dataset)
+    check = _Check(dataset, known)
     with translated_errors(dataset.path):
         check.files()
         check.reports(progress, processes)
@@ -64,11 +109,30 @@ def verify(
         check.erasures()
         check.repeated()
         check.days()
+    if _state(dataset) is not began:
+        raise _stale()
     return check.found
 
 
+def _state(dataset: Dataset) -> object:
+    return dataset.origin.manifest if isinstance(dataset.origin, Listed) else None
+
+
+def _stale() -> StaleError:
+    return StaleError("stale", "files were replaced by newer ones")
+
+
+def _files_are_gone(dataset: Dataset) -> bool:
+    """Tell whether files of a directory that its manifest lists have been deleted."""
+    source = dataset.origin
+    if not isinstance(source, LocalDirectory):
+        return False
+    return not all(path.exists() for path in source.bring(list(source.manifest.files)))
+
+
 class _Check:
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, known: _Known) -> None:
+        self.known = known
         self.rows = dataset.rows
         self.dataset = dataset
         self.source = dataset.origin
@@ -88,15 +152,31 @@ class _Check:
         if isinstance(self.source, Listed):
             manifest = self.source.manifest
             files = list(manifest.files)
-            check_files(self.con, files, self.source.bring(files), self.found)
+            self._files(files, self.source.bring(files))
             count = self.rows("SELECT count(*) FROM tombstone")[0][0]
             if count != manifest.tombstones:
                 self.found.add("tombstone", None, "not as many rows as the manifest says")
         elif isinstance(self.source, AttachedFile):
             for place in self.source.settled.files:
                 pairs = self.source.settled.pairs(place)
-                listed = [one for one, _ in pairs], [path for _, path in pairs]
-                check_files(self.con, *listed, self.found)
+                self._files([one for one, _ in pairs], [path for _, path in pairs])
+
+    def _files(self, files: Sequence[File], paths: Sequence[Path]) -> None:
+        """Check those files of which nothing is known yet."""
+        new = [pair for pair in zip(files, paths, strict=True) if pair[0] not in self.known.files]
+        wrong = check_files(self.con, [one for one, _ in new], [path for _, path in new])
+        if any(wrong) and _files_are_gone(self.dataset):
+            self._raise_if_newer()
+        self.known.files.update(zip((one for one, _ in new), wrong, strict=True))
+        for one in files:
+            self.found.files += 1
+            if self.known.files[one]:
+                self.found.add(one.table, None, self.known.files[one])
+
+    def _raise_if_newer(self) -> None:
+        """Raise StaleError if there is a newer state. Without one, files are really missing."""
+        if self.dataset.refresh():
+            raise _stale()
 
     def reports(self, progress: Progress, processes: int) -> None:
         """Check every report against its bytes, and its row in its typed table."""
@@ -107,13 +187,31 @@ class _Check:
             self.found.add(one.table, None, f"{one.name} is not in the folder of its event type")
         counts: Counter[str] = Counter()
         before = self.found.reports
-        for result in work(made.opening, made.tasks, processes if total > TASK_ROWS else 1):
+        for result in self._results(made, processes if total > TASK_ROWS else 1):
             self.found.merge(result.found)
             counts += result.rows
             progress(self.found.reports - before, total)
         if self.found.reports - before != total:
             self.found.add("item", None, "not every row has a number, or a file of its own")
         self._strays(counts)
+
+    def _results(self, made: Plan, processes: int) -> Iterator[Result]:
+        """Yield the results of all tasks: those that are known, then the others."""
+        known = self.known
+        if made.opening.signed != known.signed:
+            known.results.clear()
+            known.signed = made.opening.signed
+        new: list[Task] = []
+        for task in made.tasks:
+            result = known.results.get((task.files, task.first, task.last))
+            if result is None:
+                new.append(task)
+            else:
+                yield result
+        for task, result in work(made.opening, new, processes):
+            if task.files:
+                known.results[task.files, task.first, task.last] = result
+            yield result
 
     def _strays(self, counts: Counter[str]) -> None:
         """Find typed rows that belong to no item: in the tables that have more rows than were

@@ -19,6 +19,7 @@ from methrics.aggregate.read.sources import AttachedFile, Listed, Source
 from methrics.aggregate.store.duck import (
     SCHEMA_ALIAS,
     Connection,
+    literal,
     name,
     read_parquet_files,
 )
@@ -46,6 +47,23 @@ class _Group:
 
     raw: list[File] = field(default_factory=list)
     tables: dict[str, list[File]] = field(default_factory=dict)
+
+    def add(self, one: File) -> None:
+        """Add a file."""
+        if one.table == "item":
+            self.raw.append(one)
+        else:
+            self.tables.setdefault(one.table, []).append(one)
+
+    @property
+    def files(self) -> list[File]:
+        """All files."""
+        return [*self.raw, *(one for own in self.tables.values() for one in own)]
+
+    @property
+    def rows(self) -> int:
+        """The number of reports."""
+        return sum(one.rows for one in self.raw)
 
 
 def plan(source: Source, con: Connection) -> Plan:
@@ -90,11 +108,8 @@ def _plan_files(
         elif of is None:
             if one.rows and not one.name.startswith(f"raw/{NOTICES}"):
                 made.astray.append(one)
-        elif one.table == "item":
-            groups.setdefault((of, one.month), _Group()).raw.append(one)
         else:
-            own = groups.setdefault((of, one.month), _Group()).tables
-            own.setdefault(one.table, []).append(one)
+            groups.setdefault((of, one.month), _Group()).add(one)
 
     def rows(some: Iterable[File], *, by_name: bool) -> str:
         sql = read_parquet_files([paths[one] for one in some], by_name=by_name)
@@ -103,16 +118,43 @@ def _plan_files(
     def soon(group: _Group) -> bool:
         return all(one.settled for one in group.raw)
 
-    for group in sorted(groups.values(), key=soon):
+    split = [one for group in groups.values() for one in _split(group, paths, con)]
+    for group in sorted(split, key=soon):
         tables = {
             table: rows([*shapes.get(table, ()), *own], by_name=True)
             for table, own in group.tables.items()
         }
         items = rows(group.raw, by_name=False) if group.raw else _NO_ITEMS
         ends: Iterable[tuple[int, int]] = [(_LEAST, _MOST)]
-        if sum(one.rows for one in group.raw) > TASK_ROWS:
+        if group.rows > TASK_ROWS:
             ends = _ranges(con, items)
-        made.tasks += (Task(items, tables, *pair, whole=True) for pair in ends)
+        names = frozenset(one.name for one in group.files)
+        made.tasks += (Task(items, tables, *pair, whole=True, files=names) for pair in ends)
+
+
+def _split(group: _Group, paths: Mapping[File, Path], con: Connection) -> list[_Group]:
+    """Divide a large group by files, so that what is verified of a file that stays stays verified.
+
+    Files whose ranges of n overlap are together: the bytes of a report, and its columns.
+    """
+    if len(group.raw) < 2 or group.rows <= TASK_ROWS:
+        return [group]
+    by_path = {str(paths[one]): one for one in group.files}
+    listed = ", ".join(map(literal, by_path))
+    spans = con.execute(
+        "SELECT file_name, min(stats_min_value::BIGINT) AS first, max(stats_max_value::BIGINT) "
+        f"FROM parquet_metadata([{listed}]) WHERE path_in_schema = 'n' GROUP BY ALL ORDER BY first"
+    ).fetchall()
+    found: list[_Group] = []
+    end = _LEAST
+    for file, first, last in spans:
+        if not found or first is None or first > end:
+            found.append(_Group())
+        found[-1].add(by_path.pop(file))
+        end = max(end, _MOST if last is None else last)
+    for left in by_path.values():  # without rows
+        found[-1].add(left)
+    return found
 
 
 NOTICES = "notice/"

@@ -18,19 +18,21 @@ from methrics.aggregate.read.check_rows import Opening, Result, RowChecker, Task
 from methrics.schema.errors import MethricsError, StoreError
 
 
-def work(opening: Opening, tasks: Sequence[Task], processes: int) -> Iterator[Result]:
-    """Yield the result of each task, in any order. Raises what `RowChecker` raises, and StoreError
-    store-broken if a process ends early."""
+def work(opening: Opening, tasks: Sequence[Task], processes: int) -> Iterator[tuple[Task, Result]]:
+    """Yield each task with its result, in any order.
+
+    Raises what `RowChecker` raises, and StoreError store-broken if a process ends early.
+    """
     if processes <= 1 or len(tasks) <= 1:
         yield from _here(opening, tasks)
         return
     workers: list[_Worker] = []
     idle: SimpleQueue[_Worker] = SimpleQueue()
 
-    def check(task: Task) -> Result:
+    def check(task: Task) -> tuple[Task, Result]:
         worker = idle.get()
         try:
-            return worker.check(task)
+            return task, worker.check(task)
         finally:
             idle.put(worker)
 
@@ -47,10 +49,11 @@ def work(opening: Opening, tasks: Sequence[Task], processes: int) -> Iterator[Re
                 worker.close()
 
 
-def _here(opening: Opening, tasks: Sequence[Task]) -> Iterator[Result]:
+def _here(opening: Opening, tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
     checker = RowChecker(opening)
     try:
-        yield from map(checker.check, tasks)
+        for task in tasks:
+            yield task, checker.check(task)
     finally:
         checker.close()
 
