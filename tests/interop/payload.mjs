@@ -120,7 +120,8 @@ function readAnnouncement (map) {
 const MOST_COUNTED = 9007199254740991n
 const isCount = (value) => isInteger(value, 0n, MOST_COUNTED)
 
-const isShard = (value) => Array.isArray(value) && value.length === 2 && [2n, 4n, 8n, 16n].includes(value[1]) &&
+/** Whether a decoded value names a shard: section 14. */
+export const isShard = (value) => Array.isArray(value) && value.length === 2 && [2n, 4n, 8n, 16n].includes(value[1]) &&
   isInteger(value[0], 1n, value[1])
 
 function readManifest (map) {

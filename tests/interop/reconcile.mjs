@@ -2,6 +2,7 @@
 
 import { createHash } from 'node:crypto'
 import { decode } from './cbor.mjs'
+import { isShard } from './payload.mjs'
 import { isId, isInteger } from './shape.mjs'
 import { Refusal, demand } from './verdict.mjs'
 
@@ -100,10 +101,11 @@ function demandWanted (wanted) {
 }
 
 function demandOpen (parts) {
-  const [key, asOf, record, ...digests] = demandArray(parts, 5, 5)
-  malformed(isId(key) && digests.every(isId), 'a key or a digest')
+  const [key, asOf, record, erasures, reports, shard] = demandArray(parts, 5, 6)
+  malformed([key, erasures, reports].every(isId), 'a key or a digest')
   malformed(isInteger(asOf, 0n, UINT32), 'a day')
   malformed(isBytes(record, 0) || isId(record), 'a record')
+  malformed(parts.length === 5 || isShard(shard), 'a shard')
 }
 
 const BODIES = {
