@@ -151,3 +151,21 @@ async def test_history_comes_from_a_trusted_peer(tmp_path: Path) -> None:
         async with aggregator(network, tmp_path / "b.duckdb", trust=trusted) as late:
             await late.swarm.dial(old.swarm.addrs[0])
             await equal(old, late)
+
+
+async def test_who_knows_only_the_topic_gets_reports_of_earlier_days(tmp_path: Path) -> None:
+    network = MemoryNetwork()
+    earlier = [making.beat(CATALOG, i, making.NOW - 2 * making.DAY) for i in range(300, 310)]
+    full_file = kept(tmp_path / "a.duckdb", *HISTORY, *earlier)
+    async with aggregator(network, full_file) as full:
+        only = {
+            "topics": [CATALOG.topic],
+            "catalogs": [],
+            "records": [],
+            "trust": Trust(frozenset([voter_of(full.swarm.peer_id)]), 1),
+        }
+        async with aggregator(network, tmp_path / "b.duckdb", **only) as late:
+            await late.swarm.dial(full.swarm.addrs[0])
+            await until(lambda: late.sessions)
+            assert late.sessions[0].taken == len(HISTORY) + len(earlier)
+            await equal(full, late)

@@ -34,6 +34,10 @@ from methrics.schema.wire.verdict import Decision, Reason
 
 Notify = Callable[[Committed], None]
 
+CATALOG_TIME = 30.0
+"""Seconds to wait for the commit of a catalog that a peer sent on request. Its reports wait with
+it, and are fetched again later if that takes longer."""
+
 
 class Listener:
     """Gets the verdicts on bundles, in the trio thread. Subclasses ask peers for what is missing;
@@ -121,6 +125,8 @@ class Ingest:
         self._holding = holding
         self._causes: dict[str, int] = {}
         """Why nothing is accepted now -> the number of bundles held before."""
+        self._committed = trio.Event()
+        """Set at the next commit."""
         self._closing = trio.Event()
         self._send, self._receive = trio.open_memory_channel[BundleVerdict](self._settings.queue)
 
@@ -216,6 +222,15 @@ class Ingest:
             raise
         self._count(bundles=1, accepted=len(verdict.accepted))
 
+    async def take_catalog(self, catalog: Accepted) -> bool:
+        """Pass a judged catalog to the writer, and wait until it is committed. Returns whether the
+        file has it after `CATALOG_TIME`. Raises what `take` raises."""
+        await self.take(BundleVerdict(Decision.ACCEPT, Reason.OK, [catalog]))
+        with trio.move_on_after(CATALOG_TIME):
+            while catalog.item.id not in self._store.layout.entries:
+                await self._committed.wait()
+        return catalog.item.id in self._store.layout.entries
+
     def hold(self, cause: str, message: str) -> None:
         """Judge nothing until `resume` is called with the same cause: bundles that arrive are
         refused and forgotten by the swarm. `message` says why, for the operator."""
@@ -280,6 +295,8 @@ class Ingest:
                 self._news += len(done.catalogs) + len(done.records)
                 self._listener.committed(done)
                 self._notify(done)
+                self._committed.set()
+                self._committed = trio.Event()
 
     async def _gather(self) -> list[BundleVerdict]:
         """Wait for a bundle, then a short while for more.

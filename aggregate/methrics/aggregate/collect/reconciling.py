@@ -233,8 +233,11 @@ class Reconciling:
         return -1 if verdict.decision is Decision.REJECT else len(verdict.accepted)
 
     async def _ask_catalog(self, topic: str, peer: PeerId, about: bytes) -> bool:
-        """Ask a peer for the catalog of its own items; tell whether it is known now. It must be one
-        that a record of the namespace has ever listed."""
+        """Ask a peer for the catalog of its own items; tell whether the file has it now. It must be
+        one that a record of the namespace has ever listed.
+
+        Raises trio.ClosedResourceError or trio.BrokenResourceError once the pipeline is closed.
+        """
         short = parse_topic(topic)[1]
         keys = [one.item.key for one in self._book.records.newest_of(short)]
         if not any(self._book.records.ever_listed(key, about) for key in keys):
@@ -248,7 +251,10 @@ class Reconciling:
         verdict = judge(raw, self._book, self._clock.now(), live=False, topic=topic)
         if not isinstance(verdict, Accepted) or not isinstance(verdict.body, Catalog):
             return False
-        return verdict.item.id == about and self._book.add(verdict.body, given=True)
+        if verdict.item.id != about or not self._book.add(verdict.body, given=True):
+            return False
+        # The door judges by the catalogs in the file.
+        return await self._ingest.take_catalog(verdict)
 
     async def _ask_records(self, topic: str, peer: PeerId) -> None:
         try:
