@@ -1,4 +1,4 @@
-"""Vectors of reconciliation: fingerprints of ids, digests of sets, and requests.
+"""Vectors of reconciliation: fingerprints of ids, digests of days and sets, requests, replies.
 
 Expected results are written here, not computed by the code under test: SipHash-2-4 as its authors
 define it, on Python's whole numbers.
@@ -71,9 +71,11 @@ def reconcile() -> Iterator[Scenario]:
     """All vectors: name (kind and special feature), description, input and expected result."""
     assert siphash(bytes(range(16)), bytes(range(32))) == 0x7127512F72F27CCE  # the authors' vector
     yield from _fingerprints()
+    yield from _days()
     yield from _digests()
     yield from _good_requests()
     yield from _bad_requests()
+    yield from _replies()
 
 
 def _fingerprints() -> Iterator[Scenario]:
@@ -88,6 +90,26 @@ def _fingerprints() -> Iterator[Scenario]:
     ):
         given = {"salt": salt, "ids": list(ids), "prefix": prefix}
         yield f"parts-{name}", says, {**given, "parts": parts(ids, prefix, salt)}
+
+
+def day_digest(which: int, day: int, ids: Iterable[bytes]) -> bytes:
+    """The digest of one day of a set."""
+    ids = sorted(ids)
+    name = b"methrics/1 digest" if which else b"methrics/1 erasures"
+    number, count = day.to_bytes(8, "big"), len(ids).to_bytes(8, "big")
+    return sha256(b"".join([name, KEY, number, *ids, count])).digest()
+
+
+def _days() -> Iterator[Scenario]:
+    for which, name in enumerate(("erasures", "reports")):
+        for feature, says, day, ids in (
+            ("empty", "a day without", 20_700, []),
+            ("one", "the first day, with one of the", 0, IDS[:1]),
+            ("many", "a day with 40 of the", 20_700, IDS),
+        ):
+            given = {"namespace": KEY, "set": which, "day": day, "ids": list(ids)}
+            found = {**given, "digest": day_digest(which, day, ids)}
+            yield f"day-{which}-{feature}", f"the digest of {says} {name}", found
 
 
 def _digests() -> Iterator[Scenario]:
@@ -143,6 +165,7 @@ def _bad_requests() -> Iterator[Scenario]:
         "ids-31": ["fetch", SESSION, 1, [[0, IDS[0][:31]]]],
         "ids-none": ["fetch", SESSION, 1, [[0, b""]]],
         "ids-501": ["fetch", SESSION, 1, [[0, IDS[0] * 501]]],
+        "day-twice": ["fetch", SESSION, 1, [[0, IDS[0]], [0, IDS[1]]]],
         "cursor-huge": ["all", SESSION, 1, [0, ""], 1 << 63],
         "record-31": [*_OPEN[:3], seed("record")[:31], *_OPEN[4:]],
         "extra": [*_OPEN, 0],
@@ -158,3 +181,66 @@ def _bad_requests() -> Iterator[Scenario]:
     for name, value in bad.items():
         given = {"request": encode(value), "ok": False}
         yield f"request-bad-{name}", f"a request that is malformed: {name}", given
+
+
+def _day(day: int, count: int, name: str) -> bytes:
+    return day.to_bytes(4, "big") + count.to_bytes(4, "big") + seed(name)
+
+
+_DAYS = [_day(20_698, 1, "a"), _day(20_700, 2, "b")]
+_OPENED = ["opened", SESSION, seed("record"), _DAYS[0], b"".join(_DAYS)]
+_PARTS = [parts(IDS, "", SALT), parts(IDS, "00000000", SALT)]
+_SORTED = sorted(IDS)[:3]
+_BUNDLE = encode([seed("catalog"), b"the bytes of a report"])
+_REPLIES: dict[str, dict[str, object]] = {
+    "open": {
+        "same": ["same"],
+        "opened": _OPENED,
+        "opened-empty": ["opened", SESSION, b"", b"", b""],
+        "shard": ["shard", 2, 4],
+        "busy": ["busy", 30],
+        "bad-empty": [],
+        "bad-same": ["same", 0],
+        "bad-busy": ["busy", -1],
+        "bad-shard": ["shard", 5, 4],
+        "bad-shard-nested": ["shard", [2, 4]],
+        "bad-name": ["ids", [b""]],
+        "bad-session": ["opened", SESSION[:15], *_OPENED[2:]],
+        "bad-record": [*_OPENED[:2], seed("record")[:31], *_OPENED[3:]],
+        "bad-set": _OPENED[:4],
+        "bad-days-39": [*_OPENED[:4], _DAYS[0][:39]],
+        "bad-days-back": [*_OPENED[:4], _DAYS[1] + _DAYS[0]],
+        "bad-days-twice": [*_OPENED[:4], _DAYS[0] * 2],
+        "bad-days-zero": [*_OPENED[:4], _day(20_700, 0, "b")],
+    },
+    "split": {
+        "parts": ["parts", _PARTS],
+        "over": ["busy", 0],
+        "bad-fewer": ["parts", _PARTS[:1]],
+        "bad-more": ["parts", [*_PARTS, _PARTS[0]]],
+        "bad-short": ["parts", [_PARTS[0], _PARTS[1][:191]]],
+    },
+    "list": {
+        "ids": ["ids", [b"".join(_SORTED), b""]],
+        "bad-fewer": ["ids", [b"".join(_SORTED)]],
+        "bad-short": ["ids", [_SORTED[0][:31], b""]],
+        "bad-back": ["ids", [_SORTED[1] + _SORTED[0], b""]],
+        "bad-twice": ["ids", [_SORTED[0] * 2, b""]],
+    },
+    "all": {
+        "items": ["items", [_BUNDLE, _BUNDLE], 0],
+        "next": ["items", [_BUNDLE], (1 << 63) - 1],
+        "none": ["items", [], 0],
+        "bad-cursor": ["items", [_BUNDLE], 1 << 63],
+        "bad-no-cursor": ["items", [_BUNDLE]],
+        "bad-text": ["items", ["a bundle"], 0],
+    },
+}
+
+
+def _replies() -> Iterator[Scenario]:
+    for to, values in _REPLIES.items():
+        for name, value in values.items():
+            given = {"to": to, "reply": encode(value), "ok": not name.startswith("bad")}
+            says = f"a reply to the request {to}: {name}"
+            yield f"reply-{to}-{name}", says, given

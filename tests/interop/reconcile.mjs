@@ -10,9 +10,11 @@ const WORD = 64n
 const MASK = (1n << WORD) - 1n
 const DIGITS = '0123456789abcdef'
 const UINT32 = 2n ** 32n - 1n
+const UINT64 = 2n ** 64n - 1n
 const CURSOR = 2n ** 63n - 1n
 const NODES = 512
 const FETCHED = 500
+const DAYS = 4096
 
 const turned = (word, bits) => (word << bits | word >> (WORD - bits)) & MASK
 const littleEndian = (bytes, at) => Buffer.from(bytes).readBigUInt64LE(at)
@@ -59,6 +61,18 @@ export function partsOf (ids, prefix, salt) {
   return Buffer.concat(parts)
 }
 
+const DOMAINS = ['methrics/1 erasures', 'methrics/1 digest']
+
+/** The digest of one day of a set. */
+export function dayDigest (namespace, set, day, ids) {
+  const [number, count] = [Buffer.alloc(8), Buffer.alloc(8)]
+  number.writeBigUInt64BE(BigInt(day))
+  count.writeBigUInt64BE(BigInt(ids.length))
+  const hash = createHash('sha256').update(DOMAINS[set]).update(namespace).update(number)
+  for (const id of [...ids].sort(Buffer.compare)) hash.update(id)
+  return hash.update(count).digest()
+}
+
 /** The digest of one set, from its days { day, count, digest }. */
 export function setDigest (namespace, set, days) {
   const hash = createHash('sha256').update('methrics/1 sets').update(namespace).update(Buffer.from([set]))
@@ -98,6 +112,7 @@ function demandWanted (wanted) {
     count += ids.length / 32
   }
   malformed(count <= FETCHED, 'too many ids')
+  malformed(new Set(wanted.map(([day]) => day)).size === wanted.length, 'a day twice')
 }
 
 function demandOpen (parts) {
@@ -123,12 +138,61 @@ const BODIES = {
   }
 }
 
+const DAY = 40
+
+function demandDays (days) {
+  malformed(days instanceof Uint8Array && days.length % DAY === 0 && days.length <= DAYS * DAY, 'days')
+  const bytes = Buffer.from(days)
+  for (let at = 0; at < bytes.length; at += DAY) {
+    malformed(bytes.readUInt32BE(at + 4) > 0, 'a day without items')
+    malformed(at === 0 || bytes.readUInt32BE(at) > bytes.readUInt32BE(at - DAY), 'days that do not ascend')
+  }
+}
+
+function demandIds (ids) {
+  malformed(ids instanceof Uint8Array && ids.length % 32 === 0, 'ids')
+  for (let at = 32; at < ids.length; at += 32) {
+    const [before, id] = [ids.subarray(at - 32, at), ids.subarray(at, at + 32)]
+    malformed(Buffer.compare(before, id) < 0, 'ids that do not ascend')
+  }
+}
+
+/** What replies hold after their name, by the request. Those to `split` and `list` are about two nodes. */
+const REPLIES = {
+  open: (name, parts) => {
+    if (name === 'same') return demandArray(parts, 0, 0)
+    if (name === 'shard') return malformed(isShard(parts), 'a shard')
+    const [session, record, ...sets] = demandArray(parts, 4, 4)
+    malformed(name === 'opened' && isBytes(session, 16), 'a session')
+    malformed(isBytes(record, 0) || isId(record), 'a record')
+    for (const days of sets) demandDays(days)
+  },
+  split: (name, [nodes, ...rest]) => {
+    malformed(name === 'parts' && rest.length === 0, 'parts')
+    for (const node of demandArray(nodes, 2, 2)) malformed(isBytes(node, 192), 'the parts of a node')
+  },
+  list: (name, [nodes, ...rest]) => {
+    malformed(name === 'ids' && rest.length === 0, 'ids')
+    for (const ids of demandArray(nodes, 2, 2)) demandIds(ids)
+  },
+  all: (name, parts) => {
+    const [bundles, cursor] = demandArray(parts, 2, 2)
+    malformed(name === 'items' && isInteger(cursor, 0n, CURSOR), 'a cursor')
+    for (const bundle of demandArray(bundles, 0, Infinity)) malformed(bundle instanceof Uint8Array, 'a bundle')
+  }
+}
+
+/** Whether bytes have the form of a reply to a request. */
+export function isReply (to, bytes) {
+  return reads(bytes, (name, parts) => {
+    if (name === 'busy') malformed(parts.length === 1 && isInteger(parts[0], 0n, UINT64), 'seconds')
+    else REPLIES[to](name, parts)
+  })
+}
+
 /** Whether bytes are a request of the protocol. */
 export function isRequest (bytes) {
-  try {
-    const value = decode(bytes)
-    malformed(Array.isArray(value) && typeof value[0] === 'string', 'no named array')
-    const [name, ...parts] = value
+  return reads(bytes, (name, parts) => {
     if (name === 'open') {
       demandOpen(parts)
     } else {
@@ -138,6 +202,16 @@ export function isRequest (bytes) {
       malformed(isInteger(set, 0n, 1n), 'a set')
       BODIES[name](rest)
     }
+  })
+}
+
+/** Whether bytes are a named array that passes a check. */
+function reads (bytes, check) {
+  try {
+    const value = decode(bytes)
+    malformed(Array.isArray(value) && typeof value[0] === 'string', 'no named array')
+    const [name, ...parts] = value
+    check(name, parts)
     return true
   } catch (error) {
     if (!(error instanceof Refusal)) throw error

@@ -4,7 +4,7 @@
 // With `requests`, the vectors of streams and messages below the folder are run instead, and `verdict` is the outcome.
 // With `records`, the histories of records below the folder are read, in the given order and in reverse.
 // With `manifests`, the manifests below the folder are read.
-// With `reconcile`, fingerprints and digests of sets below the folder are computed, and requests are read.
+// With `reconcile`, fingerprints and digests below the folder are computed, and requests and replies are read.
 // With `flips`, every vector whose name starts with `ok-` is judged with any one byte of it changed instead, at MOST
 // places of each at most, and the lines are {name, places, accepted: places where the changed bytes were accepted}.
 
@@ -13,7 +13,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { outcome } from './requests.mjs'
 import { hex, readItem } from './item.mjs'
 import { readManifest } from './manifest.mjs'
-import { isRequest, partsOf, setDigest } from './reconcile.mjs'
+import { dayDigest, isReply, isRequest, partsOf, setDigest } from './reconcile.mjs'
 import { bytesOf, readVectors, situationOf, situationOfVector, verdictOn } from './vectors.mjs'
 
 const [folder, mode, most = '128'] = process.argv.slice(2)
@@ -58,11 +58,14 @@ function known (records) {
 /** The kinds of vectors of reconciliation: what is expected of each, and what comes out here. */
 const RECONCILE = {
   parts: ({ ids, prefix, salt, parts }) => [hex(partsOf(ids.map(bytesOf), prefix, bytesOf(salt))), parts],
+  day: ({ namespace, set, day, ids, digest }) =>
+    [hex(dayDigest(bytesOf(namespace), set, day, ids.map(bytesOf))), digest],
   digest: ({ namespace, set, days, digest }) => {
     const read = days.map((one) => ({ ...one, digest: bytesOf(one.digest) }))
     return [hex(setDigest(bytesOf(namespace), set, read)), digest]
   },
-  request: ({ request, ok }) => [isRequest(bytesOf(request)), ok]
+  request: ({ request, ok }) => [isRequest(bytesOf(request)), ok],
+  reply: ({ to, reply, ok }) => [isReply(to, bytesOf(reply)), ok]
 }
 
 function compared (name, verdict, expected) {

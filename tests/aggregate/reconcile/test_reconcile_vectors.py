@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from methrics.aggregate.reconcile.wire import (
 )
 from methrics.schema.errors import RefusedError
 from methrics.schema.wire.codec import decode, encode
+from methrics.schema.wire.manifest import erasures_digest, reports_digest
 from methrics.schema.wire.verdict import Reason
 
 FOLDER = Path(__file__).parents[3] / "schema" / "vectors" / "v1" / "reconcile"
@@ -58,6 +60,35 @@ def test_digest_of_a_set_is_that_of_the_vector(vector: dict[str, Any]) -> None:
     ]
     found = set_digest(bytes.fromhex(vector["namespace"]), Which(vector["set"]), days)
     assert found.hex() == vector["digest"]
+
+
+@pytest.mark.parametrize("vector", vectors("day"))
+def test_digest_of_a_day_is_that_of_the_vector(vector: dict[str, Any]) -> None:
+    digest = reports_digest if vector["set"] == Which.REPORTS else erasures_digest
+    ids = IdIndex(bytes.fromhex("".join(vector["ids"]))).data
+    found = digest(bytes.fromhex(vector["namespace"]), vector["day"], [ids])
+    assert found == (len(vector["ids"]), bytes.fromhex(vector["digest"]))
+
+
+READERS: dict[str, Callable[[bytes], object]] = {
+    "open": read_opened,
+    "split": lambda reply: read_parts(reply, 2),
+    "list": lambda reply: read_ids(reply, 2),
+    "all": read_items,
+}
+
+
+@pytest.mark.parametrize("vector", vectors("reply"))
+def test_replies_are_read_or_a_fault_of_the_peer(vector: dict[str, Any]) -> None:
+    read, data = READERS[vector["to"]], bytes.fromhex(vector["reply"])
+    if not vector["ok"]:
+        with pytest.raises(PeerFault):
+            read(data)
+    elif data.startswith((b"\x82\x64busy", b"\x83\x65shard")):
+        with pytest.raises(SessionEnded):
+            read(data)
+    else:
+        read(data)
 
 
 @pytest.mark.parametrize("vector", vectors("request"))

@@ -34,7 +34,7 @@ DAYS_MAX = 4096
 """Most days of one set: eleven years, more than any retention."""
 
 LISTED_MAX = 4096
-"""Most ids in the reply to `list`, and in the request `fetch`: 128 KB."""
+"""Most ids in the reply to `list`: 128 KB."""
 
 FETCH_MAX = 500
 """Most ids of one request `fetch`: the reply has 2 MB if all are erasures of the largest size."""
@@ -390,7 +390,8 @@ def _node(value: Value) -> Node:
 
 
 def _wanted(value: Value) -> tuple[tuple[int, tuple[bytes, ...]], ...]:
-    found, total = [], 0
+    found: list[tuple[int, tuple[bytes, ...]]] = []
+    total = 0
     for one in _list(value, FETCH_MAX):
         day, ids = _exactly(_list(one, 2), 2)
         if not isinstance(ids, bytes) or not ids or len(ids) % ID_SIZE:
@@ -400,6 +401,8 @@ def _wanted(value: Value) -> tuple[tuple[int, tuple[bytes, ...]], ...]:
         found.append((_number(day), cut))
     if total > FETCH_MAX:
         raise _malformed(f"more than {FETCH_MAX} ids")
+    if len({day for day, _ in found}) < len(found):
+        raise _malformed("a day is named twice")
     return tuple(found)
 
 
