@@ -126,6 +126,29 @@ def test_attack_sql_that_wants_more_than_to_read(dataset: Dataset, sql: str) -> 
     assert dataset.rows("SELECT count(*) FROM item") == [(14,)]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH x AS (COPY (SELECT 'mine') TO '{}') SELECT 1",
+        "FROM (WITH x AS (COPY (SELECT 'mine') TO '{}') SELECT 1)",
+        "EXPLAIN ANALYZE COPY (SELECT 'mine') TO '{}'",
+        "EXPLAIN ANALYZE WITH x AS (COPY (SELECT 'mine') TO '{}') SELECT 1",
+    ],
+)
+def test_attack_a_question_that_writes_over_what_it_reads(file: Path, sql: str) -> None:
+    with Store(file) as store:
+        Writer(store.directory).write(store, making.NOW)
+    manifest = directory_beside(file) / "manifest.json"
+    before = manifest.read_bytes()
+    with open_dataset(directory_beside(file)) as dataset:
+        with pytest.raises(StoreError) as caught:
+            dataset.rows(sql.format(manifest))
+        assert dataset.rows("EXPLAIN (FORMAT json) SELECT 1")
+        assert dataset.rows("EXPLAIN ANALYZE FROM item")
+    assert caught.value.code == "query"
+    assert manifest.read_bytes() == before
+
+
 def test_a_live_file_is_read_from_the_parquet_beside_it(file: Path) -> None:
     with Store(file) as store:
         with pytest.raises(StoreError, match="no Parquet beside it yet"):

@@ -162,6 +162,14 @@ ATTACKS = {
     "writers-private-table": "FROM contested",
     "writers-votes": "FROM vote",
     "writers-file": "FROM methrics.item",
+    "function-behind-a-comment": "SELECT name --\nEXPLAIN FROM duckdb_settings()",
+    "file-behind-a-comment": "SELECT content --\nEXPLAIN FROM read_text('/etc/hostname')",
+    "copying-cte": "WITH x AS (COPY (SELECT 1) TO 'x.csv') SELECT 1",
+    "copying-cte-behind-a-comment": (
+        "WITH a AS (SELECT 1 --\nEXPLAIN FROM range(1)), x AS (COPY (SELECT 1) TO 'x.csv') "
+        "SELECT 1 /*\n) SELECT 1 --*/"
+    ),
+    "explained-copy": "EXPLAIN ANALYZE COPY (SELECT 1) TO 'x.csv'",
     "too-long": f"SELECT {'1+' * SQL_MAX}1",
     "too-deep": f"SELECT {'(' * 5000}1{')' * 5000}",
 }
