@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
@@ -172,6 +173,39 @@ def test_attack_a_redirection_out_of_the_web(site: Site, tmp_path: Path) -> None
             open_dataset(f"{server.address}/a.parquet/", cache=tmp_path / "cache")
     finally:
         server.close()
+
+
+@pytest.mark.parametrize("end", ["x/../", "x/./../", "."])
+def test_attack_a_redirection_out_of_the_folder(site: Site, tmp_path: Path, end: str) -> None:
+    """The name of the copy is no way to the folder above, where other Parquet would be deleted."""
+
+    def moved(request: SimpleHTTPRequestHandler) -> None:
+        request.send_response(302)
+        request.send_header("Location", f"{site.url}{end}")
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    own, folder = tmp_path / "own.parquet", tmp_path / "fetched"
+    own.write_bytes(b"the only copy")
+    folder.mkdir()
+    before = set(tmp_path.iterdir())
+    server = FolderServer(tmp_path, lambda request: None, answer=moved)
+    try:
+        with contextlib.suppress(MethricsError):
+            assert local_copy(f"{server.address}/data", folder).parent == folder
+    finally:
+        server.close()
+    assert own.read_bytes() == b"the only copy"
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_directory_is_copied_into_a_new_folder_only(site: Site, tmp_path: Path) -> None:
+    kept = tmp_path / "a.parquet" / "kept.parquet"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_bytes(b"kept")
+    with pytest.raises(MethricsError, match="there already"):
+        local_copy(site.url, tmp_path)
+    assert kept.read_bytes() == b"kept"
 
 
 def newer(site: Site, tmp_path: Path) -> None:

@@ -143,7 +143,6 @@ def test_attack_a_question_that_writes_over_what_it_reads(file: Path, sql: str) 
     with open_dataset(directory_beside(file)) as dataset:
         with pytest.raises(StoreError) as caught:
             dataset.rows(sql.format(manifest))
-        assert dataset.rows("EXPLAIN (FORMAT json) SELECT 1")
         assert dataset.rows("EXPLAIN ANALYZE FROM item")
     assert caught.value.code == "query"
     assert manifest.read_bytes() == before

@@ -83,6 +83,7 @@ async def test_a_question_is_answered(parquet: Path) -> None:
         ({"sql": "SELECT ?", "parameters": [[1]]}, "parameters are"),
         ({"sql": "SELECT 1", "floor": 0}, "the floor is"),
         ({"sql": "SELECT 1", "floor": 10**30}, "the floor is"),
+        (b'{"sql": "SELECT 1", "floor": 1e999}', "the floor is"),
         ({"sql": "x" * 300_000}, "at most 262,144 bytes"),
         ({"sql": "x" * 200_000}, "at most 32,768 bytes"),
     ],

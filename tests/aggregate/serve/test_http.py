@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
-from methrics.aggregate.serve.http import CutError, HttpLimits, serve_stream
+from methrics.aggregate.serve.http import CutError, HttpLimits, handler_of, serve_stream
 
 GET = b"GET /a%20b?c=1 HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -207,3 +207,32 @@ def test_any_bytes_end_in_an_answer_or_a_closed_connection(noise: bytes, at: int
         assert found == b"" or found.startswith(b"HTTP/1.1 ")
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def test_attack_by_more_connections_than_can_be_served(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Whoever is over the limit is not waited for: the number of open connections is bounded."""
+    handle = handler_of(echo, HttpLimits(connections=2, refusals=1))
+    open_now: list[int] = []
+
+    async def served(stream: Any) -> None:
+        open_now.append(1)
+        await handle(stream)
+        open_now.pop()
+
+    async with trio.open_nursery() as nursery:
+        clients = []
+        for _ in range(50):
+            ours, theirs = memory_stream_pair()
+            clients.append(ours)
+            nursery.start_soon(served, theirs)
+            await trio.testing.wait_all_tasks_blocked()
+        assert len(open_now) == 3, "two that are served, and one that is refused"
+        assert (await clients[2].receive_some()).startswith(b"HTTP/1.1 503 ")
+        assert await clients[3].receive_some() == b""
+        await trio.sleep(2)
+        assert len(open_now) == 2
+        await clients[0].send_all(GET)
+        assert (await clients[0].receive_some()).startswith(b"HTTP/1.1 200 ")
+        nursery.cancel_scope.cancel()

@@ -75,8 +75,10 @@ def found_at(
 
 
 def name_of(address: str) -> str:
-    """Return the last part of the path of an address."""
-    return Path(urlsplit(address).path).name or "data"
+    """Return the last part of the path of an address as the name of a file: never one that leads
+    out of a folder, as whoever redirects a reader chooses the address."""
+    last = Path(urlsplit(address).path).name
+    return last if last not in ("", ".", "..") and "\0" not in last else "data"
 
 
 def parts_of(source: str) -> SplitResult:

@@ -11,6 +11,7 @@ from pathlib import Path
 from methrics.aggregate.parquet.fetching import Progress, silent
 from methrics.aggregate.parquet.manifest import MANIFEST
 from methrics.aggregate.parquet.remote import RemoteDirectory, settled_rounds
+from methrics.schema.errors import LocalError
 
 WITH_IDS = ("item", "tombstone")
 """The tables that have ids of reports."""
@@ -27,8 +28,13 @@ def mirror(
     """Fetch the directory at `address` (which ends in a slash) into the new directory `target`.
 
     With `ids_only`, only the tables of `WITH_IDS` are fetched. Raises StoreError `store-foreign`,
-    `store-version` and `store-broken`, and the errors of `Session.fetch`.
+    `store-version` and `store-broken`, and the errors of `Session.fetch`; LocalError `not-new` if
+    `target` is there already, because files that the manifest does not list are deleted.
     """
+    try:
+        target.mkdir(parents=True)
+    except FileExistsError:
+        raise LocalError("not-new", f"{target} is there already", "name another folder") from None
 
     def named(line: str) -> None:
         progress(f"{target.name}: {line}")

@@ -163,7 +163,7 @@ def _question(body: bytes) -> dict[str, Any]:
 def _floor(given: Any) -> int:
     try:
         floor = int(given.get("floor", FLOOR))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         floor = 0
     if not 1 <= floor <= FLOOR_MAX:
         raise StoreError("query", f"the floor is a whole number from 1 to {FLOOR_MAX:,}")

@@ -8,7 +8,7 @@ deadline, so a reader that stalls is disconnected, and delays no shutdown
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,11 @@ log = logging.getLogger(__name__)
 
 _PIECE = 65_536
 
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 5\r\n"
+    b"Content-Length: 20\r\nConnection: close\r\n\r\ntoo many connections"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
@@ -30,6 +35,8 @@ class HttpLimits:
 
     connections: int = 64
     """Connections at the same time. Further ones are answered 503."""
+    refusals: int = 16
+    """Connections that are being answered 503 at the same time. Further ones are closed."""
     head_bytes: int = 16 * 1024
     """Maximum size of a request's first line and headers."""
     head_seconds: float = 15.0
@@ -51,30 +58,57 @@ async def serve_http(
     app: ASGIApp, listeners: Sequence[trio.SocketListener], limits: HttpLimits | None = None
 ) -> None:
     """Serve `app` until cancelled. An error in the application ends its request only."""
-    given = limits or HttpLimits()
-    room = trio.CapacityLimiter(given.connections)
+    await trio.serve_listeners(handler_of(app, limits or HttpLimits()), list(listeners))
 
-    async def handle(stream: trio.SocketStream) -> None:
+
+def handler_of(
+    app: ASGIApp, limits: HttpLimits
+) -> Callable[[HalfCloseableStream], Awaitable[None]]:
+    """Return what serves a connection, within the limit of their number.
+
+    Connections over the limit are not read: each takes a file descriptor, and without those the
+    aggregator could not go on.
+    """
+    room = trio.CapacityLimiter(limits.connections)
+    refusals = trio.CapacityLimiter(limits.refusals)
+
+    async def handle(stream: HalfCloseableStream) -> None:
         try:
             room.acquire_on_behalf_of_nowait(stream)
         except trio.WouldBlock:
-            await serve_stream(_full, stream, given)
+            await _refuse(stream, refusals)
             return
         try:
-            await serve_stream(app, stream, given)
+            await serve_stream(app, stream, limits)
         finally:
             room.release_on_behalf_of(stream)
 
-    await trio.serve_listeners(handle, list(listeners))
+    return handle
+
+
+async def _refuse(stream: HalfCloseableStream, refusals: trio.CapacityLimiter) -> None:
+    """Answer 503 and close; only close if many are being refused."""
+    try:
+        refusals.acquire_on_behalf_of_nowait(stream)
+    except trio.WouldBlock:
+        await trio.aclose_forcefully(stream)
+        return
+    try:
+        with trio.move_on_after(1):
+            await stream.send_all(_FULL)
+            await stream.send_eof()
+            while await stream.receive_some(_PIECE):
+                pass  # a socket closed with unread bytes would take the answer back
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass
+    finally:
+        refusals.release_on_behalf_of(stream)
+        await trio.aclose_forcefully(stream)
 
 
 async def serve_stream(app: ASGIApp, stream: HalfCloseableStream, limits: HttpLimits) -> None:
     """Answer the requests of one connection, then close it."""
     await _Connection(app, stream, limits).run()
-
-
-async def _full(scope: Any, receive: Any, send: Any) -> None:
-    await _plain(send, 503, b"too many connections")
 
 
 async def _plain(send: Any, status: int, text: bytes) -> None:
