@@ -57,7 +57,7 @@ def test_an_erased_report_is_gone_from_the_disk(tmp_path: Path) -> None:
         assert (done.reports, done.erased) == (3, 1)
         assert store.total == len(REST) + len(LATER)
     assert left_on_disk(tmp_path, GONE) == kept
-    assert sorted(os.listdir(tmp_path)) == ["a.duckdb"]
+    assert sorted(os.listdir(tmp_path)) == ["a.duckdb", "a.duckdb.commits"]
     with open_dataset(tmp_path / "a.duckdb") as dataset:
         found = verify(dataset)
         assert (found.mismatches, found.reports) == ([], len(REST) + len(LATER))
@@ -180,7 +180,7 @@ def test_attack_kill_the_rewriting_at_any_step(tmp_path: Path, step: int) -> Non
         assert store.commit(making.batch([GONE, REST[3]], book)).reports == 0
         assert store.compact()
         assert left_on_disk(tmp_path, GONE) == {"id", "key"}
-    assert sorted(os.listdir(tmp_path)) == ["a.duckdb"]
+    assert sorted(os.listdir(tmp_path)) == ["a.duckdb", "a.duckdb.commits"]
     with open_dataset(path) as dataset:
         assert verify(dataset).mismatches == []
 
@@ -192,5 +192,5 @@ def test_a_file_behind_a_link_is_rewritten_where_it_is(tmp_path: Path) -> None:
     with store:
         assert store.compact()
     assert (tmp_path / "a.duckdb").is_symlink()
-    assert os.listdir(tmp_path / "disk") == ["b.duckdb"]
+    assert sorted(os.listdir(tmp_path / "disk")) == ["b.duckdb", "b.duckdb.commits"]
     assert "signature" not in left_on_disk(tmp_path, GONE)

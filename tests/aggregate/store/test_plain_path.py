@@ -22,8 +22,9 @@ from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
 from methrics.aggregate.simulate import Settings, simulate
-from methrics.aggregate.store import plain_path as module
-from methrics.aggregate.store.plain_path import plain_file, plain_path, plain_temporary
+from methrics.aggregate.store import scratch as module
+from methrics.aggregate.store.plain_path import plain_file, plain_path
+from methrics.aggregate.store.scratch import plain_temporary
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
 
@@ -107,10 +108,11 @@ def test_an_odd_name_is_written_exported_and_verified(tmp_path: Path, name: str)
     with Store(folder / "a.duckdb") as store:
         assert store.total == OWN
         store.commit(making.batch([making.beat(CATALOG, 77)], BOOK))
-        assert sorted(os.listdir(folder)) == ["a.duckdb", "a.duckdb.wal", "a.parquet"]
+        names = ["a.duckdb", "a.duckdb.commits", "a.duckdb.wal", "a.parquet"]
+        assert sorted(os.listdir(folder)) == names
         assert open_dataset(folder / "a.duckdb", floor=1).source == "parquet", "it is in use"
     assert os.listdir(tmp_path) == [name], "nothing was written elsewhere"
-    assert sorted(os.listdir(folder)) == ["a.duckdb", "a.parquet"]
+    assert sorted(os.listdir(folder)) == ["a.duckdb", "a.duckdb.commits", "a.parquet"]
 
 
 def test_a_question_mark_is_refused_where_the_log_would_be_in_another_folder(
@@ -163,7 +165,7 @@ def test_an_odd_file_name(tmp_path: Path, name: str) -> None:
     making.store_all(tmp_path / name, [CATALOG.raw, making.beat(CATALOG, 1)])
     with open_dataset(tmp_path / name) as data:
         assert data.rows(COUNT) == [(1,)]
-    assert os.listdir(tmp_path) == [name]
+    assert sorted(os.listdir(tmp_path)) == [name, f"{name}.commits"]
 
 
 @given(NAMES)

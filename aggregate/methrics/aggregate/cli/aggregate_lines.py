@@ -119,6 +119,7 @@ class JsonLines(AggregateLines):
             waiting_dropped=status.waiting_dropped,
             clock=status.skew and {"behind": status.skew.behind, "seconds": status.skew.seconds},
             clock_jumped=status.jumped,
+            clock_doubted=status.doubted,
         )
 
     def stopped(self, store: Store, swarm: SwarmStatistics) -> None:

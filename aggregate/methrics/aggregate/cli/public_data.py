@@ -28,9 +28,10 @@ def open_public(source: str, gathered: Gathered) -> Iterator[PublicReports]:
     from methrics.aggregate.parquet.download import local_copy
     from methrics.aggregate.read.dataset import open_dataset
     from methrics.aggregate.read.opening import fetching
+    from methrics.aggregate.store.scratch import scratch_folder
 
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="methrics-")))
+        folder = Path(stack.enter_context(TemporaryDirectory(dir=scratch_folder())))
         with fetching(source):
             path = local_copy(source, folder)
         dataset = stack.enter_context(open_dataset(path))

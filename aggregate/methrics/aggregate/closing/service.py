@@ -61,7 +61,7 @@ class ClosingService:
     """The tasks around closed days of one aggregator.
 
     `seed` is that of its peer key; None signs nothing and answers nobody. `take` stores what the
-    door lets in later.
+    door lets in later. While the clock is not believed (`believes`), nothing is signed or dropped.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class ClosingService:
         seed: bytes | None,
         rng: Rng,
         take: Callable[[BundleVerdict], Awaitable[object]],
+        believes: Callable[[], bool] = lambda: True,
     ) -> None:
         self._swarm = swarm
         self._store = door.store
@@ -83,6 +84,7 @@ class ClosingService:
         self._clock = door.clock
         self._rng = rng
         self._take = take
+        self._believes = believes
         self._steady = Steadiness()
 
     async def run(self, notify: Callable[[Closed], None]) -> None:
@@ -109,12 +111,14 @@ class ClosingService:
         """Do all of it once. Raises StoreError."""
         now, monotonic = self._clock.now(), trio.current_time()
         self._steady.note(now, monotonic)
-        again = await trio.to_thread.run_sync(self._door.tidy, self._book)
+        believed = self._believes()
+        again = await trio.to_thread.run_sync(self._door.tidy, self._book) if believed else []
         if again:
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._take(BundleVerdict(Decision.ACCEPT, Reason.OK, again))
         signed = 0
-        if self._closer is not None and self._steady.may_close(monotonic, self._door.skew()):
+        steady = believed and self._steady.may_close(monotonic, self._door.skew())
+        if self._closer is not None and steady:
             signed = len(await trio.to_thread.run_sync(self._closer.close, now))
         taken = contradictions = 0
         for peer in self._trusted():

@@ -63,7 +63,7 @@ KeeperEvent = Exported | Expired | Compacted | ExportFailed | UpkeepFailed
 class Keeper:
     """Maintains the data of one store, and counts exports in `figures`. Through `freshness` readers
     ask for an export. `doubtful` tells whether the clock is probably wrong: then nothing is deleted
-    by it."""
+    by it. So does `allows`, which is given the time, and called in another thread."""
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class Keeper:
         figures: Figures,
         freshness: Freshness,
         doubtful: Callable[[], bool] = lambda: False,
+        allows: Callable[[int], bool] = lambda now: True,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -82,6 +83,7 @@ class Keeper:
         self._figures = figures
         self._freshness = freshness
         self._doubtful = doubtful
+        self._allows = allows
         self._exporter = Exporter(store, grace=upkeep.grace, ready=make_ready_views)
 
     async def run(self) -> None:
@@ -93,8 +95,7 @@ class Keeper:
     async def once(self) -> None:
         """Delete what is over, export, and rewrite the file if that is due."""
         now = self._clock.now()  # before the doubt, so that no jump comes between both
-        if not self._doubtful():
-            await self._try(partial(self._expire, now))
+        await self._try(partial(self._expire, now, self._doubtful()))
         await self.export()
         await self._try(self._compact)
 
@@ -121,7 +122,9 @@ class Keeper:
         if done is not None:
             self._notify(done)
 
-    def _expire(self, now: int) -> Expired | None:
+    def _expire(self, now: int, doubtful: bool) -> Expired | None:
+        if not self._allows(now) or doubtful:
+            return None
         done = self._store.expire(now)
         return done if done != Expired() else None
 

@@ -20,7 +20,13 @@ from methrics.aggregate.restore.restore import Restored, restore
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.duck import FileBusyError, open_writer, translated_errors
 from methrics.aggregate.store.parts import directory_beside
-from methrics.aggregate.store.set_aside import DAMAGED, is_ours, set_aside
+from methrics.aggregate.store.set_aside import (
+    DAMAGED,
+    is_ours,
+    lent_log,
+    remove_file,
+    set_aside,
+)
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import Clock
 from methrics.node.process.lock import FileLock
@@ -158,7 +164,8 @@ def open_file(
         store = Store(path, shard)
         with _closed_on_error(store):
             _take_from(directory_beside(aside), store, now, say)
-            _take_from(aside, store, now, say)
+            with lent_log(aside):
+                _take_from(aside, store, now, say)
     with _closed_on_error(store):
         _merge_side(path, store, now, say)
     return Opened(store, side=False)
@@ -221,7 +228,8 @@ def _merge_side(path: Path, store: Store, now: int, say: Callable[[Opening], Non
             raise
         aside = set_aside(side, directory_beside(side), now)
         say(SetAside(side, aside, error.message))
-        _take_from(aside, store, now, say)
+        with lent_log(aside):
+            _take_from(aside, store, now, say)
         return
     with open_dataset(side) as dataset:
         taken = restore(dataset, store, lambda: now)
@@ -230,7 +238,7 @@ def _merge_side(path: Path, store: Store, now: int, say: Callable[[Opening], Non
         set_aside(side, directory_beside(side), now)
         return
     with translated_errors(side):
-        side.unlink()
+        remove_file(side)
     shutil.rmtree(directory_beside(side), ignore_errors=True)
 
 

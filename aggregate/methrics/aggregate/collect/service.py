@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field
 import trio
 
 from methrics.aggregate.closing.door import Door
+from methrics.aggregate.closing.over import STEADY
 from methrics.aggregate.closing.service import Closed, ClosingService
 from methrics.aggregate.closing.trust import Trust
+from methrics.aggregate.collect.clock_belief import ClockBelief
 from methrics.aggregate.collect.disk import KeepFree, watch_disk
 from methrics.aggregate.collect.exchanges import Exchanges
 from methrics.aggregate.collect.figures import Figures
@@ -69,6 +71,9 @@ class AggregatorSettings:
     grace: float = GRACE
     """Seconds that a Parquet file stays after nothing names it any more, for readers that have just
     learnt its name."""
+    steady: float = STEADY
+    """Seconds for which the aggregator runs before it deletes by the clock: peers may contradict
+    the clock first."""
     ingest: IngestSettings = field(default_factory=IngestSettings)
     """The sizes of the pipeline."""
     keep_free: KeepFree = field(default_factory=KeepFree)
@@ -138,9 +143,16 @@ async def run_aggregator(
     figures.begin(store.total)
     figures.follow(lambda: ingest.statistics().queued, lambda: asdict(swarm.statistics()))
     upkeep = Upkeep(settings.export_every, settings.forget_within, settings.grace)
-    keeper = Keeper(store, clock, told, upkeep, figures, settings.freshness, exchanges.doubts_clock)
+    belief = ClockBelief(store, clock, settings.steady)
+    keeper = Keeper(
+        *(store, clock, told, upkeep, figures, settings.freshness),
+        exchanges.doubts_clock,
+        belief.allows,
+    )
     door = Door(store, clock, settings.trust, skew=lambda: exchanges.skew)
-    closing = ClosingService(swarm, door, book, topics, settings.seed, system_rng(), ingest.take)
+    closing = ClosingService(
+        *(swarm, door, book, topics, settings.seed, system_rng(), ingest.take), belief.believes
+    )
     reconciling = Reconciling(
         swarm, store, book, topics, clock, door, ingest, learn, told, settings.pacing
     )
@@ -152,7 +164,7 @@ async def run_aggregator(
         nursery.start_soon(reconciling.run)
         if settings.reloads is not None:
             nursery.start_soon(take_reloads, settings.reloads, ingest, book, clock, notify)
-        nursery.start_soon(_watch, swarm, book, topics, clock, exchanges, told)
+        nursery.start_soon(_watch, swarm, book, topics, clock, exchanges, belief, told)
         await _listen(swarm, ingest, topics, settings.peers, notify, stop)
         nursery.cancel_scope.cancel()
     await keeper.export()
@@ -267,6 +279,7 @@ async def _watch(
     topics: Collection[str],
     clock: Clock,
     exchanges: Exchanges,
+    belief: ClockBelief,
     notify: Callable[[Status], None],
 ) -> None:
     """Notify of the aggregator's state whenever it has changed, until cancelled."""
@@ -286,6 +299,7 @@ async def _watch(
             counts.waiting_dropped,
             exchanges.skew,
             exchanges.clock_jumped(),
+            belief.line,
         )
         if [*status.lines()] != before:
             before = [*status.lines()]

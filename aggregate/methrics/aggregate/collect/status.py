@@ -24,6 +24,8 @@ class Status:
     """By how much this machine's clock is probably wrong; None if it seems right."""
     jumped: str = ""
     """What to say about a clock that has jumped; empty if it has not."""
+    doubted: str = ""
+    """What to say about a clock that is far from what the file knows; empty if it is not."""
 
     def lines(self) -> Iterator[str]:
         """Yield the state in words, without numbers that change all the time."""
@@ -31,8 +33,8 @@ class Status:
             yield record.line(self.now, WAIT)
         if self.skew is not None:
             yield f"clock: {self.skew}"
-        if self.jumped:
-            yield self.jumped
+        if self.jumped or self.doubted:
+            yield self.doubted or self.jumped
         if self.waiting:
             yield "bundles wait for a catalog or a newer record, which peers are asked for"
         if self.waiting_dropped:

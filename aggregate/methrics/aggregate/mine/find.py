@@ -22,6 +22,7 @@ from methrics.aggregate.parquet.mirror import WITH_IDS
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.opening import fetching
 from methrics.aggregate.store.duck import Relation, memory, read_parquet_files, translated_errors
+from methrics.aggregate.store.scratch import scratch_folder
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.envelope import Kind
 
@@ -58,7 +59,7 @@ def check(source: str, wanted: Collection[Wanted], *, size_max: int = SIZE_MAX) 
     Raises StoreError for other files, and the errors of `local_copy`: ConfigError,
     UnreachableError and LocalError.
     """
-    with TemporaryDirectory(prefix="methrics-") as name:
+    with TemporaryDirectory(dir=scratch_folder()) as name:
         with fetching(source):
             path = local_copy(source, Path(name), size_max=size_max, ids_only=True)
         if path.is_dir() and path.parent == Path(name):

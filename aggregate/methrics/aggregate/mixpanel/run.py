@@ -18,7 +18,7 @@ from methrics.aggregate.mixpanel.replay import SEED, replay
 from methrics.aggregate.mixpanel.sketch import Summary
 from methrics.aggregate.mixpanel.toml import Draft
 from methrics.aggregate.read.dataset import open_dataset
-from methrics.aggregate.store.plain_path import plain_temporary
+from methrics.aggregate.store.scratch import plain_temporary
 from methrics.schema.catalog.catalog import Catalog, load, sign
 from methrics.schema.catalog.source import parse_source
 from methrics.schema.errors import LocalError

@@ -22,6 +22,7 @@ from methrics.aggregate.read.sources import (
 )
 from methrics.aggregate.store.duck import FILE_HINT, FileBusyError
 from methrics.aggregate.store.parts import directory_beside
+from methrics.aggregate.store.scratch import scratch_folder
 from methrics.node.paths import user_paths
 from methrics.schema.errors import ConfigError, StoreError, UnreachableError
 
@@ -77,7 +78,7 @@ def fetching(address: str) -> Iterator[None]:
 
 def _far(address: str, cache: Path | None, size_max: int, progress: Progress) -> Source:
     """Open an address. A single file is kept only while it is open, unless there is a `cache`."""
-    folder = Path(tempfile.mkdtemp(prefix="methrics-")) if cache is None else cache
+    folder = Path(tempfile.mkdtemp(dir=scratch_folder())) if cache is None else cache
     folder.mkdir(parents=True, exist_ok=True)
     try:
         found = found_at(address, folder, size_max=size_max, progress=progress)

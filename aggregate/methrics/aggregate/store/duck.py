@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,8 @@ from pathlib import Path
 
 import duckdb
 
-from methrics.aggregate.store.plain_path import plain_file, plain_path, plain_temporary
+from methrics.aggregate.store.plain_path import plain_file, plain_path
+from methrics.aggregate.store.scratch import spill_folder
 from methrics.schema.errors import StoreError
 
 Connection = duckdb.DuckDBPyConnection
@@ -64,6 +64,13 @@ COMMAND_MAX = 80
 FILE_HINT = "name a file that `methrics aggregate` wrote"
 
 
+DAMAGED = "store-damaged"
+"""The code of the error about a file that DuckDB wrote and cannot read any more."""
+
+_DAMAGED_AT = re.compile(r"entry at byte position (\d{1,19}) ", re.ASCII)
+"""Where DuckDB finds the first damage of a log."""
+
+
 class FileBusyError(StoreError):
     """Another program, or another connection of this one, has the file open."""
 
@@ -98,6 +105,12 @@ def translated_query_errors() -> Iterator[None]:
         raise StoreError("query", text.removeprefix("Binder Error: "), hint) from error
 
 
+def damaged_at(error: BaseException) -> int | None:
+    """Return the offset of the first damaged entry of a log, of an error about it; else None."""
+    found = _DAMAGED_AT.search(str(error.__cause__))
+    return int(found[1]) if found else None
+
+
 def looks_damaged(error: BaseException | None) -> bool:
     """Whether `error` of DuckDB is about a file that is gone, or that is not as it was expected."""
     # DuckDB raises its base class itself for bytes of Parquet that it cannot decode.
@@ -129,9 +142,15 @@ def _store_error(path: Path, text: str) -> StoreError:
         return StoreError(
             "store-denied", f"{path} cannot be written", "check the permissions of its directory"
         )
+    if "failure while replaying wal" in low:
+        return StoreError(
+            DAMAGED,
+            f"the log of {path} is damaged",
+            "`methrics aggregate` sets it aside and takes what it can from it, or restore a backup",
+        )
     if "corrupt database file" in low or ("could not read enough" in low and str(path) in text):
         return StoreError(
-            "store-damaged",
+            DAMAGED,
             f"{path} is damaged or cut short",
             "`methrics aggregate` sets it aside and takes what it can from it, or restore a backup",
         )
@@ -163,22 +182,21 @@ def memory() -> Connection:
     """Open a connection to an empty database in memory.
 
     It never downloads extensions; by default DuckDB would do so, for example to open an SQLite
-    file. Data that does not fit into memory is written to a temporary folder, which DuckDB creates
-    and removes; by default it would be written to the current folder. It shows no progress; in
+    file. Data that does not fit into memory is written to a folder in that of this process (see
+    `scratch`); by default it would be written to the current folder. It shows no progress; in
     an interactive Python, DuckDB would write a bar to standard output, between lines that a program
     reads. Cursors inherit that.
     """
-    spill = plain_temporary() / f"methrics-{secrets.token_hex(8)}"
     con = duckdb.connect(
         ":memory:",
         config={
             "autoinstall_known_extensions": "false",
-            "temp_directory": str(spill),
+            "temp_directory": str(spill_folder()),
             **_of_process,
         },
     )
     # Where there is no bar, in Jupyter without ipywidgets, DuckDB does not even let it be set.
-    if con.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
+    if con.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:
         con.execute("SET enable_progress_bar = false")
     return con
 
@@ -222,6 +240,21 @@ def attach_writer(con: Connection, path: Path) -> None:
         f"(TYPE duckdb, STORAGE_VERSION '{STORAGE_VERSION}')"
     )
     con.execute(f"USE {SCHEMA_ALIAS}")
+
+
+def checkpoint(con: Connection) -> None:
+    """Merge the log into the file, unless a transaction or an unread result of another cursor keeps
+    DuckDB from it: then the log stays, and the next start reads it. Raises DuckDB's errors."""
+    with contextlib.suppress(duckdb.TransactionException, duckdb.ResourceInUseException):
+        con.execute("CHECKPOINT")
+
+
+def abandon_writer(con: Connection) -> None:
+    """Close the writer `con`, and leave the file and its log as they are: DuckDB would merge them,
+    and drop what it could not read."""
+    with contextlib.suppress(duckdb.Error):
+        con.execute("PRAGMA disable_checkpoint_on_shutdown")
+    con.close()
 
 
 def reattach(con: Connection, path: Path) -> None:

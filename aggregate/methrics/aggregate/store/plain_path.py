@@ -9,19 +9,13 @@ after the part of its real path before a `?`, that is, in another folder if a fo
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
-import shutil
-import tempfile
 from itertools import count
 from pathlib import Path
 
+from methrics.aggregate.store.scratch import ODD, scratch_folder
 from methrics.schema.errors import StoreError
-
-_ODD = re.compile(r"[*?\[\]\\\ud800-\udfff]")
-"""Characters that DuckDB does not take literally. The last are bytes that are not UTF-8, as Python
-decodes them."""
 
 _ODD_NAME = re.compile(r"[\\\ud800-\udfff]")
 """Characters that the name of a DuckDB file cannot have. A link to the file does not help, because
@@ -41,12 +35,12 @@ def plain_path(path: Path) -> Path:
     """
     path = path.absolute()
     text = str(path)
-    if not _ODD.search(text):
+    if not ODD.search(text):
         return path
     link = _links.get(text)
     if link is None or not link.is_symlink():
         try:
-            link = _folder() / str(next(_numbers))
+            link = scratch_folder() / str(next(_numbers))
             link.symlink_to(path)
         except (OSError, NotImplementedError) as error:
             raise StoreError(
@@ -74,34 +68,3 @@ def plain_file(path: Path, *, writing: bool) -> Path:
             "rename the folder, or choose another",
         )
     return plain_path(path.parent) / path.name
-
-
-def plain_temporary() -> Path:
-    """Return the folder for temporary files. If DuckDB cannot use the name of the usual one, it is
-    another one of the system, if there is one."""
-    usual = tempfile.gettempdir()
-    for folder in (usual, "/tmp", "/var/tmp", "/dev/shm"):
-        if not _ODD.search(folder) and os.access(folder, os.W_OK | os.X_OK):
-            return Path(folder)
-    return Path(usual)
-
-
-def _folder() -> Path:
-    """Make this process's folder of links, if it has none, and return it. Raises OSError."""
-    if _made and _made[0][0] == os.getpid() and _made[0][1].is_dir():
-        return _made[0][1]
-    folder = Path(tempfile.mkdtemp(prefix="methrics-", dir=plain_temporary()))
-    _made[:] = [(os.getpid(), folder)]
-    _links.clear()
-    atexit.register(_remove, os.getpid(), folder)
-    return folder
-
-
-def _remove(owner: int, folder: Path) -> None:
-    """Remove `folder`, unless this process is a fork of the `owner` that still uses it."""
-    if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-_made: list[tuple[int, Path]] = []
-"""The folder of links, with the id of the process that made it."""

@@ -26,14 +26,22 @@ from methrics.aggregate.store.compaction import (
 )
 from methrics.aggregate.store.digest import DayDigest
 from methrics.aggregate.store.digest_cache import fill, read
-from methrics.aggregate.store.duck import Connection, open_writer, reattach, translated_errors
+from methrics.aggregate.store.duck import (
+    Connection,
+    abandon_writer,
+    checkpoint,
+    open_writer,
+    reattach,
+    translated_errors,
+)
 from methrics.aggregate.store.migrations.run import migrate
 from methrics.aggregate.store.parts import Change, apply, directory_beside, items_sql
-from methrics.aggregate.store.stored_layout import read_shard
+from methrics.aggregate.store.progress import Progress
+from methrics.aggregate.store.stored_layout import create, read_shard
 from methrics.aggregate.store.tables import (
     BASE,
     LAYOUT_VERSION,
-    SHARD,
+    OWN,
     CatalogEntry,
     Layout,
     TypeTable,
@@ -81,7 +89,9 @@ class Store:
     def __init__(self, path: Path | str, shard: Shard | None = None) -> None:
         self.path = Path(path)
         self.shard = shard or WHOLE
+        is_new = not self.path.exists()
         self._con = open_writer(self.path)
+        self._progress = Progress(self._con, self.path)
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._expired: int | None = None
@@ -95,10 +105,11 @@ class Store:
         """id of a connection of `reading` -> its number, and the digest cache's turn then"""
         try:
             with translated_errors(self.path):
+                self._progress.check(is_new=is_new)
                 remove_leftovers(self.path)
                 self._load(shard)
         except StoreError:
-            self._con.close()
+            abandon_writer(self._con)
             raise
 
     def _load(self, shard: Shard | None) -> None:
@@ -107,15 +118,7 @@ class Store:
             row[0] for row in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()
         }
         if not tables:
-            con.execute("BEGIN")
-            for table, columns in BASE.items():
-                con.execute(f"CREATE TABLE {table} ({columns})")
-            con.execute("INSERT INTO meta VALUES (?)", [LAYOUT_VERSION])
-            if not self.shard.is_whole:
-                con.execute(f"CREATE TABLE shard ({SHARD})")
-                own = [self.shard.number, self.shard.count]
-                con.execute("INSERT INTO shard VALUES (?, ?)", own)
-            con.execute("COMMIT")
+            create(con, self.shard)
         elif "meta" not in tables:
             raise StoreError("store-foreign", f"{self.path} is a DuckDB file of something else")
         elif (layout := one(con, "SELECT layout FROM meta")) != LAYOUT_VERSION:
@@ -125,6 +128,8 @@ class Store:
         self.shard = read_shard(con)
         if shard is not None and shard != self.shard:
             raise wrong_shard(self.path, self.shard, shard)
+        if not tables.issuperset(OWN):
+            self._progress.begin()
         self._refresh()
 
     def _refresh(self, turn: int = 0) -> None:
@@ -379,7 +384,9 @@ class Store:
                 with translated_errors(self.path):
                     self._con.execute("BEGIN")
                     yield self._con
+                    self._progress.count()
                     self._con.execute("COMMIT")
+                    self._progress.committed()
             except BaseException:
                 # What is kept in memory may now differ from the file: stop here.
                 self._writer.total = total
@@ -408,14 +415,15 @@ class Store:
             self._failed = True
             with translated_errors(self.path):
                 reattach(self._con, self.path)
+                self._progress.check(is_new=False)
                 self._refresh(self._writer.digests.turn + 1)
             self._failed = False
 
     def close(self) -> None:
         """Merge the log into the file, unless a commit failed, and close the file.
 
-        No cursor may be in use at that time. Calling `close` again has no effect. Raises
-        StoreError.
+        If a cursor is in use at that time, the log may stay; nothing is lost. Calling `close` again
+        has no effect. Raises StoreError.
         """
         with self._lock:
             if self._closed:
@@ -424,9 +432,10 @@ class Store:
             try:
                 if not self._failed:
                     with translated_errors(self.path):
-                        self._con.execute("CHECKPOINT")
+                        checkpoint(self._con)
             finally:
                 self._con.close()
+                self._progress.close()
 
     def __enter__(self) -> Self:
         return self

@@ -6,7 +6,15 @@ A parsed catalog of sixty event types takes 0.7 MB, and a file may have a thousa
 from __future__ import annotations
 
 from methrics.aggregate.store.duck import SCHEMA_ALIAS, Connection, name
-from methrics.aggregate.store.tables import CatalogEntry, Declared, Layout, TypeTable
+from methrics.aggregate.store.tables import (
+    BASE,
+    LAYOUT_VERSION,
+    SHARD,
+    CatalogEntry,
+    Declared,
+    Layout,
+    TypeTable,
+)
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.shard import WHOLE, Shard, shard_of
 
@@ -26,6 +34,18 @@ def read_shard(con: Connection, alias: str = SCHEMA_ALIAS) -> Shard:
         return shard_of(number, count)
     except ValueError:
         raise StoreError("store-broken", "the file does not say which shard it is of") from None
+
+
+def create(con: Connection, shard: Shard) -> None:
+    """Make the tables of a new file of a shard, which is the current database of `con`."""
+    con.execute("BEGIN")
+    for table, columns in BASE.items():
+        con.execute(f"CREATE TABLE {table} ({columns})")
+    con.execute("INSERT INTO meta VALUES (?)", [LAYOUT_VERSION])
+    if not shard.is_whole:
+        con.execute(f"CREATE TABLE shard ({SHARD})")
+        con.execute("INSERT INTO shard VALUES (?, ?)", [shard.number, shard.count])
+    con.execute("COMMIT")
 
 
 def read_layout(con: Connection, shard: Shard = WHOLE) -> Layout:

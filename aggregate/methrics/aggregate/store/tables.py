@@ -29,6 +29,8 @@ Pure: it takes catalogs and returns SQL text.
 - `waste` notes deletions whose bytes are still in the file (`store/compaction.py`).
 - `shard` says which part of all ids the file has; the file of a whole aggregator has no such table.
   No two shards give the same number to different things, so their rows can stand side by side.
+- `commits` has one row: the random id of the file, and the number of its commits. `clock` says when
+  the machine's clock was last believed (`store/clock_notes.py`).
 
 Whoever has a namespace key can sign catalogs without end. So a table is made when the first report
 of its type comes, and a namespace has a limited number of catalogs, tables, columns and codes.
@@ -96,6 +98,12 @@ ROW_BITS = 48
 
 SMALL_BITS = 27
 """The same for catalogs, event types, declarations and records, whose numbers have 31 bits."""
+
+OWN: Mapping[str, str] = {
+    "commits": "file BLOB, n BIGINT",
+    "clock": "believed TIMESTAMP, looked TIMESTAMP, doubted BIGINT",
+}
+"""Tables that only the writer reads. They are made in a file that lacks them."""
 
 CATALOGS_MAX = 1024
 """Most catalogs of one namespace in a file: a new one each week for twenty years. Each takes up to

@@ -1,0 +1,52 @@
+"""Kills aggregators at random points of all that they do, and checks their files after each kill.
+
+    python tools/kills.py --times 200 --seed 7
+
+Prints in which operations the kills have landed. The exit code is 1 if something acknowledged was
+lost, something was stored twice, or something that was erased came back; the folder stays then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/aggregate")]
+
+from tests.kills.run import kill  # noqa: E402
+from tests.kills.scene import OPERATIONS  # noqa: E402
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--times", type=int, default=200, help="number of kills")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(32))
+    parser.add_argument(
+        "--only", action="append", choices=OPERATIONS, help="an operation, repeatable"
+    )
+    given = parser.parse_args()
+    folder, began = Path(tempfile.mkdtemp(prefix="kills-")), time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {line}", flush=True)
+
+    say(f"{given.times} kills with --seed {given.seed} in {folder}")
+    try:
+        tally = kill(folder, given.times, given.seed, say, given.only or OPERATIONS)
+    except AssertionError as error:
+        say(f"FAILED: {error}")
+        raise
+    for line in tally.lines():
+        say(line)
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
