@@ -144,13 +144,13 @@ def _store_error(path: Path, text: str) -> StoreError:
         )
     if "failure while replaying wal" in low:
         return StoreError(
-            DAMAGED,
+            "store-damaged",
             f"the log of {path} is damaged",
             "`methrics aggregate` sets it aside and takes what it can from it, or restore a backup",
         )
     if "corrupt database file" in low or ("could not read enough" in low and str(path) in text):
         return StoreError(
-            DAMAGED,
+            "store-damaged",
             f"{path} is damaged or cut short",
             "`methrics aggregate` sets it aside and takes what it can from it, or restore a backup",
         )

@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from methrics.aggregate.store.commit_marker import FILE_BYTES, CommitMarker, Mark
-from methrics.aggregate.store.duck import DAMAGED, Connection
+from methrics.aggregate.store.duck import Connection
 from methrics.aggregate.store.tables import OWN
 from methrics.schema.errors import StoreError
 
@@ -38,7 +38,7 @@ class Progress:
         ):
             lost = known.number - (found.number if found else 0)
             raise StoreError(
-                DAMAGED,
+                "store-damaged",
                 f"{self._path} lacks the last {lost} of its {known.number} commits: its log is "
                 "damaged or gone, or the file is an older copy",
                 "`methrics aggregate` sets it aside and takes what it can from it",
