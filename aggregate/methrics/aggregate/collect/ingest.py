@@ -38,6 +38,9 @@ CATALOG_TIME = 30.0
 """Seconds to wait for the commit of a catalog that a peer sent on request. Its reports wait with
 it, and are fetched again later if that takes longer."""
 
+_NAMING = (Report, Erasure)
+"""The bodies that name a catalog. (To make a union of them takes as long as to use it.)"""
+
 
 class Listener:
     """Gets the verdicts on bundles, in the trio thread. Subclasses ask peers for what is missing;
@@ -360,8 +363,7 @@ class Ingest:
         All judging threads know a catalog or record as soon as one of them has read it, so reports
         may reach the writer first. The file alone must show why each report was accepted.
         """
-        bodies = (body for _, body in batch.accepted)
-        named = {body.catalog for body in bodies if isinstance(body, Report | Erasure)}
+        named = {body.catalog for _, body in batch.accepted if isinstance(body, _NAMING)}
         found = [catalog for one in named if (catalog := self._book.get(one)) is not None]
         lacking = self._store.lacks(named)
         judged = [judge(one.raw, self._book, 0, live=False) for one in found if one.id in lacking]

@@ -114,13 +114,14 @@ def sort(accepted: Iterable[Accepted]) -> Sorted:
     """Sort accepted items by kind and drop duplicates."""
     parts = Sorted()
     seen: set[bytes] = set()
-    for item, body in accepted:
+    for one in accepted:
+        item, body = one
         if item.id in seen:
             parts.repeated += 1
             continue
         seen.add(item.id)
         if isinstance(body, Report):
-            parts.reports.append((item, body))
+            parts.reports.append(one)  # type: ignore[arg-type]  # nearly all: no pair is made
         elif isinstance(body, Erasure):
             parts.erasures.append((item, body))
         elif isinstance(body, Catalog):

@@ -137,38 +137,37 @@ class Writer:
     ) -> None:
         if not reports:
             return
-        reports = self._declare(reports, full)
+        kinds = {(report.catalog, report.type) for _, report in reports}
+        reports = self._declare(reports, kinds, full)
         kept = self.eraser.keep_out(reports)
         done.erased += len(reports) - len(kept)
         kept, known = self._unknown(kept)
         done.duplicates += known
-        kept = self._unrevoked(kept, done)
+        kept = self._unrevoked(kept, kinds, done)
         if not kept:
             return
-        numbers, entries = range(self.next, self.next + len(kept)), self.layout.entries
-        numbered = [
-            (n, entries[report.catalog], report)
-            for n, (_, report) in zip(numbers, kept, strict=True)
-        ]
+        entries = self.layout.entries
+        items, bodies = zip(*kept, strict=True)
+        numbers = [*range(self.next, self.next + len(kept))]
+        own = [entries[report.catalog] for report in bodies]
+        times = [report.time for report in bodies]
+        numbered = list(zip(numbers, own, bodies, strict=True))
         columns = ItemColumns(
-            n=[*numbers],
+            n=numbers,
             kind=[int(Kind.REPORT)] * len(kept),
-            catalog=[entry.n for _, entry, _ in numbered],
+            catalog=[entry.n for entry in own],
             type=[entry.types[report.type].table.n for _, entry, report in numbered],
-            time=[report.time for _, report in kept],
-            id=[item.id for item, _ in kept],
-            raw=[item.raw for item, _ in kept],
+            time=times,
+            id=[item.id for item in items],
+            raw=[item.raw for item in items],
         )
         self._insert_items(columns, received)
         for derived in derive(numbered):
             self.insert_typed(derived)
         self.next += len(kept)
         self.total += len(kept)
-        days = {
-            (entry.key, time // DAY)
-            for (_, entry, _), time in zip(numbered, columns.time, strict=True)
-        }
-        self.digests.touch(days)
+        timed = set(zip((entry.key for entry in own), times, strict=True))
+        self.digests.touch({(key, time // DAY) for key, time in timed})
         done.reports += len(kept)
 
     def _kept(
@@ -183,6 +182,8 @@ class Writer:
             kind: first_kept(self._retention(*kind), now) * DAY
             for kind in {(report.catalog, report.type) for _, report in reports}
         }
+        if min((report.time for _, report in reports), default=0) >= max(first.values(), default=0):
+            return reports
         kept = [pair for pair in reports if pair[1].time >= first[pair[1].catalog, pair[1].type]]
         if len(kept) < len(reports):
             count, _ = refused.get(Reason.RETENTION, (0, b""))
@@ -216,17 +217,18 @@ class Writer:
         return done
 
     def _declare(
-        self, reports: list[tuple[Item, Report]], full: list[Item]
+        self, reports: list[tuple[Item, Report]], kinds: set[tuple[bytes, str]], full: list[Item]
     ) -> list[tuple[Item, Report]]:
-        """Make the tables that the first report of an event type under a catalog needs.
+        """Make the tables that the first report of an event type under a catalog needs: `kinds` are
+        those of `reports`.
 
         Returns the reports that have one; appends the others to `full`.
         """
         entries = self.layout.entries
         first = {
-            (report.catalog, report.type)
-            for _, report in reports
-            if report.catalog not in entries or report.type not in entries[report.catalog].types
+            (catalog, name)
+            for catalog, name in kinds
+            if catalog not in entries or name not in entries[catalog].types
         }
         if not first:
             return reports
@@ -260,13 +262,13 @@ class Writer:
         return refused
 
     def _unrevoked(
-        self, reports: list[tuple[Item, Report]], done: Committed
+        self, reports: list[tuple[Item, Report]], kinds: set[tuple[bytes, str]], done: Committed
     ) -> list[tuple[Item, Report]]:
         """Return `reports` without those revoked by now: the revocation may be newer than the
-        judgement."""
+        judgement. `kinds` are at least those of `reports`."""
         entries = self.layout.entries
-        kinds = {(entries[report.catalog].key, report.type) for _, report in reports}
-        since = {kind: self.records.revoked_from(*kind) for kind in kinds}
+        own = {(entries[catalog].key, name) for catalog, name in kinds if catalog in entries}
+        since = {kind: self.records.revoked_from(*kind) for kind in own}
         if all(time == NEVER for time in since.values()):
             return reports
         kept = [
