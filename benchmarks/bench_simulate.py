@@ -17,6 +17,13 @@ keypair_sign_ratio             generation over that: the share of Ed25519 in it
 lives_per_cpu_s                reports per CPU second of lives
 total_reports_per_cpu_s        of lives and storing together
 bound_by                       the larger part of generation
+
+Sizes of the simulated data, in which 60 of 100 installs share everything that they may:
+
+reports_per_install_day        reports of all event types / installs that share, and days
+signed_bytes_per_report        exact bytes of a report
+raw_bytes_per_report           Parquet of the exact bytes
+types_bytes_per_report         Parquet of the columns
 """
 
 from __future__ import annotations
@@ -28,12 +35,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from methrics.aggregate.simulate import Settings, simulate
+from methrics.aggregate.parquet.export import Exporter
+from methrics.aggregate.simulate import DATA, Settings, simulate
 from methrics.aggregate.simulate.days import App, SharedPlans, make_install, tool_of
 from methrics.aggregate.simulate.population import Profile, Visit, invent, visits
+from methrics.aggregate.simulate.run import Summary
 from methrics.aggregate.simulate.signing import raw_cost
+from methrics.aggregate.store.store import Store
 from methrics.schema.example import example_catalog
 from sizes import choose, parser_of
+
+SIGNED = "SELECT sum(octet_length(raw)) FROM item WHERE kind = 1"
+"""The bytes of all reports of a file."""
 
 TURN = 10
 """Installs between two measurements of bare signing."""
@@ -75,6 +88,29 @@ def generate(people: list[tuple[Profile, list[Visit]]], settings: Settings) -> d
     }
 
 
+def sizes(file: Path, summary: Summary) -> dict[str, float]:
+    """How many reports there are of an install, and how many bytes each takes."""
+    with Store(file) as store:
+        signed = sum(size for (size,) in store.cursor().execute(SIGNED).fetchall())
+        exporter = Exporter(store)
+        exporter.export(int(time.time()))
+        exporter.close()
+        raw, types = (tree_bytes(store.directory / part) for part in ("raw", "types"))
+    each = {"signed": signed, "raw": raw, "types": types}
+    return {
+        "reports_per_install_day": round(summary.reports / summary.sharing / summary.days, 3),
+        **{
+            f"{name}_bytes_per_report": round(size / summary.stored, 1)
+            for name, size in each.items()
+        },
+    }
+
+
+def tree_bytes(folder: Path) -> int:
+    """The bytes of all files in a folder."""
+    return sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+
+
 def main() -> None:
     """Print one JSON object."""
     arguments = parser_of(__doc__, "less than a minute").parse_args()
@@ -87,6 +123,7 @@ def main() -> None:
     whole = Settings(installs=others, days=days)
     with tempfile.TemporaryDirectory() as folder:
         summary = simulate(Path(folder) / "world", whole, processes=1)
+        result |= sizes(Path(folder) / "world" / DATA, summary)
     share = float(result["keypair_sign_ratio"])  # type: ignore[arg-type]  # a number by name
     result |= {
         "lives_per_cpu_s": round(summary.reports_per_cpu_s),

@@ -13,6 +13,7 @@ from pathlib import Path
 import api
 import pages
 import requirements
+import scale
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -34,6 +35,7 @@ PAGES: dict[Path, Callable[[], str]] = {
 SECTIONS: dict[Path, Callable[[], str]] = {
     ROOT / "ARCHITECTURE.md": pages.rooms,
     ROOT / "docs" / "consent.md": pages.first_screen,
+    ROOT / "docs" / "scale.md": scale.section,
 }
 
 BEGIN, END = "<!-- generated: make docs -->\n", "<!-- end of generated -->"
