@@ -22,6 +22,7 @@ from methrics.aggregate.parquet.manifest import (
 from methrics.aggregate.store.tables import LAYOUT_VERSION
 from methrics.node.network.peer_ids import peer_id_of
 from methrics.schema.errors import StoreError
+from methrics.schema.wire.shard import COUNTS, shards_of
 
 ONE = File(
     "types/example/heartbeat/2026-11/3f2a9c01.parquet",
@@ -62,7 +63,7 @@ manifests = st.builds(
         max_size=2,
     ),
     sizes,
-    st.none() | st.just({"prefix": "0f"}),
+    st.sampled_from([shard for count in COUNTS for shard in shards_of(count)]),
     st.dictionaries(
         names,
         st.dictionaries(
@@ -86,7 +87,7 @@ def test_what_is_written_is_read_again(manifest: Manifest) -> None:
             st.lists(inner, max_size=3)
             | st.dictionaries(
                 st.sampled_from(
-                    ["layout", "written", "files", "days", "tombstones", "count", "name"]
+                    ["layout", "written", "files", "days", "tombstones", "count", "name", "shard"]
                 ),
                 inner,
                 max_size=7,

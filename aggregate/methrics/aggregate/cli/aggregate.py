@@ -13,7 +13,7 @@ import trio
 
 from methrics.aggregate.cli.aggregate_lines import AggregateLines, JsonLines, TextLines
 from methrics.aggregate.cli.restoring import check_local, take
-from methrics.aggregate.cli.sharding import SHARD, as_leaf, gossip_of
+from methrics.aggregate.cli.sharding import LAKE, SHARD, as_leaf, gossip_of
 from methrics.aggregate.cli.space import Memory, Space
 from methrics.aggregate.closing.trust import trust_of
 from methrics.aggregate.collect.disk import KeepFree
@@ -25,6 +25,7 @@ from methrics.aggregate.collect.service import (
     run_aggregator,
     topics_of,
 )
+from methrics.aggregate.parquet.lake import join_lake
 from methrics.aggregate.read.live_file import remove_left_live_file
 from methrics.aggregate.serve.settings import ServeSettings, serve_settings
 from methrics.aggregate.store.duck import limit_writers
@@ -157,6 +158,7 @@ def key_beside(file: Path) -> Path:
 )
 @click.option("--http-open", is_flag=True, help="Let --http be reached by other machines.")
 @SHARD
+@LAKE
 @json_option("Print a JSON object for each event.")
 def aggregate(
     file: Path,
@@ -176,6 +178,7 @@ def aggregate(
     http: str | None,
     http_open: bool,
     shard: Shard,
+    lake: Path | None,
     as_json: bool,
 ) -> None:
     """Collect signed reports from the network into the DuckDB file FILE.
@@ -200,7 +203,7 @@ def aggregate(
         keep_free=keep_free,
         trust=trust_of(trusted, quorum),
     )
-    settings = as_leaf(settings, shard)
+    settings = as_leaf(settings, shard, lake)
     if not file.exists() and not sources:
         topics_of(settings, ())  # a command that cannot work must not create a file
     check_local(sources)
@@ -221,6 +224,7 @@ def aggregate(
                 key or key_beside(file),
                 sources,
                 shard,
+                lake,
             )
         finally:
             gc.unfreeze()
@@ -234,6 +238,7 @@ def _collect(
     key: Path,
     sources: tuple[str, ...],
     shard: Shard,
+    lake: Path | None,
 ) -> None:
     """Take `sources` in and collect until a stop signal: into the side file while `file` is busy,
     and into a new file if `file` is damaged."""
@@ -246,6 +251,8 @@ def _collect(
         damage = None
         try:
             with opened.store as store:
+                if lake is not None and not opened.side:
+                    join_lake(file, lake, shard)
                 for source in sources:
                     take(source, store, as_json=lines.log.as_json)
                 sources = ()

@@ -15,7 +15,7 @@ from methrics.aggregate.parquet.manifest import Manifest
 from methrics.aggregate.read.compare import Compared, Side, side_of
 from methrics.aggregate.read.compare import compare as compared
 from methrics.aggregate.read.dataset import open_files
-from methrics.aggregate.read.sources import Listed
+from methrics.aggregate.read.sources import Lake, Listed
 from methrics.aggregate.store.digest import DayDigest, digests
 from methrics.node.cli.counted import counted
 from methrics.node.cli.times import utc_text
@@ -81,7 +81,7 @@ def _sides(names: list[str], check: bool) -> list[Side]:
 def _stored_side(name: str, check: bool) -> Side:
     """Read a file, a directory or an address. Raises as `open_files`."""
     with open_files(name) as dataset:
-        if isinstance(dataset.origin, Listed) and not check:
+        if isinstance(dataset.origin, Listed) and not (check or isinstance(dataset.origin, Lake)):
             return side_of(name, _published(dataset.origin.manifest), dataset.written)
         dataset.bring("item", "catalog")
         return side_of(name, digests(dataset.connection), dataset.written)

@@ -21,7 +21,7 @@ def check_local(sources: Iterable[str]) -> None:
     cannot work must not create a file."""
     for source in sources:
         if "://" not in source:
-            open_files(source).close()
+            open_files(source, partial=True).close()
 
 
 def take(source: str, store: Store, *, as_json: bool) -> Restored:
@@ -29,7 +29,7 @@ def take(source: str, store: Store, *, as_json: bool) -> Restored:
 
     Raises StoreError.
     """
-    with open_files(source) as dataset:
+    with open_files(source, partial=True) as dataset:
         if as_json:
             found = restore(dataset, store, Clock().now)
         else:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
 from methrics.aggregate.collect.service import AggregatorSettings
+from methrics.node.cli.options import FILE
 from methrics.node.mesh.limits import MeshSettings
 from methrics.node.network.libp2p.settings import GossipSettings
+from methrics.schema.errors import ConfigError
 from methrics.schema.wire.shard import WHOLE, Shard, parse_shard
 
 
@@ -40,8 +43,21 @@ SHARD = click.option(
 """The option `--shard`; without it, an aggregator stores everything."""
 
 
-def as_leaf(settings: AggregatorSettings, shard: Shard) -> AggregatorSettings:
-    """Return the settings of an aggregator of a shard."""
+LAKE = click.option(
+    "--lake",
+    type=FILE,
+    metavar="DIR",
+    help="With --shard: the directory, local or mounted, to which all shards write their Parquet.",
+)
+"""The option `--lake`."""
+
+
+def as_leaf(
+    settings: AggregatorSettings, shard: Shard, lake: Path | None = None
+) -> AggregatorSettings:
+    """Return the settings of an aggregator of a shard. Raises ConfigError for a lake of one."""
+    if lake is not None and shard.is_whole:
+        raise ConfigError("no-shard", "a lake is written by shards", "give --shard I/N, too")
     return replace(settings, ingest=replace(settings.ingest, leaf=not shard.is_whole))
 
 

@@ -197,7 +197,7 @@ def _seed(directory: Path, store: Store, now: int) -> None:
     """Give `store` the catalogs and records of a Parquet directory, if it can be read."""
     book, first = CatalogBook(), list[Accepted]()
     try:
-        with open_dataset(directory) as dataset:
+        with open_dataset(directory, partial=True) as dataset:
             raws = [raw for (raw,) in dataset.rows("SELECT raw FROM catalog ORDER BY n")]
             for raw in raws:
                 book.add(load(raw), given=True)
@@ -247,7 +247,7 @@ def _take_from(source: Path, store: Store, now: int, say: Callable[[Opening], No
     if not source.exists():
         return
     try:
-        dataset = open_dataset(source)
+        dataset = open_dataset(source, partial=True)
     except StoreError as error:
         taken = Restored(unreadable=[error.message])
     else:

@@ -19,22 +19,22 @@ from methrics.aggregate.store.plain_path import plain_path
 from methrics.schema.errors import StoreError
 
 
-def read_directory(directory: Path) -> Manifest:
-    """Read the manifest of a directory. Raises StoreError: store-foreign, store-version,
-    store-denied."""
+def read_directory(directory: Path, name: str = MANIFEST) -> Manifest:
+    """Read the manifest of a directory, the file `name`. Raises StoreError: store-foreign,
+    store-version, store-lake, store-denied."""
     try:
         # Nothing waits for a pipe of that name.
-        number = os.open(directory / MANIFEST, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        number = os.open(directory / name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
         raise StoreError(
             "store-foreign",
-            f"{directory} is not a methrics Parquet directory: it has no {MANIFEST}",
+            f"{directory} is not a methrics Parquet directory: it has no {name}",
         ) from None
     except OSError as error:
-        raise StoreError("store-denied", f"{directory / MANIFEST}: {error.strerror}") from error
-    with os.fdopen(number, "rb") as file, translated_errors(directory / MANIFEST):
+        raise StoreError("store-denied", f"{directory / name}: {error.strerror}") from error
+    with os.fdopen(number, "rb") as file, translated_errors(directory / name):
         if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise StoreError("store-foreign", f"{directory / MANIFEST} is not a regular file")
+            raise StoreError("store-foreign", f"{directory / name} is not a regular file")
         text = file.read(MANIFEST_MAX + 1)
     return decode_manifest(text, str(directory))
 

@@ -13,6 +13,9 @@ names it, in one transaction; then `manifest.json` and `views.duckdb` are replac
 that are named no more are deleted after a while, so whoever has read the manifest still finds its
 files. Each table has a file without rows that has all of its columns (`empty`).
 
+Files of a shard are in a folder of its own below the last one, such as `2026-11/2-of-4/`. So
+several shards can write into one directory, a lake (`lake.py`).
+
 An export writes what is new, and what must not stay: files with deleted rows. When all reports of
 an event type and month have become late, and no row came since the last export, their rows move:
 they are written as one part, and leave the DuckDB file in the transaction that names it.
@@ -30,6 +33,8 @@ from pathlib import Path
 from methrics.aggregate.closing.coverage import coverage_of
 from methrics.aggregate.parquet.files import Files, Written, replace_file
 from methrics.aggregate.parquet.groups import Snapshot, take_snapshot
+from methrics.aggregate.parquet.lake import manifest_name, shards_in, touch_lake
+from methrics.aggregate.parquet.lake_views import write_lake_views
 from methrics.aggregate.parquet.manifest import (
     MANIFEST,
     ClosedDays,
@@ -97,6 +102,8 @@ class Exporter:
         self._store = store
         self._grace = grace
         self.directory = store.directory
+        self._shard = store.shard
+        self._own = "" if self._shard.is_whole else f"/{self._shard.folder}"
         self._views = ViewsFile(self.directory, ready)
         self._days: dict[tuple[str, date], Day] = {}
         """SQL schema and day -> its reports, as the manifest lists them"""
@@ -122,7 +129,7 @@ class Exporter:
     def _export(self, now: int, cut: int | None) -> Exported:
         self._begin()
         with self._store.reading() as con:
-            snapshot = take_snapshot(con, self.directory, cut)
+            snapshot = take_snapshot(con, self.directory, cut, self._own)
             changes = self._written(snapshot, now)
             days = self._day_digests(snapshot)
             closed = _closed_days(con)
@@ -170,10 +177,17 @@ class Exporter:
         A store that names no file does not take over the directory of another file: the rows of
         settled months may be nowhere else.
         """
+        lake = shards_in(self.directory)
+        if lake not in (None, self._shard.count):
+            raise StoreError(
+                "store-foreign",
+                f"{self.directory} is a lake of {lake} shards, and this is {self._shard}",
+            )
+        path = self._manifest_path()
         try:
-            text = (self.directory / MANIFEST).read_bytes()
+            text = path.read_bytes()
         except FileNotFoundError:
-            if named or not any(self.directory.iterdir()):
+            if named or lake or not any(self.directory.iterdir()):
                 return None
             raise StoreError(
                 "store-foreign",
@@ -187,12 +201,30 @@ class Exporter:
             if named or older:  # the store has all that the directory should have
                 return None
             raise
-        if named or not found.files:
+        if found.shard != self._shard:
+            raise StoreError("store-foreign", f"{path} is of shard {found.shard}")
+        if named or not found.files or self._has_all(found):
             return found
         raise StoreError(
             "store-foreign",
             f"{self.directory} was written from another file than {self._store.path}",
             "put that file back, or rename the directory and name it by --from",
+        )
+
+    def _manifest_path(self) -> Path:
+        lake = shards_in(self.directory) is not None
+        return self.directory / (manifest_name(self._shard) if lake else MANIFEST)
+
+    def _has_all(self, found: Manifest) -> bool:
+        """Whether the store of a shard has what another file of the shard had written: it was lost,
+        and this one has taken it in."""
+        if self._shard.is_whole:
+            return False
+        own = {(one.schema, one.date): one.count for one in self._store.day_digests()}
+        return all(
+            own.get((schema, day), 0) >= one.count
+            for schema, days in found.days.items()
+            for day, one in days.items()
         )
 
     def _written(self, snapshot: Snapshot, now: int) -> list[Change]:
@@ -268,7 +300,7 @@ class Exporter:
         if not self._begun:
             stored = {stem: part for stem, part in stored.items() if self._is_there(part)}
         kept: set[str] = set()
-        for one in whole_files(snapshot.con, shapes_of(snapshot.con)):
+        for one in whole_files(snapshot.con, shapes_of(snapshot.con), self._own):
             kept.add(one.stem)
             if one.stem not in stored:
                 made = files.write(one.query, one.stem)
@@ -310,8 +342,12 @@ class Exporter:
             by_schema.setdefault(schema, {})[day] = one
         erased = sum(one.rows for one in listed if one.table == TOMBSTONE)
         written = datetime.fromtimestamp(now, UTC).isoformat()
-        manifest = Manifest(written, listed, by_schema, erased, closed=closed)
-        replace_file(self.directory / MANIFEST, encode_manifest(manifest))
+        manifest = Manifest(written, listed, by_schema, erased, self._shard, closed)
+        replace_file(self._manifest_path(), encode_manifest(manifest))
+        if shards_in(self.directory) is not None:
+            touch_lake(self.directory, self._shard)
+            write_lake_views(self._views, self.directory, self._shard)
+            return 2
         tables = manifest.tables()
         self._views.write({table: [one.name for one in own] for table, own in tables.items()})
         return 2
@@ -336,13 +372,14 @@ class Exporter:
         self._unnamed = kept
 
     def _clear(self, parts: dict[str, Part]) -> None:
-        """Delete the files that an earlier process left."""
+        """Delete the files that an earlier process of this shard left."""
         named = {*parts, *(one.name for one in self._unnamed)}
         for folder, _, files in os.walk(self.directory, topdown=False):
             for file in files:
                 path = Path(folder, file)
                 name = path.relative_to(self.directory).as_posix()
-                if path.suffix in (".tmp", ".parquet") and name not in named:
+                own = not self._own or path.parent.name == self._shard.folder
+                if own and path.suffix in (".tmp", ".parquet") and name not in named:
                     self._delete(path)
 
     def _delete(self, path: Path) -> None:

@@ -88,9 +88,10 @@ def sync_folder(folder: Path) -> None:
             os.close(number)
 
 
-def replace_file(path: Path, text: bytes) -> None:
-    """Write a small file under another name, and rename it when it is on disk."""
-    half = path.with_name(path.name + ".tmp")
+def replace_file(path: Path, text: bytes, writer: str = "") -> None:
+    """Write a small file under another name, and rename it when it is on disk. If several write it,
+    each names itself as `writer`."""
+    half = path.with_name(f"{path.name}{writer and '.' + writer}.tmp")
     half.write_bytes(text)
     synced(half)
     half.replace(path)

@@ -46,6 +46,8 @@ class Snapshot:
     parts: list[Part]
     types: dict[int, TypeName]
     lateness: dict[int, int]
+    own: str = ""
+    """The folder of a shard below the others, such as `/2-of-4`."""
     dead: dict[Place, list[int]] = field(default_factory=dict)
     watermark: int = 0
     """Every row up to this number has been exported, if there is no `cut`."""
@@ -88,7 +90,7 @@ class Snapshot:
 
     def queries(self, group: Group, write: Write) -> Iterator[tuple[str, str, str]]:
         """Yield (table, folder, SQL) for each file of a new part."""
-        month = f"{group.month:%Y-%m}"
+        month = f"{group.month:%Y-%m}{self.own}"
         if group.type == NO_TYPE:
             where = self._where(group, write, "x.type IS NULL")
             rows = f"SELECT x.* FROM item x WHERE {where}"
@@ -139,8 +141,8 @@ class Snapshot:
         ]
 
 
-def take_snapshot(con: Connection, directory: Path, cut: int | None) -> Snapshot:
-    """Read the state of the file from a snapshot of it, `con`."""
+def take_snapshot(con: Connection, directory: Path, cut: int | None, own: str = "") -> Snapshot:
+    """Read the state of the file from a snapshot of it, `con`. `own`: the folder of its shard."""
     there: set[Any] = set(
         con.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
     )
@@ -151,7 +153,7 @@ def take_snapshot(con: Connection, directory: Path, cut: int | None) -> Snapshot
     lateness = dict(
         con.execute("SELECT type, max(lateness) FROM declaration GROUP BY type").fetchall()
     )
-    found = Snapshot(con, directory, cut, read_parts(con), types, lateness)
+    found = Snapshot(con, directory, cut, read_parts(con), types, lateness, own)
     for n, of, month in con.execute("SELECT n, type, month FROM dead").fetchall():
         found.dead.setdefault((of, month), []).append(n)
     rows = [part.last for part in found.parts if part.table == ITEM and part.month is not None]

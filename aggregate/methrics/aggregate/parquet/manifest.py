@@ -17,6 +17,7 @@ from typing import Any
 
 from methrics.aggregate.store.tables import LAYOUT_VERSION
 from methrics.schema.errors import StoreError
+from methrics.schema.wire.shard import WHOLE, Shard, read_part
 
 MANIFEST = "manifest.json"
 
@@ -34,6 +35,7 @@ TABLE = re.compile(r"[a-z0-9_]{1,200}(\.[a-z0-9_]{1,200})?")
 
 _FILE = re.compile(r"([a-z0-9_][a-z0-9_.-]{0,199}/){1,5}[a-z0-9_][a-z0-9_.-]{0,199}\.parquet")
 _PEER = re.compile(r"[1-9A-HJ-NP-Za-km-z]{1,64}")
+_SHARD = re.compile(r"[0-9]{1,2}-of-[0-9]{1,2}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -97,8 +99,8 @@ class Manifest:
     """SQL schema -> day -> its reports"""
     tombstones: int = 0
     """Number of rows of the table `tombstone`."""
-    shard: Mapping[str, Any] | None = None
-    """Which part of the ids this directory has; None if it has all."""
+    shard: Shard = WHOLE
+    """Which part of the ids this directory has."""
     closed: Mapping[str, Mapping[str, ClosedDays]] = field(default_factory=dict)
     """SQL schema -> peer id of an aggregator -> the days that it has closed"""
 
@@ -115,7 +117,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     text = {
         "layout": LAYOUT_VERSION,
         "written": manifest.written,
-        "shard": manifest.shard,
+        "shard": None if manifest.shard.is_whole else manifest.shard.part,
         "files": [
             {
                 "name": one.name,
@@ -155,9 +157,9 @@ def encode_manifest(manifest: Manifest) -> bytes:
 def decode_manifest(text: bytes, place: str) -> Manifest:
     """Read a manifest. `place` is the directory or address, for error messages.
 
-    Raises StoreError: store-version for another layout, store-foreign for anything else that is no
-    manifest, such as a name that leaves the directory, a number out of bounds, or a file that is
-    listed twice.
+    Raises StoreError: store-version for another layout, store-lake for a lake, store-foreign for
+    anything else that is no manifest, such as a name that leaves the directory, a number out of
+    bounds, or a file that is listed twice.
     """
     try:
         if len(text) > MANIFEST_MAX:
@@ -166,7 +168,7 @@ def decode_manifest(text: bytes, place: str) -> Manifest:
         layout = found["layout"]
         if type(layout) is not int:
             raise ValueError("no layout")
-        if layout == LAYOUT_VERSION:
+        if layout == LAYOUT_VERSION and "shards" not in found:
             return _manifest(found)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
@@ -174,6 +176,12 @@ def decode_manifest(text: bytes, place: str) -> Manifest:
             f"{place} holds no Parquet directory of methrics: its {MANIFEST} cannot be read",
             f"name the folder that holds {MANIFEST}",
         ) from error
+    if layout == LAYOUT_VERSION:
+        raise StoreError(
+            "store-lake",
+            f"{place} is a lake of several shards, which can only be read as a directory here",
+            "mount it, or copy it whole; its parts are named by manifest.1-of-N.json and so on",
+        )
     raise StoreError(
         "store-version",
         f"{place} has layout {layout}, this program reads {LAYOUT_VERSION}",
@@ -193,9 +201,7 @@ def _manifest(found: Mapping[str, Any]) -> Manifest:
         _matched(TABLE, schema): {date.fromisoformat(day): _day(one) for day, one in own.items()}
         for schema, own in found["days"].items()
     }
-    shard = found.get("shard")
-    if shard is not None and type(shard) is not dict:
-        raise ValueError("shard")
+    shard = WHOLE if found.get("shard") is None else read_part(found["shard"])
     closed = {
         _matched(TABLE, schema): {_matched(_PEER, peer): _closed(one) for peer, one in own.items()}
         for schema, own in found.get("closed", {}).items()
@@ -238,6 +244,11 @@ def _matched(pattern: re.Pattern[str], value: object) -> str:
     if type(value) is not str or not pattern.fullmatch(value) or ".." in value:
         raise ValueError("a text of another form")
     return value
+
+
+def folders_of(name: str) -> list[str]:
+    """Return the folders of a file of a directory and its name, without the folder of a shard."""
+    return [part for part in name.split("/") if not _SHARD.fullmatch(part)]
 
 
 def total_size(files: Iterable[File]) -> int:

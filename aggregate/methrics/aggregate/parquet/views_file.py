@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from methrics.aggregate.parquet.files import sync_folder, synced
@@ -54,21 +55,32 @@ class ViewsFile:
         """
         if plain_path(self._directory) != self._directory.absolute():
             return
-        if self._con is None:
-            self._con = memory()
-            # The ends of files that were there before are not read again.
-            self._con.execute("SET parquet_metadata_cache = true")
-        con, half = self._con, self._directory / f"{VIEWS}.tmp"
+        con, half = self._open(), self._directory / f"{VIEWS}.tmp"
         half.unlink(missing_ok=True)
         same = self._shape(self._written) == self._shape(tables)
         written = self._written if same and (self._directory / VIEWS).exists() else {}
         if written:
             shutil.copyfile(self._directory / VIEWS, half)
+        self._fill(con, half, partial(self._tables, con, tables, written), fresh=not written)
+        self._written = {table: tuple(files) for table, files in tables.items()}
+
+    def _open(self) -> Connection:
+        if self._con is None:
+            self._con = memory()
+            # The ends of files that were there before are not read again.
+            self._con.execute("SET parquet_metadata_cache = true")
+        return self._con
+
+    def _fill(
+        self, con: Connection, half: Path, tables: Callable[[], None], *, fresh: bool
+    ) -> None:
+        """Write the file `half` and put it in its place; `tables` makes the views of the tables. If
+        it is a `fresh` file, it gets the other views, too."""
         con.execute(f"ATTACH {literal(half)} AS {_ALIAS} (STORAGE_VERSION '{STORAGE_VERSION}')")
         try:
             con.execute(f"USE {_ALIAS}")
-            self._tables(con, tables, written)
-            if not written:
+            tables()
+            if fresh:
                 with suppress(StoreError):
                     self._ready(con)
             con.execute("USE memory")
@@ -79,7 +91,17 @@ class ViewsFile:
         synced(half)
         half.replace(self._directory / VIEWS)
         sync_folder(self._directory)
-        self._written = {table: tuple(files) for table, files in tables.items()}
+
+    def replace(self, tables: Mapping[str, str], writer: str) -> None:
+        """Replace the file by one whose tables have the rows of this SQL. If several write it, each
+        names itself as `writer`."""
+        if plain_path(self._directory) != self._directory.absolute():
+            return
+        con = self._open()
+        half = self._directory / f"{VIEWS}.{writer}.tmp"
+        half.unlink(missing_ok=True)
+        self._fill(con, half, partial(self._queries, con, tables), fresh=True)
+        self._written = {}
 
     def _shape(self, tables: Mapping[str, Sequence[str]]) -> object:
         """What the views besides those of tables depend on: the names of tables, and the files that
@@ -102,6 +124,15 @@ class ViewsFile:
             schema, _, own = table.rpartition(".")
             paths = read_parquet_files([self._directory / file for file in files])
             con.execute(f"CREATE OR REPLACE VIEW {name(schema or 'main', own)} AS FROM {paths}")
+        con.execute("COMMIT")
+
+    def _queries(self, con: Connection, tables: Mapping[str, str]) -> None:
+        con.execute("BEGIN")
+        for schema in sorted({table.split(".")[0] for table in tables if "." in table}):
+            con.execute(f"CREATE SCHEMA IF NOT EXISTS {name(schema)}")
+        for table, sql in tables.items():
+            schema, _, own = table.rpartition(".")
+            con.execute(f"CREATE VIEW {name(schema or 'main', own)} AS FROM {sql}")
         con.execute("COMMIT")
 
     def close(self) -> None:

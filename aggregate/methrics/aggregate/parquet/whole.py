@@ -47,18 +47,23 @@ class Whole:
     last: int = 0
 
 
-def whole_files(con: Connection, shapes: Mapping[tuple[str, str], str]) -> Iterator[Whole]:
-    """Yield the files that the snapshot `con` should have. `shapes`: see `shapes_of`."""
+def whole_files(
+    con: Connection, shapes: Mapping[tuple[str, str], str], own: str = ""
+) -> Iterator[Whole]:
+    """Yield the files that the snapshot `con` should have. `shapes`: see `shapes_of`. `own`: the
+    folder of a shard, such as `/2-of-4`."""
     for table, query in DICTIONARY.items():
         row = con.execute(f"SELECT count(*), bit_xor(hash(t)) FROM ({query}) t").fetchone()
         print_ = _fingerprint(row, shapes["main", table])
-        yield Whole(table, f"dictionary/{table}.{print_}-", query)
+        yield Whole(table, f"dictionary{own}/{table}.{print_}-", query)
     for schema, table in shapes:
         shape = shapes[schema, table]
         if schema != "main":
-            yield _empty(f"types/{schema}/{table}", f"{schema}.{table}", shape, name(schema, table))
-    yield _empty("raw", "item", shapes["main", "item"], "item")
-    yield _empty(TOMBSTONE, TOMBSTONE, shapes["main", TOMBSTONE], TOMBSTONE)
+            yield _empty(
+                f"types/{schema}/{table}{own}", f"{schema}.{table}", shape, name(schema, table)
+            )
+    yield _empty(f"raw{own}", "item", shapes["main", "item"], "item")
+    yield _empty(f"{TOMBSTONE}{own}", TOMBSTONE, shapes["main", TOMBSTONE], TOMBSTONE)
     for (part,) in con.execute(
         f"SELECT DISTINCT (n - 1) // {TOMBSTONE_ROWS} AS part FROM {TOMBSTONE} ORDER BY part"
     ).fetchall():
@@ -66,7 +71,7 @@ def whole_files(con: Connection, shapes: Mapping[tuple[str, str], str]) -> Itera
         rows = f"FROM {TOMBSTONE} WHERE n >= {first} AND n <= {last} ORDER BY n"
         # All ids, as the numbers of deleted rows are given again: others could take their place.
         about = hashlib.sha256(repr(con.execute(f"SELECT n, id {rows}").fetchall()).encode())
-        stem = f"{TOMBSTONE}/{part}.{_fingerprint(about.digest(), shapes['main', TOMBSTONE])}-"
+        stem = f"{TOMBSTONE}{own}/{part}.{_fingerprint(about.digest(), shapes['main', TOMBSTONE])}-"
         yield Whole(TOMBSTONE, stem, f"SELECT * {rows}", first, last)
 
 

@@ -25,6 +25,7 @@ from methrics.aggregate.store.tables import CatalogEntry
 from methrics.schema.judging.judge import Verdict
 from methrics.schema.wire.envelope import Kind
 from methrics.schema.wire.items import Report
+from methrics.schema.wire.shard import WHOLE, Shard
 
 CHUNK = 10_000
 """Number of rows that are judged at a time: a few megabytes."""
@@ -40,6 +41,7 @@ class Opening:
 
     attach: Path | None
     signed: tuple[tuple[str, str], ...]
+    shard: Shard = WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class RowChecker:
         if opening.attach is not None:
             attach_reader(self._con, opening.attach)
         views_of(self._con, opening.signed)
-        self._signed = Signed(self._con, Verification())
+        self._signed = Signed(self._con, Verification(), opening.shard)
         self._found = Verification()
 
     def close(self) -> None:

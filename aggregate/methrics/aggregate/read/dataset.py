@@ -21,7 +21,7 @@ from methrics.aggregate.read.dataframes import TablesAndViews
 from methrics.aggregate.read.live import LiveDataset, open_live
 from methrics.aggregate.read.opening import LiveOnlyError, open_source
 from methrics.aggregate.read.shapes import read_shapes
-from methrics.aggregate.read.sources import FarDirectory, Listed, Source
+from methrics.aggregate.read.sources import FarDirectory, Lake, Listed, Source
 from methrics.aggregate.read.totals import FLOOR, Shows, create_known_totals, read_shows
 from methrics.aggregate.store.duck import (
     Connection,
@@ -55,6 +55,7 @@ class Reading(TypedDict, total=False):
     cache: Path | str | None
     size_max: int
     progress: Progress
+    partial: bool
 
 
 @overload
@@ -72,6 +73,7 @@ def open_dataset(
     cache: Path | str | None = None,
     size_max: int = SIZE_MAX,
     progress: Progress = silent,
+    partial: bool = False,
 ) -> Dataset | LiveDataset:
     """Open the data of `methrics aggregate`: its DuckDB file, the directory of its Parquet, one
     Parquet file of that directory, or the http(s) address of any of these, or of an aggregator that
@@ -83,12 +85,14 @@ def open_dataset(
     and `Dataset.written`. Of a directory at an address, only the files of the tables that a query
     names are fetched, at most `size_max` bytes in all; each is checked against the manifest, and
     kept in the folder `cache` for the next time (by default a folder in the user's data folder,
-    which can be deleted at any time). `progress` is called with a line about what is fetched.
+    which can be deleted at any time). `progress` is called with a line about what is fetched. A
+    directory into which several shards write has to be complete, unless `partial`.
 
     Ready-made views round counts down to multiples of `floor` and omit smaller groups; a floor of 1
     shows every count. `known` is a CSV file of known totals (`read/totals.py`), with which the
     views coverage and bias compare their counts; a running aggregator knows of none. Raises
-    StoreError: store-missing, store-foreign, store-version, store-busy, store-broken, live-refused;
+    StoreError: store-missing, store-foreign, store-version, store-busy, store-broken, store-shards,
+    lake-names, live-refused;
     LocalError: known, floor, download-too-large; ConfigError: address; UnreachableError:
     download-failed, live-unreachable.
     """
@@ -101,6 +105,7 @@ def open_dataset(
             cache=cache,
             size_max=size_max,
             progress=progress,
+            partial=partial,
         )
     except LiveOnlyError as live:
         if known is not None:
@@ -117,12 +122,14 @@ def open_files(
     cache: Path | str | None = None,
     size_max: int = SIZE_MAX,
     progress: Progress = silent,
+    partial: bool = False,
 ) -> Dataset:
     """Open what `open_dataset` opens, for uses that need all rows: raises LiveOnlyError for the
     address of a running aggregator."""
     shows = read_shows(floor, known)
     folder = None if cache is None else Path(cache)
-    return Dataset(open_source(path, folder, size_max, progress), memory_limit, shows)
+    source = open_source(path, folder, size_max, progress, partial=partial)
+    return Dataset(source, memory_limit, shows)
 
 
 class Dataset(TablesAndViews):
@@ -279,7 +286,7 @@ class Dataset(TablesAndViews):
 
     def count(self, table: str) -> int:
         """The number of rows of a table. Nothing is fetched for it."""
-        if isinstance(self._source, Listed):
+        if isinstance(self._source, Listed) and not isinstance(self._source, Lake):
             schema, _, own = table.rpartition(".")
             return sum(one.rows for one in self._source.files((schema or "main", own)))
         return int(self.rows(f"SELECT count(*) FROM {name(*table.split('.'))}")[0][0])

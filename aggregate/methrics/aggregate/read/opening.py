@@ -12,10 +12,13 @@ from pathlib import Path
 from methrics.aggregate.parquet.directory import is_parquet
 from methrics.aggregate.parquet.download import found_at, is_address
 from methrics.aggregate.parquet.fetching import AnsweredError, Progress
+from methrics.aggregate.parquet.lake import shards_in
+from methrics.aggregate.parquet.manifest import folders_of
 from methrics.aggregate.read.live import live_status
 from methrics.aggregate.read.sources import (
     AttachedFile,
     FarDirectory,
+    Lake,
     LocalDirectory,
     LoneFile,
     Source,
@@ -42,15 +45,23 @@ class LiveOnlyError(StoreError):
         self.address = address
 
 
-def open_source(path: Path | str, cache: Path | None, size_max: int, progress: Progress) -> Source:
+def open_source(
+    path: Path | str,
+    cache: Path | None,
+    size_max: int,
+    progress: Progress,
+    *,
+    partial: bool = False,
+) -> Source:
     """Open a path or an address in the form in which it can be read: see `open_dataset`.
 
-    Raises LiveOnlyError for the address of a running aggregator.
+    `partial`: a lake may lack the parts of shards. Raises LiveOnlyError for the address of a
+    running aggregator.
     """
     if is_address(str(path)):
         with fetching(str(path)):
             return _far(str(path), cache, size_max, progress)
-    return _near(Path(path))
+    return _near(Path(path), partial=partial)
 
 
 @contextmanager
@@ -104,14 +115,14 @@ def _cache(otherwise: Path) -> Path:
         return otherwise
 
 
-def _near(path: Path) -> Source:
+def _near(path: Path, *, partial: bool = False) -> Source:
     """Open a path."""
     if not path.exists():
         raise StoreError(
             "store-missing", f"{path} cannot be opened: there is no such file", FILE_HINT
         )
     if path.is_dir():
-        return LocalDirectory(path)
+        return _directory(path, partial=partial)
     if is_parquet(path):
         return LoneFile(path, _table_of(path))
     try:
@@ -124,13 +135,18 @@ def _near(path: Path) -> Source:
                 f"{path} is in use and there is no Parquet beside it yet",
                 "wait for the aggregator's first export, or stop it",
             ) from busy
-        return LocalDirectory(beside)
+        return _directory(beside, partial=partial)
+
+
+def _directory(path: Path, *, partial: bool) -> Source:
+    count = shards_in(path)
+    return LocalDirectory(path) if count is None else Lake(path, count, partial=partial)
 
 
 def _table_of(path: Path) -> tuple[str, str]:
     """Return the SQL schema and table of one Parquet file of a directory, from the file's path. If
     its folders are not those of such a directory, the table has the name of the file."""
-    parts = path.absolute().parts[:-1]
+    *parts, _ = folders_of(path.absolute().as_posix())
     match parts[-4:]:
         case [*_, "dictionary"]:
             return "main", path.name.partition(".")[0]

@@ -21,6 +21,7 @@ from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, Body, Verdict, judge, judge_item
 from methrics.schema.wire.envelope import Item, split
 from methrics.schema.wire.record import Record
+from methrics.schema.wire.shard import WHOLE, Shard
 from methrics.schema.wire.signatures import count_valid
 
 TABLES = ("catalog", "record", "listing", "revoked", "type", "declaration")
@@ -34,11 +35,11 @@ class Signed:
     """The valid catalogs and records, and the layout that follows from them. `found` gets the rows
     that are not what was signed."""
 
-    def __init__(self, con: Connection, found: Verification) -> None:
+    def __init__(self, con: Connection, found: Verification, shard: Shard = WHOLE) -> None:
         self._con = con
         self.found = found
         self.book = CatalogBook()
-        self.layout = Layout()
+        self.layout = Layout(shard)
         self.numbered: dict[int, CatalogEntry] = {}
         """catalog's number in the file -> entry, of the catalogs whose bytes are valid"""
         self._shelf = Shelf(con)

@@ -2,6 +2,7 @@
 
 - `AttachedFile`: a DuckDB file that nobody writes, with the settled Parquet files beside it.
 - `LocalDirectory`: a directory of Parquet on this machine, by the files that its manifest lists.
+- `Lake`: a directory on this machine into which several shards write.
 - `FarDirectory`: one at an address. A file is fetched when a query first needs its table.
 - `LoneFile`: one Parquet file.
 """
@@ -16,7 +17,14 @@ from urllib.parse import urlsplit
 
 from methrics.aggregate.parquet.directory import places, read_directory
 from methrics.aggregate.parquet.fetching import Progress
-from methrics.aggregate.parquet.manifest import File, Manifest
+from methrics.aggregate.parquet.lake import (
+    Shards,
+    by_shard,
+    manifest_name,
+    read_numbers,
+    read_shards,
+)
+from methrics.aggregate.parquet.manifest import MANIFEST, File, Manifest
 from methrics.aggregate.parquet.remote import RemoteDirectory
 from methrics.aggregate.read.dataframes import HOLDS
 from methrics.aggregate.read.settled import Settled, read_settled
@@ -31,8 +39,10 @@ from methrics.aggregate.store.duck import (
 )
 from methrics.aggregate.store.migrations.run import wrong_version
 from methrics.aggregate.store.parts import directory_beside
+from methrics.aggregate.store.stored_layout import read_shard
 from methrics.aggregate.store.tables import BASE, LAYOUT_VERSION
 from methrics.schema.errors import StoreError
+from methrics.schema.wire.shard import WHOLE, Shard
 
 Place = tuple[str, str]
 """SQL schema and table."""
@@ -57,6 +67,11 @@ class Source(ABC):
         """What is shown to people."""
         self.written: str | None = None
         """When the Parquet was written (ISO 8601, UTC); None for a DuckDB file."""
+
+    @property
+    def shard(self) -> Shard:
+        """The part of all ids that the data set has."""
+        return WHOLE
 
     @abstractmethod
     def tables(self) -> list[Place]:
@@ -101,6 +116,11 @@ class Listed(Source):
 
     manifest: Manifest
 
+    @property
+    def shard(self) -> Shard:
+        """The shard of the manifest."""
+        return self.manifest.shard
+
     def take(self, manifest: Manifest) -> None:
         """Use another manifest."""
         self.manifest = manifest
@@ -129,11 +149,13 @@ class Listed(Source):
 
 
 class LocalDirectory(Listed):
-    """A directory of Parquet on this machine, as of its manifest. Raises StoreError."""
+    """A directory of Parquet on this machine, as of its manifest; or the shard `part` of a lake.
+    Raises StoreError."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, part: Shard | None = None) -> None:
         super().__init__(path, memory())
-        self.take(read_directory(path))
+        self._name = MANIFEST if part is None else manifest_name(part)
+        self.take(read_directory(path, self._name))
 
     def bring(self, files: list[File]) -> list[Path]:
         """Return the paths of `files`."""
@@ -141,10 +163,61 @@ class LocalDirectory(Listed):
 
     def renew(self) -> bool:
         """Read the manifest again."""
-        newer = read_directory(self.path)
+        newer = read_directory(self.path, self._name)
         if newer == self.manifest:
             return False
         self.take(newer)
+        return True
+
+
+class Lake(Listed):
+    """A directory on this machine into which several shards write.
+
+    Raises StoreError: `store-shards` if a shard's part is missing, unless `partial`.
+    """
+
+    def __init__(self, path: Path, count: int, *, partial: bool = False) -> None:
+        super().__init__(path, memory())
+        self._count = count
+        self._partial = partial
+        try:
+            self._read(read_shards(path, count))
+        except BaseException:
+            self.con.close()
+            raise
+
+    def _read(self, shards: Shards) -> None:
+        if shards.missing and not self._partial:
+            parts = ", ".join(map(str, shards.missing))
+            raise StoreError(
+                "store-shards",
+                f"{self.path} has {len(shards.manifests)} of {self._count} shards: {parts} missing",
+                f"start the aggregator of the shard with --shard I/{self._count} --lake, which "
+                "gets its part from peers",
+            )
+        self._numbers = read_numbers(self.con, self.path, shards)
+        self.shards = shards
+        self.take(shards.merged())
+
+    def rows(self, place: Place) -> str:
+        """Return the rows of a table in the files of all shards."""
+        table = ".".join(place).removeprefix("main.")
+        return self._numbers.rows(place, by_shard(self.shards, self.path, table))
+
+    def bring(self, files: list[File]) -> list[Path]:
+        """Return the paths of `files`."""
+        return places(self.path, files)
+
+    def parts(self) -> list[LocalDirectory]:
+        """Return each shard as a data set of its own."""
+        return [LocalDirectory(self.path, one) for one in self.shards.manifests]
+
+    def renew(self) -> bool:
+        """Read the manifests again."""
+        newer = read_shards(self.path, self._count)
+        if newer == self.shards:
+            return False
+        self._read(newer)
         return True
 
 
@@ -215,6 +288,11 @@ class AttachedFile(Source):
             con.close()
             raise
 
+    @property
+    def shard(self) -> Shard:
+        """The shard that the file is of."""
+        return read_shard(self.con)
+
     def tables(self) -> list[Place]:
         """Return the tables of the file. A settled table is in the file too, if only empty. Those
         that only the writer needs are left out."""
@@ -257,6 +335,7 @@ def _tables_of(con: Connection, path: Path) -> set[Place]:
 __all__ = [
     "AttachedFile",
     "FarDirectory",
+    "Lake",
     "Listed",
     "LocalDirectory",
     "LoneFile",

@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from methrics.aggregate.parquet.manifest import File
+from methrics.aggregate.parquet.manifest import File, Manifest
 from methrics.aggregate.parquet.remote import StaleError
 from methrics.aggregate.read.check_files import (
     check_days,
@@ -25,19 +25,22 @@ from methrics.aggregate.read.check_files import (
     listed_days,
 )
 from methrics.aggregate.read.check_rows import CHUNK, Result, Task
-from methrics.aggregate.read.dataset import Dataset
+from methrics.aggregate.read.dataset import MEMORY_LIMIT, Dataset
 from methrics.aggregate.read.signed import TABLES, Signed, body_of
 from methrics.aggregate.read.sources import (
     AttachedFile,
     FarDirectory,
+    Lake,
     Listed,
     LocalDirectory,
     LoneFile,
 )
+from methrics.aggregate.read.totals import Shows
 from methrics.aggregate.read.verification import Verification
 from methrics.aggregate.read.verify_plan import TASK_ROWS, Plan, plan
 from methrics.aggregate.read.workers import work
 from methrics.aggregate.store.duck import SCHEMA_ALIAS, name, translated_errors
+from methrics.aggregate.store.shard_sql import within
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.judge import Verdict
 from methrics.schema.wire.envelope import Kind
@@ -70,6 +73,8 @@ def verify(
         )
     if isinstance(dataset.origin, FarDirectory):
         dataset.bring_all()
+    if isinstance(dataset.origin, Lake):
+        return _verify_lake(dataset.origin, progress, processes)
     known = _Known()
     for _ in range(STATES_MAX):
         try:
@@ -84,6 +89,28 @@ def verify(
         f"{dataset.path} changes faster than it can be verified",
         "verify a backup: `methrics backup FILE DIR`",
     )
+
+
+def _verify_lake(lake: Lake, progress: Progress, processes: int) -> Verification:
+    """Verify each shard by itself: none has items of another."""
+    found = Verification()
+    for missing in lake.shards.missing:
+        found.add("lake", None, f"shard {missing} is missing")
+    total = sum(map(_reports_of, lake.shards.manifests.values()))
+    before = 0
+
+    def advance(done: int, _: int) -> None:
+        progress(before + done, total)
+
+    for part in lake.parts():
+        with Dataset(part, MEMORY_LIMIT, Shows(1, [])) as dataset:
+            found.merge(verify(dataset, advance, processes=processes))
+        before += _reports_of(part.manifest)
+    return found
+
+
+def _reports_of(manifest: Manifest) -> int:
+    return sum(one.count for days in manifest.days.values() for one in days.values())
 
 
 @dataclass(slots=True)
@@ -141,7 +168,7 @@ class _Check:
         self.con = dataset.connection
         dataset.bring("item", "tombstone", *TABLES)
         with translated_errors(dataset.path):
-            self.signed = Signed(self.con, self.found)
+            self.signed = Signed(self.con, self.found, self.source.shard)
         for table in self.signed.layout.tables():
             for one in (table.table, table.steps) if table.stepped else (table.table,):
                 if f"{table.schema}.{one}" not in self.present:
@@ -300,6 +327,11 @@ class _Check:
             self.found.add("item", n, "the same item is stored more than once")
         for (n,) in self.rows("SELECT n FROM item GROUP BY n HAVING count(*) > 1"):
             self.found.add("item", n, "the number occurs twice")
+        shard = self.source.shard
+        for table, column in (("item", "id"), ("tombstone", "report")):
+            astray = f"SELECT n FROM {table} WHERE NOT ({within(column, shard)})"
+            for (n,) in self.rows(astray):
+                self.found.add(table, n, f"it is not of shard {shard}")
 
     def days(self) -> None:
         """Check the digests of days, and that nothing is kept for longer than its catalog says."""

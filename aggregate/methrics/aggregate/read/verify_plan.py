@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from methrics.aggregate.parquet.manifest import File
+from methrics.aggregate.parquet.manifest import File, folders_of
 from methrics.aggregate.read.check_rows import Opening, Task
 from methrics.aggregate.read.signed import TABLES
 from methrics.aggregate.read.sources import AttachedFile, Listed, Source
@@ -72,7 +72,7 @@ def plan(source: Source, con: Connection) -> Plan:
         return _plan_file(source, con)
     assert isinstance(source, Listed), "a lone file has no plan"
     signed = tuple((table, source.rows(("main", table))) for table in TABLES)
-    made = Plan(Opening(None, signed), [])
+    made = Plan(Opening(None, signed, source.shard), [])
     files = source.manifest.files
     paths = dict(zip(files, source.bring(list(files)), strict=True))
     _plan_files(made, files, paths, con, "")
@@ -83,7 +83,7 @@ def _plan_file(source: AttachedFile, con: Connection) -> Plan:
     signed = tuple((table, name(SCHEMA_ALIAS, "main", table)) for table in TABLES)
     tables = {f"{s}.{t}": name(SCHEMA_ALIAS, s, t) for s, t in source.tables() if s != "main"}
     items = name(SCHEMA_ALIAS, "main", "item")
-    made = Plan(Opening(source.path, signed), [])
+    made = Plan(Opening(source.path, signed, source.shard), [])
     made.tasks += (Task(items, tables, *ends) for ends in _ranges(con, items))
     settled = source.settled
     files = [one for own in settled.files.values() for one in own]
@@ -166,7 +166,7 @@ _NO_ITEMS += "''::BLOB AS id, ''::BLOB AS raw WHERE false)"
 
 def _type_of(one: File) -> str | None:
     """Return the table of the event type whose folder a file is in; None if it is in another."""
-    match one.name.split("/"):
+    match folders_of(one.name):
         case ["raw", schema, table, _, _] if one.table == "item":
             return f"{schema}.{table}"
         case ["types", schema, table, _, _] if one.table == f"{schema}.{table}":

@@ -22,6 +22,7 @@ from methrics.aggregate.restore.judging import THREADS, judge_all
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.digest import digests
 from methrics.aggregate.store.duck import moment, translated_errors
+from methrics.aggregate.store.shard_sql import within
 from methrics.aggregate.store.store import Store
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import StoreError
@@ -114,7 +115,9 @@ class _Restore:
             self._take(rows)
         catalog = "LEFT JOIN catalog c ON c.n = x.catalog"
         for rows in self._chunks(
-            "erasures", f"SELECT x.raw, c.id FROM tombstone x {catalog} ORDER BY c.id, x.n"
+            "erasures",
+            f"SELECT x.raw, c.id FROM tombstone x {catalog} "
+            f"WHERE {within('x.report', self.store.shard)} ORDER BY c.id, x.n",
         ):
             self._take(rows)
         self._items()
@@ -142,6 +145,7 @@ class _Restore:
                 self.found.known += one.count
                 self._advance(one.count)
         some = {day for _, day in stored}
+        own = within("x.id", self.store.shard)  # others need not be judged: they are not stored
         for day, same in days.items():
             where = f"x.time >= {moment(day * DAY)} AND x.time < {moment((day + 1) * DAY)}"
             if same:
@@ -150,7 +154,7 @@ class _Restore:
             for rows in self._chunks(
                 str(_EPOCH + timedelta(days=day)),
                 "SELECT x.raw, c.id, x.id FROM item x LEFT JOIN catalog c ON c.n = x.catalog "
-                f"WHERE {where} ORDER BY c.id, x.n",
+                f"WHERE {where} AND {own} ORDER BY c.id, x.n",
             ):
                 self._take(self._unknown(rows, day) if day in some else rows)
 
