@@ -22,6 +22,7 @@ KNOWN = measured.read(TEXT)
 WEEKLY, MIX = scale.uses(KNOWN)
 
 
+@pytest.mark.shows("MARS-14")
 def test_a_billion_users_are_1653_reports_a_second() -> None:
     assert round(scale.need(KNOWN, 1_000_000_000, WEEKLY).rate) == 1653
 

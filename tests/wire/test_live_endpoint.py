@@ -75,6 +75,7 @@ def ask(address: str) -> None:
     assert status["network"]["accepted"] == 8
 
 
+@pytest.mark.shows("METH-1")
 async def test_live_data_arrive_long_before_the_next_export(tmp_path: Path) -> None:
     file = tmp_path / "a.duckdb"
     bundles = make_bundles(8, 25, Clock().now())

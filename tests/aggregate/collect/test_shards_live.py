@@ -70,6 +70,7 @@ def ids(store: Store) -> set[bytes]:
     return {one for (one,) in rows}
 
 
+@pytest.mark.shows("MARS-14")
 @pytest.mark.parametrize("count", [4])
 async def test_shards_have_together_what_a_whole_has(tmp_path: Path, count: int) -> None:
     messages = [bundle(BEATS[:30]), bundle(ERASURES), bundle(BEATS[30:])]

@@ -81,6 +81,7 @@ def pulled(mine: list[bytes], answerer: Answerer, shard: Shard) -> list[bytes]:
     st.sampled_from([one for count in (2, 4, 8) for one in shards_of(count)]),
     st.sets(st.sampled_from(range(len(ITEMS)))),
 )
+@pytest.mark.shows("NEW-2")
 def test_a_shard_gets_from_a_whole_what_it_lacks_of_its_own(shard: Shard, have: set[int]) -> None:
     mine = [raw for i, raw in enumerate(ITEMS) if i in have]
     found = pulled(mine, answering(ITEMS, WHOLE), shard)

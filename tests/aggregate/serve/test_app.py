@@ -59,6 +59,7 @@ async def live(directory: Path, limits: Limits = QUICK) -> AsyncIterator[Live]:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.shows("KPI-9")
 async def test_a_question_is_answered(parquet: Path) -> None:
     async with live(parquet) as one:
         asked = await ask(one.app, "/query", {"sql": "SELECT count(*) n FROM item GROUP BY ALL"})

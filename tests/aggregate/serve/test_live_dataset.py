@@ -94,6 +94,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     assert not live_file_beside(path).exists()
 
 
+@pytest.mark.shows("KPI-9", "KPI-10")
 def test_a_live_endpoint_has_the_tables_and_views_of_a_data_set(serving: Serving) -> None:
     with open_live(serving.address, floor=1) as data:
         assert {"item", "test.beat"} <= set(data.tables())
@@ -126,6 +127,7 @@ def test_errors_arrive_with_their_own_sentence(serving: Serving, sql: str, messa
         assert data.rows("SELECT 1") == [(1,)]
 
 
+@pytest.mark.shows("KPI-9", "KPI-10")
 def test_the_commands_ask_a_live_endpoint(
     serving: Serving, capsys: pytest.CaptureFixture[str]
 ) -> None:
