@@ -12,13 +12,14 @@ from closing_making import CATALOG, KEYS, OLD, VOTERS, clock, fill, let_in, old_
 from methrics.aggregate.closing.closer import Closer
 from methrics.aggregate.closing.coverage import Coverage, coverage_of
 from methrics.aggregate.closing.door import Door
+from methrics.aggregate.closing.manifests import keep_manifests
 from methrics.aggregate.closing.trust import Trust
 from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.store.store import Store
 from methrics.node.network.peer_ids import peer_id_of
-from methrics.schema.wire.limits import DAY
-from methrics.schema.wire.manifest import read_manifest
+from methrics.schema.wire.limits import COUNTED_MAX, DAY
+from methrics.schema.wire.manifest import Manifest, read_manifest, sign_manifest
 
 
 def test_without_reports_nothing_is_lost() -> None:
@@ -52,3 +53,22 @@ def test_what_came_after_a_day_was_closed_lowers_the_coverage_that_is_published(
     with open_dataset(tmp_path / "metrics.parquet") as dataset:
         [(raw,)] = dataset.sql("SELECT raw FROM manifest").fetchall()
     assert read_manifest(raw).manifest.count == 4
+
+
+def test_attack_a_peer_signs_numbers_that_no_reader_of_the_parquet_takes(tmp_path: Path) -> None:
+    with Store(tmp_path / "metrics.duckdb") as store:
+        fill(store, range(3))
+        exporter = Exporter(store)
+        exporter.export(NOW)
+        no = bytes(32)
+        lies = [
+            Manifest(CATALOG.key, OLD // DAY - i, NOW, True, COUNTED_MAX, no, 0, no, COUNTED_MAX)
+            for i in range(3)
+        ]
+        raws = [sign_manifest(one, KEYS[1]).item.raw for one in lies]
+        assert keep_manifests(store, raws, {VOTERS[1]}, NOW).new == 3
+        exporter.export(NOW + 60)
+        exporter.close()
+        with open_dataset(store.directory) as dataset:
+            assert dataset.written == "2026-09-21T14:21:00+00:00"
+            assert dataset.rows("SELECT count(*) FROM item") == [(3,)]

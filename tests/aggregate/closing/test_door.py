@@ -20,7 +20,7 @@ from closing_making import (
     old_beats,
 )
 
-from methrics.aggregate.closing.contested import ContestedSettings, Offer
+from methrics.aggregate.closing.contested import Contested, ContestedSettings, Offer
 from methrics.aggregate.closing.door import NAMED, Door
 from methrics.aggregate.closing.over import MARGIN, is_over
 from methrics.aggregate.closing.trust import Trust
@@ -204,3 +204,28 @@ def test_attack_a_clock_that_is_behind_does_not_open_days_that_are_over(store: S
     behind = clock(OLD)
     door = Door(store, behind, TRUST, skew=lambda: Skew(True, NOW - OLD))
     assert let_in(door, store, old_beats([70]), STRANGER, OLD) == 0
+    assert door.tidy(BOOK) == []
+    assert len(door.contested()) == 1
+
+
+def test_attack_a_clock_that_is_set_back_lets_nothing_in_before_it_is_sure(store: Store) -> None:
+    time = clock()
+    door = Door(store, time, TRUST)
+    assert let_in(door, store, old_beats([70]), STRANGER) == 0
+    time.advance(OLD - NOW)
+    assert door.tidy(BOOK, sure=False) == []
+    time.advance(NOW - OLD)
+    assert door.tidy(BOOK) == []
+
+
+def test_contested_reports_are_looked_at_again_only_by_an_earlier_clock(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strangers may fill days that are over for one type and not yet for another."""
+    time = clock()
+    door = Door(store, time, TRUST)
+    assert door.tidy(BOOK) == []
+    assert let_in(door, store, old_beats([70]), STRANGER) == 0
+    monkeypatch.setattr(Contested, "of_days", lambda *_: pytest.fail("all were read again"))
+    time.advance(600)
+    assert door.tidy(BOOK) == []

@@ -27,7 +27,7 @@ from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.envelope import split
 from methrics.schema.wire.items import Report, decode_report
-from methrics.schema.wire.limits import DAY
+from methrics.schema.wire.limits import DAY, TIME_MAX
 
 NAMED = Offer(b"")
 """The offer of a directory, file or address that the operator names: it counts as a quorum."""
@@ -67,6 +67,9 @@ class Door:
         self.skew = skew
         self._lock = threading.Lock()
         self._contested = Contested(store, self.trust, settings)
+        self._over_at = TIME_MAX
+        """The latest time by which contested reports were found to be over; at the start it is not
+        known. Only by an earlier one can their day not be over."""
         self._types: dict[tuple[bytes, str], tuple[int, int]] = {}
         """(catalog id, event type) -> (lateness in seconds, retention in days)"""
 
@@ -102,6 +105,7 @@ class Door:
                     late.append((one, body))
             if not late:
                 return Admitted(commit, 0, refused)
+            self._over_at = max(self._over_at, now)
             days = [(body.time // DAY, one.item.id) for one, body in late]
             votes, liars = self._contested.votes(days)
             kept: list[Contest] = []
@@ -136,9 +140,12 @@ class Door:
         key, number = (entry.key, entry.n) if entry else (b"", 0)
         return Contest(key, body.time // DAY, one.item.id, number, one.item.raw)
 
-    def tidy(self, book: CatalogBook) -> list[Accepted]:
+    def tidy(self, book: CatalogBook, *, sure: bool = True) -> list[Accepted]:
         """Drop contested reports that are stored, erased or too old, and return those to commit:
-        their day is not over, because this clock was ahead when they came."""
+        their day is not over, because this clock was ahead when they came.
+
+        With `sure` false, the clock may be wrong now, and none is returned.
+        """
         now = self.clock.now()
         since: dict[int, KeptSince] = {}
         longest: dict[bytes, int] = {}
@@ -152,26 +159,29 @@ class Door:
                 longest[entry.key] = max(latest, longest.get(entry.key, 0))
         with self._lock:
             self._contested.tidy(now, since, lambda raw: self._is_gone(raw, now))
+            likely = likely_now(now, self.skew())
+            if not sure or likely >= self._over_at:
+                return []
+            self._over_at = likely
             again = [
                 (key, day)
                 for key, day, _ in self._contested.days()
-                if key in longest and not is_over(day, longest[key], now)
+                if key in longest and not is_over(day, longest[key], likely)
             ]
             raws = self._contested.of_days(again)
-        judged = [judge(raw, book, now, live=False) for raw in raws]
-        found = [one for one in judged if isinstance(one, Accepted)]
-        return [one for one in found if self._open(one.body, now)]
+        # Signatures are checked last: strangers may have filled the days of other types.
+        judged = (judge(raw, book, now, live=False) for raw in raws if self._open(raw, likely))
+        return [one for one in judged if isinstance(one, Accepted)]
 
     def _is_gone(self, raw: bytes, now: int) -> bool:
         """Tell whether the retention of a contested report is over."""
         report = decode_report(split(raw).payload)
         return report.time // DAY < first_kept(self._type_of(report, ())[1], now)
 
-    def _open(self, body: object, now: int) -> bool:
-        if not isinstance(body, Report):
-            return False
-        lateness, _ = self._type_of(body, ())
-        return not is_over(body.time // DAY, lateness, now)
+    def _open(self, raw: bytes, now: int) -> bool:
+        """Tell whether the day of a contested report is not over for its type."""
+        report = decode_report(split(raw).payload)
+        return not is_over(report.time // DAY, self._type_of(report, ())[0], now)
 
     def contested(self) -> list[tuple[bytes, int, int]]:
         """Return namespace key, day (since 1970-01-01) and number of the contested reports."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
+from functools import partial
 
 import trio
 
@@ -26,6 +27,7 @@ from methrics.node.network.swarm import PeerId, Swarm
 from methrics.schema.errors import RefusedError, StoreError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import BundleVerdict
+from methrics.schema.judging.judge import Accepted
 from methrics.schema.wire.verdict import Decision, Reason
 
 EVERY = 600.0
@@ -112,13 +114,16 @@ class ClosingService:
         now, monotonic = self._clock.now(), trio.current_time()
         self._steady.note(now, monotonic)
         believed = self._believes()
-        again = await trio.to_thread.run_sync(self._door.tidy, self._book) if believed else []
+        sure = believed and self._steady.may_close(monotonic, self._door.skew())
+        again: list[Accepted] = []
+        if believed:
+            tidy = partial(self._door.tidy, self._book, sure=sure)
+            again = await trio.to_thread.run_sync(tidy)
         if again:
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await self._take(BundleVerdict(Decision.ACCEPT, Reason.OK, again))
         signed = 0
-        steady = believed and self._steady.may_close(monotonic, self._door.skew())
-        if self._closer is not None and steady:
+        if self._closer is not None and sure:
             signed = len(await trio.to_thread.run_sync(self._closer.close, now))
         taken = contradictions = 0
         for peer in self._trusted():

@@ -37,6 +37,7 @@ from methrics.aggregate.parquet.lake import manifest_name, shards_in, touch_lake
 from methrics.aggregate.parquet.lake_views import write_lake_views
 from methrics.aggregate.parquet.manifest import (
     MANIFEST,
+    SIZE_MAX,
     ClosedDays,
     Day,
     File,
@@ -394,7 +395,8 @@ def _closed_days(con: Connection) -> dict[str, dict[str, ClosedDays]]:
     schemas = schemas_of(con)
     found: dict[str, dict[str, ClosedDays]] = {}
     for one in coverage_of(con):
-        made = ClosedDays(one.days, one.reports, one.late)
+        # A peer may sign any numbers. What no reader takes would make the manifest unreadable.
+        made = ClosedDays(*(min(n, SIZE_MAX) for n in (one.days, one.reports, one.late)))
         found.setdefault(schemas[one.key], {})[peer_id_of(one.signer)] = made
     return found
 
