@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ from methrics.aggregate.read.verify import verify
 from methrics.aggregate.restore.restore import restore
 from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.commit_marker import marker_of
+from methrics.aggregate.store.parts import directory_beside
+from methrics.aggregate.store.read_all import read_all
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.book import CatalogBook
@@ -36,6 +39,9 @@ from methrics.schema.judging.book import CatalogBook
 CATALOG = making.catalog()
 BEATS = [making.beat(CATALOG, i) for i in range(60)]
 NOW = making.NOW
+
+FIRST_BLOCK, BLOCK = 12_288, 262_144
+"""Where the blocks of a file begin, and their size."""
 
 HOLD = """
 import sys, duckdb
@@ -213,6 +219,26 @@ def test_a_damaged_file_is_set_aside_and_the_parquet_is_taken_over(
     assert aside.aside.read_bytes() == bytes_before, "nothing is deleted"
     assert (tmp_path / "metrics.damaged-20260921T142000Z.parquet" / "manifest.json").exists()
     assert str(aside.aside) in aside.line()
+
+
+def test_damage_that_nothing_would_read_is_found_at_the_start(tmp_path: Path) -> None:
+    """Wherever a block is damaged: a file that opens is no sound file."""
+    path, found = tmp_path / "metrics.duckdb", 0
+    store_exported(path, BEATS)
+    whole, directory = path.read_bytes(), directory_beside(path)
+    shutil.copytree(directory, tmp_path / "kept")
+    blocks = (len(whole) - FIRST_BLOCK) // BLOCK
+    for block in range(0, blocks, max(1, blocks // 5)):
+        told = list[Opening]()
+        shutil.rmtree(directory, ignore_errors=True)
+        shutil.copytree(tmp_path / "kept", directory)
+        path.write_bytes(whole)
+        flip(FIRST_BLOCK + block * BLOCK + 100)(path)
+        with open_file(path, NOW, told.append).store as store:
+            read_all(store)
+        assert stored(path) == sorted(BEATS)
+        found += any(isinstance(one, SetAside) for one in told)
+    assert found > 1
 
 
 def test_what_can_be_read_of_a_damaged_file_is_taken_over(tmp_path: Path) -> None:

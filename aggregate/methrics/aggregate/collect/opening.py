@@ -20,6 +20,7 @@ from methrics.aggregate.restore.restore import Restored, restore
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.duck import FileBusyError, open_writer, translated_errors
 from methrics.aggregate.store.parts import directory_beside
+from methrics.aggregate.store.read_all import read_all
 from methrics.aggregate.store.set_aside import (
     DAMAGED,
     is_ours,
@@ -151,7 +152,7 @@ def open_file(
     try:
         if damage is not None:
             raise damage
-        store = Store(path, shard)
+        store = _open_whole(path, shard)
     except FileBusyError as error:
         return _open_side(path, now, say, error, shard)
     except StoreError as error:
@@ -169,6 +170,14 @@ def open_file(
     with _closed_on_error(store):
         _merge_side(path, store, now, say)
     return Opened(store, side=False)
+
+
+def _open_whole(path: Path, shard: Shard) -> Store:
+    """Open a file of which all can be read. Raises StoreError."""
+    store = Store(path, shard)
+    with _closed_on_error(store):
+        read_all(store)
+    return store
 
 
 def is_free(path: Path) -> bool:
