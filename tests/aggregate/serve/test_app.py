@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ from methrics.aggregate.serve.limits import Limits
 from methrics.aggregate.serve.metrics import families
 from methrics.aggregate.serve.workers import Workers
 from methrics.aggregate.store.batch import Committed
+from methrics.aggregate.store.scratch import scratch_folder
 from methrics.node.clock import Clock
 from methrics.node.relay.clock_watch import Skew
 from methrics.node.relay.record_state import RecordState
@@ -134,6 +136,18 @@ async def test_a_reader_that_leaves_frees_its_process(parquet: Path) -> None:
         assert len(asked.body) < 2_000_000
         assert (await ask(one.app, "/query", {"sql": "SELECT 1"})).status == 200
         assert one.outcomes() == {"left": 1, "answered": 1}
+
+
+async def test_attack_by_readers_that_leave_fills_no_disk(
+    parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a killed process has spilled goes with it."""
+    scratch_folder()  # of this process, elsewhere
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with live(parquet, replace(QUICK, processes=1)) as one:
+        await ask(one.app, "/query", {"sql": "FROM range(100_000_000)"}, leave_after=1_000_000)
+        assert not list(tmp_path.iterdir())
 
 
 async def test_an_answer_that_is_too_large_is_cut_and_never_whole(parquet: Path) -> None:

@@ -20,6 +20,7 @@ import trio
 
 from methrics.aggregate.serve.frames import ERROR, HEAD, Frame, decode_head
 from methrics.aggregate.serve.limits import Limits
+from methrics.aggregate.store.scratch import plain_temporary, sweep
 from methrics.schema.errors import StoreError
 
 BUSY = "live-busy"
@@ -59,13 +60,15 @@ class Process:
         return found
 
     async def kill(self) -> None:
-        """End the process at once. Not cancelled in between."""
+        """End the process at once, and remove the temporary files that it leaves. Not cancelled in
+        between."""
         with trio.CancelScope(shield=True):
             self._process.kill()
             await self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
                     await trio.aclose_forcefully(pipe)
+            await trio.to_thread.run_sync(sweep, plain_temporary())
 
 
 class Workers:
@@ -111,7 +114,11 @@ class Workers:
             json.dumps(asdict(self._limits)),
         ]
         env = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        return Process(await trio.lowlevel.open_process(command, stdin=PIPE, stdout=PIPE, env=env))
+        try:
+            started = await trio.lowlevel.open_process(command, stdin=PIPE, stdout=PIPE, env=env)
+        except OSError as error:
+            raise StoreError(BUSY, f"no process can be started: {error.strerror}") from error
+        return Process(started)
 
     async def tend(self) -> None:
         """End processes that are idle for long, until cancelled; then end all."""
