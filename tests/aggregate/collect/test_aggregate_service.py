@@ -275,7 +275,8 @@ async def test_attack_one_forged_report_in_a_bundle(tmp_path: Path) -> None:
 
 async def test_what_was_taken_in_before_the_stop_is_committed_and_exported(tmp_path: Path) -> None:
     network = MemoryNetwork(latency=(0.0, 0.001))
-    slow = settings(ingest=IngestSettings(batch_seconds=3600), export_every=3600.0)
+    ingest = IngestSettings(batch_seconds=3600, quiet_seconds=3600)
+    slow = settings(ingest=ingest, export_every=3600.0)
     async with aggregator(network, tmp_path / "a.duckdb", slow) as one:
         await publish(network, one, [bundle(BEATS)])
         assert one.store.total == 0
