@@ -281,6 +281,26 @@ def test_a_directory_of_something_else_is_left_alone(store: Store) -> None:
     assert [path.name for path in store.directory.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.parametrize(
+    ("owner", "step"), [(Exporter, "_write_whole"), (Store, "change_parts"), (Exporter, "_publish")]
+)
+def test_a_first_export_that_was_interrupted_is_done_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, owner: type, step: str
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            Exporter(store).export(NOW)
+    assert not (store.directory / "manifest.json").exists()
+    Exporter(store).export(NOW)
+    with open_dataset(store.directory) as parquet:
+        assert verify(parquet).ok
+    assert not list(store.directory.rglob("*.tmp"))
+
+
 def test_the_directory_of_another_file_is_left_alone(store: Store) -> None:
     Exporter(store).export(NOW)
     before = on_disk(store.directory)

@@ -18,6 +18,7 @@ from methrics.aggregate.cli.space import Memory, Space
 from methrics.aggregate.closing.trust import trust_of
 from methrics.aggregate.collect.disk import KeepFree
 from methrics.aggregate.collect.figures import Figures
+from methrics.aggregate.collect.one_key import only_with_key
 from methrics.aggregate.collect.opening import is_free, only_aggregator, open_file
 from methrics.aggregate.collect.service import (
     AggregatorSettings,
@@ -257,9 +258,11 @@ def _collect(
                     take(source, store, as_json=lines.log.as_json)
                 sources = ()
                 topics_of(settings, store.catalogs())
-                settings = replace(settings, seed=own_key(key))
+                seed = own_key(key)
+                settings = replace(settings, seed=seed)
                 free = file if opened.side else None
-                listen, again = trio.run(partial(serve, store, settings, listen, free))
+                with only_with_key(seed, settings.peers, settings.trust):
+                    listen, again = trio.run(partial(serve, store, settings, listen, free))
         except Exception as error:
             damage = damage_in(error)
             if damage is None or opened.side or (last and clock.monotonic() - last < DAMAGE_EVERY):

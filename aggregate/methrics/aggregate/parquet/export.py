@@ -59,6 +59,10 @@ from methrics.schema.errors import StoreError
 GRACE = 120.0
 """Seconds that a file stays after nothing names it any more."""
 
+FIRST = "first.tmp"
+"""An empty file in a directory whose first export has not ended: if it was interrupted, the Parquet
+files there are this exporter's, although no manifest lists them."""
+
 SETTLE_ROWS = 4_000_000
 """Rows that one export moves at most; the next one goes on. To delete them takes a second or two,
 during which no batch is committed."""
@@ -161,6 +165,8 @@ class Exporter:
         if self._begun:
             return
         self.directory.mkdir(exist_ok=True)
+        if not any(self.directory.iterdir()):
+            (self.directory / FIRST).touch()
         with self._store.reading() as con:
             named = {name for (name,) in con.execute("SELECT name FROM part").fetchall()}
         found = self._manifest(bool(named))
@@ -188,7 +194,7 @@ class Exporter:
         try:
             text = path.read_bytes()
         except FileNotFoundError:
-            if named or lake or not any(self.directory.iterdir()):
+            if named or lake or (self.directory / FIRST).exists():
                 return None
             raise StoreError(
                 "store-foreign",
@@ -374,6 +380,7 @@ class Exporter:
 
     def _clear(self, parts: dict[str, Part]) -> None:
         """Delete the files that an earlier process of this shard left."""
+        (self.directory / FIRST).unlink(missing_ok=True)
         named = {*parts, *(one.name for one in self._unnamed)}
         for folder, _, files in os.walk(self.directory, topdown=False):
             for file in files:

@@ -1,0 +1,52 @@
+"""Two aggregators with one peer key: the second is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from methrics.aggregate.closing.trust import Trust, trust_of
+from methrics.aggregate.collect import one_key
+from methrics.aggregate.collect.one_key import only_with_key
+from methrics.node.network.peer_ids import peer_id_of
+from methrics.schema.errors import ConfigError
+from methrics.schema.wire.envelope import public_key
+
+SEED, OTHER = b"s" * 32, b"o" * 32
+OWN = peer_id_of(public_key(SEED))
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_key, "plain_temporary", lambda: tmp_path)
+
+
+def test_a_second_aggregator_with_the_key_is_refused_until_the_first_ends() -> None:
+    with only_with_key(SEED, (), Trust()):
+        with (
+            pytest.raises(ConfigError, match="same key") as caught,
+            only_with_key(SEED, (), Trust()),
+        ):
+            pass
+        assert caught.value.code == "key-in-use"
+        assert OWN in str(caught.value)
+        with only_with_key(OTHER, (), Trust()):
+            pass
+    with only_with_key(SEED, (), Trust()):
+        pass
+
+
+def test_a_named_peer_with_the_own_key_is_a_copy() -> None:
+    address = f"/ip4/203.0.113.5/tcp/4001/p2p/{OWN}"
+    for peers, trust in (([address], Trust()), ([], trust_of([OWN]))):
+        with pytest.raises(ConfigError, match="own key"), only_with_key(SEED, peers, trust):
+            pass
+        with only_with_key(OTHER, peers, trust):
+            pass
+
+
+def test_where_no_lock_can_be_made_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_key, "plain_temporary", lambda: Path("/proc/1/nowhere"))
+    with only_with_key(SEED, (), Trust()):
+        pass
