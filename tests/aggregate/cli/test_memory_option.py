@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from methrics.aggregate.cli.space import Memory
+from methrics.aggregate.cli.space import MEMORY
 from methrics.aggregate.store import duck
 from methrics.aggregate.store.store import Store
 
@@ -16,13 +16,13 @@ from methrics.aggregate.store.store import Store
     ("text", "size"), [("128MiB", 128 << 20), ("2GiB", 2 << 30), ("1.5 GB", 1_500_000_000)]
 )
 def test_a_size_is_read(text: str, size: int) -> None:
-    assert Memory().convert(text, None, None) == size
+    assert MEMORY.convert(text, None, None) == size
 
 
 @pytest.mark.parametrize("text", ["0", "127MiB", "5%", "2GiB or 5%", "much", "-1GiB", "1e9"])
 def test_anything_else_is_refused_with_one_sentence(text: str) -> None:
     with pytest.raises(click.BadParameter) as refused:
-        Memory().convert(text, None, None)
+        MEMORY.convert(text, None, None)
     assert "\n" not in refused.value.message
 
 

@@ -14,7 +14,7 @@ import trio
 from methrics.aggregate.cli.aggregate_lines import AggregateLines, JsonLines, TextLines
 from methrics.aggregate.cli.restoring import check_local, take
 from methrics.aggregate.cli.sharding import LAKE, SHARD, as_leaf, gossip_of
-from methrics.aggregate.cli.space import Memory, Space
+from methrics.aggregate.cli.space import MEMORY, SPACE
 from methrics.aggregate.closing.trust import trust_of
 from methrics.aggregate.collect.disk import KeepFree
 from methrics.aggregate.collect.figures import Figures
@@ -108,7 +108,7 @@ def key_beside(file: Path) -> Path:
 )
 @click.option(
     "--keep-free",
-    type=Space(),
+    type=SPACE,
     default="1GiB or 5%",
     show_default=True,
     metavar="SIZE",
@@ -117,7 +117,7 @@ def key_beside(file: Path) -> Path:
 )
 @click.option(
     "--memory",
-    type=Memory(),
+    type=MEMORY,
     default="1GiB",
     show_default=True,
     metavar="SIZE",

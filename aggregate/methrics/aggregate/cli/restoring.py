@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterable
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from methrics.aggregate.cli.bar import progress_bar
 from methrics.aggregate.read.dataset import open_files
 from methrics.aggregate.restore.restore import Restored, restore
 from methrics.aggregate.store.store import Store
@@ -33,26 +32,10 @@ def take(source: str, store: Store, *, as_json: bool) -> Restored:
         if as_json:
             found = restore(dataset, store, Clock().now)
         else:
-            with _bar() as bar:
-                task = bar.add_task("checking", total=None)
-                found = restore(
-                    dataset,
-                    store,
-                    Clock().now,
-                    lambda done, total: bar.update(task, completed=done, total=total),
-                )
+            with progress_bar("checking") as tell:
+                found = restore(dataset, store, Clock().now, tell)
     (_print_json if as_json else _print_words)(source, found)
     return found
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
 
 
 def _print_json(source: str, found: Restored) -> None:

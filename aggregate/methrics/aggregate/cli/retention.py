@@ -15,7 +15,7 @@ from methrics.aggregate.store.retention import Kept
 from methrics.node.cli.counted import counted, sized
 from methrics.node.cli.options import json_option
 from methrics.node.cli.tables import print_table
-from methrics.node.cli.times import Moment
+from methrics.node.cli.times import MOMENT
 from methrics.node.clock import Clock
 
 DAYS_SHOWN = 100
@@ -29,7 +29,7 @@ _EPOCH = date(1970, 1, 1)
 @click.option("--plan", is_flag=True, help="List what is over, by event type and day.")
 @click.option(
     "--at",
-    type=Moment(),
+    type=MOMENT,
     metavar="DATE",
     help="Say it for this day instead of today, such as 2027-01-31.",
 )

@@ -9,32 +9,25 @@ import click
 
 from methrics.aggregate.collect.service import AggregatorSettings
 from methrics.node.cli.options import FILE
+from methrics.node.cli.typed import Typed
 from methrics.node.mesh.limits import MeshSettings
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.shard import WHOLE, Shard, parse_shard
 
 
-class ShardType(click.ParamType[Shard]):
-    """The type of an option such as `2/4`."""
-
-    name = "shard"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Shard:
-        """Return the shard. Fails with one sentence if the value is none."""
-        if isinstance(value, Shard):
-            return value
-        try:
-            return parse_shard(str(value))
-        except ValueError as error:
-            self.fail(f"{value!r}: {error}", param, ctx)
+def read_shard(text: str) -> Shard:
+    """Return the shard that an option such as `2/4` means. Raises ValueError with a sentence for
+    the person."""
+    try:
+        return parse_shard(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}") from None
 
 
 SHARD = click.option(
     "--shard",
-    type=ShardType(),
+    type=Typed("shard", Shard, read_shard),
     default=str(WHOLE),
     metavar="I/N",
     help="Store only shard I of N of all reports, by their ids; N is 2, 4, 8 or 16. The aggregator "

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-import click
-
 from methrics.aggregate.collect.disk import KeepFree, read_space
 from methrics.aggregate.store.duck import WRITER_MEMORY_LEAST
+from methrics.node.cli.typed import Typed
 
 
-class Space(click.ParamType[KeepFree]):
-    """The type of an option such as `500MiB`, `5%` or `1GiB or 5%`."""
+def read_memory(text: str) -> int:
+    """Return the bytes of a size such as `1GiB`, as many as a writer needs.
 
-    name = "size"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> KeepFree:
-        """Return what stays free. Fails with one sentence if the value says nothing of that."""
-        if isinstance(value, KeepFree):
-            return value
-        try:
-            return read_space(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    Raises ValueError with a sentence for the person.
+    """
+    found = read_space(text)
+    if found.share < 1 or found.size < WRITER_MEMORY_LEAST:
+        raise ValueError(f"{text!r} is no size of {WRITER_MEMORY_LEAST >> 20}MiB or more")
+    return int(found.size)
 
 
-class Memory(click.ParamType[int]):
-    """The type of an option such as `1GiB`: bytes, and as many as a writer needs."""
+SPACE = Typed("size", KeepFree, read_space)
+"""The type of an option such as `500MiB`, `5%` or `1GiB or 5%`."""
 
-    name = "size"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Return the bytes. Fails with one sentence if they are no size, or too few."""
-        if isinstance(value, int):
-            return value
-        try:
-            found = read_space(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if found.share < 1 or found.size < WRITER_MEMORY_LEAST:
-            self.fail(f"{value!r} is no size of {WRITER_MEMORY_LEAST >> 20}MiB or more", param, ctx)
-        return int(found.size)
+MEMORY = Typed("size", int, read_memory)
+"""The type of an option such as `1GiB`."""

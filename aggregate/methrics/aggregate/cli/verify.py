@@ -6,9 +6,8 @@ import json
 import os
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from methrics.aggregate.cli.bar import progress_bar
 from methrics.aggregate.cli.source import SOURCE, opened_files
 from methrics.aggregate.read.verification import Verification
 from methrics.aggregate.read.verify import verify as check
@@ -41,26 +40,11 @@ def verify(ctx: click.Context, file: str, as_json: bool, processes: int | None) 
         if as_json:
             found = check(dataset, processes=at_once)
         else:
-            with _bar() as bar:
-                task = bar.add_task("verifying", total=None)
-                found = check(
-                    dataset,
-                    lambda done, total: bar.update(task, completed=done, total=total),
-                    processes=at_once,
-                )
+            with progress_bar("verifying") as tell:
+                found = check(dataset, tell, processes=at_once)
     (_print_json if as_json else _print_words)(found)
     if not found.ok:
         ctx.exit(1)
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
 
 
 def _print_json(found: Verification) -> None:

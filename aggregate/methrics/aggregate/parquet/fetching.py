@@ -14,11 +14,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from methrics.node.process.closing import Closing
 from methrics.schema.errors import LocalError, UnreachableError
 
 SIZE_MAX = 4 * 1024**3
@@ -60,7 +59,7 @@ def silent(line: str) -> None:
     """A `Progress` that shows nothing."""
 
 
-class Session:
+class Session(Closing):
     """Connections that are kept for the next file. Any thread may fetch. Use it as a context
     manager, or `close()` it."""
 
@@ -183,17 +182,6 @@ class Session:
             for con in own:
                 with suppress(OSError):
                     con.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _moved(parts: SplitResult, answer: http.client.HTTPResponse) -> str:

@@ -104,9 +104,19 @@ class TablesAndViews(Tables):
     def views(self) -> Mapping[str, str]:
         """Ready-made views: name -> the meaning and the limits of its numbers."""
 
-    @abstractmethod
     def find_view(self, text: str) -> str | None:
-        """Return the full name of the view that `text` names, or None if there is no such view."""
+        """Return the full name of the view that `text` names, or None if there is no such view.
+
+        `text` is the full name, or that name without the SQL schema or without the event type.
+        Raises StoreError, code query, if `text` fits more than one view.
+        """
+        names = self.views().keys()
+        if text in names:
+            return text
+        fits = [full for full in names if full.endswith((f".{text}", f"_{text}")) and "." in full]
+        if len(fits) > 1:
+            raise StoreError("query", f"several views fit {text}", f"name one of {', '.join(fits)}")
+        return fits[0] if fits else None
 
     def view(self, text: str) -> ViewRows:
         """Return a ready-made view. `text` is its full name, or that name without the SQL schema

@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from methrics.aggregate.parquet.fetching import SIZE_MAX, Progress, silent
 from methrics.aggregate.parquet.remote import StaleError
@@ -33,6 +32,7 @@ from methrics.aggregate.store.duck import (
     translated_query_errors,
 )
 from methrics.aggregate.store.only_reads import is_select
+from methrics.node.process.closing import Closing
 from methrics.schema.errors import LocalError, StoreError, UnreachableError
 
 MEMORY_LIMIT = "2GB"
@@ -132,7 +132,7 @@ def open_files(
     return Dataset(source, memory_limit, shows)
 
 
-class Dataset(TablesAndViews):
+class Dataset(TablesAndViews, Closing):
     """Read-only tables and views of one data set. Use it as a context manager, or `close()` it.
 
     `TablesAndViews` defines `pandas`, `polars`, `arrow`, `rows` and `view`. Use a `Dataset` from
@@ -312,21 +312,6 @@ class Dataset(TablesAndViews):
             self._make(sql)
             return self._con.execute(sql).fetchall()
 
-    def find_view(self, text: str) -> str | None:
-        """Return the full name of the view that `text` names, or None if there is no such view.
-
-        `text` is the full name, or that name without the SQL schema or without the event type.
-        Raises StoreError, code query, if `text` fits more than one view.
-        """
-        if text in self._views:
-            return text
-        fits = [
-            full for full in self._views if full.endswith((f".{text}", f"_{text}")) and "." in full
-        ]
-        if len(fits) > 1:
-            raise StoreError("query", f"several views fit {text}", f"name one of {', '.join(fits)}")
-        return fits[0] if fits else None
-
     def sql(self, query: str, parameters: Sequence[object] = ()) -> Relation:
         """Return the rows of one SELECT as a DuckDB relation, which runs when it is read or shown.
 
@@ -367,14 +352,3 @@ class Dataset(TablesAndViews):
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

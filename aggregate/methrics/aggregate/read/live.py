@@ -11,13 +11,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from methrics.aggregate.read.dataframes import TablesAndViews
 from methrics.aggregate.read.live_file import read_live_file, writer_of
 from methrics.aggregate.read.totals import FLOOR
 from methrics.aggregate.store.duck import Relation, lock_down, memory, name
+from methrics.node.process.closing import Closing
 from methrics.schema.errors import MethricsError, StoreError, UnreachableError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def open_live(address: str, *, floor: int = FLOOR) -> LiveDataset:
     return LiveDataset(address, floor)
 
 
-class LiveDataset(TablesAndViews):
+class LiveDataset(TablesAndViews, Closing):
     """The tables and views of a running aggregator. Use it as a context manager, or `close()` it.
 
     Raises UnreachableError `live-unreachable` if the aggregator stops, and StoreError, code query,
@@ -123,13 +124,6 @@ class LiveDataset(TablesAndViews):
         """Ready-made views: name -> the meaning and the limits of its numbers."""
         return self._views
 
-    def find_view(self, text: str) -> str | None:
-        """Return the full name of the view that `text` names, or None.
-
-        Raises StoreError, code query, if several fit.
-        """
-        return find_view(self._views, text)
-
     def footnote(self, view: str) -> str:
         """Explain in a sentence how `view` rounds, and how many groups it omits."""
         return str(self._ask("GET", f"/footnote?floor={self.floor}&view={quote(view)}"))
@@ -162,26 +156,6 @@ class LiveDataset(TablesAndViews):
     def close(self) -> None:
         """Forget the rows of `sql`. Safe to call twice."""
         self._con.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def find_view(views: Mapping[str, object], text: str) -> str | None:
-    """Return the full name in `views` that `text` names: the full name, or that without the SQL
-    schema or without the event type; None if there is none.
-
-    Raises StoreError, code query, if `text` fits more than one view.
-    """
-    if text in views:
-        return text
-    fits = [full for full in views if full.endswith((f".{text}", f"_{text}")) and "." in full]
-    if len(fits) > 1:
-        raise StoreError("query", f"several views fit {text}", f"name one of {', '.join(fits)}")
-    return fits[0] if fits else None
 
 
 def _table(answer: http.client.HTTPResponse, address: str) -> pa.Table:

@@ -12,8 +12,6 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from methrics.aggregate.store.batch import Batch, Committed, Expired
 from methrics.aggregate.store.compaction import (
@@ -48,6 +46,7 @@ from methrics.aggregate.store.tables import (
 )
 from methrics.aggregate.store.waste import Wasted, wasted
 from methrics.aggregate.store.writer import Writer, one
+from methrics.node.process.closing import Closing
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.records import KnownRecord
@@ -78,7 +77,7 @@ def reading_number() -> int:
     return next(_numbers)
 
 
-class Store:
+class Store(Closing):
     """One DuckDB file, open for writing. Use it as a context manager, or `close()` it.
 
     `shard`: the part of all ids that the file has; None for what it says, and a new file then has
@@ -436,14 +435,3 @@ class Store:
             finally:
                 self._con.close()
                 self._progress.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -16,7 +16,7 @@ from methrics.node.cli.namespace_revoking import already_revoked, check_revocati
 from methrics.node.cli.namespace_signing import NETWORK, Signing, catalog_name
 from methrics.node.cli.namespace_status import Named, is_listed, status_document, status_lines
 from methrics.node.cli.options import FILE, json_option
-from methrics.node.cli.times import Moment
+from methrics.node.cli.times import MOMENT
 from methrics.node.cli.topics import check_topic
 from methrics.node.clock import Clock
 from methrics.node.mine.own import moment
@@ -158,7 +158,7 @@ def publish(
 @click.option(
     "--from",
     "start",
-    type=Moment(),
+    type=MOMENT,
     metavar="TIME",
     help="Reports of this time or later do not count, and aggregators delete those that they have "
     "stored. Rounded down to ten minutes. Default: now, rounded up, so that what is stored stays.",

@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import click
+from methrics.node.cli.typed import Typed
 
 
-class Moment(click.ParamType[int]):
-    """The type of an option whose value is a date, or a date and a time, in ISO 8601. Without a
-    time zone, it is UTC."""
+def read_moment(text: str) -> int:
+    """Returns the Unix seconds of a date, or a date and a time, in ISO 8601. Without a time zone,
+    it is UTC.
 
-    name = "time"
+    Raises ValueError with a sentence for the person.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a time such as 2026-12-01 or 2026-12-01T08:00") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    if moment.timestamp() < 0:
+        raise ValueError(f"{text!r} is before 1970")
+    return int(moment.timestamp())
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Returns the Unix seconds. Fails with one sentence if the value is not such a moment."""
-        if isinstance(value, int):
-            return value
-        try:
-            moment = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is not a time such as 2026-12-01 or 2026-12-01T08:00", param, ctx)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        if moment.timestamp() < 0:
-            self.fail(f"{value!r} is before 1970", param, ctx)
-        return int(moment.timestamp())
+
+MOMENT = Typed("time", int, read_moment)
+"""The type of an option whose value is a moment."""
 
 
 def utc_text(iso: str) -> str:
