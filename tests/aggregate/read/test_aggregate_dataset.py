@@ -13,6 +13,7 @@ import pytest
 from layout_making import Writer, settle
 
 from methrics.aggregate.read.dataset import Dataset, open_dataset
+from methrics.aggregate.store import scratch
 from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import LocalError, StoreError
@@ -251,11 +252,12 @@ def test_what_does_not_fit_into_memory_leaves_nothing_where_one_stands(
     elsewhere.mkdir()
     monkeypatch.chdir(here)
     monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
+    monkeypatch.setattr(scratch, "_own", [])  # this process makes its folder anew
     with open_dataset(dataset.path, memory_limit="60MB") as small:
         small.connection.execute("SELECT hash(range) AS h, range FROM range(6000000) ORDER BY h")
-        assert [*elsewhere.glob("methrics-*/*")]
+        assert [*elsewhere.glob("methrics-run-*/methrics-*/*")]
         assert not [*here.iterdir()]
-    assert not [*elsewhere.iterdir()]
+    assert not [*elsewhere.glob("methrics-run-*/methrics-*")]
 
 
 @pytest.mark.parametrize("floor", [0, -1, 1.5])
