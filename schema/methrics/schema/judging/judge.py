@@ -131,7 +131,9 @@ def judge_item(
             found = _JUDGES[item.kind](item, _Context(book, now, live, topic, about, verified))
     except RefusedError as error:
         return Refused(Reason(error.code), item)
-    return Refused(found, item) if isinstance(found, Reason) else Accepted(item, found)
+    if isinstance(found, Reason):
+        return Refused(found, item)
+    return tuple.__new__(Accepted, (item, found))  # as `Accepted(...)`, without a call in Python
 
 
 def _refuse_if(breach: bool, reason: Reason, message: str) -> None:

@@ -37,12 +37,13 @@ class Seen:
 
     def add(self, item: Item) -> bool:
         """Add a verified item. Returns False if its id is already known."""
+        item_id, mark = item.id, _mark(item)
         with self._lock:
-            if item.id in self:
+            if item_id in self._young or item_id in self._old:
                 return False
             if len(self._young) >= self._capacity:
                 self._old, self._young = self._young, {}
-            self._young[item.id] = _mark(item)
+            self._young[item_id] = mark
             return True
 
     def discard(self, item_id: bytes) -> None:
