@@ -8,6 +8,7 @@ from pathlib import Path
 import aggregate_making as making
 import pytest
 
+from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
 from methrics.aggregate.restore import restore as restore_module
@@ -72,13 +73,13 @@ def test_what_is_there_already_is_not_judged_again(
     new = tmp_path / "new.duckdb"
     take(source, new)
     judged: list[int] = []
-    judge_all = restore_module.judge_all
+    begin = restore_module.begin
 
     def counting(raws: list[bytes], *rest: object) -> object:
         judged.append(len(raws))
-        return judge_all(raws, *rest)  # type: ignore[arg-type]
+        return begin(raws, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(restore_module, "judge_all", counting)
+    monkeypatch.setattr(restore_module, "begin", counting)
     found = take(source, new)
     assert (found.reports, found.known) == (0, REPORTS + 1 + 5)
     assert sum(judged) == 5  # records, catalogs and the erasure
@@ -177,3 +178,46 @@ def test_a_file_that_cannot_be_read_at_all_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.duckdb").write_bytes(b"x" * 5000)
     with pytest.raises(StoreError):
         take(tmp_path / "a.duckdb", tmp_path / "new.duckdb")
+
+
+@pytest.fixture
+def directory(source: Path) -> Path:
+    with Store(source) as store:
+        Exporter(store).export(NOW)
+    return source.with_suffix(".parquet")
+
+
+@pytest.mark.parametrize("damage", ["cut", "footer", "page", "gone"])
+def test_of_a_directory_with_a_damaged_file_the_others_are_taken(
+    directory: Path, tmp_path: Path, damage: str
+) -> None:
+    (broken,) = directory.glob("raw/test/walk/*/*.parquet")
+    data = broken.read_bytes()
+    end = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    if damage == "gone":
+        broken.unlink()
+    elif damage == "cut":
+        broken.write_bytes(data[: len(data) // 2])
+    else:
+        at, size = (4, end - 4) if damage == "page" else (end, len(data) - end)
+        broken.write_bytes(data[:at] + b"\xa5" * size + data[at + size :])
+    found = take(directory, tmp_path / "new.duckdb")
+    assert found.reports == REPORTS - 4
+    assert (found.erasures, found.catalogs) == (1, 2)
+    name = broken.relative_to(directory).as_posix()
+    assert found.unreadable == [f"{name}: it is not the listed file"]
+    with open_dataset(tmp_path / "new.duckdb") as dataset:
+        assert verify(dataset).mismatches == []
+
+
+def test_what_can_be_read_of_a_damaged_file_is_taken(directory: Path, tmp_path: Path) -> None:
+    (broken,) = directory.glob("raw/test/walk/*/*.parquet")
+    edited = tmp_path / "edited.parquet"
+    with memory() as con:
+        other = "CASE n % 2 WHEN 0 THEN raw ELSE 'x'::BLOB END AS raw"
+        rows = f"SELECT * REPLACE ({other}) FROM '{broken}'"
+        con.execute(f"COPY ({rows}) TO '{edited}' (FORMAT parquet)")
+    edited.rename(broken)
+    found = take(directory, tmp_path / "new.duckdb")
+    assert found.reports == REPORTS - 2
+    assert len(found.unreadable) == 1

@@ -29,12 +29,10 @@ def check_files(con: Connection, files: Iterable[File], paths: Iterable[Path]) -
     """Check that each file has the listed size, SHA-256 and number of rows. Returns what is wrong
     with each; nothing if it is as listed."""
     pairs = list(zip(files, paths, strict=True))
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hash") as pool:
-        facts = list(pool.map(lambda pair: _facts(pair[1]), pairs))
     wrong: list[str] = []
-    for (one, path), (size, sha256) in zip(pairs, facts, strict=True):
+    for (one, path), right in zip(pairs, are_listed(pairs), strict=True):
         what = ""
-        if (size, sha256) != (one.size, one.sha256):
+        if not right:
             what = f"{one.name} is not the listed file"
         else:
             count = f"SELECT count(*) FROM {read_parquet_files([path], by_name=False)}"
@@ -44,11 +42,18 @@ def check_files(con: Connection, files: Iterable[File], paths: Iterable[Path]) -
     return wrong
 
 
-def _facts(path: Path) -> tuple[int, str]:
+def are_listed(pairs: Iterable[tuple[File, Path]]) -> list[bool]:
+    """Tell of each file whether it has the listed size and SHA-256."""
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="hash") as pool:
+        return list(pool.map(_is_listed, pairs))
+
+
+def _is_listed(pair: tuple[File, Path]) -> bool:
+    one, path = pair
     try:
-        return path.stat().st_size, digest_of(path)
+        return path.stat().st_size == one.size and digest_of(path) == one.sha256
     except OSError:
-        return -1, ""
+        return False
 
 
 def listed_days(manifest: Manifest) -> Days:

@@ -9,7 +9,7 @@ this data set and nothing else.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
@@ -232,6 +232,11 @@ class Dataset(TablesAndViews, Closing):
         """
         with translated_errors(self.path):
             self._make(" ".join(tables))
+
+    def leave_out(self, names: Collection[str]) -> None:
+        """Go on without the Parquet files with these names, which cannot be read."""
+        if self._source.leave_out(names):
+            self._list()
 
     def bring_all(self) -> None:
         """Fetch all files of an address."""

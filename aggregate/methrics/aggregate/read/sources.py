@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -90,6 +91,16 @@ class Source(ABC):
         """Look for a newer state of the data; return whether there is one."""
         return False
 
+    def listed(self) -> list[tuple[File, Path]]:
+        """Return the Parquet files on this machine of which size and SHA-256 are known, with their
+        paths. Those that were fetched have been compared already."""
+        return []
+
+    def leave_out(self, names: Collection[str]) -> bool:
+        """Read none of the `listed` files with these names any more; return whether there are
+        any."""
+        return False
+
     def close(self) -> None:
         """Close what is open."""
         self.con.close()
@@ -160,6 +171,18 @@ class LocalDirectory(Listed):
     def bring(self, files: list[File]) -> list[Path]:
         """Return the paths of `files`."""
         return places(self.path, files)
+
+    def listed(self) -> list[tuple[File, Path]]:
+        """Return the files of the manifest."""
+        files = list(self.manifest.files)
+        return list(zip(files, self.bring(files), strict=True))
+
+    def leave_out(self, names: Collection[str]) -> bool:
+        """Use the manifest without the files with these names."""
+        kept = tuple(one for one in self.manifest.files if one.name not in names)
+        changed = len(kept) < len(self.manifest.files)
+        self.take(replace(self.manifest, files=kept))
+        return changed
 
     def renew(self) -> bool:
         """Read the manifest again."""
@@ -309,6 +332,17 @@ class AttachedFile(Source):
         if self.settled.dead:
             alive += f" ANTI JOIN {name(SCHEMA_ALIAS, 'main', 'dead')} USING (n)"
         return f"(FROM {own} UNION ALL BY NAME {alive})"
+
+    def listed(self) -> list[tuple[File, Path]]:
+        """Return the files of the settled months."""
+        return [pair for place in self.settled.files for pair in self.settled.pairs(place)]
+
+    def leave_out(self, names: Collection[str]) -> bool:
+        """Read no settled file with one of these names."""
+        before = len(self.listed())
+        for place, own in self.settled.files.items():
+            self.settled.files[place] = [one for one in own if one.name not in names]
+        return len(self.listed()) < before
 
     def readable(self) -> list[Path]:
         """Return the directory of the settled files, if there are any."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from methrics.schema.errors import RefusedError
 from methrics.schema.judging.book import CatalogBook
@@ -22,18 +22,24 @@ TOGETHER = 64
 THREADS = max(2, os.cpu_count() or 2)
 
 
-def judge_all(
-    raws: Sequence[bytes], book: CatalogBook, now: int, pool: ThreadPoolExecutor
-) -> Iterator[tuple[bytes, Verdict]]:
-    """Yield each of `raws` with the verdict on it, in their order; `pool` does the work.
+Judged = list[tuple[Sequence[bytes], Future[list[Verdict]]]]
+"""Some items at a time, and the verdicts on them when they are known."""
+
+
+def begin(raws: Sequence[bytes], book: CatalogBook, now: int, pool: ThreadPoolExecutor) -> Judged:
+    """Begin to judge items; `pool` does the work, while the caller does something else.
 
     Reports are not late, and nothing has ended by the clock. What is from the future at `now` (Unix
     seconds) is refused: whoever wrote the file may have invented its time.
     """
     parts = [raws[start : start + TOGETHER] for start in range(0, len(raws), TOGETHER)]
-    judged = pool.map(lambda part: _judge(part, book, now), parts)
-    for part, verdicts in zip(parts, judged, strict=True):
-        yield from zip(part, verdicts, strict=True)
+    return [(part, pool.submit(_judge, part, book, now)) for part in parts]
+
+
+def verdicts_of(judged: Judged) -> Iterator[tuple[bytes, Verdict]]:
+    """Yield each item with the verdict on it, in their order; wait for those not known yet."""
+    for part, verdicts in judged:
+        yield from zip(part, verdicts.result(), strict=True)
 
 
 def _judge(raws: Sequence[bytes], book: CatalogBook, now: int) -> list[Verdict]:

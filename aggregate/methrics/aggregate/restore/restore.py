@@ -13,15 +13,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
+from methrics.aggregate.parquet.manifest import File
+from methrics.aggregate.parquet.whole import TOMBSTONE
 from methrics.aggregate.read.dataset import Dataset
-from methrics.aggregate.restore.judging import THREADS, judge_all
+from methrics.aggregate.restore.damaged import damaged_files
+from methrics.aggregate.restore.judging import THREADS, Judged, begin, verdicts_of
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.digest import digests
-from methrics.aggregate.store.duck import moment, translated_errors
+from methrics.aggregate.store.duck import moment, read_parquet_files, translated_errors
+from methrics.aggregate.store.parts import ITEM
 from methrics.aggregate.store.shard_sql import within
 from methrics.aggregate.store.store import Store
 from methrics.schema.catalog.catalog import Catalog
@@ -98,6 +103,9 @@ class _Restore:
         self.pool = pool
         self.found = Restored()
         self.records = RecordBook()
+        self.judged: tuple[Judged, int] | None = None
+        """The items that are being judged, and the time by which. While the next ones are judged,
+        they are committed: each of both takes a part of the time."""
         self.done = 0
         self.total = 0
         for one in store.records():
@@ -105,14 +113,18 @@ class _Restore:
 
     def run(self) -> Restored:
         """Take everything; what keeps reports out first: records revoke, and tombstones erase."""
+        damaged = damaged_files(self.dataset)
+        self.dataset.leave_out({one.name for one, _ in damaged})
         counts = (f"(SELECT count(*) FROM {one})" for one in ("record", "catalog", "tombstone"))
         rows = self.dataset.rows(f"SELECT {' + '.join(counts)} + (SELECT count(*) FROM item)")
         self.total = rows[0][0]
         self.progress(0, self.total)
         for rows in self._chunks("records", "SELECT raw FROM record ORDER BY time, id"):
             self._take(rows)
+        self._finish()
         for rows in self._chunks("catalogs", "SELECT raw FROM catalog ORDER BY n", CATALOGS):
             self._take(rows)
+        self._finish()
         catalog = "LEFT JOIN catalog c ON c.n = x.catalog"
         for rows in self._chunks(
             "erasures",
@@ -120,8 +132,27 @@ class _Restore:
             f"WHERE {within('x.report', self.store.shard)} ORDER BY c.id, x.n",
         ):
             self._take(rows)
+        self._finish()
         self._items()
+        self._finish()
+        self._rest(damaged)
         return self.found
+
+    def _rest(self, damaged: Iterable[tuple[File, Path]]) -> None:
+        """Name the files that are not as they were written, and take what can be read of them."""
+        for one, path in damaged:
+            self.found.unreadable.append(f"{one.name}: it is not the listed file")
+            if one.table not in (ITEM, TOMBSTONE) or not path.is_file():
+                continue
+            rows_of = read_parquet_files([path])
+            said = len(self.found.unreadable)
+            for rows in self._chunks(
+                one.name,
+                f"SELECT x.raw, c.id FROM {rows_of} x LEFT JOIN catalog c ON c.n = x.catalog",
+            ):
+                self._take(rows)
+            self._finish()
+            del self.found.unreadable[said:]  # the file is named already
 
     def _items(self) -> None:
         """Take reports and announcements, day by day."""
@@ -201,11 +232,21 @@ class _Restore:
             self._commit(rows[start:], named)
 
     def _commit(self, rows: Sequence[_Row], catalogs: Collection[bytes]) -> None:
+        """Begin to judge items, and commit those before."""
         now, book = self.now(), self._book(catalogs)
+        raws = [row[0] if isinstance(row[0], bytes) else b"" for row in rows]
+        judged = begin(raws, book, now, self.pool)
+        self._finish()
+        self.judged = judged, now
+
+    def _finish(self) -> None:
+        """Commit the items that are being judged."""
+        if self.judged is None:
+            return
+        (begun, now), self.judged = self.judged, None
         accepted: list[Accepted] = []
         refused: dict[Reason, tuple[int, bytes]] = {}
-        raws = [row[0] if isinstance(row[0], bytes) else b"" for row in rows]
-        for raw, judged in judge_all(raws, book, now, self.pool):
+        for raw, judged in verdicts_of(begun):
             verdict = self._listed(judged)
             if isinstance(verdict, Accepted):
                 accepted.append(verdict)
@@ -223,7 +264,7 @@ class _Restore:
         found.erased += done.erased
         found.revoked += done.revoked
         found.refused.update({reason.value: n for reason, n in done.reasons.items()})
-        self._advance(len(rows))
+        self._advance(sum(len(part) for part, _ in begun))
 
     def _listed(self, verdict: Verdict) -> Verdict:
         """Learn a record; refuse a catalog that no record has ever listed."""
