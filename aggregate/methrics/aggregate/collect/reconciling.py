@@ -18,6 +18,7 @@ from methrics.aggregate.closing.contested import Offer
 from methrics.aggregate.closing.door import Door
 from methrics.aggregate.closing.trust import voter_of
 from methrics.aggregate.collect.ingest import Ingest
+from methrics.aggregate.collect.listings import Listings
 from methrics.aggregate.reconcile.answer import OpenedSet
 from methrics.aggregate.reconcile.asking import Asking, Session
 from methrics.aggregate.reconcile.duck_set import open_duck_set
@@ -101,6 +102,7 @@ class Reconciling:
         self._door = door
         self._ingest = ingest
         self._learn = learn
+        self._listings = Listings(swarm, store, book, clock, ingest.take)
         self._notify = notify
         self._pacing = pacing
         self._rng = system_rng()
@@ -115,6 +117,7 @@ class Reconciling:
     async def run(self) -> None:
         """Answer peers and ask them until cancelled. When it returns, it uses the store no more."""
         self._serving.serve()
+        self._listings.serve()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serving.run)
             for topic in self._topics:
@@ -234,13 +237,14 @@ class Reconciling:
 
     async def _ask_catalog(self, topic: str, peer: PeerId, about: bytes) -> bool:
         """Ask a peer for the catalog of its own items; tell whether the file has it now. It must be
-        one that a record of the namespace has ever listed.
+        one that a record of the namespace has ever listed, perhaps one that only the peer knows.
 
         Raises trio.ClosedResourceError or trio.BrokenResourceError once the pipeline is closed.
         """
         short = parse_topic(topic)[1]
         keys = [one.item.key for one in self._book.records.newest_of(short)]
-        if not any(self._book.records.ever_listed(key, about) for key in keys):
+        listed = any(self._book.records.ever_listed(key, about) for key in keys)
+        if not listed and not await self._listings.ask(topic, peer, about):
             return False
         try:
             raw = await self._swarm.request(
