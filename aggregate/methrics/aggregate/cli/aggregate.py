@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Coroutine
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import click
-import trio
 
-from methrics.aggregate.cli.aggregate_lines import AggregateLines, JsonLines, TextLines
-from methrics.aggregate.cli.restoring import check_local, take
-from methrics.aggregate.cli.sharding import LAKE, SHARD, as_leaf, gossip_of
+from methrics.aggregate.cli.aggregate_lines import JsonLines, TextLines
+from methrics.aggregate.cli.collecting import Job, collect
+from methrics.aggregate.cli.restoring import check_local
+from methrics.aggregate.cli.sharding import LAKE, SHARD, as_leaf
 from methrics.aggregate.cli.space import MEMORY, SPACE
 from methrics.aggregate.closing.trust import trust_of
 from methrics.aggregate.collect.disk import KeepFree
-from methrics.aggregate.collect.figures import Figures
-from methrics.aggregate.collect.one_key import only_with_key
-from methrics.aggregate.collect.opening import is_free, only_aggregator, open_file
+from methrics.aggregate.collect.opening import only_aggregator
 from methrics.aggregate.collect.service import (
     AggregatorSettings,
-    damage_in,
-    run_aggregator,
     topics_of,
 )
-from methrics.aggregate.parquet.lake import join_lake
 from methrics.aggregate.read.live_file import remove_left_live_file
-from methrics.aggregate.serve.settings import ServeSettings, serve_settings
+from methrics.aggregate.serve.settings import serve_settings
 from methrics.aggregate.store.duck import limit_writers
-from methrics.aggregate.store.store import Store
 from methrics.node.cli.durations import Duration
-from methrics.node.cli.given_files import GivenFiles, reload_files
-from methrics.node.cli.keyfile import own_key
+from methrics.node.cli.given_files import GivenFiles
 from methrics.node.cli.log import Log, only
 from methrics.node.cli.options import (
     CATALOGS,
@@ -46,35 +36,18 @@ from methrics.node.cli.options import (
 )
 from methrics.node.clock import Clock
 from methrics.node.durations import duration_text
-from methrics.node.network.connected import report_connectivity
-from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.entry import check_addresses
-from methrics.node.relay.given import Given
-from methrics.schema.errors import StoreError
 from methrics.schema.wire.shard import Shard
 
 GC_THRESHOLD = 200_000
 """Number of new objects between two runs of the cycle collector. With Python's default of 700, the
 collector takes an eighth of the CPU time."""
 
-CLOSE_TIME = 10.0
-"""Seconds that the network has to close its connections after everything is on disk. A peer that
-hangs cannot keep the process from ending."""
-
 FORGET_MAX = 30 * 86_400.0
 """Maximum seconds until erased bytes are gone: nobody should wait longer than a month."""
 
 EXPORT_MAX = 86_400.0
 """Maximum seconds between two exports, because copies of the Parquet should include yesterday."""
-
-
-FREE_EVERY = 2.0
-"""Seconds between two attempts to open a file that another program has open."""
-
-DAMAGE_EVERY = 600.0
-"""A file that is damaged again within so many seconds ends the aggregator: the disk is broken."""
-
-Serve = partial[Coroutine[object, object, tuple[tuple[str, ...], bool]]]
 
 
 def key_beside(file: Path) -> Path:
@@ -217,118 +190,19 @@ def aggregate(
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 10, 10)
         try:
-            _collect(
-                file,
-                settings,
-                partial(_serve, file=file, files=files, lines=lines, serving=serving),
-                listen,
-                key or key_beside(file),
-                sources,
-                shard,
-                lake,
+            collect(
+                Job(
+                    file=file,
+                    key=key or key_beside(file),
+                    listen=listen,
+                    sources=sources,
+                    shard=shard,
+                    lake=lake,
+                    settings=settings,
+                    files=files,
+                    lines=lines,
+                    serving=serving,
+                )
             )
         finally:
             gc.unfreeze()
-
-
-def _collect(
-    file: Path,
-    settings: AggregatorSettings,
-    serve: Serve,
-    listen: tuple[str, ...],
-    key: Path,
-    sources: tuple[str, ...],
-    shard: Shard,
-    lake: Path | None,
-) -> None:
-    """Take `sources` in and collect until a stop signal: into the side file while `file` is busy,
-    and into a new file if `file` is damaged."""
-    lines: AggregateLines = serve.keywords["lines"]
-    damage: StoreError | None = None
-    clock, again = Clock(), True
-    last: float | None = None
-    while again:
-        opened = open_file(file, clock.now(), lines.event, damage, shard)
-        damage = None
-        try:
-            with opened.store as store:
-                if lake is not None and not opened.side:
-                    join_lake(file, lake, shard)
-                for source in sources:
-                    take(source, store, as_json=lines.log.as_json)
-                sources = ()
-                topics_of(settings, store.catalogs())
-                seed = own_key(key)
-                settings = replace(settings, seed=seed)
-                free = file if opened.side else None
-                with only_with_key(seed, settings.peers, settings.trust):
-                    listen, again = trio.run(partial(serve, store, settings, listen, free))
-        except Exception as error:
-            damage = damage_in(error)
-            if damage is None or opened.side or (last and clock.monotonic() - last < DAMAGE_EVERY):
-                raise
-            last = clock.monotonic()
-
-
-async def _serve(
-    store: Store,
-    settings: AggregatorSettings,
-    listen: tuple[str, ...],
-    free: Path | None,
-    *,
-    file: Path,
-    files: GivenFiles,
-    lines: AggregateLines,
-    serving: ServeSettings | None,
-) -> tuple[tuple[str, ...], bool]:
-    """Collect into `store` until a stop signal, or until the file `free` is free. Returns the
-    addresses that were used, and whether to go on with that file."""
-    from methrics.node.network.libp2p import open_swarm
-
-    log, stop, freed = lines.log, trio.Event(), trio.Event()
-    changed, reloads = trio.open_memory_channel[Given](1)
-    figures = Figures(store.path, store.directory, log.clock)
-    settings = replace(settings, reloads=reloads, figures=figures)
-    async with trio.open_nursery() as listening:
-        reload = partial(listening.start_soon, reload_files, files, changed)
-        await on_stop_signal(listening, stop.set, reload)
-        with trio.CancelScope() as closing:
-            async with (
-                open_swarm(
-                    listen=listen, seed=settings.seed, settings=gossip_of(store.shard)
-                ) as swarm,
-                trio.open_nursery() as nursery,
-            ):
-                lines.listening(swarm.peer_id, swarm.addrs)
-                listen = tuple(addr.rpartition("/p2p/")[0] for addr in swarm.addrs)
-                if free is not None:
-                    nursery.start_soon(_when_free, free, freed, stop)
-                if settings.peers:
-                    nursery.start_soon(report_connectivity, swarm, lines.connectivity)
-                if serving is not None:
-                    from methrics.aggregate.serve.server import serve
-
-                    nursery.start_soon(
-                        serve,
-                        file,
-                        store.directory,
-                        serving,
-                        figures,
-                        settings.freshness,
-                        lines.serving,
-                    )
-                await run_aggregator(swarm, store, settings, log.clock, lines.event, stop)
-                nursery.cancel_scope.cancel()
-                closing.deadline = trio.current_time() + CLOSE_TIME
-        listening.cancel_scope.cancel()
-    if not freed.is_set():
-        lines.stopped(store, swarm.statistics())
-    return listen, freed.is_set()
-
-
-async def _when_free(file: Path, freed: trio.Event, stop: trio.Event) -> None:
-    """Set both events once no other program has the file open."""
-    while not await trio.to_thread.run_sync(is_free, file):
-        await trio.sleep(FREE_EVERY)
-    freed.set()
-    stop.set()

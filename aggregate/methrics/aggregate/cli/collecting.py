@@ -1,0 +1,150 @@
+"""Collects reports into a file until a stop signal, whatever state the file is in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from methrics.aggregate.cli.aggregate_lines import AggregateLines
+from methrics.aggregate.cli.restoring import take
+from methrics.aggregate.cli.sharding import gossip_of
+from methrics.aggregate.collect.figures import Figures
+from methrics.aggregate.collect.one_key import only_with_key
+from methrics.aggregate.collect.opening import Opened, is_free, open_file
+from methrics.aggregate.collect.service import (
+    AggregatorSettings,
+    damage_in,
+    run_aggregator,
+    topics_of,
+)
+from methrics.aggregate.parquet.lake import join_lake
+from methrics.aggregate.serve.settings import ServeSettings
+from methrics.node.cli.given_files import GivenFiles, reload_files
+from methrics.node.cli.keyfile import own_key
+from methrics.node.clock import Clock
+from methrics.node.network.connected import report_connectivity
+from methrics.node.process.signals import on_stop_signal
+from methrics.node.relay.given import Given
+from methrics.schema.errors import StoreError
+from methrics.schema.wire.shard import Shard
+
+CLOSE_TIME = 10.0
+"""Seconds that the network has to close its connections after everything is on disk. A peer that
+hangs cannot keep the process from ending."""
+
+FREE_EVERY = 2.0
+"""Seconds between two attempts to open a file that another program has open."""
+
+DAMAGE_EVERY = 600.0
+"""A file that is damaged again within so many seconds ends the aggregator: the disk is broken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What `methrics aggregate` was told to do."""
+
+    file: Path
+    key: Path
+    """The file with the peer key."""
+    listen: tuple[str, ...]
+    sources: tuple[str, ...]
+    """Data sets to take in first."""
+    shard: Shard
+    lake: Path | None
+    settings: AggregatorSettings
+    files: GivenFiles
+    """The catalogs and records, which SIGHUP reads again."""
+    lines: AggregateLines
+    serving: ServeSettings | None
+
+
+def collect(job: Job) -> None:
+    """Take the sources in and collect until a stop signal: into the side file while the file is
+    busy, and into a new file if it is damaged.
+
+    Raises ConfigError without a topic, and StoreError if no file can be written.
+    """
+    damage: StoreError | None = None
+    clock, again = Clock(), True
+    last: float | None = None
+    listen, sources = job.listen, job.sources
+    while again:
+        opened = open_file(job.file, clock.now(), job.lines.event, damage, job.shard)
+        damage = None
+        try:
+            with opened.store as store:
+                if job.lake is not None and not opened.side:
+                    join_lake(job.file, job.lake, job.shard)
+                for source in sources:
+                    take(source, store, as_json=job.lines.log.as_json)
+                sources = ()
+                topics_of(job.settings, store.catalogs())
+                seed = own_key(job.key)
+                with only_with_key(seed, job.settings.peers, job.settings.trust):
+                    listen, again = trio.run(partial(_serve, job, opened, seed, listen))
+        except Exception as error:
+            damage = damage_in(error)
+            if damage is None or opened.side or (last and clock.monotonic() - last < DAMAGE_EVERY):
+                raise
+            last = clock.monotonic()
+
+
+async def _serve(
+    job: Job, opened: Opened, seed: bytes, listen: tuple[str, ...]
+) -> tuple[tuple[str, ...], bool]:
+    """Collect into the opened store until a stop signal, or until the file is free again. Returns
+    the addresses that were used, and whether to go on with the file."""
+    from methrics.node.network.libp2p import open_swarm
+
+    lines, log = job.lines, job.lines.log
+    stop, freed = trio.Event(), trio.Event()
+    changed, reloads = trio.open_memory_channel[Given](1)
+    store = opened.store
+    figures = Figures(store.path, store.directory, log.clock)
+    settings = replace(job.settings, seed=seed, reloads=reloads, figures=figures)
+    async with trio.open_nursery() as listening:
+        reload = partial(listening.start_soon, reload_files, job.files, changed)
+        await on_stop_signal(listening, stop.set, reload)
+        with trio.CancelScope() as closing:
+            async with (
+                open_swarm(
+                    listen=listen, seed=settings.seed, settings=gossip_of(store.shard)
+                ) as swarm,
+                trio.open_nursery() as nursery,
+            ):
+                lines.listening(swarm.peer_id, swarm.addrs)
+                listen = tuple(addr.rpartition("/p2p/")[0] for addr in swarm.addrs)
+                if opened.side:
+                    nursery.start_soon(_when_free, job.file, freed, stop)
+                if settings.peers:
+                    nursery.start_soon(report_connectivity, swarm, lines.connectivity)
+                if job.serving is not None:
+                    from methrics.aggregate.serve.server import serve
+
+                    nursery.start_soon(
+                        serve,
+                        job.file,
+                        store.directory,
+                        job.serving,
+                        figures,
+                        settings.freshness,
+                        lines.serving,
+                    )
+                await run_aggregator(swarm, store, settings, log.clock, lines.event, stop)
+                nursery.cancel_scope.cancel()
+                closing.deadline = trio.current_time() + CLOSE_TIME
+        listening.cancel_scope.cancel()
+    if not freed.is_set():
+        lines.stopped(store, swarm.statistics())
+    return listen, freed.is_set()
+
+
+async def _when_free(file: Path, freed: trio.Event, stop: trio.Event) -> None:
+    """Set both events once no other program has the file open."""
+    while not await trio.to_thread.run_sync(is_free, file):
+        await trio.sleep(FREE_EVERY)
+    freed.set()
+    stop.set()
