@@ -87,8 +87,14 @@ def make_reports(catalog: Catalog, count: int, now: int) -> Iterator[bytes]:
         yield seal(Kind.REPORT, encode_report(report), rng.randbytes(32))
 
 
-def fill(path: Path, catalog: Catalog, record: bytes, raws: list[bytes], now: int) -> None:
-    """Commit reports that were made here, so that they need not be verified."""
+def fill(
+    path: Path, catalog: Catalog, record: bytes, raws: list[bytes], now: int, base: Path | None
+) -> None:
+    """Commit reports that were made here, so that they need not be verified, into a new file or a
+    copy of `base`."""
+    if base is not None:
+        shutil.copy(base, path)
+        shutil.copytree(directory_beside(base), directory_beside(path))
     book = CatalogBook()
     first = []
     for raw in (record, catalog.raw):
@@ -254,10 +260,11 @@ def measure(folder: Path, count: int) -> dict[str, object]:
     record = sign_record([catalog.id], example_seed(), time=now - 60, expires=now + 400 * DAY).raw
     raws = list(make_reports(catalog, count + DIFFERENCES // 2, now))
     half = DIFFERENCES // 2
-    one, other, late = (folder / f"{name}.duckdb" for name in ("one", "other", "late"))
-    fill(one, catalog, record, raws[half:], now)
-    fill(other, catalog, record, raws[:-half], now)
-    fill(late, catalog, record, [], now)
+    late, common, one, other = (folder / f"{name}.duckdb" for name in "abcd")
+    fill(late, catalog, record, [], now, None)
+    fill(common, catalog, record, raws[half:-half], now, late)
+    fill(one, catalog, record, raws[-half:], now, common)
+    fill(other, catalog, record, raws[:half], now, common)
     counted, all_counted = Counted(), Counted()
     seconds = trio.run(reconcile, one, other, count + half, counted)
     equal = same(one, other)
