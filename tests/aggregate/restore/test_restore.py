@@ -128,6 +128,66 @@ def test_bad_rows_are_refused_one_by_one(source: Path, tmp_path: Path) -> None:
         assert verify(dataset).mismatches == []
 
 
+@pytest.mark.parametrize(
+    "time",
+    [
+        "TIMESTAMP '290000-01-01'",
+        "TIMESTAMP '0044-01-01 (BC)'",
+        "'infinity'",
+        "'-infinity'",
+        "NULL",
+    ],
+)
+def test_attack_a_time_that_no_report_can_have(source: Path, tmp_path: Path, time: str) -> None:
+    """The columns are not believed: the signed bytes say the time."""
+    edit(source, f"UPDATE item SET time = {time} WHERE n % 2 = 0")
+    found = take(source, tmp_path / "new.duckdb")
+    assert (found.reports, found.notices, found.unreadable) == (REPORTS, 1, [])
+
+
+def test_attack_a_day_of_its_own_for_each_row(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each day costs a query, so there are no more than those that reports may have."""
+    edit(source, "UPDATE item SET time = make_timestamp((n * 86400 + 3e11::BIGINT) * 1000000)")
+    asked: list[str] = []
+    chunks = restore_module._Restore._chunks
+
+    def counting(self: restore_module._Restore, what: str, *rest: object) -> object:
+        asked.append(what)
+        return chunks(self, what, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(restore_module._Restore, "_chunks", counting)
+    assert take(source, tmp_path / "new.duckdb").reports == REPORTS
+    assert asked == ["records", "catalogs", "erasures", "other days"]
+
+
+def test_attack_values_that_are_larger_than_any_item(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Parquet file of some KB can hold them: they must not come into memory."""
+    edit(
+        source,
+        *(
+            f"INSERT INTO {table} SELECT * REPLACE (n + 500 AS n, repeat('x', 70000)::BLOB AS raw) "
+            f"FROM {table}"
+            for table in ("item", "tombstone", "record", "catalog")
+        ),
+    )
+    longest: list[int] = []
+    begin = restore_module.begin
+
+    def measuring(raws: list[bytes], *rest: object) -> object:
+        longest.append(max(map(len, raws)))
+        return begin(raws, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(restore_module, "begin", measuring)
+    found = take(source, tmp_path / "new.duckdb")
+    assert max(longest) == max(len(CATALOG.raw), len(OTHER.raw))
+    assert found.reports == REPORTS
+    assert found.refused["malformed"] == REPORTS + 1 + 1 + 2 + 2
+
+
 def test_attack_a_backup_brings_back_what_was_erased_or_revoked(
     source: Path, tmp_path: Path
 ) -> None:

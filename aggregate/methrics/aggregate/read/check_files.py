@@ -12,14 +12,17 @@ from methrics.aggregate.parquet.manifest import File, Manifest
 from methrics.aggregate.parquet.remote import digest_of
 from methrics.aggregate.read.verification import Verification
 from methrics.aggregate.store.digest import day_digest
-from methrics.aggregate.store.duck import Connection, literal, read_parquet_files
+from methrics.aggregate.store.duck import Connection, literal, moment, read_parquet_files
 from methrics.schema.wire.envelope import Kind
+from methrics.schema.wire.limits import TIME_MAX
 
 AT_ONCE = 4
 """Files that are read at the same time. Hashing releases Python's lock."""
 
 _REPORT = int(Kind.REPORT)
 _EPOCH = date(1970, 1, 1)
+_POSSIBLE = f"i.time >= {moment(0)} AND i.time <= {moment(TIME_MAX)}"
+"""A time that a report can have, which Python can hold. Others are not what the bytes say."""
 
 Days = Mapping[tuple[bytes, date], tuple[int, bytes]]
 """(namespace key, day) -> count and digest of its reports"""
@@ -87,7 +90,7 @@ def _days(con: Connection) -> Iterator[tuple[bytes, date, Iterator[bytes]]]:
         con.cursor()
         .sql(
             "SELECT c.key, i.time::DATE AS day, i.id FROM item i JOIN catalog c ON c.n = i.catalog "
-            f"WHERE i.kind = {_REPORT} ORDER BY ALL"
+            f"WHERE i.kind = {_REPORT} AND {_POSSIBLE} ORDER BY ALL"
         )
         .to_arrow_reader(100_000)
     )

@@ -60,7 +60,7 @@ class Signed:
         revoked = self._grouped("SELECT record, type, time, reason FROM revoked")
         for n, *stored, raw in self._rows(f"SELECT {columns} FROM record ORDER BY time, id"):
             self.found.records += 1
-            verdict = judge(raw, self.book, 0, live=False)
+            verdict = judge(_bytes(raw), self.book, 0, live=False)
             item, record = verdict.item, body_of(verdict)
             if item is None or not isinstance(record, Record):
                 self.found.add("record", n, f"the bytes are refused: {verdict.reason.value}")
@@ -89,7 +89,7 @@ class Signed:
         columns = "n, id, key, label, number, schema, raw"
         for n, *stored, raw in self._rows(f"SELECT {columns} FROM catalog ORDER BY n"):
             self.found.catalogs += 1
-            verdict = judge(raw, self.book, 0, live=False)
+            verdict = judge(_bytes(raw), self.book, 0, live=False)
             catalog = body_of(verdict)
             if not isinstance(catalog, Catalog):
                 self.found.add("catalog", n, f"the bytes are refused: {verdict.reason.value}")
@@ -161,7 +161,7 @@ class Signed:
     def judge_all(self, raws: list[bytes]) -> Iterator[Verdict]:
         """Judge stored items of catalogs in the book, in their order."""
         for start in range(0, len(raws), _TOGETHER):
-            some = raws[start : start + _TOGETHER]
+            some = [_bytes(raw) for raw in raws[start : start + _TOGETHER]]
             items = [_split(raw) for raw in some]
             valid = count_valid([item for item in items if item is not None])
             for raw, item in zip(some, items, strict=True):
@@ -170,6 +170,11 @@ class Signed:
                 else:
                     verified, valid = valid > 0, valid - 1
                     yield judge_item(item, self.book, 0, live=False, verified=verified)
+
+
+def _bytes(raw: object) -> bytes:
+    """Return what a column of bytes holds; nothing for NULL."""
+    return raw if isinstance(raw, bytes) else b""
 
 
 def _split(raw: bytes) -> Item | None:

@@ -35,7 +35,13 @@ from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, Refused, Verdict
 from methrics.schema.judging.records import RecordBook
 from methrics.schema.wire.envelope import Kind
-from methrics.schema.wire.limits import DAY
+from methrics.schema.wire.limits import (
+    CATALOG_MAX,
+    DAY,
+    NOTICE_MAX,
+    RECORD_MAX,
+    RETENTION_MAX,
+)
 from methrics.schema.wire.record import Record
 from methrics.schema.wire.verdict import Reason
 
@@ -49,6 +55,7 @@ Progress = Callable[[int, int], None]
 """Called with (items so far, items in all). Items that need not be judged count as well."""
 
 _EPOCH = date(1970, 1, 1)
+_REPORT = int(Kind.REPORT)
 _Row = tuple[Any, ...]
 """The bytes of an item, the id of its catalog, and its own id, as the data set has them."""
 
@@ -106,6 +113,8 @@ class _Restore:
         self.judged: tuple[Judged, int] | None = None
         """The items that are being judged, and the time by which. While the next ones are judged,
         they are committed: each of both takes a part of the time."""
+        self.catalogs: dict[int, tuple[bytes, bytes]] = {}
+        """The number of a catalog in the data set -> its namespace key and its id"""
         self.done = 0
         self.total = 0
         for one in store.records():
@@ -119,17 +128,19 @@ class _Restore:
         rows = self.dataset.rows(f"SELECT {' + '.join(counts)} + (SELECT count(*) FROM item)")
         self.total = rows[0][0]
         self.progress(0, self.total)
-        for rows in self._chunks("records", "SELECT raw FROM record ORDER BY time, id"):
+        records = f"SELECT {_bounded('raw', RECORD_MAX)} FROM record ORDER BY time, id"
+        for rows in self._chunks("records", records):
             self._take(rows)
         self._finish()
-        for rows in self._chunks("catalogs", "SELECT raw FROM catalog ORDER BY n", CATALOGS):
+        catalogs = f"SELECT {_bounded('raw', CATALOG_MAX)} FROM catalog ORDER BY n"
+        for rows in self._chunks("catalogs", catalogs, CATALOGS):
             self._take(rows)
         self._finish()
-        catalog = "LEFT JOIN catalog c ON c.n = x.catalog"
-        for rows in self._chunks(
+        self._read_catalogs()
+        for rows in self._of_catalogs(
             "erasures",
-            f"SELECT x.raw, c.id FROM tombstone x {catalog} "
-            f"WHERE {within('x.report', self.store.shard)} ORDER BY c.id, x.n",
+            f"SELECT {_bounded('x.raw', NOTICE_MAX)}, x.catalog FROM tombstone x "
+            f"WHERE {within('x.report', self.store.shard)} ORDER BY x.catalog, x.n",
         ):
             self._take(rows)
         self._finish()
@@ -146,27 +157,30 @@ class _Restore:
                 continue
             rows_of = read_parquet_files([path])
             said = len(self.found.unreadable)
-            for rows in self._chunks(
-                one.name,
-                f"SELECT x.raw, c.id FROM {rows_of} x LEFT JOIN catalog c ON c.n = x.catalog",
+            for rows in self._of_catalogs(
+                one.name, f"SELECT {_bounded('x.raw', NOTICE_MAX)}, x.catalog FROM {rows_of} x"
             ):
                 self._take(rows)
             self._finish()
             del self.found.unreadable[said:]  # the file is named already
 
     def _items(self) -> None:
-        """Take reports and announcements, day by day."""
+        """Take reports and announcements, day by day. Days that no report can have are taken
+        together: whoever made the data set may have invented one for each row."""
         stored = {(one.key, one.day): one for one in self.store.day_digests()}
+        today = self.now() // DAY
+        first, last = max(0, today - RETENTION_MAX), today + 1
+        inside = f"x.time >= {moment(first * DAY)} AND x.time < {moment((last + 1) * DAY)}"
         days: dict[int, list[bytes]] = {
             day: []
             for (day,) in self.dataset.rows(
-                "SELECT DISTINCT date_diff('day', DATE '1970-01-01', time::DATE) AS day FROM item "
-                "WHERE time IS NOT NULL ORDER BY day"
+                "SELECT DISTINCT date_diff('day', DATE '1970-01-01', x.time::DATE) AS day "
+                f"FROM item x WHERE {inside} ORDER BY day"
             )
         }
         try:
             with translated_errors(self.dataset.path):
-                offered = digests(self.dataset.connection)
+                offered = digests(self.dataset.connection, days.keys())
         except StoreError:
             offered = []  # a damaged file: no day is skipped, and what cannot be read is named
         for one in offered:
@@ -176,18 +190,45 @@ class _Restore:
                 self.found.known += one.count
                 self._advance(one.count)
         some = {day for _, day in stored}
-        own = within("x.id", self.store.shard)  # others need not be judged: they are not stored
         for day, same in days.items():
             where = f"x.time >= {moment(day * DAY)} AND x.time < {moment((day + 1) * DAY)}"
             if same:
-                keys = ", ".join(f"from_hex('{key.hex()}')" for key in same)
-                where += f" AND (c.key IN ({keys}) AND x.kind = {int(Kind.REPORT)}) IS NOT true"
-            for rows in self._chunks(
-                str(_EPOCH + timedelta(days=day)),
-                "SELECT x.raw, c.id, x.id FROM item x LEFT JOIN catalog c ON c.n = x.catalog "
-                f"WHERE {where} AND {own} ORDER BY c.id, x.n",
-            ):
+                numbers = [n for n, (key, _) in self.catalogs.items() if key in same]
+                some_n = ", ".join(map(str, numbers)) or "NULL"
+                where += f" AND (x.catalog IN ({some_n}) AND x.kind = {_REPORT}) IS NOT true"
+            for rows in self._rows(str(_EPOCH + timedelta(days=day)), where):
                 self._take(self._unknown(rows, day) if day in some else rows)
+        for rows in self._rows("other days", f"({inside}) IS NOT true"):
+            self._take(rows)
+
+    def _rows(self, what: str, where: str) -> Iterator[list[_Row]]:
+        """Yield reports and announcements. Others than those of this shard are not stored, so they
+        need not be judged."""
+        return self._of_catalogs(
+            what,
+            f"SELECT {_bounded('x.raw', NOTICE_MAX)}, x.catalog, x.id FROM item x "
+            f"WHERE {where} AND {within('x.id', self.store.shard)} ORDER BY x.catalog, x.n",
+        )
+
+    def _read_catalogs(self) -> None:
+        """Read the keys and ids of the data set's catalogs, by their numbers. A join in SQL might
+        keep the bytes of all items in memory, however long they are."""
+        try:
+            rows = self.dataset.rows("SELECT n, key, id FROM catalog")
+        except StoreError:
+            return  # what cannot be read has been named
+        for n, key, catalog_id in rows:
+            if type(n) is int and isinstance(key, bytes) and isinstance(catalog_id, bytes):
+                self.catalogs[n] = key, catalog_id
+
+    def _of_catalogs(self, what: str, query: str) -> Iterator[list[_Row]]:
+        """Yield the rows of a query, with the ids of catalogs in the place of their numbers."""
+        for rows in self._chunks(what, query):
+            yield [(raw, self._id_of(n), *more) for raw, n, *more in rows]
+
+    def _id_of(self, number: object) -> bytes | None:
+        found = self.catalogs.get(number) if isinstance(number, int) else None
+        return None if found is None else found[1]
 
     def _chunks(self, what: str, query: str, size: int = CHUNK) -> Iterator[list[_Row]]:
         """Yield the rows of a query, `size` at a time. Notes `what` if it cannot be read."""
@@ -289,3 +330,9 @@ class _Restore:
     def _advance(self, count: int) -> None:
         self.done += count
         self.progress(self.done, self.total)
+
+
+def _bounded(column: str, most: int) -> str:
+    """Return SQL for the bytes of an item; NULL if there are more than it can have. A small Parquet
+    file can hold large values."""
+    return f"CASE WHEN octet_length({column}) <= {most} THEN {column} END AS raw"
