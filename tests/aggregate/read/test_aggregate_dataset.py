@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -147,6 +148,18 @@ def test_attack_a_question_that_writes_over_what_it_reads(file: Path, sql: str) 
         assert dataset.rows("EXPLAIN ANALYZE FROM item")
     assert caught.value.code == "query"
     assert manifest.read_bytes() == before
+
+
+def test_attack_a_pipe_in_the_place_of_a_listed_file(file: Path) -> None:
+    """Nobody would ever write to it."""
+    with Store(file) as store:
+        Writer(store.directory).write(store, making.NOW)
+    directory = directory_beside(file)
+    (part,) = directory.glob("raw/test/beat/*/*.parquet")
+    part.unlink()
+    os.mkfifo(part)
+    with pytest.raises(StoreError, match="not a regular file"), open_dataset(directory) as dataset:
+        dataset.rows("SELECT count(*) FROM item")
 
 
 def test_a_live_file_is_read_from_the_parquet_beside_it(file: Path) -> None:

@@ -25,6 +25,7 @@ from methrics.aggregate.collect.opening import only_aggregator
 from methrics.aggregate.collect.status import Status
 from methrics.aggregate.mine.find import check
 from methrics.aggregate.notebook.explore import open_data
+from methrics.aggregate.read import live
 from methrics.aggregate.read.dataset import open_dataset, open_files
 from methrics.aggregate.read.live import LiveDataset, live_beside, live_status, open_live
 from methrics.aggregate.read.live_file import (
@@ -211,6 +212,16 @@ def test_one_call_opens_a_running_aggregator_and_a_directory(
         open_dataset("http://127.0.0.1:9", cache=tmp_path / "cache")
     assert len([*(tmp_path / "cache").iterdir()]) == 1, "nothing is kept of what is not there"
     site.close()
+
+
+def test_attack_an_answer_without_end_is_given_up(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "ANSWER_MAX", 100_000)
+    with open_live(serving.address) as data:
+        assert len(data.rows("FROM range(1_000)")) == 1_000
+        with pytest.raises(LocalError, match="larger than 100,000 bytes"):
+            data.rows("FROM range(100_000)")
 
 
 def test_an_endpoint_that_refuses_says_why(tmp_path: Path) -> None:

@@ -49,6 +49,11 @@ def is_parquet(path: Path) -> bool:
 
 
 def places(directory: Path, files: Iterable[File]) -> list[Path]:
-    """Return the paths of `files` in `directory`."""
+    """Return the paths of `files` in `directory`. Raises StoreError `store-foreign` for a pipe or
+    the like in the place of one, as nobody should wait for it."""
     plain = plain_path(directory)
-    return [plain / one.name for one in files]
+    found = [plain / one.name for one in files]
+    for path in found:
+        if path.exists() and not path.is_file():
+            raise StoreError("store-foreign", f"{path} is not a regular file")
+    return found

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from methrics.aggregate.parquet.fetching import too_large
 from methrics.aggregate.read.dataframes import TablesAndViews
 from methrics.aggregate.read.live_file import read_live_file, writer_of
 from methrics.aggregate.read.totals import FLOOR
@@ -35,6 +36,10 @@ REFUSED = "live-refused"
 
 ERROR_KEY = b"methrics-error"
 """The key of the metadata of an Arrow batch that tells of an error in the middle of an answer."""
+
+ANSWER_MAX = 2 * 1024**3
+"""Most bytes of an answer, in Arrow: more than an endpoint of ours sends. Whoever is asked may be
+anybody."""
 
 _JSON_MAX = 16 * 1024 * 1024
 
@@ -129,7 +134,8 @@ class LiveDataset(TablesAndViews, Closing):
         return str(self._ask("GET", f"/footnote?floor={self.floor}&view={quote(view)}"))
 
     def arrow(self, query: str, parameters: Sequence[object] = ()) -> pa.Table:
-        """Return the rows of one SELECT as an Arrow table. Raises StoreError, code query."""
+        """Return the rows of one SELECT as an Arrow table. Raises StoreError, code query, and
+        LocalError `download-too-large` for more than `ANSWER_MAX` bytes."""
         body = json.dumps({"sql": query, "parameters": list(parameters), "floor": self.floor})
         with _request(self.address, "POST", "/query", body.encode()) as answer:
             if answer.status != 200:
@@ -161,7 +167,7 @@ class LiveDataset(TablesAndViews, Closing):
 def _table(answer: http.client.HTTPResponse, address: str) -> pa.Table:
     import pyarrow as pa
 
-    batches = []
+    batches, size = [], 0
     try:
         reader = pa.ipc.open_stream(answer)
         while True:
@@ -171,6 +177,9 @@ def _table(answer: http.client.HTTPResponse, address: str) -> pa.Table:
                 break
             if about is not None and ERROR_KEY in about:
                 raise _from_json(about[ERROR_KEY])
+            size += batch.nbytes
+            if size > ANSWER_MAX:
+                raise too_large(address, ANSWER_MAX)
             batches.append(batch)
         answer.read(1)  # an answer that was cut short raises here
         return pa.Table.from_batches(batches, schema=reader.schema)
