@@ -286,6 +286,15 @@ async def test_what_was_taken_in_before_the_stop_is_committed_and_exported(tmp_p
         assert parquet.rows("SELECT count(*) FROM item") == [(40,)]
 
 
+async def test_a_batch_waits_no_longer_when_no_bundle_comes(tmp_path: Path) -> None:
+    network = MemoryNetwork(latency=(0.0, 0.001))
+    quiet = settings(ingest=IngestSettings(batch_seconds=3600, quiet_seconds=0.02))
+    async with aggregator(network, tmp_path / "a.duckdb", quiet) as one:
+        for start in (0, 20):
+            await publish(network, one, [bundle(BEATS[start : start + 20])])
+            await one.until(start + 20)
+
+
 async def test_a_reader_beside_the_running_writer_sees_the_last_export(tmp_path: Path) -> None:
     network = MemoryNetwork(latency=(0.0, 0.001))
     path = tmp_path / "a.duckdb"
