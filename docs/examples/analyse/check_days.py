@@ -40,9 +40,9 @@ def digest(namespace, day, ids):
     return sha256(b"methrics/1 digest" + namespace + number + joined + count).hexdigest()
 
 
-def main(directory):
-    """Print what is wrong, and the days. Return how much is wrong."""
-    manifest = json.loads((directory / "manifest.json").read_text())
+def check(directory, name):
+    """Print the days of a manifest and what is wrong with them. Return how much is wrong."""
+    manifest = json.loads((directory / name).read_text())
     wrong, raws = [], defaultdict(list)
     for file in manifest["files"]:
         path = directory / file["name"]
@@ -73,6 +73,12 @@ def main(directory):
     wrong += [f"{day}: reports that manifest.json does not list" for _, day in ids]
     print("\n".join(wrong) or "Everything agrees.")
     return len(wrong)
+
+
+def main(directory):
+    """Check a directory; where several shards write, each has a manifest of its own."""
+    shards = sorted(path.name for path in directory.glob("manifest.*-of-*.json"))
+    return sum(check(directory, name) for name in shards or ["manifest.json"])
 
 
 if __name__ == "__main__":

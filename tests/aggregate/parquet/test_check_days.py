@@ -16,8 +16,10 @@ import pytest
 from nacl.exceptions import BadSignatureError
 
 from methrics.aggregate.parquet.export import Exporter
+from methrics.aggregate.parquet.lake import join_lake
 from methrics.aggregate.store.store import Store
 from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.shard import shards_of
 
 PROGRAM = Path(__file__).parents[3] / "docs" / "examples" / "analyse" / "check_days.py"
 CATALOG = making.catalog()
@@ -40,15 +42,17 @@ def check(directory: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str
     return wrong, capsys.readouterr().out
 
 
-def publish(directory: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
-    """Publish other reports, in a file that the manifest lists."""
-    manifest: dict[str, Any] = json.loads((directory / "manifest.json").read_text("utf-8"))
+def publish(
+    directory: Path, change: Callable[[list[bytes]], list[bytes]], name: str = "manifest.json"
+) -> None:
+    """Publish other reports, in a file that a manifest lists."""
+    manifest: dict[str, Any] = json.loads((directory / name).read_text("utf-8"))
     file = next(one for one in manifest["files"] if one["table"] == "item" and one["rows"])
     path = directory / file["name"]
     raws = pq.read_table(path)["raw"].to_pylist()
     pq.write_table(pa.table({"raw": pa.array(change(raws), pa.binary())}), path)
     file["sha256"] = sha256(path.read_bytes()).hexdigest()
-    (directory / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    (directory / name).write_text(json.dumps(manifest), "utf-8")
 
 
 def test_what_an_aggregator_publishes_agrees(
@@ -57,6 +61,24 @@ def test_what_an_aggregator_publishes_agrees(
     wrong, said = check(directory, capsys)
     assert (wrong, said.count(": 2 reports"), said.count(": 3 reports")) == (0, 1, 1)
     assert said.endswith("Everything agrees.\n")
+
+
+def test_each_shard_of_a_lake_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = tmp_path / "lake"
+    for shard in shards_of(2):
+        file = tmp_path / f"{shard.folder}.duckdb"
+        with Store(file, shard) as store:
+            join_lake(file, lake, shard)
+            store.commit(making.batch([CATALOG.raw, *BEATS, ERASURE], CatalogBook()))
+            Exporter(store).export(making.NOW)
+    wrong, said = check(lake, capsys)
+    counts = [int(line.split()[-2]) for line in said.splitlines() if line.endswith(" reports")]
+    assert (wrong, sum(counts), said.count("Everything agrees.")) == (0, 5, 2)
+    publish(lake, lambda raws: raws[1:], "manifest.1-of-2.json")
+    wrong, said = check(lake, capsys)
+    assert (wrong, said.count("Everything agrees.")) == (1, 1)
 
 
 def test_a_missing_an_erased_and_a_strange_report_are_noticed(
