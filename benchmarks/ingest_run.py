@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,15 +71,18 @@ def read_event(process: subprocess.Popen[str], wanted: str) -> dict[str, Any]:
     raise SystemExit(f"the aggregator ended before its event {wanted}")
 
 
-def start_aggregator(folder: Path, catalog: Catalog, *, native: bool) -> subprocess.Popen[str]:
-    """Start an aggregator of `catalog` on the file `bench.duckdb` in `folder`."""
+def start_aggregator(
+    folder: Path, catalog: Catalog, *, native: bool, more: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """Start an aggregator of `catalog` on the file `bench.duckdb` in `folder`, with `more`
+    options."""
     signed, listed = folder / "catalog.cbor", folder / "record.cbor"
     signed.write_bytes(catalog.raw)
     now = int(time.time())
     record = sign_record([catalog.id], example_seed(), time=now, expires=now + 86_400)
     listed.write_bytes(record.raw)
     options = ["--listen", "/ip4/127.0.0.1/tcp/0", "--json", "--export-every", "0s"]
-    options += ["--catalog", str(signed), "--record", str(listed), "--keep-free", "0"]
+    options += ["--catalog", str(signed), "--record", str(listed), "--keep-free", "0", *more]
     program = PROGRAM if native else IN_PYTHON
     return subprocess.Popen(
         [sys.executable, "-c", program, "aggregate", str(folder / "bench.duckdb"), *options],

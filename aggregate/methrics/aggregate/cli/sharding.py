@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from methrics.aggregate.collect.service import AggregatorSettings
-from methrics.node.cli.options import FILE
 from methrics.node.cli.typed import Typed
 from methrics.node.mesh.limits import MeshSettings
 from methrics.node.network.libp2p.settings import GossipSettings
@@ -38,7 +37,7 @@ SHARD = click.option(
 
 LAKE = click.option(
     "--lake",
-    type=FILE,
+    type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="With --shard: the directory, local or mounted, to which all shards write their Parquet.",
 )

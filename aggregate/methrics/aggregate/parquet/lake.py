@@ -101,8 +101,11 @@ def make_lake(directory: Path, shard: Shard) -> None:
     """
     with translated_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
+        # Another shard may make it at this moment: look at the content first.
+        names = {one.name for one in directory.iterdir()}
+        half = {name for name in names if name.startswith(f"{MANIFEST}.")}
         count = shards_in(directory)
-        if count is None and any(directory.iterdir()):
+        if count is None and names - half:
             raise StoreError("store-foreign", f"{directory} is no lake, and not empty")
         if count not in (None, shard.count):
             raise StoreError("store-foreign", f"{directory} is a lake of {count} shards")
