@@ -32,9 +32,10 @@ from methrics.aggregate.reconcile.wire import (
 from methrics.aggregate.store.digest import ids_of
 from methrics.aggregate.store.store import Store
 from methrics.node.network.memory import MemoryNetwork
-from methrics.schema.errors import ConfigError, UnreachableError
+from methrics.schema.errors import ConfigError, RefusedError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.envelope import split
+from methrics.schema.wire.verdict import Reason
 
 CATALOG = making.catalog()
 EARLIER = making.NOW - 2 * making.DAY
@@ -160,6 +161,24 @@ async def test_a_running_aggregator_is_asked_for_its_days(monkeypatch: pytest.Mo
         with pytest.raises(UnreachableError) as caught:
             await days_of(one, peer, CATALOG.key, making.NOW)
         assert caught.value.code == "bad-answer"
+
+
+async def test_attack_a_request_that_is_refused_leaves_no_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def refuse(_peer: str, _body: bytes) -> bytes:
+        raise RefusedError(Reason.FOREIGN, "a namespace that is not collected")
+
+    network = MemoryNetwork()
+    async with network.open_swarm() as one, network.open_swarm() as other:
+        other.serve(PROTOCOL, refuse, request_max=REQUEST_MAX)
+        peer = await one.dial(other.addrs[0])
+        with pytest.raises(UnreachableError) as caught:
+            await days_of(one, peer, CATALOG.key, making.NOW)
+        assert CATALOG.key.hex() in caught.value.message
+        assert "may not collect this app" in caught.value.hint
+        assert other.statistics().handler_errors == 1
+    assert not caplog.records
 
 
 @pytest.mark.shows("NEW-2")

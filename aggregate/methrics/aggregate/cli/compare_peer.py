@@ -87,9 +87,17 @@ async def opened_session(swarm: Swarm, peer: PeerId, key: bytes, now: int) -> Op
     """
     body = encode_request(Open(key, now // DAY, b"", _NONE, _NONE))
     for _ in range(TRIES):
-        reply = await swarm.request(peer, PROTOCOL, body, reply_max=REPLY_MAX, timeout=REPLY_TIME)
         try:
+            reply = await swarm.request(
+                peer, PROTOCOL, body, reply_max=REPLY_MAX, timeout=REPLY_TIME
+            )
             return read_opened(reply)
+        except UnreachableError as error:
+            raise UnreachableError(
+                error.code,
+                f"the aggregator gave no answer about the app with the key {key.hex()}",
+                "it may not collect this app; or the clocks differ by more than a day",
+            ) from None
         except OtherShard as other:
             raise UnreachableError(
                 "other-shard",

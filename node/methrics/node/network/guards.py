@@ -1,7 +1,8 @@
 """Runs the validators and request handlers of a swarm, and catches their errors.
 
 Validators and handlers work on bytes that strangers chose. If one raises an error, the swarm and
-its process must continue. So the error is logged here, and the caller counts it.
+its process must continue. So the error is logged here, and the caller counts it. A request that
+breaks the rules is its sender's fault and is only counted: no stranger can fill the log.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import trio
 
 from methrics.node.mesh.rpc import Message
 from methrics.node.network.swarm import Handler, Outcome, PeerId, Validator, Wait
+from methrics.schema.errors import RefusedError
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ async def run_handler(handler: Handler, peer: PeerId, body: bytes, limit: float)
     with trio.move_on_after(limit):
         try:
             return await handler(peer, body)
+        except RefusedError:
+            return None
         except Exception:  # noqa: BLE001 - a process edge: see the module text
             _log.exception("a request handler failed on a request of %d bytes", len(body))
             return None
