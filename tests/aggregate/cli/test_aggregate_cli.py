@@ -16,6 +16,7 @@ from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 
 CATALOG = making.catalog()
+TOPIC = CATALOG.topic
 
 
 @pytest.fixture
@@ -183,8 +184,15 @@ def test_a_file_in_use_is_read_from_its_parquet_with_a_note(
         (["aggregate", "FILE", "--catalog", "missing"], 3, "cannot read missing"),
         (["aggregate", "FILE", "--catalog", "/dev/zero"], 3, "is larger than 65536 bytes"),
         (["aggregate", "FILE", "--export-every", "-1"], 2, "--export-every"),
-        (["aggregate", "FILE", "--peer", "there"], 3, "not the address of a peer"),
-        (["aggregate", "FILE", "--topic", "that"], 3, "that is no topic"),
+        (["aggregate", "FILE", "--peer", "there"], 2, "not the address of a peer"),
+        (["aggregate", "FILE", "--topic", "that"], 2, "that is no topic"),
+        (["aggregate", "FILE", "--listen", "0.0.0.0:4002"], 2, "use the form /ip4/"),
+        (["aggregate", "FILE", "--quorum", "2"], 2, "a quorum needs peers"),
+        (["aggregate", "FILE", "--http", "0.0.0.0:8417"], 2, "--http-open"),
+        (["aggregate", "missing"], 2, "there is no file missing"),
+        (["aggregate", "missing/new.duckdb", "--topic", TOPIC], 3, "there is no folder missing"),
+        (["aggregate", "FILE", "--memory", "5%"], 2, "'5%' is no size of"),
+        (["aggregate", "FILE", "--memory", "much"], 2, "'much' is no size of"),
     ],
 )
 def test_every_error_is_one_clear_line(
@@ -200,11 +208,14 @@ def test_every_error_is_one_clear_line(
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("options", [[], ["--topic", "that"], ["--peer", "there"]])
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--topic", "that"], ["--peer", "there"], ["--topic", TOPIC, "--listen", "there"]],
+)
 def test_an_aggregator_that_cannot_work_leaves_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
-    assert run(capsys, "aggregate", tmp_path / "new.duckdb", *options)[0] == 3
+    assert run(capsys, "aggregate", tmp_path / "new.duckdb", *options)[0] == 2
     assert list(tmp_path.iterdir()) == []
 
 

@@ -42,7 +42,7 @@ def test_a_lost_file_comes_back_from_its_parquet(tmp_path: Path) -> None:
                 break
         running.stdout.read()
     assert running.returncode == 0, said
-    assert any("9 new reports" in line for line in said)
+    assert any("Z from " in line and "9 new reports" in line for line in said), "with a time"
     with Store(file) as store:
         assert store.day_digests() == digests
     assert (tmp_path / "a.parquet" / "manifest.json").exists()

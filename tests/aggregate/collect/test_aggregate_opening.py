@@ -13,6 +13,7 @@ from pathlib import Path
 import aggregate_making as making
 import pytest
 
+from methrics.aggregate.cli.main import main
 from methrics.aggregate.collect import opening
 from methrics.aggregate.collect.opening import (
     Busy,
@@ -101,6 +102,7 @@ def test_a_busy_file_is_named_with_its_reader_and_a_side_file_takes_its_place(
     (busy,) = told
     assert isinstance(busy, Busy)
     assert f"is in use by process {pid} ({sys.executable}" in busy.line()
+    assert len(busy.line().splitlines()) == 1, "the command of the process has several"
     assert is_free(path)
     told.clear()
     opened = open_file(path, NOW, told.append)
@@ -110,6 +112,18 @@ def test_a_busy_file_is_named_with_its_reader_and_a_side_file_takes_its_place(
     assert "took 20 reports over from" in told[0].line()
     assert stored(path) == sorted(BEATS[:30])
     assert list(tmp_path.glob("*.side*")) == []
+
+
+def test_a_busy_file_that_alone_says_what_to_collect_is_one_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "metrics.duckdb"
+    making.store_all(path, [CATALOG.raw])
+    with held(path):
+        assert main(["aggregate", str(path)]) == 3
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 1
+    assert "is in use, and nothing else says what to collect (close the program" in told.err
 
 
 def test_without_parquet_beside_it_a_busy_file_still_gets_a_side_file(tmp_path: Path) -> None:

@@ -30,13 +30,16 @@ from methrics.node.cli.options import (
     FILE,
     PEERS,
     RECORDS,
+    check_listen,
     json_option,
     listen_option,
+    of_options,
     topics_option,
 )
 from methrics.node.clock import Clock
 from methrics.node.durations import duration_text
 from methrics.node.publish.entry import check_addresses
+from methrics.schema.errors import ConfigError
 from methrics.schema.wire.shard import Shard
 
 GC_THRESHOLD = 200_000
@@ -54,6 +57,18 @@ def key_beside(file: Path) -> Path:
     """Return the key file of the aggregator that writes `file`: `metrics.key` for
     `metrics.duckdb`."""
     return file.with_suffix(".key") if file.suffix != ".key" else Path(f"{file}.key")
+
+
+def _check_topics(file: Path, settings: AggregatorSettings, sources: tuple[str, ...]) -> None:
+    try:
+        topics_of(settings, ())
+    except ConfigError as error:
+        if error.code != "no-topic":
+            raise
+        if not file.exists() and not sources:
+            raise ConfigError(
+                "no-topic", f"there is no file {file}, and nothing to collect", error.hint
+            ) from None
 
 
 @click.command()
@@ -164,22 +179,23 @@ def aggregate(
     go to a side file. A damaged FILE is set aside. With --http it also answers `methrics status`,
     Prometheus, and questions about data that are some seconds old.
     """
-    serving = serve_settings(http, http_open)
+    serving = of_options(serve_settings, http, http_open)
     files = GivenFiles(catalogs, records)
     given = files.first()
     settings = AggregatorSettings(
         topics=topics,
         catalogs=[catalog for _, catalog in given.catalogs],
         records=[record.raw for _, record in given.records],
-        peers=check_addresses(peers),
+        peers=of_options(check_addresses, peers),
         export_every=export_every,
         forget_within=forget_within,
         keep_free=keep_free,
-        trust=trust_of(trusted, quorum),
+        trust=of_options(trust_of, trusted, quorum),
     )
     settings = as_leaf(settings, shard, lake)
-    if not file.exists() and not sources:
-        topics_of(settings, ())  # a command that cannot work must not create a file
+    # A command that cannot work must not create a file.
+    of_options(_check_topics, file, settings, sources)
+    of_options(check_listen, listen)
     check_local(sources)
     limit_writers(memory)
     log = Log(Clock(), as_json=as_json)

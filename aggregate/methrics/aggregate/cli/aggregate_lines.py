@@ -203,11 +203,11 @@ class TextLines(AggregateLines):
             refused = f", refused {gathered.refused}" if gathered.refused else ""
             erased = f", erased {gathered.erased}" if gathered.erased else ""
             revoked = f", deleted {gathered.revoked} as revoked" if gathered.revoked else ""
-            stored = f"stored {gathered.reports} reports"
-            self._say(f"{stored}{refused}{erased}{revoked}; {done.total} in all")
+            stored = f"stored {counted(gathered.reports, 'report')}"
+            self._say(f"{stored}{refused}{erased}{revoked}; {done.total:,} in all")
             self._gathered, self._since = Committed(), self._clock.monotonic()
 
     def stopped(self, store: Store, swarm: SwarmStatistics) -> None:
-        self._say(f"stopped; {store.total} reports in {store.path}")
+        self._say(f"stopped; {counted(store.total, 'report')} in {store.path}")
         for one in combine(store.day_digests()):
             self._say(f"digest {one.schema} {one.digest.hex()} over {one.count} reports")

@@ -28,7 +28,7 @@ from methrics.node.clock import Clock
 from methrics.node.network.connected import report_connectivity
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.relay.given import Given
-from methrics.schema.errors import StoreError
+from methrics.schema.errors import ConfigError, StoreError
 from methrics.schema.wire.shard import Shard
 
 CLOSE_TIME = 10.0
@@ -79,9 +79,9 @@ def collect(job: Job) -> None:
                 if job.lake is not None and not opened.side:
                     join_lake(job.file, job.lake, job.shard)
                 for source in sources:
-                    take(source, store, as_json=job.lines.log.as_json)
+                    take(source, store, as_json=job.lines.log.as_json, log=job.lines.log)
                 sources = ()
-                topics_of(job.settings, store.catalogs())
+                _check_known(job.file, opened, job.settings)
                 seed = own_key(job.key)
                 with only_with_key(seed, job.settings.peers, job.settings.trust):
                     listen, again = trio.run(partial(_serve, job, opened, seed, listen))
@@ -148,3 +148,18 @@ async def _when_free(file: Path, freed: trio.Event, stop: trio.Event) -> None:
         await trio.sleep(FREE_EVERY)
     freed.set()
     stop.set()
+
+
+def _check_known(file: Path, opened: Opened, settings: AggregatorSettings) -> None:
+    """Raise an error if there is nothing to collect: the side file knows of no app either, if no
+    Parquet is beside the file that is in use."""
+    try:
+        topics_of(settings, opened.store.catalogs())
+    except ConfigError:
+        if not opened.side:
+            raise
+        raise StoreError(
+            "store-busy",
+            f"{file} is in use, and nothing else says what to collect",
+            "close the program that has it open, or give a --catalog or a --topic",
+        ) from None

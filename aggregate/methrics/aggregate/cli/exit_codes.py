@@ -23,7 +23,8 @@ EXIT_CODES = (
     ExitCode(
         USAGE,
         "wrong use",
-        "Wrong use: an unknown command, option or name, or a missing argument.",
+        "Wrong use: an unknown command, option or name, a missing argument, or a value that an "
+        "option does not take.",
     ),
     ExitCode(
         LOCAL,

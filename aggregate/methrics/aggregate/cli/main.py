@@ -20,7 +20,7 @@ from methrics.aggregate.cli.exit_codes import (
     PIPE,
     USAGE,
 )
-from methrics.node.cli.naming import WrongNameError
+from methrics.node.cli.naming import WrongUseError
 from methrics.node.process.streams import discard_unwritten, one_line, prepare_streams
 from methrics.schema.errors import MethricsError, RemoteError
 
@@ -95,7 +95,7 @@ def _describe(error: BaseException) -> tuple[int, str]:
         return INTERRUPTED, "interrupted"
     if isinstance(error, BrokenPipeError):
         return PIPE, ""
-    if isinstance(error, WrongNameError):
+    if isinstance(error, WrongUseError):
         return USAGE, str(error)
     if isinstance(error, MethricsError):
         return (NETWORK if isinstance(error, RemoteError) else LOCAL), str(error)

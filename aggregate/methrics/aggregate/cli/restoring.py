@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -12,6 +12,7 @@ from methrics.aggregate.read.dataset import open_files
 from methrics.aggregate.restore.restore import Restored, restore
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.counted import counted
+from methrics.node.cli.log import Log
 from methrics.node.clock import Clock
 
 
@@ -23,8 +24,9 @@ def check_local(sources: Iterable[str]) -> None:
             open_files(source, partial=True).close()
 
 
-def take(source: str, store: Store, *, as_json: bool) -> Restored:
-    """Take the data set `source`, a file, directory or address, into `store`, and print the counts.
+def take(source: str, store: Store, *, as_json: bool, log: Log | None = None) -> Restored:
+    """Take the data set `source`, a file, directory or address, into `store`, and print the counts:
+    on `log`, if the program has one.
 
     Raises StoreError.
     """
@@ -34,25 +36,32 @@ def take(source: str, store: Store, *, as_json: bool) -> Restored:
         else:
             with progress_bar("checking") as tell:
                 found = restore(dataset, store, Clock().now, tell)
-    (_print_json if as_json else _print_words)(source, found)
+    if as_json:
+        facts = {"from": source} | {name: getattr(found, name) for name in found.__slots__}
+        if log is not None:
+            log.event("restored", **facts)
+        else:
+            click.echo(json.dumps({"event": "restored"} | facts))
+        return found
+    say = click.echo if log is None else log.text
+    for line in _words(source, found):
+        say(line)
+    for what in found.unreadable:
+        if log is not None:
+            log.text(f"not readable: {what}")
+        else:
+            click.echo(f"not readable: {what}", err=True)
     return found
 
 
-def _print_json(source: str, found: Restored) -> None:
-    counts = {name: getattr(found, name) for name in found.__slots__}
-    click.echo(json.dumps({"event": "restored", "from": source, **counts}))
-
-
-def _print_words(source: str, found: Restored) -> None:
-    click.echo(
+def _words(source: str, found: Restored) -> Iterator[str]:
+    yield (
         f"from {source}: {counted(found.reports, 'new report')}, "
         f"{counted(found.erasures, 'erasure')}, {counted(found.catalogs, 'catalog')}, "
         f"{counted(found.records, 'record')}, {counted(found.notices, 'notice')}; "
         f"{counted(found.known, 'item')} known already"
     )
     if found.erased or found.revoked:
-        click.echo(f"kept out: {found.erased:,} erased, {found.revoked:,} revoked")
+        yield f"kept out: {found.erased:,} erased, {found.revoked:,} revoked"
     for reason, count in sorted(found.refused.items()):
-        click.echo(f"refused as {reason}: {count:,}")
-    for what in found.unreadable:
-        click.echo(f"not readable: {what}", err=True)
+        yield f"refused as {reason}: {count:,}"

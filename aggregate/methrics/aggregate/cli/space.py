@@ -12,9 +12,13 @@ def read_memory(text: str) -> int:
 
     Raises ValueError with a sentence for the person.
     """
-    found = read_space(text)
+    try:
+        found = read_space(text)
+    except ValueError:
+        found = KeepFree(0, 0)
     if found.share < 1 or found.size < WRITER_MEMORY_LEAST:
-        raise ValueError(f"{text!r} is no size of {WRITER_MEMORY_LEAST >> 20}MiB or more")
+        least = WRITER_MEMORY_LEAST >> 20
+        raise ValueError(f"{text!r} is no size of {least}MiB or more, such as 1GiB")
     return int(found.size)
 
 

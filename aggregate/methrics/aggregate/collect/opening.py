@@ -103,7 +103,9 @@ def only_aggregator(path: Path) -> Iterator[None]:
     lock = FileLock(str(lock_beside(path)))
     with translated_errors(path):
         if not path.parent.is_dir():
-            raise FileNotFoundError(f"no such file or directory: {path.parent}")
+            raise StoreError(
+                "store-missing", f"there is no folder {path.parent}", "make it, or name another"
+            )
         if not _acquired(lock):
             raise StoreError(
                 "aggregator-running",

@@ -18,6 +18,7 @@ import duckdb
 
 from methrics.aggregate.store.plain_path import plain_file, plain_path
 from methrics.aggregate.store.scratch import spill_folder
+from methrics.node.process.streams import one_line
 from methrics.schema.errors import StoreError
 
 Connection = duckdb.DuckDBPyConnection
@@ -166,7 +167,7 @@ def _holder(text: str) -> str:
         raw = Path(f"/proc/{found[1]}/cmdline").read_bytes()
     except OSError:
         raw = b""
-    words = raw.decode(errors="replace").rstrip("\0").replace("\0", " ")
+    words = one_line(" ".join(raw.decode(errors="replace").replace("\0", " ").split()))
     return f" by process {found[1]}" + (f" ({words[:COMMAND_MAX]})" if words else "")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from methrics.node.base.consent import ask, grant, history, show, withdraw
-from methrics.node.cli.naming import WrongNameError
+from methrics.node.cli.naming import WrongUseError
 from methrics.node.process.streams import discard_unwritten, one_line, prepare_streams
 from methrics.node.report.route_names import ROUTES
 from methrics.schema.errors import MethricsError
@@ -48,7 +48,7 @@ def _described(error: BaseException) -> tuple[int, str]:
     if isinstance(error, OSError):
         where = f": {error.filename}" if error.filename else ""
         return LOCAL, f"{error.strerror or error}{where}"
-    return USAGE if isinstance(error, WrongNameError) else LOCAL, str(error)
+    return USAGE if isinstance(error, WrongUseError) else LOCAL, str(error)
 
 
 class _Given(Namespace):

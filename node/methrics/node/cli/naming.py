@@ -18,10 +18,14 @@ _NAME = re.compile(r"[a-z][a-z0-9-]*-[a-z2-7]{16}")
 """A whole name of an app: `<label>-<short key>`."""
 
 
-class WrongNameError(ConfigError):
-    """Raised for a name that stands for nothing or for several things: wrong use, exit code 2."""
+class WrongUseError(ConfigError):
+    """Raised for a command line that cannot work, whatever this machine's state: exit code 2."""
 
     exit_code = 2
+
+
+class WrongNameError(WrongUseError):
+    """Raised for a name that stands for nothing or for several things."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__("wrong-name", message, hint)

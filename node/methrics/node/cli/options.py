@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import click
 
+from methrics.node.cli.naming import WrongUseError
 from methrics.node.report.route_names import ROUTES
+from methrics.schema.errors import ConfigError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Given = ParamSpec("_Given")
+_Value = TypeVar("_Value")
 
 
 class _Option(Protocol):
@@ -71,6 +75,18 @@ PEERS = click.option(
 )
 
 
+def of_options(
+    read: Callable[_Given, _Value], *values: _Given.args, **more: _Given.kwargs
+) -> _Value:
+    """Returns what `read` makes of the values of options. A value that it refuses by ConfigError is
+    wrong use: raises WrongUseError. A service manager must not try such a command again."""
+    try:
+        return read(*values, **more)
+    except ConfigError as error:
+        wrong = WrongUseError(error.code, error.message, error.hint)
+        raise wrong from error
+
+
 def json_option(help_text: str = "Print JSON, for programs.") -> _Option:
     """Returns the option `--json`, as the parameter `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help=help_text)
@@ -93,6 +109,14 @@ def listen_option(default: str) -> _Option:
         metavar="MULTIADDR",
         help="Where to listen; repeatable. With TCP port 0, a free port is chosen.",
     )
+
+
+def check_listen(addresses: tuple[str, ...]) -> None:
+    """Raises ConfigError if one of `addresses` has not the form of one to listen at."""
+    from methrics.node.network.libp2p.dialing import parse_listen  # it loads libp2p
+
+    for address in addresses:
+        parse_listen(address)
 
 
 def topics_option(help_text: str) -> _Option:

@@ -18,9 +18,11 @@ from methrics.node.cli.options import (
     CATALOGS,
     PEERS,
     RECORDS,
+    check_listen,
     json_option,
     key_option,
     listen_option,
+    of_options,
     topics_option,
 )
 from methrics.node.cli.relay_lines import RelayLines
@@ -120,8 +122,9 @@ def relay(
     files = GivenFiles(catalogs, records)
     given = files.first()
     loaded = [catalog for _, catalog in given.catalogs]
-    carried = _topics(loaded, topics)
-    check_addresses(peers)
+    carried = of_options(_topics, loaded, topics)
+    of_options(check_addresses, peers)
+    of_options(check_listen, listen)
     book = CatalogBook(carried)
     for one in loaded:
         book.add(one, given=True)
@@ -130,7 +133,7 @@ def relay(
     settings = RelaySettings(
         topics=carried,
         mix=MixLimits(batch_window=batch_window, rest=rest),
-        entries=tuple(map(_peer_id, entries)),
+        entries=tuple(of_options(_peer_id, one) for one in entries),
     )
     seed = own_key(key) if key else None
     lines = RelayLines(settings, book, Clock(), as_json=as_json)
