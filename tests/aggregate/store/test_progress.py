@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -16,7 +17,13 @@ from hypothesis import strategies as st
 
 from methrics.aggregate.collect.opening import Opening, SetAside, TakenOver, open_file, side_of
 from methrics.aggregate.parquet.export import Exporter
-from methrics.aggregate.store.commit_marker import Mark, decode_mark, encode_mark, marker_of
+from methrics.aggregate.store.commit_marker import (
+    CommitMarker,
+    Mark,
+    decode_mark,
+    encode_mark,
+    marker_of,
+)
 from methrics.aggregate.store.duck import memory
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
@@ -184,6 +191,29 @@ def test_a_file_that_lost_a_commit_while_it_was_open_again_is_refused(tmp_path: 
             store.reopen()
         with pytest.raises(StoreError, match="closed after an error"):
             store.commit(making.batch(BEATS[10:20], book))
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, "store-full"), (errno.EROFS, "store-denied")]
+)
+def test_a_commit_whose_marker_cannot_be_written_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    path, book = tmp_path / "a.duckdb", CatalogBook()
+    with Store(path) as store:
+        store.commit(making.batch([CATALOG.raw], book))
+        batch = making.batch(BEATS[:10], book)
+        with monkeypatch.context() as patch:
+            patch.setattr(CommitMarker, "write", refuse)
+            with pytest.raises(StoreError) as caught:
+                store.commit(batch)
+            assert caught.value.code == code
+        store.reopen()
+        assert store.commit(batch).total == 10
+    assert taken(path) == ([], sorted(BEATS[:10]))
 
 
 def test_the_marker_of_a_side_file_goes_with_it(tmp_path: Path) -> None:
