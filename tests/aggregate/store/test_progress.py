@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from methrics.aggregate.collect.opening import Opening, SetAside, TakenOver, open_file, side_of
 from methrics.aggregate.parquet.export import Exporter
+from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.verify import verify
 from methrics.aggregate.store.commit_marker import (
     CommitMarker,
     Mark,
@@ -139,6 +141,17 @@ def test_an_older_copy_of_the_file_is_noticed(tmp_path: Path) -> None:
         Store(path)
     assert caught.value.code == "store-damaged"
     assert path.read_bytes() == older
+
+
+def test_verify_says_which_commits_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    sizes = killed(tmp_path)
+    with open_dataset(path) as dataset:
+        assert verify(dataset).mismatches == []
+    os.truncate(log_of(path), sizes[2])
+    with open_dataset(path) as dataset:
+        (found,) = verify(dataset).mismatches
+    assert "the last 2 commits are missing" in str(found)
 
 
 def test_a_new_or_another_file_in_its_place_is_fine(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from methrics.aggregate.read.verification import Verification
 from methrics.aggregate.read.verify_plan import TASK_ROWS, Plan, plan
 from methrics.aggregate.read.workers import work
 from methrics.aggregate.store.duck import SCHEMA_ALIAS, name, translated_errors
+from methrics.aggregate.store.progress import lost_commits
 from methrics.aggregate.store.shard_sql import within
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.judge import Verdict
@@ -130,6 +131,7 @@ def _checked(dataset: Dataset, known: _Known, progress: Progress, processes: int
     began = _state(dataset)
     check = _Check(dataset, known)
     with translated_errors(dataset.path):
+        check.commits()
         check.files()
         check.reports(progress, processes)
         check.notices()
@@ -173,6 +175,13 @@ class _Check:
             for one in (table.table, table.steps) if table.stepped else (table.table,):
                 if f"{table.schema}.{one}" not in self.present:
                     self.found.add(f"{table.schema}.{one}", None, "the table is missing")
+
+    def commits(self) -> None:
+        """Check that a DuckDB file has all commits that were acknowledged."""
+        own = isinstance(self.source, AttachedFile)
+        lost = lost_commits(self.source.con, self.source.path) if own else 0
+        if lost:
+            self.found.add("commits", None, f"the last {lost} commits are missing")
 
     def files(self) -> None:
         """Check the Parquet files against the list of them."""

@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 
 from methrics.aggregate.store.commit_marker import FILE_BYTES, CommitMarker, Mark
-from methrics.aggregate.store.duck import Connection
+from methrics.aggregate.store.duck import SCHEMA_ALIAS, Connection
 from methrics.aggregate.store.tables import OWN
 from methrics.schema.errors import StoreError
 
@@ -31,12 +31,11 @@ class Progress:
         Raises StoreError `store-damaged` if the file lacks commits, and OSError.
         """
         known = self._mark or (None if is_new else self._marker.read())
-        found = self._read()
+        found = _read(self._con)
         empty = found is None and not self._con.execute("FROM duckdb_tables()").fetchall()
-        if known is not None and (
-            empty or (found and found.file == known.file and found.number < known.number)
-        ):
-            lost = known.number - (found.number if found else 0)
+        lost = _lacking(found, known)
+        if known is not None and (empty or lost):
+            lost = lost or known.number
             raise StoreError(
                 "store-damaged",
                 f"{self._path} lacks the last {lost} of its {known.number} commits: its log is "
@@ -44,13 +43,6 @@ class Progress:
                 "`methrics aggregate` sets it aside and takes what it can from it",
             )
         self._mark = found
-
-    def _read(self) -> Mark | None:
-        tables = "SELECT 1 FROM duckdb_tables() WHERE table_name = 'commits'"
-        if not self._con.execute(tables).fetchall():
-            return None
-        rows = self._con.execute("SELECT file, n FROM commits").fetchall()
-        return Mark(*rows[0]) if rows else None
 
     def begin(self) -> None:
         """Make the tables of `OWN` that the file lacks, and give the file its id."""
@@ -76,3 +68,25 @@ class Progress:
     def close(self) -> None:
         """Close what is open."""
         self._marker.close()
+
+
+def lost_commits(con: Connection, path: Path) -> int:
+    """Return how many commits the file `path`, which is attached to `con`, has lost. Raises
+    OSError."""
+    return _lacking(_read(con), CommitMarker(path).read())
+
+
+def _lacking(found: Mark | None, known: Mark | None) -> int:
+    """Return how many commits a file with the mark `found` lacks of those that `known` tells."""
+    if found is None or known is None or found.file != known.file:
+        return 0
+    return max(0, known.number - found.number)
+
+
+def _read(con: Connection) -> Mark | None:
+    """Return the mark in the file that is attached to `con`; None if it has none."""
+    tables = "SELECT 1 FROM duckdb_tables() WHERE database_name = ? AND table_name = 'commits'"
+    if not con.execute(tables, [SCHEMA_ALIAS]).fetchall():
+        return None
+    rows = con.execute(f"SELECT file, n FROM {SCHEMA_ALIAS}.commits").fetchall()
+    return Mark(*rows[0]) if rows else None
