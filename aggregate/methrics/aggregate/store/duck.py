@@ -27,6 +27,9 @@ Connection = duckdb.DuckDBPyConnection
 Relation = duckdb.DuckDBPyRelation
 """A query, which gives its rows by `to_arrow_table()`, `df()` or `fetchall()`."""
 
+StatementType = duckdb.StatementType
+"""The kinds of statements, as DuckDB parses them."""
+
 SCHEMA_ALIAS = "methrics"
 """The name of an attached file in SQL."""
 

@@ -12,9 +12,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import duckdb
-
-from methrics.aggregate.store.duck import Connection, translated_query_errors
+from methrics.aggregate.store.duck import (
+    Connection,
+    StatementType,
+    translated_query_errors,
+)
 from methrics.schema.errors import StoreError
 
 _EXPLAIN = re.compile(r"\s*EXPLAIN\s+(?P<runs>ANALYZE\s+)?", re.IGNORECASE)
@@ -36,10 +38,10 @@ def is_select(con: Connection, sql: str) -> bool:
         statements = con.extract_statements(sql)
     if len(statements) != 1:
         return False
-    if statements[0].type == duckdb.StatementType.EXPLAIN:
+    if statements[0].type == StatementType.EXPLAIN:
         rest = explained(sql)
         return rest is not None and _reads(con, rest)
-    return statements[0].type == duckdb.StatementType.SELECT and _reads(con, sql)
+    return statements[0].type == StatementType.SELECT and _reads(con, sql)
 
 
 def explained(sql: str, *, runs: bool = True) -> str | None:

@@ -1,7 +1,7 @@
 """Ids of 32 bytes in ascending order, as rows of four big-endian numbers. Pure.
 
-To sort a million takes a sixth of a second, and to add a few to them a twentieth: their first eight
-bytes nearly always tell two of them apart.
+To sort a million takes 0.35 s, and to add a thousand to them 0.07 s: their first eight bytes nearly
+always tell two of them apart.
 """
 
 from __future__ import annotations
