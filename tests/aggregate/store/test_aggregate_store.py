@@ -13,7 +13,7 @@ import pytest
 
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
-from methrics.aggregate.store import digest_cache, records, tables
+from methrics.aggregate.store import hot_days, records, tables
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.digest import day_digests_of, digests
 from methrics.aggregate.store.duck import Connection, memory
@@ -285,7 +285,7 @@ def test_only_days_that_changed_are_computed_again(
         computed.extend(day for _, _, day in wanted)
         return day_digests_of(con, items, wanted)
 
-    monkeypatch.setattr(digest_cache, "day_digests_of", counted)
+    monkeypatch.setattr(hot_days, "day_digests_of", counted)
     day = (NOW - 7200) // 86_400
     with Store(file) as store:
         earlier = making.beat(CATALOG, 9, NOW - 2 * making.DAY)
