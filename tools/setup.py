@@ -163,7 +163,6 @@ def requirements(groups: frozenset[str]) -> list[str]:
 
 def install(extras: frozenset[str], groups: frozenset[str]) -> None:
     """Install the distribution (editable) with these extras and groups."""
-    started = time.monotonic()
     named = " ".join([f"methrics[{','.join(sorted(extras))}]", *sorted(groups)])
     say(f"installing {named} (a minute or so)")
     done, output = pip("-e", f".[{','.join(sorted(extras))}]", *requirements(groups))
@@ -172,7 +171,6 @@ def install(extras: frozenset[str], groups: frozenset[str]) -> None:
             f"installing failed; the full log is {LOG}\n{tail(output)}\n"
             "  if the network failed, run this again: finished downloads are kept"
         )
-    say(f"done in {time.monotonic() - started:.0f} s")
 
 
 def has_compiler() -> bool:
@@ -241,10 +239,12 @@ def prepare(purpose: str) -> None:
     current = stamp.get("fingerprint") == fingerprint()
     if current and (extras <= have_extras or "all" in have_extras) and groups <= have_groups:
         return
+    started = time.monotonic()
     make_venv(find_python())
     extras, groups = extras | have_extras, groups | have_groups
     install(extras, groups)
     build_native()
+    say(f"done in {time.monotonic() - started:.0f} s")
     STAMP.write_text(
         json.dumps(
             {

@@ -188,7 +188,7 @@ async def test_status_and_metrics_tell_what_happened(parquet: Path) -> None:
             Committed(reports=7, refused=3, reasons={Reason.EXPIRED: 3}, seconds=0.03, total=47)
         )
         one.figures.exported(0.5)
-        one.figures.compared("12D3KooW", lacking=5, equal=False)
+        one.figures.compared("12D3KooW", "an app", lacking=5, equal=False)
         found = (await ask(one.app, "/status")).json()
         assert (found["kind"], found["instance"]) == (KIND, "an-instance")
         assert (found["reports"], found["counts"]["reports"]) == (47, 7)

@@ -282,7 +282,7 @@ def test_status_in_words(tmp_path: Path) -> None:
         "nothing",
     )
     figures.exported(0.0, "the disk is full")
-    figures.compared("12D3KooW", lacking=1500, equal=False)
+    figures.compared("12D3KooW", "an app", lacking=1500, equal=False)
     figures.answered("refused", 0.1)
     figures.held(Held(DISK, "only 9 MiB are free on its disk"))
     record = RecordState("/methrics/1/a/cbor", Clock().now(), Clock().now() + 3600, catalogs=1)

@@ -7,7 +7,7 @@ name no report and no address; a peer that is an aggregator is named by its peer
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ EDGES = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 MINUTE = 60
 """Seconds over which the rate of stored reports is measured."""
 
-PEERS_MAX = 64
-"""Maximum number of aggregators whose difference is kept; the oldest entry makes room."""
+COMPARED_MAX = 256
+"""Maximum number of comparisons that are kept, one for each aggregator and app; the oldest makes
+room."""
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class Difference:
     at: int
     """When they compared, in Unix seconds."""
     equal: bool
-    """Whether both had the same reports."""
+    """Whether both had the same reports, of all apps that were compared."""
     lacking: int
     """Items that the other had, and this one asked for."""
     lag: int
@@ -134,8 +135,8 @@ class Figures:
         self._recent: deque[tuple[float, int]] = deque()
         self._log = 0
         self._status = Status(self._started)
-        self._others: dict[str, tuple[int, int, int, bool]] = {}
-        """peer -> (when they compared, when both were equal, lacking, equal)"""
+        self._others: dict[tuple[str, str], tuple[int, int, int, bool]] = {}
+        """peer, app -> (when they compared, when both were equal, lacking, equal)"""
         self._closed = Closed()
         self._held: dict[str, str] = {}
         self._queued: Callable[[], int] = lambda: 0
@@ -184,12 +185,23 @@ class Figures:
         """Keep the newest state of closed days."""
         self._closed = event
 
-    def compared(self, peer: str, *, lacking: int, equal: bool) -> None:
-        """Keep how another aggregator differed; the newest comparison with each peer counts."""
-        now, before = self._clock.now(), self._others.pop(peer, (0, self._started, 0, False))
-        self._others[peer] = now, now if equal else before[1], lacking, equal
-        while len(self._others) > PEERS_MAX:
+    def compared(self, peer: str, app: str, *, lacking: int, equal: bool) -> None:
+        """Keep how another aggregator differed about an app; the newest comparison counts."""
+        now, about = self._clock.now(), (peer, app)
+        before = self._others.pop(about, (0, self._started, 0, False))
+        self._others[about] = now, now if equal else before[1], lacking, equal
+        while len(self._others) > COMPARED_MAX:
             del self._others[next(iter(self._others))]
+
+    def _differences(self) -> Iterator[Difference]:
+        """Yield the difference of each other aggregator, over all apps that were compared."""
+        peers: dict[str, list[tuple[int, int, int, bool]]] = {}
+        for (peer, _), one in self._others.items():
+            peers.setdefault(peer, []).append(one)
+        for peer, found in peers.items():
+            at, last, lacking, equal = zip(*found, strict=True)
+            lag = self._clock.now() - min(last)
+            yield Difference(peer, max(at), all(equal), sum(lacking), lag)
 
     def answered(self, outcome: str, seconds: float) -> None:
         """Count a question to the live endpoint by its outcome."""
@@ -228,10 +240,7 @@ class Figures:
             jumped=status.jumped,
             held=dict(self._held),
             disk=self.disk.now,
-            aggregators=[
-                asdict(Difference(peer, at, equal, lacking, self._clock.now() - last))
-                for peer, (at, last, lacking, equal) in self._others.items()
-            ],
+            aggregators=[asdict(one) for one in self._differences()],
             queries=asdict(self._queries) | {"outcomes": dict(self._outcomes)},
             closed={
                 "contested": self._closed.contested,

@@ -56,7 +56,8 @@ class Reconciled:
     """The event that a session with a peer has ended, or goes on if `of` is not 0.
 
     `fetched` items came, of which `taken` were new and accepted. `same`: both sets were equal.
-    `ended` says why the session ended early, if it did. `of`: the items to fetch, about.
+    `ended` says why the session ended early, if it did. `of`: the items to fetch, about. `app` is
+    the short form of the namespace key, as topics have it.
     """
 
     peer: PeerId
@@ -65,6 +66,7 @@ class Reconciled:
     same: bool = False
     ended: str = ""
     of: int = 0
+    app: str = ""
 
     def line(self) -> str:
         """Return a line for people, or nothing if there is nothing to tell."""
@@ -165,7 +167,7 @@ class Reconciling:
             async with self._one:
                 for key in [one.item.key for one in records]:
                     session = await self._session(asking, peer, key)
-                    self._went(pacing, peer, session)
+                    self._went(pacing, peer, key, session)
 
     def _missed(self) -> int:
         """Return a number that grows when something was dropped that may never come again."""
@@ -177,7 +179,7 @@ class Reconciling:
         except StoreError as error:
             return Session(ended=error.code)
 
-    def _went(self, pacing: Pacing, peer: PeerId, session: Session) -> None:
+    def _went(self, pacing: Pacing, peer: PeerId, key: bytes, session: Session) -> None:
         now = trio.current_time()
         if session.wait:
             pacing.wait(peer, session.wait, now)
@@ -186,8 +188,8 @@ class Reconciling:
         else:
             pacing.went(peer, now, brought=session.taken > 0)
         if session.ended not in _UNREACHABLE or session.taken:
-            one = session
-            self._notify(Reconciled(peer, one.fetched, one.taken, one.same, one.ended))
+            one, app = session, short_key(key)
+            self._notify(Reconciled(peer, one.fetched, one.taken, one.same, one.ended, app=app))
 
     def _asking(self, topic: str) -> Asking:
         async def fetched(peer: PeerId, bundle: bytes) -> int:

@@ -183,7 +183,7 @@ def _count(event: Event, figures: Figures, store: Store) -> None:
         figures.closed(event)
     elif isinstance(event, Reconciled):
         if not event.of:
-            figures.compared(str(event.peer), lacking=event.fetched, equal=event.same)
+            figures.compared(str(event.peer), event.app, lacking=event.fetched, equal=event.same)
     elif isinstance(event, Expired):
         figures.begin(store.total)
 

@@ -41,11 +41,14 @@ def make_key(path: Path) -> bytes:
 
 
 def own_key(path: Path) -> bytes:
-    """Returns the seed in a key file. Makes the file if it does not exist.
+    """Returns the seed in a key file. Makes the file if it does not exist, or is empty: a process
+    that was killed when it made the file leaves it so.
 
     Raises ConfigError if the file is no key file or others can read it, StoreError if it cannot be
     made.
     """
+    if path.is_file() and not path.stat().st_size:
+        path.unlink()
     return read_key(path) if path.exists() else make_key(path)
 
 

@@ -1,0 +1,37 @@
+"""What an aggregator says about itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from methrics.aggregate.collect import figures as module
+from methrics.aggregate.collect.figures import Figures
+from methrics.node.clock import ManualClock
+
+
+def test_a_peer_is_equal_only_if_it_is_for_all_apps(tmp_path: Path) -> None:
+    clock = ManualClock(1_800_000_000)
+    figures = Figures(tmp_path / "a.duckdb", tmp_path, clock)
+    figures.compared("peer", "one", lacking=840, equal=False)
+    clock.advance(60)
+    figures.compared("peer", "other", lacking=0, equal=True)
+    (found,) = figures.snapshot().aggregators
+    assert found == {
+        "peer": "peer",
+        "at": 1_800_000_060,
+        "equal": False,
+        "lacking": 840,
+        "lag": 60,
+    }
+    figures.compared("peer", "one", lacking=0, equal=True)
+    (found,) = figures.snapshot().aggregators
+    assert (found["equal"], found["lacking"], found["lag"]) == (True, 0, 0)
+
+
+def test_the_oldest_comparisons_make_room(tmp_path: Path) -> None:
+    figures = Figures(tmp_path / "a.duckdb", tmp_path, ManualClock(1_800_000_000))
+    for number in range(module.COMPARED_MAX + 3):
+        figures.compared(f"peer {number}", "app", lacking=1, equal=False)
+    found = figures.snapshot().aggregators
+    assert len(found) == module.COMPARED_MAX
+    assert found[0]["peer"] == "peer 3"
