@@ -1,4 +1,4 @@
-"""A clock that is wrong from the start deletes nothing by retention."""
+"""A clock that is wrong from the start deletes nothing by retention while it may be corrected."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ CATALOG = making.catalog()
 
 
 @pytest.mark.parametrize("wrong", [YEARS, -YEARS])
-def test_attack_a_clock_wrong_from_the_start_is_not_believed_for_a_week(wrong: int) -> None:
+def test_attack_a_clock_wrong_from_the_start_is_not_believed_at_once(wrong: int) -> None:
     belief = Belief(ClockNotes())
-    for hour in range(PATIENCE // 3600):
-        belief.look(NOW + wrong + 3600 * hour, 3600 * hour, TODAY)
+    for seconds in range(0, PATIENCE, 10):
+        belief.look(NOW + wrong + seconds, seconds, TODAY)
         assert not belief.believes
     assert "it says 20" in belief.line(TODAY)
     belief.look(NOW + wrong + PATIENCE, PATIENCE, TODAY)
@@ -48,7 +48,7 @@ def test_reports_that_come_in_time_make_it_believed() -> None:
     assert belief.believes
 
 
-def test_a_week_of_doubt_goes_on_after_a_restart_but_not_with_another_time() -> None:
+def test_a_doubt_goes_on_after_a_restart_but_not_with_another_time() -> None:
     half = PATIENCE // 2
     belief = Belief(ClockNotes())
     belief.look(NOW + YEARS, 0.0, TODAY)
@@ -75,7 +75,7 @@ def test_a_data_set_to_which_nothing_comes_any_more_still_forgets() -> None:
     st.lists(st.tuples(st.integers(0, YEARS), st.integers(0, 3 * DAY)), max_size=20),
     st.integers(-YEARS, YEARS),
 )
-def test_it_is_never_believed_far_from_all_that_is_known_before_a_week(
+def test_it_is_never_believed_far_from_all_that_is_known_at_once(
     looks: list[tuple[int, int]], start: int
 ) -> None:
     belief, monotonic = Belief(ClockNotes()), 0
@@ -107,3 +107,6 @@ def test_the_file_remembers_it_and_the_aggregator_has_to_run_for_a_while(tmp_pat
         belief = ClockBelief(store, clock, 0)
         assert not belief.allows(clock.now())
         assert "retention deletes nothing" in belief.line
+        clock.advance(PATIENCE)
+        assert belief.allows(clock.now()), "people were promised that what is over is deleted"
+        assert store.expire(clock.now()).reports == 1

@@ -2,10 +2,9 @@
 
 A clock that is wrong from the start does not jump, and without peers nobody contradicts it. So it
 is compared with what the file knows: when the clock was last believed, and of which day the newest
-report is. As long as it is far from both, nothing is deleted by it. Reports that come in time bring
-the newest day near, which they cannot do if the clock is wrong: then they are early or late. A data
-set to which nothing comes any more must still forget, so a clock that keeps running is believed
-after a week, in which its operator is told.
+report is. If it is far from both, nothing is deleted at first: a machine that has just started sets
+its clock by NTP in that time, and peers say if it is wrong. Then it is believed, because people
+were promised that what is over is deleted, even from a data set to which nothing comes any more.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ month, and its clock deletes a month too early at most."""
 BEHIND_MAX = 2 * DAY
 """Seconds by which it may be earlier: reports have the time of their day or week."""
 
-PATIENCE = 7 * DAY
+PATIENCE = 60
 """Seconds of running after which a clock is believed that nothing confirms or contradicts."""
 
 NOTE_EVERY = 3600
@@ -65,7 +64,7 @@ class Belief:
         of = datetime.fromtimestamp(newest * DAY, UTC)
         return (
             f"clock: it says {says:%Y-%m-%d}, but the newest report is of {of:%Y-%m-%d}; retention "
-            "deletes nothing until newer reports come in time, or for a week"
+            "deletes nothing in the first minute, in which NTP or peers may correct it"
         )
 
 

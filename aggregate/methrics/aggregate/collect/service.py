@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, field
 import trio
 
 from methrics.aggregate.closing.door import Door
-from methrics.aggregate.closing.over import STEADY
 from methrics.aggregate.closing.service import Closed, ClosingService
 from methrics.aggregate.closing.trust import Trust
-from methrics.aggregate.collect.clock_belief import ClockBelief
+from methrics.aggregate.collect.clock_belief import PATIENCE, ClockBelief
 from methrics.aggregate.collect.disk import KeepFree, watch_disk
 from methrics.aggregate.collect.exchanges import Exchanges
 from methrics.aggregate.collect.figures import Figures
@@ -71,7 +70,7 @@ class AggregatorSettings:
     grace: float = GRACE
     """Seconds that a Parquet file stays after nothing names it any more, for readers that have just
     learnt its name."""
-    steady: float = STEADY
+    steady: float = PATIENCE
     """Seconds for which the aggregator runs before it deletes by the clock: peers may contradict
     the clock first."""
     ingest: IngestSettings = field(default_factory=IngestSettings)
