@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -70,6 +70,7 @@ from methrics.schema.judging.seen import Seen
 from methrics.schema.wire import bundle, codec, envelope, items, record, topic
 from methrics.schema.wire.manifest import Manifest as SignedBody
 from methrics.schema.wire.manifest import read_manifest, sign_manifest
+from methrics.schema.wire.shard import Shard
 
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "schema" / "vectors" / "v1"
@@ -283,8 +284,10 @@ def manifest_seeds() -> list[bytes]:
     )
     days = {"example": {day: Day(bytes(32), 3, bytes(32))}}
     closed = {"example": {"12D3KooW": ClosedDays(1, 3, 0)}}
-    full = Manifest("2027-01-15T00:00:00+00:00", files, days, 2, None, closed)
-    return [encode_manifest(full), encode_manifest(Manifest(full.written, files))]
+    full = Manifest("2027-01-15T00:00:00+00:00", files, days, 2, closed=closed)
+    part = replace(full, shard=Shard(2, 4))
+    least = Manifest(full.written, files)
+    return [encode_manifest(one) for one in (full, part, least)]
 
 
 def yamux(data: bytes) -> None:
