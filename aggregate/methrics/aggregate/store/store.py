@@ -138,6 +138,7 @@ class Store(Closing):
             fill(self._con, self.items_sql(con=self._con))
             self._con.execute("COMMIT")
         self._writer = Writer(self._con, self.path, self.shard, turn)
+        self._total = self._writer.total
 
     @property
     def layout(self) -> Layout:
@@ -146,8 +147,8 @@ class Store(Closing):
 
     @property
     def total(self) -> int:
-        """The number of stored reports."""
-        return self._writer.total
+        """The number of stored reports, as of the last commit."""
+        return self._total
 
     def catalogs(self) -> list[CatalogEntry]:
         """Return the catalogs in the file, in the order in which they arrived."""
@@ -378,17 +379,16 @@ class Store(Closing):
         with self._lock:
             if self._closed or self._failed:
                 raise StoreError("store-closed", f"{self.path} is closed after an error")
-            total = self.total
             try:
                 with translated_errors(self.path):
                     self._con.execute("BEGIN")
                     yield self._con
                     self._progress.count()
                     self._con.execute("COMMIT")
+                    self._total = self._writer.total
                     self._progress.committed()
             except BaseException:
                 # What is kept in memory may now differ from the file: stop here.
-                self._writer.total = total
                 self._abandon()
                 raise
 
