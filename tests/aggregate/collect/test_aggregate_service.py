@@ -293,6 +293,7 @@ async def test_a_batch_waits_no_longer_when_no_bundle_comes(tmp_path: Path) -> N
         for start in (0, 20):
             await publish(network, one, [bundle(BEATS[start : start + 20])])
             await one.until(start + 20)
+        assert one.store.total == 40
 
 
 async def test_a_reader_beside_the_running_writer_sees_the_last_export(tmp_path: Path) -> None:
