@@ -31,6 +31,7 @@ from methrics.aggregate.read.verify import verify
 from methrics.aggregate.restore.restore import restore
 from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.commit_marker import marker_of
+from methrics.aggregate.store.duck import memory
 from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.read_all import read_all
 from methrics.aggregate.store.store import Store
@@ -283,6 +284,37 @@ def test_a_file_that_is_not_ours_is_never_moved(tmp_path: Path) -> None:
         open_file(path, NOW, lambda event: None)
     assert caught.value.code == "store-foreign"
     assert [one.name for one in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("version", ["v1.5.0", "latest"])
+def test_a_database_of_another_program_is_never_moved(tmp_path: Path, version: str) -> None:
+    path = tmp_path / "metrics.duckdb"
+    with memory() as con:
+        con.execute(f"ATTACH '{path}' AS other (STORAGE_VERSION '{version}')")
+        con.execute("CREATE TABLE other.sales AS SELECT 1 AS amount")
+    before = path.read_bytes()
+    with pytest.raises(StoreError) as caught:
+        open_file(path, NOW, lambda event: None)
+    assert caught.value.code == "store-foreign"
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("kind", ["text", "database", "empty", "folder"])
+def test_nothing_is_left_beside_a_file_that_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "metrics.duckdb"
+    if kind == "database":
+        with memory() as con:
+            con.execute(f"ATTACH '{path}' AS other")
+            con.execute("CREATE TABLE other.sales AS SELECT 1 AS amount")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_text("" if kind == "empty" else "my notes, which no program may move")
+    with pytest.raises(StoreError) as caught, only_aggregator(path):
+        pass
+    assert caught.value.code == "store-foreign"
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
 def test_two_aggregators_on_one_file_are_refused(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from methrics.aggregate.store.set_aside import (
     DAMAGED,
     is_ours,
     lent_log,
+    refuse_foreign,
     remove_file,
     set_aside,
 )
@@ -98,7 +99,8 @@ class Opened:
 def only_aggregator(path: Path) -> Iterator[None]:
     """Keep other aggregators off the file `path`, until the block or the process ends.
 
-    Raises StoreError `aggregator-running`, and those of `translated_errors`.
+    A file of another program is refused before anything is written beside it: the lock stays for
+    good. Raises StoreError `aggregator-running`, and those of `translated_errors`.
     """
     lock = FileLock(str(lock_beside(path)))
     with translated_errors(path):
@@ -106,6 +108,8 @@ def only_aggregator(path: Path) -> Iterator[None]:
             raise StoreError(
                 "store-missing", f"there is no folder {path.parent}", "make it, or name another"
             )
+        if not Path(lock.path).exists():
+            refuse_foreign(path, directory_beside(path))
         if not _acquired(lock):
             raise StoreError(
                 "aggregator-running",

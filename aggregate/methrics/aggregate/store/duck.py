@@ -24,6 +24,9 @@ from methrics.schema.errors import StoreError
 Connection = duckdb.DuckDBPyConnection
 """A connection to DuckDB. Each thread needs its own `cursor()`."""
 
+Error = duckdb.Error
+"""The base of DuckDB's errors."""
+
 Relation = duckdb.DuckDBPyRelation
 """A query, which gives its rows by `to_arrow_table()`, `df()` or `fetchall()`."""
 
@@ -67,6 +70,7 @@ COMMAND_MAX = 80
 
 FILE_HINT = "name a file that `methrics aggregate` wrote"
 
+EMPTY_HINT = "remove it; a new one is made in its place"
 
 DAMAGED = "store-damaged"
 """The code of the error about a file that DuckDB wrote and cannot read any more."""
@@ -225,7 +229,7 @@ def open_writer(path: Path) -> Connection:
     con = memory()
     with translated_errors(path):
         if path.exists():
-            check_regular(path, if_empty="remove it; a new one is made in its place")
+            check_regular(path, if_empty=EMPTY_HINT)
         if not os.access(path if path.exists() else path.parent, os.W_OK):
             raise PermissionError("permission denied")
         for setting, value in _of_writers.items():

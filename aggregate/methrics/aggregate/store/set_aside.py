@@ -11,14 +11,19 @@ from pathlib import Path
 from methrics.aggregate.store.commit_marker import marker_of
 from methrics.aggregate.store.duck import (
     DAMAGED,
+    EMPTY_HINT,
+    FILE_HINT,
+    SCHEMA_ALIAS,
+    Error,
     attach_reader,
+    check_regular,
     damaged_at,
     memory,
     translated_errors,
 )
 from methrics.schema.errors import StoreError
 
-__all__ = ["DAMAGED", "is_ours", "lent_log", "remove_file", "set_aside"]
+__all__ = ["DAMAGED", "is_ours", "lent_log", "refuse_foreign", "remove_file", "set_aside"]
 
 _LOGS = (".wal", ".wal.checkpoint", ".wal.recovery")
 """What DuckDB appends to the name of a file for its log, for the log of what is committed during a
@@ -29,14 +34,41 @@ _MAGIC_AT = 8
 
 
 def is_ours(path: Path, directory: Path) -> bool:
-    """Tell whether a file that DuckDB cannot open was one of ours: it begins like a file of DuckDB,
-    or our Parquet `directory` is beside it. Another file is never moved."""
+    """Tell whether a file is one of ours, or was one before it was damaged: it begins like a file
+    of DuckDB, and is not a whole one of another program; or our Parquet `directory` is beside it.
+    Another file is never moved."""
     try:
         with path.open("rb") as file:
             head = file.read(_MAGIC_AT + len(_MAGIC))
     except OSError:
         return False
-    return head[_MAGIC_AT:] == _MAGIC or (directory / "manifest.json").is_file()
+    if head[_MAGIC_AT:] == _MAGIC:
+        return not _of_another_program(path)
+    return (directory / "manifest.json").is_file()
+
+
+def _of_another_program(path: Path) -> bool:
+    """Tell whether DuckDB reads a file, and its tables are not ours. Without tables it is new."""
+    with memory() as con:
+        try:
+            attach_reader(con, path)
+            rows = con.execute(
+                "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?",
+                [SCHEMA_ALIAS],
+            ).fetchall()
+        except (StoreError, Error):
+            return False
+    return bool(rows) and ("main", "meta") not in rows
+
+
+def refuse_foreign(path: Path, directory: Path) -> None:
+    """Raise StoreError `store-foreign` if there is a file `path` that is not one of ours, and
+    `store-denied` if it cannot be read."""
+    if not path.exists() or (path.is_file() and is_ours(path, directory)):
+        return
+    check_regular(path, if_empty=EMPTY_HINT)
+    with translated_errors(path), path.open("rb"):
+        raise StoreError("store-foreign", f"{path} is a file of another program", FILE_HINT)
 
 
 def set_aside(path: Path, directory: Path, now: int) -> Path:
