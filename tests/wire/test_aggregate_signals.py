@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -117,6 +119,40 @@ def test_every_line_has_a_time_and_nothing_else_is_printed(tmp_path: Path, comma
         assert process.stderr.read() == ""
     assert len(lines) > 4
     assert [line for line in lines if not TIMED.fullmatch(line.rstrip("\n"))] == []
+
+
+@pytest.mark.parametrize("command", ["relay", "aggregate"])
+def test_sighup_does_not_wait_for_what_came_through_pipes(tmp_path: Path, command: str) -> None:
+    _, catalog, _, record = given(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    target = [str(tmp_path / "a.duckdb")] if command == "aggregate" else []
+    options = ["--listen", "/ip4/127.0.0.1/tcp/0", "--catalog", "/dev/stdin"]
+    options += ["--record", str(tmp_path / "fifo")]
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN, command, *target, *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        guard = threading.Timer(60, process.kill)
+        guard.start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(Path(catalog).read_bytes())
+        process.stdin.close()
+        (tmp_path / "fifo").write_bytes(Path(record).read_bytes())
+        refused = []
+        for line in map(bytes.decode, process.stdout):
+            if "listening on" in line:
+                process.send_signal(signal.SIGHUP)
+            if "not reloaded: " in line:
+                refused.append(line.partition("not reloaded: ")[2])
+                if len(refused) == 2:
+                    process.send_signal(signal.SIGTERM)
+        code = process.wait(60)
+        guard.cancel()
+    assert code == 0
+    assert refused[0].startswith("/dev/stdin is no regular file, and is read at the start only")
+    assert refused[1].startswith(f"{tmp_path / 'fifo'} is no regular file")
 
 
 DEAD = "12D3KooWPvxYPzkQzjY7hQ9cGx2bQ6pqxnqKUVn1Fr5rqCxW5BZm"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,31 @@ def test_a_bad_file_ends_the_start_and_is_only_named_later(tmp_path: Path) -> No
     assert [error.code for _, error in again.refused][1:] == ["record-unreadable"]
     (tmp_path / "app.cbor").write_bytes(CATALOG.raw)
     assert [one.id for _, one in files.again().catalogs] == [CATALOG.id]
+
+
+def test_a_pipe_is_read_at_the_start_only(tmp_path: Path) -> None:
+    """To open it again would wait for a writer for ever."""
+    files = given(tmp_path)
+    for path in (tmp_path / "app.cbor", tmp_path / "app.record"):
+        content = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        threading.Thread(target=path.write_bytes, args=[content], daemon=True).start()
+    first = files.first()
+    assert [one.id for _, one in first.catalogs] == [CATALOG.id]
+    assert [one.id for _, one in first.records] == [RECORD.id]
+
+    found: list[Given] = []
+    reading = threading.Thread(target=lambda: found.append(files.again()), daemon=True)
+    reading.start()
+    reading.join(60)
+    assert not reading.is_alive(), "it waits for a writer"
+    (again,) = found
+    assert ([*again.catalogs], [*again.records]) == ([], [])
+    assert [(path, error.code) for path, error in again.refused] == [
+        (str(tmp_path / "app.cbor"), "no-regular-file"),
+        (str(tmp_path / "app.record"), "no-regular-file"),
+    ]
 
 
 def test_a_newer_record_and_catalog_are_taken_and_named(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def collect(job: Job) -> None:
     clock, again = Clock(), True
     last: float | None = None
     listen, sources = job.listen, job.sources
+    seed: bytes | None = None  # read once: a pipe cannot be read again
     while again:
         opened = open_file(job.file, clock.now(), job.lines.event, damage, job.shard)
         damage = None
@@ -82,7 +83,7 @@ def collect(job: Job) -> None:
                     take(source, store, as_json=job.lines.log.as_json, log=job.lines.log)
                 sources = ()
                 _check_known(job.file, opened, job.settings)
-                seed = own_key(job.key)
+                seed = seed or own_key(job.key)
                 with only_with_key(seed, job.settings.peers, job.settings.trust):
                     listen, again = trio.run(partial(_serve, job, opened, seed, listen))
         except Exception as error:
