@@ -116,6 +116,35 @@ def test_attack_a_stranger_fills_at_most_an_eighth_of_the_strangers_room(store: 
     assert sum(count for _, _, count in door.contested()) > first
 
 
+def test_attack_a_stranger_that_erases_a_report_of_its_own_gets_no_new_share(store: Store) -> None:
+    settings = ContestedSettings(room=2**18, per_peer=2**18)
+    door = Door(store, clock(), TRUST, settings=settings)
+    own = old_beats(range(100, 300))
+    door.admit(own, Offer(b"one", b"net"))
+    [(_, _, first)] = door.contested()
+    for i in (100, 101):
+        gone = erasure(CATALOG, own[i - 100].item.raw, "beat", i, OLD)
+        store.commit(Batch(NOW, accepted([gone])))
+        door.tidy(BOOK)
+        door.admit(own, Offer(b"one", b"net"))
+    [(_, _, left)] = door.contested()
+    assert 0 < first < len(own)
+    assert left == first - 2
+
+
+def test_erasures_of_contested_reports_make_room_again(store: Store) -> None:
+    door = Door(store, clock(), TRUST, settings=ContestedSettings(room=2**15))
+    offers = [Offer(b"one", b"net"), Offer(VOTERS[0])]
+    for at, offer in zip((100, 200), offers, strict=True):
+        own = old_beats(range(at, at + 40))
+        kept = door.admit(own, offer).contested
+        gone = (erasure(CATALOG, one.item.raw, "beat", at + i, OLD) for i, one in enumerate(own))
+        store.commit(Batch(NOW, accepted(gone)))
+        door.tidy(BOOK)
+        more = old_beats(range(at + 50, at + 90))
+        assert 0 < kept == door.admit(more, offer).contested < len(more)
+
+
 @pytest.mark.shows("NEW-2")
 def test_attack_one_lying_trusted_peer_adds_and_removes_nothing(store: Store) -> None:
     door = Door(store, clock(), TRUST)
@@ -171,6 +200,35 @@ def test_attack_an_erased_report_does_not_stay_contested(store: Store) -> None:
     assert door.contested() == []
     let_in(door, store, late, VOTERS[0])
     assert let_in(door, store, late, VOTERS[1]) == 0
+
+
+def test_attack_an_erased_report_does_not_come_back_as_contested(store: Store) -> None:
+    door = Door(store, clock(), TRUST)
+    late = old_beats([70, 71])
+    store.commit(Batch(NOW, accepted([erasure(CATALOG, late[0].item.raw, "beat", 70, OLD)])))
+    for voter in (STRANGER, VOTERS[0]):
+        assert door.admit(late, Offer(voter, b"origin")).refused == 1 + (voter != STRANGER)
+    assert stored_ids(store) == ([late[1].item.id], [late[1].item.id])
+
+
+def test_attack_an_erasure_takes_a_contested_report_along_at_once(store: Store) -> None:
+    door = Door(store, clock(), TRUST)
+    late = old_beats([70, 71])
+    let_in(door, store, late, VOTERS[0])
+    assert store.wasted() is None
+    store.commit(Batch(NOW, accepted([erasure(CATALOG, late[0].item.raw, "beat", 70, OLD)])))
+    assert stored_ids(store) == ([late[1].item.id], [late[1].item.id])
+    wasted = store.wasted()
+    assert wasted is not None
+    assert wasted.rows == 1
+
+
+def stored_ids(store: Store) -> tuple[list[bytes], list[bytes]]:
+    """The ids of the contested reports in the file, and of those with a vote."""
+    with store.reading() as con:
+        contested = con.execute("SELECT id FROM contested").fetchall()
+        votes = con.execute("SELECT id FROM vote").fetchall()
+    return [one for (one,) in contested], [one for (one,) in votes]
 
 
 def test_contested_reports_end_with_their_time_and_their_retention(store: Store) -> None:

@@ -97,22 +97,33 @@ class Contested:
         self._looked = -1
         """The day for which the retention of each contested report was looked at."""
         self._taken = 0
-        """Bytes of strangers that are in the file since the start: who sent them is not stored."""
+        """Bytes of strangers in the file besides those of `_strangers`, such as those since before
+        the start: who sent them is not stored."""
+        self._strangers = self._shares()
         self._measure()
 
-    def _measure(self) -> None:
-        """Find out how much of the room is taken, from the file."""
+    def _shares(self) -> Shares[bytes]:
         half = self._settings.room // 2
         per_peer = min(self._settings.per_peer, half)
-        self._strangers: Shares[bytes] = Shares(half, per_holder=per_peer, evicts=False)
+        return Shares(half, per_holder=per_peer, evicts=False)
+
+    def _measure(self) -> None:
+        """Find out how much of the room is taken, from the file.
+
+        Strangers keep their shares until half of what they sent is gone: else one of them could
+        erase a report of its own to get a new share.
+        """
         self._held.clear()
-        self._taken = 0
+        strangers = 0
         with self._store.reading() as con:
             for voter, size in con.execute(_HELD, [ROW_BYTES]).fetchall():
                 if voter in self._trust.voters:
                     self._held[voter] = size
                 else:
-                    self._taken += size
+                    strangers += size
+        if strangers < self._strangers.used // 2:
+            self._strangers = self._shares()
+        self._taken = max(0, strangers - self._strangers.used)
 
     def votes(
         self, wanted: Sequence[tuple[int, bytes]]
@@ -131,6 +142,17 @@ class Contested:
         for one, voter in found:
             votes.setdefault(one, set()).update(() if voter is None else (voter,))
         return votes, liars
+
+    def erased(self, wanted: Sequence[tuple[int, bytes]]) -> set[bytes]:
+        """Return the ids of those reports among `wanted`, (day, id) each, that an erasure names."""
+        with self._store.reading() as con:
+            con.register("offered", _offered(wanted))
+            found = con.execute(
+                "SELECT DISTINCT o.id FROM offered o JOIN tombstone t ON t.report = o.id AND "
+                "t.day = o.day"
+            ).fetchall()
+            con.unregister("offered")
+        return {one for (one,) in found}
 
     def keep(
         self, contests: Iterable[Contest], known: dict[bytes, set[bytes]], offer: Offer, now: int
@@ -175,6 +197,7 @@ class Contested:
         with self._store.reading() as con:
             span = con.execute(f"SELECT min({_DAY}), max({_DAY}) FROM contested").fetchone()
         if span is None or span[0] is None:
+            self._measure()
             return 0
         columns = {
             "catalog": pa.array(list(kept), pa.int32()),
@@ -200,8 +223,7 @@ class Contested:
             Waste(con).add(count, now)
             if count:
                 con.execute("DELETE FROM vote WHERE id NOT IN (SELECT id FROM contested)")
-        if count:
-            self._measure()
+        self._measure()  # erasures have deleted some, too
         return count
 
     def _over(self, con: Connection, over: Callable[[bytes], bool]) -> list[bytes]:
@@ -256,7 +278,11 @@ def _insert(
         }
     )
     con.register("incoming", columns)
-    con.execute("INSERT INTO contested BY NAME SELECT * FROM incoming")
+    # An erasure may have been committed since the door looked for one.
+    con.execute(
+        "INSERT INTO contested BY NAME SELECT i.* FROM incoming i "
+        "ANTI JOIN tombstone t ON t.report = i.id AND t.day = i.day"
+    )
     con.unregister("incoming")
     if votes:
         named = pa.table(

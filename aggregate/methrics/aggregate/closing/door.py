@@ -41,7 +41,8 @@ class Admitted:
     contested: int = 0
     """Reports that were kept as contested, and were not before."""
     refused: int = 0
-    """Reports that are over by their retention, found no room, or are contested already."""
+    """Reports that are over by their retention, were erased, found no room, or are contested
+    already."""
 
 
 class Door:
@@ -108,6 +109,7 @@ class Door:
             self._over_at = max(self._over_at, now)
             days = [(body.time // DAY, one.item.id) for one, body in late]
             votes, liars = self._contested.votes(days)
+            erased = self._contested.erased(days)
             kept: list[Contest] = []
             for one, body in late:
                 contest = self._contest(one, body)
@@ -115,6 +117,8 @@ class Door:
                 lied = {voter for voter in voters if (voter, contest.key, contest.day) in liars}
                 if self.trust.suffices(voters - lied):
                     commit.append(one)
+                elif one.item.id in erased:
+                    refused += 1
                 else:
                     kept.append(contest)
             added = self._contested.keep([one for one in kept if one.catalog], votes, offer, now)

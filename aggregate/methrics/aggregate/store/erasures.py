@@ -38,6 +38,8 @@ class Erased:
     """namespace key and day (since 1970-01-01) -> number of deleted reports"""
     stored: int = 0
     known: int = 0
+    contested: int = 0
+    """Contested reports that were deleted. They are in no number."""
 
 
 class Eraser:
@@ -96,9 +98,23 @@ class Eraser:
             ),
         )
         moved = self._settled_targets(new)
+        done.contested = self._uncontest(new)
         self._bury(new, received)
         done.days = self._delete([n for (n,) in targets], tables) + moved
         return done
+
+    def _uncontest(self, erasures: Sequence[tuple[Item, Erasure]]) -> int:
+        """Delete those of the reports that `erasures` name which are contested, and the votes for
+        them; return their number."""
+        wanted = [(one.report_id(item.key), one.catalog, one.day) for item, one in erasures]
+        with self._incoming(wanted):
+            rows = self._con.execute(
+                "DELETE FROM contested WHERE id IN (SELECT id FROM incoming) RETURNING id"
+            ).fetchall()
+        if rows:
+            gone = [one for (one,) in rows]
+            self._con.execute("DELETE FROM vote WHERE id IN (SELECT unnest(?))", [gone])
+        return len(rows)
 
     def _settled_targets(self, erasures: Sequence[tuple[Item, Erasure]]) -> Counter[AppDay]:
         """Delete those of the reports that `erasures` name which are in settled months."""

@@ -364,6 +364,7 @@ class Writer:
             return
         outcome = self.eraser.erase(known, self.layout.tables(), received)
         self._deleted += drop_samples_of(self._con, {item.key for item, _ in known})
+        self._deleted += outcome.contested
         self._gone(outcome.days)
         done.erased += outcome.days.total()
         done.erasures += outcome.stored
