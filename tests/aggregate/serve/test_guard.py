@@ -182,6 +182,18 @@ def test_attack_by_sql_is_refused(asked: Asked, attack: str) -> None:
     assert asked.rows("SELECT count(*) AS n FROM item") == [{"n": 40}], "it still answers"
 
 
+def test_what_only_reads_is_decided_before_the_tree_is_read(parser: Connection) -> None:
+    """DuckDB gives no tree of text that is not UTF-8, nor a useful hint about other statements."""
+    for sql, why in (
+        ("SELECT '\ud800'", "the SQL is not text in UTF-8"),
+        ("DELETE FROM t", "only one SELECT statement can be asked"),
+        ("SELECT 1; SELECT 2", "only one SELECT statement can be asked"),
+    ):
+        with pytest.raises(StoreError, match=why) as caught:
+            check(parser, sql, NAMES)
+        assert (caught.value.code, caught.value.hint) == ("query", "")
+
+
 def test_attack_by_any_other_function_is_refused(parser: Connection) -> None:
     """Every function that this DuckDB has and the closed list has not."""
     listed = FUNCTIONS | OPERATORS | TABLE_FUNCTIONS

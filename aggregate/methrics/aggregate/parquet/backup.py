@@ -14,6 +14,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from methrics.aggregate.parquet.files import sync_folder
 from methrics.aggregate.parquet.manifest import MANIFEST, File, Manifest, decode_manifest
 from methrics.aggregate.store.duck import translated_errors
 from methrics.schema.errors import StoreError
@@ -64,6 +65,7 @@ def back_up(directory: Path, target: Path, *, check_all: bool = False) -> Backed
                     raise StoreError(
                         "store-broken", f"{error.filename} is missing, and its manifest lists it"
                     ) from error
+        _sync_names(target, manifest)
         _put(target, text)
         current = {one.name for one in manifest.files}
         for one in known:
@@ -145,6 +147,21 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _sync_names(target: Path, manifest: Manifest) -> None:
+    """Make the names of all files of the manifest last on disk, also of those that an interrupted
+    call has brought."""
+    folders = {target.parent}
+    for one in manifest.files:
+        folder = (target / one.name).parent
+        while folder not in folders:
+            folders.add(folder)
+            folder = folder.parent
+    for folder in folders - {target.parent}:
+        sync_folder(folder)
+    with contextlib.suppress(PermissionError):  # a folder of others, which may not be read
+        sync_folder(target.parent)
+
+
 def _put(target: Path, text: bytes) -> None:
     """Replace the manifest of `target`; from then on the new backup counts."""
     fresh = target / _FRESH
@@ -153,11 +170,7 @@ def _put(target: Path, text: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(target / MANIFEST)
-    folder = os.open(target, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(target)
 
 
 def _remove(target: Path, name: str) -> None:

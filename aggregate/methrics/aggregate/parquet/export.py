@@ -31,7 +31,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from methrics.aggregate.closing.coverage import coverage_of
-from methrics.aggregate.parquet.files import Files, Written, replace_file
+from methrics.aggregate.parquet.files import Files, Written, replace_file, sync_folder
 from methrics.aggregate.parquet.groups import Snapshot, take_snapshot
 from methrics.aggregate.parquet.lake import manifest_name, shards_in, touch_lake
 from methrics.aggregate.parquet.lake_views import write_lake_views
@@ -165,6 +165,7 @@ class Exporter:
         if self._begun:
             return
         self.directory.mkdir(exist_ok=True)
+        sync_folder(self.directory.parent)
         if not any(self.directory.iterdir()):
             (self.directory / FIRST).touch()
         with self._store.reading() as con:
