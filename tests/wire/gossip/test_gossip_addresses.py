@@ -1,10 +1,11 @@
-"""Dialling a peer that is known by several addresses, over real sockets."""
+"""Addresses of a peer that listens on all interfaces, or is known by several, over real sockets."""
 
 from __future__ import annotations
 
 import random
 import socket
 
+import pytest
 import trio
 
 from methrics.node.network.libp2p import open_swarm
@@ -36,3 +37,30 @@ async def test_a_peer_with_a_dead_address_beside_its_own_is_always_reached() -> 
                 for addr in random.sample([live, dead], 2):
                     nursery.start_soon(dial, app, addr, reached)
             assert live in reached
+
+
+@pytest.mark.parametrize(("wide", "loopback"), [("ip4/0.0.0.0", "127.0.0.1"), ("ip6/::", "::1")])
+async def test_each_address_of_a_peer_on_all_interfaces_is_dialled(
+    wide: str, loopback: str
+) -> None:
+    if ":" in loopback and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    name = wide.partition("/")[0]
+    async with open_swarm(listen=[f"/{wide}/tcp/0"]) as relay:
+        addrs = relay.addrs
+        for addr in addrs:
+            async with open_swarm() as app:
+                assert await app.dial(addr) == relay.peer_id
+        (listens,) = relay.listens
+    assert addrs[-1].startswith(f"/{name}/{loopback}/tcp/")
+    assert listens.startswith(f"/{wide}/tcp/")
+    async with open_swarm(listen=[listens]) as again:
+        assert again.listens == (listens,)
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True

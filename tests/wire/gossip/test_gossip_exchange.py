@@ -91,7 +91,7 @@ async def dialled(reach: list[str], settings: GossipSettings, addr: str, *, forg
     prune = rpc_pb2.ControlPrune(topicID=TOPIC, peers=[info], backoff=60)
     async with (
         open_swarm(listen=reach, settings=settings) as victim,
-        attack(victim.addrs[0].replace("0.0.0.0", "127.0.0.1")) as peer,
+        attack(victim.addrs[-1]) as peer,  # the one of the loopback interface
     ):
         await victim.join(TOPIC, accept)
         await peer.join(TOPIC)

@@ -117,7 +117,7 @@ async def _serve(
                 trio.open_nursery() as nursery,
             ):
                 lines.listening(swarm.peer_id, swarm.addrs)
-                listen = tuple(addr.rpartition("/p2p/")[0] for addr in swarm.addrs)
+                listen = swarm.listens
                 if opened.side:
                     nursery.start_soon(_when_free, job.file, freed, stop)
                 if settings.peers:

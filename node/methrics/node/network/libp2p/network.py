@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import trio
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
+from multiaddr.utils import get_network_addrs  # type: ignore[import-untyped]
 
 from methrics._vendor.libp2p.abc import (
     IMuxedConn,
@@ -53,6 +55,8 @@ from methrics.node.network.libp2p.stream import Stream
 from methrics.node.shares import Shares
 
 _CHUNK = 65_536
+
+_LOOPBACK = {"ip4": "127.0.0.1", "ip6": "::1"}
 
 _LOCAL_HOSTS_MAX = 4
 """Most addresses of this machine that are noted."""
@@ -255,19 +259,46 @@ class GuardedSwarm(Swarm):
         """Does nothing. Stock dials peers of its peerstore here when it has few connections."""
 
 
+def interface_hosts(name: str) -> list[str]:
+    """Return the addresses of this machine's interfaces of the protocol "ip4" or "ip6", loopback
+    last. Link-local ones are left out: to dial one takes the name of an interface, too."""
+    with contextlib.suppress(OSError):  # the system may not let the process ask
+        found = get_network_addrs(4 if name == "ip4" else 6)
+        outer = [one for one in found if not ipaddress.ip_address(one).is_loopback]
+        return [*dict.fromkeys(outer), _LOOPBACK[name]]
+    return [_LOOPBACK[name]]
+
+
 class QuietHost(BasicHost):
     """Answers identify and ping requests, sends none by itself, and ignores addresses that peers
     push."""
 
     def __init__(self, network: GuardedSwarm) -> None:
+        self._guarded = network  # before the rest is made, which asks for the addresses
         super().__init__(network, disable_identify_address_discovery=True)
         self.multiselect.remove_handler(ID_PUSH)
-        self._guarded = network
 
     @override
     def get_addrs(self) -> list[Multiaddr]:
         """Return the addresses to dial, for the signed record. If the host listens on all
         interfaces, these are the ones that peers have used. (Stock names 0.0.0.0.)"""
+        used = sorted(self._guarded.local_hosts)
+        return self._with_hosts(
+            lambda name: [one for one in used if (":" in one) == (name == "ip6")]
+        )
+
+    def interface_addrs(self) -> list[Multiaddr]:
+        """Return the addresses to dial, for people. If the host listens on all interfaces, these
+        are those of this machine's interfaces, loopback last."""
+        return self._with_hosts(interface_hosts)
+
+    def listen_addrs(self) -> list[Multiaddr]:
+        """Return the addresses on which the host listens."""
+        return super().get_addrs()
+
+    def _with_hosts(self, hosts: Callable[[str], list[str]]) -> list[Multiaddr]:
+        """Return the addresses on which the host listens, each that means all interfaces replaced
+        by those with `hosts` of its protocol, "ip4" or "ip6"."""
         found: list[Multiaddr] = []
         for addr in self.listen_addrs():
             name, host = addr.protocols()[0].name, addr.value_for_protocol(addr.protocols()[0].code)
@@ -275,13 +306,8 @@ class QuietHost(BasicHost):
                 found.append(addr)
                 continue
             rest = str(addr).removeprefix(f"/{name}/{host}")
-            used = (one for one in self._guarded.local_hosts if (":" in one) == (name == "ip6"))
-            found.extend(Multiaddr(f"/{name}/{one}{rest}") for one in sorted(used))
+            found.extend(Multiaddr(f"/{name}/{one}{rest}") for one in hosts(name))
         return found
-
-    def listen_addrs(self) -> list[Multiaddr]:
-        """Return the addresses on which the host listens."""
-        return super().get_addrs()
 
     @override
     def _schedule_identify(self, peer_id: ID, *, reason: str) -> None:

@@ -59,7 +59,13 @@ class GossipSwarm:
 
     @property
     def addrs(self) -> tuple[str, ...]:
-        return tuple(str(addr) for addr in self._host.listen_addrs())
+        return tuple(str(addr) for addr in self._host.interface_addrs())
+
+    @property
+    def listens(self) -> tuple[str, ...]:
+        """The addresses on which this participant listens, with their ports, to give to
+        `open_swarm` again; 0.0.0.0 and :: mean all interfaces."""
+        return tuple(str(addr).rpartition("/p2p/")[0] for addr in self._host.listen_addrs())
 
     async def join(self, topic: str, validator: Validator) -> None:
         await trio.lowlevel.checkpoint()
