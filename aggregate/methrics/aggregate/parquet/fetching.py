@@ -1,7 +1,8 @@
 """Fetches files over http(s) on kept-alive connections, each up to a maximum size.
 
-Every failure raises a clear error. A connection is used again for the next file of its host, so a
-directory of many small files costs one handshake for each file that is fetched at the same time.
+Every failure raises a clear error, and so does a server that sends too slowly. A connection is used
+again for the next file of its host, so a directory of many small files costs one handshake for each
+file that is fetched at the same time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from methrics.aggregate.parquet.steady import connection
+from methrics.node.clock import Clock
 from methrics.node.process.closing import Closing
 from methrics.schema.errors import LocalError, UnreachableError
 
@@ -63,8 +66,9 @@ class Session(Closing):
     """Connections that are kept for the next file. Any thread may fetch. Use it as a context
     manager, or `close()` it."""
 
-    def __init__(self, patience: float = PATIENCE) -> None:
+    def __init__(self, patience: float = PATIENCE, clock: Clock | None = None) -> None:
         self._patience = patience
+        self._clock = clock or Clock()
         self._lock = threading.Lock()
         self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
 
@@ -126,10 +130,9 @@ class Session(Closing):
         to = proxy if proxy is not None else parts
         if not parts.hostname or not to.hostname:
             raise ValueError("the address names no host")
-        kind: type[http.client.HTTPConnection] = http.client.HTTPConnection
-        if parts.scheme == "https":
-            kind = http.client.HTTPSConnection
-        con = kind(to.hostname, to.port, timeout=self._patience)
+        con = connection(
+            parts.scheme, to.hostname, to.port, patience=self._patience, clock=self._clock
+        )
         if proxy is not None and parts.scheme == "https":
             con.set_tunnel(parts.hostname, parts.port, _authorization(proxy))
         return con, False, prefix

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from methrics.aggregate.parquet.fetching import too_large
+from methrics.aggregate.parquet.steady import connection
 from methrics.aggregate.read.dataframes import TablesAndViews
 from methrics.aggregate.read.live_file import read_live_file, writer_of
 from methrics.aggregate.read.totals import FLOOR
 from methrics.aggregate.store.duck import Relation, lock_down, memory, name
+from methrics.node.clock import Clock
 from methrics.node.process.closing import Closing
 from methrics.schema.errors import MethricsError, StoreError, UnreachableError
 
@@ -202,26 +204,31 @@ def _from_json(text: bytes) -> MethricsError:
 
 @contextmanager
 def _request(
-    address: str, method: str, path: str, body: bytes | None = None, timeout: float = PATIENCE
+    address: str,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    timeout: float = PATIENCE,
+    clock: Clock | None = None,
 ) -> Iterator[http.client.HTTPResponse]:
-    """Send one request; yield the answer. Raises UnreachableError `live-unreachable`."""
+    """Send one request; yield the answer. Raises UnreachableError `live-unreachable`, also if the
+    answer cannot be read in the block."""
     try:
         parts = urlsplit(address)
-        of = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = of(parts.hostname or "", parts.port, timeout=timeout)
+        asked = connection(
+            parts.scheme, parts.hostname or "", parts.port, patience=timeout, clock=clock or Clock()
+        )
     except ValueError as error:
         raise _unreachable(address, str(error)) from error
     try:
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        try:
-            connection.request(method, parts.path.rstrip("/") + path, body, headers)
-            answer = connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            raise _unreachable(address, str(error) or type(error).__name__) from error
-        with answer:
+        asked.request(method, parts.path.rstrip("/") + path, body, headers)
+        with asked.getresponse() as answer:
             yield answer
+    except (OSError, http.client.HTTPException) as error:
+        raise _unreachable(address, str(error) or type(error).__name__) from error
     finally:
-        connection.close()
+        asked.close()
 
 
 def _unreachable(address: str, why: str) -> UnreachableError:
