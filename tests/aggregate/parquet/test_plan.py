@@ -147,6 +147,10 @@ def test_a_month_waits_until_it_is_quiet() -> None:
     assert [one.settled for one in table.export(over=True)] == [False]
     assert [(one.first, one.last, one.settled) for one in table.export(over=True)] == [(0, 7, True)]
     assert table.file == []
+    table.add(30, 0)
+    table.export(over=False)
+    table.add(2, 0)
+    assert [one.settled for one in table.export(over=True)] == [False]
 
 
 def test_deleted_rows_leave_the_settled_part_while_new_rows_wait() -> None:

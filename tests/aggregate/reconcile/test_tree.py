@@ -26,7 +26,7 @@ from reconcile_making import (
 
 from methrics.aggregate.reconcile.answer import Asker
 from methrics.aggregate.reconcile.fingerprint import IdIndex, fingerprint, siphash
-from methrics.aggregate.reconcile.tree import Ask, Pull
+from methrics.aggregate.reconcile.tree import Ask, Claim, Pull, check_ids
 from methrics.aggregate.reconcile.wire import (
     DaySum,
     Ids,
@@ -244,6 +244,23 @@ def test_attack_a_reply_that_is_not_true_ends_the_session(
     with pytest.raises(PeerFault) as caught:
         pull(own, tampered(name, change))
     assert caught.value.reason in (reason, "not-asked", "wrong-counts")
+
+
+def test_attack_listed_ids_are_those_that_were_claimed() -> None:
+    one, salt = split(POOL[0]).id, bytes(range(16))
+    near = one[:1] + bytes([one[1] ^ 1]) + one[2:]
+    far = bytes([one[0] ^ 0x80]) + one[1:]
+    claim = Claim(Node(TODAY, one.hex()[:1]), 1, fingerprint([one], salt))
+    check_ids(claim, [one], salt)
+    for listed, reason in (
+        ([far], "not-in-range"),
+        ([near], "wrong-counts"),
+        ([], "wrong-counts"),
+        ([one, near], "wrong-counts"),
+    ):
+        with pytest.raises(PeerFault) as caught:
+            check_ids(claim, listed, salt)
+        assert caught.value.reason == reason
 
 
 def endless(claimed: int, entropy: Random) -> int:

@@ -85,6 +85,18 @@ def test_what_is_there_already_is_not_judged_again(
     assert sum(judged) == 5  # records, catalogs and the erasure
 
 
+def test_a_day_with_as_many_other_reports_is_not_skipped(tmp_path: Path) -> None:
+    """Only an equal digest says that the file has the reports of a day already."""
+    time = NOW - 2 * DAY
+    beats = [making.beat(CATALOG, i, time) for i in range(3)]
+    making.store_all(tmp_path / "old.duckdb", [CATALOG.raw, *beats[:2]])
+    making.store_all(tmp_path / "new.duckdb", [CATALOG.raw, *beats[1:]])
+    found = take(tmp_path / "old.duckdb", tmp_path / "new.duckdb")
+    assert (found.reports, found.known) == (1, 3)
+    with Store(tmp_path / "new.duckdb") as store:
+        assert store.total == 3
+
+
 def test_it_goes_on_after_it_was_broken_off(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
