@@ -46,7 +46,18 @@ def test_a_named_peer_with_the_own_key_is_a_copy() -> None:
             pass
 
 
-def test_where_no_lock_can_be_made_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(one_key, "plain_temporary", lambda: Path("/proc/1/nowhere"))
+def test_where_no_lock_can_be_made_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with only_with_key(SEED, (), Trust()):
         pass
+    assert [*tmp_path.iterdir()] != []  # where a lock can be made, it is
+    nowhere = Path("/proc/1/nowhere")
+    monkeypatch.setattr(one_key, "plain_temporary", lambda: nowhere)
+    running: list[str] = []
+    with only_with_key(SEED, (), Trust()):
+        running.append("first")
+        with only_with_key(SEED, (), Trust()):  # then the second is not noticed
+            running.append("second")
+    assert running == ["first", "second"]
+    assert not nowhere.exists()
