@@ -53,7 +53,7 @@ def test_what_the_writer_wrote_is_right_and_all_of_it_is_checked(tmp_path: Path)
     found = tampered(tmp_path)
     assert found.mismatches == []
     assert (found.ok, found.catalogs, found.reports) == (True, 1, 10)
-    assert (found.erasures, found.notices, found.records) == (1, 1, 2)
+    assert (found.erasures, found.announcements, found.records) == (1, 1, 2)
 
 
 def test_progress_is_told_up_to_the_last_row(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def rewritten(directory: Path, prefix: str, sql: str) -> None:
 def test_all_of_a_directory_is_checked(directory: Path) -> None:
     found = checked(directory)
     assert found.mismatches == []
-    assert (found.reports, found.erasures, found.notices) == (10, 1, 1)
+    assert (found.reports, found.erasures, found.announcements) == (10, 1, 1)
     assert found.files == len(read_directory(directory).files) > 10
 
 

@@ -58,7 +58,7 @@ def edit(path: Path, *statements: str) -> None:
 def test_a_file_is_derived_anew_with_the_same_digests(source: Path, tmp_path: Path) -> None:
     new = tmp_path / "new.duckdb"
     found = take(source, new)
-    assert (found.reports, found.erasures, found.notices) == (REPORTS, 1, 1)
+    assert (found.reports, found.erasures, found.announcements) == (REPORTS, 1, 1)
     assert (found.catalogs, found.records, found.known) == (2, 2, 0)
     assert (found.refused, found.unreadable) == (Counter(), [])
     with Store(source) as one, Store(new) as other:
@@ -154,7 +154,7 @@ def test_attack_a_time_that_no_report_can_have(source: Path, tmp_path: Path, tim
     """The columns are not believed: the signed bytes say the time."""
     edit(source, f"UPDATE item SET time = {time} WHERE n % 2 = 0")
     found = take(source, tmp_path / "new.duckdb")
-    assert (found.reports, found.notices, found.unreadable) == (REPORTS, 1, [])
+    assert (found.reports, found.announcements, found.unreadable) == (REPORTS, 1, [])
 
 
 def test_attack_a_day_of_its_own_for_each_row(

@@ -58,7 +58,7 @@ def _words(source: str, found: Restored) -> Iterator[str]:
     yield (
         f"from {source}: {counted(found.reports, 'new report')}, "
         f"{counted(found.erasures, 'erasure')}, {counted(found.catalogs, 'catalog')}, "
-        f"{counted(found.records, 'record')}, {counted(found.notices, 'notice')}; "
+        f"{counted(found.records, 'record')}, {counted(found.announcements, 'announcement')}; "
         f"{counted(found.known, 'item')} known already"
     )
     if found.erased or found.revoked:

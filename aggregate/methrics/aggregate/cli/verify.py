@@ -53,7 +53,7 @@ def _print_json(found: Verification) -> None:
         "records": found.records,
         "catalogs": found.catalogs,
         "reports": found.reports,
-        "notices": found.notices,
+        "announcements": found.announcements,
         "erasures": found.erasures,
         "files": found.files,
     }
@@ -69,7 +69,7 @@ def _print_words(found: Verification) -> None:
     checked = (
         f"{counted(found.reports, 'report')}, {counted(found.catalogs, 'catalog')}, "
         f"{counted(found.records, 'record')}, "
-        f"{counted(found.erasures, 'erasure')} and {counted(found.notices, 'notice')}"
+        f"{counted(found.erasures, 'erasure')} and {counted(found.announcements, 'announcement')}"
     )
     if found.ok:
         click.echo(f"every row is what was signed: {checked}")

@@ -27,7 +27,7 @@ class Verification:
     records: int = 0
     catalogs: int = 0
     reports: int = 0
-    notices: int = 0
+    announcements: int = 0
     erasures: int = 0
     files: int = 0
     """Parquet files whose SHA-256 was compared."""
@@ -52,7 +52,7 @@ class Verification:
         self.records += other.records
         self.catalogs += other.catalogs
         self.reports += other.reports
-        self.notices += other.notices
+        self.announcements += other.announcements
         self.erasures += other.erasures
         self.files += other.files
         self.wrong += other.wrong

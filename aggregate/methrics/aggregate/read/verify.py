@@ -134,7 +134,7 @@ def _checked(dataset: Dataset, known: _Known, progress: Progress, processes: int
         check.commits()
         check.files()
         check.reports(progress, processes)
-        check.notices()
+        check.announcements()
         check.erasures()
         check.repeated()
         check.days()
@@ -275,7 +275,7 @@ class _Check:
         if not strays:
             self.found.add(full, None, "more rows than reports of this event type")
 
-    def notices(self) -> None:
+    def announcements(self) -> None:
         """Check announcements in `item`."""
         rows = self.rows(
             "SELECT n, catalog, kind, epoch(time)::BIGINT, id, raw FROM item "
@@ -284,11 +284,11 @@ class _Check:
         for together in self.signed.by_catalogs(rows, 1):
             verdicts = self.signed.judge_all([row[-1] for row in together])
             for row, verdict in zip(together, verdicts, strict=True):
-                self._notice(row, verdict)
+                self._announcement(row, verdict)
 
-    def _notice(self, row: tuple[Any, ...], verdict: Verdict) -> None:
+    def _announcement(self, row: tuple[Any, ...], verdict: Verdict) -> None:
         n, _, kind, time, item_id, _ = row
-        self.found.notices += 1
+        self.found.announcements += 1
         item, body = verdict.item, body_of(verdict)
         if item is None or body is None:
             self.found.add("item", n, f"the bytes are refused: {verdict.reason.value}")

@@ -68,7 +68,7 @@ class Restored:
     erasures: int = 0
     catalogs: int = 0
     records: int = 0
-    notices: int = 0
+    announcements: int = 0
     known: int = 0
     """Items that the file had already."""
     erased: int = 0
@@ -300,7 +300,7 @@ class _Restore:
         found.erasures += done.erasures
         found.catalogs += len(done.catalogs)
         found.records += len(done.records)
-        found.notices += done.notices
+        found.announcements += done.announcements
         found.known += done.duplicates
         found.erased += done.erased
         found.revoked += done.revoked

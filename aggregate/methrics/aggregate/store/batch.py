@@ -37,8 +37,7 @@ class Committed:
     erasures: int = 0
     revoked: int = 0
     """Reports that a revocation deleted."""
-    notices: int = 0
-    """Announcements."""
+    announcements: int = 0
     catalogs: list[Catalog] = field(default_factory=list)
     """The new catalogs."""
     records: list[KnownRecord] = field(default_factory=list)

@@ -349,7 +349,7 @@ class Writer:
             columns.raw.append(item.raw)
         self.next += len(new)
         self._insert_items(columns, received)
-        done.notices += len(new)
+        done.announcements += len(new)
 
     def _erasures(
         self,
