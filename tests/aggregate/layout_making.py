@@ -23,6 +23,7 @@ DICTIONARY = {
     "declaration": "declaration",
     "field": "field",
     "code": "code",
+    "manifest": "(FROM manifest WHERE closed)",
     "refusal": "(SELECT day, reason, count FROM refusal)",
 }
 

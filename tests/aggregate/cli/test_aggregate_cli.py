@@ -44,6 +44,20 @@ def test_query_without_sql_lists_what_there_is(
     assert "did not opt in" in rows["test.beat_dau"]["meaning"]
     short = run(capsys, "query", file)[1]
     assert "Active installs per UTC day, at least.\n" in short, "the first sentence is enough here"
+    assert all(row["meaning"] for row in rows.values()), "tables have a meaning, too"
+    assert "exact signed bytes" in rows["item"]["meaning"]
+
+
+def test_a_lake_without_a_shard_is_wrong_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(
+        capsys, "aggregate", tmp_path / "a.duckdb", "--topic", TOPIC, "--lake", tmp_path / "lake"
+    )
+    assert (code, err) == (
+        2,
+        "methrics: a lake is written by shards (give --shard I/N, too)\n",
+    )
 
 
 def test_query_prints_tables_json_and_csv(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

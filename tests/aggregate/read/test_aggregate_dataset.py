@@ -47,7 +47,7 @@ def dataset(request: pytest.FixtureRequest, file: Path) -> Iterator[Dataset]:
 
 def test_tables_and_views_have_the_same_names_in_both_forms(dataset: Dataset) -> None:
     tables = {"item", "catalog", "record", "listing", "revoked", "type", "declaration", "field"}
-    tables |= {"code", "tombstone", "refusal"}
+    tables |= {"code", "tombstone", "refusal", "manifest"}
     assert tables | {"test.beat", "test.walk", "test.walk_step"} <= set(dataset.tables())
     assert "test.clicks" not in dataset.tables(), "no report of this type came"
     assert {
@@ -59,6 +59,27 @@ def test_tables_and_views_have_the_same_names_in_both_forms(dataset: Dataset) ->
     } <= set(dataset.views())
     assert not set(dataset.views()) & set(dataset.tables())
     assert all("not" in says for says in dataset.views().values())
+
+
+def test_everything_says_what_it_holds_and_can_be_asked(dataset: Dataset) -> None:
+    for _, name, says in dataset.contents():
+        assert says, name
+        dataset.rows(f"FROM {name}")
+
+
+def test_manifests_of_closed_days_are_read_from_a_file_and_from_its_parquet(file: Path) -> None:
+    with Store(file) as store:
+        with store.writing() as con:
+            for closed in (True, False):
+                con.execute(
+                    "INSERT INTO manifest VALUES ('s', 'k', DATE '2026-09-01', "
+                    "TIMESTAMP '2026-09-20', ?, 3, 'd', ?, 'r')",
+                    [closed, b"1" if closed else b"0"],
+                )
+        Writer(directory_beside(file)).write(store, making.NOW)
+    for path in (file, directory_beside(file)):
+        with open_dataset(path) as dataset:
+            assert dataset.rows("SELECT id, closed FROM manifest") == [(b"1", True)]
 
 
 def test_the_first_views_count_what_they_say(dataset: Dataset) -> None:

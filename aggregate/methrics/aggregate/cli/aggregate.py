@@ -192,7 +192,7 @@ def aggregate(
         keep_free=keep_free,
         trust=of_options(trust_of, trusted, quorum),
     )
-    settings = as_leaf(settings, shard, lake)
+    settings = of_options(as_leaf, settings, shard, lake)
     # A command that cannot work must not create a file.
     of_options(_check_topics, file, settings, sources)
     of_options(check_listen, listen)

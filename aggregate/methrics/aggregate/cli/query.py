@@ -157,9 +157,12 @@ def _digests(dataset: Dataset) -> list[Row]:
 def _contents(dataset: Data, form: str | None) -> list[Row]:
     """Tables and views. In a table for a person, a view has only the first sentence of its meaning;
     a query by its name prints it all."""
-    rows: list[Row] = [(one, "table", dataset.count(one), "") for one in dataset.tables()]
-    for view, meaning in dataset.views().items():
-        rows.append((view, "view", "", meaning if form else _SENTENCE.split(meaning, 1)[0]))
+    rows: list[Row] = []
+    for kind, one, meaning in dataset.contents():
+        if kind == "table":
+            rows.append((one, kind, dataset.count(one), meaning))
+        else:
+            rows.append((one, kind, "", meaning if form else _SENTENCE.split(meaning, 1)[0]))
     return rows
 
 

@@ -29,6 +29,7 @@ HOLDS: Mapping[str, str] = {
     "field": "The columns of those tables, and what each reveals about a person.",
     "code": "The meaning of the numbers in a column.",
     "tombstone": "Erasures, as exact bytes, and the ids of the reports that they erase.",
+    "manifest": "What aggregators signed of days that are over: counts and digests of reports.",
     "refusal": "How many items were refused on each day, by reason.",
     "meta": "The version of the file's layout.",
 }

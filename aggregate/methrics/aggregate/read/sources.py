@@ -325,6 +325,8 @@ class AttachedFile(Source):
         """Return the rows of a table in the file and in settled files."""
         schema, table = place
         own = name(SCHEMA_ALIAS, schema, table)
+        if place == ("main", "manifest"):  # those of open days are replaced, and not published
+            return f"(FROM {own} WHERE closed)"
         paths = self.settled.paths(place)
         if not paths:
             return own
