@@ -23,6 +23,7 @@ from methrics.aggregate.collect.status import Status
 from methrics.aggregate.read.live import KIND
 from methrics.aggregate.serve.app import Endpoint
 from methrics.aggregate.serve.callers import LOCAL_NAMES
+from methrics.aggregate.serve.http import CutError
 from methrics.aggregate.serve.limits import Limits
 from methrics.aggregate.serve.metrics import families
 from methrics.aggregate.serve.workers import Workers
@@ -102,6 +103,19 @@ async def test_attack_by_a_question_that_never_ends(parquet: Path) -> None:
     async with live(parquet, replace(QUICK, seconds=3)) as one:
         asked = await ask(one.app, "/query", {"sql": SLOW})
         assert "takes longer than 3 s" in asked.json()["message"]
+
+
+async def test_attack_by_a_question_whose_first_rows_come_at_once(parquet: Path) -> None:
+    """Rows that cost much come after some that cost nothing."""
+    text = "repeat('x', 5000)"
+    costly = f"CASE WHEN x > 60_000 THEN levenshtein({text} || x, 'y' || {text}) END"
+    slow = {"sql": f"SELECT x, {costly} FROM range(100_000) t(x)"}
+    async with live(parquet, replace(QUICK, seconds=5, processes=1)) as one:
+        assert (await ask(one.app, "/query", {"sql": "SELECT 1"})).status == 200  # it has started
+        with pytest.raises(CutError), trio.fail_after(60):
+            await ask(one.app, "/query", slow)
+        assert one.outcomes() == {"answered": 1, "broken": 1}
+        assert (await ask(one.app, "/query", {"sql": "SELECT 1"})).status == 200
 
 
 async def test_attack_by_a_question_that_takes_all_memory(parquet: Path) -> None:

@@ -38,6 +38,8 @@ class Answer(Response):
         self._limits = limits
         self._figures = figures
         self._begun = False
+        self._left = limits.seconds
+        """Seconds that the worker may still take. Those of the reader do not count."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer. Ends at once, with the worker, when the reader has left."""
@@ -55,9 +57,7 @@ class Answer(Response):
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> str:
         try:
             async with self._workers.process() as process:
-                with timely(self._limits.seconds):
-                    await process.ask(self._question)
-                    first = await process.frame()
+                first = await self._frame(process, self._question)
                 if first.kind == ERROR:
                     error = error_of(first)
                 else:
@@ -68,6 +68,17 @@ class Answer(Response):
             return "broken"
         await failure(error)(scope, receive, send)
         return "busy" if error.code == BUSY else "refused"
+
+    async def _frame(self, process: Process, question: Mapping[str, Any] | None = None) -> Frame:
+        """Send `question`, if it is given, and return the next frame. A worker that computes for
+        too long, also after the first rows, is killed."""
+        began = trio.current_time()
+        with timely(self._left):
+            if question is not None:
+                await process.ask(question)
+            frame = await process.frame()
+        self._left = max(0.0, self._left - (trio.current_time() - began))
+        return frame
 
     async def _stream(self, process: Process, ready: Frame, send: Send) -> str:
         written = str(json.loads(ready.content)["written"] or "").encode()
@@ -85,7 +96,7 @@ class Answer(Response):
                     ],
                 }
             )
-            while (frame := await process.frame()).kind == ARROW:
+            while (frame := await self._frame(process)).kind == ARROW:
                 with trio.fail_after(self._limits.stall_seconds):
                     await send(
                         {"type": "http.response.body", "body": frame.content, "more_body": True}

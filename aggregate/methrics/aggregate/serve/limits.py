@@ -10,7 +10,8 @@ class Limits:
     """What one question may use, and how many may run. Questions run in processes of their own."""
 
     seconds: float = 60.0
-    """Time until the first rows. Then the process is killed."""
+    """Time until the first rows, together with the time for which later ones are computed. Then the
+    process is killed."""
     answer_seconds: float = 600.0
     """Time for the whole answer, with the time that its reader takes."""
     stall_seconds: float = 30.0
