@@ -63,6 +63,19 @@ def test_a_difference_is_told_by_the_exit_code(file: Path, tmp_path: Path) -> No
     assert "the digests differ" in done.stderr
 
 
+def test_a_damaged_source_is_told_and_the_rest_is_taken(file: Path, tmp_path: Path) -> None:
+    with Store(file) as store:
+        Exporter(store).export(making.NOW)
+    file.unlink()
+    (broken,) = (tmp_path / "a.parquet").glob("raw/test/beat/*/*.parquet")
+    broken.write_bytes(broken.read_bytes()[:100])
+    done = run(tmp_path / "a.parquet", tmp_path / "b.duckdb")
+    assert done.exit_code == 1, done.output
+    assert "it is not the listed file" in done.stderr
+    assert "not all was read" in done.stderr
+    assert "0 new reports, 0 erasures, 1 catalog, 1 record" in done.stdout
+
+
 def test_no_file_is_made_for_a_source_that_cannot_be_read(file: Path, tmp_path: Path) -> None:
     assert run(tmp_path / "missing", tmp_path / "b.duckdb").exit_code != 0
     assert not (tmp_path / "b.duckdb").exists()

@@ -54,4 +54,25 @@ def test_a_source_that_cannot_be_read_makes_no_file(
     new = tmp_path / "new.duckdb"
     assert main(["aggregate", str(new), "--from", str(tmp_path / "missing")]) == 3
     assert "no such file" in capsys.readouterr().err
-    assert not new.exists()
+    assert list(tmp_path.glob("new*")) == []
+
+
+@pytest.mark.parametrize("command", ["aggregate", "rebuild"])
+def test_an_address_that_cannot_be_read_makes_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    new, address = str(tmp_path / "new.duckdb"), "http://127.0.0.1:9/a.parquet/"
+    arguments = [new, "--from", address] if command == "aggregate" else [address, new]
+    assert main([command, *arguments]) == 4
+    assert "cannot be fetched" in capsys.readouterr().err
+    assert list(tmp_path.glob("new*")) == []
+
+
+def test_a_file_is_no_source_of_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, link = tmp_path / "a.duckdb", tmp_path / "link.duckdb"
+    making.store_all(file, [CATALOG.raw, making.beat(CATALOG, 1)])
+    link.symlink_to(file)
+    for source in (file, link):
+        assert main(["aggregate", str(file), "--from", str(source)]) == 2
+        assert "are the same file (name a new FILE)" in capsys.readouterr().err
+    assert not (tmp_path / "a.duckdb.lock").exists()

@@ -106,6 +106,7 @@ def test_attack_a_restore_from_a_server_that_trickles(
     file = tmp_path / "new.duckdb"
     assert main(["rebuild", f"{address}/", str(file)]) == 4
     assert "it sends less than 1,000 bytes a second" in capsys.readouterr().err
+    assert not file.exists()
 
 
 def test_a_server_may_take_its_time_for_the_first_byte_and_pause() -> None:

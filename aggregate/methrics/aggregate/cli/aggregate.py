@@ -9,7 +9,7 @@ import click
 
 from methrics.aggregate.cli.aggregate_lines import JsonLines, TextLines
 from methrics.aggregate.cli.collecting import Job, collect
-from methrics.aggregate.cli.restoring import check_local
+from methrics.aggregate.cli.restoring import check_others, opened_sources
 from methrics.aggregate.cli.sharding import LAKE, SHARD, as_leaf
 from methrics.aggregate.cli.space import MEMORY, SPACE
 from methrics.aggregate.closing.trust import trust_of
@@ -196,11 +196,11 @@ def aggregate(
     # A command that cannot work must not create a file.
     of_options(_check_topics, file, settings, sources)
     of_options(check_listen, listen)
-    check_local(sources)
+    of_options(check_others, sources, file)
     limit_writers(memory)
     log = Log(Clock(), as_json=as_json)
     lines = JsonLines(log) if log.as_json else TextLines(log)
-    with only_aggregator(file), only(log):
+    with opened_sources(sources) as opened, only_aggregator(file), only(log):
         remove_left_live_file(file)
         # Reports are many objects without reference cycles, so collect cycles seldom.
         gc.freeze()
@@ -211,7 +211,7 @@ def aggregate(
                     file=file,
                     key=key or key_beside(file),
                     listen=listen,
-                    sources=sources,
+                    sources=tuple(opened),
                     shard=shard,
                     lake=lake,
                     settings=settings,

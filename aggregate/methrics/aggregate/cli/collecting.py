@@ -21,6 +21,7 @@ from methrics.aggregate.collect.service import (
     topics_of,
 )
 from methrics.aggregate.parquet.lake import join_lake
+from methrics.aggregate.read.dataset import Dataset
 from methrics.aggregate.serve.settings import ServeSettings
 from methrics.node.cli.given_files import GivenFiles, reload_files
 from methrics.node.cli.keyfile import own_key
@@ -50,8 +51,8 @@ class Job:
     key: Path
     """The file with the peer key."""
     listen: tuple[str, ...]
-    sources: tuple[str, ...]
-    """Data sets to take in first."""
+    sources: tuple[tuple[str, Dataset], ...]
+    """Data sets to take in first, with their names."""
     shard: Shard
     lake: Path | None
     settings: AggregatorSettings
@@ -70,17 +71,18 @@ def collect(job: Job) -> None:
     damage: StoreError | None = None
     clock, again = Clock(), True
     last: float | None = None
-    listen, sources = job.listen, job.sources
+    listen, sources, lines = job.listen, job.sources, job.lines
     seed: bytes | None = None  # read once: a pipe cannot be read again
     while again:
-        opened = open_file(job.file, clock.now(), job.lines.event, damage, job.shard)
+        opened = open_file(job.file, clock.now(), lines.event, damage, job.shard)
         damage = None
         try:
             with opened.store as store:
                 if job.lake is not None and not opened.side:
                     join_lake(job.file, job.lake, job.shard)
-                for source in sources:
-                    take(source, store, as_json=job.lines.log.as_json, log=job.lines.log)
+                for source, dataset in sources:
+                    with dataset:
+                        take(source, dataset, store, as_json=lines.log.as_json, log=lines.log)
                 sources = ()
                 _check_known(job.file, opened, job.settings)
                 seed = seed or own_key(job.key)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from methrics.aggregate.cli.restoring import check_local, take
-from methrics.aggregate.read.dataset import open_files
+from methrics.aggregate.cli.restoring import check_others, opened_sources, take
+from methrics.aggregate.read.dataset import Dataset
+from methrics.aggregate.restore.restore import Restored
 from methrics.aggregate.store.digest import NamespaceDigest, combine, digests
 from methrics.aggregate.store.duck import translated_errors
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.options import FILE, json_option
-from methrics.schema.errors import ConfigError
+from methrics.schema.errors import StoreError
 
 
 @click.command()
@@ -28,14 +29,12 @@ def rebuild(ctx: click.Context, source: str, file: Path, as_json: bool) -> None:
     differ. If it was interrupted, the same command continues. To go on collecting into a file, use
     `methrics aggregate FILE --from SOURCE`.
     """
-    if "://" not in source and file.exists() and Path(source).samefile(file):
-        raise ConfigError("same-file", "SOURCE and FILE are the same file", "name a new FILE")
-    check_local([source])
-    with Store(file) as store:
-        found = take(source, store, as_json=as_json)
-        new = combine(store.day_digests())
-    with open_files(source) as dataset, translated_errors(dataset.path):
-        old = combine(digests(dataset.connection))
+    check_others([source], file)
+    with opened_sources([source], partial=False) as [(_, dataset)]:
+        with Store(file) as store:
+            found = take(source, dataset, store, as_json=as_json)
+            new = combine(store.day_digests())
+        old = _digests(dataset, found)
     if not as_json:
         _print("SOURCE", old)
         _print("FILE", new)
@@ -44,6 +43,17 @@ def rebuild(ctx: click.Context, source: str, file: Path, as_json: bool) -> None:
     ]:
         click.echo("the digests differ" if not found.unreadable else "not all was read", err=True)
         ctx.exit(1)
+
+
+def _digests(dataset: Dataset, found: Restored) -> list[NamespaceDigest]:
+    """Return the digests of the source; none if it cannot be read, which has been told."""
+    try:
+        with translated_errors(dataset.path):
+            return combine(digests(dataset.connection))
+    except StoreError:
+        if not found.unreadable:
+            raise
+        return []
 
 
 def _print(whose: str, found: list[NamespaceDigest]) -> None:

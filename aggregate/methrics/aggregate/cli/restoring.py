@@ -4,38 +4,63 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import click
 
 from methrics.aggregate.cli.bar import progress_bar
-from methrics.aggregate.read.dataset import open_files
+from methrics.aggregate.cli.source import opened_files
+from methrics.aggregate.parquet.download import is_address
+from methrics.aggregate.read.dataset import Dataset
 from methrics.aggregate.restore.restore import Restored, restore
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.counted import counted
 from methrics.node.cli.log import Log
 from methrics.node.clock import Clock
+from methrics.schema.errors import ConfigError
 
 
-def check_local(sources: Iterable[str]) -> None:
-    """Raise StoreError if one of `sources` is on this machine and cannot be opened: a command that
-    cannot work must not create a file."""
+def check_others(sources: Iterable[str], file: Path) -> None:
+    """Raise ConfigError `same-file` if one of `sources` is `file` itself."""
     for source in sources:
-        if "://" not in source:
-            open_files(source, partial=True).close()
+        with suppress(OSError):
+            if not is_address(source) and file.samefile(source):
+                raise ConfigError(
+                    "same-file", f"{source} and {file} are the same file", "name a new FILE"
+                )
 
 
-def take(source: str, store: Store, *, as_json: bool, log: Log | None = None) -> Restored:
+@contextmanager
+def opened_sources(
+    sources: Iterable[str], *, partial: bool = True
+) -> Iterator[list[tuple[str, Dataset]]]:
+    """Open the data sets that are to be taken into a file. A command that cannot work must not
+    create one, so this comes first. `partial`: a lake may lack shards.
+
+    Raises what `open_files` raises.
+    """
+    with ExitStack() as stack:
+        yield [
+            (one, stack.enter_context(opened_files(one, "taking", partial=partial)))
+            for one in sources
+        ]
+
+
+def take(
+    source: str, dataset: Dataset, store: Store, *, as_json: bool, log: Log | None = None
+) -> Restored:
     """Take the data set `source`, a file, directory or address, into `store`, and print the counts:
     on `log`, if the program has one.
 
     Raises StoreError.
     """
-    with open_files(source, partial=True) as dataset:
-        if as_json:
-            found = restore(dataset, store, Clock().now)
-        else:
-            with progress_bar("checking") as tell:
-                found = restore(dataset, store, Clock().now, tell)
+    dataset.bring("record", "catalog", "tombstone", "item")  # an address shows its own progress
+    if as_json:
+        found = restore(dataset, store, Clock().now)
+    else:
+        with progress_bar("checking") as tell:
+            found = restore(dataset, store, Clock().now, tell)
     if as_json:
         facts = {"from": source} | {name: getattr(found, name) for name in found.__slots__}
         if log is not None:

@@ -68,7 +68,7 @@ def refuse_foreign(path: Path, directory: Path) -> None:
         return
     check_regular(path, if_empty=EMPTY_HINT)
     with translated_errors(path), path.open("rb"):
-        raise StoreError("store-foreign", f"{path} is a file of another program", FILE_HINT)
+        raise StoreError("store-foreign", f"{path} is not a DuckDB file of this kind", FILE_HINT)
 
 
 def set_aside(path: Path, directory: Path, now: int) -> Path:
