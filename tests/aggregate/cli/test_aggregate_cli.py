@@ -158,7 +158,8 @@ def test_verify_says_yes_or_no_with_its_exit_code(
     code, out, _ = run(capsys, "verify", file)
     assert (code, out) == (
         0,
-        "every row is what was signed: 6 reports, 1 catalog, 1 record, 0 erasures and 0 announcements\n",
+        "every row is what was signed: 6 reports, 1 catalog, 1 record, 0 erasures and "
+        "0 announcements\n",
     )
     with Store(file) as store:
         store.cursor().execute("UPDATE test.beat SET os = 'windows' WHERE n = 2")

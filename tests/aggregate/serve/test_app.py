@@ -44,8 +44,9 @@ class Live:
     def __init__(self, directory: Path, limits: Limits) -> None:
         self.figures = Figures(directory.with_suffix(".duckdb"), directory, Clock())
         self.workers = Workers(directory, limits)
+        self.freshness = Freshness()
         endpoint = Endpoint(
-            self.figures, Freshness(), self.workers, limits, "an-instance", LOCAL_NAMES
+            self.figures, self.freshness, self.workers, limits, "an-instance", LOCAL_NAMES
         )
         self.app = endpoint.app
 
@@ -194,6 +195,22 @@ async def test_contents_and_footnotes(parquet: Path) -> None:
         assert "multiples of 7" in asked.json()
         assert (await ask(one.app, "/footnote?view=x")).status == 400
         assert (await ask(one.app, "/tables?floor=x")).status == 400
+
+
+async def test_the_tables_are_as_new_as_an_answer(parquet: Path) -> None:
+    """The views of an event type whose first reports have just come can be asked by name."""
+    async with live(parquet, replace(QUICK, patience=60)) as one, trio.open_nursery() as nursery:
+        exports: list[str] = []
+
+        async def export() -> None:
+            await one.freshness.wait(3600)
+            one.freshness.end(one.freshness.begin())
+            exports.append("asked for")
+
+        nursery.start_soon(export)
+        assert (await ask(one.app, "/tables")).status == 200
+        assert exports == ["asked for"]
+        nursery.cancel_scope.cancel()
 
 
 async def test_status_and_metrics_tell_what_happened(parquet: Path) -> None:

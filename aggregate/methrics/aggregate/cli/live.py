@@ -25,7 +25,9 @@ def live_endpoint(source: str) -> tuple[str, dict[str, Any]]:
         address = source.rstrip("/")
         status = live_status(address)
         if status is None:
-            raise StoreError("live-none", f"no aggregator answers at {source}", "see its --http")
+            raise StoreError(
+                "live-none", f"no aggregator answers at {source}", "give that of its --http"
+            )
         return address, status
     path = Path(source)
     found = live_beside(path)

@@ -151,7 +151,7 @@ class Session(Closing):
         try:
             if answer.status != http.client.OK:
                 kind = AbsentError if answer.status in _ABSENT else AnsweredError
-                raise failed(address, f"{answer.status} {answer.reason}", kind)
+                raise failed(address, f"{answer.status} {answer.reason}".strip(), kind)
             size = answer.length
             if size is not None and size > size_max:
                 raise too_large(address, size_max)

@@ -33,6 +33,9 @@ PATIENCE = 90.0
 KIND = "methrics live endpoint"
 """What `/status` says in `kind`."""
 
+LIVE_HINT = "is an aggregator running there, with --http?"
+"""What to look for if nobody answers at an address."""
+
 REFUSED = "live-refused"
 """The code of the error for those who may not ask."""
 
@@ -226,10 +229,11 @@ def _request(
         with asked.getresponse() as answer:
             yield answer
     except (OSError, http.client.HTTPException) as error:
-        raise _unreachable(address, str(error) or type(error).__name__) from error
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise _unreachable(address, why, LIVE_HINT) from error
     finally:
         asked.close()
 
 
-def _unreachable(address: str, why: str) -> UnreachableError:
-    return UnreachableError("live-unreachable", f"{address} does not answer: {why}")
+def _unreachable(address: str, why: str, hint: str = "") -> UnreachableError:
+    return UnreachableError("live-unreachable", f"{address} does not answer: {why}", hint)

@@ -8,13 +8,14 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from methrics.aggregate.parquet.directory import is_parquet
 from methrics.aggregate.parquet.download import found_at, is_address
 from methrics.aggregate.parquet.fetching import AnsweredError, Progress
 from methrics.aggregate.parquet.lake import shards_in
 from methrics.aggregate.parquet.manifest import folders_of
-from methrics.aggregate.read.live import live_status
+from methrics.aggregate.read.live import LIVE_HINT, live_status
 from methrics.aggregate.read.sources import (
     AttachedFile,
     FarDirectory,
@@ -85,6 +86,10 @@ def fetching(address: str) -> Iterator[None]:
             f"{error.message}; nor does a running aggregator answer there",
             "the address of a directory ends in a slash: https://example.org/metrics.parquet/",
         ) from error
+    except UnreachableError as error:
+        if urlsplit(address).path.strip("/") or type(error) is not UnreachableError:
+            raise
+        raise UnreachableError(error.code, error.message, LIVE_HINT) from error
 
 
 def _far(address: str, cache: Path | None, size_max: int, progress: Progress) -> Source:

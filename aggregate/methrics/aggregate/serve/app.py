@@ -74,7 +74,10 @@ class Endpoint:
         return Response(self._exposition.text(), media_type=self._exposition.media_type)
 
     async def _contents(self, request: Request) -> Response:
-        return await self._ask({"ask": "contents", "floor": _floor(request.query_params)})
+        question = {"ask": "contents", "floor": _floor(request.query_params)}
+        # As new as an answer: the first reports of an event type bring its table and views.
+        await self._freshness.ask(self._limits.patience)
+        return await self._ask(question)
 
     async def _footnote(self, request: Request) -> Response:
         view = request.query_params.get("view", "")

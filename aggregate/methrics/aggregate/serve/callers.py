@@ -39,7 +39,7 @@ def refusal(
         return "a web page cannot ask here"
     kinds = [one.partition(";")[0].strip().lower() for one in found.get("content-type", [])]
     if posted and kinds != [JSON]:
-        return f"a question is {JSON}"
+        return f"a question has the header Content-Type: {JSON}"
     return None
 
 
