@@ -9,7 +9,7 @@ from pathlib import Path
 import aggregate_making as making
 import pytest
 import trio
-from reconcile_making import CATALOG, KEY, TODAY, MemorySet, answerer, reports
+from reconcile_making import CATALOG, KEY, TODAY, MemorySet, answerer, erasures, reports
 
 from methrics.aggregate.reconcile.answer import Answerer, Asker, OpenedSet, SetBusy
 from methrics.aggregate.reconcile.asking import PATIENCE, TIME_MAX, Asking, Session
@@ -36,7 +36,8 @@ from methrics.aggregate.reconcile.wire import (
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.wire.bundle import pack
+from methrics.schema.wire.bundle import pack, unpack
+from methrics.schema.wire.envelope import Kind, split
 
 OPEN = Open(KEY, TODAY, b"", bytes(32), bytes(32))
 
@@ -130,6 +131,31 @@ async def test_a_peer_that_brings_little_slowly_ends_the_session(
     assert found.ended == "too-slow"
     assert closed == [1]
     assert PATIENCE <= trio.current_time() - began < PATIENCE + 60 < TIME_MAX
+
+
+async def test_no_report_is_judged_before_the_erasures_are(
+    inline: None, autojump_clock: object
+) -> None:
+    """Otherwise an erased report is stored first, and its bytes are in the file for a while."""
+    pool = reports(40, days=2)
+    own = answerer(MemorySet([*pool, *erasures(pool[:30])]))
+    peer = Liar(lambda body: own.answer(Asker("me"), decode_request(body), 0)[0])
+    judged: list[Kind] = []
+
+    async def fetched(_peer: str, bundle: bytes) -> int:
+        kinds = [split(raw).kind for raw in unpack(bundle).items]
+        await trio.sleep(30 if Kind.ERASURE in kinds else 0)
+        judged.extend(kinds)
+        return len(kinds)
+
+    async def records(_peer: str) -> None:
+        return None
+
+    opened = OpenedSet(MemorySet(), b"", lambda: None)
+    asking = Asking(peer, lambda *_: opened, os.urandom, fetched, records)  # type: ignore[arg-type]
+    found = await asking.session("peer", KEY, TODAY)
+    assert (found.ended, found.taken) == ("", 70)
+    assert judged == [Kind.ERASURE] * 30 + [Kind.REPORT] * 40
 
 
 class Unreadable(MemorySet):

@@ -97,6 +97,15 @@ def test_a_day_with_as_many_other_reports_is_not_skipped(tmp_path: Path) -> None
         assert store.total == 3
 
 
+def test_of_a_day_that_is_equal_for_one_app_all_else_is_taken(tmp_path: Path) -> None:
+    own = [CATALOG.raw, *(making.beat(CATALOG, i) for i in range(3))]
+    more = [OTHER.raw, *(making.clicks(OTHER, i) for i in range(5))]
+    making.store_all(tmp_path / "old.duckdb", [*own, *more, making.announcement(NOW - 1200)])
+    making.store_all(tmp_path / "new.duckdb", own)
+    found = take(tmp_path / "old.duckdb", tmp_path / "new.duckdb")
+    assert (found.reports, found.notices) == (5, 1)
+
+
 def test_it_goes_on_after_it_was_broken_off(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
