@@ -115,6 +115,49 @@ def test_a_busy_file_is_named_with_its_reader_and_a_side_file_takes_its_place(
     assert list(tmp_path.glob("*.side*")) == []
 
 
+def test_the_parquet_of_a_side_file_goes_with_it(tmp_path: Path) -> None:
+    path, told = tmp_path / "metrics.duckdb", list[Opening]()
+    store_exported(path, BEATS[:10])
+    store_exported(side_of(path), BEATS[5:30])
+    open_file(path, NOW, told.append).store.close()
+    assert [type(one) for one in told] == [TakenOver]
+    assert stored(path) == sorted(BEATS[:30])
+    assert list(tmp_path.glob("*.side*")) == []
+
+
+@pytest.mark.parametrize("step", ["_remove_parquet", "rmtree"])
+def test_what_a_kill_left_of_a_side_file_is_removed_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Else its bytes stay for ever, and the next side file cannot be exported."""
+    path, told = tmp_path / "metrics.duckdb", list[Opening]()
+    store_exported(path, BEATS[:10])
+    store_exported(side_of(path), BEATS[5:30])
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    where = opening if step.startswith("_") else shutil
+    monkeypatch.setattr(where, step, killed)
+    with pytest.raises(KeyboardInterrupt):
+        open_file(path, NOW, told.append)
+    monkeypatch.undo()
+    assert directory_beside(side_of(path)).is_dir()
+    open_file(path, NOW, told.append).store.close()
+    assert stored(path) == sorted(BEATS[:30])
+    assert list(tmp_path.glob("*.side*")) == []
+
+
+def test_the_parquet_of_a_side_file_that_somebody_removed_is_taken_over(tmp_path: Path) -> None:
+    path, told = tmp_path / "metrics.duckdb", list[Opening]()
+    store_exported(path, BEATS[:10])
+    store_exported(side_of(path), BEATS[5:30])
+    side_of(path).unlink()
+    open_file(path, NOW, told.append).store.close()
+    assert [one.line().split(" over from")[0] for one in told] == ["took 20 reports"]
+    assert stored(path) == sorted(BEATS[:30])
+
+
 def test_a_busy_file_that_alone_says_what_to_collect_is_one_clear_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from methrics.aggregate.parquet.manifest import MANIFEST
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.live_file import lock_beside
 from methrics.aggregate.restore.restore import Restored, restore
@@ -230,7 +231,9 @@ def _seed(directory: Path, store: Store, now: int) -> None:
 def _merge_side(path: Path, store: Store, now: int, say: Callable[[Opening], None]) -> None:
     """Take the side file over, if there is one, and remove it when all of it is on disk."""
     side = side_of(path)
+    beside = directory_beside(side)
     if not side.exists():
+        _merge_left(side, beside, store, now, say)
         return
     if side.is_file() and not side.stat().st_size:
         with translated_errors(side):
@@ -241,7 +244,7 @@ def _merge_side(path: Path, store: Store, now: int, say: Callable[[Opening], Non
     except StoreError as error:
         if error.code != DAMAGED:
             raise
-        aside = set_aside(side, directory_beside(side), now)
+        aside = set_aside(side, beside, now)
         say(SetAside(side, aside, error.message))
         with lent_log(aside):
             _take_from(aside, store, now, say)
@@ -250,17 +253,35 @@ def _merge_side(path: Path, store: Store, now: int, say: Callable[[Opening], Non
         taken = restore(dataset, store, lambda: now)
     say(TakenOver(side, taken))
     if taken.unreadable:
-        set_aside(side, directory_beside(side), now)
+        set_aside(side, beside, now)
         return
     with translated_errors(side):
         remove_file(side)
-    shutil.rmtree(directory_beside(side), ignore_errors=True)
+        _remove_parquet(beside)
 
 
-def _take_from(source: Path, store: Store, now: int, say: Callable[[Opening], None]) -> None:
+def _merge_left(
+    side: Path, beside: Path, store: Store, now: int, say: Callable[[Opening], None]
+) -> None:
+    """Remove the Parquet of a side file that was removed: the process was killed before the rest.
+    If its manifest is still there, perhaps somebody else has removed the file, so it is taken over
+    first."""
+    if (beside / MANIFEST).is_file() and _take_from(beside, store, now, say).unreadable:
+        set_aside(side, beside, now)
+        return
+    with translated_errors(beside):
+        _remove_parquet(beside)
+
+
+def _remove_parquet(directory: Path) -> None:
+    (directory / MANIFEST).unlink(missing_ok=True)  # first: without it nothing is taken over
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _take_from(source: Path, store: Store, now: int, say: Callable[[Opening], None]) -> Restored:
     """Take over what can be read of a damaged file or its directory."""
     if not source.exists():
-        return
+        return Restored()
     try:
         dataset = open_dataset(source, partial=True)
     except StoreError as error:
@@ -269,6 +290,7 @@ def _take_from(source: Path, store: Store, now: int, say: Callable[[Opening], No
         with dataset:
             taken = restore(dataset, store, lambda: now)
     say(TakenOver(source, taken))
+    return taken
 
 
 @contextmanager
