@@ -19,11 +19,12 @@ def shown(figures: Figures) -> dict[str, str]:
 
 def test_coverage_and_contested_reports_are_told(tmp_path: Path) -> None:
     figures = Figures(tmp_path / "metrics.duckdb", tmp_path / "metrics.parquet", ManualClock())
-    assert not {"coverage", "contested"} & shown(figures).keys()
+    assert not {"coverage", "contested", "unanswered"} & shown(figures).keys()
     coverage = Coverage(b"s" * 32, b"k" * 32, 30, 20_000, 20_029, 400, 3)
-    figures.closed(Closed(contested=1200, coverage=(coverage,)))
+    figures.closed(Closed(contested=1200, coverage=(coverage,), unanswered={"quota": 1300}))
     found = shown(figures)
     assert found["contested"] == "1,200 reports of days that are over"
+    assert found["unanswered"] == "requests for manifests: quota 1,300"
     assert found["coverage"] == (
         f"{peer_id_of(b's' * 32)}: 99.25% of 400 reports in time, "
         f"on 30 closed days of {b'kkkkkkkk'.hex()}…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from closing_making import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
-from methrics.aggregate.closing import exchange, over
+from methrics.aggregate.closing import exchange, over, serving
 from methrics.aggregate.closing import service as module
 from methrics.aggregate.closing.closer import Closer
 from methrics.aggregate.closing.door import Door
@@ -35,10 +37,10 @@ from methrics.aggregate.closing.exchange import (
     encode_page,
     newest_of,
     page_of,
-    serve_manifests,
 )
 from methrics.aggregate.closing.manifests import closed_of, keep_manifests
 from methrics.aggregate.closing.service import Closed, ClosingService
+from methrics.aggregate.closing.serving import ROWS, ROWS_EACH, ManifestServing
 from methrics.aggregate.closing.trust import Trust
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.store import Store
@@ -129,7 +131,7 @@ async def test_aggregators_sign_equal_digests_and_take_those_of_trusted_peers(
         for i, (swarm, store) in enumerate(zip(swarms, stores, strict=True)):
             trust = Trust(frozenset({VOTERS[1]} if i == 0 else ()), 1)
             made.append(service(swarm, Door(store, clock(), trust), KEYS[i], []))
-            serve_manifests(swarm, store, VOTERS[i])
+            ManifestServing(swarm, store, VOTERS[i], [TOPIC]).serve()
         for other in (made[1], made[2]):
             assert (await other.look()).signed == 1
         first, again = await made[0].look(), await made[0].look()
@@ -141,6 +143,34 @@ async def test_aggregators_sign_equal_digests_and_take_those_of_trusted_peers(
         assert closed_of(con, VOTERS[2]) == {}  # not trusted
     for store in stores:
         store.close()
+
+
+async def test_attack_a_peer_asks_for_manifests_until_nothing_else_is_done(
+    tmp_path: Path, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = int(ROWS.burst / ROWS_EACH) + 1
+    asked: list[Ask] = []
+
+    def page(_store: Store, _signer: bytes, ask: Ask) -> list[bytes]:
+        asked.append(ask)
+        return []
+
+    monkeypatch.setattr(serving, "page_of", page)
+    network = MemoryNetwork()
+    with Store(tmp_path / "a.duckdb") as store:
+        async with network.open_swarm() as one, network.open_swarm() as other:
+            made = ManifestServing(one, store, VOTERS[0], [TOPIC])
+            made.serve()
+            ask = encode_ask(Ask(CATALOG.key))
+            found = Counter([await made._answer(other.peer_id, ask) for _ in range(most + 30)])
+            assert found == {encode_page([]): most, b"": 30}
+            assert made.refused == {"quota": 30}
+            assert len(asked) == most
+            assert await made._answer("another", ask) == encode_page([])
+            mock_clock.jump(60)
+            assert await made._answer(other.peer_id, ask) == encode_page([])
+            assert await made._answer(other.peer_id, b"nonsense") == b""
+            assert made.refused == {"quota": 30, "malformed": 1}
 
 
 async def test_a_clock_in_doubt_signs_nothing_and_contested_reports_come_back(

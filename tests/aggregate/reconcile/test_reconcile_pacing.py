@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from methrics.aggregate.reconcile.budget import (
-    BYTES_BURST,
-    BYTES_RATE,
-    KNOWN_MAX,
-    ROWS_BURST,
-    Budget,
-)
+from methrics.aggregate.closing.budget import KNOWN_MAX
+from methrics.aggregate.reconcile.budget import BYTES, ROWS, session_budget
 from methrics.aggregate.reconcile.pacing import Pacing, PacingSettings
 
 SETTINGS = PacingSettings(soon=2.0, every=180.0)
@@ -97,26 +92,26 @@ def test_a_busy_peer_is_asked_when_it_said() -> None:
 
 
 def test_a_network_that_asked_for_much_has_to_wait() -> None:
-    budget = Budget()
+    budget = session_budget()
     assert budget.wait(b"n", 0.0) == 0
-    budget.spend(b"n", 10, int(BYTES_BURST + 4 * BYTES_RATE), 0.0)
+    budget.spend(b"n", 10, int(BYTES.burst + 4 * BYTES.rate), 0.0)
     assert budget.wait(b"n", 0.0) == 4
     assert budget.wait(b"other", 0.0) == 0
     assert budget.wait(b"n", 4.0) == 0
-    budget.spend(b"rows", int(2 * ROWS_BURST), 0, 0.0)
+    budget.spend(b"rows", int(2 * ROWS.burst), 0, 0.0)
     assert budget.wait(b"rows", 0.0) > 0
 
 
 def test_a_peer_that_the_operator_named_gets_more() -> None:
-    budget = Budget()
+    budget = session_budget()
     for name, listed in ((b"own", True), (b"stranger", False)):
-        budget.spend(name, 0, int(2 * BYTES_BURST), 0.0, listed=listed)
+        budget.spend(name, 0, int(2 * BYTES.burst), 0.0, listed=listed)
     assert budget.wait(b"own", 0.0, listed=True) == 0
     assert budget.wait(b"stranger", 0.0) > 0
 
 
 def test_attack_many_networks_take_no_memory() -> None:
-    budget = Budget()
+    budget = session_budget()
     for i in range(3 * KNOWN_MAX):
         budget.spend(i.to_bytes(4, "big"), 1, 1, 0.0)
     assert len(budget) == KNOWN_MAX

@@ -52,6 +52,8 @@ def lines(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "coverage", _coverage(one)
     if found["closed"]["contested"]:
         yield "contested", f"{found['closed']['contested']:,} reports of days that are over"
+    if unanswered := found["closed"]["unanswered"]:
+        yield "unanswered", f"requests for manifests: {_refused(unanswered)}"
     disk = found["disk"]
     yield (
         "disk",

@@ -1,4 +1,4 @@
-"""Gives an aggregator's own manifests to peers that ask (`/methrics/manifest/1`), and asks peers.
+"""What aggregators ask each other for manifests, and reply (`/methrics/manifest/1`).
 
     request = [namespace key, as_of, day]
     reply   = [0*256 manifest], the items' bytes: those of the namespace that the answerer has
@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from typing import NamedTuple
-
-import trio
 
 from methrics.aggregate.store.duck import moment
 from methrics.aggregate.store.store import Store
@@ -107,19 +105,6 @@ def newest_of(store: Store, signer: bytes, namespace: bytes) -> Ask:
             [signer, namespace],
         ).fetchone()
     return Ask(namespace, *(row or ()))
-
-
-def serve_manifests(swarm: Swarm, store: Store, signer: bytes) -> None:
-    """Answer requests of peers from now on, with the manifests that `signer` has made."""
-
-    async def answer(_peer: PeerId, body: bytes) -> bytes:
-        try:
-            ask = decode_ask(body)
-        except RefusedError:
-            return b""
-        return encode_page(await trio.to_thread.run_sync(page_of, store, signer, ask))
-
-    swarm.serve(PROTOCOL, answer, request_max=REQUEST_MAX)
 
 
 async def ask_manifests(swarm: Swarm, peer: PeerId, ask: Ask) -> list[bytes]:

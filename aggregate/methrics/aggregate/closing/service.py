@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import trio
@@ -16,10 +16,10 @@ from methrics.aggregate.closing.exchange import (
     PAGE_MAX,
     ask_manifests,
     newest_of,
-    serve_manifests,
 )
 from methrics.aggregate.closing.manifests import Kept, keep_manifests
 from methrics.aggregate.closing.over import Steadiness
+from methrics.aggregate.closing.serving import ManifestServing
 from methrics.aggregate.closing.trust import voter_of
 from methrics.aggregate.store.set_aside import DAMAGED
 from methrics.node.clock import Rng
@@ -55,6 +55,8 @@ class Closed:
     """Contested reports in the file."""
     dropped: int = 0
     """Contested reports that found no room, since the start."""
+    unanswered: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Requests of peers for manifests that got no reply, since the start, by reason."""
     coverage: tuple[Coverage, ...] = ()
     """Of this aggregator and of the peers whose manifests it has."""
 
@@ -83,6 +85,11 @@ class ClosingService:
         self._book = book
         self._topics = topics
         self._closer = None if seed is None else Closer(door.store, seed)
+        self._serving = (
+            None
+            if self._closer is None
+            else ManifestServing(swarm, door.store, self._closer.signer, topics)
+        )
         self._clock = door.clock
         self._rng = rng
         self._take = take
@@ -92,8 +99,8 @@ class ClosingService:
     async def run(self, notify: Callable[[Closed], None]) -> None:
         """Look at intervals until cancelled. What cannot be stored now is tried again: commits say
         why. Raises StoreError if the file is damaged."""
-        if self._closer is not None:
-            serve_manifests(self._swarm, self._store, self._closer.signer)
+        if self._serving is not None:
+            self._serving.serve()
         self._steady.note(self._clock.now(), trio.current_time())
         await trio.sleep(FIRST)
         before = Closed()
@@ -136,8 +143,13 @@ class ClosingService:
         contested = sum(count for _, _, count in self._door.contested())
         with self._store.reading() as con:
             coverage = tuple(coverage_of(con))
-        dropped = self._door.dropped
-        return replace(found, contested=contested, dropped=dropped, coverage=coverage)
+        return replace(
+            found,
+            contested=contested,
+            dropped=self._door.dropped,
+            coverage=coverage,
+            unanswered=dict(self._serving.refused) if self._serving else {},
+        )
 
     def _trusted(self) -> list[PeerId]:
         peers = {peer for topic in self._topics for peer in self._swarm.peers(topic)}

@@ -112,8 +112,9 @@ class Snapshot:
     queries: Mapping[str, Any]
     """Questions to the live endpoint: `Durations`, with counts by outcome in `outcomes`."""
     closed: Mapping[str, Any]
-    """Days that are over: `contested` reports, those that found no room (`contested_dropped`), and
-    the `coverage` of this aggregator and of those whose manifests it has."""
+    """Days that are over: `contested` reports, those that found no room (`contested_dropped`),
+    requests for manifests that got no reply (`unanswered`, by reason), and the `coverage` of this
+    aggregator and of those whose manifests it has."""
 
 
 class Figures:
@@ -245,6 +246,7 @@ class Figures:
             closed={
                 "contested": self._closed.contested,
                 "contested_dropped": self._closed.dropped,
+                "unanswered": dict(self._closed.unanswered),
                 "coverage": [one.facts() for one in self._closed.coverage],
             },
         )

@@ -1,55 +1,16 @@
-"""Limits what a peer's sessions may cost: rows that are read and bytes that are sent. Pure."""
+"""What a peer's sessions may cost: rows that are read and bytes that are sent. Pure."""
 
 from __future__ import annotations
 
-import math
-from collections import OrderedDict
+from methrics.aggregate.closing.budget import Allowance, Budget
 
-from methrics.node.token_bucket import TokenBucket
-
-ROWS_RATE, ROWS_BURST = 1_000_000.0, 50_000_000.0
+ROWS = Allowance(1_000_000.0, 50_000_000.0)
 """Rows that are read for one network: a session over a million reports reads some two million."""
 
-BYTES_RATE, BYTES_BURST = 4_194_304.0, 536_870_912.0
+BYTES = Allowance(4_194_304.0, 536_870_912.0)
 """Bytes that are sent to one network: two million reports at once, then 18,000 a second."""
 
-LISTED_FACTOR = 4
-"""How much more a peer gets that the operator named."""
 
-KNOWN_MAX = 1024
-"""Most networks whose use is remembered. The one that asked longest ago is forgotten first."""
-
-
-class Budget:
-    """The use of each network. `now` is in seconds on a clock that never goes back."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[bytes, tuple[TokenBucket, TokenBucket]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def wait(self, network: bytes, now: float, *, listed: bool = False) -> int:
-        """Return the whole seconds until the network may ask again; 0 if it may ask now."""
-        return max(math.ceil(one.spend(0, now)) for one in self._of(network, now, listed))
-
-    def spend(
-        self, network: bytes, rows: int, size: int, now: float, *, listed: bool = False
-    ) -> None:
-        """Note what a reply cost: rows that were read, and its size in bytes."""
-        for bucket, amount in zip(self._of(network, now, listed), (rows, size), strict=True):
-            bucket.spend(amount, now)
-
-    def _of(self, network: bytes, now: float, listed: bool) -> tuple[TokenBucket, TokenBucket]:
-        found = self._known.get(network)
-        if found is None:
-            factor = LISTED_FACTOR if listed else 1
-            found = (
-                TokenBucket(rate=ROWS_RATE * factor, size=ROWS_BURST * factor, now=now),
-                TokenBucket(rate=BYTES_RATE * factor, size=BYTES_BURST * factor, now=now),
-            )
-            self._known[network] = found
-            if len(self._known) > KNOWN_MAX:
-                self._known.popitem(last=False)
-        self._known.move_to_end(network)
-        return found
+def session_budget() -> Budget:
+    """Return the budget of the sessions of one aggregator."""
+    return Budget(ROWS, BYTES)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import trio
 
 from methrics.aggregate.reconcile.answer import BUSY, Answerer, Asker, OpenSet
-from methrics.aggregate.reconcile.budget import Budget
+from methrics.aggregate.reconcile.budget import session_budget
 from methrics.aggregate.reconcile.wire import (
     PROTOCOL,
     REQUEST_MAX,
@@ -59,7 +59,7 @@ class Serving:
         self._swarm = swarm
         self._topics = tuple(topics)
         self._answerer = Answerer(open_set, lambda: clock.now() // DAY, system_entropy, shard)
-        self._budget = Budget()
+        self._budget = session_budget()
         self._one = trio.CapacityLimiter(1)
         self._lock = threading.Lock()
         self._closed = False

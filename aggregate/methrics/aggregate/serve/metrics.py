@@ -128,6 +128,12 @@ def _others(now: Snapshot) -> Iterator[Metric]:
 
 def _closed(now: Snapshot) -> Iterator[Metric]:
     yield _gauge("methrics_contested_reports", "Contested reports.", now.closed["contested"])
+    yield _labelled(
+        "methrics_unanswered_requests",
+        "Requests for manifests that got no reply, by reason.",
+        "reason",
+        now.closed["unanswered"],
+    )
     coverage = GaugeMetricFamily(
         "methrics_coverage_ratio",
         "Share of the reports of closed days that an aggregator had in time.",
