@@ -3,112 +3,46 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import aggregate_making as making
+import duckdb
 import pytest
+from lake_making import (
+    BEATS,
+    COUNTS,
+    FIRST,
+    GONE,
+    NOW,
+    REPORTS,
+    days,
+    export,
+    make_lake,
+    make_whole,
+    shard_at,
+)
 
-from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.parquet.lake import join_lake, manifest_name, shards_in
 from methrics.aggregate.parquet.manifest import MANIFEST, decode_manifest
-from methrics.aggregate.read.dataset import Dataset, open_dataset
+from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
 from methrics.aggregate.restore.restore import restore
-from methrics.aggregate.store.digest import DayDigest, digests
 from methrics.aggregate.store.duck import attach_reader, memory
 from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
-from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.shard import WHOLE, Shard, shards_of
-
-FIRST = making.catalog()
-OTHER = making.catalog(extra=making.MORE_FIELDS, previous=FIRST)
-NOW = making.NOW
-BEATS = [making.beat((FIRST, OTHER)[i % 2], i, NOW - 600 * (i % 300)) for i in range(60)]
-MORE = [
-    *(making.clicks(FIRST, i) for i in range(12)),
-    *(making.walk(OTHER, i) for i in range(12)),
-    making.announcement(NOW - 600),
-]
-GONE = [
-    making.erasure((FIRST, OTHER)[i % 2], BEATS[i], "beat", i, NOW - 600 * (i % 300))
-    for i in range(6)
-]
-REPORTS = len(BEATS) - len(GONE) + len(MORE) - 1
-TABLES = ("catalog", "type", "declaration", "field", "code", "tombstone")
-
-
-def fill(store: Store, catalogs: Iterable[bytes]) -> None:
-    """Store everything; whatever the order of the catalogs, their numbers follow from it."""
-    book = CatalogBook()
-    for raw in catalogs:
-        store.commit(making.batch([raw], book))
-    for raws in (BEATS, MORE, GONE):
-        store.commit(making.batch(raws, book))
-
-
-def export(store: Store, now: int = NOW) -> None:
-    exporter = Exporter(store, grace=0)
-    exporter.export(now)
-    exporter.close()
-
-
-@contextmanager
-def shard_at(folder: Path, shard: Shard) -> Iterator[Store]:
-    """The store of a shard, in the lake `folder / "lake"`."""
-    file = folder / f"{shard.folder}.duckdb"
-    with Store(file, shard) as store:
-        join_lake(file, folder / "lake", shard)
-        yield store
-
-
-def make_lake(folder: Path, count: int = 2) -> Path:
-    for shard in shards_of(count):
-        with shard_at(folder, shard) as store:
-            fill(store, [FIRST.raw, OTHER.raw] if shard.number % 2 else [OTHER.raw, FIRST.raw])
-            export(store)
-    return folder / "lake"
-
-
-def days(dataset: Dataset) -> list[tuple[bytes, int, int, bytes]]:
-    dataset.bring("item", "catalog")
-    found: list[DayDigest] = digests(dataset.connection)
-    return sorted((one.key, one.day, one.count, one.digest) for one in found)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    with Store(folder / "whole.duckdb") as store:
-        fill(store, [FIRST.raw, OTHER.raw])
-        export(store)
-    return folder / "whole.parquet"
+    return make_whole(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_lake(tmp_path_factory.mktemp("lake"))
-
-
-COUNTS = (
-    "SELECT os, version, count(*) FROM test.beat GROUP BY ALL ORDER BY ALL",
-    "SELECT country, count(*) FROM test.beat GROUP BY ALL ORDER BY ALL",
-    "SELECT sum(count)::BIGINT FROM test.clicks",
-    "SELECT step, first, count(*) FROM test.walk_step GROUP BY ALL ORDER BY ALL",
-    "SELECT c.number, t.name, count(*) FROM item i JOIN catalog c ON c.n = i.catalog "
-    "JOIN type t ON t.n = i.type GROUP BY ALL ORDER BY ALL",
-    "SELECT c.text, count(*) FROM test.beat b JOIN type t ON t.schema = 'test' AND "
-    "t.name = 'beat' JOIN code c ON c.type = t.n AND c.catalog = b.catalog AND c.field = 'os' "
-    "AND c.text = b.os GROUP BY ALL ORDER BY ALL",
-    "SELECT count(*) FROM item WHERE kind <> 1",
-    "SELECT count(*) = count(DISTINCT id) FROM record",
-    "SELECT count(*) = count(DISTINCT (record, catalog)) FROM listing SEMI JOIN record r "
-    "ON r.n = record",
-    *(f"SELECT count(*) FROM {table}" for table in TABLES),
-)
 
 
 def test_a_lake_is_read_as_the_data_of_one_aggregator(whole: Path, lake: Path) -> None:
@@ -159,11 +93,26 @@ def test_a_lake_is_verified_shard_by_shard(lake: Path, tmp_path: Path) -> None:
     assert (found.mismatches, found.reports, found.erasures) == ([], REPORTS, len(GONE))
     copy = tmp_path / "lake"
     shutil.copytree(lake, copy)
-    text = (copy / manifest_name(Shard(2, 2))).read_text()
+    for file in lake.rglob("2-of-2/*.parquet"):
+        name = file.relative_to(lake).as_posix().replace("/2-of-2/", "/1-of-2/")
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy / name)
+    text = (copy / manifest_name(Shard(2, 2))).read_text().replace("/2-of-2/", "/1-of-2/")
     (copy / manifest_name(Shard(1, 2))).write_text(text.replace('"shard":[2,2]', '"shard":[1,2]'))
     with open_dataset(copy) as dataset:
         wrong = {one.what for one in verify(dataset).mismatches}
     assert "it is not of shard 1/2" in wrong
+
+
+def test_attack_two_shards_list_the_same_files(lake: Path, tmp_path: Path) -> None:
+    """Their rows would count twice."""
+    copy = tmp_path / "lake"
+    shutil.copytree(lake, copy)
+    text = (copy / manifest_name(Shard(2, 2))).read_text()
+    (copy / manifest_name(Shard(1, 2))).write_text(text.replace('"shard":[2,2]', '"shard":[1,2]'))
+    with pytest.raises(StoreError, match="list the same file") as caught:
+        open_dataset(copy)
+    assert caught.value.code == "store-foreign"
 
 
 def test_a_missing_shard_is_named(lake: Path, tmp_path: Path) -> None:
@@ -247,3 +196,63 @@ def test_a_lake_has_to_be_read_as_a_directory(lake: Path) -> None:
     with pytest.raises(StoreError) as caught:
         decode_manifest((lake / MANIFEST).read_bytes(), "there")
     assert caught.value.code == "store-lake"
+
+
+def test_views_of_a_lake_fail_while_a_shard_is_missing(tmp_path: Path) -> None:
+    lake, (first, lost) = make_lake(tmp_path), shards_of(2)
+    (lake / manifest_name(lost)).unlink()
+    with shard_at(tmp_path, first) as store:
+        store.commit(
+            making.batch([making.beat(FIRST, 900 + i) for i in range(9)], making.book(FIRST))
+        )
+        export(store, NOW + 60)
+    con = memory()
+    attach_reader(con, lake / "views.duckdb")
+    for query in ("count(*) FROM methrics.item", "os FROM methrics.test.beat WHERE n < 0"):
+        with pytest.raises(duckdb.Error, match="has 1 of 2 shards: 2/2 missing"):
+            con.execute(f"SELECT {query}").fetchall()
+    con.close()
+
+
+def test_a_file_restored_from_a_part_of_a_lake_is_told_so(lake: Path, tmp_path: Path) -> None:
+    copy, (first, lost) = tmp_path / "lake", shards_of(2)
+    shutil.copytree(lake, copy)
+    (copy / manifest_name(lost)).unlink()
+    said = ["shard 2/2: its part of the lake is missing"]
+    for shard, unreadable in ((WHOLE, said), (lost, said), (first, []), (Shard(1, 4), [])):
+        with (
+            Store(tmp_path / f"{shard.folder}.duckdb", shard) as store,
+            open_dataset(copy, partial=True) as dataset,
+        ):
+            assert restore(dataset, store, lambda: NOW).unreadable == unreadable
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_of_a_lake_with_a_damaged_file_the_others_are_taken(
+    lake: Path, tmp_path: Path, damage: str
+) -> None:
+    copy = tmp_path / "lake"
+    shutil.copytree(lake, copy)
+    broken = next(copy.glob("raw/test/walk/*/2-of-2/*.parquet"))
+    if damage == "gone":
+        broken.unlink()
+    else:
+        broken.write_bytes(broken.read_bytes()[:100])
+    with Store(tmp_path / "new.duckdb") as store, open_dataset(copy) as dataset:
+        found = restore(dataset, store, lambda: NOW)
+    assert 0 < REPORTS - found.reports < 12
+    assert found.refused.total() == 0
+    assert found.unreadable == [f"{broken.relative_to(copy)}: it is not the listed file"]
+
+
+def test_what_can_be_read_of_a_damaged_file_of_a_lake_is_taken(lake: Path, tmp_path: Path) -> None:
+    """Its rows have the numbers of its own shard."""
+    copy = tmp_path / "lake"
+    shutil.copytree(lake, copy)
+    broken = next(copy.glob("raw/test/walk/*/2-of-2/*.parquet"))
+    with memory() as con:
+        con.execute(f"COPY (FROM '{broken}') TO '{broken}.new' (FORMAT parquet)")
+    Path(f"{broken}.new").rename(broken)
+    with Store(tmp_path / "new.duckdb") as store, open_dataset(copy) as dataset:
+        found = restore(dataset, store, lambda: NOW)
+    assert (found.reports, len(found.unreadable), found.refused.total()) == (REPORTS, 1, 0)

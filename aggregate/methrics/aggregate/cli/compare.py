@@ -15,7 +15,8 @@ from methrics.aggregate.parquet.manifest import Manifest
 from methrics.aggregate.read.compare import Compared, Side, side_of
 from methrics.aggregate.read.compare import compare as compared
 from methrics.aggregate.read.dataset import open_files
-from methrics.aggregate.read.sources import Lake, Listed
+from methrics.aggregate.read.lake_sources import Lake
+from methrics.aggregate.read.sources import Listed
 from methrics.aggregate.store.digest import DayDigest, digests
 from methrics.node.cli.counted import counted
 from methrics.node.cli.times import utc_text

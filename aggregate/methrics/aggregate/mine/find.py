@@ -15,9 +15,10 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
-from methrics.aggregate.parquet.directory import is_parquet, places, read_directory
+from methrics.aggregate.parquet.directory import is_parquet, places
 from methrics.aggregate.parquet.download import local_copy
 from methrics.aggregate.parquet.fetching import SIZE_MAX
+from methrics.aggregate.parquet.lake import read_whole
 from methrics.aggregate.parquet.mirror import WITH_IDS
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.opening import fetching
@@ -79,7 +80,7 @@ def _compare(reports: Relation, erased: Relation, wanted: Collection[Wanted]) ->
 
 def _check_directory(path: Path, wanted: Collection[Wanted]) -> Checked:
     """Look in a directory of Parquet that contains only the files with ids."""
-    tables = read_directory(path).tables()
+    tables = read_whole(path).tables()
     con = memory()
     try:
         with translated_errors(path):

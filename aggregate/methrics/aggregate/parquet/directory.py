@@ -16,27 +16,39 @@ from methrics.aggregate.parquet.manifest import (
 )
 from methrics.aggregate.store.duck import check_regular, translated_errors
 from methrics.aggregate.store.plain_path import plain_path
+from methrics.aggregate.store.tables import BASE
 from methrics.schema.errors import StoreError
+
+SAME_COLUMNS = frozenset({"item", *BASE})
+"""Tables whose columns never change, so that planning a query need not look into all files."""
 
 
 def read_directory(directory: Path, name: str = MANIFEST) -> Manifest:
     """Read the manifest of a directory, the file `name`. Raises StoreError: store-foreign,
     store-version, store-lake, store-denied."""
+    text = manifest_text(directory, name)
+    if text is None:
+        raise StoreError(
+            "store-foreign",
+            f"{directory} is not a methrics Parquet directory: it has no {name}",
+        )
+    return decode_manifest(text, str(directory))
+
+
+def manifest_text(directory: Path, name: str, most: int = MANIFEST_MAX + 1) -> bytes | None:
+    """Return the first `most` bytes of the file `name` of a directory; None without one. Raises
+    StoreError: store-foreign, store-denied."""
     try:
         # Nothing waits for a pipe of that name.
         number = os.open(directory / name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
-        raise StoreError(
-            "store-foreign",
-            f"{directory} is not a methrics Parquet directory: it has no {name}",
-        ) from None
+        return None
     except OSError as error:
         raise StoreError("store-denied", f"{directory / name}: {error.strerror}") from error
     with os.fdopen(number, "rb") as file, translated_errors(directory / name):
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise StoreError("store-foreign", f"{directory / name} is not a regular file")
-        text = file.read(MANIFEST_MAX + 1)
-    return decode_manifest(text, str(directory))
+        return file.read(most)
 
 
 def is_parquet(path: Path) -> bool:

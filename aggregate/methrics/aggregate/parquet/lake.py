@@ -8,22 +8,23 @@
 No shard touches a file of another, so they need no lock. Items and tombstones of shards have
 different numbers, and so have their catalogs, event types and records: `Numbers` maps those of a
 catalog or type that several shards have to the lowest, so that all rows can be read as one table.
+A reader knows the names of all manifests from the number of shards, so it need not list the
+directory, which a web server does not do.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from methrics.aggregate.parquet.directory import SAME_COLUMNS, manifest_text, read_directory
 from methrics.aggregate.parquet.files import replace_file
 from methrics.aggregate.parquet.manifest import (
     FILES_MAX,
     MANIFEST,
-    MANIFEST_MAX,
     File,
     Manifest,
     decode_manifest,
@@ -35,6 +36,18 @@ from methrics.aggregate.store.tables import LAYOUT_VERSION, SMALL_BITS
 from methrics.schema.errors import StoreError
 from methrics.schema.wire.shard import COUNTS, Shard, shards_of
 
+DICTIONARIES = ("catalog", "type")
+"""The tables of which `read_numbers` reads the files of each shard."""
+
+RECORDS = frozenset({"record", "listing", "revoked"})
+"""The tables whose rows cannot be told without `Numbers.records`."""
+
+Paths = Mapping[Shard, Sequence[Path]]
+"""The files of one table, by shard."""
+
+_LAKE_MAX = 256
+"""Most bytes of the `manifest.json` of a lake."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shards:
@@ -43,13 +56,32 @@ class Shards:
     manifests: Mapping[Shard, Manifest]
     missing: tuple[Shard, ...]
 
-    def merged(self) -> Manifest:
+    def lack(self) -> str:
+        """Return in words which parts are missing; nothing if none is."""
+        if not self.missing:
+            return ""
+        parts = ", ".join(map(str, self.missing))
+        there = len(self.manifests)
+        return f"{there} of {there + len(self.missing)} shards: {parts} missing"
+
+    def require_all(self, place: Path | str) -> None:
+        """Raise StoreError `store-shards` if a part is missing."""
+        if self.missing:
+            raise StoreError(
+                "store-shards",
+                f"{place} has {self.lack()}",
+                "the aggregator of a shard that is started with --shard and --lake writes its part",
+            )
+
+    def merged(self, place: Path | str) -> Manifest:
         """Return one manifest of all files. It has no digests of days: those of a whole day do not
-        follow from those of its parts."""
+        follow from those of its parts. Raises StoreError `store-foreign`."""
         own = list(self.manifests.values())
         files = tuple(one for manifest in own for one in manifest.files)
         if len(files) > FILES_MAX:
-            raise StoreError("store-foreign", f"a lake of more than {FILES_MAX} files")
+            raise StoreError("store-foreign", f"{place} is a lake of more than {FILES_MAX} files")
+        if len({one.name for one in files}) != len(files):
+            raise StoreError("store-foreign", f"{place}: two shards list the same file")
         return Manifest(
             min((one.written for one in own), default="1970-01-01T00:00:00+00:00"),
             files,
@@ -83,12 +115,18 @@ def manifest_name(shard: Shard) -> str:
 def shards_in(directory: Path) -> int | None:
     """Return how many shards write into a lake; None if `directory` is none."""
     try:
-        text = (directory / MANIFEST).read_bytes()[: MANIFEST_MAX + 1]
-        if len(text) > 256:
-            return None  # the manifest of one aggregator
-        found = json.loads(text)
+        return shards_said(manifest_text(directory, MANIFEST, _LAKE_MAX + 1) or b"")
+    except StoreError:
+        return None
+
+
+def shards_said(text: bytes) -> int | None:
+    """Return the number of shards that the `manifest.json` of a lake names; None if `text` is
+    something else, such as the manifest of one aggregator."""
+    try:
+        found = json.loads(text) if len(text) <= _LAKE_MAX else {}
         count = found["shards"] if found["layout"] == LAYOUT_VERSION else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return count if type(count) is int and count in COUNTS[1:] else None
 
@@ -120,23 +158,38 @@ def touch_lake(directory: Path, shard: Shard) -> None:
 
 def read_shards(directory: Path, count: int) -> Shards:
     """Read the manifests of a lake. Raises StoreError."""
+    return decode_shards(
+        ((shard, manifest_text(directory, manifest_name(shard))) for shard in shards_of(count)),
+        f"{directory}/",
+    )
+
+
+def decode_shards(texts: Iterable[tuple[Shard, bytes | None]], place: str) -> Shards:
+    """Read the manifests of all shards of a lake; None for one that is not there. `place` is the
+    directory or address, which ends in a slash. Raises StoreError."""
     found: dict[Shard, Manifest] = {}
     missing: list[Shard] = []
-    for shard in shards_of(count):
-        path = directory / manifest_name(shard)
-        try:
-            with translated_errors(path), path.open("rb") as file:
-                text = file.read(MANIFEST_MAX + 1)
-        except StoreError as error:
-            if error.code != "store-missing":
-                raise
+    for shard, text in texts:
+        if text is None:
             missing.append(shard)
             continue
-        manifest = decode_manifest(text, str(path))
+        name = f"{place}{manifest_name(shard)}"
+        manifest = decode_manifest(text, name)
         if manifest.shard != shard:
-            raise StoreError("store-foreign", f"{path} is not the manifest of shard {shard}")
+            raise StoreError("store-foreign", f"{name} is not the manifest of shard {shard}")
         found[shard] = manifest
     return Shards(found, tuple(missing))
+
+
+def read_whole(directory: Path) -> Manifest:
+    """Read the manifest of a directory; of a lake, that of the files of all shards. Raises
+    StoreError, also `store-shards`."""
+    count = shards_in(directory)
+    if count is None:
+        return read_directory(directory)
+    shards = read_shards(directory, count)
+    shards.require_all(directory)
+    return shards.merged(directory)
 
 
 @dataclass(slots=True)
@@ -146,22 +199,24 @@ class Numbers:
     catalogs: dict[Shard, list[int]] = field(default_factory=dict)
     """shard -> for each of its catalogs, in order of its own numbers, the common number"""
     types: dict[Shard, list[int]] = field(default_factory=dict)
-    records: list[int] = field(default_factory=list)
-    """The numbers of records that are read: one of each record."""
+    records: list[int] | None = None
+    """The numbers of records that are read: one of each record. None if nobody has looked; the
+    tables of `RECORDS` need it."""
 
-    def rows(self, place: tuple[str, str], files: Mapping[Shard, Sequence[Path]]) -> str:
+    def rows(self, place: tuple[str, str], files: Paths) -> str:
         """Return SQL for the rows of a table in the files of the shards."""
         schema, table = place
+        same = schema == "main" and table in SAME_COLUMNS
         if schema == "main" and table in _ALONE:
-            return f"({_ALONE[table].format(rows=self._union(files), **self._lists())})"
+            return f"({_ALONE[table].format(rows=self._union(files, same), **self._lists())})"
         maps = _MAPPED.get(table, ("catalog",)) if schema == "main" else ("catalog",)
-        rows = self._union(files, maps)
-        return f"({_TOGETHER.get(table, 'FROM {rows}').format(rows=rows)})" if maps else rows
+        together = _TOGETHER.get(table, "FROM {rows}") if schema == "main" else "FROM {rows}"
+        return f"({together.format(rows=self._union(files, same, maps))})"
 
-    def _union(self, files: Mapping[Shard, Sequence[Path]], maps: Sequence[str] = ()) -> str:
+    def _union(self, files: Paths, same: bool, maps: Sequence[str] = ()) -> str:
         parts = []
         for shard, own in files.items():
-            rows = read_parquet_files(list(own), by_name=True)
+            rows = read_parquet_files(list(own), by_name=not same)
             new = ", ".join(self._mapped(one, shard) for one in maps)
             parts.append(f"SELECT * REPLACE ({new}) FROM {rows}" if new else f"FROM {rows}")
         return f"({' UNION ALL BY NAME '.join(parts)})"
@@ -178,7 +233,7 @@ class Numbers:
         return {
             "catalogs": sql(n for own in self.catalogs.values() for n in own),
             "types": sql(n for own in self.types.values() for n in own),
-            "records": sql(self.records),
+            "records": sql(self.records or ()),
         }
 
 
@@ -208,8 +263,14 @@ _TOGETHER = {
 }
 
 
-def read_numbers(con: Connection, directory: Path, shards: Shards) -> Numbers:
-    """Read from the dictionaries of a lake which numbers mean the same.
+def counted_once(place: tuple[str, str]) -> bool:
+    """Whether each thing of a table counts once, though several shards have it."""
+    return place[0] == "main" and (place[1] in _ALONE or place[1] in _TOGETHER)
+
+
+def read_numbers(con: Connection, place: Path | str, dictionaries: Mapping[str, Paths]) -> Numbers:
+    """Read from the files of `DICTIONARIES` which numbers mean the same; from those of `record`,
+    too, if they are given. `place` is the lake.
 
     Raises StoreError `lake-names` if two shards have given one SQL schema to two apps.
     """
@@ -218,35 +279,34 @@ def read_numbers(con: Connection, directory: Path, shards: Shards) -> Numbers:
     types: dict[object, int] = {}
     records: dict[object, int] = {}
     owners: dict[str, bytes] = {}
-    with translated_errors(directory):
-        for shard, manifest in shards.manifests.items():
-            rows = partial(_rows, con, directory, manifest)
-            own = rows("catalog", "n, id, schema, key")
+    with translated_errors(Path(place)):
+        for shard, own in _rows(con, dictionaries["catalog"], "n, id, schema, key"):
             made.catalogs[shard] = [catalogs.setdefault(one[1], one[0]) for one in own]
             for _, _, schema, key in own:
                 if owners.setdefault(schema, key) != key:
                     raise StoreError(
                         "lake-names",
-                        f"{directory}: shard {shard} calls another app {schema} than other shards",
+                        f"{place}: shard {shard} calls another app {schema} than other shards",
                         "let all shards collect the same apps, named in the same order",
                     )
-            own = rows("type", 'n, schema, "table"')
+        for shard, own in _rows(con, dictionaries["type"], 'n, schema, "table"'):
             made.types[shard] = [types.setdefault(one[1:], one[0]) for one in own]
-            for n, one in rows("record", "n, id"):
-                records.setdefault(one, n)
-    made.records = list(records.values())
+        if "record" in dictionaries:
+            for _, own in _rows(con, dictionaries["record"], "n, id"):
+                for n, one in own:
+                    records.setdefault(one, n)
+            made.records = list(records.values())
     return made
 
 
 def _rows(
-    con: Connection, directory: Path, manifest: Manifest, table: str, columns: str
-) -> list[tuple[Any, ...]]:
-    """Return rows of a table that one shard has, in order of n."""
-    paths = [plain_path(directory) / one.name for one in manifest.tables().get(table, ())]
-    if not paths:
-        return []
-    sql = f"SELECT {columns} FROM {read_parquet_files(paths)} ORDER BY n"
-    return con.execute(sql).fetchall()
+    con: Connection, files: Paths, columns: str
+) -> Iterator[tuple[Shard, list[tuple[Any, ...]]]]:
+    """Yield rows of a table of each shard, in order of n."""
+    for shard, own in files.items():
+        if own:
+            sql = f"SELECT {columns} FROM {read_parquet_files(list(own))} ORDER BY n"
+            yield shard, con.execute(sql).fetchall()
 
 
 def by_shard(shards: Shards, directory: Path, table: str) -> dict[Shard, list[Path]]:

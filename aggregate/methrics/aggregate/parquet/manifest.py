@@ -179,8 +179,8 @@ def decode_manifest(text: bytes, place: str) -> Manifest:
     if layout == LAYOUT_VERSION:
         raise StoreError(
             "store-lake",
-            f"{place} is a lake of several shards, which can only be read as a directory here",
-            "mount it, or copy it whole; its parts are named by manifest.1-of-N.json and so on",
+            f"{place} is a lake of several shards, and this is the manifest of none of them",
+            "name the folder of the lake; manifest.1-of-N.json and so on list its files",
         )
     raise StoreError(
         "store-version",

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from methrics.aggregate.parquet.fetching import Progress, silent
-from methrics.aggregate.parquet.manifest import MANIFEST
 from methrics.aggregate.parquet.remote import RemoteDirectory, settled_rounds
 from methrics.schema.errors import LocalError
 
@@ -28,8 +27,9 @@ def mirror(
     """Fetch the directory at `address` (which ends in a slash) into the new directory `target`.
 
     With `ids_only`, only the tables of `WITH_IDS` are fetched. Raises StoreError `store-foreign`,
-    `store-version` and `store-broken`, and the errors of `Session.fetch`; LocalError `not-new` if
-    `target` is there already, because files that the manifest does not list are deleted.
+    `store-version`, `store-shards` and `store-broken`, and the errors of `Session.fetch`;
+    LocalError `not-new` if `target` is there already, because files that the manifest does not list
+    are deleted.
     """
     try:
         target.mkdir(parents=True)
@@ -42,6 +42,8 @@ def mirror(
     job = RemoteDirectory(address, target, size_max=size_max, progress=named, by_name=True)
 
     def once() -> None:
+        if job.shards is not None:
+            job.shards.require_all(address)
         job.bring([one for one in job.manifest.files if not ids_only or one.table in WITH_IDS])
 
     try:
@@ -49,7 +51,8 @@ def mirror(
         listed = {target / one.name for one in job.manifest.files}
         for left in set(target.rglob("*.parquet")) - listed:
             left.unlink()  # fetched by an earlier manifest
-        (target / MANIFEST).write_bytes(job.text)
+        for name, text in job.texts.items():
+            (target / name).write_bytes(text)
     finally:
         job.close()
     return target

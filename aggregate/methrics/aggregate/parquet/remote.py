@@ -3,6 +3,7 @@
 The manifest names every file with its size and SHA-256, so a fetched file is kept by its hash and
 never fetched again, and a file that is not the listed one is refused. The owner may write
 meanwhile: a listed file that is gone means that the manifest has changed, so it is read again.
+The `manifest.json` of a lake says how many shards there are, so it names the other manifests.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from methrics.aggregate.parquet.fetching import (
     silent,
     too_large,
 )
+from methrics.aggregate.parquet.lake import Shards, decode_shards, manifest_name, shards_said
 from methrics.aggregate.parquet.manifest import (
     MANIFEST,
     MANIFEST_MAX,
@@ -34,6 +36,7 @@ from methrics.aggregate.parquet.manifest import (
     total_size,
 )
 from methrics.schema.errors import StoreError, UnreachableError
+from methrics.schema.wire.shard import shards_of
 
 AT_ONCE = 4
 """Files that are fetched at the same time: small files wait for answers, not for bytes."""
@@ -69,13 +72,17 @@ class RemoteDirectory:
         self.address = address
         self.folder = folder
         self._size_max = size_max
-        self._progress = progress
+        self.progress = progress
         self._by_name = by_name
         self._session = Session()
-        self._text = b""
         self._checked: set[Path] = set()
         self._fetched = 0
+        self.texts: dict[str, bytes] = {}
+        """The bytes of all manifests that there are, by name."""
+        self.shards: Shards | None = None
+        """The manifests of a lake; None for the directory of one aggregator."""
         self.manifest: Manifest
+        """The manifest; of a lake, that of all files."""
         folder.mkdir(parents=True, exist_ok=True)
         try:
             self.renew()
@@ -85,25 +92,57 @@ class RemoteDirectory:
                 folder.rmdir()  # if it is empty
             raise
 
-    @property
-    def text(self) -> bytes:
-        """The manifest's bytes."""
-        return self._text
-
     def renew(self) -> bool:
-        """Read the manifest again; return whether it has changed."""
+        """Read the manifests again; return whether they have changed."""
+        text = self._manifest(MANIFEST)
+        count = shards_said(text)
+        if self.texts and (count is None) != (self.shards is None):
+            raise StoreError(
+                "store-foreign", f"{self.address} is another data set now", "open it again"
+            )
+        texts = {MANIFEST: text}
+        if count is not None:
+            texts |= self._manifests(count)
+        if texts == self.texts:
+            return False
+        if count is None:
+            self.manifest = decode_manifest(text, self.address)
+        else:
+            of = ((one, texts.get(manifest_name(one))) for one in shards_of(count))
+            shards = decode_shards(of, self.address)
+            self.manifest, self.shards = shards.merged(self.address), shards
+        self.texts = texts
+        return True
+
+    def _manifests(self, count: int) -> dict[str, bytes]:
+        """Fetch the manifests of the shards of a lake that are there. Together they are bounded
+        like that of one aggregator."""
+        found: dict[str, bytes] = {}
+
+        def fetch(name: str) -> None:
+            with suppress(AbsentError):
+                found[name] = self._manifest(name)
+            if sum(map(len, list(found.values()))) > MANIFEST_MAX:
+                raise too_large(self.address, MANIFEST_MAX)
+
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch") as pool:
+            waiting = [pool.submit(fetch, manifest_name(one)) for one in shards_of(count)]
+            try:
+                for one in as_completed(waiting):
+                    one.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return found
+
+    def _manifest(self, name: str) -> bytes:
         place = self._new_file()
         try:
             bound = min(MANIFEST_MAX, self._size_max)
-            self._session.fetch(urljoin(self.address, MANIFEST), place, size_max=bound)
-            text = place.read_bytes()
+            self._session.fetch(urljoin(self.address, name), place, size_max=bound)
+            return place.read_bytes()
         finally:
             place.unlink(missing_ok=True)
-        if text == self._text:
-            return False
-        self.manifest = decode_manifest(text, self.address)
-        self._text = text
-        return True
 
     def bring(self, files: Collection[File]) -> list[Path]:
         """Return the paths of `files` on this machine, and fetch those that are not here.
@@ -132,7 +171,7 @@ class RemoteDirectory:
                     one.result()
                     done, here = done + 1, here + waiting[one].size
                     self._fetched += waiting[one].size
-                    self._progress(f"{done} of {len(files)} files, {megabytes(here)} of {size} MB")
+                    self.progress(f"{done} of {len(files)} files, {megabytes(here)} of {size} MB")
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -162,9 +201,15 @@ class RemoteDirectory:
     def _broken(self, one: File) -> StoreError:
         return StoreError(
             "store-broken",
-            f"{self.address}{one.name} is not the file that {MANIFEST} lists",
+            f"{self.address}{one.name} is not the file that {self._listing(one)} lists",
             "try again later, or tell whoever publishes it",
         )
+
+    def _listing(self, one: File) -> str:
+        """Return the name of the manifest that lists a file."""
+        shards = {} if self.shards is None else self.shards.manifests
+        names = (manifest_name(shard) for shard, own in shards.items() if one in own.files)
+        return next(names, MANIFEST)
 
     def _has(self, one: File) -> bool:
         """Whether the file is here, with the listed content."""

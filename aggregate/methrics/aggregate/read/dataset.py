@@ -20,7 +20,7 @@ from methrics.aggregate.read.dataframes import TablesAndViews
 from methrics.aggregate.read.live import LiveDataset, open_live
 from methrics.aggregate.read.opening import LiveOnlyError, open_source
 from methrics.aggregate.read.shapes import read_shapes
-from methrics.aggregate.read.sources import FarDirectory, Lake, Listed, Source
+from methrics.aggregate.read.sources import FarDirectory, Source
 from methrics.aggregate.read.totals import FLOOR, Shows, create_known_totals, read_shows
 from methrics.aggregate.store.duck import (
     Connection,
@@ -290,10 +290,12 @@ class Dataset(TablesAndViews, Closing):
         return sorted(self._tables)
 
     def count(self, table: str) -> int:
-        """The number of rows of a table. Nothing is fetched for it."""
-        if isinstance(self._source, Listed) and not isinstance(self._source, Lake):
-            schema, _, own = table.rpartition(".")
-            return sum(one.rows for one in self._source.files((schema or "main", own)))
+        """The number of rows of a table. A manifest says it, so nothing is fetched for it, except
+        of a lake the tables of which several shards have the same rows."""
+        schema, _, own = table.rpartition(".")
+        known = self._source.count((schema or "main", own))
+        if known is not None:
+            return known
         return int(self.rows(f"SELECT count(*) FROM {name(*table.split('.'))}")[0][0])
 
     def views(self) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import weakref
@@ -11,15 +12,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from methrics.aggregate.parquet.directory import is_parquet
-from methrics.aggregate.parquet.download import found_at, is_address
+from methrics.aggregate.parquet.download import found_at, is_address, name_of
 from methrics.aggregate.parquet.fetching import AnsweredError, Progress
 from methrics.aggregate.parquet.lake import shards_in
 from methrics.aggregate.parquet.manifest import folders_of
+from methrics.aggregate.parquet.remote import RemoteDirectory
+from methrics.aggregate.read.lake_sources import FarLake, LocalLake
 from methrics.aggregate.read.live import LIVE_HINT, live_status
 from methrics.aggregate.read.sources import (
     AttachedFile,
     FarDirectory,
-    Lake,
     LocalDirectory,
     LoneFile,
     Source,
@@ -61,7 +63,7 @@ def open_source(
     """
     if is_address(str(path)):
         with fetching(str(path)):
-            return _far(str(path), cache, size_max, progress)
+            return _far(str(path), cache, size_max, progress, partial=partial)
     return _near(Path(path), partial=partial)
 
 
@@ -92,7 +94,9 @@ def fetching(address: str) -> Iterator[None]:
         raise UnreachableError(error.code, error.message, LIVE_HINT) from error
 
 
-def _far(address: str, cache: Path | None, size_max: int, progress: Progress) -> Source:
+def _far(
+    address: str, cache: Path | None, size_max: int, progress: Progress, *, partial: bool
+) -> Source:
     """Open an address. A single file is kept only while it is open, unless there is a `cache`."""
     folder = Path(tempfile.mkdtemp(dir=scratch_folder())) if cache is None else cache
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +104,7 @@ def _far(address: str, cache: Path | None, size_max: int, progress: Progress) ->
         found = found_at(address, folder, size_max=size_max, progress=progress)
         if isinstance(found, str):
             kept = _cache(folder) if cache is None else cache
-            source: Source = FarDirectory(found, kept, size_max, progress)
+            source: Source = _remote(found, kept, size_max, progress, partial=partial)
         else:
             source = _near(found)
     except BaseException:
@@ -110,6 +114,27 @@ def _far(address: str, cache: Path | None, size_max: int, progress: Progress) ->
     if cache is None:
         weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
     return source
+
+
+def _remote(
+    address: str, cache: Path, size_max: int, progress: Progress, *, partial: bool
+) -> Source:
+    """Open the address of a directory, which ends in a slash; its files are kept in a folder of
+    `cache`. Raises what `RemoteDirectory` raises."""
+    title = name_of(address)
+    short = hashlib.sha256(address.encode()).hexdigest()[:16]
+
+    def tell(line: str) -> None:
+        progress(line and f"{title}: {line}")
+
+    remote = RemoteDirectory(address, cache / short, size_max=size_max, progress=tell)
+    try:
+        if remote.shards is None:
+            return FarDirectory(remote)
+        return FarLake(remote, partial=partial)
+    except BaseException:
+        remote.close()
+        raise
 
 
 def _cache(otherwise: Path) -> Path:
@@ -145,7 +170,7 @@ def _near(path: Path, *, partial: bool = False) -> Source:
 
 def _directory(path: Path, *, partial: bool) -> Source:
     count = shards_in(path)
-    return LocalDirectory(path) if count is None else Lake(path, count, partial=partial)
+    return LocalDirectory(path) if count is None else LocalLake(path, count, partial=partial)
 
 
 def _table_of(path: Path) -> tuple[str, str]:

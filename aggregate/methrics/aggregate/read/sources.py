@@ -2,29 +2,22 @@
 
 - `AttachedFile`: a DuckDB file that nobody writes, with the settled Parquet files beside it.
 - `LocalDirectory`: a directory of Parquet on this machine, by the files that its manifest lists.
-- `Lake`: a directory on this machine into which several shards write.
 - `FarDirectory`: one at an address. A file is fetched when a query first needs its table.
 - `LoneFile`: one Parquet file.
+
+`lake_sources.py` has those of a directory into which several shards write.
 """
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from methrics.aggregate.parquet.directory import places, read_directory
-from methrics.aggregate.parquet.fetching import Progress
-from methrics.aggregate.parquet.lake import (
-    Shards,
-    by_shard,
-    manifest_name,
-    read_numbers,
-    read_shards,
-)
+from methrics.aggregate.parquet.directory import SAME_COLUMNS, places, read_directory
+from methrics.aggregate.parquet.lake import manifest_name
 from methrics.aggregate.parquet.manifest import MANIFEST, File, Manifest
 from methrics.aggregate.parquet.remote import RemoteDirectory
 from methrics.aggregate.read.dataframes import HOLDS
@@ -47,9 +40,6 @@ from methrics.schema.wire.shard import WHOLE, Shard
 
 Place = tuple[str, str]
 """SQL schema and table."""
-
-_SAME_COLUMNS = frozenset({"item", *BASE})
-"""Tables whose columns never change, so that planning a query need not look into all files."""
 
 
 class Source(ABC):
@@ -87,9 +77,18 @@ class Source(ABC):
         """Return the files and folders that a query may read."""
         return [self.path]
 
+    def count(self, place: Place) -> int | None:
+        """Return the number of rows of a table if it is known without reading them."""
+        return None
+
     def renew(self) -> bool:
         """Look for a newer state of the data; return whether there is one."""
         return False
+
+    @property
+    def missing(self) -> tuple[Shard, ...]:
+        """The parts of all ids that the data set should have and lacks."""
+        return ()
 
     def listed(self) -> list[tuple[File, Path]]:
         """Return the Parquet files on this machine of which size and SHA-256 are known, with their
@@ -100,6 +99,10 @@ class Source(ABC):
         """Read none of the `listed` files with these names any more; return whether there are
         any."""
         return False
+
+    def rows_of(self, one: File, path: Path) -> str:
+        """Return SQL for the rows of one of the `listed` files, which may have been left out."""
+        return read_parquet_files([path])
 
     def close(self) -> None:
         """Close what is open."""
@@ -148,10 +151,14 @@ class Listed(Source):
         """Return the files of a table."""
         return self._files[place]
 
+    def count(self, place: Place) -> int | None:
+        """Return the number of rows that the manifest says."""
+        return sum(one.rows for one in self.files(place))
+
     def rows(self, place: Place) -> str:
         """Return the rows of the files of a table."""
         schema, table = place
-        same = schema == "main" and table in _SAME_COLUMNS
+        same = schema == "main" and table in SAME_COLUMNS
         return read_parquet_files(self.bring(self.files(place)), by_name=not same)
 
     @abstractmethod
@@ -193,85 +200,30 @@ class LocalDirectory(Listed):
         return True
 
 
-class Lake(Listed):
-    """A directory on this machine into which several shards write.
-
-    Raises StoreError: `store-shards` if a shard's part is missing, unless `partial`.
-    """
-
-    def __init__(self, path: Path, count: int, *, partial: bool = False) -> None:
-        super().__init__(path, memory())
-        self._count = count
-        self._partial = partial
-        try:
-            self._read(read_shards(path, count))
-        except BaseException:
-            self.con.close()
-            raise
-
-    def _read(self, shards: Shards) -> None:
-        if shards.missing and not self._partial:
-            parts = ", ".join(map(str, shards.missing))
-            raise StoreError(
-                "store-shards",
-                f"{self.path} has {len(shards.manifests)} of {self._count} shards: {parts} missing",
-                f"start the aggregator of the shard with --shard I/{self._count} --lake, which "
-                "gets its part from peers",
-            )
-        self._numbers = read_numbers(self.con, self.path, shards)
-        self.shards = shards
-        self.take(shards.merged())
-
-    def rows(self, place: Place) -> str:
-        """Return the rows of a table in the files of all shards."""
-        table = ".".join(place).removeprefix("main.")
-        return self._numbers.rows(place, by_shard(self.shards, self.path, table))
-
-    def bring(self, files: list[File]) -> list[Path]:
-        """Return the paths of `files`."""
-        return places(self.path, files)
-
-    def parts(self) -> list[LocalDirectory]:
-        """Return each shard as a data set of its own."""
-        return [LocalDirectory(self.path, one) for one in self.shards.manifests]
-
-    def renew(self) -> bool:
-        """Read the manifests again."""
-        newer = read_shards(self.path, self._count)
-        if newer == self.shards:
-            return False
-        self._read(newer)
-        return True
-
-
 class FarDirectory(Listed):
-    """A directory at an address, which ends in a slash. Its files are kept in a folder of `cache`
-    and fetched when `rows` needs them. Raises what `RemoteDirectory` raises."""
+    """A directory at an address. Its files are fetched when `rows` needs them."""
 
     here = False
 
-    def __init__(self, address: str, cache: Path, size_max: int, progress: Progress) -> None:
-        short = hashlib.sha256(address.encode()).hexdigest()[:16]
-        self._remote = RemoteDirectory(
-            address, cache / short, size_max=size_max, progress=self._tell
-        )
-        self._progress = progress
-        super().__init__(self._remote.folder, memory())
-        self.title = Path(urlsplit(address).path).name or address
-        self.address = address
-        self.take(self._remote.manifest)
-        self._remote.tidy()
+    def __init__(self, remote: RemoteDirectory) -> None:
+        self.remote = remote
+        super().__init__(remote.folder, memory())
+        self.title = Path(urlsplit(remote.address).path).name or remote.address
+        self._newest()
+        remote.tidy()
 
-    def _tell(self, line: str) -> None:
-        self._progress(f"{self.title}: {line}")
+    def _newest(self) -> None:
+        """Use the manifest that was read last."""
+        self.take(self.remote.manifest)
 
     def bring(self, files: list[File]) -> list[Path]:
         """Fetch those of `files` that are not here; return the paths of all."""
         try:
-            return self._remote.bring(files)
+            return self.remote.bring(files)
         finally:
-            self._progress("")
-            self.take(self._remote.manifest)
+            self.remote.progress("")
+            if self.remote.manifest is not self.manifest:
+                self._newest()
 
     def everything(self) -> None:
         """Fetch all files. Raises StaleError if the directory changes meanwhile."""
@@ -279,14 +231,14 @@ class FarDirectory(Listed):
 
     def renew(self) -> bool:
         """Read the manifest again."""
-        before = self.manifest
-        self._remote.renew()
-        self.take(self._remote.manifest)
-        return self.manifest != before
+        if not self.remote.renew():
+            return False
+        self._newest()
+        return True
 
     def close(self) -> None:
         """Close the connections. Fetched files stay for the next time."""
-        self._remote.close()
+        self.remote.close()
         super().close()
 
 
@@ -371,7 +323,6 @@ def _tables_of(con: Connection, path: Path) -> set[Place]:
 __all__ = [
     "AttachedFile",
     "FarDirectory",
-    "Lake",
     "Listed",
     "LocalDirectory",
     "LoneFile",

@@ -26,11 +26,10 @@ from methrics.aggregate.read.check_files import (
 )
 from methrics.aggregate.read.check_rows import CHUNK, Result, Task
 from methrics.aggregate.read.dataset import MEMORY_LIMIT, Dataset
+from methrics.aggregate.read.lake_sources import Lake
 from methrics.aggregate.read.signed import TABLES, Signed, body_of
 from methrics.aggregate.read.sources import (
     AttachedFile,
-    FarDirectory,
-    Lake,
     Listed,
     LocalDirectory,
     LoneFile,
@@ -72,8 +71,7 @@ def verify(
         raise StoreError(
             "store-foreign", f"{dataset.path} is one table", "verify the file or the directory"
         )
-    if isinstance(dataset.origin, FarDirectory):
-        dataset.bring_all()
+    dataset.bring_all()
     if isinstance(dataset.origin, Lake):
         return _verify_lake(dataset.origin, progress, processes)
     known = _Known()
@@ -95,7 +93,7 @@ def verify(
 def _verify_lake(lake: Lake, progress: Progress, processes: int) -> Verification:
     """Verify each shard by itself: none has items of another."""
     found = Verification()
-    for missing in lake.shards.missing:
+    for missing in lake.missing:
         found.add("lake", None, f"shard {missing} is missing")
     total = sum(map(_reports_of, lake.shards.manifests.values()))
     before = 0

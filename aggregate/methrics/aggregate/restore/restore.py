@@ -25,7 +25,7 @@ from methrics.aggregate.restore.damaged import damaged_files
 from methrics.aggregate.restore.judging import THREADS, Judged, begin, verdicts_of
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.digest import digests
-from methrics.aggregate.store.duck import moment, read_parquet_files, translated_errors
+from methrics.aggregate.store.duck import moment, translated_errors
 from methrics.aggregate.store.parts import ITEM
 from methrics.aggregate.store.shard_sql import within
 from methrics.aggregate.store.store import Store
@@ -122,6 +122,11 @@ class _Restore:
 
     def run(self) -> Restored:
         """Take everything; what keeps reports out first: records revoke, and tombstones erase."""
+        self.found.unreadable += [
+            f"shard {one}: its part of the lake is missing"
+            for one in self.dataset.origin.missing
+            if self.store.shard.meet(one) is not None
+        ]
         damaged = damaged_files(self.dataset)
         self.dataset.leave_out({one.name for one, _ in damaged})
         counts = (f"(SELECT count(*) FROM {one})" for one in ("record", "catalog", "tombstone"))
@@ -155,7 +160,7 @@ class _Restore:
             self.found.unreadable.append(f"{one.name}: it is not the listed file")
             if one.table not in (ITEM, TOMBSTONE) or not path.is_file():
                 continue
-            rows_of = read_parquet_files([path])
+            rows_of = self.dataset.origin.rows_of(one, path)
             said = len(self.found.unreadable)
             for rows in self._of_catalogs(
                 one.name, f"SELECT {_bounded('x.raw', NOTICE_MAX)}, x.catalog FROM {rows_of} x"
