@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aggregate_making as making
 import pytest
@@ -19,6 +21,7 @@ from serving import FolderServer
 from methrics.aggregate.cli.main import main
 from methrics.aggregate.parquet.directory import read_directory
 from methrics.aggregate.parquet.download import local_copy
+from methrics.aggregate.parquet.fetching import _moved
 from methrics.aggregate.parquet.manifest import MANIFEST
 from methrics.aggregate.read.dataset import Dataset, open_dataset
 from methrics.aggregate.read.verify import verify
@@ -160,6 +163,43 @@ def test_attack_a_directory_of_huge_files(site: Site, tmp_path: Path) -> None:
         assert site.asked == before, "nothing of it was fetched"
 
 
+def test_a_single_file_that_is_cut_short_is_not_taken_for_whole(tmp_path: Path) -> None:
+    """No manifest tells its size or hash."""
+
+    def cut(request: SimpleHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "1000")
+        request.end_headers()
+        request.wfile.write(b"x" * 400)
+        request.close_connection = True
+
+    server = FolderServer(tmp_path, lambda request: None, answer=cut)
+    try:
+        with pytest.raises(UnreachableError, match="the connection ended early"):
+            local_copy(f"{server.address}/a.duckdb", tmp_path)
+    finally:
+        server.close()
+
+
+class Moved(http.client.HTTPResponse):
+    """An answer that sends the reader to another address."""
+
+    def __init__(self, address: str) -> None:
+        self.headers = http.client.HTTPMessage()
+        self.headers["Location"] = address
+
+
+def test_attack_a_redirection_from_an_encrypted_connection_to_a_bare_one() -> None:
+    for begun, to, found in (
+        ("http://a.example/x", "https://b.example/y", "https://b.example/y"),
+        ("http://a.example/x", "/y", "http://a.example/y"),
+        ("https://a.example/x", "y", "https://a.example/y"),
+    ):
+        assert _moved(urlsplit(begun), Moved(to)) == found
+    with pytest.raises(ValueError, match="redirected to http:"):
+        _moved(urlsplit("https://a.example/x"), Moved("http://a.example/x"))
+
+
 def test_attack_a_redirection_out_of_the_web(site: Site, tmp_path: Path) -> None:
     def moved(request: SimpleHTTPRequestHandler) -> None:
         request.send_response(302)
@@ -238,9 +278,12 @@ def test_a_copy_of_a_directory_that_changes_meanwhile_is_that_of_one_manifest(
             newer(site, tmp_path)
 
     site.before = change
-    with open_dataset(local_copy(site.url, tmp_path / "copy")) as data:
+    copied = local_copy(site.url, tmp_path / "copy")
+    with open_dataset(copied) as data:
         assert data.rows(COUNT) == [(13,)]
         assert verify(data).ok
+    here = {path.relative_to(copied).as_posix() for path in copied.rglob("*.parquet")}
+    assert here == {one.name for one in read_directory(copied).files}, "nothing that was deleted"
 
 
 def test_a_listed_file_that_never_was_there(site: Site, opened: Dataset) -> None:

@@ -81,6 +81,14 @@ def test_all_of_a_directory_is_checked(directory: Path) -> None:
     assert found.files == len(read_directory(directory).files) > 10
 
 
+def test_attack_a_manifest_says_another_number_of_rows(directory: Path) -> None:
+    manifest = json.loads((directory / MANIFEST).read_bytes())
+    (one,) = [one for one in manifest["files"] if one["name"].startswith("types/test/walk/2026")]
+    one["rows"] += 1
+    (directory / MANIFEST).write_text(json.dumps(manifest))
+    assert f"{one['name']} has not the listed number of rows" in said(directory)
+
+
 def test_settled_files_belong_to_the_file_and_dead_rows_do_not(file: Path) -> None:
     with Store(file) as store:
         settle(store, NOW)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -24,7 +25,8 @@ from reconcile_making import (
     reports,
 )
 
-from methrics.aggregate.reconcile.answer import Asker
+from methrics.aggregate.reconcile import answer
+from methrics.aggregate.reconcile.answer import IDLE_MAX, LIFE_MAX, Asker
 from methrics.aggregate.reconcile.fingerprint import IdIndex, fingerprint, siphash
 from methrics.aggregate.reconcile.tree import Ask, Claim, Pull, check_ids
 from methrics.aggregate.reconcile.wire import (
@@ -44,9 +46,11 @@ from methrics.aggregate.reconcile.wire import (
     read_ids,
     read_opened,
 )
+from methrics.schema.errors import RefusedError
 from methrics.schema.wire.bundle import pack, unpack
 from methrics.schema.wire.codec import decode, encode
 from methrics.schema.wire.envelope import split
+from methrics.schema.wire.verdict import Reason
 
 POOL = reports(300, days=3)
 ERASED = erasures(POOL[:20])
@@ -336,6 +340,43 @@ def test_sessions_are_few_and_end_when_idle() -> None:
     assert len(answering) == 6
     answering.expire(60.0)
     assert len(answering) == 0
+
+
+def test_attack_a_session_ends_however_often_it_is_used() -> None:
+    """It keeps a snapshot of the file, which is not rewritten meanwhile."""
+    answering = answerer(MemorySet(POOL))
+    opened = read_opened(answering.answer(Asker("p"), OPEN, 0.0)[0])
+    assert opened is not None
+    asked = Ids(opened.session, Which.REPORTS, (Node(TODAY - 2, "00"),))
+    for now in range(0, int(LIFE_MAX), int(IDLE_MAX) - 10):
+        assert read_ids(answering.answer(Asker("p"), asked, now)[0], 1)
+    with pytest.raises(SessionEnded):
+        read_ids(answering.answer(Asker("p"), asked, LIFE_MAX)[0], 1)
+    assert len(answering) == 0
+
+
+def test_attack_a_request_for_more_ids_than_a_reply_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "LISTED_MAX", 150)
+    answering = answerer(MemorySet(POOL))
+    opened = read_opened(answering.answer(Asker("p"), OPEN, 0.0)[0])
+    assert opened is not None
+    day = Node(TODAY - 2, "")
+    assert opened.days(Which.REPORTS)[-1].count == 100
+    answering.answer(Asker("p"), Ids(opened.session, Which.REPORTS, (day,)), 0.0)
+    with pytest.raises(RefusedError, match="more than 150 ids"):
+        answering.answer(Asker("p"), Ids(opened.session, Which.REPORTS, (day, day)), 0.0)
+
+
+def test_sets_are_compared_as_of_a_day_that_both_clocks_show() -> None:
+    for ahead in (-1, 0, 1):
+        request = replace(OPEN, as_of=TODAY + ahead)
+        answerer(MemorySet(POOL)).answer(Asker("p"), request, 0.0)
+    for ahead in (-2, 2, 1000):
+        answering = answerer(MemorySet(POOL))
+        with pytest.raises(RefusedError) as caught:
+            answering.answer(Asker("p"), replace(OPEN, as_of=TODAY + ahead), 0.0)
+        assert caught.value.code == Reason.EARLY.value
+        assert len(answering) == 0
 
 
 def test_attack_one_network_gets_one_session() -> None:
