@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aggregate_making as making
 import pytest
+from traces import left_on_disk
 
 from methrics.aggregate.cli.main import main
 from methrics.aggregate.parquet import backup
@@ -105,10 +106,46 @@ def test_what_was_erased_leaves_the_backup_with_the_next_run(tmp_path: Path) -> 
         writer.write(beats(0, 10))
         back_up(writer.directory, target)
         writer.write([making.erasure(CATALOG, gone, "beat", 3)])
-        back_up(writer.directory, target)
+        assert left_on_disk(target, gone) > {"id", "key"}
+        assert back_up(writer.directory, target).removed > 0
+    assert left_on_disk(target, gone) == {"id", "key"}, "those of the tombstone"
     with open_dataset(target) as dataset:
         assert (gone,) not in dataset.rows("SELECT raw FROM item")
         assert dataset.rows("SELECT count(*) FROM item") == [(9,)]
+
+
+@pytest.mark.parametrize("step", ["_put", "_remove"])
+def test_what_was_erased_leaves_a_backup_that_was_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """No manifest lists the files that were brought, or those that were to be removed."""
+    target, gone = tmp_path / "backup", beats(3, 4)[0]
+    (target / "types" / "own").mkdir(parents=True)
+    (target / "raw").mkdir()
+    for own in ("types/own/photos.parquet", "raw/notes-0123456789ab.txt"):
+        (target / own).write_text("of somebody else")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with writing(tmp_path / "a.duckdb") as writer:
+        writer.write(beats(0, 10))
+        if step == "_remove":
+            back_up(writer.directory, target)
+            writer.write([making.erasure(CATALOG, gone, "beat", 3)])
+        monkeypatch.setattr(backup, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            back_up(writer.directory, target)
+        monkeypatch.undo()
+        assert left_on_disk(target, gone) > {"id", "key"}
+        half = next(target.rglob("raw/test/**/*.parquet"))
+        half.rename(half.with_name(f"{half.name}.tmp"))  # of a copy that was not finished
+        writer.write([making.erasure(CATALOG, gone, "beat", 3), *beats(20, 30)])
+        back_up(writer.directory, target)
+    assert left_on_disk(target, gone) == {"id", "key"}
+    assert reports(target) == 19
+    assert (target / "types/own/photos.parquet").read_text() == "of somebody else"
+    assert (target / "raw/notes-0123456789ab.txt").exists()
 
 
 def test_a_file_that_the_writer_deletes_meanwhile_begins_the_copy_anew(

@@ -143,6 +143,25 @@ async def test_attack_by_many_questions_gets_busy(parquet: Path) -> None:
         assert one.outcomes() == {"refused": 2, "busy": 2}
 
 
+async def test_attack_a_question_finds_no_secret_of_the_environment(
+    parquet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
+    given: list[dict[str, str]] = []
+    start = trio.lowlevel.open_process
+
+    async def noted(command: list[str], *, env: dict[str, str], **more: int) -> trio.Process:
+        given.append(env)
+        return await start(command, env=env, **more)  # type: ignore[return-value]
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", noted)
+    async with live(parquet) as one:
+        assert (await ask(one.app, "/query", {"sql": "SELECT 1"})).status == 200
+    (env,) = given
+    assert "PATH" in env
+    assert "AWS_SECRET_ACCESS_KEY" not in env
+
+
 async def test_a_reader_that_leaves_frees_its_process(parquet: Path) -> None:
     async with live(parquet, replace(QUICK, processes=1)) as one:
         big = {"sql": "SELECT * FROM range(100_000_000)"}

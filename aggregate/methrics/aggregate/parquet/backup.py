@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,10 @@ TRIES = 5
 
 _FRESH = f"{MANIFEST}.tmp"
 _OTHER = "name another folder"
+_OURS = re.compile(
+    r"(dictionary|tombstone|raw|types)/([^/]+/){0,4}([^/]+-)?[0-9a-f]{12}\.parquet(\.tmp)?"
+)
+"""The name of a file that an export has written (`files.py`), or of one that was being copied."""
 
 
 @dataclass(slots=True)
@@ -38,7 +44,7 @@ class BackedUp:
     """Those of them that were linked or copied now."""
     new_bytes: int = 0
     removed: int = 0
-    """Files of the last backup that are not current any more, and were deleted there."""
+    """Files of earlier backups that are not current any more, and were deleted there."""
 
 
 def back_up(directory: Path, target: Path, *, check_all: bool = False) -> BackedUp:
@@ -68,10 +74,9 @@ def back_up(directory: Path, target: Path, *, check_all: bool = False) -> Backed
         _sync_names(target, manifest)
         _put(target, text)
         current = {one.name for one in manifest.files}
-        for one in known:
-            if one.name not in current:
-                _remove(target, one.name)
-                done.removed += 1
+        for name in {one.name for one in known}.union(_ours_in(target)) - current:
+            _remove(target, name)
+            done.removed += 1
     return done
 
 
@@ -171,6 +176,16 @@ def _put(target: Path, text: bytes) -> None:
         os.fsync(file.fileno())
     fresh.replace(target / MANIFEST)
     sync_folder(target)
+
+
+def _ours_in(target: Path) -> Iterator[str]:
+    """Yield the names of the files that a backup has brought, also of one that was interrupted: no
+    manifest lists those, and what they have may be erased by now."""
+    for folder, _, files in os.walk(target):
+        for file in files:
+            name = Path(folder, file).relative_to(target).as_posix()
+            if _OURS.fullmatch(name):
+                yield name
 
 
 def _remove(target: Path, name: str) -> None:
