@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,11 +25,13 @@ from lake_making import (
 )
 
 from methrics.aggregate.parquet.lake import join_lake, manifest_name, shards_in
+from methrics.aggregate.parquet.lake_views import write_lake_views
 from methrics.aggregate.parquet.manifest import MANIFEST, decode_manifest
+from methrics.aggregate.parquet.views_file import ViewsFile
 from methrics.aggregate.read.dataset import open_dataset
 from methrics.aggregate.read.verify import verify
 from methrics.aggregate.restore.restore import restore
-from methrics.aggregate.store.duck import attach_reader, memory
+from methrics.aggregate.store.duck import attach_reader, literal, memory
 from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
@@ -256,3 +259,39 @@ def test_what_can_be_read_of_a_damaged_file_of_a_lake_is_taken(lake: Path, tmp_p
     with Store(tmp_path / "new.duckdb") as store, open_dataset(copy) as dataset:
         found = restore(dataset, store, lambda: NOW)
     assert (found.reports, len(found.unreadable), found.refused.total()) == (REPORTS, 1, 0)
+
+
+@pytest.mark.parametrize("table", ["catalog", "type"])
+def test_attack_a_number_of_a_shard_that_is_sql(lake: Path, tmp_path: Path, table: str) -> None:
+    """Numbers are written into the views of a lake, which another shard's aggregator makes."""
+    copied = shutil.copytree(lake, tmp_path / "lake")
+    [file] = (copied / "dictionary" / "2-of-2").glob(f"{table}.*.parquet")
+    written = tmp_path / "written"
+    sql = f"0]::INTEGER[])[1]); COPY (SELECT 1) TO '{written}'; --"
+    other = file.with_suffix(".other")
+    with memory() as con:
+        rows = f"SELECT * REPLACE ({literal(sql)} AS n) FROM '{file}'"
+        con.execute(f"COPY ({rows}) TO '{other}' (FORMAT parquet)")
+    other.replace(file)
+    with pytest.raises(StoreError, match=f"the table {table} has other values"):
+        open_dataset(copied)
+    views = ViewsFile(copied)
+    with pytest.raises(StoreError, match="has other values"):
+        write_lake_views(views, copied, Shard(1, 2))
+    views.close()
+    assert not written.exists()
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "manifest.2-of-2.json"])
+def test_attack_a_pipe_in_the_place_of_a_manifest(lake: Path, tmp_path: Path, name: str) -> None:
+    """Nobody would ever write to it."""
+    copied = shutil.copytree(lake, tmp_path / "lake")
+    (copied / name).unlink()
+    os.mkfifo(copied / name)
+    with pytest.raises(StoreError, match="not a regular file"):
+        open_dataset(copied)
+    (copied / name).unlink()
+    with (copied / name).open("wb") as file:
+        file.truncate(1 << 42)  # takes no space on the disk
+    with pytest.raises(StoreError, match="cannot be read"):
+        open_dataset(copied)

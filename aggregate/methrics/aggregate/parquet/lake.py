@@ -29,7 +29,7 @@ from methrics.aggregate.parquet.manifest import (
     Manifest,
     decode_manifest,
 )
-from methrics.aggregate.store.duck import Connection, read_parquet_files, translated_errors
+from methrics.aggregate.store.duck import Connection, name, read_parquet_files, translated_errors
 from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.plain_path import plain_path
 from methrics.aggregate.store.tables import LAYOUT_VERSION, SMALL_BITS
@@ -272,7 +272,9 @@ def read_numbers(con: Connection, place: Path | str, dictionaries: Mapping[str, 
     """Read from the files of `DICTIONARIES` which numbers mean the same; from those of `record`,
     too, if they are given. `place` is the lake.
 
-    Raises StoreError `lake-names` if two shards have given one SQL schema to two apps.
+    The numbers become SQL, so each must be one: in Parquet a column may have any type. Raises
+    StoreError `lake-names` if two shards have given one SQL schema to two apps, and
+    `store-foreign`.
     """
     made = Numbers()
     catalogs: dict[object, int] = {}
@@ -280,7 +282,7 @@ def read_numbers(con: Connection, place: Path | str, dictionaries: Mapping[str, 
     records: dict[object, int] = {}
     owners: dict[str, bytes] = {}
     with translated_errors(Path(place)):
-        for shard, own in _rows(con, dictionaries["catalog"], "n, id, schema, key"):
+        for shard, own in _rows(con, place, "catalog", dictionaries):
             made.catalogs[shard] = [catalogs.setdefault(one[1], one[0]) for one in own]
             for _, _, schema, key in own:
                 if owners.setdefault(schema, key) != key:
@@ -289,10 +291,10 @@ def read_numbers(con: Connection, place: Path | str, dictionaries: Mapping[str, 
                         f"{place}: shard {shard} calls another app {schema} than other shards",
                         "let all shards collect the same apps, named in the same order",
                     )
-        for shard, own in _rows(con, dictionaries["type"], 'n, schema, "table"'):
+        for shard, own in _rows(con, place, "type", dictionaries):
             made.types[shard] = [types.setdefault(one[1:], one[0]) for one in own]
         if "record" in dictionaries:
-            for _, own in _rows(con, dictionaries["record"], "n, id"):
+            for _, own in _rows(con, place, "record", dictionaries):
                 for n, one in own:
                     records.setdefault(one, n)
             made.records = list(records.values())
@@ -300,13 +302,26 @@ def read_numbers(con: Connection, place: Path | str, dictionaries: Mapping[str, 
 
 
 def _rows(
-    con: Connection, files: Paths, columns: str
+    con: Connection, place: Path | str, table: str, dictionaries: Mapping[str, Paths]
 ) -> Iterator[tuple[Shard, list[tuple[Any, ...]]]]:
     """Yield rows of a table of each shard, in order of n."""
-    for shard, own in files.items():
+    columns = ", ".join(map(name, _COLUMNS[table]))
+    kinds = tuple(_COLUMNS[table].values())
+    for shard, own in dictionaries[table].items():
         if own:
             sql = f"SELECT {columns} FROM {read_parquet_files(list(own))} ORDER BY n"
-            yield shard, con.execute(sql).fetchall()
+            rows = con.execute(sql).fetchall()
+            if any(tuple(map(type, row)) != kinds for row in rows):
+                raise StoreError("store-foreign", f"{place}: the table {table} has other values")
+            yield shard, rows
+
+
+_COLUMNS: Mapping[str, Mapping[str, type]] = {
+    "catalog": {"n": int, "id": bytes, "schema": str, "key": bytes},
+    "type": {"n": int, "schema": str, "table": str},
+    "record": {"n": int, "id": bytes},
+}
+"""The columns that `read_numbers` reads, and what their values are."""
 
 
 def by_shard(shards: Shards, directory: Path, table: str) -> dict[Shard, list[Path]]:

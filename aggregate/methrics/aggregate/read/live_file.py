@@ -14,7 +14,12 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from methrics.aggregate.parquet.directory import manifest_text
 from methrics.node.process.lock import is_held
+from methrics.schema.errors import StoreError
+
+FILE_MAX = 4096
+"""Most bytes of the file, and of the lock, that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,8 @@ def writer_of(path: Path) -> int | None:
     """Return the number of the aggregator's process that writes the file `path`, or None."""
     lock = lock_beside(path)
     try:
-        number = int(lock.read_text())
-    except (OSError, ValueError):
+        number = int(manifest_text(lock.parent, lock.name, FILE_MAX) or b"")
+    except (StoreError, ValueError):
         return None
     return number if is_held(str(lock)) else None
 
@@ -76,9 +81,10 @@ def remove_left_live_file(path: Path) -> None:
 def read_live_file(path: Path) -> LiveFile | None:
     """Return what the file beside `path` says; None without a file of that form."""
     try:
-        found = json.loads(live_file_beside(path).read_bytes()[:4096])
+        beside = live_file_beside(path)
+        found = json.loads(manifest_text(beside.parent, beside.name, FILE_MAX) or b"")
         live = LiveFile(**found)
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (StoreError, ValueError, TypeError, RecursionError):
         return None
     if not (isinstance(live.address, str) and live.address.startswith("http://")):
         return None
