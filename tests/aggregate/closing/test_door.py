@@ -145,6 +145,17 @@ def test_erasures_of_contested_reports_make_room_again(store: Store) -> None:
         assert 0 < kept == door.admit(more, offer).contested < len(more)
 
 
+def test_attack_strangers_get_no_new_room_by_a_restart(store: Store) -> None:
+    settings = ContestedSettings(room=2**18, per_peer=2**16)
+    offered = list(invented(1200))
+    for start in (0, 400, 800):  # each time by a new process, to which they are unknown
+        door = Door(store, clock(), TRUST, settings=settings)
+        for i in range(start, start + 400):
+            door.admit(offered[i : i + 1], Offer(b"peer %d" % i, b"net %d" % i))
+        kept = sum(count for _, _, count in door.contested())
+        assert kept == settings.room // 2 // (205 + 128)
+
+
 @pytest.mark.shows("NEW-2")
 def test_attack_one_lying_trusted_peer_adds_and_removes_nothing(store: Store) -> None:
     door = Door(store, clock(), TRUST)

@@ -546,3 +546,15 @@ async def test_deb_9_nothing_of_a_peer_or_its_address_is_stored_or_logged(
     assert stored["refusal"]
     held = repr(stored) + repr(one.events) + caplog.text
     assert not [name for name in names if name in held]
+
+
+async def test_what_came_last_is_in_the_parquet_when_an_aggregator_has_stopped(
+    tmp_path: Path,
+) -> None:
+    network = MemoryNetwork()
+    path = tmp_path / "a.duckdb"
+    async with aggregator(network, path, settings(export_every=1e6)) as running:
+        await publish(network, running, [bundle(BEATS)])
+        await running.until(len(BEATS))
+    with open_dataset(directory_beside(path)) as dataset:
+        assert dataset.rows("SELECT count(*) FROM item") == [(len(BEATS),)]

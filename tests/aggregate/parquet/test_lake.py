@@ -118,6 +118,24 @@ def test_attack_two_shards_list_the_same_files(lake: Path, tmp_path: Path) -> No
     assert caught.value.code == "store-foreign"
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_type_of_which_one_shard_has_reports_is_read(tmp_path: Path, number: int) -> None:
+    for shard in shards_of(2):
+        with shard_at(tmp_path, shard) as store:
+            book = making.book(FIRST)
+            store.commit(making.batch([FIRST.raw, *BEATS[::2]], book))
+            if shard.number == number:
+                store.commit(making.batch([making.clicks(FIRST, i) for i in range(12)], book))
+            export(store)
+    with open_dataset(tmp_path / "lake") as dataset:
+        assert 0 < dataset.count("test.clicks") < 12
+        assert verify(dataset).ok
+    con = memory()
+    attach_reader(con, tmp_path / "lake" / "views.duckdb")
+    assert con.execute("SELECT count(*) > 0 FROM methrics.test.clicks").fetchall() == [(True,)]
+    con.close()
+
+
 def test_a_missing_shard_is_named(lake: Path, tmp_path: Path) -> None:
     copy = tmp_path / "lake"
     shutil.copytree(lake, copy)
