@@ -82,4 +82,6 @@ def main(directory):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or not Path(sys.argv[1], "manifest.json").is_file():
+        sys.exit(f"usage: python {sys.argv[0]} DIRECTORY (the one that holds manifest.json)")
     sys.exit(min(1, main(Path(sys.argv[1]))))

@@ -35,6 +35,7 @@ from methrics.node.network.memory import MemoryNetwork
 from methrics.schema.errors import ConfigError, RefusedError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.wire.envelope import split
+from methrics.schema.wire.shard import Shard
 from methrics.schema.wire.verdict import Reason
 
 CATALOG = making.catalog()
@@ -85,6 +86,17 @@ def test_the_days_that_differ_are_told(tmp_path: Path) -> None:
     [app] = found["namespaces"]
     first = app["differences"][0]
     assert (first["a"]["reports"], first["b"]) == (2, None)
+
+
+def test_why_two_may_differ_is_told(tmp_path: Path) -> None:
+    a = make(tmp_path / "a.duckdb", range(9))
+    parquet = export(make(tmp_path / "b.duckdb", range(7)))
+    said = "A and B are not of the same moment: what came in between is a difference\n"
+    assert run(a, parquet).output.endswith(said)
+    assert "moment" not in run(a, export(a)).output, "they are equal"
+    half = tmp_path / "half.duckdb"
+    Store(half, Shard(1, 2)).close()
+    assert "B is shard 1/2: it has one range of all ids\n" in run(a, half).output
 
 
 def test_as_many_but_other_reports_differ(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
+import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -53,6 +55,15 @@ def publish(
     pq.write_table(pa.table({"raw": pa.array(change(raws), pa.binary())}), path)
     file["sha256"] = sha256(path.read_bytes()).hexdigest()
     (directory / name).write_text(json.dumps(manifest), "utf-8")
+
+
+def test_the_program_says_how_it_is_called(tmp_path: Path) -> None:
+    for given in ([], [tmp_path], [tmp_path, tmp_path]):
+        done = subprocess.run(
+            [sys.executable, PROGRAM, *given], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith("usage: python ")
 
 
 def test_what_an_aggregator_publishes_agrees(

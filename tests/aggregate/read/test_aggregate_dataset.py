@@ -13,6 +13,7 @@ import aggregate_making as making
 import pytest
 from layout_making import Writer, settle
 
+from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.read.dataset import Dataset, open_dataset
 from methrics.aggregate.store import scratch
 from methrics.aggregate.store.parts import directory_beside
@@ -65,6 +66,20 @@ def test_everything_says_what_it_holds_and_can_be_asked(dataset: Dataset) -> Non
     for _, name, says in dataset.contents():
         assert says, name
         dataset.rows(f"FROM {name}")
+
+
+def test_a_file_of_a_directory_names_the_directory(file: Path) -> None:
+    with Store(file) as store:
+        exporter = Exporter(store)
+        exporter.export(making.NOW)
+        exporter.close()
+    directory = directory_beside(file)
+    for name in ("manifest.json", "views.duckdb"):
+        said = f"{name} is a part of a directory .name the directory {directory}"
+        with pytest.raises(StoreError, match=said):
+            open_dataset(directory / name)
+    with pytest.raises(StoreError, match=r"no manifest\.json \(name the directory that an aggr"):
+        open_dataset(directory / "types")
 
 
 def test_manifests_of_closed_days_are_read_from_a_file_and_from_its_parquet(file: Path) -> None:

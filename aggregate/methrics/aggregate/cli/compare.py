@@ -52,10 +52,11 @@ def compare(
 ) -> None:
     """Tell whether A and B have the same reports, and if not, on which days they differ.
 
-    A and B are DuckDB files, directories of Parquet, addresses of such directories, or running
-    aggregators such as /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW... Exit code 1 if they differ. Reports
-    that have arrived at one of two running aggregators and not yet at the other are a difference.
-    Of the first 20 days that differ, some reports are named that only one of the two has.
+    A and B are DuckDB files, directories of Parquet, or addresses of such directories. One of them
+    can be a running aggregator such as /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW... Exit code 1 if they
+    differ. Reports that have arrived at one and not yet at the other are a difference; of a file
+    that an aggregator writes, the Parquet beside it is compared, as of the last export. Of the
+    first 20 days that differ, some reports are named that only one of the two has.
     """
     sides = _sides([a, b], check)
     if ids is None:
@@ -82,10 +83,13 @@ def _sides(names: list[str], check: bool) -> list[Side]:
 def _stored_side(name: str, check: bool) -> Side:
     """Read a file, a directory or an address. Raises as `open_files`."""
     with open_files(name) as dataset:
-        if isinstance(dataset.origin, Listed) and not (check or isinstance(dataset.origin, Lake)):
-            return side_of(name, _published(dataset.origin.manifest), dataset.written)
-        dataset.bring("item", "catalog")
-        return side_of(name, digests(dataset.connection), dataset.written)
+        origin = dataset.origin
+        if isinstance(origin, Listed) and not (check or isinstance(origin, Lake)):
+            found = _published(origin.manifest)
+        else:
+            dataset.bring("item", "catalog")
+            found = digests(dataset.connection)
+        return side_of(name, found, dataset.written, origin.shard)
 
 
 def _published(manifest: Manifest) -> list[DayDigest]:
@@ -133,6 +137,8 @@ def _print_words(found: list[Compared], sides: list[Side]) -> None:
     for letter, side in zip("AB", sides, strict=True):
         if side.since:
             click.echo(f"{letter} is as of {utc_text(side.since)}")
+        if not side.shard.is_whole:
+            click.echo(f"{letter} is shard {side.shard}: it has one range of all ids")
     if not found:
         click.echo("equal: neither has a report")
     for one in found:
@@ -149,6 +155,8 @@ def _print_words(found: list[Compared], sides: list[Side]) -> None:
         if len(one.differences) > SHOWN_MAX:
             click.echo(f"… and {len(one.differences) - SHOWN_MAX} more days")
         click.echo(f"{one.app}: {len(one.differences)} of {counted(one.days, 'day')} differ")
+    if sides[0].since != sides[1].since and not all(one.equal for one in found):
+        click.echo("A and B are not of the same moment: what came in between is a difference")
 
 
 def _words(a: DayDigest | None, b: DayDigest | None) -> str:

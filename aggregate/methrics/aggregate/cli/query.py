@@ -17,6 +17,7 @@ from methrics.aggregate.cli.source import SOURCE, Data, opened
 from methrics.aggregate.read.dataset import MEMORY_LIMIT, Dataset
 from methrics.aggregate.read.live import open_live
 from methrics.aggregate.read.totals import FLOOR
+from methrics.aggregate.read.views import templates
 from methrics.aggregate.store.digest import combine, digests
 from methrics.aggregate.store.duck import name, translated_errors
 from methrics.node.cli.naming import near
@@ -122,12 +123,15 @@ def _table_named(dataset: Data, text: str) -> str | None:
     if not _NAME.fullmatch(text):
         return None
     if text not in dataset.tables():
+        see = f"see: methrics query {dataset.path}"
+        if text in (template.name for template in templates()):
+            raise StoreError(
+                "query",
+                f"no event type here has the fields that the view {text} needs",
+                f"docs/analyse.md lists them; {see}",
+            )
         alike = near(text, _names(dataset))
-        hint = (
-            f"did you mean {' or '.join(alike)}?"
-            if alike
-            else f"see: methrics query {dataset.path}"
-        )
+        hint = f"did you mean {' or '.join(alike)}?" if alike else see
         raise StoreError("query", f"no table or view is called {text}", hint)
     return text
 

@@ -31,6 +31,7 @@ def read_directory(directory: Path, name: str = MANIFEST) -> Manifest:
         raise StoreError(
             "store-foreign",
             f"{directory} is not a methrics Parquet directory: it has no {name}",
+            "name the directory that an aggregator writes beside its file, such as metrics.parquet",
         )
     return decode_manifest(text, str(directory))
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from methrics.aggregate.store.digest import DayDigest, combine
+from methrics.schema.wire.shard import WHOLE, Shard
 from methrics.schema.wire.topic import short_key
 
 AppDay = tuple[bytes, int]
@@ -24,6 +25,8 @@ class Side:
     days: Mapping[AppDay, DayDigest]
     since: str | None = None
     """When its content was written (ISO 8601, UTC), if it is a copy."""
+    shard: Shard = WHOLE
+    """The part of all ids that it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,11 @@ class Compared:
         return not self.differences
 
 
-def side_of(name: str, days: Iterable[DayDigest], since: str | None = None) -> Side:
+def side_of(
+    name: str, days: Iterable[DayDigest], since: str | None = None, shard: Shard = WHOLE
+) -> Side:
     """Return a side with these days; those without reports do not count."""
-    return Side(name, {(one.key, one.day): one for one in days if one.count}, since)
+    return Side(name, {(one.key, one.day): one for one in days if one.count}, since, shard)
 
 
 def compare(a: Side, b: Side) -> list[Compared]:

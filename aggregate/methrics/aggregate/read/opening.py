@@ -15,8 +15,9 @@ from methrics.aggregate.parquet.directory import is_parquet
 from methrics.aggregate.parquet.download import found_at, is_address, name_of
 from methrics.aggregate.parquet.fetching import AnsweredError, Progress
 from methrics.aggregate.parquet.lake import shards_in
-from methrics.aggregate.parquet.manifest import folders_of
+from methrics.aggregate.parquet.manifest import MANIFEST, folders_of
 from methrics.aggregate.parquet.remote import RemoteDirectory
+from methrics.aggregate.parquet.views_file import VIEWS
 from methrics.aggregate.read.lake_sources import FarLake, LocalLake
 from methrics.aggregate.read.live import LIVE_HINT, live_status
 from methrics.aggregate.read.sources import (
@@ -153,6 +154,10 @@ def _near(path: Path, *, partial: bool = False) -> Source:
         )
     if path.is_dir():
         return _directory(path, partial=partial)
+    if path.name in (MANIFEST, VIEWS) and (path.parent / MANIFEST).is_file():
+        raise StoreError(
+            "store-foreign", f"{path} is a part of a directory", f"name the directory {path.parent}"
+        )
     if is_parquet(path):
         return LoneFile(path, _table_of(path))
     try:

@@ -53,6 +53,9 @@ stalls is then 5 ms; with DuckDB's default it is 74 ms."""
 _ALIKE = re.compile(r'Did you mean "(?!pg_|duckdb_|sqlite_|information_schema)[^"]*"\?')
 """DuckDB's suggestion, unless it names a table of its own."""
 
+_OWN_NAME = re.compile(rf'{SCHEMA_ALIAS}\.[^" ]+ or | or {SCHEMA_ALIAS}\.[^" ]+')
+"""The same table in that suggestion, by the name that an attached file has here."""
+
 _COLUMNS = re.compile(r"Candidate bindings: ([^\n]+)")
 """DuckDB's suggestions for the name of a column."""
 
@@ -106,7 +109,11 @@ def translated_query_errors() -> Iterator[None]:
         yield
     except duckdb.Error as error:
         alike, columns = _ALIKE.search(str(error)), _COLUMNS.search(str(error))
-        hint = alike[0] if alike else f"did you mean {columns[1]}?" if columns else ""
+        hint = _OWN_NAME.sub("", alike[0]) if alike else ""
+        if columns:
+            hint = f"did you mean {columns[1]}?"
+        elif not hint and "Table with name" in str(error):
+            hint = "`methrics query` without SQL lists what there is, in Python `tables()`"
         text = _first_line(str(error)).removeprefix(
             "Catalog Error: "
         )  # no catalog of an app is meant
