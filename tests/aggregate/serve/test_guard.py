@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -180,6 +181,25 @@ ATTACKS = {
 def test_attack_by_sql_is_refused(asked: Asked, attack: str) -> None:
     assert asked.refusal(ATTACKS[attack])
     assert asked.rows("SELECT count(*) AS n FROM item") == [{"n": 40}], "it still answers"
+
+
+@pytest.mark.parametrize("name", ["metrics.parquet", "m\u00e9triques.parquet", 'a "b".parquet'])
+def test_no_error_tells_where_the_directory_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parquet: Path, name: str
+) -> None:
+    shutil.copytree(parquet, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    one = Asked(Path(name), Limits())
+    asked = {"ask": "sql", "sql": "SELECT sum(n) FROM item", "parameters": [], "floor": 1}
+    assert one.frames(asked)[-1][0] == END
+    for file in (tmp_path / name).rglob("raw/**/*.parquet"):
+        file.write_bytes(b"damaged")
+    [(kind, content)] = one.frames(asked)
+    assert kind == ERROR
+    said = json.loads(content)["message"]
+    assert str(tmp_path) not in said
+    assert name in said
+    one.close()
 
 
 def test_what_only_reads_is_decided_before_the_tree_is_read(parser: Connection) -> None:

@@ -166,3 +166,31 @@ def test_attack_erasures_of_days_without_reports_take_no_space(tmp_path: Path) -
         assert found == [("early", 1), ("unlisted", 2)]
     with Store(tmp_path / "a.duckdb") as store:
         assert store.commit(Batch(making.NOW, accepted)).refused == 3, "the file knows it, too"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_later_listing_takes_no_day_away_on_which_a_catalog_was_listed(
+    tmp_path: Path, order: int
+) -> None:
+    """A namespace may list a catalog again; reports of the first days are still erased."""
+    days = (-10, -1)
+    records = []
+    for ago in days:
+        listed = making.NOW + ago * making.DAY
+        plain = sign_record(
+            [CATALOG.id], making.NAMESPACE, time=listed, expires=making.NOW + 400 * making.DAY
+        )
+        body = replace(decode_record(plain.payload), catalogs=(Listing(CATALOG.id, listed, None),))
+        raw = seal(Kind.RECORD, encode_record(body), making.NAMESPACE)
+        records.append(Accepted(split(raw), body))
+    reports = [making.beat(CATALOG, i, making.NOW + ago * making.DAY) for i, ago in enumerate(days)]
+    erasures = [
+        making.erasure(CATALOG, raw, "beat", i, making.NOW + days[i] * making.DAY)
+        for i, raw in enumerate(reports)
+    ]
+    book = _book()
+    verdicts = [judge(raw, book, making.NOW, live=False) for raw in (CATALOG.raw, *erasures)]
+    accepted = [one for one in verdicts if isinstance(one, Accepted)]
+    with Store(tmp_path / "a.duckdb") as store:
+        store.commit(Batch(making.NOW, [*records[::order], accepted[0]]))
+        assert store.commit(Batch(making.NOW, accepted[1:])).erasures == 2

@@ -156,7 +156,10 @@ class Worker:
         elif isinstance(error, MemoryError):
             text = "the question takes more memory than it may"
         found = {"code": code, "message": text.split("\n", 1)[0], "hint": hint}
-        return json.dumps(found).replace(str(self._directory), self._directory.name).encode()
+        path = str(self._directory.absolute())  # as DuckDB is given it
+        return json.dumps(
+            {what: one.replace(path, self._directory.name) for what, one in found.items()}
+        ).encode()
 
     def _send(self, kind: bytes, content: bytes) -> None:
         self._write(Frame(kind, content).encode())
