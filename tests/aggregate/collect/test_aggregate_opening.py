@@ -125,6 +125,31 @@ def test_the_parquet_of_a_side_file_goes_with_it(tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.side*")) == []
 
 
+def test_a_side_file_of_which_not_all_could_be_read_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, told = tmp_path / "metrics.duckdb", list[Opening]()
+    making.store_all(path, [CATALOG.raw, *BEATS[:10]])
+    store_exported(side_of(path), BEATS[5:30])
+
+    def partly(*given: object) -> object:
+        found = restore(*given)  # type: ignore[arg-type]
+        found.unreadable.append("2026-09-21: it cannot be read")
+        return found
+
+    monkeypatch.setattr(opening, "restore", partly)
+    open_file(path, NOW, told.append).store.close()
+    assert "not readable: 2026-09-21" in told[0].line()
+    (kept,) = tmp_path.glob("metrics.side.damaged-*.duckdb")
+    assert directory_beside(kept).is_dir()
+    assert stored(kept) == sorted(BEATS[5:30])
+    assert not side_of(path).exists()
+    told.clear()
+    monkeypatch.undo()
+    open_file(path, NOW, told.append).store.close()
+    assert told == [], "it is taken over once"
+
+
 @pytest.mark.parametrize("step", ["_remove_parquet", "rmtree"])
 def test_what_a_kill_left_of_a_side_file_is_removed_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str

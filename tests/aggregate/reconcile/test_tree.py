@@ -26,8 +26,9 @@ from reconcile_making import (
 )
 
 from methrics.aggregate.reconcile import answer
-from methrics.aggregate.reconcile.answer import IDLE_MAX, LIFE_MAX, Asker
+from methrics.aggregate.reconcile.answer import IDLE_MAX, LIFE_MAX, Answerer, Asker, OpenedSet
 from methrics.aggregate.reconcile.fingerprint import IdIndex, fingerprint, siphash
+from methrics.aggregate.reconcile.item_set import set_digest
 from methrics.aggregate.reconcile.tree import Ask, Claim, Pull, check_ids
 from methrics.aggregate.reconcile.wire import (
     DaySum,
@@ -365,6 +366,18 @@ def test_attack_a_request_for_more_ids_than_a_reply_has(monkeypatch: pytest.Monk
     answering.answer(Asker("p"), Ids(opened.session, Which.REPORTS, (day,)), 0.0)
     with pytest.raises(RefusedError, match="more than 150 ids"):
         answering.answer(Asker("p"), Ids(opened.session, Which.REPORTS, (day, day)), 0.0)
+
+
+def test_equal_sets_with_another_record_are_not_the_same() -> None:
+    """The record may revoke an event type, so the asker has to hear of it."""
+    items = MemorySet(POOL)
+    opened = OpenedSet(items, b"r" * 32, lambda: None)
+    sums = [set_digest(KEY, which, items.days(which)) for which in Which]
+    answering = Answerer(lambda *_: opened, lambda: TODAY, os.urandom)
+    for own, same in ((b"r" * 32, True), (b"s" * 32, False), (b"", False)):
+        found = read_opened(answering.answer(Asker("p"), Open(KEY, TODAY, own, *sums), 0.0)[0])
+        assert (found is None) is same
+        assert found is None or found.record == b"r" * 32
 
 
 def test_sets_are_compared_as_of_a_day_that_both_clocks_show() -> None:
