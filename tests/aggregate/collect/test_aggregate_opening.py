@@ -125,6 +125,21 @@ def test_the_parquet_of_a_side_file_goes_with_it(tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.side*")) == []
 
 
+def test_a_link_to_the_parquet_of_a_side_file_is_removed_and_not_what_it_leads_to(
+    tmp_path: Path,
+) -> None:
+    path, told = tmp_path / "metrics.duckdb", list[Opening]()
+    making.store_all(path, [CATALOG.raw, *BEATS[:10]])
+    store_exported(side_of(path), BEATS[5:30])
+    beside = directory_beside(side_of(path))
+    beside.rename(tmp_path / "elsewhere")
+    beside.symlink_to(tmp_path / "elsewhere")
+    before = sorted((tmp_path / "elsewhere").rglob("*"))
+    open_file(path, NOW, told.append).store.close()
+    assert sorted((tmp_path / "elsewhere").rglob("*")) == before
+    assert list(tmp_path.glob("*.side*")) == []
+
+
 def test_a_side_file_of_which_not_all_could_be_read_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -274,6 +274,9 @@ def _merge_left(
 
 
 def _remove_parquet(directory: Path) -> None:
+    if directory.is_symlink():
+        directory.unlink()  # never what somebody's link leads to
+        return
     (directory / MANIFEST).unlink(missing_ok=True)  # first: without it nothing is taken over
     shutil.rmtree(directory, ignore_errors=True)
 
