@@ -135,6 +135,20 @@ def test_progress_is_told_up_to_the_last_row(tmp_path: Path) -> None:
         ("DELETE FROM declaration WHERE n = 1", "type", "not those of the catalogs"),
         ("UPDATE declaration SET catalog = 7 WHERE n = 1", "declaration", "no catalog declares"),
         ("UPDATE declaration SET steps = ['x'] WHERE n = 1", "declaration", "not what the catalog"),
+        ("UPDATE tombstone SET n = -5, raw = unhex('00')", "tombstone", "a number of its own"),
+        ("UPDATE tombstone SET n = NULL, raw = unhex('00')", "tombstone", "a number of its own"),
+        ("INSERT INTO tombstone FROM tombstone", "tombstone", "a number of its own"),
+        ("UPDATE field SET epsilon = 1 WHERE name = 'os'", "field", "not what catalog 1 says"),
+        ("DELETE FROM field WHERE name = 'os'", "field", "not what catalog 1 says"),
+        ("UPDATE field SET catalog = NULL WHERE name = 'os'", "field", "belong to no catalog"),
+        ("UPDATE code SET label = 'windows' WHERE label = 'linux'", "code", "not what catalog 1"),
+        ("INSERT INTO code FROM code LIMIT 1", "code", "not what catalog 1 says"),
+        (
+            "INSERT INTO manifest SELECT ''::BLOB, key, DATE '2026-09-01', TIMESTAMP '2026-10-01', "
+            "true, 5, ''::BLOB, ''::BLOB, raw FROM catalog",
+            "manifest",
+            "the bytes are refused",
+        ),
         ("UPDATE tombstone SET day = day + 1", "tombstone", "not what"),
         ("UPDATE tombstone SET catalog = 7", "tombstone", "unknown-catalog"),
         (

@@ -16,6 +16,7 @@ from methrics.aggregate.store.shelf import KEPT as SHELVED
 from methrics.aggregate.store.shelf import Shelf
 from methrics.aggregate.store.tables import CatalogEntry, Layout
 from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.catalog.event_type import EventType
 from methrics.schema.errors import RefusedError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, Body, Verdict, judge, judge_item
@@ -125,6 +126,13 @@ class Signed:
         tables = self.layout.tables()
         if stored != [(t.n, t.schema, t.type, t.table, t.kind, t.question) for t in tables]:
             self.found.add("type", None, "the event types are not those of the catalogs")
+
+    def declared(self) -> Iterator[tuple[CatalogEntry, list[EventType]]]:
+        """Yield each valid catalog with those of its event types that have a declaration."""
+        for entry in self.numbered.values():
+            catalog = self._shelf.get(entry.id)
+            types = catalog.types if catalog else {}
+            yield entry, [types[name] for name in entry.types if name in types]
 
     def by_catalogs(
         self, rows: list[tuple[Any, ...]], place: int

@@ -18,6 +18,12 @@ from typing import Any
 
 from methrics.aggregate.parquet.manifest import File, Manifest
 from methrics.aggregate.parquet.remote import StaleError
+from methrics.aggregate.read.check_dictionary import (
+    DICTIONARY,
+    MANIFEST,
+    check_dictionary,
+    check_manifests,
+)
 from methrics.aggregate.read.check_files import (
     check_days,
     check_expired,
@@ -131,6 +137,7 @@ def _checked(dataset: Dataset, known: _Known, progress: Progress, processes: int
     with translated_errors(dataset.path):
         check.commits()
         check.files()
+        check.dictionary()
         check.reports(progress, processes)
         check.announcements()
         check.erasures()
@@ -173,6 +180,13 @@ class _Check:
             for one in (table.table, table.steps) if table.stepped else (table.table,):
                 if f"{table.schema}.{one}" not in self.present:
                     self.found.add(f"{table.schema}.{one}", None, "the table is missing")
+
+    def dictionary(self) -> None:
+        """Check what describes the reports."""
+        self.dataset.bring(*(one for one in (*DICTIONARY, MANIFEST) if one in self.present))
+        check_dictionary(self.con, self.signed, self.present, self.found)
+        if MANIFEST in self.present:
+            check_manifests(self.con, self.found)
 
     def commits(self) -> None:
         """Check that a DuckDB file has all commits that were acknowledged."""
@@ -298,7 +312,7 @@ class _Check:
     def erasures(self) -> None:
         """Check tombstones against their bytes, and that no erased report is stored."""
         columns = "n, catalog, report, day, id, raw"
-        last = -1
+        last, before = -1, self.found.erasures
         while rows := self.rows(
             f"SELECT {columns} FROM tombstone WHERE n > {last} ORDER BY n LIMIT {CHUNK}"
         ):
@@ -307,6 +321,9 @@ class _Check:
                 verdicts = self.signed.judge_all([row[-1] for row in together])
                 for row, verdict in zip(together, verdicts, strict=True):
                     self._erasure(row, verdict)
+        numbers = self.rows("SELECT count(*), count(DISTINCT n) FROM tombstone")
+        if numbers != [(self.found.erasures - before,) * 2]:
+            self.found.add("tombstone", None, "not every row has a number of its own")
         back = (
             "SELECT x.n FROM item x JOIN tombstone t ON t.report = x.id "
             "AND t.catalog = x.catalog AND t.day = x.time::DATE"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from methrics.aggregate.store.duck import Connection
 from methrics.aggregate.store.rows import column_text
@@ -21,7 +22,9 @@ def describe(
     `last` is the number of declarations before.
     """
     known = {n for (n,) in con.execute("SELECT n FROM type").fetchall()}
-    declarations, types, fields, codes = [], [], [], []
+    declarations, types = [], []
+    fields: list[tuple[object, ...]] = []
+    codes: list[tuple[object, ...]] = []
     for n, (entry, event_type) in enumerate(declared, last + 1):
         own = entry.types[event_type.name]
         table = own.table
@@ -30,13 +33,9 @@ def describe(
             known.add(table.n)
             row = (table.n, table.schema, table.type, table.table, table.kind, table.question)
             types.append(row)
-        for field in event_type.fields:
-            column = column_name(field.name)
-            about = (field.name, column, field.type, field.source, field.says)
-            fields.append((entry.n, table.n, *about, field.randomize, field.domain))
-            codes += [(entry.n, table.n, field.name, *code) for code in _codes(field)]
-        if event_type.sequence is not None:
-            codes += [(entry.n, table.n, *code) for code in _sequence(event_type.sequence)]
+        found = described(entry, event_type)
+        fields += found.fields
+        codes += found.codes
     for target, rows in (
         ("declaration", declarations),
         ("type", types),
@@ -44,6 +43,26 @@ def describe(
         ("code", codes),
     ):
         insert(con, target, rows)
+
+
+class Described(NamedTuple):
+    """The rows of the tables `field` and `code` for one event type of one catalog."""
+
+    fields: list[tuple[object, ...]]
+    codes: list[tuple[object, ...]]
+
+
+def described(entry: CatalogEntry, event_type: EventType) -> Described:
+    """Return what a catalog says of the fields and codes of an event type that it declares."""
+    table, found = entry.types[event_type.name].table, Described([], [])
+    for field in event_type.fields:
+        column = column_name(field.name)
+        about = (field.name, column, field.type, field.source, field.says)
+        found.fields.append((entry.n, table.n, *about, field.randomize, field.domain))
+        found.codes.extend((entry.n, table.n, field.name, *code) for code in _codes(field))
+    if event_type.sequence is not None:
+        found.codes.extend((entry.n, table.n, *code) for code in _sequence(event_type.sequence))
+    return found
 
 
 def insert(con: Connection, target: str, rows: Sequence[tuple[object, ...]]) -> None:
