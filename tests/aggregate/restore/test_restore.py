@@ -9,7 +9,7 @@ import aggregate_making as making
 import pytest
 
 from methrics.aggregate.parquet.export import Exporter
-from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.dataset import open_dataset, open_files
 from methrics.aggregate.read.verify import verify
 from methrics.aggregate.restore import restore as restore_module
 from methrics.aggregate.restore.restore import Restored, restore
@@ -42,7 +42,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def take(source: Path, file: Path, now: int = NOW) -> Restored:
-    with Store(file) as store, open_dataset(source) as dataset:
+    with Store(file) as store, open_files(source, salvage=True) as dataset:
         return restore(dataset, store, lambda: now)
 
 
@@ -103,7 +103,7 @@ def test_of_a_day_that_is_equal_for_one_app_all_else_is_taken(tmp_path: Path) ->
     making.store_all(tmp_path / "old.duckdb", [*own, *more, making.announcement(NOW - 1200)])
     making.store_all(tmp_path / "new.duckdb", own)
     found = take(tmp_path / "old.duckdb", tmp_path / "new.duckdb")
-    assert (found.reports, found.notices) == (5, 1)
+    assert (found.reports, found.announcements) == (5, 1)
 
 
 def test_it_goes_on_after_it_was_broken_off(
@@ -302,3 +302,78 @@ def test_what_can_be_read_of_a_damaged_file_is_taken(directory: Path, tmp_path: 
     found = take(directory, tmp_path / "new.duckdb")
     assert found.reports == REPORTS - 2
     assert len(found.unreadable) == 1
+
+
+@pytest.mark.parametrize("how", ["cut", "gone"])
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("dictionary/code", "; it is not needed"),
+        ("dictionary/type", "; it is not needed"),
+        ("dictionary/field", "; it is not needed"),
+        ("dictionary/manifest", "; it has no rows"),
+        ("raw/empty", "; it has no rows"),
+        ("tombstone/empty", "; it has no rows"),
+    ],
+)
+def test_a_damaged_file_that_is_not_needed_costs_nothing(
+    directory: Path, tmp_path: Path, table: str, told: str, how: str
+) -> None:
+    (broken,) = directory.glob(f"{table}.*")
+    damage(broken, how)
+    found = take(directory, tmp_path / "new.duckdb")
+    assert (found.reports, found.erasures, found.catalogs) == (REPORTS, 1, 2)
+    name = broken.relative_to(directory).as_posix()
+    assert found.unreadable == [f"{name}: it is not the listed file{told}"]
+
+
+def damage(path: Path, how: str) -> None:
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("how", ["cut", "gone"])
+@pytest.mark.parametrize("table", ["catalog", "record"])
+def test_without_catalogs_or_records_nothing_is_taken_until_the_file_has_them(
+    directory: Path, tmp_path: Path, table: str, how: str
+) -> None:
+    """The signed bytes name the catalog, whatever the lost table said."""
+    (broken,) = directory.glob(f"dictionary/{table}.*")
+    damage(broken, how)
+    new, name = tmp_path / "new.duckdb", broken.relative_to(directory).as_posix()
+    found = take(directory, new)
+    assert (found.reports, found.erasures) == (0, 0)
+    assert found.unreadable == [f"{name}: it is not the listed file", restore_module.WITHOUT]
+    with Store(new) as store:
+        store.commit(making.batch([CATALOG.raw, OTHER.raw], CatalogBook()))
+    again = take(directory, new)
+    assert (again.reports, again.erasures, again.refused) == (REPORTS, 1, Counter())
+    assert again.unreadable == [f"{name}: it is not the listed file"]
+    with open_dataset(new) as dataset:
+        assert verify(dataset).mismatches == []
+
+
+def test_of_a_damaged_table_of_catalogs_those_that_can_be_read_are_taken(
+    directory: Path, tmp_path: Path
+) -> None:
+    (broken,) = directory.glob("dictionary/catalog.*")
+    edited = tmp_path / "edited.parquet"
+    with memory() as con:
+        rows = (
+            f"SELECT * REPLACE (CASE n WHEN 1 THEN raw ELSE 'x'::BLOB END AS raw) FROM '{broken}'"
+        )
+        con.execute(f"COPY ({rows}) TO '{edited}' (FORMAT parquet)")
+    edited.rename(broken)
+    found = take(directory, tmp_path / "new.duckdb")
+    assert found.catalogs == 1
+    assert 0 < found.reports < REPORTS
+    assert found.refused["unknown-catalog"] > 0
+    assert found.unreadable[-1] == restore_module.WITHOUT
+
+
+def test_a_file_without_signed_bytes_is_no_source(directory: Path, tmp_path: Path) -> None:
+    (lone,) = directory.glob("types/test/walk/*/*.parquet")
+    with pytest.raises(StoreError, match="has no signed items"):
+        take(lone, tmp_path / "new.duckdb")

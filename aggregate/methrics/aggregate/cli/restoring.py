@@ -13,7 +13,7 @@ from methrics.aggregate.cli.bar import progress_bar
 from methrics.aggregate.cli.source import opened_files
 from methrics.aggregate.parquet.download import is_address
 from methrics.aggregate.read.dataset import Dataset
-from methrics.aggregate.restore.restore import Restored, restore
+from methrics.aggregate.restore.restore import SIGNED, Restored, restore
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.counted import counted
 from methrics.node.cli.log import Log
@@ -42,7 +42,7 @@ def opened_sources(
     """
     with ExitStack() as stack:
         yield [
-            (one, stack.enter_context(opened_files(one, "taking", partial=partial)))
+            (one, stack.enter_context(opened_files(one, "taking", salvage=True, partial=partial)))
             for one in sources
         ]
 
@@ -55,7 +55,7 @@ def take(
 
     Raises StoreError.
     """
-    dataset.bring("record", "catalog", "tombstone", "item")  # an address shows its own progress
+    dataset.bring(*SIGNED)  # an address shows its own progress
     if as_json:
         found = restore(dataset, store, Clock().now)
     else:

@@ -38,12 +38,15 @@ def opened(source: str, doing: str, **how: Unpack[Reading]) -> Iterator[Data]:
 
 
 @contextmanager
-def opened_files(source: str, doing: str, **how: Unpack[Reading]) -> Iterator[Dataset]:
-    """Open a data set as `opened` does, but nothing that only answers questions."""
+def opened_files(
+    source: str, doing: str, *, salvage: bool = False, **how: Unpack[Reading]
+) -> Iterator[Dataset]:
+    """Open a data set as `opened` does, but nothing that only answers questions. `salvage`: leave
+    out what is damaged."""
     place = _place(source)
     with (
         ProgressLine(sys.stderr, Clock()) as how["progress"],
-        open_files(place, **how) as dataset,
+        open_files(place, salvage=salvage, **how) as dataset,
     ):
         note_use(place, dataset, doing)
         yield dataset

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from methrics.aggregate.parquet.manifest import MANIFEST
-from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.read.dataset import open_files
 from methrics.aggregate.read.live_file import lock_beside
 from methrics.aggregate.restore.restore import Restored, restore
 from methrics.aggregate.store.batch import Batch
@@ -213,7 +213,7 @@ def _seed(directory: Path, store: Store, now: int) -> None:
     """Give `store` the catalogs and records of a Parquet directory, if it can be read."""
     book, first = CatalogBook(), list[Accepted]()
     try:
-        with open_dataset(directory, partial=True) as dataset:
+        with open_files(directory, partial=True, salvage=True) as dataset:
             raws = [raw for (raw,) in dataset.rows("SELECT raw FROM catalog ORDER BY n")]
             for raw in raws:
                 book.add(load(raw), given=True)
@@ -249,7 +249,7 @@ def _merge_side(path: Path, store: Store, now: int, say: Callable[[Opening], Non
         with lent_log(aside):
             _take_from(aside, store, now, say)
         return
-    with open_dataset(side) as dataset:
+    with open_files(side, salvage=True) as dataset:
         taken = restore(dataset, store, lambda: now)
     say(TakenOver(side, taken))
     if taken.unreadable:
@@ -286,7 +286,7 @@ def _take_from(source: Path, store: Store, now: int, say: Callable[[Opening], No
     if not source.exists():
         return Restored()
     try:
-        dataset = open_dataset(source, partial=True)
+        dataset = open_files(source, partial=True, salvage=True)
     except StoreError as error:
         taken = Restored(unreadable=[error.message])
     else:

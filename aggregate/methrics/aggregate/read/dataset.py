@@ -9,13 +9,15 @@ this data set and nothing else.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from methrics.aggregate.parquet.fetching import SIZE_MAX, Progress, silent
+from methrics.aggregate.parquet.manifest import File
 from methrics.aggregate.parquet.remote import StaleError
 from methrics.aggregate.read import views
+from methrics.aggregate.read.damaged import leave_out_damaged
 from methrics.aggregate.read.dataframes import TablesAndViews
 from methrics.aggregate.read.live import LiveDataset, open_live
 from methrics.aggregate.read.opening import LiveOnlyError, open_source
@@ -123,13 +125,25 @@ def open_files(
     size_max: int = SIZE_MAX,
     progress: Progress = silent,
     partial: bool = False,
+    salvage: bool = False,
 ) -> Dataset:
     """Open what `open_dataset` opens, for uses that need all rows: raises LiveOnlyError for the
-    address of a running aggregator."""
+    address of a running aggregator.
+
+    With `salvage`, files on this machine that are not as they were written are left out, and are
+    in `Dataset.damaged()`. To find them, all files are read once.
+    """
     shows = read_shows(floor, known)
     folder = None if cache is None else Path(cache)
     source = open_source(path, folder, size_max, progress, partial=partial)
-    return Dataset(source, memory_limit, shows)
+    damaged: list[tuple[File, Path]] | None = None
+    try:
+        if salvage:
+            damaged = leave_out_damaged(source)
+    except BaseException:
+        source.close()
+        raise
+    return Dataset(source, memory_limit, shows, damaged)
 
 
 class Dataset(TablesAndViews, Closing):
@@ -140,8 +154,15 @@ class Dataset(TablesAndViews, Closing):
     aggregator has deleted files of that state in the meantime, the newest state takes its place.
     """
 
-    def __init__(self, source: Source, memory_limit: str, shows: Shows) -> None:
+    def __init__(
+        self,
+        source: Source,
+        memory_limit: str,
+        shows: Shows,
+        damaged: list[tuple[File, Path]] | None = None,
+    ) -> None:
         self._source = source
+        self._damaged = damaged
         self._shows = shows
         self._con = source.con
         self._views: dict[str, views.View] = {}
@@ -233,10 +254,14 @@ class Dataset(TablesAndViews, Closing):
         with translated_errors(self.path):
             self._make(" ".join(tables))
 
-    def leave_out(self, names: Collection[str]) -> None:
-        """Go on without the Parquet files with these names, which cannot be read."""
-        if self._source.leave_out(names):
-            self._list()
+    def damaged(self) -> list[tuple[File, Path]]:
+        """Return the files that are left out because they are not as they were written, with their
+        paths. To find them, all files are read once."""
+        if self._damaged is None:
+            self._damaged = leave_out_damaged(self._source)
+            if self._damaged:
+                self._list()
+        return self._damaged
 
     def bring_all(self) -> None:
         """Fetch all files of an address."""

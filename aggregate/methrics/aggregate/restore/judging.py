@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from methrics.schema.errors import RefusedError
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, Refused, Verdict, judge_item
-from methrics.schema.wire.envelope import Item, split
-from methrics.schema.wire.items import Report
+from methrics.schema.wire.envelope import Item, Kind, split
+from methrics.schema.wire.items import Report, decode_erasure, decode_report
 from methrics.schema.wire.limits import EARLY_MAX
 from methrics.schema.wire.record import Record
 from methrics.schema.wire.signatures import count_valid
@@ -40,6 +40,20 @@ def verdicts_of(judged: Judged) -> Iterator[tuple[bytes, Verdict]]:
     """Yield each item with the verdict on it, in their order; wait for those not known yet."""
     for part, verdicts in judged:
         yield from zip(part, verdicts.result(), strict=True)
+
+
+def catalog_of(raw: object) -> bytes | None:
+    """Return the id of the catalog that the signed bytes of a report or an erasure name; None for
+    anything else."""
+    if not isinstance(raw, bytes):
+        return None
+    try:
+        item = split(raw)
+        if item.kind == Kind.REPORT:
+            return decode_report(item.payload).catalog
+        return decode_erasure(item.payload).catalog if item.kind == Kind.ERASURE else None
+    except RefusedError:
+        return None
 
 
 def _judge(raws: Sequence[bytes], book: CatalogBook, now: int) -> list[Verdict]:

@@ -21,8 +21,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from methrics.aggregate.parquet.manifest import File
 from methrics.aggregate.parquet.whole import TOMBSTONE
 from methrics.aggregate.read.dataset import Dataset
-from methrics.aggregate.restore.damaged import damaged_files
-from methrics.aggregate.restore.judging import THREADS, Judged, begin, verdicts_of
+from methrics.aggregate.restore.judging import THREADS, Judged, begin, catalog_of, verdicts_of
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.digest import digests
 from methrics.aggregate.store.duck import moment, translated_errors
@@ -50,6 +49,15 @@ CHUNK = 10_000
 
 CATALOGS = 48
 """Most catalogs that are in memory at a time: one of sixty event types takes 0.7 MB."""
+
+RECORD, CATALOG = "record", "catalog"
+SIGNED = (RECORD, CATALOG, TOMBSTONE, ITEM)
+"""The tables that have signed bytes, from which all others are derived."""
+
+WITHOUT = (
+    "no report can be verified without its catalog and record: collect once with --catalog and "
+    "--record, or with --topic, then take the same source again"
+)
 
 Progress = Callable[[int, int], None]
 """Called with (items so far, items in all). Items that need not be judged count as well."""
@@ -115,6 +123,8 @@ class _Restore:
         they are committed: each of both takes a part of the time."""
         self.catalogs: dict[int, tuple[bytes, bytes]] = {}
         """The number of a catalog in the data set -> its namespace key and its id"""
+        self.damaged: list[tuple[File, Path]] = []
+        """Files that are not as they were written."""
         self.done = 0
         self.total = 0
         for one in store.records():
@@ -127,47 +137,69 @@ class _Restore:
             for one in self.dataset.origin.missing
             if self.store.shard.meet(one) is not None
         ]
-        damaged = damaged_files(self.dataset)
-        self.dataset.leave_out({one.name for one, _ in damaged})
-        counts = (f"(SELECT count(*) FROM {one})" for one in ("record", "catalog", "tombstone"))
-        rows = self.dataset.rows(f"SELECT {' + '.join(counts)} + (SELECT count(*) FROM item)")
-        self.total = rows[0][0]
+        self.damaged = self.dataset.damaged()
+        have = set(self.dataset.tables())
+        counts = [f"(SELECT count(*) FROM {one})" for one in SIGNED if one in have]
+        lost = {one.table for one, _ in self.damaged}
+        if not counts and not lost & set(SIGNED):
+            raise StoreError(
+                "store-foreign", f"{self.dataset.path} has no signed items", "name the directory"
+            )
+        if counts:
+            self.total = self.dataset.rows(f"SELECT {' + '.join(counts)}")[0][0]
         self.progress(0, self.total)
         records = f"SELECT {_bounded('raw', RECORD_MAX)} FROM record ORDER BY time, id"
-        for rows in self._chunks("records", records):
+        for rows in self._chunks("records", records) if RECORD in have else ():
             self._take(rows)
+        self._salvage(RECORD, RECORD_MAX)
         self._finish()
         catalogs = f"SELECT {_bounded('raw', CATALOG_MAX)} FROM catalog ORDER BY n"
-        for rows in self._chunks("catalogs", catalogs, CATALOGS):
+        for rows in self._chunks("catalogs", catalogs, CATALOGS) if CATALOG in have else ():
             self._take(rows)
+        self._salvage(CATALOG, CATALOG_MAX, CATALOGS)
         self._finish()
         self._read_catalogs()
-        for rows in self._of_catalogs(
-            "erasures",
+        erasures = (
             f"SELECT {_bounded('x.raw', NOTICE_MAX)}, x.catalog FROM tombstone x "
-            f"WHERE {within('x.report', self.store.shard)} ORDER BY x.catalog, x.n",
-        ):
+            f"WHERE {within('x.report', self.store.shard)} ORDER BY x.catalog, x.n"
+        )
+        for rows in self._of_catalogs("erasures", erasures) if TOMBSTONE in have else ():
             self._take(rows)
+        self._salvage(TOMBSTONE, NOTICE_MAX)
         self._finish()
-        self._items()
+        if ITEM in have:
+            self._items()
+        self._salvage(ITEM, NOTICE_MAX)
         self._finish()
-        self._rest(damaged)
+        self._name_damage(lost)
         return self.found
 
-    def _rest(self, damaged: Iterable[tuple[File, Path]]) -> None:
-        """Name the files that are not as they were written, and take what can be read of them."""
-        for one, path in damaged:
-            self.found.unreadable.append(f"{one.name}: it is not the listed file")
-            if one.table not in (ITEM, TOMBSTONE) or not path.is_file():
+    def _salvage(self, table: str, most: int, size: int = CHUNK) -> None:
+        """Take what can be read of those files of a table that are not as they were written."""
+        said = len(self.found.unreadable)
+        for one, path in self.damaged:
+            if one.table != table or not path.is_file():
                 continue
-            rows_of = self.dataset.origin.rows_of(one, path)
-            said = len(self.found.unreadable)
-            for rows in self._of_catalogs(
-                one.name, f"SELECT {_bounded('x.raw', NOTICE_MAX)}, x.catalog FROM {rows_of} x"
-            ):
-                self._take(rows)
-            self._finish()
-            del self.found.unreadable[said:]  # the file is named already
+            query = (
+                f"SELECT {_bounded('x.raw', most)} FROM {self.dataset.origin.rows_of(one, path)} x"
+            )
+            if shown := {ITEM: "x.id", TOMBSTONE: "x.report"}.get(table):
+                query += f" WHERE {within(shown, self.store.shard)}"
+            for rows in self._chunks(one.name, query, size):
+                self._take([(raw, catalog_of(raw)) for (raw,) in rows] if shown else rows)
+        del self.found.unreadable[said:]  # the file is named at the end
+
+    def _name_damage(self, lost: Collection[str]) -> None:
+        """Name the files that are not as they were written, and the way on if others need them."""
+        for one, _ in self.damaged:
+            so = "" if one.table in SIGNED else "; it is not needed"
+            so = so if one.rows else "; it has no rows"
+            self.found.unreadable.append(f"{one.name}: it is not the listed file{so}")
+        refused = self.found.refused
+        if (CATALOG in lost and refused[Reason.UNKNOWN_CATALOG.value]) or (
+            RECORD in lost and refused[Reason.UNLISTED.value]
+        ):
+            self.found.unreadable.append(WITHOUT)
 
     def _items(self) -> None:
         """Take reports and announcements, day by day. Days that no report can have are taken
@@ -229,7 +261,7 @@ class _Restore:
     def _of_catalogs(self, what: str, query: str) -> Iterator[list[_Row]]:
         """Yield the rows of a query, with the ids of catalogs in the place of their numbers."""
         for rows in self._chunks(what, query):
-            yield [(raw, self._id_of(n), *more) for raw, n, *more in rows]
+            yield [(raw, self._id_of(n) or catalog_of(raw), *more) for raw, n, *more in rows]
 
     def _id_of(self, number: object) -> bytes | None:
         found = self.catalogs.get(number) if isinstance(number, int) else None
