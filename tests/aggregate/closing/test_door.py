@@ -19,6 +19,7 @@ from closing_making import (
     let_in,
     old_beats,
 )
+from traces import left_on_disk
 
 from methrics.aggregate.closing.contested import Contested, ContestedSettings, Offer
 from methrics.aggregate.closing.door import NAMED, Door
@@ -26,6 +27,7 @@ from methrics.aggregate.closing.over import MARGIN, is_over
 from methrics.aggregate.closing.trust import Trust
 from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.store import Store
+from methrics.aggregate.store.waste import Wasted
 from methrics.node.relay.clock_watch import Skew
 
 TRUST = Trust(frozenset(VOTERS[:3]), 2)
@@ -187,6 +189,8 @@ def test_attack_strangers_do_not_add_up_to_a_quorum(store: Store) -> None:
     late = old_beats([70])
     for i in range(5):
         assert let_in(door, store, late, b"sybil %d" % i) == 0
+    with store.reading() as con:
+        assert con.execute("FROM vote").fetchall() == [], "they take no room either"
     assert let_in(door, store, late, VOTERS[3]) == 0  # not one of the three that are trusted
     assert let_in(door, store, late, VOTERS[0]) == 0
     assert let_in(door, store, late, VOTERS[1]) == 1
@@ -209,6 +213,8 @@ def test_attack_an_erased_report_does_not_stay_contested(store: Store) -> None:
     store.commit(Batch(NOW, gone))
     door.tidy(BOOK)
     assert door.contested() == []
+    assert store.compact()
+    assert left_on_disk(store.path.parent, raw) == {"id", "key"}
     let_in(door, store, late, VOTERS[0])
     assert let_in(door, store, late, VOTERS[1]) == 0
 
@@ -249,9 +255,11 @@ def test_contested_reports_end_with_their_time_and_their_retention(store: Store)
     time.advance(29 * DAY)
     door.tidy(BOOK)
     assert len(door.contested()) == 1
+    assert store.wasted() is None
     time.advance(2 * DAY)
     door.tidy(BOOK)
     assert door.contested() == []
+    assert store.wasted() == Wasted(1, time.now()), "its bytes stay until the file is rewritten"
     ended = max(one.retention_days for one in CATALOG.types.values())
     time.advance((ended + 1) * DAY)
     assert door.admit(old_beats([70]), NAMED).refused == 1

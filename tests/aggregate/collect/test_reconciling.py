@@ -83,6 +83,19 @@ async def test_attack_back_dated_reports_of_a_stranger_move_no_number(tmp_path: 
         assert own.sessions[-1].fetched == 0
 
 
+async def test_attack_reports_of_the_future_of_a_stranger_are_not_taken(tmp_path: Path) -> None:
+    network = MemoryNetwork()
+    future = [making.beat(CATALOG, i, making.NOW + 2 * making.DAY) for i in range(400, 405)]
+    stranger_file = kept(tmp_path / "a.duckdb", *future, *BEATS[:10])
+    own_file = kept(tmp_path / "b.duckdb", *BEATS[10:20])
+    async with aggregator(network, stranger_file) as stranger, aggregator(network, own_file) as own:
+        await own.swarm.dial(stranger.swarm.addrs[0])
+        await until(lambda: sum(one.fetched for one in own.sessions) >= len(future) + 10)
+        await until(lambda: len(own.sessions) >= 4)
+        assert sum(one.taken for one in own.sessions) == 10
+        assert sum(day.count for day in await own.digests()) == 20
+
+
 async def test_history_comes_from_a_trusted_peer(tmp_path: Path) -> None:
     network = MemoryNetwork()
     old_file = kept(tmp_path / "a.duckdb", *HISTORY, *BEATS)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reconcile_making import (
+    CATALOG,
     KEY,
     TODAY,
     MemorySet,
@@ -29,7 +30,7 @@ from methrics.aggregate.reconcile import answer
 from methrics.aggregate.reconcile.answer import IDLE_MAX, LIFE_MAX, Answerer, Asker, OpenedSet
 from methrics.aggregate.reconcile.fingerprint import IdIndex, fingerprint, siphash
 from methrics.aggregate.reconcile.item_set import set_digest
-from methrics.aggregate.reconcile.tree import Ask, Claim, Pull, check_ids
+from methrics.aggregate.reconcile.tree import Ask, Claim, Pull, _items_of, check_ids
 from methrics.aggregate.reconcile.wire import (
     DaySum,
     Ids,
@@ -48,9 +49,10 @@ from methrics.aggregate.reconcile.wire import (
     read_opened,
 )
 from methrics.schema.errors import RefusedError
-from methrics.schema.wire.bundle import pack, unpack
+from methrics.schema.wire.bundle import pack, pack_notice, unpack
 from methrics.schema.wire.codec import decode, encode
 from methrics.schema.wire.envelope import split
+from methrics.schema.wire.shard import WHOLE
 from methrics.schema.wire.verdict import Reason
 
 POOL = reports(300, days=3)
@@ -249,6 +251,19 @@ def test_attack_a_reply_that_is_not_true_ends_the_session(
     with pytest.raises(PeerFault) as caught:
         pull(own, tampered(name, change))
     assert caught.value.reason in (reason, "not-asked", "wrong-counts")
+
+
+@pytest.mark.parametrize("which", Which)
+def test_attack_items_of_another_kind_are_none_that_were_asked_for(which: Which) -> None:
+    other = ERASED if which is Which.REPORTS else POOL
+    steps = _items_of(which, [pack(CATALOG.id, other[:2])], WHOLE)
+    with pytest.raises(PeerFault) as caught:
+        list(steps)
+    assert caught.value.reason == "not-asked"
+    notice = _items_of(which, [pack_notice(CATALOG.raw)], WHOLE)
+    with pytest.raises(PeerFault) as caught:
+        list(notice)
+    assert caught.value.reason == "not-asked"
 
 
 def test_attack_listed_ids_are_those_that_were_claimed() -> None:
