@@ -10,6 +10,7 @@ from methrics.aggregate.closing.trust import Trust, trust_of
 from methrics.aggregate.collect import one_key
 from methrics.aggregate.collect.one_key import only_with_key
 from methrics.node.network.peer_ids import peer_id_of
+from methrics.node.process.lock import FileLock
 from methrics.schema.errors import ConfigError
 from methrics.schema.wire.envelope import public_key
 
@@ -35,6 +36,31 @@ def test_a_second_aggregator_with_the_key_is_refused_until_the_first_ends() -> N
             pass
     with only_with_key(SEED, (), Trust()):
         pass
+
+
+def test_attack_another_user_holds_a_lock_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is one that all users share, and a peer id is public."""
+    with only_with_key(SEED, (), Trust()):
+        [path] = tmp_path.iterdir()
+    running: list[str] = []
+    with FileLock(str(path)):
+        with pytest.raises(ConfigError, match="same key"), only_with_key(SEED, (), Trust()):
+            pass
+        with monkeypatch.context() as patched:
+            patched.setattr("os.geteuid", lambda: path.stat().st_uid + 1)
+            with only_with_key(SEED, (), Trust()):
+                running.append("the file is of another user")
+        path.chmod(0o666)
+        with only_with_key(SEED, (), Trust()):
+            running.append("anybody can lock the file")
+    path.unlink()
+    (tmp_path / "precious").write_text("precious")
+    path.symlink_to(tmp_path / "precious")
+    with only_with_key(SEED, (), Trust()):
+        running.append("it is a link")
+    assert len(running) == 3
 
 
 def test_a_named_peer_with_the_own_key_is_a_copy() -> None:

@@ -90,6 +90,25 @@ print(shared)
 """
 
 
+def test_attack_a_link_in_the_place_of_a_lock(tmp_path: Path) -> None:
+    """In a shared folder, another user may have made it, so that a file is written over."""
+    for name in ("precious", "not there"):
+        (tmp_path / "a.lock").symlink_to(tmp_path / name)
+        (tmp_path / "precious").write_text("precious")
+        with pytest.raises(OSError, match="symbolic link"):
+            FileLock(str(tmp_path / "a.lock")).try_acquire()
+        (tmp_path / "a.lock").unlink()
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not (tmp_path / "not there").exists()
+
+
+def test_the_holder_writes_into_the_lock(tmp_path: Path) -> None:
+    with FileLock(str(tmp_path / "a.lock")) as lock:
+        lock.write("a long text\n")
+        lock.write("short\n")
+    assert (tmp_path / "a.lock").read_text() == "short\n"
+
+
 def test_attack_a_fork_while_another_thread_locks_shares_no_descriptor(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HAMMER, str(tmp_path / "lock")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)

@@ -117,7 +117,7 @@ def only_aggregator(path: Path) -> Iterator[None]:
                 f"another aggregator{_number(lock.path)} writes {path}",
                 "name another file, or stop it",
             )
-        Path(lock.path).write_text(f"{os.getpid()}\n")
+        lock.write(f"{os.getpid()}\n")
     try:
         yield
     finally:

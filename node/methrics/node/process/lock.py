@@ -16,7 +16,8 @@ class FileLock:
     releases the lock when the holder's process ends. A forked child does not hold it.
 
     `with FileLock(path):` waits for the lock; `try_acquire()` does not. The lock file is never
-    removed, because then two holders could lock two different files of the same name.
+    removed, because then two holders could lock two different files of the same name. A link in its
+    place is not followed: in a shared folder, it may lead to any file of this user.
     """
 
     def __init__(self, path: str) -> None:
@@ -33,7 +34,8 @@ class FileLock:
             return True
         make_private(os.path.dirname(self.path))
         with opening.hold():
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(self.path, flags, 0o600)
             self._fd = fd
             watch(self)
         try:
@@ -45,6 +47,12 @@ class FileLock:
             self.close_inherited()
             raise
         return True
+
+    def write(self, text: str) -> None:
+        """Replaces the content of the lock file. Only the holder may call this. Raises OSError."""
+        assert self._fd is not None, "the lock is not held"
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, text.encode(), 0)
 
     def release(self) -> None:
         """Releases the lock; does nothing if this object does not hold it."""
