@@ -124,6 +124,21 @@ async def test_a_commit_that_failed_is_tried_again_and_nothing_is_lost(
     assert (ingest.statistics().retries, ingest.statistics().held) == (2, 1)
 
 
+async def test_what_is_left_at_the_end_is_committed_after_an_error_of_another_task(
+    tmp_path: Path,
+) -> None:
+    """Such as of the keeper on a full disk that has room again."""
+    told: list[object] = []
+    with Failing(tmp_path / "a.duckdb") as store:
+        ingest = making_ingest(store, told)
+        assert await ingest.validator(CATALOG.topic)("peer", bundle(0)) is Decision.ACCEPT
+        with pytest.raises(ZeroDivisionError), store.writing():
+            raise ZeroDivisionError
+        ingest.close()
+        await ingest.run()
+        assert (store.total, store.reopened) == (5, 1)
+
+
 async def test_a_damaged_file_ends_the_pipeline_at_once(tmp_path: Path) -> None:
     told: list[object] = []
     with Failing(tmp_path / "a.duckdb") as store:

@@ -334,7 +334,9 @@ class Ingest:
                 # A commit is never cancelled: it returns or raises.
                 done = await again(self._commit, verdicts, STORE in self._causes)
             except StoreError as error:
-                if error.code not in RETRIED or self._closing.is_set():
+                # At the end, once more: an error of another task may have closed the store.
+                last = self._closing.is_set() and STORE in self._causes
+                if error.code not in RETRIED or last:
                     self._forget(verdicts)
                     raise
                 self._count(retries=1)
