@@ -19,12 +19,14 @@ durations and long hexadecimal numbers may differ.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -121,6 +123,8 @@ class Reader:
     """Holds the checkout (`methrics`), the person's own `app`, and methrics' own files (`home`)."""
     env: Mapping[str, str]
     python: subprocess.Popen[str] | None = None
+    sessions: list[int] = field(default_factory=list)
+    """The shells whose commands still run."""
 
     @property
     def _state(self) -> Path:
@@ -148,7 +152,7 @@ class Reader:
     def shell(self, script: str) -> tuple[int, str]:
         """Run commands in the shell; returns the exit code and all that they printed."""
         keep = f"{{ export -p; printf 'cd %q\\n' \"$PWD\"; }} > {self._state}"
-        done = subprocess.run(
+        with subprocess.Popen(
             self._bash(f"trap {shlex.quote(keep)} EXIT; set -e\n{script}"),
             env=self.env,
             cwd=self.folder,
@@ -156,10 +160,17 @@ class Reader:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
-            timeout=LONGEST,
-        )
-        return done.returncode, done.stdout
+            start_new_session=True,
+        ) as process:
+            self.sessions.append(process.pid)
+            try:
+                printed = process.communicate(timeout=LONGEST)[0]
+            except BaseException:
+                self._end_sessions()
+                raise
+        if not _end_session(process.pid, 0):
+            self.sessions.pop()
+        return process.returncode, printed
 
     def interpret(self, code: str) -> tuple[int, str]:
         """Run a block in the interpreter, where warnings are errors; returns 0 or 1, and all that
@@ -184,8 +195,14 @@ class Reader:
             printed += line
         return 1, printed
 
+    def _end_sessions(self) -> None:
+        for session in self.sessions:
+            _end_session(session, signal.SIGKILL)
+        self.sessions.clear()
+
     def leave(self) -> None:
-        """End the interpreter."""
+        """End the interpreter, and what commands have left running behind them."""
+        self._end_sessions()
         if self.python is not None:
             _pipe(self.python.stdin).close()
             self.python.wait(60)
@@ -216,6 +233,15 @@ class Reader:
             run = self.shell if block.language == "sh" else self.interpret
             code, printed = run(block.code)
             assert code == 0, f"{name}:\n{block.code}{printed}"
+
+
+def _end_session(session: int, number: int) -> bool:
+    """Send a signal to what a shell has started; returns whether anything of it still runs."""
+    try:
+        os.killpg(session, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _pipe(stream: IO[str] | None) -> IO[str]:
