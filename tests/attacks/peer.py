@@ -150,13 +150,19 @@ async def tcp(addr: str, source: str = HOSTILE) -> Wire:
 
 @contextlib.asynccontextmanager
 async def stranger(
-    addr: str, *, identity: Identity | None = None, reads: bool = True, source: str = HOSTILE
+    addr: str,
+    *,
+    identity: Identity | None = None,
+    reads: bool = True,
+    source: str = HOSTILE,
+    patience: float = 60,
 ) -> AsyncIterator[Peer]:
-    """A peer connected to `addr`; without `reads` it takes gossip streams and reads nothing."""
+    """A peer connected to `addr`; without `reads` it takes gossip streams and reads nothing. Raises
+    TooSlowError if it is not connected after `patience` seconds."""
     identity = identity or Identity()
     wire = await tcp(addr, source)
     async with wire.stream:
-        with trio.fail_after(10):
+        with trio.fail_after(patience):
             mux = Mux(await secured(wire, identity))
             reader = await mux.start()
         peer = Peer(mux, identity)
@@ -178,7 +184,7 @@ async def strangers(
         peers: list[Peer] = []
         for _ in range(count):
             with contextlib.suppress(*GONE, trio.TooSlowError):
-                connecting = stranger(addr, reads=reads, source=source)
+                connecting = stranger(addr, reads=reads, source=source, patience=10)
                 peers.append(await stack.enter_async_context(connecting))
         yield peers
 

@@ -21,11 +21,12 @@ ABUSE = 2**26
 
 
 async def try_to_send(victim: str, *frames: bytes) -> None:
-    """Send frames over a new connection, and wait a moment for its end."""
+    """Send frames over a new connection, and wait for its end for as long as a busy victim may
+    need to read them."""
     with contextlib.suppress(*GONE):
         async with stranger(victim) as peer:
             await peer.send(*frames)
-            with trio.move_on_after(0.5):
+            with trio.move_on_after(3):
                 await peer.mux.ended.wait()
 
 

@@ -80,8 +80,10 @@ async def test_attack_sybils_that_claim_to_be_direct(tmp_path: Path) -> None:
             await s.submit(5)
             await trio.sleep(0.3)
         await s.until_stored()
+        with trio.fail_after(60):  # they read in tasks of their own
+            while sum(bool(peer.pruned) for peer in peers) < len(peers) - DEGREE_HIGH:
+                await trio.sleep(0.05)
         pruned = [peer for peer in peers if peer.pruned]
-        assert len(pruned) >= len(peers) - DEGREE_HIGH
         assert all(prune.backoff for peer in pruned for prune in peer.pruned)
 
 
@@ -99,7 +101,7 @@ async def slow_readers(folder: Path, count: int) -> None:
                 await honest[number % 2].publish(world.TOPIC, world.bundle(items))
                 s.sent += items
             await s.until_stored()
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 while len(reader.contents) + len(reader.offered) < 400:
                     await trio.sleep(0.05)
             dropped = sum(not peer.connected for peer in peers)

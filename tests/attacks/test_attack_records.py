@@ -25,7 +25,7 @@ async def records_of(addr: str) -> list[bytes]:
 
 async def until_told(addr: str, wanted: set[bytes]) -> None:
     """Wait until a node answers with these records."""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while set(await records_of(addr)) != wanted:
             await trio.sleep(0.1)
 
@@ -35,6 +35,8 @@ async def tell(s: Scene, *records: Item) -> None:
     for victim in (s.relay_addr, s.aggregator_addr):
         async with stranger(victim) as peer:
             await peer.publish(world.TOPIC, *(world.notice(one.raw) for one in records))
+            # The victim has read them when it answers: to leave before could lose them.
+            await peer.request(RECORD, world.TOPIC.encode())
             await trio.sleep(0.3)
 
 

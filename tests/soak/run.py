@@ -13,7 +13,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import trio
 from tests.attacks.processes import PATIENCE, Service
+from tests.ports import free_port
 from tests.soak.watch import Series
 
 from methrics.aggregate.read.dataset import open_dataset
@@ -115,15 +115,6 @@ class Result:
             )
 
 
-def free_port(rng: random.SystemRandom) -> int:
-    """A port below those that outgoing connections take, so that it is free at every start."""
-    while True:
-        port = rng.randrange(20_000, 32_000)
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            return port
-
-
 class Network:
     """Two relays and two aggregators, each with a key and a port that outlive a kill."""
 
@@ -133,7 +124,7 @@ class Network:
         self.services: dict[str, Service] = {}
         self.addresses: dict[str, str] = {}
         self.series: dict[str, Series] = {}
-        self.ports = {name: free_port(random.SystemRandom()) for name in ("r1", "r2", "a1", "a2")}
+        self.ports = {name: free_port() for name in ("r1", "r2", "a1", "a2")}
         now = Clock().now()
         (folder / "soaked.cbor").write_bytes(catalog.raw)
         record = sign_record([catalog.id], SEED, time=now - 60, expires=now + 30 * 86_400)

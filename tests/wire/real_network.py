@@ -81,7 +81,7 @@ class Service:
         """Send SIGINT, as Ctrl-C does; the process stores or publishes its pending items."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            assert self.process.wait(30) == 0, self.said()
+            assert self.process.wait(60) == 0, self.said()
 
     def kill(self) -> None:
         """Kill the process at once."""

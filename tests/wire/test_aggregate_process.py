@@ -169,6 +169,9 @@ async def test_sigterm_stores_arrived_reports_and_prints_the_digest(tmp_path: Pa
         with trio.fail_after(60):
             while aggregator.acknowledged < 200:
                 await aggregator.event("commit")
+        with trio.fail_after(60):  # the commit may have come before the first export
+            while not (file.with_suffix(".parquet") / "manifest.json").exists():
+                await trio.sleep(0.05)
         with open_dataset(file) as dataset:
             assert dataset.source == "parquet"
         aggregator.process.send_signal(signal.SIGTERM)

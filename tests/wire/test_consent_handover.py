@@ -67,7 +67,7 @@ for guess in ["", *sorted(one or other for one, other in guesses)]:
         urllib.request.Request(f"{address}start", form, headers),
     ):
         try:
-            with urllib.request.urlopen(request, timeout=30) as reply:
+            with urllib.request.urlopen(request, timeout=60) as reply:
                 found["replies"].append(reply.status)
         except urllib.error.HTTPError as error:
             found["replies"].append(error.code)
@@ -162,7 +162,7 @@ def test_attack_another_user_reads_the_process_list_to_answer(command: Command, 
         [python, "-I", "-S", "-c", ATTACK, str(STRANGER), readable, command.address],
         stdout=subprocess.PIPE,
         check=True,
-        timeout=300,
+        timeout=600,
     )
     found = json.loads(done.stdout)
     assert found["control"] == "everyone reads this", "the attacker can read what is readable"

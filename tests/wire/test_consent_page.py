@@ -792,7 +792,7 @@ def test_the_command_opens_the_page_and_ends_when_it_is_saved(
         press(browser, "[name=answer-0][value=yes]")
         press(browser, "button:not([name])")
         wait_title(browser)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert process.stdout.read() == "saved\n"
     finally:
         process.kill()

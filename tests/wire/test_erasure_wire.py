@@ -79,7 +79,7 @@ class Scene:
         return sum(done)
 
     async def until(self, ready: Callable[[], bool]) -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while not ready():
                 await trio.sleep(0.05)
 
@@ -119,11 +119,11 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
                 found.stopped.set()
 
             nursery.start_soon(aggregate)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await near.wait_for_peers(CATALOG.topic, 1)
             yield found
             found.stop.set()
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await found.stopped.wait()
         nursery.cancel_scope.cancel()
 

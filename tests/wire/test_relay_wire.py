@@ -237,7 +237,7 @@ async def test_the_commands_relay_and_publish(tmp_path: Path) -> None:
             stopped = await said(relay)
             assert stopped["event"] == "stopped"
             assert (stopped["pooled"], stopped["published"]) == (0, 2)
-            assert await trio.to_thread.run_sync(lambda: relay.wait(timeout=30)) == 0
+            assert await trio.to_thread.run_sync(lambda: relay.wait(timeout=60)) == 0
 
 
 PUBLISHER = [sys.executable, "-P", "-m", "methrics.node.publisher"]
@@ -260,7 +260,7 @@ async def test_publishing_goes_on_until_a_signal_to_stop(tmp_path: Path) -> None
     with command("publish", "--home", str(tmp_path), "--relay", DEAD, "--json") as publisher:
         assert (await said(publisher))["postponed"] == {"unreachable": 2}
         publisher.send_signal(signal.SIGTERM)
-        assert await trio.to_thread.run_sync(lambda: publisher.wait(timeout=30)) == 0
+        assert await trio.to_thread.run_sync(lambda: publisher.wait(timeout=60)) == 0
 
 
 async def test_the_detached_publisher_takes_its_relays_from_the_environment(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ APP = "shop-abcdefghijklmnop"
 
 
 def wait_for(file: Path) -> str:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not (file.exists() and file.read_text()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return file.read_text()

@@ -186,7 +186,7 @@ def test_a_parent_with_threads_forks_while_they_record(real: App) -> None:
             assert recorder.count("click", color="green"), recorder.statistics()
         assert not recorder.record("view", undeclared=True)
 
-    signal.alarm(100)  # a child that waits for a lock for ever ends the test
+    signal.alarm(300)  # a child that waits for a lock for ever ends the test
     for _ in range(150):
         assert os.waitpid(fork(child), 0)[1] == 0
     ended.set()

@@ -21,7 +21,7 @@ async def main():
     async with open_swarm(listen=["/ip4/127.0.0.1/tcp/0"]) as a, open_swarm() as b:
         await a.join("/t", accept)
         await b.dial(a.addrs[0])
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             await b.wait_for_peers("/t", 1)
             await b.publish("/t", b"x")
             await done.wait()

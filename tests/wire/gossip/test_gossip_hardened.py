@@ -14,6 +14,7 @@ import attacker
 import pytest
 import trio
 from attacker import attack, framed, rpc, uvarint
+from tests.ports import free_port
 
 from methrics._vendor.libp2p.exceptions import BaseLibp2pError
 from methrics._vendor.libp2p.pubsub.pb import rpc_pb2
@@ -363,13 +364,13 @@ async def test_fresh_host_key_per_swarm_unless_a_seed_is_given() -> None:
 
 async def test_streams_that_arrive_at_once_are_served() -> None:  # C8
     """Peers that dial the very moment the port is open find the services running."""
-    async with open_swarm(listen=LOOPBACK, seed=bytes(32)) as first:
+    listen = [f"/ip4/127.0.0.1/tcp/{free_port()}"]
+    async with open_swarm(listen=listen, seed=bytes(32)) as first:
         addr = first.addrs[0]
-    port = addr.split("/")[4]
     async with trio.open_nursery() as nursery, open_swarm() as eager:
         eager.keep(addr)
         await trio.sleep(0.2)
-        async with open_swarm(listen=[f"/ip4/127.0.0.1/tcp/{port}"], seed=bytes(32)) as again:
+        async with open_swarm(listen=listen, seed=bytes(32)) as again:
 
             async def accept(_: str, __: bytes) -> Decision:
                 return Decision.ACCEPT
@@ -570,7 +571,8 @@ async def test_killed_peer_is_noticed_and_dialled_again() -> None:
 
     settings = GossipSettings(redial_least=0.1, redial_most=0.5)
     async with open_swarm(settings=settings) as swarm:
-        process, addr = await trio.to_thread.run_sync(start, LOOPBACK[0])
+        listen = f"/ip4/127.0.0.1/tcp/{free_port()}"
+        process, addr = await trio.to_thread.run_sync(start, listen)
         try:
             swarm.keep(addr)
             with trio.fail_after(PATIENCE):
@@ -579,7 +581,7 @@ async def test_killed_peer_is_noticed_and_dialled_again() -> None:
             with trio.fail_after(PATIENCE):
                 while swarm.peers(TOPIC):
                     await trio.sleep(0.02)
-            process, _ = await trio.to_thread.run_sync(start, addr.split("/p2p/")[0])
+            process, _ = await trio.to_thread.run_sync(start, listen)
             with trio.fail_after(PATIENCE):
                 await swarm.wait_for_peers(TOPIC, 1)
             assert await swarm.publish(TOPIC, b"back") == 1

@@ -106,7 +106,7 @@ async def test_streams_come_and_go_and_nothing_is_left(dialler: str) -> None:
         before = len(here._streams)
         for n in range(90):
             body = b"%d" % n
-            assert await ours.request(str(peer), ECHO, body, reply_max=9, timeout=20) == body[::-1]
+            assert await ours.request(str(peer), ECHO, body, reply_max=9, timeout=60) == body[::-1]
             stream = await other.host.new_stream(ID.from_string(ours.peer_id), [ECHO])
             await stream.write(b"\0\0\0\1")
             await stream.reset()
