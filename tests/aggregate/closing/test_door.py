@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import aggregator_model as model
 import pytest
 from aggregate_making import DAY, NOW, beat, erasure
 from closing_making import (
@@ -29,6 +30,7 @@ from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.store import Store
 from methrics.aggregate.store.waste import Wasted
 from methrics.node.relay.clock_watch import Skew
+from methrics.schema.judging.judge import Accepted, accept
 
 TRUST = Trust(frozenset(VOTERS[:3]), 2)
 STRANGER = b"stranger"
@@ -263,6 +265,26 @@ def test_contested_reports_end_with_their_time_and_their_retention(store: Store)
     ended = max(one.retention_days for one in CATALOG.types.values())
     time.advance((ended + 1) * DAY)
     assert door.admit(old_beats([70]), NAMED).refused == 1
+
+
+def test_a_contested_report_ends_with_the_retention_of_its_own_type(tmp_path: Path) -> None:
+    """Another type of its catalog may be kept for longer."""
+    time, book = clock(), model.BOOK
+    newest = book.records.newest(model.KEY)
+    assert newest is not None
+    both = [accept(raw, book, NOW, live=False) for raw in model.RAWS[14:16]]
+    assert [model.retention(i) for i in (14, 15)] == [40, 30]
+    with Store(tmp_path / "mixed.duckdb") as store:
+        catalog = accept(model.CATALOG.raw, book, NOW, live=False)
+        store.commit(Batch(NOW, [Accepted(*newest), catalog]))
+        door = Door(store, time, TRUST)
+        assert let_in(door, store, both, VOTERS[0]) == 0
+        time.advance(6 * DAY)
+        door.tidy(book)
+        assert [count for _, _, count in door.contested()] == [2]
+        time.advance(DAY)
+        door.tidy(book)
+        assert [count for _, _, count in door.contested()] == [1]
 
 
 def test_a_clock_that_jumps_ahead_loses_nothing_for_good(store: Store) -> None:

@@ -111,6 +111,7 @@ def test_what_is_over_is_not_compared(store: Store) -> None:
     with opened(store, as_of) as found:
         kept = [one.day for one in found.items.days(Which.REPORTS)]
         assert kept == days[2:]
+        assert [one.day for one in found.items.days(Which.ERASURES)] == days[2:]
         assert len(found.items.index(Which.REPORTS, days[0])) == 0
         assert found.items.page(Which.REPORTS, Node(days[0], ""), 0, 10**6) == ([], 0)
 

@@ -417,6 +417,14 @@ def test_attack_one_network_gets_one_session() -> None:
     assert len(answering) == 2
 
 
+def test_a_peer_that_begins_anew_ends_its_session() -> None:
+    """It was cut off, and would wait for its own session otherwise."""
+    answering = answerer(MemorySet(POOL))
+    for _ in range(3):
+        assert read_opened(answering.answer(Asker("p"), OPEN, 0.0)[0]) is not None
+        assert len(answering) == 1
+
+
 def test_a_session_is_for_the_peer_that_opened_it() -> None:
     answering = answerer(MemorySet(POOL))
     opened = read_opened(answering.answer(Asker("p"), OPEN, 0.0)[0])

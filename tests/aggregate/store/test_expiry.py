@@ -16,6 +16,7 @@ from methrics.aggregate.store import store as store_module
 from methrics.aggregate.store.batch import Batch, Expired
 from methrics.aggregate.store.refusals import SAMPLE_DAYS
 from methrics.aggregate.store.store import Store
+from methrics.aggregate.store.waste import Wasted
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, accept
@@ -79,6 +80,7 @@ def test_in_2032_nothing_that_is_over_is_left_on_the_disk(tmp_path: Path) -> Non
     assert left_on_disk(tmp_path, old[0])
     with Store(tmp_path / "a.duckdb") as store:
         assert store.expire(in_2030) == Expired(reports=79, tombstones=1)
+        assert store.wasted() == Wasted(81, NOW), "with the one that was erased"
         assert store.compact()
         assert store.wasted() is None
         for raw in [*old, *short, erased]:

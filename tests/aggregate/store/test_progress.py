@@ -27,6 +27,8 @@ from methrics.aggregate.store.commit_marker import (
     marker_of,
 )
 from methrics.aggregate.store.duck import memory
+from methrics.aggregate.store.parts import directory_beside
+from methrics.aggregate.store.set_aside import set_aside
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.book import CatalogBook
@@ -72,6 +74,17 @@ def taken(path: Path) -> tuple[list[Opening], list[bytes]]:
     with open_file(path, NOW, told.append).store as store:
         rows = store.cursor().execute("SELECT raw FROM item").fetchall()
     return told, sorted(raw for (raw,) in rows)
+
+
+def test_a_file_that_is_set_aside_keeps_its_marker(tmp_path: Path) -> None:
+    """Otherwise nobody could tell any more how many commits it has lost."""
+    path = tmp_path / "a.duckdb"
+    killed(tmp_path)
+    mark = CommitMarker(path).read()
+    assert mark is not None
+    aside = set_aside(path, directory_beside(path), NOW)
+    assert CommitMarker(aside).read() == mark
+    assert not marker_of(path).exists()
 
 
 def test_a_killed_file_opens_with_all_its_commits(tmp_path: Path) -> None:
