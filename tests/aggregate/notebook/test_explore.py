@@ -115,7 +115,7 @@ def test_a_fetched_file_goes_with_the_data_set_or_is_kept(site: Site, tmp_path: 
     del found
     gc.collect()
     assert not folder.exists()
-    with open_data(f"{site.address}/a.duckdb", keep=tmp_path) as found:
+    with open_data(f"{site.address}/a.duckdb", cache=tmp_path) as found:
         assert found.path == tmp_path / "a.duckdb"
     assert (tmp_path / "a.duckdb").exists()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from textwrap import dedent
 
@@ -122,11 +125,15 @@ def show_verified(path: Path, data: Dataset) -> None:
 
 
 def snippet(path: Path) -> str:
-    """Return lines of Python that open the file, ready to run."""
+    """Return lines of Python, and a command, that open the file, ready to run. `make demo` leaves
+    the environment inactive, and then neither is found: a line says how to activate it."""
+    activate = Path(sys.prefix, "bin", "activate")
+    inactive = shutil.which("methrics") is None and activate.is_file()
+    first = f"\n  first: source {shlex.quote(str(activate))}\n" if inactive else ""
     return (
         f"  {path}\n\n"
         "  from methrics.aggregate import open_dataset\n"
         f'  with open_dataset("{path}", floor=1) as data:\n'
         '      print(data.sql("SELECT * FROM demo.heartbeat_dau"))\n\n'
-        f"  or: methrics query {path} dau --floor 1\n"
+        f"  or: methrics query {path} dau --floor 1\n{first}"
     )

@@ -67,7 +67,7 @@ def open_data(
     *,
     floor: int = FLOOR,
     known: Path | str | None = None,
-    keep: Path | str | None = None,
+    cache: Path | str | None = None,
     size_max: int = SIZE_MAX,
     memory_limit: str = MEMORY_LIMIT,
     progress: Progress | None = None,
@@ -77,10 +77,10 @@ def open_data(
     in a slash.
 
     Of a directory at an address, the files of the tables that a query names are fetched (at most
-    `size_max` bytes), checked against its manifest, and kept in the folder `keep`, or by default in
-    a folder of the user's data folder. `progress` is called with a progress line at intervals; by
-    default a terminal or a notebook shows the line. `floor`, `known` and `memory_limit` are passed
-    to `open_dataset`. Raises the errors of `open_dataset`.
+    `size_max` bytes), checked against its manifest, and kept in the folder `cache`, or by default
+    in a folder of the user's data folder. `progress` is called with a progress line at intervals;
+    by default a terminal or a notebook shows the line. `floor`, `known` and `memory_limit` are
+    passed to `open_dataset`. Raises the errors of `open_dataset`.
     """
     source = str(source)
     with ProgressLine(sys.stderr, Clock()) as line:
@@ -89,7 +89,7 @@ def open_data(
             floor=floor,
             known=known,
             memory_limit=memory_limit,
-            cache=keep,
+            cache=cache,
             size_max=size_max,
             progress=progress or line,
         )
