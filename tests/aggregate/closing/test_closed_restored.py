@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from closing_making import KEYS, VOTERS, clock, fill, let_in, old_beats
 
 from methrics.aggregate.cli.root import root
 from methrics.aggregate.closing.closer import Closer
+from methrics.aggregate.closing.coverage import coverage_of
 from methrics.aggregate.closing.door import Door
 from methrics.aggregate.closing.manifests import closed_of, keep_manifests
 from methrics.aggregate.closing.trust import Trust
@@ -19,6 +21,7 @@ from methrics.aggregate.parquet.export import Exporter
 from methrics.aggregate.store.digest import DayDigest
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import Clock
+from methrics.schema.errors import StoreError
 from methrics.schema.wire.manifest import Manifest, SignedManifest
 
 pytestmark = pytest.mark.shows("NEW-2")
@@ -101,3 +104,29 @@ def test_after_a_damaged_file_was_set_aside_the_same_days_are_closed(
             assert any("not the listed file" in one.line() for one in said[1:])
         else:
             check(store, made, digests)
+
+
+@pytest.mark.parametrize("lost", ["nothing", "file", "directory"])
+def test_a_new_file_publishes_the_coverage_that_the_damaged_one_had(
+    before: tuple[Path, list[SignedManifest], list[DayDigest]], lost: str
+) -> None:
+    """A file that closed all days anew would say that nothing was late. Others' manifests in what
+    was set aside are not taken."""
+    path, made, _ = before
+    with Store(path) as store:
+        other = Closer(store, KEYS[1]).close(NOW + 70)
+        assert len(other) == 1
+        Exporter(store).export(NOW + 70)
+        with store.reading() as con:
+            [mine] = [one for one in coverage_of(con) if one.signer == VOTERS[0]]
+    assert (mine.reports, mine.late) == (6, 1)
+    damage = StoreError("store-damaged", "a page is damaged")
+    if lost == "file":
+        path.write_bytes(path.read_bytes()[:20_000])
+    elif lost == "directory":
+        shutil.rmtree(path.with_suffix(".parquet"))
+    with open_file(path, NOW + 120, lambda _: None, damage, own=VOTERS[0]).store as store:
+        assert closed(store) == [one.manifest for one in made]
+        Closer(store, KEYS[0]).close(NOW + 2 * DAY)
+        with store.reading() as con:
+            assert coverage_of(con) == [mine]

@@ -24,12 +24,13 @@ from methrics.aggregate.parquet.lake import join_lake
 from methrics.aggregate.read.dataset import Dataset
 from methrics.aggregate.serve.settings import ServeSettings
 from methrics.node.cli.given_files import GivenFiles, reload_files
-from methrics.node.cli.keyfile import own_key
+from methrics.node.cli.keyfile import own_key, read_key
 from methrics.node.clock import Clock
 from methrics.node.network.connected import report_connectivity
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.relay.given import Given
 from methrics.schema.errors import ConfigError, StoreError
+from methrics.schema.wire.envelope import public_key
 from methrics.schema.wire.shard import Shard
 
 CLOSE_TIME = 10.0
@@ -73,8 +74,10 @@ def collect(job: Job) -> None:
     last: float | None = None
     listen, sources, lines = job.listen, job.sources, job.lines
     seed: bytes | None = None  # read once: a pipe cannot be read again
+    # A new key has signed nothing yet.
+    own = public_key(read_key(job.key)) if job.key.exists() and job.key.stat().st_size else None
     while again:
-        opened = open_file(job.file, clock.now(), lines.event, damage, job.shard)
+        opened = open_file(job.file, clock.now(), lines.event, damage, job.shard, own)
         damage = None
         try:
             with opened.store as store:
@@ -82,7 +85,12 @@ def collect(job: Job) -> None:
                     join_lake(job.file, job.lake, job.shard)
                 for source, dataset in sources:
                     with dataset:
-                        take(source, dataset, store, as_json=lines.log.as_json, log=lines.log)
+                        take(
+                            *(source, dataset, store),
+                            as_json=lines.log.as_json,
+                            log=lines.log,
+                            own=own,
+                        )
                 sources = ()
                 _check_known(job.file, opened, job.settings)
                 seed = seed or own_key(job.key)

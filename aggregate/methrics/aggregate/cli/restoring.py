@@ -48,19 +48,25 @@ def opened_sources(
 
 
 def take(
-    source: str, dataset: Dataset, store: Store, *, as_json: bool, log: Log | None = None
+    source: str,
+    dataset: Dataset,
+    store: Store,
+    *,
+    as_json: bool,
+    log: Log | None = None,
+    own: bytes | None = None,
 ) -> Restored:
     """Take the data set `source`, a file, directory or address, into `store`, and print the counts:
-    on `log`, if the program has one.
+    on `log`, if the program has one. `own` is the aggregator's public key, if it has one.
 
     Raises StoreError.
     """
     dataset.bring(*SIGNED)  # an address shows its own progress
     if as_json:
-        found = restore(dataset, store, Clock().now)
+        found = restore(dataset, store, Clock().now, own=own)
     else:
         with progress_bar("checking") as tell:
-            found = restore(dataset, store, Clock().now, tell)
+            found = restore(dataset, store, Clock().now, tell, own)
     if as_json:
         facts = {"from": source} | {name: getattr(found, name) for name in found.__slots__}
         if log is not None:

@@ -149,8 +149,10 @@ def open_file(
     say: Callable[[Opening], None],
     damage: StoreError | None = None,
     shard: Shard = WHOLE,
+    own: bytes | None = None,
 ) -> Opened:
-    """Open the file `path` of a shard, or its side file while another program has it open.
+    """Open the file `path` of a shard, or its side file while another program has it open. `own` is
+    the aggregator's public key, if it has one: a new file keeps the manifests that it has signed.
 
     `damage` is the error that was found in the file while it was written. `now` is in Unix seconds.
     `say` is called for each thing that an operator should know of. The caller closes the store.
@@ -171,9 +173,9 @@ def open_file(
         say(SetAside(path, aside, error.message))
         store = Store(path, shard)
         with _closed_on_error(store):
-            _take_from(directory_beside(aside), store, now, say)
+            _take_from(directory_beside(aside), store, now, say, own)
             with lent_log(aside):
-                _take_from(aside, store, now, say)
+                _take_from(aside, store, now, say, own)
     with _closed_on_error(store):
         _merge_side(path, store, now, say)
     return Opened(store, side=False)
@@ -281,7 +283,13 @@ def _remove_parquet(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def _take_from(source: Path, store: Store, now: int, say: Callable[[Opening], None]) -> Restored:
+def _take_from(
+    source: Path,
+    store: Store,
+    now: int,
+    say: Callable[[Opening], None],
+    own: bytes | None = None,
+) -> Restored:
     """Take over what can be read of a damaged file or its directory."""
     if not source.exists():
         return Restored()
@@ -291,7 +299,7 @@ def _take_from(source: Path, store: Store, now: int, say: Callable[[Opening], No
         taken = Restored(unreadable=[error.message])
     else:
         with dataset:
-            taken = restore(dataset, store, lambda: now)
+            taken = restore(dataset, store, lambda: now, own=own)
     say(TakenOver(source, taken))
     return taken
 

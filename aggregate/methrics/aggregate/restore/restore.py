@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
+from methrics.aggregate.closing.manifests import keep_manifests
 from methrics.aggregate.parquet.manifest import File
 from methrics.aggregate.parquet.whole import TOMBSTONE
 from methrics.aggregate.read.dataset import Dataset
@@ -37,6 +38,7 @@ from methrics.schema.wire.envelope import Kind
 from methrics.schema.wire.limits import (
     CATALOG_MAX,
     DAY,
+    MANIFEST_MAX,
     NOTICE_MAX,
     RECORD_MAX,
     RETENTION_MAX,
@@ -50,7 +52,7 @@ CHUNK = 10_000
 CATALOGS = 48
 """Most catalogs that are in memory at a time: one of sixty event types takes 0.7 MB."""
 
-RECORD, CATALOG = "record", "catalog"
+RECORD, CATALOG, MANIFEST = "record", "catalog", "manifest"
 SIGNED = (RECORD, CATALOG, TOMBSTONE, ITEM)
 """The tables that have signed bytes, from which all others are derived."""
 
@@ -93,13 +95,31 @@ def restore(
     store: Store,
     now: Callable[[], int],
     progress: Progress = lambda done, total: None,
+    own: bytes | None = None,
 ) -> Restored:
-    """Take into `store` what `dataset` has and it lacks. `now` returns Unix seconds.
+    """Take into `store` what `dataset` has and it lacks. `now` returns Unix seconds. Of manifests,
+    those are taken that the aggregator with the public key `own` has signed: they say what came in
+    late, which a new file could not know.
 
     Raises StoreError if the file cannot be written, or if nothing of the data set can be read.
     """
     with ThreadPoolExecutor(THREADS) as pool:
-        return _Restore(dataset, store, now, progress, pool).run()
+        found = _Restore(dataset, store, now, progress, pool).run()
+    if own is not None and MANIFEST in dataset.tables():
+        _take_manifests(dataset, store, now(), own)
+    return found
+
+
+def _take_manifests(dataset: Dataset, store: Store, now: int, own: bytes) -> None:
+    """Keep the manifests that `own` has signed. Without them the days are closed anew."""
+    try:
+        rows = dataset.rows(
+            f"SELECT {_bounded('raw', MANIFEST_MAX)} FROM manifest WHERE signer = ? AND closed",
+            [own],
+        )
+    except StoreError:
+        return  # what is damaged has been named
+    keep_manifests(store, [raw for (raw,) in rows if isinstance(raw, bytes)], {own}, now)
 
 
 class _Restore:
