@@ -118,7 +118,8 @@ async def feed(swarm: Swarm, addr: str, bundles: list[bytes], pause: float = 0.0
     """Publish to the aggregator at `addr` until all is sent or it is gone."""
     with contextlib.suppress(UnreachableError):
         await swarm.dial(addr)
-        await swarm.wait_for_peers(CATALOG.topic, 1)
+        with trio.fail_after(60):
+            await swarm.wait_for_peers(CATALOG.topic, 1)
         for bundle in bundles:
             await swarm.wait_for_room(CATALOG.topic)
             await swarm.publish(CATALOG.topic, bundle)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.wire.test_aggregate_process import MAIN, feed, make_bundles, running
+from tests.wire.test_aggregate_process import MAIN, Aggregator, feed, make_bundles, running
 
 from methrics.node.clock import Clock
 from methrics.node.network.libp2p import open_swarm
@@ -41,13 +41,11 @@ async def test_two_running_aggregators_are_compared_and_keep_their_peer_ids(
             await feed(swarm, addr, bundles)
             await feed(another, peer, bundles)
             for aggregator in (first, second):
-                while aggregator.acknowledged < 100:
-                    await aggregator.event("commit")
+                await until(aggregator, 100)
             code, found = await compare(addr, await exported(other))
             assert (code, found["equal"]) == (0, True)
             await feed(swarm, addr, make_bundles(3, 25, Clock().now()))
-            while first.acknowledged < 175:
-                await first.event("commit")
+            await until(first, 175)
             code, found = await compare(addr, str(other.with_suffix(".parquet")))
             assert (code, found["equal"]) == (1, False)
         key = one.with_suffix(".key")
@@ -56,12 +54,20 @@ async def test_two_running_aggregators_are_compared_and_keep_their_peer_ids(
             assert (await again.listening()).rpartition("/")[2] == addr.rpartition("/")[2]
 
 
+async def until(one: Aggregator, total: int) -> None:
+    """Return when it has committed `total` reports."""
+    with trio.fail_after(60):
+        while one.acknowledged < total:
+            assert await one.event() is not None, "the aggregator has ended"
+
+
 async def exported(file: Path) -> str:
     """The directory beside a file, once it has the 100 reports."""
     directory = file.with_suffix(".parquet")
-    while True:
-        if (directory / "manifest.json").exists():
-            days = json.loads((directory / "manifest.json").read_bytes())["days"]
-            if sum(one["count"] for own in days.values() for one in own.values()) >= 100:
-                return str(directory)
-        await trio.sleep(0.2)
+    with trio.fail_after(60):
+        while True:
+            if (directory / "manifest.json").exists():
+                days = json.loads((directory / "manifest.json").read_bytes())["days"]
+                if sum(one["count"] for own in days.values() for one in own.values()) >= 100:
+                    return str(directory)
+            await trio.sleep(0.2)

@@ -57,8 +57,9 @@ def stored(path: Path) -> list[bytes]:
 
 async def until(one: Aggregator, total: int) -> None:
     """Return when it has committed `total` reports."""
-    while one.acknowledged != total:
-        assert await one.event() is not None, "the aggregator has ended"
+    with trio.fail_after(300):
+        while one.acknowledged != total:
+            assert await one.event() is not None, "the aggregator has ended"
 
 
 async def test_pages_overwritten_under_a_running_aggregator_come_back_from_a_peer(

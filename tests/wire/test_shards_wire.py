@@ -39,12 +39,13 @@ async def committed(total: int, *aggregators: Aggregator) -> None:
         while await one.event() is not None:
             pass
 
-    async with trio.open_nursery() as nursery:
-        for one in aggregators:
-            nursery.start_soon(follow, one)
-        while sum(one.acknowledged for one in aggregators) < total:
-            await trio.sleep(0.05)
-        nursery.cancel_scope.cancel()
+    with trio.fail_after(300):
+        async with trio.open_nursery() as nursery:
+            for one in aggregators:
+                nursery.start_soon(follow, one)
+            while sum(one.acknowledged for one in aggregators) < total:
+                await trio.sleep(0.05)
+            nursery.cancel_scope.cancel()
 
 
 async def stopped(*aggregators: Aggregator) -> None:
