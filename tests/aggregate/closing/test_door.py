@@ -6,7 +6,7 @@ from pathlib import Path
 
 import aggregator_model as model
 import pytest
-from aggregate_making import DAY, NOW, beat, erasure
+from aggregate_making import DAY, NOW, beat, erasure, record
 from closing_making import (
     BOOK,
     CATALOG,
@@ -30,6 +30,8 @@ from methrics.aggregate.store.batch import Batch
 from methrics.aggregate.store.store import Store
 from methrics.aggregate.store.waste import Wasted
 from methrics.node.relay.clock_watch import Skew
+from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import learn
 from methrics.schema.judging.judge import Accepted, accept
 
 TRUST = Trust(frozenset(VOTERS[:3]), 2)
@@ -240,6 +242,18 @@ def test_attack_an_erasure_takes_a_contested_report_along_at_once(store: Store) 
     wasted = store.wasted()
     assert wasted is not None
     assert wasted.rows == 1
+
+
+def test_contested_reports_that_are_revoked_go(store: Store) -> None:
+    door = Door(store, clock(), TRUST)
+    let_in(door, store, old_beats([70], OLD - DAY) + old_beats([71]), VOTERS[0])
+    door.tidy(BOOK)
+    assert len(stored_ids(store)[0]) == 2
+    book = CatalogBook()
+    book.add(CATALOG, given=True)
+    learn(accept(record(CATALOG, revoked={"beat": OLD // DAY * DAY}), book, NOW), book)
+    door.tidy(book)
+    assert stored_ids(store)[0] == [old_beats([70], OLD - DAY)[0].item.id]
 
 
 def stored_ids(store: Store) -> tuple[list[bytes], list[bytes]]:

@@ -9,7 +9,7 @@ tables `contested` and `vote` are bounded by the room.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -94,8 +94,8 @@ class Contested:
         """Reports that found no room, or were larger than any report, since the start."""
         self._held: Counter[bytes] = Counter()
         """Bytes by trusted peer."""
-        self._looked = -1
-        """The day for which the retention of each contested report was looked at."""
+        self._looked: tuple[int, frozenset[bytes]] = -1, frozenset()
+        """The day and the newest records for which each contested report was looked at."""
         self._taken = 0
         """Bytes of strangers in the file besides those of `_strangers`, such as those since before
         the start: who sent them is not stored."""
@@ -188,11 +188,18 @@ class Contested:
             return False
         return self._strangers.take(offer.voter, offer.origin, 0.0, size).granted
 
-    def tidy(self, now: int, kept: Mapping[int, KeptSince], over: Callable[[bytes], bool]) -> int:
+    def tidy(
+        self,
+        now: int,
+        kept: Mapping[int, KeptSince],
+        over: Callable[[bytes], bool],
+        records: Collection[bytes] = frozenset(),
+    ) -> int:
         """Drop what is stored, erased or too old; return how many.
 
         `kept` has the catalogs in the file by their number; reports of others go. `over(raw)` tells
-        whether the retention of a report's own type is over. It is asked once on each UTC day.
+        whether the retention of a report's own type is over, or the type was revoked. It is asked
+        once on each UTC day, and again if `records`, the ids of the newest ones, are others.
         """
         with self._store.reading() as con:
             span = con.execute(f"SELECT min({_DAY}), max({_DAY}) FROM contested").fetchone()
@@ -206,8 +213,9 @@ class Contested:
         }
         with self._store.writing() as con:
             con.register("kept_since", pa.table(columns))
-            gone_ids = self._over(con, over) if now // DAY != self._looked else []
-            self._looked = now // DAY
+            state = now // DAY, frozenset(records)
+            gone_ids = self._over(con, over) if state != self._looked else []
+            self._looked = state
             items = self._store.items_sql(*span, con=con)
             gone = con.execute(
                 "DELETE FROM contested WHERE "
@@ -227,8 +235,8 @@ class Contested:
         return count
 
     def _over(self, con: Connection, over: Callable[[bytes], bool]) -> list[bytes]:
-        """Return the reports whose own type's retention is over, of those whose catalog has types
-        with a longer one."""
+        """Return the reports that are `over`, of those whose catalog keeps only some types that
+        long."""
         rows = con.execute(
             "SELECT c.id, c.raw FROM contested c JOIN kept_since k ON k.catalog = c.catalog "
             "WHERE c.day >= k.first AND c.day < k.every"

@@ -7,7 +7,7 @@ could bring reports with any time, so a report whose day is over needs a quorum 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from methrics.aggregate.closing.contested import (
@@ -25,6 +25,7 @@ from methrics.node.clock import Clock
 from methrics.node.relay.clock_watch import Skew
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import Accepted, judge
+from methrics.schema.judging.records import KnownRecord
 from methrics.schema.wire.envelope import split
 from methrics.schema.wire.items import Report, decode_report
 from methrics.schema.wire.limits import DAY, TIME_MAX
@@ -151,6 +152,10 @@ class Door:
         With `sure` false, the clock may be wrong now, and none is returned.
         """
         now = self.clock.now()
+        newest = {
+            key: book.records.newest(key) for key in {one.key for one in self.store.catalogs()}
+        }
+        records = {key: one for key, one in newest.items() if one is not None}
         since: dict[int, KeptSince] = {}
         longest: dict[bytes, int] = {}
         for entry in self.store.catalogs():
@@ -158,11 +163,14 @@ class Door:
             if catalog is not None:
                 types = catalog.types.values()
                 firsts = [first_kept(one.retention_days, now) for one in types]
-                since[entry.n] = KeptSince(min(firsts), max(firsts))
+                revokes = entry.key in records and records[entry.key].record.revoked
+                every = now // DAY + 1 if revokes else max(firsts)  # any of them may be revoked
+                since[entry.n] = KeptSince(min(firsts), every)
                 latest = max(one.lateness for one in types)
                 longest[entry.key] = max(latest, longest.get(entry.key, 0))
         with self._lock:
-            self._contested.tidy(now, since, lambda raw: self._is_gone(raw, now))
+            ids = [one.item.id for one in records.values()]
+            self._contested.tidy(now, since, lambda raw: self._is_gone(raw, now, records), ids)
             likely = likely_now(now, self.skew())
             if not sure or likely >= self._over_at:
                 return []
@@ -177,9 +185,14 @@ class Door:
         judged = (judge(raw, book, now, live=False) for raw in raws if self._open(raw, likely))
         return [one for one in judged if isinstance(one, Accepted)]
 
-    def _is_gone(self, raw: bytes, now: int) -> bool:
-        """Tell whether the retention of a contested report is over."""
+    def _is_gone(self, raw: bytes, now: int, records: Mapping[bytes, KnownRecord]) -> bool:
+        """Tell whether a contested report is over by its retention, or revoked by the newest one of
+        `records`, by namespace key."""
         report = decode_report(split(raw).payload)
+        entry = self.store.layout.entries.get(report.catalog)
+        known = records.get(entry.key) if entry else None
+        if known is not None and known.record.revoked_at(report.type, report.time):
+            return True
         return report.time // DAY < first_kept(self._type_of(report, ())[1], now)
 
     def _open(self, raw: bytes, now: int) -> bool:
