@@ -7,6 +7,7 @@ from pathlib import Path
 import aggregate_making as making
 import trio
 
+from methrics.aggregate.collect.holding import DISK, STORE, Held, Resumed
 from methrics.aggregate.collect.ingest import Ingest, IngestSettings, to_batch
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import ManualClock
@@ -62,3 +63,21 @@ async def test_what_the_door_keeps_out_is_no_duplicate_when_another_peer_offers_
             ingest.close()
         assert offered == [len(BEATS), len(BEATS)], "the third time they are known"
         assert store.total == len(BEATS)
+
+
+def test_a_cause_that_is_gone_leaves_the_others(tmp_path: Path) -> None:
+    told: list[Held | Resumed] = []
+    with Store(tmp_path / "a.duckdb") as store:
+        ingest = Ingest(
+            *(store, CatalogBook(), ManualClock(making.NOW), lambda _: None, FAST),
+            holding=told.append,
+        )
+        ingest.hold(DISK, "it is almost full")
+        ingest.hold(STORE, "a commit failed")
+        ingest.resume(STORE)
+        assert ingest.holds
+        ingest.resume(STORE)
+        assert ingest.holds
+        ingest.resume(DISK)
+        assert not ingest.holds
+    assert [one.cause for one in told] == [DISK, STORE, STORE, DISK]

@@ -13,6 +13,7 @@ import pytest
 from methrics.aggregate.parquet import groups, whole
 from methrics.aggregate.parquet.directory import read_directory
 from methrics.aggregate.parquet.export import Exporter
+from methrics.aggregate.parquet.files import Files
 from methrics.aggregate.parquet.manifest import MANIFEST, Manifest
 from methrics.aggregate.parquet.views_file import VIEWS
 from methrics.aggregate.read.dataset import Dataset, open_dataset
@@ -169,6 +170,23 @@ def test_a_part_of_which_all_rows_are_erased_is_not_written_again(store: Store) 
     assert names(store, "test.walk") | names(store, "test.walk_step") == set()
     with open_dataset(store.directory) as parquet:
         assert parquet.rows("SELECT count(*) FROM test.walk_step") == [(0,)]
+
+
+def test_an_export_that_fails_leaves_no_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk they would take the room that is left."""
+    export = Exporter(store)
+    export.export(NOW)
+    before = on_disk(store.directory)
+    commit(store, making.beat(CATALOG, 60, NOW))
+
+    def full(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Files, "sync", full)
+    with pytest.raises(StoreError) as caught:
+        export.export(NOW)
+    assert caught.value.code == "store-full"
+    assert on_disk(store.directory) == before
 
 
 def test_closed_days_only_leaves_the_running_day_alone(store: Store) -> None:
