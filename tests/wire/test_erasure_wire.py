@@ -19,6 +19,7 @@ from methrics.aggregate.cli.mine import mine
 from methrics.aggregate.collect.ingest import IngestSettings
 from methrics.aggregate.collect.service import AggregatorSettings, run_aggregator
 from methrics.aggregate.read.dataset import open_dataset
+from methrics.aggregate.store.batch import Committed
 from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.erase import erase
@@ -60,6 +61,13 @@ class Scene:
         self.paths: Paths = user_paths(home)
         self.stop = trio.Event()
         self.stopped = trio.Event()
+        self.kept_out = 0
+        """Reports that the aggregator has deleted or not stored, as they are erased."""
+
+    def note(self, event: object) -> None:
+        """Count what the aggregator says."""
+        if isinstance(event, Committed):
+            self.kept_out += event.erased
 
     @property
     def journal(self) -> Journal:
@@ -115,7 +123,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
             )
 
             async def aggregate() -> None:
-                await run_aggregator(far, store, settings, Clock(), lambda _: None, found.stop)
+                await run_aggregator(far, store, settings, Clock(), found.note, found.stop)
                 found.stopped.set()
 
             nursery.start_soon(aggregate)
@@ -202,7 +210,7 @@ async def test_an_erasure_removes_the_stored_report_end_to_end(tmp_path: Path) -
                 Outgoing(CATALOG.topic, CATALOG.raw, ((doomed.id, doomed.raw), (kept.id, kept.raw)))
             )
             assert {one.reason for one in said.values()} == {"ok"}
-        await trio.sleep(1.5)
+        await found.until(lambda: found.kept_out == 1)
         assert rows(found.store) == [("system", kept.id)]
 
     # The person finds the erasure in the public file, without contacting the aggregator.
