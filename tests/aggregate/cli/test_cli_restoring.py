@@ -76,3 +76,17 @@ def test_a_file_is_no_source_of_itself(tmp_path: Path, capsys: pytest.CaptureFix
         assert main(["aggregate", str(file), "--from", str(source)]) == 2
         assert "are the same file (name a new FILE)" in capsys.readouterr().err
     assert not (tmp_path / "a.duckdb.lock").exists()
+
+
+def test_a_lost_file_is_not_made_anew_beside_its_own_parquet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would collect, and every export would fail: the directory is that of another file."""
+    file, beside = tmp_path / "a.duckdb", tmp_path / "a.parquet"
+    making.store_all(file, [CATALOG.raw, making.beat(CATALOG, 1)])
+    with Store(file) as store:
+        Exporter(store).export(making.NOW)
+    file.unlink()
+    assert main(["aggregate", str(file), "--from", str(beside)]) == 2
+    assert "rename the directory, and name it by --from" in capsys.readouterr().err
+    assert not file.exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
@@ -14,6 +14,7 @@ from methrics.aggregate.cli.source import opened_files
 from methrics.aggregate.parquet.download import is_address
 from methrics.aggregate.read.dataset import Dataset
 from methrics.aggregate.restore.restore import SIGNED, Restored, restore
+from methrics.aggregate.store.parts import directory_beside
 from methrics.aggregate.store.store import Store
 from methrics.node.cli.counted import counted
 from methrics.node.cli.log import Log
@@ -22,13 +23,29 @@ from methrics.schema.errors import ConfigError
 
 
 def check_others(sources: Iterable[str], file: Path) -> None:
-    """Raise ConfigError `same-file` if one of `sources` is `file` itself."""
+    """Raise ConfigError `same-file` if one of `sources` is `file` itself, or if there is no such
+    file and one is the directory that a new one would have: it could never write there."""
+    directory = directory_beside(file)
     for source in sources:
-        with suppress(OSError):
-            if not is_address(source) and file.samefile(source):
-                raise ConfigError(
-                    "same-file", f"{source} and {file} are the same file", "name a new FILE"
-                )
+        if is_address(source):
+            continue
+        if _same(file, source):
+            raise ConfigError(
+                "same-file", f"{source} and {file} are the same file", "name a new FILE"
+            )
+        if not file.exists() and _same(directory, source):
+            raise ConfigError(
+                "same-file",
+                f"{source} is where a new {file} would have its Parquet",
+                "rename the directory, and name it by --from",
+            )
+
+
+def _same(path: Path, other: str) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 @contextmanager
