@@ -50,9 +50,10 @@ async def ask(
     body: object = None,
     headers: Iterable[tuple[bytes, bytes]] | None = None,
     leave_after: int | None = None,
+    stall_after: int | None = None,
 ) -> Asked:
     """Send one request to `app`: GET, or POST with a body. `leave_after`: bytes of the answer after
-    which the reader leaves."""
+    which the reader leaves, `stall_after`: those after which it takes no more."""
     target, _, query = path.partition("?")
     raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     scope = {
@@ -87,6 +88,8 @@ async def ask(
         asked.whole = not message.get("more_body", False)
         if leave_after is not None and len(asked.body) > leave_after:
             left.set()
+            await trio.sleep_forever()
+        if stall_after is not None and len(asked.body) > stall_after:
             await trio.sleep_forever()
 
     await app(scope, receive, send)

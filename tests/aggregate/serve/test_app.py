@@ -172,6 +172,14 @@ async def test_a_reader_that_leaves_frees_its_process(parquet: Path) -> None:
         assert one.outcomes() == {"left": 1, "answered": 1}
 
 
+async def test_attack_by_a_reader_that_takes_no_more_frees_its_process(parquet: Path) -> None:
+    async with live(parquet, replace(QUICK, processes=1, stall_seconds=0.2)) as one:
+        big = {"sql": "SELECT * FROM range(100_000_000)"}
+        with trio.fail_after(60), pytest.RaisesGroup(trio.TooSlowError):
+            await ask(one.app, "/query", big, stall_after=1_000_000)
+        assert (await ask(one.app, "/query", {"sql": "SELECT 1"})).status == 200
+
+
 async def test_attack_by_readers_that_leave_fills_no_disk(
     parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
