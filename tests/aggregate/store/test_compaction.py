@@ -18,6 +18,7 @@ from methrics.aggregate.read.verify import verify
 from methrics.aggregate.store import compaction
 from methrics.aggregate.store import store as store_module
 from methrics.aggregate.store.store import Store
+from methrics.aggregate.store.waste import ROWS_LEAST, Wasted
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.book import CatalogBook
 
@@ -61,6 +62,14 @@ def test_an_erased_report_is_gone_from_the_disk(tmp_path: Path) -> None:
     with open_dataset(tmp_path / "a.duckdb") as dataset:
         found = verify(dataset)
         assert (found.mismatches, found.reports) == ([], len(REST) + len(LATER))
+
+
+def test_a_file_is_rewritten_in_time_whatever_the_clock_does() -> None:
+    few, many = Wasted(1, making.NOW), Wasted(ROWS_LEAST, making.NOW)
+    for waited, due in ((0, False), (1799, False), (1800, True), (-1, True)):
+        assert few.is_due(making.NOW + waited, 3600.0, 10) is due
+    assert many.is_due(making.NOW, 3600.0, ROWS_LEAST)
+    assert not many.is_due(making.NOW, 3600.0, ROWS_LEAST + 1)
 
 
 def test_what_is_committed_meanwhile_is_in_the_new_file(
