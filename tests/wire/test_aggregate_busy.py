@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,14 @@ async def stop(aggregator: Aggregator) -> None:
     assert await aggregator.end() == 0
 
 
+def piped(folder: Path) -> Path:
+    """A key that comes through a pipe, once."""
+    pipe = folder / "piped.key"
+    os.mkfifo(pipe, 0o600)
+    threading.Thread(target=pipe.write_text, args=[bytes(range(32)).hex()], daemon=True).start()
+    return pipe
+
+
 async def test_a_notebook_holds_the_file_and_no_report_is_lost(tmp_path: Path) -> None:
     file = tmp_path / "a.duckdb"
     now = Clock().now()
@@ -57,7 +67,10 @@ async def test_a_notebook_holds_the_file_and_no_report_is_lost(tmp_path: Path) -
         assert notebook.stdout is not None
         assert notebook.stdin is not None
         notebook.stdout.readline()
-        async with running(file) as aggregator, open_swarm() as swarm:
+        async with (
+            running(file, "--key", str(piped(tmp_path))) as aggregator,
+            open_swarm() as swarm,
+        ):
             with trio.fail_after(60):
                 busy = await aggregator.event("busy")
             assert busy is not None
