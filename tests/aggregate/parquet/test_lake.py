@@ -313,3 +313,21 @@ def test_attack_a_pipe_in_the_place_of_a_manifest(lake: Path, tmp_path: Path, na
         file.truncate(1 << 42)  # takes no space on the disk
     with pytest.raises(StoreError, match="cannot be read"):
         open_dataset(copied)
+
+
+def test_shards_that_call_two_apps_alike_are_not_read_as_one(tmp_path: Path) -> None:
+    """Otherwise the reports of both would be in one table."""
+    other = making.catalog(key=making.seed("another"))
+    for shard, catalog in zip(shards_of(2), (FIRST, other), strict=True):
+        with shard_at(tmp_path, shard) as store:
+            raws = [making.beat(catalog, i) for i in range(20)]
+            store.commit(making.batch([catalog.raw, *raws], making.book(catalog)))
+            if shard.number == 1:
+                export(store)
+                continue
+            with pytest.raises(StoreError) as caught:
+                export(store)
+            assert caught.value.code == "lake-names"
+    with pytest.raises(StoreError) as caught:
+        open_dataset(tmp_path / "lake")
+    assert caught.value.code == "lake-names"
