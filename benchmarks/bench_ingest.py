@@ -7,10 +7,10 @@ the same size with bare libsodium. All rates are measured on this machine in thi
 ratio shows the cost of everything else on the path. Compare runs on a quiet machine only.
 
     python benchmarks/bench_ingest.py [--quick | --smoke] [--reports N] [--rounds N] [--python]
-    python benchmarks/bench_ingest.py --sustained N
+    python benchmarks/bench_ingest.py --sustained N [--memory SIZE]
 
-`--python` measures without the verifier in C. `--sustained N` sends N reports in one round. Figures
-are medians over the rounds.
+`--python` measures without the verifier in C. `--sustained N` sends N reports in one round.
+`--memory` is that of `methrics aggregate`. Figures are medians over the rounds.
 
 verify_ratio         reports per second / bare verifies per second (aim 1.0)
 cpu_ratio            the same per CPU second, of the aggregator and of the verify (aim 0.65)
@@ -24,6 +24,8 @@ native               whether the verifier in C was used
 sustained_ratio      reports per second, the last block / the first (a million, or a fifth of all)
 sustained_cpu_ratio  the same per CPU second, which depends less on what else the machine does
 memory_mib           most resident memory of the aggregator
+memory_first_mib     the same until the first block was stored
+memory_half_mib      the same until half of the reports were stored
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -156,8 +158,15 @@ def sustained(found: Run, count: int) -> dict[str, float]:
     return {
         "sustained_ratio": last[0] / first[0],
         "sustained_cpu_ratio": last[1] / first[1],
-        "memory_mib": max(one.memory for one in found.samples),
+        "memory_mib": most_memory(found.samples, count),
+        "memory_first_mib": most_memory(found.samples, block),
+        "memory_half_mib": most_memory(found.samples, count // 2),
     }
+
+
+def most_memory(samples: list[Sample], total: int) -> float:
+    """The most resident memory until `total` reports were stored, in MiB."""
+    return max(one.memory for one in samples if one.total <= total)
 
 
 def figures(found: Run, count: int, raws: list[tuple[float, float]]) -> dict[str, float]:
@@ -180,8 +189,10 @@ def figures(found: Run, count: int, raws: list[tuple[float, float]]) -> dict[str
     }
 
 
-def measure(folder: Path, count: int, rounds: int, *, native: bool) -> dict[str, object]:
-    """The medians over all rounds, each with a new aggregator."""
+def measure(
+    folder: Path, count: int, rounds: int, *, native: bool, more: Sequence[str]
+) -> dict[str, object]:
+    """The medians over all rounds, each with a new aggregator, which has `more` options."""
     catalog, frames = example_catalog(), folder / "frames"
     sample = make_reports(catalog, SAMPLE, random.Random(1), int(time.time()))
     made = make_frames(frames, count)
@@ -190,7 +201,7 @@ def measure(folder: Path, count: int, rounds: int, *, native: bool) -> dict[str,
     raws = [raw_rate(sample)]
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            result = run(Path(place), catalog, frames, count, native=native)
+            result = run(Path(place), catalog, frames, count, native=native, more=more)
         raws.append(raw_rate(sample))
         found.append(figures(result, count, raws[-2:]))
         lost += count - result.items
@@ -216,13 +227,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="how many rounds")
     parser.add_argument("--python", action="store_true", help="without the verifier in C")
     parser.add_argument("--sustained", type=int, help="one round of so many reports")
+    parser.add_argument("--memory", metavar="SIZE", help="memory that the file may take")
     arguments = parser.parse_args()
     count = choose(arguments, full=250_000, quick=60_000, smoke=2000)
     rounds = choose(arguments, full=5, quick=3, smoke=1)
     count = arguments.sustained or arguments.reports or count
     rounds = 1 if arguments.sustained else arguments.rounds or rounds
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(Path(folder), count, rounds, native=not arguments.python)
+        more = ["--memory", arguments.memory] if arguments.memory else []
+        result = measure(Path(folder), count, rounds, native=not arguments.python, more=more)
     for name, value in result.items():
         print(f"{name:22} {value:>12,}" if not isinstance(value, list) else f"{name:22} {value}")
     print(json.dumps(result))

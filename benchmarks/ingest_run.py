@@ -91,9 +91,18 @@ def start_aggregator(
     )
 
 
-def run(folder: Path, catalog: Catalog, frames: Path, count: int, *, native: bool) -> Run:
-    """Send the frames, which have `count` reports, to a new aggregator in the empty `folder`."""
-    aggregator = start_aggregator(folder, catalog, native=native)
+def run(
+    folder: Path,
+    catalog: Catalog,
+    frames: Path,
+    count: int,
+    *,
+    native: bool,
+    more: Sequence[str] = (),
+) -> Run:
+    """Send the frames, which have `count` reports, to a new aggregator in the empty `folder`, which
+    has `more` options."""
+    aggregator = start_aggregator(folder, catalog, native=native, more=more)
     try:
         addr = str(read_event(aggregator, "listening")["addrs"][0])
         read_event(aggregator, "joined")
