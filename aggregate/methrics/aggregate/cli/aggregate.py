@@ -109,7 +109,7 @@ def _check_topics(file: Path, settings: AggregatorSettings, sources: tuple[str, 
     default="1GiB",
     show_default=True,
     metavar="SIZE",
-    help="Memory for the pages of FILE. The process needs about 350 MiB besides.",
+    help="Memory for the pages of FILE. The process needs up to 750 MiB besides.",
 )
 @click.option(
     "--key",
