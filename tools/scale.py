@@ -75,7 +75,8 @@ class Need:
     shards: int
     """Aggregators among which the ids are divided; 0 if the most there can be are too few."""
     cores: float
-    """Cores that are busy in the busiest hour, over all shards."""
+    """Cores that are busy in the busiest hour, over all shards, with the gossip of the whole
+    aggregator, or of the relay that feeds the shards."""
     received: float
     """Bytes a second that these receive together."""
     relay_cores: float
@@ -127,7 +128,7 @@ def need(known: Measured, installs: int, use: Use, relay_bytes: int = 0) -> Need
     relay_cores += gossip_cores
     shards = shards_for(known, busiest)
     each = shards or SHARDS[-1]
-    cores = each * busiest * shard_us(known, each) / 1e6 + (gossip_cores if each == 1 else 0)
+    cores = each * busiest * shard_us(known, each) / 1e6 + gossip_cores
     received = traffic if each == 1 else each * bundle_bytes * known["leaf_copies"] / LEAVES
     year = per_day * YEAR_DAYS
     raw, types = year * known["raw_bytes"], year * known["types_bytes"]
@@ -229,7 +230,12 @@ LARGE_ROWS: Sequence[tuple[str, str]] = (
 )
 """More rows, which show relays of `LARGE` memory."""
 
-BEYOND_RATE = ("relays", "bundles", "traffic", "relay_cores", "shards", "cores", "received")
+MESH_NODES = 1000
+"""Nodes of the largest network that was simulated: see the figure `mesh_copies`."""
+
+BEYOND_MESH = ("relays", "bundles", "traffic", "relay_cores", "received")
+"""Rows that are extrapolated if there are more relays than that."""
+BEYOND_RATE = (*BEYOND_MESH, "shards", "cores")
 """Rows that are extrapolated if the rate is beyond the measured one."""
 BEYOND_SET = ("file", "raw", "types", "day_seconds", "day_bytes")
 """Rows that are extrapolated if a day has more reports than the measured sets."""
@@ -239,9 +245,14 @@ COSTS = ("aggregator_cost", "relays_cost")
 def extrapolated(known: Measured, one: Need, row: str) -> bool:
     """Tell whether a figure lies beyond what was measured."""
     rate, days = one.busiest > known["ingest_rate"], one.per_day > known["set_size"]
+    mesh = one.relays > MESH_NODES
     if row in COSTS:
-        return rate or days
-    return (rate and row in BEYOND_RATE) or (days and row in BEYOND_SET)
+        return rate or days or mesh
+    return (
+        (rate and row in BEYOND_RATE)
+        or (days and row in BEYOND_SET)
+        or (mesh and row in BEYOND_MESH)
+    )
 
 
 def section() -> str:

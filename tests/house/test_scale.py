@@ -55,10 +55,14 @@ def test_shards_keep_up_or_are_too_few(busiest: float) -> None:
 
 
 def test_what_lies_beyond_a_measurement_is_marked() -> None:
-    small, large = (scale.need(KNOWN, count, MIX) for count in (1000, 1_000_000_000))
+    small, large = (scale.need(KNOWN, count, MIX) for count in (1000, 100_000_000_000))
     for _, row in scale.ROWS:
         assert not scale.extrapolated(KNOWN, small, row)
         assert scale.extrapolated(KNOWN, large, row) == (row not in ("per_day", "rates", "topics"))
+    wide = replace(small, relays=1001)  # than were ever simulated
+    for row in ("relays", "bundles", "traffic", "relay_cores", "received", "relays_cost"):
+        assert scale.extrapolated(KNOWN, wide, row)
+    assert not scale.extrapolated(KNOWN, wide, "shards")
     table = scale.section().partition("### What was measured")[0]
     last = [line.split("|")[-2].strip() for line in table.splitlines() if line.startswith("| cost")]
     assert all(re.fullmatch(r"\*.*\*", cell) for cell in last)
