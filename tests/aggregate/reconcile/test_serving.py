@@ -90,7 +90,7 @@ async def test_attack_a_network_that_asks_without_end_has_to_wait(
     swarm: Asked, monkeypatch: pytest.MonkeyPatch, autojump_clock: object
 ) -> None:
     """Another peer of the same network waits with it; one that the operator named does not."""
-    monkeypatch.setattr(serving, "ROWS_EACH", int(budget.ROWS_BURST + 5 * budget.ROWS_RATE))
+    monkeypatch.setattr(serving, "ROWS_EACH", int(budget.ROWS.burst + 5 * budget.ROWS.rate))
     assert await wait_of(swarm, "a") == 0
     waits = [await wait_of(swarm, peer) for peer in ("a", "b")]
     assert all(0 < wait <= 6 for wait in waits)
