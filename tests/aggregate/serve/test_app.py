@@ -109,8 +109,8 @@ async def test_attack_by_a_question_that_never_ends(parquet: Path) -> None:
 async def test_attack_by_a_question_whose_first_rows_come_at_once(parquet: Path) -> None:
     """Rows that cost much come after some that cost nothing."""
     text = "repeat('x', 5000)"
-    costly = f"CASE WHEN x > 60_000 THEN levenshtein({text} || x, 'y' || {text}) END"
-    slow = {"sql": f"SELECT x, {costly} FROM range(100_000) t(x)"}
+    costly = f"CASE WHEN x > 400_000 THEN levenshtein({text} || x, 'y' || {text}) END"
+    slow = {"sql": f"SELECT x, {costly} FROM range(500_000) t(x)"}
     async with live(parquet, replace(QUICK, seconds=5, processes=1)) as one:
         assert (await ask(one.app, "/query", {"sql": "SELECT 1"})).status == 200  # it has started
         with pytest.raises(CutError), trio.fail_after(60):
