@@ -17,6 +17,7 @@ from methrics.aggregate.store.duck import memory
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
 from methrics.schema.judging.book import CatalogBook
+from methrics.schema.wire.shard import WHOLE, Shard
 
 DAY = making.DAY
 NOW = making.NOW
@@ -65,6 +66,16 @@ def test_a_file_is_derived_anew_with_the_same_digests(source: Path, tmp_path: Pa
         assert one.day_digests() == other.day_digests()
     with open_dataset(new) as dataset:
         assert verify(dataset).mismatches == []
+
+
+@pytest.mark.parametrize("shard", [WHOLE, Shard(1, 2), Shard(2, 2)], ids=str)
+def test_the_progress_ends_when_all_of_the_shard_is_taken(
+    source: Path, tmp_path: Path, shard: Shard
+) -> None:
+    told: list[tuple[int, int]] = []
+    with Store(tmp_path / "new.duckdb", shard) as store, open_dataset(source) as dataset:
+        restore(dataset, store, lambda: NOW, lambda *counts: told.append(counts))
+    assert told[-1][0] == told[-1][1] == max(told)[0] > 4
 
 
 def test_what_is_there_already_is_not_judged_again(

@@ -56,6 +56,9 @@ RECORD, CATALOG, MANIFEST = "record", "catalog", "manifest"
 SIGNED = (RECORD, CATALOG, TOMBSTONE, ITEM)
 """The tables that have signed bytes, from which all others are derived."""
 
+_IDS = {ITEM: "id", TOMBSTONE: "report"}
+"""The columns that tell to which shard a row belongs; rows of other tables belong to each."""
+
 WITHOUT = (
     "no report can be verified without its catalog and record: collect once with --catalog and "
     "--record, or with --topic, then take the same source again"
@@ -159,7 +162,11 @@ class _Restore:
         ]
         self.damaged = self.dataset.damaged()
         have = set(self.dataset.tables())
-        counts = [f"(SELECT count(*) FROM {one})" for one in SIGNED if one in have]
+        counts = [
+            f"(SELECT count(*) FROM {one} x WHERE {self._of_shard(one)})"
+            for one in SIGNED
+            if one in have
+        ]
         lost = {one.table for one, _ in self.damaged}
         if not counts and not lost & set(SIGNED):
             raise StoreError(
@@ -181,7 +188,7 @@ class _Restore:
         self._read_catalogs()
         erasures = (
             f"SELECT {_bounded('x.raw', NOTICE_MAX)}, x.catalog FROM tombstone x "
-            f"WHERE {within('x.report', self.store.shard)} ORDER BY x.catalog, x.n"
+            f"WHERE {self._of_shard(TOMBSTONE)} ORDER BY x.catalog, x.n"
         )
         for rows in self._of_catalogs("erasures", erasures) if TOMBSTONE in have else ():
             self._take(rows)
@@ -194,6 +201,10 @@ class _Restore:
         self._name_damage(lost)
         return self.found
 
+    def _of_shard(self, table: str) -> str:
+        """Return SQL for the condition that a row `x` of a table belongs to the store's shard."""
+        return within(f"x.{_IDS[table]}", self.store.shard) if table in _IDS else "true"
+
     def _salvage(self, table: str, most: int, size: int = CHUNK) -> None:
         """Take what can be read of those files of a table that are not as they were written."""
         said = len(self.found.unreadable)
@@ -201,12 +212,11 @@ class _Restore:
             if one.table != table or not path.is_file():
                 continue
             query = (
-                f"SELECT {_bounded('x.raw', most)} FROM {self.dataset.origin.rows_of(one, path)} x"
+                f"SELECT {_bounded('x.raw', most)} FROM {self.dataset.origin.rows_of(one, path)} x "
+                f"WHERE {self._of_shard(table)}"
             )
-            if shown := {ITEM: "x.id", TOMBSTONE: "x.report"}.get(table):
-                query += f" WHERE {within(shown, self.store.shard)}"
             for rows in self._chunks(one.name, query, size):
-                self._take([(raw, catalog_of(raw)) for (raw,) in rows] if shown else rows)
+                self._take([(raw, catalog_of(raw)) for (raw,) in rows] if table in _IDS else rows)
         del self.found.unreadable[said:]  # the file is named at the end
 
     def _name_damage(self, lost: Collection[str]) -> None:
@@ -264,7 +274,7 @@ class _Restore:
         return self._of_catalogs(
             what,
             f"SELECT {_bounded('x.raw', NOTICE_MAX)}, x.catalog, x.id FROM item x "
-            f"WHERE {where} AND {within('x.id', self.store.shard)} ORDER BY x.catalog, x.n",
+            f"WHERE {where} AND {self._of_shard(ITEM)} ORDER BY x.catalog, x.n",
         )
 
     def _read_catalogs(self) -> None:
