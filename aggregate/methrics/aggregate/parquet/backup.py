@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from methrics.aggregate.parquet.directory import manifest_text
+from methrics.aggregate.parquet.directory import read_regular
 from methrics.aggregate.parquet.files import replace_file, sync_folder
 from methrics.aggregate.parquet.lake import (
     decode_shards,
@@ -115,7 +115,7 @@ def _read(directory: Path, only: Shard | None) -> _State:
     """Read the manifest of a directory, or those of a lake. Raises StoreError."""
     if not directory.is_dir():
         raise StoreError("store-missing", f"there is no directory {directory}", _EXPORT)
-    text = manifest_text(directory, MANIFEST)
+    text = read_regular(directory, MANIFEST)
     if text is None:
         raise StoreError("store-missing", f"{directory} has no {MANIFEST}", _EXPORT)
     count = shards_said(text)
@@ -129,7 +129,7 @@ def _read(directory: Path, only: Shard | None) -> _State:
     if only is not None and only.count != count:
         raise StoreError("store-foreign", f"{directory} is a lake of {count} shards")
     of = shards_of(count) if only is None else (only,)
-    texts = {one: manifest_text(directory, manifest_name(one)) for one in of}
+    texts = {one: read_regular(directory, manifest_name(one)) for one in of}
     shards = decode_shards(texts.items(), f"{directory}/")
     if only is not None and shards.missing:
         raise StoreError("store-shards", f"{directory} has no part of shard {only}", _EXPORT)
@@ -151,7 +151,7 @@ def _begin(directory: Path, target: Path, state: _State) -> frozenset[str]:
             raise StoreError("store-foreign", f"{target} is the backup of a lake", _OTHER)
     elif any(not one.is_dir() and one.name != _FRESH for one in target.iterdir()):
         raise StoreError("store-foreign", f"{target} is no backup and is not empty", _OTHER)
-    texts = {name: manifest_text(target, name) for name in state.texts}
+    texts = {name: read_regular(target, name) for name in state.texts}
     known = [decode_manifest(text, str(target)) for text in texts.values() if text is not None]
     return frozenset(one.name for manifest in known for one in manifest.files)
 

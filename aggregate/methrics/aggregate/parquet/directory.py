@@ -26,7 +26,7 @@ SAME_COLUMNS = frozenset({"item", *BASE})
 def read_directory(directory: Path, name: str = MANIFEST) -> Manifest:
     """Read the manifest of a directory, the file `name`. Raises StoreError: store-foreign,
     store-version, store-lake, store-denied."""
-    text = manifest_text(directory, name)
+    text = read_regular(directory, name)
     if text is None:
         raise StoreError(
             "store-foreign",
@@ -36,7 +36,7 @@ def read_directory(directory: Path, name: str = MANIFEST) -> Manifest:
     return decode_manifest(text, str(directory))
 
 
-def manifest_text(directory: Path, name: str, most: int = MANIFEST_MAX + 1) -> bytes | None:
+def read_regular(directory: Path, name: str, most: int = MANIFEST_MAX + 1) -> bytes | None:
     """Return the first `most` bytes of the file `name` of a directory; None without one. Raises
     StoreError: store-foreign, store-denied."""
     try:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from methrics.aggregate.parquet.directory import SAME_COLUMNS, manifest_text, read_directory
+from methrics.aggregate.parquet.directory import SAME_COLUMNS, read_directory, read_regular
 from methrics.aggregate.parquet.files import replace_file
 from methrics.aggregate.parquet.manifest import (
     FILES_MAX,
@@ -70,7 +70,7 @@ class Shards:
             raise StoreError(
                 "store-shards",
                 f"{place} has {self.lack()}",
-                "the aggregator of a shard that is started with --shard and --lake writes its part",
+                "start the aggregator of that shard with --shard and --lake: it writes its part",
             )
 
     def merged(self, place: Path | str) -> Manifest:
@@ -115,7 +115,7 @@ def manifest_name(shard: Shard) -> str:
 def shards_in(directory: Path) -> int | None:
     """Return how many shards write into a lake; None if `directory` is none."""
     try:
-        return shards_said(manifest_text(directory, MANIFEST, _LAKE_MAX + 1) or b"")
+        return shards_said(read_regular(directory, MANIFEST, _LAKE_MAX + 1) or b"")
     except StoreError:
         return None
 
@@ -159,7 +159,7 @@ def touch_lake(directory: Path, shard: Shard) -> None:
 def read_shards(directory: Path, count: int) -> Shards:
     """Read the manifests of a lake. Raises StoreError."""
     return decode_shards(
-        ((shard, manifest_text(directory, manifest_name(shard))) for shard in shards_of(count)),
+        ((shard, read_regular(directory, manifest_name(shard))) for shard in shards_of(count)),
         f"{directory}/",
     )
 

@@ -11,7 +11,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from methrics.aggregate.parquet.directory import places
 from methrics.aggregate.parquet.lake import (
     DICTIONARIES,
     RECORDS,
@@ -23,7 +22,7 @@ from methrics.aggregate.parquet.lake import (
 )
 from methrics.aggregate.parquet.manifest import File, Manifest
 from methrics.aggregate.parquet.remote import RemoteDirectory
-from methrics.aggregate.read.sources import FarDirectory, Listed, LocalDirectory, Place
+from methrics.aggregate.read.sources import FarDirectory, Listed, Local, LocalDirectory, Place
 from methrics.aggregate.store.duck import memory
 from methrics.schema.wire.shard import Shard
 
@@ -92,7 +91,7 @@ class Lake(Listed):
         """Return each shard as a data set of its own."""
 
 
-class LocalLake(Lake):
+class LocalLake(Lake, Local):
     """A directory on this machine into which several shards write. Raises StoreError."""
 
     def __init__(self, path: Path, count: int, *, partial: bool = False) -> None:
@@ -110,15 +109,6 @@ class LocalLake(Lake):
 
     def _take(self, shards: Shards) -> None:
         self.take_shards(shards, shards.merged(self.path))
-
-    def bring(self, files: list[File]) -> list[Path]:
-        """Return the paths of `files`."""
-        return places(self.path, files)
-
-    def listed(self) -> list[tuple[File, Path]]:
-        """Return the files of all manifests."""
-        files = list(self.manifest.files)
-        return list(zip(files, self.bring(files), strict=True))
 
     def leave_out(self, names: Collection[str]) -> bool:
         """Use the manifests without the files with these names."""

@@ -14,7 +14,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from methrics.aggregate.parquet.directory import manifest_text
+from methrics.aggregate.parquet.directory import read_regular
 from methrics.node.process.lock import is_held
 from methrics.schema.errors import StoreError
 
@@ -49,7 +49,7 @@ def writer_of(path: Path) -> int | None:
     """Return the number of the aggregator's process that writes the file `path`, or None."""
     lock = lock_beside(path)
     try:
-        number = int(manifest_text(lock.parent, lock.name, FILE_MAX) or b"")
+        number = int(read_regular(lock.parent, lock.name, FILE_MAX) or b"")
     except (StoreError, ValueError):
         return None
     return number if is_held(str(lock)) else None
@@ -82,7 +82,7 @@ def read_live_file(path: Path) -> LiveFile | None:
     """Return what the file beside `path` says; None without a file of that form."""
     try:
         beside = live_file_beside(path)
-        found = json.loads(manifest_text(beside.parent, beside.name, FILE_MAX) or b"")
+        found = json.loads(read_regular(beside.parent, beside.name, FILE_MAX) or b"")
         live = LiveFile(**found)
     except (StoreError, ValueError, TypeError, RecursionError):
         return None

@@ -166,14 +166,8 @@ class Listed(Source):
         """Return the paths of `files` on this machine."""
 
 
-class LocalDirectory(Listed):
-    """A directory of Parquet on this machine, as of its manifest; or the shard `part` of a lake.
-    Raises StoreError."""
-
-    def __init__(self, path: Path, part: Shard | None = None) -> None:
-        super().__init__(path, memory())
-        self._name = MANIFEST if part is None else manifest_name(part)
-        self.take(read_directory(path, self._name))
+class Local(Listed):
+    """Listed files that are on this machine."""
 
     def bring(self, files: list[File]) -> list[Path]:
         """Return the paths of `files`."""
@@ -183,6 +177,16 @@ class LocalDirectory(Listed):
         """Return the files of the manifest."""
         files = list(self.manifest.files)
         return list(zip(files, self.bring(files), strict=True))
+
+
+class LocalDirectory(Local):
+    """A directory of Parquet on this machine, as of its manifest; or the shard `part` of a lake.
+    Raises StoreError."""
+
+    def __init__(self, path: Path, part: Shard | None = None) -> None:
+        super().__init__(path, memory())
+        self._name = MANIFEST if part is None else manifest_name(part)
+        self.take(read_directory(path, self._name))
 
     def leave_out(self, names: Collection[str]) -> bool:
         """Use the manifest without the files with these names."""
@@ -324,6 +328,7 @@ __all__ = [
     "AttachedFile",
     "FarDirectory",
     "Listed",
+    "Local",
     "LocalDirectory",
     "LoneFile",
     "Place",
