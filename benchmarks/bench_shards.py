@@ -16,7 +16,8 @@ shard_us_1, _2       CPU microseconds of one shard per report that arrives, on a
 per_core_1, _2       reports per second if each shard had a core of its own (computed: 1 / shard_us)
 speedup_1, _2        per_core / per_core_1 (computed)
 split_us             CPU microseconds for a report of another shard: received, unpacked, its id
-                     computed (computed from the largest N: shard_us_N - shard_us_1 / N)
+                     computed (computed from the largest N: what shard_us_N has beyond its own
+                     part, shard_us_1 / N, divided by the part of the others, 1 - 1 / N)
 lost                 reports that are in no file, over all runs (aim 0)
 doubled              reports that are in more than one file (aim 0)
 """
@@ -137,7 +138,8 @@ def figures(runs: dict[int, dict[str, float]], reports: int) -> dict[str, float]
             found[f"speedup_{count}"] = found[f"per_core_{count}"] / found["per_core_1"]
         most = max(runs)
         if most > 1:
-            found["split_us"] = found[f"shard_us_{most}"] - found["shard_us_1"] / most
+            own = 1 / most
+            found["split_us"] = (found[f"shard_us_{most}"] - found["shard_us_1"] * own) / (1 - own)
     return {**found, "lost": lost, "doubled": doubled}
 
 

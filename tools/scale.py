@@ -126,7 +126,7 @@ def need(known: Measured, installs: int, use: Use, relay_bytes: int = 0) -> Need
     gossip_cores = known["busiest"] * bundles * known["mesh_copies"] * known["gossip_ms"] / 1e3
     relay_cores = SUBMITTED * busiest / relays * known["relay_share"] * known["ingest_us"] / 1e6
     relay_cores += gossip_cores
-    shards = shards_for(known, busiest)
+    shards = shards_for(known, busiest, gossip_cores)
     each = shards or SHARDS[-1]
     cores = each * busiest * shard_us(known, each) / 1e6 + gossip_cores
     received = traffic if each == 1 else each * bundle_bytes * known["leaf_copies"] / LEAVES
@@ -167,16 +167,18 @@ def need(known: Measured, installs: int, use: Use, relay_bytes: int = 0) -> Need
 def shard_us(known: Measured, shards: int) -> float:
     """Return the microseconds of CPU that one shard needs for each report that arrives: it splits
     every bundle, and judges and stores its own part of the reports."""
-    split = known["split_us"] if shards > 1 else 0.0
-    return split + known["ingest_us"] / shards
+    own = 1 / shards
+    return known["ingest_us"] * own + known["split_us"] * (1 - own)
 
 
-def shards_for(known: Measured, busiest: float) -> int:
+def shards_for(known: Measured, busiest: float, gossip_cores: float = 0.0) -> int:
     """Return the least number of shards that keep up with `busiest` reports a second, with room to
-    spare; 0 if there is none."""
+    spare; 0 if there is none. `gossip_cores`: what gossip costs an aggregator without shards;
+    shards are leaves, which get each bundle once."""
+    able = ROOM * known["ingest_rate"] * known["ingest_us"]
     for shards in SHARDS:
-        rate = known["ingest_rate"] * known["ingest_us"] / shard_us(known, shards)
-        if busiest <= ROOM * rate:
+        left = able - (gossip_cores * 1e6 if shards == 1 else 0.0)
+        if busiest * shard_us(known, shards) <= left:
             return shards
     return 0
 
@@ -233,10 +235,9 @@ LARGE_ROWS: Sequence[tuple[str, str]] = (
 MESH_NODES = 1000
 """Nodes of the largest network that was simulated: see the figure `mesh_copies`."""
 
-BEYOND_MESH = ("relays", "bundles", "traffic", "relay_cores", "received")
-"""Rows that are extrapolated if there are more relays than that."""
-BEYOND_RATE = (*BEYOND_MESH, "shards", "cores")
-"""Rows that are extrapolated if the rate is beyond the measured one."""
+BEYOND_RATE = ("relays", "bundles", "traffic", "relay_cores", "shards", "cores", "received")
+"""Rows that are extrapolated if the rate is beyond the measured one, or if there are more relays
+than that: gossip is a part of each."""
 BEYOND_SET = ("file", "raw", "types", "day_seconds", "day_bytes")
 """Rows that are extrapolated if a day has more reports than the measured sets."""
 COSTS = ("aggregator_cost", "relays_cost")
@@ -248,17 +249,13 @@ def extrapolated(known: Measured, one: Need, row: str) -> bool:
     mesh = one.relays > MESH_NODES
     if row in COSTS:
         return rate or days or mesh
-    return (
-        (rate and row in BEYOND_RATE)
-        or (days and row in BEYOND_SET)
-        or (mesh and row in BEYOND_MESH)
-    )
+    return ((rate or mesh) and row in BEYOND_RATE) or (days and row in BEYOND_SET)
 
 
 def section() -> str:
     """Return the generated part of docs/scale.md."""
     known = measured.load()
-    return "\n".join([*_tables(known), *_figures(known), *_assumptions(known)])
+    return "\n".join([*_tables(known), *_figures(known), *_limits(), *_assumptions(known)])
 
 
 def _tables(known: Measured) -> Iterator[str]:
@@ -312,6 +309,24 @@ def _figures(known: Measured) -> Iterator[str]:
     yield ""
     for name, says in known.machines.items():
         yield f"*{name}*: {says}."
+    yield ""
+
+
+def _limits() -> Iterator[str]:
+    limits = MixLimits()
+    yield "### What follows from the code\n"
+    yield _line("limit", "value")
+    yield _line(*["---"] * 2)
+    yield _line(
+        "memory of a relay for a report that rests, besides its bytes", f"{ITEM_COST} bytes"
+    )
+    yield _line("a bundle adds to each report", f"{HEADS} bytes")
+    yield _line("reports of a full bundle", f"{BUNDLE_AIM:,} bytes")
+    yield _line("a relay collects a bundle for", f"{limits.batch_window:g} s")
+    yield _line("relays to which an app hands each report", f"{SUBMITTED}")
+    yield _line("least number of relays", f"{RELAYS_LEAST}")
+    yield _line("an aggregator is used to this share of its measured rate, at most", f"{ROOM:g}")
+    yield _line("a report is in the DuckDB file for at most", f"{open_days()} days")
     yield ""
 
 

@@ -54,15 +54,23 @@ def test_shards_keep_up_or_are_too_few(busiest: float) -> None:
     assert (busiest <= scale.ROOM * rate) == bool(shards)
 
 
+def test_gossip_takes_its_part_of_what_one_aggregator_can_do() -> None:
+    busiest = 0.6 * KNOWN["ingest_rate"]
+    able = scale.ROOM * KNOWN["ingest_rate"] * KNOWN["ingest_us"] / 1e6
+    assert scale.shards_for(KNOWN, busiest) == 1
+    assert scale.shards_for(KNOWN, busiest, able / 6) == 2
+    assert scale.shards_for(KNOWN, busiest, able * 2) == 2  # of which each is a leaf
+
+
 def test_what_lies_beyond_a_measurement_is_marked() -> None:
     small, large = (scale.need(KNOWN, count, MIX) for count in (1000, 100_000_000_000))
     for _, row in scale.ROWS:
         assert not scale.extrapolated(KNOWN, small, row)
         assert scale.extrapolated(KNOWN, large, row) == (row not in ("per_day", "rates", "topics"))
     wide = replace(small, relays=1001)  # than were ever simulated
-    for row in ("relays", "bundles", "traffic", "relay_cores", "received", "relays_cost"):
+    for row in (*scale.BEYOND_RATE, *scale.COSTS):
         assert scale.extrapolated(KNOWN, wide, row)
-    assert not scale.extrapolated(KNOWN, wide, "shards")
+    assert not scale.extrapolated(KNOWN, wide, "file")
     table = scale.section().partition("### What was measured")[0]
     last = [line.split("|")[-2].strip() for line in table.splitlines() if line.startswith("| cost")]
     assert all(re.fullmatch(r"\*.*\*", cell) for cell in last)
