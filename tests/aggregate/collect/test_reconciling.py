@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import aggregate_making as making
@@ -9,9 +11,10 @@ import pytest
 from collect_running import aggregator, equal, until
 
 from methrics.aggregate.closing.trust import Trust, voter_of
-from methrics.aggregate.store.batch import Batch
+from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.store import Store
 from methrics.node.network.memory import MemoryNetwork
+from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.judge import accept
 
@@ -107,9 +110,15 @@ async def test_history_comes_from_a_trusted_peer(tmp_path: Path) -> None:
 
 
 async def test_who_knows_only_the_topic_gets_reports_of_earlier_days(tmp_path: Path) -> None:
+    await _late_with_topic_alone(tmp_path, lambda: None)
+
+
+async def _late_with_topic_alone(tmp_path: Path, before: Callable[[], None]) -> None:
+    """Run an aggregator that knows the topic alone, after `before()`; see that it gets all."""
     network = MemoryNetwork()
     earlier = [making.beat(CATALOG, i, making.NOW - 2 * making.DAY) for i in range(300, 310)]
     full_file = kept(tmp_path / "a.duckdb", *HISTORY, *earlier)
+    before()
     async with aggregator(network, full_file) as full:
         only = {
             "topics": [CATALOG.topic],
@@ -122,3 +131,16 @@ async def test_who_knows_only_the_topic_gets_reports_of_earlier_days(tmp_path: P
             await until(lambda: late.sessions)
             assert late.sessions[0].taken == len(HISTORY) + len(earlier)
             await equal(full, late)
+
+
+async def test_reports_wait_while_their_catalog_is_being_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = Store.commit
+
+    def slowly(store: Store, batch: Batch) -> Committed:
+        if any(isinstance(one.body, Catalog) for one in batch.accepted):
+            time.sleep(0.5)
+        return commit(store, batch)
+
+    await _late_with_topic_alone(tmp_path, lambda: monkeypatch.setattr(Store, "commit", slowly))

@@ -9,7 +9,7 @@ need a quorum.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import trio
@@ -34,6 +34,7 @@ from methrics.node.relay.asking import Turns, network_of
 from methrics.schema.catalog.catalog import Catalog
 from methrics.schema.errors import RefusedError, StoreError, UnreachableError
 from methrics.schema.judging.book import CatalogBook
+from methrics.schema.judging.gate import BundleVerdict
 from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.bundle import pack_notice
 from methrics.schema.wire.items import Report
@@ -49,6 +50,14 @@ PROGRESS_LEAST = 10_000
 """Items that a peer must have more before its progress is told."""
 
 _UNREACHABLE = frozenset({"no-reply", "not-connected", "reply-oversize"})
+
+
+class _NotStoredError(StoreError):
+    """Raised if the file does not have the catalog of a report yet."""
+
+    def __init__(self, catalog: bytes) -> None:
+        super().__init__("no-catalog", f"the file does not have catalog {catalog.hex()}")
+        self.catalog = catalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +225,19 @@ class Reconciling:
 
     async def _fetched(self, topic: str, peer: PeerId, bundle: bytes) -> int:
         """Judge a bundle; return how many items are taken, or -1 if the peer broke the rules."""
+        try:
+            verdict = await self._offered(topic, peer, bundle)
+        except (StoreError, trio.ClosedResourceError, trio.BrokenResourceError):
+            return 0  # it is fetched again later
+        return -1 if verdict.decision is Decision.REJECT else len(verdict.accepted)
+
+    async def _offered(self, topic: str, peer: PeerId, bundle: bytes) -> BundleVerdict:
+        """Judge a bundle, once the file has its catalogs or they cannot be had. The door judges by
+        the catalogs in the file.
+
+        Raises StoreError, and trio.ClosedResourceError or trio.BrokenResourceError once the
+        pipeline is closed.
+        """
         offer = Offer(voter_of(peer), network_of(self._swarm, peer))
 
         def admit(accepted: list[Accepted]) -> list[Accepted]:
@@ -225,17 +247,40 @@ class Reconciling:
                 for one in accepted
                 if not isinstance(one.body, Report) or one.body.time <= latest
             ]
+            self._need_catalogs(timely)
             return self._door.admit(timely, offer).commit
 
-        try:
-            verdict = await self._ingest.offered(bundle, topic, admit)
-            if verdict.waits_for is not None and await self._ask_catalog(
-                topic, peer, verdict.about
-            ):
+        had: set[bytes] = set()
+        while True:
+            try:
                 verdict = await self._ingest.offered(bundle, topic, admit)
-        except (StoreError, trio.ClosedResourceError, trio.BrokenResourceError):
-            return 0  # it is fetched again later
-        return -1 if verdict.decision is Decision.REJECT else len(verdict.accepted)
+                if verdict.waits_for is None or verdict.about in had:
+                    return verdict
+                lacks = verdict.about
+                if not await self._ask_catalog(topic, peer, lacks):
+                    return verdict
+            except _NotStoredError as error:
+                lacks = error.catalog
+                if lacks in had or not await self._store_catalog(lacks, topic):
+                    raise
+            had.add(lacks)
+
+    def _need_catalogs(self, accepted: Iterable[Accepted]) -> None:
+        """Raise _NotStoredError for the catalog of a report that the book has, but not the file:
+        it came a moment ago, and its commit is under way."""
+        stored = self._store.layout.entries
+        for one in accepted:
+            if isinstance(one.body, Report) and one.body.catalog not in stored:
+                raise _NotStoredError(one.body.catalog)
+
+    async def _store_catalog(self, about: bytes, topic: str) -> bool:
+        """Store a catalog of the book; tell whether the file has it now. Raises what `_offered`
+        does."""
+        known = self._book.get(about)
+        if known is None:
+            return False
+        verdict = judge(known.raw, self._book, self._clock.now(), live=False, topic=topic)
+        return isinstance(verdict, Accepted) and await self._ingest.take_catalog(verdict)
 
     async def _ask_catalog(self, topic: str, peer: PeerId, about: bytes) -> bool:
         """Ask a peer for the catalog of its own items; tell whether the file has it now. It must be
@@ -259,7 +304,6 @@ class Reconciling:
             return False
         if verdict.item.id != about or not self._book.add(verdict.body, given=True):
             return False
-        # The door judges by the catalogs in the file.
         return await self._ingest.take_catalog(verdict)
 
     async def _ask_records(self, topic: str, peer: PeerId) -> None:
