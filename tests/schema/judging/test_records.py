@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -10,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from methrics.schema.judging import records as module
-from methrics.schema.judging.records import EVER_MAX, RECORDS_MAX, Added, RecordBook
+from methrics.schema.judging.records import (
+    EVER_MAX,
+    RECORDS_MAX,
+    Added,
+    KnownRecord,
+    RecordBook,
+)
 from methrics.schema.wire.envelope import Item, public_key
 from methrics.schema.wire.limits import TIME_MAX
 from methrics.schema.wire.record import decode_record, sign_record
@@ -244,3 +251,20 @@ def test_threads_may_share_a_book() -> None:
     assert newest is not None
     assert newest.item == items[-1]
     assert known(book).ever == [True] * 6
+
+
+def test_who_reads_while_the_first_record_of_a_key_is_added_sees_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    book, seen = RecordBook(), list[object]()
+    proof = module._proof
+
+    def meanwhile(records: Sequence[KnownRecord]) -> tuple[KnownRecord, KnownRecord] | None:
+        seen.append(book.newest_of(short_key(KEY)))
+        return proof(records)
+
+    monkeypatch.setattr(module, "_proof", meanwhile)
+    first = make(1)
+    add(book, first)
+    assert seen == [[]]
+    assert [one.item for one in book.newest_of(short_key(KEY))] == [first]

@@ -79,11 +79,14 @@ class RecordBook:
                 if len(self._namespaces) >= KEYS_MAX:
                     return Added.FULL
                 namespace = self._namespaces[item.key] = _Namespace()
-                short = short_key(item.key)
-                self._keys[short] = (*self._keys.get(short, ()), item.key)
             if any(one.item.id == item.id for one in namespace.records):
                 return Added.KNOWN
-            return self._add(namespace, known)
+            is_first = not namespace.records
+            added = self._add(namespace, known)
+            if is_first:  # now, because readers take no lock
+                short = short_key(item.key)
+                self._keys[short] = (*self._keys.get(short, ()), item.key)
+            return added
 
     def _add(self, namespace: _Namespace, known: KnownRecord) -> Added:
         key = known.item.key
@@ -126,9 +129,10 @@ class RecordBook:
         once a later record names both, or the newest record has settled both.
         """
         namespace = self._namespaces.get(key)
-        if namespace is None or namespace.proof is None:
+        proof = None if namespace is None else namespace.proof
+        if proof is None:
             return None
-        older, newer = namespace.proof
+        older, newer = proof
         return older.item.raw, newer.item.raw
 
     def ever_listed(self, key: bytes, catalog_id: bytes) -> bool:
