@@ -37,6 +37,16 @@ class Running:
     async def digests(self) -> list[DayDigest]:
         return await trio.to_thread.run_sync(self.store.day_digests)
 
+    async def count(self) -> int:
+        """The number of reports in the file: those of a session come some time after its end."""
+        return sum(day.count for day in await self.digests())
+
+    async def until_count(self, count: int) -> None:
+        """Return once the file has so many reports."""
+        with trio.fail_after(60):
+            while await self.count() != count:
+                await trio.sleep(0.02)
+
 
 @asynccontextmanager
 async def aggregator(network: MemoryNetwork, path: Path, **more: object) -> AsyncIterator[Running]:
