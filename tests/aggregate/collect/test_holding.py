@@ -108,12 +108,12 @@ async def test_a_commit_that_failed_is_tried_again_and_nothing_is_lost(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ingest.run)
             assert await validate("peer", bundle(0)) is Decision.ACCEPT
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 while not told:
                     await trio.sleep(0.01)
             assert ingest.holds
             assert await validate("peer", bundle(5)) is UNSEEN
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 while ingest.holds:
                     await trio.sleep(0.01)
             # What was refused comes again, from another peer, and counts.
@@ -172,7 +172,7 @@ async def test_on_a_full_disk_a_stop_ends_it_and_acknowledges_nothing(tmp_path: 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ingest.run)
                 await ingest.validator(CATALOG.topic)("peer", bundle(0))
-                with trio.fail_after(30):
+                with trio.fail_after(60):
                     while not told:
                         await trio.sleep(0.01)
                 ingest.close()
@@ -200,7 +200,7 @@ async def test_below_the_mark_nothing_is_accepted_until_there_is_room(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(disk.watch_disk, tmp_path, KeepFree(100 * MIB, 1.0), ingest)
             nursery.start_soon(ingest.run)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 while not ingest.holds:
                     await trio.sleep(0.01)
             assert await validate("peer", bundle(0)) is UNSEEN
@@ -208,12 +208,12 @@ async def test_below_the_mark_nothing_is_accepted_until_there_is_room(
             await trio.sleep(0.1)
             assert ingest.holds, "a little more room is not enough"
             free = 125 * MIB
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 while ingest.holds:
                     await trio.sleep(0.01)
             assert await validate("peer", bundle(0)) is Decision.ACCEPT
             ingest.close()
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 while store.total != 5:
                     await trio.sleep(0.01)
             nursery.cancel_scope.cancel()
