@@ -39,7 +39,7 @@ from methrics.aggregate.serve.limits import Limits
 from methrics.aggregate.serve.server import OPEN_WARNING, serve
 from methrics.aggregate.serve.settings import ServeSettings, serve_settings
 from methrics.aggregate.store.parts import directory_beside
-from methrics.node.clock import Clock
+from methrics.node.clock import Clock, ManualClock
 from methrics.node.relay.record_state import RecordState
 from methrics.schema.errors import ConfigError, LocalError, StoreError, UnreachableError
 
@@ -276,7 +276,8 @@ def test_an_endpoint_open_to_others_warns(tmp_path: Path) -> None:
 
 
 def test_status_in_words(tmp_path: Path) -> None:
-    figures = Figures(tmp_path / "d.duckdb", tmp_path / "d.parquet", Clock())
+    now = 1_800_000_000
+    figures = Figures(tmp_path / "d.duckdb", tmp_path / "d.parquet", ManualClock(now))
     empty = dict(lines(asdict(figures.snapshot())))
     assert (empty["commits"], empty["exports"], empty["refused"]) == (
         "none yet",
@@ -287,8 +288,8 @@ def test_status_in_words(tmp_path: Path) -> None:
     figures.compared("12D3KooW", "an app", lacking=1500, equal=False)
     figures.answered("refused", 0.1)
     figures.held(Held(DISK, "only 9 MiB are free on its disk"))
-    record = RecordState("/methrics/1/a/cbor", Clock().now(), Clock().now() + 3600, catalogs=1)
-    figures.noted(Status(Clock().now(), (record,), jumped="the clock has jumped"))
+    record = RecordState("/methrics/1/a/cbor", now, now + 3600, catalogs=1)
+    figures.noted(Status(now, (record,), jumped="the clock has jumped"))
     figures.follow(lambda: 1, lambda: {"connections": 2, "accepted": 1, "received_bytes": 2048})
     wrong = asdict(figures.snapshot()) | {"clock": {"behind": True, "seconds": 7200}}
     told = dict(lines(wrong))
