@@ -7,6 +7,7 @@ import http.client
 import json
 import random
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
@@ -42,12 +43,15 @@ class Site(FolderServer):
         self.directory = folder / "a.parquet"
         self.before: Callable[[str], None] = lambda path: None
         self.asked: list[str] = []
+        self._one = threading.Lock()
         super().__init__(folder, self._seen)
         self.url = f"{self.address}/a.parquet/"
 
     def _seen(self, request: SimpleHTTPRequestHandler) -> None:
-        self.asked.append(request.path.removeprefix("/a.parquet/"))
-        self.before(self.asked[-1])
+        path = request.path.removeprefix("/a.parquet/")
+        self.asked.append(path)
+        with self._one:  # several files are asked for at once
+            self.before(path)
 
     def edit(self, **changes: object) -> None:
         """Change fields of the first listed file of `test.beat`."""
