@@ -268,3 +268,18 @@ def test_who_reads_while_the_first_record_of_a_key_is_added_sees_none(
     add(book, first)
     assert seen == [[]]
     assert [one.item for one in book.newest_of(short_key(KEY))] == [first]
+
+
+def test_a_proof_is_told_while_the_contradiction_is_being_healed() -> None:
+    book = RecordBook()
+    pair = tuple(KnownRecord(one, decode_record(one.payload)) for one in (make(1), make(2)))
+    looks = [pair, None]
+
+    class Healed:
+        @property
+        def proof(self) -> object:
+            return looks.pop(0)
+
+    book._namespaces[KEY] = Healed()  # type: ignore[assignment]
+    assert book.proof(KEY) == tuple(one.item.raw for one in pair)
+    assert book.proof(KEY) is None
