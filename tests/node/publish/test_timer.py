@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from methrics.node.clock import ManualClock
 from methrics.node.publish import spawn
 from methrics.node.publish.timer import (
     LEAST,
@@ -38,6 +39,7 @@ def join_threads(*names: str) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_waits() -> None:
+    join_threads(spawn.HELPER)
     for key in list(TIMER._waiting):  # of recorders that other tests did not close
         TIMER.unset(key)
     join_threads(NAME)
@@ -53,15 +55,17 @@ def test_the_next_check_is_within_its_bounds() -> None:
 
 
 def test_functions_are_called_in_the_order_of_their_times_and_the_thread_ends() -> None:
-    timer, called, done = Timer(), list[str](), threading.Event()
+    clock = ManualClock()
+    timer, called, done = Timer(clock), list[str](), threading.Event()
     hold = threading.Event()
     timer.set("hold", 0, lambda: hold.wait(60))
-    timer.set("last", 0.02, done.set)
-    timer.set("second", 0.01, lambda: called.append("second"))
+    timer.set("last", 3, done.set)
+    timer.set("second", 2, lambda: called.append("second"))
     timer.set("first", 3600, lambda: called.append("never"))
-    timer.set("first", 0, lambda: called.append("first"))
-    timer.set("gone", 0, lambda: called.append("gone"))
+    timer.set("first", 1, lambda: called.append("first"))
+    timer.set("gone", 1, lambda: called.append("gone"))
     timer.unset("gone")
+    clock.advance(3)
     hold.set()
     assert done.wait(60)
     assert called == ["first", "second"]
