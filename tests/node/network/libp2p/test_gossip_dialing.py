@@ -117,6 +117,30 @@ async def test_failed_dial_leaves_no_address(autojump_clock: object, answer: str
     assert network.known == set()
 
 
+class Hosts(trio.abc.HostnameResolver):
+    """Knows localhost alone, by both of its addresses, and asks no name server."""
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        if host != b"localhost":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        places = {socket.AF_INET: ("127.0.0.1", port), socket.AF_INET6: ("::1", port, 0, 0)}
+        return [
+            (kind, type, proto, "", place)
+            for kind, place in places.items()
+            if family in (kind, socket.AF_UNSPEC)
+        ]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any: ...
+
+
 @pytest.mark.parametrize(
     ("addr", "found"),
     [
@@ -127,30 +151,12 @@ async def test_failed_dial_leaves_no_address(autojump_clock: object, answer: str
     ],
 )
 async def test_a_host_name_is_looked_up_by_the_system(addr: str, found: list[str]) -> None:
-    class Hosts(trio.abc.HostnameResolver):
-        async def getaddrinfo(
-            self,
-            host: Any,
-            port: Any,
-            family: int = 0,
-            type: int = 0,
-            proto: int = 0,
-            flags: int = 0,
-        ) -> Any:
-            places = {socket.AF_INET: ("127.0.0.1", port), socket.AF_INET6: ("::1", port, 0, 0)}
-            return [
-                (kind, type, proto, "", place)
-                for kind, place in places.items()
-                if host == b"localhost" and family in (kind, socket.AF_UNSPEC)
-            ]
-
-        async def getnameinfo(self, sockaddr: Any, flags: int) -> Any: ...
-
     trio.socket.set_custom_hostname_resolver(Hosts())
     assert [str(one) for one in await addresses(Multiaddr(addr))] == found
 
 
 async def test_a_host_name_without_an_address_is_a_failed_dial() -> None:
+    trio.socket.set_custom_hostname_resolver(Hosts())
     network = Network([])
     info = PeerInfo(PEER, [Multiaddr("/dns4/no-such-host.invalid/tcp/1")])
     with pytest.raises(UnreachableError):
