@@ -25,7 +25,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "notebooks"
 SECONDS = 300
-"""Most seconds that a cell may take."""
+"""Most seconds that the start of a kernel, a cell, or the way of its output may take."""
 
 PRELUDE = """
 import warnings
@@ -92,6 +92,8 @@ def executed(notebook: Notebook, home: Path) -> Notebook:
         client = nbclient.NotebookClient(
             notebook,
             timeout=SECONDS,
+            startup_timeout=SECONDS,
+            iopub_timeout=SECONDS,
             kernel_name="python3",
             record_timing=False,
             resources={"metadata": {"path": folder}},
