@@ -176,7 +176,8 @@ async def test_an_erasure_removes_the_stored_report_end_to_end(tmp_path: Path) -
         receipts = {one.type: one for one in found.journal.receipts()}
         doomed, kept = receipts["heartbeat"], receipts["system"]
         beside = directory_beside(tmp_path / "public.duckdb")
-        await found.until(lambda: beside.is_dir() and len(in_parquet(beside)) == 2)
+        await found.until((beside / "manifest.json").exists)
+        await found.until(lambda: len(in_parquet(beside)) == 2)
 
         # The person withdraws consent and erases one report.
         withdraw(found.paths, NAMESPACE, ["heartbeat"], now=Clock().now())

@@ -13,7 +13,7 @@ import aggregate_making as making
 import pytest
 from layout_making import Writer, settle
 
-from methrics.aggregate.parquet.export import Exporter
+from methrics.aggregate.parquet.export import FIRST, Exporter
 from methrics.aggregate.read.dataset import Dataset, open_dataset
 from methrics.aggregate.store import scratch
 from methrics.aggregate.store.parts import directory_beside
@@ -200,6 +200,10 @@ def test_attack_a_pipe_in_the_place_of_a_listed_file(file: Path) -> None:
 
 def test_a_live_file_is_read_from_the_parquet_beside_it(file: Path) -> None:
     with Store(file) as store:
+        with pytest.raises(StoreError, match="no Parquet beside it yet"):
+            open_dataset(file)
+        store.directory.mkdir()
+        (store.directory / FIRST).touch()
         with pytest.raises(StoreError, match="no Parquet beside it yet"):
             open_dataset(file)
         Writer(directory_beside(file)).write(store, making.NOW)

@@ -164,7 +164,7 @@ def _near(path: Path, *, partial: bool = False) -> Source:
         return AttachedFile(path)
     except FileBusyError as busy:
         beside = directory_beside(path)
-        if not beside.is_dir():
+        if not (beside / MANIFEST).exists():
             raise StoreError(
                 "store-busy",
                 f"{path} is in use and there is no Parquet beside it yet",
