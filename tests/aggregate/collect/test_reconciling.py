@@ -11,6 +11,7 @@ import pytest
 from collect_running import Running, aggregator, equal, until
 
 from methrics.aggregate.closing.trust import Trust, voter_of
+from methrics.aggregate.reconcile.pacing import PacingSettings
 from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.store import Store
 from methrics.node.network.memory import MemoryNetwork
@@ -70,6 +71,30 @@ async def test_who_was_off_gets_what_it_missed(tmp_path: Path) -> None:
             await late.swarm.dial(one.swarm.addrs[0])
             await until(lambda: late.sessions)
             assert late.sessions[0].same
+
+
+async def test_what_a_session_brought_is_stored_before_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = MemoryNetwork()
+    full = kept(tmp_path / "a.duckdb", *BEATS)
+    commit = Store.commit
+
+    def slowly(store: Store, batch: Batch) -> Committed:
+        time.sleep(0.5)
+        return commit(store, batch)
+
+    monkeypatch.setattr(Store, "commit", slowly)
+    once = PacingSettings(soon=0.1, every=1000, look=0.02)
+    async with (
+        aggregator(network, full) as one,
+        aggregator(network, tmp_path / "b.duckdb", pacing=once) as late,
+    ):
+        await late.swarm.dial(one.swarm.addrs[0])
+        await until(lambda: sum(session.taken for session in late.sessions) == len(BEATS))
+        before = len(late.sessions)
+        await until(lambda: len(late.sessions) > before)
+        assert late.sessions[before].same
 
 
 async def test_attack_back_dated_reports_of_a_stranger_move_no_number(tmp_path: Path) -> None:

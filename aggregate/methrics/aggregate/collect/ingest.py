@@ -132,6 +132,8 @@ class Ingest:
         """Why nothing is accepted now -> the number of bundles held before."""
         self._committed = trio.Event()
         """Set at the next commit."""
+        self._stored = 0
+        """Number of bundles whose items were committed so far."""
         self._closing = trio.Event()
         self._send, self._receive = trio.open_memory_channel[BundleVerdict](self._settings.queue)
 
@@ -236,6 +238,12 @@ class Ingest:
                 await self._committed.wait()
         return catalog.item.id in self._store.layout.entries
 
+    async def settled(self) -> None:
+        """Wait until all bundles that were passed to the writer so far are committed."""
+        taken = self._statistics.bundles
+        while self._stored < taken:
+            await self._committed.wait()
+
     def hold(self, cause: str, message: str) -> None:
         """Judge nothing until `resume` is called with the same cause: bundles that arrive are
         refused and forgotten by the swarm. `message` says why, for the operator."""
@@ -295,7 +303,9 @@ class Ingest:
         """
         async with self._receive:
             while verdicts := await self._gather():
+                bundles = len(verdicts)
                 done = await self._commit_at_last(verdicts)
+                self._stored += bundles
                 self._count(commits=1)
                 self._news += len(done.catalogs) + len(done.records)
                 self._listener.committed(done)

@@ -176,6 +176,8 @@ class Reconciling:
             async with self._one:
                 for key in [one.item.key for one in records]:
                     session = await self._session(asking, peer, key)
+                    if session.taken:
+                        await self._ingest.settled()  # the next one compares what is stored
                     self._went(pacing, peer, key, session)
 
     def _missed(self) -> int:

@@ -15,7 +15,7 @@ class PacingSettings:
 
     soon: float = 2.0
     """Seconds after a peer connected, after a session that brought something, and after a hint
-    that something was missed. By then the connection is up, and what was fetched is committed."""
+    that something was missed. By then the connection is up."""
     every: float = 180.0
     """Seconds between two sessions with a peer that has nothing new."""
     look: float = 1.0
