@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from tests.ports import free_port
 from tests.wire.test_aggregate_process import (
     MAIN,
     Aggregator,
@@ -68,7 +69,7 @@ async def test_a_notebook_holds_the_file_and_no_report_is_lost(tmp_path: Path) -
         assert notebook.stdin is not None
         notebook.stdout.readline()
         async with (
-            running(file, "--key", str(piped(tmp_path))) as aggregator,
+            running(file, "--key", str(piped(tmp_path)), port=free_port()) as aggregator,
             open_swarm() as swarm,
         ):
             with trio.fail_after(60):
