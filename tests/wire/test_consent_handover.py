@@ -57,7 +57,7 @@ for word in sorted(words):
         for look in (lambda: open(path).read(), lambda: os.listdir(os.path.dirname(path))):
             try:
                 found["read"].append(look())
-            except OSError:
+            except (OSError, ValueError):
                 pass
 for guess in ["", *sorted(one or other for one, other in guesses)]:
     form = urllib.parse.urlencode({"code": guess}).encode()

@@ -486,10 +486,12 @@ def unfold(browser: WebDriver) -> None:
 
 
 def wait_title(browser: WebDriver, title: str = "Saved") -> None:
-    """Wait until the page shows the text; a click does not wait for the reply to the form."""
+    """Wait until the page with this title is there, whole; a click does not wait for the reply to
+    the form."""
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(browser, 20).until(lambda one: one.title == title)
+    whole = f"return document.title === {title!r} && document.readyState === 'complete'"
+    WebDriverWait(browser, 60).until(lambda one: one.execute_script(whole))
 
 
 def enter(browser: WebDriver, url: str) -> None:

@@ -65,7 +65,7 @@ def processes_that_name(text: str) -> list[str]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                line = (entry / "cmdline").read_text("utf-8", "replace").replace("\0", " ")
             except OSError:
                 continue
             if text in line:
