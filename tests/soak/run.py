@@ -144,8 +144,8 @@ class Network:
 
     async def start(self, name: str) -> None:
         """Start a service, or start it again; it listens where it did before."""
+        already = len(self.services[name].events("listening")) if name in self.services else 0
         service = self.services[name] = Service(self.folder, name, self.arguments(name))
-        already = len(service.events("listening")) if name in self.addresses else 0
         await service.until("listen", lambda: len(service.events("listening")) > already, 180)
         self.addresses[name] = str(service.events("listening")[-1]["addrs"][0])
         self.series[name] = Series(name)
@@ -223,7 +223,7 @@ class People:
         begun = self.begun
         order = json.dumps({"home": str(home), "events": events}) + "\n"
         await self._orders.send_all(order.encode())
-        with trio.move_on_after(5):
+        with trio.fail_after(PATIENCE):
             while self.begun == begun:
                 await trio.sleep(0.02)
 

@@ -51,7 +51,8 @@ def test_with_the_mixpanel_client_an_app_records_here(tmp_path: Path, nobody: Pa
     assert "'undeclared': 1" in statistics
     rows = {row.type: row for row in waiting(where)}
     assert set(rows) == {"command", "heartbeat"}
-    assert rows["command"].values == {"name": "search", "worked": False, "seconds": 0}
+    assert rows["command"].values.pop("seconds") in range(5), "the number of a bucket"
+    assert rows["command"].values == {"name": "search", "worked": False}
     assert rows["heartbeat"].values["version"] == "1.4"
     kept = b"".join(
         Path(folder, file).read_bytes()
