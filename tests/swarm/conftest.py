@@ -39,17 +39,17 @@ class OnLibp2p:
         return open_swarm(listen=["/ip4/127.0.0.1/tcp/0"] if listen else [])
 
 
-@pytest.fixture(params=["memory", pytest.param("libp2p", marks=pytest.mark.wire)])
-def backend(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+def in_virtual_time(*given: Any, **named: Any) -> Any:
+    """`trio.run` with a clock that jumps to the next deadline."""
+    return trio.run(*given, **{**named, "clock": trio.testing.MockClock(autojump_threshold=0)})
 
 
-@pytest.fixture
-def clock(backend: str) -> object:
-    """A virtual clock for the network in memory; None (real time) for sockets."""
-    return trio.testing.MockClock(autojump_threshold=0) if backend == "memory" else None
-
-
-@pytest.fixture
-def network(backend: str, clock: object) -> Network:
-    return InMemory() if backend == "memory" else OnLibp2p()
+@pytest.fixture(
+    params=[
+        pytest.param(InMemory, id="memory", marks=pytest.mark.trio(run=in_virtual_time)),
+        pytest.param(OnLibp2p, id="libp2p", marks=pytest.mark.wire),
+    ]
+)
+def network(request: pytest.FixtureRequest) -> Network:
+    made: Network = request.param()
+    return made
