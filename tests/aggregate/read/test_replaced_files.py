@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from layout_making import Writer
 
 from methrics.aggregate.parquet.directory import read_directory
-from methrics.aggregate.read.dataset import Dataset, open_dataset
+from methrics.aggregate.read.dataset import RENEWALS_MAX, Dataset, open_dataset
 from methrics.aggregate.store.store import Store
 from methrics.schema.errors import StoreError
 
@@ -62,12 +62,23 @@ def count(data: Dataset) -> int:
 
 
 @contextmanager
-def writing(keeper: Keeper) -> Iterator[None]:
-    """Write newer states meanwhile; a file is deleted as soon as two newer manifests are there."""
-    ended = threading.Event()
+def writing(keeper: Keeper) -> Iterator[Callable[[], None]]:
+    """Write newer states meanwhile, a few after each call of the function that this gives: as many
+    as a query may meet. A file is deleted as soon as two newer manifests are there."""
+    turn, most, ended = threading.Condition(), keeper.count, False
+
+    def more() -> None:
+        nonlocal most
+        with turn:
+            most = keeper.count + RENEWALS_MAX
+            turn.notify()
 
     def write() -> None:
-        while not ended.is_set():
+        while True:
+            with turn:
+                turn.wait_for(lambda: ended or keeper.count < most)
+            if ended:
+                return
             before = frozenset(one.name for one in read_directory(keeper.directory).files)
             keeper.step()
             keeper.forget(before)
@@ -75,16 +86,19 @@ def writing(keeper: Keeper) -> Iterator[None]:
     thread = threading.Thread(target=write)
     thread.start()
     try:
-        yield
+        yield more
     finally:
-        ended.set()
+        with turn:
+            ended = True
+            turn.notify()
         thread.join()
 
 
 def test_readers_see_one_whole_state_while_files_come_and_go(keeper: Keeper) -> None:
-    with writing(keeper), open_dataset(keeper.directory, floor=1) as long:
+    with writing(keeper) as more, open_dataset(keeper.directory, floor=1) as long:
         seen = 0
         while keeper.count < 12:
+            more()
             with open_dataset(keeper.directory, floor=1) as short:
                 assert count(short) > 0
             assert count(long) >= seen
@@ -115,6 +129,26 @@ def test_a_reader_whose_files_are_gone_reads_the_new_manifest_by_itself(keeper: 
         keeper.forget()
         assert data.sql(COUNT).fetchall() == [(5, 5, 5)]
         assert "4" not in data.footnote("test.beat_dau")
+
+
+def test_a_manifest_whose_files_are_gone_before_they_are_listed_is_read_again(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_dataset(keeper.directory, floor=1) as data:
+        plain, newer = data.origin.renew, [3, 4]
+
+        def renew() -> bool:
+            found = plain()
+            if newer:
+                keeper.step()
+                keeper.forget()
+                assert keeper.count == newer.pop(0)
+            return found
+
+        monkeypatch.setattr(data.origin, "renew", renew)
+        keeper.step()
+        keeper.forget()
+        assert count(data) == 4
 
 
 def test_a_table_that_was_not_used_yet_is_that_of_the_new_manifest(keeper: Keeper) -> None:

@@ -298,17 +298,23 @@ class Dataset(TablesAndViews, Closing):
     def _renewing(self, read: Callable[[], T]) -> T:
         """Return `read()`. If files are gone because newer ones took their place, read the newest
         manifest and start again."""
+
+        def anew() -> T:
+            if read != self._list:
+                self._list()  # its files may be gone as well
+            return read()
+
+        step = read
         for _ in range(RENEWALS_MAX):
             try:
-                return read()
+                return step()
             except StaleError:
                 pass  # the source has read the manifest again
             except (StoreError, UnreachableError) as error:
                 if not looks_damaged(error.__cause__) or not self._source.renew():
                     raise
-            if read != self._list:
-                self._list()
-        return read()
+            step = anew
+        return step()
 
     def tables(self) -> list[str]:
         """The names of the tables as SQL writes them: `item`, `example.heartbeat`, …"""
