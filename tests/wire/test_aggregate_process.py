@@ -141,7 +141,7 @@ def check(file: Path) -> int:
 async def test_attack_sigkill_in_mid_ingest_twenty_times(tmp_path: Path) -> None:
     file = tmp_path / "a.duckdb"
     rng = random.Random(4)
-    bundles = make_bundles(60, 25, _now())
+    bundles = make_bundles(200, 25, _now())
     stored = grown = 0
     for round_ in range(20):
         # Earlier rounds stored some of these reports already; none may be stored twice. On a slow
