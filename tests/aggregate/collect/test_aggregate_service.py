@@ -282,7 +282,7 @@ async def test_what_was_taken_in_before_the_stop_is_committed_and_exported(tmp_p
         await publish(network, one, [bundle(BEATS)])
         assert one.store.total == 0
     assert one.store.total == 40
-    assert isinstance(one.events[-1], Exported)
+    assert one.told(Exported)
     with open_dataset(directory_beside(tmp_path / "a.duckdb")) as parquet:
         assert parquet.rows("SELECT count(*) FROM item") == [(40,)]
 
