@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import aggregate_making as making
+import pytest
 import trio
 
+import methrics.aggregate.collect.ingest as pipeline
 from methrics.aggregate.collect.holding import DISK, STORE, Held, Resumed
 from methrics.aggregate.collect.ingest import Ingest, IngestSettings, to_batch
+from methrics.aggregate.store import tables
 from methrics.aggregate.store.store import Store
 from methrics.node.clock import ManualClock
 from methrics.schema.judging.book import CatalogBook
 from methrics.schema.judging.gate import BundleVerdict, Refusal
-from methrics.schema.judging.judge import Accepted
+from methrics.schema.judging.judge import Accepted, judge
 from methrics.schema.wire.bundle import pack
 from methrics.schema.wire.verdict import Decision, Reason
 
@@ -63,6 +67,24 @@ async def test_what_the_door_keeps_out_is_no_duplicate_when_another_peer_offers_
             ingest.close()
         assert offered == [len(BEATS), len(BEATS)], "the third time they are known"
         assert store.total == len(BEATS)
+
+
+async def test_attack_catalogs_without_room_in_the_file_hold_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "CATALOGS_MAX", 0)
+    monkeypatch.setattr(pipeline, "CATALOG_TIME", math.inf)
+    clock = ManualClock(making.NOW)
+    with Store(tmp_path / "a.duckdb") as store:
+        ingest = Ingest(store, CatalogBook(), clock, lambda _: None, FAST)
+        verdict = judge(CATALOG.raw, CatalogBook(), making.NOW, live=False, topic=CATALOG.topic)
+        assert isinstance(verdict, Accepted)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ingest.run)
+            with trio.fail_after(60):
+                assert not await ingest.take_catalog(verdict)
+            ingest.close()
+        assert not store.layout.entries
 
 
 def test_a_cause_that_is_gone_leaves_the_others(tmp_path: Path) -> None:

@@ -230,12 +230,12 @@ class Ingest:
         self._count(bundles=1, accepted=len(verdict.accepted))
 
     async def take_catalog(self, catalog: Accepted) -> bool:
-        """Pass a judged catalog to the writer, and wait until it is committed. Returns whether the
-        file has it after `CATALOG_TIME`. Raises what `take` raises."""
+        """Pass a judged catalog to the writer, and wait for the commit, at most `CATALOG_TIME`.
+        Returns whether the file has the catalog then: it may have no room for it. Raises what
+        `take` raises."""
         await self.take(BundleVerdict(Decision.ACCEPT, Reason.OK, [catalog]))
         with trio.move_on_after(CATALOG_TIME):
-            while catalog.item.id not in self._store.layout.entries:
-                await self._committed.wait()
+            await self.settled()
         return catalog.item.id in self._store.layout.entries
 
     async def settled(self) -> None:
