@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import aggregate_making as making
 import pytest
 from collect_running import Running, aggregator, equal, until
 
+from methrics.aggregate.closing.contested import Offer
+from methrics.aggregate.closing.door import Admitted, Door
 from methrics.aggregate.closing.trust import Trust, voter_of
 from methrics.aggregate.reconcile.pacing import PacingSettings
 from methrics.aggregate.store.batch import Batch, Committed
 from methrics.aggregate.store.store import Store
 from methrics.node.network.memory import MemoryNetwork
 from methrics.schema.catalog.catalog import Catalog
+from methrics.schema.errors import StoreError
 from methrics.schema.judging.book import CatalogBook
-from methrics.schema.judging.judge import accept
+from methrics.schema.judging.judge import Accepted, accept
 
 CATALOG = making.catalog()
 RECORD = making.record(CATALOG)
@@ -128,6 +131,26 @@ async def test_attack_reports_of_the_future_of_a_stranger_are_not_taken(tmp_path
         await until(lambda: len(own.sessions) >= 4)
         await own.until_count(20)
         assert sum(one.taken for one in own.sessions) == 10
+
+
+async def test_what_could_not_be_judged_comes_in_the_next_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admit, failed = Door.admit, list[int]()
+
+    def once_not(door: Door, accepted: Sequence[Accepted], offer: Offer) -> Admitted:
+        if not failed:
+            failed.append(len(accepted))
+            raise StoreError("store-busy", "another program has locked the file")
+        return admit(door, accepted, offer)
+
+    network = MemoryNetwork()
+    full = kept(tmp_path / "a.duckdb", *BEATS[:20])
+    monkeypatch.setattr(Door, "admit", once_not)
+    async with aggregator(network, full) as one, aggregator(network, tmp_path / "b") as late:
+        await late.swarm.dial(one.swarm.addrs[0])
+        await late.until_count(20)
+    assert failed == [20]
 
 
 async def test_history_comes_from_a_trusted_peer(tmp_path: Path) -> None:

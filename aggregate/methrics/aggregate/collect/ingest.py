@@ -230,16 +230,19 @@ class Ingest:
         self._count(bundles=1, accepted=len(verdict.accepted))
 
     async def take_catalog(self, catalog: Accepted) -> bool:
-        """Pass a judged catalog to the writer, and wait for the commit, at most `CATALOG_TIME`.
-        Returns whether the file has the catalog then: it may have no room for it. Raises what
-        `take` raises."""
+        """Pass a judged catalog to the writer, and wait for the commit. Returns whether the file
+        has the catalog then: it may have no room for it. Raises what `take` raises, and StoreError
+        if that takes longer than `CATALOG_TIME`."""
         await self.take(BundleVerdict(Decision.ACCEPT, Reason.OK, [catalog]))
-        with trio.move_on_after(CATALOG_TIME):
+        with trio.move_on_after(CATALOG_TIME) as limit:
             await self.settled()
+        if limit.cancelled_caught:
+            raise StoreError("store-busy", "a catalog is not committed yet")
         return catalog.item.id in self._store.layout.entries
 
     async def settled(self) -> None:
         """Wait until all bundles that were passed to the writer so far are committed."""
+        await trio.lowlevel.checkpoint()  # a bundle is counted one step after it was sent
         taken = self._statistics.bundles
         while self._stored < taken:
             await self._committed.wait()

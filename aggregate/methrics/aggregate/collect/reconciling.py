@@ -203,7 +203,7 @@ class Reconciling:
             self._notify(Reconciled(peer, one.fetched, one.taken, one.same, one.ended, app=app))
 
     def _asking(self, topic: str) -> Asking:
-        async def fetched(peer: PeerId, bundle: bytes) -> int:
+        async def fetched(peer: PeerId, bundle: bytes) -> int | None:
             return await self._fetched(topic, peer, bundle)
 
         async def records(peer: PeerId) -> None:
@@ -225,12 +225,15 @@ class Reconciling:
             self._told = now
             self._notify(Reconciled(peer, session.fetched, session.taken, of=session.of))
 
-    async def _fetched(self, topic: str, peer: PeerId, bundle: bytes) -> int:
-        """Judge a bundle; return how many items are taken, or -1 if the peer broke the rules."""
+    async def _fetched(self, topic: str, peer: PeerId, bundle: bytes) -> int | None:
+        """Judge a bundle; return how many items are taken, -1 if the peer broke the rules, or None
+        if the bundle cannot be judged now."""
         try:
             verdict = await self._offered(topic, peer, bundle)
+        except _NotStoredError:
+            return 0  # the file has no room for its catalog
         except (StoreError, trio.ClosedResourceError, trio.BrokenResourceError):
-            return 0  # it is fetched again later
+            return None
         return -1 if verdict.decision is Decision.REJECT else len(verdict.accepted)
 
     async def _offered(self, topic: str, peer: PeerId, bundle: bytes) -> BundleVerdict:

@@ -59,9 +59,9 @@ DISPUTED = 7
 DISPUTES_MAX = 65_536
 """Most days that are remembered because nothing of them could be taken."""
 
-Fetched = Callable[[PeerId, bytes], Awaitable[int]]
+Fetched = Callable[[PeerId, bytes], Awaitable[int | None]]
 """`fetched(peer, bundle)` judges a bundle like a stranger's, and returns how many of its items were
-new and accepted; -1 if the peer must not have sent it."""
+new and accepted; -1 if the peer must not have sent it; None if it cannot be judged now."""
 
 Records = Callable[[PeerId], Awaitable[object]]
 """`records(peer)` asks a peer for its newest record, because it has another one."""
@@ -79,6 +79,8 @@ class Session:
     """Seconds that the peer asked to wait."""
     of: int = 0
     """Items that the peer has more, at least, in the days that were compared."""
+    unjudged: bool = False
+    """Whether a bundle could not be judged, so that it has to come again."""
 
 
 @dataclass(slots=True)
@@ -203,7 +205,7 @@ class Asking:
         pull = Pull(own.items, opened, self._entropy(SALT_SIZE), passes, shard=shard)
         found.of = await trio.to_thread.run_sync(_excess, own, opened, passes)
         await self._follow(peer, own, pull.steps(), found)
-        if not found.taken:
+        if not found.taken and not found.unjudged:
             self._disputes.note(peer, key, pull.differing, as_of)
 
     async def _follow(self, peer: PeerId, own: OpenedSet, steps: Steps, found: Session) -> None:
@@ -213,8 +215,9 @@ class Asking:
         async def judged(bundle: bytes) -> None:
             try:
                 taken = await self._fetched(peer, bundle)
-                found.taken += max(0, taken)
-                if taken < 0:
+                found.unjudged |= taken is None
+                found.taken += max(0, taken or 0)
+                if taken == -1:
                     found.ended = "invalid-item"
             finally:
                 room.release()
