@@ -565,3 +565,28 @@ async def test_every_arrival_is_counted_once(network: Network) -> None:
 def test_inbox_is_a_validator() -> None:
     validator: Validator = Inbox()
     assert callable(validator)
+
+
+async def test_a_peer_is_reached_at_an_address_that_a_stranger_named(network: Network) -> None:
+    async with network.open() as a, network.open() as b:
+        b.serve("/echo/1", echo, request_max=10)
+        await a.connect(b.peer_id, [network.nowhere, *b.addrs])
+        assert await a.request(b.peer_id, "/echo/1", b"1", reply_max=9, timeout=PATIENCE) == b"1"
+        await a.connect(b.peer_id, [])  # it is connected
+        await a.join(TOPIC, Inbox())
+        await b.join(TOPIC, Inbox())
+        await a.wait_for_peers(TOPIC, 1)
+        assert not a.dialled_peers(TOPIC)  # it is still a stranger
+
+
+async def test_an_address_of_another_peer_is_not_dialled(network: Network) -> None:
+    async with network.open() as a, network.open() as b, network.open() as c:
+        for addrs in (c.addrs, [network.nowhere], ["", "nonsense", "/ip4"], []):
+            with pytest.raises(UnreachableError):
+                await a.connect(b.peer_id, addrs)
+        assert a.statistics().connections == 0
+        assert c.statistics().connections == 0
+
+
+async def echo(peer: str, body: bytes) -> bytes:
+    return body

@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import trio
 
@@ -31,6 +31,8 @@ from methrics.node.mesh.outcome import UNSEEN, Outcome
 from methrics.node.mesh.outputs import Dial, Drop, Judge, Send
 from methrics.node.mesh.rpc import Message, Rpc
 from methrics.node.network.guards import on_topic, run_handler, run_validator
+from methrics.node.network.memory_addresses import address_of, peer_of
+from methrics.node.network.peer_ids import peer_id_of
 from methrics.node.network.pulse import Pulse
 from methrics.node.network.swarm import (
     Body,
@@ -77,12 +79,13 @@ class MemoryNetwork:
 
     @contextlib.asynccontextmanager
     async def open_swarm(
-        self, *, listen: bool = True, origin: bytes | None = None
+        self, *, listen: bool = True, origin: bytes | None = None, key: bytes | None = None
     ) -> AsyncIterator[MemorySwarm]:
         """Open one participant. When the block ends, its links are cut without notice, as after a
-        crash. `origin`: what `Swarm.origin` says of it; by default, it has a network of its own."""
+        crash. `origin`: what `Swarm.origin` says of it; by default, it has a network of its own.
+        `key`: the Ed25519 key (32 bytes) of its peer id, which by default holds no key."""
         self._opened += 1
-        name = f"memory{self._opened:04d}"
+        name = f"memory{self._opened:04d}" if key is None else peer_id_of(key)
         async with trio.open_nursery() as nursery:
             swarm = MemorySwarm(
                 self, name, listen, nursery, name.encode() if origin is None else origin
@@ -207,7 +210,7 @@ class MemorySwarm(Swarm):
 
     @property
     def addrs(self) -> tuple[str, ...]:
-        return (_addr(self._peer_id),) if self._listen else ()
+        return (address_of(self._peer_id),) if self._listen else ()
 
     async def join(self, topic: str, validator: Validator) -> None:
         await trio.lowlevel.checkpoint()
@@ -244,12 +247,19 @@ class MemorySwarm(Swarm):
         return b"" if other is None else other._origin
 
     async def dial(self, addr: str) -> PeerId:
-        target = _peer_of(addr)
+        target = peer_of(addr)
         await trio.sleep(self._network.latency[0])
         return self._connect(target)
 
+    async def connect(self, peer: PeerId, addrs: Sequence[str]) -> None:
+        await trio.sleep(self._network.latency[0])
+        if peer not in self._links and address_of(peer) not in addrs:
+            raise UnreachableError("no-address", "the peer names no address that may be dialled")
+        if peer not in self._links:
+            self._connect(peer, chosen=False)
+
     def keep(self, addr: str) -> None:
-        target = _peer_of(addr)
+        target = peer_of(addr)
         self._kept.add(target)
         self._nursery.start_soon(self._keep, target)
 
@@ -329,7 +339,7 @@ class MemorySwarm(Swarm):
             self._dialled.add(peer)
         self._mesh.connected(peer, now, outbound=outbound, direct=direct, origin=other._origin)
         if other._listen:
-            self._mesh.note_record(peer, peer.encode(), _addr(peer).encode())
+            self._mesh.note_record(peer, peer.encode(), address_of(peer).encode())
 
     def _unlinked(self, peer: PeerId) -> None:
         self._dialled.discard(peer)
@@ -351,7 +361,7 @@ class MemorySwarm(Swarm):
                     self._nursery.start_soon(self._judge, output)
                 case Dial(_, record):
                     with contextlib.suppress(UnreachableError):
-                        self._connect(_peer_of(record.decode()), chosen=False)
+                        self._connect(peer_of(record.decode()), chosen=False)
                 case Drop(peer, _):
                     self._network._unlink(self, peer)
 
@@ -434,16 +444,3 @@ class MemorySwarm(Swarm):
         await trio.sleep(delays[0])
         if target._peer_id not in self._links:
             raise UnreachableError("no-reply", "the connection was lost before the reply")
-
-
-def _addr(peer: PeerId) -> str:
-    return f"/memory/{peer}/p2p/{peer}"
-
-
-def _peer_of(addr: str) -> PeerId:
-    """Return the peer id of an address `/memory/<id>/p2p/<id>`. Raises `ConfigError` for another
-    form."""
-    parts = addr.split("/")
-    if len(parts) != 5 or parts[:2] != ["", "memory"] or parts[3] != "p2p" or parts[2] != parts[4]:
-        raise ConfigError("bad-address", f"{addr!r} is not a memory address")
-    return parts[4]

@@ -11,7 +11,7 @@ only whether two peers come from the same network.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -165,6 +165,16 @@ class Swarm(Protocol):
     async def dial(self, addr: str) -> PeerId:
         """Connect to `addr` and return its peer id; do not connect again later. Raises
         `UnreachableError` if that fails, and `ConfigError` if `addr` does not parse."""
+        ...
+
+    async def connect(self, peer: PeerId, addrs: Sequence[str]) -> None:
+        """Connect to `peer` at one of the addresses that a stranger named, unless it is connected.
+
+        The peer is treated as a stranger, also afterwards. Only IP addresses are dialled, and of
+        private networks or this machine only those which this participant listens on itself, so
+        that no stranger makes it reach into the operator's network. Raises `UnreachableError` if no
+        address may be dialled, or the peer does not answer at any.
+        """
         ...
 
     def keep(self, addr: str) -> None:

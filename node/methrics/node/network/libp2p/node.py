@@ -10,13 +10,14 @@ from dataclasses import asdict
 import trio
 from multiaddr import Multiaddr  # type: ignore[import-untyped]
 
+from methrics._vendor.libp2p.peer.peerinfo import PeerInfo
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.dialing import Dialer, check_free, parse_listen, parse_peer_addr
 from methrics.node.network.libp2p.exchange import Exchange
 from methrics.node.network.libp2p.gossip import Gossip
 from methrics.node.network.libp2p.muxer import Muxer
 from methrics.node.network.libp2p.network import GuardedSwarm, QuietHost, build_host, close_host
-from methrics.node.network.libp2p.reach import reach_of
+from methrics.node.network.libp2p.reach import Reach, named, reach_of
 from methrics.node.network.libp2p.requests import Requests, parse_peer
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.swarm import (
@@ -42,6 +43,7 @@ class GossipSwarm:
         requests: Requests,
         counters: Counters,
         nursery: trio.Nursery,
+        reach: Reach,
     ) -> None:
         self._host = host
         self._network = network
@@ -50,6 +52,7 @@ class GossipSwarm:
         self._requests = requests
         self._counters = counters
         self._nursery = nursery
+        self._reach = reach
         self._served: set[str] = set()
         self._peer_id = str(host.get_id())
 
@@ -103,6 +106,16 @@ class GossipSwarm:
         info = parse_peer_addr(addr)
         await self._dialer.dial(info, listed=True)
         return str(info.peer_id)
+
+    async def connect(self, peer: PeerId, addrs: Sequence[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        peer_id = parse_peer(peer)
+        found = [] if peer_id is None else named(addrs, peer, self._reach)
+        if peer_id is not None and self._network.get_connections(peer_id):
+            return
+        if peer_id is None or not found:
+            raise UnreachableError("no-address", "the peer names no address that may be dialled")
+        await self._dialer.dial(PeerInfo(peer_id, found))
 
     def keep(self, addr: str) -> None:
         info = parse_peer_addr(addr)
@@ -230,7 +243,8 @@ def _assemble(
     exchange = Exchange(host, network, dialer, settings, counters, nursery, reach)
     gossip = Gossip(host, network, exchange, settings, counters, nursery, rng)
     requests = Requests(host, network, settings, counters)
-    return GossipSwarm(host, network, gossip, dialer, requests, counters, nursery)
+    far = reach or Reach.PUBLIC
+    return GossipSwarm(host, network, gossip, dialer, requests, counters, nursery, far)
 
 
 def _ip_of(addr: Multiaddr) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from itertools import islice
 
@@ -73,6 +73,24 @@ def dialable(record: bytes, peer_id: bytes, reach: Reach) -> list[Multiaddr]:
         return list(islice((addr for addr in found if addr is not None), _ADDRESSES_MAX))
     except Exception:  # noqa: BLE001 - several parsers that do not document their errors
         return []
+
+
+def named(addrs: Sequence[str], peer: str, reach: Reach) -> list[Multiaddr]:
+    """Return those TCP addresses of `peer` (a peer id in text form) that may be dialled, of
+    addresses that a stranger has written. Never raises."""
+    found = (_tcp_address(addr, reach) for text in addrs if (addr := _parsed(text, peer)))
+    return list(islice((addr for addr in found if addr is not None), _ADDRESSES_MAX))
+
+
+def _parsed(text: str, peer: str) -> Multiaddr | None:
+    """Return an address, or None if it is none, or names another peer."""
+    try:
+        addr = Multiaddr(text)
+        names = [protocol.name for protocol in addr.protocols()]
+        known = "p2p" not in names or addr.value_for_protocol("p2p") == peer
+        return addr if known else None
+    except Exception:  # noqa: BLE001 - several parsers that do not document their errors
+        return None
 
 
 def _tcp_address(addr: Multiaddr, reach: Reach) -> Multiaddr | None:
