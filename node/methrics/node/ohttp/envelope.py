@@ -9,16 +9,12 @@ read a box; nobody but its maker can read the answer.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
 from methrics.node.clock import system_entropy
 from methrics.node.ohttp import hpke
+from methrics.node.ohttp.hpke import CHACHA, Cipher, Context
 from methrics.node.ohttp.key_config import ExitKey, KeyConfig
 from methrics.node.ohttp.reading import malformed
 from methrics.schema.errors import RefusedError
@@ -30,8 +26,8 @@ REQUEST_TYPE, RESPONSE_TYPE = "message/ohttp-req", "message/ohttp-res"
 _REQUEST, _RESPONSE = b"message/bhttp request", b"message/bhttp response"
 
 HEAD_SIZE = 7
-NONCE_SIZE = hpke.KEY_SIZE
-"""Bytes of an answer's nonce: the larger of the lengths of the AEAD's key and nonce."""
+NONCE_SIZE = CHACHA.key_size
+"""Bytes of an answer's nonce: the larger of the lengths of the cipher's key and nonce."""
 
 BOX_OVERHEAD = HEAD_SIZE + hpke.KEY_SIZE + hpke.TAG_SIZE
 """Bytes of a box besides its message: 55."""
@@ -45,20 +41,16 @@ class Sealed:
     """A box, and the secret with which its maker opens the answer."""
 
     box: bytes
+    _enc: bytes = field(repr=False)
     _secret: bytes = field(repr=False)
+    _cipher: Cipher = field(repr=False, default=CHACHA)
 
     def open(self, answer: bytes) -> bytes:
         """Return the response in an answer. Raises RefusedError `malformed` if it is not an answer
         to this box."""
-        if len(answer) < ANSWER_OVERHEAD:
-            raise malformed("the answer is cut short")
-        nonce = answer[:NONCE_SIZE]
-        enc = self.box[HEAD_SIZE : HEAD_SIZE + hpke.KEY_SIZE]
-        key, iv = _answer_keys(self._secret, enc, nonce)
-        try:
-            return ChaCha20Poly1305(key).decrypt(iv, answer[NONCE_SIZE:], b"")
-        except InvalidTag as error:
-            raise malformed("the answer does not belong to this box") from error
+        size = _nonce_size(self._cipher)
+        key, nonce = _answer_keys(self._secret, self._enc, answer[:size], self._cipher)
+        return hpke.decrypt(self._cipher, answer[size:], b"", nonce, key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,45 +61,48 @@ class Opened:
     key_id: int
     _enc: bytes = field(repr=False)
     _secret: bytes = field(repr=False)
+    _cipher: Cipher = field(repr=False, default=CHACHA)
 
     def seal(self, response: bytes, nonce: bytes | None = None) -> bytes:
         """Return the answer with `response`. `nonce` (32 bytes) is for vectors only."""
-        nonce = system_entropy(NONCE_SIZE) if nonce is None else nonce
-        key, iv = _answer_keys(self._secret, self._enc, nonce)
-        return nonce + ChaCha20Poly1305(key).encrypt(iv, response, b"")
+        salt = system_entropy(_nonce_size(self._cipher)) if nonce is None else nonce
+        key, iv = _answer_keys(self._secret, self._enc, salt, self._cipher)
+        return salt + self._cipher.encrypt(response, b"", iv, key)
 
 
-def seal(config: KeyConfig, message: bytes, *, ephemeral: bytes | None = None) -> Sealed:
+def seal(
+    config: KeyConfig, message: bytes, *, ephemeral: bytes | None = None, cipher: Cipher = CHACHA
+) -> Sealed:
     """Seal a message for the exit with this key configuration.
 
-    `ephemeral`: a private key of 32 bytes, for vectors only. Raises RefusedError `bad-key` if the
-    key is of small order, or the algorithms are not ours.
+    `ephemeral`: a private key of 32 bytes; `cipher`: another one; both are for vectors only. Raises
+    RefusedError `bad-key` if the key is of small order, or the exit does not take our algorithms.
     """
-    if not config.usable:
+    if config.kem != hpke.KEM or (hpke.KDF, cipher.number) not in config.suites:
         raise RefusedError(Reason.BAD_KEY, "the exit's key is for other algorithms")
-    head = _head(config.key_id)
-    made = hpke.seal(config.public, _info(head), message, label=_RESPONSE, ephemeral=ephemeral)
-    return Sealed(head + made.enc + made.text, made.secret)
+    head = _head(config.key_id, cipher)
+    enc, context = hpke.sender(config.public, _info(head), ephemeral=ephemeral, cipher=cipher)
+    return Sealed(head + enc + context.seal(message), enc, _exported(context), cipher)
 
 
-def open_box(box: bytes, keys: Mapping[int, ExitKey]) -> Opened:
+def open_box(box: bytes, keys: Mapping[int, ExitKey], *, cipher: Cipher = CHACHA) -> Opened:
     """Open a box with one of these keys, by their ids.
 
     Raises RefusedError `bad-key` if the box is for another key or for other algorithms, and
-    `malformed` if it does not open."""
+    `malformed` if it does not open. `cipher`: another one, for vectors only."""
     if len(box) < BOX_OVERHEAD:
         raise malformed("the box is cut short")
     head, key = box[:HEAD_SIZE], keys.get(box[0])
-    if key is None or head != _head(key.key_id):
+    if key is None or head != _head(key.key_id, cipher):
         raise RefusedError(Reason.BAD_KEY, "the box is for a key that is not here")
     enc = box[HEAD_SIZE : HEAD_SIZE + hpke.KEY_SIZE]
-    text = box[HEAD_SIZE + hpke.KEY_SIZE :]
-    made = hpke.open_sealed(key.secret, _info(head), enc, text, label=_RESPONSE)
-    return Opened(made.text, key.key_id, enc, made.secret)
+    context = hpke.receiver(key.secret, key.public, enc, _info(head), cipher)
+    message = context.open(box[HEAD_SIZE + hpke.KEY_SIZE :])
+    return Opened(message, key.key_id, enc, _exported(context), cipher)
 
 
-def _head(key_id: int) -> bytes:
-    numbers = (hpke.KEM, hpke.KDF, hpke.AEAD)
+def _head(key_id: int, cipher: Cipher) -> bytes:
+    numbers = (hpke.KEM, hpke.KDF, cipher.number)
     return bytes((key_id,)) + b"".join(number.to_bytes(2, "big") for number in numbers)
 
 
@@ -115,8 +110,15 @@ def _info(head: bytes) -> bytes:
     return _REQUEST + b"\x00" + head
 
 
-def _answer_keys(secret: bytes, enc: bytes, nonce: bytes) -> tuple[bytes, bytes]:
-    """Return the key and the nonce of an answer (RFC 9458 section 4.4), by HKDF (RFC 5869)."""
-    prk = hmac.digest(enc + nonce, secret, hashlib.sha256)
-    key = hmac.digest(prk, b"key\x01", hashlib.sha256)
-    return key, hmac.digest(prk, b"nonce\x01", hashlib.sha256)[: hpke.NONCE_SIZE]
+def _exported(context: Context) -> bytes:
+    return context.export(_RESPONSE, context.cipher.key_size)
+
+
+def _nonce_size(cipher: Cipher) -> int:
+    return max(cipher.key_size, hpke.NONCE_SIZE)
+
+
+def _answer_keys(secret: bytes, enc: bytes, nonce: bytes, cipher: Cipher) -> tuple[bytes, bytes]:
+    """Return the key and the nonce of an answer (RFC 9458 section 4.4)."""
+    key = hpke.extract(enc + nonce, secret)
+    return hpke.expand(key, b"key", cipher.key_size), hpke.expand(key, b"nonce", hpke.NONCE_SIZE)

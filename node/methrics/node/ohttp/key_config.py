@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from methrics.node.ohttp.hpke import AEAD, KDF, KEM, KEY_SIZE, public_of
+from methrics.node.clock import system_entropy
+from methrics.node.ohttp.hpke import AEAD, KDF, KEM, KEY_SIZE, derive_secret, public_of
 from methrics.node.ohttp.reading import Reader, malformed
 from methrics.schema.errors import RefusedError
 
@@ -41,6 +42,17 @@ class ExitKey:
 
     key_id: int
     secret: bytes = field(repr=False)
+
+    @classmethod
+    def fresh(cls, key_id: int) -> ExitKey:
+        """Make a new key pair from the system's randomness."""
+        return cls(key_id, system_entropy(KEY_SIZE))
+
+    @classmethod
+    def from_seed(cls, key_id: int, seed: bytes) -> ExitKey:
+        """Return the key pair of a seed of 32 bytes (RFC 9180 section 7.1.3), for tests and
+        vectors."""
+        return cls(key_id, derive_secret(seed))
 
     @cached_property
     def public(self) -> bytes:
