@@ -331,7 +331,7 @@ def test_the_address_of_the_results_is_a_link(page: Page) -> None:
     assert CATALOG.contact in links
 
 
-def test_the_notice_says_that_the_operator_of_a_relay_sees_address_and_report() -> None:
+def test_the_notice_says_which_relay_sees_the_address_and_which_the_report() -> None:
     (routes,) = [
         block
         for block in notice(CATALOG).blocks
@@ -339,6 +339,6 @@ def test_the_notice_says_that_the_operator_of_a_relay_sees_address_and_report() 
     ]
     relay = [words(cell) for cell in routes.rows[0]]
     assert relay[0] == "relay"
-    assert "operator of the relay" in relay[1]
-    assert "operator of that relay, together with your address" in relay[2]
-    assert "everyone, without your address" in relay[2]
+    assert "operator of the entry" in relay[1]
+    assert "operator of the exit" in relay[2]
+    assert "Neither sees your address" in relay[2]

@@ -18,6 +18,7 @@ from methrics.node.clock import Clock
 from methrics.node.consent.answer import Answer, Answers
 from methrics.node.consent.decide import PRODUCTION, answer_of, forbidden
 from methrics.node.consent.first_screen import FirstScreen, first_screen
+from methrics.node.consent.known_hops import load_hops
 from methrics.node.consent.ledger import Ledger, policy_off, read_ledger, write
 from methrics.node.consent.ledger_format import Edit
 from methrics.node.consent.meaning import WORDS, means, with_later_types
@@ -29,6 +30,7 @@ from methrics.node.consent.questions import (
     questions,
     undecided,
 )
+from methrics.node.consent.route_words import Hops
 from methrics.node.consent.way_back import way_back
 from methrics.node.consent.withdrawal import forget, forget_refused, withdraw_everything
 from methrics.node.consent.wording import Sheet, sheet
@@ -46,7 +48,8 @@ class Asking:
     `examples`: for each event type, values that the app would record, for the example reports.
     `moved`: if the ledger was damaged when an answer was written, the name under which the damaged
     file was kept; otherwise None. `file`: the file of the only catalog, for commands that a person
-    can type.
+    can type. `hops`: the relays that this machine knows, for the words about who sees what; by
+    default, what a publisher of this person learned.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Asking:
         surface: str = "app",
         clock: Clock | None = None,
         file: str = "",
+        hops: Hops | None = None,
     ) -> None:
         self.catalogs = tuple(catalogs)
         self.paths = paths
@@ -70,6 +74,7 @@ class Asking:
         self._examples = examples or {}
         self._clock = clock or Clock()
         self._file = file
+        self._hops = load_hops(paths) if hops is None else hops
         self._seed = os.urandom(32)  # keys of example reports derive from it
 
     def forbidden(self) -> str | None:
@@ -116,7 +121,7 @@ class Asking:
             one.namespace in apps and one.answer is not None and one.answer.on
             for one in self.questions(everything=True)
         )
-        return first_screen(asked, before=before, way_back=way_back(self.paths))
+        return first_screen(asked, before=before, way_back=way_back(self.paths), hops=self._hops)
 
     def sheet(self, question: Question) -> Sheet:
         """Returns the texts to show about `question`, with an example report."""
@@ -126,6 +131,7 @@ class Asking:
             seed=self._seed,
             values=self._examples.get(question.event_type.name),
             app_version=self._app_version,
+            hops=self._hops,
         )
 
     def answer(

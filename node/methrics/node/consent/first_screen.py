@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from methrics.node.consent.questions import CHANGED, Question
-
-RELAY_OPERATOR = "unknown"
-"""Who runs the relays. No relay states its operator yet, so nothing else can be told."""
+from methrics.node.consent.route_words import NOT_KNOWN, Hops, route_words
 
 NOTHING_YET = "Nothing has been recorded or sent, and nothing will be unless you say yes."
 NOTHING_MORE = (
@@ -32,10 +30,6 @@ IF_NO_LABEL = "If you say no"
 _LEAVES = (
     "Reports for these questions, with values from fixed lists. Never your name, an account, a "
     "device number, or text that you typed."
-)
-_SEEN = (
-    "Everyone: reports are public, for ever. Your network address is seen only by the relay that "
-    f"takes them in (operator: {RELAY_OPERATOR})."
 )
 _SEEN_DIRECTLY = (
     "Everyone: reports are public, for ever. You allowed direct sending before, so whoever you are "
@@ -84,11 +78,14 @@ class FirstScreen:
     changed: bool
 
 
-def first_screen(questions: Sequence[Question], *, before: bool, way_back: str) -> FirstScreen:
+def first_screen(
+    questions: Sequence[Question], *, before: bool, way_back: str, hops: Hops = NOT_KNOWN
+) -> FirstScreen:
     """Returns the content of the first screen about `questions`.
 
     `before`: whether the person has allowed something of these apps before. `way_back`: the command
-    that shows and changes answers on this installation, or other words for the way there.
+    that shows and changes answers on this installation, or other words for the way there. `hops`:
+    the relays that this machine knows.
     """
     apps = ", ".join(dict.fromkeys(one.catalog.label for one in questions))
     rows = tuple(_row(number, one) for number, one in enumerate(questions, 1))
@@ -97,7 +94,7 @@ def first_screen(questions: Sequence[Question], *, before: bool, way_back: str) 
     direct = any("direct" in one.answer.routes for one in questions if one.answer is not None)
     facts = (
         ("What leaves", _LEAVES),
-        ("Who sees it", _SEEN_DIRECTLY if direct else _SEEN),
+        ("Who sees it", _SEEN_DIRECTLY if direct else route_words(hops).first),
         ("Can I undo it", _UNDO),
         (TO_STOP, way_back),
         ("Results", " ".join(results) or _NO_RESULTS),

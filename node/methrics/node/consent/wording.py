@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from methrics.node.consent.example import Example, example
-from methrics.node.consent.first_screen import RELAY_OPERATOR
 from methrics.node.consent.ledger_format import Edit, stamp
 from methrics.node.consent.questions import Question
+from methrics.node.consent.route_words import NOT_KNOWN, Hops, route_words
 from methrics.node.outbox.records import ONE_RELAY, Kept
 from methrics.schema.catalog.chance import randomized_words
 from methrics.schema.catalog.epsilon import total_words
@@ -35,12 +35,9 @@ NAMELESS = (
     "No report holds your name, an account, a number of your device, or any text you typed. Times "
     "are rounded, and each report is signed with a key that is used once."
 )
-SEEN = (
-    "Everyone can read the report, without your network address. The relay that takes it in sees "
-    f"the report and your network address together. Who runs the relay: {RELAY_OPERATOR}."
-)
 ROUTE_WORDS = {
-    "relay": "Through a relay: only its operator sees your network address. The usual way.",
+    "relay": "Through two relays: one sees your network address, the other the report. The usual "
+    "way.",
     "direct": "Directly: whoever you are connected to sees your network address.",
 }
 """The routes that a person can allow, in plain words. Everybody can read the reports by either."""
@@ -101,9 +98,11 @@ def sheet(
     seed: bytes,
     values: Mapping[str, object] | None = None,
     app_version: str | None = None,
+    hops: Hops = NOT_KNOWN,
 ) -> Sheet:
     """Returns the texts about `question` at `now` (Unix seconds). `values`: the values that the app
-    would record, for the example. Raises ValueError for values that the type does not accept."""
+    would record, for the example. `hops`: the relays that this machine knows. Raises ValueError for
+    values that the type does not accept."""
     entry = question.event_type
 
     def made(*, stamped: bool) -> Example | None:
@@ -130,7 +129,7 @@ def sheet(
         entry.name,
         entry.question,
         question.changes,
-        tuple(_facts(question)),
+        tuple(_facts(question, hops)),
         tuple(_field(field, reported, made_up) for field in entry.fields),
         diagnostic(decode(split(shown.raw).payload, limit=ITEM_MAX)) if shown else "",
         _note(entry, shown.report, made_up, len(shown.raw)) if shown else "",
@@ -138,7 +137,7 @@ def sheet(
     )
 
 
-def _facts(question: Question) -> list[tuple[str, str]]:
+def _facts(question: Question, hops: Hops) -> list[tuple[str, str]]:
     entry, catalog = question.event_type, question.catalog
     facts = [
         ("Why", entry.why),
@@ -153,7 +152,7 @@ def _facts(question: Question) -> list[tuple[str, str]]:
     if any(field.randomize is not None for field in entry.fields) and total_words(catalog):
         facts.append(("Together", total_words(catalog)))
     seen = "Anyone can collect the reports and count them, on the topic " + catalog.topic
-    facts.append(("Who sees it", SEEN))
+    facts.append(("Who sees it", route_words(hops).details))
     results = f"See {catalog.results}. {seen}." if catalog.results else f"{seen}."
     facts.append(("Results", results))
     facts.append(("Chart", f"The results are shown as {chart_words(entry.chart)}."))

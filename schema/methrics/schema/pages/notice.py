@@ -225,10 +225,10 @@ def _routes() -> list[Block]:
     rows: tuple[tuple[Text, ...], ...] = (
         (
             Strong("relay"),
-            "The operator of the relay that gets your report; and your internet provider, who sees "
-            "that you contact a relay. Nobody else.",
-            "The operator of that relay, together with your address, because the relay opens and "
-            "checks the report; then everyone, without your address.",
+            "The operator of the entry, which is the relay that takes your report in; and your "
+            "internet provider, who sees that you contact a relay. Nobody else.",
+            "The operator of the exit, which is another relay that opens and checks the report; "
+            "then everyone. Neither sees your address.",
             "You agreed to the report.",
         ),
         (
@@ -243,11 +243,13 @@ def _routes() -> list[Block]:
         Heading(2, "How reports travel, and who sees what", "routes"),
         Table("Routes", head, rows),
         Paragraph(
-            "On the way to a relay a report is encrypted and padded, so all reports look alike "
-            "from outside. Relays should keep nothing on disk and log no address, but this cannot "
-            "be checked, and relays do not state yet who runs them. So choose relays that you "
-            "trust. A relay lets each report rest until its own random moment of the next day, and "
-            "then publishes it shuffled with other reports."
+            "A report travels encrypted and padded, so all reports look alike from outside. The "
+            "entry cannot open it, and the exit does not see where it came from. If one operator "
+            "runs both, or if only one relay is known, that operator could join your address and "
+            "the report. Relays state who runs them, but nobody checks that, nor that they log no "
+            "address; so choose an entry that you trust. The exit keeps each report on its disk "
+            "until the report's own random moment, at the latest the end of the next day, and then "
+            "publishes it shuffled with other reports."
         ),
     ]
 
