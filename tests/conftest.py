@@ -42,6 +42,7 @@ LONGEST = (
     "tests/wire/test_aggregate_process.py",
     "tests/notebooks/test_notebooks.py",
     "tests/wire/test_demo.py",
+    "tests/lab/test_lab.py",
     "tests/benchmarks/test_benchmarks_run.py",
     "tests/wire/interop/test_interop_mesh.py",
 )
