@@ -24,13 +24,13 @@ from methrics.aggregate.collect.status import Status
 from methrics.aggregate.read.live import KIND
 from methrics.aggregate.serve.app import Endpoint
 from methrics.aggregate.serve.callers import LOCAL_NAMES
-from methrics.aggregate.serve.http import CutError
 from methrics.aggregate.serve.limits import Limits
 from methrics.aggregate.serve.metrics import families
 from methrics.aggregate.serve.workers import Workers
 from methrics.aggregate.store.batch import Committed
 from methrics.aggregate.store.scratch import scratch_folder
 from methrics.node.clock import Clock
+from methrics.node.http.server import CutError
 from methrics.node.relay.clock_watch import Skew
 from methrics.node.relay.record_state import RecordState
 from methrics.schema.wire.verdict import Reason

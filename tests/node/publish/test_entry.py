@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from methrics.node.paths import user_paths
-from methrics.node.publish.entry import ADDRESSES_MAX, Entry, check_addresses, entry_peers
+from methrics.node.publish.entry import (
+    ADDRESSES_MAX,
+    Entry,
+    check_addresses,
+    check_relays,
+    entry_peers,
+)
 from methrics.schema.errors import ConfigError
 
 ONE = "/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWOne"
@@ -80,3 +86,22 @@ def test_what_can_be_no_address_is_said(address: str) -> None:
 def test_more_than_anybody_needs_is_refused() -> None:
     with pytest.raises(ConfigError):
         check_addresses([f"{ONE}{number}" for number in range(ADDRESSES_MAX + 1)])
+
+
+URL = "https://relay.example/"
+
+
+def test_relays_may_have_urls_and_peers_may_not(tmp_path: Path) -> None:
+    env = {"METHRICS_RELAYS": f"{ONE}, HTTPS://Relay.Example:443 {URL} http://127.0.0.1:8080"}
+    found = entry_peers(user_paths(tmp_path), env).relays
+    assert found == (ONE, URL, "http://127.0.0.1:8080/")
+    assert entry_peers(user_paths(tmp_path), {}, default_relays=[URL]).relays == (URL,)
+    with pytest.raises(ConfigError, match="not the address of a peer"):
+        entry_peers(user_paths(tmp_path), {"METHRICS_PEERS": URL})
+
+
+@pytest.mark.parametrize("address", ["http://relay.example/", "https://", "https://relay/path"])
+def test_attack_by_a_url_that_is_not_safe(address: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_relays([address])
+    assert caught.value.code == "bad-address"

@@ -12,9 +12,9 @@ from starlette.types import Receive, Scope, Send
 
 from methrics.aggregate.collect.figures import Figures
 from methrics.aggregate.serve.frames import ARROW, END, ERROR, Frame
-from methrics.aggregate.serve.http import CutError
 from methrics.aggregate.serve.limits import Limits
 from methrics.aggregate.serve.workers import BUSY, Process, Workers, error_of, timely
+from methrics.node.http.server import CutError
 from methrics.schema.errors import StoreError
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"

@@ -13,10 +13,10 @@ from methrics.aggregate.collect.figures import Figures
 from methrics.aggregate.collect.freshness import Freshness
 from methrics.aggregate.read.live_file import LiveFile, remove_live_file, write_live_file
 from methrics.aggregate.serve.app import Endpoint
-from methrics.aggregate.serve.http import serve_http
 from methrics.aggregate.serve.settings import ServeSettings
 from methrics.aggregate.serve.workers import Workers
 from methrics.node.clock import system_entropy
+from methrics.node.http.server import serve_http
 from methrics.schema.errors import ConfigError
 
 OPEN_WARNING = (

@@ -25,7 +25,7 @@ from methrics.node.outbox.rows import Receipt
 from methrics.node.paths import Paths, namespace_of, user_paths
 from methrics.node.process.signals import on_stop_signal
 from methrics.node.publish.delivery import PassResult
-from methrics.node.publish.entry import Entry, check_addresses, entry_peers
+from methrics.node.publish.entry import Entry, check_addresses, check_relays, entry_peers
 from methrics.node.publish.listing import waiting_words
 from methrics.node.publish.permission import consent_of
 from methrics.node.publish.publisher import (
@@ -85,7 +85,7 @@ def publish(
     settings = PublisherSettings(
         route=route,
         entry=Entry(
-            relays=check_addresses(relays) or known.relays,
+            relays=check_relays(relays) or known.relays,
             peers=check_addresses(peers) or known.peers,
         ),
         once=once,

@@ -1,11 +1,13 @@
 """Finds the relays and peers to connect to; the user's choice comes before the app's (DEB-8).
 
-    METHRICS_RELAYS    multiaddresses of relays, separated by spaces or commas
+    METHRICS_RELAYS    addresses of relays, separated by spaces or commas: https://relay.example/
+                       or multiaddresses
     METHRICS_PEERS     multiaddresses of peers of the topic, which only the route `direct` uses
     <config>/network.json   {"relays": ["/ip4/..."], "peers": [...]}, for a variable that is not set
 
 If the user names no relay, the app's relays are used (`methrics.node.open(..., relays=[...])`).
-An address contains the id of its peer (/p2p/...), so that no other peer can answer in its place.
+A multiaddress contains the id of its peer (/p2p/...), so that no other peer can answer in its
+place; the certificate of an https:// address does the same. http:// is for this machine only.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ FILE_MAX = 65_536
 
 
 class Entry(NamedTuple):
-    """Full multiaddresses: `relays` get sealed reports; `peers` are for the route `direct`."""
+    """`relays` get sealed reports: multiaddresses and URLs. `peers` are for the route `direct`:
+    multiaddresses. All are complete."""
 
     relays: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
@@ -48,21 +51,45 @@ def entry_peers(
     named = {kind: _listed(env.get(f"METHRICS_{kind.upper()}", "")) for kind in ("relays", "peers")}
     filed = {} if all(named.values()) else _read(os.path.join(paths.config, "network.json"))
     return Entry(
-        relays=check_addresses(named["relays"] or _array(filed, "relays") or tuple(default_relays)),
+        relays=check_relays(named["relays"] or _array(filed, "relays") or tuple(default_relays)),
         peers=check_addresses(named["peers"] or _array(filed, "peers")),
     )
 
 
+def check_relays(addresses: Sequence[str]) -> tuple[str, ...]:
+    """Return the addresses of relays as `check_addresses` does. URLs are allowed, too, and get
+    their one written form."""
+    return _bounded([_checked_url(one) if is_url(one) else _checked(one) for one in addresses])
+
+
+def is_url(address: str) -> bool:
+    """Whether an address is one of an HTTP door."""
+    return address.lower().startswith(("https://", "http://"))
+
+
+def _checked_url(address: str) -> str:
+    from methrics.node.http.url import read_address
+
+    return read_address(address).url
+
+
 def check_addresses(addresses: Sequence[str]) -> tuple[str, ...]:
-    """Return the addresses in order, without repetitions. Raises ConfigError `bad-address` if one
-    has the wrong form, or if there are more than `ADDRESSES_MAX`."""
-    for address in addresses:
-        if len(address) > ADDRESS_MAX or not address.startswith("/") or "/p2p/" not in address:
-            raise ConfigError(
-                "bad-address",
-                f"{address[:80]!r} is not the address of a peer",
-                "it looks like /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...",
-            )
+    """Return the multiaddresses in order, without repetitions. Raises ConfigError `bad-address` if
+    one has the wrong form, or if there are more than `ADDRESSES_MAX`."""
+    return _bounded([_checked(one) for one in addresses])
+
+
+def _checked(address: str) -> str:
+    if len(address) > ADDRESS_MAX or not address.startswith("/") or "/p2p/" not in address:
+        raise ConfigError(
+            "bad-address",
+            f"{address[:80]!r} is not the address of a peer",
+            "it looks like /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW...",
+        )
+    return address
+
+
+def _bounded(addresses: Sequence[str]) -> tuple[str, ...]:
     if len(addresses) > ADDRESSES_MAX:
         raise ConfigError("bad-address", f"at most {ADDRESSES_MAX} addresses are allowed")
     return tuple(dict.fromkeys(addresses))

@@ -95,12 +95,12 @@ def _relays(given: object) -> tuple[str, ...]:
         return ()
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise _bad("relays must be a list of addresses")
-    from methrics.node.publish.entry import ADDRESSES_MAX, check_addresses
+    from methrics.node.publish.entry import ADDRESSES_MAX, check_relays
 
     relays = tuple(islice(given, ADDRESSES_MAX + 1))
     if not all(isinstance(one, str) for one in relays):
         raise _bad("relays must be a list of addresses")
-    return check_addresses(relays)
+    return check_relays(relays)
 
 
 def _bad(message: str, hint: str = "") -> ConfigError:

@@ -14,10 +14,10 @@ from methrics._vendor.libp2p.peer.envelope import seal_record
 from methrics._vendor.libp2p.peer.id import ID
 from methrics._vendor.libp2p.peer.peer_record import PeerRecord
 from methrics.node.mesh.rpc import Graft, IHave, IWant, Message, Prune, Rpc, Subscription
-from methrics.node.network.libp2p.origins import Origins
 from methrics.node.network.libp2p.pace import Pace
 from methrics.node.network.libp2p.reach import Reach, dialable, reach_of
 from methrics.node.network.libp2p.sendqueue import Held, SendQueue
+from methrics.node.network.origins import Origins
 
 KEYS = create_new_key_pair(bytes(32))
 PEER = ID.from_pubkey(KEYS.public_key).to_bytes()

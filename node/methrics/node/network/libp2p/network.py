@@ -48,10 +48,10 @@ from methrics.node.network.libp2p.compat import override
 from methrics.node.network.libp2p.counters import Counters
 from methrics.node.network.libp2p.frames import GoAway
 from methrics.node.network.libp2p.muxer import Muxer, Unread, stream_shares
-from methrics.node.network.libp2p.origins import Origins
 from methrics.node.network.libp2p.places import Place, Places
 from methrics.node.network.libp2p.settings import GossipSettings
 from methrics.node.network.libp2p.stream import Stream
+from methrics.node.network.origins import Origins
 from methrics.node.shares import Shares
 
 _CHUNK = 65_536

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
-from methrics.aggregate.serve.http import CutError, HttpLimits, handler_of, serve_stream
+from methrics.node.http.server import CutError, HttpLimits, handler_of, serve_stream
 
 GET = b"GET /a%20b?c=1 HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -2,13 +2,15 @@
 
 It keeps the promises of trio, which other servers do not: each write can be cancelled and has a
 deadline, so a reader that stalls is disconnected, and delays no shutdown
-(`docs/decisions/0021-http-stack.md`). It has no TLS and no WebSockets.
+(`docs/decisions/0021-http-stack.md`). It has no WebSockets. TLS is a matter of the listeners
+(`methrics.node.http.tls`): a handshake counts as part of the first request's head.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +18,16 @@ from urllib.parse import unquote
 
 import h11
 import trio
-from starlette.types import ASGIApp, Message
-from trio.abc import HalfCloseableStream
+from trio.abc import HalfCloseableStream, Stream
 
 log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""An application, as the ASGI specification describes it."""
 
 _PIECE = 65_536
 
@@ -35,6 +43,9 @@ class HttpLimits:
 
     connections: int = 64
     """Connections at the same time. Further ones are answered 503."""
+    per_origin: int = 64
+    """Connections of one network (IPv4 /24, IPv6 /48) at the same time. Further ones, too. Networks
+    are told apart only where `serve_http` is told how."""
     refusals: int = 16
     """Connections that are being answered 503 at the same time. Further ones are closed."""
     head_bytes: int = 16 * 1024
@@ -54,39 +65,68 @@ class _GoneError(Exception):
     """The other side has left, or is too slow: the connection ends."""
 
 
+Origin = Callable[[str | None], bytes]
+"""Returns the token of the network of a host, or b"" for a host that is counted with nobody."""
+
+
 async def serve_http(
-    app: ASGIApp, listeners: Sequence[trio.SocketListener], limits: HttpLimits | None = None
+    app: ASGIApp,
+    listeners: Sequence[trio.abc.Listener[Any]],
+    limits: HttpLimits | None = None,
+    origin: Origin | None = None,
 ) -> None:
     """Serve `app` until cancelled. An error in the application ends its request only."""
-    await trio.serve_listeners(handler_of(app, limits or HttpLimits()), list(listeners))
+    await trio.serve_listeners(handler_of(app, limits or HttpLimits(), origin), list(listeners))
 
 
 def handler_of(
-    app: ASGIApp, limits: HttpLimits
-) -> Callable[[HalfCloseableStream], Awaitable[None]]:
+    app: ASGIApp, limits: HttpLimits, origin: Origin | None = None
+) -> Callable[[Stream], Awaitable[None]]:
     """Return what serves a connection, within the limit of their number.
 
     Connections over the limit are not read: each takes a file descriptor, and without those the
-    aggregator could not go on.
+    process could not go on.
     """
     room = trio.CapacityLimiter(limits.connections)
     refusals = trio.CapacityLimiter(limits.refusals)
+    held: Counter[bytes] = Counter()
 
-    async def handle(stream: HalfCloseableStream) -> None:
+    async def handle(stream: Stream) -> None:
+        token = origin(host_of(stream)) if origin else b""
+        if token and held[token] >= limits.per_origin:
+            await _refuse(stream, refusals)
+            return
         try:
             room.acquire_on_behalf_of_nowait(stream)
         except trio.WouldBlock:
             await _refuse(stream, refusals)
             return
+        held[token] += 1
         try:
             await serve_stream(app, stream, limits)
         finally:
             room.release_on_behalf_of(stream)
+            held[token] -= 1
+            if not held[token]:
+                del held[token]
 
     return handle
 
 
-async def _refuse(stream: HalfCloseableStream, refusals: trio.CapacityLimiter) -> None:
+def host_of(stream: Stream) -> str | None:
+    """Return the IP address of the other side, or None if the stream is no socket."""
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    if not isinstance(stream, trio.SocketStream):
+        return None
+    try:
+        name = stream.socket.getpeername()
+    except OSError:  # it has left
+        return None
+    return name[0] if isinstance(name, tuple) else None
+
+
+async def _refuse(stream: Stream, refusals: trio.CapacityLimiter) -> None:
     """Answer 503 and close; only close if many are being refused."""
     try:
         refusals.acquire_on_behalf_of_nowait(stream)
@@ -96,7 +136,7 @@ async def _refuse(stream: HalfCloseableStream, refusals: trio.CapacityLimiter) -
     try:
         with trio.move_on_after(1):
             await stream.send_all(_FULL)
-            await stream.send_eof()
+            await _end(stream)
             while await stream.receive_some(_PIECE):
                 pass  # a socket closed with unread bytes would take the answer back
     except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -106,7 +146,15 @@ async def _refuse(stream: HalfCloseableStream, refusals: trio.CapacityLimiter) -
         await trio.aclose_forcefully(stream)
 
 
-async def serve_stream(app: ASGIApp, stream: HalfCloseableStream, limits: HttpLimits) -> None:
+async def _end(stream: Stream) -> None:
+    """Say that no more bytes follow. TLS ends both ways at once."""
+    if isinstance(stream, HalfCloseableStream):
+        await stream.send_eof()
+    elif isinstance(stream, trio.SSLStream):
+        await stream.unwrap()
+
+
+async def serve_stream(app: ASGIApp, stream: Stream, limits: HttpLimits) -> None:
     """Answer the requests of one connection, then close it."""
     await _Connection(app, stream, limits).run()
 
@@ -118,11 +166,12 @@ async def _plain(send: Any, status: int, text: bytes) -> None:
 
 
 class _Connection:
-    def __init__(self, app: ASGIApp, stream: HalfCloseableStream, limits: HttpLimits) -> None:
+    def __init__(self, app: ASGIApp, stream: Stream, limits: HttpLimits) -> None:
         self._app = app
         self._stream = stream
         self._limits = limits
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
+        self._host = host_of(stream)
         self._head_only = False
 
     async def run(self) -> None:
@@ -149,7 +198,7 @@ class _Connection:
             return False
         self._head_only = request.method == b"HEAD"
         try:
-            await self._app(_scope(request), self._receive, self._send)
+            await self._app(self._scope(request), self._receive, self._send)
         except Exception as error:
             if _ends(error):
                 raise _GoneError from None
@@ -158,6 +207,23 @@ class _Connection:
                 raise _GoneError from None  # the reader sees an answer that is cut short
             await _plain(self._send, 500, b"a fault of the server")
         return self._http.our_state is h11.DONE and self._http.their_state is h11.DONE
+
+    def _scope(self, request: h11.Request) -> Scope:
+        target, _, query = request.target.partition(b"?")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": request.http_version.decode("ascii"),
+            "method": request.method.decode("ascii"),
+            "scheme": "https" if isinstance(self._stream, trio.SSLStream) else "http",
+            "path": unquote(target.decode("ascii")),
+            "raw_path": target,
+            "query_string": query,
+            "root_path": "",
+            "headers": list(request.headers),
+            "client": None if self._host is None else (self._host, 0),
+            "server": None,
+        }
 
     async def _event(self) -> Any:
         while True:
@@ -216,7 +282,7 @@ class _Connection:
         """Let the last answer arrive: a socket closed with unread bytes would take it back."""
         with trio.move_on_after(1):
             try:
-                await self._stream.send_eof()
+                await _end(self._stream)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
             for _ in range(16):
@@ -237,21 +303,3 @@ def _at_most(seconds: float) -> Iterator[None]:
         yield
     if scope.cancelled_caught:
         raise _GoneError
-
-
-def _scope(request: h11.Request) -> dict[str, Any]:
-    target, _, query = request.target.partition(b"?")
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": request.http_version.decode("ascii"),
-        "method": request.method.decode("ascii"),
-        "scheme": "http",
-        "path": unquote(target.decode("ascii")),
-        "raw_path": target,
-        "query_string": query,
-        "root_path": "",
-        "headers": list(request.headers),
-        "client": None,
-        "server": None,
-    }
